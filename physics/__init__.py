@@ -1,0 +1,30 @@
+"""What is known: stable linear backbones with units and sources, and the populations that people come from."""
+
+from physics.backbone import Backbone, require_hurwitz, spectral_abscissa
+from physics.linear_backbone import LinearBackbone
+from physics.log_normal_population import LogNormalPopulation
+from physics.one_compartment_oral import OneCompartmentOral
+from physics.parameter import Parameter
+from physics.population import Population
+from physics.shared_population import SharedPopulation
+from physics.van_cauter import VanCauter, VanCauterPopulation
+
+# a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
+BACKBONES: tuple[type[Backbone], ...] = (LinearBackbone, OneCompartmentOral, VanCauter)
+POPULATIONS: tuple[type[Population], ...] = (LogNormalPopulation, SharedPopulation, VanCauterPopulation)
+
+__all__ = [
+    "BACKBONES",
+    "POPULATIONS",
+    "Backbone",
+    "LinearBackbone",
+    "LogNormalPopulation",
+    "OneCompartmentOral",
+    "Parameter",
+    "Population",
+    "SharedPopulation",
+    "VanCauter",
+    "VanCauterPopulation",
+    "require_hurwitz",
+    "spectral_abscissa",
+]

@@ -1,0 +1,1 @@
+"""What is fitted: records, losses, ensembles, personalisation, scores."""

@@ -1,0 +1,179 @@
+"""The sum: a stable linear backbone plus a learned residual, observed with noise."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hybrid.field import SemilinearField
+from hybrid.observation import Observation
+from hybrid.segments import Segments
+from learned import LayeredResidual, NoiseHead, Residual, Zero
+from physics import Backbone, Population
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is given about N people: their segments, covariates (each (N,)) and baseline measurement (N, p)."""
+
+    segments: Segments
+    covariates: dict[str, Tensor]
+    baseline: Tensor
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return self.baseline.shape[0]
+
+    def people(self, index: Tensor) -> "Conditions":
+        """The same for the chosen people, with repeats."""
+        return Conditions(
+            self.segments.people(index), {k: v[index] for k, v in self.covariates.items()}, self.baseline[index]
+        )
+
+
+class HybridModel(nn.Module):
+    """dx/dt = A(θ) x + B(θ) u + ε_φ(x, u, c), y = h(x, θ) + noise.
+
+    A person is described by their own coordinates `personal` (M, N, d): first the η of the population, then `latents`
+    more numbers that only the residual sees, all a priori standard normal. c is made of the covariates that
+    `covariates` names, as {"WT": (70.0, 20.0)} for (WT − 70)/20, and then of the latents.
+
+    Arguments: `backbone`, `population` of its θ, `residual` (none: the backbone alone), `observation`, `noise`.
+    Errors: `ValueError` where sizes do not fit together.
+    Law: with a zero residual the solution is the matrix exponential.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        population: Population,
+        residual: Residual | None = None,
+        *,
+        observation: Observation,
+        noise: NoiseHead,
+        latents: int = 0,
+        covariates: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.population = backbone, population
+        self.observation, self.noise, self.latents = observation, noise, int(latents)
+        self.covariates = {name: (float(c), float(s)) for name, (c, s) in (covariates or {}).items()}
+        n, m, r = len(backbone.states), len(backbone.inputs), len(self.covariates) + self.latents
+        self.residual = Zero(n, m, r) if residual is None else residual
+        have = (self.residual.states, self.residual.inputs, self.residual.covariates)
+        if have[0] != n or have[1] not in (0, m) or have[2] != r:
+            raise ValueError(
+                f"HybridModel: the residual is made for (states, inputs, covariates) = {have} and the model has {(n, m, r)} "
+                "(covariates counts latents too; inputs may be 0); build the residual with these sizes"
+            )
+        if population.box.shape[0] != len(backbone.physical):
+            raise ValueError(
+                f"HybridModel: the backbone reads {len(backbone.physical)} parameters and the population gives "
+                f"{population.box.shape[0]}; build the population from backbone.physical"
+            )
+        if noise.channels != len(observation.channels):
+            raise ValueError(
+                f"HybridModel: {len(observation.channels)} channels are observed, noise is given for {noise.channels}"
+            )
+
+    @property
+    def members(self) -> int:
+        """M, the size of the member axis of the trainable tensors."""
+        return max((p.shape[0] for p in self.parameters()), default=1)
+
+    @property
+    def personal(self) -> int:
+        """d, how many coordinates of their own a person has."""
+        return self.population.dimension + self.latents
+
+    def theta(
+        self,
+        personal: Tensor,  # (M, N, d)
+        covariates: dict[str, Tensor],  # each (N,)
+    ) -> Tensor:  # (M, N, q)
+        """The physical parameters of every person under every member."""
+        return self.population.theta(personal[..., : self.population.dimension], covariates)
+
+    def context(
+        self,
+        personal: Tensor,  # (M, N, d)
+        covariates: dict[str, Tensor],  # each (N,)
+    ) -> Tensor:  # (M, N, r)
+        """c: standardised covariates, then latents."""
+        latent = personal[..., self.population.dimension :]
+        missing = self.covariates.keys() - covariates.keys()
+        if missing:
+            raise ValueError(
+                f"the residual sees the covariates {sorted(missing)}, which the records lack; add the columns"
+            )
+        columns = [
+            ((covariates[k] - c) / s).expand(latent.shape[:-1])[..., None] for k, (c, s) in self.covariates.items()
+        ]
+        return torch.cat([*columns, latent], -1)
+
+    def log_prior(
+        self,
+        personal: Tensor,  # (M, N, d)
+    ) -> Tensor:  # (M, N)
+        """The log density of a person's coordinates, up to a constant."""
+        q = self.population.dimension
+        return self.population.log_prior(personal[..., :q]) - 0.5 * personal[..., q:].square().sum(-1)
+
+    def initial(
+        self,
+        theta: Tensor,  # (M, N, q)
+        baseline: Tensor,  # (N, p)
+    ) -> Tensor:  # (M, N, n)
+        """The state in which each record starts."""
+        x0 = self.backbone.initial(theta, baseline)
+        return x0.expand(*torch.broadcast_shapes(x0.shape[:-1], theta.shape[:-1]), x0.shape[-1])
+
+    def bind(
+        self,
+        segments: Segments,
+        theta: Tensor,  # (M, N, q)
+        c: Tensor,  # (M, N, r)
+    ) -> SemilinearField:
+        """The right-hand side for these people on the segment clock."""
+        A, B = self.backbone.matrices(theta)
+        if isinstance(self.residual, Zero):
+            return SemilinearField(A, B, None, segments)
+        residual = self.residual
+        if isinstance(residual, LayeredResidual):
+            return SemilinearField(A, B, residual.layers().at(c), segments)  # layers are folded once per solve
+        return SemilinearField(A, B, lambda x, u: residual(x, u, c), segments)
+
+    def lure(
+        self,
+        theta: Tensor,  # (M, N, q)
+        c: Tensor,  # (M, N, r)
+    ) -> dict[str, Any]:
+        """The arrays of the Lur'e form, for `stability.Lure(**model.lure(theta, c))`, float64.
+
+        A (M, N, n, n), B (M, N, n, m); weights (M, 1, out, in), biases (M, N|1, out) with c folded in, input_weights
+        (M, 1, h, m) or None, activation. Errors: `ValueError` for a residual without layers.
+        """
+        A, B = self.backbone.matrices(theta)
+        arrays: dict[str, Any] = {"A": _array(A), "B": _array(B), "weights": [], "biases": [], "activation": "tanh"}
+        if isinstance(self.residual, Zero):
+            return arrays
+        if not isinstance(self.residual, LayeredResidual):
+            raise ValueError(
+                f"{type(self.residual).__name__} has no layered form, so it has no Lur'e form to certify; "
+                "use a residual with layers (MLP)"
+            )
+        layers = self.residual.layers()
+        arrays["weights"] = [_array(w[:, None]) for w in layers.weights]
+        arrays["biases"] = [_array(b) for b in layers.at(c).biases()]
+        if layers.input_weights.shape[-1]:
+            arrays["input_weights"] = _array(layers.input_weights[:, None])
+        arrays["activation"] = layers.activation
+        return arrays
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().to("cpu", torch.float64).numpy()

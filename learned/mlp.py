@@ -1,0 +1,160 @@
+"""A small multilayer perceptron as the residual."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learned.residual import ACTIVATIONS, Activation, LayeredResidual, Layers
+
+
+def _power_of_two(value: float) -> float:
+    # a scale that is a power of two folds into a weight without rounding, so the certified arrays are the model's
+    return 2.0 ** round(math.log2(value))
+
+
+class MLP(LayeredResidual):
+    """ε_i = ρ s_i · net_i(x/s, u/r, c), minus its value at (0, 0, c) with `vanishes_at_origin`.
+
+    Arguments
+    - `states` n, `inputs` m, `covariates` r: sizes of x, u, c; `hidden`: widths of the hidden layers.
+    - `activation`: tanh, relu, sigmoid or softplus.
+    - `vanishes_at_origin`: nothing is made from nothing.
+    - `separable`: ε_i sees x_i alone (and u, c). With `vanishes_at_origin` and no inputs, ε_i is then 0 on the face
+      x_i = 0, so amounts that start ≥ 0 stay ≥ 0 under a compartmental backbone. Hidden units are dealt out in turn.
+    - `acts_on`: the states that ε may change, all by default; `sees_states=False` makes ε a function of u and c alone.
+    - `state_scale` s (n,), `input_scale` r (m,): typical sizes in the units of x and u; `rate_scale` ρ in 1/time. Each
+      is rounded to a power of two, so that folding it into the weights is exact.
+    - `generator`: draws the first weights (normal, variance 1/fan-in; the last layer a tenth of that, so that training
+      starts near the backbone).
+    Trainable: weights (M, out, in), biases (M, out), M = 1 until stacked.
+    Errors: `ValueError` for sizes that do not fit.
+    Law: `Layers`, evaluated plainly, is `forward`; `forward(0, 0, c)` = 0 exactly where declared.
+    """
+
+    def __init__(
+        self,
+        states: int,
+        inputs: int = 0,
+        covariates: int = 0,
+        hidden: Sequence[int] = (16,),
+        activation: Activation = "tanh",
+        *,
+        vanishes_at_origin: bool = True,
+        separable: bool = False,
+        sees_states: bool = True,
+        acts_on: Sequence[int] | None = None,
+        state_scale: Sequence[float] | float = 1.0,
+        input_scale: Sequence[float] | float = 1.0,
+        rate_scale: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"MLP: unknown activation {activation!r}; choose one of {sorted(ACTIVATIONS)}")
+        if states < 1 or inputs < 0 or covariates < 0 or len(hidden) == 0 or min(hidden) < 1:
+            raise ValueError(f"MLP: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={tuple(hidden)}")
+        if separable and (min(hidden) < states or not sees_states):
+            raise ValueError("MLP: separable needs sees_states and at least one hidden unit per state in every layer")
+        self.acts_on = tuple(range(states)) if acts_on is None else tuple(int(i) for i in acts_on)
+        if not self.acts_on or not set(self.acts_on) <= set(range(states)):
+            raise ValueError(f"MLP: acts_on names states 0…{states - 1}, got {self.acts_on}")
+        self.states, self.inputs, self.covariates = states, inputs, covariates
+        self.hidden, self.activation = tuple(int(h) for h in hidden), activation
+        self.vanishes_at_origin, self.separable, self.sees_states = vanishes_at_origin, separable, sees_states
+        self.state_scale = self._scale(state_scale, states, "state_scale")
+        self.input_scale = self._scale(input_scale, inputs, "input_scale")
+        self.rate_scale = _power_of_two(rate_scale)
+
+        widths = [states, *self.hidden, states]
+        self.weights = nn.ParameterList(
+            [nn.Parameter(torch.zeros(1, o, i, dtype=torch.float64)) for i, o in itertools.pairwise(widths)]
+        )
+        # where ε vanishes at the origin an output bias would cancel, so there is none to train
+        biased = widths[1:-1] if vanishes_at_origin else widths[1:]
+        self.biases = nn.ParameterList([nn.Parameter(torch.zeros(1, o, dtype=torch.float64)) for o in biased])
+        self.input_weights = nn.Parameter(torch.zeros(1, widths[1], inputs, dtype=torch.float64))
+        self.covariate_weights = nn.Parameter(torch.zeros(1, widths[1], covariates, dtype=torch.float64))
+        # which weights exist times the scale that folds into them
+        for k, (i, o) in enumerate(itertools.pairwise(widths)):
+            self.register_buffer(f"fold{k}", self._mask(o, i, k), persistent=False)
+        reciprocal = torch.tensor([1.0 / r for r in self.input_scale], dtype=torch.float64)
+        self.input_fold: Tensor
+        self.register_buffer("input_fold", reciprocal, persistent=False)
+        self.reset(generator if generator is not None else torch.Generator().manual_seed(0))
+
+    @staticmethod
+    def _scale(scale: Sequence[float] | float, size: int, name: str) -> tuple[float, ...]:
+        values = [float(scale)] * size if isinstance(scale, int | float) else [float(s) for s in scale]
+        if len(values) != size or not all(0.0 < s < float("inf") for s in values):
+            raise ValueError(f"MLP: {name} needs {size} positive finite numbers, got {values}")
+        return tuple(_power_of_two(s) for s in values)
+
+    def _mask(self, out: int, into: int, layer: int) -> Tensor:
+        mask = torch.ones(out, into, dtype=torch.float64)
+        if self.separable:  # unit j belongs to state j mod n in every layer
+            same = torch.arange(out)[:, None] % self.states == torch.arange(into)[None, :] % self.states
+            mask = mask * same
+        if layer == 0:
+            mask = mask / torch.tensor(self.state_scale, dtype=torch.float64)
+            if not self.sees_states:
+                mask = torch.zeros_like(mask)
+        if layer == len(self.hidden):
+            active = torch.tensor([float(i in self.acts_on) for i in range(self.states)], dtype=torch.float64)
+            rate = self.rate_scale * torch.tensor(self.state_scale, dtype=torch.float64) * active
+            mask = mask * rate[:, None]
+        return mask
+
+    def reset(self, generator: torch.Generator) -> None:
+        with torch.no_grad():
+            last = len(self.weights) - 1
+            for k, weight in enumerate(self.weights):
+                fan = weight.shape[2] + (self.inputs + self.covariates if k == 0 else 0)
+                gain = (0.1 if k == last else 1.0) / math.sqrt(fan)
+                weight.copy_(gain * torch.randn(weight.shape, generator=generator, dtype=torch.float64))
+            for k, bias in enumerate(self.biases):
+                # hidden units are centred over the typical range of x; the output starts at 0
+                draw = torch.randn(bias.shape, generator=generator, dtype=torch.float64)
+                bias.copy_(draw * (0.0 if k == last else 0.5))
+            for extra in (self.input_weights, self.covariate_weights):
+                fan = self.states + self.inputs + self.covariates
+                draw = torch.randn(extra.shape, generator=generator, dtype=torch.float64)
+                extra.copy_(draw / math.sqrt(fan))
+
+    def layers(self) -> Layers:
+        last = len(self.weights) - 1
+        # the output bias is scaled like the output weights: the largest entry of a row of the fold is that scale
+        scale = self.get_buffer(f"fold{last}").amax(1)
+        output = self.weights[last].new_zeros(1, self.states)
+        if not self.vanishes_at_origin:
+            output = self.biases[last] * scale
+        return Layers(
+            weights=tuple(w * self.get_buffer(f"fold{k}") for k, w in enumerate(self.weights)),
+            biases=(*self.biases[:last], output),
+            input_weights=self.input_weights * self.input_fold,
+            covariate_weights=self.covariate_weights,
+            activation=self.activation,
+            vanishes_at_origin=self.vanishes_at_origin,
+        )
+
+    def forward(self, x: Tensor, u: Tensor, c: Tensor) -> Tensor:
+        return self.layers().at(c)(x, u)
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "states": self.states,
+            "inputs": self.inputs,
+            "covariates": self.covariates,
+            "hidden": list(self.hidden),
+            "activation": self.activation,
+            "vanishes_at_origin": self.vanishes_at_origin,
+            "separable": self.separable,
+            "sees_states": self.sees_states,
+            "acts_on": list(self.acts_on),
+            "state_scale": list(self.state_scale),
+            "input_scale": list(self.input_scale),
+            "rate_scale": self.rate_scale,
+        }

@@ -1,0 +1,135 @@
+"""What is learned: the residual ε_φ(x, u, c), and the layered form in which it can be certified."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Activation = Literal["tanh", "relu", "sigmoid", "softplus"]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "softplus": nn.functional.softplus,
+}
+
+
+class Residual(nn.Module, ABC):
+    """A learned vector field ε_φ(x, u, c), in state units per time.
+
+    Attributes: `states` n, `inputs` m, `covariates` r: the sizes that `forward` takes.
+    Law: it vanishes where it is declared to (`vanishes_at_origin`: ε(0, 0, c) = 0 for every c).
+    Every trainable tensor has a leading member axis (1 until an ensemble stacks it).
+    """
+
+    states: int
+    inputs: int
+    covariates: int
+    vanishes_at_origin: bool
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Tensor,  # (M|1, N|1, n)
+        u: Tensor,  # (M|1, N|1, m)
+        c: Tensor,  # (M|1, N|1, r)
+    ) -> Tensor:  # (M, N, n)
+        """ε_φ(x, u, c)."""
+
+    @abstractmethod
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw every trainable tensor anew."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments as plain JSON values."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The plain arrays of a layered residual: ε = W_L φ(… φ(W_1 x + U u + C c + b_1) …) + b_L − offset.
+
+    `weights` (M, out, in), `biases` (M, out), `input_weights` U (M, h_1, m), `covariate_weights` C (M, h_1, r); scalers
+    are already folded in. With `vanishes_at_origin` the offset is the value of the rest at (0, 0, c), else it is 0.
+    """
+
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
+    input_weights: Tensor
+    covariate_weights: Tensor
+    activation: Activation
+    vanishes_at_origin: bool
+
+    def at(
+        self,
+        c: Tensor,  # (M|1, N, r)
+    ) -> "Field":
+        """The residual of people whose covariates and latents c are held for the whole path."""
+        first = self.biases[0][:, None, :]  # (M, 1, h)
+        if self.covariate_weights.shape[-1]:
+            first = first + c @ self.covariate_weights.mT  # (M, N, h)
+        origin = [first]
+        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+            origin.append(ACTIVATIONS[self.activation](origin[-1]) @ weight.mT + bias[:, None, :])
+        phi = ACTIVATIONS[self.activation]
+        return Field(
+            weights=self.weights,
+            origin=tuple(origin),
+            active=tuple(phi(o) for o in origin[:-1]),
+            input_weights=self.input_weights,
+            activation=self.activation,
+            zero=self.vanishes_at_origin,
+        )
+
+
+@dataclass(frozen=True)
+class Field:
+    """A layered residual with c bound, written in differences from its values at the origin.
+
+    `origin` (M, N|1, out): every layer's value before φ at x = 0, u = 0, and `active` = φ(origin) of the hidden ones. With z_l = φ(v_l) − φ(origin_l) and
+    v_{l+1} = W_{l+1} z_l + origin_{l+1}, the origin maps to the origin without any rounding; `zero` leaves out the last
+    `origin`, so that ε(0, 0, c) = 0 exactly.
+    """
+
+    weights: tuple[Tensor, ...]
+    origin: tuple[Tensor, ...]
+    active: tuple[Tensor, ...]
+    input_weights: Tensor
+    activation: Activation
+    zero: bool
+
+    def __call__(
+        self,
+        x: Tensor,  # (M, N, n)
+        u: Tensor,  # (M|1, N, m)
+    ) -> Tensor:  # (M, N, n)
+        phi = ACTIVATIONS[self.activation]
+        v = x @ self.weights[0].mT
+        if self.input_weights.shape[-1]:
+            v = v + u @ self.input_weights.mT
+        for weight, origin, active in zip(self.weights[1:], self.origin[:-1], self.active, strict=True):
+            # v is the difference from the origin's value here
+            v = (phi(v + origin) - active) @ weight.mT
+        return v if self.zero else v + self.origin[-1]
+
+    def biases(self) -> tuple[Tensor, ...]:  # each (M, N|1, out)
+        """The biases b of the plain form W_L φ(… φ(W_1 x + b_1) …) + b_L of the same function, at u = 0."""
+        values = [a @ w.mT for a, w in zip(self.active, self.weights[1:], strict=True)]
+        inner = [self.origin[0], *(o - z for o, z in zip(self.origin[1:], values, strict=True))]
+        if self.zero:
+            inner[-1] = -values[-1] if values else torch.zeros_like(self.origin[0])
+        return tuple(inner)
+
+
+class LayeredResidual(Residual):
+    """A residual made of affine layers and one slope-restricted activation: it has the form of a Lur'e loop.
+
+    Law: the layers, evaluated plainly in float64, are the forward pass, scalers included.
+    """
+
+    @abstractmethod
+    def layers(self) -> Layers:
+        """The folded arrays; differentiable in the trainable tensors."""

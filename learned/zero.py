@@ -1,0 +1,39 @@
+"""The residual of a model that trusts its physics alone."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learned.residual import LayeredResidual, Layers
+
+
+class Zero(LayeredResidual):
+    """ε = 0: with it the solution is the matrix exponential. It has no trainable tensor."""
+
+    def __init__(self, states: int, inputs: int = 0, covariates: int = 0) -> None:
+        super().__init__()
+        self.states, self.inputs, self.covariates = states, inputs, covariates
+        self.vanishes_at_origin = True
+        self.nothing: Tensor
+        self.register_buffer("nothing", torch.zeros(1, states, dtype=torch.float64), persistent=False)
+
+    def layers(self) -> Layers:
+        n = self.states
+        return Layers(
+            weights=(self.nothing[:, :, None].expand(1, n, n),),
+            biases=(self.nothing,),
+            input_weights=self.nothing.new_zeros(1, n, 0),
+            covariate_weights=self.nothing.new_zeros(1, n, 0),
+            activation="tanh",
+            vanishes_at_origin=False,
+        )
+
+    def forward(self, x: Tensor, u: Tensor, c: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    def reset(self, generator: torch.Generator) -> None:
+        return None
+
+    def config(self) -> dict[str, Any]:
+        return {"states": self.states, "inputs": self.inputs, "covariates": self.covariates}

@@ -1,0 +1,67 @@
+"""The known, stable, linear part of a model: A(θ) and B(θ)."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from physics.parameter import Parameter
+
+
+class Backbone(nn.Module, ABC):
+    """The linear backbone dx/dt = A(θ) x + B(θ) u of a hybrid model.
+
+    Attributes that every member sets: `states` and `state_units`, `inputs` and `input_units`, `physical` (the θ, in
+    the order in which `matrices` reads them) and `time_unit`.
+    Law: every eigenvalue of A(θ) has a negative real part, for every θ in the box of `physical`.
+    """
+
+    states: tuple[str, ...]
+    state_units: tuple[str, ...]
+    inputs: tuple[str, ...]
+    input_units: tuple[str, ...]
+    physical: tuple[Parameter, ...]
+    time_unit: str
+
+    @abstractmethod
+    def matrices(
+        self,
+        theta: Tensor,  # (..., q)
+    ) -> tuple[Tensor, Tensor]:  # A (..., n, n), B (..., n, m)
+        """A(θ) in 1/time and B(θ), one pair for every leading index of θ."""
+
+    @abstractmethod
+    def initial(
+        self,
+        theta: Tensor,  # (..., q)
+        baseline: Tensor,  # (..., p) what was measured before the first dose, 0 where nothing was
+    ) -> Tensor:  # (..., n)
+        """The state x(0) that a person with parameters θ and this baseline starts from."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments as plain JSON values, so that `type(self)(**config)` rebuilds the backbone."""
+
+
+def spectral_abscissa(
+    A: Tensor,  # (..., n, n)
+) -> Tensor:  # (...)
+    """The largest real part of any eigenvalue of A, in 1/time: negative exactly when A is Hurwitz."""
+    return torch.linalg.eigvals(A).real.amax(-1)
+
+
+def require_hurwitz(
+    A: Tensor,  # (..., n, n)
+    name: str,
+) -> None:
+    """Raise `ValueError` unless every eigenvalue of every A has a negative real part."""
+    if not torch.isfinite(A).all():
+        raise ValueError(f"{name}: A has a non-finite entry; check the units and the parameters that it is built from")
+    worst = spectral_abscissa(A).max().item()
+    if worst >= 0:
+        raise ValueError(
+            f"{name}: A is not Hurwitz, an eigenvalue has real part {worst:.3g} (needed: below 0). Likely a "
+            "compartment that nothing leaves, an angle or a total kept as a state, or a sign; remove that "
+            "state or add its loss"
+        )

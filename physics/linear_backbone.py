@@ -1,0 +1,73 @@
+"""A backbone given by numbers: constant A and B."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from physics.backbone import Backbone, require_hurwitz
+
+
+class LinearBackbone(Backbone):
+    """dx/dt = A x + B u with constant A and B, the same for everyone (q = 0).
+
+    Arguments: `A` (n, n) in 1/time; `B` (n, m), none by default; names and units of states and inputs; `time_unit`.
+    `initial` is the origin: what is measured beforehand says nothing that a general A could use.
+    Errors: `ValueError` where A is not square, not finite or not Hurwitz, or names do not match the shapes.
+    """
+
+    def __init__(
+        self,
+        A: Sequence[Sequence[float]] | Tensor,  # (n, n)
+        B: Sequence[Sequence[float]] | Tensor | None = None,  # (n, m)
+        *,
+        states: Sequence[str] | None = None,
+        inputs: Sequence[str] | None = None,
+        state_units: Sequence[str] | None = None,
+        input_units: Sequence[str] | None = None,
+        time_unit: str = "1",
+    ) -> None:
+        super().__init__()
+        A = torch.as_tensor(A, dtype=torch.float64)
+        if A.ndim != 2 or A.shape[0] != A.shape[1] or A.shape[0] == 0:
+            raise ValueError(f"LinearBackbone: A needs shape (n, n) with n ≥ 1 and has {tuple(A.shape)}")
+        n = A.shape[0]
+        B = torch.zeros(n, 0, dtype=torch.float64) if B is None else torch.as_tensor(B, dtype=torch.float64)
+        if B.ndim != 2 or B.shape[0] != n or not torch.isfinite(B).all():
+            raise ValueError(f"LinearBackbone: B needs shape ({n}, m), all finite, and has {tuple(B.shape)}")
+        require_hurwitz(A, "LinearBackbone")
+        self.states = tuple(states) if states is not None else tuple(f"x{i + 1}" for i in range(n))
+        self.inputs = tuple(inputs) if inputs is not None else tuple(f"u{i + 1}" for i in range(B.shape[1]))
+        self.state_units = tuple(state_units) if state_units is not None else ("1",) * n
+        self.input_units = tuple(input_units) if input_units is not None else ("1",) * B.shape[1]
+        self.physical = ()
+        self.time_unit = time_unit
+        if len(self.states) != n or len(self.state_units) != n:
+            raise ValueError(f"LinearBackbone: needs {n} state names and units, got {self.states} {self.state_units}")
+        if len(self.inputs) != B.shape[1] or len(self.input_units) != B.shape[1]:
+            raise ValueError(f"LinearBackbone: {B.shape[1]} inputs need as many names and units, got {self.inputs}")
+        self.A: Tensor
+        self.B: Tensor
+        self.register_buffer("A", A)
+        self.register_buffer("B", B)
+
+    def matrices(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        lead = theta.shape[:-1]
+        return self.A.expand(*lead, *self.A.shape), self.B.expand(*lead, *self.B.shape)
+
+    def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
+        lead = torch.broadcast_shapes(theta.shape[:-1], baseline.shape[:-1])
+        return self.A.new_zeros(*lead, self.A.shape[0])
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "A": self.A.tolist(),
+            # a (n, 0) matrix would lose its second size in JSON
+            "B": self.B.tolist() if self.B.shape[1] else None,
+            "states": list(self.states),
+            "inputs": list(self.inputs),
+            "state_units": list(self.state_units),
+            "input_units": list(self.input_units),
+            "time_unit": self.time_unit,
+        }

@@ -1,0 +1,27 @@
+"""What a physical parameter is: a name, a unit, a typical value with its source, and the box it never leaves."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One positive physical parameter θ_j of a backbone.
+
+    Arguments: `name`; `unit` (UCUM code); `typical` value in that unit; `low` and `high`, the ends of the compact box
+    that every fitted, filtered or simulated θ_j stays in; `source`, where the typical value comes from.
+    Errors: `ValueError` unless 0 < low < typical < high.
+    """
+
+    name: str
+    unit: str
+    typical: float
+    low: float
+    high: float
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.low < self.typical < self.high < float("inf"):
+            raise ValueError(
+                f"parameter {self.name}: needs 0 < low < typical < high, all finite, and got low={self.low}, "
+                f"typical={self.typical}, high={self.high} {self.unit}; put the typical value inside its box"
+            )

@@ -1,0 +1,101 @@
+"""C-peptide kinetics in two compartments, with parameters from a person's age and diabetes status."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from physics.backbone import Backbone
+from physics.parameter import Parameter
+from physics.population import Population
+
+_SOURCE = "Van Cauter, Mestrez, Sturis & Polonsky, Diabetes 41 (1992) 368"
+_AGES = (10.0, 110.0)
+
+
+class VanCauter(Backbone):
+    """Plasma C-peptide C and the second compartment Y, both in nmol/L, time in min.
+
+    dC/dt = −(k0 + k2) C + k1 Y + k0·basal + production and dY/dt = −k1 Y + k2 C.
+    Parameters θ: k0, k1, k2 in /min. Inputs: `basal`, the C-peptide before the test (basal production equals its
+    clearance k0·C(0)); `glucose`, which B leaves out: only the residual sees it.
+    The trace of A is −(k0+k1+k2) < 0 and its determinant k0·k1 > 0, so A is Hurwitz for every positive θ.
+    `initial`: C(0) as measured and Y(0) = (k2/k1) C(0), the steady state.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states = ("plasma", "second")
+        self.state_units = ("nmol/L", "nmol/L")
+        self.inputs = ("basal", "glucose")
+        self.input_units = ("nmol/L", "mmol/L")
+        self.time_unit = "min"
+        typical, (low, high) = _rates(50.0, 0.0), _box()
+        self.physical = tuple(
+            Parameter(name, "/min", typical[j], low[j], high[j], _SOURCE) for j, name in enumerate(("k0", "k1", "k2"))
+        )
+
+    def matrices(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        k0, k1, k2 = theta.unbind(-1)
+        zero = torch.zeros_like(k0)
+        A = torch.stack([torch.stack([-(k0 + k2), k1], -1), torch.stack([k2, -k1], -1)], -2)
+        B = torch.stack([torch.stack([k0, zero], -1), torch.stack([zero, zero], -1)], -2)
+        return A, B
+
+    def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
+        first = baseline[..., 0] + torch.zeros_like(theta[..., 0])
+        return torch.stack([first, theta[..., 2] / theta[..., 1] * first], -1)
+
+    def config(self) -> dict[str, Any]:
+        return {}
+
+
+class VanCauterPopulation(Population):
+    """θ = (k0, k1, k2) from the covariates `age` [years] and `type2` (1 with type 2 diabetes, else 0): no η.
+
+    With short and long half-lives t_s, t_l and the fraction f of the short one, L = ln 2:
+    k1 = f L/t_l + (1−f) L/t_s, k0 = (L/t_s)(L/t_l)/k1, k2 = L/t_s + L/t_l − k0 − k1.
+    t_s = 4.95 min (4.52 with type 2 diabetes), f = .76 (.78), t_l = .14·age + 29.2 min.
+    Errors: `ValueError` for an age outside 10–110 years (the box), or a missing covariate.
+    """
+
+    dimension = 0
+
+    def theta(self, eta: Tensor, covariates: dict[str, Tensor]) -> Tensor:
+        missing = {"age", "type2"} - covariates.keys()
+        if missing:
+            raise ValueError(f"VanCauterPopulation needs the covariates age and type2; missing: {sorted(missing)}")
+        age, type2 = covariates["age"], covariates["type2"]
+        if not bool(((age >= _AGES[0]) & (age <= _AGES[1])).all()):
+            raise ValueError(f"VanCauterPopulation: ages lie in {_AGES[0]:g}–{_AGES[1]:g} years, got {age.tolist()}")
+        short = 4.95 + (4.52 - 4.95) * type2
+        fraction = 0.76 + 0.02 * type2
+        fast, slow = math.log(2.0) / short, math.log(2.0) / (0.14 * age + 29.2)
+        k1 = fraction * slow + (1.0 - fraction) * fast
+        k0 = fast * slow / k1
+        theta = torch.stack([k0, k1, fast + slow - k0 - k1], -1)  # (N, 3)
+        return theta.expand(*eta.shape[:-1], 3)
+
+    def log_prior(self, eta: Tensor) -> Tensor:
+        return eta.new_zeros(eta.shape[:-1])
+
+    @property
+    def box(self) -> Tensor:
+        return torch.tensor(_box(), dtype=torch.float64).T
+
+    def config(self) -> dict[str, Any]:
+        return {}
+
+
+def _rates(age: float, type2: float) -> list[float]:
+    one = {"age": torch.tensor([age], dtype=torch.float64), "type2": torch.tensor([type2], dtype=torch.float64)}
+    theta: list[float] = VanCauterPopulation().theta(torch.zeros(1, 0, dtype=torch.float64), one)[0].tolist()
+    return theta
+
+
+def _box() -> tuple[list[float], list[float]]:
+    # each rate is monotone in the long half-life, so the ends over both types enclose it; 1 % of slack covers rounding
+    corners = [_rates(age, type2) for age in _AGES for type2 in (0.0, 1.0)]
+    columns = list(zip(*corners, strict=True))
+    return [0.99 * min(c) for c in columns], [1.01 * max(c) for c in columns]
