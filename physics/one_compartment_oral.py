@@ -31,7 +31,7 @@ class OneCompartmentOral(Backbone):
         self.input_units = ()
         self.time_unit = "h"
         self.physical = (
-            Parameter("ka", "/h", 1.5, 0.3, 5.0, _SOURCE),
+            Parameter("ka", "/h", 1.5, 0.3, 4.0, _SOURCE),
             Parameter("ke", "/h", 0.086, 0.02, 0.25, _SOURCE),
             Parameter("V", "L", 31.5, 5.0, 200.0, _SOURCE + ", .45 L/kg at 70 kg"),
         )

@@ -1,0 +1,113 @@
+"""What training makes small: likelihood, prior, the least residual that does, and a penalty outside the certified set."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hybrid import HybridModel, Rollout
+from learned import LayeredResidual, Zero
+from stability import common_metric, contraction_margin
+
+
+def gaussian_nll(
+    y: Tensor,  # (N, T, p), NaN where there is nothing to score
+    mean: Tensor,  # (M, N, T, p)
+    variance: Tensor,  # (M, N, T, p)
+) -> Tensor:  # (M, N)
+    """−log N(y; mean, variance) summed over the times and channels of each person, without the constant ½ log 2π."""
+    there = torch.isfinite(y)
+    error = torch.where(there, y, 0.0) - torch.where(there, mean, 0.0)
+    one = torch.where(there, variance, 1.0)
+    return 0.5 * torch.where(there, error.square() / one + one.log(), 0.0).sum((-1, -2))
+
+
+def residual_share(
+    model: HybridModel,
+    run: Rollout,
+) -> Tensor:  # (M, N)
+    """How much of the vector field is learned: Σ_t |ε|² / Σ_t |A x + ε|², over the observed states of each person.
+
+    A x + ε is not unique, ε can absorb A: of the fits that explain the data alike, the one that asks least of the
+    residual is wanted (Yin et al. 2021, APHYNITY). Each state counts in its own scale, so that units do not matter.
+    """
+    M, N, T, n = run.states.shape
+    if isinstance(model.residual, Zero):
+        return run.states.new_zeros(M, N)
+    flat = run.states.reshape(M, N * T, n)
+    u = run.inputs.expand(1, N, T, -1).reshape(1, N * T, -1)
+    c = run.context.expand(M, N, -1).repeat_interleave(T, 1)
+    learned = model.residual(flat, u, c).reshape(M, N, T, n)
+    A, _ = model.backbone.matrices(run.theta)
+    known = (A[:, :, None] @ run.states[..., None])[..., 0]
+    scale = run.states.detach().square().mean((1, 2), keepdim=True) + 1e-12  # (M, 1, 1, n)
+    whole = ((known + learned).detach().square() / scale).sum((-1, -2)) + 1e-12
+    return (learned.square() / scale).sum((-1, -2)) / whole
+
+
+@dataclass(frozen=True)
+class Stability:
+    """A penalty that keeps a model where it can be certified: weight · ((rate − margin)/rate)₊², per person.
+
+    `metric` P (n, n), `rate` the contraction rate in 1/time that training asks for, `weight`. The margin is
+    `stability.contraction_margin`, a sound lower bound of the rate in this metric.
+    """
+
+    metric: Tensor
+    rate: float
+    weight: float = 10.0
+
+    @staticmethod
+    def of(model: HybridModel, covariates: dict[str, Tensor], share: float = 0.5, weight: float = 10.0) -> "Stability":
+        """A common metric of the backbones at η = 0 and ±2 per coordinate, and `share` of the best rate one reaches.
+
+        Errors: `ValueError` where no metric serves all of these backbones.
+        """
+        q = model.population.dimension
+        corners = torch.cat([torch.zeros(1, q), 2.0 * torch.eye(q), -2.0 * torch.eye(q)]).to(torch.float64)
+        with torch.no_grad():
+            rows = []
+            for corner in corners:  # one corner for everyone at a time: covariates come per person
+                people = next(iter(covariates.values())).shape[0] if covariates else 1
+                eta = corner.expand(1, people, q).to(model_device(model))
+                personal = torch.cat([eta, eta.new_zeros(1, people, model.latents)], -1)
+                A, _ = model.backbone.matrices(model.theta(personal, covariates))
+                rows.append(A.reshape(-1, *A.shape[-2:]))
+            A = torch.unique(torch.cat(rows).cpu(), dim=0)
+        J = A.numpy()
+        P, best = common_metric(J)
+        if not best > 0:
+            raise ValueError(
+                f"no single metric makes the backbones within two standard deviations contract (best rate {best:.3g}); "
+                "narrow the population's spread or boxes, or train without the stability penalty"
+            )
+        # The metric of the very best rate is close to singular and tolerates next to no residual. Half of what training
+        # gives away goes to a rounder one: the smallest condition number that still reaches this rate.
+        wanted = 0.5 * (1.0 + share) * best
+        for power in range(1, 14):
+            candidate, reached = common_metric(J, wanted, 2.0**power)
+            if reached >= wanted * (1.0 - 1e-6):
+                P = candidate
+                break
+        return Stability(torch.as_tensor(P, dtype=torch.float64, device=model_device(model)), share * best, weight)
+
+    def penalty(
+        self,
+        model: HybridModel,
+        theta: Tensor,  # (M, N, q)
+    ) -> Tensor:  # (M, N)
+        """How far each person's system is outside the set that contracts at `rate`; 0 inside."""
+        A, _ = model.backbone.matrices(theta)
+        if not isinstance(model.residual, LayeredResidual) or isinstance(model.residual, Zero):
+            return theta.new_zeros(theta.shape[:2])
+        layers = model.residual.layers()
+        weights = [w[:, None] for w in layers.weights]
+        margin = contraction_margin(A, weights, self.metric, layers.activation)
+        return self.weight * ((self.rate - margin) / self.rate).clamp(min=0.0).square()
+
+
+def model_device(model: HybridModel) -> torch.device:
+    """Where the model's numbers are."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return torch.device("cpu")
