@@ -1,0 +1,6 @@
+"""What travels: the model bundle, with certificate and calibration inside."""
+
+from exchange.bundle import Bundle, Person, load, lure_of, save
+from exchange.structures import BUILTIN, describe, rebuild
+
+__all__ = ["BUILTIN", "Bundle", "Person", "describe", "load", "lure_of", "rebuild", "save"]

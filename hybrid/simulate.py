@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,8 +97,8 @@ def simulate(
     """
     single = isinstance(schedule, Schedule)
     schedules = [schedule] if isinstance(schedule, Schedule) else list(schedule)
-    rows = torch.as_tensor(times).tolist() if isinstance(times, Tensor) else list(times)
-    rows = [rows] if single else rows
+    given: list[Any] = times.tolist() if isinstance(times, Tensor) else list(times)
+    rows: list[list[float]] = [given] if single else given
     if len(rows) != len(schedules):
         raise ValueError(f"simulate: {len(schedules)} schedules need as many lists of times, got {len(rows)}")
     backbone = model.backbone

@@ -1,0 +1,260 @@
+"""The model bundle: one file that another twin can load, with the certificate and the calibration inside.
+
+A `.twin` file is a zip archive of five fixed entries: `model.json` (structure, units, people, mesh), `weights.safetensors`,
+`proof.json` (certificate and system, as `python -m stability.proof` reads them; absent where there is no certificate),
+`calibration.json`, and `manifest.json` with the format's version and the SHA-256 of the others. Nothing executes on load,
+and nothing is extracted to disk.
+"""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from exchange.structures import BUILTIN, describe, rebuild
+from hybrid import Conditions, Dose, HybridModel, Mesh, Schedule, Signal, conditions_of
+from hybrid.schedule import as_float
+from stability import Certificate, Lure, Refusal
+from training import Personal
+
+FORMAT, VERSION = "homeostat.twin", 1
+_LARGEST = 2**30  # bytes in one entry; a bundle is small, and a claim of more is damage or malice
+_ENTRIES = ("manifest.json", "model.json", "weights.safetensors", "proof.json", "calibration.json")
+
+
+@dataclass(frozen=True)
+class Person:
+    """What a bundle keeps of a fitted person: who, what was done, what is known; no measurements but the baseline."""
+
+    id: str
+    schedule: Schedule
+    covariates: Mapping[str, float]
+    baseline: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model with everything that it must be judged by.
+
+    `model` (M members) · `people` (N) and their `personal` coordinates (M, N, d) · `mesh` of the solver · `certificate`,
+    or the `Refusal`, or None where neither was asked for · `calibration`, scores on unseen people, plain JSON ·
+    `provenance`: data, versions, seed, settings, plain JSON.
+    """
+
+    model: HybridModel
+    people: tuple[Person, ...]
+    personal: Personal
+    mesh: Mesh
+    certificate: Certificate | Refusal | None = None
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def system(self) -> Lure:
+        """The Lur'e arrays of every member and fitted person, built anew from the model's weights."""
+        return lure_of(self.model, self.personal.mode, self.conditions().covariates)
+
+    def conditions(self, times: Sequence[Sequence[float]] | None = None) -> Conditions:
+        """The fitted people, ready to simulate at `times` (their schedule's start where None)."""
+        times = times or [[p.schedule.start] for p in self.people]
+        names = sorted(self.people[0].covariates) if self.people else []
+        return conditions_of(
+            self.model,
+            [p.schedule for p in self.people],
+            times,
+            covariates={k: [p.covariates[k] for p in self.people] for k in names},
+            baseline=torch.tensor([p.baseline for p in self.people], dtype=torch.float64),
+            mesh=self.mesh,
+        )
+
+    def person(self, id: str) -> int:
+        """The index of a fitted person. Errors: `ValueError` listing who is there."""
+        ids = [p.id for p in self.people]
+        if id not in ids:
+            raise ValueError(f"no person {id!r} in this bundle; it has {', '.join(ids)}")
+        return ids.index(id)
+
+
+def lure_of(
+    model: HybridModel,
+    personal: Tensor,  # (M, N, d)
+    covariates: dict[str, Tensor],  # each (N,)
+) -> Lure:
+    """The arrays that a certificate of this model for these people is about."""
+    with torch.no_grad():
+        return Lure(**model.lure(model.theta(personal, covariates), model.context(personal, covariates)))
+
+
+def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
+    """Write the bundle; the file appears whole or not at all. The same bundle gives the same bytes.
+
+    Errors: `OSError` where the folder cannot be written.
+    """
+    tensors = {f"model.{k}": v.detach().cpu().contiguous() for k, v in bundle.model.named_parameters()}
+    tensors |= {f"personal.{k}": v.detach().cpu().contiguous() for k, v in vars(bundle.personal).items()}
+    entries = {
+        "model.json": _json(
+            {
+                "structure": describe(bundle.model),
+                "units": {
+                    "time": bundle.model.backbone.time_unit,
+                    "states": dict(zip(bundle.model.backbone.states, bundle.model.backbone.state_units, strict=True)),
+                    "inputs": dict(zip(bundle.model.backbone.inputs, bundle.model.backbone.input_units, strict=True)),
+                    "channels": dict(
+                        zip(bundle.model.observation.channels, bundle.model.observation.units, strict=True)
+                    ),
+                },
+                "mesh": asdict(bundle.mesh),
+                "people": [_person(p) for p in bundle.people],
+                "provenance": bundle.provenance,
+            }
+        ),
+        "weights.safetensors": safetensors.torch.save(tensors),
+        "calibration.json": _json(bundle.calibration),
+    }
+    if isinstance(bundle.certificate, Certificate):
+        proof = {"certificate": bundle.certificate.to_dict(), "system": bundle.system().to_dict()}
+        entries["proof.json"] = _json(proof)
+    elif isinstance(bundle.certificate, Refusal):
+        entries["proof.json"] = _json({"refusal": bundle.certificate.to_dict()})
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in entries.items()}
+    entries["manifest.json"] = _json({"format": FORMAT, "version": VERSION, "sha256": hashes})
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in _ENTRIES:
+            if name in entries:
+                archive.writestr(zipfile.ZipInfo(name), entries[name], zipfile.ZIP_DEFLATED)
+    partial.replace(target)
+    return target
+
+
+def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]] = BUILTIN) -> Bundle:
+    """Read a bundle; nothing in it is executed.
+
+    `structures`: the classes that it may name; anything else is refused.
+    Errors: `ValueError`, one sentence, for a file that is missing, truncated, of another format or version, whose hashes do
+    not match, that has unexpected entries, or whose parts do not fit.
+    Law: predictions of the loaded model equal those of the saved one to the last bit.
+    """
+    entries = _read(Path(path))
+    try:
+        about = json.loads(entries["model.json"])
+        tensors = safetensors.torch.load(entries["weights.safetensors"])
+        weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        model = rebuild(about["structure"], weights, structures)
+        personal = Personal(**{k: tensors[f"personal.{k}"] for k in ("mode", "covariance", "objective", "converged")})
+        people = tuple(_person_from(p) for p in about["people"])
+        certificate: Certificate | Refusal | None = None
+        if "proof.json" in entries:
+            proof = json.loads(entries["proof.json"])
+            certificate = (
+                Refusal.from_dict(proof["refusal"])
+                if "refusal" in proof
+                else Certificate.from_dict(proof["certificate"])
+            )
+        expected = (model.members, len(people), model.personal)
+        if personal.mode.shape != expected:
+            raise ValueError(f"the people's coordinates have shape {tuple(personal.mode.shape)}, needed {expected}")
+        return Bundle(
+            model=model,
+            people=people,
+            personal=personal,
+            mesh=Mesh(**about["mesh"]),
+            certificate=certificate,
+            calibration=json.loads(entries["calibration.json"]),
+            provenance=about["provenance"],
+        )
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, safetensors.SafetensorError) as error:
+        raise ValueError(
+            f"{path}: an entry of the bundle is damaged or incomplete ({error!r}); save it again"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+            names = [i.filename for i in infos]
+            if len(set(names)) < len(names) or not set(names) <= set(_ENTRIES):
+                stray = sorted({n for n in names if n not in _ENTRIES or names.count(n) > 1})
+                raise ValueError(f"{path}: unexpected or repeated entries {stray}; this is not a bundle that we wrote")
+            if any(i.file_size > _LARGEST for i in infos):
+                raise ValueError(
+                    f"{path}: an entry claims more than {_LARGEST} bytes; this is not a bundle that we wrote"
+                )
+            entries = {i.filename: archive.read(i) for i in infos}
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such file; train one with `homeostat demo` or `homeostat fit`") from error
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"{path}: not a whole bundle ({error}); it is truncated or another kind of file") from error
+    except Exception as error:
+        # damaged deflate streams raise zlib.error and others, depending on where the damage is
+        if isinstance(error, ValueError):
+            raise
+        raise ValueError(f"{path}: not a whole bundle ({error}); it is truncated or damaged") from error
+    try:
+        manifest = json.loads(entries["manifest.json"])
+        known = manifest["format"] == FORMAT
+        version, hashes = manifest["version"], dict(manifest["sha256"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no readable manifest.json inside; this is not a bundle") from error
+    if not known or version != VERSION:
+        raise ValueError(
+            f"{path}: format {manifest['format']!r} version {version!r}, and this program reads {FORMAT!r} version {VERSION}; "
+            "use the version that wrote it, or save it again"
+        )
+    found = {n: hashlib.sha256(d).hexdigest() for n, d in entries.items() if n != "manifest.json"}
+    if found != hashes:
+        wrong = sorted(n for n in found.keys() | hashes.keys() if found.get(n) != hashes.get(n))
+        raise ValueError(
+            f"{path}: the hash of {', '.join(wrong)} does not match the manifest; the file was changed or damaged"
+        )
+    missing = {"model.json", "weights.safetensors", "calibration.json"} - found.keys()
+    if missing:
+        raise ValueError(f"{path}: the bundle lacks {', '.join(sorted(missing))}; save it again")
+    return entries
+
+
+def _json(value: object) -> bytes:
+    # repr-exact floats; NaN and infinities are not JSON, and a bundle has no use for them
+    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False).encode()
+
+
+def _person(person: Person) -> dict[str, Any]:
+    doses = [
+        {"state": d.state, "time": as_float(d.time), "amount": as_float(d.amount), "duration": d.duration}
+        for d in person.schedule.doses
+    ]
+    inputs = {
+        name: {"times": list(s.times), "values": list(s.values), "kind": s.kind}
+        for name, s in person.schedule.inputs.items()
+    }
+    schedule = {"start": person.schedule.start, "doses": doses, "inputs": inputs}
+    return {
+        "id": person.id,
+        "schedule": schedule,
+        "covariates": dict(person.covariates),
+        "baseline": list(person.baseline),
+    }
+
+
+def _person_from(value: Mapping[str, Any]) -> Person:
+    given = value["schedule"]
+    schedule = Schedule(
+        doses=tuple(Dose(**d) for d in given["doses"]),
+        inputs={k: Signal(tuple(s["times"]), tuple(s["values"]), s["kind"]) for k, s in given["inputs"].items()},
+        start=given["start"],
+    )
+    return Person(value["id"], schedule, value["covariates"], tuple(value["baseline"]))

@@ -1,0 +1,79 @@
+"""Which classes a bundle may name, and how a model is described without a line of code."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hybrid import OBSERVATIONS, HybridModel
+from learned import NOISES, RESIDUALS
+from physics import BACKBONES, POPULATIONS
+
+BUILTIN: Mapping[str, type[nn.Module]] = {
+    family_member.__name__: family_member
+    for family in (BACKBONES, POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES)
+    for family_member in family
+}
+_PARTS = ("backbone", "population", "residual", "observation", "noise")
+
+
+def describe(model: HybridModel) -> dict[str, Any]:
+    """The model's structure as plain JSON values: class names and constructor arguments, no weights."""
+    parts = {name: getattr(model, name) for name in _PARTS}
+    return {
+        **{name: {"class": type(part).__name__, "config": part.config()} for name, part in parts.items()},
+        "latents": model.latents,
+        "covariates": {name: list(pair) for name, pair in model.covariates.items()},
+    }
+
+
+def rebuild(
+    structure: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    structures: Mapping[str, type[nn.Module]] = BUILTIN,
+) -> HybridModel:
+    """The model that `describe` described, with these trainable tensors, whose first axis is the members'.
+
+    Errors: `ValueError` for a class that `structures` does not list, arguments that do not fit, tensors that are missing,
+    unexpected or of the wrong shape.
+    """
+    try:
+        parts: dict[str, Any] = {name: _build(structure[name], structures) for name in _PARTS}
+        model = HybridModel(
+            parts["backbone"],
+            parts["population"],
+            parts["residual"],
+            observation=parts["observation"],
+            noise=parts["noise"],
+            latents=structure["latents"],
+            covariates=structure["covariates"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"the structure does not describe a model: {error!r}; save it again with this version"
+        ) from error
+    wanted = dict(model.named_parameters())
+    if wanted.keys() != weights.keys():
+        raise ValueError(f"the weights do not fit the structure: {sorted(wanted.keys() ^ weights.keys())} differ")
+    sizes = {w.shape[0] for w in weights.values() if w.ndim}
+    if len(sizes) > 1:
+        raise ValueError(f"the weights disagree on the number of members: {sorted(sizes)}")
+    for name, parameter in wanted.items():
+        given = weights[name]
+        if given.shape[1:] != parameter.shape[1:] or given.dtype != torch.float64 or not torch.isfinite(given).all():
+            raise ValueError(
+                f"weight {name} has shape {tuple(given.shape)} and type {given.dtype}; (members, "
+                f"{', '.join(map(str, parameter.shape[1:]))}) of finite float64 are needed"
+            )
+        parameter.data = given.clone()
+    return model
+
+
+def _build(part: Mapping[str, Any], structures: Mapping[str, type[nn.Module]]) -> nn.Module:
+    if part["class"] not in structures:
+        raise ValueError(
+            f"unknown structure {part['class']!r}; this program knows {', '.join(sorted(structures))}. If it is yours, pass "
+            "it: load(path, structures={**BUILTIN, 'Name': Class})"
+        )
+    return structures[part["class"]](**part["config"])

@@ -1,0 +1,178 @@
+"""From a backbone's name and a table to a model: the defaults of the shell and of the demo, in one place.
+
+A script needs none of this: it builds its own `HybridModel`, as `examples/theophylline.py` does.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from hybrid import Concentration, HybridModel, Mesh, Observation, States
+from hybrid.schedule import as_float
+from learned import MLP, AdditiveProportional
+from physics import (
+    BACKBONES,
+    Backbone,
+    LinearBackbone,
+    LogNormalPopulation,
+    OneCompartmentOral,
+    Population,
+    SharedPopulation,
+)
+from training import Record
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model with one member, not trained, and the mesh that its solver needs."""
+
+    name: str
+    model: HybridModel
+    mesh: Mesh
+
+
+def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbone:
+    """A built-in backbone by its class name. Errors: `ValueError` that lists the names."""
+    known = {b.__name__: b for b in BACKBONES}
+    if name not in known:
+        raise ValueError(f"unknown backbone {name!r}; choose one of {', '.join(known)}")
+    try:
+        return known[name](**(config or {}))
+    except TypeError as error:
+        raise ValueError(f"{name}: its constructor's arguments do not fit ({error}); see --backbone-config") from error
+
+
+def hybrid_recipe(
+    backbone: Backbone,
+    records: Sequence[Record],
+    *,
+    hidden: Sequence[int] = (8,),
+    with_residual: bool = True,
+) -> Recipe:
+    """The backbone, log-normal people around its typical parameters, and a small tanh residual with ε(0) = 0."""
+    population, observation = _population(backbone, records), _observation(backbone, records)
+    n = len(backbone.states)
+    mesh = mesh_for(backbone, population)
+    residual = None
+    if with_residual:
+        residual = MLP(
+            n,
+            hidden=hidden,
+            # amounts stay ≥ 0 if a compartment's residual vanishes where it is empty
+            separable=not isinstance(backbone, LinearBackbone),
+            state_scale=_state_scale(backbone, records),
+            rate_scale=_slowest(backbone, population),
+        )
+    noise = noise_for(records)
+    model = HybridModel(backbone, population, residual, observation=observation, noise=noise)
+    return Recipe("hybrid" if with_residual else "backbone alone", model, mesh)
+
+
+def neural_ode_recipe(backbone: Backbone, records: Sequence[Record], *, hidden: Sequence[int] = (16,)) -> Recipe:
+    """No physics: dx/dt is a network of the state, the person's covariates and three latents.
+
+    What remains of a backbone is a leak of 1/100 h, so weak that it decides nothing within a record; the network
+    changes every state from every state. It reads the same doses and measures the same channel.
+    """
+    n = len(backbone.states)
+    units = list(backbone.state_units)
+    p = len(records[0].channels)
+    observed = list(range(n - p, n))
+    for index, channel in zip(observed, records[0].channels, strict=True):
+        units[index] = records[0].units.get(channel, "1")
+    leak = LinearBackbone(
+        (-0.01 * torch.eye(n)).tolist(), states=backbone.states, state_units=units, time_unit=backbone.time_unit
+    )
+    scale = _state_scale(backbone, records)
+    values = np.concatenate([r.values for r in records])
+    for index in observed:
+        scale[index] = float(np.nanstd(values[:, index - (n - p)]))
+    covariates = {}
+    for name in sorted(records[0].covariates):
+        column = np.array([r.covariates[name] for r in records])
+        if column.std() > 0:
+            covariates[name] = (float(column.mean()), float(column.std()))
+    latents = 3
+    residual = MLP(n, covariates=len(covariates) + latents, hidden=hidden, state_scale=scale, rate_scale=1.0)
+    model = HybridModel(
+        leak,
+        SharedPopulation(),
+        residual,
+        observation=States(observed, records[0].channels, [units[i] for i in observed]),
+        noise=noise_for(records),
+        latents=latents,
+        covariates=covariates,
+    )
+    return Recipe("neural ODE alone", model, Mesh(step=0.75, first=0.2, growth=0.4))
+
+
+def mesh_for(backbone: Backbone, population: Population) -> Mesh:
+    """Steps short enough for the classic Runge–Kutta method at the fastest rate in the population's box (h·rate ≤ 2.6)."""
+    fastest = float(_spectra(backbone, population).abs().max())
+    step = 2.6 / fastest
+    return Mesh(step=step, first=step / 4, growth=0.4)
+
+
+def noise_for(records: Sequence[Record]) -> AdditiveProportional:
+    """Noise that starts at a sixth of a channel's spread plus a tenth of its value, with a floor of one in a hundred."""
+    spread = np.nanstd(np.concatenate([r.values[r.scored] for r in records]), axis=0)
+    spread = np.where(np.isfinite(spread) & (spread > 0), spread, 1.0)
+    return AdditiveProportional((spread / 6).tolist(), [0.1] * len(spread), (spread / 100).tolist())
+
+
+def _population(backbone: Backbone, records: Sequence[Record]) -> Population:
+    if not backbone.physical:
+        return SharedPopulation()
+    if isinstance(backbone, OneCompartmentOral):
+        # Between-person coefficients of variation of oral theophylline: about 60 % in ka and 20 % in ke and V/weight
+        # (Davidian & Giltinan 1995, chapter 5, give .64, .2 and .13 on the log scale for this table)
+        weighed = all("WT" in r.covariates for r in records)
+        powers = {"V": {"WT": (70.0, 1.0)}} if weighed else {}
+        return LogNormalPopulation(backbone.physical, [0.6, 0.2, 0.2], powers)
+    raise ValueError(
+        f"{type(backbone).__name__} needs inputs or covariates that a table of doses does not hold; build its model in "
+        "Python, as examples/cpeptide.py does for VanCauter"
+    )
+
+
+def _observation(backbone: Backbone, records: Sequence[Record]) -> Observation:
+    channels = records[0].channels
+    units = [records[0].units.get(c, "1") for c in channels]
+    if isinstance(backbone, OneCompartmentOral):
+        if len(channels) != 1:
+            raise ValueError(
+                f"OneCompartmentOral is observed through one concentration, the table has {list(channels)}"
+            )
+        return Concentration(1, 2, channels[0], "mg/L")
+    missing = [c for c in channels if c not in backbone.states]
+    if missing:
+        raise ValueError(
+            f"channels {missing} are no states of {type(backbone).__name__}; name its states like the channels"
+        )
+    return States([backbone.states.index(c) for c in channels], channels, units)
+
+
+def _state_scale(backbone: Backbone, records: Sequence[Record]) -> list[float]:
+    amounts = [as_float(d.amount) for r in records for d in r.schedule.doses]
+    if amounts:
+        return [float(np.median(amounts))] * len(backbone.states)
+    values = np.abs(np.concatenate([r.values for r in records]))
+    return [float(np.nanmedian(values[values > 0]))] * len(backbone.states)
+
+
+def _spectra(backbone: Backbone, population: Population) -> torch.Tensor:
+    ends = population.box
+    corners = list(itertools.product(*ends.tolist())) if len(ends) else [()]
+    A, _ = backbone.matrices(torch.tensor(corners, dtype=torch.float64).reshape(len(corners), len(ends)))
+    return torch.linalg.eigvals(A)
+
+
+def _slowest(backbone: Backbone, population: Population) -> float:
+    """The slowest typical rate: what a residual may change without overruling the backbone."""
+    typical = [p.typical for p in backbone.physical]
+    A, _ = backbone.matrices(torch.tensor(typical, dtype=torch.float64))
+    return float((-torch.linalg.eigvals(A).real).min())
