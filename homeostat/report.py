@@ -39,13 +39,15 @@ p { margin: 0 0 0.9rem; max-width: 44rem; }
 table { border-collapse: collapse; font-size: 0.94rem; min-width: 50%; }
 th { font-size: 0.8rem; font-weight: 600; color: var(--quiet); text-align: left; vertical-align: bottom; }
 th, td { padding: 0.45rem 1.4rem 0.45rem 0; border-bottom: 1px solid var(--line); }
+th:last-child, td:last-child { padding-right: 0; }
 thead th { border-bottom: 1.5px solid var(--quiet); }
 th.number, td.number { text-align: right; white-space: nowrap; }
 td.number { font-variant-numeric: tabular-nums lining-nums; font-size: 0.9rem; }
 td.best { font-weight: 700; color: var(--accent); }
 .note { color: var(--quiet); font-size: 0.9rem; margin-top: 0.6rem; }
 figure { margin: 2.6rem 0 0; }
-figure img { display: block; width: 100%; height: auto; background: #fff; border-radius: 6px; border: 1px solid var(--line); }
+figure img { display: block; width: 100%; height: auto; background: #fff; border-radius: 6px;
+  border: 1px solid var(--line); }
 figcaption { color: var(--quiet); font-size: 0.95rem; margin-top: 0.7rem; max-width: 48rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.35rem 1.6rem; font-size: 0.9rem; margin: 0; }
 dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
@@ -147,7 +149,9 @@ def _text(value: object) -> str:
 
 
 def _verdict(claim: str, good: bool | None, detail: str) -> str:
-    kind, mark, word = {True: ("good", "✓", "good"), False: ("bad", "✗", "bad"), None: ("neutral", "–", "neutral")}[good]
+    kind, mark, word = {True: ("good", "✓", "good"), False: ("bad", "✗", "bad"), None: ("neutral", "–", "neutral")}[
+        good
+    ]
     below = f' <span class="detail">{_text(detail)}</span>' if detail else ""
     return (
         f'<li class="{kind}"><span class="mark" role="img" aria-label="{word}">{mark}</span>'
@@ -169,7 +173,9 @@ def _table(table: Table) -> str:
         best = (min if table.best[name] == "low" else max)(present) if name in table.best and present else None
         for r, written in enumerate(_written(column)):
             classes = ("number" if numeric else "") + (" best" if best is not None and values[r] == best else "")
-            cells[r].append(f'<td class="{classes.strip()}">{_text(written)}</td>' if classes else f"<td>{_text(written)}</td>")
+            cells[r].append(
+                f'<td class="{classes.strip()}">{_text(written)}</td>' if classes else f"<td>{_text(written)}</td>"
+            )
     rows = "\n".join("<tr>" + "".join(row) + "</tr>" for row in cells)
     note = f'\n<p class="note">{_text(table.note)}</p>' if table.note else ""
     return (
@@ -205,7 +211,9 @@ def _written(column: Sequence[Cell]) -> list[str]:
 def _figure(picture: Path, caption: str) -> str:
     data = picture.read_bytes()
     if data[:8] != PNG or data[12:16] != b"IHDR":
-        raise ValueError(f"{picture} is not a PNG file; a report embeds PNG pictures: save the figure to a path ending in .png.")
+        raise ValueError(
+            f"{picture} is not a PNG file; a report embeds PNG pictures: save the figure to a path ending in .png."
+        )
     width, height = struct.unpack(">II", data[16:24])
     encoded = base64.b64encode(data).decode("ascii")
     text = _text(caption)

@@ -1,7 +1,7 @@
 """One study: train an ensemble beside its cross-validation, personalise, judge on people never seen, certify."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,18 +9,16 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from exchange import Bundle, Person, lure_of
+from exchange import Bundle, Person
 from homeostat.progress import watch
 from homeostat.recipe import Recipe
-from hybrid import HybridModel, Prediction, Solver, Torchdiffeq, build_segments, predict
+from hybrid import HybridModel, Mesh, Prediction, Schedule, Solver, Torchdiffeq, build_segments, predict
 from hybrid.model import Conditions
-from stability import Certificate, Refusal, certify
+from stability import Certificate, Lure, Refusal, certify
 from training import Cohort, Personal, Plan, Record, Stability, at_times, fit, forecast_unseen, personalise
 from training.calibration import (
     calibration_null_band,
-    describe_convention,
     expected_calibration_error,
-    quantile_calibration_error,
     quantile_null_band,
 )
 from training.scores import brier_decomposition, score_table
@@ -91,6 +89,11 @@ def train(recipe: Recipe, records: Sequence[Record], settings: Settings, console
     return Trained(recipe, plan, cohort, best.model, model, personalise(model, cohort, solver=solver()), interrupted)
 
 
+def one_thread() -> None:
+    """Thousands of small operations: a second thread costs more in hand-overs than it does in work."""
+    torch.set_num_threads(1)
+
+
 def solver() -> Solver:
     """The solver of training and of every prediction: they must be the same function."""
     return Torchdiffeq("rk4")
@@ -98,89 +101,119 @@ def solver() -> Solver:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well people were forecast whom no member had seen.
+    """How well people were forecast.
 
-    `prediction` at the observed times · `y` (N, T, p) what was then measured, NaN elsewhere · `scores` by name ·
-    `probability`, `outcome` of the event and `pit`, one per scored observation.
+    `prediction` at the observed times · `y` (N, T, p) what was then measured, NaN elsewhere · `threshold` of the event
+    "a measurement above it" · `scores` by name, with null bands · `probability`, `outcome`, `pit` (n,), one per scored
+    observation, and `joint_outcome`, `joint_pit` (R, n) of R draws of whole predictive paths.
     """
 
     prediction: Prediction
     y: Tensor
+    threshold: float
     scores: Mapping[str, float]
     probability: np.ndarray
     outcome: np.ndarray
     pit: np.ndarray
-    bands: Mapping[str, Any] = field(default_factory=dict)
+    joint_outcome: np.ndarray
+    joint_pit: np.ndarray
 
 
-def evaluate(trained: Trained, settings: Settings, threshold: float, bins: int = 10) -> Evaluation:
-    """Forecast everyone by the ensemble that never saw them, and score it: nothing is refitted, nothing is chosen."""
-    cohort, start = trained.cohort, settings.forecast_from
-    generator = torch.Generator().manual_seed(settings.seed + 1)
-    known = cohort if start is None else cohort.until(start)
-    asked = cohort if start is None else cohort.after(start)
-    prediction = forecast_unseen(
-        trained.plan, trained.stack, known, asked, draws=settings.draws, generator=generator, solver=solver()
-    )
-    y = asked.y
+BINS = 10  # of the event's calibration error: 72 observations in bins of seven
+
+
+def score(
+    prediction: Prediction, y: Tensor, threshold: float, generator: torch.Generator, paths: int = 400
+) -> Evaluation:
+    """All scores of a forecast, each calibration measure with the band of a perfect forecaster of this sample.
+
+    Observations of one person share their member and draw, so the bands come from draws of whole predictive paths.
+    """
     there = torch.isfinite(y)
     probability = prediction.exceeds(threshold)[there].numpy()
     outcome = (y[there] > threshold).numpy().astype(float)
-    pit = prediction.cdf(torch.where(there, y, 0.0))[there].numpy()
-    # paths of one person share their member and draw: what a perfect forecaster would score comes from whole paths
-    paths = prediction.sample(1000, generator)[:, there]  # (R, n)
-    joint = (paths > threshold).numpy().astype(float)
+    pit = prediction.cdf(y)[there].numpy()
+    drawn = torch.where(there, prediction.sample(paths, generator), torch.nan)  # (R, N, T, p)
+    joint_outcome = (drawn[:, there] > threshold).numpy().astype(float)
+    joint_pit = prediction.cdf(drawn)[:, there].numpy()
     scores = score_table(prediction, y, generator=generator)
-    scores["ece"] = expected_calibration_error(probability, outcome, bins=bins)
-    scores["brier"] = brier_decomposition(probability, outcome).score
-    band = calibration_null_band(probability, bins=bins, joint=joint, generator=generator)
-    scores |= {"ece_null_mean": band.mean, "ece_null_lower": band.lower, "ece_null_upper": band.upper}
-    scores["quantile_ece"] = quantile_calibration_error(pit)
-    joint_pit = np.stack([_pit_of(prediction, path, there) for path in paths[:200]])
+    scores["event_ece"] = expected_calibration_error(probability, outcome, bins=BINS)
+    scores["event_brier"] = brier_decomposition(probability, outcome).score
+    event = calibration_null_band(probability, bins=BINS, joint=joint_outcome, generator=generator)
     quantile = quantile_null_band(pit, joint=joint_pit, generator=generator)
-    scores |= {"quantile_ece_null_upper": quantile.upper}
-    bands = {"event": band, "quantile": quantile, "convention": describe_convention(bins=bins), "joint_pit": joint_pit}
-    return Evaluation(prediction, y, scores, probability, outcome, pit, bands)
+    for name, band in (("event_ece", event), ("quantile_calibration_error", quantile)):
+        scores |= {f"{name}_null_mean": band.mean, f"{name}_null_lower": band.lower, f"{name}_null_upper": band.upper}
+    for level in (50, 80, 90, 95):
+        inside = (np.abs(joint_pit - 0.5) <= level / 200).mean(1)
+        low, high = np.quantile(inside, [0.025, 0.975])
+        scores |= {f"coverage_{level}_null_lower": float(low), f"coverage_{level}_null_upper": float(high)}
+    return Evaluation(prediction, y, threshold, scores, probability, outcome, pit, joint_outcome, joint_pit)
 
 
-def _pit_of(prediction: Prediction, path: Tensor, there: Tensor) -> np.ndarray:
-    full = torch.zeros(there.shape, dtype=torch.float64)
-    full[there] = path
-    values: np.ndarray = prediction.cdf(full)[there].numpy()
-    return values
-
-
-def dense(trained: Trained, end: float, points: int = 97) -> Cohort:
-    """The cohort asked on a dense grid from every record's start to `end`, for drawing."""
-    records, model = trained.cohort.records, trained.model
-    grid = [np.linspace(r.schedule.start, end, points).tolist() for r in records]
-    backbone = model.backbone
-    segments = build_segments(
-        [r.schedule for r in records], grid, backbone.states, backbone.inputs, trained.recipe.mesh
+def evaluate(trained: Trained, settings: Settings, threshold: float) -> Evaluation:
+    """Forecast everyone by the ensemble that never saw them, and score it: nothing is refitted, nothing is chosen."""
+    known, asked = split(trained.cohort, settings.forecast_from)
+    generator = torch.Generator().manual_seed(settings.seed + 1)
+    prediction = forecast_unseen(
+        trained.plan, trained.stack, known, asked, draws=settings.draws, generator=generator, solver=solver()
     )
-    given = trained.cohort.conditions
+    return score(prediction, asked.y, threshold, generator)
+
+
+def split(cohort: Cohort, time: float | None) -> tuple[Cohort, Cohort]:
+    """What is known at `time`, and what is then asked; without a time, everything is known and asked again."""
+    return (cohort, cohort) if time is None else (cohort.until(time), cohort.after(time))
+
+
+def paired_difference(a: Evaluation, b: Evaluation, draws: int = 2000, seed: int = 11) -> tuple[float, float, float]:
+    """Mean CRPS of `a` minus that of `b` over the same people, with a 95 % interval by resampling people."""
+    difference = (a.prediction.crps(a.y) - b.prediction.crps(b.y)).numpy()  # (N, T, p), NaN where nothing is scored
+    total, count = np.nansum(difference, (1, 2)), np.isfinite(difference).sum((1, 2))
+    rows = np.random.default_rng(seed).integers(0, len(total), (draws, len(total)))
+    resampled = total[rows].sum(1) / count[rows].sum(1)
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return float(total.sum() / count.sum()), float(low), float(high)
+
+
+def dense_of(cohort: Cohort, model: HybridModel, mesh: Mesh, end: float, points: int = 97) -> Cohort:
+    """The cohort asked on a dense grid from every record's start to `end`, for drawing."""
+    grid = [np.linspace(r.schedule.start, end, points).tolist() for r in cohort.records]
+    backbone, given = model.backbone, cohort.conditions
+    segments = build_segments([r.schedule for r in cohort.records], grid, backbone.states, backbone.inputs, mesh)
     conditions = Conditions(segments.to(given.baseline), given.covariates, given.baseline)
-    return at_times(trained.cohort, conditions, torch.tensor(grid, dtype=torch.float64))
+    return at_times(cohort, conditions, torch.tensor(grid, dtype=torch.float64, device=given.baseline.device))
 
 
 def dense_unseen(trained: Trained, settings: Settings, end: float) -> Prediction:
     """Forecasts of unseen people on a dense grid, from the same early samples."""
-    known = trained.cohort if settings.forecast_from is None else trained.cohort.until(settings.forecast_from)
+    known, _ = split(trained.cohort, settings.forecast_from)
     generator = torch.Generator().manual_seed(settings.seed + 1)
     return forecast_unseen(
         trained.plan,
         trained.stack,
         known,
-        dense(trained, end),
+        dense_of(trained.cohort, trained.model, trained.recipe.mesh, end),
         draws=settings.draws,
         generator=generator,
         solver=solver(),
     )
 
 
-def certificate_of(trained: Trained, seconds: float = 60.0) -> Certificate | Refusal:
-    """One metric for every member and every fitted person, or the refusal."""
-    return certify(lure_of(trained.model, trained.personal.mode, trained.cohort.conditions.covariates), seconds=seconds)
+def certify_rounded(
+    system: Lure, seconds: float = 60.0, share: float = 0.9
+) -> tuple[Certificate | Refusal, float | None]:
+    """The certificate to keep, and the best rate that was certified at all.
+
+    The metric of the best rate is close to singular, and its bound |δx(t)| ≤ √κ e^{−λt} |δx(0)| says little early on. A tenth
+    of the rate is given up for a rounder metric: the certificate kept has the rate `share` × best, if that is rounder.
+    """
+    best = certify(system, seconds=seconds)
+    if isinstance(best, Refusal):
+        return best, None
+    rounder = certify(system, rate=share * best.rate, seconds=seconds)
+    if isinstance(rounder, Refusal) or rounder.condition >= best.condition:
+        return best, best.rate
+    return rounder, best.rate
 
 
 def bundle_of(
@@ -206,8 +239,9 @@ def bundle_of(
     )
 
 
-def predict_person(bundle: Bundle, index: int, schedules: Sequence[Any], times: Sequence[float], *, draws: int = 16,
-                   seed: int = 7) -> list[Prediction]:  # fmt: skip
+def predict_person(
+    bundle: Bundle, index: int, schedules: Sequence[Schedule], times: Sequence[float], *, draws: int = 16, seed: int = 7
+) -> list[Prediction]:
     """One fitted person under each of several schedules, with the same draws of their parameters for all of them."""
     person = bundle.people[index]
     known = bundle.personal

@@ -1,0 +1,328 @@
+"""The command line: `homeostat demo | fit | certify | check | report | simulate | inspect`.
+
+Exit codes everywhere: 0 done (and certified or proved, where that was asked), 1 refused, 2 unusable input. Nothing heavy is
+imported before a command runs, so that `--help` answers at once.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Hybrid physics-ML models, dx/dt = A(θ)x + B(θ)u + ε(x, u, c): train, certify, calibrate, simulate.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
+BundleFile = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A model bundle, as runs/theophylline/model.twin.")]
+Units = Annotated[
+    str, typer.Option("--units", help="Units of the columns, as UCUM codes: TIME=h,AMT=mg,DV=mg/L[,WT=kg …].")
+]
+Compartments = Annotated[
+    str, typer.Option("--compartments", help="CMT numbers of the compartments that doses go into, as 1=gut,2=plasma.")
+]
+Channels = Annotated[str, typer.Option("--channels", help="CMT numbers of the measured channels, as 2=concentration.")]
+Threshold = Annotated[
+    float | None, typer.Option(help="Score the event 'a measurement above this' (default: the median measurement).")
+]
+ForecastFrom = Annotated[
+    float | None,
+    typer.Option(
+        help="Forecast unseen people from what was measured up to this time (default: a tenth of the record)."
+    ),
+]
+
+
+def main() -> None:
+    """Run the command line; errors of use are one sentence on standard error and exit code 2."""
+    # the terminal's own encoding may not have ε; text that cannot be shown must not end a run
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    app()
+
+
+def _guard(work: Callable[[], int]) -> None:
+    """Run a command's body: its exit code, or 2 and one sentence for input that cannot be used."""
+    from hybrid import SimulationError
+
+    try:
+        code = work()
+    except (ValueError, SimulationError, OSError) as error:
+        typer.echo(f"homeostat: {error}", err=True)
+        code = 2
+    except KeyboardInterrupt:
+        typer.echo("homeostat: interrupted before there was anything to keep", err=True)
+        code = 2
+    raise typer.Exit(code)
+
+
+def _pairs(text: str, option: str) -> dict[str, str]:
+    pairs = [part.split("=", 1) for part in text.split(",") if part.strip()]
+    if any(len(p) != 2 or not p[0].strip() or not p[1].strip() for p in pairs):
+        raise ValueError(f"{option} {text!r} is not of the form NAME=VALUE,NAME=VALUE")
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _numbered(text: str, option: str) -> dict[int, str]:
+    pairs = _pairs(text, option)
+    if not all(key.isdigit() for key in pairs):
+        raise ValueError(f"{option} {text!r} needs whole numbers before each =, as 1=gut,2=plasma")
+    return {int(key): value for key, value in pairs.items()}
+
+
+def _console(as_json: bool) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=as_json)
+
+
+def _print(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+@app.command(epilog="Example: homeostat demo --out runs/theophylline")
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/theophylline"),
+    members: Annotated[int, typer.Option(min=2, help="Ensemble members.")] = 8,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation by person.")] = 6,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps at most.")] = 120,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 2026,
+    device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Train, certify, calibrate, draw and save a hybrid model of twelve real people (under three minutes on two cores)."""
+
+    def work() -> int:
+        from homeostat.demo import FORECAST_FROM, run_demo
+        from homeostat.study import Settings, one_thread
+
+        one_thread()
+        settings = Settings(members, folds, steps, forecast_from=FORECAST_FROM, seed=seed, device=device)
+        summary = run_demo(out, settings, _console(as_json))
+        if as_json:
+            _print(summary)
+        return 0 if summary["certified"] and summary["identical_after_load"] else 1
+
+    _guard(work)
+
+
+@app.command(
+    epilog="Example: homeostat fit table.csv --backbone OneCompartmentOral --units TIME=h,AMT=mg,DV=mg/L --out runs/mine"
+)
+def fit(
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="Columns ID TIME AMT DV EVID CMT RATE and covariates.")
+    ],
+    units: Units,
+    backbone: Annotated[str, typer.Option(help="A built-in backbone, by class name.")] = "OneCompartmentOral",
+    backbone_config: Annotated[
+        str, typer.Option(help='Its arguments as JSON: {"A": [[-1.0]], "states": ["x"]}.')
+    ] = "{}",
+    out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/fit"),
+    compartments: Compartments = "1=gut,2=plasma",
+    channels: Channels = "2=concentration",
+    hidden: Annotated[
+        str, typer.Option(help="Widths of the residual's hidden layers, as 8 or 16,16; 0 for none.")
+    ] = "8",
+    threshold: Threshold = None,
+    forecast_from: ForecastFrom = None,
+    members: Annotated[int, typer.Option(min=2)] = 8,
+    folds: Annotated[int, typer.Option(min=2)] = 6,
+    steps: Annotated[int, typer.Option(min=1)] = 120,
+    rate: Annotated[float, typer.Option(help="Learning rate.")] = 0.03,
+    seed: Annotated[int, typer.Option()] = 2026,
+    device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Train and certify a hybrid model of your own table, judge it on people never seen, save the bundle and a report."""
+
+    def work() -> int:
+        from homeostat.study import Settings, one_thread
+        from homeostat.work import fit_table
+        from training import read_nonmem
+
+        given = _pairs(units, "--units")
+        try:
+            config = json.loads(backbone_config)
+            widths = [int(w) for w in hidden.split(",")]
+        except ValueError as error:
+            raise ValueError(f"--backbone-config must be JSON and --hidden whole numbers ({error})") from error
+        one_thread()
+        records = read_nonmem(
+            table,
+            units=given,
+            compartments=_numbered(compartments, "--compartments"),
+            channels=_numbered(channels, "--channels"),
+        )
+        settings = Settings(members, folds, steps, rate, forecast_from=forecast_from, seed=seed, device=device)
+        summary = fit_table(
+            table,
+            records,
+            given,
+            folder=out,
+            backbone=(backbone, config),
+            hidden=widths if widths != [0] else [],
+            settings=settings,
+            threshold=threshold,
+            console=_console(as_json),
+        )
+        if as_json:
+            _print(summary)
+        return 0 if summary["certified"] else 1
+
+    _guard(work)
+
+
+@app.command(epilog="Example: homeostat certify runs/theophylline/model.twin --rate 0.03")
+def certify(
+    bundle: BundleFile,
+    rate: Annotated[float | None, typer.Option(help="The rate to prove, in 1/time (default: the best one).")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time limit.")] = 60.0,
+    write: Annotated[bool, typer.Option("--write", help="Put the certificate into the bundle.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Search a new contraction certificate for a bundle's members and people: exit 0 certified, 1 refused."""
+
+    def work() -> int:
+        from homeostat.work import certify_bundle
+
+        result, text = certify_bundle(bundle, rate, seconds, write)
+        if as_json:
+            _print({"certified": bool(result), **result.to_dict()})
+        else:
+            typer.echo(text)
+        return 0 if result else 1
+
+    _guard(work)
+
+
+@app.command(epilog="Example: homeostat check runs/theophylline/model.twin")
+def check(bundle: BundleFile, as_json: Json = False) -> None:
+    """Prove a bundle's certificate again, in outward-rounded arithmetic, against its own weights: exit 0 proved, 1 refused."""
+
+    def work() -> int:
+        from homeostat.work import check_bundle
+
+        proved, reason = check_bundle(bundle)
+        if as_json:
+            _print({"proved": proved, "reason": reason})
+        else:
+            typer.echo(f"{'proved' if proved else 'REFUSED'}: {reason}")
+        return 0 if proved else 1
+
+    _guard(work)
+
+
+@app.command(
+    epilog="Example: homeostat report runs/theophylline/model.twin --data table.csv --units TIME=h,AMT=mg,DV=mg/L"
+)
+def report(
+    bundle: BundleFile,
+    data: Annotated[Path, typer.Option("--data", help="A table like that of `fit`: the people to forecast.")],
+    units: Annotated[str, typer.Option("--units", help="As in `fit`; by default the bundle's own.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder of the report (default: report/ beside the bundle).")] = None,
+    compartments: Compartments = "1=gut,2=plasma",
+    channels: Channels = "2=concentration",
+    threshold: Threshold = None,
+    forecast_from: ForecastFrom = None,
+    as_json: Json = False,
+) -> None:
+    """Forecast the people of a table with a trained bundle, score it, and write HTML, PNG and JSON."""
+
+    def work() -> int:
+        from homeostat.study import one_thread
+        from homeostat.work import report_on
+
+        one_thread()
+        summary = report_on(
+            bundle,
+            data,
+            folder=out,
+            units=_pairs(units, "--units"),
+            compartments=_numbered(compartments, "--compartments"),
+            channels=_numbered(channels, "--channels"),
+            threshold=threshold,
+            forecast_from=forecast_from,
+        )
+        if as_json:
+            _print(summary)
+        else:
+            typer.echo(summary["text"])
+        return 0
+
+    _guard(work)
+
+
+@app.command(
+    epilog='Example: homeostat simulate runs/theophylline/model.twin --person 1 --do "scale gut by 2" --until 36'
+)
+def simulate(
+    bundle: BundleFile,
+    do: Annotated[
+        str,
+        typer.Option("--do", help="What to change in the person's schedule; the grammar is in `homeostat grammar`."),
+    ] = "",
+    person: Annotated[str | None, typer.Option(help="A fitted person's id (default: the first).")] = None,
+    until: Annotated[float | None, typer.Option(help="End of the simulation (default: 24 time units).")] = None,
+    points: Annotated[int, typer.Option(min=2, help="How many times to print.")] = 13,
+    level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Level of the intervals.")] = 0.8,
+    picture: Annotated[Path | None, typer.Option(help="Also draw as given and as done into this PNG.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask "what if we do this?" for one person: concentrations with both uncertainties under a changed schedule."""
+
+    def work() -> int:
+        from homeostat.study import one_thread
+        from homeostat.work import simulate_person
+
+        one_thread()
+        answer, text = simulate_person(
+            bundle, do, person=person, until=until, points=points, level=level, picture=picture
+        )
+        if as_json:
+            _print(answer)
+        else:
+            typer.echo(text)
+        return 0
+
+    _guard(work)
+
+
+@app.command(epilog="Example: homeostat inspect runs/theophylline/model.twin")
+def inspect(bundle: BundleFile, as_json: Json = False) -> None:
+    """Say what is in a bundle: structure, units, people, certificate, calibration, provenance."""
+
+    def work() -> int:
+        from homeostat.work import inspect_bundle
+
+        about, text = inspect_bundle(bundle)
+        if as_json:
+            _print(about)
+        else:
+            typer.echo(text)
+        return 0
+
+    _guard(work)
+
+
+@app.command(epilog="Example: homeostat grammar")
+def grammar(as_json: Json = False) -> None:
+    """Print the grammar of doses and inputs, as `--do` reads it."""
+    from hybrid.schedule_text import GRAMMAR
+
+    if as_json:
+        _print({"grammar": GRAMMAR})
+    else:
+        typer.echo(GRAMMAR)
+
+
+if __name__ == "__main__":
+    main()

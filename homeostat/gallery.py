@@ -1,0 +1,295 @@
+"""Every picture, table and verdict of a study, made from its numbers: the demo, `fit` and `report` all show these."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from exchange import Bundle
+from homeostat.pictures import (
+    Phase,
+    Reliability,
+    draw_hero,
+    draw_people,
+    draw_phase,
+    draw_reliability_of,
+    draw_what_if,
+    member_mean_field,
+    nearby,
+)
+from homeostat.report import Cell, Table
+from homeostat.study import BINS, Evaluation, predict_person
+from hybrid import Prediction, Schedule
+from hybrid.schedule import as_float
+from stability import Certificate, Refusal
+from training import Record
+from training.calibration import describe_convention
+
+Verdict = tuple[str, bool | None, str]
+Picture = tuple[Path, str]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of a model: the event's `channel`, `unit` and `threshold`, and the time that forecasts start from."""
+
+    channel: str
+    unit: str
+    threshold: float
+    forecast_from: float | None
+    time_unit: str
+
+    @property
+    def event(self) -> str:
+        """The event in words."""
+        return f"{self.channel} above {self.threshold:g} {self.unit}"
+
+
+def people_picture(
+    folder: Path, dense: Prediction, records: Sequence[Record], asked: Asked, title: str, subtitle: str
+) -> Picture:
+    """Each person's data under the prediction's two uncertainties."""
+    path = draw_people(
+        dense,
+        records,
+        folder / "people.png",
+        forecast_from=asked.forecast_from,
+        title=title,
+        subtitle=subtitle,
+        time_unit=asked.time_unit,
+    )
+    return path, (
+        "Each panel is one person. The dark band is what more data would narrow: the members disagree, and the person is not "
+        "yet known well. The light band adds measurement noise, which no data will take away."
+    )
+
+
+def reliability_numbers(evaluation: Evaluation, asked: Asked) -> Reliability:
+    """The numbers of the calibration picture, with bands from whole predictive paths."""
+    return Reliability.of(
+        evaluation.probability,
+        evaluation.outcome,
+        evaluation.pit,
+        event=f"above {asked.threshold:g} {asked.unit}",
+        bins=BINS,
+        joint_outcome=evaluation.joint_outcome,
+        joint_pit=evaluation.joint_pit,
+    )
+
+
+def reliability_picture(folder: Path, numbers: Reliability) -> Picture:
+    """Event reliability and quantile calibration."""
+    path = draw_reliability_of(numbers, folder / "reliability.png")
+    return path, (
+        "When the model said 70 %, did it happen 70 % of the time? Grey shows where a perfectly calibrated forecaster would "
+        "land with this few observations: inside it there is no evidence against the model, and little evidence for it."
+    )
+
+
+def phase_of(bundle: Bundle, person: int, hours: float) -> Phase:
+    """The certificate seen: pairs of trajectories of one person under the average of the members' vector fields."""
+    backbone = bundle.model.backbone
+    who = bundle.people[person]
+    field = member_mean_field(bundle.model, bundle.personal.mode[:, [person]], who.covariates)
+    amount = max((as_float(d.amount) for d in who.schedule.doses), default=1.0)
+    certificate = bundle.certificate if isinstance(bundle.certificate, Certificate) else None
+    metric = np.eye(2) if certificate is None else np.asarray(certificate.metric)
+    starts = [
+        nearby((amount, 0.0), metric, 0.2 * amount * float(np.sqrt(np.linalg.eigvalsh(metric)[0]))),
+        np.array([[0.2 * amount, 0.75 * amount], [0.35 * amount, 0.75 * amount]]),
+    ]
+    return Phase.of(
+        field,
+        np.stack(starts),
+        np.linspace(0.0, hours, 241),
+        metric=None if certificate is None else metric,
+        rate=None if certificate is None else certificate.rate,
+        states=backbone.states,
+        units=backbone.state_units,
+        time_unit=backbone.time_unit,
+        lowest=(0.0, 0.0),
+    )
+
+
+def phase_picture(folder: Path, phase: Phase, person: str) -> Picture:
+    """The vector field and the certified metric's ellipse."""
+    path = draw_phase(
+        phase,
+        folder / "phase.png",
+        title=f"Person {person}: wherever it starts, the state forgets",
+        subtitle="Vector field of the ensemble's mean, two pairs of trajectories, and the certificate's ellipse, which "
+        "must hold the second trajectory of the first pair at every time.",
+    )
+    return path, (
+        "The proof made visible: the distance between two trajectories, measured in the certified metric, stays under the "
+        "promised exponential."
+    )
+
+
+def what_if_picture(
+    folder: Path, bundle: Bundle, person: int, schedules: Mapping[str, Schedule], asked: Asked, end: float
+) -> tuple[Picture, dict[str, Prediction]]:
+    """One fitted person under several schedules, with the same draws of their parameters."""
+    times = np.linspace(bundle.people[person].schedule.start, end, 145).tolist()
+    found = dict(zip(schedules, predict_person(bundle, person, list(schedules.values()), times), strict=True))
+    path = draw_what_if(
+        found,
+        folder / "what_if.png",
+        threshold=asked.threshold,
+        title=f"What if person {bundle.people[person].id} were dosed otherwise?",
+        schedules=schedules,
+        time_unit=asked.time_unit,
+    )
+    caption = (
+        "The same person, the same draws of their parameters and the same members: only the named doses change. Beyond the "
+        "doses seen in training the residual extrapolates, and the bands show only what the members disagree about."
+    )
+    return (path, caption), found
+
+
+def hero_picture(
+    folder: Path, dense: Prediction, records: Sequence[Record], numbers: Reliability, phase: Phase, asked: Asked
+) -> Path:
+    """The wide picture at the top of the README and the report."""
+    return draw_hero(
+        dense,
+        records,
+        numbers,
+        phase,
+        folder / "hero.png",
+        forecast_from=asked.forecast_from,
+        people=(0, min(4, len(records) - 1)),
+        title="Forecast with both uncertainties · checked on people never seen · proved to contract",
+    )
+
+
+def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never seen in training") -> Table:
+    """The comparison table."""
+    columns = [
+        "model",
+        "NLL",
+        "CRPS",
+        "RMSE",
+        "80 % covers",
+        "95 % covers",
+        "event ECE",
+        "quantile error",
+        "80 % width",
+    ]
+    rows: list[Sequence[Cell]] = []
+    for name, e in evaluations.items():
+        s = e.scores
+        rows.append(
+            [
+                name,
+                s["nll"],
+                s["crps"],
+                s["rmse"],
+                f"{100 * s['coverage_80']:.0f} %",
+                f"{100 * s['coverage_95']:.0f} %",
+                _with_band(s, "event_ece"),
+                _with_band(s, "quantile_calibration_error"),
+                s["sharpness_80"],
+            ]
+        )
+    first = next(iter(evaluations.values()))
+    note = (
+        f"{int(first.scores['count'])} measurements; lower is better but for coverage. In brackets: where 95 % of perfect "
+        f"forecasters with these predictions would be. ECE: {describe_convention(bins=BINS)}."
+    )
+    return Table(title, columns, rows, note=note)
+
+
+def uncertainty_rows(evaluations: Mapping[str, Evaluation], unit: str) -> Table:
+    """Where the predictive variance comes from."""
+    rows: list[Sequence[Cell]] = [
+        [name, e.scores["aleatoric_sd"], e.scores["epistemic_sd"], e.scores["personal_sd"]]
+        for name, e in evaluations.items()
+    ]
+    columns = ["model", f"noise [{unit}]", f"model ignorance [{unit}]", f"person not known [{unit}]"]
+    note = (
+        "Root mean variances. Noise (aleatoric) stays; model ignorance (epistemic, spread of the members) falls with more "
+        "people; the person's part falls with more of that person's data."
+    )
+    return Table("What the uncertainty is made of", columns, rows, note=note)
+
+
+def _with_band(scores: Mapping[str, float], name: str) -> str:
+    return f"{scores[name]:.3f} ({scores[f'{name}_null_lower']:.3f}–{scores[f'{name}_null_upper']:.3f})"
+
+
+def certificate_verdict(certificate: Certificate | Refusal, best: float | None, time_unit: str) -> Verdict:
+    """The certificate, or its refusal, in plain language."""
+    if isinstance(certificate, Refusal):
+        return ("Contraction is not certified", False, f"Refused ({certificate.reason}): {certificate.message}")
+    cap = certificate.metric_cap
+    detail = (
+        f"One metric (condition number {certificate.condition:.3g}) serves every member and every fitted person at "
+        f"{certificate.rate:.4g} per {time_unit}"
+        + (
+            f"; the best rate certified is {best:.4g} with a rounder metric preferred"
+            if best and best > certificate.rate
+            else ""
+        )
+        + f". No certificate could exceed {certificate.spectral_cap:.4g}"
+        + (f", and no single metric {cap:.4g} on the sampled Jacobians" if cap is not None else "")
+        + ". The identity metric is "
+        + ("refused on this physics." if certificate.identity_refused else "accepted here.")
+        + " Not covered: "
+        + "; ".join(certificate.not_covered)
+        + "."
+    )
+    return (
+        f"Proved: any two trajectories approach each other by {100 * certificate.rate:.1f} % per {time_unit}",
+        True,
+        detail,
+    )
+
+
+def calibration_verdicts(evaluation: Evaluation, asked: Asked) -> list[Verdict]:
+    """Coverage and event calibration in plain language, each against its null band."""
+    s = evaluation.scores
+    found: list[Verdict] = []
+    for level in (80, 95):
+        value, low, high = (100 * s[f"coverage_{level}{end}"] for end in ("", "_null_lower", "_null_upper"))
+        inside = low <= value <= high
+        side = "wider than needed" if value > high else "too narrow"
+        found.append(
+            (
+                f"The {level} % interval covers {value:.0f} %"
+                + (", as a calibrated one would" if inside else f": {side}, recalibrate"),
+                inside,
+                f"A perfect forecaster of this sample would cover {low:.0f} to {high:.0f} %.",
+            )
+        )
+    value, high = s["event_ece"], s["event_ece_null_upper"]
+    found.append(
+        (
+            f"Probabilities of {asked.event} are "
+            + ("consistent with calibration" if value <= high else "not calibrated: recalibrate"),
+            bool(value <= high),
+            f"Expected calibration error {value:.3f}; 95 % of perfect forecasters of this sample score below {high:.3f} or so.",
+        )
+    )
+    return found
+
+
+def comparison_verdict(name: str, difference: tuple[float, float, float], unit: str) -> Verdict:
+    """The hybrid against one baseline, by CRPS paired over people."""
+    mean, low, high = difference
+    words = "better than" if high < 0 else "worse than" if low > 0 else "not distinguishable from"
+    good = True if high < 0 else False if low > 0 else None
+    return (
+        f"The hybrid forecasts unseen people {words} the {name}",
+        good,
+        f"CRPS difference {mean:+.3f} {unit} (95 % interval over people {low:+.3f} to {high:+.3f}; negative favours the hybrid).",
+    )
+
+
+def largest_difference(a: Sequence[Prediction], b: Sequence[Prediction]) -> float:
+    """How far two sets of predictions are apart, in the channel's unit: 0 exactly when they agree to the last bit."""
+    gaps = [(x.mean - y.mean).abs().max() for x, y in zip(a, b, strict=True)]
+    gaps += [(x.variance - y.variance).abs().max() for x, y in zip(a, b, strict=True)]
+    return float(torch.stack(gaps).max())

@@ -1,0 +1,74 @@
+"""Two uncertainties as two bands: what more data would narrow, and what no data would."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from homeostat.pictures.style import IGNORANCE, LINE, NOISE, percent
+from hybrid import Prediction
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Bands:
+    """One channel of a prediction as curves over time, NaN at padding.
+
+    `times`, `median` (N, T) · `total` (2, N, T): the central interval of an observation · `ignorance` (2, N, T): the
+    central interval, of the same level, of the noise-free curve, over members and over draws of the person: zero width
+    where one member and one draw are all there is. Ignorance is epistemic and personal uncertainty together.
+    """
+
+    times: Array
+    median: Array
+    total: Array
+    ignorance: Array
+    level: float
+
+    @staticmethod
+    def of(prediction: Prediction, *, channel: int = 0, level: float = 0.8) -> "Bands":
+        """The bands of one channel. Errors: `ValueError` for a channel that is not there or a level outside (0, 1)."""
+        if not 0 <= channel < len(prediction.channels):
+            raise ValueError(
+                f"Channel {channel} was asked for; the prediction has {len(prediction.channels)} "
+                f"({', '.join(prediction.channels)}), counted from 0."
+            )
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"A band of level {level} was asked for; levels lie strictly between 0 and 1, e.g. 0.8.")
+        ends = (0.5 * (1.0 - level), 0.5 * (1.0 + level))
+        low, median, high = prediction.quantile((ends[0], 0.5, ends[1]))[..., channel].numpy()
+        mask = prediction.mask.numpy()
+        curves = prediction.mean[..., channel].numpy()  # (M, S, N, T)
+        curves = np.where(mask, curves.reshape(-1, *curves.shape[2:]), 0.0)  # what padding holds is never looked at
+        inner = np.where(mask, np.quantile(curves, ends, axis=0), np.nan)
+        times = np.where(mask, prediction.times.numpy(), np.nan)
+        return Bands(times, median, np.stack([low, high]), inner, level)
+
+    def extent(self) -> tuple[float, float]:
+        """Lowest and highest value that the bands reach."""
+        return float(np.nanmin(self.total)), float(np.nanmax(self.total))
+
+
+def band_axes(axes: Axes, bands: Bands, person: int) -> None:
+    """Draw one person's bands and median line (gids "total", "ignorance", "median")."""
+    here = np.isfinite(bands.times[person])
+    t = bands.times[person, here]
+    total, ignorance = bands.total[:, person, here], bands.ignorance[:, person, here]
+    axes.fill_between(t, *total, color=NOISE, linewidth=0, zorder=1.0).set_gid("total")
+    axes.fill_between(t, *ignorance, color=IGNORANCE, linewidth=0, zorder=1.5).set_gid("ignorance")
+    (line,) = axes.plot(t, bands.median[person, here], color=LINE, linewidth=1.8, zorder=3.0)
+    line.set_gid("median")
+
+
+def band_handles(level: float) -> list[Artist]:
+    """What the legend says of the bands."""
+    return [
+        Line2D([], [], color=LINE, linewidth=1.8, label="median forecast"),
+        Patch(facecolor=IGNORANCE, label=f"ignorance, {percent(level)} band: more data would narrow it"),
+        Patch(facecolor=NOISE, label=f"total, {percent(level)} band: adds measurement noise"),
+    ]

@@ -1,0 +1,75 @@
+"""One wide picture: people forecast, probabilities checked, contraction proved."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from homeostat.pictures.bands import Bands
+from homeostat.pictures.people import limits, people_handles, person_axes, require_people
+from homeostat.pictures.phase import Phase, phase_axes
+from homeostat.pictures.reliability import Reliability, reliability_axes
+from homeostat.pictures.style import (
+    axis_labels,
+    header,
+    header_height,
+    label,
+    new_figure,
+    panel_title,
+    person_name,
+    save,
+)
+from hybrid import Prediction
+from training.records import Record
+
+
+def draw_hero(
+    prediction: Prediction,
+    records: Sequence[Record],
+    reliability: Reliability,
+    phase: Phase,
+    path: Path | str,
+    *,
+    channel: int = 0,
+    forecast_from: float | None,
+    people: Sequence[int] = (0, 1),
+    title: str,
+    subtitle: str | None = None,
+    level: float = 0.8,
+) -> Path:
+    """Left two or three people with forecast bands, in the middle reliability, on the right the certificate's ellipse.
+
+    Arguments as in `draw_people`; `people`, which of them are shown; `reliability` and `phase` as for their own pictures.
+    Writes a PNG, returns its path.
+    """
+    require_people(prediction, records)
+    chosen = [records[i] for i in people]
+    if not 1 <= len(chosen) <= 3:
+        raise ValueError(
+            f"{len(chosen)} people were chosen for the wide picture; it has room for 1 to 3: people=(0, 1)."
+        )
+    bands = Bands.of(prediction.people(list(people)), channel=channel, level=level)
+    unit = chosen[0].units.get("time")
+    handles = people_handles(level, forecast_from, unit)
+    width = 16.0
+    figure = new_figure(width, 5.3 + header_height(title, subtitle, width, 2))
+    left, middle, right = figure.subfigures(1, 3, squeeze=False, width_ratios=(1.2, 1.12, 1.2))[0]
+    panels = left.subplots(len(chosen), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for i, (axes, record) in enumerate(zip(panels, chosen, strict=True)):
+        person_axes(axes, bands, record, person=i, channel=channel, forecast_from=forecast_from)
+        panel_title(axes, person_name(record.id), size=10.5)
+    limits(panels[0], bands, chosen, channel)
+    axis_labels(panels[-1], label("time", unit), None)
+    for axes in panels:
+        axis_labels(axes, None, label(prediction.channels[channel], prediction.units[channel]))
+    reliability_axes(middle.subplots(), reliability)
+    axes = right.subplots()
+    phase_axes(axes, phase, density=0.8)
+    if phase.rate is None:
+        panel_title(axes, "Trajectories", "no certificate")
+    else:
+        words = (
+            f"two starts (blue, orange) approach at λ = {phase.rate:.3g} per {phase.time_unit} or faster\n"
+            "green: where the proof confines the second, at four moments"
+        )
+        panel_title(axes, "Proved to contract", words)
+    header(figure, title, subtitle, handles=handles, columns=3)
+    return save(figure, path)

@@ -1,0 +1,162 @@
+"""Forecasts of many people as small multiples."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from homeostat.pictures.bands import Array, Bands, band_axes, band_handles
+from homeostat.pictures.style import (
+    GREY,
+    INK,
+    axis_labels,
+    grid_shape,
+    header,
+    header_height,
+    label,
+    new_figure,
+    panel_title,
+    person_name,
+    save,
+    tidy,
+)
+from hybrid import Prediction
+from training.records import Record
+
+MOST = 24  # panels in one picture; more could not be read
+
+
+def person_axes(
+    axes: Axes,
+    bands: Bands,
+    record: Record,
+    *,
+    person: int,
+    channel: int,
+    forecast_from: float | None,
+) -> None:
+    """One person: bands, median, what was known (filled dots, gid "known") and what came later (open, gid "unseen")."""
+    band_axes(axes, bands, person)
+    values = record.values[:, channel]
+    seen = np.isfinite(values)
+    known = seen if forecast_from is None else seen & (record.times <= forecast_from)
+    for gid, chosen, filled in (("known", known, True), ("unseen", seen & ~known, False)):
+        axes.add_line(dots(record.times[chosen], values[chosen], filled=filled, name=gid))
+    if forecast_from is not None and np.isfinite(forecast_from):
+        axes.axvline(forecast_from, color=GREY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2.0, gid="forecast_from")
+    tidy(axes)
+
+
+def dots(times: Array | None = None, values: Array | None = None, *, filled: bool, name: str) -> Line2D:
+    """Measurements as dots, full or empty; without any, a legend's entry."""
+    return Line2D(
+        [] if times is None else times,
+        [] if values is None else values,
+        linestyle="none",
+        marker="o",
+        markersize=5.2,
+        markeredgecolor=INK,
+        markeredgewidth=1.1,
+        markerfacecolor=INK if filled else "white",
+        zorder=4.0,
+        label=name,
+        gid=name,
+    )
+
+
+def people_handles(level: float, forecast_from: float | None, time_unit: str | None) -> list[Artist]:
+    """The legend's entries, in reading order."""
+    if forecast_from is None:
+        return [*band_handles(level), dots(filled=True, name="measured")]
+    entries: list[Artist] = [
+        dots(filled=True, name="measured, known to the forecast"),
+        dots(filled=False, name="measured later, never seen"),
+    ]
+    if np.isfinite(forecast_from):
+        at = f"{forecast_from:g} {time_unit or ''}".strip()
+        entries.append(Line2D([], [], color=GREY, linewidth=1.0, linestyle=(0, (4, 3)), label=f"forecast from {at}"))
+    return [*band_handles(level), *entries]
+
+
+def draw_people(
+    prediction: Prediction,
+    records: Sequence[Record],
+    path: Path | str,
+    *,
+    channel: int = 0,
+    forecast_from: float | None,
+    title: str,
+    level: float = 0.8,
+    subtitle: str | None = None,
+    time_unit: str | None = None,
+) -> Path:
+    """Small multiples: every person's forecast with two bands, and what was measured. Writes a PNG, returns its path.
+
+    The wide band holds `level` of the measurements that the model expects; the inner one is the share of ignorance (see
+    `Bands`). Filled dots were known to the forecast (time ≤ forecast_from), open dots came later. Axes are shared.
+    Arguments: `prediction` on its own dense times, people in the order of `records`; `forecast_from` in the records' time
+    unit, None where nothing was withheld; `time_unit`, by default the first record's. Beyond 24 people the first 24 are
+    drawn and the picture says so.
+    Errors: `ValueError` for as many predictions as records not being so, a missing channel, a level outside (0, 1).
+    """
+    people = require_people(prediction, records)
+    shown = min(people, MOST)
+    if people > MOST:
+        note = f"The first {MOST} of {people} people."
+        subtitle = note if subtitle is None else f"{subtitle} {note}"
+    prediction = prediction.people(range(shown))
+    bands = Bands.of(prediction, channel=channel, level=level)
+    unit = time_unit or records[0].units.get("time")
+    handles = people_handles(level, forecast_from, unit)
+    rows, columns = grid_shape(shown)
+    width = {1: 9.0, 2: 10.5}.get(columns, 12.0)
+    height = 4.4 if rows == 1 else 2.15 * rows + 0.3
+    legend_columns = 3 if width > 11.0 else 2
+    legend_rows = -(-len(handles) // legend_columns)
+    figure = new_figure(width, height + header_height(title, subtitle, width, legend_rows))
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for place, axes in enumerate(grid.flat):
+        if place >= shown:
+            axes.set_visible(False)
+            continue
+        record = records[place]
+        person_axes(axes, bands, record, person=place, channel=channel, forecast_from=forecast_from)
+        panel_title(axes, person_name(record.id), size=10.5)
+        if place + columns >= shown:  # nobody below: the column's time axis is here
+            axes.tick_params(labelbottom=True)
+            axis_labels(axes, label("time", unit), None)
+            axes.xaxis.set_in_layout(
+                place // columns == rows - 1
+            )  # above an empty place it takes no room from the rows
+    limits(grid.flat[0], bands, records[:shown], channel)
+    for row in grid:
+        axis_labels(row[0], None, label(prediction.channels[channel], prediction.units[channel]))
+    header(figure, title, subtitle, handles=handles, columns=legend_columns)
+    return save(figure, path)
+
+
+def require_people(prediction: Prediction, records: Sequence[Record]) -> int:
+    """N, where the prediction and the records are of the same N people."""
+    people = prediction.mean.shape[2]
+    if people != len(records):
+        raise ValueError(
+            f"The prediction is for {people} people and {len(records)} records came with it; give the records of the same "
+            "people in the same order, or choose the people: prediction.people([0, 1])."
+        )
+    return people
+
+
+def limits(axes: Axes, bands: Bands, records: Sequence[Record], channel: int) -> None:
+    """Limits that hold bands and dots, from 0 where nothing is negative: sizes then compare as lengths."""
+    low, high = bands.extent()
+    values = np.concatenate([r.values[:, channel] for r in records])
+    values = values[np.isfinite(values)]
+    low, high = min([low, *values]), max([high, *values])
+    pad = 0.05 * (high - low)
+    axes.set_ylim(0.0 if 0.0 <= low < 0.5 * high else low - pad, high + pad)
+    start, end = float(np.nanmin(bands.times)), float(np.nanmax(bands.times))
+    start, end = min([start, *(r.times[0] for r in records)]), max([end, *(r.times[-1] for r in records)])
+    axes.set_xlim(start - 0.03 * (end - start), end + 0.03 * (end - start))

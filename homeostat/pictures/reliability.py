@@ -1,0 +1,254 @@
+"""Are stated probabilities met? Two diagrams, each with the band that a perfect forecaster would show."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from homeostat.pictures.style import (
+    FAINT,
+    GREY,
+    LINE,
+    axis_labels,
+    header,
+    header_height,
+    new_figure,
+    panel_title,
+    percent,
+    save,
+    tidy,
+)
+from training.calibration import (
+    ReliabilityCurve,
+    calibration_null_band,
+    expected_calibration_error,
+    quantile_null_band,
+    reliability_curve,
+)
+from training.null_band import ArrayLike, NullBand, as_array, present, replicates, tails, uniform
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """The numbers of the two diagrams.
+
+    `event`, what the probabilities are of, as words that end a sentence ("above 8 mg/L") · `curve` with its pointwise
+    null band and `error`, the expected calibration error with its band · `levels` (J,), `fraction` (J,) of observations
+    at or below their predicted quantile, its pointwise band `fraction_band` (2, J), and `quantile_error` with its band ·
+    `observations`, how many.
+    """
+
+    event: str
+    curve: ReliabilityCurve
+    error: NullBand
+    levels: Array
+    fraction: Array
+    fraction_band: Array
+    quantile_error: NullBand
+    observations: int
+
+    @staticmethod
+    def of(
+        probability: ArrayLike,  # any shape
+        outcome: ArrayLike,  # the same shape, 0 or 1, NaN is missing
+        pit: ArrayLike,  # any shape, in [0, 1], NaN is missing
+        *,
+        event: str,
+        null: NullBand | None = None,
+        bins: int = 15,
+        levels: int = 20,
+        groups: ArrayLike | None = None,
+        joint_outcome: ArrayLike | None = None,  # (R, *shape of outcome)
+        joint_pit: ArrayLike | None = None,  # (R, *shape of pit)
+        generator: torch.Generator | None = None,
+        draws: int = 1000,
+        band_level: float = 0.95,
+    ) -> "Reliability":
+        """Compute them: equal-mass bins, L1 error, dependence as in `calibration_null_band`.
+
+        `null`: the band of the expected calibration error where the caller has it; its bins must be these. Without a
+        `generator`, one with seed 0. `joint_*` are replicates of whole predictive paths, needed with `groups`.
+        Errors: as the functions of `training.calibration`; `ValueError` for a `null` of other bins.
+        Law: the pointwise band of the fractions, for independent transforms, is that of a binomial count.
+        """
+        generator = generator or torch.Generator().manual_seed(0)
+        curve = reliability_curve(
+            probability,
+            outcome,
+            bins=bins,
+            generator=generator,
+            draws=draws,
+            groups=groups,
+            joint=joint_outcome,
+            level=band_level,
+        )
+        score = expected_calibration_error(probability, outcome, bins=bins)
+        if null is None:
+            null = calibration_null_band(
+                probability,
+                generator=generator,
+                outcome=outcome,
+                bins=bins,
+                draws=draws,
+                groups=groups,
+                joint=joint_outcome,
+                level=band_level,
+            )
+        elif null.observed is not None and not np.isclose(null.observed, score, rtol=1e-9, atol=1e-12):
+            raise ValueError(
+                f"null.observed is {null.observed:g}, and the expected calibration error of these events in {bins} "
+                f"equal-mass bins is {score:g}; the band has other bins or events. Pass the same bins to both, or null=None."
+            )
+        if null.observed is None:
+            null = NullBand(null.mean, null.lower, null.upper, score, null.level, null.draws)
+        (values,) = present(pit, {})
+        grid = (np.arange(levels) + 0.5) / levels
+
+        def fractions(rows: Array) -> Array:  # (..., n) -> (..., J)
+            return np.stack([(rows <= a).mean(-1) for a in grid], -1)
+
+        blocks = replicates(
+            lambda r: uniform(r, values.size, generator),
+            ~np.isnan(as_array(pit)),
+            draws=draws,
+            generator=generator,
+            groups=groups,
+            joint=joint_pit,
+        )
+        fraction_band = np.quantile(np.concatenate([fractions(rows) for rows in blocks]), tails(band_level), axis=0)
+        quantile_error = quantile_null_band(
+            pit, generator=generator, levels=levels, draws=draws, groups=groups, joint=joint_pit, level=band_level
+        )
+        return Reliability(event, curve, null, grid, fractions(values), fraction_band, quantile_error, values.size)
+
+
+def in_words(name: str, null: NullBand) -> str:
+    """An error beside its null band, as two short lines."""
+    observed = float("nan") if null.observed is None else null.observed
+    if observed > null.upper:
+        verdict = "above the band, miscalibrated"
+    elif observed < null.lower:
+        verdict = "below the band, better than chance allows"
+    else:
+        verdict = "inside the band"
+    return (
+        f"{name} {observed:.3f}: {verdict}\n"
+        f"({percent(null.level)} of perfect forecasters: {null.lower:.3f} to {null.upper:.3f})"
+    )
+
+
+def reliability_axes(axes: Axes, numbers: Reliability, *, words: bool = True) -> None:
+    """Mean outcome against mean probability per bin (gid "bins"), over the null range of each bin (gid "null")."""
+    curve = numbers.curve
+    _diagonal(axes)
+    if curve.null_lower is not None and curve.null_upper is not None:
+        axes.vlines(
+            curve.mean_probability, curve.null_lower, curve.null_upper, color=FAINT, linewidth=7.0, zorder=2.0
+        ).set_gid("null")
+    area = 90.0 * curve.count / curve.count.max()  # area, not diameter, is proportional to the count
+    axes.plot(curve.mean_probability, curve.mean_outcome, color=LINE, linewidth=1.0, alpha=0.45, zorder=3.0)
+    axes.scatter(
+        curve.mean_probability, curve.mean_outcome, s=area, color=LINE, edgecolor="white", linewidth=0.8, zorder=4.0
+    ).set_gid("bins")
+    axis_labels(axes, f"Forecast probability: {numbers.event}", "How often it happened")
+    text = in_words("calibration error", numbers.error) if words else ""
+    panel_title(axes, "Stated and observed frequency", text)
+
+
+def quantile_axes(axes: Axes, numbers: Reliability, *, words: bool = True) -> None:
+    """Fraction of observations below their predicted quantile against the level (gid "fraction"), over its null band."""
+    _diagonal(axes)
+    axes.fill_between(
+        numbers.levels, *numbers.fraction_band, color=FAINT, alpha=0.75, linewidth=0, zorder=1.5, gid="null"
+    )
+    axes.plot(
+        numbers.levels,
+        numbers.fraction,
+        color=LINE,
+        linewidth=1.4,
+        marker="o",
+        markersize=4.8,
+        markeredgecolor="white",
+        markeredgewidth=0.7,
+        zorder=4.0,
+        gid="fraction",
+    )
+    axis_labels(axes, "Level of the predicted quantile", "Fraction of measurements below it")
+    text = in_words("mean gap", numbers.quantile_error) if words else ""
+    panel_title(axes, "Predicted quantiles and measurements", text)
+
+
+def _diagonal(axes: Axes) -> None:
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1.8, gid="diagonal")
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_aspect("equal")
+    axes.set_anchor("NW")
+    tidy(axes, grid=False)
+    ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
+    axes.set_xticks(ticks, ["0", "25 %", "50 %", "75 %", "100 %"])
+    axes.set_yticks(ticks, ["0", "25 %", "50 %", "75 %", "100 %"])
+
+
+def draw_reliability(
+    probability: ArrayLike,
+    outcome: ArrayLike,
+    pit: ArrayLike,
+    path: Path | str,
+    *,
+    event: str,
+    null: NullBand | None = None,
+    bins: int = 15,
+    groups: ArrayLike | None = None,
+    joint_outcome: ArrayLike | None = None,
+    joint_pit: ArrayLike | None = None,
+    generator: torch.Generator | None = None,
+    title: str = "Is the forecast as sure as it should be?",
+    subtitle: str | None = None,
+) -> Path:
+    """Reliability of event probabilities, and quantile calibration, side by side. Writes a PNG, returns its path.
+
+    Dots have areas proportional to the number of events in their bin. Grey is where a perfectly calibrated forecaster
+    with these predictions would be, 95 % of the time, point by point. Arguments and errors: `Reliability.of`.
+    """
+    numbers = Reliability.of(
+        probability,
+        outcome,
+        pit,
+        event=event,
+        null=null,
+        bins=bins,
+        groups=groups,
+        joint_outcome=joint_outcome,
+        joint_pit=joint_pit,
+        generator=generator,
+    )
+    return draw_reliability_of(numbers, path, title=title, subtitle=subtitle)
+
+
+def draw_reliability_of(
+    numbers: Reliability,
+    path: Path | str,
+    *,
+    title: str = "Is the forecast as sure as it should be?",
+    subtitle: str | None = None,
+) -> Path:
+    """The picture of `draw_reliability` from numbers that are there already."""
+    if subtitle is None:
+        subtitle = (
+            f"Left: {int(numbers.curve.count.sum())} probabilities in {len(numbers.curve.count)} bins, area of a dot by "
+            f"count; right: {numbers.observations} measurements. Grey: where {percent(numbers.error.level)} of perfectly "
+            "calibrated forecasters would be, point by point."
+        )
+    width = 11.0
+    figure = new_figure(width, 5.65 + header_height(title, subtitle, width))
+    left, right = figure.subplots(1, 2)
+    reliability_axes(left, numbers)
+    quantile_axes(right, numbers)
+    header(figure, title, subtitle)
+    return save(figure, path)

@@ -1,0 +1,192 @@
+"""How every picture looks: colours, sizes, the header, and the file. Figures are objects; no global state is touched."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+
+DPI = 160
+# Blue and orange stay apart under every common colour blindness (Okabe & Ito 2008); each pair also differs in lightness.
+INK, GREY, FAINT, PALE = "#1b2733", "#5b6772", "#c3cad1", "#e6eaee"
+LINE = "#0b4a7a"  # the forecast itself
+NOISE = "#cfe0ee"  # the total band: where it is visible, noise is what adds to ignorance
+IGNORANCE = "#f5be68"  # what more data would narrow
+SECOND = "#c2570c"  # the second of two trajectories, a threshold
+PROMISE = "#00795c"  # what is proved
+TITLE, TEXT, SMALL = 15.0, 10.5, 9.5  # points
+MARGIN = 0.28  # inches around the header
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A white figure, sizes in inches, with its own Agg canvas."""
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path | str) -> Path:
+    """Write the figure as PNG at 160 dots per inch and return the path; the same figure gives the same bytes."""
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(
+            f"A picture was to be written to {path}; pictures are PNG files, so write a path ending in .png."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
+    return path
+
+
+def header_height(title: str, subtitle: str | None, width: float, legend_rows: int = 0) -> float:
+    """Inches that `header` needs on a figure of this width: to be added to the height of the panels."""
+    height = MARGIN + 0.29 * len(wrapped(title, TITLE, width - 2 * MARGIN, bold=True))
+    if subtitle:
+        height += 0.05 + 0.21 * len(wrapped(subtitle, TEXT, width - 2 * MARGIN))
+    return height + (0.14 + 0.235 * legend_rows if legend_rows else 0.0) + 0.04
+
+
+def header(
+    figure: Figure,
+    title: str,
+    subtitle: str | None = None,
+    *,
+    handles: Sequence[Artist] = (),
+    columns: int = 3,
+) -> None:
+    """Title, subtitle and the one legend at the top left; the panels are laid out below them."""
+    width, height = figure.get_size_inches()
+    x, y = MARGIN / width, height - MARGIN
+    for line in wrapped(title, TITLE, width - 2 * MARGIN, bold=True):
+        _plain(figure, x, y / height, line, size=TITLE, weight="bold", colour=INK)
+        y -= 0.29
+    if subtitle:
+        y -= 0.05
+        for line in wrapped(subtitle, TEXT, width - 2 * MARGIN):
+            _plain(figure, x, y / height, line, size=TEXT, weight="normal", colour=GREY)
+            y -= 0.21
+    rows = -(-len(handles) // columns)
+    if handles:
+        # matplotlib fills a legend column by column; reordered, it reads row by row
+        ordered = [
+            handles[r * columns + c] for c in range(columns) for r in range(rows) if r * columns + c < len(handles)
+        ]
+        figure.legend(
+            handles=ordered,
+            loc="upper left",
+            bbox_to_anchor=(x, (y - 0.10) / height),
+            ncols=columns,
+            frameon=False,
+            fontsize=TEXT,
+            labelcolor=INK,
+            borderpad=0.0,
+            borderaxespad=0.0,
+            handlelength=1.8,
+            handletextpad=0.6,
+            columnspacing=2.2,
+            labelspacing=0.35,
+        )
+    used = header_height(title, subtitle, width, rows)
+    pad = 0.10
+    figure.set_layout_engine(
+        ConstrainedLayoutEngine(
+            rect=((MARGIN - pad) / width, 0.12 / height, 1 - 2 * (MARGIN - pad) / width, 1 - (used + 0.12) / height),
+            w_pad=pad,
+            h_pad=0.06,
+            wspace=0.03,
+            hspace=0.03,
+        )
+    )
+
+
+def _plain(figure: Figure, x: float, y: float, text: str, *, size: float, weight: str, colour: str) -> None:
+    figure.text(x, y, text, fontsize=size, fontweight=weight, color=colour, va="top", ha="left", parse_math=False)
+
+
+def wrapped(text: str, size: float, width: float, *, bold: bool = False) -> list[str]:
+    """The text in lines that are at most `width` inches wide at this font size, broken at spaces; measured, not guessed."""
+    renderer = FigureCanvasAgg(Figure(dpi=72)).get_renderer()  # one dot is one point
+    font = FontProperties(size=size, weight="bold" if bold else "normal")
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        words, line = paragraph.split(), ""
+        for word in words:
+            longer = f"{line} {word}".strip()
+            if line and renderer.get_text_width_height_descent(longer, font, ismath=False)[0] > 72 * width:
+                lines.append(line)
+                line = word
+            else:
+                line = longer
+        lines.append(line)
+    return lines
+
+
+def tidy(axes: Axes, *, grid: bool = True) -> None:
+    """Two thin spines, quiet ticks, and at most a faint horizontal grid behind the data."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(FAINT)
+    axes.tick_params(colors=GREY, labelsize=SMALL, length=3, width=0.8)
+    axes.set_axisbelow(True)
+    for axis, most in ((axes.xaxis, 6), (axes.yaxis, 5)):
+        if axis.get_scale() == "linear":
+            axis.set_major_locator(MaxNLocator(nbins=most, steps=[1, 2, 5, 10]))
+    if grid:
+        axes.grid(axis="y", color=PALE, linewidth=0.8)
+
+
+def label(name: str, unit: str | None) -> str:
+    """An axis label: the quantity with its unit; a dimensionless one (UCUM "1") has none to show."""
+    name = name.replace("_", " ")
+    name = name[:1].upper() + name[1:]
+    return name if unit in (None, "", "1") else f"{name} ({unit})"
+
+
+def axis_labels(axes: Axes, x: str | None, y: str | None) -> None:
+    """Labels in the house size; dollar signs are dollar signs."""
+    if x is not None:
+        axes.set_xlabel(x, fontsize=TEXT, color=INK, parse_math=False)
+    if y is not None:
+        axes.set_ylabel(y, fontsize=TEXT, color=INK, parse_math=False)
+
+
+def panel_title(axes: Axes, title: str, words: str = "", *, size: float = 11.5) -> None:
+    """A panel's title at its left edge, with a quieter line or two of words between it and the panel."""
+    lines = len(words.split("\n")) if words else 0
+    axes.set_title(
+        title, loc="left", fontsize=size, fontweight="bold", color=INK, pad=7.0 + 13.5 * lines, parse_math=False
+    )
+    if words:
+        axes.annotate(
+            words,
+            (0.0, 1.0),
+            xytext=(0.0, 6.0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=SMALL,
+            color=GREY,
+            va="bottom",
+            linespacing=1.3,
+            parse_math=False,
+        )
+
+
+def person_name(identity: str) -> str:
+    """What a panel calls a person: a bare number gets a noun, a name stands for itself."""
+    return f"Person {identity}" if identity.strip().isdigit() else identity
+
+
+def grid_shape(count: int) -> tuple[int, int]:
+    """Rows and columns for this many panels: four wide where that fits, never wider than six."""
+    columns = {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3, 9: 3}.get(count, 4 if count <= 12 else 5 if count <= 20 else 6)
+    return -(-count // columns), columns
+
+
+def percent(probability: float, decimals: int = 0) -> str:
+    """A share in per cent, with the space that does not break."""
+    return f"{100.0 * probability:.{decimals}f}\u00a0%"

@@ -1,0 +1,172 @@
+"""The same person under several schedules."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from homeostat.pictures.bands import Bands, band_axes, band_handles
+from homeostat.pictures.style import (
+    INK,
+    SECOND,
+    axis_labels,
+    header,
+    header_height,
+    label,
+    new_figure,
+    panel_title,
+    percent,
+    save,
+    tidy,
+)
+from hybrid import Prediction, Schedule
+from hybrid.schedule import as_float
+
+
+@dataclass(frozen=True)
+class Exceedance:
+    """How far one person's forecast is above a threshold.
+
+    `peak_time`, where the median is highest · `peak`, the median there · `probability`, P(a measurement then > threshold) ·
+    `duration`, ∫ P(measurement > threshold) dt over the forecast: the expected time above.
+    """
+
+    peak_time: float
+    peak: float
+    probability: float
+    duration: float
+
+    @staticmethod
+    def of(prediction: Prediction, threshold: float, *, person: int, channel: int) -> "Exceedance":
+        """From the mixture itself; the integral by the trapezoidal rule on the prediction's own times."""
+        one = prediction.people([person])
+        here = one.mask[0].numpy()
+        t = one.times[0].numpy()[here]
+        median = one.quantile((0.5,))[0, 0, :, channel].numpy()[here]
+        above = one.exceeds(threshold)[0, :, channel].numpy()[here]
+        k = int(np.argmax(median))
+        return Exceedance(float(t[k]), float(median[k]), float(above[k]), float(np.trapezoid(above, t)))
+
+
+def what_if_axes(
+    axes: Axes,
+    bands: Bands,
+    *,
+    person: int,
+    threshold: float | None = None,
+    schedule: Schedule | None = None,
+) -> None:
+    """One schedule's bands, the threshold (gid "threshold"), and a tick at every dose along the time axis (gid "doses")."""
+    band_axes(axes, bands, person)
+    if threshold is not None:
+        axes.axhline(threshold, color=SECOND, linewidth=1.3, linestyle=(0, (5, 3)), zorder=2.5, gid="threshold")
+    if schedule is not None and schedule.doses:
+        times = [as_float(d.time) for d in schedule.doses]
+        axes.plot(
+            times,
+            [0.0] * len(times),
+            transform=axes.get_xaxis_transform(),
+            linestyle="none",
+            marker="^",
+            markersize=7.0,
+            color=INK,
+            clip_on=False,
+            zorder=5.0,
+            gid="doses",
+        )
+    tidy(axes)
+
+
+def draw_what_if(
+    predictions: Mapping[str, Prediction],
+    path: Path | str,
+    *,
+    channel: int = 0,
+    threshold: float | None = None,
+    person: int = 0,
+    title: str = "What if the schedule were another?",
+    subtitle: str | None = None,
+    level: float = 0.8,
+    time_unit: str | None = None,
+    schedules: Mapping[str, Schedule] | None = None,
+) -> Path:
+    """The same person under several schedules, side by side on shared axes. Writes a PNG, returns its path.
+
+    Each panel says P(a measurement at the peak > threshold), with the peak that of the median, and the expected time above
+    the threshold. Arguments: `predictions` by the name of what is done, at most eight; `threshold` in the channel's unit;
+    `schedules`, by the same names, mark the doses.
+    Errors: `ValueError` for no prediction or too many, a person or channel that is not there, schedules of other names.
+    """
+    if not 1 <= len(predictions) <= 8:
+        raise ValueError(f"{len(predictions)} predictions were given; one picture compares from 1 to 8 schedules.")
+    if schedules is not None and not set(schedules) <= set(predictions):
+        raise ValueError(
+            f"Schedules are named {sorted(schedules)} and predictions {sorted(predictions)}; give them the same names."
+        )
+    bands = {name: Bands.of(p.people([person]), channel=channel, level=level) for name, p in predictions.items()}
+    first = next(iter(predictions.values()))
+    unit = first.units[channel]
+    handles: list[Artist] = band_handles(level)
+    if threshold is not None:
+        dash = (0, (5, 3))
+        handles.append(
+            Line2D([], [], color=SECOND, linewidth=1.3, linestyle=dash, label=f"threshold, {threshold:g} {unit}")
+        )
+    if schedules:
+        handles.append(Line2D([], [], color=INK, linestyle="none", marker="^", markersize=7.0, label="dose"))
+    count = len(predictions)
+    columns = count if count <= 4 else -(-count // 2)
+    rows = -(-count // columns)
+    width = 9.0 if count == 1 else 12.0
+    legend_columns = 3 if width > 10 else 2
+    legend_rows = -(-len(handles) // legend_columns)
+    figure = new_figure(width, 4.3 * rows + header_height(title, subtitle, width, legend_rows))
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for place, axes in enumerate(grid.flat):
+        if place >= count:
+            axes.set_visible(False)
+            continue
+        name = list(predictions)[place]
+        schedule = None if schedules is None else schedules.get(name)
+        what_if_axes(axes, bands[name], person=0, threshold=threshold, schedule=schedule)
+        panel_title(axes, name, _words(predictions[name], threshold, person, channel, time_unit))
+        if place + columns >= count:
+            axes.tick_params(labelbottom=True)
+            axis_labels(axes, label("time", time_unit), None)
+            axes.xaxis.set_in_layout(
+                place // columns == rows - 1
+            )  # above an empty place it takes no room from the rows
+    lows, highs = zip(*(b.extent() for b in bands.values()), strict=True)
+    low, high = min(lows), max([*highs, *([] if threshold is None else [threshold])])
+    pad = 0.05 * (high - low)
+    grid.flat[0].set_ylim(0.0 if 0.0 <= low < 0.5 * high else low - pad, high + pad)
+    for row in grid:
+        axis_labels(row[0], None, label(first.channels[channel], unit))
+    header(figure, title, subtitle, handles=handles, columns=legend_columns)
+    return save(figure, path)
+
+
+def _words(prediction: Prediction, threshold: float | None, person: int, channel: int, time_unit: str | None) -> str:
+    found = Exceedance.of(prediction, 0.0 if threshold is None else threshold, person=person, channel=channel)
+    unit, clock = prediction.units[channel], f" {time_unit}" if time_unit else ""
+    t = prediction.times[person][prediction.mask[person]]
+    # times to about a hundredth of the forecast's length: no reader wants more, and the integral's grid gives no more
+    decimals = max(0, -math.floor(math.log10(max(float(t[-1] - t[0]), 1e-9) / 100.0)))
+    smallest = 10.0**-decimals
+    peak = f"median peaks at {found.peak:.3g} {unit}, {found.peak_time:.{decimals}f}{clock}"
+    if threshold is None:
+        return peak
+    time = f"{found.duration:.{decimals}f}{clock}" if found.duration >= smallest else f"below {smallest:g}{clock}"
+    return f"{peak}\nP(measured above {threshold:g} then): {chance(found.probability)}\nexpected time above: {time}"
+
+
+def chance(probability: float) -> str:
+    """A probability in per cent, never rounded to certainty."""
+    if probability < 0.005:
+        return "below " + percent(0.01)
+    return "above " + percent(0.99) if probability > 0.995 else percent(probability)

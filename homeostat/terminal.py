@@ -1,0 +1,15 @@
+"""A report's table in the terminal."""
+
+from rich.table import Table as RichTable
+
+from homeostat.report import Table
+
+
+def rich_table(table: Table) -> RichTable:
+    """A report's table in the terminal."""
+    shown = RichTable(title=table.title, title_justify="left", caption=table.note, caption_justify="left")
+    for k, column in enumerate(table.columns):
+        shown.add_column(column, justify="left" if k == 0 else "right")
+    for row in table.rows:
+        shown.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
+    return shown

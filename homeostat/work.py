@@ -1,0 +1,389 @@
+"""What the commands do, as functions that a script can call too."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from exchange import Bundle, describe, load, save
+from homeostat import gallery
+from homeostat.gallery import Asked
+from homeostat.provenance import provenance
+from homeostat.recipe import backbone_named, hybrid_recipe
+from homeostat.report import write_report
+from homeostat.study import (
+    Evaluation,
+    Settings,
+    bundle_of,
+    certify_rounded,
+    dense_of,
+    dense_unseen,
+    evaluate,
+    paired_difference,
+    predict_person,
+    score,
+    solver,
+    split,
+    train,
+)
+from homeostat.terminal import rich_table
+from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
+from stability import Certificate, Refusal, certify, check
+from stability.proof import prove
+from training import Cohort, Record, forecast, read_nonmem
+
+
+def fit_table(
+    table: Path,
+    records: Sequence[Record],
+    units: Mapping[str, str],
+    *,
+    folder: Path,
+    backbone: tuple[str, Mapping[str, Any]],
+    hidden: Sequence[int],
+    settings: Settings,
+    threshold: float | None,
+    console: Console,
+) -> dict[str, Any]:
+    """Train, certify, judge beside the backbone alone, draw, and save `model.twin` and `report.html` in `folder`.
+
+    Errors: `ValueError` for input that cannot be used, `SimulationError` naming the person.
+    """
+    from dataclasses import replace
+
+    physics = backbone_named(*backbone)
+    recipe = hybrid_recipe(physics, records, hidden=hidden or (1,), with_residual=bool(hidden))
+    asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
+    settings = replace(settings, forecast_from=asked.forecast_from)
+    trained = train(recipe, records, settings, console)
+    bundle = bundle_of(trained, None, {}, {})
+    # the trained model is saved before anything else can fail
+    path = save(bundle, folder / "model.twin")
+    system = bundle.system()
+    certificate, best = certify_rounded(system)
+    proved = isinstance(certificate, Certificate) and check(certificate, system)
+    evaluations = {recipe.name: evaluate(trained, settings, asked.threshold)}
+    comparisons = {}
+    if hidden:
+        other = hybrid_recipe(physics, records, with_residual=False)
+        evaluations[other.name] = evaluate(train(other, records, settings, console), settings, asked.threshold)
+        comparisons[other.name] = paired_difference(evaluations[recipe.name], evaluations[other.name])
+    calibration = {
+        "protocol": f"cross-validation by person, forecast from the samples up to {asked.forecast_from:g}",
+        "event": asked.event,
+        "scores": {name: dict(e.scores) for name, e in evaluations.items()},
+    }
+    bundle = bundle_of(trained, certificate, calibration, provenance(settings, table, records, units))
+    save(bundle, path)
+    dense = dense_unseen(trained, settings, max(float(r.times[-1]) for r in records))
+    page = _page(
+        folder,
+        bundle,
+        evaluations,
+        records,
+        asked,
+        dense=dense,
+        title=f"{table.name}: a hybrid twin of {len(records)} people",
+        lead="Forecasts below concern people whom the forecasting members had never seen.",
+        verdicts=[
+            gallery.certificate_verdict(certificate, best, asked.time_unit),
+            *gallery.calibration_verdicts(evaluations[recipe.name], asked),
+            *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
+        ],
+    )
+    for shown in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, asked.unit)):
+        console.print(rich_table(shown))
+    claim, _, detail = gallery.certificate_verdict(certificate, best, asked.time_unit)
+    console.print(f"{claim}. {detail}\nbundle: {path}\nreport: {page}")
+    return {
+        "certified": bool(proved),
+        "rate": certificate.rate if isinstance(certificate, Certificate) else None,
+        "refusal": certificate.message if isinstance(certificate, Refusal) else None,
+        "scores": calibration["scores"],
+        "interrupted": trained.interrupted,
+        "bundle": str(path),
+        "report": str(page),
+    }
+
+
+def asked_of(records: Sequence[Record], unit: str, threshold: float | None, forecast_from: float | None) -> Asked:
+    """What is asked where the caller does not say: the median measurement, and forecasts from a tenth of the record.
+
+    Errors: `ValueError` where nothing is measured after `forecast_from`, or nothing before it.
+    """
+    scored = np.concatenate([r.values[r.scored] for r in records])
+    if threshold is None:
+        threshold = float(f"{np.nanmedian(scored):.2g}")
+    if forecast_from is None:
+        forecast_from = float(np.median([r.first_dose + 0.1 * (r.times[-1] - r.first_dose) for r in records]))
+    before = [r.id for r in records if not np.isfinite(r.values[r.times <= forecast_from]).any()]
+    after = [r.id for r in records if not np.isfinite(r.values[r.scored & (r.times > forecast_from)]).any()]
+    if len(before) == len(records) or len(after) == len(records):
+        raise ValueError(
+            f"forecasts from {forecast_from:g} leave nothing to {'forecast' if len(after) == len(records) else 'learn from'}; "
+            f"the records run to {max(float(r.times[-1]) for r in records):g}: choose another --forecast-from"
+        )
+    return Asked(records[0].channels[0], unit, threshold, forecast_from, records[0].units.get("time", "1"))
+
+
+def certify_bundle(path: Path, rate: float | None, seconds: float, write: bool) -> tuple[Certificate | Refusal, str]:
+    """A fresh certificate for a bundle, put into it with `write`; the value and a text."""
+    bundle = load(path)
+    system = bundle.system()
+    if rate is None:
+        result, best = certify_rounded(system, seconds)
+    else:
+        result, best = certify(system, rate=rate, seconds=seconds), None
+    if write:
+        from dataclasses import replace
+
+        save(replace(bundle, certificate=result), path)
+    claim, _, detail = gallery_verdict(result, best, bundle)
+    return result, f"{claim}\n{detail}"
+
+
+def gallery_verdict(result: Certificate | Refusal, best: float | None, bundle: Bundle) -> gallery.Verdict:
+    """The verdict in the bundle's own time unit."""
+    return gallery.certificate_verdict(result, best, bundle.model.backbone.time_unit)
+
+
+def check_bundle(path: Path) -> tuple[bool, str]:
+    """Is the bundle's certificate proved for the arrays that the bundle's own weights give?
+
+    Errors: `ValueError` for a file that is no bundle, or has no certificate to check.
+    """
+    bundle = load(path)
+    if bundle.certificate is None:
+        raise ValueError(f"{path}: there is no certificate inside; make one with `homeostat certify {path} --write`")
+    if isinstance(bundle.certificate, Refusal):
+        return False, f"the bundle holds a refusal, not a certificate: {bundle.certificate.message}"
+    verdict = prove(bundle.certificate, bundle.system())
+    return verdict.proved, verdict.reason
+
+
+def report_on(
+    path: Path,
+    data: Path,
+    *,
+    folder: Path | None,
+    units: Mapping[str, str],
+    compartments: Mapping[int, str],
+    channels: Mapping[int, str],
+    threshold: float | None,
+    forecast_from: float | None,
+) -> dict[str, Any]:
+    """Personalise the people of a table with the network frozen, forecast the rest of their records, score and draw.
+
+    Errors: `ValueError` for a bundle or table that cannot be used.
+    """
+    bundle = load(path)
+    units = units or bundle.provenance.get("units", {})
+    records = read_nonmem(data, units=units, compartments=compartments, channels=channels)
+    asked = asked_of(records, bundle.model.observation.units[0], threshold, forecast_from)
+    cohort = Cohort.of(records, bundle.model, bundle.mesh)
+    known, later = split(cohort, asked.forecast_from)
+    generator = torch.Generator().manual_seed(1)
+    prediction, personal = forecast(bundle.model, known, later, generator=generator, solver=solver())
+    evaluation = score(prediction, later.y, asked.threshold, generator)
+    end = max(float(r.times[-1]) for r in records)
+    asked_dense = dense_of(cohort, bundle.model, bundle.mesh, end)
+    dense, _ = forecast(bundle.model, known, asked_dense, generator=generator, solver=solver())
+    seen = sorted({p.id for p in bundle.people} & set(cohort.ids))
+    same = bundle.provenance.get("table_sha256") == provenance(Settings(), data, records, units)["table_sha256"]
+    folder = folder or path.parent / "report"
+    verdicts: list[gallery.Verdict] = []
+    if same or seen:
+        verdicts.append(
+            (
+                f"{len(seen)} of {len(records)} people have ids that the model was trained on",
+                None,
+                "If they are the same people, this page flatters the model: the bundle's own calibration, below, was made on "
+                "people never seen.",
+            )
+        )
+    if bundle.certificate is not None:
+        verdicts.append(gallery_verdict(bundle.certificate, None, bundle))
+    verdicts += gallery.calibration_verdicts(evaluation, asked)
+    evaluations = {"this table": evaluation}
+    page = _page(
+        folder,
+        bundle,
+        evaluations,
+        records,
+        asked,
+        dense=dense,
+        title=f"{data.name}: forecasts of {len(records)} people",
+        lead=f"Each person was learned from what was measured up to {asked.forecast_from:g} {asked.time_unit}, with the trained "
+        "network frozen; the rest of their record was then asked of the model.",
+        verdicts=verdicts,
+        heading="This table",
+    )
+    summary: dict[str, Any] = {
+        "scores": dict(evaluation.scores),
+        "verdicts": [{"claim": c, "good": g, "detail": d} for c, g, d in verdicts],
+        "people_seen_in_training": seen,
+        "converged": bool(personal.converged.all()),
+        "report": str(page),
+    }
+    (folder / "report.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False))
+    lines = [f"{'✓' if g else '✗' if g is False else '–'} {c}. {d}" for c, g, d in verdicts]
+    summary["text"] = "\n".join([*lines, f"report: {page}"])
+    return summary
+
+
+def _page(
+    folder: Path,
+    bundle: Bundle,
+    evaluations: Mapping[str, Evaluation],
+    records: Sequence[Record],
+    asked: Asked,
+    *,
+    dense: Any,
+    title: str,
+    lead: str,
+    verdicts: Sequence[gallery.Verdict],
+    heading: str = "People never seen in training",
+) -> Path:
+    """Pictures, tables and the HTML page of one evaluation."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first = next(iter(evaluations.values()))
+    pictures = [
+        gallery.people_picture(
+            folder,
+            dense,
+            records,
+            asked,
+            title="Everyone's data, and what was forecast",
+            subtitle=f"From the measurements up to {asked.forecast_from:g} {asked.time_unit} (filled) to the rest (open)",
+        ),
+        gallery.reliability_picture(folder, gallery.reliability_numbers(first, asked)),
+    ]
+    if len(bundle.model.backbone.states) == 2 and not bundle.model.backbone.inputs:
+        end = max(float(r.times[-1]) for r in records)
+        phase = gallery.phase_of(bundle, 0, end)
+        pictures.append(gallery.phase_picture(folder, phase, bundle.people[0].id))
+    return write_report(
+        folder / "report.html",
+        title=title,
+        lead=lead,
+        verdicts=verdicts,
+        tables=[gallery.score_rows(evaluations, heading), gallery.uncertainty_rows(evaluations, asked.unit)],
+        pictures=pictures,
+        provenance={str(k): str(v) for k, v in bundle.provenance.items()},
+    )
+
+
+def simulate_person(
+    path: Path,
+    text: str,
+    *,
+    person: str | None,
+    until: float | None,
+    points: int,
+    level: float,
+    picture: Path | None,
+) -> tuple[dict[str, Any], str]:
+    """One fitted person under a changed schedule: plain JSON values, and a table as text.
+
+    Errors: `ValueError` for an unknown person or a text that is no schedule.
+    """
+    bundle = load(path)
+    if not bundle.people:
+        raise ValueError(f"{path}: the bundle holds no person to simulate")
+    index = 0 if person is None else bundle.person(person)
+    who, backbone = bundle.people[index], bundle.model.backbone
+    units = schedule_units(backbone)
+    schedule = parse_schedule(text, states=backbone.states, inputs=backbone.inputs, base=who.schedule, units=units)
+    start = who.schedule.start
+    end = start + 24.0 if until is None else until
+    if not end > start:
+        raise ValueError(f"--until {end:g} is not after the record's start at {start:g} {backbone.time_unit}")
+    times = np.linspace(start, end, points).tolist()
+    (prediction,) = predict_person(bundle, index, [schedule], times)
+    low, high = prediction.interval(level)
+    channels, channel_units = bundle.model.observation.channels, bundle.model.observation.units
+    answer: dict[str, Any] = {
+        "person": who.id,
+        "schedule": format_schedule(schedule, units=units),
+        "time": times,
+        "time_unit": backbone.time_unit,
+        "level": level,
+        "channels": {
+            name: {
+                "unit": channel_units[j],
+                "mean": prediction.point[0, :, j].tolist(),
+                "lower": low[0, :, j].tolist(),
+                "upper": high[0, :, j].tolist(),
+                "aleatoric_sd": prediction.aleatoric[0, :, j].sqrt().tolist(),
+                "epistemic_sd": prediction.epistemic[0, :, j].sqrt().tolist(),
+                "personal_sd": prediction.personal[0, :, j].sqrt().tolist(),
+            }
+            for j, name in enumerate(channels)
+        },
+    }
+    lines = [f"person {who.id}: {answer['schedule'] or 'nothing given'}"]
+    for name, values in answer["channels"].items():
+        unit = values["unit"]
+        time, value, band = f"time [{backbone.time_unit}]", f"{name} [{unit}]", f"{100 * level:g} % interval"
+        lines.append(
+            f"{time:>12}  {value:>22}  {band:>18}  {'noise':>8} {'model':>8} {'person':>8}  (standard deviations)"
+        )
+        keys = ("mean", "lower", "upper", "aleatoric_sd", "epistemic_sd", "personal_sd")
+        for t, m, a, b, noise, model, own in zip(times, *(values[k] for k in keys), strict=True):
+            lines.append(f"{t:12.2f}  {m:22.3f}  {f'{a:.3f} to {b:.3f}':>18}  {noise:8.3f} {model:8.3f} {own:8.3f}")
+    if picture is not None:
+        fine = np.linspace(start, end, 145).tolist()
+        schedules = {"as given": who.schedule, "what if": schedule}
+        found = predict_person(bundle, index, list(schedules.values()), fine)
+        from homeostat.pictures import draw_what_if
+
+        drawn = draw_what_if(
+            dict(zip(schedules, found, strict=True)),
+            picture,
+            title=f"What if, for person {who.id}: {text or 'nothing changed'}",
+            schedules=schedules,
+            time_unit=backbone.time_unit,
+        )
+        lines.append(f"picture: {drawn}")
+    return answer, "\n".join(lines)
+
+
+def inspect_bundle(path: Path) -> tuple[dict[str, Any], str]:
+    """What is in a bundle: plain JSON values, and a text."""
+    bundle = load(path)
+    model, certificate = bundle.model, bundle.certificate
+    backbone = model.backbone
+    about: dict[str, Any] = {
+        "structure": describe(model),
+        "members": model.members,
+        "people": [p.id for p in bundle.people],
+        "mesh": vars(bundle.mesh),
+        "certificate": None if certificate is None else certificate.to_dict(),
+        "calibration": dict(bundle.calibration),
+        "provenance": dict(bundle.provenance),
+    }
+    states = ", ".join(f"{s} [{u}]" for s, u in zip(backbone.states, backbone.state_units, strict=True))
+    measured = ", ".join(f"{c} [{u}]" for c, u in zip(model.observation.channels, model.observation.units, strict=True))
+    weights = sum(p.numel() for p in model.parameters()) // model.members
+    lines = [
+        f"model      {type(backbone).__name__} + {type(model.residual).__name__}, {model.members} members of {weights} numbers",
+        f"states     {states}; time in {backbone.time_unit}",
+        f"measured   {measured}",
+        f"people     {len(bundle.people)}: {', '.join(p.id for p in bundle.people)}",
+    ]
+    if certificate is None:
+        lines.append("certificate none; make one with `homeostat certify BUNDLE --write`")
+    else:
+        claim, _, _ = gallery_verdict(certificate, None, bundle)
+        lines.append(f"certified  {claim}")
+    for name, scores in bundle.calibration.get("scores", {}).items():
+        lines.append(
+            f"unseen     {name}: CRPS {scores['crps']:.3f}, NLL {scores['nll']:.3f}, the 80 % interval covers "
+            f"{100 * scores['coverage_80']:.0f} %"
+        )
+    lines += [f"{k:<26} {v}" for k, v in bundle.provenance.items()]
+    return about, "\n".join(lines)
