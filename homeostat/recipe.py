@@ -72,7 +72,7 @@ def hybrid_recipe(
     return Recipe("hybrid" if with_residual else "backbone alone", model, mesh)
 
 
-def neural_ode_recipe(backbone: Backbone, records: Sequence[Record], *, hidden: Sequence[int] = (16,)) -> Recipe:
+def neural_ode_recipe(backbone: Backbone, records: Sequence[Record], *, hidden: Sequence[int] = (12,)) -> Recipe:
     """No physics: dx/dt is a network of the state, the person's covariates and three latents.
 
     What remains of a backbone is a leak of 1/100 h, so weak that it decides nothing within a record; the network

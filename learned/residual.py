@@ -89,9 +89,9 @@ class Layers:
 class Field:
     """A layered residual with c bound, written in differences from its values at the origin.
 
-    `origin` (M, N|1, out): every layer's value before φ at x = 0, u = 0, and `active` = φ(origin) of the hidden ones. With z_l = φ(v_l) − φ(origin_l) and
-    v_{l+1} = W_{l+1} z_l + origin_{l+1}, the origin maps to the origin without any rounding; `zero` leaves out the last
-    `origin`, so that ε(0, 0, c) = 0 exactly.
+    `origin` (M, N|1, out): every layer's value before φ at x = 0, u = 0, and `active` = φ(origin) of the hidden ones.
+    With v_l the difference of a layer's value from `origin`, v_{l+1} = W_{l+1} (φ(v_l + origin_l) − active_l): the
+    origin maps to the origin without any rounding. `zero` leaves out the last `origin`, so that ε(0, 0, c) = 0 exactly.
     """
 
     weights: tuple[Tensor, ...]
@@ -107,12 +107,12 @@ class Field:
         u: Tensor,  # (M|1, N, m)
     ) -> Tensor:  # (M, N, n)
         phi = ACTIVATIONS[self.activation]
-        v = x @ self.weights[0].mT
+        v = _times(x, self.weights[0])
         if self.input_weights.shape[-1]:
-            v = v + u @ self.input_weights.mT
+            v = v + _times(u, self.input_weights)
         for weight, origin, active in zip(self.weights[1:], self.origin[:-1], self.active, strict=True):
             # v is the difference from the origin's value here
-            v = (phi(v + origin) - active) @ weight.mT
+            v = _times(phi(v + origin) - active, weight)
         return v if self.zero else v + self.origin[-1]
 
     def biases(self) -> tuple[Tensor, ...]:  # each (M, N|1, out)
@@ -122,6 +122,14 @@ class Field:
         if self.zero:
             inner[-1] = -values[-1] if values else torch.zeros_like(self.origin[0])
         return tuple(inner)
+
+
+def _times(
+    x: Tensor,  # (M|1, N, i)
+    weight: Tensor,  # (M|1, o, i)
+) -> Tensor:  # (M, N, o)
+    # one call where a broadcasting matmul makes six: this runs in every stage of every step
+    return torch.bmm(x, weight.mT) if x.shape[0] == weight.shape[0] else x @ weight.mT
 
 
 class LayeredResidual(Residual):

@@ -70,6 +70,6 @@ def draw_hero(
             f"two starts (blue, orange) approach at λ = {phase.rate:.3g} per {phase.time_unit} or faster\n"
             "green: where the proof confines the second, at four moments"
         )
-        panel_title(axes, "Proved to contract", words)
+        panel_title(axes, "Proved to contract" if phase.kept else "These trajectories break the promise", words)
     header(figure, title, subtitle, handles=handles, columns=3)
     return save(figure, path)

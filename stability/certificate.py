@@ -1,0 +1,130 @@
+"""What the search returns: a certificate or a refusal. Values, not exceptions; both travel as JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stability.proof import NOT_COVERED, statement
+
+Array = NDArray[np.float64]
+Reason = Literal["disproved", "no common metric", "not proved"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Certificate:
+    """A candidate proof of contraction; `check(certificate, system)` says whether it is one.
+
+    With this P and, per system, Λ = diag(multipliers), [[AᵀP + PA + 2λP, P E + βWᵀΛ], [·, β(ΛN + NᵀΛ) − 2Λ]] ≺ 0, which
+    gives √(δxᵀPδx) ≤ e^{−λt} √(δx₀ᵀPδx₀) for each system (Lur'e form; Revay, Wang & Manchester 2023 use the same class).
+    √condition bounds the transient growth of the Euclidean distance.
+    """
+
+    rate: float  # λ, per unit of time
+    metric: Array  # P (n, n), symmetric, smallest eigenvalue about 1
+    multipliers: Array  # (V, H), one positive number per hidden unit and system
+    slope_range: tuple[float, float]  # of the activation
+    condition: float  # λmax(P)/λmin(P)
+    leading: tuple[int, ...]  # members and records of the system; V is the product
+    digest: str  # Lure.digest of the system it was made for
+    spectral_cap: float  # the smallest −abscissa of sampled Jacobians: no rate can be larger
+    metric_cap: float | None  # the best rate that one P reaches on sampled Jacobians; None where time ran out
+    identity_refused: bool | None  # whether P = I fails at every positive rate; None where time ran out
+    region: str = "global"
+    not_covered: tuple[str, ...] = NOT_COVERED
+    claim: str = field(default="")  # written from the numbers when left empty
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "metric", np.array(self.metric, dtype=np.float64))
+        put(self, "multipliers", np.array(self.multipliers, dtype=np.float64))
+        self.metric.setflags(write=False)
+        self.multipliers.setflags(write=False)
+        if not self.claim:
+            put(self, "claim", statement(self.rate, self.metric.shape[0], self.multipliers.shape[0]))
+
+    def __bool__(self) -> bool:
+        return True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings for JSON, exact to the last bit; `kind` tells it from a refusal."""
+        return {
+            "kind": "certificate",
+            "claim": self.claim,
+            "rate": self.rate,
+            "metric": self.metric.tolist(),
+            "multipliers": self.multipliers.tolist(),
+            "slope_range": list(self.slope_range),
+            "condition": self.condition,
+            "leading": list(self.leading),
+            "digest": self.digest,
+            "spectral_cap": self.spectral_cap,
+            "metric_cap": self.metric_cap,
+            "identity_refused": self.identity_refused,
+            "region": self.region,
+            "not_covered": list(self.not_covered),
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "Certificate":
+        """The inverse of `to_dict`. Reads; whether what it reads is true is for `check` to say."""
+        fields = _fields(data, "certificate")
+        for name in ("slope_range", "leading", "not_covered"):
+            fields[name] = tuple(fields[name])
+        try:
+            return Certificate(**fields)
+        except TypeError as error:
+            raise ValueError(f"this is not a certificate as to_dict writes it: {error}.") from error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Refusal:
+    """Why there is no certificate.
+
+    reason
+        "disproved"         a Jacobian at a real state has an eigenvalue that forbids the rate in any constant metric
+        "no common metric"  the Jacobians at real states admit no common P at that rate; `counterexample` holds the dual
+                            matrices that show it
+        "not proved"        neither; the inequality is sufficient, not necessary, and the search may have run out of time
+    """
+
+    reason: Reason
+    message: str
+    counterexample: dict[str, Any] | None = (
+        None  # index of the system, state, slopes, Jacobian, eigenvalue; or the dual
+    )
+    best_rate: float | None = None  # the best rate that the search reached, possibly negative
+    rate_bound: float | None = None  # what this inequality can reach at most, where the search found out
+
+    def __bool__(self) -> bool:
+        return False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, exact to the last bit."""
+        return {
+            "kind": "refusal",
+            "reason": self.reason,
+            "message": self.message,
+            "counterexample": self.counterexample,
+            "best_rate": self.best_rate,
+            "rate_bound": self.rate_bound,
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "Refusal":
+        """The inverse of `to_dict`."""
+        fields = _fields(data, "refusal")
+        if fields.get("reason") not in get_args(Reason):
+            raise ValueError(f"the reason {fields.get('reason')!r} is not one of {', '.join(get_args(Reason))}.")
+        try:
+            return Refusal(**fields)
+        except TypeError as error:
+            raise ValueError(f"this is not a refusal as to_dict writes it: {error}.") from error
+
+
+def _fields(data: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    if data.get("kind") != kind:
+        raise ValueError(f"the kind is {data.get('kind')!r}, not {kind!r}; read it with the class that wrote it.")
+    return {name: value for name, value in data.items() if name != "kind"}

@@ -1,0 +1,222 @@
+"""Sampled Jacobians: what no certificate can exceed, and counterexamples.
+
+Two kinds of slope patterns are kept apart. *Attained* patterns come from real states and inputs: a Jacobian there is a
+linearisation of the system itself, and an eigenvalue with real part above −r disproves contraction at rate r in every
+constant metric. *Corner* patterns put each slope at an end of its range without asking whether any state does so: they bound
+what the inequality can prove, since it covers every pattern, but disprove nothing about the system.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stability.interior_point import Ascent, climb, lyapunov_frame
+from stability.lure import SLOPES, Array, Loop, Lure
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Jacobians of V systems: S at real states (with the states, inputs and slopes that give them), C at corner patterns."""
+
+    attained: Array  # (V, S, n, n)
+    states: Array  # (V, S, n)
+    inputs: Array | None  # (V, S, m); None where the layers see no input
+    slopes: tuple[Array, ...]  # per hidden layer (V, S, h)
+    corners: Array  # (V, C, n, n)
+
+
+def spectral_cap(system: Lure, *, samples: int = 64, seed: int = 0) -> float:
+    """The smallest −(spectral abscissa) over sampled Jacobians of all systems, attained and corner patterns.
+
+    Returns a rate in 1/time: no certificate of this kind can exceed it, whatever the metric. Negative or zero: there is
+    none. It is an upper bound on the best rate, and itself only as sharp as the sample.
+    """
+    drawn = sample(system, samples=samples, seed=seed)
+    return float(min(-abscissa(drawn.attained).max(), -abscissa(drawn.corners).max()))
+
+
+def metric_cap(system: Lure, *, samples: int = 64, seed: int = 0, seconds: float = 10.0) -> float:
+    """The best rate that one constant metric reaches on the sampled Jacobians of all systems.
+
+    Returns the dual bound of the search, in 1/time, for metrics of condition number ≤ 1e4 (in the states' own units, or where
+    those leave no room in the coordinates of `lyapunov_frame`): the metrics that `certify` searches. Lies at or below
+    `spectral_cap`.
+    """
+    drawn = sample(system, samples=samples, seed=seed)
+    cap = float(min(-abscissa(drawn.attained).max(), -abscissa(drawn.corners).max()))
+    frame, deadline = lyapunov_frame(system.loop().A), time.monotonic() + seconds
+    start = np.eye(system.states) if frame is None else frame @ frame.T
+    _, ascent = one_metric(drawn, start, with_corners=True, frame=frame, deadline=deadline)
+    return min(cap, ascent.bound)
+
+
+def abscissa(jacobians: Array) -> Array:
+    """The largest real part of the eigenvalues, matrix by matrix."""
+    return np.linalg.eigvals(jacobians).real.max(-1)
+
+
+def sample(system: Lure, *, samples: int = 64, seed: int = 0, rounds: int = 4) -> Samples:
+    """Draw states and inputs over several orders of magnitude, then climb from the worst; and try corner patterns.
+
+    Half of the draws lie about the state that makes the first layer's arguments smallest (where the slopes of tanh and
+    sigmoid are largest), half about the origin; both points are in the sample. Every later round perturbs the worst point
+    found.
+    """
+    generator = np.random.default_rng(seed)
+    flat = system.flatten()
+    count, n = flat.A.shape[0], flat.states
+    if not flat.widths:
+        jacobians = flat.jacobian([])[:, None]
+        return Samples(jacobians, np.zeros((count, 1, n)), None, (), jacobians)
+    first = flat.weights[0]
+    if flat.input_weights is not None:
+        first = np.concatenate([first, flat.input_weights], axis=2)  # one combined argument (x, u)
+    spread = 1.0 / np.maximum(np.linalg.norm(first, axis=(1, 2)), 1e-12)[:, None, None]
+    centre = -(np.linalg.pinv(first) @ flat.biases[0][:, :, None]).swapaxes(1, 2)  # (V, 1, n + m)
+    direction = generator.standard_normal((count, samples, first.shape[2]))
+    points = direction * spread * 10.0 ** generator.uniform(-2, 2, (count, samples, 1))
+    points[:, ::2] += centre
+    points[:, :1], points[:, 1:2] = centre, 0.0
+    if flat.activation == "relu":
+        # There the arguments are zero, on the kink, where rounding would choose the slopes: step off it.
+        points[:, :2] += 1e-3 * spread * generator.standard_normal((count, 2, first.shape[2]))
+    best, slopes, jacobians = points, *_at(flat, points)
+    everything = [(best, slopes, jacobians)]
+    for step in range(rounds - 1):
+        worst = abscissa(everything[-1][2]).argmax(1)
+        start = np.take_along_axis(everything[-1][0], worst[:, None, None], 1)
+        noise = generator.standard_normal(points[:, : samples // 4 + 1].shape)
+        noise[:, 0] = 0.0  # the worst point stays in the next round
+        points = start + noise * (np.abs(start) + spread) * 0.5**step
+        slopes, jacobians = _at(flat, points)
+        everything.append((points, slopes, jacobians))
+    points = np.concatenate([p for p, _, _ in everything], 1)
+    merged = tuple(np.concatenate(layer, 1) for layer in zip(*(s for _, s, _ in everything), strict=True))
+    inputs = None if flat.input_weights is None else points[..., n:]
+    corners = _corners(flat, generator, samples // 4 + 2, rounds)
+    return Samples(np.concatenate([j for _, _, j in everything], 1), points[..., :n], inputs, merged, corners)
+
+
+def one_metric(
+    samples: Samples,
+    metric: Array,  # (n, n): where the search starts
+    *,
+    with_corners: bool,
+    frame: Array | None = None,  # (n, n), see `climb`
+    rounds: int = 4,
+    deadline: float = float("inf"),
+) -> tuple[Array, Ascent]:
+    """Sampled Jacobians that decide how far one metric gets, their best common rate, and the dual matrices that bound it.
+
+    Cutting planes: the worst by abscissa and by logarithmic norm, then those that the metric found treats worst. Fewer
+    Jacobians can only raise the bound, so it bounds the rate over all of them.
+    """
+    n = samples.attained.shape[-1]
+    pool = samples.attained.reshape(-1, n, n)
+    if with_corners:
+        pool = np.concatenate([pool, samples.corners.reshape(-1, n, n)])
+    chosen = set(np.argsort(-abscissa(pool))[:12].tolist()) | set(np.argsort(-log_norm(pool, metric))[:12].tolist())
+    while True:
+        jacobians = pool[sorted(chosen)]
+        ascent = climb(linear(jacobians), metric, tolerance=1e-3, frame=frame, deadline=deadline)
+        norms = log_norm(pool, ascent.metric)
+        worse = {int(i) for i in np.argsort(-norms)[:12] if norms[i] > -ascent.rate + 1e-3 * abs(ascent.rate)}
+        rounds -= 1
+        if worse <= chosen or rounds == 0 or time.monotonic() > deadline:
+            return jacobians, ascent
+        chosen |= worse
+
+
+def linear(jacobians: Array) -> Loop:
+    """Matrices (V, n, n) as systems without a residual."""
+    count, n, _ = jacobians.shape
+    return Loop(jacobians, np.zeros((count, n, 0)), np.zeros((count, 0, n)), np.zeros((count, 0, 0)), 1.0, ())
+
+
+def log_norm(jacobians: Array, metric: Array) -> Array:
+    """The logarithmic norm in √(xᵀPx): ½ λmax(C⁻¹(JᵀP + PJ)C⁻ᵀ), P = CCᵀ. Contraction at r in P means ≤ −r."""
+    inverse = np.linalg.inv(np.linalg.cholesky(metric))
+    product = metric @ jacobians
+    values = np.linalg.eigvalsh(inverse @ (product + product.swapaxes(-1, -2)) @ inverse.T)
+    return np.asarray(0.5 * values[..., -1], dtype=np.float64)
+
+
+def dual_holds(jacobians: Array, duals: Array, rate: float) -> bool:
+    """Whether Σ(J_vZ_v + Z_vJ_vᵀ + 2rZ_v) ≻ 0 with all Z_v ≻ 0: then no P ≻ 0 has J_vᵀP + PJ_v + 2rP ⪯ 0 for all v.
+
+    (Take the trace of that inequality with Z_v and sum.) Computed in float64 with a margin well above its rounding.
+    """
+    product = jacobians @ duals
+    total = (product + product.swapaxes(1, 2) + 2.0 * rate * duals).sum(0)
+    margin = 1e-10 * float(np.abs(product).sum())
+    return bool(np.linalg.eigvalsh(duals).min() > 0 and np.linalg.eigvalsh(total)[0] > margin)
+
+
+def _at(flat: Lure, points: Array) -> tuple[tuple[Array, ...], Array]:
+    """Slopes and Jacobians at points (V, S, n + m) of the combined argument (x, u)."""
+    n = flat.states
+    argument = points[..., :n] @ flat.weights[0].swapaxes(1, 2) + flat.biases[0][:, None, :]
+    if flat.input_weights is not None:
+        argument = argument + points[..., n:] @ flat.input_weights.swapaxes(1, 2)
+    slopes = [_slope(flat.activation, argument)]
+    for weight, bias in zip(flat.weights[1:-1], flat.biases[1:-1], strict=True):
+        argument = _value(flat.activation, argument) @ weight.swapaxes(1, 2) + bias[:, None, :]
+        slopes.append(_slope(flat.activation, argument))
+    return tuple(slopes), _jacobians(flat, slopes)
+
+
+def _jacobians(flat: Lure, slopes: list[Array] | tuple[Array, ...]) -> Array:
+    """Jacobians (V, S, n, n) for slopes (V, S, h), without repeating the weights along S."""
+    product = np.broadcast_to(flat.weights[-1][:, None], (*slopes[0].shape[:2], *flat.weights[-1].shape[1:]))
+    for weight, slope in zip(flat.weights[-2::-1], slopes[::-1], strict=True):
+        product = (product * slope[:, :, None, :]) @ weight[:, None]
+    return flat.A[:, None] + product
+
+
+def _corners(flat: Lure, generator: np.random.Generator, count: int, rounds: int) -> Array:
+    """Jacobians at corner patterns: all slopes zero, all at β, random ones, and sign steps that raise the abscissa.
+
+    For an eigenvalue with left and right eigenvectors y, x (yx = 1) the derivative with respect to the slope of unit j in
+    layer l is Re (y W_L D … W_{l+1})_j (W_l D … W_1 x)_j; each step sets every slope to the end that this sign favours.
+    """
+    beta = SLOPES[flat.activation][1]
+    V = flat.A.shape[0]
+    slopes = [beta * generator.integers(0, 2, (V, count, h)).astype(np.float64) for h in flat.widths]
+    for layer in slopes:
+        layer[:, 0], layer[:, 1] = 0.0, beta
+    jacobians = [_jacobians(flat, slopes)]
+    for _ in range(rounds):
+        values, vectors = np.linalg.eig(jacobians[-1])
+        index = values.real.argmax(-1)[..., None, None]
+        right = np.take_along_axis(vectors, index, -1)[..., 0]
+        left = np.take_along_axis(np.linalg.pinv(vectors), index, -2)[..., 0, :]
+        forward = [np.einsum("vhi,vsi->vsh", flat.weights[0], right)]
+        for weight, slope in zip(flat.weights[1:-1], slopes[:-1], strict=True):
+            forward.append(np.einsum("vhi,vsi->vsh", weight, slope * forward[-1]))
+        backward = [np.einsum("vih,vsi->vsh", flat.weights[-1], left)]
+        for weight, slope in zip(flat.weights[-2:0:-1], slopes[:0:-1], strict=True):
+            backward.insert(0, np.einsum("vih,vsi->vsh", weight, slope * backward[0]))
+        slopes = [np.where((f * b).real > 0, beta, 0.0) for f, b in zip(forward, backward, strict=True)]
+        jacobians.append(_jacobians(flat, slopes))
+    return np.concatenate(jacobians, axis=1)
+
+
+def _value(activation: str, v: NDArray[np.float64]) -> Array:
+    if activation == "tanh":
+        return np.tanh(v)
+    if activation == "relu":
+        return np.maximum(v, 0.0)
+    if activation == "sigmoid":
+        return 0.5 * (1.0 + np.tanh(0.5 * v))
+    return np.logaddexp(0.0, v)
+
+
+def _slope(activation: str, v: NDArray[np.float64]) -> Array:
+    if activation == "tanh":
+        return 1.0 - np.tanh(v) ** 2
+    if activation == "relu":
+        return (v > 0).astype(np.float64)
+    s = 0.5 * (1.0 + np.tanh(0.5 * v))
+    return s * (1.0 - s) if activation == "sigmoid" else s

@@ -1,0 +1,269 @@
+"""The system that a certificate speaks about: a stable linear part and a layered residual, as plain float64 arrays."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+# Slopes of the activations, [lower, upper], over the whole real line. The inequality is written for lower = 0; an
+# activation whose slope can be negative (gelu, silu) needs the general sector first, so it has no line here.
+SLOPES: dict[str, tuple[float, float]] = {
+    "tanh": (0.0, 1.0),  # 1 − tanh²
+    "relu": (0.0, 1.0),  # 0 or 1; at the kink any value between, which is what pairs of points see
+    "sigmoid": (0.0, 0.25),  # s(1 − s)
+    "softplus": (0.0, 1.0),  # the sigmoid
+}
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The same systems, flattened to one leading axis, as v = W x + N z, z = φ(v), dx/dt = A x + E z (differences only).
+
+    The layers are stacked into one vector z of H units, so N is strictly block lower triangular, W is W_1 on the first
+    layer's rows and zero below, and E is W_L on the last layer's columns and zero before.
+    """
+
+    A: Array  # (V, n, n)
+    E: Array  # (V, n, H)
+    W: Array  # (V, H, n)
+    N: Array  # (V, H, H)
+    slope: float  # β: slopes lie in [0, β]
+    widths: tuple[int, ...]  # h_1 … h_{L-1}, summing to H
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lure:
+    """dx/dt = A x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L, with A Hurwitz.
+
+    Arguments, every one with optional leading axes that broadcast (members M|1, records N|1), converted to read-only
+    float64 copies; CPU torch tensors are accepted:
+        A                (..., n, n), per unit of time
+        weights          L arrays (..., out, in); the first has in = n, the last out = n; [] for a linear system
+        biases           L arrays (..., out)
+        activation       "tanh", "relu", "sigmoid" or "softplus"
+        B                (..., n, m) or None
+        input_weights    W_u (..., h_1, m) or None
+    B, W_u and the biases do not enter the inequality (the input is the same on both trajectories) but they are part of
+    the system and of its digest.
+    Errors: ValueError for wrong shapes, values that are not finite, an unknown activation, or an A with an eigenvalue
+    whose real part is not negative (named, with its leading index).
+    """
+
+    A: Array
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+    activation: str = "tanh"
+    B: Array | None = None
+    input_weights: Array | None = None
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__  # the one place where a frozen value is filled
+        put(self, "A", _array("A", self.A, 2))
+        put(self, "weights", tuple(_array(f"weights[{k}]", w, 2) for k, w in enumerate(self.weights)))
+        put(self, "biases", tuple(_array(f"biases[{k}]", b, 1) for k, b in enumerate(self.biases)))
+        put(self, "B", None if self.B is None else _array("B", self.B, 2))
+        if self.input_weights is not None:
+            put(self, "input_weights", _array("input_weights", self.input_weights, 2))
+        _check_activation(self.activation)
+        _check_shapes(self)
+        _check_hurwitz(self.A)
+
+    @property
+    def states(self) -> int:
+        """n, the number of states."""
+        return self.A.shape[-1]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """h_1 … h_{L-1}, the widths of the hidden layers."""
+        return tuple(w.shape[-2] for w in self.weights[:-1])
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """The broadcast shape of all leading axes: members and records."""
+        return _leading(self)
+
+    def flatten(self) -> "Lure":
+        """The V distinct systems on one leading axis, V = the product of `leading` (1 where there is none).
+
+        Arrays that are shared are repeated: systems are small, and one axis keeps everything that follows simple.
+        """
+        lead = self.leading
+        count = int(np.prod(lead, dtype=int))
+
+        def flat(array: Array, rank: int) -> Array:
+            core = array.shape[array.ndim - rank :]
+            return np.broadcast_to(array, lead + core).reshape((count, *core))
+
+        return Lure(
+            A=flat(self.A, 2),
+            weights=tuple(flat(w, 2) for w in self.weights),
+            biases=tuple(flat(b, 1) for b in self.biases),
+            activation=self.activation,
+            B=None if self.B is None else flat(self.B, 2),
+            input_weights=None if self.input_weights is None else flat(self.input_weights, 2),
+        )
+
+    def loop(self) -> Loop:
+        """The flattened systems in the form v = W x + N z, dx/dt = A x + E z, on which the inequality is written."""
+        flat = self.flatten()
+        count, n, widths = flat.A.shape[0], flat.states, flat.widths
+        starts = np.concatenate([[0], np.cumsum(widths, dtype=int)])
+        H = int(starts[-1])
+        E, W, N = np.zeros((count, n, H)), np.zeros((count, H, n)), np.zeros((count, H, H))
+        if H:
+            W[:, : widths[0]] = flat.weights[0]
+            E[:, :, starts[-2] :] = flat.weights[-1]
+        for k in range(1, len(widths)):
+            N[:, starts[k] : starts[k + 1], starts[k - 1] : starts[k]] = flat.weights[k]
+        # One layer without a hidden one is W_1 x + b_1: linear, so it belongs to A.
+        A = flat.A + flat.weights[0] if len(flat.weights) == 1 else flat.A
+        return Loop(A=A, E=E, W=W, N=N, slope=SLOPES[self.activation][1], widths=widths)
+
+    def jacobian(
+        self,
+        slopes: Sequence[ArrayLike],  # L − 1 arrays (..., h_l)
+    ) -> Array:  # (..., n, n)
+        """A + W_L D_{L-1} W_{L-1} … D_1 W_1 with D_l = diag(slopes[l]); the leading axes broadcast.
+
+        Errors: ValueError when the number of slope vectors is not the number of hidden layers.
+        """
+        if len(slopes) != len(self.widths):
+            raise ValueError(f"{len(slopes)} slope vectors for {len(self.widths)} hidden layers; give one per layer.")
+        if not self.weights:
+            return self.A
+        # From the left: the running product has n rows, so a wide layer never meets a wide layer as a full product.
+        product = self.weights[-1]
+        for weight, slope in zip(self.weights[-2::-1], list(slopes)[::-1], strict=True):
+            product = (product * np.asarray(slope, dtype=np.float64)[..., None, :]) @ weight
+        return self.A + product
+
+    def digest(self) -> str:
+        """SHA-256 (hexadecimal) of the system, defined so that anyone can compute it again.
+
+        The bytes hashed are, in this order: the line `lure 1`; the line `activation NAME`; then for each of A, B,
+        weights[0] …, biases[0] …, input_weights a line `NAME SHAPE` with the axes' lengths separated by commas, followed
+        by the entries as little-endian IEEE double precision in C order; where B or input_weights is absent its line is
+        `NAME none` and no entries follow. Lines end in \\n and are ASCII.
+        """
+        parts = hashlib.sha256(f"lure 1\nactivation {self.activation}\n".encode())
+        named: list[tuple[str, Array | None]] = [("A", self.A), ("B", self.B)]
+        named += [(f"weights[{k}]", w) for k, w in enumerate(self.weights)]
+        named += [(f"biases[{k}]", b) for k, b in enumerate(self.biases)]
+        named += [("input_weights", self.input_weights)]
+        for name, array in named:
+            shape = "none" if array is None else ",".join(map(str, array.shape))
+            parts.update(f"{name} {shape}\n".encode())
+            if array is not None:
+                parts.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+        return parts.hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Lists and numbers for JSON; Python writes the shortest decimal that reads back as the same double."""
+        return {
+            "A": self.A.tolist(),
+            "weights": [w.tolist() for w in self.weights],
+            "biases": [b.tolist() for b in self.biases],
+            "activation": self.activation,
+            "B": None if self.B is None else self.B.tolist(),
+            "input_weights": None if self.input_weights is None else self.input_weights.tolist(),
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "Lure":
+        """The inverse of `to_dict`, exact to the last bit."""
+        fields = ("A", "weights", "biases", "activation", "B", "input_weights")
+        missing = [name for name in fields if name not in data]
+        if missing:
+            raise ValueError(f"the system lacks {', '.join(missing)}; write it with Lure.to_dict().")
+        return Lure(**{name: data[name] for name in fields})
+
+
+def _array(name: str, value: Any, rank: int) -> Array:
+    if hasattr(value, "detach"):
+        value = value.detach()
+    try:
+        raw = np.asarray(value)
+        if raw.dtype.kind not in "fiu":
+            raise TypeError(f"entries of kind {raw.dtype}")
+        array = np.array(raw, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is not an array of real numbers ({error}); give nested lists or an array.") from error
+    if array.ndim < rank:
+        raise ValueError(f"{name} has shape {array.shape}; it needs at least {rank} axes.")
+    if not np.isfinite(array).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name}{list(where)} is {array[where]}; every entry must be finite (diverged training?).")
+    array.setflags(write=False)
+    return array
+
+
+def _check_activation(name: object) -> None:
+    if name not in SLOPES:
+        raise ValueError(f"activation {name!r} has no known slope range; use one of {', '.join(SLOPES)}.")
+
+
+def _check_shapes(system: Lure) -> None:
+    n = system.A.shape[-1]
+    if system.A.shape[-2] != n or n == 0:
+        raise ValueError(f"A has shape {system.A.shape}; its last two axes must be equal: (..., n, n).")
+    if len(system.biases) != len(system.weights):
+        raise ValueError(
+            f"{len(system.weights)} weights and {len(system.biases)} biases; give one bias per layer, "
+            "the output's too (zeros where the layer has none)."
+        )
+    size = n
+    for k, (w, b) in enumerate(zip(system.weights, system.biases, strict=True)):
+        if w.shape[-1] != size:
+            raise ValueError(f"weights[{k}] has shape {w.shape}; it must take {size} inputs: (..., out, {size}).")
+        size = w.shape[-2]
+        if b.shape[-1] != size:
+            raise ValueError(f"biases[{k}] has shape {b.shape}; weights[{k}] gives {size} outputs: (..., {size}).")
+        if size == 0:
+            raise ValueError(f"weights[{k}] has shape {w.shape}: a layer without units; leave the layer out.")
+    if size != n:
+        raise ValueError(
+            f"the last weight has shape {system.weights[-1].shape}; it must give {n} outputs, one per state."
+        )
+    if system.B is not None and system.B.shape[-2] != n:
+        raise ValueError(f"B has shape {system.B.shape}; it needs {n} rows: (..., {n}, m).")
+    if system.input_weights is not None:
+        if not system.weights or system.input_weights.shape[-2] != system.weights[0].shape[-2]:
+            raise ValueError(
+                f"input_weights has shape {system.input_weights.shape}; it needs one row per unit of the first layer."
+            )
+        if system.B is not None and system.B.shape[-1] != system.input_weights.shape[-1]:
+            raise ValueError(
+                f"B takes {system.B.shape[-1]} inputs and input_weights {system.input_weights.shape[-1]}; "
+                "both multiply the same u."
+            )
+    try:
+        lead = _leading(system)
+    except ValueError as error:
+        raise ValueError(f"the leading axes of the arrays do not broadcast together: {error}.") from error
+    if 0 in lead:
+        raise ValueError(f"the leading axes have shape {lead}: no system at all; give at least one.")
+
+
+def _check_hurwitz(A: Array) -> None:
+    eigenvalues = np.linalg.eigvals(A)
+    worst = eigenvalues.real.max(axis=-1)
+    if (worst >= 0).any():
+        where = tuple(int(i) for i in np.unravel_index(int(worst.argmax()), worst.shape))
+        value = eigenvalues[where][eigenvalues[where].real.argmax()]
+        raise ValueError(
+            f"A{list(where) if where else ''} has the eigenvalue {value:.6g}; every eigenvalue of the linear part must "
+            "have a negative real part. Check the sign of the elimination rates."
+        )
+
+
+def _leading(system: Lure) -> tuple[int, ...]:
+    shapes = [system.A.shape[:-2]]
+    shapes += [w.shape[:-2] for w in system.weights] + [b.shape[:-1] for b in system.biases]
+    shapes += [a.shape[:-2] for a in (system.B, system.input_weights) if a is not None]
+    return np.broadcast_shapes(*shapes)

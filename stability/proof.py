@@ -1,0 +1,399 @@
+"""The independent checker: numpy and the standard library, nothing from the search.
+
+For each system it rebuilds, from the certificate and the system's own arrays,
+
+    M = −[ AᵀP + PA + 2λP      P E + β WᵀΛ      ]
+         [        ·            β(ΛN + NᵀΛ) − 2Λ ]
+
+and proves M ≻ 0 and P ≻ 0 in real arithmetic from floating-point computations (`_proved_positive`). With Λ > 0 diagonal
+and slopes in [0, β] the term 2 δzᵀΛ(β δv − δz) is never negative, so M ≻ 0 gives d/dt(δxᵀPδx) ≤ −2λ δxᵀPδx along any
+two trajectories with the same input: contraction at rate λ in √(δxᵀPδx).
+
+    python -m stability.proof FILE [--json]      FILE holds {"certificate": …, "system": …}
+    exit status: 0 proved, 1 refused, 2 the input cannot be used
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Written out again on purpose: the checker does not ask the search what it assumed.
+_SLOPES = {"tanh": (0.0, 1.0), "relu": (0.0, 1.0), "sigmoid": (0.0, 0.25), "softplus": (0.0, 1.0)}
+
+NOT_COVERED = (
+    "the discretisation: the statement is about the differential equation, not about a solver's steps",
+    "deployment in lower precision than the stored float64 arrays",
+    "feedback u = κ(x): the input must be the same signal on both trajectories",
+    "member weights that depend on the state",
+    "parameters averaged over members or people",
+    "process noise",
+    "parameters θ estimated jointly with the state x",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checker says: `proved`, the reason in one sentence, the rate and the number of systems it speaks about."""
+
+    proved: bool
+    reason: str
+    rate: float | None = None
+    systems: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.proved
+
+
+class Unusable(ValueError):
+    """The input is not a certificate and a system at all (as opposed to a false certificate)."""
+
+
+def statement(rate: float, states: int, systems: int) -> str:
+    """The sentence that a certificate claims; the checker refuses a certificate that carries another one."""
+    return (
+        f"For every pair of trajectories in R^{states} with the same inputs, doses, parameters and member, the distance "
+        f"sqrt(dx' P dx) shrinks at rate {rate!r} per unit of time or faster, for each of the {systems} systems, "
+        "in real arithmetic with the stored float64 arrays."
+    )
+
+
+def check(certificate: object, system: object) -> bool:
+    """True only if the certificate is proved for this system in outward-rounded arithmetic; see `prove`."""
+    return prove(certificate, system).proved
+
+
+def prove(
+    certificate: object,  # a Certificate, or the dictionary it writes
+    system: object,  # a Lure, or the dictionary it writes
+) -> Verdict:
+    """Prove the certificate's claim for the system, or say why it is refused.
+
+    Demands: the digest of the system's arrays; the activation's own slope range; region "global"; one multiplier vector
+    per system, all finite and positive; P = Pᵀ exactly and proved positive definite; λ finite and positive; M ≻ 0 proved for
+    every system; and the stated condition number, caps, claim and exclusions consistent with all that. Never raises on bad
+    values: what cannot be read is refused.
+    Law: accepted ⇒ the inequality holds in real arithmetic.
+    Source: verified Cholesky after Rump, Verification of positive definiteness, BIT 46 (2006).
+    """
+    try:
+        return _prove(certificate, system)
+    except Unusable as error:
+        return Verdict(False, str(error))
+
+
+@np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
+def _prove(certificate: object, system: object) -> Verdict:
+    stack = _read_system(system)
+    if _get(certificate, "region") != "global":
+        return Verdict(False, "the region is not 'global', the only one that this checker knows")
+    rate, P = _number(_get(certificate, "rate")), _array(_get(certificate, "metric"), "metric")
+    multipliers = _array(_get(certificate, "multipliers"), "multipliers")
+    refusal = _disagreement(certificate, stack, rate, P, multipliers)
+    if refusal:
+        return Verdict(False, refusal)
+    if not _proved_positive(P[None], np.zeros_like(P[None]))[0]:
+        return Verdict(False, "the metric P is not proved positive definite")
+    good = np.ones(stack.count, dtype=bool)
+    size = P.shape[0] + multipliers.shape[1]
+    for first in range(0, stack.count, chunk := max(1, 4_000_000 // size**2)):  # some 32 MB per array at a time
+        part = slice(first, first + chunk)
+        good[part] = _proved_positive(*_inequality(stack, part, rate, P, multipliers[part]))
+    if not good.all():
+        where = tuple(int(i) for i in np.unravel_index(int(np.argmin(good)), stack.leading))
+        return Verdict(False, f"the inequality is not proved for system {list(where)}", rate, stack.count)
+    return Verdict(True, statement(rate, P.shape[0], stack.count), rate, stack.count)
+
+
+def _disagreement(certificate: object, stack: "_Stack", rate: float, P: Array, multipliers: Array) -> str:
+    """Everything about a certificate that can be refused without arithmetic; empty if nothing is wrong."""
+    n, lower, upper = stack.A.shape[-1], *_SLOPES[stack.activation]
+    if not (math.isfinite(rate) and rate > 0):
+        return f"the rate is {rate!r}; a certificate needs a finite positive rate"
+    if P.shape != (n, n):
+        return f"the metric has shape {P.shape}; the system has {n} states"
+    if multipliers.shape != (stack.count, sum(stack.widths)):
+        return f"the multipliers have shape {multipliers.shape}; needed is {(stack.count, sum(stack.widths))}"
+    if not (np.isfinite(P).all() and np.isfinite(multipliers).all()):
+        return "the metric or the multipliers hold values that are not finite"
+    if max(np.abs(P).max(), np.abs(multipliers).max(initial=0.0), rate, stack.largest) > _LARGEST:
+        return f"some entry exceeds {_LARGEST:.0e}, beyond which the error bounds are not stated"
+    if not (P == P.T).all():
+        return "the metric is not exactly symmetric"
+    if not (multipliers > 0).all():
+        return "a multiplier is not positive"
+    if [_number(s) for s in _sequence(_get(certificate, "slope_range"))] != [lower, upper]:
+        return f"the slope range is not that of {stack.activation}, [{lower}, {upper}]"
+    if [_number(s) for s in _sequence(_get(certificate, "leading"))] != list(stack.leading):
+        return f"the leading shape is not that of the system, {stack.leading}"
+    if _get(certificate, "digest") != stack.digest:
+        return "the digest is not that of the system: the arrays were changed after the certificate was made"
+    condition = float(np.linalg.cond(P))  # itself known to a relative error of about its size times the rounding
+    if not math.isclose(_number(_get(certificate, "condition")), condition, rel_tol=1e-6 + 1e-14 * condition):
+        return "the stated condition number is not that of the metric"
+    for name in ("spectral_cap", "metric_cap"):
+        cap = _get(certificate, name)
+        if cap is not None and not rate <= _number(cap) + 1e-6 * stack.largest:
+            return f"the rate exceeds the certificate's own {name}"
+    if _get(certificate, "claim") != statement(rate, n, stack.count):
+        return "the claim is not the sentence that the numbers support"
+    if not set(NOT_COVERED) <= {str(s) for s in _sequence(_get(certificate, "not_covered"))}:
+        return "the list of what is not covered lacks a sentence"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """A system's arrays as the checker sees them: shapes verified, leading axes flattened to V."""
+
+    A: Array  # (V, n, n)
+    weights: tuple[Array, ...]  # (V, out, in)
+    activation: str
+    leading: tuple[int, ...]
+    digest: str
+    largest: float  # the largest magnitude that enters the inequality
+
+    @property
+    def count(self) -> int:
+        return self.A.shape[0]
+
+    @property
+    def widths(self) -> list[int]:
+        return [w.shape[1] for w in self.weights[:-1]]
+
+
+def _read_system(system: object) -> _Stack:
+    activation = _get(system, "activation")
+    if not isinstance(activation, str) or activation not in _SLOPES:
+        raise Unusable(f"the activation {activation!r} is not one of {', '.join(_SLOPES)}")
+    A = _array(_get(system, "A"), "A")
+    weights = [_array(w, f"weights[{k}]") for k, w in enumerate(_sequence(_get(system, "weights")))]
+    biases = [_array(b, f"biases[{k}]") for k, b in enumerate(_sequence(_get(system, "biases")))]
+    B, Wu = _get(system, "B"), _get(system, "input_weights")
+    inputs = {name: None if v is None else _array(v, name) for name, v in (("B", B), ("input_weights", Wu))}
+    named: list[tuple[str, Array | None, int]] = [("A", A, 2), ("B", inputs["B"], 2)]
+    named += [(f"weights[{k}]", w, 2) for k, w in enumerate(weights)]
+    named += [(f"biases[{k}]", b, 1) for k, b in enumerate(biases)]
+    named += [("input_weights", inputs["input_weights"], 2)]
+    for name, array, rank in named:
+        if array is not None and (array.ndim < rank or not np.isfinite(array).all()):
+            raise Unusable(f"{name} has too few axes, or values that are not finite")
+    _check_chain(A, weights, biases)
+    try:
+        leading = np.broadcast_shapes(*(a.shape[: a.ndim - rank] for _, a, rank in named if a is not None))
+    except ValueError as error:
+        raise Unusable("the leading axes of the system's arrays do not broadcast together") from error
+    count = math.prod(leading)
+    if count == 0:
+        raise Unusable("the list of systems is empty")
+
+    def flat(array: Array) -> Array:
+        return np.broadcast_to(array, leading + array.shape[-2:]).reshape((count, *array.shape[-2:]))
+
+    largest = max(float(np.abs(a).max()) for a in (A, *weights))
+    return _Stack(flat(A), tuple(map(flat, weights)), activation, leading, _digest(activation, named), largest)
+
+
+def _check_chain(A: Array, weights: list[Array], biases: list[Array]) -> None:
+    n = A.shape[-1]
+    sizes = [n] + [w.shape[-2] for w in weights]
+    fits = A.shape[-2] == n > 0 and sizes[-1] == n and len(biases) == len(weights) and 0 not in sizes
+    fits = fits and all(w.shape[-1] == size for w, size in zip(weights, sizes[:-1], strict=True))
+    if not (fits and all(b.shape[-1] == size for b, size in zip(biases, sizes[1:], strict=True))):
+        raise Unusable("the shapes of A, the weights and the biases do not fit together")
+
+
+def _digest(activation: str, named: Sequence[tuple[str, Array | None, int]]) -> str:
+    """The definition stands at `Lure.digest`; this is the second implementation of it."""
+    chunks = [f"lure 1\nactivation {activation}\n".encode("ascii")]
+    for name, array, _ in named:
+        if array is None:
+            chunks.append(f"{name} none\n".encode("ascii"))
+        else:
+            chunks += [
+                f"{name} {','.join(str(s) for s in array.shape)}\n".encode("ascii"),
+                array.astype("<f8").tobytes("C"),
+            ]
+    return hashlib.sha256(b"".join(chunks)).hexdigest()
+
+
+# Four times the unit roundoff 2⁻⁵³. One factor pays for the rounding of the bounds themselves, which are computed in the
+# same arithmetic (each is a sum of non-negative terms, so its own relative error is far below a factor of two); the rest
+# for any rounding direction. Summation order, blocking and fused multiply-add are covered by the bound as it stands.
+_UNIT = 2.0**-51
+# With every entry below this, a product of three factors that underflows (to zero, even where hardware flushes
+# subnormals) is off by less than 2⁻¹⁰²² · 1e100, so any sum of fewer than 1e7 of them by less than _TINY.
+_LARGEST = 1e50
+_TINY = 1e-200
+
+
+def _gamma(roundings: int) -> float:
+    """γ_k = k u / (1 − k u): the relative error of a sum of products, each of which passes k roundings."""
+    return roundings * _UNIT / (1.0 - roundings * _UNIT)
+
+
+def _inequality(stack: _Stack, part: slice, rate: float, P: Array, multipliers: Array) -> tuple[Array, Array]:
+    """M and a bound of its rounding error, entry by entry.
+
+    Every entry is a sum of products of at most three factors; the same expression over absolute values, times γ_k, bounds
+    the error, where k counts the roundings that one product can pass: two for itself, the additions of the dot product
+    (n − 1), and four more for the terms put together.
+    """
+    beta, weights = _SLOPES[stack.activation][1], [w[part] for w in stack.weights]
+    A = stack.A[part]
+    widths = stack.widths
+    n, H = A.shape[-1], sum(widths)
+    edges = [n + sum(widths[:k]) for k in range(len(widths) + 1)]
+    mid, size = (np.zeros((len(A), n + H, n + H)) for _ in range(2))
+
+    def add(rows: slice, columns: slice, value: Array, magnitude: Array) -> None:
+        # The block and its mirror image: both get the same float, so M is symmetric to the last bit.
+        mid[:, rows, columns] += value
+        size[:, rows, columns] += magnitude
+        if rows != columns:
+            mid[:, columns, rows] += value.swapaxes(1, 2)
+            size[:, columns, rows] += magnitude.swapaxes(1, 2)
+
+    x = slice(0, n)
+    # Without a hidden layer the single weight is linear and joins A: two addends in place of one, the same count of γ.
+    for linear in [A, *(weights if len(weights) == 1 else [])]:
+        PA, magnitude = P @ linear, np.abs(P) @ np.abs(linear)
+        add(x, x, -(PA + PA.swapaxes(1, 2)), magnitude + magnitude.swapaxes(1, 2))
+    add(x, x, np.broadcast_to(-(2.0 * rate) * P, A.shape), np.broadcast_to(2.0 * rate * np.abs(P), A.shape))
+    layers = [slice(edges[k], edges[k + 1]) for k in range(len(widths))]
+    if layers:
+        L = [multipliers[:, s.start - n : s.stop - n] for s in layers]
+        add(x, layers[-1], -(P @ weights[-1]), np.abs(P) @ np.abs(weights[-1]))
+        first = beta * weights[0].swapaxes(1, 2) * L[0][:, None, :]
+        add(x, layers[0], -first, np.abs(first))
+        for k in range(1, len(layers)):
+            down = beta * (L[k][:, :, None] * weights[k])
+            add(layers[k], layers[k - 1], -down, np.abs(down))
+        diagonal = np.arange(n, n + H)
+        mid[:, diagonal, diagonal] += 2.0 * multipliers
+    return mid, _gamma(n + 8) * size + _TINY
+
+
+def _proved_positive(mid: Array, radius: Array) -> NDArray[np.bool_]:
+    """For each symmetric `mid` (V, k, k): True only if every symmetric matrix within `radius` of it is positive definite.
+
+    1. Scale by powers of two, D mid D, to a diagonal in [1, 4): exact, and it keeps small blocks from drowning.
+    2. Choose a shift c from Rump's a-priori bound (γ_{k+1}, trace, underflow) and from ‖D radius D‖_∞, with slack.
+    3. Factor D mid D − c I = L Lᵀ + R in floating point. The factorisation is not trusted: L is multiplied out, and
+       |R| ≤ |computed R| + γ (|L||L|ᵀ + |D mid D| + c I) holds for any L whatever, in any order of summation.
+    4. If ‖R‖_∞ + ‖D radius D‖_∞ < c, then every matrix in question, scaled, is ⪰ L Lᵀ + (c − ‖R‖ − ‖radius‖) I ≻ 0.
+    """
+    count, k, _ = mid.shape
+    good = np.zeros(count, dtype=bool)
+    diagonal = np.diagonal(mid, axis1=1, axis2=2)
+    usable = np.isfinite(mid).all((1, 2)) & np.isfinite(radius).all((1, 2)) & (diagonal > _TINY).all(1)
+    usable &= (mid == mid.swapaxes(1, 2)).all((1, 2))  # one triangle is read below, so the other must say the same
+    chosen = np.flatnonzero(usable)
+    if not chosen.size:
+        return good
+    exponent = -((np.frexp(diagonal[chosen])[1] - 1) // 2)
+    both = exponent[:, :, None] + exponent[:, None, :]
+    scaled, blur = np.ldexp(mid[chosen], both), np.ldexp(radius[chosen], both) + _TINY
+    eye = np.eye(k)
+    spread = _outward(blur.sum(2).max(1), k)  # ‖·‖₂ ≤ ‖·‖_∞ for symmetric matrices
+    trace = np.trace(scaled, axis1=1, axis2=2)
+    shift = 2.0 * spread + 16.0 * _gamma(k + 4) * trace + _TINY  # |L||L|ᵀ has row sums ≤ 4k, and k ≤ trace
+    shifted = scaled - shift[:, None, None] * eye
+    L, factored = _cholesky(shifted)
+    magnitude = np.abs(L) @ np.abs(L).swapaxes(1, 2) + np.abs(scaled) + shift[:, None, None] * eye
+    residual = np.abs(shifted - L @ L.swapaxes(1, 2)) + _gamma(k + 4) * magnitude + _TINY
+    lost = _outward(residual.sum(2).max(1), k) + spread
+    good[chosen] = factored & (_outward(lost, 1) < shift)  # a comparison with NaN is False
+    return good
+
+
+def _outward(value: Array, terms: int) -> Array:
+    """A computed sum of `terms` non-negative numbers, raised so that it cannot lie below the exact sum."""
+    return value * (1.0 + _gamma(2 * terms + 4)) + _TINY
+
+
+def _cholesky(matrices: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """The factors and whether each one exists; only a failure makes the stack go one by one."""
+    try:
+        whole = np.asarray(np.linalg.cholesky(matrices), dtype=np.float64)
+        return whole, np.ones((len(matrices),), dtype=np.bool_)
+    except np.linalg.LinAlgError:
+        factors, exists = np.zeros_like(matrices), np.zeros((len(matrices),), dtype=np.bool_)
+        for index, matrix in enumerate(matrices):
+            try:
+                factors[index], exists[index] = np.linalg.cholesky(matrix), True
+            except np.linalg.LinAlgError:
+                continue
+        return factors, exists
+
+
+def _get(source: object, name: str) -> Any:
+    if isinstance(source, Mapping):
+        if name in source:
+            return source[name]
+    elif hasattr(source, name):
+        return getattr(source, name)
+    raise Unusable(f"{name!r} is missing: this is not a certificate with its system")
+
+
+def _array(value: Any, name: str) -> Array:
+    try:
+        raw = np.asarray(value)
+        if raw.dtype.kind not in "fiu":
+            raise ValueError(f"entries of kind {raw.dtype}")
+        array = raw.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise Unusable(f"{name} is not an array of numbers: {error}") from error
+    # An empty list of multipliers per system reads as (V, 0), which is right for a linear system.
+    return array
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+        raise Unusable(f"{value!r} stands where a number is needed")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise Unusable("a number is too large for double precision") from error
+
+
+def _sequence(value: Any) -> Sequence[Any]:
+    if not isinstance(value, list | tuple):
+        raise Unusable(f"a list is needed where {type(value).__name__} stands")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: prints the verdict and returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m stability.proof", description="Prove a contraction certificate.")
+    parser.add_argument("file", type=Path, help='JSON: {"certificate": ..., "system": ...}')
+    parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    options = parser.parse_args(arguments)
+    try:
+        data = json.loads(options.file.read_text(encoding="utf-8"))
+        verdict = _prove(_get(data, "certificate"), _get(data, "system"))
+    except Unusable as error:
+        print(f"{options.file}: {error}.", file=sys.stderr)
+        return 2
+    except (OSError, ValueError, RecursionError) as error:
+        print(f"{options.file} cannot be read as JSON: {error}.", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(asdict(verdict)))
+    else:
+        print(f"{'proved' if verdict else 'refused'}: {verdict.reason}")
+    return 0 if verdict else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""The search: caps, counterexamples, then the joint climb; what it finds is proved before it is returned."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from stability.certificate import Certificate, Refusal
+from stability.falsify import Samples, abscissa, dual_holds, linear, one_metric, sample
+from stability.interior_point import Ascent, climb, explicit, lyapunov_frame
+from stability.lure import SLOPES, Array, Loop, Lure
+from stability.proof import prove
+
+
+def certify(
+    system: Lure,
+    rate: float | None = None,  # 1/time
+    metric: ArrayLike | None = None,  # (n, n)
+    seconds: float = 60.0,
+) -> Certificate | Refusal:
+    """Search a common metric P and multipliers that prove contraction of every system, and prove what was found.
+
+    Arguments: `rate`, the rate to prove, or None for the best one (to about 1 %); `metric`, the only metric to try, or None
+    to search it with condition number ≤ 1e4 in the states' own units (where those leave no room, in the coordinates of
+    `lyapunov_frame`); `seconds`, after which the best candidate so far is used.
+    Returns a `Certificate` that `check` accepts, or a `Refusal`.
+    Errors: ValueError for arguments that cannot be used.
+    Law: a certificate's rate never exceeds `spectral_cap(system)` or `metric_cap(system)`.
+    Source: the inequality of Revay, Wang & Manchester (IEEE TAC 2023) and NodeREN (CDC 2023), one P for all systems.
+    """
+    given = _check_arguments(system, rate, metric, seconds)
+    deadline = time.monotonic() + seconds
+    goal = 0.0 if rate is None else rate
+    samples = sample(system)
+    refusal = _disproof(system, samples, goal)
+    if refusal is not None:
+        return refusal
+    spectral = float(min(-abscissa(samples.attained).max(), -abscissa(samples.corners).max()))
+    loop = system.loop()
+    if given is not None:
+        ascent, cap = climb(loop, given, fixed=True, target=_beyond(rate), deadline=deadline), None
+    else:
+        frame = lyapunov_frame(loop.A)
+        P = np.eye(system.states) if frame is None else frame @ frame.T
+        jacobians, start = one_metric(samples, P, with_corners=False, frame=frame, deadline=_share(deadline, 0.2))
+        refusal = _no_common_metric(jacobians, start, goal, frame, _share(deadline, 0.2))
+        if refusal is not None:
+            return refusal
+        _, capped = one_metric(samples, start.metric, with_corners=True, frame=frame, deadline=_share(deadline, 0.2))
+        cap = min(capped.bound, spectral) if np.isfinite(capped.bound) else None
+        ascent = _climb(loop, capped.metric, frame, _beyond(rate), deadline)
+    facts: dict[str, Any] = {"spectral_cap": spectral, "metric_cap": cap}
+    if ascent.rate > goal or ascent.rate == rate:
+        facts["identity_refused"] = _identity_refused(loop, _share(deadline, 0.5))
+        certificate = _proved(system, ascent, rate, facts)
+        if certificate is not None:
+            return certificate
+    return _not_proved(ascent, rate, spectral, cap, given is not None, time.monotonic() > deadline)
+
+
+def _check_arguments(system: Lure, rate: float | None, metric: ArrayLike | None, seconds: float) -> Array | None:
+    if not isinstance(system, Lure):
+        raise ValueError(f"certify needs a Lure, not {type(system).__name__}; write Lure(**model.lure(theta)).")
+    if rate is not None and not (np.isfinite(rate) and rate > 0):
+        raise ValueError(f"the rate is {rate!r}; give a finite positive rate in 1/time, or None for the best one.")
+    if not seconds > 0:
+        raise ValueError(f"seconds is {seconds!r}; give a positive time limit.")
+    if metric is None:
+        return None
+    P = np.array(metric, dtype=np.float64)
+    n = system.states
+    if P.shape != (n, n) or not np.isfinite(P).all() or not np.allclose(P, P.T, rtol=1e-12, atol=0.0):
+        raise ValueError(f"the metric has shape {P.shape}; give a finite symmetric ({n}, {n}) matrix.")
+    P = (P + P.T) / 2
+    if np.linalg.eigvalsh(P)[0] <= 0:
+        raise ValueError(f"the metric has the eigenvalue {np.linalg.eigvalsh(P)[0]:.3g}; it must be positive definite.")
+    return P
+
+
+def _share(deadline: float, part: float) -> float:
+    """A deadline that leaves the rest of the remaining time to what follows."""
+    now = time.monotonic()
+    return now + part * max(deadline - now, 0.0)
+
+
+def _beyond(rate: float | None) -> float | None:
+    """A little beyond the requested rate, so that the inequality is strict by more than the rounding of its proof."""
+    return None if rate is None else rate * (1.0 + 1e-4)
+
+
+def _climb(loop: Loop, metric: Array, frame: Array | None, target: float | None, deadline: float) -> Ascent:
+    """The climb over all systems, by cutting planes where there are many.
+
+    The metric is searched on the few systems that limit it; with that metric the multipliers of all are found, each system
+    on its own; those that fall short join. The bound over a few systems bounds the rate over all.
+    """
+    count, few = loop.A.shape[0], 8
+    if count <= 2 * few:
+        return climb(loop, metric, target=target, frame=frame, deadline=deadline)
+    best: Ascent | None = None
+    bound, chosen = np.inf, set(np.argsort(explicit(loop, metric)[0])[:few].tolist())
+    while time.monotonic() < deadline and len(chosen) < count / 2:
+        part = climb(_subset(loop, sorted(chosen)), metric, target=target, frame=frame, deadline=deadline)
+        bound = min(bound, part.bound)
+        metric = part.metric
+        wanted = part.rate - 2e-3 * abs(part.rate) if target is None else target
+        whole = climb(loop, metric, fixed=True, target=wanted, deadline=deadline)
+        if best is None or whole.rate > best.rate:
+            best = whole
+        settled = target is not None and (whole.rate >= target or bound < target)
+        if settled or whole.rate >= wanted or bound - best.rate <= 5e-3 * abs(bound):
+            return replace(best, bound=bound)
+        # The dual matrices weigh the systems that hold the common rate down.
+        worse = set(np.argsort(-np.trace(whole.duals, axis1=1, axis2=2))[:few].tolist())
+        if worse <= chosen:
+            break
+        chosen |= worse
+    whole = climb(loop, metric, target=target, frame=frame, deadline=deadline)
+    best = whole if best is None or whole.rate > best.rate else best
+    return replace(best, bound=min(bound, whole.bound))
+
+
+def _subset(loop: Loop, chosen: list[int]) -> Loop:
+    return Loop(loop.A[chosen], loop.E[chosen], loop.W[chosen], loop.N[chosen], loop.slope, loop.widths)
+
+
+def _identity_refused(loop: Loop, deadline: float) -> bool | None:
+    ascent = climb(loop, np.eye(loop.A.shape[1]), fixed=True, target=0.0, deadline=deadline)
+    if ascent.rate > 0:
+        return False
+    return True if ascent.bound <= 0 else None
+
+
+def _proved(system: Lure, ascent: Ascent, rate: float | None, facts: dict[str, Any]) -> Certificate | None:
+    """The first of a few rates at which the candidate is proved; only the requested one where a rate was requested."""
+    values = np.linalg.eigvalsh(ascent.metric)
+    unit = float(
+        values[0] if values[0] > 1e-12 * values[-1] else values[-1]
+    )  # a sound scale where the smallest is noise
+    P = (ascent.metric + ascent.metric.T) / 2 / unit
+    for shrink in (1e-4, 1e-3, 1e-2, 0.1) if rate is None else (0.0,):
+        certificate = Certificate(
+            rate=float(ascent.rate * (1.0 - shrink) if rate is None else rate),
+            metric=P,
+            multipliers=ascent.multipliers / unit,
+            slope_range=SLOPES[system.activation],
+            condition=float(np.linalg.cond(P)),
+            leading=system.leading,
+            digest=system.digest(),
+            **facts,
+        )
+        if prove(certificate, system):
+            return certificate
+    return None
+
+
+def _disproof(system: Lure, samples: Samples, goal: float) -> Refusal | None:
+    """A Jacobian at a real state whose eigenvalue forbids the rate."""
+    found = abscissa(samples.attained)
+    index, point = (int(i) for i in np.unravel_index(int(found.argmax()), found.shape))
+    J = samples.attained[index, point]
+    # Eigenvalues of a matrix near a defective one move by √(rounding); below that nothing is claimed.
+    if found[index, point] <= -goal + 1e-7 * float(np.abs(J).max()):
+        return None
+    eigenvalues = np.linalg.eigvals(J)
+    worst = eigenvalues[eigenvalues.real.argmax()]
+    where = [int(i) for i in np.unravel_index(index, system.leading)]
+    return Refusal(
+        reason="disproved",
+        message=(
+            f"At a real state of system {where} the Jacobian has the eigenvalue {worst:.6g}"
+            + (f", above -{goal:g}" if goal else "")
+            + ": in no constant metric does this system contract"
+            + (" at that rate." if goal else ".")
+        ),
+        counterexample={
+            "index": where,
+            "state": samples.states[index, point].tolist(),
+            "input": None if samples.inputs is None else samples.inputs[index, point].tolist(),
+            "slopes": [layer[index, point].tolist() for layer in samples.slopes],
+            "jacobian": J.tolist(),
+            "eigenvalue": [float(worst.real), float(worst.imag)],
+        },
+        rate_bound=float(-worst.real),
+    )
+
+
+def _no_common_metric(
+    jacobians: Array, start: Ascent, goal: float, frame: Array | None, deadline: float
+) -> Refusal | None:
+    """The dual of a common metric for Jacobians at real states, where it can be verified."""
+    if start.bound >= goal:
+        return None
+    # Few matrices suffice: those with the largest dual weight, climbed again on their own.
+    J = jacobians[np.argsort(-np.trace(start.duals, axis1=1, axis2=2))[:24]]
+    ascent = climb(linear(J), start.metric, tolerance=1e-6, frame=frame, deadline=deadline)
+    if not dual_holds(J, ascent.duals, goal):
+        return None
+    return Refusal(
+        reason="no common metric",
+        message=(
+            "The Jacobians at real states are each stable, but no single metric contracts all of them"
+            + (f" at rate {goal:g}" if goal else "")
+            + "; the dual matrices in the counterexample show it."
+        ),
+        counterexample={"jacobians": J.tolist(), "duals": ascent.duals.tolist()},
+        best_rate=ascent.rate,
+        rate_bound=ascent.bound,
+    )
+
+
+def _not_proved(
+    ascent: Ascent, rate: float | None, spectral: float, cap: float | None, given: bool, late: bool
+) -> Refusal:
+    wanted = "a positive rate" if rate is None else f"the rate {rate:g}"
+    what = "This metric fails" if given else "No metric was found"
+    message = f"{what} for {wanted}; the best that the multipliers proved is {ascent.rate:.6g}."
+    if np.isfinite(ascent.bound):
+        message += f" The inequality cannot give more than {ascent.bound:.6g}" + (" in it." if given else ".")
+    if cap is not None:
+        message += f" On sampled Jacobians one metric reaches at most {cap:.6g}."
+    message += f" Each sampled Jacobian alone allows {spectral:.6g}."
+    if late:
+        message += " The time ran out; give more seconds."
+    bound = ascent.bound if np.isfinite(ascent.bound) else None
+    return Refusal(reason="not proved", message=message, best_rate=ascent.rate, rate_bound=bound)
