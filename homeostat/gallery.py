@@ -224,28 +224,22 @@ def certificate_verdict(certificate: Certificate | Refusal, best: float | None, 
     """The certificate, or its refusal, in plain language."""
     if isinstance(certificate, Refusal):
         return ("Contraction is not certified", False, f"Refused ({certificate.reason}): {certificate.message}")
-    cap = certificate.metric_cap
-    detail = (
-        f"One metric (condition number {certificate.condition:.3g}) serves every member and every fitted person at "
-        f"{certificate.rate:.4g} per {time_unit}"
-        + (
-            f"; the best rate certified is {best:.4g} with a rounder metric preferred"
-            if best and best > certificate.rate
-            else ""
+    cap, unit = certificate.metric_cap, time_unit
+    parts = [
+        f"One metric, of condition number {certificate.condition:.3g}, serves every member and every fitted person; the "
+        f"distance is measured in it, and the rate is {certificate.rate:.4g} per {unit}."
+    ]
+    if best is not None and best > certificate.rate:
+        parts.append(f"The best rate certified is {best:.4g}; a tenth of it was given for a rounder metric.")
+    parts.append(f"No certificate could exceed {certificate.spectral_cap:.4g}, the cap of the sampled Jacobians")
+    parts[-1] += "." if cap is None else f", nor {cap:.4g} with one metric for all of them."
+    if certificate.identity_refused is not None:
+        parts.append(
+            f"The identity metric is {'refused on this physics' if certificate.identity_refused else 'accepted'}."
         )
-        + f". No certificate could exceed {certificate.spectral_cap:.4g}"
-        + (f", and no single metric {cap:.4g} on the sampled Jacobians" if cap is not None else "")
-        + ". The identity metric is "
-        + ("refused on this physics." if certificate.identity_refused else "accepted here.")
-        + " Not covered: "
-        + "; ".join(certificate.not_covered)
-        + "."
-    )
-    return (
-        f"Proved: any two trajectories approach each other by {100 * certificate.rate:.1f} % per {time_unit}",
-        True,
-        detail,
-    )
+    parts.append("Not covered: " + "; ".join(certificate.not_covered) + ".")
+    claim = f"Proved: the distance between any two trajectories shrinks by {100 * certificate.rate:.1f} % per {unit} or faster"
+    return claim, True, " ".join(parts)
 
 
 def calibration_verdicts(evaluation: Evaluation, asked: Asked) -> list[Verdict]:
@@ -264,13 +258,13 @@ def calibration_verdicts(evaluation: Evaluation, asked: Asked) -> list[Verdict]:
                 f"A perfect forecaster of this sample would cover {low:.0f} to {high:.0f} %.",
             )
         )
-    value, high = s["event_ece"], s["event_ece_null_upper"]
+    value, low, high = s["event_ece"], s["event_ece_null_lower"], s["event_ece_null_upper"]
     found.append(
         (
-            f"Probabilities of {asked.event} are "
+            f"The probabilities of a {asked.event} are "
             + ("consistent with calibration" if value <= high else "not calibrated: recalibrate"),
             bool(value <= high),
-            f"Expected calibration error {value:.3f}; 95 % of perfect forecasters of this sample score below {high:.3f} or so.",
+            f"Expected calibration error {value:.3f}; of perfect forecasters of this sample 95 % score {low:.3f} to {high:.3f}.",
         )
     )
     return found
@@ -279,12 +273,16 @@ def calibration_verdicts(evaluation: Evaluation, asked: Asked) -> list[Verdict]:
 def comparison_verdict(name: str, difference: tuple[float, float, float], unit: str) -> Verdict:
     """The hybrid against one baseline, by CRPS paired over people."""
     mean, low, high = difference
-    words = "better than" if high < 0 else "worse than" if low > 0 else "not distinguishable from"
     good = True if high < 0 else False if low > 0 else None
+    claim = {
+        True: f"On people never seen the hybrid forecasts better than the {name}",
+        False: f"On people never seen the hybrid forecasts worse than the {name}",
+        None: f"On people never seen the hybrid and the {name} cannot be told apart",
+    }[good]
     return (
-        f"The hybrid forecasts unseen people {words} the {name}",
+        claim,
         good,
-        f"CRPS difference {mean:+.3f} {unit} (95 % interval over people {low:+.3f} to {high:+.3f}; negative favours the hybrid).",
+        f"CRPS difference {mean:+.3f} {unit}, 95 % interval over people {low:+.3f} to {high:+.3f}; negative favours the hybrid.",
     )
 
 

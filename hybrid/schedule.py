@@ -88,6 +88,8 @@ class Schedule:
     start: float = 0.0
 
     def __post_init__(self) -> None:
+        if not abs(self.start) < float("inf"):
+            raise ValueError(f"schedule: start {self.start:g} must be finite; give the time at which the record begins")
         early = [d for d in self.doses if as_float(d.time) < self.start]
         if early:
             raise ValueError(

@@ -153,8 +153,8 @@ def _cut(
             "each of the model's and no other"
         )
     when = [float(t) for t in times]
-    if not when or any(b < a for a, b in itertools.pairwise(when)):
-        raise ValueError(f"observation times must be sorted and at least one; got {when}")
+    if not when or not all(map(math.isfinite, when)) or any(b < a for a, b in itertools.pairwise(when)):
+        raise ValueError(f"observation times must be sorted, finite and at least one; got {when}")
     if when[0] < schedule.start:
         raise ValueError(f"the first observation is at {when[0]:g}, before the record starts at {schedule.start:g}")
     end = when[-1]
@@ -200,14 +200,22 @@ def _cut(
             on[at[begin] : at.get(finish, K)] = 1.0
             rate = rate + on * arriving / dose.duration
     values = grid.detach().tolist()
-    u0 = [[schedule.inputs[name].at(v, "right") for name in inputs] for v in values[:-1]]
-    u1 = [[schedule.inputs[name].at(v, "left") for name in inputs] for v in values[1:]]
+    at_left = [[schedule.inputs[name].at(v, "right") for name in inputs] for v in values[:-1]]
+    at_right = [[schedule.inputs[name].at(v, "left") for name in inputs] for v in values[1:]]
+    u0 = torch.tensor(at_left, dtype=torch.float64).reshape(K, len(inputs))
+    u1 = torch.tensor(at_right, dtype=torch.float64).reshape(K, len(inputs))
+    if grid.requires_grad:
+        # where an edge moves with a dose, the input there moves along its slope; in no time it does nothing
+        length = (grid[1:] - grid[:-1]).detach()[:, None]
+        slope = torch.where(length > 0, (u1 - u0) / length.clamp(min=1e-300), torch.zeros_like(u0))
+        moved = (grid - grid.detach())[:, None]  # zero, with a gradient
+        u0, u1 = u0 + slope * moved[:-1], u1 + slope * moved[1:]
     return {
         "dt": grid[1:] - grid[:-1],
         "start": grid[:-1],
         "jump": torch.stack(jump),
         "rate": rate,
-        "u0": torch.tensor(u0, dtype=torch.float64).reshape(K, len(inputs)),
-        "u1": torch.tensor(u1, dtype=torch.float64).reshape(K, len(inputs)),
+        "u0": u0,
+        "u1": u1,
         "boundary": torch.tensor([at[(t, 0)] for t in when], dtype=torch.long),
     }

@@ -41,8 +41,9 @@ class Torchdiffeq(Solver):
         segments = field.segments
         K = segments.dt.shape[1]
         jumps = segments.jumps
-        options: dict[str, object] = {"step_size": 1.0} if self.method in FIXED else {}
         clock = torch.tensor([0.0, 1.0], dtype=x0.dtype, device=x0.device)
+        # an adaptive method must land on the segment's end: its interpolation, from a step beyond, does not obey the tolerance
+        options: dict[str, object] = {"step_size": 1.0} if self.method in FIXED else {"step_t": clock[1:]}
         x = x0
         path = [x0]
         # One call per segment: the right-hand side is smooth inside one, and a call that returns many times costs a

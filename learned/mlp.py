@@ -25,7 +25,8 @@ class MLP(LayeredResidual):
     - `vanishes_at_origin`: nothing is made from nothing.
     - `separable`: ε_i sees x_i alone (and u, c). With `vanishes_at_origin` and no inputs, ε_i is then 0 on the face
       x_i = 0, so amounts that start ≥ 0 stay ≥ 0 under a compartmental backbone. Hidden units are dealt out in turn.
-    - `acts_on`: the states that ε may change, all by default; `sees_states=False` makes ε a function of u and c alone.
+    - `acts_on`: the states that ε may change, all by default; `sees_states=False` makes ε a function of u and c alone;
+      `sees_inputs`: the inputs that ε is a function of, all by default (an input may drive B(θ)u alone).
     - `state_scale` s (n,), `input_scale` r (m,): typical sizes in the units of x and u; `rate_scale` ρ in 1/time. Each
       is rounded to a power of two, so that folding it into the weights is exact.
     - `generator`: draws the first weights (normal, variance 1/fan-in; the last layer a tenth of that, so that training
@@ -46,6 +47,7 @@ class MLP(LayeredResidual):
         vanishes_at_origin: bool = True,
         separable: bool = False,
         sees_states: bool = True,
+        sees_inputs: Sequence[int] | None = None,
         acts_on: Sequence[int] | None = None,
         state_scale: Sequence[float] | float = 1.0,
         input_scale: Sequence[float] | float = 1.0,
@@ -62,12 +64,20 @@ class MLP(LayeredResidual):
         self.acts_on = tuple(range(states)) if acts_on is None else tuple(int(i) for i in acts_on)
         if not self.acts_on or not set(self.acts_on) <= set(range(states)):
             raise ValueError(f"MLP: acts_on names states 0…{states - 1}, got {self.acts_on}")
+        self.sees_inputs = tuple(range(inputs)) if sees_inputs is None else tuple(int(i) for i in sees_inputs)
+        if not set(self.sees_inputs) <= set(range(inputs)):
+            raise ValueError(
+                f"MLP: sees_inputs names inputs by their index, 0 to {inputs - 1} here, and got {self.sees_inputs}; the "
+                "order is that of the backbone's inputs"
+                if inputs
+                else f"MLP: sees_inputs is {self.sees_inputs} and the residual is made for no inputs; leave it out"
+            )
         self.states, self.inputs, self.covariates = states, inputs, covariates
         self.hidden, self.activation = tuple(int(h) for h in hidden), activation
         self.vanishes_at_origin, self.separable, self.sees_states = vanishes_at_origin, separable, sees_states
         self.state_scale = self._scale(state_scale, states, "state_scale")
         self.input_scale = self._scale(input_scale, inputs, "input_scale")
-        self.rate_scale = _power_of_two(rate_scale)
+        (self.rate_scale,) = self._scale(rate_scale, 1, "rate_scale")
 
         widths = [states, *self.hidden, states]
         self.weights = nn.ParameterList(
@@ -81,9 +91,9 @@ class MLP(LayeredResidual):
         # which weights exist times the scale that folds into them
         for k, (i, o) in enumerate(itertools.pairwise(widths)):
             self.register_buffer(f"fold{k}", self._mask(o, i, k), persistent=False)
-        reciprocal = torch.tensor([1.0 / r for r in self.input_scale], dtype=torch.float64)
+        folds = [1.0 / r if i in self.sees_inputs else 0.0 for i, r in enumerate(self.input_scale)]
         self.input_fold: Tensor
-        self.register_buffer("input_fold", reciprocal, persistent=False)
+        self.register_buffer("input_fold", torch.tensor(folds, dtype=torch.float64), persistent=False)
         self.reset(generator if generator is not None else torch.Generator().manual_seed(0))
 
     @staticmethod
@@ -153,6 +163,7 @@ class MLP(LayeredResidual):
             "vanishes_at_origin": self.vanishes_at_origin,
             "separable": self.separable,
             "sees_states": self.sees_states,
+            "sees_inputs": list(self.sees_inputs),
             "acts_on": list(self.acts_on),
             "state_scale": list(self.state_scale),
             "input_scale": list(self.input_scale),

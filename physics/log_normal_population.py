@@ -21,7 +21,8 @@ class LogNormalPopulation(Population):
 
     Arguments: `parameters`, the θ with their boxes; `spread` ω, one per parameter; `powers`, for a parameter name and a
     covariate name the pair (reference, exponent), as in {"V": {"WT": (70.0, 1.0)}}.
-    Errors: `ValueError` for a spread that is not positive, a power of an unknown parameter, a missing covariate.
+    Errors: `ValueError` for a spread that is not positive, a power of an unknown parameter, a covariate
+    that is missing or not positive.
     Law: `theta` stays inside `box`; with η = 0, μ = 0 and reference covariates it is `typical` up to the bend.
     Source: Lindstrom & Bates, Biometrics 46 (1990) 673 (mixed effects); the saturation is ours.
     """
@@ -71,6 +72,12 @@ class LogNormalPopulation(Population):
                     raise ValueError(
                         f"parameter {parameter.name} depends on the covariate {name}, which the records lack (they "
                         f"have {sorted(covariates)}); add the column to the table or take {name} out of the powers"
+                    )
+                if not bool((covariates[name] > 0.0).all()):
+                    raise ValueError(
+                        f"parameter {parameter.name} depends on the logarithm of the covariate {name}, which must be "
+                        f"positive, and its least value is {covariates[name].min().item():g}; correct the table, or take "
+                        f"{name} out of the powers"
                     )
                 effect = effect + exponent * torch.log(covariates[name] / reference)
             columns.append(effect)

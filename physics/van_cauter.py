@@ -57,7 +57,7 @@ class VanCauterPopulation(Population):
     With short and long half-lives t_s, t_l and the fraction f of the short one, L = ln 2:
     k1 = f L/t_l + (1−f) L/t_s, k0 = (L/t_s)(L/t_l)/k1, k2 = L/t_s + L/t_l − k0 − k1.
     t_s = 4.95 min (4.52 with type 2 diabetes), f = .76 (.78), t_l = .14·age + 29.2 min.
-    Errors: `ValueError` for an age outside 10–110 years (the box), or a missing covariate.
+    Errors: `ValueError` for an age outside 10–110 years (the box), a type2 that is not 0 or 1, a missing covariate.
     """
 
     dimension = 0
@@ -69,6 +69,8 @@ class VanCauterPopulation(Population):
         age, type2 = covariates["age"], covariates["type2"]
         if not bool(((age >= _AGES[0]) & (age <= _AGES[1])).all()):
             raise ValueError(f"VanCauterPopulation: ages lie in {_AGES[0]:g}–{_AGES[1]:g} years, got {age.tolist()}")
+        if not bool(((type2 == 0.0) | (type2 == 1.0)).all()):
+            raise ValueError(f"VanCauterPopulation: type2 is 1 with type 2 diabetes or 0, got {type2.tolist()}")
         short = 4.95 + (4.52 - 4.95) * type2
         fraction = 0.76 + 0.02 * type2
         fast, slow = math.log(2.0) / short, math.log(2.0) / (0.14 * age + 29.2)
