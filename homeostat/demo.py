@@ -1,6 +1,11 @@
 """The main job: twelve real people, from their table to a certified, calibrated, saved twin."""
 
+import signal
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.pool import AsyncResult
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +23,12 @@ from homeostat.report import write_report
 from homeostat.study import (
     Evaluation,
     Settings,
+    Trained,
     bundle_of,
     certify_rounded,
     dense_unseen,
     evaluate,
+    judge,
     paired_difference,
     predict_person,
     train,
@@ -29,7 +36,7 @@ from homeostat.study import (
 from homeostat.terminal import rich_table
 from hybrid import Prediction
 from stability import Certificate, Refusal, certify, check
-from training import read_nonmem
+from training import Record, read_nonmem
 
 THRESHOLD = 5.0  # mg/L, the lower end of the range aimed at in treatment
 FORECAST_FROM = 2.5  # h, three or four samples after the dose
@@ -55,8 +62,35 @@ def run_demo(folder: Path, settings: Settings, console: Console) -> dict[str, An
         f"{settings.members} members, and {settings.folds} folds of {settings.members} that never see their fold's people, "
         "stacked into one computation; Ctrl-C keeps the best so far"
     )
-    hybrid = train(hybrid_recipe(backbone, records), records, settings, console)
+    baselines = [hybrid_recipe(backbone, records, with_residual=False), neural_ode_recipe(backbone, records)]
+    # the baselines are trained meanwhile on the second core; a network that must find the physics by itself gets more steps
+    longer = replace(settings, steps=5 * settings.steps // 2)
+    with get_context("spawn").Pool(1, initializer=_ignore_interrupts) as second:
+        waiting: dict[str, AsyncResult[Evaluation]] = {}
+        for baseline in baselines:
+            own = settings if baseline.model.backbone.physical else longer
+            waiting[baseline.name] = second.apply_async(judge, (baseline, records, own, THRESHOLD))
+        console.print(f"meanwhile, in a second process, trained the same way: {', '.join(waiting)}")
+        hybrid = train(hybrid_recipe(backbone, records), records, settings, console)
+        return _after_training(folder, settings, asked, records, hybrid, waiting, console, began)
 
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C is for the first process, which decides what is kept and then ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _after_training(
+    folder: Path,
+    settings: Settings,
+    asked: Asked,
+    records: Sequence[Record],
+    hybrid: Trained,
+    waiting: Mapping[str, AsyncResult[Evaluation]],
+    console: Console,
+    began: float,
+) -> dict[str, Any]:
+    """Certify, judge, draw, ask, save: everything after the hybrid is trained."""
     console.rule("[bold]4 · certify[/bold]", align="left")
     bundle = bundle_of(hybrid, None, {}, {})
     system = bundle.system()
@@ -66,10 +100,13 @@ def run_demo(folder: Path, settings: Settings, console: Console) -> dict[str, An
     _print_certificate(certificate, best, proved, identity, console)
 
     console.rule("[bold]5 · judge on people never seen[/bold]", align="left")
-    baselines = [hybrid_recipe(backbone, records, with_residual=False), neural_ode_recipe(backbone, records)]
     evaluations: dict[str, Evaluation] = {"hybrid": evaluate(hybrid, settings, THRESHOLD)}
-    for recipe in baselines:
-        evaluations[recipe.name] = evaluate(train(recipe, records, settings, console), settings, THRESHOLD)
+    for name, answer in waiting.items():
+        if hybrid.interrupted and not answer.ready():
+            console.print(f"[yellow]{name}: left out, since training was interrupted[/yellow]")
+            continue
+        with console.status(f"waiting for the {name}"):
+            evaluations[name] = answer.get()
     tables = [gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, "mg/L")]
     for table in tables:
         console.print(rich_table(table))
@@ -129,7 +166,9 @@ def run_demo(folder: Path, settings: Settings, console: Console) -> dict[str, An
         + ("identical to the last bit" if identical else f"NOT identical (largest difference {difference:.3g} mg/L)")
     )
 
-    comparisons = {b.name: paired_difference(evaluations["hybrid"], evaluations[b.name]) for b in baselines}
+    comparisons = {
+        name: paired_difference(evaluations["hybrid"], evaluations[name]) for name in evaluations if name in waiting
+    }
     verdicts = [
         gallery.certificate_verdict(certificate, best, "h"),
         *gallery.calibration_verdicts(evaluations["hybrid"], asked),
@@ -193,12 +232,14 @@ def _print_certificate(
         return
     cap = certificate.metric_cap
     rows = {
-        "contraction rate, certified": f"{certificate.rate:.4f} /h with condition number {certificate.condition:.3g}",
-        "best rate that was certified": f"{best:.4f} /h" if best is not None else "–",
-        "best rate of one metric on sampled Jacobians": f"{cap:.4f} /h" if cap is not None else "–",
-        "fastest rate that any sampled Jacobian allows": f"{certificate.spectral_cap:.4f} /h",
-        "identity metric": "refused: " + identity.message if isinstance(identity, Refusal) else "accepted",
-        "independent proof (outward rounding, numpy alone)": "proved" if proved else "NOT PROVED",
+        "certified contraction rate": f"{certificate.rate:.4f} /h with condition number {certificate.condition:.3g}",
+        "best certified rate of any metric": f"{best:.4f} /h" if best is not None else "–",
+        "best rate of one metric (sampled)": f"{cap:.4f} /h" if cap is not None else "–",
+        "fastest rate any sampled Jacobian allows": f"{certificate.spectral_cap:.4f} /h",
+        "identity metric": f"refused, the best rate in it is {identity.best_rate:.3f} /h"
+        if isinstance(identity, Refusal)
+        else "accepted",
+        "independent proof, outward rounding": "proved" if proved else "NOT PROVED",
     }
     table = RichTable(box=None, show_header=False, pad_edge=False)
     for name, value in rows.items():

@@ -172,11 +172,10 @@ def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never
         "NLL",
         "CRPS",
         "RMSE",
-        "80 % covers",
-        "95 % covers",
+        "in 80 %",
+        "in 95 %",
         "event ECE",
-        "quantile error",
-        "80 % width",
+        "quantile gap",
     ]
     rows: list[Sequence[Cell]] = []
     for name, e in evaluations.items():
@@ -191,13 +190,13 @@ def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never
                 f"{100 * s['coverage_95']:.0f} %",
                 _with_band(s, "event_ece"),
                 _with_band(s, "quantile_calibration_error"),
-                s["sharpness_80"],
             ]
         )
     first = next(iter(evaluations.values()))
     note = (
-        f"{int(first.scores['count'])} measurements; lower is better but for coverage. In brackets: where 95 % of perfect "
-        f"forecasters with these predictions would be. ECE: {describe_convention(bins=BINS)}."
+        f"{int(first.scores['count'])} measurements. NLL, CRPS, RMSE: lower is better. In 80 %, in 95 %: measurements inside "
+        "these intervals. ECE, quantile gap: in brackets where 95 % of perfect forecasters with these predictions would be. "
+        f"ECE is the {describe_convention(bins=BINS)}."
     )
     return Table(title, columns, rows, note=note)
 
@@ -205,19 +204,19 @@ def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never
 def uncertainty_rows(evaluations: Mapping[str, Evaluation], unit: str) -> Table:
     """Where the predictive variance comes from."""
     rows: list[Sequence[Cell]] = [
-        [name, e.scores["aleatoric_sd"], e.scores["epistemic_sd"], e.scores["personal_sd"]]
+        [name, *(e.scores[k] for k in ("aleatoric_sd", "epistemic_sd", "personal_sd", "sharpness_80"))]
         for name, e in evaluations.items()
     ]
-    columns = ["model", f"noise [{unit}]", f"model ignorance [{unit}]", f"person not known [{unit}]"]
+    columns = ["model", "noise", "model ignorance", "person not known", "80 % width"]
     note = (
-        "Root mean variances. Noise (aleatoric) stays; model ignorance (epistemic, spread of the members) falls with more "
-        "people; the person's part falls with more of that person's data."
+        f"In {unit}; roots of mean variances. Noise (aleatoric) stays; model ignorance (epistemic, the spread of the members) "
+        "falls with more people; the person's part falls with more of that person's data."
     )
     return Table("What the uncertainty is made of", columns, rows, note=note)
 
 
 def _with_band(scores: Mapping[str, float], name: str) -> str:
-    return f"{scores[name]:.3f} ({scores[f'{name}_null_lower']:.3f}–{scores[f'{name}_null_upper']:.3f})"
+    return f"{scores[name]:.3f} ({scores[f'{name}_null_lower']:.2f}–{scores[f'{name}_null_upper']:.2f})"
 
 
 def certificate_verdict(certificate: Certificate | Refusal, best: float | None, time_unit: str) -> Verdict:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from training import Fitted, Step
 
@@ -17,15 +17,13 @@ def watch(steps: Iterator[Step], title: str, console: Console) -> tuple[Fitted, 
     interrupted = False
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]} · unseen {task.fields[unseen]} · rate {task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("loss {task.fields[loss]} unseen {task.fields[unseen]} rate {task.fields[rate]}"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     with Progress(*columns, console=console, transient=False) as bar:
-        task = bar.add_task(f"{title:<17}", total=None, loss="…", unseen="…", rate="…")
+        task = bar.add_task(f"{title:<16}", total=None, loss="…", unseen="…", rate="…")
         try:
             for step in steps:
                 best = step.best
@@ -34,9 +32,9 @@ def watch(steps: Iterator[Step], title: str, console: Console) -> tuple[Fitted, 
                     task,
                     completed=step.index,
                     total=step.total,
-                    loss=f"{float(step.loss.mean()):.3f}",
-                    unseen=f"{float(seen.mean()):.3f}" if len(seen) else "…",
-                    rate=f"{step.rate:.4f}",
+                    loss=f"{float(step.loss.mean()):.2f}",
+                    unseen=f"{float(seen.mean()):.2f}" if len(seen) else "…",
+                    rate=f"{step.rate:.3f}",
                 )
             # an early stop is an end: the bar should not look unfinished
             bar.update(task, total=bar.tasks[0].completed or 1)

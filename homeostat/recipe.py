@@ -107,7 +107,7 @@ def neural_ode_recipe(backbone: Backbone, records: Sequence[Record], *, hidden: 
         latents=latents,
         covariates=covariates,
     )
-    return Recipe("neural ODE alone", model, Mesh(step=1.0, first=0.25, growth=0.4))
+    return Recipe("neural ODE alone", model, Mesh(step=1.5, first=0.3, growth=0.5))
 
 
 def mesh_for(backbone: Backbone, population: Population) -> Mesh:

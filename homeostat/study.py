@@ -160,6 +160,12 @@ def evaluate(trained: Trained, settings: Settings, threshold: float) -> Evaluati
     return score(prediction, asked.y, threshold, generator)
 
 
+def judge(recipe: Recipe, records: Sequence[Record], settings: Settings, threshold: float) -> Evaluation:
+    """Train without a word and judge: what a second process does for a baseline."""
+    one_thread()
+    return evaluate(train(recipe, records, settings, Console(quiet=True)), settings, threshold)
+
+
 def split(cohort: Cohort, time: float | None) -> tuple[Cohort, Cohort]:
     """What is known at `time`, and what is then asked; without a time, everything is known and asked again."""
     return (cohort, cohort) if time is None else (cohort.until(time), cohort.after(time))

@@ -1,5 +1,6 @@
 """A report's table in the terminal."""
 
+from rich.box import SIMPLE
 from rich.table import Table as RichTable
 
 from homeostat.report import Table
@@ -7,7 +8,14 @@ from homeostat.report import Table
 
 def rich_table(table: Table) -> RichTable:
     """A report's table in the terminal."""
-    shown = RichTable(title=table.title, title_justify="left", caption=table.note, caption_justify="left")
+    shown = RichTable(
+        title=table.title,
+        title_justify="left",
+        caption=table.note,
+        caption_justify="left",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
     for k, column in enumerate(table.columns):
         shown.add_column(column, justify="left" if k == 0 else "right")
     for row in table.rows:
