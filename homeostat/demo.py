@@ -93,6 +93,7 @@ def _after_training(
     """Certify, judge, draw, ask, save: everything after the hybrid is trained."""
     console.rule("[bold]4 · certify[/bold]", align="left")
     bundle = bundle_of(hybrid, None, {}, {})
+    save(bundle, folder / "model.twin")  # whatever fails from here on, the trained model is there
     system = bundle.system()
     certificate, best = certify_rounded(system)
     proved = check(certificate, system) if isinstance(certificate, Certificate) else False

@@ -61,6 +61,10 @@ def train(recipe: Recipe, records: Sequence[Record], settings: Settings, console
 
     Errors: `ValueError` for records that do not fit the model; `SimulationError` naming the person.
     """
+    if settings.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"device {settings.device}: this torch sees no such GPU; use --device cpu, or a CUDA build of torch"
+        )
     generator = torch.Generator().manual_seed(settings.seed)
     plan = Plan.of(len(records), settings.members, min(settings.folds, len(records)), generator)
     stack = plan.stack(recipe.model, generator).to(settings.device)

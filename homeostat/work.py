@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from exchange import Bundle, describe, load, save
+from exchange import Bundle, describe, load, lure_of, save
 from homeostat import gallery
 from homeostat.gallery import Asked
 from homeostat.provenance import provenance
@@ -207,6 +207,8 @@ def report_on(
         )
     if bundle.certificate is not None:
         verdicts.append(gallery_verdict(bundle.certificate, None, bundle))
+    if isinstance(bundle.certificate, Certificate):
+        verdicts.append(_these_people_too(bundle, bundle.certificate, personal.mode, cohort))
     verdicts += gallery.calibration_verdicts(evaluation, asked)
     evaluations = {"this table": evaluation}
     page = _page(
@@ -233,6 +235,24 @@ def report_on(
     lines = [f"{'✓' if g else '✗' if g is False else '–'} {c}. {d}" for c, g, d in verdicts]
     summary["text"] = "\n".join([*lines, f"report: {page}"])
     return summary
+
+
+def _these_people_too(
+    bundle: Bundle,
+    certificate: Certificate,
+    mode: torch.Tensor,  # (M, N, d)
+    cohort: Cohort,
+) -> gallery.Verdict:
+    """The bundle's certificate is about the people whom it was fitted on: does its metric serve these ones too?"""
+    found = certify(lure_of(bundle.model, mode, cohort.conditions.covariates), metric=certificate.metric, seconds=20.0)
+    unit = bundle.model.backbone.time_unit
+    if isinstance(found, Certificate):
+        return (
+            "The same metric serves the people of this table",
+            True,
+            f"With their fitted parameters every member contracts in it, at {found.rate:.4g} per {unit} or faster (proved).",
+        )
+    return ("The certificate does not extend to everyone in this table", False, found.message)
 
 
 def _page(
