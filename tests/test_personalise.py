@@ -1,0 +1,279 @@
+"""Laws of personalisation: the linear Gaussian case is exact, the network stays as it is, missing values do not count."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hybrid import HybridModel, Mesh, Schedule, Signal, Solver, States, Torchdiffeq, rollout
+from learned import MLP, AdditiveProportional, Ensemble, Residual, select
+from physics import LinearBackbone, SharedPopulation, VanCauter, VanCauterPopulation
+from training.personalise import Personal, personalise, prior, sensitivity
+from training.records import Cohort, Record
+
+A = torch.tensor([[-1.0, 0.4], [0.3, -0.7]], dtype=torch.float64)
+TIMES = (0.0, 0.4, 1.0, 1.7, 3.0)
+SIGMA = 0.3
+TIGHT = Torchdiffeq("dopri8", rtol=1e-11, atol=1e-12)
+
+
+class Constant(Residual):
+    """ε = G c: what the latents add is the same at every state, so the mean is linear in them."""
+
+    def __init__(self, gain: Tensor) -> None:
+        super().__init__()
+        self.gain = gain  # (n, r)
+        self.states, self.inputs, self.covariates = gain.shape[0], 0, gain.shape[1]
+        self.vanishes_at_origin = False
+
+    def forward(self, x: Tensor, u: Tensor, c: Tensor) -> Tensor:
+        return (c @ self.gain.T).expand(*torch.broadcast_shapes(x.shape[:-1], c.shape[:-1]), self.states)
+
+    def reset(self, generator: torch.Generator) -> None:
+        return None
+
+    def config(self) -> dict[str, Any]:
+        return {}
+
+
+def linear_model(gain: Tensor) -> HybridModel:
+    # floor² + a² = SIGMA² up to 1e-16; b = 1e-9 makes the noise constant to far below the tolerance
+    noise = AdditiveProportional([SIGMA], [1e-9], [1e-8])
+    return HybridModel(
+        LinearBackbone(A, state_units=["mg", "mg"], time_unit="h"),
+        SharedPopulation(),
+        Constant(gain),
+        observation=States([0], ["y"], ["mg"]),
+        noise=noise,
+        latents=gain.shape[1],
+    )
+
+
+def record(values: np.ndarray, name: str = "1") -> Record:
+    # the sample at 0 comes first so that the scored ones lie after the start
+    return Record(id=name, schedule=Schedule(), times=np.array(TIMES), values=values[:, None], channels=("y",))
+
+
+def exact_posterior(gain: Tensor, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """y_t = J_t η + noise with J_t = [A⁻¹(e^{At} − I) G]_0, started at 0: the conjugate Gaussian posterior."""
+    J = torch.stack([(torch.linalg.inv(A) @ (torch.linalg.matrix_exp(A * t) - torch.eye(2)) @ gain)[0] for t in TIMES])
+    J = J.numpy()
+    there = np.isfinite(values) & (np.array(TIMES) > 0.0)
+    covariance = np.linalg.inv(J[there].T @ J[there] / SIGMA**2 + np.eye(gain.shape[1]))
+    return covariance @ J[there].T @ values[there] / SIGMA**2, covariance
+
+
+@settings(deadline=None, max_examples=8, derandomize=True)
+@given(
+    seed=st.integers(0, 10_000),
+    latents=st.integers(1, 3),
+    measured=st.lists(st.booleans(), min_size=4, max_size=4),
+    size=st.sampled_from([0.5, 3.0]),
+)
+def test_linear_gaussian_is_the_exact_posterior(seed: int, latents: int, measured: list[bool], size: float) -> None:
+    # NaN observations do not count: the textbook posterior is computed from the others alone
+    generator = torch.Generator().manual_seed(seed)
+    gain = size * torch.randn(2, latents, generator=generator, dtype=torch.float64)
+    values = torch.randn(5, generator=generator, dtype=torch.float64).numpy()
+    values[1:] = np.where(measured, values[1:], np.nan)
+    model = linear_model(gain)
+    cohort = Cohort.of([record(values)], model)
+    found = personalise(model, cohort, solver=TIGHT)
+    mean, covariance = exact_posterior(gain, values)
+    # 1e-8: the solver's tolerance (1e-11), the differences' rounding (1e-16/1e-5) and the conditioning (size/SIGMA)² ≈ 1e2
+    np.testing.assert_allclose(found.mode[0, 0].numpy(), mean, atol=1e-8)
+    np.testing.assert_allclose(found.covariance[0, 0].numpy(), covariance, atol=1e-8)
+    assert found.converged.all()
+
+
+def test_nothing_measured_gives_the_prior() -> None:
+    model = linear_model(torch.ones(2, 2, dtype=torch.float64))
+    cohort = Cohort.of([record(np.arange(5.0))], model).until(0.0)
+    found, nothing = personalise(model, cohort, solver=TIGHT), prior(model, 1)
+    torch.testing.assert_close(found.mode, nothing.mode, atol=0.0, rtol=0.0)
+    torch.testing.assert_close(found.covariance, nothing.covariance, atol=1e-12, rtol=0.0)
+    assert found.converged.all()
+    assert nothing.converged.all()
+
+
+def secretion(members: int, latents: int = 1) -> tuple[HybridModel, Cohort]:
+    """A nonlinear model whose noise depends on the mean, with three people of unequal glucose."""
+    generator = torch.Generator().manual_seed(1)
+    network = MLP(
+        2,
+        2,
+        latents,
+        (5,),
+        sees_states=False,
+        acts_on=(0,),
+        input_scale=(1.0, 4.0),
+        rate_scale=1.0,
+        generator=generator,
+    )
+    one = HybridModel(
+        VanCauter(),
+        VanCauterPopulation(),
+        network,
+        observation=States([0], ["c-peptide"], ["nmol/L"]),
+        # noise of about the misfit: with far less, scoring zigzags, since the curvature is then not the information
+        noise=AdditiveProportional([0.5], [0.2], [0.01]),
+        latents=latents,
+    )
+    model = Ensemble(members=members, resample="init").stack(one, generator)
+    with torch.no_grad():  # a first draw hardly leaves the backbone: make secretion depend on β
+        model.residual.weights[-1].mul_(3.0)
+    people = [
+        Record(
+            id=str(k),
+            schedule=Schedule(
+                inputs={"basal": Signal((0.0,), (0.5,)), "glucose": Signal((0.0, 20.0, 60.0), (0.0, 3.0 + k, 1.0))}
+            ),
+            times=np.array([0.0, 20.0, 40.0, 60.0]),
+            values=np.array([[0.5], [1.0 + 0.5 * k], [2.0], [1.5 - 0.3 * k]]),
+            channels=("c-peptide",),
+            covariates={"age": 40.0 + 10 * k, "type2": float(k == 2)},
+        )
+        for k in range(3)
+    ]
+    return model, Cohort.of(people, model, Mesh(step=10.0))
+
+
+@pytest.mark.parametrize("latents", [1, 3])
+def test_sensitivities_against_autograd(latents: int) -> None:
+    model, cohort = secretion(2, latents)
+    generator = torch.Generator().manual_seed(2)
+    personal = torch.randn(2, 3, latents, generator=generator, dtype=torch.float64)
+    found = sensitivity(model, cohort.conditions, personal)
+    own = personal.clone().requires_grad_()
+    run = rollout(model, cohort.conditions, own)
+    for value, slope in ((run.mean, found.mean_slope), (run.variance, found.variance_slope)):
+        for t in range(value.shape[2]):
+            # a person's coordinates move no one else's mean, so the gradient of the sum is every person's own
+            (gradient,) = torch.autograd.grad(value[:, :, t, 0].sum(), own, retain_graph=True)
+            # central differences with h = 1e-5: truncation h²·f''' ≈ 1e-10, rounding 1e-16/h ≈ 1e-11, times values ≈ 10
+            torch.testing.assert_close(slope[:, :, t, 0], gradient, atol=1e-7, rtol=1e-7)
+    torch.testing.assert_close(found.mean, run.mean.detach(), atol=1e-12, rtol=0.0)
+    torch.testing.assert_close(found.variance, run.variance.detach(), atol=1e-12, rtol=0.0)
+    assert found.mean_slope.abs().max() > 0.01  # the test would pass on a model that ignores β
+
+
+def objective(model: HybridModel, cohort: Cohort, personal: Tensor) -> Tensor:  # (M, N)
+    """−log posterior, written out again."""
+    run = rollout(model, cohort.conditions, personal)
+    there = torch.isfinite(cohort.y)
+    error = torch.nan_to_num(cohort.y - run.mean)
+    each = 0.5 * (error.square() / run.variance + run.variance.log())
+    return torch.where(there, each, 0.0).sum((2, 3)) + 0.5 * personal.square().sum(-1)
+
+
+def test_the_mode_is_stationary_and_no_worse_than_a_grid() -> None:
+    model, cohort = secretion(2)
+    # the information is not the curvature, so scoring converges linearly, not quadratically: it is given time
+    found = personalise(model, cohort, iterations=80, tolerance=1e-8)
+    assert found.converged.all()
+    own = found.mode.clone().requires_grad_()
+    value = objective(model, cohort, own)
+    (gradient,) = torch.autograd.grad(value.sum(), own)
+    # a last step of 1e-8 times an information below 1e3
+    assert gradient.abs().max() < 1e-4
+    torch.testing.assert_close(found.objective, value.detach(), atol=1e-10, rtol=0.0)
+    with torch.no_grad():
+        grid = torch.stack([objective(model, cohort, torch.full_like(own, float(b))) for b in np.linspace(-3, 3, 61)])
+    # the problem has one coordinate, so a grid sees every basin of attraction within three standard deviations
+    assert (found.objective <= grid.amin(0) + 1e-3).all()
+
+
+def test_converged_says_who_is_there() -> None:
+    model, cohort = secretion(2)
+    there = personalise(model, cohort, iterations=80, tolerance=1e-8)
+    assert not personalise(model, cohort, iterations=1).converged.any()
+    far = there.mode.clone()
+    far[0, 1] += 1.5
+    one = personalise(model, cohort, start=far, iterations=1, tolerance=1e-3)
+    expected = torch.ones(2, 3, dtype=torch.bool)
+    expected[0, 1] = False
+    assert torch.equal(one.converged, expected)
+    back = personalise(model, cohort, start=far, iterations=80, tolerance=1e-8)
+    torch.testing.assert_close(back.mode, there.mode, atol=1e-6, rtol=0.0)
+
+
+def test_members_and_people_do_not_influence_each_other() -> None:
+    model, cohort = secretion(3)
+    together = personalise(model, cohort, tolerance=0.0)
+    for m in range(3):
+        alone = personalise(select(model, torch.tensor([m])), cohort.people(torch.tensor([2])), tolerance=0.0)
+        # tolerance 0: everyone takes the same number of steps; what is left is the order of sums in a batch
+        torch.testing.assert_close(alone.mode[0, 0], together.mode[m, 2], atol=1e-10, rtol=0.0)
+
+
+def test_the_network_stays_as_it_is() -> None:
+    model, cohort = secretion(2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = personalise(model, cohort)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert not found.mode.requires_grad
+    assert (found.mode.abs() > 0.01).any()  # something was learned, and not by the network
+
+
+def test_missing_values_do_not_count() -> None:
+    model, cohort = secretion(2)
+    late = cohort.times[..., None] > 40.0
+    nonsense = Cohort(cohort.records, cohort.conditions, cohort.times, torch.where(late, 99.0, cohort.y)).until(40.0)
+    first, second = personalise(model, cohort.until(40.0)), personalise(model, nonsense)
+    assert torch.equal(first.mode, second.mode)
+    assert torch.equal(first.covariance, second.covariance)
+    assert (first.mode - personalise(model, cohort).mode).abs().max() > 0.01  # the later sample would have mattered
+    assert torch.isfinite(first.covariance).all()
+
+
+def test_someone_without_coordinates() -> None:
+    one = HybridModel(
+        VanCauter(),
+        VanCauterPopulation(),
+        observation=States([0], ["c-peptide"], ["nmol/L"]),
+        noise=AdditiveProportional([0.1], [0.2], [0.01]),
+    )
+    _, cohort = secretion(1)
+    found = personalise(one, cohort)
+    assert found.mode.shape == (1, 3, 0)
+    assert found.covariance.shape == (1, 3, 0, 0)
+    assert found.converged.all()
+    assert found.draws(4, torch.Generator().manual_seed(0)).shape == (1, 4, 3, 0)
+    torch.testing.assert_close(found.objective, objective(one, cohort, found.mode).detach(), atol=1e-12, rtol=0.0)
+
+
+def test_draws_have_the_mean_and_covariance() -> None:
+    generator = torch.Generator().manual_seed(3)
+    root = torch.randn(2, 3, 2, 2, generator=generator, dtype=torch.float64)
+    covariance = root @ root.mT + 0.1 * torch.eye(2)
+    mode = torch.randn(2, 3, 2, generator=generator, dtype=torch.float64)
+    known = Personal(mode, covariance, mode[..., 0], mode[..., 0] > 0)
+    S = 40_000
+    draws = known.draws(S, generator)
+    assert draws.shape == (2, S, 3, 2)
+    centred = draws - mode[:, None]
+    sample = torch.einsum("msni,msnj->mnij", centred, centred) / S
+    spread = covariance.diagonal(dim1=-2, dim2=-1)
+    # five standard errors: √(σ²/S) of a mean, √((σ_i²σ_j² + σ_ij²)/S) of a covariance
+    assert (centred.mean(1).abs() < 5.0 * (spread / S).sqrt()).all()
+    error = ((spread[..., :, None] * spread[..., None, :] + covariance.square()) / S).sqrt()
+    assert ((sample - covariance).abs() < 5.0 * error).all()
+
+
+def test_a_solver_is_the_callers_choice() -> None:
+    model, cohort = secretion(1)
+
+    class Counting(Solver):
+        calls = 0
+
+        def solve(self, field: Any, x0: Tensor) -> Tensor:
+            Counting.calls += 1
+            return Torchdiffeq().solve(field, x0)
+
+    torch.testing.assert_close(personalise(model, cohort, solver=Counting()).mode, personalise(model, cohort).mode)
+    assert Counting.calls > 0
