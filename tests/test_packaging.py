@@ -1,0 +1,41 @@
+"""The wheel holds everything and works outside the repository; the pins are plain versions."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("physics", "learned", "hybrid", "stability", "training", "exchange", "homeostat")
+
+
+def test_the_wheel_is_whole_and_imports_elsewhere(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        archive.extractall(tmp_path / "elsewhere")
+    assert {f"{p}/py.typed" for p in PACKAGES} | {"homeostat/data/theophylline.csv"} <= names
+    assert any(n.endswith("licenses/LICENSE") for n in names)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'elsewhere')!r})\n"
+        + "".join(f"import {p}; assert 'elsewhere' in {p}.__file__\n" for p in PACKAGES)
+        + "from training import read_nonmem\nfrom homeostat.data import THEOPHYLLINE_UNITS, theophylline\n"
+        "assert len(read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)) == 12\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_pins_are_plain_and_cover_what_is_needed() -> None:
+    lines = [x for x in (ROOT / "constraints.txt").read_text().splitlines() if x and not x.startswith("#")]
+    pins = dict(line.split("==") for line in lines)
+    assert all(re.fullmatch(r"[\w.]+", version) for version in pins.values())
+    assert pins["torch"] == "2.13.0"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    assert {re.split(r"[><=]", n)[0].lower() for n in needed} <= {p.lower() for p in pins}
