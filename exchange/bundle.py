@@ -8,6 +8,7 @@ and nothing is extracted to disk.
 
 import hashlib
 import json
+import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from exchange.structures import BUILTIN, describe, rebuild
-from hybrid import Conditions, Dose, HybridModel, Mesh, Schedule, Signal, conditions_of
+from hybrid import Conditions, Dose, HybridModel, Mesh, Schedule, Signal, conditions_of, rollout
 from hybrid.schedule import as_float
 from stability import Certificate, Lure, Refusal
 from training import Personal
@@ -29,6 +30,9 @@ from training import Personal
 FORMAT, VERSION = "homeostat.twin", 1
 _LARGEST = 2**30  # bytes in one entry; a bundle is small, and a claim of more is damage or malice
 _ENTRIES = ("manifest.json", "model.json", "weights.safetensors", "proof.json", "calibration.json")
+# what reading values that are not what was written can raise: torch's own errors are RuntimeErrors, and so is the recursion
+# limit that deeply nested JSON reaches
+_DAMAGE = (KeyError, IndexError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -148,33 +152,32 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
     """
     entries = _read(Path(path))
     try:
-        about = json.loads(entries["model.json"])
+        about = _value(entries["model.json"])
         tensors = safetensors.torch.load(entries["weights.safetensors"])
         weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         model = rebuild(about["structure"], weights, structures)
-        personal = Personal(**{k: tensors[f"personal.{k}"] for k in ("mode", "covariance", "objective", "converged")})
         people = tuple(_person_from(p) for p in about["people"])
+        personal = _personal(tensors, model, len(people))
         certificate: Certificate | Refusal | None = None
         if "proof.json" in entries:
-            proof = json.loads(entries["proof.json"])
+            proof = _value(entries["proof.json"])
             certificate = (
                 Refusal.from_dict(proof["refusal"])
                 if "refusal" in proof
                 else Certificate.from_dict(proof["certificate"])
             )
-        expected = (model.members, len(people), model.personal)
-        if personal.mode.shape != expected:
-            raise ValueError(f"the people's coordinates have shape {tuple(personal.mode.shape)}, needed {expected}")
-        return Bundle(
+        bundle = Bundle(
             model=model,
             people=people,
             personal=personal,
             mesh=Mesh(**about["mesh"]),
             certificate=certificate,
-            calibration=json.loads(entries["calibration.json"]),
-            provenance=about["provenance"],
+            calibration=dict(_value(entries["calibration.json"])),
+            provenance=dict(about["provenance"]),
         )
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, safetensors.SafetensorError) as error:
+        _require_fit(bundle)
+        return bundle
+    except (*_DAMAGE, json.JSONDecodeError, safetensors.SafetensorError) as error:
         raise ValueError(
             f"{path}: an entry of the bundle is damaged or incomplete ({error!r}); save it again"
         ) from error
@@ -205,10 +208,10 @@ def _read(path: Path) -> dict[str, bytes]:
             raise
         raise ValueError(f"{path}: not a whole bundle ({error}); it is truncated or damaged") from error
     try:
-        manifest = json.loads(entries["manifest.json"])
+        manifest = _value(entries["manifest.json"])
         known = manifest["format"] == FORMAT
         version, hashes = manifest["version"], dict(manifest["sha256"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (*_DAMAGE, ValueError) as error:
         raise ValueError(f"{path}: no readable manifest.json inside; this is not a bundle") from error
     if not known or version != VERSION:
         raise ValueError(
@@ -225,6 +228,51 @@ def _read(path: Path) -> dict[str, bytes]:
     if missing:
         raise ValueError(f"{path}: the bundle lacks {', '.join(sorted(missing))}; save it again")
     return entries
+
+
+def _personal(tensors: Mapping[str, Tensor], model: HybridModel, people: int) -> Personal:
+    """The people's coordinates out of the stored tensors, which must be all that there is beside the model's."""
+    M, N, d = model.members, people, model.personal
+    wanted = {"mode": (M, N, d), "covariance": (M, N, d, d), "objective": (M, N), "converged": (M, N)}
+    found = {k.removeprefix("personal."): v for k, v in tensors.items() if not k.startswith("model.")}
+    if found.keys() != wanted.keys():
+        raise ValueError(f"the tensors {sorted(found.keys() ^ wanted.keys())} are missing or unexpected; save it again")
+    for name, shape in wanted.items():
+        kind = torch.bool if name == "converged" else torch.float64
+        if found[name].shape != shape or found[name].dtype != kind or not torch.isfinite(found[name]).all():
+            raise ValueError(
+                f"the people's {name} has shape {tuple(found[name].shape)} and type {found[name].dtype}; {shape} of finite "
+                f"{kind} is needed, for {M} members and {N} people"
+            )
+    if d and N and bool((torch.linalg.cholesky_ex(found["covariance"]).info > 0).any()):
+        raise ValueError("the covariance of a person's coordinates is not positive definite; save it again")
+    return Personal(**found)
+
+
+def _require_fit(bundle: Bundle) -> None:
+    """Every part meets every other one once, at the start of the records, so that what does not fit is found here."""
+    ids = [p.id for p in bundle.people]
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"the people's ids must differ, and {sorted({i for i in ids if ids.count(i) > 1})} repeat")
+    channels = len(bundle.model.observation.channels)
+    for person in bundle.people:
+        if len(person.baseline) != channels or person.covariates.keys() != bundle.people[0].covariates.keys():
+            raise ValueError(
+                f"person {person.id} has {len(person.baseline)} baseline values and the covariates "
+                f"{sorted(person.covariates)}; {channels} values and the same covariates for everyone are needed"
+            )
+    if bundle.people:
+        with torch.no_grad():
+            rollout(bundle.model, bundle.conditions(), bundle.personal.mode)
+
+
+def _value(data: bytes) -> Any:
+    """The JSON value; NaN and infinities, which Python would read, are no JSON."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is not a JSON number; save it again")
+
+    return json.loads(data, parse_constant=refuse)
 
 
 def _json(value: object) -> bytes:
@@ -257,4 +305,13 @@ def _person_from(value: Mapping[str, Any]) -> Person:
         inputs={k: Signal(tuple(s["times"]), tuple(s["values"]), s["kind"]) for k, s in given["inputs"].items()},
         start=given["start"],
     )
-    return Person(value["id"], schedule, value["covariates"], tuple(value["baseline"]))
+    covariates = {str(k): _number(v) for k, v in value["covariates"].items()}
+    if not isinstance(value["id"], str):
+        raise ValueError(f"a person's id is text, got {value['id']!r}; save it again")
+    return Person(value["id"], schedule, covariates, tuple(_number(v) for v in value["baseline"]))
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"a finite number is needed where {value!r} stands; save it again")
+    return float(value)

@@ -1,6 +1,6 @@
 """Which classes a bundle may name, and how a model is described without a line of code."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -38,6 +38,11 @@ def rebuild(
     Errors: `ValueError` for a class that `structures` does not list, arguments that do not fit, tensors that are missing,
     unexpected or of the wrong shape.
     """
+    # a description of a few bytes may ask for any amount of memory; what the weights cannot fill is not built at all
+    largest = max(10_000, *(w.numel() for w in weights.values())) if weights else 10_000
+    excessive = [v for v in _integers(structure) if abs(v) > largest]
+    if excessive:
+        raise ValueError(f"the structure speaks of {excessive[0]}, and no weight has more than {largest} numbers; save it again")
     try:
         parts: dict[str, Any] = {name: _build(structure[name], structures) for name in _PARTS}
         model = HybridModel(
@@ -49,7 +54,8 @@ def rebuild(
             latents=structure["latents"],
             covariates=structure["covariates"],
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    # RuntimeError and MemoryError: sizes that torch cannot make
+    except (KeyError, IndexError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError) as error:
         raise ValueError(
             f"the structure does not describe a model: {error!r}; save it again with this version"
         ) from error
@@ -57,8 +63,8 @@ def rebuild(
     if wanted.keys() != weights.keys():
         raise ValueError(f"the weights do not fit the structure: {sorted(wanted.keys() ^ weights.keys())} differ")
     sizes = {w.shape[0] for w in weights.values() if w.ndim}
-    if len(sizes) > 1:
-        raise ValueError(f"the weights disagree on the number of members: {sorted(sizes)}")
+    if len(sizes) > 1 or 0 in sizes:
+        raise ValueError(f"the weights need one number of members, 1 or more, and have {sorted(sizes)}")
     for name, parameter in wanted.items():
         given = weights[name]
         if given.shape[1:] != parameter.shape[1:] or given.dtype != torch.float64 or not torch.isfinite(given).all():
@@ -68,6 +74,17 @@ def rebuild(
             )
         parameter.data = given.clone()
     return model
+
+
+def _integers(value: object) -> Iterator[int]:
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _integers(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _integers(inner)
 
 
 def _build(part: Mapping[str, Any], structures: Mapping[str, type[nn.Module]]) -> nn.Module:

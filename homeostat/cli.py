@@ -59,7 +59,7 @@ def _guard(work: Callable[[], int]) -> None:
         typer.echo(f"homeostat: {error}", err=True)
         code = 2
     except KeyboardInterrupt:
-        typer.echo("homeostat: interrupted before there was anything to keep", err=True)
+        typer.echo("homeostat: interrupted; only what was already written is kept", err=True)
         code = 2
     raise typer.Exit(code)
 
@@ -94,7 +94,7 @@ def demo(
     members: Annotated[int, typer.Option(min=2, help="Ensemble members.")] = 8,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation by person.")] = 6,
     steps: Annotated[int, typer.Option(min=1, help="Training steps at most.")] = 120,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 2026,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of everything random.")] = 2026,
     device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -138,7 +138,7 @@ def fit(
     folds: Annotated[int, typer.Option(min=2)] = 6,
     steps: Annotated[int, typer.Option(min=1)] = 120,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 0.03,
-    seed: Annotated[int, typer.Option()] = 2026,
+    seed: Annotated[int, typer.Option(min=0, max=2**62)] = 2026,
     device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
     as_json: Json = False,
 ) -> None:

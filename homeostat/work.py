@@ -59,6 +59,7 @@ def fit_table(
     recipe = hybrid_recipe(physics, records, hidden=hidden or (1,), with_residual=bool(hidden))
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
     settings = replace(settings, forecast_from=asked.forecast_from)
+    folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is better known before than after training
     trained = train(recipe, records, settings, console)
     bundle = bundle_of(trained, None, {}, {})
     # the trained model is saved before anything else can fail
@@ -118,6 +119,8 @@ def asked_of(records: Sequence[Record], unit: str, threshold: float | None, fore
     scored = np.concatenate([r.values[r.scored] for r in records])
     if threshold is None:
         threshold = float(f"{np.nanmedian(scored):.2g}")
+    if not np.isfinite(threshold):
+        raise ValueError(f"the threshold of the event is {threshold:g}; give a finite number, in the unit of the measurements")
     if forecast_from is None:
         forecast_from = float(np.median([r.first_dose + 0.1 * (r.times[-1] - r.first_dose) for r in records]))
     before = [r.id for r in records if not np.isfinite(r.values[r.times <= forecast_from]).any()]
@@ -320,8 +323,8 @@ def simulate_person(
     schedule = parse_schedule(text, states=backbone.states, inputs=backbone.inputs, base=who.schedule, units=units)
     start = who.schedule.start
     end = start + 24.0 if until is None else until
-    if not end > start:
-        raise ValueError(f"--until {end:g} is not after the record's start at {start:g} {backbone.time_unit}")
+    if not start < end < np.inf:
+        raise ValueError(f"--until {end:g} is no time after the record's start at {start:g} {backbone.time_unit}")
     times = np.linspace(start, end, points).tolist()
     (prediction,) = predict_person(bundle, index, [schedule], times)
     low, high = prediction.interval(level)
@@ -401,6 +404,8 @@ def inspect_bundle(path: Path) -> tuple[dict[str, Any], str]:
         claim, _, _ = gallery_verdict(certificate, None, bundle)
         lines.append(f"certified  {claim}")
     for name, scores in bundle.calibration.get("scores", {}).items():
+        if not {"crps", "nll", "coverage_80"} <= scores.keys():
+            continue  # a script may keep other scores; --json shows them
         lines.append(
             f"unseen     {name}: CRPS {scores['crps']:.3f}, NLL {scores['nll']:.3f}, the 80 % interval covers "
             f"{100 * scores['coverage_80']:.0f} %"

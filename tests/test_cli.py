@@ -1,66 +1,318 @@
 """The command line: exit codes, one sentence for wrong input, JSON alone on standard output."""
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from test_tiny import tiny_bundle
-from typer.testing import CliRunner
+import torch
+from typer.testing import CliRunner, Result
 
-from exchange import save
+from exchange import load, save
 from homeostat.cli import app
 from homeostat.data import theophylline
+from stability import Certificate, Refusal
 
 COMMANDS = ("demo", "fit", "certify", "check", "report", "simulate", "inspect", "grammar")
-RUN = CliRunner()
+UNITS = ["--units", "TIME=h,AMT=mg,DV=mg/L"]
+SMALL = ["--members", "2", "--folds", "2", "--steps", "3", "--hidden", "4"]
+TABLE = str(theophylline())
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def json_of(done: Result) -> Any:
+    """Standard output holds one JSON value and nothing else."""
+    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tiny_bundle(), tmp_path_factory.mktemp("bundle") / "model.twin")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Any]]:
+    """A bundle made by `homeostat fit` from four people of the table in the package, and what the command said."""
+    folder = tmp_path_factory.mktemp("fitted")
+    lines = Path(TABLE).read_text().splitlines()
+    (folder / "four.csv").write_text("\n".join([lines[0], *(x for x in lines[1:] if int(x.split(",")[0]) <= 4)]))
+    done = run("fit", folder / "four.csv", *UNITS, *SMALL, "--out", folder, "--threshold", "5", "--json")
+    assert done.exit_code == 0, done.output
+    return folder / "model.twin", json_of(done)
+
+
+@pytest.fixture(scope="module")
+def bundle(fitted: tuple[Path, Mapping[str, Any]]) -> Path:
+    return fitted[0]
+
+
+@pytest.fixture(scope="module")
+def unstable(bundle: Path) -> Path:
+    """The same bundle with a residual that is far too large for any metric, and no certificate."""
+    loaded = load(bundle)
+    with torch.no_grad():
+        loaded.model.residual.weights[-1].abs_().add_(1.0).mul_(50.0)
+        loaded.model.residual.weights[0].abs_().add_(1.0)
+    return save(replace(loaded, certificate=None), bundle.parent / "unstable.twin")
+
+
+# ---- help ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example(command: str) -> None:
-    done = RUN.invoke(app, [command, "--help"])
+def test_help_has_an_example_that_is_that_command(command: str) -> None:
+    done = run(command, "--help")
     assert done.exit_code == 0
-    assert "Example:" in done.stdout
+    assert f"Example: homeostat {command}" in " ".join(done.stdout.split())
 
 
-def test_certify_check_inspect_simulate(bundle: Path) -> None:
-    assert RUN.invoke(app, ["check", str(bundle)]).exit_code == 2  # nothing to check yet
-    done = RUN.invoke(app, ["certify", str(bundle), "--write", "--json"])
+def test_help_names_every_command() -> None:
+    done = run("--help")
     assert done.exit_code == 0
-    assert json.loads(done.stdout)["certified"] is True
-    done = RUN.invoke(app, ["check", str(bundle), "--json"])
-    assert (done.exit_code, json.loads(done.stdout)["proved"]) == (0, True)
-    assert RUN.invoke(app, ["certify", str(bundle), "--rate", "5"]).exit_code == 1
-    assert json.loads(RUN.invoke(app, ["inspect", str(bundle), "--json"]).stdout)["members"] == 2
-    done = RUN.invoke(app, ["simulate", str(bundle), "--do", "scale gut by 2", "--points", "3", "--json"])
+    assert all(command in done.stdout for command in COMMANDS)
+    assert {c.name or c.callback.__name__ for c in app.registered_commands} == set(COMMANDS)
+
+
+def test_without_a_command_there_is_help_and_exit_code_2() -> None:
+    assert run().exit_code == 2
+    assert run("frobnicate").exit_code == 2
+
+
+# ---- what goes well --------------------------------------------------------------------------------------------------
+
+
+def test_fit_says_what_it_did(fitted: tuple[Path, Mapping[str, Any]]) -> None:
+    path, summary = fitted
+    assert summary["certified"] is True
+    assert summary["rate"] > 0.0
+    assert summary["refusal"] is None
+    assert summary["interrupted"] is False
+    assert set(summary["scores"]) == {"hybrid", "backbone alone"}
+    assert summary["bundle"] == str(path)
+    assert Path(summary["report"]).read_text().startswith("<!")
+    loaded = load(path)
+    assert loaded.model.members == 2
+    assert [p.id for p in loaded.people] == ["1", "2", "3", "4"]
+    assert isinstance(loaded.certificate, Certificate)
+    assert loaded.certificate.rate == summary["rate"]
+    assert loaded.provenance["table"] == "four.csv"
+    assert loaded.provenance["settings.steps"] == 3
+    assert str(Path.home()) not in json.dumps(dict(loaded.provenance))
+
+
+def test_check_proves_and_refuses(bundle: Path, unstable: Path) -> None:
+    done = run("check", bundle, "--json")
+    assert (done.exit_code, json_of(done)["proved"]) == (0, True)
+    assert run("check", bundle).stdout.startswith("proved: ")
+    changed = load(bundle)
+    with torch.no_grad():
+        changed.model.residual.weights[-1][0, 0, 0] += 1e-9
+    path = save(changed, bundle.parent / "changed.twin")
+    done = run("check", path, "--json")
+    assert (done.exit_code, json_of(done)["proved"]) == (1, False)
+    assert run("check", path).stdout.startswith("REFUSED: ")
+    done = run("check", unstable)
+    assert done.exit_code == 2  # nothing was claimed
+    assert "homeostat certify" in done.stderr
+
+
+def test_certify_refuses_a_large_residual(unstable: Path) -> None:
+    path = unstable.parent / "refused.twin"
+    shutil.copy(unstable, path)
+    done = run("certify", path, "--json", "--write", "--seconds", "20")
+    answer = json_of(done)
+    assert (done.exit_code, answer["certified"], answer["kind"]) == (1, False, "refusal")
+    assert answer["message"]
+    assert isinstance(load(path).certificate, Refusal)
+    done = run("check", path)
+    assert done.exit_code == 1
+    assert "refusal" in done.stdout
+
+
+def test_certify_proves_an_asked_rate_and_refuses_a_faster_one(bundle: Path) -> None:
+    path = bundle.parent / "again.twin"
+    shutil.copy(bundle, path)
+    done = run("certify", path, "--rate", "0.001", "--write", "--json")
+    assert (done.exit_code, json_of(done)["rate"]) == (0, 0.001)
+    assert run("check", path).exit_code == 0
+    before = path.read_bytes()
+    done = run("certify", path, "--rate", "5")
+    assert done.exit_code == 1
+    assert path.read_bytes() == before  # nothing is written unasked
+
+
+def test_inspect(bundle: Path) -> None:
+    about = json_of(run("inspect", bundle, "--json"))
+    assert about["members"] == 2
+    assert about["people"] == ["1", "2", "3", "4"]
+    assert about["structure"]["backbone"]["class"] == "OneCompartmentOral"
+    assert about["certificate"]["kind"] == "certificate"
+    text = run("inspect", bundle)
+    assert text.exit_code == 0
+    assert "gut [mg], plasma [mg]; time in h" in text.stdout
+    other = save(replace(load(bundle), calibration={"scores": {"mine": {"mae": 0.1}}}), bundle.parent / "other.twin")
+    assert run("inspect", other).exit_code == 0  # a script's own scores are no reason to fail
+
+
+def test_simulate_answers_what_if(bundle: Path, tmp_path: Path) -> None:
+    plain = json_of(run("simulate", bundle, "--points", "5", "--until", "12", "--json"))
+    double = json_of(run("simulate", bundle, "--points", "5", "--until", "12", "--do", "scale gut by 2", "--json"))
+    assert plain["person"] == "1"
+    assert plain["time"] == [0.0, 3.0, 6.0, 9.0, 12.0]
+    a, b = (answer["channels"]["concentration"] for answer in (plain, double))
+    assert a["unit"] == "mg/L"
+    for low, mean, high in zip(a["lower"], a["mean"], a["upper"], strict=True):
+        assert low < mean < high
+    assert all(v >= 0.0 for key in ("aleatoric_sd", "epistemic_sd", "personal_sd") for v in a[key])
+    assert all(two > 1.5 * one for one, two in zip(a["mean"][1:], b["mean"][1:], strict=True))
+    wide = json_of(run("simulate", bundle, "--points", "5", "--until", "12", "--level", "0.95", "--json"))
+    assert wide["channels"]["concentration"]["upper"][2] > a["upper"][2]
+    done = run("simulate", bundle, "--person", "3", "--picture", tmp_path / "x.png")
     assert done.exit_code == 0
-    assert len(json.loads(done.stdout)["time"]) == 3
+    assert done.stdout.startswith("person 3: ")
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_report(bundle: Path, tmp_path: Path) -> None:
+    done = run("report", bundle, "--data", bundle.parent / "four.csv", "--out", tmp_path, "--json")
+    assert done.exit_code == 0, done.output
+    summary = json_of(done)
+    assert summary["people_seen_in_training"] == ["1", "2", "3", "4"]
+    assert summary["scores"]["count"] > 20
+    for name in ("report.html", "report.json", "people.png", "reliability.png"):
+        assert (tmp_path / name).stat().st_size > 1000
+    assert json.loads((tmp_path / "report.json").read_text())["scores"] == summary["scores"]
+
+
+def test_grammar() -> None:
+    assert "dose" in json_of(run("grammar", "--json"))["grammar"]
+    assert run("grammar").stdout.startswith(json_of(run("grammar", "--json"))["grammar"])
+
+
+# ---- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+FIT = ["fit", TABLE, *UNITS, *SMALL]
+LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["check", "nowhere.twin"], "no such file"),
-        (["check", str(theophylline())], "not a whole bundle"),
-        (["fit", "nowhere.csv", "--units", "TIME=h,AMT=mg,DV=mg/L"], "no such file"),
-        (["fit", str(theophylline()), "--units", "TIME=h"], "AMT"),
-        (["fit", str(theophylline()), "--units", "TIME"], "NAME=VALUE"),
-        (["fit", str(theophylline()), "--units", "TIME=min,AMT=mg,DV=mg/L"], "needs h"),
-        (["fit", str(theophylline()), "--units", "TIME=h,AMT=mg,DV=mg/L", "--backbone", "Foo"], "unknown backbone"),
+        (["check", TABLE], "not a whole bundle"),
+        (["inspect", TABLE], "not a whole bundle"),
+        (["certify", "."], "not a whole bundle"),
+        (["simulate", "nowhere.twin"], "no such file"),
+        (["report", "nowhere.twin", "--data", TABLE], "no such file"),
+        (["fit", "nowhere.csv", *UNITS], "no such file"),
+        (["fit", ".", *UNITS], "cannot be read"),
+        (["fit", TABLE, "--units", "TIME=h"], "AMT"),
+        (["fit", TABLE, "--units", "TIME"], "NAME=VALUE"),
+        (["fit", TABLE, "--units", "TIME=min,AMT=mg,DV=mg/L"], "needs h"),
+        ([*FIT, "--backbone", "Foo"], "unknown backbone 'Foo'; choose one of"),
+        ([*FIT, "--backbone", "VanCauter"], "VanCauter needs inputs"),
+        ([*FIT, "--backbone-config", "{"], "must be JSON"),
+        ([*FIT, "--backbone-config", "[1]"], "arguments do not fit"),
+        ([*LINEAR, '{"A": [["x"]]}'], "str"),
+        ([*LINEAR, '{"A": [[1.0]]}'], "not Hurwitz"),
+        ([*LINEAR, '{"A": [[-1.0]]}'], "name its states like the channels"),
+        ([*FIT, "--hidden", "a"], "whole numbers"),
+        ([*FIT, "--hidden", "-3"], "hidden"),
+        ([*FIT, "--compartments", "x=gut"], "whole numbers before each ="),
+        ([*FIT, "--compartments", "1=stomach"], "stomach"),
+        ([*FIT, "--forecast-from", "1000"], "leave nothing to forecast"),
+        ([*FIT, "--forecast-from", "nan"], "leave nothing"),
+        ([*FIT, "--threshold", "nan"], "threshold"),
+        ([*FIT, "--device", "banana"], "device banana"),
+        ([*FIT, "--rate", "nan"], "rate must be positive"),
+        ([*FIT, "--out", TABLE], "theophylline.csv"),
     ],
 )
-def test_wrong_input_is_one_sentence(arguments: list[str], words: str) -> None:
-    done = RUN.invoke(app, arguments)
+def test_wrong_input_is_one_sentence(
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
     assert done.exit_code == 2
+    assert done.stderr.startswith("homeostat: ")
     assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+    if "--rate" not in arguments:  # the progress bar of a fit that could not begin
+        assert done.stdout == ""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_missing_gpu_is_one_sentence() -> None:
+    done = run(*FIT, "--device", "cuda")
+    assert done.exit_code == 2
+    assert "no such GPU" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--person", "99"], "no person '99' in this bundle; it has 1, 2"),
+        (["--do", "dose 3 g -> gut @ 0"], "g"),
+        (["--do", "dose 1 mg -> stomach @ 0"], "stomach"),
+        (["--do", "rubbish"], "rubbish"),
+        (["--until", "-1"], "--until -1"),
+        (["--until", "nan"], "--until nan"),
+        (["--until", "inf"], "--until inf"),
+        (["--picture", "x.foo"], ".png"),
+    ],
+)
+def test_wrong_questions_are_answered_so(bundle: Path, arguments: list[str], words: str) -> None:
+    done = run("simulate", bundle, *arguments)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("homeostat: ")
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["fit", TABLE], [*FIT, "--members", "1"], [*FIT, "--seed", "-1"], [*FIT, "--seed", str(2**70)], ["fit", *UNITS]],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert "Usage:" in done.stderr
     assert done.stdout == ""
 
 
-def test_an_unknown_person_and_a_bad_schedule(bundle: Path) -> None:
-    for arguments in (["--person", "99"], ["--do", "dose 3 g -> gut @ 0"], ["--do", "dose 1 -> stomach @ 0"]):
-        assert RUN.invoke(app, ["simulate", str(bundle), *arguments]).exit_code == 2
+def test_a_table_without_the_units_of_the_model(bundle: Path) -> None:
+    done = run("report", bundle, "--data", TABLE, "--units", "TIME=min,AMT=mg,DV=mg/L")
+    assert done.exit_code == 2
+    assert "needs h" in done.stderr
+
+
+def test_a_failing_simulation_names_the_person(tmp_path: Path) -> None:
+    done = run(*FIT, "--rate", "1e300", "--out", tmp_path)
+    assert done.exit_code == 2
+    assert re.match(r"homeostat: person \d+: the state is not finite", done.stderr)
+
+
+def test_an_interrupt_before_anything_is_one_sentence(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("homeostat.work.certify_bundle", interrupted)
+    done = run("certify", bundle)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("homeostat: interrupted")
+
+
+def test_as_a_program_in_a_terminal_without_unicode(bundle: Path) -> None:
+    # exit codes reach the shell, and ✓ that cannot be shown does not end a run
+    program = [sys.executable, "-c", "from homeostat.cli import main; main()"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for arguments, code in ((["check", str(bundle)], 0), (["check", "nowhere.twin"], 2)):
+        done = subprocess.run([*program, *arguments], capture_output=True, text=True, env=environment)
+        assert done.returncode == code
+        assert "Traceback" not in done.stderr
