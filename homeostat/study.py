@@ -12,7 +12,17 @@ from torch import Tensor
 from exchange import Bundle, Person
 from homeostat.progress import watch
 from homeostat.recipe import Recipe
-from hybrid import HybridModel, Mesh, Prediction, Schedule, Solver, Torchdiffeq, build_segments, predict
+from hybrid import (
+    HybridModel,
+    Mesh,
+    Prediction,
+    Schedule,
+    SimulationError,
+    Solver,
+    Torchdiffeq,
+    build_segments,
+    predict,
+)
 from hybrid.model import Conditions
 from stability import Certificate, Lure, Refusal, certify
 from training import Cohort, Personal, Plan, Record, Stability, at_times, fit, forecast_unseen, personalise
@@ -21,6 +31,7 @@ from training.calibration import (
     expected_calibration_error,
     quantile_null_band,
 )
+from training.fit import named
 from training.scores import brier_decomposition, score_table
 
 
@@ -61,10 +72,12 @@ def train(recipe: Recipe, records: Sequence[Record], settings: Settings, console
 
     Errors: `ValueError` for records that do not fit the model; `SimulationError` naming the person.
     """
-    if settings.device.startswith("cuda") and not torch.cuda.is_available():
+    try:
+        torch.empty(0, device=settings.device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
         raise ValueError(
             f"device {settings.device}: this torch sees no such GPU; use --device cpu, or a CUDA build of torch"
-        )
+        ) from error
     generator = torch.Generator().manual_seed(settings.seed)
     plan = Plan.of(len(records), settings.members, min(settings.folds, len(records)), generator)
     stack = plan.stack(recipe.model, generator).to(settings.device)
@@ -83,14 +96,19 @@ def train(recipe: Recipe, records: Sequence[Record], settings: Settings, console
             stability=stability,
             forecast_from=settings.forecast_from,
             look_every=15,
-            patience=4,
+            # the budget is small, and a member that stalls for a while often goes on: each keeps the best of all its looks
+            patience=settings.steps,
             solver=solver(),
         ),
         recipe.name,
         console,
     )
     model = plan.final(best.model)
-    return Trained(recipe, plan, cohort, best.model, model, personalise(model, cohort, solver=solver()), interrupted)
+    try:
+        personal = personalise(model, cohort, solver=solver())
+    except SimulationError as error:
+        raise named(error, cohort) from error
+    return Trained(recipe, plan, cohort, best.model, model, personal, interrupted)
 
 
 def one_thread() -> None:

@@ -27,7 +27,7 @@ class Step:
     """One step of `fit`.
 
     `index` of `total` · `loss` (M,) each member's objective · `held_out` (M,) the latest mean −log predictive density per
-    observation of held-out people, NaN before the first look or where nobody is held out · `rate`, the learning rate ·
+    observation of held-out people, NaN before the first look or where nobody can be scored · `rate`, the learning rate ·
     `best`, the fit to keep if training ends here.
     """
 
@@ -64,11 +64,12 @@ def fit(
     - `weights`: how often each member counts each person (1 for all). A person with weight 0 teaches the member nothing.
     - `held_out`: the people by whom a member is judged while it trains. Every `look_every` steps they are personalised
       with the member frozen, on what was measured up to `forecast_from` (on everything where that is None), and scored
-      on the rest. A member keeps its best look; `fit` ends early once no member has improved for `patience` looks.
+      on the rest. A member keeps its best look until `patience` looks in a row are no better: then it is finished, whatever
+      the others do. `fit` ends early once every member is finished. Without anyone to judge it a member keeps its last state.
     - `solver`: `Torchdiffeq("rk4")` by default, on the cohort's mesh.
 
     Yields a `Step` after every update. Interrupting the loop loses nothing: the last step's `best` is complete.
-    Errors: `ValueError` for shapes; `SimulationError` that names the person.
+    Errors: `ValueError` for shapes and numbers that cannot be; `SimulationError` that names the person.
     Law: members do not influence each other; a person with weight 0 does not influence the member.
     Source: Kingma & Ba (2015) for Adam.
     """
@@ -77,6 +78,11 @@ def fit(
     device = cohort.y.device
     weights = torch.ones(M, N, dtype=torch.float64, device=device) if weights is None else weights.to(device)
     held_out = torch.zeros(M, N, dtype=torch.bool, device=device) if held_out is None else held_out.to(device)
+    for name, number in (("steps", steps), ("look_every", look_every), ("patience", patience), ("rate", rate)):
+        if not number > 0:
+            raise ValueError(f"fit: {name} must be positive, got {number}")
+    if held_out.dtype != torch.bool:
+        raise ValueError(f"fit: held_out says yes or no, dtype bool, and has {held_out.dtype}; write held_out > 0")
     for name, value in (("weights", weights), ("held_out", held_out)):
         if value.shape != (M, N):
             raise ValueError(f"fit: {name} needs shape (M, N) = ({M}, {N}), got {tuple(value.shape)}")
@@ -92,10 +98,11 @@ def fit(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=0.02 * rate)
     best = Fitted(copy.deepcopy(model), personal.detach().clone())
     best_score = torch.full((M,), math.inf, dtype=torch.float64, device=device)
-    judged = bool(held_out.any())
+    # a held-out person with nothing left to forecast judges nobody
+    judged = (held_out * _asked(cohort, forecast_from).mask.sum((-1, -2))).sum(1) > 0  # (M,)
     latest = torch.full((M,), math.nan, dtype=torch.float64, device=device)
     warm: Tensor | None = None
-    stale = 0
+    stale = torch.zeros(M, dtype=torch.long, device=device)  # looks since a member was at its best
 
     for index in range(1, steps + 1):
         optimiser.zero_grad()
@@ -104,7 +111,7 @@ def fit(
         except SimulationError as error:
             raise named(error, cohort) from error
         each = gaussian_nll(cohort.y, run.mean, run.variance) - model.log_prior(personal)
-        each = each + least_residual * residual_share(model, run)
+        each = each + least_residual * residual_share(model, run, share)
         if stability is not None:
             each = each + stability.penalty(model, run.theta)
         loss = (share * each).sum(1)  # (M,)
@@ -113,16 +120,22 @@ def fit(
         now = optimiser.param_groups[0]["lr"]
         optimiser.step()
         schedule.step()
-        if judged and (index % look_every == 0 or index == steps):
-            latest, warm = _judge(model, cohort, held_out, forecast_from, warm, solver)
-            better = latest < best_score
-            best_score = torch.where(better, latest, best_score)
+        if index % look_every == 0 or index == steps:
+            better = ~judged
+            if bool(judged.any()):
+                try:
+                    latest, warm = _judge(model, cohort, held_out, forecast_from, warm, solver)
+                except SimulationError as error:
+                    raise named(error, cohort) from error
+                # a finished member is not reopened: how long the loop goes on is for the others to say
+                better = better | ((latest < best_score) & (stale < patience))
+                best_score = torch.where(better, latest, best_score)
+                stale = torch.where(better, 0, stale + 1)
             best = _merge(best, model, personal, better)
-            stale = 0 if bool(better.any()) else stale + 1
-        elif not judged:
+        elif not bool(judged.any()):
             best = Fitted(copy.deepcopy(model), personal.detach().clone())
         yield Step(index, steps, loss.detach(), latest, now, best)
-        if judged and stale >= patience:
+        if bool((judged & (stale >= patience)).all()):
             return
 
 
@@ -144,8 +157,7 @@ def _judge(
     solver: Solver | None,
 ) -> tuple[Tensor, Tensor]:
     """Mean −log predictive density per observation of each member's held-out people, and their coordinates."""
-    known = cohort if forecast_from is None else cohort.until(forecast_from)
-    asked = cohort if forecast_from is None else cohort.after(forecast_from)
+    known, asked = cohort if forecast_from is None else cohort.until(forecast_from), _asked(cohort, forecast_from)
     # a few damped steps suffice: the next look goes on from here
     found = personalise(model, known, start=warm, iterations=4, solver=solver)
     with torch.no_grad():
@@ -156,8 +168,12 @@ def _judge(
     count = asked.mask.sum((-1, -2))  # (N,)
     total = (held_out * count).sum(1)
     score = torch.where(held_out, each, 0.0).sum(1) / total.clamp(min=1)
-    # a member with nobody to be judged by is never better than it was: it keeps its last state
-    return torch.where(total > 0, score, -torch.inf), found.mode
+    return torch.where(total > 0, score, torch.nan), found.mode
+
+
+def _asked(cohort: Cohort, forecast_from: float | None) -> Cohort:
+    """What a held-out person is scored on."""
+    return cohort if forecast_from is None else cohort.after(forecast_from)
 
 
 def _merge(best: Fitted, model: HybridModel, personal: Tensor, better: Tensor) -> Fitted:

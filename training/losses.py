@@ -25,11 +25,14 @@ def gaussian_nll(
 def residual_share(
     model: HybridModel,
     run: Rollout,
+    weights: Tensor | None = None,  # (M, N)
 ) -> Tensor:  # (M, N)
     """How much of the vector field is learned: Σ_t |ε|² / Σ_t |A x + ε|², over the observed states of each person.
 
     A x + ε is not unique, ε can absorb A: of the fits that explain the data alike, the one that asks least of the
-    residual is wanted (Yin et al. 2021, APHYNITY). Each state counts in its own scale, so that units do not matter.
+    residual is wanted (Yin et al. 2021, APHYNITY). Each state counts in its own scale, so that units do not matter: its
+    mean square over the people, who count by `weights` (1 for all).
+    Law: a person with weight 0 does not change the share of the others.
     """
     M, N, T, n = run.states.shape
     if isinstance(model.residual, Zero):
@@ -40,7 +43,10 @@ def residual_share(
     learned = model.residual(flat, u, c).reshape(M, N, T, n)
     A, _ = model.backbone.matrices(run.theta)
     known = (A[:, :, None] @ run.states[..., None])[..., 0]
-    scale = run.states.detach().square().mean((1, 2), keepdim=True) + 1e-12  # (M, 1, 1, n)
+    counts = run.states.new_ones(M, N) if weights is None else weights
+    counts = (counts / counts.sum(1, keepdim=True))[:, :, None, None]
+    square = run.states.detach().square().mean(2, keepdim=True)  # (M, N, 1, n)
+    scale = (counts * square).sum(1, keepdim=True) + 1e-12  # (M, 1, 1, n)
     whole = ((known + learned).detach().square() / scale).sum((-1, -2)) + 1e-12
     return (learned.square() / scale).sum((-1, -2)) / whole
 

@@ -1,0 +1,248 @@
+"""The study: its scores know what a perfect forecaster looks like, and its certificate is the round one."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from exchange import Bundle
+from homeostat.recipe import Recipe, backbone_named, hybrid_recipe, mesh_for, neural_ode_recipe
+from homeostat.study import (
+    Settings,
+    Trained,
+    bundle_of,
+    certify_rounded,
+    dense_unseen,
+    evaluate,
+    judge,
+    paired_difference,
+    predict_person,
+    score,
+    split,
+    train,
+)
+from hybrid import Mesh, Prediction
+from stability import Certificate, Lure, Refusal, certify, check
+from training import Record
+
+SETTINGS = Settings(members=2, folds=2, steps=3, forecast_from=2.0, draws=3)
+QUIET = Console(quiet=True)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def forecaster(seed: int, people: int = 12, times: int = 6) -> Prediction:
+    """Someone who knows neither the person nor the model exactly: 3 members, 2 draws, all different."""
+    g = generator(seed)
+    shape = (3, 2, people, times, 1)
+    mean = 5.0 + torch.randn(1, 1, people, times, 1, generator=g, dtype=torch.float64) * 2.0
+    mean = mean + torch.randn(3, 2, people, 1, 1, generator=g, dtype=torch.float64)
+    t = torch.arange(times, dtype=torch.float64).expand(people, times)
+    mask = torch.ones(people, times, dtype=torch.bool)
+    return Prediction(mean, torch.full(shape, 0.5, dtype=torch.float64), t, mask, ("y",), ("mg/L",))
+
+
+BANDS = ("event_ece", "quantile_calibration_error", "coverage_50", "coverage_80", "coverage_90", "coverage_95")
+
+
+def inside(scores: dict[str, float], name: str) -> bool:
+    return scores[f"{name}_null_lower"] - 1e-12 <= scores[name] <= scores[f"{name}_null_upper"] + 1e-12
+
+
+def test_the_null_bands_hold_a_perfect_forecaster_and_not_a_bold_one() -> None:
+    # Outcomes drawn from the forecast itself, whole paths at once: each 95 % band holds them in 95 % of repetitions. Of 40
+    # the count inside is binomial with mean 38 and standard deviation 1.4; 32 is more than four of them below.
+    held = dict.fromkeys(BANDS, 0)
+    bold = dict.fromkeys(BANDS, 0)
+    for seed in range(40):
+        prediction = forecaster(seed)
+        y = prediction.sample(1, generator(1000 + seed))[0]
+        good = score(prediction, y, 5.0, generator(seed), paths=200).scores
+        # the same outcomes, forecast with an eighth of the spread: too sure of everything
+        centre = prediction.mean.mean((0, 1), keepdim=True)
+        narrow = replace(prediction, mean=centre + (prediction.mean - centre) / 8.0, variance=prediction.variance / 64.0)
+        bad = score(narrow, y, 5.0, generator(seed), paths=200).scores
+        for name in BANDS:
+            held[name] += inside(good, name)
+            bold[name] += inside(bad, name)
+    assert min(held.values()) >= 32, held
+    assert max(bold[name] for name in BANDS) <= 4, bold
+
+
+def test_scores_do_not_depend_on_what_stands_at_missing_measurements() -> None:
+    prediction = forecaster(3, people=4)
+    y = prediction.sample(1, generator(4))[0]
+    y[1, 2:] = torch.nan
+    found = score(prediction, y, 5.0, generator(), paths=50)
+    assert found.probability.shape == found.outcome.shape == found.pit.shape == (20,)
+    assert found.joint_outcome.shape == found.joint_pit.shape == (50, 20)
+    assert found.scores["count"] == 20.0
+    assert all(np.isfinite(v) for v in found.scores.values())
+    assert found.outcome.tolist() == (y[torch.isfinite(y)] > 5.0).double().tolist()
+
+
+def test_an_event_that_never_happens_is_scored_too() -> None:
+    prediction = forecaster(5, people=4)
+    found = score(prediction, prediction.sample(1, generator(6))[0], 1e6, generator(), paths=50)
+    assert found.scores["event_brier"] == 0.0
+    assert found.scores["event_ece"] == 0.0
+
+
+def test_paired_difference() -> None:
+    prediction = forecaster(7)
+    y = prediction.sample(1, generator(8))[0]
+    y[0, 3] = torch.nan
+    a = score(prediction, y, 5.0, generator(), paths=50)
+    b = score(replace(prediction, mean=prediction.mean + 1.5), y, 5.0, generator(), paths=50)
+    assert paired_difference(a, a) == (0.0, 0.0, 0.0)
+    mean, low, high = paired_difference(a, b)
+    exact = float((prediction.crps(y) - b.prediction.crps(y)).nanmean())
+    assert mean == pytest.approx(exact, rel=1e-12)
+    assert low < mean < high < 0.0  # the one who is right is better, beyond what twelve people leave open
+    other = paired_difference(b, a)
+    assert other[0] == -mean
+    assert other[1:] == pytest.approx((-high, -low), rel=1e-12)  # the same people are drawn
+
+
+# ---- certificates ----------------------------------------------------------------------------------------------------
+
+
+def small_loop(gain: float) -> Lure:
+    A = np.array([[[-1.5, 0.0], [1.5, -0.09]]])
+    weights = [np.array([[[0.3, 0.0], [0.0, 0.3]]]), gain * np.array([[[0.02, 0.01], [0.01, 0.02]]])]
+    return Lure(A=A, weights=weights, biases=[np.zeros((1, 2)), np.zeros((1, 2))])
+
+
+def test_the_kept_certificate_gives_rate_for_roundness() -> None:
+    system = small_loop(1.0)
+    best = certify(system)
+    kept, rate = certify_rounded(system, share=0.9)
+    assert isinstance(kept, Certificate)
+    assert isinstance(best, Certificate)
+    assert rate == pytest.approx(best.rate, rel=1e-6)
+    assert 0.9 * best.rate * (1 - 1e-9) <= kept.rate <= best.rate
+    assert kept.condition <= best.condition
+    assert kept.condition < best.condition  # here there is something to gain
+    assert check(kept, system)
+
+
+def test_what_cannot_contract_is_refused_once() -> None:
+    kept, rate = certify_rounded(small_loop(100.0), seconds=10.0)
+    assert isinstance(kept, Refusal)
+    assert rate is None
+
+
+# ---- a study ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def recipe(people: tuple[Record, ...]) -> Recipe:
+    return hybrid_recipe(backbone_named("OneCompartmentOral"), people, hidden=(4,))
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: Recipe, people: tuple[Record, ...]) -> Trained:
+    return train(recipe, people, SETTINGS, QUIET)
+
+
+def test_training_holds_everything_that_a_study_needs(trained: Trained) -> None:
+    assert trained.stack.members == 6
+    assert trained.model.members == 2
+    assert trained.personal.mode.shape == (2, 4, 3)
+    assert not trained.interrupted
+    again = trained.plan.final(trained.stack)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), trained.model.parameters(), strict=True))
+
+
+def test_a_study_is_reproducible_and_knows_its_seed(
+    trained: Trained, recipe: Recipe, people: tuple[Record, ...]
+) -> None:
+    evaluation = evaluate(trained, SETTINGS, 5.0)
+    again = judge(recipe, people, SETTINGS, 5.0)
+    assert again.scores == evaluation.scores
+    assert torch.equal(again.prediction.mean, evaluation.prediction.mean)
+    other = judge(recipe, people, replace(SETTINGS, seed=1), 5.0)
+    assert not torch.equal(other.prediction.mean, evaluation.prediction.mean)
+
+
+def test_what_is_known_and_what_is_asked_are_everything_once(trained: Trained) -> None:
+    known, asked = split(trained.cohort, 2.0)
+    assert not (known.mask & asked.mask).any()
+    assert torch.equal(known.mask | asked.mask, trained.cohort.mask)
+    assert known.times[known.mask[..., 0]].max() <= 2.0 < asked.times[asked.mask[..., 0]].min()
+    assert all(half is trained.cohort for half in split(trained.cohort, None))
+
+
+def test_the_dense_forecast_passes_through_the_forecast(trained: Trained) -> None:
+    dense = dense_unseen(trained, SETTINGS, 8.0)
+    evaluation = evaluate(trained, SETTINGS, 5.0)
+    assert dense.times.shape == (4, 97)
+    # 97 points to 8 h are 1/12 h apart: sample times are among them, and the draws are the same ones
+    for j, t in enumerate(trained.cohort.times[0].tolist()):
+        k = int((dense.times[0] - t).abs().argmin())
+        assert abs(float(dense.times[0, k]) - t) < 1e-9
+        # each grid is cut into steps of its own: fourth-order errors of steps of at most 0.65 h
+        torch.testing.assert_close(dense.mean[:, :, :, k], evaluation.prediction.mean[:, :, :, j], rtol=2e-3, atol=2e-3)
+
+
+def test_the_bundle_of_a_study_predicts_what_it_learned(trained: Trained) -> None:
+    bundle: Bundle = bundle_of(trained, None, {}, {"seed": 1})
+    assert [p.id for p in bundle.people] == list(trained.cohort.ids)
+    schedule = bundle.people[0].schedule
+    times = trained.cohort.times[0].tolist()
+    same, double = predict_person(bundle, 0, [schedule, schedule.scaled("gut", 2.0)], times, draws=4)
+    assert same.mean.shape == (2, 4, 1, len(times), 1)
+    assert (double.mean > 1.5 * same.mean).all()  # the same draws: every path is higher, not just the mean
+    # the mode's own path lies among its draws
+    error = (same.point[0] - trained.cohort.y[0]).abs()
+    assert float(error.mean()) < 2.0
+
+
+def test_a_device_that_is_not_there_is_a_value_error(recipe: Recipe, people: tuple[Record, ...]) -> None:
+    with pytest.raises(ValueError, match="device banana"):
+        train(recipe, people, replace(SETTINGS, device="banana"), QUIET)
+
+
+def test_two_people_cannot_be_cross_validated(recipe: Recipe, people: tuple[Record, ...]) -> None:
+    with pytest.raises(ValueError, match="at least 3 people"):
+        train(recipe, people[:2], SETTINGS, QUIET)
+
+
+# ---- recipes ---------------------------------------------------------------------------------------------------------
+
+
+def test_recipes_fit_their_people(people_of: Callable[..., tuple[Record, ...]]) -> None:
+    people = people_of(3)
+    backbone = backbone_named("OneCompartmentOral")
+    alone = hybrid_recipe(backbone, people, with_residual=False)
+    assert alone.name == "backbone alone"
+    assert type(alone.model.residual).__name__ == "Zero"
+    free = neural_ode_recipe(backbone, people)
+    assert free.model.personal == 3
+    assert free.model.backbone.physical == ()
+    assert all(type(m) is Mesh for m in (alone.mesh, free.mesh))
+
+
+def test_the_mesh_is_stable_for_the_fastest_rate_of_the_box() -> None:
+    backbone = backbone_named("OneCompartmentOral")
+    from physics import LogNormalPopulation
+
+    mesh = mesh_for(backbone, LogNormalPopulation(backbone.physical, [1.0, 1.0, 1.0]))
+    fastest = max(p.high for p in backbone.physical if p.name == "ka")
+    assert mesh.step is not None
+    # the classic fourth-order method is stable on the real axis down to −2.785
+    z = -mesh.step * fastest
+    assert abs(1 + z + z**2 / 2 + z**3 / 6 + z**4 / 24) < 1.0
+    assert mesh.step * fastest > 2.0
+
+
+def test_unknown_backbones_are_named() -> None:
+    with pytest.raises(ValueError, match="choose one of LinearBackbone, OneCompartmentOral, VanCauter"):
+        backbone_named("Mystery")
+    with pytest.raises(ValueError, match="arguments do not fit"):
+        backbone_named("OneCompartmentOral", {"surprise": 1})
