@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel
 from hybrid.prediction import Prediction
 from hybrid.schedule import Schedule
-from hybrid.segments import Mesh, build_segments
+from hybrid.segments import build_segments
 from hybrid.solver import Solver
 from hybrid.torchdiffeq_solver import Torchdiffeq
 
@@ -47,7 +48,8 @@ def rollout(
     field = model.bind(conditions.segments, theta, context)
     x0 = model.initial(theta, conditions.baseline)
     x0 = x0.expand(max(model.members, x0.shape[0]), *x0.shape[1:])
-    states = conditions.segments.read((solver or Torchdiffeq()).solve(field, x0))
+    solution = (solver or Torchdiffeq()).solve(field, x0)
+    states = solution.require()
     inputs = conditions.segments.read_inputs()
     mean = model.observation.mean(states, theta)
     return Rollout(theta, context, states, inputs, mean, model.noise.variance(mean, states, inputs))
@@ -111,7 +113,7 @@ def simulate(
     N = len(schedules)
     theta, x0, c = (v.expand(M, N, v.shape[-1]) for v in (theta, x0, c))
     field = model.bind(segments, theta, c)
-    states = segments.read((solver or Torchdiffeq("dopri5")).solve(field, x0))
+    states = (solver or Torchdiffeq("dopri5")).solve(field, x0).require()
     if not single:
         return states
     return states[0, 0] if M == 1 else states[:, 0]

@@ -9,7 +9,7 @@ import torchdiffeq
 from torch import Tensor
 
 from hybrid.field import SemilinearField
-from hybrid.solver import SimulationError, Solver, require_finite
+from hybrid.solver import SimulationError, Solution, Solver, not_finite, without
 
 FIXED = {"euler": 1, "midpoint": 2, "heun3": 3, "rk4": 4}
 ADAPTIVE = {"bosh3": 3, "dopri5": 5, "dopri8": 8}
@@ -37,7 +37,16 @@ class Torchdiffeq(Solver):
         """The declared order of convergence."""
         return {**FIXED, **ADAPTIVE}[self.method]
 
-    def solve(self, field: SemilinearField, x0: Tensor) -> Tensor:
+    def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
+        states = self._boundaries(field, x0)
+        failures = not_finite(states, field)
+        if failures:
+            still = torch.ones(x0.shape[1], 1, dtype=torch.bool, device=x0.device)
+            still[[f.record for f in failures]] = False
+            states = self._boundaries(field.without(failures), torch.where(still, x0, 0.0))
+        return without(field.segments.read(states), failures)
+
+    def _boundaries(self, field: SemilinearField, x0: Tensor) -> Tensor:  # (M, N, K+1, n)
         segments = field.segments
         K = segments.dt.shape[1]
         jumps = segments.jumps
@@ -64,5 +73,4 @@ class Torchdiffeq(Solver):
                     time=time,
                 ) from error
             path.append(x)
-        states = torch.stack(path, 2)  # (M, N, K+1, n)
-        return require_finite(states, field)
+        return torch.stack(path, 2)
