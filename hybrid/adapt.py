@@ -49,6 +49,8 @@ def _search(
 ) -> tuple[list[_Part], tuple[Failure, ...]]:
     s = field.segments
     N, K = s.dt.shape
+    limits = torch.finfo(s.dt.dtype)
+    tiny, huge, rounding = limits.tiny, limits.max / 100.0, 500.0 * limits.eps
     everyone = torch.arange(N, device=x0.device)
     # the last segment in which anything happens; behind it there is padding
     busy = (s.dt > 0) | (s.jump != 0).any(-1)
@@ -91,7 +93,7 @@ def _search(
             h = torch.where(fresh, torch.minimum(h, first), h)
             fresh = torch.zeros_like(fresh)
         left = 1.0 - begin
-        delta = torch.minimum(h / dt.clamp(min=1e-300), left)
+        delta = torch.minimum(h / dt.clamp(min=tiny), left)
         # no sliver at the end of a segment
         delta = torch.where(delta > 0.9 * left, left, torch.where(delta > 0.55 * left, 0.5 * left, delta))
         final = delta >= left
@@ -103,16 +105,16 @@ def _search(
         factor = torch.where(finite, (0.9 * ratio.clamp(min=1e-10) ** power).clamp(0.2, 5.0), 0.1)
         proposed = delta * dt * factor
         # a segment that ends early says little against a longer step than it allowed
-        h = torch.where(accept & final, torch.maximum(h.clamp(max=1e300), proposed).minimum(5.0 * proposed), proposed)
+        h = torch.where(accept & final, torch.maximum(h.clamp(max=huge), proposed).minimum(5.0 * proposed), proposed)
         end = torch.where(final, 1.0, begin + delta)
         parts.append((accept, index, begin, end))
         x = torch.where(accept[None, :, None], after, x)
         begin = torch.where(accept, end, begin)
-        tiny = ~done & ~accept & (delta * dt <= 1e-13 * (s.start[everyone, index].abs() + dt))
-        if bool(tiny.any()):
-            for record in torch.nonzero(tiny)[:, 0].tolist():
+        stuck = ~done & ~accept & (delta * dt <= rounding * (s.start[everyone, index].abs() + dt))
+        if bool(stuck.any()):
+            for record in torch.nonzero(stuck)[:, 0].tolist():
                 failed[record] = _collapse(field, record, int(index[record]), float(begin[record]), bool(finite[record]))
-            done = done | tiny
+            done = done | stuck
         leave(accept & final)
     for record in torch.nonzero(~done)[:, 0].tolist():
         at = float(s.start[record, index[record]] + begin[record] * s.dt[record, index[record]])
@@ -127,7 +129,8 @@ def _search(
 def _trial(
     field: SemilinearField, scheme: Polynomials | Exponentials, index: Tensor, begin: Tensor, delta: Tensor, x: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One step of every record from where it is, and an estimate of its error."""
+    """One step of every record from where it is, and an estimate of its error, inside it too if it is read there."""
+    dense = not field.segments.cut
     span = delta * field.segments.dt[torch.arange(len(index), device=x.device), index]
     h = span[None, :, None]
     if isinstance(scheme, Polynomials):
@@ -143,7 +146,7 @@ def _trial(
             return stage, error
         return x + h * torch.tensordot(torch.tensor(t.b, dtype=x.dtype, device=x.device), slopes, 1), error
     z = (field.A.to(torch.float64) * span[None, :, None, None]).to(torch.float64)
-    (eh, p1h, p2h, _), (e, p1, p2, p3) = ([v.to(x.dtype) for v in level] for level in phi(z, 1))
+    (eh, p1h, p2h, p3h), (e, p1, p2, p3) = ([v.to(x.dtype) for v in level] for level in phi(z, 1))
 
     def times(matrix: Tensor, value: Tensor) -> Tensor:
         return (matrix @ value[..., None])[..., 0]
@@ -158,15 +161,23 @@ def _trial(
     whole = times(e, x) + times(p1, g1)
     g4 = g(1.0, whole + 2.0 * times(p2, g3 - g1))
     after = whole + times(p2, -3.0 * g1 + 2.0 * (g2 + g3) - g4) + 4.0 * times(p3, g1 - g2 - g3 + g4)
-    # what the end's own slope would have changed: of the third order, as g_4 is of the second
-    return after, times(4.0 * p3 - p2, g(1.0, after) - g4)
+    # what the end's own slope would have changed
+    error = times(4.0 * p3 - p2, g(1.0, after) - g4).abs()
+    if dense:
+        # and inside the step, where the polynomial through the stages is of a lower order than the end: its middle
+        middle = half + 0.5 * times(p1h - 1.5 * p2h + p3h, g1) + times(0.5 * (p2h - p3h), g2 + g3)
+        middle = middle + times(0.5 * p3h - 0.25 * p2h, g4)
+        error = error + times(p2h - p3h, g(0.5, middle) - 0.5 * (g2 + g3)).abs()
+    return after, error
 
 
 def _first_step(field: SemilinearField, index: Tensor, begin: Tensor, x: Tensor, tolerance: Tolerance) -> Tensor:  # (N,)
     scale = tolerance.atol + tolerance.rtol * x.abs()
     f = field.linear(x) + field.nonlinear_at(index, begin, x)
     size, slope = ((v / scale).square().mean(-1).sqrt().amax(0) for v in (x, f))
-    return torch.where((size > 1e-5) & (slope > 1e-5), 0.01 * size / slope.clamp(min=1e-300), torch.inf).clamp(max=1e300)
+    limits = torch.finfo(x.dtype)
+    short = 0.01 * size / slope.clamp(min=limits.tiny)
+    return torch.where((size > 1e-5) & (slope > 1e-5), short, torch.inf).clamp(max=limits.max / 100.0)
 
 
 def _collapse(field: SemilinearField, record: int, k: int, begin: float, finite: bool) -> Failure:

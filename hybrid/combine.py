@@ -34,8 +34,8 @@ class Combination(ABC):
         """What it is differentiable in."""
 
     @abstractmethod
-    def begin(self, like: Tensor, stages: int, chunk: int) -> None:
-        """Make room for rows like these."""
+    def begin(self, like: Tensor, stages: int, chunk: int) -> Tensor:  # (chunk, S, Mw, R, n)
+        """Make room for rows like these, and give the place of the slopes."""
 
     @abstractmethod
     def stage(self, k: int, c: int, i: int, X: Tensor, F: Tensor) -> None:
@@ -120,7 +120,7 @@ class _Numbers(Combination):
     def tensors(self) -> list[Tensor | None]:
         return [self.A]
 
-    def begin(self, like: Tensor, stages: int, chunk: int) -> None:
+    def begin(self, like: Tensor, stages: int, chunk: int) -> Tensor:
         t, S = self.tableau, stages
         self.Mw, self.R, self.n = like.shape
         self.total = like.numel()
@@ -135,6 +135,7 @@ class _Numbers(Combination):
         self.A_rows = self.A.detach().contiguous()
         self.AT = self.A_rows.mT
         self.shared = self.A.shape[0] == 1
+        return like.new_empty(chunk, S, *like.shape)
 
     def _advance(self, k: int, row: int, count: int, X: Tensor, F: Tensor, out: Tensor) -> None:
         slopes = F[:count].view(count, -1).T
@@ -300,23 +301,25 @@ class _Matrices(Combination):
     def tensors(self) -> list[Tensor | None]:
         return list(self.given)
 
-    def begin(self, like: Tensor, stages: int, chunk: int) -> None:
+    def begin(self, like: Tensor, stages: int, chunk: int) -> Tensor:
         self.Mw, self.R, self.n = like.shape
         self.shared = self.index.ndim == 1
         self.C = [m.detach().to(like.dtype) for m in self.given]
         self.where = self.index.tolist() if self.shared else []
         self.v = like.new_empty(chunk, self.Mw * self.R, (stages + 1) * self.n)
         self.gv = like.new_empty(self.Mw * self.R, (stages + 1) * self.n)
+        # the slopes are written where they are multiplied
+        return self.v.view(chunk, self.Mw, self.R, stages + 1, self.n)[..., 1:, :].movedim(3, 1)
 
     def _matrix(self, k: int, i: int) -> Tensor:
         """C of stage i (the last: of the end) in step k: one (·, n), or one for every row."""
         return self.C[i][self.where[k]] if self.shared else self.C[i][self.index[k]]
 
-    def _fill(self, c: int, i: int, X: Tensor, F: Tensor) -> Tensor:
+    def _row(self, c: int, i: int, X: Tensor) -> Tensor:
+        """[x, g_1 … g_i] of every row."""
         n, v = self.n, self.v[c]
         if i == 1:
             v[:, :n] = X[0].view(-1, n)
-        v[:, i * n : (i + 1) * n] = F[i - 1].view(-1, n)
         return v[:, : (i + 1) * n]
 
     def _apply(self, v: Tensor, C: Tensor, out: Tensor) -> None:
@@ -326,10 +329,10 @@ class _Matrices(Combination):
             torch.bmm(v[:, None], C, out=out.view(-1, 1, self.n))
 
     def stage(self, k: int, c: int, i: int, X: Tensor, F: Tensor) -> None:
-        self._apply(self._fill(c, i, X, F), self._matrix(k, i - 1), X[i])
+        self._apply(self._row(c, i, X), self._matrix(k, i - 1), X[i])
 
     def finish(self, k: int, c: int, X: Tensor, F: Tensor, out: Tensor) -> None:
-        self._apply(self._fill(c, F.shape[0], X, F), self._matrix(k, -1), out)
+        self._apply(self._row(c, F.shape[0], X), self._matrix(k, -1), out)
 
     def add_linear(self, x: Tensor, out: Tensor) -> None:
         return None
@@ -354,9 +357,7 @@ class _Matrices(Combination):
 
     def finish_back(self, k: int, c: int, lam: Tensor, X: Tensor, F: Tensor) -> None:
         flat = lam.view(-1, self.n)
-        S = F.shape[0]
-        v = self._fill(c, S, X, F)  # a chunk that is computed again has not filled its last one
-        self._gradient(k, -1, v, flat)
+        self._gradient(k, -1, self.v[c], flat)
         self.gv.copy_(self._transposed(flat, self._matrix(k, -1)))
         lam.copy_(self.gv[:, : self.n].reshape(lam.shape))
 

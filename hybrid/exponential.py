@@ -1,6 +1,6 @@
 """An exponential integrator: the linear backbone exactly, the residual by a method of order four."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -8,6 +8,7 @@ from hybrid.combine import Exponentials
 from hybrid.field import SemilinearField
 from hybrid.one_step import solve_by_steps
 from hybrid.runge_kutta import require_numbers, tolerance_of
+from hybrid.pool import Pool
 from hybrid.solver import Solution, Solver
 
 
@@ -27,6 +28,7 @@ class Exponential(Solver):
     atol: float | None = None
     chunk: int | None = None
     max_steps: int = 10_000
+    pool: Pool = field(default_factory=Pool, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         require_numbers("Exponential", self.rtol, self.atol, self.chunk)
@@ -38,4 +40,4 @@ class Exponential(Solver):
 
     def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
         tolerance = tolerance_of(self.rtol, self.atol, self.max_steps)
-        return solve_by_steps(field, x0, Exponentials(), tolerance, self.chunk)
+        return solve_by_steps(field, x0, Exponentials(), tolerance, chunk=self.chunk, pool=self.pool)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hybrid.pool import Pool
 from learned.residual import Activation, Field
 
 
@@ -92,7 +93,9 @@ class Kernel:
     `x[c][i]` (Mw, R, n) is where the caller puts the state of stage i of step c; rows are flat, (R, n), for Mw = 1.
     """
 
-    def __init__(self, network: Network, like: Tensor, *, steps: int, stages: int, inputs: Tensor | None) -> None:
+    def __init__(
+        self, network: Network, like: Tensor, *, steps: int, stages: int, inputs: Tensor | None, pool: Pool
+    ) -> None:
         Mw, R = like.shape[:2]
         self.flat = Mw == 1
         self.network = network
@@ -102,9 +105,11 @@ class Kernel:
         self.push = None if network.input_weights is None else self._shape(network.input_weights.mT)
         self.phi, self.phi_back = _ACTIVATIONS[network.activation if network.widths else "relu"]
         widths = network.widths
+        self.buffers: list[Tensor] = []  # to give back to the pool
 
         def buffers(count: int, width: int) -> tuple[Tensor, list[list[Tensor]]]:
-            whole = like.new_empty(count, stages, Mw, R, width)
+            whole = pool.take(like, count, stages, Mw, R, width)
+            self.buffers.append(whole)
             return whole, [list(step.unbind(0)) for step in (whole[:, :, 0] if self.flat else whole).unbind(0)]
 
         self.activities = [buffers(steps, w) for w in widths]

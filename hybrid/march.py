@@ -17,6 +17,7 @@ from torch import Tensor
 from hybrid.combine import Combination, Driving, Exponentials, Polynomials
 from hybrid.field import SemilinearField
 from hybrid.kernel import Kernel, Network
+from hybrid.pool import Pool
 from learned.residual import Field
 
 _KEEP = 2**28  # bytes of activities that a whole solve may keep before it is cut into chunks
@@ -40,9 +41,11 @@ def march(
     *,
     dense: bool,
     chunk: int | None = None,
+    pool: Pool | None = None,
 ) -> March:
     """All steps, one per segment. `dense`: keep what reading inside the steps needs. `chunk`: steps that are kept at a time;
-    by default all while they fit, else √K, so that memory grows with √K (each chunk is then computed twice).
+    by default all while they fit, else √K, so that memory grows with √K (each chunk is then computed twice). `pool`: where
+    buffers come from and go to.
     """
     M, N, n = x0.shape
     segments, network = field.segments, field.network
@@ -80,7 +83,7 @@ def march(
         size = K * stages * Mw * R * sum(net.widths) * x0.element_size()
         chunk = K if size <= _KEEP else max(1, math.isqrt(K - 1) + 1)
     smooth = _smooth(field) if scheme.closing(dense) else [False] * K
-    plan = Plan(scheme, dense, min(chunk, K), segments.jumps, smooth, net, driving, combination)
+    plan = Plan(scheme, dense, min(chunk, K), segments.jumps, smooth, net, driving, combination, pool or Pool())
     out = _March.apply(plan, start, *plan.tensors())
 
     def back(value: Tensor) -> Tensor:  # (…, Mw, R, n) to (…, M, N, n)
@@ -124,6 +127,7 @@ class Plan:
     network: Network
     driving: Driving
     combination: Combination
+    pool: Pool
 
     def tensors(self) -> list[Tensor | None]:
         """The differentiable tensors, in the order of `gradients`."""
@@ -153,13 +157,15 @@ class _March(torch.autograd.Function):
         for k in range(K):
             work.step(k, k if whole else 0, x, after, slopes)
         ctx.plan, ctx.work = plan, work if whole else None
-        ctx.save_for_backward(x, after, slopes)
+        if not whole:
+            plan.pool.give(work.buffers)
+        ctx.save_for_backward(x, slopes)
         return x, after, slopes
 
     @staticmethod
     def backward(ctx: Any, gx: Tensor, gafter: Tensor, gslopes: Tensor) -> tuple[Any, ...]:
         plan: Plan = ctx.plan
-        x, after, slopes = ctx.saved_tensors
+        x, slopes = ctx.saved_tensors
         K = plan.driving.h.shape[0]
         needs = ctx.needs_input_grad[2:]
         work = ctx.work or _Work(plan, x[0], plan.chunk)
@@ -170,10 +176,12 @@ class _March(torch.autograd.Function):
             steps = range(first, min(first + chunk, K))
             if ctx.work is None:
                 for k in steps:
-                    work.step(k, k - first, x, after, slopes, again=True)
+                    work.step(k, k - first, x, x, slopes, again=True)
             for k in reversed(steps):
-                work.step_back(k, k - first, lam, x, after, slopes, gafter, gslopes)
+                work.step_back(k, k - first, lam, gafter, gslopes)
                 lam += gx[k]
+        ctx.work = None  # its buffers are the next one's; who comes back computes the chunk again
+        plan.pool.give(work.buffers)
         return (None, lam, *work.gradients())
 
 
@@ -184,12 +192,14 @@ class _Work:
         self.plan, self.c = plan, plan.scheme.times(plan.dense)
         self.stages = len(self.c)
         d = plan.driving
-        self.kernel = Kernel(plan.network, like, steps=chunk, stages=self.stages, inputs=None if d.u0 is None else d.u0[0])
+        self.kernel = Kernel(
+            plan.network, like, steps=chunk, stages=self.stages, inputs=None if d.u0 is None else d.u0[0], pool=plan.pool
+        )
         self.combination = plan.combination
         shape = (self.stages, *like.shape)
         flat = self.kernel.flat
-        self.x = like.new_empty(chunk, *shape)  # the stages' states
-        self.f = like.new_empty(chunk, *shape)  # and their slopes
+        self.x = plan.pool.take(like, chunk, *shape)  # the stages' states
+        self.f = plan.combination.begin(like, self.stages, chunk)  # and their slopes
         self.kappa, self.mu = like.new_empty(shape), like.new_empty(like.shape)
 
         def views(whole: Tensor) -> list[list[Tensor]]:
@@ -198,9 +208,13 @@ class _Work:
         self.xs, self.fs = views(self.x), views(self.f)
         (self.kappas,) = views(self.kappa[None])
         self.mu_flat = self.mu[0] if flat else self.mu
-        self.combination.begin(like, self.stages, chunk)
         self.carry: Tensor | None = None
         self.needs: list[bool] = []
+
+    @property
+    def buffers(self) -> list[Tensor]:
+        """What goes back to the pool."""
+        return [*self.kernel.buffers, self.x]
 
     # ---- forwards
 
@@ -260,9 +274,7 @@ class _Work:
         self.weights_needed = any(needs[:count])
         self.weigh = torch.tensor(self.c, dtype=self.x.dtype, device=self.x.device)
 
-    def step_back(
-        self, k: int, c: int, lam: Tensor, x: Tensor, after: Tensor, slopes: Tensor, gafter: Tensor, gslopes: Tensor
-    ) -> None:
+    def step_back(self, k: int, c: int, lam: Tensor, gafter: Tensor, gslopes: Tensor) -> None:
         """Turn `lam`, the cotangent of x[k+1], into that of x[k], in place."""
         plan, d, kernel, how = self.plan, self.plan.driving, self.kernel, self.combination
         X, F, kappa = self.x[c], self.f[c], self.kappa

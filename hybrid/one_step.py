@@ -8,6 +8,7 @@ from hybrid.combine import Exponentials, Polynomials, reading_matrices
 from hybrid.field import SemilinearField
 from hybrid.march import March, march
 from hybrid.plain_march import plain_march
+from hybrid.pool import Pool
 from hybrid.solver import Failure, Solution, not_finite, without
 
 
@@ -16,7 +17,9 @@ def solve_by_steps(
     x0: Tensor,  # (M, N, n)
     scheme: Polynomials | Exponentials,
     tolerance: Tolerance | None,
+    *,
     chunk: int | None,
+    pool: Pool,
 ) -> Solution:
     """One step per segment, or as many as the tolerance asks for."""
     failures: tuple[Failure, ...] = ()
@@ -25,11 +28,11 @@ def solve_by_steps(
         field = field.on(segments)
     if failures:
         field, x0 = field.without(failures), _still(x0, failures)
-    states, boundaries = _states(field, x0, scheme, chunk)
+    states, boundaries = _states(field, x0, scheme, chunk, pool)
     found = not_finite(boundaries, field)
     if found:
         failures = tuple(sorted((*failures, *found), key=lambda f: f.record))
-        states, _ = _states(field.without(failures), _still(x0, failures), scheme, chunk)
+        states, _ = _states(field.without(failures), _still(x0, failures), scheme, chunk, pool)
     return without(states, failures)
 
 
@@ -40,12 +43,14 @@ def _still(x0: Tensor, failures: tuple[Failure, ...]) -> Tensor:
 
 
 def _states(
-    field: SemilinearField, x0: Tensor, scheme: Polynomials | Exponentials, chunk: int | None
+    field: SemilinearField, x0: Tensor, scheme: Polynomials | Exponentials, chunk: int | None, pool: Pool
 ) -> tuple[Tensor, Tensor]:
     """At the observations (M, N, T, n), and detached at the boundaries (M, N, K+1, n)."""
     dense = not field.segments.cut
-    steps = plain_march if field.network is None else march
-    run = steps(field, x0, scheme, dense=dense, chunk=chunk)
+    if field.network is None:
+        run = plain_march(field, x0, scheme, dense=dense, chunk=chunk)
+    else:
+        run = march(field, x0, scheme, dense=dense, chunk=chunk, pool=pool)
     boundaries = run.x.permute(1, 2, 0, 3)
     states = _within(field, run, scheme) if dense else field.segments.read(boundaries)
     return states, boundaries.detach()
@@ -56,21 +61,49 @@ def _within(field: SemilinearField, run: March, scheme: Polynomials | Exponentia
     s = field.segments
     assert run.after is not None
     assert run.slopes is not None
-    M, N = run.after.shape[1:3]
-    who = torch.arange(N, device=s.segment.device)[:, None]
-    x = run.after[s.segment, :, who]  # (N, T, M, n)
-    f = run.slopes.transpose(0, 1)[:, s.segment, :, who]  # (N, T, S, M, n)
-    length = s.dt.gather(1, s.segment)
+    M = run.after.shape[1]
+    # readings that are the same for everyone are matrix products; with their own times people are gathered one by one
+    alike = not (s.fraction.requires_grad or s.dt.requires_grad) and all(
+        bool((v == v[:1]).all()) for v in (s.segment, s.fraction, s.dt)
+    )
+    if alike:
+        s = s.people(torch.zeros(1, dtype=torch.long, device=s.dt.device))
+    length = s.dt.gather(1, s.segment)  # (N|1, T)
+    at = s.segment.T[:, None, :, None]  # (T, 1, N|1, 1)
+
+    def pick(value: Tensor) -> Tensor:  # (K, …, M, N, n) to (T, …, M, N, n)
+        if alike:
+            return value[s.segment[0]]
+        index = at.reshape(-1, *[1] * (value.ndim - 3), at.shape[2], 1)
+        return value.gather(0, index.expand(-1, *value.shape[1:]))
+
+    x = pick(run.after)
     if isinstance(scheme, Polynomials):
         dense = torch.tensor(scheme.tableau.dense, dtype=x.dtype, device=x.device)  # (S, P)
-        powers = s.fraction[..., None] ** torch.arange(1, dense.shape[1] + 1, device=x.device)  # (N, T, P)
-        weights = length[..., None] * (powers @ dense.T)  # (N, T, S)
-        value = x + torch.einsum("its,itsmn->itmn", weights, f)
+        powers = s.fraction[..., None] ** torch.arange(1, dense.shape[1] + 1, device=x.device)  # (N|1, T, P)
+        weights = length[..., None] * (powers @ dense.T)  # (N|1, T, S)
+        if alike:
+            T, S = weights.shape[1:]
+            K = run.slopes.shape[0]
+            if T * K * S <= 200_000:
+                # one product with all slopes costs less than picking the few that each reading needs
+                whole = weights.new_zeros(T, K, S).index_put(
+                    (torch.arange(T, device=x.device), s.segment[0]), weights[0]
+                )
+                value = torch.addmm(x.flatten(1), whole.flatten(1), run.slopes.flatten(0, 1).flatten(1)).view_as(x)
+            else:
+                f = pick(run.slopes)
+                value = torch.baddbmm(x.flatten(1)[:, None], weights[0][:, None], f.flatten(2)).view_as(x)
+        else:
+            value = x + torch.einsum("its,tsmin->tmin", weights, pick(run.slopes))
     else:
-        v = torch.cat([x, f.transpose(2, 3).flatten(3)], -1)  # (N, T, M, (S+1)·n)
-        matrices = reading_matrices(field, M, length * s.fraction, s.fraction).to(x.dtype)  # (N, T, M|1, (S+1)·n, n)
-        value = (v[..., None, :] @ matrices)[..., 0, :]
-    start = run.x[s.segment, :, who]
+        f = pick(run.slopes)  # (T, S, M, N, n)
+        v = torch.cat([x[:, None], f], 1).permute(0, 2, 3, 1, 4).flatten(3)  # (T, M, N, (S+1)·n)
+        matrices = reading_matrices(field, M, length * s.fraction, s.fraction).to(x.dtype)  # (N|1, T, M|1, (S+1)·n, n)
+        if matrices.shape[0] == matrices.shape[2] == 1:
+            value = torch.bmm(v.flatten(1, 2), matrices[0, :, 0]).view_as(x)
+        else:
+            value = (v[..., None, :] @ matrices.permute(1, 2, 0, 3, 4))[..., 0, :]
     # only a record's start has the fraction 0, and it is read before what jumps there
-    value = torch.where((s.fraction == 0)[:, :, None, None], start, value)
-    return value.permute(2, 0, 1, 3)
+    value = torch.where((s.fraction == 0).T[:, None, :, None], pick(run.x[:-1]), value)
+    return value.permute(1, 2, 0, 3)

@@ -1,6 +1,6 @@
 """Explicit Runge–Kutta methods, with steps of their own for every record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -8,6 +8,7 @@ from hybrid.adapt import Tolerance
 from hybrid.combine import Polynomials
 from hybrid.field import SemilinearField
 from hybrid.one_step import solve_by_steps
+from hybrid.pool import Pool
 from hybrid.solver import Solution, Solver
 from hybrid.tableau import TABLEAUS, Method
 
@@ -20,7 +21,7 @@ class RungeKutta(Solver):
     `Mesh` says how long; with `rtol` (and `atol`, rtol/100 by default) every record takes the steps that its own error
     asks for (not rk4, which has no error estimate). Observations inside a step are read off the method's own polynomial.
     `chunk`: how many steps' activities are kept for the gradient at a time, the rest is computed twice; by default all
-    while they fit in 256 MiB, else √K of K steps. `max_steps` that a record may take to its tolerance.
+    while they fit in 256 MiB, else √K of K steps. Large buffers stay with the solver, for its next call. `max_steps` that a record may take to its tolerance.
     """
 
     method: Method = "tsit5"
@@ -28,6 +29,7 @@ class RungeKutta(Solver):
     atol: float | None = None
     chunk: int | None = None
     max_steps: int = 10_000
+    pool: Pool = field(default_factory=Pool, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.method not in TABLEAUS:
@@ -43,7 +45,7 @@ class RungeKutta(Solver):
 
     def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
         tolerance = tolerance_of(self.rtol, self.atol, self.max_steps)
-        return solve_by_steps(field, x0, Polynomials(TABLEAUS[self.method]), tolerance, self.chunk)
+        return solve_by_steps(field, x0, Polynomials(TABLEAUS[self.method]), tolerance, chunk=self.chunk, pool=self.pool)
 
 
 def tolerance_of(rtol: float | None, atol: float | None, max_steps: int) -> Tolerance | None:

@@ -102,12 +102,13 @@ class Segments:
         u0, change = (v.gather(1, wide.expand(-1, -1, v.shape[-1])) for v in (self.u0, self.u1 - self.u0))
         there = wide.expand(-1, -1, self.jump.shape[-1])
         first = (begin == 0) & ((end > 0) | (segment == 0))
-        reached = segment + end  # ascending: how far along the segments a part ends
-        asked = self.segment + self.fraction.detach()
+        # ascending: how far along the segments a part ends
+        reached = segment + end.to(torch.float64)
+        asked = self.segment + self.fraction.detach().to(torch.float64)
         part = torch.searchsorted(reached.contiguous(), asked.contiguous()).clamp(max=segment.shape[1] - 1)
         low, high = begin.gather(1, part), end.gather(1, part)
         # rounding of segment + end loses digits of the end: what is at a part's end is so exactly
-        passed = ((self.fraction - low) / (high - low).clamp(min=1e-300)).clamp(0.0, 1.0)
+        passed = ((self.fraction - low) / (high - low).clamp(min=torch.finfo(dt.dtype).tiny)).clamp(0.0, 1.0)
         whole = (asked == reached.gather(1, part)) & (asked > 0)
         return Segments(
             dt=dt * (end - begin),
