@@ -63,6 +63,12 @@ def _search(
     failed: dict[int, Failure] = {}
     x = x0 + s.jump[None, :, 0]
     parts: list[_Part] = []
+    # The stages of an exponential method look past a fast transient of A that its own step jumps over, and so does the error
+    # estimate. At the time τ after a jump the rates near 1/τ are still dying out and the faster ones are dead: steps of
+    # half of τ follow them all. Slower ones than the fastest rate of A there are none to wait for.
+    graded = isinstance(scheme, Exponentials)
+    fastest = field.A.abs().sum(-1).amax(-1).amax(0).expand(N) if graded else begin
+    h0, since = torch.zeros_like(begin), torch.zeros_like(begin)  # the first step after a jump, and the time since
     power = -1.0 / (scheme.tableau.error_order + 1 if isinstance(scheme, Polynomials) else 4)
 
     def leave(crossed: Tensor) -> None:
@@ -91,7 +97,10 @@ def _search(
         if bool((fresh & ~done).any()):
             first = _first_step(field, index, begin, x, tolerance)
             h = torch.where(fresh, torch.minimum(h, first), h)
+            h0, since = torch.where(fresh, first, h0), torch.where(fresh, 0.0, since)
             fresh = torch.zeros_like(fresh)
+        if graded:
+            h = torch.minimum(h, torch.maximum(h0 + 0.5 * since, 0.5 / fastest.clamp(min=tiny)))
         left = 1.0 - begin
         delta = torch.minimum(h / dt.clamp(min=tiny), left)
         # no sliver at the end of a segment
@@ -110,6 +119,7 @@ def _search(
         parts.append((accept, index, begin, end))
         x = torch.where(accept[None, :, None], after, x)
         begin = torch.where(accept, end, begin)
+        since = torch.where(accept, since + delta * dt, since)
         stuck = ~done & ~accept & (delta * dt <= rounding * (s.start[everyone, index].abs() + dt))
         if bool(stuck.any()):
             for record in torch.nonzero(stuck)[:, 0].tolist():
