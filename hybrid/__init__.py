@@ -9,7 +9,7 @@ from hybrid.prediction import Prediction
 from hybrid.runge_kutta import RungeKutta
 from hybrid.schedule import Dose, Schedule, Signal
 from hybrid.segments import Segments, build_segments
-from hybrid.simulate import Rollout, conditions_of, predict, rollout, simulate
+from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
 from hybrid.solver import Failure, SimulationError, Solution, Solver
 from hybrid.torchdiffeq_solver import Torchdiffeq
 
@@ -42,6 +42,7 @@ __all__ = [
     "Torchdiffeq",
     "build_segments",
     "conditions_of",
+    "integrate",
     "predict",
     "rollout",
     "simulate",

@@ -2,13 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from hybrid.field import SemilinearField
-from hybrid.phi import phi
+from hybrid.phi import doublings_for, phi
 from hybrid.tableau import Tableau
 
 
@@ -98,17 +97,14 @@ class Polynomials:
 
     def bind(self, field: SemilinearField, M: int, Mw: int, R: int) -> "Combination":
         """The combination for the rows of this field."""
-        n = field.A.shape[-1]
-        A = field.A
-        if 0 in (A.stride(0), A.shape[0] - 1) and 0 in (A.stride(1), A.shape[1] - 1):
-            rows = A[:1, :1].reshape(1, n, n)
-        else:
-            rows = A.expand(M, -1, n, n).reshape(-1, n, n)
+        n, A = field.A.shape[-1], field.A
+        rows = A[:1, :1].reshape(1, n, n) if _shared(A) else A.expand(M, -1, n, n).reshape(-1, n, n)
         h = field.segments.dt.T[:, :, None]
-        shared = not h.requires_grad and bool((h == h[:, :1]).all())
-        if not shared:
-            h = h.repeat(1, M, 1) if Mw != M else h
-        return _Numbers(self.tableau, rows, h[:, :1] if shared else h)
+        if field.segments.one_length:
+            h = h[:, :1]
+        elif Mw != M:
+            h = h.repeat(1, M, 1)
+        return _Numbers(self.tableau, rows, h)
 
 
 class _Numbers(Combination):
@@ -222,15 +218,25 @@ class Exponentials:
     def bind(self, field: SemilinearField, M: int, Mw: int, R: int) -> "Combination":
         """The combination for the rows of this field."""
         matrices, index = stage_matrices(field, M)
-        return _Matrices(matrices, index)
+        return _Matrices(matrices, index, field.segments.which if index.ndim == 1 else [])
 
 
 def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor]:
     """C_2, C_3, C_4 and C of the end, (U, (i+1)n, n) each, with [x, g_1 … g_i] C_{i+1} = X_{i+1} on rows, and which of the U
     serves each step: (K,) where people share them, else (K, M·N). Differentiable in A and h.
     """
-    z, h, index = _products(field, M, field.segments.dt)
-    (eh, p1h, p2h, _), (e, p1, p2, p3) = phi(z, 1)
+    segments, n = field.segments, field.A.shape[-1]
+    if _shared(field.A) and not segments.dt.requires_grad:
+        different, index = segments.lengths
+        h = different.to(_EXACT)
+        z = field.A[0, 0].to(_EXACT) * h[:, None, None]
+        index = index[0] if segments.one_length else index.T.repeat(1, M)
+    else:
+        N, K = segments.dt.shape
+        h = segments.dt.T[:, None, :].expand(K, M, N).to(_EXACT)
+        z = (field.A.expand(M, N, n, n).to(_EXACT) * h[..., None, None]).reshape(-1, n, n)
+        h, index = h.reshape(-1), torch.arange(K * M * N, device=h.device).reshape(K, M * N)
+    (eh, p1h, p2h, _), (e, p1, p2, p3) = phi(z, 1, doublings=_doublings(field, z, "stages"))
     zero = torch.zeros_like(e)
     s = h[:, None, None]
     blocks = [
@@ -242,61 +248,53 @@ def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor
     return [torch.cat([b.mT for b in row], 1) for row in blocks], index
 
 
-def reading_matrices(
-    field: SemilinearField,
-    M: int,
-    span: Tensor,  # (N, T) θ h of every reading
-    fraction: Tensor,  # (N, T) θ
-) -> Tensor:  # (N|1, T, M|1, 5n, n)
-    """[x, g_1 … g_4] times these is x(t + θh)."""
-    z, h, index = _products(field, M, span, fraction)
-    ((e, p1, p2, p3),) = phi(z)
-    s, t = h[0][:, None, None], h[1][:, None, None]  # θh and θ
-    two, three = t * p2, t.square() * p3
-    row = [
-        e,
-        s * (p1 - 3.0 * two + 4.0 * three),
-        *[s * (2.0 * two - 4.0 * three)] * 2,
-        s * (4.0 * three - two),
-    ]
-    matrices = torch.cat([b.mT for b in row], 1)  # (U, 5n, n)
-    return matrices[index]
-
-
-def _products(field: SemilinearField, M: int, span: Tensor, other: Tensor | None = None) -> Any:
-    """A times the different spans, the spans themselves, and where each is used (and `other`, which goes with a span)."""
+def reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1, 5n, n)
+    """[x, g_1 … g_4] times these is the state at every observation."""
+    s = field.segments
     n = field.A.shape[-1]
-    A = field.A
-    N, K = span.shape
-    shared = 0 in (A.stride(0), A.shape[0] - 1) and 0 in (A.stride(1), A.shape[1] - 1)
-    kind = torch.float64  # the φ functions are few and cheap, and everything rests on them
-    if shared and not span.requires_grad and (other is None or not other.requires_grad):
-        pairs = span.reshape(-1, 1) if other is None else torch.stack([span.reshape(-1), other.reshape(-1)], -1)
-        different, index = torch.unique(pairs, dim=0, return_inverse=True)
-        h = different.to(kind)
-        z = A[0, 0].to(kind) * h[:, 0, None, None]
-        index = index.reshape(N, K)
-        if other is None:
-            everyone = bool((index == index[:1]).all())
-            return z.to(kind), h[:, 0], index[0] if everyone else index.T.repeat(1, M)
-        return z, h.T, index[:, :, None]
-    rows = A.expand(M, N, n, n).to(kind)
-    if other is None:
-        h = span.T[:, None, :].expand(K, M, N).to(kind)  # (K, M, N)
-        z = rows * h[..., None, None]
-        index = torch.arange(K * M * N, device=A.device).reshape(K, M * N)
-        return z.reshape(-1, n, n), h.reshape(-1), index
-    h = torch.stack([span, other]).to(kind)[:, :, :, None].expand(2, N, K, M)
-    z = rows.movedim(0, 1)[:, None] * h[0][..., None, None]  # (N, T, M, n, n)
-    index = torch.arange(N * K * M, device=A.device).reshape(N, K, M)
-    return z.reshape(-1, n, n), h.reshape(2, -1), index
+    if _shared(field.A) and not s.dt.requires_grad and not s.fraction.requires_grad:
+        spans, index = s.spans
+        h, t = spans.to(_EXACT)
+        z = field.A[0, 0].to(_EXACT) * h[:, None, None]
+        index = index[:1] if s.alike else index
+        index = index[:, :, None]
+    else:
+        N, T = s.segment.shape
+        h = (s.dt.gather(1, s.segment) * s.fraction).to(_EXACT)[:, :, None].expand(N, T, M)
+        t = s.fraction.to(_EXACT)[:, :, None].expand(N, T, M).reshape(-1)
+        rows = field.A.expand(M, N, n, n).to(_EXACT).movedim(0, 1)[:, None]  # (N, 1, M, n, n)
+        z, h = (rows * h[..., None, None]).reshape(-1, n, n), h.reshape(-1)
+        index = torch.arange(N * T * M, device=h.device).reshape(N, T, M)
+    ((e, p1, p2, p3),) = phi(z, doublings=_doublings(field, z, "reading"))
+    h, t = h[:, None, None], t[:, None, None]
+    two, three = t * p2, t.square() * p3
+    row = [e, h * (p1 - 3.0 * two + 4.0 * three), *[h * (2.0 * two - 4.0 * three)] * 2, h * (4.0 * three - two)]
+    return torch.cat([b.mT for b in row], 1)[index]
+
+
+_EXACT = torch.float64  # the φ functions are few and cheap, and everything rests on them
+
+
+def _shared(A: Tensor) -> bool:
+    """One matrix behind all members and people?"""
+    return 0 in (A.stride(0), A.shape[0] - 1) and 0 in (A.stride(1), A.shape[1] - 1)
+
+
+def _doublings(field: SemilinearField, Z: Tensor, name: str) -> int | None:
+    """How often to halve Z: looked up while a graph is captured, since then no value may be asked for."""
+    known = field.segments.__dict__
+    if Z.is_cuda and torch.cuda.is_current_stream_capturing():
+        count: int = known[f"_doublings_{name}"]
+        return count
+    known[f"_doublings_{name}"] = found = doublings_for(Z)
+    return found
 
 
 class _Matrices(Combination):
     """X_i = [x, g_1 … g_{i-1}] C_i with g = ε + forcing."""
 
-    def __init__(self, matrices: list[Tensor], index: Tensor) -> None:
-        self.given, self.index = matrices, index
+    def __init__(self, matrices: list[Tensor], index: Tensor, where: list[int]) -> None:
+        self.given, self.index, self.where = matrices, index, where
 
     def tensors(self) -> list[Tensor | None]:
         return list(self.given)
@@ -305,7 +303,6 @@ class _Matrices(Combination):
         self.Mw, self.R, self.n = like.shape
         self.shared = self.index.ndim == 1
         self.C = [m.detach().to(like.dtype) for m in self.given]
-        self.where = self.index.tolist() if self.shared else []
         self.v = like.new_empty(chunk, self.Mw * self.R, (stages + 1) * self.n)
         self.gv = like.new_empty(self.Mw * self.R, (stages + 1) * self.n)
         # the slopes are written where they are multiplied

@@ -7,8 +7,8 @@ from torch import Tensor
 from hybrid.combine import Exponentials
 from hybrid.field import SemilinearField
 from hybrid.one_step import solve_by_steps
-from hybrid.runge_kutta import require_numbers, tolerance_of
 from hybrid.pool import Pool
+from hybrid.runge_kutta import require_numbers, tolerance_of
 from hybrid.solver import Solution, Solver
 
 

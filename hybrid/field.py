@@ -27,6 +27,7 @@ class SemilinearField:
     state units per time; the call returns dx/ds = Δt_k · (A x + forcing + ε), which is what a solver integrates.
     For solvers that use the structure: `network`, the residual as layers, where it has them, and `forced`, the forcing at
     the beginning of every segment and its change along it, (M|1, N, K, n) each, or None where nothing drives.
+    `tensors`: what the residual is made from, for the adjoint method.
     Law: the call is the sum of its parts.
     """
 
@@ -36,15 +37,17 @@ class SemilinearField:
         B: Tensor,  # (M|1, N, n, m)
         residual: Callable[[Tensor, Tensor], Tensor] | None,
         segments: Segments,
+        tensors: Sequence[Tensor] = (),
     ) -> None:
         self.A, self.B, self.segments, self.learned = A, B, segments, residual
         self.network = residual if isinstance(residual, Field) else None
+        self._tensors = tuple(tensors)
         n = A.shape[-1]
         self._flat = A.reshape(-1, n, n) if A.ndim == 4 else None  # (M·N, n, n)
         self._dt = segments.dt[None, :, :, None].unbind(2)  # K × (1, N, 1)
         # with nothing driving it a field saves two operations in every evaluation
-        driven = B.shape[-1] > 0 or bool((segments.rate != 0).any()) or segments.rate.requires_grad
-        self.bends = not torch.equal(segments.u0, segments.u1)
+        driven = B.shape[-1] > 0 or segments.infused
+        self._bends = segments.bends
         self._u0 = segments.u0[None].unbind(2)  # K × (1, N, m)
         self._slope = (segments.u1 - segments.u0)[None].unbind(2)
         self.forced: tuple[Tensor, Tensor] | None = None
@@ -58,7 +61,7 @@ class SemilinearField:
 
     def on(self, segments: Segments) -> "SemilinearField":
         """The same right-hand side on the same records, cut otherwise."""
-        return SemilinearField(self.A, self.B, self.learned, segments)
+        return SemilinearField(self.A, self.B, self.learned, segments, self._tensors)
 
     def without(self, failures: Sequence["HasRecord"]) -> "SemilinearField":
         """The same with some records at rest: nothing happens to them, and no gradient comes from them."""
@@ -76,7 +79,7 @@ class SemilinearField:
         if isinstance(learned, Field):
             origin, active = (tuple(still(v, 1) for v in vs) for vs in (learned.origin, learned.active))
             learned = replace(learned, origin=origin, active=active)
-        return SemilinearField(still(self.A, 1), still(self.B, 1), learned, quiet)
+        return SemilinearField(still(self.A, 1), still(self.B, 1), learned, quiet, self._tensors)
 
     def _locate(self, t: Tensor | float) -> tuple[int, float]:
         value = float(t)
@@ -151,8 +154,14 @@ class SemilinearField:
             rate = rate + first + s[:, None] * change
         return rate
 
+    def depends_on(self, k: int) -> list[Tensor]:
+        """The tensors that `within(k, …)` is differentiable in, beside the state, none of them made from another."""
+        found = [self.A if self._flat is None else self._flat, self._dt[k], self._u0[k], self._slope[k]]
+        found += [v[k] for v in (self._f0, self._f1) if v]
+        return [*found, *self._tensors]
+
     def _input(self, k: int, s: float | Tensor) -> Tensor:
-        return self._u0[k] + s * self._slope[k] if self.bends else self._u0[k]
+        return self._u0[k] + s * self._slope[k] if self._bends else self._u0[k]
 
     def _forcing(self, k: int, s: float | Tensor) -> Tensor:
-        return self._f0[k] + s * self._f1[k] if self.bends else self._f0[k]
+        return self._f0[k] + s * self._f1[k] if self._bends else self._f0[k]

@@ -61,7 +61,7 @@ def march(
 
     net = Network.of(network, R) if Mw == M else Network.of(_spread(network, M, N), R)
     h = segments.dt.T[:, :, None]  # (K, N, 1)
-    if not h.requires_grad and bool((h == h[:, :1]).all()):
+    if segments.one_length:
         h = h[:, :1]
     elif Mw != M:
         h = h.repeat(1, M, 1)
@@ -71,10 +71,10 @@ def march(
     driving = Driving(
         h=h,
         f0=None if forced is None else forced[0].contiguous(),
-        f1=None if forced is None or not field.bends else forced[1].contiguous(),
+        f1=None if forced is None or not segments.bends else forced[1].contiguous(),
         jump=jump,
         u0=u0 if net.input_weights is not None else None,
-        u1=u1 if net.input_weights is not None and field.bends else None,
+        u1=u1 if net.input_weights is not None and segments.bends else None,
     )
     start = rows(x0)
     combination = scheme.bind(field, M, Mw, R)
@@ -82,7 +82,7 @@ def march(
     if chunk is None:
         size = K * stages * Mw * R * sum(net.widths) * x0.element_size()
         chunk = K if size <= _KEEP else max(1, math.isqrt(K - 1) + 1)
-    smooth = _smooth(field) if scheme.closing(dense) else [False] * K
+    smooth = segments.smooth if scheme.closing(dense) else [False] * K
     plan = Plan(scheme, dense, min(chunk, K), segments.jumps, smooth, net, driving, combination, pool or Pool())
     out = _March.apply(plan, start, *plan.tensors())
 
@@ -103,16 +103,6 @@ def _spread(network: Field, M: int, N: int) -> Field:
         return value.expand(M, N, value.shape[-1]).reshape(1, M * N, value.shape[-1])
 
     return replace(network, origin=tuple(map(rows, network.origin)), active=tuple(map(rows, network.active)))
-
-
-def _smooth(field: SemilinearField) -> list[bool]:
-    """For every boundary but the first: does the right-hand side go on without a jump, for everyone?"""
-    s = field.segments
-    same = (s.rate[:, 1:] == s.rate[:, :-1]).all(-1) & (s.u0[:, 1:] == s.u1[:, :-1]).all(-1)  # (N, K-1)
-    if s.rate.requires_grad or s.u0.requires_grad:
-        same = torch.zeros_like(same)
-    flags: list[bool] = same.all(0).tolist()
-    return [False, *(a and not b for a, b in zip(flags, s.jumps[1:], strict=True))]
 
 
 @dataclass(frozen=True)

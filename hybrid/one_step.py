@@ -9,7 +9,7 @@ from hybrid.field import SemilinearField
 from hybrid.march import March, march
 from hybrid.plain_march import plain_march
 from hybrid.pool import Pool
-from hybrid.solver import Failure, Solution, not_finite, without
+from hybrid.solver import Failure, Solution, at_rest, not_finite, without
 
 
 def solve_by_steps(
@@ -27,19 +27,13 @@ def solve_by_steps(
         segments, failures = adapt(field, x0, scheme, tolerance)
         field = field.on(segments)
     if failures:
-        field, x0 = field.without(failures), _still(x0, failures)
+        field, x0 = field.without(failures), at_rest(x0, failures)
     states, boundaries = _states(field, x0, scheme, chunk, pool)
     found = not_finite(boundaries, field)
     if found:
         failures = tuple(sorted((*failures, *found), key=lambda f: f.record))
-        states, _ = _states(field.without(failures), _still(x0, failures), scheme, chunk, pool)
+        states, _ = _states(field.without(failures), at_rest(x0, failures), scheme, chunk, pool)
     return without(states, failures)
-
-
-def _still(x0: Tensor, failures: tuple[Failure, ...]) -> Tensor:
-    keep = torch.ones(x0.shape[1], 1, dtype=torch.bool, device=x0.device)
-    keep[[f.record for f in failures]] = False
-    return torch.where(keep, x0, 0.0)
 
 
 def _states(
@@ -63,24 +57,22 @@ def _within(field: SemilinearField, run: March, scheme: Polynomials | Exponentia
     assert run.slopes is not None
     M = run.after.shape[1]
     # readings that are the same for everyone are matrix products; with their own times people are gathered one by one
-    alike = not (s.fraction.requires_grad or s.dt.requires_grad) and all(
-        bool((v == v[:1]).all()) for v in (s.segment, s.fraction, s.dt)
-    )
-    if alike:
-        s = s.people(torch.zeros(1, dtype=torch.long, device=s.dt.device))
-    length = s.dt.gather(1, s.segment)  # (N|1, T)
-    at = s.segment.T[:, None, :, None]  # (T, 1, N|1, 1)
+    alike = s.alike
+    chosen = slice(0, 1) if alike else slice(None)
+    segment, fraction = s.segment[chosen], s.fraction[chosen]  # (N|1, T)
+    length = s.dt[chosen].gather(1, segment)
+    at = segment.T[:, None, :, None]  # (T, 1, N|1, 1)
 
     def pick(value: Tensor) -> Tensor:  # (K, …, M, N, n) to (T, …, M, N, n)
         if alike:
-            return value[s.segment[0]]
+            return value[segment[0]]
         index = at.reshape(-1, *[1] * (value.ndim - 3), at.shape[2], 1)
         return value.gather(0, index.expand(-1, *value.shape[1:]))
 
     x = pick(run.after)
     if isinstance(scheme, Polynomials):
         dense = torch.tensor(scheme.tableau.dense, dtype=x.dtype, device=x.device)  # (S, P)
-        powers = s.fraction[..., None] ** torch.arange(1, dense.shape[1] + 1, device=x.device)  # (N|1, T, P)
+        powers = fraction[..., None] ** torch.arange(1, dense.shape[1] + 1, device=x.device)  # (N|1, T, P)
         weights = length[..., None] * (powers @ dense.T)  # (N|1, T, S)
         if alike:
             T, S = weights.shape[1:]
@@ -88,7 +80,7 @@ def _within(field: SemilinearField, run: March, scheme: Polynomials | Exponentia
             if T * K * S <= 200_000:
                 # one product with all slopes costs less than picking the few that each reading needs
                 whole = weights.new_zeros(T, K, S).index_put(
-                    (torch.arange(T, device=x.device), s.segment[0]), weights[0]
+                    (torch.arange(T, device=x.device), segment[0]), weights[0]
                 )
                 value = torch.addmm(x.flatten(1), whole.flatten(1), run.slopes.flatten(0, 1).flatten(1)).view_as(x)
             else:
@@ -99,11 +91,11 @@ def _within(field: SemilinearField, run: March, scheme: Polynomials | Exponentia
     else:
         f = pick(run.slopes)  # (T, S, M, N, n)
         v = torch.cat([x[:, None], f], 1).permute(0, 2, 3, 1, 4).flatten(3)  # (T, M, N, (S+1)·n)
-        matrices = reading_matrices(field, M, length * s.fraction, s.fraction).to(x.dtype)  # (N|1, T, M|1, (S+1)·n, n)
+        matrices = reading_matrices(field, M).to(x.dtype)  # (N|1, T, M|1, (S+1)·n, n)
         if matrices.shape[0] == matrices.shape[2] == 1:
             value = torch.bmm(v.flatten(1, 2), matrices[0, :, 0]).view_as(x)
         else:
             value = (v[..., None, :] @ matrices.permute(1, 2, 0, 3, 4))[..., 0, :]
     # only a record's start has the fraction 0, and it is read before what jumps there
-    value = torch.where((s.fraction == 0).T[:, None, :, None], pick(run.x[:-1]), value)
+    value = torch.where((fraction == 0).T[:, None, :, None], pick(run.x[:-1]), value)
     return value.permute(1, 2, 0, 3)

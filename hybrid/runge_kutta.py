@@ -19,9 +19,10 @@ class RungeKutta(Solver):
 
     `method`: tsit5 and dopri5 (order 5), rk4 (4) or bosh3 (3). Without `rtol` it takes one step per segment, and the
     `Mesh` says how long; with `rtol` (and `atol`, rtol/100 by default) every record takes the steps that its own error
-    asks for (not rk4, which has no error estimate). Observations inside a step are read off the method's own polynomial.
+    asks for (not rk4, which has no error estimate), `max_steps` at most. Observations inside a step are read off the
+    method's own polynomial.
     `chunk`: how many steps' activities are kept for the gradient at a time, the rest is computed twice; by default all
-    while they fit in 256 MiB, else √K of K steps. Large buffers stay with the solver, for its next call. `max_steps` that a record may take to its tolerance.
+    while they fit in 256 MiB, else √K of K steps. Large buffers stay with the solver, for its next call.
     """
 
     method: Method = "tsit5"

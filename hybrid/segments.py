@@ -49,6 +49,62 @@ class Segments:
         """Is every observation at a boundary?"""
         return not self.fraction.requires_grad and bool(((self.fraction == 0) | (self.fraction == 1)).all())
 
+    # What a solver must know of the values before it can run is asked once: on a GPU every question waits for the device,
+    # and none may be asked while a graph is captured.
+
+    @cached_property
+    def one_length(self) -> bool:
+        """Are the segments of all records equally long, and constants?"""
+        return not self.dt.requires_grad and bool((self.dt == self.dt[:1]).all())
+
+    @cached_property
+    def alike(self) -> bool:
+        """Are all records read at the same places of segments of the same lengths?"""
+        if self.fraction.requires_grad or not self.one_length:
+            return False
+        return all(bool((v == v[:1]).all()) for v in (self.segment, self.fraction))
+
+    @cached_property
+    def infused(self) -> bool:
+        """Is anyone given an infusion?"""
+        return self.rate.requires_grad or bool((self.rate != 0).any())
+
+    @cached_property
+    def bends(self) -> bool:
+        """Does any input change within a segment?"""
+        return not torch.equal(self.u0, self.u1)
+
+    @cached_property
+    def smooth(self) -> list[bool]:
+        """For each segment: does the right-hand side go on from the one before without a jump, for everyone?"""
+        if self.rate.requires_grad or self.u0.requires_grad:
+            return [False] * self.dt.shape[1]
+        same = (self.rate[:, 1:] == self.rate[:, :-1]).all(-1) & (self.u0[:, 1:] == self.u1[:, :-1]).all(-1)
+        flags: list[bool] = same.all(0).tolist()
+        return [False, *(a and not b for a, b in zip(flags, self.jumps[1:], strict=True))]
+
+    @cached_property
+    def lengths(self) -> tuple[Tensor, Tensor]:
+        """The different segment lengths (U,), and which of them each segment has (N, K)."""
+        different, index = torch.unique(self.dt.detach(), return_inverse=True)
+        return different, index
+
+    @cached_property
+    def which(self) -> list[int]:
+        """The first record's `lengths`, one for each segment."""
+        found: list[int] = self.lengths[1][0].tolist()
+        return found
+
+    @cached_property
+    def spans(self) -> tuple[Tensor, Tensor]:
+        """The different pairs (2, U) of time since a segment's beginning and share of the segment at which anything is
+        read, and which of them each observation has (N, T).
+        """
+        span = self.dt.detach().gather(1, self.segment) * self.fraction.detach()
+        pairs = torch.stack([span.reshape(-1), self.fraction.detach().reshape(-1)], -1)
+        different, index = torch.unique(pairs, dim=0, return_inverse=True)
+        return different.T, index.reshape(self.segment.shape)
+
     @property
     def boundary(self) -> Tensor:  # (N, T)
         """The boundary, 0…K, at which each observation is read, where the records are cut at them."""

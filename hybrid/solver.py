@@ -79,8 +79,9 @@ NOT_FINITE = (
 
 
 def not_finite(
-    states: Tensor,  # (M, N, K+1, n) at the boundaries
+    states: Tensor,  # (M, N, K'+1, n) at the boundaries from `first` on
     field: SemilinearField,
+    first: int = 0,
 ) -> tuple[Failure, ...]:
     """Where each record's state first is not finite, if it ever is."""
     if torch.isfinite(states).all():
@@ -89,7 +90,7 @@ def not_finite(
     start, dt = field.segments.start.detach(), field.segments.dt.detach()
     found = []
     for record in torch.nonzero(bad.any(1))[:, 0].tolist():
-        boundary = int(bad[record].long().argmax())
+        boundary = first + int(bad[record].long().argmax())
         k = max(boundary - 1, 0)
         found.append(Failure(record, float(start[record, k] + (dt[record, k] if boundary else 0.0)), NOT_FINITE))
     return tuple(found)
@@ -105,3 +106,13 @@ def without(
     failed = torch.zeros(states.shape[1], dtype=torch.bool, device=states.device)
     failed[[f.record for f in failures]] = True
     return Solution(torch.where(failed[None, :, None, None], torch.nan, states), failures)
+
+
+def at_rest(
+    x0: Tensor,  # (M, N, n)
+    failures: tuple[Failure, ...],
+) -> Tensor:  # (M, N, n)
+    """The starts, 0 for the failed records, to go with `SemilinearField.without`."""
+    keep = torch.ones(x0.shape[1], 1, dtype=torch.bool, device=x0.device)
+    keep[[f.record for f in failures]] = False
+    return torch.where(keep, x0, 0.0)
