@@ -314,9 +314,9 @@ def test_a_fast_rate_costs_no_steps() -> None:
     mesh = Mesh(step=1.0, first=0.001, growth=0.25, observed=False)
     steps = build_segments([schedule], [times], model.backbone.states, (), mesh).dt.shape[1]
     assert steps < 100  # an explicit method is stable with some 1,000
-    for solver, given, error in ((Exponential(), mesh, 1e-5), (Exponential(rtol=1e-7), Mesh(observed=False), 1e-5)):
+    for solver, cut, error in ((Exponential(), mesh, 1e-5), (Exponential(rtol=1e-7), Mesh(observed=False), 1e-5)):
         with torch.no_grad():
-            have = simulate(model, x0, schedule, times, NOBODY, solver=solver, mesh=given)
+            have = simulate(model, x0, schedule, times, NOBODY, solver=solver, mesh=cut)
         assert float(np.abs(have.numpy() - want).max()) < error
 
 
