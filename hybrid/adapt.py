@@ -10,6 +10,7 @@ from hybrid.field import SemilinearField
 from hybrid.phi import phi
 from hybrid.segments import Segments
 from hybrid.solver import NOT_FINITE, Failure
+from hybrid.tableau import constants
 
 
 @dataclass(frozen=True)
@@ -148,13 +149,13 @@ def _trial(
         f: list[Tensor] = []
         for c, row in zip(t.c, t.a, strict=True):
             if row:
-                stage = x + h * torch.tensordot(torch.tensor(row, dtype=x.dtype, device=x.device), torch.stack(f), 1)
+                stage = x + h * torch.tensordot(constants((row,), x.dtype, x.device)[0], torch.stack(f), 1)
             f.append(field.linear(stage) + field.nonlinear_at(index, begin + c * delta, stage))
         slopes = torch.stack(f)
-        error = h * torch.tensordot(torch.tensor(t.error, dtype=x.dtype, device=x.device), slopes, 1)
+        error = h * torch.tensordot(constants((t.error,), x.dtype, x.device)[0], slopes, 1)
         if t.closing:
             return stage, error
-        return x + h * torch.tensordot(torch.tensor(t.b, dtype=x.dtype, device=x.device), slopes, 1), error
+        return x + h * torch.tensordot(constants((t.b,), x.dtype, x.device)[0], slopes, 1), error
     z = (field.A.to(torch.float64) * span[None, :, None, None]).to(torch.float64)
     quarters, halves, wholes = ([v.to(x.dtype) for v in level] for level in phi(z, 2))
     (eq, p1q, p2q, p3q), (eh, p1h, p2h, _), (e, p1, p2, p3) = quarters, halves, wholes

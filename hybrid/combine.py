@@ -8,7 +8,8 @@ from torch import Tensor
 
 from hybrid.field import SemilinearField
 from hybrid.phi import doublings_for, phi
-from hybrid.tableau import Tableau
+from hybrid.tableau import Tableau, constants
+from physics import capture
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,7 @@ class _Numbers(Combination):
         t, S = self.tableau, stages
         self.Mw, self.R, self.n = like.shape
         self.total = like.numel()
-        rows = [*(list(r) for r in t.a), list(t.b)]
-        full = torch.tensor([r[:S] + [0.0] * (S - len(r)) for r in rows], dtype=like.dtype, device=like.device)
+        full = constants((*(r[:S] for r in t.a), t.b[:S]), like.dtype, like.device)
         self.rows = [full[i, :i] for i in range(S)] + [full[-1]]
         self.one = self.h.shape[1] == 1
         # with one length for all the length is in the coefficients already
@@ -283,7 +283,7 @@ def _shared(A: Tensor) -> bool:
 def _doublings(field: SemilinearField, Z: Tensor, name: str) -> int | None:
     """How often to halve Z: looked up while a graph is captured, since then no value may be asked for."""
     known = field.segments.__dict__
-    if Z.is_cuda and torch.cuda.is_current_stream_capturing():
+    if capture.capturing():
         count: int = known[f"_doublings_{name}"]
         return count
     known[f"_doublings_{name}"] = found = doublings_for(Z)

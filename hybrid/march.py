@@ -18,6 +18,7 @@ from hybrid.combine import Combination, Driving, Exponentials, Polynomials
 from hybrid.field import SemilinearField
 from hybrid.kernel import Kernel, Network
 from hybrid.pool import Pool
+from hybrid.tableau import constants
 from learned.residual import Field
 
 _KEEP = 2**28  # bytes of activities that a whole solve may keep before it is cut into chunks
@@ -262,7 +263,7 @@ class _Work:
         self.combination.begin_gradients(needs[count + len(names) :])
         self.carry = None
         self.weights_needed = any(needs[:count])
-        self.weigh = torch.tensor(self.c, dtype=self.x.dtype, device=self.x.device)
+        self.weigh = constants((self.c,), self.x.dtype, self.x.device)[0]
 
     def step_back(self, k: int, c: int, lam: Tensor, gafter: Tensor, gslopes: Tensor) -> None:
         """Turn `lam`, the cotangent of x[k+1], into that of x[k], in place."""

@@ -10,6 +10,7 @@ from hybrid.march import March, march
 from hybrid.plain_march import plain_march
 from hybrid.pool import Pool
 from hybrid.solver import Failure, Solution, at_rest, not_finite, without
+from hybrid.tableau import constants
 
 
 def solve_by_steps(
@@ -71,7 +72,7 @@ def _within(field: SemilinearField, run: March, scheme: Polynomials | Exponentia
 
     x = pick(run.after)
     if isinstance(scheme, Polynomials):
-        dense = torch.tensor(scheme.tableau.dense, dtype=x.dtype, device=x.device)  # (S, P)
+        dense = constants(scheme.tableau.dense, x.dtype, x.device)  # (S, P)
         powers = fraction[..., None] ** torch.arange(1, dense.shape[1] + 1, device=x.device)  # (N|1, T, P)
         weights = length[..., None] * (powers @ dense.T)  # (N|1, T, S)
         if alike:

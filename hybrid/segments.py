@@ -143,6 +143,29 @@ class Segments:
         after = torch.where(following > index, self.u0.gather(1, following), self.u1.gather(1, index))
         return torch.where((self.fraction == 1)[..., None], after, within)[None]
 
+    def padded(self, K: int, T: int) -> "Segments":
+        """The same with K segments and T observations: those that are added last no time, and repeat the last reading.
+
+        Errors: `ValueError` where there are more already.
+        """
+        have = (self.dt.shape[1], self.segment.shape[1])
+        if have[0] > K or have[1] > T:
+            raise ValueError(f"padded: there are (K, T) = {have} already, more than {(K, T)}")
+
+        def widen(value: Tensor, length: int, last: Tensor | None) -> Tensor:
+            more = length - value.shape[1]
+            fill = value[:, :1] * 0 if last is None else last[:, -1:]
+            return torch.cat([value, fill.expand(-1, more, *value.shape[2:])], 1)
+
+        ends = {"start": self.start, "u0": self.u1, "u1": self.u1, "segment": self.segment, "fraction": self.fraction}
+        sizes = {"segment": T, "fraction": T}
+        return Segments(
+            **{
+                f.name: widen(getattr(self, f.name), sizes.get(f.name, K), ends.get(f.name))
+                for f in fields(self)
+            }
+        )
+
     def refine(
         self,
         segment: Tensor,  # (N, L) which segment each part is of, ascending

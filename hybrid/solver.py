@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hybrid.field import SemilinearField
+from physics import capture
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def not_finite(
     field: SemilinearField,
     first: int = 0,
 ) -> tuple[Failure, ...]:
-    """Where each record's state first is not finite, if it ever is."""
-    if torch.isfinite(states).all():
+    """Where each record's state first is not finite, if it ever is; nobody looks while a graph is captured."""
+    if capture.capturing() or torch.isfinite(states).all():
         return ()
     bad = ~torch.isfinite(states).all(-1).all(0)  # (N, K+1)
     start, dt = field.segments.start.detach(), field.segments.dt.detach()

@@ -1,7 +1,11 @@
 """Explicit Runge–Kutta methods as numbers."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
+
+import torch
+from torch import Tensor
 
 Method = Literal["bosh3", "rk4", "dopri5", "tsit5"]
 
@@ -28,6 +32,13 @@ class Tableau:
     def weights(self, theta: float) -> list[float]:
         """b(θ)."""
         return [sum(d * theta ** (p + 1) for p, d in enumerate(row)) for row in self.dense]
+
+
+@lru_cache(maxsize=256)
+def constants(rows: tuple[tuple[float, ...], ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Rows of numbers as a matrix, filled up with zeros; made once, since nothing may be copied to a GPU during a capture."""
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[0.0] * (width - len(row))] for row in rows], dtype=dtype, device=device)
 
 
 def _product(scale: float, *factors: tuple[float, ...]) -> tuple[float, ...]:

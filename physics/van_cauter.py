@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from physics.backbone import Backbone
+from physics.capture import capturing
 from physics.parameter import Parameter
 from physics.population import Population
 
@@ -67,10 +68,8 @@ class VanCauterPopulation(Population):
         if missing:
             raise ValueError(f"VanCauterPopulation needs the covariates age and type2; missing: {sorted(missing)}")
         age, type2 = covariates["age"], covariates["type2"]
-        if not bool(((age >= _AGES[0]) & (age <= _AGES[1])).all()):
-            raise ValueError(f"VanCauterPopulation: ages lie in {_AGES[0]:g}–{_AGES[1]:g} years, got {age.tolist()}")
-        if not bool(((type2 == 0.0) | (type2 == 1.0)).all()):
-            raise ValueError(f"VanCauterPopulation: type2 is 1 with type 2 diabetes or 0, got {type2.tolist()}")
+        if not capturing():
+            _require(age, type2)
         short = 4.95 + (4.52 - 4.95) * type2
         fraction = 0.76 + 0.02 * type2
         fast, slow = math.log(2.0) / short, math.log(2.0) / (0.14 * age + 29.2)
@@ -88,6 +87,13 @@ class VanCauterPopulation(Population):
 
     def config(self) -> dict[str, Any]:
         return {}
+
+
+def _require(age: Tensor, type2: Tensor) -> None:
+    if not bool(((age >= _AGES[0]) & (age <= _AGES[1])).all()):
+        raise ValueError(f"VanCauterPopulation: ages lie in {_AGES[0]:g}–{_AGES[1]:g} years, got {age.tolist()}")
+    if not bool(((type2 == 0.0) | (type2 == 1.0)).all()):
+        raise ValueError(f"VanCauterPopulation: type2 is 1 with type 2 diabetes or 0, got {type2.tolist()}")
 
 
 def _rates(age: float, type2: float) -> list[float]:
