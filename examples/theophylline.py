@@ -14,7 +14,7 @@ import torch
 
 from exchange import Bundle, Person, lure_of, save
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
-from hybrid import Concentration, HybridModel, Mesh, Torchdiffeq, predict
+from hybrid import Concentration, HybridModel, Mesh, RungeKutta, predict
 from learned import MLP, AdditiveProportional
 from physics import LogNormalPopulation, OneCompartmentOral
 from stability import Certificate, certify, check
@@ -44,7 +44,7 @@ template = HybridModel(
     noise=AdditiveProportional(additive=[0.5], proportional=[0.1], floor=[0.03]),
 )
 # the fastest rate in the box of ka is 4 /h, and the classic Runge–Kutta method is stable up to step × rate = 2.78
-mesh, solver = Mesh(step=0.65, first=0.16, growth=0.4), Torchdiffeq("rk4")
+mesh, solver = Mesh(step=0.65, first=0.16, growth=0.4), RungeKutta("rk4")
 cohort = Cohort.of(records, template, mesh).to(chosen.device)
 
 # 3 · train 8 members, and 6 folds of 8 that never see their fold's people, all in one computation

@@ -16,10 +16,10 @@ from hybrid import (
     HybridModel,
     Mesh,
     Prediction,
+    RungeKutta,
     Schedule,
     SimulationError,
     Solver,
-    Torchdiffeq,
     build_segments,
     predict,
 )
@@ -118,7 +118,7 @@ def one_thread() -> None:
 
 def solver() -> Solver:
     """The solver of training and of every prediction: they must be the same function."""
-    return Torchdiffeq("rk4")
+    return RungeKutta("rk4")
 
 
 @dataclass(frozen=True)

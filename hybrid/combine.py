@@ -218,13 +218,16 @@ class Exponentials:
     def bind(self, field: SemilinearField, M: int, Mw: int, R: int) -> "Combination":
         """The combination for the rows of this field."""
         matrices, index = stage_matrices(field, M)
-        return _Matrices(matrices, index, field.segments.which if index.ndim == 1 else [])
+        together = index is not None and index.ndim == 1
+        return _Matrices(matrices, index, field.segments.which if together else None)
 
 
-def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor]:
+def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor | None]:
     """C_2, C_3, C_4 and C of the end, (U, (i+1)n, n) each, with [x, g_1 … g_i] C_{i+1} = X_{i+1} on rows, and which of the U
-    serves each step: (K,) where people share them, else (K, M·N). Differentiable in A and h.
+    serves each step: (K,) where people share them, else (K, M·N), or None where the U are the K·M·N in this order.
+    Differentiable in A and h.
     """
+    index: Tensor | None
     segments, n = field.segments, field.A.shape[-1]
     if _shared(field.A) and not segments.dt.requires_grad:
         different, index = segments.lengths
@@ -235,7 +238,7 @@ def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor
         N, K = segments.dt.shape
         h = segments.dt.T[:, None, :].expand(K, M, N).to(_EXACT)
         z = (field.A.expand(M, N, n, n).to(_EXACT) * h[..., None, None]).reshape(-1, n, n)
-        h, index = h.reshape(-1), torch.arange(K * M * N, device=h.device).reshape(K, M * N)
+        h, index = h.reshape(-1), None
     (eh, p1h, p2h, _), (e, p1, p2, p3) = phi(z, 1, doublings=_doublings(field, z, "stages"))
     zero = torch.zeros_like(e)
     s = h[:, None, None]
@@ -253,6 +256,7 @@ def reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1,
     s = field.segments
     n = field.A.shape[-1]
     if _shared(field.A) and not s.dt.requires_grad and not s.fraction.requires_grad:
+        index: Tensor | None
         spans, index = s.spans
         h, t = spans.to(_EXACT)
         z = field.A[0, 0].to(_EXACT) * h[:, None, None]
@@ -264,12 +268,13 @@ def reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1,
         t = s.fraction.to(_EXACT)[:, :, None].expand(N, T, M).reshape(-1)
         rows = field.A.expand(M, N, n, n).to(_EXACT).movedim(0, 1)[:, None]  # (N, 1, M, n, n)
         z, h = (rows * h[..., None, None]).reshape(-1, n, n), h.reshape(-1)
-        index = torch.arange(N * T * M, device=h.device).reshape(N, T, M)
+        index = None
     ((e, p1, p2, p3),) = phi(z, doublings=_doublings(field, z, "reading"))
     h, t = h[:, None, None], t[:, None, None]
     two, three = t * p2, t.square() * p3
     row = [e, h * (p1 - 3.0 * two + 4.0 * three), *[h * (2.0 * two - 4.0 * three)] * 2, h * (4.0 * three - two)]
-    return torch.cat([b.mT for b in row], 1)[index]
+    matrices = torch.cat([b.mT for b in row], 1)
+    return matrices.unflatten(0, (s.segment.shape[0], s.segment.shape[1], M)) if index is None else matrices[index]
 
 
 _EXACT = torch.float64  # the φ functions are few and cheap, and everything rests on them
@@ -293,7 +298,8 @@ def _doublings(field: SemilinearField, Z: Tensor, name: str) -> int | None:
 class _Matrices(Combination):
     """X_i = [x, g_1 … g_{i-1}] C_i with g = ε + forcing."""
 
-    def __init__(self, matrices: list[Tensor], index: Tensor, where: list[int]) -> None:
+    def __init__(self, matrices: list[Tensor], index: Tensor | None, where: list[int] | None) -> None:
+        # `where`: one matrix a step for everyone; `index`: which one each row has; neither: the rows' own, step by step
         self.given, self.index, self.where = matrices, index, where
 
     def tensors(self) -> list[Tensor | None]:
@@ -301,7 +307,6 @@ class _Matrices(Combination):
 
     def begin(self, like: Tensor, stages: int, chunk: int) -> Tensor:
         self.Mw, self.R, self.n = like.shape
-        self.shared = self.index.ndim == 1
         self.C = [m.detach().to(like.dtype) for m in self.given]
         self.v = like.new_empty(chunk, self.Mw * self.R, (stages + 1) * self.n)
         self.gv = like.new_empty(self.Mw * self.R, (stages + 1) * self.n)
@@ -310,7 +315,15 @@ class _Matrices(Combination):
 
     def _matrix(self, k: int, i: int) -> Tensor:
         """C of stage i (the last: of the end) in step k: one (·, n), or one for every row."""
-        return self.C[i][self.where[k]] if self.shared else self.C[i][self.index[k]]
+        return self._of(self.C[i], k)
+
+    def _of(self, whole: Tensor, k: int) -> Tensor:
+        if self.where is not None:
+            return whole[self.where[k]]
+        if self.index is not None:
+            return whole[self.index[k]]
+        rows = self.Mw * self.R
+        return whole[k * rows : (k + 1) * rows]
 
     def _row(self, c: int, i: int, X: Tensor) -> Tensor:
         """[x, g_1 … g_i] of every row."""
@@ -320,7 +333,7 @@ class _Matrices(Combination):
         return v[:, : (i + 1) * n]
 
     def _apply(self, v: Tensor, C: Tensor, out: Tensor) -> None:
-        if self.shared:
+        if self.where is not None:
             torch.mm(v, C, out=out.view(-1, self.n))
         else:
             torch.bmm(v[:, None], C, out=out.view(-1, 1, self.n))
@@ -341,16 +354,18 @@ class _Matrices(Combination):
         self.g = [torch.zeros_like(m) if need else None for m, need in zip(self.C, needs, strict=True)]
 
     def _transposed(self, g: Tensor, C: Tensor) -> Tensor:
-        return g @ C.T if self.shared else torch.bmm(g[:, None], C.mT)[:, 0]
+        return g @ C.T if self.where is not None else torch.bmm(g[:, None], C.mT)[:, 0]
 
     def _gradient(self, k: int, i: int, v: Tensor, g: Tensor) -> None:
         total = self.g[i]
         if total is None:
             return
-        if self.shared:
+        if self.where is not None:
             total[self.where[k]].addmm_(v.T, g)
-        else:
+        elif self.index is not None:
             total.index_add_(0, self.index[k], v[:, :, None] * g[:, None, :])
+        else:
+            torch.mul(v[:, :, None], g[:, None, :], out=self._of(total, k))
 
     def finish_back(self, k: int, c: int, lam: Tensor, X: Tensor, F: Tensor) -> None:
         flat = lam.view(-1, self.n)

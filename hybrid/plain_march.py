@@ -67,7 +67,7 @@ def _explicit(
 
 
 def _exponential(
-    field: SemilinearField, matrices: tuple[list[Tensor], Tensor], k: int, x: Tensor
+    field: SemilinearField, matrices: tuple[list[Tensor], Tensor | None], k: int, x: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
     M, N, n = x.shape
     C, index = matrices
@@ -75,6 +75,6 @@ def _exponential(
     for i, c in enumerate((0.0, 0.5, 0.5, 1.0)):
         g.append(field.nonlinear(k, c, stage))
         v = torch.cat([v, g[-1]], -1)
-        matrix = C[i][index[k]].to(x.dtype)
-        stage = v @ matrix if index.ndim == 1 else (v[..., None, :] @ matrix.reshape(M, N, -1, n))[..., 0, :]
+        matrix = (C[i][k * M * N : (k + 1) * M * N] if index is None else C[i][index[k]]).to(x.dtype)
+        stage = v @ matrix if matrix.ndim == 2 else (v[..., None, :] @ matrix.reshape(M, N, -1, n))[..., 0, :]
     return stage, g
