@@ -195,7 +195,7 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         a, b = (json.dumps(v.get(name)) for v in (then, now))
         if a != b:
             short = max(len(a), len(b)) < 40
-            found.append(f"{name} was {a} and is {b}" if short else f"the {name} differ")
+            found.append(f"{name} was {a} and is {b}" if short else f"the {name} changed")
     return found
 
 
