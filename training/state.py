@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from hybrid import HybridModel
 from training.checkpoint import Saved, plain
+from training.losses import model_like
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class State:
         Errors: `ValueError` for an optimiser or schedule that cannot keep members apart.
         """
         M = model.members
-        like = next(iter(model.parameters()))
+        like = model_like(model)
         personal = torch.zeros(M, people, model.personal, dtype=like.dtype, device=like.device, requires_grad=True)
         moved_by = optimiser([*model.parameters(), personal], lr=rate)
         if isinstance(moved_by, torch.optim.LBFGS):
@@ -93,7 +94,7 @@ class State:
         if self.personal.is_cuda:
             tensors["generator.cuda"] = torch.cuda.get_rng_state(self.personal.device)
         numbers: dict[str, dict[str, object]] = {}
-        on_cpu = []  # a step count lives there, whatever device its parameter is on
+        on_cpu = []  # step counts live there, whatever device their parameter is on
         for i, parameter in enumerate(self._moved()):
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
@@ -132,8 +133,8 @@ class State:
         for name, tensor in tensors.items():
             if name.startswith("optimiser."):
                 _, i, key = name.split(".", 2)
-                device = torch.device("cpu") if name in saved.values["on_cpu"] and key == "step" else where
-                self.optimiser.state[moved[int(i)]][key] = tensor.to(device)
+                counts = tensor.ndim == 0 and name in saved.values["on_cpu"]
+                self.optimiser.state[moved[int(i)]][key] = tensor if counts else tensor.to(where)
         for i, numbers in saved.values["optimiser"].items():
             self.optimiser.state[moved[int(i)]].update(numbers)
         self.best = Fitted(best, tensors["best_personal"].to(where))
