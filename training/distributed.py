@@ -7,6 +7,7 @@ the people and `fit(…, shard=shard)` sums gradients over processes. Start eith
 """
 
 import copy
+import importlib
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -55,6 +56,9 @@ class Shard:
             where = torch.device("cuda", local)
             torch.cuda.set_device(where)
         if not dist.is_initialized():
+            # The first optimiser step imports it. Imported while there is a group, it keeps hold of that group: its threads
+            # outlive `destroy_process_group`, and now and then abort the process as it exits (seen with torch 2.13).
+            importlib.import_module("torch._dynamo")
             if where.type == "cuda":
                 dist.init_process_group("nccl", timeout=timeout, device_id=where)
             else:
