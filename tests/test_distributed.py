@@ -79,10 +79,6 @@ def test_people_in_two_processes_are_the_same_but_for_the_order_of_sums(alone: B
     for a, b in zip(found.model.parameters(), alone.model.parameters(), strict=True):
         # sums in another order differ at 1e-16, and Adam divides by √v: a few hundred times that
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
-    # going on from the end of it: every process has the same step, and says the same
-    again = bundle(tmp_path, *SMALL, "--share", "people", processes=2)
-    for a, b in zip(again.model.parameters(), found.model.parameters(), strict=True):
-        assert torch.equal(a, b)
 
 
 FAILING = """

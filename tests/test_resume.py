@@ -1,5 +1,6 @@
 """`homeostat fit`, interrupted or killed, goes on where it was: the bundle is that of a run without a break."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -139,6 +140,14 @@ def test_anew_begins_anew_and_resume_begins_where_nothing_is(whole: Bundle, tmp_
     other.mkdir()
     assert run(other, "--resume").exit_code == 0
     assert same(load(other / "out/model.twin"), whole)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="tensorboard is installed")
+def test_a_log_without_tensorboard_is_one_sentence(tmp_path: Path) -> None:
+    done = run(tmp_path, "--log")
+    assert done.exit_code == 2
+    assert done.stderr == "homeostat: the log needs tensorboard: pip install 'homeostat[log]'\n"
+    assert left(tmp_path) == set()
 
 
 # ---- the bar ---------------------------------------------------------------------------------------------------------
