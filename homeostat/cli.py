@@ -6,6 +6,7 @@ imported before a command runs, so that `--help` answers at once.
 
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,9 +54,14 @@ def _guard(work: Callable[[], int]) -> None:
     """Run a command's body: its exit code, or 2 and one sentence for input that cannot be used."""
     from hybrid import SimulationError
 
+    def said(message: Warning | str, *_: Any, **__: Any) -> None:
+        typer.echo(f"homeostat: {message}", err=True)
+
     try:
-        code = work()
-    except (ValueError, SimulationError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.showwarning = said  # a sentence, without the line of code that it comes from
+            code = work()
+    except (ValueError, SimulationError, OSError, ImportError) as error:
         typer.echo(f"homeostat: {error}", err=True)
         code = 2
     except KeyboardInterrupt:
@@ -140,6 +146,15 @@ def fit(
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 0.03,
     seed: Annotated[int, typer.Option(min=0, max=2**62)] = 2026,
     device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--anew",
+            help="Where training in this --out was interrupted or killed: go on with it, given the same arguments, bit for "
+            "bit as if it had not been; or begin anew. With neither, such a folder is left alone.",
+        ),
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", help="Curves for TensorBoard in OUT/log (needs homeostat[log]).")] = False,
     as_json: Json = False,
 ) -> None:
     """Train and certify a hybrid model of your own table, judge it on people never seen, save the bundle and a report."""
@@ -173,6 +188,8 @@ def fit(
             settings=settings,
             threshold=threshold,
             console=_console(as_json),
+            resume=resume,
+            log=log,
         )
         if as_json:
             _print(summary)

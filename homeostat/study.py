@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,19 @@ from hybrid import (
 )
 from hybrid.model import Conditions
 from stability import Certificate, Lure, Refusal, certify
-from training import Cohort, Personal, Plan, Record, Stability, at_times, fit, forecast_unseen, personalise
+from training import (
+    Checkpoint,
+    Cohort,
+    Personal,
+    Plan,
+    Record,
+    Stability,
+    at_times,
+    fit,
+    forecast_unseen,
+    log_steps,
+    personalise,
+)
 from training.calibration import (
     calibration_null_band,
     expected_calibration_error,
@@ -67,9 +80,18 @@ class Trained:
     interrupted: bool
 
 
-def train(recipe: Recipe, records: Sequence[Record], settings: Settings, console: Console) -> Trained:
+def train(
+    recipe: Recipe,
+    records: Sequence[Record],
+    settings: Settings,
+    console: Console,
+    *,
+    checkpoint: Checkpoint | None = None,
+    log: Path | None = None,
+) -> Trained:
     """Train the final ensemble and every fold's ensemble in one computation, with the stability penalty.
 
+    `checkpoint`: go on from it if it is there, and save into it; `log`: a folder for TensorBoard.
     Errors: `ValueError` for records that do not fit the model; `SimulationError` naming the person.
     """
     try:
@@ -85,24 +107,22 @@ def train(recipe: Recipe, records: Sequence[Record], settings: Settings, console
     # what cannot contract by physics alone (a neural ODE) is trained without the penalty
     contracting = len(recipe.model.backbone.physical) > 0
     stability = Stability.of(recipe.model, cohort.conditions.covariates) if contracting else None
-    best, interrupted = watch(
-        fit(
-            stack,
-            cohort,
-            weights=plan.weights,
-            held_out=plan.held_out,
-            steps=settings.steps,
-            rate=settings.rate,
-            stability=stability,
-            forecast_from=settings.forecast_from,
-            look_every=15,
-            # the budget is small, and a member that stalls for a while often goes on: each keeps the best of all its looks
-            patience=settings.steps,
-            solver=solver(),
-        ),
-        recipe.name,
-        console,
+    steps = fit(
+        stack,
+        cohort,
+        weights=plan.weights,
+        held_out=plan.held_out,
+        steps=settings.steps,
+        rate=settings.rate,
+        stability=stability,
+        forecast_from=settings.forecast_from,
+        look_every=15,
+        # the budget is small, and a member that stalls for a while often goes on: each keeps the best of all its looks
+        patience=settings.steps,
+        solver=solver(),
+        checkpoint=checkpoint,
     )
+    best, interrupted = watch(steps if log is None else log_steps(steps, log), recipe.name, console)
     model = plan.final(best.model)
     try:
         personal = personalise(model, cohort, solver=solver())

@@ -34,7 +34,7 @@ from homeostat.terminal import rich_table
 from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from stability import Certificate, Refusal, certify, check
 from stability.proof import prove
-from training import Cohort, Record, forecast, read_nonmem
+from training import Checkpoint, Cohort, Record, forecast, read_nonmem
 
 
 def fit_table(
@@ -48,9 +48,14 @@ def fit_table(
     settings: Settings,
     threshold: float | None,
     console: Console,
+    resume: bool | None = None,
+    log: bool = False,
 ) -> dict[str, Any]:
     """Train, certify, judge beside the backbone alone, draw, and save `model.twin` and `report.html` in `folder`.
 
+    While it trains, checkpoints are in `folder`; they go when all is done, and stay when training was interrupted.
+    `resume`: go on from them where they are there (True), begin anew (False), or refuse to choose (None); `log`: curves for
+    TensorBoard in `folder/log`.
     Errors: `ValueError` for input that cannot be used, `SimulationError` naming the person.
     """
     from dataclasses import replace
@@ -60,7 +65,14 @@ def fit_table(
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
     settings = replace(settings, forecast_from=asked.forecast_from)
     folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is better known before than after training
-    trained = train(recipe, records, settings, console)
+    checkpoints = {name: Checkpoint(folder / f"{name}.checkpoint", every=10) for name in ("hybrid", "backbone")}
+    if resume is None and any(c.path.exists() for c in checkpoints.values()):
+        raise ValueError(f"{folder} holds training that did not end: --resume goes on with it, --anew begins anew")
+    if resume is False:
+        for checkpoint in checkpoints.values():
+            checkpoint.remove()
+    curves = folder / "log" if log else None
+    trained = train(recipe, records, settings, console, checkpoint=checkpoints["hybrid"], log=curves and curves / "hybrid")
     bundle = bundle_of(trained, None, {}, {})
     # the trained model is saved before anything else can fail
     path = save(bundle, folder / "model.twin")
@@ -69,9 +81,14 @@ def fit_table(
     proved = isinstance(certificate, Certificate) and check(certificate, system)
     evaluations = {recipe.name: evaluate(trained, settings, asked.threshold)}
     comparisons = {}
+    interrupted = trained.interrupted
     if hidden:
         other = hybrid_recipe(physics, records, with_residual=False)
-        evaluations[other.name] = evaluate(train(other, records, settings, console), settings, asked.threshold)
+        alone = train(
+            other, records, settings, console, checkpoint=checkpoints["backbone"], log=curves and curves / "backbone"
+        )
+        evaluations[other.name] = evaluate(alone, settings, asked.threshold)
+        interrupted = interrupted or alone.interrupted
         comparisons[other.name] = paired_difference(evaluations[recipe.name], evaluations[other.name])
     calibration = {
         "protocol": f"cross-validation by person, forecast from the samples up to {asked.forecast_from:g}",
@@ -100,12 +117,17 @@ def fit_table(
         console.print(rich_table(shown))
     claim, _, detail = gallery.certificate_verdict(certificate, best, asked.time_unit)
     console.print(f"{claim}. {detail}\nbundle: {path}\nreport: {page}")
+    if interrupted:
+        console.print("training was interrupted; the same command with --resume goes on with it")
+    else:
+        for checkpoint in checkpoints.values():
+            checkpoint.remove()
     return {
         "certified": bool(proved),
         "rate": certificate.rate if isinstance(certificate, Certificate) else None,
         "refusal": certificate.message if isinstance(certificate, Refusal) else None,
         "scores": calibration["scores"],
-        "interrupted": trained.interrupted,
+        "interrupted": interrupted,
         "bundle": str(path),
         "report": str(page),
     }

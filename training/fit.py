@@ -1,25 +1,23 @@
 """Fitting a whole ensemble at once: a generator of steps, whose loop is the caller's."""
 
 import copy
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from hybrid import HybridModel, SimulationError, Solver, rollout
+from training.checkpoint import Checkpoint, Saved, fingerprint_of
+from training.distributed import Shard
 from training.losses import Stability, gaussian_nll, residual_share
 from training.personalise import personalise, sensitivity
+from training.precision import in_bfloat16
 from training.records import Cohort
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A model at its best step so far: every member at its own best, with the people's coordinates (M, N, d)."""
-
-    model: HybridModel
-    personal: Tensor
+from training.state import Fitted, State
 
 
 @dataclass(frozen=True)
@@ -47,18 +45,23 @@ def fit(
     held_out: Tensor | None = None,  # (M, N) bool
     steps: int = 200,
     rate: float = 0.05,
+    optimiser: Callable[..., Optimizer] = torch.optim.Adam,
+    schedule: Callable[[Optimizer], LRScheduler] | None = None,
+    clip: float | None = 10.0,
     least_residual: float = 1.0,
     stability: Stability | None = None,
     forecast_from: float | None = None,
     look_every: int = 20,
     patience: int = 5,
     solver: Solver | None = None,
-) -> Iterator[Step]:
+    bfloat16: bool = False,
+    checkpoint: Checkpoint | None = None,
+    shard: Shard | None = None,
+) -> Generator[Step, None, None]:
     """Fit every member to its own weighting of the people, all members and people in one computation.
 
     Member m minimises the weighted mean over people of −log p(y | η) − log p(η) + `least_residual`·(residual's share) +
-    stability penalty, over the model's trainable tensors and each person's coordinates η, by Adam with a cosine
-    schedule; gradients are clipped per member, so members do not influence each other.
+    stability penalty, over the model's trainable tensors and each person's coordinates η, in the model's own type.
 
     Arguments
     - `weights`: how often each member counts each person (1 for all). A person with weight 0 teaches the member nothing.
@@ -66,77 +69,118 @@ def fit(
       with the member frozen, on what was measured up to `forecast_from` (on everything where that is None), and scored
       on the rest. A member keeps its best look until `patience` looks in a row are no better: then it is finished, whatever
       the others do. `fit` ends early once every member is finished. Without anyone to judge it a member keeps its last state.
+    - `optimiser`: called as `optimiser(tensors, lr=rate)`; one of torch.optim that works by element (Adam, AdamW, SGD).
+    - `schedule`: a function from the optimiser to one of torch's schedules, by default the cosine from `rate` to 2 % of it.
+    - `clip`: the largest norm of each member's whole gradient; None for any.
     - `solver`: `Torchdiffeq("rk4")` by default, on the cohort's mesh.
+    - `bfloat16`: take the residual's matrix products so (float32 models, wide networks on a GPU).
+    - `checkpoint`: goes on from its file if that is there, and then yields the saved step once more, first of all. Saves
+      every so many steps, after the caller has seen them, and whenever the loop ends, by Ctrl-C or an error too.
+    - `shard`: the people given here are this process's part of all; gradients, norms and looks are summed over processes.
 
     Yields a `Step` after every update. Interrupting the loop loses nothing: the last step's `best` is complete.
-    Errors: `ValueError` for shapes and numbers that cannot be; `SimulationError` that names the person.
-    Law: members do not influence each other; a person with weight 0 does not influence the member.
+    Errors: `ValueError` for shapes and numbers that cannot be, and for a checkpoint of another fit; `SimulationError` that
+    names the person.
+    Law: members do not influence each other; a person with weight 0 does not influence the member; stop, save and resume
+    is never stopped, bit for bit on a CPU.
     Source: Kingma & Ba (2015) for Adam.
     """
     model = copy.deepcopy(model)
+    shard = shard or Shard()
+    shard.alike(model)
     M, N = model.members, cohort.conditions.size
     device = cohort.y.device
-    weights = torch.ones(M, N, dtype=torch.float64, device=device) if weights is None else weights.to(device)
-    held_out = torch.zeros(M, N, dtype=torch.bool, device=device) if held_out is None else held_out.to(device)
     for name, number in (("steps", steps), ("look_every", look_every), ("patience", patience), ("rate", rate)):
         if not number > 0:
             raise ValueError(f"fit: {name} must be positive, got {number}")
-    if held_out.dtype != torch.bool:
-        raise ValueError(f"fit: held_out says yes or no, dtype bool, and has {held_out.dtype}; write held_out > 0")
-    for name, value in (("weights", weights), ("held_out", held_out)):
-        if value.shape != (M, N):
-            raise ValueError(f"fit: {name} needs shape (M, N) = ({M}, {N}), got {tuple(value.shape)}")
-    if not bool((torch.isfinite(weights) & (weights >= 0)).all()) or not bool((weights.sum(1) > 0).all()):
-        raise ValueError("fit: weights must be finite and not negative, and every member needs someone to learn from")
-    if bool(((weights > 0) & held_out).any()):
-        raise ValueError("fit: someone is held out of a member that trains on them; make one of weights and held_out 0")
-    share = weights / weights.sum(1, keepdim=True)
-
-    personal = torch.zeros(M, N, model.personal, dtype=torch.float64, device=device, requires_grad=True)
-    trained = [*model.parameters(), personal]
-    optimiser = torch.optim.Adam(trained, lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=0.02 * rate)
-    best = Fitted(copy.deepcopy(model), personal.detach().clone())
-    best_score = torch.full((M,), math.inf, dtype=torch.float64, device=device)
+    if clip is not None and not clip > 0:
+        raise ValueError(f"fit: clip must be positive, or None for no clipping, got {clip}")
+    state = State.begin(
+        model,
+        N,
+        optimiser,
+        rate,
+        schedule or (lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, steps, eta_min=0.02 * rate)),
+    )
+    personal = state.personal
+    if cohort.y.dtype != personal.dtype:
+        raise ValueError(f"fit: the model is {personal.dtype} and the cohort {cohort.y.dtype}; write cohort.to({personal.dtype})")
+    weights = torch.ones_like(personal[..., 0]) if weights is None else weights.to(personal)
+    held_out = torch.zeros(M, N, dtype=torch.bool, device=device) if held_out is None else held_out.to(device)
+    _require_weights(weights, held_out, (M, N), shard)
+    share = weights / shard.total(weights.sum(1, keepdim=True))
     # a held-out person with nothing left to forecast judges nobody
-    judged = (held_out * _asked(cohort, forecast_from).mask.sum((-1, -2))).sum(1) > 0  # (M,)
-    latest = torch.full((M,), math.nan, dtype=torch.float64, device=device)
-    warm: Tensor | None = None
-    stale = torch.zeros(M, dtype=torch.long, device=device)  # looks since a member was at its best
+    judged = shard.total((held_out * _asked(cohort, forecast_from).mask.sum((-1, -2))).sum(1)) > 0  # (M,)
+    moving = in_bfloat16(model) if bfloat16 else model
 
-    for index in range(1, steps + 1):
-        optimiser.zero_grad()
-        try:
-            run = rollout(model, cohort.conditions, personal, solver)
-        except SimulationError as error:
-            raise named(error, cohort) from error
-        each = gaussian_nll(cohort.y, run.mean, run.variance) - model.log_prior(personal)
-        each = each + least_residual * residual_share(model, run, share)
-        if stability is not None:
-            each = each + stability.penalty(model, run.theta)
-        loss = (share * each).sum(1)  # (M,)
-        loss.sum().backward()
-        _clip_per_member(trained, 10.0)
-        now = optimiser.param_groups[0]["lr"]
-        optimiser.step()
-        schedule.step()
-        if index % look_every == 0 or index == steps:
-            better = ~judged
-            if bool(judged.any()):
-                try:
-                    latest, warm = _judge(model, cohort, held_out, forecast_from, warm, solver)
-                except SimulationError as error:
-                    raise named(error, cohort) from error
-                # a finished member is not reopened: how long the loop goes on is for the others to say
-                better = better | ((latest < best_score) & (stale < patience))
-                best_score = torch.where(better, latest, best_score)
-                stale = torch.where(better, 0, stale + 1)
-            best = _merge(best, model, personal, better)
-        elif not bool(judged.any()):
-            best = Fitted(copy.deepcopy(model), personal.detach().clone())
-        yield Step(index, steps, loss.detach(), latest, now, best)
-        if bool((judged & (stale >= patience)).all()):
-            return
+    fingerprint: dict[str, Any] = {}
+    kept: Saved | None = None  # the last whole state: what an interrupt amid a step leaves is none
+    if checkpoint is not None:
+        settings: dict[str, object] = {
+            "steps": steps,
+            "rate": rate,
+            "optimiser": [type(state.optimiser).__qualname__, state.groups()],
+            "schedule": [type(state.schedule).__qualname__, state.schedule.state_dict()],
+            "clip": clip,
+            "weights": weights,
+            "held-out people": held_out,
+            "least_residual": least_residual,
+            "stability": stability,
+            "forecast_from": forecast_from,
+            "look_every": look_every,
+            "patience": patience,
+            "solver": solver,
+            "bfloat16": bfloat16,
+            "processes": [shard.rank, shard.world],
+        }
+        fingerprint = fingerprint_of(model, cohort, settings)
+        kept = _latest(checkpoint, fingerprint, shard)
+        if kept is not None:
+            state.restore(kept)
+    written = state.index
+    try:
+        if kept is not None:
+            yield _step(state, steps)
+        while state.index < steps and not bool((judged & (state.stale >= patience)).all()):
+            state.optimiser.zero_grad()
+            try:
+                run = rollout(moving, cohort.conditions, personal, solver)
+            except SimulationError as error:
+                raise named(error, cohort) from error
+            each = gaussian_nll(cohort.y, run.mean, run.variance) - model.log_prior(personal)
+            each = each + least_residual * residual_share(model, run, share, shard.total)
+            if stability is not None:
+                each = each + stability.penalty(model, run.theta)
+            loss = (share * each).sum(1)  # (M,)
+            loss.sum().backward()
+            state.loss = _sum_and_clip(model, personal, loss.detach(), clip, shard)
+            state.rate = float(state.optimiser.param_groups[0]["lr"])
+            state.optimiser.step()
+            state.schedule.step()
+            state.index += 1
+            if state.index % look_every == 0 or state.index == steps:
+                better = ~judged
+                if bool(judged.any()):
+                    try:
+                        state.latest, state.warm = _judge(model, cohort, held_out, forecast_from, state.warm, solver, shard)
+                    except SimulationError as error:
+                        raise named(error, cohort) from error
+                    # a finished member is not reopened: how long the loop goes on is for the others to say
+                    better = better | ((state.latest < state.best_score) & (state.stale < patience))
+                    state.best_score = torch.where(better, state.latest, state.best_score)
+                    state.stale = torch.where(better, 0, state.stale + 1)
+                state.best = _merge(state.best, model, personal, better)
+            elif not bool(judged.any()):
+                state.best = Fitted(copy.deepcopy(model), personal.detach().clone())
+            if checkpoint is not None:
+                kept = state.saved()
+            yield _step(state, steps)
+            if checkpoint is not None and kept is not None and kept.index % checkpoint.every == 0:
+                checkpoint.write(fingerprint, kept)
+                written = kept.index
+    finally:
+        if checkpoint is not None and kept is not None and kept.index != written:
+            checkpoint.write(fingerprint, kept)
 
 
 def named(error: SimulationError, cohort: Cohort) -> SimulationError:
@@ -148,6 +192,33 @@ def named(error: SimulationError, cohort: Cohort) -> SimulationError:
     return SimulationError(text, record=error.record, time=error.time)
 
 
+def _step(state: State, total: int) -> Step:
+    return Step(state.index, total, state.loss, state.latest, state.rate, state.best)
+
+
+def _require_weights(weights: Tensor, held_out: Tensor, shape: tuple[int, int], shard: Shard) -> None:
+    if held_out.dtype != torch.bool:
+        raise ValueError(f"fit: held_out says yes or no, dtype bool, and has {held_out.dtype}; write held_out > 0")
+    for name, value in (("weights", weights), ("held_out", held_out)):
+        if value.shape != shape:
+            raise ValueError(f"fit: {name} needs shape (M, N) = {shape}, got {tuple(value.shape)}")
+    everyone = shard.total(weights.sum(1))
+    if not bool((torch.isfinite(weights) & (weights >= 0)).all()) or not bool((everyone > 0).all()):
+        raise ValueError("fit: weights must be finite and not negative, and every member needs someone to learn from")
+    if bool(((weights > 0) & held_out).any()):
+        raise ValueError("fit: someone is held out of a member that trains on them; make one of weights and held_out 0")
+
+
+def _latest(checkpoint: Checkpoint, fingerprint: Mapping[str, Any], shard: Shard) -> Saved | None:
+    """The state to go on from: the latest one that every process has."""
+    found = {saved.index: saved for saved in reversed(checkpoint.read(fingerprint))}
+    index = shard.latest_common(sorted(found)) if shard.world > 1 else max(found, default=None)
+    if index is None:
+        return None
+    checkpoint.back_to(found[index])
+    return found[index]
+
+
 def _judge(
     model: HybridModel,
     cohort: Cohort,
@@ -155,20 +226,24 @@ def _judge(
     forecast_from: float | None,
     warm: Tensor | None,
     solver: Solver | None,
+    shard: Shard,
 ) -> tuple[Tensor, Tensor]:
     """Mean −log predictive density per observation of each member's held-out people, and their coordinates."""
+    if cohort.y.dtype != torch.float64:
+        # differences of 1e-5 and the inverse of an information matrix are beyond float32
+        model, cohort = copy.deepcopy(model).to(torch.float64), cohort.to(torch.float64)
     known, asked = cohort if forecast_from is None else cohort.until(forecast_from), _asked(cohort, forecast_from)
-    # a few damped steps suffice: the next look goes on from here
-    found = personalise(model, known, start=warm, iterations=4, solver=solver)
+    # a few damped steps suffice: the next look goes on from here; all of them, so that nobody waits for who else converged
+    found = personalise(model, known, start=warm, iterations=4, tolerance=0.0, solver=solver)
     with torch.no_grad():
         # a forecaster does not know the person exactly: their posterior widens what is predicted (to first order)
         s = sensitivity(model, asked.conditions, found.mode, solver)
         own = torch.einsum("mntpi,mnij,mntpj->mntp", s.mean_slope, found.covariance, s.mean_slope)
         each = gaussian_nll(asked.y, s.mean, s.variance + own)  # (M, N)
     count = asked.mask.sum((-1, -2))  # (N,)
-    total = (held_out * count).sum(1)
-    score = torch.where(held_out, each, 0.0).sum(1) / total.clamp(min=1)
-    return torch.where(total > 0, score, torch.nan), found.mode
+    total = shard.total((held_out * count).sum(1))
+    score = shard.total(torch.where(held_out, each, 0.0).sum(1)) / total.clamp(min=1)
+    return torch.where(total > 0, score, torch.nan), found.mode.contiguous()
 
 
 def _asked(cohort: Cohort, forecast_from: float | None) -> Cohort:
@@ -186,12 +261,31 @@ def _merge(best: Fitted, model: HybridModel, personal: Tensor, better: Tensor) -
     return Fitted(merged, torch.where(better[:, None, None], personal.detach(), best.personal))
 
 
-def _clip_per_member(trained: list[Tensor], largest: float) -> None:
-    """Scale each member's whole gradient to at most `largest` in norm; gradients that no loss reached stay None."""
-    gradients = [p.grad for p in trained if p.grad is not None]
-    M = max(g.shape[0] for g in gradients)
-    stacked = [g for g in gradients if g.shape[0] == M]
-    norm = torch.stack([g.flatten(1).square().sum(1) for g in stacked]).sum(0).sqrt()  # (M,)
-    factor = (largest / norm.clamp(min=1e-12)).clamp(max=1.0)
-    for g in stacked:
-        g.mul_(factor.reshape(-1, *[1] * (g.ndim - 1)))
+def _sum_and_clip(
+    model: HybridModel,
+    personal: Tensor,  # (M, N, d)
+    loss: Tensor,  # (M,)
+    largest: float | None,
+    shard: Shard,
+) -> Tensor:  # (M,)
+    """Sum the shared gradients over processes; scale each member's whole gradient to at most `largest`; the loss of all.
+
+    Gradients that no loss reached stay None.
+    """
+    shared = [p.grad for p in model.parameters() if p.grad is not None]
+    own = [] if personal.grad is None else [personal.grad]
+    M = loss.shape[0]
+    square = torch.stack([loss.new_zeros(M), *(g.flatten(1).square().sum(1) for g in own)]).sum(0)  # (M,)
+    if shard.world > 1:
+        # one exchange for everything: many small ones would each wait
+        flat = shard.total(torch.cat([*(g.reshape(-1) for g in shared), square, loss]))
+        *parts, square, loss = flat.split([*(g.numel() for g in shared), M, M])
+        for g, part in zip(shared, parts, strict=True):
+            g.copy_(part.view_as(g))
+    if largest is not None:
+        stacked = [g for g in shared if g.shape[0] == M]
+        norm = torch.stack([*(g.flatten(1).square().sum(1) for g in stacked), square]).sum(0).sqrt()  # (M,)
+        factor = (largest / norm.clamp(min=1e-12)).clamp(max=1.0)
+        for g in [*stacked, *own]:
+            g.mul_(factor.reshape(-1, *[1] * (g.ndim - 1)))
+    return loss

@@ -1,5 +1,6 @@
 """What training makes small: likelihood, prior, the least residual that does, and a penalty outside the certified set."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,12 +27,13 @@ def residual_share(
     model: HybridModel,
     run: Rollout,
     weights: Tensor | None = None,  # (M, N)
+    everyone: Callable[[Tensor], Tensor] = lambda part: part,
 ) -> Tensor:  # (M, N)
     """How much of the vector field is learned: Σ_t |ε|² / Σ_t |A x + ε|², over the observed states of each person.
 
     A x + ε is not unique, ε can absorb A: of the fits that explain the data alike, the one that asks least of the
     residual is wanted (Yin et al. 2021, APHYNITY). Each state counts in its own scale, so that units do not matter: its
-    mean square over the people, who count by `weights` (1 for all).
+    mean square over the people, who count by `weights` (1 for all). `everyone` sums over the processes that share the people.
     Law: a person with weight 0 does not change the share of the others.
     """
     M, N, T, n = run.states.shape
@@ -44,9 +46,9 @@ def residual_share(
     A, _ = model.backbone.matrices(run.theta)
     known = (A[:, :, None] @ run.states[..., None])[..., 0]
     counts = run.states.new_ones(M, N) if weights is None else weights
-    counts = (counts / counts.sum(1, keepdim=True))[:, :, None, None]
+    counts = (counts / everyone(counts.sum(1, keepdim=True)))[:, :, None, None]
     square = run.states.detach().square().mean(2, keepdim=True)  # (M, N, 1, n)
-    scale = (counts * square).sum(1, keepdim=True) + 1e-12  # (M, 1, 1, n)
+    scale = everyone((counts * square).sum(1, keepdim=True)) + 1e-12  # (M, 1, 1, n)
     whole = ((known + learned).detach().square() / scale).sum((-1, -2)) + 1e-12
     return (learned.square() / scale).sum((-1, -2)) / whole
 
@@ -75,11 +77,11 @@ class Stability:
             rows = []
             for corner in corners:  # one corner for everyone at a time: covariates come per person
                 people = next(iter(covariates.values())).shape[0] if covariates else 1
-                eta = corner.expand(1, people, q).to(model_device(model))
+                eta = corner.expand(1, people, q).to(model_like(model))
                 personal = torch.cat([eta, eta.new_zeros(1, people, model.latents)], -1)
                 A, _ = model.backbone.matrices(model.theta(personal, covariates))
                 rows.append(A.reshape(-1, *A.shape[-2:]))
-            A = torch.unique(torch.cat(rows).cpu(), dim=0)
+            A = torch.unique(torch.cat(rows).to("cpu", torch.float64), dim=0)
         J = A.numpy()
         P, best = common_metric(J)
         if not best > 0:
@@ -95,7 +97,7 @@ class Stability:
             if reached >= wanted * (1.0 - 1e-6):
                 P = candidate
                 break
-        return Stability(torch.as_tensor(P, dtype=torch.float64, device=model_device(model)), share * best, weight)
+        return Stability(torch.as_tensor(P, dtype=torch.float64, device=model_like(model).device), share * best, weight)
 
     def penalty(
         self,
@@ -107,13 +109,14 @@ class Stability:
         if not isinstance(model.residual, LayeredResidual) or isinstance(model.residual, Zero):
             return theta.new_zeros(theta.shape[:2])
         layers = model.residual.layers()
-        weights = [w[:, None] for w in layers.weights]
-        margin = contraction_margin(A, weights, self.metric, layers.activation)
-        return self.weight * ((self.rate - margin) / self.rate).clamp(min=0.0).square()
+        # what is near to a proof is float64 whatever the model is: metrics are close to singular
+        weights = [w[:, None].to(self.metric.dtype) for w in layers.weights]
+        margin = contraction_margin(A.to(self.metric.dtype), weights, self.metric, layers.activation)
+        return (self.weight * ((self.rate - margin) / self.rate).clamp(min=0.0).square()).to(theta.dtype)
 
 
-def model_device(model: HybridModel) -> torch.device:
-    """Where the model's numbers are."""
+def model_like(model: HybridModel) -> Tensor:
+    """A tensor of the model's type, where the model's numbers are."""
     for tensor in (*model.parameters(), *model.buffers()):
-        return tensor.device
-    return torch.device("cpu")
+        return tensor
+    return torch.zeros((), dtype=torch.float64)

@@ -156,14 +156,16 @@ class Cohort:
             self.y[index],
         )
 
-    def to(self, device: torch.device | str) -> "Cohort":
-        """The same batch on a device, where the model is."""
-        where = torch.zeros((), dtype=torch.float64, device=device)
+    def to(self, *where: torch.device | str | torch.dtype) -> "Cohort":
+        """The same batch on a device, in a type, or both: those of the model."""
+        like = self.y.new_zeros(())
+        for one in where:
+            like = like.to(one)
         c = self.conditions
         moved = Conditions(
-            c.segments.to(where), {k: v.to(where) for k, v in c.covariates.items()}, c.baseline.to(where)
+            c.segments.to(like), {k: v.to(like) for k, v in c.covariates.items()}, c.baseline.to(like)
         )
-        return Cohort(self.records, moved, self.times.to(where), self.y.to(where))
+        return Cohort(self.records, moved, self.times.to(like), self.y.to(like))
 
 
 def _require_units(record: Record, model: HybridModel) -> None:
