@@ -250,7 +250,7 @@ def _personal(tensors: Mapping[str, Tensor], model: HybridModel, people: int) ->
             )
     if d and N and bool((torch.linalg.cholesky_ex(found["covariance"]).info > 0).any()):
         raise ValueError("the covariance of a person's coordinates is not positive definite; save it again")
-    return Personal(**found)
+    return Personal(found["mode"], found["covariance"], found["objective"], found["converged"])
 
 
 def _failed(value: Mapping[str, Any], people: int) -> dict[int, str]:
