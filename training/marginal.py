@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hybrid import HybridModel, Rollout, SimulationError, Solver
-from learned import select
+from hybrid import HybridModel, Rollout, SimulationError, Solver, rollout
+from learned import Zero, select
 from training.fit import Fitted
-from training.losses import Stability, gaussian_nll, residual_share
+from training.losses import Stability, gaussian_nll, mean_square, residual_share
 from training.personalise import (
     Curvature,
     copies,
@@ -85,6 +85,8 @@ def _laplace(
     solver: Solver | None,
 ) -> Marginal:
     """The marginal, plus a penalty (M, N) of everyone's simulation at the mode."""
+    if curvature not in ("fisher", "observed"):
+        raise ValueError(f"the curvature of a marginal likelihood is 'fisher' or 'observed', got {curvature!r}")
     found = personalise(model, cohort, start=start, iterations=iterations, tolerance=_MODE, solver=solver)
     fine = [i for i in range(cohort.conditions.size) if i not in found.failed]
     rows = torch.tensor(fine, dtype=torch.long, device=found.mode.device)
@@ -115,7 +117,7 @@ def _at_modes(
         # pass each K and the slope of log det H
         run = simulate_copies(model, cohort.conditions, moved, N, solver)
         value, gradient, information = expand(cohort.y, slopes(run, N, d), eta)
-        constant = 0.5 * math.log(2.0 * math.pi) * cohort.mask.sum((-1, -2))  # (N,)
+        constant = 0.5 * math.log(2.0 * math.pi) * cohort.mask.to(value.dtype).sum((-1, -2))  # (N,)
         nearby = _objective(cohort, run, moved, len(offsets)) if d else value[:, None]  # (M, R, N)
         if curvature == "observed" and d:
             observed = _second_differences(nearby, d)
@@ -237,7 +239,9 @@ def fit_population(
     - at most `steps` evaluations; a member is finished when no derivative of its objective is above `tolerance`, or when
       its step has shrunk to nothing. `fit_population` ends early once every member is.
     - `longest`: no step moves any number of a member by more than this (they are logarithms and weights of order 1).
-    - `least_residual`, `stability`: as in `fit`. `curvature`: as in `laplace_marginal`. `start`: first modes to try.
+    - `least_residual`, `stability`: as in `fit`, but that the residual's share is measured in scales of the states that are
+      held from the first modes on, and differentiated whole: a line search needs one function.
+    - `curvature`: as in `laplace_marginal`. `start`: where the first search for modes begins.
 
     Yields a `PopulationStep` after every evaluation. Interrupting the loop loses nothing.
     Errors: `ValueError` for shapes and numbers that cannot be; `SimulationError` that names the person when the model
@@ -260,7 +264,7 @@ def fit_population(
     if start is not None and start.shape != (M, N, d):
         raise ValueError(f"fit_population: start needs shape (M, N, d) = {(M, N, d)}, got {tuple(start.shape)}")
     share = weights / weights.sum(1, keepdim=True)
-    objective = _Objective(cohort, least_residual, stability, curvature, solver)
+    objective = _Objective.of(model, cohort, share, start, least_residual, stability, curvature, solver)
 
     best = copy.deepcopy(model)  # carries the accepted point; what asks for gradients in it stays as it was
     trial = copy.deepcopy(model)
@@ -321,13 +325,37 @@ class _Point:
 
 @dataclass(frozen=True)
 class _Objective:
-    """The weighted mean marginal likelihood with its penalties."""
+    """The weighted mean marginal likelihood with its penalties; `scale` (M, 1, 1, n) of the states, held for the fit."""
 
     cohort: Cohort
+    scale: Tensor | None
     least_residual: float
     stability: Stability | None
     curvature: Curvature
     solver: Solver | None
+
+    @staticmethod
+    def of(
+        model: HybridModel,
+        cohort: Cohort,
+        share: Tensor,  # (M, N)
+        start: Tensor | None,  # (M, N, d)
+        least_residual: float,
+        stability: Stability | None,
+        curvature: Curvature,
+        solver: Solver | None,
+    ) -> "_Objective":
+        """With the scale of the states at a few steps from the start."""
+        scale: Tensor | None = None
+        if least_residual > 0 and not isinstance(model.residual, Zero):
+            found = personalise(model, cohort, start=start, iterations=4, solver=solver)
+            fine = [i for i in range(cohort.conditions.size) if i not in found.failed]
+            if fine:
+                rows = torch.tensor(fine, device=share.device)
+                with torch.no_grad():
+                    run = rollout(model, cohort.people(rows).conditions, found.mode[:, rows], solver)
+                scale = mean_square(run, share[:, rows])
+        return _Objective(cohort, scale, least_residual, stability, curvature, solver)
 
     def at(self, model: HybridModel, names: list[str], share: Tensor, start: Tensor | None) -> _Point:
         M = model.members
@@ -341,7 +369,8 @@ class _Objective:
             parts = []
             for m in range(M):
                 row = torch.tensor([m], device=share.device)
-                parts.append(self.at(select(model, row), names, share[row], None if start is None else start[row]))
+                alone = self if self.scale is None else replace(self, scale=self.scale[row])
+                parts.append(alone.at(select(model, row), names, share[row], None if start is None else start[row]))
             return _Point(
                 torch.cat([p.loss for p in parts]),
                 torch.cat([p.gradient for p in parts]),
@@ -371,7 +400,10 @@ class _Objective:
 
     def _penalty(self, share: Tensor) -> Callable[[HybridModel, Rollout, Tensor], Tensor]:
         def penalty(model: HybridModel, run: Rollout, rows: Tensor) -> Tensor:
-            total = self.least_residual * residual_share(model, run, share[:, rows])
+            total = run.states.new_zeros(run.states.shape[:2])
+            if self.scale is not None:
+                part = residual_share(model, run, share[:, rows], scale=self.scale, hold_field=False)
+                total = total + self.least_residual * part
             return total if self.stability is None else total + self.stability.penalty(model, run.theta)
 
         return penalty
