@@ -448,7 +448,9 @@ def test_a_step_into_failure_is_not_taken(model: HybridModel, people: tuple[Reco
     whole = personalise(model, cohort)
     fastest = float(model.theta(whole.mode, {})[0, :, 0].detach().max())
     solver = Steep(1.01 * fastest)  # the modes can be simulated, but not much more
-    found = personalise(model, cohort, solver=solver, iterations=80)
+    slow = whole.mode.clone()
+    slow[..., 0], slow[..., 1] = -1.0, 0.0  # the first step from here goes too far
+    found = personalise(model, cohort, start=slow, solver=solver, iterations=80)
     assert solver.broke > 0
     assert found.failed == {}
     torch.testing.assert_close(found.mode, whole.mode, atol=1e-4, rtol=0.0)
