@@ -481,8 +481,10 @@ def test_losses_fall_and_interrupting_loses_nothing(people_of: Callable[..., tup
     assert steps[-1].best.model.population.shift.requires_grad
     assert not torch.equal(steps[-1].best.model.population.log_spread, model.population.log_spread)
     again = last(fit_population(steps[-1].best.model, cohort, start=steps[-1].best.personal))
-    assert again.converged.all()
+    # six people show no spread of ke: log ω drifts off, gaining less and less, and that ends the search before its steps do
     assert again.index < again.total
+    assert again.best.model.population.omega[0, 1] < 0.01
+    assert again.slope.max() < 1e-2
 
 
 def test_a_step_where_someone_cannot_be_simulated_is_taken_back(people_of: Callable[..., tuple[Record, ...]]) -> None:

@@ -236,8 +236,10 @@ def fit_population(
 
     Arguments
     - `weights`: how often each member counts each person (1 for all). A person with weight 0 teaches the member nothing.
-    - at most `steps` evaluations; a member is finished when no derivative of its objective is above `tolerance`, or when
-      its step has shrunk to nothing. `fit_population` ends early once every member is.
+    - at most `steps` evaluations; a member is converged when no derivative of its objective is above `tolerance`, and
+      finished then, or when ten steps gained no more than a tenth of `tolerance` (the objective is per person: a network
+      has directions that no likelihood minds), or when its step has shrunk to nothing. `fit_population` ends early once
+      every member is finished.
     - `longest`: no step moves any number of a member by more than this (they are logarithms and weights of order 1).
     - `least_residual`, `stability`: as in `fit`, but that the residual's share is measured in scales of the states that are
       held from the first modes on, and differentiated whole: a line search needs one function.
@@ -284,11 +286,13 @@ def fit_population(
     loss, gradient, mode = first.loss, first.gradient, first.mode
     memory = _Memory(M, point.shape[1], point)
     length = torch.ones(M, dtype=torch.float64, device=device)
+    losses = [loss]
     direction = memory.direction(gradient)
     for index in range(1, steps + 1):
         slope = gradient.abs().amax(1)
         converged = slope <= tolerance
-        finished = converged | (length < 1e-8)
+        stalled = losses[max(0, len(losses) - 11)] - loss <= 0.1 * tolerance if index > 10 else converged
+        finished = converged | stalled | (length < 1e-8)
         yield PopulationStep(
             index, steps, loss.clone(), slope, converged, Fitted(copy.deepcopy(best), mode.clone())
         )
@@ -309,6 +313,7 @@ def fit_population(
         keep = better[:, None]
         point, gradient = torch.where(keep, point + move, point), torch.where(keep, new.gradient, gradient)
         loss, mode = torch.where(better, new.loss, loss), torch.where(keep[..., None], new.mode, mode)
+        losses.append(loss)
         _place(best, names, point)
         direction = torch.where(keep, memory.direction(gradient), direction)
 
