@@ -39,8 +39,8 @@ from training import (
     personalise,
     read_nonmem,
 )
-from training.marginal import _Objective
-from training.personalise import (
+from training.fit_population import Objective
+from training.sensitivity import (
     Sensitivity,
     copies,
     difference_offsets,
@@ -328,7 +328,7 @@ def test_the_gradient_of_the_whole_objective(people_of: Callable[..., tuple[Reco
     cohort = Cohort.of(people_of(4), model, MESH)
     stability = Stability.of(model, {}, weight=10.0)
     share = torch.tensor([[0.1, 0.4, 0.3, 0.2]], dtype=torch.float64)
-    objective = _Objective.of(model, cohort, share, None, 3.0, stability, "fisher", None)
+    objective = Objective.of(model, cohort, share, None, 3.0, stability, "fisher", None)
     names = list(trainable(model))
     here = objective.at(model, names, share, None)
     plain = float((share * laplace_marginal(model, cohort).value.detach()).sum())
