@@ -19,8 +19,8 @@ class LogNormalPopulation(Population):
     log-normal θ would have no uniform contraction rate.
     μ (M, q) is learned. The spread ω is what the caller says, unless `learn_spread`: then it is the trainable tensor
     `log_spread` (M, q), which starts there. That tensor does not ask for a gradient: a joint maximum over η and ω is at
-    ω → ∞ (in the deviations ωη at ω → 0) and means nothing, so `training.fit` leaves it alone and `training.fit_population`, which integrates
-    over η, finds it.
+    ω → ∞ (in the deviations ωη at ω → 0) and means nothing, so `training.fit` leaves it alone, and
+    `training.fit_population`, which integrates over η, finds it.
 
     Arguments: `parameters`, the θ with their boxes; `spread` ω, one per parameter, standard deviations of log θ in the
     middle of the box; `powers`, for a parameter name and a covariate name the pair (reference, exponent), as in

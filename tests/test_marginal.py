@@ -169,7 +169,9 @@ def negative_log_posterior(model: HybridModel, cohort: Cohort, eta: Tensor) -> T
     index = torch.arange(N).repeat_interleave(K)
     run = rollout(model, cohort.conditions.people(index), eta.reshape(1, N * K, 1))
     y = cohort.y[index]
-    nll = gaussian_nll(y, run.mean, run.variance)[0] + 0.5 * math.log(2 * math.pi) * torch.isfinite(y).double().sum((1, 2))
+    nll = gaussian_nll(y, run.mean, run.variance)[0] + 0.5 * math.log(2 * math.pi) * torch.isfinite(y).double().sum(
+        (1, 2)
+    )
     return nll.reshape(N, K) + 0.5 * eta.square() + 0.5 * math.log(2 * math.pi)
 
 
@@ -233,7 +235,9 @@ def test_nobody_and_nothing(people_of: Callable[..., tuple[Record, ...]]) -> Non
     cohort = Cohort.of(people_of(3), shared, MESH)
     found = laplace_marginal(shared, cohort)  # no coordinates: nothing to integrate over
     run = rollout(shared, cohort.conditions, torch.zeros(1, 3, 0, dtype=torch.float64))
-    plain = gaussian_nll(cohort.y, run.mean, run.variance) + 0.5 * math.log(2 * math.pi) * cohort.mask.double().sum((1, 2))
+    plain = gaussian_nll(cohort.y, run.mean, run.variance) + 0.5 * math.log(2 * math.pi) * cohort.mask.double().sum(
+        (1, 2)
+    )
     torch.testing.assert_close(found.value, plain, atol=1e-11, rtol=0.0)
     assert found.value.requires_grad
     nothing = laplace_marginal(oral(), cohort.until(0.0))  # no data: the density of nothing is 1
@@ -328,9 +332,10 @@ def test_the_gradient_of_the_whole_objective(people_of: Callable[..., tuple[Reco
     cohort = Cohort.of(people_of(4), model, MESH)
     stability = Stability.of(model, {}, weight=10.0)
     share = torch.tensor([[0.1, 0.4, 0.3, 0.2]], dtype=torch.float64)
-    objective = Objective.of(model, cohort, share, None, 3.0, stability, "fisher", None)
+    nobody = torch.zeros(1, 4, dtype=torch.bool)
+    objective = Objective.of(model, cohort, share, nobody, None, 3.0, stability, "fisher", None)
     names = list(trainable(model))
-    here = objective.at(model, names, share, None)
+    here = objective.at(model, names, None)
     plain = float((share * laplace_marginal(model, cohort).value.detach()).sum())
     assert float(here.loss) > plain + 0.1
     at = 0
@@ -338,7 +343,7 @@ def test_the_gradient_of_the_whole_objective(people_of: Callable[..., tuple[Reco
         step = torch.zeros(model.get_parameter(name).numel(), dtype=torch.float64)
         step[0] = 1e-4
         step = step.reshape(model.get_parameter(name).shape)
-        up, down = (objective.at(nudged(model, name, s * step), names, share, here.mode).loss for s in (1, -1))
+        up, down = (objective.at(nudged(model, name, s * step), names, here.mode).loss for s in (1, -1))
         # the penalties bend more than the likelihood: h² f‴ ≈ 1e-6
         assert abs(float(here.gradient[0, at]) - float(up - down) / 2e-4) < 1e-5, name
         at += step.numel()
@@ -463,6 +468,38 @@ def test_a_person_of_weight_zero_teaches_nothing(people_of: Callable[..., tuple[
     assert not torch.equal(c.best.model.population.shift, a.best.model.population.shift)
 
 
+def test_held_out_people_say_which_point_to_keep(people_of: Callable[..., tuple[Record, ...]]) -> None:
+    model = Ensemble(3).stack(oral(residual=True), torch.Generator().manual_seed(5))
+    cohort = Cohort.of(people_of(5, seed=2), model, MESH)
+    held_out = torch.zeros(3, 5, dtype=torch.bool)
+    held_out[0, 1] = held_out[1, 3] = True  # nobody judges the third member
+    settings = {"weights": (~held_out).double(), "least_residual": 0.0, "longest": 0.3}
+    steps = list(fit_population(model, cohort, held_out=held_out, steps=24, patience=4, **settings))
+    free = list(fit_population(model, cohort, steps=24, **settings))
+    scores = torch.stack([s.held_out for s in steps])
+    assert torch.isnan(scores[:, 2]).all()
+    at = scores[:, :2].argmin(0)
+    assert (at < len(steps) - 1).all()  # the case is the one that it is meant to be: training on makes it worse
+    best = steps[-1].best
+    alone = laplace_marginal(best.model, cohort, start=best.personal)
+    torch.testing.assert_close(alone.value[held_out].detach(), scores[:, :2].amin(0), atol=1e-7, rtol=0.0)
+    for name, p in best.model.named_parameters():
+        assert torch.equal(p[2], dict(free[len(steps) - 1].best.model.named_parameters())[name][2])
+    # judged alone, the first two end when their patience does
+    short = list(
+        fit_population(
+            select(model, torch.tensor([0, 1])),
+            cohort,
+            held_out=held_out[:2],
+            steps=60,
+            patience=2,
+            weights=settings["weights"][:2],
+            least_residual=0.0,
+        )
+    )
+    assert len(short) < 60
+
+
 def test_losses_fall_and_interrupting_loses_nothing(people_of: Callable[..., tuple[Record, ...]]) -> None:
     model = oral()
     before = copy.deepcopy(model)
@@ -520,7 +557,11 @@ def test_a_step_where_someone_cannot_be_simulated_is_taken_back(people_of: Calla
         ({"weights": torch.ones(2, 4)}, r"weights needs shape \(M, N\) = \(1, 4\)"),
         ({"weights": -torch.ones(1, 4)}, "not negative"),
         ({"weights": torch.zeros(1, 4)}, "someone to learn from"),
+        ({"held_out": torch.zeros(1, 3, dtype=torch.bool)}, "held_out needs shape"),
+        ({"held_out": torch.zeros(1, 4)}, "dtype bool"),
+        ({"held_out": torch.ones(1, 4, dtype=torch.bool)}, "held out of a member that trains on them"),
         ({"steps": 0}, "steps must be positive"),
+        ({"patience": 0}, "patience must be positive"),
         ({"tolerance": 0.0}, "tolerance must be positive"),
         ({"longest": -1.0}, "longest must be positive"),
         ({"start": torch.zeros(1, 4, 2)}, "start needs shape"),

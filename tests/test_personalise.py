@@ -408,7 +408,9 @@ def test_who_cannot_be_simulated_stops_nobody(model: HybridModel, people: tuple[
     assert whole.failed == {}
     others, lost = torch.tensor([0, 2]), torch.tensor([1, 3])
     for name in ("mode", "covariance", "objective"):
-        torch.testing.assert_close(getattr(found, name)[:, others], getattr(whole, name)[:, others], atol=1e-9, rtol=0.0)
+        torch.testing.assert_close(
+            getattr(found, name)[:, others], getattr(whole, name)[:, others], atol=1e-9, rtol=0.0
+        )
     assert found.converged[:, others].all()
     assert not found.converged[:, lost].any()
     nothing = prior(stack, 2)
@@ -467,7 +469,9 @@ def test_a_failure_under_one_member_is_that_members(model: HybridModel, people: 
     cohort = Cohort.of(people, stack, Mesh(0.65, 0.2, 0.5))
     with torch.no_grad():
         stack.population.shift[1, 0] += 2.0  # absorption so fast under the second member
-    limit = 0.5 * float(stack.theta(prior(stack, 4).mode, {})[:, 0, 0].detach().sum())  # between the two members' typical rates
+    limit = 0.5 * float(
+        stack.theta(prior(stack, 4).mode, {})[:, 0, 0].detach().sum()
+    )  # between the two members' typical rates
     found = personalise(stack, cohort, solver=Steep(limit), iterations=80)
     assert set(found.failed) == {0, 1, 2, 3}
     assert not found.converged[1].any()

@@ -12,7 +12,7 @@ from learned import Zero, select
 from training.fit import Fitted
 from training.lbfgs import Memory
 from training.losses import Stability, mean_square, residual_share
-from training.marginal import Penalty, penalised_marginal
+from training.marginal import penalised_marginal
 from training.personalise import Curvature, personalise
 from training.records import Cohort
 
@@ -21,8 +21,9 @@ from training.records import Cohort
 class PopulationStep:
     """One step of `fit_population`.
 
-    `index` of at most `total` · `loss` (M,) each member's objective at the best point so far · `slope` (M,) its largest
-    derivative there · `converged` (M,) · `best`, the fit to keep if the search ends here, with everyone's modes.
+    `index` of at most `total` · `loss` (M,) each member's objective where its search is · `slope` (M,) its largest
+    derivative there · `converged` (M,) · `held_out` (M,) the mean objective of its held-out people there, NaN without any ·
+    `best`, the fit to keep if the search ends here, with everyone's modes.
     """
 
     index: int
@@ -30,6 +31,7 @@ class PopulationStep:
     loss: Tensor
     slope: Tensor
     converged: Tensor
+    held_out: Tensor
     best: Fitted
 
 
@@ -38,7 +40,9 @@ def fit_population(
     cohort: Cohort,
     *,
     weights: Tensor | None = None,  # (M, N)
+    held_out: Tensor | None = None,  # (M, N) bool
     steps: int = 100,
+    patience: int = 10,
     tolerance: float = 1e-4,
     longest: float = 0.5,
     least_residual: float = 1.0,
@@ -59,6 +63,10 @@ def fit_population(
 
     Arguments
     - `weights`: how often each member counts each person (1 for all). A person with weight 0 teaches the member nothing.
+    - `held_out`: the people by whom a member is judged while it searches, by the same objective, in which their own
+      coordinates are integrated out too. A member keeps the best point of its path by this judgement, and is finished after
+      `patience` points in a row that are no better. Without anyone to judge it a member keeps the last point: fine for a
+      population, too much for a network, which this search takes further into its training people than Adam does.
     - at most `steps` evaluations; a member is converged when no derivative of its objective is above `tolerance`, and
       finished then, or when ten steps gained no more than a tenth of `tolerance` (the objective is per person: a network
       has directions that no likelihood minds), or when its step has shrunk to nothing. `fit_population` ends early once
@@ -77,32 +85,43 @@ def fit_population(
     M, N, d = model.members, cohort.conditions.size, model.personal
     device = cohort.y.device
     weights = torch.ones(M, N, dtype=torch.float64, device=device) if weights is None else weights.to(device)
-    for name, number in (("steps", steps), ("tolerance", tolerance), ("longest", longest)):
+    held_out = torch.zeros(M, N, dtype=torch.bool, device=device) if held_out is None else held_out.to(device)
+    checked = (("steps", steps), ("patience", patience), ("tolerance", tolerance), ("longest", longest))
+    for name, number in checked:
         if not number > 0:
             raise ValueError(f"fit_population: {name} must be positive, got {number}")
-    if weights.shape != (M, N):
-        raise ValueError(f"fit_population: weights needs shape (M, N) = ({M}, {N}), got {tuple(weights.shape)}")
+    if held_out.dtype != torch.bool:
+        raise ValueError(
+            f"fit_population: held_out says yes or no, dtype bool, and has {held_out.dtype}; write held_out > 0"
+        )
+    for name, value in (("weights", weights), ("held_out", held_out)):
+        if value.shape != (M, N):
+            raise ValueError(f"fit_population: {name} needs shape (M, N) = ({M}, {N}), got {tuple(value.shape)}")
     if not bool((torch.isfinite(weights) & (weights >= 0)).all()) or not bool((weights.sum(1) > 0).all()):
         raise ValueError(
             "fit_population: weights must be finite and not negative, and every member needs someone to learn from"
         )
+    if bool(((weights > 0) & held_out).any()):
+        raise ValueError("fit_population: someone is held out of a member that trains on them; make one of the two 0")
     if start is not None and start.shape != (M, N, d):
         raise ValueError(f"fit_population: start needs shape (M, N, d) = {(M, N, d)}, got {tuple(start.shape)}")
     share = weights / weights.sum(1, keepdim=True)
-    objective = Objective.of(model, cohort, share, start, least_residual, stability, curvature, solver)
+    objective = Objective.of(model, cohort, share, held_out, start, least_residual, stability, curvature, solver)
 
-    best = copy.deepcopy(model)  # carries the accepted point; what asks for gradients in it stays as it was
+    best = copy.deepcopy(model)  # carries the point to keep; what asks for gradients in it stays as it was
     trial = copy.deepcopy(model)
     for name in trial.population.by_marginal:
         trial.population.get_parameter(name).requires_grad_()
     names = [name for name, p in trial.named_parameters() if p.requires_grad]
     for name in names:
         if trial.get_parameter(name).shape[0] != M:
-            raise ValueError(f"fit_population: {name} has {trial.get_parameter(name).shape[0]} members and the model {M}")
+            raise ValueError(
+                f"fit_population: {name} has {trial.get_parameter(name).shape[0]} members and the model {M}"
+            )
     if not names:
         raise ValueError("fit_population: nothing in the model asks to be trained")
     point = _flat(trial, names)  # (M, P)
-    first = objective.at(trial, names, share, start)
+    first = objective.at(trial, names, start)
     if not bool(torch.isfinite(first.loss).all()):
         why = next(iter(first.failed.values()), "the objective is not finite")
         raise SimulationError(f"the population cannot be fitted from here: {why}")
@@ -110,22 +129,24 @@ def fit_population(
     memory = Memory(M, point.shape[1], point)
     length = torch.ones(M, dtype=torch.float64, device=device)
     losses = [loss]
+    judged = held_out.any(1)
+    judgement, best_mode, best_judgement = first.held_out, mode, first.held_out
+    stale = torch.zeros(M, dtype=torch.long, device=device)  # points since a member was at its best
     direction = memory.direction(gradient)
     for index in range(1, steps + 1):
         slope = gradient.abs().amax(1)
         converged = slope <= tolerance
         stalled = losses[max(0, len(losses) - 11)] - loss <= 0.1 * tolerance if index > 10 else converged
-        finished = converged | stalled | (length < 1e-8)
-        yield PopulationStep(
-            index, steps, loss.clone(), slope, converged, Fitted(copy.deepcopy(best), mode.clone())
-        )
+        finished = converged | stalled | (length < 1e-8) | (judged & (stale >= patience))
+        fitted = Fitted(copy.deepcopy(best), best_mode.clone())
+        yield PopulationStep(index, steps, loss.clone(), slope, converged, judgement.clone(), fitted)
         if bool(finished.all()) or index == steps:
             return
         # a quasi-Newton step trusts a curvature that it has seen along a few directions; none may leap
         bounded = (longest / direction.abs().amax(1).clamp(min=1e-300)).clamp(max=1.0)
         move = torch.where(finished, 0.0, length * bounded)[:, None] * direction
         _place(trial, names, point + move)
-        new = objective.at(trial, names, share, mode)
+        new = objective.at(trial, names, mode)
         expected = (gradient * move).sum(1)  # < 0
         better = ~finished & (new.loss <= loss + 1e-4 * expected)
         memory.remember(move, new.gradient - gradient, better)
@@ -137,15 +158,24 @@ def fit_population(
         point, gradient = torch.where(keep, point + move, point), torch.where(keep, new.gradient, gradient)
         loss, mode = torch.where(better, new.loss, loss), torch.where(keep[..., None], new.mode, mode)
         losses.append(loss)
-        _place(best, names, point)
+        judgement = torch.where(better, new.held_out, judgement)
+        kept = better & (~judged | (judgement < best_judgement))
+        stale = torch.where(better, torch.where(kept, 0, stale + 1), stale)
+        best_judgement = torch.where(kept, judgement, best_judgement)
+        best_mode = torch.where(kept[:, None, None], mode, best_mode)
+        _place(best, names, torch.where(kept[:, None], point, _flat(best, names)))
         direction = torch.where(keep, memory.direction(gradient), direction)
 
 
 @dataclass(frozen=True)
 class _Point:
-    """The objective (M,), infinite where someone who counts failed; its gradient (M, P); modes (M, N, d)."""
+    """The objective (M,), infinite where someone who counts failed; its gradient (M, P); modes (M, N, d).
+
+    `held_out` (M,): the held-out people's mean, infinite where one failed, NaN where there is none.
+    """
 
     loss: Tensor
+    held_out: Tensor
     gradient: Tensor
     mode: Tensor
     failed: dict[int, str]
@@ -153,9 +183,14 @@ class _Point:
 
 @dataclass(frozen=True)
 class Objective:
-    """The weighted mean marginal likelihood with its penalties; `scale` (M, 1, 1, n) of the states, held for the fit."""
+    """The mean marginal likelihood with its penalties, weighted by `share` (M, N), and that of who is `held_out` (M, N).
+
+    `scale` (M, 1, 1, n) of the states, held for the whole fit.
+    """
 
     cohort: Cohort
+    share: Tensor
+    held_out: Tensor
     scale: Tensor | None
     least_residual: float
     stability: Stability | None
@@ -167,6 +202,7 @@ class Objective:
         model: HybridModel,
         cohort: Cohort,
         share: Tensor,  # (M, N)
+        held_out: Tensor,  # (M, N)
         start: Tensor | None,  # (M, N, d)
         least_residual: float,
         stability: Stability | None,
@@ -183,13 +219,14 @@ class Objective:
                 with torch.no_grad():
                     run = rollout(model, cohort.people(rows).conditions, found.mode[:, rows], solver)
                 scale = mean_square(run, share[:, rows])
-        return Objective(cohort, scale, least_residual, stability, curvature, solver)
+        return Objective(cohort, share, held_out, scale, least_residual, stability, curvature, solver)
 
-    def at(self, model: HybridModel, names: list[str], share: Tensor, start: Tensor | None) -> _Point:
-        M = model.members
+    def at(self, model: HybridModel, names: list[str], start: Tensor | None) -> _Point:
+        """The objective and its gradient along the named tensors, the modes searched for from `start`."""
+        M, share = model.members, self.share
         try:
             # a search that starts at the last step's modes is a few iterations away from the new ones
-            found = penalised_marginal(model, self.cohort, start, self.curvature, self._penalty(share), 40, self.solver)
+            found = penalised_marginal(model, self.cohort, start, self.curvature, self._penalty, 40, self.solver)
             failed = found.failed
         except SimulationError as error:
             failed = {-1: str(error)}
@@ -197,10 +234,12 @@ class Objective:
             parts = []
             for m in range(M):
                 row = torch.tensor([m], device=share.device)
-                alone = self if self.scale is None else replace(self, scale=self.scale[row])
-                parts.append(alone.at(select(model, row), names, share[row], None if start is None else start[row]))
+                scale = None if self.scale is None else self.scale[row]
+                alone = replace(self, share=share[row], held_out=self.held_out[row], scale=scale)
+                parts.append(alone.at(select(model, row), names, None if start is None else start[row]))
             return _Point(
                 torch.cat([p.loss for p in parts]),
+                torch.cat([p.held_out for p in parts]),
                 torch.cat([p.gradient for p in parts]),
                 torch.cat([p.mode for p in parts]),
                 failed,
@@ -210,31 +249,28 @@ class Objective:
         if -1 in failed:
             shape = (M, self.cohort.conditions.size, model.personal)
             nothing = share.new_zeros(shape) if start is None else start
-            return _Point(share.new_full((M,), torch.inf), share.new_zeros(M, size), nothing, failed)
+            lost = share.new_full((M,), torch.inf)
+            return _Point(lost, lost, share.new_zeros(M, size), nothing, failed)
         counted = share > 0
         loss = (share * torch.where(counted, found.value, 0.0)).sum(1)
         good = torch.isfinite(loss.detach())
         gradients = torch.autograd.grad(loss[good].sum(), trained, allow_unused=True)
         flat = torch.cat(
-            [
-                (torch.zeros_like(p) if g is None else g).reshape(M, -1)
-                for p, g in zip(trained, gradients, strict=True)
-            ],
+            [(torch.zeros_like(p) if g is None else g).reshape(M, -1) for p, g in zip(trained, gradients, strict=True)],
             1,
         )
         good = good & torch.isfinite(flat).all(1)
         flat = torch.where(good[:, None], flat, 0.0)
-        return _Point(torch.where(good, loss.detach(), torch.inf), flat, found.mode, failed)
+        others = torch.where(self.held_out, found.value.detach().nan_to_num(nan=torch.inf), 0.0).sum(1)
+        others = others / self.held_out.sum(1)  # 0/0 is NaN: nobody judges
+        return _Point(torch.where(good, loss.detach(), torch.inf), others, flat, found.mode, failed)
 
-    def _penalty(self, share: Tensor) -> Penalty:
-        def penalty(model: HybridModel, run: Rollout, rows: Tensor) -> Tensor:
-            total = run.states.new_zeros(run.states.shape[:2])
-            if self.scale is not None:
-                part = residual_share(model, run, share[:, rows], scale=self.scale, hold_field=False)
-                total = total + self.least_residual * part
-            return total if self.stability is None else total + self.stability.penalty(model, run.theta)
-
-        return penalty
+    def _penalty(self, model: HybridModel, run: Rollout, rows: Tensor) -> Tensor:
+        total = run.states.new_zeros(run.states.shape[:2])
+        if self.scale is not None:
+            part = residual_share(model, run, self.share[:, rows], scale=self.scale, hold_field=False)
+            total = total + self.least_residual * part
+        return total if self.stability is None else total + self.stability.penalty(model, run.theta)
 
 
 def _flat(model: HybridModel, names: list[str]) -> Tensor:  # (M, P)

@@ -154,7 +154,12 @@ def personalise(
             # whoever failed under every member would fail in every step again
             if 2 * count < len(rows) or bool(hopeless[rows].any()):
                 found, keep = found.placed(batch, rows), torch.nonzero(busy)[:, 0]
-                rows, batch, gaussian, cohort = rows[keep], batch.people(keep), gaussian.people(keep), cohort.people(keep)
+                rows, batch, gaussian, cohort = (
+                    rows[keep],
+                    batch.people(keep),
+                    gaussian.people(keep),
+                    cohort.people(keep),
+                )
                 damping, unfinished = damping[:, keep], unfinished[:, keep]
             batch, damping, done = _improve(model, cohort, batch, damping, unfinished, gaussian, tolerance, solver)
             converged[:, rows] |= done

@@ -102,7 +102,9 @@ def expand(
     gradient = (by_mean[..., None] * slope + by_variance[..., None] * bend).sum(2) + pull
     information = slope.mT @ (weight[..., None] * slope) + 0.5 * bend.mT @ (weight.square()[..., None] * bend)
     value = 0.5 * torch.where(there, e.square() * weight + variance.log(), 0.0).sum(-1) + 0.5 * (away * pull).sum(-1)
-    own = torch.eye(personal.shape[-1], dtype=personal.dtype, device=personal.device) if precision is None else precision
+    own = (
+        torch.eye(personal.shape[-1], dtype=personal.dtype, device=personal.device) if precision is None else precision
+    )
     return value, gradient, information + own
 
 
