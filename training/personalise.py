@@ -130,6 +130,8 @@ def personalise(
         raise ValueError(f"personalise: start needs shape (M, N, d) = {(M, N, d)}, got {tuple(start.shape)}")
     if curvature not in ("fisher", "observed"):
         raise ValueError(f"personalise: curvature is 'fisher' or 'observed', got {curvature!r}")
+    if N == 0:
+        return known
     whole = cohort
     with torch.no_grad():
         gaussian = _Gaussian.of(known)
@@ -154,12 +156,8 @@ def personalise(
             # whoever failed under every member would fail in every step again
             if 2 * count < len(rows) or bool(hopeless[rows].any()):
                 found, keep = found.placed(batch, rows), torch.nonzero(busy)[:, 0]
-                rows, batch, gaussian, cohort = (
-                    rows[keep],
-                    batch.people(keep),
-                    gaussian.people(keep),
-                    cohort.people(keep),
-                )
+                rows, batch = rows[keep], batch.people(keep)
+                gaussian, cohort = gaussian.people(keep), cohort.people(keep)
                 damping, unfinished = damping[:, keep], unfinished[:, keep]
             batch, damping, done = _improve(model, cohort, batch, damping, unfinished, gaussian, tolerance, solver)
             converged[:, rows] |= done
