@@ -294,7 +294,7 @@ def _json(value: object) -> bytes:
 
 def _person(person: Person) -> dict[str, Any]:
     doses = [
-        {"state": d.state, "time": as_float(d.time), "amount": as_float(d.amount), "duration": d.duration}
+        {"state": d.state, **{name: as_float(getattr(d, name)) for name in ("time", "amount", "duration", "lag")}}
         for d in person.schedule.doses
     ]
     inputs = {

@@ -1,18 +1,21 @@
 """Known plus learned: models, schedules, observation, simulation, predictions."""
 
+from hybrid.exponential import Exponential
 from hybrid.field import SemilinearField
+from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel
 from hybrid.observation import Concentration, Observation, States
 from hybrid.prediction import Prediction
+from hybrid.runge_kutta import RungeKutta
 from hybrid.schedule import Dose, Schedule, Signal
-from hybrid.segments import Mesh, Segments, build_segments
-from hybrid.simulate import Rollout, conditions_of, predict, rollout, simulate
-from hybrid.solver import SimulationError, Solver
+from hybrid.segments import Segments, build_segments
+from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
+from hybrid.solver import Failure, SimulationError, Solution, Solver
 from hybrid.torchdiffeq_solver import Torchdiffeq
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
 OBSERVATIONS: tuple[type[Observation], ...] = (Concentration, States)
-SOLVERS: tuple[type[Solver], ...] = (Torchdiffeq,)
+SOLVERS: tuple[type[Solver], ...] = (RungeKutta, Exponential, Torchdiffeq)
 
 __all__ = [
     "OBSERVATIONS",
@@ -20,21 +23,26 @@ __all__ = [
     "Concentration",
     "Conditions",
     "Dose",
+    "Exponential",
+    "Failure",
     "HybridModel",
     "Mesh",
     "Observation",
     "Prediction",
     "Rollout",
+    "RungeKutta",
     "Schedule",
     "Segments",
     "SemilinearField",
     "Signal",
     "SimulationError",
+    "Solution",
     "Solver",
     "States",
     "Torchdiffeq",
     "build_segments",
     "conditions_of",
+    "integrate",
     "predict",
     "rollout",
     "simulate",

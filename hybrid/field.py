@@ -1,12 +1,23 @@
 """The right-hand side on the segment clock, with its parts apart."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from hybrid.segments import Segments
+from learned.residual import Field
+
+
+class HasRecord(Protocol):
+    """What names a record by its index."""
+
+    @property
+    def record(self) -> int:
+        """The index."""
 
 
 class SemilinearField:
@@ -14,6 +25,9 @@ class SemilinearField:
 
     `A` (M, N, n, n) stable; `forcing(t)` (M, N, n) = B u(t) + infusions; `residual(t, x)` (M, N, n). All three are in
     state units per time; the call returns dx/ds = Δt_k · (A x + forcing + ε), which is what a solver integrates.
+    For solvers that use the structure: `network`, the residual as layers, where it has them, and `forced`, the forcing at
+    the beginning of every segment and its change along it, (M|1, N, K, n) each, or None where nothing drives.
+    `tensors`: what the residual is made from, for the adjoint method.
     Law: the call is the sum of its parts.
     """
 
@@ -23,22 +37,49 @@ class SemilinearField:
         B: Tensor,  # (M|1, N, n, m)
         residual: Callable[[Tensor, Tensor], Tensor] | None,
         segments: Segments,
+        tensors: Sequence[Tensor] = (),
     ) -> None:
-        self.A, self.segments = A, segments
-        self._residual = residual
+        self.A, self.B, self.segments, self.learned = A, B, segments, residual
+        self.network = residual if isinstance(residual, Field) else None
+        self._tensors = tuple(tensors)
         n = A.shape[-1]
         self._flat = A.reshape(-1, n, n) if A.ndim == 4 else None  # (M·N, n, n)
         self._dt = segments.dt[None, :, :, None].unbind(2)  # K × (1, N, 1)
         # with nothing driving it a field saves two operations in every evaluation
-        driven = B.shape[-1] > 0 or bool((segments.rate != 0).any()) or segments.rate.requires_grad
-        self._bend = not torch.equal(segments.u0, segments.u1)
+        driven = B.shape[-1] > 0 or segments.infused
+        self._bends = segments.bends
         self._u0 = segments.u0[None].unbind(2)  # K × (1, N, m)
         self._slope = (segments.u1 - segments.u0)[None].unbind(2)
+        self.forced: tuple[Tensor, Tensor] | None = None
         self._f0: tuple[Tensor, ...] = ()  # K × (M|1, N, n), forcing at the beginning and its change
         self._f1: tuple[Tensor, ...] = ()
         if driven:
-            self._f0 = (torch.einsum("...nij,nkj->...nki", B, segments.u0) + segments.rate).unbind(2)
-            self._f1 = torch.einsum("...nij,nkj->...nki", B, segments.u1 - segments.u0).unbind(2)
+            first = torch.einsum("...nij,nkj->...nki", B, segments.u0) + segments.rate
+            change = torch.einsum("...nij,nkj->...nki", B, segments.u1 - segments.u0)
+            self.forced = (first, change)
+            self._f0, self._f1 = first.unbind(2), change.unbind(2)
+
+    def on(self, segments: Segments) -> "SemilinearField":
+        """The same right-hand side on the same records, cut otherwise."""
+        return SemilinearField(self.A, self.B, self.learned, segments, self._tensors)
+
+    def without(self, failures: Sequence["HasRecord"]) -> "SemilinearField":
+        """The same with some records at rest: nothing happens to them, and no gradient comes from them."""
+        away = torch.zeros(self.segments.dt.shape[0], dtype=torch.bool, device=self.A.device)
+        away[[f.record for f in failures]] = True
+
+        def still(value: Tensor, axis: int) -> Tensor:
+            if value.shape[axis] == 1 and len(away) > 1:
+                return value
+            return torch.where(away.reshape(-1, *[1] * (value.ndim - axis - 1)), torch.zeros_like(value), value)
+
+        s = self.segments
+        quiet = replace(s, **{name: still(getattr(s, name), 0) for name in ("dt", "jump", "rate", "u0", "u1")})
+        learned = self.learned
+        if isinstance(learned, Field):
+            origin, active = (tuple(still(v, 1) for v in vs) for vs in (learned.origin, learned.active))
+            learned = replace(learned, origin=origin, active=active)
+        return SemilinearField(still(self.A, 1), still(self.B, 1), learned, quiet, self._tensors)
 
     def _locate(self, t: Tensor | float) -> tuple[int, float]:
         value = float(t)
@@ -56,7 +97,7 @@ class SemilinearField:
 
     def residual(self, t: Tensor | float, x: Tensor) -> Tensor:  # (M, N, n)
         """ε(x, u(t), c)."""
-        return torch.zeros_like(x) if self._residual is None else self._residual(x, self.input(t))
+        return torch.zeros_like(x) if self.learned is None else self.learned(x, self.input(t))
 
     def __call__(
         self,
@@ -72,19 +113,55 @@ class SemilinearField:
         x: Tensor,  # (M, N, n)
     ) -> Tensor:  # (M, N, n)
         """dx/ds in segment k at its own clock s ∈ [0, 1]: at s = 1 still this segment's inputs, not the next one's."""
+        return self._dt[k] * (self.linear(x) + self.nonlinear(k, s, x))
+
+    def linear(
+        self,
+        x: Tensor,  # (M, N, n)
+    ) -> Tensor:  # (M, N, n)
+        """A x."""
         if self._flat is not None and x.shape[:2] == self.A.shape[:2]:
             # the same product with a third of the calls that a broadcasting matmul makes: there is one per stage
-            rate = torch.bmm(self._flat, x.reshape(-1, x.shape[-1], 1)).view_as(x)
-        else:
-            rate = (self.A @ x[..., None])[..., 0]
-        if self._residual is not None:
-            rate = rate + self._residual(x, self._input(k, s))
-        if self._f0:
-            rate = rate + self._forcing(k, s)
-        return self._dt[k] * rate
+            return torch.bmm(self._flat, x.reshape(-1, x.shape[-1], 1)).view_as(x)
+        return (self.A @ x[..., None])[..., 0]
+
+    def nonlinear(
+        self,
+        k: int,
+        s: float | Tensor,
+        x: Tensor,  # (M, N, n)
+    ) -> Tensor:  # (M, N, n)
+        """What is left of dx/dt: the residual and the forcing."""
+        if self.learned is None:
+            return self._forcing(k, s).expand_as(x) if self._f0 else torch.zeros_like(x)
+        rate = self.learned(x, self._input(k, s))
+        return rate + self._forcing(k, s) if self._f0 else rate
+
+    def nonlinear_at(
+        self,
+        index: Tensor,  # (N,) each record's segment
+        s: Tensor,  # (N,) and where in it
+        x: Tensor,  # (M, N, n)
+    ) -> Tensor:  # (M, N, n)
+        """The same where every record is somewhere else."""
+        everyone = torch.arange(len(index), device=index.device)
+        rate = torch.zeros_like(x)
+        if self.learned is not None:
+            u0, u1 = self.segments.u0[everyone, index], self.segments.u1[everyone, index]
+            rate = self.learned(x, torch.lerp(u0, u1, s[:, None])[None])
+        if self.forced is not None:
+            first, change = (v[:, everyone, index] for v in self.forced)
+            rate = rate + first + s[:, None] * change
+        return rate
+
+    def depends_on(self, k: int) -> list[Tensor]:
+        """The tensors that `within(k, …)` is differentiable in, beside the state, none of them made from another."""
+        found = [self.A if self._flat is None else self._flat, self._dt[k], self._u0[k], self._slope[k]]
+        found += [v[k] for v in (self._f0, self._f1) if v]
+        return [*found, *self._tensors]
 
     def _input(self, k: int, s: float | Tensor) -> Tensor:
-        return self._u0[k] + s * self._slope[k] if self._bend else self._u0[k]
+        return self._u0[k] + s * self._slope[k] if self._bends else self._u0[k]
 
     def _forcing(self, k: int, s: float | Tensor) -> Tensor:
-        return self._f0[k] + s * self._f1[k] if self._bend else self._f0[k]
+        return self._f0[k] + s * self._f1[k] if self._bends else self._f0[k]

@@ -28,6 +28,12 @@ class Conditions:
         """N."""
         return self.baseline.shape[0]
 
+    def to(self, like: Tensor) -> "Conditions":
+        """The same in the dtype and on the device of `like`."""
+        return Conditions(
+            self.segments.to(like), {k: v.to(like) for k, v in self.covariates.items()}, self.baseline.to(like)
+        )
+
     def people(self, index: Tensor) -> "Conditions":
         """The same for the chosen people, with repeats."""
         return Conditions(
@@ -84,6 +90,16 @@ class HybridModel(nn.Module):
     def members(self) -> int:
         """M, the size of the member axis of the trainable tensors."""
         return max((p.shape[0] for p in self.parameters()), default=1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating type of the model's numbers: float64, or what `.to(...)` made of it."""
+        return next(iter((*self.parameters(), *self.buffers()))).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's numbers are."""
+        return next(iter((*self.parameters(), *self.buffers()))).device
 
     @property
     def personal(self) -> int:
@@ -144,8 +160,10 @@ class HybridModel(nn.Module):
             return SemilinearField(A, B, None, segments)
         residual = self.residual
         if isinstance(residual, LayeredResidual):
-            return SemilinearField(A, B, residual.layers().at(c), segments)  # layers are folded once per solve
-        return SemilinearField(A, B, lambda x, u: residual(x, u, c), segments)
+            layers = residual.layers()  # folded once per solve
+            made_from = (c, *layers.weights, *layers.biases, layers.input_weights, layers.covariate_weights)
+            return SemilinearField(A, B, layers.at(c), segments, made_from)
+        return SemilinearField(A, B, lambda x, u: residual(x, u, c), segments, (c, *residual.parameters()))
 
     def lure(
         self,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,26 +19,51 @@ def as_float(number: Number) -> float:
 
 @dataclass(frozen=True)
 class Dose:
-    """`amount` (state unit) into compartment `state` at `time`: at once, or at a constant rate over `duration`.
+    """`amount` (state unit) into compartment `state` at `time` + `lag`: at once, or at a constant rate over `duration`.
 
-    `time` and `amount` may be tensors that need a gradient. At a time that is also an observation's, the observation
-    comes first.
-    Errors: `ValueError` for a negative or non-finite amount, time or duration.
+    All four numbers may be tensors that need a gradient. At a time that is also an observation's, the observation comes
+    first. The lag is the time between giving and arriving: a tablet that has to dissolve.
+    Errors: `ValueError` for a negative or non-finite amount, duration or lag, or a time that is not finite.
     """
 
     state: str
     time: Number
     amount: Number
-    duration: float = 0.0
+    duration: Number = 0.0
+    lag: Number = 0.0
 
     def __post_init__(self) -> None:
         time, amount = as_float(self.time), as_float(self.amount)
+        duration, lag = as_float(self.duration), as_float(self.lag)
         if not (0.0 <= amount < float("inf")):
             raise ValueError(f"dose into {self.state} at {time:g}: amount {amount:g} must be finite and not negative")
-        if not (abs(time) < float("inf") and 0.0 <= self.duration < float("inf")):
+        if not (abs(time) < float("inf") and 0.0 <= duration < float("inf") and 0.0 <= lag < float("inf")):
             raise ValueError(
-                f"dose into {self.state}: time {time:g} must be finite and duration {self.duration:g} not negative"
+                f"dose into {self.state}: time {time:g} must be finite, duration {duration:g} not negative and lag {lag:g} not "
+                "negative"
             )
+
+    @property
+    def bolus(self) -> bool:
+        """Does all of it arrive at once?"""
+        return as_float(self.duration) == 0.0
+
+    @property
+    def arrival(self) -> Number:
+        """When it begins to arrive."""
+        return self.time if not isinstance(self.lag, Tensor) and self.lag == 0.0 else self.time + self.lag
+
+    def repeated(self, count: int, interval: float) -> tuple["Dose", ...]:
+        """The same dose `count` times in all, `interval` apart.
+
+        Errors: `ValueError` unless count ≥ 1 and interval > 0.
+        """
+        if count < 1 or not 0.0 < interval < float("inf"):
+            raise ValueError(
+                f"a dose is repeated 1 or more times at a positive interval, got {count} and {interval:g}; write "
+                "Dose(...).repeated(count, interval)"
+            )
+        return tuple(replace(self, time=self.time + k * interval) for k in range(count))
 
 
 @dataclass(frozen=True)
@@ -64,16 +90,14 @@ class Signal:
 
     def at(self, time: float, side: Literal["left", "right"] = "right") -> float:
         """u(time); at a jump of a held signal, the value on the asked side."""
-        if time < self.times[0] or (time == self.times[0] and side == "left"):
-            return self.values[0]
-        last = max(k for k, t in enumerate(self.times) if t <= time)
-        if side == "left" and self.times[last] == time:
-            last -= 1
-        if self.kind == "held" or last + 1 == len(self.times):
-            return self.values[last]
-        t0, t1 = self.times[last], self.times[last + 1]
-        v0, v1 = self.values[last], self.values[last + 1]
-        return v0 + (v1 - v0) * (time - t0) / (t1 - t0)
+        return float(self.sample(np.array([time]), side)[0])
+
+    def sample(self, times: np.ndarray, side: Literal["left", "right"] = "right") -> np.ndarray:
+        """u at many times (S,), as `at`."""
+        if self.kind == "linear":
+            return np.interp(times, self.times, self.values)
+        last = np.searchsorted(self.times, times, side=side) - 1
+        return np.asarray(self.values, dtype=np.float64)[np.maximum(last, 0)]
 
 
 @dataclass(frozen=True)

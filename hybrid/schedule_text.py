@@ -108,8 +108,8 @@ def format_schedule(schedule: Schedule, *, units: Mapping[str, str] | None = Non
     parts = []
     for dose in schedule.doses:
         statement = f"dose {amount(as_float(dose.amount), dose.state)} -> {_name_text(dose.state)}"
-        statement += f" @ {amount(as_float(dose.time), 'time')}"
-        parts.append(statement + (f" over {amount(dose.duration, 'time')}" if dose.duration > 0.0 else ""))
+        statement += f" @ {amount(as_float(dose.arrival), 'time')}"
+        parts.append(statement + (f" over {amount(as_float(dose.duration), 'time')}" if not dose.bolus else ""))
     for name, signal in schedule.inputs.items():
         points = [f"{amount(v, name)} @ {amount(t, 'time')}" for t, v in zip(signal.times, signal.values, strict=True)]
         parts.append(f"set {_name_text(name)} = {', '.join(points)} {signal.kind}")

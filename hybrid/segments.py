@@ -5,58 +5,16 @@ dx/ds = Δt[i, k] f(x). Doses are jumps between segments, and padding is a segme
 """
 
 import itertools
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid.schedule import Number, Schedule, as_float, as_time
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """How long a step of a fixed-step solver may be: h(τ) = min(step, first + growth·τ), τ since the last jump.
-
-    The error of an explicit method is made in the layers after jumps, so steps start at `first` there and grow.
-    `step` must keep the solver stable: for the classic fourth-order method, step × (fastest rate) < 2.78.
-    `step=None` cuts nothing between events (for adaptive solvers).
-    """
-
-    step: float | None = None
-    first: float | None = None
-    growth: float = 0.25
-
-    def __post_init__(self) -> None:
-        if self.step is not None and not self.step > 0:
-            raise ValueError(f"Mesh: step must be positive, got {self.step}")
-        if self.first is not None and (self.step is None or not 0 < self.first <= self.step or not self.growth > 0):
-            raise ValueError(
-                f"Mesh: needs 0 < first ≤ step and growth > 0, got {self.first}, {self.step}, {self.growth}"
-            )
-
-    def cuts(self, begin: float, end: float) -> list[float]:
-        """Fractions of (begin, end), both measured from the last jump, at which to cut: equal parts of ∫ dτ/h."""
-        if self.step is None or end <= begin:
-            return []
-        step, growth = self.step, self.growth
-        first = step if self.first is None else self.first
-        graded = (step - first) / growth  # h reaches `step` here
-
-        def steps(tau: float) -> float:
-            inner = min(tau, graded)
-            return math.log1p(growth * inner / first) / growth + max(tau - graded, 0.0) / step
-
-        def inverse(count: float) -> float:
-            whole = steps(graded)
-            if count <= whole:
-                return first * math.expm1(growth * count) / growth
-            return graded + (count - whole) * step
-
-        low, high = steps(begin), steps(end)
-        parts = max(1, math.ceil(high - low - 1e-9))
-        return [(inverse(low + (high - low) * j / parts) - begin) / (end - begin) for j in range(1, parts)]
+from hybrid.mesh import Mesh
+from hybrid.schedule import Dose, Number, Schedule, as_float, as_time
 
 
 @dataclass(frozen=True)
@@ -65,7 +23,8 @@ class Segments:
 
     `dt` (N, K) segment lengths · `start` (N, K) their beginning · `jump` (N, K, n) amounts that arrive just before the
     segment · `rate` (N, K, n) infusion rates in it · `u0`, `u1` (N, K, m) inputs at its two ends (linear between) ·
-    `boundary` (N, T) the boundary, 0…K, at which each observation is read, before any dose of the same time.
+    `segment` (N, T) the segment in which each observation is read, and `fraction` (N, T) of it that has passed by then,
+    always before any dose of the same time: 1 is the segment's end, and 0 is the record's start alone.
     """
 
     dt: Tensor
@@ -74,9 +33,10 @@ class Segments:
     rate: Tensor
     u0: Tensor
     u1: Tensor
-    boundary: Tensor
+    segment: Tensor
+    fraction: Tensor
 
-    @property
+    @cached_property
     def jumps(self) -> list[bool]:
         """For each segment: does anyone's state jump at its beginning?"""
         if self.jump.requires_grad:
@@ -84,27 +44,138 @@ class Segments:
         flags: list[bool] = (self.jump != 0).any(-1).any(0).tolist()
         return flags
 
+    @cached_property
+    def cut(self) -> bool:
+        """Is every observation at a boundary?"""
+        return not self.fraction.requires_grad and bool(((self.fraction == 0) | (self.fraction == 1)).all())
+
+    # What a solver must know of the values before it can run is asked once: on a GPU every question waits for the device,
+    # and none may be asked while a graph is captured.
+
+    @cached_property
+    def one_length(self) -> bool:
+        """Are the segments of all records equally long, and constants?"""
+        return not self.dt.requires_grad and bool((self.dt == self.dt[:1]).all())
+
+    @cached_property
+    def alike(self) -> bool:
+        """Are all records read at the same places of segments of the same lengths?"""
+        if self.fraction.requires_grad or not self.one_length:
+            return False
+        return all(bool((v == v[:1]).all()) for v in (self.segment, self.fraction))
+
+    @cached_property
+    def infused(self) -> bool:
+        """Is anyone given an infusion?"""
+        return self.rate.requires_grad or bool((self.rate != 0).any())
+
+    @cached_property
+    def bends(self) -> bool:
+        """Does any input change within a segment?"""
+        return not torch.equal(self.u0, self.u1)
+
+    @cached_property
+    def smooth(self) -> list[bool]:
+        """For each segment: does the right-hand side go on from the one before without a jump, for everyone?"""
+        if self.rate.requires_grad or self.u0.requires_grad:
+            return [False] * self.dt.shape[1]
+        same = (self.rate[:, 1:] == self.rate[:, :-1]).all(-1) & (self.u0[:, 1:] == self.u1[:, :-1]).all(-1)
+        flags: list[bool] = same.all(0).tolist()
+        return [False, *(a and not b for a, b in zip(flags, self.jumps[1:], strict=True))]
+
+    @cached_property
+    def lengths(self) -> tuple[Tensor, Tensor]:
+        """The different segment lengths (U,), and which of them each segment has (N, K)."""
+        different, index = torch.unique(self.dt.detach(), return_inverse=True)
+        return different, index
+
+    @cached_property
+    def which(self) -> list[int]:
+        """The first record's `lengths`, one for each segment."""
+        found: list[int] = self.lengths[1][0].tolist()
+        return found
+
+    @cached_property
+    def spans(self) -> tuple[Tensor, Tensor]:
+        """The different pairs (2, U) of time since a segment's beginning and share of the segment at which anything is
+        read, and which of them each observation has (N, T).
+        """
+        span = self.dt.detach().gather(1, self.segment) * self.fraction.detach()
+        pairs = torch.stack([span.reshape(-1), self.fraction.detach().reshape(-1)], -1)
+        different, index = torch.unique(pairs, dim=0, return_inverse=True)
+        return different.T, index.reshape(self.segment.shape)
+
+    @property
+    def boundary(self) -> Tensor:  # (N, T)
+        """The boundary, 0…K, at which each observation is read, where the records are cut at them."""
+        return self.segment + (self.fraction > 0).long()
+
     def people(self, index: Tensor) -> "Segments":
         """The same for the chosen records, with repeats."""
-        return Segments(**{name: value[index] for name, value in vars(self).items()})
+        return Segments(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     def to(self, like: Tensor) -> "Segments":
         """The same in the dtype and on the device of `like`."""
-        moved = {k: v.to(like) for k, v in vars(self).items() if k != "boundary"}
-        return replace(self, **moved, boundary=self.boundary.to(like.device))
+        moved = {f.name: getattr(self, f.name).to(like) for f in fields(self) if f.name != "segment"}
+        return replace(self, **moved, segment=self.segment.to(like.device))
 
     def read(
         self,
-        states: Tensor,  # (M, N, K+1, n)
+        states: Tensor,  # (M, N, K+1, n) at the boundaries
     ) -> Tensor:  # (M, N, T, n)
-        """The states at the observation times."""
+        """The states at the observations of records that are cut at them.
+
+        Errors: `ValueError` for observations inside a segment, which need a solver that interpolates.
+        """
+        if not self.cut:
+            raise ValueError(
+                "the observations lie inside the segments, and this solver gives states at their ends alone; cut the "
+                "records at their observations, Mesh(..., observed=True), or use RungeKutta or Exponential"
+            )
         index = self.boundary[None, :, :, None].expand(states.shape[0], -1, -1, states.shape[-1])
         return states.gather(2, index)
 
     def read_inputs(self) -> Tensor:  # (1, N, T, m)
-        """The inputs at the observation times."""
-        ends = torch.cat([self.u0, self.u1[:, -1:]], 1)[None]  # (1, N, K+1, m)
-        return self.read(ends)
+        """The inputs at the observations; at a step of an input, the value from there on, as far as the record goes."""
+        index = self.segment[..., None].expand(-1, -1, self.u0.shape[-1])
+        within = self.u0.gather(1, index) + self.fraction[..., None] * (self.u1 - self.u0).gather(1, index)
+        following = (index + 1).clamp(max=self.dt.shape[1] - 1)
+        after = torch.where(following > index, self.u0.gather(1, following), self.u1.gather(1, index))
+        return torch.where((self.fraction == 1)[..., None], after, within)[None]
+
+    def refine(
+        self,
+        segment: Tensor,  # (N, L) which segment each part is of, ascending
+        begin: Tensor,  # (N, L) the fraction of it at which the part begins
+        end: Tensor,  # (N, L) and ends
+    ) -> "Segments":
+        """The same records with segments cut into parts; parts with begin = end are padding.
+
+        Law: cutting changes no solution; gradients with respect to lengths, jumps, rates and inputs are kept.
+        """
+        wide = segment[..., None]
+        dt = self.dt.gather(1, segment)
+        u0, change = (v.gather(1, wide.expand(-1, -1, v.shape[-1])) for v in (self.u0, self.u1 - self.u0))
+        there = wide.expand(-1, -1, self.jump.shape[-1])
+        first = (begin == 0) & ((end > 0) | (segment == 0))
+        # ascending: how far along the segments a part ends
+        reached = segment + end.to(torch.float64)
+        asked = self.segment + self.fraction.detach().to(torch.float64)
+        part = torch.searchsorted(reached.contiguous(), asked.contiguous()).clamp(max=segment.shape[1] - 1)
+        low, high = begin.gather(1, part), end.gather(1, part)
+        # rounding of segment + end loses digits of the end: what is at a part's end is so exactly
+        passed = ((self.fraction - low) / (high - low).clamp(min=torch.finfo(dt.dtype).tiny)).clamp(0.0, 1.0)
+        whole = (asked == reached.gather(1, part)) & (asked > 0)
+        return Segments(
+            dt=dt * (end - begin),
+            start=self.start.gather(1, segment) + begin * dt,
+            jump=self.jump.gather(1, there) * first[..., None],
+            rate=self.rate.gather(1, there),
+            u0=u0 + begin[..., None] * change,
+            u1=u0 + end[..., None] * change,
+            segment=part,
+            fraction=torch.where(whole & (self.fraction.detach() == 1), torch.ones_like(passed), passed),
+        )
 
 
 def build_segments(
@@ -114,36 +185,132 @@ def build_segments(
     inputs: Sequence[str] = (),
     mesh: Mesh | None = None,
 ) -> Segments:
-    """Cut every record at its observations, doses, infusion ends and input points, and by the mesh; pad to one K and T.
+    """Cut every record at its doses, infusion ends, input points and (by the mesh) observations and steps; pad to one K, T.
 
-    Errors: `ValueError` for unknown compartments, missing inputs, unsorted or early times.
-    Law: `dt`, and so every solution, is differentiable in the times and amounts of doses that are tensors.
+    Errors: `ValueError`, naming the record, for unknown compartments, missing inputs, unsorted or early times.
+    Law: `dt`, and so every solution, is differentiable in the times, lags, durations and amounts of doses that are tensors.
     """
     mesh = mesh or Mesh()
-    rows = [_cut(s, t, tuple(states), tuple(inputs), mesh) for s, t in zip(schedules, times, strict=True)]
-    K = max(1, max(row["dt"].shape[0] for row in rows))
-    T = max(row["boundary"].shape[0] for row in rows)
+    rows: list[dict[str, Tensor]] = []
+    known: dict[tuple[int, tuple[float, ...]], int] = {}  # people who share a schedule and times are cut once
+    for i, (schedule, when) in enumerate(zip(schedules, times, strict=True)):
+        key = (id(schedule), tuple(when))
+        if key in known:
+            rows.append(rows[known[key]])
+            continue
+        known[key] = i
+        try:
+            rows.append(_cut(schedule, when, tuple(states), tuple(inputs), mesh))
+        except ValueError as error:
+            raise ValueError(f"record {i}: {error}" if len(schedules) > 1 else str(error)) from error
+    lengths = {"segment": max(r["segment"].shape[0] for r in rows), "fraction": max(r["segment"].shape[0] for r in rows)}
+    K = max(r["dt"].shape[0] for r in rows)
 
-    def pad(name: str, length: int) -> Tensor:
+    def pad(name: str) -> Tensor:
+        length = lengths.get(name, K)
+        # padding sits at the record's end; there it lasts no time and asks for what the last observation asks
+        last = {"start": "start", "segment": "segment", "fraction": "fraction", "u0": "u1", "u1": "u1"}.get(name)
         parts = []
         for row in rows:
             value = row[name]
             missing = length - value.shape[0]
-            if missing and name in ("start", "boundary"):  # padding sits at the record's end
-                value = torch.cat([value, value[-1:].expand(missing)])
+            if missing and last:
+                value = torch.cat([value, row[last][-1:].expand(missing, *value.shape[1:])])
             elif missing:
                 value = torch.cat([value, value.new_zeros(missing, *value.shape[1:])])
             parts.append(value)
         return torch.stack(parts)
 
-    return Segments(
-        **{name: pad(name, K) for name in ("dt", "start", "jump", "rate", "u0", "u1")}, boundary=pad("boundary", T)
-    )
+    return Segments(**{f.name: pad(f.name) for f in fields(Segments)})
+
+
+@dataclass
+class _Knots:
+    """Times at which a record must be cut.
+
+    A plain time has one knot, shared by all equal ones. A time that carries a gradient has a knot of its own behind it,
+    at first a segment of length zero away: when a dose moves, the observation at the same time must not.
+    """
+
+    at: dict[tuple[float, int], Number]
+
+    def add(self, time: Number) -> tuple[float, int]:
+        key = (as_float(time), len(self.at) + 1 if isinstance(time, Tensor) else 0)
+        self.at[key] = time
+        return key
 
 
 def _cut(
     schedule: Schedule, times: Sequence[float], states: tuple[str, ...], inputs: tuple[str, ...], mesh: Mesh
 ) -> dict[str, Tensor]:
+    when = _require(schedule, times, states, inputs)
+    end = float(when[-1])
+    knots = _Knots({})
+    for t in (schedule.start, *(when.tolist() if mesh.observed else (end,))):
+        knots.add(t)
+    given = [d for d in schedule.doses if as_float(d.arrival) < end]  # after the last observation nothing is read
+    begins = [knots.add(d.arrival) for d in given]
+    ends = [key if d.bolus else knots.add(d.arrival + d.duration) for d, key in zip(given, begins, strict=True)]
+    for signal in schedule.inputs.values():
+        for t in signal.times:
+            if schedule.start < t < end:
+                knots.add(t)
+    order = sorted(key for key in knots.at if key[0] <= end)
+    jumps_at = np.array(sorted({schedule.start, *(key[0] for key in (*begins, *ends))}))
+
+    # every edge is the fraction f of the way from the knot `left` to the next
+    left, f, at = [0], [0.0], {order[0]: 0}
+    for j, (a, b) in enumerate(itertools.pairwise(order)):
+        since = jumps_at[np.searchsorted(jumps_at, a[0], side="right") - 1]
+        inner = mesh.cuts(a[0] - since, b[0] - since)
+        left += [j] * (len(inner) + 1)
+        f += [*inner, 1.0]
+        at[b] = len(left) - 1
+    if len(left) == 1:
+        left, f = [0, 0], [0.0, 0.0]  # a record that is read at its start alone still has one segment, of length zero
+    values = [knots.at[key] for key in order]
+    moving = any(isinstance(v, Tensor) for v in values)
+    knot = torch.stack([as_time(v) for v in values]) if moving else torch.tensor(values, dtype=torch.float64)
+    here, share = torch.tensor(left), torch.tensor(f, dtype=torch.float64)
+    there = (here + 1).clamp(max=len(values) - 1)
+    # a whole stretch ends at its knot exactly
+    grid = torch.where(share == 1.0, knot[there], knot[here] + share * (knot[there] - knot[here]))  # (K+1,)
+
+    dt = grid[1:] - grid[:-1]
+    edges = grid.detach().numpy()
+    jump, rate = _doses(given, begins, ends, at, len(dt), states)
+    u0, u1 = _inputs(schedule, inputs, edges)
+    if moving:
+        # where an edge moves with a dose, the input there moves along its slope; in no time it does nothing
+        length = dt.detach()[:, None]
+        slope = torch.where(length > 0, (u1 - u0) / length.clamp(min=1e-300), torch.zeros_like(u0))
+        moved = (grid - grid.detach())[:, None]  # zero, with a gradient
+        u0, u1 = u0 + slope * moved[:-1], u1 + slope * moved[1:]
+
+    if mesh.observed:
+        boundary = np.array([at[(t, 0)] for t in when.tolist()])
+        segment = torch.from_numpy(np.maximum(boundary - 1, 0))
+        fraction = torch.from_numpy((boundary > 0).astype(np.float64))
+    else:
+        # before any dose of the same time: the first edge that is not earlier ends the segment
+        segment = torch.from_numpy(np.maximum(np.searchsorted(edges, when, side="left") - 1, 0))
+        fraction = (torch.from_numpy(when) - grid[segment]) / dt[segment].clamp(min=1e-300)
+    return {
+        "dt": dt,
+        "start": grid[:-1],
+        "jump": jump,
+        "rate": rate,
+        "u0": u0,
+        "u1": u1,
+        "segment": segment,
+        "fraction": fraction,
+    }
+
+
+def _require(
+    schedule: Schedule, times: Sequence[float], states: tuple[str, ...], inputs: tuple[str, ...]
+) -> np.ndarray:
+    """The observation times (T,), or a `ValueError` that says what cannot be."""
     unknown = {d.state for d in schedule.doses} - set(states)
     if unknown:
         raise ValueError(f"a dose goes into {sorted(unknown)}; the compartments are {list(states)}")
@@ -152,70 +319,42 @@ def _cut(
             f"the schedule sets the inputs {sorted(schedule.inputs)} and the model has {list(inputs)}; give one Signal for "
             "each of the model's and no other"
         )
-    when = [float(t) for t in times]
-    if not when or not all(map(math.isfinite, when)) or any(b < a for a, b in itertools.pairwise(when)):
-        raise ValueError(f"observation times must be sorted, finite and at least one; got {when}")
+    when = np.asarray(times, dtype=np.float64)
+    if when.size == 0 or not np.isfinite(when).all() or (np.diff(when) < 0).any():
+        raise ValueError(f"observation times must be sorted, finite and at least one; got {list(times)}")
     if when[0] < schedule.start:
         raise ValueError(f"the first observation is at {when[0]:g}, before the record starts at {schedule.start:g}")
-    end = when[-1]
-    # A plain time has one knot, shared by all equal ones. A time that carries a gradient has a knot of its own behind
-    # it, at first a segment of length zero away: when a dose moves, the observation at the same time must not.
-    knots: dict[tuple[float, int], Number] = {}
+    return when
 
-    def knot(t: Number) -> tuple[float, int]:
-        key = (as_float(t), len(knots) + 1 if isinstance(t, Tensor) else 0)
-        knots[key] = t
-        return key
 
-    for t in (schedule.start, *when):
-        knot(t)
-    given = [d for d in schedule.doses if as_float(d.time) < end]  # after the last observation nothing is read
-    begins = [knot(d.time) for d in given]
-    ends = [knot(d.time + d.duration) if d.duration > 0 else key for d, key in zip(given, begins, strict=True)]
-    for signal in schedule.inputs.values():
-        for t in signal.times:
-            if schedule.start < t < end:
-                knot(t)
-    order = sorted(key for key in knots if key[0] <= end)
-    jumps_at = sorted({schedule.start, *(key[0] for key in (*begins, *ends))})
-    edges, at = [as_time(knots[order[0]])], {order[0]: 0}
-    for a, b in itertools.pairwise(order):
-        since = max(j for j in jumps_at if j <= a[0])
-        left, right = as_time(knots[a]), as_time(knots[b])
-        edges += [left + f * (right - left) for f in mesh.cuts(a[0] - since, b[0] - since)] + [right]
-        at[b] = len(edges) - 1
-    if len(edges) == 1:
-        edges = edges * 2  # a record that is read at its start alone still has one segment, of length zero
-    grid = torch.stack(edges)  # (K+1,)
-    K, n = len(edges) - 1, len(states)
-    unit = torch.eye(n, dtype=torch.float64)
-    jump = [torch.zeros(n, dtype=torch.float64) for _ in range(K)]
-    rate = torch.zeros(K, n, dtype=torch.float64)
+def _doses(
+    given: Sequence[Dose],
+    begins: Sequence[tuple[float, int]],
+    ends: Sequence[tuple[float, int]],
+    at: dict[tuple[float, int], int],
+    K: int,
+    states: tuple[str, ...],
+) -> tuple[Tensor, Tensor]:  # (K, n), (K, n)
+    """What arrives just before each segment, and the rates of infusions in it."""
+    jump = torch.zeros(K, len(states), dtype=torch.float64)
+    rate = torch.zeros(K, len(states), dtype=torch.float64)
     for dose, begin, finish in zip(given, begins, ends, strict=True):
-        arriving = as_time(dose.amount) * unit[states.index(dose.state)]
-        if dose.duration == 0.0:
-            jump[at[begin]] = jump[at[begin]] + arriving
+        where = torch.zeros(K, len(states), dtype=torch.float64)
+        if dose.bolus:
+            where[at[begin], states.index(dose.state)] = 1.0
+            jump = jump + where * dose.amount
         else:
-            on = torch.zeros(K, 1, dtype=torch.float64)
-            on[at[begin] : at.get(finish, K)] = 1.0
-            rate = rate + on * arriving / dose.duration
-    values = grid.detach().tolist()
-    at_left = [[schedule.inputs[name].at(v, "right") for name in inputs] for v in values[:-1]]
-    at_right = [[schedule.inputs[name].at(v, "left") for name in inputs] for v in values[1:]]
-    u0 = torch.tensor(at_left, dtype=torch.float64).reshape(K, len(inputs))
-    u1 = torch.tensor(at_right, dtype=torch.float64).reshape(K, len(inputs))
-    if grid.requires_grad:
-        # where an edge moves with a dose, the input there moves along its slope; in no time it does nothing
-        length = (grid[1:] - grid[:-1]).detach()[:, None]
-        slope = torch.where(length > 0, (u1 - u0) / length.clamp(min=1e-300), torch.zeros_like(u0))
-        moved = (grid - grid.detach())[:, None]  # zero, with a gradient
-        u0, u1 = u0 + slope * moved[:-1], u1 + slope * moved[1:]
-    return {
-        "dt": grid[1:] - grid[:-1],
-        "start": grid[:-1],
-        "jump": torch.stack(jump),
-        "rate": rate,
-        "u0": u0,
-        "u1": u1,
-        "boundary": torch.tensor([at[(t, 0)] for t in when], dtype=torch.long),
-    }
+            where[at[begin] : at.get(finish, K), states.index(dose.state)] = 1.0
+            rate = rate + where * (dose.amount / dose.duration)
+    return jump, rate
+
+
+def _inputs(schedule: Schedule, inputs: tuple[str, ...], edges: np.ndarray) -> tuple[Tensor, Tensor]:  # (K, m) each
+    """The inputs at the two ends of every segment."""
+    right = [schedule.inputs[name].sample(edges[:-1], "right") for name in inputs]
+    left = [schedule.inputs[name].sample(edges[1:], "left") for name in inputs]
+    shape = (len(inputs), len(edges) - 1)
+    return (
+        torch.from_numpy(np.array(right, dtype=np.float64).reshape(shape).T.copy()),
+        torch.from_numpy(np.array(left, dtype=np.float64).reshape(shape).T.copy()),
+    )

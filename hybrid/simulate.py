@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from hybrid.exponential import Exponential
+from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel
 from hybrid.prediction import Prediction
+from hybrid.runge_kutta import RungeKutta
 from hybrid.schedule import Schedule
-from hybrid.segments import Mesh, build_segments
-from hybrid.solver import Solver
-from hybrid.torchdiffeq_solver import Torchdiffeq
+from hybrid.segments import build_segments
+from hybrid.solver import Failure, Solution, Solver
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Rollout:
     inputs: Tensor
     mean: Tensor
     variance: Tensor
+    failures: tuple[Failure, ...] = ()
 
 
 def rollout(
@@ -36,10 +39,15 @@ def rollout(
     conditions: Conditions,
     personal: Tensor,  # (M, N, d)
     solver: Solver | None = None,
+    *,
+    on_failure: Literal["raise", "return"] = "raise",
 ) -> Rollout:
     """Simulate every person under every member.
 
     Differentiable in the weights, the personal coordinates, and doses and dose times that are tensors.
+    `solver`: `RungeKutta("rk4")` by default, one step per segment of the conditions' mesh.
+    A record that cannot be simulated is an error by default; with on_failure="return" it stands in `failures`, its numbers
+    are NaN, and the other records are as they would be without it, gradients included.
     Errors: `SimulationError`, naming record and time.
     """
     theta = model.theta(personal, conditions.covariates)
@@ -47,10 +55,12 @@ def rollout(
     field = model.bind(conditions.segments, theta, context)
     x0 = model.initial(theta, conditions.baseline)
     x0 = x0.expand(max(model.members, x0.shape[0]), *x0.shape[1:])
-    states = conditions.segments.read((solver or Torchdiffeq()).solve(field, x0))
+    solution = (solver or RungeKutta("rk4")).solve(field, x0)
+    states = solution.states if on_failure == "return" else solution.require()
     inputs = conditions.segments.read_inputs()
     mean = model.observation.mean(states, theta)
-    return Rollout(theta, context, states, inputs, mean, model.noise.variance(mean, states, inputs))
+    variance = model.noise.variance(mean, states, inputs)
+    return Rollout(theta, context, states, inputs, mean, variance, solution.failures)
 
 
 def predict(
@@ -89,39 +99,56 @@ def simulate(
     solver: Solver | None = None,
     mesh: Mesh | None = None,
 ) -> Tensor:  # (M, N, T, n); one schedule: (M, T, n); one schedule and M = 1: (T, n)
-    """States at `times`, starting from x0 at each schedule's start.
+    """States at `times`, starting from x0 at each schedule's start, in the model's dtype.
 
     The state at the time of a dose is the one before it. Differentiable in everything that is a tensor.
-    `solver` is `Torchdiffeq("dopri5")` by default; a fixed-step one needs a `mesh` that cuts the record.
-    Errors: `ValueError` for shapes, unsorted times, unknown compartments; `SimulationError` for a failure on the way.
+    `solver` is `Exponential(rtol=1e-6)` by default; without a tolerance it needs a `mesh` that cuts the record.
+    Errors: `ValueError` for shapes, unsorted times, unknown compartments, numbers that are not finite; `SimulationError` for
+    a failure on the way (`integrate` returns what went well).
     """
-    single = isinstance(schedule, Schedule)
-    schedules = [schedule] if isinstance(schedule, Schedule) else list(schedule)
     given: list[Any] = times.tolist() if isinstance(times, Tensor) else list(times)
-    rows: list[list[float]] = [given] if single else given
-    if len(rows) != len(schedules):
-        raise ValueError(f"simulate: {len(schedules)} schedules need as many lists of times, got {len(rows)}")
+    if not isinstance(schedule, Schedule):
+        return integrate(model, x0, schedule, given, theta, c=c, solver=solver, mesh=mesh).require()
+    states = integrate(model, x0, [schedule], [given], theta, c=c, solver=solver, mesh=mesh).require()
+    return states[0, 0] if states.shape[0] == 1 else states[:, 0]
+
+
+def integrate(
+    model: HybridModel,
+    x0: Tensor,  # (n,), (N, n) or (M, N, n)
+    schedules: Sequence[Schedule],
+    times: Sequence[Sequence[float]],  # N × (T_i,)
+    theta: Tensor,  # (q,), (N, q) or (M, N, q)
+    *,
+    c: Tensor | None = None,  # (r,), (N, r) or (M, N, r)
+    solver: Solver | None = None,
+    mesh: Mesh | None = None,
+) -> Solution:
+    """As `simulate`, for N records, with failures as values: a record that cannot be finished is NaN and has its reason in
+    `failures`, and the others are as they would be without it.
+    """
+    if len(times) != len(schedules):
+        raise ValueError(f"simulate: {len(schedules)} schedules need as many lists of times, got {len(times)}")
     backbone = model.backbone
-    segments = build_segments(schedules, rows, backbone.states, backbone.inputs, mesh)
-    segments = segments.to(theta)
-    theta, x0 = _lead(theta, len(backbone.physical), "theta"), _lead(x0, len(backbone.states), "x0")
-    r = model.residual.covariates
-    c = _lead(theta.new_zeros(r) if c is None else c, r, "c")
+    like = torch.zeros((), dtype=model.dtype, device=model.device)
+    segments = build_segments(schedules, times, backbone.states, backbone.inputs, mesh).to(like)
+    N, r = len(schedules), model.residual.covariates
+    x0 = _lead(x0, len(backbone.states), N, "x0", like)
+    theta = _lead(theta, len(backbone.physical), N, "theta", like)
+    c = _lead(like.new_zeros(r) if c is None else c, r, N, "c", like)
     M = max(model.members, theta.shape[0], x0.shape[0], c.shape[0])
-    N = len(schedules)
     theta, x0, c = (v.expand(M, N, v.shape[-1]) for v in (theta, x0, c))
-    field = model.bind(segments, theta, c)
-    states = segments.read((solver or Torchdiffeq("dopri5")).solve(field, x0))
-    if not single:
-        return states
-    return states[0, 0] if M == 1 else states[:, 0]
+    # a tolerance that the model's own precision can keep
+    default = Exponential(rtol=1e-6) if model.dtype == torch.float64 else Exponential(rtol=1e-4)
+    return (solver or default).solve(model.bind(segments, theta, c), x0)
 
 
-def _lead(value: Tensor, size: int, name: str) -> Tensor:
-    value = torch.as_tensor(value, dtype=torch.float64)
-    if value.ndim == 0 or value.ndim > 3 or value.shape[-1] != size:
+def _lead(value: Tensor, size: int, people: int, name: str, like: Tensor) -> Tensor:
+    value = torch.as_tensor(value).to(like)
+    if value.ndim == 0 or value.ndim > 3 or value.shape[-1] != size or (value.ndim > 1 and value.shape[-2] not in (1, people)):
         raise ValueError(
-            f"simulate: {name} needs shape ({size},), (N, {size}) or (M, N, {size}), got {tuple(value.shape)}"
+            f"simulate: {name} needs shape ({size},), (N, {size}) or (M, N, {size}) with N = {people}, got "
+            f"{tuple(value.shape)}"
         )
     return value.reshape((1,) * (3 - value.ndim) + tuple(value.shape))
 

@@ -1,6 +1,7 @@
 """What a solver is, and what it says when it fails."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,12 +9,48 @@ from torch import Tensor
 from hybrid.field import SemilinearField
 
 
-class SimulationError(RuntimeError):
-    """A simulation that failed: `record` is the index of the person, `time` where it failed (None where unknown)."""
+@dataclass(frozen=True)
+class Failure:
+    """Why one record could not be simulated: its index, the time where it failed, and the cause in a sentence."""
 
-    def __init__(self, message: str, record: int | None = None, time: float | None = None) -> None:
+    record: int
+    time: float
+    cause: str
+
+    def __str__(self) -> str:
+        return f"record {self.record}: {self.cause.replace('%TIME', f'{self.time:g}')}"
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a solver returns: `states` (M, N, T, n) at the observations, NaN for the records of `failures`."""
+
+    states: Tensor
+    failures: tuple[Failure, ...] = ()
+
+    def require(self) -> Tensor:
+        """The states, or a `SimulationError` for the record that failed first."""
+        if self.failures:
+            first = min(self.failures, key=lambda f: f.time)
+            raise SimulationError(str(first), record=first.record, time=first.time, failures=self.failures)
+        return self.states
+
+
+class SimulationError(RuntimeError):
+    """A simulation that failed: `record` is the index of the person, `time` where it failed (None where unknown).
+
+    `failures` are all that are known, one a record.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        record: int | None = None,
+        time: float | None = None,
+        failures: tuple[Failure, ...] = (),
+    ) -> None:
         super().__init__(message)
-        self.record, self.time = record, time
+        self.record, self.time, self.failures = record, time, failures
 
 
 class Solver(ABC):
@@ -27,29 +64,55 @@ class Solver(ABC):
         self,
         field: SemilinearField,
         x0: Tensor,  # (M, N, n)
-    ) -> Tensor:  # (M, N, K+1, n)
-        """The state at every segment boundary, before the dose that falls on it; the last one is the record's end.
+    ) -> Solution:
+        """The states at the observations, before a dose of the same time.
 
-        Errors: `SimulationError` that names the record and the time of the first state that is not finite.
+        A record that fails does not stop the others: its states are NaN and its reason is a `Failure`.
         """
 
 
-def require_finite(
-    states: Tensor,  # (M, N, K+1, n)
+NOT_FINITE = (
+    "the state is not finite at time %TIME. Likely causes, in order: a step too long for the fastest rate (shorten "
+    "Mesh.step, or use Exponential or an adaptive solver), a residual that grows (train it with the stability penalty, or "
+    "certify it), a parameter far outside its box"
+)
+
+
+def not_finite(
+    states: Tensor,  # (M, N, K'+1, n) at the boundaries from `first` on
     field: SemilinearField,
-) -> Tensor:
-    """Return `states`, or raise `SimulationError` naming the earliest record and time that are not finite."""
+    first: int = 0,
+) -> tuple[Failure, ...]:
+    """Where each record's state first is not finite, if it ever is."""
     if torch.isfinite(states).all():
-        return states
+        return ()
     bad = ~torch.isfinite(states).all(-1).all(0)  # (N, K+1)
-    record, boundary = min(torch.nonzero(bad).tolist(), key=lambda at: at[1])
-    start, dt = field.segments.start, field.segments.dt
-    k = max(boundary - 1, 0)
-    time = float(start[record, k].detach() + (dt[record, k].detach() if boundary else 0.0))
-    raise SimulationError(
-        f"record {record}: the state is not finite at time {time:g}. Likely causes, in order: a step too long for the "
-        "fastest rate (shorten Mesh.step, or use an adaptive solver), a residual that grows (train it with the stability "
-        "penalty, or certify it), a parameter far outside its box",
-        record=record,
-        time=time,
-    )
+    start, dt = field.segments.start.detach(), field.segments.dt.detach()
+    found = []
+    for record in torch.nonzero(bad.any(1))[:, 0].tolist():
+        boundary = first + int(bad[record].long().argmax())
+        k = max(boundary - 1, 0)
+        found.append(Failure(record, float(start[record, k] + (dt[record, k] if boundary else 0.0)), NOT_FINITE))
+    return tuple(found)
+
+
+def without(
+    states: Tensor,  # (M, N, T, n)
+    failures: tuple[Failure, ...],
+) -> Solution:
+    """The solution in which the failed records are NaN, and send no gradient to anybody."""
+    if not failures:
+        return Solution(states)
+    failed = torch.zeros(states.shape[1], dtype=torch.bool, device=states.device)
+    failed[[f.record for f in failures]] = True
+    return Solution(torch.where(failed[None, :, None, None], torch.nan, states), failures)
+
+
+def at_rest(
+    x0: Tensor,  # (M, N, n)
+    failures: tuple[Failure, ...],
+) -> Tensor:  # (M, N, n)
+    """The starts, 0 for the failed records, to go with `SemilinearField.without`."""
+    keep = torch.ones(x0.shape[1], 1, dtype=torch.bool, device=x0.device)
+    keep[[f.record for f in failures]] = False
+    return torch.where(keep, x0, 0.0)

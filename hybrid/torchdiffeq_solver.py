@@ -9,7 +9,7 @@ import torchdiffeq
 from torch import Tensor
 
 from hybrid.field import SemilinearField
-from hybrid.solver import SimulationError, Solver, require_finite
+from hybrid.solver import Failure, SimulationError, Solution, Solver, at_rest, not_finite, without
 
 FIXED = {"euler": 1, "midpoint": 2, "heun3": 3, "rk4": 4}
 ADAPTIVE = {"bosh3": 3, "dopri5": 5, "dopri8": 8}
@@ -21,12 +21,16 @@ class Torchdiffeq(Solver):
 
     `method`: euler, midpoint, heun3 or rk4 take one step per segment (the `Mesh` says how long); bosh3, dopri5 and
     dopri8 adapt their steps to `rtol` and `atol` inside every segment, with one error norm for the whole batch.
-    Gradients flow through the steps (discretise, then optimise).
+    Gradients flow through the steps (discretise, then optimise). With `adjoint` they come from the adjoint equation, solved
+    backwards with the same method and tolerances: memory of one segment, and the gradient of the continuous problem, which
+    is not quite that of the steps. torchdiffeq's own right-hand side is called for both, so this is the reference that our
+    solvers are held against, and not the fast one.
     """
 
     method: Literal["euler", "midpoint", "heun3", "rk4", "bosh3", "dopri5", "dopri8"] = "rk4"
     rtol: float = 1e-6
     atol: float = 1e-8
+    adjoint: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in FIXED and self.method not in ADAPTIVE:
@@ -37,7 +41,20 @@ class Torchdiffeq(Solver):
         """The declared order of convergence."""
         return {**FIXED, **ADAPTIVE}[self.method]
 
-    def solve(self, field: SemilinearField, x0: Tensor) -> Tensor:
+    def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
+        failures: tuple[Failure, ...] = ()
+        while True:
+            states, found = self._boundaries(field, x0)
+            if not found:
+                return without(field.segments.read(states), failures)
+            # the others once more without them: an adaptive method measures everyone's error in one norm
+            failures = tuple(sorted((*failures, *found), key=lambda f: f.record))
+            field, x0 = field.without(found), at_rest(x0, found)
+
+    def _boundaries(
+        self, field: SemilinearField, x0: Tensor
+    ) -> tuple[Tensor, tuple[Failure, ...]]:  # (M, N, K+1, n)
+        """The states at the boundaries as far as everyone gets, and who gets no further."""
         segments = field.segments
         K = segments.dt.shape[1]
         jumps = segments.jumps
@@ -52,10 +69,11 @@ class Torchdiffeq(Solver):
             if jumps[k]:
                 x = x + segments.jump[None, :, k]
             try:
-                x = torchdiffeq.odeint(
-                    partial(field.within, k), x, clock, method=self.method, rtol=self.rtol, atol=self.atol, options=options
-                )[1]
+                x = self._segment(field, k, x, clock, options)
             except AssertionError as error:  # torchdiffeq reports a step that shrinks to nothing by a bare assert
+                lost = not_finite(field.within(k, 0.0, x)[:, :, None], field, k)
+                if lost:
+                    return torch.stack(path, 2), lost
                 time = float(segments.start[:, k].min())
                 raise SimulationError(
                     f"{self.method} could not keep its tolerance (rtol {self.rtol:g}, atol {self.atol:g}) in the segment "
@@ -64,5 +82,26 @@ class Torchdiffeq(Solver):
                     time=time,
                 ) from error
             path.append(x)
-        states = torch.stack(path, 2)  # (M, N, K+1, n)
-        return require_finite(states, field)
+        states = torch.stack(path, 2)
+        return states, not_finite(states, field)
+
+    def _segment(
+        self, field: SemilinearField, k: int, x: Tensor, clock: Tensor, options: dict[str, object]
+    ) -> Tensor:  # (M, N, n)
+        f = partial(field.within, k)
+        if not self.adjoint:
+            solved = torchdiffeq.odeint(
+                f, x, clock, method=self.method, rtol=self.rtol, atol=self.atol, options=options
+            )
+            return solved[1]
+        solved = torchdiffeq.odeint_adjoint(
+            f,
+            x,
+            clock,
+            method=self.method,
+            rtol=self.rtol,
+            atol=self.atol,
+            options=options,
+            adjoint_params=tuple(t for t in field.depends_on(k) if t.requires_grad),
+        )
+        return solved[1]

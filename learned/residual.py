@@ -77,6 +77,7 @@ class Layers:
         phi = ACTIVATIONS[self.activation]
         return Field(
             weights=self.weights,
+            bias=tuple(b[:, None, :] for b in self.biases),
             origin=tuple(origin),
             active=tuple(phi(o) for o in origin[:-1]),
             input_weights=self.input_weights,
@@ -89,12 +90,14 @@ class Layers:
 class Field:
     """A layered residual with c bound, written in differences from its values at the origin.
 
-    `origin` (M, N|1, out): every layer's value before φ at x = 0, u = 0, and `active` = φ(origin) of the hidden ones.
+    `bias` (M, 1, out): the layers' own, without c · `origin` (M, N|1, out): every layer's value before φ at x = 0, u = 0,
+    and `active` = φ(origin) of the hidden ones.
     With v_l the difference of a layer's value from `origin`, v_{l+1} = W_{l+1} (φ(v_l + origin_l) − active_l): the
     origin maps to the origin without any rounding. `zero` leaves out the last `origin`, so that ε(0, 0, c) = 0 exactly.
     """
 
     weights: tuple[Tensor, ...]
+    bias: tuple[Tensor, ...]
     origin: tuple[Tensor, ...]
     active: tuple[Tensor, ...]
     input_weights: Tensor
@@ -117,11 +120,12 @@ class Field:
 
     def biases(self) -> tuple[Tensor, ...]:  # each (M, N|1, out)
         """The biases b of the plain form W_L φ(… φ(W_1 x + b_1) …) + b_L of the same function, at u = 0."""
-        values = [a @ w.mT for a, w in zip(self.active, self.weights[1:], strict=True)]
-        inner = [self.origin[0], *(o - z for o, z in zip(self.origin[1:], values, strict=True))]
+        last = self.bias[-1]
         if self.zero:
-            inner[-1] = -values[-1] if values else torch.zeros_like(self.origin[0])
-        return tuple(inner)
+            last = -(self.active[-1] @ self.weights[-1].mT) if self.active else torch.zeros_like(self.origin[0])
+        elif not self.active:
+            last = self.origin[0]
+        return (*self.origin[:1], *self.bias[1:-1], last) if self.active else (last,)
 
 
 def _times(

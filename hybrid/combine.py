@@ -1,0 +1,380 @@
+"""How a step puts its stages together: by numbers (Runge–Kutta) or by functions of h A (exponential methods)."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hybrid.field import SemilinearField
+from hybrid.phi import doublings_for, phi
+from hybrid.tableau import Tableau
+
+
+@dataclass(frozen=True)
+class Driving:
+    """What drives the rows in step k, each with the steps in front: `h` (K, R|1, 1) lengths, `f0`, `f1` (K, Mw|1, R, n) the
+    forcing and its change, `jump` (K, R, n), `u0`, `u1` (K, R, m) the residual's inputs at both ends; None where absent.
+    """
+
+    h: Tensor
+    f0: Tensor | None
+    f1: Tensor | None
+    jump: Tensor
+    u0: Tensor | None
+    u1: Tensor | None
+
+
+class Combination(ABC):
+    """The linear algebra between the evaluations of one step, on rows (Mw, R, n), and its transpose."""
+
+    @abstractmethod
+    def tensors(self) -> list[Tensor | None]:
+        """What it is differentiable in."""
+
+    @abstractmethod
+    def begin(self, like: Tensor, stages: int, chunk: int) -> Tensor:  # (chunk, S, Mw, R, n)
+        """Make room for rows like these, and give the place of the slopes."""
+
+    @abstractmethod
+    def stage(self, k: int, c: int, i: int, X: Tensor, F: Tensor) -> None:
+        """X_i from X_0 and the slopes before i."""
+
+    @abstractmethod
+    def finish(self, k: int, c: int, X: Tensor, F: Tensor, out: Tensor) -> None:
+        """The state at the step's end."""
+
+    @abstractmethod
+    def add_linear(self, x: Tensor, out: Tensor) -> None:
+        """Add A x, where the slopes hold it."""
+
+    @abstractmethod
+    def add_linear_back(self, kappa: Tensor, mu: Tensor) -> None:
+        """The transpose of `add_linear`."""
+
+    @abstractmethod
+    def begin_gradients(self, needs: list[bool]) -> None:
+        """Forget the gradients so far."""
+
+    @abstractmethod
+    def finish_back(self, k: int, c: int, lam: Tensor, X: Tensor, F: Tensor) -> None:
+        """From the cotangent of the end to those of the slopes and, in `lam`, of X_0."""
+
+    @abstractmethod
+    def kappa(self, k: int, i: int, extra: Tensor | None, out: Tensor) -> None:
+        """The whole cotangent of slope i, `extra` of it from outside the step."""
+
+    @abstractmethod
+    def stage_back(self, k: int, c: int, i: int, mu: Tensor, X: Tensor, F: Tensor, lam: Tensor) -> None:
+        """Hand the cotangent of X_i on to the slopes before it and to `lam`."""
+
+    @abstractmethod
+    def collect(self, k: int, X: Tensor, F: Tensor, kappa: Tensor, gh: Tensor | None) -> None:
+        """Add this step's gradients, that of h to `gh`."""
+
+    @abstractmethod
+    def gradients(self) -> list[Tensor | None]:
+        """In the order of `tensors`."""
+
+
+@dataclass(frozen=True)
+class Polynomials:
+    """The scheme of an explicit Runge–Kutta method."""
+
+    tableau: Tableau
+
+    def closing(self, dense: bool) -> bool:
+        """Is the slope at the step's end a stage? Only who reads inside the steps needs it."""
+        return dense and self.tableau.closing
+
+    def stages(self, dense: bool) -> int:
+        """How many slopes a step has."""
+        return len(self.times(dense))
+
+    def times(self, dense: bool) -> tuple[float, ...]:
+        """Where in the step they are taken."""
+        return self.tableau.c[:-1] if self.tableau.closing and not dense else self.tableau.c
+
+    def bind(self, field: SemilinearField, M: int, Mw: int, R: int) -> "Combination":
+        """The combination for the rows of this field."""
+        n, A = field.A.shape[-1], field.A
+        rows = A[:1, :1].reshape(1, n, n) if _shared(A) else A.expand(M, -1, n, n).reshape(-1, n, n)
+        h = field.segments.dt.T[:, :, None]
+        if field.segments.one_length:
+            h = h[:, :1]
+        elif Mw != M:
+            h = h.repeat(1, M, 1)
+        return _Numbers(self.tableau, rows, h)
+
+
+class _Numbers(Combination):
+    """X_i = x + h Σ_j a_ij f_j with f = A x + ε + forcing."""
+
+    def __init__(self, tableau: Tableau, A: Tensor, h: Tensor) -> None:
+        self.tableau, self.A, self.h = tableau, A, h.detach()
+
+    def tensors(self) -> list[Tensor | None]:
+        return [self.A]
+
+    def begin(self, like: Tensor, stages: int, chunk: int) -> Tensor:
+        t, S = self.tableau, stages
+        self.Mw, self.R, self.n = like.shape
+        self.total = like.numel()
+        rows = [*(list(r) for r in t.a), list(t.b)]
+        full = torch.tensor([r[:S] + [0.0] * (S - len(r)) for r in rows], dtype=like.dtype, device=like.device)
+        self.rows = [full[i, :i] for i in range(S)] + [full[-1]]
+        self.one = self.h.shape[1] == 1
+        # with one length for all the length is in the coefficients already
+        self.scaled = [[row * step for row in self.rows] for step in self.h[:, 0, 0].unbind(0)] if self.one else []
+        self.tmp = like.new_empty(like.shape)
+        self.up = like.new_empty(S, *like.shape)  # cotangents of h f
+        self.A_rows = self.A.detach().contiguous()
+        self.AT = self.A_rows.mT
+        self.shared = self.A.shape[0] == 1
+        return like.new_empty(chunk, S, *like.shape)
+
+    def _advance(self, k: int, row: int, count: int, X: Tensor, F: Tensor, out: Tensor) -> None:
+        slopes = F[:count].view(count, -1).T
+        if self.one:
+            torch.addmv(X[0].view(-1), slopes, self.scaled[k][row], out=out.view(-1))
+            return
+        torch.mv(slopes, self.rows[row], out=self.tmp.view(-1))
+        torch.addcmul(X[0], self.tmp, self.h[k], out=out)
+
+    def stage(self, k: int, c: int, i: int, X: Tensor, F: Tensor) -> None:
+        self._advance(k, i, i, X, F, X[i])
+
+    def finish(self, k: int, c: int, X: Tensor, F: Tensor, out: Tensor) -> None:
+        self._advance(k, -1, F.shape[0], X, F, out)
+
+    def add_linear(self, x: Tensor, out: Tensor) -> None:
+        if self.shared:
+            out.view(-1, self.n).addmm_(x.reshape(-1, self.n), self.AT[0])
+        else:
+            out.view(-1, 1, self.n).baddbmm_(x.reshape(-1, 1, self.n), self.AT)
+
+    def add_linear_back(self, kappa: Tensor, mu: Tensor) -> None:
+        if self.shared:
+            mu.view(-1, self.n).addmm_(kappa.view(-1, self.n), self.A_rows[0])
+        else:
+            mu.view(-1, 1, self.n).baddbmm_(kappa.view(-1, 1, self.n), self.A_rows)
+
+    def begin_gradients(self, needs: list[bool]) -> None:
+        self.gA = torch.zeros_like(self.A_rows) if needs[0] else None
+
+    def finish_back(self, k: int, c: int, lam: Tensor, X: Tensor, F: Tensor) -> None:
+        S = F.shape[0]
+        torch.mul(self.rows[-1].view(S, 1), lam.view(1, -1), out=self.up.view(S, -1))
+
+    def kappa(self, k: int, i: int, extra: Tensor | None, out: Tensor) -> None:
+        if extra is None:
+            torch.mul(self.up[i], self.h[k], out=out)
+        else:
+            torch.addcmul(extra, self.up[i], self.h[k], out=out)
+
+    def stage_back(self, k: int, c: int, i: int, mu: Tensor, X: Tensor, F: Tensor, lam: Tensor) -> None:
+        lam += mu
+        self.up[:i].view(i, -1).addr_(self.rows[i], mu.view(-1))
+
+    def collect(self, k: int, X: Tensor, F: Tensor, kappa: Tensor, gh: Tensor | None) -> None:
+        if gh is not None:
+            gh[k] += (self.up * F).sum((0, 1, 3))[:, None]
+        if self.gA is None:
+            return
+        S = kappa.shape[0]
+        rows = kappa.reshape(S, -1, self.n), X.reshape(S, -1, self.n)
+        if self.shared:
+            self.gA[0].addmm_(rows[0].reshape(-1, self.n).T, rows[1].reshape(-1, self.n))
+        else:
+            self.gA.baddbmm_(rows[0].permute(1, 2, 0), rows[1].transpose(0, 1))
+
+    def gradients(self) -> list[Tensor | None]:
+        return [self.gA]
+
+
+@dataclass(frozen=True)
+class Exponentials:
+    """The scheme of the exponential Runge–Kutta method of Krogstad (J. Comput. Phys. 203 (2005) 72), four stages.
+
+    With z = h A and g = ε + forcing:
+    X_2 = e^{z/2} x + ½φ₁(z/2) h g_1, X_3 = e^{z/2} x + [½φ₁ − φ₂](z/2) h g_1 + φ₂(z/2) h g_2,
+    X_4 = e^z x + [φ₁ − 2φ₂](z) h g_1 + 2φ₂(z) h g_3, and for θ ≤ 1
+    x(t + θh) = e^{θz} x + h [θφ₁ − 3θ²φ₂ + 4θ³φ₃] g_1 + h [2θ²φ₂ − 4θ³φ₃] (g_2 + g_3) + h [−θ²φ₂ + 4θ³φ₃] g_4 at θz:
+    the exact solution for a g that is quadratic in time through g_1, (g_2 + g_3)/2 and g_4.
+    """
+
+    def closing(self, dense: bool) -> bool:
+        """No stage is taken at the end itself."""
+        return False
+
+    def stages(self, dense: bool) -> int:
+        """Four."""
+        return 4
+
+    def times(self, dense: bool) -> tuple[float, ...]:
+        """0, ½, ½, 1."""
+        return (0.0, 0.5, 0.5, 1.0)
+
+    def bind(self, field: SemilinearField, M: int, Mw: int, R: int) -> "Combination":
+        """The combination for the rows of this field."""
+        matrices, index = stage_matrices(field, M)
+        return _Matrices(matrices, index, field.segments.which if index.ndim == 1 else [])
+
+
+def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor]:
+    """C_2, C_3, C_4 and C of the end, (U, (i+1)n, n) each, with [x, g_1 … g_i] C_{i+1} = X_{i+1} on rows, and which of the U
+    serves each step: (K,) where people share them, else (K, M·N). Differentiable in A and h.
+    """
+    segments, n = field.segments, field.A.shape[-1]
+    if _shared(field.A) and not segments.dt.requires_grad:
+        different, index = segments.lengths
+        h = different.to(_EXACT)
+        z = field.A[0, 0].to(_EXACT) * h[:, None, None]
+        index = index[0] if segments.one_length else index.T.repeat(1, M)
+    else:
+        N, K = segments.dt.shape
+        h = segments.dt.T[:, None, :].expand(K, M, N).to(_EXACT)
+        z = (field.A.expand(M, N, n, n).to(_EXACT) * h[..., None, None]).reshape(-1, n, n)
+        h, index = h.reshape(-1), torch.arange(K * M * N, device=h.device).reshape(K, M * N)
+    (eh, p1h, p2h, _), (e, p1, p2, p3) = phi(z, 1, doublings=_doublings(field, z, "stages"))
+    zero = torch.zeros_like(e)
+    s = h[:, None, None]
+    blocks = [
+        [eh, 0.5 * s * p1h],
+        [eh, s * (0.5 * p1h - p2h), s * p2h],
+        [e, s * (p1 - 2.0 * p2), zero, 2.0 * s * p2],
+        [e, s * (p1 - 3.0 * p2 + 4.0 * p3), *[s * (2.0 * p2 - 4.0 * p3)] * 2, s * (4.0 * p3 - p2)],
+    ]
+    return [torch.cat([b.mT for b in row], 1) for row in blocks], index
+
+
+def reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1, 5n, n)
+    """[x, g_1 … g_4] times these is the state at every observation."""
+    s = field.segments
+    n = field.A.shape[-1]
+    if _shared(field.A) and not s.dt.requires_grad and not s.fraction.requires_grad:
+        spans, index = s.spans
+        h, t = spans.to(_EXACT)
+        z = field.A[0, 0].to(_EXACT) * h[:, None, None]
+        index = index[:1] if s.alike else index
+        index = index[:, :, None]
+    else:
+        N, T = s.segment.shape
+        h = (s.dt.gather(1, s.segment) * s.fraction).to(_EXACT)[:, :, None].expand(N, T, M)
+        t = s.fraction.to(_EXACT)[:, :, None].expand(N, T, M).reshape(-1)
+        rows = field.A.expand(M, N, n, n).to(_EXACT).movedim(0, 1)[:, None]  # (N, 1, M, n, n)
+        z, h = (rows * h[..., None, None]).reshape(-1, n, n), h.reshape(-1)
+        index = torch.arange(N * T * M, device=h.device).reshape(N, T, M)
+    ((e, p1, p2, p3),) = phi(z, doublings=_doublings(field, z, "reading"))
+    h, t = h[:, None, None], t[:, None, None]
+    two, three = t * p2, t.square() * p3
+    row = [e, h * (p1 - 3.0 * two + 4.0 * three), *[h * (2.0 * two - 4.0 * three)] * 2, h * (4.0 * three - two)]
+    return torch.cat([b.mT for b in row], 1)[index]
+
+
+_EXACT = torch.float64  # the φ functions are few and cheap, and everything rests on them
+
+
+def _shared(A: Tensor) -> bool:
+    """One matrix behind all members and people?"""
+    return 0 in (A.stride(0), A.shape[0] - 1) and 0 in (A.stride(1), A.shape[1] - 1)
+
+
+def _doublings(field: SemilinearField, Z: Tensor, name: str) -> int | None:
+    """How often to halve Z: looked up while a graph is captured, since then no value may be asked for."""
+    known = field.segments.__dict__
+    if Z.is_cuda and torch.cuda.is_current_stream_capturing():
+        count: int = known[f"_doublings_{name}"]
+        return count
+    known[f"_doublings_{name}"] = found = doublings_for(Z)
+    return found
+
+
+class _Matrices(Combination):
+    """X_i = [x, g_1 … g_{i-1}] C_i with g = ε + forcing."""
+
+    def __init__(self, matrices: list[Tensor], index: Tensor, where: list[int]) -> None:
+        self.given, self.index, self.where = matrices, index, where
+
+    def tensors(self) -> list[Tensor | None]:
+        return list(self.given)
+
+    def begin(self, like: Tensor, stages: int, chunk: int) -> Tensor:
+        self.Mw, self.R, self.n = like.shape
+        self.shared = self.index.ndim == 1
+        self.C = [m.detach().to(like.dtype) for m in self.given]
+        self.v = like.new_empty(chunk, self.Mw * self.R, (stages + 1) * self.n)
+        self.gv = like.new_empty(self.Mw * self.R, (stages + 1) * self.n)
+        # the slopes are written where they are multiplied
+        return self.v.view(chunk, self.Mw, self.R, stages + 1, self.n)[..., 1:, :].movedim(3, 1)
+
+    def _matrix(self, k: int, i: int) -> Tensor:
+        """C of stage i (the last: of the end) in step k: one (·, n), or one for every row."""
+        return self.C[i][self.where[k]] if self.shared else self.C[i][self.index[k]]
+
+    def _row(self, c: int, i: int, X: Tensor) -> Tensor:
+        """[x, g_1 … g_i] of every row."""
+        n, v = self.n, self.v[c]
+        if i == 1:
+            v[:, :n] = X[0].view(-1, n)
+        return v[:, : (i + 1) * n]
+
+    def _apply(self, v: Tensor, C: Tensor, out: Tensor) -> None:
+        if self.shared:
+            torch.mm(v, C, out=out.view(-1, self.n))
+        else:
+            torch.bmm(v[:, None], C, out=out.view(-1, 1, self.n))
+
+    def stage(self, k: int, c: int, i: int, X: Tensor, F: Tensor) -> None:
+        self._apply(self._row(c, i, X), self._matrix(k, i - 1), X[i])
+
+    def finish(self, k: int, c: int, X: Tensor, F: Tensor, out: Tensor) -> None:
+        self._apply(self._row(c, F.shape[0], X), self._matrix(k, -1), out)
+
+    def add_linear(self, x: Tensor, out: Tensor) -> None:
+        return None
+
+    def add_linear_back(self, kappa: Tensor, mu: Tensor) -> None:
+        return None
+
+    def begin_gradients(self, needs: list[bool]) -> None:
+        self.g = [torch.zeros_like(m) if need else None for m, need in zip(self.C, needs, strict=True)]
+
+    def _transposed(self, g: Tensor, C: Tensor) -> Tensor:
+        return g @ C.T if self.shared else torch.bmm(g[:, None], C.mT)[:, 0]
+
+    def _gradient(self, k: int, i: int, v: Tensor, g: Tensor) -> None:
+        total = self.g[i]
+        if total is None:
+            return
+        if self.shared:
+            total[self.where[k]].addmm_(v.T, g)
+        else:
+            total.index_add_(0, self.index[k], v[:, :, None] * g[:, None, :])
+
+    def finish_back(self, k: int, c: int, lam: Tensor, X: Tensor, F: Tensor) -> None:
+        flat = lam.view(-1, self.n)
+        self._gradient(k, -1, self.v[c], flat)
+        self.gv.copy_(self._transposed(flat, self._matrix(k, -1)))
+        lam.copy_(self.gv[:, : self.n].reshape(lam.shape))
+
+    def kappa(self, k: int, i: int, extra: Tensor | None, out: Tensor) -> None:
+        mine = self.gv[:, (i + 1) * self.n : (i + 2) * self.n].unflatten(0, out.shape[:2])
+        if extra is None:
+            out.copy_(mine)
+        else:
+            torch.add(mine, extra, out=out)
+
+    def stage_back(self, k: int, c: int, i: int, mu: Tensor, X: Tensor, F: Tensor, lam: Tensor) -> None:
+        n, flat = self.n, mu.view(-1, self.n)
+        width = (i + 1) * n
+        self._gradient(k, i - 1, self.v[c][:, :width], flat)
+        back = self._transposed(flat, self._matrix(k, i - 1))
+        self.gv[:, n:width] += back[:, n:]
+        lam += back[:, :n].reshape(lam.shape)
+
+    def collect(self, k: int, X: Tensor, F: Tensor, kappa: Tensor, gh: Tensor | None) -> None:
+        return None
+
+    def gradients(self) -> list[Tensor | None]:
+        return [None if g is None else g.to(m.dtype) for g, m in zip(self.g, self.given, strict=True)]

@@ -1,0 +1,62 @@
+"""Explicit Runge–Kutta methods, with steps of their own for every record."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from hybrid.adapt import Tolerance
+from hybrid.combine import Polynomials
+from hybrid.field import SemilinearField
+from hybrid.one_step import solve_by_steps
+from hybrid.pool import Pool
+from hybrid.solver import Solution, Solver
+from hybrid.tableau import TABLEAUS, Method
+
+
+@dataclass(frozen=True)
+class RungeKutta(Solver):
+    """An explicit Runge–Kutta method, differentiated step by step (discretise, then optimise).
+
+    `method`: tsit5 and dopri5 (order 5), rk4 (4) or bosh3 (3). Without `rtol` it takes one step per segment, and the
+    `Mesh` says how long; with `rtol` (and `atol`, rtol/100 by default) every record takes the steps that its own error
+    asks for (not rk4, which has no error estimate), `max_steps` at most. Observations inside a step are read off the
+    method's own polynomial.
+    `chunk`: how many steps' activities are kept for the gradient at a time, the rest is computed twice; by default all
+    while they fit in 256 MiB, else √K of K steps. Large buffers stay with the solver, for its next call.
+    """
+
+    method: Method = "tsit5"
+    rtol: float | None = None
+    atol: float | None = None
+    chunk: int | None = None
+    max_steps: int = 10_000
+    pool: Pool = field(default_factory=Pool, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.method not in TABLEAUS:
+            raise ValueError(f"RungeKutta: method is one of {sorted(TABLEAUS)}, got {self.method!r}")
+        if self.rtol is not None and not TABLEAUS[self.method].error:
+            raise ValueError(f"RungeKutta: {self.method} has no error estimate; use tsit5, dopri5 or bosh3 with rtol")
+        require_numbers("RungeKutta", self.rtol, self.atol, self.chunk)
+
+    @property
+    def order(self) -> int:
+        """The declared order of convergence."""
+        return TABLEAUS[self.method].order
+
+    def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
+        tolerance = tolerance_of(self.rtol, self.atol, self.max_steps)
+        return solve_by_steps(field, x0, Polynomials(TABLEAUS[self.method]), tolerance, chunk=self.chunk, pool=self.pool)
+
+
+def tolerance_of(rtol: float | None, atol: float | None, max_steps: int) -> Tolerance | None:
+    """The tolerance, where there is one."""
+    return None if rtol is None else Tolerance(rtol, rtol / 100 if atol is None else atol, max_steps)
+
+
+def require_numbers(name: str, rtol: float | None, atol: float | None, chunk: int | None) -> None:
+    """Refuse tolerances and chunks that cannot be."""
+    if rtol is None and atol is not None:
+        raise ValueError(f"{name}: atol goes with rtol; give both for steps that adapt, or neither for those of the mesh")
+    if not all(v is None or 0.0 < v < float("inf") for v in (rtol, atol)) or (chunk is not None and chunk < 1):
+        raise ValueError(f"{name}: rtol and atol are positive and chunk at least 1, got {rtol}, {atol} and {chunk}")
