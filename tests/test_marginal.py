@@ -16,10 +16,12 @@ from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from hybrid import (
     Concentration,
     Dose,
+    Failure,
     HybridModel,
     Mesh,
     Schedule,
     SimulationError,
+    Solution,
     Solver,
     States,
     Torchdiffeq,
@@ -303,7 +305,7 @@ def test_gradients_against_differences_of_the_profiled_function(
         for _ in range(2):
             way = torch.randn(p.shape, generator=generator, dtype=torch.float64)
             way = way / way.norm()
-            h = 1e-3
+            h = 1e-3 if curvature == "fisher" else 1e-2
             values = [
                 laplace_marginal(nudged(model, name, k * h * way), cohort, start=found.mode, curvature=curvature)
                 .value.sum()
@@ -311,8 +313,8 @@ def test_gradients_against_differences_of_the_profiled_function(
                 for k in (-2, -1, 1, 2)
             ]
             difference = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * h)
-            # h⁴ f⁽⁵⁾/30 ≈ 1e-11, and the value's own noise over h: 1e-10 (differences of step 1e-5 in H), or the second
-            # differences' 1e-7 · ½/H
+            # truncation h⁴ f⁽⁵⁾/30, and the value's own noise over h: 1e-10/1e-3 (differences of step 1e-5 in H), or, with
+            # the second differences in H, 1e-7/1e-2
             tolerance = 1e-6 if curvature == "fisher" else 1e-4
             scale = max(1.0, float(gradient.norm()))
             assert abs(float((gradient * way).sum() - difference)) < tolerance * scale, name
@@ -447,7 +449,7 @@ def test_members_do_not_influence_each_other(people_of: Callable[..., tuple[Reco
     together = last(fit_population(model, cohort, weights=weights, steps=6))
     for k in range(3):
         one = last(fit_population(select(model, torch.tensor([k])), cohort, weights=weights[[k]], steps=6))
-        torch.testing.assert_close(one.loss[0], together.loss[k], rtol=1e-9, atol=0.0)
+        torch.testing.assert_close(one.loss[0], together.loss[k], rtol=1e-7, atol=0.0)
         for a, b in zip(together.best.model.parameters(), one.best.model.parameters(), strict=True):
             # a quasi-Newton step divides differences of gradients: sums in another order show
             torch.testing.assert_close(a[[k]], b, rtol=1e-5, atol=1e-6)
@@ -527,20 +529,19 @@ def test_losses_fall_and_interrupting_loses_nothing(people_of: Callable[..., tup
 def test_a_step_where_someone_cannot_be_simulated_is_taken_back(people_of: Callable[..., tuple[Record, ...]]) -> None:
     model = oral()
     cohort = Cohort.of(people_of(5, seed=2), model, MESH)
-    free = last(fit_population(model, cohort))
+    free = last(fit_population(model, cohort, solver=Torchdiffeq()))
     fallen = 0
 
     class Fragile(Solver):
         """Breaks down where ke is above what the population's first, long step would like."""
 
-        def solve(self, field: Any, x0: Tensor) -> Tensor:
+        def solve(self, field: Any, x0: Tensor) -> Solution:
             nonlocal fallen
-            found = Torchdiffeq().solve(field, x0)
+            states = Torchdiffeq().solve(field, x0).states
             bad = (field.A[..., 1, 1] < -0.17).any(0)
-            if bool(bad.any()):
-                fallen += 1
-                raise SimulationError(f"record {int(bad.nonzero()[0])}: broken", record=int(bad.nonzero()[0]))
-            return found
+            fallen += int(bad.any())
+            lost = tuple(Failure(i, 1.0, "broken at time %TIME") for i in bad.nonzero()[:, 0].tolist())
+            return Solution(torch.where(bad[None, :, None, None], torch.nan, states), lost)
 
     far = oral()
     with torch.no_grad():

@@ -10,7 +10,17 @@ from torch import Tensor
 from hybrid import HybridModel, SimulationError, Solver
 from learned import select
 from training.records import Cohort
-from training.sensitivity import expand, observed_information, sensitivity
+from training.sensitivity import (
+    copies,
+    difference_offsets,
+    expand,
+    observed_information,
+    sensitivity,
+    simulate_copies,
+    slopes,
+)
+
+__all__ = ["Curvature", "Personal", "personalise", "prior", "sensitivity"]
 
 Curvature = Literal["fisher", "observed"]
 
@@ -243,80 +253,66 @@ class _Batch:
 
     @staticmethod
     def at(model: HybridModel, cohort: Cohort, eta: Tensor, gaussian: _Gaussian, solver: Solver | None) -> "_Batch":
-        """φ and its derivatives for everyone; those who cannot be simulated are found and put aside."""
-        n = eta.shape[1]
-        parts: list[_Batch] = []
-        order: list[Tensor] = []
-        rest = torch.arange(n, device=eta.device)
-        while len(rest):
-            people = cohort if len(rest) == n else cohort.people(rest)
-            try:
-                s = sensitivity(model, people.conditions, eta[:, rest], solver)
-            except SimulationError as error:
-                if len(rest) == 1:
-                    parts.append(_Batch._alone(model, people, eta[:, rest], gaussian.people(rest), solver, error))
-                    order.append(rest)
-                    break
-                if error.record is None:  # nobody is named: look for them in halves
-                    for half in rest.chunk(2):
-                        parts.append(_Batch.at(model, cohort.people(half), eta[:, half], gaussian.people(half), solver))
-                        order.append(half)
-                    break
-                row = rest[error.record % len(rest)].reshape(1)  # copies of people repeat their order
-                parts.append(_Batch._alone(model, cohort.people(row), eta[:, row], gaussian.people(row), solver, error))
-                order.append(row)
-                rest = rest[rest != row]
-            else:
-                given = gaussian if len(rest) == n else gaussian.people(rest)
-                value, gradient, information = expand(people.y, s, eta[:, rest], given.mean, given.precision)
-                parts.append(_Batch._checked(eta[:, rest], value, gradient, information))
-                order.append(rest)
-                break
-        return parts[0] if len(parts) == 1 else _Batch._joined(parts, order)
-
-    @staticmethod
-    def _alone(
-        model: HybridModel,
-        cohort: Cohort,
-        eta: Tensor,  # (M, 1, d)
-        gaussian: _Gaussian,
-        solver: Solver | None,
-        error: SimulationError,
-    ) -> "_Batch":
-        """One person whose simulation failed under some member: member by member, so that they fail on their own."""
-        M = model.members
-        if M > 1:
-            each = []
-            for m in range(M):
-                own = _Gaussian(gaussian.mean[[m]], gaussian.precision[[m]], gaussian.deviation[[m]])
-                each.append(_Batch.at(select(model, torch.tensor([m])), cohort, eta[[m]], own, solver))
-            reasons = {0: next(p.reasons[0] for p in each if p.reasons)} if any(p.reasons for p in each) else {}
-            return _Batch(
-                eta,
-                torch.cat([p.value for p in each]),
-                torch.cat([p.gradient for p in each]),
-                torch.cat([p.information for p in each]),
-                reasons,
+        """φ and its derivatives for everyone, infinite for those who cannot be simulated."""
+        M, n, d = eta.shape
+        try:
+            moved = copies(eta, difference_offsets(eta))
+            run = simulate_copies(model, cohort.conditions, moved, n, solver, on_failure="return")
+        except SimulationError as error:  # an adaptive solver may give up on a batch without a name: look in halves
+            if n > 1:
+                halves = torch.arange(n, device=eta.device).chunk(2)
+                parts = [_Batch.at(model, cohort.people(h), eta[:, h], gaussian.people(h), solver) for h in halves]
+                return _Batch._joined(parts, list(halves))
+            lost = eta.new_full((M, 1), torch.inf)
+            found = _Batch(
+                eta, lost, torch.zeros_like(eta), gaussian.precision, {0: f"person {cohort.ids[0]}: {error}"}
             )
-        why = str(error)
-        if error.record is not None:
-            why = why.removeprefix(f"record {error.record}: ")
-        lost = eta.new_full((1, 1), torch.inf)
-        return _Batch(eta, lost, torch.zeros_like(eta), gaussian.precision, {0: f"person {cohort.ids[0]}: {why}"})
+            return found if M == 1 else _Batch._by_member(model, cohort, eta, gaussian, solver)
+        value, gradient, information = expand(cohort.y, slopes(run, n, d), eta, gaussian.mean, gaussian.precision)
+        why = {
+            f.record % n: str(f).removeprefix(f"record {f.record}: ") for f in run.failures
+        }  # copies repeat the order
+        found = _Batch._checked(cohort, eta, value, gradient, information, why)
+        if M == 1 or not why:
+            return found
+        # a record fails as one for all members: who fails under one must not fail under the others
+        rows = torch.tensor(sorted(why), device=eta.device)
+        again = _Batch._by_member(model, cohort.people(rows), eta[:, rows], gaussian.people(rows), solver)
+        return found.placed(again, rows)
 
     @staticmethod
-    def _checked(eta: Tensor, value: Tensor, gradient: Tensor, information: Tensor) -> "_Batch":
+    def _by_member(
+        model: HybridModel, cohort: Cohort, eta: Tensor, gaussian: _Gaussian, solver: Solver | None
+    ) -> "_Batch":
+        """The same, member after member."""
+        each = []
+        for m in range(eta.shape[0]):
+            own = _Gaussian(gaussian.mean[[m]], gaussian.precision[[m]], gaussian.deviation[[m]])
+            each.append(_Batch.at(select(model, torch.tensor([m])), cohort, eta[[m]], own, solver))
+        return _Batch(
+            eta,
+            torch.cat([p.value for p in each]),
+            torch.cat([p.gradient for p in each]),
+            torch.cat([p.information for p in each]),
+            {k: why for p in reversed(each) for k, why in p.reasons.items()},
+        )
+
+    @staticmethod
+    def _checked(
+        cohort: Cohort, eta: Tensor, value: Tensor, gradient: Tensor, information: Tensor, why: dict[int, str]
+    ) -> "_Batch":
         good = torch.isfinite(value) & torch.isfinite(gradient).all(-1) & torch.isfinite(information).all(-1).all(-1)
         if bool(good.all()):
             return _Batch(eta, value, gradient, information, {})
         eye = torch.eye(eta.shape[-1], dtype=eta.dtype, device=eta.device)
         bad = torch.nonzero(~good.all(0))[:, 0].tolist()
+        silent = "the likelihood is not finite: a prediction or its variance is not"
         return _Batch(
             eta,
             torch.where(good, value, torch.inf),
             torch.where(good[..., None], gradient, 0.0),
             torch.where(good[..., None, None], information, eye),
-            dict.fromkeys(bad, "the likelihood is not finite: a prediction or its variance is not"),
+            {k: f"person {cohort.ids[k]}: {why.get(k, silent)}" for k in bad},
         )
 
     @staticmethod

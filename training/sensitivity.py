@@ -1,6 +1,7 @@
 """How measurements depend on a person's own coordinates: slopes, the Fisher information, and the Hessian of the likelihood."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -62,10 +63,11 @@ def simulate_copies(
     moved: Tensor,  # (M, R·N, d)
     people: int,
     solver: Solver | None,
+    on_failure: Literal["raise", "return"] = "raise",
 ) -> Rollout:
     """One simulation of all copies of these N people."""
     who = torch.arange(people, device=moved.device).repeat(moved.shape[1] // people)
-    return rollout(model, conditions.people(who), moved, solver)
+    return rollout(model, conditions.people(who), moved, solver, on_failure=on_failure)
 
 
 def slopes(run: Rollout, people: int, d: int) -> Sensitivity:
