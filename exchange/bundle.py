@@ -12,7 +12,7 @@ import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from training import Personal
 
 FORMAT, VERSION = "homeostat.twin", 1
 _LARGEST = 2**30  # bytes in one entry; a bundle is small, and a claim of more is damage or malice
+_PERSONAL = ("mode", "covariance", "objective", "converged")
 _ENTRIES = ("manifest.json", "model.json", "weights.safetensors", "proof.json", "calibration.json")
 # what reading values that are not what was written can raise: torch's own errors are RuntimeErrors, and so is the recursion
 # limit that deeply nested JSON reaches
@@ -103,7 +104,8 @@ def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
     Errors: `OSError` where the folder cannot be written.
     """
     tensors = {f"model.{k}": v.detach().cpu().contiguous() for k, v in bundle.model.named_parameters()}
-    tensors |= {f"personal.{k}": v.detach().cpu().contiguous() for k, v in vars(bundle.personal).items()}
+    known = bundle.personal
+    tensors |= {f"personal.{k}": getattr(known, k).detach().cpu().contiguous() for k in _PERSONAL}
     entries = {
         "model.json": _json(
             {
@@ -119,6 +121,8 @@ def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
                 "mesh": asdict(bundle.mesh),
                 "people": [_person(p) for p in bundle.people],
                 "provenance": bundle.provenance,
+                # only where there is something to say: a bundle of people who could all be simulated is as it was before
+                **({"failed": {str(i): why for i, why in sorted(known.failed.items())}} if known.failed else {}),
             }
         ),
         "weights.safetensors": safetensors.torch.save(tensors),
@@ -157,7 +161,7 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
         weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         model = rebuild(about["structure"], weights, structures)
         people = tuple(_person_from(p) for p in about["people"])
-        personal = _personal(tensors, model, len(people))
+        personal = replace(_personal(tensors, model, len(people)), failed=_failed(about.get("failed", {}), len(people)))
         certificate: Certificate | Refusal | None = None
         if "proof.json" in entries:
             proof = _value(entries["proof.json"])
@@ -246,7 +250,15 @@ def _personal(tensors: Mapping[str, Tensor], model: HybridModel, people: int) ->
             )
     if d and N and bool((torch.linalg.cholesky_ex(found["covariance"]).info > 0).any()):
         raise ValueError("the covariance of a person's coordinates is not positive definite; save it again")
-    return Personal(**found)
+    return Personal(found["mode"], found["covariance"], found["objective"], found["converged"])
+
+
+def _failed(value: Mapping[str, Any], people: int) -> dict[int, str]:
+    """Who could not be personalised and why, out of the stored indices."""
+    found = {int(i): why for i, why in value.items()}
+    if not all(0 <= i < people and isinstance(why, str) for i, why in found.items()):
+        raise ValueError(f"the people who failed are named by {sorted(found)}, and there are {people}; save it again")
+    return found
 
 
 def _require_fit(bundle: Bundle) -> None:

@@ -44,7 +44,6 @@ from training.calibration import (
     expected_calibration_error,
     quantile_null_band,
 )
-from training.fit import named
 from training.scores import brier_decomposition, score_table
 
 
@@ -124,10 +123,9 @@ def train(
     )
     best, interrupted = watch(steps if log is None else log_steps(steps, log), recipe.name, console)
     model = plan.final(best.model)
-    try:
-        personal = personalise(model, cohort, solver=solver())
-    except SimulationError as error:
-        raise named(error, cohort) from error
+    personal = personalise(model, cohort, solver=solver())
+    for index, why in personal.failed.items():  # someone on whom the members were trained: the fit itself is broken
+        raise SimulationError(why, record=index)
     return Trained(recipe, plan, cohort, best.model, model, personal, interrupted)
 
 

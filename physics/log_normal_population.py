@@ -17,10 +17,14 @@ class LogNormalPopulation(Population):
     s_j(z) = c_j + h_j tanh((z − c_j)/h_j), with c_j the centre and h_j the half-width of the box of log θ_j: θ_j is
     log-normal in the middle of its box and bends smoothly towards the box's ends, which no η reaches. An unbounded
     log-normal θ would have no uniform contraction rate.
-    μ (M, q) is learned. The spread ω is fixed by the caller: maximising jointly over η and ω is unbounded as ω → 0.
+    μ (M, q) is learned. The spread ω is what the caller says, unless `learn_spread`: then it is the trainable tensor
+    `log_spread` (M, q), which starts there. That tensor does not ask for a gradient: a joint maximum over η and ω is at
+    ω → ∞ (in the deviations ωη at ω → 0) and means nothing, so `training.fit` leaves it alone, and
+    `training.fit_population`, which integrates over η, finds it.
 
-    Arguments: `parameters`, the θ with their boxes; `spread` ω, one per parameter; `powers`, for a parameter name and a
-    covariate name the pair (reference, exponent), as in {"V": {"WT": (70.0, 1.0)}}.
+    Arguments: `parameters`, the θ with their boxes; `spread` ω, one per parameter, standard deviations of log θ in the
+    middle of the box; `powers`, for a parameter name and a covariate name the pair (reference, exponent), as in
+    {"V": {"WT": (70.0, 1.0)}}; `learn_spread`.
     Errors: `ValueError` for a spread that is not positive, a power of an unknown parameter, a covariate
     that is missing or not positive.
     Law: `theta` stays inside `box`; with η = 0, μ = 0 and reference covariates it is `typical` up to the bend.
@@ -32,6 +36,7 @@ class LogNormalPopulation(Population):
         parameters: Sequence[Parameter],
         spread: Sequence[float],  # (q,)
         powers: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+        learn_spread: bool = False,
     ) -> None:
         super().__init__()
         # a bundle brings its parameters back as plain dictionaries
@@ -56,9 +61,18 @@ class LogNormalPopulation(Population):
         self.register_buffer("half_width", (high - low) / 2)
         self.register_buffer("log_typical", typical)
         self.shift = nn.Parameter(torch.zeros(1, len(names), dtype=torch.float64))  # μ (M, q)
+        self.learn_spread = bool(learn_spread)
+        if self.learn_spread:
+            self.log_spread = nn.Parameter(self.spread.log()[None], requires_grad=False)  # log ω (M, q)
+            self.by_marginal = ("log_spread",)
+
+    @property
+    def omega(self) -> Tensor:  # (M|1, q)
+        """The spread ω in use: learned, or as it was given."""
+        return self.log_spread.exp() if self.learn_spread else self.spread[None]
 
     def theta(self, eta: Tensor, covariates: dict[str, Tensor]) -> Tensor:
-        z = self.log_typical + self.shift[:, None, :] + self.spread * eta  # (M, N, q)
+        z = self.log_typical + self.shift[:, None, :] + self.omega[:, None, :] * eta  # (M, N, q)
         if self.powers:
             z = z + self._covariate_effect(covariates)  # (N, q) meets (M, N, q)
         return torch.exp(self.centre + self.half_width * torch.tanh((z - self.centre) / self.half_width))
@@ -95,4 +109,5 @@ class LogNormalPopulation(Population):
             "parameters": [asdict(p) for p in self.physical],
             "spread": self.spread.tolist(),
             "powers": {p: {k: list(v) for k, v in by.items()} for p, by in self.powers.items()},
+            "learn_spread": self.learn_spread,
         }

@@ -9,12 +9,14 @@ from torch import Tensor, nn
 class Population(nn.Module, ABC):
     """How the parameters θ of the people of one population are spread.
 
-    Attribute: `dimension`, the size of η, the person's own coordinates; η = 0 is the typical person.
+    Attributes: `dimension`, the size of η, the person's own coordinates; η = 0 is the typical person. `by_marginal`, the
+    names of the trainable tensors that only a likelihood integrated over η determines: they do not ask for a gradient.
     Law: θ(η, covariates) stays inside `box` for every real η.
     Every trainable tensor has a leading member axis (1 until an ensemble stacks it).
     """
 
     dimension: int
+    by_marginal: tuple[str, ...] = ()
 
     @abstractmethod
     def theta(

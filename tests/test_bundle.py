@@ -197,10 +197,34 @@ def test_predictions_are_the_same_to_the_last_bit(name: str, tmp_path: Path) -> 
     assert after.mesh == before.mesh
     assert after.certificate is None
     assert (after.calibration, after.provenance) == (before.calibration, before.provenance)
-    assert all(
-        torch.equal(a, b) for a, b in zip(vars(after.personal).values(), vars(before.personal).values(), strict=True)
-    )
+    for tensor in ("mode", "covariance", "objective", "converged"):
+        assert torch.equal(getattr(after.personal, tensor), getattr(before.personal, tensor))
+    assert after.personal.failed == before.personal.failed == {}
     assert after.system().digest() == before.system().digest()
+
+
+def test_a_learned_spread_and_a_failed_person_travel(tmp_path: Path) -> None:
+    model = oral()
+    model.population = LogNormalPopulation(model.backbone.physical, [0.6, 0.2, 0.2], learn_spread=True)
+    before = bundle_for(model)
+    before = replace(before, personal=replace(before.personal, failed={1: "person № 2: the state is not finite"}))
+    assert before.model.population.log_spread.shape == (2, 3)
+    after = load(save(before, tmp_path / "a.twin"))
+    assert torch.equal(after.model.population.omega, before.model.population.omega)
+    assert not after.model.population.log_spread.requires_grad
+    assert after.personal.failed == before.personal.failed
+    for (a, v), (b, w) in zip(predictions(before), predictions(after), strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(v, w)
+    content = entries(save(before, tmp_path / "b.twin"))
+    for wrong in ({"2": "nobody"}, {"-1": "nobody"}, {"x": "nobody"}, {"0": 1}, ["0"], "no"):
+        about = json.loads(content["model.json"]) | {"failed": wrong}
+        refused(write(tmp_path / "c.twin", {**content, "model.json": json.dumps(about).encode()}))
+    # whoever lacks the word was written before there was one
+    about = json.loads(content["model.json"])
+    del about["failed"], about["structure"]["population"]["config"]["learn_spread"]
+    with pytest.raises(ValueError, match="differ"):  # and a trained tensor without the structure that it belongs to
+        load(write(tmp_path / "d.twin", {**content, "model.json": json.dumps(about).encode()}))
 
 
 def test_the_models_above_are_every_family_member() -> None:

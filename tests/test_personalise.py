@@ -1,5 +1,8 @@
 """Laws of personalisation: the linear Gaussian case is exact, the network stays as it is, missing values do not count."""
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hybrid import HybridModel, Mesh, Schedule, Signal, Solver, States, Torchdiffeq, rollout
+from hybrid import (
+    Failure,
+    HybridModel,
+    Mesh,
+    Schedule,
+    SemilinearField,
+    Signal,
+    SimulationError,
+    Solution,
+    Solver,
+    States,
+    Torchdiffeq,
+    rollout,
+)
 from learned import MLP, AdditiveProportional, Ensemble, Residual, select
 from physics import LinearBackbone, SharedPopulation, VanCauter, VanCauterPopulation
-from training.personalise import Personal, personalise, prior, sensitivity
+from training.personalise import Personal, observed_information, personalise, prior, sensitivity
 from training.records import Cohort, Record
 
 A = torch.tensor([[-1.0, 0.4], [0.3, -0.7]], dtype=torch.float64)
@@ -161,9 +177,9 @@ def test_sensitivities_against_autograd(latents: int) -> None:
     assert found.mean_slope.abs().max() > 0.01  # the test would pass on a model that ignores β
 
 
-def objective(model: HybridModel, cohort: Cohort, personal: Tensor) -> Tensor:  # (M, N)
+def objective(model: HybridModel, cohort: Cohort, personal: Tensor, solver: Solver | None = None) -> Tensor:  # (M, N)
     """−log posterior, written out again."""
-    run = rollout(model, cohort.conditions, personal)
+    run = rollout(model, cohort.conditions, personal, solver)
     there = torch.isfinite(cohort.y)
     error = torch.nan_to_num(cohort.y - run.mean)
     each = 0.5 * (error.square() / run.variance + run.variance.log())
@@ -279,3 +295,264 @@ def test_a_solver_is_the_callers_choice() -> None:
     have, want = (personalise(model, cohort, solver=s).mode for s in (Counting(), Torchdiffeq()))
     torch.testing.assert_close(have, want)
     assert Counting.calls > 0
+
+
+# --- many people, and some who cannot be simulated --------------------------------------------------------------------
+
+
+def broken(cohort: Cohort, *people: int) -> Cohort:
+    """The same people, whose simulation of these overflows at whatever coordinates."""
+    baseline = cohort.conditions.baseline.clone()
+    baseline[list(people)] = 1e308
+    return replace(cohort, conditions=replace(cohort.conditions, baseline=baseline))
+
+
+class Steep(Solver):
+    """Simulates only where no rate is above a limit, and says who broke it: what a diverging step looks like."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit, self.broke = limit, 0
+
+    def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
+        bad = (field.A[..., 0, 0] < -self.limit).any(0)
+        self.broke += int(bad.any())
+        found = Torchdiffeq().solve(field, x0)
+        states = torch.where(bad[None, :, None, None], torch.nan, found.states)
+        lost = tuple(Failure(i, 1.0, "broken at time %TIME") for i in bad.nonzero()[:, 0].tolist())
+        return Solution(states, lost)
+
+
+def test_two_halves_of_the_data_are_the_whole() -> None:
+    # what the first half says is what is known before the second
+    gain = torch.tensor([[1.0, 0.3], [0.2, 2.0]], dtype=torch.float64)
+    model = linear_model(gain)
+    cohort = Cohort.of([record(np.array([0.0, 0.3, -0.2, 0.8, 0.5])), record(np.arange(5.0), "2")], model)
+    whole = personalise(model, cohort, solver=TIGHT)
+    first = personalise(model, cohort.until(1.0), solver=TIGHT)
+    both = personalise(model, cohort.after(1.0), before=first, solver=TIGHT)
+    torch.testing.assert_close(both.mode, whole.mode, atol=1e-8, rtol=0.0)
+    torch.testing.assert_close(both.covariance, whole.covariance, atol=1e-8, rtol=0.0)
+    assert (first.mode - whole.mode).abs().max() > 0.01
+
+
+def test_prior_knowledge_is_the_callers() -> None:
+    model, cohort = secretion(2, 2)
+    mean = torch.tensor([0.7, -0.4], dtype=torch.float64)
+    covariance = torch.tensor([[0.3, 0.1], [0.1, 0.2]], dtype=torch.float64)
+    before = prior(model, 3, mean=mean, covariance=covariance)
+    nothing = personalise(model, cohort.until(0.0), before=before)
+    torch.testing.assert_close(nothing.mode, before.mode, atol=1e-12, rtol=0.0)
+    torch.testing.assert_close(nothing.covariance, before.covariance, atol=1e-12, rtol=0.0)
+    assert nothing.converged.all()
+    found = personalise(model, cohort, before=before, iterations=80, tolerance=1e-8)
+    own = found.mode.clone().requires_grad_()
+    away = own - mean
+    prior_of = 0.5 * (away @ torch.linalg.inv(covariance) * away).sum(-1) - 0.5 * own.square().sum(-1)
+    value = objective(model, cohort, own) + prior_of
+    (gradient,) = torch.autograd.grad(value.sum(), own)
+    assert gradient.abs().max() < 1e-4
+    torch.testing.assert_close(found.objective, value.detach(), atol=1e-10, rtol=0.0)
+    # hardly any doubt beforehand: the data change nothing
+    sure = personalise(model, cohort, before=prior(model, 3, mean=mean, covariance=1e-12 * covariance))
+    torch.testing.assert_close(sure.mode, mean.expand(2, 3, 2), atol=1e-6, rtol=0.0)
+    for wrong in (
+        {"mean": torch.zeros(3)},
+        {"covariance": torch.eye(3)},
+        {"covariance": -torch.eye(2)},
+        {"covariance": torch.tensor([[1.0, 0.5], [0.0, 1.0]])},
+        {"mean": torch.tensor([0.0, torch.nan]), "covariance": torch.eye(2)},
+    ):
+        with pytest.raises(ValueError, match="prior: "):
+            prior(model, 3, **wrong)
+    with pytest.raises(ValueError, match="before needs"):
+        personalise(model, cohort, before=prior(model, 2))
+    with pytest.raises(ValueError, match="start needs"):
+        personalise(model, cohort, start=torch.zeros(2, 3, 1))
+    with pytest.raises(ValueError, match="curvature"):
+        personalise(model, cohort, curvature="exact")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("latents", [1, 3])
+def test_observed_information_against_the_hessian(latents: int) -> None:
+    model, cohort = secretion(2, latents)
+    solver = Torchdiffeq()  # its every operation can be differentiated twice
+    found = personalise(model, cohort, curvature="observed", iterations=80, tolerance=1e-8, solver=solver)
+    own = found.mode.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(objective(model, cohort, own, solver).sum(), own, create_graph=True)
+    rows = [torch.autograd.grad(gradient[..., j].sum(), own, retain_graph=True)[0] for j in range(latents)]
+    hessian = torch.stack(rows, -2)
+    # central differences of an exact gradient: h² φ⁗ ≈ 1e-10 and rounding 1e-16/1e-5, of entries of about 10
+    torch.testing.assert_close(
+        observed_information(model, cohort, found.mode, solver=solver), hessian, atol=1e-7, rtol=1e-7
+    )
+    torch.testing.assert_close(found.covariance, torch.linalg.inv(hessian), atol=1e-7, rtol=1e-7)
+    ours = observed_information(
+        model, cohort, found.mode
+    )  # the same curve, on another discretisation of steps of 10 min
+    torch.testing.assert_close(ours, hessian, rtol=1e-2, atol=1e-2)
+    fisher = personalise(model, cohort, iterations=80, tolerance=1e-8, solver=solver)
+    assert torch.equal(fisher.mode, found.mode)
+    assert (fisher.covariance - found.covariance).abs().max() > 1e-3  # it is another matrix where data disagree
+
+
+def test_an_indefinite_curvature_falls_back_to_fisher(model: HybridModel, people: tuple[Record, ...]) -> None:
+    # far from every mode, where a search that is given no time ends, the likelihood bends downwards for some
+    many = [replace(r, id=f"{r.id}.{k}") for k in range(10) for r in people]
+    cohort = Cohort.of(many, model, Mesh(0.65, 0.2, 0.5))
+    start = 2.0 * torch.randn(1, 40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    fisher = personalise(model, cohort, start=start, iterations=0)
+    observed = personalise(model, cohort, start=start, iterations=0, curvature="observed")
+    curvature = observed_information(model, cohort, fisher.mode)
+    down = torch.linalg.eigvalsh(curvature)[..., 0] <= 0
+    assert down.any()
+    assert not down.all()
+    assert torch.equal(observed.covariance[down], fisher.covariance[down])
+    torch.testing.assert_close(observed.covariance[~down], torch.linalg.inv(curvature)[~down], rtol=1e-6, atol=1e-9)
+
+
+def test_who_cannot_be_simulated_stops_nobody(model: HybridModel, people: tuple[Record, ...]) -> None:
+    stack = Ensemble(2).stack(model, torch.Generator().manual_seed(0))
+    cohort = Cohort.of(people, stack, Mesh(0.65, 0.2, 0.5))
+    whole, found = personalise(stack, cohort), personalise(stack, broken(cohort, 1, 3))
+    assert set(found.failed) == {1, 3}
+    assert found.failed[1].startswith("person P2: the state is not finite at time")
+    assert whole.failed == {}
+    others, lost = torch.tensor([0, 2]), torch.tensor([1, 3])
+    for name in ("mode", "covariance", "objective"):
+        torch.testing.assert_close(
+            getattr(found, name)[:, others], getattr(whole, name)[:, others], atol=1e-9, rtol=0.0
+        )
+    assert found.converged[:, others].all()
+    assert not found.converged[:, lost].any()
+    nothing = prior(stack, 2)
+    assert torch.equal(found.mode[:, lost], nothing.mode)
+    assert torch.equal(found.covariance[:, lost], nothing.covariance)
+    assert torch.isfinite(found.objective).all()
+    assert torch.isfinite(found.draws(3, torch.Generator().manual_seed(0))).all()
+    assert found.people(torch.tensor([3, 0])).failed == {0: found.failed[3]}
+    everyone = personalise(stack, broken(cohort, 0, 1, 2, 3), curvature="observed")
+    assert set(everyone.failed) == {0, 1, 2, 3}
+    assert torch.equal(everyone.mode, prior(stack, 4).mode)
+    known = prior(stack, 4, mean=torch.ones(3), covariance=0.5 * torch.eye(3))
+    before = personalise(stack, broken(cohort, 1), before=known)
+    assert torch.equal(before.mode[:, 1], known.mode[:, 1])
+    assert torch.equal(before.covariance[:, 1], known.covariance[:, 1])
+
+
+def test_a_prediction_that_is_not_finite_is_a_failure_too(model: HybridModel, cohort: Cohort) -> None:
+    class Silent(Solver):
+        """Returns what it has, NaN and all, for whoever starts below nothing."""
+
+        def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
+            states = Torchdiffeq().solve(field, x0).states
+            return Solution(torch.where((x0 < -1.0).any(-1)[..., None, None], torch.nan, states))
+
+    baseline = cohort.conditions.baseline.clone()
+    baseline[2] = -5.0
+    below = replace(cohort, conditions=replace(cohort.conditions, baseline=baseline))
+    found, whole = personalise(model, below, solver=Silent()), personalise(model, cohort, solver=Torchdiffeq())
+    assert set(found.failed) == {2}
+    assert "not finite" in found.failed[2]
+    others = torch.tensor([0, 1, 3])
+    torch.testing.assert_close(found.mode[:, others], whole.mode[:, others], atol=1e-9, rtol=0.0)
+
+
+def test_a_step_into_failure_is_not_taken(model: HybridModel, people: tuple[Record, ...]) -> None:
+    cohort = Cohort.of(people, model, Mesh(0.65, 0.2, 0.5))
+    whole = personalise(model, cohort)
+    fastest = float(model.theta(whole.mode, {})[0, :, 0].detach().max())
+    solver = Steep(1.01 * fastest)  # the modes can be simulated, but not much more
+    slow = whole.mode.clone()
+    slow[..., 0], slow[..., 1] = -1.0, 0.0  # the first step from here goes too far
+    found = personalise(model, cohort, start=slow, solver=solver, iterations=80)
+    assert solver.broke > 0
+    assert found.failed == {}
+    torch.testing.assert_close(found.mode, whole.mode, atol=1e-4, rtol=0.0)
+    # a warm start that cannot be simulated is no reason to fail: begin again at what was known before
+    far = whole.mode.clone()
+    far[0, 1, 0] = 6.0
+    found = personalise(model, cohort, start=far, solver=Steep(1.5 * fastest), iterations=80)
+    assert found.failed == {}
+    torch.testing.assert_close(found.mode, whole.mode, atol=1e-4, rtol=0.0)
+
+
+def test_a_failure_under_one_member_is_that_members(model: HybridModel, people: tuple[Record, ...]) -> None:
+    stack = Ensemble(2).stack(model, torch.Generator().manual_seed(0))
+    cohort = Cohort.of(people, stack, Mesh(0.65, 0.2, 0.5))
+    with torch.no_grad():
+        stack.population.shift[1, 0] += 2.0  # absorption so fast under the second member
+    limit = 0.5 * float(
+        stack.theta(prior(stack, 4).mode, {})[:, 0, 0].detach().sum()
+    )  # between the two members' typical rates
+    found = personalise(stack, cohort, solver=Steep(limit), iterations=80)
+    assert set(found.failed) == {0, 1, 2, 3}
+    assert not found.converged[1].any()
+    assert found.converged[0].any()
+    alone = personalise(select(stack, torch.tensor([0])), cohort, solver=Steep(limit), iterations=80)
+    torch.testing.assert_close(found.mode[0], alone.mode[0], atol=1e-9, rtol=0.0)
+
+
+def test_an_unnamed_failure_is_found_by_halves(model: HybridModel, people: tuple[Record, ...]) -> None:
+    cohort = Cohort.of(people, model, Mesh(0.65, 0.2, 0.5))
+
+    class Nameless(Solver):
+        def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
+            if not bool(torch.isfinite(1e4 * x0).all()):
+                raise SimulationError("the tolerance could not be kept")
+            return Torchdiffeq().solve(field, x0)
+
+    found = personalise(model, broken(cohort, 2), solver=Nameless())
+    whole = personalise(model, cohort, solver=Torchdiffeq())
+    assert found.failed == {2: "person P3: the tolerance could not be kept"}
+    others = torch.tensor([0, 1, 3])
+    torch.testing.assert_close(found.mode[:, others], whole.mode[:, others], atol=1e-9, rtol=0.0)
+
+
+def test_the_converged_leave_the_batch(people_of: Callable[..., tuple[Record, ...]], model: HybridModel) -> None:
+    rows: list[int] = []
+
+    class Counting(Solver):
+        def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
+            rows.append(x0.shape[1] // 7)
+            return Torchdiffeq().solve(field, x0)
+
+    many = people_of(40, seed=8)
+    cohort = Cohort.of(many, model, Mesh(0.65, 0.2, 0.5))
+    found = personalise(model, cohort, solver=Counting())
+    assert found.converged.all()
+    assert rows[0] == 40
+    assert rows == sorted(rows, reverse=True)
+    assert rows[-1] < 20
+    # and whoever left is where they would be alone: nobody is moved after convergence
+    for i in (0, 13, 39):
+        alone = personalise(model, Cohort.of([many[i]], model, Mesh(0.65, 0.2, 0.5)), solver=Torchdiffeq())
+        torch.testing.assert_close(alone.mode[:, 0], found.mode[:, i], atol=1e-9, rtol=0.0)
+        torch.testing.assert_close(alone.covariance[:, 0], found.covariance[:, i], atol=1e-9, rtol=0.0)
+
+
+def test_converged_means_near_the_mode(people_of: Callable[..., tuple[Record, ...]], model: HybridModel) -> None:
+    cohort = Cohort.of(people_of(30, seed=9), model, Mesh(0.65, 0.2, 0.5))
+    exact = personalise(model, cohort, iterations=200, tolerance=1e-9)
+    assert exact.converged.all()
+    for tolerance in (1e-1, 1e-2, 1e-4):
+        found = personalise(model, cohort, tolerance=tolerance)
+        assert found.converged.all()
+        away = found.mode - exact.mode
+        distance = (away * torch.linalg.solve(exact.covariance, away[..., None])[..., 0]).sum(-1).sqrt()
+        # the last step was taken from within the tolerance; scoring gains a factor of two and more by each
+        assert distance.max() < tolerance
+    few = personalise(model, cohort, iterations=2)
+    assert not few.converged.all()
+    again = personalise(model, cohort, start=exact.mode, iterations=1)
+    assert again.converged.all()  # at the mode nothing is left to do, and that shows at once
+
+
+def test_a_thousand_new_people_in_seconds(people_of: Callable[..., tuple[Record, ...]], model: HybridModel) -> None:
+    times = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 12.0)
+    cohort = Cohort.of(people_of(1000, seed=3, times=times), model, Mesh(0.65, 0.2, 0.5))
+    begin = time.perf_counter()
+    found = personalise(model, cohort)
+    assert time.perf_counter() - begin < 10.0  # half a second on one core of a small machine
+    assert found.converged.all()
+    assert (torch.linalg.eigvalsh(found.covariance) > 0).all()
+    assert (torch.linalg.eigvalsh(found.covariance) < 1.0 + 1e-12).all()  # data never make the prior wider

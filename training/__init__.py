@@ -4,30 +4,38 @@ from training.checkpoint import Checkpoint
 from training.crossvalidation import Plan, at_times, forecast, forecast_unseen
 from training.distributed import Shard, gather_members
 from training.fit import Step, fit
+from training.fit_population import PopulationStep, fit_population
 from training.log import log_steps
 from training.losses import Stability, gaussian_nll, residual_share
+from training.marginal import Marginal, laplace_marginal
 from training.nonmem import read_nonmem
-from training.personalise import Personal, personalise, prior, sensitivity
+from training.personalise import Personal, personalise, prior
 from training.records import Cohort, Record
+from training.sensitivity import observed_information, sensitivity
 from training.state import Fitted
 
 __all__ = [
     "Checkpoint",
     "Cohort",
     "Fitted",
+    "Marginal",
     "Personal",
     "Plan",
+    "PopulationStep",
     "Record",
     "Shard",
     "Stability",
     "Step",
     "at_times",
     "fit",
+    "fit_population",
     "forecast",
     "forecast_unseen",
     "gather_members",
     "gaussian_nll",
+    "laplace_marginal",
     "log_steps",
+    "observed_information",
     "personalise",
     "prior",
     "read_nonmem",

@@ -148,7 +148,7 @@ def fit(
             except SimulationError as error:
                 raise named(error, cohort) from error
             each = gaussian_nll(cohort.y, run.mean, run.variance) - model.log_prior(personal)
-            each = each + least_residual * residual_share(model, run, share, shard.total)
+            each = each + least_residual * residual_share(model, run, share, everyone=shard.total)
             if stability is not None:
                 each = each + stability.penalty(model, run.theta)
             loss = (share * each).sum(1)  # (M,)

@@ -27,13 +27,19 @@ def residual_share(
     model: HybridModel,
     run: Rollout,
     weights: Tensor | None = None,  # (M, N)
+    *,
     everyone: Callable[[Tensor], Tensor] = lambda part: part,
+    scale: Tensor | None = None,  # (M, 1, 1, n)
+    hold_field: bool = True,
 ) -> Tensor:  # (M, N)
     """How much of the vector field is learned: Σ_t |ε|² / Σ_t |A x + ε|², over the observed states of each person.
 
     A x + ε is not unique, ε can absorb A: of the fits that explain the data alike, the one that asks least of the
     residual is wanted (Yin et al. 2021, APHYNITY). Each state counts in its own scale, so that units do not matter: its
-    mean square over the people, who count by `weights` (1 for all). `everyone` sums over the processes that share the people.
+    mean square over the people, who count by `weights` (1 for all), or the `scale` given. `everyone` sums
+    over the processes that share the people.
+    `hold_field`: the field's size is held while the share is differentiated, so that no gradient makes the field larger;
+    without, the gradient is that of the number returned, which a line search needs.
     Law: a person with weight 0 does not change the share of the others.
     """
     M, N, T, n = run.states.shape
@@ -45,12 +51,22 @@ def residual_share(
     learned = model.residual(flat, u, c).reshape(M, N, T, n)
     A, _ = model.backbone.matrices(run.theta)
     known = (A[:, :, None] @ run.states[..., None])[..., 0]
-    counts = run.states.new_ones(M, N) if weights is None else weights
+    scale = mean_square(run, weights, everyone) if scale is None else scale
+    field = (known + learned).detach() if hold_field else known + learned
+    whole = (field.square() / scale).sum((-1, -2)) + 1e-12
+    return (learned.square() / scale).sum((-1, -2)) / whole
+
+
+def mean_square(
+    run: Rollout,
+    weights: Tensor | None = None,  # (M, N)
+    everyone: Callable[[Tensor], Tensor] = lambda part: part,
+) -> Tensor:  # (M, 1, 1, n)
+    """Every state's mean square over the observed states of the people, who count by `weights` (1 for all)."""
+    counts = run.states.new_ones(run.states.shape[:2]) if weights is None else weights
     counts = (counts / everyone(counts.sum(1, keepdim=True)))[:, :, None, None]
     square = run.states.detach().square().mean(2, keepdim=True)  # (M, N, 1, n)
-    scale = everyone((counts * square).sum(1, keepdim=True)) + 1e-12  # (M, 1, 1, n)
-    whole = ((known + learned).detach().square() / scale).sum((-1, -2)) + 1e-12
-    return (learned.square() / scale).sum((-1, -2)) / whole
+    return everyone((counts * square).sum(1, keepdim=True)) + 1e-12
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,28 @@
 """A new person: their own coordinates from their own data, with the population and the network frozen."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from hybrid import Conditions, HybridModel, Solver, rollout
-from training.losses import gaussian_nll
+from hybrid import HybridModel, SimulationError, Solver
+from learned import select
 from training.records import Cohort
+from training.sensitivity import (
+    copies,
+    difference_offsets,
+    expand,
+    observed_information,
+    sensitivity,
+    simulate_copies,
+    slopes,
+)
+
+__all__ = ["Curvature", "Personal", "personalise", "prior", "sensitivity"]
+
+Curvature = Literal["fisher", "observed"]
 
 
 @dataclass(frozen=True)
@@ -15,13 +30,15 @@ class Personal:
     """What is known of N people's own coordinates under each of M members.
 
     `mode` (M, N, d), the maximum a posteriori · `covariance` (M, N, d, d), Laplace · `objective` (M, N), −log posterior
-    at the mode up to a constant · `converged` (M, N).
+    at the mode up to a constant · `converged` (M, N) · `failed`, for the people who could not be simulated under some
+    member, by index, why: there their mode and covariance are what was known before, objective 0, not converged.
     """
 
     mode: Tensor
     covariance: Tensor
     objective: Tensor
     converged: Tensor
+    failed: dict[int, str] = field(default_factory=dict)
 
     def draws(self, count: int, generator: torch.Generator) -> Tensor:  # (M, S, N, d)
         """Independent draws of the Laplace posterior N(mode, covariance)."""
@@ -32,14 +49,44 @@ class Personal:
         root = torch.linalg.cholesky(self.covariance)  # (M, N, d, d)
         return self.mode[:, None] + (root[:, None] @ z)[..., 0]
 
+    def people(self, index: Tensor) -> "Personal":
+        """The same for the chosen people."""
+        failed = {k: self.failed[i] for k, i in enumerate(index.tolist()) if i in self.failed}
+        return Personal(
+            self.mode[:, index], self.covariance[:, index], self.objective[:, index], self.converged[:, index], failed
+        )
 
-def prior(model: HybridModel, people: int) -> Personal:
-    """Someone of whom nothing was measured: mode 0, covariance I."""
+
+def prior(
+    model: HybridModel,
+    people: int,
+    *,
+    mean: Tensor | None = None,  # (d,), (N, d) or (M, N, d)
+    covariance: Tensor | None = None,  # (d, d), (N, d, d) or (M, N, d, d)
+) -> Personal:
+    """Someone of whom nothing was measured: mode 0, covariance I, or what else is known of them beforehand.
+
+    Errors: `ValueError` for shapes that do not fit, or a covariance that is not symmetric positive definite.
+    """
     M, d = model.members, model.personal
     device = next(iter(model.parameters())).device
-    eye = torch.eye(d, dtype=torch.float64, device=device).expand(M, people, d, d)
     zero = torch.zeros(M, people, dtype=torch.float64, device=device)
-    return Personal(zero[..., None].expand(M, people, d).clone(), eye.clone(), zero, zero == 0)
+    mode, spread = zero[..., None].expand(M, people, d), torch.eye(d, dtype=torch.float64, device=device)
+    try:
+        if mean is not None:
+            mode = mean.to(mode).expand(M, people, d)
+        spread = (spread if covariance is None else covariance.to(spread)).expand(M, people, d, d)
+    except RuntimeError as error:
+        raise ValueError(
+            f"prior: a mean (d,), (N, d) or (M, N, d) and a covariance with one more d are needed, with M, N, d = {M}, "
+            f"{people}, {d}; got {None if mean is None else tuple(mean.shape)} and "
+            f"{None if covariance is None else tuple(covariance.shape)}"
+        ) from error
+    if covariance is not None and d and people:
+        uneven = not torch.allclose(spread, spread.mT, rtol=1e-9, atol=0.0)
+        if uneven or bool((torch.linalg.cholesky_ex(spread).info > 0).any()) or not bool(torch.isfinite(mode).all()):
+            raise ValueError("prior: needs a finite mean and a covariance that is symmetric and positive definite")
+    return Personal(mode.clone(), spread.clone(), zero, zero == 0)
 
 
 def personalise(
@@ -47,115 +94,272 @@ def personalise(
     cohort: Cohort,
     *,
     start: Tensor | None = None,  # (M, N, d)
+    before: Personal | None = None,
+    curvature: Curvature = "fisher",
     iterations: int = 40,
     tolerance: float = 1e-4,
     solver: Solver | None = None,
 ) -> Personal:
     """Maximum a posteriori coordinates of every person under every member, all at once, with Laplace covariances.
 
-    Minimises φ(η) = Σ_t ½[(y_t − μ_t)²/v_t + log v_t] + ½|η|² by Fisher scoring with Levenberg–Marquardt damping, each
-    person and member with their own: with μ' and v' the derivatives along η, the gradient is
-    Σ_t [−e μ'/v + ½ v'(1 − e²/v)/v] + η and the Fisher information Σ_t [μ'μ'ᵀ/v + ½ v'v'ᵀ/v²] + I. The covariance is the
-    inverse of that information at the mode.
+    Minimises φ(η) = Σ_t ½[(y_t − μ_t)²/v_t + log v_t] + ½(η − m)ᵀC⁻¹(η − m) by Fisher scoring with Levenberg–Marquardt
+    damping, each person and member with their own: with μ' and v' the derivatives along η, the gradient is
+    g = Σ_t [−e μ'/v + ½ v'(1 − e²/v)/v] + C⁻¹(η − m) and the Fisher information H = Σ_t [μ'μ'ᵀ/v + ½ v'v'ᵀ/v²] + C⁻¹.
+    A person is converged when a step was accepted at whose beginning the Newton decrement √(gᵀH⁻¹g), the distance to the
+    mode in standard deviations of the person's own posterior, was at most `tolerance`. Who is converged is not moved any
+    more, and as soon as fewer than half of the people simulated are not, those alone are simulated on.
 
-    Arguments: `model`; `cohort`, whose NaN observations do not count; `start`, where to begin (0); at most `iterations`;
-    converged when a step moves no coordinate by more than `tolerance`.
-    Law: with a mean that is linear in η and constant noise, the result is the exact Gaussian posterior.
+    Arguments
+    - `model`; `cohort`, whose NaN observations do not count; `start`, where to begin (the prior's mean).
+    - `before`: what is known of these people without these data, m and C (`prior`: 0 and I). The posterior of earlier
+      data is such knowledge.
+    - `curvature` of the covariance at the mode: the inverse of the Fisher information, or of the "observed" one, the
+      Hessian of φ, by central differences of its exact gradient. They differ where the model misfits a person: there the
+      observed one is the curvature that φ has. Where it is not positive definite (the search ended at no minimum) the
+      Fisher information stands in.
+    - at most `iterations`; `tolerance`.
+
+    A person who cannot be simulated stops nobody: a step that leads there is not taken, and a beginning that lies there
+    is tried again at the prior's mean before the reason ends up in `failed`.
+    Errors: `ValueError` for shapes that do not fit.
+    Law: with a mean that is linear in η and constant noise, the result is the exact Gaussian posterior, and data in two
+    parts, the first part's result before the second, give what they give at once. A person's result is their own,
+    whoever else is there (fixed-step solvers; an adaptive one shares its steps).
     Source: Osborne, Int. Stat. Rev. 60 (1992) 99 (Fisher's method of scoring); Nielsen, IMM-REP-1999-05 (1999) (damping);
-    MacKay, Neural Comput. 4 (1992) 448 (Laplace).
+    Boyd & Vandenberghe, Convex Optimization (2004) § 9.5.1 (decrement); MacKay, Neural Comput. 4 (1992) 448 (Laplace);
+    Efron & Hinkley, Biometrika 65 (1978) 457 (observed against expected information).
     """
     M, N, d = model.members, cohort.conditions.size, model.personal
-    known = prior(model, N)
+    known = prior(model, N) if before is None else before
+    if known.mode.shape != (M, N, d) or known.covariance.shape != (M, N, d, d):
+        raise ValueError(
+            f"personalise: before needs a mode (M, N, d) = {(M, N, d)} and a covariance with one more d, got "
+            f"{tuple(known.mode.shape)} and {tuple(known.covariance.shape)}"
+        )
+    if start is not None and start.shape != (M, N, d):
+        raise ValueError(f"personalise: start needs shape (M, N, d) = {(M, N, d)}, got {tuple(start.shape)}")
+    if curvature not in ("fisher", "observed"):
+        raise ValueError(f"personalise: curvature is 'fisher' or 'observed', got {curvature!r}")
+    if N == 0:
+        return known
+    whole = cohort
     with torch.no_grad():
-        eta = known.mode if start is None else start.detach().clone()
-        if d == 0:
-            return Personal(eta, known.covariance, _objective(model, cohort, eta, solver), known.converged)
-        damping = torch.full((M, N), 1e-3, dtype=torch.float64, device=eta.device)
-        value, gradient, information = _expand(model, cohort, eta, solver)
-        converged = torch.zeros(M, N, dtype=torch.bool, device=eta.device)
+        gaussian = _Gaussian.of(known)
+        batch = _Batch.at(model, cohort, known.mode if start is None else start.detach().clone(), gaussian, solver)
+        lost = torch.nonzero(torch.isinf(batch.value).any(0))[:, 0]
+        if start is not None and len(lost):
+            again = _Batch.at(model, cohort.people(lost), known.mode[:, lost], gaussian.people(lost), solver)
+            batch = batch.placed(again, lost)
+        failed = {i: batch.reasons[i] for i in torch.nonzero(torch.isinf(batch.value).any(0))[:, 0].tolist()}
+        usable = torch.isfinite(batch.value)  # (M, N)
+        hopeless = ~usable.any(0)
+        converged = usable.clone() if d == 0 else torch.zeros_like(usable)
+        found = batch
+        rows = torch.arange(N, device=usable.device)  # who is in the batch
+        damping = torch.full((M, N), 1e-3, dtype=torch.float64, device=usable.device)
+        unfinished = usable & ~converged
         for _ in range(iterations):
-            diagonal = torch.diag_embed(information.diagonal(dim1=-2, dim2=-1))
-            step = -torch.linalg.solve(information + damping[..., None, None] * diagonal, gradient[..., None])[..., 0]
-            # a person's coordinates are a priori standard normal: no single step needs to be longer than 2
-            step = step.clamp(-2.0, 2.0)
-            trial_value, trial_gradient, trial_information = _expand(model, cohort, eta + step, solver)
-            better = trial_value <= value
-            promised = -(gradient * step).sum(-1) - 0.5 * ((information @ step[..., None])[..., 0] * step).sum(-1)
-            gain = (value - trial_value) / promised.clamp(min=1e-300)
-            small = step.abs().amax(-1) <= tolerance
-            keep = better[..., None]
-            eta = torch.where(keep, eta + step, eta)
-            value = torch.where(better, trial_value, value)
-            gradient = torch.where(keep, trial_gradient, gradient)
-            information = torch.where(keep[..., None], trial_information, information)
-            # The information is not the curvature: where the model misfits, a whole step overshoots and is still better.
-            # The gain, as a share of what the quadratic promised, says so: near 1 trust more, below ½ less (Nielsen 1999).
-            factor = (1.0 - (2.0 * gain - 1.0).clamp(-1.0, 1.0) ** 3).clamp(min=0.1)
-            damping = torch.where(better, damping * factor, damping * 10.0).clamp(1e-9, 1e9)
-            converged = converged | small
-            if bool(converged.all()):
+            busy = unfinished.any(0)
+            count = int(busy.sum())
+            if count == 0:
                 break
-        return Personal(eta, torch.linalg.inv(information), value, converged)
+            # whoever failed under every member would fail in every step again
+            if 2 * count < len(rows) or bool(hopeless[rows].any()):
+                found, keep = found.placed(batch, rows), torch.nonzero(busy)[:, 0]
+                rows, batch = rows[keep], batch.people(keep)
+                gaussian, cohort = gaussian.people(keep), cohort.people(keep)
+                damping, unfinished = damping[:, keep], unfinished[:, keep]
+            batch, damping, done = _improve(model, cohort, batch, damping, unfinished, gaussian, tolerance, solver)
+            converged[:, rows] |= done
+            unfinished = unfinished & ~done
+        found = found.placed(batch, rows)
+    if d == 0:
+        return Personal(found.eta, known.covariance, torch.where(usable, found.value, 0.0), converged, failed)
+    information = found.information
+    if curvature == "observed":
+        observed = observed_information(model, whole, found.eta, torch.linalg.inv(known.covariance), solver=solver)
+        definite = torch.linalg.cholesky_ex(observed).info == 0  # NaN is not
+        information = torch.where(definite[..., None, None], observed, information)
+    return Personal(
+        torch.where(usable[..., None], found.eta, known.mode),
+        torch.where(usable[..., None, None], torch.linalg.inv(information), known.covariance),
+        torch.where(usable, found.value, 0.0),
+        converged,
+        failed,
+    )
 
 
-def _objective(model: HybridModel, cohort: Cohort, personal: Tensor, solver: Solver | None) -> Tensor:
-    run = rollout(model, cohort.conditions, personal, solver)
-    return gaussian_nll(cohort.y, run.mean, run.variance) - model.log_prior(personal)
+def _improve(
+    model: HybridModel,
+    cohort: Cohort,
+    at: "_Batch",
+    damping: Tensor,  # (M, N)
+    unfinished: Tensor,  # (M, N)
+    gaussian: "_Gaussian",
+    tolerance: float,
+    solver: Solver | None,
+) -> tuple["_Batch", Tensor, Tensor]:
+    """One damped step of the unfinished: where they then are, their damping, and who has converged."""
+    diagonal = torch.diag_embed(at.information.diagonal(dim1=-2, dim2=-1))
+    step = -torch.linalg.solve(at.information + damping[..., None, None] * diagonal, at.gradient[..., None])[..., 0]
+    # no single step needs to be longer than two standard deviations of what was known before
+    longest = 2.0 * gaussian.deviation
+    step = torch.where(unfinished[..., None], torch.maximum(torch.minimum(step, longest), -longest), 0.0)
+    trial = _Batch.at(model, cohort, at.eta + step, gaussian, solver)
+    decrement = at.decrement()
+    promised = -(at.gradient * step).sum(-1) - 0.5 * ((at.information @ step[..., None])[..., 0] * step).sum(-1)
+    # what the step promises may be less than the rounding of φ: then the gradient says whether it was good
+    blind = promised <= 1e-13 * (1.0 + at.value.abs())
+    better = unfinished & ((trial.value <= at.value) | (blind & (trial.decrement() <= decrement)))
+    better = better & torch.isfinite(trial.value)
+    gain = (at.value - trial.value) / promised.clamp(min=1e-300)
+    # The information is not the curvature: where the model misfits, a whole step overshoots and is still better.
+    # The gain, as a share of what the quadratic promised, says so: near 1 trust more, below ½ less (Nielsen 1999).
+    factor = (1.0 - (2.0 * gain - 1.0).clamp(-1.0, 1.0) ** 3).clamp(min=0.1)
+    damping = torch.where(better, damping * factor, damping * 10.0).clamp(1e-9, 1e9)
+    done = unfinished & (decrement <= tolerance) & (better | blind)
+    return at.moved(trial, better), damping, done
 
 
 @dataclass(frozen=True)
-class Sensitivity:
-    """Means and variances (M, N, T, p) and their derivatives (M, N, T, p, d) along every person's own coordinates."""
+class _Gaussian:
+    """What is known beforehand, N(mean, precision⁻¹): mean (M, N, d), precision (M, N, d, d), deviations (M, N, d)."""
 
     mean: Tensor
-    variance: Tensor
-    mean_slope: Tensor
-    variance_slope: Tensor
+    precision: Tensor
+    deviation: Tensor
+
+    @staticmethod
+    def of(known: Personal) -> "_Gaussian":
+        covariance = known.covariance
+        return _Gaussian(known.mode, torch.linalg.inv(covariance), covariance.diagonal(dim1=-2, dim2=-1).sqrt())
+
+    def people(self, index: Tensor) -> "_Gaussian":
+        return _Gaussian(self.mean[:, index], self.precision[:, index], self.deviation[:, index])
 
 
-def sensitivity(
-    model: HybridModel,
-    conditions: Conditions,
-    personal: Tensor,  # (M, N, d)
-    solver: Solver | None = None,
-) -> Sensitivity:
-    """How every measurement depends on the person's own coordinates, in one simulation.
+@dataclass(frozen=True)
+class _Batch:
+    """Where some people are: η (M, n, d), φ (M, n), gradient (M, n, d), information (M, n, d, d).
 
-    Every person is copied 2d + 1 times, moved by ±h along each coordinate in turn: central differences, whose error is
-    O(h²) ≈ 1e-10 here. All copies share one batch and so one sequence of steps, adaptive or not, so that the solver's
-    own error cancels in the differences. Forward-mode differentiation would be exact, and is eight times slower on the
-    many small tensors of this simulation; reverse mode needs a backward pass per observation.
+    φ is infinite where the simulation failed, and `reasons` says why, by the person's row.
     """
-    M, N, d = personal.shape
-    h = 1e-5
-    offsets = torch.cat([torch.zeros(1, d), h * torch.eye(d), -h * torch.eye(d)]).to(personal)  # (2d+1, d)
-    copies = torch.arange(N, device=personal.device).repeat(2 * d + 1)
-    moved = (personal[:, None] + offsets[None, :, None, :]).reshape(M, (2 * d + 1) * N, d)
-    with torch.no_grad():
-        run = rollout(model, conditions.people(copies), moved, solver)
-    mean = run.mean.reshape(M, 2 * d + 1, N, *run.mean.shape[2:])
-    variance = run.variance.reshape(mean.shape)
 
-    def slope(value: Tensor) -> Tensor:
-        return ((value[:, 1 : d + 1] - value[:, d + 1 :]) / (2.0 * h)).movedim(1, -1)
+    eta: Tensor
+    value: Tensor
+    gradient: Tensor
+    information: Tensor
+    reasons: dict[int, str]
 
-    return Sensitivity(mean[:, 0], variance[:, 0], slope(mean), slope(variance))
+    @staticmethod
+    def at(model: HybridModel, cohort: Cohort, eta: Tensor, gaussian: _Gaussian, solver: Solver | None) -> "_Batch":
+        """φ and its derivatives for everyone, infinite for those who cannot be simulated."""
+        M, n, d = eta.shape
+        try:
+            moved = copies(eta, difference_offsets(eta))
+            run = simulate_copies(model, cohort.conditions, moved, n, solver, on_failure="return")
+        except SimulationError as error:  # an adaptive solver may give up on a batch without a name: look in halves
+            if n > 1:
+                halves = torch.arange(n, device=eta.device).chunk(2)
+                parts = [_Batch.at(model, cohort.people(h), eta[:, h], gaussian.people(h), solver) for h in halves]
+                return _Batch._joined(parts, list(halves))
+            lost = eta.new_full((M, 1), torch.inf)
+            found = _Batch(
+                eta, lost, torch.zeros_like(eta), gaussian.precision, {0: f"person {cohort.ids[0]}: {error}"}
+            )
+            return found if M == 1 else _Batch._by_member(model, cohort, eta, gaussian, solver)
+        value, gradient, information = expand(cohort.y, slopes(run, n, d), eta, gaussian.mean, gaussian.precision)
+        why = {
+            f.record % n: str(f).removeprefix(f"record {f.record}: ") for f in run.failures
+        }  # copies repeat the order
+        found = _Batch._checked(cohort, eta, value, gradient, information, why)
+        if M == 1 or not why:
+            return found
+        # a record fails as one for all members: who fails under one must not fail under the others
+        rows = torch.tensor(sorted(why), device=eta.device)
+        again = _Batch._by_member(model, cohort.people(rows), eta[:, rows], gaussian.people(rows), solver)
+        return found.placed(again, rows)
 
+    @staticmethod
+    def _by_member(
+        model: HybridModel, cohort: Cohort, eta: Tensor, gaussian: _Gaussian, solver: Solver | None
+    ) -> "_Batch":
+        """The same, member after member."""
+        each = []
+        for m in range(eta.shape[0]):
+            own = _Gaussian(gaussian.mean[[m]], gaussian.precision[[m]], gaussian.deviation[[m]])
+            each.append(_Batch.at(select(model, torch.tensor([m])), cohort, eta[[m]], own, solver))
+        return _Batch(
+            eta,
+            torch.cat([p.value for p in each]),
+            torch.cat([p.gradient for p in each]),
+            torch.cat([p.information for p in each]),
+            {k: why for p in reversed(each) for k, why in p.reasons.items()},
+        )
 
-def _expand(
-    model: HybridModel, cohort: Cohort, personal: Tensor, solver: Solver | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """φ (M, N), its gradient (M, N, d) and its Fisher information (M, N, d, d)."""
-    s = sensitivity(model, cohort.conditions, personal, solver)
-    slope, bend = s.mean_slope.flatten(2, 3), s.variance_slope.flatten(2, 3)  # (M, N, T·p, d)
-    variance = s.variance.flatten(2)
-    y = cohort.y.flatten(1)
-    there = torch.isfinite(y)
-    e = torch.where(there, y - s.mean.flatten(2), 0.0)
-    weight = torch.where(there, 1.0 / variance, 0.0)
-    by_mean = -e * weight
-    by_variance = 0.5 * weight * (1.0 - e.square() * weight)
-    gradient = (by_mean[..., None] * slope + by_variance[..., None] * bend).sum(2) + personal
-    information = slope.mT @ (weight[..., None] * slope) + 0.5 * bend.mT @ (weight.square()[..., None] * bend)
-    value = 0.5 * torch.where(there, e.square() * weight + variance.log(), 0.0).sum(-1) - model.log_prior(personal)
-    return value, gradient, information + torch.eye(personal.shape[-1], dtype=personal.dtype, device=personal.device)
+    @staticmethod
+    def _checked(
+        cohort: Cohort, eta: Tensor, value: Tensor, gradient: Tensor, information: Tensor, why: dict[int, str]
+    ) -> "_Batch":
+        good = torch.isfinite(value) & torch.isfinite(gradient).all(-1) & torch.isfinite(information).all(-1).all(-1)
+        if bool(good.all()):
+            return _Batch(eta, value, gradient, information, {})
+        eye = torch.eye(eta.shape[-1], dtype=eta.dtype, device=eta.device)
+        bad = torch.nonzero(~good.all(0))[:, 0].tolist()
+        silent = "the likelihood is not finite: a prediction or its variance is not"
+        return _Batch(
+            eta,
+            torch.where(good, value, torch.inf),
+            torch.where(good[..., None], gradient, 0.0),
+            torch.where(good[..., None, None], information, eye),
+            {k: f"person {cohort.ids[k]}: {why.get(k, silent)}" for k in bad},
+        )
+
+    @staticmethod
+    def _joined(parts: Sequence["_Batch"], order: Sequence[Tensor]) -> "_Batch":
+        back = torch.argsort(torch.cat(list(order)))
+        reasons = {
+            int(rows[k]): why for part, rows in zip(parts, order, strict=True) for k, why in part.reasons.items()
+        }
+        return _Batch(
+            torch.cat([p.eta for p in parts], 1)[:, back],
+            torch.cat([p.value for p in parts], 1)[:, back],
+            torch.cat([p.gradient for p in parts], 1)[:, back],
+            torch.cat([p.information for p in parts], 1)[:, back],
+            reasons,
+        )
+
+    def people(self, index: Tensor) -> "_Batch":
+        """The chosen people."""
+        reasons = {k: self.reasons[i] for k, i in enumerate(index.tolist()) if i in self.reasons}
+        return _Batch(
+            self.eta[:, index], self.value[:, index], self.gradient[:, index], self.information[:, index], reasons
+        )
+
+    def placed(self, part: "_Batch", rows: Tensor) -> "_Batch":
+        """This batch with `part` in the place of these people."""
+        if part is self:
+            return self
+        reasons = self.reasons | {int(rows[k]): why for k, why in part.reasons.items()}
+        return _Batch(
+            self.eta.index_copy(1, rows, part.eta),
+            self.value.index_copy(1, rows, part.value),
+            self.gradient.index_copy(1, rows, part.gradient),
+            self.information.index_copy(1, rows, part.information),
+            reasons,
+        )
+
+    def moved(self, trial: "_Batch", better: Tensor) -> "_Batch":
+        """Everyone where they were, or at the trial where that is better (M, n)."""
+        return _Batch(
+            torch.where(better[..., None], trial.eta, self.eta),
+            torch.where(better, trial.value, self.value),
+            torch.where(better[..., None], trial.gradient, self.gradient),
+            torch.where(better[..., None, None], trial.information, self.information),
+            {},
+        )
+
+    def decrement(self) -> Tensor:  # (M, n)
+        """√(gᵀH⁻¹g): how far the mode of the quadratic is, in its standard deviations."""
+        step = torch.linalg.solve(self.information, self.gradient[..., None])[..., 0]
+        return (self.gradient * step).sum(-1).clamp(min=0.0).sqrt()
