@@ -131,7 +131,9 @@ def shoot(
         return each if stability is None else each + stability.penalty(model, run.theta)
 
     total = steps + polish
-    optimiser = torch.optim.Adam([*own, scaled], lr=rate)
+    noise = {id(p) for p in model.noise.parameters()}
+    moving = [p for p in own if id(p) not in noise]
+    optimiser = torch.optim.Adam([*moving, scaled], lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=0.02 * rate)
     for index in range(1, total + 1):
         shooting = index <= steps
@@ -157,13 +159,14 @@ def shoot(
             counted = torch.where(weights[..., None, None] > 0, d.detach().abs(), 0.0)
             defect = counted.flatten(1).amax(1) if counted.numel() else defect
         aim.sum().backward()
-        _clip(own, 10.0)
+        _clip(moving if shooting else own, 10.0)
         if shooting:
             _clip([scaled], 10.0)
         now = optimiser.param_groups[0]["lr"]
         optimiser.step()
         schedule.step()
-        if shooting and index * rounds // steps > (index - 1) * rounds // steps:
+        free = steps // 3
+        if shooting and index > free and (index-free) * rounds // (steps-free) > (index - free- 1) * rounds // (steps-free):
             multiplier = multiplier + rho[..., None, None] * d.detach()
             size = d.detach().square().sum((-1, -2)).sqrt()  # (M, N)
             rho = torch.where(size > 0.25 * before, growth * rho, rho)
