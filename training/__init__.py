@@ -6,6 +6,8 @@ from training.losses import Stability, gaussian_nll, residual_share
 from training.nonmem import read_nonmem
 from training.personalise import Personal, personalise, prior, sensitivity
 from training.records import Cohort, Record
+from training.shooting import ShootingStep, shoot
+from training.windows import Windows, windows
 
 __all__ = [
     "Cohort",
@@ -13,8 +15,10 @@ __all__ = [
     "Personal",
     "Plan",
     "Record",
+    "ShootingStep",
     "Stability",
     "Step",
+    "Windows",
     "at_times",
     "fit",
     "forecast",
@@ -25,4 +29,6 @@ __all__ = [
     "read_nonmem",
     "residual_share",
     "sensitivity",
+    "shoot",
+    "windows",
 ]

@@ -63,11 +63,14 @@ def shoot(
 
         −log p(y | η, s) − log p(η) + … + Σ_w λ_w·d_w + ρ/2 Σ_w |d_w|².
 
-    After each of `rounds` equal parts of `steps`, λ ← λ + ρ d, and ρ grows by `growth` for the people whose |d| has not
-    fallen fourfold since. A penalty alone (Turan & Jäschke test both) leaves defects of the size λ/ρ, and a ρ that makes
-    them small makes the problem too ill-conditioned for gradient steps; with multipliers a moderate ρ suffices. λ is also
-    what is missing: the pull of the later data on the parameters that a free start would swallow.
-    Then the windows go: `polish` steps, by single shooting, start in the basin that the windows found.
+    In the first third of `steps` ρ is small and λ = 0: every window finds its own. The rest are `rounds` equal parts; at
+    the beginning of each, λ ← λ + ρ d, and ρ grows by `growth` for the people whose |d| has not fallen fourfold since the last. A
+    penalty alone leaves defects of the size λ/ρ, and a ρ that makes them small makes the problem too ill-conditioned for
+    gradient steps; with multipliers a moderate ρ suffices. λ is also the pull of later data on the parameters, which a free
+    start would swallow (Turan & Jäschke use either).
+    The noise rests while there are windows: it would grow to explain what gapes, and then nothing pulls any more. So start it
+    from what the assay is known to do. At last the windows go: `polish` steps of single shooting, in which the noise
+    is learned too, begin in the basin that the windows found.
 
     Arguments
     - `count`, `by`: how many windows, see `windows`. A window of about one period, or of the time over which today's
@@ -125,56 +128,53 @@ def shoot(
     multiplier, rho = torch.zeros_like(scaled), torch.full_like(share, stiffness)
     before = torch.full_like(share, torch.inf)  # each person's |d| at the last update of the multipliers
 
-    def objective(run: Rollout) -> Tensor:  # (M, N)
-        each = gaussian_nll(cohort.y, run.mean, run.variance) - model.log_prior(personal)
-        each = each + least_residual * residual_share(model, run, share)
-        return each if stability is None else each + stability.penalty(model, run.theta)
-
+    noise = list(model.noise.parameters())
+    quiet = {id(p) for p in noise}
+    moving = [p for p in own if id(p) not in quiet]
+    settle = steps // 3
+    ends = {settle + (steps - settle) * k // rounds for k in range(rounds)}  # the steps that end with new multipliers
     total = steps + polish
-    noise = {id(p) for p in model.noise.parameters()}
-    moving = [p for p in own if id(p) not in noise]
     optimiser = torch.optim.Adam([*moving, scaled], lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=0.02 * rate)
     for index in range(1, total + 1):
         shooting = index <= steps
         if index == steps + 1:
-            optimiser = torch.optim.Adam(own, lr=0.1 * rate)
+            # the noise has not moved yet, so it has the whole rate
+            optimiser = torch.optim.Adam([{"params": moving, "lr": 0.1 * rate}, {"params": noise, "lr": rate}])
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, polish, eta_min=0.002 * rate)
-        optimiser.zero_grad()
-        defect = torch.zeros_like(share[:, 0])
+        for tensor in (*own, scaled):
+            tensor.grad = None
         try:
             if shooting:
                 run, gap = rollout_windows(model, cohort.conditions, cut, personal, scaled * unit, solver)
             else:
                 run = rollout(model, cohort.conditions, personal, solver)
+                gap = torch.zeros_like(scaled)
         except SimulationError as error:
             raise named(error, cohort) from error
-        each = objective(run)
+        each = gaussian_nll(cohort.y, run.mean, run.variance) - model.log_prior(personal)
+        each = each + least_residual * residual_share(model, run, share)
+        if stability is not None:
+            each = each + stability.penalty(model, run.theta)
         loss = (share * each).sum(1)  # (M,)
-        aim = loss
-        if shooting:
-            d = gap / unit
-            joint = (multiplier * d).sum((-1, -2)) + 0.5 * rho * d.square().sum((-1, -2))
-            aim = loss + (share * joint).sum(1)
-            counted = torch.where(weights[..., None, None] > 0, d.detach().abs(), 0.0)
-            defect = counted.flatten(1).amax(1) if counted.numel() else defect
-        aim.sum().backward()
-        _clip(moving if shooting else own, 10.0)
-        if shooting:
-            _clip([scaled], 10.0)
-        now = optimiser.param_groups[0]["lr"]
+        d = gap / unit
+        joint = (multiplier * d).sum((-1, -2)) + 0.5 * rho * d.square().sum((-1, -2))  # (M, N)
+        (loss + (share * joint).sum(1)).sum().backward()
+        _clip(moving, 10.0)
+        _clip([scaled] if shooting else noise, 10.0)
+        now = float(optimiser.param_groups[0]["lr"])
         optimiser.step()
         schedule.step()
-        free = steps // 3
-        if shooting and index > free and (index-free) * rounds // (steps-free) > (index - free- 1) * rounds // (steps-free):
-            multiplier = multiplier + rho[..., None, None] * d.detach()
-            size = d.detach().square().sum((-1, -2)).sqrt()  # (M, N)
+        d = d.detach()
+        if index in ends:
+            multiplier = multiplier + rho[..., None, None] * d
+            size = d.square().sum((-1, -2)).sqrt()  # (M, N)
             rho = torch.where(size > 0.25 * before, growth * rho, rho)
             before = size
+        counted = torch.where(weights[..., None, None] > 0, d.abs(), 0.0).flatten(1)
+        defect = counted.amax(1) if counted.shape[1] else counted.sum(1)
         best = Fitted(copy.deepcopy(model), personal.detach().clone())
-        yield ShootingStep(
-            index, total, "shooting" if shooting else "polish", loss.detach(), defect, float(now), best
-        )
+        yield ShootingStep(index, total, "shooting" if shooting else "polish", loss.detach(), defect, now, best)
 
 
 def rollout_windows(

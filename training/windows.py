@@ -115,7 +115,7 @@ def _edges(dt: Tensor, stop: Tensor, count: int, by: str) -> Tensor:  # (N, W+1)
     share = torch.arange(1, count, device=dt.device, dtype=dt.dtype) / count
     wanted = share * passed.gather(1, stop[:, None])  # (N, W-1)
     # a boundary that rounding puts a hair before the wanted time is the one that was meant
-    inner = torch.searchsorted(passed.contiguous(), (wanted * (1.0 - 1e-9)).contiguous())
+    inner = torch.searchsorted(passed.contiguous(), (wanted * (1.0 - 1e-6)).contiguous())
     edge = torch.cat([torch.zeros_like(stop[:, None]), inner.clamp(min=1), stop[:, None]], 1)
     # one segment that spans several windows is one window; what is left over is empty, and goes behind
     repeated = edge[:, 1:] <= edge[:, :-1]
