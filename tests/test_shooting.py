@@ -163,7 +163,7 @@ def test_the_gradient_agrees_with_finite_differences() -> None:
         for sign in (1.0, -1.0):
             arguments = [starts.detach(), personal.detach(), values]
             arguments[place] = tensor.detach() + sign * 1e-5 * direction
-            ends.append(float(loss(*arguments)))
+            ends.append(float(loss(*arguments).detach()))
         assert gradient is not None
         expected = (ends[0] - ends[1]) / 2e-5
         assert float((gradient * direction).sum()) == pytest.approx(expected, rel=1e-7)
@@ -183,24 +183,167 @@ def test_the_time_of_a_dose_keeps_its_gradient() -> None:
     time = torch.tensor(4.3, dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(energy(time), time)
     h = 1e-5
-    assert float(slope) == pytest.approx(float(energy(time + h) - energy(time - h)) / (2 * h), rel=1e-6)
+    assert float(slope) == pytest.approx(float((energy(time + h) - energy(time - h)).detach()) / (2 * h), rel=1e-6)
 
 
 def test_the_joints_close_and_the_minimum_is_that_of_single_shooting(model: HybridModel, cohort: Cohort) -> None:
     alone = HybridModel(model.backbone, model.population, observation=model.observation, noise=model.noise)
-    settings: dict[str, Any] = {"steps": 300, "rate": 0.1, "polish": 0}
-    single = last(shoot(alone, cohort, count=1, **settings))
-    joined = last(shoot(alone, cohort, count=3, **settings))
-    assert single.defect.tolist() == [0.0]
-    assert float(joined.defect) < 2e-3
-    assert float(joined.loss) == pytest.approx(float(single.loss), abs=0.02)
-    first = next(shoot(alone, cohort, count=1, **settings))
-    assert float(first.loss) > float(single.loss) + 1.0
-    torch.testing.assert_close(
-        joined.best.model.population.shift, single.best.model.population.shift, rtol=0.0, atol=0.01
-    )
-    torch.testing.assert_close(joined.best.personal, single.best.personal, rtol=0.0, atol=0.05)
+    settings: dict[str, Any] = {"steps": 200, "rate": 0.1}
+    single = list(shoot(alone, cohort, count=1, polish=0, **settings))
+    steps = list(shoot(alone, cohort, count=3, polish=1, **settings))
+    joined, polished = steps[-2], steps[-1]
+    assert float(single[0].loss) > float(single[-1].loss) + 1.0
+    assert {float(s.defect) for s in single} == {0.0}
+    assert float(joined.defect) < 5e-3 < max(float(s.defect) for s in steps)
+    assert float(joined.loss) == pytest.approx(float(single[-1].loss), abs=0.03)
+    # the data determine the shifts to ω/√4 = (.2, .1, .1)
+    print(joined.loss-single[-1].loss, joined.defect,polished.loss-joined.loss)
+    shifts = [s.best.model.population.shift for s in (joined, single[-1])]
+    torch.testing.assert_close(shifts[0], shifts[1], rtol=0.0, atol=0.03)
+    torch.testing.assert_close(joined.best.personal, single[-1].best.personal, rtol=0.0, atol=0.15)
     # from there, whole records say the same as windows did
-    final = last(shoot(alone, cohort, count=3, **{**settings, "polish": 1}))
-    assert final.phase == "polish"
-    assert float(final.loss) == pytest.approx(float(joined.loss), abs=0.02)
+    assert polished.phase == "polish"
+    assert float(polished.loss) == pytest.approx(float(joined.loss), abs=0.02)
+
+
+def oscillator(seed: int) -> HybridModel:
+    """A backbone with a period of 2π that is all but undamped, measured in one of its two states."""
+    backbone = LinearBackbone([[-0.003, 1.0], [-1.0, -0.003]], states=("a", "b"))
+    model = HybridModel(
+        backbone,
+        SharedPopulation(),
+        MLP(2, hidden=(8,), generator=torch.Generator().manual_seed(seed)),
+        observation=States([0], ["a"], ["1"]),
+        noise=AdditiveProportional([0.1], [0.001], [0.005]),
+    )
+    with torch.no_grad():
+        model.residual.weights[-1].mul_(0.1)
+    return model
+
+
+def test_a_long_horizon_traps_single_shooting_and_not_windows() -> None:
+    solver, mesh, noise = RungeKutta("rk4"), Mesh(1.0), 0.02
+    truth = oscillator(0)
+    with torch.no_grad():
+        # ε turns the state faster, by about a third, and by less where it is large
+        for k in range(8):
+            truth.residual.weights[0][0, k] = torch.tensor([0.6 * (k % 2 == 0), 0.6 * (k % 2)])
+            truth.residual.weights[1][0, :, k] = torch.tensor([0.13 * (k % 2), -0.13 * (k % 2 == 0)])
+        truth.residual.biases[0].zero_()
+    # twenty periods, the first seven of which nobody sees
+    schedule, times = Schedule(doses=(Dose("a", 0.0, 1.0),)), np.arange(35.0, 101.0)
+    nothing = torch.zeros(0, dtype=torch.float64)
+    start = torch.zeros(2, dtype=torch.float64)
+    with torch.no_grad():
+        clean = simulate(truth, start, schedule, times.tolist(), nothing, solver=RungeKutta(rtol=1e-8))[:, 0].numpy()
+    values = clean + noise * np.random.default_rng(1).standard_normal(len(times))
+    model = oscillator(3)
+    cohort = Cohort.of([Record("P", schedule, times, values[:, None], ("a",))], model, mesh)
+
+    def error(found: HybridModel, personal: torch.Tensor) -> float:
+        with torch.no_grad():
+            mean = rollout(found, cohort.conditions, personal, solver).mean[0, 0, :, 0].numpy()
+        return float(np.sqrt(np.mean((mean - clean) ** 2)))
+
+    size = float(np.sqrt(np.mean(clean**2)))
+    settings: dict[str, Any] = {"rate": 0.05, "least_residual": 0.0, "solver": solver}
+    single = list(fit(model, cohort, steps=100, **settings))
+    steps = list(shoot(model, cohort, count=16, steps=360, polish=40, **settings))
+    joined = steps[-1]
+    for q in (*steps[::40],*steps[-4:]): print(q.index, float(q.loss), float(q.defect),error(q.best.model, q.best.personal),q.best.model.noise.log_additive.exp().tolist())
+    print(size, error(single[-1].best.model, single[-1].best.personal), float(single[-1].loss))
+    # flattened out (Turan & Jäschke 2021): no oscillation at all is the best that is near, and there it stays
+    assert error(single[-1].best.model, single[-1].best.personal) > 0.95 * size
+    assert abs(float(single[-1].loss - single[-20].loss)) < 0.1
+    # the level of the noise is reached, here against the truth without noise
+    assert error(joined.best.model, joined.best.personal) < noise
+
+
+def test_members_and_weights_keep_to_themselves(model: HybridModel, cohort: Cohort) -> None:
+    model = Ensemble(3).stack(model, torch.Generator().manual_seed(3))
+    weights = torch.ones(3, 4, dtype=torch.float64)
+    weights[1] = torch.tensor([2.0, 1.0, 1.0, 0.0])
+    settings: dict[str, Any] = {"count": 3, "steps": 6, "rounds": 3, "polish": 2, "stability": Stability.of(model, {})}
+    together = list(shoot(model, cohort, weights=weights, **settings))
+    for k in range(3):
+        one = select(model, torch.tensor([k]))
+        alone = list(shoot(one, cohort, weights=weights[[k]], **settings))
+        assert len(alone) == len(together) == 8
+        for a, b in zip(together, alone, strict=True):
+            torch.testing.assert_close(a.loss[k], b.loss[0], rtol=1e-9, atol=0.0)
+            torch.testing.assert_close(a.defect[k], b.defect[0], rtol=1e-7, atol=1e-10)
+        for p, q in zip(together[-1].best.model.parameters(), alone[-1].best.model.parameters(), strict=True):
+            # Adam divides by √v: sums in another order show at a few ulp of the steps, not more
+            torch.testing.assert_close(p[[k]], q, rtol=1e-9, atol=1e-10)
+    # a person of weight zero: nothing about them matters to the member
+    y = cohort.y.clone()
+    y[3] *= 3.0
+    factor = torch.tensor([1.0, 1.0, 1.0, 9.0], dtype=torch.float64)[:, None, None]
+    segments = cohort.conditions.segments
+    changed = replace(cohort.conditions, segments=replace(segments, jump=factor * segments.jump))
+    other = last(shoot(model, replace(cohort, y=y, conditions=changed), weights=weights, **settings))
+    for p, q in zip(together[-1].best.model.parameters(), other.best.model.parameters(), strict=True):
+        assert torch.equal(p[1], q[1])
+    assert torch.equal(together[-1].defect[1], other.defect[1])
+    assert not torch.equal(together[-1].loss[0], other.loss[0])
+
+
+def test_every_step_says_where_it_is(model: HybridModel, cohort: Cohort) -> None:
+    before = [p.clone() for p in model.parameters()]
+    steps = list(shoot(model, cohort, count=3, steps=6, rounds=2, polish=2))
+    assert [s.index for s in steps] == list(range(1, 9))
+    assert {s.total for s in steps} == {8}
+    assert [s.phase for s in steps] == ["shooting"] * 6 + ["polish"] * 2
+    # the first starts lie on the model's own solution, so the first loss is that of single shooting
+    torch.testing.assert_close(steps[0].loss, next(fit(model, cohort)).loss, rtol=1e-9, atol=0.0)
+    assert float(steps[0].defect) < 1e-9
+    assert all(float(s.defect) > 0 for s in steps[1:6])
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    # the noise rests for four of the six
+    noise = [s.best.model.noise.log_additive for s in steps]
+    assert torch.equal(noise[3], model.noise.log_additive)
+    assert not torch.equal(noise[4], noise[3])
+    # what was handed out can be gone on from
+    again = shoot(steps[-1].best.model, cohort, count=3, personal=steps[-1].best.personal)
+    assert float(next(again).loss) == pytest.approx(float(steps[-1].loss), abs=1.0)
+    next(fit(steps[-1].best.model, cohort))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"count": 0}, "count must be at least 1, got 0"),
+        ({"count": 1000}, "1000 windows are asked for and the longest record has .* Mesh of a shorter step"),
+        ({"by": "doses"}, "by is 'time' or 'steps', got 'doses'"),
+        ({"steps": 0}, "steps must be positive"),
+        ({"rounds": 0}, "rounds must be positive"),
+        ({"rounds": 11}, "rounds ≤ steps"),
+        ({"polish": -1}, "polish ≥ 0"),
+        ({"growth": 0.5}, "growth ≥ 1"),
+        ({"rate": float("nan")}, "rate must be positive"),
+        ({"stiffness": -1.0}, "stiffness must be positive"),
+        ({"weights": torch.ones(1, 3)}, r"weights needs shape \(1, 4\), got \(1, 3\)"),
+        ({"weights": -torch.ones(1, 4)}, "not negative"),
+        ({"weights": torch.zeros(1, 4)}, "every member needs someone"),
+        ({"personal": torch.zeros(1, 4, 2)}, r"personal needs shape \(1, 4, 3\)"),
+        ({"starts": torch.zeros(1, 4, 3, 2)}, r"starts needs shape \(1, 4, 2, 2\), got \(1, 4, 3, 2\)"),
+        ({"scale": torch.ones(3)}, "scale needs 2 positive"),
+        ({"scale": torch.tensor([1.0, 0.0])}, "scale needs 2 positive"),
+    ],
+)
+def test_arguments_are_checked(model: HybridModel, cohort: Cohort, arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        next(shoot(model, cohort, **{"count": 3, "steps": 10, "rounds": 5, **arguments}))
+
+
+def test_a_failing_simulation_names_the_person(model: HybridModel, cohort: Cohort) -> None:
+    far = cohort.conditions.baseline.clone()
+    far[2] = 1e308
+    broken = replace(cohort, conditions=replace(cohort.conditions, baseline=far))
+    with pytest.raises(SimulationError, match=r"^person P3: .* not finite at time"):
+        next(shoot(model, broken, count=3))
+    # with starts of one's own there is no simulation of whole records, and the windows fail by the same name
+    starts = torch.zeros(1, 4, 2, 2, dtype=torch.float64)
+    starts[0, 2, 1] = torch.inf
+    with pytest.raises(SimulationError, match=r"^person P3: .* not finite at time"):
+        next(shoot(model, cohort, count=3, starts=starts))

@@ -1,7 +1,8 @@
 """Multiple shooting: long records fitted in windows whose starts are variables, joined by an augmented Lagrangian."""
 
 import copy
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -68,9 +69,9 @@ def shoot(
     penalty alone leaves defects of the size λ/ρ, and a ρ that makes them small makes the problem too ill-conditioned for
     gradient steps; with multipliers a moderate ρ suffices. λ is also the pull of later data on the parameters, which a free
     start would swallow (Turan & Jäschke use either).
-    The noise rests while there are windows: it would grow to explain what gapes, and then nothing pulls any more. So start it
-    from what the assay is known to do. At last the windows go: `polish` steps of single shooting, in which the noise
-    is learned too, begin in the basin that the windows found.
+    The noise rests for the first two thirds of `steps`: it would grow to explain what the dynamics cannot yet, and then
+    nothing pulls at them any more. So start it from what the assay is known to do. At last the windows go: `polish` steps of
+    single shooting begin in the basin that the windows found.
 
     Arguments
     - `count`, `by`: how many windows, see `windows`. A window of about one period, or of the time over which today's
@@ -81,8 +82,8 @@ def shoot(
       Where that solution is of no use (a residual not to be trusted yet), pass `simulated_starts` of the backbone alone.
     - `scale`: what counts as a large defect in each state; by default its root mean square over people and time on the
       solution of the model as given (people count by their weights), and 1 where that is 0.
-    - `steps`, `rate`: of Adam, the rate falling by a cosine to 2 % over all of `steps`, and again over `polish` from a
-      tenth. Gradients are clipped to norm 10 per member, those of the starts apart from the rest, so that a stiff
+    - `steps`, `rate`: of Adam, the rate falling by a cosine to 2 % over all of `steps`, and from there again over
+      `polish`. Gradients are clipped to norm 10 per member, those of the starts apart from the rest, so that a stiff
       penalty does not silence the parameters.
     - `stiffness`: the first ρ, in nats: a defect of 1/√ρ of a state's scale costs half a nat.
 
@@ -128,20 +129,19 @@ def shoot(
     multiplier, rho = torch.zeros_like(scaled), torch.full_like(share, stiffness)
     before = torch.full_like(share, torch.inf)  # each person's |d| at the last update of the multipliers
 
-    noise = list(model.noise.parameters())
+    noise: list[Tensor] = list(model.noise.parameters())
     quiet = {id(p) for p in noise}
     moving = [p for p in own if id(p) not in quiet]
     settle = steps // 3
     ends = {settle + (steps - settle) * k // rounds for k in range(rounds)}  # the steps that end with new multipliers
+    quietly = steps - steps // 3  # until here the noise rests
     total = steps + polish
-    optimiser = torch.optim.Adam([*moving, scaled], lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=0.02 * rate)
+    optimiser, schedule = _adam([*moving, scaled], noise, (rate, rate), (steps, None))
     for index in range(1, total + 1):
         shooting = index <= steps
         if index == steps + 1:
-            # the noise has not moved yet, so it has the whole rate
-            optimiser = torch.optim.Adam([{"params": moving, "lr": 0.1 * rate}, {"params": noise, "lr": rate}])
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, polish, eta_min=0.002 * rate)
+            # a first step of Adam is a whole one in every weight, and over a whole record a small change goes far
+            optimiser, schedule = _adam(moving, noise, (0.02 * rate, rate), (polish, polish))
         for tensor in (*own, scaled):
             tensor.grad = None
         try:
@@ -161,7 +161,11 @@ def shoot(
         joint = (multiplier * d).sum((-1, -2)) + 0.5 * rho * d.square().sum((-1, -2))  # (M, N)
         (loss + (share * joint).sum(1)).sum().backward()
         _clip(moving, 10.0)
-        _clip([scaled] if shooting else noise, 10.0)
+        _clip([scaled], 10.0)
+        _clip(noise, 10.0)
+        if index <= quietly:
+            for tensor in noise:
+                tensor.grad = None  # Adam leaves alone what has no gradient
         now = float(optimiser.param_groups[0]["lr"])
         optimiser.step()
         schedule.step()
@@ -232,6 +236,19 @@ def _scale(
         run, _ = rollout_windows(model, conditions, cut, personal, starts, solver)
     square = (share[:, :, None, None] * run.states.square().mean(2, keepdim=True)).sum(1, keepdim=True)
     return torch.where(square > 0, square.sqrt(), 1.0)
+
+
+def _adam(
+    first: list[Tensor], second: list[Tensor], rates: tuple[float, float], steps: tuple[int, int | None]
+) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LambdaLR]:
+    """Adam on two groups, the rate of each falling by a cosine to 2 % in its number of steps, or constant without one."""
+
+    def falling(count: int | None) -> Callable[[int], float]:
+        return lambda k: 1.0 if count is None else 0.02 + 0.49 * (1.0 + math.cos(math.pi * min(k / count, 1.0)))
+
+    groups = [{"params": p, "lr": r} for p, r in zip((first, second), rates, strict=True)]
+    optimiser = torch.optim.Adam(groups)
+    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, [falling(c) for c in steps])
 
 
 def _clip(tensors: list[Tensor], largest: float) -> None:

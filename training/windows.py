@@ -94,7 +94,7 @@ def windows(
         raise ValueError(f"windows: count must be at least 1, got {count}")
     if by not in ("time", "steps"):
         raise ValueError(f"windows: by is 'time' or 'steps', got {by!r}")
-    N, K = segments.dt.shape
+    K = segments.dt.shape[1]
     busy = (segments.dt > 0) | (segments.jump != 0).any(-1)
     steps = torch.arange(1, K + 1, device=segments.dt.device)
     # behind the last segment in which anything happens or is read there is padding
