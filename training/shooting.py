@@ -114,10 +114,14 @@ def shoot(
         raise ValueError("shoot: weights must be finite and not negative, and every member needs someone to learn from")
     share = weights / weights.sum(1, keepdim=True)
     try:
-        starts = simulated_starts(model, cohort.conditions, cut, personal, solver) if starts is None else starts.to(like)
+        starts = (
+            simulated_starts(model, cohort.conditions, cut, personal, solver) if starts is None else starts.to(like)
+        )
         if starts.shape != (M, N, count - 1, n):
             raise ValueError(f"shoot: starts needs shape {(M, N, count - 1, n)}, got {tuple(starts.shape)}")
-        unit = _scale(model, cohort.conditions, cut, personal, starts, share, solver) if scale is None else scale.to(like)
+        unit = (
+            _scale(model, cohort.conditions, cut, personal, starts, share, solver) if scale is None else scale.to(like)
+        )
     except SimulationError as error:
         raise named(error, cohort) from error
     if not bool((torch.isfinite(unit) & (unit > 0)).all()) or unit.shape[-1] != n:
