@@ -65,10 +65,10 @@ def shoot(
         −log p(y | η, s) − log p(η) + … + Σ_w λ_w·d_w + ρ/2 Σ_w |d_w|².
 
     In the first third of `steps` ρ is small and λ = 0: every window finds its own. The rest are `rounds` equal parts; at
-    the beginning of each, λ ← λ + ρ d, and ρ grows by `growth` for the people whose |d| has not fallen fourfold since the last. A
-    penalty alone leaves defects of the size λ/ρ, and a ρ that makes them small makes the problem too ill-conditioned for
-    gradient steps; with multipliers a moderate ρ suffices. λ is also the pull of later data on the parameters, which a free
-    start would swallow (Turan & Jäschke use either).
+    the beginning of each, λ ← λ + ρ d, and ρ grows by `growth` for the people whose |d| has not fallen fourfold since the last.
+    A penalty alone leaves defects of the size λ/ρ, and a ρ that makes them small makes the problem ill-conditioned for
+    gradient steps; with multipliers a moderate ρ suffices. λ is also the pull of later data on the parameters, which a
+    free start would swallow (Turan & Jäschke describe either).
     The noise rests for the first two thirds of `steps`: it would grow to explain what the dynamics cannot yet, and then
     nothing pulls at them any more. So start it from what the assay is known to do. At last the windows go: `polish` steps of
     single shooting begin in the basin that the windows found.
