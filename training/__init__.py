@@ -12,7 +12,9 @@ from training.nonmem import read_nonmem
 from training.personalise import Personal, personalise, prior
 from training.records import Cohort, Record
 from training.sensitivity import observed_information, sensitivity
+from training.shooting import ShootingStep, shoot
 from training.state import Fitted
+from training.windows import Windows, windows
 
 __all__ = [
     "Checkpoint",
@@ -24,8 +26,10 @@ __all__ = [
     "PopulationStep",
     "Record",
     "Shard",
+    "ShootingStep",
     "Stability",
     "Step",
+    "Windows",
     "at_times",
     "fit",
     "fit_population",
@@ -41,4 +45,6 @@ __all__ = [
     "read_nonmem",
     "residual_share",
     "sensitivity",
+    "shoot",
+    "windows",
 ]
