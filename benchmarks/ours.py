@@ -25,7 +25,7 @@ class Choice:
 # what runs: a new solver comes in here
 NONSTIFF = Choice(Torchdiffeq("rk4"), Mesh(step=0.21))  # one step from output to output
 STIFF = Choice(Torchdiffeq("rk4"), Mesh(step=0.025, first=0.004, growth=0.1))
-COHORT = Choice(Torchdiffeq("rk4"), Mesh(step=0.5))
+COHORT = Choice(Torchdiffeq("rk4"), Mesh(step=0.5, first=0.15, growth=0.2))
 
 
 def model_of(network: Network, A: np.ndarray) -> HybridModel:
