@@ -1,0 +1,1 @@
+"""Measured claims: one script per claim, ours and the peers side by side."""

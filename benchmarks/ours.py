@@ -1,0 +1,146 @@
+"""Our side of every benchmark: the one file that knows which of our solvers and meshes run."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.peers_torch import leaf, torch_answer
+from benchmarks.problem import HIDDEN, CohortProblem, Network, Problem
+from benchmarks.race import Contestant, Work
+from hybrid import Dose, Exponential, HybridModel, Mesh, RungeKutta, Schedule, Segments, Solver, States, build_segments
+from learned import MLP, AdditiveProportional
+from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A solver with the mesh that it steps on."""
+
+    solver: Solver
+    mesh: Mesh
+
+
+# what runs: a new solver comes in here
+NONSTIFF = Choice(RungeKutta("tsit5"), Mesh(step=0.5, observed=False))
+STIFF = Choice(Exponential(), Mesh(step=1.0, first=0.0005, growth=0.25, observed=False))
+COHORT = Choice(RungeKutta("tsit5"), Mesh(step=1.5, first=0.4, growth=0.3, observed=False))
+
+
+def model_of(network: Network, A: np.ndarray) -> HybridModel:
+    """The hybrid model with constant A and exactly this network."""
+    n = len(A)
+    return HybridModel(
+        LinearBackbone(torch.from_numpy(A)),
+        SharedPopulation(),
+        mlp_of(network),
+        observation=States(range(n), [f"y{i}" for i in range(n)], ["1"] * n),
+        noise=AdditiveProportional([0.1] * n, [0.1] * n, [0.01] * n),
+    )
+
+
+def mlp_of(network: Network) -> MLP:
+    """Our network with these weights.
+
+    Errors: `ValueError` where its folded layers are not these arrays, so that peers would run another function.
+    """
+    mlp = MLP(states=network.W1.shape[1], hidden=HIDDEN)
+    with torch.no_grad():
+        for mine, given in zip(_trainable(mlp).values(), network.arrays().values(), strict=True):
+            mine.copy_(torch.from_numpy(given)[None])
+    layers = mlp.layers()
+    folded = [layers.weights[0], layers.biases[0], layers.weights[1], layers.biases[1], layers.weights[2]]
+    if not all(np.array_equal(a[0].detach().numpy(), b) for a, b in zip(folded, vars(network).values(), strict=True)):
+        raise ValueError("the layers of our MLP are not the problem's arrays; its scales no longer fold to 1")
+    return mlp
+
+
+def contestant(name: str, problem: Problem, choice: Choice, dtype: torch.dtype, device: str = "cpu") -> Contestant:
+    """Ours on a problem with shared times."""
+    model = model_of(problem.network, problem.A).to(device, dtype)
+    like = torch.zeros((), dtype=dtype, device=device)
+    segments = shared_segments(problem.times, len(problem.x0), 4, choice.mesh).to(like)
+    x0, targets = leaf(problem.x0, like), torch.from_numpy(problem.targets).to(like)
+    weights = _trainable(model.residual)
+    work = solve_work(model, segments, choice.solver, x0, targets, list(weights.values()))
+
+    def read(raw: object) -> object:
+        states, loss, gradients = raw  # type: ignore[misc]
+        return states[0], loss, [*(g[0] for g in gradients[:-1]), gradients[-1]]  # without the axis of members
+
+    return Contestant(name, work, lambda raw: torch_answer(read(raw), [*weights, "x0"]), ours=True)
+
+
+def solve_work(
+    model: HybridModel,
+    segments: Segments,
+    solver: Solver,
+    x0: Tensor,  # (N, n)
+    targets: Tensor,  # (N, T, n)
+    weights: list[Tensor],
+) -> Work:
+    """Value and gradient of the loss, for every member of the model."""
+    N, M = len(x0), model.members
+    empty = x0.new_zeros(M, N, 0)
+
+    def work() -> object:
+        field = model.bind(segments, empty, empty)
+        states = solver.solve(field, x0.expand(M, *x0.shape)).require()
+        loss = (states - targets).square().mean()
+        gradients = torch.autograd.grad(loss, [*weights, x0])
+        if x0.device.type != "cpu":
+            torch.cuda.synchronize()
+        return states, loss, gradients
+
+    return work
+
+
+def cohort_contestant(name: str, problem: CohortProblem, choice: Choice, dtype: torch.dtype) -> Contestant:
+    """Ours on a cohort: everyone's own clock, all at once."""
+    backbone = OneCompartmentOral()
+    model = HybridModel(
+        backbone,
+        LogNormalPopulation(backbone.physical, [0.3] * 3),
+        mlp_of(problem.network),
+        observation=States([0, 1], ["gut", "plasma"], ["mg", "mg"]),
+        noise=AdditiveProportional([0.1] * 2, [0.1] * 2, [0.01] * 2),
+    ).to(dtype)
+    like = torch.zeros((), dtype=dtype)
+    schedules = [
+        Schedule(tuple(Dose("gut", float(t), float(a)) for t, a in zip(when, much, strict=True)))
+        for when, much in zip(problem.dose_times, problem.doses, strict=True)
+    ]
+    segments = build_segments(
+        schedules, [t.tolist() for t in problem.times], backbone.states, backbone.inputs, choice.mesh
+    ).to(like)
+    N, T = len(problem.times), segments.boundary.shape[1]
+    there = torch.arange(T) < torch.tensor([len(t) for t in problem.times])[:, None]  # (N, T)
+    targets = torch.from_numpy(np.concatenate(problem.targets)).to(like)
+    theta, volume, x0 = leaf(problem.theta, like), like.new_ones(1, N, 1), like.new_zeros(1, N, 2)
+    weights = _trainable(model.residual)
+
+    def work() -> object:
+        field = model.bind(segments, torch.cat([theta[None], volume], -1), like.new_zeros(1, N, 0))
+        states = choice.solver.solve(field, x0).require()[0][there]
+        loss = (states - targets).square().mean()
+        return states, loss, torch.autograd.grad(loss, [*weights.values(), theta])
+
+    def read(raw: object) -> object:
+        states, loss, gradients = raw  # type: ignore[misc]
+        return states, loss, [*(g[0] for g in gradients[:-1]), gradients[-1]]
+
+    return Contestant(name, work, lambda raw: torch_answer(read(raw), [*weights, "theta"]), ours=True)
+
+
+def shared_segments(times: np.ndarray, records: int, states: int, mesh: Mesh) -> Segments:
+    """The segments of records that all have the same times and no doses."""
+    schedule = Schedule(start=float(times[0]))
+    one = build_segments([schedule], [times.tolist()], [f"x{i + 1}" for i in range(states)], mesh=mesh)
+    return one.people(torch.zeros(records, dtype=torch.long))
+
+
+def _trainable(mlp: torch.nn.Module) -> dict[str, Tensor]:
+    """The trainable tensors (M, …) by the problem's names."""
+    (W1, W2, W3), (b1, b2) = mlp.weights, mlp.biases  # type: ignore[misc]
+    return {"W1": W1, "b1": b1, "W2": W2, "b2": b2, "W3": W3}

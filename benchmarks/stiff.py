@@ -1,0 +1,63 @@
+"""Eigenvalues −.05, −.3, −1 and −100 per hour, a 64×64 tanh residual coupling all states, 97 outputs on [0, 24], float64.
+
+Value and gradient with respect to all weights and initial states, batch 64, peers at a tolerance of 1e-4. Claim: at least
+40 times as fast as torchdiffeq's dopri5, at least 5 times as fast as the fastest diffrax, with an error of at most 1e-5.
+"""
+
+import sys
+
+import torch
+
+from benchmarks import ours, peers_torch, problem, race, reference
+
+TOLERANCE, WANTED_ERROR = 1e-4, 1e-5
+# (solver, longest number of steps): everything else of diffrax that adapts its steps was slower here
+DIFFRAX = (("Tsit5", 4096), ("Kvaerno3", 256), ("Kvaerno5", 256), ("KenCarp3", 256), ("KenCarp4", 256))
+
+
+def main() -> int:
+    """Run the benchmark; the exit code."""
+    setup = race.settings("stiff", __doc__)
+    report = race.Report("stiff", "A fast rate constant")
+    p = problem.stiff().first(8) if setup.quick else problem.stiff()
+    setup.progress("stiff: reference")
+    right = reference.right_answer(p, setup.cache)
+    solution = peers_torch.torchdiffeq_solution("dopri5", TOLERANCE)
+    found = [
+        ours.contestant("ours", p, ours.STIFF, torch.float64),
+        peers_torch.torch_contestant("torchdiffeq dopri5", p, torch.float64, solution),
+    ]
+    if race.installed(report, "diffrax"):
+        from benchmarks import peers_jax
+
+        peers_jax.use("float64")
+        found += [
+            peers_jax.diffrax_contestant(
+                f"diffrax {solver}, per record",
+                p,
+                "float64",
+                solver,
+                TOLERANCE,
+                per_record=True,
+                adjoint="checkpoint",
+                max_steps=steps,
+            )
+            for solver, steps in DIFFRAX
+        ]
+    rows = race.race(found, right, f"batch {len(p.x0)}", report, setup, value=1e-2, gradient=1e-1)
+    mine = race.fastest(rows, True)
+    for package, wanted in (("torchdiffeq", 40.0), ("diffrax", 5.0)):
+        group = [r for r in rows if package in r.name and r.median]
+        if not group or not mine.median:
+            continue
+        peer = race.fastest(group, False)
+        ratio = (peer.median or 0.0) / mine.median
+        report.target(f"at least {wanted:g} times as fast as {peer.name}", f"{ratio:.1f}", ratio >= wanted)
+    report.target(
+        f"error at most {WANTED_ERROR:g}", f"{mine.value_error:.1e}", mine.value_error <= WANTED_ERROR
+    )
+    return setup.finish(report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
