@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -10,6 +10,17 @@ from torch import Tensor
 
 from hybrid.segments import Segments
 from learned.residual import Field
+
+
+@dataclass(frozen=True)
+class Bound:
+    """ε(x, u, c) with c bound, for a residual without layers."""
+
+    residual: Callable[[Tensor, Tensor, Tensor], Tensor]
+    c: Tensor
+
+    def __call__(self, x: Tensor, u: Tensor) -> Tensor:
+        return self.residual(x, u, self.c)
 
 
 class HasRecord(Protocol):
@@ -105,6 +116,11 @@ class SemilinearField:
         x: Tensor,  # (M, N, n)
     ) -> Tensor:  # (M, N, n)
         return self.within(*self._locate(t), x)
+
+    def driving(self, k: int) -> tuple[Tensor | None, ...]:
+        """u at the beginning of segment k and its change along it, and the same of the forcing (None where nothing drives)."""
+        forced = (self._f0[k], self._f1[k]) if self._f0 else (None, None)
+        return self._u0[k], self._slope[k], *forced
 
     def within(
         self,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hybrid.field import SemilinearField
+from hybrid.field import Bound, SemilinearField
 from hybrid.observation import Observation
 from hybrid.segments import Segments
 from learned import LayeredResidual, NoiseHead, Residual, Zero
@@ -163,7 +163,7 @@ class HybridModel(nn.Module):
             layers = residual.layers()  # folded once per solve
             made_from = (c, *layers.weights, *layers.biases, layers.input_weights, layers.covariate_weights)
             return SemilinearField(A, B, layers.at(c), segments, made_from)
-        return SemilinearField(A, B, lambda x, u: residual(x, u, c), segments, (c, *residual.parameters()))
+        return SemilinearField(A, B, Bound(residual, c), segments, (c, *residual.parameters()))
 
     def lure(
         self,

@@ -21,6 +21,7 @@ def solve_by_steps(
     *,
     chunk: int | None,
     pool: Pool,
+    compiled: bool = False,
 ) -> Solution:
     """One step per segment, or as many as the tolerance asks for."""
     failures: tuple[Failure, ...] = ()
@@ -29,21 +30,26 @@ def solve_by_steps(
         field = field.on(segments)
     if failures:
         field, x0 = field.without(failures), at_rest(x0, failures)
-    states, boundaries = _states(field, x0, scheme, chunk, pool)
+    states, boundaries = _states(field, x0, scheme, chunk, pool, compiled)
     found = not_finite(boundaries, field)
     if found:
         failures = tuple(sorted((*failures, *found), key=lambda f: f.record))
-        states, _ = _states(field.without(failures), at_rest(x0, failures), scheme, chunk, pool)
+        states, _ = _states(field.without(failures), at_rest(x0, failures), scheme, chunk, pool, compiled)
     return without(states, failures)
 
 
 def _states(
-    field: SemilinearField, x0: Tensor, scheme: Polynomials | Exponentials, chunk: int | None, pool: Pool
+    field: SemilinearField,
+    x0: Tensor,
+    scheme: Polynomials | Exponentials,
+    chunk: int | None,
+    pool: Pool,
+    compiled: bool,
 ) -> tuple[Tensor, Tensor]:
     """At the observations (M, N, T, n), and detached at the boundaries (M, N, K+1, n)."""
     dense = not field.segments.cut
     if field.network is None:
-        run = plain_march(field, x0, scheme, dense=dense, chunk=chunk)
+        run = plain_march(field, x0, scheme, dense=dense, chunk=chunk, compiled=compiled)
     else:
         run = march(field, x0, scheme, dense=dense, chunk=chunk, pool=pool)
     boundaries = run.x.permute(1, 2, 0, 3)

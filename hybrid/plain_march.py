@@ -1,12 +1,19 @@
 """The steps of `march` in ordinary tensor operations: for residuals without layers, and to check the other one."""
 
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from hybrid.combine import Exponentials, Polynomials, stage_matrices
-from hybrid.field import SemilinearField
+from hybrid.field import Bound, SemilinearField
 from hybrid.march import March
+
+_LOG = logging.getLogger(__name__)
 
 
 def plain_march(
@@ -16,8 +23,12 @@ def plain_march(
     *,
     dense: bool,
     chunk: int | None = None,
+    compiled: bool = False,
 ) -> March:
-    """As `march`, by automatic differentiation; with `chunk`, as many steps at a time are kept (Chen et al. 2016)."""
+    """As `march`, by automatic differentiation; with `chunk`, as many steps at a time are kept (Chen et al. 2016).
+
+    `compiled`: explicit steps by torch.compile; where that fails they run operation by operation, and one line says why.
+    """
     K = field.segments.dt.shape[1]
     x, path, after, slopes = x0, [x0], [], []
     matrices = None if isinstance(scheme, Polynomials) else stage_matrices(field, x0.shape[0])
@@ -29,12 +40,12 @@ def plain_march(
                 x = x + field.segments.jump[None, :, k]
             starts.append(x)
             if isinstance(scheme, Polynomials):
-                x, f = _explicit(field, scheme, k, x, dense)
+                x, f = _explicit(field, scheme, k, x, dense, compiled)
             else:
                 assert matrices is not None
                 x, f = _exponential(field, matrices, k, x)
             xs.append(x)
-            fs.append(torch.stack(f))
+            fs.append(f)
         return xs, starts, fs
 
     size = chunk or K
@@ -55,26 +66,78 @@ def plain_march(
 
 
 def _explicit(
-    field: SemilinearField, scheme: Polynomials, k: int, x: Tensor, dense: bool
-) -> tuple[Tensor, list[Tensor]]:
-    t = scheme.tableau
+    field: SemilinearField, scheme: Polynomials, k: int, x: Tensor, dense: bool, compiled: bool
+) -> tuple[Tensor, Tensor]:
     h = field.segments.dt[None, :, k, None]
+    if compiled and isinstance(field.learned, Bound):
+        step = _compiled(scheme, dense)
+        found: tuple[Tensor, Tensor] = step(field.learned.residual, field.learned.c, field.A, x, h, *field.driving(k))
+        return found
+    return _stages(
+        scheme, dense, lambda c, stage: field.linear(stage) + field.nonlinear(k, c, stage), x, h
+    )
+
+
+def _stages(
+    scheme: Polynomials, dense: bool, rate: Callable[[float, Tensor], Tensor], x: Tensor, h: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The state at the step's end, and the slopes (S, M, N, n)."""
+    t = scheme.tableau
     f: list[Tensor] = []
     for c, row in zip(scheme.times(dense), t.a, strict=False):
         stage = x + h * sum((a * g for a, g in zip(row, f, strict=True) if a), torch.zeros_like(x)) if row else x
-        f.append(field.linear(stage) + field.nonlinear(k, c, stage))
-    return x + h * sum((b * g for b, g in zip(t.b, f, strict=False) if b), torch.zeros_like(x)), f
+        f.append(rate(c, stage))
+    return x + h * sum((b * g for b, g in zip(t.b, f, strict=False) if b), torch.zeros_like(x)), torch.stack(f)
+
+
+@lru_cache(maxsize=16)
+def _compiled(scheme: Polynomials, dense: bool) -> Callable[..., tuple[Tensor, Tensor]]:
+    """One step as a function of tensors alone, compiled at its first call for every shape."""
+
+    def step(
+        residual: Callable[[Tensor, Tensor, Tensor], Tensor],
+        c: Tensor,
+        A: Tensor,
+        x: Tensor,
+        h: Tensor,
+        u0: Tensor,
+        du: Tensor,
+        f0: Tensor | None,
+        f1: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        def rate(s: float, stage: Tensor) -> Tensor:
+            value = (A @ stage[..., None])[..., 0] + residual(stage, u0 + s * du, c)
+            return value if f0 is None or f1 is None else value + f0 + s * f1
+
+        return _stages(scheme, dense, rate, x, h)
+
+    fast, broken = torch.compile(step, dynamic=False), False
+
+    def guarded(*arguments: Any) -> tuple[Tensor, Tensor]:
+        nonlocal broken
+        if not broken:
+            try:
+                result: tuple[Tensor, Tensor] = fast(*arguments)
+                return result
+            except Exception as error:  # a compiler that is missing or fails says so in many ways
+                broken = True
+                first = (str(error) or type(error).__name__).splitlines()[0]
+                _LOG.warning("steps run operation by operation: torch.compile failed with %s", first)
+        return step(*arguments)
+
+    return guarded
 
 
 def _exponential(
     field: SemilinearField, matrices: tuple[list[Tensor], Tensor | None], k: int, x: Tensor
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor, Tensor]:
     M, N, n = x.shape
     C, index = matrices
-    v, g, stage = x, [], x
+    v, stage = x, x
+    g: list[Tensor] = []
     for i, c in enumerate((0.0, 0.5, 0.5, 1.0)):
         g.append(field.nonlinear(k, c, stage))
         v = torch.cat([v, g[-1]], -1)
         matrix = (C[i][k * M * N : (k + 1) * M * N] if index is None else C[i][index[k]]).to(x.dtype)
         stage = v @ matrix if matrix.ndim == 2 else (v[..., None, :] @ matrix.reshape(M, N, -1, n))[..., 0, :]
-    return stage, g
+    return stage, torch.stack(g)

@@ -23,6 +23,8 @@ class RungeKutta(Solver):
     method's own polynomial.
     `chunk`: how many steps' activities are kept for the gradient at a time, the rest is computed twice; by default all
     while they fit in 256 MiB, else √K of K steps. Large buffers stay with the solver, for its next call.
+    `compiled`: residuals without layers step by torch.compile, which takes about a minute for every new shape and pays from
+    some hundreds of people on; layered ones have a faster way of their own and do not need it.
     """
 
     method: Method = "tsit5"
@@ -30,6 +32,7 @@ class RungeKutta(Solver):
     atol: float | None = None
     chunk: int | None = None
     max_steps: int = 10_000
+    compiled: bool = False
     pool: Pool = field(default_factory=Pool, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -46,7 +49,9 @@ class RungeKutta(Solver):
 
     def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
         tolerance = tolerance_of(self.rtol, self.atol, self.max_steps)
-        return solve_by_steps(field, x0, Polynomials(TABLEAUS[self.method]), tolerance, chunk=self.chunk, pool=self.pool)
+        return solve_by_steps(
+            field, x0, Polynomials(TABLEAUS[self.method]), tolerance, chunk=self.chunk, pool=self.pool, compiled=self.compiled
+        )
 
 
 def tolerance_of(rtol: float | None, atol: float | None, max_steps: int) -> Tolerance | None:

@@ -573,6 +573,36 @@ def test_by_hand_is_as_by_automatic_differentiation(
         torch.testing.assert_close(have, want, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.slow
+def test_compiled_steps_are_the_steps(caplog: pytest.LogCaptureFixture) -> None:
+    model, found = bent(), []
+    for compiled in (False, True):
+        model.zero_grad()
+        value(model, leaves(), RungeKutta("rk4", compiled=compiled), Mesh(0.3)).backward()
+        found.append(model.residual.a.grad.clone())
+    assert not caplog.records  # it was compiled indeed
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
+def test_steps_that_cannot_be_compiled_run_and_say_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> Callable[..., object]:
+        def run(*_: object) -> object:
+            raise RuntimeError("no C++ compiler")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", fail)
+    model = bent()
+    want = value(model, leaves(), RungeKutta("bosh3"), Mesh(0.3))
+    have = value(model, leaves(), RungeKutta("bosh3", compiled=True), Mesh(0.3))
+    assert [r.getMessage() for r in caplog.records] == [
+        "steps run operation by operation: torch.compile failed with no C++ compiler"
+    ]
+    torch.testing.assert_close(have, want, rtol=1e-14, atol=0.0)
+
+
 def test_a_second_backward_finds_its_buffers_taken_and_computes_again() -> None:
     model, solver = loop(), RungeKutta()
     x0 = START.clone().requires_grad_()

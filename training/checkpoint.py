@@ -178,7 +178,7 @@ def plain(value: object) -> Any:
     if isinstance(value, functools.partial):
         return ["partial", plain(value.func), plain(value.args), plain(value.keywords)]
     if is_dataclass(value) and not isinstance(value, type):
-        return [type(value).__qualname__, {f.name: plain(getattr(value, f.name)) for f in fields(value)}]
+        return [type(value).__qualname__, {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.compare}]
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     return [type(value).__qualname__, plain(vars(value)) if hasattr(value, "__dict__") else repr(value)]

@@ -18,6 +18,7 @@ from training.personalise import personalise, sensitivity
 from training.precision import in_bfloat16
 from training.records import Cohort
 from training.state import Fitted, State
+from training.unit import unit
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def fit(
     patience: int = 5,
     solver: Solver | None = None,
     bfloat16: bool = False,
+    capture: bool = True,
     checkpoint: Checkpoint | None = None,
     shard: Shard | None = None,
 ) -> Generator[Step, None, None]:
@@ -72,8 +74,9 @@ def fit(
     - `optimiser`: called as `optimiser(tensors, lr=rate)`; one of torch.optim that works by element (Adam, AdamW, SGD).
     - `schedule`: a function from the optimiser to one of torch's schedules, by default the cosine from `rate` to 2 % of it.
     - `clip`: the largest norm of each member's whole gradient; None for any.
-    - `solver`: `Torchdiffeq("rk4")` by default, on the cohort's mesh.
+    - `solver`: `RungeKutta("rk4")` by default, on the cohort's mesh.
     - `bfloat16`: take the residual's matrix products so (float32 models, wide networks on a GPU).
+    - `capture`: on a GPU, value and gradient as one captured graph (`training.unit`) where that is possible.
     - `checkpoint`: goes on from its file if that is there, and then yields the saved step once more, first of all. Saves
       every so many steps, after the caller has seen them, and whenever the loop ends, by Ctrl-C or an error too.
     - `shard`: the people given here are this process's part of all; gradients, norms and looks are summed over processes.
@@ -113,6 +116,17 @@ def fit(
     judged = shard.total((held_out * _asked(cohort, forecast_from).mask.sum((-1, -2))).sum(1)) > 0  # (M,)
     moving = in_bfloat16(model) if bfloat16 else model
 
+    def objective() -> Tensor:  # (M,)
+        try:
+            run = rollout(moving, cohort.conditions, personal, solver)
+        except SimulationError as error:
+            raise named(error, cohort) from error
+        each = gaussian_nll(cohort.y, run.mean, run.variance) - model.log_prior(personal)
+        each = each + least_residual * residual_share(model, run, share, everyone=shard.total)
+        if stability is not None:
+            each = each + stability.penalty(model, run.theta)
+        return (share * each).sum(1)
+
     fingerprint: dict[str, Any] = {}
     kept: Saved | None = None  # the last whole state: what an interrupt amid a step leaves is none
     if checkpoint is not None:
@@ -138,22 +152,16 @@ def fit(
         if kept is not None:
             state.restore(kept)
     written = state.index
+    # exchanges between processes are no part of a graph
+    whole = unit(objective, [*model.parameters(), personal], capture=capture and shard.world == 1)
     try:
         if kept is not None:
             yield _step(state, steps)
         while state.index < steps and not bool((judged & (state.stale >= patience)).all()):
-            state.optimiser.zero_grad()
-            try:
-                run = rollout(moving, cohort.conditions, personal, solver)
-            except SimulationError as error:
-                raise named(error, cohort) from error
-            each = gaussian_nll(cohort.y, run.mean, run.variance) - model.log_prior(personal)
-            each = each + least_residual * residual_share(model, run, share, everyone=shard.total)
-            if stability is not None:
-                each = each + stability.penalty(model, run.theta)
-            loss = (share * each).sum(1)  # (M,)
-            loss.sum().backward()
-            state.loss = _sum_and_clip(model, personal, loss.detach(), clip, shard)
+            loss = whole()
+            if whole.captured and not bool(torch.isfinite(loss).all()):
+                objective()  # a graph does not say who diverged
+            state.loss = _sum_and_clip(model, personal, loss, clip, shard)
             state.rate = float(state.optimiser.param_groups[0]["lr"])
             state.optimiser.step()
             state.schedule.step()
