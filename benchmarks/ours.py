@@ -1,5 +1,6 @@
 """Our side of every benchmark: the one file that knows which of our solvers and meshes run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from benchmarks.peers_torch import leaf, torch_answer
 from benchmarks.problem import HIDDEN, CohortProblem, Network, Problem
 from benchmarks.race import Contestant, Work
 from hybrid import Dose, HybridModel, Mesh, Schedule, Segments, Solver, States, Torchdiffeq, build_segments
-from learned import MLP, AdditiveProportional
+from learned import MLP, AdditiveProportional, Ensemble, concatenate
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
 
 
@@ -26,6 +27,9 @@ class Choice:
 NONSTIFF = Choice(Torchdiffeq("rk4"), Mesh(step=0.21))  # one step from output to output
 STIFF = Choice(Torchdiffeq("rk4"), Mesh(step=0.025, first=0.004, growth=0.1))
 COHORT = Choice(Torchdiffeq("rk4"), Mesh(step=0.5, first=0.15, growth=0.2))
+GPU = NONSTIFF
+GPU_EVALUATIONS = 49 * 4  # of the right-hand side in one solve with it: intervals × stages
+LONG: Solver = Torchdiffeq("rk4")  # one step in every segment; the mesh is the benchmark's own
 
 
 def model_of(network: Network, A: np.ndarray) -> HybridModel:
@@ -64,12 +68,37 @@ def contestant(name: str, problem: Problem, choice: Choice, dtype: torch.dtype, 
     x0, targets = leaf(problem.x0, like), torch.from_numpy(problem.targets).to(like)
     weights = _trainable(model.residual)
     work = solve_work(model, segments, choice.solver, x0, targets, list(weights.values()))
+    return Contestant(name, work, lambda raw: torch_answer(_single(raw), [*weights, "x0"]), ours=True)
 
-    def read(raw: object) -> object:
-        states, loss, gradients = raw  # type: ignore[misc]
-        return states[0], loss, [*(g[0] for g in gradients[:-1]), gradients[-1]]  # without the axis of members
 
-    return Contestant(name, work, lambda raw: torch_answer(read(raw), [*weights, "x0"]), ours=True)
+def members_work(
+    problem: Problem, choice: Choice, dtype: torch.dtype, members: int
+) -> tuple[Work, Callable[[], np.ndarray]]:
+    """The work for so many stacked members, the first with the problem's own weights, and that one's states."""
+    model = model_of(problem.network, problem.A)
+    others = Ensemble(members - 1).stack(model, torch.Generator().manual_seed(1))
+    model = concatenate([model, others]).to(dtype)
+    like = torch.zeros((), dtype=dtype)
+    segments = shared_segments(problem.times, len(problem.x0), 4, choice.mesh).to(like)
+    x0, targets = leaf(problem.x0, like), torch.from_numpy(problem.targets).to(like)
+    work = solve_work(model, segments, choice.solver, x0, targets, list(_trainable(model.residual).values()))
+
+    def first() -> np.ndarray:
+        states, _, _ = work()  # type: ignore[misc]
+        return states[0].detach().double().numpy()
+
+    return work, first
+
+
+def long_contestant(problem: Problem, solver: Solver, steps: int) -> Contestant:
+    """A long record: so many steps of equal length over the problem's times, read at its end; float64."""
+    model = model_of(problem.network, problem.A)
+    mesh = Mesh(step=problem.times[-1] / steps)
+    segments = shared_segments(problem.times, len(problem.x0), 4, mesh).to(torch.zeros((), dtype=torch.float64))
+    x0 = leaf(problem.x0, torch.zeros((), dtype=torch.float64))
+    weights = _trainable(model.residual)
+    work = solve_work(model, segments, solver, x0, torch.from_numpy(problem.targets), list(weights.values()))
+    return Contestant("ours", work, lambda raw: torch_answer(_single(raw), [*weights, "x0"]), ours=True)
 
 
 def solve_work(
@@ -83,11 +112,12 @@ def solve_work(
     """Value and gradient of the loss, for every member of the model."""
     N, M = len(x0), model.members
     empty = x0.new_zeros(M, N, 0)
+    # one scalar for each member: the gradient of their sum is everyone's own
 
     def work() -> object:
         field = model.bind(segments, empty, empty)
         states = segments.read(solver.solve(field, x0.expand(M, *x0.shape)))
-        loss = (states - targets).square().mean()
+        loss = (states - targets).square().mean((1, 2, 3)).sum()
         gradients = torch.autograd.grad(loss, [*weights, x0])
         if x0.device.type != "cpu":
             torch.cuda.synchronize()
@@ -131,6 +161,12 @@ def cohort_contestant(name: str, problem: CohortProblem, choice: Choice, dtype: 
         return states, loss, [*(g[0] for g in gradients[:-1]), gradients[-1]]
 
     return Contestant(name, work, lambda raw: torch_answer(read(raw), [*weights, "theta"]), ours=True)
+
+
+def _single(raw: object) -> object:
+    """States, loss and gradients of the only member, without its axis."""
+    states, loss, gradients = raw  # type: ignore[misc]
+    return states[0], loss, [*(g[0] for g in gradients[:-1]), gradients[-1]]
 
 
 def shared_segments(times: np.ndarray, records: int, states: int, mesh: Mesh) -> Segments:

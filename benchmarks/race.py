@@ -217,6 +217,11 @@ def timed(works: dict[str, Work], label: str, setup: Settings) -> dict[str, list
     return times
 
 
+def middle(times: Sequence[float]) -> float:
+    """The median."""
+    return median(times)
+
+
 def fastest(rows: Sequence[Row], ours: bool) -> Row:
     """The fastest of ours, or of the peers.
 
