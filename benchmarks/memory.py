@@ -58,7 +58,7 @@ def main() -> int:
     setup = race.settings("memory", __doc__)
     report = race.Report("memory", "Memory of a long gradient")
     steps = 2_000 if setup.quick else 100_000
-    short, longer = (200, 400) if setup.quick else (1_000, 2_000)
+    short, longer = (1_000, 2_000) if setup.quick else (2_000, 4_000)
     both = [contestant(kind, short) for kind in ("ours", "plain")]
     error = reference.errors(*(c.answer(c.work()) for c in both))
     report.wrong = not (error.value < 1e-6 and error.gradient < 1e-6)

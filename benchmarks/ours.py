@@ -29,6 +29,15 @@ STIFF = Choice(Torchdiffeq("rk4"), Mesh(step=0.025, first=0.004, growth=0.1))
 COHORT = Choice(Torchdiffeq("rk4"), Mesh(step=0.5, first=0.15, growth=0.2))
 GPU = NONSTIFF
 GPU_EVALUATIONS = 49 * 4  # of the right-hand side in one solve with it: intervals × stages
+# for the picture of work and precision: by problem and solver, the settings from loose to tight
+LINES: dict[str, dict[str, list[Choice]]] = {
+    "nonstiff": {"ours, rk4": [Choice(Torchdiffeq("rk4"), Mesh(step=h)) for h in (0.21, 0.105, 0.0525)]},
+    "stiff": {
+        "ours, rk4": [
+            Choice(Torchdiffeq("rk4"), Mesh(step=h, first=h / 6, growth=0.1)) for h in (0.026, 0.013, 0.0065)
+        ]
+    },
+}
 LONG: Solver = Torchdiffeq("rk4")  # one step in every segment; the mesh is the benchmark's own
 
 

@@ -1,6 +1,7 @@
 """What is right: values and gradients in float64 to about 1e-10, and how far an answer is from them."""
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,8 +159,8 @@ def check_person(problem: CohortProblem, answer: Answer, person: int = 0) -> flo
     times, doses = problem.times[person], problem.doses[person]
     edges = [0.0, *problem.dose_times[person], np.inf]
     x, states = np.zeros(2), []
-    for k, (begin, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
-        x = x + [doses[k - 1] if k else 0.0, 0.0]
+    for k, (begin, end) in enumerate(itertools.pairwise(edges)):
+        x = x + np.array([doses[k - 1] if k else 0.0, 0.0])
         inside = times[(times > begin) & (times <= end)]
         if begin >= times[-1]:
             break
