@@ -33,9 +33,7 @@ GPU_EVALUATIONS = 49 * 4  # of the right-hand side in one solve with it: interva
 LINES: dict[str, dict[str, list[Choice]]] = {
     "nonstiff": {"ours, rk4": [Choice(Torchdiffeq("rk4"), Mesh(step=h)) for h in (0.21, 0.105, 0.0525)]},
     "stiff": {
-        "ours, rk4": [
-            Choice(Torchdiffeq("rk4"), Mesh(step=h, first=h / 6, growth=0.1)) for h in (0.026, 0.013, 0.0065)
-        ]
+        "ours, rk4": [Choice(Torchdiffeq("rk4"), Mesh(step=h, first=h / 6, growth=0.1)) for h in (0.026, 0.013, 0.0065)]
     },
 }
 LONG: Solver = Torchdiffeq("rk4")  # one step in every segment; the mesh is the benchmark's own

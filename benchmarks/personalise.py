@@ -46,9 +46,7 @@ def people(model: HybridModel, count: int) -> tuple[list[Record], torch.Tensor]:
         run = rollout(model, conditions, truth[None], ours.COHORT.solver)
         noise = torch.randn(run.mean.shape, generator=generator, dtype=torch.float64)
         values = (run.mean + run.variance.sqrt() * noise)[0].numpy()
-    records = [
-        Record(str(i), schedules[i], times[i], values[i], ("concentration",), units=UNITS) for i in range(count)
-    ]
+    records = [Record(str(i), schedules[i], times[i], values[i], ("concentration",), units=UNITS) for i in range(count)]
     return records, truth
 
 

@@ -53,9 +53,7 @@ def main() -> int:
         peer = race.fastest(group, False)
         ratio = (peer.median or 0.0) / mine.median
         report.target(f"at least {wanted:g} times as fast as {peer.name}", f"{ratio:.1f}", ratio >= wanted)
-    report.target(
-        f"error at most {WANTED_ERROR:g}", f"{mine.value_error:.1e}", mine.value_error <= WANTED_ERROR
-    )
+    report.target(f"error at most {WANTED_ERROR:g}", f"{mine.value_error:.1e}", mine.value_error <= WANTED_ERROR)
     return setup.finish(report)
 
 
