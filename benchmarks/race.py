@@ -20,7 +20,10 @@ from benchmarks.reference import Answer, Errors, errors
 Work = Callable[[], object]
 
 OK, WRONG, SKIPPED, MISSED = 0, 1, 77, 3  # exit codes; 2 is argparse's, 77 is automake's for a skipped test
-EXIT_CODES = "exit code: 0 measured · 1 our answer is wrong · 2 usage · 3 a target is missed (with --strict) · 77 not possible here"
+EXIT_CODES = (
+    "exit code: 0 measured · 1 our answer is wrong · 2 usage · 3 a target is missed, with --strict · "
+    "77 not possible here"
+)
 
 
 @dataclass(frozen=True)
