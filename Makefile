@@ -4,12 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test test-slow lint types clean
+.PHONY: help setup demo test test-slow bench lint types clean
 
 help:
 	@echo "make demo       train, certify, calibrate and save the theophylline twin (writes runs/theophylline)"
 	@echo "make test       lint, types and every fast test"
 	@echo "make test-slow  the tests that run whole demos"
+	@echo "make bench      ours and the peers side by side (writes runs/bench); QUICK=--quick for a first look"
 	@echo "make clean      remove what the other targets made"
 
 $(READY): pyproject.toml constraints.txt
@@ -22,6 +23,10 @@ setup: $(READY)
 
 demo: $(READY)
 	$(BIN)/homeostat demo
+
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python -m benchmarks $(QUICK)
 
 lint: $(READY)
 	$(BIN)/ruff check .

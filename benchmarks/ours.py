@@ -1,5 +1,6 @@
 """Our side of every benchmark: the one file that knows which of our solvers and meshes run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,9 @@ from benchmarks.peers_torch import leaf, torch_answer
 from benchmarks.problem import HIDDEN, CohortProblem, Network, Problem
 from benchmarks.race import Contestant, Work
 from hybrid import Dose, Exponential, HybridModel, Mesh, RungeKutta, Schedule, Segments, Solver, States, build_segments
-from learned import MLP, AdditiveProportional
+from learned import MLP, AdditiveProportional, Ensemble, concatenate
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
+from training.unit import unit
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,32 @@ class Choice:
 NONSTIFF = Choice(RungeKutta("tsit5"), Mesh(step=0.5, observed=False))
 STIFF = Choice(Exponential(), Mesh(step=1.0, first=0.0005, growth=0.25, observed=False))
 COHORT = Choice(RungeKutta("tsit5"), Mesh(step=1.5, first=0.4, growth=0.3, observed=False))
+GPU = NONSTIFF
+GPU_EVALUATIONS = 20 * 6 + 1  # of the right-hand side in one solve with it
+# for the picture of work and precision: by problem and solver, the settings from loose to tight
+LINES: dict[str, dict[str, list[Choice]]] = {
+    "nonstiff": {
+        "ours, RungeKutta(tsit5)": [Choice(RungeKutta(), Mesh(h, observed=False)) for h in (1.0, 0.67, 0.5, 0.25, 0.125)],
+        "ours, RungeKutta(rk4)": [Choice(RungeKutta("rk4"), Mesh(h, observed=False)) for h in (0.5, 0.25, 0.125, 0.0625)],
+        "ours, Exponential": [Choice(Exponential(), Mesh(h, observed=False)) for h in (1.0, 0.5, 0.25, 0.125, 0.0625)],
+        "ours, RungeKutta(tsit5, rtol)": [
+            Choice(RungeKutta(rtol=r, atol=r), Mesh(observed=False)) for r in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+        ],
+        "ours, Exponential(rtol)": [
+            Choice(Exponential(rtol=r, atol=r), Mesh(observed=False)) for r in (1e-3, 1e-4, 1e-5, 1e-6)
+        ],
+    },
+    "stiff": {
+        "ours, RungeKutta(rk4)": [Choice(RungeKutta("rk4"), Mesh(h, h / 6, 0.1)) for h in (0.026, 0.013)],
+        "ours, Exponential": [
+            Choice(Exponential(), Mesh(h, h / 2000, 0.25, observed=False)) for h in (2.0, 1.0, 0.5, 0.25, 0.125)
+        ],
+        "ours, Exponential(rtol)": [
+            Choice(Exponential(rtol=r, atol=r), Mesh(observed=False)) for r in (1e-3, 1e-4, 1e-5, 1e-6)
+        ],
+    },
+}
+LONG: Solver = RungeKutta("rk4")  # one step in every segment; the mesh is the benchmark's own
 
 
 def model_of(network: Network, A: np.ndarray) -> HybridModel:
@@ -64,12 +92,37 @@ def contestant(name: str, problem: Problem, choice: Choice, dtype: torch.dtype, 
     x0, targets = leaf(problem.x0, like), torch.from_numpy(problem.targets).to(like)
     weights = _trainable(model.residual)
     work = solve_work(model, segments, choice.solver, x0, targets, list(weights.values()))
+    return Contestant(name, work, lambda raw: torch_answer(_single(raw), [*weights, "x0"]), ours=True)
 
-    def read(raw: object) -> object:
-        states, loss, gradients = raw  # type: ignore[misc]
-        return states[0], loss, [*(g[0] for g in gradients[:-1]), gradients[-1]]  # without the axis of members
 
-    return Contestant(name, work, lambda raw: torch_answer(read(raw), [*weights, "x0"]), ours=True)
+def members_work(
+    problem: Problem, choice: Choice, dtype: torch.dtype, members: int
+) -> tuple[Work, Callable[[], np.ndarray]]:
+    """The work for so many stacked members, the first with the problem's own weights, and that one's states."""
+    model = model_of(problem.network, problem.A)
+    others = Ensemble(members - 1).stack(model, torch.Generator().manual_seed(1))
+    model = concatenate([model, others]).to(dtype)
+    like = torch.zeros((), dtype=dtype)
+    segments = shared_segments(problem.times, len(problem.x0), 4, choice.mesh).to(like)
+    x0, targets = leaf(problem.x0, like), torch.from_numpy(problem.targets).to(like)
+    work = solve_work(model, segments, choice.solver, x0, targets, list(_trainable(model.residual).values()))
+
+    def first() -> np.ndarray:
+        states, _, _ = work()  # type: ignore[misc]
+        return states[0].detach().double().numpy()
+
+    return work, first
+
+
+def long_contestant(problem: Problem, solver: Solver, steps: int) -> Contestant:
+    """A long record: so many steps of equal length over the problem's times, read at its end; float64."""
+    model = model_of(problem.network, problem.A)
+    mesh = Mesh(step=problem.times[-1] / steps)
+    segments = shared_segments(problem.times, len(problem.x0), 4, mesh).to(torch.zeros((), dtype=torch.float64))
+    x0 = leaf(problem.x0, torch.zeros((), dtype=torch.float64))
+    weights = _trainable(model.residual)
+    work = solve_work(model, segments, solver, x0, torch.from_numpy(problem.targets), list(weights.values()))
+    return Contestant("ours", work, lambda raw: torch_answer(_single(raw), [*weights, "x0"]), ours=True)
 
 
 def solve_work(
@@ -83,15 +136,35 @@ def solve_work(
     """Value and gradient of the loss, for every member of the model."""
     N, M = len(x0), model.members
     empty = x0.new_zeros(M, N, 0)
+    # one scalar for each member: the gradient of their sum is everyone's own
 
-    def work() -> object:
+    def value() -> tuple[Tensor, Tensor]:
         field = model.bind(segments, empty, empty)
         states = solver.solve(field, x0.expand(M, *x0.shape)).require()
-        loss = (states - targets).square().mean()
-        gradients = torch.autograd.grad(loss, [*weights, x0])
-        if x0.device.type != "cpu":
-            torch.cuda.synchronize()
-        return states, loss, gradients
+        return states, (states - targets).square().mean((1, 2, 3)).sum()
+
+    def work() -> object:
+        states, loss = value()
+        return states, loss, torch.autograd.grad(loss, [*weights, x0])
+
+    return _captured(value, [*weights, x0]) if x0.is_cuda else work
+
+
+def _captured(value: Callable[[], tuple[Tensor, Tensor]], leaves: list[Tensor]) -> Work:
+    """The same as one graph on the device, as a user gets it from `training.unit`."""
+    states: list[Tensor] = []
+
+    def objective() -> Tensor:
+        found, loss = value()
+        states[:] = [found.detach()]
+        return loss
+
+    whole = unit(objective, leaves)
+
+    def work() -> object:
+        loss = whole()
+        torch.cuda.synchronize()
+        return states[0], loss, [p.grad for p in leaves]
 
     return work
 
@@ -131,6 +204,12 @@ def cohort_contestant(name: str, problem: CohortProblem, choice: Choice, dtype: 
         return states, loss, [*(g[0] for g in gradients[:-1]), gradients[-1]]
 
     return Contestant(name, work, lambda raw: torch_answer(read(raw), [*weights, "theta"]), ours=True)
+
+
+def _single(raw: object) -> object:
+    """States, loss and gradients of the only member, without its axis."""
+    states, loss, gradients = raw  # type: ignore[misc]
+    return states[0], loss, [*(g[0] for g in gradients[:-1]), gradients[-1]]
 
 
 def shared_segments(times: np.ndarray, records: int, states: int, mesh: Mesh) -> Segments:

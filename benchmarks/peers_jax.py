@@ -73,8 +73,8 @@ def diffrax_contestant(
 
     def loss(leaves: Arrays) -> tuple[jax.Array, jax.Array]:
         weights = {k: v for k, v in leaves.items() if k != "x0"}
-        alone = jax.vmap(path, (None, 0))
-        states = alone(weights, leaves["x0"]) if per_record else path(weights, leaves["x0"]).swapaxes(0, 1)
+        x = leaves["x0"]
+        states = jax.vmap(path, (None, 0))(weights, x) if per_record else path(weights, x).swapaxes(0, 1)
         return jnp.mean((states - targets) ** 2), states
 
     return _contestant(name, loss, leaves)

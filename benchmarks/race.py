@@ -21,7 +21,8 @@ Work = Callable[[], object]
 
 OK, WRONG, SKIPPED, MISSED = 0, 1, 77, 3  # exit codes; 2 is argparse's, 77 is automake's for a skipped test
 EXIT_CODES = (
-    "exit code: 0 measured · 1 our answer is wrong · 2 usage · 3 a target is missed (with --strict) · 77 not possible here"
+    "exit code: 0 measured · 1 our answer is wrong · 2 usage · 3 a target is missed, with --strict · "
+    "77 not possible here"
 )
 
 
@@ -215,6 +216,11 @@ def timed(works: dict[str, Work], label: str, setup: Settings) -> dict[str, list
             work()
             times[name].append(1e3 * (time.perf_counter() - begin))
     return times
+
+
+def middle(times: Sequence[float]) -> float:
+    """The median."""
+    return median(times)
 
 
 def fastest(rows: Sequence[Row], ours: bool) -> Row:

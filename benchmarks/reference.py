@@ -42,9 +42,7 @@ def errors(answer: Answer, right: Answer) -> Errors:
     if answer.gradients.keys() != right.gradients.keys():
         return Errors(np.inf, np.inf)
     value = float(np.abs(answer.states - right.states).max())
-    gradient = max(
-        float(np.abs(answer.gradients[k] - g).max() / np.abs(g).max()) for k, g in right.gradients.items()
-    )
+    gradient = max(float(np.abs(answer.gradients[k] - g).max() / np.abs(g).max()) for k, g in right.gradients.items())
     return Errors(*(e if np.isfinite(e) else np.inf for e in (value, gradient)))
 
 

@@ -11,8 +11,17 @@ import torch
 from benchmarks import ours, peers_torch, problem, race, reference
 
 TOLERANCE, WANTED_ERROR = 1e-4, 1e-5
-# (solver, longest number of steps): everything else of diffrax that adapts its steps was slower here
-DIFFRAX = (("Tsit5", 4096), ("Kvaerno3", 256), ("Kvaerno5", 256), ("KenCarp3", 256), ("KenCarp4", 256))
+# (solver, tolerance, limit of steps, just enough: a larger one costs time). Not here since slower: Kvaerno4, KenCarp4 and 5.
+# At 1e-4 no solver's error is as small as ours: the last three get there, for a comparison at equal error.
+DIFFRAX = (
+    ("Tsit5", TOLERANCE, 1024),
+    ("Kvaerno3", TOLERANCE, 128),
+    ("Kvaerno5", TOLERANCE, 64),
+    ("KenCarp3", TOLERANCE, 64),
+    ("Kvaerno3", 1e-5, 256),
+    ("Kvaerno4", 1e-5, 128),
+    ("Kvaerno5", 1e-7, 128),
+)
 
 
 def main() -> int:
@@ -33,16 +42,16 @@ def main() -> int:
         peers_jax.use("float64")
         found += [
             peers_jax.diffrax_contestant(
-                f"diffrax {solver}, per record",
+                f"diffrax {solver}, per record" + ("" if tolerance == TOLERANCE else f", tolerance {tolerance:g}"),
                 p,
                 "float64",
                 solver,
-                TOLERANCE,
+                tolerance,
                 per_record=True,
                 adjoint="checkpoint",
                 max_steps=steps,
             )
-            for solver, steps in DIFFRAX
+            for solver, tolerance, steps in DIFFRAX
         ]
     rows = race.race(found, right, f"batch {len(p.x0)}", report, setup, value=1e-2, gradient=1e-1)
     mine = race.fastest(rows, True)
@@ -50,12 +59,17 @@ def main() -> int:
         group = [r for r in rows if package in r.name and r.median]
         if not group or not mine.median:
             continue
-        peer = race.fastest(group, False)
+        peer = race.fastest([r for r in group if "tolerance" not in r.name], False)
         ratio = (peer.median or 0.0) / mine.median
-        report.target(f"at least {wanted:g} times as fast as {peer.name}", f"{ratio:.1f}", ratio >= wanted)
-    report.target(
-        f"error at most {WANTED_ERROR:g}", f"{mine.value_error:.1e}", mine.value_error <= WANTED_ERROR
-    )
+        found_error = f"{ratio:.1f}, its error {peer.value_error:.1e}"
+        report.target(f"at least {wanted:g} times as fast as {peer.name}, at 1e-4", found_error, ratio >= wanted)
+        exact = [r for r in group if r.value_error <= WANTED_ERROR]
+        if exact:
+            peer = race.fastest(exact, False)
+            ratio = (peer.median or 0.0) / mine.median
+            claim = f"at least {wanted:g} times as fast as the fastest {package} with such an error, {peer.name}"
+            report.target(claim, f"{ratio:.1f}", ratio >= wanted)
+    report.target(f"error at most {WANTED_ERROR:g}", f"{mine.value_error:.1e}", mine.value_error <= WANTED_ERROR)
     return setup.finish(report)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, Torchdiffeq, rollout
+from hybrid import Conditions, HybridModel, Rollout, RungeKutta, SimulationError, Solver, rollout
 from training.fit import Fitted, named
 from training.losses import Stability, gaussian_nll, residual_share
 from training.records import Cohort
@@ -204,7 +204,7 @@ def rollout_windows(
     field = model.bind(cut.segments, theta.repeat(1, cut.count, 1), context.repeat(1, cut.count, 1))
     x0 = model.initial(theta, conditions.baseline)
     x0 = x0.expand(starts.shape[0], *x0.shape[1:])
-    solution = (solver or Torchdiffeq()).solve(field, cut.stack(x0, starts))
+    solution = (solver or RungeKutta("rk4")).solve(field, cut.stack(x0, starts))
     states, ends = cut.back(solution.require())
     gap = torch.where(cut.joined[..., None], ends[:, :, :-1] - starts, 0.0)
     inputs = conditions.segments.read_inputs()
