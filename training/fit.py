@@ -108,7 +108,7 @@ def fit(
     personal = state.personal
     if cohort.y.dtype != personal.dtype:
         raise ValueError(f"fit: the model is {personal.dtype} and the cohort {cohort.y.dtype}; write cohort.to({personal.dtype})")
-    weights = torch.ones_like(personal[..., 0]) if weights is None else weights.to(personal)
+    weights = personal.new_ones(M, N) if weights is None else weights.to(personal)
     held_out = torch.zeros(M, N, dtype=torch.bool, device=device) if held_out is None else held_out.to(device)
     _require_weights(weights, held_out, (M, N), shard)
     share = weights / shard.total(weights.sum(1, keepdim=True))
