@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hybrid.field import SemilinearField
 from hybrid.phi import doublings_for, phi
+from hybrid.pool import Tape
 from hybrid.tableau import Tableau, constants
 from physics import capture
 
@@ -27,15 +28,29 @@ class Driving:
 
 
 class Combination(ABC):
-    """The linear algebra between the evaluations of one step, on rows (Mw, R, n), and its transpose."""
+    """The linear algebra between the evaluations of one step, on rows (Mw, R, n), and its transpose.
+
+    `do` runs every operation; `repeats` says whether they may be kept and run again.
+    """
+
+    do: Tape
+    repeats: bool
 
     @abstractmethod
     def tensors(self) -> list[Tensor | None]:
         """What it is differentiable in."""
 
     @abstractmethod
-    def begin(self, like: Tensor, stages: int, chunk: int) -> Tensor:  # (chunk, S, Mw, R, n)
+    def held(self) -> "Combination":
+        """The same on copies of its tensors, which stay and may be written anew."""
+
+    @abstractmethod
+    def begin(self, like: Tensor, stages: int, chunk: int, do: Tape) -> Tensor:  # (chunk, S, Mw, R, n)
         """Make room for rows like these, and give the place of the slopes."""
+
+    @abstractmethod
+    def renew(self) -> None:
+        """Take up what was written into the tensors."""
 
     @abstractmethod
     def stage(self, k: int, c: int, i: int, X: Tensor, F: Tensor) -> None:
@@ -113,11 +128,16 @@ class _Numbers(Combination):
 
     def __init__(self, tableau: Tableau, A: Tensor, h: Tensor) -> None:
         self.tableau, self.A, self.h = tableau, A, h.detach()
+        self.repeats = True
+
+    def held(self) -> Combination:
+        return _Numbers(self.tableau, self.A.detach().clone(memory_format=torch.contiguous_format), self.h.clone())
 
     def tensors(self) -> list[Tensor | None]:
         return [self.A]
 
-    def begin(self, like: Tensor, stages: int, chunk: int) -> Tensor:
+    def begin(self, like: Tensor, stages: int, chunk: int, do: Tape) -> Tensor:
+        self.do = do
         t, S = self.tableau, stages
         self.Mw, self.R, self.n = like.shape
         self.total = like.numel()
@@ -133,13 +153,17 @@ class _Numbers(Combination):
         self.shared = self.A.shape[0] == 1
         return like.new_empty(chunk, S, *like.shape)
 
+    def renew(self) -> None:
+        if self.A_rows is not self.A:
+            self.A_rows.copy_(self.A.detach())
+
     def _advance(self, k: int, row: int, count: int, X: Tensor, F: Tensor, out: Tensor) -> None:
         slopes = F[:count].view(count, -1).T
         if self.one:
-            torch.addmv(X[0].view(-1), slopes, self.scaled[k][row], out=out.view(-1))
+            self.do(torch.addmv, X[0].view(-1), slopes, self.scaled[k][row], out=out.view(-1))
             return
-        torch.mv(slopes, self.rows[row], out=self.tmp.view(-1))
-        torch.addcmul(X[0], self.tmp, self.h[k], out=out)
+        self.do(torch.mv, slopes, self.rows[row], out=self.tmp.view(-1))
+        self.do(torch.addcmul, X[0], self.tmp, self.h[k], out=out)
 
     def stage(self, k: int, c: int, i: int, X: Tensor, F: Tensor) -> None:
         self._advance(k, i, i, X, F, X[i])
@@ -149,32 +173,34 @@ class _Numbers(Combination):
 
     def add_linear(self, x: Tensor, out: Tensor) -> None:
         if self.shared:
-            out.view(-1, self.n).addmm_(x.reshape(-1, self.n), self.AT[0])
+            self.do(out.view(-1, self.n).addmm_, x.view(-1, self.n), self.AT[0])
         else:
-            out.view(-1, 1, self.n).baddbmm_(x.reshape(-1, 1, self.n), self.AT)
+            self.do(out.view(-1, 1, self.n).baddbmm_, x.view(-1, 1, self.n), self.AT)
 
     def add_linear_back(self, kappa: Tensor, mu: Tensor) -> None:
         if self.shared:
-            mu.view(-1, self.n).addmm_(kappa.view(-1, self.n), self.A_rows[0])
+            self.do(mu.view(-1, self.n).addmm_, kappa.view(-1, self.n), self.A_rows[0])
         else:
-            mu.view(-1, 1, self.n).baddbmm_(kappa.view(-1, 1, self.n), self.A_rows)
+            self.do(mu.view(-1, 1, self.n).baddbmm_, kappa.view(-1, 1, self.n), self.A_rows)
 
     def begin_gradients(self, needs: list[bool]) -> None:
         self.gA = torch.zeros_like(self.A_rows) if needs[0] else None
+        if self.gA is not None:
+            self.do(self.gA.zero_)
 
     def finish_back(self, k: int, c: int, lam: Tensor, X: Tensor, F: Tensor) -> None:
         S = F.shape[0]
-        torch.mul(self.rows[-1].view(S, 1), lam.view(1, -1), out=self.up.view(S, -1))
+        self.do(torch.mul, self.rows[-1].view(S, 1), lam.view(1, -1), out=self.up.view(S, -1))
 
     def kappa(self, k: int, i: int, extra: Tensor | None, out: Tensor) -> None:
         if extra is None:
-            torch.mul(self.up[i], self.h[k], out=out)
+            self.do(torch.mul, self.up[i], self.h[k], out=out)
         else:
-            torch.addcmul(extra, self.up[i], self.h[k], out=out)
+            self.do(torch.addcmul, extra, self.up[i], self.h[k], out=out)
 
     def stage_back(self, k: int, c: int, i: int, mu: Tensor, X: Tensor, F: Tensor, lam: Tensor) -> None:
-        lam += mu
-        self.up[:i].view(i, -1).addr_(self.rows[i], mu.view(-1))
+        self.do(lam.add_, mu)
+        self.do(self.up[:i].view(i, -1).addr_, self.rows[i], mu.view(-1))
 
     def collect(self, k: int, X: Tensor, F: Tensor, kappa: Tensor, gh: Tensor | None) -> None:
         if gh is not None:
@@ -184,9 +210,9 @@ class _Numbers(Combination):
         S = kappa.shape[0]
         rows = kappa.reshape(S, -1, self.n), X.reshape(S, -1, self.n)
         if self.shared:
-            self.gA[0].addmm_(rows[0].reshape(-1, self.n).T, rows[1].reshape(-1, self.n))
+            self.do(self.gA[0].addmm_, rows[0].reshape(-1, self.n).T, rows[1].reshape(-1, self.n))
         else:
-            self.gA.baddbmm_(rows[0].permute(1, 2, 0), rows[1].transpose(0, 1))
+            self.do(self.gA.baddbmm_, rows[0].permute(1, 2, 0), rows[1].transpose(0, 1))
 
     def gradients(self) -> list[Tensor | None]:
         return [self.gA]
@@ -301,17 +327,27 @@ class _Matrices(Combination):
     def __init__(self, matrices: list[Tensor], index: Tensor | None, where: list[int] | None) -> None:
         # `where`: one matrix a step for everyone; `index`: which one each row has; neither: the rows' own, step by step
         self.given, self.index, self.where = matrices, index, where
+        self.repeats = index is None or where is not None  # nothing is gathered on the way
+
+    def held(self) -> Combination:
+        return _Matrices([m.detach().clone() for m in self.given], self.index, self.where)
 
     def tensors(self) -> list[Tensor | None]:
         return list(self.given)
 
-    def begin(self, like: Tensor, stages: int, chunk: int) -> Tensor:
+    def begin(self, like: Tensor, stages: int, chunk: int, do: Tape) -> Tensor:
+        self.do = do
         self.Mw, self.R, self.n = like.shape
         self.C = [m.detach().to(like.dtype) for m in self.given]
+        self.back = like.new_empty(self.Mw * self.R, (stages + 1) * self.n)
         self.v = like.new_empty(chunk, self.Mw * self.R, (stages + 1) * self.n)
         self.gv = like.new_empty(self.Mw * self.R, (stages + 1) * self.n)
         # the slopes are written where they are multiplied
         return self.v.view(chunk, self.Mw, self.R, stages + 1, self.n)[..., 1:, :].movedim(3, 1)
+
+    def renew(self) -> None:
+        for mine, new in zip(self.C, self.given, strict=True):
+            mine.copy_(new.detach())
 
     def _matrix(self, k: int, i: int) -> Tensor:
         """C of stage i (the last: of the end) in step k: one (·, n), or one for every row."""
@@ -329,14 +365,14 @@ class _Matrices(Combination):
         """[x, g_1 … g_i] of every row."""
         n, v = self.n, self.v[c]
         if i == 1:
-            v[:, :n] = X[0].view(-1, n)
+            self.do(v[:, :n].copy_, X[0].view(-1, n))
         return v[:, : (i + 1) * n]
 
     def _apply(self, v: Tensor, C: Tensor, out: Tensor) -> None:
         if self.where is not None:
-            torch.mm(v, C, out=out.view(-1, self.n))
+            self.do(torch.mm, v, C, out=out.view(-1, self.n))
         else:
-            torch.bmm(v[:, None], C, out=out.view(-1, 1, self.n))
+            self.do(torch.bmm, v[:, None], C, out=out.view(-1, 1, self.n))
 
     def stage(self, k: int, c: int, i: int, X: Tensor, F: Tensor) -> None:
         self._apply(self._row(c, i, X), self._matrix(k, i - 1), X[i])
@@ -352,41 +388,48 @@ class _Matrices(Combination):
 
     def begin_gradients(self, needs: list[bool]) -> None:
         self.g = [torch.zeros_like(m) if need else None for m, need in zip(self.C, needs, strict=True)]
+        for total in self.g:
+            if total is not None:
+                self.do(total.zero_)
 
-    def _transposed(self, g: Tensor, C: Tensor) -> Tensor:
-        return g @ C.T if self.where is not None else torch.bmm(g[:, None], C.mT)[:, 0]
+    def _transposed(self, g: Tensor, C: Tensor, out: Tensor) -> None:
+        if self.where is not None:
+            self.do(torch.mm, g, C.T, out=out)
+        else:
+            self.do(torch.bmm, g[:, None], C.mT, out=out[:, None])
 
     def _gradient(self, k: int, i: int, v: Tensor, g: Tensor) -> None:
         total = self.g[i]
         if total is None:
             return
         if self.where is not None:
-            total[self.where[k]].addmm_(v.T, g)
+            self.do(total[self.where[k]].addmm_, v.T, g)
         elif self.index is not None:
             total.index_add_(0, self.index[k], v[:, :, None] * g[:, None, :])
         else:
-            torch.mul(v[:, :, None], g[:, None, :], out=self._of(total, k))
+            self.do(torch.mul, v[:, :, None], g[:, None, :], out=self._of(total, k))
 
     def finish_back(self, k: int, c: int, lam: Tensor, X: Tensor, F: Tensor) -> None:
         flat = lam.view(-1, self.n)
         self._gradient(k, -1, self.v[c], flat)
-        self.gv.copy_(self._transposed(flat, self._matrix(k, -1)))
-        lam.copy_(self.gv[:, : self.n].reshape(lam.shape))
+        self._transposed(flat, self._matrix(k, -1), self.gv)
+        self.do(lam.copy_, self.gv[:, : self.n].unflatten(0, lam.shape[:2]))
 
     def kappa(self, k: int, i: int, extra: Tensor | None, out: Tensor) -> None:
         mine = self.gv[:, (i + 1) * self.n : (i + 2) * self.n].unflatten(0, out.shape[:2])
         if extra is None:
-            out.copy_(mine)
+            self.do(out.copy_, mine)
         else:
-            torch.add(mine, extra, out=out)
+            self.do(torch.add, mine, extra, out=out)
 
     def stage_back(self, k: int, c: int, i: int, mu: Tensor, X: Tensor, F: Tensor, lam: Tensor) -> None:
         n, flat = self.n, mu.view(-1, self.n)
         width = (i + 1) * n
         self._gradient(k, i - 1, self.v[c][:, :width], flat)
-        back = self._transposed(flat, self._matrix(k, i - 1))
-        self.gv[:, n:width] += back[:, n:]
-        lam += back[:, :n].reshape(lam.shape)
+        back = self.back[:, :width]
+        self._transposed(flat, self._matrix(k, i - 1), back)
+        self.do(self.gv[:, n:width].add_, back[:, n:])
+        self.do(lam.add_, back[:, :n].unflatten(0, lam.shape[:2]))
 
     def collect(self, k: int, X: Tensor, F: Tensor, kappa: Tensor, gh: Tensor | None) -> None:
         return None

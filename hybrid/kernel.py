@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hybrid.pool import Pool
+from hybrid.pool import Pool, Tape
 from learned.residual import Activation, Field
 
 
@@ -55,32 +55,32 @@ class Network:
         return [w.shape[1] for w in self.weights[:-1]]
 
 
-def _sigmoid(z: Tensor) -> None:
-    torch.sigmoid(z, out=z)
+def _sigmoid(do: Tape, z: Tensor) -> None:
+    do(torch.sigmoid, z, out=z)
 
 
-def _relu(z: Tensor) -> None:
-    z.clamp_(min=0.0)
+def _relu(do: Tape, z: Tensor) -> None:
+    do(z.clamp_, min=0.0)
 
 
-def _softplus(z: Tensor) -> None:
-    torch.ops.aten.softplus.out(z, out=z)
+def _softplus(do: Tape, z: Tensor) -> None:
+    do(torch.ops.aten.softplus.out, z, out=z)
 
 
-def _sigmoid_back(delta: Tensor, a: Tensor) -> None:
-    torch.ops.aten.sigmoid_backward.grad_input(delta, a, grad_input=delta)
+def _sigmoid_back(do: Tape, delta: Tensor, a: Tensor) -> None:
+    do(torch.ops.aten.sigmoid_backward.grad_input, delta, a, grad_input=delta)
 
 
-def _relu_back(delta: Tensor, a: Tensor) -> None:
-    torch.ops.aten.threshold_backward.grad_input(delta, a, 0.0, grad_input=delta)
+def _relu_back(do: Tape, delta: Tensor, a: Tensor) -> None:
+    do(torch.ops.aten.threshold_backward.grad_input, delta, a, 0.0, grad_input=delta)
 
 
-def _softplus_back(delta: Tensor, a: Tensor) -> None:
-    delta.mul_(-torch.expm1(-a))  # σ(z) = 1 − e^{−softplus(z)}
+def _softplus_back(do: Tape, delta: Tensor, a: Tensor) -> None:
+    do(lambda: delta.mul_(-torch.expm1(-a)))  # σ(z) = 1 − e^{−softplus(z)}
 
 
 # each acts in place: φ(z), and δ ← δ φ'(z) from the value a = φ(z)
-_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], None], Callable[[Tensor, Tensor], None]]] = {
+_ACTIVATIONS: dict[str, tuple[Callable[[Tape, Tensor], None], Callable[[Tape, Tensor, Tensor], None]]] = {
     "sigmoid": (_sigmoid, _sigmoid_back),
     "relu": (_relu, _relu_back),
     "softplus": (_softplus, _softplus_back),
@@ -94,8 +94,17 @@ class Kernel:
     """
 
     def __init__(
-        self, network: Network, like: Tensor, *, steps: int, stages: int, inputs: Tensor | None, pool: Pool
+        self,
+        network: Network,
+        like: Tensor,
+        *,
+        steps: int,
+        stages: int,
+        inputs: Tensor | None,
+        pool: Pool,
+        do: Tape,
     ) -> None:
+        self.do = do
         Mw, R = like.shape[:2]
         self.flat = Mw == 1
         self.network = network
@@ -144,10 +153,10 @@ class Kernel:
         last = len(self.into) - 1
         for k, matrix in enumerate(self.into[:last]):
             z = self.activities[k][1][c][i]
-            affine(self.first[i] if k == 0 else self.biases[k], value, matrix, out=z)
-            self.phi(z)
+            self.do(affine, self.first[i] if k == 0 else self.biases[k], value, matrix, out=z)
+            self.phi(self.do, z)
             value = z
-        affine(self.biases[last] if last else self.first[i], value, self.into[last], out=out)
+        self.do(affine, self.biases[last] if last else self.first[i], value, self.into[last], out=out)
 
     def pull(self, c: int, i: int, kappa: Tensor, out: Tensor) -> None:
         """The cotangent of x into `out`, given that of y."""
@@ -155,17 +164,20 @@ class Kernel:
         delta = kappa
         for k in range(len(self.back) - 1, 0, -1):
             before = self.deltas[k - 1][1][0][i]
-            product(delta, self.back[k], out=before)
-            self.phi_back(before, self.activities[k - 1][1][c][i])
+            self.do(product, delta, self.back[k], out=before)
+            self.phi_back(self.do, before, self.activities[k - 1][1][c][i])
             delta = before
-        product(delta, self.back[0], out=out)
+        self.do(product, delta, self.back[0], out=out)
 
     def begin_gradients(self) -> None:
         """Forget the gradients so far."""
-        shapes = [*self.network.weights, *self.network.biases]
-        if self.network.input_weights is not None:
-            shapes.append(self.network.input_weights)
-        self.gradients = [torch.zeros_like(s, memory_format=torch.contiguous_format) for s in shapes]
+        if not self.gradients:
+            shapes = [*self.network.weights, *self.network.biases]
+            if self.network.input_weights is not None:
+                shapes.append(self.network.input_weights)
+            self.gradients = [torch.empty_like(s, memory_format=torch.contiguous_format) for s in shapes]
+        for total in self.gradients:
+            self.do(total.zero_)
 
     def collect(self, c: int, first: int, x: Tensor, kappa: Tensor) -> None:
         """Add the gradients of weights and biases of stages `first`… of step c.
@@ -193,16 +205,19 @@ class Kernel:
     def _outer(self, total: Tensor, delta: Tensor, value: Tensor) -> None:
         if self.flat:
             S = delta.shape[0]
-            total[0].addmm_(delta.reshape(S * self.rows, -1).T, value.reshape(S * self.rows, -1))
+            self.do(total[0].addmm_, delta.reshape(S * self.rows, -1).T, value.reshape(S * self.rows, -1))
             return
         for one, other in zip(delta, value, strict=True):
-            total.baddbmm_(one.mT, other)
+            self.do(total.baddbmm_, one.mT, other)
 
     def _sum(self, total: Tensor, delta: Tensor) -> None:
         if total.shape[1] > 1 or self.rows == 1:  # a row of its own for every person
-            total += delta.sum(0)
+            for one in delta:
+                self.do(total.add_, one)
         elif self.flat:
             S = delta.shape[0]
-            total[0, 0].addmv_(delta.reshape(S * self.rows, -1).T, self.ones[: S * self.rows])
+            self.do(total[0, 0].addmv_, delta.reshape(S * self.rows, -1).T, self.ones[: S * self.rows])
         else:
-            total += delta.sum((0, 2))[:, None]
+            ones = self.ones[: self.rows].expand(self.members, 1, -1)
+            for one in delta:
+                self.do(total.baddbmm_, ones, one)

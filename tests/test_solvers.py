@@ -573,6 +573,42 @@ def test_by_hand_is_as_by_automatic_differentiation(
         torch.testing.assert_close(have, want, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("observed", [True, False])
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("solver", [RungeKutta, lambda: RungeKutta("rk4"), Exponential], ids=["tsit5", "rk4", "exponential"])
+@pytest.mark.parametrize("make", [loop, oral])
+def test_steps_that_are_repeated_are_those_of_a_new_solver(
+    make: Callable[..., HybridModel], solver: Callable[[], Solver], members: int, observed: bool
+) -> None:
+    """The operations that a solver keeps from its last call serve other weights, starts, θ and cotangents."""
+    model = make(members)
+    mesh = Mesh(0.3, observed=observed)
+    base = schedule() if make is loop else Schedule((Dose("gut", 0.0, 3.0), Dose("plasma", 1.0, 2.0, 0.7)))
+    segments = build_segments([base] * 2, [TIMES, TIMES[:4]], model.backbone.states, model.backbone.inputs, mesh)
+    generator = torch.Generator().manual_seed(4)
+    kept = solver()
+    for turn in range(4):
+        with torch.no_grad():
+            for p in model.parameters():
+                p.add_(0.1 * torch.randn(p.shape, generator=generator, dtype=F64))
+        theta = torch.tensor([1.5, 0.2, 30.0], dtype=F64) + 0.1 * torch.rand(2, 3, generator=generator, dtype=F64)
+        theta = (theta if make is oral else theta[:, :0])[None].expand(members, -1, -1).clone()
+        x0 = torch.randn(members, 2, 2, generator=generator, dtype=F64)
+        weigh = torch.randn(members, 2, len(TIMES), 2, generator=generator, dtype=F64)
+        c = torch.full((members, 2, model.residual.covariates), 0.3 * turn, dtype=F64)
+        found = []
+        for one in (kept, solver()):
+            model.zero_grad()
+            leaves_ = [v.clone().requires_grad_() for v in (theta, x0, c)]
+            field = model.bind(segments, leaves_[0], leaves_[2])
+            states = one.solve(field, leaves_[1]).states
+            (weigh * states.sin()).sum().backward()
+            grads = [v.grad for v in (*leaves_, *model.residual.parameters()) if v.grad is not None]
+            found.append([states.detach(), *(g.clone() for g in grads)])
+        for have, want in zip(*found, strict=True):
+            torch.testing.assert_close(have, want, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.slow
 def test_compiled_steps_are_the_steps(caplog: pytest.LogCaptureFixture) -> None:
     model, found = bent(), []
