@@ -18,6 +18,7 @@ def contestants(p: problem.Problem, report: race.Report) -> list[race.Contestant
     f32 = torch.float32
     found = [
         ours.contestant("ours", p, ours.NONSTIFF, f32),
+        ours.contestant("ours, to a tolerance", p, ours.ADAPTIVE, f32),
         peers_torch.torch_contestant(
             "torchdiffeq dopri5", p, f32, peers_torch.torchdiffeq_solution("dopri5", TOLERANCE)
         ),

@@ -28,12 +28,14 @@ def main() -> int:
     """Run the benchmark; the exit code."""
     setup = race.settings("stiff", __doc__)
     report = race.Report("stiff", "A fast rate constant")
+    torch.set_num_threads(1)  # the faster at this size, for ours and for torchdiffeq
     p = problem.stiff().first(8) if setup.quick else problem.stiff()
     setup.progress("stiff: reference")
     right = reference.right_answer(p, setup.cache)
     solution = peers_torch.torchdiffeq_solution("dopri5", TOLERANCE)
     found = [
         ours.contestant("ours", p, ours.STIFF, torch.float64),
+        ours.contestant("ours, coarse mesh", p, ours.STIFF_LOOSE, torch.float64),
         peers_torch.torch_contestant("torchdiffeq dopri5", p, torch.float64, solution),
     ]
     if race.installed(report, "diffrax"):
@@ -54,7 +56,7 @@ def main() -> int:
             for solver, tolerance, steps in DIFFRAX
         ]
     rows = race.race(found, right, f"batch {len(p.x0)}", report, setup, value=1e-2, gradient=1e-1)
-    mine = race.fastest(rows, True)
+    mine, coarse = (next(r for r in rows if r.name == name) for name in ("ours", "ours, coarse mesh"))
     for package, wanted in (("torchdiffeq", 40.0), ("diffrax", 5.0)):
         group = [r for r in rows if package in r.name and r.median]
         if not group or not mine.median:
@@ -63,6 +65,10 @@ def main() -> int:
         ratio = (peer.median or 0.0) / mine.median
         found_error = f"{ratio:.1f}, its error {peer.value_error:.1e}"
         report.target(f"at least {wanted:g} times as fast as {peer.name}, at 1e-4", found_error, ratio >= wanted)
+        if package == "diffrax":
+            ratio = (peer.median or 0.0) / (coarse.median or 1.0)
+            claim = f"at least {wanted:g} times as fast as {peer.name}, at 1e-4, with an error at most its own"
+            report.target(claim, f"{ratio:.1f}, {coarse.value_error:.1e}", ratio >= wanted and coarse.value_error <= peer.value_error)
         exact = [r for r in group if r.value_error <= WANTED_ERROR]
         if exact:
             peer = race.fastest(exact, False)

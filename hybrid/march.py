@@ -22,7 +22,7 @@ from hybrid.pool import Pool, Tape
 from hybrid.segments import Segments
 from learned.residual import Field
 
-_KEEP = 2**28  # bytes of activities that a whole solve may keep before it is cut into chunks
+_KEEP = 2**30  # bytes of activities that a whole solve may keep before it is cut into chunks
 
 
 @dataclass(frozen=True)

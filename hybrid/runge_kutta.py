@@ -22,7 +22,7 @@ class RungeKutta(Solver):
     asks for (not rk4, which has no error estimate), `max_steps` at most. Observations inside a step are read off the
     method's own polynomial.
     `chunk`: how many steps' activities are kept for the gradient at a time, the rest is computed twice; by default all
-    while they fit in 256 MiB, else √K of K steps. Large buffers stay with the solver, for its next call.
+    while they fit in 1 GiB, else √K of K steps. Large buffers stay with the solver, for its next call.
     `compiled`: residuals without layers step by torch.compile, which takes about a minute for every new shape and pays from
     some hundreds of people on; layered ones have a faster way of their own and do not need it.
     """
