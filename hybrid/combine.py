@@ -1,7 +1,9 @@
 """How a step puts its stages together: by numbers (Runge–Kutta) or by functions of h A (exponential methods)."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -142,10 +144,10 @@ class _Numbers(Combination):
         self.Mw, self.R, self.n = like.shape
         self.total = like.numel()
         full = constants((*(r[:S] for r in t.a), t.b[:S]), like.dtype, like.device)
-        self.rows = [full[i, :i] for i in range(S)] + [full[-1]]
+        self.weigh = [full[i, :i] for i in range(S)] + [full[-1]]
         self.one = self.h.shape[1] == 1
         # with one length for all the length is in the coefficients already
-        self.scaled = [[row * step for row in self.rows] for step in self.h[:, 0, 0].unbind(0)] if self.one else []
+        self.scaled = [[row * step for row in self.weigh] for step in self.h[:, 0, 0].unbind(0)] if self.one else []
         self.tmp = like.new_empty(like.shape)
         self.up = like.new_empty(S, *like.shape)  # cotangents of h f
         self.A_rows = self.A.detach().contiguous()
@@ -162,7 +164,7 @@ class _Numbers(Combination):
         if self.one:
             self.do(torch.addmv, X[0].view(-1), slopes, self.scaled[k][row], out=out.view(-1))
             return
-        self.do(torch.mv, slopes, self.rows[row], out=self.tmp.view(-1))
+        self.do(torch.mv, slopes, self.weigh[row], out=self.tmp.view(-1))
         self.do(torch.addcmul, X[0], self.tmp, self.h[k], out=out)
 
     def stage(self, k: int, c: int, i: int, X: Tensor, F: Tensor) -> None:
@@ -190,7 +192,7 @@ class _Numbers(Combination):
 
     def finish_back(self, k: int, c: int, lam: Tensor, X: Tensor, F: Tensor) -> None:
         S = F.shape[0]
-        self.do(torch.mul, self.rows[-1].view(S, 1), lam.view(1, -1), out=self.up.view(S, -1))
+        self.do(torch.mul, self.weigh[-1].view(S, 1), lam.view(1, -1), out=self.up.view(S, -1))
 
     def kappa(self, k: int, i: int, extra: Tensor | None, out: Tensor) -> None:
         if extra is None:
@@ -200,7 +202,7 @@ class _Numbers(Combination):
 
     def stage_back(self, k: int, c: int, i: int, mu: Tensor, X: Tensor, F: Tensor, lam: Tensor) -> None:
         self.do(lam.add_, mu)
-        self.do(self.up[:i].view(i, -1).addr_, self.rows[i], mu.view(-1))
+        self.do(self.up[:i].view(i, -1).addr_, self.weigh[i], mu.view(-1))
 
     def collect(self, k: int, X: Tensor, F: Tensor, kappa: Tensor, gh: Tensor | None) -> None:
         if gh is not None:
@@ -248,11 +250,29 @@ class Exponentials:
         return _Matrices(matrices, index, field.segments.which if together else None)
 
 
+def _constant(field: SemilinearField, name: str, make: Callable[[], Tensor | list[Tensor]]) -> Any:
+    """What depends on the segments and one constant A alone is made once for both."""
+    A = field.A[0, 0]
+    known: dict[str, tuple[Tensor, Any]] = field.segments.__dict__.setdefault("_constants", {})
+    if name not in known or not (capture.capturing() or torch.equal(known[name][0], A)):
+        known[name] = (A.clone(), make())
+    return known[name][1]
+
+
 def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor | None]:
     """C_2, C_3, C_4 and C of the end, (U, (i+1)n, n) each, with [x, g_1 … g_i] C_{i+1} = X_{i+1} on rows, and which of the U
     serves each step: (K,) where people share them, else (K, M·N), or None where the U are the K·M·N in this order.
     Differentiable in A and h.
     """
+    segments = field.segments
+    if _shared(field.A) and not segments.dt.requires_grad and not field.A.requires_grad:
+        index = segments.lengths[1]
+        index = index[0] if segments.one_length else index.T.repeat(1, M)
+        return _constant(field, "stages", lambda: _stage_matrices(field, M)[0]), index
+    return _stage_matrices(field, M)
+
+
+def _stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor | None]:
     index: Tensor | None
     segments, n = field.segments, field.A.shape[-1]
     if _shared(field.A) and not segments.dt.requires_grad:
@@ -279,6 +299,15 @@ def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor
 
 def reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1, 5n, n)
     """[x, g_1 … g_4] times these is the state at every observation."""
+    s = field.segments
+    moving = s.dt.requires_grad or s.fraction.requires_grad or field.A.requires_grad
+    if _shared(field.A) and not moving:
+        found: Tensor = _constant(field, "readings", lambda: _reading_matrices(field, M))
+        return found
+    return _reading_matrices(field, M)
+
+
+def _reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1, 5n, n)
     s = field.segments
     n = field.A.shape[-1]
     if _shared(field.A) and not s.dt.requires_grad and not s.fraction.requires_grad:

@@ -164,9 +164,9 @@ class _March(torch.autograd.Function):
         whole = any(ctx.needs_input_grad) and plan.chunk >= K
         if whole and plan.repeats and not needs[_place(plan, "h")]:
             # the same steps as last time run without the Python between their operations
-            shapes = tuple(None if t is None else tuple(t.shape) for t in tensors)
+            shapes = (x0.shape, *(None if t is None else t.shape for t in tensors))
             # the work holds the segments, so that no others can have their identity
-            key = (id(plan.segments), plan.scheme, plan.dense, tuple(x0.shape), x0.dtype, x0.device, needs, shapes)
+            key = (id(plan.segments), plan.scheme, plan.dense, x0.dtype, x0.device, needs, shapes)
             work = plan.pool.borrow(key)
             if not isinstance(work, _Work):
                 work = _Work(plan.held(), x0, K)

@@ -96,13 +96,29 @@ def _within(field: SemilinearField, run: March, scheme: Polynomials | Exponentia
         else:
             value = x + torch.einsum("its,tsmin->tmin", weights, pick(run.slopes))
     else:
-        f = pick(run.slopes)  # (T, S, M, N, n)
-        v = torch.cat([x[:, None], f], 1).permute(0, 2, 3, 1, 4).flatten(3)  # (T, M, N, (S+1)·n)
         matrices = reading_matrices(field, M).to(x.dtype)  # (N|1, T, M|1, (S+1)·n, n)
-        if matrices.shape[0] == matrices.shape[2] == 1:
-            value = torch.bmm(v.flatten(1, 2), matrices[0, :, 0]).view_as(x)
+        together = matrices.shape[0] == matrices.shape[2] == 1
+        K, T = run.after.shape[0], segment.shape[1]
+        if together and K * s.slots[1] <= 4 * T:
+            # one product a segment with all that is read in it, and nothing gathered
+            slot, most = s.slots
+            width, n = matrices.shape[-2:]
+            beside = matrices.new_zeros(K, most, width, n).index_put((segment[0], slot), matrices[0, :, 0])
+            v = _rows(run.after, run.slopes).flatten(1, 2)  # (K, M·N, (S+1)·n)
+            read = torch.bmm(v, beside.transpose(1, 2).flatten(2)).unflatten(2, (most, n))
+            value = read[segment[0], :, slot].view_as(x)
+        elif together:
+            value = torch.bmm(_rows(x, pick(run.slopes)).flatten(1, 2), matrices[0, :, 0]).view_as(x)
         else:
-            value = (v[..., None, :] @ matrices.permute(1, 2, 0, 3, 4))[..., 0, :]
+            value = (_rows(x, pick(run.slopes))[..., None, :] @ matrices.permute(1, 2, 0, 3, 4))[..., 0, :]
     # only a record's start has the fraction 0, and it is read before what jumps there
     value = torch.where((fraction == 0).T[:, None, :, None], pick(run.x[:-1]), value)
     return value.permute(1, 2, 0, 3)
+
+
+def _rows(
+    x: Tensor,  # (K, M, N, n)
+    slopes: Tensor,  # (K, S, M, N, n)
+) -> Tensor:  # (K, M, N, (S+1)·n)
+    """[x, g_1 … g_S] of everyone."""
+    return torch.cat([x[:, None], slopes], 1).permute(0, 2, 3, 1, 4).flatten(3)

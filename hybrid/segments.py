@@ -105,6 +105,14 @@ class Segments:
         different, index = torch.unique(pairs, dim=0, return_inverse=True)
         return different.T, index.reshape(self.segment.shape)
 
+    @cached_property
+    def slots(self) -> tuple[Tensor, int]:
+        """How many observations of the first record come before each in its segment (T,), and the most that one has."""
+        segment = self.segment[0]
+        order = torch.arange(len(segment), device=segment.device)
+        slot = order - torch.searchsorted(segment.contiguous(), segment.contiguous())
+        return slot, int(slot.max()) + 1
+
     @property
     def boundary(self) -> Tensor:  # (N, T)
         """The boundary, 0…K, at which each observation is read, where the records are cut at them."""
