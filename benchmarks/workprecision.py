@@ -70,26 +70,30 @@ def draw(panels: dict[str, list[Line]], file: Path) -> None:
     matplotlib.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
     figure = Figure(figsize=(9.0, 4.0), layout="constrained", dpi=160)
     titles = {"nonstiff": "not stiff: rates .2 to 1.5", "stiff": "stiff: rates .05 to 100"}
+    # a solver has one colour in every panel
+    colours: dict[str, str] = {}
+    palettes = {True: iter(COLOURS), False: iter(GREYS)}
+    for line in (line for lines in panels.values() for line in lines if line.points):
+        if line.name not in colours:
+            colours[line.name] = next(palettes[line.ours])
     for axes, (kind, lines) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        _panel(axes, titles[kind], lines)
+        _panel(axes, titles[kind], lines, colours)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file)
 
 
-def _panel(axes: Axes, title: str, lines: list[Line]) -> None:
-    colours, greys = iter(COLOURS), iter(GREYS)
+def _panel(axes: Axes, title: str, lines: list[Line], colours: dict[str, str]) -> None:
     for line in lines:
         if not line.points:
             continue
         errors, times = zip(*line.points, strict=True)
-        colour = next(colours) if line.ours else next(greys)
         axes.plot(
             errors,
             times,
             marker="o" if line.ours else "s",
             markersize=5 if line.ours else 4,
             linewidth=2.0 if line.ours else 1.2,
-            color=colour,
+            color=colours[line.name],
             label=line.name,
             zorder=3 if line.ours else 2,
         )
