@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hybrid.combine import Exponentials, Polynomials
+from hybrid.combine import Polynomials
+from hybrid.exponentials import Exponentials
 from hybrid.field import SemilinearField
 from hybrid.phi import phi
 from hybrid.segments import Segments

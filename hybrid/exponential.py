@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from hybrid.combine import Exponentials
+from hybrid.exponentials import Exponentials
 from hybrid.field import SemilinearField
 from hybrid.one_step import solve_by_steps
 from hybrid.pool import Pool

@@ -70,6 +70,12 @@ class SemilinearField:
             self.forced = (first, change)
             self._f0, self._f1 = first.unbind(2), change.unbind(2)
 
+    @property
+    def shared(self) -> bool:
+        """Is one A behind all members and people, by the way it is stored?"""
+        A = self.A
+        return 0 in (A.stride(0), A.shape[0] - 1) and 0 in (A.stride(1), A.shape[1] - 1)
+
     def on(self, segments: Segments) -> "SemilinearField":
         """The same right-hand side on the same records, cut otherwise."""
         return SemilinearField(self.A, self.B, self.learned, segments, self._tensors)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from hybrid.adapt import Tolerance, adapt
-from hybrid.combine import Exponentials, Polynomials, reading_matrices
+from hybrid.combine import Polynomials
+from hybrid.exponentials import Exponentials, reading_matrices
 from hybrid.field import SemilinearField
 from hybrid.march import March, march
 from hybrid.plain_march import plain_march

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from hybrid.combine import Exponentials, Polynomials, stage_matrices
+from hybrid.combine import Polynomials
+from hybrid.exponentials import Exponentials, stage_matrices
 from hybrid.field import Bound, SemilinearField
 from hybrid.march import March
 

@@ -1,0 +1,256 @@
+"""How an exponential step puts its stages together: by functions of h A, exact for the linear part."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hybrid.combine import Combination
+from hybrid.field import SemilinearField
+from hybrid.phi import doublings_for, phi
+from hybrid.pool import Tape
+from physics import capture
+
+
+@dataclass(frozen=True)
+class Exponentials:
+    """The scheme of the exponential Runge–Kutta method of Krogstad (J. Comput. Phys. 203 (2005) 72), four stages.
+
+    With z = h A and g = ε + forcing:
+    X_2 = e^{z/2} x + ½φ₁(z/2) h g_1, X_3 = e^{z/2} x + [½φ₁ − φ₂](z/2) h g_1 + φ₂(z/2) h g_2,
+    X_4 = e^z x + [φ₁ − 2φ₂](z) h g_1 + 2φ₂(z) h g_3, and for θ ≤ 1
+    x(t + θh) = e^{θz} x + h [θφ₁ − 3θ²φ₂ + 4θ³φ₃] g_1 + h [2θ²φ₂ − 4θ³φ₃] (g_2 + g_3) + h [−θ²φ₂ + 4θ³φ₃] g_4 at θz:
+    the exact solution for a g that is quadratic in time through g_1, (g_2 + g_3)/2 and g_4.
+    """
+
+    def closing(self, dense: bool) -> bool:
+        """No stage is taken at the end itself."""
+        return False
+
+    def stages(self, dense: bool) -> int:
+        """Four."""
+        return 4
+
+    def times(self, dense: bool) -> tuple[float, ...]:
+        """0, ½, ½, 1."""
+        return (0.0, 0.5, 0.5, 1.0)
+
+    def bind(self, field: SemilinearField, M: int, Mw: int, R: int) -> "Combination":
+        """The combination for the rows of this field."""
+        matrices, index = stage_matrices(field, M)
+        together = index is not None and index.ndim == 1
+        return _Matrices(matrices, index, field.segments.which if together else None)
+
+
+def _constant(field: SemilinearField, name: str, make: Callable[[], Tensor | list[Tensor]]) -> Any:
+    """What depends on the segments and one constant A alone is made once for both."""
+    A = field.A[0, 0]
+    known: dict[str, tuple[Tensor, Any]] = field.segments.__dict__.setdefault("_constants", {})
+    if name not in known or not (capture.capturing() or torch.equal(known[name][0], A)):
+        known[name] = (A.clone(), make())
+    return known[name][1]
+
+
+def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor | None]:
+    """C_2, C_3, C_4 and C of the end, (U, (i+1)n, n) each, with [x, g_1 … g_i] C_{i+1} = X_{i+1} on rows, and which of the U
+    serves each step: (K,) where people share them, else (K, M·N), or None where the U are the K·M·N in this order.
+    Differentiable in A and h.
+    """
+    segments = field.segments
+    if field.shared and not segments.dt.requires_grad and not field.A.requires_grad:
+        index = segments.lengths[1]
+        index = index[0] if segments.one_length else index.T.repeat(1, M)
+        return _constant(field, "stages", lambda: _stage_matrices(field, M)[0]), index
+    return _stage_matrices(field, M)
+
+
+def _stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor | None]:
+    index: Tensor | None
+    segments, n = field.segments, field.A.shape[-1]
+    if field.shared and not segments.dt.requires_grad:
+        different, index = segments.lengths
+        h = different.to(_EXACT)
+        z = field.A[0, 0].to(_EXACT) * h[:, None, None]
+        index = index[0] if segments.one_length else index.T.repeat(1, M)
+    else:
+        N, K = segments.dt.shape
+        h = segments.dt.T[:, None, :].expand(K, M, N).to(_EXACT)
+        z = (field.A.expand(M, N, n, n).to(_EXACT) * h[..., None, None]).reshape(-1, n, n)
+        h, index = h.reshape(-1), None
+    (eh, p1h, p2h, _), (e, p1, p2, p3) = phi(z, 1, doublings=_doublings(field, z, "stages"))
+    zero = torch.zeros_like(e)
+    s = h[:, None, None]
+    blocks = [
+        [eh, 0.5 * s * p1h],
+        [eh, s * (0.5 * p1h - p2h), s * p2h],
+        [e, s * (p1 - 2.0 * p2), zero, 2.0 * s * p2],
+        [e, s * (p1 - 3.0 * p2 + 4.0 * p3), *[s * (2.0 * p2 - 4.0 * p3)] * 2, s * (4.0 * p3 - p2)],
+    ]
+    return [torch.cat([b.mT for b in row], 1) for row in blocks], index
+
+
+def reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1, 5n, n)
+    """[x, g_1 … g_4] times these is the state at every observation."""
+    s = field.segments
+    moving = s.dt.requires_grad or s.fraction.requires_grad or field.A.requires_grad
+    if field.shared and not moving:
+        found: Tensor = _constant(field, "readings", lambda: _reading_matrices(field, M))
+        return found
+    return _reading_matrices(field, M)
+
+
+def _reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1, 5n, n)
+    s = field.segments
+    n = field.A.shape[-1]
+    if field.shared and not s.dt.requires_grad and not s.fraction.requires_grad:
+        index: Tensor | None
+        spans, index = s.spans
+        h, t = spans.to(_EXACT)
+        z = field.A[0, 0].to(_EXACT) * h[:, None, None]
+        index = index[:1] if s.alike else index
+        index = index[:, :, None]
+    else:
+        N, T = s.segment.shape
+        h = (s.dt.gather(1, s.segment) * s.fraction).to(_EXACT)[:, :, None].expand(N, T, M)
+        t = s.fraction.to(_EXACT)[:, :, None].expand(N, T, M).reshape(-1)
+        rows = field.A.expand(M, N, n, n).to(_EXACT).movedim(0, 1)[:, None]  # (N, 1, M, n, n)
+        z, h = (rows * h[..., None, None]).reshape(-1, n, n), h.reshape(-1)
+        index = None
+    ((e, p1, p2, p3),) = phi(z, doublings=_doublings(field, z, "reading"))
+    h, t = h[:, None, None], t[:, None, None]
+    two, three = t * p2, t.square() * p3
+    row = [e, h * (p1 - 3.0 * two + 4.0 * three), *[h * (2.0 * two - 4.0 * three)] * 2, h * (4.0 * three - two)]
+    matrices = torch.cat([b.mT for b in row], 1)
+    return matrices.unflatten(0, (s.segment.shape[0], s.segment.shape[1], M)) if index is None else matrices[index]
+
+
+_EXACT = torch.float64  # the φ functions are few and cheap, and everything rests on them
+
+
+def _doublings(field: SemilinearField, Z: Tensor, name: str) -> int | None:
+    """How often to halve Z: looked up while a graph is captured, since then no value may be asked for."""
+    known = field.segments.__dict__
+    if capture.capturing():
+        count: int = known[f"_doublings_{name}"]
+        return count
+    known[f"_doublings_{name}"] = found = doublings_for(Z)
+    return found
+
+
+class _Matrices(Combination):
+    """X_i = [x, g_1 … g_{i-1}] C_i with g = ε + forcing."""
+
+    def __init__(self, matrices: list[Tensor], index: Tensor | None, where: list[int] | None) -> None:
+        # `where`: one matrix a step for everyone; `index`: which one each row has; neither: the rows' own, step by step
+        self.given, self.index, self.where = matrices, index, where
+        self.repeats = index is None or where is not None  # nothing is gathered on the way
+
+    def held(self) -> Combination:
+        return _Matrices([m.detach().clone() for m in self.given], self.index, self.where)
+
+    def tensors(self) -> list[Tensor | None]:
+        return list(self.given)
+
+    def begin(self, like: Tensor, stages: int, chunk: int, do: Tape) -> Tensor:
+        self.do = do
+        self.Mw, self.R, self.n = like.shape
+        self.C = [m.detach().to(like.dtype) for m in self.given]
+        self.back = like.new_empty(self.Mw * self.R, (stages + 1) * self.n)
+        self.v = like.new_empty(chunk, self.Mw * self.R, (stages + 1) * self.n)
+        self.gv = like.new_empty(self.Mw * self.R, (stages + 1) * self.n)
+        # the slopes are written where they are multiplied
+        return self.v.view(chunk, self.Mw, self.R, stages + 1, self.n)[..., 1:, :].movedim(3, 1)
+
+    def renew(self) -> None:
+        for mine, new in zip(self.C, self.given, strict=True):
+            mine.copy_(new.detach())
+
+    def _matrix(self, k: int, i: int) -> Tensor:
+        """C of stage i (the last: of the end) in step k: one (·, n), or one for every row."""
+        return self._of(self.C[i], k)
+
+    def _of(self, whole: Tensor, k: int) -> Tensor:
+        if self.where is not None:
+            return whole[self.where[k]]
+        if self.index is not None:
+            return whole[self.index[k]]
+        rows = self.Mw * self.R
+        return whole[k * rows : (k + 1) * rows]
+
+    def _row(self, c: int, i: int, X: Tensor) -> Tensor:
+        """[x, g_1 … g_i] of every row."""
+        n, v = self.n, self.v[c]
+        if i == 1:
+            self.do(v[:, :n].copy_, X[0].view(-1, n))
+        return v[:, : (i + 1) * n]
+
+    def _apply(self, v: Tensor, C: Tensor, out: Tensor) -> None:
+        if self.where is not None:
+            self.do(torch.mm, v, C, out=out.view(-1, self.n))
+        else:
+            self.do(torch.bmm, v[:, None], C, out=out.view(-1, 1, self.n))
+
+    def stage(self, k: int, c: int, i: int, X: Tensor, F: Tensor) -> None:
+        self._apply(self._row(c, i, X), self._matrix(k, i - 1), X[i])
+
+    def finish(self, k: int, c: int, X: Tensor, F: Tensor, out: Tensor) -> None:
+        self._apply(self._row(c, F.shape[0], X), self._matrix(k, -1), out)
+
+    def add_linear(self, x: Tensor, out: Tensor) -> None:
+        return None
+
+    def add_linear_back(self, kappa: Tensor, mu: Tensor) -> None:
+        return None
+
+    def begin_gradients(self, needs: list[bool]) -> None:
+        self.g = [torch.zeros_like(m) if need else None for m, need in zip(self.C, needs, strict=True)]
+        for total in self.g:
+            if total is not None:
+                self.do(total.zero_)
+
+    def _transposed(self, g: Tensor, C: Tensor, out: Tensor) -> None:
+        if self.where is not None:
+            self.do(torch.mm, g, C.T, out=out)
+        else:
+            self.do(torch.bmm, g[:, None], C.mT, out=out[:, None])
+
+    def _gradient(self, k: int, i: int, v: Tensor, g: Tensor) -> None:
+        total = self.g[i]
+        if total is None:
+            return
+        if self.where is not None:
+            self.do(total[self.where[k]].addmm_, v.T, g)
+        elif self.index is not None:
+            total.index_add_(0, self.index[k], v[:, :, None] * g[:, None, :])
+        else:
+            self.do(torch.mul, v[:, :, None], g[:, None, :], out=self._of(total, k))
+
+    def finish_back(self, k: int, c: int, lam: Tensor, X: Tensor, F: Tensor) -> None:
+        flat = lam.view(-1, self.n)
+        self._gradient(k, -1, self.v[c], flat)
+        self._transposed(flat, self._matrix(k, -1), self.gv)
+        self.do(lam.copy_, self.gv[:, : self.n].unflatten(0, lam.shape[:2]))
+
+    def kappa(self, k: int, i: int, extra: Tensor | None, out: Tensor) -> None:
+        mine = self.gv[:, (i + 1) * self.n : (i + 2) * self.n].unflatten(0, out.shape[:2])
+        if extra is None:
+            self.do(out.copy_, mine)
+        else:
+            self.do(torch.add, mine, extra, out=out)
+
+    def stage_back(self, k: int, c: int, i: int, mu: Tensor, X: Tensor, F: Tensor, lam: Tensor) -> None:
+        n, flat = self.n, mu.view(-1, self.n)
+        width = (i + 1) * n
+        self._gradient(k, i - 1, self.v[c][:, :width], flat)
+        back = self.back[:, :width]
+        self._transposed(flat, self._matrix(k, i - 1), back)
+        self.do(self.gv[:, n:width].add_, back[:, n:])
+        self.do(lam.add_, back[:, :n].unflatten(0, lam.shape[:2]))
+
+    def collect(self, k: int, X: Tensor, F: Tensor, kappa: Tensor, gh: Tensor | None) -> None:
+        return None
+
+    def gradients(self) -> list[Tensor | None]:
+        return [None if g is None else g.to(m.dtype) for g, m in zip(self.g, self.given, strict=True)]
