@@ -112,12 +112,14 @@ def _compiled(scheme: Polynomials, dense: bool) -> Callable[..., tuple[Tensor, T
 
         return _stages(scheme, dense, rate, x, h)
 
-    fast, broken = torch.compile(step, dynamic=False), False
+    fast: Callable[..., Any] | None = None
+    broken = False
 
     def guarded(*arguments: Any) -> tuple[Tensor, Tensor]:
-        nonlocal broken
+        nonlocal fast, broken
         if not broken:
             try:
+                fast = fast or torch.compile(step, dynamic=False)
                 result: tuple[Tensor, Tensor] = fast(*arguments)
                 return result
             except Exception as error:  # a compiler that is missing or fails says so in many ways

@@ -610,13 +610,14 @@ def test_steps_that_are_repeated_are_those_of_a_new_solver(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # torch's own, at the first import of its compiler
 def test_compiled_steps_are_the_steps(caplog: pytest.LogCaptureFixture) -> None:
     model, found = bent(), []
     for compiled in (False, True):
         model.zero_grad()
         value(model, leaves(), RungeKutta("rk4", compiled=compiled), Mesh(0.3)).backward()
         found.append(model.residual.a.grad.clone())
-    assert not caplog.records  # it was compiled indeed
+    assert not [r for r in caplog.records if r.name.startswith("hybrid")]  # it was compiled indeed
     torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from hybrid import HybridModel, SimulationError, Solver, rollout
+from hybrid import HybridModel, RungeKutta, SimulationError, Solver, rollout
 from training.checkpoint import Checkpoint, Saved, fingerprint_of
 from training.distributed import Shard
 from training.losses import Stability, gaussian_nll, residual_share
@@ -89,6 +89,7 @@ def fit(
     Source: Kingma & Ba (2015) for Adam.
     """
     model = copy.deepcopy(model)
+    solver = solver or RungeKutta("rk4")  # one for all steps: it keeps its buffers between them
     shard = shard or Shard()
     shard.alike(model)
     M, N = model.members, cohort.conditions.size

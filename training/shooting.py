@@ -93,6 +93,7 @@ def shoot(
     Source: Bock & Plitt, IFAC Proc. 17 (1984) 1603, multiple shooting; Turan & Jäschke, IEEE Control Syst. Lett. 6 (2022)
     1897, for neural ODEs; Nocedal & Wright (2006), framework 17.3, augmented Lagrangian; Kingma & Ba (2015), Adam.
     """
+    solver = solver or RungeKutta("rk4")  # one for all steps: it keeps its buffers between them
     model = copy.deepcopy(model)
     M, N, n = model.members, cohort.conditions.size, len(model.backbone.states)
     like = cohort.y
