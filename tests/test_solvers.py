@@ -611,6 +611,7 @@ def test_steps_that_are_repeated_are_those_of_a_new_solver(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # torch's own, at the first import of its compiler
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # and while it traces
 def test_compiled_steps_are_the_steps(caplog: pytest.LogCaptureFixture) -> None:
     model, found = bent(), []
     for compiled in (False, True):
