@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
+from test_personalise import Constant
 from torch import Tensor
 
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
@@ -27,7 +28,7 @@ from hybrid import (
     Torchdiffeq,
     rollout,
 )
-from learned import MLP, AdditiveProportional, Ensemble, Residual, concatenate, select
+from learned import MLP, AdditiveProportional, Ensemble, concatenate, select
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
 from training import (
     Cohort,
@@ -79,25 +80,6 @@ def oral(residual: bool = False, spread: tuple[float, ...] = SPREAD) -> HybridMo
 
 A = torch.tensor([[-1.0, 0.4], [0.3, -0.7]], dtype=torch.float64)
 TIMES = (0.0, 0.4, 1.0, 1.7, 3.0)
-
-
-class Constant(Residual):
-    """ε = G c: what the latents add is the same at every state, so the mean is linear in them."""
-
-    def __init__(self, gain: Tensor) -> None:
-        super().__init__()
-        self.gain = gain  # (n, r)
-        self.states, self.inputs, self.covariates = gain.shape[0], 0, gain.shape[1]
-        self.vanishes_at_origin = False
-
-    def forward(self, x: Tensor, u: Tensor, c: Tensor) -> Tensor:
-        return (c @ self.gain.T).expand(*torch.broadcast_shapes(x.shape[:-1], c.shape[:-1]), self.states)
-
-    def reset(self, generator: torch.Generator) -> None:
-        return None
-
-    def config(self) -> dict[str, Any]:
-        return {}
 
 
 @pytest.mark.parametrize("latents", [1, 2, 3])
