@@ -58,27 +58,28 @@ def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor
     serves each step: (K,) where people share them, else (K, M·N), or None where the U are the K·M·N in this order.
     Differentiable in A and h.
     """
-    segments = field.segments
-    if field.shared and not segments.dt.requires_grad and not field.A.requires_grad:
-        index = segments.lengths[1]
-        index = index[0] if segments.one_length else index.T.repeat(1, M)
-        return _constant(field, "stages", lambda: _stage_matrices(field, M)[0]), index
-    return _stage_matrices(field, M)
-
-
-def _stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor | None]:
-    index: Tensor | None
     segments, n = field.segments, field.A.shape[-1]
     if field.shared and not segments.dt.requires_grad:
         different, index = segments.lengths
-        h = different.to(_EXACT)
-        z = field.A[0, 0].to(_EXACT) * h[:, None, None]
         index = index[0] if segments.one_length else index.T.repeat(1, M)
-    else:
-        N, K = segments.dt.shape
-        h = segments.dt.T[:, None, :].expand(K, M, N).to(_EXACT)
-        z = (field.A.expand(M, N, n, n).to(_EXACT) * h[..., None, None]).reshape(-1, n, n)
-        h, index = h.reshape(-1), None
+        h = different.to(_EXACT)
+
+        def make() -> list[Tensor]:
+            return _stages(field, field.A[0, 0].to(_EXACT) * h[:, None, None], h)
+
+        return make() if field.A.requires_grad else _constant(field, "stages", make), index
+    N, K = segments.dt.shape
+    h = segments.dt.T[:, None, :].expand(K, M, N).to(_EXACT)
+    z = (field.A.expand(M, N, n, n).to(_EXACT) * h[..., None, None]).reshape(-1, n, n)
+    return _stages(field, z, h.reshape(-1)), None
+
+
+def _stages(
+    field: SemilinearField,
+    z: Tensor,  # (U, n, n)
+    h: Tensor,  # (U,)
+) -> list[Tensor]:
+    """C of every stage for z = h A."""
     (eh, p1h, p2h, _), (e, p1, p2, p3) = phi(z, 1, doublings=_doublings(field, z, "stages"))
     zero = torch.zeros_like(e)
     s = h[:, None, None]
@@ -88,42 +89,42 @@ def _stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tenso
         [e, s * (p1 - 2.0 * p2), zero, 2.0 * s * p2],
         [e, s * (p1 - 3.0 * p2 + 4.0 * p3), *[s * (2.0 * p2 - 4.0 * p3)] * 2, s * (4.0 * p3 - p2)],
     ]
-    return [torch.cat([b.mT for b in row], 1) for row in blocks], index
+    return [torch.cat([b.mT for b in row], 1) for row in blocks]
 
 
 def reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1, 5n, n)
     """[x, g_1 … g_4] times these is the state at every observation."""
-    s = field.segments
-    moving = s.dt.requires_grad or s.fraction.requires_grad or field.A.requires_grad
-    if field.shared and not moving:
-        found: Tensor = _constant(field, "readings", lambda: _reading_matrices(field, M))
-        return found
-    return _reading_matrices(field, M)
-
-
-def _reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1, 5n, n)
-    s = field.segments
-    n = field.A.shape[-1]
+    s, n = field.segments, field.A.shape[-1]
+    N, T = s.segment.shape
     if field.shared and not s.dt.requires_grad and not s.fraction.requires_grad:
-        index: Tensor | None
-        spans, index = s.spans
-        h, t = spans.to(_EXACT)
-        z = field.A[0, 0].to(_EXACT) * h[:, None, None]
+        (h, t), index = s.spans
         index = index[:1] if s.alike else index
-        index = index[:, :, None]
-    else:
-        N, T = s.segment.shape
-        h = (s.dt.gather(1, s.segment) * s.fraction).to(_EXACT)[:, :, None].expand(N, T, M)
-        t = s.fraction.to(_EXACT)[:, :, None].expand(N, T, M).reshape(-1)
-        rows = field.A.expand(M, N, n, n).to(_EXACT).movedim(0, 1)[:, None]  # (N, 1, M, n, n)
-        z, h = (rows * h[..., None, None]).reshape(-1, n, n), h.reshape(-1)
-        index = None
+
+        def make() -> Tensor:
+            z = field.A[0, 0].to(_EXACT) * h.to(_EXACT)[:, None, None]
+            return _readings(field, z, h.to(_EXACT), t.to(_EXACT))[index[:, :, None]]
+
+        found: Tensor = make() if field.A.requires_grad else _constant(field, "readings", make)
+        return found
+    span = (s.dt.gather(1, s.segment) * s.fraction).to(_EXACT)[:, :, None].expand(N, T, M)
+    share = s.fraction.to(_EXACT)[:, :, None].expand(N, T, M).reshape(-1)
+    rows = field.A.expand(M, N, n, n).to(_EXACT).movedim(0, 1)[:, None]  # (N, 1, M, n, n)
+    z = (rows * span[..., None, None]).reshape(-1, n, n)
+    return _readings(field, z, span.reshape(-1), share).unflatten(0, (N, T, M))
+
+
+def _readings(
+    field: SemilinearField,
+    z: Tensor,  # (U, n, n)
+    h: Tensor,  # (U,) time since the step's beginning
+    t: Tensor,  # (U,) and its share of the step
+) -> Tensor:  # (U, 5n, n)
+    """What reads a step at z = h A."""
     ((e, p1, p2, p3),) = phi(z, doublings=_doublings(field, z, "reading"))
     h, t = h[:, None, None], t[:, None, None]
     two, three = t * p2, t.square() * p3
     row = [e, h * (p1 - 3.0 * two + 4.0 * three), *[h * (2.0 * two - 4.0 * three)] * 2, h * (4.0 * three - two)]
-    matrices = torch.cat([b.mT for b in row], 1)
-    return matrices.unflatten(0, (s.segment.shape[0], s.segment.shape[1], M)) if index is None else matrices[index]
+    return torch.cat([b.mT for b in row], 1)
 
 
 _EXACT = torch.float64  # the φ functions are few and cheap, and everything rests on them

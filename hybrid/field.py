@@ -31,6 +31,16 @@ class HasRecord(Protocol):
         """The index."""
 
 
+def among(
+    failures: Sequence[HasRecord],
+    people: Tensor,  # (N, …)
+) -> Tensor:  # (N,) bool
+    """True for the records that failed."""
+    found = torch.zeros(people.shape[0], dtype=torch.bool, device=people.device)
+    found[[f.record for f in failures]] = True
+    return found
+
+
 class SemilinearField:
     """dx/dt = A x + forcing(t) + ε(t, x) on the segment clock: t = k + s means the fraction s of segment k.
 
@@ -82,8 +92,7 @@ class SemilinearField:
 
     def without(self, failures: Sequence["HasRecord"]) -> "SemilinearField":
         """The same with some records at rest: nothing happens to them, and no gradient comes from them."""
-        away = torch.zeros(self.segments.dt.shape[0], dtype=torch.bool, device=self.A.device)
-        away[[f.record for f in failures]] = True
+        away = among(failures, self.segments.dt[:, 0])
 
         def still(value: Tensor, axis: int) -> Tensor:
             if value.shape[axis] == 1 and len(away) > 1:

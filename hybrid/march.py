@@ -19,7 +19,7 @@ from hybrid.exponentials import Exponentials
 from hybrid.field import SemilinearField
 from hybrid.kernel import Network
 from hybrid.pool import Pool
-from hybrid.steps import Plan, Work, place
+from hybrid.steps import Plan, Work
 from learned.residual import Field
 
 _KEEP = 2**30  # bytes of activities that a whole solve may keep before it is cut into chunks
@@ -115,7 +115,7 @@ class _March(torch.autograd.Function):
         needs = ctx.needs_input_grad[2:]
         K = plan.driving.h.shape[0]
         whole = any(ctx.needs_input_grad) and plan.chunk >= K
-        if whole and plan.repeats and not needs[place(plan, "h")]:
+        if whole and plan.repeats and not plan.needs(needs)[1]["h"]:
             # the same steps as last time run without the Python between their operations
             shapes = (x0.shape, *(None if t is None else t.shape for t in tensors))
             # the work holds the segments, so that no others can have their identity

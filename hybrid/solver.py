@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hybrid.field import SemilinearField
+from hybrid.field import SemilinearField, among
 from physics import capture
 
 
@@ -104,9 +104,8 @@ def without(
     """The solution in which the failed records are NaN, and send no gradient to anybody."""
     if not failures:
         return Solution(states)
-    failed = torch.zeros(states.shape[1], dtype=torch.bool, device=states.device)
-    failed[[f.record for f in failures]] = True
-    return Solution(torch.where(failed[None, :, None, None], torch.nan, states), failures)
+    failed = among(failures, states[0])[:, None, None]
+    return Solution(torch.where(failed, torch.nan, states), failures)
 
 
 def at_rest(
@@ -114,6 +113,4 @@ def at_rest(
     failures: tuple[Failure, ...],
 ) -> Tensor:  # (M, N, n)
     """The starts, 0 for the failed records, to go with `SemilinearField.without`."""
-    keep = torch.ones(x0.shape[1], 1, dtype=torch.bool, device=x0.device)
-    keep[[f.record for f in failures]] = False
-    return torch.where(keep, x0, 0.0)
+    return torch.where(among(failures, x0[0])[:, None], 0.0, x0)

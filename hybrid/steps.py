@@ -1,6 +1,6 @@
 """One step after the other of a march, forwards and backwards, in buffers that are used again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -39,6 +39,13 @@ class Plan:
             *self.combination.tensors(),
         ]
 
+    def needs(self, needed: Sequence[bool]) -> tuple[bool, dict[str, bool], list[bool]]:
+        """Which of the `tensors` want a gradient: any of the network's, the driving's by name, and the combination's."""
+        count = 2 * len(self.network.weights) + 1
+        names = [f.name for f in fields(Driving)]
+        driving = dict(zip(names, needed[count : count + len(names)], strict=True))
+        return any(needed[:count]), driving, list(needed[count + len(names) :])
+
     @property
     def repeats(self) -> bool:
         """May the steps be kept as a list of operations? Not where the residual's inputs are put together on the way."""
@@ -59,11 +66,6 @@ class Plan:
             driving=Driving(**held),
             combination=self.combination.held(),
         )
-
-
-def place(plan: Plan, name: str) -> int:
-    """Where a tensor of the driving stands among `Plan.tensors`."""
-    return 2 * len(plan.network.weights) + 1 + [f.name for f in fields(Driving)].index(name)
 
 
 class Work:
@@ -209,17 +211,16 @@ class Work:
         """Forget the gradients so far; `needs` says which of the plan's tensors want one."""
         self.kernel.begin_gradients()
         d = self.plan.driving
-        count = len(self.plan.network.weights) * 2 + 1
-        names = [f.name for f in fields(d)]
-        wanted = dict(zip(names, needs[count : count + len(names)], strict=True))
+        self.weights_needed, wanted, rest = self.plan.needs(needs)
         self.g = {
-            name: torch.zeros_like(getattr(d, name)) for name in names if wanted[name] and getattr(d, name) is not None
+            name: torch.zeros_like(getattr(d, name))
+            for name, want in wanted.items()
+            if want and getattr(d, name) is not None
         }
         for total in self.g.values():
             self.do(total.zero_)
-        self.combination.begin_gradients(needs[count + len(names) :])
+        self.combination.begin_gradients(rest)
         self.carried = False
-        self.weights_needed = any(needs[:count])
 
     def step_back(self, k: int, c: int, lam: Tensor, gafter: Tensor, gslopes: Tensor) -> None:
         """Turn `lam`, the cotangent of path[k+1], into that of path[k], in place."""

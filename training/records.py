@@ -161,11 +161,7 @@ class Cohort:
         like = self.y.new_zeros(())
         for one in where:
             like = like.to(one)
-        c = self.conditions
-        moved = Conditions(
-            c.segments.to(like), {k: v.to(like) for k, v in c.covariates.items()}, c.baseline.to(like)
-        )
-        return Cohort(self.records, moved, self.times.to(like), self.y.to(like))
+        return Cohort(self.records, self.conditions.to(like), self.times.to(like), self.y.to(like))
 
 
 def _require_units(record: Record, model: HybridModel) -> None:
