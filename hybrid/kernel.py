@@ -55,16 +55,24 @@ class Network:
         return [w.shape[1] for w in self.weights[:-1]]
 
 
-def _sigmoid(do: Tape, z: Tensor) -> None:
-    do(torch.sigmoid, z, out=z)
+def _sigmoid(do: Tape, z: Tensor, out: Tensor) -> None:
+    do(torch.sigmoid, z, out=out)
 
 
-def _relu(do: Tape, z: Tensor) -> None:
-    do(z.clamp_, min=0.0)
+def _relu(do: Tape, z: Tensor, out: Tensor) -> None:
+    do(torch.clamp, z, min=0.0, out=out)
 
 
-def _softplus(do: Tape, z: Tensor) -> None:
-    do(torch.ops.aten.softplus.out, z, out=z)
+def _softplus(do: Tape, z: Tensor, out: Tensor) -> None:
+    do(torch.ops.aten.softplus.out, z, out=out)
+
+
+def _silu(do: Tape, z: Tensor, out: Tensor) -> None:
+    do(torch.ops.aten.silu.out, z, out=out)
+
+
+def _gelu(do: Tape, z: Tensor, out: Tensor) -> None:
+    do(torch.ops.aten.gelu.out, z, out=out)
 
 
 def _sigmoid_back(do: Tape, delta: Tensor, a: Tensor) -> None:
@@ -79,12 +87,23 @@ def _softplus_back(do: Tape, delta: Tensor, a: Tensor) -> None:
     do(lambda: delta.mul_(-torch.expm1(-a)))  # σ(z) = 1 − e^{−softplus(z)}
 
 
-# each acts in place: φ(z), and δ ← δ φ'(z) from the value a = φ(z)
-_ACTIVATIONS: dict[str, tuple[Callable[[Tape, Tensor], None], Callable[[Tape, Tensor, Tensor], None]]] = {
+def _silu_back(do: Tape, delta: Tensor, z: Tensor) -> None:
+    do(torch.ops.aten.silu_backward.grad_input, delta, z, grad_input=delta)
+
+
+def _gelu_back(do: Tape, delta: Tensor, z: Tensor) -> None:
+    do(torch.ops.aten.gelu_backward.grad_input, delta, z, grad_input=delta)
+
+
+# φ(z) into `out`, and δ ← δ φ'(z) in place: from the value a = φ(z), or from z itself where φ has no inverse
+_ACTIVATIONS: dict[str, tuple[Callable[[Tape, Tensor, Tensor], None], Callable[[Tape, Tensor, Tensor], None]]] = {
     "sigmoid": (_sigmoid, _sigmoid_back),
     "relu": (_relu, _relu_back),
     "softplus": (_softplus, _softplus_back),
+    "silu": (_silu, _silu_back),
+    "gelu": (_gelu, _gelu_back),
 }
+_FROM_ARGUMENT = ("silu", "gelu")
 
 
 class Kernel:
@@ -122,6 +141,8 @@ class Kernel:
             return whole, [list(step.unbind(0)) for step in (whole[:, :, 0] if self.flat else whole).unbind(0)]
 
         self.activities = [buffers(steps, w) for w in widths]
+        keeps = network.activation in _FROM_ARGUMENT
+        self.arguments = [buffers(steps, w) for w in widths] if keeps else self.activities
         self.deltas = [buffers(1, w) for w in widths]
         self.u: Tensor | None = None  # (stages, R, m), the inputs at every stage of the present step
         self.first = [self.biases[0]] * stages  # what is added before the first φ, at every stage
@@ -152,10 +173,10 @@ class Kernel:
         value = x
         last = len(self.into) - 1
         for k, matrix in enumerate(self.into[:last]):
-            z = self.activities[k][1][c][i]
+            z, a = self.arguments[k][1][c][i], self.activities[k][1][c][i]
             self.do(affine, self.first[i] if k == 0 else self.biases[k], value, matrix, out=z)
-            self.phi(self.do, z)
-            value = z
+            self.phi(self.do, z, a)
+            value = a
         self.do(affine, self.biases[last] if last else self.first[i], value, self.into[last], out=out)
 
     def pull(self, c: int, i: int, kappa: Tensor, out: Tensor) -> None:
@@ -165,7 +186,7 @@ class Kernel:
         for k in range(len(self.back) - 1, 0, -1):
             before = self.deltas[k - 1][1][0][i]
             self.do(product, delta, self.back[k], out=before)
-            self.phi_back(self.do, before, self.activities[k - 1][1][c][i])
+            self.phi_back(self.do, before, self.arguments[k - 1][1][c][i])
             delta = before
         self.do(product, delta, self.back[0], out=out)
 

@@ -21,7 +21,7 @@ class MLP(LayeredResidual):
 
     Arguments
     - `states` n, `inputs` m, `covariates` r: sizes of x, u, c; `hidden`: widths of the hidden layers.
-    - `activation`: tanh, relu, sigmoid or softplus.
+    - `activation`: tanh, relu, sigmoid, softplus, silu or gelu.
     - `vanishes_at_origin`: nothing is made from nothing.
     - `separable`: ε_i sees x_i alone (and u, c). With `vanishes_at_origin` and no inputs, ε_i is then 0 on the face
       x_i = 0, so amounts that start ≥ 0 stay ≥ 0 under a compartmental backbone. Hidden units are dealt out in turn.

@@ -8,12 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-Activation = Literal["tanh", "relu", "sigmoid", "softplus"]
+Activation = Literal["tanh", "relu", "sigmoid", "softplus", "silu", "gelu"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "relu": torch.relu,
     "sigmoid": torch.sigmoid,
     "softplus": nn.functional.softplus,
+    "silu": nn.functional.silu,
+    "gelu": nn.functional.gelu,
 }
 
 

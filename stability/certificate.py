@@ -17,8 +17,8 @@ Reason = Literal["disproved", "no common metric", "not proved"]
 class Certificate:
     """A candidate proof of contraction; `check(certificate, system)` says whether it is one.
 
-    With this P and, per system, Λ = diag(multipliers), [[AᵀP + PA + 2λP, P E + βWᵀΛ], [·, β(ΛN + NᵀΛ) − 2Λ]] ≺ 0, which
-    gives √(δxᵀPδx) ≤ e^{−λt} √(δx₀ᵀPδx₀) for each system (Lur'e form; Revay, Wang & Manchester 2023 use the same class).
+    With this P and, per system, Λ = diag(multipliers), the inequality M ≻ 0 of `stability/README.md` holds, which gives
+    √(δxᵀPδx) ≤ e^{−λt} √(δx₀ᵀPδx₀) for each system (Lur'e form; Revay, Wang & Manchester 2023 use the same class).
     √condition bounds the transient growth of the Euclidean distance.
     """
 

@@ -6,6 +6,7 @@ constant metric. *Corner* patterns put each slope at an end of its range without
 what the inequality can prove, since it covers every pattern, but disprove nothing about the system.
 """
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -132,7 +133,8 @@ def one_metric(
 def linear(jacobians: Array) -> Loop:
     """Matrices (V, n, n) as systems without a residual."""
     count, n, _ = jacobians.shape
-    return Loop(jacobians, np.zeros((count, n, 0)), np.zeros((count, 0, n)), np.zeros((count, 0, 0)), 1.0, ())
+    none = np.zeros((1, 0))
+    return Loop(jacobians, np.zeros((count, n, 0)), np.zeros((count, 0, n)), np.zeros((count, 0, 0)), none, none, ())
 
 
 def log_norm(jacobians: Array, metric: Array) -> Array:
@@ -172,20 +174,20 @@ def _jacobians(flat: Lure, slopes: list[Array] | tuple[Array, ...]) -> Array:
     product = np.broadcast_to(flat.weights[-1][:, None], (*slopes[0].shape[:2], *flat.weights[-1].shape[1:]))
     for weight, slope in zip(flat.weights[-2::-1], slopes[::-1], strict=True):
         product = (product * slope[:, :, None, :]) @ weight[:, None]
-    return flat.A[:, None] + product
+    return flat.linear()[:, None] + product
 
 
 def _corners(flat: Lure, generator: np.random.Generator, count: int, rounds: int) -> Array:
-    """Jacobians at corner patterns: all slopes zero, all at β, random ones, and sign steps that raise the abscissa.
+    """Jacobians at corner patterns: all slopes at α, all at β, random ones, and sign steps that raise the abscissa.
 
     For an eigenvalue with left and right eigenvectors y, x (yx = 1) the derivative with respect to the slope of unit j in
     layer l is Re (y W_L D … W_{l+1})_j (W_l D … W_1 x)_j; each step sets every slope to the end that this sign favours.
     """
-    beta = SLOPES[flat.activation][1]
+    alpha, beta = SLOPES[flat.activation]
     V = flat.A.shape[0]
-    slopes = [beta * generator.integers(0, 2, (V, count, h)).astype(np.float64) for h in flat.widths]
+    slopes = [np.where(generator.integers(0, 2, (V, count, h)) == 1, beta, alpha) for h in flat.widths]
     for layer in slopes:
-        layer[:, 0], layer[:, 1] = 0.0, beta
+        layer[:, 0], layer[:, 1] = alpha, beta
     jacobians = [_jacobians(flat, slopes)]
     for _ in range(rounds):
         values, vectors = np.linalg.eig(jacobians[-1])
@@ -198,7 +200,7 @@ def _corners(flat: Lure, generator: np.random.Generator, count: int, rounds: int
         backward = [np.einsum("vih,vsi->vsh", flat.weights[-1], left)]
         for weight, slope in zip(flat.weights[-2:0:-1], slopes[:0:-1], strict=True):
             backward.insert(0, np.einsum("vih,vsi->vsh", weight, slope * backward[0]))
-        slopes = [np.where((f * b).real > 0, beta, 0.0) for f, b in zip(forward, backward, strict=True)]
+        slopes = [np.where((f * b).real > 0, beta, alpha) for f, b in zip(forward, backward, strict=True)]
         jacobians.append(_jacobians(flat, slopes))
     return np.concatenate(jacobians, axis=1)
 
@@ -208,9 +210,12 @@ def _value(activation: str, v: NDArray[np.float64]) -> Array:
         return np.tanh(v)
     if activation == "relu":
         return np.maximum(v, 0.0)
-    if activation == "sigmoid":
-        return 0.5 * (1.0 + np.tanh(0.5 * v))
-    return np.logaddexp(0.0, v)
+    if activation == "softplus":
+        return np.logaddexp(0.0, v)
+    if activation == "gelu":
+        return v * _normal(v)
+    s = _logistic(v)
+    return s if activation == "sigmoid" else v * s
 
 
 def _slope(activation: str, v: NDArray[np.float64]) -> Array:
@@ -218,5 +223,21 @@ def _slope(activation: str, v: NDArray[np.float64]) -> Array:
         return 1.0 - np.tanh(v) ** 2
     if activation == "relu":
         return (v > 0).astype(np.float64)
-    s = 0.5 * (1.0 + np.tanh(0.5 * v))
-    return s * (1.0 - s) if activation == "sigmoid" else s
+    if activation == "gelu":
+        return _normal(v) + v * np.exp(-0.5 * v * v) / np.sqrt(2.0 * np.pi)
+    s = _logistic(v)
+    if activation == "softplus":
+        return s
+    return s * (1.0 - s) if activation == "sigmoid" else s + v * s * (1.0 - s)
+
+
+def _logistic(v: NDArray[np.float64]) -> Array:
+    return 0.5 * (1.0 + np.tanh(0.5 * v))
+
+
+_ERF = np.vectorize(math.erf, otypes=[np.float64])  # numpy has none; a sample is small
+
+
+def _normal(v: NDArray[np.float64]) -> Array:
+    """Φ, the normal distribution function."""
+    return 0.5 * (1.0 + np.asarray(_ERF(v / np.sqrt(2.0)), dtype=np.float64))

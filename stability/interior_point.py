@@ -1,11 +1,11 @@
 """The joint search for the rate λ, one metric P and diagonal multipliers Λ_v: a structured interior-point climb.
 
-Over V systems in the form dx/dt = A x + E z, v = W x + N z, z = φ(v), slopes in [0, β] (differences of trajectories), let
+Over V systems in the form dx/dt = A x + E z, v = W x + N z, z = φ(v), slopes in [α, β] (differences of trajectories), let
 
-    M_v(λ, P, Λ_v) = −[ AᵀP + PA + 2λP     P E + β WᵀΛ      ]
-                      [       ·            β(ΛN + NᵀΛ) − 2Λ ]  =  −(IᵀP T_λ + T_λᵀP I) + JΛRᵀ + RΛJᵀ,
+    M_v(λ, P, Λ_v) = −(IᵀP T_λ + T_λᵀP I) + JΛRᵀ + RΛJᵀ,     T_λ = [A + λI, E],   I = [I_n 0],
+    J = [−Wᵀα; I − Nᵀα]  and  R = [−Wᵀβ; I − Nᵀβ]:  the rows of Jᵀ and Rᵀ take (δx, δz) to δz − αδv and δz − βδv.
 
-with I = [I_n 0], J = [0; I_H], T_λ = [A + λI, E], R = [−βWᵀ; I − βNᵀ]. At fixed λ the barrier
+For α = 0 this is −[AᵀP + PA + 2λP, PE + WᵀβΛ; ·, βΛN + NᵀΛβ − 2Λ]. At fixed λ the barrier
 
     φ_λ(P, Λ) = −Σ_v log det M_v − Σ (log Λ + log(U − Λ)) − log det(P − I) − log det(κI − P)
 
@@ -122,9 +122,8 @@ class _Problem:
         V, n, H = loop.E.shape
         self.most = most  # U (V, 1)
         self.loop, self.fixed, self.condition = loop, fixed, condition
-        self.R = np.concatenate(
-            [-loop.slope * loop.W.swapaxes(1, 2), np.eye(H) - loop.slope * loop.N.swapaxes(1, 2)], 1
-        )
+        self.J, self.R = sides(loop)
+        self.plain = not loop.lower.any()  # J = [0; I]: products with it are slices
         rows, columns = np.triu_indices(n)
         self.basis = np.zeros((n * n, rows.size))  # symmetric matrices from their upper triangle
         self.basis[rows * n + columns, np.arange(rows.size)] = 1.0
@@ -142,9 +141,19 @@ class _Problem:
         M[:, :n, :] -= X
         M[:, :, :n] -= X.swapaxes(1, 2)
         scaled = self.R * L[:, None, :]
-        M[:, :, n:] += scaled
-        M[:, n:, :] += scaled.swapaxes(1, 2)
+        if not self.plain:
+            scaled = scaled @ self.J.swapaxes(1, 2)
+        M[:, :, n if self.plain else 0 :] += scaled
+        M[:, n if self.plain else 0 :, :] += scaled.swapaxes(1, 2)
         return M
+
+    def across(self, K: Array) -> Array:
+        """K J."""
+        return K[:, :, self.n :] if self.plain else K @ self.J
+
+    def down(self, X: Array) -> Array:
+        """Jᵀ X."""
+        return X[:, self.n :] if self.plain else self.J.swapaxes(1, 2) @ X
 
     def inverse(self, point: _Point) -> Array | None:
         try:
@@ -179,7 +188,7 @@ class _Problem:
         total = xx.sum(0)
         b = (self.T(rate) @ Z[:, :, :n]).sum(0)
         G = -(b + b.T)
-        excess = 2.0 * float(np.sum(np.maximum(np.einsum("vij,vji->vi", Z[:, n:, :], self.R), 0.0) * self.most))
+        excess = 2.0 * float(np.sum(np.maximum(np.einsum("vij,vij->vj", self.across(Z), self.R), 0.0) * self.most))
         if self.fixed:
             return rate + 0.5 * (float(np.sum(G * P)) + excess) / float(np.sum(total * P)), xx
         return rate + 0.5 * _largest_ratio(G, total, self.condition, excess), xx
@@ -187,16 +196,17 @@ class _Problem:
     def newton(self, point: _Point, K: Array) -> tuple[_Point, _Point, float]:
         """The Newton step (0, dP, dΛ) at fixed λ, the tangent (1, dP/dλ, dΛ/dλ) of the path of centres, the decrement².
 
-        With a = IKIᵀ, b = TKIᵀ, c = TKTᵀ (all n × n) and F_j = e_jr_jᵀ + r_je_jᵀ = ∂M/∂Λ_j, cyclic traces give
+        With a = IKIᵀ, b = TKIᵀ, c = TKTᵀ (all n × n) and F_j = e_jr_jᵀ + r_je_jᵀ = ∂M/∂Λ_j, where e_j and r_j are the columns
+        of J and R, cyclic traces give
         ⟨K dM(X) K, dM(Y)⟩ = tr(XbYb) + tr(XcYa) + tr(XaYc) + tr(XbᵀYbᵀ) and
         ⟨K F_i K, F_j⟩ = 2(e_iᵀKe_j r_iᵀKr_j + e_iᵀKr_j e_jᵀKr_i).
         """
         rate, P, L = point
         n, d = self.n, 0 if self.fixed else self.basis.shape[1]
         T = self.T(rate)
-        KI, KJ, KR = K[:, :, :n], K[:, :, n:], K @ self.R
+        KI, KJ, KR = K[:, :, :n], self.across(K), K @ self.R
         a, b = KI[:, :n], T @ KI
-        er, rr, ee = KR[:, n:], self.R.swapaxes(1, 2) @ KR, KJ[:, n:]
+        er, rr, ee = self.down(KR), self.R.swapaxes(1, 2) @ KR, self.down(KJ)
         inside = 2.0 * (ee * rr + er * er.swapaxes(1, 2))
         diagonal = np.arange(self.H)
         inside[:, diagonal, diagonal] += 1.0 / L**2 + 1.0 / (self.most - L) ** 2
@@ -323,30 +333,42 @@ def _into_box(metric: Array, condition: float) -> Array:
     return (P + P.T) / 2
 
 
-def explicit(loop: Loop, P: Array) -> tuple[Array, Array]:
-    """Each system's rate (V,) with explicit multipliers (V, H), which make the ΛN block positive for any depth.
+def sides(loop: Loop) -> tuple[Array, Array]:
+    """J = [−Wᵀα; I − Nᵀα] and R = [−Wᵀβ; I − Nᵀβ], each (V, n + H, H)."""
+    stacked = np.concatenate([-loop.W, -loop.N], axis=2).swapaxes(1, 2)  # (V, n + H, H)
+    both = []
+    for slope in (loop.lower, loop.upper):
+        side = stacked * slope[:, None, :]
+        side[:, loop.W.shape[2] :] += np.eye(loop.N.shape[1])
+        both.append(side)
+    return both[0], both[1]
 
-    Λ_{l+1} = Λ_l/(β‖W_{l+1}‖)² makes the block tridiagonal matrix 2 − (off-diagonal blocks of norm ≤ 1) positive, as
-    2 cos(π/(L+1)) < 2; a common factor balances the two sides of P E + β WᵀΛ.
+
+def explicit(loop: Loop, P: Array) -> tuple[Array, Array]:
+    """Each system's rate (V,) with explicit multipliers (V, H), which make M's block of z positive for any depth.
+
+    With one number t_l per layer and a = max (α + β)₊, b = max (−αβ)₊, the block of layer l, over t_l, is at least
+    2 − 2b s², beside off-diagonal blocks of norm a s, if t_{l+1} = t_l (s/‖W_{l+1}‖)²: positive for b s² + a s < 1. A common
+    factor balances the two sides of the border.
     """
-    V, _, H = loop.E.shape
+    V, n, H = loop.E.shape
     L = np.ones((V, H))
+    a = float(np.maximum(loop.lower + loop.upper, 0.0).max(initial=0.0))
+    b = float(np.maximum(-loop.lower * loop.upper, 0.0).max(initial=0.0))
+    s = 0.95 * 2.0 / (a + np.sqrt(a * a + 4.0 * b)) if a > 0 else 1.0  # the root of b s² + a s = 1, with some room
     edges = np.concatenate([[0], np.cumsum(loop.widths, dtype=int)])
     for k in range(1, len(loop.widths)):
         here, before = slice(edges[k], edges[k + 1]), slice(edges[k - 1], edges[k])
         norm = np.linalg.norm(loop.N[:, here, before], ord=2, axis=(1, 2))
         # The norm is raised off zero: a smaller Λ is as valid, and a layer of zeros gets an ordinary number.
-        L[:, here] = L[:, before][:, :1] / np.maximum(1.05 * loop.slope * norm, 0.1)[:, None] ** 2
+        L[:, here] = L[:, before][:, :1] / np.maximum(norm / s, 0.1)[:, None] ** 2
     if H:
-        left, right = np.abs(P @ loop.E).max((1, 2)), np.abs(loop.W).max((1, 2)) * loop.slope
+        left, right = np.abs(P @ loop.E).max((1, 2)), np.abs(loop.W).max((1, 2)) * max(a, 1e-9)
         L *= (np.maximum(left, 1e-9) / np.maximum(right, 1e-9) / L[:, 0])[:, None]
-    half = np.linalg.cholesky(P)
-    Q = P @ loop.A + loop.A.swapaxes(1, 2) @ P
+    M = _Problem(loop, True, 0.0, L).matrix((0.0, P, L))
+    Q = -M[:, :n, :n]
     if H:
-        S = P @ loop.E + loop.slope * loop.W.swapaxes(1, 2) * L[:, None, :]
-        NL = loop.slope * L[:, :, None] * loop.N
-        block = 2.0 * L[:, :, None] * np.eye(H) - NL - NL.swapaxes(1, 2)
-        Q = Q + S @ np.linalg.solve(block, S.swapaxes(1, 2))
-    inverse = np.linalg.inv(half)
+        Q = Q + M[:, :n, n:] @ np.linalg.solve(M[:, n:, n:], M[:, n:, :n])
+    inverse = np.linalg.inv(np.linalg.cholesky(P))
     norms = np.linalg.eigvalsh(inverse @ ((Q + Q.swapaxes(1, 2)) / 2) @ inverse.T)[:, -1]
     return np.asarray(-0.5 * norms, dtype=np.float64), L

@@ -10,13 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
-# Slopes of the activations, [lower, upper], over the whole real line. The inequality is written for lower = 0; an
-# activation whose slope can be negative (gelu, silu) needs the general sector first, so it has no line here.
+# Slopes of the activations, [lower, upper], over the whole real line; where the ends are irrational they are rounded outward.
 SLOPES: dict[str, tuple[float, float]] = {
     "tanh": (0.0, 1.0),  # 1 − tanh²
     "relu": (0.0, 1.0),  # 0 or 1; at the kink any value between, which is what pairs of points see
     "sigmoid": (0.0, 0.25),  # s(1 − s)
     "softplus": (0.0, 1.0),  # the sigmoid
+    "silu": (-0.0998394, 1.0998394),  # s + v s(1 − s), extreme where v tanh(v/2) = 2
+    "gelu": (-0.1289043, 1.1289043),  # Φ(v) + v Φ'(v), extreme at ±√2
 }
 
 
@@ -32,22 +33,24 @@ class Loop:
     E: Array  # (V, n, H)
     W: Array  # (V, H, n)
     N: Array  # (V, H, H)
-    slope: float  # β: slopes lie in [0, β]
+    lower: Array  # α (V|1, H): the slope of unit j of system v lies in [α, β], and so do its difference quotients
+    upper: Array  # β (V|1, H)
     widths: tuple[int, ...]  # h_1 … h_{L-1}, summing to H
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lure:
-    """dx/dt = A x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L, with A Hurwitz.
+    """dx/dt = (A + S) x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L, with A Hurwitz.
 
     Arguments, every one with optional leading axes that broadcast (members M|1, records N|1), converted to read-only
     float64 copies; CPU torch tensors are accepted:
         A                (..., n, n), per unit of time
         weights          L arrays (..., out, in); the first has in = n, the last out = n; [] for a linear system
         biases           L arrays (..., out)
-        activation       "tanh", "relu", "sigmoid" or "softplus"
+        activation       tanh, relu, sigmoid, softplus, silu or gelu
         B                (..., n, m) or None
         input_weights    W_u (..., h_1, m) or None
+        skip             S (..., n, n), the learned part's own linear term, or None
     B, W_u and the biases do not enter the inequality (the input is the same on both trajectories) but they are part of
     the system and of its digest.
     Errors: ValueError for wrong shapes, values that are not finite, an unknown activation, or an A with an eigenvalue
@@ -60,6 +63,7 @@ class Lure:
     activation: str = "tanh"
     B: Array | None = None
     input_weights: Array | None = None
+    skip: Array | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # the one place where a frozen value is filled
@@ -69,6 +73,7 @@ class Lure:
         put(self, "B", None if self.B is None else _array("B", self.B, 2))
         if self.input_weights is not None:
             put(self, "input_weights", _array("input_weights", self.input_weights, 2))
+        put(self, "skip", None if self.skip is None else _array("skip", self.skip, 2))
         _check_activation(self.activation)
         _check_shapes(self)
         _check_hurwitz(self.A)
@@ -107,7 +112,13 @@ class Lure:
             activation=self.activation,
             B=None if self.B is None else flat(self.B, 2),
             input_weights=None if self.input_weights is None else flat(self.input_weights, 2),
+            skip=None if self.skip is None else flat(self.skip, 2),
         )
+
+    def linear(self) -> Array:  # (..., n, n)
+        """Everything linear in x: A, the skip, and the weight of a residual without a hidden layer."""
+        total = self.A if self.skip is None else self.A + self.skip
+        return total + self.weights[0] if len(self.weights) == 1 else total
 
     def loop(self) -> Loop:
         """The flattened systems in the form v = W x + N z, dx/dt = A x + E z, on which the inequality is written."""
@@ -121,27 +132,26 @@ class Lure:
             E[:, :, starts[-2] :] = flat.weights[-1]
         for k in range(1, len(widths)):
             N[:, starts[k] : starts[k + 1], starts[k - 1] : starts[k]] = flat.weights[k]
-        # One layer without a hidden one is W_1 x + b_1: linear, so it belongs to A.
-        A = flat.A + flat.weights[0] if len(flat.weights) == 1 else flat.A
-        return Loop(A=A, E=E, W=W, N=N, slope=SLOPES[self.activation][1], widths=widths)
+        lower, upper = (np.full((1, H), end) for end in SLOPES[self.activation])
+        return Loop(A=flat.linear(), E=E, W=W, N=N, lower=lower, upper=upper, widths=widths)
 
     def jacobian(
         self,
         slopes: Sequence[ArrayLike],  # L − 1 arrays (..., h_l)
     ) -> Array:  # (..., n, n)
-        """A + W_L D_{L-1} W_{L-1} … D_1 W_1 with D_l = diag(slopes[l]); the leading axes broadcast.
+        """A + S + W_L D_{L-1} W_{L-1} … D_1 W_1 with D_l = diag(slopes[l]); the leading axes broadcast.
 
         Errors: ValueError when the number of slope vectors is not the number of hidden layers.
         """
         if len(slopes) != len(self.widths):
             raise ValueError(f"{len(slopes)} slope vectors for {len(self.widths)} hidden layers; give one per layer.")
-        if not self.weights:
-            return self.A
+        if not self.widths:
+            return self.linear()
         # From the left: the running product has n rows, so a wide layer never meets a wide layer as a full product.
         product = self.weights[-1]
         for weight, slope in zip(self.weights[-2::-1], list(slopes)[::-1], strict=True):
             product = (product * np.asarray(slope, dtype=np.float64)[..., None, :]) @ weight
-        return self.A + product
+        return self.linear() + product
 
     def digest(self) -> str:
         """SHA-256 (hexadecimal) of the system, defined so that anyone can compute it again.
@@ -149,13 +159,15 @@ class Lure:
         The bytes hashed are, in this order: the line `lure 1`; the line `activation NAME`; then for each of A, B,
         weights[0] …, biases[0] …, input_weights a line `NAME SHAPE` with the axes' lengths separated by commas, followed
         by the entries as little-endian IEEE double precision in C order; where B or input_weights is absent its line is
-        `NAME none` and no entries follow. Lines end in \\n and are ASCII.
+        `NAME none` and no entries follow; where skip is present the same follows for it. Lines end in \\n and are ASCII.
         """
         parts = hashlib.sha256(f"lure 1\nactivation {self.activation}\n".encode())
         named: list[tuple[str, Array | None]] = [("A", self.A), ("B", self.B)]
         named += [(f"weights[{k}]", w) for k, w in enumerate(self.weights)]
         named += [(f"biases[{k}]", b) for k, b in enumerate(self.biases)]
         named += [("input_weights", self.input_weights)]
+        if self.skip is not None:
+            named += [("skip", self.skip)]
         for name, array in named:
             shape = "none" if array is None else ",".join(map(str, array.shape))
             parts.update(f"{name} {shape}\n".encode())
@@ -172,6 +184,7 @@ class Lure:
             "activation": self.activation,
             "B": None if self.B is None else self.B.tolist(),
             "input_weights": None if self.input_weights is None else self.input_weights.tolist(),
+            "skip": None if self.skip is None else self.skip.tolist(),
         }
 
     @staticmethod
@@ -181,7 +194,7 @@ class Lure:
         missing = [name for name in fields if name not in data]
         if missing:
             raise ValueError(f"the system lacks {', '.join(missing)}; write it with Lure.to_dict().")
-        return Lure(**{name: data[name] for name in fields})
+        return Lure(**{name: data[name] for name in fields}, skip=data.get("skip"))  # written before skips were: none
 
 
 def _array(name: str, value: Any, rank: int) -> Array:
@@ -242,6 +255,8 @@ def _check_shapes(system: Lure) -> None:
                 f"B takes {system.B.shape[-1]} inputs and input_weights {system.input_weights.shape[-1]}; "
                 "both multiply the same u."
             )
+    if system.skip is not None and system.skip.shape[-2:] != (n, n):
+        raise ValueError(f"skip has shape {system.skip.shape}; it adds to A, so it needs (..., {n}, {n}).")
     try:
         lead = _leading(system)
     except ValueError as error:
@@ -265,5 +280,5 @@ def _check_hurwitz(A: Array) -> None:
 def _leading(system: Lure) -> tuple[int, ...]:
     shapes = [system.A.shape[:-2]]
     shapes += [w.shape[:-2] for w in system.weights] + [b.shape[:-1] for b in system.biases]
-    shapes += [a.shape[:-2] for a in (system.B, system.input_weights) if a is not None]
+    shapes += [a.shape[:-2] for a in (system.B, system.input_weights, system.skip) if a is not None]
     return np.broadcast_shapes(*shapes)

@@ -1,13 +1,13 @@
 """The independent checker: numpy and the standard library, nothing from the search.
 
-For each system it rebuilds, from the certificate and the system's own arrays,
+For each system it rebuilds, from the certificate and the system's own arrays, with V = [W N] and D = [0 I],
 
-    M = −[ AᵀP + PA + 2λP      P E + β WᵀΛ      ]
-         [        ·            β(ΛN + NᵀΛ) − 2Λ ]
+    M = −[ AᵀP + PA + 2λP    P E ]  +  (D − αV)ᵀ Λ (D − βV) + its transpose
+         [        ·           0  ]
 
 and proves M ≻ 0 and P ≻ 0 in real arithmetic from floating-point computations (`_proved_positive`). With Λ > 0 diagonal
-and slopes in [0, β] the term 2 δzᵀΛ(β δv − δz) is never negative, so M ≻ 0 gives d/dt(δxᵀPδx) ≤ −2λ δxᵀPδx along any
-two trajectories with the same input: contraction at rate λ in √(δxᵀPδx).
+and slopes in [α, β] the term 2 (δz − αδv)ᵀΛ(δz − βδv) is never positive, so M ≻ 0 gives d/dt(δxᵀPδx) ≤ −2λ δxᵀPδx along
+any two trajectories with the same input: contraction at rate λ in √(δxᵀPδx).
 
     python -m stability.proof FILE [--json]      FILE holds {"certificate": …, "system": …}
     exit status: 0 proved, 1 refused, 2 the input cannot be used
@@ -20,6 +20,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,14 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 # Written out again on purpose: the checker does not ask the search what it assumed.
-_SLOPES = {"tanh": (0.0, 1.0), "relu": (0.0, 1.0), "sigmoid": (0.0, 0.25), "softplus": (0.0, 1.0)}
+_SLOPES = {
+    "tanh": (0.0, 1.0),
+    "relu": (0.0, 1.0),
+    "sigmoid": (0.0, 0.25),
+    "softplus": (0.0, 1.0),
+    "silu": (-0.0998394, 1.0998394),  # in truth ±0.09983932…, 1.09983932…
+    "gelu": (-0.1289043, 1.1289043),  # in truth ±0.12890415…, 1.12890415…
+}
 
 NOT_COVERED = (
     "the discretisation: the statement is about the differential equation, not about a solver's steps",
@@ -87,9 +95,23 @@ def prove(
     Source: verified Cholesky after Rump, Verification of positive definiteness, BIT 46 (2006).
     """
     try:
-        return _prove(certificate, system)
+        return _judge(certificate, system)
     except Unusable as error:
         return Verdict(False, str(error))
+
+
+# Claims of other kinds, each proved in a file of its own with the arithmetic of this one: kind → module with `judge`.
+_OTHERS: dict[str, str] = {}
+
+
+def _judge(claim: object, system: object) -> Verdict:
+    kind = _get(claim, "kind", "certificate")
+    if kind == "certificate":
+        return _prove(claim, system)
+    if kind not in _OTHERS:
+        raise Unusable(f"a claim of the kind {kind!r} is not one that this checker knows")
+    verdict: Verdict = import_module(f"stability.{_OTHERS[kind]}").judge(claim, system)
+    return verdict
 
 
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
@@ -158,6 +180,9 @@ class _Stack:
 
     A: Array  # (V, n, n)
     weights: tuple[Array, ...]  # (V, out, in)
+    linear: tuple[
+        Array, ...
+    ]  # what adds up to the linear part, each (V, n, n): A, a skip, a weight without hidden units
     activation: str
     leading: tuple[int, ...]
     digest: str
@@ -180,15 +205,22 @@ def _read_system(system: object) -> _Stack:
     weights = [_array(w, f"weights[{k}]") for k, w in enumerate(_sequence(_get(system, "weights")))]
     biases = [_array(b, f"biases[{k}]") for k, b in enumerate(_sequence(_get(system, "biases")))]
     B, Wu = _get(system, "B"), _get(system, "input_weights")
-    inputs = {name: None if v is None else _array(v, name) for name, v in (("B", B), ("input_weights", Wu))}
+    skip = _get(system, "skip", None)
+    given = (("B", B), ("input_weights", Wu), ("skip", skip))
+    inputs = {name: None if v is None else _array(v, name) for name, v in given}
     named: list[tuple[str, Array | None, int]] = [("A", A, 2), ("B", inputs["B"], 2)]
     named += [(f"weights[{k}]", w, 2) for k, w in enumerate(weights)]
     named += [(f"biases[{k}]", b, 1) for k, b in enumerate(biases)]
     named += [("input_weights", inputs["input_weights"], 2)]
+    if inputs["skip"] is not None:
+        named += [("skip", inputs["skip"], 2)]
     for name, array, rank in named:
         if array is not None and (array.ndim < rank or not np.isfinite(array).all()):
             raise Unusable(f"{name} has too few axes, or values that are not finite")
     _check_chain(A, weights, biases)
+    linear = [A] + ([] if inputs["skip"] is None else [inputs["skip"]]) + (weights if len(weights) == 1 else [])
+    if linear[-1].shape[-2:] != A.shape[-2:]:
+        raise Unusable("the skip does not have the shape of A")
     try:
         leading = np.broadcast_shapes(*(a.shape[: a.ndim - rank] for _, a, rank in named if a is not None))
     except ValueError as error:
@@ -200,8 +232,9 @@ def _read_system(system: object) -> _Stack:
     def flat(array: Array) -> Array:
         return np.broadcast_to(array, leading + array.shape[-2:]).reshape((count, *array.shape[-2:]))
 
-    largest = max(float(np.abs(a).max()) for a in (A, *weights))
-    return _Stack(flat(A), tuple(map(flat, weights)), activation, leading, _digest(activation, named), largest)
+    largest = max(float(np.abs(a).max()) for a in (*linear, *weights))
+    digest = _digest(activation, named)
+    return _Stack(flat(A), tuple(map(flat, weights)), tuple(map(flat, linear)), activation, leading, digest, largest)
 
 
 def _check_chain(A: Array, weights: list[Array], biases: list[Array]) -> None:
@@ -231,8 +264,8 @@ def _digest(activation: str, named: Sequence[tuple[str, Array | None, int]]) -> 
 # same arithmetic (each is a sum of non-negative terms, so its own relative error is far below a factor of two); the rest
 # for any rounding direction. Summation order, blocking and fused multiply-add are covered by the bound as it stands.
 _UNIT = 2.0**-51
-# With every entry below this, a product of three factors that underflows (to zero, even where hardware flushes
-# subnormals) is off by less than 2⁻¹⁰²² · 1e100, so any sum of fewer than 1e7 of them by less than _TINY.
+# With every entry below this, a product that underflows on the way (to zero, even where hardware flushes subnormals) and
+# meets at most two more factors is off by less than 2⁻¹⁰²² · 1e100, so any sum of fewer than 1e7 of them by less than _TINY.
 _LARGEST = 1e50
 _TINY = 1e-200
 
@@ -245,19 +278,23 @@ def _gamma(roundings: int) -> float:
 def _inequality(stack: _Stack, part: slice, rate: float, P: Array, multipliers: Array) -> tuple[Array, Array]:
     """M and a bound of its rounding error, entry by entry.
 
-    Every entry is a sum of products of at most three factors; the same expression over absolute values, times γ_k, bounds
-    the error, where k counts the roundings that one product can pass: two for itself, the additions of the dot product
-    (n − 1), and four more for the terms put together.
+    Every entry is a sum of products of at most six factors; the same expression over absolute values, times γ_k, bounds the
+    error, where k counts the roundings that one product can pass: four for itself, the additions of the dot product (n − 1,
+    or the layer's width − 1), and six more for the terms put together.
+    Written out, (D − αV)ᵀΛ(D − βV) + its transpose is 2Λ on the diagonal, −(α + β)Λ V beside it, and 2Vᵀ(αβΛ)V.
     """
-    beta, weights = _SLOPES[stack.activation][1], [w[part] for w in stack.weights]
-    A = stack.A[part]
+    alpha, beta = _SLOPES[stack.activation]
+    weights = [w[part] for w in stack.weights]
     widths = stack.widths
-    n, H = A.shape[-1], sum(widths)
+    count, n, H = len(multipliers), stack.A.shape[-1], sum(widths)
     edges = [n + sum(widths[:k]) for k in range(len(widths) + 1)]
-    mid, size = (np.zeros((len(A), n + H, n + H)) for _ in range(2))
+    mid, size = (np.zeros((count, n + H, n + H)) for _ in range(2))
 
     def add(rows: slice, columns: slice, value: Array, magnitude: Array) -> None:
         # The block and its mirror image: both get the same float, so M is symmetric to the last bit.
+        if rows == columns:
+            value = (value + value.swapaxes(1, 2)) / 2
+            magnitude = (magnitude + magnitude.swapaxes(1, 2)) / 2
         mid[:, rows, columns] += value
         size[:, rows, columns] += magnitude
         if rows != columns:
@@ -265,23 +302,25 @@ def _inequality(stack: _Stack, part: slice, rate: float, P: Array, multipliers: 
             size[:, columns, rows] += magnitude.swapaxes(1, 2)
 
     x = slice(0, n)
-    # Without a hidden layer the single weight is linear and joins A: two addends in place of one, the same count of γ.
-    for linear in [A, *(weights if len(weights) == 1 else [])]:
-        PA, magnitude = P @ linear, np.abs(P) @ np.abs(linear)
+    for linear in stack.linear:
+        PA, magnitude = P @ linear[part], np.abs(P) @ np.abs(linear[part])
         add(x, x, -(PA + PA.swapaxes(1, 2)), magnitude + magnitude.swapaxes(1, 2))
-    add(x, x, np.broadcast_to(-(2.0 * rate) * P, A.shape), np.broadcast_to(2.0 * rate * np.abs(P), A.shape))
+    add(x, x, np.broadcast_to(-(2.0 * rate) * P, (count, n, n)), np.broadcast_to(2.0 * rate * np.abs(P), (count, n, n)))
     layers = [slice(edges[k], edges[k + 1]) for k in range(len(widths))]
     if layers:
-        L = [multipliers[:, s.start - n : s.stop - n] for s in layers]
         add(x, layers[-1], -(P @ weights[-1]), np.abs(P) @ np.abs(weights[-1]))
-        first = beta * weights[0].swapaxes(1, 2) * L[0][:, None, :]
-        add(x, layers[0], -first, np.abs(first))
-        for k in range(1, len(layers)):
-            down = beta * (L[k][:, :, None] * weights[k])
-            add(layers[k], layers[k - 1], -down, np.abs(down))
-        diagonal = np.arange(n, n + H)
-        mid[:, diagonal, diagonal] += 2.0 * multipliers
-    return mid, _gamma(n + 8) * size + _TINY
+    for k, layer in enumerate(layers):
+        L, before = multipliers[:, layer.start - n : layer.stop - n], layers[k - 1] if k else x
+        side = (alpha + beta) * (L[:, :, None] * weights[k])
+        add(layer, before, -side, (abs(alpha) + abs(beta)) * (L[:, :, None] * np.abs(weights[k])))
+        if alpha:
+            corner = weights[k].swapaxes(1, 2) @ (alpha * beta * L[:, :, None] * weights[k])
+            large = np.abs(weights[k]).swapaxes(1, 2) @ (abs(alpha * beta) * L[:, :, None] * np.abs(weights[k]))
+            add(before, before, 2.0 * corner, 2.0 * large)
+    diagonal = np.arange(n, n + H)
+    mid[:, diagonal, diagonal] += 2.0 * multipliers
+    size[:, diagonal, diagonal] += 2.0 * multipliers
+    return mid, _gamma(max(n, *widths, 0) + 12) * size + _TINY
 
 
 def _proved_positive(mid: Array, radius: Array) -> NDArray[np.bool_]:
@@ -337,12 +376,17 @@ def _cholesky(matrices: Array) -> tuple[Array, NDArray[np.bool_]]:
         return factors, exists
 
 
-def _get(source: object, name: str) -> Any:
+_NEEDED = object()
+
+
+def _get(source: object, name: str, default: Any = _NEEDED) -> Any:
     if isinstance(source, Mapping):
         if name in source:
             return source[name]
     elif hasattr(source, name):
         return getattr(source, name)
+    if default is not _NEEDED:
+        return default
     raise Unusable(f"{name!r} is missing: this is not a certificate with its system")
 
 
@@ -381,7 +425,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         data = json.loads(options.file.read_text(encoding="utf-8"))
-        verdict = _prove(_get(data, "certificate"), _get(data, "system"))
+        verdict = _judge(_get(data, "certificate"), _get(data, "system"))
     except Unusable as error:
         print(f"{options.file}: {error}.", file=sys.stderr)
         return 2

@@ -123,7 +123,12 @@ def _climb(loop: Loop, metric: Array, frame: Array | None, target: float | None,
 
 
 def _subset(loop: Loop, chosen: list[int]) -> Loop:
-    return Loop(loop.A[chosen], loop.E[chosen], loop.W[chosen], loop.N[chosen], loop.slope, loop.widths)
+    def few(array: Array) -> Array:
+        return array if len(array) == 1 else array[chosen]
+
+    return Loop(
+        loop.A[chosen], loop.E[chosen], loop.W[chosen], loop.N[chosen], few(loop.lower), few(loop.upper), loop.widths
+    )
 
 
 def _identity_refused(loop: Loop, deadline: float) -> bool | None:

@@ -76,8 +76,8 @@ def joint(
 ) -> tuple[Array, Array, float] | None:
     """The certificate's inequality at one rate as a dense semidefinite programme: P, the multipliers, and the slack.
 
-    Equation: maximise t subject to M_v(λ, P, Λ_v) ⪰ tI for every system, Λ_v ⪰ 0, I ⪯ P ⪯ κI. A positive slack is a
-    candidate; a negative one says that the solver finds none. None where the solver ends without a point.
+    Equation: maximise t subject to M_v(λ, P, Λ_v) ⪰ tI for every system, Λ_v ⪰ 0, I ⪯ P ⪯ κI, with M as in
+    `interior_point`. A positive slack is a candidate; a negative one says that the solver finds none. None where the solver ends without a point.
     Costs grow with the sixth power of n + H (dense cones): meant for n + H up to about 100 and few systems;
     `interior_point.climb` does the same at any size, and this is what it is checked against.
     """
@@ -86,12 +86,15 @@ def joint(
     multipliers = [cp.Variable(H, nonneg=True) for _ in range(V)] if H else []
     constraints = [P >> np.eye(n), condition * np.eye(n) >> P, t <= 1]
     for v in range(V):
-        A, E, W, N, beta = loop.A[v], loop.E[v], loop.W[v], loop.N[v], loop.slope
+        A, E, W, N = loop.A[v], loop.E[v], loop.W[v], loop.N[v]
         corner = A.T @ P + P @ A + 2 * rate * P
         if H:
-            L = cp.diag(multipliers[v])
-            side = P @ E + beta * W.T @ L
-            M = -cp.bmat([[corner, side], [side.T, beta * (L @ N + N.T @ L) - 2 * L]])
+            at = min(v, len(loop.lower) - 1)
+            J, R = (
+                np.concatenate([-W.T * s[at], np.eye(H) - N.T * s[at]]) for s in (loop.lower, loop.upper)
+            )  # (n + H, H)
+            sector = J @ cp.diag(multipliers[v]) @ R.T
+            M = sector + sector.T - cp.bmat([[corner, P @ E], [(P @ E).T, np.zeros((H, H))]])
         else:
             M = -corner
         constraints.append((M + M.T) / 2 >> t * np.eye(n + H))

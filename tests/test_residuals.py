@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 from torch import Tensor, nn
 
 from hybrid import HybridModel, Mesh, Schedule, States, Torchdiffeq, simulate
@@ -34,6 +35,8 @@ BUILDERS = {
     "tanh": lambda: MLP(3, 2, 2, (5, 4), state_scale=[2.0, 30.0, 0.1], input_scale=[4.0, 0.5], rate_scale=0.2),
     "relu with offset": lambda: MLP(3, 2, 1, (6,), "relu", vanishes_at_origin=False, rate_scale=3.0),
     "sigmoid, three layers": lambda: MLP(2, 0, 3, (4, 5, 6), "sigmoid"),
+    "silu": lambda: MLP(2, 1, 1, (5, 3), "silu", state_scale=2.0),
+    "gelu": lambda: MLP(2, 0, 0, (6,), "gelu"),
     "softplus on one state": lambda: MLP(3, 1, 0, (4,), "softplus", vanishes_at_origin=False, acts_on=[1]),
     "separable": lambda: MLP(3, 0, 1, (7, 5), separable=True, state_scale=[1.0, 8.0, 100.0]),
     "of inputs alone": lambda: MLP(2, 2, 1, (4,), sees_states=False, acts_on=[0]),
@@ -74,6 +77,8 @@ PHI = {
     "relu": lambda v: np.maximum(v, 0.0),
     "sigmoid": lambda v: 0.5 * (1.0 + np.tanh(0.5 * v)),
     "softplus": lambda v: np.logaddexp(0.0, v),
+    "silu": lambda v: v / (1.0 + np.exp(-v)),
+    "gelu": lambda v: v * norm.cdf(v),
 }
 
 
@@ -230,7 +235,7 @@ def test_separable_sees_its_own_state_alone(residual):
 
 
 @settings(deadline=None, max_examples=8, derandomize=True)
-@given(st.integers(0, 2**20), st.sampled_from(["tanh", "relu", "sigmoid", "softplus"]))
+@given(st.integers(0, 2**20), st.sampled_from(list(PHI)))
 def test_separable_keeps_amounts_from_going_below_zero(seed, activation):
     # a compartmental backbone: what leaves 1 reaches 2, off the diagonal nothing is negative
     generator = torch.Generator().manual_seed(seed)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
+from scipy.stats import norm
 from torch import Tensor
 
 import hybrid.one_step
@@ -47,7 +48,9 @@ NOBODY = torch.zeros(0, dtype=F64)
 # ---- models
 
 
-def loop(members: int = 1, *, activation: str = "tanh", hidden: tuple[int, ...] = (5, 4), latents: int = 1) -> HybridModel:
+def loop(
+    members: int = 1, *, activation: str = "tanh", hidden: tuple[int, ...] = (5, 4), latents: int = 1
+) -> HybridModel:
     """Two states, one input and one latent that the residual sees, the same for everyone."""
     residual = MLP(
         2,
@@ -146,6 +149,8 @@ def truth(model: HybridModel) -> np.ndarray:
         "relu": lambda z: np.maximum(z, 0.0),
         "sigmoid": lambda z: 1.0 / (1.0 + np.exp(-z)),
         "softplus": lambda z: np.logaddexp(0.0, z),
+        "silu": lambda z: z / (1.0 + np.exp(-z)),
+        "gelu": lambda z: z * norm.cdf(z),
     }[mlp.activation]
 
     def net(x: np.ndarray, u: float) -> np.ndarray:
@@ -190,7 +195,13 @@ class Kind:
 KINDS = [
     *(Kind(f"RungeKutta-{m}", lambda m=m: RungeKutta(m), None, TABLEAUS[m].order, True) for m in TABLEAUS),
     *(
-        Kind(f"RungeKutta-{m}-adaptive", None, lambda tol, m=m: RungeKutta(m, rtol=tol, atol=tol), TABLEAUS[m].order, True)
+        Kind(
+            f"RungeKutta-{m}-adaptive",
+            None,
+            lambda tol, m=m: RungeKutta(m, rtol=tol, atol=tol),
+            TABLEAUS[m].order,
+            True,
+        )
         for m in TABLEAUS
         if TABLEAUS[m].error
     ),
@@ -240,7 +251,7 @@ def test_measured_order_is_the_declared_one(kind: Kind, observed: bool) -> None:
         assert math.log2(inside[-2] / inside[-1]) > min(kind.order, 4) - 1 - 0.35, inside
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid", "softplus"])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid", "softplus", "silu", "gelu"])
 @pytest.mark.parametrize("kind", [k for k in KINDS if k.order > 1 and "bosh3" not in k.name], ids=ids)
 def test_agreement_with_scipy_at_1e_9(kind: Kind, activation: str) -> None:
     if activation != "tanh" and not ("tsit5" in kind.name or "Exponential" in kind.name):
@@ -391,10 +402,14 @@ def test_a_record_does_not_depend_on_its_batch(kind: Kind, members: int, observe
     for i in range(4):
         doses = tuple(
             Dose("gut", float(t), float(a), lag=0.25 * (i % 2), duration=float(d))
-            for t, a, d in zip(rng.uniform(0, 8, i + 1), rng.uniform(100, 400, i + 1), [0.0, 2.0, 0.0, 1.5], strict=False)
+            for t, a, d in zip(
+                rng.uniform(0, 8, i + 1), rng.uniform(100, 400, i + 1), [0.0, 2.0, 0.0, 1.5], strict=False
+            )
         )
         people.append((Schedule(doses), np.sort(rng.uniform(0, 12, 3 + 5 * i)).tolist()))
-    theta = torch.from_numpy(np.column_stack([rng.uniform(0.5, 3, 4), rng.uniform(0.05, 0.2, 4), rng.uniform(20, 40, 4)]))
+    theta = torch.from_numpy(
+        np.column_stack([rng.uniform(0.5, 3, 4), rng.uniform(0.05, 0.2, 4), rng.uniform(20, 40, 4)])
+    )
     x0 = torch.from_numpy(rng.uniform(0, 100, (4, 2)))
     solver, mesh = solvers_of(kind, 0.5 if kind.order > 1 else 0.1, 1e-5, observed)
     with torch.no_grad():
@@ -483,6 +498,7 @@ def test_gradients_against_finite_differences(
     given = {k: v.clone().requires_grad_() for k, v in leaves().items()}
     value(model, given, solver, mesh).backward()
     for key, leaf in given.items():
+
         def moved(v: Tensor, key: str = key) -> Tensor:
             return value(model, {**leaves(), key: v}, solver, mesh)
 
@@ -518,7 +534,9 @@ def test_gradients_on_adapted_steps_are_those_of_fine_ones(solver: Solver) -> No
         torch.testing.assert_close(have, want, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("solver", [RungeKutta(), RungeKutta("rk4"), Exponential()], ids=["tsit5", "rk4", "exponential"])
+@pytest.mark.parametrize(
+    "solver", [RungeKutta(), RungeKutta("rk4"), Exponential()], ids=["tsit5", "rk4", "exponential"]
+)
 def test_gradients_to_theta_against_finite_differences(solver: Solver) -> None:
     model = oral(2)
     schedules = [Schedule((Dose("gut", 0.0, 300.0), Dose("gut", 6.0, 200.0))), Schedule((Dose("gut", 0.5, 250.0),))]
@@ -552,7 +570,7 @@ def test_gradients_to_theta_against_finite_differences(solver: Solver) -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("activation", ["tanh", "relu", "softplus"])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "softplus", "silu", "gelu"])
 def test_by_hand_is_as_by_automatic_differentiation(
     solver: Solver, members: int, observed: bool, activation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -575,7 +593,9 @@ def test_by_hand_is_as_by_automatic_differentiation(
 
 @pytest.mark.parametrize("observed", [True, False])
 @pytest.mark.parametrize("members", [1, 3])
-@pytest.mark.parametrize("solver", [RungeKutta, lambda: RungeKutta("rk4"), Exponential], ids=["tsit5", "rk4", "exponential"])
+@pytest.mark.parametrize(
+    "solver", [RungeKutta, lambda: RungeKutta("rk4"), Exponential], ids=["tsit5", "rk4", "exponential"]
+)
 @pytest.mark.parametrize("make", [loop, oral])
 def test_steps_that_are_repeated_are_those_of_a_new_solver(
     make: Callable[..., HybridModel], solver: Callable[[], Solver], members: int, observed: bool
@@ -610,8 +630,12 @@ def test_steps_that_are_repeated_are_those_of_a_new_solver(
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # torch's own, at the first import of its compiler
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # and while it traces
+@pytest.mark.filterwarnings(
+    "ignore:.*script_method.*:DeprecationWarning"
+)  # torch's own, at the first import of its compiler
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+)  # and while it traces
 def test_compiled_steps_are_the_steps(caplog: pytest.LogCaptureFixture) -> None:
     model, found = bent(), []
     for compiled in (False, True):

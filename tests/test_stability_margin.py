@@ -126,7 +126,7 @@ def test_leading_axes_broadcast() -> None:
 def test_arguments_are_refused_with_a_reason() -> None:
     A, weights, P = draw(1, [3], 2)
     with pytest.raises(ValueError, match="slope range"):
-        contraction_margin(A, weights, P, "gelu")
+        contraction_margin(A, weights, P, "mish")
     with pytest.raises(ValueError, match=r"\(2, 2\) is needed"):
         contraction_margin(A, weights, torch.eye(3))
     with pytest.raises(ValueError, match="positive definite"):
