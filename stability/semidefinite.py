@@ -77,7 +77,8 @@ def joint(
     """The certificate's inequality at one rate as a dense semidefinite programme: P, the multipliers, and the slack.
 
     Equation: maximise t subject to M_v(λ, P, Λ_v) ⪰ tI for every system, Λ_v ⪰ 0, I ⪯ P ⪯ κI, with M as in
-    `interior_point`. A positive slack is a candidate; a negative one says that the solver finds none. None where the solver ends without a point.
+    `interior_point`. A positive slack is a candidate; a negative one says that the solver finds none. None where the solver
+    ends without a point.
     Costs grow with the sixth power of n + H (dense cones): meant for n + H up to about 100 and few systems;
     `interior_point.climb` does the same at any size, and this is what it is checked against.
     """
