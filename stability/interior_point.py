@@ -82,185 +82,286 @@ def climb(
         return replace(found, metric=_symmetric(frame @ found.metric @ frame.T), duals=duals)
     P = metric if fixed else _into_box(metric, condition)
     rates, multipliers = explicit(loop, P)
-    worst = float(rates.min())
-    point: _Point = (worst - 0.2 * abs(worst) - 1e-3 * float(np.abs(loop.A).max()), P, multipliers)
+    scale = float(np.abs(loop.A).max())
     problem = _Problem(loop, fixed, condition, 1e6 * multipliers.max(axis=1, initial=1e-300, keepdims=True))
+    point = problem.start(float(rates.min()) - START * (abs(float(rates.min())) + scale), P, multipliers)
+    if point is None:  # the metric is singular to float64
+        return Ascent(float(rates.min()), P, multipliers, np.inf, np.zeros_like(loop.A), 0)
     best, bound, duals = point, np.inf, np.zeros_like(loop.A)
-    scale = float(np.abs(loop.A).max()) * 1e-6  # rates this far below the entries of A count as zero
-    iteration, reach = 0, 10.0 * float(np.abs(loop.A).max())
-    for iteration in range(1000):  # noqa: B007 (reported at the end)
-        K = problem.inverse(point) if time.monotonic() < deadline else None
-        if K is None:  # out of time, or the point sits at the edge of float64
-            break
-        step, tangent, decrement = problem.newton(point, K)
-        above, xx = problem.bound(point, K, step) if decrement < 0.9 else (np.inf, duals)
+    share, iteration = 0.3, 0  # σ: how much of the gap the next step leaves
+    for iteration in range(200):  # noqa: B007 (reported at the end)
+        above = problem.bound(point)
         if above < bound:
-            bound, duals = above, xx
-        if point[0] > best[0]:
+            bound, duals = above, point.Z[:, : P.shape[0], : P.shape[0]]
+        if point.rate > best.rate:
             best = point
-        if target is not None and (point[0] >= target or bound < target):
+        if target is not None and (point.rate >= target or bound < target):
             break
-        if np.isfinite(bound) and bound - point[0] <= max(tolerance * abs(bound), scale):
+        if np.isfinite(bound) and bound - best.rate <= max(tolerance * abs(bound), 1e-6 * scale):
+            break  # (rates far below the entries of A count as zero)
+        if time.monotonic() > deadline:
             break
-        moved = problem.search(point, step, decrement) if decrement > 0.1 else None
-        if moved is None:  # centred, as far as float64 goes: raise the rate along the path of centres
-            reach = min(4.0 * reach, bound - point[0])
-            moved, reach = problem.raise_rate(point, tangent, reach)
+        moved = problem.move(point, share)
         if moved is None:
             break
-        point = moved
-    return Ascent(*best, bound, duals, iteration)
+        if DEBUG: print(iteration, f"rate {point.rate:.6f} bound {above:.5f} share {share:.2g} primal {moved[1]:.3g} dual {moved[2]:.3g}")
+        point, primal, dual = moved
+        shortest = min(primal, dual)
+        share = float(np.clip((1.0 - shortest) ** 2, 0.03, 0.8))
+    return Ascent(best.rate, best.P, best.L, bound, duals, iteration)
 
+START=0.2
+DEBUG=False
 
-_Point = tuple[float, Array, Array]  # λ, P, Λ
+@dataclass(frozen=True)
+class _Point:
+    """The unknowns, and the multipliers of the constraints on them."""
+
+    rate: float
+    P: Array  # (n, n)
+    L: Array  # (V, H)
+    Z: Array  # (V, n + H, n + H): of M ≻ 0
+    low: Array  # (n, n): of P ⪰ I
+    high: Array  # (n, n): of P ⪯ κI
+    under: Array  # (V, H): of Λ > 0
+    over: Array  # (V, H): of Λ < U
 
 
 class _Problem:
-    """The barrier of one problem: its inverse matrices, its Newton step, its line search, its dual bound."""
+    """The inequality of one problem, the Newton step on its conditions of optimality, its dual bound."""
 
     def __init__(self, loop: Loop, fixed: bool, condition: float, most: Array) -> None:
         V, n, H = loop.E.shape
         self.most = most  # U (V, 1)
         self.loop, self.fixed, self.condition = loop, fixed, condition
-        self.J, self.R = sides(loop)
         self.plain = not loop.lower.any()  # J = [0; I]: products with it are slices
         rows, columns = np.triu_indices(n)
-        self.basis = np.zeros((n * n, rows.size))  # symmetric matrices from their upper triangle
-        self.basis[rows * n + columns, np.arange(rows.size)] = 1.0
-        self.basis[columns * n + rows, np.arange(rows.size)] = 1.0
-        self.n, self.H, self.V = n, H, V
+        self.basis = np.zeros((n * n, 0 if fixed else rows.size))  # symmetric matrices from their upper triangle
+        if not fixed:
+            self.basis[rows * n + columns, np.arange(rows.size)] = 1.0
+            self.basis[columns * n + rows, np.arange(rows.size)] = 1.0
+        edges = np.concatenate([[0], np.cumsum(loop.widths, dtype=int)])
+        self.layers = [slice(edges[k], edges[k + 1]) for k in range(len(loop.widths))]
+        self.n, self.H, self.V, self.size = n, H, V, V * (n + H + 2 * H) + (0 if fixed else 2 * n)
 
     def T(self, rate: float) -> Array:
         return np.concatenate([self.loop.A + rate * np.eye(self.n), self.loop.E], axis=2)
 
-    def matrix(self, point: _Point) -> Array:
-        rate, P, L = point
-        n, H = self.n, self.H
-        M = np.zeros((self.V, n + H, n + H))
+    def side(self, X: Array, slope: Array) -> Array:
+        """X [−Wᵀs; I − Nᵀs] for s = α or β: layer by layer, since a unit sees only the layer before its own."""
+        n, loop = self.n, self.loop
+        out = np.empty((*X.shape[:2], self.H))
+        for k, layer in enumerate(self.layers):
+            weight = loop.N[:, layer, self.layers[k - 1]] if k else loop.W[:, layer]
+            before = X[:, :, n + self.layers[k - 1].start : n + layer.start] if k else X[:, :, :n]
+            out[:, :, layer] = X[:, :, n + layer.start : n + layer.stop]
+            out[:, :, layer] -= (before @ weight.swapaxes(1, 2)) * slope[:, None, layer]
+        return out
+
+    def right(self, X: Array) -> Array:
+        """X R."""
+        return self.side(X, self.loop.upper)
+
+    def across(self, X: Array) -> Array:
+        """X J."""
+        return X[:, :, self.n :] if self.plain else self.side(X, self.loop.lower)
+
+    def matrix(self, rate: float, P: Array, L: Array, shift: Array | None = None) -> Array:
+        """M; with P and Λ in place of a step and `shift` = dλ P, its derivative along that step."""
+        n = self.n
         X = P @ self.T(rate)
-        M[:, :n, :] -= X
-        M[:, :, :n] -= X.swapaxes(1, 2)
-        scaled = self.R * L[:, None, :]
-        if not self.plain:
-            scaled = scaled @ self.J.swapaxes(1, 2)
-        M[:, :, n if self.plain else 0 :] += scaled
-        M[:, n if self.plain else 0 :, :] += scaled.swapaxes(1, 2)
-        return M
+        if shift is not None:
+            X[:, :, :n] += shift
+        half = np.zeros((self.V, n + self.H, n + self.H))
+        half[:, :n] = -X
+        if self.H:
+            if self.plain:
+                half[:, :, n:] += self._columns(L)
+            else:
+                J, R = sides(self.loop)
+                half += (R * L[:, None, :]) @ J.swapaxes(1, 2)
+        half += half.swapaxes(1, 2).copy()
+        return half
 
-    def across(self, K: Array) -> Array:
-        """K J."""
-        return K[:, :, self.n :] if self.plain else K @ self.J
+    def _columns(self, L: Array) -> Array:
+        """R Λ."""
+        n, loop = self.n, self.loop
+        out = np.zeros((self.V, n + self.H, self.H))
+        for k, layer in enumerate(self.layers):
+            weight = loop.N[:, layer, self.layers[k - 1]] if k else loop.W[:, layer]
+            before = slice(n + self.layers[k - 1].start, n + layer.start) if k else slice(0, n)
+            out[:, before, layer] = -weight.swapaxes(1, 2) * (loop.upper[:, layer] * L[:, layer])[:, None, :]
+        diagonal = np.arange(self.H)
+        out[:, n + diagonal, diagonal] += L
+        return out
 
-    def down(self, X: Array) -> Array:
-        """Jᵀ X."""
-        return X[:, self.n :] if self.plain else self.J.swapaxes(1, 2) @ X
+    def start(self, rate: float, P: Array, L: Array) -> _Point | None:
+        """The multipliers μ/slack, with the μ that satisfies the condition on λ: 2 Σ⟨Z_xx, P⟩ = 1."""
+        M = self.matrix(rate, P, L)
+        if not _positive(M):
+            return None
+        K = _inverse(M)
+        mu = 1.0 / (2.0 * float(np.sum(K[:, : self.n, : self.n] * P)))
+        low, high = self.box(P)
+        return _Point(rate, P, L, mu * K, mu * low, mu * high, mu / L, mu / (self.most - L))
 
-    def inverse(self, point: _Point) -> Array | None:
+    def box(self, P: Array) -> tuple[Array, Array]:
+        """(P − I)⁻¹ and (κI − P)⁻¹; zeros where P is given."""
+        if self.fixed:
+            return np.zeros_like(P), np.zeros_like(P)
+        eye = np.eye(self.n)
+        return _inverse(P - eye), _inverse(self.condition * eye - P)
+
+    def gap(self, point: _Point, M: Array) -> float:
+        """Σ slack · multiplier: what lies between the rate and the bound, once the multipliers are feasible."""
+        total = float(np.sum(M * point.Z) + np.sum(point.L * point.under) + np.sum((self.most - point.L) * point.over))
+        if not self.fixed:
+            eye = np.eye(self.n)
+            total += float(np.sum((point.P - eye) * point.low) + np.sum((self.condition * eye - point.P) * point.high))
+        return total
+
+    def bound(self, point: _Point) -> float:
+        """The dual bound on the rate."""
+        n, Z = self.n, point.Z
+        xx = Z[:, :n, :n].sum(0)
+        b = (self.T(point.rate) @ Z[:, :, :n]).sum(0)
+        G = -(b + b.T)
+        slopes = np.einsum("vji,vji->vi", self.across(np.broadcast_to(np.eye(n + self.H), Z.shape)), self.right(Z))
+        excess = 2.0 * float(np.sum(np.maximum(slopes, 0.0) * self.most))
+        if self.fixed:
+            return point.rate + 0.5 * (float(np.sum(G * point.P)) + excess) / float(np.sum(xx * point.P))
+        return point.rate + 0.5 * _largest_ratio(G, xx, self.condition, excess)
+
+    def move(self, point: _Point, share: float) -> tuple[_Point, float, float] | None:
+        """The Newton step, as long as slacks and multipliers stay positive; its two lengths. None at the end of float64."""
+        M = self.matrix(point.rate, point.P, point.L)
+        mu = self.gap(point, M) / self.size
         try:
-            K = np.linalg.inv(self.matrix(point))
+            solve = self.system(point, _inverse(M))
+            guess = solve(0.0, None)
+            if guess is None: return None
+            primal, dual = self._room(point, guess, False), self._room(point, guess, True)
+            after = self.ahead(point, guess, primal, dual)
+            share = min(1.0, max(after / (mu * self.size), 0.0)) ** 2
+            share = max(share, 1e-3)
+            step = solve(share * mu, guess)
         except np.linalg.LinAlgError:
             return None
-        return (K + K.swapaxes(1, 2)) / 2 if np.isfinite(K).all() else None
+        if step is None or not np.isfinite(step.Z).all():
+            return None
+        primal, dual = self._room(point, step, False), self._room(point, step, True)
+        if max(primal, dual) < 1e-6:
+            return None
+        y = [getattr(point, k) + primal * getattr(step, k) for k in ("rate", "P", "L")]
+        z = [getattr(point, k) + dual * getattr(step, k) for k in ("Z", "low", "high", "under", "over")]
+        if DEBUG: print('share',share)
+        return _Point(*y, *z), primal, dual
 
-    def value(self, point: _Point) -> float:
-        """φ, or inf outside its domain."""
-        _, P, L = point
-        if L.size and not (L.min() > 0 and (self.most > L).all()):
-            return np.inf
-        try:
-            total = -float(np.sum(np.log(L) + np.log(self.most - L))) - _log_det(self.matrix(point))
-            if not self.fixed:
-                total -= _log_det(np.stack([P - np.eye(self.n), self.condition * np.eye(self.n) - P]))
-        except np.linalg.LinAlgError:
-            return np.inf
-        return total if np.isfinite(total) else np.inf
+    def ahead(self, point, step, primal, dual):
+        y = [getattr(point, k) + primal * getattr(step, k) for k in ('rate', 'P', 'L')]
+        z = [getattr(point, k) + dual * getattr(step, k) for k in ('Z', 'low', 'high', 'under', 'over')]
+        return self.gap(_Point(*y, *z), self.matrix(*y))
 
-    def bound(self, point: _Point, K: Array, step: _Point) -> tuple[float, Array]:
-        """The dual bound on the rate (inf where it does not apply) and the matrices (Z_v)_xx behind it.
+    def _inside(self, point: _Point, step: _Point, length: float, dual: bool) -> bool:
+        if dual:
+            if not _positive(point.Z + length * step.Z):
+                return False
+            return self.fixed or _positive(np.stack([point.low + length * step.low, point.high + length * step.high]))
+        P, L = point.P + length * step.P, point.L + length * step.L
+        eye = np.eye(self.n)
+        return (self.fixed or _positive(np.stack([P - eye, self.condition * eye - P]))) and _positive(self.matrix(point.rate + length * step.rate, P, L))
 
-        Z = K − K dM(step) K in place of K: for a squared Newton decrement below 1 it is positive definite and satisfies
-        the stationarity equations, linear in Z, exactly, where K does so only at the centre itself.
-        """
-        rate, P, _ = point
-        n = self.n
-        Z = K - K @ self.matrix((rate, step[1], step[2])) @ K
-        xx = (Z[:, :n, :n] + Z[:, :n, :n].swapaxes(1, 2)) / 2
-        total = xx.sum(0)
-        b = (self.T(rate) @ Z[:, :, :n]).sum(0)
-        G = -(b + b.T)
-        excess = 2.0 * float(np.sum(np.maximum(np.einsum("vij,vij->vj", self.across(Z), self.R), 0.0) * self.most))
-        if self.fixed:
-            return rate + 0.5 * (float(np.sum(G * P)) + excess) / float(np.sum(total * P)), xx
-        return rate + 0.5 * _largest_ratio(G, total, self.condition, excess), xx
+    def _room(self, point: _Point, step: _Point, dual: bool) -> float:
+        length = 1.0
+        pairs = ((point.under, step.under), (point.over, step.over)) if dual else ((point.L, step.L), (self.most - point.L, -step.L))
+        for value, change in pairs:
+            if self.H: length = min(length, 0.999/max(1e-300, float((-change / value).max())) if (change<0).any() else 1.0)
+        for _ in range(40):
+            if self._inside(point, step, length, dual):
+                return length if length == 1.0 else 0.9 * length
+            length *= 0.85
+        return 0.0
 
-    def newton(self, point: _Point, K: Array) -> tuple[_Point, _Point, float]:
-        """The Newton step (0, dP, dΛ) at fixed λ, the tangent (1, dP/dλ, dΛ/dλ) of the path of centres, the decrement².
+    def system(self, point: _Point, K: Array) -> "Callable[[float, _Point | None], _Point | None]":
+        """The step towards slack · multiplier = μ."""
+        n, P, L, Z, diagonal = self.n, point.P, point.L, point.Z, np.arange(self.H)
+        T, d = self.T(point.rate), self.basis.shape[1]
+        low, high = self.box(P)
+        views = []
+        for X in (K, Z):
+            XJ, XR = self.across(X), self.right(X)
+            Jt = XJ.swapaxes(1, 2)
+            er = self.right(Jt) 
+            rr, ee = self.right(XR.swapaxes(1, 2)), self.across(Jt)
+            XI = X[:, :, :n]
+            views.append((ee, er, rr, XJ[:, :n], XR[:, :n], T @ XJ, T @ XR, XI[:, :n], T @ XI, T @ (X @ T.swapaxes(1, 2))))
+        (ee, er, rr, Ie, Ir, Te, Tr, a, b, c), (eeZ, erZ, rrZ, IeZ, IrZ, TeZ, TrZ, aZ, bZ, cZ) = views
+        inside = rr * eeZ + ee * rrZ + er.swapaxes(1, 2) * erZ + er * erZ.swapaxes(1, 2)
+        inside[:, diagonal, diagonal] += point.under / L + point.over / (self.most - L)
+        toward = 2.0 * er[:, diagonal, diagonal] + 1.0 / L - 1.0 / (self.most - L)
+        with_rate = -2.0 * np.sum(IeZ * (P @ Ir) + Ie * (P @ IrZ), axis=1)  # (V, H)
+        S = np.zeros((self.V, self.H, d))
+        outer, right = np.zeros((1 + d, 1 + d)), np.zeros(1 + d)
+        if d:
+            pairs = ((Ir, TeZ), (Tr, IeZ), (Ie, TrZ), (Te, IrZ))
+            S = -sum(np.einsum("vih,vkh->vhik", x, y) for x, y in pairs).reshape(self.V, self.H, n * n) @ self.basis
+            quartic = _pairs(b, bZ) + _pairs(c, aZ) + _pairs(a, cZ) + _pairs(b.swapaxes(1, 2), bZ.swapaxes(1, 2))
+            quartic += _pairs(low[None], point.low[None]) + _pairs(high[None], point.high[None])
+            outer[1:, 1:] = self.basis.T @ quartic @ self.basis
+            mixed = 2.0 * (b @ P @ aZ + a @ P @ bZ.swapaxes(1, 2)).sum(0).T
+            outer[0, 1:] = outer[1:, 0] = mixed.reshape(-1) @ self.basis
+            total = b.sum(0)
+            right[1:] = (low - high - total - total.T).reshape(-1) @ self.basis
+        outer[0, 0] = 4.0 * float(np.sum((P @ a) * (P @ aZ).swapaxes(1, 2)))
+        right[0] = -2.0 * float(np.sum(a * P))
+        border = np.concatenate([with_rate[:, :, None], S], axis=2)
+        inside = _ridge(inside)
+        solved = np.linalg.solve(inside, border)
+        schur = outer - np.einsum("vhi,vhj->ij", border, solved)
+        curved = schur.copy()  # with what λP adds to the curvature of the Lagrangian: 2⟨Z_xx, dP⟩ dλ
+        twist = 2.0 * aZ.sum(0).reshape(-1) @ self.basis
+        curved[0, 1:] += twist
+        curved[1:, 0] += twist
 
-        With a = IKIᵀ, b = TKIᵀ, c = TKTᵀ (all n × n) and F_j = e_jr_jᵀ + r_je_jᵀ = ∂M/∂Λ_j, where e_j and r_j are the columns
-        of J and R, cyclic traces give
-        ⟨K dM(X) K, dM(Y)⟩ = tr(XbYb) + tr(XcYa) + tr(XaYc) + tr(XbᵀYbᵀ) and
-        ⟨K F_i K, F_j⟩ = 2(e_iᵀKe_j r_iᵀKr_j + e_iᵀKr_j e_jᵀKr_i).
-        """
-        rate, P, L = point
-        n, d = self.n, 0 if self.fixed else self.basis.shape[1]
-        T = self.T(rate)
-        KI, KJ, KR = K[:, :, :n], self.across(K), K @ self.R
-        a, b = KI[:, :n], T @ KI
-        er, rr, ee = self.down(KR), self.R.swapaxes(1, 2) @ KR, self.down(KJ)
-        inside = 2.0 * (ee * rr + er * er.swapaxes(1, 2))
-        diagonal = np.arange(self.H)
-        inside[:, diagonal, diagonal] += 1.0 / L**2 + 1.0 / (self.most - L) ** 2
-        Ie, Ir, Te, Tr = KJ[:, :n], KR[:, :n], T @ KJ, T @ KR  # (V, n, H)
-        gradient_L = -2.0 * er[:, diagonal, diagonal] - 1.0 / L + 1.0 / (self.most - L)
-        across_L = -4.0 * np.sum(Ie * (P @ Ir), axis=1)  # ∂/∂λ of gradient_L
-        border, outer = np.zeros((self.V, self.H, d)), np.zeros((d, d))
-        gradient, across = np.zeros(d), np.zeros(d)
-        if not self.fixed:
-            c = T @ (K @ T.swapaxes(1, 2))
-            S = np.einsum("vij,vkj->vjik", Ir, Te) + np.einsum("vij,vkj->vjik", Ie, Tr)
-            border = -(S + S.swapaxes(2, 3)).reshape(self.V, self.H, n * n) @ self.basis
-            low = np.asarray(np.linalg.inv(P - np.eye(n)), dtype=np.float64)
-            high = np.asarray(np.linalg.inv(self.condition * np.eye(n) - P), dtype=np.float64)
-            quartic = _pairs(b, b) + _pairs(c, a) + _pairs(a, c) + _pairs(b.swapaxes(1, 2), b.swapaxes(1, 2))
-            quartic += _pairs(low[None], low[None]) + _pairs(high[None], high[None])
-            outer = self.basis.T @ quartic @ self.basis
-            total, mixed = b.sum(0), (b @ P @ a + a).sum(0)
-            gradient = (total + total.T - low + high).reshape(-1) @ self.basis
-            across = 2.0 * (mixed + mixed.T).reshape(-1) @ self.basis - 2.0 * a.sum(0).reshape(-1) @ self.basis
-        right_L = np.stack([gradient_L, across_L], axis=2)
-        solved = np.linalg.solve(_ridge(inside), np.concatenate([border, right_L], axis=2))
-        schur = outer - np.einsum("vhi,vhj->ij", border, solved[:, :, :d])
-        right = np.stack([gradient, across], axis=1) - np.einsum("vhi,vhj->ij", border, solved[:, :, d:])
-        out = -np.linalg.solve(_ridge((schur + schur.T) / 2), right)
-        out_L = -solved[:, :, d:] - solved[:, :, :d] @ out
-        decrement = -float(gradient @ out[:, 0] + np.sum(gradient_L * out_L[:, :, 0]))
+        def solve(mu: float, before: _Point | None) -> _Point | None:
+            rhs, rhs_L = mu * right, mu * toward
+            rhs[0] += 1.0
+            Q = second_low = second_high = second_under = second_over = 0.0
+            if before is not None:
+                dS = self.matrix(point.rate, before.P, before.L, before.rate * P)
+                Q = K @ (dS @ before.Z)
+                bent = K[:, :, :n] @ (-2.0 * before.rate * before.P @ Z[:, :n])
+                Q = _symmetric(Q + bent)
+                second_low, second_high = _symmetric(low @ before.P @ before.low), -_symmetric(high @ before.P @ before.high)
+                second_under, second_over = before.L * before.under / L, -before.L * before.over / (self.most - L)
+                bQ = (T @ Q[:, :, :n]).sum(0)
+                rhs[0] += 2.0 * float(np.sum(Q[:, :n, :n] * P))
+                rhs[1:] += (bQ + bQ.T - second_low + second_high).reshape(-1) @ self.basis
+                eQ = np.einsum("vji,vji->vi", Jfull, self.right(Q))
+                rhs_L = rhs_L - 2.0 * eQ - second_under + second_over
+            rhs = rhs - np.einsum("vhi,vh->i", solved, rhs_L)
+            out = None
+            for candidate in (curved, schur):
+                half = np.linalg.solve(_ridge(candidate[1:, 1:]), np.stack([candidate[1:, 0], rhs[1:]], axis=1))
+                pivot = candidate[0, 0] - candidate[0, 1:] @ half[:, 0]
+                if pivot > 0:
+                    rate = (rhs[0] - candidate[0, 1:] @ half[:, 1]) / pivot
+                    out = np.concatenate([[rate], half[:, 1] - rate * half[:, 0]])
+                    break
+            if out is None:
+                return None
+            dL = np.linalg.solve(inside, rhs_L[:, :, None])[:, :, 0] - solved @ out
+            dP = (self.basis @ out[1:]).reshape(n, n)
+            dS = self.matrix(point.rate, dP, dL, out[0] * P)
+            dZ = mu * K - Z - _symmetric(K @ (dS @ Z)) - Q
+            dlow = mu * low - point.low - _symmetric(low @ dP @ point.low) - second_low
+            dhigh = mu * high - point.high + _symmetric(high @ dP @ point.high) - second_high
+            under = mu / L - point.under - point.under / L * dL - second_under
+            over = mu / (self.most - L) - point.over + point.over / (self.most - L) * dL - second_over
+            return _Point(float(out[0]), dP, dL, dZ, dlow, dhigh, under, over)
 
-        def matrix(coordinates: Array) -> Array:
-            return np.zeros((n, n)) if self.fixed else (self.basis @ coordinates).reshape(n, n)
-
-        return (0.0, matrix(out[:, 0]), out_L[:, :, 0]), (1.0, matrix(out[:, 1]), out_L[:, :, 1]), decrement
-
-    def search(self, point: _Point, step: _Point, decrement: float) -> _Point | None:
-        """Backtrack until φ falls by a tenth of what the slope promises; None where no step does."""
-        here, length = self.value(point), 1.0
-        while length > 1e-9:
-            moved = _along(point, step, length)
-            if self.value(moved) < here - 0.1 * length * decrement:
-                return moved
-            length *= 0.5
-        return None
-
-    def raise_rate(self, point: _Point, tangent: _Point, reach: float) -> tuple[_Point | None, float]:
-        """Follow the tangent most of the way to the edge of the domain; `reach` is where to look for the edge first."""
-        for _ in range(80):
-            if np.isfinite(self.value(_along(point, tangent, reach))):
-                return _along(point, tangent, 0.75 * reach), reach
-            reach *= 0.7
-        return None, reach
-
-
-def _along(point: _Point, step: _Point, length: float) -> _Point:
-    return point[0] + length * step[0], point[1] + length * step[1], point[2] + length * step[2]
+        Jfull = self.across(np.broadcast_to(np.eye(n + self.H), Z.shape))
+        return solve
 
 
 def _largest_ratio(G: Array, Z: Array, condition: float, g: float) -> float:
@@ -301,6 +402,18 @@ def lyapunov_frame(A: Array, condition: float = 1e4) -> Array | None:
     return np.asarray(np.linalg.cholesky(_symmetric(P) / values[-1]), dtype=np.float64)
 
 
+def _positive(matrices: Array) -> bool:
+    try:
+        np.linalg.cholesky(matrices)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+def _inverse(matrices: Array) -> Array:
+    return _symmetric(np.asarray(np.linalg.inv(matrices), dtype=np.float64))
+
+
 def _symmetric(matrix: Array) -> Array:
     return (matrix + matrix.swapaxes(-1, -2)) / 2
 
@@ -316,11 +429,6 @@ def _ridge(matrix: Array) -> Array:
     """A relative 1e-14 on the diagonal: the Newton step needs a direction, not an exact solution."""
     diagonal = np.diagonal(matrix, axis1=-2, axis2=-1)
     return matrix + 1e-14 * diagonal[..., None] * np.eye(matrix.shape[-1])
-
-
-def _log_det(matrices: Array) -> float:
-    factor = np.linalg.cholesky(matrices)
-    return 2.0 * float(np.sum(np.log(np.diagonal(factor, axis1=-2, axis2=-1))))
 
 
 def _into_box(metric: Array, condition: float) -> Array:
@@ -365,7 +473,7 @@ def explicit(loop: Loop, P: Array) -> tuple[Array, Array]:
     if H:
         left, right = np.abs(P @ loop.E).max((1, 2)), np.abs(loop.W).max((1, 2)) * max(a, 1e-9)
         L *= (np.maximum(left, 1e-9) / np.maximum(right, 1e-9) / L[:, 0])[:, None]
-    M = _Problem(loop, True, 0.0, L).matrix((0.0, P, L))
+    M = _Problem(loop, True, 0.0, L).matrix(0.0, P, L)
     Q = -M[:, :n, :n]
     if H:
         Q = Q + M[:, :n, n:] @ np.linalg.solve(M[:, n:, n:], M[:, n:, :n])
