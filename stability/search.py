@@ -105,11 +105,13 @@ def _climb(loop: Loop, metric: Array, frame: Array | None, target: float | None,
         part = climb(_subset(loop, sorted(chosen)), metric, target=target, frame=frame, deadline=deadline)
         bound = min(bound, part.bound)
         metric = part.metric
+        if part.interrupted:
+            deadline = time.monotonic()  # what is known of the few is still a candidate for all
         wanted = part.rate - 2e-3 * abs(part.rate) if target is None else target
         whole = climb(loop, metric, fixed=True, target=wanted, deadline=deadline)
         if best is None or whole.rate > best.rate:
             best = whole
-        settled = target is not None and (whole.rate >= target or bound < target)
+        settled = target is not None and (whole.rate >= target or bound < target) or part.interrupted or whole.interrupted
         if settled or whole.rate >= wanted or bound - best.rate <= 5e-3 * abs(bound):
             return replace(best, bound=bound)
         # The dual matrices weigh the systems that hold the common rate down.
