@@ -111,7 +111,8 @@ def _climb(loop: Loop, metric: Array, frame: Array | None, target: float | None,
         whole = climb(loop, metric, fixed=True, target=wanted, deadline=deadline)
         if best is None or whole.rate > best.rate:
             best = whole
-        settled = target is not None and (whole.rate >= target or bound < target) or part.interrupted or whole.interrupted
+        settled = target is not None and (whole.rate >= target or bound < target)
+        settled = settled or part.interrupted or whole.interrupted
         if settled or whole.rate >= wanted or bound - best.rate <= 5e-3 * abs(bound):
             return replace(best, bound=bound)
         # The dual matrices weigh the systems that hold the common rate down.
