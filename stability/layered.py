@@ -5,9 +5,9 @@ is its smooth minimum
 
     −τ log Σ_v Σ_i exp(−r_vi/τ) ≤ min r_vi,       r_v = −½ eig(P⁻¹Q_v),
 
-by L-BFGS in the logarithms of Λ and a triangular factor of P, first with one number per layer, then with one per unit, τ falling. No
-constraint remains but a positive block of z, at whose edge r falls to −∞: a step beyond is shortened. Every accepted point
-is a candidate certificate. First order: it gives no bound from above, and ends below the Newton climb where both apply.
+by L-BFGS in the logarithms of Λ and a triangular factor of P, first with one number per layer, then with one per unit, while τ
+falls. No constraint remains but a positive block of z, at whose edge r falls to −∞: a step beyond is shortened. Every point
+accepted is a candidate certificate. First order: it gives no bound from above, and ends below the Newton climb where both apply.
 
 Sources: Nocedal & Wright, Numerical Optimization (2006), algorithm 7.5 (L-BFGS) and section 3.1 (step lengths).
 """
@@ -50,7 +50,7 @@ def climb_layers(
     V, n, _ = A.shape
 
     def tensor(x: Array) -> Tensor:
-        return torch.as_tensor(np.asarray(x, dtype=np.float64), device=device)
+        return torch.tensor(x, dtype=torch.float64, device=device)
 
     a, W = tensor(A), [tensor(w) for w in weights]
     low, high = [tensor(x) for x in lower], [tensor(x) for x in upper]
@@ -79,9 +79,9 @@ def climb_layers(
     best: list[tuple[float, Array, Array]] = []
 
     def note(rate: float, factor: Tensor, multipliers: list[Tensor]) -> None:
-        P = (factor @ factor.mT).detach().cpu().numpy()
+        P = (factor @ factor.mT).cpu().numpy()
         if not best or (rate > best[0][0] and (fixed or np.linalg.cond(P) <= condition)):
-            best[:] = [(rate, metric if fixed else P, torch.cat(multipliers, 1).detach().cpu().numpy())]
+            best[:] = [(rate, metric if fixed else P, torch.cat(multipliers, 1).cpu().numpy())]
 
     def over() -> bool:
         return time.monotonic() > deadline or (target is not None and bool(best) and best[0][0] >= target)
@@ -108,8 +108,8 @@ def climb_layers(
                     return None
                 smooth = tau * torch.logsumexp(-found / tau, 0)
                 (gradient,) = torch.autograd.grad(smooth, x)
-                note(float(found.min()), factor, multipliers)
-                return float(smooth), gradient
+                note(found.min().item(), factor.detach(), [m.detach() for m in multipliers])
+                return smooth.item(), gradient
 
             x, taken = _descend(value, x, over, max(tolerance * tau / part, 1e-9 * scale))
             steps += taken
