@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stability.certificate import Certificate, Refusal
     from stability.falsify import metric_cap, spectral_cap
+    from stability.lipschitz import LipschitzBound, lipschitz_bound
     from stability.lure import Lure
     from stability.margin import contraction_margin
     from stability.proof import check
@@ -18,24 +19,28 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Certificate",
+    "LipschitzBound",
     "Lure",
     "Refusal",
     "certify",
     "check",
     "common_metric",
     "contraction_margin",
+    "lipschitz_bound",
     "metric_cap",
     "spectral_cap",
 ]
 
 _HOME = {
     "Certificate": "certificate",
+    "LipschitzBound": "lipschitz",
     "Lure": "lure",
     "Refusal": "certificate",
     "certify": "search",
     "check": "proof",
     "common_metric": "semidefinite",
     "contraction_margin": "margin",
+    "lipschitz_bound": "lipschitz",
     "metric_cap": "falsify",
     "spectral_cap": "falsify",
 }

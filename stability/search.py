@@ -38,11 +38,10 @@ def certify(
     if refusal is not None:
         return refusal
     spectral = float(min(-abscissa(samples.attained).max(), -abscissa(samples.corners).max()))
-    loop = system.loop()
     if given is not None:
-        ascent, cap = climb(loop, given, fixed=True, target=_beyond(rate), deadline=deadline), None
+        ascent, cap = _ascent(system, given, True, None, _beyond(rate), deadline), None
     else:
-        frame = lyapunov_frame(loop.A)
+        frame = lyapunov_frame(system.flatten().linear())
         P = np.eye(system.states) if frame is None else frame @ frame.T
         jacobians, start = one_metric(samples, P, with_corners=False, frame=frame, deadline=_share(deadline, 0.2))
         refusal = _no_common_metric(jacobians, start, goal, frame, _share(deadline, 0.2))
@@ -50,10 +49,10 @@ def certify(
             return refusal
         _, capped = one_metric(samples, start.metric, with_corners=True, frame=frame, deadline=_share(deadline, 0.2))
         cap = min(capped.bound, spectral) if np.isfinite(capped.bound) else None
-        ascent = _climb(loop, capped.metric, frame, _beyond(rate), deadline)
+        ascent = _ascent(system, capped.metric, False, frame, _beyond(rate), deadline)
     facts: dict[str, Any] = {"spectral_cap": spectral, "metric_cap": cap}
     if ascent.rate > goal or ascent.rate == rate:
-        facts["identity_refused"] = _identity_refused(loop, _share(deadline, 0.5))
+        facts["identity_refused"] = _identity_refused(system, _share(deadline, 0.5))
         certificate = _proved(system, ascent, rate, facts)
         if certificate is not None:
             return certificate
@@ -90,6 +89,27 @@ def _beyond(rate: float | None) -> float | None:
     return None if rate is None else rate * (1.0 + 1e-4)
 
 
+# Above this many units a Newton step on the dense matrix (some 14 (n + H)³ operations, 40 arrays of its size) no longer pays.
+_LARGE = 2000
+
+
+def _ascent(
+    system: Lure, metric: Array, fixed: bool, frame: Array | None, target: float | None, deadline: float
+) -> Ascent:
+    """The climb that suits the size: on the dense matrices, or on the layers without ever building one."""
+    if sum(system.widths) > _LARGE:
+        from stability.layered import climb_layers  # torch, which small systems do without
+
+        flat = system.flatten()
+        lower, upper = ([np.full((1, h), end) for h in system.widths] for end in SLOPES[system.activation])
+        A, weights = flat.linear(), flat.weights
+        return climb_layers(A, weights, lower, upper, metric, fixed=fixed, target=target, deadline=deadline)
+    loop = system.loop()
+    if fixed:
+        return climb(loop, metric, fixed=True, target=target, deadline=deadline)
+    return _climb(loop, metric, frame, target, deadline)
+
+
 def _climb(loop: Loop, metric: Array, frame: Array | None, target: float | None, deadline: float) -> Ascent:
     """The climb over all systems, by cutting planes where there are many.
 
@@ -105,11 +125,14 @@ def _climb(loop: Loop, metric: Array, frame: Array | None, target: float | None,
         part = climb(_subset(loop, sorted(chosen)), metric, target=target, frame=frame, deadline=deadline)
         bound = min(bound, part.bound)
         metric = part.metric
+        if part.interrupted:
+            deadline = time.monotonic()  # what is known of the few is still a candidate for all
         wanted = part.rate - 2e-3 * abs(part.rate) if target is None else target
         whole = climb(loop, metric, fixed=True, target=wanted, deadline=deadline)
         if best is None or whole.rate > best.rate:
             best = whole
         settled = target is not None and (whole.rate >= target or bound < target)
+        settled = settled or part.interrupted or whole.interrupted
         if settled or whole.rate >= wanted or bound - best.rate <= 5e-3 * abs(bound):
             return replace(best, bound=bound)
         # The dual matrices weigh the systems that hold the common rate down.
@@ -131,8 +154,11 @@ def _subset(loop: Loop, chosen: list[int]) -> Loop:
     )
 
 
-def _identity_refused(loop: Loop, deadline: float) -> bool | None:
-    ascent = climb(loop, np.eye(loop.A.shape[1]), fixed=True, target=0.0, deadline=deadline)
+def _identity_refused(system: Lure, deadline: float) -> bool | None:
+    if sum(system.widths) > _LARGE:  # the climb on the layers refuses nothing: the linear part alone may
+        loop = linear(system.flatten().linear())
+        return True if climb(loop, np.eye(system.states), fixed=True, target=0.0, deadline=deadline).bound <= 0 else None
+    ascent = climb(system.loop(), np.eye(system.states), fixed=True, target=0.0, deadline=deadline)
     if ascent.rate > 0:
         return False
     return True if ascent.bound <= 0 else None
@@ -229,5 +255,5 @@ def _not_proved(
     message += f" Each sampled Jacobian alone allows {spectral:.6g}."
     if late:
         message += " The time ran out; give more seconds."
-    bound = ascent.bound if np.isfinite(ascent.bound) else None
+    bound = min(ascent.bound, spectral, np.inf if cap is None else cap)  # no certificate exceeds any of them
     return Refusal(reason="not proved", message=message, best_rate=ascent.rate, rate_bound=bound)

@@ -5,6 +5,7 @@ A solver's word is never taken: every P it returns is evaluated again here, and 
 
 import time
 import warnings
+from typing import Literal
 
 import cvxpy as cp
 import numpy as np
@@ -73,12 +74,14 @@ def joint(
     *,
     condition: float = 1e4,
     seconds: float = 60.0,
+    solver: Literal["CLARABEL", "SCS"] = "CLARABEL",
 ) -> tuple[Array, Array, float] | None:
     """The certificate's inequality at one rate as a dense semidefinite programme: P, the multipliers, and the slack.
 
     Equation: maximise t subject to M_v(λ, P, Λ_v) ⪰ tI for every system, Λ_v ⪰ 0, I ⪯ P ⪯ κI, with M as in
     `interior_point`. A positive slack is a candidate; a negative one says that the solver finds none. None where the solver
     ends without a point.
+    `solver`: SCS, first order, is faster beyond n + H = 60 and less accurate.
     Costs grow with the sixth power of n + H (dense cones): meant for n + H up to about 100 and few systems;
     `interior_point.climb` does the same at any size, and this is what it is checked against.
     """
@@ -99,7 +102,7 @@ def joint(
         else:
             M = -corner
         constraints.append((M + M.T) / 2 >> t * np.eye(n + H))
-    value = _solve(cp.Problem(cp.Maximize(t), constraints), t, seconds)
+    value = _solve(cp.Problem(cp.Maximize(t), constraints), t, seconds, solver)
     if value is None or P.value is None:
         return None
     found = np.stack([np.asarray(m.value) for m in multipliers]) if H else np.zeros((V, 0))
@@ -152,12 +155,13 @@ def _metric_at(J: Array, rate: float, condition: float, seconds: float) -> tuple
     return candidate, slack if problem.status == cp.OPTIMAL else None
 
 
-def _solve(problem: cp.Problem, t: cp.Variable, seconds: float) -> float | None:
-    """Solve with Clarabel under a time limit; the value of t, or None where there is no usable point."""
+def _solve(problem: cp.Problem, t: cp.Variable, seconds: float, solver: str = "CLARABEL") -> float | None:
+    """Solve under a time limit; the value of t, or None where there is no usable point."""
+    limit = {"SCS": "time_limit_secs"}.get(solver, "time_limit")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "may be inaccurate": it is evaluated again whatever the solver says
         try:
-            problem.solve(solver=cp.CLARABEL, time_limit=max(seconds, 0.01))
+            problem.solve(solver=solver, **{limit: max(seconds, 0.01)})
         except (cp.error.SolverError, ArithmeticError):
             return None
     return None if t.value is None else float(t.value)
