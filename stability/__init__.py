@@ -8,8 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stability.attack import Counterexample, falsify
     from stability.certificate import Certificate, Refusal
-    from stability.falsify import metric_cap, spectral_cap
+    from stability.jacobians import metric_cap, spectral_cap
     from stability.lure import Lure
     from stability.margin import contraction_margin
     from stability.proof import check
@@ -18,26 +19,30 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Certificate",
+    "Counterexample",
     "Lure",
     "Refusal",
     "certify",
     "check",
     "common_metric",
     "contraction_margin",
+    "falsify",
     "metric_cap",
     "spectral_cap",
 ]
 
 _HOME = {
     "Certificate": "certificate",
+    "Counterexample": "attack",
     "Lure": "lure",
     "Refusal": "certificate",
     "certify": "search",
     "check": "proof",
     "common_metric": "semidefinite",
     "contraction_margin": "margin",
-    "metric_cap": "falsify",
-    "spectral_cap": "falsify",
+    "falsify": "attack",
+    "metric_cap": "jacobians",
+    "spectral_cap": "jacobians",
 }
 
 
