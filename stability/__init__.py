@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stability.attack import Counterexample, falsify
     from stability.certificate import Certificate, Refusal
+    from stability.exact import exactly
     from stability.jacobians import metric_cap, spectral_cap
     from stability.lure import Lure
     from stability.margin import contraction_margin
@@ -26,6 +27,7 @@ __all__ = [
     "check",
     "common_metric",
     "contraction_margin",
+    "exactly",
     "falsify",
     "metric_cap",
     "spectral_cap",
@@ -40,6 +42,7 @@ _HOME = {
     "check": "proof",
     "common_metric": "semidefinite",
     "contraction_margin": "margin",
+    "exactly": "exact",
     "falsify": "attack",
     "metric_cap": "jacobians",
     "spectral_cap": "jacobians",
