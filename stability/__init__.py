@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stability.attack import Counterexample, falsify
     from stability.certificate import Certificate, Refusal
     from stability.exact import exactly
+    from stability.gain import Gain, l2_gain, tube
     from stability.jacobians import metric_cap, spectral_cap
     from stability.lure import Lure
     from stability.margin import contraction_margin
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Certificate",
     "Counterexample",
+    "Gain",
     "Lure",
     "Refusal",
     "certify",
@@ -29,13 +31,16 @@ __all__ = [
     "contraction_margin",
     "exactly",
     "falsify",
+    "l2_gain",
     "metric_cap",
     "spectral_cap",
+    "tube",
 ]
 
 _HOME = {
     "Certificate": "certificate",
     "Counterexample": "attack",
+    "Gain": "gain",
     "Lure": "lure",
     "Refusal": "certificate",
     "certify": "search",
@@ -44,8 +49,10 @@ _HOME = {
     "contraction_margin": "margin",
     "exactly": "exact",
     "falsify": "attack",
+    "l2_gain": "gain",
     "metric_cap": "jacobians",
     "spectral_cap": "jacobians",
+    "tube": "gain",
 }
 
 

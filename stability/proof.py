@@ -101,7 +101,10 @@ def prove(
 
 
 # Claims of other kinds, each proved in a file of its own with the arithmetic of this one: kind → module with `judge`.
-_OTHERS: dict[str, str] = {}
+_OTHERS: dict[str, str] = {
+    "tube": "proof_gain",
+    "l2": "proof_gain",
+}
 
 
 def _judge(claim: object, system: object) -> Verdict:
