@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stability.attack import Counterexample, falsify
     from stability.certificate import Certificate, Refusal
+    from stability.compartmental import WeightedL1, weighted_l1
     from stability.exact import exactly
     from stability.gain import Gain, l2_gain, tube
     from stability.jacobians import metric_cap, spectral_cap
@@ -25,6 +26,7 @@ __all__ = [
     "Gain",
     "Lure",
     "Refusal",
+    "WeightedL1",
     "certify",
     "check",
     "common_metric",
@@ -35,6 +37,7 @@ __all__ = [
     "metric_cap",
     "spectral_cap",
     "tube",
+    "weighted_l1",
 ]
 
 _HOME = {
@@ -43,6 +46,7 @@ _HOME = {
     "Gain": "gain",
     "Lure": "lure",
     "Refusal": "certificate",
+    "WeightedL1": "compartmental",
     "certify": "search",
     "check": "proof",
     "common_metric": "semidefinite",
@@ -53,6 +57,7 @@ _HOME = {
     "metric_cap": "jacobians",
     "spectral_cap": "jacobians",
     "tube": "gain",
+    "weighted_l1": "compartmental",
 }
 
 

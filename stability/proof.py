@@ -104,6 +104,7 @@ def prove(
 _OTHERS: dict[str, str] = {
     "tube": "proof_gain",
     "l2": "proof_gain",
+    "weighted l1": "proof_l1",
 }
 
 
