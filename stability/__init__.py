@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stability.jacobians import metric_cap, spectral_cap
     from stability.lure import Lure
     from stability.margin import contraction_margin
+    from stability.polytope import multi_affine, vertices
     from stability.proof import check
     from stability.search import certify
     from stability.semidefinite import common_metric
@@ -35,8 +36,10 @@ __all__ = [
     "falsify",
     "l2_gain",
     "metric_cap",
+    "multi_affine",
     "spectral_cap",
     "tube",
+    "vertices",
     "weighted_l1",
 ]
 
@@ -55,8 +58,10 @@ _HOME = {
     "falsify": "attack",
     "l2_gain": "gain",
     "metric_cap": "jacobians",
+    "multi_affine": "polytope",
     "spectral_cap": "jacobians",
     "tube": "gain",
+    "vertices": "polytope",
     "weighted_l1": "compartmental",
 }
 
