@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stability.proof import check
     from stability.search import certify
     from stability.semidefinite import common_metric
+    from stability.step import Step, certify_step
 
 __all__ = [
     "Certificate",
@@ -27,8 +28,10 @@ __all__ = [
     "Gain",
     "Lure",
     "Refusal",
+    "Step",
     "WeightedL1",
     "certify",
+    "certify_step",
     "check",
     "common_metric",
     "contraction_margin",
@@ -49,8 +52,10 @@ _HOME = {
     "Gain": "gain",
     "Lure": "lure",
     "Refusal": "certificate",
+    "Step": "step",
     "WeightedL1": "compartmental",
     "certify": "search",
+    "certify_step": "step",
     "check": "proof",
     "common_metric": "semidefinite",
     "contraction_margin": "margin",

@@ -105,6 +105,7 @@ _OTHERS: dict[str, str] = {
     "tube": "proof_gain",
     "l2": "proof_gain",
     "weighted l1": "proof_l1",
+    "step": "proof_step",
 }
 
 
