@@ -86,6 +86,9 @@ class Drink(Backbone):
         A, B = self.kinetics.matrices(theta)
         return A, torch.cat([B, B.new_zeros(*B.shape[:-1], 3)], -1)
 
+    def hull(self, lower: Tensor, upper: Tensor) -> Tensor:
+        return self.kinetics.hull(lower, upper)
+
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
         return self.kinetics.initial(theta, baseline)
 

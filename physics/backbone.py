@@ -32,6 +32,18 @@ class Backbone(nn.Module, ABC):
         """A(θ) in 1/time and B(θ), one pair for every leading index of θ."""
 
     @abstractmethod
+    def hull(
+        self,
+        lower: Tensor,  # (q,)
+        upper: Tensor,  # (q,)
+    ) -> Tensor:  # (V, n, n)
+        """Matrices whose convex combinations hold A(θ), in 1/time, for every θ between the ends.
+
+        At the corners of the box where A is multi-affine; elsewhere an entry-by-entry enclosure. One metric that contracts all
+        of them contracts every θ in the box, and every convex combination.
+        """
+
+    @abstractmethod
     def initial(
         self,
         theta: Tensor,  # (..., q)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from physics.backbone import Backbone, require_hurwitz
+from physics.hull import require_parameters
 
 
 class LinearBackbone(Backbone):
@@ -55,6 +56,10 @@ class LinearBackbone(Backbone):
     def matrices(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         lead = theta.shape[:-1]
         return self.A.expand(*lead, *self.A.shape), self.B.expand(*lead, *self.B.shape)
+
+    def hull(self, lower: Tensor, upper: Tensor) -> Tensor:
+        require_parameters(lower, upper, 0, "LinearBackbone")
+        return self.A[None]
 
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
         lead = torch.broadcast_shapes(theta.shape[:-1], baseline.shape[:-1])

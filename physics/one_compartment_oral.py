@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from physics.backbone import Backbone
+from physics.hull import corners, require_parameters
 from physics.parameter import Parameter
 
 _SOURCE = "Boeckmann, Sheiner & Beal, NONMEM Users Guide Part V (1994), theophylline"
@@ -41,6 +42,13 @@ class OneCompartmentOral(Backbone):
         zero = torch.zeros_like(ka)
         A = torch.stack([torch.stack([-ka, zero], -1), torch.stack([ka, -ke], -1)], -2)
         return A, theta.new_zeros(*theta.shape[:-1], 2, 0)
+
+    def hull(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """Affine in (ka, ke), and free of V: the two rates' corners, entry for entry the ends themselves."""
+        require_parameters(lower, upper, 3, "OneCompartmentOral")
+        volume = lower[2:]  # held: it does not enter A
+        A, _ = self.matrices(corners(lower, torch.cat([upper[:2], volume])))
+        return A
 
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
         plasma = theta[..., 2] * baseline[..., 0]

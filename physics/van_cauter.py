@@ -8,6 +8,7 @@ from torch import Tensor
 
 from physics.backbone import Backbone
 from physics.capture import capturing
+from physics.hull import corners, require_parameters
 from physics.parameter import Parameter
 from physics.population import Population
 
@@ -44,6 +45,12 @@ class VanCauter(Backbone):
         B = torch.stack([torch.stack([k0, zero], -1), torch.stack([zero, zero], -1)], -2)
         return A, B
 
+    def hull(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """Affine in (k0, k1, k2), so their corners; not multi-affine in age, for which see `VanCauterPopulation.enclose`."""
+        require_parameters(lower, upper, 3, "VanCauter")
+        A, _ = self.matrices(corners(lower, upper))  # −(k0 + k2) is rounded once, relative 2⁻⁵³
+        return A
+
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
         first = baseline[..., 0] + torch.zeros_like(theta[..., 0])
         return torch.stack([first, theta[..., 2] / theta[..., 1] * first], -1)
@@ -77,6 +84,27 @@ class VanCauterPopulation(Population):
         k0 = fast * slow / k1
         theta = torch.stack([k0, k1, fast + slow - k0 - k1], -1)  # (N, 3)
         return theta.expand(*eta.shape[:-1], 3)
+
+    def enclose(
+        self,
+        youngest: float,  # years
+        oldest: float,  # years
+        type2: tuple[float, ...] = (0.0, 1.0),
+    ) -> tuple[Tensor, Tensor]:  # (3,), (3,)
+        """A box of θ that holds everyone between these ages, with any of these diabetes statuses.
+
+        θ is not multi-affine in age, but each rate is monotone in the slow rate s = L/t_l: with the fast one F = L/t_s,
+        dk1/ds = f > 0, dk0/ds = (1−f)F²/k1² > 0, and dk2/ds = (1−f)(1 − F²/k1²) < 0 because k1 < F. So the ends in age
+        enclose it, widened by 1e-12 for the rounding of these formulas.
+        Errors: `ValueError` for ages out of 10–110 years or the wrong way round, or a type2 that is not 0 or 1.
+        """
+        if not _AGES[0] <= youngest <= oldest <= _AGES[1] or not type2 or not set(type2) <= {0.0, 1.0}:
+            raise ValueError(
+                f"VanCauterPopulation: needs {_AGES[0]:g} ≤ youngest ≤ oldest ≤ {_AGES[1]:g} years and type2 of 0, 1, got "
+                f"{youngest}, {oldest}, {type2}"
+            )
+        ends = torch.tensor([_rates(age, status) for age in (youngest, oldest) for status in type2], dtype=torch.float64)
+        return ends.amin(0) * (1.0 - 1e-12), ends.amax(0) * (1.0 + 1e-12)
 
     def log_prior(self, eta: Tensor) -> Tensor:
         return eta.new_zeros(eta.shape[:-1])

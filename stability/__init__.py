@@ -8,41 +8,71 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stability.attack import Counterexample, falsify
     from stability.certificate import Certificate, Refusal
-    from stability.falsify import metric_cap, spectral_cap
+    from stability.compartmental import WeightedL1, weighted_l1
+    from stability.exact import exactly
+    from stability.gain import Gain, l2_gain, tube
+    from stability.jacobians import metric_cap, spectral_cap
     from stability.lipschitz import LipschitzBound, lipschitz_bound
     from stability.lure import Lure
     from stability.margin import contraction_margin
+    from stability.polytope import multi_affine, vertices
     from stability.proof import check
     from stability.search import certify
     from stability.semidefinite import common_metric
+    from stability.step import Step, certify_step
 
 __all__ = [
     "Certificate",
+    "Counterexample",
+    "Gain",
     "LipschitzBound",
     "Lure",
     "Refusal",
+    "Step",
+    "WeightedL1",
     "certify",
+    "certify_step",
     "check",
     "common_metric",
     "contraction_margin",
+    "exactly",
+    "falsify",
+    "l2_gain",
     "lipschitz_bound",
     "metric_cap",
+    "multi_affine",
     "spectral_cap",
+    "tube",
+    "vertices",
+    "weighted_l1",
 ]
 
 _HOME = {
     "Certificate": "certificate",
     "LipschitzBound": "lipschitz",
+    "Counterexample": "attack",
+    "Gain": "gain",
     "Lure": "lure",
     "Refusal": "certificate",
+    "Step": "step",
+    "WeightedL1": "compartmental",
     "certify": "search",
+    "certify_step": "step",
     "check": "proof",
     "common_metric": "semidefinite",
     "contraction_margin": "margin",
     "lipschitz_bound": "lipschitz",
-    "metric_cap": "falsify",
-    "spectral_cap": "falsify",
+    "exactly": "exact",
+    "falsify": "attack",
+    "l2_gain": "gain",
+    "metric_cap": "jacobians",
+    "multi_affine": "polytope",
+    "spectral_cap": "jacobians",
+    "tube": "gain",
+    "vertices": "polytope",
+    "weighted_l1": "compartmental",
 }
 
 

@@ -9,7 +9,7 @@ and proves M ≻ 0 and P ≻ 0 in real arithmetic from floating-point computatio
 and slopes in [α, β] the term 2 (δz − αδv)ᵀΛ(δz − βδv) is never positive, so M ≻ 0 gives d/dt(δxᵀPδx) ≤ −2λ δxᵀPδx along
 any two trajectories with the same input: contraction at rate λ in √(δxᵀPδx).
 
-    python -m stability.proof FILE [--json]      FILE holds {"certificate": …, "system": …}
+    python -m stability.proof FILE [--json] [--exact]      FILE holds {"certificate": …, "system": …}
     exit status: 0 proved, 1 refused, 2 the input cannot be used
 """
 
@@ -101,7 +101,13 @@ def prove(
 
 
 # Claims of other kinds, each proved in a file of its own with the arithmetic of this one: kind → module with `judge`.
-_OTHERS: dict[str, str] = {"lipschitz": "proof_lipschitz"}
+_OTHERS: dict[str, str] = {
+    "lipschitz": "proof_lipschitz",
+    "tube": "proof_gain",
+    "l2": "proof_gain",
+    "weighted l1": "proof_l1",
+    "step": "proof_step",
+}
 
 
 def _judge(claim: object, system: object) -> Verdict:
@@ -110,7 +116,10 @@ def _judge(claim: object, system: object) -> Verdict:
         return _prove(claim, system)
     if kind not in _OTHERS:
         raise Unusable(f"a claim of the kind {kind!r} is not one that this checker knows")
-    verdict: Verdict = import_module(f"stability.{_OTHERS[kind]}").judge(claim, system)
+    try:
+        verdict: Verdict = import_module(f"stability.{_OTHERS[kind]}").judge(claim, system)
+    except ValueError as error:  # run as a script, this file's Unusable is not the one that the other module raises
+        raise Unusable(str(error)) from error
     return verdict
 
 
@@ -376,6 +385,17 @@ def _cholesky(matrices: Array) -> tuple[Array, NDArray[np.bool_]]:
         return factors, exists
 
 
+def _second_opinion(verdict: Verdict, data: Mapping[str, Any]) -> Verdict:
+    """The same claim in rational arithmetic; both must say yes."""
+    if _get(data["certificate"], "kind", "certificate") != "certificate":
+        raise Unusable("exact arithmetic decides global contraction certificates only")
+    try:
+        exact: bool = import_module("stability.exact").exactly(data["certificate"], data["system"])
+    except ValueError as error:
+        raise Unusable(str(error).rstrip(".")) from error
+    return verdict if exact else Verdict(False, "rational arithmetic finds the claim false", verdict.rate, verdict.systems)
+
+
 _NEEDED = object()
 
 
@@ -422,10 +442,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stability.proof", description="Prove a contraction certificate.")
     parser.add_argument("file", type=Path, help='JSON: {"certificate": ..., "system": ...}')
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    parser.add_argument("--exact", action="store_true", help="decide in rational arithmetic too (small systems)")
     options = parser.parse_args(arguments)
     try:
         data = json.loads(options.file.read_text(encoding="utf-8"))
         verdict = _judge(_get(data, "certificate"), _get(data, "system"))
+        if options.exact and verdict:
+            verdict = _second_opinion(verdict, data)
     except Unusable as error:
         print(f"{options.file}: {error}.", file=sys.stderr)
         return 2

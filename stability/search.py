@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from stability.attack import attack, worst
 from stability.certificate import Certificate, Refusal
-from stability.falsify import Samples, abscissa, dual_holds, linear, one_metric, sample
 from stability.interior_point import Ascent, climb, explicit, lyapunov_frame
+from stability.jacobians import Samples, abscissa, dual_holds, linear, one_metric, sample
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import prove
 
@@ -33,7 +34,7 @@ def certify(
     given = _check_arguments(system, rate, metric, seconds)
     deadline = time.monotonic() + seconds
     goal = 0.0 if rate is None else rate
-    samples = sample(system)
+    samples = attack(system, sample(system), deadline=_share(deadline, 0.1))
     refusal = _disproof(system, samples, goal)
     if refusal is not None:
         return refusal
@@ -189,32 +190,19 @@ def _proved(system: Lure, ascent: Ascent, rate: float | None, facts: dict[str, A
 
 def _disproof(system: Lure, samples: Samples, goal: float) -> Refusal | None:
     """A Jacobian at a real state whose eigenvalue forbids the rate."""
-    found = abscissa(samples.attained)
-    index, point = (int(i) for i in np.unravel_index(int(found.argmax()), found.shape))
-    J = samples.attained[index, point]
-    # Eigenvalues of a matrix near a defective one move by √(rounding); below that nothing is claimed.
-    if found[index, point] <= -goal + 1e-7 * float(np.abs(J).max()):
+    found = worst(system, samples, goal)
+    if found is None:
         return None
-    eigenvalues = np.linalg.eigvals(J)
-    worst = eigenvalues[eigenvalues.real.argmax()]
-    where = [int(i) for i in np.unravel_index(index, system.leading)]
     return Refusal(
         reason="disproved",
         message=(
-            f"At a real state of system {where} the Jacobian has the eigenvalue {worst:.6g}"
+            f"At a real state of system {list(found.index)} the Jacobian has the eigenvalue {found.eigenvalue:.6g}"
             + (f", above -{goal:g}" if goal else "")
             + ": in no constant metric does this system contract"
             + (" at that rate." if goal else ".")
         ),
-        counterexample={
-            "index": where,
-            "state": samples.states[index, point].tolist(),
-            "input": None if samples.inputs is None else samples.inputs[index, point].tolist(),
-            "slopes": [layer[index, point].tolist() for layer in samples.slopes],
-            "jacobian": J.tolist(),
-            "eigenvalue": [float(worst.real), float(worst.imag)],
-        },
-        rate_bound=float(-worst.real),
+        counterexample=found.to_dict(),
+        rate_bound=-found.eigenvalue.real,
     )
 
 

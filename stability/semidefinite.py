@@ -109,6 +109,49 @@ def joint(
     return _symmetric(P.value), found, value
 
 
+def bordered(
+    loop: Loop,
+    B: Array,  # (V, n, m)
+    U: Array,  # (V, H, m)
+    rate: float,
+    output: Array,  # C (p, n)
+    *,
+    tube: bool,
+    seconds: float = 60.0,
+) -> tuple[Array, Array] | None:
+    """Metric and multipliers for the smallest supply rate μ in the bordered inequality of `gain`, as a dense programme.
+
+    Equation: minimise μ subject to M_v(P, Λ_v, μ) ⪰ 0 for every system; for a tube with P ⪰ CᵀC, so that |Cδx| ≤ |δx|_P, for
+    an L2 gain with CᵀC inside M. Returns (P, multipliers), a little inside the feasible set, or None.
+    """
+    V, n, H = loop.E.shape
+    m = B.shape[2]
+    P, mu = cp.Variable((n, n), symmetric=True), cp.Variable()
+    multipliers = [cp.Variable(H, nonneg=True) for _ in range(V)] if H else []
+    inside = 1e-6 * np.eye(n + H + m)  # at the optimum M is singular; what follows needs it strictly positive
+    square = output.T @ output
+    constraints = [P >> (square if tube else 0.0 * square) + 1e-7 * np.eye(n)]
+    for v in range(V):
+        A, E, W, N = loop.A[v], loop.E[v], loop.W[v], loop.N[v]
+        corner = -(A.T @ P + P @ A + 2 * rate * P) - (0.0 if tube else 1.0) * square
+        blocks = [[corner, -P @ E, -P @ B[v]], [-(P @ E).T, np.zeros((H, H)), np.zeros((H, m))]]
+        blocks.append([-(P @ B[v]).T, np.zeros((m, H)), mu * np.eye(m)])
+        M = cp.bmat(blocks if H else [[corner, -P @ B[v]], [-(P @ B[v]).T, mu * np.eye(m)]])
+        if H:
+            at = min(v, len(loop.lower) - 1)
+            J, R = (
+                np.concatenate([-W.T * s[at], np.eye(H) - N.T * s[at], -U[v].T * s[at]]) for s in (loop.lower, loop.upper)
+            )  # (n + H + m, H)
+            sector = J @ cp.diag(multipliers[v]) @ R.T
+            M = M + sector + sector.T
+            constraints.append(multipliers[v] >= 1e-8)
+        constraints.append((M + M.T) / 2 >> inside)
+    if _solve(cp.Problem(cp.Minimize(mu), constraints), mu, seconds) is None or P.value is None:
+        return None
+    found = np.stack([np.asarray(x.value) for x in multipliers]) if H else np.zeros((V, 0))
+    return _symmetric(P.value), np.maximum(found, 1e-9)
+
+
 def _well_conditioned(
     J: Array, active: list[int], P: Array, low: float, rate: float | None, deadline: float
 ) -> tuple[Array, float]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hybrid import HybridModel, States, rollout
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import Backbone, LogNormalPopulation, Parameter
+from physics.hull import entries
 from stability import Lure, certify
 from training import Cohort, Stability, gaussian_nll, residual_share
 
@@ -182,6 +183,13 @@ class Seesaw(Backbone):
         one = torch.ones_like(c)
         A = torch.stack([torch.stack([-one, c], -1), torch.stack([0.5 / c, -one], -1)], -2)
         return A, theta.new_zeros(*theta.shape[:-1], 2, 0)
+
+    def hull(self, lower: torch.Tensor, upper: torch.Tensor) -> torch.Tensor:
+        one = torch.ones((), dtype=lower.dtype)  # 1/(2θ) is not affine in θ: enclosed entry by entry
+        low, high = (
+            torch.stack([-one, c, 0.5 / d, -one]).reshape(2, 2) for c, d in ((lower[0], upper[0]), (upper[0], lower[0]))
+        )
+        return entries(low, high)
 
     def initial(self, theta: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
         return torch.zeros(*theta.shape[:-1], 2, dtype=theta.dtype)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from stability import Certificate, Lure, Refusal, certify, check, metric_cap, spectral_cap
-from stability.falsify import _jacobians, _slope, _value, dual_holds, linear, log_norm, one_metric, sample
 from stability.interior_point import climb
+from stability.jacobians import _jacobians, dual_holds, linear, log_norm, one_metric, sample, slope, value
 from stability.lure import SLOPES
 
 KA = np.linspace(0.7, 3.0, 12)  # 1/h
@@ -135,7 +135,7 @@ def test_two_trajectories_contract_in_the_metric(activation: str) -> None:
 
     def field(t: float, x: np.ndarray) -> np.ndarray:
         u = 3 * np.sin(2 * t)
-        z = _value(activation, system.weights[0] @ x + Wu * u + system.biases[0])
+        z = value(activation, system.weights[0] @ x + Wu * u + system.biases[0])
         return system.A @ x + B * u + system.weights[1] @ z + system.biases[1]
 
     times = np.linspace(0, 3, 31)
@@ -248,8 +248,8 @@ def test_corner_patterns_stay_in_the_slope_range_and_find_the_worst() -> None:
 @pytest.mark.parametrize("activation", list(SLOPES))
 def test_slopes_are_derivatives(activation: str) -> None:
     v = np.linspace(-5, 5, 101)[:-1] + 0.01  # not the kink of relu
-    numeric = (_value(activation, v + 1e-6) - _value(activation, v - 1e-6)) / 2e-6
-    np.testing.assert_allclose(_slope(activation, v), numeric, atol=1e-8)
+    numeric = (value(activation, v + 1e-6) - value(activation, v - 1e-6)) / 2e-6
+    np.testing.assert_allclose(slope(activation, v), numeric, atol=1e-8)
 
 
 @settings(deadline=None, max_examples=20, derandomize=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from stability import Lure, common_metric
-from stability.falsify import linear
 from stability.interior_point import climb
+from stability.jacobians import linear
 from stability.semidefinite import joint
 
 KA = np.linspace(0.7, 3.0, 12)  # 1/h

@@ -1,4 +1,4 @@
-"""Sampled Jacobians: what no certificate can exceed, and counterexamples.
+"""Sampled Jacobians: what no certificate can exceed.
 
 Two kinds of slope patterns are kept apart. *Attained* patterns come from real states and inputs: a Jacobian there is a
 linearisation of the system itself, and an eigenvalue with real part above −r disproves contraction at rate r in every
@@ -83,7 +83,7 @@ def sample(system: Lure, *, samples: int = 64, seed: int = 0, rounds: int = 4) -
     if flat.activation == "relu":
         # There the arguments are zero, on the kink, where rounding would choose the slopes: step off it.
         points[:, :2] += 1e-3 * spread * generator.standard_normal((count, 2, first.shape[2]))
-    best, slopes, jacobians = points, *_at(flat, points)
+    best, slopes, jacobians = points, *jacobians_at(flat, points)
     everything = [(best, slopes, jacobians)]
     for step in range(rounds - 1):
         worst = abscissa(everything[-1][2]).argmax(1)
@@ -91,7 +91,7 @@ def sample(system: Lure, *, samples: int = 64, seed: int = 0, rounds: int = 4) -
         noise = generator.standard_normal(points[:, : samples // 4 + 1].shape)
         noise[:, 0] = 0.0  # the worst point stays in the next round
         points = start + noise * (np.abs(start) + spread) * 0.5**step
-        slopes, jacobians = _at(flat, points)
+        slopes, jacobians = jacobians_at(flat, points)
         everything.append((points, slopes, jacobians))
     points = np.concatenate([p for p, _, _ in everything], 1)
     merged = tuple(np.concatenate(layer, 1) for layer in zip(*(s for _, s, _ in everything), strict=True))
@@ -156,16 +156,16 @@ def dual_holds(jacobians: Array, duals: Array, rate: float) -> bool:
     return bool(np.linalg.eigvalsh(duals).min() > 0 and np.linalg.eigvalsh(total)[0] > margin)
 
 
-def _at(flat: Lure, points: Array) -> tuple[tuple[Array, ...], Array]:
+def jacobians_at(flat: Lure, points: Array) -> tuple[tuple[Array, ...], Array]:
     """Slopes and Jacobians at points (V, S, n + m) of the combined argument (x, u)."""
     n = flat.states
     argument = points[..., :n] @ flat.weights[0].swapaxes(1, 2) + flat.biases[0][:, None, :]
     if flat.input_weights is not None:
         argument = argument + points[..., n:] @ flat.input_weights.swapaxes(1, 2)
-    slopes = [_slope(flat.activation, argument)]
+    slopes = [slope(flat.activation, argument)]
     for weight, bias in zip(flat.weights[1:-1], flat.biases[1:-1], strict=True):
-        argument = _value(flat.activation, argument) @ weight.swapaxes(1, 2) + bias[:, None, :]
-        slopes.append(_slope(flat.activation, argument))
+        argument = value(flat.activation, argument) @ weight.swapaxes(1, 2) + bias[:, None, :]
+        slopes.append(slope(flat.activation, argument))
     return tuple(slopes), _jacobians(flat, slopes)
 
 
@@ -205,7 +205,7 @@ def _corners(flat: Lure, generator: np.random.Generator, count: int, rounds: int
     return np.concatenate(jacobians, axis=1)
 
 
-def _value(activation: str, v: NDArray[np.float64]) -> Array:
+def value(activation: str, v: NDArray[np.float64]) -> Array:
     if activation == "tanh":
         return np.tanh(v)
     if activation == "relu":
@@ -218,7 +218,7 @@ def _value(activation: str, v: NDArray[np.float64]) -> Array:
     return s if activation == "sigmoid" else v * s
 
 
-def _slope(activation: str, v: NDArray[np.float64]) -> Array:
+def slope(activation: str, v: NDArray[np.float64]) -> Array:
     if activation == "tanh":
         return 1.0 - np.tanh(v) ** 2
     if activation == "relu":

@@ -1,0 +1,89 @@
+"""The checker's part for weighted ℓ1 distances, in rational arithmetic throughout: nothing is rounded.
+
+Between any two states the residual acts as W_L S_{L−1} W_{L−1} … S_1 W_1 with diagonal S_l, entries in [α, β] (difference
+quotients of φ). Interval arithmetic over these products gives lower and upper ends of every entry of the matrices J that take
+δx to d/dt δx; with M_jj the upper end of J_jj and M_ij the largest |J_ij|,
+
+    Σ_i w_i M_ij ≤ −λ w_j  for every j     ⇒     d/dt Σ_i w_i|δx_i| ≤ −λ Σ_i w_i|δx_i|
+
+(upper right derivative), for every input signal. Doubles are rationals, so each inequality is decided, not approximated.
+"""
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stability import proof
+from stability.proof import NOT_COVERED, Unusable, Verdict, _array, _get, _number, _sequence, _Stack
+
+Rationals = NDArray[np.object_]
+LARGEST = 3_000_000  # products; a few seconds
+
+
+def statement(rate: float, states: int, systems: int) -> str:
+    """The sentence that a weighted ℓ1 certificate claims; the checker refuses one that carries another."""
+    return (
+        f"For every pair of trajectories in R^{states} with the same inputs, doses, parameters and member, the distance "
+        f"sum_i w_i |dx_i| shrinks at rate {rate!r} per unit of time or faster, for each of the {systems} systems, "
+        "in real arithmetic with the stored float64 arrays."
+    )
+
+
+def judge(claim: object, system: object) -> Verdict:
+    """Prove a weighted ℓ1 certificate for the system, or say why it is refused."""
+    stack = proof._read_system(system)
+    n, rate, weights = stack.A.shape[-1], _number(_get(claim, "rate")), _array(_get(claim, "weights"), "weights")
+    if not (np.isfinite(rate) and rate > 0):
+        return Verdict(False, f"the rate is {rate!r}; a certificate needs a finite positive rate")
+    if weights.shape != (n,) or not np.isfinite(weights).all() or not (weights > 0).all():
+        return Verdict(False, f"the weights are not {n} finite positive numbers")
+    if [_number(s) for s in _sequence(_get(claim, "slope_range"))] != list(proof._SLOPES[stack.activation]):
+        return Verdict(False, f"the slope range is not that of {stack.activation}")
+    if [_number(s) for s in _sequence(_get(claim, "leading"))] != list(stack.leading):
+        return Verdict(False, f"the leading shape is not that of the system, {stack.leading}")
+    if _get(claim, "digest") != stack.digest:
+        return Verdict(False, "the digest is not that of the system: the arrays were changed after the certificate was made")
+    if _get(claim, "claim") != statement(rate, n, stack.count):
+        return Verdict(False, "the claim is not the sentence that the numbers support")
+    if not set(NOT_COVERED) <= {str(s) for s in _sequence(_get(claim, "not_covered"))}:
+        return Verdict(False, "the list of what is not covered lacks a sentence")
+    exact = rational(weights)
+    for v in range(stack.count):
+        columns = exact @ majorant(stack, v)
+        if any(c > -Fraction(rate) * w for c, w in zip(columns, exact, strict=True)):
+            where = [int(i) for i in np.unravel_index(v, stack.leading)]
+            return Verdict(False, f"the column sums are too large for system {where}", rate, stack.count)
+    return Verdict(True, statement(rate, n, stack.count), rate, stack.count)
+
+
+def majorant(stack: _Stack, index: int) -> Rationals:
+    """M (n, n) of one system: the upper ends on the diagonal, the largest magnitudes beside it."""
+    n = stack.A.shape[-1]
+    if stack.count * sum(w[0].size for w in stack.weights) * n > LARGEST:
+        raise Unusable(f"the system needs more than {LARGEST:,} exact products; certify it in a metric P instead")
+    low, high = hull(stack, index)
+    M = np.maximum(abs(low), abs(high))
+    M[np.arange(n), np.arange(n)] = np.diagonal(high)
+    return M
+
+
+def hull(stack: _Stack, index: int) -> tuple[Rationals, Rationals]:
+    """The ends, entry by entry, of every J of one system."""
+    alpha, beta = (Fraction(s) for s in proof._SLOPES[stack.activation])
+    linear = sum((rational(part[index]) for part in stack.linear[1:]), rational(stack.linear[0][index]))
+    if not stack.widths:
+        return linear, linear
+    low = high = rational(stack.weights[0][index])
+    for weight in stack.weights[1:]:
+        ends = np.stack([alpha * low, alpha * high, beta * low, beta * high])
+        low, high = ends.min(0), ends.max(0)
+        W = rational(weight[index])
+        up, down = np.maximum(W, 0 * W), np.minimum(W, 0 * W)
+        low, high = up @ low + down @ high, up @ high + down @ low
+    return linear + low, linear + high
+
+
+def rational(array: NDArray[np.float64]) -> Rationals:
+    """The same numbers as fractions."""
+    return np.vectorize(Fraction, otypes=[object])(array)

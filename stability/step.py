@@ -1,0 +1,243 @@
+"""Contraction of the discretised step: |δx⁺|_P ≤ ρ|δx|_P for one step of Euler's or the classical Runge–Kutta method.
+
+The step is a loop with a copy of the hidden units per stage (`proof_step`); P is the certificate's, and per system
+
+    minimise τ = ρ² over Λ:   M(τ, Λ) = τP̂ − GᵀPG + JΛRᵀ + RΛJᵀ ≻ 0,   P̂ = [P 0; 0 0],   J = (D − αV)ᵀ,   R = (D − βV)ᵀ,
+
+is a semidefinite programme with a diagonal unknown. It is solved by Newton's method on cτ − log det M − Σ (log Λ + log(U − Λ)),
+with c raised until the gap, the barrier's parameter over c, is small beside 1 − τ. Every iterate is feasible.
+Source: Boyd & Vandenberghe, Convex Optimization (2004), chapter 11, for the method; the loop of stages is ours.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stability.certificate import Certificate, Refusal
+from stability.lure import SLOPES, Array, Loop, Lure
+from stability.proof import prove
+from stability.proof_step import METHODS, NOT_COVERED, statement
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """A candidate proof that a solver's step contracts; `check(step, system)` says whether it is one."""
+
+    method: str  # "euler" or "rk4"
+    step: float  # h, in time
+    factor: float  # ρ < 1
+    metric: Array  # P (n, n)
+    multipliers: Array  # (V, s·H), one per stage and hidden unit
+    slope_range: tuple[float, float]
+    leading: tuple[int, ...]
+    digest: str
+    not_covered: tuple[str, ...] = NOT_COVERED
+    claim: str = field(default="")
+    kind: str = "step"
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        for name in ("metric", "multipliers"):
+            put(self, name, np.array(getattr(self, name), dtype=np.float64))
+            getattr(self, name).setflags(write=False)
+        if not self.claim:
+            shape = len(self.metric), len(self.multipliers)
+            put(self, "claim", statement(self.method, self.step, self.factor, *shape))
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def rate(self) -> float:
+        """−log ρ / h, to hold beside the rate of the differential equation, per unit of time."""
+        return -float(np.log(self.factor)) / self.step
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings for JSON, exact to the last bit."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: v.tolist() if isinstance(v, np.ndarray) else list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "Step":
+        """The inverse of `to_dict`. Errors: ValueError for another kind of dictionary."""
+        if data.get("kind") != "step":
+            raise ValueError(f"the kind is {data.get('kind')!r}, not 'step'; read it with the class that wrote it.")
+        lists = ("slope_range", "leading", "not_covered")
+        plain: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in data.items()}
+        try:
+            return Step(**plain)
+        except TypeError as error:
+            raise ValueError(f"this is not a step certificate as to_dict writes it: {error}.") from error
+
+
+def certify_step(
+    certificate: Certificate,
+    system: Lure,
+    step: float,  # h, in time
+    method: str = "rk4",
+    *,
+    seconds: float = 60.0,
+) -> Step | Refusal:
+    """Search multipliers with which one step of a solver contracts in the certificate's metric, and prove it.
+
+    Arguments: a certificate of the system (its metric is used); the step size, in the system's unit of time; the method,
+    "euler" or "rk4"; `seconds`, after which the best so far is used.
+    Returns a `Step` that `check` accepts, or a `Refusal` (large steps do not contract).
+    Errors: ValueError for arguments that cannot be used, and for a certificate of another system.
+    Law: for a linear system ρ is ‖R(hA)‖ in the metric, R being the method's stability function, up to a relative 1e-3 of 1 − ρ².
+    """
+    if not isinstance(certificate, Certificate) or not isinstance(system, Lure):
+        raise ValueError(
+            f"a step needs a Certificate and its Lure, not {type(certificate).__name__} and {type(system).__name__}."
+        )
+    if not (np.isfinite(step) and step > 0):
+        raise ValueError(f"the step is {step!r}; give a finite positive step size, in the system's unit of time.")
+    if method not in METHODS:
+        raise ValueError(f"the method {method!r} is not one of {', '.join(METHODS)}.")
+    if certificate.digest != system.digest():
+        raise ValueError("the certificate is of another system (its digest differs); certify this one first.")
+    deadline, loop, P = time.monotonic() + seconds, system.loop(), certificate.metric
+    layers = len(METHODS[method][0]) * loop.widths
+    order = np.repeat(np.arange(len(layers)), layers)
+    found = [_least(*stages(loop, v, step, method), P, order, deadline) for v in range(len(loop.A))]
+    square = max(tau for tau, _ in found)
+    for slack in (1e-6, 1e-4, 1e-2):
+        # Part of the way to 1, and never less than some roundings: M must be positive by more than its radius.
+        factor = float(np.sqrt(square + max(slack * (1.0 - square), 1e-13)))
+        if not factor < 1:
+            break
+        candidate = Step(
+            method=method,
+            step=float(step),
+            factor=factor,
+            metric=P,
+            multipliers=np.stack([multipliers for _, multipliers in found]),
+            slope_range=SLOPES[system.activation],
+            leading=system.leading,
+            digest=certificate.digest,
+        )
+        if prove(candidate, system):
+            return candidate
+    reached = float(np.sqrt(square)) if np.isfinite(square) else np.inf
+    late = " The time ran out; give more seconds." if time.monotonic() > deadline else ""
+    return Refusal(
+        reason="not proved",
+        message=(
+            f"A step of {step:g} of {method} is not proved to contract in this metric: the best factor is {reached:.6g}."
+            f" Take a smaller step.{late}"
+        ),
+        best_rate=-float(np.log(reached)) / step if 0 < reached < np.inf else None,
+    )
+
+
+def stages(loop: Loop, index: int, step: float, method: str) -> tuple[Array, Array, Array]:
+    """G (n, n + sH) of x⁺ = G (x, z), and J and R (n + sH, sH), of one system."""
+    A, E, W, N = loop.A[index], loop.E[index], loop.W[index], loop.N[index]
+    starts, parts = METHODS[method]
+    (n, H), s = E.shape, len(starts)
+    first = np.eye(n, n + s * H)
+    end, slope, arguments = first.copy(), np.zeros_like(first), []
+    for k, (a, b) in enumerate(zip(starts, parts, strict=True)):
+        own = np.eye(H, n + s * H, n + k * H)
+        stage = first + step * a * slope
+        slope = A @ stage + E @ own
+        end += step * b * slope
+        arguments.append(W @ stage + N @ own)
+    V, D = np.concatenate(arguments), np.eye(s * H, n + s * H, n)
+    at = min(index, len(loop.lower) - 1)
+    alpha, beta = (np.tile(end_[at], s)[:, None] for end_ in (loop.lower, loop.upper))
+    return end, (D - alpha * V).T, (D - beta * V).T
+
+
+def _least(G: Array, J: Array, R: Array, P: Array, order: NDArray[np.int_], deadline: float) -> tuple[float, Array]:
+    """The least τ of one system and the multipliers that reach it, both feasible."""
+    (n, size), units = G.shape, J.shape[1]
+    cost = G.T @ P @ G
+    weight = np.zeros((size, size))
+    weight[:n, :n] = P
+    L = _first_multipliers(J, R, cost, n, order)
+
+    def matrix(tau: float, L: Array) -> Array:
+        half = (J * L) @ R.T
+        return np.asarray(tau * weight - cost + half + half.T)
+
+    tau = _schur_level(matrix(0.0, L), P)
+    tau += 0.1 * abs(tau) + 1e-3
+    most, parameter = 1e6 * L.max(initial=1e-300), float(size + 2 * units)
+
+    def value(c: float, tau: float, L: Array) -> float:
+        if units and not (L.min() > 0 and L.max() < most):
+            return np.inf
+        try:
+            factor = np.linalg.cholesky(matrix(tau, L))
+        except np.linalg.LinAlgError:
+            return np.inf
+        return float(c * tau - 2.0 * np.log(np.diagonal(factor)).sum() - np.log(L).sum() - np.log(most - L).sum())
+
+    c, best = parameter / max(tau, 1e-3), (tau, L)
+    for _ in range(400):
+        if time.monotonic() > deadline:
+            break
+        try:
+            K = np.linalg.inv(matrix(tau, L))
+        except np.linalg.LinAlgError:
+            break
+        KJ, KR, KP = K @ J, K @ R, K[:, :n] @ P
+        er, rr, ee = J.T @ KR, R.T @ KR, J.T @ KJ
+        hessian = np.zeros((units + 1, units + 1))
+        hessian[0, 0] = np.sum(KP[:n] * KP[:n].T)
+        hessian[0, 1:] = hessian[1:, 0] = 2.0 * np.einsum("ij,ij->j", KJ[:n], P @ KR[:n])
+        hessian[1:, 1:] = 2.0 * (ee * rr + er * er.T) + np.diag(1.0 / L**2 + 1.0 / (most - L) ** 2)
+        gradient = np.concatenate([[c - np.trace(KP[:n])], -2.0 * np.diagonal(er) - 1.0 / L + 1.0 / (most - L)])
+        scale = np.sqrt(np.diagonal(hessian))
+        move = -np.linalg.solve(hessian / np.outer(scale, scale) + 1e-14 * np.eye(units + 1), gradient / scale) / scale
+        decrement = -float(gradient @ move)
+        here, length = value(c, tau, L), 1.0
+        while decrement > 0.1 and length > 1e-9:
+            trial = tau + length * move[0], L + length * move[1:]
+            if value(c, *trial) < here - 0.1 * length * decrement:
+                break
+            length *= 0.5
+        if decrement > 0.1 and length > 1e-9:
+            tau, L = trial
+            best = (tau, L) if tau < best[0] else best
+            continue
+        if parameter / c < max(1e-3 * abs(1.0 - tau), 1e-12):
+            break
+        c *= 10.0
+    # The last multipliers carry a smaller τ than the barrier kept.
+    level = _schur_level(matrix(0.0, best[1]), P)
+    return max(min(level, best[0]), 0.0), best[1]
+
+
+def _schur_level(M: Array, P: Array) -> float:
+    """The least τ with M + τP̂ ⪰ 0, for an M whose block of z is positive definite."""
+    n = len(P)
+    Q = M[:n, :n] - M[:n, n:] @ np.linalg.solve(M[n:, n:], M[n:, :n]) if len(M) > n else M
+    inverse = np.linalg.inv(np.linalg.cholesky(P))
+    return -float(np.linalg.eigvalsh(inverse @ ((Q + Q.T) / 2) @ inverse.T)[0])
+
+
+def _first_multipliers(J: Array, R: Array, cost: Array, n: int, order: NDArray[np.int_]) -> Array:
+    """Multipliers that make the block of z positive: falling from layer to layer and stage to stage until they do.
+
+    Then they are scaled until they outweigh GᵀPG there. `order` numbers the layers of all stages, unit by unit.
+    """
+    units = J.shape[1]
+    if not units:
+        return np.ones(0)
+    inner = cost[n:, n:]
+    fall = 1.0
+    for _ in range(60):
+        L = fall ** order.astype(np.float64)
+        half = (J[n:] * L) @ R[n:].T
+        scaled = (half + half.T) / np.sqrt(np.outer(L, L))
+        if np.linalg.eigvalsh(scaled)[0] > 0.2:
+            break
+        fall *= 0.8
+    needed = np.linalg.eigvals(np.linalg.solve(half + half.T, inner)).real.max()
+    return np.asarray(L * (2.0 * max(needed, 0.0) + 1e-3 * np.abs(cost).max()))
