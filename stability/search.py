@@ -36,7 +36,7 @@ def certify(
     """
     given = _check_arguments(system, rate, metric, seconds)
     if multipliers is not None:
-        certificate = _given(system, rate, given, np.array(multipliers, dtype=np.float64))
+        certificate = _given(system, rate, given, np.asarray(multipliers).astype(np.float64))
         if certificate is not None:
             return certificate
     deadline = time.monotonic() + seconds
@@ -77,7 +77,7 @@ def _check_arguments(system: Lure, rate: float | None, metric: ArrayLike | None,
         raise ValueError(f"seconds is {seconds!r}; give a positive time limit.")
     if metric is None:
         return None
-    P = np.array(metric, dtype=np.float64)
+    P = np.array(np.asarray(metric), dtype=np.float64)  # the inner call is the one that tensors know
     n = system.states
     if P.shape != (n, n) or not np.isfinite(P).all() or not np.allclose(P, P.T, rtol=1e-12, atol=0.0):
         raise ValueError(f"the metric has shape {P.shape}; give a finite symmetric ({n}, {n}) matrix.")
