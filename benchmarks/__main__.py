@@ -7,7 +7,10 @@ from pathlib import Path
 
 from benchmarks.race import EXIT_CODES, MISSED, OK, SKIPPED, WRONG
 
-NAMES = ("nonstiff", "cohort", "stiff", "members", "memory", "personalise", "gpu", "workprecision", "mutations")
+NAMES = (
+    *("nonstiff", "cohort", "stiff", "members", "memory", "personalise", "gpu", "workprecision"),
+    *("mutations", "contracting"),
+)
 
 
 def main() -> int:

@@ -30,7 +30,12 @@ class Network:
 
     @staticmethod
     def of(field: Field, rows: int) -> "Network":
-        """The same function; `rows` R, differentiable in the field's tensors."""
+        """The same function; `rows` R, differentiable in the field's tensors.
+
+        Errors: `ValueError` for a field with a linear term of its own, which belongs to A (`HybridModel.bind` puts it there).
+        """
+        if field.skip is not None:
+            raise ValueError("Network: the field has a skip; add it to A and leave it out here, as HybridModel.bind does")
         weights, biases = list(field.weights), list(field.biases())
         inputs: Tensor | None = field.input_weights if field.input_weights.shape[-1] else None
         activation = field.activation

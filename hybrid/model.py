@@ -1,7 +1,7 @@
 """The sum: a stable linear backbone plus a learned residual, observed with noise."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -161,6 +161,8 @@ class HybridModel(nn.Module):
         residual = self.residual
         if isinstance(residual, LayeredResidual):
             layers = residual.layers()  # folded once per solve
+            if layers.skip is not None:  # linear in x: part of A, which the exponential steps take exactly
+                A, layers = _plus(A, layers.skip), replace(layers, skip=None)
             made_from = (c, *layers.weights, *layers.biases, layers.input_weights, layers.covariate_weights)
             return SemilinearField(A, B, layers.at(c), segments, made_from)
         return SemilinearField(A, B, Bound(residual, c), segments, (c, *residual.parameters()))
@@ -173,7 +175,7 @@ class HybridModel(nn.Module):
         """The arrays of the Lur'e form, for `stability.Lure(**model.lure(theta, c))`, float64.
 
         A (M, N, n, n), B (M, N, n, m); weights (M, 1, out, in), biases (M, N|1, out) with c folded in, input_weights
-        (M, 1, h, m) or None, activation. Errors: `ValueError` for a residual without layers.
+        (M, 1, h, m) or None, activation; skip (M, 1, n, n) where the residual has one. Errors: `ValueError` for a residual without layers.
         """
         A, B = self.backbone.matrices(theta)
         arrays: dict[str, Any] = {"A": _array(A), "B": _array(B), "weights": [], "biases": [], "activation": "tanh"}
@@ -182,7 +184,7 @@ class HybridModel(nn.Module):
         if not isinstance(self.residual, LayeredResidual):
             raise ValueError(
                 f"{type(self.residual).__name__} has no layered form, so it has no Lur'e form to certify; "
-                "use a residual with layers (MLP)"
+                "use a residual with layers (MLP, ContractingMLP)"
             )
         layers = self.residual.layers()
         arrays["weights"] = [_array(w[:, None]) for w in layers.weights]
@@ -190,7 +192,21 @@ class HybridModel(nn.Module):
         if layers.input_weights.shape[-1]:
             arrays["input_weights"] = _array(layers.input_weights[:, None])
         arrays["activation"] = layers.activation
+        if layers.skip is not None:
+            arrays["skip"] = _array(layers.skip[:, None])
         return arrays
+
+
+def _plus(
+    A: Tensor,  # (M|1, N|1, n, n)
+    skip: Tensor,  # (M|1, n, n)
+) -> Tensor:  # (M, N|1, n, n)
+    """A + S for every member. What people or members share stays shared in memory: matrix functions are made once for it."""
+    shape = torch.broadcast_shapes(A.shape, (len(skip), 1, 1, 1))
+    for axis in (0, 1):
+        if A.stride(axis) == 0:
+            A = A.narrow(axis, 0, 1)
+    return (A + skip[:, None]).expand(shape)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -11,9 +11,14 @@ from torch import Tensor, nn
 from learned.residual import ACTIVATIONS, Activation, LayeredResidual, Layers
 
 
-def _power_of_two(value: float) -> float:
-    # a scale that is a power of two folds into a weight without rounding, so the certified arrays are the model's
-    return 2.0 ** round(math.log2(value))
+def scale_of(scale: Sequence[float] | float, size: int, name: str) -> tuple[float, ...]:
+    """`size` positive scales, each the nearest power of two: these fold into weights without rounding, so the certified
+    arrays are the model's. Errors: `ValueError`, which begins with `name`.
+    """
+    values = [float(scale)] * size if isinstance(scale, int | float) else [float(s) for s in scale]
+    if len(values) != size or not all(0.0 < s < float("inf") for s in values):
+        raise ValueError(f"{name} needs {size} positive finite numbers, got {values}")
+    return tuple(2.0 ** round(math.log2(s)) for s in values)
 
 
 class MLP(LayeredResidual):
@@ -75,9 +80,9 @@ class MLP(LayeredResidual):
         self.states, self.inputs, self.covariates = states, inputs, covariates
         self.hidden, self.activation = tuple(int(h) for h in hidden), activation
         self.vanishes_at_origin, self.separable, self.sees_states = vanishes_at_origin, separable, sees_states
-        self.state_scale = self._scale(state_scale, states, "state_scale")
-        self.input_scale = self._scale(input_scale, inputs, "input_scale")
-        (self.rate_scale,) = self._scale(rate_scale, 1, "rate_scale")
+        self.state_scale = scale_of(state_scale, states, "MLP: state_scale")
+        self.input_scale = scale_of(input_scale, inputs, "MLP: input_scale")
+        (self.rate_scale,) = scale_of(rate_scale, 1, "MLP: rate_scale")
 
         widths = [states, *self.hidden, states]
         self.weights = nn.ParameterList(
@@ -95,13 +100,6 @@ class MLP(LayeredResidual):
         self.input_fold: Tensor
         self.register_buffer("input_fold", torch.tensor(folds, dtype=torch.float64), persistent=False)
         self.reset(generator if generator is not None else torch.Generator().manual_seed(0))
-
-    @staticmethod
-    def _scale(scale: Sequence[float] | float, size: int, name: str) -> tuple[float, ...]:
-        values = [float(scale)] * size if isinstance(scale, int | float) else [float(s) for s in scale]
-        if len(values) != size or not all(0.0 < s < float("inf") for s in values):
-            raise ValueError(f"MLP: {name} needs {size} positive finite numbers, got {values}")
-        return tuple(_power_of_two(s) for s in values)
 
     def _mask(self, out: int, into: int, layer: int) -> Tensor:
         mask = torch.ones(out, into, dtype=torch.float64)

@@ -52,10 +52,10 @@ class Residual(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Layers:
-    """The plain arrays of a layered residual: ε = W_L φ(… φ(W_1 x + U u + C c + b_1) …) + b_L − offset.
+    """The plain arrays of a layered residual: ε = S x + W_L φ(… φ(W_1 x + U u + C c + b_1) …) + b_L − offset.
 
-    `weights` (M, out, in), `biases` (M, out), `input_weights` U (M, h_1, m), `covariate_weights` C (M, h_1, r); scalers
-    are already folded in. With `vanishes_at_origin` the offset is the value of the rest at (0, 0, c), else it is 0.
+    `weights` (M, out, in), `biases` (M, out), `input_weights` U (M, h_1, m), `covariate_weights` C (M, h_1, r), `skip` S
+    (M, n, n) or None for none; scalers are already folded in. With `vanishes_at_origin` the offset is the value of the rest at (0, 0, c), else it is 0.
     """
 
     weights: tuple[Tensor, ...]
@@ -64,6 +64,7 @@ class Layers:
     covariate_weights: Tensor
     activation: Activation
     vanishes_at_origin: bool
+    skip: Tensor | None = None
 
     def at(
         self,
@@ -85,6 +86,7 @@ class Layers:
             input_weights=self.input_weights,
             activation=self.activation,
             zero=self.vanishes_at_origin,
+            skip=self.skip,
         )
 
 
@@ -105,6 +107,7 @@ class Field:
     input_weights: Tensor
     activation: Activation
     zero: bool
+    skip: Tensor | None = None  # (M, n, n)
 
     def __call__(
         self,
@@ -118,10 +121,12 @@ class Field:
         for weight, origin, active in zip(self.weights[1:], self.origin[:-1], self.active, strict=True):
             # v is the difference from the origin's value here
             v = _times(phi(v + origin) - active, weight)
+        if self.skip is not None:
+            v = v + _times(x, self.skip)
         return v if self.zero else v + self.origin[-1]
 
     def biases(self) -> tuple[Tensor, ...]:  # each (M, N|1, out)
-        """The biases b of the plain form W_L φ(… φ(W_1 x + b_1) …) + b_L of the same function, at u = 0."""
+        """The biases b of the plain form S x + W_L φ(… φ(W_1 x + b_1) …) + b_L of the same function, at u = 0."""
         last = self.bias[-1]
         if self.zero:
             last = -(self.active[-1] @ self.weights[-1].mT) if self.active else torch.zeros_like(self.origin[0])

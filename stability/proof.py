@@ -358,9 +358,11 @@ def _proved_positive(mid: Array, radius: Array) -> NDArray[np.bool_]:
     shift = 2.0 * spread + 16.0 * _gamma(k + 4) * trace + _TINY  # |L||L|ᵀ has row sums ≤ 4k, and k ≤ trace
     shifted = scaled - shift[:, None, None] * eye
     L, factored = _cholesky(shifted)
-    magnitude = np.abs(L) @ np.abs(L).swapaxes(1, 2) + np.abs(scaled) + shift[:, None, None] * eye
-    residual = np.abs(shifted - L @ L.swapaxes(1, 2)) + _gamma(k + 4) * magnitude + _TINY
-    lost = _outward(residual.sum(2).max(1), k) + spread
+    # Only row sums are needed, and those of |L||L|ᵀ are two products with a vector.
+    size = np.abs(L)
+    magnitude = (size @ size.sum(1)[:, :, None])[:, :, 0] + np.abs(scaled).sum(2) + shift[:, None]
+    rows = np.abs(shifted - L @ L.swapaxes(1, 2)).sum(2) + _outward(_gamma(k + 4) * magnitude, k) + k * _TINY
+    lost = _outward(rows.max(1), k) + spread
     good[chosen] = factored & (_outward(lost, 1) < shift)  # a comparison with NaN is False
     return good
 

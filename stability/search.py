@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from stability.attack import attack, worst
+from stability.candidate import candidate_rate, capped
 from stability.certificate import Certificate, Refusal
 from stability.interior_point import Ascent, climb, explicit, lyapunov_frame
 from stability.jacobians import Samples, abscissa, dual_holds, linear, one_metric, sample
@@ -20,18 +21,25 @@ def certify(
     rate: float | None = None,  # 1/time
     metric: ArrayLike | None = None,  # (n, n)
     seconds: float = 60.0,
+    *,
+    multipliers: ArrayLike | None = None,  # (V, H)
 ) -> Certificate | Refusal:
     """Search a common metric P and multipliers that prove contraction of every system, and prove what was found.
 
     Arguments: `rate`, the rate to prove, or None for the best one (to about 1 %); `metric`, the only metric to try, or None
     to search it with condition number ≤ 1e4 in the states' own units (where those leave no room, in the coordinates of
-    `lyapunov_frame`); `seconds`, after which the best candidate so far is used.
+    `lyapunov_frame`); `seconds`, after which the best candidate so far is used; `multipliers`, with a metric: that pair is
+    proved before anything is searched (`learned.ContractingMLP.witness` gives one), at `rate` or the best that it reaches.
     Returns a `Certificate` that `check` accepts, or a `Refusal`.
     Errors: ValueError for arguments that cannot be used.
     Law: a certificate's rate never exceeds `spectral_cap(system)` or `metric_cap(system)`.
     Source: the inequality of Revay, Wang & Manchester (IEEE TAC 2023) and NodeREN (CDC 2023), one P for all systems.
     """
     given = _check_arguments(system, rate, metric, seconds)
+    if multipliers is not None:
+        certificate = _given(system, rate, given, np.asarray(multipliers).astype(np.float64))
+        if certificate is not None:
+            return certificate
     deadline = time.monotonic() + seconds
     goal = 0.0 if rate is None else rate
     samples = attack(system, sample(system), deadline=_share(deadline, 0.1))
@@ -69,7 +77,7 @@ def _check_arguments(system: Lure, rate: float | None, metric: ArrayLike | None,
         raise ValueError(f"seconds is {seconds!r}; give a positive time limit.")
     if metric is None:
         return None
-    P = np.array(metric, dtype=np.float64)
+    P = np.array(np.asarray(metric), dtype=np.float64)  # the inner call is the one that tensors know
     n = system.states
     if P.shape != (n, n) or not np.isfinite(P).all() or not np.allclose(P, P.T, rtol=1e-12, atol=0.0):
         raise ValueError(f"the metric has shape {P.shape}; give a finite symmetric ({n}, {n}) matrix.")
@@ -77,6 +85,23 @@ def _check_arguments(system: Lure, rate: float | None, metric: ArrayLike | None,
     if np.linalg.eigvalsh(P)[0] <= 0:
         raise ValueError(f"the metric has the eigenvalue {np.linalg.eigvalsh(P)[0]:.3g}; it must be positive definite.")
     return P
+
+
+def _given(system: Lure, rate: float | None, P: Array | None, multipliers: Array) -> Certificate | None:
+    """The candidate, proved, or None: then it is searched as if there were none."""
+    shape = (int(np.prod(system.leading, dtype=int)), sum(system.widths))
+    if P is None:
+        raise ValueError("the multipliers belong to a metric; give both, as ContractingMLP.witness() does.")
+    if multipliers.ndim == 2 and len(multipliers) < shape[0] and shape[0] % max(len(multipliers), 1) == 0:
+        # members' multipliers for all their people: members come first
+        multipliers = multipliers.repeat(shape[0] // len(multipliers), axis=0)
+    if multipliers.shape != shape or not (np.isfinite(multipliers).all() and (multipliers > 0).all()):
+        raise ValueError(f"the multipliers have shape {multipliers.shape}; give positive numbers {shape}: systems, units.")
+    best = candidate_rate(system, P, multipliers) if rate is None else rate
+    if not best > 0:
+        return None
+    ascent = Ascent(best, P, multipliers, np.inf, np.zeros((0, *P.shape)), 0)
+    return _proved(system, ascent, rate, {"spectral_cap": capped(system), "metric_cap": None, "identity_refused": None})
 
 
 def _share(deadline: float, part: float) -> float:

@@ -16,6 +16,7 @@ from learned import (
     NOISES,
     RESIDUALS,
     AdditiveProportional,
+    ContractingMLP,
     Ensemble,
     LayeredResidual,
     Layers,
@@ -30,6 +31,7 @@ F64 = torch.float64
 
 # ---- builders: every member, and every way in which it can be built; a new one adds a line and inherits every law
 
+A, B = [[-1.0, 0.2], [0.7, -0.5]], [[-1.5, 0.0], [0.9, -0.4]]
 BUILDERS = {
     "zero": lambda: Zero(3, 2, 1),
     "tanh": lambda: MLP(3, 2, 2, (5, 4), state_scale=[2.0, 30.0, 0.1], input_scale=[4.0, 0.5], rate_scale=0.2),
@@ -41,6 +43,10 @@ BUILDERS = {
     "separable": lambda: MLP(3, 0, 1, (7, 5), separable=True, state_scale=[1.0, 8.0, 100.0]),
     "of inputs alone": lambda: MLP(2, 2, 1, (4,), sees_states=False, acts_on=[0]),
     "of one input": lambda: MLP(2, 3, 1, (4,), sees_inputs=[2]),
+    "contracting": lambda: ContractingMLP(2, 1, 2, (5, 4), vertices=A, state_scale=[2.0, 0.1], input_scale=4.0),
+    "contracting, sigmoid with offset": lambda: ContractingMLP(
+        2, 2, 0, (6,), "sigmoid", vertices=[A, B], rate=0.3, learn_metric=True, vanishes_at_origin=False, rate_scale=0.25
+    ),
 }
 NOISE_BUILDERS = {AdditiveProportional: lambda: AdditiveProportional([0.3, 2.0], [0.1, 0.2], [0.05, 0.5])}
 
@@ -87,6 +93,7 @@ def plain(layers: Layers, m: int, x: np.ndarray, u: np.ndarray, c: np.ndarray) -
     W = [w.detach().numpy()[m % w.shape[0]] for w in layers.weights]
     b = [v.detach().numpy()[m % v.shape[0]] for v in layers.biases]
     U, C = (v.detach().numpy()[m % v.shape[0]] for v in (layers.input_weights, layers.covariate_weights))
+    S = np.zeros((len(x), len(x))) if layers.skip is None else layers.skip.detach().numpy()[m % len(layers.skip)]
 
     def rest(x: np.ndarray, u: np.ndarray) -> np.ndarray:
         v = W[0] @ x + b[0]
@@ -94,7 +101,7 @@ def plain(layers: Layers, m: int, x: np.ndarray, u: np.ndarray, c: np.ndarray) -
         v = v + C @ c if C.shape[1] else v
         for weight, bias in zip(W[1:], b[1:], strict=True):
             v = weight @ PHI[layers.activation](v) + bias
-        return v
+        return v + S @ x
 
     return rest(x, u) - (rest(0.0 * x, 0.0 * u) if layers.vanishes_at_origin else 0.0)
 
@@ -139,6 +146,7 @@ def test_the_plain_biases_with_c_folded_in_are_the_same_function(residual):
     v = x @ field.weights[0].mT + field.biases()[0]
     for weight, bias in zip(field.weights[1:], field.biases()[1:], strict=True):
         v = torch.from_numpy(PHI[field.activation](v.detach().numpy())) @ weight.mT + bias
+    v = v if field.skip is None else v + x @ field.skip.mT
     want = residual(x, torch.zeros_like(u), c)
     torch.testing.assert_close(v.expand_as(want), want, rtol=1e-12, atol=1e-12 * float(want.detach().abs().max() + 1.0))
 

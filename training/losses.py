@@ -127,6 +127,7 @@ class Stability:
         layers = model.residual.layers()
         # what is near to a proof is float64 whatever the model is: metrics are close to singular
         weights = [w[:, None].to(self.metric.dtype) for w in layers.weights]
+        A = A if layers.skip is None else A + layers.skip[:, None]
         margin = contraction_margin(A.to(self.metric.dtype), weights, self.metric, layers.activation)
         return (self.weight * ((self.rate - margin) / self.rate).clamp(min=0.0).square()).to(theta.dtype)
 

@@ -1,0 +1,364 @@
+"""A residual that contracts together with its backbone for every value of its weights."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from learned.mlp import scale_of
+from learned.residual import Activation, LayeredResidual, Layers
+
+F64 = torch.float64
+_UPPER = {"tanh": 1.0, "relu": 1.0, "softplus": 1.0, "sigmoid": 0.25}  # β: slopes in [0, β]
+# Room above the claim, because float64 proves strict inequalities only: the linear part is made for the rate λ(1 + 1e-3),
+# the loop's term is counted 1 + 1e-4 times. Both scale with what they stand beside, so fast and slow states keep theirs.
+# The last is for huge weights: what S, then as large as T, loses by being stored.
+_RATE_ROOM, _LOOP_ROOM, _ROUNDING = 1e-3, 1e-4, 1e-9
+_BEND = 0.5  # τ over λ: where S begins to give way
+# What an optimiser with one step size for all should move faster: along the boundary of the set the weights have to wait for
+# these. Measured on two-layer fits (`benchmarks/contracting.py`): 10 to 20 % lower errors after the same steps.
+_PSI_GAIN, _LINEAR_GAIN = 4.0, 3.0
+_PSI_REACH, _Y_REACH = 5.0, 4.0
+_GUARD = 1e-12  # against 0/0 at units that do nothing, in squares of rates
+
+
+class _Built(NamedTuple):
+    """What the free tensors stand for, in coordinates x̃ = Fᵀx in which the metric is the identity."""
+
+    first: Tensor  # W_1 (M, h_1, n), in x
+    middle: tuple[Tensor, ...]  # W_2 … (M, h_k, h_{k-1})
+    last: Tensor  # W_L (M, n, h), in x
+    skip: Tensor  # S (M, n, n), in x
+    psi: tuple[Tensor, ...]  # ψ_k (M, h_k): the multipliers are ψ²
+    frame: Tensor  # F (M|1, n, n), P = F Fᵀ
+    beyond: Tensor  # X (M, n, n), in x̃
+
+
+class _Bent(torch.autograd.Function):
+    """f(K) = ½(K + (K² + 4τ²I)^½) ≻ 0 of symmetric K: K itself where that is well above τ, near 0 where it is well below −τ.
+
+    Its derivative by the divided differences of f (Daleckii & Krein), ½(1 + (k_i + k_j)/(r_i + r_j)) with r = (k² + 4τ²)^½:
+    finite also where eigenvalues agree.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, K: Tensor, tau: float) -> Tensor:
+        values, vectors = torch.linalg.eigh(K)
+        lengths = torch.sqrt(values.square() + 4.0 * tau**2)
+        ctx.save_for_backward(values, lengths, vectors)
+        # for k < 0 the sum cancels, and 2τ²/(r − k) is the same number
+        bent = torch.where(values > 0, 0.5 * (values + lengths), 2.0 * tau**2 / (lengths - values).clamp(min=tau))
+        return (vectors * bent[..., None, :]) @ vectors.mT
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc]
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None]:
+        values, lengths, vectors = ctx.saved_tensors
+        ratio = (values[..., :, None] + values[..., None, :]) / (lengths[..., :, None] + lengths[..., None, :])
+        return vectors @ (0.5 * (1.0 + ratio) * (vectors.mT @ above @ vectors)) @ vectors.mT, None
+
+
+class ContractingMLP(LayeredResidual):
+    """ε = S x + W_L φ(W_{L−1} … φ(W_1 x + U u + C c + b_1) …) + b_L, with A + ε contracting for every A in a polytope.
+
+    Every value of the trainable tensors is certified: with one metric P, for each vertex A_v (hence each A in their convex
+    hull), any input and any c,  d/dt √(δxᵀPδx) ≤ −λ √(δxᵀPδx),  λ = `rate`. Training is unconstrained.
+
+    How (slopes in [0, β], Λ_k = Ψ_k² the multipliers of layer k, G_k one (h_k, n) block per hidden layer). The certificate's
+    inequality (`stability/README.md`) needs the z block R ≻ 0 and, by its Schur complement in x,
+        A_vᵀP + PA_v + 2λP + PS + SᵀP + T ≺ 0,   T = q R⁻¹ qᵀ,   q = P E + β WᵀΛ.
+    1. R is made positive: scaled by Ψ⁻¹ on both sides it is 2I − N̂ − N̂ᵀ, N̂ below the diagonal. With free Y_k and the Cholesky
+       factor C_kC_kᵀ = I + Y_kY_kᵀ (C_1 = I), the weights W_k = (2/β) Ψ_k⁻¹ C_k⁻¹ Y_k C_{k−1}⁻ᵀ Ψ_{k−1} make it 2FFᵀ, F being block
+       lower bidiagonal with C_k⁻¹ on and −C_k⁻¹Y_k below the diagonal (C_k⁻¹C_k⁻ᵀ + C_k⁻¹Y_kY_kᵀC_k⁻ᵀ = I).
+    2. T follows by forward substitution, without an inverse: T = ½ Σ G_kᵀG_k, G_1 = βΨ_1W_1, G_k = Y_kG_{k−1}, and
+       C Ψ⁻¹W_LᵀP added in the last hidden layer. W_1, W_L and Ψ are free.
+    3. S absorbs it: PS + SᵀP = −R_A − T − X, X ≻ 0, plus a free skew part; R_A ⪰ A_vᵀP + PA_v + 2λP for every v. A free Z says
+       what S should be: X = f(−R_A − T − PZ − ZᵀP), f(k) = ½(k + √(k² + 4τ²)) on eigenvalues (in coordinates with P = I). So
+       S = Z inside the set, as in a residual without a certificate, and S gives way where Z would leave it.
+    f is a bijection onto the positive definite matrices, so nothing that satisfies the inequality strictly in P is left out
+    where there is one vertex. With several, R_A is a common upper bound of theirs, and the difference is lost. R_A need not be
+    negative: where the backbone does not contract in P at this rate, S must do that work even for zero weights. What X adds
+    beyond λ is a member's own, learned rate; `witness` says it.
+
+    Arguments
+    - `states` n, `inputs`, `covariates`, `hidden`, `activation` (tanh, relu, sigmoid, softplus), `vanishes_at_origin`,
+      `state_scale`, `input_scale`, `rate_scale`, `generator`: as in `MLP`, the initial weights too.
+    - `vertices` (V, n, n): the backbone's A at the corners of what θ can be, in 1/time; one (n, n) serves as V = 1.
+    - `metric` P (n, n), the same for all members: `stability.common_metric(vertices)` gives one. By default the solution of
+      (A + κI)ᵀP + P(A + κI) = −diag(1/s²) for the mean vertex A, κ the smaller of λ and 0.9 of its slowest rate.
+    - `rate` λ in 1/time; by default half of what the vertices reach in the metric.
+    - `learn_metric`: the metric is trainable, from `metric` on, one for each member: it then takes M = 1 to have one P.
+    Trainable: weights, biases, input and covariate weights as in `MLP`, and `multipliers` (log ψ), `linear` Z, and with
+    `learn_metric` `stretch`, with the member axis first.
+    Errors: `ValueError` for sizes that do not fit, an activation with negative slopes, vertices or a metric that cannot be used.
+    Law: `stability.certify(Lure(**model.lure(...)), rate, metric, multipliers=...)` proves `witness()`, whatever the weights.
+    Source: the factorisation of a block tridiagonal R by sandwich layers is Wang & Manchester's (ICML 2023), who take Cayley
+    transforms; S from the rest as in Revay, Wang & Manchester (IEEE TAC 2023). With Cholesky factors the last and the first
+    layer stay free, and the set is the same; derived above.
+    """
+
+    def __init__(
+        self,
+        states: int,
+        inputs: int = 0,
+        covariates: int = 0,
+        hidden: Sequence[int] = (16,),
+        activation: Activation = "tanh",
+        *,
+        vertices: Tensor | Sequence[Sequence[Sequence[float]]] | Sequence[Sequence[float]],
+        metric: Tensor | Sequence[Sequence[float]] | None = None,
+        rate: float | None = None,
+        learn_metric: bool = False,
+        vanishes_at_origin: bool = True,
+        state_scale: Sequence[float] | float = 1.0,
+        input_scale: Sequence[float] | float = 1.0,
+        rate_scale: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if activation not in _UPPER:
+            raise ValueError(
+                f"ContractingMLP: slopes in [0, β] are needed, which {', '.join(_UPPER)} have; got {activation!r}. "
+                "Use one of these, or MLP with a stability penalty"
+            )
+        if states < 1 or inputs < 0 or covariates < 0 or len(hidden) == 0 or min(hidden) < 1:
+            raise ValueError(f"ContractingMLP: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={tuple(hidden)}")
+        self.states, self.inputs, self.covariates = states, inputs, covariates
+        self.hidden, self.activation = tuple(int(h) for h in hidden), activation
+        self.vanishes_at_origin, self.learn_metric = vanishes_at_origin, learn_metric
+        self.acts_on = tuple(range(states))
+        self.state_scale = scale_of(state_scale, states, "ContractingMLP: state_scale")
+        self.input_scale = scale_of(input_scale, inputs, "ContractingMLP: input_scale")
+        (self.rate_scale,) = scale_of(rate_scale, 1, "ContractingMLP: rate_scale")
+        # No buffers: what is proved is about these float64 numbers, also after the model was float32 for a while.
+        self._A = _matrices(vertices, states)
+        scale = torch.tensor(self.state_scale, dtype=F64)
+        P = _default_metric(self._A.mean(0), rate, scale) if metric is None else torch.as_tensor(metric, dtype=F64)
+        self._P = _positive(P, states)
+        self._F = torch.linalg.cholesky(self._P)
+        reached = float(-0.5 * torch.linalg.eigvalsh(_log_norms(self._A, self._F)).max())
+        if rate is None and not reached > 0:
+            raise ValueError(
+                f"ContractingMLP: in this metric the vertices reach the rate {reached:.3g}; give a metric in which they "
+                "contract (stability.common_metric), or the rate that S is to add"
+            )
+        self.rate = 0.5 * reached if rate is None else float(rate)
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            raise ValueError(f"ContractingMLP: the rate needs to be positive and finite, in 1/time, got {rate!r}")
+
+        widths = [states, *self.hidden, states]
+        biased = widths[1:-1] if vanishes_at_origin else widths[1:]
+
+        def zeros(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.zeros(1, *shape, dtype=F64))
+
+        self.weights = nn.ParameterList([zeros(o, i) for i, o in itertools.pairwise(widths)])
+        self.biases = nn.ParameterList([zeros(o) for o in biased])
+        self.input_weights, self.covariate_weights = zeros(widths[1], inputs), zeros(widths[1], covariates)
+        self.multipliers = nn.ParameterList([zeros(h) for h in self.hidden])
+        self.linear = zeros(states, states)
+        if learn_metric:
+            self.stretch = zeros(states, states)
+        self.reset(generator if generator is not None else torch.Generator().manual_seed(0))
+
+    def reset(self, generator: torch.Generator) -> None:
+        def draw(tensor: Tensor, size: float) -> None:
+            tensor.copy_(size * torch.randn(tensor.shape, generator=generator, dtype=F64))
+
+        with torch.no_grad():
+            last, fan = len(self.weights) - 1, self.states + self.inputs + self.covariates
+            for k, weight in enumerate(self.weights):
+                draw(weight, (0.1 if k == last else 1.0) / math.sqrt(weight.shape[2] if k else fan))
+            for k, bias in enumerate(self.biases):
+                draw(bias, 0.0 if k == last else 0.5)
+            for extra in (self.input_weights, self.covariate_weights):
+                draw(extra, 1.0 / math.sqrt(fan))
+            for quiet in (*self.multipliers, self.linear, *([self.stretch] if self.learn_metric else [])):
+                quiet.zero_()
+
+    def layers(self) -> Layers:
+        built, kind = self._build(), self.linear.dtype
+        n, last = self.states, len(self.weights) - 1
+        scale = self.linear.new_tensor([self.rate_scale * s for s in self.state_scale])
+        output = self.linear.new_zeros(1, n) if self.vanishes_at_origin else self.biases[last] * scale
+        return Layers(
+            weights=tuple(w.to(kind) for w in (built.first, *built.middle, built.last)),
+            biases=(*self.biases[:last], output),
+            input_weights=self.input_weights / self.linear.new_tensor(self.input_scale),
+            covariate_weights=self.covariate_weights,
+            activation=self.activation,
+            vanishes_at_origin=self.vanishes_at_origin,
+            skip=built.skip.to(kind),
+        )
+
+    def forward(self, x: Tensor, u: Tensor, c: Tensor) -> Tensor:
+        return self.layers().at(c)(x, u)
+
+    def witness(self) -> tuple[Tensor, Tensor, float]:
+        """The metric P (n, n), the multipliers (M, H) of all hidden units, and the rate that all members are made for, float64.
+
+        The rate is `rate` and what X adds: λ + ½ λmin(XᵀX), the least over the members.
+        Errors: `ValueError` for a learned metric with several members, who then have no P in common.
+        """
+        with torch.no_grad():
+            built = self._build()
+            if self.learn_metric and len(self.linear) > 1:
+                raise ValueError(
+                    f"ContractingMLP: each of the {len(self.linear)} members has learned a metric of its own, and a certificate "
+                    "needs one P; take them one by one with select, or train with learn_metric=False"
+                )
+            P = built.frame[0] @ built.frame[0].mT if self.learn_metric else self._P.to(built.frame)
+            # a ratio of a hair below 1: P S is formed with rounding, and the claim is the members' minimum
+            beyond = 0.5 * torch.linalg.eigvalsh(built.beyond)[..., 0].min()
+            return P, torch.cat(built.psi, -1).square(), self.rate + float(beyond) * (1.0 - 1e-6)
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "states": self.states,
+            "inputs": self.inputs,
+            "covariates": self.covariates,
+            "hidden": list(self.hidden),
+            "activation": self.activation,
+            "vertices": self._A.tolist(),
+            "metric": self._P.tolist(),
+            "rate": self.rate,
+            "learn_metric": self.learn_metric,
+            "vanishes_at_origin": self.vanishes_at_origin,
+            "state_scale": list(self.state_scale),
+            "input_scale": list(self.input_scale),
+            "rate_scale": self.rate_scale,
+        }
+
+    def _frame(self) -> Tensor:  # (M|1, n, n)
+        F = self._F.to(self.linear.device)[None]
+        if not self.learn_metric:
+            return F
+        free = self.stretch.to(F64)
+        return F @ (torch.tril(free, -1) + torch.diag_embed(torch.exp(torch.diagonal(free, dim1=1, dim2=2))))
+
+    def _build(self) -> _Built:
+        """The arrays from the free tensors, in float64 whatever the model's type: S is a difference of larger terms."""
+        beta, device = _UPPER[self.activation], self.linear.device
+        s = torch.tensor(self.state_scale, dtype=F64, device=device)
+        first, *Y, last = (w.to(F64) for w in self.weights)
+        first, last = first / s, last * (self.rate_scale * s)[:, None]
+        Y = [_within(y) for y in Y]
+        F = self._frame()
+        W = beta * torch.linalg.solve_triangular(F, first.mT, upper=False).mT  # β W_1 F⁻ᵀ, in x̃
+        E = last.mT @ F  # (Fᵀ W_L)ᵀ, (M, h, n)
+        C = [torch.linalg.cholesky(_eye(y.shape[1], y) + y @ y.mT) for y in Y]
+        balance = torch.sqrt(_balance(W, E, Y, C))
+        reach = _PSI_REACH  # ψ stays within e^±reach of the balance, so that weights of any size leave numbers to compute with
+        psi = [torch.exp(reach * torch.tanh(m.to(F64) * (_PSI_GAIN / reach))) * balance for m in self.multipliers]
+        G = [psi[0][..., None] * W]
+        for y in Y:
+            G.append(y @ G[-1])
+        end = E / psi[-1][..., None]
+        G[-1] = G[-1] + (C[-1] @ end if C else end)
+        T = 0.5 * sum((g.mT @ g for g in G[1:]), G[0].mT @ G[0])
+        middle, before = [], None
+        for y, c, above_psi, below in zip(Y, C, psi[1:], psi[:-1], strict=True):
+            inner = y if before is None else torch.linalg.solve_triangular(before, y.mT, upper=False).mT  # Y C⁻ᵀ
+            inner = torch.linalg.solve_triangular(c, inner, upper=False)
+            middle.append((2.0 / beta) * inner * below[:, None, :] / above_psi[..., None])
+            before = c
+        lost = _ROUNDING * torch.diagonal(T, dim1=1, dim2=2).sum(-1)[:, None, None]
+        used = self._above(F) + (1.0 + _LOOP_ROOM) * T + lost * _eye(self.states, F)
+        free = _LINEAR_GAIN * self.rate_scale * self.linear.to(F64)  # Z
+        # S̃ + S̃ᵀ = −used − X with X = f(−used − Z − Zᵀ)
+        beyond: Tensor = _Bent.apply(-used - free - free.mT, _BEND * self.rate)  # type: ignore[no-untyped-call]
+        skip = 0.5 * (free - free.mT - used - beyond)
+        skip = torch.linalg.solve_triangular(F.mT, skip @ F.mT, upper=True)  # F⁻ᵀ S̃ Fᵀ
+        return _Built(first, tuple(middle), last, skip, tuple(psi), F, beyond)
+
+    def _above(self, F: Tensor) -> Tensor:  # (M|1, n, n)
+        """R_A in x̃: above FᵀA_vF⁻ᵀ + its transpose + 2λI for every v."""
+        sides = _log_norms(self._A.to(F.device), F[:, None])  # (M|1, V, n, n)
+        rate = 2.0 * self.rate * (1.0 + _RATE_ROOM) * _eye(self.states, F)
+        if sides.shape[1] == 1:
+            return sides[:, 0] + rate
+        if self.learn_metric:  # a bound with a gradient: eigenvectors of differences have none where two vertices agree
+            mean = sides.mean(1)
+            beyond = torch.linalg.eigvalsh(sides - mean[:, None])[..., -1].amax(1)
+            return mean + rate + beyond[:, None, None] * _eye(self.states, F)
+        upper = sides[:, 0]
+        for side in sides.unbind(1)[1:]:  # (B + C + |B − C|)/2 is above B and C, and closest to both
+            values, vectors = torch.linalg.eigh(side - upper)
+            upper = upper + (vectors * values.clamp(min=0.0)[..., None, :]) @ vectors.mT
+        return upper + rate
+
+
+def _eye(n: int, like: Tensor) -> Tensor:
+    return torch.eye(n, dtype=F64, device=like.device)
+
+
+def _within(Y: Tensor) -> Tensor:  # (M, h, i)
+    """Y, its typical singular value kept below a bound: beyond, R is near singular, and float64 has nothing left to prove with."""
+    square = Y.square().sum((-2, -1), keepdim=True) / min(Y.shape[-2:])
+    return Y / torch.sqrt(1.0 + square / _Y_REACH**2)
+
+
+def _balance(W: Tensor, E: Tensor, Y: list[Tensor], C: list[Tensor]) -> Tensor:  # (M, h|1)
+    """t with which Λ = tI makes the trace of T least: t Σ|Y … Y W|² + |C E|²/t + what does not depend on t.
+
+    With one hidden layer units do not meet, and each has its own t, the least there is. So ψ = 1 is a fair start at any
+    scale of the weights and in any units of x.
+    """
+    squares, up = W.new_zeros(()), W
+    for y in Y:
+        squares, up = squares + up.square().sum((-2, -1), keepdim=True), y @ up
+    over = (-2, -1) if C else (-1,)
+    end = C[-1] @ E if C else E
+    squares = squares + up.square().sum(over, keepdim=True)
+    return torch.sqrt((end.square().sum(over, keepdim=True) + _GUARD) / (squares + _GUARD))[..., 0]
+
+
+def _log_norms(A: Tensor, F: Tensor) -> Tensor:
+    """FᵀAF⁻ᵀ and its transpose, added: its largest eigenvalue is twice the logarithmic norm of A in P = F Fᵀ."""
+    turned = F.mT @ torch.linalg.solve_triangular(F, A.mT, upper=False).mT
+    return turned + turned.mT
+
+
+def _matrices(vertices: Any, n: int) -> Tensor:
+    A = torch.as_tensor(vertices, dtype=F64).detach().to("cpu").clone()
+    A = A[None] if A.ndim == 2 else A
+    if A.ndim != 3 or A.shape[1:] != (n, n) or len(A) == 0 or not torch.isfinite(A).all():
+        raise ValueError(
+            f"ContractingMLP: the vertices have shape {tuple(A.shape)}; give the backbone's matrices A, finite, as (V, {n}, {n})"
+        )
+    return A
+
+
+def _positive(P: Tensor, n: int) -> Tensor:
+    P = P.detach().to("cpu").clone()
+    if P.shape != (n, n) or not torch.isfinite(P).all() or not torch.allclose(P, P.mT, rtol=1e-9, atol=0.0):
+        raise ValueError(f"ContractingMLP: the metric has shape {tuple(P.shape)}; give a finite symmetric ({n}, {n}) matrix")
+    P = 0.5 * (P + P.mT)
+    least = float(torch.linalg.eigvalsh(P)[0])
+    if not (least > 0 and int(torch.linalg.cholesky_ex(P).info) == 0):
+        raise ValueError(f"ContractingMLP: the metric has the eigenvalue {least:.3g}; it needs to be positive definite")
+    return P
+
+
+def _default_metric(
+    A: Tensor,  # (n, n)
+    rate: float | None,
+    scale: Tensor,  # (n,)
+) -> Tensor:  # (n, n)
+    """P with (A + κI)ᵀP + P(A + κI) = −diag(1/s²): contracting at κ, by Lyapunov's theorem."""
+    decay = -float(torch.linalg.eigvals(A).real.max())
+    if not decay > 0:
+        raise ValueError(
+            f"ContractingMLP: the mean of the vertices has an eigenvalue with real part {-decay:.3g}, so it has no metric of "
+            "its own; give a metric"
+        )
+    n = len(A)
+    shifted, eye = A + min(rate or 0.5 * decay, 0.9 * decay) * torch.eye(n, dtype=F64), torch.eye(n, dtype=F64)
+    # vec(BᵀP + PB) = (Bᵀ ⊗ I + I ⊗ Bᵀ) vec P
+    left = torch.kron(shifted.mT.contiguous(), eye) + torch.kron(eye, shifted.mT.contiguous())
+    P = torch.linalg.solve(left, -torch.diag(scale**-2.0).reshape(-1)).reshape(n, n)
+    return 0.5 * (P + P.mT)
