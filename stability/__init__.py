@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from stability.lure import Lure
     from stability.margin import contraction_margin
     from stability.proof import check
+    from stability.region import Box, Ellipsoid, Inputs
     from stability.search import certify
     from stability.semidefinite import common_metric
 
 __all__ = [
+    "Box",
     "Certificate",
+    "Ellipsoid",
+    "Inputs",
     "Lure",
     "Refusal",
     "certify",
@@ -29,6 +33,9 @@ __all__ = [
 ]
 
 _HOME = {
+    "Box": "region",
+    "Ellipsoid": "region",
+    "Inputs": "region",
     "Certificate": "certificate",
     "Lure": "lure",
     "Refusal": "certificate",

@@ -4,11 +4,11 @@ With an invertible T that brings P near the identity, contraction at rate λ in 
 
     −½(X + Xᵀ) − λ TᵀPT ≻ 0,   X = TᵀP J(y) T.
 
-On a cell X is affine in the distance δ from the centre, up to a matrix of which every entry is bounded (`enclosure.py`), so up to
-a matrix of spectral norm at most ρ. The largest eigenvalue of a symmetric matrix is convex, so an affine family over a box of δ is
-worst at one of the box's 2^d corners: the cell is proved if at each corner the matrix minus ρI is positive definite. A cell that
-is not proved is cut in two along the axis that the remainder feels most, until the matrix at a centre itself fails (then the
-point disproves the rate in this metric) or the allowance of cells is used up (then nothing is said).
+On a cell X is affine in the distance δ from the centre, up to a matrix of which every entry is bounded (`enclosure.py`), so
+up to a matrix of spectral norm at most ρ. The largest eigenvalue of a symmetric matrix is convex, so an affine family over a
+box of δ is worst at one of the box's 2^d corners: the cell is proved if at each corner the matrix minus ρI is positive
+definite. A cell that is not proved is cut in two along the axis that the remainder feels most, until the matrix at a centre
+itself fails (then the point disproves the rate in this metric) or the allowance of cells is used up (then nothing is said).
 
 Each corner is tried by a floating-point Cholesky factorisation of the matrix shifted by c: if it runs to the end, the smallest
 eigenvalue exceeds that of the shift's error bound (Rump, Verification of positive definiteness, BIT 46, 2006).
@@ -16,6 +16,7 @@ eigenvalue exceeds that of the shift's error bound (Rump, Verification of positi
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,21 +82,23 @@ class Coverage:
     left: int = 0  # cells not proved when the allowance was used up
 
 
-def cover(
-    field: Field,
-    frame: Frame,
-    rate: float,
-    lower: Array,  # (d,): the box of y = (x, u), or of x where the layers see no input
+Test = Callable[[Array, Array], tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]]
+
+
+def bisect(
+    test: Test,  # centres and radii (d, K) to: proved (K,), failing at the centre (K,), the axis to cut (K,)
+    lower: Array,  # (d,)
     upper: Array,  # (d,)
     *,
     most: int,  # cells
     deadline: float = math.inf,
 ) -> Coverage:
-    """Prove contraction at the rate over the whole box, by bisection; depth first, so that few cells wait.
+    """Prove something on every cell of a box, cutting those where it is not proved; depth first, so that few wait.
 
-    Law: proved ⇒ at every point of the box the matrix above is positive definite, in real arithmetic.
+    Law: proved ⇒ the cells that passed the test cover the box.
     """
-    waiting = [((lower + upper)[:, None] / 2, (upper - lower)[:, None] * (0.5 * _UP))]
+    half = (upper - lower) * (0.5 * _UP) + np.where(upper > lower, 2.0**-50 * (np.abs(lower) + np.abs(upper)), 0.0)
+    waiting = [(np.where(upper > lower, (lower + upper) / 2, lower)[:, None], half[:, None])]
     done = 0
     while waiting:
         if done >= most or time.monotonic() > deadline:
@@ -108,16 +111,37 @@ def cover(
             more = waiting.pop()
             centre, radius = np.concatenate([centre, more[0]], 1), np.concatenate([radius, more[1]], 1)
         done += centre.shape[1]
-        good, fails, axis = _try(field, frame, rate, centre, radius)
+        good, fails, axis = test(centre, radius)
         if fails.any():
             return Coverage(False, done, counterexample=centre[:, int(np.argmax(fails))])
         bad = np.flatnonzero(~good)
         if bad.size:
-            waiting.append(_halves(centre[:, bad], radius[:, bad], axis[bad]))
+            waiting.append(halves(centre[:, bad], radius[:, bad], axis[bad]))
     return Coverage(True, done)
 
 
-def _halves(centre: Array, radius: Array, axis: NDArray[np.int64]) -> tuple[Array, Array]:
+def cover(
+    field: Field,
+    frame: Frame,
+    rate: float,
+    lower: Array,  # (d,): the box of y = (x, u), or of x where the layers see no input
+    upper: Array,  # (d,)
+    *,
+    most: int,  # cells
+    deadline: float = math.inf,
+) -> Coverage:
+    """Prove contraction at the rate over the whole box.
+
+    Law: proved ⇒ at every point of the box the matrix above is positive definite, in real arithmetic.
+    """
+
+    def test(centre: Array, radius: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
+        return _contracts(field, frame, rate, centre, radius)
+
+    return bisect(test, lower, upper, most=most, deadline=deadline)
+
+
+def halves(centre: Array, radius: Array, axis: NDArray[np.int64]) -> tuple[Array, Array]:
     """Two cells for each; the radius is raised, so that what rounding moves stays covered."""
     here = np.arange(len(axis))
     step = np.zeros_like(centre)
@@ -126,39 +150,62 @@ def _halves(centre: Array, radius: Array, axis: NDArray[np.int64]) -> tuple[Arra
     return np.concatenate([centre - step, centre + step], 1), np.concatenate([smaller, smaller], 1)
 
 
-def _try(
+@dataclass(frozen=True)
+class Affine:
+    """−½(X + Xᵀ) on K cells: its value at the centre, its change along each axis, and what is left out."""
+
+    middle: Array  # (n, n, K)
+    slopes: Array  # (d, n, n, K): r_k ∂_k
+    error: Array  # (n, n, K), a bound for every entry
+    influence: Array  # (d, K): what the remainder owes to each axis
+
+    def holds(self, frame: Frame, rate: Array | float) -> NDArray[np.bool_]:  # rate (K,) or one
+        """Which cells are proved to contract at the rate."""
+        n, K = self.middle.shape[1:]
+        d = len(self.slopes)
+        rows, columns = np.tril_indices(n)
+        middle = self.middle - rate * frame.gram[:, :, None]
+        error = self.error + rate * (frame.gram_error + _gamma(4) * np.abs(frame.gram))[:, :, None]
+        error = _UP * (error + _gamma(4) * np.abs(middle))
+        rho = np.minimum(error.sum(1).max(0), np.sqrt(np.square(error).sum((0, 1)))) * _UP
+        size = np.sqrt(np.square(self.slopes).sum((1, 2)))  # (d, K)
+        order = np.argsort(-size.sum(1))[: int((size > 0).any(1).sum())]
+        few, rest = np.sort(order[:_CORNERS]), order[_CORNERS:]
+        rho = rho + _UP * size[rest].sum(0)
+        signs = np.array(np.meshgrid(*([[-1.0, 1.0]] * len(few)), indexing="ij")).reshape(len(few), -1).T
+        flat = self.slopes[few][:, rows, columns].reshape(len(few), -1)
+        corners = middle[rows, columns][None] + (signs @ flat).reshape(len(signs), len(rows), K)
+        extent = np.abs(middle[rows, columns]).max(0) + size.sum(0)  # bounds every entry, so n of it the trace
+        shift = _UP * (rho + 16.0 * _gamma(n + d + 6) * n * extent) + _TINY
+        return np.asarray(_factors(corners, shift[None], n).all(0), dtype=np.bool_)
+
+    def fails(self, frame: Frame, rate: float) -> NDArray[np.bool_]:
+        """At which centres the rate fails, by more than rounding: a float64 judgement, by which nothing is accepted."""
+        matrices = np.moveaxis(self.middle - rate * frame.gram[:, :, None], 2, 0)
+        return np.asarray(np.linalg.eigvalsh(matrices)[:, 0] < -1e-9 * np.abs(matrices).max((1, 2)), dtype=np.bool_)
+
+    def take(self, chosen: NDArray[np.int64]) -> "Affine":
+        """The same for some of the cells."""
+        return Affine(
+            self.middle[..., chosen], self.slopes[..., chosen], self.error[..., chosen], self.influence[..., chosen]
+        )
+
+
+def _contracts(
     field: Field, frame: Frame, rate: float, centre: Array, radius: Array
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
     """Which cells are proved, which centres fail, and which axis to cut."""
-    n, (d, K) = field.states, centre.shape
-    middle, slopes, error, influence = _affine(field, frame, rate, centre, radius)
-    rows, columns = np.tril_indices(n)
-    rho = np.minimum(error.sum(1).max(0), np.sqrt(np.square(error).sum((0, 1)))) * _UP
-    size = np.sqrt(np.square(slopes).sum((1, 2)))  # (d, K)
-    order = np.argsort(-size.sum(1))
-    few, rest = np.sort(order[:_CORNERS]), order[_CORNERS:]
-    rho = rho + _UP * size[rest].sum(0)
-    signs = np.array(np.meshgrid(*([[-1.0, 1.0]] * len(few)), indexing="ij")).reshape(len(few), -1).T
-    flat = slopes[few][:, rows, columns].reshape(len(few), -1)
-    corners = middle[rows, columns][None] + (signs @ flat).reshape(len(signs), len(rows), K)
-    extent = np.abs(middle[rows, columns]).max(0) + size.sum(0)  # bounds every entry, so n of it the trace
-    shift = _UP * (rho + 16.0 * _gamma(n + d + 6) * n * extent) + _TINY
-    good = _factors(corners, shift[None], n).all(0)
-    # The centre fails where the matrix there, raised by its own rounding, is not positive definite: a float64 judgement,
-    # for the search and for stopping early; nothing is accepted because of it.
-    fails = np.zeros(K, dtype=bool)
+    affine = affine_on(field, frame, centre, radius)
+    good = affine.holds(frame, rate)
+    fails = np.zeros(len(good), dtype=np.bool_)
     doubtful = np.flatnonzero(~good)
     if doubtful.size:
-        values = np.linalg.eigvalsh(np.moveaxis(middle[:, :, doubtful], 2, 0))[:, 0]
-        fails[doubtful] = values < -1e-9 * extent[doubtful]
-    return good, fails, influence.argmax(0)
+        fails[doubtful] = affine.take(doubtful).fails(frame, rate)
+    return good, fails, affine.influence.argmax(0)
 
 
-def _affine(
-    field: Field, frame: Frame, rate: float, centre: Array, radius: Array
-) -> tuple[Array, Array, Array, Array]:
-    """The matrix at the centre (n, n, K), its change r_k ∂_k per axis (d, n, n, K), the bound of what is left out of the
-    entries (n, n, K), and per axis what the remainder owes to it (d, K)."""
+def affine_on(field: Field, frame: Frame, centre: Array, radius: Array) -> Affine:
+    """The affine family of each cell."""
     n, (d, K) = field.states, centre.shape
     T, size = frame.right, _gamma(n + 6)
     absolute = np.abs(T)
@@ -167,22 +214,21 @@ def _affine(
     for matrix in field.linear:
         X += ((frame.left @ matrix) @ T)[:, :, None]
         bound = (frame.left_error + _gamma(2 * n + 6) * np.abs(frame.left)) @ np.abs(matrix) @ absolute
-        E += _UP * bound[:, :, None]
+        E += _UP * bound[:, :, None] + _TINY
     slopes = np.zeros((d, n, n, K))
     influence = radius.copy()
     if field.layers is not None:
         z, _ = expand(field.layers, centre, radius)
-        left_error = frame.left_error @ np.abs(field.last) + size * (np.abs(frame.left) @ np.abs(field.last))
-        f = combine(z, frame.left @ field.last, left_error * _UP + _TINY * (np.abs(frame.left) @ np.abs(field.last)), radius)
+        W_error = _UP * ((frame.left_error + size * np.abs(frame.left)) @ np.abs(field.last)) + _TINY
+        f = combine(z, frame.left @ field.last, W_error, radius)
         bound = f.gradient_error + 0.5 * f.remainder + size * (np.abs(f.gradient) + f.spread)
         X += np.einsum("ojk,jl->olk", f.gradient[:, :n], T, optimize=True)
         E += _UP * np.einsum("ojk,jl->olk", bound[:, :n], absolute, optimize=True) + _TINY
         slopes = _slopes(f, T, radius)
         influence = radius * f.remainder.sum(0)
-    middle = -(X + X.swapaxes(0, 1)) / 2 - rate * frame.gram[:, :, None]
-    rounding = _gamma(4) * (np.abs(X) + np.abs(X).swapaxes(0, 1) + rate * np.abs(frame.gram)[:, :, None])
-    error = _UP * ((E + E.swapaxes(0, 1)) / 2 + rate * frame.gram_error[:, :, None] + rounding)
-    return middle, -(slopes + slopes.swapaxes(1, 2)) / 2, error, influence
+    middle = -(X + X.swapaxes(0, 1)) / 2
+    error = _UP * (E + E.swapaxes(0, 1)) / 2 + _gamma(4) * (np.abs(X) + np.abs(X).swapaxes(0, 1))
+    return Affine(middle, -(slopes + slopes.swapaxes(1, 2)) / 2, error, influence)
 
 
 def _slopes(f: Expansion, T: Array, radius: Array) -> Array:
@@ -199,7 +245,7 @@ def _slopes(f: Expansion, T: Array, radius: Array) -> Array:
 
 
 def _factors(entries: Array, shift: Array, n: int) -> NDArray[np.bool_]:
-    """Whether Cholesky of each symmetric matrix minus shift·I runs to the end; entries (…, n(n+1)/2, K), lower triangle by rows."""
+    """Whether Cholesky of each matrix minus shift·I runs to the end; entries (…, n(n+1)/2, K): lower triangles by rows."""
     L: dict[tuple[int, int], Array] = {}
     good = np.ones((entries.shape[0], entries.shape[2]), dtype=bool)
     for i in range(n):

@@ -272,14 +272,19 @@ _PHI: dict[str, _Functions] = {
         lambda v: -2.0 * np.tanh(v) * _sech2(v),
         lambda v: _sech2(v) * (4.0 - 6.0 * _sech2(v)),
     ),
-    "relu": (lambda v: np.maximum(v, 0.0), lambda v: (v > 0) * 1.0, lambda v: 0.0 * v, lambda v: 0.0 * v),
+    "relu": (lambda v: np.maximum(v, 0.0), lambda v: np.where(v > 0, 1.0, 0.0), lambda v: 0.0 * v, lambda v: 0.0 * v),
     "sigmoid": (
         _logistic,
         _q,
         lambda v: _q(v) * (1.0 - 2.0 * _logistic(v)),
         lambda v: _q(v) * (1.0 - 6.0 * _q(v)),
     ),
-    "softplus": (lambda v: np.logaddexp(0.0, v), _logistic, _q, lambda v: _q(v) * (1.0 - 2.0 * _logistic(v))),
+    "softplus": (
+        lambda v: np.asarray(np.logaddexp(0.0, v), dtype=np.float64),
+        _logistic,
+        _q,
+        lambda v: _q(v) * (1.0 - 2.0 * _logistic(v)),
+    ),
     "silu": (
         lambda v: v * _logistic(v),
         lambda v: _logistic(v) + v * _q(v),
