@@ -18,6 +18,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,7 +173,7 @@ class Affine:
         order = np.argsort(-size.sum(1))[: int((size > 0).any(1).sum())]
         few, rest = np.sort(order[:_CORNERS]), order[_CORNERS:]
         rho = rho + _UP * size[rest].sum(0)
-        signs = np.array(np.meshgrid(*([[-1.0, 1.0]] * len(few)), indexing="ij")).reshape(len(few), -1).T
+        signs = np.array(list(product((-1.0, 1.0), repeat=len(few))), dtype=np.float64)
         flat = self.slopes[few][:, rows, columns].reshape(len(few), -1)
         corners = middle[rows, columns][None] + (signs @ flat).reshape(len(signs), len(rows), K)
         extent = np.abs(middle[rows, columns]).max(0) + size.sum(0)  # bounds every entry, so n of it the trace

@@ -113,6 +113,18 @@ def region_of(data: Mapping[str, Any]) -> Region:
     raise ValueError(f"the region's kind is {kind!r}; use box or ellipsoid.")
 
 
+def region_and_inputs(data: Mapping[str, Any]) -> tuple[Region, Inputs | None]:
+    """What a region file holds: a region's entries and, beside them, "inputs" where there are any.
+
+    Errors: ValueError for anything else.
+    """
+    if not isinstance(data, Mapping):
+        raise ValueError(f'the region is a {type(data).__name__}; give {{"lower": [...], "upper": [...], "inputs": {{...}}}}.')
+    inputs = data.get("inputs")
+    region = region_of({name: value for name, value in data.items() if name != "inputs"})
+    return region, None if inputs is None else Inputs.from_dict(inputs)
+
+
 def _only(data: Mapping[str, Any], needed: set[str], allowed: set[str], what: str) -> None:
     if not isinstance(data, Mapping) or not needed <= data.keys() or not data.keys() <= needed | allowed:
         raise ValueError(

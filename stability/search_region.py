@@ -9,10 +9,11 @@ joins them, and the metric is found again. What comes out is proved by the check
 
 import time
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from stability.cells import Field, Frame, affine_on, halves
 from stability.certificate import Certificate, Refusal
@@ -27,7 +28,7 @@ from stability.region import Box, Inputs, Region
 from stability.search import _beyond, _check_metric, _climb, _disproof, _no_common_metric, _share
 
 _CELLS_AXES = 8  # beyond so many axes cells are not tried: their number grows exponentially
-_LEVELS = 400  # of the rate, by which cells wait
+_LEVELS = 128  # of the rate, by which cells wait
 _BATCH = 512
 
 
@@ -110,6 +111,11 @@ def certify_in_region(
         reached, P = _by_cells(task, P, samples, cap, given is not None)
         if reached > best[0]:
             best = (reached, P, np.zeros((task.stack.count, 0)))
+    if best[0] > cap:  # by the inequality's climb, whose metrics may have a larger condition number than those of the cap
+        wider, turned = _share(task.deadline, 0.2), lyapunov_frame(system.loop().A)
+        _, ascent = one_metric(samples, best[1], with_corners=False, frame=turned, deadline=wider)
+        cap = min(ascent.bound, spectral)
+        facts["metric_cap"] = cap if np.isfinite(ascent.bound) and given is None else None
     return _proved(task, best, facts, cap)
 
 
@@ -131,7 +137,7 @@ def sample_in(
     low = np.concatenate([lower, levels[0]]) if felt else lower
     high = np.concatenate([upper, levels[1]]) if felt else upper
     d = len(low)
-    corners = np.array(np.meshgrid(*([[0.0, 1.0]] * min(d, 8)), indexing="ij")).reshape(min(d, 8), -1).T
+    corners = np.array(list(product((0.0, 1.0), repeat=min(d, 8))), dtype=np.float64)
     unit = generator.uniform(0, 1, (max(samples, 2 * len(corners)), d))
     unit[: len(corners), : corners.shape[1]] = corners
     points = np.broadcast_to(low + unit * (high - low), (count, len(unit), d))
@@ -261,7 +267,7 @@ def raise_rate(
     """
     rates = np.linspace(-stop, stop, _LEVELS)
     # Cells wait by the last of these rates that is proved on them: (system, centres, radii, axes to cut).
-    waiting: list[list[tuple[int, Array, Array, NDArray[np.int64]]]] = [[] for _ in rates]
+    waiting: list[list[tuple[Any, ...]]] = [[] for _ in rates]
     centre, radius = ((lower + upper) / 2)[:, None], ((upper - lower) * (0.5 + 2.0**-40))[:, None]
     waiting[0] = [(index, centre, radius, radius.argmax(0)) for index in range(len(fields))]
     least = 0
@@ -269,10 +275,15 @@ def raise_rate(
         least = next((k for k in range(least, _LEVELS - 1) if waiting[k]), _LEVELS - 1)
         if least == _LEVELS - 1:
             break
-        index, c, r, axis = waiting[least].pop()
-        while waiting[least] and waiting[least][-1][0] == index and c.shape[1] < _BATCH // 2:
-            more = waiting[least].pop()
-            c, r, axis = (np.concatenate(pair, -1) for pair in zip((c, r, axis), more[1:], strict=True))
+        # Many at a time, from the levels just above too where the least has few.
+        index, taken, count, k = waiting[least][-1][0], [], 0, least
+        while count < _BATCH // 2 and k < _LEVELS - 1:
+            if waiting[k] and waiting[k][-1][0] == index:
+                taken.append(waiting[k].pop())
+                count += taken[-1][1].shape[1]
+            else:
+                k += 1
+        c, r, axis = (np.concatenate([cells[part] for cells in taken], -1) for part in (1, 2, 3))
         c, r = halves(c, r, axis)
         affine = affine_on(fields[index], frame, c, r)
         at_centre = np.linalg.eigvalsh(np.moveaxis(affine.middle, 2, 0))[:, 0]
@@ -320,8 +331,9 @@ def _stay(task: _Task, frame: Frame, rate: float) -> Stay | Refusal:
         message=(
             f"No set is proved that trajectories stay in, even at the rate {rate:.6g}: "
             + "; ".join(dict.fromkeys(reasons))
-            + f". The largest ball in the region about its best centre has radius {radius:.6g} in the metric, so the drift there "
-            f"may be {rate * radius:.6g}; sampled over the input levels it is {drift:.6g}. Give a larger region or smaller inputs."
+            + f". The largest ball in the region about its best centre has radius {radius:.6g} in the metric, so the drift "
+            f"there may be {rate * radius:.6g}; sampled over the input levels it is {drift:.6g}. Give a larger region or "
+            "smaller inputs."
         ),
         best_rate=None,
     )
@@ -346,7 +358,7 @@ def _centre(task: _Task, claim: Claim, frame: Frame, rate: float) -> tuple[Array
     rest = np.mean(found, axis=0)
     best: tuple[float, Array, float] | None = None
     m = len(u)
-    corners = np.array(np.meshgrid(*([[0.0, 1.0]] * min(m, 8)), indexing="ij")).reshape(min(m, 8), -1).T
+    corners = np.array(list(product((0.0, 1.0), repeat=min(m, 8))), dtype=np.float64)
     chosen = np.full((len(corners), m), 0.5)
     chosen[:, : corners.shape[1]] = corners
     inputs = task.levels[0] + chosen * (task.levels[1] - task.levels[0])
