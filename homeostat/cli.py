@@ -202,6 +202,14 @@ def fit(
 def certify(
     bundle: BundleFile,
     rate: Annotated[float | None, typer.Option(help="The rate to prove, in 1/time (default: the best one).")] = None,
+    region: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help='Prove it in a box only, where trajectories stay: JSON {"lower": [...], "upper": [...], "inputs": '
+            '{"lower": [...], "upper": [...], "doses": [[...]], "gap": 24}} ("inputs" and its doses may be left out).',
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time limit.")] = 60.0,
     write: Annotated[bool, typer.Option("--write", help="Put the certificate into the bundle.")] = False,
     as_json: Json = False,
@@ -211,7 +219,7 @@ def certify(
     def work() -> int:
         from homeostat.work import certify_bundle
 
-        result, text = certify_bundle(bundle, rate, seconds, write)
+        result, text = certify_bundle(bundle, rate, seconds, write, region)
         if as_json:
             _print({"certified": bool(result), **result.to_dict()})
         else:

@@ -237,7 +237,11 @@ def certificate_verdict(certificate: Certificate | Refusal, best: float | None, 
             f"The identity metric is {'refused on this physics' if certificate.identity_refused else 'accepted'}."
         )
     parts.append("Not covered: " + "; ".join(certificate.not_covered) + ".")
-    claim = f"Proved: the distance between any two trajectories shrinks by {100 * certificate.rate:.1f} % per {unit} or faster"
+    whose = "any two trajectories"
+    if not isinstance(certificate.region, str):
+        whose += " from the stated region"
+        parts.insert(0, certificate.claim)
+    claim = f"Proved: the distance between {whose} shrinks by {100 * certificate.rate:.1f} % per {unit} or faster"
     return claim, True, " ".join(parts)
 
 

@@ -34,6 +34,7 @@ from homeostat.terminal import rich_table
 from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from stability import Certificate, Refusal, certify, check
 from stability.proof import prove
+from stability.region import Inputs, Region, region_and_inputs
 from training import Checkpoint, Cohort, Record, forecast, read_nonmem
 
 
@@ -155,11 +156,19 @@ def asked_of(records: Sequence[Record], unit: str, threshold: float | None, fore
     return Asked(records[0].channels[0], unit, threshold, forecast_from, records[0].units.get("time", "1"))
 
 
-def certify_bundle(path: Path, rate: float | None, seconds: float, write: bool) -> tuple[Certificate | Refusal, str]:
-    """A fresh certificate for a bundle, put into it with `write`; the value and a text."""
+def certify_bundle(
+    path: Path, rate: float | None, seconds: float, write: bool, region: Path | None = None
+) -> tuple[Certificate | Refusal, str]:
+    """A fresh certificate for a bundle, in the region of a JSON file where one is named, put into it with `write`.
+
+    Returns the value and a text. Errors: `ValueError` for a file that is no bundle or no region.
+    """
     bundle = load(path)
     system = bundle.system()
-    if rate is None:
+    if region is not None:
+        where, inputs = _region_in(region)
+        result, best = certify(system, rate, region=where, inputs=inputs, seconds=seconds), None
+    elif rate is None:
         result, best = certify_rounded(system, seconds)
     else:
         result, best = certify(system, rate=rate, seconds=seconds), None
@@ -169,6 +178,13 @@ def certify_bundle(path: Path, rate: float | None, seconds: float, write: bool) 
         save(replace(bundle, certificate=result), path)
     claim, _, detail = gallery_verdict(result, best, bundle)
     return result, f"{claim}\n{detail}"
+
+
+def _region_in(file: Path) -> tuple[Region, Inputs | None]:
+    try:
+        return region_and_inputs(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be used as a region: {error}") from error
 
 
 def gallery_verdict(result: Certificate | Refusal, best: float | None, bundle: Bundle) -> gallery.Verdict:

@@ -19,15 +19,19 @@ if TYPE_CHECKING:
     from stability.margin import contraction_margin
     from stability.polytope import multi_affine, vertices
     from stability.proof import check
+    from stability.region import Box, Ellipsoid, Inputs
     from stability.search import certify
     from stability.semidefinite import common_metric
     from stability.step import Step, certify_step
 
 __all__ = [
+    "Box",
     "Certificate",
     "Counterexample",
     "Gain",
     "LipschitzBound",
+    "Ellipsoid",
+    "Inputs",
     "Lure",
     "Refusal",
     "Step",
@@ -50,6 +54,9 @@ __all__ = [
 ]
 
 _HOME = {
+    "Box": "region",
+    "Ellipsoid": "region",
+    "Inputs": "region",
     "Certificate": "certificate",
     "LipschitzBound": "lipschitz",
     "Counterexample": "attack",

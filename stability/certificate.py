@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stability.proof import NOT_COVERED, statement
+from stability.proof_region import regional_statement
 
 Array = NDArray[np.float64]
 Reason = Literal["disproved", "no common metric", "not proved"]
@@ -24,7 +25,7 @@ class Certificate:
 
     rate: float  # λ, per unit of time
     metric: Array  # P (n, n), symmetric, smallest eigenvalue about 1
-    multipliers: Array  # (V, H), one positive number per hidden unit and system
+    multipliers: Array  # (V, H), one positive number per hidden unit and system; (V, 0) where cells prove it
     slope_range: tuple[float, float]  # of the activation
     condition: float  # λmax(P)/λmin(P)
     leading: tuple[int, ...]  # members and records of the system; V is the product
@@ -32,7 +33,7 @@ class Certificate:
     spectral_cap: float  # the smallest −abscissa of sampled Jacobians: no rate can be larger
     metric_cap: float | None  # the best rate that one P reaches on sampled Jacobians; None where time ran out
     identity_refused: bool | None  # whether P = I fails at every positive rate; None where time ran out
-    region: str = "global"
+    region: str | Mapping[str, Any] = "global"  # or box or ellipsoid, inputs, the kind of proof, the set trajectories stay in
     not_covered: tuple[str, ...] = NOT_COVERED
     claim: str = field(default="")  # written from the numbers when left empty
 
@@ -43,7 +44,9 @@ class Certificate:
         self.metric.setflags(write=False)
         self.multipliers.setflags(write=False)
         if not self.claim:
-            put(self, "claim", statement(self.rate, self.metric.shape[0], self.multipliers.shape[0]))
+            size = self.metric.shape[0], self.multipliers.shape[0]
+            regional = None if isinstance(self.region, str) else regional_statement(self.rate, *size, self.region)
+            put(self, "claim", regional or statement(self.rate, *size))
 
     def __bool__(self) -> bool:
         return True

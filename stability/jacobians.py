@@ -107,6 +107,7 @@ def one_metric(
     with_corners: bool,
     frame: Array | None = None,  # (n, n), see `climb`
     rounds: int = 4,
+    condition: float = 1e4,
     deadline: float = float("inf"),
 ) -> tuple[Array, Ascent]:
     """Sampled Jacobians that decide how far one metric gets, their best common rate, and the dual matrices that bound it.
@@ -121,7 +122,9 @@ def one_metric(
     chosen = set(np.argsort(-abscissa(pool))[:12].tolist()) | set(np.argsort(-log_norm(pool, metric))[:12].tolist())
     while True:
         jacobians = pool[sorted(chosen)]
-        ascent = climb(linear(jacobians), metric, tolerance=1e-3, frame=frame, deadline=deadline)
+        ascent = climb(
+            linear(jacobians), metric, tolerance=1e-3, condition=condition, frame=frame, deadline=deadline
+        )
         norms = log_norm(pool, ascent.metric)
         worse = {int(i) for i in np.argsort(-norms)[:12] if norms[i] > -ascent.rate + 1e-3 * abs(ascent.rate)}
         rounds -= 1

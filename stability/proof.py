@@ -127,10 +127,11 @@ def _judge(claim: object, system: object) -> Verdict:
 def _prove(certificate: object, system: object) -> Verdict:
     stack = _read_system(system)
     if _get(certificate, "region") != "global":
-        return Verdict(False, "the region is not 'global', the only one that this checker knows")
+        regional: Verdict = import_module("stability.proof_region").prove_in_region(certificate, stack)
+        return regional
     rate, P = _number(_get(certificate, "rate")), _array(_get(certificate, "metric"), "metric")
     multipliers = _array(_get(certificate, "multipliers"), "multipliers")
-    refusal = _disagreement(certificate, stack, rate, P, multipliers)
+    refusal = _disagreement(certificate, stack, rate, P, multipliers, statement(rate, len(P), stack.count))
     if refusal:
         return Verdict(False, refusal)
     if not _proved_positive(P[None], np.zeros_like(P[None]))[0]:
@@ -146,15 +147,18 @@ def _prove(certificate: object, system: object) -> Verdict:
     return Verdict(True, statement(rate, P.shape[0], stack.count), rate, stack.count)
 
 
-def _disagreement(certificate: object, stack: "_Stack", rate: float, P: Array, multipliers: Array) -> str:
+def _disagreement(
+    certificate: object, stack: "_Stack", rate: float, P: Array, multipliers: Array, claim: str, units: int | None = None
+) -> str:
     """Everything about a certificate that can be refused without arithmetic; empty if nothing is wrong."""
     n, lower, upper = stack.A.shape[-1], *_SLOPES[stack.activation]
     if not (math.isfinite(rate) and rate > 0):
         return f"the rate is {rate!r}; a certificate needs a finite positive rate"
     if P.shape != (n, n):
         return f"the metric has shape {P.shape}; the system has {n} states"
-    if multipliers.shape != (stack.count, sum(stack.widths)):
-        return f"the multipliers have shape {multipliers.shape}; needed is {(stack.count, sum(stack.widths))}"
+    needed = (stack.count, sum(stack.widths) if units is None else units)
+    if multipliers.shape != needed:
+        return f"the multipliers have shape {multipliers.shape}; needed is {needed}"
     if not (np.isfinite(P).all() and np.isfinite(multipliers).all()):
         return "the metric or the multipliers hold values that are not finite"
     if max(np.abs(P).max(), np.abs(multipliers).max(initial=0.0), rate, stack.largest) > _LARGEST:
@@ -176,7 +180,7 @@ def _disagreement(certificate: object, stack: "_Stack", rate: float, P: Array, m
         cap = _get(certificate, name)
         if cap is not None and not rate <= _number(cap) + 1e-6 * stack.largest:
             return f"the rate exceeds the certificate's own {name}"
-    if _get(certificate, "claim") != statement(rate, n, stack.count):
+    if _get(certificate, "claim") != claim:
         return "the claim is not the sentence that the numbers support"
     if not set(NOT_COVERED) <= {str(s) for s in _sequence(_get(certificate, "not_covered"))}:
         return "the list of what is not covered lacks a sentence"
@@ -196,6 +200,9 @@ class _Stack:
     leading: tuple[int, ...]
     digest: str
     largest: float  # the largest magnitude that enters the inequality
+    biases: tuple[Array, ...]  # (V, out); these three enter regional claims alone
+    B: Array | None  # (V, n, m)
+    input_weights: Array | None  # (V, h_1, m)
 
     @property
     def count(self) -> int:
@@ -238,12 +245,25 @@ def _read_system(system: object) -> _Stack:
     if count == 0:
         raise Unusable("the list of systems is empty")
 
-    def flat(array: Array) -> Array:
-        return np.broadcast_to(array, leading + array.shape[-2:]).reshape((count, *array.shape[-2:]))
+    def flat(array: Array, rank: int = 2) -> Array:
+        core = array.shape[array.ndim - rank :]
+        return np.broadcast_to(array, leading + core).reshape((count, *core))
 
     largest = max(float(np.abs(a).max()) for a in (*linear, *weights))
     digest = _digest(activation, named)
-    return _Stack(flat(A), tuple(map(flat, weights)), tuple(map(flat, linear)), activation, leading, digest, largest)
+    felt = [None if a is None else flat(a) for a in (inputs["B"], inputs["input_weights"])]
+    return _Stack(
+        flat(A),
+        tuple(map(flat, weights)),
+        tuple(map(flat, linear)),
+        activation,
+        leading,
+        digest,
+        largest,
+        tuple(flat(b, 1) for b in biases),
+        felt[0],
+        felt[1],
+    )
 
 
 def _check_chain(A: Array, weights: list[Array], biases: list[Array]) -> None:
@@ -284,7 +304,14 @@ def _gamma(roundings: int) -> float:
     return roundings * _UNIT / (1.0 - roundings * _UNIT)
 
 
-def _inequality(stack: _Stack, part: slice, rate: float, P: Array, multipliers: Array) -> tuple[Array, Array]:
+def _inequality(
+    stack: _Stack,
+    part: slice,
+    rate: float,
+    P: Array,
+    multipliers: Array,
+    slopes: tuple[Array, Array] | None = None,  # α and β (V, H); the activation's own where not given
+) -> tuple[Array, Array]:
     """M and a bound of its rounding error, entry by entry.
 
     Every entry is a sum of products of at most six factors; the same expression over absolute values, times γ_k, bounds the
@@ -292,7 +319,7 @@ def _inequality(stack: _Stack, part: slice, rate: float, P: Array, multipliers: 
     or the layer's width − 1), and six more for the terms put together.
     Written out, (D − αV)ᵀΛ(D − βV) + its transpose is 2Λ on the diagonal, −(α + β)Λ V beside it, and 2Vᵀ(αβΛ)V.
     """
-    alpha, beta = _SLOPES[stack.activation]
+    ends = slopes or tuple(np.full(multipliers.shape, end) for end in _SLOPES[stack.activation])
     weights = [w[part] for w in stack.weights]
     widths = stack.widths
     count, n, H = len(multipliers), stack.A.shape[-1], sum(widths)
@@ -320,11 +347,12 @@ def _inequality(stack: _Stack, part: slice, rate: float, P: Array, multipliers: 
         add(x, layers[-1], -(P @ weights[-1]), np.abs(P) @ np.abs(weights[-1]))
     for k, layer in enumerate(layers):
         L, before = multipliers[:, layer.start - n : layer.stop - n], layers[k - 1] if k else x
+        alpha, beta = (end[:, layer.start - n : layer.stop - n, None] for end in ends)
         side = (alpha + beta) * (L[:, :, None] * weights[k])
-        add(layer, before, -side, (abs(alpha) + abs(beta)) * (L[:, :, None] * np.abs(weights[k])))
-        if alpha:
+        add(layer, before, -side, (np.abs(alpha) + np.abs(beta)) * (L[:, :, None] * np.abs(weights[k])))
+        if alpha.any():
             corner = weights[k].swapaxes(1, 2) @ (alpha * beta * L[:, :, None] * weights[k])
-            large = np.abs(weights[k]).swapaxes(1, 2) @ (abs(alpha * beta) * L[:, :, None] * np.abs(weights[k]))
+            large = np.abs(weights[k]).swapaxes(1, 2) @ (np.abs(alpha * beta) * L[:, :, None] * np.abs(weights[k]))
             add(before, before, 2.0 * corner, 2.0 * large)
     diagonal = np.arange(n, n + H)
     mid[:, diagonal, diagonal] += 2.0 * multipliers

@@ -14,22 +14,27 @@ from stability.interior_point import Ascent, climb, explicit, lyapunov_frame
 from stability.jacobians import Samples, abscissa, dual_holds, linear, one_metric, sample
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import prove
+from stability.region import Inputs, Region
 
 
 def certify(
     system: Lure,
     rate: float | None = None,  # 1/time
-    metric: ArrayLike | None = None,  # (n, n)
+    region: Region | None = None,
+    inputs: Inputs | None = None,
     seconds: float = 60.0,
     *,
+    metric: ArrayLike | None = None,  # (n, n)
     multipliers: ArrayLike | None = None,  # (V, H)
 ) -> Certificate | Refusal:
     """Search a common metric P and multipliers that prove contraction of every system, and prove what was found.
 
     Arguments: `rate`, the rate to prove, or None for the best one (to about 1 %); `metric`, the only metric to try, or None
     to search it with condition number ≤ 1e4 in the states' own units (where those leave no room, in the coordinates of
-    `lyapunov_frame`); `seconds`, after which the best candidate so far is used; `multipliers`, with a metric: that pair is
-    proved before anything is searched (`learned.ContractingMLP.witness` gives one), at `rate` or the best that it reaches.
+    `lyapunov_frame`); `region`, a `Box` or `Ellipsoid` in which to prove it, with the `inputs` (levels, doses) under which
+    trajectories stay there, or None for all states and any input; `seconds`, after which the best candidate so far is used;
+    `multipliers`, with a metric: that pair is proved before anything is searched (`learned.ContractingMLP.witness` gives
+    one), at `rate` or the best that it reaches.
     Returns a `Certificate` that `check` accepts, or a `Refusal`.
     Errors: ValueError for arguments that cannot be used.
     Law: a certificate's rate never exceeds `spectral_cap(system)` or `metric_cap(system)`.
@@ -40,6 +45,12 @@ def certify(
         certificate = _given(system, rate, given, np.asarray(multipliers).astype(np.float64))
         if certificate is not None:
             return certificate
+    if region is not None:
+        from stability.search_region import certify_in_region  # which builds on this file
+
+        return certify_in_region(system, region, inputs, rate, metric, seconds)
+    if inputs is not None:
+        raise ValueError("inputs are for a region; without one the certificate holds for any input. Give a region, or neither.")
     deadline = time.monotonic() + seconds
     goal = 0.0 if rate is None else rate
     samples = attack(system, sample(system), deadline=_share(deadline, 0.1))
@@ -75,6 +86,10 @@ def _check_arguments(system: Lure, rate: float | None, metric: ArrayLike | None,
         raise ValueError(f"the rate is {rate!r}; give a finite positive rate in 1/time, or None for the best one.")
     if not seconds > 0:
         raise ValueError(f"seconds is {seconds!r}; give a positive time limit.")
+    return _check_metric(system, metric)
+
+
+def _check_metric(system: Lure, metric: ArrayLike | None) -> Array | None:
     if metric is None:
         return None
     P = np.array(np.asarray(metric), dtype=np.float64)  # the inner call is the one that tensors know

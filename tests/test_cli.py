@@ -146,6 +146,23 @@ def test_certify_proves_an_asked_rate_and_refuses_a_faster_one(bundle: Path) -> 
     assert path.read_bytes() == before  # nothing is written unasked
 
 
+def test_certify_in_a_region_file(bundle: Path, tmp_path: Path) -> None:
+    path, region = tmp_path / "regional.twin", tmp_path / "region.json"
+    shutil.copy(bundle, path)
+    region.write_text(json.dumps({"lower": [-50.0, -50.0], "upper": [500.0, 500.0]}))
+    done = run("certify", path, "--region", region, "--rate", "0.001", "--write", "--json")
+    assert done.exit_code == 0, done.output
+    answer = json_of(done)
+    assert (done.exit_code, answer["region"]["kind"]) == (0, "box")
+    done = run("check", path)
+    assert done.exit_code == 0
+    assert "-50.0" in done.stdout
+    region.write_text(json.dumps({"lower": [1.0, 1.0], "upper": [0.0, 2.0]}))
+    done = run("certify", path, "--region", region)
+    assert done.exit_code == 2
+    assert "lower[0]" in done.stderr
+
+
 def test_inspect(bundle: Path) -> None:
     about = json_of(run("inspect", bundle, "--json"))
     assert about["members"] == 2

@@ -1,0 +1,152 @@
+"""Where a regional certificate speaks: a convex set of states, and the inputs and doses under which trajectories stay in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """{x : lower ≤ x ≤ upper}, in the states' own units. Errors: ValueError where it is empty, flat or not finite."""
+
+    lower: Array  # (n,)
+    upper: Array  # (n,)
+
+    def __post_init__(self) -> None:
+        _bounds(self, "the box")
+        if not (self.lower < self.upper).all():
+            where = int(np.argmin(self.lower < self.upper))
+            raise ValueError(
+                f"the box is empty or flat: lower[{where}] = {self.lower[where]:g} is not below "
+                f"upper[{where}] = {self.upper[where]:g}; give lower < upper for every state."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists for JSON."""
+        return {"kind": "box", "lower": self.lower.tolist(), "upper": self.upper.tolist()}
+
+
+@dataclass(frozen=True, eq=False)
+class Ellipsoid:
+    """{x : √((x − centre)ᵀP(x − centre)) ≤ radius} in the certificate's own metric P, whose smallest eigenvalue is about 1.
+
+    So it lies within the ball of that radius. Errors: ValueError for a radius that is not positive and finite.
+    """
+
+    centre: Array  # (n,)
+    radius: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "centre", _vector(self.centre, "the ellipsoid's centre"))
+        if isinstance(self.radius, bool) or not isinstance(self.radius, int | float) or not 0 < self.radius < np.inf:
+            raise ValueError(f"the ellipsoid's radius is {self.radius!r}; give a finite positive number.")
+        object.__setattr__(self, "radius", float(self.radius))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"kind": "ellipsoid", "centre": self.centre.tolist(), "radius": self.radius}
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Levels lower ≤ u ≤ upper that the input may take at any time, and boluses x ↦ x + d at least `gap` apart.
+
+    Errors: ValueError for empty levels, doses without a gap, or values that are not finite.
+    """
+
+    lower: Array  # (m,)
+    upper: Array  # (m,)
+    doses: Array | None = None  # (D, n): any one of them, or a mean of them, at a time
+    gap: float | None = None  # the least time between two boluses
+
+    def __post_init__(self) -> None:
+        _bounds(self, "the inputs")
+        if not (self.lower <= self.upper).all():
+            where = int(np.argmin(self.lower <= self.upper))
+            raise ValueError(f"the input levels are empty: lower[{where}] > upper[{where}]; give lower ≤ upper.")
+        if self.doses is None:
+            if self.gap is not None:
+                raise ValueError("a gap without doses says nothing; give the bolus vectors as well, or neither.")
+            return
+        doses = np.array(self.doses, dtype=np.float64)
+        if doses.ndim != 2 or not doses.size or not np.isfinite(doses).all():
+            raise ValueError(f"the doses have shape {doses.shape}; give finite bolus vectors, (D, n), one row per kind of dose.")
+        if self.gap is None or not (np.isfinite(self.gap) and self.gap > 0):
+            raise ValueError(f"the gap is {self.gap!r}; doses need the least time between two of them, finite and positive.")
+        doses.setflags(write=False)
+        object.__setattr__(self, "doses", doses)
+        object.__setattr__(self, "gap", float(self.gap))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "lower": self.lower.tolist(),
+            "upper": self.upper.tolist(),
+            "doses": None if self.doses is None else self.doses.tolist(),
+            "gap": self.gap,
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "Inputs":
+        """The inverse of `to_dict`; doses and gap may be left out."""
+        _only(data, {"lower", "upper"}, {"doses", "gap"}, "inputs")
+        return Inputs(data["lower"], data["upper"], data.get("doses"), data.get("gap"))
+
+
+Region = Box | Ellipsoid
+
+
+def region_of(data: Mapping[str, Any]) -> Region:
+    """A box or an ellipsoid from what `to_dict` writes; without "kind" a box."""
+    kind = data.get("kind", "box")
+    if kind == "box":
+        _only(data, {"lower", "upper"}, {"kind"}, "a box")
+        return Box(data["lower"], data["upper"])
+    if kind == "ellipsoid":
+        _only(data, {"centre", "radius"}, {"kind"}, "an ellipsoid")
+        return Ellipsoid(data["centre"], data["radius"])
+    raise ValueError(f"the region's kind is {kind!r}; use box or ellipsoid.")
+
+
+def region_and_inputs(data: Mapping[str, Any]) -> tuple[Region, Inputs | None]:
+    """What a region file holds: a region's entries and, beside them, "inputs" where there are any.
+
+    Errors: ValueError for anything else.
+    """
+    if not isinstance(data, Mapping):
+        raise ValueError(f'the region is a {type(data).__name__}; give {{"lower": [...], "upper": [...], "inputs": {{...}}}}.')
+    inputs = data.get("inputs")
+    region = region_of({name: value for name, value in data.items() if name != "inputs"})
+    return region, None if inputs is None else Inputs.from_dict(inputs)
+
+
+def _only(data: Mapping[str, Any], needed: set[str], allowed: set[str], what: str) -> None:
+    if not isinstance(data, Mapping) or not needed <= data.keys() or not data.keys() <= needed | allowed:
+        raise ValueError(
+            f"{what} needs {', '.join(sorted(needed))}"
+            + (f" and may have {', '.join(sorted(allowed))}" if allowed else "")
+            + f"; found {', '.join(map(str, data)) if isinstance(data, Mapping) else type(data).__name__}."
+        )
+
+
+def _vector(value: Any, what: str) -> Array:
+    try:
+        vector = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} is not a list of numbers ({error}).") from error
+    if vector.ndim != 1 or not np.isfinite(vector).all():
+        raise ValueError(f"{what} has shape {vector.shape}; give a list of finite numbers.")
+    vector.setflags(write=False)
+    return vector
+
+
+def _bounds(owner: Any, what: str) -> None:
+    for name in ("lower", "upper"):
+        object.__setattr__(owner, name, _vector(getattr(owner, name), f"{what}: {name}"))
+    if owner.lower.shape != owner.upper.shape:
+        raise ValueError(f"{what}: lower has {len(owner.lower)} entries and upper {len(owner.upper)}; give as many of each.")

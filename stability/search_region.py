@@ -1,0 +1,432 @@
+"""The search for a regional certificate: one metric on Jacobians sampled in the region, then slopes, then cells.
+
+The metric is found first (cutting planes over sampled Jacobians, `falsify.one_metric`). In it two proofs are tried: the global
+inequality with the region's slopes, which costs a climb over the multipliers; and where that stays below what the samples
+allow, cells. For these the rate is raised as long as time allows: the cell that proves least is cut next, so at any moment
+the smallest rate over all cells is one that holds on the whole box. A centre at which the metric does worse than on the samples
+joins them, and the metric is found again. What comes out is proved by the checker, whole and anew.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from stability.cells import Field, Frame, affine_on, halves
+from stability.certificate import Certificate, Refusal
+from stability.enclosure import expand
+from stability.falsify import Samples, _at, abscissa, log_norm, one_metric
+from stability.interior_point import Ascent, climb, lyapunov_frame
+from stability.invariance import field_bounds, length, vector_length
+from stability.lure import SLOPES, Array, Loop, Lure
+from stability.proof import _read_system, _Stack, prove
+from stability.proof_region import Claim, Stay, ball_room, box_around, fields_of, prove_stay, slopes_in
+from stability.region import Box, Inputs, Region
+from stability.search import _beyond, _check_metric, _climb, _disproof, _no_common_metric, _share
+
+_CELLS_AXES = 8  # beyond so many axes cells are not tried: their number grows exponentially
+_LEVELS = 128  # of the rate, by which cells wait
+_BATCH = 512
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is asked, in the forms that the search needs."""
+
+    system: Lure
+    stack: _Stack
+    region: Region
+    inputs: Inputs | None
+    rate: float | None
+    deadline: float
+
+    @property
+    def levels(self) -> tuple[Array, Array]:
+        none = np.zeros(0)
+        return (none, none) if self.inputs is None else (self.inputs.lower, self.inputs.upper)
+
+    def box(self, frame: Frame | None = None) -> tuple[Array, Array]:
+        """The box itself; for an ellipsoid the box around it, or without a metric around the ball that contains it."""
+        if isinstance(self.region, Box):
+            return self.region.lower, self.region.upper
+        if frame is None:
+            return self.region.centre - self.region.radius, self.region.centre + self.region.radius
+        return box_around(self.region.centre, self.region.radius, frame)
+
+    def axes(self, frame: Frame | None = None) -> tuple[Array, Array]:
+        """The box of (x, u) where the layers see the input, else of x."""
+        lower, upper = self.box(frame)
+        if self.stack.input_weights is None:
+            return lower, upper
+        return np.concatenate([lower, self.levels[0]]), np.concatenate([upper, self.levels[1]])
+
+    def claim(self, frame: Frame, proof: str, stay: Stay) -> Claim:
+        ellipsoid = None if isinstance(self.region, Box) else (self.region.centre, self.region.radius)
+        doses, gap = np.zeros((0, self.system.states)), np.inf
+        if self.inputs is not None and self.inputs.doses is not None and self.inputs.gap is not None:
+            doses, gap = self.inputs.doses, self.inputs.gap
+        kind = "box" if ellipsoid is None else "ellipsoid"
+        return Claim(kind, *self.box(frame), ellipsoid, self.levels, doses, gap, proof, stay)
+
+
+def certify_in_region(
+    system: Lure,
+    region: Region,
+    inputs: Inputs | None,
+    rate: float | None,  # 1/time
+    metric: ArrayLike | None,  # (n, n)
+    seconds: float,
+) -> Certificate | Refusal:
+    """A certificate of contraction in a region that trajectories do not leave, or why there is none; see `certify`.
+
+    The metric has condition number ≤ 100 in the states' own units where such a metric serves, else ≤ 1e4.
+    """
+    given = _check_metric(system, metric)
+    _check_fit(system, region, inputs)
+    task = _Task(system, _read_system(system), region, inputs, rate, time.monotonic() + seconds)
+    goal = 0.0 if rate is None else rate
+    samples = sample_in(system, *task.box(), task.levels)
+    refusal = _disproof(system, samples, goal)
+    if refusal is not None:
+        return refusal
+    spectral = float(-abscissa(samples.attained).max())
+    found = _metric(task, samples, goal, given)
+    if isinstance(found, Refusal):
+        return found
+    P, cap = found
+    cap = spectral if cap is None else min(cap, spectral)
+    frame = Frame.of(P)
+    hopeless = _stay(task, frame, cap if rate is None else rate)
+    if isinstance(hopeless, Refusal):  # not even at the best rate that one can hope for
+        return hopeless
+    facts: dict[str, Any] = {"spectral_cap": spectral, "metric_cap": None if given is not None else cap}
+    facts["identity_refused"] = True if (log_norm(samples.attained, np.eye(system.states)) >= 0).any() else None
+    by_slopes = _by_slopes(task, P, rate, given is not None)
+    best: tuple[float, Array, Array] = (by_slopes.rate, by_slopes.metric, by_slopes.multipliers)
+    enough = rate if rate is not None else 0.97 * cap
+    if best[0] < enough and len(task.axes()[0]) <= _CELLS_AXES:
+        reached, P = _by_cells(task, P, samples, cap, given is not None)
+        if reached > best[0]:
+            best = (reached, P, np.zeros((task.stack.count, 0)))
+    if best[0] > cap:  # by the inequality's climb, whose metrics may have a larger condition number than those of the cap
+        wider, turned = _share(task.deadline, 0.2), lyapunov_frame(system.loop().A)
+        _, ascent = one_metric(samples, best[1], with_corners=False, frame=turned, deadline=wider)
+        cap = min(ascent.bound, spectral)
+        facts["metric_cap"] = cap if np.isfinite(ascent.bound) and given is None else None
+    return _proved(task, best, facts, cap)
+
+
+def sample_in(
+    system: Lure,
+    lower: Array,
+    upper: Array,
+    levels: tuple[Array, Array],
+    *,
+    samples: int = 512,
+    seed: int = 0,
+    rounds: int = 4,
+) -> Samples:
+    """Jacobians at states of a box and inputs within their levels: corners, random points, then steps about the worst."""
+    generator = np.random.default_rng(seed)
+    flat = system.flatten()
+    count, n = flat.A.shape[0], flat.states
+    felt = flat.input_weights is not None
+    low = np.concatenate([lower, levels[0]]) if felt else lower
+    high = np.concatenate([upper, levels[1]]) if felt else upper
+    d = len(low)
+    corners = np.array(list(product((0.0, 1.0), repeat=min(d, 8))), dtype=np.float64)
+    unit = generator.uniform(0, 1, (max(samples, 2 * len(corners)), d))
+    unit[: len(corners), : corners.shape[1]] = corners
+    points = np.broadcast_to(low + unit * (high - low), (count, len(unit), d))
+    everything = []
+    for step in range(rounds):
+        slopes, jacobians = _at(flat, points) if flat.widths else ((), _constant(flat, points.shape[1]))
+        everything.append((points, slopes, jacobians))
+        worst = log_norm(jacobians, np.eye(n)).argmax(1), abscissa(jacobians).argmax(1)
+        start = np.concatenate([np.take_along_axis(points, w[:, None, None], 1) for w in worst], 1)
+        noise = generator.standard_normal((count, samples // 8, 2, d)) * 0.3**step * 0.2
+        points = np.clip(start[:, None] + noise * (high - low), low, high).reshape(count, -1, d)
+    points = np.concatenate([p for p, _, _ in everything], 1)
+    merged = tuple(np.concatenate(layer, 1) for layer in zip(*(s for _, s, _ in everything), strict=True))
+    jacobians = np.concatenate([j for _, _, j in everything], 1)
+    return Samples(jacobians, points[..., :n], points[..., n:] if felt else None, merged, jacobians[:, :0])
+
+
+def _constant(flat: Lure, samples: int) -> Array:
+    return np.repeat(flat.linear()[:, None], samples, axis=1)
+
+
+def _check_fit(system: Lure, region: Region, inputs: Inputs | None) -> None:
+    n = system.states
+    m = max([a.shape[-1] for a in (system.B, system.input_weights) if a is not None], default=0)
+    size = len(region.lower) if isinstance(region, Box) else len(region.centre)
+    if size != n:
+        raise ValueError(f"the region has {size} states and the system {n}; give one bound per state.")
+    if inputs is None:
+        if m:
+            raise ValueError(f"the system has {m} inputs; give inputs=Inputs(lower, upper) with the levels that u may take.")
+        return
+    if len(inputs.lower) != m:
+        raise ValueError(f"the levels are for {len(inputs.lower)} inputs and the system has {m}; give one level per input.")
+    if inputs.doses is not None and inputs.doses.shape[1] != n:
+        raise ValueError(f"the doses have {inputs.doses.shape[1]} entries and the system {n} states; give vectors of states.")
+
+
+def _metric(task: _Task, samples: Samples, goal: float, given: Array | None) -> tuple[Array, float | None] | Refusal:
+    """The metric that does best on the sampled Jacobians, with the bound for any; a refusal where the dual excludes one."""
+    if given is not None:
+        return given, float(-log_norm(samples.attained, given).max())
+    frame = lyapunov_frame(task.system.loop().A)
+    start = np.eye(task.system.states) if frame is None else frame @ frame.T
+    until = _share(task.deadline, 0.2)
+    jacobians, ascent = one_metric(samples, start, with_corners=False, frame=frame, condition=100.0, deadline=until)
+    if ascent.rate <= goal:
+        jacobians, ascent = one_metric(samples, start, with_corners=False, frame=frame, deadline=until)
+    refusal = _no_common_metric(jacobians, ascent, goal, frame, _share(task.deadline, 0.2))
+    if refusal is not None:
+        return refusal
+    return _scaled(ascent.metric), ascent.bound if np.isfinite(ascent.bound) else None
+
+
+def _scaled(metric: Array) -> Array:
+    """Symmetric, with smallest eigenvalue 1."""
+    P = (metric + metric.T) / 2
+    return np.asarray(P / np.linalg.eigvalsh(P)[0], dtype=np.float64)
+
+
+def _by_slopes(task: _Task, P: Array, rate: float | None, fixed: bool) -> Ascent:
+    """The climb of the global search with the region's slopes; the metric may move where it is not given."""
+    loop = task.system.loop()
+    frame = Frame.of(P)
+    lower, upper = slopes_in(task.stack, *task.box(None if fixed else frame), task.levels)
+    local = Loop(loop.A, loop.E, loop.W, loop.N, lower, upper, loop.widths)
+    # An ellipsoid turns with its metric, and its slopes with it: there the metric stays.
+    stays = fixed or not isinstance(task.region, Box)
+    until = _share(task.deadline, 0.25)
+    if not stays:
+        return _climbed(_climb(local, P, lyapunov_frame(loop.A), _beyond(rate), until))
+    return _climbed(climb(local, P, fixed=True, target=_beyond(rate), deadline=until))
+
+
+def _climbed(ascent: Ascent) -> Ascent:
+    scale = np.linalg.eigvalsh(ascent.metric)[0]
+    return replace(ascent, metric=_scaled(ascent.metric), multipliers=ascent.multipliers / scale)
+
+
+def _by_cells(task: _Task, P: Array, samples: Samples, cap: float, fixed: bool) -> tuple[float, Array]:
+    """The rate that cells reach within half of the time left (the proof needs the other half), and its metric."""
+    with_inputs = task.stack.input_weights is not None
+    fields = fields_of(task.stack, with_inputs)
+    until = _share(task.deadline, 0.45)
+    reached = -np.inf
+    for attempt in range(6):
+        frame = Frame.of(P)
+        worst = float(-log_norm(samples.attained, P).max())
+        goal = 0.0 if task.rate is None else task.rate
+        if worst <= goal:
+            break
+        floor = 0.98 * worst if task.rate is None and attempt < 5 else goal
+        stop = 0.99 * worst if task.rate is None else task.rate
+        reached, point = raise_rate(fields, frame, *task.axes(frame), stop, floor=floor, deadline=until)
+        if point is None or fixed:
+            break
+        # The metric does worse at this point than on the samples: it joins them, with its neighbours, for every system.
+        samples = replace(samples, attained=np.concatenate([samples.attained, _around(task, point)], 1))
+        turned = lyapunov_frame(task.system.loop().A)
+        _, ascent = one_metric(samples, P, with_corners=False, frame=turned, condition=100.0, deadline=until)
+        P = _scaled(ascent.metric)
+    return reached, P
+
+
+def _around(task: _Task, point: Array) -> Array:
+    flat = task.system.flatten()
+    low, high = task.axes()
+    noise = np.random.default_rng(0).standard_normal((16, len(point))) * 0.02 * (high - low)
+    noise[0] = 0.0
+    points = np.broadcast_to(np.clip(point + noise, low, high), (flat.A.shape[0], 16, len(point)))
+    return _at(flat, points)[1]
+
+
+def raise_rate(
+    fields: list[Field],
+    frame: Frame,
+    lower: Array,  # (d,)
+    upper: Array,  # (d,)
+    stop: float,
+    *,
+    floor: float = -np.inf,
+    deadline: float = np.inf,
+) -> tuple[float, Array | None]:
+    """The rate that holds on the whole box for every system: the least over the cells, of which the least is cut next.
+
+    Arguments: `stop`, a positive rate at which to end; `floor`, a rate below which no centre may fall, else the search ends
+    with that point. Returns the rate (−inf where none in [−stop, stop] was reached), and that point, else None.
+    """
+    rates = np.linspace(-stop, stop, _LEVELS)
+    # Cells wait by the last of these rates that is proved on them: (system, centres, radii, axes to cut).
+    waiting: list[list[tuple[Any, ...]]] = [[] for _ in rates]
+    centre, radius = ((lower + upper) / 2)[:, None], ((upper - lower) * (0.5 + 2.0**-40))[:, None]
+    waiting[0] = [(index, centre, radius, radius.argmax(0)) for index in range(len(fields))]
+    least = 0
+    while time.monotonic() < deadline:
+        least = next((k for k in range(least, _LEVELS - 1) if waiting[k]), _LEVELS - 1)
+        if least == _LEVELS - 1:
+            break
+        # Many at a time, from the levels just above too where the least has few.
+        index, taken, count, k = waiting[least][-1][0], [], 0, least
+        while count < _BATCH // 2 and k < _LEVELS - 1:
+            if waiting[k] and waiting[k][-1][0] == index:
+                taken.append(waiting[k].pop())
+                count += taken[-1][1].shape[1]
+            else:
+                k += 1
+        c, r, axis = (np.concatenate([cells[part] for cells in taken], -1) for part in (1, 2, 3))
+        c, r = halves(c, r, axis)
+        affine = affine_on(fields[index], frame, c, r)
+        at_centre = np.linalg.eigvalsh(np.moveaxis(affine.middle, 2, 0))[:, 0]
+        if at_centre.min() < floor:
+            return -np.inf, c[:, int(at_centre.argmin())]
+        low, high = np.zeros(c.shape[1], dtype=np.int64), np.full(c.shape[1], _LEVELS)
+        good = affine.holds(frame, stop)
+        low[good] = _LEVELS - 1
+        while (high - low > 1).any() and not good.all():
+            middle = (low + high) // 2
+            holds = affine.holds(frame, rates[middle])
+            low, high = np.where(holds, middle, low), np.where(holds | good, high, middle)
+            high = np.where(good, low + 1, high)
+        axis = affine.influence.argmax(0)
+        for k in np.unique(low[low < _LEVELS - 1]):
+            here = np.flatnonzero(low == k)
+            waiting[k].append((index, c[:, here], r[:, here], axis[here]))
+        least = min(least, int(low.min()))
+    return (float(rates[least]) if least else -np.inf), None
+
+
+def _stay(task: _Task, frame: Frame, rate: float) -> Stay | Refusal:
+    """How trajectories are kept, at this rate: the box itself where no doses are asked, else a ball, else without the doses."""
+    asked = task.inputs is not None and task.inputs.doses is not None
+    reasons = []
+    whole = Stay("box", None, None, None, False)
+    if isinstance(task.region, Box) and not asked:
+        reasons.append(prove_stay(task.claim(frame, "cells", whole), frame, rate, task.stack))
+        if not reasons[-1]:
+            return whole
+    claim = task.claim(frame, "cells", whole)
+    centre, drift = _centre(task, claim, frame, rate)
+    radius = ball_room(claim, frame, centre) * (1.0 - 1e-9)
+    longest = max((vector_length(frame, d) for d in claim.doses), default=0.0)
+    for doses in (True, False) if asked else (False,):
+        start = radius - longest * (1.0 + 1e-9) if doses else radius * (1.0 - 1e-9)
+        ball = Stay("ball", centre, radius, start, doses)
+        reasons.append(prove_stay(task.claim(frame, "cells", ball), frame, rate, task.stack))
+        if not reasons[-1]:
+            return ball
+    if asked and isinstance(task.region, Box) and not prove_stay(claim, frame, rate, task.stack):
+        return whole
+    return Refusal(
+        reason="not proved",
+        message=(
+            f"No set is proved that trajectories stay in, even at the rate {rate:.6g}: "
+            + "; ".join(dict.fromkeys(reasons))
+            + f". The largest ball in the region about its best centre has radius {radius:.6g} in the metric, so the drift "
+            f"there may be {rate * radius:.6g}; sampled over the input levels it is {drift:.6g}. Give a larger region or "
+            "smaller inputs."
+        ),
+        best_rate=None,
+    )
+
+
+def _centre(task: _Task, claim: Claim, frame: Frame, rate: float) -> tuple[Array, float]:
+    """x̂ and its drift max |f(x̂, u)|_P over the corners of the levels: where λρ − w is largest, between the middle of the
+    region and the mean of the systems' equilibria (Newton at the middle of the levels)."""
+    fields = fields_of(task.stack, True)
+    lower, upper = claim.lower, claim.upper
+    middle, u = (lower + upper) / 2, (task.levels[0] + task.levels[1]) / 2
+    if claim.ellipsoid is not None:
+        middle = claim.ellipsoid[0]
+    found = []
+    for field in fields:
+        x = middle
+        for _ in range(20):
+            value, jacobian = _value(field, x, u)
+            step = np.linalg.lstsq(jacobian, -value, rcond=None)[0]
+            x = np.clip(x + step, lower, upper)
+        found.append(x)
+    rest = np.mean(found, axis=0)
+    best: tuple[float, Array, float] | None = None
+    m = len(u)
+    corners = np.array(list(product((0.0, 1.0), repeat=min(m, 8))), dtype=np.float64)
+    chosen = np.full((len(corners), m), 0.5)
+    chosen[:, : corners.shape[1]] = corners
+    inputs = task.levels[0] + chosen * (task.levels[1] - task.levels[0])
+    for t in np.linspace(0.0, 1.0, 9):
+        x = rest + t * (middle - rest)
+        points = np.concatenate([np.broadcast_to(x, (len(inputs), len(x))), inputs], axis=1).T
+        drift = 0.0
+        for field in fields:
+            low, high = field_bounds(
+                field, frame.left, frame.left_error, points, 0.0 * points, lower=points.min(1), upper=points.max(1)
+            )
+            drift = max(drift, float(length(frame, low, high).max()))
+        margin = rate * ball_room(claim, frame, x) - drift
+        if best is None or margin > best[0]:
+            best = margin, x, drift
+    return (best[1], best[2]) if best is not None else (middle, np.inf)
+
+
+def _value(field: Field, x: Array, u: Array) -> tuple[Array, Array]:
+    """f and ∂f/∂x at a point."""
+    linear = np.sum(field.linear, axis=0)
+    value = linear @ x + field.B @ u + field.bias
+    if field.layers is None:
+        return value, linear
+    z, _ = expand(field.layers, np.concatenate([x, u])[:, None], np.zeros((len(x) + len(u), 1)))
+    return value + field.last @ z.value[:, 0], linear + field.last @ z.gradient[:, : len(x), 0]
+
+
+def _proved(task: _Task, best: tuple[float, Array, Array], facts: dict[str, Any], cap: float) -> Certificate | Refusal:
+    """The first of a few rates at which the candidate is proved, with the set in which trajectories stay."""
+    reached, P, multipliers = best
+    goal = 0.0 if task.rate is None else task.rate
+    frame = Frame.of(P)
+    if np.isfinite(reached) and reached > 0 and reached >= goal:
+        for shrink in (1e-4, 1e-2, 0.1) if task.rate is None else (0.0,):
+            rate = float(reached * (1.0 - shrink)) if task.rate is None else task.rate
+            stay = _stay(task, frame, rate)
+            if isinstance(stay, Refusal):
+                return replace(stay, best_rate=rate, rate_bound=cap)
+            certificate = Certificate(
+                rate=rate,
+                metric=P,
+                multipliers=multipliers,
+                slope_range=SLOPES[task.system.activation],
+                condition=float(np.linalg.cond(P)),
+                leading=task.system.leading,
+                digest=task.system.digest(),
+                region=_written(task, stay, "slopes" if multipliers.shape[1] or not task.system.widths else "cells"),
+                **facts,
+            )
+            if prove(certificate, task.system):
+                return certificate
+            if time.monotonic() > task.deadline:
+                break
+    wanted = "a positive rate" if task.rate is None else f"the rate {task.rate:g}"
+    message = f"No proof was found for {wanted} in the region; the best that slopes and cells reached is {reached:.6g}."
+    message += f" On Jacobians sampled there one metric reaches at most {cap:.6g}."
+    if time.monotonic() > task.deadline:
+        message += " The time ran out; give more seconds."
+    return Refusal(
+        reason="not proved", message=message, best_rate=reached if np.isfinite(reached) else None, rate_bound=cap
+    )
+
+
+def _written(task: _Task, stay: Stay, proof: str) -> dict[str, Any]:
+    """The region as the certificate carries it."""
+    stays: dict[str, Any] = {"set": stay.kind, "doses": stay.doses}
+    if stay.centre is not None:
+        stays |= {"centre": stay.centre.tolist(), "radius": stay.radius, "start": stay.start}
+    inputs = None if task.inputs is None else task.inputs.to_dict()
+    return {**task.region.to_dict(), "inputs": inputs, "proof": proof, "stays": stays}
