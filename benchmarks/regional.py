@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks import race
 from stability import Box, Certificate, Lure, certify, check
-from stability.falsify import log_norm, one_metric
+from stability.jacobians import log_norm, one_metric
 from stability.search_region import sample_in
 
 WANTED = {2: 0.95, 3: 0.90, 4: 0.80}

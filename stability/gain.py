@@ -25,8 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stability.certificate import Certificate, Refusal
-from stability.interior_point import sides
-from stability.lure import SLOPES, Array, Loop, Lure
+from stability.lure import SLOPES, Array, Loop, Lure, sides
 from stability.proof import prove
 from stability.proof_gain import NOT_COVERED, statement
 

@@ -38,6 +38,20 @@ class Loop:
     widths: tuple[int, ...]  # h_1 … h_{L-1}, summing to H
 
 
+def sides(loop: Loop) -> tuple[Array, Array]:
+    """J = [−Wᵀα; I − Nᵀα] and R = [−Wᵀβ; I − Nᵀβ], each (V, n + H, H): the sector's two factors, written densely.
+
+    The rows of Jᵀ and Rᵀ take (δx, δz) to δz − αδv and δz − βδv.
+    """
+    stacked = np.concatenate([-loop.W, -loop.N], axis=2).swapaxes(1, 2)  # (V, n + H, H)
+    both = []
+    for slope in (loop.lower, loop.upper):
+        side = stacked * slope[:, None, :]
+        side[:, loop.W.shape[2] :] += np.eye(loop.N.shape[1])
+        both.append(side)
+    return both[0], both[1]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lure:
     """dx/dt = (A + S) x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L, with A Hurwitz.

@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike
 from stability.cells import Field, Frame, affine_on, halves
 from stability.certificate import Certificate, Refusal
 from stability.enclosure import expand
-from stability.falsify import Samples, _at, abscissa, log_norm, one_metric
 from stability.interior_point import Ascent, climb, lyapunov_frame
 from stability.invariance import field_bounds, length, vector_length
+from stability.jacobians import Samples, abscissa, jacobians_at, log_norm, one_metric
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import _read_system, _Stack, prove
 from stability.proof_region import Claim, Stay, ball_room, box_around, fields_of, prove_stay, slopes_in
@@ -143,7 +143,7 @@ def sample_in(
     points = np.broadcast_to(low + unit * (high - low), (count, len(unit), d))
     everything = []
     for step in range(rounds):
-        slopes, jacobians = _at(flat, points) if flat.widths else ((), _constant(flat, points.shape[1]))
+        slopes, jacobians = jacobians_at(flat, points) if flat.widths else ((), _constant(flat, points.shape[1]))
         everything.append((points, slopes, jacobians))
         worst = log_norm(jacobians, np.eye(n)).argmax(1), abscissa(jacobians).argmax(1)
         start = np.concatenate([np.take_along_axis(points, w[:, None, None], 1) for w in worst], 1)
@@ -247,7 +247,7 @@ def _around(task: _Task, point: Array) -> Array:
     noise = np.random.default_rng(0).standard_normal((16, len(point))) * 0.02 * (high - low)
     noise[0] = 0.0
     points = np.broadcast_to(np.clip(point + noise, low, high), (flat.A.shape[0], 16, len(point)))
-    return _at(flat, points)[1]
+    return jacobians_at(flat, points)[1]
 
 
 def raise_rate(

@@ -16,9 +16,9 @@ from scipy.integrate import solve_ivp
 from stability import Box, Certificate, Ellipsoid, Inputs, Lure, Refusal, certify, check
 from stability.cells import Field, Frame, cover
 from stability.enclosure import _EXTREMES, _PHI, Layers, combine, expand, pairs, slope_range, supremum, value_range
-from stability.falsify import _at, log_norm
-from stability.interior_point import sides
 from stability.invariance import field_bounds
+from stability.jacobians import jacobians_at, log_norm
+from stability.lure import sides
 from stability.proof import _inequality, _read_system, prove
 from stability.proof_region import fields_of, slopes_in
 
@@ -28,7 +28,7 @@ ACTIVATIONS = sorted(_PHI)
 
 def jacobians(system: Lure, points: Array) -> Array:  # (V, S, n, n) at points (S, n + m)
     flat = system.flatten()
-    return _at(flat, np.broadcast_to(points, (flat.A.shape[0], *points.shape)))[1]
+    return jacobians_at(flat, np.broadcast_to(points, (flat.A.shape[0], *points.shape)))[1]
 
 
 def draw(box: Box, count: int, seed: int = 0) -> Array:
@@ -269,7 +269,7 @@ def test_slopes_over_a_box_contain_those_of_its_points() -> None:
     lower, upper = slopes_in(_read_system(system), box.lower, box.upper, (np.zeros(0), np.zeros(0)))
     flat = system.flatten()
     points = draw(box, 2000)
-    slopes = np.concatenate(_at(flat, np.broadcast_to(points, (2, *points.shape)))[0], axis=2)
+    slopes = np.concatenate(jacobians_at(flat, np.broadcast_to(points, (2, *points.shape)))[0], axis=2)
     assert (lower[:, None] <= slopes).all()
     assert (slopes <= upper[:, None]).all()
     assert np.allclose(upper, slopes.max(1), atol=0.05)  # and are not much wider
