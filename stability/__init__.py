@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stability.certificate import Certificate, Refusal
+    from stability.elimination import contraction_barrier, contraction_rate
     from stability.falsify import metric_cap, spectral_cap
+    from stability.layered import best_multipliers
     from stability.lipschitz import LipschitzBound, lipschitz_bound
     from stability.lure import Lure
     from stability.margin import contraction_margin
@@ -22,10 +24,13 @@ __all__ = [
     "LipschitzBound",
     "Lure",
     "Refusal",
+    "best_multipliers",
     "certify",
     "check",
     "common_metric",
+    "contraction_barrier",
     "contraction_margin",
+    "contraction_rate",
     "lipschitz_bound",
     "metric_cap",
     "spectral_cap",
@@ -36,10 +41,13 @@ _HOME = {
     "LipschitzBound": "lipschitz",
     "Lure": "lure",
     "Refusal": "certificate",
+    "best_multipliers": "layered",
     "certify": "search",
     "check": "proof",
     "common_metric": "semidefinite",
+    "contraction_barrier": "elimination",
     "contraction_margin": "margin",
+    "contraction_rate": "elimination",
     "lipschitz_bound": "lipschitz",
     "metric_cap": "falsify",
     "spectral_cap": "falsify",
