@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from stability.attack import Counterexample, falsify
     from stability.certificate import Certificate, Refusal
     from stability.compartmental import WeightedL1, weighted_l1
+    from stability.elimination import contraction_barrier, contraction_rate
     from stability.exact import exactly
     from stability.gain import Gain, l2_gain, tube
     from stability.jacobians import metric_cap, spectral_cap
+    from stability.layered import best_multipliers
     from stability.lipschitz import LipschitzBound, lipschitz_bound
     from stability.lure import Lure
     from stability.margin import contraction_margin
@@ -36,11 +38,14 @@ __all__ = [
     "Refusal",
     "Step",
     "WeightedL1",
+    "best_multipliers",
     "certify",
     "certify_step",
     "check",
     "common_metric",
+    "contraction_barrier",
     "contraction_margin",
+    "contraction_rate",
     "exactly",
     "falsify",
     "l2_gain",
@@ -55,25 +60,28 @@ __all__ = [
 
 _HOME = {
     "Box": "region",
-    "Ellipsoid": "region",
-    "Inputs": "region",
     "Certificate": "certificate",
-    "LipschitzBound": "lipschitz",
     "Counterexample": "attack",
+    "Ellipsoid": "region",
     "Gain": "gain",
+    "Inputs": "region",
+    "LipschitzBound": "lipschitz",
     "Lure": "lure",
     "Refusal": "certificate",
     "Step": "step",
     "WeightedL1": "compartmental",
+    "best_multipliers": "layered",
     "certify": "search",
     "certify_step": "step",
     "check": "proof",
     "common_metric": "semidefinite",
+    "contraction_barrier": "elimination",
     "contraction_margin": "margin",
-    "lipschitz_bound": "lipschitz",
+    "contraction_rate": "elimination",
     "exactly": "exact",
     "falsify": "attack",
     "l2_gain": "gain",
+    "lipschitz_bound": "lipschitz",
     "metric_cap": "jacobians",
     "multi_affine": "polytope",
     "spectral_cap": "jacobians",

@@ -127,6 +127,23 @@ class Problem:
                 half[:, :, self._before(k)] -= column @ self._weight(k)
         return half + half.swapaxes(1, 2)
 
+    def change_times(self, rate: float, P: Array, L: Array, shift: Array, X: Array) -> Array:
+        """`change` times a matrix, layer by layer where J is a slice."""
+        if not self.plain:
+            return self.change(rate, P, L, shift) @ X
+        n, scaled = self.n, self.loop.upper * L
+        border = P @ self.T(rate)
+        border[:, :, :n] += shift
+        out = -(border.swapaxes(1, 2) @ X[:, :n])
+        out[:, :n] -= border @ X
+        out[:, n:] += 2.0 * L[:, :, None] * X[:, n:]
+        for k, layer in enumerate(self.layers):
+            before, weight, s = self._before(k), self._weight(k), scaled[:, layer, None]
+            here = slice(n + layer.start, n + layer.stop)
+            out[:, before] -= weight.swapaxes(1, 2) @ (s * X[:, here])
+            out[:, here] -= s * (weight @ X[:, before])
+        return out
+
     def start(self, rate: float, P: Array, L: Array) -> Point | None:
         """Multipliers μ/slack, with the μ that meets the condition on λ; None where M is not positive."""
         M = self.matrix(rate, P, L)
@@ -263,12 +280,12 @@ class Problem:
                 raise np.linalg.LinAlgError("the Newton system is not positive")
             dL = np.linalg.solve(inside, right_L[:, :, None])[:, :, 0] - solved @ out
             dP, rate = (self.basis @ out[1:]).reshape(n, n), float(out[0])
-            dM = self.change(point.rate, dP, dL, rate * P)
+            changed = self.change_times(point.rate, dP, dL, rate * P, Z)
             return Point(
                 rate,
                 dP,
                 dL,
-                mu * K - Z - symmetric(K @ (dM @ Z)) - bent.Z,
+                mu * K - Z - symmetric(K @ changed) - bent.Z,
                 mu * low - point.low - symmetric(low @ dP @ point.low) - bent.low,
                 mu * high - point.high + symmetric(high @ dP @ point.high) - bent.high,
                 mu / L - point.under - point.under / L * dL - bent.under,
@@ -277,8 +294,8 @@ class Problem:
 
         def second_order(step: Point) -> Point:
             """What the linearised products of slack and multiplier leave out, over the slack."""
-            dM = self.change(point.rate, step.P, step.L, step.rate * P)
-            Q = K @ (dM @ step.Z) - K[:, :, :n] @ (2.0 * step.rate * step.P @ Z[:, :n])
+            Q = K @ self.change_times(point.rate, step.P, step.L, step.rate * P, step.Z)
+            Q -= K[:, :, :n] @ (2.0 * step.rate * step.P @ Z[:, :n])
             return Point(
                 0.0,
                 0.0 * P,

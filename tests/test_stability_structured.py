@@ -62,6 +62,9 @@ def test_elimination_is_the_dense_schur_complement(widths: list[int], slopes: st
     # and the Newton climb's matrix is the same one
     problem = newton.Problem(loop, True, 1.0, np.array([[1e9]]))
     np.testing.assert_allclose(problem.matrix(0.3, P, L[None])[0], M, rtol=1e-12, atol=1e-12)
+    X = rng.normal(size=(1, *M.shape))
+    dense = problem.change(0.3, P, L[None], 0.7 * P) @ X
+    np.testing.assert_allclose(problem.change_times(0.3, P, L[None], 0.7 * P, X), dense, rtol=1e-11, atol=1e-10)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "gelu"])
