@@ -137,12 +137,12 @@ def test_mutations_that_are_accepted_are_true(kind: str) -> None:
 @pytest.mark.parametrize("name", ["proof_gain", "proof_l1", "proof_step", "exact"])
 def test_checkers_import_nothing_of_the_search(name: str) -> None:
     tree = ast.parse((Path(__file__).parents[1] / f"stability/{name}.py").read_text())
-    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    from_ones = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    modules = {node.module for node in from_ones}
     modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     ours = {m for m in modules if m and m.split(".")[0] not in {*sys.stdlib_module_names, "numpy"}}
     assert ours <= {"stability", "stability.proof"}
-    names = {a.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "stability" for a in node.names}
-    assert names <= {"proof"}
+    assert {a.name for node in from_ones if node.module == "stability" for a in node.names} <= {"proof"}
 
 
 def test_command_line_asks_for_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
