@@ -94,7 +94,7 @@ def weighted_l1(
     exact = rational(w)
     limit = min(-c / x for B in bounds for c, x in zip(exact @ B, exact, strict=True))
     best = _below(limit)
-    proved = best if rate is None else rate
+    proved = best if rate is None else float(rate)
     if not 0 < Fraction(proved) <= limit:
         wanted = "a positive rate" if rate is None else f"the rate {rate:g}"
         return Refusal(

@@ -4,9 +4,10 @@ The step is a loop with a copy of the hidden units per stage (`proof_step`); P i
 
     minimise τ = ρ² over Λ:   M(τ, Λ) = τP̂ − GᵀPG + JΛRᵀ + RΛJᵀ ≻ 0,   P̂ = [P 0; 0 0],   J = (D − αV)ᵀ,   R = (D − βV)ᵀ,
 
-is a semidefinite programme with a diagonal unknown. It is solved by Newton's method on cτ − log det M − Σ (log Λ + log(U − Λ)),
-with c raised until the gap, the barrier's parameter over c, is small beside 1 − τ. Every iterate is feasible.
-Source: Boyd & Vandenberghe, Convex Optimization (2004), chapter 11, for the method; the loop of stages is ours.
+is a semidefinite programme with a diagonal unknown. It is solved as in `interior_point`: Newton's method at fixed τ on the
+barrier −log det M − Σ (log Λ + log(U − Λ)), then a step along the path of centres most of the way to the edge, which lowers τ,
+until a dual bound is met. Every iterate is feasible.
+Source: Boyd & Vandenberghe, Convex Optimization (2004), chapter 11, on barriers; the loop of stages is ours.
 """
 
 import time
@@ -103,8 +104,11 @@ def certify_step(
     deadline, loop, P = time.monotonic() + seconds, system.loop(), certificate.metric
     layers = len(METHODS[method][0]) * loop.widths
     order = np.repeat(np.arange(len(layers)), layers)
-    found = [_least(*stages(loop, v, step, method), P, order, deadline) for v in range(len(loop.A))]
-    square = max(tau for tau, _ in found)
+    found: list[tuple[float, Array]] = []
+    square = 0.0
+    for v in range(len(loop.A)):  # whoever does as well as the worst so far need not be searched further
+        found.append(_least(*stages(loop, v, step, method), P, order, square, deadline))
+        square = max(square, found[-1][0])
     for slack in (1e-6, 1e-4, 1e-2):
         # Part of the way to 1, and never less than some roundings: M must be positive by more than its radius.
         factor = float(np.sqrt(square + max(slack * (1.0 - square), 1e-13)))
@@ -153,7 +157,15 @@ def stages(loop: Loop, index: int, step: float, method: str) -> tuple[Array, Arr
     return end, (D - alpha * V).T, (D - beta * V).T
 
 
-def _least(G: Array, J: Array, R: Array, P: Array, order: NDArray[np.int_], deadline: float) -> tuple[float, Array]:
+def _least(
+    G: Array,  # (n, n + sH)
+    J: Array,  # (n + sH, sH)
+    R: Array,
+    P: Array,  # (n, n)
+    order: NDArray[np.int_],  # (sH,), see `_first_multipliers`
+    enough: float,  # a τ at which to stop
+    deadline: float,
+) -> tuple[float, Array]:
     """The least τ of one system and the multipliers that reach it, both feasible."""
     (n, size), units = G.shape, J.shape[1]
     cost = G.T @ P @ G
@@ -167,48 +179,55 @@ def _least(G: Array, J: Array, R: Array, P: Array, order: NDArray[np.int_], dead
 
     tau = _schur_level(matrix(0.0, L), P)
     tau += 0.1 * abs(tau) + 1e-3
-    most, parameter = 1e6 * L.max(initial=1e-300), float(size + 2 * units)
+    most = 1e6 * L.max(initial=1e-300)
+    best, bound, reach = (tau, L), -np.inf, tau
 
-    def value(c: float, tau: float, L: Array) -> float:
+    def value(tau: float, L: Array) -> float:
         if units and not (L.min() > 0 and L.max() < most):
             return np.inf
         try:
             factor = np.linalg.cholesky(matrix(tau, L))
         except np.linalg.LinAlgError:
             return np.inf
-        return float(c * tau - 2.0 * np.log(np.diagonal(factor)).sum() - np.log(L).sum() - np.log(most - L).sum())
+        return float(-2.0 * np.log(np.diagonal(factor)).sum() - np.log(L).sum() - np.log(most - L).sum())
 
-    c, best = parameter / max(tau, 1e-3), (tau, L)
-    for _ in range(400):
-        if time.monotonic() > deadline:
-            break
+    while time.monotonic() < deadline and units and tau > enough:
         try:
             K = np.linalg.inv(matrix(tau, L))
         except np.linalg.LinAlgError:
             break
-        KJ, KR, KP = K @ J, K @ R, K[:, :n] @ P
+        KJ, KR = K @ J, K @ R
         er, rr, ee = J.T @ KR, R.T @ KR, J.T @ KJ
-        hessian = np.zeros((units + 1, units + 1))
-        hessian[0, 0] = np.sum(KP[:n] * KP[:n].T)
-        hessian[0, 1:] = hessian[1:, 0] = 2.0 * np.einsum("ij,ij->j", KJ[:n], P @ KR[:n])
-        hessian[1:, 1:] = 2.0 * (ee * rr + er * er.T) + np.diag(1.0 / L**2 + 1.0 / (most - L) ** 2)
-        gradient = np.concatenate([[c - np.trace(KP[:n])], -2.0 * np.diagonal(er) - 1.0 / L + 1.0 / (most - L)])
+        hessian = 2.0 * (ee * rr + er * er.T) + np.diag(1.0 / L**2 + 1.0 / (most - L) ** 2)
+        gradient = -2.0 * np.diagonal(er) - 1.0 / L + 1.0 / (most - L)
+        across = 2.0 * np.einsum("ij,ij->j", KJ[:n], P @ KR[:n])  # ∂/∂τ of the gradient
         scale = np.sqrt(np.diagonal(hessian))
-        move = -np.linalg.solve(hessian / np.outer(scale, scale) + 1e-14 * np.eye(units + 1), gradient / scale) / scale
+        right = -np.stack([gradient, across], 1) / scale[:, None]
+        solved = np.linalg.solve(hessian / np.outer(scale, scale) + 1e-14 * np.eye(units), right) / scale[:, None]
+        move, tangent = solved.T
         decrement = -float(gradient @ move)
-        here, length = value(c, tau, L), 1.0
-        while decrement > 0.1 and length > 1e-9:
-            trial = tau + length * move[0], L + length * move[1:]
-            if value(c, *trial) < here - 0.1 * length * decrement:
-                break
-            length *= 0.5
-        if decrement > 0.1 and length > 1e-9:
-            tau, L = trial
-            best = (tau, L) if tau < best[0] else best
-            continue
-        if parameter / c < max(1e-3 * abs(1.0 - tau), 1e-12):
+        if decrement > 0.1:
+            here, length = value(tau, L), 1.0
+            while length > 1e-9 and not value(tau, L + length * move) < here - 0.1 * length * decrement:
+                length *= 0.5
+            if length > 1e-9:
+                L = L + length * move
+                best = (tau, L) if tau <= best[0] else best
+                continue
+        # No (τ, Λ) can do better than this: 0 ≤ ⟨Z, M⟩ for the Z ≻ 0 near K that meets the equations of the centre.
+        half = (J * move) @ R.T
+        Z = K - K @ (half + half.T) @ K
+        excess = 2.0 * float(np.sum(np.maximum(np.einsum("ij,ij->j", Z @ J, R), 0.0) * most))
+        bound = max(bound, (float(np.sum(Z * cost)) - excess) / float(np.sum(Z[:n, :n] * P)))
+        if tau - bound <= max(1e-3 * abs(1.0 - tau), 1e-12):
             break
-        c *= 10.0
+        reach = min(4.0 * reach, tau - bound)
+        while reach > 1e-15 and not np.isfinite(value(tau - reach, L - reach * tangent)):
+            reach *= 0.7
+        if reach <= 1e-15:
+            break
+        tau, L = tau - 0.75 * reach, L - 0.75 * reach * tangent
+        best = tau, L
     # The last multipliers carry a smaller τ than the barrier kept.
     level = _schur_level(matrix(0.0, best[1]), P)
     return max(min(level, best[0]), 0.0), best[1]

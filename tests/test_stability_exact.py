@@ -1,6 +1,8 @@
 """The rational second opinion: against naive elimination, at exact edges, and on the command line."""
 
+import ast
 import json
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
@@ -130,6 +132,17 @@ def test_mutations_that_are_accepted_are_true(kind: str) -> None:
         assert (accepted, false) == (12, 0)
     elif kind != "slopes":
         assert accepted > 0
+
+
+@pytest.mark.parametrize("name", ["proof_gain", "proof_l1", "proof_step", "exact"])
+def test_checkers_import_nothing_of_the_search(name: str) -> None:
+    tree = ast.parse((Path(__file__).parents[1] / f"stability/{name}.py").read_text())
+    from_ones = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    modules = {node.module for node in from_ones}
+    modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    ours = {m for m in modules if m and m.split(".")[0] not in {*sys.stdlib_module_names, "numpy"}}
+    assert ours <= {"stability", "stability.proof"}
+    assert {a.name for node in from_ones if node.module == "stability" for a in node.names} <= {"proof"}
 
 
 def test_command_line_asks_for_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
