@@ -80,10 +80,10 @@ class ContractingMLP(LayeredResidual):
        what S should be: X = f(−R_A − T − PZ − ZᵀP), f(k) = ½(k + √(k² + 4τ²)) on eigenvalues (in coordinates with P = I). So
        S = Z inside the set, as in a residual without a certificate, and S gives way where Z would leave it.
     f is a bijection onto the positive definite matrices, so with one vertex all that satisfies the inequality strictly in P is
-    in reach, but for the bounds that float64 needs (ψ within e^±5 of a balanced one, singular values of Y about 4, 0.1 % of λ
-    and 1e-4 of T as room). With several vertices, R_A is a common upper bound of theirs, and the difference is lost. R_A need not be
-    negative: where the backbone does not contract in P at this rate, S must do that work even for zero weights. What X adds
-    beyond λ is a member's own, learned rate; `witness` says it.
+    in reach, but for the bounds that float64 needs (ψ within e^±5 of a balanced one, typical singular values of Y below 4;
+    0.1 % of λ and 1e-4 of T as room). With several vertices, R_A is a common upper bound of theirs, and the difference is lost. R_A need
+    not be negative: where the backbone does not contract in P at this rate, S must do that work even for zero weights. What X
+    adds beyond λ is a member's own, learned rate; `witness` says it.
 
     Arguments
     - `states` n, `inputs`, `covariates`, `hidden`, `activation` (tanh, relu, sigmoid, softplus), `vanishes_at_origin`,
