@@ -175,7 +175,8 @@ class HybridModel(nn.Module):
         """The arrays of the Lur'e form, for `stability.Lure(**model.lure(theta, c))`, float64.
 
         A (M, N, n, n), B (M, N, n, m); weights (M, 1, out, in), biases (M, N|1, out) with c folded in, input_weights
-        (M, 1, h, m) or None, activation; skip (M, 1, n, n) where the residual has one. Errors: `ValueError` for a residual without layers.
+        (M, 1, h, m) or None, activation; skip (M, 1, n, n) where the residual has one.
+        Errors: `ValueError` for a residual without layers.
         """
         A, B = self.backbone.matrices(theta)
         arrays: dict[str, Any] = {"A": _array(A), "B": _array(B), "weights": [], "biases": [], "activation": "tanh"}

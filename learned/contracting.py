@@ -20,7 +20,7 @@ _UPPER = {"tanh": 1.0, "relu": 1.0, "softplus": 1.0, "sigmoid": 0.25}  # β: slo
 _RATE_ROOM, _LOOP_ROOM, _ROUNDING = 1e-3, 1e-4, 1e-9
 _BEND = 0.5  # τ over λ: where S begins to give way
 # What an optimiser with one step size for all should move faster: along the boundary of the set the weights have to wait for
-# these. Measured on two-layer fits (`benchmarks/contracting.py`): 10 to 20 % lower errors after the same steps.
+# these. Measured on two-layer fits (`benchmarks/contracting.py`): some 10 % lower errors after the same steps.
 _PSI_GAIN, _LINEAR_GAIN = 4.0, 3.0
 _PSI_REACH, _Y_REACH = 5.0, 4.0
 _GUARD = 1e-12  # against 0/0 at units that do nothing, in squares of rates
@@ -55,7 +55,7 @@ class _Bent(torch.autograd.Function):
         return (vectors * bent[..., None, :]) @ vectors.mT
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None]:
         values, lengths, vectors = ctx.saved_tensors
         ratio = (values[..., :, None] + values[..., None, :]) / (lengths[..., :, None] + lengths[..., None, :])
@@ -72,17 +72,18 @@ class ContractingMLP(LayeredResidual):
     inequality (`stability/README.md`) needs the z block R ≻ 0 and, by its Schur complement in x,
         A_vᵀP + PA_v + 2λP + PS + SᵀP + T ≺ 0,   T = q R⁻¹ qᵀ,   q = P E + β WᵀΛ.
     1. R is made positive: scaled by Ψ⁻¹ on both sides it is 2I − N̂ − N̂ᵀ, N̂ below the diagonal. With free Y_k and the Cholesky
-       factor C_kC_kᵀ = I + Y_kY_kᵀ (C_1 = I), the weights W_k = (2/β) Ψ_k⁻¹ C_k⁻¹ Y_k C_{k−1}⁻ᵀ Ψ_{k−1} make it 2FFᵀ, F being block
-       lower bidiagonal with C_k⁻¹ on and −C_k⁻¹Y_k below the diagonal (C_k⁻¹C_k⁻ᵀ + C_k⁻¹Y_kY_kᵀC_k⁻ᵀ = I).
+       factor C_kC_kᵀ = I + Y_kY_kᵀ (C_1 = I), the weights W_k = (2/β) Ψ_k⁻¹ C_k⁻¹ Y_k C_{k−1}⁻ᵀ Ψ_{k−1} make it 2FFᵀ, F being
+       block lower bidiagonal with C_k⁻¹ on and −C_k⁻¹Y_k below the diagonal (C_k⁻¹C_k⁻ᵀ + C_k⁻¹Y_kY_kᵀC_k⁻ᵀ = I).
     2. T follows by forward substitution, without an inverse: T = ½ Σ G_kᵀG_k, G_1 = βΨ_1W_1, G_k = Y_kG_{k−1}, and
        C Ψ⁻¹W_LᵀP added in the last hidden layer. W_1, W_L and Ψ are free.
     3. S absorbs it: PS + SᵀP = −R_A − T − X, X ≻ 0, plus a free skew part; R_A ⪰ A_vᵀP + PA_v + 2λP for every v. A free Z says
        what S should be: X = f(−R_A − T − PZ − ZᵀP), f(k) = ½(k + √(k² + 4τ²)) on eigenvalues (in coordinates with P = I). So
        S = Z inside the set, as in a residual without a certificate, and S gives way where Z would leave it.
-    f is a bijection onto the positive definite matrices, so nothing that satisfies the inequality strictly in P is left out
-    where there is one vertex. With several, R_A is a common upper bound of theirs, and the difference is lost. R_A need not be
-    negative: where the backbone does not contract in P at this rate, S must do that work even for zero weights. What X adds
-    beyond λ is a member's own, learned rate; `witness` says it.
+    f is a bijection onto the positive definite matrices, so with one vertex all that satisfies the inequality strictly in P is
+    in reach, but for the bounds that float64 needs (ψ within e^±5 of a balanced one, typical singular values of Y below 4;
+    0.1 % of λ and 1e-4 of T as room). With several vertices, R_A is a common upper bound of theirs, and the difference is lost. R_A need
+    not be negative: where the backbone does not contract in P at this rate, S must do that work even for zero weights. What X
+    adds beyond λ is a member's own, learned rate; `witness` says it.
 
     Arguments
     - `states` n, `inputs`, `covariates`, `hidden`, `activation` (tanh, relu, sigmoid, softplus), `vanishes_at_origin`,
@@ -270,7 +271,7 @@ class ContractingMLP(LayeredResidual):
         used = self._above(F) + (1.0 + _LOOP_ROOM) * T + lost * _eye(self.states, F)
         free = _LINEAR_GAIN * self.rate_scale * self.linear.to(F64)  # Z
         # S̃ + S̃ᵀ = −used − X with X = f(−used − Z − Zᵀ)
-        beyond: Tensor = _Bent.apply(-used - free - free.mT, _BEND * self.rate)  # type: ignore[no-untyped-call]
+        beyond: Tensor = _Bent.apply(-used - free - free.mT, _BEND * self.rate)
         skip = 0.5 * (free - free.mT - used - beyond)
         skip = torch.linalg.solve_triangular(F.mT, skip @ F.mT, upper=True)  # F⁻ᵀ S̃ Fᵀ
         return _Built(first, tuple(middle), last, skip, tuple(psi), F, beyond)
@@ -297,7 +298,7 @@ def _eye(n: int, like: Tensor) -> Tensor:
 
 
 def _within(Y: Tensor) -> Tensor:  # (M, h, i)
-    """Y, its typical singular value kept below a bound: beyond, R is near singular, and float64 has nothing left to prove with."""
+    """Y, its typical singular value kept below a bound: beyond, R is near singular and float64 cannot prove it."""
     square = Y.square().sum((-2, -1), keepdim=True) / min(Y.shape[-2:])
     return Y / torch.sqrt(1.0 + square / _Y_REACH**2)
 

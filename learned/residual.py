@@ -55,7 +55,8 @@ class Layers:
     """The plain arrays of a layered residual: ε = S x + W_L φ(… φ(W_1 x + U u + C c + b_1) …) + b_L − offset.
 
     `weights` (M, out, in), `biases` (M, out), `input_weights` U (M, h_1, m), `covariate_weights` C (M, h_1, r), `skip` S
-    (M, n, n) or None for none; scalers are already folded in. With `vanishes_at_origin` the offset is the value of the rest at (0, 0, c), else it is 0.
+    (M, n, n) or None for none; scalers are already folded in.
+    With `vanishes_at_origin` the offset is the value of the rest at (0, 0, c), else it is 0.
     """
 
     weights: tuple[Tensor, ...]

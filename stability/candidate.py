@@ -1,5 +1,6 @@
 """The rate of a given candidate: for one metric and one set of multipliers, layer by layer, without a search."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,7 +43,7 @@ def _one(A: Array, weights: Sequence[Array], P: Array, L: Array, slopes: tuple[f
     total, product = alpha + beta, alpha * beta
     Q = -(A.T @ P + P @ A)
     starts = np.concatenate([[0], np.cumsum([len(w) for w in weights[:-1]], dtype=int)])
-    parts = [L[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    parts = [L[a:b] for a, b in itertools.pairwise(starts)]
     if weights and product:
         Q = Q + 2.0 * product * weights[0].T @ (parts[0][:, None] * weights[0])
     side, below = np.zeros((0, len(P))), None  # Cᵏ⁻¹qᵀ of the layer before; what couples it with this one

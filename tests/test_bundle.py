@@ -22,7 +22,7 @@ from exchange import BUILTIN, Bundle, Person, describe, load, rebuild, save
 from homeostat.study import predict_person
 from homeostat.work import check_bundle
 from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
-from learned import MLP, NOISES, RESIDUALS, AdditiveProportional, Ensemble
+from learned import MLP, NOISES, RESIDUALS, AdditiveProportional, ContractingMLP, Ensemble
 from physics import (
     BACKBONES,
     POPULATIONS,
@@ -84,6 +84,21 @@ def van_cauter() -> HybridModel:
         MLP(2, inputs=2, hidden=(3,), sees_states=False, activation="sigmoid", rate_scale=0.01),
         observation=States([0], ["c_peptide"], ["nmol/L"]),
         noise=AdditiveProportional([0.05], [0.05], [0.01]),
+    )
+
+
+def contracting() -> HybridModel:
+    """A residual with a linear term, made for several backbones."""
+    A = [[-0.5, 0.1], [0.2, -0.9]]
+    residual = ContractingMLP(
+        2, inputs=1, hidden=(4, 3), vertices=[A, [[-0.7, 0.1], [0.3, -0.9]]], rate=0.1, learn_metric=True, state_scale=[0.3, 7.0]
+    )
+    return HybridModel(
+        LinearBackbone(A, [[1.0], [0.3]], states=("gut", "b")),
+        SharedPopulation(),
+        residual,
+        observation=States([1, 0], ["second", "first"], ["1", "1"]),
+        noise=AdditiveProportional([0.5, 0.1], [0.1, 0.2], [0.02, 0.001]),
     )
 
 
@@ -181,6 +196,7 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "oral, no residual": lambda: oral(residual=False),
     "linear": linear,
     "VanCauter": van_cauter,
+    "contracting": contracting,
 }
 
 

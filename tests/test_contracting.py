@@ -106,11 +106,14 @@ def test_every_weight_value_is_certified_for_all_members_and_vertices(scale, hid
     for vertices in (VERTICES, VERTICES.mean(0, keepdim=True)):  # the corners, and a place between them
         system = systems(residual, vertices)
         found = certify(system, 0.2, metric, multipliers=multipliers)
-        assert isinstance(found, Certificate) and found.rate == 0.2
+        assert isinstance(found, Certificate)
+        assert found.rate == 0.2
         assert check(found, system)
         np.testing.assert_allclose(np.linalg.cond(found.metric), np.linalg.cond(metric), rtol=1e-6)
         best = certify(system, None, metric, multipliers=multipliers)  # the pair's own best is at least what X says
-        assert isinstance(best, Certificate) and best.rate >= rate * (1.0 - 1e-3) and check(best, system)
+        assert isinstance(best, Certificate)
+        assert best.rate >= rate * (1.0 - 1e-3)
+        assert check(best, system)
     # sampled Jacobians, slopes anywhere in their range, written without any of ours
     rng, layers = np.random.default_rng(seed), residual.layers()
     top = 0.25 if activation == "sigmoid" else 1.0
@@ -253,7 +256,9 @@ def test_a_trained_model_is_certified_and_survives_its_bundle_and_the_penalty_is
     system = Lure(**again.lure(theta, context))
     metric, multipliers, rate = again.residual.witness()
     found = certify(system, rate, metric, multipliers=multipliers)
-    assert found and check(found, system) and found.rate >= 0.1
+    assert isinstance(found, Certificate)
+    assert found.rate >= 0.1
+    assert check(found, system)
     # the training penalty sees the same system: its margin is a lower bound of the rate, and S is part of it
     strict = Stability(metric, 0.05)
     without = Stability(metric, 0.05).penalty(hybrid_model(MLP(3, hidden=(8, 6))), theta)
@@ -305,7 +310,8 @@ def test_candidates_that_do_not_hold_are_searched_instead():
     residual = shaken(ContractingMLP(3, hidden=(6,), vertices=A, rate=0.3), 1.0)
     system, (metric, multipliers, _) = systems(residual, A[None]), residual.witness()
     found = certify(system, 0.3, metric, multipliers=1e-9 * multipliers)
-    assert found and check(found, system)  # the climb found others in this metric
+    assert isinstance(found, Certificate)
+    assert check(found, system)  # the climb found others in this metric
     assert not certify(system, 1e3, metric, multipliers=multipliers)
     with pytest.raises(ValueError, match="give both"):
         certify(system, 0.3, multipliers=multipliers)
