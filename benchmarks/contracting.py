@@ -111,7 +111,7 @@ def costs(report: race.Report, setup: race.Settings) -> None:
             started = time.perf_counter()
             metric, multipliers, rate = net.witness()
             this = system(net, A)
-            found = certify(this, rate, metric, multipliers=multipliers)
+            found = certify(this, rate, metric=metric, multipliers=multipliers)
             proved = bool(found) and check(found, this)
             seen.append(time.perf_counter() - started)
             report.wrong |= not proved
@@ -143,7 +143,7 @@ def accuracy(report: race.Report, setup: race.Settings) -> None:
                 free = fit(MLP(n, hidden=hidden, generator=first[0]), data, test, steps, seed)
                 ours = fit(net, data, test, steps, seed)
                 metric, multipliers, rate = net.witness()
-                certificate = certify(system(net, known.A), rate, metric, multipliers=multipliers)
+                certificate = certify(system(net, known.A), rate, metric=metric, multipliers=multipliers)
                 report.wrong |= not (certificate and check(certificate, system(net, known.A)))
                 found.append((free, ours, ours / free))
             ratios += [ratio for _, _, ratio in found]

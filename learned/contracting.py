@@ -81,9 +81,9 @@ class ContractingMLP(LayeredResidual):
        S = Z inside the set, as in a residual without a certificate, and S gives way where Z would leave it.
     f is a bijection onto the positive definite matrices, so with one vertex all that satisfies the inequality strictly in P is
     in reach, but for the bounds that float64 needs (ψ within e^±5 of a balanced one, typical singular values of Y below 4;
-    0.1 % of λ and 1e-4 of T as room). With several vertices, R_A is a common upper bound of theirs, and the difference is lost. R_A need
-    not be negative: where the backbone does not contract in P at this rate, S must do that work even for zero weights. What X
-    adds beyond λ is a member's own, learned rate; `witness` says it.
+    0.1 % of λ and 1e-4 of T as room). With several vertices, R_A is a common upper bound of theirs, and the difference is lost.
+    R_A need not be negative: where the backbone does not contract in P at this rate, S must do that work even for zero
+    weights. What X adds beyond λ is a member's own, learned rate; `witness` says it.
 
     Arguments
     - `states` n, `inputs`, `covariates`, `hidden`, `activation` (tanh, relu, sigmoid, softplus), `vanishes_at_origin`,
@@ -96,7 +96,8 @@ class ContractingMLP(LayeredResidual):
     Trainable: weights, biases, input and covariate weights as in `MLP`, and `multipliers` (log ψ), `linear` Z, and with
     `learn_metric` `stretch`, with the member axis first.
     Errors: `ValueError` for sizes that do not fit, an activation with negative slopes, vertices or a metric that cannot be used.
-    Law: `stability.certify(Lure(**model.lure(...)), rate, metric, multipliers=...)` proves `witness()`, whatever the weights.
+    Law: `stability.certify(Lure(**model.lure(...)), rate, metric=..., multipliers=...)` proves `witness()`, whatever the
+    weights.
     Source: the factorisation of a block tridiagonal R by sandwich layers is Wang & Manchester's (ICML 2023), who take Cayley
     transforms; S from the rest as in Revay, Wang & Manchester (IEEE TAC 2023). With Cholesky factors the last and the first
     layer stay free, and the set is the same; derived above.

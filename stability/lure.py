@@ -92,6 +92,40 @@ class Lure:
         _check_shapes(self)
         _check_hurwitz(self.A)
 
+    @staticmethod
+    def stack(systems: Sequence["Lure"]) -> "Lure":
+        """Systems of one structure as one, on a new first axis.
+
+        Errors: ValueError where there is none, or one that is no Lure, or of other widths, activation or inputs.
+        """
+        if not isinstance(systems, Sequence) or not systems or not all(isinstance(s, Lure) for s in systems):
+            raise ValueError(
+                f"a Lure is needed, or a list of some, not {type(systems).__name__}; write Lure(**model.lure(theta, c))."
+            )
+        kinds = {(s.states, s.widths, s.activation, s.B is None, s.input_weights is None, s.skip is None) for s in systems}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"the systems differ in structure (states, widths, activation, and which of B, input_weights and skip they "
+                f"have): {sorted(kinds)}; certify them one by one."
+            )
+        lead = np.broadcast_shapes(*(s.leading for s in systems))
+
+        def joined(arrays: Sequence[Array], rank: int) -> Array:
+            return np.stack([np.broadcast_to(a, lead + a.shape[a.ndim - rank :]) for a in arrays])
+
+        def optional(arrays: Sequence[Array | None]) -> Array | None:
+            return None if arrays[0] is None else joined([a for a in arrays if a is not None], 2)
+
+        return Lure(
+            A=joined([s.A for s in systems], 2),
+            weights=tuple(joined(w, 2) for w in zip(*(s.weights for s in systems), strict=True)),
+            biases=tuple(joined(b, 1) for b in zip(*(s.biases for s in systems), strict=True)),
+            activation=systems[0].activation,
+            B=optional([s.B for s in systems]),
+            input_weights=optional([s.input_weights for s in systems]),
+            skip=optional([s.skip for s in systems]),
+        )
+
     @property
     def states(self) -> int:
         """n, the number of states."""

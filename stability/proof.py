@@ -131,7 +131,7 @@ def _prove(certificate: object, system: object) -> Verdict:
         return regional
     rate, P = _number(_get(certificate, "rate")), _array(_get(certificate, "metric"), "metric")
     multipliers = _array(_get(certificate, "multipliers"), "multipliers")
-    refusal = _disagreement(certificate, stack, rate, P, multipliers, statement(rate, len(P), stack.count))
+    refusal = _disagreement(certificate, stack, rate, P, multipliers, statement(rate, stack.A.shape[-1], stack.count))
     if refusal:
         return Verdict(False, refusal)
     if not _proved_positive(P[None], np.zeros_like(P[None]))[0]:

@@ -1,6 +1,7 @@
 """The search: caps, counterexamples, then the joint climb; what it finds is proved before it is returned."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from stability.region import Inputs, Region
 
 
 def certify(
-    system: Lure,
+    system: Lure | Sequence[Lure],
     rate: float | None = None,  # 1/time
     region: Region | None = None,
     inputs: Inputs | None = None,
@@ -29,10 +30,11 @@ def certify(
 ) -> Certificate | Refusal:
     """Search a common metric P and multipliers that prove contraction of every system, and prove what was found.
 
-    Arguments: `rate`, the rate to prove, or None for the best one (to about 1 %); `metric`, the only metric to try, or None
-    to search it with condition number ≤ 1e4 in the states' own units (where those leave no room, in the coordinates of
-    `lyapunov_frame`); `region`, a `Box` or `Ellipsoid` in which to prove it, with the `inputs` (levels, doses) under which
-    trajectories stay there, or None for all states and any input; `seconds`, after which the best candidate so far is used;
+    Arguments: `system`, whose leading axes are members and people, or several of one structure, which are proved as
+    `Lure.stack` of them; `rate`, the rate to prove, or None for the best one (to about 1 %); `metric`, the only metric to
+    try, or None to search it with condition number ≤ 1e4 in the states' own units (where those leave no room, in the
+    coordinates of `lyapunov_frame`); `region`, a `Box` or `Ellipsoid` in which to prove it, with the `inputs` (levels,
+    doses) under which trajectories stay there, or None for all states and any input; `seconds`, after which the best candidate so far is used;
     `multipliers`, with a metric: that pair is proved before anything is searched (`learned.ContractingMLP.witness` gives
     one), at `rate` or the best that it reaches.
     Returns a `Certificate` that `check` accepts, or a `Refusal`.
@@ -40,8 +42,11 @@ def certify(
     Law: a certificate's rate never exceeds `spectral_cap(system)` or `metric_cap(system)`.
     Source: the inequality of Revay, Wang & Manchester (IEEE TAC 2023) and NodeREN (CDC 2023), one P for all systems.
     """
-    given = _check_arguments(system, rate, metric, seconds)
+    system = system if isinstance(system, Lure) else Lure.stack(system)
+    given = _check_arguments(rate, metric, seconds, system)
     if multipliers is not None:
+        if region is not None:
+            raise ValueError("multipliers belong to a claim about all states; leave them out with a region, or the region.")
         certificate = _given(system, rate, given, np.asarray(multipliers).astype(np.float64))
         if certificate is not None:
             return certificate
@@ -79,9 +84,7 @@ def certify(
     return _not_proved(ascent, rate, spectral, cap, given is not None, time.monotonic() > deadline)
 
 
-def _check_arguments(system: Lure, rate: float | None, metric: ArrayLike | None, seconds: float) -> Array | None:
-    if not isinstance(system, Lure):
-        raise ValueError(f"certify needs a Lure, not {type(system).__name__}; write Lure(**model.lure(theta)).")
+def _check_arguments(rate: float | None, metric: ArrayLike | None, seconds: float, system: Lure) -> Array | None:
     if rate is not None and not (np.isfinite(rate) and rate > 0):
         raise ValueError(f"the rate is {rate!r}; give a finite positive rate in 1/time, or None for the best one.")
     if not seconds > 0:

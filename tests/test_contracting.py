@@ -105,12 +105,12 @@ def test_every_weight_value_is_certified_for_all_members_and_vertices(scale, hid
     assert rate >= 0.2
     for vertices in (VERTICES, VERTICES.mean(0, keepdim=True)):  # the corners, and a place between them
         system = systems(residual, vertices)
-        found = certify(system, 0.2, metric, multipliers=multipliers)
+        found = certify(system, 0.2, metric=metric, multipliers=multipliers)
         assert isinstance(found, Certificate)
         assert found.rate == 0.2
         assert check(found, system)
         np.testing.assert_allclose(np.linalg.cond(found.metric), np.linalg.cond(metric), rtol=1e-6)
-        best = certify(system, None, metric, multipliers=multipliers)  # the pair's own best is at least what X says
+        best = certify(system, None, metric=metric, multipliers=multipliers)  # the pair's own best is at least what X says
         assert isinstance(best, Certificate)
         assert best.rate >= rate * (1.0 - 1e-3)
         assert check(best, system)
@@ -138,7 +138,7 @@ def test_it_is_tight_where_the_exact_answer_is_known():
         residual.linear[0] += 10.0 * torch.eye(3)  # Z far outside: S gives way all along
     metric, multipliers, rate = residual.witness()
     assert 0.3 < rate < 0.3 + 0.02
-    found = certify(systems(residual, A[None]), None, metric, multipliers=multipliers)
+    found = certify(systems(residual, A[None]), None, metric=metric, multipliers=multipliers)
     assert rate * 0.999 < found.rate < rate * 1.01 + 1e-5 * float(residual.layers().skip.detach().abs().max())
 
 
@@ -255,7 +255,7 @@ def test_a_trained_model_is_certified_and_survives_its_bundle_and_the_penalty_is
     context = torch.zeros(2, 1, 0, dtype=F64)
     system = Lure(**again.lure(theta, context))
     metric, multipliers, rate = again.residual.witness()
-    found = certify(system, rate, metric, multipliers=multipliers)
+    found = certify(system, rate, metric=metric, multipliers=multipliers)
     assert isinstance(found, Certificate)
     assert found.rate >= 0.1
     assert check(found, system)
@@ -286,7 +286,7 @@ def test_float32_trains_and_its_float64_copy_is_certified():
     residual = residual.to(F64)
     metric, multipliers, rate = residual.witness()
     system = systems(residual, VERTICES)
-    assert certify(system, rate, metric, multipliers=multipliers)
+    assert certify(system, rate, metric=metric, multipliers=multipliers)
 
 
 # ---- choices and refusals
@@ -309,14 +309,14 @@ def test_the_metric_and_rate_by_default_and_given():
 def test_candidates_that_do_not_hold_are_searched_instead():
     residual = shaken(ContractingMLP(3, hidden=(6,), vertices=A, rate=0.3), 1.0)
     system, (metric, multipliers, _) = systems(residual, A[None]), residual.witness()
-    found = certify(system, 0.3, metric, multipliers=1e-9 * multipliers)
+    found = certify(system, 0.3, metric=metric, multipliers=1e-9 * multipliers)
     assert isinstance(found, Certificate)
     assert check(found, system)  # the climb found others in this metric
-    assert not certify(system, 1e3, metric, multipliers=multipliers)
+    assert not certify(system, 1e3, metric=metric, multipliers=multipliers)
     with pytest.raises(ValueError, match="give both"):
         certify(system, 0.3, multipliers=multipliers)
     with pytest.raises(ValueError, match="systems, units"):
-        certify(system, 0.3, metric, multipliers=multipliers[:, :-1])
+        certify(system, 0.3, metric=metric, multipliers=multipliers[:, :-1])
 
 
 def test_a_metric_for_each_member_is_none_for_all():

@@ -381,3 +381,18 @@ def test_dictionaries_of_another_kind_are_refused() -> None:
         Refusal.from_dict({"kind": "refusal", "reason": "bored", "message": ""})
     with pytest.raises(ValueError, match="certificate"):
         Certificate.from_dict({"kind": "refusal"})
+
+
+def test_several_systems_are_proved_as_their_stack() -> None:
+    """One metric for a list; each of them contracts in it; what does not fit together is refused by name."""
+    pair = [layered(seed, (6,), 2, gain=0.3) for seed in (1, 2)]
+    found = certify(pair)
+    assert isinstance(found, Certificate)
+    assert check(found, Lure.stack(pair))
+    for one in pair:
+        assert certify(one, found.rate, metric=found.metric)
+    with pytest.raises(ValueError, match="differ in structure"):
+        certify([pair[0], layered(1, (5,), 2, gain=0.3)])
+    for wrong in ([], 3, [pair[0], "x"]):
+        with pytest.raises(ValueError, match="a Lure is needed"):
+            certify(wrong)  # type: ignore[arg-type]
