@@ -286,7 +286,7 @@ def raise_rate(
         c, r, axis = (np.concatenate([cells[part] for cells in taken], -1) for part in (1, 2, 3))
         c, r = halves(c, r, axis)
         affine = affine_on(fields[index], frame, c, r)
-        at_centre = np.linalg.eigvalsh(np.moveaxis(affine.middle, 2, 0))[:, 0]
+        at_centre = np.linalg.eigvalsh(np.moveaxis(affine.centre, 2, 0))[:, 0]
         if at_centre.min() < floor:
             return -np.inf, c[:, int(at_centre.argmin())]
         low, high = np.zeros(c.shape[1], dtype=np.int64), np.full(c.shape[1], _LEVELS)
