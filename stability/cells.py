@@ -5,10 +5,11 @@ With an invertible T that brings P near the identity, contraction at rate λ in 
     −½(X + Xᵀ) − λ TᵀPT ≻ 0,   X = TᵀP J(y) T.
 
 On a cell X is affine in the distance δ from the centre, up to a matrix of which every entry is bounded (`enclosure.py`; the
-quadratic term, in which the units have cancelled, is bounded as a matrix), so up to a matrix of spectral norm at most ρ. The largest eigenvalue of a symmetric matrix is convex, so an affine family over a
-box of δ is worst at one of the box's 2^d corners: the cell is proved if at each corner the matrix minus ρI is positive
-definite. A cell that is not proved is cut in two along the axis that the remainder feels most, until the matrix at a centre
-itself fails (then the point disproves the rate in this metric) or the allowance of cells is used up (then nothing is said).
+quadratic term, in which the units have cancelled, is bounded as a matrix), so up to a matrix of spectral norm at most ρ. The
+largest eigenvalue of a symmetric matrix is convex, so an affine family over a box of δ is worst at one of the box's 2^d
+corners: the cell is proved if at each corner the matrix minus ρI is positive definite. A cell that is not proved is cut in two
+along the axis that the remainder feels most, until the matrix at a centre itself fails (then the point disproves the rate in
+this metric) or the allowance of cells is used up (then nothing is said).
 
 Each corner is tried by a floating-point Cholesky factorisation of the matrix shifted by c: if it runs to the end, the smallest
 eigenvalue exceeds that of the shift's error bound (Rump, Verification of positive definiteness, BIT 46, 2006).
@@ -221,7 +222,7 @@ def affine_on(field: Field, frame: Frame, centre: Array, radius: Array) -> Affin
     slopes, shift = np.zeros((d, n, n, K)), np.zeros((n, n, K))
     influence = radius.copy()
     if field.layers is not None:
-        z, _ = expand(field.layers, centre, radius)
+        z = expand(field.layers, centre, radius)
         W_error = _UP * ((frame.left_error + size * np.abs(frame.left)) @ np.abs(field.last)) + _TINY
         f = combine(z, frame.left @ field.last, W_error, radius)
         bound = f.gradient_error + f.hessian_error + f.remainder / 6.0

@@ -21,25 +21,21 @@ an error of third order in r, where interval arithmetic on the Jacobian leaves o
 units cancel as far as they do. A relu has no φ″: where its argument may change sign in the cell its slope is ½ ± ½ throughout,
 and h = t = Q = 0.
 
-Rounding: every error is carried along in sums of non-negative terms and raised. Assumed: IEEE double precision, and tanh,
-exp, erf of the library right to a relative 2⁻⁴⁰ (they are to about 2⁻⁵²).
+Rounding: every error is carried along in sums of non-negative terms and raised; IEEE double precision is assumed.
 Source: mean-value and Taylor forms after Neumaier, Interval Methods for Systems of Equations (1990), chapter 2.
 """
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stability.activation_bounds import BLUR, FUNCTIONS, supremum, value_range
 from stability.proof import _TINY, _gamma
 
 Array = NDArray[np.float64]
 
-# |computed − true| ≤ _EPS (1 + |v|) for φ and its derivatives: a few factors with relative errors of 2⁻⁴⁰, generously.
-_EPS = 2.0**-36
 _UP = 1.0 + 2.0**-40  # pays for the rounding of a bound that is itself a short sum of non-negative terms
 
 
@@ -74,7 +70,7 @@ class Expansion:
     def ranges(self, radius: Array) -> tuple[Array, Array]:
         """Lower and upper bounds (o, K) over the cells."""
         slope = np.abs(self.gradient) + self.gradient_error + 0.5 * self.change()
-        reach = _UP * (np.einsum("ojk,jk->ok", slope, radius) + self.value_error) + _EPS * _EPS * np.abs(self.value)
+        reach = _UP * (np.einsum("ojk,jk->ok", slope, radius) + self.value_error) + BLUR * BLUR * np.abs(self.value)
         reach = np.where(np.isfinite(reach), reach, np.inf)  # a cell so large that its bounds overflow
         return self.value - reach, self.value + reach
 
@@ -94,11 +90,23 @@ def expand(
     layers: Layers,
     centre: Array,  # (d, K)
     radius: Array,  # (d, K), ≥ 0
-) -> tuple[Expansion, list[tuple[Array, Array]]]:
-    """The last hidden layer's outputs z on K cells, and bounds of every layer's arguments v, (h_l, K) each.
+) -> Expansion:
+    """The last hidden layer's outputs z on K cells.
 
     Law: for every y in a cell the functions and their Jacobians lie within the stated bounds, in real arithmetic.
     """
+    v, ranges = _forward(layers, centre, radius)
+    return _activate(v, *ranges[-1], layers.activation, radius)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def argument_ranges(layers: Layers, centre: Array, radius: Array) -> list[tuple[Array, Array]]:
+    """Bounds of every hidden layer's arguments v over K cells, lower and upper (h_l, K) each."""
+    return _forward(layers, centre, radius)[1]
+
+
+def _forward(layers: Layers, centre: Array, radius: Array) -> tuple[Expansion, list[tuple[Array, Array]]]:
+    """The last hidden layer's arguments, and the ranges of all."""
     W, (d, K) = layers.weights[0], centre.shape
     h = W.shape[0]
     none = np.zeros((h, d, 1))
@@ -116,20 +124,19 @@ def expand(
     )
     lower, upper = v.ranges(radius)
     ranges = [(lower, upper)]
-    z = _activate(v, lower, upper, layers.activation, radius)
     for W, bias in zip(layers.weights[1:], layers.biases[1:], strict=True):
+        z = _activate(v, lower, upper, layers.activation, radius)
         low, high = value_range(layers.activation, lower, upper)
         v = combine(z, W, np.zeros_like(W), radius, bias)
         lower, upper = v.ranges(radius)
         # The plain interval as well: better where the cell is large.
-        middle, half = 0.5 * (low + high), _UP * 0.5 * (high - low) + _EPS * _EPS * (np.abs(low) + np.abs(high)) + _TINY
+        middle, half = 0.5 * (low + high), _UP * 0.5 * (high - low) + BLUR * BLUR * (np.abs(low) + np.abs(high)) + _TINY
         plain = W @ middle + bias[:, None]
         size = _gamma(W.shape[1] + 3)
         off = _UP * (np.abs(W) @ (half + size * np.abs(middle)) + size * np.abs(bias)[:, None] + size * np.abs(plain))
         lower, upper = np.maximum(lower, plain - off), np.minimum(upper, plain + off)
         ranges.append((lower, upper))
-        z = _activate(v, lower, upper, layers.activation, radius)
-    return z, ranges
+    return v, ranges
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -173,8 +180,8 @@ def combine(
 
 def _activate(v: Expansion, lower: Array, upper: Array, activation: str, radius: Array) -> Expansion:
     """φ(v), by the formulas at the head of this file."""
-    blur, size = _EPS * (1.0 + np.abs(v.value)), _gamma(32)
-    value, f1, f2, f3 = (f(v.value) for f in _PHI[activation][:4])
+    blur, size = BLUR * (1.0 + np.abs(v.value)), _gamma(32)
+    value, f1, f2, f3 = (f(v.value) for f in FUNCTIONS[activation][:4])
     if activation == "relu":
         uncertain = (lower <= 0) & (upper >= 0)
         f1, e1 = np.where(uncertain, 0.5, np.where(lower > 0, 1.0, 0.0)), np.where(uncertain, 0.5, 0.0)
@@ -264,146 +271,3 @@ def _others(axes: tuple[int, int, int], j: int) -> tuple[int, int]:
     left = list(axes)
     left.remove(j)
     return left[0], left[1]
-
-
-def slope_range(activation: str, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """Bounds of φ' over the arguments in [lower, upper], elementwise."""
-    if activation == "relu":
-        return (lower > 0).astype(np.float64), (upper >= 0).astype(np.float64)
-    return _range(activation, 1, lower, upper)
-
-
-def value_range(activation: str, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """Bounds of φ over the arguments in [lower, upper], elementwise."""
-    return _range(activation, 0, lower, upper)
-
-
-def supremum(activation: str, order: int, lower: Array, upper: Array) -> Array:
-    """A bound of |φ^(order)| over the arguments in [lower, upper], elementwise."""
-    low, high = _range(activation, order, lower, upper)
-    return np.maximum(np.abs(low), np.abs(high))
-
-
-def _range(activation: str, order: int, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """Ends, and the extremes that lie between them."""
-    f = _PHI[activation][order]
-    a, b = f(lower), f(upper)
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    for point in _EXTREMES[activation][order]:
-        inside = (lower < point + 1e-6) & (upper > point - 1e-6)
-        value = float(f(np.array(point)))
-        low, high = np.where(inside, np.minimum(low, value), low), np.where(inside, np.maximum(high, value), high)
-    blur = _EPS * (1.0 + np.maximum(np.abs(lower), np.abs(upper)))
-    return low - blur, high + blur
-
-
-def _logistic(v: Array) -> Array:
-    return 0.5 * (1.0 + np.tanh(0.5 * v))
-
-
-_ERF = np.vectorize(math.erf, otypes=[np.float64])
-
-
-def _normal(v: Array) -> Array:
-    return 0.5 * (1.0 + np.asarray(_ERF(v / math.sqrt(2.0)), dtype=np.float64))
-
-
-def _density(v: Array) -> Array:
-    return np.asarray(np.exp(-0.5 * v * v) / math.sqrt(2.0 * math.pi), dtype=np.float64)
-
-
-def _sech2(v: Array) -> Array:
-    t = np.tanh(v)
-    return 1.0 - t * t
-
-
-def _q(v: Array) -> Array:
-    s = _logistic(v)
-    return s * (1.0 - s)
-
-
-_Functions = tuple[Callable[[Array], Array], ...]
-# φ and its first four derivatives.
-_PHI: dict[str, _Functions] = {
-    "tanh": (
-        np.tanh,
-        _sech2,
-        lambda v: -2.0 * np.tanh(v) * _sech2(v),
-        lambda v: _sech2(v) * (4.0 - 6.0 * _sech2(v)),
-        lambda v: np.tanh(v) * _sech2(v) * (24.0 * _sech2(v) - 8.0),
-    ),
-    "relu": (
-        lambda v: np.maximum(v, 0.0),
-        lambda v: np.where(v > 0, 1.0, 0.0),
-        lambda v: 0.0 * v,
-        lambda v: 0.0 * v,
-        lambda v: 0.0 * v,
-    ),
-    "sigmoid": (
-        _logistic,
-        _q,
-        lambda v: _q(v) * (1.0 - 2.0 * _logistic(v)),
-        lambda v: _q(v) * (1.0 - 6.0 * _q(v)),
-        lambda v: _q(v) * (1.0 - 2.0 * _logistic(v)) * (1.0 - 12.0 * _q(v)),
-    ),
-    "softplus": (
-        lambda v: np.asarray(np.logaddexp(0.0, v), dtype=np.float64),
-        _logistic,
-        _q,
-        lambda v: _q(v) * (1.0 - 2.0 * _logistic(v)),
-        lambda v: _q(v) * (1.0 - 6.0 * _q(v)),
-    ),
-    "silu": (
-        lambda v: v * _logistic(v),
-        lambda v: _logistic(v) + v * _q(v),
-        lambda v: _q(v) * (2.0 + v * (1.0 - 2.0 * _logistic(v))),
-        lambda v: _q(v) * (3.0 * (1.0 - 2.0 * _logistic(v)) + v * (1.0 - 6.0 * _q(v))),
-        lambda v: _q(v) * (4.0 * (1.0 - 6.0 * _q(v)) + v * (1.0 - 2.0 * _logistic(v)) * (1.0 - 12.0 * _q(v))),
-    ),
-    "gelu": (
-        lambda v: v * _normal(v),
-        lambda v: _normal(v) + v * _density(v),
-        lambda v: _density(v) * (2.0 - v * v),
-        lambda v: _density(v) * v * (v * v - 4.0),
-        lambda v: _density(v) * ((7.0 - v * v) * v * v - 4.0),
-    ),
-}
-
-
-def _both(*points: float) -> tuple[float, ...]:
-    return tuple(sign * p for p in points for sign in (-1.0, 1.0) if p or sign > 0)
-
-
-# Where each of these has a local extreme, that is a zero of the next.
-_EXTREMES: dict[str, tuple[tuple[float, ...], ...]] = {
-    "tanh": (
-        (),
-        (0.0,),
-        _both(math.atanh(math.sqrt(1 / 3))),
-        _both(0.0, math.atanh(math.sqrt(2 / 3))),
-        _both(0.4213164740646883, 1.5721592030774652),
-    ),
-    "relu": ((), (), (), (), ()),
-    "sigmoid": (
-        (),
-        (0.0,),
-        _both(math.log(2 + math.sqrt(3))),
-        _both(0.0, math.log(5 + 2 * math.sqrt(6))),
-        _both(0.8426329481293766, 3.1443184061549303),
-    ),
-    "softplus": ((), (), (0.0,), _both(math.log(2 + math.sqrt(3))), _both(0.0, math.log(5 + 2 * math.sqrt(6)))),
-    "silu": (  # zeros of s(v) + v q(v) and of its derivatives, to the last digits; a slip of 1e-12 costs 1e-24 in the value
-        (-1.2784645427610737,),
-        _both(2.3993572805154706),
-        _both(0.0, 3.4358409935351104),
-        _both(1.0319582417807494, 4.429235100557229),
-        _both(0.0, 1.8197756117250128, 5.400818739495216),
-    ),
-    "gelu": (
-        (-0.7517915246935646,),  # Φ(v) + vΦ'(v) = 0
-        _both(math.sqrt(2.0)),
-        _both(0.0, 2.0),
-        _both(math.sqrt((7 - math.sqrt(33)) / 2), math.sqrt((7 + math.sqrt(33)) / 2)),
-        _both(0.0, math.sqrt(2.0), 3.0),
-    ),
-}

@@ -93,7 +93,7 @@ def field_bounds(
     if field.layers is None:
         c, d = offset - offset_error, offset + offset_error
     else:
-        z, _ = expand(field.layers, centre, radius)
+        z = expand(field.layers, centre, radius)
         f = combine(z, rows @ field.last, _UP * (taken @ np.abs(field.last)), radius)
         c, d = f.ranges(radius)
         c, d = c + offset - offset_error - size * np.abs(c), d + offset + offset_error + size * np.abs(d)
