@@ -4,11 +4,12 @@ With an invertible T that brings P near the identity, contraction at rate λ in 
 
     −½(X + Xᵀ) − λ TᵀPT ≻ 0,   X = TᵀP J(y) T.
 
-On a cell X is affine in the distance δ from the centre, up to a matrix of which every entry is bounded (`enclosure.py`), so
-up to a matrix of spectral norm at most ρ. The largest eigenvalue of a symmetric matrix is convex, so an affine family over a
-box of δ is worst at one of the box's 2^d corners: the cell is proved if at each corner the matrix minus ρI is positive
-definite. A cell that is not proved is cut in two along the axis that the remainder feels most, until the matrix at a centre
-itself fails (then the point disproves the rate in this metric) or the allowance of cells is used up (then nothing is said).
+On a cell X is affine in the distance δ from the centre, up to a matrix of which every entry is bounded (`enclosure.py`; the
+quadratic term, in which the units have cancelled, is bounded as a matrix), so up to a matrix of spectral norm at most ρ. The
+largest eigenvalue of a symmetric matrix is convex, so an affine family over a box of δ is worst at one of the box's 2^d
+corners: the cell is proved if at each corner the matrix minus ρI is positive definite. A cell that is not proved is cut in two
+along the axis that the remainder feels most, until the matrix at a centre itself fails (then the point disproves the rate in
+this metric) or the allowance of cells is used up (then nothing is said).
 
 Each corner is tried by a floating-point Cholesky factorisation of the matrix shifted by c: if it runs to the end, the smallest
 eigenvalue exceeds that of the shift's error bound (Rump, Verification of positive definiteness, BIT 46, 2006).
@@ -23,7 +24,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.enclosure import Expansion, Layers, combine, expand, pairs
+from stability.enclosure import Expansion, Layers, combine, expand, pairs, triples
 from stability.proof import _TINY, _gamma
 
 Array = NDArray[np.float64]
@@ -153,13 +154,15 @@ def halves(centre: Array, radius: Array, axis: NDArray[np.int64]) -> tuple[Array
 
 @dataclass(frozen=True)
 class Affine:
-    """−½(X + Xᵀ) on K cells: its value at the centre, its change along each axis, and what is left out."""
+    """−½(X + Xᵀ) on K cells: an affine family, and what is left out."""
 
-    middle: Array  # (n, n, K)
+    centre: Array  # (n, n, K), its value at the centre
+    middle: Array  # (n, n, K), the same shifted by the middle of the quadratic term
     slopes: Array  # (d, n, n, K): r_k ∂_k
     error: Array  # (n, n, K), a bound for every entry
     influence: Array  # (d, K): what the remainder owes to each axis
 
+    @np.errstate(over="ignore", invalid="ignore")
     def holds(self, frame: Frame, rate: Array | float) -> NDArray[np.bool_]:  # rate (K,) or one
         """Which cells are proved to contract at the rate."""
         n, K = self.middle.shape[1:]
@@ -182,14 +185,13 @@ class Affine:
 
     def fails(self, frame: Frame, rate: float) -> NDArray[np.bool_]:
         """At which centres the rate fails, by more than rounding: a float64 judgement, by which nothing is accepted."""
-        matrices = np.moveaxis(self.middle - rate * frame.gram[:, :, None], 2, 0)
+        matrices = np.moveaxis(self.centre - rate * frame.gram[:, :, None], 2, 0)
         return np.asarray(np.linalg.eigvalsh(matrices)[:, 0] < -1e-9 * np.abs(matrices).max((1, 2)), dtype=np.bool_)
 
     def take(self, chosen: NDArray[np.int64]) -> "Affine":
         """The same for some of the cells."""
-        return Affine(
-            self.middle[..., chosen], self.slopes[..., chosen], self.error[..., chosen], self.influence[..., chosen]
-        )
+        parts = (self.centre, self.middle, self.slopes, self.error, self.influence)
+        return Affine(*(part[..., chosen] for part in parts))
 
 
 def _contracts(
@@ -205,6 +207,7 @@ def _contracts(
     return good, fails, affine.influence.argmax(0)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the bounds of a very large cell; what is not a number proves nothing
 def affine_on(field: Field, frame: Frame, centre: Array, radius: Array) -> Affine:
     """The affine family of each cell."""
     n, (d, K) = field.states, centre.shape
@@ -216,33 +219,66 @@ def affine_on(field: Field, frame: Frame, centre: Array, radius: Array) -> Affin
         X += ((frame.left @ matrix) @ T)[:, :, None]
         bound = (frame.left_error + _gamma(2 * n + 6) * np.abs(frame.left)) @ np.abs(matrix) @ absolute
         E += _UP * bound[:, :, None] + _TINY
-    slopes = np.zeros((d, n, n, K))
+    slopes, shift = np.zeros((d, n, n, K)), np.zeros((n, n, K))
     influence = radius.copy()
     if field.layers is not None:
-        z, _ = expand(field.layers, centre, radius)
+        z = expand(field.layers, centre, radius)
         W_error = _UP * ((frame.left_error + size * np.abs(frame.left)) @ np.abs(field.last)) + _TINY
         f = combine(z, frame.left @ field.last, W_error, radius)
-        bound = f.gradient_error + 0.5 * f.remainder + size * (np.abs(f.gradient) + f.spread)
+        bound = f.gradient_error + f.hessian_error + f.remainder / 6.0
+        bound = bound + size * (np.abs(f.gradient) + f.spread + f.spread_third)
         X += np.einsum("ojk,jl->olk", f.gradient[:, :n], T, optimize=True)
         E += _UP * np.einsum("ojk,jl->olk", bound[:, :n], absolute, optimize=True) + _TINY
         slopes = _slopes(f, T, radius)
-        influence = radius * f.remainder.sum(0)
+        influence = radius * (f.remainder / 6.0 + 0.5 * f.spread_third).sum(0)
+        influence = np.where(np.isfinite(influence), influence, 1e100 * radius)  # a cell so large that its bounds overflow
+        shift, curvature = _curvature(f, T, radius)
+        E = E + curvature
+    centre_value = -(X + X.swapaxes(0, 1)) / 2
+    X = X + shift
     middle = -(X + X.swapaxes(0, 1)) / 2
     error = _UP * (E + E.swapaxes(0, 1)) / 2 + _gamma(4) * (np.abs(X) + np.abs(X).swapaxes(0, 1))
-    return Affine(middle, -(slopes + slopes.swapaxes(1, 2)) / 2, error, influence)
+    return Affine(centre_value, middle, -(slopes + slopes.swapaxes(1, 2)) / 2, error, influence)
 
 
 def _slopes(f: Expansion, T: Array, radius: Array) -> Array:
     """r_k h_k T for each axis k of the cell: (d, n, n, K)."""
     n, (d, K) = len(T), radius.shape
     out = np.zeros((d, n, n, K))
-    for column, (k, j) in enumerate(zip(*pairs(d), strict=True)):
+    for column, (k, j) in enumerate(pairs(d)):
         if j < n:
             out[k, :, j] = f.hessian[:, column]
         if k < n:
             out[j, :, k] = f.hessian[:, column]
     out *= radius[:, None, None]
     return np.einsum("koju,jl->kolu", out, T, optimize=True)
+
+
+def _curvature(f: Expansion, T: Array, radius: Array) -> tuple[Array, Array]:
+    """The quadratic ½Σ_kl δ_kδ_l t_kl T, symmetrised, as a middle (n, n, K) and a bound of the distance from it.
+
+    δ_k² lies in ½r_k² ± ½r_k², and δ_kδ_l in ± r_k r_l.
+    """
+    n, (d, K) = len(T), radius.shape
+    second = {kl: c for c, kl in enumerate(pairs(d))}
+    out = np.zeros((len(second), n, n, K))
+    for column, axes in enumerate(triples(d)):
+        for j in set(axes):
+            if j < n:
+                left = list(axes)
+                left.remove(j)
+                out[second[left[0], left[1]], :, j] = f.third[:, column]
+    out = np.einsum("poju,jl->polu", out, T, optimize=True)
+    out = (out + out.swapaxes(1, 2)) / 2
+    middle, bound = np.zeros((n, n, K)), np.zeros((n, n, K))
+    for (k, m), c in second.items():
+        part = (radius[k] * radius[m]) * out[c]
+        if k == m:
+            middle += 0.25 * part
+            bound += 0.25 * np.abs(part)
+        else:
+            bound += np.abs(part)
+    return middle, _UP * bound
 
 
 def _factors(entries: Array, shift: Array, n: int) -> NDArray[np.bool_]:

@@ -56,6 +56,7 @@ def vector_length(frame: Frame, vector: Array) -> float:
     return float(length(frame, (value - error)[:, None], (value + error)[:, None])[0])
 
 
+@np.errstate(over="ignore", invalid="ignore")  # see `enclosure.expand`
 def field_bounds(
     field: Field,
     rows: Array,  # (o, n)
@@ -92,7 +93,7 @@ def field_bounds(
     if field.layers is None:
         c, d = offset - offset_error, offset + offset_error
     else:
-        z, _ = expand(field.layers, centre, radius)
+        z = expand(field.layers, centre, radius)
         f = combine(z, rows @ field.last, _UP * (taken @ np.abs(field.last)), radius)
         c, d = f.ranges(radius)
         c, d = c + offset - offset_error - size * np.abs(c), d + offset + offset_error + size * np.abs(d)
@@ -105,7 +106,7 @@ def field_bounds(
     left = (slope_error + size * np.abs(slope)) @ np.abs(centre) + f.value_error + offset_error
     left = left + size * (np.abs(f.value) + np.abs(value) + np.abs(offset))
     change = np.abs(slope[:, :, None] + f.gradient) + size * (np.abs(slope)[:, :, None] + np.abs(f.gradient))
-    change = change + slope_error[:, :, None] + f.gradient_error + 0.5 * (f.spread + 0.5 * f.remainder)
+    change = change + slope_error[:, :, None] + f.gradient_error + 0.5 * f.change()
     reach = _UP * (left + np.einsum("ojk,jk->ok", change, radius)) + _TINY
     return np.maximum(low, value - reach), np.minimum(high, value + reach)
 

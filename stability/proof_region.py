@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stability.activation_bounds import slope_range
 from stability.cells import Field, Frame, bisect, cover
-from stability.enclosure import Layers, expand, slope_range
+from stability.enclosure import Layers, argument_ranges, triples
 from stability.invariance import box_kept, drift_within, extents, vector_length
 from stability.proof import (
     _SLOPES,
@@ -37,7 +38,7 @@ Array = NDArray[np.float64]
 _UP = 1.0 + 2.0**-40
 MOST_CELLS = 20_000_000  # over all systems: then the proof ends in a refusal
 _MOST_SIDE_CELLS = 20_000  # per system, for the levels of the input at x̂, and per face of a box
-_PIECES = 4096  # cells in all over which slopes are bounded
+_PIECES = 8192  # cells in all over which slopes are bounded, for up to four axes
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def slopes_in(stack: _Stack, lower: Array, upper: Array, levels: tuple[Array, Ar
     low = np.concatenate([lower, levels[0]]) if with_inputs else lower
     high = np.concatenate([upper, levels[1]]) if with_inputs else upper
     alpha, beta = (np.full((stack.count, sum(stack.widths)), end) for end in _SLOPES[stack.activation])
-    pieces = max(16, _PIECES // stack.count)
+    pieces = max(16, _PIECES * 20 // (stack.count * max(20, len(triples(len(low))))))  # as the columns grow, fewer of them
     for v, field in enumerate(fields_of(stack, with_inputs)):
         if field.layers is not None:
             ends = _slopes_of(field.layers, low, high, pieces)
@@ -220,7 +221,7 @@ def _slopes_of(layers: Layers, low: Array, high: Array, pieces: int) -> tuple[Ar
         # A piece that is small enough counts; another is cut along the axis that moves the first layer most.
         small = r.prod(0, where=r > 0) <= volume
         if small.any():
-            _, ranges = expand(layers, c[:, small], r[:, small])
+            ranges = argument_ranges(layers, c[:, small], r[:, small])
             bounds = [slope_range(layers.activation, a, b) for a, b in ranges]
             alpha[:] = np.minimum(alpha, np.concatenate([a.min(1) for a, _ in bounds]))
             beta[:] = np.maximum(beta, np.concatenate([b.max(1) for _, b in bounds]))

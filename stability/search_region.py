@@ -1,6 +1,6 @@
 """The search for a regional certificate: one metric on Jacobians sampled in the region, then slopes, then cells.
 
-The metric is found first (cutting planes over sampled Jacobians, `falsify.one_metric`). In it two proofs are tried: the global
+The metric is found first (cutting planes over sampled Jacobians, `jacobians.one_metric`). In it two proofs are tried: the global
 inequality with the region's slopes, which costs a climb over the multipliers; and where that stays below what the samples
 allow, cells. For these the rate is raised as long as time allows: the cell that proves least is cut next, so at any moment
 the smallest rate over all cells is one that holds on the whole box. A centre at which the metric does worse than on the samples
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stability.cells import Field, Frame, affine_on, halves
+from stability.cells import Field, Frame
 from stability.certificate import Certificate, Refusal
 from stability.enclosure import expand
 from stability.interior_point import Ascent, climb, lyapunov_frame
@@ -24,12 +24,11 @@ from stability.jacobians import Samples, abscissa, jacobians_at, log_norm, one_m
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import _read_system, _Stack, prove
 from stability.proof_region import Claim, Stay, ball_room, box_around, fields_of, prove_stay, slopes_in
+from stability.raise_rate import raise_rate
 from stability.region import Box, Inputs, Region
 from stability.search import _beyond, _check_metric, _climb, _disproof, _no_common_metric, _share
 
 _CELLS_AXES = 8  # beyond so many axes cells are not tried: their number grows exponentially
-_LEVELS = 128  # of the rate, by which cells wait
-_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -250,61 +249,6 @@ def _around(task: _Task, point: Array) -> Array:
     return jacobians_at(flat, points)[1]
 
 
-def raise_rate(
-    fields: list[Field],
-    frame: Frame,
-    lower: Array,  # (d,)
-    upper: Array,  # (d,)
-    stop: float,
-    *,
-    floor: float = -np.inf,
-    deadline: float = np.inf,
-) -> tuple[float, Array | None]:
-    """The rate that holds on the whole box for every system: the least over the cells, of which the least is cut next.
-
-    Arguments: `stop`, a positive rate at which to end; `floor`, a rate below which no centre may fall, else the search ends
-    with that point. Returns the rate (−inf where none in [−stop, stop] was reached), and that point, else None.
-    """
-    rates = np.linspace(-stop, stop, _LEVELS)
-    # Cells wait by the last of these rates that is proved on them: (system, centres, radii, axes to cut).
-    waiting: list[list[tuple[Any, ...]]] = [[] for _ in rates]
-    centre, radius = ((lower + upper) / 2)[:, None], ((upper - lower) * (0.5 + 2.0**-40))[:, None]
-    waiting[0] = [(index, centre, radius, radius.argmax(0)) for index in range(len(fields))]
-    least = 0
-    while time.monotonic() < deadline:
-        least = next((k for k in range(least, _LEVELS - 1) if waiting[k]), _LEVELS - 1)
-        if least == _LEVELS - 1:
-            break
-        # Many at a time, from the levels just above too where the least has few.
-        index, taken, count, k = waiting[least][-1][0], [], 0, least
-        while count < _BATCH // 2 and k < _LEVELS - 1:
-            if waiting[k] and waiting[k][-1][0] == index:
-                taken.append(waiting[k].pop())
-                count += taken[-1][1].shape[1]
-            else:
-                k += 1
-        c, r, axis = (np.concatenate([cells[part] for cells in taken], -1) for part in (1, 2, 3))
-        c, r = halves(c, r, axis)
-        affine = affine_on(fields[index], frame, c, r)
-        at_centre = np.linalg.eigvalsh(np.moveaxis(affine.middle, 2, 0))[:, 0]
-        if at_centre.min() < floor:
-            return -np.inf, c[:, int(at_centre.argmin())]
-        low, high = np.zeros(c.shape[1], dtype=np.int64), np.full(c.shape[1], _LEVELS)
-        good = affine.holds(frame, stop)
-        low[good] = _LEVELS - 1
-        while (high - low > 1).any() and not good.all():
-            middle = (low + high) // 2
-            holds = affine.holds(frame, rates[middle])
-            low, high = np.where(holds, middle, low), np.where(holds | good, high, middle)
-            high = np.where(good, low + 1, high)
-        axis = affine.influence.argmax(0)
-        for k in np.unique(low[low < _LEVELS - 1]):
-            here = np.flatnonzero(low == k)
-            waiting[k].append((index, c[:, here], r[:, here], axis[here]))
-        least = min(least, int(low.min()))
-    return (float(rates[least]) if least else -np.inf), None
-
-
 def _stay(task: _Task, frame: Frame, rate: float) -> Stay | Refusal:
     """How trajectories are kept, at this rate: the box itself where no doses are asked, else a ball, else without the doses."""
     asked = task.inputs is not None and task.inputs.doses is not None
@@ -383,7 +327,7 @@ def _value(field: Field, x: Array, u: Array) -> tuple[Array, Array]:
     value = linear @ x + field.B @ u + field.bias
     if field.layers is None:
         return value, linear
-    z, _ = expand(field.layers, np.concatenate([x, u])[:, None], np.zeros((len(x) + len(u), 1)))
+    z = expand(field.layers, np.concatenate([x, u])[:, None], np.zeros((len(x) + len(u), 1)))
     return value + field.last @ z.value[:, 0], linear + field.last @ z.gradient[:, : len(x), 0]
 
 
