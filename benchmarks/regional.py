@@ -56,7 +56,7 @@ def main() -> int:
         setup.progress(f"regional: n = {n}")
         system, box = residual(n), Box(-np.ones(n), np.ones(n))
         none, steep = np.zeros(0), np.eye(n)[0] * 3.0
-        outside = float(abscissa(sample_in(system, steep - 1e-3, steep + 1e-3, (none, none), samples=1).attained).max())
+        outside = float(abscissa(sample_in(system, steep - 1e-3, steep + 1e-3, (none, none), samples=64).attained).max())
         best = reachable(system, box)
         begin = time.perf_counter()
         found = certify(system, region=box, seconds=seconds)
