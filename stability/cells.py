@@ -177,7 +177,7 @@ class Affine:
         few, rest = np.sort(order[:_CORNERS]), order[_CORNERS:]
         rho = rho + _UP * size[rest].sum(0)
         signs = np.array(list(product((-1.0, 1.0), repeat=len(few))), dtype=np.float64)
-        flat = self.slopes[few][:, rows, columns].reshape(len(few), -1)
+        flat = self.slopes[few][:, rows, columns].reshape(len(few), len(rows) * K)
         corners = middle[rows, columns][None] + (signs @ flat).reshape(len(signs), len(rows), K)
         extent = np.abs(middle[rows, columns]).max(0) + size.sum(0)  # bounds every entry, so n of it the trace
         shift = _UP * (rho + 16.0 * _gamma(n + d + 6) * n * extent) + _TINY

@@ -172,7 +172,7 @@ def local(activation: str = "tanh", count: int = 1) -> tuple[Lure, Box, Certific
     return system, box, found
 
 
-@pytest.mark.parametrize(("activation", "count"), [("tanh", 1), ("tanh", 2), ("sigmoid", 1)])
+@pytest.mark.parametrize(("activation", "count"), [("tanh", 1), ("tanh", 2), ("sigmoid", 1), ("relu", 1), ("silu", 1)])
 def test_a_regional_certificate_is_true_on_dense_samples(activation: str, count: int) -> None:
     system, box, found = local(activation, count)
     assert check(found, system)
