@@ -27,6 +27,7 @@ from homeostat.study import (
     bundle_of,
     certify_rounded,
     dense_unseen,
+    dosed_region,
     evaluate,
     judge,
     paired_difference,
@@ -35,10 +36,12 @@ from homeostat.study import (
 )
 from homeostat.terminal import rich_table
 from hybrid import Prediction
-from stability import Certificate, Refusal, certify, check
+from stability import Box, Certificate, Refusal, certify, check
+from stability.region import claimed
 from training import Record, read_nonmem
 
 THRESHOLD = 5.0  # mg/L, the lower end of the range aimed at in treatment
+DOSE_GAP = 24.0  # h: the certificate's region leaves room for anyone's largest dose once a day
 FORECAST_FROM = 2.5  # h, three or four samples after the dose
 
 
@@ -95,7 +98,10 @@ def _after_training(
     bundle = bundle_of(hybrid, None, {}, {})
     save(bundle, folder / "model.twin")  # whatever fails from here on, the trained model is there
     system = bundle.system()
-    certificate, best = certify_rounded(system)
+    region, inputs = dosed_region(records, bundle.model.backbone.states, DOSE_GAP)
+    certificate, best = certify_rounded(system, share=0.95, region=region, inputs=inputs)
+    if isinstance(certificate, Refusal):
+        certificate, best = certify_rounded(system)
     proved = check(certificate, system) if isinstance(certificate, Certificate) else False
     identity = certify(system, metric=np.eye(2), seconds=10.0)
     _print_certificate(certificate, best, proved, identity, console)
@@ -234,6 +240,7 @@ def _print_certificate(
     cap = certificate.metric_cap
     rows = {
         "certified contraction rate": f"{certificate.rate:.4f} /h with condition number {certificate.condition:.3g}",
+        "where": _where(certificate),
         "best certified rate of any metric": f"{best:.4f} /h" if best is not None else "–",
         "best rate of one metric (sampled)": f"{cap:.4f} /h" if cap is not None else "–",
         "fastest rate any sampled Jacobian allows": f"{certificate.spectral_cap:.4f} /h",
@@ -246,3 +253,16 @@ def _print_certificate(
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
+
+
+def _where(certificate: Certificate) -> str:
+    """The certified region in a few words."""
+    if isinstance(certificate.region, str):
+        return "all amounts"
+    box, inputs = claimed(certificate.region)
+    if not isinstance(box, Box) or inputs is None or inputs.doses is None or not certificate.region["stays"]["doses"]:
+        return "the region that the claim states"
+    return (
+        f"amounts up to {box.upper.max():.0f} mg, which are kept under doses of up to {inputs.doses.max():.0f} mg, "
+        f"{inputs.gap:.0f} h apart"
+    )

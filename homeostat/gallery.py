@@ -229,7 +229,8 @@ def certificate_verdict(certificate: Certificate | Refusal, best: float | None, 
         f"distance is measured in it, and the rate is {certificate.rate:.4g} per {unit}."
     ]
     if best is not None and best > certificate.rate:
-        parts.append(f"The best rate certified is {best:.4g}; a tenth of it was given for a rounder metric.")
+        given = 100 * (1.0 - certificate.rate / best)
+        parts.append(f"The best rate certified is {best:.4g}; {given:.0f} % of it were given for a rounder metric.")
     parts.append(f"No certificate could exceed {certificate.spectral_cap:.4g}, the cap of the sampled Jacobians")
     parts[-1] += "." if cap is None else f", nor {cap:.4g} with one metric for all of them."
     if certificate.identity_refused is not None:

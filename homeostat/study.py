@@ -1,7 +1,7 @@
 """One study: train an ensemble beside its cross-validation, personalise, judge on people never seen, certify."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from hybrid import (
     predict,
 )
 from hybrid.model import Conditions
-from stability import Certificate, Lure, Refusal, certify
+from hybrid.schedule import as_float
+from stability import Box, Certificate, Inputs, Lure, Refusal, certify
+from stability.region import Region
 from training import (
     Checkpoint,
     Cohort,
@@ -246,20 +248,51 @@ def dense_unseen(trained: Trained, settings: Settings, end: float) -> Prediction
 
 
 def certify_rounded(
-    system: Lure, seconds: float = 60.0, share: float = 0.9
+    system: Lure,
+    seconds: float = 60.0,
+    share: float = 0.9,
+    *,
+    region: Region | None = None,
+    inputs: Inputs | None = None,
 ) -> tuple[Certificate | Refusal, float | None]:
     """The certificate to keep, and the best rate that was certified at all.
 
     The metric of the best rate is close to singular, and its bound |δx(t)| ≤ √κ e^{−λt} |δx(0)| says little early on. A tenth
-    of the rate is given up for a rounder metric: the certificate kept has the rate `share` × best, if that is rounder.
+    of the rate is given up for a rounder metric: of those that reach `share` × best, one of nearly the least condition number.
     """
-    best = certify(system, seconds=seconds)
+    best = certify(system, None, region, inputs, seconds)
     if isinstance(best, Refusal):
         return best, None
-    rounder = certify(system, rate=share * best.rate, seconds=seconds)
-    if isinstance(rounder, Refusal) or rounder.condition >= best.condition:
-        return best, best.rate
-    return rounder, best.rate
+    kept, low, high = best, 1.0, best.condition
+    for _ in range(3):  # its logarithm to within an eighth of where it can be
+        middle = float(np.sqrt(low * high))
+        rounder = certify(system, share * best.rate, region, inputs, seconds, condition=middle)
+        if isinstance(rounder, Certificate) and rounder.condition < kept.condition:
+            # the cap of rounder metrics is lower, and is not what the best rate has to be seen beside
+            kept, high = replace(rounder, metric_cap=best.metric_cap), rounder.condition
+        else:
+            low = middle
+    return kept, best.rate
+
+
+def dosed_region(
+    records: Sequence[Record],
+    states: Sequence[str],
+    gap: float,
+    room: float = 10.0,
+) -> tuple[Box, Inputs]:
+    """Amounts up to `room` times the largest bolus of anyone, in every compartment, and that bolus every `gap` or less often.
+
+    For backbones without inputs, whose states are amounts that end at 0: the ball in which a certificate is then proved to
+    keep trajectories lies about 0, and so takes in negative amounts, which nobody has, too.
+    """
+    largest = np.zeros(len(states))
+    for record in records:
+        for dose in record.schedule.doses:
+            at = list(states).index(dose.state)
+            largest[at] = max(largest[at], as_float(dose.amount))
+    side = np.full(len(states), room * largest.max())
+    return Box(-side, side), Inputs(np.zeros(0), np.zeros(0), np.diag(largest)[largest > 0], gap)
 
 
 def bundle_of(

@@ -34,7 +34,7 @@ from homeostat.terminal import rich_table
 from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from stability import Certificate, Refusal, certify, check
 from stability.proof import prove
-from stability.region import Inputs, Region, region_and_inputs
+from stability.region import Inputs, Region, claimed, region_and_inputs
 from training import Checkpoint, Cohort, Record, forecast, read_nonmem
 
 
@@ -285,7 +285,9 @@ def _these_people_too(
     cohort: Cohort,
 ) -> gallery.Verdict:
     """The bundle's certificate is about the people whom it was fitted on: does its metric serve these ones too?"""
-    found = certify(lure_of(bundle.model, mode, cohort.conditions.covariates), metric=certificate.metric, seconds=20.0)
+    region, inputs = (None, None) if isinstance(certificate.region, str) else claimed(certificate.region)
+    system = lure_of(bundle.model, mode, cohort.conditions.covariates)
+    found = certify(system, None, region, inputs, 20.0, metric=certificate.metric)
     unit = bundle.model.backbone.time_unit
     if isinstance(found, Certificate):
         return (

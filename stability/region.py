@@ -125,6 +125,12 @@ def region_and_inputs(data: Mapping[str, Any]) -> tuple[Region, Inputs | None]:
     return region, None if inputs is None else Inputs.from_dict(inputs)
 
 
+def claimed(data: Mapping[str, Any]) -> tuple[Region, Inputs | None]:
+    """The region and inputs that a certificate's `region` was asked for: without the proof and the set that is kept."""
+    region, inputs = region_and_inputs({name: data[name] for name in data if name not in ("proof", "stays")})
+    return region, inputs
+
+
 def _only(data: Mapping[str, Any], needed: set[str], allowed: set[str], what: str) -> None:
     if not isinstance(data, Mapping) or not needed <= data.keys() or not data.keys() <= needed | allowed:
         raise ValueError(

@@ -27,13 +27,14 @@ def certify(
     *,
     metric: ArrayLike | None = None,  # (n, n)
     multipliers: ArrayLike | None = None,  # (V, H)
+    condition: float = 1e4,
 ) -> Certificate | Refusal:
     """Search a common metric P and multipliers that prove contraction of every system, and prove what was found.
 
     Arguments: `system`, whose leading axes are members and people, or several of one structure, which are proved as
     `Lure.stack` of them; `rate`, the rate to prove, or None for the best one (to about 1 %); `metric`, the only metric to
-    try, or None to search it with condition number ≤ 1e4 in the states' own units (where those leave no room, in the
-    coordinates of `lyapunov_frame`); `region`, a `Box` or `Ellipsoid` in which to prove it, with the `inputs` (levels,
+    try, or None to search it with condition number ≤ `condition` in the states' own units (where those leave no room, in
+    the coordinates of `lyapunov_frame`); `region`, a `Box` or `Ellipsoid` in which to prove it, with the `inputs` (levels,
     doses) under which trajectories stay there, or None for all states and any input; `seconds`, after which the best
     candidate so far is used;
     `multipliers`, with a metric: that pair is proved before anything is searched (`learned.ContractingMLP.witness` gives
@@ -44,7 +45,7 @@ def certify(
     Source: the inequality of Revay, Wang & Manchester (IEEE TAC 2023) and NodeREN (CDC 2023), one P for all systems.
     """
     system = system if isinstance(system, Lure) else Lure.stack(system)
-    given = _check_arguments(rate, metric, seconds, system)
+    given = _check_arguments(rate, metric, seconds, system, condition)
     if multipliers is not None:
         if region is not None:
             raise ValueError("multipliers belong to a claim about all states; leave them out with a region, or the region.")
@@ -54,7 +55,7 @@ def certify(
     if region is not None:
         from stability.search_region import certify_in_region  # which builds on this file
 
-        return certify_in_region(system, region, inputs, rate, metric, seconds)
+        return certify_in_region(system, region, inputs, rate, metric, condition, seconds)
     if inputs is not None:
         raise ValueError("inputs are for a region; without one the certificate holds for any input. Give a region, or neither.")
     deadline = time.monotonic() + seconds
@@ -69,13 +70,18 @@ def certify(
     else:
         frame = lyapunov_frame(system.flatten().linear())
         P = np.eye(system.states) if frame is None else frame @ frame.T
-        jacobians, start = one_metric(samples, P, with_corners=False, frame=frame, deadline=_share(deadline, 0.2))
+        first = _share(deadline, 0.2)
+        jacobians, start = one_metric(
+            samples, P, with_corners=False, frame=frame, condition=condition, deadline=first
+        )
         refusal = _no_common_metric(jacobians, start, goal, frame, _share(deadline, 0.2))
         if refusal is not None:
             return refusal
-        _, capped = one_metric(samples, start.metric, with_corners=True, frame=frame, deadline=_share(deadline, 0.2))
+        _, capped = one_metric(
+            samples, start.metric, with_corners=True, frame=frame, condition=condition, deadline=_share(deadline, 0.2)
+        )
         cap = min(capped.bound, spectral) if np.isfinite(capped.bound) else None
-        ascent = _ascent(system, capped.metric, False, frame, _beyond(rate), deadline)
+        ascent = _ascent(system, capped.metric, False, frame, _beyond(rate), deadline, condition)
     facts: dict[str, Any] = {"spectral_cap": spectral, "metric_cap": cap}
     if ascent.rate > goal or ascent.rate == rate:
         facts["identity_refused"] = _identity_refused(system, _share(deadline, 0.5))
@@ -85,7 +91,11 @@ def certify(
     return _not_proved(ascent, rate, spectral, cap, given is not None, time.monotonic() > deadline)
 
 
-def _check_arguments(rate: float | None, metric: ArrayLike | None, seconds: float, system: Lure) -> Array | None:
+def _check_arguments(
+    rate: float | None, metric: ArrayLike | None, seconds: float, system: Lure, condition: float
+) -> Array | None:
+    if not (np.isfinite(condition) and condition > 1):
+        raise ValueError(f"the condition number is {condition!r}; it must be finite and above 1.")
     if rate is not None and not (np.isfinite(rate) and rate > 0):
         raise ValueError(f"the rate is {rate!r}; give a finite positive rate in 1/time, or None for the best one.")
     if not seconds > 0:
@@ -139,7 +149,13 @@ _LARGE = 2000
 
 
 def _ascent(
-    system: Lure, metric: Array, fixed: bool, frame: Array | None, target: float | None, deadline: float
+    system: Lure,
+    metric: Array,
+    fixed: bool,
+    frame: Array | None,
+    target: float | None,
+    deadline: float,
+    condition: float = 1e4,
 ) -> Ascent:
     """The climb that suits the size: on the dense matrices, or on the layers without ever building one."""
     if sum(system.widths) > _LARGE:
@@ -148,14 +164,18 @@ def _ascent(
         flat = system.flatten()
         lower, upper = ([np.full((1, h), end) for h in system.widths] for end in SLOPES[system.activation])
         A, weights = flat.linear(), flat.weights
-        return climb_layers(A, weights, lower, upper, metric, fixed=fixed, target=target, deadline=deadline)
+        return climb_layers(
+            A, weights, lower, upper, metric, fixed=fixed, target=target, condition=condition, deadline=deadline
+        )
     loop = system.loop()
     if fixed:
         return climb(loop, metric, fixed=True, target=target, deadline=deadline)
-    return _climb(loop, metric, frame, target, deadline)
+    return _climb(loop, metric, frame, target, deadline, condition)
 
 
-def _climb(loop: Loop, metric: Array, frame: Array | None, target: float | None, deadline: float) -> Ascent:
+def _climb(
+    loop: Loop, metric: Array, frame: Array | None, target: float | None, deadline: float, condition: float = 1e4
+) -> Ascent:
     """The climb over all systems, by cutting planes where there are many.
 
     The metric is searched on the few systems that limit it; with that metric the multipliers of all are found, each system
@@ -163,11 +183,12 @@ def _climb(loop: Loop, metric: Array, frame: Array | None, target: float | None,
     """
     count, few = loop.A.shape[0], 8
     if count <= 2 * few:
-        return climb(loop, metric, target=target, frame=frame, deadline=deadline)
+        return climb(loop, metric, target=target, frame=frame, condition=condition, deadline=deadline)
     best: Ascent | None = None
     bound, chosen = np.inf, set(np.argsort(explicit(loop, metric)[0])[:few].tolist())
     while time.monotonic() < deadline and len(chosen) < count / 2:
-        part = climb(_subset(loop, sorted(chosen)), metric, target=target, frame=frame, deadline=deadline)
+        few_loop = _subset(loop, sorted(chosen))
+        part = climb(few_loop, metric, target=target, frame=frame, condition=condition, deadline=deadline)
         bound = min(bound, part.bound)
         metric = part.metric
         if part.interrupted:
@@ -185,7 +206,7 @@ def _climb(loop: Loop, metric: Array, frame: Array | None, target: float | None,
         if worse <= chosen:
             break
         chosen |= worse
-    whole = climb(loop, metric, target=target, frame=frame, deadline=deadline)
+    whole = climb(loop, metric, target=target, frame=frame, condition=condition, deadline=deadline)
     best = whole if best is None or whole.rate > best.rate else best
     return replace(best, bound=min(bound, whole.bound))
 

@@ -31,6 +31,9 @@ from stability.search import _beyond, _check_metric, _climb, _disproof, _no_comm
 _CELLS_AXES = 8  # beyond so many axes cells are not tried: their number grows exponentially
 
 
+_ROUND = 100.0  # the condition number up to which metrics are tried first
+
+
 @dataclass(frozen=True)
 class _Task:
     """What is asked, in the forms that the search needs."""
@@ -40,6 +43,7 @@ class _Task:
     region: Region
     inputs: Inputs | None
     rate: float | None
+    condition: float
     deadline: float
 
     @property
@@ -77,15 +81,16 @@ def certify_in_region(
     inputs: Inputs | None,
     rate: float | None,  # 1/time
     metric: ArrayLike | None,  # (n, n)
+    condition: float,
     seconds: float,
 ) -> Certificate | Refusal:
     """A certificate of contraction in a region that trajectories do not leave, or why there is none; see `certify`.
 
-    The metric has condition number ≤ 100 in the states' own units where such a metric serves, else ≤ 1e4.
+    The metric has condition number ≤ 100 in the states' own units where such a metric serves, else ≤ `condition`.
     """
     given = _check_metric(system, metric)
     _check_fit(system, region, inputs)
-    task = _Task(system, _read_system(system), region, inputs, rate, time.monotonic() + seconds)
+    task = _Task(system, _read_system(system), region, inputs, rate, condition, time.monotonic() + seconds)
     goal = 0.0 if rate is None else rate
     samples = sample_in(system, *task.box(), task.levels)
     refusal = _disproof(system, samples, goal)
@@ -181,9 +186,12 @@ def _metric(task: _Task, samples: Samples, goal: float, given: Array | None) -> 
     frame = lyapunov_frame(task.system.loop().A)
     start = np.eye(task.system.states) if frame is None else frame @ frame.T
     until = _share(task.deadline, 0.2)
-    jacobians, ascent = one_metric(samples, start, with_corners=False, frame=frame, condition=100.0, deadline=until)
-    if ascent.rate <= goal:
-        jacobians, ascent = one_metric(samples, start, with_corners=False, frame=frame, deadline=until)
+    for condition in (min(_ROUND, task.condition), task.condition):
+        jacobians, ascent = one_metric(
+            samples, start, with_corners=False, frame=frame, condition=condition, deadline=until
+        )
+        if ascent.rate > goal:
+            break
     refusal = _no_common_metric(jacobians, ascent, goal, frame, _share(task.deadline, 0.2))
     if refusal is not None:
         return refusal
@@ -206,7 +214,7 @@ def _by_slopes(task: _Task, P: Array, rate: float | None, fixed: bool) -> Ascent
     stays = fixed or not isinstance(task.region, Box)
     until = _share(task.deadline, 0.25)
     if not stays:
-        return _climbed(_climb(local, P, lyapunov_frame(loop.A), _beyond(rate), until))
+        return _climbed(_climb(local, P, lyapunov_frame(loop.A), _beyond(rate), until, task.condition))
     return _climbed(climb(local, P, fixed=True, target=_beyond(rate), deadline=until))
 
 
@@ -235,7 +243,8 @@ def _by_cells(task: _Task, P: Array, samples: Samples, cap: float, fixed: bool) 
         # The metric does worse at this point than on the samples: it joins them, with its neighbours, for every system.
         samples = replace(samples, attained=np.concatenate([samples.attained, _around(task, point)], 1))
         turned = lyapunov_frame(task.system.loop().A)
-        _, ascent = one_metric(samples, P, with_corners=False, frame=turned, condition=100.0, deadline=until)
+        most = min(_ROUND, task.condition)
+        _, ascent = one_metric(samples, P, with_corners=False, frame=turned, condition=most, deadline=until)
         P = _scaled(ascent.metric)
     return reached, P
 
@@ -300,6 +309,7 @@ def _centre(task: _Task, claim: Claim, frame: Frame, rate: float) -> tuple[Array
             x = np.clip(x + step, lower, upper)
         found.append(x)
     rest = np.mean(found, axis=0)
+    rest[np.abs(rest) < 1e-12 * (upper - lower)] = 0.0  # Newton's rounding is no reason to state 3e-15
     best: tuple[float, Array, float] | None = None
     m = len(u)
     corners = np.array(list(product((0.0, 1.0), repeat=min(m, 8))), dtype=np.float64)
