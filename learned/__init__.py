@@ -1,24 +1,29 @@
 """What is not known: residuals, the ensembles that they come in, and measurement noise."""
 
+from learned.additive_proportional import AdditiveProportional
+from learned.constant import Constant
 from learned.ensemble import Ensemble, concatenate, select
 from learned.mlp import MLP
-from learned.noise import AdditiveProportional, NoiseHead
+from learned.neural_noise import NeuralNoise
+from learned.noise import NoiseHead
 from learned.residual import Field, LayeredResidual, Layers, Residual
 from learned.zero import Zero
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
 RESIDUALS: tuple[type[Residual], ...] = (MLP, Zero)
-NOISES: tuple[type[NoiseHead], ...] = (AdditiveProportional,)
+NOISES: tuple[type[NoiseHead], ...] = (AdditiveProportional, Constant, NeuralNoise)
 
 __all__ = [
     "MLP",
     "NOISES",
     "RESIDUALS",
     "AdditiveProportional",
+    "Constant",
     "Ensemble",
     "Field",
     "LayeredResidual",
     "Layers",
+    "NeuralNoise",
     "NoiseHead",
     "Residual",
     "Zero",

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from learned.noise import NoiseHead
 from learned.residual import Residual
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -43,12 +44,12 @@ class Ensemble:
         return self.members * max(self.folds, 1)
 
     def stack(self, module: ModuleT, generator: torch.Generator) -> ModuleT:
-        """A copy of `module` whose trainable tensors (1, …) are (M, …), residuals drawn anew for every member."""
+        """A copy of `module` whose trainable tensors (1, …) are (M, …), what starts at random drawn anew for every member."""
         copies = []
         for _ in range(self.stacked):
             one = copy.deepcopy(module)
             for part in one.modules():
-                if isinstance(part, Residual):
+                if isinstance(part, Residual | NoiseHead):
                     part.reset(generator)
             copies.append(one)
         return concatenate(copies)

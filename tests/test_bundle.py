@@ -22,7 +22,7 @@ from exchange import BUILTIN, Bundle, Person, describe, load, rebuild, save
 from homeostat.study import predict_person
 from homeostat.work import check_bundle
 from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
-from learned import MLP, NOISES, RESIDUALS, AdditiveProportional, Ensemble
+from learned import MLP, NOISES, RESIDUALS, AdditiveProportional, Constant, Ensemble, NeuralNoise
 from physics import (
     BACKBONES,
     POPULATIONS,
@@ -84,6 +84,22 @@ def van_cauter() -> HybridModel:
         MLP(2, inputs=2, hidden=(3,), sees_states=False, activation="sigmoid", rate_scale=0.01),
         observation=States([0], ["c_peptide"], ["nmol/L"]),
         noise=AdditiveProportional([0.05], [0.05], [0.01]),
+    )
+
+
+def neural() -> HybridModel:
+    """Noise as a network of everything that it can see."""
+    model = linear()
+    scales = {"channel_scale": [1.0, 3.0], "state_scale": 2.0, "input_scale": [1.0, 0.3]}
+    noise = NeuralNoise([0.5, 0.1], [0.02, 0.001], 2, 2, (3, 2), **scales)
+    parts = {"observation": model.observation, "latents": 2, "covariates": model.covariates}
+    return HybridModel(model.backbone, model.population, model.residual, noise=noise, **parts)
+
+
+def constant() -> HybridModel:
+    model = oral()
+    return HybridModel(
+        model.backbone, model.population, model.residual, observation=model.observation, noise=Constant([0.4], [0.02])
     )
 
 
@@ -181,6 +197,8 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "oral, no residual": lambda: oral(residual=False),
     "linear": linear,
     "VanCauter": van_cauter,
+    "neural noise": neural,
+    "constant noise": constant,
 }
 
 
