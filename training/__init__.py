@@ -1,5 +1,6 @@
 """What is fitted: records, losses, ensembles, personalisation, scores, calibration."""
 
+from training.anchor import Anchor
 from training.checkpoint import Checkpoint
 from training.crossvalidation import Plan, at_times, forecast, forecast_unseen
 from training.distributed import Shard, gather_members
@@ -17,6 +18,7 @@ from training.state import Fitted
 from training.windows import Windows, windows
 
 __all__ = [
+    "Anchor",
     "Checkpoint",
     "Cohort",
     "Fitted",
