@@ -22,7 +22,17 @@ from exchange import BUILTIN, Bundle, Person, describe, load, rebuild, save
 from homeostat.study import predict_person
 from homeostat.work import check_bundle
 from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
-from learned import MLP, NOISES, RESIDUALS, AdditiveProportional, Constant, Ensemble, NeuralNoise
+from learned import (
+    MLP,
+    NOISES,
+    PROCESS_NOISES,
+    RESIDUALS,
+    AdditiveProportional,
+    Constant,
+    DiagonalDiffusion,
+    Ensemble,
+    NeuralNoise,
+)
 from physics import (
     BACKBONES,
     POPULATIONS,
@@ -37,6 +47,7 @@ from stability import Certificate, Refusal, certify
 from training import Personal
 
 TIMES = np.linspace(0.0, 12.0, 7).tolist()
+FAMILIES = (BACKBONES, POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES, PROCESS_NOISES)
 ROOT = Path(__file__).parents[1]
 
 
@@ -101,6 +112,13 @@ def constant() -> HybridModel:
     return HybridModel(
         model.backbone, model.population, model.residual, observation=model.observation, noise=Constant([0.4], [0.02])
     )
+
+
+def driven() -> HybridModel:
+    """Process noise, with both of its parts and a state that is not driven."""
+    model, process = linear(), DiagonalDiffusion([0.3, 0.0], [0.1, 0.2])
+    parts = {"observation": model.observation, "latents": 2, "covariates": model.covariates}
+    return HybridModel(model.backbone, model.population, model.residual, noise=model.noise, process=process, **parts)
 
 
 def people_for(model: HybridModel) -> tuple[Person, ...]:
@@ -199,6 +217,7 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "VanCauter": van_cauter,
     "neural noise": neural,
     "constant noise": constant,
+    "process noise": driven,
 }
 
 
@@ -246,7 +265,7 @@ def test_a_learned_spread_and_a_failed_person_travel(tmp_path: Path) -> None:
 
 
 def test_the_models_above_are_every_family_member() -> None:
-    members = {c.__name__ for family in (BACKBONES, POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES) for c in family}
+    members = {c.__name__ for family in FAMILIES for c in family}
     used = {
         part["class"]
         for make in MODELS.values()
