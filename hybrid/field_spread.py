@@ -1,5 +1,7 @@
 """What the model does not know of the vector field itself, which contraction cannot hide."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,7 @@ def field_spread(
     Law: 0 for one member; does not depend on which point is asked with which.
     """
     lead, n = x.shape[:-1], x.shape[-1]
+    R = math.prod(lead)
     M, backbone = model.members, model.backbone
     sizes = {"u": (u, len(backbone.inputs)), "c": (c, model.residual.covariates)}
     if n != len(backbone.states):
@@ -34,17 +37,16 @@ def field_spread(
         value = x.new_zeros(*lead, size) if value is None else value
         if value.shape != (*lead, size):
             raise ValueError(f"field_spread: {name} needs shape {(*lead, size)}, got {tuple(value.shape)}")
-        return value.reshape(1, -1, size)
+        return value.reshape(1, R, size)
 
-    at = x.reshape(1, -1, n)
-    R, q = at.shape[1], len(backbone.physical)
+    at, q = x.reshape(1, R, n), len(backbone.physical)
     with torch.no_grad():
         if theta is None:
             typical = at.new_zeros(M, 1, model.population.dimension)
             # covariates of a population are unknown here: where it reads any, θ must be given
             theta = model.population.theta(typical, {}).expand(-1, R, -1)
         elif theta.shape in ((*lead, q), (M, *lead, q)):
-            theta = theta.reshape(-1, R, q) if R else theta.new_zeros(1, 0, q)
+            theta = theta.reshape(M if theta.ndim > x.ndim else 1, R, q)
         else:
             raise ValueError(
                 f"field_spread: theta needs shape {(*lead, q)} or {(M, *lead, q)}, got {tuple(theta.shape)}"

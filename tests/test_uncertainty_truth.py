@@ -139,8 +139,8 @@ def test_field_spread_is_the_variance_over_members() -> None:
         stack.population.shift[2] += 0.5
     assert not torch.allclose(field_spread(stack, x, None, c), b)
     assert field_spread(one, x, None, c).abs().max() == 0.0
-    for arguments, words in (((x[..., :1],), "x needs"), ((x, None, c[0]), "c needs"), ((x, None, c, theta[..., :2]), "theta needs")):
-        with pytest.raises(ValueError, match=words):
+    for name, arguments in {"x": (x[..., :1],), "c": (x, None, c[0]), "theta": (x, None, c, theta[..., :2])}.items():
+        with pytest.raises(ValueError, match=f"{name} needs"):
             field_spread(stack, *arguments)
 
 
