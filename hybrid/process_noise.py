@@ -221,8 +221,9 @@ def _root(
     sd = Q.diagonal(dim1=-2, dim2=-1).clamp(min=0.0).sqrt()
     safe = torch.where(sd > 0.0, sd, 1.0)
     eye = torch.eye(Q.shape[-1], dtype=Q.dtype, device=Q.device)
-    # a correlation of exactly 1 has no root in floating point: a part in 1e10 of every variance makes it definite
-    correlation = Q / (safe[..., :, None] * safe[..., None, :]) + torch.diag_embed(torch.where(sd > 0.0, 1e-10, 1.0))
+    # a correlation of exactly 1 has no root in floating point: 1e-10 of every variance (float32: 1e-5) makes it definite
+    little = max(1e-10, 100.0 * torch.finfo(Q.dtype).eps)
+    correlation = Q / (safe[..., :, None] * safe[..., None, :]) + torch.diag_embed(torch.where(sd > 0.0, little, 1.0))
     return sd[..., None] * torch.linalg.cholesky(torch.where((sd > 0.0)[..., None], correlation, eye))
 
 

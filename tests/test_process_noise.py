@@ -235,6 +235,25 @@ def test_the_variance_is_differentiated_whole() -> None:
             assert float(gradient[k]) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5, abs=1e-8)
 
 
+def test_in_single_precision_and_with_products_in_bfloat16() -> None:
+    model = nonlinear(DiagonalDiffusion([0.5, 0.2]))
+    conditions = started(model, [1.5, 1.0], [0.4, 1.1], Mesh(0.2))
+    exact = driven(model, conditions)
+    y = rollout(model, conditions, nobody(model)).mean.detach()[0, 0].numpy() + 0.1
+    schedule = Schedule(doses=(Dose("x1", 0.0, 1.5), Dose("x2", 0.0, 1.0)))
+    cohort = Cohort.of([Record("A", schedule, np.array([0.4, 1.1]), y, ("y0", "y1"))], model, Mesh(0.2))
+    half = model.to(torch.float32)
+    run = rollout(half, conditions.to(torch.zeros(())), nobody(half).float())
+    assert run.variance.dtype == torch.float32
+    assert (run.variance[0, 0].detach() - 2 * FLOOR**2).numpy() == pytest.approx(exact, rel=1e-4)
+    assert torch.isfinite(sample_paths(half, conditions.to(torch.zeros(())), nobody(half).float(), 5, generator(1)).states).all()
+    losses = [
+        float(next(fit(half, cohort.to(torch.float32), bfloat16=bfloat16, steps=1)).loss[0]) for bfloat16 in (False, True)
+    ]
+    # the likelihood of two times sees ε's three digits, and the variance that process noise makes is in it
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
 def test_an_observation_of_a_person_is_seen_through_its_own_slope() -> None:
     backbone = OneCompartmentOral()
     model = HybridModel(
