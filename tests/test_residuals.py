@@ -302,7 +302,7 @@ def test_zero_is_zero():
         (lambda: MLP(2, rate_scale=float("inf")), "rate_scale"),
         (lambda: Ensemble(0), "members ≥ 1"),
         (lambda: Ensemble(2, folds=1), "folds = 0 or ≥ 2"),
-        (lambda: Ensemble(2, "jackknife"), "'bootstrap' or 'init'"),
+        (lambda: Ensemble(2, "jackknife"), "'bootstrap', 'anchored' or 'init'"),
     ],
 )
 def test_what_is_refused(make, sentence):
