@@ -133,6 +133,9 @@ class Stated(NoiseHead):
     def variance(self, y: Tensor, x: Tensor, u: Tensor) -> Tensor:
         return self.deviations.square()[:, None].expand(y.shape)
 
+    def reset(self, generator: torch.Generator) -> None:
+        return None
+
     def config(self) -> dict[str, Any]:
         return {"deviations": self.deviations.tolist()}
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from hybrid import OBSERVATIONS, HybridModel
-from learned import NOISES, RESIDUALS
+from learned import NOISES, PROCESS_NOISES, RESIDUALS
 from physics import BACKBONES, POPULATIONS
 
 BUILTIN: Mapping[str, type[nn.Module]] = {
     family_member.__name__: family_member
-    for family in (BACKBONES, POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES)
+    for family in (BACKBONES, POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES, PROCESS_NOISES)
     for family_member in family
 }
 _PARTS = ("backbone", "population", "residual", "observation", "noise")
@@ -20,9 +20,11 @@ _PARTS = ("backbone", "population", "residual", "observation", "noise")
 
 def describe(model: HybridModel) -> dict[str, Any]:
     """The model's structure as plain JSON values: class names and constructor arguments, no weights."""
-    parts = {name: getattr(model, name) for name in _PARTS}
+    parts, process = {name: getattr(model, name) for name in _PARTS}, model.process
     return {
         **{name: {"class": type(part).__name__, "config": part.config()} for name, part in parts.items()},
+        # only where there is any: a model without is described as it was before
+        **({} if process is None else {"process": {"class": type(process).__name__, "config": process.config()}}),
         "latents": model.latents,
         "covariates": {name: list(pair) for name, pair in model.covariates.items()},
     }
@@ -44,7 +46,8 @@ def rebuild(
     if excessive:
         raise ValueError(f"the structure speaks of {excessive[0]}, and no weight has more than {largest} numbers; save it again")
     try:
-        parts: dict[str, Any] = {name: _build(structure[name], structures) for name in _PARTS}
+        named = (*_PARTS, "process") if "process" in structure else _PARTS
+        parts: dict[str, Any] = {name: _build(structure[name], structures) for name in named}
         model = HybridModel(
             parts["backbone"],
             parts["population"],
@@ -53,6 +56,7 @@ def rebuild(
             noise=parts["noise"],
             latents=structure["latents"],
             covariates=structure["covariates"],
+            process=parts.get("process"),
         )
     # RuntimeError and MemoryError: sizes that torch cannot make
     except (KeyError, IndexError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError) as error:

@@ -2,10 +2,12 @@
 
 from hybrid.exponential import Exponential
 from hybrid.field import SemilinearField
+from hybrid.field_spread import field_spread
 from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel
 from hybrid.observation import Concentration, Observation, States
 from hybrid.prediction import Prediction
+from hybrid.process_noise import Paths, sample_paths
 from hybrid.runge_kutta import RungeKutta
 from hybrid.schedule import Dose, Schedule, Signal
 from hybrid.segments import Segments, build_segments
@@ -28,6 +30,7 @@ __all__ = [
     "HybridModel",
     "Mesh",
     "Observation",
+    "Paths",
     "Prediction",
     "Rollout",
     "RungeKutta",
@@ -42,8 +45,10 @@ __all__ = [
     "Torchdiffeq",
     "build_segments",
     "conditions_of",
+    "field_spread",
     "integrate",
     "predict",
     "rollout",
+    "sample_paths",
     "simulate",
 ]

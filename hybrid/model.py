@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hybrid.field import Bound, SemilinearField
 from hybrid.observation import Observation
 from hybrid.segments import Segments
-from learned import LayeredResidual, NoiseHead, Residual, Zero
+from learned import LayeredResidual, NoiseHead, ProcessNoise, Residual, Zero
 from physics import Backbone, Population
 
 
@@ -48,7 +48,9 @@ class HybridModel(nn.Module):
     more numbers that only the residual sees, all a priori standard normal. c is made of the covariates that
     `covariates` names, as {"WT": (70.0, 20.0)} for (WT − 70)/20, and then of the latents.
 
-    Arguments: `backbone`, `population` of its θ, `residual` (none: the backbone alone), `observation`, `noise`.
+    Arguments: `backbone`, `population` of its θ, `residual` (none: the backbone alone), `observation`, `noise`; `process`, what
+    drives the states at random (none: they follow the equation), which `rollout` adds to the variance of a measurement and
+    `sample_paths` draws.
     Errors: `ValueError` where sizes do not fit together.
     Law: with a zero residual the solution is the matrix exponential.
     """
@@ -63,6 +65,7 @@ class HybridModel(nn.Module):
         noise: NoiseHead,
         latents: int = 0,
         covariates: Mapping[str, Sequence[float]] | None = None,
+        process: ProcessNoise | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.population = backbone, population
@@ -81,6 +84,9 @@ class HybridModel(nn.Module):
                 f"HybridModel: the backbone reads {len(backbone.physical)} parameters and the population gives "
                 f"{population.box.shape[0]}; build the population from backbone.physical"
             )
+        self.process = process
+        if process is not None and process.states != n:
+            raise ValueError(f"HybridModel: the process noise is made for {process.states} states and the model has {n}")
         if noise.channels != len(observation.channels):
             raise ValueError(
                 f"HybridModel: {len(observation.channels)} channels are observed, noise is given for {noise.channels}"

@@ -189,7 +189,7 @@ class Prediction:
 
     @property
     def aleatoric(self) -> Tensor:  # (N, T, p)
-        """Measurement noise, mean over members and draws of the variance: what no data on people or model would remove."""
+        """Measurement and process noise, mean over members and draws of the variance: what no data would remove."""
         return self._masked(self.variance.mean((0, 1)))
 
     @property
@@ -272,6 +272,8 @@ class Prediction:
     ) -> Tensor:  # (count, N, T, p)
         """Whole paths: a member and a draw once per path, then measurement noise at each time and channel.
 
+        Process noise is in the variance of each time, and its correlation along time is not: whole paths of a model that has
+        it come from `sample_paths`.
         By default every person's path draws its own member. All people do live in the same world: `shared_member=True`
         draws one member for the whole cohort, which leaves each person's distribution as it is and correlates people as
         the model's ignorance does. Use it for statements about many people at once (a cohort's mean, a null band).

@@ -11,6 +11,7 @@ from hybrid.exponential import Exponential
 from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel
 from hybrid.prediction import Prediction
+from hybrid.process_noise import process_variance, read_boundaries
 from hybrid.runge_kutta import RungeKutta
 from hybrid.schedule import Schedule
 from hybrid.segments import build_segments
@@ -22,7 +23,8 @@ class Rollout:
     """One simulation of N people under M members.
 
     `theta` (M, N, q) and `context` c (M, N, r) · `states` (M, N, T, n) at the observation times, before a dose of the
-    same time, and `inputs` (1, N, T, m) there · `mean`, `variance` (M, N, T, p) of a measurement, given the member.
+    same time, and `inputs` (1, N, T, m) there · `mean`, `variance` (M, N, T, p) of a measurement, given the member: the
+    variance is that of the measurement and, with process noise, of the state.
     """
 
     theta: Tensor
@@ -55,11 +57,19 @@ def rollout(
     field = model.bind(conditions.segments, theta, context)
     x0 = model.initial(theta, conditions.baseline)
     x0 = x0.expand(max(model.members, x0.shape[0]), *x0.shape[1:])
+    inputs = conditions.segments.read_inputs()
+    if model.process is not None:
+        # the covariance needs the states at the boundaries too: they are read in the same simulation
+        field = field.on(read_boundaries(conditions.segments))
     solution = (solver or RungeKutta("rk4")).solve(field, x0)
     states = solution.states if on_failure == "return" else solution.require()
-    inputs = conditions.segments.read_inputs()
+    driven: Tensor | None = None
+    if model.process is not None:
+        states, driven = process_variance(model, conditions.segments, theta, context, x0, states)
     mean = model.observation.mean(states, theta)
     variance = model.noise.variance(mean, states, inputs)
+    if driven is not None:
+        variance = variance + driven
     return Rollout(theta, context, states, inputs, mean, variance, solution.failures)
 
 

@@ -1,27 +1,38 @@
-"""What is not known: residuals, the ensembles that they come in, and measurement noise."""
+"""What is not known: residuals, the ensembles that they come in, measurement and process noise."""
 
+from learned.additive_proportional import AdditiveProportional
+from learned.constant import Constant
 from learned.contracting import ContractingMLP
+from learned.diagonal_diffusion import DiagonalDiffusion
 from learned.ensemble import Ensemble, concatenate, select
 from learned.mlp import MLP
-from learned.noise import AdditiveProportional, NoiseHead
+from learned.neural_noise import NeuralNoise
+from learned.noise import NoiseHead
+from learned.process_noise import ProcessNoise
 from learned.residual import Field, LayeredResidual, Layers, Residual
 from learned.zero import Zero
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
 RESIDUALS: tuple[type[Residual], ...] = (MLP, ContractingMLP, Zero)
-NOISES: tuple[type[NoiseHead], ...] = (AdditiveProportional,)
+NOISES: tuple[type[NoiseHead], ...] = (AdditiveProportional, Constant, NeuralNoise)
+PROCESS_NOISES: tuple[type[ProcessNoise], ...] = (DiagonalDiffusion,)
 
 __all__ = [
     "MLP",
     "NOISES",
+    "PROCESS_NOISES",
     "RESIDUALS",
     "AdditiveProportional",
+    "Constant",
     "ContractingMLP",
+    "DiagonalDiffusion",
     "Ensemble",
     "Field",
     "LayeredResidual",
     "Layers",
+    "NeuralNoise",
     "NoiseHead",
+    "ProcessNoise",
     "Residual",
     "Zero",
     "concatenate",

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from learned.noise import NoiseHead
 from learned.residual import Residual
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -17,16 +18,19 @@ class Ensemble:
     """How many members a model has and what makes them differ.
 
     `members` M. `resample`: "bootstrap" gives every member its own draw, with replacement, of the training people: the
-    spread then estimates what more people would teach. "init" gives all members the same people and different first
-    weights: cheaper, and blind to ignorance wherever the fit is convex; reports label it so.
+    spread then estimates what more people would teach, from many people on (of one person it is 0). "anchored" gives all
+    members the same people, and the fit gives each its own draw of the prior and of the noise (`training.Anchor`): the
+    spread is the posterior's, exactly so where the model is linear and Gaussian, from one person on. "init" gives all members
+    the same people and different first weights: cheaper, and blind to ignorance wherever the fit is convex; it is not
+    epistemic, and reports label it so.
     `folds` K > 0 makes K such ensembles instead, stacked as K·M members, the k-th of which never sees the people of
     fold k: cross-validation by person in the same computation.
     Law: M = 1 without resampling is the single member. Members are never averaged in parameter space.
-    Source: Lakshminarayanan, Pritzel & Blundell (2017); Efron (1979) for the bootstrap.
+    Source: Lakshminarayanan, Pritzel & Blundell (2017); Efron (1979) for the bootstrap; Pearce et al. (2020), anchored.
     """
 
     members: int = 8
-    resample: Literal["bootstrap", "init"] = "bootstrap"
+    resample: Literal["bootstrap", "anchored", "init"] = "bootstrap"
     folds: int = 0
 
     def __post_init__(self) -> None:
@@ -34,8 +38,13 @@ class Ensemble:
             raise ValueError(
                 f"Ensemble: needs members ≥ 1 and folds = 0 or ≥ 2, got members={self.members}, folds={self.folds}"
             )
-        if self.resample not in ("bootstrap", "init"):
-            raise ValueError(f"Ensemble: resample is 'bootstrap' or 'init', got {self.resample!r}")
+        if self.resample not in ("bootstrap", "anchored", "init"):
+            raise ValueError(f"Ensemble: resample is 'bootstrap', 'anchored' or 'init', got {self.resample!r}")
+
+    @property
+    def epistemic(self) -> bool:
+        """Does the spread of these members estimate what more data would teach?"""
+        return self.resample != "init"
 
     @property
     def stacked(self) -> int:
@@ -43,12 +52,12 @@ class Ensemble:
         return self.members * max(self.folds, 1)
 
     def stack(self, module: ModuleT, generator: torch.Generator) -> ModuleT:
-        """A copy of `module` whose trainable tensors (1, …) are (M, …), residuals drawn anew for every member."""
+        """A copy of `module` whose trainable tensors (1, …) are (M, …), what starts at random drawn anew for every member."""
         copies = []
         for _ in range(self.stacked):
             one = copy.deepcopy(module)
             for part in one.modules():
-                if isinstance(part, Residual):
+                if isinstance(part, Residual | NoiseHead):
                     part.reset(generator)
             copies.append(one)
         return concatenate(copies)
@@ -75,7 +84,7 @@ class Ensemble:
             seen = torch.arange(people) if fold is None else torch.nonzero(fold != k)[:, 0]
             for _ in range(self.members):
                 row = torch.zeros(people, dtype=torch.float64)
-                if self.resample == "init":
+                if self.resample != "bootstrap":
                     row[seen] = 1.0
                 else:
                     # a bootstrap of very few people can be one person alone; members need someone to be stopped on,

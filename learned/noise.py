@@ -1,8 +1,6 @@
-"""Measurement noise: its variance given the prediction."""
+"""Measurement noise: the variance of a measurement of each channel."""
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,10 +10,14 @@ from torch import Tensor, nn
 class NoiseHead(nn.Module, ABC):
     """σ²(y, x, u), the variance of a measurement of each channel.
 
-    Law: never below the floor, `floor²`.
+    Attributes: `channels` p; `floor` (p,), the standard deviation that no fit can go below: without it a flexible mean
+    drives the likelihood to infinity on a record that it can pass through.
+    Law: never below the floor, `floor²`; the deterministic limit, in which nothing learned is left, gives the floor.
+    Every trainable tensor has a leading member axis (1 until an ensemble stacks it).
     """
 
     channels: int
+    floor: Tensor
 
     @abstractmethod
     def variance(
@@ -27,40 +29,9 @@ class NoiseHead(nn.Module, ABC):
         """The variance, in the channel's unit squared."""
 
     @abstractmethod
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw anew what starts at random; what starts where the caller said stays as it is."""
+
+    @abstractmethod
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as plain JSON values."""
-
-
-class AdditiveProportional(NoiseHead):
-    """σ² = floor² + a² + (b y)², the combined error model of pharmacometrics, a and b learned per channel.
-
-    Arguments: `additive` a (p,) and `proportional` b (p,), where learning starts, in the channel's unit and as a
-    fraction; `floor` (p,), the standard deviation that no fit can go below: without it a flexible mean drives the
-    likelihood to infinity on a record that it can pass through.
-    Trainable: log a and log b, (M, p).
-    Source: Beal & Sheiner, NONMEM Users Guide Part I (1992).
-    """
-
-    def __init__(self, additive: Sequence[float], proportional: Sequence[float], floor: Sequence[float]) -> None:
-        super().__init__()
-        if not len(additive) == len(proportional) == len(floor) or not all(
-            0.0 < v < math.inf for v in (*additive, *proportional, *floor)
-        ):
-            raise ValueError(
-                "AdditiveProportional: needs positive finite additive, proportional and floor, one per channel, got "
-                f"{list(additive)}, {list(proportional)}, {list(floor)}"
-            )
-        self.channels = len(additive)
-        self.start = ([float(a) for a in additive], [float(b) for b in proportional])
-        self.floor: Tensor
-        self.register_buffer("floor", torch.tensor([float(f) for f in floor], dtype=torch.float64))
-        self.log_additive = nn.Parameter(torch.tensor([self.start[0]], dtype=torch.float64).log())
-        self.log_proportional = nn.Parameter(torch.tensor([self.start[1]], dtype=torch.float64).log())
-
-    def variance(self, y: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        a = torch.exp(2.0 * self.log_additive)[:, None, None, :]
-        b = torch.exp(2.0 * self.log_proportional)[:, None, None, :]
-        return self.floor.square() + a + b * y.square()
-
-    def config(self) -> dict[str, Any]:
-        return {"additive": self.start[0], "proportional": self.start[1], "floor": self.floor.tolist()}

@@ -22,7 +22,18 @@ from exchange import BUILTIN, Bundle, Person, describe, load, rebuild, save
 from homeostat.study import predict_person
 from homeostat.work import check_bundle
 from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
-from learned import MLP, NOISES, RESIDUALS, AdditiveProportional, ContractingMLP, Ensemble
+from learned import (
+    MLP,
+    NOISES,
+    PROCESS_NOISES,
+    RESIDUALS,
+    AdditiveProportional,
+    Constant,
+    ContractingMLP,
+    DiagonalDiffusion,
+    Ensemble,
+    NeuralNoise,
+)
 from physics import (
     BACKBONES,
     POPULATIONS,
@@ -37,6 +48,7 @@ from stability import Certificate, Refusal, certify
 from training import Personal
 
 TIMES = np.linspace(0.0, 12.0, 7).tolist()
+FAMILIES = (BACKBONES, POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES, PROCESS_NOISES)
 ROOT = Path(__file__).parents[1]
 
 
@@ -100,6 +112,29 @@ def contracting() -> HybridModel:
         observation=States([1, 0], ["second", "first"], ["1", "1"]),
         noise=AdditiveProportional([0.5, 0.1], [0.1, 0.2], [0.02, 0.001]),
     )
+
+
+def neural() -> HybridModel:
+    """Noise as a network of everything that it can see."""
+    model = linear()
+    scales = {"channel_scale": [1.0, 3.0], "state_scale": 2.0, "input_scale": [1.0, 0.3]}
+    noise = NeuralNoise([0.5, 0.1], [0.02, 0.001], 2, 2, (3, 2), **scales)
+    parts = {"observation": model.observation, "latents": 2, "covariates": model.covariates}
+    return HybridModel(model.backbone, model.population, model.residual, noise=noise, **parts)
+
+
+def constant() -> HybridModel:
+    model = oral()
+    return HybridModel(
+        model.backbone, model.population, model.residual, observation=model.observation, noise=Constant([0.4], [0.02])
+    )
+
+
+def driven() -> HybridModel:
+    """Process noise, with both of its parts and a state that is not driven."""
+    model, process = linear(), DiagonalDiffusion([0.3, 0.0], [0.1, 0.2])
+    parts = {"observation": model.observation, "latents": 2, "covariates": model.covariates}
+    return HybridModel(model.backbone, model.population, model.residual, noise=model.noise, process=process, **parts)
 
 
 def people_for(model: HybridModel) -> tuple[Person, ...]:
@@ -197,6 +232,9 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "linear": linear,
     "VanCauter": van_cauter,
     "contracting": contracting,
+    "neural noise": neural,
+    "constant noise": constant,
+    "process noise": driven,
 }
 
 
@@ -244,7 +282,7 @@ def test_a_learned_spread_and_a_failed_person_travel(tmp_path: Path) -> None:
 
 
 def test_the_models_above_are_every_family_member() -> None:
-    members = {c.__name__ for family in (BACKBONES, POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES) for c in family}
+    members = {c.__name__ for family in FAMILIES for c in family}
     used = {
         part["class"]
         for make in MODELS.values()

@@ -1,19 +1,22 @@
 """What training makes small: the likelihood is the textbook's, the residual's share has no unit, the penalty has a set."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import norm
 
 from hybrid import HybridModel, States, rollout
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import Backbone, LogNormalPopulation, Parameter
 from physics.hull import entries
 from stability import Lure, certify
-from training import Cohort, Stability, gaussian_nll, residual_share
+from training import Cohort, Stability, beta_nll, gaussian_crps, gaussian_nll, residual_share
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -43,6 +46,54 @@ def test_likelihood_is_the_textbooks(seed: int, missing: float, exponent: float)
         exact[:, i] -= normal.log_prob(y[i, t, j]) + 0.5 * math.log(2.0 * math.pi)
     # ten terms of size up to 50, each rounded to 1e-16 relative
     torch.testing.assert_close(gaussian_nll(y, mean, variance), exact, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [gaussian_nll, gaussian_crps, beta_nll(0.5)], ids=["nll", "crps", "beta"])
+def test_no_loss_lets_a_missing_measurement_through(loss: Callable[..., torch.Tensor]) -> None:
+    g = generator(2)
+    y, sd = torch.randn(3, 4, 2, generator=g, dtype=torch.float64), torch.rand(1, 3, 4, 2, generator=g, dtype=torch.float64)
+    y[0, 1, 0] = y[2] = torch.nan
+    mean = torch.where(torch.isfinite(y), 0.0, torch.nan)[None].requires_grad_()
+    variance = torch.where(torch.isfinite(y), sd, 0.0).requires_grad_()
+    value = loss(y, mean, variance)
+    value.sum().backward()
+    assert value[0, 2] == 0.0
+    assert torch.isfinite(mean.grad).all()
+    assert torch.isfinite(variance.grad).all()
+    assert (mean.grad[0, 0, 1, 0], variance.grad[0, 0, 1, 0]) == (0.0, 0.0)
+    assert (mean.grad[0, 1] != 0.0).all()
+
+
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(y=st.floats(-50.0, 50.0), mean=st.floats(-3.0, 3.0), sd=st.floats(0.01, 20.0))
+def test_crps_is_the_integral_that_defines_it(y: float, mean: float, sd: float) -> None:
+    one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    got = gaussian_crps(y * one[0], mean * one, sd**2 * one)
+    # ∫ (F(z) − 1{z ≥ y})² dz in units of sd, both sides of y apart; ten deviations out F and 1 − F are 0 or 1
+    z = (y - mean) / sd
+    below, _ = quad(lambda v: norm.cdf(v) ** 2, -10.0, min(z, 10.0)) if z > -10.0 else (0.0, 0.0)
+    above, _ = quad(lambda v: norm.sf(v) ** 2, max(z, -10.0), 10.0) if z < 10.0 else (0.0, 0.0)
+    integral = sd * (below + above + max(z - 10.0, 0.0) + max(-10.0 - z, 0.0))
+    assert float(got) == pytest.approx(integral, rel=1e-7)
+
+
+def test_beta_nll_weighs_gradients_and_keeps_the_stationary_point() -> None:
+    g = generator(5)
+    y = torch.randn(2, 3, 2, generator=g, dtype=torch.float64)
+    mean = torch.randn(1, 2, 3, 2, generator=g, dtype=torch.float64, requires_grad=True)
+    variance = (torch.rand(1, 2, 3, 2, generator=g, dtype=torch.float64) + 0.2).requires_grad_()
+
+    def gradients(loss: Callable[..., torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(loss(y, mean, variance).sum(), (mean, variance))
+
+    plain = gradients(gaussian_nll)
+    for beta in (0.0, 0.3, 1.0):
+        for a, b in zip(gradients(beta_nll(beta)), plain, strict=True):
+            torch.testing.assert_close(a, variance.detach() ** beta * b, rtol=1e-13, atol=0.0)
+    torch.testing.assert_close(gradients(beta_nll(1.0))[0], mean.detach() - y, rtol=1e-13, atol=1e-15)
+    assert torch.equal(beta_nll(0.0)(y, mean, variance), gaussian_nll(y, mean, variance))
+    with pytest.raises(ValueError, match="β lies between"):
+        beta_nll(1.5)
 
 
 def test_missing_measurements_send_no_gradient_not_even_nan() -> None:

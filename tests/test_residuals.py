@@ -1,5 +1,6 @@
 """Contracts of residuals, ensembles and noise: the layers are the function, and it vanishes where it is declared to."""
 
+import itertools
 import json
 
 import numpy as np
@@ -16,10 +17,12 @@ from learned import (
     NOISES,
     RESIDUALS,
     AdditiveProportional,
+    Constant,
     ContractingMLP,
     Ensemble,
     LayeredResidual,
     Layers,
+    NeuralNoise,
     Residual,
     Zero,
     concatenate,
@@ -48,7 +51,11 @@ BUILDERS = {
         2, 2, 0, (6,), "sigmoid", vertices=[A, B], rate=0.3, learn_metric=True, vanishes_at_origin=False, rate_scale=0.25
     ),
 }
-NOISE_BUILDERS = {AdditiveProportional: lambda: AdditiveProportional([0.3, 2.0], [0.1, 0.2], [0.05, 0.5])}
+NOISE_BUILDERS = {
+    AdditiveProportional: lambda: AdditiveProportional([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]),
+    Constant: lambda: Constant([0.3, 2.0], [0.05, 0.5]),
+    NeuralNoise: lambda: NeuralNoise([0.3, 2.0], [0.05, 0.5], 1, 1, (3,), channel_scale=[4.0, 30.0], input_scale=2.0),
+}
 
 
 def members() -> list[tuple[str, Residual]]:
@@ -303,7 +310,7 @@ def test_zero_is_zero():
         (lambda: MLP(2, rate_scale=float("inf")), "rate_scale"),
         (lambda: Ensemble(0), "members ≥ 1"),
         (lambda: Ensemble(2, folds=1), "folds = 0 or ≥ 2"),
-        (lambda: Ensemble(2, "jackknife"), "'bootstrap' or 'init'"),
+        (lambda: Ensemble(2, "jackknife"), "'bootstrap', 'anchored' or 'init'"),
     ],
 )
 def test_what_is_refused(make, sentence):
@@ -379,7 +386,7 @@ def test_more_folds_than_people():
 def test_noise_is_never_below_its_floor(kind, first, second, y):
     head = NOISE_BUILDERS[kind]()
     with torch.no_grad():
-        for parameter, value in zip(head.parameters(), (first, second), strict=True):
+        for parameter, value in zip(head.parameters(), itertools.cycle((first, second))):
             parameter.fill_(value)
     mean = torch.full((2, 3, 4, head.channels), y, dtype=F64)
     nothing = torch.zeros(2, 3, 4, 1, dtype=F64)
@@ -400,3 +407,55 @@ def test_the_combined_error_model_and_its_deterministic_limit():
         for parameter in head.parameters():
             parameter.fill_(-400.0)  # the limit: standard deviations of e^{−400}
     assert torch.equal(head.variance(y, y, y)[0, 0, 0], head.floor.square())
+
+
+def test_constant_noise_and_its_deterministic_limit():
+    head = NOISE_BUILDERS[Constant]()
+    y = torch.tensor([[[[5.0, -20.0], [0.0, 3.0]]]], dtype=F64)
+    want = [0.05**2 + 0.3**2, 0.5**2 + 2.0**2]
+    assert head.variance(y, y, y)[0, 0].tolist() == [pytest.approx(want, rel=1e-12)] * 2
+    with torch.no_grad():
+        head.log_sd.fill_(-400.0)
+    assert torch.equal(head.variance(y, y, y)[0, 0, 0], head.floor.square())
+
+
+def test_neural_noise_is_its_formula_and_starts_near_the_constant():
+    head = Ensemble(2).stack(NOISE_BUILDERS[NeuralNoise](), torch.Generator().manual_seed(3))
+    g = torch.Generator().manual_seed(4)
+    y, x = torch.randn(2, 3, 4, 2, generator=g, dtype=F64), torch.randn(2, 3, 4, 1, generator=g, dtype=F64)
+    u = torch.randn(1, 3, 4, 1, generator=g, dtype=F64)
+    got = head.variance(4.0 * y, x, u).detach().numpy()
+    (W, V), (b, c) = ([p.detach().numpy() for p in ps] for ps in (head.weights, head.biases))
+    for m, i, t in np.ndindex(2, 3, 4):
+        seen = np.array([y[m, i, t, 0], 4.0 * y[m, i, t, 1] / 30.0, x[m, i, t, 0], u[0, i, t, 0] / 2.0])
+        net = V[m] @ np.tanh(W[m] @ seen + b[m]) + c[m]
+        want = np.array([0.05, 0.5]) ** 2 + (np.array([0.3, 2.0]) * np.log1p(np.exp(net))) ** 2
+        assert got[m, i, t] == pytest.approx(want, rel=1e-12)
+    # three hidden units of size one, through output weights of .1/√3, move the net by .1 and its softplus by 6 %
+    assert np.abs(np.sqrt(got) / np.hypot([0.05, 0.5], [0.3, 2.0]) - 1.0).max() < 0.3
+    assert not np.array_equal(got[0], got[1])  # members are drawn apart
+    with torch.no_grad():
+        head.biases[-1].fill_(-800.0)
+    assert torch.equal(head.variance(y, x, u), head.floor.square().expand(2, 3, 4, 2))
+
+
+def test_neural_noise_does_not_see_inputs_that_it_was_not_told_of():
+    head = NeuralNoise([0.3], [0.1], 1)
+    y, u = torch.ones(1, 2, 3, 1, dtype=F64), torch.randn(1, 2, 3, 2, dtype=F64, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(head.variance(y, y, u), head.variance(y, y, 0.0 * u))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Constant([0.1], [0.0]),
+        lambda: Constant([0.1, 0.2], [0.1]),
+        lambda: NeuralNoise([0.1], [float("nan")], 1),
+        lambda: NeuralNoise([0.1], [0.1], 0),
+        lambda: NeuralNoise([0.1], [0.1], 1, hidden=()),
+        lambda: NeuralNoise([0.1], [0.1], 2, state_scale=[1.0]),
+    ],
+)
+def test_noise_arguments_are_checked(build):
+    with pytest.raises(ValueError, match="needs"):
+        build()

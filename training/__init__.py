@@ -1,12 +1,13 @@
 """What is fitted: records, losses, ensembles, personalisation, scores, calibration."""
 
+from training.anchor import Anchor
 from training.checkpoint import Checkpoint
 from training.crossvalidation import Plan, at_times, forecast, forecast_unseen
 from training.distributed import Shard, gather_members
 from training.fit import Step, fit
 from training.fit_population import PopulationStep, fit_population
 from training.log import log_steps
-from training.losses import Stability, gaussian_nll, residual_share
+from training.losses import Stability, beta_nll, gaussian_crps, gaussian_nll, residual_share
 from training.marginal import Marginal, laplace_marginal
 from training.nonmem import read_nonmem
 from training.personalise import Personal, personalise, prior
@@ -17,6 +18,7 @@ from training.state import Fitted
 from training.windows import Windows, windows
 
 __all__ = [
+    "Anchor",
     "Checkpoint",
     "Cohort",
     "Fitted",
@@ -31,11 +33,13 @@ __all__ = [
     "Step",
     "Windows",
     "at_times",
+    "beta_nll",
     "fit",
     "fit_population",
     "forecast",
     "forecast_unseen",
     "gather_members",
+    "gaussian_crps",
     "gaussian_nll",
     "laplace_marginal",
     "log_steps",

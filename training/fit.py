@@ -11,9 +11,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from hybrid import HybridModel, RungeKutta, SimulationError, Solver, rollout
+from training.anchor import Anchor
 from training.checkpoint import Checkpoint, Saved, fingerprint_of
 from training.distributed import Shard
-from training.losses import Stability, gaussian_nll, residual_share
+from training.losses import Likelihood, Stability, gaussian_nll, residual_share
 from training.personalise import personalise, sensitivity
 from training.precision import in_bfloat16
 from training.records import Cohort
@@ -51,6 +52,8 @@ def fit(
     clip: float | None = 10.0,
     least_residual: float = 1.0,
     stability: Stability | None = None,
+    likelihood: Likelihood = gaussian_nll,
+    anchors: Anchor | None = None,
     forecast_from: float | None = None,
     look_every: int = 20,
     patience: int = 5,
@@ -67,6 +70,11 @@ def fit(
 
     Arguments
     - `weights`: how often each member counts each person (1 for all). A person with weight 0 teaches the member nothing.
+    - `likelihood`: what stands for −log p(y | η), by default that; `beta_nll(0.5)`, `gaussian_crps` or one's own
+      (y, mean, variance) -> (M, N). Whatever it is, looks at held-out people are scored by the likelihood.
+    - `anchors`: adds ½|φ − a_m|²_Λ divided by the sum of the weights, takes targets of the member's own and draws of the
+      prior of η: then the members are draws of a posterior (`Anchor` says when exactly). For that, `least_residual=0`, everyone
+      weighs 1, and nobody stops a member early.
     - `held_out`: the people by whom a member is judged while it trains. Every `look_every` steps they are personalised
       with the member frozen, on what was measured up to `forecast_from` (on everything where that is None), and scored
       on the rest. A member keeps its best look until `patience` looks in a row are no better: then it is finished, whatever
@@ -112,7 +120,10 @@ def fit(
     weights = personal.new_ones(M, N) if weights is None else weights.to(personal)
     held_out = torch.zeros(M, N, dtype=torch.bool, device=device) if held_out is None else held_out.to(device)
     _require_weights(weights, held_out, (M, N), shard)
-    share = weights / shard.total(weights.sum(1, keepdim=True))
+    everyone = shard.total(weights.sum(1, keepdim=True))  # (M, 1)
+    share = weights / everyone
+    if anchors is not None:
+        anchors.require(M, cohort.y.shape)
     # a held-out person with nothing left to forecast judges nobody
     judged = shard.total((held_out * _asked(cohort, forecast_from).mask.sum((-1, -2))).sum(1)) > 0  # (M,)
     moving = in_bfloat16(model) if bfloat16 else model
@@ -122,7 +133,11 @@ def fit(
             run = rollout(moving, cohort.conditions, personal, solver)
         except SimulationError as error:
             raise named(error, cohort) from error
-        each = gaussian_nll(cohort.y, run.mean, run.variance) - model.log_prior(personal)
+        if anchors is None:
+            each = likelihood(cohort.y, run.mean, run.variance) - model.log_prior(personal)
+        else:
+            each = anchors.likelihood(likelihood, cohort.y, run.mean, run.variance)
+            each = each - model.log_prior(personal - anchors.personal) + anchors.penalty(model)[:, None] / everyone
         each = each + least_residual * residual_share(model, run, share, everyone=shard.total)
         if stability is not None:
             each = each + stability.penalty(model, run.theta)
@@ -141,6 +156,8 @@ def fit(
             "held-out people": held_out,
             "least_residual": least_residual,
             "stability": stability,
+            "likelihood": likelihood,
+            "anchors": anchors,
             "forecast_from": forecast_from,
             "look_every": look_every,
             "patience": patience,

@@ -52,4 +52,5 @@ def in_bfloat16(model: HybridModel) -> HybridModel:
         noise=model.noise,
         latents=model.latents,
         covariates=model.covariates,
+        process=model.process,
     )

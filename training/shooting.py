@@ -200,6 +200,8 @@ def rollout_windows(
     0 where nothing follows. Errors: `SimulationError`; its record is a row, whose person is record mod N.
     Law: without gaps it is `rollout`.
     """
+    if model.process is not None:
+        raise ValueError("shoot: process noise is carried along whole records, which windows cut; fit this model with fit")
     theta = model.theta(personal, conditions.covariates)
     context = model.context(personal, conditions.covariates)
     field = model.bind(cut.segments, theta.repeat(1, cut.count, 1), context.repeat(1, cut.count, 1))

@@ -1,0 +1,41 @@
+"""Noise that is the same everywhere."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learned.noise import NoiseHead
+
+
+class Constant(NoiseHead):
+    """σ² = floor² + s², s learned per channel: an instrument whose error does not depend on what it measures.
+
+    Arguments: `sd` s (p,), where learning starts, and `floor` (p,), the standard deviation that no fit can go below, both
+    in the channel's unit.
+    Trainable: log s, (M, p). For noise that is known, `head.log_sd.requires_grad_(False)`.
+    Errors: `ValueError` for numbers that are not positive and finite, or not one per channel.
+    """
+
+    def __init__(self, sd: Sequence[float], floor: Sequence[float]) -> None:
+        super().__init__()
+        if len(sd) != len(floor) or not all(0.0 < v < math.inf for v in (*sd, *floor)):
+            raise ValueError(
+                f"Constant: needs positive finite sd and floor, one per channel, got {list(sd)}, {list(floor)}"
+            )
+        self.channels = len(sd)
+        self.start = [float(s) for s in sd]
+        self.register_buffer("floor", torch.tensor([float(f) for f in floor], dtype=torch.float64))
+        self.log_sd = nn.Parameter(torch.tensor([self.start], dtype=torch.float64).log())
+
+    def variance(self, y: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        same = self.floor.square() + torch.exp(2.0 * self.log_sd)[:, None, None, :]
+        return same.expand(torch.broadcast_shapes(same.shape, y.shape))
+
+    def reset(self, generator: torch.Generator) -> None:
+        return None
+
+    def config(self) -> dict[str, Any]:
+        return {"sd": self.start, "floor": self.floor.tolist()}

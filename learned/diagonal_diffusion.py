@@ -1,0 +1,56 @@
+"""Process noise of one size per state, with a part that grows with the state where that is asked for."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learned.process_noise import ProcessNoise
+
+
+class DiagonalDiffusion(ProcessNoise):
+    """g_i² = s_i² + (b_i x_i)², s and b learned per state.
+
+    Arguments: `scale` s (n,), where learning starts, in the state's unit per √time; 0 for a state that is not driven, and
+    stays so. `proportional` b (n,) per √time, by default none; 0 again for a state without that part.
+    Trainable: log s and, where asked for, log b, (M, n). Where a number is 0 its logarithm takes no part.
+    Errors: `ValueError` for numbers that are negative or not finite, or lengths that differ.
+    Source: Uhlenbeck & Ornstein, Phys. Rev. 36 (1930) 823 for b = 0 and linear f; Overgaard, Jonsson, Tornøe & Madsen,
+    J. Pharmacokinet. Pharmacodyn. 32 (2005) 85 for people.
+    """
+
+    def __init__(self, scale: Sequence[float], proportional: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.start = [float(s) for s in scale]
+        self.proportional = None if proportional is None else [float(b) for b in proportional]
+        both = (*self.start, *(self.proportional or ()))
+        sizes = {len(self.start), len(self.start if self.proportional is None else self.proportional)}
+        if not self.start or len(sizes) > 1 or not all(0.0 <= v < math.inf for v in both):
+            raise ValueError(
+                "DiagonalDiffusion: needs a finite scale ≥ 0 for every state, and as many proportional parts or none, got "
+                f"{self.start}, {self.proportional}"
+            )
+        self.states = len(self.start)
+        self.on: Tensor
+        self.register_buffer("on", torch.tensor([float(s > 0.0) for s in self.start], dtype=torch.float64), persistent=False)
+        self.log_scale = nn.Parameter(torch.tensor([[math.log(s or 1.0) for s in self.start]], dtype=torch.float64))
+        if self.proportional is not None:
+            grows = [float(b > 0.0) for b in self.proportional]
+            self.grows: Tensor
+            self.register_buffer("grows", torch.tensor(grows, dtype=torch.float64), persistent=False)
+            self.log_proportional = nn.Parameter(
+                torch.tensor([[math.log(b or 1.0) for b in self.proportional]], dtype=torch.float64)
+            )
+
+    def diffusion(self, x: Tensor) -> Tensor:
+        scale = (self.on * self.log_scale.exp())[:, None]  # (M, 1, n)
+        if self.proportional is None:
+            return scale.expand(torch.broadcast_shapes(scale.shape, x.shape))
+        square = scale.square() + ((self.grows * self.log_proportional.exp())[:, None] * x).square()
+        driven = square > 0.0  # a square root has no slope at 0
+        return torch.where(driven, torch.where(driven, square, 1.0).sqrt(), 0.0)
+
+    def config(self) -> dict[str, Any]:
+        return {"scale": self.start, "proportional": self.proportional}

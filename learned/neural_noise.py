@@ -1,0 +1,110 @@
+"""Noise that depends on the state in a way that nobody has written down."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learned.noise import NoiseHead
+
+_ONE = math.log(math.e - 1.0)  # softplus of this is 1
+
+
+class NeuralNoise(NoiseHead):
+    """σ_j² = floor_j² + (s_j · softplus(net_j(y/r, x/q, u/v)))², net a small tanh perceptron, per channel.
+
+    The last layer starts small around softplus⁻¹(1), so that learning starts near the constant s. It needs data: where a
+    formula (`AdditiveProportional`) says how the noise grows, the formula is the better head; and a mean that is as
+    flexible as this can hide its misfit in the noise: `training.beta_nll` lets it less.
+
+    Arguments
+    - `sd` s and `floor` (p,) in the channel's unit; `states` n and `inputs` m of the model.
+    - `hidden`: widths of the hidden layers.
+    - `channel_scale` r, `state_scale` q, `input_scale` v: typical sizes of y, x and u, one number or one each.
+    - `generator`: draws the first weights (normal, variance 1/fan-in; the last layer a tenth of that).
+    Trainable: weights (M, out, in), biases (M, out), M = 1 until stacked.
+    Errors: `ValueError` for numbers that are not positive and finite, and sizes that do not fit.
+    Source: Nix & Weigend (1994) for a network that says its own variance.
+    """
+
+    def __init__(
+        self,
+        sd: Sequence[float],
+        floor: Sequence[float],
+        states: int,
+        inputs: int = 0,
+        hidden: Sequence[int] = (8,),
+        *,
+        channel_scale: Sequence[float] | float = 1.0,
+        state_scale: Sequence[float] | float = 1.0,
+        input_scale: Sequence[float] | float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if len(sd) != len(floor) or len(sd) == 0 or not all(0.0 < v < math.inf for v in (*sd, *floor)):
+            raise ValueError(
+                f"NeuralNoise: needs positive finite sd and floor, one per channel, got {list(sd)}, {list(floor)}"
+            )
+        if states < 1 or inputs < 0 or len(hidden) == 0 or min(hidden) < 1:
+            raise ValueError(f"NeuralNoise: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={tuple(hidden)}")
+        self.channels, self.states, self.inputs = len(sd), int(states), int(inputs)
+        self.hidden = tuple(int(h) for h in hidden)
+        self.start = [float(s) for s in sd]
+        self.scales = (
+            _scale(channel_scale, self.channels, "channel_scale"),
+            _scale(state_scale, self.states, "state_scale"),
+            _scale(input_scale, self.inputs, "input_scale"),
+        )
+        self.register_buffer("floor", torch.tensor([float(f) for f in floor], dtype=torch.float64))
+        self.sd: Tensor
+        self.size: Tensor
+        self.register_buffer("sd", torch.tensor(self.start, dtype=torch.float64), persistent=False)
+        flat = [s for scale in self.scales for s in scale]
+        self.register_buffer("size", torch.tensor(flat, dtype=torch.float64), persistent=False)
+        widths = [len(flat), *self.hidden, self.channels]
+        self.weights = nn.ParameterList(
+            [nn.Parameter(torch.zeros(1, o, i, dtype=torch.float64)) for i, o in itertools.pairwise(widths)]
+        )
+        self.biases = nn.ParameterList([nn.Parameter(torch.zeros(1, o, dtype=torch.float64)) for o in widths[1:]])
+        self.reset(generator if generator is not None else torch.Generator().manual_seed(0))
+
+    def reset(self, generator: torch.Generator) -> None:
+        last = len(self.weights) - 1
+        with torch.no_grad():
+            for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+                gain = (0.1 if k == last else 1.0) / math.sqrt(weight.shape[2])
+                weight.copy_(gain * torch.randn(weight.shape, generator=generator, dtype=torch.float64))
+                # hidden units are centred over the typical range of what they see
+                draw = torch.randn(bias.shape, generator=generator, dtype=torch.float64)
+                bias.copy_(torch.full_like(draw, _ONE) if k == last else 0.5 * draw)
+
+    def variance(self, y: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        lead = torch.broadcast_shapes(y.shape[:-1], x.shape[:-1], u.shape[:-1])
+        # an input that no head was told of (inputs = 0) is not seen
+        parts = (y, x, u[..., : self.inputs])
+        v = torch.cat([part.expand(*lead, part.shape[-1]) for part in parts], -1) / self.size  # (M, N, T, p+n+m)
+        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            v = (torch.tanh(v) if k else v) @ weight[:, None].mT + bias[:, None, None, :]
+        return self.floor.square() + (self.sd * nn.functional.softplus(v)).square()
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "sd": self.start,
+            "floor": self.floor.tolist(),
+            "states": self.states,
+            "inputs": self.inputs,
+            "hidden": list(self.hidden),
+            "channel_scale": list(self.scales[0]),
+            "state_scale": list(self.scales[1]),
+            "input_scale": list(self.scales[2]),
+        }
+
+
+def _scale(scale: Sequence[float] | float, size: int, name: str) -> tuple[float, ...]:
+    values = [float(scale)] * size if isinstance(scale, int | float) else [float(s) for s in scale]
+    if len(values) != size or not all(0.0 < s < math.inf for s in values):
+        raise ValueError(f"NeuralNoise: {name} needs {size} positive finite numbers, got {values}")
+    return tuple(values)

@@ -1,0 +1,175 @@
+"""Members that are draws of a posterior: each is pulled to its own draw of the prior, and sees its own draw of the noise."""
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hybrid import HybridModel
+from learned import NoiseHead, Residual
+from training.losses import Likelihood
+from training.records import Cohort
+
+_NUMBERS = 4096  # of a tensor that are drawn, at least, to learn the variance with which it starts: to 2 %
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """Randomise, then optimise: member m minimises −log p(y + σ z_m | φ, η) + ½|φ − a_m|²_Λ + ½|η − b_m|².
+
+    `centre` a (M, …) and `precision` Λ, one number for each trainable tensor by its name in the model, a_m ~ N(mean, Λ⁻¹) ·
+    `personal` b (M, N, d), standard normal, the prior of the people's own coordinates · `noise` z (M, N, T, p), standard
+    normal, in units of the measurement noise σ. Tensors that are not named have a flat prior.
+
+    What is exact when: with a mean that is linear in (φ, η), Gaussian noise of known σ and no other term in the objective
+    (`least_residual=0`), the minimisers are independent draws of the posterior (below); otherwise they are the usual
+    approximation, exact to first order where the posterior is narrow. Anchors without perturbed targets miss the data's
+    share of the spread, and perturbed targets without anchors its prior's.
+    The perturbation is for the mean alone: a variance that is learned is fitted to the measurements themselves, or it would
+    take its own perturbation for noise and grow. With process noise σ² is the variance at each time, and the correlation
+    along time is left out.
+    The members' coordinates in `Step.best` are draws too: `personalise` gives the modes.
+
+    Why exact: for y = Xφ + σz' and prior N(0, Λ⁻¹), φ_m = Σ (Xᵀ(y + σz_m)/σ² + Λ a_m) with Σ = (XᵀX/σ² + Λ)⁻¹ has the
+    posterior's mean, and the variance Σ (XᵀX/σ² + Λ) Σ = Σ.
+    Source: Pearce, Leibfried, Brintrup, Zaki & Neely (2020) for anchors; Bardsley, Solonen, Haario & Laine, SIAM J. Sci.
+    Comput. 36 (2014) A1895 for randomise-then-optimise.
+    """
+
+    centre: Mapping[str, Tensor]
+    precision: Mapping[str, float]
+    personal: Tensor
+    noise: Tensor
+
+    @staticmethod
+    def of(
+        model: HybridModel,
+        cohort: Cohort,
+        generator: torch.Generator,
+        *,
+        variance: float | Mapping[str, float] | None = None,
+    ) -> "Anchor":
+        """Draw anchors and perturbations for every member of a stacked model and everyone in the cohort.
+
+        `variance` of the prior: by default the variance with which a tensor of residual or noise head starts, found from
+        draws; one that always starts at the same value (an output bias) then has a flat prior, and so has everything else.
+        Or one number for all tensors of the residual, or one for each tensor that is named, as in
+        {"residual.weights.0": 0.3, "population.shift": 1.0}. The prior's mean is 0 for what starts at random, and otherwise
+        the value at the start.
+        Errors: `ValueError` for a name that the model does not train, or a variance that is not positive.
+        """
+        starts = _starts(model, generator)
+        if variance is None:
+            found = {name: (start.mean, start.variance) for name, start in starts.items() if start.variance > 0.0}
+        elif isinstance(variance, Mapping):
+            trained = {n for n, p in model.named_parameters() if p.requires_grad}
+            for name in variance.keys() - trained:
+                raise ValueError(f"Anchor: the model trains no {name!r}; it trains {', '.join(sorted(trained))}")
+            means = {name: start.mean for name, start in starts.items()}
+            found = {
+                name: (means.get(name, model.get_parameter(name).detach()), float(one)) for name, one in variance.items()
+            }
+        else:
+            found = {n: (s.mean, float(variance)) for n, s in starts.items() if n.startswith("residual.")}
+        wrong = {name: v for name, (_, v) in found.items() if not 0.0 < v < math.inf}
+        if wrong:
+            raise ValueError(f"Anchor: a prior variance is positive and finite, got {wrong}; leave a tensor out for a flat prior")
+        M, (N, T, p) = model.members, cohort.y.shape
+
+        def draw(shape: torch.Size | tuple[int, ...]) -> Tensor:
+            return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+        centre = {}
+        for name, (mean, one) in found.items():
+            centre[name] = mean + math.sqrt(one) * draw((M, *mean.shape[1:])).to(mean)
+        personal, noise = draw((M, N, model.personal)), draw((M, N, T, p))
+        return Anchor(
+            centre, {name: 1.0 / one for name, (_, one) in found.items()}, personal.to(cohort.y), noise.to(cohort.y)
+        )
+
+    def require(self, members: int, measurements: torch.Size) -> None:
+        """Errors: `ValueError` where these are not the anchors of so many members and measurements (N, T, p)."""
+        wanted = (members, *measurements)
+        if self.noise.shape != wanted or any(c.shape[0] != members for c in self.centre.values()):
+            raise ValueError(
+                f"fit: the anchors are for (members, people, times, channels) = {tuple(self.noise.shape)} and the fit is of "
+                f"{wanted}; draw them for it, Anchor.of(model, cohort, generator), or select them as model and people"
+            )
+
+    def penalty(self, model: HybridModel) -> Tensor:  # (M,)
+        """½ Σ (φ − a)² Λ over everything anchored."""
+        total = self.personal.new_zeros(self.personal.shape[0])
+        for name, a in self.centre.items():
+            away = model.get_parameter(name) - a
+            total = total + 0.5 * self.precision[name] * away.square().flatten(1).sum(1)
+        return total
+
+    def likelihood(
+        self,
+        loss: Likelihood,
+        y: Tensor,  # (N, T, p)
+        mean: Tensor,  # (M, N, T, p)
+        variance: Tensor,  # (M, N, T, p)
+    ) -> Tensor:  # (M, N)
+        """`loss` whose value and gradient to the mean are at the perturbed targets, and to the variance at the measurements.
+
+        Law: without a perturbation the value and both gradients are the loss's own.
+        """
+        held = variance.detach()
+        to_variance = loss(y, mean.detach(), variance)
+        return perturbed(loss, y, held.sqrt() * self.noise, mean, held) + to_variance - to_variance.detach()
+
+    def members(self, index: Tensor) -> "Anchor":
+        """The anchors of these members, as `learned.select` takes them."""
+        return Anchor({k: a[index] for k, a in self.centre.items()}, self.precision, self.personal[index], self.noise[index])
+
+    def people(self, index: Tensor) -> "Anchor":
+        """The anchors of these people, as `Cohort.people` takes them."""
+        return Anchor(self.centre, self.precision, self.personal[:, index], self.noise[:, index])
+
+
+def perturbed(
+    loss: Likelihood,
+    y: Tensor,  # (N, T, p)
+    by: Tensor,  # (M, N, T, p)
+    mean: Tensor,  # (M, N, T, p)
+    variance: Tensor,  # (M, N, T, p)
+) -> Tensor:  # (M, N)
+    """The loss of every member at targets of its own, y + by."""
+    M, N = mean.shape[:2]
+    # a loss scores one set of measurements under all members; with people and members in a row each has its own
+    own = (y + by).flatten(0, 1)
+    return loss(own, mean.reshape(1, M * N, *mean.shape[2:]), variance.reshape(1, M * N, *variance.shape[2:])).view(M, N)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """How a trainable tensor starts: mean (M, …), and the variance of all its numbers, which are drawn alike."""
+
+    mean: Tensor
+    variance: float
+
+
+def _starts(model: HybridModel, generator: torch.Generator) -> dict[str, _Start]:
+    found: dict[str, _Start] = {}
+    for prefix, module in model.named_modules():
+        if not isinstance(module, Residual | NoiseHead):
+            continue
+        part = copy.deepcopy(module)
+        tensors = {name: p.detach() for name, p in part.named_parameters() if p.requires_grad and p.numel()}
+        smallest = min((p.numel() for p in tensors.values()), default=_NUMBERS)
+        first, square, count = {n: p.clone() for n, p in tensors.items()}, dict.fromkeys(tensors, 0.0), 0
+        varies = dict.fromkeys(tensors, False)
+        while count * smallest < max(_NUMBERS, 2 * smallest):
+            part.reset(generator)
+            count += 1
+            for name, p in tensors.items():  # views of the parameters, which `reset` writes into
+                square[name] += float(p.square().mean())
+                varies[name] |= not torch.equal(p, first[name])
+        for name, p in tensors.items():
+            mean = torch.zeros_like(p) if varies[name] else p.clone()
+            found[f"{prefix}.{name}"] = _Start(mean, square[name] / count if varies[name] else 0.0)
+    return found
