@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid.prediction import Prediction, blocks, mixture_cdf, mixture_crps, mixture_log_prob
+from hybrid.mixture import blocks, mixture_cdf, mixture_crps, mixture_log_prob
+from hybrid.prediction import Prediction
 from training.calibration import Binning, ence, ence_null_band, events, partition, quantile_calibration_error, zms
 from training.null_band import Array, ArrayLike, as_array, present
 
@@ -87,7 +88,7 @@ def crps_mixture(
 ) -> Array:  # shape of y
     """Continuous ranked probability score ∫ (F(z) − 1[y ≤ z])² dz of a Gaussian mixture, closed form.
 
-    Unit of y. Source: Grimit, Gneiting, Berrocal & Johnson (2006); see `hybrid.prediction.mixture_crps`.
+    Unit of y. Source: Grimit, Gneiting, Berrocal & Johnson (2006); see `hybrid.mixture.mixture_crps`.
     """
     return _mixture_score(mixture_crps, y, mean, variance)
 
