@@ -52,14 +52,16 @@ def simultaneous_band(
     *,
     level: float = 0.95,
 ) -> SimultaneousBand:
-    """The band mean_g ± c·sd_g whose c is the `level` quantile over replicates of max_g |statistic_g − mean_g| / sd_g.
+    """The band [median − c·below_g, median + c·above_g] whose c is the `level` quantile over replicates of the largest departure.
 
-    A gate without spread (a statistic that cannot vary) has the band of its one value. NaN in a replicate is no statement
-    of that replicate about the gate. With R replicates the (R + 1)·level-th smallest maximum is taken, so that a perfect
-    forecaster, one more draw of the same kind, is inside with at least that probability.
+    Departures of a gate are measured in its own half-widths: from the median to the 2.5 % and 97.5 % points (where that is no
+    way at all, as for coarse counts, to the extreme), so that skewed and coarse statistics take no more than their share. NaN
+    in a replicate is no statement of that replicate about the gate; a gate that cannot vary has the band of its one value.
+    With R replicates the (R + 1)·level-th smallest maximum is taken, the rank of one more draw of the same kind.
     Errors: `ValueError` for shapes, or fewer replicates than the level needs (19 for 95 %).
-    Law: a statistic from the replicates' own distribution is inside, all gates together, with probability ≥ level.
-    Source: max-statistic (Westfall & Young 1993); the rank of one more draw: Barnard (1963), Besag & Clifford (1989).
+    Law: a draw from the replicates' own distribution is inside, all gates together, with probability `level`, up to the error of
+    half-widths estimated from R replicates.
+    Source: max-statistic (Westfall & Young 1993); the rank of one more draw: Barnard (1963).
     """
     tails(level)
     rows, seen = as_array(replicates), as_array(observed)
@@ -70,13 +72,18 @@ def simultaneous_band(
         needed = int(np.ceil(level / (1.0 - level) - 1e-9))
         raise ValueError(f"{len(rows)} replicates cannot make a band of {level:g}; it needs at least {needed}.")
     here = ~np.isnan(rows).all(0) & ~np.isnan(seen)
-    gates = rows[:, here]
-    mean, sd = np.nanmean(gates, 0), np.nanstd(gates, 0)
-    moving = sd > 1e-12 * (np.abs(mean) + 1e-300)
-    z = np.abs(gates[:, moving] - mean[moving]) / sd[moving]
-    largest = np.sort(np.nanmax(np.where(np.isnan(z), -np.inf, z), axis=1, initial=0.0))
-    c = float(largest[rank - 1])
-    half = np.where(moving, c * sd, 1e-12 * np.abs(mean))
     full = np.full((3, len(seen)), np.nan)
-    full[:, here] = mean, mean - half, mean + half
+    if not here.any():
+        return SimultaneousBand(seen, full[0], full[1], full[2], level, 0, len(rows))
+    gates = rows[:, here]
+    low, centre, high = np.nanquantile(gates, [0.025, 0.5, 0.975], axis=0)
+    below, above = centre - low, high - centre
+    below = np.where(below > 0.0, below, centre - np.nanmin(gates, 0, initial=np.inf))
+    above = np.where(above > 0.0, above, np.nanmax(gates, 0, initial=-np.inf) - centre)
+    side = np.where(gates < centre, below, above)
+    departure = np.abs(gates - centre) / np.where(side > 0.0, side, 1.0)
+    largest = np.sort(np.nanmax(departure, axis=1, initial=0.0))
+    c = float(largest[rank - 1])
+    slack = 1e-12 * np.abs(centre)  # a statistic that is the same to rounding is the same
+    full[:, here] = np.nanmean(gates, 0), centre - c * below - slack, centre + c * above + slack
     return SimultaneousBand(seen, full[0], full[1], full[2], level, int(here.sum()), len(rows))
