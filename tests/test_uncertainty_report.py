@@ -136,10 +136,10 @@ def test_innovations_are_white_under_the_prediction_and_are_the_naive_ones():
 def test_right_forecasters_pass_their_page_as_often_as_it_says():
     clean, flags = 0, 0
     for seed in range(40):
-        prediction = cohort(60, 6, seed=seed)
+        prediction = cohort(40, 5, seed=seed)
         y = prediction.sample(1, seeded(seed + 100))[0]
         report = uncertainty_report(
-            prediction, y, ids(60), generator=seeded(seed), replicates=400, resample="bootstrap"
+            prediction, y, ids(40), generator=seeded(seed), replicates=300, resample="bootstrap"
         )
         clean += report.failed == 0
         flags += len(report.flags)
@@ -194,14 +194,14 @@ def test_page_of_one_right_forecaster():
 def test_wrong_widths_and_centres_are_named():
     prediction = cohort(200, 6, seed=5)
     y = prediction.sample(1, seeded(6))[0]
-    narrow = uncertainty_report(scale_parts(prediction, 0.5, 0.5, 0.5), y, ids(200), generator=seeded())
+    narrow = uncertainty_report(scale_parts(prediction, 0.5, 0.5, 0.5), y, ids(200), generator=seeded(), replicates=200)
     text = "\n".join(narrow.verdicts)
     assert "outside its null band of" in text
     assert "it is too narrow, recalibrate." in text
     assert "variances are wrong on average" in text
-    wide = uncertainty_report(scale_parts(prediction, 2.0, 2.0, 2.0), y, ids(200), generator=seeded())
+    wide = uncertainty_report(scale_parts(prediction, 2.0, 2.0, 2.0), y, ids(200), generator=seeded(), replicates=200)
     assert "it is too wide, recalibrate." in "\n".join(wide.verdicts)
-    shifted = uncertainty_report(prediction, y + 0.5, ids(200), generator=seeded())
+    shifted = uncertainty_report(prediction, y + 0.5, ids(200), generator=seeded(), replicates=200)
     assert "PIT outside its band" in "\n".join(shifted.verdicts)
     assert narrow.failed > 5
 
@@ -213,10 +213,10 @@ def test_band_after_recalibration_allows_for_the_calibration_people():
     known, new = list(range(15)), list(range(15, 70))
     fitted = Scaling.fit(wrong.people(known), y[known], ids(15))
     mended = fitted.apply(wrong.people(new), ids(55, "Q"))
-    before = uncertainty_report(wrong.people(new), y[new], ids(55, "Q"), generator=seeded())
-    plain = uncertainty_report(mended, y[new], ids(55, "Q"), generator=seeded(), replicates=400)
+    before = uncertainty_report(wrong.people(new), y[new], ids(55, "Q"), generator=seeded(), replicates=300)
+    plain = uncertainty_report(mended, y[new], ids(55, "Q"), generator=seeded(), replicates=300)
     allowed = uncertainty_report(
-        mended, y[new], ids(55, "Q"), generator=seeded(), replicates=400, calibration=fitted
+        mended, y[new], ids(55, "Q"), generator=seeded(), replicates=300, calibration=fitted
     )
     assert before.failed > 0
     assert allowed.failed == 0

@@ -105,6 +105,16 @@ def crps_gaussian(
     return crps_mixture(y, as_array(mean)[None], as_array(variance)[None])
 
 
+def nll(y: ArrayLike, mean: ArrayLike, variance: ArrayLike) -> Array:
+    """`nll_gaussian`, or `nll_mixture` where mean and variance have one more, leading axis than y."""
+    return (nll_mixture if as_array(mean).ndim > as_array(y).ndim else nll_gaussian)(y, mean, variance)
+
+
+def crps(y: ArrayLike, mean: ArrayLike, variance: ArrayLike) -> Array:
+    """`crps_gaussian`, or `crps_mixture` where mean and variance have one more, leading axis than y."""
+    return (crps_mixture if as_array(mean).ndim > as_array(y).ndim else crps_gaussian)(y, mean, variance)
+
+
 def pit(
     y: ArrayLike,  # any shape
     mean: ArrayLike,  # (K, *shape)
