@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.race import EXIT_CODES, MISSED, OK, SKIPPED, WRONG
 
-NAMES = ("nonstiff", "cohort", "stiff", "members", "memory", "personalise", "gpu", "workprecision")
+NAMES = ("nonstiff", "cohort", "stiff", "members", "memory", "personalise", "scores", "gpu", "workprecision")
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ from scipy import optimize, stats
 from hybrid.prediction import Prediction
 from training.adaptive import AdaptiveConformal, Followed
 from training.conformal import SplitConformal, conformal_quantile, people_needed
+from training.cross_scaling import CrossScaling
 from training.fitted_on import FittedOn
 from training.horizons import Horizons
 from training.isotonic import IsotonicEvents, pool_adjacent_violators
@@ -185,6 +186,34 @@ def test_scaling_is_never_worse_on_the_people_it_was_fitted_on(seed, score, shif
     found = float(np.nanmean(mean_scores(fitted.apply(prediction, ids(6), in_sample=True), y)[score]))
     assert found == pytest.approx(fitted.after[0], rel=1e-9)
     assert all(0.0 < f < math.inf for f in (*fitted.aleatoric, *fitted.epistemic, *fitted.personal))
+
+
+def test_cross_scaling_never_uses_a_persons_own_observations():
+    prediction = cohort(9, 4, 3, 2)
+    y = prediction.sample(1, seeded(1))[0]
+    people = [*ids(7), "P0", "P1"]  # two have two records, which stay together
+    cross = CrossScaling.fit(prediction, y, people, folds=4, generator=seeded(2))
+    assert sorted(np.bincount(list(cross.fold.values())).tolist()) == [1, 2, 2, 2]
+    assert cross.people == tuple(ids(7))
+    for name, k in cross.fold.items():
+        assert name not in cross.scalings[k].people
+        assert set(cross.scalings[k].people) == {p for p in cross.fold if cross.fold[p] != k}
+    scaled = cross.apply(prediction, people)
+    for i, name in enumerate(people):
+        alone = cross.scalings[cross.fold[name]].apply(prediction.people([i]), [name])
+        assert torch.equal(scaled.people([i]).mean, alone.mean)
+        assert torch.equal(scaled.people([i]).variance, alone.variance)
+    changed = y.clone()
+    changed[3] += 5.0
+    again = CrossScaling.fit(prediction, changed, people, folds=4, generator=seeded(2)).apply(prediction, people)
+    assert torch.equal(again.people([3]).variance, scaled.people([3]).variance)
+    assert not torch.equal(again.variance, scaled.variance)
+    back = recalibration_from_dict(json.loads(json.dumps(cross.to_dict(), allow_nan=False)))
+    assert back == cross
+    with pytest.raises(ValueError, match=r"in no fold \(Q\)"):
+        cross.apply(prediction.people([0]), ["Q"])
+    with pytest.raises(ValueError, match="write folds=2 to 7"):
+        CrossScaling.fit(prediction, y, people, folds=8, generator=seeded())
 
 
 def test_perturbed_scalings_spread_as_the_covariance_says():

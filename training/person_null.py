@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from hybrid.prediction import Prediction
+from training.cross_scaling import CrossScaling
 from training.fitted_on import people_index
 from training.null_band import Array, ArrayLike, NullBand, as_array, tails
 from training.scaling import Scaling, observed
@@ -41,7 +42,7 @@ class PersonNull:
         generator: torch.Generator,
         replicates: int = 1000,
         shared_member: bool = False,
-        calibration: Scaling | None = None,
+        calibration: Scaling | CrossScaling | None = None,
     ) -> "PersonNull":
         """Draw what would be observed if the prediction were right.
 

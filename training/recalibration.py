@@ -5,15 +5,17 @@ from typing import Any
 
 from training.adaptive import AdaptiveConformal, Followed
 from training.conformal import SplitConformal, conformal_quantile, people_needed
+from training.cross_scaling import CrossScaling
 from training.fitted_on import FittedOn
 from training.isotonic import IsotonicEvents, pool_adjacent_violators
 from training.scaling import Scaling, scale_parts
 
-Recalibration = Scaling | IsotonicEvents | SplitConformal | AdaptiveConformal
+Recalibration = Scaling | CrossScaling | IsotonicEvents | SplitConformal | AdaptiveConformal
 
 # a new member is one file and one line here; the key is the "kind" in its JSON
 RECALIBRATIONS: dict[str, type[Recalibration]] = {
     "scaling": Scaling,
+    "cross_scaling": CrossScaling,
     "isotonic": IsotonicEvents,
     "split_conformal": SplitConformal,
     "adaptive_conformal": AdaptiveConformal,
@@ -22,6 +24,7 @@ RECALIBRATIONS: dict[str, type[Recalibration]] = {
 __all__ = [
     "RECALIBRATIONS",
     "AdaptiveConformal",
+    "CrossScaling",
     "FittedOn",
     "Followed",
     "IsotonicEvents",

@@ -112,6 +112,15 @@ class Scaling:
             prediction.channels, a, e, s, tuple(covariances), score, tuple(before), tuple(after), record
         )
 
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Whom it was fitted on."""
+        return self.fitted_on.people
+
+    def refuse(self, people: Sequence[str], observed: Array | None = None) -> None:
+        """Raise `ValueError` for people that it was fitted on, or for their very data."""
+        self.fitted_on.refuse(people, *(() if observed is None else (observed,)), in_sample=False)
+
     def apply(self, prediction: Prediction, people: Sequence[str], *, in_sample: bool = False) -> Prediction:
         """The recalibrated prediction of people that it was not fitted on.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from hybrid.prediction import Prediction
 from training.calibration import Partition, describe_convention, ence, partition, quantile_calibration_error
 from training.controls import control_flags
+from training.cross_scaling import CrossScaling
 from training.horizons import Horizons
 from training.innovations import innovations, neighbour_sums
 from training.null_band import Array, ArrayLike, as_array, tails
@@ -40,7 +41,7 @@ def uncertainty_report(
     horizons: Horizons | None = None,
     thresholds: Mapping[str, float] | None = None,
     levels: Sequence[float] = (0.5, 0.8, 0.95),
-    calibration: Scaling | None = None,
+    calibration: Scaling | CrossScaling | None = None,
     resample: str | None = None,
     members: Prediction | None = None,
     measurement_sd: Mapping[str, float] | None = None,
@@ -52,8 +53,8 @@ def uncertainty_report(
     """Judge a prediction of people whom neither the model nor a recalibration has seen.
 
     `horizons`: by default `Horizons.of(prediction)` · `thresholds` of the events, per channel; by default the median of what
-    is predicted · `calibration`: the `Scaling` that the prediction went through, whose people are refused here and whose
-    own luck the bands then allow for · `resample`: what makes the members differ ("init" is flagged) · `members`: the
+    is predicted · `calibration`: the scaling that the prediction went through, whose people are refused here and whose own
+    luck the bands then allow for · `resample`: what makes the members differ ("init" is flagged) · `members`: the
     stored forecast with its members apart, to compare a forecast by one model with · `measurement_sd` per channel, where
     the measurement's own error is known · `distance` of each state from the training data, in any unit: adds the split by it ·
     `shared_member`, `replicates`: as in `PersonNull.draw`.
@@ -64,7 +65,7 @@ def uncertainty_report(
     """
     seen = as_array(observed(prediction, y))
     if calibration is not None:
-        calibration.fitted_on.refuse(people, seen, in_sample=False)
+        calibration.refuse(people, seen)
     for name, given in (("thresholds", thresholds), ("measurement_sd", measurement_sd)):
         unknown = sorted(set(given or {}) - set(prediction.channels))
         if unknown:
@@ -120,7 +121,7 @@ def uncertainty_report(
         channels=channels,
         flags=flags,
         verdicts=tuple(verdicts + [flag.sentence for flag in flags]),
-        fitted_on=() if calibration is None else calibration.fitted_on.people,
+        fitted_on=() if calibration is None else calibration.people,
     )
 
 
