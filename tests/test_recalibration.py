@@ -144,18 +144,38 @@ def test_scaling_of_one_gaussian_is_the_closed_form(score):
     )
     y = truth.sample(1, g)[0]
     fitted = Scaling.fit(replace(truth, variance=truth.variance / 4.0), y, ids(60), score=score)
-    z2 = float(((y - truth.mean[0, 0]).square() / truth.variance[0, 0]).mean())
+    z2 = float(((y - truth.mean[0, 0]).square() / (truth.variance[0, 0] / 4.0)).mean())
+    n, doubt = 300, math.log(4.0)
+
+    def slope(log_a: float) -> float:  # of ½ Σ (log a + z²/a) + (log a)²/2 log²4
+        return 0.5 * n * (1.0 - z2 * math.exp(-log_a)) + log_a / doubt**2
+
     if score == "nll":
-        assert fitted.aleatoric[0] == pytest.approx(4.0 * z2, rel=1e-6)
-        # Var log â = Σ_people (Σ_t (z² − 1))² / n² at the optimum: the sandwich by hand.
-        scaled = ((y - truth.mean[0, 0]).square() / truth.variance[0, 0] / z2 - 1.0).sum((1, 2))
-        by_hand = float(scaled.square().sum()) * (60 / 59) / 300**2
-        assert fitted.covariance[0][0][0] == pytest.approx(by_hand, rel=1e-4)
+        log_a = optimize.brentq(slope, -5.0, 5.0, xtol=1e-13)
+        assert math.log(fitted.aleatoric[0]) == pytest.approx(log_a, abs=1e-6)
+        # The sandwich by hand: a person's slope is Σ_t ½ (1 − z²/a), the Hessian ½ n z²/a + 1/log²4.
+        person = (0.5 - 0.5 * (y - truth.mean[0, 0]).square() / (truth.variance[0, 0] / 4.0) * math.exp(-log_a)).sum((1, 2))
+        spread = float(person.square().sum()) * (60 / 59) + doubt**-2
+        assert fitted.covariance[0][0][0] == pytest.approx(
+            spread / (0.5 * n * z2 * math.exp(-log_a) + doubt**-2) ** 2, rel=1e-4
+        )
+        assert fitted.aleatoric[0] == pytest.approx(z2, rel=0.02)  # 300 observations outvote the doubt
     else:
         assert fitted.aleatoric[0] == pytest.approx(4.0, rel=0.25)
     assert fitted.epistemic == fitted.personal == (1.0,)
     assert "aleatoric variance is taken times" in fitted.sentences()[0]
     assert len(fitted.sentences()) == 1  # parts that are not there get no sentence
+
+
+def test_few_people_leave_the_factors_near_one():
+    prediction = cohort(2, 1, 3, 2)
+    y = prediction.point + 0.01  # as if there were no variance at all
+    fitted = Scaling.fit(prediction, y, ids(2))
+    many = Scaling.fit(prediction.people([0, 1] * 200), y[[0, 1] * 200], ids(400))
+    for name in ("aleatoric", "epistemic", "personal"):
+        assert getattr(many, name)[0] < getattr(fitted, name)[0] < 1.0
+    assert fitted.aleatoric[0] > 0.05
+    assert "they hardly settle it" in fitted.sentences()[1]
 
 
 def test_scaling_finds_each_part_that_was_distorted():

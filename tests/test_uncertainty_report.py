@@ -228,6 +228,23 @@ def test_band_after_recalibration_allows_for_the_calibration_people():
         uncertainty_report(mended, y[new], [*ids(54, "Q"), "P3"], generator=seeded(), calibration=fitted)
 
 
+def test_recalibrated_right_forecasters_pass_their_page_as_often_as_it_says():
+    clean, settled = 0, []
+    for seed in range(40):
+        truth = cohort(50, 4, seed=seed)
+        y = truth.sample(1, seeded(seed + 500))[0]
+        wrong, known, new = scale_parts(truth, 0.4, 2.0, 0.5), list(range(15)), list(range(15, 50))
+        fitted = Scaling.fit(wrong.people(known), y[known], ids(15))
+        mended = fitted.apply(wrong.people(new), ids(35, "Q"))
+        report = uncertainty_report(
+            mended, y[new], ids(35, "Q"), generator=seeded(seed), replicates=150, calibration=fitted
+        )
+        clean += report.failed == 0
+        settled.append(math.log(fitted.aleatoric[0] / 2.5) / math.sqrt(fitted.covariance[0][0][0]))
+    assert stats.binomtest(clean, 40, 0.95).pvalue > 1e-2
+    assert np.std(settled) == pytest.approx(1.0, abs=0.45)
+
+
 # ---- the negative controls
 
 
@@ -330,6 +347,29 @@ def test_control_averaged_parameters():
     assert AVERAGED not in [f.name for f in uncertainty_report(apart, y, **arguments).flags]
     with pytest.raises(ValueError, match="same people at the same times"):
         uncertainty_report(averaged, y, **(arguments | {"members": apart.people([0])}))
+
+
+def test_padding_is_never_looked_at():
+    clean = cohort(30, 6)
+    y = clean.sample(1, seeded(1))[0]
+    y[::3, 4:] = math.nan
+    mask = clean.mask.clone()
+    mask[::3, 4:] = False
+    padded = ~mask[..., None].expand_as(y)
+    dirty = replace(
+        clean,
+        mask=mask,
+        mean=torch.where(padded, torch.nan, clean.mean),
+        variance=torch.where(padded, -1.0, clean.variance),
+        times=torch.where(mask, clean.times, 1e6),
+    )
+    noise = torch.where(padded, 77.0, y)  # what is said to have been observed there
+    ours, theirs = (
+        uncertainty_report(p, seen, ids(30), generator=seeded(2), replicates=100, horizons=Horizons((0.0, 2.0, 5.0)))
+        for p, seen in ((dirty, noise), (replace(clean, mask=mask), y))
+    )
+    assert ours.to_dict() == theirs.to_dict()
+    assert ours.observations == 30 * 6 - 10 * 2
 
 
 def test_two_channels_few_people_and_bad_input():

@@ -147,6 +147,7 @@ class UncertaintyReport:
     channels: tuple[ChannelReport, ...]
     flags: tuple[Flag, ...]
     verdicts: tuple[str, ...]
+    conventions: tuple[str, ...]  # how each number is defined, to be printed with it
     fitted_on: tuple[str, ...]  # the people that a recalibration before this was fitted on
 
     def to_dict(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from training.fitted_on import FittedOn, people_index
 from training.null_band import Array, ArrayLike, as_array
 
 PARTS = ("aleatoric", "epistemic", "personal")
-WIDEST = math.log(1e4)  # of a factor's logarithm: a part that should vanish would otherwise be sought at minus infinity
+DOUBT = math.log(4.0)  # standard deviation of a factor's logarithm before anyone is seen: few people leave factors near 1
 Score = Literal["nll", "crps"]
 
 
@@ -50,11 +50,15 @@ def _scaled(mean: Tensor, variance: Tensor, factors: Tensor) -> tuple[Tensor, Te
 class Scaling:
     """Factors of the aleatoric, the epistemic and the personal variance of every channel, fitted on held-out people.
 
+    They minimise Σ score + Σ_k (log f_k)²/(2 log²4) over n observations (for CRPS in units of the unscaled mean): a factor of
+    4 either way is one standard deviation of what is thought likely beforehand, so that what few people cannot settle stays
+    near 1 and does not run to 0 or infinity.
+
     `channels` (p,) · `aleatoric`, `epistemic`, `personal` (p,), factors of variances, 1 where a part is not there to be
     scaled (one member, one draw) · `covariance` (p, 3, 3), of the three logarithms, clustered by person: how little the
     calibration people say · `score`, what was minimised · `before`, `after` (p,), its mean on the people it was fitted on
     · `fitted_on`.
-    Law: factors of 1 are the identity; `after` is never above `before`.
+    Law: factors of 1 are the identity; `after` is never above `before`, since the penalty is 0 at 1.
     Source: Guo, Pleiss, Sun & Weinberger (2017) for one temperature; Gneiting et al. (2005) for fitting spread to scores;
     a factor for each part follows from the law of total variance.
     """
@@ -79,7 +83,7 @@ class Scaling:
     ) -> "Scaling":
         """Minimise the mean NLL (or CRPS) of the mixture over the observations of people whom the model has not seen.
 
-        Channel by channel, over the logarithms of the factors (within e^±9.2), by L-BFGS from the best of a coarse grid.
+        Channel by channel, over the logarithms of the factors, by L-BFGS from the best of a coarse grid.
         The two parts are told apart where their shares differ between observations, and by the mixture's shape; where they
         hardly do, `covariance` is large. CRPS visits all pairs of components: of hundreds, take NLL.
         Returns a `Scaling`. Errors: `ValueError` for shapes, a channel without observations, or another score.
@@ -103,7 +107,7 @@ class Scaling:
             person = torch.from_numpy(index)[:, None].expand_as(here)[here]
             problem = _Problem(mean, variance, seen[..., c][here], person, score)
             u = problem.minimise()
-            factors.append(_factor(u).tolist())
+            factors.append(u.exp().tolist())
             covariances.append(tuple(tuple(row) for row in problem.covariance(u).tolist()))
             before.append(float(problem.scores(torch.zeros(3, dtype=torch.float64)).mean()))
             after.append(float(problem.scores(u).mean()))
@@ -142,7 +146,7 @@ class Scaling:
         """
         root = np.stack([np.linalg.cholesky(np.asarray(c) + 1e-14 * np.eye(3)) for c in self.covariance])
         z = torch.randn((len(self.channels), 3, 1), generator=generator, dtype=torch.float64).numpy()
-        a, e, s = np.exp(np.clip((root @ z)[..., 0].T, -WIDEST, WIDEST))
+        a, e, s = np.exp((root @ z)[..., 0].T)
         return scale_parts(prediction, a, e, s)
 
     def sentences(self) -> list[str]:
@@ -157,7 +161,7 @@ class Scaling:
                 found.append(
                     f"{channel}: the {part} variance is taken times {factor:.3g} (95 % range over the "
                     f"{len(self.fitted_on.people)} calibration people {low:.2g} to {high:.2g})"
-                    + (": they do not settle it." if high > 100.0 * low else ".")
+                    + (": they hardly settle it." if sd > 0.7 * DOUBT else ".")
                 )
         return found
 
@@ -205,16 +209,15 @@ def observed(prediction: Prediction, y: ArrayLike) -> Tensor:  # (N, T, p), NaN 
     return seen
 
 
-def _factor(u: Tensor) -> Tensor:
-    return (WIDEST * torch.tanh(u / WIDEST)).exp()
-
-
 @final
 class _Problem:
-    """The score of one channel as a function of u (3,), the logarithms of the factors bent into ±WIDEST."""
+    """The score of one channel as a function of u (3,), the logarithms of the factors."""
 
     def __init__(self, mean: Tensor, variance: Tensor, y: Tensor, person: Tensor, score: Score) -> None:
         self.mean, self.variance, self.y, self.person, self.score = mean, variance, y, person, score
+        self.unit = 1.0  # what a nat is in this score
+        if score == "crps":
+            self.unit = float(self.scores(torch.zeros(3, dtype=torch.float64)).mean())
         self.free = [0] + [k for k in (1, 2) if mean.shape[k - 1] > 1]  # one member has no spread to scale, nor one draw
 
     def scores(self, u: Tensor) -> Tensor:  # (G,)
@@ -226,16 +229,25 @@ class _Problem:
         return blocks(self.mean.reshape(-1, self.y.shape[0]))
 
     def _block(self, u: Tensor, c: slice) -> Tensor:
-        mean, variance = _scaled(self.mean[..., c], self.variance[..., c], _factor(u)[:, None])
+        mean, variance = _scaled(self.mean[..., c], self.variance[..., c], u.exp()[:, None])
         mean, variance = mean.flatten(0, 1), variance.flatten(0, 1)
         if self.score == "crps":
             return mixture_crps(self.y[c], mean, variance)
         return -mixture_log_prob(self.y[c], mean, variance)
 
+    def _penalty(self, u: Tensor) -> Tensor:
+        return u.square().sum() * (0.5 * self.unit / (DOUBT**2 * self.y.shape[0]))
+
+    def penalised(self, u: Tensor) -> float:
+        """What is minimised, per observation."""
+        return float(self.scores(u).mean()) + float(self._penalty(u))
+
     def gradient(self, u: Tensor) -> tuple[float, Tensor]:
-        """Mean score and its gradient, block by block: memory is that of one block."""
+        """Mean penalised score and its gradient, block by block: memory is that of one block."""
         at = u.clone().requires_grad_()
-        total = 0.0
+        penalty = self._penalty(at)
+        penalty.backward()
+        total = float(penalty.detach())
         for c in self._blocks():
             value = self._block(at, c).sum() / self.y.shape[0]
             value.backward()
@@ -243,18 +255,9 @@ class _Problem:
         gradient = torch.zeros(3, dtype=torch.float64) if at.grad is None else at.grad
         return total, torch.where(torch.isin(torch.arange(3), torch.tensor(self.free)), gradient, 0.0)
 
-    def minimise(self) -> Tensor:  # (3,)
-        best = zero = torch.zeros(3, dtype=torch.float64)
-        lowest = unscaled = float(self.scores(zero).mean())
-        steps = [(-1.4, 0.0, 1.4) if k in self.free else (0.0,) for k in range(3)]  # variances times ¼, 1, 4
-        for a in steps[0]:
-            for e in steps[1]:
-                for s in steps[2]:
-                    u = torch.tensor([a, e, s], dtype=torch.float64)
-                    value = float(self.scores(u).mean())
-                    if value < lowest:
-                        best, lowest = u, value
-        u = best.clone().requires_grad_()
+    def _descend(self, start: Tensor) -> Tensor:  # (3,)
+        """L-BFGS from `start`; `start` itself where that leads nowhere."""
+        u = start.clone().requires_grad_()
         search = torch.optim.LBFGS(
             [u], max_iter=100, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
         )
@@ -266,36 +269,39 @@ class _Problem:
 
         search.step(closure)
         found = u.detach()
-        for candidate in (found, best):
-            if bool(candidate.isfinite().all()) and float(self.scores(candidate).mean()) < unscaled:
-                return candidate
-        return zero
+        return found if bool(found.isfinite().all()) else start
+
+    def minimise(self) -> Tensor:  # (3,)
+        """The best found, and 0, factors of 1, where nothing is better."""
+        zero = torch.zeros(3, dtype=torch.float64)
+        steps = [(-DOUBT, 0.0, DOUBT) if k in self.free else (0.0,) for k in range(3)]
+        grid = [torch.tensor([a, e, s], dtype=torch.float64) for a in steps[0] for e in steps[1] for s in steps[2]]
+        best = min([zero, *grid], key=self.penalised)
+        return min([zero, best, self._descend(best)], key=self.penalised)
 
     def covariance(self, u: Tensor) -> Tensor:  # (3, 3)
-        """H⁻¹ G H⁻¹ of the log factors: H the Hessian of the total score, G the sum over people of their gradients' squares.
+        """(H + Λ)⁻¹ (G + Λ) (H + Λ)⁻¹ of the log factors, Λ = 1/log²4: what is thought beforehand, where people say nothing.
 
-        By central differences. Where the score is flat in a direction its variance is that of a factor that could be
-        anything (WIDEST squared). Source: Huber (1967); clustered: Liang & Zeger (1986).
+        H is the Hessian of the total score, by central differences, G the sum over people of their gradients' squares:
+        observations of one person count once. Source: Huber (1967); clustered: Liang & Zeger (1986).
         """
         free, h, n = self.free, 1e-3, self.y.shape[0]
         people, place = torch.unique(self.person, return_inverse=True)
         slopes = torch.zeros(len(people), len(free), dtype=torch.float64)
-        hessian = torch.zeros(len(free), len(free), dtype=torch.float64)
+        hessian = torch.zeros(len(free), len(free), dtype=torch.float64)  # of the penalised score
         for j, k in enumerate(free):
             step = torch.zeros(3, dtype=torch.float64)
             step[k] = h
             slopes[:, j].index_add_(0, place, (self.scores(u + step) - self.scores(u - step)) / (2.0 * h))
             hessian[:, j] = (self.gradient(u + step)[1] - self.gradient(u - step)[1])[free] * (n / (2.0 * h))
-        bent = (1.0 - torch.tanh(u[free] / WIDEST) ** 2).clamp_min(1e-6)  # d log f / du
-        square = slopes.T @ slopes * (len(people) / max(len(people) - 1, 1))
+        slopes, hessian = slopes / self.unit, hessian / self.unit
+        prior = torch.eye(len(free), dtype=torch.float64) / DOUBT**2
+        spread = slopes.T @ slopes * (len(people) / max(len(people) - 1, 1)) + prior
         values, vectors = torch.linalg.eigh(0.5 * (hessian + hessian.T))
-        inverse = torch.where(values > 0.0, 1.0 / values, 0.0)
-        inner = vectors.T @ square @ vectors * inverse[:, None] * inverse
-        flat = (values <= 0.0) | (inner.diagonal() > WIDEST**2)
-        inner = torch.where(flat[:, None] | flat, 0.0, inner) + torch.diag(torch.where(flat, WIDEST**2, 0.0))
+        inverse = vectors @ torch.diag(1.0 / values.clamp_min(1.0 / DOUBT**2)) @ vectors.T
         full = torch.zeros(3, 3, dtype=torch.float64)
         rows = torch.tensor(free)
-        full[rows[:, None], rows] = bent[:, None] * (vectors @ inner @ vectors.T) * bent
+        full[rows[:, None], rows] = inverse @ spread @ inverse
         return full
 
 

@@ -31,6 +31,16 @@ from training.verdicts import channel_verdicts
 
 PIT_BINS, QUANTILES, EVENT_BINS, VARIANCE_BINS, GROUPS = 20, 20, 15, 10, 5
 
+CONVENTIONS = (
+    "coverage: share of observations in the closed central interval of the mixture; of paths: people with all of theirs inside",
+    describe_convention(bins=EVENT_BINS),
+    f"quantile error: mean over levels (j − ½)/{QUANTILES} of |share of y at or below the quantile − level|, one-sided",
+    f"ENCE: mean of |RMSE − RMV|/RMV over {VARIANCE_BINS} bins of equal count by variance; it grows like √bins",
+    "NLL and CRPS: of the mixture, closed forms; energy score: fair, 1/R(R − 1), of one person's path",
+    "epistemic: variance over members with 1/M, of this mixture; epistemic_posterior: with 1/(M − 1), less the draws' noise",
+    "band: of cohorts drawn from the forecast, whole paths by person; one band over all gates, by the largest departure",
+)
+
 
 def uncertainty_report(
     prediction: Prediction,
@@ -121,6 +131,7 @@ def uncertainty_report(
         channels=channels,
         flags=flags,
         verdicts=tuple(verdicts + [flag.sentence for flag in flags]),
+        conventions=CONVENTIONS,
         fitted_on=() if calibration is None else calibration.people,
     )
 
