@@ -349,6 +349,13 @@ def test_control_averaged_parameters():
         uncertainty_report(averaged, y, **(arguments | {"members": apart.people([0])}))
 
 
+def numbers(value) -> list[float]:
+    """Every number in nested lists and dicts, in order."""
+    if isinstance(value, (dict, list)):
+        return [x for v in (value.values() if isinstance(value, dict) else value) for x in numbers(v)]
+    return [float(value)] if isinstance(value, (int, float)) else []
+
+
 def test_padding_is_never_looked_at():
     clean = cohort(30, 6)
     y = clean.sample(1, seeded(1))[0]
@@ -368,7 +375,11 @@ def test_padding_is_never_looked_at():
         uncertainty_report(p, seen, ids(30), generator=seeded(2), replicates=100, horizons=Horizons((0.0, 2.0, 5.0)))
         for p, seen in ((dirty, noise), (replace(clean, mask=mask), y))
     )
-    assert ours.to_dict() == theirs.to_dict()
+    # a vectorised loop rounds its remainder differently, hence equal but for last digits
+    found, expected = numbers(ours.to_dict()), numbers(theirs.to_dict())
+    assert len(found) > 300
+    assert found == pytest.approx(expected, rel=1e-11, abs=1e-13)
+    assert ours.verdicts == theirs.verdicts
     assert ours.observations == 30 * 6 - 10 * 2
 
 
