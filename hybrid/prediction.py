@@ -1,119 +1,18 @@
 """What a model says about observations it has not seen: a Gaussian mixture whose components are kept, not averaged.
 
 A component is one ensemble member together with one draw of the person's own parameters. Both are held fixed along the whole
-path; averaging them in parameter space, or pointwise in time, would throw away what the model does not know. The first four
-functions are mathematics on plain arrays, component axis first; `Prediction` gives the components their names.
+path; averaging them in parameter space, or pointwise in time, would throw away what the model does not know. The mathematics on
+plain arrays is in `hybrid/mixture.py`; `Prediction` gives the components their names.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
 
-SQRT_HALF = math.sqrt(0.5)
-INVERSE_SQRT_PI = 1.0 / math.sqrt(math.pi)
-BLOCK = 2**21  # numbers in one temporary array (16 MB in float64): bounds memory, and keeps the block near the cache
-
-
-def mixture_cdf(
-    y: Tensor,  # (G,)
-    mean: Tensor,  # (K, G)
-    variance: Tensor,  # (K, G)
-) -> Tensor:  # (G,)
-    """Distribution function of K equally weighted Gaussians, (1/K) Σ_k Φ((y − μ_k)/σ_k).
-
-    Through erfc, so the lower tail keeps its relative precision; the upper tail is the mirrored mixture's lower tail.
-    """
-    return 0.5 * torch.erfc((mean - y) * (SQRT_HALF * variance.rsqrt())).mean(0)
-
-
-def mixture_log_prob(
-    y: Tensor,  # (G,)
-    mean: Tensor,  # (K, G)
-    variance: Tensor,  # (K, G)
-) -> Tensor:  # (G,)
-    """Log density of K equally weighted Gaussians, log (1/K) Σ_k N(y; μ_k, σ_k²), by logsumexp."""
-    terms = -0.5 * ((y - mean).square() / variance + (2.0 * math.pi * variance).log())
-    return torch.logsumexp(terms, 0) - math.log(mean.shape[0])
-
-
-def mixture_quantile(
-    level: float,
-    mean: Tensor,  # (K, G)
-    variance: Tensor,  # (K, G)
-) -> Tensor:  # (G,)
-    """The y at which the mixture's distribution function equals `level`, by Newton's method held inside a bracket.
-
-    The bracket is [min_k q_k, max_k q_k] with q_k the components' own quantiles: at the upper end every component's
-    distribution function is at least the level, at the lower end at most. Newton runs on log F, which is nearly quadratic in
-    a tail; a step that leaves the bracket, or is not half as long as the one before, is replaced by a bisection.
-    Levels above one half are solved for the mirrored mixture, so that both tails are relatively precise.
-    Where the mixture has a gap wider than floating-point numbers resolve (F equal to the level over an interval), some point
-    of that interval is returned.
-    """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"A quantile level of {level} was asked for; levels lie strictly between 0 and 1, e.g. 0.9.")
-    with torch.no_grad():
-        if level > 0.5:
-            return -mixture_quantile(1.0 - level, -mean, variance)
-        sd = variance.sqrt()
-        ends = mean + sd * torch.special.ndtri(mean.new_tensor(level))
-        low, high = ends.amin(0), ends.amax(0)
-        answer = 0.5 * (low + high)
-        x, last, smallest = answer.clone(), high - low, sd.amin(0)
-        active = torch.arange(x.numel(), device=x.device)
-        # Each pass halves either the bracket or the step; after 100 passes only bisection is allowed, and 1,200 halvings
-        # exceed what the exponent range of float64 can hold.
-        for iteration in range(1300):
-            z = (x - mean) / sd
-            below = 0.5 * torch.erfc(-SQRT_HALF * z).mean(0)
-            density = ((-0.5 * z.square()).exp() / sd).mean(0) / math.sqrt(2.0 * math.pi)
-            error = torch.log1p((below - level) / level)  # log F − log level, without the rounding of two logarithms
-            low, high = torch.where(error < 0.0, x, low), torch.where(error < 0.0, high, x)
-            newton = x - error * below / density
-            step, tolerance = (newton - x).abs(), 1e-15 * (x.abs() + smallest)
-            by_newton = (newton >= low) & (newton <= high) & (2.0 * step <= last) & (iteration < 100)
-            bisected = 0.5 * (low + high)
-            converged = (step <= tolerance) | (high - low <= tolerance) | (error.abs() <= 2e-16)
-            answer[active[converged]] = x[converged]
-            if bool(converged.all()):
-                break
-            following = torch.where(by_newton, newton, bisected)
-            last, x = (following - x).abs(), following
-            if 2 * int(converged.sum()) >= converged.numel():  # few columns are left: stop paying for the others
-                keep = ~converged
-                active, x, last, low, high = active[keep], x[keep], last[keep], low[keep], high[keep]
-                mean, sd, smallest = mean[:, keep], sd[:, keep], smallest[keep]
-        return answer
-
-
-def mixture_crps(
-    y: Tensor,  # (G,)
-    mean: Tensor,  # (K, G)
-    variance: Tensor,  # (K, G)
-) -> Tensor:  # (G,)
-    """Continuous ranked probability score of K equally weighted Gaussians, in closed form (smaller is better, unit of y).
-
-    CRPS = (1/K) Σ_k A(y − μ_k, σ_k²) − (1/2K²) Σ_j Σ_k A(μ_j − μ_k, σ_j² + σ_k²), with
-    A(d, v) = E|d + √v Z| = d (2Φ(d/√v) − 1) + 2 √v φ(d/√v)   (Grimit, Gneiting, Berrocal & Johnson 2006).
-    Pairs are visited one component at a time, so memory is that of the components themselves.
-    """
-    count = mean.shape[0]
-    to_observation = _expected_distance(y - mean, variance).mean(0)
-    spread = 2.0 * INVERSE_SQRT_PI * variance.sqrt().sum(0)  # the pairs j = k
-    for k in range(count - 1):
-        spread = spread + 2.0 * _expected_distance(mean[k + 1 :] - mean[k], variance[k + 1 :] + variance[k]).sum(0)
-    return to_observation - spread / (2.0 * count**2)
-
-
-def _expected_distance(difference: Tensor, variance: Tensor) -> Tensor:
-    """E|d + √v Z| for standard normal Z."""
-    scaled = difference * (SQRT_HALF * variance.rsqrt())
-    gauss = (2.0 * variance).sqrt() * INVERSE_SQRT_PI * (-scaled.square()).exp()
-    return difference * torch.erf(scaled) + gauss
+from hybrid.mixture import blocks, mixture_cdf, mixture_crossing, mixture_crps, mixture_log_prob, mixture_quantile
 
 
 @final
@@ -249,6 +148,36 @@ class Prediction:
             lambda y, mean, variance: mixture_cdf(-y, -mean, variance), value.expand(self.mean.shape[2:])
         )
 
+    def crosses(
+        self,
+        threshold: Tensor | float,  # broadcasts to (N, T, p)
+        *,
+        side: Literal["above", "below"] = "above",
+        measured: bool = True,
+    ) -> Tensor:  # (N, p)
+        """P(above, or below, the threshold at any of the prediction's real times), NaN for people who have none.
+
+        For a window write `prediction.during(start, end).crosses(threshold)`. A member and a draw are fixed along the path, so
+        dependence between times is the mixture's own. `measured`: that some *measurement* crosses, noise included, which
+        grows with the number of times measured; otherwise that the noiseless path does, at these times (between them it may
+        cross unseen: predict on a fine grid). Errors: ValueError for another side.
+        Law: at one time it is `exceeds`; a window inside another has the smaller probability.
+        """
+        if side not in ("above", "below"):
+            raise ValueError(f'side is {side!r}; write "above" or "below".')
+        sign = 1.0 if side == "above" else -1.0
+        value = torch.as_tensor(threshold, dtype=torch.float64, device=self.mean.device).expand(self.mean.shape[2:])
+        real = self.mask[..., None].expand_as(value).transpose(0, 1).flatten(1)  # (T, N p)
+        mean, variance = (v.movedim(3, 2).flatten(3).flatten(0, 1) for v in (self.mean, self.variance))  # (M S, T, N p)
+        variance = variance if measured else torch.zeros_like(variance)
+        level = sign * value.transpose(0, 1).flatten(1)
+        parts = [
+            mixture_crossing(level[:, c], sign * mean[..., c], variance[..., c], real[:, c])
+            for c in blocks(mean.flatten(0, 1))
+        ]
+        found = torch.where(real.any(0), torch.cat(parts), torch.nan)
+        return found.reshape(self.mean.shape[2], self.mean.shape[4])
+
     def quantile(self, levels: Sequence[float]) -> Tensor:  # (L,) -> (L, N, T, p)
         """The values at which cdf equals each level, to 1e-10 relative; see `mixture_quantile`. Carries no gradient."""
         mean, variance = self._columns()
@@ -301,6 +230,12 @@ class Prediction:
         mean, variance = self.mean[:, :, i], self.variance[:, :, i]
         return replace(self, mean=mean, variance=variance, times=self.times[i], mask=self.mask[i])
 
+    def during(self, start: float, end: float) -> "Prediction":
+        """The prediction at times in [start, end] alone, each record's own time; others become padding."""
+        if not start <= end:
+            raise ValueError(f"The window runs from {start} to {end}; its start needs to be no later than its end.")
+        return replace(self, mask=self.mask & (self.times >= start) & (self.times <= end))
+
     def _index(self, indices: Sequence[int] | Tensor, size: int, noun: str) -> Tensor:
         index = torch.as_tensor(indices, device=self.mean.device)
         if index.dtype == torch.bool and index.shape == (size,):
@@ -342,9 +277,3 @@ class Prediction:
         rows = y.reshape(-1, shape.numel())[:, self._present()]
         values = [torch.cat([function(row[c], mean[:, c], variance[:, c]) for c in blocks(mean)]) for row in rows]
         return self._scatter(torch.stack(values)).reshape(y.shape)
-
-
-def blocks(components: Tensor) -> list[slice]:
-    """Slices of columns such that components × columns stays below BLOCK; one empty slice where there are no columns."""
-    width = max(1, BLOCK // components.shape[0])
-    return [slice(start, start + width) for start in range(0, max(1, components.shape[1]), width)]

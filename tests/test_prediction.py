@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, optimize, special, stats
 
-from hybrid import prediction as module
-from hybrid.prediction import Prediction, mixture_crps, mixture_quantile
+from hybrid import mixture as module
+from hybrid.mixture import mixture_crps, mixture_quantile
+from hybrid.prediction import Prediction
 
 LEVELS = (1e-9, 0.01, 0.1, 0.25, 0.5, 0.6, 0.9, 0.99, 1.0 - 1e-9)
 laws = settings(deadline=None, max_examples=40, derandomize=True)
@@ -319,6 +320,50 @@ def test_scores_are_differentiable():
         return p.log_prob(y), p.crps(y), p.cdf(y), p.total
 
     assert torch.autograd.gradcheck(scores, (mean, log_variance))
+
+
+def test_crossing_at_one_time_is_the_exceedance_there():
+    prediction = build(4, 3, 3, 5, 2, spread=1.5, padded=2)
+    for t in range(5):
+        found = prediction.during(t, t).crosses(0.7)
+        expected = prediction.exceeds(0.7)[:, t]
+        assert torch.allclose(found, expected, rtol=1e-11, atol=0.0, equal_nan=True)
+    low = prediction.during(0, 0).crosses(0.7, side="below")
+    assert torch.allclose(low, prediction.cdf(torch.full((3, 5, 2), 0.7))[:, 0], rtol=1e-11)
+    assert bool(prediction.during(3, 4).crosses(0.7)[-1].isnan().all())  # the last person has no time there
+
+
+def test_crossing_a_window_is_the_share_of_drawn_paths_that_do():
+    prediction = build(3, 2, 2, 6, 2, seed=8, padded=1)
+    threshold, count = torch.tensor([1.0, 2.0], dtype=torch.float64), 40_000
+    paths = prediction.sample(count, torch.Generator().manual_seed(2))
+    for start, end in ((0.0, 5.0), (1.0, 3.0), (4.0, 9.0)):
+        inside = (prediction.times >= start) & (prediction.times <= end) & prediction.mask
+        window = prediction.during(start, end)
+        for side, beyond in (("above", paths > threshold), ("below", paths < threshold)):
+            share = (beyond & inside[..., None]).any(2).double().mean(0)
+            found = window.crosses(threshold, side=side)
+            sd = (found * (1.0 - found) / count).sqrt()
+            assert bool(((share - found).abs() <= 4.5 * sd + 1e-12).all())  # eight numbers a window
+    assert bool((prediction.during(1, 3).crosses(1.0) <= prediction.crosses(1.0)).all())
+
+
+def test_crossing_keeps_the_member_along_the_path_and_the_noise_apart():
+    # Two members, one always at 3 and one always at 0: the mean path crosses 2 with probability one half, however long.
+    mean = torch.zeros(2, 1, 1, 50, 1, dtype=torch.float64)
+    mean[1] = 3.0
+    p = Prediction(mean, torch.full_like(mean, 0.01), torch.arange(50.0)[None], torch.ones(1, 50) > 0, ("y",), ("1",))
+    assert float(p.crosses(2.0, measured=False)) == 0.5
+    assert float(p.crosses(2.0)) == pytest.approx(0.5, abs=1e-12)
+    independent = 1.0 - float((1.0 - p.exceeds(2.0)).prod())
+    assert independent == pytest.approx(1.0)  # what marginal probabilities multiplied would say
+    # Far out: fifty times a tail that 1 − Π would round to zero.
+    far = replace(p, mean=torch.zeros_like(mean), variance=torch.ones_like(mean))
+    assert float(far.crosses(20.0)) == pytest.approx(50 * stats.norm.sf(20.0), rel=1e-10, abs=0.0)
+    with pytest.raises(ValueError, match="write \"above\" or \"below\""):
+        p.crosses(1.0, side="up")
+    with pytest.raises(ValueError, match="no later than its end"):
+        p.during(2.0, 1.0)
 
 
 def test_selecting_members_and_people():

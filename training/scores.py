@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid.prediction import Prediction, blocks, mixture_cdf, mixture_crps, mixture_log_prob
+from hybrid.mixture import blocks, mixture_cdf, mixture_crps, mixture_log_prob
+from hybrid.prediction import Prediction
 from training.calibration import Binning, ence, ence_null_band, events, partition, quantile_calibration_error, zms
 from training.null_band import Array, ArrayLike, as_array, present
 
@@ -87,7 +88,7 @@ def crps_mixture(
 ) -> Array:  # shape of y
     """Continuous ranked probability score ∫ (F(z) − 1[y ≤ z])² dz of a Gaussian mixture, closed form.
 
-    Unit of y. Source: Grimit, Gneiting, Berrocal & Johnson (2006); see `hybrid.prediction.mixture_crps`.
+    Unit of y. Source: Grimit, Gneiting, Berrocal & Johnson (2006); see `hybrid.mixture.mixture_crps`.
     """
     return _mixture_score(mixture_crps, y, mean, variance)
 
@@ -102,6 +103,16 @@ def crps_gaussian(
     Source: Gneiting, Raftery, Westveld & Goldman (2005), eq. 5.
     """
     return crps_mixture(y, as_array(mean)[None], as_array(variance)[None])
+
+
+def nll(y: ArrayLike, mean: ArrayLike, variance: ArrayLike) -> Array:
+    """`nll_gaussian`, or `nll_mixture` where mean and variance have one more, leading axis than y."""
+    return (nll_mixture if as_array(mean).ndim > as_array(y).ndim else nll_gaussian)(y, mean, variance)
+
+
+def crps(y: ArrayLike, mean: ArrayLike, variance: ArrayLike) -> Array:
+    """`crps_gaussian`, or `crps_mixture` where mean and variance have one more, leading axis than y."""
+    return (crps_mixture if as_array(mean).ndim > as_array(y).ndim else crps_gaussian)(y, mean, variance)
 
 
 def pit(

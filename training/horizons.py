@@ -1,0 +1,78 @@
+"""Ranges of time in which forecasts are judged apart: what is true an hour ahead need not be true a day ahead."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid.prediction import Prediction
+from training.null_band import ArrayLike, as_array
+
+FEW = 10  # records in a horizon below which its numbers come with a sentence
+
+
+@final
+@dataclass(frozen=True)
+class Horizons:
+    """H ranges [e_h, e_{h+1}) of a record's own time, the last one closed.
+
+    `edges` (H + 1,), increasing, in the record's time unit (for one horizon at one time they may be equal).
+    Errors: `ValueError` for fewer than two edges, or edges that do not increase.
+    """
+
+    edges: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "edges", tuple(float(e) for e in self.edges))
+        e = np.asarray(self.edges)
+        rising = (np.diff(e) > 0.0).all() or (len(e) == 2 and e[0] == e[1])
+        if len(e) < 2 or not np.isfinite(e).all() or not rising:
+            raise ValueError(
+                f"horizons have the edges {list(self.edges)}; they need at least two finite ones that increase, e.g. "
+                "Horizons((0.0, 2.0, 8.0, 24.0))."
+            )
+
+    @staticmethod
+    def of(*predictions: Prediction, count: int = 8) -> "Horizons":
+        """Every distinct time a horizon of its own where there are at most `count`; else `count` with equally many times.
+
+        Give all predictions that will be judged by them (calibration people and test people), so that they hold all.
+        """
+        if not predictions or count < 1:
+            raise ValueError(f"{len(predictions)} predictions and {count} horizons; write Horizons.of(prediction, count=8).")
+        times = np.concatenate([as_array(p.times[p.mask]) for p in predictions])
+        if times.size == 0:
+            raise ValueError("the predictions have no real time (every mask is False); check the mask.")
+        distinct = np.unique(times)
+        if len(distinct) <= count:
+            edges = np.concatenate([distinct[:1], 0.5 * (distinct[1:] + distinct[:-1]), distinct[-1:]])
+        else:
+            places = -(-times.size * np.arange(count) // count)
+            edges = np.unique(np.append(np.sort(times)[places], distinct[-1]))
+        return Horizons(tuple(edges.tolist()))
+
+    def __len__(self) -> int:
+        return len(self.edges) - 1
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """As words: "0.5–2"."""
+        return tuple(f"{a:.4g}–{b:.4g}" for a, b in zip(self.edges[:-1], self.edges[1:], strict=True))
+
+    def index(self, times: ArrayLike) -> NDArray[np.int64]:
+        """The horizon of each time, −1 outside of all."""
+        t = as_array(times)
+        place = np.searchsorted(np.asarray(self.edges), t, side="right") - 1
+        place = np.where(t == self.edges[-1], len(self) - 1, place)
+        return np.where((t < self.edges[0]) | (t > self.edges[-1]), -1, place)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"edges": list(self.edges)}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "Horizons":
+        """The inverse of `to_dict`."""
+        return Horizons(tuple(data["edges"]))
