@@ -17,6 +17,7 @@ from exchange import load, save
 from homeostat import gallery
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked
+from homeostat.judged import judge_uncertainty, pictures_of, rings_of, scores_table, verdicts_of
 from homeostat.provenance import provenance
 from homeostat.recipe import backbone_named, hybrid_recipe, neural_ode_recipe
 from homeostat.report import write_report
@@ -118,6 +119,13 @@ def _after_training(
     for table in tables:
         console.print(rich_table(table))
 
+    found = evaluations["hybrid"]
+    judged = judge_uncertainty(found.prediction, found.y, [r.id for r in records], asked, resample="bootstrap")
+    for claim, _, _ in verdicts_of(judged):
+        if "gates" in claim:
+            console.print(claim)
+    tables.append(scores_table(judged, asked))
+
     console.rule("[bold]6 · draw[/bold]", align="left")
     bundle = bundle_of(
         hybrid,
@@ -126,6 +134,7 @@ def _after_training(
             "protocol": f"cross-validation by person, forecast from the samples up to {FORECAST_FROM:g} h",
             "event": asked.event,
             "scores": {name: dict(e.scores) for name, e in evaluations.items()},
+            "uncertainty": judged.to_dict(),
         },
         provenance(settings, theophylline(), records, THEOPHYLLINE_UNITS),
     )
@@ -142,6 +151,7 @@ def _after_training(
             subtitle=f"From the samples of the first {FORECAST_FROM:g} hours (filled) to the rest of the day (open)",
         ),
         gallery.reliability_picture(folder, numbers),
+        *pictures_of(folder, judged, asked, rings_of(hybrid.model, hybrid.cohort, hybrid.personal)),
         gallery.phase_picture(folder, phase, records[0].id),
     ]
     gallery.hero_picture(folder, dense, records, numbers, phase, asked)
@@ -178,7 +188,7 @@ def _after_training(
     }
     verdicts = [
         gallery.certificate_verdict(certificate, best, "h"),
-        *gallery.calibration_verdicts(evaluations["hybrid"], asked),
+        *verdicts_of(judged),
         *(gallery.comparison_verdict(name, value, "mg/L") for name, value in comparisons.items()),
         ("The saved model predicts what the trained one does", identical, f"Largest difference {difference:g} mg/L."),
     ]

@@ -246,34 +246,6 @@ def certificate_verdict(certificate: Certificate | Refusal, best: float | None, 
     return claim, True, " ".join(parts)
 
 
-def calibration_verdicts(evaluation: Evaluation, asked: Asked) -> list[Verdict]:
-    """Coverage and event calibration in plain language, each against its null band."""
-    s = evaluation.scores
-    found: list[Verdict] = []
-    for level in (80, 95):
-        value, low, high = (100 * s[f"coverage_{level}{end}"] for end in ("", "_null_lower", "_null_upper"))
-        inside = low <= value <= high
-        side = "wider than needed" if value > high else "too narrow"
-        found.append(
-            (
-                f"The {level} % interval covers {value:.0f} %"
-                + (", as a calibrated one would" if inside else f": {side}, recalibrate"),
-                inside,
-                f"A perfect forecaster of this sample would cover {low:.0f} to {high:.0f} %.",
-            )
-        )
-    value, low, high = s["event_ece"], s["event_ece_null_lower"], s["event_ece_null_upper"]
-    found.append(
-        (
-            f"The probabilities of a {asked.event} are "
-            + ("consistent with calibration" if value <= high else "not calibrated: recalibrate"),
-            bool(value <= high),
-            f"Expected calibration error {value:.3f}; of perfect forecasters of this sample 95 % score {low:.3f} to {high:.3f}.",
-        )
-    )
-    return found
-
-
 def comparison_verdict(name: str, difference: tuple[float, float, float], unit: str) -> Verdict:
     """The hybrid against one baseline, by CRPS paired over people."""
     mean, low, high = difference

@@ -12,6 +12,8 @@ from rich.console import Console
 from exchange import Bundle, describe, load, lure_of, save
 from homeostat import gallery
 from homeostat.gallery import Asked
+from homeostat.judged import Judged, judge_uncertainty, pictures_of, rings_of, scores_table, verdicts_of
+from homeostat.pictures.uncertainty import Rings
 from homeostat.provenance import provenance
 from homeostat.recipe import backbone_named, hybrid_recipe
 from homeostat.report import write_report
@@ -36,6 +38,7 @@ from stability import Certificate, Refusal, certify, check
 from stability.proof import prove
 from stability.region import Inputs, Region, claimed, region_and_inputs
 from training import Checkpoint, Cohort, Record, forecast, read_nonmem
+from training.scaling import Scaling
 
 
 def fit_table(
@@ -91,7 +94,15 @@ def fit_table(
         evaluations[other.name] = evaluate(alone, settings, asked.threshold)
         interrupted = interrupted or alone.interrupted
         comparisons[other.name] = paired_difference(evaluations[recipe.name], evaluations[other.name])
+    judged = judge_uncertainty(
+        evaluations[recipe.name].prediction,
+        evaluations[recipe.name].y,
+        [r.id for r in records],
+        asked,
+        resample="bootstrap",
+    )
     calibration = {
+        "uncertainty": judged.to_dict(),
         "protocol": f"cross-validation by person, forecast from the samples up to {asked.forecast_from:g}",
         "event": asked.event,
         "scores": {name: dict(e.scores) for name, e in evaluations.items()},
@@ -108,9 +119,11 @@ def fit_table(
         dense=dense,
         title=f"{table.name}: a hybrid twin of {len(records)} people",
         lead="Forecasts below concern people whom the forecasting members had never seen.",
+        judged=judged,
+        rings=rings_of(trained.model, trained.cohort, trained.personal),
         verdicts=[
             gallery.certificate_verdict(certificate, best, asked.time_unit),
-            *gallery.calibration_verdicts(evaluations[recipe.name], asked),
+            *verdicts_of(judged),
             *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
         ],
     )
@@ -229,10 +242,18 @@ def report_on(
     known, later = split(cohort, asked.forecast_from)
     generator = torch.Generator().manual_seed(1)
     prediction, personal = forecast(bundle.model, known, later, generator=generator, solver=solver())
+    scaling = _scaling_in(bundle, cohort.ids)
+    if scaling is not None:
+        prediction = scaling.apply(prediction, cohort.ids)
     evaluation = score(prediction, later.y, asked.threshold, generator)
+    judged = judge_uncertainty(
+        prediction, later.y, cohort.ids, asked, resample="bootstrap", recalibrate=False, calibration=scaling
+    )
     end = max(float(r.times[-1]) for r in records)
     asked_dense = dense_of(cohort, bundle.model, bundle.mesh, end)
     dense, _ = forecast(bundle.model, known, asked_dense, generator=generator, solver=solver())
+    if scaling is not None:
+        dense = scaling.apply(dense, cohort.ids)
     seen = sorted({p.id for p in bundle.people} & set(cohort.ids))
     same = bundle.provenance.get("table_sha256") == provenance(Settings(), data, records, units)["table_sha256"]
     folder = folder or path.parent / "report"
@@ -250,7 +271,9 @@ def report_on(
         verdicts.append(gallery_verdict(bundle.certificate, None, bundle))
     if isinstance(bundle.certificate, Certificate):
         verdicts.append(_these_people_too(bundle, bundle.certificate, personal.mode, cohort))
-    verdicts += gallery.calibration_verdicts(evaluation, asked)
+    if scaling is not None:
+        verdicts.append(("The forecasts are recalibrated by the people of the bundle", None, " ".join(scaling.sentences())))
+    verdicts += verdicts_of(judged)
     evaluations = {"this table": evaluation}
     page = _page(
         folder,
@@ -264,10 +287,13 @@ def report_on(
         "network frozen; the rest of their record was then asked of the model.",
         verdicts=verdicts,
         heading="This table",
+        judged=judged,
+        rings=rings_of(bundle.model, cohort, personal),
     )
     summary: dict[str, Any] = {
         "scores": dict(evaluation.scores),
         "verdicts": [{"claim": c, "good": g, "detail": d} for c, g, d in verdicts],
+        "uncertainty": judged.to_dict(),
         "people_seen_in_training": seen,
         "converged": bool(personal.converged.all()),
         "report": str(page),
@@ -276,6 +302,16 @@ def report_on(
     lines = [f"{'✓' if g else '✗' if g is False else '–'} {c}. {d}" for c, g, d in verdicts]
     summary["text"] = "\n".join([*lines, f"report: {page}"])
     return summary
+
+
+def _scaling_in(bundle: Bundle, people: Sequence[str]) -> Scaling | None:
+    """The bundle's own recalibration, where it has one that was not fitted on people of these ids."""
+    data = bundle.calibration.get("uncertainty", {}).get("scaling")
+    try:
+        scaling = None if data is None else Scaling.from_dict(data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the bundle's recalibration cannot be read ({error!r}); save the bundle again") from error
+    return None if scaling is None or set(scaling.people) & set(people) else scaling
 
 
 def _these_people_too(
@@ -309,6 +345,8 @@ def _page(
     title: str,
     lead: str,
     verdicts: Sequence[gallery.Verdict],
+    judged: Judged,
+    rings: Rings | None,
     heading: str = "People never seen in training",
 ) -> Path:
     """Pictures, tables and the HTML page of one evaluation."""
@@ -324,6 +362,7 @@ def _page(
             subtitle=f"From the measurements up to {asked.forecast_from:g} {asked.time_unit} (filled) to the rest (open)",
         ),
         gallery.reliability_picture(folder, gallery.reliability_numbers(first, asked)),
+        *pictures_of(folder, judged, asked, rings),
     ]
     if len(bundle.model.backbone.states) == 2 and not bundle.model.backbone.inputs:
         end = max(float(r.times[-1]) for r in records)
@@ -334,7 +373,11 @@ def _page(
         title=title,
         lead=lead,
         verdicts=verdicts,
-        tables=[gallery.score_rows(evaluations, heading), gallery.uncertainty_rows(evaluations, asked.unit)],
+        tables=[
+            gallery.score_rows(evaluations, heading),
+            gallery.uncertainty_rows(evaluations, asked.unit),
+            scores_table(judged, asked),
+        ],
         pictures=pictures,
         provenance={str(k): str(v) for k, v in bundle.provenance.items()},
     )
