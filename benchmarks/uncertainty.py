@@ -20,6 +20,7 @@ from benchmarks import race
 from hybrid import Conditions, HybridModel, Mesh, Prediction, Schedule, States, conditions_of, field_spread, predict
 from learned import MLP, Ensemble, NeuralNoise
 from physics import Backbone, SharedPopulation
+from physics.hull import corners
 from training import Anchor, Cohort, Record, fit
 
 A = ((-0.4, 1.0), (-1.0, -0.4))
@@ -41,6 +42,9 @@ class Spiral(Backbone):
 
     def matrices(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         return torch.tensor(A, dtype=F64).expand(*theta.shape[:-1], 2, 2), theta.new_zeros(*theta.shape[:-1], 2, 0)
+
+    def hull(self, lower: Tensor, upper: Tensor) -> Tensor:
+        return self.matrices(corners(lower, upper))[0]
 
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
         return baseline.expand(*theta.shape[:-1], 2)

@@ -1,7 +1,7 @@
 """A forecast's uncertainty judged: as it is, and after a recalibration by other people; with its pictures and verdicts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ def judge_uncertainty(
     `calibration`: the scaling that the prediction went through already.
     """
     generator = torch.Generator().manual_seed(seed)
-    horizons = Horizons.of(prediction, count=6)
+    scored = replace(prediction, mask=prediction.mask & torch.isfinite(y).any(-1))
+    horizons = Horizons.of(scored, count=6)
     thresholds = {asked.channel: asked.threshold}
 
     def report(of: Prediction, by: Scaling | CrossScaling | None) -> UncertaintyReport:
@@ -99,7 +100,7 @@ def rings_of(model: HybridModel, cohort: Cohort, personal: Personal, seed: int =
         return None
     with torch.no_grad():
         run = rollout(model, cohort.conditions, personal.mode)
-        states = run.states[0][cohort.mask].cpu()  # (K, n)
+        states = run.states[0][cohort.mask.any(-1)].cpu()  # (K, n)
         theta = run.theta.mean(1, keepdim=True).cpu()  # (M, 1, q), every member's mean person
     centre, scale = states.mean(0), states.square().mean(0).sqrt().clamp_min(1e-300)
     root = torch.linalg.cholesky(torch.cov(states.T).reshape(len(scale), -1) + 1e-9 * torch.diag(scale.square()))

@@ -11,6 +11,7 @@ from torch import Tensor
 from hybrid import HybridModel, Mesh, Prediction, Schedule, States, conditions_of, field_spread, predict
 from learned import MLP, Constant, DiagonalDiffusion, Ensemble, Zero
 from physics import Backbone, LinearBackbone, LogNormalPopulation, OneCompartmentOral, Parameter, SharedPopulation
+from physics.hull import corners
 
 F64 = torch.float64
 RATE, SCALE, START, ASKED = 1.0, 0.5, 2.0, 1.0  # λ, s, x0 and t of the reference
@@ -27,6 +28,9 @@ class Relaxation(Backbone):
 
     def matrices(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         return -theta[..., None], theta.new_zeros(*theta.shape[:-1], 1, 0)
+
+    def hull(self, lower: Tensor, upper: Tensor) -> Tensor:
+        return self.matrices(corners(lower, upper))[0]
 
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
         return torch.full((*theta.shape[:-1], 1), START, dtype=theta.dtype)

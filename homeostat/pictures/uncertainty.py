@@ -52,7 +52,7 @@ def draw_horizons(
     """
     subtitle = (
         f"{channel.channel}: {channel.count} measurements of {channel.records} people. Grey: where a perfect forecaster of this "
-        f"sample stays, in all {gates} places together, {percent(band_level)} of the time."
+        f"sample stays, in all {gates} places together, {_unbroken(percent(band_level))} of the time."
     )
     width = 11.0
     figure = new_figure(width, 7.9 + header_height(title, subtitle, width))
@@ -132,7 +132,7 @@ def coverage_axes(axes: Axes, rows: Sequence[CoverageRow], time_unit: str | None
     ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
     axes.set_yticks(ticks, ["0", "25 %", "50 %", "75 %", "100 %"])
     _horizons(axes, [r.horizon for r in rows], time_unit, "Measurements inside")
-    axes.legend(handles=handles, frameon=False, loc="lower left", fontsize=9.0)
+    axes.legend(handles=handles, frameon=False, loc="lower right", fontsize=9.0)
     panel_title(axes, "Coverage")
 
 
@@ -202,3 +202,7 @@ def _ticks(axes: Axes, names: Sequence[str]) -> None:
     """The groups' names, slanted where there are many."""
     many = len(names) > 5
     axes.set_xticks(range(len(names)), names, rotation=30 if many else 0, ha="right" if many else "center")
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", "\u00a0")
