@@ -23,6 +23,7 @@ from stability import Lure, certify, check
 Array = NDArray[np.float64]
 F64 = torch.float64
 SECONDS, RATIO = 1.0, 1.1
+FIRST_SEED = 1000  # truths that had no say in the parameterisation, which was chosen on those of seeds 0 and 1
 NOISE = 0.1  # of each component's standard deviation
 
 
@@ -127,7 +128,7 @@ def accuracy(report: race.Report, setup: race.Settings) -> None:
     for hidden, share in itertools.product([(32,), (32, 32)], [0.5, 0.25]):
         for n in (2, 3, 4):
             found = []
-            for seed in range(seeds):
+            for seed in range(FIRST_SEED, FIRST_SEED + seeds):
                 known = truth(n, seed, share)
                 rng = np.random.default_rng(100 + seed)
                 x, places = rng.uniform(-2.0, 2.0, (1000, n)), rng.uniform(-2.0, 2.0, (4000, n))
