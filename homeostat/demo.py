@@ -37,8 +37,7 @@ from homeostat.study import (
 )
 from homeostat.terminal import rich_table
 from hybrid import Prediction
-from stability import Box, Certificate, Refusal, certify, check
-from stability.region import claimed
+from stability import Certificate, Refusal, certify, check
 from training import Record, read_nonmem
 
 THRESHOLD = 5.0  # mg/L, the lower end of the range aimed at in treatment
@@ -250,7 +249,7 @@ def _print_certificate(
     cap = certificate.metric_cap
     rows = {
         "certified contraction rate": f"{certificate.rate:.4f} /h with condition number {certificate.condition:.3g}",
-        "where": _where(certificate),
+        "where": gallery.where_in_words(certificate),
         "best certified rate of any metric": f"{best:.4f} /h" if best is not None else "–",
         "best rate of one metric (sampled)": f"{cap:.4f} /h" if cap is not None else "–",
         "fastest rate any sampled Jacobian allows": f"{certificate.spectral_cap:.4f} /h",
@@ -263,16 +262,3 @@ def _print_certificate(
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
-
-
-def _where(certificate: Certificate) -> str:
-    """The certified region in a few words."""
-    if isinstance(certificate.region, str):
-        return "all amounts"
-    box, inputs = claimed(certificate.region)
-    if not isinstance(box, Box) or inputs is None or inputs.doses is None or not certificate.region["stays"]["doses"]:
-        return "the region that the claim states"
-    return (
-        f"amounts up to {box.upper.max():.0f} mg, which are kept under doses of up to {inputs.doses.max():.0f} mg, "
-        f"{inputs.gap:.0f} h apart"
-    )

@@ -23,7 +23,8 @@ from homeostat.report import Cell, Table
 from homeostat.study import BINS, Evaluation, predict_person
 from hybrid import Prediction, Schedule
 from hybrid.schedule import as_float
-from stability import Certificate, Refusal
+from stability import Box, Certificate, Refusal
+from stability.region import claimed
 from training import Record
 from training.calibration import describe_convention
 
@@ -241,9 +242,27 @@ def certificate_verdict(certificate: Certificate | Refusal, best: float | None, 
     whose = "any two trajectories"
     if not isinstance(certificate.region, str):
         whose += " from the stated region"
-        parts.insert(0, certificate.claim)
+        parts.insert(0, f"It holds for {where_in_words(certificate)}; the exact sentence is in the certificate.")
     claim = f"Proved: the distance between {whose} shrinks by {100 * certificate.rate:.1f} % per {unit} or faster"
     return claim, True, " ".join(parts)
+
+
+def where_in_words(certificate: Certificate) -> str:
+    """The certified states, briefly; the claim has every digit."""
+    if isinstance(certificate.region, str):
+        return "all states"
+    region, inputs = claimed(certificate.region)
+    if isinstance(region, Box):
+        words = ", ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(region.lower, region.upper, strict=True))
+        words = f"states in the box {words}"
+    else:
+        words = f"states within {region.radius:.4g} of {np.round(region.centre, 4).tolist()} in the metric"
+    stays = certificate.region["stays"]
+    if stays["set"] != "box":
+        words += f" that start within {stays['start']:.4g} of its centre in the metric"
+    if inputs is not None and inputs.doses is not None and stays["doses"]:
+        words += f", and are kept there under doses of up to {inputs.doses.max():.4g}, at least {inputs.gap:g} apart"
+    return words
 
 
 def comparison_verdict(name: str, difference: tuple[float, float, float], unit: str) -> Verdict:

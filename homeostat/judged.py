@@ -139,10 +139,14 @@ def pictures_of(folder: Path, judged: Judged, asked: Asked, rings: Rings | None)
 def verdicts_of(judged: Judged) -> list[Verdict]:
     """The page in plain language: all gates together, what stands out, then what recalibration does."""
     found = [_gates(judged.before, "The stated uncertainty")]
+    flagged = " ".join(flag.sentence for flag in judged.before.flags)
     for sentence in judged.before.verdicts[1:]:
-        claim, _, detail = sentence.partition(": ")
-        bad, good = "outside" in sentence or "recalibrate" in sentence, "no evidence against" in sentence
-        found.append((f"{claim}: {detail}".rstrip("."), False if bad else True if good else None, ""))
+        if "innovation foretells" in sentence and "innovations" in flagged:
+            continue  # the flag says it, and what it means
+        bad = any(word in sentence for word in ("outside", "recalibrate", "misses", "missing", "wrong"))
+        good = "no evidence against" in sentence
+        claim = sentence[:1].upper() + sentence[1:].rstrip(".")
+        found.append((claim, False if bad else True if good else None, ""))
     if judged.after is not None:
         found.append(_gates(judged.after, "Recalibrated by the other people, the stated uncertainty"))
         for name, (mean, low, high) in judged.change.items():

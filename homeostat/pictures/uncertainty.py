@@ -51,8 +51,8 @@ def draw_horizons(
     `band_level` of the time.
     """
     subtitle = (
-        f"{channel.channel}: {channel.count} measurements of {channel.records} people. Grey: where a perfect forecaster of this "
-        f"sample stays, in all {gates} places together, {_unbroken(percent(band_level))} of the time."
+        f"{channel.channel}: {channel.count} measurements of {channel.records} people. Grey: where "
+        f"{100 * band_level:.0f} of 100 perfect forecasters of this sample stay, in all {gates} places together."
     )
     width = 11.0
     figure = new_figure(width, 7.9 + header_height(title, subtitle, width))
@@ -202,7 +202,3 @@ def _ticks(axes: Axes, names: Sequence[str]) -> None:
     """The groups' names, slanted where there are many."""
     many = len(names) > 5
     axes.set_xticks(range(len(names)), names, rotation=30 if many else 0, ha="right" if many else "center")
-
-
-def _unbroken(text: str) -> str:
-    return text.replace(" ", "\u00a0")
