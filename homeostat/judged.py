@@ -99,7 +99,7 @@ def rings_of(model: HybridModel, cohort: Cohort, personal: Personal, seed: int =
         return None
     with torch.no_grad():
         run = rollout(model, cohort.conditions, personal.mode)
-        states = run.states[0][cohort.mask].cpu()  # (K, n)
+        states = run.states[0][cohort.mask.any(-1)].cpu()  # (K, n)
         theta = run.theta.mean(1, keepdim=True).cpu()  # (M, 1, q), every member's mean person
     centre, scale = states.mean(0), states.square().mean(0).sqrt().clamp_min(1e-300)
     root = torch.linalg.cholesky(torch.cov(states.T).reshape(len(scale), -1) + 1e-9 * torch.diag(scale.square()))
