@@ -94,7 +94,7 @@ def study(data: Ohashi, steps: int, seed: int, device: str, console: Console) ->
     stack = cpeptide.train(stack, cohort, plan.weights.to(device), steps, console).model
     y = cohort.after(cpeptide.FORECAST_FROM).y
     unseen = forecast_unseen(plan, stack, cohort, generator)
-    cross = CrossScaling.fit(unseen, y, cohort.ids, folds=10, generator=generator)
+    cross = CrossScaling.fit(unseen, y, cohort.ids, folds=min(10, len(cohort.ids)), generator=generator)
     scaling = Scaling.fit(unseen, y, cohort.ids)
     found = {"training people, cross-validated": judge(unseen, cohort, cross, generator)}
     test = cpeptide.people(data.test, stack)
@@ -110,27 +110,27 @@ def inside(share: Gate) -> str:
 def table_of(name: str, judged: Judged) -> Table:
     """Coverage by horizon and overall beside its band, gates and scores, before and after."""
     reports = (judged.before, judged.after)
-    table = Table(title=f"{judged.after.people} {name}")
+    table = Table(title=f"{judged.after.people} {name}\nshares inside, beside the band over all gates")
     for column in ("", "before", "after"):
         table.add_column(column, no_wrap=True)
     channels = [r.channels[0] for r in reports]
     for rows in zip(*(c.coverage_by_horizon for c in channels), strict=True):
-        what = f"{rows[0].level:.0%} interval, {rows[0].horizon} min: inside [band]\nmean width, nmol/L"
+        what = f"{rows[0].level:.0%} interval, {rows[0].horizon} min\nmean width, nmol/L"
         table.add_row(what, *(f"{inside(r.share)}\n{r.sharpness:.2f}" for r in rows))
     table.add_row("gates outside one band", *(f"{r.failed} of {r.gates}" for r in reports))
     for score in ("nll", "crps"):
         change = judged.change[score]
         table.add_row(
-            f"{score.upper()}; change [95 % over people]",
+            f"{score.upper()}\nchange [95 % over people]",
             f"{getattr(channels[0], score):.3f}",
-            f"{getattr(channels[1], score):.3f}; {change.difference:+.3f} [{change.lower:+.3f}, {change.upper:+.3f}]",
+            f"{getattr(channels[1], score):.3f}\n{change.difference:+.3f} [{change.lower:+.3f}, {change.upper:+.3f}]",
         )
     for part in ("aleatoric", "epistemic", "personal"):
         shares = []
         for c in channels:
             whole = sum(r.count * (r.aleatoric + r.epistemic + r.personal) for r in c.split_by_horizon)
             shares.append(sum(r.count * getattr(r, part) for r in c.split_by_horizon) / whole)
-        table.add_row(f"share of the variance: {part}", *(f"{share:.0%}" for share in shares))
+        table.add_row(f"of the variance {part}", *(f"{share:.0%}" for share in shares))
     return table
 
 
