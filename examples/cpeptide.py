@@ -35,7 +35,7 @@ from stability import Certificate, Lure, certify, check
 from training.fit import Fitted, Step, fit
 from training.losses import gaussian_nll
 from training.ohashi import Ohashi, read_ohashi
-from training.personalise import personalise
+from training.personalise import Personal, personalise
 from training.records import Cohort, Record
 
 # The configuration, chosen by five-fold cross-validation on the training people: summed squared error and forecast RMSE of
@@ -217,8 +217,8 @@ def people(records: Sequence[Record], model: HybridModel) -> Cohort:
     return Cohort.of([drinking(r) for r in records], model, MESH).to(next(model.parameters()).device)
 
 
-def means(model: HybridModel, cohort: Cohort, deviations: Sequence[float], known_until: float) -> tuple[Tensor, Tensor]:
-    """Every member's predicted C-peptide (M, N, T) and β (M, N), with β from what was measured up to then.
+def fit_beta(model: HybridModel, cohort: Cohort, deviations: Sequence[float], known_until: float) -> Personal:
+    """β of everyone under every member from what was measured up to then: mode (M, N, 1) and Laplace covariance.
 
     β minimises Σ_t (y_t − μ_t)²/2σ_t² + β²/2 with the σ_t of `deviations`. The sum can have more than one valley: the search
     starts from the lowest of the values at −4, −3.5, … 4.
@@ -233,7 +233,12 @@ def means(model: HybridModel, cohort: Cohort, deviations: Sequence[float], known
             run = rollout(judged, known.conditions, b.expand(model.members, known.conditions.size, 1))
             sums.append(gaussian_nll(known.y, run.mean, run.variance) + 0.5 * b.square())
         start = grid[torch.stack(sums).argmin(0)][..., None]  # (M, N, 1)
-    beta = personalise(judged, known, start=start).mode
+    return personalise(judged, known, start=start)
+
+
+def means(model: HybridModel, cohort: Cohort, deviations: Sequence[float], known_until: float) -> tuple[Tensor, Tensor]:
+    """Every member's predicted C-peptide (M, N, T) and β (M, N), with β from what was measured up to then."""
+    beta = fit_beta(model, cohort, deviations, known_until).mode
     with torch.no_grad():
         return rollout(model, cohort.conditions, beta).mean[..., 0], beta[..., 0]
 

@@ -1,0 +1,165 @@
+"""How far can the C-peptide forecasts of `cpeptide.py` be trusted? Their intervals, before and after recalibration.
+
+    python examples/cpeptide_uncertainty.py --data DIR [--device cpu] [--seed 0]
+
+From the samples of the first hour to those at 90 and 120 min, with the same network, steps and weights as there. Two things
+differ: members are trained on bootstrap draws of people, since a spread by first weights alone is no measure of ignorance,
+and β is drawn from its Laplace posterior, not taken at its mode.
+
+The factors that recalibrate come from the training people, each forecast by members that never saw them. They are judged twice:
+on those people, everyone scaled by the others' factors; and on the published test people, whom nothing above has seen and for
+whom nothing was chosen. The band holds all gates of the page together, and allows for other calibration people.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cpeptide
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from hybrid import HybridModel, Prediction, predict
+from training.cross_scaling import CrossScaling
+from training.crossvalidation import Plan
+from training.horizons import Horizons
+from training.ohashi import Ohashi, read_ohashi
+from training.records import Cohort
+from training.report_parts import Gate, UncertaintyReport
+from training.scaling import Scaling, mean_scores
+from training.score_rows import PairedDifference, paired_difference
+from training.uncertainty_report import uncertainty_report
+
+MEMBERS, FOLDS, DRAWS = 8, 5, 16
+HORIZONS = Horizons((75.0, 105.0, 135.0))  # min: the samples at 90 and at 120 min
+LEVELS = (0.8, 0.95)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One group of people: the report of their forecast `before` and `after` recalibration, and by how much scores `change`."""
+
+    before: UncertaintyReport
+    after: UncertaintyReport
+    change: dict[str, PairedDifference]  # "nll", "crps": after minus before
+
+
+def forecast(model: HybridModel, cohort: Cohort, generator: torch.Generator) -> Prediction:
+    """Everyone's C-peptide from the samples of the first hour: a component for each member and draw of β."""
+    beta = cpeptide.fit_beta(model, cohort, cpeptide.AHEAD, cpeptide.FORECAST_FROM).draws(DRAWS, generator)
+    there = torch.ones_like(cohort.times, dtype=torch.bool)
+    return predict(model, cohort.conditions, beta, times=cohort.times, mask=there)
+
+
+def forecast_unseen(plan: Plan, stack: HybridModel, cohort: Cohort, generator: torch.Generator) -> Prediction:
+    """The same by the members that never saw them, in the cohort's order."""
+    folds = [torch.nonzero(plan.fold == k)[:, 0] for k in range(plan.folds)]
+    parts = [forecast(plan.unseen(stack, k), cohort.people(index), generator) for k, index in enumerate(folds)]
+    back = torch.argsort(torch.cat(folds))
+    return replace(
+        parts[0],
+        mean=torch.cat([p.mean for p in parts], 2)[:, :, back],
+        variance=torch.cat([p.variance for p in parts], 2)[:, :, back],
+        times=cohort.times,
+        mask=torch.ones_like(cohort.times, dtype=torch.bool),
+    )
+
+
+def judge(
+    prediction: Prediction, cohort: Cohort, calibration: Scaling | CrossScaling, generator: torch.Generator
+) -> Judged:
+    """Both reports and the paired differences, on the samples after the first hour."""
+    y, people = cohort.after(cpeptide.FORECAST_FROM).y, cohort.ids
+    mended = calibration.apply(prediction, people)
+    before, after = (
+        uncertainty_report(
+            p, y, people, generator=generator, horizons=HORIZONS, levels=LEVELS, calibration=by, resample="bootstrap"
+        )
+        for p, by in ((prediction, None), (mended, calibration))
+    )
+    first, second = mean_scores(prediction, y), mean_scores(mended, y)
+    change = {name: paired_difference(second[name], first[name], people, generator=generator) for name in first}
+    return Judged(before, after, change)
+
+
+def study(data: Ohashi, steps: int, seed: int, device: str, console: Console) -> tuple[dict[str, Judged], Scaling]:
+    """Train the ensemble beside its cross-validation; forecast, recalibrate and judge the training and the test people."""
+    generator = torch.Generator().manual_seed(seed)
+    plan = Plan.of(len(data.train), MEMBERS, FOLDS, generator)
+    stack = plan.stack(cpeptide.build(), generator).to(device)
+    cohort = cpeptide.people(data.train, stack)
+    stack = cpeptide.train(stack, cohort, plan.weights.to(device), steps, console).model
+    y = cohort.after(cpeptide.FORECAST_FROM).y
+    unseen = forecast_unseen(plan, stack, cohort, generator)
+    cross = CrossScaling.fit(unseen, y, cohort.ids, folds=min(10, len(cohort.ids)), generator=generator)
+    scaling = Scaling.fit(unseen, y, cohort.ids)
+    found = {"training people, cross-validated": judge(unseen, cohort, cross, generator)}
+    test = cpeptide.people(data.test, stack)
+    found["test people"] = judge(forecast(plan.final(stack), test, generator), test, scaling, generator)
+    return found, scaling
+
+
+def inside(share: Gate) -> str:
+    """A share beside its band, which as a band over many gates may go beyond 0 and 1."""
+    return f"{share.observed:.0%} [{max(share.lower, 0.0):.0%}, {min(share.upper, 1.0):.0%}]"
+
+
+def table_of(name: str, judged: Judged) -> Table:
+    """Coverage by horizon and overall beside its band, gates and scores, before and after."""
+    reports = (judged.before, judged.after)
+    table = Table(title=f"{judged.after.people} {name}\nshares inside, beside the band over all gates")
+    for column in ("", "before", "after"):
+        table.add_column(column, no_wrap=True)
+    channels = [r.channels[0] for r in reports]
+    for rows in zip(*(c.coverage_by_horizon for c in channels), strict=True):
+        what = f"{rows[0].level:.0%} interval, {rows[0].horizon} min\nmean width, nmol/L"
+        table.add_row(what, *(f"{inside(r.share)}\n{r.sharpness:.2f}" for r in rows))
+    table.add_row("gates outside one band", *(f"{r.failed} of {r.gates}" for r in reports))
+    for score in ("nll", "crps"):
+        change = judged.change[score]
+        table.add_row(
+            f"{score.upper()}\nchange [95 % over people]",
+            f"{getattr(channels[0], score):.3f}",
+            f"{getattr(channels[1], score):.3f}\n{change.difference:+.3f} [{change.lower:+.3f}, {change.upper:+.3f}]",
+        )
+    for part in ("aleatoric", "epistemic", "personal"):
+        shares = []
+        for c in channels:
+            whole = sum(r.count * (r.aleatoric + r.epistemic + r.personal) for r in c.split_by_horizon)
+            shares.append(sum(r.count * getattr(r, part) for r in c.split_by_horizon) / whole)
+        table.add_row(f"of the variance {part}", *(f"{share:.0%}" for share in shares))
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read, fit, recalibrate, judge. Returns the exit code."""
+    parser = argparse.ArgumentParser(description="C-peptide forecasts: are their intervals right?")
+    parser.add_argument("--data", help="the folder with the Ohashi tables and split.csv")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    if options.data is None or not Path(options.data).is_dir():
+        print(f"No data: {cpeptide.WHERE}", file=sys.stderr)
+        return 2
+    try:
+        data = read_ohashi(options.data)
+    except ValueError as error:
+        print(f"{error}.\nIf the data are not there: {cpeptide.WHERE}", file=sys.stderr)
+        return 2
+    torch.set_num_threads(1)  # the tensors are small: more threads wait for each other
+    console = Console()
+    found, scaling = study(data, cpeptide.STEPS, options.seed, options.device, console)
+    for name, judged in found.items():
+        console.print(table_of(name, judged))
+        for sentence in judged.after.verdicts:
+            console.print(sentence)
+    for sentence in scaling.sentences():
+        console.print(sentence)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
