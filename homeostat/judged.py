@@ -1,5 +1,6 @@
 """A forecast's uncertainty judged: as it is, and after a recalibration by other people; with its pictures and verdicts."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,7 +112,7 @@ def rings_of(model: HybridModel, cohort: Cohort, personal: Personal, seed: int =
     radius = torch.linspace(0.25, 3.0 * edge, 12, dtype=torch.float64)
     points = centre + radius[:, None, None] * (direction @ root.T)  # (R, 256, n)
     same = theta.mean(0, keepdim=True).expand(*points.shape[:2], -1)  # the field's ε alone: one θ for all members
-    spread = field_spread(model.to("cpu"), points, theta=same) / scale.square()
+    spread = field_spread(copy.deepcopy(model).to("cpu"), points, theta=same) / scale.square()
     return Rings(radius.numpy(), spread.mean((1, 2)).sqrt().numpy(), edge)
 
 
@@ -143,7 +144,7 @@ def verdicts_of(judged: Judged) -> list[Verdict]:
     for sentence in judged.before.verdicts[1:]:
         if "innovation foretells" in sentence and "innovations" in flagged:
             continue  # the flag says it, and what it means
-        bad = any(word in sentence for word in ("outside", "recalibrate", "misses", "missing", "wrong"))
+        bad = any(word in sentence for word in ("outside", "recalibrate", "misses", "missing", "wrong", "not described", "last too long"))
         good = "no evidence against" in sentence
         claim = sentence[:1].upper() + sentence[1:].rstrip(".")
         found.append((claim, False if bad else True if good else None, ""))

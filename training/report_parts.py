@@ -30,7 +30,7 @@ class CoverageRow:
     horizon: str
     level: float
     count: int  # observations
-    records: int  # people with any
+    records: int  # people, not rows, with any
     share: Gate
     sharpness: float
 

@@ -245,7 +245,7 @@ class _Facts:
             channel=self.prediction.channels[c],
             unit=self.prediction.units[c],
             count=int(here.sum()),
-            records=int(here.any(1).sum()),
+            records=self._people(here),
             nll=float(pooled(self.nll[..., c])),
             crps=float(pooled(self.crps[..., c])),
             rmse=float(np.sqrt(pooled(error))),
@@ -287,13 +287,17 @@ class _Facts:
             uncertainty=whole.uncertainty,
         )
 
+    def _people(self, at: NDArray[np.bool_]) -> int:  # (N, T)
+        """How many people, who may have several records, have anything there."""
+        return len(np.unique(self.null.person[at.any(1)]))
+
     def _scores_by_horizon(self, c: int, here: NDArray[np.bool_], error: Array, total: Array) -> tuple[ScoreRow, ...]:
         found = []
         for h, label in enumerate(self.horizons.labels):
             at = here & (self.horizon == h)
             if at.any():
                 nll, crps = (float(v[..., c][at].mean()) for v in (self.nll, self.crps))
-                records, z = int(at.any(1).sum()), float((error / total)[at].mean())
+                records, z = self._people(at), float((error / total)[at].mean())
                 found.append(ScoreRow(label, int(at.sum()), records, nll, crps, float(error[at].mean() ** 0.5), z))
         return tuple(found)
 
@@ -305,7 +309,7 @@ class _Facts:
             for h, label in enumerate(self.horizons.labels):
                 at = here & (self.horizon == h)
                 if at.any():
-                    width, records = float(self.width[j][..., c][at].mean()), int(at.any(1).sum())
+                    width, records = float(self.width[j][..., c][at].mean()), self._people(at)
                     share = gates[c, "coverage", level, h]
                     found.append(CoverageRow(label, level, int(at.sum()), records, share, width))
         return tuple(found)
