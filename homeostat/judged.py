@@ -137,6 +137,9 @@ def pictures_of(folder: Path, judged: Judged, asked: Asked, rings: Rings | None)
     return found
 
 
+_BAD = ("outside", "recalibrate", "misses", "missing", "wrong", "not described", "last too long")  # in a sentence of a report
+
+
 def verdicts_of(judged: Judged) -> list[Verdict]:
     """The page in plain language: all gates together, what stands out, then what recalibration does."""
     found = [_gates(judged.before, "The stated uncertainty")]
@@ -144,7 +147,7 @@ def verdicts_of(judged: Judged) -> list[Verdict]:
     for sentence in judged.before.verdicts[1:]:
         if "innovation foretells" in sentence and "innovations" in flagged:
             continue  # the flag says it, and what it means
-        bad = any(word in sentence for word in ("outside", "recalibrate", "misses", "missing", "wrong", "not described", "last too long"))
+        bad = any(word in sentence for word in _BAD)
         good = "no evidence against" in sentence
         claim = sentence[:1].upper() + sentence[1:].rstrip(".")
         found.append((claim, False if bad else True if good else None, ""))

@@ -177,11 +177,11 @@ def test_verdicts_have_the_colour_of_what_they_say(right, wrong):
     assert colour_of(bad, f"Recalibrated by the other people, the stated uncertainty passes all {wrong.after.gates}") is True
     assert colour_of(bad, "Recalibration makes the NLL better") is True
     assert colour_of(good, "What new people's forecasts are scaled by") is None
-    assert colour_of(good, "drug: the 80 % interval covers") is True
+    assert colour_of(good, "Drug: the 80 % interval covers") is True
     assert any("outside its null band" in claim for claim, _, _ in bad)
     assert all(good is False for claim, good, _ in bad if "outside its null band" in claim)
     assert colour_of(bad, "of the variance") is None
-    sentences = [s.rstrip(".") for s in right.before.verdicts[1:]]
+    sentences = [(s[:1].upper() + s[1:]).rstrip(".") for s in right.before.verdicts[1:]]
     assert [claim for claim, _, _ in good][1 : 1 + len(sentences)] == sentences
 
 
