@@ -93,9 +93,10 @@ def regional_statement(rate: float, states: int, systems: int, region: Mapping[s
     )
 
 
-def prove_in_region(certificate: object, stack: _Stack) -> Verdict:
+def prove_in_region(certificate: object, stack: _Stack, *, most_cells: int = MOST_CELLS) -> Verdict:
     """Prove a regional certificate, or say why it is refused: stored numbers, the rate in the region, then that they stay.
 
+    With fewer cells it refuses sooner, and accepts nothing that it would not accept with more.
     Law: accepted ⇒ the claim holds in real arithmetic.
     """
     region = _get(certificate, "region")
@@ -119,7 +120,10 @@ def prove_in_region(certificate: object, stack: _Stack) -> Verdict:
     refusal = _empty(claim, stack) or prove_stay(claim, frame, rate, stack)
     if refusal:
         return Verdict(False, refusal, rate, stack.count)
-    refusal = _rate_by_slopes(claim, stack, rate, P, multipliers) if units is None else _rate_by_cells(claim, stack, rate, frame)
+    if units is None:
+        refusal = _rate_by_slopes(claim, stack, rate, P, multipliers)
+    else:
+        refusal = _rate_by_cells(claim, stack, rate, frame, most_cells)
     return Verdict(not refusal, refusal or words, rate, stack.count)
 
 
@@ -232,8 +236,8 @@ def _slopes_of(layers: Layers, low: Array, high: Array, pieces: int) -> tuple[Ar
     return alpha, beta
 
 
-def _rate_by_cells(claim: Claim, stack: _Stack, rate: float, frame: Frame) -> str:
-    with_inputs, left = stack.input_weights is not None, MOST_CELLS
+def _rate_by_cells(claim: Claim, stack: _Stack, rate: float, frame: Frame, most: int) -> str:
+    with_inputs, left = stack.input_weights is not None, most
     low = np.concatenate([claim.lower, claim.levels[0]]) if with_inputs else claim.lower
     high = np.concatenate([claim.upper, claim.levels[1]]) if with_inputs else claim.upper
     for index, field in enumerate(fields_of(stack, with_inputs)):
@@ -241,7 +245,7 @@ def _rate_by_cells(claim: Claim, stack: _Stack, rate: float, frame: Frame) -> st
         if found.counterexample is not None:
             return f"system {index} does not contract at the rate in this metric at {found.counterexample.tolist()}"
         if not found.proved:
-            return f"system {index} is not proved within {MOST_CELLS} cells; {found.left} are left"
+            return f"system {index} is not proved within {most} cells; {found.left} are left"
         left -= found.cells
     return ""
 
