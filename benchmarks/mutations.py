@@ -1,7 +1,7 @@
 """The checker under 10,000 mutations, judged by exact rational arithmetic.
 
 Claim: no mutation that makes the certificate false is accepted, and every change of the weights is refused by the hash.
-One in four is of a claim in a region (`regional_mutations.py`), which `relu_oracle.py` judges.
+One in five is of a claim in a region (`regional_mutations.py`), which `relu_oracle.py` judges.
 """
 
 import sys
@@ -47,7 +47,7 @@ def main() -> int:
     for step in range(QUICK if setup.quick else COUNT):
         if step % 500 == 0:
             setup.progress(f"mutations: {step:,}")
-        kind = next(ordinary) if step % 4 else next(local)
+        kind = next(ordinary) if step % 5 else next(local)
         among = cases if kind in MUTATIONS else [c for c in regional if NEEDS.get(kind, "") in parts(c)]
         original = among[int(generator.integers(len(among)))]
         mutant = (MUTATIONS | REGIONAL)[kind](original, generator)

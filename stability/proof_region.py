@@ -206,15 +206,16 @@ def slopes_in(stack: _Stack, lower: Array, upper: Array, levels: tuple[Array, Ar
     low = np.concatenate([lower, levels[0]]) if with_inputs else lower
     high = np.concatenate([upper, levels[1]]) if with_inputs else upper
     alpha, beta = (np.full((stack.count, sum(stack.widths)), end) for end in _SLOPES[stack.activation])
-    pieces = max(16, _PIECES * 20 // (stack.count * max(20, len(triples(len(low))))))  # as the columns grow, fewer of them
     for v, field in enumerate(fields_of(stack, with_inputs)):
         if field.layers is not None:
-            ends = _slopes_of(field.layers, low, high, pieces)
+            ends = slopes_over(field.layers, low, high, stack.count)
             alpha[v], beta[v] = np.maximum(alpha[v], ends[0]), np.minimum(beta[v], ends[1])
     return alpha, beta
 
 
-def _slopes_of(layers: Layers, low: Array, high: Array, pieces: int) -> tuple[Array, Array]:
+def slopes_over(layers: Layers, low: Array, high: Array, systems: int = 1) -> tuple[Array, Array]:
+    """Bounds (H,) of the slopes of one system's units over a box (d,) of (x, u); the work is shared among so many systems."""
+    pieces = max(16, _PIECES * 20 // (systems * max(20, len(triples(len(low))))))  # as the columns grow, fewer of them
     H = sum(len(w) for w in layers.weights)
     alpha, beta = np.full(H, np.inf), np.full(H, -np.inf)
     scale = np.linalg.norm(layers.weights[0], axis=0)[:, None]
