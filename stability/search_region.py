@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from stability.attack import attack
 from stability.cells import Field, Frame
 from stability.certificate import Certificate, Refusal
 from stability.enclosure import expand
@@ -93,10 +94,13 @@ def certify_in_region(
     task = _Task(system, _read_system(system), region, inputs, rate, condition, time.monotonic() + seconds)
     goal = 0.0 if rate is None else rate
     samples = sample_in(system, *task.box(), task.levels)
-    refusal = _disproof(system, samples, goal)
+    climbed = samples
+    if isinstance(region, Box):  # an ellipsoid has no shape yet
+        climbed = attack(system, samples, region, task.levels, deadline=_share(task.deadline, 0.1))
+    refusal = _disproof(system, climbed, goal)
     if refusal is not None:
         return refusal
-    spectral = float(-abscissa(samples.attained).max())
+    spectral = float(-abscissa(climbed.attained).max())
     found = _metric(task, samples, goal, given)
     if isinstance(found, Refusal):
         return found
