@@ -90,11 +90,18 @@ def parts(one: Case) -> set[str]:
 
 
 def mutate_box(one: Case, rng: np.random.Generator) -> Case:
-    """One wall moved, mostly outward."""
+    """One wall moved: outward, a little either way, or far inward, where it may cut off what trajectories go to."""
     region, axis = _region(one), int(rng.integers(2))
     side = str(rng.choice(["lower", "upper"]))
     ends = list(region[side])
-    ends[axis] *= factor(rng) if rng.integers(2) else 1.0 + 10.0 ** rng.uniform(-4, 0.7)
+    how = int(rng.integers(3))
+    if how == 0:
+        ends[axis] *= 1.0 + 10.0 ** rng.uniform(-4, 0.7)
+    elif how == 1:
+        ends[axis] *= factor(rng)
+    else:
+        other = region["upper" if side == "lower" else "lower"][axis]
+        ends[axis] = other + float(rng.uniform(0.1, 0.9)) * (ends[axis] - other)
     return _with(one, {side: ends})
 
 
