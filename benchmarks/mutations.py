@@ -1,18 +1,32 @@
 """The checker under 10,000 mutations, judged by exact rational arithmetic.
 
 Claim: no mutation that makes the certificate false is accepted, and every change of the weights is refused by the hash.
+One in five is of a claim in a region (`regional_mutations.py`), which `relu_oracle.py` judges.
 """
 
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any
+from dataclasses import replace
+from itertools import cycle, pairwise
 
 import numpy as np
 
 from benchmarks import race
+from benchmarks.mutants import (
+    Case,
+    Mutation,
+    mutate_bias,
+    mutate_hash,
+    mutate_linear_part,
+    mutate_metric,
+    mutate_multipliers,
+    mutate_rate,
+    mutate_skip,
+    mutate_weights,
+    one_entry,
+)
+from benchmarks.regional_mutations import NEEDS, REGIONAL, accepts, parts, regional_case
+from benchmarks.relu_oracle import in_region
 from stability import Certificate, Lure, certify, check
 from stability.exact import exactly
 from stability.lure import SLOPES
@@ -20,35 +34,31 @@ from stability.lure import SLOPES
 COUNT, QUICK = 10_000, 500
 
 
-@dataclass(frozen=True)
-class Case:
-    """A system and the certificate that was proved for it."""
-
-    system: Lure
-    certificate: Certificate
-
-
-Mutation = Callable[[Case, np.random.Generator], Case]
-
-
 def main() -> int:
     """Run the benchmark; the exit code."""
     setup = race.settings("mutations", __doc__)
     report = race.Report("mutations", "Mutations of certificates and systems")
     generator, cases = np.random.default_rng(0), [case(k) for k in range(6)]
-    kinds = list(MUTATIONS)
+    regional = [regional_case(k) for k in range(8)]
+    kinds = [*MUTATIONS, *REGIONAL]
+    ordinary, local = cycle(MUTATIONS), cycle(REGIONAL)
     counts = {kind: dict.fromkeys(("tried", "false", "accepted", "accepted though false"), 0) for kind in kinds}
     slipped, begin = 0, time.perf_counter()
     for step in range(QUICK if setup.quick else COUNT):
         if step % 500 == 0:
             setup.progress(f"mutations: {step:,}")
-        kind, original = kinds[step % len(kinds)], cases[int(generator.integers(len(cases)))]
-        mutant = MUTATIONS[kind](original, generator)
+        kind = next(ordinary) if step % 5 else next(local)
+        among = cases if kind in MUTATIONS else [c for c in regional if NEEDS.get(kind, "") in parts(c)]
+        original = among[int(generator.integers(len(among)))]
+        mutant = (MUTATIONS | REGIONAL)[kind](original, generator)
         if mutant.system.digest() != original.system.digest():
             slipped += check(original.certificate, mutant.system)  # as it stands, the hash alone must refuse it
             if kind != "weights, hash not forged":
                 mutant = replace(mutant, certificate=replace(mutant.certificate, digest=mutant.system.digest()))
-        accepted, true = check(mutant.certificate, mutant.system), exactly(mutant.certificate, mutant.system)
+        if kind in MUTATIONS:
+            accepted, true = check(mutant.certificate, mutant.system), exactly(mutant.certificate, mutant.system)
+        else:
+            accepted, true = accepts(mutant), in_region(mutant.certificate, mutant.system) is not False
         row = counts[kind]
         row["tried"] += 1
         row["false"] += not true
@@ -88,72 +98,10 @@ def case(seed: int) -> Case:
     return Case(system, certificate)
 
 
-def factor(rng: np.random.Generator) -> float:
-    """A relative change from far below the certificate's margin to thirtyfold, either way."""
-    return float(1.0 + rng.choice([-1, 1]) * 10.0 ** rng.uniform(-7, 1.5))
-
-
-def consistent(certificate: Certificate, **fields: Any) -> Certificate:
-    """The certificate with other numbers, and the statements that depend on them made to agree again."""
-    new = replace(certificate, claim="", spectral_cap=1e9, metric_cap=None, **fields)
-    return replace(new, condition=float(np.linalg.cond(new.metric)))
-
-
-def one_entry(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A copy with one entry changed: scaled, or replaced where it is zero."""
-    new = np.array(array)
-    where = tuple(int(rng.integers(s)) for s in new.shape)
-    new[where] = new[where] * factor(rng) if new[where] else 10.0 ** rng.uniform(-3, 0)
-    return new
-
-
-def mutate_weights(one: Case, rng: np.random.Generator) -> Case:
-    weights = list(one.system.weights)
-    layer = int(rng.integers(len(weights)))
-    weights[layer] = one_entry(weights[layer], rng)
-    return replace(one, system=replace(one.system, weights=tuple(weights)))
-
-
-def mutate_bias(one: Case, rng: np.random.Generator) -> Case:
-    biases = list(one.system.biases)
-    layer = int(rng.integers(len(biases)))
-    biases[layer] = one_entry(biases[layer], rng)
-    return replace(one, system=replace(one.system, biases=tuple(biases)))
-
-
-def mutate_linear_part(one: Case, rng: np.random.Generator) -> Case:
-    try:
-        return replace(one, system=replace(one.system, A=one_entry(one.system.A, rng)))
-    except ValueError:  # no longer stable: not a system at all
-        return mutate_linear_part(one, rng)
-
-
-def mutate_skip(one: Case, rng: np.random.Generator) -> Case:
-    before = np.zeros_like(one.system.A) if one.system.skip is None else one.system.skip
-    return replace(one, system=replace(one.system, skip=one_entry(before, rng)))
-
-
 def mutate_activation(one: Case, rng: np.random.Generator) -> Case:
     system = replace(one.system, activation=str(rng.choice(list(SLOPES))))
     stated = SLOPES[system.activation] if rng.integers(2) else one.certificate.slope_range
     return Case(system, replace(one.certificate, slope_range=stated))
-
-
-def mutate_metric(one: Case, rng: np.random.Generator) -> Case:
-    P = np.array(one.certificate.metric)
-    i, j = rng.integers(len(P), size=2)
-    P[i, j] *= factor(rng)
-    P[j, i] = P[i, j] if rng.integers(20) else P[j, i]  # now and then not symmetric
-    return replace(one, certificate=consistent(one.certificate, metric=P))
-
-
-def mutate_multipliers(one: Case, rng: np.random.Generator) -> Case:
-    multipliers = one_entry(one.certificate.multipliers, rng)
-    return replace(one, certificate=consistent(one.certificate, multipliers=multipliers))
-
-
-def mutate_rate(one: Case, rng: np.random.Generator) -> Case:
-    return replace(one, certificate=consistent(one.certificate, rate=one.certificate.rate * factor(rng)))
 
 
 def mutate_slopes(one: Case, rng: np.random.Generator) -> Case:
@@ -161,15 +109,8 @@ def mutate_slopes(one: Case, rng: np.random.Generator) -> Case:
     return replace(one, certificate=replace(one.certificate, slope_range=tuple(one_entry(ends, rng).tolist())))
 
 
-def mutate_hash(one: Case, rng: np.random.Generator) -> Case:
-    digits = list(one.certificate.digest)
-    where = int(rng.integers(len(digits)))
-    digits[where] = format(int(digits[where], 16) ^ int(rng.integers(1, 16)), "x")
-    return replace(one, certificate=replace(one.certificate, digest="".join(digits)))
-
-
 def mutate_region(one: Case, rng: np.random.Generator) -> Case:
-    """A claim about all states, passed off as one about a part; the oracle decides global claims only."""
+    """A claim about all states, passed off as one about a part in a word that says nothing."""
     region = str(rng.choice(["", "box", "GLOBAL", "global ", "ellipsoid"]))
     return replace(one, certificate=replace(one.certificate, region=region))
 

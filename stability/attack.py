@@ -25,8 +25,11 @@ from stability.lure import Array, Lure
 class BoxLike(Protocol):
     """What `region` needs: the ends of a box of states, each (n,)."""
 
-    lower: Any
-    upper: Any
+    @property
+    def lower(self) -> Any: ...
+
+    @property
+    def upper(self) -> Any: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +66,8 @@ def falsify(
     """Search a real state and input at which the Jacobian has an eigenvalue with real part above −rate.
 
     Arguments: `rate` in 1/time, or None for any positive rate (an eigenvalue right of the imaginary axis); `region`, a box
-    with `lower` and `upper` (n,) that the state stays in, or None for all states; `seconds`, after which it gives up; it
+    with `lower` and `upper` (n,) that the state stays in, or None for all states (an `Ellipsoid` is one only in a metric,
+    which there is none of here: give the box in which to search); `seconds`, after which it gives up; it
     gives up earlier when three rounds of new starts find nothing worse.
     Returns a `Counterexample`, which disproves contraction at that rate in every constant metric, or None, which proves
     nothing.
@@ -115,6 +119,7 @@ def attack(
     system: Lure,
     samples: Samples,
     region: BoxLike | None = None,
+    levels: tuple[Array, Array] | None = None,  # (m,) each
     *,
     steps: int = 20,
     seed: int = 0,
@@ -123,13 +128,13 @@ def attack(
     """The samples, and the points that gradient ascent of the abscissa reached from the worst of them and from aimed starts.
 
     With a region, points outside of it are moved onto its nearest point before anything is evaluated, and none of the
-    samples' own states outside of it stays.
+    samples' own states outside of it stays; with levels, the same holds of the inputs.
     """
     flat = system.flatten()
     if not flat.widths:
         return samples
     generator = np.random.default_rng(seed)
-    box = _box(region, flat.states, flat.input_weights)
+    box = _box(region, levels, flat.states, flat.input_weights)
     points = samples.states if samples.inputs is None else np.concatenate([samples.states, samples.inputs], 2)
     starts = int(np.clip(2**18 // (len(points) * (64 + sum(flat.widths))), 16, 128))  # per system: many people need few each
     if box is not None:
@@ -284,26 +289,33 @@ def _pulled_back(flat: Lure, slopes: list[Array], seeds: list[Array]) -> Array:
     return state if flat.input_weights is None else np.concatenate([state, total @ flat.input_weights], -1)
 
 
-def _box(region: BoxLike | None, n: int, input_weights: Array | None) -> tuple[Array, Array] | None:
-    """The ends of the box in (x, u); inputs are free."""
+def _box(
+    region: BoxLike | None, levels: tuple[Array, Array] | None, n: int, input_weights: Array | None
+) -> tuple[Array, Array] | None:
+    """The ends of the box in (x, u); inputs are free without levels."""
     if region is None:
         return None
     if not (hasattr(region, "lower") and hasattr(region, "upper")):
-        raise ValueError(f"the region is a {type(region).__name__}; give a box with `lower` and `upper`.")
+        raise ValueError(
+            f"the region is a {type(region).__name__}; give a box with `lower` and `upper`. An ellipsoid has its shape from a "
+            "certificate's metric, and there is none here."
+        )
     lower, upper = (np.asarray(end, dtype=np.float64) for end in (region.lower, region.upper))
     if lower.shape != (n,) or upper.shape != (n,) or not (lower <= upper).all():
         raise ValueError(f"the box runs from {lower} to {upper}; it needs {n} ends each, lower ≤ upper.")
     free = np.full(0 if input_weights is None else input_weights.shape[-1], np.inf)
-    return np.concatenate([lower, -free]), np.concatenate([upper, free])
+    ends = (-free, free) if levels is None or input_weights is None else levels
+    return np.concatenate([lower, ends[0]]), np.concatenate([upper, ends[1]])
 
 
 def _drawn_inside(points: Array, box: tuple[Array, Array], generator: np.random.Generator) -> Array:
-    """Every second point drawn anew, uniformly in the bounded part of the box."""
-    points = points.copy()
+    """Of the points outside the box every second one drawn anew, uniformly in the bounded part of it."""
     finite = np.isfinite(box[0]) & np.isfinite(box[1])
     lower, upper = (end[finite] for end in box)
-    points[:, 1::2, finite] = generator.uniform(lower, upper, (len(points), points[:, 1::2].shape[1], len(lower)))
-    return points
+    drawn = points.copy()
+    drawn[:, 1::2, finite] = generator.uniform(lower, upper, (len(points), points[:, 1::2].shape[1], len(lower)))
+    outside = ((points < box[0]) | (points > box[1])).any(-1, keepdims=True)
+    return np.where(outside, drawn, points)
 
 
 def _clipped(points: Array, box: tuple[Array, Array] | None) -> Array:

@@ -16,21 +16,26 @@ from stability.interior_point import Ascent, ascend
 from stability.lure import SLOPES, Loop
 from stability.newton import Problem, positive
 from stability.proof import check
-from stability.proof_lipschitz import digest, statement
+from stability.proof_lipschitz import MOST_INPUTS, digest, slopes_in_box, statement
+from stability.region import Box
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LipschitzBound:
-    """A candidate proof that a network is `bound`-Lipschitz; `check(bound, {"weights": …, "activation": …})` says whether."""
+    """A candidate proof that a network is `bound`-Lipschitz; `check(bound, {"weights": …, "activation": …})` says whether.
 
-    bound: float  # γ: |f(x') − f(x)| ≤ γ |x' − x|, Euclidean
+    In a region the system holds "biases" as well.
+    """
+
+    bound: float  # γ: |f(x') − f(x)| ≤ γ |x' − x|, Euclidean, for any two points, or any two of the region
     multipliers: Array  # (H,), one positive number per hidden unit
     slope_range: tuple[float, float]  # of the activation
-    digest: str  # of the weights and the activation, `proof_lipschitz.digest`
+    digest: str  # of the weights and the activation, in a region of the biases too, `proof_lipschitz.digest`
     floor: float  # about the least bound this inequality can give (computed in float64, not proved); 0 where unknown
     claim: str = field(default="")
+    region: Mapping[str, Any] | None = None  # what `Box.to_dict` writes; None for all of Rⁿ
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings for JSON, exact to the last bit."""
@@ -42,6 +47,7 @@ class LipschitzBound:
             "slope_range": list(self.slope_range),
             "digest": self.digest,
             "floor": self.floor,
+            "region": None if self.region is None else dict(self.region),
         }
 
     @property
@@ -62,27 +68,39 @@ class LipschitzBound:
             digest=data["digest"],
             floor=data["floor"],
             claim=data["claim"],
+            region=data.get("region"),
         )
 
 
 def lipschitz_bound(
     weights: Sequence[ArrayLike],  # L arrays (out, in), the first in = inputs, the last out = outputs
     activation: str = "tanh",
+    region: Box | None = None,
     *,
+    biases: Sequence[ArrayLike] | None = None,  # L arrays (out,), with a region
     seconds: float = 60.0,
 ) -> LipschitzBound:
-    """The best Euclidean Lipschitz constant that diagonal multipliers prove for W_L φ(… φ(W_1 x + b_1) …) + b_L, over all of Rⁿ.
+    """The best Euclidean Lipschitz constant that diagonal multipliers prove for W_L φ(… φ(W_1 x + b_1) …) + b_L.
 
-    Returns a bound that `check(bound, {"weights": weights, "activation": activation})` accepts.
-    Errors: ValueError for weights that are not a chain of finite matrices, or an unknown activation.
-    Law: never below the norm of any Jacobian; at most β^(L−1) ‖W_L‖ … ‖W_1‖, for α ≥ −β up to the tolerance of 0.2 %; equal to
-    ‖W_L … W_1‖ where all weights are ≥ 0 and the slopes in [0, 1] (to the same tolerance).
+    Arguments: `region`, a `Box` of inputs x (at most 40) between any two points of which the bound is to hold, or None for all
+    of Rⁿ. In the box each unit has slopes of its own range, which depends on the biases.
+    Returns a bound that `check(bound, {"weights": weights, "activation": activation})` accepts, with a region also "biases".
+    Errors: ValueError for weights that are not a chain of finite matrices, an unknown activation, a region that is not a box of
+    the network's inputs, or a region without biases.
+    Law: never below the norm of any Jacobian (in the region); at most β^(L−1) ‖W_L‖ … ‖W_1‖, for α ≥ −β up to the tolerance
+    of 0.2 %; equal to ‖W_L … W_1‖ where all weights are ≥ 0 and the slopes in [0, 1] (to the same tolerance).
     Source: the inequality of Fazlyab et al., NeurIPS 2019; the search is the climb of `interior_point`.
     """
-    chain = _chain(weights, activation)
-    alpha, beta = SLOPES[activation]
-    ones = np.ones(sum(w.shape[0] for w in chain[:-1]))
-    ascent = least(chain, alpha * ones, beta * ones, deadline=time.monotonic() + seconds)
+    chain, deadline = _chain(weights, activation), time.monotonic() + seconds
+    ends = tuple(np.full(sum(w.shape[0] for w in chain[:-1]), end) for end in SLOPES[activation])
+    offsets, system = None, {"weights": chain, "activation": activation}
+    if region is not None:
+        offsets = _offsets(chain, region, biases)
+        system = {**system, "biases": offsets}
+        lower, upper = slopes_in_box(chain, offsets, activation, region.lower, region.upper)
+        # A little width, so that the climb has an interior where units are off throughout and γ may be zero.
+        ends = lower, np.maximum(upper, lower + 1e-6 * max(SLOPES[activation]))
+    ascent = least(chain, *ends, deadline=deadline)
     gamma = float(np.sqrt(max(-2.0 * ascent.rate, 0.0)))
     smallest = 1e-100 * (1.0 + max(float(np.abs(w).max()) for w in chain))
     for raise_by in (1e-9, 1e-7, 1e-5, 1e-3, 1e-1):
@@ -91,11 +109,12 @@ def lipschitz_bound(
             bound=bound,
             multipliers=ascent.multipliers[0],
             slope_range=SLOPES[activation],
-            digest=digest(chain, activation),
+            digest=digest(chain, activation, offsets),
             floor=float(np.sqrt(max(-2.0 * ascent.bound, 0.0))) if np.isfinite(ascent.bound) else 0.0,
-            claim=statement(bound, chain[0].shape[1], chain[-1].shape[0]),
+            claim=statement(bound, chain[0].shape[1], chain[-1].shape[0], None if region is None else region.to_dict()),
+            region=None if region is None else region.to_dict(),
         )
-        if check(candidate, {"weights": chain, "activation": activation}):
+        if check(candidate, system):
             return candidate
     raise ArithmeticError(f"the bound {gamma:.6g} was found but not proved in float64; rescale weights that differ by 1e10.")
 
@@ -169,3 +188,22 @@ def _chain(weights: Sequence[ArrayLike], activation: str) -> list[Array]:
         if k and w.shape[1] != chain[k - 1].shape[0]:
             raise ValueError(f"weights[{k}] takes {w.shape[1]} inputs, weights[{k - 1}] gives {chain[k - 1].shape[0]}.")
     return chain
+
+
+def _offsets(chain: Sequence[Array], region: Box, biases: Sequence[ArrayLike] | None) -> list[Array]:
+    """The biases, one per weight, and that the region fits."""
+    inputs = chain[0].shape[1]
+    if not isinstance(region, Box):
+        raise ValueError(f"the region is {type(region).__name__}; a bound is proved in a Box of the network's inputs; give one.")
+    if len(region.lower) != inputs or inputs > MOST_INPUTS:
+        raise ValueError(
+            f"the box has {len(region.lower)} axes and the network {inputs} inputs; give one bound per input, of at most "
+            f"{MOST_INPUTS}."
+        )
+    if biases is None:
+        raise ValueError("in a region the slopes depend on the biases; give biases=[b_1, …, b_L], one array per weight.")
+    offsets = [np.array(b.detach() if hasattr(b, "detach") else b, dtype=np.float64) for b in biases]
+    shapes = [b.shape for b in offsets]
+    if shapes != [(w.shape[0],) for w in chain] or not all(np.isfinite(b).all() for b in offsets):
+        raise ValueError(f"the biases have shapes {shapes}; needed are finite arrays {[(w.shape[0],) for w in chain]}.")
+    return offsets

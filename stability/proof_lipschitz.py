@@ -7,16 +7,23 @@ D = [0 I],
         [  0   −EᵀE    ]                                                 (E = [0 … 0 W_L]; without hidden layers γ²I − W_1ᵀW_1)
 
 gives |δf|² = |Eδz|² ≤ γ²|δx|² + 2(δz − αδv)ᵀΛ(δz − βδv) ≤ γ²|δx|² for any two points: no biases enter.
+
+In a box α and β are each unit's own, bounded over the box from the weights and biases (`proof_region.slopes_over`), here and
+anew. Since a box is convex, the segment between two of its points lies in it, on which a unit's argument takes every value
+between its two values: the difference quotient of φ is a mean of slopes within the range. (In a set that is not convex it need
+not be.)
 Source: Fazlyab, Robey, Hassani, Morari & Pappas, NeurIPS 2019 (LipSDP-Neuron).
 """
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from stability.enclosure import Layers
 from stability.proof import (
     _LARGEST,
     _SLOPES,
@@ -31,28 +38,42 @@ from stability.proof import (
     _proved_positive,
     _sequence,
 )
+from stability.proof_region import slopes_over
+
+MOST_INPUTS = 40  # of a bound in a box: the enclosures keep third derivatives, whose number grows with the cube
 
 
-def statement(bound: float, inputs: int, outputs: int) -> str:
+def statement(bound: float, inputs: int, outputs: int, region: Mapping[str, Any] | None = None) -> str:
     """The sentence that a bound claims; the checker refuses a bound that carries another one."""
+    where = f"R^{inputs}"
+    if region is not None:
+        where = f"the box {list(region['lower'])!r} <= x <= {list(region['upper'])!r}"
     return (
-        f"For every two points of R^{inputs} the values of the network in R^{outputs} differ, in Euclidean length, by at most "
+        f"For every two points of {where} the values of the network in R^{outputs} differ, in Euclidean length, by at most "
         f"{bound!r} times the distance of the points, in real arithmetic with the stored float64 arrays."
     )
 
 
-def digest(weights: Sequence[Array], activation: str) -> str:
-    """SHA-256 of the lines `layers 1`, `activation NAME`, then per weight `weights[k] OUT,IN` and its entries (<f8, C order)."""
+def digest(weights: Sequence[Array], activation: str, biases: Sequence[Array] | None = None) -> str:
+    """SHA-256 of the lines `layers 1`, `activation NAME`, then per weight `weights[k] OUT,IN` and its entries (<f8, C order).
+
+    Where the biases enter, in a region, the same of each `biases[k] OUT` follows.
+    """
     parts = hashlib.sha256(f"layers 1\nactivation {activation}\n".encode("ascii"))
     for k, weight in enumerate(weights):
         parts.update(f"weights[{k}] {weight.shape[0]},{weight.shape[1]}\n".encode("ascii"))
         parts.update(weight.astype("<f8").tobytes("C"))
+    for k, bias in enumerate(biases or ()):
+        parts.update(f"biases[{k}] {bias.shape[0]}\n".encode("ascii"))
+        parts.update(bias.astype("<f8").tobytes("C"))
     return parts.hexdigest()
 
 
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
 def judge(claim: object, system: object) -> Verdict:
     """Prove a Lipschitz bound for `system.weights` (each (out, in)) and `system.activation`, or say why it is refused.
+
+    In a region `system.biases`, one (out,) per weight, are needed too.
 
     Errors: Unusable for what is not a bound and layers at all.
     Law: accepted ⇒ the inequality holds in real arithmetic.
@@ -74,20 +95,65 @@ def judge(claim: object, system: object) -> Verdict:
         return Verdict(False, f"some entry exceeds {_LARGEST:.0e}, beyond which the error bounds are not stated")
     if [_number(s) for s in _sequence(_get(claim, "slope_range"))] != list(_SLOPES[activation]):
         return Verdict(False, f"the slope range is not that of {activation}, {list(_SLOPES[activation])}")
-    if _get(claim, "digest") != digest(weights, activation):
-        return Verdict(False, "the digest is not that of the weights: they were changed after the bound was made")
-    said = statement(bound, weights[0].shape[1], weights[-1].shape[0])
+    region, biases, slopes = _get(claim, "region", None), None, None
+    if region is not None:
+        biases = [_array(b, f"biases[{k}]") for k, b in enumerate(_sequence(_get(system, "biases")))]
+    if _get(claim, "digest") != digest(weights, activation, biases):
+        return Verdict(False, "the digest is not that of the weights, or biases: they were changed after the bound was made")
+    if region is not None and biases is not None:
+        refusal = _outside(region, weights, biases)
+        if refusal:
+            return Verdict(False, refusal)
+        slopes = slopes_in_box(weights, biases, activation, *_ends(region))
+    said = statement(bound, weights[0].shape[1], weights[-1].shape[0], region)
     if _get(claim, "claim") != said:
         return Verdict(False, "the claim is not the sentence that the numbers support")
-    mid, radius = _inequality(weights, activation, bound, multipliers)
+    mid, radius = _inequality(weights, activation, bound, multipliers, slopes)
     if not _proved_positive(mid[None], radius[None])[0]:
         return Verdict(False, "the inequality is not proved")
     return Verdict(True, said, None, 1)
 
 
-def _inequality(weights: Sequence[Array], activation: str, bound: float, multipliers: Array) -> tuple[Array, Array]:
+def slopes_in_box(
+    weights: Sequence[Array], biases: Sequence[Array], activation: str, lower: Array, upper: Array
+) -> tuple[Array, Array]:
+    """Each hidden unit's slope range over the box, lower and upper ends (H,), within the activation's own."""
+    whole = tuple(np.full(sum(w.shape[0] for w in weights[:-1]), end) for end in _SLOPES[activation])
+    if len(weights) == 1:
+        return whole[0], whole[1]
+    found = slopes_over(Layers(tuple(weights[:-1]), tuple(biases[:-1]), activation), lower, upper)
+    return np.maximum(whole[0], found[0]), np.minimum(whole[1], found[1])
+
+
+def _ends(region: object) -> tuple[Array, Array]:
+    return _array(_get(region, "lower"), "lower"), _array(_get(region, "upper"), "upper")
+
+
+def _outside(region: object, weights: Sequence[Array], biases: Sequence[Array]) -> str:
+    """What keeps a region from being used; empty if nothing does."""
+    if not isinstance(region, Mapping) or region.get("kind") != "box":
+        return "the region is not a box, the only kind in which a Lipschitz bound is proved"
+    lower, upper = _ends(region)
+    inputs = weights[0].shape[1]
+    if lower.shape != (inputs,) or upper.shape != (inputs,) or not (lower < upper).all() or inputs > MOST_INPUTS:
+        return f"the box is empty, flat, or not of the network's {inputs} inputs, or these are more than {MOST_INPUTS}"
+    if [b.shape for b in biases] != [(w.shape[0],) for w in weights]:
+        return "the biases are not one (out,) per weight"
+    sizes = np.concatenate([np.abs(a).ravel() for a in (*weights, *biases, lower, upper)])
+    if not (sizes <= _LARGEST).all() or (sizes[sizes > 0] < 1e-100).any():
+        return "a weight, a bias or an end of the box is so large or so small that the error bounds are not stated"
+    return ""
+
+
+def _inequality(
+    weights: Sequence[Array],
+    activation: str,
+    bound: float,
+    multipliers: Array,
+    slopes: tuple[Array, Array] | None = None,  # α and β (H,); the activation's own where not given
+) -> tuple[Array, Array]:
     """M and a bound of its rounding error, entry by entry, as in `proof`: sums of products of at most six factors."""
-    alpha, beta = _SLOPES[activation]
+    ends = slopes or tuple(np.full(multipliers.shape, end) for end in _SLOPES[activation])
     n, widths = weights[0].shape[1], [w.shape[0] for w in weights[:-1]]
     edges = np.cumsum([0, n, *widths])
     parts = [slice(int(a), int(b)) for a, b in pairwise(edges)]  # x, then the layers
@@ -105,14 +171,14 @@ def _inequality(weights: Sequence[Array], activation: str, bound: float, multipl
     large[x, x] += bound * bound
     square(parts[-1], -1.0, weights[-1], np.ones(weights[-1].shape[0]))
     for before, at, weight in zip(parts[:-1], parts[1:], weights[:-1], strict=True):
-        L = multipliers[at.start - n : at.stop - n]
-        side = (alpha + beta) * (L[:, None] * weight)
+        L, alpha, beta = (values[at.start - n : at.stop - n] for values in (multipliers, *ends))
+        side = (alpha + beta)[:, None] * (L[:, None] * weight)
         mid[at, before] -= side
         mid[before, at] -= side.T
-        magnitude = (abs(alpha) + abs(beta)) * (L[:, None] * np.abs(weight))
+        magnitude = (np.abs(alpha) + np.abs(beta))[:, None] * (L[:, None] * np.abs(weight))
         large[at, before] += magnitude
         large[before, at] += magnitude.T
-        if alpha:
+        if alpha.any():
             square(before, 2.0, weight, alpha * beta * L)
     mid[units, units] += 2.0 * multipliers
     large[units, units] += 2.0 * multipliers

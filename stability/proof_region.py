@@ -93,9 +93,10 @@ def regional_statement(rate: float, states: int, systems: int, region: Mapping[s
     )
 
 
-def prove_in_region(certificate: object, stack: _Stack) -> Verdict:
+def prove_in_region(certificate: object, stack: _Stack, *, most_cells: int = MOST_CELLS) -> Verdict:
     """Prove a regional certificate, or say why it is refused: stored numbers, the rate in the region, then that they stay.
 
+    With fewer cells it refuses sooner, and accepts nothing that it would not accept with more.
     Law: accepted ⇒ the claim holds in real arithmetic.
     """
     region = _get(certificate, "region")
@@ -119,7 +120,10 @@ def prove_in_region(certificate: object, stack: _Stack) -> Verdict:
     refusal = _empty(claim, stack) or prove_stay(claim, frame, rate, stack)
     if refusal:
         return Verdict(False, refusal, rate, stack.count)
-    refusal = _rate_by_slopes(claim, stack, rate, P, multipliers) if units is None else _rate_by_cells(claim, stack, rate, frame)
+    if units is None:
+        refusal = _rate_by_slopes(claim, stack, rate, P, multipliers)
+    else:
+        refusal = _rate_by_cells(claim, stack, rate, frame, most_cells)
     return Verdict(not refusal, refusal or words, rate, stack.count)
 
 
@@ -202,15 +206,16 @@ def slopes_in(stack: _Stack, lower: Array, upper: Array, levels: tuple[Array, Ar
     low = np.concatenate([lower, levels[0]]) if with_inputs else lower
     high = np.concatenate([upper, levels[1]]) if with_inputs else upper
     alpha, beta = (np.full((stack.count, sum(stack.widths)), end) for end in _SLOPES[stack.activation])
-    pieces = max(16, _PIECES * 20 // (stack.count * max(20, len(triples(len(low))))))  # as the columns grow, fewer of them
     for v, field in enumerate(fields_of(stack, with_inputs)):
         if field.layers is not None:
-            ends = _slopes_of(field.layers, low, high, pieces)
+            ends = slopes_over(field.layers, low, high, stack.count)
             alpha[v], beta[v] = np.maximum(alpha[v], ends[0]), np.minimum(beta[v], ends[1])
     return alpha, beta
 
 
-def _slopes_of(layers: Layers, low: Array, high: Array, pieces: int) -> tuple[Array, Array]:
+def slopes_over(layers: Layers, low: Array, high: Array, systems: int = 1) -> tuple[Array, Array]:
+    """Bounds (H,) of the slopes of one system's units over a box (d,) of (x, u); the work is shared among so many systems."""
+    pieces = max(16, _PIECES * 20 // (systems * max(20, len(triples(len(low))))))  # as the columns grow, fewer of them
     H = sum(len(w) for w in layers.weights)
     alpha, beta = np.full(H, np.inf), np.full(H, -np.inf)
     scale = np.linalg.norm(layers.weights[0], axis=0)[:, None]
@@ -232,8 +237,8 @@ def _slopes_of(layers: Layers, low: Array, high: Array, pieces: int) -> tuple[Ar
     return alpha, beta
 
 
-def _rate_by_cells(claim: Claim, stack: _Stack, rate: float, frame: Frame) -> str:
-    with_inputs, left = stack.input_weights is not None, MOST_CELLS
+def _rate_by_cells(claim: Claim, stack: _Stack, rate: float, frame: Frame, most: int) -> str:
+    with_inputs, left = stack.input_weights is not None, most
     low = np.concatenate([claim.lower, claim.levels[0]]) if with_inputs else claim.lower
     high = np.concatenate([claim.upper, claim.levels[1]]) if with_inputs else claim.upper
     for index, field in enumerate(fields_of(stack, with_inputs)):
@@ -241,7 +246,7 @@ def _rate_by_cells(claim: Claim, stack: _Stack, rate: float, frame: Frame) -> st
         if found.counterexample is not None:
             return f"system {index} does not contract at the rate in this metric at {found.counterexample.tolist()}"
         if not found.proved:
-            return f"system {index} is not proved within {MOST_CELLS} cells; {found.left} are left"
+            return f"system {index} is not proved within {most} cells; {found.left} are left"
         left -= found.cells
     return ""
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.mutations import MUTATIONS, Case, case
+from benchmarks.mutants import Case
+from benchmarks.mutations import MUTATIONS, case
 from stability import Certificate, Lure, certify, check
 from stability.exact import exactly, positive_definite
 from stability.proof import main

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stability import Certificate, Counterexample, Lure, Refusal, certify, falsify
+from stability import region as regional
 from stability.attack import ascent_direction, attack, curvature
 from stability.jacobians import abscissa, sample, slope, value
 from stability.lure import SLOPES
+from stability.search_region import sample_in
 
 
 class Box:
@@ -194,3 +196,44 @@ def test_arguments_are_refused_with_a_reason() -> None:
             falsify(system, **arguments)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Lure"):
         falsify({"A": [[-1.0]]})  # type: ignore[arg-type]
+
+
+# ---- within a region's certificate -----------------------------------------------------------------------------------
+
+
+def test_a_slab_that_samples_of_the_box_miss_is_found_by_certify_in_it() -> None:
+    system, direction = narrow(2, seed=2)
+    box = regional.Box([-150.0, -150.0], [150.0, 150.0])
+    none = np.zeros(0)
+    assert abscissa(sample_in(system, box.lower, box.upper, (none, none)).attained).max() < -0.5
+    refusal = certify(system, region=box, seconds=5.0)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "disproved"
+    assert refusal.counterexample is not None
+    state = np.array(refusal.counterexample["state"])
+    assert ((box.lower <= state) & (state <= box.upper)).all()
+    assert direction @ state == pytest.approx(60.0, abs=0.05)
+    # Where the box ends before the slab, nothing is disproved.
+    nearer = regional.Box([-30.0, -30.0], [30.0, 30.0])
+    assert isinstance(certify(system, region=nearer, seconds=5.0), Certificate)
+
+
+def test_inputs_stay_within_their_levels() -> None:
+    """dx/dt = −x + 2 tanh(x + u) − 2: unstable at x + u = 0, which u ∈ [2.5, 3] does not reach from |x| ≤ 1."""
+    system = Lure(A=[[-1.0]], weights=[[[1.0]], [[2.0]]], biases=[[0.0], [-2.0]], input_weights=[[1.0]])
+    box, levels = regional.Box([-1.0], [1.0]), regional.Inputs([2.5], [3.0])
+    start = sample_in(system, box.lower, box.upper, (levels.lower, levels.upper))
+    climbed = attack(system, start, box, (levels.lower, levels.upper), steps=40)
+    assert climbed.inputs is not None
+    assert (climbed.inputs.min(), climbed.inputs.max()) == (2.5, 3.0)
+    assert abscissa(climbed.attained).max() == pytest.approx(2.0 / np.cosh(1.5) ** 2 - 1.0, abs=1e-9)
+    free = attack(system, start, box, steps=40)
+    assert abscissa(free.attained).max() > 0.9
+    found = certify(system, region=box, inputs=levels, seconds=5.0)
+    assert isinstance(found, Certificate)
+    assert found.rate == pytest.approx(1.0 - 2.0 / np.cosh(1.5) ** 2, rel=0.03)
+
+
+def test_an_ellipsoid_is_declined_in_words() -> None:
+    with pytest.raises(ValueError, match=r"Ellipsoid; give a box .* certificate's metric"):
+        falsify(layered(1, (4,), 2, 0.1), region=regional.Ellipsoid([0.0, 0.0], 1.0))  # type: ignore[arg-type]

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stability import LipschitzBound, check, lipschitz_bound
+from stability import Box, Ellipsoid, LipschitzBound, check, lipschitz_bound
+from stability.jacobians import slope, value
 from stability.lipschitz import least
 from stability.lure import SLOPES
 from stability.proof import prove
-from stability.proof_lipschitz import _inequality, statement
+from stability.proof_lipschitz import _inequality, digest, statement
 
 
 def draw(seed: int, sizes: list[int], *, positive: bool = False) -> list[np.ndarray]:
@@ -133,3 +134,113 @@ def test_bad_weights_say_what_is_wrong() -> None:
         lipschitz_bound([np.ones((3, 2))], "step")
     with pytest.raises(ValueError, match="at least one"):
         lipschitz_bound([])
+
+
+# ---- in a box --------------------------------------------------------------------------------------------------------
+
+
+def jacobian_norms(weights: list[np.ndarray], biases: list[np.ndarray], activation: str, points: np.ndarray) -> np.ndarray:
+    """|∂f/∂x|₂ (S,) at points (S, n), by the chain rule."""
+    z, J = points, np.broadcast_to(np.eye(points.shape[1]), (len(points), *np.eye(points.shape[1]).shape))
+    for k, (w, b) in enumerate(zip(weights, biases, strict=True)):
+        v, J = z @ w.T + b, w @ J
+        if k < len(weights) - 1:
+            z, J = value(activation, v), slope(activation, v)[:, :, None] * J
+    return np.linalg.norm(J, 2, axis=(1, 2))
+
+
+@settings(max_examples=12, derandomize=True, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    sizes=st.lists(st.integers(1, 6), min_size=3, max_size=4),
+    activation=st.sampled_from(sorted(SLOPES)),
+    half=st.floats(0.01, 2.0),
+)
+def test_in_a_box_never_below_a_gradient_there_nor_above_the_global_bound(
+    seed: int, sizes: list[int], activation: str, half: float
+) -> None:
+    weights, rng = draw(seed, sizes), np.random.default_rng(seed)
+    biases, centre = [rng.normal(size=w.shape[0]) for w in weights], rng.normal(size=sizes[0])
+    box = Box(centre - half, centre + half)
+    found = lipschitz_bound(weights, activation, box, biases=biases)
+    system = {"weights": weights, "activation": activation, "biases": biases}
+    assert check(found, system)
+    points = rng.uniform(box.lower, box.upper, (2000, sizes[0]))
+    points[:200] = np.where(points[:200] > centre, box.upper, box.lower)
+    assert jacobian_norms(weights, biases, activation, points).max() <= found.bound
+    assert found.bound <= lipschitz_bound(weights, activation).bound * (1 + 2e-3)
+
+
+def test_a_small_box_has_about_the_norm_at_its_middle() -> None:
+    weights, rng = draw(11, [3, 12, 10, 2]), np.random.default_rng(2)
+    biases, centre = [rng.normal(size=w.shape[0]) for w in weights], np.array([0.5, -1.0, 0.25])
+    here = jacobian_norms(weights, biases, "tanh", centre[None])[0]
+    bounds = [lipschitz_bound(weights, "tanh", Box(centre - r, centre + r), biases=biases).bound for r in (1e-4, 0.1, 1.0)]
+    everywhere = lipschitz_bound(weights, "tanh").bound
+    assert here <= bounds[0] <= here * 1.005
+    assert bounds == sorted(bounds)
+    assert bounds[1] < 0.7 * everywhere
+    assert bounds[2] < everywhere
+
+
+def test_where_no_relu_changes_its_slope_the_network_is_linear() -> None:
+    """Units that are on everywhere in the box and units that are off: ‖W_2 diag(s) W_1‖."""
+    W1, W2 = draw(3, [2, 6, 3])
+    on = np.array([1.0, 0.0, 1.0, 1.0, 0.0, 1.0])
+    biases = [np.where(on > 0, 9.0, -9.0), np.zeros(3)]
+    box = Box([-1.0, -1.0], [1.0, 1.0])
+    found = lipschitz_bound([W1, W2], "relu", box, biases=biases)
+    exact = float(np.linalg.norm(W2 @ (on[:, None] * W1), 2))
+    assert exact <= found.bound <= exact * (1 + 3e-3)
+    off = lipschitz_bound([W1, W2], "relu", box, biases=[np.full(6, -9.0), np.zeros(3)])  # the network is constant
+    assert 0 < off.bound < 1e-4
+
+
+def test_a_regional_bound_that_was_tampered_with_is_refused() -> None:
+    weights, rng = draw(12, [2, 8, 6, 2]), np.random.default_rng(4)
+    biases = [rng.normal(size=w.shape[0]) for w in weights]
+    system = {"weights": weights, "activation": "tanh", "biases": biases}
+    box = Box([0.5, 0.5], [0.7, 0.7])
+    found = lipschitz_bound(weights, "tanh", box, biases=biases)
+    data = json.loads(json.dumps(found.to_dict()))
+    assert check(data, {k: [a.tolist() for a in v] if k != "activation" else v for k, v in system.items()})
+    assert LipschitzBound.from_dict(data).to_dict() == found.to_dict()
+    assert "the box [0.5, 0.5] <= x <= [0.7, 0.7]" in found.claim
+
+    def said(region: dict[str, object] | None, **fields: object) -> str:
+        words = statement(found.bound, 2, 2, region)
+        return prove({**data, "region": region, "claim": words, **fields}, system).reason
+
+    larger = {"kind": "box", "lower": [-3.0, -3.0], "upper": [3.0, 3.0]}
+    assert "sentence" in prove({**data, "region": larger}, system).reason
+    assert "not proved" in said(larger)
+    assert "digest" in said(None)
+    assert "not proved" in said(None, digest=digest(weights, "tanh"))  # passed off as global
+    assert "not a box" in said({**larger, "kind": "ellipsoid"})
+    assert "empty" in said({**larger, "lower": [4.0, -3.0]})
+    assert "empty" in said({**larger, "lower": [-3.0], "upper": [3.0]})
+    assert "large" in said({**larger, "upper": [1e60, 3.0]})
+    assert not check({**data, "region": {"kind": "box"}}, system)
+    assert not check({**data, "region": "box"}, system)
+    moved = [biases[0] + 0.1, *biases[1:]]
+    assert "digest" in prove(found, {**system, "biases": moved}).reason
+    # Biases with which every unit is steepest in the box: the bound is false, and the digest forged.
+    other = [-weights[0] @ np.array([0.6, 0.6]), 0.0 * biases[1], biases[2]]
+    assert jacobian_norms(weights, other, "tanh", np.full((1, 2), 0.6))[0] > found.bound
+    assert "not proved" in prove({**data, "digest": digest(weights, "tanh", other)}, {**system, "biases": other}).reason
+    assert "missing" in prove(found, {"weights": weights, "activation": "tanh"}).reason
+    # Ranges of slopes that a claim brings along are not read.
+    assert "not proved" in said(larger, slopes=[[0.0] * 14, [0.0] * 14])
+
+
+def test_a_region_that_does_not_fit_says_what_is_wrong() -> None:
+    weights, biases = [np.ones((3, 2)), np.ones((1, 3))], [np.zeros(3), np.zeros(1)]
+    box = Box([0.0, 0.0], [1.0, 1.0])
+    with pytest.raises(ValueError, match="biases="):
+        lipschitz_bound(weights, "tanh", box)
+    with pytest.raises(ValueError, match="shapes"):
+        lipschitz_bound(weights, "tanh", box, biases=biases[:1])
+    with pytest.raises(ValueError, match="3 axes"):
+        lipschitz_bound(weights, "tanh", Box([0.0] * 3, [1.0] * 3), biases=biases)
+    with pytest.raises(ValueError, match="Ellipsoid"):
+        lipschitz_bound(weights, "tanh", Ellipsoid([0.0, 0.0], 1.0), biases=biases)  # type: ignore[arg-type]

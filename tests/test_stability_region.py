@@ -312,6 +312,24 @@ def test_two_attractors_are_refused() -> None:
     assert not check(replace(one, region={**dict(one.region), "lower": [-2.5]}, claim=""), gate())  # type: ignore[arg-type]
 
 
+def test_a_state_outside_an_ellipsoid_disproves_nothing_of_it() -> None:
+    """Unstable for x_0 + x_1 > 2.6: beyond |x| ≤ 1.5, but in the box around that ball."""
+    weights = [[[1.0, 1.0]], [[1.0], [1.0]]]
+    system = Lure(A=-np.eye(2), weights=weights, biases=[[-2.6], [0.0, 0.0]], activation="relu")
+    far = certify(system, region=Ellipsoid([0.0, 0.0], 1.5), seconds=3.0)
+    assert isinstance(far, Refusal)
+    assert far.reason == "not proved"
+    given = certify(system, region=Ellipsoid([0.0, 0.0], 1.5), metric=np.eye(2), seconds=3.0)
+    assert isinstance(given, Refusal)
+    assert given.reason == "not proved"
+    near = certify(system, region=Ellipsoid([0.0, 0.0], 1.2), metric=np.eye(2), seconds=3.0)
+    assert isinstance(near, Certificate)
+    inside = certify(system, region=Ellipsoid([1.5, 1.5], 1.5), seconds=3.0)
+    assert isinstance(inside, Refusal)
+    assert inside.reason == "disproved"
+    assert np.linalg.norm(np.array(inside.counterexample["state"]) - 1.5) <= 1.5 / 100  # type: ignore[index]
+
+
 def test_a_box_that_trajectories_leave_is_refused_with_numbers() -> None:
     box = Box([2.2], [4.0])  # contracting, but the attractor at 1.915 lies outside
     found = certify(gate(), region=box, seconds=5.0)
