@@ -186,6 +186,33 @@ def test_checking_needs_neither_torch_nor_cvxpy(tmp_path: Any) -> None:
     assert done.stdout.startswith("proved")
 
 
+def test_every_kind_of_claim_is_proved_without_torch_and_cvxpy(tmp_path: Any) -> None:
+    """A region, both gains, weighted ℓ1, a step and a Lipschitz bound, read from JSON by the checker's own command."""
+    from stability import Box, Inputs, certify, certify_step, l2_gain, lipschitz_bound, tube, weighted_l1
+
+    weights, biases = [[[0.5, 0.1], [0.0, 0.4]], [[0.2, 0.0], [0.1, 0.2]]], [[0.0, 0.1], [0.0, 0.0]]
+    system = Lure(A=[[-1.0, 0.0], [0.4, -0.8]], weights=weights, biases=biases, B=[[1.0], [0.0]])
+    whole = certify(system)
+    claims = [
+        certify(system, region=Box([-2.0, -2.0], [2.0, 2.0]), inputs=Inputs([-0.1], [0.1])),
+        tube(whole, system),
+        l2_gain(whole, system),
+        weighted_l1(system),
+        certify_step(whole, system, 0.1, "euler"),
+    ]
+    pairs = [(claim, system.to_dict()) for claim in claims]
+    pairs.append((lipschitz_bound(weights), {"weights": weights, "activation": "tanh"}))
+    for k, (claim, of) in enumerate(pairs):
+        file = tmp_path / f"{k}.json"
+        file.write_text(json.dumps({"certificate": claim.to_dict(), "system": of}))
+    script = BLOCKED + (
+        "from stability.proof import main\n"
+        f"codes = [main([{str(tmp_path)!r} + f'/{{k}}.json']) for k in range({len(pairs)})]\n"
+        f"assert codes == [0] * {len(pairs)}, codes\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, timeout=60)
+
+
 def test_package_names_resolve_and_others_do_not() -> None:
     import stability
 
