@@ -38,7 +38,7 @@ class Field:
     """One system dx/dt = linear x + B u + last z + bias, z the last hidden layer in (x, u)."""
 
     linear: tuple[Array, ...]  # (n, n) each; the linear part is their sum
-    B: Array  # (n, m)
+    B: tuple[Array, ...]  # (n, m) each; what the input adds to dx/dt beside the layers is their sum times u
     layers: Layers | None  # None where there is no hidden layer
     last: Array  # (n, h)
     bias: Array  # (n,)

@@ -73,12 +73,13 @@ def field_bounds(
     beside it the expansion about the centre, in which linear part and residual may cancel.
     """
     n, K = field.states, centre.shape[1]
-    size = _gamma(2 * n + field.B.shape[1] + 8)
+    m = len(centre) - n
+    size = _gamma(2 * n + m + 10)
     # Rows of the identity, with a sign, pick entries out: no rounding, and zeros stay zeros.
     picked = bool(((rows != 0).sum(1) == 1).all() and np.isin(rows, (-1.0, 0.0, 1.0)).all())
     taken = np.abs(rows) * (0.0 if picked else size) + rows_error
-    joined = [np.concatenate([matrix, np.zeros_like(field.B)], axis=1) for matrix in field.linear]
-    joined.append(np.concatenate([np.zeros((n, n)), field.B], axis=1))
+    joined = [np.concatenate([matrix, np.zeros((n, m))], axis=1) for matrix in field.linear]
+    joined += [np.concatenate([np.zeros((n, n)), matrix], axis=1) for matrix in field.B]
     a, b = np.maximum(centre - radius, lower[:, None]), np.minimum(centre + radius, upper[:, None])
     low, high = np.zeros((len(rows), K)), np.zeros((len(rows), K))
     slope, slope_error = np.zeros((len(rows), len(centre))), np.zeros((len(rows), len(centre)))
@@ -182,7 +183,7 @@ def _face_kept(
 
 def _widest(field: Field, radius: Array) -> NDArray[np.int64]:
     """The axis that moves the first layer most."""
-    scale = np.abs(np.concatenate([sum(np.abs(m) for m in field.linear), np.abs(field.B)], axis=1)).max(0)
+    scale = np.concatenate([sum(np.abs(m) for m in field.linear), sum(np.abs(m) for m in field.B)], axis=1).max(0)
     if field.layers is not None:
         scale = scale + np.abs(field.layers.weights[0]).max(0)
     return np.asarray((radius * np.maximum(scale, 1e-300)[:, None]).argmax(0), dtype=np.int64)

@@ -114,7 +114,7 @@ def _judge(claim: object, system: object) -> Verdict:
     kind = _get(claim, "kind", "certificate")
     if kind == "certificate":
         return _prove(claim, system)
-    if kind not in _OTHERS:
+    if not isinstance(kind, str) or kind not in _OTHERS:
         raise Unusable(f"a claim of the kind {kind!r} is not one that this checker knows")
     try:
         verdict: Verdict = import_module(f"stability.{_OTHERS[kind]}").judge(claim, system)
@@ -235,8 +235,9 @@ def _read_system(system: object) -> _Stack:
             raise Unusable(f"{name} has too few axes, or values that are not finite")
     _check_chain(A, weights, biases)
     linear = [A] + ([] if inputs["skip"] is None else [inputs["skip"]]) + (weights if len(weights) == 1 else [])
-    if linear[-1].shape[-2:] != A.shape[-2:]:
+    if any(matrix.shape[-2:] != A.shape[-2:] for matrix in linear):
         raise Unusable("the skip does not have the shape of A")
+    _check_inputs(A, weights, inputs["B"], inputs["input_weights"])
     try:
         leading = np.broadcast_shapes(*(a.shape[: a.ndim - rank] for _, a, rank in named if a is not None))
     except ValueError as error:
@@ -273,6 +274,15 @@ def _check_chain(A: Array, weights: list[Array], biases: list[Array]) -> None:
     fits = fits and all(w.shape[-1] == size for w, size in zip(weights, sizes[:-1], strict=True))
     if not (fits and all(b.shape[-1] == size for b, size in zip(biases, sizes[1:], strict=True))):
         raise Unusable("the shapes of A, the weights and the biases do not fit together")
+
+
+def _check_inputs(A: Array, weights: list[Array], B: Array | None, Wu: Array | None) -> None:
+    if B is not None and B.shape[-2] != A.shape[-2]:
+        raise Unusable("B does not have one row per state")
+    if Wu is not None and (not weights or Wu.shape[-2] != weights[0].shape[-2]):
+        raise Unusable("input_weights does not have one row per unit of the first layer")
+    if B is not None and Wu is not None and B.shape[-1] != Wu.shape[-1]:
+        raise Unusable("B and input_weights take different numbers of inputs")
 
 
 def _digest(activation: str, named: Sequence[tuple[str, Array | None, int]]) -> str:

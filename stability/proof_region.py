@@ -129,13 +129,15 @@ def prove_in_region(certificate: object, stack: _Stack, *, most_cells: int = MOS
 
 def fields_of(stack: _Stack, with_inputs: bool) -> list[Field]:
     """Each system as the enclosures see it; without inputs only where the layers see none, and then u is left out."""
-    fields = []
+    fields, m = [], input_count(stack) if with_inputs else 0
     for v in range(stack.count):
         n = stack.A.shape[-1]
-        B = np.zeros((n, 0)) if stack.B is None else stack.B[v]
         Wu = None if stack.input_weights is None else stack.input_weights[v]
-        m = max(B.shape[1], 0 if Wu is None else Wu.shape[1])
-        B = B if B.shape[1] == m else np.zeros((n, m))
+        B = [np.zeros((n, m))]
+        if with_inputs and stack.B is not None:
+            B.append(stack.B[v])
+        if with_inputs and Wu is not None and len(stack.weights) == 1:
+            B.append(Wu)  # without a hidden layer it acts on dx/dt itself
         layers, last, bias = None, np.zeros((n, 0)), np.zeros(n)
         if len(stack.weights) > 1:
             first = stack.weights[0][v]
@@ -146,7 +148,7 @@ def fields_of(stack: _Stack, with_inputs: bool) -> list[Field]:
             last = stack.weights[-1][v]
         if stack.weights:
             bias = stack.biases[-1][v]
-        fields.append(Field(tuple(a[v] for a in stack.linear), B if with_inputs else B[:, :0], layers, last, bias))
+        fields.append(Field(tuple(a[v] for a in stack.linear), tuple(B), layers, last, bias))
     return fields
 
 

@@ -354,7 +354,7 @@ def _centre(task: _Task, claim: Claim, frame: Frame, rate: float) -> tuple[Array
 def _value(field: Field, x: Array, u: Array) -> tuple[Array, Array]:
     """f and ∂f/∂x at a point."""
     linear = np.sum(field.linear, axis=0)
-    value = linear @ x + field.B @ u + field.bias
+    value = linear @ x + np.sum(field.B, axis=0) @ u + field.bias
     if field.layers is None:
         return value, linear
     z = expand(field.layers, np.concatenate([x, u])[:, None], np.zeros((len(x) + len(u), 1)))

@@ -329,3 +329,24 @@ def test_ninety_six_systems_are_checked_in_a_second() -> None:
     start = time.perf_counter()
     assert check(certificate, system)
     assert time.perf_counter() - start < 1.0  # measured: 3 ms
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"skip": [[0.0], [-1.0]]},
+        {"B": [[1.0]]},
+        {"input_weights": [[1.0]]},
+        {"B": [[1.0], [0.0]], "input_weights": [[1.0, 0.0], [0.0, 1.0]]},
+    ],
+)
+def test_systems_that_do_not_fit_together_are_refused(change: dict[str, Any]) -> None:
+    """Shapes that `Lure` refuses are refused from JSON too, where broadcasting would give them a meaning of their own."""
+    system = Lure(A=-np.eye(2), weights=[np.zeros((2, 2))], biases=[np.zeros(2)])
+    found = certify(system)
+    assert isinstance(found, Certificate)
+    assert check(found, system.to_dict())
+    verdict = prove(found, system.to_dict() | change)
+    assert not verdict
+    assert "digest" not in verdict.reason
+    assert not check(found.to_dict() | {"kind": ["certificate"]}, system)

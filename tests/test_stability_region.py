@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise, permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from stability.invariance import field_bounds
 from stability.jacobians import jacobians_at, log_norm
 from stability.lure import sides
 from stability.proof import _inequality, _read_system, prove
-from stability.proof_region import fields_of, slopes_in
+from stability.proof_region import fields_of, regional_statement, slopes_in
 
 Array = NDArray[np.float64]
 ACTIVATIONS = sorted(FUNCTIONS)
@@ -422,7 +423,7 @@ def test_bounds_of_the_field_hold_at_its_points(seed: int, size: float) -> None:
     rng = np.random.default_rng(seed)
     layers = Layers((rng.normal(size=(5, 3)), rng.normal(size=(4, 5))), (rng.normal(size=5), rng.normal(size=4)), "silu")
     A, S, B = rng.normal(size=(2, 2)), rng.normal(size=(2, 2)), rng.normal(size=(2, 1))
-    field = Field((A, S), B, layers, rng.normal(size=(2, 4)), rng.normal(size=2))
+    field = Field((A, S), (B,), layers, rng.normal(size=(2, 4)), rng.normal(size=2))
     rows = rng.normal(size=(2, 2))
     c, r = rng.normal(size=(3, 5)), rng.uniform(0, 1, (3, 5)) * 10.0**size
     low, high = field_bounds(field, rows, np.zeros((2, 2)), c, r, lower=np.full(3, -np.inf), upper=np.full(3, np.inf))
@@ -455,3 +456,30 @@ def test_bounds_of_the_field_hold_at_its_points(seed: int, size: float) -> None:
 def test_arguments_that_cannot_be_used(make, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# ---- what a forger would try
+
+
+def forged(system: Lure, region: dict[str, Any], rate: float = 0.9) -> dict[str, Any]:
+    """A certificate for x' = −x + …, written by hand."""
+    honest = certify(Lure(A=system.A, weights=[], biases=[]), region=Box([-1.0], [1.0]))
+    data = honest.to_dict() | {"rate": rate, "digest": system.digest(), "region": region, "metric": [[1.0]]}
+    data |= {"multipliers": [[]], "spectral_cap": 1.0, "metric_cap": None, "slope_range": [0.0, 1.0], "condition": 1.0}
+    return data | {"claim": regional_statement(rate, 1, 1, region)}
+
+
+@pytest.mark.parametrize("kept", ["ball", "box"])
+def test_input_weights_of_a_residual_without_hidden_units_drive_the_state(kept: str) -> None:
+    """x' = −x + 100 u, u in ±1, leaves every small set: the inputs act through the single weight's input weights."""
+    stays = {"set": "box", "doses": False}
+    if kept == "ball":
+        stays = {"set": "ball", "centre": [0.0], "radius": 0.5, "start": 0.499, "doses": False}
+    inputs = {"lower": [-1.0], "upper": [1.0], "doses": None, "gap": None}
+    region = {"kind": "box", "lower": [-1.0], "upper": [1.0], "inputs": inputs, "proof": "cells", "stays": stays}
+    for strength, said in ((100.0, False), (0.4, True)):
+        system = Lure(A=[[-1.0]], weights=[[[0.0]]], biases=[[0.0]], input_weights=[[strength]])
+        verdict = prove(forged(system, region), system)
+        assert bool(verdict) is said, verdict
+    strong = Lure(A=[[-1.0]], weights=[[[0.0]]], biases=[[0.0]], input_weights=[[100.0]])
+    assert not certify(strong, region=Box([-1.0], [1.0]), inputs=Inputs([-1.0], [1.0]))
