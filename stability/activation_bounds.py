@@ -20,7 +20,7 @@ BLUR = 2.0**-36
 def slope_range(activation: str, lower: Array, upper: Array) -> tuple[Array, Array]:
     """Bounds of φ' over the arguments in [lower, upper], elementwise."""
     if activation == "relu":
-        return (lower > 0).astype(np.float64), (upper >= 0).astype(np.float64)
+        return (lower > 0).astype(np.float64), (~(upper < 0)).astype(np.float64)  # NaN is anything
     return _range(activation, 1, lower, upper)
 
 

@@ -134,7 +134,8 @@ def _forward(layers: Layers, centre: Array, radius: Array) -> tuple[Expansion, l
         plain = W @ middle + bias[:, None]
         size = _gamma(W.shape[1] + 3)
         off = _UP * (np.abs(W) @ (half + size * np.abs(middle)) + size * np.abs(bias)[:, None] + size * np.abs(plain))
-        lower, upper = np.maximum(lower, plain - off), np.minimum(upper, plain + off)
+        # of two bounds, one that overflowed does not count
+        lower, upper = np.fmax(lower, plain - off), np.fmin(upper, plain + off)
         ranges.append((lower, upper))
     return v, ranges
 
@@ -183,7 +184,7 @@ def _activate(v: Expansion, lower: Array, upper: Array, activation: str, radius:
     blur, size = BLUR * (1.0 + np.abs(v.value)), _gamma(32)
     value, f1, f2, f3 = (f(v.value) for f in FUNCTIONS[activation][:4])
     if activation == "relu":
-        uncertain = (lower <= 0) & (upper >= 0)
+        uncertain = ~((lower > 0) | (upper < 0))  # what is not known, NaN, is uncertain
         f1, e1 = np.where(uncertain, 0.5, np.where(lower > 0, 1.0, 0.0)), np.where(uncertain, 0.5, 0.0)
         e2 = e3 = sup2 = sup3 = sup4 = np.zeros((1, 1))
     else:

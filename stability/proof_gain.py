@@ -56,6 +56,8 @@ def judge(claim: object, system: object) -> Verdict:
     C = np.zeros((0, n)) if C.size == 0 else C
     B, U = _inputs(system, stack)
     refusal = _disagreement(claim, stack, P, multipliers, (value, rate, supply))
+    if not refusal and max(np.abs(B).max(initial=0.0), np.abs(U).max(initial=0.0)) > proof._LARGEST:
+        refusal = f"an entry of B or input_weights exceeds {proof._LARGEST:.0e}, beyond which the error bounds are not stated"
     if not refusal:
         refusal = _wrong_numbers(kind, value, rate, supply, C, units, n)
     if refusal:

@@ -100,6 +100,8 @@ def judge(claim: object, system: object) -> Verdict:
         biases = [_array(b, f"biases[{k}]") for k, b in enumerate(_sequence(_get(system, "biases")))]
     if _get(claim, "digest") != digest(weights, activation, biases):
         return Verdict(False, "the digest is not that of the weights, or biases: they were changed after the bound was made")
+    if region is not None and _get(system, "input_weights", None) is not None:
+        return Verdict(False, "in a region the bound is proved of layers without input_weights, which would move their slopes")
     if region is not None and biases is not None:
         refusal = _outside(region, weights, biases)
         if refusal:

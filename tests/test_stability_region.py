@@ -483,3 +483,9 @@ def test_input_weights_of_a_residual_without_hidden_units_drive_the_state(kept: 
         assert bool(verdict) is said, verdict
     strong = Lure(A=[[-1.0]], weights=[[[0.0]]], biases=[[0.0]], input_weights=[[100.0]])
     assert not certify(strong, region=Box([-1.0], [1.0]), inputs=Inputs([-1.0], [1.0]))
+
+
+def test_bounds_that_overflowed_make_a_relu_uncertain_and_not_dead() -> None:
+    lower, upper = slope_range("relu", np.array([np.nan, -1.0, 1.0, -1.0]), np.array([np.nan, -0.5, 2.0, 1.0]))
+    np.testing.assert_array_equal(lower, [0.0, 0.0, 1.0, 0.0])
+    np.testing.assert_array_equal(upper, [1.0, 0.0, 1.0, 1.0])
