@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from rich.console import Console
 
 from exchange import Bundle
+from homeostat.gallery import where_in_words
 from homeostat.recipe import Recipe, backbone_named, hybrid_recipe, mesh_for, neural_ode_recipe
 from homeostat.study import (
     Settings,
@@ -16,6 +19,7 @@ from homeostat.study import (
     bundle_of,
     certify_rounded,
     dense_unseen,
+    dosed_region,
     evaluate,
     judge,
     paired_difference,
@@ -24,9 +28,11 @@ from homeostat.study import (
     split,
     train,
 )
+from homeostat.work import _scaling_in
 from hybrid import Mesh, Prediction
 from stability import Certificate, Lure, Refusal, certify, check
 from training import Record
+from training.scaling import Scaling
 
 SETTINGS = Settings(members=2, folds=2, steps=3, forecast_from=2.0, draws=3)
 QUIET = Console(quiet=True)
@@ -135,6 +141,47 @@ def test_what_cannot_contract_is_refused_once() -> None:
     kept, rate = certify_rounded(small_loop(100.0), seconds=10.0)
     assert isinstance(kept, Refusal)
     assert rate is None
+
+
+def test_the_region_of_daily_doses(people: tuple[Record, ...]) -> None:
+    """Ten times the largest bolus in every compartment; what is proved there is said in words that name box, start and doses."""
+    box, inputs = dosed_region(people, ("gut", "plasma"), 24.0)
+    largest = max(float(d.amount) for r in people for d in r.schedule.doses)
+    np.testing.assert_allclose(box.upper, 10.0 * largest)
+    np.testing.assert_array_equal(box.lower, -box.upper)
+    assert inputs.doses is not None
+    np.testing.assert_allclose(inputs.doses, [[largest, 0.0]])
+    system = small_loop(0.1)
+    kept, best = certify_rounded(system, share=0.9, region=box, inputs=inputs)
+    assert isinstance(kept, Certificate)
+    assert best is not None
+    assert 0.9 * best * (1 - 1e-9) <= kept.rate <= best
+    assert check(kept, system)
+    words = where_in_words(kept)
+    assert f"under doses of up to {largest:.4g}, at least 24 apart" in words
+    assert where_in_words(certify(system)) == "all states"
+
+
+def test_a_bundles_recalibration_is_for_other_people() -> None:
+    """It is found by those of other ids, withheld from those of the same, and refused in one sentence where it is rubbish."""
+    prediction = Prediction(
+        torch.randn(2, 2, 5, 3, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
+        torch.ones(2, 2, 5, 3, 1, dtype=torch.float64),
+        torch.arange(3.0).expand(5, 3),
+        torch.ones(5, 3, dtype=torch.bool),
+        ("y",),
+        ("1",),
+    )
+    scaling = Scaling.fit(prediction, torch.zeros(5, 3, 1), list("abcde"))
+
+    def bundle(data: object) -> Bundle:
+        return cast(Bundle, SimpleNamespace(calibration={"uncertainty": {"scaling": data}}))
+
+    assert _scaling_in(bundle(scaling.to_dict()), ["x", "y"]) == scaling
+    assert _scaling_in(bundle(scaling.to_dict()), ["x", "a"]) is None
+    assert _scaling_in(bundle(None), ["x"]) is None
+    with pytest.raises(ValueError, match="recalibration cannot be read"):
+        _scaling_in(bundle({"kind": "scaling"}), ["x"])
 
 
 # ---- a study ---------------------------------------------------------------------------------------------------------
