@@ -242,7 +242,7 @@ def report_on(
     known, later = split(cohort, asked.forecast_from)
     generator = torch.Generator().manual_seed(1)
     prediction, personal = forecast(bundle.model, known, later, generator=generator, solver=solver())
-    scaling = _scaling_in(bundle, cohort.ids)
+    scaling, withheld = _scaling_in(bundle, cohort.ids, later.y)
     if scaling is not None:
         prediction = scaling.apply(prediction, cohort.ids)
     evaluation = score(prediction, later.y, asked.threshold, generator)
@@ -273,6 +273,9 @@ def report_on(
         verdicts.append(_these_people_too(bundle, bundle.certificate, personal.mode, cohort))
     if scaling is not None:
         verdicts.append(("The forecasts are recalibrated by the people of the bundle", None, " ".join(scaling.sentences())))
+    if withheld:
+        detail = f"{withheld} On them it would look better than it is."
+        verdicts.append(("The bundle's recalibration is not applied to these people", None, detail))
     verdicts += verdicts_of(judged)
     evaluations = {"this table": evaluation}
     page = _page(
@@ -304,14 +307,23 @@ def report_on(
     return summary
 
 
-def _scaling_in(bundle: Bundle, people: Sequence[str]) -> Scaling | None:
-    """The bundle's own recalibration, where it has one that was not fitted on people of these ids."""
+def _scaling_in(bundle: Bundle, people: Sequence[str], y: torch.Tensor) -> tuple[Scaling | None, str]:
+    """The bundle's own recalibration for people and observations that it was not fitted on; else None, and why if it has one."""
     data = bundle.calibration.get("uncertainty", {}).get("scaling")
+    if data is None:
+        return None, ""
     try:
-        scaling = None if data is None else Scaling.from_dict(data)
+        scaling = Scaling.from_dict(data)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the bundle's recalibration cannot be read ({error!r}); save the bundle again") from error
-    return None if scaling is None or set(scaling.people) & set(people) else scaling
+    again = sorted(set(scaling.people) & set(people))
+    if again:
+        return None, f"It was fitted on people of the same ids ({', '.join(again[:5])}{' …' if len(again) > 5 else ''})."
+    try:
+        scaling.refuse(people, y.cpu().numpy())
+    except ValueError:
+        return None, "It was fitted on these very observations, under other ids."
+    return scaling, ""
 
 
 def _these_people_too(

@@ -177,11 +177,13 @@ def test_a_bundles_recalibration_is_for_other_people() -> None:
     def bundle(data: object) -> Bundle:
         return cast(Bundle, SimpleNamespace(calibration={"uncertainty": {"scaling": data}}))
 
-    assert _scaling_in(bundle(scaling.to_dict()), ["x", "y"]) == scaling
-    assert _scaling_in(bundle(scaling.to_dict()), ["x", "a"]) is None
-    assert _scaling_in(bundle(None), ["x"]) is None
+    others, seen = torch.ones(2, 3, 1), torch.zeros(5, 3, 1)
+    assert _scaling_in(bundle(scaling.to_dict()), ["x", "y"], others) == (scaling, "")
+    assert "same ids (a)" in _scaling_in(bundle(scaling.to_dict()), ["x", "a"], others)[1]
+    assert "very observations" in _scaling_in(bundle(scaling.to_dict()), list("vwxyz"), seen)[1]
+    assert _scaling_in(bundle(None), ["x"], others) == (None, "")
     with pytest.raises(ValueError, match="recalibration cannot be read"):
-        _scaling_in(bundle({"kind": "scaling"}), ["x"])
+        _scaling_in(bundle({"kind": "scaling"}), ["x"], others)
 
 
 # ---- a study ---------------------------------------------------------------------------------------------------------
