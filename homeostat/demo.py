@@ -17,7 +17,7 @@ from exchange import load, save
 from homeostat import gallery
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked
-from homeostat.judged import judge_uncertainty, pictures_of, rings_of, scores_table, verdicts_of
+from homeostat.judged import conventions_table, judge_uncertainty, pictures_of, rings_of, scores_table, verdicts_of
 from homeostat.provenance import provenance
 from homeostat.recipe import backbone_named, hybrid_recipe, neural_ode_recipe
 from homeostat.report import write_report
@@ -196,7 +196,7 @@ def _after_training(
         title="Theophylline: a hybrid twin of twelve people",
         lead=_LEAD,
         verdicts=verdicts,
-        tables=tables,
+        tables=[*tables, conventions_table(judged)],
         pictures=pictures,
         provenance={str(k): str(v) for k, v in bundle.provenance.items()},
     )

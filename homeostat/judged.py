@@ -179,6 +179,12 @@ def scores_table(judged: Judged, asked: Asked) -> Table:
     return Table("By horizon", columns, [list(row) for row in rows], note=note)
 
 
+def conventions_table(judged: Judged) -> Table:
+    """How the page's numbers are defined: some have several definitions in use."""
+    rows = [list(text.partition(": ")[::2]) if ": " in text else ["ECE", text] for text in judged.before.conventions]
+    return Table("How these numbers are defined", ["what", "convention"], rows)
+
+
 def _gates(report: UncertaintyReport, what: str) -> Verdict:
     good = report.failed == 0
     claim = f"{what} " + (

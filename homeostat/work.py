@@ -12,7 +12,15 @@ from rich.console import Console
 from exchange import Bundle, describe, load, lure_of, save
 from homeostat import gallery
 from homeostat.gallery import Asked
-from homeostat.judged import Judged, judge_uncertainty, pictures_of, rings_of, scores_table, verdicts_of
+from homeostat.judged import (
+    Judged,
+    conventions_table,
+    judge_uncertainty,
+    pictures_of,
+    rings_of,
+    scores_table,
+    verdicts_of,
+)
 from homeostat.pictures.uncertainty import Rings
 from homeostat.provenance import provenance
 from homeostat.recipe import backbone_named, hybrid_recipe
@@ -389,6 +397,7 @@ def _page(
             gallery.score_rows(evaluations, heading),
             gallery.uncertainty_rows(evaluations, asked.unit),
             scores_table(judged, asked),
+            conventions_table(judged),
         ],
         pictures=pictures,
         provenance={str(k): str(v) for k, v in bundle.provenance.items()},

@@ -11,6 +11,7 @@ import torch
 from homeostat.gallery import Asked
 from homeostat.judged import (
     Judged,
+    conventions_table,
     judge_uncertainty,
     pictures_of,
     rings_of,
@@ -322,3 +323,9 @@ def test_rings_are_left_out_where_they_cannot_be_drawn(model, cohort):
     stacked = Ensemble(members=2).stack(covariate, generator())
     asked = Cohort.of(cohort.records, stacked)
     assert rings_of(stacked, asked, personalise(stacked, asked)) is None
+
+
+def test_every_number_has_its_convention(right):
+    table = conventions_table(right)
+    assert len(table.rows) == len(right.before.conventions) > 4
+    assert all(what and convention for what, convention in table.rows)
