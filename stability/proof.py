@@ -151,7 +151,7 @@ def _disagreement(
     certificate: object, stack: "_Stack", rate: float, P: Array, multipliers: Array, claim: str, units: int | None = None
 ) -> str:
     """Everything about a certificate that can be refused without arithmetic; empty if nothing is wrong."""
-    n, lower, upper = stack.A.shape[-1], *_SLOPES[stack.activation]
+    n = stack.A.shape[-1]
     if not (math.isfinite(rate) and rate > 0):
         return f"the rate is {rate!r}; a certificate needs a finite positive rate"
     if P.shape != (n, n):
@@ -167,12 +167,9 @@ def _disagreement(
         return "the metric is not exactly symmetric"
     if not (multipliers > 0).all():
         return "a multiplier is not positive"
-    if [_number(s) for s in _sequence(_get(certificate, "slope_range"))] != [lower, upper]:
-        return f"the slope range is not that of {stack.activation}, [{lower}, {upper}]"
-    if [_number(s) for s in _sequence(_get(certificate, "leading"))] != list(stack.leading):
-        return f"the leading shape is not that of the system, {stack.leading}"
-    if _get(certificate, "digest") != stack.digest:
-        return "the digest is not that of the system: the arrays were changed after the certificate was made"
+    refusal = _unlike(certificate, stack, claim, NOT_COVERED)
+    if refusal:
+        return refusal
     condition = float(np.linalg.cond(P))  # itself known to a relative error of about its size times the rounding
     if not math.isclose(_number(_get(certificate, "condition")), condition, rel_tol=min(1e-6 + 1e-14 * condition, 0.5)):
         return "the stated condition number is not that of the metric"
@@ -180,9 +177,21 @@ def _disagreement(
         cap = _get(certificate, name)
         if cap is not None and not rate <= _number(cap) + 1e-6 * stack.largest:
             return f"the rate exceeds the certificate's own {name}"
-    if _get(certificate, "claim") != claim:
+    return ""
+
+
+def _unlike(claim: object, stack: "_Stack", sentence: str, not_covered: Sequence[str]) -> str:
+    """What a claim of any kind says of its system, its sentence and its exclusions, if it is not so; else empty."""
+    slopes = list(_SLOPES[stack.activation])
+    if [_number(s) for s in _sequence(_get(claim, "slope_range"))] != slopes:
+        return f"the slope range is not that of {stack.activation}, {slopes}"
+    if [_number(s) for s in _sequence(_get(claim, "leading"))] != list(stack.leading):
+        return f"the leading shape is not that of the system, {stack.leading}"
+    if _get(claim, "digest") != stack.digest:
+        return "the digest is not that of the system: the arrays were changed after the claim was made"
+    if _get(claim, "claim") != sentence:
         return "the claim is not the sentence that the numbers support"
-    if not set(NOT_COVERED) <= {str(s) for s in _sequence(_get(certificate, "not_covered"))}:
+    if not set(not_covered) <= {str(s) for s in _sequence(_get(claim, "not_covered"))}:
         return "the list of what is not covered lacks a sentence"
     return ""
 

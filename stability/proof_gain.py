@@ -15,7 +15,7 @@ from fractions import Fraction
 import numpy as np
 
 from stability import proof
-from stability.proof import Array, Unusable, Verdict, _array, _gamma, _get, _number, _proved_positive, _sequence, _Stack
+from stability.proof import Array, Unusable, Verdict, _array, _gamma, _get, _number, _proved_positive, _Stack
 
 NOT_COVERED = (
     "the discretisation: the statement is about the differential equation, not about a solver's steps",
@@ -98,7 +98,7 @@ def _inputs(system: object, stack: _Stack) -> tuple[Array, Array]:
 
 
 def _disagreement(claim: object, stack: _Stack, P: Array, multipliers: Array, numbers: tuple[float, ...]) -> str:
-    n, (lower, upper) = stack.A.shape[-1], proof._SLOPES[stack.activation]
+    n = stack.A.shape[-1]
     value, rate, _ = numbers
     if P.shape != (n, n) or multipliers.shape != (stack.count, sum(stack.widths)):
         return "the metric or the multipliers do not have the shape of the system"
@@ -110,17 +110,8 @@ def _disagreement(claim: object, stack: _Stack, P: Array, multipliers: Array, nu
         return "the metric is not exactly symmetric"
     if not (multipliers > 0).all():
         return "a multiplier is not positive"
-    if [_number(s) for s in _sequence(_get(claim, "slope_range"))] != [lower, upper]:
-        return f"the slope range is not that of {stack.activation}, [{lower}, {upper}]"
-    if [_number(s) for s in _sequence(_get(claim, "leading"))] != list(stack.leading):
-        return f"the leading shape is not that of the system, {stack.leading}"
-    if _get(claim, "digest") != stack.digest:
-        return "the digest is not that of the system: the arrays were changed after the gain was found"
-    if _get(claim, "claim") != statement(str(_get(claim, "kind")), value, rate, n, stack.count):
-        return "the claim is not the sentence that the numbers support"
-    if not set(NOT_COVERED) <= {str(s) for s in _sequence(_get(claim, "not_covered"))}:
-        return "the list of what is not covered lacks a sentence"
-    return ""
+    said = statement(str(_get(claim, "kind")), value, rate, n, stack.count)
+    return proof._unlike(claim, stack, said, NOT_COVERED)
 
 
 def _wrong_numbers(kind: str, value: float, rate: float, supply: float, C: Array, units: Array, n: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stability import proof
-from stability.proof import NOT_COVERED, Unusable, Verdict, _array, _get, _number, _sequence, _Stack
+from stability.proof import NOT_COVERED, Unusable, Verdict, _array, _get, _number, _Stack
 
 Rationals = NDArray[np.object_]
 LARGEST = 3_000_000  # products; a few seconds
@@ -38,16 +38,9 @@ def judge(claim: object, system: object) -> Verdict:
         return Verdict(False, f"the rate is {rate!r}; a certificate needs a finite positive rate")
     if weights.shape != (n,) or not np.isfinite(weights).all() or not (weights > 0).all():
         return Verdict(False, f"the weights are not {n} finite positive numbers")
-    if [_number(s) for s in _sequence(_get(claim, "slope_range"))] != list(proof._SLOPES[stack.activation]):
-        return Verdict(False, f"the slope range is not that of {stack.activation}")
-    if [_number(s) for s in _sequence(_get(claim, "leading"))] != list(stack.leading):
-        return Verdict(False, f"the leading shape is not that of the system, {stack.leading}")
-    if _get(claim, "digest") != stack.digest:
-        return Verdict(False, "the digest is not that of the system: the arrays were changed after the certificate was made")
-    if _get(claim, "claim") != statement(rate, n, stack.count):
-        return Verdict(False, "the claim is not the sentence that the numbers support")
-    if not set(NOT_COVERED) <= {str(s) for s in _sequence(_get(claim, "not_covered"))}:
-        return Verdict(False, "the list of what is not covered lacks a sentence")
+    refusal = proof._unlike(claim, stack, statement(rate, n, stack.count), NOT_COVERED)
+    if refusal:
+        return Verdict(False, refusal)
     exact = rational(weights)
     for v in range(stack.count):
         columns = exact @ majorant(stack, v)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stability import proof
-from stability.proof import Array, Verdict, _array, _gamma, _get, _number, _outward, _proved_positive, _sequence, _Stack
+from stability.proof import Array, Verdict, _array, _gamma, _get, _number, _outward, _proved_positive, _Stack
 
 # (a_s, b_s): each stage starts from the one before.
 METHODS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -93,16 +93,9 @@ def judge(claim: object, system: object) -> Verdict:
         return Verdict(False, "the metric is not finite and exactly symmetric, or a multiplier not finite and positive")
     if max(np.abs(P).max(), multipliers.max(initial=0.0), step, stack.largest) > 1e30:
         return Verdict(False, "some entry exceeds 1e30, beyond which the error bounds are not stated")
-    if [_number(s) for s in _sequence(_get(claim, "slope_range"))] != list(proof._SLOPES[stack.activation]):
-        return Verdict(False, f"the slope range is not that of {stack.activation}")
-    if [_number(s) for s in _sequence(_get(claim, "leading"))] != list(stack.leading):
-        return Verdict(False, f"the leading shape is not that of the system, {stack.leading}")
-    if _get(claim, "digest") != stack.digest:
-        return Verdict(False, "the digest is not that of the system: the arrays were changed after the certificate was made")
-    if _get(claim, "claim") != statement(method, step, factor, n, stack.count):
-        return Verdict(False, "the claim is not the sentence that the numbers support")
-    if not set(NOT_COVERED) <= {str(s) for s in _sequence(_get(claim, "not_covered"))}:
-        return Verdict(False, "the list of what is not covered lacks a sentence")
+    refusal = proof._unlike(claim, stack, statement(method, step, factor, n, stack.count), NOT_COVERED)
+    if refusal:
+        return Verdict(False, refusal)
     if not _proved_positive(P[None], np.zeros_like(P[None]))[0]:
         return Verdict(False, "the metric P is not proved positive definite")
     for first in range(0, stack.count, chunk := max(1, 1_000_000 // (n + units) ** 2)):
