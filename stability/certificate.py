@@ -1,7 +1,7 @@
 """What the search returns: a certificate or a refusal. Values, not exceptions; both travel as JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -131,3 +131,9 @@ def _fields(data: Mapping[str, Any], kind: str) -> dict[str, Any]:
     if data.get("kind") != kind:
         raise ValueError(f"the kind is {data.get('kind')!r}, not {kind!r}; read it with the class that wrote it.")
     return {name: value for name, value in data.items() if name != "kind"}
+
+
+def as_plain(claim: Any) -> dict[str, Any]:
+    """The fields of a claim's dataclass as lists, numbers and strings for JSON, exact to the last bit."""
+    found = {f.name: getattr(claim, f.name) for f in fields(claim)}
+    return {k: v.tolist() if isinstance(v, np.ndarray) else list(v) if isinstance(v, tuple) else v for k, v in found.items()}

@@ -11,13 +11,13 @@ and Markov Processes (1960), for the iteration; Protasov, SIAM J. Matrix Anal. A
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from stability.certificate import Refusal
+from stability.certificate import Refusal, as_plain
 from stability.lure import SLOPES, Array, Lure
 from stability.proof import NOT_COVERED, Unusable, _read_system, prove
 from stability.proof_l1 import majorant, rational, statement
@@ -48,8 +48,7 @@ class WeightedL1:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings for JSON, exact to the last bit."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: v.tolist() if isinstance(v, np.ndarray) else list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+        return as_plain(self)
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "WeightedL1":

@@ -18,13 +18,13 @@ International Journal of Robust and Nonlinear Control 6 (1996), for the tube ("s
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stability.certificate import Certificate, Refusal
+from stability.certificate import Certificate, Refusal, as_plain
 from stability.lure import SLOPES, Array, Loop, Lure, sides
 from stability.proof import prove
 from stability.proof_gain import NOT_COVERED, statement
@@ -69,8 +69,7 @@ class Gain:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings for JSON, exact to the last bit."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: v.tolist() if isinstance(v, np.ndarray) else list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+        return as_plain(self)
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Gain":

@@ -12,13 +12,13 @@ Source: Boyd & Vandenberghe, Convex Optimization (2004), chapter 11, on barriers
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.certificate import Certificate, Refusal
+from stability.certificate import Certificate, Refusal, as_plain
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import prove
 from stability.proof_step import METHODS, NOT_COVERED, statement
@@ -59,8 +59,7 @@ class Step:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings for JSON, exact to the last bit."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: v.tolist() if isinstance(v, np.ndarray) else list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+        return as_plain(self)
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Step":
