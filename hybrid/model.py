@@ -112,6 +112,11 @@ class HybridModel(nn.Module):
         """d, how many coordinates of their own a person has."""
         return self.population.dimension + self.latents
 
+    @property
+    def uses(self) -> dict[str, str | None]:
+        """The covariates that any part of the model reads, each with its UCUM unit, or None where nobody said it."""
+        return dict.fromkeys(self.covariates) | dict(self.population.covariates)
+
     def theta(
         self,
         personal: Tensor,  # (M, N, d)

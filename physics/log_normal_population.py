@@ -48,6 +48,7 @@ class LogNormalPopulation(Population):
         unknown = set(self.powers) - set(names)
         if unknown:
             raise ValueError(f"LogNormalPopulation: powers name {sorted(unknown)}, which is not among {names}")
+        self.covariates = {name: None for by in self.powers.values() for name in by}
         self.dimension = len(names)
         low = torch.tensor([p.low for p in self.physical], dtype=torch.float64).log()
         high = torch.tensor([p.high for p in self.physical], dtype=torch.float64).log()
@@ -80,7 +81,7 @@ class LogNormalPopulation(Population):
     def _covariate_effect(self, covariates: dict[str, Tensor]) -> Tensor:
         columns = []
         for parameter in self.physical:
-            effect: Tensor = torch.zeros((), dtype=torch.float64, device=self.shift.device)
+            effect = torch.zeros((), dtype=self.shift.dtype, device=self.shift.device)
             for name, (reference, exponent) in self.powers.get(parameter.name, {}).items():
                 if name not in covariates:
                     raise ValueError(

@@ -1,6 +1,8 @@
 """From a population to a person: θ = θ(η, covariates), with η a priori standard normal."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,12 +13,14 @@ class Population(nn.Module, ABC):
 
     Attributes: `dimension`, the size of η, the person's own coordinates; η = 0 is the typical person. `by_marginal`, the
     names of the trainable tensors that only a likelihood integrated over η determines: they do not ask for a gradient.
+    `covariates`, the covariates that θ reads, each with its UCUM unit, or None where nobody said it.
     Law: θ(η, covariates) stays inside `box` for every real η.
     Every trainable tensor has a leading member axis (1 until an ensemble stacks it).
     """
 
     dimension: int
     by_marginal: tuple[str, ...] = ()
+    covariates: Mapping[str, str | None] = MappingProxyType({})
 
     @abstractmethod
     def theta(

@@ -1,6 +1,7 @@
 """C-peptide kinetics in two compartments, with parameters from a person's age and diabetes status."""
 
 import math
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -69,6 +70,7 @@ class VanCauterPopulation(Population):
     """
 
     dimension = 0
+    covariates = MappingProxyType({"age": "a", "type2": "1"})
 
     def theta(self, eta: Tensor, covariates: dict[str, Tensor]) -> Tensor:
         missing = {"age", "type2"} - covariates.keys()
