@@ -301,8 +301,7 @@ def bundle_of(
     provenance: Mapping[str, Any],
 ) -> Bundle:
     """The trained model as it travels."""
-    baseline, mesh = trained.cohort.conditions.baseline.tolist(), trained.cohort.conditions.mesh
-    assert mesh is not None, "a cohort carries the mesh that cut it"
+    baseline = trained.cohort.conditions.baseline.tolist()
     people = tuple(
         Person(r.id, r.schedule, dict(r.covariates), tuple(b))
         for r, b in zip(trained.cohort.records, baseline, strict=True)
@@ -311,7 +310,7 @@ def bundle_of(
         model=trained.model.to("cpu"),
         people=people,
         personal=trained.personal,
-        mesh=mesh,
+        mesh=trained.cohort.mesh,
         certificate=certificate,
         calibration=calibration,
         provenance=provenance,

@@ -136,6 +136,11 @@ class Cohort:
         return torch.isfinite(self.y)
 
     @property
+    def mesh(self) -> Mesh:
+        """What cut these people, and must cut them wherever else the same solver runs; `Mesh()` where nothing did."""
+        return self.conditions.mesh or Mesh()
+
+    @property
     def ids(self) -> tuple[str, ...]:
         """The people's ids."""
         return tuple(r.id for r in self.records)
