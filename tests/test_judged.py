@@ -27,6 +27,7 @@ from learned.ensemble import concatenate, select
 from physics import LogNormalPopulation, OneCompartmentOral
 from training import Cohort, personalise
 from training.scaling import Scaling, mean_scores
+from training.verdicts import Verdict
 
 ASKED = Asked("drug", "mg/L", 5.0, None, "h")
 PEOPLE = tuple(f"P{i}" for i in range(12))
@@ -131,7 +132,7 @@ def test_too_few_people_are_not_recalibrated(truth, tmp_path):
         assert (judged.after, judged.scaling, judged.change) == (None, None, {})
         assert judged.before.people == 3
         assert judged.to_dict()["after"] is None
-        words = " ".join(claim for claim, _, _ in verdicts_of(judged))
+        words = " ".join(v.claim for v in verdicts_of(judged))
         assert "Recalibra" not in words
         assert "below 10 a horizon's numbers say little" in words
         assert [path.name for path, _ in pictures_of(tmp_path, judged, ASKED, None)] == [
@@ -149,7 +150,7 @@ def test_a_scaling_that_was_applied_widens_the_band_and_is_not_fitted_again(trut
     mended = scaling.apply(prediction, PEOPLE)
     judged = judge_uncertainty(mended, y, PEOPLE, ASKED, recalibrate=False, calibration=scaling)
     assert (judged.after, judged.scaling, judged.change) == (None, None, {})
-    assert "allows for other calibration people" in judged.before.verdicts[0]
+    assert "allows for other calibration people" in judged.before.verdicts[0].detail
     assert set(judged.before.fitted_on) == set(later)
     plain = judge_uncertainty(mended, y, PEOPLE, ASKED, recalibrate=False)
     wide, narrow = (j.before.channels[0].zms for j in (judged, plain))
@@ -166,8 +167,8 @@ def test_a_threshold_of_no_channel_is_refused(truth):
 # ---- what is said
 
 
-def colour_of(verdicts: Sequence[tuple[str, bool | None, str]], words: str) -> bool | None:
-    (found,) = [good for claim, good, _ in verdicts if words in claim]
+def colour_of(verdicts: Sequence[Verdict], words: str) -> bool | None:
+    (found,) = [v.good for v in verdicts if words in v.claim]
     return found
 
 
@@ -179,11 +180,11 @@ def test_verdicts_have_the_colour_of_what_they_say(right, wrong):
     assert colour_of(bad, "Recalibration makes the NLL better") is True
     assert colour_of(good, "What new people's forecasts are scaled by") is None
     assert colour_of(good, "Drug: the 80 % interval covers") is True
-    assert any("outside its null band" in claim for claim, _, _ in bad)
-    assert all(good is False for claim, good, _ in bad if "outside its null band" in claim)
+    assert any("outside its null band" in v.claim for v in bad)
+    assert all(v.good is False for v in bad if "outside its null band" in v.claim)
     assert colour_of(bad, "of the variance") is None
-    sentences = [(s[:1].upper() + s[1:]).rstrip(".") for s in right.before.verdicts[1:]]
-    assert [claim for claim, _, _ in good][1 : 1 + len(sentences)] == sentences
+    sentences = [v.claim[:1].upper() + v.claim[1:] for v in right.before.verdicts[1:]]
+    assert [v.claim for v in good][1 : 1 + len(sentences)] == sentences
 
 
 def test_a_recalibration_that_harms_is_called_worse(right):
@@ -191,13 +192,13 @@ def test_a_recalibration_that_harms_is_called_worse(right):
     verdicts = verdicts_of(judged)
     assert colour_of(verdicts, "Recalibration makes the NLL worse") is False
     assert colour_of(verdicts, "Recalibration makes the CRPS neither") is None
-    (detail,) = [d for claim, _, d in verdicts if "NLL worse" in claim]
+    (detail,) = [v.detail for v in verdicts if "NLL worse" in v.claim]
     assert "+0.200, 95 % interval over people +0.100 to +0.300" in detail
 
 
 def test_members_that_differ_by_first_weights_alone_are_pointed_out(truth):
     judged = judge_uncertainty(*truth, PEOPLE, ASKED, resample="init", recalibrate=False)
-    assert any("first weights alone" in claim for claim, _, _ in verdicts_of(judged))
+    assert any("first weights alone" in v.claim for v in verdicts_of(judged))
 
 
 def test_the_table_has_every_horizons_own_scores(truth, right):
