@@ -157,10 +157,16 @@ class FactorProblem:
             torch.linspace(low, high, n, dtype=torch.float64) if n > 1 else torch.zeros(1, dtype=torch.float64)
             for low, high, n in zip((math.log10(FLOOR), -3.0, -3.0), tops, counts, strict=True)
         ]
+        for k in (1, 2):
+            if counts[k] > 4:
+                axes[k][0] = -6.0  # as good as nothing is left of this part
         return math.log(10.0) * torch.cartesian_prod(*axes), (counts[0], counts[1], counts[2])
 
     def _starts(self) -> Tensor:  # (R, 3)
-        """The lowest of the grid's own minima, points that no neighbour is below."""
+        """The lowest of the grid's own minima, points that no neighbour is below; of few observations of every slice, too.
+
+        A slice's best may lie in a valley narrower than the grid, from which its neighbours hide it.
+        """
         points, shape = self._grid()
         value = self.values(points).reshape(shape)
         padded = torch.nn.functional.pad(value, (1, 1) * 3, value=torch.inf)
@@ -169,13 +175,19 @@ class FactorProblem:
             around = torch.minimum(around, padded[i : i + shape[0], j : j + shape[1], k : k + shape[2]])
         lowest = torch.where(value <= around, value, torch.inf).flatten()
         order = lowest.argsort()[:STARTS]
-        return points[order[lowest[order].isfinite()]]
+        chosen = order[lowest[order].isfinite()]
+        if len(self.y) <= FEW:
+            place = torch.arange(len(points)).reshape(shape)
+            for axis in range(3):
+                rows, where = (v.movedim(axis, 0).flatten(1) for v in (value, place))
+                chosen = torch.cat([chosen, where.gather(1, rows.argmin(1, keepdim=True))[:, 0]])
+        return points[chosen.unique()]
 
     def minimise(self) -> Tensor:  # (3,)
         """The lowest minimum found from a grid's own minima, and 0, factors of 1, where nothing is lower."""
         few, zero = self._distinct(), torch.zeros(1, 3, dtype=torch.float64)
         starts = few._starts()
-        if bool(few.values(zero) < few.values(starts[:1])):
+        if bool(few.values(zero) < few.values(starts).min()):
             starts = torch.cat([zero, starts])
         found = few._choose(few.descend(starts))[None]
         if len(few.y) < len(self.y):
@@ -198,26 +210,32 @@ class FactorProblem:
         u, value = u.clone(), self.values(u)
         active = torch.arange(len(u))
         value = self.values(u)
-        for _ in range(200):
+        for _ in range(100):
             at = u[active]
             _, gradient, hessian = self.derivatives(at)
-            bound = (at <= self.lower) & (gradient > 0.0)
+            at_bound = at <= self.lower
+            bound = at_bound & (gradient > 0.0)
+            step = self._newton(gradient, hessian, bound)
+            # where Newton would leave the box although the slope does not, it goes along the bound as far as that leads down
+            along = self._newton(gradient, hessian, at_bound)
+            out = (at_bound & (step < 0.0)).any(1, keepdim=True)
+            leads = -(gradient * along).sum(1, keepdim=True) > 1e-12 * (1.0 + value[active, None].abs())
+            steepest = torch.where(bound, 0.0, -gradient) / hessian.abs().amax((1, 2))[:, None].clamp_min(self._weight)
+            step = torch.where(out, torch.where(leads, along, steepest), step)
             gradient = torch.where(bound, 0.0, gradient)
-            hessian = torch.where(bound[:, :, None] | bound[:, None, :], 0.0, hessian) + torch.diag_embed(bound.double())
-            curvature, axes = torch.linalg.eigh(hessian)
-            inverse = 1.0 / curvature.abs().clamp_min(0.01 * self._weight)
-            step = -(axes @ (inverse[..., None] * (axes.mT @ gradient[..., None])))[..., 0]
             step = step * (2.0 / step.norm(dim=1, keepdim=True).clamp_min(2.0))
             promised = -(gradient * step).sum(1)
             way = torch.where(step < 0.0, (self.lower - at) / step, torch.inf).amin(1)  # to the bound, in this direction
             length = way.clamp(max=1.0)
             new, best = at.clone(), value[active].clone()
-            waiting = promised > 1e-15 * (1.0 + best.abs())  # else it is done
+            # the last step is taken whole: so near to the minimum f is flat to rounding, the slope is not
+            waiting = promised > 1e-12 * (1.0 + best.abs())
             done = ~waiting
+            new[done] = self._inside(at[done] + length[done, None] * step[done])
             for _ in range(40):
                 if not bool(waiting.any()):
                     break
-                tried = torch.maximum(at[waiting] + length[waiting, None] * step[waiting], self.lower)
+                tried = self._inside(at[waiting] + length[waiting, None] * step[waiting])
                 there = self.values(tried)
                 fell = there <= best[waiting] - 0.1 * length[waiting] * promised[waiting]
                 place = waiting.nonzero()[:, 0]
@@ -230,6 +248,17 @@ class FactorProblem:
             if len(active) == 0:
                 break
         return u
+
+    def _inside(self, u: Tensor) -> Tensor:  # (R, 3) -> (R, 3)
+        return torch.where(u <= self.lower + 1e-12, self.lower, u)  # an ulp above the bound is at it
+
+    def _newton(self, gradient: Tensor, hessian: Tensor, held: Tensor) -> Tensor:  # (R, 3), (R, 3, 3), (R, 3) -> (R, 3)
+        """Newton's step with every curvature positive, 0 exactly in what is held: rounding there would end at the bound."""
+        fixed = held[:, :, None] | held[:, None, :]
+        curvature, axes = torch.linalg.eigh(torch.where(fixed, 0.0, hessian) + torch.diag_embed(held.double()))
+        inverse = 1.0 / curvature.abs().clamp_min(0.01 * self._weight)
+        step = -(axes @ (inverse[..., None] * (axes.mT @ torch.where(held, 0.0, gradient)[..., None])))[..., 0]
+        return torch.where(held, 0.0, step)
 
     # ---- how well it is known
 
