@@ -1,5 +1,7 @@
 """The report's judgement: both reports, what recalibration changes, its verdicts, tables and pictures, and the field's rings."""
 
+import json
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,13 +23,15 @@ from homeostat.judged import (
 from homeostat.pictures import uncertainty
 from homeostat.pictures.style import DPI
 from homeostat.pictures.uncertainty import Rings
+from homeostat.report import write_report
 from hybrid import HybridModel, Prediction, rollout
 from learned import MLP, AdditiveProportional, Ensemble
 from learned.ensemble import concatenate, select
 from physics import LogNormalPopulation, OneCompartmentOral
 from training import Cohort, personalise
+from training.channel_verdicts import channel_verdicts
 from training.scaling import Scaling, mean_scores
-from training.verdicts import Verdict
+from training.verdicts import Verdict, verdicts_about
 
 ASKED = Asked("drug", "mg/L", 5.0, None, "h")
 PEOPLE = tuple(f"P{i}" for i in range(12))
@@ -185,6 +189,75 @@ def test_verdicts_have_the_colour_of_what_they_say(right, wrong):
     assert colour_of(bad, "of the variance") is None
     sentences = [v.claim[:1].upper() + v.claim[1:] for v in right.before.verdicts[1:]]
     assert [v.claim for v in good][1 : 1 + len(sentences)] == sentences
+
+
+HARMLESS = (
+    "minutes outside range",
+    "wrong-way rectifier",
+    "not worse, no evidence against it",
+    "missing, misses, recalibrate",
+    "innovation foretells gates of the variance",
+    "mmol/L [no unit]: 5 %",
+    "good. ✗",
+)
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_names_have_no_say_in_the_colour(right, wrong, tmp_path, name):
+    colour = {True: "good", False: "bad", None: "neutral"}
+    for plain in (right, wrong):
+        channel = replace(plain.before.channels[0], channel=name, unit="wrong, outside")
+        verdicts = (plain.before.verdicts[0], *channel_verdicts(channel), *(f.verdict for f in plain.before.flags))
+        found = verdicts_of(replace(plain, before=replace(plain.before, channels=(channel,), verdicts=verdicts)))
+        expected = verdicts_of(plain)
+        assert [v.good for v in found] == [v.good for v in expected]
+        assert [v.about for v in found] == [tuple(name if a == "drug" else a for a in v.about) for v in expected]
+        source = write_report(tmp_path / "r.html", title="t", lead="x", verdicts=found).read_text("utf-8")
+        assert re.findall('<li class="([a-z]+)">', source) == [colour[v.good] for v in expected]
+
+
+def test_names_of_channels_units_and_people_have_no_say_in_a_whole_judgement(truth):
+    people = tuple(f"misses {p} outside, not described" for p in PEOPLE)
+    plain = judge_uncertainty(*truth, PEOPLE, ASKED, resample="bootstrap", recalibrate=False)
+    renamed = replace(truth[0], channels=("minutes outside range",), units=("no, wrong",))
+    asked = replace(ASKED, channel="minutes outside range")
+    judged = judge_uncertainty(renamed, truth[1], people, asked, resample="bootstrap", recalibrate=False)
+    assert [v.good for v in verdicts_of(judged)] == [v.good for v in verdicts_of(plain)]
+    assert verdicts_about(verdicts_of(judged), "coverage", "minutes outside range", "0.8")[0].good is True
+
+
+def test_flags_have_their_own_judgement_and_replace_the_gate_that_says_the_same(truth):
+    # residuals that last along a person's path: one channel is called so, although its name speaks of the other's fault
+    prediction, y = truth
+    lasting = replace(prediction, mean=prediction.mean.mean((0, 1), keepdim=True).expand_as(prediction.mean))
+    both = replace(
+        lasting,
+        mean=torch.cat([lasting.mean, prediction.mean], -1),
+        variance=torch.cat([lasting.variance, prediction.variance], -1),
+        channels=("innovations", "drug"),
+        units=("mg/L", "mg/L"),
+    )
+    g = generator(2)
+    slow = lasting.point + 2.0 * torch.randn(12, 1, 1, generator=g, dtype=torch.float64)
+    judged = judge_uncertainty(both, torch.cat([slow, y], -1), PEOPLE, ASKED, resample="init", recalibrate=False)
+    flags = {(f.name, f.channel): f.good for f in judged.before.flags}
+    assert flags["residuals_correlated", "innovations"] is False
+    assert ("residuals_correlated", "drug") not in flags
+    assert flags["epistemic_not_measured", None] is None
+    verdicts = verdicts_of(judged)
+    assert len(verdicts_about(judged.before.verdicts, "innovations", "innovations")) == 1
+    assert verdicts_about(verdicts, "innovations", "innovations") == []  # the flag says it, and what it means
+    assert [v.good for v in verdicts_about(verdicts, "flag", "residuals_correlated")] == [False]
+
+
+def test_a_verdict_is_plain_values(right):
+    for verdict in verdicts_of(right):
+        data = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
+        assert data == {"claim": verdict.claim, "good": verdict.good, "detail": verdict.detail, "about": list(verdict.about)}
+        assert str(verdict).startswith(f"{verdict.claim}.")
+    first = right.to_dict()["before"]["verdicts"][0]
+    assert (first["good"], list(first["about"])) == (True, ["gates"])
+    assert [v.about for v in verdicts_about(verdicts_of(right), "gates")] == [("gates", "as it is"), ("gates", "recalibrated")]
 
 
 def test_a_recalibration_that_harms_is_called_worse(right):
