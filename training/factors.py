@@ -12,7 +12,7 @@ from hybrid.mixture import BLOCK, mixture_crps, mixture_log_prob
 DOUBT = math.log(4.0)  # standard deviation of a factor's logarithm before anyone is seen: few people leave factors near 1
 FLOOR = 1e-4  # the smallest factor of the noise: a hundredth of the stated standard deviation
 WORK = 2**20  # components × observations × points that a grid may cost, where that leaves it enough points
-FEW = 64  # observations, up to which a grid may cost four times as much: few of them are where there are many minima
+FEW = 32  # observations, up to which a grid may cost four times as much: few of them are where there are many minima
 STARTS = 24  # of the grid's own minima, the lowest
 Score = Literal["nll", "crps"]
 Triple = tuple[Tensor, Tensor, Tensor]
