@@ -12,7 +12,7 @@ import torch
 from scipy.stats import chi2, kstest
 from torch import Tensor, nn
 
-from hybrid import HybridModel, Mesh, Schedule, Signal, States, rollout
+from hybrid import HybridModel, Mesh, RungeKutta, Schedule, Signal, States, rollout
 from learned import MLP, Constant, Ensemble, NeuralNoise, Residual, select
 from physics import LinearBackbone, SharedPopulation
 from training import Anchor, Checkpoint, Cohort, Record, beta_nll, fit, gaussian_crps, gaussian_nll
@@ -77,7 +77,8 @@ def linear_cohort(people: int = PEOPLE) -> tuple[Cohort, Tensor]:
         for j in range(2):
             model.residual.weight.zero_()
             model.residual.weight[0, 0, j] = 1.0
-            columns.append(rollout(model, cohort.conditions, torch.zeros(1, people, 0, dtype=torch.float64)).mean.flatten())
+            nobody = torch.zeros(1, people, 0, dtype=torch.float64)
+            columns.append(rollout(model, cohort.conditions, nobody, RungeKutta("rk4")).mean.flatten())
     return cohort, torch.stack(columns, -1)
 
 
@@ -212,7 +213,7 @@ def test_peoples_own_coordinates_are_drawn_with_the_members() -> None:
     with torch.no_grad():
         model.residual.weight.zero_()
         one = torch.ones(members, people, 1, dtype=torch.float64)
-        effect = rollout(model, cohort.conditions, one).mean[0, :, :, 0]  # (N, T)
+        effect = rollout(model, cohort.conditions, one, RungeKutta("rk4")).mean[0, :, :, 0]  # (N, T)
         model.residual.reset(generator(1))
     Z = torch.block_diag(*(e[:, None] for e in effect))
     both = torch.cat([X, Z], 1)

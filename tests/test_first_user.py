@@ -213,7 +213,9 @@ def test_arrays_tensors_and_lists_are_taken_alike(make: Callable[[list[float]], 
     torch.testing.assert_close(found, simulate(MODEL, torch.zeros(2), GIVEN, times, torch.as_tensor(theta)))
 
 
-@pytest.mark.parametrize("theta", [(-1.5, 0.086, 31.5), (0.0, 0.086, 31.5), (1.5, 0.0, 31.5), (1.5, 0.086, 1e9), (1.5, float("nan"), 31.5)])
+@pytest.mark.parametrize(
+    "theta", [(-1.5, 0.086, 31.5), (0.0, 0.086, 31.5), (1.5, 0.0, 31.5), (1.5, 0.086, 1e9), (1.5, float("nan"), 31.5)]
+)
 def test_a_theta_outside_its_box_is_refused(theta: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match=r"(ka|ke|V) is .* and its box is"):
         simulate(MODEL, torch.zeros(2), GIVEN, [1.0, 6.0], torch.tensor(theta, dtype=D))
@@ -228,7 +230,7 @@ def test_float64_is_not_rounded_in_silence() -> None:
         noise=MODEL.noise,
     ).to(torch.float32)
     try:
-        with pytest.raises(ValueError, match="theta is float64 and the model computes in torch.float32"):
+        with pytest.raises(ValueError, match=r"theta is float64 and the model computes in torch\.float32"):
             simulate(model, torch.zeros(2), GIVEN, [1.0], THETA)
         assert simulate(model, torch.zeros(2), GIVEN, [1.0], THETA.float()).dtype == torch.float32
         # a model in float32 stays there, powers of covariates included

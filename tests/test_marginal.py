@@ -20,6 +20,7 @@ from hybrid import (
     Failure,
     HybridModel,
     Mesh,
+    RungeKutta,
     Schedule,
     SimulationError,
     Solution,
@@ -151,7 +152,7 @@ def negative_log_posterior(model: HybridModel, cohort: Cohort, eta: Tensor) -> T
     """φ with its constants at K coordinates per person, written out again."""
     N, K = eta.shape
     index = torch.arange(N).repeat_interleave(K)
-    run = rollout(model, cohort.conditions.people(index), eta.reshape(1, N * K, 1))
+    run = rollout(model, cohort.conditions.people(index), eta.reshape(1, N * K, 1), RungeKutta("rk4"))
     y = cohort.y[index]
     nll = gaussian_nll(y, run.mean, run.variance)[0] + 0.5 * math.log(2 * math.pi) * torch.isfinite(y).double().sum(
         (1, 2)
@@ -218,7 +219,7 @@ def test_nobody_and_nothing(people_of: Callable[..., tuple[Record, ...]]) -> Non
     )
     cohort = Cohort.of(people_of(3), shared, MESH)
     found = laplace_marginal(shared, cohort)  # no coordinates: nothing to integrate over
-    run = rollout(shared, cohort.conditions, torch.zeros(1, 3, 0, dtype=torch.float64))
+    run = rollout(shared, cohort.conditions, torch.zeros(1, 3, 0, dtype=torch.float64), RungeKutta("rk4"))
     plain = gaussian_nll(cohort.y, run.mean, run.variance) + 0.5 * math.log(2 * math.pi) * cohort.mask.double().sum(
         (1, 2)
     )
@@ -357,7 +358,7 @@ def test_the_spread_comes_back(people_of: Callable[..., tuple[Record, ...]]) -> 
     shift = fitted.population.shift[0].detach().numpy()
     assert (np.abs(shift - [0.3, 0.3, -0.2]) < 3.0 * np.array(SPREAD) / np.sqrt(N * (1.0 - c))).all()
     # the noise is not too small, as it is where people's coordinates are maximised along with it (√(300/480) = .79)
-    run = rollout(fitted, cohort.conditions, known.mode)
+    run = rollout(fitted, cohort.conditions, known.mode, RungeKutta("rk4"))
     truth = noise[0] ** 2 + noise[1] ** 2 * run.mean.detach().square()
     ratio = float((run.variance.detach() / truth).mean().sqrt())
     assert abs(ratio - 1.0) < 3.0 / math.sqrt(2 * 5 * N)
@@ -543,10 +544,10 @@ def test_a_step_where_someone_cannot_be_simulated_is_taken_back(people_of: Calla
         ({"held_out": torch.zeros(1, 3, dtype=torch.bool)}, "held_out needs shape"),
         ({"held_out": torch.zeros(1, 4)}, "dtype bool"),
         ({"held_out": torch.ones(1, 4, dtype=torch.bool)}, "held out of a member that trains on them"),
-        ({"steps": 0}, "steps must be positive"),
-        ({"patience": 0}, "patience must be positive"),
-        ({"tolerance": 0.0}, "tolerance must be positive"),
-        ({"longest": -1.0}, "longest must be positive"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"patience": 0}, "patience must be at least 1"),
+        ({"tolerance": 0.0}, "tolerance must be above 0"),
+        ({"longest": -1.0}, "longest must be above 0"),
         ({"start": torch.zeros(1, 4, 2)}, "start needs shape"),
         ({"curvature": "exact"}, "is 'fisher' or 'observed', got 'exact'"),
     ],

@@ -16,6 +16,7 @@ from hybrid import (
     Failure,
     HybridModel,
     Mesh,
+    RungeKutta,
     Schedule,
     SemilinearField,
     Signal,
@@ -165,7 +166,7 @@ def test_sensitivities_against_autograd(latents: int) -> None:
     personal = torch.randn(2, 3, latents, generator=generator, dtype=torch.float64)
     found = sensitivity(model, cohort.conditions, personal)
     own = personal.clone().requires_grad_()
-    run = rollout(model, cohort.conditions, own)
+    run = rollout(model, cohort.conditions, own, RungeKutta("rk4"))
     for value, slope in ((run.mean, found.mean_slope), (run.variance, found.variance_slope)):
         for t in range(value.shape[2]):
             # a person's coordinates move no one else's mean, so the gradient of the sum is every person's own

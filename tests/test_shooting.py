@@ -124,6 +124,7 @@ def test_a_record_with_fewer_segments_than_windows_has_empty_ones() -> None:
         [TIMES[0], [0.0]],
         model.backbone.states,
         model.backbone.inputs,
+        Mesh(1.0),
     )
     given = Conditions(segments, {}, torch.zeros(2, 1, dtype=torch.float64))
     cut = windows(segments, 4)
@@ -317,16 +318,16 @@ def test_every_step_says_where_it_is(model: HybridModel, cohort: Cohort) -> None
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"count": 0}, "count must be at least 1, got 0"),
+        ({"count": 0}, "count must be at least 1, and is 0"),
         ({"count": 1000}, "1000 windows are asked for and the longest record has .* Mesh of a shorter step"),
         ({"by": "doses"}, "by is 'time' or 'steps', got 'doses'"),
-        ({"steps": 0}, "steps must be positive"),
-        ({"rounds": 0}, "rounds must be positive"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"rounds": 0}, "rounds must be at least 1"),
         ({"rounds": 11}, "rounds ≤ steps"),
         ({"polish": -1}, "polish ≥ 0"),
         ({"growth": 0.5}, "growth ≥ 1"),
-        ({"rate": float("nan")}, "rate must be positive"),
-        ({"stiffness": -1.0}, "stiffness must be positive"),
+        ({"rate": float("nan")}, "rate must be a finite number"),
+        ({"stiffness": -1.0}, "stiffness must be above 0"),
         ({"weights": torch.ones(1, 3)}, r"weights needs shape \(1, 4\), got \(1, 3\)"),
         ({"weights": -torch.ones(1, 4)}, "not negative"),
         ({"weights": torch.zeros(1, 4)}, "every member needs someone"),
