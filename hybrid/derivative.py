@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
@@ -62,7 +63,15 @@ def values_of(value: Tensor) -> Tensor:
     """The numbers behind it, those of the whole batch where it is mapped, without any derivative: only to be looked at."""
     while _functorch.is_functorch_wrapped_tensor(value):
         value = _functorch.get_unwrapped(value)
-    return value.detach()
+    with torch._C._DisableFuncTorch():  # or the transform would take it in again
+        return value.detach()
+
+
+def array_of(value: Tensor) -> np.ndarray:
+    """`values_of` on the CPU for numpy."""
+    found = values_of(value)
+    with torch._C._DisableFuncTorch():
+        return found.cpu().numpy()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid.derivative import constant, varies
+from hybrid.derivative import array_of, constant, varies
 from hybrid.mesh import Mesh
 from hybrid.schedule import Dose, Number, Schedule, as_float, as_time
 
@@ -320,7 +320,7 @@ def _cut(
     grid = torch.where(share == 1.0, knot[there], knot[here] + share * (knot[there] - knot[here]))  # (K+1,)
 
     dt = grid[1:] - grid[:-1]
-    edges = grid.detach().numpy()
+    edges = array_of(grid)
     jump, rate = _doses(given, begins, ends, at, len(dt), states)
     u0, u1 = _inputs(schedule, inputs, edges)
     if moving:
