@@ -200,8 +200,8 @@ class SemilinearField:
     @property
     def made_from(self) -> list[Tensor]:
         """Every tensor behind the right-hand side."""
-        s = self.segments
-        return [self.A, self.B, *(getattr(s, f.name) for f in fields(s)), *self._tensors]
+        given = [getattr(self.segments, f.name) for f in fields(self.segments)]
+        return [self.A, self.B, *(v for v in given if isinstance(v, Tensor)), *self._tensors]
 
     def _linear_in(self, x: Tensor) -> Tensor:
         """A as `linear` reads it for such a state."""

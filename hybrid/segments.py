@@ -43,7 +43,8 @@ class Segments:
     @cached_property
     def longest(self) -> Tensor:  # (N,)
         """Every record's longest segment."""
-        return self.dt.detach().amax(1)
+        with constant(self.dt):
+            return self.dt.detach().amax(1)
 
     @cached_property
     def jumps(self) -> list[bool]:
