@@ -2,8 +2,9 @@
 
 Two ways of the same arithmetic. `march` (this file) takes a layered residual through buffers that are used again, and
 differentiates the steps themselves (discretise, then optimise): its memory is that of the states and of one chunk of
-steps. Where a gradient is to be differentiated in turn (`create_graph=True`) or a transform of `torch.func` is at work, the same
-steps run in ordinary operations (`replay`), with the memory that these take. `plain_march` in `plain_march.py` writes the steps in ordinary tensor operations, for every other residual.
+steps. Where a gradient is to be differentiated in turn (`create_graph=True`) or a transform of `torch.func` is at work, the
+same steps run in ordinary operations (`replay`), with the memory that these take. `plain_march` in `plain_march.py` writes
+the steps in ordinary tensor operations, for every other residual.
 
 Rows: people under Mw members of a network are Mw × R rows of states, R = N; under one network they are one long row.
 """
@@ -183,18 +184,20 @@ class _March(torch.autograd.Function):
     def _again(ctx: Any, inputs: Sequence[Tensor | None], cotangents: tuple[Tensor, ...]) -> list[Tensor | None]:
         """The gradients as functions of inputs and cotangents, by the same steps in ordinary operations."""
         # aliases: some inputs are made from others, and each gradient ends at its own
-        own = [None if v is None else v.view_as(v) for v in inputs]
-        outputs = replay(ctx.plan, own[0], own[1:])  # type: ignore[arg-type]
-        wanted = [i for i, need in enumerate(ctx.needs_input_grad[1:]) if need]
+        start, *own = [None if v is None else v.view_as(v) for v in inputs]
+        assert start is not None
+        outputs = replay(ctx.plan, start, own)
+        needed = zip([start, *own], ctx.needs_input_grad[1:], strict=True)
+        wanted = {i: v for i, (v, need) in enumerate(needed) if need and v is not None}
         pairs = [(o, g) for o, g in zip(outputs, cotangents, strict=True) if o.requires_grad]
         gradients = torch.autograd.grad(
             [o for o, _ in pairs],
-            [own[i] for i in wanted],  # type: ignore[misc]
+            list(wanted.values()),
             [g for _, g in pairs],
             create_graph=True,
             allow_unused=True,
         )
-        found: list[Tensor | None] = [None] * len(own)
+        found: list[Tensor | None] = [None] * len(inputs)
         for i, gradient in zip(wanted, gradients, strict=True):
             found[i] = gradient
         return found

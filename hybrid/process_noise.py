@@ -194,9 +194,9 @@ def _slope(
 ) -> Tensor:  # (..., p, n)
     """∂f/∂x of a function (..., n) -> (..., p) that works point by point; differentiable in turn where gradients are on."""
     if transforming():  # where tensors cannot be asked to require a gradient
-        values, pull = torch.func.vjp(function, x)
-        units = torch.eye(values.shape[-1], dtype=values.dtype, device=values.device)
-        return torch.stack([pull(e.expand_as(values))[0] for e in units], -2)
+        pulled = torch.func.vjp(function, x)
+        units = torch.eye(pulled[0].shape[-1], dtype=x.dtype, device=x.device)
+        return torch.stack([pulled[1](e.expand_as(pulled[0]))[0] for e in units], -2)
     onward = torch.is_grad_enabled()
     with torch.enable_grad():
         at = x if onward and x.requires_grad else x.detach().requires_grad_()

@@ -51,8 +51,8 @@ def unstable(
     if mapped(fastest):
         if bool(values_of(fastest * longest > limit).any()):
             raise ValueError(
-                f"under torch.func.vmap a step times the fastest rate is beyond {limit:.3g}, where {name} becomes unstable; cut the "
-                "records for these parameters, Mesh(step=…), or use Exponential() on the mesh"
+                f"under torch.func.vmap a step times the fastest rate is beyond {limit:.3g}, where {name} becomes unstable; cut "
+                "the records for these parameters, Mesh(step=…), or use Exponential() on the mesh"
             )
         return ()
     start = field.segments.start

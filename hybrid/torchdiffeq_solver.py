@@ -15,9 +15,20 @@ from hybrid.solver import Failure, SimulationError, Solution, Solver, at_rest, n
 from hybrid.stability_limit import require_mesh, unstable
 
 Method = Literal[
-    *("euler", "midpoint", "heun2", "heun3", "rk4"),
-    *("explicit_adams", "implicit_adams", "fixed_adams"),
-    *("adaptive_heun", "fehlberg2", "bosh3", "dopri5", "dopri8", "scipy_solver"),
+    "euler",
+    "midpoint",
+    "heun2",
+    "heun3",
+    "rk4",
+    "explicit_adams",
+    "implicit_adams",
+    "fixed_adams",
+    "adaptive_heun",
+    "fehlberg2",
+    "bosh3",
+    "dopri5",
+    "dopri8",
+    "scipy_solver",
 ]
 # the orders of those that take steps of one length, and of those that keep a tolerance (LSODA chooses its own: the least)
 _RUNGE_KUTTA: dict[str, int] = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
