@@ -255,9 +255,10 @@ class ContractingMLP(LayeredResidual):
         n, last = self.states, len(self.weights) - 1
         scale = self.linear.new_tensor([self.rate_scale * s for s in self.state_scale])
         output = self.linear.new_zeros(1, n) if self.vanishes_at_origin else self.biases[last] * scale
+        # one by one: a slice is a list of new parameters, whose gradients nobody gets under torch.func.functional_call
         return Layers(
             weights=tuple(w.to(kind) for w in (built.first, *built.middle, built.last)),
-            biases=(*self.biases[:last], output),
+            biases=(*(self.biases[k] for k in range(last)), output),
             input_weights=self.input_weights / self.linear.new_tensor(self.input_scale),
             covariate_weights=self.covariate_weights,
             activation=self.activation,

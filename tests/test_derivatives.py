@@ -39,6 +39,8 @@ from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, Sha
 from training import Cohort, Record, fit, fit_population, gaussian_nll, personalise, shoot
 
 F64 = torch.float64
+# torch's own rules of forward mode are written with what torch deprecates
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 
 
 def tensor(*values: float) -> Tensor:
@@ -310,9 +312,8 @@ def test_transforms_of_torch_func(make: Callable[[], Solver], mesh: Mesh, residu
         close(forward_ad.unpack_dual(f(forward_ad.make_dual(Z0, along))).tangent, gradient @ along)
 
 
-@pytest.mark.parametrize("residual", [False, True])
-def test_vmap_and_functional_call(residual: bool) -> None:
-    model, solver = oral(residual), Exponential()
+def test_vmap_and_functional_call() -> None:
+    model, solver = oral(), Exponential()
     many = torch.stack([Z0[:3], Z0[:3] * tensor(1.1, 0.8, 1.2)])
     amounts = tensor(100.0, 250.0)
 
@@ -359,7 +360,7 @@ def test_what_a_transform_cannot_have_is_one_sentence() -> None:
     with pytest.raises(ValueError, match="hides when a dose comes"):
         torch.func.vmap(lambda t: Dose("gut", t, 1.0))(tensor(1.0, 2.0))
     with pytest.raises(ValueError, match="rk4 becomes unstable"):
-        torch.func.vmap(lambda t: f(t, RungeKutta("rk4"), Mesh(3.0)))(many)
+        torch.func.vmap(lambda t: f(t, RungeKutta("rk4"), Mesh(4.0)))(many)
     for solver in (Torchdiffeq("dopri5"), Torchdiffeq("dopri5", adjoint=True)):
         with pytest.raises(ValueError, match="does not go with this transform"):
             torch.func.grad(lambda t, s=solver: f(t, s).sum())(many[0])
@@ -516,13 +517,13 @@ def ways() -> Iterator[tuple[str, bool]]:
                 yield method, adjoint
 
 
-LOOSE = {"euler": 0.5, "midpoint": 0.05, "heun2": 0.05, "fehlberg2": 0.05, "adaptive_heun": 0.05, "bosh3": 0.02}
+LOOSE = {"euler": 1.0, "midpoint": 0.05, "heun2": 0.05, "fehlberg2": 0.05, "adaptive_heun": 0.05, "bosh3": 0.02}
 
 
 @pytest.mark.parametrize(("method", "adjoint"), list(ways()))
 def test_every_method_of_torchdiffeq_trains(method: Any, adjoint: bool, people: tuple[Record, ...]) -> None:
     """Its gradient is ours, and two steps of `fit` end where ours do. MLP without covariates: some weights are empty."""
-    model, mesh = oral(), Mesh(0.5, 0.1, 0.5)
+    model, mesh = oral(), Mesh(0.25, 0.05, 0.5)
     cohort = Cohort.of([replace(r, times=r.times[:3], values=r.values[:3]) for r in people[:2]], model, mesh)
     own = tensor(0.1, -0.2, 0.1).expand(1, 2, 3)
     solver = Torchdiffeq(method, 1e-3, 1e-3, adjoint=adjoint)
@@ -561,7 +562,7 @@ def test_adams_steps_inside_a_segment(method: Any) -> None:
         return run[-1].numpy()
 
     exact = end(Exponential(rtol=1e-10), None)
-    errors = [np.abs(end(Torchdiffeq(method), Mesh(step)) - exact).max() for step in (1.0, 0.5)]
+    errors = [np.abs(end(Torchdiffeq(method), Mesh(step)) - exact).max() for step in (0.5, 0.25)]
     assert np.log2(errors[0] / errors[1]) > 3.5
     with pytest.raises(Exception, match="becomes unstable"):
         end(Torchdiffeq(method), Mesh(20.0))
