@@ -128,7 +128,7 @@ def _after_training(
     tables.append(scores_table(judged, asked))
 
     distance = gradient_difference(hybrid, settings)
-    console.print(f"the training gradient is within {distance:.1e} of torchdiffeq's (dopri5, largest component, relative)")
+    console.print(f"the training gradient is within {distance:.1e} of torchdiffeq's (dopri5; relative, in the largest component)")
 
     console.rule("[bold]6 · draw[/bold]", align="left")
     bundle = bundle_of(

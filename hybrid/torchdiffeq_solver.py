@@ -32,7 +32,7 @@ Method = Literal[
 ]
 # the orders of those that take steps of one length, and of those that keep a tolerance (LSODA chooses its own: the least)
 _RUNGE_KUTTA: dict[str, int] = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
-_ADAMS: dict[str, int] = {"explicit_adams": 4, "implicit_adams": 4, "fixed_adams": 4}
+_ADAMS: dict[str, int] = {"explicit_adams": 3, "implicit_adams": 4, "fixed_adams": 4}
 FIXED = _RUNGE_KUTTA | _ADAMS
 # how far left on the real axis they are stable: an explicit method of s = 1…4 stages and order s has 1 + z + … + zˢ/s!
 _LIMITS = {"euler": 2.0, "midpoint": 2.0, "heun2": 2.0, "heun3": 2.5127, "rk4": 2.7852}
@@ -44,9 +44,9 @@ class Torchdiffeq(Solver):
     """A method of torchdiffeq (Chen et al. 2018), every one that it offers, run on the segment clock.
 
     `method`: euler, midpoint, heun2, heun3, rk4 take one step per segment (the `Mesh` says how long), explicit_adams and
-    implicit_adams (also called fixed_adams) eight, of which the first three are Runge-Kutta steps, since a multistep method
-    begins anew after every jump; adaptive_heun, fehlberg2, bosh3, dopri5, dopri8 and scipy_solver (LSODA of scipy) adapt
-    their steps to `rtol` and `atol` inside every segment, with one error norm for the whole batch.
+    implicit_adams (also called fixed_adams) eight, of which the first are Runge-Kutta steps and the next of low order, since a
+    multistep method begins anew in every segment; adaptive_heun, fehlberg2, bosh3, dopri5, dopri8 and scipy_solver (LSODA of
+    scipy) adapt their steps to `rtol` and `atol` inside every segment, with one error norm for the whole batch.
     `steps`: how many steps a method of fixed steps takes in a segment, where that should be another number.
     Gradients flow through the steps (discretise, then optimise), second ones too. With `adjoint` they come from the adjoint
     equation, solved backwards with the same method and tolerances: memory of one segment, and the gradient of the continuous

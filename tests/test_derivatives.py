@@ -24,6 +24,7 @@ from hybrid import (
     RungeKutta,
     Schedule,
     Signal,
+    SimulationError,
     Solver,
     States,
     Torchdiffeq,
@@ -118,7 +119,8 @@ def driven(members: int, activation: str, layered: bool, personal: bool) -> Hybr
 
 SECOND = [
     *((f"{m} on a mesh", lambda m=m: RungeKutta(m), Mesh(0.1)) for m in TABLEAUS),
-    *((f"{m} to a tolerance", lambda m=m: RungeKutta(m, rtol=1e-6 if m == "bosh3" else 1e-8), Mesh()) for m in TABLEAUS if TABLEAUS[m].error),
+    ("bosh3 to a tolerance", lambda: RungeKutta("bosh3", rtol=1e-6), Mesh()),
+    *((f"{m} to a tolerance", lambda m=m: RungeKutta(m, rtol=1e-8), Mesh()) for m in ("tsit5", "dopri5")),
     ("Exponential on a mesh", Exponential, Mesh(0.5)),
     ("Exponential to a tolerance", lambda: Exponential(rtol=1e-8), Mesh()),
     ("the default", lambda: None, None),
@@ -412,7 +414,7 @@ KEPT = [
     ("exponential in chunks", lambda: Exponential(chunk=2), Mesh(0.5)),
     ("exponential to a tolerance", lambda: Exponential(rtol=1e-3), Mesh()),
     ("torchdiffeq", lambda: Torchdiffeq("rk4"), Mesh(0.5)),
-    ("torchdiffeq by the adjoint", lambda: Torchdiffeq("dopri5", 1e-4, adjoint=True), Mesh(0.5)),
+    ("torchdiffeq by the adjoint", lambda: Torchdiffeq("dopri5", 1e-3, adjoint=True), Mesh()),
 ]
 
 
@@ -541,20 +543,21 @@ def test_every_method_of_torchdiffeq_trains(method: Any, adjoint: bool, people: 
     torch.testing.assert_close(have_step.loss, want_step.loss, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("method", ["rk4", "implicit_adams", "dopri5", "scipy_solver"])
+@pytest.mark.parametrize("method", ["rk4", "dopri5", "scipy_solver"])
 def test_the_adjoint_trains_windows_and_populations(method: Any, people: tuple[Record, ...]) -> None:
     model, mesh = oral(), Mesh(0.5, 0.1, 0.5)
-    cohort = Cohort.of([replace(r, times=r.times[:3], values=r.values[:3]) for r in people[:2]], model, mesh)
-    solvers = (Torchdiffeq(method, 1e-4, 1e-4, adjoint=True), RungeKutta("rk4"))
+    cohort = Cohort.of([replace(r, times=r.times[:2], values=r.values[:2]) for r in people[:1]], model, mesh)
+    solvers = (Torchdiffeq(method, 1e-3, 1e-3, adjoint=True), RungeKutta("rk4"))
     have, want = ([*shoot(model, cohort, count=2, steps=3, rounds=1, polish=1, solver=s)][-1] for s in solvers)
     torch.testing.assert_close(have.loss, want.loss, rtol=1e-2, atol=1e-2)
     one, other = ([*fit_population(model, cohort, steps=2, solver=s)][-1] for s in solvers)
     torch.testing.assert_close(one.loss, other.loss, rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize("method", ["explicit_adams", "implicit_adams"])
-def test_adams_steps_inside_a_segment(method: Any) -> None:
-    """More steps are more accurate, and the first three, by Runge-Kutta, leave order four."""
+@pytest.mark.filterwarnings("ignore:Functional iteration did not converge")  # torchdiffeq's: it takes four rounds at most
+@pytest.mark.parametrize(("method", "steps"), [("explicit_adams", (0.125, 0.0625)), ("implicit_adams", (0.5, 0.25))])
+def test_adams_steps_inside_a_segment(method: Any, steps: tuple[float, float]) -> None:
+    """The declared order is that of the first multistep step in a segment; fewer steps in it are less accurate."""
     model, theta = oral(False), tensor(1.2, 0.1, 30.0)
 
     def end(solver: Solver, mesh: Mesh | None) -> np.ndarray:
@@ -562,7 +565,10 @@ def test_adams_steps_inside_a_segment(method: Any) -> None:
         return run[-1].numpy()
 
     exact = end(Exponential(rtol=1e-10), None)
-    errors = [np.abs(end(Torchdiffeq(method), Mesh(step)) - exact).max() for step in (0.5, 0.25)]
-    assert np.log2(errors[0] / errors[1]) > 3.5
-    with pytest.raises(Exception, match="becomes unstable"):
-        end(Torchdiffeq(method), Mesh(20.0))
+    solver = Torchdiffeq(method, 1e-11, 1e-11)
+    errors = [np.abs(end(solver, Mesh(step)) - exact).max() for step in steps]
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(solver.order, abs=0.5)
+    assert np.abs(end(replace(solver, steps=5), Mesh(steps[0])) - exact).max() > errors[0]
+    fast = tensor(4.0, 0.1, 30.0)
+    with pytest.raises(SimulationError, match="becomes unstable"):
+        simulate(model, tensor(200.0, 0.0), Schedule(), [4.0], fast, solver=solver, mesh=Mesh(20.0))
