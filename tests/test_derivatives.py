@@ -125,7 +125,7 @@ SECOND = [
     ("Exponential to a tolerance", lambda: Exponential(rtol=1e-8), Mesh()),
     ("the default", lambda: None, None),
     ("torchdiffeq's rk4", Torchdiffeq, Mesh(0.1)),
-    ("torchdiffeq's dopri5", lambda: Torchdiffeq("dopri5", 1e-7, 1e-9), Mesh()),
+    ("torchdiffeq's dopri5", lambda: Torchdiffeq("dopri5", 1e-6, 1e-8), Mesh()),
 ]
 
 
@@ -284,7 +284,7 @@ FUNC = [
     ("rk4", lambda: RungeKutta("rk4"), Mesh(0.8)),
     ("tsit5 inside", lambda: RungeKutta("tsit5"), Mesh(0.8, observed=False)),
     ("exponential inside", Exponential, Mesh(1.0, observed=False)),
-    ("exponential to a tolerance", lambda: Exponential(rtol=1e-3), Mesh()),
+    ("exponential to a tolerance", lambda: Exponential(rtol=3e-2, atol=1.0), Mesh()),
 ]
 
 
@@ -526,7 +526,7 @@ LOOSE = {"euler": 1.0, "midpoint": 0.05, "heun2": 0.05, "fehlberg2": 0.05, "adap
 def test_every_method_of_torchdiffeq_trains(method: Any, adjoint: bool, people: tuple[Record, ...]) -> None:
     """Its gradient is ours, and two steps of `fit` end where ours do. MLP without covariates: some weights are empty."""
     model, mesh = oral(), Mesh(0.25, 0.05, 0.5)
-    cohort = Cohort.of([replace(r, times=r.times[:3], values=r.values[:3]) for r in people[:2]], model, mesh)
+    cohort = Cohort.of([replace(r, times=r.times[:2], values=r.values[:2]) for r in people[:2]], model, mesh)
     own = tensor(0.1, -0.2, 0.1).expand(1, 2, 3)
     solver = Torchdiffeq(method, 1e-3, 1e-3, adjoint=adjoint)
 
@@ -543,7 +543,7 @@ def test_every_method_of_torchdiffeq_trains(method: Any, adjoint: bool, people: 
     torch.testing.assert_close(have_step.loss, want_step.loss, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("method", ["rk4", "dopri5", "scipy_solver"])
+@pytest.mark.parametrize("method", ["rk4", "dopri5"])
 def test_the_adjoint_trains_windows_and_populations(method: Any, people: tuple[Record, ...]) -> None:
     model, mesh = oral(), Mesh(0.5, 0.1, 0.5)
     cohort = Cohort.of([replace(r, times=r.times[:2], values=r.values[:2]) for r in people[:1]], model, mesh)
