@@ -39,6 +39,14 @@ ForecastFrom = Annotated[
         help="Forecast unseen people from what was measured up to this time (default: a tenth of the record)."
     ),
 ]
+SolverName = Annotated[
+    str,
+    typer.Option(
+        "--solver",
+        help="Of training and of every prediction: rk4, tsit5, dopri5, bosh3, exponential (ours), or torchdiffeq:METHOD, as "
+        "torchdiffeq:dopri5, with :adjoint behind it for gradients by the adjoint equation. The bundle remembers it.",
+    ),
+]
 
 
 def main() -> None:
@@ -102,6 +110,7 @@ def demo(
     steps: Annotated[int, typer.Option(min=1, help="Training steps at most.")] = 120,
     seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of everything random.")] = 2026,
     device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
+    solver: SolverName = "rk4",
     as_json: Json = False,
 ) -> None:
     """Train, certify, calibrate, draw and save a hybrid model of twelve real people (under three minutes on two cores)."""
@@ -111,7 +120,7 @@ def demo(
         from homeostat.study import Settings, one_thread
 
         one_thread()
-        settings = Settings(members, folds, steps, forecast_from=FORECAST_FROM, seed=seed, device=device)
+        settings = Settings(members, folds, steps, forecast_from=FORECAST_FROM, seed=seed, device=device, solver=solver)
         summary = run_demo(out, settings, _console(as_json))
         if as_json:
             _print(summary)
@@ -146,6 +155,7 @@ def fit(
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 0.03,
     seed: Annotated[int, typer.Option(min=0, max=2**62)] = 2026,
     device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
+    solver: SolverName = "rk4",
     resume: Annotated[
         bool | None,
         typer.Option(
@@ -177,7 +187,9 @@ def fit(
             compartments=_numbered(compartments, "--compartments"),
             channels=_numbered(channels, "--channels"),
         )
-        settings = Settings(members, folds, steps, rate, forecast_from=forecast_from, seed=seed, device=device)
+        settings = Settings(
+            members, folds, steps, rate, forecast_from=forecast_from, seed=seed, device=device, solver=solver
+        )
         summary = fit_table(
             table,
             records,

@@ -30,6 +30,7 @@ from homeostat.study import (
     dense_unseen,
     dosed_region,
     evaluate,
+    gradient_difference,
     judge,
     paired_difference,
     predict_person,
@@ -43,6 +44,7 @@ from training.verdicts import Verdict, verdicts_about
 
 THRESHOLD = 5.0  # mg/L, the lower end of the range aimed at in treatment
 DOSE_GAP = 24.0  # h: the certificate's region leaves room for anyone's largest dose once a day
+GRADIENT_LIMIT = 1e-2  # relative: the mesh is made for 1e-4 of the largest state, and a gradient cancels more
 FORECAST_FROM = 2.5  # h, three or four samples after the dose
 
 
@@ -96,7 +98,7 @@ def _after_training(
 ) -> dict[str, Any]:
     """Certify, judge, draw, ask, save: everything after the hybrid is trained."""
     console.rule("[bold]4 · certify[/bold]", align="left")
-    bundle = bundle_of(hybrid, None, {}, {})
+    bundle = bundle_of(hybrid, None, {}, {"settings.solver": settings.solver})
     save(bundle, folder / "model.twin")  # whatever fails from here on, the trained model is there
     system = bundle.system()
     region, inputs = dosed_region(records, bundle.model.backbone.states, DOSE_GAP)
@@ -124,6 +126,9 @@ def _after_training(
     for verdict in verdicts_about(verdicts_of(judged), "gates"):
         console.print(verdict.claim)
     tables.append(scores_table(judged, asked))
+
+    distance = gradient_difference(hybrid, settings)
+    console.print(f"the training gradient is within {distance:.1e} of torchdiffeq's (dopri5; relative, in the largest component)")
 
     console.rule("[bold]6 · draw[/bold]", align="left")
     bundle = bundle_of(
@@ -190,6 +195,13 @@ def _after_training(
         *verdicts_of(judged),
         *(gallery.comparison_verdict(name, value, "mg/L") for name, value in comparisons.items()),
         Verdict(
+            "The gradient that trains is torchdiffeq's",
+            distance < GRADIENT_LIMIT,
+            f"At the trained weights the relative difference is {distance:.1e} (solver {settings.solver} against dopri5 of "
+            "torchdiffeq to 1e-8, largest component over largest component).",
+            ("gradient",),
+        ),
+        Verdict(
             "The saved model predicts what the trained one does",
             identical,
             f"Largest difference {difference:g} mg/L.",
@@ -218,6 +230,8 @@ def _after_training(
         "crps_difference": {name: list(value) for name, value in comparisons.items()},
         "peaks": {name: list(value) for name, value in peaks.items()},
         "identical_after_load": identical,
+        "gradient_difference": distance,
+        "solver": settings.solver,
         "interrupted": hybrid.interrupted,
         "bundle": str(path),
         "report": str(report),

@@ -1,5 +1,6 @@
 """One study: train an ensemble beside its cross-validation, personalise, judge on people never seen, certify."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,16 +14,18 @@ from torch import Tensor
 from exchange import Bundle, Person
 from homeostat.progress import watch
 from homeostat.recipe import Recipe
+from homeostat.solvers import DEFAULT, solver_named
 from hybrid import (
     HybridModel,
     Prediction,
-    RungeKutta,
     Schedule,
     SimulationError,
     Solver,
+    Torchdiffeq,
     build_segments,
     conditions_of,
     predict,
+    rollout,
 )
 from hybrid.schedule import as_float
 from stability import Box, Certificate, Inputs, Lure, Refusal, certify
@@ -37,6 +40,7 @@ from training import (
     at_times,
     fit,
     forecast_unseen,
+    gaussian_nll,
     log_steps,
     personalise,
 )
@@ -54,7 +58,7 @@ class Settings:
 
     `members` of the ensemble, `folds` of the cross-validation, at most `steps` of training at learning `rate`,
     `forecast_from`: unseen people are forecast from what was measured up to this time; `draws` of a person's own
-    parameters; `seed` of everything random.
+    parameters; `seed` of everything random; `solver`, by its name (`solver_named`), of training and of every prediction.
     """
 
     members: int = 8
@@ -65,6 +69,7 @@ class Settings:
     draws: int = 16
     seed: int = 2026
     device: str = "cpu"
+    solver: str = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ def train(
         raise ValueError(
             f"device {settings.device}: this torch sees no such GPU; use --device cpu, or a CUDA build of torch"
         ) from error
+    solver = solver_named(settings.solver)
     generator = torch.Generator().manual_seed(settings.seed)
     plan = Plan.of(len(records), settings.members, min(settings.folds, len(records)), generator)
     stack = plan.stack(recipe.model, generator).to(settings.device)
@@ -119,12 +125,12 @@ def train(
         look_every=15,
         # the budget is small, and a member that stalls for a while often goes on: each keeps the best of all its looks
         patience=settings.steps,
-        solver=solver(),
+        solver=solver,
         checkpoint=checkpoint,
     )
     best, interrupted = watch(steps if log is None else log_steps(steps, log), recipe.name, console)
     model = plan.final(best.model)
-    personal = personalise(model, cohort, solver=solver())
+    personal = personalise(model, cohort, solver=solver)
     for index, why in personal.failed.items():  # someone on whom the members were trained: the fit itself is broken
         raise SimulationError(why, record=index)
     return Trained(recipe, plan, cohort, best.model, model, personal, interrupted)
@@ -135,9 +141,28 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def solver() -> Solver:
-    """The solver of training and of every prediction: they must be the same function."""
-    return RungeKutta("rk4")
+def solver_of(bundle: Bundle) -> Solver:
+    """The solver that a bundle was trained with, by its provenance: training and every prediction must be the same function."""
+    return solver_named(str(bundle.provenance.get("settings.solver", DEFAULT)))
+
+
+def gradient_difference(trained: Trained, settings: Settings) -> float:
+    """How far the gradient that trains is from torchdiffeq's, at the trained weights: |g − g'|∞/|g'|∞, with g' by dopri5.
+
+    Of the mean over people of −log p(y | η) − log p(η), added over members, along the weights and everyone's η. Both solvers
+    work on the cohort's mesh, dopri5 to a tolerance of 1e-8.
+    """
+    model, cohort = copy.deepcopy(trained.model), trained.cohort
+    found = []
+    for solver in (solver_named(settings.solver), Torchdiffeq("dopri5", rtol=1e-8, atol=1e-10)):
+        personal = trained.personal.mode.clone().requires_grad_()
+        model.zero_grad(set_to_none=True)
+        run = rollout(model, cohort.conditions, personal, solver)
+        (gaussian_nll(cohort.y, run.mean, run.variance) - model.log_prior(personal)).mean(1).sum().backward()
+        given = (personal.grad, *(p.grad for p in model.parameters()))
+        found.append(torch.cat([g.flatten() for g in given if g is not None]))
+    have, want = found
+    return float((have - want).abs().max() / want.abs().max())
 
 
 @dataclass(frozen=True)
@@ -196,7 +221,7 @@ def evaluate(trained: Trained, settings: Settings, threshold: float) -> Evaluati
     known, asked = split(trained.cohort, settings.forecast_from)
     generator = torch.Generator().manual_seed(settings.seed + 1)
     prediction = forecast_unseen(
-        trained.plan, trained.stack, known, asked, draws=settings.draws, generator=generator, solver=solver()
+        trained.plan, trained.stack, known, asked, draws=settings.draws, generator=generator, solver=solver_named(settings.solver)
     )
     return score(prediction, asked.y, threshold, generator)
 
@@ -242,7 +267,7 @@ def dense_unseen(trained: Trained, settings: Settings, end: float) -> Prediction
         dense_of(trained.cohort, trained.model, end),
         draws=settings.draws,
         generator=generator,
-        solver=solver(),
+        solver=solver_named(settings.solver),
     )
 
 
@@ -339,5 +364,5 @@ def predict_person(
         )
         grid = torch.tensor([list(times)], dtype=torch.float64)
         mask = torch.ones_like(grid, dtype=torch.bool)
-        found.append(predict(bundle.model, conditions, sample, times=grid, mask=mask, solver=solver()))
+        found.append(predict(bundle.model, conditions, sample, times=grid, mask=mask, solver=solver_of(bundle)))
     return found

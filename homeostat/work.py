@@ -25,6 +25,7 @@ from homeostat.pictures.uncertainty import Rings
 from homeostat.provenance import provenance
 from homeostat.recipe import backbone_named, hybrid_recipe
 from homeostat.report import MARKS, write_report
+from homeostat.solvers import solver_named
 from homeostat.study import (
     Evaluation,
     Settings,
@@ -36,7 +37,7 @@ from homeostat.study import (
     paired_difference,
     predict_person,
     score,
-    solver,
+    solver_of,
     split,
     train,
 )
@@ -73,6 +74,7 @@ def fit_table(
     """
     from dataclasses import replace
 
+    solver_named(settings.solver)  # an unknown name is better known before anything is read or written
     physics = backbone_named(*backbone)
     recipe = hybrid_recipe(physics, records, hidden=hidden or (1,), with_residual=bool(hidden))
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
@@ -86,7 +88,7 @@ def fit_table(
             checkpoint.remove()
     curves = folder / "log" if log else None
     trained = train(recipe, records, settings, console, checkpoint=checkpoints["hybrid"], log=curves and curves / "hybrid")
-    bundle = bundle_of(trained, None, {}, {})
+    bundle = bundle_of(trained, None, {}, {"settings.solver": settings.solver})
     # the trained model is saved before anything else can fail
     path = save(bundle, folder / "model.twin")
     system = bundle.system()
@@ -255,7 +257,7 @@ def report_on(
     cohort = Cohort.of(records, bundle.model, bundle.mesh)
     known, later = split(cohort, asked.forecast_from)
     generator = torch.Generator().manual_seed(1)
-    prediction, personal = forecast(bundle.model, known, later, generator=generator, solver=solver())
+    prediction, personal = forecast(bundle.model, known, later, generator=generator, solver=solver_of(bundle))
     scaling, withheld = _scaling_in(bundle, cohort.ids, later.y)
     if scaling is not None:
         prediction = scaling.apply(prediction, cohort.ids)
@@ -265,7 +267,7 @@ def report_on(
     )
     end = max(float(r.times[-1]) for r in records)
     asked_dense = dense_of(cohort, bundle.model, end)
-    dense, _ = forecast(bundle.model, known, asked_dense, generator=generator, solver=solver())
+    dense, _ = forecast(bundle.model, known, asked_dense, generator=generator, solver=solver_of(bundle))
     if scaling is not None:
         dense = scaling.apply(dense, cohort.ids)
     seen = sorted({p.id for p in bundle.people} & set(cohort.ids))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hybrid.combine import Polynomials
+from hybrid.derivative import mapped, transforming
 from hybrid.exponentials import Exponentials
 from hybrid.field import SemilinearField
 from hybrid.phi import phi
@@ -36,11 +37,18 @@ def adapt(
     Every record has its own steps: they do not depend on who else is in the batch. After a jump the first step is short
     (Hairer, Nørsett & Wanner 1993, II.4), and grows with what the error allows. The gradient of a solution on these steps
     is that of the steps: their number and shares of the segments are constants.
+    Errors: `ValueError` under `torch.func.vmap`, whose batch does not show its values.
     """
+    if transforming() and any(mapped(v) for v in (x0, *field.made_from)):
+        raise ValueError(
+            "steps for a tolerance depend on the values, which torch.func.vmap hides; give the batch as people or members "
+            "(shapes (M, N, …)) instead of vmap, or take the steps of a mesh: solver=Exponential(), mesh=Mesh(step)"
+        )
     with torch.no_grad():
         parts, failures = _search(field, x0, scheme, tolerance)
         segment, begin, end = _assemble(parts)
-    return field.segments.refine(segment, begin, end), failures
+    # forward mode goes on where gradients are off
+    return field.segments.refine(segment, begin.detach(), end.detach()), failures
 
 
 _Part = tuple[Tensor, Tensor, Tensor, Tensor]  # whose step was accepted (N,), and its segment, beginning and end

@@ -1,6 +1,7 @@
 """How a step puts its stages together: by numbers (Runge–Kutta) or by functions of h A (exponential methods)."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -89,6 +90,14 @@ class Combination(ABC):
     @abstractmethod
     def gradients(self) -> list[Tensor | None]:
         """In the order of `tensors`."""
+
+    @abstractmethod
+    def state(self, own: Sequence[Tensor | None], h: Tensor, k: int, i: int, x: Tensor, f: Sequence[Tensor]) -> Tensor:
+        """`stage` i (−1: `finish`) of step k, of length h, in ordinary operations on `own`, which stand for the `tensors`."""
+
+    @abstractmethod
+    def plus_linear(self, own: Sequence[Tensor | None], x: Tensor, value: Tensor) -> Tensor:
+        """`add_linear`, in the same way."""
 
 
 @dataclass(frozen=True)
@@ -215,3 +224,14 @@ class _Numbers(Combination):
 
     def gradients(self) -> list[Tensor | None]:
         return [self.gA]
+
+    def state(self, own: Sequence[Tensor | None], h: Tensor, k: int, i: int, x: Tensor, f: Sequence[Tensor]) -> Tensor:
+        row = self.tableau.b if i < 0 else self.tableau.a[i]
+        return x + h * sum((b * g for b, g in zip(row, f, strict=False) if b), torch.zeros_like(x))
+
+    def plus_linear(self, own: Sequence[Tensor | None], x: Tensor, value: Tensor) -> Tensor:
+        (A,) = own
+        assert A is not None
+        if len(A) == 1:
+            return value + x @ A[0].mT
+        return value + (A.unflatten(0, x.shape[:2]) @ x[..., None])[..., 0]

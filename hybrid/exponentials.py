@@ -1,6 +1,6 @@
 """How an exponential step puts its stages together: by functions of h A, exact for the linear part."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid.combine import Combination
+from hybrid.derivative import kept, transforming, varies
 from hybrid.field import SemilinearField
 from hybrid.phi import doublings_for, phi
 from hybrid.pool import Tape
@@ -46,11 +47,15 @@ class Exponentials:
 
 def _constant(field: SemilinearField, name: str, make: Callable[[], Tensor | list[Tensor]]) -> Any:
     """What depends on the segments and one constant A alone is made once for both."""
+    if transforming():
+        return make()
     A = field.A[0, 0]
     known: dict[str, tuple[Tensor, Any]] = field.segments.__dict__.setdefault("_constants", {})
-    if name not in known or not (capture.capturing() or torch.equal(known[name][0], A)):
-        known[name] = (A.clone(), make())
-    return known[name][1]
+    found = known.get(name)  # looked up once: another thread may put something else there
+    if found is None or not (capture.capturing() or torch.equal(found[0], A)):
+        with kept():
+            found = known[name] = (A.clone(), make())
+    return found[1]
 
 
 def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor | None]:
@@ -59,7 +64,7 @@ def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor
     Differentiable in A and h.
     """
     segments, n = field.segments, field.A.shape[-1]
-    if field.shared and not segments.dt.requires_grad:
+    if field.shared and not varies(segments.dt):
         different, index = segments.lengths
         index = index[0] if segments.one_length else index.T.repeat(1, M)
         h = different.to(_EXACT)
@@ -67,7 +72,7 @@ def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor
         def make() -> list[Tensor]:
             return _stages(field, field.A[0, 0].to(_EXACT) * h[:, None, None], h)
 
-        return make() if field.A.requires_grad else _constant(field, "stages", make), index
+        return make() if varies(field.A) else _constant(field, "stages", make), index
     N, K = segments.dt.shape
     h = segments.dt.T[:, None, :].expand(K, M, N).to(_EXACT)
     z = (field.A.expand(M, N, n, n).to(_EXACT) * h[..., None, None]).reshape(-1, n, n)
@@ -96,7 +101,7 @@ def reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1,
     """[x, g_1 … g_4] times these is the state at every observation."""
     s, n = field.segments, field.A.shape[-1]
     N, T = s.segment.shape
-    if field.shared and not s.dt.requires_grad and not s.fraction.requires_grad:
+    if field.shared and not varies(s.dt) and not varies(s.fraction):
         (h, t), index = s.spans
         index = index[:1] if s.alike else index
 
@@ -104,7 +109,7 @@ def reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1,
             z = field.A[0, 0].to(_EXACT) * h.to(_EXACT)[:, None, None]
             return _readings(field, z, h.to(_EXACT), t.to(_EXACT))[index[:, :, None]]
 
-        found: Tensor = make() if field.A.requires_grad else _constant(field, "readings", make)
+        found: Tensor = make() if varies(field.A) else _constant(field, "readings", make)
         return found
     span = (s.dt.gather(1, s.segment) * s.fraction).to(_EXACT)[:, :, None].expand(N, T, M)
     share = s.fraction.to(_EXACT)[:, :, None].expand(N, T, M).reshape(-1)
@@ -255,3 +260,16 @@ class _Matrices(Combination):
 
     def gradients(self) -> list[Tensor | None]:
         return [None if g is None else g.to(m.dtype) for g, m in zip(self.g, self.given, strict=True)]
+
+    def state(self, own: Sequence[Tensor | None], h: Tensor, k: int, i: int, x: Tensor, f: Sequence[Tensor]) -> Tensor:
+        whole = own[-1 if i < 0 else i - 1]
+        assert whole is not None
+        v = torch.cat([x, *f], -1)
+        if self.where is not None:
+            return v @ whole[self.where[k]].to(x.dtype)
+        rows = x.shape[0] * x.shape[1]
+        C = whole[self.index[k]] if self.index is not None else whole[k * rows : (k + 1) * rows]
+        return (v[..., None, :] @ C.to(x.dtype).unflatten(0, x.shape[:2]))[..., 0, :]
+
+    def plus_linear(self, own: Sequence[Tensor | None], x: Tensor, value: Tensor) -> Tensor:
+        return value

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import torch
@@ -152,10 +152,11 @@ class SemilinearField:
         x: Tensor,  # (M, N, n)
     ) -> Tensor:  # (M, N, n)
         """A x."""
-        if self._flat is not None and x.shape[:2] == self.A.shape[:2]:
+        A = self._linear_in(x)
+        if A.ndim == 3:
             # the same product with a third of the calls that a broadcasting matmul makes: there is one per stage
-            return torch.bmm(self._flat, x.reshape(-1, x.shape[-1], 1)).view_as(x)
-        return (self.A @ x[..., None])[..., 0]
+            return torch.bmm(A, x.reshape(-1, x.shape[-1], 1)).view_as(x)
+        return (A @ x[..., None])[..., 0]
 
     def nonlinear(
         self,
@@ -186,11 +187,25 @@ class SemilinearField:
             rate = rate + first + s[:, None] * change
         return rate
 
-    def depends_on(self, k: int) -> list[Tensor]:
-        """The tensors that `within(k, …)` is differentiable in, beside the state, none of them made from another."""
-        found = [self.A if self._flat is None else self._flat, self._dt[k], self._u0[k], self._slope[k]]
+    def depends_on(
+        self,
+        k: int,
+        x: Tensor,  # (M, N, n)
+    ) -> list[Tensor]:
+        """The tensors that `within(k, …, x)` is differentiable in, beside the state, none of them made from another."""
+        found = [self._linear_in(x), self._dt[k], self._u0[k], self._slope[k]]
         found += [v[k] for v in (self._f0, self._f1) if v]
         return [*found, *self._tensors]
+
+    @property
+    def made_from(self) -> list[Tensor]:
+        """Every tensor behind the right-hand side."""
+        given = [getattr(self.segments, f.name) for f in fields(self.segments)]
+        return [self.A, self.B, *(v for v in given if isinstance(v, Tensor)), *self._tensors]
+
+    def _linear_in(self, x: Tensor) -> Tensor:
+        """A as `linear` reads it for such a state."""
+        return self._flat if self._flat is not None and x.shape[:2] == self.A.shape[:2] else self.A
 
     def _input(self, k: int, s: float | Tensor) -> Tensor:
         return self._u0[k] + s * self._slope[k] if self._bends else self._u0[k]

@@ -2,12 +2,15 @@
 
 Two ways of the same arithmetic. `march` (this file) takes a layered residual through buffers that are used again, and
 differentiates the steps themselves (discretise, then optimise): its memory is that of the states and of one chunk of
-steps. `plain_march` in `plain_march.py` writes the steps in ordinary tensor operations, for every other residual.
+steps. Where a gradient is to be differentiated in turn (`create_graph=True`) or a transform of `torch.func` is at work, the
+same steps run in ordinary operations (`replay`), with the memory that these take. `plain_march` in `plain_march.py` writes
+the steps in ordinary tensor operations, for every other residual.
 
 Rows: people under Mw members of a network are Mw × R rows of states, R = N; under one network they are one long row.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +18,12 @@ import torch
 from torch import Tensor
 
 from hybrid.combine import Driving, Polynomials
+from hybrid.derivative import kept, transforming
 from hybrid.exponentials import Exponentials
 from hybrid.field import SemilinearField
 from hybrid.kernel import Network
 from hybrid.pool import Pool
+from hybrid.replay import replay
 from hybrid.steps import Plan, Work
 from learned.residual import Field
 
@@ -86,7 +91,8 @@ def march(
         chunk = K if size <= _KEEP else max(1, math.isqrt(K - 1) + 1)
     smooth = segments.smooth if scheme.closing(dense) else [False] * K
     plan = Plan(scheme, dense, min(chunk, K), segments, smooth, net, driving, combination, pool or Pool())
-    out = _March.apply(plan, start, *plan.tensors())
+    # a transform of torch.func does not see the derivative by hand, nor does forward mode
+    out = replay(plan, start, plan.tensors()) if transforming() else _March.apply(plan, start, *plan.tensors())
 
     def back(value: Tensor) -> Tensor:  # (…, Mw, R, n) to (…, M, N, n)
         return value.reshape(*value.shape[:-3], M, N, n)
@@ -112,6 +118,11 @@ class _March(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, x0: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+        with kept():  # the buffers stay with the solver, and the next call may train
+            return _March._steps(ctx, plan, x0, tensors)
+
+    @staticmethod
+    def _steps(ctx: Any, plan: Plan, x0: Tensor, tensors: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
         needs = ctx.needs_input_grad[2:]
         K = plan.driving.h.shape[0]
         whole = any(ctx.needs_input_grad) and plan.chunk >= K
@@ -133,14 +144,17 @@ class _March(torch.autograd.Function):
         outputs: tuple[Tensor, ...] = (work.path, work.after, work.slopes)
         if ctx.key is not None:
             outputs = tuple(v.clone() for v in outputs)
-        ctx.save_for_backward(outputs[0], outputs[2])
+        ctx.save_for_backward(outputs[0], outputs[2], x0, *tensors)
         return outputs
 
     @staticmethod
     def backward(ctx: Any, gx: Tensor, gafter: Tensor, gslopes: Tensor) -> tuple[Any, ...]:
         plan: Plan = ctx.plan
-        x, slopes = ctx.saved_tensors
+        x, slopes, *inputs = ctx.saved_tensors
         needs = list(ctx.needs_input_grad[2:])
+        if torch.is_grad_enabled():  # create_graph=True: the gradient is to be differentiated in turn
+            _March._release(ctx)
+            return (None, *_March._again(ctx, inputs, (gx, gafter, gslopes)))
         if ctx.work is not None:
             work: Work = ctx.work
             work.backward(needs, gx, gafter, gslopes, again=False)
@@ -148,10 +162,42 @@ class _March(torch.autograd.Function):
             work = Work(plan, x[0], plan.chunk, given=(x, slopes))
             work.backward(needs, gx, gafter, gslopes, again=True)
         found = (None, work.lam, *work.gradients())
-        if ctx.work is not None and ctx.key is not None:
-            found = tuple(None if v is None else v.clone() for v in found)
-            plan.pool.keep(ctx.key, work)
-        else:
+        if ctx.work is None:
             plan.pool.give(work.buffers)
-        ctx.work = None  # its buffers are the next one's; who comes back computes the chunk again
+        elif ctx.key is not None:
+            found = tuple(None if v is None else v.clone() for v in found)
+        _March._release(ctx)
+        return found
+
+    @staticmethod
+    def _release(ctx: Any) -> None:
+        """The buffers are the next solve's; who comes back computes the chunk again."""
+        work, ctx.work = ctx.work, None
+        if work is None:
+            return
+        if ctx.key is not None:
+            ctx.plan.pool.keep(ctx.key, work)
+        else:
+            ctx.plan.pool.give(work.buffers)
+
+    @staticmethod
+    def _again(ctx: Any, inputs: Sequence[Tensor | None], cotangents: tuple[Tensor, ...]) -> list[Tensor | None]:
+        """The gradients as functions of inputs and cotangents, by the same steps in ordinary operations."""
+        # aliases: some inputs are made from others, and each gradient ends at its own
+        start, *own = [None if v is None else v.view_as(v) for v in inputs]
+        assert start is not None
+        outputs = replay(ctx.plan, start, own)
+        needed = zip([start, *own], ctx.needs_input_grad[1:], strict=True)
+        wanted = {i: v for i, (v, need) in enumerate(needed) if need and v is not None}
+        pairs = [(o, g) for o, g in zip(outputs, cotangents, strict=True) if o.requires_grad]
+        gradients = torch.autograd.grad(
+            [o for o, _ in pairs],
+            list(wanted.values()),
+            [g for _, g in pairs],
+            create_graph=True,
+            allow_unused=True,
+        )
+        found: list[Tensor | None] = [None] * len(inputs)
+        for i, gradient in zip(wanted, gradients, strict=True):
+            found[i] = gradient
         return found

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from hybrid.derivative import values_of
+
 _TERMS = 16  # of the series of φ₃ for ‖Z‖ ≤ ½: the next one is ½¹⁶/19! < 1e-22
 
 
@@ -55,5 +57,5 @@ def doublings_for(
     """
     if not Z.numel():
         return 0
-    norm = float(torch.nan_to_num(Z.detach().abs().sum(-1), 0.0, 0.0, 0.0).amax())
+    norm = float(torch.nan_to_num(values_of(Z).abs().sum(-1), 0.0, 0.0, 0.0).amax())
     return max(math.ceil(math.log2(max(norm, 1e-30))) + 1, 0)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from hybrid.combine import Polynomials
+from hybrid.derivative import once, transforming
 from hybrid.exponentials import Exponentials, stage_matrices
 from hybrid.field import Bound, SemilinearField
 from hybrid.march import March
@@ -28,8 +29,11 @@ def plain_march(
 ) -> March:
     """As `march`, by automatic differentiation; with `chunk`, as many steps at a time are kept (Chen et al. 2016).
 
-    `compiled`: explicit steps by torch.compile; where that fails they run operation by operation, and one line says why.
+    `compiled`: explicit steps by torch.compile, which gives first derivatives alone; where that fails they run operation by
+    operation, and one line says why.
     """
+    if transforming():  # neither hooks on what is saved nor a compiled step goes with torch.func
+        chunk, compiled = None, False
     K = field.segments.dt.shape[1]
     x, path, after, slopes = x0, [x0], [], []
     matrices = None if isinstance(scheme, Polynomials) else stage_matrices(field, x0.shape[0])
@@ -53,17 +57,23 @@ def plain_march(
     for first in range(0, K, size):
         last = min(first + size, K)
         if chunk is None or not torch.is_grad_enabled():
-            found = steps(x, first, last)
+            stretch = steps(x, first, last)
         else:
-            found = checkpoint(steps, x, first, last, use_reentrant=False)
-        path += found[0]
+            stretch = checkpoint(steps, x, first, last, use_reentrant=False)
+        path += stretch[0]
         x = path[-1]
         if dense:
-            after += found[1]
-            slopes += found[2]
-    if not dense:
-        return March(torch.stack(path), None, None)
-    return March(torch.stack(path), torch.stack(after), torch.stack(slopes))
+            after += stretch[1]
+            slopes += stretch[2]
+    found = [torch.stack(v) for v in ((path, after, slopes) if dense else (path,))]
+    if compiled and isinstance(field.learned, Bound):
+        found = [once(v, _COMPILED) for v in found]
+    return March(*found) if dense else March(found[0], None, None)
+
+
+_COMPILED = (
+    "second derivatives (create_graph=True) do not go through steps by torch.compile; write the solver without compiled=True"
+)
 
 
 def _explicit(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import torch
@@ -27,10 +28,11 @@ class Pool:
     """The buffers that the last solve gave back, and the work of the last solve that may be repeated.
 
     Fresh memory has to be mapped and cleared page by page, which takes a quarter of the time of a large solve; a training
-    loop asks for the same sizes in every step. Holds no more than one solve used. Not for use by two threads at once.
+    loop asks for the same sizes in every step. Holds no more than one solve used. What one thread has taken no other gets.
     """
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._free: dict[tuple[int, torch.dtype, torch.device], list[Tensor]] = {}
         self._kept: tuple[Hashable, object] | None = None
 
@@ -39,26 +41,32 @@ class Pool:
         size = 1
         for length in shape:
             size *= length
-        known = self._free.get((size, like.dtype, like.device))
-        return known.pop().view(shape) if known else like.new_empty(shape)
+        with self._lock:
+            known = self._free.get((size, like.dtype, like.device))
+            found = known.pop() if known else None
+        return like.new_empty(shape) if found is None else found.view(shape)
 
     def give(self, buffers: list[Tensor]) -> None:
         """Have these instead of all that is still here; nobody may use them any more."""
-        self._free, self._kept = {}, None
+        free: dict[tuple[int, torch.dtype, torch.device], list[Tensor]] = {}
         for buffer in buffers:
             key = (buffer.numel(), buffer.dtype, buffer.device)
-            self._free.setdefault(key, []).append(buffer.view(-1))
+            free.setdefault(key, []).append(buffer.view(-1))
+        with self._lock:
+            self._free, self._kept = free, None
 
     def borrow(self, key: Hashable) -> object | None:
         """The work kept under this key, which is then no longer here."""
-        if self._kept is None or self._kept[0] != key:
-            return None
-        work, self._kept = self._kept[1], None
+        with self._lock:
+            if self._kept is None or self._kept[0] != key:
+                return None
+            work, self._kept = self._kept[1], None
         return work
 
     def keep(self, key: Hashable, work: object) -> None:
         """Have this work instead of all that is still here."""
-        self._free, self._kept = {}, (key, work)
+        with self._lock:
+            self._free, self._kept = {}, (key, work)
 
     def __deepcopy__(self, memo: object) -> "Pool":
         return Pool()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hybrid.defaults import simulating
+from hybrid.derivative import transforming
 from hybrid.model import Conditions, HybridModel, require_given
 from hybrid.phi import doublings_for, phi
 from hybrid.segments import Segments
@@ -192,6 +193,10 @@ def _slope(
     x: Tensor,  # (..., n)
 ) -> Tensor:  # (..., p, n)
     """∂f/∂x of a function (..., n) -> (..., p) that works point by point; differentiable in turn where gradients are on."""
+    if transforming():  # where tensors cannot be asked to require a gradient
+        pulled = torch.func.vjp(function, x)
+        units = torch.eye(pulled[0].shape[-1], dtype=x.dtype, device=x.device)
+        return torch.stack([pulled[1](e.expand_as(pulled[0]))[0] for e in units], -2)
     onward = torch.is_grad_enabled()
     with torch.enable_grad():
         at = x if onward and x.requires_grad else x.detach().requires_grad_()

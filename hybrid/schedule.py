@@ -9,14 +9,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid.derivative import mapped, values_of
 from physics.arguments import quote, require_kind, require_number
 
 Number = float | Tensor
 
 
 def as_float(number: Number) -> float:
-    """The plain number."""
-    return float(number.detach()) if isinstance(number, Tensor) else float(number)
+    """The plain number.
+
+    Errors: `ValueError` for one of a batch of `torch.func.vmap`.
+    """
+    if not isinstance(number, Tensor):
+        return float(number)
+    if mapped(number):
+        raise ValueError(
+            "torch.func.vmap hides when a dose comes, and by that a record is cut; give a schedule with a time of its own for "
+            "each (N schedules, no vmap); amounts may be mapped"
+        )
+    return float(values_of(number))
 
 
 def numbers(values: object, what: str) -> tuple[float, ...]:
@@ -50,9 +61,14 @@ class Dose:
             raise ValueError(
                 f"a dose goes into a compartment, by its name, and got {quote(self.state)}; write Dose('gut', 0.0, 320.0)"
             )
-        require_number(self.time, f"dose into {quote(self.state)}: time")
-        for name in ("amount", "duration", "lag"):
-            require_number(getattr(self, name), f"dose into {quote(self.state)}: {name}", least=0.0)
+        for name in ("time", "duration", "lag", "amount"):
+            value, least = getattr(self, name), -float("inf") if name == "time" else 0.0
+            each: list[object] = [value]
+            if isinstance(value, Tensor) and mapped(value):
+                # of a batch all amounts are looked at, and there is none of times (`as_float` says why)
+                each = [values_of(value).amin(), values_of(value).amax()] if name == "amount" else [as_float(value)]
+            for one in each:
+                require_number(one, f"dose into {quote(self.state)}: {name}", least=least)
 
     @property
     def bolus(self) -> bool:

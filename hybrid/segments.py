@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid.derivative import array_of, constant, varies
 from hybrid.mesh import Mesh
 from hybrid.schedule import Dose, Number, Schedule, as_float, as_time
 
@@ -42,12 +43,13 @@ class Segments:
     @cached_property
     def longest(self) -> Tensor:  # (N,)
         """Every record's longest segment."""
-        return self.dt.detach().amax(1)
+        with constant(self.dt):
+            return self.dt.detach().amax(1)
 
     @cached_property
     def jumps(self) -> list[bool]:
         """For each segment: does anyone's state jump at its beginning?"""
-        if self.jump.requires_grad:
+        if varies(self.jump):
             return [True] * self.dt.shape[1]
         flags: list[bool] = (self.jump != 0).any(-1).any(0).tolist()
         return flags
@@ -55,7 +57,7 @@ class Segments:
     @cached_property
     def cut(self) -> bool:
         """Is every observation at a boundary?"""
-        return not self.fraction.requires_grad and bool(((self.fraction == 0) | (self.fraction == 1)).all())
+        return not varies(self.fraction) and bool(((self.fraction == 0) | (self.fraction == 1)).all())
 
     # What a solver must know of the values before it can run is asked once: on a GPU every question waits for the device,
     # and none may be asked while a graph is captured.
@@ -63,29 +65,29 @@ class Segments:
     @cached_property
     def one_length(self) -> bool:
         """Are the segments of all records equally long, and constants?"""
-        return not self.dt.requires_grad and bool((self.dt == self.dt[:1]).all())
+        return not varies(self.dt) and bool((self.dt == self.dt[:1]).all())
 
     @cached_property
     def alike(self) -> bool:
         """Are all records read at the same places of segments of the same lengths?"""
-        if self.fraction.requires_grad or not self.one_length:
+        if varies(self.fraction) or not self.one_length:
             return False
         return all(bool((v == v[:1]).all()) for v in (self.segment, self.fraction))
 
     @cached_property
     def infused(self) -> bool:
         """Is anyone given an infusion?"""
-        return self.rate.requires_grad or bool((self.rate != 0).any())
+        return varies(self.rate) or bool((self.rate != 0).any())
 
     @cached_property
     def bends(self) -> bool:
         """Does any input change within a segment?"""
-        return not torch.equal(self.u0, self.u1)
+        return varies(self.u0) or varies(self.u1) or not torch.equal(self.u0, self.u1)
 
     @cached_property
     def smooth(self) -> list[bool]:
         """For each segment: does the right-hand side go on from the one before without a jump, for everyone?"""
-        if self.rate.requires_grad or self.u0.requires_grad:
+        if varies(self.rate) or varies(self.u0):
             return [False] * self.dt.shape[1]
         same = (self.rate[:, 1:] == self.rate[:, :-1]).all(-1) & (self.u0[:, 1:] == self.u1[:, :-1]).all(-1)
         flags: list[bool] = same.all(0).tolist()
@@ -94,7 +96,8 @@ class Segments:
     @cached_property
     def lengths(self) -> tuple[Tensor, Tensor]:
         """The different segment lengths (U,), and which of them each segment has (N, K)."""
-        different, index = torch.unique(self.dt.detach(), return_inverse=True)
+        with constant(self.dt):
+            different, index = torch.unique(self.dt.detach(), return_inverse=True)
         return different, index
 
     @cached_property
@@ -108,18 +111,20 @@ class Segments:
         """The different pairs (2, U) of time since a segment's beginning and share of the segment at which anything is
         read, and which of them each observation has (N, T).
         """
-        span = self.dt.detach().gather(1, self.segment) * self.fraction.detach()
-        pairs = torch.stack([span.reshape(-1), self.fraction.detach().reshape(-1)], -1)
-        different, index = torch.unique(pairs, dim=0, return_inverse=True)
-        return different.T, index.reshape(self.segment.shape)
+        with constant(self.dt, self.fraction, self.segment):
+            span = self.dt.detach().gather(1, self.segment) * self.fraction.detach()
+            pairs = torch.stack([span.reshape(-1), self.fraction.detach().reshape(-1)], -1)
+            different, index = torch.unique(pairs, dim=0, return_inverse=True)
+            return different.T, index.reshape(self.segment.shape)
 
     @cached_property
     def slots(self) -> tuple[Tensor, int]:
         """How many observations of the first record come before each in its segment (T,), and the most that one has."""
-        segment = self.segment[0]
-        order = torch.arange(len(segment), device=segment.device)
-        slot = order - torch.searchsorted(segment.contiguous(), segment.contiguous())
-        return slot, int(slot.max()) + 1
+        with constant(self.segment):
+            segment = self.segment[0]
+            order = torch.arange(len(segment), device=segment.device)
+            slot = order - torch.searchsorted(segment.contiguous(), segment.contiguous())
+            return slot, int(slot.max()) + 1
 
     @property
     def boundary(self) -> Tensor:  # (N, T)
@@ -316,7 +321,7 @@ def _cut(
     grid = torch.where(share == 1.0, knot[there], knot[here] + share * (knot[there] - knot[here]))  # (K+1,)
 
     dt = grid[1:] - grid[:-1]
-    edges = grid.detach().numpy()
+    edges = array_of(grid)
     jump, rate = _doses(given, begins, ends, at, len(dt), states)
     u0, u1 = _inputs(schedule, inputs, edges)
     if moving:

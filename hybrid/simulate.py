@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hybrid.defaults import simulating
+from hybrid.derivative import values_of
 from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel, require_given
 from hybrid.prediction import Prediction
@@ -197,8 +198,9 @@ def _require_admissible(physical: Sequence[Parameter], theta: Tensor) -> None:
     slack = 4.0 * torch.finfo(torch.float32).eps
     for j, p in enumerate(physical):
         bad = ~((values[..., j] >= p.low * (1.0 - slack)) & (values[..., j] <= p.high * (1.0 + slack)))
+        bad = values_of(bad)  # of a batch of torch.func.vmap all are looked at
         if bool(bad.any()):
-            value = float(values[..., j][bad][0])
+            value = float(values_of(values[..., j])[bad][0])
             raise ValueError(
                 f"simulate: {p.name} is {value:g} {p.unit}, and its box is {p.low:g} to {p.high:g} {p.unit}; theta is "
                 f"({', '.join(q.name for q in physical)}), in this order and these units; a wider box is an argument of the "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hybrid.derivative import mapped, values_of
 from hybrid.field import SemilinearField, among
 from physics import capture
 
@@ -84,9 +85,17 @@ def not_finite(
     field: SemilinearField,
     first: int = 0,
 ) -> tuple[Failure, ...]:
-    """Where each record's state first is not finite, if it ever is; nobody looks while a graph is captured."""
-    if capture.capturing() or torch.isfinite(states).all():
+    """Where each record's state first is not finite, if it ever is; nobody looks while a graph is captured.
+
+    Errors: `SimulationError` for a batch of `torch.func.vmap`, in which nobody can be named.
+    """
+    if capture.capturing() or torch.isfinite(values_of(states)).all():
         return ()
+    if mapped(states):
+        raise SimulationError(
+            "under torch.func.vmap a state is not finite, and it cannot be said whose; simulate the same as people or members "
+            "(shapes (M, N, …)) without vmap, and the record and the time are named"
+        )
     bad = ~torch.isfinite(states).all(-1).all(0)  # (N, K+1)
     start, dt = field.segments.start.detach(), field.segments.dt.detach()
     found = []

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import torch
 
+from hybrid.derivative import mapped, values_of
 from hybrid.field import SemilinearField
 from hybrid.segments import Segments
 from hybrid.solver import Failure
@@ -33,6 +34,7 @@ def unstable(
     """The records whose longest step times the fastest rate of A is beyond the method's limit of stability.
 
     Nobody looks while a graph is captured: what ran before the capture has been looked at.
+    Errors: `ValueError` for a batch of `torch.func.vmap`, in which nobody can be named.
     """
     if capture.capturing():
         return ()
@@ -41,11 +43,18 @@ def unstable(
     size = A.abs()
     # the smaller of two norms is near the spectral radius of compartments, and costs nothing beside it
     bound = torch.minimum(size.sum(-1).amax(-1), size.sum(-2).amax(-1)).amax(0)  # (N|1,)
-    if not bool((bound * longest > limit).any()):
+    if not bool(values_of(bound * longest > limit).any()):
         return ()
     finite = torch.isfinite(A).all(-1, keepdim=True).all(-2, keepdim=True)  # what is not fails by itself
     fastest = torch.linalg.eigvals(torch.where(finite, A, 0.0)).abs().amax(-1).amax(0)
     fastest = fastest.to(longest).expand_as(longest)
+    if mapped(fastest):
+        if bool(values_of(fastest * longest > limit).any()):
+            raise ValueError(
+                f"under torch.func.vmap a step times the fastest rate is beyond {limit:.3g}, where {name} becomes unstable; cut "
+                "the records for these parameters, Mesh(step=…), or use Exponential() on the mesh"
+            )
+        return ()
     start = field.segments.start
     found = []
     for record in torch.nonzero(fastest * longest > limit)[:, 0].tolist():

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hybrid.derivative import constant
+
 Method = Literal["bosh3", "rk4", "dopri5", "tsit5"]
 
 
@@ -38,7 +40,8 @@ class Tableau:
 def constants(rows: tuple[tuple[float, ...], ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Rows of numbers as a matrix, filled up with zeros; made once, since nothing may be copied to a GPU during a capture."""
     width = max(map(len, rows))
-    return torch.tensor([[*row, *[0.0] * (width - len(row))] for row in rows], dtype=dtype, device=device)
+    with constant():
+        return torch.tensor([[*row, *[0.0] * (width - len(row))] for row in rows], dtype=dtype, device=device)
 
 
 def _product(scale: float, *factors: tuple[float, ...]) -> tuple[float, ...]:

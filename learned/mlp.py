@@ -132,9 +132,10 @@ class MLP(LayeredResidual):
         output = self.weights[last].new_zeros(1, self.states)
         if not self.vanishes_at_origin:
             output = self.biases[last] * scale
+        # one by one: a slice is a list of new parameters, whose gradients nobody gets under torch.func.functional_call
         return Layers(
             weights=tuple(w * self.get_buffer(f"fold{k}") for k, w in enumerate(self.weights)),
-            biases=(*self.biases[:last], output),
+            biases=(*(self.biases[k] for k in range(last)), output),
             input_weights=self.input_weights * self.input_fold,
             covariate_weights=self.covariate_weights,
             activation=self.activation,

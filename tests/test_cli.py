@@ -236,6 +236,8 @@ LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
         (["fit", "nowhere.csv", *UNITS], "no such file"),
         (["fit", ".", *UNITS], "cannot be read"),
         (["fit", TABLE, "--units", "TIME=h"], "AMT"),
+        ([*FIT, "--solver", "rk5"], "no solver 'rk5'"),
+        ([*FIT, "--solver", "torchdiffeq:leapfrog"], "METHOD one of euler"),
         (["fit", TABLE, "--units", "TIME"], "NAME=VALUE"),
         (["fit", TABLE, "--units", "TIME=min,AMT=mg,DV=mg/L"], "needs h"),
         ([*FIT, "--backbone", "Foo"], "unknown backbone 'Foo'; choose one of"),

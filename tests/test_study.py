@@ -13,6 +13,7 @@ from rich.console import Console
 from exchange import Bundle
 from homeostat.gallery import where_in_words
 from homeostat.recipe import Recipe, backbone_named, hybrid_recipe, neural_ode_recipe
+from homeostat.solvers import solver_named
 from homeostat.study import (
     Settings,
     Trained,
@@ -21,15 +22,17 @@ from homeostat.study import (
     dense_unseen,
     dosed_region,
     evaluate,
+    gradient_difference,
     judge,
     paired_difference,
     predict_person,
     score,
+    solver_of,
     split,
     train,
 )
 from homeostat.work import _scaling_in
-from hybrid import Mesh, Prediction
+from hybrid import Exponential, Mesh, Prediction, RungeKutta, Torchdiffeq
 from stability import Certificate, Lure, Refusal, certify, check
 from training import Record
 from training.scaling import Scaling
@@ -282,3 +285,38 @@ def test_unknown_backbones_are_named() -> None:
         backbone_named("Mystery")
     with pytest.raises(ValueError, match="arguments do not fit"):
         backbone_named("OneCompartmentOral", {"surprise": 1})
+
+
+def test_the_gradient_that_trains_is_torchdiffeqs(people: tuple[Record, ...]) -> None:
+    trained = train(hybrid_recipe(backbone_named("OneCompartmentOral"), people[:3], hidden=(3,)), people[:3], SETTINGS, QUIET)
+    near = gradient_difference(trained, SETTINGS)
+    assert 0.0 < near < 1e-2
+    assert gradient_difference(trained, replace(SETTINGS, solver="torchdiffeq:euler")) > 10.0 * near
+
+
+def test_solvers_by_name() -> None:
+    names = ["rk4", "tsit5", "exponential", "torchdiffeq:dopri5", "torchdiffeq:rk4:adjoint", "torchdiffeq:scipy_solver"]
+    assert [solver_named(n) for n in names] == [
+        RungeKutta("rk4"),
+        RungeKutta("tsit5"),
+        Exponential(),
+        Torchdiffeq("dopri5"),
+        Torchdiffeq("rk4", adjoint=True),
+        Torchdiffeq("scipy_solver", adjoint=True),
+    ]
+    for wrong in ("rk5", "torchdiffeq", "torchdiffeq:rk5", "torchdiffeq:rk4:other", "exponential:rk4", "", "torchdiffeq:rk4:"):
+        with pytest.raises(ValueError, match=r"write one of bosh3, .* exponential, or torchdiffeq:METHOD .* scipy_solver"):
+            solver_named(wrong)
+
+
+def test_a_bundle_predicts_with_the_solver_that_trained_it(people: tuple[Record, ...]) -> None:
+    settings = replace(SETTINGS, solver="torchdiffeq:rk4", steps=1)
+    trained = train(hybrid_recipe(backbone_named("OneCompartmentOral"), people[:3], hidden=(3,)), people[:3], settings, QUIET)
+    bundle = bundle_of(trained, None, {}, {"settings.solver": settings.solver})
+    assert solver_of(bundle) == Torchdiffeq("rk4")
+    assert solver_of(bundle_of(trained, None, {}, {})) == RungeKutta("rk4")
+    given = [people[0].schedule]
+    (have,) = predict_person(bundle, 0, given, [1.0, 4.0], draws=2)
+    coarse = replace(bundle, provenance={"settings.solver": "torchdiffeq:euler"})
+    (other,) = predict_person(coarse, 0, given, [1.0, 4.0], draws=2)
+    assert not torch.allclose(have.mean, other.mean, rtol=1e-6)
