@@ -180,7 +180,7 @@ def test_sensitivities_against_autograd(latents: int) -> None:
 
 def objective(model: HybridModel, cohort: Cohort, personal: Tensor, solver: Solver | None = None) -> Tensor:  # (M, N)
     """−log posterior, written out again."""
-    run = rollout(model, cohort.conditions, personal, solver)
+    run = rollout(model, cohort.conditions, personal, solver or RungeKutta("rk4"))
     there = torch.isfinite(cohort.y)
     error = torch.nan_to_num(cohort.y - run.mean)
     each = 0.5 * (error.square() / run.variance + run.variance.log())

@@ -175,7 +175,8 @@ def truth(model: HybridModel) -> np.ndarray:
 
 def run(model: HybridModel, solver: Solver, mesh: Mesh | None, given: Schedule | None = None) -> Tensor:
     with torch.no_grad():
-        return simulate(model, START, given or schedule(), TIMES, NOBODY, c=LATENT, solver=solver, mesh=mesh)
+        given, x0, theta, c = given or schedule(), *(v.to(model.dtype) for v in (START, NOBODY, LATENT))
+        return simulate(model, x0, given, TIMES, theta, c=c, solver=solver, mesh=mesh)
 
 
 # ---- the table: what each kind of solver declares, on a mesh and to a tolerance
