@@ -146,7 +146,6 @@ def bad(**changes: object) -> Record:
         ({"times": np.array([]), "values": np.zeros((0, 1))}, "T ≥ 1"),
         ({"times": np.array([0.0, np.inf])}, "times must be finite"),
         ({"values": np.array([[1.0], [np.inf]])}, "values finite or missing"),
-        ({"times": np.array([1.0, 1.0])}, "must increase, and 1 is followed by 1"),
         ({"times": np.array([2.0, 1.0])}, "must increase, and 2 is followed by 1"),
         ({"schedule": Schedule(start=0.5)}, "observed at 0, before it starts at 0.5"),
         ({"values": np.array([[NAN], [NAN]])}, "no channel was ever measured"),
