@@ -110,20 +110,6 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("PCMT", "left out", "what is predicted on rows without a value"),
     Column("CALL", "left out", "when NONMEM calls a routine"),
-    Column(
-        "TAD",
-        "left out",
-        "follows from TIME and the doses",
-        also=("TSLD", "TAFD", "TSFD", "TSD", "TAPD", "NTIME", "NTAD", "NTAFD", "NTSFD", "NTPD", "NOMTIME"),
-    ),
-    Column("LNDV", "left out", "follows from DV", also=("LDV", "LOGDV")),
-    Column("REP", "left out", "tells replicates apart", also=("REPLICATE", "REPL")),
-    Column(
-        "PRED",
-        "left out",
-        "another program's result",
-        also=("IPRED", "CPRED", "RES", "IRES", "WRES", "IWRES", "CWRES", "CWRESI", "NPDE", "NPD"),
-    ),
 )
 
 STANDARD = frozenset(c.name for c in COLUMNS)

@@ -34,10 +34,11 @@ class Row:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A column that was not read, and why: `str` says it in one line."""
+    """A column that was not read, and why: `str` says it in one line. `covariate`: it might have been meant as one."""
 
     column: str
     why: str
+    covariate: bool = False
 
     def __str__(self) -> str:
         return f"column {self.column or 'without a name'} is left out: {self.why}"
@@ -54,8 +55,9 @@ class EventTable:
     left_out: list[LeftOut] = field(default_factory=list)
 
     def error(self, line: int, message: str) -> ValueError:
-        """The error that names file and line."""
-        return ValueError(f"{self.name}, line {line}: {message}")
+        """The error that names file and line. A name or cell as long as a page is cut."""
+        cut = re.sub(r"\S{100,}", lambda found: f"{found[0][:60]}…", message)
+        return ValueError(f"{self.name}, line {line}: {cut}")
 
     def number(self, row: Row, column: str) -> float | None:
         """The number in a column, None where it is missing or the file has no such column."""

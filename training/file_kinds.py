@@ -44,7 +44,7 @@ def kind_of(data: bytes) -> str | None:
         return "a web page, perhaps the sign-in page of a download; save the table itself"
     if lower.startswith("<?xml"):
         return f"XML; {_ROWS}"
-    head = "\n".join(lower.splitlines()[:12])
+    head = "\n".join(line for line in lower.splitlines()[:12] if not line.startswith("#"))
     if "event subtype" in head and "glucose value" in head:
         return f"an export of Dexcom Clarity; {_ROWS}, with DV the glucose value"
     if "record type" in head and ("historic glucose" in head or "scan glucose" in head):

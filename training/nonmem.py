@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -43,8 +44,11 @@ def read_nonmem(
     signed: Sequence[str] = (),
     ignore: Sequence[str] = (),
 ) -> list[Record]:
-    """The people of a table, in the file's order: the `records` of `read_table`, which see."""
-    return read_table(
+    """The people of a table, in the file's order: the `records` of `read_table`, where everything is said.
+
+    A column that might have been meant as a covariate and cannot be one is named in a warning.
+    """
+    table = read_table(
         path,
         units=units,
         compartments=compartments,
@@ -54,7 +58,14 @@ def read_nonmem(
         channel_column=channel_column,
         signed=signed,
         ignore=ignore,
-    ).records
+    )
+    lost = [f"{one.column} ({one.why})" for one in table.left_out if one.covariate]
+    if lost:
+        warnings.warn(
+            f"{Path(path).name}: left out as covariates: {', '.join(lost)}; name a column in covariates if it is needed",
+            stacklevel=2,
+        )
+    return table.records
 
 
 def read_table(
@@ -88,7 +99,7 @@ def read_table(
       first row, in the unit stated for TIME. TIME may be an ISO time (2021-05-03T08:30) too.
     - what else the convention has a meaning for (CENS, BLQ, LLOQ, ADM, OCC, …) is refused where it says something that is
       not read, with the line and the cure.
-    - every other column: a covariate, constant for each person.
+    - every other column: a covariate, one number for each person.
 
     Arguments
     - `units`: UCUM codes, {"TIME": "h", "AMT": "mg", "DV": "mg/L"} and more keys for covariates. A channel's own
@@ -97,8 +108,8 @@ def read_table(
       {"central": "plasma"}.
     - `channels`: CMT (or DVID) → channel; {2: "concentration"} by default. Rows of one time become one row of values, and
       replicates (several values of a channel at one time) further rows of that time.
-    - `covariates`: the columns to keep, all numeric ones by default (a column of text alone is left out, unless a unit is
-      stated for it).
+    - `covariates`: the columns to keep. By default all that hold one number for each person; others are left out, unless
+      their unit is stated: then they were meant, and are refused with line and cure.
     - `order` of a dose and a value of one time. By default as the rows stand, the convention, where a dose at once goes into
       what is measured; where the table does not say so, or where a value after such a dose is not above the one before it,
       the order must be given. Other doses change nothing that is measured at their own time, and such values count as
@@ -133,7 +144,7 @@ def read_table(
         raise ValueError(f"read_nonmem: signed names {sorted(unknown)}; the channels are {list(names)}")
     needed = [name for name in ignore if name.upper() in NEEDED]
     if needed:
-        raise ValueError(f"read_nonmem: ignore names {needed}, which every table needs; leave it out of ignore")
+        raise ValueError(f"read_nonmem: ignore names {needed}, and {', '.join(NEEDED)} are needed; leave them out of ignore")
     table = read_events(Path(path), ignore, covariates or ())
     kept = _covariate_columns(table, covariates, units)
     stated = _units(table, units, names, kept)
@@ -164,7 +175,11 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 def _covariate_columns(table: EventTable, wanted: Sequence[str] | None, units: Mapping[str, str]) -> dict[str, str]:
-    """Name of the covariate → column. The caller's spelling goes before the file's."""
+    """Name of the covariate → column. The caller's spelling goes before the file's.
+
+    Where nobody named the columns to keep, one that cannot be a covariate is left out, so that it stops nobody who does not
+    need it; one whose unit is stated was meant, and is read or refused.
+    """
     others = [column for column in table.columns if column not in STANDARD]
     if wanted is not None:
         by_capitals = {table.columns[column].upper(): column for column in others}
@@ -175,23 +190,33 @@ def _covariate_columns(table: EventTable, wanted: Sequence[str] | None, units: M
                 f"there is no covariate column {listed(missing)}; the columns that can be covariates are {listed(others)}",
             )
         return {name: by_capitals[name.upper()] for name in wanted}
-    with_unit = {name.upper() for name in units}
+    meant = {name.upper() for name in units}
     kept = {}
     for column in others:
-        filled = [row for row in table.rows if row.cells[column]]
-        numbers = any(number_in(row.cells[column]) is not None for row in filled)
-        if not filled and column.upper() in with_unit:
-            raise table.error(
-                table.header_line,
-                f"{column} is empty, and a unit is stated for it; write its values, or leave the column out: "
-                f"ignore=[{column!r}], --ignore {column}",
-            )
-        # text in one of its rows is then an error, with its line
-        if numbers or column.upper() in with_unit or any(_DECIMAL_COMMA.fullmatch(r.cells[column]) for r in filled):
-            kept[column] = column
+        why = None if column.upper() in meant else _no_covariate(table, column)
+        if why is None:
+            kept[column] = column  # what is wrong with it is then an error, with its line
         else:
-            table.left_out.append(LeftOut(column, "text, and a covariate is a number" if filled else "nothing in it"))
+            table.left_out.append(LeftOut(column, why, covariate=True))
     return kept
+
+
+def _no_covariate(table: EventTable, column: str) -> str | None:
+    """Why a column cannot be a covariate, which is one number for each person; None where it can."""
+    found: dict[str, float] = {}
+    for row in table.rows:
+        text, person = row.cells[column], row.cells["ID"]
+        if not text:
+            continue
+        value = number_in(text)
+        if _DECIMAL_COMMA.fullmatch(text):
+            return None  # a number that was meant as one
+        if value is None or not math.isfinite(value):
+            return f"{short(text, 40)} on line {row.line} is no number"
+        if found.setdefault(person, value) != value:
+            return f"it changes for person {person} on line {row.line}"
+    missing = [row.cells["ID"] for row in table.rows if row.cells["ID"] not in found]
+    return f"person {missing[0]} has no value" if missing else None
 
 
 def _units(
