@@ -183,6 +183,30 @@ def test_the_order_is_asked_for_where_the_table_does_not_say_what_is_measured(tm
     refused(tmp_path, zero, "line 3: .*the value, 0, is not above")
 
 
+@pytest.mark.parametrize("order", [None, "file"])
+@pytest.mark.parametrize("seed", range(12))
+def test_any_order_of_rows_is_walked_row_by_row(tmp_path, order, seed):
+    """The textbook's way: go through the rows, let the amount decay to each row's time, add the dose or read the value."""
+    draw = np.random.default_rng(seed)
+    rows, expected, amount, before = ["ID,TIME,AMT,DV,EVID,CMT"], [], 0.0, 0.0
+    for time in (0.0, 4.0, 4.25, 30.0):
+        for _ in range(draw.integers(1, 6)):
+            amount, before = amount * math.exp(-KE * (time - before)), time
+            if draw.random() < 0.5:
+                dose = round(400.0 * (1 + time) * (1 + draw.random()), 3)  # so large that the value rises
+                rows.append(f"1,{time},{dose},.,1,2")
+                amount += dose
+            elif not expected or expected[-1] != amount / V:  # the same again would be a row given twice
+                rows.append(f"1,{time},.,{amount / V!r},0,2")
+                expected.append(amount / V)
+    rows.append("1,40,.,1,0,2")
+    expected.append(amount * math.exp(-KE * (40.0 - before)) / V)
+    (record,) = read_nonmem(table(tmp_path, "\n".join(rows)), units=UNITS, order=order)
+    assert predicted(record, record.times.tolist()) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    assert record.values[:-1, 0].tolist() == expected[:-1]
+    assert (np.diff(record.times) >= 0.0).all()
+
+
 def test_an_effect_measured_with_a_bolus_stays_before_it(tmp_path):
     text = "ID,TIME,AMT,DV,EVID,CMT\n1,0,315,.,1,2\n1,0,.,10,0,2\n1,0,.,80,0,3\n1,4,.,7,0,2\n"
     (record,) = read_nonmem(
@@ -624,6 +648,16 @@ def test_row_numbers_and_missing_values_of_r_and_pandas(tmp_path, text):
     assert (record.id, record.times.tolist(), record.values[:, 0].tolist()) == ("1", [2.0], [8.0])
     assert record.schedule.doses[0].amount == 100.0
     assert [one.why for one in found.left_out] == ["the numbers of the rows"]
+
+
+def test_a_number_before_every_row_may_be_a_person_and_a_decimal_comma(tmp_path):
+    text = "ID,TIME,AMT,DV\n1,0,100,8,5\n2,0,100,7,2\n"
+    refused(tmp_path, text, "line 2: 5 fields where the header has 4.*decimal point")
+    refused(tmp_path, text.replace("1,0", '"1",0'), "line 2: 5 fields where the header has 4")
+
+
+def test_other_names_of_needed_columns_are_asked_about(tmp_path):
+    refused(tmp_path, "ID,TIME,DOSE,CONC\n1,0,100,8\n", r"lacks AMT, DV \(is it DOSE for AMT, CONC for DV\? Rename it\)")
 
 
 def test_columns_without_a_name_that_are_no_row_numbers(tmp_path):

@@ -19,7 +19,8 @@ class Column:
 
     `name`, the standard one, and `also`, others of the same meaning · `use`: "read"; "checked", refused with its cure where
     a cell says what is not read, and left out where none does; "left out", since it says nothing that matters here ·
-    `says`, its meaning, for sentences · `cure`, the line to write where it is refused · `unit`, the unit in which it must
+    `says`, its meaning, for sentences · `cure`, the line to write where it is refused, {ignore} in it for the way to leave
+    the column out · `unit`, the unit in which it must
     be: that of TIME, of DV, or AMT's by TIME's · `core`: never a covariate, not even where one is asked for by this name.
     """
 
@@ -37,8 +38,8 @@ _CENSORED = (
     "values that are only known to lie beyond a limit are not read; delete the row, or write . in DV, and say with the results "
     "that such values were left out"
 )
-_UNIT = "convert what is in another unit, and give every row the stated one"
-_ROUTE = "CMT alone says where a dose goes; give the file a column CMT, or leave this one out if all doses go one way"
+_UNIT = "convert what is in another unit; if only the spelling is another, leave the column out: {ignore}"
+_ROUTE = "CMT alone says where a dose goes; give the file a column CMT, or, if all doses go one way, leave this out: {ignore}"
 
 COLUMNS: tuple[Column, ...] = (
     Column("ID", "read", "the person", core=True),
@@ -75,14 +76,14 @@ COLUMNS: tuple[Column, ...] = (
         "the occasion",
         also=("OCCASION",),
         cure="a person's parameters do not change between occasions here; give each an ID of its own if nothing was left of "
-        "the doses before, or leave the column out",
+        "the doses before, or leave the column out: {ignore}",
     ),
     Column("L1", "checked", "NONMEM's grouping of rows into people", cure="write the person into ID"),
     Column(
         "L2",
         "checked",
         "values whose errors go together",
-        cure="errors are independent here; leave the column out to take them so",
+        cure="errors are independent here; to take them so, leave the column out: {ignore}",
     ),
     *(
         Column(name, "checked", says, cure="write every event as a row of its own, and 0 here", core=True)
@@ -115,9 +116,23 @@ COLUMNS: tuple[Column, ...] = (
 STANDARD = frozenset(c.name for c in COLUMNS)
 BY_NAME: Mapping[str, Column] = MappingProxyType({n: c for c in COLUMNS for n in (c.name, *c.also)})
 NEEDED = ("ID", "TIME", "AMT", "DV")
+# what those are called elsewhere: not taken for them, but asked about
+LIKELY: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "ID": ("SUBJECT", "SUBJID", "USUBJID", "PATIENT", "PERSON"),
+        "TIME": ("T", "HOURS", "DATETIME", "TIMESTAMP"),
+        "AMT": ("DOSE", "AMOUNT"),
+        "DV": ("Y", "CONC", "CONCENTRATION", "OBS", "VALUE", "OBSERVATION", "CP"),
+    }
+)
 DATES = ("DATE", "DAT1", "DAT2", "DAT3")
 ENDPOINTS = ("DVID", "YTYPE")
 DROPPED = ("=DROP", "=SKIP", "DROP", "SKIP")  # how NONMEM's own list of columns marks what is not read
+
+
+def ignored(spelling: str) -> str:
+    """How a column is left out, in Python and in the shell."""
+    return f"ignore=[{spelling!r}], --ignore {spelling}"
 
 
 def column_of(spelling: str) -> Column | None:

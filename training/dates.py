@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from training.convention import DATES
+from training.convention import DATES, ignored
 from training.event_table import EventTable, Row, short
 
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "wk": 604800.0}  # UCUM codes of lengths that are fixed
@@ -41,7 +41,7 @@ class Clock:
             first, second = (table.columns[c] for c in days[:2])
             raise table.error(
                 table.header_line,
-                f"{first} and {second} both give the day; keep one: ignore=[{second!r}], --ignore {second}",
+                f"{first} and {second} both give the day; keep one: {ignored(second)}",
             )
         clocked = bool(days) or any(":" in row.cells["TIME"] for row in table.rows)
         if clocked and unit not in _SECONDS:
@@ -99,7 +99,7 @@ class Clock:
             raise self.table.error(
                 row.line,
                 f"TIME is {short(text)} beside {dated}, where it is the time of the day, 0 to 24 h; if it counts from the "
-                f"first dose, leave the dates out: ignore=[{dated!r}], --ignore {dated}",
+                f"first dose, leave the dates out: {ignored(dated)}",
             )
         return day + within
 
@@ -108,7 +108,7 @@ class Clock:
             dated = self.table.columns[self.dated]
             raise self.table.error(
                 row.line,
-                f"TIME is {short(text)}, which gives the day too, beside {dated}; keep one: ignore=[{dated!r}], --ignore {dated}",
+                f"TIME is {short(text)}, which gives the day too, beside {dated}; keep one: {ignored(dated)}",
             )
         if any(not _STAMP.match(other.cells["TIME"]) for other in self.table.rows):
             raise self.table.error(row.line, f"TIME is {short(text)} here and no date elsewhere; write all in one way")

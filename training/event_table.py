@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.convention import NEEDED, column_of, dropped
+from training.convention import LIKELY, NEEDED, column_of, dropped, ignored
 from training.file_kinds import kind_of
 
 _MISSING = ("", ".", "NA", "<NA>")  # the convention's, and R's
@@ -128,7 +128,9 @@ def read_events(path: Path, ignore: Sequence[str] = (), covariates: Sequence[str
     found = [(line, content, _split(content, separator)) for line, content in lines[1:]]
     found = [f for f in found if not _second_header(table, f[0], f[2], spelling)]
     rows = _without_comments(table, found, len(spelling), spelling[0].upper() == "C" if spelling else False)
-    if rows and all(len(cells) == width + 1 for _, cells in rows) and _numbers_rows([c[0] for _, c in rows]):
+    # unquoted numbers before every row of commas may as well be people, with a decimal comma in each row
+    clear = separator != "," or all(content.startswith('"') for _, content, _ in found)
+    if clear and rows and all(len(cells) == width + 1 for _, cells in rows) and _numbers_rows([c[0] for _, c in rows]):
         spelling, width = ["", *spelling], width + 1  # R's write.table names every column but that of the row names
     columns = _name_columns(table, spelling, rows, ignore, covariates)
     table.columns.update({standard: name for standard, name in zip(columns, spelling, strict=True) if standard})
@@ -257,9 +259,11 @@ def _name_columns(
         columns.append("")
     missing = [name for name in NEEDED if name not in columns]
     if missing:
+        meant = [f"{name} for {need}" for need in missing for name in spelling if name.upper() in LIKELY[need]]
+        perhaps = f" (is it {', '.join(meant)}? Rename it)" if meant else ""
         raise table.error(
             table.header_line,
-            f"the header {listed(spelling)} lacks {', '.join(missing)}; the first line that is no comment must name the "
+            f"the header {listed(spelling)} lacks {', '.join(missing)}{perhaps}; the first line that is no comment must name the "
             "columns, separated like the rows (comma, semicolon, tab or blanks)",
         )
     read = [(c, s) for c, s in zip(columns, spelling, strict=True) if c]
@@ -274,7 +278,7 @@ def _name_columns(
         if len(same) > 1:
             raise table.error(
                 table.header_line,
-                f"the columns {listed(same)} mean the same; keep one: ignore=[{same[1]!r}], --ignore {same[1]}",
+                f"the columns {listed(same)} mean the same; keep one: {ignored(same[1])}",
             )
     return columns
 

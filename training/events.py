@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hybrid import Dose
-from training.convention import BY_NAME, COLUMNS, ENDPOINTS, Column
+from training.convention import BY_NAME, COLUMNS, ENDPOINTS, Column, ignored
 from training.event_table import EventTable, Row, number_in, short
 
 Kind = Literal["observation", "dose", "both", "other"]
@@ -184,7 +184,7 @@ class Events:
             raise table.error(
                 row.line,
                 f"{name} is {interval:g} and ADDL does not say how many doses follow; write ADDL, 0 if it was one dose, or leave "
-                f"the column out: ignore=[{name!r}], --ignore {name}",
+                f"the column out: {ignored(name)}",
             )
         duration = self._duration(row, amount)
         state = self._compartment(row)
@@ -306,8 +306,7 @@ class Events:
         name = self.table.columns[column.name]
         return self.table.error(
             row.line,
-            f"{name} is {short(row.cells[column.name])}{more}: {column.says}; {column.cure} (not read: ignore=[{name!r}], "
-            f"--ignore {name})",
+            f"{name} is {short(row.cells[column.name])}{more}: {column.says}; {column.cure.format(ignore=ignored(name))}",
         )
 
 

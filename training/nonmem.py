@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from hybrid import Schedule
-from training.convention import BY_NAME, COLUMNS, NEEDED, STANDARD
+from training.convention import BY_NAME, COLUMNS, NEEDED, STANDARD, ignored
 from training.dates import Clock
 from training.event_table import EventTable, LeftOut, Row, listed, number_in, read_events, short
 from training.events import Events, Given, Observation, endpoint_column
@@ -144,7 +144,9 @@ def read_table(
         raise ValueError(f"read_nonmem: signed names {sorted(unknown)}; the channels are {list(names)}")
     needed = [name for name in ignore if name.upper() in NEEDED]
     if needed:
-        raise ValueError(f"read_nonmem: ignore names {needed}, and {', '.join(NEEDED)} are needed; leave them out of ignore")
+        raise ValueError(
+            f"read_nonmem: ignore names {needed}, and {', '.join(NEEDED)} are needed; leave them out of ignore"
+        )
     table = read_events(Path(path), ignore, covariates or ())
     kept = _covariate_columns(table, covariates, units)
     stated = _units(table, units, names, kept)
@@ -384,8 +386,8 @@ class _Reader:
         known, spelled = BY_NAME[column], self.table.columns[column]
         raise self.table.error(
             rows[0].line,
-            f"{spelled} of person {person} is {short(rows[0].cells[column])}, {known.says}; {known.cure}: "
-            f"ignore=[{spelled!r}], --ignore {spelled}",
+            f"{spelled} of person {person} is {short(rows[0].cells[column])}, {known.says}; "
+            + known.cure.format(ignore=ignored(spelled)),
         )
 
     def _covariates(self, person: str, rows: list[Row]) -> dict[str, float]:
@@ -400,13 +402,13 @@ class _Reader:
                     raise self.table.error(
                         row.line,
                         f"covariate {spelled} of person {person} changes from {found[name]:g} to {value:g}, and covariates "
-                        f"are constant here; keep one value, or leave it out (ignore=[{spelled!r}], --ignore {spelled}), and, if "
+                        f"are constant here; keep one value, or leave it out ({ignored(spelled)}), and, if "
                         "it acts, give it to the schedule as an input: schedule.do(inputs={...: Signal(times, values)})",
                     )
             if name not in found:
                 raise self.table.error(
                     rows[0].line,
                     f"person {person} has no {spelled}, which others have; write a value, or leave {spelled} out: "
-                    f"covariates=[...], ignore=[{spelled!r}] or --ignore {spelled}",
+                    f"covariates=[...], {ignored(spelled)}",
                 )
         return found
