@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hybrid import Concentration, Exponential, HybridModel, rollout, simulate
 from learned import AdditiveProportional
 from physics import LogNormalPopulation, OneCompartmentOral
 from training import Cohort, Record, read_nonmem, read_table
+from training.convention import BY_NAME, COLUMNS
 from training.file_kinds import kind_of
 
 UNITS = {"TIME": "h", "AMT": "mg", "DV": "mg/L"}
@@ -551,6 +554,51 @@ def test_what_the_convention_means_is_never_passed_over(tmp_path, text, sentence
     refused(tmp_path, text, sentence)
 
 
+@pytest.mark.parametrize("name", [n for n, c in BY_NAME.items() if c.use != "read"])
+def test_no_name_of_the_convention_becomes_a_covariate_or_is_passed_over(tmp_path, name):
+    """Whatever numbers stand in it: the column is refused where it says something, and named where it says nothing."""
+    said = []
+    for dose, first, second in (("9", "9", "8.5"), ("0.1", "0.1", "0.1"), ("0", "0", "0"), (".", ".", ".")):
+        text = f"ID,TIME,AMT,DV,{name}\n1,0,100,.,{dose}\n1,2,.,8,{first}\n1,4,.,5,{second}\n"
+        try:
+            found = read_table(table(tmp_path, text), units=UNITS)
+        except ValueError as error:
+            said.append(str(error))
+            continue
+        assert found.records[0].covariates == {}
+        assert [one.column for one in found.left_out] == [name]
+    refusable = BY_NAME[name].use == "checked"
+    assert bool(said) is refusable
+    assert all(name in sentence and "line " in sentence for sentence in said)
+    assert len(said) < 4  # an empty column stops nobody
+
+
+def test_every_name_of_the_convention_has_one_meaning():
+    names = [n for c in COLUMNS for n in (c.name, *c.also)]
+    assert len(set(names)) == len(names)
+    assert all(n == n.upper() for n in names)
+    assert all(c.cure or c.name == "LIMIT" for c in COLUMNS if c.use == "checked")
+
+
+@settings(deadline=None, max_examples=25, derandomize=True)
+@given(st.permutations(range(10)), st.sampled_from([",", ";", "\t", " "]), st.booleans())
+def test_the_order_of_columns_and_their_case_do_not_matter(tmp_path_factory, order, mark, low):
+    names = ["ID", "TIME", "AMT", "DV", "EVID", "CMT", "TINF", "WT", "DATE", "CENS"]
+    rows = [
+        ["B", "8:00", "100", ".", "1", "2", "2", "70", "2021-05-03", "."],
+        ["B", "9:30", ".", "3", "0", "2", ".", "70", "2021-05-03", "0"],
+        ["B", "9:30", ".", "4", "0", "2", ".", "70", "2021-05-03", "0"],
+        ["B", "7:00", ".", "NA", "0", "2", ".", ".", "2021-05-04", "0"],
+    ]
+    head = [n.lower() if low else n for n in names]
+    text = "\n".join(mark.join(line[k] for k in order) for line in (head, *rows))
+    (record,) = read_nonmem(table(tmp_path_factory.mktemp("table"), text), units=UNITS)
+    assert record.times.tolist() == [1.5, 1.5, 23.0]
+    np.testing.assert_array_equal(record.values[:, 0], [3.0, 4.0, NAN])
+    assert [(d.state, d.time, d.amount, d.duration) for d in record.schedule.doses] == [("plasma", 0.0, 100.0, 2.0)]
+    assert list(record.covariates.values()) == [70.0]
+
+
 def test_columns_that_say_nothing_are_no_covariates(tmp_path):
     text = (
         "ID,TIME,AMT,DV,SS,OCC,L2,PCMT,CALL,CONT,DVU,AGE=DROP,II,ADDL\n"
@@ -657,7 +705,9 @@ def test_a_number_before_every_row_may_be_a_person_and_a_decimal_comma(tmp_path)
 
 
 def test_other_names_of_needed_columns_are_asked_about(tmp_path):
-    refused(tmp_path, "ID,TIME,DOSE,CONC\n1,0,100,8\n", r"lacks AMT, DV \(is it DOSE for AMT, CONC for DV\? Rename it\)")
+    refused(
+        tmp_path, "ID,TIME,DOSE,CONC\n1,0,100,8\n", r"lacks AMT, DV \(is it DOSE for AMT, CONC for DV\? Rename it\)"
+    )
 
 
 def test_columns_without_a_name_that_are_no_row_numbers(tmp_path):
