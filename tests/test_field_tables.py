@@ -179,6 +179,8 @@ def test_the_order_is_asked_for_where_the_table_does_not_say_what_is_measured(tm
     # one of ADDL's doses has no row whose place could say
     addl = "ID,TIME,AMT,DV,EVID,CMT,ADDL,II\n1,0,315,.,1,2,2,12\n1,12,.,3.6,0,2,.,.\n"
     refused(tmp_path, addl, "line 3: .*one of ADDL's.*write the doses as rows.*--order")
+    rounded = addl.replace("2,12", "3,0.1").replace("1,12,", "1,0.3,")  # 3 × .1 is not .3 in binary fractions
+    refused(tmp_path, rounded, "line 3: .*one of ADDL's")
     (after,) = read_nonmem(table(tmp_path, addl), units=UNITS, order="observation-first")
     assert predicted(after) == pytest.approx([10 * math.exp(-12 * KE)])
     # 0 right after a bolus is from before it
@@ -486,6 +488,8 @@ def test_endpoints_by_number_and_by_name(tmp_path):
     refused(tmp_path, both, "line 3: DVID and YTYPE are '1' and '2'", **two)
     (record,) = read_nonmem(table(tmp_path, both), units=UNITS, channel_column="DVID", **two)
     np.testing.assert_array_equal(record.values, [[8.0, NAN], [NAN, 90.0]])
+    told = read_table(table(tmp_path, both), units=UNITS, channel_column="DVID", **two).left_out
+    assert [str(one) for one in told] == ["column YTYPE is left out: what was measured is read from DVID"]
     # a column of endpoints that says nothing leaves CMT its meaning
     empty = "ID,TIME,AMT,DV,CMT,DVID\n1,0,100,.,1,.\n1,1,.,8,2,.\n1,2,.,90,3,.\n"
     (record,) = read_nonmem(table(tmp_path, empty), units=UNITS, channels={2: "concentration", 3: "effect"})
@@ -759,6 +763,10 @@ def test_one_person_under_two_spellings(tmp_path):
             b"Glucose Data,Generated on,03-05-2021\nDevice,Serial Number,Device Timestamp,Record Type,Historic Glucose mmol/L\n",
             "LibreView",
         ),
+        (
+            "Gerät,Seriennummer,Gerätezeitstempel\nFreeStyle LibreLink,1,03-05-2021 08:00,0,98\n".encode(),
+            "LibreView",
+        ),
         (b"Last Name,First Name\nIndex,Date,Time,Sensor Glucose (mg/dL),Bolus Volume Delivered (U)\n", "CareLink"),
         (b"PK\x03\x04\x14\x00\x06\x00", "an Excel workbook"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook"),
@@ -778,7 +786,14 @@ def test_other_kinds_of_file_are_said_to_be_what_they_are(tmp_path, head, words)
 
 
 def test_a_table_is_no_other_kind():
-    for text in (b"ID,TIME,AMT,DV\n1,0,100,.\n", b"# glucose value by event subtype\nID,TIME,AMT,DV\n", b"", b"["):
+    noted = b"ID;TIME;AMT;DV;NOTE\n1;0;100;.;Dexcom\n1;2;.;8;FreeStyle Libre\n"
+    for text in (
+        noted,
+        b"ID,TIME,AMT,DV\n1,0,100,.\n",
+        b"# glucose value by event subtype\nID,TIME,AMT,DV\n",
+        b"",
+        b"[",
+    ):
         assert kind_of(text) is None
 
 
