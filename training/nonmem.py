@@ -131,22 +131,24 @@ def read_table(
     chapter 6 for days and clock times.
     """
     if order not in (None, "observation-first", "dose-first", "file"):
-        raise ValueError(f"read_nonmem: order is 'observation-first', 'dose-first' or 'file', got {order!r}")
+        raise ValueError(f"read_nonmem: order is 'observation-first', 'dose-first' or 'file', got {short(str(order))}")
     if channel_column not in (None, "CMT", "DVID", "YTYPE"):
-        raise ValueError(f"read_nonmem: channel_column is 'CMT', 'DVID' or 'YTYPE', got {channel_column!r}")
+        raise ValueError(f"read_nonmem: channel_column is 'CMT', 'DVID' or 'YTYPE', got {short(str(channel_column))}")
     if not compartments or not channels:
         raise ValueError(f"read_nonmem: needs a compartment and a channel, got {dict(compartments)}, {dict(channels)}")
     for argument, given in (("covariates", covariates), ("ignore", ignore), ("signed", signed)):
         if isinstance(given, str):
-            raise ValueError(f"read_nonmem: {argument} is a list of names, got {given!r}; write {argument}=[{given!r}]")
+            raise ValueError(
+                f"read_nonmem: {argument} is a list of names, got {short(given)}; write {argument}=[{short(given)}]"
+            )
     names = tuple(dict.fromkeys(channels.values()))
     unknown = set(signed) - set(names)
     if unknown:
-        raise ValueError(f"read_nonmem: signed names {sorted(unknown)}; the channels are {list(names)}")
+        raise ValueError(f"read_nonmem: signed names {listed(sorted(unknown))}; the channels are {listed(names)}")
     needed = [name for name in ignore if name.upper() in NEEDED]
     if needed:
         raise ValueError(
-            f"read_nonmem: ignore names {needed}, and {', '.join(NEEDED)} are needed; leave them out of ignore"
+            f"read_nonmem: ignore names {listed(needed)}, and {', '.join(NEEDED)} are needed; leave them out of ignore"
         )
     table = read_events(Path(path), ignore, covariates or ())
     kept = _covariate_columns(table, covariates, units)
@@ -247,7 +249,11 @@ def _units(
     unknown = [key for key in units if key.upper() not in known]
     if missing or unknown:
         said = [f"lacks {', '.join(missing)}"] if missing else []
-        said += [f"names {', '.join(unknown)}, which is no column and no channel"] if unknown else []
+        said += (
+            [f"names {', '.join(name[:40] for name in unknown[:5])}, which is no column and no channel"]
+            if unknown
+            else []
+        )
         raise ValueError(
             f"{table.name}: units {' and '.join(said)}; state them as UCUM codes, as in "
             'units={"TIME": "h", "AMT": "mg", "DV": "mg/L"}'
