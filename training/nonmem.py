@@ -2,7 +2,6 @@
 
 import bisect
 import math
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +13,12 @@ from typing import Literal
 import numpy as np
 
 from hybrid import Schedule
-from training.convention import BY_NAME, ENDPOINTS, NEEDED, STANDARD, ignored
+from training.convention import BY_NAME, NEEDED, ignored
 from training.dates import Clock
 from training.event_table import EventTable, LeftOut, Row, listed, number_in, read_events, short
 from training.events import Events, Given, Observation, endpoint_column
 from training.file_order import Event, Order, placed
+from training.kept_columns import covariate_columns, name_the_rest, stated_units
 from training.records import Record
 
 ORAL: Mapping[int | str, str] = MappingProxyType({1: "gut", 2: "plasma"})
@@ -151,8 +151,8 @@ def read_table(
             f"read_nonmem: ignore names {listed(needed)}, and {', '.join(NEEDED)} are needed; leave them out of ignore"
         )
     table = read_events(Path(path), ignore, covariates or ())
-    kept = _covariate_columns(table, covariates, units)
-    stated = _units(table, units, names, kept)
+    kept = covariate_columns(table, covariates, units)
+    stated = stated_units(table, units, names, kept)
     events = Events.of(
         table,
         _keys(compartments),
@@ -162,117 +162,13 @@ def read_table(
         signed=signed,
     )
     records = _Reader(table, events, Clock.of(table, stated["time"]), names, kept, stated, order).records()
-    _name_the_rest(table, events.by, set(kept.values()))
+    name_the_rest(table, events.by, set(kept.values()))
     return Table(records, tuple(table.left_out))
-
-
-def _name_the_rest(table: EventTable, by: str, kept: set[str]) -> None:
-    """What was read of the convention's columns without keeping anything, and what nobody asked for."""
-    told = {one.column for one in table.left_out}
-    for column, spelled in table.columns.items():
-        if column in kept or spelled in told:
-            continue
-        if column in ENDPOINTS and column != by:
-            why = f"what was measured is read from {table.columns.get(by, by)}"
-        elif column not in STANDARD:
-            why = "not among the covariates asked for"
-        elif BY_NAME[column].use == "read":
-            continue
-        else:
-            why = f"{BY_NAME[column].says}; no row says anything of it that matters here"
-        table.left_out.append(LeftOut(spelled, why))
 
 
 def _keys(names: Mapping[int, str] | Mapping[int | str, str]) -> dict[int | str, str]:
     """Numbers as numbers, however they were typed."""
     return {int(k) if isinstance(k, str) and k.isdigit() else k: name for k, name in names.items()}
-
-
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
-
-
-def _covariate_columns(table: EventTable, wanted: Sequence[str] | None, units: Mapping[str, str]) -> dict[str, str]:
-    """Name of the covariate → column. The caller's spelling goes before the file's.
-
-    Where nobody named the columns to keep, one that cannot be a covariate is left out, so that it stops nobody who does not
-    need it; one whose unit is stated was meant, and is read or refused.
-    """
-    others = [column for column in table.columns if column not in STANDARD]
-    if wanted is not None:
-        by_capitals = {table.columns[column].upper(): column for column in others}
-        missing = [name for name in wanted if name.upper() not in by_capitals]
-        if missing:
-            raise table.error(
-                table.header_line,
-                f"there is no covariate column {listed(missing)}; the columns that can be covariates are {listed(others)}",
-            )
-        return {name: by_capitals[name.upper()] for name in wanted}
-    meant = {name.upper() for name in units}
-    kept = {}
-    for column in others:
-        why = None if column.upper() in meant else _no_covariate(table, column)
-        if why is None:
-            kept[column] = column  # what is wrong with it is then an error, with its line
-        else:
-            table.left_out.append(LeftOut(column, why, covariate=True))
-    return kept
-
-
-def _no_covariate(table: EventTable, column: str) -> str | None:
-    """Why a column cannot be a covariate, which is one number for each person; None where it can."""
-    found: dict[str, float] = {}
-    for row in table.rows:
-        text, person = row.cells[column], row.cells["ID"]
-        if not text:
-            continue
-        value = number_in(text)
-        if _DECIMAL_COMMA.fullmatch(text):
-            return None  # a number that was meant as one
-        if value is None or not math.isfinite(value):
-            return f"{short(text, 40)} on line {row.line} is no number"
-        if found.setdefault(person, value) != value:
-            return f"it changes for person {person} on line {row.line}"
-    missing = [row.cells["ID"] for row in table.rows if row.cells["ID"] not in found]
-    return f"person {missing[0]} has no value" if missing else None
-
-
-def _units(
-    table: EventTable, units: Mapping[str, str], channels: tuple[str, ...], covariates: Mapping[str, str]
-) -> dict[str, str]:
-    capitals = {key.upper(): unit for key, unit in units.items()}
-    missing = [key for key in ("TIME", "AMT") if key not in capitals]
-    if "DV" not in capitals and any(channel not in units for channel in channels):
-        missing.append("DV")
-    columns = {c.upper() for c in (*table.columns, *table.columns.values(), *(out.column for out in table.left_out))}
-    known = {"TIME", "AMT", "DV", *(name.upper() for name in (*channels, *covariates))} | columns
-    # a unit of a column that is not read is harmless, a unit of nothing is a slip
-    unknown = [key for key in units if key.upper() not in known]
-    if missing or unknown:
-        said = [f"lacks {', '.join(missing)}"] if missing else []
-        said += (
-            [f"names {', '.join(name[:40] for name in unknown[:5])}, which is no column and no channel"]
-            if unknown
-            else []
-        )
-        raise ValueError(
-            f"{table.name}: units {' and '.join(said)}; state them as UCUM codes, as in "
-            'units={"TIME": "h", "AMT": "mg", "DV": "mg/L"}'
-        )
-    stated = {"time": capitals["TIME"], "dose": capitals["AMT"]}
-    stated |= {name: capitals[name.upper()] for name in covariates if name.upper() in capitals}
-    stated |= {channel: units[channel] if channel in units else capitals["DV"] for channel in channels}
-    due = {"TIME": stated["time"], "AMT": stated["dose"], "AMT/TIME": f"{stated['dose']}/{stated['time']}"}
-    for column, spelled in table.columns.items():
-        have = capitals.get(spelled.upper())
-        if have is None or column not in STANDARD or column in ("TIME", "AMT", "DV"):
-            continue
-        of = BY_NAME[column]
-        if (of.unit in due and have != due[of.unit]) or (of.unit == "DV" and have not in [stated[c] for c in channels]):
-            raise ValueError(
-                f"{table.name}: units states {short(have)} for {spelled}, {of.says}, which is read in the unit of {of.unit}, "
-                f"{due.get(of.unit, capitals.get('DV', ''))}; convert the column and leave its unit out"
-            )
-    return stated
 
 
 def _given(given: Given, line: int, times: Sequence[float]) -> Event:
