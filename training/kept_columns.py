@@ -58,7 +58,7 @@ def _no_covariate(table: EventTable, column: str) -> str | None:
 def stated_units(
     table: EventTable, units: Mapping[str, str], channels: tuple[str, ...], covariates: Mapping[str, str]
 ) -> dict[str, str]:
-    """The units of a record: "time", "dose", every channel and covariate. One of a convention's column must be what it is read in.
+    """The units of a record: "time", "dose", every channel and covariate; those of other columns must be what they are read in.
 
     Errors: `ValueError` for units that lack, that name nothing, or that a column is not read in.
     """
