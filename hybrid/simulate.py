@@ -172,9 +172,9 @@ def conditions_of(
     baseline: Tensor | None = None,  # (N, p)
     mesh: Mesh | None = None,
 ) -> Conditions:
-    """What is given about N people, ready to simulate; without a baseline nothing was measured before the start."""
+    """What is given about N people, ready to simulate; without a baseline (NaN) nothing was measured before the start."""
     segments = build_segments(schedules, times, model.backbone.states, model.backbone.inputs, mesh)
     if baseline is None:
-        baseline = torch.zeros(len(schedules), len(model.observation.channels), dtype=torch.float64)
+        baseline = torch.full((len(schedules), len(model.observation.channels)), torch.nan, dtype=torch.float64)
     values = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in (covariates or {}).items()}
     return Conditions(segments, values, baseline)
