@@ -30,13 +30,27 @@ Compartments = Annotated[
     str, typer.Option("--compartments", help="CMT numbers of the compartments that doses go into, as 1=gut,2=plasma.")
 ]
 Channels = Annotated[str, typer.Option("--channels", help="CMT numbers of the measured channels, as 2=concentration.")]
+Covariates = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns to keep as covariates, as WT,AGE; they must be constant for each person. By default every numeric column "
+        "that is; the others are named on standard error.",
+    ),
+]
+Order = Annotated[
+    str | None,
+    typer.Option(help="Of a dose and a value of one time: file, as the rows stand; observation-first; dose-first."),
+]
+Signed = Annotated[str, typer.Option(help="Channels whose values may be negative, as effect,balance.")]
+Ignore = Annotated[str, typer.Option(help="Columns that are not read at all, as DATE,NOTE.")]
 Threshold = Annotated[
     float | None, typer.Option(help="Score the event 'a measurement above this' (default: the median measurement).")
 ]
 ForecastFrom = Annotated[
     float | None,
     typer.Option(
-        help="Forecast unseen people from what was measured up to this time (default: a tenth of the record)."
+        help="Forecast unseen people from what was measured up to this time since everyone's own first dose, or start where "
+        "there is no dose (default: a tenth of the record)."
     ),
 ]
 
@@ -77,6 +91,15 @@ def _pairs(text: str, option: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in pairs}
 
 
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _say(notes: list[str]) -> None:
+    for note in notes:
+        typer.echo(f"homeostat: {note}", err=True)
+
+
 def _numbered(text: str, option: str) -> dict[int, str]:
     pairs = _pairs(text, option)
     if not all(key.isdigit() for key in pairs):
@@ -113,6 +136,7 @@ def demo(
         one_thread()
         settings = Settings(members, folds, steps, forecast_from=FORECAST_FROM, seed=seed, device=device)
         summary = run_demo(out, settings, _console(as_json))
+        _say(summary["notes"])
         if as_json:
             _print(summary)
         return 0 if summary["certified"] and summary["identical_after_load"] else 1
@@ -121,7 +145,8 @@ def demo(
 
 
 @app.command(
-    epilog="Example: homeostat fit table.csv --backbone OneCompartmentOral --units TIME=h,AMT=mg,DV=mg/L --out runs/mine"
+    epilog="Example: homeostat fit table.csv --backbone OneCompartmentOral --units TIME=h,AMT=mg,DV=mg/L,WT=kg "
+    "--covariates WT --ignore NOTE --out runs/mine"
 )
 def fit(
     table: Annotated[
@@ -135,6 +160,10 @@ def fit(
     out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/fit"),
     compartments: Compartments = "1=gut,2=plasma",
     channels: Channels = "2=concentration",
+    covariates: Covariates = None,
+    order: Order = None,
+    signed: Signed = "",
+    ignore: Ignore = "",
     hidden: Annotated[
         str, typer.Option(help="Widths of the residual's hidden layers, as 8 or 16,16; 0 for none.")
     ] = "8",
@@ -161,8 +190,7 @@ def fit(
 
     def work() -> int:
         from homeostat.study import Settings, one_thread
-        from homeostat.work import fit_table
-        from training import read_nonmem
+        from homeostat.work import fit_table, read_table
 
         given = _pairs(units, "--units")
         try:
@@ -171,12 +199,17 @@ def fit(
         except ValueError as error:
             raise ValueError(f"--backbone-config must be JSON and --hidden whole numbers ({error})") from error
         one_thread()
-        records = read_nonmem(
+        records, left_out = read_table(
             table,
             units=given,
             compartments=_numbered(compartments, "--compartments"),
             channels=_numbered(channels, "--channels"),
+            covariates=None if covariates is None else _names(covariates),
+            order=order,
+            signed=_names(signed),
+            ignore=_names(ignore),
         )
+        _say(left_out)
         settings = Settings(members, folds, steps, rate, forecast_from=forecast_from, seed=seed, device=device)
         summary = fit_table(
             table,
@@ -191,6 +224,7 @@ def fit(
             resume=resume,
             log=log,
         )
+        _say(summary["notes"])
         if as_json:
             _print(summary)
         return 0 if summary["certified"] else 1
@@ -256,6 +290,10 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder of the report (default: report/ beside the bundle).")] = None,
     compartments: Compartments = "1=gut,2=plasma",
     channels: Channels = "2=concentration",
+    covariates: Covariates = None,
+    order: Order = None,
+    signed: Signed = "",
+    ignore: Ignore = "",
     threshold: Threshold = None,
     forecast_from: ForecastFrom = None,
     as_json: Json = False,
@@ -274,9 +312,14 @@ def report(
             units=_pairs(units, "--units"),
             compartments=_numbered(compartments, "--compartments"),
             channels=_numbered(channels, "--channels"),
+            covariates=None if covariates is None else _names(covariates),
+            order=order,
+            signed=_names(signed),
+            ignore=_names(ignore),
             threshold=threshold,
             forecast_from=forecast_from,
         )
+        _say(summary["notes"])
         if as_json:
             _print(summary)
         else:
@@ -293,10 +336,19 @@ def simulate(
     bundle: BundleFile,
     do: Annotated[
         str,
-        typer.Option("--do", help="What to change in the person's schedule; the grammar is in `homeostat grammar`."),
+        typer.Option(
+            "--do",
+            help="What to change in the person's schedule, times as in --until; the grammar is in `homeostat grammar`.",
+        ),
     ] = "",
     person: Annotated[str | None, typer.Option(help="A fitted person's id (default: the first).")] = None,
-    until: Annotated[float | None, typer.Option(help="End of the simulation (default: 24 time units).")] = None,
+    until: Annotated[
+        float | None,
+        typer.Option(
+            help="End of the simulation, in time since the person's first dose as it was given, or their start where there is "
+            "none (default: 24)."
+        ),
+    ] = None,
     points: Annotated[int, typer.Option(min=2, help="How many times to print.")] = 13,
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Level of the intervals.")] = 0.8,
     picture: Annotated[Path | None, typer.Option(help="Also draw as given and as done into this PNG.")] = None,

@@ -12,6 +12,16 @@ from hybrid.schedule import as_float
 SAME = 1e-9  # of the longest time: what rounding can part two equal times by, and nobody measures
 
 
+def origin_of(schedule: Schedule) -> float:
+    """Where a person's own clock reads 0: at their first dose, without any at the start."""
+    return min((as_float(d.time) for d in schedule.doses), default=schedule.start)
+
+
+def counts_from(schedule: Schedule) -> str:
+    """What that is, in words."""
+    return "first dose" if schedule.doses else "start"
+
+
 def since(
     schedule: Schedule,
     times: np.ndarray,  # (T,)
@@ -55,3 +65,11 @@ def since(
         ),
         moved(times),
     )
+
+
+def at_or_before(
+    times: np.ndarray,  # (T,) on the person's own clock
+    time: float,
+) -> np.ndarray:  # (T,)
+    """Which times are not after `time`, a rounding apart being the same."""
+    return times <= time + SAME * float(np.abs(times).max())

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Mesh, Schedule, build_segments
-from hybrid.schedule import as_float
-from training.clock import SAME, since
+from training.clock import SAME, at_or_before, counts_from, origin_of, since
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Record:
     @property
     def first_dose(self) -> float:
         """The time of the first dose; without any, the record's start."""
-        return min((as_float(d.time) for d in self.schedule.doses), default=self.schedule.start)
+        return origin_of(self.schedule)
 
     @property
     def origin(self) -> float:
@@ -75,7 +74,7 @@ class Record:
     @property
     def began(self) -> str:
         """What the person's clock counts from, in words."""
-        return "first dose" if self.schedule.doses else "start"
+        return counts_from(self.schedule)
 
     @property
     def scored(self) -> np.ndarray:  # (T,)
@@ -91,13 +90,17 @@ class Record:
 
     def until(self, time: float) -> "Record":
         """The same person as known at `time` since their origin: later observations are missing."""
-        own = self.on_own_clock().times
-        values = np.where(own[:, None] <= time + SAME * np.abs(own).max(), self.values, np.nan)
+        values = np.where(at_or_before(self.on_own_clock().times, time)[:, None], self.values, np.nan)
         if not np.isfinite(values).any():
             raise ValueError(
                 f"record {self.id}: nothing was measured up to {time:g} since the {self.began}; ask for a later time"
             )
         return replace(self, values=values)
+
+
+def counted_from(records: Sequence[Record]) -> str:
+    """What these people's clocks count from, in words: "first dose", "start", or "first dose or start"."""
+    return " or ".join(sorted({r.began for r in records}))
 
 
 @dataclass(frozen=True)
