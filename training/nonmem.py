@@ -1,7 +1,8 @@
 """Reading tables in the column convention of pharmacometrics (NONMEM): one row per dose or observation."""
 
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -42,14 +43,15 @@ def read_nonmem(
     - RATE > 0: an infusion over AMT/RATE. Missing or 0: all at once. Negative (modelled) rates are refused.
     - ADDL, II: ADDL more doses, every II. SS (steady state) is refused.
     - MDV = 1: the value of this row was not measured. DVID: see `channel_column`.
-    - every other column: a covariate, constant for each person.
+    - every other column: a covariate, one number for each person.
 
     Arguments
     - `units`: UCUM codes, {"TIME": "h", "AMT": "mg", "DV": "mg/L"} and more keys for covariates. A channel's own
       name as a key goes before DV, for channels in different units.
     - `compartments`: CMT → state into which the dose goes; {1: "gut", 2: "plasma"} by default.
     - `channels`: CMT (or DVID) → channel; {2: "concentration"} by default. Rows of one time become one row of values.
-    - `covariates`: the columns to keep, all numeric ones by default (a column of text alone is left out).
+    - `covariates`: the columns to keep. By default all that hold one number for each person; what else there is is left out
+      with a warning that names it, unless its unit is stated.
     - `order` of an observation and a dose of one time: the observation first (default), the dose first, or as the rows
       stand in the file. "First" is real: a dose that comes first is moved back by one rounding of the record's
       longest time, so that the state at the observation's time is the one after it.
@@ -76,14 +78,18 @@ def read_nonmem(
     unknown = set(signed) - set(names)
     if unknown:
         raise ValueError(f"read_nonmem: signed names {sorted(unknown)}; the channels are {list(names)}")
-    kept = _covariate_columns(table, covariates)
+    kept = _covariate_columns(table, covariates, units)
     stated = _units(table, units, names, kept)
     reader = _Reader(table, dict(compartments), dict(channels), names, by, kept, stated, order, frozenset(signed))
     return reader.records()
 
 
-def _covariate_columns(table: EventTable, wanted: Sequence[str] | None) -> dict[str, str]:
-    """Name of the covariate → column. The caller's spelling goes before the file's."""
+def _covariate_columns(table: EventTable, wanted: Sequence[str] | None, stated: Collection[str]) -> dict[str, str]:
+    """Name of the covariate → column. The caller's spelling goes before the file's.
+
+    Where nobody named the columns to keep, one that cannot be a covariate is left out with a warning, so that it stops
+    nobody who does not need it; one whose unit is among `stated` was meant, and is read or refused.
+    """
     others = [column for column in table.columns if column not in RESERVED]
     if wanted is not None:
         by_capitals = {column.upper(): column for column in others}
@@ -94,12 +100,31 @@ def _covariate_columns(table: EventTable, wanted: Sequence[str] | None) -> dict[
                 f"there is no covariate column {missing}; the columns that can be covariates are {others}",
             )
         return {name: by_capitals[name.upper()] for name in wanted}
-    kept = {}
-    for column in others:
-        filled = [row for row in table.rows if row.cells[column]]
-        if any(number_in(row.cells[column]) is not None for row in filled):
-            kept[column] = column  # text in one of its rows is then an error, with its line
-    return kept
+    meant = {key.upper() for key in stated}
+    why = {column: None if column.upper() in meant else _no_covariate(table, column) for column in others}
+    left = [f"{column} ({reason})" for column, reason in why.items() if reason]
+    if left:
+        warnings.warn(
+            f"{table.name}: left out as covariates: {', '.join(left)}; name a column in covariates if it is needed",
+            stacklevel=3,
+        )
+    return {column: column for column, reason in why.items() if reason is None}
+
+
+def _no_covariate(table: EventTable, column: str) -> str | None:
+    """Why a column cannot be a covariate, which is one number for each person; None where it can."""
+    found: dict[str, float] = {}
+    for row in table.rows:
+        text, person = row.cells[column], row.cells["ID"]
+        if not text:
+            continue
+        value = number_in(text)
+        if value is None or not math.isfinite(value):
+            return f"{text[:40]!r} on line {row.line} is no number"
+        if found.setdefault(person, value) != value:
+            return f"it changes for person {person} on line {row.line}"
+    missing = [row.cells["ID"] for row in table.rows if row.cells["ID"] not in found]
+    return f"person {missing[0]} has no value" if missing else None
 
 
 def _units(
