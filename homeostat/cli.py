@@ -225,6 +225,7 @@ def fit(
             log=log,
         )
         _say(summary["notes"])
+        summary["notes"] = [*left_out, *summary["notes"]]
         if as_json:
             _print(summary)
         return 0 if summary["certified"] else 1

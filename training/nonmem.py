@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from hybrid import Dose, Schedule
-from training.event_table import RESERVED, EventTable, Row, number_in, read_events
+from training.event_table import REQUIRED, RESERVED, EventTable, Row, number_in, read_events
 from training.records import Record
 
 Order = Literal["observation-first", "dose-first", "file"]
@@ -31,6 +31,7 @@ def read_nonmem(
     order: Order = "observation-first",
     channel_column: Literal["CMT", "DVID"] | None = None,
     signed: Sequence[str] = (),
+    ignore: Sequence[str] = (),
 ) -> list[Record]:
     """The people of a table, in the file's order.
 
@@ -57,6 +58,7 @@ def read_nonmem(
       longest time, so that the state at the observation's time is the one after it.
     - `channel_column`: the column whose numbers are the keys of `channels`; DVID where the file has it, else CMT.
     - `signed`: channels whose values may be negative.
+    - `ignore`: columns that are not read, as if the file did not have them.
 
     Returns: one `Record` per person; it starts at the time of the person's first row.
     Errors: `ValueError` naming file, line and cure, for everything that is not as said above, values that are not
@@ -70,7 +72,7 @@ def read_nonmem(
         raise ValueError(f"read_nonmem: channel_column is 'CMT' or 'DVID', got {channel_column!r}")
     if not compartments or not channels:
         raise ValueError(f"read_nonmem: needs a compartment and a channel, got {dict(compartments)}, {dict(channels)}")
-    table = read_events(Path(path))
+    table = _without(read_events(Path(path)), ignore)
     by = channel_column or ("DVID" if "DVID" in table.columns else "CMT")
     if channel_column is not None and channel_column not in table.columns:
         raise table.error(table.header_line, f"there is no column {channel_column}; leave channel_column out or add it")
@@ -82,6 +84,20 @@ def read_nonmem(
     stated = _units(table, units, names, kept)
     reader = _Reader(table, dict(compartments), dict(channels), names, by, kept, stated, order, frozenset(signed))
     return reader.records()
+
+
+def _without(table: EventTable, ignore: Sequence[str]) -> EventTable:
+    """The table as if it did not have these columns."""
+    capitals = {column.upper(): column for column in table.columns}
+    unknown = [name for name in ignore if name.upper() not in capitals]
+    if unknown or {name.upper() for name in ignore} & set(REQUIRED):
+        raise table.error(
+            table.header_line,
+            f"ignore names {unknown or list(ignore)}; the columns are {list(table.columns)}, and {', '.join(REQUIRED)} are needed",
+        )
+    gone = {capitals[name.upper()] for name in ignore}
+    rows = [replace(row, cells={k: v for k, v in row.cells.items() if k not in gone}) for row in table.rows]
+    return replace(table, columns={k: v for k, v in table.columns.items() if k not in gone}, rows=rows)
 
 
 def _covariate_columns(table: EventTable, wanted: Sequence[str] | None, stated: Collection[str]) -> dict[str, str]:
