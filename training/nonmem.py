@@ -93,7 +93,8 @@ def _without(table: EventTable, ignore: Sequence[str]) -> EventTable:
     if unknown or {name.upper() for name in ignore} & set(REQUIRED):
         raise table.error(
             table.header_line,
-            f"ignore names {unknown or list(ignore)}; the columns are {list(table.columns)}, and {', '.join(REQUIRED)} are needed",
+            f"ignore names {unknown or list(ignore)}; the columns are {list(table.columns)}, and {', '.join(REQUIRED)} are "
+            "needed",
         )
     gone = {capitals[name.upper()] for name in ignore}
     rows = [replace(row, cells={k: v for k, v in row.cells.items() if k not in gone}) for row in table.rows]

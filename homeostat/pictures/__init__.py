@@ -1,5 +1,6 @@
 """Pictures of forecasts, calibration, contraction and choices. Importing this loads matplotlib."""
 
+from homeostat.pictures.backend import matplotlib as _matplotlib  # before anything else loads it
 from homeostat.pictures.bands import Bands
 from homeostat.pictures.flow import flow, member_mean_field
 from homeostat.pictures.hero import draw_hero
