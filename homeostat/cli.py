@@ -50,7 +50,7 @@ ForecastFrom = Annotated[
     float | None,
     typer.Option(
         help="Forecast unseen people from what was measured up to this time since everyone's own first dose, or start where "
-        "there is no dose (default: a tenth of the record)."
+        "there is no dose (default: a tenth of the record, or the first measurement where that is later)."
     ),
 ]
 

@@ -201,7 +201,8 @@ def fit_table(
 
 
 def asked_of(records: Sequence[Record], unit: str, threshold: float | None, forecast_from: float | None) -> Asked:
-    """What is asked where the caller does not say: the median measurement, and forecasts from a tenth of the record.
+    """What is asked where the caller does not say: the median measurement, and forecasts from a tenth of the record, or from
+    the first measurement where that is later.
 
     `forecast_from` counts from everyone's own first dose (or start), wherever the table's clock has its zero.
     Errors: `ValueError` where nothing is measured after `forecast_from`, or nothing before it.
@@ -213,7 +214,8 @@ def asked_of(records: Sequence[Record], unit: str, threshold: float | None, fore
     if not np.isfinite(threshold):
         raise ValueError(f"the threshold of the event is {threshold:g}; give a finite number, in the unit of the measurements")
     if forecast_from is None:
-        forecast_from = float(np.median([0.1 * r.times[-1] for r in records]))
+        first = [r.times[np.isfinite(r.values).any(1)][0] for r in records]
+        forecast_from = float(np.median([max(0.1 * r.times[-1], t) for r, t in zip(records, first, strict=True)]))
     known = [at_or_before(r.times, forecast_from) for r in records]
     before = [r.id for r, k in zip(records, known, strict=True) if not np.isfinite(r.values[k]).any()]
     after = [r.id for r, k in zip(records, known, strict=True) if not np.isfinite(r.values[r.scored & ~k]).any()]

@@ -106,7 +106,8 @@ def test_what_a_notebook_draws_with_does_not_matter(tmp_path, backend):
 def test_people_are_drawn_on_clocks_of_their_own():
     """Dots of a record that began a year into the table's clock stand where its forecast does, and the axis says since when."""
     bands = Bands.of(build(), level=0.8)
-    late = replace(people(1)[0], schedule=Schedule((Dose("gut", 8760.3, 320.0),), start=8760.3), times=people(1)[0].times + 8760.3)
+    late = Schedule((Dose("gut", 8760.3, 320.0),), start=8760.3)
+    late = replace(people(1)[0], schedule=late, times=people(1)[0].times + 8760.3)
     figure = new_figure(4.0, 3.0)
     for axes, record in zip(figure.subplots(1, 2), (people(1)[0], late), strict=True):
         person_axes(axes, bands, record, person=0, channel=0, forecast_from=3.0)

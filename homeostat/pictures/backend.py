@@ -5,6 +5,7 @@ installed, importing matplotlib fails. Pictures here have Agg canvases of their 
 aside while matplotlib loads, and given back to a caller who can use it.
 """
 
+import contextlib
 import os
 import sys
 from types import ModuleType
@@ -19,10 +20,8 @@ def matplotlib_whatever_the_backend() -> ModuleType:
         if asked is not None:
             os.environ["MPLBACKEND"] = asked
     if asked and not loaded:
-        try:
+        with contextlib.suppress(ValueError):  # not installed: no picture here needs it
             matplotlib.rcParams["backend"] = asked
-        except ValueError:
-            pass  # not installed: no picture here needs it
     return matplotlib
 
 
