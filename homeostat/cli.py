@@ -27,9 +27,9 @@ Units = Annotated[
     str, typer.Option("--units", help="Units of the columns, as UCUM codes: TIME=h,AMT=mg,DV=mg/L[,WT=kg …].")
 ]
 Compartments = Annotated[
-    str, typer.Option("--compartments", help="CMT numbers of the compartments that doses go into, as 1=gut,2=plasma.")
+    str, typer.Option("--compartments", help="CMT numbers (or names) of the compartments that doses go into, as 1=gut,2=plasma.")
 ]
-Channels = Annotated[str, typer.Option("--channels", help="CMT numbers of the measured channels, as 2=concentration.")]
+Channels = Annotated[str, typer.Option("--channels", help="CMT numbers (or names) of the measured channels, as 2=concentration.")]
 Covariates = Annotated[
     str | None,
     typer.Option(
@@ -39,7 +39,10 @@ Covariates = Annotated[
 ]
 Order = Annotated[
     str | None,
-    typer.Option(help="Of a dose and a value of one time: file, as the rows stand; observation-first; dose-first."),
+    typer.Option(
+        help="Of a dose and a value of one time: file, as the rows stand; observation-first; dose-first (default: as the rows "
+        "stand, where the dose goes into what is measured).",
+    ),
 ]
 Signed = Annotated[str, typer.Option(help="Channels whose values may be negative, as effect,balance.")]
 Ignore = Annotated[str, typer.Option(help="Columns that are not read at all, as DATE,NOTE.")]
@@ -100,11 +103,15 @@ def _say(notes: list[str]) -> None:
         typer.echo(f"homeostat: {note}", err=True)
 
 
-def _numbered(text: str, option: str) -> dict[int, str]:
-    pairs = _pairs(text, option)
-    if not all(key.isdigit() for key in pairs):
-        raise ValueError(f"{option} {text!r} needs whole numbers before each =, as 1=gut,2=plasma")
-    return {int(key): value for key, value in pairs.items()}
+def _order(text: str | None) -> Any:
+    if text not in (None, "file", "observation-first", "dose-first"):
+        raise ValueError(f"--order {text!r} is not one of file, observation-first, dose-first")
+    return text
+
+
+def _numbered(text: str, option: str) -> dict[int | str, str]:
+    """Numbers or names of the table → names of the model."""
+    return {int(key) if key.isdigit() else key: value for key, value in _pairs(text, option).items()}
 
 
 def _console(as_json: bool) -> Any:
@@ -190,7 +197,8 @@ def fit(
 
     def work() -> int:
         from homeostat.study import Settings, one_thread
-        from homeostat.work import fit_table, read_table
+        from homeostat.work import fit_table
+        from training.nonmem import read_table
 
         given = _pairs(units, "--units")
         try:
@@ -199,21 +207,22 @@ def fit(
         except ValueError as error:
             raise ValueError(f"--backbone-config must be JSON and --hidden whole numbers ({error})") from error
         one_thread()
-        records, left_out = read_table(
+        read = read_table(
             table,
             units=given,
             compartments=_numbered(compartments, "--compartments"),
             channels=_numbered(channels, "--channels"),
             covariates=None if covariates is None else _names(covariates),
-            order=order,
+            order=_order(order),
             signed=_names(signed),
             ignore=_names(ignore),
         )
+        left_out = [str(one) for one in read.left_out]
         _say(left_out)
         settings = Settings(members, folds, steps, rate, forecast_from=forecast_from, seed=seed, device=device)
         summary = fit_table(
             table,
-            records,
+            read.records,
             given,
             folder=out,
             backbone=(backbone, config),
@@ -314,7 +323,7 @@ def report(
             compartments=_numbered(compartments, "--compartments"),
             channels=_numbered(channels, "--channels"),
             covariates=None if covariates is None else _names(covariates),
-            order=order,
+            order=_order(order),
             signed=_names(signed),
             ignore=_names(ignore),
             threshold=threshold,

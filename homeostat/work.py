@@ -45,46 +45,12 @@ from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from stability import Certificate, Refusal, certify, check
 from stability.proof import prove
 from stability.region import Inputs, Region, claimed, region_and_inputs
-from training import Checkpoint, Cohort, Record, forecast, read_nonmem
+from training import Checkpoint, Cohort, Record, forecast
 from training.clock import at_or_before, counts_from, origin_of, since
-from training.event_table import RESERVED, read_events
+from training.file_order import Order
+from training.nonmem import read_table
 from training.records import counted_from
 from training.scaling import Scaling
-
-
-def read_table(
-    path: Path,
-    *,
-    units: Mapping[str, str],
-    compartments: Mapping[int, str],
-    channels: Mapping[int, str],
-    covariates: Sequence[str] | None = None,
-    order: str | None = None,
-    signed: Sequence[str] = (),
-    ignore: Sequence[str] = (),
-) -> tuple[list[Record], list[str]]:
-    """The people of a table, and sentences that name the columns which the caller's own choice leaves out.
-
-    Arguments as `read_nonmem`'s of these names, None being its default. What the reader itself leaves out it warns of.
-    """
-    chosen: dict[str, Any] = {} if order is None else {"order": order}
-    records = read_nonmem(
-        path,
-        units=units,
-        compartments=compartments,
-        channels=channels,
-        covariates=covariates,
-        signed=signed,
-        ignore=ignore,
-        **chosen,
-    )
-    capitals = {name.upper() for name in ignore}
-    kept = capitals | {name.upper() for name in covariates or ()}
-    others = [c for c in read_events(path).columns if c not in RESERVED and c.upper() not in kept]
-    notes = [f"not read, as --ignore asks: {', '.join(ignore)}"] if ignore else []
-    if covariates is not None and others:
-        notes.append(f"left out, since --covariates does not name them: {', '.join(others)}")
-    return records, notes
 
 
 def fit_table(
@@ -291,10 +257,10 @@ def report_on(
     *,
     folder: Path | None,
     units: Mapping[str, str],
-    compartments: Mapping[int, str],
-    channels: Mapping[int, str],
+    compartments: Mapping[int | str, str],
+    channels: Mapping[int | str, str],
     covariates: Sequence[str] | None = None,
-    order: str | None = None,
+    order: Order | None = None,
     signed: Sequence[str] = (),
     ignore: Sequence[str] = (),
     threshold: float | None,
@@ -306,7 +272,7 @@ def report_on(
     """
     bundle = load(path)
     units = units or bundle.provenance.get("units", {})
-    records, left_out = read_table(
+    table = read_table(
         data,
         units=units,
         compartments=compartments,
@@ -316,8 +282,8 @@ def report_on(
         signed=signed,
         ignore=ignore,
     )
+    records = [r.on_own_clock() for r in table.records]
     asked = asked_of(records, bundle.model.observation.units[0], threshold, forecast_from)
-    records = [r.on_own_clock() for r in records]
     cohort = Cohort.of(records, bundle.model, bundle.mesh)
     known, later = split(cohort, asked.forecast_from)
     generator = torch.Generator().manual_seed(1)
@@ -357,7 +323,7 @@ def report_on(
         detail = f"{withheld} On them it would look better than it is."
         verdicts.append(("The bundle's recalibration is not applied to these people", None, detail))
     verdicts += verdicts_of(judged)
-    evaluations, notes = {"this table": evaluation}, [*left_out, *gallery.baseline_notes(cohort)]
+    evaluations, notes = {"this table": evaluation}, [*map(str, table.left_out), *gallery.baseline_notes(cohort)]
     page = _page(
         folder,
         bundle,

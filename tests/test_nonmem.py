@@ -224,13 +224,6 @@ BAD = [
     ("a short row", HEAD + DOSE + "1,1,.,8\n", 3, "4 fields where the header has 11", "write . for"),
     ("a decimal comma", HEAD + DOSE + "1,1,.,8,5,0,2,.,.,.,.,70\n", 3, "12 fields", "decimal point"),
     ("unsorted times", HEAD + DOSE + LATE + SEEN, 4, "time 1 of person 1 comes after 2", "sort"),
-    (
-        "a row twice",
-        HEAD + DOSE + SEEN + LATE + SEEN.replace("1,1,", "1,2,"),
-        5,
-        "given twice, first on line 4",
-        "keep one",
-    ),
     ("an equal row twice", HEAD + DOSE + SEEN + SEEN, 4, "given twice, first on line 3", "delete one of them"),
     ("a dose twice", HEAD + DOSE + DOSE + SEEN, 3, "dose of person 1 is given twice, first on line 2", "sum"),
     (
@@ -352,12 +345,16 @@ def test_arguments_that_are_not_choices(tmp_path):
     assert read_nonmem(minus, units=UNITS, signed=["concentration"])[0].values[0, 0] == -8.0
 
 
-def test_a_dose_between_observations_of_its_time_has_no_place_in_file_order(tmp_path):
+def test_a_dose_between_observations_of_its_time_keeps_its_place_in_file_order(tmp_path):
     text = TWO.replace("1,0,100,.,1,1,.\n1,1,.,8,0,2,1\n", "1,1,.,8,0,2,1\n1,1,100,.,1,1,.\n")
     channels = {1: "concentration", 2: "effect"}
-    with pytest.raises(ValueError, match=r"line 3: the dose at time 1 stands between observations"):
-        read_nonmem(table(tmp_path, text), units=UNITS, channels=channels, order="file")
-    assert len(read_nonmem(table(tmp_path, text), units=UNITS, channels=channels)) == 2
+    one, _ = read_nonmem(table(tmp_path, text), units=UNITS, channels=channels, order="file")
+    before = 1.0 - np.spacing(2.0)
+    assert one.times.tolist() == [before, 1.0, 2.0]
+    assert one.schedule.doses == (Dose("gut", before, 100.0),)
+    np.testing.assert_array_equal(one.values, [[8.0, np.nan], [np.nan, 90.0], [np.nan, 60.0]])
+    one, _ = read_nonmem(table(tmp_path, text), units=UNITS, channels=channels)  # the gut's dose changes neither
+    assert one.times.tolist() == [1.0, 2.0]
 
 
 @settings(deadline=None, max_examples=40, derandomize=True)

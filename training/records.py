@@ -15,13 +15,13 @@ from training.clock import SAME, at_or_before, counts_from, origin_of, since
 class Record:
     """One person.
 
-    `id`; `schedule`; `times` (T,) increasing, in the record's time unit; `values` (T, p), NaN where a channel was not
-    measured; `channels` (p,) their names; `covariates` by name; `units`: UCUM codes for "time", every channel, and
-    whatever else is known ("dose", covariates).
+    `id`; `schedule`; `times` (T,) increasing, in the record's time unit, equal ones for replicates; `values` (T, p), NaN where
+    a channel was not measured; `channels` (p,) their names; `covariates` by name; `units`: UCUM codes for "time", every
+    channel, and whatever else is known ("dose", covariates).
     Times are on the table's clock, whose zero means nothing; a `Cohort` counts everybody's from their own `origin`.
     What is measured at or before the first dose is the `baseline`. Where it sets the state that a person starts from, it is
     not scored; where it does not, it is scored like any other measurement (`HybridModel.starts_from`).
-    Errors: `ValueError` for times that do not increase, shapes that do not match, non-finite numbers, negative
+    Errors: `ValueError` for times that decrease, shapes that do not match, non-finite numbers, negative
     concentrations being left to the reader of the file.
     """
 
@@ -45,11 +45,11 @@ class Record:
             )
         if not np.isfinite(times).all() or np.isinf(values).any():
             raise ValueError(f"record {self.id}: times must be finite and values finite or missing (NaN)")
-        if (np.diff(times) <= 0).any():
-            k = int(np.argmax(np.diff(times) <= 0))
+        if (np.diff(times) < 0).any():
+            k = int(np.argmax(np.diff(times) < 0))
             raise ValueError(
                 f"record {self.id}: observation times must increase, and {times[k]:g} is followed by {times[k + 1]:g}; "
-                "sort them, and put channels of one time in one row"
+                "sort them (equal ones are replicates)"
             )
         if times[0] < self.schedule.start:
             raise ValueError(f"record {self.id}: observed at {times[0]:g}, before it starts at {self.schedule.start:g}")
