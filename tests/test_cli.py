@@ -233,7 +233,7 @@ def test_people_on_other_clocks_have_the_same_report(bundle: Path, reported: tup
     a, b = json_of(plain), json_of(other)
     assert b["scores"] == pytest.approx(a["scores"], rel=1e-9, nan_ok=True)
     assert b["forecast_from"] == pytest.approx(a["forecast_from"], rel=1e-9)
-    assert b["notes"][:2] == ["not read, as --ignore asks: NOTE", "left out, since --covariates does not name them: ROW"]
+    assert [note.split(" is left out: ")[0] for note in b["notes"][:2]] == ["column NOTE", "column ROW"]
     assert all(f"homeostat: {note}" in other.stderr for note in b["notes"])
     assert json_of(run("simulate", bundle, "--json"))["time_since"] == "first dose"
 
@@ -248,13 +248,15 @@ def test_columns_that_no_part_of_the_model_reads_stop_no_fit(tmp_path: Path) -> 
     done = run("fit", table, *UNITS, *SMALL, "--hidden", "0", "--json", "--out", tmp_path / "out")
     assert done.exit_code in (0, 1), done.output  # 1: fitted, and not certified
     assert json_of(done)["scores"]["backbone alone"]["count"] == 2
-    assert "left out as covariates: TAD (it changes for person 1 on line 3), AGE (person 1 has no value)" in done.stderr
+    assert "homeostat: column TAD is left out: it changes for person 1 on line 3\n" in done.stderr
+    assert "homeostat: column AGE is left out: person 1 has no value\n" in done.stderr
     assert (tmp_path / "out" / "people.png").stat().st_size > 1000
 
 
 def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every argument of the reader reaches it, from `fit` and from `report`; what is not given stays its default."""
     import homeostat.work
+    import training.nonmem
 
     seen: list[dict[str, Any]] = []
 
@@ -262,10 +264,11 @@ def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pyt
         seen.append(given)
         raise ValueError("read")
 
-    monkeypatch.setattr(homeostat.work, "read_nonmem", read)
+    monkeypatch.setattr(training.nonmem, "read_table", read)
+    monkeypatch.setattr(homeostat.work, "read_table", read)
     monkeypatch.setattr(homeostat.work, "load", lambda _: type("B", (), {"provenance": {}}))
     for command in (["fit", TABLE], ["report", "x.twin", "--data", TABLE]):
-        options = ["--covariates", "WT, AGE", "--order", "file", "--signed", "effect", "--ignore", "A,B", "--channels", "1=a,2=b"]
+        options = ["--covariates", "WT, AGE", "--order", "file", "--signed", "effect", "--ignore", "A,B", "--channels", "1=a,second=b"]
         assert run(*command, *UNITS, *options).exit_code == 2
         assert run(*command, *UNITS).exit_code == 2
         assert run(*command, *UNITS, "--covariates", "").exit_code == 2
@@ -275,10 +278,9 @@ def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pyt
             "file",
             ["effect"],
             ["A", "B"],
-            {1: "a", 2: "b"},
+            {1: "a", "second": "b"},
         )
-        assert "order" not in plain
-        assert plain["covariates"] is None
+        assert plain["order"] is plain["covariates"] is None
         assert none["covariates"] == []
 
 
@@ -331,7 +333,11 @@ LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
         ([*LINEAR, '{"A": [[-1.0]]}'], "name its states like the channels"),
         ([*FIT, "--hidden", "a"], "whole numbers"),
         ([*FIT, "--hidden", "-3"], "hidden"),
-        ([*FIT, "--compartments", "x=gut"], "whole numbers before each ="),
+        ([*FIT, "--compartments", "x=gut"], "CMT is 1"),
+        ([*FIT, "--order", "backwards"], "--order 'backwards' is not one of file"),
+        ([*FIT, "--covariates", "HT"], "HT"),
+        ([*FIT, "--ignore", "HT"], "HT"),
+        ([*FIT, "--signed", "effect"], "effect"),
         ([*FIT, "--compartments", "1=stomach"], "stomach"),
         ([*FIT, "--forecast-from", "1000"], "leave nothing to forecast"),
         ([*FIT, "--forecast-from", "nan"], "leave nothing"),
