@@ -268,7 +268,8 @@ def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(homeostat.work, "read_table", read)
     monkeypatch.setattr(homeostat.work, "load", lambda _: type("B", (), {"provenance": {}}))
     for command in (["fit", TABLE], ["report", "x.twin", "--data", TABLE]):
-        options = ["--covariates", "WT, AGE", "--order", "file", "--signed", "effect", "--ignore", "A,B", "--channels", "1=a,second=b"]
+        options = ["--covariates", "WT, AGE", "--order", "file", "--signed", "effect", "--ignore", "A,B"]
+        options += ["--channels", "1=a,second=b"]
         assert run(*command, *UNITS, *options).exit_code == 2
         assert run(*command, *UNITS).exit_code == 2
         assert run(*command, *UNITS, "--covariates", "").exit_code == 2
