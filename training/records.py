@@ -121,7 +121,7 @@ class Cohort:
 
     @staticmethod
     def of(records: Sequence[Record], model: HybridModel, mesh: Mesh | None = None) -> "Cohort":
-        """The batch of these records, cut for this model.
+        """The batch of these records, cut for this model: by the mesh given, `Mesh.of(model, records)` by default.
 
         Covariates that no part of the model reads are kept where everybody has them.
         Errors: `ValueError` for no record, equal ids, channels or units that are not the model's, a person without a
@@ -139,6 +139,7 @@ class Cohort:
         backbone, starts = model.backbone, np.array(model.starts_from)
         unscored = tuple(int(np.isfinite(r.values[~r.scored][:, starts]).sum()) for r in records)
         records = tuple(_from_baseline(r, starts) for r in records)
+        mesh = Mesh.of(model, records) if mesh is None else mesh
         segments = build_segments(
             [r.schedule for r in records], [r.times.tolist() for r in records], backbone.states, backbone.inputs, mesh
         )
@@ -153,12 +154,17 @@ class Cohort:
         covariates = {k: torch.tensor([r.covariates[k] for r in records], dtype=torch.float64) for k in names}
         baseline = torch.from_numpy(np.stack([r.baseline for r in records]))
         _require_start(records, model, baseline)
-        return Cohort(records, Conditions(segments, covariates, baseline), times, y, unscored)
+        return Cohort(records, Conditions(segments, covariates, baseline, mesh), times, y, unscored)
 
     @property
     def mask(self) -> Tensor:  # (N, T, p)
         """True where there is something to score."""
         return torch.isfinite(self.y)
+
+    @property
+    def mesh(self) -> Mesh:
+        """What cut these people, and must cut them wherever else the same solver runs; `Mesh()` where nothing did."""
+        return self.conditions.mesh or Mesh()
 
     @property
     def ids(self) -> tuple[str, ...]:
