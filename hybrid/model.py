@@ -14,6 +14,7 @@ from hybrid.observation import Observation
 from hybrid.segments import Segments
 from learned import LayeredResidual, NoiseHead, ProcessNoise, Residual, Zero
 from physics import Backbone, Population
+from physics.arguments import require_kind, require_number
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,15 @@ class HybridModel(nn.Module):
         process: ProcessNoise | None = None,
     ) -> None:
         super().__init__()
+        require_kind(backbone, Backbone, "HybridModel: backbone", "OneCompartmentOral()")
+        require_kind(population, Population, "HybridModel: population", "LogNormalPopulation(backbone.physical, spread=[…])")
+        require_kind(observation, Observation, "HybridModel: observation", "Concentration(…) or States(…)")
+        require_kind(noise, NoiseHead, "HybridModel: noise", "AdditiveProportional([0.5], [0.1], [0.03])")
+        if residual is not None:
+            require_kind(residual, Residual, "HybridModel: residual", "MLP(states, hidden=(8,))")
+        if process is not None:
+            require_kind(process, ProcessNoise, "HybridModel: process", "DiagonalDiffusion([…])")
+        require_number(latents, "HybridModel: latents", least=0.0, whole=True)
         self.backbone, self.population = backbone, population
         self.observation, self.noise, self.latents = observation, noise, int(latents)
         self.covariates = {name: (float(c), float(s)) for name, (c, s) in (covariates or {}).items()}
@@ -223,6 +233,20 @@ class HybridModel(nn.Module):
         if layers.skip is not None:
             arrays["skip"] = _array(layers.skip[:, None])
         return arrays
+
+
+def require_given(model: HybridModel, conditions: Conditions, name: str) -> None:
+    """Raise `ValueError` unless this is a model, and what is given about people fits it."""
+    require_kind(model, HybridModel, f"{name}: model", f"{name}(model, …)")
+    require_kind(conditions, Conditions, f"{name}: conditions", "cohort.conditions, or conditions_of(model, schedules, times)")
+    s, backbone = conditions.segments, model.backbone
+    have = (s.jump.shape[-1], s.u0.shape[-1], conditions.baseline.shape[-1])
+    need = (len(backbone.states), len(backbone.inputs), len(model.observation.channels))
+    if have != need:
+        raise ValueError(
+            f"{name}: these conditions have (states, inputs, channels) = {have} and the model has {need}; they were made for "
+            "another model: make them for this one, Cohort.of(records, model)"
+        )
 
 
 def _plus(

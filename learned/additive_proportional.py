@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from learned.noise import NoiseHead
+from learned.sizes import column_of
 
 
 class AdditiveProportional(NoiseHead):
@@ -22,6 +23,10 @@ class AdditiveProportional(NoiseHead):
 
     def __init__(self, additive: Sequence[float], proportional: Sequence[float], floor: Sequence[float]) -> None:
         super().__init__()
+        additive, proportional, floor = (
+            column_of(v, f"AdditiveProportional: {what}")
+            for what, v in (("additive", additive), ("proportional", proportional), ("floor", floor))
+        )
         if not len(additive) == len(proportional) == len(floor) or not all(
             0.0 < v < math.inf for v in (*additive, *proportional, *floor)
         ):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from learned.noise import NoiseHead
+from learned.sizes import sizes_of, widths_of
 
 _ONE = math.log(math.e - 1.0)  # softplus of this is 1
 
@@ -48,6 +49,8 @@ class NeuralNoise(NoiseHead):
             raise ValueError(
                 f"NeuralNoise: needs positive finite sd and floor, one per channel, got {list(sd)}, {list(floor)}"
             )
+        widths_of(hidden, "NeuralNoise: hidden")
+        sizes_of({"states": states, "inputs": inputs}, "NeuralNoise")
         if states < 1 or inputs < 0 or len(hidden) == 0 or min(hidden) < 1:
             raise ValueError(f"NeuralNoise: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={tuple(hidden)}")
         self.channels, self.states, self.inputs = len(sd), int(states), int(inputs)
