@@ -87,6 +87,6 @@ with Shard.from_env(chosen.device) as shard:
         best, cohort = best.to("cpu"), everyone.to("cpu")
         people = personalise(best, cohort, solver=solver)
         baseline = cohort.conditions.baseline.tolist()
-        who = tuple(Person(r.id, r.schedule, r.covariates, tuple(b)) for r, b in zip(records, baseline, strict=True))
+        who = tuple(Person(r.id, r.schedule, r.covariates, tuple(b)) for r, b in zip(cohort.records, baseline, strict=True))
         bundle = Bundle(best, who, people, everyone.mesh, provenance={"table": "theophylline.csv", "seed": 2026})
         print("saved", save(bundle, chosen.out / "model.twin"))

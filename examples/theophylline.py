@@ -72,7 +72,7 @@ if isinstance(certificate, Certificate):
 else:
     print(f"refused: {certificate.message}")
 
-# 5 · judge on people whom no member has seen, forecast from their first samples
+# 5 · judge on people whom no member has seen, forecast from the samples of the first 2.5 h after their dose
 known, later = cohort.until(2.5), cohort.after(2.5)
 unseen = forecast_unseen(plan, step.best.model, known, later, generator=generator)
 for name, value in score_table(unseen, later.y.cpu()).items():
@@ -92,6 +92,6 @@ print("doubled:", np.round(prediction.point[0, :, 0].cpu().numpy(), 2), "mg/L")
 
 # 7 · save it all
 baseline = cohort.conditions.baseline.tolist()
-who = tuple(Person(r.id, r.schedule, r.covariates, tuple(b)) for r, b in zip(records, baseline, strict=True))
+who = tuple(Person(r.id, r.schedule, r.covariates, tuple(b)) for r, b in zip(cohort.records, baseline, strict=True))
 bundle = Bundle(model.to("cpu"), who, people, cohort.mesh, certificate, provenance={"table": "theophylline.csv", "seed": 2026})
 print("saved", save(bundle, chosen.out))

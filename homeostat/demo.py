@@ -99,6 +99,7 @@ def _after_training(
     """Certify, judge, draw, ask, save: everything after the hybrid is trained."""
     console.rule("[bold]4 · certify[/bold]", align="left")
     bundle = bundle_of(hybrid, None, {}, {"settings.solver": settings.solver})
+    notes = gallery.baseline_notes(hybrid.cohort)
     save(bundle, folder / "model.twin")  # whatever fails from here on, the trained model is there
     system = bundle.system()
     region, inputs = dosed_region(records, bundle.model.backbone.states, DOSE_GAP)
@@ -135,7 +136,7 @@ def _after_training(
         hybrid,
         certificate,
         {
-            "protocol": f"cross-validation by person, forecast from the samples up to {FORECAST_FROM:g} h",
+            "protocol": f"cross-validation by person, forecast from the samples up to {FORECAST_FROM:g} h since the dose",
             "event": asked.event,
             "scores": {name: dict(e.scores) for name, e in evaluations.items()},
             "uncertainty": judged.to_dict(),
@@ -211,7 +212,7 @@ def _after_training(
     report = write_report(
         folder / "report.html",
         title="Theophylline: a hybrid twin of twelve people",
-        lead=_LEAD,
+        lead="\n\n".join([_LEAD, *notes]),
         verdicts=verdicts,
         tables=[*tables, conventions_table(judged)],
         pictures=pictures,
@@ -233,6 +234,7 @@ def _after_training(
         "gradient_difference": distance,
         "solver": settings.solver,
         "interrupted": hybrid.interrupted,
+        "notes": notes,
         "bundle": str(path),
         "report": str(report),
         "seconds": seconds,
