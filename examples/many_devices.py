@@ -41,9 +41,9 @@ with Shard.from_env(chosen.device) as shard:
     backbone = OneCompartmentOral()
     template = HybridModel(
         backbone,
-        LogNormalPopulation(backbone.physical, spread=[0.6, 0.2, 0.2], powers={"V": {"WT": (70.0, 1.0)}}),
-        MLP(states=2, hidden=(8,), activation="tanh", separable=True, state_scale=320.0, rate_scale=0.08),
-        observation=Concentration(state=1, volume=2, channel="concentration", unit="mg/L"),
+        LogNormalPopulation(backbone, spread={"ka": 0.6, "ke": 0.2, "V": 0.2}, powers={"V": {"WT": (70.0, 1.0, "kg")}}),
+        MLP(hidden=(8,), activation="tanh", separable=True, state_scale=320.0, rate_scale=0.08),
+        observation=Concentration("plasma", "V", channel="concentration", unit="mg/L"),
         noise=AdditiveProportional(additive=[0.5], proportional=[0.1], floor=[0.03]),
     )
     mesh, solver = Mesh(step=0.65, first=0.16, growth=0.4), Torchdiffeq("rk4")
@@ -88,6 +88,6 @@ with Shard.from_env(chosen.device) as shard:
         best, cohort = best.to("cpu"), everyone.to("cpu")
         people = personalise(best, cohort, solver=solver)
         baseline = cohort.conditions.baseline.tolist()
-        who = tuple(Person(r.id, r.schedule, r.covariates, tuple(b)) for r, b in zip(records, baseline, strict=True))
+        who = tuple(Person(r.id, r.schedule, r.covariates, tuple(b)) for r, b in zip(cohort.records, baseline, strict=True))
         bundle = Bundle(best, who, people, mesh, provenance={"table": "theophylline.csv", "seed": 2026})
         print("saved", save(bundle, chosen.out / "model.twin"))

@@ -34,13 +34,15 @@ records = read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)
 
 # 2 · the model: dx/dt = A(θ) x + ε(x), with ε(0) = 0 and every amount staying ≥ 0
 backbone = OneCompartmentOral()
-population = LogNormalPopulation(backbone.physical, spread=[0.6, 0.2, 0.2], powers={"V": {"WT": (70.0, 1.0)}})
-residual = MLP(states=2, hidden=(8,), activation="tanh", separable=True, state_scale=320.0, rate_scale=0.08)
+population = LogNormalPopulation(
+    backbone, spread={"ka": 0.6, "ke": 0.2, "V": 0.2}, powers={"V": {"WT": (70.0, 1.0, "kg")}}
+)
+residual = MLP(hidden=(8,), activation="tanh", separable=True, state_scale=320.0, rate_scale=0.08)
 template = HybridModel(
     backbone,
     population,
     residual,
-    observation=Concentration(state=1, volume=2, channel="concentration", unit="mg/L"),
+    observation=Concentration("plasma", "V", channel="concentration", unit="mg/L"),
     noise=AdditiveProportional(additive=[0.5], proportional=[0.1], floor=[0.03]),
 )
 # the fastest rate in the box of ka is 4 /h, and the classic Runge–Kutta method is stable up to step × rate = 2.78
@@ -96,6 +98,6 @@ print("doubled:", np.round(prediction.point[0, :, 0].cpu().numpy(), 2), "mg/L")
 
 # 7 · save it all
 baseline = cohort.conditions.baseline.tolist()
-who = tuple(Person(r.id, r.schedule, r.covariates, tuple(b)) for r, b in zip(records, baseline, strict=True))
+who = tuple(Person(r.id, r.schedule, r.covariates, tuple(b)) for r, b in zip(cohort.records, baseline, strict=True))
 bundle = Bundle(model.to("cpu"), who, people, mesh, certificate, provenance={"table": "theophylline.csv", "seed": 2026})
 print("saved", save(bundle, chosen.out))

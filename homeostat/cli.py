@@ -24,19 +24,24 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
 BundleFile = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A model bundle, as runs/theophylline/model.twin.")]
 Units = Annotated[
-    str, typer.Option("--units", help="Units of the columns, as UCUM codes: TIME=h,AMT=mg,DV=mg/L[,WT=kg …].")
+    str,
+    typer.Option(
+        "--units", help="Units of the columns, as UCUM codes: TIME=h,AMT=mg,DV=mg/L[,WT=kg …]; converted to the model's."
+    ),
 ]
 Compartments = Annotated[
     str, typer.Option("--compartments", help="CMT numbers of the compartments that doses go into, as 1=gut,2=plasma.")
 ]
 Channels = Annotated[str, typer.Option("--channels", help="CMT numbers of the measured channels, as 2=concentration.")]
 Threshold = Annotated[
-    float | None, typer.Option(help="Score the event 'a measurement above this' (default: the median measurement).")
+    float | None,
+    typer.Option(help="Score the event 'a measurement above this', in the model's unit (default: the median measurement)."),
 ]
 ForecastFrom = Annotated[
     float | None,
     typer.Option(
-        help="Forecast unseen people from what was measured up to this time (default: a tenth of the record)."
+        help="Forecast unseen people from what was measured up to this time, in the model's unit (default: a tenth of the "
+        "record)."
     ),
 ]
 

@@ -41,11 +41,13 @@ from homeostat.study import (
     train,
 )
 from homeostat.terminal import rich_table
+from hybrid import HybridModel
 from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from stability import Certificate, Refusal, certify, check
 from stability.proof import prove
 from stability.region import Inputs, Region, claimed, region_and_inputs
 from training import Checkpoint, Cohort, Record, forecast, read_nonmem
+from training.conversion import converted
 from training.scaling import Scaling
 
 
@@ -74,6 +76,9 @@ def fit_table(
 
     physics = backbone_named(*backbone)
     recipe = hybrid_recipe(physics, records, hidden=hidden or (1,), with_residual=bool(hidden))
+    for sentence in unstated(records, recipe.model):
+        console.print(sentence)
+    records = [converted(record, recipe.model) for record in records]  # what is asked and drawn is in the model's units
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
     settings = replace(settings, forecast_from=asked.forecast_from)
     folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is better known before than after training
@@ -155,9 +160,19 @@ def fit_table(
     }
 
 
+def unstated(records: Sequence[Record], model: HybridModel) -> list[str]:
+    """A sentence for each covariate that the model reads in a unit and the table states none of: it is taken to be in that."""
+    return [
+        f"{name} is taken to be in {unit}, since the table states no unit for it; state it: --units …,{name}={unit}"
+        for name, unit in model.uses.items()
+        if unit not in (None, "1") and any(name in r.covariates and name not in r.units for r in records)
+    ]
+
+
 def asked_of(records: Sequence[Record], unit: str, threshold: float | None, forecast_from: float | None) -> Asked:
     """What is asked where the caller does not say: the median measurement, and forecasts from a tenth of the record.
 
+    `records`, `threshold` and `forecast_from` are in the model's units.
     Errors: `ValueError` where nothing is measured after `forecast_from`, or nothing before it.
     """
     scored = np.concatenate([r.values[r.scored] for r in records])
@@ -245,6 +260,8 @@ def report_on(
     bundle = load(path)
     units = units or bundle.provenance.get("units", {})
     records = read_nonmem(data, units=units, compartments=compartments, channels=channels)
+    assumed = unstated(records, bundle.model)
+    records = [converted(record, bundle.model) for record in records]  # what is asked and drawn is in the model's units
     asked = asked_of(records, bundle.model.observation.units[0], threshold, forecast_from)
     cohort = Cohort.of(records, bundle.model, bundle.mesh)
     known, later = split(cohort, asked.forecast_from)
@@ -265,7 +282,7 @@ def report_on(
     seen = sorted({p.id for p in bundle.people} & set(cohort.ids))
     same = bundle.provenance.get("table_sha256") == provenance(Settings(), data, records, units)["table_sha256"]
     folder = folder or path.parent / "report"
-    verdicts: list[gallery.Verdict] = []
+    verdicts: list[gallery.Verdict] = [(sentence, None, "") for sentence in assumed]
     if same or seen:
         verdicts.append(
             (

@@ -156,7 +156,11 @@ class Concentration(Observation):
         found = Concentration(self.state, self.volume, self.channels[0], self.units[0], molar_mass=self.molar_mass)
         found.at = (state, volume)
         if plain != self.units[0]:  # else the codes say it themselves
-            found.ratio = convert(1.0, factor(natural, self.units[0], what, molar_mass=self.molar_mass))
+            try:
+                found.ratio = convert(1.0, factor(natural, self.units[0], what, molar_mass=self.molar_mass))
+            except ValueError as error:
+                hint = "; Concentration(…, molar_mass=…) states one, in g/mol" if "molar mass" in str(error) else ""
+                raise ValueError(f"{error}{hint}") from error
         found.measured = ((state, volume, found.ratio),)
         if self.at:
             found._require_meant(backbone)

@@ -169,7 +169,9 @@ def _reason(a: Unit, b: Unit) -> str | None:
         own = sorted({name for name, _ in (*a.dimension, *b.dimension) if name not in _PHYSICAL})
         if own:
             return f"{own[0]} is a unit of its own kind, which no factor turns into another; convert the numbers"
-        return f"one measures {_words(a)}, the other {_words(b)}; correct the stated unit, or the join"
+        bare = "1" in (a.code, b.code)
+        cure = "state the unit where '1' stands, if it is no plain number" if bare else "correct the stated unit, or the join"
+        return f"one measures {_words(a)}, the other {_words(b)}; {cure}"
     if a.notes != b.notes:
         return "what stands in braces says what is counted, and it differs; write the same on both sides"
     if a.mega != b.mega:

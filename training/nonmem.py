@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from hybrid import Dose, Schedule
+from physics.units import require
 from training.event_table import RESERVED, EventTable, Row, number_in, read_events
 from training.records import Record
 
@@ -46,7 +47,8 @@ def read_nonmem(
 
     Arguments
     - `units`: UCUM codes, {"TIME": "h", "AMT": "mg", "DV": "mg/L"} and more keys for covariates. A channel's own
-      name as a key goes before DV, for channels in different units.
+      name as a key goes before DV, for channels in different units. The records are in these units; `Cohort.of` converts
+      them to its model's.
     - `compartments`: CMT → state into which the dose goes; {1: "gut", 2: "plasma"} by default.
     - `channels`: CMT (or DVID) → channel; {2: "concentration"} by default. Rows of one time become one row of values.
     - `covariates`: the columns to keep, all numeric ones by default (a column of text alone is left out).
@@ -119,6 +121,8 @@ def _units(
             f"{table.name}: units {' and '.join(said)}; state them as UCUM codes, as in "
             'units={"TIME": "h", "AMT": "mg", "DV": "mg/L"}'
         )
+    for key, unit in units.items():
+        require(unit, f"{table.name}: the unit of {key}")
     stated = {"time": capitals["TIME"], "dose": capitals["AMT"]}
     stated |= {name: capitals[name.upper()] for name in covariates if name.upper() in capitals}
     return stated | {channel: units[channel] if channel in units else capitals["DV"] for channel in channels}

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Mesh, Schedule, build_segments
 from hybrid.schedule import as_float
+from physics.units import require
+from training.conversion import converted
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,11 @@ class Record:
 
     `id`; `schedule`; `times` (T,) increasing, in the record's time unit; `values` (T, p), NaN where a channel was not
     measured; `channels` (p,) their names; `covariates` by name; `units`: UCUM codes for "time", every channel, and
-    whatever else is known ("dose", covariates).
+    whatever else is known: "dose", inputs and covariates by their names. A `Cohort` has everybody in its model's units
+    (`training.conversion`); what no unit is stated of is taken to be in the model's.
     What is measured at or before the first dose is the baseline: it informs the initial state and is not scored.
-    Errors: `ValueError` for times that do not increase, shapes that do not match, non-finite numbers, negative
-    concentrations being left to the reader of the file.
+    Errors: `ValueError` for times that do not increase, shapes that do not match, non-finite numbers, units that are not UCUM;
+    negative concentrations being left to the reader of the file.
     """
 
     id: str
@@ -36,6 +39,8 @@ class Record:
         values = np.asarray(self.values, dtype=np.float64)
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "values", values)
+        for name, unit in self.units.items():
+            require(unit, f"record {self.id}: the unit of {name}")
         if times.ndim != 1 or values.shape != (len(times), len(self.channels)) or len(times) == 0:
             raise ValueError(
                 f"record {self.id}: needs times (T,) and values (T, {len(self.channels)}) with T ≥ 1, got {times.shape} "
@@ -81,10 +86,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Cohort:
-    """N records as one padded batch.
+    """N records as one padded batch, in the units of the model that it is for.
 
-    `records`; `conditions` (segments, covariates, baseline); `times` (N, T), padded with each record's last time; `y`
-    (N, T, p), NaN where missing, padded or not scored. Law: a cohort of one gives what the record gives.
+    `records`, in those units; `conditions` (segments, covariates, baseline); `times` (N, T), padded with each record's last
+    time; `y` (N, T, p), NaN where missing, padded or not scored. Law: a cohort of one gives what the record gives.
     """
 
     records: tuple[Record, ...]
@@ -96,16 +101,17 @@ class Cohort:
     def of(records: Sequence[Record], model: HybridModel, mesh: Mesh | None = None) -> "Cohort":
         """The batch of these records, cut for this model.
 
-        Errors: `ValueError` for no record, equal ids, channels or units that are not the model's, covariates that only
-        some records have.
+        Every quantity is converted to the model's unit first; times that are asked for later (`until`, `after`) are in the
+        model's unit too.
+        Errors: `ValueError` for no record, equal ids, channels that are not the model's, units that do not become its own by a
+        factor, covariates that only some records have.
         """
         if not records:
             raise ValueError("a cohort needs at least one record, got none")
         ids = [r.id for r in records]
         if len(set(ids)) < len(ids):
             raise ValueError(f"record ids must differ, and {sorted({i for i in ids if ids.count(i) > 1})} repeat")
-        for record in records:
-            _require_units(record, model)
+        records = tuple(converted(record, model) for record in records)
         names = sorted(records[0].covariates)
         for record in records:
             if sorted(record.covariates) != names:
@@ -162,29 +168,3 @@ class Cohort:
         for one in where:
             like = like.to(one)
         return Cohort(self.records, self.conditions.to(like), self.times.to(like), self.y.to(like))
-
-
-def _require_units(record: Record, model: HybridModel) -> None:
-    if record.channels != model.observation.channels:
-        raise ValueError(
-            f"record {record.id} measures {list(record.channels)} and the model predicts "
-            f"{list(model.observation.channels)}; name the channels alike"
-        )
-    backbone = model.backbone
-    wanted = {"time": backbone.time_unit, **dict(zip(model.observation.channels, model.observation.units, strict=True))}
-    dosed = sorted({d.state for d in record.schedule.doses})
-    unknown = [s for s in dosed if s not in backbone.states]
-    if unknown:
-        raise ValueError(
-            f"record {record.id}: a dose goes into {unknown}; the compartments of {type(backbone).__name__} are "
-            f"{list(backbone.states)}"
-        )
-    if dosed:
-        wanted["dose"] = backbone.state_units[backbone.states.index(dosed[0])]
-    for name, unit in wanted.items():
-        have = record.units.get(name)
-        if have is not None and have != unit:
-            raise ValueError(
-                f"record {record.id}: {name} is in {have} and the model needs {unit}; convert the column and say "
-                f"{unit}, or correct the stated unit"
-            )

@@ -24,6 +24,7 @@ from homeostat.pictures.style import (
     tidy,
 )
 from hybrid import Prediction
+from training.conversion import as_shown
 from training.records import Record
 
 MOST = 24  # panels in one picture; more could not be read
@@ -97,12 +98,14 @@ def draw_people(
 
     The wide band holds `level` of the measurements that the model expects; the inner one is the share of ignorance (see
     `Bands`). Filled dots were known to the forecast (time ≤ forecast_from), open dots came later. Axes are shared.
-    Arguments: `prediction` on its own dense times, people in the order of `records`; `forecast_from` in the records' time
-    unit, None where nothing was withheld; `time_unit`, by default the first record's. Beyond 24 people the first 24 are
+    Arguments: `prediction` on its own dense times, people in the order of `records`, which are drawn in the prediction's
+    units; `forecast_from` in the prediction's time unit, None where nothing was withheld; `time_unit`, that unit, by default
+    the first record's. Beyond 24 people the first 24 are
     drawn and the picture says so.
     Errors: `ValueError` for as many predictions as records not being so, a missing channel, a level outside (0, 1).
     """
     people = require_people(prediction, records)
+    records = as_drawn(prediction, records, time_unit)
     shown = min(people, MOST)
     if people > MOST:
         note = f"The first {MOST} of {people} people."
@@ -136,6 +139,12 @@ def draw_people(
         axis_labels(row[0], None, label(prediction.channels[channel], prediction.units[channel]))
     header(figure, title, subtitle, handles=handles, columns=legend_columns)
     return save(figure, path)
+
+
+def as_drawn(prediction: Prediction, records: Sequence[Record], time_unit: str | None) -> list[Record]:
+    """The records in the prediction's units, so that dots and bands share an axis; times in `time_unit` where it is said."""
+    channels = dict(zip(prediction.channels, prediction.units, strict=True))
+    return [as_shown(record, channels, time_unit) for record in records]
 
 
 def require_people(prediction: Prediction, records: Sequence[Record]) -> int:
