@@ -76,8 +76,7 @@ def fit_table(
 
     physics = backbone_named(*backbone)
     recipe = hybrid_recipe(physics, records, hidden=hidden or (1,), with_residual=bool(hidden))
-    for sentence in unstated(records, recipe.model):
-        console.print(sentence)
+    assumed = unstated(records, recipe.model)
     records = [converted(record, recipe.model) for record in records]  # what is asked and drawn is in the model's units
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
     settings = replace(settings, forecast_from=asked.forecast_from)
@@ -135,6 +134,7 @@ def fit_table(
         judged=judged,
         rings=rings_of(trained.model, trained.cohort, trained.personal),
         verdicts=[
+            *((sentence, None, "") for sentence in assumed),
             gallery.certificate_verdict(certificate, best, asked.time_unit),
             *verdicts_of(judged),
             *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
@@ -143,6 +143,8 @@ def fit_table(
     for shown in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, asked.unit)):
         console.print(rich_table(shown))
     claim, _, detail = gallery.certificate_verdict(certificate, best, asked.time_unit)
+    for sentence in assumed:
+        console.print(sentence)
     console.print(f"{claim}. {detail}\nbundle: {path}\nreport: {page}")
     if interrupted:
         console.print("training was interrupted; the same command with --resume goes on with it")
