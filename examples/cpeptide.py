@@ -28,7 +28,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from torch import Tensor
 
-from hybrid import HybridModel, Mesh, Signal, States, Torchdiffeq, rollout
+from hybrid import HybridModel, Mesh, RungeKutta, Signal, States, Torchdiffeq, rollout
 from learned import MLP, AdditiveProportional, Ensemble, NoiseHead
 from physics import Backbone, VanCauter, VanCauterPopulation
 from stability import Certificate, Lure, certify, check
@@ -47,7 +47,7 @@ from training.records import Cohort, Record
 HIDDEN = (8, 8, 8)
 MEMBERS, STEPS, RATE = 20, 250, 0.1
 # rk4 with the fastest rate near .2/min: its distance from dopri5 is printed at the end, against a noise of about .2 nmol/L
-MESH = Mesh(step=7.5)  # min
+MESH, SOLVER = Mesh(step=7.5), RungeKutta("rk4")  # min; of training and of every prediction
 FORECAST_FROM = 60.0  # min
 DRAWS = 2000  # bootstrap draws over people
 
@@ -227,17 +227,17 @@ def fit_beta(model: HybridModel, cohort: Cohort, deviations: Sequence[float], kn
     with torch.no_grad():
         sums = []
         for b in grid:
-            run = rollout(judged, known.conditions, b.expand(model.members, known.conditions.size, 1))
+            run = rollout(judged, known.conditions, b.expand(model.members, known.conditions.size, 1), SOLVER)
             sums.append(gaussian_nll(known.y, run.mean, run.variance) + 0.5 * b.square())
         start = grid[torch.stack(sums).argmin(0)][..., None]  # (M, N, 1)
-    return personalise(judged, known, start=start)
+    return personalise(judged, known, start=start, solver=SOLVER)
 
 
 def means(model: HybridModel, cohort: Cohort, deviations: Sequence[float], known_until: float) -> tuple[Tensor, Tensor]:
     """Every member's predicted C-peptide (M, N, T) and β (M, N), with β from what was measured up to then."""
     beta = fit_beta(model, cohort, deviations, known_until).mode
     with torch.no_grad():
-        return rollout(model, cohort.conditions, beta).mean[..., 0], beta[..., 0]
+        return rollout(model, cohort.conditions, beta, SOLVER).mean[..., 0], beta[..., 0]
 
 
 def squared_errors(mean: Tensor, cohort: Cohort) -> np.ndarray:  # mean (N, T) → (N, T), 0 where nothing is scored

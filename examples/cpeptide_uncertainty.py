@@ -51,7 +51,7 @@ def forecast(model: HybridModel, cohort: Cohort, generator: torch.Generator) -> 
     """Everyone's C-peptide from the samples of the first hour: a component for each member and draw of β."""
     beta = cpeptide.fit_beta(model, cohort, cpeptide.AHEAD, cpeptide.FORECAST_FROM).draws(DRAWS, generator)
     there = torch.ones_like(cohort.times, dtype=torch.bool)
-    return predict(model, cohort.conditions, beta, times=cohort.times, mask=there)
+    return predict(model, cohort.conditions, beta, times=cohort.times, mask=there, solver=cpeptide.SOLVER)
 
 
 def forecast_unseen(plan: Plan, stack: HybridModel, cohort: Cohort, generator: torch.Generator) -> Prediction:

@@ -19,7 +19,7 @@ import torch
 
 from exchange import Bundle, Person, save
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
-from hybrid import Concentration, HybridModel, Mesh, Torchdiffeq
+from hybrid import Concentration, HybridModel, Torchdiffeq
 from learned import MLP, AdditiveProportional, Ensemble, select
 from physics import LogNormalPopulation, OneCompartmentOral
 from training import Checkpoint, Cohort, Shard, Stability, fit, gather_members, log_steps, personalise, read_nonmem
@@ -46,8 +46,7 @@ with Shard.from_env(chosen.device) as shard:
         observation=Concentration("plasma", "V", channel="concentration", unit="mg/L"),
         noise=AdditiveProportional(additive=[0.5], proportional=[0.1], floor=[0.03]),
     )
-    mesh, solver = Mesh(step=0.65, first=0.16, growth=0.4), Torchdiffeq("rk4")
-    everyone = Cohort.of(records, template, mesh)
+    everyone, solver = Cohort.of(records, template), Torchdiffeq("rk4")
     ensemble = Ensemble(chosen.members)
     whole = ensemble.stack(template, generator)
     weights = ensemble.record_weights(len(records), generator)
@@ -89,5 +88,5 @@ with Shard.from_env(chosen.device) as shard:
         people = personalise(best, cohort, solver=solver)
         baseline = cohort.conditions.baseline.tolist()
         who = tuple(Person(r.id, r.schedule, r.covariates, tuple(b)) for r, b in zip(cohort.records, baseline, strict=True))
-        bundle = Bundle(best, who, people, mesh, provenance={"table": "theophylline.csv", "seed": 2026})
+        bundle = Bundle(best, who, people, everyone.mesh, provenance={"table": "theophylline.csv", "seed": 2026})
         print("saved", save(bundle, chosen.out / "model.twin"))

@@ -14,7 +14,7 @@ import torch
 
 from exchange import Bundle, Person, lure_of, save
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
-from hybrid import Concentration, HybridModel, Mesh, RungeKutta, predict
+from hybrid import Concentration, HybridModel, predict
 from learned import MLP, AdditiveProportional
 from physics import LogNormalPopulation, OneCompartmentOral
 from stability import Certificate, certify, check
@@ -45,9 +45,7 @@ template = HybridModel(
     observation=Concentration("plasma", "V", channel="concentration", unit="mg/L"),
     noise=AdditiveProportional(additive=[0.5], proportional=[0.1], floor=[0.03]),
 )
-# the fastest rate in the box of ka is 4 /h, and the classic Runge–Kutta method is stable up to step × rate = 2.78
-mesh, solver = Mesh(step=0.65, first=0.16, growth=0.4), RungeKutta("rk4")
-cohort = Cohort.of(records, template, mesh).to(chosen.device)
+cohort = Cohort.of(records, template).to(chosen.device)  # cut into steps for the fastest rates that these people can have
 
 # 3 · train 8 members, and 6 folds of 8 that never see their fold's people, all in one computation
 plan = Plan.of(people=len(records), members=8, folds=6, generator=generator)
@@ -62,12 +60,11 @@ for step in fit(
     stability=Stability.of(template.to(chosen.device), cohort.conditions.covariates),
     forecast_from=2.5,
     look_every=15,
-    solver=solver,
 ):
     if step.index % 15 == 0:
         print(f"step {step.index:3d}  loss {float(step.loss.mean()):.3f}  unseen {float(step.held_out.mean()):.3f}")
 model = plan.final(step.best.model)
-people = personalise(model, cohort, solver=solver)
+people = personalise(model, cohort)
 
 # 4 · certify every member and every person with one metric, and have the stranger check it
 system = lure_of(model, people.mode, cohort.conditions.covariates)
@@ -79,25 +76,24 @@ else:
 
 # 5 · judge on people whom no member has seen, forecast from their first samples
 known, later = cohort.until(2.5), cohort.after(2.5)
-unseen = forecast_unseen(plan, step.best.model, known, later, generator=generator, solver=solver)
+unseen = forecast_unseen(plan, step.best.model, known, later, generator=generator)
 for name, value in score_table(unseen, later.y.cpu()).items():
     print(f"{name:28s} {value:.3f}")
 
 # 6 · what if the first person's dose had been doubled?
 doubled = records[0].schedule.scaled("gut", 2.0)
-asked = Cohort.of([replace(records[0], schedule=doubled)], model, mesh).to(chosen.device)
+asked = Cohort.of([replace(records[0], schedule=doubled)], model).to(chosen.device)
 prediction = predict(
     model,
     asked.conditions,
     people.draws(16, generator)[:, :, :1],
     times=asked.times,
     mask=torch.ones_like(asked.times, dtype=torch.bool),
-    solver=solver,
 )
 print("doubled:", np.round(prediction.point[0, :, 0].cpu().numpy(), 2), "mg/L")
 
 # 7 · save it all
 baseline = cohort.conditions.baseline.tolist()
 who = tuple(Person(r.id, r.schedule, r.covariates, tuple(b)) for r, b in zip(cohort.records, baseline, strict=True))
-bundle = Bundle(model.to("cpu"), who, people, mesh, certificate, provenance={"table": "theophylline.csv", "seed": 2026})
+bundle = Bundle(model.to("cpu"), who, people, cohort.mesh, certificate, provenance={"table": "theophylline.csv", "seed": 2026})
 print("saved", save(bundle, chosen.out))

@@ -3,7 +3,6 @@
 A script needs none of this: it builds its own `HybridModel`, as `examples/theophylline.py` does.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +60,6 @@ def hybrid_recipe(
     population, observation = _population(backbone, records), _observation(backbone, records)
     channels = dict(zip(observation.channels, observation.units, strict=True))
     records = [in_units(record, backbone, channels, population.covariates) for record in records]
-    mesh = mesh_for(backbone, population)
     residual = None
     if with_residual:
         residual = MLP(
@@ -69,11 +67,11 @@ def hybrid_recipe(
             # amounts stay ≥ 0 if a compartment's residual vanishes where it is empty
             separable=not isinstance(backbone, LinearBackbone),
             state_scale=_state_scale(backbone, records),
-            rate_scale=_slowest(backbone, population),
+            rate_scale=_slowest(backbone),
         )
     noise = noise_for(records)
     model = HybridModel(backbone, population, residual, observation=observation, noise=noise)
-    return Recipe("hybrid" if with_residual else "backbone alone", model, mesh)
+    return Recipe("hybrid" if with_residual else "backbone alone", model, Mesh.of(model, records))
 
 
 def neural_ode_recipe(backbone: Backbone, records: Sequence[Record], *, hidden: Sequence[int] = (12,)) -> Recipe:
@@ -117,13 +115,6 @@ def neural_ode_recipe(backbone: Backbone, records: Sequence[Record], *, hidden: 
         covariates=covariates,
     )
     return Recipe("neural ODE alone", model, Mesh(step=1.5, first=0.3, growth=0.5))
-
-
-def mesh_for(backbone: Backbone, population: Population) -> Mesh:
-    """Steps short enough for the classic Runge–Kutta method at the fastest rate in the population's box (h·rate ≤ 2.6)."""
-    fastest = float(_spectra(backbone, population).abs().max())
-    step = 2.6 / fastest
-    return Mesh(step=step, first=step / 4, growth=0.4)
 
 
 def noise_for(records: Sequence[Record]) -> AdditiveProportional:
@@ -172,14 +163,7 @@ def _state_scale(backbone: Backbone, records: Sequence[Record]) -> list[float]:
     return [float(np.nanmedian(values[values > 0]))] * len(backbone.states)
 
 
-def _spectra(backbone: Backbone, population: Population) -> torch.Tensor:
-    ends = population.box
-    corners = list(itertools.product(*ends.tolist())) if len(ends) else [()]
-    A, _ = backbone.matrices(torch.tensor(corners, dtype=torch.float64).reshape(len(corners), len(ends)))
-    return torch.linalg.eigvals(A)
-
-
-def _slowest(backbone: Backbone, population: Population) -> float:
+def _slowest(backbone: Backbone) -> float:
     """The slowest typical rate: what a residual may change without overruling the backbone."""
     typical = [p.typical for p in backbone.physical]
     A, _ = backbone.matrices(torch.tensor(typical, dtype=torch.float64))

@@ -15,16 +15,15 @@ from homeostat.progress import watch
 from homeostat.recipe import Recipe
 from hybrid import (
     HybridModel,
-    Mesh,
     Prediction,
     RungeKutta,
     Schedule,
     SimulationError,
     Solver,
     build_segments,
+    conditions_of,
     predict,
 )
-from hybrid.model import Conditions
 from hybrid.schedule import as_float
 from stability import Box, Certificate, Inputs, Lure, Refusal, certify
 from stability.region import Region
@@ -223,12 +222,12 @@ def paired_difference(a: Evaluation, b: Evaluation, draws: int = 2000, seed: int
     return float(total.sum() / count.sum()), float(low), float(high)
 
 
-def dense_of(cohort: Cohort, model: HybridModel, mesh: Mesh, end: float, points: int = 97) -> Cohort:
+def dense_of(cohort: Cohort, model: HybridModel, end: float, points: int = 97) -> Cohort:
     """The cohort asked on a dense grid from every record's start to `end`, for drawing."""
     grid = [np.linspace(r.schedule.start, end, points).tolist() for r in cohort.records]
     backbone, given = model.backbone, cohort.conditions
-    segments = build_segments([r.schedule for r in cohort.records], grid, backbone.states, backbone.inputs, mesh)
-    conditions = Conditions(segments.to(given.baseline), given.covariates, given.baseline)
+    segments = build_segments([r.schedule for r in cohort.records], grid, backbone.states, backbone.inputs, given.mesh)
+    conditions = replace(given, segments=segments.to(given.baseline))
     return at_times(cohort, conditions, torch.tensor(grid, dtype=torch.float64, device=given.baseline.device))
 
 
@@ -240,7 +239,7 @@ def dense_unseen(trained: Trained, settings: Settings, end: float) -> Prediction
         trained.plan,
         trained.stack,
         known,
-        dense_of(trained.cohort, trained.model, trained.recipe.mesh, end),
+        dense_of(trained.cohort, trained.model, end),
         draws=settings.draws,
         generator=generator,
         solver=solver(),
@@ -311,7 +310,7 @@ def bundle_of(
         model=trained.model.to("cpu"),
         people=people,
         personal=trained.personal,
-        mesh=trained.recipe.mesh,
+        mesh=trained.cohort.mesh,
         certificate=certificate,
         calibration=calibration,
         provenance=provenance,
@@ -328,14 +327,15 @@ def predict_person(
         known.mode[:, [index]], known.covariance[:, [index]], known.objective[:, [index]], known.converged[:, [index]]
     )
     sample = own.draws(draws, torch.Generator().manual_seed(seed))
-    backbone = bundle.model.backbone
     found = []
     for schedule in schedules:
-        segments = build_segments([schedule], [list(times)], backbone.states, backbone.inputs, bundle.mesh)
-        conditions = Conditions(
-            segments,
-            {k: torch.tensor([v], dtype=torch.float64) for k, v in person.covariates.items()},
-            torch.tensor([person.baseline], dtype=torch.float64),
+        conditions = conditions_of(
+            bundle.model,
+            [schedule],
+            [list(times)],
+            covariates={k: [v] for k, v in person.covariates.items()},
+            baseline=torch.tensor([person.baseline], dtype=torch.float64),
+            mesh=bundle.mesh,
         )
         grid = torch.tensor([list(times)], dtype=torch.float64)
         mask = torch.ones_like(grid, dtype=torch.bool)

@@ -277,7 +277,7 @@ def report_on(
         prediction, later.y, cohort.ids, asked, resample="bootstrap", recalibrate=False, calibration=scaling
     )
     end = max(float(r.times[-1]) for r in records)
-    asked_dense = dense_of(cohort, bundle.model, bundle.mesh, end)
+    asked_dense = dense_of(cohort, bundle.model, end)
     dense, _ = forecast(bundle.model, known, asked_dense, generator=generator, solver=solver())
     if scaling is not None:
         dense = scaling.apply(dense, cohort.ids)

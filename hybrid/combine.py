@@ -96,6 +96,7 @@ class Polynomials:
     """The scheme of an explicit Runge–Kutta method."""
 
     tableau: Tableau
+    name: str  # of the method, to speak of it
 
     def closing(self, dense: bool) -> bool:
         """Is the slope at the step's end a stage? Only who reads inside the steps needs it."""

@@ -16,7 +16,8 @@ from hybrid.solver import Solution, Solver
 class Exponential(Solver):
     """Krogstad's exponential Runge–Kutta method: a fast rate in A costs no steps, only what ε does with it.
 
-    Without `rtol` one step per segment of the `Mesh`; with it every record takes the steps that its own error asks for,
+    Without `rtol` one step per segment of the `Mesh` (records that no mesh has cut are refused, unless a single step is exact
+    on them); with it every record takes the steps that its own error asks for,
     short ones after a jump and growing from there. A(θ) may differ per person and member. Where ε is zero and inputs are
     held or linear, a step of any length is exact. Observations inside a step are read exactly in the same sense.
     Its order is 4; where a fast rate meets a residual that moves with it, 3 or less (Hochbruck & Ostermann 2005).

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -100,7 +100,8 @@ class SemilinearField:
             return torch.where(away.reshape(-1, *[1] * (value.ndim - axis - 1)), torch.zeros_like(value), value)
 
         s = self.segments
-        quiet = replace(s, **{name: still(getattr(s, name), 0) for name in ("dt", "jump", "rate", "u0", "u1")})
+        resting: dict[str, Any] = {name: still(getattr(s, name), 0) for name in ("dt", "jump", "rate", "u0", "u1")}
+        quiet = replace(s, **resting)
         learned = self.learned
         if isinstance(learned, Field):
             origin, active = (tuple(still(v, 1) for v in vs) for vs in (learned.origin, learned.active))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.field import Bound, SemilinearField
+from hybrid.mesh import Mesh
 from hybrid.observation import JoinsBackbone, Observation
 from hybrid.segments import Segments
 from learned import Joins, Joint, LayeredResidual, NoiseHead, ProcessNoise, Residual, Zero
@@ -18,11 +19,15 @@ from physics.units import factor, require
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is given about N people: their segments, covariates (each (N,)) and baseline measurement (N, p)."""
+    """What is given about N people: their segments, covariates (each (N,)) and baseline measurement (N, p).
+
+    `mesh`: what cut the segments, for whoever cuts the same people otherwise (a dense grid, a what-if); None for none.
+    """
 
     segments: Segments
     covariates: dict[str, Tensor]
     baseline: Tensor
+    mesh: Mesh | None = None
 
     @property
     def size(self) -> int:
@@ -31,15 +36,13 @@ class Conditions:
 
     def to(self, like: Tensor) -> "Conditions":
         """The same in the dtype and on the device of `like`."""
-        return Conditions(
-            self.segments.to(like), {k: v.to(like) for k, v in self.covariates.items()}, self.baseline.to(like)
-        )
+        covariates = {k: v.to(like) for k, v in self.covariates.items()}
+        return Conditions(self.segments.to(like), covariates, self.baseline.to(like), self.mesh)
 
     def people(self, index: Tensor) -> "Conditions":
         """The same for the chosen people, with repeats."""
-        return Conditions(
-            self.segments.people(index), {k: v[index] for k, v in self.covariates.items()}, self.baseline[index]
-        )
+        covariates = {k: v[index] for k, v in self.covariates.items()}
+        return Conditions(self.segments.people(index), covariates, self.baseline[index], self.mesh)
 
 
 class HybridModel(nn.Module):

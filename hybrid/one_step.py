@@ -11,6 +11,7 @@ from hybrid.march import March, march
 from hybrid.plain_march import plain_march
 from hybrid.pool import Pool
 from hybrid.solver import Failure, Solution, at_rest, not_finite, without
+from hybrid.stability_limit import real_limit, require_mesh, unstable
 from hybrid.tableau import constants
 
 
@@ -24,11 +25,19 @@ def solve_by_steps(
     pool: Pool,
     compiled: bool = False,
 ) -> Solution:
-    """One step per segment, or as many as the tolerance asks for."""
+    """One step per segment, or as many as the tolerance asks for.
+
+    Errors: `ValueError` for one step over what no mesh has cut; where that step is exact it is taken.
+    """
     failures: tuple[Failure, ...] = ()
     if tolerance is not None:
         segments, failures = adapt(field, x0, scheme, tolerance)
         field = field.on(segments)
+    elif isinstance(scheme, Polynomials):
+        require_mesh(field.segments, scheme.name)
+        failures = unstable(field, scheme.name, real_limit(scheme.name))
+    elif field.learned is not None:  # the linear part by itself is exact in a step of any length
+        require_mesh(field.segments, "Exponential without rtol")
     if failures:
         field, x0 = field.without(failures), at_rest(x0, failures)
     states, boundaries = _states(field, x0, scheme, chunk, pool, compiled)

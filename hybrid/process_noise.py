@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hybrid.defaults import simulating
 from hybrid.model import Conditions, HybridModel
 from hybrid.phi import doublings_for, phi
-from hybrid.runge_kutta import RungeKutta
 from hybrid.segments import Segments
 from hybrid.solver import Solver
+from hybrid.stability_limit import require_mesh
 from learned import Zero
 
 _TERMS = 14  # of the series of Q for ‖J h‖ ≤ ½: (2‖J h‖)^14/15! < 1e-12 of the first, and it falls from there
@@ -46,8 +47,10 @@ def sample_paths(
     Every step follows the equation with the solver (an exponential or a classical step, as for the mean), and then adds
     w ~ N(0, Q) with the Q of this step of this path: exact for linear systems with constant diffusion, weak order 2 in
     the step for other fields, 1 where g depends on x (Itô). √Δt is inside Q. Carries no gradient.
-    Arguments: `count` C ≥ 1; `solver`: `RungeKutta("rk4")` by default. Without process noise paths differ in measurement noise.
-    Errors: `ValueError` for a count below 1 or observations inside the segments; `SimulationError`.
+    Arguments: `count` C ≥ 1; `solver`: `Exponential(rtol=1e-6)` by default. Without process noise paths differ in measurement
+    noise.
+    Errors: `ValueError` for a count below 1, observations inside the segments, or a nonlinear model on records that no mesh
+    has cut; `SimulationError`.
     Law: the variance over many paths is that of `rollout` where the system is linear.
     Source: Kloeden & Platen (1992) chapter 14 (weak schemes); Jimenez & Ozaki, J. Time Ser. Anal. 27 (2006) 77 (local
     linearisation).
@@ -59,7 +62,8 @@ def sample_paths(
             "the observations lie inside the segments, and a path is drawn at their ends; cut the records at their "
             "observations, Mesh(..., observed=True)"
         )
-    solver = solver or RungeKutta("rk4")
+    _require_mesh(model, conditions.segments)
+    solver = solver or simulating(model.dtype)
     N = conditions.size
     given = conditions.people(torch.arange(N, device=personal.device).repeat(count))
     segments = given.segments
@@ -111,9 +115,11 @@ def process_variance(
     nonlinear model a mesh with a `step`: between two boundaries J and D are the means of both ends. Differentiable in
     everything. It says nothing about the correlation along time.
     `readings` are the states of a solve over `read_boundaries(segments)`.
+    Errors: `ValueError` for a nonlinear model on records that no mesh has cut.
     Source: Jazwinski, Stochastic Processes and Filtering Theory (1970) § 9; Van Loan, IEEE Trans. Autom. Control 23 (1978) 395
     for the integral Q.
     """
+    _require_mesh(model, segments)
     M, N, _, n = readings.shape
     K = segments.dt.shape[1]
     segment, fraction = _readings(segments)
@@ -151,6 +157,12 @@ def process_variance(
     H = _slope(lambda x: model.observation.mean(x, theta), seen)  # (M, N, T, p, n)
     variance = ((H @ at) * H).sum(-1).clamp(min=0.0)
     return states, torch.where(lost, torch.nan, variance)
+
+
+def _require_mesh(model: HybridModel, segments: Segments) -> None:
+    """The covariance moves by the means of J and D at a segment's ends: exact for a linear model, else only on short ones."""
+    if model.process is not None and not isinstance(model.residual, Zero):
+        require_mesh(segments, "process noise beside a residual")
 
 
 def _step(
@@ -231,7 +243,7 @@ def _alone(segments: Segments, k: int) -> Segments:
     """Segment k as the whole record, read at its end."""
     part = {name: getattr(segments, name)[:, k : k + 1] for name in ("dt", "start", "jump", "rate", "u0", "u1")}
     zero = torch.zeros_like(segments.segment[:, :1])
-    return Segments(**part, segment=zero, fraction=torch.ones_like(segments.dt[:, :1]))
+    return replace(segments, **part, segment=zero, fraction=torch.ones_like(segments.dt[:, :1]))
 
 
 def _readings(segments: Segments) -> tuple[Tensor, Tensor]:  # (N, K+T)

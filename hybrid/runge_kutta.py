@@ -18,9 +18,10 @@ class RungeKutta(Solver):
     """An explicit Runge–Kutta method, differentiated step by step (discretise, then optimise).
 
     `method`: tsit5 and dopri5 (order 5), rk4 (4) or bosh3 (3). Without `rtol` it takes one step per segment, and the
-    `Mesh` says how long; with `rtol` (and `atol`, rtol/100 by default) every record takes the steps that its own error
-    asks for (not rk4, which has no error estimate), `max_steps` at most. Observations inside a step are read off the
-    method's own polynomial.
+    `Mesh` says how long; records that no mesh has cut are refused, and one whose longest step times the fastest rate of A is
+    beyond the method's limit of stability fails with these numbers. With `rtol` (and `atol`, rtol/100 by default) every record
+    takes the steps that its own error asks for (not rk4, which has no error estimate), `max_steps` at most. Observations
+    inside a step are read off the method's own polynomial.
     `chunk`: how many steps' activities are kept for the gradient at a time, the rest is computed twice; by default all
     while they fit in 1 GiB, else √K of K steps. Large buffers stay with the solver, for its next call.
     `compiled`: residuals without layers step by torch.compile, which takes about a minute for every new shape and pays from
@@ -50,7 +51,13 @@ class RungeKutta(Solver):
     def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
         tolerance = tolerance_of(self.rtol, self.atol, self.max_steps)
         return solve_by_steps(
-            field, x0, Polynomials(TABLEAUS[self.method]), tolerance, chunk=self.chunk, pool=self.pool, compiled=self.compiled
+            field,
+            x0,
+            Polynomials(TABLEAUS[self.method], self.method),
+            tolerance,
+            chunk=self.chunk,
+            pool=self.pool,
+            compiled=self.compiled,
         )
 
 

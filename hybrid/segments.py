@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ class Segments:
     segment · `rate` (N, K, n) infusion rates in it · `u0`, `u1` (N, K, m) inputs at its two ends (linear between) ·
     `segment` (N, T) the segment in which each observation is read, and `fraction` (N, T) of it that has passed by then,
     always before any dose of the same time: 1 is the segment's end, and 0 is the record's start alone.
+    `meshed`: whether a mesh with a step cut the stretches between events, so that one step a segment can be accurate.
     """
 
     dt: Tensor
@@ -35,6 +37,12 @@ class Segments:
     u1: Tensor
     segment: Tensor
     fraction: Tensor
+    meshed: bool = False
+
+    @cached_property
+    def longest(self) -> Tensor:  # (N,)
+        """Every record's longest segment."""
+        return self.dt.detach().amax(1)
 
     @cached_property
     def jumps(self) -> list[bool]:
@@ -120,11 +128,11 @@ class Segments:
 
     def people(self, index: Tensor) -> "Segments":
         """The same for the chosen records, with repeats."""
-        return Segments(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        return replace(self, **{name: getattr(self, name)[index] for name in _TENSORS})
 
     def to(self, like: Tensor) -> "Segments":
         """The same in the dtype and on the device of `like`."""
-        moved = {f.name: getattr(self, f.name).to(like) for f in fields(self) if f.name != "segment"}
+        moved: dict[str, Any] = {name: getattr(self, name).to(like) for name in _TENSORS if name != "segment"}
         return replace(self, **moved, segment=self.segment.to(like.device))
 
     def read(
@@ -167,12 +175,8 @@ class Segments:
 
         ends = {"start": self.start, "u0": self.u1, "u1": self.u1, "segment": self.segment, "fraction": self.fraction}
         sizes = {"segment": T, "fraction": T}
-        return Segments(
-            **{
-                f.name: widen(getattr(self, f.name), sizes.get(f.name, K), ends.get(f.name))
-                for f in fields(self)
-            }
-        )
+        wide: dict[str, Any] = {name: widen(getattr(self, name), sizes.get(name, K), ends.get(name)) for name in _TENSORS}
+        return replace(self, **wide)
 
     def refine(
         self,
@@ -197,7 +201,8 @@ class Segments:
         # rounding of segment + end loses digits of the end: what is at a part's end is so exactly
         passed = ((self.fraction - low) / (high - low).clamp(min=torch.finfo(dt.dtype).tiny)).clamp(0.0, 1.0)
         whole = (asked == reached.gather(1, part)) & (asked > 0)
-        return Segments(
+        return replace(
+            self,
             dt=dt * (end - begin),
             start=self.start.gather(1, segment) + begin * dt,
             jump=self.jump.gather(1, there) * first[..., None],
@@ -207,6 +212,9 @@ class Segments:
             segment=part,
             fraction=torch.where(whole & (self.fraction.detach() == 1), torch.ones_like(passed), passed),
         )
+
+
+_TENSORS = tuple(f.name for f in fields(Segments) if f.name != "meshed")
 
 
 def build_segments(
@@ -252,7 +260,7 @@ def build_segments(
             parts.append(value)
         return torch.stack(parts)
 
-    return Segments(**{f.name: pad(f.name) for f in fields(Segments)})
+    return Segments(**{name: pad(name) for name in _TENSORS}, meshed=mesh.step is not None)
 
 
 @dataclass
@@ -282,12 +290,12 @@ def _cut(
     given = [d for d in schedule.doses if as_float(d.arrival) < end]  # after the last observation nothing is read
     begins = [knots.add(d.arrival) for d in given]
     ends = [key if d.bolus else knots.add(d.arrival + d.duration) for d, key in zip(given, begins, strict=True)]
-    for signal in schedule.inputs.values():
-        for t in signal.times:
-            if schedule.start < t < end:
-                knots.add(t)
+    bends = [t for signal in schedule.inputs.values() for t in signal.times if schedule.start < t < end]
+    for t in bends:
+        knots.add(t)
     order = sorted(key for key in knots.at if key[0] <= end)
-    jumps_at = np.array(sorted({schedule.start, *(key[0] for key in (*begins, *ends))}))
+    # every step or bend of an input starts the fast rates anew, as a dose does
+    jumps_at = np.array(sorted({schedule.start, *(key[0] for key in (*begins, *ends)), *bends}))
 
     # every edge is the fraction f of the way from the knot `left` to the next
     left, f, at = [0], [0.0], {order[0]: 0}

@@ -7,12 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hybrid.exponential import Exponential
+from hybrid.defaults import simulating
 from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel
 from hybrid.prediction import Prediction
 from hybrid.process_noise import process_variance, read_boundaries
-from hybrid.runge_kutta import RungeKutta
 from hybrid.schedule import Schedule
 from hybrid.segments import build_segments
 from hybrid.solver import Failure, Solution, Solver
@@ -47,7 +46,8 @@ def rollout(
     """Simulate every person under every member.
 
     Differentiable in the weights, the personal coordinates, and doses and dose times that are tensors.
-    `solver`: `RungeKutta("rk4")` by default, one step per segment of the conditions' mesh.
+    `solver`: `Exponential(rtol=1e-6)` by default (1e-4 in float32), accurate on any record. What takes many gradients names a
+    solver with fixed steps, `RungeKutta("rk4")`, on the mesh that the conditions carry.
     A record that cannot be simulated is an error by default; with on_failure="return" it stands in `failures`, its numbers
     are NaN, and the other records are as they would be without it, gradients included.
     Errors: `SimulationError`, naming record and time.
@@ -61,7 +61,7 @@ def rollout(
     if model.process is not None:
         # the covariance needs the states at the boundaries too: they are read in the same simulation
         field = field.on(read_boundaries(conditions.segments))
-    solution = (solver or RungeKutta("rk4")).solve(field, x0)
+    solution = (solver or simulating(model.dtype)).solve(field, x0)
     states = solution.states if on_failure == "return" else solution.require()
     driven: Tensor | None = None
     if model.process is not None:
@@ -82,7 +82,11 @@ def predict(
     mask: Tensor,  # (N, T)
     solver: Solver | None = None,
 ) -> Prediction:
-    """The predictive distribution over members m and draws s of every person's own coordinates."""
+    """The predictive distribution over members m and draws s of every person's own coordinates.
+
+    `solver`: `Exponential(rtol=1e-6)` by default (1e-4 in float32), whatever the mesh of the conditions.
+    Errors: `SimulationError`, naming record and time.
+    """
     M, S, N, d = draws.shape
     repeated = torch.arange(N, device=draws.device).repeat(S)  # the draws of one person are copies of that person
     with torch.no_grad():
@@ -112,7 +116,8 @@ def simulate(
     """States at `times`, starting from x0 at each schedule's start, in the model's dtype.
 
     The state at the time of a dose is the one before it. Differentiable in everything that is a tensor.
-    `solver` is `Exponential(rtol=1e-6)` by default; without a tolerance it needs a `mesh` that cuts the record.
+    `solver` is `Exponential(rtol=1e-6)` by default (1e-4 in float32); without a tolerance it needs a `mesh` that cuts the
+    record, as `Mesh.of(model, records)` does.
     Errors: `ValueError` for shapes, unsorted times, unknown compartments, numbers that are not finite; `SimulationError` for
     a failure on the way (`integrate` returns what went well).
     """
@@ -148,9 +153,7 @@ def integrate(
     c = _lead(like.new_zeros(r) if c is None else c, r, N, "c", like)
     M = max(model.members, theta.shape[0], x0.shape[0], c.shape[0])
     theta, x0, c = (v.expand(M, N, v.shape[-1]) for v in (theta, x0, c))
-    # a tolerance that the model's own precision can keep
-    default = Exponential(rtol=1e-6) if model.dtype == torch.float64 else Exponential(rtol=1e-4)
-    return (solver or default).solve(model.bind(segments, theta, c), x0)
+    return (solver or simulating(model.dtype)).solve(model.bind(segments, theta, c), x0)
 
 
 def _lead(value: Tensor, size: int, people: int, name: str, like: Tensor) -> Tensor:
@@ -172,9 +175,13 @@ def conditions_of(
     baseline: Tensor | None = None,  # (N, p)
     mesh: Mesh | None = None,
 ) -> Conditions:
-    """What is given about N people, ready to simulate; without a baseline nothing was measured before the start."""
+    """What is given about N people, ready to simulate; without a baseline nothing was measured before the start.
+
+    `mesh`: `Mesh.of` these people by default.
+    """
+    values = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in (covariates or {}).items()}
+    mesh = Mesh.fastest(model, values, len(schedules)) if mesh is None else mesh
     segments = build_segments(schedules, times, model.backbone.states, model.backbone.inputs, mesh)
     if baseline is None:
         baseline = torch.zeros(len(schedules), len(model.observation.channels), dtype=torch.float64)
-    values = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in (covariates or {}).items()}
-    return Conditions(segments, values, baseline)
+    return Conditions(segments, values, baseline, mesh)

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from hybrid.field import SemilinearField
 from hybrid.solver import Failure, SimulationError, Solution, Solver, at_rest, not_finite, without
+from hybrid.stability_limit import require_mesh, unstable
 
 FIXED = {"euler": 1, "midpoint": 2, "heun3": 3, "rk4": 4}
+# how far left on the real axis they are stable: an explicit method of s = 1…4 stages and order s has 1 + z + … + zˢ/s!
+_LIMITS = {"euler": 2.0, "midpoint": 2.0, "heun3": 2.5127, "rk4": 2.7852}
 ADAPTIVE = {"bosh3": 3, "dopri5": 5, "dopri8": 8}
 
 
@@ -43,6 +46,11 @@ class Torchdiffeq(Solver):
 
     def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
         failures: tuple[Failure, ...] = ()
+        if self.method in FIXED:
+            require_mesh(field.segments, self.method)
+            failures = unstable(field, self.method, _LIMITS[self.method])
+            if failures:
+                field, x0 = field.without(failures), at_rest(x0, failures)
         while True:
             states, found = self._boundaries(field, x0)
             if not found:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from exchange import Bundle
 from homeostat.gallery import where_in_words
-from homeostat.recipe import Recipe, backbone_named, hybrid_recipe, mesh_for, neural_ode_recipe
+from homeostat.recipe import Recipe, backbone_named, hybrid_recipe, neural_ode_recipe
 from homeostat.study import (
     Settings,
     Trained,
@@ -275,19 +275,6 @@ def test_recipes_fit_their_people(people_of: Callable[..., tuple[Record, ...]]) 
     assert free.model.personal == 3
     assert free.model.backbone.physical == ()
     assert all(type(m) is Mesh for m in (alone.mesh, free.mesh))
-
-
-def test_the_mesh_is_stable_for_the_fastest_rate_of_the_box() -> None:
-    backbone = backbone_named("OneCompartmentOral")
-    from physics import LogNormalPopulation
-
-    mesh = mesh_for(backbone, LogNormalPopulation(backbone.physical, [1.0, 1.0, 1.0]))
-    fastest = max(p.high for p in backbone.physical if p.name == "ka")
-    assert mesh.step is not None
-    # the classic fourth-order method is stable on the real axis down to −2.785
-    z = -mesh.step * fastest
-    assert abs(1 + z + z**2 / 2 + z**3 / 6 + z**4 / 24) < 1.0
-    assert mesh.step * fastest > 2.0
 
 
 def test_unknown_backbones_are_named() -> None:

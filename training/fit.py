@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from hybrid import HybridModel, RungeKutta, SimulationError, Solver, rollout
+from hybrid import HybridModel, SimulationError, Solver, rollout
+from hybrid.defaults import differentiating
 from training.anchor import Anchor
 from training.checkpoint import Checkpoint, Saved, fingerprint_of
 from training.distributed import Shard
@@ -82,7 +83,7 @@ def fit(
     - `optimiser`: called as `optimiser(tensors, lr=rate)`; one of torch.optim that works by element (Adam, AdamW, SGD).
     - `schedule`: a function from the optimiser to one of torch's schedules, by default the cosine from `rate` to 2 % of it.
     - `clip`: the largest norm of each member's whole gradient; None for any.
-    - `solver`: `RungeKutta("rk4")` by default, on the cohort's mesh.
+    - `solver`: `RungeKutta("rk4")` by default, on the mesh that the cohort carries.
     - `bfloat16`: take the residual's matrix products so (float32 models, wide networks on a GPU).
     - `capture`: on a GPU, value and gradient as one captured graph (`training.unit`) where that is possible.
     - `checkpoint`: goes on from its file if that is there, and then yields the saved step once more, first of all. Saves
@@ -97,7 +98,7 @@ def fit(
     Source: Kingma & Ba (2015) for Adam.
     """
     model = copy.deepcopy(model)
-    solver = solver or RungeKutta("rk4")  # one for all steps: it keeps its buffers between them
+    solver = solver or differentiating()  # one for all steps: it keeps its buffers between them
     shard = shard or Shard()
     shard.alike(model)
     M, N = model.members, cohort.conditions.size

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hybrid import HybridModel, Rollout, RungeKutta, SimulationError, Solver, rollout
+from hybrid import HybridModel, Rollout, SimulationError, Solver, rollout
+from hybrid.defaults import differentiating
 from learned import Zero, select
 from training.fit import Fitted
 from training.lbfgs import Memory
@@ -82,7 +83,7 @@ def fit_population(
     Law: members do not influence each other; a person with weight 0 does not influence the member.
     Source: Liu & Nocedal, Math. Program. 45 (1989) 503 (L-BFGS); Armijo, Pacific J. Math. 16 (1966) 1.
     """
-    solver = solver or RungeKutta("rk4")  # one for all rounds: it keeps its buffers between them
+    solver = solver or differentiating()  # one for all rounds: it keeps its buffers between them
     M, N, d = model.members, cohort.conditions.size, model.personal
     device = cohort.y.device
     weights = torch.ones(M, N, dtype=torch.float64, device=device) if weights is None else weights.to(device)

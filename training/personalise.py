@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hybrid import HybridModel, RungeKutta, SimulationError, Solver
+from hybrid import HybridModel, SimulationError, Solver
+from hybrid.defaults import differentiating
 from learned import select
 from training.records import Cohort
 from training.sensitivity import (
@@ -129,7 +130,7 @@ def personalise(
     Boyd & Vandenberghe, Convex Optimization (2004) § 9.5.1 (decrement); MacKay, Neural Comput. 4 (1992) 448 (Laplace);
     Efron & Hinkley, Biometrika 65 (1978) 457 (observed against expected information).
     """
-    solver = solver or RungeKutta("rk4")  # one for all rounds: it keeps its buffers between them
+    solver = solver or differentiating()  # one for all rounds: it keeps its buffers between them
     M, N, d = model.members, cohort.conditions.size, model.personal
     known = prior(model, N) if before is None else before
     if known.mode.shape != (M, N, d) or known.covariance.shape != (M, N, d, d):

@@ -99,7 +99,7 @@ class Cohort:
 
     @staticmethod
     def of(records: Sequence[Record], model: HybridModel, mesh: Mesh | None = None) -> "Cohort":
-        """The batch of these records, cut for this model.
+        """The batch of these records, cut for this model: by the mesh given, `Mesh.of(model, records)` by default.
 
         Every quantity is converted to the model's unit first; times that are asked for later (`until`, `after`) are in the
         model's unit too.
@@ -120,6 +120,7 @@ class Cohort:
                     f"{names}; give every person the same ones"
                 )
         backbone = model.backbone
+        mesh = Mesh.of(model, records) if mesh is None else mesh
         segments = build_segments(
             [r.schedule for r in records], [r.times.tolist() for r in records], backbone.states, backbone.inputs, mesh
         )
@@ -133,12 +134,17 @@ class Cohort:
             y[i, : len(record.times)] = torch.from_numpy(scored)
         covariates = {k: torch.tensor([r.covariates[k] for r in records], dtype=torch.float64) for k in names}
         baseline = torch.from_numpy(np.stack([r.baseline for r in records]))
-        return Cohort(tuple(records), Conditions(segments, covariates, baseline), times, y)
+        return Cohort(tuple(records), Conditions(segments, covariates, baseline, mesh), times, y)
 
     @property
     def mask(self) -> Tensor:  # (N, T, p)
         """True where there is something to score."""
         return torch.isfinite(self.y)
+
+    @property
+    def mesh(self) -> Mesh:
+        """What cut these people, and must cut them wherever else the same solver runs; `Mesh()` where nothing did."""
+        return self.conditions.mesh or Mesh()
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, rollout
+from hybrid.defaults import differentiating
 from training.losses import gaussian_nll
 from training.records import Cohort
 
@@ -65,9 +66,9 @@ def simulate_copies(
     solver: Solver | None,
     on_failure: Literal["raise", "return"] = "raise",
 ) -> Rollout:
-    """One simulation of all copies of these N people."""
+    """One simulation of all copies of these N people, with `RungeKutta("rk4")` on their mesh by default."""
     who = torch.arange(people, device=moved.device).repeat(moved.shape[1] // people)
-    return rollout(model, conditions.people(who), moved, solver, on_failure=on_failure)
+    return rollout(model, conditions.people(who), moved, solver or differentiating(), on_failure=on_failure)
 
 
 def slopes(run: Rollout, people: int, d: int) -> Sensitivity:

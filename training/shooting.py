@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hybrid import Conditions, HybridModel, Rollout, RungeKutta, SimulationError, Solver, rollout
+from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, rollout
+from hybrid.defaults import differentiating
 from training.fit import Fitted, named
 from training.losses import Stability, gaussian_nll, residual_share
 from training.records import Cohort
@@ -93,7 +94,7 @@ def shoot(
     Source: Bock & Plitt, IFAC Proc. 17 (1984) 1603, multiple shooting; Turan & Jäschke, IEEE Control Syst. Lett. 6 (2022)
     1897, for neural ODEs; Nocedal & Wright (2006), framework 17.3, augmented Lagrangian; Kingma & Ba (2015), Adam.
     """
-    solver = solver or RungeKutta("rk4")  # one for all steps: it keeps its buffers between them
+    solver = solver or differentiating()  # one for all steps: it keeps its buffers between them
     model = copy.deepcopy(model)
     M, N, n = model.members, cohort.conditions.size, len(model.backbone.states)
     like = cohort.y
@@ -207,7 +208,7 @@ def rollout_windows(
     field = model.bind(cut.segments, theta.repeat(1, cut.count, 1), context.repeat(1, cut.count, 1))
     x0 = model.initial(theta, conditions.baseline)
     x0 = x0.expand(starts.shape[0], *x0.shape[1:])
-    solution = (solver or RungeKutta("rk4")).solve(field, cut.stack(x0, starts))
+    solution = (solver or differentiating()).solve(field, cut.stack(x0, starts))
     states, ends = cut.back(solution.require())
     gap = torch.where(cut.joined[..., None], ends[:, :, :-1] - starts, 0.0)
     inputs = conditions.segments.read_inputs()

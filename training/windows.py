@@ -1,6 +1,6 @@
 """Long records cut into short ones: windows that are simulated side by side, and the way back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -42,17 +42,15 @@ class Windows:
         """The whole records, read where each of their windows 1 … W−1 starts: (N, W−1) readings, before any dose."""
         inner = self.edge[:, 1:-1]
         ended = torch.ones_like(self.whole.dt[:, :1]).expand(inner.shape)
-        return Segments(
-            **{n: getattr(self.whole, n) for n in ("dt", "start", "jump", "rate", "u0", "u1")},
-            segment=inner - 1,
-            fraction=ended,
-        )
+        return replace(self.whole, segment=inner - 1, fraction=ended)
 
     def conditions(self, given: Conditions) -> Conditions:
         """What is given about the W·N rows: everyone's covariates and baseline, once for every window."""
         repeated = torch.arange(given.size, device=given.baseline.device).repeat(self.count)
         covariates = {k: v[repeated] for k, v in given.covariates.items()}
-        return Conditions(self.segments, covariates, given.baseline[repeated])
+        return replace(
+            given, segments=self.segments, covariates=covariates, baseline=given.baseline[repeated]
+        )
 
     def stack(
         self,
@@ -164,7 +162,8 @@ def _cut(whole: Segments, edge: Tensor) -> tuple[Segments, Tensor, Tensor]:
     segment = torch.where(known, whole.segment.gather(1, asked) - begun, ended).reshape(N, W, -1)
     fraction = torch.where(known, whole.fraction.gather(1, asked), torch.ones_like(whole.fraction[:, :1]))
     fraction = fraction.reshape(N, W, -1)
-    cut = Segments(
+    cut = replace(
+        whole,
         dt=rows(inside(dt, torch.zeros_like(dt))),
         start=rows(inside(start, start + dt)),
         jump=rows(inside(jump, torch.zeros_like(jump))),

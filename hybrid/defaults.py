@@ -1,0 +1,17 @@
+"""The solvers that are taken where none is named."""
+
+import torch
+
+from hybrid.exponential import Exponential
+from hybrid.runge_kutta import RungeKutta
+from hybrid.solver import Solver
+
+
+def simulating(dtype: torch.dtype) -> Solver:
+    """Of what only simulates: steps by error control, to a tolerance that the type can keep. It needs no mesh."""
+    return Exponential(rtol=1e-6) if dtype == torch.float64 else Exponential(rtol=1e-4)
+
+
+def differentiating() -> Solver:
+    """Of what differentiates, thousands of times: the classic method on the mesh that a cohort carries."""
+    return RungeKutta("rk4")
