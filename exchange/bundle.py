@@ -38,7 +38,10 @@ _DAMAGE = (KeyError, IndexError, TypeError, AttributeError, OverflowError, Runti
 
 @dataclass(frozen=True)
 class Person:
-    """What a bundle keeps of a fitted person: who, what was done, what is known; no measurements but the baseline."""
+    """What a bundle keeps of a fitted person: who, what was done, what is known; no measurements but the baseline (NaN: none).
+
+    Made of a cohort's records, the schedule is on the person's own clock, which reads 0 at the first dose (or start).
+    """
 
     id: str
     schedule: Schedule
@@ -323,7 +326,7 @@ def _person(person: Person) -> dict[str, Any]:
         "id": person.id,
         "schedule": schedule,
         "covariates": dict(person.covariates),
-        "baseline": list(person.baseline),
+        "baseline": [None if math.isnan(v) else v for v in person.baseline],  # NaN is no JSON
     }
 
 
@@ -337,7 +340,8 @@ def _person_from(value: Mapping[str, Any]) -> Person:
     covariates = {str(k): _number(v) for k, v in value["covariates"].items()}
     if not isinstance(value["id"], str):
         raise ValueError(f"a person's id is text, got {value['id']!r}; save it again")
-    return Person(value["id"], schedule, covariates, tuple(_number(v) for v in value["baseline"]))
+    baseline = tuple(math.nan if v is None else _number(v) for v in value["baseline"])
+    return Person(value["id"], schedule, covariates, baseline)
 
 
 def _number(value: object) -> float:

@@ -30,9 +30,25 @@ Units = Annotated[
     ),
 ]
 Compartments = Annotated[
-    str, typer.Option("--compartments", help="CMT numbers of the compartments that doses go into, as 1=gut,2=plasma.")
+    str, typer.Option("--compartments", help="CMT numbers (or names) of the compartments that doses go into, as 1=gut,2=plasma.")
 ]
-Channels = Annotated[str, typer.Option("--channels", help="CMT numbers of the measured channels, as 2=concentration.")]
+Channels = Annotated[str, typer.Option("--channels", help="CMT numbers (or names) of the measured channels, as 2=concentration.")]
+Covariates = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns to keep as covariates, as WT,AGE; they must be constant for each person. By default every numeric column "
+        "that is; the others are named on standard error.",
+    ),
+]
+Order = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a dose and a value of one time: file, as the rows stand; observation-first; dose-first (default: as the rows "
+        "stand, where the dose goes into what is measured).",
+    ),
+]
+Signed = Annotated[str, typer.Option(help="Channels whose values may be negative, as effect,balance.")]
+Ignore = Annotated[str, typer.Option(help="Columns that are not read at all, as DATE,NOTE.")]
 Threshold = Annotated[
     float | None,
     typer.Option(help="Score the event 'a measurement above this', in the model's unit (default: the median measurement)."),
@@ -40,8 +56,8 @@ Threshold = Annotated[
 ForecastFrom = Annotated[
     float | None,
     typer.Option(
-        help="Forecast unseen people from what was measured up to this time, in the model's unit (default: a tenth of the "
-        "record)."
+        help="Forecast unseen people from what was measured up to this time since everyone's own first dose, or start where "
+        "there is no dose, in the model's unit (default: a tenth of the record, or the first measurement where that is later)."
     ),
 ]
 
@@ -82,11 +98,24 @@ def _pairs(text: str, option: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in pairs}
 
 
-def _numbered(text: str, option: str) -> dict[int, str]:
-    pairs = _pairs(text, option)
-    if not all(key.isdigit() for key in pairs):
-        raise ValueError(f"{option} {text!r} needs whole numbers before each =, as 1=gut,2=plasma")
-    return {int(key): value for key, value in pairs.items()}
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _say(notes: list[str]) -> None:
+    for note in notes:
+        typer.echo(f"homeostat: {note}", err=True)
+
+
+def _order(text: str | None) -> Any:
+    if text not in (None, "file", "observation-first", "dose-first"):
+        raise ValueError(f"--order {text!r} is not one of file, observation-first, dose-first")
+    return text
+
+
+def _numbered(text: str, option: str) -> dict[int | str, str]:
+    """Numbers or names of the table → names of the model."""
+    return {int(key) if key.isdigit() else key: value for key, value in _pairs(text, option).items()}
 
 
 def _console(as_json: bool) -> Any:
@@ -118,6 +147,7 @@ def demo(
         one_thread()
         settings = Settings(members, folds, steps, forecast_from=FORECAST_FROM, seed=seed, device=device)
         summary = run_demo(out, settings, _console(as_json))
+        _say(summary["notes"])
         if as_json:
             _print(summary)
         return 0 if summary["certified"] and summary["identical_after_load"] else 1
@@ -126,7 +156,8 @@ def demo(
 
 
 @app.command(
-    epilog="Example: homeostat fit table.csv --backbone OneCompartmentOral --units TIME=h,AMT=mg,DV=mg/L --out runs/mine"
+    epilog="Example: homeostat fit table.csv --backbone OneCompartmentOral --units TIME=h,AMT=mg,DV=mg/L,WT=kg "
+    "--covariates WT --ignore NOTE --out runs/mine"
 )
 def fit(
     table: Annotated[
@@ -140,6 +171,10 @@ def fit(
     out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/fit"),
     compartments: Compartments = "1=gut,2=plasma",
     channels: Channels = "2=concentration",
+    covariates: Covariates = None,
+    order: Order = None,
+    signed: Signed = "",
+    ignore: Ignore = "",
     hidden: Annotated[
         str, typer.Option(help="Widths of the residual's hidden layers, as 8 or 16,16; 0 for none.")
     ] = "8",
@@ -167,7 +202,7 @@ def fit(
     def work() -> int:
         from homeostat.study import Settings, one_thread
         from homeostat.work import fit_table
-        from training import read_nonmem
+        from training.nonmem import read_table
 
         given = _pairs(units, "--units")
         try:
@@ -176,16 +211,22 @@ def fit(
         except ValueError as error:
             raise ValueError(f"--backbone-config must be JSON and --hidden whole numbers ({error})") from error
         one_thread()
-        records = read_nonmem(
+        read = read_table(
             table,
             units=given,
             compartments=_numbered(compartments, "--compartments"),
             channels=_numbered(channels, "--channels"),
+            covariates=None if covariates is None else _names(covariates),
+            order=_order(order),
+            signed=_names(signed),
+            ignore=_names(ignore),
         )
+        left_out = [str(one) for one in read.left_out]
+        _say(left_out)
         settings = Settings(members, folds, steps, rate, forecast_from=forecast_from, seed=seed, device=device)
         summary = fit_table(
             table,
-            records,
+            read.records,
             given,
             folder=out,
             backbone=(backbone, config),
@@ -196,6 +237,8 @@ def fit(
             resume=resume,
             log=log,
         )
+        _say(summary["notes"])
+        summary["notes"] = [*left_out, *summary["notes"]]
         if as_json:
             _print(summary)
         return 0 if summary["certified"] else 1
@@ -261,6 +304,10 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder of the report (default: report/ beside the bundle).")] = None,
     compartments: Compartments = "1=gut,2=plasma",
     channels: Channels = "2=concentration",
+    covariates: Covariates = None,
+    order: Order = None,
+    signed: Signed = "",
+    ignore: Ignore = "",
     threshold: Threshold = None,
     forecast_from: ForecastFrom = None,
     as_json: Json = False,
@@ -279,9 +326,14 @@ def report(
             units=_pairs(units, "--units"),
             compartments=_numbered(compartments, "--compartments"),
             channels=_numbered(channels, "--channels"),
+            covariates=None if covariates is None else _names(covariates),
+            order=_order(order),
+            signed=_names(signed),
+            ignore=_names(ignore),
             threshold=threshold,
             forecast_from=forecast_from,
         )
+        _say(summary["notes"])
         if as_json:
             _print(summary)
         else:
@@ -298,10 +350,19 @@ def simulate(
     bundle: BundleFile,
     do: Annotated[
         str,
-        typer.Option("--do", help="What to change in the person's schedule; the grammar is in `homeostat grammar`."),
+        typer.Option(
+            "--do",
+            help="What to change in the person's schedule, times as in --until; the grammar is in `homeostat grammar`.",
+        ),
     ] = "",
     person: Annotated[str | None, typer.Option(help="A fitted person's id (default: the first).")] = None,
-    until: Annotated[float | None, typer.Option(help="End of the simulation (default: 24 time units).")] = None,
+    until: Annotated[
+        float | None,
+        typer.Option(
+            help="End of the simulation, in time since the person's first dose as it was given, or their start where there is "
+            "none (default: 24)."
+        ),
+    ] = None,
     points: Annotated[int, typer.Option(min=2, help="How many times to print.")] = 13,
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Level of the intervals.")] = 0.8,
     picture: Annotated[Path | None, typer.Option(help="Also draw as given and as done into this PNG.")] = None,

@@ -95,7 +95,7 @@ def _after_training(
 ) -> dict[str, Any]:
     """Certify, judge, draw, ask, save: everything after the hybrid is trained."""
     console.rule("[bold]4 · certify[/bold]", align="left")
-    bundle = bundle_of(hybrid, None, {}, {})
+    bundle, notes = bundle_of(hybrid, None, {}, {}), gallery.baseline_notes(hybrid.cohort)
     save(bundle, folder / "model.twin")  # whatever fails from here on, the trained model is there
     system = bundle.system()
     region, inputs = dosed_region(records, bundle.model.backbone.states, DOSE_GAP)
@@ -130,7 +130,7 @@ def _after_training(
         hybrid,
         certificate,
         {
-            "protocol": f"cross-validation by person, forecast from the samples up to {FORECAST_FROM:g} h",
+            "protocol": f"cross-validation by person, forecast from the samples up to {FORECAST_FROM:g} h since the dose",
             "event": asked.event,
             "scores": {name: dict(e.scores) for name, e in evaluations.items()},
             "uncertainty": judged.to_dict(),
@@ -194,7 +194,7 @@ def _after_training(
     report = write_report(
         folder / "report.html",
         title="Theophylline: a hybrid twin of twelve people",
-        lead=_LEAD,
+        lead="\n\n".join([_LEAD, *notes]),
         verdicts=verdicts,
         tables=[*tables, conventions_table(judged)],
         pictures=pictures,
@@ -214,6 +214,7 @@ def _after_training(
         "peaks": {name: list(value) for name, value in peaks.items()},
         "identical_after_load": identical,
         "interrupted": hybrid.interrupted,
+        "notes": notes,
         "bundle": str(path),
         "report": str(report),
         "seconds": seconds,

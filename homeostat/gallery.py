@@ -25,8 +25,9 @@ from hybrid import Prediction, Schedule
 from hybrid.schedule import as_float
 from stability import Box, Certificate, Refusal
 from stability.region import claimed
-from training import Record
+from training import Cohort, Record
 from training.calibration import describe_convention
+from training.records import counted_from
 
 Verdict = tuple[str, bool | None, str]
 Picture = tuple[Path, str]
@@ -34,18 +35,31 @@ Picture = tuple[Path, str]
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked of a model: the event's `channel`, `unit` and `threshold`, and the time that forecasts start from."""
+    """What was asked of a model: the event's `channel`, `unit` and `threshold`, and the time that forecasts start from.
+
+    Times are in `time_unit`, counted from everybody's own `since`.
+    """
 
     channel: str
     unit: str
     threshold: float
     forecast_from: float | None
     time_unit: str
+    since: str = "first dose"
 
     @property
     def event(self) -> str:
         """The event in words."""
         return f"{self.channel} above {self.threshold:g} {self.unit}"
+
+
+def baseline_notes(cohort: Cohort) -> list[str]:
+    """What a reader of scores must know of the values that they leave out; nothing where there are none."""
+    count = sum(cohort.unscored)
+    if not count:
+        return []
+    words = "value {} is the baseline and is" if count == 1 else "values {} are the baseline and are"
+    return [f"{count} {words.format(f'at or before the {counted_from(cohort.records)}')} not scored."]
 
 
 def people_picture(
@@ -142,6 +156,7 @@ def what_if_picture(
         title=f"What if person {bundle.people[person].id} were dosed otherwise?",
         schedules=schedules,
         time_unit=asked.time_unit,
+        since=asked.since,
     )
     caption = (
         "The same person, the same draws of their parameters and the same members: only the named doses change. Beyond the "

@@ -172,8 +172,8 @@ def scores_table(judged: Judged, asked: Asked) -> Table:
     channel = _channel(judged.before, asked)
     rows = [(r.horizon, r.count, r.records, r.nll, r.crps, r.rmse, r.zms) for r in channel.by_horizon]
     note = (
-        f"Times in {asked.time_unit}. NLL, CRPS, RMSE: lower is better. Mean z²: squared errors over their stated variance, 1 if "
-        "right. A horizon with few people says little by itself."
+        f"Times in {asked.time_unit} since the {asked.since}. NLL, CRPS, RMSE: lower is better. Mean z²: squared errors over "
+        "their stated variance, 1 if right. A horizon with few people says little by itself."
     )
     columns = ["horizon", "measurements", "people", "NLL", "CRPS", "RMSE", "mean z²"]
     return Table("By horizon", columns, [list(row) for row in rows], note=note)

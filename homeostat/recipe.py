@@ -97,7 +97,7 @@ def neural_ode_recipe(backbone: Backbone, records: Sequence[Record], *, hidden: 
     for index in observed:
         scale[index] = float(np.nanstd(values[:, index - (n - p)]))
     covariates = {}
-    for name in sorted(records[0].covariates):
+    for name in sorted(set.intersection(*(set(r.covariates) for r in records))):
         column = np.array([r.covariates[name] for r in records])
         if column.std() > 0:
             unit = records[0].units.get(name)

@@ -50,7 +50,7 @@ from training.scores import brier_decomposition, score_table
 
 @dataclass(frozen=True)
 class Settings:
-    """How a study is run. Times in the model's unit.
+    """How a study is run. Times in the model's unit, since everyone's first dose (or start).
 
     `members` of the ensemble, `folds` of the cross-validation, at most `steps` of training at learning `rate`,
     `forecast_from`: unseen people are forecast from what was measured up to this time; `draws` of a person's own
@@ -208,7 +208,9 @@ def judge(recipe: Recipe, records: Sequence[Record], settings: Settings, thresho
 
 
 def split(cohort: Cohort, time: float | None) -> tuple[Cohort, Cohort]:
-    """What is known at `time`, and what is then asked; without a time, everything is known and asked again."""
+    """What is known at `time` since everyone's origin, and what is then asked; without a time, everything is known and asked
+    again.
+    """
     return (cohort, cohort) if time is None else (cohort.until(time), cohort.after(time))
 
 
@@ -223,7 +225,7 @@ def paired_difference(a: Evaluation, b: Evaluation, draws: int = 2000, seed: int
 
 
 def dense_of(cohort: Cohort, model: HybridModel, end: float, points: int = 97) -> Cohort:
-    """The cohort asked on a dense grid from every record's start to `end`, for drawing."""
+    """The cohort asked on a dense grid from every record's start to `end`, on everyone's own clock, for drawing."""
     grid = [np.linspace(r.schedule.start, end, points).tolist() for r in cohort.records]
     backbone, given = model.backbone, cohort.conditions
     segments = build_segments([r.schedule for r in cohort.records], grid, backbone.states, backbone.inputs, given.mesh)
@@ -301,10 +303,10 @@ def bundle_of(
     provenance: Mapping[str, Any],
 ) -> Bundle:
     """The trained model as it travels."""
-    baseline = trained.cohort.conditions.baseline.tolist()
+    given = trained.cohort.conditions
     people = tuple(
-        Person(r.id, r.schedule, dict(r.covariates), tuple(b))
-        for r, b in zip(trained.cohort.records, baseline, strict=True)
+        Person(r.id, r.schedule, {name: r.covariates[name] for name in given.covariates}, tuple(b))
+        for r, b in zip(trained.cohort.records, given.baseline.tolist(), strict=True)
     )
     return Bundle(
         model=trained.model.to("cpu"),
@@ -320,7 +322,9 @@ def bundle_of(
 def predict_person(
     bundle: Bundle, index: int, schedules: Sequence[Schedule], times: Sequence[float], *, draws: int = 16, seed: int = 7
 ) -> list[Prediction]:
-    """One fitted person under each of several schedules, with the same draws of their parameters for all of them."""
+    """One fitted person under each of several schedules, with the same draws of their parameters for all of them; `times` and
+    schedules on the clock of the person's own schedule.
+    """
     person = bundle.people[index]
     known = bundle.personal
     own = Personal(

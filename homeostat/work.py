@@ -46,8 +46,12 @@ from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from stability import Certificate, Refusal, certify, check
 from stability.proof import prove
 from stability.region import Inputs, Region, claimed, region_and_inputs
-from training import Checkpoint, Cohort, Record, forecast, read_nonmem
+from training import Checkpoint, Cohort, Record, forecast
+from training.clock import at_or_before, counts_from, origin_of, since
 from training.conversion import converted
+from training.file_order import Order
+from training.nonmem import read_table
+from training.records import counted_from
 from training.scaling import Scaling
 
 
@@ -67,6 +71,7 @@ def fit_table(
 ) -> dict[str, Any]:
     """Train, certify, judge beside the backbone alone, draw, and save `model.twin` and `report.html` in `folder`.
 
+    Times of the answer are since everyone's first dose (or start), as `settings.forecast_from` is.
     While it trains, checkpoints are in `folder`; they go when all is done, and stay when training was interrupted.
     `resume`: go on from them where they are there (True), begin anew (False), or refuse to choose (None); `log`: curves for
     TensorBoard in `folder/log`.
@@ -75,6 +80,7 @@ def fit_table(
     from dataclasses import replace
 
     physics = backbone_named(*backbone)
+    records = [r.on_own_clock() for r in records]
     recipe = hybrid_recipe(physics, records, hidden=hidden or (1,), with_residual=bool(hidden))
     assumed = unstated(records, recipe.model)
     records = [converted(record, recipe.model) for record in records]  # what is asked and drawn is in the model's units
@@ -115,13 +121,15 @@ def fit_table(
     )
     calibration = {
         "uncertainty": judged.to_dict(),
-        "protocol": f"cross-validation by person, forecast from the samples up to {asked.forecast_from:g}",
+        "protocol": "cross-validation by person, forecast from the samples up to "
+        f"{asked.forecast_from:g} {asked.time_unit} since the {asked.since}",
         "event": asked.event,
         "scores": {name: dict(e.scores) for name, e in evaluations.items()},
     }
     bundle = bundle_of(trained, certificate, calibration, provenance(settings, table, records, units))
     save(bundle, path)
     dense = dense_unseen(trained, settings, max(float(r.times[-1]) for r in records))
+    notes = gallery.baseline_notes(trained.cohort)
     page = _page(
         folder,
         bundle,
@@ -130,7 +138,7 @@ def fit_table(
         asked,
         dense=dense,
         title=f"{table.name}: a hybrid twin of {len(records)} people",
-        lead="Forecasts below concern people whom the forecasting members had never seen.",
+        lead="\n\n".join(["Forecasts below concern people whom the forecasting members had never seen.", *notes]),
         judged=judged,
         rings=rings_of(trained.model, trained.cohort, trained.personal),
         verdicts=[
@@ -157,6 +165,9 @@ def fit_table(
         "refusal": certificate.message if isinstance(certificate, Refusal) else None,
         "scores": calibration["scores"],
         "interrupted": interrupted,
+        "forecast_from": asked.forecast_from,
+        "time_since": asked.since,
+        "notes": notes,
         "bundle": str(path),
         "report": str(page),
     }
@@ -172,26 +183,39 @@ def unstated(records: Sequence[Record], model: HybridModel) -> list[str]:
 
 
 def asked_of(records: Sequence[Record], unit: str, threshold: float | None, forecast_from: float | None) -> Asked:
-    """What is asked where the caller does not say: the median measurement, and forecasts from a tenth of the record.
+    """What is asked where the caller does not say: the median measurement, and forecasts from a tenth of the record, or from
+    the first measurement where that is later.
 
-    `records`, `threshold` and `forecast_from` are in the model's units.
+    `records`, `threshold` and `forecast_from` are in the model's units; `forecast_from` counts from everyone's own first dose
+    (or start), wherever the table's clock has its zero.
     Errors: `ValueError` where nothing is measured after `forecast_from`, or nothing before it.
     """
+    records = [r.on_own_clock() for r in records]
     scored = np.concatenate([r.values[r.scored] for r in records])
     if threshold is None:
         threshold = float(f"{np.nanmedian(scored):.2g}")
     if not np.isfinite(threshold):
         raise ValueError(f"the threshold of the event is {threshold:g}; give a finite number, in the unit of the measurements")
     if forecast_from is None:
-        forecast_from = float(np.median([r.first_dose + 0.1 * (r.times[-1] - r.first_dose) for r in records]))
-    before = [r.id for r in records if not np.isfinite(r.values[r.times <= forecast_from]).any()]
-    after = [r.id for r in records if not np.isfinite(r.values[r.scored & (r.times > forecast_from)]).any()]
+        first = [r.times[np.isfinite(r.values).any(1)][0] for r in records]
+        forecast_from = float(np.median([max(0.1 * r.times[-1], t) for r, t in zip(records, first, strict=True)]))
+    known = [at_or_before(r.times, forecast_from) for r in records]
+    before = [r.id for r, k in zip(records, known, strict=True) if not np.isfinite(r.values[k]).any()]
+    after = [r.id for r, k in zip(records, known, strict=True) if not np.isfinite(r.values[r.scored & ~k]).any()]
     if len(before) == len(records) or len(after) == len(records):
         raise ValueError(
-            f"forecasts from {forecast_from:g} leave nothing to {'forecast' if len(after) == len(records) else 'learn from'}; "
-            f"the records run to {max(float(r.times[-1]) for r in records):g}: choose another --forecast-from"
+            f"forecasts from {forecast_from:g} since the {counted_from(records)} leave nothing to "
+            f"{'forecast' if len(after) == len(records) else 'learn from'}; the records run to "
+            f"{max(float(r.times[-1]) for r in records):g} since then: choose another --forecast-from"
         )
-    return Asked(records[0].channels[0], unit, threshold, forecast_from, records[0].units.get("time", "1"))
+    return Asked(
+        records[0].channels[0],
+        unit,
+        threshold,
+        forecast_from,
+        records[0].units.get("time", "1"),
+        counted_from(records),
+    )
 
 
 def certify_bundle(
@@ -250,8 +274,12 @@ def report_on(
     *,
     folder: Path | None,
     units: Mapping[str, str],
-    compartments: Mapping[int, str],
-    channels: Mapping[int, str],
+    compartments: Mapping[int | str, str],
+    channels: Mapping[int | str, str],
+    covariates: Sequence[str] | None = None,
+    order: Order | None = None,
+    signed: Sequence[str] = (),
+    ignore: Sequence[str] = (),
     threshold: float | None,
     forecast_from: float | None,
 ) -> dict[str, Any]:
@@ -261,9 +289,19 @@ def report_on(
     """
     bundle = load(path)
     units = units or bundle.provenance.get("units", {})
-    records = read_nonmem(data, units=units, compartments=compartments, channels=channels)
-    assumed = unstated(records, bundle.model)
-    records = [converted(record, bundle.model) for record in records]  # what is asked and drawn is in the model's units
+    table = read_table(
+        data,
+        units=units,
+        compartments=compartments,
+        channels=channels,
+        covariates=covariates,
+        order=order,
+        signed=signed,
+        ignore=ignore,
+    )
+    assumed = unstated(table.records, bundle.model)
+    # what is asked and drawn is in the model's units, on everybody's own clock
+    records = [converted(record, bundle.model).on_own_clock() for record in table.records]
     asked = asked_of(records, bundle.model.observation.units[0], threshold, forecast_from)
     cohort = Cohort.of(records, bundle.model, bundle.mesh)
     known, later = split(cohort, asked.forecast_from)
@@ -304,7 +342,7 @@ def report_on(
         detail = f"{withheld} On them it would look better than it is."
         verdicts.append(("The bundle's recalibration is not applied to these people", None, detail))
     verdicts += verdicts_of(judged)
-    evaluations = {"this table": evaluation}
+    evaluations, notes = {"this table": evaluation}, [*map(str, table.left_out), *gallery.baseline_notes(cohort)]
     page = _page(
         folder,
         bundle,
@@ -313,8 +351,13 @@ def report_on(
         asked,
         dense=dense,
         title=f"{data.name}: forecasts of {len(records)} people",
-        lead=f"Each person was learned from what was measured up to {asked.forecast_from:g} {asked.time_unit}, with the trained "
-        "network frozen; the rest of their record was then asked of the model.",
+        lead="\n\n".join(
+            [
+                f"Each person was learned from what was measured up to {asked.forecast_from:g} {asked.time_unit} since the "
+                f"{asked.since}, with the trained network frozen; the rest of their record was then asked of the model.",
+                *notes,
+            ]
+        ),
         verdicts=verdicts,
         heading="This table",
         judged=judged,
@@ -326,6 +369,9 @@ def report_on(
         "uncertainty": judged.to_dict(),
         "people_seen_in_training": seen,
         "converged": bool(personal.converged.all()),
+        "forecast_from": asked.forecast_from,
+        "time_since": asked.since,
+        "notes": notes,
         "report": str(page),
     }
     (folder / "report.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False))
@@ -398,7 +444,8 @@ def _page(
             records,
             asked,
             title="Everyone's data, and what was forecast",
-            subtitle=f"From the measurements up to {asked.forecast_from:g} {asked.time_unit} (filled) to the rest (open)",
+            subtitle=f"From the measurements up to {asked.forecast_from:g} {asked.time_unit} since the {asked.since} (filled) to "
+            "the rest (open)",
         ),
         gallery.reliability_picture(folder, gallery.reliability_numbers(first, asked)),
         *pictures_of(folder, judged, asked, rings),
@@ -435,6 +482,7 @@ def simulate_person(
 ) -> tuple[dict[str, Any], str]:
     """One fitted person under a changed schedule: plain JSON values, and a table as text.
 
+    Times, those of `text` and `until` too, are since the person's first dose as it was given (or their start).
     Errors: `ValueError` for an unknown person or a text that is no schedule.
     """
     bundle = load(path)
@@ -443,11 +491,15 @@ def simulate_person(
     index = 0 if person is None else bundle.person(person)
     who, backbone = bundle.people[index], bundle.model.backbone
     units = schedule_units(backbone)
-    schedule = parse_schedule(text, states=backbone.states, inputs=backbone.inputs, base=who.schedule, units=units)
-    start = who.schedule.start
-    end = start + 24.0 if until is None else until
+    # a script may have kept the table's clock
+    given, _ = since(who.schedule, np.array([who.schedule.start]), origin_of(who.schedule))
+    schedule = parse_schedule(text, states=backbone.states, inputs=backbone.inputs, base=given, units=units)
+    start, began = given.start, counts_from(given)
+    end = 24.0 if until is None else until
     if not start < end < np.inf:
-        raise ValueError(f"--until {end:g} is no time after the record's start at {start:g} {backbone.time_unit}")
+        raise ValueError(
+            f"--until {end:g} is no time after the record's start, which is at {start:g} {backbone.time_unit} since the {began}"
+        )
     times = np.linspace(start, end, points).tolist()
     (prediction,) = predict_person(bundle, index, [schedule], times)
     low, high = prediction.interval(level)
@@ -457,6 +509,7 @@ def simulate_person(
         "schedule": format_schedule(schedule, units=units),
         "time": times,
         "time_unit": backbone.time_unit,
+        "time_since": began,
         "level": level,
         "channels": {
             name: {
@@ -471,7 +524,10 @@ def simulate_person(
             for j, name in enumerate(channels)
         },
     }
-    lines = [f"person {who.id}: {answer['schedule'] or 'nothing given'}"]
+    lines = [
+        f"person {who.id}: {answer['schedule'] or 'nothing given'}",
+        f"times in {backbone.time_unit} since the {began}{' as it was given' if given.doses else ''}",
+    ]
     for name, values in answer["channels"].items():
         unit = values["unit"]
         time, value, band = f"time [{backbone.time_unit}]", f"{name} [{unit}]", f"{100 * level:g} % interval"
@@ -483,7 +539,7 @@ def simulate_person(
             lines.append(f"{t:12.2f}  {m:22.3f}  {f'{a:.3f} to {b:.3f}':>18}  {noise:8.3f} {model:8.3f} {own:8.3f}")
     if picture is not None:
         fine = np.linspace(start, end, 145).tolist()
-        schedules = {"as given": who.schedule, "what if": schedule}
+        schedules = {"as given": given, "what if": schedule}
         found = predict_person(bundle, index, list(schedules.values()), fine)
         from homeostat.pictures import draw_what_if
 
@@ -493,6 +549,7 @@ def simulate_person(
             title=f"What if, for person {who.id}: {text or 'nothing changed'}",
             schedules=schedules,
             time_unit=backbone.time_unit,
+            since=began,
         )
         lines.append(f"picture: {drawn}")
     return answer, "\n".join(lines)

@@ -19,7 +19,8 @@ from physics.units import factor, require
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is given about N people: their segments, covariates (each (N,)) and baseline measurement (N, p).
+    """What is given about N people: their segments, covariates (each (N,)) and baseline measurement (N, p), NaN for
+    none.
 
     `mesh`: what cut the segments, for whoever cuts the same people otherwise (a dense grid, a what-if); None for none.
     """
@@ -184,10 +185,23 @@ class HybridModel(nn.Module):
         q = self.population.dimension
         return self.population.log_prior(personal[..., :q]) - 0.5 * personal[..., q:].square().sum(-1)
 
+    @property
+    def starts_from(self) -> tuple[bool, ...]:  # (p,)
+        """For each channel: does its value at or before the first dose set the state that a person starts from?
+
+        Asked of `initial` itself, at the typical θ: the start changes with the values of these channels. A model
+        cannot be judged by such a value, and can by that of any other channel.
+        """
+        typical = torch.tensor([p.typical for p in self.backbone.physical], dtype=self.dtype, device=self.device)[None, None]
+        each = torch.eye(len(self.observation.channels), dtype=self.dtype, device=self.device)
+        with torch.no_grad():
+            ones, *twos = (self.initial(typical, 1.0 + given) for given in (0.0 * each[:1], *each[:, None]))
+        return tuple(not torch.equal(ones, other) for other in twos)
+
     def initial(
         self,
         theta: Tensor,  # (M, N, q)
-        baseline: Tensor,  # (N, p)
+        baseline: Tensor,  # (N, p), NaN where nothing was measured
     ) -> Tensor:  # (M, N, n)
         """The state in which each record starts."""
         x0 = self.backbone.initial(theta, self._of_states(theta, baseline))
@@ -212,7 +226,7 @@ class HybridModel(nn.Module):
             # the channel that measures it as it is read goes before one that has to be divided or multiplied
             found = sorted((by != wanted, j) for j, (i, by, _) in enumerate(measured) if i == place)
             if not found:
-                columns.append(baseline.new_zeros(baseline.shape[:-1]))
+                columns.append(torch.full_like(baseline[..., 0], torch.nan))  # nothing measures it
                 continue
             j = found[0][1]
             _, by, ratio = measured[j]

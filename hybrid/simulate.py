@@ -175,7 +175,7 @@ def conditions_of(
     baseline: Tensor | None = None,  # (N, p)
     mesh: Mesh | None = None,
 ) -> Conditions:
-    """What is given about N people, ready to simulate; without a baseline nothing was measured before the start.
+    """What is given about N people, ready to simulate; without a baseline (NaN) nothing was measured before the start.
 
     `mesh`: `Mesh.of` these people by default.
     """
@@ -183,5 +183,5 @@ def conditions_of(
     mesh = Mesh.fastest(model, values, len(schedules)) if mesh is None else mesh
     segments = build_segments(schedules, times, model.backbone.states, model.backbone.inputs, mesh)
     if baseline is None:
-        baseline = torch.zeros(len(schedules), len(model.observation.channels), dtype=torch.float64)
+        baseline = torch.full((len(schedules), len(model.observation.channels)), torch.nan, dtype=torch.float64)
     return Conditions(segments, values, baseline, mesh)

@@ -50,9 +50,13 @@ class Backbone(nn.Module, ABC):
     def initial(
         self,
         theta: Tensor,  # (..., q)
-        baseline: Tensor,  # (..., p) what was measured before the first dose, 0 where nothing was
+        baseline: Tensor,  # (..., p) what was measured at or before the first dose, NaN where nothing was
     ) -> Tensor:  # (..., n)
-        """The state x(0) that a person with parameters θ and this baseline starts from."""
+        """The state x(0) that a person with parameters θ and this baseline starts from.
+
+        Without a value (NaN) each member says in its docstring what it then starts from: empty compartments, or an
+        equilibrium. Errors: `ValueError` where it cannot start without one, naming what has to be measured.
+        """
 
     @abstractmethod
     def config(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ class LinearBackbone(Backbone):
     """dx/dt = A x + B u with constant A and B, the same for everyone (q = 0).
 
     Arguments: `A` (n, n) in 1/time; `B` (n, m), none by default; names and units of states and inputs; `time_unit`.
-    `initial` is the origin: what is measured beforehand says nothing that a general A could use.
+    `initial` is the origin, with a baseline or without: what is measured beforehand says nothing that a general A could use.
     Errors: `ValueError` where A is not square, not finite or not Hurwitz, names do not match the shapes, or a unit is not UCUM.
     """
 

@@ -19,7 +19,8 @@ class OneCompartmentOral(Backbone):
     Parameters θ: ka (absorption rate, /h), ke (elimination rate, /h), V (volume of distribution, L).
     The boxes of ka and ke do not meet, ka > ke always: that removes the flip-flop ambiguity (the same curve with ka and
     ke exchanged). A is lower triangular with diagonal (−ka, −ke), so it is Hurwitz for every admissible θ.
-    `initial`: nothing in the gut, and V times the concentration measured before the first dose in the plasma.
+    `initial`: nothing in the gut, and V times the concentration measured at or before the first dose in the plasma; where none
+    was measured both are empty.
     Law: without a residual, a single dose gives the closed form of Bateman (1910).
     Source of the typical values: see `physical`.
     """
@@ -52,7 +53,8 @@ class OneCompartmentOral(Backbone):
         return A
 
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
-        plasma = theta[..., 2] * baseline[..., 0]
+        measured = baseline[..., 0]
+        plasma = theta[..., 2] * torch.where(torch.isnan(measured), 0.0, measured)
         return torch.stack([torch.zeros_like(plasma), plasma], -1)
 
     def config(self) -> dict[str, Any]:

@@ -24,7 +24,8 @@ class VanCauter(Backbone):
     Parameters θ: k0, k1, k2 in /min. Inputs: `basal`, the C-peptide before the test (basal production equals its
     clearance k0·C(0)); `glucose`, which B leaves out: only the residual sees it.
     The trace of A is −(k0+k1+k2) < 0 and its determinant k0·k1 > 0, so A is Hurwitz for every positive θ.
-    `initial`: C(0) as measured and Y(0) = (k2/k1) C(0), the steady state.
+    `initial`: C(0) as measured and Y(0) = (k2/k1) C(0), the steady state. Without a measured C(0) there is none to start from:
+    `basal` is an input, and need not be what the person had. That is a `ValueError`.
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,14 @@ class VanCauter(Backbone):
         return A
 
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
+        if not capturing():
+            missing = torch.isnan(baseline[..., 0]).reshape(-1)
+            if bool(missing.any()):
+                raise ValueError(
+                    "VanCauter starts from the measured plasma C-peptide, the first channel, and "
+                    f"{int(missing.sum())} of {missing.numel()} people have no value of it at or before the first dose (without "
+                    "doses: at the start); give one, in nmol/L"
+                )
         first = baseline[..., 0] + torch.zeros_like(theta[..., 0])
         return torch.stack([first, theta[..., 2] / theta[..., 1] * first], -1)
 

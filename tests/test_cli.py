@@ -195,15 +195,108 @@ def test_simulate_answers_what_if(bundle: Path, tmp_path: Path) -> None:
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_report(bundle: Path, tmp_path: Path) -> None:
-    done = run("report", bundle, "--data", bundle.parent / "four.csv", "--out", tmp_path, "--json")
+@pytest.fixture(scope="module")
+def reported(bundle: Path) -> tuple[Path, Result]:
+    """The report on the people of the bundle, and where it is."""
+    folder = bundle.parent / "reported"
+    return folder, run("report", bundle, "--data", bundle.parent / "four.csv", "--out", folder, "--json")
+
+
+def test_report(reported: tuple[Path, Result]) -> None:
+    folder, done = reported
     assert done.exit_code == 0, done.output
     summary = json_of(done)
+    sentence = "4 values at or before the first dose are the baseline and are not scored."
+    assert summary["notes"] == [sentence]
+    assert f"homeostat: {sentence}" in done.stderr
+    page = (folder / "report.html").read_text()
+    assert sentence in page
+    assert "h since the first dose" in page
     assert summary["people_seen_in_training"] == ["1", "2", "3", "4"]
     assert summary["scores"]["count"] > 20
     for name in ("report.html", "report.json", "people.png", "reliability.png"):
-        assert (tmp_path / name).stat().st_size > 1000
-    assert json.loads((tmp_path / "report.json").read_text())["scores"] == summary["scores"]
+        assert (folder / name).stat().st_size > 1000
+    assert json.loads((folder / "report.json").read_text())["scores"] == summary["scores"]
+
+
+def test_people_on_other_clocks_have_the_same_report(bundle: Path, reported: tuple[Path, Result], tmp_path: Path) -> None:
+    """Late enrolment, and a table whose clock began a year earlier, change no score; nor do columns that nothing needs."""
+    lines = (bundle.parent / "four.csv").read_text().splitlines()
+    rows = [x.split(",") for x in lines[1:]]
+    late = [[r[0], f"{float(r[1]) + 8760.0 + 100 * int(r[0]):.2f}", *r[2:], str(k), "x"] for k, r in enumerate(rows)]
+    table = tmp_path / "late.csv"
+    table.write_text("\n".join([lines[0] + ",ROW,NOTE", *(",".join(r) for r in late)]))
+    plain = reported[1]
+    options = ["--covariates", "WT", "--ignore", "NOTE", "--order", "observation-first"]
+    other = run("report", bundle, "--data", table, "--out", tmp_path / "b", "--json", *options)
+    assert (plain.exit_code, other.exit_code) == (0, 0), other.output
+    a, b = json_of(plain), json_of(other)
+    assert b["scores"] == pytest.approx(a["scores"], rel=1e-9, nan_ok=True)
+    assert b["forecast_from"] == pytest.approx(a["forecast_from"], rel=1e-9)
+    assert [note.split(" is left out: ")[0] for note in b["notes"][:2]] == ["column NOTE", "column ROW"]
+    assert all(f"homeostat: {note}" in other.stderr for note in b["notes"])
+    assert json_of(run("simulate", bundle, "--json"))["time_since"] == "first dose"
+
+
+def test_columns_that_no_part_of_the_model_reads_stop_no_fit(tmp_path: Path) -> None:
+    """A time since the dose changes and an age is missing."""
+    table = tmp_path / "people.csv"
+    table.write_text(
+        "ID,TIME,TAD,AMT,DV,EVID,CMT,AGE\n1,0,0,320,.,1,1,.\n1,2,2,.,8,0,2,.\n1,8,8,.,5,0,2,.\n"
+        "2,0,0,320,.,1,1,44\n2,2,2,.,7,0,2,44\n2,8,8,.,4,0,2,44\n"
+    )
+    done = run("fit", table, *UNITS, *SMALL, "--hidden", "0", "--json", "--out", tmp_path / "out")
+    assert done.exit_code in (0, 1), done.output  # 1: fitted, and not certified
+    assert json_of(done)["scores"]["backbone alone"]["count"] == 2
+    assert "homeostat: column TAD is left out: it changes for person 1 on line 3\n" in done.stderr
+    assert "homeostat: column AGE is left out: person 1 has no value\n" in done.stderr
+    assert (tmp_path / "out" / "people.png").stat().st_size > 1000
+
+
+def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every argument of the reader reaches it, from `fit` and from `report`; what is not given stays its default."""
+    import homeostat.work
+    import training.nonmem
+
+    seen: list[dict[str, Any]] = []
+
+    def read(path: Path, **given: Any) -> Any:
+        seen.append(given)
+        raise ValueError("read")
+
+    monkeypatch.setattr(training.nonmem, "read_table", read)
+    monkeypatch.setattr(homeostat.work, "read_table", read)
+    monkeypatch.setattr(homeostat.work, "load", lambda _: type("B", (), {"provenance": {}}))
+    for command in (["fit", TABLE], ["report", "x.twin", "--data", TABLE]):
+        options = ["--covariates", "WT, AGE", "--order", "file", "--signed", "effect", "--ignore", "A,B"]
+        options += ["--channels", "1=a,second=b"]
+        assert run(*command, *UNITS, *options).exit_code == 2
+        assert run(*command, *UNITS).exit_code == 2
+        assert run(*command, *UNITS, "--covariates", "").exit_code == 2
+    for full, plain, none in (seen[:3], seen[3:]):
+        assert (full["covariates"], full["order"], full["signed"], full["ignore"], full["channels"]) == (
+            ["WT", "AGE"],
+            "file",
+            ["effect"],
+            ["A", "B"],
+            {1: "a", "second": "b"},
+        )
+        assert plain["order"] is plain["covariates"] is None
+        assert none["covariates"] == []
+
+
+def test_simulate_counts_from_the_persons_own_dose(bundle: Path, tmp_path: Path) -> None:
+    """A bundle made by a script can hold schedules on the table's clock: the answer counts from the dose all the same."""
+    loaded = load(bundle)
+    who = loaded.people[0]
+    late = replace(who.schedule, doses=tuple(replace(d, time=d.time + 100.7) for d in who.schedule.doses), start=100.7)
+    path = save(replace(loaded, people=(replace(who, schedule=late), *loaded.people[1:])), tmp_path / "late.twin")
+    plain, other = (json_of(run("simulate", b, "--until", "12", "--points", "5", "--json")) for b in (bundle, path))
+    assert plain == other
+    done = run("simulate", path, "--do", "dose 100 mg -> gut @ 12", "--until", "24")
+    assert done.exit_code == 0
+    assert "times in h since the first dose as it was given" in done.stdout
+    assert run("simulate", path, "--until", "0").exit_code == 2
 
 
 def test_a_report_does_not_depend_on_the_units_of_its_table(bundle: Path, tmp_path: Path) -> None:
@@ -265,7 +358,11 @@ LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
         ([*LINEAR, '{"A": [[-1.0]]}'], "name its states like the channels"),
         ([*FIT, "--hidden", "a"], "whole numbers"),
         ([*FIT, "--hidden", "-3"], "hidden"),
-        ([*FIT, "--compartments", "x=gut"], "whole numbers before each ="),
+        ([*FIT, "--compartments", "x=gut"], "CMT is 1"),
+        ([*FIT, "--order", "backwards"], "--order 'backwards' is not one of file"),
+        ([*FIT, "--covariates", "HT"], "HT"),
+        ([*FIT, "--ignore", "HT"], "HT"),
+        ([*FIT, "--signed", "effect"], "effect"),
         ([*FIT, "--compartments", "1=stomach"], "stomach"),
         ([*FIT, "--forecast-from", "1000"], "leave nothing to forecast"),
         ([*FIT, "--forecast-from", "nan"], "leave nothing"),

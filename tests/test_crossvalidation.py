@@ -47,9 +47,14 @@ def test_plan(people: int, members: int, folds: int, seed: int) -> None:
     assert torch.equal(plan.fold, again.fold)
 
 
-def test_two_people_are_too_few() -> None:
-    with pytest.raises(ValueError, match="at least 3 people, got 2"):
-        Plan.of(2, 2, 2, generator())
+def test_two_people_judge_each_other_and_one_is_too_few() -> None:
+    plan = Plan.of(2, 3, 2, generator())
+    for k in range(2):
+        own = slice((k + 1) * 3, (k + 2) * 3)
+        assert plan.weights[own][:, plan.fold == k].sum() == 0
+        assert (plan.weights[own][:, plan.fold != k] == 1).all()
+    with pytest.raises(ValueError, match="at least 2 people, got 1"):
+        Plan.of(1, 2, 1, generator())
 
 
 def test_ensembles_come_out_of_the_stack_as_planned(model: HybridModel) -> None:

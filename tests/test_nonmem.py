@@ -2,6 +2,7 @@
 
 import csv
 import re
+import warnings
 from importlib.resources import files
 from pathlib import Path
 
@@ -176,13 +177,37 @@ def test_a_dose_that_comes_first_is_seen_by_its_observation(tmp_path):
 def test_other_events_are_ignored_and_their_covariates_kept(tmp_path):
     text = "ID,TIME,AMT,DV,EVID,CMT,WT,SEX,AGE\n1,-2,.,7,2,9,70,F,.\n1,0,10,.,1,1,.,F,50\n1,1,.,3,0,2,.,F,50\n"
     path = table(tmp_path, text)
-    (record,) = read_nonmem(path, units=UNITS)
-    assert record.covariates == {"WT": 70.0, "AGE": 50.0}  # a column of text is left out
+    with pytest.warns(UserWarning, match=r"people.csv: left out as covariates: SEX \('F' on line 2 is no number\); name"):
+        (record,) = read_nonmem(path, units=UNITS)
+    assert record.covariates == {"WT": 70.0, "AGE": 50.0}
     assert record.schedule.start == -2.0
     (record,) = read_nonmem(path, units=UNITS, covariates=["age"])
     assert record.covariates == {"age": 50.0}
     with pytest.raises(ValueError, match=r"people.csv, line 2: SEX is 'F', and a number is needed"):
         read_nonmem(path, units=UNITS, covariates=["SEX"])
+
+
+def test_a_column_that_is_no_covariate_is_left_out_by_name_unless_it_was_meant(tmp_path):
+    """A time since the dose changes, an age is missing: nobody who does not need them is stopped by them."""
+    text = (
+        "ID,TIME,TAD,AMT,DV,EVID,CMT,AGE,HT,WT\n"
+        "1,0,0,320,.,1,1,.,inf,70\n1,2,2,.,8,0,2,.,180,70\n2,0,0,320,.,1,1,44,170,80\n2,2,2,.,7,0,2,44,170,80\n"
+    )
+    path = table(tmp_path, text)
+    said = r"TAD \(it changes for person 1 on line 3\), AGE \(person 1 has no value\), HT \('inf' on line 2 is no number\)"
+    with pytest.warns(UserWarning, match=said):
+        records = read_nonmem(path, units=UNITS)
+    assert [r.covariates for r in records] == [{"WT": 70.0}, {"WT": 80.0}]
+    for name, sentence in (("TAD", "changes from 0 to 2"), ("AGE", "person 1 has no AGE"), ("HT", "not finite")):
+        with pytest.raises(ValueError, match=sentence):
+            read_nonmem(path, units=UNITS, covariates=[name])
+        with pytest.raises(ValueError, match=sentence), warnings.catch_warnings(action="ignore"):
+            read_nonmem(path, units={**UNITS, name: "1"})
+    assert [r.covariates for r in read_nonmem(path, units=UNITS, ignore=["tad", "AGE", "HT", "WT"])] == [{}, {}]
+    with pytest.raises(ValueError, match=r"ignore names \['BMI'\]"):
+        read_nonmem(path, units=UNITS, ignore=["BMI"])
+    with pytest.raises(ValueError, match="are needed"):
+        read_nonmem(path, units=UNITS, ignore=["time"])
 
 
 HEAD = "ID,TIME,AMT,DV,EVID,CMT,RATE,ADDL,II,SS,WT\n"
@@ -199,13 +224,6 @@ BAD = [
     ("a short row", HEAD + DOSE + "1,1,.,8\n", 3, "4 fields where the header has 11", "write . for"),
     ("a decimal comma", HEAD + DOSE + "1,1,.,8,5,0,2,.,.,.,.,70\n", 3, "12 fields", "decimal point"),
     ("unsorted times", HEAD + DOSE + LATE + SEEN, 4, "time 1 of person 1 comes after 2", "sort"),
-    (
-        "a row twice",
-        HEAD + DOSE + SEEN + LATE + SEEN.replace("1,1,", "1,2,"),
-        5,
-        "given twice, first on line 4",
-        "keep one",
-    ),
     ("an equal row twice", HEAD + DOSE + SEEN + SEEN, 4, "given twice, first on line 3", "delete one of them"),
     ("a dose twice", HEAD + DOSE + DOSE + SEEN, 3, "dose of person 1 is given twice, first on line 2", "sum"),
     (
@@ -276,8 +294,10 @@ BAD = [
 
 @pytest.mark.parametrize(("text", "line", "seen", "cure"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
 def test_bad_rows_are_refused_with_file_line_and_cure(tmp_path, text, line, seen, cure):
+    # a column whose unit is stated was meant: it is read or refused
+    units = {**UNITS, "WT": "kg"} if ",WT" in text else UNITS
     with pytest.raises(ValueError, match=rf"people\.csv, line {line}: .*{seen}.*{cure}"):
-        read_nonmem(table(tmp_path, text), units=UNITS)
+        read_nonmem(table(tmp_path, text), units=units)
 
 
 def test_decimal_commas_where_semicolons_separate(tmp_path):
@@ -325,12 +345,16 @@ def test_arguments_that_are_not_choices(tmp_path):
     assert read_nonmem(minus, units=UNITS, signed=["concentration"])[0].values[0, 0] == -8.0
 
 
-def test_a_dose_between_observations_of_its_time_has_no_place_in_file_order(tmp_path):
+def test_a_dose_between_observations_of_its_time_keeps_its_place_in_file_order(tmp_path):
     text = TWO.replace("1,0,100,.,1,1,.\n1,1,.,8,0,2,1\n", "1,1,.,8,0,2,1\n1,1,100,.,1,1,.\n")
     channels = {1: "concentration", 2: "effect"}
-    with pytest.raises(ValueError, match=r"line 3: the dose at time 1 stands between observations"):
-        read_nonmem(table(tmp_path, text), units=UNITS, channels=channels, order="file")
-    assert len(read_nonmem(table(tmp_path, text), units=UNITS, channels=channels)) == 2
+    one, _ = read_nonmem(table(tmp_path, text), units=UNITS, channels=channels, order="file")
+    before = 1.0 - np.spacing(2.0)
+    assert one.times.tolist() == [before, 1.0, 2.0]
+    assert one.schedule.doses == (Dose("gut", before, 100.0),)
+    np.testing.assert_array_equal(one.values, [[8.0, np.nan], [np.nan, 90.0], [np.nan, 60.0]])
+    one, _ = read_nonmem(table(tmp_path, text), units=UNITS, channels=channels)  # the gut's dose changes neither
+    assert one.times.tolist() == [1.0, 2.0]
 
 
 @settings(deadline=None, max_examples=40, derandomize=True)

@@ -2,7 +2,10 @@
 
 import ast
 import math
+import os
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +88,33 @@ def png_size(path) -> tuple[int, int]:
 
 def artists(axes, gid: str) -> list:
     return axes.findobj(lambda a: a.get_gid() == gid)
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no_such_backend", "agg", ""])
+def test_what_a_notebook_draws_with_does_not_matter(tmp_path, backend):
+    """MPLBACKEND is inherited from a notebook by every command that is started in it, installed or not."""
+    code = (
+        "import os, sys; from homeostat.pictures.style import new_figure, save; f = new_figure(3, 2); f.subplots(); "
+        "save(f, 'x.png'); assert 'matplotlib.pyplot' not in sys.modules; print(os.environ['MPLBACKEND'])"
+    )
+    environment = {**os.environ, "MPLBACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{backend}\n", "")
+    assert png_size(tmp_path / "x.png") == (3 * DPI, 2 * DPI)
+
+
+def test_people_are_drawn_on_clocks_of_their_own():
+    """Dots of a record that began a year into the table's clock stand where its forecast does, and the axis says since when."""
+    bands = Bands.of(build(), level=0.8)
+    late = Schedule((Dose("gut", 8760.3, 320.0),), start=8760.3)
+    late = replace(people(1)[0], schedule=late, times=people(1)[0].times + 8760.3)
+    figure = new_figure(4.0, 3.0)
+    for axes, record in zip(figure.subplots(1, 2), (people(1)[0], late), strict=True):
+        person_axes(axes, bands, record, person=0, channel=0, forecast_from=3.0)
+    for gid in ("known", "unseen"):
+        plain, shifted = (line.get_xdata() for axes in figure.axes for line in artists(axes, gid))
+        assert len(plain) > 0
+        np.testing.assert_array_equal(plain, shifted)
 
 
 def outline(collection) -> set[tuple[float, float]]:

@@ -1,15 +1,34 @@
 """Records and cohorts: what is a baseline, what is scored, and that a cohort of one gives what the record gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule, States, Torchdiffeq, rollout
+from hybrid import (
+    Concentration,
+    Dose,
+    Exponential,
+    HybridModel,
+    Mesh,
+    RungeKutta,
+    Schedule,
+    States,
+    Torchdiffeq,
+    predict,
+    rollout,
+)
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import LogNormalPopulation, OneCompartmentOral
+from training import personalise
+from training.innovations import innovations
 from training.records import Cohort, Record
+from training.scores import score_table
+from training.shooting import rollout_windows
+from training.windows import windows
 
 NAN = float("nan")
 UNITS = {"time": "h", "dose": "mg", "concentration": "mg/L"}
@@ -48,7 +67,7 @@ def test_baseline_and_scores():
     assert one.first_dose == 0.0
     assert one.scored.tolist() == [False, False, False, True, True]
     assert one.baseline.tolist() == [0.2]
-    assert record(times=(1.0, 2.0), values=(3.0, 4.0)).baseline.tolist() == [0.0]
+    np.testing.assert_array_equal(record(times=(1.0, 2.0), values=(3.0, 4.0)).baseline, [NAN])
     undosed = Record("b", Schedule(start=1.0), np.array([1.0, 2.0]), np.array([[7.0], [8.0]]), ("concentration",))
     assert undosed.first_dose == 1.0
     assert undosed.baseline.tolist() == [7.0]
@@ -104,7 +123,7 @@ def test_a_cohort_of_one_gives_what_the_record_gives(people, members):
         alone = Cohort.of([one], hybrid, mesh)
         T = len(one.times)
         assert torch.equal(alone.y[0].nan_to_num(-1.0), together.y[i, :T].nan_to_num(-1.0))
-        assert torch.equal(alone.conditions.baseline[0], together.conditions.baseline[i])
+        np.testing.assert_array_equal(alone.conditions.baseline[0], together.conditions.baseline[i])
         run_alone = rollout(hybrid, alone.conditions, personal[:, i : i + 1], solver)
         for name in ("states", "mean", "variance"):
             mine, theirs = getattr(run_alone, name)[:, 0], getattr(run, name)[:, i]
@@ -123,9 +142,10 @@ def test_channels_missing_in_a_record_stay_missing_in_the_cohort():
     )
     values = np.array([[1.0, NAN], [2.0, 3.0], [NAN, 4.0]])
     one = Record("a", Schedule((Dose("gut", 0.0, 9.0),)), np.array([0.0, 1.0, 2.0]), values, ("gut", "plasma"))
-    assert one.baseline.tolist() == [1.0, 0.0]
+    np.testing.assert_array_equal(one.baseline, [1.0, NAN])
     cohort = Cohort.of([one], two)
-    np.testing.assert_array_equal(cohort.y[0], [[NAN, NAN], [2.0, 3.0], [NAN, 4.0]])
+    # the gut starts empty whatever was measured of it: that value sets nothing, and is scored
+    np.testing.assert_array_equal(cohort.y[0], [[1.0, NAN], [2.0, 3.0], [NAN, 4.0]])
 
 
 def bad(**changes: object) -> Record:
@@ -146,7 +166,6 @@ def bad(**changes: object) -> Record:
         ({"times": np.array([]), "values": np.zeros((0, 1))}, "T ≥ 1"),
         ({"times": np.array([0.0, np.inf])}, "times must be finite"),
         ({"values": np.array([[1.0], [np.inf]])}, "values finite or missing"),
-        ({"times": np.array([1.0, 1.0])}, "must increase, and 1 is followed by 1"),
         ({"times": np.array([2.0, 1.0])}, "must increase, and 2 is followed by 1"),
         ({"schedule": Schedule(start=0.5)}, "observed at 0, before it starts at 0.5"),
         ({"values": np.array([[NAN], [NAN]])}, "no channel was ever measured"),
@@ -163,7 +182,7 @@ def test_cohorts_that_are_refused():
         Cohort.of([], hybrid)
     with pytest.raises(ValueError, match=r"\['a'\] repeat"):
         Cohort.of([record(), record()], hybrid)
-    with pytest.raises(ValueError, match=r"record b has the covariates \[\] and record a has \['WT'\]"):
+    with pytest.raises(ValueError, match=r"record b lacks the covariates \['WT'\], which the model reads"):
         Cohort.of([record(), bad(id="b")], hybrid)
     with pytest.raises(ValueError, match="name the channels alike"):
         Cohort.of([bad(channels=("glucose",))], hybrid)
@@ -179,3 +198,62 @@ def test_cohorts_that_are_refused():
             Cohort.of([wrong], hybrid)
     with pytest.raises(ValueError, match="record a: the unit of time: 'hr' is not a UCUM code; write 'h'"):
         bad(units={**UNITS, "time": "hr"})
+
+
+def replicated(apart: float) -> Record:
+    """Two values of one time, or `apart`: what is measured twice counts twice."""
+    times = (0.0, 1.0, 1.0 + apart, 4.0, 4.0 + apart, 4.0 + 2 * apart)
+    return record(times=times, values=(0.5, 6.0, 6.4, 3.0, 3.1, NAN))
+
+
+@pytest.mark.parametrize(
+    ("solver", "mesh"),
+    [
+        (Exponential(rtol=1e-8), None),
+        (Exponential(), Mesh(0.25)),
+        (Exponential(), Mesh(0.25, observed=False)),
+        (RungeKutta("rk4"), Mesh(0.25)),
+        (RungeKutta("rk4"), Mesh(0.25, observed=False)),
+        (Torchdiffeq("rk4"), Mesh(0.25)),
+        (Torchdiffeq("dopri5"), Mesh(0.25)),
+    ],
+    ids=str,
+)
+def test_replicates_are_predicted_alike(solver, mesh):
+    hybrid = model()
+    other = record("b", (0.0, 1.0, 2.0), (0.1, 5.0, 5.5))
+    cohort = Cohort.of([replicated(0.0), other], hybrid, mesh)
+    assert cohort.times[0].tolist() == [0.0, 1.0, 1.0, 4.0, 4.0, 4.0]
+    assert cohort.mask[0, :, 0].tolist() == [False, True, True, True, True, False]
+    personal = torch.zeros(1, 2, hybrid.personal, dtype=torch.float64)
+    mean = rollout(hybrid, cohort.conditions, personal, solver).mean[0, :, :, 0]
+    assert torch.equal(mean[0, 1], mean[0, 2])
+    assert torch.equal(mean[0, 3], mean[0, 4])
+    once = Cohort.of([record(times=(0.0, 1.0, 4.0), values=(0.5, 6.0, 3.0)), other], hybrid, mesh)
+    alone = rollout(hybrid, once.conditions, personal, solver).mean[0, :, :, 0]
+    torch.testing.assert_close(mean[0, [0, 1, 3]], alone[0], rtol=1e-12, atol=1e-12)
+    assert cohort.until(1.0).mask.sum() == 4 - 1  # b at 1 h, and both of the replicates
+    assert cohort.after(1.0).mask.sum() == 2 + 1
+
+
+def test_replicates_teach_as_values_a_moment_apart_do():
+    hybrid = model()
+    found, scored = [], []
+    for apart in (0.0, 1e-7):
+        cohort = Cohort.of([replicated(apart)], hybrid, Mesh(0.25))
+        personal = personalise(hybrid, cohort, iterations=80, tolerance=1e-9)
+        found.append(personal)
+        mask = torch.ones_like(cohort.times, dtype=torch.bool)
+        draws = personal.draws(4, torch.Generator().manual_seed(1))
+        prediction = predict(hybrid, cohort.conditions, draws, times=cohort.times, mask=mask)
+        scored.append([innovations(prediction, cohort.y), score_table(prediction, cohort.y)["count"]])
+        cut = windows(cohort.conditions.segments, 2)
+        one = rollout(hybrid, cohort.conditions, personal.mode)
+        starts = rollout(hybrid, replace(cohort.conditions, segments=cut.borders), personal.mode).states
+        run, gap = rollout_windows(hybrid, cohort.conditions, cut, personal.mode, starts)
+        torch.testing.assert_close(run.mean, one.mean, rtol=1e-8, atol=1e-8)
+        assert gap.abs().max() < 1e-6
+    torch.testing.assert_close(found[0].mode, found[1].mode, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found[0].covariance, found[1].covariance, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(scored[0][0], scored[1][0], rtol=1e-3, atol=1e-3)
+    assert scored[0][1] == scored[1][1] == 4

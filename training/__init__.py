@@ -9,7 +9,7 @@ from training.fit_population import PopulationStep, fit_population
 from training.log import log_steps
 from training.losses import Stability, beta_nll, gaussian_crps, gaussian_nll, residual_share
 from training.marginal import Marginal, laplace_marginal
-from training.nonmem import read_nonmem
+from training.nonmem import Table, read_nonmem, read_table
 from training.personalise import Personal, personalise, prior
 from training.records import Cohort, Record
 from training.sensitivity import observed_information, sensitivity
@@ -31,6 +31,7 @@ __all__ = [
     "ShootingStep",
     "Stability",
     "Step",
+    "Table",
     "Windows",
     "at_times",
     "beta_nll",
@@ -47,6 +48,7 @@ __all__ = [
     "personalise",
     "prior",
     "read_nonmem",
+    "read_table",
     "residual_share",
     "sensitivity",
     "shoot",

@@ -34,10 +34,11 @@ class Plan:
     def of(people: int, members: int, folds: int, generator: torch.Generator) -> "Plan":
         """Draw bootstrap resamples and folds for this many people.
 
-        Errors: `ValueError` for fewer than three people, or more folds than people.
+        Of two people each fold's members know the other one alone: they can be judged, and differ by their first weights only.
+        Errors: `ValueError` for fewer than two people, or more folds than people.
         """
-        if people < 3:
-            raise ValueError(f"an ensemble that is cross-validated by person needs at least 3 people, got {people}")
+        if people < 2:
+            raise ValueError(f"an ensemble that is cross-validated by person needs at least 2 people, got {people}")
         final, unseen = Ensemble(members), Ensemble(members, folds=folds)
         fold = unseen.fold_of(people, generator)
         first = final.record_weights(people, generator)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid.prediction import Prediction
+from training.clock import SAME
 from training.null_band import ArrayLike, as_array
 
 FEW = 10  # records in a horizon below which its numbers come with a sentence
@@ -16,9 +17,10 @@ FEW = 10  # records in a horizon below which its numbers come with a sentence
 @final
 @dataclass(frozen=True)
 class Horizons:
-    """H ranges [e_h, e_{h+1}) of a record's own time, the last one closed.
+    """H ranges [e_h, e_{h+1}) of the time since a person's first dose (or start), the last one closed.
 
-    `edges` (H + 1,), increasing, in the record's time unit (for one horizon at one time they may be equal).
+    `edges` (H + 1,), increasing, in the record's time unit (for one horizon at one time they may be equal). A time that a
+    rounding (1e-9 of the longest) parts from an edge is at it: no horizon depends on where a table's clock reads 0.
     Errors: `ValueError` for fewer than two edges, or edges that do not increase.
     """
 
@@ -46,11 +48,14 @@ class Horizons:
         if times.size == 0:
             raise ValueError("the predictions have no real time (every mask is False); check the mask.")
         distinct = np.unique(times)
+        apart = np.diff(distinct, prepend=-np.inf) > SAME * np.abs(distinct).max()
+        distinct = distinct[apart]  # the first of those that a rounding parts
         if len(distinct) <= count:
             edges = np.concatenate([distinct[:1], 0.5 * (distinct[1:] + distinct[:-1]), distinct[-1:]])
         else:
             places = -(-times.size * np.arange(count) // count)
-            edges = np.unique(np.append(np.sort(times)[places], distinct[-1]))
+            within = np.searchsorted(distinct, np.sort(times)[places], side="right") - 1
+            edges = distinct[np.unique(np.append(within, len(distinct) - 1))]
         return Horizons(tuple(edges.tolist()))
 
     def __len__(self) -> int:
@@ -63,10 +68,11 @@ class Horizons:
 
     def index(self, times: ArrayLike) -> NDArray[np.int64]:
         """The horizon of each time, −1 outside of all."""
-        t = as_array(times)
-        place = np.searchsorted(np.asarray(self.edges), t, side="right") - 1
-        place = np.where(t == self.edges[-1], len(self) - 1, place)
-        return np.where((t < self.edges[0]) | (t > self.edges[-1]), -1, place)
+        t, edges = as_array(times), np.asarray(self.edges)
+        near = SAME * np.abs(edges).max()
+        place = np.searchsorted(edges - near, t, side="right") - 1
+        place = np.where((t >= edges[-1] - near) & (t <= edges[-1] + near), len(self) - 1, place)
+        return np.where((t < edges[0] - near) | (t > edges[-1] + near), -1, place)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -1,6 +1,8 @@
 """Reading tables in the column convention of pharmacometrics (NONMEM): one row per dose or observation."""
 
 import math
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,98 +12,215 @@ from typing import Literal
 
 import numpy as np
 
-from hybrid import Dose, Schedule
+from hybrid import Schedule
 from physics.units import require
-from training.event_table import RESERVED, EventTable, Row, number_in, read_events
+from training.convention import BY_NAME, COLUMNS, NEEDED, STANDARD, ignored
+from training.dates import Clock
+from training.event_table import EventTable, LeftOut, Row, listed, number_in, read_events, short
+from training.events import Events, Given, Observation, endpoint_column
+from training.file_order import Event, Order, placed
 from training.records import Record
 
-Order = Literal["observation-first", "dose-first", "file"]
+ORAL: Mapping[int | str, str] = MappingProxyType({1: "gut", 2: "plasma"})
+PLASMA: Mapping[int | str, str] = MappingProxyType({2: "concentration"})
 
-ORAL: Mapping[int, str] = MappingProxyType({1: "gut", 2: "plasma"})
-PLASMA: Mapping[int, str] = MappingProxyType({2: "concentration"})
+
+@dataclass(frozen=True)
+class Table:
+    """What a table held: `records`, one for each person in the file's order, and the columns that were `left_out`, with why."""
+
+    records: list[Record]
+    left_out: tuple[LeftOut, ...]
 
 
 def read_nonmem(
     path: str | Path,
     *,
     units: Mapping[str, str],
-    compartments: Mapping[int, str] = ORAL,
-    channels: Mapping[int, str] = PLASMA,
+    compartments: Mapping[int, str] | Mapping[int | str, str] = ORAL,
+    channels: Mapping[int, str] | Mapping[int | str, str] = PLASMA,
     covariates: Sequence[str] | None = None,
-    order: Order = "observation-first",
-    channel_column: Literal["CMT", "DVID"] | None = None,
+    order: Order | None = None,
+    channel_column: Literal["CMT", "DVID", "YTYPE"] | None = None,
     signed: Sequence[str] = (),
+    ignore: Sequence[str] = (),
 ) -> list[Record]:
-    """The people of a table, in the file's order.
+    """The people of a table, in the file's order: the `records` of `read_table`, where everything is said.
 
-    The file: a header, then one row per event; separated by commas, semicolons, tabs or blanks; "." or nothing means
-    missing; lines that begin with "#" or "C " are comments. Names of columns in any case:
+    A column that might have been meant as a covariate and cannot be one is named in a warning.
+    """
+    table = read_table(
+        path,
+        units=units,
+        compartments=compartments,
+        channels=channels,
+        covariates=covariates,
+        order=order,
+        channel_column=channel_column,
+        signed=signed,
+        ignore=ignore,
+    )
+    lost = [f"{one.column} ({one.why})" for one in table.left_out if one.covariate]
+    if lost:
+        warnings.warn(
+            f"{Path(path).name}: left out as covariates: {', '.join(lost)}; name a column in covariates if it is needed",
+            stacklevel=2,
+        )
+    return table.records
+
+
+def read_table(
+    path: str | Path,
+    *,
+    units: Mapping[str, str],
+    compartments: Mapping[int, str] | Mapping[int | str, str] = ORAL,
+    channels: Mapping[int, str] | Mapping[int | str, str] = PLASMA,
+    covariates: Sequence[str] | None = None,
+    order: Order | None = None,
+    channel_column: Literal["CMT", "DVID", "YTYPE"] | None = None,
+    signed: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> Table:
+    """The people of a table, and which of its columns were left out.
+
+    The file: a header, then one row per event; separated by commas, semicolons, tabs or blanks; ".", NA or nothing means
+    missing; lines that begin with "#" or "C " are comments; R's row numbers and repeated headers are passed over. Names of
+    columns in any case, all of them in `training.convention`:
     - ID, TIME, AMT, DV: person, time, dose, measured value. Needed. A person's rows stand together, sorted by time.
-    - EVID: 0 observation, 1 dose, 2 other (only its covariates count). 3 and 4 (resets) are refused. Without the
-      column a row with AMT > 0 is a dose and every other one an observation.
-    - CMT: where a dose goes and what is measured. Missing or 0: the first of `compartments`, the first of `channels`.
-    - RATE > 0: an infusion over AMT/RATE. Missing or 0: all at once. Negative (modelled) rates are refused.
+    - EVID: 0 observation, 1 dose, 2 other (only its covariates count). 3 and 4 (resets) are refused. Without the column a
+      row with AMT > 0 is a dose, and a value too where DV is neither missing nor 0; every other one is an observation.
+    - CMT: where a dose goes and what is measured: a number of `compartments` or `channels`, or a name in them. Missing or
+      0: the first of `compartments`, the first of `channels`.
+    - RATE > 0: an infusion over AMT/RATE; DUR (TINF, DURATION) > 0: over that time. Missing or 0: all at once. Negative
+      (modelled) rates are refused.
     - ADDL, II: ADDL more doses, every II. SS (steady state) is refused.
-    - MDV = 1: the value of this row was not measured. DVID: see `channel_column`.
-    - every other column: a covariate, constant for each person.
+    - MDV = 1: the value of this row was not measured. DVID, YTYPE: see `channel_column`.
+    - DATE (month/day/year), DAT1 (day/month/year), DAT2 (year/month/day), DAT3 (year/day/month), ISO dates and counted days
+      in each: then TIME is the time of the day, hh:mm, hh:mm:ss or hours, and the times of a record count from the person's
+      first row, in the unit stated for TIME. TIME may be an ISO time (2021-05-03T08:30) too.
+    - what else the convention has a meaning for (CENS, BLQ, LLOQ, ADM, OCC, …) is refused where it says something that is
+      not read, with the line and the cure.
+    - every other column: a covariate, one number for each person.
 
     Arguments
     - `units`: UCUM codes, {"TIME": "h", "AMT": "mg", "DV": "mg/L"} and more keys for covariates. A channel's own
       name as a key goes before DV, for channels in different units. The records are in these units; `Cohort.of` converts
       them to its model's.
-    - `compartments`: CMT → state into which the dose goes; {1: "gut", 2: "plasma"} by default.
-    - `channels`: CMT (or DVID) → channel; {2: "concentration"} by default. Rows of one time become one row of values.
-    - `covariates`: the columns to keep, all numeric ones by default (a column of text alone is left out).
-    - `order` of an observation and a dose of one time: the observation first (default), the dose first, or as the rows
-      stand in the file. "First" is real: a dose that comes first is moved back by one rounding of the record's
-      longest time, so that the state at the observation's time is the one after it.
-    - `channel_column`: the column whose numbers are the keys of `channels`; DVID where the file has it, else CMT.
+    - `compartments`: CMT → state into which the dose goes; {1: "gut", 2: "plasma"} by default. Names may be keys:
+      {"central": "plasma"}.
+    - `channels`: CMT (or DVID) → channel; {2: "concentration"} by default. Rows of one time become one row of values, and
+      replicates (several values of a channel at one time) further rows of that time.
+    - `covariates`: the columns to keep. By default all that hold one number for each person; others are left out, unless
+      their unit is stated: then they were meant, and are refused with line and cure.
+    - `order` of a dose and a value of one time. By default as the rows stand, the convention, where a dose at once goes into
+      what is measured; where the table does not say so, or where a value after such a dose is not above the one before it,
+      the order must be given. Other doses change nothing that is measured at their own time, and such values count as
+      measured before them. Given: "observation-first", "dose-first", or "file", as the rows stand, for every dose.
+      A dose that comes first is moved back by one rounding of the record's longest time, so that the state at the
+      value's time is the one after it.
+    - `channel_column`: the column whose numbers are the keys of `channels`; by default the first of DVID, YTYPE and CMT that
+      says anything.
     - `signed`: channels whose values may be negative.
+    - `ignore`: columns that are not read.
 
-    Returns: one `Record` per person; it starts at the time of the person's first row.
+    Returns: a `Table` with one `Record` per person; it starts at the time of the person's first row. Its `left_out` names
+    every column of which nothing was kept.
     Errors: `ValueError` naming file, line and cure, for everything that is not as said above, values that are not
-    finite, negative doses, times or values given twice, and people without an observation.
+    finite, negative doses, rows given twice, and people without an observation.
     Law: shuffling people, or writing ADDL out as rows, gives the same records up to their order.
-    Source: the column convention is that of Beal, Sheiner, Boeckmann & Bauer, NONMEM Users Guides (1989–2009).
+    Source: the column convention is that of Beal, Sheiner, Boeckmann & Bauer, NONMEM Users Guides (1989–2009), part V,
+    chapter 6 for days and clock times.
     """
-    if order not in ("observation-first", "dose-first", "file"):
+    if order not in (None, "observation-first", "dose-first", "file"):
         raise ValueError(f"read_nonmem: order is 'observation-first', 'dose-first' or 'file', got {order!r}")
-    if channel_column not in (None, "CMT", "DVID"):
-        raise ValueError(f"read_nonmem: channel_column is 'CMT' or 'DVID', got {channel_column!r}")
+    if channel_column not in (None, "CMT", "DVID", "YTYPE"):
+        raise ValueError(f"read_nonmem: channel_column is 'CMT', 'DVID' or 'YTYPE', got {channel_column!r}")
     if not compartments or not channels:
         raise ValueError(f"read_nonmem: needs a compartment and a channel, got {dict(compartments)}, {dict(channels)}")
-    table = read_events(Path(path))
-    by = channel_column or ("DVID" if "DVID" in table.columns else "CMT")
-    if channel_column is not None and channel_column not in table.columns:
-        raise table.error(table.header_line, f"there is no column {channel_column}; leave channel_column out or add it")
+    for argument, given in (("covariates", covariates), ("ignore", ignore), ("signed", signed)):
+        if isinstance(given, str):
+            raise ValueError(f"read_nonmem: {argument} is a list of names, got {given!r}; write {argument}=[{given!r}]")
     names = tuple(dict.fromkeys(channels.values()))
     unknown = set(signed) - set(names)
     if unknown:
         raise ValueError(f"read_nonmem: signed names {sorted(unknown)}; the channels are {list(names)}")
-    kept = _covariate_columns(table, covariates)
+    needed = [name for name in ignore if name.upper() in NEEDED]
+    if needed:
+        raise ValueError(
+            f"read_nonmem: ignore names {needed}, and {', '.join(NEEDED)} are needed; leave them out of ignore"
+        )
+    table = read_events(Path(path), ignore, covariates or ())
+    kept = _covariate_columns(table, covariates, units)
     stated = _units(table, units, names, kept)
-    reader = _Reader(table, dict(compartments), dict(channels), names, by, kept, stated, order, frozenset(signed))
-    return reader.records()
+    events = Events.of(
+        table,
+        _keys(compartments),
+        _keys(channels),
+        by=endpoint_column(table, channel_column),
+        units={"TIME": stated["time"], "AMT": stated["dose"], **{name: stated[name] for name in names}},
+        signed=signed,
+    )
+    records = _Reader(table, events, Clock.of(table, stated["time"]), names, kept, stated, order).records()
+    read = {c.name for c in COLUMNS if c.use == "read"} | set(kept.values())
+    told = {one.column for one in table.left_out}
+    for column, spelled in table.columns.items():
+        if column not in read and spelled not in told:
+            why = BY_NAME[column].says if column in STANDARD else "not among the covariates asked for"
+            table.left_out.append(LeftOut(spelled, why))
+    return Table(records, tuple(table.left_out))
 
 
-def _covariate_columns(table: EventTable, wanted: Sequence[str] | None) -> dict[str, str]:
-    """Name of the covariate → column. The caller's spelling goes before the file's."""
-    others = [column for column in table.columns if column not in RESERVED]
+def _keys(names: Mapping[int, str] | Mapping[int | str, str]) -> dict[int | str, str]:
+    """Numbers as numbers, however they were typed."""
+    return {int(k) if isinstance(k, str) and k.isdigit() else k: name for k, name in names.items()}
+
+
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+
+
+def _covariate_columns(table: EventTable, wanted: Sequence[str] | None, units: Mapping[str, str]) -> dict[str, str]:
+    """Name of the covariate → column. The caller's spelling goes before the file's.
+
+    Where nobody named the columns to keep, one that cannot be a covariate is left out, so that it stops nobody who does not
+    need it; one whose unit is stated was meant, and is read or refused.
+    """
+    others = [column for column in table.columns if column not in STANDARD]
     if wanted is not None:
-        by_capitals = {column.upper(): column for column in others}
+        by_capitals = {table.columns[column].upper(): column for column in others}
         missing = [name for name in wanted if name.upper() not in by_capitals]
         if missing:
             raise table.error(
                 table.header_line,
-                f"there is no covariate column {missing}; the columns that can be covariates are {others}",
+                f"there is no covariate column {listed(missing)}; the columns that can be covariates are {listed(others)}",
             )
         return {name: by_capitals[name.upper()] for name in wanted}
+    meant = {name.upper() for name in units}
     kept = {}
     for column in others:
-        filled = [row for row in table.rows if row.cells[column]]
-        if any(number_in(row.cells[column]) is not None for row in filled):
-            kept[column] = column  # text in one of its rows is then an error, with its line
+        why = None if column.upper() in meant else _no_covariate(table, column)
+        if why is None:
+            kept[column] = column  # what is wrong with it is then an error, with its line
+        else:
+            table.left_out.append(LeftOut(column, why, covariate=True))
     return kept
+
+
+def _no_covariate(table: EventTable, column: str) -> str | None:
+    """Why a column cannot be a covariate, which is one number for each person; None where it can."""
+    found: dict[str, float] = {}
+    for row in table.rows:
+        text, person = row.cells[column], row.cells["ID"]
+        if not text:
+            continue
+        value = number_in(text)
+        if _DECIMAL_COMMA.fullmatch(text):
+            return None  # a number that was meant as one
+        if value is None or not math.isfinite(value):
+            return f"{short(text, 40)} on line {row.line} is no number"
+        if found.setdefault(person, value) != value:
+            return f"it changes for person {person} on line {row.line}"
+    missing = [row.cells["ID"] for row in table.rows if row.cells["ID"] not in found]
+    return f"person {missing[0]} has no value" if missing else None
 
 
 def _units(
@@ -111,9 +230,10 @@ def _units(
     missing = [key for key in ("TIME", "AMT") if key not in capitals]
     if "DV" not in capitals and any(channel not in units for channel in channels):
         missing.append("DV")
-    known = {"TIME", "AMT", "DV", *(name.upper() for name in (*channels, *covariates))}
+    columns = {c.upper() for c in (*table.columns, *table.columns.values(), *(out.column for out in table.left_out))}
+    known = {"TIME", "AMT", "DV", *(name.upper() for name in (*channels, *covariates))} | columns
     # a unit of a column that is not read is harmless, a unit of nothing is a slip
-    unknown = [key for key in units if key.upper() not in known | {column.upper() for column in table.columns}]
+    unknown = [key for key in units if key.upper() not in known]
     if missing or unknown:
         said = [f"lacks {', '.join(missing)}"] if missing else []
         said += [f"names {', '.join(unknown)}, which is no column and no channel"] if unknown else []
@@ -125,211 +245,159 @@ def _units(
         require(unit, f"{table.name}: the unit of {key}")
     stated = {"time": capitals["TIME"], "dose": capitals["AMT"]}
     stated |= {name: capitals[name.upper()] for name in covariates if name.upper() in capitals}
-    return stated | {channel: units[channel] if channel in units else capitals["DV"] for channel in channels}
+    stated |= {channel: units[channel] if channel in units else capitals["DV"] for channel in channels}
+    due = {"TIME": stated["time"], "AMT": stated["dose"], "AMT/TIME": f"{stated['dose']}/{stated['time']}"}
+    for column, spelled in table.columns.items():
+        have = capitals.get(spelled.upper())
+        if have is None or column not in STANDARD or column in ("TIME", "AMT", "DV"):
+            continue
+        of = BY_NAME[column]
+        if (of.unit in due and have != due[of.unit]) or (of.unit == "DV" and have not in [stated[c] for c in channels]):
+            raise ValueError(
+                f"{table.name}: units states {short(have)} for {spelled}, {of.says}, which is read in the unit of {of.unit}, "
+                f"{due.get(of.unit, capitals.get('DV', ''))}; convert the column and leave its unit out"
+            )
+    return stated
 
 
 @dataclass(frozen=True)
 class _Reader:
     table: EventTable
-    compartments: dict[int, str]
-    channels: dict[int, str]
+    events: Events
+    clock: Clock
     names: tuple[str, ...]
-    by: str
     covariates: dict[str, str]
     units: dict[str, str]
-    order: Order
-    signed: frozenset[str]
+    order: Order | None
 
     def records(self) -> list[Record]:
         people = [(person, list(rows)) for person, rows in groupby(self.table.rows, key=lambda row: row.cells["ID"])]
-        last_line: dict[str, int] = {}
+        last_line: dict[str | float, int] = {}
         for person, rows in people:
             if not person:
                 raise self.table.error(rows[0].line, "ID is missing; every row needs the person it belongs to")
-            if person in last_line:
+            number = number_in(person)
+            key = person if number is None else number  # 1 and 1.0 are one person
+            if key in last_line:
                 raise self.table.error(
                     rows[0].line,
-                    f"person {person} comes back, whose rows ended on line {last_line[person]}; sort the file by ID, then "
+                    f"person {person} comes back, whose rows ended on line {last_line[key]}; sort the file by ID, then "
                     "TIME, or give two people two IDs",
                 )
-            last_line[person] = rows[-1].line
+            last_line[key] = rows[-1].line
         return [self._record(person, rows) for person, rows in people]
 
     def _record(self, person: str, rows: list[Row]) -> Record:
         table = self.table
         times = self._times(person, rows)
-        values: dict[float, dict[str, float]] = {}
-        observed_on: dict[tuple[float, str], Row] = {}
-        given: list[tuple[Dose, int, int]] = []  # dose, line, and how many before it in the same row
+        happened: list[Event] = []
+        seen: dict[tuple[str, ...], Row] = {}
         for row, time in zip(rows, times, strict=True):
-            kind = self._kind(row)
+            kind = self.events.kind(row)
+            self.events.require_readable(row, kind)
             if kind == "other":
                 continue
             if kind == "dose":
-                given += [(dose, row.line, k) for k, dose in enumerate(self._doses(row, time))]
-                continue
-            channel, value = self._observation(row)
-            first = observed_on.setdefault((time, channel), row)
-            if first is not row:
-                cure = "delete one of them" if first.cells == row.cells else "keep one of them, or their mean"
-                raise table.error(
-                    row.line,
-                    f"{channel} of person {person} at time {time:g} is given twice, first on line {first.line}; {cure}",
-                )
-            values.setdefault(time, {})[channel] = value
-        self._require_different_doses(person, rows)
-        when = np.array(sorted(values))
-        measured = [[values[t].get(c, math.nan) for c in self.names] for t in when]
-        array = np.array(measured).reshape(len(when), len(self.names))
-        if not np.isfinite(array).any():
-            raise table.error(
-                rows[0].line, f"person {person} has no observation; leave the person out, or check EVID, MDV and DV"
-            )
-        lines: dict[float, list[int]] = {}
-        for (time, _), row in observed_on.items():
-            lines.setdefault(time, []).append(row.line)
-        nudge = float(np.spacing(max(abs(t) for t in times)))
-        doses = [self._ordered(dose, line, k, lines, nudge) for dose, line, k in given]
-        doses.sort(key=lambda dose: float(dose.time))
-        start = min([times[0], *(float(dose.time) for dose in doses)])
+                self._require_once(person, row, time, seen, False)
+            else:  # in one row the value comes before the dose
+                observed = self.events.observation(row)
+                happened.append(Event(time, row.line, observed))
+                if observed.value is not None:
+                    self._require_once(person, row, time, seen, True)
+            if kind in ("dose", "both"):
+                happened += [Event(float(g.dose.time), row.line, g) for g in self.events.doses(row, time)]
+        self._require_one_occasion(person, rows)
+        nudge = float(np.spacing(max(abs(t) for t in times) or 1.0))
+        happened = placed(happened, self.order, nudge, table)
+        when, measured = self._values(person, rows[0].line, happened)
+        doses = [event.what.dose for event in happened if isinstance(event.what, Given)]
+        start = min([times[0], *(event.time for event in happened)])
         return Record(
             id=person,
-            schedule=Schedule(tuple(doses), start=start),
+            schedule=Schedule(tuple(sorted(doses, key=lambda dose: float(dose.time))), start=start),
             times=when,
-            values=array,
+            values=measured,
             channels=self.names,
             covariates=self._covariates(person, rows),
             units=dict(self.units),
         )
 
     def _times(self, person: str, rows: list[Row]) -> list[float]:
-        times: list[float] = []
-        for row in rows:
-            time = self.table.number(row, "TIME")
-            if time is None:
-                raise self.table.error(row.line, "TIME is missing; every row needs the time of its event")
-            if times and time < times[-1]:
+        times = self.clock.times(rows)
+        for row, before, time in zip(rows[1:], times[:-1], times[1:], strict=True):
+            if time < before:
+                midnight = " (a clock that passes midnight needs a DATE)" if self.clock.clocked else ""
                 raise self.table.error(
                     row.line,
-                    f"time {time:g} of person {person} comes after {times[-1]:g}; sort the person's rows by TIME, or give "
-                    "the rows of a second occasion an ID of their own",
+                    f"time {time:g} of person {person} comes after {before:g}; sort the person's rows by TIME, or give "
+                    f"the rows of a second occasion an ID of their own{midnight}",
                 )
-            times.append(time)
         return times
 
-    def _kind(self, row: Row) -> Literal["observation", "dose", "other"]:
-        table = self.table
-        evid, amount = table.integer(row, "EVID"), table.number(row, "AMT")
-        if (table.number(row, "SS") or 0.0) != 0.0:
-            raise table.error(
-                row.line,
-                "SS asks for a steady state, which is not read; write the earlier doses out, as rows or by ADDL and II",
-            )
-        if evid is None:
-            if "EVID" in table.columns:
-                raise table.error(row.line, "EVID is missing; write 0 for an observation, 1 for a dose, 2 for neither")
-            return "dose" if amount else "observation"
-        if evid in (3, 4):
-            raise table.error(
-                row.line,
-                f"EVID is {evid}, a reset, which is not read; split the record here: give the rows from this one on an ID "
-                "of their own",
-            )
-        if evid not in (0, 1, 2):
-            raise table.error(row.line, f"EVID is {evid}; it is 0 for an observation, 1 for a dose, 2 for neither")
-        if evid == 0 and amount:
-            raise table.error(
-                row.line, f"EVID is 0, an observation, and AMT is {amount:g}; write EVID 1 if it is a dose"
-            )
-        return ("observation", "dose", "other")[evid]
-
-    def _observation(self, row: Row) -> tuple[str, float]:
-        table = self.table
-        key = table.integer(row, self.by)
-        key = key or next(iter(self.channels))
-        if key not in self.channels:
-            raise table.error(
-                row.line,
-                f"{self.by} is {key} on an observation, and the channels are {self.channels}; name it, as in "
-                f"channels={{{key}: 'effect'}}, or correct the row",
-            )
-        channel, value = self.channels[key], table.number(row, "DV")
-        if value is None or table.integer(row, "MDV"):
-            return channel, math.nan
-        if value < 0.0 and channel not in self.signed:
-            raise table.error(
-                row.line,
-                f"DV is {value:g}, a negative {channel}; write . if it was not measured, or name the channel in signed if "
-                "it may be negative",
-            )
-        return channel, value
-
-    def _doses(self, row: Row, time: float) -> list[Dose]:
-        table = self.table
-        amount, rate = table.number(row, "AMT"), table.number(row, "RATE") or 0.0
-        if amount is None:
-            raise table.error(row.line, "a dose without an AMT; write the amount, or EVID 2 if nothing was given")
-        if amount < 0.0:
-            raise table.error(row.line, f"AMT is {amount:g}; a dose cannot be negative, correct the sign")
-        if rate < 0.0:
-            raise table.error(
-                row.line,
-                f"RATE is {rate:g}: rates and durations that a model finds are not read; write the rate that was given",
-            )
-        if rate > 0.0 and amount == 0.0:
-            raise table.error(
-                row.line, f"RATE is {rate:g} and AMT is 0; write the amount of the infusion, rate × duration"
-            )
-        key = table.integer(row, "CMT")
-        key = key or next(iter(self.compartments))
-        if key not in self.compartments:
-            raise table.error(
-                row.line,
-                f"CMT is {key} on a dose, and the compartments are {self.compartments}; name it, as in "
-                f"compartments={{{key}: 'depot'}}, or correct the row",
-            )
-        more, interval = table.integer(row, "ADDL") or 0, table.number(row, "II") or 0.0
-        if more < 0 or interval < 0.0 or (more > 0 and interval == 0.0):
-            raise table.error(
-                row.line, f"ADDL is {more} and II is {interval:g}; additional doses need ADDL ≥ 0 and II > 0"
-            )
-        duration = amount / rate if rate > 0.0 else 0.0
-        state = self.compartments[key]
-        return [Dose(state, time + k * interval, amount, duration) for k in range(more + 1)]
-
-    def _require_different_doses(self, person: str, rows: list[Row]) -> None:
-        first: dict[tuple[tuple[str, str], ...], int] = {}
-        for row in rows:
-            if self._kind(row) != "dose":
-                continue
-            line = first.setdefault(tuple(row.cells.items()), row.line)
-            if line != row.line:
-                raise self.table.error(
-                    row.line,
-                    f"this dose of person {person} is given twice, first on line {line}; delete one row, or write the "
-                    "sum in one row if both were given",
-                )
-
-    def _ordered(self, dose: Dose, line: int, extra: int, observed: Mapping[float, list[int]], nudge: float) -> Dose:
-        """The dose, moved just before the observations of its time where it comes first."""
-        time = float(dose.time)
-        lines = observed.get(time, [])
-        if self.order == "observation-first" or not lines:
-            return dose
-        # an additional dose belongs to a row that stands before all later times
-        before = [extra > 0 or line < other for other in lines]
-        if self.order == "file" and len(set(before)) > 1:
+    def _require_once(
+        self, person: str, row: Row, time: float, seen: dict[tuple[str, ...], Row], measured: bool
+    ) -> None:
+        first = seen.setdefault(row.all, row)
+        if first is row:
+            return
+        if not measured:
             raise self.table.error(
-                line,
-                f"the dose at time {time:g} stands between observations of the same time; move its row before or after all "
-                "of them, or choose order='observation-first' or 'dose-first'",
+                row.line,
+                f"this dose of person {person} is given twice, first on line {first.line}; delete one row, or write the "
+                "sum in one row if both were given",
             )
-        first = self.order == "dose-first" or before[0]
-        return Dose(dose.state, time - nudge, dose.amount, dose.duration) if first else dose
+        raise self.table.error(
+            row.line,
+            f"this value of person {person} at time {time:g} is given twice, first on line {first.line}; delete one of them, or, "
+            "if it was measured twice, add a column REP with 1 and 2",
+        )
+
+    def _values(
+        self, person: str, line: int, happened: Sequence[Event]
+    ) -> tuple[np.ndarray, np.ndarray]:  # (T,), (T, p)
+        """Values of one time in one row, replicates in further rows of that time."""
+        found: dict[float, dict[str, list[float]]] = {}
+        for event in happened:
+            if isinstance(event.what, Observation):
+                values = found.setdefault(event.time, {}).setdefault(event.what.channel, [])
+                values += [] if event.what.value is None else [event.what.value]
+        when: list[float] = []
+        measured: list[list[float]] = []
+        for time in sorted(found):
+            # a row that measured nothing stands where nothing else does
+            for k in range(max(1, *(len(values) for values in found[time].values()))):
+                when.append(time)
+                measured.append(
+                    [found[time][c][k] if k < len(found[time].get(c, ())) else math.nan for c in self.names]
+                )
+        array = np.array(measured).reshape(len(when), len(self.names))
+        if not np.isfinite(array).any():
+            raise self.table.error(
+                line, f"person {person} has no observation; leave the person out, or check EVID, MDV and DV"
+            )
+        return np.array(when), array
+
+    def _require_one_occasion(self, person: str, rows: list[Row]) -> None:
+        said = [row for row in rows if row.cells.get("OCC")]
+        self._refuse_first("OCC", person, [row for row in said if row.cells["OCC"] != said[0].cells["OCC"]])
+        grouped = [row for row in rows if row.cells.get("L2") and number_in(row.cells["L2"]) != 0.0 and row.cells["DV"]]
+        groups = [row.cells["L2"] for row in grouped]
+        self._refuse_first("L2", person, [row for row in grouped if groups.count(row.cells["L2"]) > 1])
+
+    def _refuse_first(self, column: str, person: str, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        known, spelled = BY_NAME[column], self.table.columns[column]
+        raise self.table.error(
+            rows[0].line,
+            f"{spelled} of person {person} is {short(rows[0].cells[column])}, {known.says}; "
+            + known.cure.format(ignore=ignored(spelled)),
+        )
 
     def _covariates(self, person: str, rows: list[Row]) -> dict[str, float]:
         found: dict[str, float] = {}
         for name, column in self.covariates.items():
+            spelled = self.table.columns[column]
             for row in rows:
                 value = self.table.number(row, column)
                 if value is None:
@@ -337,14 +405,14 @@ class _Reader:
                 if found.setdefault(name, value) != value:
                     raise self.table.error(
                         row.line,
-                        f"covariate {column} of person {person} changes from {found[name]:g} to {value:g}, and covariates "
-                        "are constant here; keep one value, or leave it out of covariates and give it to the schedule as "
-                        "an input: schedule.do(inputs={...: Signal(times, values)})",
+                        f"covariate {spelled} of person {person} changes from {found[name]:g} to {value:g}, and covariates "
+                        f"are constant here; keep one value, or leave it out ({ignored(spelled)}), and, if "
+                        "it acts, give it to the schedule as an input: schedule.do(inputs={...: Signal(times, values)})",
                     )
             if name not in found:
                 raise self.table.error(
                     rows[0].line,
-                    f"person {person} has no {column}, which others have; write a value, or leave {column} out: "
-                    "covariates=[...]",
+                    f"person {person} has no {spelled}, which others have; write a value, or leave {spelled} out: "
+                    f"covariates=[...], {ignored(spelled)}",
                 )
         return found

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Mesh, Schedule, build_segments
-from hybrid.schedule import as_float
 from physics.units import require
+from training.clock import SAME, at_or_before, counts_from, origin_of, since
 from training.conversion import converted
 
 
@@ -17,12 +17,14 @@ from training.conversion import converted
 class Record:
     """One person.
 
-    `id`; `schedule`; `times` (T,) increasing, in the record's time unit; `values` (T, p), NaN where a channel was not
-    measured; `channels` (p,) their names; `covariates` by name; `units`: UCUM codes for "time", every channel, and
-    whatever else is known: "dose", inputs and covariates by their names. A `Cohort` has everybody in its model's units
-    (`training.conversion`); what no unit is stated of is taken to be in the model's.
-    What is measured at or before the first dose is the baseline: it informs the initial state and is not scored.
-    Errors: `ValueError` for times that do not increase, shapes that do not match, non-finite numbers, units that are not UCUM;
+    `id`; `schedule`; `times` (T,) increasing, in the record's time unit, equal ones for replicates; `values` (T, p), NaN where
+    a channel was not measured; `channels` (p,) their names; `covariates` by name; `units`: UCUM codes for "time", every
+    channel, and whatever else is known: "dose", inputs and covariates by their names. A `Cohort` has everybody in its model's
+    units (`training.conversion`); what no unit is stated of is taken to be in the model's.
+    Times are on the table's clock, whose zero means nothing; a `Cohort` counts everybody's from their own `origin`.
+    What is measured at or before the first dose is the `baseline`. Where it sets the state that a person starts from, it is
+    not scored; where it does not, it is scored like any other measurement (`HybridModel.starts_from`).
+    Errors: `ValueError` for times that decrease, shapes that do not match, non-finite numbers, units that are not UCUM;
     negative concentrations being left to the reader of the file.
     """
 
@@ -48,11 +50,11 @@ class Record:
             )
         if not np.isfinite(times).all() or np.isinf(values).any():
             raise ValueError(f"record {self.id}: times must be finite and values finite or missing (NaN)")
-        if (np.diff(times) <= 0).any():
-            k = int(np.argmax(np.diff(times) <= 0))
+        if (np.diff(times) < 0).any():
+            k = int(np.argmax(np.diff(times) < 0))
             raise ValueError(
                 f"record {self.id}: observation times must increase, and {times[k]:g} is followed by {times[k + 1]:g}; "
-                "sort them, and put channels of one time in one row"
+                "sort them (equal ones are replicates)"
             )
         if times[0] < self.schedule.start:
             raise ValueError(f"record {self.id}: observed at {times[0]:g}, before it starts at {self.schedule.start:g}")
@@ -62,40 +64,65 @@ class Record:
     @property
     def first_dose(self) -> float:
         """The time of the first dose; without any, the record's start."""
-        return min((as_float(d.time) for d in self.schedule.doses), default=self.schedule.start)
+        return origin_of(self.schedule)
+
+    @property
+    def origin(self) -> float:
+        """Where the person's own clock reads 0: at the first dose, without any at the record's start."""
+        return self.first_dose
+
+    def on_own_clock(self) -> "Record":
+        """The same person with every time, those of the schedule too, counted from `origin`."""
+        schedule, times = since(self.schedule, self.times, self.origin)
+        return self if self.origin == 0.0 else replace(self, schedule=schedule, times=times)
+
+    @property
+    def began(self) -> str:
+        """What the person's clock counts from, in words."""
+        return counts_from(self.schedule)
 
     @property
     def scored(self) -> np.ndarray:  # (T,)
-        """True where an observation is after the first dose, so that a model can be judged by it."""
+        """True where an observation is after the first dose, so that every model can be judged by it."""
         return self.times > self.first_dose
 
     @property
     def baseline(self) -> np.ndarray:  # (p,)
-        """The last value of each channel before the first dose, 0 where none was taken."""
+        """The last value of each channel at or before the first dose, NaN where none was taken."""
         before = self.values[~self.scored]
         found = [column[np.isfinite(column)] for column in before.T]
-        return np.array([c[-1] if len(c) else 0.0 for c in found])
+        return np.array([c[-1] if len(c) else np.nan for c in found])
 
     def until(self, time: float) -> "Record":
-        """The same person as known at `time`: later observations are missing."""
-        values = np.where(self.times[:, None] <= time, self.values, np.nan)
+        """The same person as known at `time` since their origin: later observations are missing."""
+        values = np.where(at_or_before(self.on_own_clock().times, time)[:, None], self.values, np.nan)
         if not np.isfinite(values).any():
-            raise ValueError(f"record {self.id}: nothing was measured up to {time:g}; ask for a later time")
+            raise ValueError(
+                f"record {self.id}: nothing was measured up to {time:g} since the {self.began}; ask for a later time"
+            )
         return replace(self, values=values)
+
+
+def counted_from(records: Sequence[Record]) -> str:
+    """What these people's clocks count from, in words: "first dose", "start", or "first dose or start"."""
+    return " or ".join(sorted({r.began for r in records}))
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """N records as one padded batch, in the units of the model that it is for.
+    """N records as one padded batch in their model's units, everyone on a clock of their own that reads 0 at `Record.origin`.
 
-    `records`, in those units; `conditions` (segments, covariates, baseline); `times` (N, T), padded with each record's last
-    time; `y` (N, T, p), NaN where missing, padded or not scored. Law: a cohort of one gives what the record gives.
+    `records`, in those units and on those clocks; `conditions` (segments, covariates, baseline); `times` (N, T), padded with
+    each record's last time; `y` (N, T, p), NaN where missing, padded or not scored; `unscored` (N,), how many values at or
+    before the first dose are a baseline that sets the start, and so are not scored.
+    Law: a cohort of one gives what the record gives; shifting anybody's times changes nothing.
     """
 
     records: tuple[Record, ...]
     conditions: Conditions
     times: Tensor
     y: Tensor
+    unscored: tuple[int, ...] = ()
 
     @staticmethod
     def of(records: Sequence[Record], model: HybridModel, mesh: Mesh | None = None) -> "Cohort":
@@ -103,38 +130,37 @@ class Cohort:
 
         Every quantity is converted to the model's unit first; times that are asked for later (`until`, `after`) are in the
         model's unit too.
-        Errors: `ValueError` for no record, equal ids, channels that are not the model's, units that do not become its own by a
-        factor, covariates that only some records have.
+        Covariates that no part of the model reads are kept where everybody has them.
+        Errors: `ValueError` for no record, equal ids, channels that are not the model's, units that do not become
+        its own by a factor, a person without a
+        covariate that the model reads, or without the baseline that its backbone starts from.
         """
         if not records:
             raise ValueError("a cohort needs at least one record, got none")
         ids = [r.id for r in records]
         if len(set(ids)) < len(ids):
             raise ValueError(f"record ids must differ, and {sorted({i for i in ids if ids.count(i) > 1})} repeat")
-        records = tuple(converted(record, model) for record in records)
-        names = sorted(records[0].covariates)
-        for record in records:
-            if sorted(record.covariates) != names:
-                raise ValueError(
-                    f"record {record.id} has the covariates {sorted(record.covariates)} and record {records[0].id} has "
-                    f"{names}; give every person the same ones"
-                )
-        backbone = model.backbone
+        names = _covariates(records, model)
+        records = tuple(converted(record, model).on_own_clock() for record in records)
         mesh = Mesh.of(model, records) if mesh is None else mesh
+        backbone, starts = model.backbone, np.array(model.starts_from)
         segments = build_segments(
             [r.schedule for r in records], [r.times.tolist() for r in records], backbone.states, backbone.inputs, mesh
         )
         T, p = max(len(r.times) for r in records), len(model.observation.channels)
         times = torch.empty(len(records), T, dtype=torch.float64)
         y = torch.full((len(records), T, p), torch.nan, dtype=torch.float64)
+        unscored = []
         for i, record in enumerate(records):
             times[i] = float(record.times[-1])
             times[i, : len(record.times)] = torch.from_numpy(record.times)
-            scored = np.where(record.scored[:, None], record.values, np.nan)
-            y[i, : len(record.times)] = torch.from_numpy(scored)
+            start = ~record.scored[:, None] & starts  # (T, p) what sets the state that it would be scored against
+            y[i, : len(record.times)] = torch.from_numpy(np.where(start, np.nan, record.values))
+            unscored.append(int(np.isfinite(record.values[start]).sum()))
         covariates = {k: torch.tensor([r.covariates[k] for r in records], dtype=torch.float64) for k in names}
         baseline = torch.from_numpy(np.stack([r.baseline for r in records]))
-        return Cohort(tuple(records), Conditions(segments, covariates, baseline, mesh), times, y)
+        _require_start(records, model, baseline)
+        return Cohort(records, Conditions(segments, covariates, baseline, mesh), times, y, tuple(unscored))
 
     @property
     def mask(self) -> Tensor:  # (N, T, p)
@@ -152,12 +178,16 @@ class Cohort:
         return tuple(r.id for r in self.records)
 
     def until(self, time: float) -> "Cohort":
-        """What was known at `time`: later observations are missing."""
-        return replace(self, y=torch.where(self.times[..., None] <= time, self.y, torch.nan))
+        """What was known at `time` since everyone's origin: later observations are missing."""
+        return replace(self, y=torch.where(self._known(time), self.y, torch.nan))
 
     def after(self, time: float) -> "Cohort":
-        """What came after `time`: earlier observations are missing."""
-        return replace(self, y=torch.where(self.times[..., None] > time, self.y, torch.nan))
+        """What came after `time` since everyone's origin: earlier observations are missing."""
+        return replace(self, y=torch.where(self._known(time), torch.nan, self.y))
+
+    def _known(self, time: float) -> Tensor:  # (N, T, 1)
+        # what was at `time` before its clock was shifted may be a rounding later now
+        return (self.times <= time + SAME * self.times.abs().amax(1, keepdim=True))[..., None]
 
     def people(self, index: Tensor) -> "Cohort":
         """The chosen people."""
@@ -166,6 +196,7 @@ class Cohort:
             self.conditions.people(index),
             self.times[index],
             self.y[index],
+            tuple(self.unscored[i] for i in index.tolist()) if self.unscored else (),
         )
 
     def to(self, *where: torch.device | str | torch.dtype) -> "Cohort":
@@ -173,4 +204,31 @@ class Cohort:
         like = self.y.new_zeros(())
         for one in where:
             like = like.to(one)
-        return Cohort(self.records, self.conditions.to(like), self.times.to(like), self.y.to(like))
+        return replace(self, conditions=self.conditions.to(like), times=self.times.to(like), y=self.y.to(like))
+
+
+def _covariates(records: Sequence[Record], model: HybridModel) -> list[str]:
+    """The covariates to keep: what the model reads, and what everybody has."""
+    for record in records:
+        missing = sorted(model.uses.keys() - record.covariates.keys())
+        if missing:
+            raise ValueError(
+                f"record {record.id} lacks the covariates {missing}, which the model reads; give every person a value, or "
+                "build the model without them"
+            )
+    return sorted(set.intersection(*(set(r.covariates) for r in records)))
+
+
+def _require_start(
+    records: Sequence[Record],
+    model: HybridModel,
+    baseline: Tensor,  # (N, p)
+) -> None:
+    """The error of a backbone that cannot start without a baseline, with the person's name in it."""
+    typical = torch.tensor([p.typical for p in model.backbone.physical], dtype=model.dtype, device=model.device)
+    for record, given in zip(records, baseline.to(typical), strict=True):
+        if torch.isnan(given).any():
+            try:
+                model.initial(typical[None, None], given[None])
+            except ValueError as error:
+                raise ValueError(f"record {record.id}: {error}") from error

@@ -63,7 +63,7 @@ def scores_by_horizon(
     if not rows:
         raise ValueError(
             f"None of the {seen.numel()} observations is present within the horizons {horizons.edges}; check the mask, the "
-            "times, and that horizons are in the record's own time."
+            "times, and that horizons count from everyone's own first dose (or start)."
         )
     return rows
 

@@ -1,5 +1,6 @@
 """Pictures of forecasts, calibration, contraction and choices. Importing this loads matplotlib."""
 
+from homeostat.pictures import backend  # before anything else loads matplotlib
 from homeostat.pictures.bands import Bands
 from homeostat.pictures.flow import flow, member_mean_field
 from homeostat.pictures.hero import draw_hero
@@ -13,6 +14,7 @@ __all__ = [
     "Exceedance",
     "Phase",
     "Reliability",
+    "backend",
     "draw_hero",
     "draw_people",
     "draw_phase",

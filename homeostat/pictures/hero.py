@@ -16,9 +16,10 @@ from homeostat.pictures.style import (
     panel_title,
     person_name,
     save,
+    time_since,
 )
 from hybrid import Prediction
-from training.records import Record
+from training.records import Record, counted_from
 
 
 def draw_hero(
@@ -57,7 +58,7 @@ def draw_hero(
         person_axes(axes, bands, record, person=i, channel=channel, forecast_from=forecast_from)
         panel_title(axes, person_name(record.id), size=10.5)
     limits(panels[0], bands, chosen, channel)
-    axis_labels(panels[-1], label("time", unit), None)
+    axis_labels(panels[-1], label(time_since(counted_from(chosen)), unit), None)
     for axes in panels:
         axis_labels(axes, None, label(prediction.channels[channel], prediction.units[channel]))
     reliability_axes(middle.subplots(), reliability)

@@ -22,10 +22,12 @@ from homeostat.pictures.style import (
     person_name,
     save,
     tidy,
+    time_since,
 )
 from hybrid import Prediction
+from training.clock import at_or_before
 from training.conversion import as_shown
-from training.records import Record
+from training.records import Record, counted_from
 
 MOST = 24  # panels in one picture; more could not be read
 
@@ -43,9 +45,10 @@ def person_axes(
     band_axes(axes, bands, person)
     values = record.values[:, channel]
     seen = np.isfinite(values)
-    known = seen if forecast_from is None else seen & (record.times <= forecast_from)
+    times = record.on_own_clock().times
+    known = seen if forecast_from is None else seen & at_or_before(times, forecast_from)
     for gid, chosen, filled in (("known", known, True), ("unseen", seen & ~known, False)):
-        axes.add_line(dots(record.times[chosen], values[chosen], filled=filled, name=gid))
+        axes.add_line(dots(times[chosen], values[chosen], filled=filled, name=gid))
     if forecast_from is not None and np.isfinite(forecast_from):
         axes.axvline(forecast_from, color=GREY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2.0, gid="forecast_from")
     tidy(axes)
@@ -98,10 +101,10 @@ def draw_people(
 
     The wide band holds `level` of the measurements that the model expects; the inner one is the share of ignorance (see
     `Bands`). Filled dots were known to the forecast (time ≤ forecast_from), open dots came later. Axes are shared.
-    Arguments: `prediction` on its own dense times, people in the order of `records`, which are drawn in the prediction's
-    units; `forecast_from` in the prediction's time unit, None where nothing was withheld; `time_unit`, that unit, by default
-    the first record's. Beyond 24 people the first 24 are
-    drawn and the picture says so.
+    Arguments: `prediction` on its own dense times, people in the order of `records`, times since everyone's `origin`, as a
+    `Cohort` has them (the records' own are counted from there, and drawn in the prediction's units); `forecast_from` likewise,
+    None where nothing was withheld; `time_unit`, that of the prediction, by default the first record's. Beyond 24 people the
+    first 24 are drawn and the picture says so.
     Errors: `ValueError` for as many predictions as records not being so, a missing channel, a level outside (0, 1).
     """
     people = require_people(prediction, records)
@@ -130,7 +133,7 @@ def draw_people(
         panel_title(axes, person_name(record.id), size=10.5)
         if place + columns >= shown:  # nobody below: the column's time axis is here
             axes.tick_params(labelbottom=True)
-            axis_labels(axes, label("time", unit), None)
+            axis_labels(axes, label(time_since(counted_from(records)), unit), None)
             axes.xaxis.set_in_layout(
                 place // columns == rows - 1
             )  # above an empty place it takes no room from the rows
@@ -167,5 +170,6 @@ def limits(axes: Axes, bands: Bands, records: Sequence[Record], channel: int) ->
     pad = 0.05 * (high - low)
     axes.set_ylim(0.0 if 0.0 <= low < 0.5 * high else low - pad, high + pad)
     start, end = float(np.nanmin(bands.times)), float(np.nanmax(bands.times))
-    start, end = min([start, *(r.times[0] for r in records)]), max([end, *(r.times[-1] for r in records)])
+    own = [r.on_own_clock().times for r in records]
+    start, end = min([start, *(t[0] for t in own)]), max([end, *(t[-1] for t in own)])
     axes.set_xlim(start - 0.03 * (end - start), end + 0.03 * (end - start))

@@ -147,6 +147,11 @@ def label(name: str, unit: str | None) -> str:
     return name if unit in (None, "", "1") else f"{name} ({unit})"
 
 
+def time_since(since: str | None) -> str:
+    """The name of a time axis: what it counts from, where that is known."""
+    return "time" if since is None else f"time since {since}"
+
+
 def axis_labels(axes: Axes, x: str | None, y: str | None) -> None:
     """Labels in the house size; dollar signs are dollar signs."""
     if x is not None:

@@ -23,6 +23,7 @@ from homeostat.pictures.style import (
     percent,
     save,
     tidy,
+    time_since,
 )
 from hybrid import Prediction, Schedule
 from hybrid.schedule import as_float
@@ -94,12 +95,13 @@ def draw_what_if(
     level: float = 0.8,
     time_unit: str | None = None,
     schedules: Mapping[str, Schedule] | None = None,
+    since: str | None = None,
 ) -> Path:
     """The same person under several schedules, side by side on shared axes. Writes a PNG, returns its path.
 
     Each panel says P(a measurement at the peak > threshold), with the peak that of the median, and the expected time above
     the threshold. Arguments: `predictions` by the name of what is done, at most eight; `threshold` in the channel's unit;
-    `schedules`, by the same names, mark the doses.
+    `schedules`, by the same names, mark the doses; `since`, what the times count from, stands at their axis.
     Errors: `ValueError` for no prediction or too many, a person or channel that is not there, schedules of other names.
     """
     if not 1 <= len(predictions) <= 8:
@@ -137,7 +139,7 @@ def draw_what_if(
         panel_title(axes, name, _words(predictions[name], threshold, person, channel, time_unit))
         if place + columns >= count:
             axes.tick_params(labelbottom=True)
-            axis_labels(axes, label("time", time_unit), None)
+            axis_labels(axes, label(time_since(since), time_unit), None)
             axes.xaxis.set_in_layout(
                 place // columns == rows - 1
             )  # above an empty place it takes no room from the rows

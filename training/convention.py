@@ -1,0 +1,146 @@
+"""The names that columns have in pharmacometric tables, and what this reader does with each: one table of them.
+
+The convention is that of NONMEM; what PsN, Monolix, nlmixr2/rxode2, mrgsolve, Pumas and PKPD users add to it stands beside it.
+A column whose name is not here is a covariate.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+Use = Literal["read", "checked", "left out"]
+Unit = Literal["", "TIME", "AMT", "DV", "AMT/TIME"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the convention.
+
+    `name`, the standard one, and `also`, others of the same meaning · `use`: "read"; "checked", refused with its cure where
+    a cell says what is not read, and left out where none does; "left out", since it says nothing that matters here ·
+    `says`, its meaning, for sentences · `cure`, the line to write where it is refused, {ignore} in it for the way to leave
+    the column out · `unit`, the unit in which it must
+    be: that of TIME, of DV, or AMT's by TIME's · `core`: never a covariate, not even where one is asked for by this name.
+    """
+
+    name: str
+    use: Use
+    says: str
+    also: tuple[str, ...] = ()
+    cure: str = ""
+    unit: Unit = ""
+    core: bool = False
+
+
+_WRITE_ROWS = "write the earlier doses out, as rows or by ADDL and II"
+_CENSORED = (
+    "values that are only known to lie beyond a limit are not read; delete the row, or write . in DV, and say with the results "
+    "that such values were left out"
+)
+_UNIT = "convert what is in another unit; if only the spelling is another, leave the column out: {ignore}"
+_ROUTE = "CMT alone says where a dose goes; give the file a column CMT, or, if all doses go one way, leave this out: {ignore}"
+
+COLUMNS: tuple[Column, ...] = (
+    Column("ID", "read", "the person", core=True),
+    Column("TIME", "read", "the time of the event", unit="TIME", core=True),
+    Column("DATE", "read", "the day, month/day/year or ISO", core=True),
+    Column("DAT1", "read", "the day, day/month/year or ISO", core=True),
+    Column("DAT2", "read", "the day, year/month/day or ISO", core=True),
+    Column("DAT3", "read", "the day, year/day/month or ISO", core=True),
+    Column("AMT", "read", "the dose", unit="AMT", core=True),
+    Column("DV", "read", "the measured value", unit="DV", core=True),
+    Column("EVID", "read", "what the row is: 0 observation, 1 dose, 2 other", core=True),
+    Column("MDV", "read", "1 where the row measured nothing", core=True),
+    Column("CMT", "read", "the compartment of a dose or an observation", core=True),
+    Column("DVID", "read", "what was measured", core=True),
+    Column("YTYPE", "read", "what was measured", also=("YTYP", "DVTYPE", "OBSID"), core=True),
+    Column("RATE", "read", "the rate of an infusion", unit="AMT/TIME", core=True),
+    Column("DUR", "read", "the duration of an infusion", also=("DURATION", "TINF", "INFDUR", "DURINF"), unit="TIME"),
+    Column("ADDL", "read", "how many more doses follow", core=True),
+    Column("II", "read", "the time between them", also=("TAU",), unit="TIME", core=True),
+    Column("C", "read", "a row that is commented out", core=True),
+    Column("SS", "checked", "a steady state, which is not read", cure=_WRITE_ROWS, core=True),
+    Column("CENS", "checked", "a censored value", also=("CENSORED", "CENSORING", "ALQ"), cure=_CENSORED, core=True),
+    Column(
+        "BLQ", "checked", "a value below the limit", also=("BQL", "BLOQ", "BLLOQ", "BLQFL"), cure=_CENSORED, core=True
+    ),
+    Column("LIMIT", "checked", "the other end of a censored value", unit="DV"),
+    Column("LLOQ", "checked", "the limit of quantification", also=("LOQ", "LLQ"), cure=_CENSORED, unit="DV"),
+    Column("ULOQ", "checked", "the upper limit of quantification", also=("ULQ",), cure=_CENSORED, unit="DV"),
+    Column("ADM", "checked", "the way a dose was given", also=("ADMID",), cure=_ROUTE),
+    Column("ROUTE", "checked", "the way a dose was given", also=("ADMINISTRATION",), cure=_ROUTE),
+    Column(
+        "OCC",
+        "checked",
+        "the occasion",
+        also=("OCCASION",),
+        cure="a person's parameters do not change between occasions here; give each an ID of its own if nothing was left of "
+        "the doses before, or leave the column out: {ignore}",
+    ),
+    Column("L1", "checked", "NONMEM's grouping of rows into people", cure="write the person into ID"),
+    Column(
+        "L2",
+        "checked",
+        "values whose errors go together",
+        cure="errors are independent here; to take them so, leave the column out: {ignore}",
+    ),
+    *(
+        Column(name, "checked", says, cure="write every event as a row of its own, and 0 here", core=True)
+        for name, says in (
+            ("CONT", "a row that goes on in the next one"),
+            ("RAW_", "a row for averages, not for data"),
+            ("MRG_", "a row for margins, not for data"),
+            ("RPT_", "rows to be repeated"),
+            ("REPL_", "a person to be repeated"),
+        )
+    ),
+    Column(
+        "TIMEU", "checked", "the unit of TIME", also=("TIMEUNIT", "TIMEUNITS", "TIME_UNIT"), cure=_UNIT, unit="TIME"
+    ),
+    Column(
+        "AMTU", "checked", "the unit of AMT", also=("AMTUNIT", "AMTUNITS", "AMT_UNIT", "DOSEU"), cure=_UNIT, unit="AMT"
+    ),
+    Column(
+        "DVU",
+        "checked",
+        "the unit of DV",
+        also=("DVUNIT", "DVUNITS", "DV_UNIT", "UNIT", "UNITS", "AVALU"),
+        cure=_UNIT,
+        unit="DV",
+    ),
+    Column("PCMT", "left out", "what is predicted on rows without a value"),
+    Column("CALL", "left out", "when NONMEM calls a routine"),
+)
+
+STANDARD = frozenset(c.name for c in COLUMNS)
+BY_NAME: Mapping[str, Column] = MappingProxyType({n: c for c in COLUMNS for n in (c.name, *c.also)})
+NEEDED = ("ID", "TIME", "AMT", "DV")
+# what those are called elsewhere: not taken for them, but asked about
+LIKELY: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "ID": ("SUBJECT", "SUBJID", "USUBJID", "PATIENT", "PERSON"),
+        "TIME": ("T", "HOURS", "DATETIME", "TIMESTAMP"),
+        "AMT": ("DOSE", "AMOUNT"),
+        "DV": ("Y", "CONC", "CONCENTRATION", "OBS", "VALUE", "OBSERVATION", "CP"),
+    }
+)
+DATES = ("DATE", "DAT1", "DAT2", "DAT3")
+ENDPOINTS = ("DVID", "YTYPE")
+DROPPED = ("=DROP", "=SKIP", "DROP", "SKIP")  # how NONMEM's own list of columns marks what is not read
+
+
+def ignored(spelling: str) -> str:
+    """How a column is left out, in Python and in the shell."""
+    return f"ignore=[{spelling!r}], --ignore {spelling}"
+
+
+def column_of(spelling: str) -> Column | None:
+    """What the convention knows by this name, in any case; None for a covariate."""
+    return BY_NAME.get(spelling.upper())
+
+
+def dropped(spelling: str) -> bool:
+    """Does the name itself say that the column is not read: DROP, SKIP, AGE=DROP?"""
+    name = spelling.upper().replace(" ", "")
+    return name in DROPPED[2:] or name.endswith(DROPPED[:2])
