@@ -140,8 +140,8 @@ class Cohort:
         ids = [r.id for r in records]
         if len(set(ids)) < len(ids):
             raise ValueError(f"record ids must differ, and {sorted({i for i in ids if ids.count(i) > 1})} repeat")
-        names = _covariates(records, model)
         records = tuple(converted(record, model).on_own_clock() for record in records)
+        names = _covariates(records, model)
         mesh = Mesh.of(model, records) if mesh is None else mesh
         backbone, starts = model.backbone, np.array(model.starts_from)
         segments = build_segments(
