@@ -103,6 +103,7 @@ def drinking(record: Record) -> Record:
     t/30 · exp(1 − t/30): it peaks 30 min after the drink, about when GLP-1 and GIP do (Nauck & Meier, Diabetes Obes.
     Metab. 20 (2018) S1 5). The network learns what to make of it.
     """
+    record = record.on_own_clock()  # the drink is at 0
     glucose = record.schedule.inputs["glucose"]
     end = float(record.times[-1])
     knots = np.linspace(0.0, end, 1 + round(end / 7.5))

@@ -74,7 +74,7 @@ if isinstance(certificate, Certificate):
 else:
     print(f"refused: {certificate.message}")
 
-# 5 · judge on people whom no member has seen, forecast from their first samples
+# 5 · judge on people whom no member has seen, forecast from the samples of the first 2.5 h after their dose
 known, later = cohort.until(2.5), cohort.after(2.5)
 unseen = forecast_unseen(plan, step.best.model, known, later, generator=generator)
 for name, value in score_table(unseen, later.y.cpu()).items():

@@ -124,7 +124,9 @@ def pictures_of(folder: Path, judged: Judged, asked: Asked, rings: Rings | None)
         steps.append((judged.after, "horizons_recalibrated.png", "And after recalibration by the other people?"))
     for report, name, title in steps:
         channel = _channel(report, asked)
-        path = draw_horizons(channel, folder / name, time_unit=asked.time_unit, gates=report.gates, title=title)
+        path = draw_horizons(
+            channel, folder / name, time_unit=asked.time_unit, gates=report.gates, title=title, since=asked.since
+        )
         found.append(
             (
                 path,

@@ -27,7 +27,7 @@ class Prediction:
       mean      (M, S, N, T, p), in the channels' units; M members (what the model does not know), S draws of the person's
                 own parameters given their data (S = 1 where there are none)
       variance  (M, S, N, T, p), measurement-noise variance, units squared
-      times     (N, T), each record's own time unit
+      times     (N, T), in the records' time unit, since each one's first dose (or start): as a `Cohort` has them
       mask      (N, T) bool, true where a time is real; false is padding
       channels, units   p names and p UCUM codes
 

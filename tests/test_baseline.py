@@ -152,6 +152,26 @@ def test_a_start_at_the_origin_is_scored_from_the_first_value_on() -> None:
     assert cohort.unscored == (0,)
 
 
+def test_the_last_value_is_the_state_of_its_own_time() -> None:
+    """A residue of 3 mg/L at the dose is 3 mg/L at the dose, whatever was measured, or noted, half a day before."""
+    model = oral()
+    plain = person("a", [[3.0], [6.0], [4.0]], (0.0, 1.0, 6.0))
+    earlier = person("b", [[8.0], [3.0], [6.0], [4.0]], (-12.0, 0.0, 1.0, 6.0))
+    noted = replace(plain, id="c", schedule=replace(plain.schedule, start=-24.0))
+    cohort = Cohort.of([plain, earlier, noted], model, MESH)
+    assert cohort.unscored == (1, 2, 1)
+    assert [r.schedule.start for r in cohort.records] == [0.0, 0.0, 0.0]
+    run = rollout(model, cohort.conditions, torch.zeros(1, 3, 3, dtype=torch.float64))
+    torch.testing.assert_close(run.mean[:, :, 0], torch.full((1, 3, 1), 3.0, dtype=torch.float64))
+    torch.testing.assert_close(run.mean[:, 1:], run.mean[:, :1].expand(-1, 2, -1, -1), rtol=1e-12, atol=1e-12)
+    # an hour before the dose it is still to decay
+    early = Cohort.of([person("d", [[8.0], [3.0], [6.0]], (-12.0, -1.0, 1.0))], model, MESH)
+    assert early.times.tolist() == [[-1.0, 1.0]]
+    # what is scored is never cut away
+    both = person("e", [[0.1, 4.0], [0.2, 4.5], [9.0, 6.0]], (-1.0, 0.0, 1.0), ("drug", "effect"), "drug")
+    assert Cohort.of([both], resting(), MESH).times.tolist() == [[-1.0, 0.0, 1.0]]
+
+
 # ---- no value at all -------------------------------------------------------------------------------------------------
 
 

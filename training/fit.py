@@ -77,9 +77,10 @@ def fit(
       prior of η: then the members are draws of a posterior (`Anchor` says when exactly). For that, `least_residual=0`, everyone
       weighs 1, and nobody stops a member early.
     - `held_out`: the people by whom a member is judged while it trains. Every `look_every` steps they are personalised
-      with the member frozen, on what was measured up to `forecast_from` (on everything where that is None), and scored
-      on the rest. A member keeps its best look until `patience` looks in a row are no better: then it is finished, whatever
-      the others do. `fit` ends early once every member is finished. Without anyone to judge it a member keeps its last state.
+      with the member frozen, on what was measured up to `forecast_from` since everyone's first dose, or start (on everything
+      where that is None), and scored on the rest. A member keeps its best look until `patience` looks in a row are no better:
+      then it is finished, whatever the others do. `fit` ends early once every member is finished. Without anyone to judge it a
+      member keeps its last state.
     - `optimiser`: called as `optimiser(tensors, lr=rate)`; one of torch.optim that works by element (Adam, AdamW, SGD).
     - `schedule`: a function from the optimiser to one of torch's schedules, by default the cosine from `rate` to 2 % of it.
     - `clip`: the largest norm of each member's whole gradient; None for any.
@@ -211,11 +212,13 @@ def fit(
 
 
 def named(error: SimulationError, cohort: Cohort) -> SimulationError:
-    """The same failure with the person's id in place of the row's number."""
+    """The same failure with the person's id in place of the row's number, and with what the time counts from."""
     if error.record is None:
         return error
-    person = cohort.ids[error.record % len(cohort.ids)]  # copies of people repeat the cohort's order
-    text = str(error).replace(f"record {error.record}:", f"person {person}:", 1)
+    who = cohort.records[error.record % len(cohort.ids)]  # copies of people repeat the cohort's order
+    text = str(error).replace(f"record {error.record}:", f"person {who.id}:", 1)
+    if error.time is not None:
+        text = text.replace(f"at time {error.time:g}", f"at time {error.time:g} since the {who.began}", 1)
     return SimulationError(text, record=error.record, time=error.time)
 
 

@@ -112,9 +112,10 @@ def counted_from(records: Sequence[Record]) -> str:
 class Cohort:
     """N records as one padded batch in their model's units, everyone on a clock of their own that reads 0 at `Record.origin`.
 
-    `records`, in those units and on those clocks; `conditions` (segments, covariates, baseline); `times` (N, T), padded with
-    each record's last time; `y` (N, T, p), NaN where missing, padded or not scored; `unscored` (N,), how many values at or
-    before the first dose are a baseline that sets the start, and so are not scored.
+    `records`, in those units and on those clocks, each from the last value on that sets its start; `conditions` (segments,
+    covariates, baseline); `times` (N, T), padded with each record's last time; `y` (N, T, p), NaN where missing, padded or
+    not scored; `unscored` (N,), how many values at or before the first dose are a baseline that sets the start, and so are
+    not scored.
     Law: a cohort of one gives what the record gives; shifting anybody's times changes nothing.
     """
 
@@ -144,23 +145,23 @@ class Cohort:
         names = _covariates(records, model)
         mesh = Mesh.of(model, records) if mesh is None else mesh
         backbone, starts = model.backbone, np.array(model.starts_from)
+        unscored = tuple(int(np.isfinite(r.values[~r.scored][:, starts]).sum()) for r in records)
+        records = tuple(_from_baseline(r, starts) for r in records)
         segments = build_segments(
             [r.schedule for r in records], [r.times.tolist() for r in records], backbone.states, backbone.inputs, mesh
         )
         T, p = max(len(r.times) for r in records), len(model.observation.channels)
         times = torch.empty(len(records), T, dtype=torch.float64)
         y = torch.full((len(records), T, p), torch.nan, dtype=torch.float64)
-        unscored = []
         for i, record in enumerate(records):
             times[i] = float(record.times[-1])
             times[i, : len(record.times)] = torch.from_numpy(record.times)
             start = ~record.scored[:, None] & starts  # (T, p) what sets the state that it would be scored against
             y[i, : len(record.times)] = torch.from_numpy(np.where(start, np.nan, record.values))
-            unscored.append(int(np.isfinite(record.values[start]).sum()))
         covariates = {k: torch.tensor([r.covariates[k] for r in records], dtype=torch.float64) for k in names}
         baseline = torch.from_numpy(np.stack([r.baseline for r in records]))
         _require_start(records, model, baseline)
-        return Cohort(records, Conditions(segments, covariates, baseline, mesh), times, y, tuple(unscored))
+        return Cohort(records, Conditions(segments, covariates, baseline, mesh), times, y, unscored)
 
     @property
     def mask(self) -> Tensor:  # (N, T, p)
@@ -196,7 +197,7 @@ class Cohort:
             self.conditions.people(index),
             self.times[index],
             self.y[index],
-            tuple(self.unscored[i] for i in index.tolist()) if self.unscored else (),
+            tuple(self.unscored[i] for i in index.tolist()) if len(self.unscored) == len(self.records) else (),
         )
 
     def to(self, *where: torch.device | str | torch.dtype) -> "Cohort":
@@ -205,6 +206,29 @@ class Cohort:
         for one in where:
             like = like.to(one)
         return replace(self, conditions=self.conditions.to(like), times=self.times.to(like), y=self.y.to(like))
+
+
+def _from_baseline(
+    record: Record,
+    starts: np.ndarray,  # (p,) bool
+) -> Record:
+    """The record from its last baseline value on: that value is the state of its own time, not of an earlier row's.
+
+    As it was where nothing was measured that sets the start, or where something is scored before that.
+    """
+    sets = np.isfinite(record.values) & ~record.scored[:, None] & starts
+    if not sets.any():
+        return record
+    begin = record.times[sets.any(1)][-1]
+    before = record.times < begin
+    if (not before.any() and begin == record.schedule.start) or np.isfinite(record.values[before][:, ~starts]).any():
+        return record
+    return replace(
+        record,
+        schedule=replace(record.schedule, start=float(begin)),
+        times=record.times[~before],
+        values=record.values[~before],
+    )
 
 
 def _covariates(records: Sequence[Record], model: HybridModel) -> list[str]:

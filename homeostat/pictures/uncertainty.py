@@ -44,15 +44,17 @@ def draw_horizons(
     gates: int,
     band_level: float = 0.95,
     title: str = "How far ahead can it be trusted?",
+    since: str | None = None,
 ) -> Path:
     """Coverage and width of the intervals by horizon, what the variance is made of, and the PIT. Writes a PNG.
 
     Grey bars are one simultaneous band over all `gates` of the report: a perfect forecaster stays in all of them together
-    `band_level` of the time.
+    `band_level` of the time. `since`: what the times count from, "first dose".
     """
     subtitle = (
         f"{channel.channel}: {channel.count} measurements of {channel.records} people. Grey: where "
         f"{100 * band_level:.0f} of 100 perfect forecasters of this sample stay, in all {gates} places together."
+        + ("" if since is None else f" Times count from each person's {since}.")
     )
     width = 11.0
     figure = new_figure(width, 7.9 + header_height(title, subtitle, width))
