@@ -14,6 +14,7 @@ from hybrid.observation import JoinsBackbone, Observation
 from hybrid.segments import Segments
 from learned import Joins, Joint, LayeredResidual, NoiseHead, ProcessNoise, Residual, Zero
 from physics import Backbone, Population
+from physics.arguments import require_kind, require_number
 from physics.units import factor, require
 
 
@@ -78,6 +79,15 @@ class HybridModel(nn.Module):
         process: ProcessNoise | None = None,
     ) -> None:
         super().__init__()
+        require_kind(backbone, Backbone, "HybridModel: backbone", "OneCompartmentOral()")
+        require_kind(population, Population, "HybridModel: population", "LogNormalPopulation(backbone, spread={…})")
+        require_kind(observation, Observation, "HybridModel: observation", "Concentration(…) or States(…)")
+        require_kind(noise, NoiseHead, "HybridModel: noise", "AdditiveProportional([0.5], [0.1], [0.03])")
+        if residual is not None:
+            require_kind(residual, Residual, "HybridModel: residual", "MLP(hidden=(8,))")
+        if process is not None:
+            require_kind(process, ProcessNoise, "HybridModel: process", "DiagonalDiffusion([…])")
+        require_number(latents, "HybridModel: latents", least=0.0, whole=True)
         _require_units(backbone)
         _require_parameters(backbone, population)
         self.backbone, self.population, self.latents = backbone, population, int(latents)
@@ -346,6 +356,20 @@ def _covariates(
     numbers = {name: (float(v[0]), float(v[1])) for name, v in given.items()}
     units = {name: require(v[2], f"HybridModel: covariate {name}") if len(v) == 3 else None for name, v in given.items()}
     return numbers, units
+
+
+def require_given(model: HybridModel, conditions: Conditions, name: str) -> None:
+    """Raise `ValueError` unless this is a model, and what is given about people fits it."""
+    require_kind(model, HybridModel, f"{name}: model", f"{name}(model, …)")
+    require_kind(conditions, Conditions, f"{name}: conditions", "cohort.conditions, or conditions_of(model, schedules, times)")
+    s, backbone = conditions.segments, model.backbone
+    have = (s.jump.shape[-1], s.u0.shape[-1], conditions.baseline.shape[-1])
+    need = (len(backbone.states), len(backbone.inputs), len(model.observation.channels))
+    if have != need:
+        raise ValueError(
+            f"{name}: these conditions have (states, inputs, channels) = {have} and the model has {need}; they were made for "
+            "another model: make them for this one, Cohort.of(records, model)"
+        )
 
 
 def _plus(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hybrid.mixture import blocks, mixture_cdf, mixture_crossing, mixture_crps, mixture_log_prob, mixture_quantile
+from physics.arguments import quote, require_kind, require_number
 
 
 @final
@@ -143,7 +144,7 @@ class Prediction:
         threshold: Tensor | float,  # broadcasts to (N, T, p)
     ) -> Tensor:  # (N, T, p)
         """P(observation > threshold), precise in the upper tail; the lower one is cdf."""
-        value = torch.as_tensor(threshold, dtype=torch.float64, device=self.mean.device)
+        value = self._numbers(threshold, "exceeds: threshold")
         return self._evaluate(
             lambda y, mean, variance: mixture_cdf(-y, -mean, variance), value.expand(self.mean.shape[2:])
         )
@@ -166,7 +167,7 @@ class Prediction:
         if side not in ("above", "below"):
             raise ValueError(f'side is {side!r}; write "above" or "below".')
         sign = 1.0 if side == "above" else -1.0
-        value = torch.as_tensor(threshold, dtype=torch.float64, device=self.mean.device).expand(self.mean.shape[2:])
+        value = self._numbers(threshold, "crosses: threshold").expand(self.mean.shape[2:])
         real = self.mask[..., None].expand_as(value).transpose(0, 1).flatten(1)  # (T, N p)
         mean, variance = (v.movedim(3, 2).flatten(3).flatten(0, 1) for v in (self.mean, self.variance))  # (M S, T, N p)
         variance = variance if measured else torch.zeros_like(variance)
@@ -180,6 +181,11 @@ class Prediction:
 
     def quantile(self, levels: Sequence[float]) -> Tensor:  # (L,) -> (L, N, T, p)
         """The values at which cdf equals each level, to 1e-10 relative; see `mixture_quantile`. Carries no gradient."""
+        if isinstance(levels, str) or not hasattr(levels, "__iter__") or getattr(levels, "ndim", 1) == 0:
+            raise ValueError(f"quantile: levels is a list, even of one, and is {quote(levels)}; write [0.1, 0.5, 0.9]")
+        for level in levels:
+            if not isinstance(level, float | int) or isinstance(level, bool):
+                require_number(level, "quantile: a level")
         mean, variance = self._columns()
         rows = [
             torch.cat([mixture_quantile(float(level), mean[:, c], variance[:, c]) for c in blocks(mean)])
@@ -189,6 +195,8 @@ class Prediction:
 
     def interval(self, level: float) -> tuple[Tensor, Tensor]:  # each (N, T, p)
         """Central interval holding `level` of the mixture: the quantiles at (1 − level)/2 and (1 + level)/2."""
+        if isinstance(level, str | bool) or not hasattr(level, "__float__"):
+            require_number(level, "interval: level")
         if not 0.0 < level < 1.0:
             raise ValueError(
                 f"An interval of level {level} was asked for; levels lie strictly between 0 and 1, e.g. 0.9."
@@ -207,8 +215,8 @@ class Prediction:
         draws one member for the whole cohort, which leaves each person's distribution as it is and correlates people as
         the model's ignorance does. Use it for statements about many people at once (a cohort's mean, a null band).
         """
-        if count < 1:
-            raise ValueError(f"{count} paths were asked for; write a count of at least 1.")
+        require_number(count, "sample: count, how many paths,", least=1.0, whole=True)
+        require_kind(generator, torch.Generator, "sample: generator", "torch.Generator().manual_seed(0)")
         members, draws, people = self.mean.shape[:3]
         device = self.mean.device
         drawn = (count, 1) if shared_member else (count, people)
@@ -248,6 +256,12 @@ class Prediction:
             )
         return index
 
+    def _numbers(self, value: Tensor | float, what: str) -> Tensor:
+        try:
+            return torch.as_tensor(value, dtype=torch.float64, device=self.mean.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{what} must be numbers, and is {quote(value)}") from error
+
     def _masked(self, values: Tensor) -> Tensor:
         return torch.where(self.mask[..., None], values, torch.nan)
 
@@ -266,7 +280,7 @@ class Prediction:
 
     def _evaluate(self, function: Callable[[Tensor, Tensor, Tensor], Tensor], y: Tensor) -> Tensor:
         """Apply a mixture function at the real times, block by block."""
-        y = torch.as_tensor(y, dtype=torch.float64, device=self.mean.device)
+        y = self._numbers(y, "observations")
         shape = self.mean.shape[2:]
         if y.dim() < 3 or y.shape[-3:] != shape:
             raise ValueError(

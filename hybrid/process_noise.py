@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from hybrid.defaults import simulating
-from hybrid.model import Conditions, HybridModel
+from hybrid.model import Conditions, HybridModel, require_given
 from hybrid.phi import doublings_for, phi
 from hybrid.segments import Segments
 from hybrid.solver import Solver
 from hybrid.stability_limit import require_mesh
 from learned import Zero
+from physics.arguments import require_kind, require_number
 
 _TERMS = 14  # of the series of Q for ‖J h‖ ≤ ½: (2‖J h‖)^14/15! < 1e-12 of the first, and it falls from there
 
@@ -55,8 +56,9 @@ def sample_paths(
     Source: Kloeden & Platen (1992) chapter 14 (weak schemes); Jimenez & Ozaki, J. Time Ser. Anal. 27 (2006) 77 (local
     linearisation).
     """
-    if count < 1:
-        raise ValueError(f"{count} paths were asked for; write a count of at least 1.")
+    require_given(model, conditions, "sample_paths")
+    require_number(count, "sample_paths: count, how many paths,", least=1.0, whole=True)
+    require_kind(generator, torch.Generator, "sample_paths: generator", "torch.Generator().manual_seed(0)")
     if not conditions.segments.cut:
         raise ValueError(
             "the observations lie inside the segments, and a path is drawn at their ends; cut the records at their "

@@ -11,6 +11,7 @@ from hybrid.one_step import solve_by_steps
 from hybrid.pool import Pool
 from hybrid.solver import Solution, Solver
 from hybrid.tableau import TABLEAUS, Method
+from physics.arguments import require_number
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ def tolerance_of(rtol: float | None, atol: float | None, max_steps: int) -> Tole
 
 def require_numbers(name: str, rtol: float | None, atol: float | None, chunk: int | None) -> None:
     """Refuse tolerances and chunks that cannot be."""
+    for what, value in (("rtol", rtol), ("atol", atol), ("chunk", chunk)):
+        if value is not None:
+            require_number(value, f"{name}: {what}", whole=what == "chunk")
     if rtol is None and atol is not None:
         raise ValueError(f"{name}: atol goes with rtol; give both for steps that adapt, or neither for those of the mesh")
     if not all(v is None or 0.0 < v < float("inf") for v in (rtol, atol)) or (chunk is not None and chunk < 1):

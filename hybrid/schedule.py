@@ -9,12 +9,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from physics.arguments import quote, require_kind, require_number
+
 Number = float | Tensor
 
 
 def as_float(number: Number) -> float:
     """The plain number."""
     return float(number.detach()) if isinstance(number, Tensor) else float(number)
+
+
+def numbers(values: object, what: str) -> tuple[float, ...]:
+    """A list, tuple, array or tensor of one axis as plain numbers. Errors: `ValueError` that says which is none."""
+    try:
+        column = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+        if column.ndim == 1 and column.dtype.kind in "fiu":
+            return tuple(column.astype(np.float64).tolist())
+    except ValueError:  # a ragged list
+        pass
+    raise ValueError(f"{what} must be numbers in a list or an array of one axis, got {quote(values)}")
 
 
 @dataclass(frozen=True)
@@ -33,15 +46,13 @@ class Dose:
     lag: Number = 0.0
 
     def __post_init__(self) -> None:
-        time, amount = as_float(self.time), as_float(self.amount)
-        duration, lag = as_float(self.duration), as_float(self.lag)
-        if not (0.0 <= amount < float("inf")):
-            raise ValueError(f"dose into {self.state} at {time:g}: amount {amount:g} must be finite and not negative")
-        if not (abs(time) < float("inf") and 0.0 <= duration < float("inf") and 0.0 <= lag < float("inf")):
+        if not isinstance(self.state, str):
             raise ValueError(
-                f"dose into {self.state}: time {time:g} must be finite, duration {duration:g} not negative and lag {lag:g} not "
-                "negative"
+                f"a dose goes into a compartment, by its name, and got {quote(self.state)}; write Dose('gut', 0.0, 320.0)"
             )
+        require_number(self.time, f"dose into {quote(self.state)}: time")
+        for name in ("amount", "duration", "lag"):
+            require_number(getattr(self, name), f"dose into {quote(self.state)}: {name}", least=0.0)
 
     @property
     def bolus(self) -> bool:
@@ -70,7 +81,7 @@ class Dose:
 class Signal:
     """A measured input u(t) through the points (times, values), "linear" between them or "held" from each to the next.
 
-    Before the first and after the last point the nearest value holds.
+    Before the first and after the last point the nearest value holds. Times and values may be lists, arrays or tensors.
     Errors: `ValueError` unless times increase strictly and everything is finite.
     """
 
@@ -79,14 +90,27 @@ class Signal:
     kind: Literal["linear", "held"] = "linear"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "times", numbers(self.times, "Signal: times"))
+        object.__setattr__(self, "values", numbers(self.values, "Signal: values"))
         if len(self.times) != len(self.values) or not self.times:
-            raise ValueError(f"Signal: needs as many values as times, at least one; got {self.times} and {self.values}")
-        if not all(abs(v) < float("inf") for v in (*self.times, *self.values)):
-            raise ValueError(f"Signal: times and values must be finite, got {self.times} and {self.values}")
-        if any(b <= a for a, b in itertools.pairwise(self.times)):
-            raise ValueError(f"Signal: times must increase strictly, got {self.times}; sort them and merge repeats")
+            raise ValueError(
+                f"Signal: needs as many values as times, at least one; got {len(self.times)} times and {len(self.values)} values"
+            )
+        for name, column in (("time", self.times), ("value", self.values)):
+            lost = [k for k, v in enumerate(column) if not abs(v) < float("inf")]
+            if lost:
+                raise ValueError(
+                    f"Signal: times and values must be finite, and {len(lost)} of {len(column)} {name}s are not, the first at "
+                    f"position {lost[0]}; leave those points out, or fill the gap"
+                )
+        for k, (a, b) in enumerate(itertools.pairwise(self.times)):
+            if b <= a:
+                raise ValueError(
+                    f"Signal: times must increase strictly, and position {k} at {a:g} is followed by {b:g}; sort them and merge "
+                    "repeats"
+                )
         if self.kind not in ("linear", "held"):
-            raise ValueError(f"Signal: kind is 'linear' or 'held', got {self.kind!r}")
+            raise ValueError(f"Signal: kind is 'linear' or 'held', got {quote(self.kind)}")
 
     def at(self, time: float, side: Literal["left", "right"] = "right") -> float:
         """u(time); at a jump of a held signal, the value on the asked side."""
@@ -112,8 +136,15 @@ class Schedule:
     start: float = 0.0
 
     def __post_init__(self) -> None:
-        if not abs(self.start) < float("inf"):
-            raise ValueError(f"schedule: start {self.start:g} must be finite; give the time at which the record begins")
+        require_number(self.start, "schedule: start, the time at which the record begins,")
+        doses = (self.doses,) if isinstance(self.doses, Dose) else tuple(self.doses)
+        object.__setattr__(self, "doses", doses)
+        for dose in doses:
+            require_kind(dose, Dose, "schedule: each of doses", 'Schedule((Dose("gut", 0.0, 320.0),))')
+        if not isinstance(self.inputs, Mapping) or not all(isinstance(s, Signal) for s in self.inputs.values()):
+            raise ValueError(
+                f"schedule: inputs are signals by name, as {{'glucose': Signal(times, values)}}, got {quote(self.inputs)}"
+            )
         early = [d for d in self.doses if as_float(d.time) < self.start]
         if early:
             raise ValueError(
@@ -127,7 +158,15 @@ class Schedule:
         inputs: Mapping[str, Signal] | None = None,
     ) -> "Schedule":
         """A new schedule in which the doses of the named compartments, and the named inputs, are replaced by these."""
-        doses = doses or {}
+        if not isinstance(doses or {}, Mapping) or not isinstance(inputs or {}, Mapping):
+            raise ValueError(
+                f"do: doses and inputs go by name, got {quote(doses if not isinstance(doses or {}, Mapping) else inputs)}; write "
+                'do({"gut": [Dose("gut", 0.0, 320.0)]}), which replaces what goes into the gut, or a text by parse_schedule'
+            )
+        doses = {state: (group,) if isinstance(group, Dose) else tuple(group) for state, group in (doses or {}).items()}
+        for group in doses.values():
+            for dose in group:
+                require_kind(dose, Dose, "do: each dose", 'do({"gut": [Dose("gut", 0.0, 320.0)]})')
         wrong = [d for state, group in doses.items() for d in group if d.state != state]
         if wrong:
             raise ValueError(f"do: a dose into {wrong[0].state} stands under another compartment's name; move it")
@@ -136,19 +175,30 @@ class Schedule:
         return replace(self, doses=tuple(new), inputs={**self.inputs, **(inputs or {})})
 
     def scaled(self, state: str, factor: float) -> "Schedule":
-        """Every dose into `state` times `factor`."""
+        """Every dose into `state` times `factor`.
+
+        Errors: `ValueError` for a factor below 0, or where nothing goes into `state`.
+        """
+        require_number(factor, "scaled: factor", least=0.0)
+        self._require_some(state)
         return self.do({state: [replace(d, amount=d.amount * factor) for d in self.into(state)]})
 
     def split(self, state: str, parts: int, interval: float) -> "Schedule":
         """Every dose into `state` in `parts` equal ones, `interval` apart, the first at the old time."""
-        if parts < 1 or not interval > 0:
-            raise ValueError(f"split: needs parts ≥ 1 and a positive interval, got {parts} and {interval}")
+        require_number(parts, "split: parts", least=1.0, whole=True)
+        require_number(interval, "split: interval", above=0.0)
+        self._require_some(state)
         new = [
             replace(d, time=d.time + k * interval, amount=d.amount / parts)
             for d in self.into(state)
             for k in range(parts)
         ]
         return self.do({state: new})
+
+    def _require_some(self, state: str) -> None:
+        if not self.into(state):
+            there = sorted({d.state for d in self.doses})
+            raise ValueError(f"no dose goes into {quote(state)}; this schedule's go into {there or 'nothing'}")
 
     def into(self, state: str) -> list[Dose]:
         """The doses into one compartment."""

@@ -4,17 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hybrid.defaults import simulating
 from hybrid.mesh import Mesh
-from hybrid.model import Conditions, HybridModel
+from hybrid.model import Conditions, HybridModel, require_given
 from hybrid.prediction import Prediction
 from hybrid.process_noise import process_variance, read_boundaries
 from hybrid.schedule import Schedule
 from hybrid.segments import build_segments
 from hybrid.solver import Failure, Solution, Solver
+from physics import Parameter, capture
+from physics.arguments import quote, require_kind
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,12 @@ def rollout(
     are NaN, and the other records are as they would be without it, gradients included.
     Errors: `SimulationError`, naming record and time.
     """
+    require_given(model, conditions, "rollout")
+    if not isinstance(personal, Tensor) or personal.ndim != 3 or personal.shape[1:] != (conditions.size, model.personal):
+        raise ValueError(
+            f"rollout: personal needs shape (M, N, d) = ({model.members}, {conditions.size}, {model.personal}), got "
+            f"{quote(personal)}; Personal.mode has it, and zeros are the typical person"
+        )
     theta = model.theta(personal, conditions.covariates)
     context = model.context(personal, conditions.covariates)
     field = model.bind(conditions.segments, theta, context)
@@ -87,6 +96,12 @@ def predict(
     `solver`: `Exponential(rtol=1e-6)` by default (1e-4 in float32), whatever the mesh of the conditions.
     Errors: `SimulationError`, naming record and time.
     """
+    require_given(model, conditions, "predict")
+    if not isinstance(draws, Tensor) or draws.ndim != 4:
+        raise ValueError(
+            f"predict: draws needs shape (M, S, N, d), members and draws of the people's own coordinates, got {quote(draws)}; "
+            "Personal.draws(16, generator) gives it, and Personal.mode[:, None] the modes alone"
+        )
     M, S, N, d = draws.shape
     repeated = torch.arange(N, device=draws.device).repeat(S)  # the draws of one person are copies of that person
     with torch.no_grad():
@@ -121,9 +136,19 @@ def simulate(
     Errors: `ValueError` for shapes, unsorted times, unknown compartments, numbers that are not finite; `SimulationError` for
     a failure on the way (`integrate` returns what went well).
     """
-    given: list[Any] = times.tolist() if isinstance(times, Tensor) else list(times)
+    require_kind(model, HybridModel, "simulate: model", "simulate(model, x0, schedule, times, theta)")
+    if isinstance(times, str) or not hasattr(times, "__iter__") or getattr(times, "ndim", 1) == 0:
+        raise ValueError(f"simulate: times is a list of times, even of one, and is {quote(times)}; write [1.0, 6.0, 24.0]")
+    given: list[Any] = times.tolist() if isinstance(times, Tensor | np.ndarray) else list(times)
     if not isinstance(schedule, Schedule):
+        if isinstance(schedule, str | Mapping) or not isinstance(schedule, Sequence):
+            raise ValueError(
+                f"simulate: schedule is a Schedule, or a list of them for many people, and is {quote(schedule)}; write "
+                'Schedule((Dose("gut", 0.0, 320.0),)), or Schedule() for nothing'
+            )
         return integrate(model, x0, schedule, given, theta, c=c, solver=solver, mesh=mesh).require()
+    if any(isinstance(t, Sequence | np.ndarray) for t in given):
+        raise ValueError("simulate: one schedule goes with one list of times; write [1.0, 6.0], not [[1.0, 6.0]]")
     states = integrate(model, x0, [schedule], [given], theta, c=c, solver=solver, mesh=mesh).require()
     return states[0, 0] if states.shape[0] == 1 else states[:, 0]
 
@@ -142,22 +167,56 @@ def integrate(
     """As `simulate`, for N records, with failures as values: a record that cannot be finished is NaN and has its reason in
     `failures`, and the others are as they would be without it.
     """
-    if len(times) != len(schedules):
-        raise ValueError(f"simulate: {len(schedules)} schedules need as many lists of times, got {len(times)}")
+    if len(times) != len(schedules) or not schedules:
+        raise ValueError(f"simulate: {len(schedules)} schedules need as many lists of times, at least one; got {len(times)}")
+    for schedule in schedules:
+        require_kind(schedule, Schedule, "simulate: each schedule", 'Schedule((Dose("gut", 0.0, 320.0),))')
+    if solver is not None:
+        require_kind(solver, Solver, "simulate: solver", 'RungeKutta("rk4") or Exponential(rtol=1e-6)')
+    if mesh is not None:
+        require_kind(mesh, Mesh, "simulate: mesh", "Mesh(0.1) or Mesh.of(model, records)")
     backbone = model.backbone
     like = torch.zeros((), dtype=model.dtype, device=model.device)
     segments = build_segments(schedules, times, backbone.states, backbone.inputs, mesh).to(like)
     N, r = len(schedules), model.residual.covariates
     x0 = _lead(x0, len(backbone.states), N, "x0", like)
     theta = _lead(theta, len(backbone.physical), N, "theta", like)
+    _require_admissible(backbone.physical, theta)
     c = _lead(like.new_zeros(r) if c is None else c, r, N, "c", like)
     M = max(model.members, theta.shape[0], x0.shape[0], c.shape[0])
     theta, x0, c = (v.expand(M, N, v.shape[-1]) for v in (theta, x0, c))
     return (solver or simulating(model.dtype)).solve(model.bind(segments, theta, c), x0)
 
 
+def _require_admissible(physical: Sequence[Parameter], theta: Tensor) -> None:
+    """Raise `ValueError` for θ outside the box in which the backbone is known to be stable."""
+    if capture.capturing() or not physical:
+        return
+    values = theta.detach()
+    # a float32 θ at the very end of its box may be rounded beyond it
+    slack = 4.0 * torch.finfo(torch.float32).eps
+    for j, p in enumerate(physical):
+        bad = ~((values[..., j] >= p.low * (1.0 - slack)) & (values[..., j] <= p.high * (1.0 + slack)))
+        if bool(bad.any()):
+            value = float(values[..., j][bad][0])
+            raise ValueError(
+                f"simulate: {p.name} is {value:g} {p.unit}, and its box is {p.low:g} to {p.high:g} {p.unit}; theta is "
+                f"({', '.join(q.name for q in physical)}), in this order and these units; a wider box is an argument of the "
+                "backbone where it has one"
+            )
+
+
 def _lead(value: Tensor, size: int, people: int, name: str, like: Tensor) -> Tensor:
-    value = torch.as_tensor(value).to(like)
+    try:
+        value = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"simulate: {name} must be numbers in a tensor of last axis {size}, and is {quote(value)}") from error
+    if value.dtype == torch.float64 and like.dtype != torch.float64:
+        raise ValueError(
+            f"simulate: {name} is float64 and the model computes in {like.dtype}, which would round it; write "
+            f"model.to(torch.float64), or {name}.to({like.dtype})"
+        )
+    value = value.to(like)
     if value.ndim == 0 or value.ndim > 3 or value.shape[-1] != size or (value.ndim > 1 and value.shape[-2] not in (1, people)):
         raise ValueError(
             f"simulate: {name} needs shape ({size},), (N, {size}) or (M, N, {size}) with N = {people}, got "
@@ -179,9 +238,20 @@ def conditions_of(
 
     `mesh`: `Mesh.of` these people by default.
     """
+    if len(times) != len(schedules) or not schedules:
+        raise ValueError(f"conditions_of: {len(schedules)} schedules need as many lists of times, at least one; got {len(times)}")
     values = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in (covariates or {}).items()}
+    for name, column in values.items():
+        if column.shape != (len(schedules),):
+            raise ValueError(
+                f"conditions_of: the covariate {name} needs one value for each of {len(schedules)} people, got "
+                f"{quote(covariates[name] if covariates else None)}; write a list"
+            )
     mesh = Mesh.fastest(model, values, len(schedules)) if mesh is None else mesh
     segments = build_segments(schedules, times, model.backbone.states, model.backbone.inputs, mesh)
     if baseline is None:
         baseline = torch.full((len(schedules), len(model.observation.channels)), torch.nan, dtype=torch.float64)
+    shape = (len(schedules), len(model.observation.channels))
+    if baseline.shape != shape:
+        raise ValueError(f"conditions_of: baseline needs shape (people, channels) = {shape}, got {tuple(baseline.shape)}")
     return Conditions(segments, values, baseline, mesh)

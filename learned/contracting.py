@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from learned.joints import Joint, by_name, in_order
-from learned.mlp import scale_of
 from learned.residual import Activation, LayeredResidual, Layers
+from learned.sizes import scale_of, sizes_of, widths_of
 
 F64 = torch.float64
 _UPPER = {"tanh": 1.0, "relu": 1.0, "softplus": 1.0, "sigmoid": 0.25}  # β: slopes in [0, β]
@@ -124,6 +124,7 @@ class ContractingMLP(LayeredResidual):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        widths_of(hidden, "ContractingMLP: hidden")
         self._waiting: dict[str, Any] | None = None  # the arguments, where some of them only a model can resolve
         if states is None and (inputs is not None or covariates is not None):
             raise ValueError("ContractingMLP: give all three sizes, states, inputs and covariates, or leave them to the model")
@@ -153,6 +154,7 @@ class ContractingMLP(LayeredResidual):
                 f"ContractingMLP: slopes in [0, β] are needed, which {', '.join(_UPPER)} have; got {activation!r}. "
                 "Use one of these, or MLP with a stability penalty"
             )
+        sizes_of({"states": states, "inputs": inputs, "covariates": covariates}, "ContractingMLP")
         if states < 1 or inputs < 0 or covariates < 0 or len(hidden) == 0 or min(hidden) < 1:
             raise ValueError(f"ContractingMLP: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={tuple(hidden)}")
         self.states, self.inputs, self.covariates = states, inputs, covariates

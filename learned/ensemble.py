@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from learned.noise import NoiseHead
 from learned.residual import Residual
+from learned.sizes import sizes_of
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -34,6 +35,7 @@ class Ensemble:
     folds: int = 0
 
     def __post_init__(self) -> None:
+        sizes_of({"members": self.members, "folds": self.folds}, "Ensemble")
         if self.members < 1 or self.folds < 0 or self.folds == 1:
             raise ValueError(
                 f"Ensemble: needs members ≥ 1 and folds = 0 or ≥ 2, got members={self.members}, folds={self.folds}"
@@ -52,7 +54,12 @@ class Ensemble:
         return self.members * max(self.folds, 1)
 
     def stack(self, module: ModuleT, generator: torch.Generator) -> ModuleT:
-        """A copy of `module` whose trainable tensors (1, …) are (M, …), what starts at random drawn anew for every member."""
+        """A copy of `module` whose trainable tensors (1, …) are (M, …), what starts at random drawn anew for every member.
+
+        Errors: `ValueError` without a generator: draws that nobody can repeat are none.
+        """
+        if not isinstance(generator, torch.Generator):
+            raise ValueError(f"stack: needs torch.Generator().manual_seed(0), and got {str(generator)[:100]!r}")
         copies = []
         for _ in range(self.stacked):
             one = copy.deepcopy(module)

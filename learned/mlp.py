@@ -10,16 +10,7 @@ from torch import Tensor, nn
 
 from learned.joints import Joint, by_name, in_order, places
 from learned.residual import ACTIVATIONS, Activation, LayeredResidual, Layers
-
-
-def scale_of(scale: Sequence[float] | float, size: int, name: str) -> tuple[float, ...]:
-    """`size` positive scales, each the nearest power of two: these fold into weights without rounding, so the certified
-    arrays are the model's. Errors: `ValueError`, which begins with `name`.
-    """
-    values = [float(scale)] * size if isinstance(scale, int | float) else [float(s) for s in scale]
-    if len(values) != size or not all(0.0 < s < float("inf") for s in values):
-        raise ValueError(f"{name} needs {size} positive finite numbers, got {values}")
-    return tuple(2.0 ** round(math.log2(s)) for s in values)
+from learned.sizes import scale_of, sizes_of, widths_of
 
 
 class MLP(LayeredResidual):
@@ -64,6 +55,7 @@ class MLP(LayeredResidual):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        widths_of(hidden, "MLP: hidden")
         self._waiting: dict[str, Any] | None = None  # the arguments, where some of them only a model can resolve
         self._said: dict[str, list[str]] = {}  # options that were names, for `config`
         if states is None or by_name(sees_inputs, acts_on, state_scale, input_scale):
@@ -91,6 +83,7 @@ class MLP(LayeredResidual):
         inputs, covariates = inputs or 0, covariates or 0
         if activation not in ACTIVATIONS:
             raise ValueError(f"MLP: unknown activation {activation!r}; choose one of {sorted(ACTIVATIONS)}")
+        sizes_of({"states": states, "inputs": inputs, "covariates": covariates}, "MLP")
         if states < 1 or inputs < 0 or covariates < 0 or len(hidden) == 0 or min(hidden) < 1:
             raise ValueError(f"MLP: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={tuple(hidden)}")
         if separable and (min(hidden) < states or not sees_states):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from learned.joints import Joint, in_order
 from learned.noise import NoiseHead, PerChannel, channel_order, per_channel
+from learned.sizes import sizes_of, widths_of
 
 _ONE = math.log(math.e - 1.0)  # softplus of this is 1
 
@@ -47,6 +48,7 @@ class NeuralNoise(NoiseHead):
     ) -> None:
         super().__init__()
         names, (sd, floor) = per_channel({"sd": sd, "floor": floor}, "NeuralNoise")
+        widths_of(hidden, "NeuralNoise: hidden")
         self._waiting: dict[str, Any] | None = None  # the arguments, where some of them only a model can resolve
         if states is None or names is not None or any(
             isinstance(scale, Mapping) for scale in (channel_scale, state_scale, input_scale)
@@ -69,6 +71,7 @@ class NeuralNoise(NoiseHead):
             raise ValueError(
                 f"NeuralNoise: needs positive finite sd and floor, one per channel, got {list(sd)}, {list(floor)}"
             )
+        sizes_of({"states": states, "inputs": inputs}, "NeuralNoise")
         if states < 1 or inputs < 0 or len(hidden) == 0 or min(hidden) < 1:
             raise ValueError(f"NeuralNoise: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={tuple(hidden)}")
         self.channels, self.states, self.inputs = len(sd), int(states), int(inputs)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from learned.joints import Joint, in_order, places
+from learned.sizes import column_of
 
 PerChannel = Mapping[str, float] | Sequence[float]  # by the channels' names, or in their order
 
@@ -18,7 +19,7 @@ def per_channel(given: Mapping[str, PerChannel], where: str) -> tuple[tuple[str,
     Errors: `ValueError`, beginning with `where`, for some by name and some in order, or names that differ.
     """
     named = {option: v for option, v in given.items() if isinstance(v, Mapping)}
-    listed = [[float(n) for n in v] for v in given.values() if not isinstance(v, Mapping)]
+    listed = [list(column_of(v, f"{where}: {option}")) for option, v in given.items() if not isinstance(v, Mapping)]
     if named and listed:
         raise ValueError(f"{where}: give {', '.join(given)} all by the channels' names, or all in the channels' order")
     if not named:

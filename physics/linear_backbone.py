@@ -6,9 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physics.arguments import quote
 from physics.backbone import Backbone, require_hurwitz
 from physics.hull import require_parameters
 from physics.units import require
+
+
+def _matrix(value: object, name: str) -> Tensor:
+    try:
+        return torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"LinearBackbone: {name} must be a matrix of numbers, rows of equal length, and is {quote(value)}; write [[-1.0]]"
+        ) from error
 
 
 class LinearBackbone(Backbone):
@@ -31,14 +41,17 @@ class LinearBackbone(Backbone):
         time_unit: str = "1",
     ) -> None:
         super().__init__()
-        A = torch.as_tensor(A, dtype=torch.float64)
+        A = _matrix(A, "A")
         if A.ndim != 2 or A.shape[0] != A.shape[1] or A.shape[0] == 0:
             raise ValueError(f"LinearBackbone: A needs shape (n, n) with n ≥ 1 and has {tuple(A.shape)}")
         n = A.shape[0]
-        B = torch.zeros(n, 0, dtype=torch.float64) if B is None else torch.as_tensor(B, dtype=torch.float64)
+        B = torch.zeros(n, 0, dtype=torch.float64) if B is None else _matrix(B, "B")
         if B.ndim != 2 or B.shape[0] != n or not torch.isfinite(B).all():
             raise ValueError(f"LinearBackbone: B needs shape ({n}, m), all finite, and has {tuple(B.shape)}")
         require_hurwitz(A, "LinearBackbone")
+        for what, names in (("states", states), ("inputs", inputs), ("state_units", state_units), ("input_units", input_units)):
+            if isinstance(names, str):
+                raise ValueError(f"LinearBackbone: {what} is a list of names, even of one; write {what}=[{names!r}]")
         self.states = tuple(states) if states is not None else tuple(f"x{i + 1}" for i in range(n))
         self.inputs = tuple(inputs) if inputs is not None else tuple(f"u{i + 1}" for i in range(B.shape[1]))
         self.state_units = tuple(state_units) if state_units is not None else ("1",) * n

@@ -15,7 +15,7 @@ from stability.interior_point import Ascent, climb, explicit, lyapunov_frame
 from stability.jacobians import Samples, abscissa, dual_holds, linear, one_metric, sample
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import prove
-from stability.region import Inputs, Region
+from stability.region import Box, Ellipsoid, Inputs, Region
 
 
 def certify(
@@ -44,6 +44,8 @@ def certify(
     Law: a certificate's rate never exceeds `spectral_cap(system)` or `metric_cap(system)`.
     Source: the inequality of Revay, Wang & Manchester (IEEE TAC 2023) and NodeREN (CDC 2023), one P for all systems.
     """
+    if region is not None and not isinstance(region, Box | Ellipsoid):
+        raise ValueError(f"the region is a Box or an Ellipsoid, not {str(region)[:100]!r}; write Box([-1.0], [1.0]).")
     system = system if isinstance(system, Lure) else Lure.stack(system)
     given = _check_arguments(rate, metric, seconds, system, condition)
     if multipliers is not None:
@@ -94,6 +96,10 @@ def certify(
 def _check_arguments(
     rate: float | None, metric: ArrayLike | None, seconds: float, system: Lure, condition: float
 ) -> Array | None:
+    for name, value in (("rate", rate), ("seconds", seconds), ("condition", condition)):
+        odd = isinstance(value, str | bool) or not hasattr(value, "__float__") or getattr(value, "ndim", None)
+        if value is not None and odd:
+            raise ValueError(f"{name} must be one number, and is {str(value)[:100]!r}.")
     if not (np.isfinite(condition) and condition > 1):
         raise ValueError(f"the condition number is {condition!r}; it must be finite and above 1.")
     if rate is not None and not (np.isfinite(rate) and rate > 0):

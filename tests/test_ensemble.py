@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid import HybridModel, rollout
+from hybrid import HybridModel, RungeKutta, rollout
 from learned import Ensemble, concatenate, select
 from training import Cohort
 
@@ -66,9 +66,10 @@ def test_select_and_concatenate_undo_each_other(model: HybridModel) -> None:
 def test_a_stack_predicts_what_its_members_predict(model: HybridModel, cohort: Cohort) -> None:
     stack = Ensemble(3).stack(model, generator())
     personal = torch.randn(3, 4, 3, generator=generator(1), dtype=torch.float64)
-    whole = rollout(stack, cohort.conditions, personal)
+    solver = RungeKutta("rk4")  # adapted steps are accepted by all members together
+    whole = rollout(stack, cohort.conditions, personal, solver)
     for k in range(3):
-        alone = rollout(select(stack, torch.tensor([k])), cohort.conditions, personal[[k]])
+        alone = rollout(select(stack, torch.tensor([k])), cohort.conditions, personal[[k]], solver)
         # the same sums in another batch: a few ulp of amounts of several hundred
         torch.testing.assert_close(whole.states[[k]], alone.states, rtol=1e-12, atol=1e-10)
 

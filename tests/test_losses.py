@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from hybrid import HybridModel, States, rollout
+from hybrid import HybridModel, RungeKutta, States, rollout
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import Backbone, LogNormalPopulation, Parameter
 from physics.hull import entries
@@ -135,8 +135,9 @@ def test_share_does_not_depend_on_units(model: HybridModel, cohort: Cohort) -> N
     residual.load_state_dict(model.residual.state_dict())
     other = HybridModel(model.backbone, model.population, residual, observation=model.observation, noise=model.noise)
     segments = replace(cohort.conditions.segments, jump=unit * cohort.conditions.segments.jump)
-    a = residual_share(model, rollout(model, cohort.conditions, origin(model, cohort)))
-    b = residual_share(other, rollout(other, replace(cohort.conditions, segments=segments), origin(model, cohort)))
+    solver = RungeKutta("rk4")  # the same steps in both units
+    a = residual_share(model, rollout(model, cohort.conditions, origin(model, cohort), solver))
+    b = residual_share(other, rollout(other, replace(cohort.conditions, segments=segments), origin(model, cohort), solver))
     assert a.min() > 0.0
     # the constant 1e-12 beside squared amounts of 1e4 and more is all that knows the unit
     torch.testing.assert_close(a, b, rtol=1e-9, atol=0.0)

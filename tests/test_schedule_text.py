@@ -97,7 +97,7 @@ BAD = [
     ("dose 3 -> gut @ 0 every 8 h x ^1e9", "at most 10000"),
     ("dose 3 -> gut @ 0 over ^-2 h", "longer than 0"),
     ("dose 3 -> gut @ 0 ^dose 3 -> gut @ 1", "write ; between two"),
-    ("^dose 3 -> gut @ 1e308 every 1e308 x 9", "must be finite"),
+    ("^dose 3 -> gut @ 1e308 every 1e308 x 9", "must be a finite number"),
     ('dose 3 ^"mg -> gut', "never closed"),
     ("scale gut by 2; dose 3 -> ^gut @ 1", "which an earlier statement scaled or split; put the dose first"),
     ("clear plasma; scale ^plasma by 2", "there is no dose into plasma to scale"),

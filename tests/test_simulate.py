@@ -464,11 +464,15 @@ def test_predict_runs_every_draw_under_every_member():
 
 
 def test_a_state_that_overflows_names_record_and_time():
-    # Euler with steps of 1 on a rate of 10⁴ multiplies by −9999, which passes 1.8·10³⁰⁸ at the 78th step
-    model = linear_model([[-1e4]])
+    # Euler with steps of 1 on dx/dt = −x + 10⁴ x multiplies by 10⁴, which passes 1.8·10³⁰⁸ at the 78th step
+    model = linear_model([[-1.0]], residual=MLP(1, hidden=(1,), activation="relu"))
+    with torch.no_grad():
+        for weight, value in zip(model.residual.weights, (1.0, 1e4), strict=True):
+            weight.fill_(value)
+        model.residual.biases[0].zero_()
     schedules = [Schedule(start=-1.0), Schedule(), Schedule()]
     times = [[0.0], [100.0], [3.0]]
-    steps = math.floor(math.log(np.finfo(float).max) / math.log(9999.0)) + 1
+    steps = math.floor(math.log(np.finfo(float).max) / math.log(1e4)) + 1
     with pytest.raises(
         SimulationError, match=rf"record 1: the state is not finite at time {steps}\b.*shorten Mesh"
     ) as caught:
@@ -480,7 +484,7 @@ def test_a_start_that_is_not_finite_names_record_and_time():
     x0 = torch.tensor([[1.0], [float("nan")]], dtype=F64)
     schedules = [Schedule(), Schedule(start=2.0)]
     with pytest.raises(SimulationError) as caught:
-        simulate(linear_model([[-1.0]]), x0, schedules, [[1.0], [3.0]], NOBODY, solver=Torchdiffeq("rk4"))
+        simulate(linear_model([[-1.0]]), x0, schedules, [[1.0], [3.0]], NOBODY, solver=Torchdiffeq("rk4"), mesh=Mesh(0.5))
     assert (caught.value.record, caught.value.time) == (1, 2.0)
 
 
@@ -496,7 +500,7 @@ def test_arguments_that_do_not_fit():
         simulate(model, tensor(1.0, 2.0), Schedule(), [1.0], NOBODY)
     with pytest.raises(ValueError, match=r"theta needs shape \(0,\)"):
         simulate(model, tensor(1.0), Schedule(), [1.0], tensor(1.0))
-    with pytest.raises(ValueError, match="2 schedules need as many lists of times, got 1"):
+    with pytest.raises(ValueError, match="2 schedules need as many lists of times, at least one; got 1"):
         simulate(model, tensor(1.0), [Schedule(), Schedule()], [[1.0]], NOBODY)
     with pytest.raises(ValueError, match="method is one of"):
         Torchdiffeq("leapfrog")

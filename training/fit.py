@@ -12,7 +12,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from hybrid import HybridModel, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
+from physics.arguments import require_kind, require_number
 from training.anchor import Anchor
+from training.arguments import require_callable, require_fit, require_tensor
 from training.checkpoint import Checkpoint, Saved, fingerprint_of
 from training.distributed import Shard
 from training.losses import Likelihood, Stability, gaussian_nll, residual_share
@@ -98,17 +100,35 @@ def fit(
     is never stopped, bit for bit on a CPU.
     Source: Kingma & Ba (2015) for Adam.
     """
+    require_fit(model, cohort, "fit", solver)
+    require_number(steps, "fit: steps", least=1.0, whole=True)
+    for name, number in (("look_every", look_every), ("patience", patience)):
+        require_number(number, f"fit: {name}", least=1.0, whole=True)
+    require_number(rate, "fit: rate", above=0.0)
+    require_number(least_residual, "fit: least_residual", least=0.0)
+    if clip is not None:
+        require_number(clip, "fit: clip, the largest norm of a gradient (None for any),", above=0.0)
+    if forecast_from is not None:
+        require_number(forecast_from, "fit: forecast_from")
+    require_callable(optimiser, "fit: optimiser", "optimiser=torch.optim.Adam")
+    require_callable(schedule, "fit: schedule", "schedule=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 200)")
+    require_callable(likelihood, "fit: likelihood", "likelihood=gaussian_nll, or beta_nll(0.5)")
+    require_tensor(weights, "fit: weights (M, N)", "torch.ones(M, N)")
+    require_tensor(held_out, "fit: held_out (M, N)", "torch.zeros(M, N, dtype=torch.bool)")
+    for name, value, kind, write in (
+        ("stability", stability, Stability, "Stability.of(model, cohort.conditions.covariates)"),
+        ("anchors", anchors, Anchor, "Anchor.draw(…)"),
+        ("checkpoint", checkpoint, Checkpoint, "Checkpoint(Path('fit.checkpoint'))"),
+        ("shard", shard, Shard, "Shard.from_env()"),
+    ):
+        if value is not None:
+            require_kind(value, kind, f"fit: {name}", write)
     model = copy.deepcopy(model)
     solver = solver or differentiating()  # one for all steps: it keeps its buffers between them
     shard = shard or Shard()
     shard.alike(model)
     M, N = model.members, cohort.conditions.size
     device = cohort.y.device
-    for name, number in (("steps", steps), ("look_every", look_every), ("patience", patience), ("rate", rate)):
-        if not number > 0:
-            raise ValueError(f"fit: {name} must be positive, got {number}")
-    if clip is not None and not clip > 0:
-        raise ValueError(f"fit: clip must be positive, or None for no clipping, got {clip}")
     state = State.begin(
         model,
         N,

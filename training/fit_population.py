@@ -10,6 +10,8 @@ from torch import Tensor
 from hybrid import HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
 from learned import Zero, select
+from physics.arguments import require_number
+from training.arguments import require_fit, require_tensor
 from training.fit import Fitted
 from training.lbfgs import Memory
 from training.losses import Stability, mean_square, residual_share
@@ -83,15 +85,18 @@ def fit_population(
     Law: members do not influence each other; a person with weight 0 does not influence the member.
     Source: Liu & Nocedal, Math. Program. 45 (1989) 503 (L-BFGS); Armijo, Pacific J. Math. 16 (1966) 1.
     """
+    require_fit(model, cohort, "fit_population", solver)
     solver = solver or differentiating()  # one for all rounds: it keeps its buffers between them
+    for name, number in (("steps", steps), ("patience", patience)):
+        require_number(number, f"fit_population: {name}", least=1.0, whole=True)
+    for name, size in (("tolerance", tolerance), ("longest", longest)):
+        require_number(size, f"fit_population: {name}", above=0.0)
+    for name, tensor in (("weights", weights), ("held_out", held_out), ("start", start)):
+        require_tensor(tensor, f"fit_population: {name}", "torch.ones(M, N)")
     M, N, d = model.members, cohort.conditions.size, model.personal
     device = cohort.y.device
     weights = torch.ones(M, N, dtype=torch.float64, device=device) if weights is None else weights.to(device)
     held_out = torch.zeros(M, N, dtype=torch.bool, device=device) if held_out is None else held_out.to(device)
-    checked = (("steps", steps), ("patience", patience), ("tolerance", tolerance), ("longest", longest))
-    for name, number in checked:
-        if not number > 0:
-            raise ValueError(f"fit_population: {name} must be positive, got {number}")
     if held_out.dtype != torch.bool:
         raise ValueError(
             f"fit_population: held_out says yes or no, dtype bool, and has {held_out.dtype}; write held_out > 0"

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hybrid import HybridModel, Rollout
 from learned import LayeredResidual, Zero
+from physics.arguments import require_kind, require_number
 from stability import common_metric, contraction_margin
 
 
@@ -38,6 +39,7 @@ def beta_nll(beta: float = 0.5) -> Likelihood:
     Law: its only stationary point in (μ, σ²), for one measurement's distribution, is that of the likelihood.
     Source: Seitzer, Tavakoli, Antić & Martius (2022), equation 5.
     """
+    require_number(beta, "beta_nll: β")
     if not 0.0 <= beta <= 1.0:
         raise ValueError(f"beta_nll: β lies between 0 (the likelihood) and 1 (least squares), got {beta}; write beta_nll(0.5)")
     return functools.partial(_weighted_nll, beta=float(beta))
@@ -139,6 +141,8 @@ class Stability:
 
         Errors: `ValueError` where no metric serves all of these backbones.
         """
+        require_kind(model, HybridModel, "Stability.of: model", "Stability.of(model, cohort.conditions.covariates)")
+        require_kind(covariates, Mapping, "Stability.of: covariates", "Stability.of(model, cohort.conditions.covariates)")
         q = model.population.dimension
         corners = torch.cat([torch.zeros(1, q), 2.0 * torch.eye(q), -2.0 * torch.eye(q)]).to(torch.float64)
         with torch.no_grad():

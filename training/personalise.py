@@ -10,6 +10,8 @@ from torch import Tensor
 from hybrid import HybridModel, SimulationError, Solver
 from hybrid.defaults import differentiating
 from learned import select
+from physics.arguments import require_kind, require_number
+from training.arguments import require_fit
 from training.records import Cohort
 from training.sensitivity import (
     copies,
@@ -44,6 +46,8 @@ class Personal:
     def draws(self, count: int, generator: torch.Generator) -> Tensor:  # (M, S, N, d)
         """Independent draws of the Laplace posterior N(mode, covariance)."""
         M, N, d = self.mode.shape
+        require_number(count, "draws: count", least=1.0, whole=True)
+        require_kind(generator, torch.Generator, "draws: generator", "torch.Generator().manual_seed(0)")
         z = torch.randn(M, count, N, d, 1, generator=generator, dtype=torch.float64).to(self.mode.device)
         if d == 0:
             return z[..., 0]
@@ -69,6 +73,8 @@ def prior(
 
     Errors: `ValueError` for shapes that do not fit, or a covariance that is not symmetric positive definite.
     """
+    require_kind(model, HybridModel, "prior: model", "prior(model, people)")
+    require_number(people, "prior: people, how many,", least=0.0, whole=True)
     M, d = model.members, model.personal
     device = next(iter(model.parameters())).device
     zero = torch.zeros(M, people, dtype=torch.float64, device=device)
@@ -130,6 +136,7 @@ def personalise(
     Boyd & Vandenberghe, Convex Optimization (2004) § 9.5.1 (decrement); MacKay, Neural Comput. 4 (1992) 448 (Laplace);
     Efron & Hinkley, Biometrika 65 (1978) 457 (observed against expected information).
     """
+    require_fit(model, cohort, "personalise", solver)
     solver = solver or differentiating()  # one for all rounds: it keeps its buffers between them
     M, N, d = model.members, cohort.conditions.size, model.personal
     known = prior(model, N) if before is None else before

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
+from physics.arguments import require_number
+from training.arguments import require_fit, require_tensor
 from training.fit import Fitted, named
 from training.losses import Stability, gaussian_nll, residual_share
 from training.records import Cohort
@@ -94,13 +96,19 @@ def shoot(
     Source: Bock & Plitt, IFAC Proc. 17 (1984) 1603, multiple shooting; Turan & Jäschke, IEEE Control Syst. Lett. 6 (2022)
     1897, for neural ODEs; Nocedal & Wright (2006), framework 17.3, augmented Lagrangian; Kingma & Ba (2015), Adam.
     """
+    require_fit(model, cohort, "shoot", solver)
     solver = solver or differentiating()  # one for all steps: it keeps its buffers between them
     model = copy.deepcopy(model)
     M, N, n = model.members, cohort.conditions.size, len(model.backbone.states)
     like = cohort.y
-    for name, number in (("steps", steps), ("rounds", rounds), ("rate", rate), ("stiffness", stiffness)):
-        if not number > 0:
-            raise ValueError(f"shoot: {name} must be positive, got {number}")
+    for name, number in (("count", count), ("steps", steps), ("rounds", rounds)):
+        require_number(number, f"shoot: {name}", least=1.0, whole=True)
+    require_number(rate, "shoot: rate", above=0.0)
+    require_number(stiffness, "shoot: stiffness", above=0.0)
+    require_number(polish, "shoot: polish", whole=True)
+    require_number(growth, "shoot: growth")
+    for name, tensor in (("weights", weights), ("personal", personal), ("starts", starts), ("scale", scale)):
+        require_tensor(tensor, f"shoot: {name}", "torch.tensor(…)")
     if rounds > steps or polish < 0 or not growth >= 1.0:
         raise ValueError(
             f"shoot: needs rounds ≤ steps, polish ≥ 0 and growth ≥ 1, got rounds {rounds} of {steps} steps, polish {polish} "
