@@ -20,8 +20,7 @@ from physics.units import factor, require
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is given about N people: their segments, covariates (each (N,)) and baseline measurement (N, p), NaN for
-    none.
+    """What is given about N people: their segments, covariates (each (N,)) and baseline measurement (N, p), NaN for none.
 
     `mesh`: what cut the segments, for whoever cuts the same people otherwise (a dense grid, a what-if); None for none.
     """

@@ -167,6 +167,15 @@ def test_the_last_value_is_the_state_of_its_own_time() -> None:
     # an hour before the dose it is still to decay
     early = Cohort.of([person("d", [[8.0], [3.0], [6.0]], (-12.0, -1.0, 1.0))], model, MESH)
     assert early.times.tolist() == [[-1.0, 1.0]]
+    # each channel keeps the last value of its own
+    backbone = Resting()
+    backbone.initial = lambda theta, baseline: baseline + torch.zeros_like(theta[..., :1])  # type: ignore[method-assign]
+    parts = resting()
+    two = HybridModel(backbone, parts.population, observation=parts.observation, noise=parts.noise)
+    apart = person("f", [[2.0, NAN], [NAN, 5.0], [9.0, 6.0]], (-5.0, -1.0, 1.0), ("drug", "effect"), "drug")
+    joint = Cohort.of([apart], two, MESH)
+    assert joint.conditions.baseline.tolist() == [[2.0, 5.0]]
+    assert joint.times.tolist() == [[-1.0, 1.0]]
     # what is scored is never cut away
     both = person("e", [[0.1, 4.0], [0.2, 4.5], [9.0, 6.0]], (-1.0, 0.0, 1.0), ("drug", "effect"), "drug")
     assert Cohort.of([both], resting(), MESH).times.tolist() == [[-1.0, 0.0, 1.0]]

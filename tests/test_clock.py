@@ -151,7 +151,7 @@ def test_shifting_people_changes_no_score_no_horizon_and_no_split(people_of, shi
     assert second.forecast_from == pytest.approx(first.forecast_from, abs=1e-9)
     assert second.threshold == first.threshold
     end = max(float(r.times[-1]) for r in plain.records)
-    dense = [dense_of(cohort, recipe.model, recipe.mesh, end).times for cohort in (plain, other)]
+    dense = [dense_of(cohort, recipe.model, end).times for cohort in (plain, other)]
     torch.testing.assert_close(*dense, rtol=0, atol=1e-9)
 
     def horizons(cohort: Cohort) -> Horizons:

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hybrid import Concentration, Exponential, HybridModel, rollout, simulate
 from learned import AdditiveProportional
 from physics import LogNormalPopulation, OneCompartmentOral
 from training import Cohort, Record, read_nonmem, read_table
+from training.convention import BY_NAME, COLUMNS
 from training.file_kinds import kind_of
 
 UNITS = {"TIME": "h", "AMT": "mg", "DV": "mg/L"}
@@ -176,6 +179,8 @@ def test_the_order_is_asked_for_where_the_table_does_not_say_what_is_measured(tm
     # one of ADDL's doses has no row whose place could say
     addl = "ID,TIME,AMT,DV,EVID,CMT,ADDL,II\n1,0,315,.,1,2,2,12\n1,12,.,3.6,0,2,.,.\n"
     refused(tmp_path, addl, "line 3: .*one of ADDL's.*write the doses as rows.*--order")
+    rounded = addl.replace("2,12", "3,0.1").replace("1,12,", "1,0.3,")  # 3 × .1 is not .3 in binary fractions
+    refused(tmp_path, rounded, "line 3: .*one of ADDL's")
     (after,) = read_nonmem(table(tmp_path, addl), units=UNITS, order="observation-first")
     assert predicted(after) == pytest.approx([10 * math.exp(-12 * KE)])
     # 0 right after a bolus is from before it
@@ -483,6 +488,8 @@ def test_endpoints_by_number_and_by_name(tmp_path):
     refused(tmp_path, both, "line 3: DVID and YTYPE are '1' and '2'", **two)
     (record,) = read_nonmem(table(tmp_path, both), units=UNITS, channel_column="DVID", **two)
     np.testing.assert_array_equal(record.values, [[8.0, NAN], [NAN, 90.0]])
+    told = read_table(table(tmp_path, both), units=UNITS, channel_column="DVID", **two).left_out
+    assert [str(one) for one in told] == ["column YTYPE is left out: what was measured is read from DVID"]
     # a column of endpoints that says nothing leaves CMT its meaning
     empty = "ID,TIME,AMT,DV,CMT,DVID\n1,0,100,.,1,.\n1,1,.,8,2,.\n1,2,.,90,3,.\n"
     (record,) = read_nonmem(table(tmp_path, empty), units=UNITS, channels={2: "concentration", 3: "effect"})
@@ -549,6 +556,51 @@ def test_compartments_by_name(tmp_path):
 )
 def test_what_the_convention_means_is_never_passed_over(tmp_path, text, sentence):
     refused(tmp_path, text, sentence)
+
+
+@pytest.mark.parametrize("name", [n for n, c in BY_NAME.items() if c.use != "read"])
+def test_no_name_of_the_convention_becomes_a_covariate_or_is_passed_over(tmp_path, name):
+    """Whatever numbers stand in it: the column is refused where it says something, and named where it says nothing."""
+    said = []
+    for dose, first, second in (("9", "9", "8.5"), ("0.1", "0.1", "0.1"), ("0", "0", "0"), (".", ".", ".")):
+        text = f"ID,TIME,AMT,DV,{name}\n1,0,100,.,{dose}\n1,2,.,8,{first}\n1,4,.,5,{second}\n"
+        try:
+            found = read_table(table(tmp_path, text), units=UNITS)
+        except ValueError as error:
+            said.append(str(error))
+            continue
+        assert found.records[0].covariates == {}
+        assert [one.column for one in found.left_out] == [name]
+    refusable = BY_NAME[name].use == "checked"
+    assert bool(said) is refusable
+    assert all(name in sentence and "line " in sentence for sentence in said)
+    assert len(said) < 4  # an empty column stops nobody
+
+
+def test_every_name_of_the_convention_has_one_meaning():
+    names = [n for c in COLUMNS for n in (c.name, *c.also)]
+    assert len(set(names)) == len(names)
+    assert all(n == n.upper() for n in names)
+    assert all(c.cure or c.name == "LIMIT" for c in COLUMNS if c.use == "checked")
+
+
+@settings(deadline=None, max_examples=25, derandomize=True)
+@given(st.permutations(range(10)), st.sampled_from([",", ";", "\t", " "]), st.booleans())
+def test_the_order_of_columns_and_their_case_do_not_matter(tmp_path_factory, order, mark, low):
+    names = ["ID", "TIME", "AMT", "DV", "EVID", "CMT", "TINF", "WT", "DATE", "CENS"]
+    rows = [
+        ["B", "8:00", "100", ".", "1", "2", "2", "70", "2021-05-03", "."],
+        ["B", "9:30", ".", "3", "0", "2", ".", "70", "2021-05-03", "0"],
+        ["B", "9:30", ".", "4", "0", "2", ".", "70", "2021-05-03", "0"],
+        ["B", "7:00", ".", "NA", "0", "2", ".", ".", "2021-05-04", "0"],
+    ]
+    head = [n.lower() if low else n for n in names]
+    text = "\n".join(mark.join(line[k] for k in order) for line in (head, *rows))
+    (record,) = read_nonmem(table(tmp_path_factory.mktemp("table"), text), units=UNITS)
+    assert record.times.tolist() == [1.5, 1.5, 23.0]
+    np.testing.assert_array_equal(record.values[:, 0], [3.0, 4.0, NAN])
+    assert [(d.state, d.time, d.amount, d.duration) for d in record.schedule.doses] == [("plasma", 0.0, 100.0, 2.0)]
+    assert list(record.covariates.values()) == [70.0]
 
 
 def test_columns_that_say_nothing_are_no_covariates(tmp_path):
@@ -657,7 +709,9 @@ def test_a_number_before_every_row_may_be_a_person_and_a_decimal_comma(tmp_path)
 
 
 def test_other_names_of_needed_columns_are_asked_about(tmp_path):
-    refused(tmp_path, "ID,TIME,DOSE,CONC\n1,0,100,8\n", r"lacks AMT, DV \(is it DOSE for AMT, CONC for DV\? Rename it\)")
+    refused(
+        tmp_path, "ID,TIME,DOSE,CONC\n1,0,100,8\n", r"lacks AMT, DV \(is it DOSE for AMT, CONC for DV\? Rename it\)"
+    )
 
 
 def test_columns_without_a_name_that_are_no_row_numbers(tmp_path):
@@ -709,6 +763,10 @@ def test_one_person_under_two_spellings(tmp_path):
             b"Glucose Data,Generated on,03-05-2021\nDevice,Serial Number,Device Timestamp,Record Type,Historic Glucose mmol/L\n",
             "LibreView",
         ),
+        (
+            "Gerät,Seriennummer,Gerätezeitstempel\nFreeStyle LibreLink,1,03-05-2021 08:00,0,98\n".encode(),
+            "LibreView",
+        ),
         (b"Last Name,First Name\nIndex,Date,Time,Sensor Glucose (mg/dL),Bolus Volume Delivered (U)\n", "CareLink"),
         (b"PK\x03\x04\x14\x00\x06\x00", "an Excel workbook"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook"),
@@ -728,7 +786,14 @@ def test_other_kinds_of_file_are_said_to_be_what_they_are(tmp_path, head, words)
 
 
 def test_a_table_is_no_other_kind():
-    for text in (b"ID,TIME,AMT,DV\n1,0,100,.\n", b"# glucose value by event subtype\nID,TIME,AMT,DV\n", b"", b"["):
+    noted = b"ID;TIME;AMT;DV;NOTE\n1;0;100;.;Dexcom\n1;2;.;8;FreeStyle Libre\n"
+    for text in (
+        noted,
+        b"ID,TIME,AMT,DV\n1,0,100,.\n",
+        b"# glucose value by event subtype\nID,TIME,AMT,DV\n",
+        b"",
+        b"[",
+    ):
         assert kind_of(text) is None
 
 

@@ -248,9 +248,10 @@ def test_replicates_teach_as_values_a_moment_apart_do():
         prediction = predict(hybrid, cohort.conditions, draws, times=cohort.times, mask=mask)
         scored.append([innovations(prediction, cohort.y), score_table(prediction, cohort.y)["count"]])
         cut = windows(cohort.conditions.segments, 2)
-        one = rollout(hybrid, cohort.conditions, personal.mode, RungeKutta("rk4"))
-        starts = rollout(hybrid, replace(cohort.conditions, segments=cut.borders), personal.mode, RungeKutta("rk4")).states
-        run, gap = rollout_windows(hybrid, cohort.conditions, cut, personal.mode, starts, RungeKutta("rk4"))
+        solver = RungeKutta("rk4")
+        one = rollout(hybrid, cohort.conditions, personal.mode, solver)
+        starts = rollout(hybrid, replace(cohort.conditions, segments=cut.borders), personal.mode, solver).states
+        run, gap = rollout_windows(hybrid, cohort.conditions, cut, personal.mode, starts, solver)
         torch.testing.assert_close(run.mean, one.mean, rtol=1e-8, atol=1e-8)
         assert gap.abs().max() < 1e-6
     torch.testing.assert_close(found[0].mode, found[1].mode, rtol=1e-5, atol=1e-5)

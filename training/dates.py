@@ -44,6 +44,7 @@ class Clock:
                 f"{first} and {second} both give the day; keep one: {ignored(second)}",
             )
         clocked = bool(days) or any(":" in row.cells["TIME"] for row in table.rows)
+        _require_one_way(table)
         if clocked and unit not in _SECONDS:
             raise table.error(
                 table.header_line,
@@ -110,17 +111,10 @@ class Clock:
                 row.line,
                 f"TIME is {short(text)}, which gives the day too, beside {dated}; keep one: {ignored(dated)}",
             )
-        if any(not _STAMP.match(other.cells["TIME"]) for other in self.table.rows):
-            raise self.table.error(row.line, f"TIME is {short(text)} here and no date elsewhere; write all in one way")
         try:
             at = datetime.fromisoformat(text)
         except ValueError as error:
             raise self.table.error(row.line, f"TIME is {short(text)}, which is no time ({error}); correct it") from None
-        zoned = [_zoned(other.cells["TIME"]) for other in self.table.rows]
-        if len(set(zoned)) > 1:
-            raise self.table.error(
-                row.line, f"TIME is {short(text)}, and some rows name a time zone and some do not; write all in one way"
-            )
         naive = at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
         return (naive - datetime(1970, 1, 1)).total_seconds()
 
@@ -163,6 +157,20 @@ class Clock:
             row.line,
             f"{self.table.columns[column]} is {short(row.cells[column])}, which is no {order}{f' ({why})' if why else ''}; "
             f"write 2021-05-03, or name the column {others}",
+        )
+
+
+def _require_one_way(table: EventTable) -> None:
+    """Times that give the day too are given so in every row, all with a time zone or all without."""
+    stamps = [row for row in table.rows if _STAMP.match(row.cells["TIME"])]
+    if not stamps:
+        return
+    first = f"TIME is {short(stamps[0].cells['TIME'])}"
+    if len(stamps) < len(table.rows):
+        raise table.error(stamps[0].line, f"{first} here and no date elsewhere; write all times in one way")
+    if len({_zoned(row.cells["TIME"]) for row in stamps}) > 1:
+        raise table.error(
+            stamps[0].line, f"{first}, and some rows name a time zone and some do not; write all times in one way"
         )
 
 

@@ -15,7 +15,7 @@ _NO = ("n", "no", "f", "false")  # flags that say no
 
 @dataclass(frozen=True)
 class Observation:
-    """A value that one row measured, NaN where it measured nothing.
+    """A value that one row measured, None where it measured nothing.
 
     `place` is the state that was measured, None where the table does not say.
     """

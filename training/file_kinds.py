@@ -1,5 +1,7 @@
 """What a file is that is not a table of this convention: recognised by how it begins, and said."""
 
+import re
+
 _MAGIC = (
     (b"PK\x03\x04", "an Excel workbook (.xlsx) or another zip archive; save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook (.xls); save the sheet as CSV"),
@@ -44,10 +46,13 @@ def kind_of(data: bytes) -> str | None:
         return "a web page, perhaps the sign-in page of a download; save the table itself"
     if lower.startswith("<?xml"):
         return f"XML; {_ROWS}"
-    head = "\n".join(line for line in lower.splitlines()[:12] if not line.startswith("#"))
-    if "event subtype" in head and "glucose value" in head:
+    lines = [line for line in lower.splitlines()[:12] if not line.startswith("#")]
+    if any({"id", "time", "dv"} <= set(re.split(r"[\s,;\"]+", line)) for line in lines):
+        return None  # a table of this convention may speak of anything
+    head = "\n".join(lines)
+    if "dexcom" in head or ("event subtype" in head and "glucose value" in head):
         return f"an export of Dexcom Clarity; {_ROWS}, with DV the glucose value"
-    if "record type" in head and ("historic glucose" in head or "scan glucose" in head):
+    if "freestyle libre" in head or ("record type" in head and ("historic glucose" in head or "scan glucose" in head)):
         return f"an export of LibreView (FreeStyle Libre); {_ROWS}, with DV the historic glucose"
     if "sensor glucose" in head and "bolus volume delivered" in head:
         return f"an export of CareLink; {_ROWS}, with DV the sensor glucose"

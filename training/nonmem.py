@@ -1,10 +1,11 @@
 """Reading tables in the column convention of pharmacometrics (NONMEM): one row per dose or observation."""
 
+import bisect
 import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +15,7 @@ import numpy as np
 
 from hybrid import Schedule
 from physics.units import require
-from training.convention import BY_NAME, COLUMNS, NEEDED, STANDARD, ignored
+from training.convention import BY_NAME, ENDPOINTS, NEEDED, STANDARD, ignored
 from training.dates import Clock
 from training.event_table import EventTable, LeftOut, Row, listed, number_in, read_events, short
 from training.events import Events, Given, Observation, endpoint_column
@@ -161,13 +162,25 @@ def read_table(
         signed=signed,
     )
     records = _Reader(table, events, Clock.of(table, stated["time"]), names, kept, stated, order).records()
-    read = {c.name for c in COLUMNS if c.use == "read"} | set(kept.values())
+    _name_the_rest(table, events.by, set(kept.values()))
+    return Table(records, tuple(table.left_out))
+
+
+def _name_the_rest(table: EventTable, by: str, kept: set[str]) -> None:
+    """What was read of the convention's columns without keeping anything, and what nobody asked for."""
     told = {one.column for one in table.left_out}
     for column, spelled in table.columns.items():
-        if column not in read and spelled not in told:
-            why = BY_NAME[column].says if column in STANDARD else "not among the covariates asked for"
-            table.left_out.append(LeftOut(spelled, why))
-    return Table(records, tuple(table.left_out))
+        if column in kept or spelled in told:
+            continue
+        if column in ENDPOINTS and column != by:
+            why = f"what was measured is read from {table.columns.get(by, by)}"
+        elif column not in STANDARD:
+            why = "not among the covariates asked for"
+        elif BY_NAME[column].use == "read":
+            continue
+        else:
+            why = f"{BY_NAME[column].says}; no row says anything of it that matters here"
+        table.left_out.append(LeftOut(spelled, why))
 
 
 def _keys(names: Mapping[int, str] | Mapping[int | str, str]) -> dict[int | str, str]:
@@ -260,6 +273,17 @@ def _units(
     return stated
 
 
+def _given(given: Given, line: int, times: Sequence[float]) -> Event:
+    """A dose as an event; one of ADDL's that rounding parts from the time of a row (3 × .1 from .3) has the row's time."""
+    time = float(given.dose.time)
+    if given.extra:
+        k = bisect.bisect_left(times, time)
+        near = [t for t in times[max(k - 1, 0) : k + 1] if abs(t - time) <= 1e-12 * max(abs(t), abs(time))]
+        time = near[0] if near else time
+        given = Given(replace(given.dose, time=time), given.extra)
+    return Event(time, line, given)
+
+
 @dataclass(frozen=True)
 class _Reader:
     table: EventTable
@@ -305,7 +329,7 @@ class _Reader:
                 if observed.value is not None:
                     self._require_once(person, row, time, seen, True)
             if kind in ("dose", "both"):
-                happened += [Event(float(g.dose.time), row.line, g) for g in self.events.doses(row, time)]
+                happened += [_given(g, row.line, times) for g in self.events.doses(row, time)]
         self._require_one_occasion(person, rows)
         nudge = float(np.spacing(max(abs(t) for t in times) or 1.0))
         happened = placed(happened, self.order, nudge, table)

@@ -143,10 +143,12 @@ class Cohort:
             raise ValueError(f"record ids must differ, and {sorted({i for i in ids if ids.count(i) > 1})} repeat")
         records = tuple(converted(record, model).on_own_clock() for record in records)
         names = _covariates(records, model)
-        mesh = Mesh.of(model, records) if mesh is None else mesh
         backbone, starts = model.backbone, np.array(model.starts_from)
         unscored = tuple(int(np.isfinite(r.values[~r.scored][:, starts]).sum()) for r in records)
+        baseline = torch.from_numpy(np.stack([r.baseline for r in records]))
+        _require_start(records, model, baseline)
         records = tuple(_from_baseline(r, starts) for r in records)
+        mesh = Mesh.of(model, records) if mesh is None else mesh
         segments = build_segments(
             [r.schedule for r in records], [r.times.tolist() for r in records], backbone.states, backbone.inputs, mesh
         )
@@ -159,8 +161,6 @@ class Cohort:
             start = ~record.scored[:, None] & starts  # (T, p) what sets the state that it would be scored against
             y[i, : len(record.times)] = torch.from_numpy(np.where(start, np.nan, record.values))
         covariates = {k: torch.tensor([r.covariates[k] for r in records], dtype=torch.float64) for k in names}
-        baseline = torch.from_numpy(np.stack([r.baseline for r in records]))
-        _require_start(records, model, baseline)
         return Cohort(records, Conditions(segments, covariates, baseline, mesh), times, y, unscored)
 
     @property
