@@ -132,9 +132,8 @@ class Cohort:
         Every quantity is converted to the model's unit first; times that are asked for later (`until`, `after`) are in the
         model's unit too.
         Covariates that no part of the model reads are kept where everybody has them.
-        Errors: `ValueError` for no record, equal ids, channels that are not the model's, units that do not become
-        its own by a factor, a person without a
-        covariate that the model reads, or without the baseline that its backbone starts from.
+        Errors: `ValueError` for no record, equal ids, channels that are not the model's, units that do not become its own by a
+        factor, a person without a covariate that the model reads, or without the baseline that its backbone starts from.
         """
         if not records:
             raise ValueError("a cohort needs at least one record, got none")
