@@ -154,8 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found, scaling = study(data, cpeptide.STEPS, options.seed, options.device, console)
     for name, judged in found.items():
         console.print(table_of(name, judged))
-        for sentence in judged.after.verdicts:
-            console.print(sentence)
+        for verdict in judged.after.verdicts:
+            console.print(f"{verdict}", markup=False)
     for sentence in scaling.sentences():
         console.print(sentence)
     return 0

@@ -117,8 +117,16 @@ def units_of(model: HybridModel) -> dict[str, Any]:
 def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
     """Write the bundle; the file appears whole or not at all. The same bundle gives the same bytes.
 
-    Errors: `OSError` where the folder cannot be written.
+    Errors: `OSError` where the folder cannot be written; `ValueError`, before anything is written, for a claim of another kind
+    than a bundle carries.
     """
+    claim: object = bundle.certificate
+    if not (claim is None or isinstance(claim, Certificate | Refusal)):
+        raise ValueError(
+            f"a bundle carries a Certificate, a Refusal or None, and its certificate is a {type(claim).__name__}; nothing was "
+            "written: save(replace(bundle, certificate=None), path), and the other claim in a file of its own, as "
+            "json.dumps(claim.to_dict())"
+        )
     tensors = {f"model.{k}": v.detach().cpu().contiguous() for k, v in bundle.model.named_parameters()}
     known = bundle.personal
     tensors |= {f"personal.{k}": getattr(known, k).detach().cpu().contiguous() for k in _PERSONAL}

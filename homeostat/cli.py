@@ -259,7 +259,7 @@ def certify(
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time limit.")] = 60.0,
-    write: Annotated[bool, typer.Option("--write", help="Put the certificate into the bundle.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Put it into the bundle; a refusal replaces no certificate.")] = False,
     as_json: Json = False,
 ) -> None:
     """Search a new contraction certificate for a bundle's members and people: exit 0 certified, 1 refused."""

@@ -39,6 +39,7 @@ from homeostat.terminal import rich_table
 from hybrid import Prediction
 from stability import Certificate, Refusal, certify, check
 from training import Record, read_nonmem
+from training.verdicts import Verdict, verdicts_about
 
 THRESHOLD = 5.0  # mg/L, the lower end of the range aimed at in treatment
 DOSE_GAP = 24.0  # h: the certificate's region leaves room for anyone's largest dose once a day
@@ -120,9 +121,8 @@ def _after_training(
 
     found = evaluations["hybrid"]
     judged = judge_uncertainty(found.prediction, found.y, [r.id for r in records], asked, resample="bootstrap")
-    for claim, _, _ in verdicts_of(judged):
-        if "gates" in claim:
-            console.print(claim)
+    for verdict in verdicts_about(verdicts_of(judged), "gates"):
+        console.print(verdict.claim)
     tables.append(scores_table(judged, asked))
 
     console.rule("[bold]6 · draw[/bold]", align="left")
@@ -189,7 +189,12 @@ def _after_training(
         gallery.certificate_verdict(certificate, best, "h"),
         *verdicts_of(judged),
         *(gallery.comparison_verdict(name, value, "mg/L") for name, value in comparisons.items()),
-        ("The saved model predicts what the trained one does", identical, f"Largest difference {difference:g} mg/L."),
+        Verdict(
+            "The saved model predicts what the trained one does",
+            identical,
+            f"Largest difference {difference:g} mg/L.",
+            ("saved",),
+        ),
     ]
     report = write_report(
         folder / "report.html",

@@ -28,8 +28,8 @@ from stability.region import claimed
 from training import Cohort, Record
 from training.calibration import describe_convention
 from training.records import counted_from
+from training.verdicts import Verdict
 
-Verdict = tuple[str, bool | None, str]
 Picture = tuple[Path, str]
 
 
@@ -238,7 +238,8 @@ def _with_band(scores: Mapping[str, float], name: str) -> str:
 def certificate_verdict(certificate: Certificate | Refusal, best: float | None, time_unit: str) -> Verdict:
     """The certificate, or its refusal, in plain language."""
     if isinstance(certificate, Refusal):
-        return ("Contraction is not certified", False, f"Refused ({certificate.reason}): {certificate.message}")
+        detail = f"Refused ({certificate.reason}): {certificate.message}"
+        return Verdict("Contraction is not certified", False, detail, ("certificate",))
     cap, unit = certificate.metric_cap, time_unit
     parts = [
         f"One metric, of condition number {certificate.condition:.3g}, serves every member and every fitted person; the "
@@ -259,7 +260,7 @@ def certificate_verdict(certificate: Certificate | Refusal, best: float | None, 
         whose += " from the stated region"
         parts.insert(0, f"It holds for {where_in_words(certificate)}; the exact sentence is in the certificate.")
     claim = f"Proved: the distance between {whose} shrinks by {100 * certificate.rate:.1f} % per {unit} or faster"
-    return claim, True, " ".join(parts)
+    return Verdict(claim, True, " ".join(parts), ("certificate",))
 
 
 def where_in_words(certificate: Certificate) -> str:
@@ -289,11 +290,9 @@ def comparison_verdict(name: str, difference: tuple[float, float, float], unit: 
         False: f"On people never seen the hybrid forecasts worse than the {name}",
         None: f"On people never seen the hybrid and the {name} cannot be told apart",
     }[good]
-    return (
-        claim,
-        good,
-        f"CRPS difference {mean:+.3f} {unit}, 95 % interval over people {low:+.3f} to {high:+.3f}; negative favours the hybrid.",
-    )
+    interval = f"95 % interval over people {low:+.3f} to {high:+.3f}"
+    detail = f"CRPS difference {mean:+.3f} {unit}, {interval}; negative favours the hybrid."
+    return Verdict(claim, good, detail, ("comparison", name))
 
 
 def largest_difference(a: Sequence[Prediction], b: Sequence[Prediction]) -> float:

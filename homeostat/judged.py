@@ -9,17 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from homeostat.gallery import Asked, Picture, Verdict
+from homeostat.gallery import Asked, Picture
 from homeostat.pictures.uncertainty import Rings, draw_horizons, draw_ignorance
 from homeostat.report import Table
 from hybrid import HybridModel, Prediction, field_spread, rollout
 from training import Cohort, Personal
+from training.controls import DROPPED
 from training.cross_scaling import CrossScaling
 from training.horizons import Horizons
 from training.report_parts import ChannelReport, UncertaintyReport
 from training.scaling import Scaling, mean_scores
 from training.score_rows import paired_difference
 from training.uncertainty_report import uncertainty_report
+from training.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -139,33 +141,29 @@ def pictures_of(folder: Path, judged: Judged, asked: Asked, rings: Rings | None)
     return found
 
 
-_BAD = ("outside", "recalibrate", "misses", "missing", "wrong", "not described", "last too long")  # in a sentence of a report
-
-
 def verdicts_of(judged: Judged) -> list[Verdict]:
     """The page in plain language: all gates together, what stands out, then what recalibration does."""
-    found = [_gates(judged.before, "The stated uncertainty")]
-    flagged = " ".join(flag.sentence for flag in judged.before.flags)
-    for sentence in judged.before.verdicts[1:]:
-        if "innovation foretells" in sentence and "innovations" in flagged:
-            continue  # the flag says it, and what it means
-        bad = any(word in sentence for word in _BAD)
-        good = "no evidence against" in sentence
-        claim = sentence[:1].upper() + sentence[1:].rstrip(".")
-        found.append((claim, False if bad else True if good else None, ""))
+    found = [_gates(judged.before, "The stated uncertainty", "as it is")]
+    flagged = {flag.channel for flag in judged.before.flags if flag.name == DROPPED}
+    for verdict in judged.before.verdicts:
+        if verdict.about[0] == "gates" or (verdict.about[0] == "innovations" and verdict.about[1] in flagged):
+            continue  # said above; and the flag says it, and what it means
+        found.append(replace(verdict, claim=verdict.claim[:1].upper() + verdict.claim[1:]))
     if judged.after is not None:
-        found.append(_gates(judged.after, "Recalibrated by the other people, the stated uncertainty"))
+        found.append(_gates(judged.after, "Recalibrated by the other people, the stated uncertainty", "recalibrated"))
         for name, (mean, low, high) in judged.change.items():
             words = "worse" if low > 0.0 else "better" if high < 0.0 else "neither better nor worse, as far as these people tell"
             found.append(
-                (
+                Verdict(
                     f"Recalibration makes the {name.upper()} {words}",
                     False if low > 0.0 else True if high < 0.0 else None,
                     f"Change {mean:+.3f}, 95 % interval over people {low:+.3f} to {high:+.3f}; below 0 is better.",
+                    ("recalibration", name),
                 )
             )
     if judged.scaling is not None:
-        found.append(("What new people's forecasts are scaled by", None, " ".join(judged.scaling.sentences())))
+        sentences = " ".join(judged.scaling.sentences())
+        found.append(Verdict("What new people's forecasts are scaled by", None, sentences, ("scaling",)))
     return found
 
 
@@ -183,16 +181,16 @@ def scores_table(judged: Judged, asked: Asked) -> Table:
 
 def conventions_table(judged: Judged) -> Table:
     """How the page's numbers are defined: some have several definitions in use."""
-    rows = [list(text.partition(": ")[::2]) if ": " in text else ["ECE", text] for text in judged.before.conventions]
+    rows = [list(pair) for pair in judged.before.conventions]
     return Table("How these numbers are defined", ["what", "convention"], rows)
 
 
-def _gates(report: UncertaintyReport, what: str) -> Verdict:
+def _gates(report: UncertaintyReport, what: str, which: str) -> Verdict:
     good = report.failed == 0
     claim = f"{what} " + (
         f"passes all {report.gates} gates" if good else f"fails {report.failed} of {report.gates} gates: recalibrate, or see why"
     )
-    return claim, good, report.verdicts[0]
+    return Verdict(claim, good, str(report.verdicts[0]), ("gates", which))
 
 
 def _channel(report: UncertaintyReport, asked: Asked) -> ChannelReport:

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from training.verdicts import Verdict
+
 Cell = str | float | int | None
 PNG = b"\x89PNG\r\n\x1a\n"
+MARKS = {True: "✓", False: "✗", None: "–"}  # of a verdict's `good`
 NUMBER = re.compile(r"^[<>≈≤≥]?\s*[+\-−]?(\d[\d,]*\.?\d*|\.\d+)")
 
 STYLE = """
@@ -98,23 +101,22 @@ def write_report(
     *,
     title: str,
     lead: str,
-    verdicts: Sequence[tuple[str, bool | None, str]] = (),
+    verdicts: Sequence[Verdict] = (),
     tables: Sequence[Table] = (),
     pictures: Sequence[tuple[Path | str, str]] = (),
     provenance: Mapping[str, str] | None = None,
 ) -> Path:
     """Write one self-contained HTML file and return its path.
 
-    Arguments: `lead`, the first paragraphs, apart by an empty line; `verdicts`, each a claim in plain language, whether it
-    is good (True), bad (False) or neither (None), and the detail behind it; `pictures`, PNG files with captions, embedded;
-    `provenance`, what the report was made from, by name.
+    Arguments: `lead`, the first paragraphs, apart by an empty line; `verdicts`, shown with the colour and the mark of
+    their `good`; `pictures`, PNG files with captions, embedded; `provenance`, what the report was made from, by name.
     All text is escaped: it is text, never markup. The file asks the browser to fetch nothing, and forbids it to.
     Errors: `ValueError` for a picture that is not a PNG; `FileNotFoundError` for one that is missing.
     """
     body = [f"<h1>{_text(title)}</h1>"]
     body += [f'<p class="lead">{_text(p)}</p>' for p in re.split(r"\n\s*\n", lead.strip()) if p]
     if verdicts:
-        items = "\n".join(_verdict(claim, good, detail) for claim, good, detail in verdicts)
+        items = "\n".join(_verdict(verdict) for verdict in verdicts)
         body.append(f'<ul class="verdicts">\n{items}\n</ul>')
     body += [_table(table) for table in tables]
     body += [_figure(Path(picture), caption) for picture, caption in pictures]
@@ -148,14 +150,12 @@ def _text(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-def _verdict(claim: str, good: bool | None, detail: str) -> str:
-    kind, mark, word = {True: ("good", "✓", "good"), False: ("bad", "✗", "bad"), None: ("neutral", "–", "neutral")}[
-        good
-    ]
-    below = f' <span class="detail">{_text(detail)}</span>' if detail else ""
+def _verdict(verdict: Verdict) -> str:
+    kind = {True: "good", False: "bad", None: "neutral"}[verdict.good]
+    below = f' <span class="detail">{_text(verdict.detail)}</span>' if verdict.detail else ""
     return (
-        f'<li class="{kind}"><span class="mark" role="img" aria-label="{word}">{mark}</span>'
-        f'<div><span class="claim">{_text(claim)}</span>{below}</div></li>'
+        f'<li class="{kind}"><span class="mark" role="img" aria-label="{kind}">{MARKS[verdict.good]}</span>'
+        f'<div><span class="claim">{_text(verdict.claim)}</span>{below}</div></li>'
     )
 
 

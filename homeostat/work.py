@@ -24,7 +24,7 @@ from homeostat.judged import (
 from homeostat.pictures.uncertainty import Rings
 from homeostat.provenance import provenance
 from homeostat.recipe import backbone_named, hybrid_recipe
-from homeostat.report import write_report
+from homeostat.report import MARKS, write_report
 from homeostat.study import (
     Evaluation,
     Settings,
@@ -53,6 +53,7 @@ from training.file_order import Order
 from training.nonmem import read_table
 from training.records import counted_from
 from training.scaling import Scaling
+from training.verdicts import Verdict
 
 
 def fit_table(
@@ -142,7 +143,7 @@ def fit_table(
         judged=judged,
         rings=rings_of(trained.model, trained.cohort, trained.personal),
         verdicts=[
-            *((sentence, None, "") for sentence in assumed),
+            *(Verdict(sentence, None, about=("units",)) for sentence in assumed),
             gallery.certificate_verdict(certificate, best, asked.time_unit),
             *verdicts_of(judged),
             *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
@@ -150,10 +151,10 @@ def fit_table(
     )
     for shown in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, asked.unit)):
         console.print(rich_table(shown))
-    claim, _, detail = gallery.certificate_verdict(certificate, best, asked.time_unit)
     for sentence in assumed:
-        console.print(sentence)
-    console.print(f"{claim}. {detail}\nbundle: {path}\nreport: {page}")
+        console.print(sentence, markup=False)
+    said = gallery.certificate_verdict(certificate, best, asked.time_unit)
+    console.print(f"{said}\nbundle: {path}\nreport: {page}", markup=False)
     if interrupted:
         console.print("training was interrupted; the same command with --resume goes on with it")
     else:
@@ -223,6 +224,7 @@ def certify_bundle(
 ) -> tuple[Certificate | Refusal, str]:
     """A fresh certificate for a bundle, in the region of a JSON file where one is named, put into it with `write`.
 
+    A refusal does not take the place of a certificate: it is about the rate, region and time that were asked for.
     Returns the value and a text. Errors: `ValueError` for a file that is no bundle or no region.
     """
     bundle = load(path)
@@ -234,12 +236,16 @@ def certify_bundle(
         result, best = certify_rounded(system, seconds)
     else:
         result, best = certify(system, rate=rate, seconds=seconds), None
-    if write:
+    verdict = gallery_verdict(result, best, bundle)
+    text = f"{verdict.claim}\n{verdict.detail}"
+    if write and isinstance(bundle.certificate, Certificate) and not result:
+        # a rate or a region that is refused, or a search that ran out of time, says nothing against what is proved
+        text += "\nThe bundle keeps the certificate that it has."
+    elif write:
         from dataclasses import replace
 
         save(replace(bundle, certificate=result), path)
-    claim, _, detail = gallery_verdict(result, best, bundle)
-    return result, f"{claim}\n{detail}"
+    return result, text
 
 
 def _region_in(file: Path) -> tuple[Region, Inputs | None]:
@@ -249,7 +255,7 @@ def _region_in(file: Path) -> tuple[Region, Inputs | None]:
         raise ValueError(f"{file} cannot be used as a region: {error}") from error
 
 
-def gallery_verdict(result: Certificate | Refusal, best: float | None, bundle: Bundle) -> gallery.Verdict:
+def gallery_verdict(result: Certificate | Refusal, best: float | None, bundle: Bundle) -> Verdict:
     """The verdict in the bundle's own time unit."""
     return gallery.certificate_verdict(result, best, bundle.model.backbone.time_unit)
 
@@ -322,14 +328,15 @@ def report_on(
     seen = sorted({p.id for p in bundle.people} & set(cohort.ids))
     same = bundle.provenance.get("table_sha256") == provenance(Settings(), data, records, units)["table_sha256"]
     folder = folder or path.parent / "report"
-    verdicts: list[gallery.Verdict] = [(sentence, None, "") for sentence in assumed]
+    verdicts = [Verdict(sentence, None, about=("units",)) for sentence in assumed]
     if same or seen:
         verdicts.append(
-            (
+            Verdict(
                 f"{len(seen)} of {len(records)} people have ids that the model was trained on",
                 None,
                 "If they are the same people, this page flatters the model: the bundle's own calibration, below, was made on "
                 "people never seen.",
+                ("people seen",),
             )
         )
     if bundle.certificate is not None:
@@ -337,10 +344,11 @@ def report_on(
     if isinstance(bundle.certificate, Certificate):
         verdicts.append(_these_people_too(bundle, bundle.certificate, personal.mode, cohort))
     if scaling is not None:
-        verdicts.append(("The forecasts are recalibrated by the people of the bundle", None, " ".join(scaling.sentences())))
+        sentences = " ".join(scaling.sentences())
+        verdicts.append(Verdict("The forecasts are recalibrated by the people of the bundle", None, sentences, ("scaling",)))
     if withheld:
         detail = f"{withheld} On them it would look better than it is."
-        verdicts.append(("The bundle's recalibration is not applied to these people", None, detail))
+        verdicts.append(Verdict("The bundle's recalibration is not applied to these people", None, detail, ("scaling",)))
     verdicts += verdicts_of(judged)
     evaluations, notes = {"this table": evaluation}, [*map(str, table.left_out), *gallery.baseline_notes(cohort)]
     page = _page(
@@ -365,7 +373,7 @@ def report_on(
     )
     summary: dict[str, Any] = {
         "scores": dict(evaluation.scores),
-        "verdicts": [{"claim": c, "good": g, "detail": d} for c, g, d in verdicts],
+        "verdicts": [v.to_dict() for v in verdicts],
         "uncertainty": judged.to_dict(),
         "people_seen_in_training": seen,
         "converged": bool(personal.converged.all()),
@@ -375,7 +383,7 @@ def report_on(
         "report": str(page),
     }
     (folder / "report.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False))
-    lines = [f"{'✓' if g else '✗' if g is False else '–'} {c}. {d}" for c, g, d in verdicts]
+    lines = [f"{MARKS[v.good]} {v}" for v in verdicts]
     summary["text"] = "\n".join([*lines, f"report: {page}"])
     return summary
 
@@ -404,19 +412,17 @@ def _these_people_too(
     certificate: Certificate,
     mode: torch.Tensor,  # (M, N, d)
     cohort: Cohort,
-) -> gallery.Verdict:
+) -> Verdict:
     """The bundle's certificate is about the people whom it was fitted on: does its metric serve these ones too?"""
     region, inputs = (None, None) if isinstance(certificate.region, str) else claimed(certificate.region)
     system = lure_of(bundle.model, mode, cohort.conditions.covariates)
     found = certify(system, None, region, inputs, 20.0, metric=certificate.metric)
     unit = bundle.model.backbone.time_unit
     if isinstance(found, Certificate):
-        return (
-            "The same metric serves the people of this table",
-            True,
-            f"With their fitted parameters every member contracts in it, at {found.rate:.4g} per {unit} or faster (proved).",
-        )
-    return ("The certificate does not extend to everyone in this table", False, found.message)
+        detail = f"With their fitted parameters every member contracts in it, at {found.rate:.4g} per {unit} or faster (proved)."
+        return Verdict("The same metric serves the people of this table", True, detail, ("certificate", "these people"))
+    claim = "The certificate does not extend to everyone in this table"
+    return Verdict(claim, False, found.message, ("certificate", "these people"))
 
 
 def _page(
@@ -429,7 +435,7 @@ def _page(
     dense: Any,
     title: str,
     lead: str,
-    verdicts: Sequence[gallery.Verdict],
+    verdicts: Sequence[Verdict],
     judged: Judged,
     rings: Rings | None,
     heading: str = "People never seen in training",
@@ -581,8 +587,7 @@ def inspect_bundle(path: Path) -> tuple[dict[str, Any], str]:
     if certificate is None:
         lines.append("certificate none; make one with `homeostat certify BUNDLE --write`")
     else:
-        claim, _, _ = gallery_verdict(certificate, None, bundle)
-        lines.append(f"certified  {claim}")
+        lines.append(f"certified  {gallery_verdict(certificate, None, bundle).claim}")
     for name, scores in bundle.calibration.get("scores", {}).items():
         if not {"crps", "nll", "coverage_80"} <= scores.keys():
             continue  # a script may keep other scores; --json shows them

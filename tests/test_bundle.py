@@ -44,7 +44,17 @@ from physics import (
     VanCauter,
     VanCauterPopulation,
 )
-from stability import Certificate, Refusal, certify
+from stability import (
+    Certificate,
+    Lure,
+    Refusal,
+    certify,
+    certify_step,
+    l2_gain,
+    lipschitz_bound,
+    tube,
+    weighted_l1,
+)
 from training import Personal
 
 TIMES = np.linspace(0.0, 12.0, 7).tolist()
@@ -312,6 +322,35 @@ def test_certificates_and_refusals_travel(bundle: Bundle, tmp_path: Path) -> Non
     proved, reason = check_bundle(tmp_path / "b.twin")
     assert not proved
     assert "refusal" in reason
+
+
+def other_claims() -> list[object]:
+    """One claim of each kind that a bundle does not carry."""
+    system = Lure(A=[[-1.0, 0.0], [0.5, -1.5]], weights=[], biases=[], B=[[0.0], [1.0]])
+    certificate = certify(system)
+    assert isinstance(certificate, Certificate)
+    return [
+        weighted_l1(system),
+        certify_step(certificate, system, 0.1),
+        tube(certificate, system),
+        l2_gain(certificate, system),
+        lipschitz_bound([[[0.5, 0.1]], [[1.0]]]),
+    ]
+
+
+def test_a_claim_that_a_bundle_does_not_carry_is_refused_and_never_dropped(bundle: Bundle, tmp_path: Path) -> None:
+    claims = other_claims()
+    assert [type(c).__name__ for c in claims] == ["WeightedL1", "Step", "Gain", "Gain", "LipschitzBound"]
+    old = save(bundle, tmp_path / "old.twin")
+    before = old.read_bytes()
+    for claim in (*claims, claims[0].to_dict(), "proved", False):
+        for path in (old, tmp_path / "nowhere" / "new.twin"):
+            with pytest.raises(ValueError, match=f"its certificate is a {type(claim).__name__}; nothing was written") as caught:
+                save(replace(bundle, certificate=claim), path)
+            assert "\n" not in str(caught.value)
+            assert "replace(bundle, certificate=None)" in str(caught.value)
+        assert old.read_bytes() == before
+        assert [p.name for p in tmp_path.iterdir()] == ["old.twin"]
 
 
 def test_what_json_cannot_hold_is_not_saved(bundle: Bundle, tmp_path: Path) -> None:

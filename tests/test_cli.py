@@ -144,6 +144,10 @@ def test_certify_proves_an_asked_rate_and_refuses_a_faster_one(bundle: Path) -> 
     done = run("certify", path, "--rate", "5")
     assert done.exit_code == 1
     assert path.read_bytes() == before  # nothing is written unasked
+    done = run("certify", path, "--rate", "5", "--write")
+    assert done.exit_code == 1
+    assert "keeps the certificate" in done.stdout
+    assert path.read_bytes() == before  # and what is proved is not lost to what was asked in vain
 
 
 def test_certify_in_a_region_file(bundle: Path, tmp_path: Path) -> None:
@@ -216,7 +220,9 @@ def test_report(reported: tuple[Path, Result]) -> None:
     assert summary["scores"]["count"] > 20
     for name in ("report.html", "report.json", "people.png", "reliability.png"):
         assert (folder / name).stat().st_size > 1000
-    assert json.loads((folder / "report.json").read_text())["scores"] == summary["scores"]
+    written = json.loads((folder / "report.json").read_text())
+    assert written["scores"] == summary["scores"]
+    assert all(v.keys() == {"claim", "good", "detail", "about"} for v in written["verdicts"])
 
 
 def test_people_on_other_clocks_have_the_same_report(bundle: Path, reported: tuple[Path, Result], tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The report's judgement: both reports, what recalibration changes, its verdicts, tables and pictures, and the field's rings."""
 
+import json
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,12 +23,15 @@ from homeostat.judged import (
 from homeostat.pictures import uncertainty
 from homeostat.pictures.style import DPI
 from homeostat.pictures.uncertainty import Rings
+from homeostat.report import write_report
 from hybrid import HybridModel, Prediction, rollout
 from learned import MLP, AdditiveProportional, Ensemble
 from learned.ensemble import concatenate, select
 from physics import LogNormalPopulation, OneCompartmentOral
 from training import Cohort, personalise
+from training.channel_verdicts import channel_verdicts
 from training.scaling import Scaling, mean_scores
+from training.verdicts import Verdict, verdicts_about
 
 ASKED = Asked("drug", "mg/L", 5.0, None, "h")
 PEOPLE = tuple(f"P{i}" for i in range(12))
@@ -131,7 +136,7 @@ def test_too_few_people_are_not_recalibrated(truth, tmp_path):
         assert (judged.after, judged.scaling, judged.change) == (None, None, {})
         assert judged.before.people == 3
         assert judged.to_dict()["after"] is None
-        words = " ".join(claim for claim, _, _ in verdicts_of(judged))
+        words = " ".join(v.claim for v in verdicts_of(judged))
         assert "Recalibra" not in words
         assert "below 10 a horizon's numbers say little" in words
         assert [path.name for path, _ in pictures_of(tmp_path, judged, ASKED, None)] == [
@@ -149,7 +154,7 @@ def test_a_scaling_that_was_applied_widens_the_band_and_is_not_fitted_again(trut
     mended = scaling.apply(prediction, PEOPLE)
     judged = judge_uncertainty(mended, y, PEOPLE, ASKED, recalibrate=False, calibration=scaling)
     assert (judged.after, judged.scaling, judged.change) == (None, None, {})
-    assert "allows for other calibration people" in judged.before.verdicts[0]
+    assert "allows for other calibration people" in judged.before.verdicts[0].detail
     assert set(judged.before.fitted_on) == set(later)
     plain = judge_uncertainty(mended, y, PEOPLE, ASKED, recalibrate=False)
     wide, narrow = (j.before.channels[0].zms for j in (judged, plain))
@@ -166,8 +171,8 @@ def test_a_threshold_of_no_channel_is_refused(truth):
 # ---- what is said
 
 
-def colour_of(verdicts: Sequence[tuple[str, bool | None, str]], words: str) -> bool | None:
-    (found,) = [good for claim, good, _ in verdicts if words in claim]
+def colour_of(verdicts: Sequence[Verdict], words: str) -> bool | None:
+    (found,) = [v.good for v in verdicts if words in v.claim]
     return found
 
 
@@ -179,11 +184,80 @@ def test_verdicts_have_the_colour_of_what_they_say(right, wrong):
     assert colour_of(bad, "Recalibration makes the NLL better") is True
     assert colour_of(good, "What new people's forecasts are scaled by") is None
     assert colour_of(good, "Drug: the 80 % interval covers") is True
-    assert any("outside its null band" in claim for claim, _, _ in bad)
-    assert all(good is False for claim, good, _ in bad if "outside its null band" in claim)
+    assert any("outside its null band" in v.claim for v in bad)
+    assert all(v.good is False for v in bad if "outside its null band" in v.claim)
     assert colour_of(bad, "of the variance") is None
-    sentences = [(s[:1].upper() + s[1:]).rstrip(".") for s in right.before.verdicts[1:]]
-    assert [claim for claim, _, _ in good][1 : 1 + len(sentences)] == sentences
+    sentences = [v.claim[:1].upper() + v.claim[1:] for v in right.before.verdicts[1:]]
+    assert [v.claim for v in good][1 : 1 + len(sentences)] == sentences
+
+
+HARMLESS = (
+    "minutes outside range",
+    "wrong-way rectifier",
+    "not worse, no evidence against it",
+    "missing, misses, recalibrate",
+    "innovation foretells gates of the variance",
+    "mmol/L [no unit]: 5 %",
+    "good. ✗",
+)
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_names_have_no_say_in_the_colour(right, wrong, tmp_path, name):
+    colour = {True: "good", False: "bad", None: "neutral"}
+    for plain in (right, wrong):
+        channel = replace(plain.before.channels[0], channel=name, unit="wrong, outside")
+        verdicts = (plain.before.verdicts[0], *channel_verdicts(channel), *(f.verdict for f in plain.before.flags))
+        found = verdicts_of(replace(plain, before=replace(plain.before, channels=(channel,), verdicts=verdicts)))
+        expected = verdicts_of(plain)
+        assert [v.good for v in found] == [v.good for v in expected]
+        assert [v.about for v in found] == [tuple(name if a == "drug" else a for a in v.about) for v in expected]
+        source = write_report(tmp_path / "r.html", title="t", lead="x", verdicts=found).read_text("utf-8")
+        assert re.findall('<li class="([a-z]+)">', source) == [colour[v.good] for v in expected]
+
+
+def test_names_of_channels_units_and_people_have_no_say_in_a_whole_judgement(truth):
+    people = tuple(f"misses {p} outside, not described" for p in PEOPLE)
+    plain = judge_uncertainty(*truth, PEOPLE, ASKED, resample="bootstrap", recalibrate=False)
+    renamed = replace(truth[0], channels=("minutes outside range",), units=("no, wrong",))
+    asked = replace(ASKED, channel="minutes outside range")
+    judged = judge_uncertainty(renamed, truth[1], people, asked, resample="bootstrap", recalibrate=False)
+    assert [v.good for v in verdicts_of(judged)] == [v.good for v in verdicts_of(plain)]
+    assert verdicts_about(verdicts_of(judged), "coverage", "minutes outside range", "0.8")[0].good is True
+
+
+def test_flags_have_their_own_judgement_and_replace_the_gate_that_says_the_same(truth):
+    # residuals that last along a person's path: one channel is called so, although its name speaks of the other's fault
+    prediction, y = truth
+    lasting = replace(prediction, mean=prediction.mean.mean((0, 1), keepdim=True).expand_as(prediction.mean))
+    both = replace(
+        lasting,
+        mean=torch.cat([lasting.mean, prediction.mean], -1),
+        variance=torch.cat([lasting.variance, prediction.variance], -1),
+        channels=("innovations", "drug"),
+        units=("mg/L", "mg/L"),
+    )
+    g = generator(2)
+    slow = lasting.point + 2.0 * torch.randn(12, 1, 1, generator=g, dtype=torch.float64)
+    judged = judge_uncertainty(both, torch.cat([slow, y], -1), PEOPLE, ASKED, resample="init", recalibrate=False)
+    flags = {(f.name, f.channel): f.good for f in judged.before.flags}
+    assert flags["residuals_correlated", "innovations"] is False
+    assert ("residuals_correlated", "drug") not in flags
+    assert flags["epistemic_not_measured", None] is None
+    verdicts = verdicts_of(judged)
+    assert len(verdicts_about(judged.before.verdicts, "innovations", "innovations")) == 1
+    assert verdicts_about(verdicts, "innovations", "innovations") == []  # the flag says it, and what it means
+    assert [v.good for v in verdicts_about(verdicts, "flag", "residuals_correlated")] == [False]
+
+
+def test_a_verdict_is_plain_values(right):
+    for verdict in verdicts_of(right):
+        data = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
+        assert data == {"claim": verdict.claim, "good": verdict.good, "detail": verdict.detail, "about": list(verdict.about)}
+        assert str(verdict).startswith(f"{verdict.claim}.")
+    first = right.to_dict()["before"]["verdicts"][0]
+    assert (first["good"], list(first["about"])) == (True, ["gates"])
+    assert [v.about for v in verdicts_about(verdicts_of(right), "gates")] == [("gates", "as it is"), ("gates", "recalibrated")]
 
 
 def test_a_recalibration_that_harms_is_called_worse(right):
@@ -191,13 +265,13 @@ def test_a_recalibration_that_harms_is_called_worse(right):
     verdicts = verdicts_of(judged)
     assert colour_of(verdicts, "Recalibration makes the NLL worse") is False
     assert colour_of(verdicts, "Recalibration makes the CRPS neither") is None
-    (detail,) = [d for claim, _, d in verdicts if "NLL worse" in claim]
+    (detail,) = [v.detail for v in verdicts if "NLL worse" in v.claim]
     assert "+0.200, 95 % interval over people +0.100 to +0.300" in detail
 
 
 def test_members_that_differ_by_first_weights_alone_are_pointed_out(truth):
     judged = judge_uncertainty(*truth, PEOPLE, ASKED, resample="init", recalibrate=False)
-    assert any("first weights alone" in claim for claim, _, _ in verdicts_of(judged))
+    assert any("first weights alone" in v.claim for v in verdicts_of(judged))
 
 
 def test_the_table_has_every_horizons_own_scores(truth, right):

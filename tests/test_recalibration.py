@@ -9,12 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from hybrid.prediction import Prediction
 from training.adaptive import AdaptiveConformal, Followed
 from training.conformal import SplitConformal, conformal_quantile, people_needed
 from training.cross_scaling import CrossScaling
+from training.factors import DOUBT, FLOOR
 from training.fitted_on import FittedOn
 from training.horizons import Horizons
 from training.isotonic import IsotonicEvents, pool_adjacent_violators
@@ -167,14 +168,163 @@ def test_scaling_of_one_gaussian_is_the_closed_form(score):
     assert len(fitted.sentences()) == 1  # parts that are not there get no sentence
 
 
-def test_few_people_leave_the_factors_near_one():
+def naive(mean, variance, y, score="nll"):
+    """What a scaling minimises, per observation, in numpy and scipy: for u (3,), or (3, R) at once."""
+    M, S, G = mean.shape
+    member = mean.mean(1, keepdims=True)
+    centre = member.mean(0, keepdims=True)
+
+    def scores(u):
+        a, e, s = (np.exp(v)[..., None] for v in np.asarray(u))
+        lift = (slice(None), slice(None), *([None] * (a.ndim - 1)), slice(None))
+        mu = centre[lift] + np.sqrt(e) * (member - centre)[lift] + np.sqrt(s) * (mean - member)[lift]
+        v = a * variance[lift]
+        if score == "nll":
+            return -special.logsumexp(stats.norm.logpdf(y, mu, np.sqrt(v)), axis=(0, 1)) + math.log(M * S)
+        mu, v = mu.reshape(M * S, *mu.shape[2:]), np.broadcast_to(v, mu.shape).reshape(M * S, *mu.shape[2:])
+
+        def distance(d, w):
+            return d * (2.0 * stats.norm.cdf(d / np.sqrt(w)) - 1.0) + 2.0 * np.sqrt(w) * stats.norm.pdf(d / np.sqrt(w))
+
+        pairs = distance(mu[:, None] - mu[None], v[:, None] + v[None]).mean((0, 1))
+        return distance(y - mu, v).mean(0) - 0.5 * pairs
+
+    unit = 1.0 if score == "nll" else float(scores(np.zeros(3)).mean())
+
+    def f(u):
+        return scores(u).mean(-1) + unit * np.square(u).sum(0) / (2.0 * math.log(4.0) ** 2 * G)
+
+    return f
+
+
+def brute(f, members, draws, count=21):
+    """The lowest value anywhere in the box: a dense grid, then scipy from its thirty lowest points."""
+    low = math.log(1e-4)
+    ends = ((low, 6.0), (-9.0, 6.0), (-9.0, 6.0))
+    there = (True, members > 1, draws > 1)
+    axes = [np.linspace(*end, count) if k else np.zeros(1) for end, k in zip(ends, there, strict=True)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1)
+    value = np.concatenate([f(part) for part in np.array_split(grid, max(1, grid.shape[1] // 2000), axis=1)])
+    bounds = [(low, None), *((None, None) if k else (0.0, 0.0) for k in there[1:])]
+    found = [
+        optimize.minimize(f, grid[:, k], method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-15, "gtol": 1e-10})
+        for k in np.argsort(value)[:30]
+    ]
+    return min(found, key=lambda r: r.fun)
+
+
+def alone(prediction, y):
+    """One channel's mean and variance (M, S, G) and observations (G,), as numpy."""
+    M, S = prediction.mean.shape[:2]
+    return (
+        prediction.mean[..., 0].reshape(M, S, -1).numpy(),
+        prediction.variance[..., 0].reshape(M, S, -1).numpy(),
+        y[..., 0].flatten().numpy(),
+    )
+
+
+def logs(fitted):
+    return np.log([fitted.aleatoric[0], fitted.epistemic[0], fitted.personal[0]])
+
+
+def repeated(times):
+    """Two people, again and again, observed as if there were no noise: the fewest that a density can fall without end on."""
     prediction = cohort(2, 1, 3, 2)
-    y = prediction.point + 0.01  # as if there were no variance at all
+    rows = [0, 1] * times
+    return prediction.people(rows), (prediction.point + 0.01)[rows]
+
+
+def hard(kind):
+    """A cohort and observations of it whose score has several minima, or no end without a floor."""
+    if kind == "repeated":
+        return repeated(20)
+    people, draws = {"on a member": (3, 1), "noiseless": (4, 2), "far away": (3, 2), "few": (2, 3)}[kind]
+    prediction = cohort(people, 2, 3, draws, seed=8)
+    y = prediction.sample(1, seeded(9))[0]
+    if kind == "on a member":
+        y = prediction.mean[torch.arange(people) % 3, 0, torch.arange(people)]
+    if kind == "noiseless":
+        y = prediction.point
+    return prediction, 100.0 * y if kind == "far away" else y
+
+
+KINDS = ("repeated", "on a member", "noiseless", "far away", "few")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_optimum_is_that_of_an_independent_minimiser(kind):
+    prediction, y = hard(kind)
+    f = naive(*alone(prediction, y))
+    fitted = Scaling.fit(prediction, y, ids(len(y)))
+    best = brute(f, *prediction.mean.shape[:2])
+    assert float(f(logs(fitted))) == pytest.approx(best.fun, abs=1e-6)
+    assert fitted.after[0] == pytest.approx(float(f(logs(fitted))) - np.square(logs(fitted)).sum() / (2 * DOUBT**2 * y.numel()))
+
+
+@pytest.mark.parametrize("kind", ["noiseless", "few"])
+def test_the_optimum_of_the_crps_is_that_of_an_independent_minimiser(kind):
+    prediction, y = hard(kind)
+    f = naive(*alone(prediction, y), "crps")
+    fitted = Scaling.fit(prediction, y, ids(len(y)), score="crps")
+    assert float(f(logs(fitted))) == pytest.approx(brute(f, *prediction.mean.shape[:2], count=9).fun, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rounding_and_the_order_of_people_do_not_move_the_factors(kind):
+    prediction, y = hard(kind)
+    expected, g = logs(Scaling.fit(prediction, y, ids(len(y)))), seeded(3)
+    for _ in range(1 if kind == "repeated" else 2):
+        order = torch.randperm(len(y), generator=g)
+        near = [1.0 + 1e-15 * torch.randn(v.shape, generator=g, dtype=torch.float64) for v in (prediction.mean, y)]
+        moved = replace(prediction, mean=prediction.mean * near[0]).people(order)
+        found = Scaling.fit(moved, (y * near[1])[order], ids(len(y)))
+        assert logs(found) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_noise_has_a_floor_below_which_no_scaling_goes():
+    many, one = repeated(200)[0], cohort(30, 5, 1, 1)
+    for prediction, y in ((many, many.mean[2, 1]), (one, one.point)):  # on a component, exactly
+        fitted = Scaling.fit(prediction, y, ids(len(y)))
+        assert fitted.aleatoric[0] == pytest.approx(FLOOR, rel=1e-12)
+        assert fitted.covariance[0][0][0] == 0.0  # it is held there
+        lowest = 0.5 * math.log(2.0 * math.pi * FLOOR * float(prediction.variance.min()))
+        assert lowest <= fitted.after[0] <= fitted.before[0]
+        assert "the least that a scaling may reach" in fitted.sentences()[0]
+        moved = fitted.perturbed(prediction, seeded(1))
+        assert bool((moved.variance > 0.0).all())
+    # noise in plenty is not at the floor, whatever the unit
+    prediction = cohort(40)
+    y = prediction.sample(1, seeded(1))[0]
+    expected = logs(Scaling.fit(prediction, y, ids(40)))
+    for unit in (1e-9, 1e9):
+        other = replace(prediction, mean=unit * prediction.mean, variance=unit**2 * prediction.variance)
+        assert logs(Scaling.fit(other, unit * y, ids(40))) == pytest.approx(expected, abs=1e-6)
+
+
+def test_of_equally_low_minima_the_rule_chooses_and_not_rounding():
+    # Two members and two draws, mirrored: what the epistemic part may do for the observation, the personal one may, too.
+    mean = torch.tensor([[3.0, 0.0], [0.0, -3.0]], dtype=torch.float64)[..., None, None, None]
+    alike = Prediction(mean, torch.ones_like(mean), torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool), ("y",), ("1",))
+    rows = [0] * 50
+    forecasts, y = alike.people(rows), torch.full((50, 1, 1), 0.7, dtype=torch.float64)
+    found = Scaling.fit(forecasts, y, ids(50))
+    u = logs(found)
+    f = naive(*alone(forecasts, y))
+    assert float(f(u)) == pytest.approx(float(f(u[[0, 2, 1]])), abs=1e-12)  # the mirrored one is as low
+    assert abs(u[1] - u[2]) > 0.1  # and another
+    assert u[1] > u[2]  # the larger epistemic factor
+    near = 1.0 + 1e-15 * torch.randn(50, 1, 1, generator=seeded(), dtype=torch.float64)
+    assert logs(Scaling.fit(forecasts, y * near, ids(50))) == pytest.approx(u, abs=1e-6)
+
+
+def test_few_people_leave_the_factors_near_one():
+    # the penalty is of the total score: what one observation may gain, ½ log 1/a, is stopped at log 1/a = ½ log²4
+    prediction, y = repeated(1)
     fitted = Scaling.fit(prediction, y, ids(2))
-    many = Scaling.fit(prediction.people([0, 1] * 200), y[[0, 1] * 200], ids(400))
-    for name in ("aleatoric", "epistemic", "personal"):
-        assert getattr(many, name)[0] < getattr(fitted, name)[0] < 1.0
-    assert fitted.aleatoric[0] > 0.05
+    assert all(0.05 < factor <= 1.0 for factor in (*fitted.aleatoric, *fitted.epistemic, *fitted.personal))
+    assert np.square(logs(fitted)).sum() <= 2.0 * DOUBT**2 * 2 * (fitted.before[0] - fitted.after[0]) + 1e-12
+    many, seen = repeated(200)
+    assert Scaling.fit(many, seen, ids(400)).aleatoric[0] < fitted.aleatoric[0]
     assert "they hardly settle it" in fitted.sentences()[1]
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from homeostat.pictures.style import new_figure, save
 from homeostat.report import Table, _written, write_report
+from training.verdicts import Verdict
 
 HOSTILE = "<script src='https://evil.example/x.js'>alert(\"&amp;\")</script><img src=x onerror=1>"
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -54,7 +55,7 @@ def report(folder, **changes):
     parts = {
         "title": "A title",
         "lead": "First.\n\nSecond.",
-        "verdicts": [("Good", True, "why"), ("Bad", False, "why"), ("Neither", None, "")],
+        "verdicts": [Verdict("Good", True, "why"), Verdict("Bad", False, "why"), Verdict("Neither", None)],
         "tables": [Table("Scores", ("model", "CRPS"), [("a", 0.5), ("b", 0.25)], "A note.", {"CRPS": "low"})],
         "pictures": [(picture(folder), "A caption")],
         "provenance": {"seed": "1"},
@@ -101,7 +102,7 @@ def test_hostile_text_is_text_everywhere(tmp_path):
             tmp_path,
             title=HOSTILE,
             lead=HOSTILE,
-            verdicts=[(HOSTILE, True, HOSTILE), (HOSTILE, False, HOSTILE), (HOSTILE, None, "")],
+            verdicts=[Verdict(HOSTILE, True, HOSTILE), Verdict(HOSTILE, False, HOSTILE), Verdict(HOSTILE, None)],
             tables=[Table(HOSTILE, (HOSTILE, "CRPS"), [(HOSTILE, 0.5), ("b", HOSTILE)], HOSTILE, {"CRPS": "low"})],
             pictures=[(tmp_path / "a.png", HOSTILE)],
             provenance={HOSTILE: HOSTILE},

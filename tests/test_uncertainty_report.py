@@ -183,8 +183,8 @@ def test_page_of_one_right_forecaster():
     assert [r.aleatoric for r in one.split_by_horizon] == pytest.approx([0.3 + 0.1 * t for t in range(6)])
     data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert data["channels"][0]["coverage"]["0.8"]["observed"] == one.coverage["0.8"].observed
-    text = "\n".join(report.verdicts)
-    assert f"{report.gates} of {report.gates} gates" in report.verdicts[0]
+    text = "\n".join(map(str, report.verdicts))
+    assert f"{report.gates} of {report.gates} gates" in report.verdicts[0].claim
     assert "the 80 % interval covers" in text
     assert "no evidence against it" in text
     assert "y, 4.5–5: 5 people only; below 10" in text
@@ -195,14 +195,14 @@ def test_wrong_widths_and_centres_are_named():
     prediction = cohort(200, 6, seed=5)
     y = prediction.sample(1, seeded(6))[0]
     narrow = uncertainty_report(scale_parts(prediction, 0.5, 0.5, 0.5), y, ids(200), generator=seeded(), replicates=200)
-    text = "\n".join(narrow.verdicts)
+    text = "\n".join(map(str, narrow.verdicts))
     assert "outside its null band of" in text
     assert "it is too narrow, recalibrate." in text
     assert "variances are wrong on average" in text
     wide = uncertainty_report(scale_parts(prediction, 2.0, 2.0, 2.0), y, ids(200), generator=seeded(), replicates=200)
-    assert "it is too wide, recalibrate." in "\n".join(wide.verdicts)
+    assert "it is too wide, recalibrate." in "\n".join(map(str, wide.verdicts))
     shifted = uncertainty_report(prediction, y + 0.5, ids(200), generator=seeded(), replicates=200)
-    assert "PIT outside its band" in "\n".join(shifted.verdicts)
+    assert "PIT outside its band" in "\n".join(map(str, shifted.verdicts))
     assert narrow.failed > 5
 
 
@@ -223,7 +223,7 @@ def test_band_after_recalibration_allows_for_the_calibration_people():
     width = [r.channels[0].coverage["0.8"].upper - r.channels[0].coverage["0.8"].lower for r in (plain, allowed)]
     assert width[1] > 1.3 * width[0]
     assert allowed.fitted_on == tuple(ids(15))
-    assert "other calibration people" in allowed.verdicts[0]
+    assert "other calibration people" in allowed.verdicts[0].detail
     with pytest.raises(ValueError, match="Judge it by people it has not seen"):
         uncertainty_report(mended, y[new], [*ids(54, "Q"), "P3"], generator=seeded(), calibration=fitted)
 
@@ -332,7 +332,7 @@ def test_control_a_constant_risk():
     # All outcomes alike are not the forecaster's fault: a sentence, and no flag.
     alike = uncertainty_report(forecast(levels.expand(40, 1, 300, 2), 0.09), y, **(arguments | {"thresholds": {"y": 9.0}}))
     assert [f.name for f in alike.flags] == []
-    assert any("every measurement is on one side of 9" in v for v in alike.verdicts)
+    assert any("every measurement is on one side of 9" in v.claim for v in alike.verdicts)
 
 
 def test_control_averaged_parameters():
@@ -398,7 +398,7 @@ def test_two_channels_few_people_and_bad_input():
     assert [c.channel for c in report.channels] == ["a", "b"]
     assert math.isnan(report.channels[1].autocorrelation.observed)
     assert report.to_dict()["channels"][1]["autocorrelation"]["observed"] is None
-    assert sum("6 people only" in v for v in report.verdicts) == 4
+    assert sum("6 people only" in v.claim for v in report.verdicts) == 4
     for arguments, sentence in (
         ({"thresholds": {"c": 1.0}}, r"thresholds names \['c'\]"),
         ({"levels": (80,)}, "strictly between 0 and 1"),

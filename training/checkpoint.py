@@ -109,14 +109,14 @@ class Checkpoint:
         if not self.path.exists():
             return []
         found: list[Saved] = []
-        damage: list[ValueError] = []
+        damage: dict[Path, ValueError] = {}
         for path in (self.path, self.previous):
             if not path.exists():
                 continue
             try:
                 of, saved = _load(path)
             except ValueError as error:
-                damage.append(error)
+                damage[path] = error
                 continue
             differences = _differences(of, fingerprint)
             if not differences:
@@ -127,9 +127,9 @@ class Checkpoint:
                     "it, or delete it to start anew"
                 )
         if not found:
-            raise ValueError(f"{damage[0]}; there is no whole one before it: delete it to start anew")
-        if damage and str(damage[0]).startswith(f"{self.path} "):  # not the one before it, which is not needed
-            warnings.warn(f"{damage[0]}; going on from the one before it, step {found[0].index}", stacklevel=3)
+            raise ValueError(f"{next(iter(damage.values()))}; there is no whole one before it: delete it to start anew")
+        if self.path in damage:  # the one before it is not needed
+            warnings.warn(f"{damage[self.path]}; going on from the one before it, step {found[0].index}", stacklevel=3)
         return found
 
     def back_to(self, saved: Saved) -> None:

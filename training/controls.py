@@ -53,9 +53,9 @@ def epistemic_not_measured(prediction: Prediction, resample: str | None) -> list
 
 def residuals_correlated(channel: ChannelReport, measurement_sd: float | None) -> list[Flag]:
     """A missing piece of physics ends up in the noise: residuals of a person follow each other, and the noise is inflated."""
-    found, band = [], channel.autocorrelation
+    texts, band = [], channel.autocorrelation
     if band.place == "above":
-        found.append(
+        texts.append(
             f"{channel.channel}: neighbouring innovations of a person correlate by {band.observed:.2f} (a right model: "
             f"{band.lower:.2f} to {band.upper:.2f})"
         )
@@ -63,11 +63,12 @@ def residuals_correlated(channel: ChannelReport, measurement_sd: float | None) -
         rows = channel.split_by_horizon
         sd = (sum(r.aleatoric * r.count for r in rows) / sum(r.count for r in rows)) ** 0.5
         if sd > 1.25 * measurement_sd:
-            found.append(
+            texts.append(
                 f"{channel.channel}: the noise has a standard deviation of {sd:.3g} {channel.unit}, {sd / measurement_sd:.1f} "
                 f"times the {measurement_sd:.3g} that the measurement itself has"
             )
-    return [Flag(DROPPED, f"{text}. Something lasting is called noise: a term of the physics is missing.") for text in found]
+    why = "Something lasting is called noise: a term of the physics is missing."
+    return [Flag(DROPPED, f"{text}. {why}", False, channel.channel) for text in texts]
 
 
 def no_resolution(channel: ChannelReport) -> list[Flag]:
@@ -81,6 +82,7 @@ def no_resolution(channel: ChannelReport) -> list[Flag]:
             f"{channel.channel}: forecasts of exceeding {channel.events.threshold:.3g} {channel.unit} do not tell who will "
             f"from who will not: resolution {resolution.observed:.2g}, and forecasts dealt out at random have up to "
             f"{resolution.upper:.2g}. A small calibration error says nothing here.",
+            channel=channel.channel,
         )
     ]
 
@@ -107,6 +109,8 @@ def parameters_averaged(prediction: Prediction, members: Prediction | None) -> l
                     AVERAGED,
                     f"{channel}: this forecast has a variance of {said:.3g} where its members, kept apart, have {kept:.3g}: "
                     f"their spread of {spread:.3g} is missing, as when parameters are averaged. Forecast with every member.",
+                    False,
+                    channel,
                 )
             )
     return found

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, final
 
 from training.null_band import NullBand
+from training.verdicts import Verdict
 
 
 @final
@@ -124,10 +125,21 @@ class ChannelReport:
 @final
 @dataclass(frozen=True)
 class Flag:
-    """Something that the numbers cannot be trusted about: one of the names of `training.controls`, and why."""
+    """Something that the numbers cannot be trusted about: one of the names of `training.controls`, and why.
+
+    `good`: False where the numbers speak against the forecast, None where they say nothing · `channel`, where it is of one.
+    """
 
     name: str
     sentence: str
+    good: bool | None = None
+    channel: str | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """As a verdict, about ("flag", name, channel)."""
+        about = ("flag", self.name) if self.channel is None else ("flag", self.name, self.channel)
+        return Verdict(self.sentence.rstrip("."), self.good, about=about)
 
 
 @final
@@ -146,8 +158,8 @@ class UncertaintyReport:
     failed: int
     channels: tuple[ChannelReport, ...]
     flags: tuple[Flag, ...]
-    verdicts: tuple[str, ...]
-    conventions: tuple[str, ...]  # how each number is defined, to be printed with it
+    verdicts: tuple[Verdict, ...]  # of all gates together, then of every channel, then the flags
+    conventions: tuple[tuple[str, str], ...]  # what, and how it is defined, to be printed with it
     fitted_on: tuple[str, ...]  # the people that a recalibration before this was fitted on
 
     def to_dict(self) -> dict[str, Any]:

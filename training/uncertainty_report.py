@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from hybrid.prediction import Prediction
 from training.calibration import Partition, describe_convention, ence, partition, quantile_calibration_error
+from training.channel_verdicts import channel_verdicts
 from training.controls import control_flags
 from training.cross_scaling import CrossScaling
 from training.horizons import Horizons
@@ -27,18 +28,18 @@ from training.report_parts import (
 from training.scaling import Scaling, observed
 from training.scores import brier_decomposition, energy_score, pooled
 from training.simultaneous import simultaneous_band
-from training.verdicts import channel_verdicts
+from training.verdicts import Verdict
 
 PIT_BINS, QUANTILES, EVENT_BINS, VARIANCE_BINS, GROUPS = 20, 20, 15, 10, 5
 
 CONVENTIONS = (
-    "coverage: share of observations in the closed central interval of the mixture; of paths: people with all of theirs inside",
-    describe_convention(bins=EVENT_BINS),
-    f"quantile error: mean over levels (j − ½)/{QUANTILES} of |share of y at or below the quantile − level|, one-sided",
-    f"ENCE: mean of |RMSE − RMV|/RMV over {VARIANCE_BINS} bins of equal count by variance; it grows like √bins",
-    "NLL and CRPS: of the mixture, closed forms; energy score: fair, 1/R(R − 1), of one person's path",
-    "epistemic: variance over members with 1/M, of this mixture; epistemic_posterior: with 1/(M − 1), less the draws' noise",
-    "band: of cohorts drawn from the forecast, whole paths by person; one band over all gates, by the largest departure",
+    ("coverage", "share of observations in the closed central interval of the mixture; of paths: people with all theirs inside"),
+    ("ECE", describe_convention(bins=EVENT_BINS)),
+    ("quantile error", f"mean over levels (j − ½)/{QUANTILES} of |share of y at or below the quantile − level|, one-sided"),
+    ("ENCE", f"mean of |RMSE − RMV|/RMV over {VARIANCE_BINS} bins of equal count by variance; it grows like √bins"),
+    ("NLL and CRPS", "of the mixture, closed forms; energy score: fair, 1/R(R − 1), of one person's path"),
+    ("epistemic", "variance over members with 1/M, of this mixture; epistemic_posterior: with 1/(M − 1), less the draws' noise"),
+    ("band", "of cohorts drawn from the forecast, whole paths by person; one band over all gates, by the largest departure"),
 )
 
 
@@ -114,10 +115,10 @@ def uncertainty_report(
     flags = control_flags(
         prediction, channels, resample=resample, members=members, measurement_sd=measurement_sd or {}
     )
-    verdicts = [band.sentence("gates (coverage by level and horizon, PIT, variance, events, innovations)")]
-    if calibration is not None:
-        verdicts[0] += " The band allows for other calibration people, too."
-    verdicts += [sentence for channel in channels for sentence in channel_verdicts(channel)]
+    whole = band.sentence("gates (coverage by level and horizon, PIT, variance, events, innovations)").rstrip(".")
+    allowed = "" if calibration is None else "The band allows for other calibration people, too."
+    verdicts = [Verdict(whole, band.passes, allowed, ("gates",))]
+    verdicts += [verdict for channel in channels for verdict in channel_verdicts(channel)]
     return UncertaintyReport(
         people=int(null.person.max()) + 1,
         observations=int((~np.isnan(seen)).sum()),
@@ -130,7 +131,7 @@ def uncertainty_report(
         failed=int(band.outside.sum()),
         channels=channels,
         flags=flags,
-        verdicts=tuple(verdicts + [flag.sentence for flag in flags]),
+        verdicts=tuple(verdicts + [flag.verdict for flag in flags]),
         conventions=CONVENTIONS,
         fitted_on=() if calibration is None else calibration.people,
     )
