@@ -58,7 +58,8 @@ class MLP(LayeredResidual):
         widths_of(hidden, "MLP: hidden")
         self._waiting: dict[str, Any] | None = None  # the arguments, where some of them only a model can resolve
         self._said: dict[str, list[str]] = {}  # options that were names, for `config`
-        if states is None or by_name(sees_inputs, acts_on, state_scale, input_scale):
+        scales = isinstance(state_scale, Mapping) or isinstance(input_scale, Mapping)
+        if states is None or scales or by_name(sees_inputs, acts_on):
             if states is None and (inputs is not None or covariates is not None):
                 raise ValueError("MLP: give all three sizes, states, inputs and covariates, or leave them to the model")
             self._waiting = {

@@ -133,11 +133,16 @@ class LogNormalPopulation(Population):
 
 def _triples(powers: Mapping[str, Mapping[str, Sequence[Any]]] | None) -> dict[str, dict[str, tuple[Any, ...]]]:
     """The powers as they were given, each with reference, exponent and perhaps a unit."""
-    given = {p: {k: tuple(v) for k, v in by.items()} for p, by in (powers or {}).items()}
-    for parameter, by in given.items():
+    given: dict[str, dict[str, tuple[Any, ...]]] = {}
+    for parameter, by in (powers or {}).items():
+        if not isinstance(by, Mapping):
+            raise ValueError(
+                f"LogNormalPopulation: the powers of {parameter} are by covariate, as in "
+                f'{{"V": {{"WT": (70.0, 1.0, "kg")}}}}, and are {str(by)[:80]}'
+            )
         for name, value in by.items():
-            numbers = value[:2]
-            if len(value) not in (2, 3) or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+            whole = isinstance(value, tuple | list) and len(value) in (2, 3)
+            if not whole or not all(isinstance(n, int | float) and math.isfinite(n) for n in value[:2]):
                 raise ValueError(
                     f"LogNormalPopulation: the power of {name} in {parameter} needs reference, exponent and the reference's "
                     f'unit, as in {{"V": {{"WT": (70.0, 1.0, "kg")}}}}, and is {str(value)[:80]}'
@@ -147,6 +152,7 @@ def _triples(powers: Mapping[str, Mapping[str, Sequence[Any]]] | None) -> dict[s
                     f"LogNormalPopulation: the reference of {name} in {parameter} is {value[0]:g}, and its logarithm is taken; "
                     "give a positive one"
                 )
+            given.setdefault(parameter, {})[name] = tuple(value)
     return given
 
 
