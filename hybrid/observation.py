@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from learned.joints import places
+from learned.joints import name_or_place, places
 from physics import Backbone
 from physics.units import convert, factor, over, require
 
@@ -79,10 +79,10 @@ class States(Observation):
         for channel, unit in zip(channels, units, strict=True):
             if unit:
                 require(unit, f"States: {channel}")
-        self.given = tuple(index) if named else tuple(int(i) for i in index)
+        self.given = tuple(name_or_place(i, "States: index") for i in index)
         self.channels, self.units = tuple(channels), tuple(units)  # "" until the backbone says it
         self.linear = True
-        self.index: tuple[int, ...] = () if named else tuple(int(i) for i in index)
+        self.index: tuple[int, ...] = tuple(i for i in self.given if not isinstance(i, str))
         self.measured: tuple[tuple[int, int | None, float], ...] = tuple((i, None, 1.0) for i in self.index)
         self.ratio: Tensor | None
         self.register_buffer("ratio", None, persistent=False)
@@ -138,7 +138,7 @@ class Concentration(Observation):
         molar_mass: float | None = None,
     ) -> None:
         super().__init__()
-        self.state, self.volume = (one if isinstance(one, str) else int(one) for one in (state, volume))
+        self.state, self.volume = name_or_place(state, "Concentration: state"), name_or_place(volume, "Concentration: volume")
         self.molar_mass = molar_mass
         self.channels, self.units, self.linear = (channel,), (require(unit, f"Concentration: {channel}"),), True
         at = (self.state, self.volume)

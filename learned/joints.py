@@ -1,5 +1,6 @@
 """Where a learned part joins the model: names of states, inputs and channels, and what they resolve to."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
@@ -28,6 +29,15 @@ class Joins(Protocol):
         """The part as this model has it: names resolved, sizes that were left out filled in."""
 
 
+def name_or_place(given: object, where: str) -> int | str:
+    """A name, or a position as a plain int. Errors: `ValueError`, beginning with `where`, for anything else."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, bool) or not hasattr(given, "__index__"):
+        raise ValueError(f"{where} is a name, or a position as a whole number, and is {str(given)[:60]!r}")
+    return operator.index(given)
+
+
 def places(
     given: Sequence[int | str],
     names: Sequence[str] | int,
@@ -45,11 +55,12 @@ def places(
     if not count:
         there = "none"
     found = []
-    for one in given:
+    for given_one in given:
+        one = name_or_place(given_one, where)
         if isinstance(one, str) and one in known:
             found.append(known.index(one))
-        elif not isinstance(one, str) and int(one) == one and 0 <= one < count:
-            found.append(int(one))
+        elif not isinstance(one, str) and 0 <= one < count:
+            found.append(one)
         else:
             raise ValueError(f"{where} names {str(one)[:60]!r}, and there are: {there}")
     if len(set(found)) < len(found):

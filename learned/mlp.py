@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learned.joints import Joint, by_name, in_order, places
+from learned.joints import Joint, by_name, in_order, name_or_place, places
 from learned.residual import ACTIVATIONS, Activation, LayeredResidual, Layers
 from learned.sizes import scale_of, sizes_of, widths_of
 
@@ -90,10 +90,11 @@ class MLP(LayeredResidual):
         if separable and (min(hidden) < states or not sees_states):
             raise ValueError("MLP: separable needs sees_states and at least one hidden unit per state in every layer")
         # positions by now: names wait for the model, above
-        self.acts_on = tuple(range(states)) if acts_on is None else tuple(int(i) for i in acts_on)
+        self.acts_on = tuple(range(states)) if acts_on is None else tuple(int(name_or_place(i, "MLP: acts_on")) for i in acts_on)
         if not self.acts_on or not set(self.acts_on) <= set(range(states)):
             raise ValueError(f"MLP: acts_on names states 0…{states - 1}, got {self.acts_on}")
-        self.sees_inputs = tuple(range(inputs)) if sees_inputs is None else tuple(int(i) for i in sees_inputs)
+        seen = range(inputs) if sees_inputs is None else sees_inputs
+        self.sees_inputs = tuple(int(name_or_place(i, "MLP: sees_inputs")) for i in seen)
         if not set(self.sees_inputs) <= set(range(inputs)):
             raise ValueError(
                 f"MLP: sees_inputs names inputs by their index, 0 to {inputs - 1} here, and got {self.sees_inputs}; the "

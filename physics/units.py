@@ -128,7 +128,7 @@ def factor(
     a, b = parse(have, where), parse(want, where)
     moles = _moles(a, b)
     if moles and molar_mass is not None:
-        if not 0.0 < molar_mass < float("inf"):
+        if not isinstance(molar_mass, int | float) or not 0.0 < molar_mass < float("inf"):
             raise ValueError(f"{where}: the molar mass must be positive and finite, in g/mol, and is {molar_mass}")
         return _short(a.scale / b.scale * (Fraction(molar_mass) / 1000) ** moles)
     reason = _reason(a, b)
