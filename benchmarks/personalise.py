@@ -27,9 +27,9 @@ def model() -> HybridModel:
     residual = MLP(states=2, hidden=HIDDEN, separable=True, state_scale=256.0, rate_scale=0.06)
     return HybridModel(
         backbone,
-        LogNormalPopulation(backbone.physical, spread=[0.4, 0.3, 0.25]),
+        LogNormalPopulation(backbone, spread={"ka": 0.4, "ke": 0.3, "V": 0.25}),
         residual,
-        observation=Concentration(state=1, volume=2, channel="concentration", unit="mg/L"),
+        observation=Concentration("plasma", "V", channel="concentration", unit="mg/L"),
         noise=AdditiveProportional(additive=[0.2], proportional=[0.1], floor=[0.05]),
     )
 

@@ -80,7 +80,7 @@ class Drink(Backbone):
         self.states, self.state_units = self.kinetics.states, self.kinetics.state_units
         self.inputs = (*self.kinetics.inputs, "slope", "area", "gut")
         self.input_units = (*self.kinetics.input_units, "mmol/L/min", "mmol/L.min", "1")
-        self.physical, self.time_unit = self.kinetics.physical, self.kinetics.time_unit
+        self.physical, self.time_unit, self.starts = self.kinetics.physical, self.kinetics.time_unit, self.kinetics.starts
 
     def matrices(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         A, B = self.kinetics.matrices(theta)
@@ -146,22 +146,19 @@ def build() -> HybridModel:
     # ε changes plasma alone, and of the inputs it sees all but basal. A rise of 8 mmol/L, by .125 mmol/L/min, for an hour, and
     # a rate of 1/8 nmol/L/min are the sizes to expect.
     production = MLP(
-        2,
-        inputs=5,
-        covariates=1,
         hidden=HIDDEN,
         activation="softplus",
         sees_states=False,
-        sees_inputs=(1, 2, 3, 4),
-        acts_on=(0,),
-        input_scale=(1.0, 8.0, 0.125, 512.0, 1.0),
+        sees_inputs=("glucose", "slope", "area", "gut"),
+        acts_on=("plasma",),
+        input_scale={"basal": 1.0, "glucose": 8.0, "slope": 0.125, "area": 512.0, "gut": 1.0},
         rate_scale=0.125,
     )
     return HybridModel(
         Drink(),
         VanCauterPopulation(),
         production,
-        observation=States([0], ["c-peptide"], ["nmol/L"]),
+        observation=States(("plasma",), ["c-peptide"], ["nmol/L"]),
         noise=AdditiveProportional([0.2], [0.02], [0.02]),
         latents=1,
     )

@@ -41,9 +41,9 @@ with Shard.from_env(chosen.device) as shard:
     backbone = OneCompartmentOral()
     template = HybridModel(
         backbone,
-        LogNormalPopulation(backbone.physical, spread=[0.6, 0.2, 0.2], powers={"V": {"WT": (70.0, 1.0)}}),
-        MLP(states=2, hidden=(8,), activation="tanh", separable=True, state_scale=320.0, rate_scale=0.08),
-        observation=Concentration(state=1, volume=2, channel="concentration", unit="mg/L"),
+        LogNormalPopulation(backbone, spread={"ka": 0.6, "ke": 0.2, "V": 0.2}, powers={"V": {"WT": (70.0, 1.0, "kg")}}),
+        MLP(hidden=(8,), activation="tanh", separable=True, state_scale=320.0, rate_scale=0.08),
+        observation=Concentration("plasma", "V", channel="concentration", unit="mg/L"),
         noise=AdditiveProportional(additive=[0.5], proportional=[0.1], floor=[0.03]),
     )
     everyone, solver = Cohort.of(records, template), Torchdiffeq("rk4")

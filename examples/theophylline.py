@@ -34,13 +34,15 @@ records = read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)
 
 # 2 · the model: dx/dt = A(θ) x + ε(x), with ε(0) = 0 and every amount staying ≥ 0
 backbone = OneCompartmentOral()
-population = LogNormalPopulation(backbone.physical, spread=[0.6, 0.2, 0.2], powers={"V": {"WT": (70.0, 1.0)}})
-residual = MLP(states=2, hidden=(8,), activation="tanh", separable=True, state_scale=320.0, rate_scale=0.08)
+population = LogNormalPopulation(
+    backbone, spread={"ka": 0.6, "ke": 0.2, "V": 0.2}, powers={"V": {"WT": (70.0, 1.0, "kg")}}
+)
+residual = MLP(hidden=(8,), activation="tanh", separable=True, state_scale=320.0, rate_scale=0.08)
 template = HybridModel(
     backbone,
     population,
     residual,
-    observation=Concentration(state=1, volume=2, channel="concentration", unit="mg/L"),
+    observation=Concentration("plasma", "V", channel="concentration", unit="mg/L"),
     noise=AdditiveProportional(additive=[0.5], proportional=[0.1], floor=[0.03]),
 )
 cohort = Cohort.of(records, template).to(chosen.device)  # cut into steps for the fastest rates that these people can have

@@ -101,6 +101,19 @@ def lure_of(
         return Lure(**model.lure(model.theta(personal, covariates), model.context(personal, covariates)))
 
 
+def units_of(model: HybridModel) -> dict[str, Any]:
+    """The UCUM code of everything that has one, by name: time, states, inputs, parameters, channels and covariates."""
+    backbone, observation = model.backbone, model.observation
+    return {
+        "time": backbone.time_unit,
+        "states": dict(zip(backbone.states, backbone.state_units, strict=True)),
+        "inputs": dict(zip(backbone.inputs, backbone.input_units, strict=True)),
+        "parameters": {p.name: p.unit for p in backbone.physical},
+        "channels": dict(zip(observation.channels, observation.units, strict=True)),
+        "covariates": {name: unit for name, unit in model.uses.items() if unit is not None},
+    }
+
+
 def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
     """Write the bundle; the file appears whole or not at all. The same bundle gives the same bytes.
 
@@ -121,14 +134,7 @@ def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
         "model.json": _json(
             {
                 "structure": describe(bundle.model),
-                "units": {
-                    "time": bundle.model.backbone.time_unit,
-                    "states": dict(zip(bundle.model.backbone.states, bundle.model.backbone.state_units, strict=True)),
-                    "inputs": dict(zip(bundle.model.backbone.inputs, bundle.model.backbone.input_units, strict=True)),
-                    "channels": dict(
-                        zip(bundle.model.observation.channels, bundle.model.observation.units, strict=True)
-                    ),
-                },
+                "units": units_of(bundle.model),
                 "mesh": asdict(bundle.mesh),
                 "people": [_person(p) for p in bundle.people],
                 "provenance": bundle.provenance,
@@ -171,6 +177,7 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
         tensors = safetensors.torch.load(entries["weights.safetensors"])
         weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         model = rebuild(about["structure"], weights, structures)
+        _require_same_units(about["units"], units_of(model))
         people = tuple(_person_from(p) for p in about["people"])
         personal = replace(_personal(tensors, model, len(people)), failed=_failed(about.get("failed", {}), len(people)))
         certificate: Certificate | Refusal | None = None
@@ -270,6 +277,16 @@ def _failed(value: Mapping[str, Any], people: int) -> dict[int, str]:
     if not all(0 <= i < people and isinstance(why, str) for i, why in found.items()):
         raise ValueError(f"the people who failed are named by {sorted(found)}, and there are {people}; save it again")
     return found
+
+
+def _require_same_units(saved: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """The units in which the people and weights were saved are those of the model as this program builds it."""
+    for kind, units in saved.items():  # a bundle of before says less
+        if units != found.get(kind):
+            raise ValueError(
+                f"the bundle was saved with the {kind} in {str(units)[:150]}, and this program builds its model with "
+                f"{str(found.get(kind))[:150]}; use the version that wrote it"
+            )
 
 
 def _require_fit(bundle: Bundle) -> None:

@@ -26,7 +26,7 @@ def describe(model: HybridModel) -> dict[str, Any]:
         # only where there is any: a model without is described as it was before
         **({} if process is None else {"process": {"class": type(process).__name__, "config": process.config()}}),
         "latents": model.latents,
-        "covariates": {name: list(pair) for name, pair in model.covariates.items()},
+        "covariates": {name: list(given) for name, given in model.standardised.items()},
     }
 
 

@@ -24,7 +24,10 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
 BundleFile = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A model bundle, as runs/theophylline/model.twin.")]
 Units = Annotated[
-    str, typer.Option("--units", help="Units of the columns, as UCUM codes: TIME=h,AMT=mg,DV=mg/L[,WT=kg …].")
+    str,
+    typer.Option(
+        "--units", help="Units of the columns, as UCUM codes: TIME=h,AMT=mg,DV=mg/L[,WT=kg …]; converted to the model's."
+    ),
 ]
 Compartments = Annotated[
     str, typer.Option("--compartments", help="CMT numbers (or names) of the compartments that doses go into, as 1=gut,2=plasma.")
@@ -47,13 +50,14 @@ Order = Annotated[
 Signed = Annotated[str, typer.Option(help="Channels whose values may be negative, as effect,balance.")]
 Ignore = Annotated[str, typer.Option(help="Columns that are not read at all, as DATE,NOTE.")]
 Threshold = Annotated[
-    float | None, typer.Option(help="Score the event 'a measurement above this' (default: the median measurement).")
+    float | None,
+    typer.Option(help="Score the event 'a measurement above this', in the model's unit (default: the median measurement)."),
 ]
 ForecastFrom = Annotated[
     float | None,
     typer.Option(
         help="Forecast unseen people from what was measured up to this time since everyone's own first dose, or start where "
-        "there is no dose (default: a tenth of the record, or the first measurement where that is later)."
+        "there is no dose, in the model's unit (default: a tenth of the record, or the first measurement where that is later)."
     ),
 ]
 SolverName = Annotated[

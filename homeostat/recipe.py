@@ -23,6 +23,7 @@ from physics import (
     SharedPopulation,
 )
 from training import Record
+from training.conversion import in_units
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,16 @@ def hybrid_recipe(
     hidden: Sequence[int] = (8,),
     with_residual: bool = True,
 ) -> Recipe:
-    """The backbone, log-normal people around its typical parameters, and a small tanh residual with ε(0) = 0."""
+    """The backbone, log-normal people around its typical parameters, and a small tanh residual with ε(0) = 0.
+
+    The model is in the backbone's units, and so are its scales: the records are read in them.
+    """
     population, observation = _population(backbone, records), _observation(backbone, records)
-    n = len(backbone.states)
+    channels = dict(zip(observation.channels, observation.units, strict=True))
+    records = [in_units(record, backbone, channels, population.covariates) for record in records]
     residual = None
     if with_residual:
         residual = MLP(
-            n,
             hidden=hidden,
             # amounts stay ≥ 0 if a compartment's residual vanishes where it is empty
             separable=not isinstance(backbone, LinearBackbone),
@@ -73,10 +77,13 @@ def hybrid_recipe(
 def neural_ode_recipe(backbone: Backbone, records: Sequence[Record], *, hidden: Sequence[int] = (12,)) -> Recipe:
     """No physics: dx/dt is a network of the state, the person's covariates and three latents.
 
-    What remains of a backbone is a leak of 1/100 h, so weak that it decides nothing within a record; the network
-    changes every state from every state. It reads the same doses and measures the same channel.
+    Times and doses are in the backbone's units, what is observed in the records'. What remains of a backbone is a leak of
+    1/100 h, so weak that it decides nothing within a record; the network changes every state from every state. It reads the
+    same doses and measures the same channel.
     """
     n = len(backbone.states)
+    channels = {c: records[0].units.get(c, "1") for c in records[0].channels}
+    records = [in_units(record, backbone, channels, {}) for record in records]
     units = list(backbone.state_units)
     p = len(records[0].channels)
     observed = list(range(n - p, n))
@@ -93,7 +100,9 @@ def neural_ode_recipe(backbone: Backbone, records: Sequence[Record], *, hidden: 
     for name in sorted(set.intersection(*(set(r.covariates) for r in records))):
         column = np.array([r.covariates[name] for r in records])
         if column.std() > 0:
-            covariates[name] = (float(column.mean()), float(column.std()))
+            unit = records[0].units.get(name)
+            numbers = (float(column.mean()), float(column.std()))
+            covariates[name] = numbers if unit is None else (*numbers, unit)
     latents = 3
     residual = MLP(n, covariates=len(covariates) + latents, hidden=hidden, state_scale=scale, rate_scale=1.0)
     model = HybridModel(
@@ -122,8 +131,8 @@ def _population(backbone: Backbone, records: Sequence[Record]) -> Population:
         # Between-person coefficients of variation of oral theophylline: about 60 % in ka and 20 % in ke and V/weight
         # (Davidian & Giltinan 1995, chapter 5, give .64, .2 and .13 on the log scale for this table)
         weighed = all("WT" in r.covariates for r in records)
-        powers = {"V": {"WT": (70.0, 1.0)}} if weighed else {}
-        return LogNormalPopulation(backbone.physical, [0.6, 0.2, 0.2], powers)
+        powers = {"V": {"WT": (70.0, 1.0, "kg")}} if weighed else {}
+        return LogNormalPopulation(backbone, {"ka": 0.6, "ke": 0.2, "V": 0.2}, powers)
     raise ValueError(
         f"{type(backbone).__name__} needs inputs or covariates that a table of doses does not hold; build its model in "
         "Python, as examples/cpeptide.py does for VanCauter"
@@ -132,19 +141,18 @@ def _population(backbone: Backbone, records: Sequence[Record]) -> Population:
 
 def _observation(backbone: Backbone, records: Sequence[Record]) -> Observation:
     channels = records[0].channels
-    units = [records[0].units.get(c, "1") for c in channels]
     if isinstance(backbone, OneCompartmentOral):
         if len(channels) != 1:
             raise ValueError(
                 f"OneCompartmentOral is observed through one concentration, the table has {list(channels)}"
             )
-        return Concentration(1, 2, channels[0], "mg/L")
+        return Concentration("plasma", "V", channels[0], "mg/L")
     missing = [c for c in channels if c not in backbone.states]
     if missing:
         raise ValueError(
             f"channels {missing} are no states of {type(backbone).__name__}; name its states like the channels"
         )
-    return States([backbone.states.index(c) for c in channels], channels, units)
+    return States(channels)
 
 
 def _state_scale(backbone: Backbone, records: Sequence[Record]) -> list[float]:

@@ -54,7 +54,7 @@ from training.scores import brier_decomposition, score_table
 
 @dataclass(frozen=True)
 class Settings:
-    """How a study is run. Times in the records' unit, since everyone's first dose (or start).
+    """How a study is run. Times in the model's unit, since everyone's first dose (or start).
 
     `members` of the ensemble, `folds` of the cross-validation, at most `steps` of training at learning `rate`,
     `forecast_from`: unseen people are forecast from what was measured up to this time; `draws` of a person's own

@@ -42,12 +42,14 @@ from homeostat.study import (
     train,
 )
 from homeostat.terminal import rich_table
+from hybrid import HybridModel
 from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from stability import Certificate, Refusal, certify, check
 from stability.proof import prove
 from stability.region import Inputs, Region, claimed, region_and_inputs
 from training import Checkpoint, Cohort, Record, forecast
 from training.clock import at_or_before, counts_from, origin_of, since
+from training.conversion import converted
 from training.file_order import Order
 from training.nonmem import read_table
 from training.records import counted_from
@@ -83,6 +85,8 @@ def fit_table(
     physics = backbone_named(*backbone)
     records = [r.on_own_clock() for r in records]
     recipe = hybrid_recipe(physics, records, hidden=hidden or (1,), with_residual=bool(hidden))
+    assumed = unstated(records, recipe.model)
+    records = [converted(record, recipe.model) for record in records]  # what is asked and drawn is in the model's units
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
     settings = replace(settings, forecast_from=asked.forecast_from)
     folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is better known before than after training
@@ -141,6 +145,7 @@ def fit_table(
         judged=judged,
         rings=rings_of(trained.model, trained.cohort, trained.personal),
         verdicts=[
+            *(Verdict(sentence, None, about=("units",)) for sentence in assumed),
             gallery.certificate_verdict(certificate, best, asked.time_unit),
             *verdicts_of(judged),
             *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
@@ -148,6 +153,8 @@ def fit_table(
     )
     for shown in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, asked.unit)):
         console.print(rich_table(shown))
+    for sentence in assumed:
+        console.print(sentence, markup=False)
     said = gallery.certificate_verdict(certificate, best, asked.time_unit)
     console.print(f"{said}\nbundle: {path}\nreport: {page}", markup=False)
     if interrupted:
@@ -169,11 +176,21 @@ def fit_table(
     }
 
 
+def unstated(records: Sequence[Record], model: HybridModel) -> list[str]:
+    """A sentence for each covariate that the model reads in a unit and the table states none of: it is taken to be in that."""
+    return [
+        f"{name} is taken to be in {unit}, since the table states no unit for it; state it: --units …,{name}={unit}"
+        for name, unit in model.uses.items()
+        if unit not in (None, "1") and any(name in r.covariates and name not in r.units for r in records)
+    ]
+
+
 def asked_of(records: Sequence[Record], unit: str, threshold: float | None, forecast_from: float | None) -> Asked:
     """What is asked where the caller does not say: the median measurement, and forecasts from a tenth of the record, or from
     the first measurement where that is later.
 
-    `forecast_from` counts from everyone's own first dose (or start), wherever the table's clock has its zero.
+    `records`, `threshold` and `forecast_from` are in the model's units; `forecast_from` counts from everyone's own first dose
+    (or start), wherever the table's clock has its zero.
     Errors: `ValueError` where nothing is measured after `forecast_from`, or nothing before it.
     """
     records = [r.on_own_clock() for r in records]
@@ -290,7 +307,9 @@ def report_on(
         signed=signed,
         ignore=ignore,
     )
-    records = [r.on_own_clock() for r in table.records]
+    assumed = unstated(table.records, bundle.model)
+    # what is asked and drawn is in the model's units, on everybody's own clock
+    records = [converted(record, bundle.model).on_own_clock() for record in table.records]
     asked = asked_of(records, bundle.model.observation.units[0], threshold, forecast_from)
     cohort = Cohort.of(records, bundle.model, bundle.mesh)
     known, later = split(cohort, asked.forecast_from)
@@ -311,7 +330,7 @@ def report_on(
     seen = sorted({p.id for p in bundle.people} & set(cohort.ids))
     same = bundle.provenance.get("table_sha256") == provenance(Settings(), data, records, units)["table_sha256"]
     folder = folder or path.parent / "report"
-    verdicts: list[Verdict] = []
+    verdicts = [Verdict(sentence, None, about=("units",)) for sentence in assumed]
     if same or seen:
         verdicts.append(
             Verdict(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from learned import LayeredResidual, Zero
+from physics.units import convert, factor
 
 if TYPE_CHECKING:
     from hybrid.model import HybridModel
@@ -21,6 +22,13 @@ class HasCovariates(Protocol):
     @property
     def covariates(self) -> Mapping[str, float]:
         """By name."""
+
+
+def _in_unit(record: HasCovariates, name: str, unit: str | None) -> float:
+    """A covariate in the model's unit, where both that and the record's own are said."""
+    have = getattr(record, "units", {}).get(name)
+    value = float(record.covariates[name])
+    return value if have is None or unit is None else float(convert(value, factor(have, unit, f"the covariate {name}")))
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class Mesh:
         if not records:
             raise ValueError("Mesh.of needs the records that are to be cut, got none")
         used = [name for name in model.uses if all(name in r.covariates for r in records)]
-        covariates = {k: torch.tensor([float(r.covariates[k]) for r in records], dtype=torch.float64) for k in used}
+        covariates = {k: torch.tensor([_in_unit(r, k, model.uses[k]) for r in records], dtype=torch.float64) for k in used}
         return Mesh.fastest(model, covariates, len(records))
 
     @staticmethod

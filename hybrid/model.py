@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from hybrid.field import Bound, SemilinearField
 from hybrid.mesh import Mesh
-from hybrid.observation import Observation
+from hybrid.observation import JoinsBackbone, Observation
 from hybrid.segments import Segments
-from learned import LayeredResidual, NoiseHead, ProcessNoise, Residual, Zero
+from learned import Joins, Joint, LayeredResidual, NoiseHead, ProcessNoise, Residual, Zero
 from physics import Backbone, Population
 from physics.arguments import require_kind, require_number
+from physics.units import factor, require
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,17 @@ class HybridModel(nn.Module):
 
     A person is described by their own coordinates `personal` (M, N, d): first the η of the population, then `latents`
     more numbers that only the residual sees, all a priori standard normal. c is made of the covariates that
-    `covariates` names, as {"WT": (70.0, 20.0)} for (WT − 70)/20, and then of the latents.
+    `covariates` names, as {"WT": (70.0, 20.0, "kg")} for (WT − 70 kg)/20 kg, and then of the latents. The unit may be left
+    out, and then records may not state one either.
 
     Arguments: `backbone`, `population` of its θ, `residual` (none: the backbone alone), `observation`, `noise`; `process`, what
     drives the states at random (none: they follow the equation), which `rollout` adds to the variance of a measurement and
     `sample_paths` draws.
-    Errors: `ValueError` where sizes do not fit together.
+    The parts join by the names and units that they state: the population gives the backbone's parameters, in its order and
+    units; names in observation, residual and noise are resolved here (such a part is replaced by one that fits this model).
+    A population in another order is refused, not reordered: η, ω and μ are kept and reported in its order, and two orders in
+    one model would be taken for each other.
+    Errors: `ValueError` where sizes, names or units do not fit together.
     Law: with a zero residual the solution is the matrix exponential.
     """
 
@@ -68,42 +74,50 @@ class HybridModel(nn.Module):
         observation: Observation,
         noise: NoiseHead,
         latents: int = 0,
-        covariates: Mapping[str, Sequence[float]] | None = None,
+        covariates: Mapping[str, Sequence[Any]] | None = None,
         process: ProcessNoise | None = None,
     ) -> None:
         super().__init__()
         require_kind(backbone, Backbone, "HybridModel: backbone", "OneCompartmentOral()")
-        require_kind(population, Population, "HybridModel: population", "LogNormalPopulation(backbone.physical, spread=[…])")
+        require_kind(population, Population, "HybridModel: population", "LogNormalPopulation(backbone, spread={…})")
         require_kind(observation, Observation, "HybridModel: observation", "Concentration(…) or States(…)")
         require_kind(noise, NoiseHead, "HybridModel: noise", "AdditiveProportional([0.5], [0.1], [0.03])")
         if residual is not None:
-            require_kind(residual, Residual, "HybridModel: residual", "MLP(states, hidden=(8,))")
+            require_kind(residual, Residual, "HybridModel: residual", "MLP(hidden=(8,))")
         if process is not None:
             require_kind(process, ProcessNoise, "HybridModel: process", "DiagonalDiffusion([…])")
         require_number(latents, "HybridModel: latents", least=0.0, whole=True)
-        self.backbone, self.population = backbone, population
-        self.observation, self.noise, self.latents = observation, noise, int(latents)
-        self.covariates = {name: (float(c), float(s)) for name, (c, s) in (covariates or {}).items()}
+        _require_units(backbone)
+        _require_parameters(backbone, population)
+        self.backbone, self.population, self.latents = backbone, population, int(latents)
+        self.covariates, self.covariate_units = _covariates(covariates or {})
+        self.observation = observation.joined(backbone) if isinstance(observation, JoinsBackbone) else observation
         n, m, r = len(backbone.states), len(backbone.inputs), len(self.covariates) + self.latents
-        self.residual = Zero(n, m, r) if residual is None else residual
+        joint = Joint(tuple(backbone.states), tuple(backbone.inputs), tuple(self.observation.channels), r)
+        residual = Zero(n, m, r) if residual is None else residual
+        self.residual = residual.joined(joint) if isinstance(residual, Joins) else residual
+        noise = noise.joined(joint) if isinstance(noise, Joins) else noise
+        self.noise = noise
+        process = process.joined(joint) if isinstance(process, Joins) else process
         have = (self.residual.states, self.residual.inputs, self.residual.covariates)
         if have[0] != n or have[1] not in (0, m) or have[2] != r:
             raise ValueError(
                 f"HybridModel: the residual is made for (states, inputs, covariates) = {have} and the model has {(n, m, r)} "
                 "(covariates counts latents too; inputs may be 0); build the residual with these sizes"
             )
-        if population.box.shape[0] != len(backbone.physical):
-            raise ValueError(
-                f"HybridModel: the backbone reads {len(backbone.physical)} parameters and the population gives "
-                f"{population.box.shape[0]}; build the population from backbone.physical"
-            )
         self.process = process
         if process is not None and process.states != n:
             raise ValueError(f"HybridModel: the process noise is made for {process.states} states and the model has {n}")
-        if noise.channels != len(observation.channels):
+        if noise.channels != len(self.observation.channels):
             raise ValueError(
-                f"HybridModel: {len(observation.channels)} channels are observed, noise is given for {noise.channels}"
+                f"HybridModel: {len(self.observation.channels)} channels are observed, noise is given for {noise.channels}"
             )
+        made_for = (getattr(noise, "states", n), getattr(noise, "inputs", 0))
+        if made_for[0] != n or made_for[1] not in (0, m):
+            raise ValueError(
+                f"HybridModel: the noise is made for (states, inputs) = {made_for}, the model has {(n, m)}; leave the sizes out"
+            )
+        self.uses  # noqa: B018, a covariate in two units is found here
 
     @property
     def members(self) -> int:
@@ -127,8 +141,25 @@ class HybridModel(nn.Module):
 
     @property
     def uses(self) -> dict[str, str | None]:
-        """The covariates that any part of the model reads, each with its UCUM unit, or None where nobody said it."""
-        return dict.fromkeys(self.covariates) | dict(self.population.covariates)
+        """The covariates that any part of the model reads, each with its UCUM unit, or None where nobody said it.
+
+        Errors: `ValueError` for one that two parts read in units that differ.
+        """
+        found = dict(self.covariate_units)
+        for name, unit in self.population.covariates.items():
+            before = found.get(name)
+            if before is not None and unit is not None and factor(before, unit, f"HybridModel: the covariate {name}") != 1:
+                raise ValueError(
+                    f"HybridModel: the covariate {name} is read in {before} by the residual and in {unit} by the population; "
+                    "state both in one unit"
+                )
+            found[name] = unit or before
+        return found
+
+    @property
+    def standardised(self) -> dict[str, tuple[Any, ...]]:
+        """The argument `covariates` as it was given: centre, size, and the unit where there is one."""
+        return {k: v if self.covariate_units[k] is None else (*v, self.covariate_units[k]) for k, v in self.covariates.items()}
 
     def theta(
         self,
@@ -167,13 +198,13 @@ class HybridModel(nn.Module):
     def starts_from(self) -> tuple[bool, ...]:  # (p,)
         """For each channel: does its value at or before the first dose set the state that a person starts from?
 
-        Asked of `backbone.initial` itself, at the typical θ: the start changes with the values of these channels. A model
+        Asked of `initial` itself, at the typical θ: the start changes with the values of these channels. A model
         cannot be judged by such a value, and can by that of any other channel.
         """
         typical = torch.tensor([p.typical for p in self.backbone.physical], dtype=self.dtype, device=self.device)[None, None]
         each = torch.eye(len(self.observation.channels), dtype=self.dtype, device=self.device)
         with torch.no_grad():
-            ones, *twos = (self.backbone.initial(typical, 1.0 + given) for given in (0.0 * each[:1], *each[:, None]))
+            ones, *twos = (self.initial(typical, 1.0 + given) for given in (0.0 * each[:1], *each[:, None]))
         return tuple(not torch.equal(ones, other) for other in twos)
 
     def initial(
@@ -182,8 +213,40 @@ class HybridModel(nn.Module):
         baseline: Tensor,  # (N, p), NaN where nothing was measured
     ) -> Tensor:  # (M, N, n)
         """The state in which each record starts."""
-        x0 = self.backbone.initial(theta, baseline)
+        x0 = self.backbone.initial(theta, self._of_states(theta, baseline))
         return x0.expand(*torch.broadcast_shapes(x0.shape[:-1], theta.shape[:-1]), x0.shape[-1])
+
+    def _of_states(
+        self,
+        theta: Tensor,  # (M, N, q)
+        baseline: Tensor,  # (N, p)
+    ) -> Tensor:  # (M|1, N, p') what `Backbone.initial` reads
+        """The baseline by the states that it was measured of, in the backbone's units, instead of by the channels' order."""
+        backbone, observation = self.backbone, self.observation
+        if not isinstance(observation, JoinsBackbone):
+            return baseline
+        measured, names = observation.measured, [p.name for p in backbone.physical]
+        if backbone.starts is None:
+            ratios = [ratio for _, _, ratio in measured]
+            return baseline if all(r == 1.0 for r in ratios) else baseline / baseline.new_tensor(ratios)
+        columns = []
+        for state, volume in backbone.starts:
+            place, wanted = backbone.states.index(state), None if volume is None else names.index(volume)
+            # the channel that measures it as it is read goes before one that has to be divided or multiplied
+            found = sorted((by != wanted, j) for j, (i, by, _) in enumerate(measured) if i == place)
+            if not found:
+                columns.append(torch.full_like(baseline[..., 0], torch.nan))  # nothing measures it
+                continue
+            j = found[0][1]
+            _, by, ratio = measured[j]
+            value = baseline[..., j] if ratio == 1.0 else baseline[..., j] / ratio
+            if by != wanted:
+                value = value if by is None else value * theta[..., by]
+                value = value if wanted is None else value / theta[..., wanted]
+            columns.append(value)
+        if not columns:
+            return baseline
+        return torch.stack(torch.broadcast_tensors(*columns), -1)
 
     def bind(
         self,
@@ -233,6 +296,65 @@ class HybridModel(nn.Module):
         if layers.skip is not None:
             arrays["skip"] = _array(layers.skip[:, None])
         return arrays
+
+
+def _require_units(backbone: Backbone) -> None:
+    """Raise `ValueError` where a backbone of the caller's own states units that are not UCUM, or not one for each name."""
+    for kind, names, units in (
+        ("state", backbone.states, backbone.state_units),
+        ("input", backbone.inputs, backbone.input_units),
+    ):
+        if len(names) != len(units):
+            raise ValueError(f"{type(backbone).__name__}: {len(names)} {kind} names and {len(units)} units; give each its unit")
+        for name, unit in zip(names, units, strict=True):
+            require(unit, f"{type(backbone).__name__}: {kind} {name}")
+    require(backbone.time_unit, f"{type(backbone).__name__}: time")
+
+
+def _require_parameters(backbone: Backbone, population: Population) -> None:
+    """Raise `ValueError` unless the population gives the backbone's parameters, in its order and units."""
+    wanted = [p.name for p in backbone.physical]
+    box = population.box
+    cure = "build it from the backbone: LogNormalPopulation(backbone, spread={…})"
+    if population.gives is not None:
+        have = [name for name, _ in population.gives]
+        if have != wanted:
+            why = "in another order" if sorted(have) == sorted(wanted) else "by other names"
+            raise ValueError(
+                f"HybridModel: the population gives ({', '.join(have)}), the backbone reads ({', '.join(wanted)}), {why}; {cure}"
+            )
+        for (name, unit), parameter in zip(population.gives, backbone.physical, strict=True):
+            if factor(unit, parameter.unit, f"HybridModel: the population's {name}") != 1:
+                raise ValueError(
+                    f"HybridModel: the population gives {name} in {unit} and the backbone reads it in {parameter.unit}; {cure}"
+                )
+    elif box.shape[0] != len(wanted):
+        raise ValueError(
+            f"HybridModel: the backbone reads {len(wanted)} parameters and the population gives {box.shape[0]}; {cure}"
+        )
+    else:
+        for parameter, (low, high) in zip(backbone.physical, box.tolist(), strict=True):
+            # one number, by position alone: where it could not be this parameter it is another one's
+            if low == high and not parameter.low <= low <= parameter.high:
+                raise ValueError(
+                    f"HybridModel: {parameter.name} is {low:g} {parameter.unit}, its box {parameter.low:g}–{parameter.high:g}; "
+                    "likely the values stand in another order: SharedPopulation(backbone, values={…}) takes them by name"
+                )
+
+
+def _covariates(
+    given: Mapping[str, Sequence[Any]],
+) -> tuple[dict[str, tuple[float, float]], dict[str, str | None]]:
+    """Centre and size of each covariate that the residual sees, and its unit, None where it was not said."""
+    for name, value in given.items():
+        if isinstance(value, str) or len(value) not in (2, 3) or not float(value[1]) > 0.0:
+            raise ValueError(
+                f"HybridModel: the covariate {name} needs centre, positive size and their unit, as in "
+                f'{{"WT": (70.0, 20.0, "kg")}}, and is {str(value)[:80]}'
+            )
+    numbers = {name: (float(v[0]), float(v[1])) for name, v in given.items()}
+    units = {name: require(v[2], f"HybridModel: covariate {name}") if len(v) == 3 else None for name, v in given.items()}
+    return numbers, units
 
 
 def require_given(model: HybridModel, conditions: Conditions, name: str) -> None:

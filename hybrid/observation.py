@@ -2,9 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, Self, runtime_checkable
 
+import torch
 from torch import Tensor, nn
+
+from learned.joints import name_or_place, places
+from physics import Backbone
+from physics.units import convert, factor, over, require
 
 
 class Observation(nn.Module, ABC):
@@ -31,33 +36,162 @@ class Observation(nn.Module, ABC):
         """The constructor's arguments as plain JSON values."""
 
 
-class States(Observation):
-    """y_j = x_{i_j}: some states themselves. Arguments: `index` (p,), names and units of the channels."""
+@runtime_checkable
+class JoinsBackbone(Protocol):
+    """An observation that looks for its states and parameters by name, and whose units must be those of what it reads.
 
-    def __init__(self, index: Sequence[int], channels: Sequence[str], units: Sequence[str]) -> None:
+    `measured`: for each channel, the state that it shows, the parameter that it is over (None: none), and the factor to the
+    channel's unit.
+    """
+
+    measured: tuple[tuple[int, int | None, float], ...]
+
+    def joined(self, backbone: Backbone) -> Self:
+        """The observation as this backbone has it: names resolved, units checked, their factor known."""
+
+
+class States(Observation):
+    """y_j = x_{i_j}: some states themselves, each in its channel's unit.
+
+    Arguments: `index` (p,), the states by name, ("plasma",), or by position; names and units of the channels, by default the
+    states' own where these are named. A unit that differs from the state's by a factor is converted.
+    By position nothing else says which state is meant: a channel that has the name of one state and the position of another
+    is refused.
+    Errors: `ValueError`, when the model is built, for states that are not there and units that do not join.
+    """
+
+    def __init__(
+        self,
+        index: Sequence[int | str],
+        channels: Sequence[str] | None = None,
+        units: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
+        if isinstance(index, str):
+            raise ValueError(f"States: needs a sequence of states, and got the text {index[:60]!r}; write ({index[:60]!r},)")
+        named = [i for i in index if isinstance(i, str)]
+        if len(named) not in (0, len(index)) or (not named and (channels is None or units is None)):
+            raise ValueError(f"States: give all states by name, or by position with channels and units, got {list(index)}")
+        channels = named if channels is None else channels
+        units = [""] * len(index) if units is None else units
         if not len(index) == len(channels) == len(units) or len(index) == 0:
             raise ValueError(f"States: needs one channel and unit per index, got {index}, {channels}, {units}")
-        self.index, self.channels, self.units = tuple(int(i) for i in index), tuple(channels), tuple(units)
+        for channel, unit in zip(channels, units, strict=True):
+            if unit:
+                require(unit, f"States: {channel}")
+        self.given = tuple(name_or_place(i, "States: index") for i in index)
+        self.channels, self.units = tuple(channels), tuple(units)  # "" until the backbone says it
         self.linear = True
+        self.index: tuple[int, ...] = tuple(i for i in self.given if not isinstance(i, str))
+        self.measured: tuple[tuple[int, int | None, float], ...] = tuple((i, None, 1.0) for i in self.index)
+        self.ratio: Tensor | None
+        self.register_buffer("ratio", None, persistent=False)
+
+    def joined(self, backbone: Backbone) -> "States":
+        index = places(self.given, backbone.states, "States: index")
+        own = [backbone.state_units[i] for i in index]
+        for i, channel in zip(index, self.channels, strict=True):
+            if channel in backbone.states and backbone.states[i] != channel:
+                raise ValueError(
+                    f"States: the channel {channel} shows the state {backbone.states[i]}, and there is a state {channel}; write "
+                    f"States(({channel!r},), …), or give the channel another name"
+                )
+        units = [unit or mine for unit, mine in zip(self.units, own, strict=True)]
+        ratios = [
+            factor(mine, unit, f"States: the state {backbone.states[i]}")
+            for i, mine, unit in zip(index, own, units, strict=True)
+        ]
+        found = States(self.given, self.channels, units)
+        found.index = index
+        found.measured = tuple((i, None, convert(1.0, r)) for i, r in zip(index, ratios, strict=True))
+        if any(r != 1 for r in ratios):
+            found.register_buffer("ratio", torch.tensor([m[2] for m in found.measured], dtype=torch.float64), persistent=False)
+        return found
 
     def mean(self, x: Tensor, theta: Tensor) -> Tensor:
-        return x[..., list(self.index)]
+        _require_joined(self.index, "States")
+        y = x[..., list(self.index)]
+        return y if self.ratio is None else y * self.ratio
 
     def config(self) -> dict[str, Any]:
-        return {"index": list(self.index), "channels": list(self.channels), "units": list(self.units)}
+        return {"index": list(self.given), "channels": list(self.channels), "units": list(self.units)}
 
 
 class Concentration(Observation):
-    """y = x_i / V: the amount in compartment `state` over the volume θ_`volume`, both given by their index."""
+    """y = x_i / V: the amount in compartment `state` over the volume θ_`volume`, in `unit`.
 
-    def __init__(self, state: int, volume: int, channel: str = "concentration", unit: str = "mg/L") -> None:
+    Arguments: `state` and `volume` by name, Concentration("plasma", "V"), or by position; name and UCUM code of the channel;
+    `molar_mass` in g/mol where the state is in grams and the channel in moles, or the other way round.
+    The unit of the state over that of the volume must become `unit` by a factor, which is applied. Positions are accepted
+    where that holds and where a baseline comes back as it was measured: of two compartments in mg, the one is meant that the
+    backbone fills from the baseline. Where positions do not say enough, names do.
+    Errors: `ValueError`, when the model is built, for names and positions that are not there and units that do not join.
+    """
+
+    def __init__(
+        self,
+        state: int | str,
+        volume: int | str,
+        channel: str = "concentration",
+        unit: str = "mg/L",
+        *,
+        molar_mass: float | None = None,
+    ) -> None:
         super().__init__()
-        self.state, self.volume = int(state), int(volume)
-        self.channels, self.units, self.linear = (channel,), (unit,), True
+        self.state, self.volume = name_or_place(state, "Concentration: state"), name_or_place(volume, "Concentration: volume")
+        self.molar_mass = molar_mass
+        self.channels, self.units, self.linear = (channel,), (require(unit, f"Concentration: {channel}"),), True
+        at = (self.state, self.volume)
+        self.at: tuple[int, ...] = () if any(isinstance(one, str) for one in at) else tuple(int(one) for one in at)
+        self.ratio = 1.0
+        self.measured: tuple[tuple[int, int | None, float], ...] = ((self.at[0], self.at[1], 1.0),) if self.at else ()
+
+    def joined(self, backbone: Backbone) -> "Concentration":
+        names = [p.name for p in backbone.physical]
+        (state,) = places((self.state,), backbone.states, "Concentration: state")
+        (volume,) = places((self.volume,), names, "Concentration: volume")
+        what = f"Concentration: {backbone.states[state]} over {names[volume]}"
+        natural = over(backbone.state_units[state], backbone.physical[volume].unit)
+        plain = f"{backbone.state_units[state]}/{backbone.physical[volume].unit}"
+        found = Concentration(self.state, self.volume, self.channels[0], self.units[0], molar_mass=self.molar_mass)
+        found.at = (state, volume)
+        if plain != self.units[0]:  # else the codes say it themselves
+            try:
+                found.ratio = convert(1.0, factor(natural, self.units[0], what, molar_mass=self.molar_mass))
+            except ValueError as error:
+                hint = "; Concentration(…, molar_mass=…) states one, in g/mol" if "molar mass" in str(error) else ""
+                raise ValueError(f"{error}{hint}") from error
+        found.measured = ((state, volume, found.ratio),)
+        if self.at:
+            found._require_meant(backbone)
+        return found
+
+    def _require_meant(self, backbone: Backbone) -> None:
+        """A bare position is the compartment that the backbone fills from this channel's baseline, where it fills any."""
+        theta = torch.tensor([p.typical for p in backbone.physical], dtype=torch.float64)
+        filled = backbone.initial(theta, torch.ones(1, dtype=torch.float64))
+        if bool((filled != 0.0).any()) and float(filled[self.at[0]]) == 0.0:
+            meant = backbone.states[int(filled.abs().argmax())]
+            raise ValueError(
+                f"Concentration: position {self.at[0]} is {backbone.states[self.at[0]]}, and {type(backbone).__name__} starts "
+                f"{meant} from what is measured beforehand; write Concentration({backbone.states[self.at[0]]!r}, …) if it is "
+                f"meant, else Concentration({meant!r}, …)"
+            )
 
     def mean(self, x: Tensor, theta: Tensor) -> Tensor:
-        return x[..., self.state, None] / theta[..., None, self.volume, None]
+        _require_joined(self.at, "Concentration")
+        state, volume = self.at
+        y = x[..., state, None] / theta[..., None, volume, None]
+        return y if self.ratio == 1.0 else y * self.ratio
 
     def config(self) -> dict[str, Any]:
-        return {"state": self.state, "volume": self.volume, "channel": self.channels[0], "unit": self.units[0]}
+        said = {"state": self.state, "volume": self.volume, "channel": self.channels[0], "unit": self.units[0]}
+        return said if self.molar_mass is None else {**said, "molar_mass": self.molar_mass}
+
+
+def _require_joined(positions: tuple[int, ...], name: str) -> None:
+    if not positions:
+        raise ValueError(
+            f"{name}: its names are resolved when a HybridModel is built with it, which has not happened; build the model, or "
+            "give positions"
+        )

@@ -5,6 +5,7 @@ from learned.constant import Constant
 from learned.contracting import ContractingMLP
 from learned.diagonal_diffusion import DiagonalDiffusion
 from learned.ensemble import Ensemble, concatenate, select
+from learned.joints import Joins, Joint
 from learned.mlp import MLP
 from learned.neural_noise import NeuralNoise
 from learned.noise import NoiseHead
@@ -28,6 +29,8 @@ __all__ = [
     "DiagonalDiffusion",
     "Ensemble",
     "Field",
+    "Joins",
+    "Joint",
     "LayeredResidual",
     "Layers",
     "NeuralNoise",

@@ -1,26 +1,28 @@
 """Noise that is the same everywhere."""
 
+import copy
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from learned.noise import NoiseHead
+from learned.joints import Joint
+from learned.noise import NoiseHead, PerChannel, channel_order, per_channel
 
 
 class Constant(NoiseHead):
     """σ² = floor² + s², s learned per channel: an instrument whose error does not depend on what it measures.
 
     Arguments: `sd` s (p,), where learning starts, and `floor` (p,), the standard deviation that no fit can go below, both
-    in the channel's unit.
+    in the channel's unit: in the order of the channels, or both by the channels' names.
     Trainable: log s, (M, p). For noise that is known, `head.log_sd.requires_grad_(False)`.
     Errors: `ValueError` for numbers that are not positive and finite, or not one per channel.
     """
 
-    def __init__(self, sd: Sequence[float], floor: Sequence[float]) -> None:
+    def __init__(self, sd: PerChannel, floor: PerChannel) -> None:
         super().__init__()
+        self.names, (sd, floor) = per_channel({"sd": sd, "floor": floor}, "Constant")
         if len(sd) != len(floor) or not all(0.0 < v < math.inf for v in (*sd, *floor)):
             raise ValueError(
                 f"Constant: needs positive finite sd and floor, one per channel, got {list(sd)}, {list(floor)}"
@@ -30,6 +32,17 @@ class Constant(NoiseHead):
         self.register_buffer("floor", torch.tensor([float(f) for f in floor], dtype=torch.float64))
         self.log_sd = nn.Parameter(torch.tensor([self.start], dtype=torch.float64).log())
 
+    def joined(self, joint: Joint) -> "Constant":
+        """This head with its channels in the model's order."""
+        order = channel_order(self.names, joint, "Constant")
+        if order is None:
+            return self
+        found = copy.deepcopy(self)
+        found.names, found.start = joint.channels, [self.start[i] for i in order]
+        for tensor in (*found.parameters(), *found.buffers()):
+            tensor.data = tensor.data[..., order]
+        return found
+
     def variance(self, y: Tensor, x: Tensor, u: Tensor) -> Tensor:
         same = self.floor.square() + torch.exp(2.0 * self.log_sd)[:, None, None, :]
         return same.expand(torch.broadcast_shapes(same.shape, y.shape))
@@ -38,4 +51,7 @@ class Constant(NoiseHead):
         return None
 
     def config(self) -> dict[str, Any]:
-        return {"sd": self.start, "floor": self.floor.tolist()}
+        given = {"sd": self.start, "floor": self.floor.tolist()}
+        if self.names is None:
+            return given
+        return {key: dict(zip(self.names, values, strict=True)) for key, values in given.items()}

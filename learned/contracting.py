@@ -2,13 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from learned.joints import Joint, by_name, in_order
 from learned.residual import Activation, LayeredResidual, Layers
 from learned.sizes import scale_of, sizes_of, widths_of
 
@@ -153,7 +154,8 @@ class ContractingMLP(LayeredResidual):
 
     Arguments
     - `states` n, `inputs`, `covariates`, `hidden`, `activation` (tanh, relu, sigmoid, softplus), `vanishes_at_origin`,
-      `state_scale`, `input_scale`, `rate_scale`, `generator`: as in `MLP`, the initial weights too.
+      `state_scale`, `input_scale`, `rate_scale`, `generator`: as in `MLP`, the initial weights too, and so what is left out
+      or given by name: it waits for the model.
     - `vertices` (V, n, n): the backbone's A at the corners of what θ can be, in 1/time; one (n, n) serves as V = 1.
     - `metric` P (n, n), the same for all members: `stability.common_metric(vertices)` gives one. By default the solution of
       (A + κI)ᵀP + P(A + κI) = −diag(1/s²) for the mean vertex A, κ the smaller of λ and 0.9 of its slowest rate.
@@ -171,9 +173,9 @@ class ContractingMLP(LayeredResidual):
 
     def __init__(
         self,
-        states: int,
-        inputs: int = 0,
-        covariates: int = 0,
+        states: int | None = None,
+        inputs: int | None = None,
+        covariates: int | None = None,
         hidden: Sequence[int] = (16,),
         activation: Activation = "tanh",
         *,
@@ -182,18 +184,42 @@ class ContractingMLP(LayeredResidual):
         rate: float | None = None,
         learn_metric: bool = False,
         vanishes_at_origin: bool = True,
-        state_scale: Sequence[float] | float = 1.0,
-        input_scale: Sequence[float] | float = 1.0,
+        state_scale: Mapping[str, float] | Sequence[float] | float = 1.0,
+        input_scale: Mapping[str, float] | Sequence[float] | float = 1.0,
         rate_scale: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        widths_of(hidden, "ContractingMLP: hidden")
+        self._waiting: dict[str, Any] | None = None  # the arguments, where some of them only a model can resolve
+        if states is None and (inputs is not None or covariates is not None):
+            raise ValueError("ContractingMLP: give all three sizes, states, inputs and covariates, or leave them to the model")
+        if states is None or isinstance(state_scale, Mapping) or isinstance(input_scale, Mapping):
+            self._waiting = {
+                "states": states,
+                "inputs": inputs,
+                "covariates": covariates,
+                "hidden": hidden,
+                "activation": activation,
+                "vertices": vertices,
+                "metric": metric,
+                "rate": rate,
+                "learn_metric": learn_metric,
+                "vanishes_at_origin": vanishes_at_origin,
+                "state_scale": state_scale,
+                "input_scale": input_scale,
+                "rate_scale": rate_scale,
+                "generator": generator,
+            }
+            self.states, self.inputs, self.covariates = states or 0, inputs or 0, covariates or 0
+            self.vanishes_at_origin = vanishes_at_origin
+            return
+        inputs, covariates = inputs or 0, covariates or 0
         if activation not in _UPPER:
             raise ValueError(
                 f"ContractingMLP: slopes in [0, β] are needed, which {', '.join(_UPPER)} have; got {activation!r}. "
                 "Use one of these, or MLP with a stability penalty"
             )
-        widths_of(hidden, "ContractingMLP: hidden")
         sizes_of({"states": states, "inputs": inputs, "covariates": covariates}, "ContractingMLP")
         if states < 1 or inputs < 0 or covariates < 0 or len(hidden) == 0 or min(hidden) < 1:
             raise ValueError(f"ContractingMLP: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={tuple(hidden)}")
@@ -235,7 +261,31 @@ class ContractingMLP(LayeredResidual):
             self.stretch = zeros(states, states)
         self.reset(generator if generator is not None else torch.Generator().manual_seed(0))
 
+    def joined(self, joint: Joint) -> "ContractingMLP":
+        """This network for a model: with the model's sizes where none were given, and its order of what was given by name."""
+        given = self._waiting
+        if given is None:
+            return self
+        made = dict(given)
+        if given["states"] is None:
+            made |= {"states": len(joint.states), "inputs": len(joint.inputs), "covariates": joint.covariates}
+        elif given["inputs"] is None and by_name(given["input_scale"]):
+            made["inputs"] = len(joint.inputs)
+        for option, there in (("state_scale", joint.states), ("input_scale", joint.inputs)):
+            if isinstance(given[option], Mapping):
+                made[option] = in_order(given[option], there, f"ContractingMLP: {option}")
+        return ContractingMLP(**made)
+
+    def _require_joined(self) -> None:
+        if self._waiting is not None:
+            raise ValueError(
+                "ContractingMLP: names and sizes that were left out are resolved when a HybridModel is built with it, which has "
+                "not happened; build the model, or give states, inputs and covariates"
+            )
+
     def reset(self, generator: torch.Generator) -> None:
+        self._require_joined()
+
         def draw(tensor: Tensor, size: float) -> None:
             tensor.copy_(size * torch.randn(tensor.shape, generator=generator, dtype=F64))
 
@@ -251,6 +301,7 @@ class ContractingMLP(LayeredResidual):
                 quiet.zero_()
 
     def layers(self) -> Layers:
+        self._require_joined()
         built, kind = self._build(), self.linear.dtype
         n, last = self.states, len(self.weights) - 1
         scale = self.linear.new_tensor([self.rate_scale * s for s in self.state_scale])
@@ -275,6 +326,7 @@ class ContractingMLP(LayeredResidual):
         The rate is `rate` and what X adds: λ + ½ λmin(XᵀX), the least over the members.
         Errors: `ValueError` for a learned metric with several members, who then have no P in common.
         """
+        self._require_joined()
         with torch.no_grad():
             built = self._build()
             if self.learn_metric and len(self.linear) > 1:
@@ -288,6 +340,7 @@ class ContractingMLP(LayeredResidual):
             return P, torch.cat(built.psi, -1).square(), self.rate + float(beyond) * (1.0 - 1e-6)
 
     def config(self) -> dict[str, Any]:
+        self._require_joined()
         return {
             "states": self.states,
             "inputs": self.inputs,

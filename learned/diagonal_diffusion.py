@@ -1,12 +1,13 @@
 """Process noise of one size per state, with a part that grows with the state where that is asked for."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from learned.joints import Joint, in_order
 from learned.process_noise import ProcessNoise
 
 
@@ -14,15 +15,26 @@ class DiagonalDiffusion(ProcessNoise):
     """g_i² = s_i² + (b_i x_i)², s and b learned per state.
 
     Arguments: `scale` s (n,), where learning starts, in the state's unit per √time; 0 for a state that is not driven, and
-    stays so. `proportional` b (n,) per √time, by default none; 0 again for a state without that part.
+    stays so. `proportional` b (n,) per √time, by default none; 0 again for a state without that part. In the order of the
+    states, or by their names, {"plasma": 1.5}: a state that is not named is not driven.
     Trainable: log s and, where asked for, log b, (M, n). Where a number is 0 its logarithm takes no part.
     Errors: `ValueError` for numbers that are negative or not finite, or lengths that differ.
     Source: Uhlenbeck & Ornstein, Phys. Rev. 36 (1930) 823 for b = 0 and linear f; Overgaard, Jonsson, Tornøe & Madsen,
     J. Pharmacokinet. Pharmacodyn. 32 (2005) 85 for people.
     """
 
-    def __init__(self, scale: Sequence[float], proportional: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        scale: Mapping[str, float] | Sequence[float],
+        proportional: Mapping[str, float] | Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
+        self._waiting: tuple[Mapping[str, float], Mapping[str, float] | None] | None = None  # until a model says its states
+        if isinstance(scale, Mapping) or isinstance(proportional, Mapping):
+            if not isinstance(scale, Mapping) or not isinstance(proportional, Mapping | None):
+                raise ValueError("DiagonalDiffusion: give scale and proportional both by the states' names, or both in order")
+            self._waiting, self.states = (dict(scale), proportional and dict(proportional)), len(scale)
+            return
         self.start = [float(s) for s in scale]
         self.proportional = None if proportional is None else [float(b) for b in proportional]
         both = (*self.start, *(self.proportional or ()))
@@ -44,7 +56,25 @@ class DiagonalDiffusion(ProcessNoise):
                 torch.tensor([[math.log(b or 1.0) for b in self.proportional]], dtype=torch.float64)
             )
 
+    def joined(self, joint: Joint) -> "DiagonalDiffusion":
+        """This noise for a model: one number for each of its states."""
+        if self._waiting is None:
+            return self
+        made = [
+            None if given is None else in_order(given, joint.states, f"DiagonalDiffusion: {name}", 0.0)
+            for name, given in zip(("scale", "proportional"), self._waiting, strict=True)
+        ]
+        return DiagonalDiffusion(made[0] or [], made[1])
+
+    def _require_joined(self) -> None:
+        if self._waiting is not None:
+            raise ValueError(
+                "DiagonalDiffusion: names are resolved when a HybridModel is built with it, which has not happened; build the "
+                "model, or give one number for every state"
+            )
+
     def diffusion(self, x: Tensor) -> Tensor:
+        self._require_joined()
         scale = (self.on * self.log_scale.exp())[:, None]  # (M, 1, n)
         if self.proportional is None:
             return scale.expand(torch.broadcast_shapes(scale.shape, x.shape))
@@ -53,4 +83,5 @@ class DiagonalDiffusion(ProcessNoise):
         return torch.where(driven, torch.where(driven, square, 1.0).sqrt(), 0.0)
 
     def config(self) -> dict[str, Any]:
+        self._require_joined()
         return {"scale": self.start, "proportional": self.proportional}

@@ -2,12 +2,13 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from learned.joints import Joint, by_name, in_order, name_or_place, places
 from learned.residual import ACTIVATIONS, Activation, LayeredResidual, Layers
 from learned.sizes import scale_of, sizes_of, widths_of
 
@@ -16,53 +17,84 @@ class MLP(LayeredResidual):
     """ε_i = ρ s_i · net_i(x/s, u/r, c), minus its value at (0, 0, c) with `vanishes_at_origin`.
 
     Arguments
-    - `states` n, `inputs` m, `covariates` r: sizes of x, u, c; `hidden`: widths of the hidden layers.
+    - `states` n, `inputs` m, `covariates` r: sizes of x, u, c. All three left out: the model's own, filled in when the
+      `HybridModel` is built; with `states` alone, no inputs and no covariates. `hidden`: widths of the hidden layers.
     - `activation`: tanh, relu, sigmoid, softplus, silu or gelu.
     - `vanishes_at_origin`: nothing is made from nothing.
     - `separable`: ε_i sees x_i alone (and u, c). With `vanishes_at_origin` and no inputs, ε_i is then 0 on the face
       x_i = 0, so amounts that start ≥ 0 stay ≥ 0 under a compartmental backbone. Hidden units are dealt out in turn.
     - `acts_on`: the states that ε may change, all by default; `sees_states=False` makes ε a function of u and c alone;
-      `sees_inputs`: the inputs that ε is a function of, all by default (an input may drive B(θ)u alone).
-    - `state_scale` s (n,), `input_scale` r (m,): typical sizes in the units of x and u; `rate_scale` ρ in 1/time. Each
-      is rounded to a power of two, so that folding it into the weights is exact.
+      `sees_inputs`: the inputs that ε is a function of, all by default (an input may drive B(θ)u alone). Both by name,
+      acts_on=("plasma",), or by position.
+    - `state_scale` s (n,), `input_scale` r (m,): typical sizes in the units of x and u, one for all, in order, or by name;
+      `rate_scale` ρ in 1/time. Each is rounded to a power of two, so that folding it into the weights is exact.
     - `generator`: draws the first weights (normal, variance 1/fan-in; the last layer a tenth of that, so that training
       starts near the backbone).
-    Trainable: weights (M, out, in), biases (M, out), M = 1 until stacked.
-    Errors: `ValueError` for sizes that do not fit.
+    Trainable: weights (M, out, in), biases (M, out), M = 1 until stacked. Names and sizes that were left out are resolved,
+    and the weights drawn, when a `HybridModel` is built with it; until then it computes nothing.
+    Errors: `ValueError` for sizes that do not fit, names that the model does not have.
     Law: `Layers`, evaluated plainly, is `forward`; `forward(0, 0, c)` = 0 exactly where declared.
     """
 
     def __init__(
         self,
-        states: int,
-        inputs: int = 0,
-        covariates: int = 0,
+        states: int | None = None,
+        inputs: int | None = None,
+        covariates: int | None = None,
         hidden: Sequence[int] = (16,),
         activation: Activation = "tanh",
         *,
         vanishes_at_origin: bool = True,
         separable: bool = False,
         sees_states: bool = True,
-        sees_inputs: Sequence[int] | None = None,
-        acts_on: Sequence[int] | None = None,
-        state_scale: Sequence[float] | float = 1.0,
-        input_scale: Sequence[float] | float = 1.0,
+        sees_inputs: Sequence[int | str] | None = None,
+        acts_on: Sequence[int | str] | None = None,
+        state_scale: Mapping[str, float] | Sequence[float] | float = 1.0,
+        input_scale: Mapping[str, float] | Sequence[float] | float = 1.0,
         rate_scale: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        widths_of(hidden, "MLP: hidden")
+        self._waiting: dict[str, Any] | None = None  # the arguments, where some of them only a model can resolve
+        self._said: dict[str, list[str]] = {}  # options that were names, for `config`
+        scales = isinstance(state_scale, Mapping) or isinstance(input_scale, Mapping)
+        if states is None or scales or by_name(sees_inputs, acts_on):
+            if states is None and (inputs is not None or covariates is not None):
+                raise ValueError("MLP: give all three sizes, states, inputs and covariates, or leave them to the model")
+            self._waiting = {
+                "states": states,
+                "inputs": inputs,
+                "covariates": covariates,
+                "hidden": hidden,
+                "activation": activation,
+                "vanishes_at_origin": vanishes_at_origin,
+                "separable": separable,
+                "sees_states": sees_states,
+                "sees_inputs": sees_inputs,
+                "acts_on": acts_on,
+                "state_scale": state_scale,
+                "input_scale": input_scale,
+                "rate_scale": rate_scale,
+                "generator": generator,
+            }
+            self.states, self.inputs, self.covariates = states or 0, inputs or 0, covariates or 0
+            self.vanishes_at_origin = vanishes_at_origin
+            return
+        inputs, covariates = inputs or 0, covariates or 0
         if activation not in ACTIVATIONS:
             raise ValueError(f"MLP: unknown activation {activation!r}; choose one of {sorted(ACTIVATIONS)}")
-        widths_of(hidden, "MLP: hidden")
         sizes_of({"states": states, "inputs": inputs, "covariates": covariates}, "MLP")
         if states < 1 or inputs < 0 or covariates < 0 or len(hidden) == 0 or min(hidden) < 1:
             raise ValueError(f"MLP: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={tuple(hidden)}")
         if separable and (min(hidden) < states or not sees_states):
             raise ValueError("MLP: separable needs sees_states and at least one hidden unit per state in every layer")
-        self.acts_on = tuple(range(states)) if acts_on is None else tuple(int(i) for i in acts_on)
+        # positions by now: names wait for the model, above
+        self.acts_on = tuple(range(states)) if acts_on is None else tuple(int(name_or_place(i, "MLP: acts_on")) for i in acts_on)
         if not self.acts_on or not set(self.acts_on) <= set(range(states)):
             raise ValueError(f"MLP: acts_on names states 0…{states - 1}, got {self.acts_on}")
-        self.sees_inputs = tuple(range(inputs)) if sees_inputs is None else tuple(int(i) for i in sees_inputs)
+        seen = range(inputs) if sees_inputs is None else sees_inputs
+        self.sees_inputs = tuple(int(name_or_place(i, "MLP: sees_inputs")) for i in seen)
         if not set(self.sees_inputs) <= set(range(inputs)):
             raise ValueError(
                 f"MLP: sees_inputs names inputs by their index, 0 to {inputs - 1} here, and got {self.sees_inputs}; the "
@@ -73,8 +105,8 @@ class MLP(LayeredResidual):
         self.states, self.inputs, self.covariates = states, inputs, covariates
         self.hidden, self.activation = tuple(int(h) for h in hidden), activation
         self.vanishes_at_origin, self.separable, self.sees_states = vanishes_at_origin, separable, sees_states
-        self.state_scale = scale_of(state_scale, states, "MLP: state_scale")
-        self.input_scale = scale_of(input_scale, inputs, "MLP: input_scale")
+        self.state_scale = scale_of(_plain(state_scale), states, "MLP: state_scale")
+        self.input_scale = scale_of(_plain(input_scale), inputs, "MLP: input_scale")
         (self.rate_scale,) = scale_of(rate_scale, 1, "MLP: rate_scale")
 
         widths = [states, *self.hidden, states]
@@ -94,6 +126,42 @@ class MLP(LayeredResidual):
         self.register_buffer("input_fold", torch.tensor(folds, dtype=torch.float64), persistent=False)
         self.reset(generator if generator is not None else torch.Generator().manual_seed(0))
 
+    def joined(self, joint: Joint) -> "MLP":
+        """This network for a model: with the model's sizes where none were given, and its positions for the names."""
+        given = self._waiting
+        if given is None:
+            for option, names in self._said.items():
+                there, mine = (joint.states, self.acts_on) if option == "acts_on" else (joint.inputs, self.sees_inputs)
+                if places(names, there, f"MLP: {option}") != mine:  # resolved in another model before
+                    raise ValueError(f"MLP: {option} {names} was resolved for a model with another order; build it anew")
+            return self
+        made, said = dict(given), dict[str, list[str]]()
+        if given["states"] is None:
+            made |= {"states": len(joint.states), "inputs": len(joint.inputs), "covariates": joint.covariates}
+        elif given["states"] != len(joint.states):
+            raise ValueError(
+                f"MLP: made for {given['states']} states, and the model's are {', '.join(joint.states)}; leave the sizes out"
+            )
+        elif given["inputs"] is None and by_name(given["sees_inputs"], given["input_scale"]):
+            made["inputs"] = len(joint.inputs)
+        for option, there in (("acts_on", joint.states), ("sees_inputs", joint.inputs)):
+            if given[option] is not None:
+                made[option] = places(given[option], there, f"MLP: {option}")
+                said |= {option: [there[i] for i in made[option]]} if by_name(given[option]) else {}
+        for option, there in (("state_scale", joint.states), ("input_scale", joint.inputs)):
+            if isinstance(given[option], Mapping):
+                made[option] = in_order(given[option], there, f"MLP: {option}")
+        found = MLP(**made)
+        found._said = said
+        return found
+
+    def _require_joined(self) -> None:
+        if self._waiting is not None:
+            raise ValueError(
+                "MLP: names and sizes that were left out are resolved when a HybridModel is built with it, which has not "
+                "happened; build the model, or give states, inputs, covariates and positions"
+            )
+
     def _mask(self, out: int, into: int, layer: int) -> Tensor:
         mask = torch.ones(out, into, dtype=torch.float64)
         if self.separable:  # unit j belongs to state j mod n in every layer
@@ -110,6 +178,7 @@ class MLP(LayeredResidual):
         return mask
 
     def reset(self, generator: torch.Generator) -> None:
+        self._require_joined()
         with torch.no_grad():
             last = len(self.weights) - 1
             for k, weight in enumerate(self.weights):
@@ -126,6 +195,7 @@ class MLP(LayeredResidual):
                 extra.copy_(draw / math.sqrt(fan))
 
     def layers(self) -> Layers:
+        self._require_joined()
         last = len(self.weights) - 1
         # the output bias is scaled like the output weights: the largest entry of a row of the fold is that scale
         scale = self.get_buffer(f"fold{last}").amax(1)
@@ -146,6 +216,7 @@ class MLP(LayeredResidual):
         return self.layers().at(c)(x, u)
 
     def config(self) -> dict[str, Any]:
+        self._require_joined()
         return {
             "states": self.states,
             "inputs": self.inputs,
@@ -155,9 +226,15 @@ class MLP(LayeredResidual):
             "vanishes_at_origin": self.vanishes_at_origin,
             "separable": self.separable,
             "sees_states": self.sees_states,
-            "sees_inputs": list(self.sees_inputs),
-            "acts_on": list(self.acts_on),
+            "sees_inputs": self._said.get("sees_inputs", list(self.sees_inputs)),
+            "acts_on": self._said.get("acts_on", list(self.acts_on)),
             "state_scale": list(self.state_scale),
             "input_scale": list(self.input_scale),
             "rate_scale": self.rate_scale,
         }
+
+
+def _plain(scale: Mapping[str, float] | Sequence[float] | float) -> Sequence[float] | float:
+    if isinstance(scale, Mapping):  # waits for the model, and never comes here
+        raise ValueError(f"MLP: a scale by name, {list(scale)}, is resolved when a HybridModel is built")
+    return scale

@@ -2,13 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from learned.noise import NoiseHead
+from learned.joints import Joint, in_order
+from learned.noise import NoiseHead, PerChannel, channel_order, per_channel
 from learned.sizes import sizes_of, widths_of
 
 _ONE = math.log(math.e - 1.0)  # softplus of this is 1
@@ -22,9 +23,10 @@ class NeuralNoise(NoiseHead):
     flexible as this can hide its misfit in the noise: `training.beta_nll` lets it less.
 
     Arguments
-    - `sd` s and `floor` (p,) in the channel's unit; `states` n and `inputs` m of the model.
+    - `sd` s and `floor` (p,) in the channel's unit, in the channels' order or both by their names; `states` n and `inputs` m
+      of the model, which fills them in where they are left out.
     - `hidden`: widths of the hidden layers.
-    - `channel_scale` r, `state_scale` q, `input_scale` v: typical sizes of y, x and u, one number or one each.
+    - `channel_scale` r, `state_scale` q, `input_scale` v: typical sizes of y, x and u, one number, one each, or by name.
     - `generator`: draws the first weights (normal, variance 1/fan-in; the last layer a tenth of that).
     Trainable: weights (M, out, in), biases (M, out), M = 1 until stacked.
     Errors: `ValueError` for numbers that are not positive and finite, and sizes that do not fit.
@@ -33,23 +35,42 @@ class NeuralNoise(NoiseHead):
 
     def __init__(
         self,
-        sd: Sequence[float],
-        floor: Sequence[float],
-        states: int,
-        inputs: int = 0,
+        sd: PerChannel,
+        floor: PerChannel,
+        states: int | None = None,
+        inputs: int | None = None,
         hidden: Sequence[int] = (8,),
         *,
-        channel_scale: Sequence[float] | float = 1.0,
-        state_scale: Sequence[float] | float = 1.0,
-        input_scale: Sequence[float] | float = 1.0,
+        channel_scale: PerChannel | float = 1.0,
+        state_scale: PerChannel | float = 1.0,
+        input_scale: PerChannel | float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        names, (sd, floor) = per_channel({"sd": sd, "floor": floor}, "NeuralNoise")
+        widths_of(hidden, "NeuralNoise: hidden")
+        self._waiting: dict[str, Any] | None = None  # the arguments, where some of them only a model can resolve
+        if states is None or names is not None or any(
+            isinstance(scale, Mapping) for scale in (channel_scale, state_scale, input_scale)
+        ):
+            self._waiting = {
+                "sd": sd,
+                "floor": floor,
+                "states": states,
+                "inputs": inputs,
+                "hidden": hidden,
+                "channel_scale": channel_scale,
+                "state_scale": state_scale,
+                "input_scale": input_scale,
+                "generator": generator,
+            }
+            self.names, self.channels = names, len(sd)
+            return
+        inputs = inputs or 0
         if len(sd) != len(floor) or len(sd) == 0 or not all(0.0 < v < math.inf for v in (*sd, *floor)):
             raise ValueError(
                 f"NeuralNoise: needs positive finite sd and floor, one per channel, got {list(sd)}, {list(floor)}"
             )
-        widths_of(hidden, "NeuralNoise: hidden")
         sizes_of({"states": states, "inputs": inputs}, "NeuralNoise")
         if states < 1 or inputs < 0 or len(hidden) == 0 or min(hidden) < 1:
             raise ValueError(f"NeuralNoise: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={tuple(hidden)}")
@@ -74,7 +95,31 @@ class NeuralNoise(NoiseHead):
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(1, o, dtype=torch.float64)) for o in widths[1:]])
         self.reset(generator if generator is not None else torch.Generator().manual_seed(0))
 
+    def joined(self, joint: Joint) -> "NeuralNoise":
+        """This head for a model: with the model's sizes where none were given, and its order of what was given by name."""
+        if self._waiting is None:
+            return self
+        made = dict(self._waiting)
+        order = channel_order(self.names, joint, "NeuralNoise")
+        if order is not None:
+            made |= {key: [made[key][i] for i in order] for key in ("sd", "floor")}
+        if made["states"] is None:
+            made |= {"states": len(joint.states), "inputs": len(joint.inputs)}
+        named = {"channel_scale": joint.channels, "state_scale": joint.states, "input_scale": joint.inputs}
+        for option, there in named.items():
+            if isinstance(made[option], Mapping):
+                made[option] = in_order(made[option], there, f"NeuralNoise: {option}")
+        return NeuralNoise(**made)
+
+    def _require_joined(self) -> None:
+        if self._waiting is not None:
+            raise ValueError(
+                "NeuralNoise: names and sizes that were left out are resolved when a HybridModel is built with it, which has not "
+                "happened; build the model, or give states, inputs and numbers in order"
+            )
+
     def reset(self, generator: torch.Generator) -> None:
+        self._require_joined()
         last = len(self.weights) - 1
         with torch.no_grad():
             for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -85,6 +130,7 @@ class NeuralNoise(NoiseHead):
                 bias.copy_(torch.full_like(draw, _ONE) if k == last else 0.5 * draw)
 
     def variance(self, y: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        self._require_joined()
         lead = torch.broadcast_shapes(y.shape[:-1], x.shape[:-1], u.shape[:-1])
         # an input that no head was told of (inputs = 0) is not seen
         parts = (y, x, u[..., : self.inputs])
@@ -94,6 +140,7 @@ class NeuralNoise(NoiseHead):
         return self.floor.square() + (self.sd * nn.functional.softplus(v)).square()
 
     def config(self) -> dict[str, Any]:
+        self._require_joined()
         return {
             "sd": self.start,
             "floor": self.floor.tolist(),
@@ -106,7 +153,9 @@ class NeuralNoise(NoiseHead):
         }
 
 
-def _scale(scale: Sequence[float] | float, size: int, name: str) -> tuple[float, ...]:
+def _scale(scale: PerChannel | float, size: int, name: str) -> tuple[float, ...]:
+    if isinstance(scale, Mapping):  # waits for the model, and never comes here
+        raise ValueError(f"NeuralNoise: {name} by name is resolved when a HybridModel is built")
     values = [float(scale)] * size if isinstance(scale, int | float) else [float(s) for s in scale]
     if len(values) != size or not all(0.0 < s < math.inf for s in values):
         raise ValueError(f"NeuralNoise: {name} needs {size} positive finite numbers, got {values}")

@@ -1,10 +1,43 @@
 """Measurement noise: the variance of a measurement of each channel."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from learned.joints import Joint, in_order, places
+from learned.sizes import column_of
+
+PerChannel = Mapping[str, float] | Sequence[float]  # by the channels' names, or in their order
+
+
+def per_channel(given: Mapping[str, PerChannel], where: str) -> tuple[tuple[str, ...] | None, list[list[float]]]:
+    """The channels' names, None where numbers came in order, and the numbers of each option as a list.
+
+    Errors: `ValueError`, beginning with `where`, for some by name and some in order, or names that differ.
+    """
+    named = {option: v for option, v in given.items() if isinstance(v, Mapping)}
+    listed = [list(column_of(v, f"{where}: {option}")) for option, v in given.items() if not isinstance(v, Mapping)]
+    if named and listed:
+        raise ValueError(f"{where}: give {', '.join(given)} all by the channels' names, or all in the channels' order")
+    if not named:
+        return None, listed
+    names = tuple(next(iter(named.values())))
+    return names, [in_order(v, names, f"{where}: {option}") for option, v in named.items()]
+
+
+def channel_order(names: tuple[str, ...] | None, joint: Joint, where: str) -> list[int] | None:
+    """Which of a head's own channels each of the model's is; None where nothing has to move.
+
+    Errors: `ValueError`, beginning with `where`, for other channels than the model's.
+    """
+    if names is None or names == joint.channels:
+        return None
+    if set(names) != set(joint.channels):
+        raise ValueError(f"{where}: noise is given for {', '.join(names)}, and the channels are {', '.join(joint.channels)}")
+    return list(places(joint.channels, names, where))
 
 
 class NoiseHead(nn.Module, ABC):

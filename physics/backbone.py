@@ -13,7 +13,9 @@ class Backbone(nn.Module, ABC):
     """The linear backbone dx/dt = A(θ) x + B(θ) u of a hybrid model.
 
     Attributes that every member sets: `states` and `state_units`, `inputs` and `input_units`, `physical` (the θ, in
-    the order in which `matrices` reads them) and `time_unit`.
+    the order in which `matrices` reads them) and `time_unit`. `starts`: for each number of the baseline that `initial` reads,
+    the state that it was measured of and the parameter that the state is divided by (None: by none); a model then finds the
+    channel that measures it. None where `initial` reads the channels as they come.
     Law: every eigenvalue of A(θ) has a negative real part, for every θ in the box of `physical`.
     """
 
@@ -23,6 +25,7 @@ class Backbone(nn.Module, ABC):
     input_units: tuple[str, ...]
     physical: tuple[Parameter, ...]
     time_unit: str
+    starts: tuple[tuple[str, str | None], ...] | None = None
 
     @abstractmethod
     def matrices(

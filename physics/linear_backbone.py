@@ -9,6 +9,7 @@ from torch import Tensor
 from physics.arguments import quote
 from physics.backbone import Backbone, require_hurwitz
 from physics.hull import require_parameters
+from physics.units import require
 
 
 def _matrix(value: object, name: str) -> Tensor:
@@ -25,7 +26,7 @@ class LinearBackbone(Backbone):
 
     Arguments: `A` (n, n) in 1/time; `B` (n, m), none by default; names and units of states and inputs; `time_unit`.
     `initial` is the origin, with a baseline or without: what is measured beforehand says nothing that a general A could use.
-    Errors: `ValueError` where A is not square, not finite or not Hurwitz, or names do not match the shapes.
+    Errors: `ValueError` where A is not square, not finite or not Hurwitz, names do not match the shapes, or a unit is not UCUM.
     """
 
     def __init__(
@@ -57,10 +58,14 @@ class LinearBackbone(Backbone):
         self.input_units = tuple(input_units) if input_units is not None else ("1",) * B.shape[1]
         self.physical = ()
         self.time_unit = time_unit
+        self.starts = ()
         if len(self.states) != n or len(self.state_units) != n:
             raise ValueError(f"LinearBackbone: needs {n} state names and units, got {self.states} {self.state_units}")
         if len(self.inputs) != B.shape[1] or len(self.input_units) != B.shape[1]:
             raise ValueError(f"LinearBackbone: {B.shape[1]} inputs need as many names and units, got {self.inputs}")
+        named = (*zip(self.states, self.state_units, strict=True), *zip(self.inputs, self.input_units, strict=True))
+        for name, unit in (*named, ("time", self.time_unit)):
+            require(unit, f"LinearBackbone: {name}")
         self.A: Tensor
         self.B: Tensor
         self.register_buffer("A", A)

@@ -1,5 +1,6 @@
 """Log-normal parameters inside a compact box."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from physics.backbone import Backbone
 from physics.parameter import Parameter
-from physics.population import Population
+from physics.population import Population, by_parameter, parameters_of
+from physics.units import require
 
 
 class LogNormalPopulation(Population):
@@ -22,33 +25,43 @@ class LogNormalPopulation(Population):
     ω → ∞ (in the deviations ωη at ω → 0) and means nothing, so `training.fit` leaves it alone, and
     `training.fit_population`, which integrates over η, finds it.
 
-    Arguments: `parameters`, the θ with their boxes; `spread` ω, one per parameter, standard deviations of log θ in the
-    middle of the box; `powers`, for a parameter name and a covariate name the pair (reference, exponent), as in
-    {"V": {"WT": (70.0, 1.0)}}; `learn_spread`.
-    Errors: `ValueError` for a spread that is not positive, a power of an unknown parameter, a covariate
-    that is missing or not positive.
+    Arguments: `parameters`, the θ with their boxes: a backbone's, or a sequence; `spread` ω, standard deviations of log θ in
+    the middle of the box, by the parameters' names, {"ka": 0.6, "ke": 0.2, "V": 0.2}, or, beside an explicit sequence of
+    parameters, in its order; `powers`, for a parameter name and a covariate name the reference, the exponent and the UCUM
+    unit of the reference, as in {"V": {"WT": (70.0, 1.0, "kg")}} (without a unit, records may not state one either);
+    `learn_spread`.
+    Errors: `ValueError` for a spread that is not positive, in order beside a backbone, or for other names; a power of an
+    unknown parameter; a covariate in two units, or missing or not positive.
     Law: `theta` stays inside `box`; with η = 0, μ = 0 and reference covariates it is `typical` up to the bend.
     Source: Lindstrom & Bates, Biometrics 46 (1990) 673 (mixed effects); the saturation is ours.
     """
 
     def __init__(
         self,
-        parameters: Sequence[Parameter],
-        spread: Sequence[float],  # (q,)
-        powers: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+        parameters: Backbone | Sequence[Parameter],
+        spread: Mapping[str, float] | Sequence[float],  # (q,)
+        powers: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
         learn_spread: bool = False,
     ) -> None:
         super().__init__()
-        # a bundle brings its parameters back as plain dictionaries
-        self.physical = tuple(p if isinstance(p, Parameter) else Parameter(**p) for p in parameters)
+        self.physical = parameters_of(parameters)
         names = [p.name for p in self.physical]
+        self.gives = tuple((p.name, p.unit) for p in self.physical)
+        if isinstance(spread, Mapping):
+            spread = by_parameter(spread, names, "LogNormalPopulation: spread")
+        elif isinstance(parameters, Backbone):
+            shown = ", ".join(f'"{n}": …' for n in names)
+            raise ValueError(
+                f"LogNormalPopulation: a spread in order can be taken for another parameter's; write spread={{{shown}}}, or put "
+                "the parameters beside it: LogNormalPopulation(backbone.physical, spread=[…])"
+            )
         if len(spread) != len(names) or not all(0.0 < s < float("inf") for s in spread):
             raise ValueError(f"LogNormalPopulation: needs one positive spread for each of {names}, got {list(spread)}")
-        self.powers = {p: {k: (float(r), float(e)) for k, (r, e) in by.items()} for p, by in (powers or {}).items()}
+        self.powers = {p: {k: (float(v[0]), float(v[1])) for k, v in by.items()} for p, by in _triples(powers).items()}
         unknown = set(self.powers) - set(names)
         if unknown:
             raise ValueError(f"LogNormalPopulation: powers name {sorted(unknown)}, which is not among {names}")
-        self.covariates = {name: None for by in self.powers.values() for name in by}
+        self.covariates = _covariate_units(powers)
         self.dimension = len(names)
         low = torch.tensor([p.low for p in self.physical], dtype=torch.float64).log()
         high = torch.tensor([p.high for p in self.physical], dtype=torch.float64).log()
@@ -109,6 +122,51 @@ class LogNormalPopulation(Population):
         return {
             "parameters": [asdict(p) for p in self.physical],
             "spread": self.spread.tolist(),
-            "powers": {p: {k: list(v) for k, v in by.items()} for p, by in self.powers.items()},
+            # the unit only where there is one: a population without is described as it was before
+            "powers": {
+                p: {k: [*v] if self.covariates[k] is None else [*v, self.covariates[k]] for k, v in by.items()}
+                for p, by in self.powers.items()
+            },
             "learn_spread": self.learn_spread,
         }
+
+
+def _triples(powers: Mapping[str, Mapping[str, Sequence[Any]]] | None) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """The powers as they were given, each with reference, exponent and perhaps a unit."""
+    given: dict[str, dict[str, tuple[Any, ...]]] = {}
+    for parameter, by in (powers or {}).items():
+        if not isinstance(by, Mapping):
+            raise ValueError(
+                f"LogNormalPopulation: the powers of {parameter} are by covariate, as in "
+                f'{{"V": {{"WT": (70.0, 1.0, "kg")}}}}, and are {str(by)[:80]}'
+            )
+        for name, value in by.items():
+            whole = isinstance(value, tuple | list) and len(value) in (2, 3)
+            if not whole or not all(isinstance(n, int | float) and math.isfinite(n) for n in value[:2]):
+                raise ValueError(
+                    f"LogNormalPopulation: the power of {name} in {parameter} needs reference, exponent and the reference's "
+                    f'unit, as in {{"V": {{"WT": (70.0, 1.0, "kg")}}}}, and is {str(value)[:80]}'
+                )
+            if not value[0] > 0.0:
+                raise ValueError(
+                    f"LogNormalPopulation: the reference of {name} in {parameter} is {value[0]:g}, and its logarithm is taken; "
+                    "give a positive one"
+                )
+            given.setdefault(parameter, {})[name] = tuple(value)
+    return given
+
+
+def _covariate_units(powers: Mapping[str, Mapping[str, Sequence[Any]]] | None) -> dict[str, str | None]:
+    """Each covariate's unit, None where no power states one."""
+    found: dict[str, str | None] = {}
+    for by in _triples(powers).values():
+        for name, value in by.items():
+            unit = require(value[2], f"LogNormalPopulation: covariate {name}") if len(value) == 3 else None
+            before = found.setdefault(name, unit)
+            if before is not None and unit is not None and before != unit:
+                raise ValueError(
+                    f"LogNormalPopulation: the covariate {name} stands in {before} and in {unit}; state every reference in one "
+                    "unit"
+                )
+            found[name] = before or unit
+    return found

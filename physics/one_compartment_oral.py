@@ -32,6 +32,7 @@ class OneCompartmentOral(Backbone):
         self.inputs = ()
         self.input_units = ()
         self.time_unit = "h"
+        self.starts = (("plasma", "V"),)
         self.physical = (
             Parameter("ka", "/h", 1.5, 0.3, 4.0, _SOURCE),
             Parameter("ke", "/h", 0.086, 0.02, 0.25, _SOURCE),

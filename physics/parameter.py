@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from physics.units import require
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -9,7 +11,7 @@ class Parameter:
 
     Arguments: `name`; `unit` (UCUM code); `typical` value in that unit; `low` and `high`, the ends of the compact box
     that every fitted, filtered or simulated θ_j stays in; `source`, where the typical value comes from.
-    Errors: `ValueError` unless 0 < low < typical < high.
+    Errors: `ValueError` unless 0 < low < typical < high, and for a unit that is not UCUM.
     """
 
     name: str
@@ -20,6 +22,7 @@ class Parameter:
     source: str = ""
 
     def __post_init__(self) -> None:
+        require(self.unit, f"parameter {self.name}")
         if not 0.0 < self.low < self.typical < self.high < float("inf"):
             raise ValueError(
                 f"parameter {self.name}: needs 0 < low < typical < high, all finite, and got low={self.low}, "

@@ -1,11 +1,14 @@
 """From a population to a person: θ = θ(η, covariates), with η a priori standard normal."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
+
+from physics.backbone import Backbone
+from physics.parameter import Parameter
 
 
 class Population(nn.Module, ABC):
@@ -13,7 +16,8 @@ class Population(nn.Module, ABC):
 
     Attributes: `dimension`, the size of η, the person's own coordinates; η = 0 is the typical person. `by_marginal`, the
     names of the trainable tensors that only a likelihood integrated over η determines: they do not ask for a gradient.
-    `covariates`, the covariates that θ reads, each with its UCUM unit, or None where nobody said it.
+    `covariates`, the covariates that θ reads, each with its UCUM unit, or None where nobody said it. `gives`, name and unit of
+    each θ_j in the order of θ, or None where the population does not say: a model joins it to its backbone by them.
     Law: θ(η, covariates) stays inside `box` for every real η.
     Every trainable tensor has a leading member axis (1 until an ensemble stacks it).
     """
@@ -21,6 +25,7 @@ class Population(nn.Module, ABC):
     dimension: int
     by_marginal: tuple[str, ...] = ()
     covariates: Mapping[str, str | None] = MappingProxyType({})
+    gives: tuple[tuple[str, str], ...] | None = None
 
     @abstractmethod
     def theta(
@@ -45,3 +50,26 @@ class Population(nn.Module, ABC):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as plain JSON values."""
+
+
+def parameters_of(
+    given: Backbone | Sequence[Parameter | Mapping[str, Any]],
+) -> tuple[Parameter, ...]:
+    """The parameters of a backbone, or those given, which a bundle brings back as plain mappings."""
+    if isinstance(given, Backbone):
+        return given.physical
+    return tuple(p if isinstance(p, Parameter) else Parameter(**p) for p in given)
+
+
+def by_parameter(
+    given: Mapping[str, float],
+    names: Sequence[str],
+    where: str,
+) -> list[float]:
+    """One number for each parameter, in their order. Errors: `ValueError`, beginning with `where`, for names that differ."""
+    if set(given) != set(names):
+        unknown, absent = [n for n in given if n not in names], [n for n in names if n not in given]
+        said = [f"names {unknown[0]!r}"] if unknown else []
+        said += [f"lacks {absent[0]!r}"] if absent else []
+        raise ValueError(f"{where} {' and '.join(said)}; give one number for each of {', '.join(names) or 'no parameter'}")
+    return [float(given[name]) for name in names]

@@ -1,25 +1,53 @@
 """A population whose people differ in nothing physical."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from physics.population import Population
+from physics.backbone import Backbone
+from physics.parameter import Parameter
+from physics.population import Population, by_parameter, parameters_of
 
 
 class SharedPopulation(Population):
     """θ is the same vector for everyone: the empty one for a backbone without parameters, or fixed numbers.
 
-    Arguments: `values` (q,), in the order of the backbone's parameters. There is no η.
+    Arguments: `parameters`, a backbone's or a sequence, and `values` (q,) by their names, as in
+    SharedPopulation(backbone, values={"k0": 0.06, "k1": 0.05, "k2": 0.05}); or the values alone, in the order of the
+    backbone's parameters, which a model accepts where each lies in the box of its place. There is no η.
+    Errors: `ValueError` for values in order beside parameters, or for other names than theirs.
     """
 
     dimension = 0
 
-    def __init__(self, values: list[float] | None = None) -> None:
+    def __init__(
+        self,
+        parameters: Backbone | Sequence[Parameter] | Sequence[float] | None = None,
+        values: Mapping[str, float] | Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
+        self.physical: tuple[Parameter, ...] | None = None
+        if isinstance(parameters, Backbone) or (parameters and isinstance(next(iter(parameters)), Parameter | Mapping)):
+            self.physical = parameters_of(parameters)  # type: ignore[arg-type]  # just found to be parameters
+            names = [p.name for p in self.physical]
+            if not isinstance(values, Mapping):
+                shown = ", ".join(f'"{n}": …' for n in names)
+                raise ValueError(
+                    "SharedPopulation: values in order can be taken for another parameter's; write "
+                    f"SharedPopulation(backbone, values={{{shown}}})"
+                )
+            self.gives = tuple((p.name, p.unit) for p in self.physical)
+            numbers = by_parameter(values, names, "SharedPopulation: values")
+        elif isinstance(values, Mapping):
+            raise ValueError("SharedPopulation: values by name need their parameters: SharedPopulation(backbone, values={…})")
+        else:
+            given = values if parameters is None else parameters
+            numbers = [float(v) for v in given or ()]  # type: ignore[arg-type]  # no parameters, as was just seen
         self.values: Tensor
-        self.register_buffer("values", torch.tensor(values or [], dtype=torch.float64))
+        self.register_buffer("values", torch.tensor(numbers, dtype=torch.float64))
 
     def theta(self, eta: Tensor, covariates: dict[str, Tensor]) -> Tensor:
         return self.values.expand(*eta.shape[:-1], self.values.shape[0])
@@ -32,4 +60,7 @@ class SharedPopulation(Population):
         return torch.stack([self.values, self.values], -1)
 
     def config(self) -> dict[str, Any]:
-        return {"values": self.values.tolist()}
+        if self.physical is None:
+            return {"values": self.values.tolist()}
+        values = dict(zip([p.name for p in self.physical], self.values.tolist(), strict=True))
+        return {"parameters": [asdict(p) for p in self.physical], "values": values}

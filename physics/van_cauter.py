@@ -35,6 +35,7 @@ class VanCauter(Backbone):
         self.inputs = ("basal", "glucose")
         self.input_units = ("nmol/L", "mmol/L")
         self.time_unit = "min"
+        self.starts = (("plasma", None),)
         typical, (low, high) = _rates(50.0, 0.0), _box()
         self.physical = tuple(
             Parameter(name, "/min", typical[j], low[j], high[j], _SOURCE) for j, name in enumerate(("k0", "k1", "k2"))
@@ -80,6 +81,7 @@ class VanCauterPopulation(Population):
 
     dimension = 0
     covariates = MappingProxyType({"age": "a", "type2": "1"})
+    gives = (("k0", "/min"), ("k1", "/min"), ("k2", "/min"))
 
     def theta(self, eta: Tensor, covariates: dict[str, Tensor]) -> Tensor:
         missing = {"age", "type2"} - covariates.keys()

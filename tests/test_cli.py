@@ -305,6 +305,27 @@ def test_simulate_counts_from_the_persons_own_dose(bundle: Path, tmp_path: Path)
     assert run("simulate", path, "--until", "0").exit_code == 2
 
 
+def test_a_report_does_not_depend_on_the_units_of_its_table(
+    bundle: Path, reported: tuple[Path, Result], tmp_path: Path
+) -> None:
+    four = (bundle.parent / "four.csv").read_text().splitlines()
+    names = four[0].split(",")
+    by = {"TIME": 60.0, "AMT": 1e-3, "DV": 1e3, "WT": 1.0 / 0.45359237}
+
+    def other(line: str) -> str:
+        cells = zip(names, line.split(","), strict=True)
+        return ",".join(repr(float(v) * by[n]) if n in by and v not in ("", ".") else v for n, v in cells)
+
+    rows = [other(line) for line in four[1:]]
+    (tmp_path / "other.csv").write_text("\n".join([four[0], *rows]))
+    units = "TIME=min,AMT=g,DV=ng/mL,WT=[lb_av]"
+    done = run("report", bundle, "--data", tmp_path / "other.csv", "--units", units, "--out", tmp_path / "r", "--json")
+    assert done.exit_code == 0, done.output
+    want, have = json_of(reported[1]), json_of(done)
+    assert have["scores"] == pytest.approx(want["scores"], rel=1e-8, nan_ok=True)
+    assert have["forecast_from"] == pytest.approx(want["forecast_from"], rel=1e-12)
+
+
 def test_grammar() -> None:
     assert "dose" in json_of(run("grammar", "--json"))["grammar"]
     assert run("grammar").stdout.startswith(json_of(run("grammar", "--json"))["grammar"])
@@ -332,7 +353,8 @@ LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
         ([*FIT, "--solver", "rk5"], "no solver 'rk5'"),
         ([*FIT, "--solver", "torchdiffeq:leapfrog"], "METHOD one of euler"),
         (["fit", TABLE, "--units", "TIME"], "NAME=VALUE"),
-        (["fit", TABLE, "--units", "TIME=min,AMT=mg,DV=mg/L"], "needs h"),
+        (["fit", TABLE, "--units", "TIME=mg,AMT=mg,DV=mg/L"], "time is in mg and h is needed"),
+        (["fit", TABLE, "--units", "TIME=hr,AMT=mg,DV=mg/L"], "the unit of TIME: 'hr' is not a UCUM code; write 'h'"),
         ([*FIT, "--backbone", "Foo"], "unknown backbone 'Foo'; choose one of"),
         ([*FIT, "--backbone", "VanCauter"], "VanCauter needs inputs"),
         ([*FIT, "--backbone-config", "{"], "must be JSON"),
@@ -409,9 +431,9 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 
 
 def test_a_table_without_the_units_of_the_model(bundle: Path) -> None:
-    done = run("report", bundle, "--data", TABLE, "--units", "TIME=min,AMT=mg,DV=mg/L")
+    done = run("report", bundle, "--data", TABLE, "--units", "TIME=h,AMT=mmol,DV=mg/L")
     assert done.exit_code == 2
-    assert "needs h" in done.stderr
+    assert "the dose into gut is in mmol and mg is needed" in done.stderr
 
 
 def test_a_failing_simulation_names_the_person(tmp_path: Path) -> None:

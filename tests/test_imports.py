@@ -42,7 +42,12 @@ def test_arrows(package: str, file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("library", "home"),
-    [("torchdiffeq", "hybrid/torchdiffeq_solver.py"), ("cvxpy", "stability/semidefinite.py")],
+    [
+        ("torchdiffeq", "hybrid/torchdiffeq_solver.py"),
+        ("cvxpy", "stability/semidefinite.py"),
+        ("ucumvert", "physics/units.py"),
+        ("lark", "physics/units.py"),
+    ],
 )
 def test_one_file_meets_the_library(library: str, home: str) -> None:
     assert [str(f.relative_to(ROOT)) for _, f in FILES if library in imported(f)] == [home]

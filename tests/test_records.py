@@ -144,7 +144,8 @@ def test_channels_missing_in_a_record_stay_missing_in_the_cohort():
     one = Record("a", Schedule((Dose("gut", 0.0, 9.0),)), np.array([0.0, 1.0, 2.0]), values, ("gut", "plasma"))
     np.testing.assert_array_equal(one.baseline, [1.0, NAN])
     cohort = Cohort.of([one], two)
-    np.testing.assert_array_equal(cohort.y[0], [[NAN, NAN], [2.0, 3.0], [NAN, 4.0]])
+    # the gut starts empty whatever was measured of it: that value sets nothing, and is scored
+    np.testing.assert_array_equal(cohort.y[0], [[1.0, NAN], [2.0, 3.0], [NAN, 4.0]])
 
 
 def bad(**changes: object) -> Record:
@@ -187,10 +188,16 @@ def test_cohorts_that_are_refused():
         Cohort.of([bad(channels=("glucose",))], hybrid)
     with pytest.raises(ValueError, match=r"a dose goes into \['brain'\]"):
         Cohort.of([bad(schedule=Schedule((Dose("brain", 0.0, 1.0),)))], hybrid)
-    for name, unit in (("time", "min"), ("dose", "g"), ("concentration", "ng/mL")):
+    for name, unit, said in (
+        ("time", "mg", "time is in mg and h is needed"),
+        ("dose", "mmol", "the dose into gut is in mmol and mg is needed: moles become grams by a molar mass"),
+        ("concentration", "ng", "concentration is in ng and mg/L is needed"),
+    ):
         wrong = bad(schedule=Schedule((Dose("gut", 0.0, 1.0),)), units={**UNITS, name: unit})
-        with pytest.raises(ValueError, match=f"record a: {name} is in {unit} and the model needs"):
+        with pytest.raises(ValueError, match=f"record a: {said}"):
             Cohort.of([wrong], hybrid)
+    with pytest.raises(ValueError, match="record a: the unit of time: 'hr' is not a UCUM code; write 'h'"):
+        bad(units={**UNITS, "time": "hr"})
 
 
 def replicated(apart: float) -> Record:

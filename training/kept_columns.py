@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from physics.units import require
 from training.convention import BY_NAME, ENDPOINTS, STANDARD
 from training.event_table import EventTable, LeftOut, listed, number_in, short
 
@@ -81,6 +82,8 @@ def stated_units(
             f"{table.name}: units {' and '.join(said)}; state them as UCUM codes, as in "
             'units={"TIME": "h", "AMT": "mg", "DV": "mg/L"}'
         )
+    for key, unit in units.items():
+        require(unit, f"{table.name}: the unit of {key}")
     stated = {"time": capitals["TIME"], "dose": capitals["AMT"]}
     stated |= {name: capitals[name.upper()] for name in covariates if name.upper() in capitals}
     stated |= {channel: units[channel] if channel in units else capitals["DV"] for channel in channels}

@@ -86,7 +86,7 @@ def _record(number: str, glucose: list[float], c_peptide: list[float], subject: 
         values=np.array(c_peptide)[:, None],
         channels=("c-peptide",),
         covariates={"age": _number(subject, "age", TABLES[1], number), "type2": _TYPE2[kind]},
-        units={"time": "min", "c-peptide": "nmol/L", "age": "a"},
+        units={"time": "min", "c-peptide": "nmol/L", "basal": "nmol/L", "glucose": "mmol/L", "age": "a"},
     )
 
 

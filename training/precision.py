@@ -51,6 +51,6 @@ def in_bfloat16(model: HybridModel) -> HybridModel:
         observation=model.observation,
         noise=model.noise,
         latents=model.latents,
-        covariates=model.covariates,
+        covariates=model.standardised,
         process=model.process,
     )

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Mesh, Schedule, build_segments
+from physics.units import require
 from training.clock import SAME, at_or_before, counts_from, origin_of, since
+from training.conversion import converted
 
 
 @dataclass(frozen=True)
@@ -17,12 +19,13 @@ class Record:
 
     `id`; `schedule`; `times` (T,) increasing, in the record's time unit, equal ones for replicates; `values` (T, p), NaN where
     a channel was not measured; `channels` (p,) their names; `covariates` by name; `units`: UCUM codes for "time", every
-    channel, and whatever else is known ("dose", covariates).
+    channel, and whatever else is known: "dose", inputs and covariates by their names. A `Cohort` has everybody in its model's
+    units (`training.conversion`); what no unit is stated of is taken to be in the model's.
     Times are on the table's clock, whose zero means nothing; a `Cohort` counts everybody's from their own `origin`.
     What is measured at or before the first dose is the `baseline`. Where it sets the state that a person starts from, it is
     not scored; where it does not, it is scored like any other measurement (`HybridModel.starts_from`).
-    Errors: `ValueError` for times that decrease, shapes that do not match, non-finite numbers, negative
-    concentrations being left to the reader of the file.
+    Errors: `ValueError` for times that decrease, shapes that do not match, non-finite numbers, units that are not UCUM;
+    negative concentrations being left to the reader of the file.
     """
 
     id: str
@@ -38,6 +41,8 @@ class Record:
         values = np.asarray(self.values, dtype=np.float64)
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "values", values)
+        for name, unit in self.units.items():
+            require(unit, f"record {self.id}: the unit of {name}")
         if times.ndim != 1 or values.shape != (len(times), len(self.channels)) or len(times) == 0:
             raise ValueError(
                 f"record {self.id}: needs times (T,) and values (T, {len(self.channels)}) with T ≥ 1, got {times.shape} "
@@ -105,11 +110,12 @@ def counted_from(records: Sequence[Record]) -> str:
 
 @dataclass(frozen=True)
 class Cohort:
-    """N records as one padded batch, everyone on a clock of their own that reads 0 at their `Record.origin`.
+    """N records as one padded batch in their model's units, everyone on a clock of their own that reads 0 at `Record.origin`.
 
-    `records`, on those clocks, each from the last value on that sets its start; `conditions` (segments, covariates, baseline);
-    `times` (N, T), padded with each record's last time; `y` (N, T, p), NaN where missing, padded or not scored; `unscored`
-    (N,), how many values at or before the first dose are a baseline that sets the start, and so are not scored.
+    `records`, in those units and on those clocks, each from the last value on that sets its start; `conditions` (segments,
+    covariates, baseline); `times` (N, T), padded with each record's last time; `y` (N, T, p), NaN where missing, padded or
+    not scored; `unscored` (N,), how many values at or before the first dose are a baseline that sets the start, and so are
+    not scored.
     Law: a cohort of one gives what the record gives; shifting anybody's times changes nothing.
     """
 
@@ -123,19 +129,19 @@ class Cohort:
     def of(records: Sequence[Record], model: HybridModel, mesh: Mesh | None = None) -> "Cohort":
         """The batch of these records, cut for this model: by the mesh given, `Mesh.of(model, records)` by default.
 
+        Every quantity is converted to the model's unit first; times that are asked for later (`until`, `after`) are in the
+        model's unit too.
         Covariates that no part of the model reads are kept where everybody has them.
-        Errors: `ValueError` for no record, equal ids, channels or units that are not the model's, a person without a
-        covariate that the model reads, or without the baseline that its backbone starts from.
+        Errors: `ValueError` for no record, equal ids, channels that are not the model's, units that do not become its own by a
+        factor, a person without a covariate that the model reads, or without the baseline that its backbone starts from.
         """
         if not records:
             raise ValueError("a cohort needs at least one record, got none")
         ids = [r.id for r in records]
         if len(set(ids)) < len(ids):
             raise ValueError(f"record ids must differ, and {sorted({i for i in ids if ids.count(i) > 1})} repeat")
-        for record in records:
-            _require_units(record, model)
+        records = tuple(converted(record, model).on_own_clock() for record in records)
         names = _covariates(records, model)
-        records = tuple(r.on_own_clock() for r in records)
         backbone, starts = model.backbone, np.array(model.starts_from)
         unscored = tuple(int(np.isfinite(r.values[~r.scored][:, starts]).sum()) for r in records)
         baseline = torch.from_numpy(np.stack([r.baseline for r in records]))
@@ -246,32 +252,6 @@ def _require_start(
     for record, given in zip(records, baseline.to(typical), strict=True):
         if torch.isnan(given).any():
             try:
-                model.backbone.initial(typical, given)
+                model.initial(typical[None, None], given[None])
             except ValueError as error:
                 raise ValueError(f"record {record.id}: {error}") from error
-
-
-def _require_units(record: Record, model: HybridModel) -> None:
-    if record.channels != model.observation.channels:
-        raise ValueError(
-            f"record {record.id} measures {list(record.channels)} and the model predicts "
-            f"{list(model.observation.channels)}; name the channels alike"
-        )
-    backbone = model.backbone
-    wanted = {"time": backbone.time_unit, **dict(zip(model.observation.channels, model.observation.units, strict=True))}
-    dosed = sorted({d.state for d in record.schedule.doses})
-    unknown = [s for s in dosed if s not in backbone.states]
-    if unknown:
-        raise ValueError(
-            f"record {record.id}: a dose goes into {unknown}; the compartments of {type(backbone).__name__} are "
-            f"{list(backbone.states)}"
-        )
-    if dosed:
-        wanted["dose"] = backbone.state_units[backbone.states.index(dosed[0])]
-    for name, unit in wanted.items():
-        have = record.units.get(name)
-        if have is not None and have != unit:
-            raise ValueError(
-                f"record {record.id}: {name} is in {have} and the model needs {unit}; convert the column and say "
-                f"{unit}, or correct the stated unit"
-            )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from homeostat.pictures.bands import Bands
-from homeostat.pictures.people import limits, people_handles, person_axes, require_people
+from homeostat.pictures.people import as_drawn, limits, people_handles, person_axes, require_people
 from homeostat.pictures.phase import Phase, phase_axes
 from homeostat.pictures.reliability import Reliability, reliability_axes
 from homeostat.pictures.style import (
@@ -42,7 +42,7 @@ def draw_hero(
     Writes a PNG, returns its path.
     """
     require_people(prediction, records)
-    chosen = [records[i] for i in people]
+    chosen = as_drawn(prediction, [records[i] for i in people], phase.time_unit)
     if not 1 <= len(chosen) <= 3:
         raise ValueError(
             f"{len(chosen)} people were chosen for the wide picture; it has room for 1 to 3: people=(0, 1)."

@@ -26,6 +26,7 @@ from homeostat.pictures.style import (
 )
 from hybrid import Prediction
 from training.clock import at_or_before
+from training.conversion import as_shown
 from training.records import Record, counted_from
 
 MOST = 24  # panels in one picture; more could not be read
@@ -101,11 +102,13 @@ def draw_people(
     The wide band holds `level` of the measurements that the model expects; the inner one is the share of ignorance (see
     `Bands`). Filled dots were known to the forecast (time ≤ forecast_from), open dots came later. Axes are shared.
     Arguments: `prediction` on its own dense times, people in the order of `records`, times since everyone's `origin`, as a
-    `Cohort` has them (the records' own are counted from there); `forecast_from` likewise, None where nothing was withheld;
-    `time_unit`, by default the first record's. Beyond 24 people the first 24 are drawn and the picture says so.
+    `Cohort` has them (the records' own are counted from there, and drawn in the prediction's units); `forecast_from` likewise,
+    None where nothing was withheld; `time_unit`, that of the prediction, by default the first record's. Beyond 24 people the
+    first 24 are drawn and the picture says so.
     Errors: `ValueError` for as many predictions as records not being so, a missing channel, a level outside (0, 1).
     """
     people = require_people(prediction, records)
+    records = as_drawn(prediction, records, time_unit)
     shown = min(people, MOST)
     if people > MOST:
         note = f"The first {MOST} of {people} people."
@@ -139,6 +142,12 @@ def draw_people(
         axis_labels(row[0], None, label(prediction.channels[channel], prediction.units[channel]))
     header(figure, title, subtitle, handles=handles, columns=legend_columns)
     return save(figure, path)
+
+
+def as_drawn(prediction: Prediction, records: Sequence[Record], time_unit: str | None) -> list[Record]:
+    """The records in the prediction's units, so that dots and bands share an axis; times in `time_unit` where it is said."""
+    channels = dict(zip(prediction.channels, prediction.units, strict=True))
+    return [as_shown(record, channels, time_unit) for record in records]
 
 
 def require_people(prediction: Prediction, records: Sequence[Record]) -> int:
