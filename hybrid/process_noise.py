@@ -77,14 +77,14 @@ def sample_paths(
             after = solver.solve(field.on(one), x).require()[:, :, 0]
             if model.process is not None:
                 _, Q = _step(model, A, c, (x + one.jump[:, 0], after), (one.u0[:, 0], one.u1[:, 0]), one.dt[:, 0])
-                z = torch.randn((*after.shape, 1), generator=generator, dtype=torch.float64).to(after)
-                after = after + (_root(Q) @ z)[..., 0]
+                z = torch.randn((*after.shape, 1), generator=generator, dtype=torch.float64, device=generator.device)
+                after = after + (_root(Q) @ z.to(after))[..., 0]
             x = after
             passed.append(x)
         states = segments.read(torch.stack(passed, 2))
         mean = model.observation.mean(states, theta)
         sd = model.noise.variance(mean, states, segments.read_inputs()).sqrt()
-        noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64).to(mean)
+        noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64, device=generator.device).to(mean)
     shape = (M, count, N, states.shape[2])
     return Paths(states.reshape(*shape, n), mean.reshape(*shape, -1), (mean + sd * noise).reshape(*shape, -1))
 

@@ -50,8 +50,10 @@ def rollout(
     `solver`: `RungeKutta("rk4")` by default, one step per segment of the conditions' mesh.
     A record that cannot be simulated is an error by default; with on_failure="return" it stands in `failures`, its numbers
     are NaN, and the other records are as they would be without it, gradients included.
-    Errors: `SimulationError`, naming record and time.
+    Errors: `SimulationError`, naming record and time; `ValueError` where model, conditions and coordinates are on different
+    devices.
     """
+    _require_one_place(model, conditions, personal)
     theta = model.theta(personal, conditions.covariates)
     context = model.context(personal, conditions.covariates)
     field = model.bind(conditions.segments, theta, context)
@@ -71,6 +73,16 @@ def rollout(
     if driven is not None:
         variance = variance + driven
     return Rollout(theta, context, states, inputs, mean, variance, solution.failures)
+
+
+def _require_one_place(model: HybridModel, conditions: Conditions, personal: Tensor) -> None:
+    where = model.device
+    for name, tensor in (("what is given about the people", conditions.baseline), ("their coordinates", personal)):
+        if tensor.device != where:
+            raise ValueError(
+                f"the model is on {where} and {name} on {tensor.device}; bring them together: cohort.to(model.device) for a "
+                "cohort, personal.to(model.device) for coordinates"
+            )
 
 
 def predict(
@@ -172,9 +184,11 @@ def conditions_of(
     baseline: Tensor | None = None,  # (N, p)
     mesh: Mesh | None = None,
 ) -> Conditions:
-    """What is given about N people, ready to simulate; without a baseline nothing was measured before the start."""
+    """What is given about N people, ready to simulate where the model is; without a baseline nothing was measured before the
+    start.
+    """
     segments = build_segments(schedules, times, model.backbone.states, model.backbone.inputs, mesh)
     if baseline is None:
         baseline = torch.zeros(len(schedules), len(model.observation.channels), dtype=torch.float64)
     values = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in (covariates or {}).items()}
-    return Conditions(segments, values, baseline)
+    return Conditions(segments, values, baseline).to(torch.zeros((), dtype=torch.float64, device=model.device))

@@ -115,6 +115,8 @@ def fit(
         schedule or (lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, steps, eta_min=0.02 * rate)),
     )
     personal = state.personal
+    if device != personal.device:
+        raise ValueError(f"fit: the model is on {personal.device} and the cohort on {device}; write cohort.to(model.device)")
     if cohort.y.dtype != personal.dtype:
         raise ValueError(f"fit: the model is {personal.dtype} and the cohort {cohort.y.dtype}; write cohort.to({personal.dtype})")
     weights = personal.new_ones(M, N) if weights is None else weights.to(personal)
@@ -123,7 +125,10 @@ def fit(
     everyone = shard.total(weights.sum(1, keepdim=True))  # (M, 1)
     share = weights / everyone
     if anchors is not None:
+        anchors = anchors.to(personal)
         anchors.require(M, cohort.y.shape)
+    if stability is not None:  # once, here: a graph that is captured copies nothing from elsewhere
+        stability = stability.to(device)
     # a held-out person with nothing left to forecast judges nobody
     judged = shard.total((held_out * _asked(cohort, forecast_from).mask.sum((-1, -2))).sum(1)) > 0  # (M,)
     moving = in_bfloat16(model) if bfloat16 else model

@@ -107,6 +107,7 @@ def fit_population(
     if start is not None and start.shape != (M, N, d):
         raise ValueError(f"fit_population: start needs shape (M, N, d) = {(M, N, d)}, got {tuple(start.shape)}")
     share = weights / weights.sum(1, keepdim=True)
+    stability = None if stability is None else stability.to(device)
     objective = Objective.of(model, cohort, share, held_out, start, least_residual, stability, curvature, solver)
 
     best = copy.deepcopy(model)  # carries the point to keep; what asks for gradients in it stays as it was

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -139,13 +139,14 @@ class Stability:
 
         Errors: `ValueError` where no metric serves all of these backbones.
         """
-        q = model.population.dimension
+        q, like = model.population.dimension, model_like(model)
+        covariates = {name: value.to(like) for name, value in covariates.items()}  # a cohort's may be elsewhere
         corners = torch.cat([torch.zeros(1, q), 2.0 * torch.eye(q), -2.0 * torch.eye(q)]).to(torch.float64)
         with torch.no_grad():
             rows = []
             for corner in corners:  # one corner for everyone at a time: covariates come per person
                 people = next(iter(covariates.values())).shape[0] if covariates else 1
-                eta = corner.expand(1, people, q).to(model_like(model))
+                eta = corner.expand(1, people, q).to(like)
                 personal = torch.cat([eta, eta.new_zeros(1, people, model.latents)], -1)
                 A, _ = model.backbone.matrices(model.theta(personal, covariates))
                 rows.append(A.reshape(-1, *A.shape[-2:]))
@@ -165,7 +166,11 @@ class Stability:
             if reached >= wanted * (1.0 - 1e-6):
                 P = candidate
                 break
-        return Stability(torch.as_tensor(P, dtype=torch.float64, device=model_like(model).device), share * best, weight)
+        return Stability(torch.as_tensor(P, dtype=torch.float64, device=like.device), share * best, weight)
+
+    def to(self, device: torch.device) -> "Stability":
+        """The same penalty on the device of the model that it is for."""
+        return replace(self, metric=self.metric.to(device))
 
     def penalty(
         self,

@@ -1,7 +1,7 @@
 """A new person: their own coordinates from their own data, with the population and the network frozen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -43,11 +43,22 @@ class Personal:
     def draws(self, count: int, generator: torch.Generator) -> Tensor:  # (M, S, N, d)
         """Independent draws of the Laplace posterior N(mode, covariance)."""
         M, N, d = self.mode.shape
-        z = torch.randn(M, count, N, d, 1, generator=generator, dtype=torch.float64).to(self.mode.device)
+        z = torch.randn(M, count, N, d, 1, generator=generator, dtype=torch.float64, device=generator.device)
+        z = z.to(self.mode.device)  # a generator draws where it lives, and nowhere else
         if d == 0:
             return z[..., 0]
         root = torch.linalg.cholesky(self.covariance)  # (M, N, d, d)
         return self.mode[:, None] + (root[:, None] @ z)[..., 0]
+
+    def to(self, device: torch.device | str) -> "Personal":
+        """The same on another device."""
+        return replace(
+            self,
+            mode=self.mode.to(device),
+            covariance=self.covariance.to(device),
+            objective=self.objective.to(device),
+            converged=self.converged.to(device),
+        )
 
     def people(self, index: Tensor) -> "Personal":
         """The same for the chosen people."""
@@ -131,7 +142,7 @@ def personalise(
     """
     solver = solver or RungeKutta("rk4")  # one for all rounds: it keeps its buffers between them
     M, N, d = model.members, cohort.conditions.size, model.personal
-    known = prior(model, N) if before is None else before
+    known = prior(model, N) if before is None else before.to(model.device)
     if known.mode.shape != (M, N, d) or known.covariance.shape != (M, N, d, d):
         raise ValueError(
             f"personalise: before needs a mode (M, N, d) = {(M, N, d)} and a covariance with one more d, got "
@@ -146,7 +157,8 @@ def personalise(
     whole = cohort
     with torch.no_grad():
         gaussian = _Gaussian.of(known)
-        batch = _Batch.at(model, cohort, known.mode if start is None else start.detach().clone(), gaussian, solver)
+        at = known.mode if start is None else start.detach().to(known.mode, copy=True)
+        batch = _Batch.at(model, cohort, at, gaussian, solver)
         lost = torch.nonzero(torch.isinf(batch.value).any(0))[:, 0]
         if start is not None and len(lost):
             again = _Batch.at(model, cohort.people(lost), known.mode[:, lost], gaussian.people(lost), solver)

@@ -94,7 +94,7 @@ class Cohort:
 
     @staticmethod
     def of(records: Sequence[Record], model: HybridModel, mesh: Mesh | None = None) -> "Cohort":
-        """The batch of these records, cut for this model.
+        """The batch of these records, cut for this model, in float64 and where the model is.
 
         Errors: `ValueError` for no record, equal ids, channels or units that are not the model's, covariates that only
         some records have.
@@ -127,7 +127,8 @@ class Cohort:
             y[i, : len(record.times)] = torch.from_numpy(scored)
         covariates = {k: torch.tensor([r.covariates[k] for r in records], dtype=torch.float64) for k in names}
         baseline = torch.from_numpy(np.stack([r.baseline for r in records]))
-        return Cohort(tuple(records), Conditions(segments, covariates, baseline), times, y)
+        cohort = Cohort(tuple(records), Conditions(segments, covariates, baseline), times, y)
+        return cohort if model.device == y.device else cohort.to(model.device)
 
     @property
     def mask(self) -> Tensor:  # (N, T, p)
