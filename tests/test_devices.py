@@ -309,8 +309,6 @@ def test_every_way_of_fitting_is_that_of_the_processor(
         next(interrupted)
         interrupted.close()
         steps.append(last(fit(model, cohort, steps=2, checkpoint=file)))  # goes on from the file
-        whole = last(fit(model, cohort, steps=2))
-        torch.testing.assert_close(steps[-1].loss, whole.loss, rtol=1e-9, atol=0.0)
         for step in steps:
             assert {t.device for t in (step.loss, step.best.personal, step.best.model.residual.weights[0])} == {
                 torch.device(where)
