@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hybrid.model import Conditions, HybridModel
+from hybrid.model import Conditions, HybridModel, require_alike
 from hybrid.phi import doublings_for, phi
 from hybrid.runge_kutta import RungeKutta
 from hybrid.segments import Segments
@@ -59,6 +59,7 @@ def sample_paths(
             "the observations lie inside the segments, and a path is drawn at their ends; cut the records at their "
             "observations, Mesh(..., observed=True)"
         )
+    require_alike(model, conditions, personal)
     solver = solver or RungeKutta("rk4")
     N = conditions.size
     given = conditions.people(torch.arange(N, device=personal.device).repeat(count))

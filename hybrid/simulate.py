@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hybrid.exponential import Exponential
 from hybrid.mesh import Mesh
-from hybrid.model import Conditions, HybridModel
+from hybrid.model import Conditions, HybridModel, require_alike
 from hybrid.prediction import Prediction
 from hybrid.process_noise import process_variance, read_boundaries
 from hybrid.runge_kutta import RungeKutta
@@ -50,10 +50,10 @@ def rollout(
     `solver`: `RungeKutta("rk4")` by default, one step per segment of the conditions' mesh.
     A record that cannot be simulated is an error by default; with on_failure="return" it stands in `failures`, its numbers
     are NaN, and the other records are as they would be without it, gradients included.
-    Errors: `SimulationError`, naming record and time; `ValueError` where model, conditions and coordinates are on different
-    devices.
+    Errors: `SimulationError`, naming record and time; `ValueError` where model, conditions and coordinates are of different
+    types or on different devices.
     """
-    _require_one_place(model, conditions, personal)
+    require_alike(model, conditions, personal)
     theta = model.theta(personal, conditions.covariates)
     context = model.context(personal, conditions.covariates)
     field = model.bind(conditions.segments, theta, context)
@@ -73,16 +73,6 @@ def rollout(
     if driven is not None:
         variance = variance + driven
     return Rollout(theta, context, states, inputs, mean, variance, solution.failures)
-
-
-def _require_one_place(model: HybridModel, conditions: Conditions, personal: Tensor) -> None:
-    where = model.device
-    for name, tensor in (("what is given about the people", conditions.baseline), ("their coordinates", personal)):
-        if tensor.device != where:
-            raise ValueError(
-                f"the model is on {where} and {name} on {tensor.device}; bring them together: cohort.to(model.device) for a "
-                "cohort, personal.to(model.device) for coordinates"
-            )
 
 
 def predict(

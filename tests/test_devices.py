@@ -247,14 +247,15 @@ def test_a_cohort_is_cut_where_the_model_is_and_what_does_not_stand_together_is_
     given = conditions_of(
         there, [r.schedule for r in weighed], [[1.0, 2.0]] * 3, covariates={"WT": [60.0, 70.0, 80.0]}, mesh=MESH
     )
-    for conditions in (cohort.conditions, given, cohort.people(torch.tensor([2, 0])).conditions):
+    plain = Cohort.of(weighed, there)
+    for conditions in (cohort.conditions, plain.conditions, given, cohort.people(torch.tensor([2, 0])).conditions):
         parts = [getattr(conditions.segments, f.name) for f in fields(conditions.segments)]
         assert {t.device for t in (*parts, conditions.baseline, *conditions.covariates.values())} == {device}
     assert rollout(there, given, zeros(2, 3, 3, device=device)).mean.device == device
     assert cohort.until(2.0).after(1.0).y.device == cohort.to("cpu").to(device).y.device == device
-    with pytest.raises(ValueError, match=r"the model is on cpu and what is given .* write|bring"):
+    with pytest.raises(ValueError, match=r"on cpu and what is given about the people .*; write cohort.to\(model.device"):
         rollout(stack, cohort.conditions, zeros(2, 3, 3))
-    with pytest.raises(ValueError, match="their coordinates on cpu"):
+    with pytest.raises(ValueError, match=r"their coordinates torch.float64 on cpu; write personal.to\("):
         rollout(there, cohort.conditions, zeros(2, 3, 3))
     with pytest.raises(ValueError, match=r"the cohort on .*cohort.to\(model.device\)"):
         next(fit(stack, cohort, steps=1))
@@ -358,6 +359,29 @@ def test_every_part_of_a_model_moves_with_it(
             found.append([v.detach().cpu() for v in (run.mean, run.variance, slope, paths.measurement, spread)])
         for have, want in zip(*found[::-1], strict=True):
             torch.testing.assert_close(have, want, rtol=1e-8, atol=1e-10)
+
+
+def test_types_follow_the_model_or_are_named(stack: HybridModel, weighed: tuple[Record, ...]) -> None:
+    cohort = Cohort.of(weighed, stack, MESH)
+    single, short = copy.deepcopy(stack).to(torch.float32), cohort.to(torch.float32)
+    assert rollout(single, short.conditions, zeros(2, 3, 3).float()).mean.dtype == torch.float32
+    step = last(fit(single, short, steps=1, stability=Stability.of(stack, cohort.conditions.covariates)))
+    assert step.loss.dtype == torch.float32
+    want = personalise(copy.deepcopy(single).to(F64), cohort)  # of the numbers that float32 has kept
+    for given in (cohort, short):
+        found = personalise(single, given)
+        assert found.mode.dtype == F64
+        torch.testing.assert_close(found.mode, want.mode, rtol=1e-4, atol=1e-4)
+    assert single.dtype == torch.float32  # a copy was taken
+    generator = torch.Generator().manual_seed(0)
+    assert forecast(single, short, short, draws=2, generator=generator)[0].mean.dtype == F64
+    with pytest.raises(ValueError, match=r"float32 on cpu and what is given about the people torch.float64"):
+        rollout(single, cohort.conditions, zeros(2, 3, 3).float())
+    with pytest.raises(ValueError, match=r"float64 on cpu and their coordinates torch.float32"):
+        sample_paths(stack, cohort.conditions, zeros(2, 3, 3).float(), 1, generator)
+    for attempt in (lambda: laplace_marginal(single, short), lambda: next(fit_population(single, short, steps=1))):
+        with pytest.raises(ValueError, match="a marginal likelihood needs float64"):
+            attempt()
 
 
 # the whole path

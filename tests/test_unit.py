@@ -115,6 +115,7 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[Watched]:
 
     nowhere = SimpleNamespace(wait_stream=lambda other: None)
     monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda tensor: True), raising=False)
+    monkeypatch.setattr(torch.cuda, "device", lambda where: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "Stream", lambda: nowhere)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: nowhere)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())

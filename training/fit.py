@@ -15,7 +15,7 @@ from training.anchor import Anchor
 from training.checkpoint import Checkpoint, Saved, fingerprint_of
 from training.distributed import Shard
 from training.losses import Likelihood, Stability, gaussian_nll, residual_share
-from training.personalise import personalise, sensitivity
+from training.personalise import in_float64, personalise, sensitivity
 from training.precision import in_bfloat16
 from training.records import Cohort
 from training.state import Fitted, State
@@ -260,9 +260,7 @@ def _judge(
     shard: Shard,
 ) -> tuple[Tensor, Tensor]:
     """Mean −log predictive density per observation of each member's held-out people, and their coordinates."""
-    if cohort.y.dtype != torch.float64:
-        # differences of 1e-5 and the inverse of an information matrix are beyond float32
-        model, cohort = copy.deepcopy(model).to(torch.float64), cohort.to(torch.float64)
+    model, cohort = in_float64(model, cohort)
     known, asked = cohort if forecast_from is None else cohort.until(forecast_from), _asked(cohort, forecast_from)
     # a few damped steps suffice: the next look goes on from here; all of them, so that nobody waits for who else converged
     found = personalise(model, known, start=warm, iterations=4, tolerance=0.0, solver=solver)

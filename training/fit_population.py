@@ -12,7 +12,7 @@ from learned import Zero, select
 from training.fit import Fitted
 from training.lbfgs import Memory
 from training.losses import Stability, mean_square, residual_share
-from training.marginal import penalised_marginal
+from training.marginal import penalised_marginal, require_float64
 from training.personalise import Curvature, personalise
 from training.records import Cohort
 
@@ -83,6 +83,7 @@ def fit_population(
     Source: Liu & Nocedal, Math. Program. 45 (1989) 503 (L-BFGS); Armijo, Pacific J. Math. 16 (1966) 1.
     """
     solver = solver or RungeKutta("rk4")  # one for all rounds: it keeps its buffers between them
+    require_float64(model, cohort)
     M, N, d = model.members, cohort.conditions.size, model.personal
     device = cohort.y.device
     weights = torch.ones(M, N, dtype=torch.float64, device=device) if weights is None else weights.to(device)

@@ -181,11 +181,11 @@ class Stability:
         A, _ = model.backbone.matrices(theta)
         if not isinstance(model.residual, LayeredResidual) or isinstance(model.residual, Zero):
             return theta.new_zeros(theta.shape[:2])
-        layers = model.residual.layers()
+        layers, metric = model.residual.layers(), self.metric.to(theta.device)
         # what is near to a proof is float64 whatever the model is: metrics are close to singular
-        weights = [w[:, None].to(self.metric.dtype) for w in layers.weights]
+        weights = [w[:, None].to(metric.dtype) for w in layers.weights]
         A = A if layers.skip is None else A + layers.skip[:, None]
-        margin = contraction_margin(A.to(self.metric.dtype), weights, self.metric, layers.activation)
+        margin = contraction_margin(A.to(metric.dtype), weights, metric, layers.activation)
         return (self.weight * ((self.rate - margin) / self.rate).clamp(min=0.0).square()).to(theta.dtype)
 
 

@@ -1,5 +1,6 @@
 """A new person: their own coordinates from their own data, with the population and the network frozen."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -100,6 +101,13 @@ def prior(
     return Personal(mode.clone(), spread.clone(), zero, zero == 0)
 
 
+def in_float64(model: HybridModel, cohort: Cohort) -> tuple[HybridModel, Cohort]:
+    """The same model and people in float64; copies where they are of another type."""
+    if model.dtype != torch.float64:
+        model = copy.deepcopy(model).to(torch.float64)
+    return model, cohort if cohort.y.dtype == torch.float64 else cohort.to(torch.float64)
+
+
 def personalise(
     model: HybridModel,
     cohort: Cohort,
@@ -130,6 +138,8 @@ def personalise(
       Fisher information stands in.
     - at most `iterations`; `tolerance`.
 
+    Everything is float64, and so is the result: of a model in another type a float64 copy is taken, since differences of
+    1e-5 and the inverse of an information matrix are beyond float32.
     A person who cannot be simulated stops nobody: a step that leads there is not taken, and a beginning that lies there
     is tried again at the prior's mean before the reason ends up in `failed`.
     Errors: `ValueError` for shapes that do not fit.
@@ -141,6 +151,7 @@ def personalise(
     Efron & Hinkley, Biometrika 65 (1978) 457 (observed against expected information).
     """
     solver = solver or RungeKutta("rk4")  # one for all rounds: it keeps its buffers between them
+    model, cohort = in_float64(model, cohort)
     M, N, d = model.members, cohort.conditions.size, model.personal
     known = prior(model, N) if before is None else before.to(model.device)
     if known.mode.shape != (M, N, d) or known.covariance.shape != (M, N, d, d):

@@ -70,7 +70,8 @@ def unit(
         reason = f"the parameters are on {where}; graphs are captured on CUDA devices"
     else:
         try:
-            replay, kept = _capture(eager, objective, parameters)
+            with torch.cuda.device(parameters[0].device):  # a stream is the current device's
+                replay, kept = _capture(eager, objective, parameters)
             return Unit(replay, True, owns=(objective, *kept))
         except RuntimeError as error:
             reason = f"the objective cannot be captured: {str(error).splitlines()[0]}"
@@ -92,10 +93,10 @@ def _capture(
         # not run while operations are watched
         with memory:
             eager()
-    kept = memory.kept()
     torch.cuda.current_stream().wait_stream(side)
     for p in parameters:
         p.grad = None
+    kept = memory.kept()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         value = objective()
