@@ -174,11 +174,11 @@ def conditions_of(
     baseline: Tensor | None = None,  # (N, p)
     mesh: Mesh | None = None,
 ) -> Conditions:
-    """What is given about N people, ready to simulate where the model is; without a baseline nothing was measured before the
+    """What is given about N people, in the model's type and where it is; without a baseline nothing was measured before the
     start.
     """
     segments = build_segments(schedules, times, model.backbone.states, model.backbone.inputs, mesh)
     if baseline is None:
         baseline = torch.zeros(len(schedules), len(model.observation.channels), dtype=torch.float64)
     values = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in (covariates or {}).items()}
-    return Conditions(segments, values, baseline).to(torch.zeros((), dtype=torch.float64, device=model.device))
+    return Conditions(segments, values, baseline).to(torch.zeros((), dtype=model.dtype, device=model.device))

@@ -9,6 +9,7 @@ import runpy
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from exchange import load, save
+from homeostat import demo
 from homeostat.cli import app
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked, reliability_numbers
@@ -365,6 +367,8 @@ def test_types_follow_the_model_or_are_named(stack: HybridModel, weighed: tuple[
     cohort = Cohort.of(weighed, stack, MESH)
     single, short = copy.deepcopy(stack).to(torch.float32), cohort.to(torch.float32)
     assert rollout(single, short.conditions, zeros(2, 3, 3).float()).mean.dtype == torch.float32
+    given = conditions_of(single, [r.schedule for r in weighed], [[1.0]] * 3, covariates={"WT": [60.0, 70.0, 80.0]}, mesh=MESH)
+    assert rollout(single, given, zeros(2, 3, 3).float()).mean.dtype == torch.float32
     step = last(fit(single, short, steps=1, stability=Stability.of(stack, cohort.conditions.covariates)))
     assert step.loss.dtype == torch.float32
     want = personalise(copy.deepcopy(single).to(F64), cohort)  # of the numbers that float32 has kept
@@ -433,21 +437,55 @@ def test_the_whole_path_is_that_of_the_processor(device: torch.device, tmp_path:
         np.testing.assert_allclose(have, want, rtol=1e-6, atol=1e-8)
 
 
+def some_people(folder: Path, name: str, first: int, end: int) -> Path:
+    """The rows of some of the twelve, as a table of its own."""
+    rows = list(csv.reader(theophylline().open()))
+    some = list(dict.fromkeys(row[0] for row in rows[1:]))[first:end]
+    with (folder / name).open("w", newline="") as file:
+        csv.writer(file).writerows([rows[0], *(row for row in rows[1:] if row[0] in some)])
+    return folder / name
+
+
+class Here:
+    """A pool of processes that is this process: a pretended device is nowhere else."""
+
+    def Pool(self, processes: int, initializer: Any) -> "Here":
+        return self
+
+    def __enter__(self) -> "Here":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def apply_async(self, function: Any, arguments: tuple[Any, ...]) -> Any:
+        value = function(*arguments)
+        return SimpleNamespace(get=lambda: value, ready=lambda: True)
+
+
+@pytest.mark.slow
+def test_the_demo_runs_on_a_device(device: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = some_people(tmp_path, "four.csv", 0, 4)
+    monkeypatch.setattr(demo, "theophylline", lambda: table)
+    monkeypatch.setattr(demo, "get_context", lambda kind: Here())
+    settings = Settings(members=2, folds=2, steps=1, draws=2, forecast_from=demo.FORECAST_FROM, device=str(device))
+    summary = demo.run_demo(tmp_path / "demo", settings, Console(quiet=True))
+    assert summary["certified"]
+    assert summary["identical_after_load"]
+    assert set(summary["scores"]) == {"hybrid", "backbone alone", "neural ODE alone"}
+
+
 @pytest.mark.slow
 def test_the_shell_fits_on_a_device_and_reports_on_others(device: torch.device, tmp_path: Path) -> None:
-    rows = list(csv.reader(theophylline().open()))
-    ids = list(dict.fromkeys(row[0] for row in rows[1:]))
-    for name, some in (("these.csv", ids[:4]), ("others.csv", ids[4:6])):
-        with (tmp_path / name).open("w", newline="") as file:
-            csv.writer(file).writerows([rows[0], *(row for row in rows[1:] if row[0] in some)])
+    these, others = (some_people(tmp_path, n, *ends) for n, ends in (("these.csv", (0, 4)), ("others.csv", (4, 6))))
     units = ",".join(f"{name}={unit}" for name, unit in THEOPHYLLINE_UNITS.items())
     small = ["--members", "2", "--folds", "2", "--steps", "2", "--hidden", "2", "--device", str(device)]
     fitted = CliRunner().invoke(
-        app, ["fit", str(tmp_path / "these.csv"), "--units", units, "--out", str(tmp_path / "fit"), *small]
+        app, ["fit", str(these), "--units", units, "--out", str(tmp_path / "fit"), *small]
     )
     assert fitted.exit_code == 0, fitted.output
     twin = str(tmp_path / "fit" / "model.twin")
-    reported = CliRunner().invoke(app, ["report", twin, "--data", str(tmp_path / "others.csv"), "--units", units])
+    reported = CliRunner().invoke(app, ["report", twin, "--data", str(others), "--units", units])
     assert reported.exit_code == 0, reported.output
 
 
