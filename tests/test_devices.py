@@ -439,7 +439,8 @@ def test_the_whole_path_is_that_of_the_processor(device: torch.device, tmp_path:
 
 def some_people(folder: Path, name: str, first: int, end: int) -> Path:
     """The rows of some of the twelve, as a table of its own."""
-    rows = list(csv.reader(theophylline().open()))
+    with theophylline().open(newline="") as file:
+        rows = list(csv.reader(file))
     some = list(dict.fromkeys(row[0] for row in rows[1:]))[first:end]
     with (folder / name).open("w", newline="") as file:
         csv.writer(file).writerows([rows[0], *(row for row in rows[1:] if row[0] in some)])
