@@ -154,7 +154,10 @@ def solve_work(
 
 
 def _captured(value: Callable[[], tuple[Tensor, Tensor]], leaves: list[Tensor]) -> Work:
-    """The same as one graph on the device, as a user gets it from `training.unit`."""
+    """The same as one graph on the device, as a user gets it from `training.unit`, which owns what the graph reads.
+
+    Errors: `RuntimeError` where nothing could be captured: operation by operation is not what the benchmark is about.
+    """
     states: list[Tensor] = []
 
     def objective() -> Tensor:
@@ -163,6 +166,8 @@ def _captured(value: Callable[[], tuple[Tensor, Tensor]], leaves: list[Tensor]) 
         return loss
 
     whole = unit(objective, leaves)
+    if not whole.captured:
+        raise RuntimeError(f"gpu: {whole.reason}")
 
     def work() -> object:
         loss = whole()

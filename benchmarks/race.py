@@ -175,9 +175,10 @@ def race(
     value: float,
     gradient: float,
 ) -> list[Row]:
-    """Check every contestant's values and gradients against `right`, time those within the bounds, add the case.
+    """Check every contestant's values and gradients against `right`, time those within the bounds, check again, add the case.
 
-    An answer further off than `value` or `gradient` is not timed; if it is ours, the report is wrong.
+    An answer further off than `value` or `gradient`, at the first call or after the timed ones, has no times; if it is
+    ours, the report is wrong. The worse of its two errors is shown.
     """
     first: dict[str, tuple[Errors, float]] = {}
     for c in contestants:
@@ -192,6 +193,13 @@ def race(
     for c in sound:
         c.work()  # once more: caches and allocators are warm now
     times = timed({c.name: c.work for c in sound}, f"{report.name}, {case}", setup)
+    for c in sound:  # what is fast because it went wrong on the way is not fast
+        (before, passed), after = first[c.name], errors(c.answer(c.work()), right)
+        worse = Errors(max(before.value, after.value), max(before.gradient, after.gradient))
+        first[c.name] = worse, passed
+        if worse.value > value or worse.gradient > gradient:
+            del times[c.name]
+            report.wrong |= c.ours
     rows = []
     for c in contestants:
         error, passed = first[c.name]

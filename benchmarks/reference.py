@@ -42,7 +42,8 @@ def errors(answer: Answer, right: Answer) -> Errors:
     if answer.gradients.keys() != right.gradients.keys():
         return Errors(np.inf, np.inf)
     value = float(np.abs(answer.states - right.states).max())
-    gradient = max(float(np.abs(answer.gradients[k] - g).max() / np.abs(g).max()) for k, g in right.gradients.items())
+    # numpy's largest is NaN where one is NaN; Python's depends on which comes first
+    gradient = float(np.max([np.abs(answer.gradients[k] - g).max() / np.abs(g).max() for k, g in right.gradients.items()]))
     return Errors(*(e if np.isfinite(e) else np.inf for e in (value, gradient)))
 
 

@@ -71,7 +71,7 @@ class Bundle:
         return lure_of(self.model, self.personal.mode, self.conditions().covariates)
 
     def conditions(self, times: Sequence[Sequence[float]] | None = None) -> Conditions:
-        """The fitted people, ready to simulate at `times` (their schedule's start where None)."""
+        """The fitted people, ready to simulate at `times` (their schedule's start where None), where the model is."""
         times = times or [[p.schedule.start] for p in self.people]
         names = sorted(self.people[0].covariates) if self.people else []
         return conditions_of(
@@ -97,6 +97,8 @@ def lure_of(
     covariates: dict[str, Tensor],  # each (N,)
 ) -> Lure:
     """The arrays that a certificate of this model for these people is about."""
+    personal = personal.to(model.device)
+    covariates = {name: value.to(model.device) for name, value in covariates.items()}
     with torch.no_grad():
         return Lure(**model.lure(model.theta(personal, covariates), model.context(personal, covariates)))
 

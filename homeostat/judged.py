@@ -63,6 +63,7 @@ def judge_uncertainty(
     `calibration`: the scaling that the prediction went through already.
     """
     generator = torch.Generator().manual_seed(seed)
+    prediction, y = prediction.to("cpu"), y.detach().cpu()  # scores are read as arrays
     scored = replace(prediction, mask=prediction.mask & torch.isfinite(y).any(-1))
     horizons = Horizons.of(scored, count=6)
     thresholds = {asked.channel: asked.threshold}

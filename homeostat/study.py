@@ -49,6 +49,7 @@ from training.calibration import (
     expected_calibration_error,
     quantile_null_band,
 )
+from training.null_band import as_array
 from training.scores import brier_decomposition, score_table
 
 
@@ -195,6 +196,7 @@ def score(
 
     Observations of one person share their member and draw, so the bands come from draws of whole predictive paths.
     """
+    prediction, y = prediction.to("cpu"), y.detach().cpu()  # scores are read as arrays
     there = torch.isfinite(y)
     probability = prediction.exceeds(threshold)[there].numpy()
     outcome = (y[there] > threshold).numpy().astype(float)
@@ -241,7 +243,7 @@ def split(cohort: Cohort, time: float | None) -> tuple[Cohort, Cohort]:
 
 def paired_difference(a: Evaluation, b: Evaluation, draws: int = 2000, seed: int = 11) -> tuple[float, float, float]:
     """Mean CRPS of `a` minus that of `b` over the same people, with a 95 % interval by resampling people."""
-    difference = (a.prediction.crps(a.y) - b.prediction.crps(b.y)).numpy()  # (N, T, p), NaN where nothing is scored
+    difference = as_array(a.prediction.crps(a.y)) - as_array(b.prediction.crps(b.y))  # (N, T, p), NaN where nothing is scored
     total, count = np.nansum(difference, (1, 2)), np.isfinite(difference).sum((1, 2))
     rows = np.random.default_rng(seed).integers(0, len(total), (draws, len(total)))
     resampled = total[rows].sum(1) / count[rows].sum(1)
@@ -334,9 +336,9 @@ def bundle_of(
         for r, b in zip(trained.cohort.records, given.baseline.tolist(), strict=True)
     )
     return Bundle(
-        model=trained.model.to("cpu"),
+        model=copy.deepcopy(trained.model).to("cpu"),  # `to` moves a module itself, and the caller goes on with this one
         people=people,
-        personal=trained.personal,
+        personal=trained.personal.to("cpu"),
         mesh=trained.cohort.mesh,
         certificate=certificate,
         calibration=calibration,
@@ -355,7 +357,7 @@ def predict_person(
     own = Personal(
         known.mode[:, [index]], known.covariance[:, [index]], known.objective[:, [index]], known.converged[:, [index]]
     )
-    sample = own.draws(draws, torch.Generator().manual_seed(seed))
+    sample = own.draws(draws, torch.Generator().manual_seed(seed)).to(bundle.model.device)
     found = []
     for schedule in schedules:
         conditions = conditions_of(
@@ -366,6 +368,7 @@ def predict_person(
             baseline=torch.tensor([person.baseline], dtype=torch.float64),
             mesh=bundle.mesh,
         )
+        conditions = conditions.to(conditions.baseline.to(bundle.model.device))
         grid = torch.tensor([list(times)], dtype=torch.float64)
         mask = torch.ones_like(grid, dtype=torch.bool)
         found.append(predict(bundle.model, conditions, sample, times=grid, mask=mask, solver=solver_of(bundle)))

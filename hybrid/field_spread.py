@@ -26,6 +26,7 @@ def field_spread(
     Errors: `ValueError` for sizes that do not fit.
     Law: 0 for one member; does not depend on which point is asked with which.
     """
+    x = x.to(model.device)
     lead, n = x.shape[:-1], x.shape[-1]
     R = math.prod(lead)
     M, backbone = model.members, model.backbone
@@ -34,7 +35,7 @@ def field_spread(
         raise ValueError(f"field_spread: x needs shape (..., {len(backbone.states)}), got {tuple(x.shape)}")
 
     def rows(value: Tensor | None, size: int, name: str) -> Tensor:  # (1, R, size)
-        value = x.new_zeros(*lead, size) if value is None else value
+        value = x.new_zeros(*lead, size) if value is None else value.to(x.device)
         if value.shape != (*lead, size):
             raise ValueError(f"field_spread: {name} needs shape {(*lead, size)}, got {tuple(value.shape)}")
         return value.reshape(1, R, size)
@@ -46,7 +47,7 @@ def field_spread(
             # covariates of a population are unknown here: where it reads any, θ must be given
             theta = model.population.theta(typical, {}).expand(-1, R, -1)
         elif theta.shape in ((*lead, q), (M, *lead, q)):
-            theta = theta.reshape(M if theta.ndim > x.ndim else 1, R, q)
+            theta = theta.to(x.device).reshape(M if theta.ndim > x.ndim else 1, R, q)
         else:
             raise ValueError(
                 f"field_spread: theta needs shape {(*lead, q)} or {(M, *lead, q)}, got {tuple(theta.shape)}"

@@ -1,5 +1,6 @@
 """The sum: a stable linear backbone plus a learned residual, observed with noise."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -369,6 +370,19 @@ def require_given(model: HybridModel, conditions: Conditions, name: str) -> None
             f"{name}: these conditions have (states, inputs, channels) = {have} and the model has {need}; they were made for "
             "another model: make them for this one, Cohort.of(records, model)"
         )
+
+
+def require_alike(model: HybridModel, conditions: Conditions, personal: Tensor) -> None:
+    """One device and one type for all that is simulated together: torch's own words would name neither part."""
+    like = next(itertools.chain(model.parameters(), model.buffers()), personal)
+    for name, tensor, cure in (
+        ("what is given about the people", conditions.segments.dt, "cohort.to(model.device, model.dtype)"),
+        ("their coordinates", personal, "personal.to(model.device, model.dtype)"),
+    ):
+        if (tensor.device, tensor.dtype) != (like.device, like.dtype):
+            raise ValueError(
+                f"the model is {like.dtype} on {like.device} and {name} {tensor.dtype} on {tensor.device}; write {cure}"
+            )
 
 
 def _plus(

@@ -50,6 +50,8 @@ class Prediction:
     def __post_init__(self) -> None:
         for name in ("mean", "variance", "times"):
             object.__setattr__(self, name, torch.as_tensor(getattr(self, name)).to(torch.float64))
+        for name in ("variance", "times", "mask"):  # all of it is where the means are
+            object.__setattr__(self, name, torch.as_tensor(getattr(self, name)).to(self.mean.device))
         object.__setattr__(self, "channels", tuple(self.channels))
         object.__setattr__(self, "units", tuple(self.units))
         if self.mean.dim() != 5 or self.mean.shape != self.variance.shape or 0 in self.mean.shape:
@@ -218,14 +220,18 @@ class Prediction:
         require_number(count, "sample: count, how many paths,", least=1.0, whole=True)
         require_kind(generator, torch.Generator, "sample: generator", "torch.Generator().manual_seed(0)")
         members, draws, people = self.mean.shape[:3]
-        device = self.mean.device
+        device, own = self.mean.device, generator.device  # a generator draws where it lives, and nowhere else
         drawn = (count, 1) if shared_member else (count, people)
-        member = torch.randint(members, drawn, generator=generator, device=device)
-        draw = torch.randint(draws, (count, people), generator=generator, device=device)
+        member = torch.randint(members, drawn, generator=generator, device=own).to(device)
+        draw = torch.randint(draws, (count, people), generator=generator, device=own).to(device)
         chosen = (member, draw, torch.arange(people, device=device))
         mean, variance = self.mean[chosen], self.variance[chosen]
-        noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64, device=device)
+        noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64, device=own).to(device)
         return self._masked(mean + variance.sqrt() * noise)
+
+    def to(self, device: torch.device | str) -> "Prediction":
+        """The same prediction on another device."""
+        return replace(self, mean=self.mean.to(device))
 
     def members(self, indices: Sequence[int] | Tensor) -> "Prediction":
         """The prediction of these members alone."""

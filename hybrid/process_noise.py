@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hybrid.defaults import simulating
 from hybrid.derivative import transforming
-from hybrid.model import Conditions, HybridModel, require_given
+from hybrid.model import Conditions, HybridModel, require_alike, require_given
 from hybrid.phi import doublings_for, phi
 from hybrid.segments import Segments
 from hybrid.solver import Solver
@@ -65,6 +65,7 @@ def sample_paths(
             "the observations lie inside the segments, and a path is drawn at their ends; cut the records at their "
             "observations, Mesh(..., observed=True)"
         )
+    require_alike(model, conditions, personal)
     _require_mesh(model, conditions.segments)
     solver = solver or simulating(model.dtype)
     N = conditions.size
@@ -84,14 +85,14 @@ def sample_paths(
             after = solver.solve(field.on(one), x).require()[:, :, 0]
             if model.process is not None:
                 _, Q = _step(model, A, c, (x + one.jump[:, 0], after), (one.u0[:, 0], one.u1[:, 0]), one.dt[:, 0])
-                z = torch.randn((*after.shape, 1), generator=generator, dtype=torch.float64).to(after)
-                after = after + (_root(Q) @ z)[..., 0]
+                z = torch.randn((*after.shape, 1), generator=generator, dtype=torch.float64, device=generator.device)
+                after = after + (_root(Q) @ z.to(after))[..., 0]
             x = after
             passed.append(x)
         states = segments.read(torch.stack(passed, 2))
         mean = model.observation.mean(states, theta)
         sd = model.noise.variance(mean, states, segments.read_inputs()).sqrt()
-        noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64).to(mean)
+        noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64, device=generator.device).to(mean)
     shape = (M, count, N, states.shape[2])
     return Paths(states.reshape(*shape, n), mean.reshape(*shape, -1), (mean + sd * noise).reshape(*shape, -1))
 

@@ -222,5 +222,5 @@ class Schedule:
 
 
 def as_time(number: Number) -> Tensor:
-    """A float64 scalar that keeps its gradient."""
-    return number.to(torch.float64) if isinstance(number, Tensor) else torch.tensor(float(number), dtype=torch.float64)
+    """A float64 scalar that keeps its gradient, on the CPU, where records are cut."""
+    return number.to("cpu", torch.float64) if isinstance(number, Tensor) else torch.tensor(float(number), dtype=torch.float64)

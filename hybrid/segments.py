@@ -386,10 +386,10 @@ def _doses(
         where = torch.zeros(K, len(states), dtype=torch.float64)
         if dose.bolus:
             where[at[begin], states.index(dose.state)] = 1.0
-            jump = jump + where * dose.amount
+            jump = jump + where * as_time(dose.amount)
         else:
             where[at[begin] : at.get(finish, K), states.index(dose.state)] = 1.0
-            rate = rate + where * (dose.amount / dose.duration)
+            rate = rate + where * (as_time(dose.amount) / as_time(dose.duration))
     return jump, rate
 
 

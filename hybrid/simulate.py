@@ -11,7 +11,7 @@ from torch import Tensor
 from hybrid.defaults import simulating
 from hybrid.derivative import values_of
 from hybrid.mesh import Mesh
-from hybrid.model import Conditions, HybridModel, require_given
+from hybrid.model import Conditions, HybridModel, require_alike, require_given
 from hybrid.prediction import Prediction
 from hybrid.process_noise import process_variance, read_boundaries
 from hybrid.schedule import Schedule
@@ -54,7 +54,8 @@ def rollout(
     solver with fixed steps, `RungeKutta("rk4")`, on the mesh that the conditions carry.
     A record that cannot be simulated is an error by default; with on_failure="return" it stands in `failures`, its numbers
     are NaN, and the other records are as they would be without it, gradients included.
-    Errors: `SimulationError`, naming record and time.
+    Errors: `SimulationError`, naming record and time; `ValueError` where model, conditions and coordinates are of different
+    types or on different devices.
     """
     require_given(model, conditions, "rollout")
     if not isinstance(personal, Tensor) or personal.ndim != 3 or personal.shape[1:] != (conditions.size, model.personal):
@@ -62,6 +63,7 @@ def rollout(
             f"rollout: personal needs shape (M, N, d) = ({model.members}, {conditions.size}, {model.personal}), got "
             f"{quote(personal)}; Personal.mode has it, and zeros are the typical person"
         )
+    require_alike(model, conditions, personal)
     theta = model.theta(personal, conditions.covariates)
     context = model.context(personal, conditions.covariates)
     field = model.bind(conditions.segments, theta, context)
@@ -236,7 +238,8 @@ def conditions_of(
     baseline: Tensor | None = None,  # (N, p)
     mesh: Mesh | None = None,
 ) -> Conditions:
-    """What is given about N people, ready to simulate; without a baseline (NaN) nothing was measured before the start.
+    """What is given about N people, in the model's type and where it is, ready to simulate; without a baseline (NaN) nothing
+    was measured before the start.
 
     `mesh`: `Mesh.of` these people by default.
     """
@@ -256,4 +259,4 @@ def conditions_of(
     shape = (len(schedules), len(model.observation.channels))
     if baseline.shape != shape:
         raise ValueError(f"conditions_of: baseline needs shape (people, channels) = {shape}, got {tuple(baseline.shape)}")
-    return Conditions(segments, values, baseline, mesh)
+    return Conditions(segments, values, baseline, mesh).to(torch.zeros((), dtype=model.dtype, device=model.device))

@@ -1,19 +1,25 @@
 """The compiled path: one unit is the objective, batches share shapes, and nothing asks the device for a value."""
 
+import contextlib
+import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from hybrid import Exponential, HybridModel, Mesh, RungeKutta, Solver, rollout
+from hybrid.tableau import constants
 from learned import Ensemble
 from physics import capture
-from training import Cohort, Record, gaussian_nll
-from training.unit import bucket, padded, unit
+from training import Cohort, Record, Stability, gaussian_nll
+from training.unit import Unit, bucket, padded, unit
 
 MESH = Mesh(0.65, 0.2, 0.5)
 
@@ -73,6 +79,80 @@ def test_nothing_waits_for_the_device_the_second_time(
     torch.testing.assert_close(again, first, rtol=1e-13, atol=1e-13)
     for p, g in zip(used(stack), gradients, strict=True):
         torch.testing.assert_close(p.grad, g, rtol=1e-12, atol=1e-12)
+
+
+class Watched(TorchDispatchMode):
+    """Weak references to the memory that operations read or write and that was there before them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: dict[int, StorageWeakRef] = {}
+        self.made: dict[int, StorageWeakRef] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        def storages(value: object) -> list[torch.UntypedStorage]:
+            return [t.untyped_storage() for t in tree_leaves(value) if isinstance(t, torch.Tensor)]
+
+        for storage in storages((args, kwargs or {})):
+            if storage._cdata not in self.made:
+                self.before[storage._cdata] = StorageWeakRef(storage)
+        found = func(*args, **(kwargs or {}))
+        self.made.update((s._cdata, StorageWeakRef(s)) for s in storages(found) if s._cdata not in self.before)
+        return found
+
+
+@pytest.fixture
+def captures(monkeypatch: pytest.MonkeyPatch) -> list[Watched]:
+    """What every capture reads that was there before it; no GPU is needed, since nothing is replayed."""
+    found: list[Watched] = []
+
+    @contextlib.contextmanager
+    def graph(_: object) -> Iterator[None]:
+        found.append(Watched())
+        with monkeypatch.context() as inside, found[-1]:
+            inside.setattr(capture, "capturing", lambda: True)
+            yield
+
+    nowhere = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda tensor: True), raising=False)
+    monkeypatch.setattr(torch.cuda, "device", lambda where: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: nowhere)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: nowhere)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    return found
+
+
+def test_what_a_graph_reads_lives_as_long_as_the_unit(
+    model: HybridModel, people: tuple[Record, ...], case: tuple[Solver, Mesh], captures: list[Watched]
+) -> None:
+    solver, mesh = case
+
+    def made() -> Unit:  # as a helper function makes it: model, cohort, weights and objective end with the call
+        stack = Ensemble(3).stack(model, torch.Generator().manual_seed(1))
+        cohort = Cohort.of(people, stack, mesh)
+        value = objective(stack, cohort, torch.ones(3, 4, dtype=torch.float64), solver)
+        stability = Stability(torch.eye(2, dtype=torch.float64), 0.05)
+        personal = torch.zeros(3, 4, 3, dtype=torch.float64)
+
+        def whole() -> torch.Tensor:
+            return value() + stability.penalty(stack, stack.theta(personal, {})).sum(1)
+
+        return unit(whole, used(stack))
+
+    run = made()
+    assert run.captured
+    (read,) = captures
+    assert len(read.before) > 20
+    other = Cohort.of(people[:2], model, mesh)  # the solver's buffers go to another problem
+    objective(model, other, torch.ones(1, 2, dtype=torch.float64), solver)().sum().backward()
+    constants.cache_clear()
+    gc.collect()
+    assert [r for r in read.before.values() if r.expired()] == []
+    del run
+    gc.collect()
+    assert any(r.expired() for r in read.before.values())  # nobody else held it
 
 
 def test_eager_says_why_in_one_line(

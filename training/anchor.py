@@ -90,6 +90,11 @@ class Anchor:
             centre, {name: 1.0 / one for name, (_, one) in found.items()}, personal.to(cohort.y), noise.to(cohort.y)
         )
 
+    def to(self, like: Tensor) -> "Anchor":
+        """The same anchors in the type and on the device of `like`."""
+        centre = {name: a.to(like) for name, a in self.centre.items()}
+        return Anchor(centre, self.precision, self.personal.to(like), self.noise.to(like))
+
     def require(self, members: int, measurements: torch.Size) -> None:
         """Errors: `ValueError` where these are not the anchors of so many members and measurements (N, T, p)."""
         wanted = (members, *measurements)

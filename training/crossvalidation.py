@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hybrid import Conditions, HybridModel, Prediction, Solver, predict
 from learned import Ensemble, select
-from training.personalise import Personal, personalise
+from training.personalise import Personal, in_float64, personalise
 from training.records import Cohort
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -72,8 +72,10 @@ def forecast(
 ) -> tuple[Prediction, Personal]:
     """Learn every person's coordinates from `known`, predict at the times of `asked` (the same people).
 
-    Member by member: the mode and Laplace covariance of the person, `draws` of it, one path each.
+    Member by member: the mode and Laplace covariance of the person, `draws` of it, one path each. In
+    float64, as `personalise`.
     """
+    (model, known), (_, asked) = in_float64(model, known), in_float64(model, asked)
     personal = personalise(model, known, solver=solver)
     sample = personal.draws(draws, generator)
     mask = torch.ones_like(asked.times, dtype=torch.bool)

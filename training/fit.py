@@ -18,7 +18,7 @@ from training.arguments import require_callable, require_fit, require_tensor
 from training.checkpoint import Checkpoint, Saved, fingerprint_of
 from training.distributed import Shard
 from training.losses import Likelihood, Stability, gaussian_nll, residual_share
-from training.personalise import personalise, sensitivity
+from training.personalise import in_float64, personalise, sensitivity
 from training.precision import in_bfloat16
 from training.records import Cohort
 from training.state import Fitted, State
@@ -137,6 +137,8 @@ def fit(
         schedule or (lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, steps, eta_min=0.02 * rate)),
     )
     personal = state.personal
+    if device != personal.device:
+        raise ValueError(f"fit: the model is on {personal.device} and the cohort on {device}; write cohort.to(model.device)")
     if cohort.y.dtype != personal.dtype:
         raise ValueError(f"fit: the model is {personal.dtype} and the cohort {cohort.y.dtype}; write cohort.to({personal.dtype})")
     weights = personal.new_ones(M, N) if weights is None else weights.to(personal)
@@ -145,7 +147,10 @@ def fit(
     everyone = shard.total(weights.sum(1, keepdim=True))  # (M, 1)
     share = weights / everyone
     if anchors is not None:
+        anchors = anchors.to(personal)
         anchors.require(M, cohort.y.shape)
+    if stability is not None:  # once, here: a graph that is captured copies nothing from elsewhere
+        stability = stability.to(device)
     # a held-out person with nothing left to forecast judges nobody
     judged = shard.total((held_out * _asked(cohort, forecast_from).mask.sum((-1, -2))).sum(1)) > 0  # (M,)
     moving = in_bfloat16(model) if bfloat16 else model
@@ -279,9 +284,7 @@ def _judge(
     shard: Shard,
 ) -> tuple[Tensor, Tensor]:
     """Mean −log predictive density per observation of each member's held-out people, and their coordinates."""
-    if cohort.y.dtype != torch.float64:
-        # differences of 1e-5 and the inverse of an information matrix are beyond float32
-        model, cohort = copy.deepcopy(model).to(torch.float64), cohort.to(torch.float64)
+    model, cohort = in_float64(model, cohort)
     known, asked = cohort if forecast_from is None else cohort.until(forecast_from), _asked(cohort, forecast_from)
     # a few damped steps suffice: the next look goes on from here; all of them, so that nobody waits for who else converged
     found = personalise(model, known, start=warm, iterations=4, tolerance=0.0, solver=solver)

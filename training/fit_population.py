@@ -15,7 +15,7 @@ from training.arguments import require_fit, require_tensor
 from training.fit import Fitted
 from training.lbfgs import Memory
 from training.losses import Stability, mean_square, residual_share
-from training.marginal import penalised_marginal
+from training.marginal import penalised_marginal, require_float64
 from training.personalise import Curvature, personalise
 from training.records import Cohort
 
@@ -86,6 +86,7 @@ def fit_population(
     Source: Liu & Nocedal, Math. Program. 45 (1989) 503 (L-BFGS); Armijo, Pacific J. Math. 16 (1966) 1.
     """
     require_fit(model, cohort, "fit_population", solver)
+    require_float64(model, cohort)
     solver = solver or differentiating()  # one for all rounds: it keeps its buffers between them
     for name, number in (("steps", steps), ("patience", patience)):
         require_number(number, f"fit_population: {name}", least=1.0, whole=True)
@@ -113,6 +114,7 @@ def fit_population(
     if start is not None and start.shape != (M, N, d):
         raise ValueError(f"fit_population: start needs shape (M, N, d) = {(M, N, d)}, got {tuple(start.shape)}")
     share = weights / weights.sum(1, keepdim=True)
+    stability = None if stability is None else stability.to(device)
     objective = Objective.of(model, cohort, share, held_out, start, least_residual, stability, curvature, solver)
 
     best = copy.deepcopy(model)  # carries the point to keep; what asks for gradients in it stays as it was

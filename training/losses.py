@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -143,13 +143,14 @@ class Stability:
         """
         require_kind(model, HybridModel, "Stability.of: model", "Stability.of(model, cohort.conditions.covariates)")
         require_kind(covariates, Mapping, "Stability.of: covariates", "Stability.of(model, cohort.conditions.covariates)")
-        q = model.population.dimension
+        q, like = model.population.dimension, model_like(model)
+        covariates = {name: value.to(like) for name, value in covariates.items()}  # a cohort's may be elsewhere
         corners = torch.cat([torch.zeros(1, q), 2.0 * torch.eye(q), -2.0 * torch.eye(q)]).to(torch.float64)
         with torch.no_grad():
             rows = []
             for corner in corners:  # one corner for everyone at a time: covariates come per person
                 people = next(iter(covariates.values())).shape[0] if covariates else 1
-                eta = corner.expand(1, people, q).to(model_like(model))
+                eta = corner.expand(1, people, q).to(like)
                 personal = torch.cat([eta, eta.new_zeros(1, people, model.latents)], -1)
                 A, _ = model.backbone.matrices(model.theta(personal, covariates))
                 rows.append(A.reshape(-1, *A.shape[-2:]))
@@ -169,7 +170,11 @@ class Stability:
             if reached >= wanted * (1.0 - 1e-6):
                 P = candidate
                 break
-        return Stability(torch.as_tensor(P, dtype=torch.float64, device=model_like(model).device), share * best, weight)
+        return Stability(torch.as_tensor(P, dtype=torch.float64, device=like.device), share * best, weight)
+
+    def to(self, device: torch.device) -> "Stability":
+        """The same penalty on the device of the model that it is for."""
+        return replace(self, metric=self.metric.to(device))
 
     def penalty(
         self,
@@ -180,11 +185,11 @@ class Stability:
         A, _ = model.backbone.matrices(theta)
         if not isinstance(model.residual, LayeredResidual) or isinstance(model.residual, Zero):
             return theta.new_zeros(theta.shape[:2])
-        layers = model.residual.layers()
+        layers, metric = model.residual.layers(), self.metric.to(theta.device)
         # what is near to a proof is float64 whatever the model is: metrics are close to singular
-        weights = [w[:, None].to(self.metric.dtype) for w in layers.weights]
+        weights = [w[:, None].to(metric.dtype) for w in layers.weights]
         A = A if layers.skip is None else A + layers.skip[:, None]
-        margin = contraction_margin(A.to(self.metric.dtype), weights, self.metric, layers.activation)
+        margin = contraction_margin(A.to(metric.dtype), weights, metric, layers.activation)
         return (self.weight * ((self.rate - margin) / self.rate).clamp(min=0.0).square()).to(theta.dtype)
 
 

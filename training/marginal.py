@@ -59,13 +59,22 @@ def laplace_marginal(
     order in value and first in gradient; where K is not positive definite the Fisher information takes its place.
 
     Arguments: `start` of the search for the modes (the last call's `mode`); at most `iterations` of it.
-    Errors: `ValueError` for a start that does not fit.
+    Errors: `ValueError` for a start that does not fit, or a model or cohort that is not float64.
     Law: with a mean that is linear in η and constant noise it is the Gaussian log density of y. A person's value does not
     depend on who else is there.
     Source: Lindstrom & Bates, Biometrics 46 (1990) 673; Wang, J. Pharmacokinet. Pharmacodyn. 34 (2007) 575 (FOCE and
     Laplace in NONMEM); Almquist, Leander & Jirstrand, J. Pharmacokinet. Pharmacodyn. 42 (2015) 191 (exact gradients).
     """
     return penalised_marginal(model, cohort, start, curvature, None, iterations, solver)
+
+
+def require_float64(model: HybridModel, cohort: Cohort) -> None:
+    """Errors: `ValueError` for a model or cohort of another type: a copy would not be what is being trained."""
+    if model.dtype != torch.float64 or cohort.y.dtype != torch.float64:
+        raise ValueError(
+            f"a marginal likelihood needs float64 (its differences of 1e-5 are beyond float32), and the model is {model.dtype} "
+            f"and the cohort {cohort.y.dtype}; write model.to(torch.float64) and cohort.to(torch.float64)"
+        )
 
 
 def penalised_marginal(
@@ -78,6 +87,7 @@ def penalised_marginal(
     solver: Solver | None,
 ) -> Marginal:
     """`laplace_marginal` plus a penalty at the modes, whose gradient follows them too."""
+    require_float64(model, cohort)
     if curvature not in ("fisher", "observed"):
         raise ValueError(f"the curvature of a marginal likelihood is 'fisher' or 'observed', got {curvature!r}")
     found = personalise(model, cohort, start=start, iterations=iterations, tolerance=_MODE, solver=solver)

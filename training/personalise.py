@@ -1,7 +1,8 @@
 """A new person: their own coordinates from their own data, with the population and the network frozen."""
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -48,11 +49,22 @@ class Personal:
         M, N, d = self.mode.shape
         require_number(count, "draws: count", least=1.0, whole=True)
         require_kind(generator, torch.Generator, "draws: generator", "torch.Generator().manual_seed(0)")
-        z = torch.randn(M, count, N, d, 1, generator=generator, dtype=torch.float64).to(self.mode.device)
+        z = torch.randn(M, count, N, d, 1, generator=generator, dtype=torch.float64, device=generator.device)
+        z = z.to(self.mode.device)  # a generator draws where it lives, and nowhere else
         if d == 0:
             return z[..., 0]
         root = torch.linalg.cholesky(self.covariance)  # (M, N, d, d)
         return self.mode[:, None] + (root[:, None] @ z)[..., 0]
+
+    def to(self, device: torch.device | str) -> "Personal":
+        """The same on another device."""
+        return replace(
+            self,
+            mode=self.mode.to(device),
+            covariance=self.covariance.to(device),
+            objective=self.objective.to(device),
+            converged=self.converged.to(device),
+        )
 
     def people(self, index: Tensor) -> "Personal":
         """The same for the chosen people."""
@@ -96,6 +108,13 @@ def prior(
     return Personal(mode.clone(), spread.clone(), zero, zero == 0)
 
 
+def in_float64(model: HybridModel, cohort: Cohort) -> tuple[HybridModel, Cohort]:
+    """The same model and people in float64; copies where they are of another type."""
+    if model.dtype != torch.float64:
+        model = copy.deepcopy(model).to(torch.float64)
+    return model, cohort if cohort.y.dtype == torch.float64 else cohort.to(torch.float64)
+
+
 def personalise(
     model: HybridModel,
     cohort: Cohort,
@@ -126,6 +145,8 @@ def personalise(
       Fisher information stands in.
     - at most `iterations`; `tolerance`.
 
+    Everything is float64, and so is the result: of a model in another type a float64 copy is taken, since differences of
+    1e-5 and the inverse of an information matrix are beyond float32.
     A person who cannot be simulated stops nobody: a step that leads there is not taken, and a beginning that lies there
     is tried again at the prior's mean before the reason ends up in `failed`.
     Errors: `ValueError` for shapes that do not fit.
@@ -138,8 +159,9 @@ def personalise(
     """
     require_fit(model, cohort, "personalise", solver)
     solver = solver or differentiating()  # one for all rounds: it keeps its buffers between them
+    model, cohort = in_float64(model, cohort)
     M, N, d = model.members, cohort.conditions.size, model.personal
-    known = prior(model, N) if before is None else before
+    known = prior(model, N) if before is None else before.to(model.device)
     if known.mode.shape != (M, N, d) or known.covariance.shape != (M, N, d, d):
         raise ValueError(
             f"personalise: before needs a mode (M, N, d) = {(M, N, d)} and a covariance with one more d, got "
@@ -154,7 +176,8 @@ def personalise(
     whole = cohort
     with torch.no_grad():
         gaussian = _Gaussian.of(known)
-        batch = _Batch.at(model, cohort, known.mode if start is None else start.detach().clone(), gaussian, solver)
+        at = known.mode if start is None else start.detach().to(known.mode, copy=True)
+        batch = _Batch.at(model, cohort, at, gaussian, solver)
         lost = torch.nonzero(torch.isinf(batch.value).any(0))[:, 0]
         if start is not None and len(lost):
             again = _Batch.at(model, cohort.people(lost), known.mode[:, lost], gaussian.people(lost), solver)

@@ -127,7 +127,8 @@ class Cohort:
 
     @staticmethod
     def of(records: Sequence[Record], model: HybridModel, mesh: Mesh | None = None) -> "Cohort":
-        """The batch of these records, cut for this model: by the mesh given, `Mesh.of(model, records)` by default.
+        """The batch of these records, cut for this model, in float64 and where the model is: by the mesh given,
+        `Mesh.of(model, records)` by default.
 
         Every quantity is converted to the model's unit first; times that are asked for later (`until`, `after`) are in the
         model's unit too.
@@ -160,7 +161,8 @@ class Cohort:
             start = ~record.scored[:, None] & starts  # (T, p) what sets the state that it would be scored against
             y[i, : len(record.times)] = torch.from_numpy(np.where(start, np.nan, record.values))
         covariates = {k: torch.tensor([r.covariates[k] for r in records], dtype=torch.float64) for k in names}
-        return Cohort(records, Conditions(segments, covariates, baseline, mesh), times, y, unscored)
+        cohort = Cohort(records, Conditions(segments, covariates, baseline, mesh), times, y, unscored)
+        return cohort if model.device == y.device else cohort.to(model.device)
 
     @property
     def mask(self) -> Tensor:  # (N, T, p)

@@ -115,6 +115,7 @@ def shoot(
             f"and growth {growth}"
         )
     cut = windows(cohort.conditions.segments, count, by)
+    stability = None if stability is None else stability.to(like.device)
     weights = like.new_ones(M, N) if weights is None else weights.to(like)
     personal = like.new_zeros(M, N, model.personal) if personal is None else personal.detach().to(like).clone()
     for name, value, shape in (("weights", weights, (M, N)), ("personal", personal, (M, N, model.personal))):

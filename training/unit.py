@@ -2,10 +2,14 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from training.records import Cohort
 
@@ -16,12 +20,14 @@ _LOG = logging.getLogger(__name__)
 class Unit:
     """Calls `run`: the objective's value, with every parameter's gradient left in its `.grad`.
 
-    `captured`: whether a CUDA graph runs; `reason` says why not.
+    `captured`: whether a CUDA graph runs; `reason` says why not · `owns`: what a graph needs alive, since it knows
+    addresses alone: the objective, and the memory that was there before it and that it reads or writes.
     """
 
     run: Callable[[], Tensor]
     captured: bool
     reason: str = ""
+    owns: tuple[object, ...] = field(default=(), repr=False)
 
     def __call__(self) -> Tensor:
         return self.run()
@@ -43,7 +49,9 @@ def unit(
     Arguments: `objective`, without arguments: what changes between calls must be written into the tensors that it reads,
     whose shapes stay; its result is summed for the backward pass. `parameters` that receive gradients. `capture=False`
     leaves it eager.
-    Law: the value and the gradients are those of the objective run operation by operation.
+    The unit keeps alive what it replays: the objective, and every tensor that was there before the capture and is read
+    or written in it, also where others would have let go of it since (a solver's buffers, a constant in a cache).
+    Law: the value and the gradients are those of the objective run operation by operation, whoever else lets go of what.
     Source: Ng et al., "Accelerating PyTorch with CUDA Graphs" (2021).
     """
 
@@ -62,7 +70,9 @@ def unit(
         reason = f"the parameters are on {where}; graphs are captured on CUDA devices"
     else:
         try:
-            return Unit(_capture(eager, objective, parameters), True)
+            with torch.cuda.device(parameters[0].device):  # a stream is the current device's
+                replay, kept = _capture(eager, objective, parameters)
+            return Unit(replay, True, owns=(objective, *kept))
         except RuntimeError as error:
             reason = f"the objective cannot be captured: {str(error).splitlines()[0]}"
     _LOG.info("runs operation by operation: %s", reason)
@@ -71,15 +81,22 @@ def unit(
 
 def _capture(
     eager: Callable[[], Tensor], objective: Callable[[], Tensor], parameters: Sequence[Tensor]
-) -> Callable[[], Tensor]:
+) -> tuple[Callable[[], Tensor], list[object]]:
+    """What replays the objective, and the memory which that needs beside what the graph allocates itself."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
+    memory = _Memory()
     with torch.cuda.stream(side):
-        for _ in range(3):  # what is asked once, and what libraries allocate on first use, is behind us then
+        for _ in range(2):  # what is asked once, and what libraries allocate on first use, is behind us then
+            eager()
+        # once more, to know what the capture will find: not in the capture itself, since what torch.compile made does
+        # not run while operations are watched
+        with memory:
             eager()
     torch.cuda.current_stream().wait_stream(side)
     for p in parameters:
         p.grad = None
+    kept = memory.kept()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         value = objective()
@@ -93,7 +110,38 @@ def _capture(
         graph.replay()
         return held.clone()
 
-    return replay
+    return replay, kept
+
+
+class _Memory(TorchDispatchMode):
+    """The memory that a run reads or writes without making it, and what it makes and leaves behind (in a cache, a pool)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: dict[int, torch.UntypedStorage] = {}
+        self._made: dict[int, StorageWeakRef] = {}  # a weak reference keeps the identity from being given again
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        for memory in _memory_of((args, kwargs)):
+            if memory._cdata not in self._made:
+                self._before[memory._cdata] = memory
+        found = func(*args, **kwargs)
+        for memory in _memory_of(found):
+            if memory._cdata not in self._before:
+                self._made[memory._cdata] = StorageWeakRef(memory)
+        return found
+
+    def kept(self) -> list[object]:
+        """All of it that is there now."""
+        left = (torch.UntypedStorage._new_with_weak_ptr(reference.cdata) for reference in self._made.values())
+        return [*self._before.values(), *(memory for memory in left if memory is not None)]
+
+
+def _memory_of(value: Any) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 def bucket(size: int) -> int:

@@ -40,7 +40,7 @@ class Bands:
             )
         if not 0.0 < level < 1.0:
             raise ValueError(f"A band of level {level} was asked for; levels lie strictly between 0 and 1, e.g. 0.8.")
-        ends = (0.5 * (1.0 - level), 0.5 * (1.0 + level))
+        ends, prediction = (0.5 * (1.0 - level), 0.5 * (1.0 + level)), prediction.to("cpu")
         low, median, high = prediction.quantile((ends[0], 0.5, ends[1]))[..., channel].numpy()
         mask = prediction.mask.numpy()
         curves = prediction.mean[..., channel].numpy()  # (M, S, N, T)

@@ -26,24 +26,26 @@ def member_mean_field(
     P certifies every member at a rate, it certifies their average at that rate too: the condition
     JᵀP + PJ ⪯ −2λP is linear in the Jacobian J.
     """
-    values = {k: torch.tensor([v], dtype=torch.float64) for k, v in (covariates or {}).items()}
+    where, personal = model.device, personal.to(model.device)
+    values = {k: torch.tensor([v], dtype=torch.float64, device=where) for k, v in (covariates or {}).items()}
     members = max(model.members, personal.shape[0])
     with torch.no_grad():
         theta, context = model.theta(personal, values), model.context(personal, values)
         A, B = model.backbone.matrices(theta)  # (M|1, 1, n, n), (M|1, 1, n, m)
         learned = model.residual
         layers = learned.layers().at(context) if isinstance(learned, LayeredResidual) else None  # folded once
-    held = torch.tensor(list(u or [0.0] * B.shape[-1]), dtype=torch.float64)
+    held = torch.tensor(list(u or [0.0] * B.shape[-1]), dtype=torch.float64, device=where)
 
     def field(x: Array) -> Array:
         with torch.no_grad():
-            state = torch.as_tensor(np.asarray(x, dtype=np.float64)).expand(members, -1, -1)  # K places as K people
+            state = torch.as_tensor(np.asarray(x, dtype=np.float64), device=where)
+            state = state.expand(members, -1, -1)  # K places as K people
             places = state.shape[1]
             inputs = held.expand(members, places, -1)
             known = (A @ state[..., None])[..., 0] + (B @ inputs[..., None])[..., 0]
             c = context.expand(members, places, -1)
             residual = learned(state, inputs, c) if layers is None else layers(state, inputs)
-            mean: Array = (known + residual).mean(0).numpy()
+            mean: Array = (known + residual).mean(0).cpu().numpy()
         return mean
 
     return field

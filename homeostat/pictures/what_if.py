@@ -45,7 +45,7 @@ class Exceedance:
     @staticmethod
     def of(prediction: Prediction, threshold: float, *, person: int, channel: int) -> "Exceedance":
         """From the mixture itself; the integral by the trapezoidal rule on the prediction's own times."""
-        one = prediction.people([person])
+        one = prediction.people([person]).to("cpu")
         here = one.mask[0].numpy()
         t = one.times[0].numpy()[here]
         median = one.quantile((0.5,))[0, 0, :, channel].numpy()[here]
