@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +27,9 @@ class Order:
 class LogNormalPopulation(Population):
     """log θ_j = s_j(log typical_j + μ_j + Σ_k a_jk log(covariate_k / reference_k) + ω_j η_j), η ~ N(0, I).
 
-    s_j(z) = c_j + h_j tanh((z − c_j)/h_j), with c_j the centre and h_j the half-width of the box of log θ_j: θ_j is
-    log-normal in the middle of its box and bends smoothly towards the box's ends, which no η reaches. An unbounded
-    log-normal θ would have no uniform contraction rate.
+    s_j(z) = c_j + h_j b((z − c_j)/h_j), with c_j the centre and h_j the half-width of the box of log θ_j and
+    b(x) = x/(1 + x⁸)^(1/8): θ_j is log-normal in its box (half-way to an end it is moved by .02 % of h_j) and bends smoothly
+    just before the box's ends, which no η reaches. An unbounded log-normal θ would have no uniform contraction rate.
     Where a parameter says what it lies `above` (absorption above elimination, where their boxes overlap), θ_j is kept above
     it in everyone by bending its logarithm once more: with b the logarithm of that bound and t the room between b and the end
     of θ_j's box, log θ_j = b + t σ(log θ_j − b)/σ(t), where σ(x) = β log(1 + exp(x/β)) and β = 1/3. The coordinates are then the
@@ -42,7 +42,8 @@ class LogNormalPopulation(Population):
 
     Arguments: `parameters`, the θ with their boxes; `spread` ω, one per parameter, standard deviations of log θ in the
     middle of the box; `powers`, for a parameter name and a covariate name the pair (reference, exponent), as in
-    {"V": {"WT": (70.0, 1.0)}}; `learn_spread`.
+    {"V": {"WT": (70.0, 1.0)}}; `learn_spread`; `bend`, "late" for the b above, or "tanh" for b = tanh, which bends everywhere
+    (half-way to an end by 4 % of h_j): it is what models had that were saved before there was a choice.
     Errors: `ValueError` for a spread that is not positive, a power of an unknown parameter, a covariate
     that is missing or not positive, and a parameter whose box leaves it no room above what it lies above.
     Law: `theta` stays inside `box`, and every parameter stays above what it lies above (up to rounding, where η is so far out
@@ -56,6 +57,7 @@ class LogNormalPopulation(Population):
         spread: Sequence[float],  # (q,)
         powers: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
         learn_spread: bool = False,
+        bend: Literal["late", "tanh"] = "late",
     ) -> None:
         super().__init__()
         # a bundle brings its parameters back as plain dictionaries
@@ -81,6 +83,9 @@ class LogNormalPopulation(Population):
         self.register_buffer("half_width", (high - low) / 2)
         self.register_buffer("log_typical", typical)
         self.shift = nn.Parameter(torch.zeros(1, len(names), dtype=torch.float64))  # μ (M, q)
+        if bend not in ("late", "tanh"):
+            raise ValueError(f"LogNormalPopulation: bend is 'late' or 'tanh', got {bend!r:.60}")
+        self.bend = bend
         self.orders = tuple(_order(p, self.physical) for p in self.physical if p.above)
         self.learn_spread = bool(learn_spread)
         if self.learn_spread:
@@ -96,7 +101,8 @@ class LogNormalPopulation(Population):
         z = self.log_typical + self.shift[:, None, :] + self.omega[:, None, :] * eta  # (M, N, q)
         if self.powers:
             z = z + self._covariate_effect(covariates)  # (N, q) meets (M, N, q)
-        logs = self.centre + self.half_width * torch.tanh((z - self.centre) / self.half_width)
+        x = (z - self.centre) / self.half_width
+        logs = self.centre + self.half_width * (_late(x) if self.bend == "late" else torch.tanh(x))
         return torch.exp(self._ordered(logs) if self.orders else logs)
 
     def _ordered(
@@ -151,7 +157,17 @@ class LogNormalPopulation(Population):
             "spread": self.spread.tolist(),
             "powers": {p: {k: list(v) for k, v in by.items()} for p, by in self.powers.items()},
             "learn_spread": self.learn_spread,
+            "bend": self.bend,
         }
+
+
+def _late(
+    x: Tensor,  # (...)
+) -> Tensor:  # (...)
+    """b(x) = x/(1 + x⁸)^(1/8), for any x: of the two terms under the root, the larger is taken out."""
+    # the quotient does not depend on what is taken out, so neither does its derivative
+    largest = x.detach().abs().clamp(min=1.0)
+    return x / largest * ((1.0 / largest) ** 8 + (x / largest) ** 8) ** (-0.125)
 
 
 def _softened(

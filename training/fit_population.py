@@ -12,7 +12,7 @@ from learned import Zero, select
 from training.fit import Fitted
 from training.lbfgs import Memory
 from training.losses import Stability, mean_square, residual_share
-from training.marginal import penalised_marginal
+from training.marginal import Marginal, penalised_marginal
 from training.personalise import Curvature, personalise
 from training.records import Cohort
 
@@ -255,6 +255,9 @@ class Objective:
         counted = share > 0
         loss = (share * torch.where(counted, found.value, 0.0)).sum(1)
         good = torch.isfinite(loss.detach())
+        if not bool(good.any()):  # nobody could be simulated: there is nothing to differentiate
+            nothing = share.new_zeros(M, size)
+            return _Point(torch.full_like(loss.detach(), torch.inf), self._judge(found), nothing, found.mode, failed)
         gradients = torch.autograd.grad(loss[good].sum(), trained, allow_unused=True)
         flat = torch.cat(
             [(torch.zeros_like(p) if g is None else g).reshape(M, -1) for p, g in zip(trained, gradients, strict=True)],
@@ -262,9 +265,12 @@ class Objective:
         )
         good = good & torch.isfinite(flat).all(1)
         flat = torch.where(good[:, None], flat, 0.0)
+        return _Point(torch.where(good, loss.detach(), torch.inf), self._judge(found), flat, found.mode, failed)
+
+    def _judge(self, found: Marginal) -> Tensor:  # (M,)
+        """The held-out people's mean, infinite where one failed, NaN where there is none."""
         others = torch.where(self.held_out, found.value.detach().nan_to_num(nan=torch.inf), 0.0).sum(1)
-        others = others / self.held_out.sum(1)  # 0/0 is NaN: nobody judges
-        return _Point(torch.where(good, loss.detach(), torch.inf), others, flat, found.mode, failed)
+        return others / self.held_out.sum(1)  # 0/0 is NaN: nobody judges
 
     def _penalty(self, model: HybridModel, run: Rollout, rows: Tensor) -> Tensor:
         total = run.states.new_zeros(run.states.shape[:2])
