@@ -23,7 +23,9 @@ class PopulationStep:
 
     `index` of at most `total` · `loss` (M,) each member's objective where its search is · `slope` (M,) its largest
     derivative there · `converged` (M,) · `held_out` (M,) the mean objective of its held-out people there, NaN without any ·
-    `best`, the fit to keep if the search ends here, with everyone's modes.
+    `best`, the fit to keep if the search ends here, with everyone's modes · `ended` (M,) why each member's search is over:
+    "converged", "flat" (ten steps gained next to nothing), "short" (its step has shrunk to nothing), "judged" (its held-out
+    people have had it), "out of steps" at the last of `total`, or "" where it goes on.
     """
 
     index: int
@@ -33,6 +35,22 @@ class PopulationStep:
     converged: Tensor
     held_out: Tensor
     best: Fitted
+    ended: tuple[str, ...] = ()
+
+    def sentences(self) -> list[str]:
+        """What a reader of the result must know of the search, in words; nothing where every member has arrived."""
+        said = (
+            ("out of steps", "went on when its steps were used up: give it more `steps`"),
+            ("short", "ended where no step made the objective less, at a slope that is not 0: start it elsewhere"),
+            ("flat", "ended where ten steps gained next to nothing, at a slope that is not 0: something is not determined"),
+        )
+        found = []
+        for why, words in said:
+            rows = [m for m, ended in enumerate(self.ended) if ended == why]
+            if rows:
+                slope = float(self.slope[rows].max())
+                found.append(f"The search of {len(rows)} of {len(self.ended)} members {words} (largest derivative {slope:.2g}).")
+        return found
 
 
 def fit_population(
@@ -76,7 +94,8 @@ def fit_population(
       held from the first modes on, and differentiated whole: a line search needs one function.
     - `curvature`: as in `laplace_marginal`. `start`: where the first search for modes begins.
 
-    Yields a `PopulationStep` after every evaluation. Interrupting the loop loses nothing.
+    Yields a `PopulationStep` after every evaluation; that of the last says in `ended` and `sentences()` how each member's search
+    ended, and `training.at_ends` what it left at an end of its range. Interrupting the loop loses nothing.
     Errors: `ValueError` for shapes and numbers that cannot be; `SimulationError` that names the person when the model
     cannot simulate someone at the very start.
     Law: members do not influence each other; a person with weight 0 does not influence the member.
@@ -140,7 +159,11 @@ def fit_population(
         stalled = losses[max(0, len(losses) - 11)] - loss <= 0.1 * tolerance if index > 10 else converged
         finished = converged | stalled | (length < 1e-8) | (judged & (stale >= patience))
         fitted = Fitted(copy.deepcopy(best), best_mode.clone())
-        yield PopulationStep(index, steps, loss.clone(), slope, converged, judgement.clone(), fitted)
+        ended = _reasons(
+            (("converged", converged), ("judged", judged & (stale >= patience)), ("short", length < 1e-8), ("flat", stalled)),
+            "out of steps" if index == steps else "",
+        )
+        yield PopulationStep(index, steps, loss.clone(), slope, converged, judgement.clone(), fitted, ended)
         if bool(finished.all()) or index == steps:
             return
         # a quasi-Newton step trusts a curvature that it has seen along a few directions; none may leap
@@ -278,6 +301,12 @@ class Objective:
             part = residual_share(model, run, self.share[:, rows], scale=self.scale, hold_field=False)
             total = total + self.least_residual * part
         return total if self.stability is None else total + self.stability.penalty(model, run.theta)
+
+
+def _reasons(cases: tuple[tuple[str, Tensor], ...], other: str) -> tuple[str, ...]:
+    """For every member the first of the cases (M,) that holds, else the other."""
+    each = zip(*(case.tolist() for _, case in cases), strict=True)
+    return tuple(next((name for (name, _), holds in zip(cases, row, strict=True) if holds), other) for row in each)
 
 
 def _flat(model: HybridModel, names: list[str]) -> Tensor:  # (M, P)
