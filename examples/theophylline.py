@@ -18,7 +18,18 @@ from hybrid import Concentration, HybridModel, Mesh, RungeKutta, predict
 from learned import MLP, AdditiveProportional
 from physics import LogNormalPopulation, OneCompartmentOral
 from stability import Certificate, certify, check
-from training import Cohort, Plan, Stability, fit, forecast_unseen, personalise, read_nonmem
+from training import (
+    Cohort,
+    Plan,
+    Stability,
+    at_ends,
+    convergence,
+    fit,
+    forecast_unseen,
+    personalise,
+    read_nonmem,
+    starting_values,
+)
 from training.scores import score_table
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -33,8 +44,11 @@ generator = torch.Generator().manual_seed(2026)
 records = read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)
 
 # 2 · the model: dx/dt = A(θ) x + ε(x), with ε(0) = 0 and every amount staying ≥ 0
-backbone = OneCompartmentOral()
-population = LogNormalPopulation(backbone.physical, spread=[0.6, 0.2, 0.2], powers={"V": {"WT": (70.0, 1.0)}})
+powers = {"V": {"WT": (70.0, 1.0)}}
+start = starting_values(records, OneCompartmentOral(), powers)  # typical values from the data: where the fit starts
+print(start.sentence)
+backbone = start.backbone
+population = LogNormalPopulation(backbone.physical, spread=[0.6, 0.2, 0.2], powers=powers)
 residual = MLP(states=2, hidden=(8,), activation="tanh", separable=True, state_scale=320.0, rate_scale=0.08)
 template = HybridModel(
     backbone,
@@ -43,8 +57,8 @@ template = HybridModel(
     observation=Concentration(state=1, volume=2, channel="concentration", unit="mg/L"),
     noise=AdditiveProportional(additive=[0.5], proportional=[0.1], floor=[0.03]),
 )
-# the fastest rate in the box of ka is 4 /h, and the classic Runge–Kutta method is stable up to step × rate = 2.78
-mesh, solver = Mesh(step=0.65, first=0.16, growth=0.4), RungeKutta("rk4")
+# the fastest of these people absorbs at 9 /h, and the classic Runge–Kutta method is stable up to step × rate = 2.78
+mesh, solver = Mesh(step=0.25, first=0.06, growth=0.4), RungeKutta("rk4")
 cohort = Cohort.of(records, template, mesh).to(chosen.device)
 
 # 3 · train 8 members, and 6 folds of 8 that never see their fold's people, all in one computation
@@ -66,6 +80,10 @@ for step in fit(
         print(f"step {step.index:3d}  loss {float(step.loss.mean()):.3f}  unseen {float(step.held_out.mean()):.3f}")
 model = plan.final(step.best.model)
 people = personalise(model, cohort, solver=solver)
+for sentence in convergence(model, people, cohort.ids, weights=plan.weights[: plan.members]).sentences():
+    print(sentence)
+for end in at_ends(model, cohort, people.mode):
+    print(end.sentence())
 
 # 4 · certify every member and every person with one metric, and have the stranger check it
 system = lure_of(model, people.mode, cohort.conditions.covariates)

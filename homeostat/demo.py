@@ -75,6 +75,8 @@ def run_demo(folder: Path, settings: Settings, console: Console) -> dict[str, An
             waiting[baseline.name] = second.apply_async(judge, (baseline, records, own, THRESHOLD))
         console.print(f"meanwhile, in a second process, trained the same way: {', '.join(waiting)}")
         hybrid = train(hybrid_recipe(backbone, records), records, settings, console)
+        for claim, good, detail in gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends):
+            console.print(f"{'✓' if good else '✗'} {claim}. {detail}", markup=False)
         return _after_training(folder, settings, asked, records, hybrid, waiting, console, began)
 
 
@@ -187,6 +189,7 @@ def _after_training(
     }
     verdicts = [
         gallery.certificate_verdict(certificate, best, "h"),
+        *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends),
         *verdicts_of(judged),
         *(gallery.comparison_verdict(name, value, "mg/L") for name, value in comparisons.items()),
         ("The saved model predicts what the trained one does", identical, f"Largest difference {difference:g} mg/L."),
@@ -210,6 +213,7 @@ def _after_training(
         "refusal": None if isinstance(certificate, Certificate) else certificate.message,
         "identity_metric_refused": isinstance(identity, Refusal),
         "scores": bundle.calibration["scores"],
+        **gallery.fit_summary(hybrid),
         "crps_difference": {name: list(value) for name, value in comparisons.items()},
         "peaks": {name: list(value) for name, value in peaks.items()},
         "identical_after_load": identical,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from stability import Certificate, Refusal, certify, check
 from stability.proof import prove
 from stability.region import Inputs, Region, claimed, region_and_inputs
-from training import Checkpoint, Cohort, Record, forecast, read_nonmem
+from training import Checkpoint, Cohort, Record, at_ends, convergence, forecast, read_nonmem
 from training.scaling import Scaling
 
 
@@ -70,8 +71,6 @@ def fit_table(
     TensorBoard in `folder/log`.
     Errors: `ValueError` for input that cannot be used, `SimulationError` naming the person.
     """
-    from dataclasses import replace
-
     physics = backbone_named(*backbone)
     recipe = hybrid_recipe(physics, records, hidden=hidden or (1,), with_residual=bool(hidden))
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
@@ -118,6 +117,7 @@ def fit_table(
     bundle = bundle_of(trained, certificate, calibration, provenance(settings, table, records, units))
     save(bundle, path)
     dense = dense_unseen(trained, settings, max(float(r.times[-1]) for r in records))
+    about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends)
     page = _page(
         folder,
         bundle,
@@ -131,6 +131,7 @@ def fit_table(
         rings=rings_of(trained.model, trained.cohort, trained.personal),
         verdicts=[
             gallery.certificate_verdict(certificate, best, asked.time_unit),
+            *about_fit,
             *verdicts_of(judged),
             *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
         ],
@@ -138,7 +139,10 @@ def fit_table(
     for shown in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, asked.unit)):
         console.print(rich_table(shown))
     claim, _, detail = gallery.certificate_verdict(certificate, best, asked.time_unit)
-    console.print(f"{claim}. {detail}\nbundle: {path}\nreport: {page}")
+    console.print(f"{claim}. {detail}")
+    for claim, good, detail in about_fit:
+        console.print(f"{'✓' if good else '✗' if good is False else '–'} {claim}. {detail}", markup=False)
+    console.print(f"bundle: {path}\nreport: {page}")
     if interrupted:
         console.print("training was interrupted; the same command with --resume goes on with it")
     else:
@@ -149,6 +153,7 @@ def fit_table(
         "rate": certificate.rate if isinstance(certificate, Certificate) else None,
         "refusal": certificate.message if isinstance(certificate, Refusal) else None,
         "scores": calibration["scores"],
+        **gallery.fit_summary(trained),
         "interrupted": interrupted,
         "bundle": str(path),
         "report": str(page),
@@ -194,8 +199,6 @@ def certify_bundle(
     else:
         result, best = certify(system, rate=rate, seconds=seconds), None
     if write:
-        from dataclasses import replace
-
         save(replace(bundle, certificate=result), path)
     claim, _, detail = gallery_verdict(result, best, bundle)
     return result, f"{claim}\n{detail}"
@@ -284,6 +287,13 @@ def report_on(
     if withheld:
         detail = f"{withheld} On them it would look better than it is."
         verdicts.append(("The bundle's recalibration is not applied to these people", None, detail))
+    # the typical values are not this table's to move: only its people's own search can be unfinished
+    search = convergence(bundle.model, personal, cohort.ids)
+    search = replace(search, names=(), away=search.away[:, :0])
+    ends = tuple(e for e in at_ends(bundle.model, cohort, personal.mode) if e.what == "people")
+    if not search.converged:
+        verdicts.append(("Not everyone's own parameters were found", False, " ".join(search.sentences())))
+    verdicts += gallery.ends_verdicts(ends)
     verdicts += verdicts_of(judged)
     evaluations = {"this table": evaluation}
     page = _page(
@@ -307,6 +317,8 @@ def report_on(
         "uncertainty": judged.to_dict(),
         "people_seen_in_training": seen,
         "converged": bool(personal.converged.all()),
+        "people_not_converged": list(search.unfinished),
+        "ends": [e.to_dict() for e in ends],
         "report": str(page),
     }
     (folder / "report.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False))

@@ -47,14 +47,13 @@ class AtEnd:
             )
         if self.what == "people":
             some = ", ".join(self.people[:5]) + (" …" if len(self.people) > 5 else "")
-            whose = f"{self.name} of {'person' if len(self.people) == 1 else f'{len(self.people)} people,'} {some}"
-            verb = "is" if len(self.people) == 1 else "are"
+            whose = f"{self.name} of " + (f"person {some}" if len(self.people) == 1 else f"{len(self.people)} people ({some})")
         else:
-            whose, verb = f"The typical {self.name}{which}", "is"
+            whose = f"The typical {self.name}{which}"
         if self.end == "bound":
-            return f"{whose}, {verb} no longer told apart from what it is kept above: {self.value:.3g} {self.unit}."
+            return f"{whose} cannot be told apart from what it is kept above: {self.value:.3g} {self.unit}."
         return (
-            f"{whose}, {verb} at the {self.end} end of its range: {self.value:.3g} of {self.limit:g} {self.unit}. "
+            f"{whose} is at the {self.end} end of its range, {self.limit:.3g} {self.unit}: {self.value:.3g} {self.unit}. "
             f"Widen the box of {self.name}, or look at the units and doses."
         )
 

@@ -42,11 +42,12 @@ class PopulationStep:
         said = (
             ("out of steps", "went on when its steps were used up: give it more `steps`"),
             ("short", "ended where no step made the objective less, at a slope that is not 0: start it elsewhere"),
-            ("flat", "ended where ten steps gained next to nothing, at a slope that is not 0: something is not determined"),
+            ("flat", "ended where ten steps gained next to nothing, though it is not level there: something is not determined"),
         )
         found = []
         for why, words in said:
-            rows = [m for m, ended in enumerate(self.ended) if ended == why]
+            # what ends flat at ten times the default tolerance is as good as converged
+            rows = [m for m, e in enumerate(self.ended) if e == why and (why != "flat" or self.slope[m] > 1e-3)]
             if rows:
                 slope = float(self.slope[rows].max())
                 found.append(f"The search of {len(rows)} of {len(self.ended)} members {words} (largest derivative {slope:.2g}).")
