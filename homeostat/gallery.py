@@ -268,7 +268,9 @@ def where_in_words(certificate: Certificate) -> str:
 
 def fit_verdicts(start: Start | None, convergence: Convergence, ends: Sequence[AtEnd]) -> list[Verdict]:
     """Where a fit started, whether it has arrived, and what it left at an end of its range."""
-    found: list[Verdict] = [] if start is None else [("Where the fit started", None, start.sentence)]
+    found: list[Verdict] = []
+    if start is not None and start.values:
+        found.append(("Where the fit started", None, start.sentence))
     said = " ".join(convergence.sentences())
     if convergence.converged:
         claim = "The fit has converged" if len(convergence.names) else "The search for everyone's own parameters has converged"

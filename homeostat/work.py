@@ -289,7 +289,7 @@ def report_on(
         verdicts.append(("The bundle's recalibration is not applied to these people", None, detail))
     # the typical values are not this table's to move: only its people's own search can be unfinished
     search = convergence(bundle.model, personal, cohort.ids)
-    search = replace(search, names=(), away=search.away[:, :0])
+    search = replace(search, names=(), away=search.away[:, :0], moves=search.moves[:, :0])
     ends = tuple(e for e in at_ends(bundle.model, cohort, personal.mode) if e.what == "people")
     if not search.converged:
         verdicts.append(("Not everyone's own parameters were found", False, " ".join(search.sentences())))

@@ -35,7 +35,7 @@ def people_of() -> Callable[..., tuple[Record, ...]]:
         times: Sequence[float] = (0.25, 0.75, 1.5, 3.0, 5.0, 8.0),
     ) -> tuple[Record, ...]:
         rng = np.random.default_rng(seed)
-        population = LogNormalPopulation(OneCompartmentOral(**BOXES).physical, SPREAD, bend="tanh")
+        population = LogNormalPopulation(OneCompartmentOral(**BOXES).physical, SPREAD)
         with torch.no_grad():
             population.shift += torch.tensor([shift], dtype=torch.float64)
             theta = population.theta(torch.from_numpy(rng.standard_normal((1, count, 3))), {})[0].numpy()

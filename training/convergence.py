@@ -13,8 +13,8 @@ from physics import LogNormalPopulation
 from training.fit import Step
 from training.personalise import Personal
 
-_FAR = 1.0  # standard errors
-_FALL = 0.5  # of the objective of everyone together, in units of log likelihood
+_FAR, _FAR_SPREADS = 1.0, 0.1  # standard errors, and spreads: many people know a typical value better than anyone needs
+_FALL, _FALL_EACH = 0.5, 0.01  # of the objective of everyone together, and of each person's, in units of log likelihood
 
 
 @dataclass(frozen=True)
@@ -22,23 +22,35 @@ class Convergence:
     """How far a fit still is from where its own people would have it.
 
     `names` (q,) of the parameters · `away` (M, q): how many standard errors the typical value of each would still move, in one
-    Newton step of the objective in which everyone's own coordinates are at their best · `fall` (M,): by how much the objective
-    of everyone together fell in the last tenth of the steps, NaN where nobody kept count · `unfinished`: the ids of people whose
-    own coordinates were not found under some member.
-    A member has arrived where no typical value is more than one standard error away and the objective fell by less than ½, which
-    no likelihood could tell apart; the fit has, where more than half of its members have.
+    Newton step of the objective in which everyone's own coordinates are at their best, and `moves` (M, q) how many of the
+    spreads ω between people · `fall` (M,): by how much the objective of everyone together fell in the last tenth of the steps,
+    NaN where nobody kept count · `people`, how many they are · `unfinished`: the ids of those whose own coordinates were not
+    found under some member.
+    A member has arrived where no typical value is more than one standard error and a tenth of ω away, and the objective fell by
+    at most ½, which no likelihood could tell apart, or .01 a person; the fit has, where more than half of its members have.
     """
 
     names: tuple[str, ...]
     away: Tensor
+    moves: Tensor
     fall: Tensor
+    people: int
     unfinished: tuple[str, ...]
+
+    @property
+    def far(self) -> Tensor:  # (M, q) bool
+        """Which typical values are."""
+        return (self.away.abs() > _FAR) & (self.moves.abs() > _FAR_SPREADS)
+
+    @property
+    def falling(self) -> Tensor:  # (M,) bool
+        """Whose objective still fell."""
+        return self.fall > max(_FALL, _FALL_EACH * self.people)
 
     @property
     def arrived(self) -> Tensor:  # (M,) bool
         """Which members have."""
-        near = self.away.abs().amax(1) <= _FAR if self.away.shape[1] else torch.ones_like(self.fall, dtype=torch.bool)
-        return near & ~(self.fall > _FALL)
+        return ~(self.far.any(1) | self.falling)
 
     @property
     def converged(self) -> bool:
@@ -52,12 +64,12 @@ class Convergence:
         if 2 * missing >= M and missing:
             parts = []
             for j, name in enumerate(self.names):
-                far = float(self.away[:, j].median())
-                if abs(far) > _FAR:
+                if 2 * int(self.far[:, j].sum()) >= M:
+                    far = float(self.away[self.far[:, j], j].median())
                     parts.append(f"the typical {name} is {abs(far):.1f} standard errors too {'low' if far > 0 else 'high'}")
-            falling = self.fall[~self.fall.isnan()]
-            if len(falling) and float(falling.median()) > _FALL:
-                parts.append(f"the objective still fell by {float(falling.median()):.2g} in the last tenth of the steps")
+            if 2 * int(self.falling.sum()) >= M:
+                fall = float(self.fall[self.falling].median())
+                parts.append(f"the objective still fell by {fall:.2g} in the last tenth of the steps")
             why = "; ".join(parts) or "each for a reason of its own"
             found.append(f"The fit has not converged in {missing} of {M} members: {why}. Give it more steps, or a better start.")
         if self.unfinished:
@@ -73,6 +85,7 @@ class Convergence:
             "members_arrived": int(self.arrived.sum()),
             "members": len(self.fall),
             "standard_errors_away": {n: self.away[:, j].tolist() for j, n in enumerate(self.names)},
+            "spreads_away": {n: self.moves[:, j].tolist() for j, n in enumerate(self.names)},
             "fall": None if bool(self.fall.isnan().all()) else self.fall.tolist(),
             "people_not_converged": list(self.unfinished),
             "sentences": self.sentences(),
@@ -111,7 +124,8 @@ def convergence(
         back = max(1, len(losses) // 10)
         fall = N * (losses[-1 - back] - losses[-1]).detach().to("cpu", torch.float64)
     if not isinstance(model.population, LogNormalPopulation) or N == 0:
-        return Convergence((), torch.zeros(M, 0, dtype=torch.float64), fall, unfinished)
+        nothing = torch.zeros(M, 0, dtype=torch.float64)
+        return Convergence((), nothing, nothing, fall, N, unfinished)
     mode = personal.mode[..., :q].to("cpu", torch.float64)
     curvature = torch.eye(q, dtype=torch.float64) - personal.covariance[..., :q, :q].to("cpu", torch.float64)
     w = torch.ones(M, N, dtype=torch.float64) if weights is None else weights.to("cpu", torch.float64)
@@ -122,7 +136,7 @@ def convergence(
     inverse = torch.linalg.inv(information)
     step = (inverse @ torch.einsum("mn,mni->mi", w, mode)[..., None])[..., 0]
     away = step / inverse.diagonal(dim1=-2, dim2=-1).sqrt()
-    return Convergence(tuple(p.name for p in model.backbone.physical), away, fall, unfinished)
+    return Convergence(tuple(p.name for p in model.backbone.physical), away, step, fall, N, unfinished)
 
 
 def recorded(
