@@ -34,7 +34,7 @@ class LogNormalPopulation(Population):
     it in everyone by bending its logarithm once more: with b the logarithm of that bound and t the room between b and the end
     of θ_j's box, log θ_j = b + t σ(log θ_j − b)/σ(t), where σ(x) = β log(1 + exp(x/β)) and β = 1/3. The coordinates are then the
     bound and the logarithm of the ratio, which is positive; twice above its bound, θ_j is moved by 4 %, ten times above it by
-    .02 %. So that there is always room t ≥ β, the bound's first factor is bent, by the same σ, below the end of θ_j's box.
+    .03 %. So that there is always room t ≥ β, the bound's first factor is bent, by the same σ, below the end of θ_j's box.
     μ (M, q) is learned. The spread ω is what the caller says, unless `learn_spread`: then it is the trainable tensor
     `log_spread` (M, q), which starts there. That tensor does not ask for a gradient: a joint maximum over η and ω is at
     ω → ∞ (in the deviations ωη at ω → 0) and means nothing, so `training.fit` leaves it alone, and

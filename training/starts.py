@@ -81,7 +81,8 @@ def starting_values(
     sentence = f"The fit starts from the data of {whose} (least squares): {words}."
     ends = [p.name for p, moved in zip(backbone.physical, np.abs(inside - x) > 0, strict=True) if moved]
     if ends:
-        sentence += f" The data would have {' and '.join(ends)} at an end of its box or beyond: widen it."
+        its = "its box or beyond: widen it" if len(ends) == 1 else "their boxes or beyond: widen them, or look at the units"
+        sentence += f" The data would have {', '.join(ends)} at an end of {its}."
     begun = type(backbone)(**{**backbone.config(), "typical": values})
     return Start(begun, values, data.people, sentence)
 
@@ -204,7 +205,7 @@ def _search(data: _Pooled, backbone: OneCompartmentOral) -> np.ndarray:  # (3,)
         ordered = backbone.faster is None or (ka > ke if backbone.faster == "ka" else ke > ka)
         return bool(ordered and (x >= low).all() and (x <= high).all())
 
-    best, least = middle, _huber(misfit(middle))
+    best, least = middle, _huber(misfit(middle)) if admissible(middle) else math.inf
     for log_ka in np.linspace(*boxes["ka"], _GRID):
         for log_ke in np.linspace(*boxes["ke"], _GRID):
             s, b = data.parts(math.exp(log_ka), math.exp(log_ke))
@@ -214,6 +215,8 @@ def _search(data: _Pooled, backbone: OneCompartmentOral) -> np.ndarray:  # (3,)
             x = np.array([log_ka, log_ke + log_V if backbone.by_clearance else log_ke, log_V])
             if admissible(x) and (value := _huber(misfit(x))) < least:
                 best, least = x, value
+    if not math.isfinite(least):
+        return middle
     x, damping = best, 1e-2
     for _ in range(60):
         r = misfit(x)
