@@ -1,7 +1,6 @@
 """The command line: exit codes, one sentence for wrong input, JSON alone on standard output."""
 
 import json
-import math
 import os
 import re
 import shutil
@@ -112,24 +111,6 @@ def test_fit_says_what_it_did(fitted: tuple[Path, Mapping[str, Any]]) -> None:
     assert loaded.provenance["table"] == "four.csv"
     assert loaded.provenance["settings.steps"] == 3
     assert str(Path.home()) not in json.dumps(dict(loaded.provenance))
-
-
-def test_a_box_that_is_in_the_way_is_said(tmp_path: Path) -> None:
-    """A drug with a half-life of three days in a box that ends at 35 hours."""
-    rows = ["ID,TIME,AMT,DV"]
-    for i in range(4):
-        rows += [f"{i},0,100,."]
-        rows += [f"{i},{t},.,{(9.0 + i) * math.exp(-0.01 * t):.3f}" for t in (4, 24, 48, 72)]
-    (tmp_path / "slow.csv").write_text("\n".join(rows))
-    boxes = json.dumps({"ka": [0.3, 4.0], "ke": [0.02, 0.25]})
-    arguments = ["fit", tmp_path / "slow.csv", *UNITS, *SMALL, "--out", tmp_path, "--hidden", "0", "--forecast-from", "24"]
-    done = run(*arguments, "--backbone-config", boxes, "--json")
-    summary = json_of(done)
-    assert "ke at an end of its box or beyond" in summary["start"]["sentence"]
-    assert {"ke"} <= {e["name"] for e in summary["ends"]}
-    page = Path(summary["report"]).read_text()
-    assert "Parameters lie at an end of their range" in page
-    assert all(e["sentence"] in page for e in summary["ends"])
 
 
 def test_check_proves_and_refuses(bundle: Path, unstable: Path) -> None:

@@ -1,5 +1,6 @@
 """Where a fit starts, whether it arrived, and what it left at an end of its range: values, and the sentences made of them."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,9 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
-from homeostat.gallery import fit_verdicts
+from homeostat.gallery import fit_summary, fit_verdicts
+from homeostat.recipe import backbone_named, hybrid_recipe
+from homeostat.study import Settings, train
 from hybrid import Concentration, Dose, Exponential, HybridModel, Schedule, simulate
 from learned import AdditiveProportional, Ensemble
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
@@ -200,6 +204,19 @@ def test_a_slow_drug_is_found_and_a_narrow_box_says_that_it_is_in_the_way() -> N
     assert len(people_ke.people) >= 15
     assert "The typical ke is at the low end of its range, 0.02 /h" in typical_ke.sentence()
     assert f"ke of {len(people_ke.people)} people (P0, P1, " in people_ke.sentence()
+
+
+def test_the_shell_says_that_a_box_is_in_the_way() -> None:
+    """A drug with a half-life of three days in a box that ends at 35 hours, three steps of what `homeostat fit` runs."""
+    slow = made(typical=(1.0, 0.01, 10.0), times=(2.0, 12.0, 24.0, 48.0), count=4, spread=(0.2, 0.1, 0.1))
+    slow = [replace(r, units={"time": "h", "concentration": "mg/L", "dose": "mg"}) for r in slow]
+    recipe = hybrid_recipe(backbone_named("OneCompartmentOral", NARROW), slow, with_residual=False)
+    trained = train(recipe, slow, Settings(members=2, folds=2, steps=3, forecast_from=24.0), Console(quiet=True))
+    summary = json.loads(json.dumps(fit_summary(trained)))
+    assert "ke at an end of" in summary["start"]["sentence"]
+    assert ("typical", "ke", "low") in {(e["what"], e["name"], e["end"]) for e in summary["ends"]}
+    verdicts = {claim: detail for claim, _, detail in fit_verdicts(recipe.start, trained.convergence, trained.ends)}
+    assert all(e["sentence"] in verdicts["Parameters lie at an end of their range"] for e in summary["ends"])
 
 
 # --- ends --------------------------------------------------------------------------------------------------------------
