@@ -179,7 +179,7 @@ def _captured(value: Callable[[], tuple[Tensor, Tensor]], leaves: list[Tensor]) 
 
 def cohort_contestant(name: str, problem: CohortProblem, choice: Choice, dtype: torch.dtype) -> Contestant:
     """Ours on a cohort: everyone's own clock, all at once."""
-    backbone = OneCompartmentOral()
+    backbone = OneCompartmentOral(ka=(0.3, 4.0), ke=(0.02, 0.25), V=(5.0, 200.0))
     model = HybridModel(
         backbone,
         LogNormalPopulation(backbone.physical, [0.3] * 3),

@@ -23,7 +23,7 @@ UNITS = {"time": "h", "dose": "mg", "concentration": "mg/L"}
 
 def model() -> HybridModel:
     """The model of the population, everything but the people known."""
-    backbone = OneCompartmentOral()
+    backbone = OneCompartmentOral(ka=(0.3, 4.0), ke=(0.02, 0.25), V=(5.0, 200.0))
     residual = MLP(states=2, hidden=HIDDEN, separable=True, state_scale=256.0, rate_scale=0.06)
     return HybridModel(
         backbone,

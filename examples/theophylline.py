@@ -18,7 +18,18 @@ from hybrid import Concentration, HybridModel, predict
 from learned import MLP, AdditiveProportional
 from physics import LogNormalPopulation, OneCompartmentOral
 from stability import Certificate, certify, check
-from training import Cohort, Plan, Stability, fit, forecast_unseen, personalise, read_nonmem
+from training import (
+    Cohort,
+    Plan,
+    Stability,
+    at_ends,
+    convergence,
+    fit,
+    forecast_unseen,
+    personalise,
+    read_nonmem,
+    starting_values,
+)
 from training.scores import score_table
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -33,10 +44,11 @@ generator = torch.Generator().manual_seed(2026)
 records = read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)
 
 # 2 · the model: dx/dt = A(θ) x + ε(x), with ε(0) = 0 and every amount staying ≥ 0
-backbone = OneCompartmentOral()
-population = LogNormalPopulation(
-    backbone, spread={"ka": 0.6, "ke": 0.2, "V": 0.2}, powers={"V": {"WT": (70.0, 1.0, "kg")}}
-)
+powers = {"V": {"WT": (70.0, 1.0, "kg")}}
+start = starting_values(records, OneCompartmentOral(), powers)  # typical values from the data: where the fit starts
+print(start.sentence)
+backbone = start.backbone
+population = LogNormalPopulation(backbone, spread={"ka": 0.6, "ke": 0.2, "V": 0.2}, powers=powers)
 residual = MLP(hidden=(8,), activation="tanh", separable=True, state_scale=320.0, rate_scale=0.08)
 template = HybridModel(
     backbone,
@@ -65,6 +77,10 @@ for step in fit(
         print(f"step {step.index:3d}  loss {float(step.loss.mean()):.3f}  unseen {float(step.held_out.mean()):.3f}")
 model = plan.final(step.best.model)
 people = personalise(model, cohort)
+for sentence in convergence(model, people, cohort.ids, weights=plan.weights[: plan.members]).sentences():
+    print(sentence)
+for end in at_ends(model, cohort, people.mode):
+    print(end.sentence())
 
 # 4 · certify every member and every person with one metric, and have the stranger check it
 system = lure_of(model, people.mode, cohort.conditions.covariates)

@@ -15,6 +15,11 @@ BUILTIN: Mapping[str, type[nn.Module]] = {
     for family in (BACKBONES, POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES, PROCESS_NOISES)
     for family_member in family
 }
+# arguments that a class did not take at first, and what it then did: a bundle that names none of them keeps that meaning
+_EARLIER: Mapping[str, Mapping[str, Any]] = {
+    "LogNormalPopulation": {"bend": "tanh"},
+    "OneCompartmentOral": {"ka": [0.3, 4.0], "ke": [0.02, 0.25], "V": [5.0, 200.0], "faster": None},
+}
 _PARTS = ("backbone", "population", "residual", "observation", "noise")
 
 
@@ -97,4 +102,5 @@ def _build(part: Mapping[str, Any], structures: Mapping[str, type[nn.Module]]) -
             f"unknown structure {part['class']!r}; this program knows {', '.join(sorted(structures))}. If it is yours, pass "
             "it: load(path, structures={**BUILTIN, 'Name': Class})"
         )
-    return structures[part["class"]](**part["config"])
+    config, earlier = part["config"], _EARLIER.get(part["class"], {})
+    return structures[part["class"]](**(config if earlier.keys() & config.keys() else {**earlier, **config}))

@@ -20,7 +20,7 @@ from homeostat.gallery import Asked
 from homeostat.judged import conventions_table, judge_uncertainty, pictures_of, rings_of, scores_table, verdicts_of
 from homeostat.provenance import provenance
 from homeostat.recipe import backbone_named, hybrid_recipe, neural_ode_recipe
-from homeostat.report import write_report
+from homeostat.report import MARKS, write_report
 from homeostat.study import (
     Evaluation,
     Settings,
@@ -78,6 +78,8 @@ def run_demo(folder: Path, settings: Settings, console: Console) -> dict[str, An
             waiting[baseline.name] = second.apply_async(judge, (baseline, records, own, THRESHOLD))
         console.print(f"meanwhile, in a second process, trained the same way: {', '.join(waiting)}")
         hybrid = train(hybrid_recipe(backbone, records), records, settings, console)
+        for one in gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends):
+            console.print(f"{MARKS[one.good]} {one}", markup=False)
         return _after_training(folder, settings, asked, records, hybrid, waiting, console, began)
 
 
@@ -193,6 +195,7 @@ def _after_training(
     }
     verdicts = [
         gallery.certificate_verdict(certificate, best, "h"),
+        *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends),
         *verdicts_of(judged),
         *(gallery.comparison_verdict(name, value, "mg/L") for name, value in comparisons.items()),
         Verdict(
@@ -228,6 +231,7 @@ def _after_training(
         "refusal": None if isinstance(certificate, Certificate) else certificate.message,
         "identity_metric_refused": isinstance(identity, Refusal),
         "scores": bundle.calibration["scores"],
+        **gallery.fit_summary(hybrid),
         "crps_difference": {name: list(value) for name, value in comparisons.items()},
         "peaks": {name: list(value) for name, value in peaks.items()},
         "identical_after_load": identical,

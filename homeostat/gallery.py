@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,12 @@ from homeostat.pictures import (
     nearby,
 )
 from homeostat.report import Cell, Table
-from homeostat.study import BINS, Evaluation, predict_person
+from homeostat.study import BINS, Evaluation, Trained, predict_person
 from hybrid import Prediction, Schedule
 from hybrid.schedule import as_float
 from stability import Box, Certificate, Refusal
 from stability.region import claimed
-from training import Cohort, Record
+from training import AtEnd, Cohort, Convergence, Record, Start
 from training.calibration import describe_convention
 from training.records import counted_from
 from training.verdicts import Verdict
@@ -279,6 +280,38 @@ def where_in_words(certificate: Certificate) -> str:
     if inputs is not None and inputs.doses is not None and stays["doses"]:
         words += f", and are kept there under doses of up to {inputs.doses.max():.4g}, at least {inputs.gap:g} apart"
     return words
+
+
+def fit_verdicts(start: Start | None, convergence: Convergence, ends: Sequence[AtEnd]) -> list[Verdict]:
+    """Where a fit started, whether it has arrived, and what it left at an end of its range."""
+    found: list[Verdict] = []
+    if start is not None and start.values:
+        found.append(Verdict("Where the fit started", None, start.sentence, ("start",)))
+    said = " ".join(convergence.sentences())
+    if convergence.converged:
+        claim = "The fit has converged" if len(convergence.names) else "The search for everyone's own parameters has converged"
+        arrived = said or "Nothing in it would move by more than its own uncertainty."
+        found.append(Verdict(claim, True, arrived, ("convergence",)))
+    else:
+        found.append(Verdict("The fit has not converged", False, said, ("convergence",)))
+    return found + ends_verdicts(ends)
+
+
+def fit_summary(trained: Trained) -> dict[str, Any]:
+    """Where the fit started, whether it has arrived, and what it left at an end of its range, as plain JSON values."""
+    start = trained.recipe.start
+    return {
+        "start": None if start is None else start.to_dict(),
+        "convergence": trained.convergence.to_dict(),
+        "ends": [e.to_dict() for e in trained.ends],
+    }
+
+
+def ends_verdicts(ends: Sequence[AtEnd]) -> list[Verdict]:
+    """One verdict for all that lies at an end of its range, none where nothing does."""
+    if not ends:
+        return []
+    return [Verdict("Parameters lie at an end of their range", False, " ".join(e.sentence() for e in ends), ("ends",))]
 
 
 def comparison_verdict(name: str, difference: tuple[float, float, float], unit: str) -> Verdict:

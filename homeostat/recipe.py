@@ -22,17 +22,18 @@ from physics import (
     Population,
     SharedPopulation,
 )
-from training import Record
+from training import Record, Start, starting_values
 from training.conversion import in_units
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model with one member, not trained, and the mesh that its solver needs."""
+    """A model with one member, not trained, the mesh that its solver needs, and where its typical values come from."""
 
     name: str
     model: HybridModel
     mesh: Mesh
+    start: Start | None = None
 
 
 def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbone:
@@ -53,13 +54,19 @@ def hybrid_recipe(
     hidden: Sequence[int] = (8,),
     with_residual: bool = True,
 ) -> Recipe:
-    """The backbone, log-normal people around its typical parameters, and a small tanh residual with ε(0) = 0.
+    """The backbone, log-normal people around typical parameters from the data, and a small tanh residual with ε(0) = 0.
 
-    The model is in the backbone's units, and so are its scales: the records are read in them.
+    The model is in the backbone's units, and so are its scales: the records are read in them. All records say where the fit
+    starts, those of people too whom a member will never see: a start, like the scale of the noise, is forgotten by a fit
+    that converges.
     """
-    population, observation = _population(backbone, records), _observation(backbone, records)
+    powers = _powers(backbone, records)
+    population, observation = _population(backbone, powers), _observation(backbone, records)
     channels = dict(zip(observation.channels, observation.units, strict=True))
     records = [in_units(record, backbone, channels, population.covariates) for record in records]
+    start = starting_values(records, backbone, powers)
+    backbone = start.backbone
+    population = _population(backbone, powers)
     residual = None
     if with_residual:
         residual = MLP(
@@ -71,7 +78,7 @@ def hybrid_recipe(
         )
     noise = noise_for(records)
     model = HybridModel(backbone, population, residual, observation=observation, noise=noise)
-    return Recipe("hybrid" if with_residual else "backbone alone", model, Mesh.of(model, records))
+    return Recipe("hybrid" if with_residual else "backbone alone", model, Mesh.of(model, records), start)
 
 
 def neural_ode_recipe(backbone: Backbone, records: Sequence[Record], *, hidden: Sequence[int] = (12,)) -> Recipe:
@@ -124,15 +131,24 @@ def noise_for(records: Sequence[Record]) -> AdditiveProportional:
     return AdditiveProportional((spread / 6).tolist(), [0.1] * len(spread), (spread / 100).tolist())
 
 
-def _population(backbone: Backbone, records: Sequence[Record]) -> Population:
+def _powers(backbone: Backbone, records: Sequence[Record]) -> dict[str, dict[str, tuple[float, float, str]]]:
+    """Where everyone was weighed, volumes go with the weight, and a clearance with its power .75, at 70 kg.
+
+    Source: Anderson & Holford, Annu. Rev. Pharmacol. Toxicol. 48 (2008) 303.
+    """
+    if not isinstance(backbone, OneCompartmentOral) or not all("WT" in r.covariates for r in records):
+        return {}
+    return {"V": {"WT": (70.0, 1.0, "kg")}, **({"CL": {"WT": (70.0, 0.75, "kg")}} if backbone.by_clearance else {})}
+
+
+def _population(backbone: Backbone, powers: Mapping[str, Mapping[str, Sequence[Any]]]) -> Population:
     if not backbone.physical:
         return SharedPopulation()
     if isinstance(backbone, OneCompartmentOral):
         # Between-person coefficients of variation of oral theophylline: about 60 % in ka and 20 % in ke and V/weight
         # (Davidian & Giltinan 1995, chapter 5, give .64, .2 and .13 on the log scale for this table)
-        weighed = all("WT" in r.covariates for r in records)
-        powers = {"V": {"WT": (70.0, 1.0, "kg")}} if weighed else {}
-        return LogNormalPopulation(backbone, {"ka": 0.6, "ke": 0.2, "V": 0.2}, powers)
+        spread = {"ka": 0.6, "CL" if backbone.by_clearance else "ke": 0.2, "V": 0.2}
+        return LogNormalPopulation(backbone, spread, powers)
     raise ValueError(
         f"{type(backbone).__name__} needs inputs or covariates that a table of doses does not hold; build its model in "
         "Python, as examples/cpeptide.py does for VanCauter"

@@ -27,22 +27,28 @@ from hybrid import (
     predict,
     rollout,
 )
+from hybrid.defaults import predicting
 from hybrid.schedule import as_float
 from stability import Box, Certificate, Inputs, Lure, Refusal, certify
 from stability.region import Region
 from training import (
+    AtEnd,
     Checkpoint,
     Cohort,
+    Convergence,
     Personal,
     Plan,
     Record,
     Stability,
+    at_ends,
     at_times,
+    convergence,
     fit,
     forecast_unseen,
     gaussian_nll,
     log_steps,
     personalise,
+    recorded,
 )
 from training.calibration import (
     calibration_null_band,
@@ -75,7 +81,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted stack: the final `model` and the `stack` that also holds the folds' ensembles; the people's coordinates."""
+    """A fitted stack: the final `model` and the `stack` that also holds the folds' ensembles; the people's coordinates.
+
+    `ends`: what the final model has at an end of its range · `convergence`: how far it is from where its people would have it.
+    """
 
     recipe: Recipe
     plan: Plan
@@ -84,6 +93,8 @@ class Trained:
     model: HybridModel
     personal: Personal
     interrupted: bool
+    ends: tuple[AtEnd, ...]
+    convergence: Convergence
 
 
 def train(
@@ -129,12 +140,22 @@ def train(
         solver=solver,
         checkpoint=checkpoint,
     )
+    losses: list[Tensor] = []
+    steps = recorded(steps, losses)
     best, interrupted = watch(steps if log is None else log_steps(steps, log), recipe.name, console)
     model = plan.final(best.model)
     personal = personalise(model, cohort, solver=solver)
     for index, why in personal.failed.items():  # someone on whom the members were trained: the fit itself is broken
         raise SimulationError(why, record=index)
-    return Trained(recipe, plan, cohort, best.model, model, personal, interrupted)
+    arrived = convergence(
+        model,
+        personal,
+        cohort.ids,
+        weights=plan.weights[: plan.members],
+        losses=[loss[: plan.members] for loss in losses],
+    )
+    ends = at_ends(model, cohort, personal.mode)
+    return Trained(recipe, plan, cohort, best.model, model, personal, interrupted, ends, arrived)
 
 
 def one_thread() -> None:
@@ -358,7 +379,7 @@ def predict_person(
         known.mode[:, [index]], known.covariance[:, [index]], known.objective[:, [index]], known.converged[:, [index]]
     )
     sample = own.draws(draws, torch.Generator().manual_seed(seed)).to(bundle.model.device)
-    found = []
+    found, steps = [], predicting(solver_of(bundle), bundle.model.dtype)
     for schedule in schedules:
         conditions = conditions_of(
             bundle.model,
@@ -371,5 +392,5 @@ def predict_person(
         conditions = conditions.to(conditions.baseline.to(bundle.model.device))
         grid = torch.tensor([list(times)], dtype=torch.float64)
         mask = torch.ones_like(grid, dtype=torch.bool)
-        found.append(predict(bundle.model, conditions, sample, times=grid, mask=mask, solver=solver_of(bundle)))
+        found.append(predict(bundle.model, conditions, sample, times=grid, mask=mask, solver=steps))
     return found

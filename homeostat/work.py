@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from stability import Certificate, Refusal, certify, check
 from stability.proof import prove
 from stability.region import Inputs, Region, claimed, region_and_inputs
-from training import Checkpoint, Cohort, Record, forecast
+from training import Checkpoint, Cohort, Record, at_ends, convergence, forecast
 from training.clock import at_or_before, counts_from, origin_of, since
 from training.conversion import converted
 from training.file_order import Order
@@ -79,8 +80,6 @@ def fit_table(
     TensorBoard in `folder/log`.
     Errors: `ValueError` for input that cannot be used, `SimulationError` naming the person.
     """
-    from dataclasses import replace
-
     solver_named(settings.solver)  # an unknown name is better known before anything is read or written
     physics = backbone_named(*backbone)
     records = [r.on_own_clock() for r in records]
@@ -133,6 +132,7 @@ def fit_table(
     save(bundle, path)
     dense = dense_unseen(trained, settings, max(float(r.times[-1]) for r in records))
     notes = gallery.baseline_notes(trained.cohort)
+    about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends)
     page = _page(
         folder,
         bundle,
@@ -147,6 +147,7 @@ def fit_table(
         verdicts=[
             *(Verdict(sentence, None, about=("units",)) for sentence in assumed),
             gallery.certificate_verdict(certificate, best, asked.time_unit),
+            *about_fit,
             *verdicts_of(judged),
             *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
         ],
@@ -156,7 +157,10 @@ def fit_table(
     for sentence in assumed:
         console.print(sentence, markup=False)
     said = gallery.certificate_verdict(certificate, best, asked.time_unit)
-    console.print(f"{said}\nbundle: {path}\nreport: {page}", markup=False)
+    console.print(str(said), markup=False)
+    for one in about_fit:
+        console.print(f"{MARKS[one.good]} {one}", markup=False)
+    console.print(f"bundle: {path}\nreport: {page}", markup=False)
     if interrupted:
         console.print("training was interrupted; the same command with --resume goes on with it")
     else:
@@ -167,6 +171,7 @@ def fit_table(
         "rate": certificate.rate if isinstance(certificate, Certificate) else None,
         "refusal": certificate.message if isinstance(certificate, Refusal) else None,
         "scores": calibration["scores"],
+        **gallery.fit_summary(trained),
         "interrupted": interrupted,
         "forecast_from": asked.forecast_from,
         "time_since": asked.since,
@@ -244,8 +249,6 @@ def certify_bundle(
         # a rate or a region that is refused, or a search that ran out of time, says nothing against what is proved
         text += "\nThe bundle keeps the certificate that it has."
     elif write:
-        from dataclasses import replace
-
         save(replace(bundle, certificate=result), path)
     return result, text
 
@@ -351,6 +354,14 @@ def report_on(
     if withheld:
         detail = f"{withheld} On them it would look better than it is."
         verdicts.append(Verdict("The bundle's recalibration is not applied to these people", None, detail, ("scaling",)))
+    # the typical values are not this table's to move: only its people's own search can be unfinished
+    search = convergence(bundle.model, personal, cohort.ids)
+    search = replace(search, names=(), away=search.away[:, :0], moves=search.moves[:, :0])
+    ends = tuple(e for e in at_ends(bundle.model, cohort, personal.mode) if e.what == "people")
+    if not search.converged:
+        found = " ".join(search.sentences())
+        verdicts.append(Verdict("Not everyone's own parameters were found", False, found, ("convergence",)))
+    verdicts += gallery.ends_verdicts(ends)
     verdicts += verdicts_of(judged)
     evaluations, notes = {"this table": evaluation}, [*map(str, table.left_out), *gallery.baseline_notes(cohort)]
     page = _page(
@@ -382,6 +393,8 @@ def report_on(
         "forecast_from": asked.forecast_from,
         "time_since": asked.since,
         "notes": notes,
+        "people_not_converged": list(search.unfinished),
+        "ends": [e.to_dict() for e in ends],
         "report": str(page),
     }
     (folder / "report.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False))

@@ -39,6 +39,10 @@ class Exponential(Solver):
         """The declared order of convergence, on problems that are not stiff."""
         return 4
 
+    @property
+    def adaptive(self) -> bool:
+        return self.rtol is not None
+
     def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
         tolerance = tolerance_of(self.rtol, self.atol, self.max_steps)
         return solve_by_steps(field, x0, Exponentials(), tolerance, chunk=self.chunk, pool=self.pool)

@@ -49,6 +49,10 @@ class RungeKutta(Solver):
         """The declared order of convergence."""
         return TABLEAUS[self.method].order
 
+    @property
+    def adaptive(self) -> bool:
+        return self.rtol is not None
+
     def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
         tolerance = tolerance_of(self.rtol, self.atol, self.max_steps)
         return solve_by_steps(

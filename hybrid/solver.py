@@ -61,6 +61,11 @@ class Solver(ABC):
     Law: the measured order of convergence is the declared one on a problem that is not stiff.
     """
 
+    @property
+    @abstractmethod
+    def adaptive(self) -> bool:
+        """Does it find its own steps, to a tolerance, or take those of the mesh?"""
+
     @abstractmethod
     def solve(
         self,

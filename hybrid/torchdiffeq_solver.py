@@ -84,6 +84,10 @@ class Torchdiffeq(Solver):
         """How many steps of one length it takes in a segment."""
         return self.steps or (8 if self.method in _ADAMS else 1)
 
+    @property
+    def adaptive(self) -> bool:
+        return self.method in ADAPTIVE
+
     def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
         asked = torch.is_grad_enabled() and any(v.requires_grad for v in (x0, *field.made_from))
         if self.method == "scipy_solver" and not self.adjoint and (asked or transforming()):

@@ -1,9 +1,10 @@
 """Log-normal parameters inside a compact box."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +14,29 @@ from physics.parameter import Parameter
 from physics.population import Population, by_parameter, parameters_of
 from physics.units import require
 
+_BEND = 1.0 / 3.0  # β: over how much of log(θ/bound) a parameter that nears its bound gives way
+
+
+@dataclass(frozen=True)
+class Order:
+    """Parameter `upper` lies above the product of parameter `first` and the `rest`, each to the power 1 or −1; by index."""
+
+    upper: int
+    first: int
+    rest: tuple[tuple[int, int], ...]
+
 
 class LogNormalPopulation(Population):
     """log θ_j = s_j(log typical_j + μ_j + Σ_k a_jk log(covariate_k / reference_k) + ω_j η_j), η ~ N(0, I).
 
-    s_j(z) = c_j + h_j tanh((z − c_j)/h_j), with c_j the centre and h_j the half-width of the box of log θ_j: θ_j is
-    log-normal in the middle of its box and bends smoothly towards the box's ends, which no η reaches. An unbounded
-    log-normal θ would have no uniform contraction rate.
+    s_j(z) = c_j + h_j b((z − c_j)/h_j), with c_j the centre and h_j the half-width of the box of log θ_j and
+    b(x) = x/(1 + x⁸)^(1/8): θ_j is log-normal in its box (half-way to an end it is moved by .02 % of h_j) and bends smoothly
+    just before the box's ends, which no η reaches. An unbounded log-normal θ would have no uniform contraction rate.
+    Where a parameter says what it lies `above` (absorption above elimination, where their boxes overlap), θ_j is kept above
+    it in everyone by bending its logarithm once more: with b the logarithm of that bound and t the room between b and the end
+    of θ_j's box, log θ_j = b + t σ(log θ_j − b)/σ(t), where σ(x) = β log(1 + exp(x/β)) and β = 1/3. The coordinates are then the
+    bound and the logarithm of the ratio, which is positive; twice above its bound, θ_j is moved by 4 %, ten times above it by
+    .03 %. So that there is always room t ≥ β, the bound's first factor is bent, by the same σ, below the end of θ_j's box.
     μ (M, q) is learned. The spread ω is what the caller says, unless `learn_spread`: then it is the trainable tensor
     `log_spread` (M, q), which starts there. That tensor does not ask for a gradient: a joint maximum over η and ω is at
     ω → ∞ (in the deviations ωη at ω → 0) and means nothing, so `training.fit` leaves it alone, and
@@ -29,10 +46,13 @@ class LogNormalPopulation(Population):
     the middle of the box, by the parameters' names, {"ka": 0.6, "ke": 0.2, "V": 0.2}, or, beside an explicit sequence of
     parameters, in its order; `powers`, for a parameter name and a covariate name the reference, the exponent and the UCUM
     unit of the reference, as in {"V": {"WT": (70.0, 1.0, "kg")}} (without a unit, records may not state one either);
-    `learn_spread`.
+    `learn_spread`; `bend`, "late" for the b above, or "tanh" for b = tanh, which bends everywhere (half-way to an end by 4 %
+    of h_j): it is what models had that were saved before there was a choice.
     Errors: `ValueError` for a spread that is not positive, in order beside a backbone, or for other names; a power of an
-    unknown parameter; a covariate in two units, or missing or not positive.
-    Law: `theta` stays inside `box`; with η = 0, μ = 0 and reference covariates it is `typical` up to the bend.
+    unknown parameter; a covariate in two units, or missing or not positive; a parameter whose box leaves it no room above what
+    it lies above.
+    Law: `theta` stays inside `box`, and every parameter stays above what it lies above (up to rounding, where η is so far out
+    that the two meet); with η = 0, μ = 0 and reference covariates it is `typical` up to the bend.
     Source: Lindstrom & Bates, Biometrics 46 (1990) 673 (mixed effects); the saturation is ours.
     """
 
@@ -42,6 +62,7 @@ class LogNormalPopulation(Population):
         spread: Mapping[str, float] | Sequence[float],  # (q,)
         powers: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
         learn_spread: bool = False,
+        bend: Literal["late", "tanh"] = "late",
     ) -> None:
         super().__init__()
         self.physical = parameters_of(parameters)
@@ -75,6 +96,10 @@ class LogNormalPopulation(Population):
         self.register_buffer("half_width", (high - low) / 2)
         self.register_buffer("log_typical", typical)
         self.shift = nn.Parameter(torch.zeros(1, len(names), dtype=torch.float64))  # μ (M, q)
+        if bend not in ("late", "tanh"):
+            raise ValueError(f"LogNormalPopulation: bend is 'late' or 'tanh', got {bend!r:.60}")
+        self.bend = bend
+        self.orders = tuple(_order(p, self.physical) for p in self.physical if p.above)
         self.learn_spread = bool(learn_spread)
         if self.learn_spread:
             self.log_spread = nn.Parameter(self.spread.log()[None], requires_grad=False)  # log ω (M, q)
@@ -89,7 +114,28 @@ class LogNormalPopulation(Population):
         z = self.log_typical + self.shift[:, None, :] + self.omega[:, None, :] * eta  # (M, N, q)
         if self.powers:
             z = z + self._covariate_effect(covariates)  # (N, q) meets (M, N, q)
-        return torch.exp(self.centre + self.half_width * torch.tanh((z - self.centre) / self.half_width))
+        x = (z - self.centre) / self.half_width
+        logs = self.centre + self.half_width * (_late(x) if self.bend == "late" else torch.tanh(x))
+        return torch.exp(self._ordered(logs) if self.orders else logs)
+
+    def _ordered(
+        self,
+        logs: Tensor,  # (M, N, q)
+    ) -> Tensor:  # (M, N, q)
+        """log θ with every parameter above what it lies above."""
+        # as `box` says them, so that nothing is rounded out of it
+        low, high = self.centre - self.half_width, self.centre + self.half_width
+        columns = list(logs.unbind(-1))
+        for order in self.orders:
+            rest = sum((sign * columns[i] for i, sign in order.rest), torch.zeros_like(columns[0]))
+            top = high[order.upper]
+            below = top - _BEND - _softened(top - _BEND - columns[order.first] - rest)
+            columns[order.first] = (below - rest).clamp(low[order.first], high[order.first])
+            bound = columns[order.first] + rest
+            room = top - bound
+            ratio = room * _softened(columns[order.upper] - bound) / _softened(room)
+            columns[order.upper] = (bound + ratio).clamp(low[order.upper], high[order.upper])
+        return torch.stack(columns, -1)
 
     def _covariate_effect(self, covariates: dict[str, Tensor]) -> Tensor:
         columns = []
@@ -128,6 +174,7 @@ class LogNormalPopulation(Population):
                 for p, by in self.powers.items()
             },
             "learn_spread": self.learn_spread,
+            "bend": self.bend,
         }
 
 
@@ -170,3 +217,46 @@ def _covariate_units(powers: Mapping[str, Mapping[str, Sequence[Any]]] | None) -
                 )
             found[name] = before or unit
     return found
+
+
+def _late(
+    x: Tensor,  # (...)
+) -> Tensor:  # (...)
+    """b(x) = x/(1 + x⁸)^(1/8), for any x: of the two terms under the root, the larger is taken out."""
+    # the quotient does not depend on what is taken out, so neither does its derivative
+    largest = x.detach().abs().clamp(min=1.0)
+    return x / largest * ((1.0 / largest) ** 8 + (x / largest) ** 8) ** (-0.125)
+
+
+def _softened(
+    x: Tensor,  # (...)
+) -> Tensor:  # (...)
+    """σ(x) = β log(1 + exp(x/β)): above max(x, 0), and within β log 2 of it."""
+    return _BEND * torch.logaddexp(x / _BEND, torch.zeros_like(x))
+
+
+def _order(parameter: Parameter, parameters: Sequence[Parameter]) -> Order:
+    """What `parameter.above` says, as indices, checked for room.
+
+    Errors: `ValueError` for a text that is no product of known parameters, or boxes that leave no room.
+    """
+    names = [p.name for p in parameters]
+    parts = re.split(r"([*/])", parameter.above.replace(" ", ""))
+    factors, signs = parts[::2], [1, *(1 if s == "*" else -1 for s in parts[1::2])]
+    unknown = [f for f in factors if f not in names or f == parameter.name]
+    if unknown or len(set(factors)) < len(factors):
+        raise ValueError(
+            f"parameter {parameter.name} lies above {parameter.above[:60]!r}, which is no product or quotient of others among "
+            f'{names}; write above="ke", or above="CL/V"'
+        )
+    first, rest = names.index(factors[0]), tuple((names.index(f), s) for f, s in zip(factors[1:], signs[1:], strict=True))
+    # the bound gives way at its first factor; at that one's low end it must still leave room for θ_j
+    least = math.log(parameters[first].low)
+    least += sum(s * math.log(parameters[i].high if s > 0 else parameters[i].low) for i, s in rest)
+    if not least < math.log(parameter.high) - 2.0 * _BEND:
+        raise ValueError(
+            f"parameter {parameter.name} lies above {parameter.above}, which is at least {math.exp(least):.3g} for some people, "
+            f"and its box ends at {parameter.high:g} {parameter.unit}; raise that end to more than twice as much, or lower the "
+            f"box of {parameters[first].name}"
+        )
+    return Order(names.index(parameter.name), first, rest)

@@ -1,6 +1,8 @@
 """One compartment with first-order absorption from the gut."""
 
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,47 +12,120 @@ from physics.hull import corners, require_parameters
 from physics.parameter import Parameter
 
 _SOURCE = "Boeckmann, Sheiner & Beal, NONMEM Users Guide Part V (1994), theophylline"
+_TYPICAL = {"ka": 1.5, "ke": 0.086, "V": 31.5, "CL": 0.086 * 31.5}
+_EXCHANGED = {"ka": 0.086, "ke": 1.5, "V": 31.5, "CL": 1.5 * 31.5}
+_UNITS = {"ka": "/h", "ke": "/h", "V": "L", "CL": "L/h"}
+_KE, _CL = (0.0005, 5.0), (0.005, 1000.0)
 
 
 class OneCompartmentOral(Backbone):
     """Amounts in gut and plasma after an oral dose.
 
     d gut/dt = −ka·gut and d plasma/dt = ka·gut − ke·plasma; the concentration is plasma/V. States in mg, time in h.
-    Parameters θ: ka (absorption rate, /h), ke (elimination rate, /h), V (volume of distribution, L).
-    The boxes of ka and ke do not meet, ka > ke always: that removes the flip-flop ambiguity (the same curve with ka and
-    ke exchanged). A is lower triangular with diagonal (−ka, −ke), so it is Hurwitz for every admissible θ.
+    Parameters θ: ka (absorption rate, /h), ke (elimination rate, /h) and V (volume of distribution, L), or, with
+    `parameters="clearance"`, ka, CL (clearance, L/h) and V, with ke = CL/V. Of a drug that was only ever swallowed, V and CL
+    are those over the share F that reaches the plasma.
+    A is lower triangular with diagonal (−ka, −ke), so it is Hurwitz for every positive θ.
+    The curve of (ka, ke, V) is also that of (ke, ka, V·ke/ka), the flip-flop. The default boxes of ka and ke overlap, so they
+    do not say which rate is which; `faster` does, and a population that is built of `physical` keeps it for everyone.
     `initial`: nothing in the gut, and V times the concentration measured at or before the first dose in the plasma; where none
     was measured both are empty.
+
+    Arguments
+    - `ka`, `ke`, `V`, `CL`: the boxes (low, high) that the parameters never leave. The defaults hold half-lives from 8 min
+      to 8 weeks. They say what can be fitted and nothing more: a certificate for all of such a box would be one for nobody.
+    - `parameters`: "rates" for θ = (ka, ke, V), "clearance" for θ = (ka, CL, V).
+    - `faster`: the larger of the two rates in everyone. "ka" for most drugs; "ke" for one whose absorption is the slower
+      process (a depot, a slow-release tablet), with boxes to match, as in
+      `OneCompartmentOral(ka=(.0005, 5.), ke=(.05, 20.), faster="ke")`; None where the boxes, or injections into the plasma,
+      tell them apart.
+    - `typical`: typical values by name, where a fit starts (`training.starting_values` takes them from the data). Those of
+      theophylline by default, with ka and ke exchanged for `faster="ke"`; the middle of a box that they do not lie in.
+    Errors: `ValueError` for a box that is not 0 < low < high, a typical value outside of its box, and a box or a typical value
+    of a parameter that this θ does not have.
     Law: without a residual, a single dose gives the closed form of Bateman (1910).
     Source of the typical values: see `physical`.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        ka: Sequence[float] = (0.05, 20.0),
+        ke: Sequence[float] = _KE,
+        V: Sequence[float] = (0.5, 2000.0),
+        *,
+        CL: Sequence[float] = _CL,
+        parameters: Literal["rates", "clearance"] = "rates",
+        faster: Literal["ka", "ke"] | None = "ka",
+        typical: Mapping[str, float] | None = None,
+    ) -> None:
         super().__init__()
+        if parameters not in ("rates", "clearance"):
+            raise ValueError(
+                "OneCompartmentOral: parameters is 'rates' for (ka, ke, V) or 'clearance' for (ka, CL, V), "
+                f"got {parameters!r:.60}"
+            )
+        if faster not in ("ka", "ke", None):
+            raise ValueError(f"OneCompartmentOral: faster is 'ka', 'ke' or None, got {faster!r:.60}")
+        self.by_clearance, self.faster = parameters == "clearance", faster
         self.states = ("gut", "plasma")
         self.state_units = ("mg", "mg")
         self.inputs = ()
         self.input_units = ()
         self.time_unit = "h"
         self.starts = (("plasma", "V"),)
-        self.physical = (
-            Parameter("ka", "/h", 1.5, 0.3, 4.0, _SOURCE),
-            Parameter("ke", "/h", 0.086, 0.02, 0.25, _SOURCE),
-            Parameter("V", "L", 31.5, 5.0, 200.0, _SOURCE + ", .45 L/kg at 70 kg"),
+        names = ("ka", "CL", "V") if self.by_clearance else ("ka", "ke", "V")
+        boxes = {"ka": ka, "ke": ke, "V": V, "CL": CL}
+        unused = "ke" if self.by_clearance else "CL"
+        if tuple(boxes[unused]) != (_KE if self.by_clearance else _CL):
+            raise ValueError(
+                f"OneCompartmentOral: a box is given for {unused}, and θ is {', '.join(names)}; "
+                + ("give CL one" if self.by_clearance else "write parameters='clearance', or give ke one")
+            )
+        stray = sorted(set(typical or {}) - set(names))
+        if stray:
+            raise ValueError(f"OneCompartmentOral: typical values for {stray}, and θ is {', '.join(names)}")
+        self.typical = None if typical is None else {name: float(value) for name, value in typical.items()}
+        known = _EXCHANGED if faster == "ke" else _TYPICAL
+        self.physical = tuple(
+            _parameter(name, boxes[name], (typical or {}).get(name), known[name], self._above(name)) for name in names
         )
 
+    def _above(self, name: str) -> str:
+        """What this parameter lies above, so that the rate that is to be the faster one is: CL/V stands for ke."""
+        if self.faster == "ka" and name == "ka":
+            return "CL/V" if self.by_clearance else "ke"
+        if self.faster == "ke" and name == ("CL" if self.by_clearance else "ke"):
+            return "ka*V" if self.by_clearance else "ka"
+        return ""
+
+    def rates(
+        self,
+        theta: Tensor,  # (..., 3)
+    ) -> tuple[Tensor, Tensor]:  # (...), (...)
+        """ka and ke in /h, in either kind of θ."""
+        return theta[..., 0], theta[..., 1] / theta[..., 2] if self.by_clearance else theta[..., 1]
+
     def matrices(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        ka, ke = theta[..., 0], theta[..., 1]
-        zero = torch.zeros_like(ka)
-        A = torch.stack([torch.stack([-ka, zero], -1), torch.stack([ka, -ke], -1)], -2)
-        return A, theta.new_zeros(*theta.shape[:-1], 2, 0)
+        return _triangular(*self.rates(theta)), theta.new_zeros(*theta.shape[:-1], 2, 0)
 
     def hull(self, lower: Tensor, upper: Tensor) -> Tensor:
-        """Affine in (ka, ke), and free of V: the two rates' corners, entry for entry the ends themselves."""
+        """Affine in (ka, ke), and free of V: the two rates' corners, entry for entry the ends themselves.
+
+        With clearance, ke lies between CL/V at its two extreme corners, widened outward by the rounding of the quotient.
+        """
         require_parameters(lower, upper, 3, "OneCompartmentOral")
-        volume = lower[2:]  # held: it does not enter A
-        A, _ = self.matrices(corners(lower, torch.cat([upper[:2], volume])))
-        return A
+        held = lower[2:]  # the volume does not enter A but through ke
+        low, high = torch.cat([lower[:2], held]), torch.cat([upper[:2], held])
+        if self.by_clearance:
+            corners(lower, upper)  # ends the wrong way round must not become a box by division
+            if not bool((lower > 0.0).all()):
+                raise ValueError(f"OneCompartmentOral: the box needs positive ends, and has {lower.tolist()}")
+            # at most half a unit in the last place each: the next numbers enclose the quotients
+            least, most = lower[1] / upper[2], upper[1] / lower[2]
+            low[1] = torch.nextafter(least, torch.zeros_like(least))
+            high[1] = torch.nextafter(most, torch.full_like(most, torch.inf))
+        rates = corners(low, high)
+        return _triangular(rates[:, 0], rates[:, 1])
 
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
         measured = baseline[..., 0]
@@ -58,4 +133,34 @@ class OneCompartmentOral(Backbone):
         return torch.stack([torch.zeros_like(plasma), plasma], -1)
 
     def config(self) -> dict[str, Any]:
-        return {}
+        boxes = {p.name: [p.low, p.high] for p in self.physical}
+        return {
+            **boxes,
+            "parameters": "clearance" if self.by_clearance else "rates",
+            "faster": self.faster,
+            "typical": self.typical,
+        }
+
+
+def _triangular(
+    ka: Tensor,  # (...)
+    ke: Tensor,  # (...)
+) -> Tensor:  # (..., 2, 2)
+    zero = torch.zeros_like(ka)
+    return torch.stack([torch.stack([-ka, zero], -1), torch.stack([ka, -ke], -1)], -2)
+
+
+def _parameter(name: str, box: Sequence[float], typical: float | None, known: float, above: str) -> Parameter:
+    try:
+        low, high = (float(end) for end in box)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"OneCompartmentOral: the box of {name} is (low, high) in {_UNITS[name]}, got {box!r:.100}") from error
+    if not 0.0 < low < high < math.inf:
+        raise ValueError(
+            f"OneCompartmentOral: the box of {name} needs 0 < low < high, both finite, and got {low:g} to {high:g} {_UNITS[name]}"
+        )
+    if typical is not None:
+        return Parameter(name, _UNITS[name], float(typical), low, high, "given", above)
+    if low < known < high:
+        return Parameter(name, _UNITS[name], known, low, high, _SOURCE + (", .45 L/kg at 70 kg" if name == "V" else ""), above)
+    return Parameter(name, _UNITS[name], math.sqrt(low * high), low, high, "the middle of its box, in logarithms", above)

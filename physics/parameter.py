@@ -10,7 +10,9 @@ class Parameter:
     """One positive physical parameter θ_j of a backbone.
 
     Arguments: `name`; `unit` (UCUM code); `typical` value in that unit; `low` and `high`, the ends of the compact box
-    that every fitted, filtered or simulated θ_j stays in; `source`, where the typical value comes from.
+    that every fitted, filtered or simulated θ_j stays in; `source`, where the typical value comes from; `above`, where the
+    box alone does not say which of two is the larger: the name of the parameter that θ_j is larger than in everyone, or a
+    product or quotient of parameters ("ke", "CL/V", "ka*V").
     Errors: `ValueError` unless 0 < low < typical < high, and for a unit that is not UCUM.
     """
 
@@ -20,6 +22,7 @@ class Parameter:
     low: float
     high: float
     source: str = ""
+    above: str = ""
 
     def __post_init__(self) -> None:
         require(self.unit, f"parameter {self.name}")

@@ -14,6 +14,7 @@ from training import Cohort, Record
 # tests run side by side, and the tensors are small: more threads would only wait for each other
 torch.set_num_threads(1)
 
+BOXES = {"ka": (0.3, 4.0), "ke": (0.02, 0.25), "V": (5.0, 200.0)}
 SPREAD = (0.4, 0.2, 0.2)  # ω of log ka, log ke and log V
 MESH = Mesh(0.65, 0.2, 0.5)  # the largest ka is 4/h, and 0.65 × 4 is inside the stability region of the classic method
 
@@ -34,7 +35,7 @@ def people_of() -> Callable[..., tuple[Record, ...]]:
         times: Sequence[float] = (0.25, 0.75, 1.5, 3.0, 5.0, 8.0),
     ) -> tuple[Record, ...]:
         rng = np.random.default_rng(seed)
-        population = LogNormalPopulation(OneCompartmentOral().physical, SPREAD)
+        population = LogNormalPopulation(OneCompartmentOral(**BOXES).physical, SPREAD)
         with torch.no_grad():
             population.shift += torch.tensor([shift], dtype=torch.float64)
             theta = population.theta(torch.from_numpy(rng.standard_normal((1, count, 3))), {})[0].numpy()
@@ -65,7 +66,7 @@ def people(people_of: Callable[..., tuple[Record, ...]]) -> tuple[Record, ...]:
 @pytest.fixture
 def model() -> HybridModel:
     """One member, not trained: one compartment, log-normal people, a residual of four hidden units."""
-    backbone = OneCompartmentOral()
+    backbone = OneCompartmentOral(**BOXES)
     residual = MLP(2, hidden=(4,), separable=True, state_scale=300.0, rate_scale=0.1)
     return HybridModel(
         backbone,

@@ -94,7 +94,15 @@ def test_fit_says_what_it_did(fitted: tuple[Path, Mapping[str, Any]]) -> None:
     assert summary["interrupted"] is False
     assert set(summary["scores"]) == {"hybrid", "backbone alone"}
     assert summary["bundle"] == str(path)
-    assert Path(summary["report"]).read_text().startswith("<!")
+    page = Path(summary["report"]).read_text()
+    assert page.startswith("<!")
+    # three steps are no fit: where it began and how far it is are values, and sentences on the page
+    assert summary["start"]["people"] == 4
+    assert summary["start"]["sentence"] in page
+    assert summary["convergence"]["members"] == 2
+    said = "has converged" if summary["convergence"]["converged"] else "has not converged"
+    assert f"The fit {said}" in page
+    assert summary["ends"] == []
     loaded = load(path)
     assert loaded.model.members == 2
     assert [p.id for p in loaded.people] == ["1", "2", "3", "4"]

@@ -60,7 +60,7 @@ def test_outside_is_outside() -> None:
 
 
 def test_corners_are_the_ends_themselves() -> None:
-    backbone = OneCompartmentOral()
+    backbone = OneCompartmentOral(ka=(0.3, 4.0), ke=(0.02, 0.25))
     lower, upper = boxed(backbone, (0.0, 1.0))
     hull = backbone.hull(lower, upper)
     assert hull.shape == (4, 2, 2)  # the volume does not enter A

@@ -287,6 +287,7 @@ def test_a_solver_is_the_callers_choice() -> None:
     model, cohort = secretion(1)
 
     class Counting(Solver):
+        adaptive = False
         calls = 0
 
         def solve(self, field: Any, x0: Tensor) -> Tensor:
@@ -310,6 +311,8 @@ def broken(cohort: Cohort, *people: int) -> Cohort:
 
 class Steep(Solver):
     """Simulates only where no rate is above a limit, and says who broke it: what a diverging step looks like."""
+
+    adaptive = False
 
     def __init__(self, limit: float) -> None:
         self.limit, self.broke = limit, 0
@@ -444,6 +447,8 @@ def test_a_prediction_that_is_not_finite_is_a_failure_too(model: HybridModel, co
     class Silent(Solver):
         """Returns what it has, NaN and all, for whoever starts below nothing."""
 
+        adaptive = False
+
         def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
             states = Torchdiffeq().solve(field, x0).states
             return Solution(torch.where((x0 < -1.0).any(-1)[..., None, None], torch.nan, states))
@@ -497,6 +502,8 @@ def test_an_unnamed_failure_is_found_by_halves(model: HybridModel, people: tuple
     cohort = Cohort.of(people, model, Mesh(0.65, 0.2, 0.5))
 
     class Nameless(Solver):
+        adaptive = False
+
         def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
             if not bool(torch.isfinite(1e4 * x0).all()):
                 raise SimulationError("the tolerance could not be kept")
@@ -513,6 +520,8 @@ def test_the_converged_leave_the_batch(people_of: Callable[..., tuple[Record, ..
     rows: list[int] = []
 
     class Counting(Solver):
+        adaptive = False
+
         def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
             rows.append(x0.shape[1] // 7)
             return Torchdiffeq().solve(field, x0)

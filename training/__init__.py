@@ -2,8 +2,10 @@
 
 from training.anchor import Anchor
 from training.checkpoint import Checkpoint
+from training.convergence import Convergence, convergence, recorded
 from training.crossvalidation import Plan, at_times, forecast, forecast_unseen
 from training.distributed import Shard, gather_members
+from training.ends import AtEnd, at_ends
 from training.fit import Step, fit
 from training.fit_population import PopulationStep, fit_population
 from training.log import log_steps
@@ -14,13 +16,16 @@ from training.personalise import Personal, personalise, prior
 from training.records import Cohort, Record
 from training.sensitivity import observed_information, sensitivity
 from training.shooting import ShootingStep, shoot
+from training.starts import Start, starting_values
 from training.state import Fitted
 from training.windows import Windows, windows
 
 __all__ = [
     "Anchor",
+    "AtEnd",
     "Checkpoint",
     "Cohort",
+    "Convergence",
     "Fitted",
     "Marginal",
     "Personal",
@@ -30,11 +35,14 @@ __all__ = [
     "Shard",
     "ShootingStep",
     "Stability",
+    "Start",
     "Step",
     "Table",
     "Windows",
+    "at_ends",
     "at_times",
     "beta_nll",
+    "convergence",
     "fit",
     "fit_population",
     "forecast",
@@ -49,8 +57,10 @@ __all__ = [
     "prior",
     "read_nonmem",
     "read_table",
+    "recorded",
     "residual_share",
     "sensitivity",
     "shoot",
+    "starting_values",
     "windows",
 ]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hybrid import Conditions, HybridModel, Prediction, Solver, predict
+from hybrid.defaults import predicting
 from learned import Ensemble, select
 from training.personalise import Personal, in_float64, personalise
 from training.records import Cohort
@@ -72,14 +73,16 @@ def forecast(
 ) -> tuple[Prediction, Personal]:
     """Learn every person's coordinates from `known`, predict at the times of `asked` (the same people).
 
-    Member by member: the mode and Laplace covariance of the person, `draws` of it, one path each. In
-    float64, as `personalise`.
+    Member by member: the mode and Laplace covariance of the person, `draws` of it, one path each. In float64, as `personalise`.
+    `solver`: of the search for the person, by default the one of `personalise`. Draws of their parameters may be faster than
+    those for whom the mesh was made: the prediction takes `solver` only where it adapts its steps, else `Exponential(rtol=1e-6)`.
     """
     (model, known), (_, asked) = in_float64(model, known), in_float64(model, asked)
     personal = personalise(model, known, solver=solver)
     sample = personal.draws(draws, generator)
     mask = torch.ones_like(asked.times, dtype=torch.bool)
-    return predict(model, asked.conditions, sample, times=asked.times, mask=mask, solver=solver), personal
+    steps = predicting(solver, model.dtype)
+    return predict(model, asked.conditions, sample, times=asked.times, mask=mask, solver=steps), personal
 
 
 def forecast_unseen(

@@ -93,7 +93,8 @@ def fit(
       every so many steps, after the caller has seen them, and whenever the loop ends, by Ctrl-C or an error too.
     - `shard`: the people given here are this process's part of all; gradients, norms and looks are summed over processes.
 
-    Yields a `Step` after every update. Interrupting the loop loses nothing: the last step's `best` is complete.
+    Yields a `Step` after every update. Interrupting the loop loses nothing: the last step's `best` is complete. Steps may end
+    before the fit has arrived: `convergence` says so, and `at_ends` what it left at an end of its range.
     Errors: `ValueError` for shapes and numbers that cannot be, and for a checkpoint of another fit; `SimulationError` that
     names the person.
     Law: members do not influence each other; a person with weight 0 does not influence the member; stop, save and resume

@@ -15,7 +15,7 @@ from training.arguments import require_fit, require_tensor
 from training.fit import Fitted
 from training.lbfgs import Memory
 from training.losses import Stability, mean_square, residual_share
-from training.marginal import penalised_marginal, require_float64
+from training.marginal import Marginal, penalised_marginal, require_float64
 from training.personalise import Curvature, personalise
 from training.records import Cohort
 
@@ -26,7 +26,9 @@ class PopulationStep:
 
     `index` of at most `total` · `loss` (M,) each member's objective where its search is · `slope` (M,) its largest
     derivative there · `converged` (M,) · `held_out` (M,) the mean objective of its held-out people there, NaN without any ·
-    `best`, the fit to keep if the search ends here, with everyone's modes.
+    `best`, the fit to keep if the search ends here, with everyone's modes · `ended` (M,) why each member's search is over:
+    "converged", "flat" (ten steps gained next to nothing), "short" (its step has shrunk to nothing), "judged" (its held-out
+    people have had it), "out of steps" at the last of `total`, or "" where it goes on.
     """
 
     index: int
@@ -36,6 +38,23 @@ class PopulationStep:
     converged: Tensor
     held_out: Tensor
     best: Fitted
+    ended: tuple[str, ...] = ()
+
+    def sentences(self) -> list[str]:
+        """What a reader of the result must know of the search, in words; nothing where every member has arrived."""
+        said = (
+            ("out of steps", "went on when its steps were used up: give it more `steps`"),
+            ("short", "ended where no step made the objective less, at a slope that is not 0: start it elsewhere"),
+            ("flat", "ended where ten steps gained next to nothing, though it is not level there: something is not determined"),
+        )
+        found = []
+        for why, words in said:
+            # what ends flat at ten times the default tolerance is as good as converged
+            rows = [m for m, e in enumerate(self.ended) if e == why and (why != "flat" or self.slope[m] > 1e-3)]
+            if rows:
+                slope = float(self.slope[rows].max())
+                found.append(f"The search of {len(rows)} of {len(self.ended)} members {words} (largest derivative {slope:.2g}).")
+        return found
 
 
 def fit_population(
@@ -79,7 +98,8 @@ def fit_population(
       held from the first modes on, and differentiated whole: a line search needs one function.
     - `curvature`: as in `laplace_marginal`. `start`: where the first search for modes begins.
 
-    Yields a `PopulationStep` after every evaluation. Interrupting the loop loses nothing.
+    Yields a `PopulationStep` after every evaluation; that of the last says in `ended` and `sentences()` how each member's search
+    ended, and `training.at_ends` what it left at an end of its range. Interrupting the loop loses nothing.
     Errors: `ValueError` for shapes and numbers that cannot be; `SimulationError` that names the person when the model
     cannot simulate someone at the very start.
     Law: members do not influence each other; a person with weight 0 does not influence the member.
@@ -148,7 +168,11 @@ def fit_population(
         stalled = losses[max(0, len(losses) - 11)] - loss <= 0.1 * tolerance if index > 10 else converged
         finished = converged | stalled | (length < 1e-8) | (judged & (stale >= patience))
         fitted = Fitted(copy.deepcopy(best), best_mode.clone())
-        yield PopulationStep(index, steps, loss.clone(), slope, converged, judgement.clone(), fitted)
+        ended = _reasons(
+            (("converged", converged), ("judged", judged & (stale >= patience)), ("short", length < 1e-8), ("flat", stalled)),
+            "out of steps" if index == steps else "",
+        )
+        yield PopulationStep(index, steps, loss.clone(), slope, converged, judgement.clone(), fitted, ended)
         if bool(finished.all()) or index == steps:
             return
         # a quasi-Newton step trusts a curvature that it has seen along a few directions; none may leap
@@ -263,6 +287,9 @@ class Objective:
         counted = share > 0
         loss = (share * torch.where(counted, found.value, 0.0)).sum(1)
         good = torch.isfinite(loss.detach())
+        if not bool(good.any()):  # nobody could be simulated: there is nothing to differentiate
+            nothing = share.new_zeros(M, size)
+            return _Point(torch.full_like(loss.detach(), torch.inf), self._judge(found), nothing, found.mode, failed)
         gradients = torch.autograd.grad(loss[good].sum(), trained, allow_unused=True)
         flat = torch.cat(
             [(torch.zeros_like(p) if g is None else g).reshape(M, -1) for p, g in zip(trained, gradients, strict=True)],
@@ -270,9 +297,12 @@ class Objective:
         )
         good = good & torch.isfinite(flat).all(1)
         flat = torch.where(good[:, None], flat, 0.0)
+        return _Point(torch.where(good, loss.detach(), torch.inf), self._judge(found), flat, found.mode, failed)
+
+    def _judge(self, found: Marginal) -> Tensor:  # (M,)
+        """The held-out people's mean, infinite where one failed, NaN where there is none."""
         others = torch.where(self.held_out, found.value.detach().nan_to_num(nan=torch.inf), 0.0).sum(1)
-        others = others / self.held_out.sum(1)  # 0/0 is NaN: nobody judges
-        return _Point(torch.where(good, loss.detach(), torch.inf), others, flat, found.mode, failed)
+        return others / self.held_out.sum(1)  # 0/0 is NaN: nobody judges
 
     def _penalty(self, model: HybridModel, run: Rollout, rows: Tensor) -> Tensor:
         total = run.states.new_zeros(run.states.shape[:2])
@@ -280,6 +310,12 @@ class Objective:
             part = residual_share(model, run, self.share[:, rows], scale=self.scale, hold_field=False)
             total = total + self.least_residual * part
         return total if self.stability is None else total + self.stability.penalty(model, run.theta)
+
+
+def _reasons(cases: tuple[tuple[str, Tensor], ...], other: str) -> tuple[str, ...]:
+    """For every member the first of the cases (M,) that holds, else the other."""
+    each = zip(*(case.tolist() for _, case in cases), strict=True)
+    return tuple(next((name for (name, _), holds in zip(cases, row, strict=True) if holds), other) for row in each)
 
 
 def _flat(model: HybridModel, names: list[str]) -> Tensor:  # (M, P)

@@ -1,0 +1,140 @@
+"""What a fit left at an end of its range: there the box speaks, and not the data."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from hybrid import HybridModel
+from physics import LogNormalPopulation
+from training.records import Cohort
+
+_EDGE = 0.05  # the outermost part of a box, of the logarithm's width
+_TIE = 0.1  # log(θ/bound) below which two parameters that are kept in order are as good as equal
+_NO_SPREAD = 0.01  # ω: people who differ by 1 % cannot be told apart from people who do not
+
+
+@dataclass(frozen=True)
+class AtEnd:
+    """One parameter of θ at an end of its range.
+
+    `what`: the "typical" value, "people" (their ids in `people`), or the learned "spread" ω · `name` and `unit` of the
+    parameter · `end`: the "low" or "high" end of its box, or the "bound" of another parameter that it is kept above · `value`,
+    the typical value, the median of these people's, or ω · `limit`, the end, or for ω where it begins to mean little ·
+    `members` of `of` members for which this is so (for people: more than half of them).
+    """
+
+    what: Literal["typical", "people", "spread"]
+    name: str
+    unit: str
+    end: Literal["low", "high", "bound"]
+    value: float
+    limit: float
+    members: int
+    of: int
+    people: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        """In words, with what to do."""
+        which = "" if self.members == self.of else f" (in {self.members} of {self.of} members)"
+        if self.what == "spread" and self.end == "low":
+            return f"The data show no spread of {self.name} between people: ω = {self.value:.2g}{which}."
+        if self.what == "spread":
+            return (
+                f"The spread of {self.name} between people is as wide as its box: ω = {self.value:.3g}{which}. "
+                f"Widen the box of {self.name}, or hold its spread."
+            )
+        if self.what == "people":
+            some = ", ".join(self.people[:5]) + (" …" if len(self.people) > 5 else "")
+            whose = f"{self.name} of " + (f"person {some}" if len(self.people) == 1 else f"{len(self.people)} people ({some})")
+        else:
+            whose = f"The typical {self.name}{which}"
+        if self.end == "bound":
+            return f"{whose} cannot be told apart from what it is kept above: {self.value:.3g} {self.unit}."
+        return (
+            f"{whose} is at the {self.end} end of its range, {self.limit:.3g} {self.unit}: {self.value:.3g} {self.unit}. "
+            f"Widen the box of {self.name}, or look at the units and doses."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {**asdict(self), "people": list(self.people), "sentence": self.sentence()}
+
+
+def at_ends(
+    model: HybridModel,
+    cohort: Cohort,
+    personal: Tensor | None = None,  # (M, N, d)
+) -> tuple[AtEnd, ...]:
+    """The typical values, people and learned spreads that lie at an end of their range.
+
+    A value is at an end where it lies in the outermost twentieth of its box (in logarithms), or less than 10 % above a
+    parameter that it is kept above. The typical value is that of η = 0 and the cohort's median covariates. A learned spread ω is
+    at an end where it is below .01, or above half of the half-width of the box of log θ, so that the ends hold people whom
+    two standard deviations hold. A population that has nothing of its own to fit has no ends.
+    Arguments: `model`; `cohort`; `personal`, the people's coordinates (`Personal.mode`, `Fitted.personal`), or None.
+    Returns one `AtEnd` for each, typical values first.
+    Law: none where every θ is in the middle of its box; the order of people and members does not matter.
+    """
+    population, backbone = model.population, model.backbone
+    if not backbone.physical or (population.dimension == 0 and not list(population.parameters())):
+        return ()
+    M = model.members
+    low, high = population.box.to("cpu", torch.float64).log().unbind(-1)
+    free = (high > low).tolist()
+    found: list[AtEnd] = []
+    with torch.no_grad():
+        covariates = {k: v.median()[None] for k, v in cohort.conditions.covariates.items()}
+        like = next(iter((*population.parameters(), *population.buffers())))
+        middle = population.theta(like.new_zeros(M, 1, population.dimension), covariates)
+        typical = middle.to("cpu", torch.float64).log().expand(M, 1, len(free))
+        people = None
+        if personal is not None and personal.shape[1]:
+            own = model.theta(personal.to(like), cohort.conditions.covariates)
+            people = own.to("cpu", torch.float64).log().expand(M, personal.shape[1], len(free))
+    for theta, what in ((typical, "typical"), (people, "people")):
+        if theta is None:
+            continue
+        for j, parameter in enumerate(backbone.physical):
+            if not free[j]:
+                continue
+            place = (theta[..., j] - low[j]) / (high[j] - low[j])  # (M, N)
+            cases = [("low", place < _EDGE, low[j].exp()), ("high", place > 1.0 - _EDGE, high[j].exp())]
+            bound = _bound(population, theta, j)
+            if bound is not None:
+                cases.append(("bound", theta[..., j] - bound < _TIE, bound.median().exp()))
+            for end, there, limit in cases:
+                if what == "typical":
+                    at, ids = there[:, 0], ()
+                else:
+                    rows = torch.nonzero(2 * there.sum(0) > M)[:, 0]
+                    at, ids = there[:, rows].any(1), tuple(cohort.ids[i] for i in rows.tolist())
+                    there = there & (2 * there.sum(0) > M)
+                if bool(at.any()):
+                    value = float(theta[..., j][there].median().exp())
+                    names = (parameter.name, parameter.unit)
+                    found.append(AtEnd(what, *names, end, value, float(limit), int(at.sum()), M, ids))  # type: ignore[arg-type]
+    if isinstance(population, LogNormalPopulation) and population.learn_spread:
+        omega = population.omega.detach().to("cpu", torch.float64)
+        for j, parameter in enumerate(backbone.physical):
+            widest = 0.25 * float(high[j] - low[j])
+            for kind, at, edge in (("low", omega[:, j] < _NO_SPREAD, _NO_SPREAD), ("high", omega[:, j] > widest, widest)):
+                if bool(at.any()):
+                    value = float(omega[at, j].median())
+                    names = (parameter.name, parameter.unit)
+                    found.append(AtEnd("spread", *names, kind, value, edge, int(at.sum()), len(at)))  # type: ignore[arg-type]
+    return tuple(found)
+
+
+def _bound(population: object, logs: Tensor, j: int) -> Tensor | None:  # (M, N)
+    """The logarithm of what parameter j is kept above, None where it is free."""
+    if not isinstance(population, LogNormalPopulation):
+        return None
+    for order in population.orders:
+        if order.upper == j:
+            bound = logs[..., order.first]
+            for i, sign in order.rest:
+                bound = bound + sign * logs[..., i]
+            return bound
+    return None
