@@ -37,7 +37,6 @@ def main() -> int:
     """Run the benchmark; the exit code."""
     setup = race.settings("scores", __doc__)
     report = race.Report("scores", "All scores with their bands")
-    torch.set_num_threads(1)  # a busy machine makes two that wait for each other crawl, and one is enough
     people = 100 if setup.quick else PEOPLE
     prediction, y, ids = problem(people)
     kept: list[UncertaintyReport] = []

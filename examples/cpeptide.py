@@ -358,7 +358,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{error}.\nIf the data are not there: {WHERE}", file=sys.stderr)
         return 2
 
-    torch.set_num_threads(1)  # the tensors are small: more threads wait for each other
     console = Console()
     started = time.monotonic()
     if options.quick or options.validate:

@@ -149,7 +149,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"{error}.\nIf the data are not there: {cpeptide.WHERE}", file=sys.stderr)
         return 2
-    torch.set_num_threads(1)  # the tensors are small: more threads wait for each other
     console = Console()
     found, scaling = study(data, cpeptide.STEPS, options.seed, options.device, console)
     for name, judged in found.items():

@@ -32,7 +32,6 @@ arguments.add_argument("--steps", type=int, default=120, help="training steps at
 arguments.add_argument("--out", type=Path, default=Path("runs/many"), help="where the bundle and the checkpoints go")
 arguments.add_argument("--log", action="store_true", help="curves for TensorBoard, in OUT/log")
 chosen = arguments.parse_args()
-torch.set_num_threads(1)  # thousands of small operations: more threads cost more than they do
 
 with Shard.from_env(chosen.device) as shard:
     # 1 · the same people, model and draws in every process: the seed sees to it

@@ -37,7 +37,6 @@ arguments.add_argument("--device", default="cpu", help="cpu or cuda")
 arguments.add_argument("--steps", type=int, default=120, help="training steps at most")
 arguments.add_argument("--out", default="runs/example/model.twin", help="where the bundle goes")
 chosen = arguments.parse_args()
-torch.set_num_threads(1)  # thousands of small operations: more threads cost more than they do
 generator = torch.Generator().manual_seed(2026)
 
 # 1 · the people: any table in the pharmacometric column convention

@@ -151,9 +151,8 @@ def demo(
 
     def work() -> int:
         from homeostat.demo import FORECAST_FROM, run_demo
-        from homeostat.study import Settings, one_thread
+        from homeostat.study import Settings
 
-        one_thread()
         settings = Settings(members, folds, steps, forecast_from=FORECAST_FROM, seed=seed, device=device, solver=solver)
         summary = run_demo(out, settings, _console(as_json))
         _say(summary["notes"])
@@ -210,7 +209,7 @@ def fit(
     """Train and certify a hybrid model of your own table, judge it on people never seen, save the bundle and a report."""
 
     def work() -> int:
-        from homeostat.study import Settings, one_thread
+        from homeostat.study import Settings
         from homeostat.work import fit_table
         from training.nonmem import read_table
 
@@ -220,7 +219,6 @@ def fit(
             widths = [int(w) for w in hidden.split(",")]
         except ValueError as error:
             raise ValueError(f"--backbone-config must be JSON and --hidden whole numbers ({error})") from error
-        one_thread()
         read = read_table(
             table,
             units=given,
@@ -327,10 +325,8 @@ def report(
     """Forecast the people of a table with a trained bundle, score it, and write HTML, PNG and JSON."""
 
     def work() -> int:
-        from homeostat.study import one_thread
         from homeostat.work import report_on
 
-        one_thread()
         summary = report_on(
             bundle,
             data,
@@ -383,10 +379,8 @@ def simulate(
     """Ask "what if we do this?" for one person: concentrations with both uncertainties under a changed schedule."""
 
     def work() -> int:
-        from homeostat.study import one_thread
         from homeostat.work import simulate_person
 
-        one_thread()
         answer, text = simulate_person(
             bundle, do, person=person, until=until, points=points, level=level, picture=picture
         )

@@ -158,11 +158,6 @@ def train(
     return Trained(recipe, plan, cohort, best.model, model, personal, interrupted, ends, arrived)
 
 
-def one_thread() -> None:
-    """Thousands of small operations: a second thread costs more in hand-overs than it does in work."""
-    torch.set_num_threads(1)
-
-
 def solver_of(bundle: Bundle) -> Solver:
     """The solver that a bundle was trained with, by its provenance: training and every prediction must be the same function."""
     return solver_named(str(bundle.provenance.get("settings.solver", DEFAULT)))
@@ -251,7 +246,6 @@ def evaluate(trained: Trained, settings: Settings, threshold: float) -> Evaluati
 
 def judge(recipe: Recipe, records: Sequence[Record], settings: Settings, threshold: float) -> Evaluation:
     """Train without a word and judge: what a second process does for a baseline."""
-    one_thread()
     return evaluate(train(recipe, records, settings, Console(quiet=True)), settings, threshold)
 
 

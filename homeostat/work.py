@@ -48,6 +48,7 @@ from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from stability import Certificate, Refusal, certify, check
 from stability.proof import prove
 from stability.region import Inputs, Region, claimed, region_and_inputs
+from stability.threads import few_threads
 from training import Checkpoint, Cohort, Record, at_ends, convergence, forecast
 from training.clock import at_or_before, counts_from, origin_of, since
 from training.conversion import converted
@@ -275,7 +276,9 @@ def check_bundle(path: Path) -> tuple[bool, str]:
         raise ValueError(f"{path}: there is no certificate inside; make one with `homeostat certify {path} --write`")
     if isinstance(bundle.certificate, Refusal):
         return False, f"the bundle holds a refusal, not a certificate: {bundle.certificate.message}"
-    verdict = prove(bundle.certificate, bundle.system())
+    system = bundle.system()
+    with few_threads(system.states + sum(system.widths)):
+        verdict = prove(bundle.certificate, system)
     return verdict.proved, verdict.reason
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from hybrid.combine import Combination
 from hybrid.derivative import kept, transforming, varies
 from hybrid.field import SemilinearField
-from hybrid.phi import doublings_for, phi
+from hybrid.phi import doublings_for, doublings_for_multiples, phi, phi_of_multiples
 from hybrid.pool import Tape
+from hybrid.tableau import constants
 from physics import capture
 
 
@@ -63,7 +64,7 @@ def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor
     serves each step: (K,) where people share them, else (K, M·N), or None where the U are the K·M·N in this order.
     Differentiable in A and h.
     """
-    segments, n = field.segments, field.A.shape[-1]
+    segments = field.segments
     if field.shared and not varies(segments.dt):
         different, index = segments.lengths
         index = index[0] if segments.one_length else index.T.repeat(1, M)
@@ -74,9 +75,26 @@ def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor
 
         return make() if varies(field.A) else _constant(field, "stages", make), index
     N, K = segments.dt.shape
-    h = segments.dt.T[:, None, :].expand(K, M, N).to(_EXACT)
-    z = (field.A.expand(M, N, n, n).to(_EXACT) * h[..., None, None]).reshape(-1, n, n)
-    return _stages(field, z, h.reshape(-1)), None
+    own, which = (segments.dt, None) if varies(segments.dt) else segments.own_lengths
+    A, h = _rows_of(field.A, own, M)
+    levels = phi_of_multiples(A, h, 1, doublings=_doublings_of_multiples(field, A, h, "stages"))
+    made = [C.unflatten(0, (-1, N, own.shape[1])) for C in _combined(levels, h.reshape(-1))]  # (M|1, N, K', ·, n)
+    if which is not None:
+        made = [C.gather(2, which[None, :, :, None, None].expand(len(C), N, K, *C.shape[3:])) for C in made]
+    return [C.permute(2, 0, 1, 3, 4).expand(K, M, N, *C.shape[3:]).flatten(0, 2) for C in made], None
+
+
+def _rows_of(
+    A: Tensor,  # (M|1, N|1, n, n)
+    h: Tensor,  # (N, K)
+    M: int,
+) -> tuple[Tensor, Tensor]:  # (M'·N, n, n), (M'·N, K)
+    """Everyone's A and their own lengths, once for all members where A is stored once for them."""
+    n, N = A.shape[-1], h.shape[0]
+    if A.shape[0] == 1 or A.stride(0) == 0:
+        A, M = A[:1], 1
+    rows = A.expand(M, N, n, n).reshape(-1, n, n).to(_EXACT)
+    return rows, h.to(_EXACT).repeat(M, 1)
 
 
 def _stages(
@@ -85,16 +103,32 @@ def _stages(
     h: Tensor,  # (U,)
 ) -> list[Tensor]:
     """C of every stage for z = h A."""
-    (eh, p1h, p2h, _), (e, p1, p2, p3) = phi(z, 1, doublings=_doublings(field, z, "stages"))
-    zero = torch.zeros_like(e)
+    levels = phi(z, 1, doublings=_doublings(field, z, "stages"))
+    return _combined([(e, torch.cat(p, -1)) for e, *p in levels], h)
+
+
+# [e^{z/2}, hφ₁(z/2), hφ₂(z/2), e^z, hφ₁(z), hφ₂(z), hφ₃(z)] of every block of C_2, C_3, C_4 and C of the end
+_BLOCKS: tuple[tuple[tuple[float, ...], ...], ...] = (
+    ((1, 0, 0, 0, 0, 0, 0), (0, 0.5, 0, 0, 0, 0, 0)),
+    ((1, 0, 0, 0, 0, 0, 0), (0, 0.5, -1, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0, 0)),
+    ((0, 0, 0, 1, 0, 0, 0), (0, 0, 0, 0, 1, -2, 0), (0, 0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 2, 0)),
+    ((0, 0, 0, 1, 0, 0, 0), (0, 0, 0, 0, 1, -3, 4), *[(0, 0, 0, 0, 0, 2, -4)] * 2, (0, 0, 0, 0, 0, -1, 4)),
+)
+
+
+def _combined(
+    levels: Sequence[tuple[Tensor, Tensor]],  # (U, n, n), (U, n, 3n) at z/2 and z
+    h: Tensor,  # (U,)
+) -> list[Tensor]:  # (U, (i+1)n, n) each
+    """C of every stage, the blocks one product of numbers with the functions."""
+    (eh, ph), (e, p) = levels
+    U, n = len(h), e.shape[-1]
     s = h[:, None, None]
-    blocks = [
-        [eh, 0.5 * s * p1h],
-        [eh, s * (0.5 * p1h - p2h), s * p2h],
-        [e, s * (p1 - 2.0 * p2), zero, 2.0 * s * p2],
-        [e, s * (p1 - 3.0 * p2 + 4.0 * p3), *[s * (2.0 * p2 - 4.0 * p3)] * 2, s * (4.0 * p3 - p2)],
-    ]
-    return [torch.cat([b.mT for b in row], 1) for row in blocks]
+    halves, wholes = (v.unflatten(-1, (-1, n)).permute(2, 0, 1, 3) for v in (s * ph[..., : 2 * n], s * p))
+    functions = torch.cat([eh[None], halves, e[None], wholes])  # (7, U, n, n)
+    numbers = constants(tuple(row for block in _BLOCKS for row in block), e.dtype, e.device)  # (14, 7)
+    parts = (numbers @ functions.flatten(1)).view(-1, U, n, n).split([len(block) for block in _BLOCKS])
+    return [part.permute(1, 0, 3, 2).reshape(U, -1, n) for part in parts]
 
 
 def reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1, 5n, n)
@@ -111,11 +145,11 @@ def reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1,
 
         found: Tensor = make() if varies(field.A) else _constant(field, "readings", make)
         return found
-    span = (s.dt.gather(1, s.segment) * s.fraction).to(_EXACT)[:, :, None].expand(N, T, M)
-    share = s.fraction.to(_EXACT)[:, :, None].expand(N, T, M).reshape(-1)
-    rows = field.A.expand(M, N, n, n).to(_EXACT).movedim(0, 1)[:, None]  # (N, 1, M, n, n)
-    z = (rows * span[..., None, None]).reshape(-1, n, n)
-    return _readings(field, z, span.reshape(-1), share).unflatten(0, (N, T, M))
+    A, h = _rows_of(field.A, s.dt.gather(1, s.segment) * s.fraction, M)
+    ((e, p),) = phi_of_multiples(A, h, doublings=_doublings_of_multiples(field, A, h, "reading"))
+    share = s.fraction.to(_EXACT).repeat(len(A) // N, 1).reshape(-1)
+    made = _read(e, p.split(n, -1), h.reshape(-1), share).unflatten(0, (-1, N, T))  # (M|1, N, T, 5n, n)
+    return made.permute(1, 2, 0, 3, 4)
 
 
 def _readings(
@@ -125,7 +159,18 @@ def _readings(
     t: Tensor,  # (U,) and its share of the step
 ) -> Tensor:  # (U, 5n, n)
     """What reads a step at z = h A."""
-    ((e, p1, p2, p3),) = phi(z, doublings=_doublings(field, z, "reading"))
+    ((e, *p),) = phi(z, doublings=_doublings(field, z, "reading"))
+    return _read(e, p, h, t)
+
+
+def _read(
+    e: Tensor,  # (U, n, n)
+    p: Sequence[Tensor],  # 3 × (U, n, n)
+    h: Tensor,  # (U,)
+    t: Tensor,  # (U,)
+) -> Tensor:  # (U, 5n, n)
+    """The same from e^z and the φ_k(z)."""
+    p1, p2, p3 = p
     h, t = h[:, None, None], t[:, None, None]
     two, three = t * p2, t.square() * p3
     row = [e, h * (p1 - 3.0 * two + 4.0 * three), *[h * (2.0 * two - 4.0 * three)] * 2, h * (4.0 * three - two)]
@@ -143,6 +188,15 @@ def _doublings(field: SemilinearField, Z: Tensor, name: str) -> int | None:
         return count
     known[f"_doublings_{name}"] = found = doublings_for(Z)
     return found
+
+
+def _doublings_of_multiples(field: SemilinearField, A: Tensor, h: Tensor, name: str) -> int:
+    """The same for multiples h of A."""
+    known = field.segments.__dict__
+    if not capture.capturing():
+        known[f"_doublings_{name}"] = doublings_for_multiples(A, h)
+    count: int = known[f"_doublings_{name}"]
+    return count
 
 
 class _Matrices(Combination):

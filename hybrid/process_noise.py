@@ -18,6 +18,7 @@ from hybrid.phi import doublings_for, phi
 from hybrid.segments import Segments
 from hybrid.solver import Solver
 from hybrid.stability_limit import require_mesh
+from hybrid.threads import of_conditions, threads_by
 from learned import Zero
 from physics.arguments import require_kind, require_number
 
@@ -35,6 +36,7 @@ class Paths:
     measurement: Tensor
 
 
+@threads_by(of_conditions)
 def sample_paths(
     model: HybridModel,
     conditions: Conditions,

@@ -107,6 +107,28 @@ class Segments:
         return found
 
     @cached_property
+    def own_lengths(self) -> tuple[Tensor, Tensor | None]:
+        """Every record's different segment lengths (N, K'), and which of them each of its segments has (N, K).
+
+        (dt, None) where hardly any are equal. In float64 lengths are equal that differ by the rounding of the times alone.
+        """
+        with constant(self.dt, self.start):
+            dt = self.dt.detach()
+            N, K = dt.shape
+            if K < 2:
+                return dt, None
+            ordered, order = dt.sort(1)
+            # the rounding of float32 adds up to more than its lengths are told apart by
+            least = 4.0 * torch.finfo(dt.dtype).eps if dt.dtype == torch.float64 else 0.0
+            rounding = least * (self.start.detach().abs() + dt).amax(1, keepdim=True)
+            rank = torch.nn.functional.pad((ordered.diff(dim=1) > rounding).long(), (1, 0)).cumsum(1)
+            count = int(rank.max()) + 1
+            if 4 * count > 3 * K:
+                return dt, None
+            different = dt.new_zeros(N, count).scatter_reduce(1, rank, ordered, "amax")
+            return different, torch.empty_like(rank).scatter(1, order, rank)
+
+    @cached_property
     def spans(self) -> tuple[Tensor, Tensor]:
         """The different pairs (2, U) of time since a segment's beginning and share of the segment at which anything is
         read, and which of them each observation has (N, T).

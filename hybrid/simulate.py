@@ -17,6 +17,7 @@ from hybrid.process_noise import process_variance, read_boundaries
 from hybrid.schedule import Schedule
 from hybrid.segments import build_segments
 from hybrid.solver import Failure, Solution, Solver
+from hybrid.threads import of_conditions, of_schedules, threads_by
 from physics import Parameter, capture
 from physics.arguments import quote, require_kind
 
@@ -39,6 +40,7 @@ class Rollout:
     failures: tuple[Failure, ...] = ()
 
 
+@threads_by(of_conditions)
 def rollout(
     model: HybridModel,
     conditions: Conditions,
@@ -85,6 +87,7 @@ def rollout(
     return Rollout(theta, context, states, inputs, mean, variance, solution.failures)
 
 
+@threads_by(of_conditions)
 def predict(
     model: HybridModel,
     conditions: Conditions,
@@ -156,6 +159,7 @@ def simulate(
     return states[0, 0] if states.shape[0] == 1 else states[:, 0]
 
 
+@threads_by(of_schedules)
 def integrate(
     model: HybridModel,
     x0: Tensor,  # (n,), (N, n) or (M, N, n)

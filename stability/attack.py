@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from stability.jacobians import Samples, abscissa, jacobians_at, sample, slope, value
 from stability.lure import Array, Lure
+from stability.threads import of_system, threads_by
 
 
 class BoxLike(Protocol):
@@ -55,6 +56,7 @@ class Counterexample:
         }
 
 
+@threads_by(of_system)
 def falsify(
     system: Lure,
     rate: float | None = None,  # 1/time

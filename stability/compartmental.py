@@ -21,6 +21,7 @@ from stability.certificate import Refusal, as_plain
 from stability.lure import SLOPES, Array, Lure
 from stability.proof import NOT_COVERED, Unusable, _read_system, prove
 from stability.proof_l1 import majorant, rational, statement
+from stability.threads import of_system, threads_by
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,6 +64,7 @@ class WeightedL1:
             raise ValueError(f"this is not a certificate as to_dict writes it: {error}.") from error
 
 
+@threads_by(of_system)
 def weighted_l1(
     system: Lure,
     rate: float | None = None,  # 1/time

@@ -28,6 +28,7 @@ from stability.certificate import Certificate, Refusal, as_plain
 from stability.lure import SLOPES, Array, Loop, Lure, sides
 from stability.proof import prove
 from stability.proof_gain import NOT_COVERED, statement
+from stability.threads import of_system, threads_by
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,6 +85,7 @@ class Gain:
             raise ValueError(f"this is not a gain as to_dict writes it: {error}.") from error
 
 
+@threads_by(of_system)
 def tube(
     certificate: Certificate, system: Lure, *, search: bool = False, state: int | None = None, seconds: float = 60.0
 ) -> Gain | Refusal:
@@ -122,6 +124,7 @@ def tube(
     return problem.proved("tube", metric, multipliers, at, np.zeros((0, system.states)))
 
 
+@threads_by(of_system)
 def l2_gain(
     certificate: Certificate,
     system: Lure,

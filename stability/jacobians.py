@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stability.interior_point import Ascent, climb, lyapunov_frame
 from stability.lure import SLOPES, Array, Loop, Lure
+from stability.threads import of_system, threads_by
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Samples:
     corners: Array  # (V, C, n, n)
 
 
+@threads_by(of_system)
 def spectral_cap(system: Lure, *, samples: int = 64, seed: int = 0) -> float:
     """The smallest −(spectral abscissa) over sampled Jacobians of all systems, attained and corner patterns.
 
@@ -38,6 +40,7 @@ def spectral_cap(system: Lure, *, samples: int = 64, seed: int = 0) -> float:
     return float(min(-abscissa(drawn.attained).max(), -abscissa(drawn.corners).max()))
 
 
+@threads_by(of_system)
 def metric_cap(system: Lure, *, samples: int = 64, seed: int = 0, seconds: float = 10.0) -> float:
     """The best rate that one constant metric reaches on the sampled Jacobians of all systems.
 

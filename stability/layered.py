@@ -23,6 +23,7 @@ from torch import Tensor
 from stability.elimination import eliminate, explicit_multipliers, slopes_of
 from stability.interior_point import Ascent, climb
 from stability.lure import Loop
+from stability.threads import of_weights, threads_by
 
 Array = NDArray[np.float64]
 
@@ -127,6 +128,7 @@ def climb_layers(
     return Ascent(*best[0], np.inf, np.zeros((V, n, n)), steps, interrupted)
 
 
+@threads_by(of_weights)
 def best_multipliers(
     A: Tensor,  # (n, n) or (V, n, n), 1/time
     weights: Sequence[Tensor],  # L ≥ 2 tensors (..., out, in)

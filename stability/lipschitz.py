@@ -18,6 +18,7 @@ from stability.newton import Problem, positive
 from stability.proof import check
 from stability.proof_lipschitz import MOST_INPUTS, digest, slopes_in_box, statement
 from stability.region import Box
+from stability.threads import of_weights, threads_by
 
 Array = NDArray[np.float64]
 
@@ -72,6 +73,7 @@ class LipschitzBound:
         )
 
 
+@threads_by(of_weights)
 def lipschitz_bound(
     weights: Sequence[ArrayLike],  # L arrays (out, in), the first in = inputs, the last out = outputs
     activation: str = "tanh",

@@ -16,8 +16,10 @@ from stability.jacobians import Samples, abscissa, dual_holds, linear, one_metri
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import prove
 from stability.region import Box, Ellipsoid, Inputs, Region
+from stability.threads import of_system, threads_by
 
 
+@threads_by(of_system)
 def certify(
     system: Lure | Sequence[Lure],
     rate: float | None = None,  # 1/time

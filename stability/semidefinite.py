@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stability.lure import Loop
+from stability.threads import of_jacobians, threads_by
 
 Array = NDArray[np.float64]
 
 
+@threads_by(of_jacobians)
 def common_metric(
     jacobians: ArrayLike,  # (V, n, n), 1/time
     rate: float | None = None,

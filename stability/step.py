@@ -22,6 +22,7 @@ from stability.certificate import Certificate, Refusal, as_plain
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import prove
 from stability.proof_step import METHODS, NOT_COVERED, statement
+from stability.threads import of_system, threads_by
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,6 +75,7 @@ class Step:
             raise ValueError(f"this is not a step certificate as to_dict writes it: {error}.") from error
 
 
+@threads_by(of_system)
 def certify_step(
     certificate: Certificate,
     system: Lure,

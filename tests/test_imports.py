@@ -47,6 +47,7 @@ def test_arrows(package: str, file: Path) -> None:
         ("cvxpy", "stability/semidefinite.py"),
         ("ucumvert", "physics/units.py"),
         ("lark", "physics/units.py"),
+        ("threadpoolctl", "stability/threads.py"),
     ],
 )
 def test_one_file_meets_the_library(library: str, home: str) -> None:

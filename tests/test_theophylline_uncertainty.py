@@ -6,7 +6,7 @@ from rich.console import Console
 
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.recipe import backbone_named, hybrid_recipe
-from homeostat.study import Settings, evaluate, one_thread, train
+from homeostat.study import Settings, evaluate, train
 from training import read_nonmem
 from training.cross_scaling import CrossScaling
 from training.horizons import Horizons
@@ -17,7 +17,6 @@ from training.uncertainty_report import uncertainty_report
 
 @pytest.mark.slow
 def test_recalibrated_intervals_are_inside_one_band_and_scores_are_no_worse():
-    one_thread()
     records = read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)
     settings = Settings(forecast_from=2.5)
     recipe = hybrid_recipe(backbone_named("OneCompartmentOral"), records)

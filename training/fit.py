@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from hybrid import HybridModel, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
+from hybrid.threads import of_cohort, threads_by
 from physics.arguments import require_kind, require_number
 from training.anchor import Anchor
 from training.arguments import require_callable, require_fit, require_tensor
@@ -42,6 +43,7 @@ class Step:
     best: Fitted
 
 
+@threads_by(of_cohort)
 def fit(
     model: HybridModel,
     cohort: Cohort,

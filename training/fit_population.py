@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hybrid import HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
+from hybrid.threads import of_cohort, threads_by
 from learned import Zero, select
 from physics.arguments import require_number
 from training.arguments import require_fit, require_tensor
@@ -57,6 +58,7 @@ class PopulationStep:
         return found
 
 
+@threads_by(of_cohort)
 def fit_population(
     model: HybridModel,
     cohort: Cohort,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel, Rollout, Solver
+from hybrid.threads import of_slopes, threads_by
 from training.losses import gaussian_nll
 from training.personalise import Curvature, personalise
 from training.records import Cohort
@@ -34,6 +35,7 @@ class Marginal:
     failed: dict[int, str]
 
 
+@threads_by(of_slopes)
 def laplace_marginal(
     model: HybridModel,
     cohort: Cohort,
@@ -77,6 +79,7 @@ def require_float64(model: HybridModel, cohort: Cohort) -> None:
         )
 
 
+@threads_by(of_slopes)
 def penalised_marginal(
     model: HybridModel,
     cohort: Cohort,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hybrid import HybridModel, SimulationError, Solver
 from hybrid.defaults import differentiating
+from hybrid.threads import of_slopes, threads_by
 from learned import select
 from physics.arguments import require_kind, require_number
 from training.arguments import require_fit
@@ -115,6 +116,7 @@ def in_float64(model: HybridModel, cohort: Cohort) -> tuple[HybridModel, Cohort]
     return model, cohort if cohort.y.dtype == torch.float64 else cohort.to(torch.float64)
 
 
+@threads_by(of_slopes)
 def personalise(
     model: HybridModel,
     cohort: Cohort,

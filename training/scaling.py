@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hybrid.prediction import Prediction
+from hybrid.threads import of_blocks, threads_by
 from training.factors import DOUBT, FLOOR, FactorProblem, Score, scaled
 from training.fitted_on import FittedOn, people_index
 from training.null_band import Array, ArrayLike, as_array
@@ -69,6 +70,7 @@ class Scaling:
     fitted_on: FittedOn
 
     @staticmethod
+    @threads_by(of_blocks)
     def fit(
         prediction: Prediction,
         y: ArrayLike,  # (N, T, p), NaN is missing

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from hybrid.prediction import Prediction
+from hybrid.threads import of_blocks, threads_by
 from training.fitted_on import people_index
 from training.horizons import FEW, Horizons
 from training.null_band import ArrayLike, as_array, tails
@@ -28,6 +29,7 @@ class HorizonScores:
     sentence: str | None
 
 
+@threads_by(of_blocks)
 def scores_by_horizon(
     prediction: Prediction,
     y: ArrayLike,  # (N, T, p), NaN is missing
@@ -85,6 +87,7 @@ class PairedDifference:
         return self.lower <= 0.0
 
 
+@threads_by(of_blocks)
 def paired_difference(
     after: ArrayLike,  # (N, ...), scores of observations, NaN is missing
     before: ArrayLike,  # the same shape, missing at the same places

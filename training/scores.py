@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hybrid.mixture import blocks, mixture_cdf, mixture_crps, mixture_log_prob
 from hybrid.prediction import Prediction
+from hybrid.threads import of_blocks, threads_by
 from training.calibration import Binning, ence, ence_null_band, events, partition, quantile_calibration_error, zms
 from training.null_band import Array, ArrayLike, as_array, present
 
@@ -283,6 +284,7 @@ def brier_decomposition(
     )
 
 
+@threads_by(of_blocks)
 def score_table(
     prediction: Prediction,
     y: ArrayLike,  # (N, T, p), NaN is missing

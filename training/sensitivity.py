@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
+from hybrid.threads import of_slopes, threads_by
 from training.losses import gaussian_nll
 from training.records import Cohort
 
@@ -24,6 +25,7 @@ class Sensitivity:
     variance_slope: Tensor
 
 
+@threads_by(of_slopes)
 def sensitivity(
     model: HybridModel,
     conditions: Conditions,
@@ -111,6 +113,7 @@ def expand(
     return value, gradient, information + own
 
 
+@threads_by(of_slopes)
 def observed_information(
     model: HybridModel,
     cohort: Cohort,

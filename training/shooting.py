@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
+from hybrid.threads import of_cohort, threads_by
 from physics.arguments import require_number
 from training.arguments import require_fit, require_tensor
 from training.fit import Fitted, named
@@ -38,6 +39,7 @@ class ShootingStep:
     best: Fitted
 
 
+@threads_by(of_cohort)
 def shoot(
     model: HybridModel,
     cohort: Cohort,

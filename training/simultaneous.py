@@ -6,6 +6,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid.threads import of_blocks, threads_by
 from training.null_band import Array, ArrayLike, as_array, tails
 
 
@@ -46,6 +47,7 @@ class SimultaneousBand:
         )
 
 
+@threads_by(of_blocks)
 def simultaneous_band(
     replicates: ArrayLike,  # (R, G), the statistics of R perfect forecasters
     observed: ArrayLike,  # (G,)

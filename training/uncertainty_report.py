@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from hybrid.prediction import Prediction
+from hybrid.threads import of_blocks, threads_by
 from training.calibration import Partition, describe_convention, ence, partition, quantile_calibration_error
 from training.channel_verdicts import channel_verdicts
 from training.controls import control_flags
@@ -43,6 +44,7 @@ CONVENTIONS = (
 )
 
 
+@threads_by(of_blocks)
 def uncertainty_report(
     prediction: Prediction,
     y: ArrayLike,  # (N, T, p), NaN is missing
