@@ -258,3 +258,12 @@ def test_replicates_teach_as_values_a_moment_apart_do():
     torch.testing.assert_close(found[0].covariance, found[1].covariance, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(scored[0][0], scored[1][0], rtol=1e-3, atol=1e-3)
     assert scored[0][1] == scored[1][1] == 4
+
+
+def test_the_baseline_of_replicates_is_their_mean():
+    one = record(times=(-1.0, 0.0, 0.0, 0.0, 2.0), values=(9.0, 0.5, NAN, 0.8, 6.0))
+    assert one.baseline.tolist() == [0.65]
+    assert record(times=(-1.0, -1.0, 0.0), values=(0.4, 0.2, 0.7)).baseline.tolist() == [0.7]  # the last time alone
+    cohort = Cohort.of([one], model())
+    assert cohort.conditions.baseline.tolist() == [[0.65]]
+    assert int(cohort.mask.sum()) == 1

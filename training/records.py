@@ -88,10 +88,12 @@ class Record:
 
     @property
     def baseline(self) -> np.ndarray:  # (p,)
-        """The last value of each channel at or before the first dose, NaN where none was taken."""
-        before = self.values[~self.scored]
-        found = [column[np.isfinite(column)] for column in before.T]
-        return np.array([c[-1] if len(c) else np.nan for c in found])
+        """The last value of each channel at or before the first dose, of replicates their mean; NaN where none was taken."""
+        found = []
+        for column in self.values[~self.scored].T:
+            times, values = (v[np.isfinite(column)] for v in (self.times[~self.scored], column))
+            found.append(values[times == times[-1]].mean() if len(values) else np.nan)
+        return np.array(found)
 
     def until(self, time: float) -> "Record":
         """The same person as known at `time` since their origin: later observations are missing."""
