@@ -8,9 +8,17 @@ import torch
 from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Mesh, Schedule, build_segments
+from physics.arguments import quote, require_kind, require_number
 from physics.units import require
 from training.clock import SAME, at_or_before, counts_from, origin_of, since
 from training.conversion import converted
+
+
+def _numbers(value: object, what: str) -> np.ndarray:
+    try:
+        return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} must be numbers in a list, an array or a tensor, got {quote(value)}") from error
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,8 @@ class Record:
     What is measured at or before the first dose is the `baseline`. Where it sets the state that a person starts from, it is
     not scored; where it does not, it is scored like any other measurement (`HybridModel.starts_from`).
     Errors: `ValueError` for times that decrease, shapes that do not match, non-finite numbers, units that are not UCUM;
-    negative concentrations being left to the reader of the file.
+    negative concentrations being left to the reader of the file. Times and values may be lists, arrays or tensors, and values
+    of a single channel may lack its axis.
     """
 
     id: str
@@ -37,8 +46,15 @@ class Record:
     units: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        times = np.asarray(self.times, dtype=np.float64)
-        values = np.asarray(self.values, dtype=np.float64)
+        where = f"record {self.id}"
+        require_kind(self.schedule, Schedule, f"{where}: schedule", 'Schedule((Dose("gut", 0.0, 320.0),)), or Schedule()')
+        channels = (self.channels,) if isinstance(self.channels, str) else tuple(self.channels)
+        times, values = _numbers(self.times, f"{where}: times"), _numbers(self.values, f"{where}: values")
+        if values.ndim == 1 and len(channels) == 1:
+            values = values[:, None]
+        for name, value in self.covariates.items():
+            require_number(value, f"{where}: the covariate {name}")
+        object.__setattr__(self, "channels", channels)
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "values", values)
         for name, unit in self.units.items():
@@ -138,6 +154,14 @@ class Cohort:
         Errors: `ValueError` for no record, equal ids, channels that are not the model's, units that do not become its own by a
         factor, a person without a covariate that the model reads, or without the baseline that its backbone starts from.
         """
+        require_kind(model, HybridModel, "Cohort.of: model", "Cohort.of(records, model)")
+        if isinstance(records, str | HybridModel | Record) or not hasattr(records, "__iter__"):
+            raise ValueError(f"Cohort.of: records is a list of records, even of one, and is {quote(records)}; write [record]")
+        records = list(records)
+        for record in records:
+            require_kind(record, Record, "Cohort.of: each of records", "Cohort.of([Record(…)], model)")
+        if mesh is not None:
+            require_kind(mesh, Mesh, "Cohort.of: mesh", "Mesh(0.1), or none for Mesh.of(model, records)")
         if not records:
             raise ValueError("a cohort needs at least one record, got none")
         ids = [r.id for r in records]
@@ -190,6 +214,7 @@ class Cohort:
         return replace(self, y=torch.where(self._known(time), torch.nan, self.y))
 
     def _known(self, time: float) -> Tensor:  # (N, T, 1)
+        require_number(time, "time, since everyone's own first dose or start,")
         # what was at `time` before its clock was shifted may be a rounding later now
         return (self.times <= time + SAME * self.times.abs().amax(1, keepdim=True))[..., None]
 
