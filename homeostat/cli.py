@@ -64,7 +64,7 @@ SolverName = Annotated[
     str,
     typer.Option(
         "--solver",
-        help="Of training and of every prediction: rk4, tsit5, dopri5, bosh3, exponential (ours), or torchdiffeq:METHOD, as "
+        help="Of training, and of finding a person: rk4, tsit5, dopri5, bosh3, exponential (ours), or torchdiffeq:METHOD, as "
         "torchdiffeq:dopri5, with :adjoint behind it for gradients by the adjoint equation. The bundle remembers it.",
     ),
 ]

@@ -65,7 +65,8 @@ class Settings:
 
     `members` of the ensemble, `folds` of the cross-validation, at most `steps` of training at learning `rate`,
     `forecast_from`: unseen people are forecast from what was measured up to this time; `draws` of a person's own
-    parameters; `seed` of everything random; `solver`, by its name (`solver_named`), of training and of every prediction.
+    parameters; `seed` of everything random; `solver`, by its name (`solver_named`), of training and of the
+    search for a person; predictions are made by it where it adapts its steps, and by error control otherwise.
     """
 
     members: int = 8
@@ -159,7 +160,7 @@ def train(
 
 
 def solver_of(bundle: Bundle) -> Solver:
-    """The solver that a bundle was trained with, by its provenance: training and every prediction must be the same function."""
+    """The solver that a bundle was trained with, by its provenance: a person is found with the same one."""
     return solver_named(str(bundle.provenance.get("settings.solver", DEFAULT)))
 
 

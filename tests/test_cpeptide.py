@@ -209,7 +209,7 @@ def test_beta_minimises_the_stated_sum(tables: Path) -> None:
     cohort = cpeptide.people(data.train + data.test, model)
 
     def stated(beta: torch.Tensor, deviations: tuple[float, ...], until: float) -> torch.Tensor:
-        mu = rollout(model, cohort.conditions, beta[..., None]).mean[..., 0].detach()
+        mu = rollout(model, cohort.conditions, beta[..., None], cpeptide.SOLVER).mean[..., 0].detach()
         e = (cohort.until(until).y[..., 0] - mu) / torch.tensor(deviations, dtype=torch.float64)
         return 0.5 * torch.nan_to_num(e).square().sum(-1) + 0.5 * beta.square()
 
@@ -218,7 +218,7 @@ def test_beta_minimises_the_stated_sum(tables: Path) -> None:
         mean, beta = cpeptide.means(model, cohort, deviations, until)
         lowest = torch.stack([stated(b, deviations, until) for b in grid]).amin(0)
         assert (stated(beta, deviations, until) <= lowest * (1.0 + 1e-6)).all()
-        assert torch.equal(mean, rollout(model, cohort.conditions, beta[..., None]).mean[..., 0].detach())
+        assert torch.equal(mean, rollout(model, cohort.conditions, beta[..., None], cpeptide.SOLVER).mean[..., 0].detach())
     # a later sample does not change a β that is fitted to the first hour
     later = cohort.after(60.0)
     changed = replace(cohort, y=torch.where(torch.isfinite(later.y), cohort.y + 1.0, cohort.y))

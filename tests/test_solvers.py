@@ -387,7 +387,7 @@ def test_a_segment_in_two_at_the_same_steps_is_the_same_to_rounding() -> None:
     assert torch.equal(twice.segment, directly.segment)
     # a boundary stays one, read before the dose of its time
     field = model.bind(halves, NOBODY.expand(1, 1, 0), LATENT.expand(1, 1, 1))
-    states = RungeKutta().solve(field, START.expand(1, 1, 2)).states
+    states = RungeKutta().solve(field.on(replace(halves, meshed=True)), START.expand(1, 1, 2)).states
     np.testing.assert_allclose(states[0, 0].detach(), truth(model), atol=2e-3)
 
 
@@ -755,7 +755,8 @@ def test_a_number_that_is_not_finite_names_its_record() -> None:
     for bad in (float("nan"), float("inf")):
         for solver in (RungeKutta(), Exponential(), RungeKutta(rtol=1e-5), Exponential(rtol=1e-5)):
             x0 = torch.tensor([[1.0, 1.0], [bad, 1.0]], dtype=F64)
-            done = integrate(loop(), x0, [schedule()] * 2, [TIMES] * 2, NOBODY, c=LATENT, solver=solver)
+            mesh = Mesh(0.1)
+            done = integrate(loop(), x0, [schedule()] * 2, [TIMES] * 2, NOBODY, c=LATENT, solver=solver, mesh=mesh)
             assert [(f.record, f.time) for f in done.failures] == [(1, 0.0)]
             assert torch.isfinite(done.states[:, 0]).all()
 
@@ -797,7 +798,7 @@ def test_a_rollout_returns_who_went_well() -> None:
         (lambda: Exponential(rtol=1e-3, atol=-1.0), "positive"),
         (lambda: RungeKutta(chunk=0), "chunk at least 1"),
         (lambda: Dose("x1", 0.0, 1.0).repeated(0, 1.0), "repeated 1 or more"),
-        (lambda: Dose("x1", 0.0, 1.0, lag=-1.0), "lag -1 not negative"),
+        (lambda: Dose("x1", 0.0, 1.0, lag=-1.0), "lag must be at least 0, and is -1"),
     ],
 )
 def test_what_is_refused(make: Callable[[], object], sentence: str) -> None:
