@@ -446,7 +446,7 @@ def test_optimisers_that_mix_members_are_refused(model: HybridModel, cohort: Coh
         next(fit(model, cohort, optimiser=torch.optim.LBFGS))
     with pytest.raises(ValueError, match="ReduceLROnPlateau"):
         next(fit(model, cohort, schedule=torch.optim.lr_scheduler.ReduceLROnPlateau))
-    with pytest.raises(ValueError, match="clip must be positive"):
+    with pytest.raises(ValueError, match="must be above 0"):
         next(fit(model, cohort, clip=0.0))
 
 

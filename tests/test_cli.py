@@ -367,7 +367,7 @@ LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
         ([*FIT, "--backbone", "VanCauter"], "VanCauter needs inputs"),
         ([*FIT, "--backbone-config", "{"], "must be JSON"),
         ([*FIT, "--backbone-config", "[1]"], "arguments do not fit"),
-        ([*LINEAR, '{"A": [["x"]]}'], "str"),
+        ([*LINEAR, '{"A": [["x"]]}'], "A must be a matrix of numbers"),
         ([*LINEAR, '{"A": [[1.0]]}'], "not Hurwitz"),
         ([*LINEAR, '{"A": [[-1.0]]}'], "name its states like the channels"),
         ([*FIT, "--hidden", "a"], "whole numbers"),
@@ -382,7 +382,7 @@ LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
         ([*FIT, "--forecast-from", "nan"], "leave nothing"),
         ([*FIT, "--threshold", "nan"], "threshold"),
         ([*FIT, "--device", "banana"], "device banana"),
-        ([*FIT, "--rate", "nan"], "rate must be positive"),
+        ([*FIT, "--rate", "nan"], "rate must be a finite number"),
         ([*FIT, "--out", TABLE], "theophylline.csv"),
     ],
 )
@@ -447,7 +447,7 @@ def test_a_table_without_the_units_of_the_model(bundle: Path) -> None:
 def test_a_failing_simulation_names_the_person(tmp_path: Path) -> None:
     done = run(*FIT, "--rate", "1e300", "--out", tmp_path)
     assert done.exit_code == 2
-    assert re.match(r"homeostat: person \d+: the state is not finite", done.stderr)
+    assert re.match(r"homeostat: person \d+: (the state is not finite|the step of .* beyond 2\.79)", done.stderr)
 
 
 def test_an_interrupt_before_anything_is_one_sentence(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,7 +113,7 @@ def test_a_population_in_another_order_is_refused() -> None:
     with pytest.raises(ValueError, match=r"gives \(V, ke, ka\), the backbone reads \(ka, ke, V\), in another order"):
         oral(LogNormalPopulation([V, ke, ka], [0.2, 0.2, 0.6]))
     with pytest.raises(ValueError, match="by other names"):
-        oral(LogNormalPopulation([ka, Parameter("k", "/h", 0.086, 0.02, 0.25), V], [0.6, 0.2, 0.2]))
+        oral(LogNormalPopulation([replace(ka, above=""), Parameter("k", "/h", 0.086, 0.02, 0.25), V], [0.6, 0.2, 0.2]))
     with pytest.raises(ValueError, match="by other names"):
         oral(LogNormalPopulation([ka, ke], [0.6, 0.2]))
     with pytest.raises(ValueError, match="gives V in mL and the backbone reads it in L"):

@@ -191,7 +191,7 @@ def test_the_time_of_a_dose_keeps_its_gradient() -> None:
 
 def test_the_joints_close_and_the_minimum_is_that_of_single_shooting(model: HybridModel, cohort: Cohort) -> None:
     alone = HybridModel(model.backbone, model.population, observation=model.observation, noise=model.noise)
-    settings: dict[str, Any] = {"steps": 300, "rate": 0.1, "solver": RungeKutta("rk4")}
+    settings: dict[str, Any] = {"steps": 400, "rate": 0.1, "solver": RungeKutta("rk4")}
     single = list(shoot(alone, cohort, count=1, polish=0, **settings))
     steps = list(shoot(alone, cohort, count=3, polish=1, **settings))
     joined, polished = steps[-2], steps[-1]

@@ -215,7 +215,7 @@ def test_the_shell_says_that_a_box_is_in_the_way() -> None:
     summary = json.loads(json.dumps(fit_summary(trained)))
     assert "ke at an end of" in summary["start"]["sentence"]
     assert ("typical", "ke", "low") in {(e["what"], e["name"], e["end"]) for e in summary["ends"]}
-    verdicts = {claim: detail for claim, _, detail in fit_verdicts(recipe.start, trained.convergence, trained.ends)}
+    verdicts = {v.claim: v.detail for v in fit_verdicts(recipe.start, trained.convergence, trained.ends)}
     assert all(e["sentence"] in verdicts["Parameters lie at an end of their range"] for e in summary["ends"])
 
 
@@ -313,8 +313,8 @@ def test_a_fit_from_three_times_off_says_that_it_has_not_arrived() -> None:
     assert said["start"].converged
     assert said["start"].sentences() == []
     claims = {name: fit_verdicts(None, value, ()) for name, value in said.items()}
-    assert [(c, g) for c, g, _ in claims["far"]] == [("The fit has not converged", False)]
-    assert [(c, g) for c, g, _ in claims["start"]] == [("The fit has converged", True)]
+    assert [(v.claim, v.good) for v in claims["far"]] == [("The fit has not converged", False)]
+    assert [(v.claim, v.good) for v in claims["start"]] == [("The fit has converged", True)]
     assert said["far"].to_dict()["converged"] is False
 
 

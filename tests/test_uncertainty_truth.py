@@ -43,7 +43,7 @@ def model() -> HybridModel:
     backbone = Relaxation()
     return HybridModel(
         backbone,
-        LogNormalPopulation(backbone.physical, [1.0]),
+        LogNormalPopulation(backbone.physical, [1.0], bend="tanh"),  # whose bend can be undone in closed form
         observation=States([0], ["x"], ["1"]),
         noise=Constant([1e-4], [1e-4]),
         process=DiagonalDiffusion([SCALE]),
