@@ -5,16 +5,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from pretended_device import pretended
 
 from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule
 from learned import MLP, AdditiveProportional
 from physics import LogNormalPopulation, OneCompartmentOral
 from training import Cohort, Record
-
-# Where torch is asked for a second device, it must be there before the first gradient: its engine counts devices once.
-if not torch.cuda.is_available():
-    pretended()
 
 # tests run side by side, and the tensors are small: more threads would only wait for each other
 torch.set_num_threads(1)
