@@ -108,6 +108,13 @@ class SemilinearField:
             learned = replace(learned, origin=origin, active=active)
         return SemilinearField(still(self.A, 1), still(self.B, 1), learned, quiet, self._tensors)
 
+    def slowed(
+        self,
+        factor: Tensor,  # (M|1, N|1)
+    ) -> "SemilinearField":
+        """The same with A times a factor: a stand-in for those whose result will not be used."""
+        return SemilinearField(self.A * factor[..., None, None], self.B, self.learned, self.segments, self._tensors)
+
     def _locate(self, t: Tensor | float) -> tuple[int, float]:
         value = float(t)
         k = min(math.floor(value), len(self._dt) - 1)

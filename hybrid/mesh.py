@@ -97,9 +97,12 @@ class Mesh:
         if not bool(torch.isfinite(size).all()) or not bool((size > 0).all()):
             raise ValueError("Mesh.of: a rate of A(θ) is zero or not finite; check the parameters and covariates of the people")
         decay = (-rates.real / size).clamp(1e-4, 1.0)  # a residual's share of a rate need not decay
-        first = float((0.17 * decay**0.25 / size).min())
         step = float((2.0 / size).min())
-        return Mesh(step=step, first=min(first, step), growth=float((0.085 * decay**1.25).min()))
+        begin = 0.17 * decay**0.25 / size
+        asks = begin < step  # who would allow the longest step from the beginning says nothing about how it is reached
+        first = float(begin.min()) if bool(asks.any()) else step
+        growth = float((0.085 * decay**1.25)[asks].min()) if bool(asks.any()) else 1.0
+        return Mesh(step=step, first=first, growth=growth)
 
     def cuts(self, begin: float, end: float) -> list[float]:
         """Fractions of (begin, end), both measured from the last jump, at which to cut: equal parts of ∫ dτ/h."""

@@ -13,6 +13,7 @@ from hybrid.pool import Pool
 from hybrid.solver import Failure, Solution, at_rest, not_finite, without
 from hybrid.stability_limit import real_limit, require_mesh, unstable
 from hybrid.tableau import constants
+from hybrid.unmesh import unmeshed
 
 
 def solve_by_steps(
@@ -30,12 +31,14 @@ def solve_by_steps(
     Errors: `ValueError` for one step over what no mesh has cut; where that step is exact it is taken.
     """
     failures: tuple[Failure, ...] = ()
+    beyond: tuple[Failure, ...] = ()  # of whom some members' states may be known
     if tolerance is not None:
+        field = field.on(unmeshed(field.segments))
         segments, failures = adapt(field, x0, scheme, tolerance)
         field = field.on(segments)
     elif isinstance(scheme, Polynomials):
         require_mesh(field.segments, scheme.name)
-        failures = unstable(field, scheme.name, real_limit(scheme.name))
+        beyond, field = unstable(field, scheme.name, real_limit(scheme.name))
     elif field.learned is not None:  # the linear part by itself is exact in a step of any length
         require_mesh(field.segments, "Exponential without rtol")
     if failures:
@@ -45,7 +48,9 @@ def solve_by_steps(
     if found:
         failures = tuple(sorted((*failures, *found), key=lambda f: f.record))
         states, _ = _states(field.without(failures), at_rest(x0, failures), scheme, chunk, pool, compiled)
-    return without(states, failures)
+    lost = {f.record for f in failures}
+    failures = (*failures, *(f for f in beyond if f.record not in lost))
+    return without(states, tuple(sorted(failures, key=lambda f: f.record)))
 
 
 def _states(

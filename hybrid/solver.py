@@ -13,11 +13,15 @@ from physics import capture
 
 @dataclass(frozen=True)
 class Failure:
-    """Why one record could not be simulated: its index, the time where it failed, and the cause in a sentence."""
+    """Why one record could not be simulated: its index, the time where it failed, and the cause in a sentence.
+
+    `members`: those under which it failed, where the others' states are known; None where it failed for all together.
+    """
 
     record: int
     time: float
     cause: str
+    members: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
         return f"record {self.record}: {self.cause.replace('%TIME', f'{self.time:g}')}"
@@ -25,7 +29,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Solution:
-    """What a solver returns: `states` (M, N, T, n) at the observations, NaN for the records of `failures`."""
+    """What a solver returns: `states` (M, N, T, n) at the observations, NaN for the records of `failures` (under the members
+    that these name).
+    """
 
     states: Tensor
     failures: tuple[Failure, ...] = ()
@@ -118,8 +124,10 @@ def without(
     """The solution in which the failed records are NaN, and send no gradient to anybody."""
     if not failures:
         return Solution(states)
-    failed = among(failures, states[0])[:, None, None]
-    return Solution(torch.where(failed, torch.nan, states), failures)
+    failed = torch.zeros(states.shape[:2], dtype=torch.bool, device=states.device)
+    for f in failures:
+        failed[slice(None) if f.members is None else list(f.members), f.record] = True
+    return Solution(torch.where(failed[..., None, None], torch.nan, states), failures)
 
 
 def at_rest(

@@ -30,43 +30,50 @@ def unstable(
     field: SemilinearField,
     name: str,
     limit: float,
-) -> tuple[Failure, ...]:
-    """The records whose longest step times the fastest rate of A is beyond the method's limit of stability.
+) -> tuple[tuple[Failure, ...], SemilinearField]:
+    """The records whose longest step times the fastest rate of A is beyond the method's limit of stability, and a field in which
+    their rates are within it: what is computed with it for them is no solution, and does not disturb the others.
 
     Nobody looks while a graph is captured: what ran before the capture has been looked at.
     Errors: `ValueError` for a batch of `torch.func.vmap`, in which nobody can be named.
     """
     if capture.capturing():
-        return ()
+        return (), field
     A = field.A.detach()
     longest = field.segments.longest
     size = A.abs()
     # the smaller of two norms is near the spectral radius of compartments, and costs nothing beside it
-    bound = torch.minimum(size.sum(-1).amax(-1), size.sum(-2).amax(-1)).amax(0)  # (N|1,)
+    bound = torch.minimum(size.sum(-1).amax(-1), size.sum(-2).amax(-1))  # (M|1, N|1)
     if not bool(values_of(bound * longest > limit).any()):
-        return ()
+        return (), field
     finite = torch.isfinite(A).all(-1, keepdim=True).all(-2, keepdim=True)  # what is not fails by itself
-    fastest = torch.linalg.eigvals(torch.where(finite, A, 0.0)).abs().amax(-1).amax(0)
-    fastest = fastest.to(longest).expand_as(longest)
-    if mapped(fastest):
-        if bool(values_of(fastest * longest > limit).any()):
+    fastest = torch.linalg.eigvals(torch.where(finite, A, 0.0)).abs().amax(-1).to(longest)
+    product = fastest * longest  # (M|1, N)
+    if mapped(product):
+        if bool(values_of(product > limit).any()):
             raise ValueError(
                 f"under torch.func.vmap a step times the fastest rate is beyond {limit:.3g}, where {name} becomes unstable; cut "
                 "the records for these parameters, Mesh(step=…), or use Exponential() on the mesh"
             )
-        return ()
+        return (), field
+    beyond = product > limit
+    if not bool(beyond.any()):
+        return (), field
     start = field.segments.start
     found = []
-    for record in torch.nonzero(fastest * longest > limit)[:, 0].tolist():
-        rate, step = float(fastest[record]), float(longest[record])
+    for record in torch.nonzero(beyond.any(0))[:, 0].tolist():
+        members = torch.nonzero(beyond[:, record])[:, 0].tolist()
+        rate, step = float(fastest.expand_as(product)[:, record].max()), float(longest[record])
         k = int(field.segments.dt[record].detach().argmax())
         cause = (
             f"the step of {step:.4g} from time %TIME times the fastest rate {rate:.4g} is {step * rate:.3g}, beyond "
             f"{limit:.3g}, where {name} becomes unstable. Cut the record for these parameters, Mesh.of(model, records) or "
             f"Mesh(step={0.5 * limit / rate:.2g}), or use Exponential(rtol=1e-6)"
         )
-        found.append(Failure(record, float(start[record, k].detach()), cause))
-    return tuple(found)
+        under = None if len(beyond) == 1 else tuple(members)
+        found.append(Failure(record, float(start[record, k].detach()), cause, under))
+    slower = torch.where(beyond, 0.5 * limit / product.clamp(min=limit), torch.ones_like(product))
+    return tuple(found), field.slowed(slower)
 
 
 @lru_cache(maxsize=16)

@@ -96,11 +96,10 @@ class Torchdiffeq(Solver):
                 'Torchdiffeq("scipy_solver", adjoint=True), or simulate under torch.no_grad()'
             )
         failures: tuple[Failure, ...] = ()
+        beyond: tuple[Failure, ...] = ()
         if self.method in FIXED:
             require_mesh(field.segments, self.method)
-            failures = unstable(field, self.method, _limit(self.method, self._count))
-            if failures:
-                field, x0 = field.without(failures), at_rest(x0, failures)
+            beyond, field = unstable(field, self.method, _limit(self.method, self._count))
         while True:
             try:
                 states, found = self._boundaries(field, x0)
@@ -114,7 +113,9 @@ class Torchdiffeq(Solver):
             if self.adjoint:
                 states = once(states, _ADJOINT)
             if not found:
-                return without(field.segments.read(states), failures)
+                lost = {f.record for f in failures}
+                failures = (*failures, *(f for f in beyond if f.record not in lost))
+                return without(field.segments.read(states), tuple(sorted(failures, key=lambda f: f.record)))
             # the others once more without them: an adaptive method measures everyone's error in one norm
             failures = tuple(sorted((*failures, *found), key=lambda f: f.record))
             field, x0 = field.without(found), at_rest(x0, found)

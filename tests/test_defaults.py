@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from hybrid import (
     sample_paths,
     simulate,
 )
+from hybrid.unmesh import unmeshed
 from learned import MLP, AdditiveProportional, DiagonalDiffusion
 from physics import (
     LinearBackbone,
@@ -346,3 +348,48 @@ def test_a_fast_residual_shortens_the_mesh() -> None:
     assert slow.step is not None
     assert fast.step is not None
     assert fast.step < 0.5 * slow.step
+
+
+def test_who_is_too_fast_under_one_member_is_lost_under_that_one_alone() -> None:
+    model = oral(spread=(3.0, 0.2, 0.2))
+    personal = torch.zeros(2, 3, 3, dtype=D)
+    personal[1, 2, 0] = 3.0  # person 3 absorbs at the box's end under the second member
+    cohort = Cohort.of([person(n) for n in "ABC"], model, Mesh(0.5))
+    run = rollout(model, cohort.conditions, personal, RungeKutta("rk4"), on_failure="return")
+    (failure,) = run.failures
+    assert (failure.record, failure.members) == (2, (1,))
+    assert torch.isnan(run.states[1, 2]).all()
+    alone = rollout(model, cohort.conditions, personal[[0]], RungeKutta("rk4"))
+    torch.testing.assert_close(run.states[[0]], alone.states, rtol=1e-12, atol=1e-12)
+    assert torch.isfinite(run.states[1, :2]).all()
+    with pytest.raises(SimulationError, match="record 2"):
+        rollout(model, cohort.conditions, personal, RungeKutta("rk4"))
+
+
+@pytest.mark.parametrize("observed", [True, False])
+def test_what_finds_its_own_steps_is_not_held_up_by_a_mesh(observed: bool) -> None:
+    """The segments without a mesh's cuts: the same solution, of fewer pieces, read in the same places."""
+    model = linear([[-1.0, 0.2], [0.4, -0.3]], [[1.0], [0.0]])
+    held = {"u1": Signal((0.0, 2.0, 2.5), (1.0, 3.0, 0.5), "held")}
+    bent = {"u1": Signal((0.0, 2.0, 9.0), (1.0, 3.0, 0.5))}
+    schedules = [
+        Schedule((Dose("x1", 1.0, 5.0), Dose("x2", 3.0, 6.0, 2.0)), held),
+        Schedule((Dose("x1", 0.0, 2.0),), bent),
+        Schedule((), {"u1": Signal((0.0,), (0.0,))}),
+    ]
+    times = [[0.0, 1.0, 1.5, 6.0], [4.0, 8.0], [0.5, 0.5, 20.0]]
+    given = conditions_of(model, schedules, times, mesh=Mesh(0.1, 0.02, 0.1, observed=observed))
+    whole, nobody = unmeshed(given.segments), torch.zeros(1, 3, 0, dtype=D)
+    assert whole.dt.shape[1] < 0.7 * given.segments.dt.shape[1]
+    torch.testing.assert_close(whole.dt.sum(1), given.segments.dt.sum(1), rtol=1e-13, atol=0.0)
+    assert whole.cut == observed
+    fine = rollout(model, given, nobody, Exponential()).states
+    coarse = rollout(model, replace(given, segments=whole), nobody, Exponential()).states
+    torch.testing.assert_close(coarse, fine, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(
+        replace(given, segments=whole).segments.read_inputs(), given.segments.read_inputs(), rtol=1e-11, atol=1e-11
+    )
+    # where a derivative is asked for, every cut stays
+    amount = torch.tensor(0.0, dtype=D, requires_grad=True)
+    moving = conditions_of(model, [Schedule((Dose("x1", 1.0, amount),), held)], [[6.0]], mesh=Mesh(0.1))
+    assert unmeshed(moving.segments) is moving.segments

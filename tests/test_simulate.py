@@ -18,6 +18,7 @@ from hybrid import (
     Dose,
     HybridModel,
     Mesh,
+    RungeKutta,
     Schedule,
     Signal,
     SimulationError,
@@ -347,7 +348,7 @@ def test_gradient_to_a_persons_own_coordinates():
     at = tensor(0.3, -0.5, 0.2, 0.9)
 
     def value(personal: Tensor) -> Tensor:
-        return rollout(model, conditions, personal.reshape(1, 1, 4)).mean.square().sum()
+        return rollout(model, conditions, personal.reshape(1, 1, 4), RungeKutta("rk4")).mean.square().sum()
 
     leaf = at.clone().requires_grad_()
     (have,) = torch.autograd.grad(value(leaf), leaf)

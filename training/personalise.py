@@ -307,10 +307,11 @@ class _Batch:
             f.record % n: str(f).removeprefix(f"record {f.record}: ") for f in run.failures
         }  # copies repeat the order
         found = _Batch._checked(cohort, eta, value, gradient, information, why)
-        if M == 1 or not why:
+        # a record that fails as one for all members: who fails under one must not fail under the others
+        together = sorted({f.record % n for f in run.failures if f.members is None})
+        if M == 1 or not together:
             return found
-        # a record fails as one for all members: who fails under one must not fail under the others
-        rows = torch.tensor(sorted(why), device=eta.device)
+        rows = torch.tensor(together, device=eta.device)
         again = _Batch._by_member(model, cohort.people(rows), eta[:, rows], gaussian.people(rows), solver)
         return found.placed(again, rows)
 
