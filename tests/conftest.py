@@ -1,5 +1,6 @@
 """What every test shares: one thread, and a small study of synthetic people whose truth is known."""
 
+import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from physics import LogNormalPopulation, OneCompartmentOral
 from training import Cohort, Record
 
 # tests run side by side, and the tensors are small: more threads would only wait for each other
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("HOMEOSTAT_TEST_THREADS", "1")))
 
 BOXES = {"ka": (0.3, 4.0), "ke": (0.02, 0.25), "V": (5.0, 200.0)}
 SPREAD = (0.4, 0.2, 0.2)  # ω of log ka, log ke and log V
