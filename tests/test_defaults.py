@@ -161,7 +161,7 @@ def everything_agrees(
         near(rollout(model, given, eta[None, None], RungeKutta("rk4")).states[0, 0], exact, largest)
 
 
-@settings(max_examples=6, deadline=None, derandomize=True, phases=PHASES)
+@settings(max_examples=4, deadline=None, derandomize=True, phases=PHASES)
 @given(data=st.data())
 def test_by_default_one_compartment_is_the_matrix_exponential(data: st.DataObject) -> None:
     schedule, times = data.draw(st.composite(schedules)(("gut", "plasma"), (), 1.0))

@@ -160,6 +160,7 @@ def test_where_the_data_say_nothing_the_typical_values_stay() -> None:
 # --- what the boxes cost -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_theophylline_ends_where_an_independent_program_does() -> None:
     """−2 log p of 120 values, FOCEI, ka–ke–V, additive error, empty at the start: 116.42 there; 124.48 with ka in .3–4 /h."""
     records = read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)
@@ -177,6 +178,7 @@ def test_theophylline_ends_where_an_independent_program_does() -> None:
     assert at_ends(final.best.model, cohort, final.best.personal) == ()
 
 
+@pytest.mark.slow
 def test_a_slow_drug_is_found_and_a_narrow_box_says_that_it_is_in_the_way() -> None:
     slow = made(
         typical=(1.0, 0.01, 10.0), times=(1.0, 4.0, 24.0, 72.0, 168.0), count=20, spread=(0.3, 0.2, 0.2), noise=0.08, seed=4
