@@ -378,7 +378,7 @@ LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
         ([*FIT, "--ignore", "HT"], "HT"),
         ([*FIT, "--signed", "effect"], "effect"),
         ([*FIT, "--compartments", "1=stomach"], "stomach"),
-        ([*FIT, "--forecast-from", "1000"], "leave nothing to forecast"),
+        ([*FIT, "--forecast-from", "1000"], "forecasts from 1000 h since the first dose leave nothing to forecast"),
         ([*FIT, "--forecast-from", "nan"], "leave nothing"),
         ([*FIT, "--threshold", "nan"], "threshold"),
         ([*FIT, "--device", "banana"], "device banana"),
@@ -468,3 +468,16 @@ def test_as_a_program_in_a_terminal_without_unicode(bundle: Path) -> None:
         done = subprocess.run([*program, *arguments], capture_output=True, text=True, env=environment)
         assert done.returncode == code
         assert "Traceback" not in done.stderr
+
+
+def test_doses_into_the_plasma_alone_make_a_whole_report(tmp_path: Path) -> None:
+    rows = ["ID,TIME,AMT,DV,EVID,CMT,T_INF"]
+    for person, volume in enumerate((28.0, 30.0, 33.0, 35.0)):
+        rows.append(f"{person},0,320,.,1,2,3")
+        rows += [f"{person},{t},.,{320 / volume * 0.9**t:.4g},0,2,3" for t in (1, 2, 4, 8, 12)]
+    (tmp_path / "iv.csv").write_text("\n".join(rows) + "\n")
+    done = run("fit", tmp_path / "iv.csv", *UNITS, *SMALL, "--ignore", "T_INF", "--out", tmp_path / "iv", "--json")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "iv" / "ignorance.png").exists()
+    done = run("report", tmp_path / "iv" / "model.twin", "--data", tmp_path / "iv.csv", "--ignore", "T_INF", "--json")
+    assert done.exit_code == 0, done.output
