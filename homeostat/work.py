@@ -212,10 +212,11 @@ def asked_of(records: Sequence[Record], unit: str, threshold: float | None, fore
     before = [r.id for r, k in zip(records, known, strict=True) if not np.isfinite(r.values[k]).any()]
     after = [r.id for r, k in zip(records, known, strict=True) if not np.isfinite(r.values[r.scored & ~k]).any()]
     if len(before) == len(records) or len(after) == len(records):
+        unit = records[0].units.get("time", "")
         raise ValueError(
-            f"forecasts from {forecast_from:g} since the {counted_from(records)} leave nothing to "
+            f"forecasts from {f'{forecast_from:g} {unit}'.strip()} since the {counted_from(records)} leave nothing to "
             f"{'forecast' if len(after) == len(records) else 'learn from'}; the records run to "
-            f"{max(float(r.times[-1]) for r in records):g} since then: choose another --forecast-from"
+            f"{f'{max(float(r.times[-1]) for r in records):g} {unit}'.strip()} since then: choose another --forecast-from"
         )
     return Asked(
         records[0].channels[0],
