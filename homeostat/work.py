@@ -132,7 +132,7 @@ def fit_table(
     bundle = bundle_of(trained, certificate, calibration, provenance(settings, table, records, units))
     save(bundle, path)
     dense = dense_unseen(trained, settings, max(float(r.times[-1]) for r in records))
-    notes = gallery.baseline_notes(trained.cohort)
+    notes = [*unused(records, trained.model), *gallery.baseline_notes(trained.cohort)]
     about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends)
     page = _page(
         folder,
@@ -189,6 +189,12 @@ def unstated(records: Sequence[Record], model: HybridModel) -> list[str]:
         for name, unit in model.uses.items()
         if unit not in (None, "1") and any(name in r.covariates and name not in r.units for r in records)
     ]
+
+
+def unused(records: Sequence[Record], model: HybridModel) -> list[str]:
+    """A sentence for each covariate that was read and that no part of the model uses: whoever meant it must know."""
+    names = dict.fromkeys(name for r in records for name in r.covariates if name not in model.uses)
+    return [f"column {name} was read as a covariate and changes nothing: no part of the model uses it." for name in names]
 
 
 def asked_of(records: Sequence[Record], unit: str, threshold: float | None, forecast_from: float | None) -> Asked:
@@ -367,7 +373,8 @@ def report_on(
         verdicts.append(Verdict("Not everyone's own parameters were found", False, found, ("convergence",)))
     verdicts += gallery.ends_verdicts(ends)
     verdicts += verdicts_of(judged)
-    evaluations, notes = {"this table": evaluation}, [*map(str, table.left_out), *gallery.baseline_notes(cohort)]
+    evaluations, notes = {"this table": evaluation}, [*map(str, table.left_out)]
+    notes += [*unused(records, bundle.model), *gallery.baseline_notes(cohort)]
     page = _page(
         folder,
         bundle,

@@ -471,13 +471,24 @@ def test_as_a_program_in_a_terminal_without_unicode(bundle: Path) -> None:
 
 
 def test_doses_into_the_plasma_alone_make_a_whole_report(tmp_path: Path) -> None:
-    rows = ["ID,TIME,AMT,DV,EVID,CMT,T_INF"]
+    rows = ["ID,TIME,AMT,DV,EVID,CMT"]
     for person, volume in enumerate((28.0, 30.0, 33.0, 35.0)):
-        rows.append(f"{person},0,320,.,1,2,3")
-        rows += [f"{person},{t},.,{320 / volume * 0.9**t:.4g},0,2,3" for t in (1, 2, 4, 8, 12)]
+        rows.append(f"{person},0,320,.,1,2")
+        rows += [f"{person},{t},.,{320 / volume * 0.9**t:.4g},0,2" for t in (1, 2, 4, 8, 12)]
     (tmp_path / "iv.csv").write_text("\n".join(rows) + "\n")
-    done = run("fit", tmp_path / "iv.csv", *UNITS, *SMALL, "--ignore", "T_INF", "--out", tmp_path / "iv", "--json")
+    done = run("fit", tmp_path / "iv.csv", *UNITS, *SMALL, "--out", tmp_path / "iv", "--json")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "iv" / "ignorance.png").exists()
-    done = run("report", tmp_path / "iv" / "model.twin", "--data", tmp_path / "iv.csv", "--ignore", "T_INF", "--json")
+    done = run("report", tmp_path / "iv" / "model.twin", "--data", tmp_path / "iv.csv", "--json")
     assert done.exit_code == 0, done.output
+
+
+def test_a_covariate_that_no_part_of_the_model_uses_is_named(bundle: Path, tmp_path: Path) -> None:
+    lines = Path(TABLE).read_text().splitlines()
+    rows = [f"{lines[0]},FOOD", *(f"{line},1" for line in lines[1:])]
+    (tmp_path / "more.csv").write_text("\n".join(rows) + "\n")
+    done = run("report", bundle, "--data", tmp_path / "more.csv", "--out", tmp_path / "report", "--json")
+    assert done.exit_code == 0, done.output
+    said = "column FOOD was read as a covariate and changes nothing: no part of the model uses it."
+    assert said in json_of(done)["notes"]
+    assert f"homeostat: {said}" in done.stderr
