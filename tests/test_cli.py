@@ -416,6 +416,7 @@ def test_a_missing_gpu_is_one_sentence() -> None:
         (["--until", "-1"], "--until -1"),
         (["--until", "nan"], "--until nan"),
         (["--until", "inf"], "--until inf"),
+        (["--until", "1e9"], "a slip of the end or of the unit of time"),
         (["--picture", "x.foo"], ".png"),
     ],
 )
@@ -492,3 +493,11 @@ def test_a_covariate_that_no_part_of_the_model_uses_is_named(bundle: Path, tmp_p
     said = "column FOOD was read as a covariate and changes nothing: no part of the model uses it."
     assert said in json_of(done)["notes"]
     assert f"homeostat: {said}" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--units", "--backbone", "--order", "--channels"])
+def test_a_message_quotes_little_of_a_long_argument(option: str) -> None:
+    done = run("fit", TABLE, *UNITS, option, "x" * 3000)
+    assert done.exit_code == 2
+    assert "x" * 50 in done.stderr
+    assert "x" * 200 not in done.stderr
