@@ -5,6 +5,7 @@ imported before a command runs, so that `--help` answers at once.
 """
 
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -79,6 +80,13 @@ def main() -> None:
     app()
 
 
+_LONG = re.compile(r"\S{200,}")  # a word as long as a page, of which a message quotes the beginning
+
+
+def _begun(found: "re.Match[str]") -> str:
+    return f"{found[0][:120]}…"
+
+
 def _guard(work: Callable[[], int]) -> None:
     """Run a command's body: its exit code, or 2 and one sentence for input that cannot be used."""
     from hybrid import SimulationError
@@ -91,7 +99,7 @@ def _guard(work: Callable[[], int]) -> None:
             warnings.showwarning = said  # a sentence, without the line of code that it comes from
             code = work()
     except (ValueError, SimulationError, OSError, ImportError) as error:
-        typer.echo(f"homeostat: {error}", err=True)
+        typer.echo(f"homeostat: {_LONG.sub(_begun, str(error))}", err=True)
         code = 2
     except KeyboardInterrupt:
         typer.echo("homeostat: interrupted; only what was already written is kept", err=True)

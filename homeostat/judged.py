@@ -98,7 +98,9 @@ def judge_uncertainty(
 def rings_of(model: HybridModel, cohort: Cohort, personal: Personal, seed: int = 5) -> Rings | None:
     """The members' spread of the field on shells around the states that the cohort's people went through.
 
-    None for a model that has no residual to disagree about, or one whose field needs inputs or covariates beside the state.
+    None for a model that has no residual to disagree about, one whose field needs inputs or covariates beside the state, and
+    people whose states never left 0. A state that stays at 0 for everyone (a gut, where all doses go into the plasma) has no
+    spread of its own: its scale is the largest of the others, and the shells hardly leave 0 in it.
     """
     if model.members < 2 or model.residual.covariates or model.backbone.inputs:
         return None
@@ -106,7 +108,10 @@ def rings_of(model: HybridModel, cohort: Cohort, personal: Personal, seed: int =
         run = rollout(model, cohort.conditions, personal.mode)
         states = run.states[0][cohort.mask.any(-1)].cpu()  # (K, n)
         theta = run.theta.mean(1, keepdim=True).cpu()  # (M, 1, q), every member's mean person
-    centre, scale = states.mean(0), states.square().mean(0).sqrt().clamp_min(1e-300)
+    centre, scale = states.mean(0), states.square().mean(0).sqrt()
+    if len(states) < 2 or not float(scale.max()) > 0.0:
+        return None
+    scale = torch.where(scale > 1e-12 * scale.max(), scale, scale.max())
     root = torch.linalg.cholesky(torch.cov(states.T).reshape(len(scale), -1) + 1e-9 * torch.diag(scale.square()))
     reached = torch.linalg.solve_triangular(root, (states - centre).T, upper=False).norm(dim=0)
     edge = float(reached.quantile(0.95))

@@ -132,7 +132,7 @@ def fit_table(
     bundle = bundle_of(trained, certificate, calibration, provenance(settings, table, records, units))
     save(bundle, path)
     dense = dense_unseen(trained, settings, max(float(r.times[-1]) for r in records))
-    notes = gallery.baseline_notes(trained.cohort)
+    notes = [*unused(records, trained.model), *gallery.baseline_notes(trained.cohort)]
     about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends)
     page = _page(
         folder,
@@ -191,6 +191,12 @@ def unstated(records: Sequence[Record], model: HybridModel) -> list[str]:
     ]
 
 
+def unused(records: Sequence[Record], model: HybridModel) -> list[str]:
+    """A sentence for each covariate that was read and that no part of the model uses: whoever meant it must know."""
+    names = dict.fromkeys(name for r in records for name in r.covariates if name not in model.uses)
+    return [f"column {name} was read as a covariate and changes nothing: no part of the model uses it." for name in names]
+
+
 def asked_of(records: Sequence[Record], unit: str, threshold: float | None, forecast_from: float | None) -> Asked:
     """What is asked where the caller does not say: the median measurement, and forecasts from a tenth of the record, or from
     the first measurement where that is later.
@@ -212,10 +218,11 @@ def asked_of(records: Sequence[Record], unit: str, threshold: float | None, fore
     before = [r.id for r, k in zip(records, known, strict=True) if not np.isfinite(r.values[k]).any()]
     after = [r.id for r, k in zip(records, known, strict=True) if not np.isfinite(r.values[r.scored & ~k]).any()]
     if len(before) == len(records) or len(after) == len(records):
+        unit = records[0].units.get("time", "")
         raise ValueError(
-            f"forecasts from {forecast_from:g} since the {counted_from(records)} leave nothing to "
+            f"forecasts from {f'{forecast_from:g} {unit}'.strip()} since the {counted_from(records)} leave nothing to "
             f"{'forecast' if len(after) == len(records) else 'learn from'}; the records run to "
-            f"{max(float(r.times[-1]) for r in records):g} since then: choose another --forecast-from"
+            f"{f'{max(float(r.times[-1]) for r in records):g} {unit}'.strip()} since then: choose another --forecast-from"
         )
     return Asked(
         records[0].channels[0],
@@ -366,7 +373,8 @@ def report_on(
         verdicts.append(Verdict("Not everyone's own parameters were found", False, found, ("convergence",)))
     verdicts += gallery.ends_verdicts(ends)
     verdicts += verdicts_of(judged)
-    evaluations, notes = {"this table": evaluation}, [*map(str, table.left_out), *gallery.baseline_notes(cohort)]
+    evaluations, notes = {"this table": evaluation}, [*map(str, table.left_out)]
+    notes += [*unused(records, bundle.model), *gallery.baseline_notes(cohort)]
     page = _page(
         folder,
         bundle,

@@ -31,6 +31,9 @@ def _in_unit(record: HasCovariates, name: str, unit: str | None) -> float:
     return value if have is None or unit is None else float(convert(value, factor(have, unit, f"the covariate {name}")))
 
 
+MOST_STEPS = 1_000_000  # of one stretch between two events
+
+
 @dataclass(frozen=True)
 class Mesh:
     """How long a step of a fixed-step solver may be: h(τ) = min(step, first + growth·τ), τ since the last jump.
@@ -123,6 +126,11 @@ class Mesh:
             return graded + (count - whole) * step
 
         low, high = steps(begin), steps(end)
+        if high - low > MOST_STEPS:
+            raise ValueError(
+                f"Mesh: a stretch of {end - begin:g} would be cut into {high - low:.3g} steps of at most {step:g}, more than "
+                f"{MOST_STEPS:,}, which is a slip of the end or of the unit of time; or give longer steps: Mesh(step=…)"
+            )
         parts = max(1, math.ceil(high - low - 1e-9))
         return [(inverse(low + (high - low) * j / parts) - begin) / (end - begin) for j in range(1, parts)]
 

@@ -378,7 +378,7 @@ LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
         ([*FIT, "--ignore", "HT"], "HT"),
         ([*FIT, "--signed", "effect"], "effect"),
         ([*FIT, "--compartments", "1=stomach"], "stomach"),
-        ([*FIT, "--forecast-from", "1000"], "leave nothing to forecast"),
+        ([*FIT, "--forecast-from", "1000"], "forecasts from 1000 h since the first dose leave nothing to forecast"),
         ([*FIT, "--forecast-from", "nan"], "leave nothing"),
         ([*FIT, "--threshold", "nan"], "threshold"),
         ([*FIT, "--device", "banana"], "device banana"),
@@ -416,6 +416,7 @@ def test_a_missing_gpu_is_one_sentence() -> None:
         (["--until", "-1"], "--until -1"),
         (["--until", "nan"], "--until nan"),
         (["--until", "inf"], "--until inf"),
+        (["--until", "1e9"], "a slip of the end or of the unit of time"),
         (["--picture", "x.foo"], ".png"),
     ],
 )
@@ -468,3 +469,35 @@ def test_as_a_program_in_a_terminal_without_unicode(bundle: Path) -> None:
         done = subprocess.run([*program, *arguments], capture_output=True, text=True, env=environment)
         assert done.returncode == code
         assert "Traceback" not in done.stderr
+
+
+def test_doses_into_the_plasma_alone_make_a_whole_report(tmp_path: Path) -> None:
+    rows = ["ID,TIME,AMT,DV,EVID,CMT"]
+    for person, volume in enumerate((28.0, 30.0, 33.0, 35.0)):
+        rows.append(f"{person},0,320,.,1,2")
+        rows += [f"{person},{t},.,{320 / volume * 0.9**t:.4g},0,2" for t in (1, 2, 4, 8, 12)]
+    (tmp_path / "iv.csv").write_text("\n".join(rows) + "\n")
+    done = run("fit", tmp_path / "iv.csv", *UNITS, *SMALL, "--out", tmp_path / "iv", "--json")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "iv" / "ignorance.png").exists()
+    done = run("report", tmp_path / "iv" / "model.twin", "--data", tmp_path / "iv.csv", "--json")
+    assert done.exit_code == 0, done.output
+
+
+def test_a_covariate_that_no_part_of_the_model_uses_is_named(bundle: Path, tmp_path: Path) -> None:
+    lines = Path(TABLE).read_text().splitlines()
+    rows = [f"{lines[0]},FOOD", *(f"{line},1" for line in lines[1:])]
+    (tmp_path / "more.csv").write_text("\n".join(rows) + "\n")
+    done = run("report", bundle, "--data", tmp_path / "more.csv", "--out", tmp_path / "report", "--json")
+    assert done.exit_code == 0, done.output
+    said = "column FOOD was read as a covariate and changes nothing: no part of the model uses it."
+    assert said in json_of(done)["notes"]
+    assert f"homeostat: {said}" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--units", "--backbone", "--order", "--channels"])
+def test_a_message_quotes_little_of_a_long_argument(option: str) -> None:
+    done = run("fit", TABLE, *UNITS, option, "x" * 3000)
+    assert done.exit_code == 2
+    assert "x" * 50 in done.stderr
+    assert "x" * 200 not in done.stderr

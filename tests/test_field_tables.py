@@ -58,7 +58,7 @@ def refused(folder: Path, text: str, match: str, **arguments: object) -> None:
 # durations
 
 
-@pytest.mark.parametrize("name", ["DUR", "dur", "TINF", "Duration", "INFDUR"])
+@pytest.mark.parametrize("name", ["DUR", "dur", "TINF", "T_INF", "Duration", "INFDUR", "inf_dur", "INFUSION_TIME"])
 def test_a_duration_is_an_infusion(tmp_path, name):
     text = f"ID,TIME,AMT,DV,EVID,CMT,{name}\n1,0,120,.,1,2,3\n1,0.5,.,0.6,0,2,.\n1,3,.,3.3,0,2,.\n1,8,.,2.1,0,2,.\n"
     (record,) = read_nonmem(table(tmp_path, text), units=UNITS)
@@ -813,3 +813,8 @@ def test_every_column_that_is_left_out_is_named(tmp_path):
     assert found.records[0].covariates == {"WT": 70.0}
     with pytest.raises(ValueError, match=r"covariates is a list of names, got 'WT'; write covariates=\['WT'\]"):
         read_table(table(tmp_path, text), units=UNITS, covariates="WT")
+
+
+@pytest.mark.parametrize("name", ["BLQFLAG", "blq_flag", "BQLFLAG"])
+def test_a_flag_of_censoring_is_one_under_any_of_its_names(tmp_path, name):
+    refused(tmp_path, f"ID,TIME,AMT,DV,{name}\n1,0,100,.,0\n1,2,.,8,0\n1,48,.,.5,1\n", f"line 4: {name} is '1', and DV is 0.5")

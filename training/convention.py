@@ -41,6 +41,11 @@ _CENSORED = (
 _UNIT = "convert what is in another unit; if only the spelling is another, leave the column out: {ignore}"
 _ROUTE = "CMT alone says where a dose goes; give the file a column CMT, or, if all doses go one way, leave this out: {ignore}"
 
+_DURATIONS = (
+    *("DURATION", "TINF", "T_INF", "INFDUR", "INF_DUR", "DURINF", "DUR_INF", "INFTIME", "INF_TIME"),
+    *("INFUSION_TIME", "INFUSIONTIME", "INFUSION_DURATION", "INFUSIONDURATION"),
+)
+
 COLUMNS: tuple[Column, ...] = (
     Column("ID", "read", "the person", core=True),
     Column("TIME", "read", "the time of the event", unit="TIME", core=True),
@@ -56,14 +61,19 @@ COLUMNS: tuple[Column, ...] = (
     Column("DVID", "read", "what was measured", core=True),
     Column("YTYPE", "read", "what was measured", also=("YTYP", "DVTYPE", "OBSID"), core=True),
     Column("RATE", "read", "the rate of an infusion", unit="AMT/TIME", core=True),
-    Column("DUR", "read", "the duration of an infusion", also=("DURATION", "TINF", "INFDUR", "DURINF"), unit="TIME"),
+    Column("DUR", "read", "the duration of an infusion", also=_DURATIONS, unit="TIME"),
     Column("ADDL", "read", "how many more doses follow", core=True),
     Column("II", "read", "the time between them", also=("TAU",), unit="TIME", core=True),
     Column("C", "read", "a row that is commented out", core=True),
     Column("SS", "checked", "a steady state, which is not read", cure=_WRITE_ROWS, core=True),
     Column("CENS", "checked", "a censored value", also=("CENSORED", "CENSORING", "ALQ"), cure=_CENSORED, core=True),
     Column(
-        "BLQ", "checked", "a value below the limit", also=("BQL", "BLOQ", "BLLOQ", "BLQFL"), cure=_CENSORED, core=True
+        "BLQ",
+        "checked",
+        "a value below the limit",
+        also=("BQL", "BLOQ", "BLLOQ", "BLQFL", "BLQFLAG", "BLQ_FLAG", "BQLFLAG", "BQL_FLAG"),
+        cure=_CENSORED,
+        core=True,
     ),
     Column("LIMIT", "checked", "the other end of a censored value", unit="DV"),
     Column("LLOQ", "checked", "the limit of quantification", also=("LOQ", "LLQ"), cure=_CENSORED, unit="DV"),
