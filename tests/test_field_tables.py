@@ -400,6 +400,7 @@ CENSORED = "ID,TIME,AMT,DV,EVID,CMT,{}\n1,0,100,.,1,1,{}\n1,2,.,3.1,0,2,{}\n1,48
         ("BQL", ".", "N", "Y", "line 4: BQL is 'Y'"),
         ("blloq", "FALSE", "FALSE", "TRUE", "line 4: blloq is 'TRUE'"),
         ("LLOQ", ".", "0.5", "0.5", r"line 4: DV is 0\.5 and LLOQ, the limit of quantification, is 0\.5"),
+        ("LLOD", ".", "0.5", "0.5", r"line 4: DV is 0\.5 and LLOD, the limit of detection, is 0\.5"),
         ("LIMIT", ".", "0.6", "0.6", r"line 4: DV is 0\.5 and LIMIT"),
         ("ULOQ", ".", "3", "3", r"line 3: DV is 3\.1 and ULOQ, the upper limit"),
     ],
@@ -818,3 +819,21 @@ def test_every_column_that_is_left_out_is_named(tmp_path):
 @pytest.mark.parametrize("name", ["BLQFLAG", "blq_flag", "BQLFLAG"])
 def test_a_flag_of_censoring_is_one_under_any_of_its_names(tmp_path, name):
     refused(tmp_path, f"ID,TIME,AMT,DV,{name}\n1,0,100,.,0\n1,2,.,8,0\n1,48,.,.5,1\n", f"line 4: {name} is '1', and DV is 0.5")
+
+
+@pytest.mark.parametrize("name", ["DAY", "day", "STUDYDAY"])
+def test_days_beside_times_of_the_day_are_not_lost(tmp_path: Path, name: str) -> None:
+    rows = ["1,1,8,100,.", "1,1,10,.,8", "1,2,11,.,2"]
+    path = tmp_path / "days.csv"
+    path.write_text("\n".join([f"ID,{name},TIME,AMT,DV", *rows]))
+    units = {"TIME": "h", "AMT": "mg", "DV": "mg/L"}
+    with pytest.raises(ValueError, match=rf"line 4: {name} changes from .*name the column DATE.*{name}"):
+        read_nonmem(path, units=units)
+    assert read_nonmem(path, units=units, ignore=[name])[0].times.tolist() == [10.0, 11.0]
+    path.write_text("\n".join(["ID,DATE,TIME,AMT,DV", *rows]))
+    (person,) = read_nonmem(path, units=units)
+    assert (person.times - person.origin).tolist() == [2.0, 27.0]
+    # a count of days beside a time that runs on says nothing new
+    path.write_text("\n".join([f"ID,{name},TIME,AMT,DV", "1,1,8,100,.", "1,1,10,.,8", "1,2,35,.,2"]))
+    with pytest.warns(UserWarning, match=name):
+        assert read_nonmem(path, units=units)[0].times.tolist() == [10.0, 35.0]

@@ -77,6 +77,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("LIMIT", "checked", "the other end of a censored value", unit="DV"),
     Column("LLOQ", "checked", "the limit of quantification", also=("LOQ", "LLQ"), cure=_CENSORED, unit="DV"),
+    Column("LOD", "checked", "the limit of detection", also=("LLOD", "DETECTION_LIMIT"), cure=_CENSORED, unit="DV"),
     Column("ULOQ", "checked", "the upper limit of quantification", also=("ULQ",), cure=_CENSORED, unit="DV"),
     Column("ADM", "checked", "the way a dose was given", also=("ADMID",), cure=_ROUTE),
     Column("ROUTE", "checked", "the way a dose was given", also=("ADMINISTRATION",), cure=_ROUTE),

@@ -270,14 +270,17 @@ class Events:
             text = row.cells.get(name, "")
             if text and not _says_no(text):
                 raise self._refused(row, BY_NAME[name], f", and DV is {value:g}")
-        lower = self._limit(row, "LLOQ")
-        if lower is None and "CENS" not in self.table.columns:
-            lower = self._limit(row, "LIMIT")
+        limits = [name for name in ("LLOQ", "LOD") if self._limit(row, name) is not None]
+        if not limits and "CENS" not in self.table.columns:
+            limits = ["LIMIT"]
+        # a value at or below the larger of two limits is not sure
+        below = max(limits, key=lambda name: self._limit(row, name) or 0.0) if limits else "LIMIT"
+        lower = self._limit(row, below) if limits else None
         upper = self._limit(row, "ULOQ")
         beyond = (lower is not None and value <= lower) or (upper is not None and value >= upper)
         if beyond:
             low = lower is not None and value <= lower
-            name = "ULOQ" if not low else "LLOQ" if row.cells.get("LLOQ") else "LIMIT"
+            name = below if low else "ULOQ"
             side = "above" if low else "below"
             raise self.table.error(
                 row.line,

@@ -5,9 +5,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 from physics.units import require
-from training.convention import BY_NAME, ENDPOINTS, STANDARD
+from training.convention import BY_NAME, ENDPOINTS, STANDARD, ignored
 from training.event_table import EventTable, LeftOut, listed, number_in, short
 
+_DAYS = ("DAY", "DAYS", "STUDYDAY", "STUDY_DAY", "VISITDAY", "VISIT_DAY", "DAYNO", "DY")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
@@ -18,6 +19,8 @@ def covariate_columns(table: EventTable, wanted: Sequence[str] | None, units: Ma
     need it; one whose unit is stated was meant, and is read or refused.
     """
     others = [column for column in table.columns if column not in STANDARD]
+    if wanted is None:
+        _refuse_days(table, others)
     if wanted is not None:
         by_capitals = {table.columns[column].upper(): column for column in others}
         missing = [name for name in wanted if name.upper() not in by_capitals]
@@ -36,6 +39,24 @@ def covariate_columns(table: EventTable, wanted: Sequence[str] | None, units: Ma
         else:
             table.left_out.append(LeftOut(column, why, covariate=True))
     return kept
+
+
+def _refuse_days(table: EventTable, columns: Sequence[str]) -> None:
+    """Refuse a count of days beside times of the day: the days would be lost, and what is left may still increase."""
+    column = next((c for c in columns if c.upper() in _DAYS), None)
+    times = [number_in(row.cells["TIME"]) for row in table.rows]
+    if column is None or not all(t is not None and 0.0 <= t <= 24.0 for t in times):
+        return
+    first: dict[str, str] = {}
+    for row in table.rows:
+        day, person = row.cells[column], row.cells["ID"]
+        if day and first.setdefault(person, day) != day:
+            raise table.error(
+                row.line,
+                f"{column} changes from {short(first[person], 20)} to {short(day, 20)} for person {short(person, 40)}, and every "
+                f"TIME of the table lies within 24: if TIME is the time of the day, name the column DATE; if TIME runs on by "
+                f"itself, leave the column out: {ignored(column)}",
+            )
 
 
 def _no_covariate(table: EventTable, column: str) -> str | None:
