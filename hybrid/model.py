@@ -347,8 +347,9 @@ def _covariates(
     given: Mapping[str, Sequence[Any]],
 ) -> tuple[dict[str, tuple[float, float]], dict[str, str | None]]:
     """Centre and size of each covariate that the residual sees, and its unit, None where it was not said."""
+    require_kind(given, Mapping, "HybridModel: covariates", '{"WT": (70.0, 20.0, "kg")}, centre, size and their unit')
     for name, value in given.items():
-        if isinstance(value, str) or len(value) not in (2, 3) or not float(value[1]) > 0.0:
+        if isinstance(value, str) or not hasattr(value, "__len__") or len(value) not in (2, 3) or not float(value[1]) > 0.0:
             raise ValueError(
                 f"HybridModel: the covariate {name} needs centre, positive size and their unit, as in "
                 f'{{"WT": (70.0, 20.0, "kg")}}, and is {str(value)[:80]}'

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from learned.joints import Joint, in_order
 from learned.process_noise import ProcessNoise
+from physics.arguments import quote, require_number
 
 
 class DiagonalDiffusion(ProcessNoise):
@@ -35,6 +36,11 @@ class DiagonalDiffusion(ProcessNoise):
                 raise ValueError("DiagonalDiffusion: give scale and proportional both by the states' names, or both in order")
             self._waiting, self.states = (dict(scale), proportional and dict(proportional)), len(scale)
             return
+        for name, given in (("scale", scale), ("proportional", [] if proportional is None else proportional)):
+            if not hasattr(given, "__iter__") or isinstance(given, str):
+                raise ValueError(f"DiagonalDiffusion: {name} is one number for each state, and is {quote(given)}; write [1.0]")
+            for one in given:
+                require_number(one, f"DiagonalDiffusion: a number of {name}")
         self.start = [float(s) for s in scale]
         self.proportional = None if proportional is None else [float(b) for b in proportional]
         both = (*self.start, *(self.proportional or ()))

@@ -132,9 +132,12 @@ class VanCauterPopulation(Population):
 
 def _require(age: Tensor, type2: Tensor) -> None:
     if not bool(((age >= _AGES[0]) & (age <= _AGES[1])).all()):
-        raise ValueError(f"VanCauterPopulation: ages lie in {_AGES[0]:g}–{_AGES[1]:g} years, got {age.tolist()}")
+        raise ValueError(
+            f"VanCauterPopulation: ages lie in {_AGES[0]:g}–{_AGES[1]:g} years, got {float(age.min()):g} to {float(age.max()):g}"
+        )
     if not bool(((type2 == 0.0) | (type2 == 1.0)).all()):
-        raise ValueError(f"VanCauterPopulation: type2 is 1 with type 2 diabetes or 0, got {type2.tolist()}")
+        wrong = type2[(type2 != 0.0) & (type2 != 1.0)]
+        raise ValueError(f"VanCauterPopulation: type2 is 1 with type 2 diabetes or 0, got {float(wrong[0]):g}")
 
 
 def _rates(age: float, type2: float) -> list[float]:
