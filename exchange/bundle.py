@@ -88,7 +88,7 @@ class Bundle:
         """The index of a fitted person. Errors: `ValueError` listing who is there."""
         ids = [p.id for p in self.people]
         if id not in ids:
-            raise ValueError(f"no person {quote(id)} in this bundle; it has {quote(ids)}")
+            raise ValueError(f"no person {quote(id)} in this bundle; it has {', '.join(ids)[:120]}")
         return ids.index(id)
 
 

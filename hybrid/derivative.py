@@ -83,7 +83,7 @@ def kept() -> Iterator[None]:
 
 @contextmanager
 def lasting() -> Iterator[None]:
-    """For what a caller makes now and uses later, as people cut for a model: an inference mode that is on spoils it for nobody."""
+    """For what a caller makes now and uses later, as people cut for a model: of use in training wherever it was made."""
     with kept() if torch.is_inference_mode_enabled() else nullcontext():
         yield
 

@@ -329,6 +329,12 @@ def _require_parameters(backbone: Backbone, population: Population) -> None:
                 raise ValueError(
                     f"HybridModel: the population gives {name} in {unit} and the backbone reads it in {parameter.unit}; {cure}"
                 )
+        for parameter, (low, high) in zip(backbone.physical, box.tolist(), strict=True):
+            if not (low >= parameter.low * (1.0 - 1e-6) and high <= parameter.high * (1.0 + 1e-6)):
+                raise ValueError(
+                    f"HybridModel: the population gives {parameter.name} from {low:g} to {high:g} {parameter.unit} and the box "
+                    f"of the backbone is {parameter.low:g} to {parameter.high:g}; {cure}, or give the backbone that box"
+                )
     elif box.shape[0] != len(wanted):
         raise ValueError(
             f"HybridModel: the backbone reads {len(wanted)} parameters and the population gives {box.shape[0]}; {cure}"
