@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from learned.joints import Joint, in_order
 from learned.process_noise import ProcessNoise
-from physics.arguments import quote, require_number
 
 
 class DiagonalDiffusion(ProcessNoise):
@@ -38,9 +37,10 @@ class DiagonalDiffusion(ProcessNoise):
             return
         for name, given in (("scale", scale), ("proportional", [] if proportional is None else proportional)):
             if not hasattr(given, "__iter__") or isinstance(given, str):
-                raise ValueError(f"DiagonalDiffusion: {name} is one number for each state, and is {quote(given)}; write [1.0]")
+                raise ValueError(f"DiagonalDiffusion: {name} is one number a state, and is {str(given)[:60]!r}; write [1.0]")
             for one in given:
-                require_number(one, f"DiagonalDiffusion: a number of {name}")
+                if isinstance(one, str) or not hasattr(one, "__float__"):
+                    raise ValueError(f"DiagonalDiffusion: {name} is made of numbers, and one is {str(one)[:60]!r}")
         self.start = [float(s) for s in scale]
         self.proportional = None if proportional is None else [float(b) for b in proportional]
         both = (*self.start, *(self.proportional or ()))

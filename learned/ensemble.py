@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from learned.noise import NoiseHead
 from learned.residual import Residual
 from learned.sizes import sizes_of
-from physics.arguments import quote
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -42,7 +41,7 @@ class Ensemble:
                 f"Ensemble: needs members ≥ 1 and folds = 0 or ≥ 2, got members={self.members}, folds={self.folds}"
             )
         if self.resample not in ("bootstrap", "anchored", "init"):
-            raise ValueError(f"Ensemble: resample is 'bootstrap', 'anchored' or 'init', got {quote(self.resample)}")
+            raise ValueError(f"Ensemble: resample is 'bootstrap', 'anchored' or 'init', got {str(self.resample)[:60]!r}")
 
     @property
     def epistemic(self) -> bool:

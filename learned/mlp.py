@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from learned.joints import Joint, by_name, in_order, name_or_place, places
 from learned.residual import ACTIVATIONS, Activation, LayeredResidual, Layers
 from learned.sizes import scale_of, sizes_of, widths_of
-from physics.arguments import quote
 
 
 class MLP(LayeredResidual):
@@ -84,7 +83,7 @@ class MLP(LayeredResidual):
             return
         inputs, covariates = inputs or 0, covariates or 0
         if activation not in ACTIVATIONS:
-            raise ValueError(f"MLP: unknown activation {quote(activation)}; choose one of {sorted(ACTIVATIONS)}")
+            raise ValueError(f"MLP: unknown activation {str(activation)[:60]!r}; choose one of {sorted(ACTIVATIONS)}")
         sizes_of({"states": states, "inputs": inputs, "covariates": covariates}, "MLP")
         if states < 1 or inputs < 0 or covariates < 0 or len(hidden) == 0 or min(hidden) < 1:
             raise ValueError(f"MLP: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={tuple(hidden)}")
