@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from exchange.structures import BUILTIN, describe, rebuild
 from hybrid import Conditions, Dose, HybridModel, Mesh, Schedule, Signal, conditions_of, rollout
 from hybrid.schedule import as_float
+from physics.arguments import quote
 from stability import Certificate, Lure, Refusal
 from training import Personal
 
@@ -87,7 +88,7 @@ class Bundle:
         """The index of a fitted person. Errors: `ValueError` listing who is there."""
         ids = [p.id for p in self.people]
         if id not in ids:
-            raise ValueError(f"no person {id!r} in this bundle; it has {', '.join(ids)}")
+            raise ValueError(f"no person {quote(id)} in this bundle; it has {', '.join(ids)[:120]}")
         return ids.index(id)
 
 
@@ -128,6 +129,11 @@ def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
             f"a bundle carries a Certificate, a Refusal or None, and its certificate is a {type(claim).__name__}; nothing was "
             "written: save(replace(bundle, certificate=None), path), and the other claim in a file of its own, as "
             "json.dumps(claim.to_dict())"
+        )
+    if bundle.model.dtype != torch.float64:
+        raise ValueError(
+            f"a bundle carries float64, what is certified and reported, and the model is {bundle.model.dtype}; nothing was "
+            "written: save(replace(bundle, model=model.to(torch.float64)), path)"
         )
     tensors = {f"model.{k}": v.detach().cpu().contiguous() for k, v in bundle.model.named_parameters()}
     known = bundle.personal

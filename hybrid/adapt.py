@@ -42,13 +42,13 @@ def adapt(
     Without a residual an exponential step is exact, whatever its length: every segment is one.
     Errors: `ValueError` under `torch.func.vmap`, whose batch does not show its values.
     """
+    if isinstance(scheme, Exponentials) and field.learned is None:
+        return field.segments, ()
     if transforming() and any(mapped(v) for v in (x0, *field.made_from)):
         raise ValueError(
             "steps for a tolerance depend on the values, which torch.func.vmap hides; give the batch as people or members "
             "(shapes (M, N, …)) instead of vmap, or take the steps of a mesh: solver=Exponential(), mesh=Mesh(step)"
         )
-    if isinstance(scheme, Exponentials) and field.learned is None:
-        return field.segments, ()
     with torch.no_grad():
         parts, failures = _search(field, x0, scheme, tolerance)
         segment, begin, end = _assemble(parts)
@@ -142,7 +142,7 @@ def _search(
         begin = torch.where(accept, end, begin)
         early = early & ~accept
         since = torch.where(accept, since + delta * dt, since)
-        stuck = ~done & ~accept & (delta * dt <= rounding * (s.start[everyone, index].abs() + dt))
+        stuck = ~done & ~accept & ~(delta * dt > rounding * (s.start[everyone, index].abs() + dt))  # what is no number is stuck
         if bool(stuck.any()):
             for record in torch.nonzero(stuck)[:, 0].tolist():
                 failed[record] = _collapse(field, record, int(index[record]), float(begin[record]), bool(finite[record]))

@@ -82,6 +82,13 @@ def kept() -> Iterator[None]:
 
 
 @contextmanager
+def lasting() -> Iterator[None]:
+    """For what a caller makes now and uses later, as people cut for a model: of use in training wherever it was made."""
+    with kept() if torch.is_inference_mode_enabled() else nullcontext():
+        yield
+
+
+@contextmanager
 def constant(*made_of: Tensor) -> Iterator[None]:
     """The same outside every transform of `torch.func` too, unless it is made of tensors that belong to one."""
     inside = any(_functorch.is_functorch_wrapped_tensor(v) for v in made_of)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from learned import LayeredResidual, Zero
+from physics.arguments import quote
 from physics.units import convert, factor
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Mesh:
                 raise ValueError(
                     f"Mesh: {name} must be a finite number, got {str(value)[:50]}; leave step out to cut nothing between events"
                 )
+        if not isinstance(self.observed, bool):
+            raise ValueError(f"Mesh: observed is True or False, got {quote(self.observed)}")
         if self.step is not None and not self.step > 0:
             raise ValueError(f"Mesh: step must be positive, got {self.step}")
         if self.first is not None and (self.step is None or not 0 < self.first <= self.step or not self.growth > 0):
@@ -80,6 +83,12 @@ class Mesh:
         Errors: `ValueError` for no records, and covariates that the model reads and the records lack.
         Law: by default everything agrees with the matrix exponential to 1e-4 of the largest value of the state.
         """
+        if not hasattr(model, "backbone") or isinstance(records, str) or not hasattr(records, "__iter__"):
+            raise ValueError(
+                f"Mesh.of needs a model and the records that are to be cut, got {quote(model)} and {quote(records)}; write "
+                "Mesh.of(model, records), records being a list even of one"
+            )
+        records = list(records)
         if not records:
             raise ValueError("Mesh.of needs the records that are to be cut, got none")
         used = [name for name in model.uses if all(name in r.covariates for r in records)]
@@ -179,5 +188,8 @@ def _residual_rate(model: "HybridModel") -> float:
                 torch.autograd.grad(v.sum(), x, retain_graph=True, materialize_grads=True)[0][0] for v in member.unbind(-1)
             ]
             slope = torch.stack(rows, -2).abs().to("cpu", torch.float64)  # (R, n, n)
+            slope = slope[torch.isfinite(slope).all(-1).all(-1)]  # a member without numbers fails where it is simulated
+            if not len(slope):
+                continue
             worst = max(worst, float(torch.linalg.eigvals(slope).abs().max()))
     return worst

@@ -329,6 +329,12 @@ def _require_parameters(backbone: Backbone, population: Population) -> None:
                 raise ValueError(
                     f"HybridModel: the population gives {name} in {unit} and the backbone reads it in {parameter.unit}; {cure}"
                 )
+        for parameter, (low, high) in zip(backbone.physical, box.tolist(), strict=True):
+            if not (low >= parameter.low * (1.0 - 1e-6) and high <= parameter.high * (1.0 + 1e-6)):
+                raise ValueError(
+                    f"HybridModel: the population gives {parameter.name} from {low:g} to {high:g} {parameter.unit} and the box "
+                    f"of the backbone is {parameter.low:g} to {parameter.high:g}; {cure}, or give the backbone that box"
+                )
     elif box.shape[0] != len(wanted):
         raise ValueError(
             f"HybridModel: the backbone reads {len(wanted)} parameters and the population gives {box.shape[0]}; {cure}"
@@ -347,8 +353,9 @@ def _covariates(
     given: Mapping[str, Sequence[Any]],
 ) -> tuple[dict[str, tuple[float, float]], dict[str, str | None]]:
     """Centre and size of each covariate that the residual sees, and its unit, None where it was not said."""
+    require_kind(given, Mapping, "HybridModel: covariates", '{"WT": (70.0, 20.0, "kg")}, centre, size and their unit')
     for name, value in given.items():
-        if isinstance(value, str) or len(value) not in (2, 3) or not float(value[1]) > 0.0:
+        if isinstance(value, str) or not hasattr(value, "__len__") or len(value) not in (2, 3) or not float(value[1]) > 0.0:
             raise ValueError(
                 f"HybridModel: the covariate {name} needs centre, positive size and their unit, as in "
                 f'{{"WT": (70.0, 20.0, "kg")}}, and is {str(value)[:80]}'

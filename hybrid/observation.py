@@ -69,6 +69,8 @@ class States(Observation):
         super().__init__()
         if isinstance(index, str):
             raise ValueError(f"States: needs a sequence of states, and got the text {index[:60]!r}; write ({index[:60]!r},)")
+        if not hasattr(index, "__iter__"):
+            raise ValueError(f"States: needs a sequence of states, and got {str(index)[:60]}; write (\"plasma\",)")
         named = [i for i in index if isinstance(i, str)]
         if len(named) not in (0, len(index)) or (not named and (channels is None or units is None)):
             raise ValueError(f"States: give all states by name, or by position with channels and units, got {list(index)}")

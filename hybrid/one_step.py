@@ -11,7 +11,7 @@ from hybrid.march import March, march
 from hybrid.plain_march import plain_march
 from hybrid.pool import Pool
 from hybrid.solver import Failure, Solution, at_rest, not_finite, without
-from hybrid.stability_limit import real_limit, require_mesh, unstable
+from hybrid.stability_limit import growth_of, real_limit, require_mesh, unstable
 from hybrid.tableau import constants
 from hybrid.unmesh import unmeshed
 
@@ -38,7 +38,7 @@ def solve_by_steps(
         field = field.on(segments)
     elif isinstance(scheme, Polynomials):
         require_mesh(field.segments, scheme.name)
-        beyond, field = unstable(field, scheme.name, real_limit(scheme.name))
+        beyond, field = unstable(field, scheme.name, real_limit(scheme.name), growth_of(scheme.name))
     elif field.learned is not None:  # the linear part by itself is exact in a step of any length
         require_mesh(field.segments, "Exponential without rtol")
     if failures:

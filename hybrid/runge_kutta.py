@@ -11,7 +11,7 @@ from hybrid.one_step import solve_by_steps
 from hybrid.pool import Pool
 from hybrid.solver import Solution, Solver
 from hybrid.tableau import TABLEAUS, Method
-from physics.arguments import require_number
+from physics.arguments import quote, require_number
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RungeKutta(Solver):
 
     def __post_init__(self) -> None:
         if self.method not in TABLEAUS:
-            raise ValueError(f"RungeKutta: method is one of {sorted(TABLEAUS)}, got {self.method!r}")
+            raise ValueError(f"RungeKutta: method is one of {sorted(TABLEAUS)}, got {quote(self.method)}")
         if self.rtol is not None and not TABLEAUS[self.method].error:
             raise ValueError(f"RungeKutta: {self.method} has no error estimate; use tsit5, dopri5 or bosh3 with rtol")
         require_numbers("RungeKutta", self.rtol, self.atol, self.chunk)

@@ -85,12 +85,9 @@ class Dose:
 
         Errors: `ValueError` unless count ≥ 1 and interval > 0.
         """
-        if count < 1 or not 0.0 < interval < float("inf"):
-            raise ValueError(
-                f"a dose is repeated 1 or more times at a positive interval, got {count} and {interval:g}; write "
-                "Dose(...).repeated(count, interval)"
-            )
-        return tuple(replace(self, time=self.time + k * interval) for k in range(count))
+        require_number(count, "Dose(…).repeated: count, how many doses in all,", least=1.0, whole=True)
+        require_number(interval, "Dose(…).repeated: interval", above=0.0)
+        return tuple(replace(self, time=self.time + k * interval) for k in range(int(count)))
 
 
 @dataclass(frozen=True)
@@ -153,6 +150,8 @@ class Schedule:
 
     def __post_init__(self) -> None:
         require_number(self.start, "schedule: start, the time at which the record begins,")
+        if not isinstance(self.doses, Dose) and not hasattr(self.doses, "__iter__"):
+            raise ValueError(f"schedule: doses is a list of doses, and is {quote(self.doses)}; write Schedule() for none")
         doses = (self.doses,) if isinstance(self.doses, Dose) else tuple(self.doses)
         object.__setattr__(self, "doses", doses)
         for dose in doses:

@@ -17,6 +17,7 @@ from torch import Tensor
 from hybrid.derivative import array_of, constant, varies
 from hybrid.mesh import Mesh
 from hybrid.schedule import Dose, Number, Schedule, as_float, as_time
+from physics.arguments import quote
 
 
 @dataclass(frozen=True)
@@ -379,15 +380,19 @@ def _require(
     """The observation times (T,), or a `ValueError` that says what cannot be."""
     unknown = {d.state for d in schedule.doses} - set(states)
     if unknown:
-        raise ValueError(f"a dose goes into {sorted(unknown)}; the compartments are {list(states)}")
+        raise ValueError(f"a dose goes into {quote(sorted(unknown))}; the compartments are {list(states)}")
     if schedule.inputs.keys() != set(inputs):
         raise ValueError(
-            f"the schedule sets the inputs {sorted(schedule.inputs)} and the model has {list(inputs)}; give one Signal for "
-            "each of the model's and no other"
+            f"the schedule sets the inputs {quote(sorted(schedule.inputs))} and the model has {list(inputs)}; give one Signal "
+            "for each of the model's and no other"
         )
     when = np.asarray(times, dtype=np.float64)
     if when.size == 0 or not np.isfinite(when).all() or (np.diff(when) < 0).any():
-        raise ValueError(f"observation times must be sorted, finite and at least one; got {list(times)}")
+        wrong = np.flatnonzero(~np.isfinite(when)) if when.size else when
+        if not wrong.size and when.size:
+            wrong = np.flatnonzero(np.diff(when) < 0) + 1
+        where = f"{when[wrong[0]]:g} at position {wrong[0]} of {len(when)}" if wrong.size else "none"
+        raise ValueError(f"observation times must be sorted, finite and at least one; got {where}; sort them")
     if when[0] < schedule.start:
         raise ValueError(f"the first observation is at {when[0]:g}, before the record starts at {schedule.start:g}")
     return when

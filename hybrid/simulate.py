@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hybrid.defaults import simulating
-from hybrid.derivative import values_of
+from hybrid.derivative import lasting, values_of
 from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel, require_alike, require_given
 from hybrid.prediction import Prediction
@@ -65,6 +65,15 @@ def rollout(
             f"rollout: personal needs shape (M, N, d) = ({model.members}, {conditions.size}, {model.personal}), got "
             f"{quote(personal)}; Personal.mode has it, and zeros are the typical person"
         )
+    if personal.shape[0] not in (1, model.members) and model.members != 1:
+        raise ValueError(
+            f"rollout: personal is of {personal.shape[0]} members and the model has {model.members}; give it as many, or one "
+            "for all"
+        )
+    if solver is not None:
+        require_kind(solver, Solver, "rollout: solver", 'RungeKutta("rk4") or Exponential(rtol=1e-6)')
+    if on_failure not in ("raise", "return"):
+        raise ValueError(f"rollout: on_failure is 'raise' or 'return', got {quote(on_failure)}")
     require_alike(model, conditions, personal)
     theta = model.theta(personal, conditions.covariates)
     context = model.context(personal, conditions.covariates)
@@ -108,6 +117,11 @@ def predict(
             f"predict: draws needs shape (M, S, N, d), members and draws of the people's own coordinates, got {quote(draws)}; "
             "Personal.draws(16, generator) gives it, and Personal.mode[:, None] the modes alone"
         )
+    if draws.shape[0] not in (1, model.members) and model.members != 1:
+        raise ValueError(
+            f"predict: draws are of {draws.shape[0]} members and the model has {model.members}; give them as many, or one for all"
+        )
+    draws = draws.expand(max(len(draws), model.members), *draws.shape[1:])
     M, S, N, d = draws.shape
     repeated = torch.arange(N, device=draws.device).repeat(S)  # the draws of one person are copies of that person
     with torch.no_grad():
@@ -174,10 +188,8 @@ def integrate(
     """As `simulate`, for N records, with failures as values: a record that cannot be finished is NaN and has its reason in
     `failures`, and the others are as they would be without it.
     """
-    if len(times) != len(schedules) or not schedules:
-        raise ValueError(f"simulate: {len(schedules)} schedules need as many lists of times, at least one; got {len(times)}")
-    for schedule in schedules:
-        require_kind(schedule, Schedule, "simulate: each schedule", 'Schedule((Dose("gut", 0.0, 320.0),))')
+    require_kind(model, HybridModel, "simulate: model", "simulate(model, x0, schedule, times, theta)")
+    schedules, times = _people(schedules, times, "simulate")
     if solver is not None:
         require_kind(solver, Solver, "simulate: solver", 'RungeKutta("rk4") or Exponential(rtol=1e-6)')
     if mesh is not None:
@@ -193,6 +205,31 @@ def integrate(
     M = max(model.members, theta.shape[0], x0.shape[0], c.shape[0])
     theta, x0, c = (v.expand(M, N, v.shape[-1]) for v in (theta, x0, c))
     return (solver or simulating(model.dtype)).solve(model.bind(segments, theta, c), x0)
+
+
+def _people(schedules: Any, times: Any, name: str) -> tuple[list[Schedule], list[list[float]]]:
+    """One schedule and one list of times for each person.
+
+    Errors: `ValueError`, beginning with `name`, for what is not that.
+    """
+    if isinstance(schedules, Schedule | str | Mapping) or not hasattr(schedules, "__iter__"):
+        raise ValueError(
+            f"{name}: schedules is a list, one for each person, and is {quote(schedules)}; write [schedule] even for one"
+        )
+    schedules = list(schedules)
+    for schedule in schedules:
+        require_kind(schedule, Schedule, f"{name}: each schedule", 'Schedule((Dose("gut", 0.0, 320.0),))')
+    rows = [] if isinstance(times, str) or not hasattr(times, "__len__") else list(times)
+    if len(rows) != len(schedules) or not rows:
+        raise ValueError(
+            f"{name}: {len(schedules)} schedules need as many lists of times, at least one; got {len(rows)} in {quote(times)}"
+        )
+    for row in rows:
+        if isinstance(row, str) or not hasattr(row, "__iter__") or getattr(row, "ndim", 1) == 0:
+            raise ValueError(
+                f"{name}: each person has a list of times, even of one, and got {quote(row)}; write [[1.0, 6.0], [2.0]]"
+            )
+    return schedules, [row.tolist() if isinstance(row, Tensor | np.ndarray) else list(row) for row in rows]
 
 
 def _require_admissible(physical: Sequence[Parameter], theta: Tensor) -> None:
@@ -233,6 +270,7 @@ def _lead(value: Tensor, size: int, people: int, name: str, like: Tensor) -> Ten
     return value.reshape((1,) * (3 - value.ndim) + tuple(value.shape))
 
 
+@lasting()
 def conditions_of(
     model: HybridModel,
     schedules: Sequence[Schedule],
@@ -246,10 +284,22 @@ def conditions_of(
     was measured before the start.
 
     `mesh`: `Mesh.of` these people by default.
+    Errors: `ValueError` for shapes and kinds that do not fit, and what `build_segments` refuses.
     """
-    if len(times) != len(schedules) or not schedules:
-        raise ValueError(f"conditions_of: {len(schedules)} schedules need as many lists of times, at least one; got {len(times)}")
-    values = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in (covariates or {}).items()}
+    require_kind(model, HybridModel, "conditions_of: model", "conditions_of(model, [schedule], [[1.0, 6.0, 24.0]])")
+    schedules, times = _people(schedules, times, "conditions_of")
+    if covariates is not None:
+        require_kind(covariates, Mapping, "conditions_of: covariates", '{"WT": [70.0]}, one value a person')
+    if mesh is not None:
+        require_kind(mesh, Mesh, "conditions_of: mesh", "Mesh(0.1), or none for Mesh.of these people")
+    values = {}
+    for name, given in (covariates or {}).items():
+        try:
+            values[name] = torch.as_tensor(given, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"conditions_of: the covariate {name} must be numbers, one for each person, and is {quote(given)}; write [70.0]"
+            ) from error
     for name, column in values.items():
         if column.shape != (len(schedules),):
             raise ValueError(
@@ -258,7 +308,9 @@ def conditions_of(
             )
     mesh = Mesh.fastest(model, values, len(schedules)) if mesh is None else mesh
     segments = build_segments(schedules, times, model.backbone.states, model.backbone.inputs, mesh)
-    if baseline is None:
+    if baseline is not None:
+        require_kind(baseline, Tensor, "conditions_of: baseline", "torch.tensor([[0.0]]), a row of channels for each person")
+    else:
         baseline = torch.full((len(schedules), len(model.observation.channels)), torch.nan, dtype=torch.float64)
     shape = (len(schedules), len(model.observation.channels))
     if baseline.shape != shape:

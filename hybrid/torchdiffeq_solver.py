@@ -1,5 +1,6 @@
 """torchdiffeq's methods behind our interface: the one file that imports it."""
 
+import math
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -99,7 +100,9 @@ class Torchdiffeq(Solver):
         beyond: tuple[Failure, ...] = ()
         if self.method in FIXED:
             require_mesh(field.segments, self.method)
-            beyond, field = unstable(field, self.method, _limit(self.method, self._count))
+            order = _RUNGE_KUTTA.get(self.method)  # as many stages: R(z) = 1 + z + … + zˢ/s!
+            growth = () if order is None else tuple(1.0 / math.factorial(k) for k in range(order + 1))
+            beyond, field = unstable(field, self.method, _limit(self.method, self._count), growth, self._count)
         while True:
             try:
                 states, found = self._boundaries(field, x0)

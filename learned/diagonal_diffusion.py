@@ -35,6 +35,12 @@ class DiagonalDiffusion(ProcessNoise):
                 raise ValueError("DiagonalDiffusion: give scale and proportional both by the states' names, or both in order")
             self._waiting, self.states = (dict(scale), proportional and dict(proportional)), len(scale)
             return
+        for name, given in (("scale", scale), ("proportional", [] if proportional is None else proportional)):
+            if not hasattr(given, "__iter__") or isinstance(given, str):
+                raise ValueError(f"DiagonalDiffusion: {name} is one number a state, and is {str(given)[:60]!r}; write [1.0]")
+            for one in given:
+                if isinstance(one, str) or not hasattr(one, "__float__"):
+                    raise ValueError(f"DiagonalDiffusion: {name} is made of numbers, and one is {str(one)[:60]!r}")
         self.start = [float(s) for s in scale]
         self.proportional = None if proportional is None else [float(b) for b in proportional]
         both = (*self.start, *(self.proportional or ()))

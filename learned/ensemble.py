@@ -41,7 +41,7 @@ class Ensemble:
                 f"Ensemble: needs members ≥ 1 and folds = 0 or ≥ 2, got members={self.members}, folds={self.folds}"
             )
         if self.resample not in ("bootstrap", "anchored", "init"):
-            raise ValueError(f"Ensemble: resample is 'bootstrap', 'anchored' or 'init', got {self.resample!r}")
+            raise ValueError(f"Ensemble: resample is 'bootstrap', 'anchored' or 'init', got {str(self.resample)[:60]!r}")
 
     @property
     def epistemic(self) -> bool:

@@ -83,7 +83,7 @@ class MLP(LayeredResidual):
             return
         inputs, covariates = inputs or 0, covariates or 0
         if activation not in ACTIVATIONS:
-            raise ValueError(f"MLP: unknown activation {activation!r}; choose one of {sorted(ACTIVATIONS)}")
+            raise ValueError(f"MLP: unknown activation {str(activation)[:60]!r}; choose one of {sorted(ACTIVATIONS)}")
         sizes_of({"states": states, "inputs": inputs, "covariates": covariates}, "MLP")
         if states < 1 or inputs < 0 or covariates < 0 or len(hidden) == 0 or min(hidden) < 1:
             raise ValueError(f"MLP: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={tuple(hidden)}")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from physics.arguments import quote, require_kind, require_number
 from physics.backbone import Backbone
 from physics.parameter import Parameter
 from physics.population import Population, by_parameter, parameters_of
@@ -76,8 +77,10 @@ class LogNormalPopulation(Population):
                 f"LogNormalPopulation: a spread in order can be taken for another parameter's; write spread={{{shown}}}, or put "
                 "the parameters beside it: LogNormalPopulation(backbone.physical, spread=[…])"
             )
+        for one in spread:
+            require_number(one, "LogNormalPopulation: a spread")
         if len(spread) != len(names) or not all(0.0 < s < float("inf") for s in spread):
-            raise ValueError(f"LogNormalPopulation: needs one positive spread for each of {names}, got {list(spread)}")
+            raise ValueError(f"LogNormalPopulation: needs one positive spread for each of {names}, got {quote(list(spread))}")
         self.powers = {p: {k: (float(v[0]), float(v[1])) for k, v in by.items()} for p, by in _triples(powers).items()}
         unknown = set(self.powers) - set(names)
         if unknown:
@@ -181,6 +184,7 @@ class LogNormalPopulation(Population):
 def _triples(powers: Mapping[str, Mapping[str, Sequence[Any]]] | None) -> dict[str, dict[str, tuple[Any, ...]]]:
     """The powers as they were given, each with reference, exponent and perhaps a unit."""
     given: dict[str, dict[str, tuple[Any, ...]]] = {}
+    require_kind(powers or {}, Mapping, "LogNormalPopulation: powers", '{"V": {"WT": (70.0, 1.0, "kg")}}')
     for parameter, by in (powers or {}).items():
         if not isinstance(by, Mapping):
             raise ValueError(

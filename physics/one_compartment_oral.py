@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from physics.arguments import quote, require_kind, require_number
 from physics.backbone import Backbone
 from physics.hull import corners, require_parameters
 from physics.parameter import Parameter
@@ -76,14 +77,18 @@ class OneCompartmentOral(Backbone):
         names = ("ka", "CL", "V") if self.by_clearance else ("ka", "ke", "V")
         boxes = {"ka": ka, "ke": ke, "V": V, "CL": CL}
         unused = "ke" if self.by_clearance else "CL"
-        if tuple(boxes[unused]) != (_KE if self.by_clearance else _CL):
+        if not hasattr(boxes[unused], "__iter__") or tuple(boxes[unused]) != (_KE if self.by_clearance else _CL):
             raise ValueError(
                 f"OneCompartmentOral: a box is given for {unused}, and θ is {', '.join(names)}; "
                 + ("give CL one" if self.by_clearance else "write parameters='clearance', or give ke one")
             )
+        if typical is not None:
+            require_kind(typical, Mapping, "OneCompartmentOral: typical", '{"ka": 1.5, "ke": 0.1, "V": 30.0}')
+            for name, value in typical.items():
+                require_number(value, f"OneCompartmentOral: the typical {name}", above=0.0)
         stray = sorted(set(typical or {}) - set(names))
         if stray:
-            raise ValueError(f"OneCompartmentOral: typical values for {stray}, and θ is {', '.join(names)}")
+            raise ValueError(f"OneCompartmentOral: typical values for {quote(stray)}, and θ is {', '.join(names)}")
         self.typical = None if typical is None else {name: float(value) for name, value in typical.items()}
         known = _EXCHANGED if faster == "ke" else _TYPICAL
         self.physical = tuple(

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from physics.arguments import quote
 from physics.backbone import Backbone
 from physics.parameter import Parameter
 
@@ -69,7 +70,7 @@ def by_parameter(
     """One number for each parameter, in their order. Errors: `ValueError`, beginning with `where`, for names that differ."""
     if set(given) != set(names):
         unknown, absent = [n for n in given if n not in names], [n for n in names if n not in given]
-        said = [f"names {unknown[0]!r}"] if unknown else []
+        said = [f"names {quote(unknown[0])}"] if unknown else []
         said += [f"lacks {absent[0]!r}"] if absent else []
         raise ValueError(f"{where} {' and '.join(said)}; give one number for each of {', '.join(names) or 'no parameter'}")
     return [float(given[name]) for name in names]

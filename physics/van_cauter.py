@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physics.arguments import quote
 from physics.backbone import Backbone
 from physics.capture import capturing
 from physics.hull import corners, require_parameters
@@ -132,9 +133,9 @@ class VanCauterPopulation(Population):
 
 def _require(age: Tensor, type2: Tensor) -> None:
     if not bool(((age >= _AGES[0]) & (age <= _AGES[1])).all()):
-        raise ValueError(f"VanCauterPopulation: ages lie in {_AGES[0]:g}–{_AGES[1]:g} years, got {age.tolist()}")
+        raise ValueError(f"VanCauterPopulation: ages lie in {_AGES[0]:g}–{_AGES[1]:g} years, got {quote(age.tolist())}")
     if not bool(((type2 == 0.0) | (type2 == 1.0)).all()):
-        raise ValueError(f"VanCauterPopulation: type2 is 1 with type 2 diabetes or 0, got {type2.tolist()}")
+        raise ValueError(f"VanCauterPopulation: type2 is 1 with type 2 diabetes or 0, got {quote(type2.tolist())}")
 
 
 def _rates(age: float, type2: float) -> list[float]:

@@ -1,5 +1,6 @@
 """The bundle: what is loaded is what was saved, and nothing else is ever loaded."""
 
+import copy
 import hashlib
 import json
 import pickle
@@ -351,6 +352,12 @@ def test_a_claim_that_a_bundle_does_not_carry_is_refused_and_never_dropped(bundl
             assert "replace(bundle, certificate=None)" in str(caught.value)
         assert old.read_bytes() == before
         assert [p.name for p in tmp_path.iterdir()] == ["old.twin"]
+
+
+def test_a_model_in_float32_is_not_written_as_what_nobody_can_read(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the model is torch\.float32; nothing was written"):
+        save(replace(bundle, model=copy.deepcopy(bundle.model).to(torch.float32)), tmp_path / "x.twin")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_json_cannot_hold_is_not_saved(bundle: Bundle, tmp_path: Path) -> None:

@@ -213,3 +213,10 @@ def test_a_horizon_does_not_tell_roundings_apart() -> None:
     edges = Horizons((0.0, 0.7, 2.0))
     assert edges.index([-1e-12, 0.7 - 1e-12, 0.7, 0.7 + 1e-12, 2.0 + 1e-12]).tolist() == [0, 1, 1, 1, 1]
     assert edges.index([-1e-6, 0.7 - 1e-6, 2.0 + 1e-6]).tolist() == [-1, 0, -1]
+
+
+def test_a_clock_that_ticks_in_more_than_ones_is_not_rounded_to_tens() -> None:
+    """float64 holds every second whole number there, and differences of such numbers exactly."""
+    origin = 1e16
+    _, times = since(Schedule((Dose("gut", origin, 1.0),), start=origin), np.array([origin, origin + 34.0]), origin)
+    assert times.tolist() == [0.0, 34.0]

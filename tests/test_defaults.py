@@ -310,6 +310,22 @@ def test_the_limits_of_stability_are_those_of_the_textbooks() -> None:
     assert real_limit("dopri5") == pytest.approx(3.3066, abs=1e-3)
 
 
+SWINGS = [(RungeKutta("bosh3"), 1.0), (RungeKutta("dopri5"), 1.0), (Torchdiffeq("euler"), 0.05), (Torchdiffeq("midpoint"), 0.5)]
+
+
+@pytest.mark.parametrize(("solver", "step"), SWINGS, ids=lambda v: getattr(v, "method", str(v)))
+def test_an_oscillation_beyond_the_limit_of_stability_is_a_failure(solver: RungeKutta | Torchdiffeq, step: float) -> None:
+    """It dies out, and these steps make it grow (1e136 of 100), although step times rate is below the limit on the real axis."""
+    model, schedule = linear([[-0.01, 2.0], [-2.0, -0.01]]), Schedule((Dose("x1", 0.0, 100.0),))
+    found = integrate(model, torch.zeros(2), [schedule], [[600.0]], torch.zeros(0), solver=solver, mesh=Mesh(step))
+    (failure,) = found.failures
+    assert "an oscillation that dies out grows by" in failure.cause
+    # what grows by rounding alone, or not at all, is taken
+    for kept in (RungeKutta("rk4"), RungeKutta("tsit5")):
+        mesh = Mesh(1.3 if kept.method == "rk4" else 0.1)
+        assert not integrate(model, torch.zeros(2), [schedule], [[600.0]], torch.zeros(0), solver=kept, mesh=mesh).failures
+
+
 def test_process_noise_beside_a_residual_needs_a_mesh() -> None:
     model = oral(residual=True)
     noisy = HybridModel(

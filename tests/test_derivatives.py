@@ -314,6 +314,27 @@ def test_transforms_of_torch_func(make: Callable[[], Solver], mesh: Mesh, residu
         close(forward_ad.unpack_dual(f(forward_ad.make_dual(Z0, along))).tangent, gradient @ along)
 
 
+def test_a_linear_model_is_mapped_by_default() -> None:
+    """One exact step a segment: there is no tolerance, and so nothing that vmap hides."""
+    backbone = OneCompartmentOral()
+    model = HybridModel(
+        backbone,
+        LogNormalPopulation(backbone, spread={"ka": 0.6, "ke": 0.2, "V": 0.2}),
+        observation=Concentration("plasma", "V"),
+        noise=AdditiveProportional([0.5], [0.1], [0.03]),
+    )
+    theta = torch.tensor([[1.5, 0.086, 31.5], [0.7, 0.1, 20.0]], dtype=torch.float64)
+    given = Schedule((Dose("gut", 0.0, 320.0),))
+
+    def plasma(theta: Tensor) -> Tensor:
+        return simulate(model, torch.zeros(2, dtype=torch.float64), given, [6.0], theta)[0, 1]
+
+    ka, ke = theta[:, 0], theta[:, 1]
+    bateman = 320.0 * ka / (ka - ke) * (torch.exp(-6.0 * ke) - torch.exp(-6.0 * ka))
+    torch.testing.assert_close(torch.func.vmap(plasma)(theta), bateman)
+    torch.func.vmap(torch.func.hessian(plasma))(theta)
+
+
 def test_vmap_and_functional_call() -> None:
     model, solver = oral(), Exponential()
     many = torch.stack([Z0[:3], Z0[:3] * tensor(1.1, 0.8, 1.2)])

@@ -18,17 +18,31 @@ from hybrid import (
     RungeKutta,
     Schedule,
     Signal,
+    SimulationError,
     States,
     conditions_of,
+    integrate,
     predict,
     rollout,
     sample_paths,
     simulate,
 )
-from learned import MLP, AdditiveProportional, ContractingMLP, Ensemble
-from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
+from learned import MLP, AdditiveProportional, ContractingMLP, DiagonalDiffusion, Ensemble
+from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation, VanCauterPopulation
 from stability import Lure, certify
-from training import Cohort, Record, Stability, fit, fit_population, personalise, prior, read_nonmem, shoot
+from training import (
+    Cohort,
+    Record,
+    Stability,
+    at_ends,
+    fit,
+    fit_population,
+    personalise,
+    prior,
+    read_nonmem,
+    shoot,
+    starting_values,
+)
 from training.losses import beta_nll
 
 D = torch.float64
@@ -59,6 +73,9 @@ SYSTEM = Lure(**MODEL.lure(THETA[None, None], torch.zeros(1, 1, 0)))
 
 def chance() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+THREE = Ensemble(3).stack(MODEL, chance())
 
 
 def drawn() -> hybrid.Prediction:
@@ -183,6 +200,57 @@ SLIPS: dict[str, Callable[[], object]] = {
     "conditions_of: times of another": lambda: conditions_of(MODEL, [GIVEN], [[1.0], [2.0]]),
     "conditions_of: one number for people": lambda: conditions_of(MODEL, [GIVEN], [[1.0]], covariates={"WT": 70.0}),
     "conditions_of: baseline": lambda: conditions_of(MODEL, [GIVEN], [[1.0]], baseline=torch.zeros(3)),
+    # the same of what cuts and simulates by hand
+    "conditions_of: one schedule": lambda: conditions_of(MODEL, GIVEN, [1.0]),
+    "conditions_of: one list of times": lambda: conditions_of(MODEL, [GIVEN], [1.0]),
+    "conditions_of: words for times": lambda: conditions_of(MODEL, [GIVEN], "a"),
+    "conditions_of: baseline as a list": lambda: conditions_of(MODEL, [GIVEN], [[1.0]], baseline=[[1.0]]),
+    "conditions_of: mesh=0.1": lambda: conditions_of(MODEL, [GIVEN], [[1.0]], mesh=0.1),
+    "conditions_of: swapped": lambda: conditions_of([GIVEN], MODEL, [[1.0]]),
+    "conditions_of: covariates as a list": lambda: conditions_of(MODEL, [GIVEN], [[1.0]], covariates=[70.0]),
+    "integrate: one schedule": lambda: integrate(MODEL, torch.zeros(2), GIVEN, [1.0], THETA),
+    "simulate: two schedules, one list": lambda: simulate(MODEL, torch.zeros(2), [GIVEN] * 2, [1.0, 2.0], THETA),
+    "predict: solver='rk4'": lambda: predict(
+        MODEL, COHORT.conditions, KNOWN.draws(2, chance()), times=COHORT.times, mask=COHORT.times > 0, solver="rk4"
+    ),
+    "rollout: on_failure='ignore'": lambda: rollout(MODEL, COHORT.conditions, KNOWN.mode, on_failure="ignore"),
+    "rollout: two members for three": lambda: rollout(THREE, COHORT.conditions, KNOWN.mode.expand(2, 2, 3)),
+    "predict: two members for three": lambda: predict(
+        THREE, COHORT.conditions, KNOWN.mode.expand(2, 1, 2, 3), times=COHORT.times, mask=COHORT.times > 0
+    ),
+    "personalise: before=a tensor": lambda: personalise(MODEL, COHORT, before=KNOWN.mode),
+    "personalise: iterations='3'": lambda: personalise(MODEL, COHORT, iterations="3"),
+    "Mesh.of: swapped": lambda: Mesh.of(PEOPLE, MODEL),
+    "Mesh.of: one record": lambda: Mesh.of(MODEL, PEOPLE[0]),
+    "Mesh.of: a cohort": lambda: Mesh.of(MODEL, COHORT),
+    "Mesh: observed='no'": lambda: Mesh(1.0, observed="no"),
+    "starting_values: swapped": lambda: starting_values(BACKBONE, PEOPLE),
+    "starting_values: a cohort": lambda: starting_values(COHORT, BACKBONE),
+    "starting_values: a model": lambda: starting_values(PEOPLE, MODEL),
+    "starting_values: powers": lambda: starting_values(PEOPLE, BACKBONE, {"V": 70.0}),
+    "at_ends: swapped": lambda: at_ends(COHORT, MODEL),
+    "at_ends: a Personal": lambda: at_ends(MODEL, COHORT, KNOWN),
+    "repeated('3')": lambda: Dose("gut", 0.0, 1.0).repeated("3", 12.0),
+    "repeated(2.5)": lambda: Dose("gut", 0.0, 1.0).repeated(2.5, 12.0),
+    "Schedule(None)": lambda: Schedule(None),
+    "Record: covariates as a list": lambda: Record("1", GIVEN, [1.0], [1.0], ("c",), covariates=[70.0]),
+    "Record: units='mg/L'": lambda: Record("1", GIVEN, [1.0], [1.0], ("c",), units="mg/L"),
+    "Record: no channels": lambda: Record("1", GIVEN, [1.0], [1.0], None),
+    "Record.until('2')": lambda: PEOPLE[0].until("2"),
+    "people([0])": lambda: COHORT.people([0]),
+    "States(1)": lambda: States(1),
+    "LogNormalPopulation: spread in words": lambda: LogNormalPopulation(BACKBONE.physical, spread=["a", 0.2, 0.2]),
+    "LogNormalPopulation: powers as a list": lambda: LogNormalPopulation(BACKBONE, spread=SPREAD, powers=["V"]),
+    "OneCompartmentOral: CL=None": lambda: OneCompartmentOral(CL=None),
+    "OneCompartmentOral: typical as a list": lambda: OneCompartmentOral(typical=[1.5, 0.1, 30.0]),
+    "OneCompartmentOral: typical in words": lambda: OneCompartmentOral(typical={"ka": "a"}),
+    "HybridModel: covariates as a list": lambda: HybridModel(
+        BACKBONE, MODEL.population, observation=MODEL.observation, noise=MODEL.noise, covariates=["WT"]
+    ),
+    "HybridModel: covariates={'WT': 70.0}": lambda: HybridModel(
+        BACKBONE, MODEL.population, observation=MODEL.observation, noise=MODEL.noise, covariates={"WT": 70.0}
+    ),
+    "DiagonalDiffusion(1.0)": lambda: DiagonalDiffusion(1.0),
     "read_nonmem: no file": lambda: read_nonmem("nowhere.csv", units={"TIME": "h", "AMT": "mg", "DV": "mg/L"}),
 }
 
@@ -238,3 +306,35 @@ def test_float64_is_not_rounded_in_silence() -> None:
         assert theta.dtype == torch.float32
     finally:
         MODEL.to(torch.float64)
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        lambda: simulate(MODEL, torch.zeros(2), GIVEN, list(np.arange(900.0)[::-1]), THETA),
+        lambda: LogNormalPopulation(BACKBONE.physical, spread=[0.1] * 800),
+        lambda: simulate(MODEL, torch.zeros(2), Schedule((Dose("z" * 600, 0.0, 1.0),)), [1.0], THETA),
+        lambda: Cohort.of([Record("1", GIVEN, [1.0], [1.0], ("c" * 600,))], MODEL),
+        lambda: VanCauterPopulation().theta(torch.zeros(1, 500, 0), {"age": torch.zeros(500), "type2": torch.zeros(500)}),
+        lambda: RungeKutta("r" * 600),
+        lambda: conditions_of(MODEL, [GIVEN], [[1.0]], covariates={"WT": ["70" * 300]}),
+    ],
+)
+def test_no_message_quotes_all_that_it_was_given(long: Callable[[], object]) -> None:
+    with pytest.raises(ValueError) as caught:
+        long()
+    assert len(str(caught.value)) < 350
+
+
+def test_people_cut_under_inference_mode_can_be_trained_on() -> None:
+    with torch.inference_mode():
+        cohort = Cohort.of(PEOPLE, MODEL)
+        conditions = conditions_of(MODEL, [GIVEN], [[1.0, 6.0]])
+    *_, step = fit(MODEL, cohort, steps=2)
+    assert torch.isfinite(step.loss).all()
+    rollout(MODEL, conditions, KNOWN.mode[:, :1], RungeKutta("rk4")).mean.sum().backward()
+
+
+def test_a_theta_that_is_no_number_fails_at_once() -> None:
+    with pytest.raises(SimulationError, match="the state is not finite at time 0"):
+        rollout(MODEL, COHORT.conditions, KNOWN.mode * float("nan"))

@@ -400,3 +400,16 @@ def test_both_forms_come_back_from_a_description(make: Callable[[], HybridModel]
     y = torch.rand(1, 1, 3, len(model.observation.channels), dtype=F64)
     inputs = torch.rand(1, 1, 3, len(model.backbone.inputs), dtype=F64)
     assert torch.equal(again.noise.variance(y, x, inputs), model.noise.variance(y, x, inputs))
+
+
+def test_a_population_of_a_wider_box_than_the_backbone_is_refused() -> None:
+    """Else `rollout` takes people whom `simulate` refuses, and a rate may be negative."""
+    narrow, wide = OneCompartmentOral(ka=(0.3, 4.0)), OneCompartmentOral()
+    noise = AdditiveProportional([0.5], [0.1], [0.03])
+    spread = {"ka": 0.3, "ke": 0.2, "V": 0.2}
+    with pytest.raises(ValueError, match=r"gives ka from 0\.05 to 20 /h and the box of the backbone is 0\.3 to 4"):
+        HybridModel(narrow, LogNormalPopulation(wide, spread=spread), observation=Concentration("plasma", "V"), noise=noise)
+    HybridModel(wide, LogNormalPopulation(narrow, spread=spread), observation=Concentration("plasma", "V"), noise=noise)
+    fixed = SharedPopulation(wide, values={"ka": -1.0, "ke": 0.1, "V": 30.0})
+    with pytest.raises(ValueError, match="gives ka from -1 to -1"):
+        HybridModel(wide, fixed, observation=Concentration("plasma", "V"), noise=noise)

@@ -41,7 +41,7 @@ def since(
     every = np.unique(np.concatenate([times, doses, [schedule.start], *signals.values()]))
     raw = every - origin
     decimals = math.floor(-math.log10(4.0 * np.spacing(max(abs(origin), float(np.abs(every).max())))))
-    clean = np.round(raw, min(decimals, 22))  # 1e22 is the last power of ten that float64 holds exactly
+    clean = np.round(raw, min(max(decimals, 0), 22))  # 1e22 is the last power of ten that float64 holds exactly
     apart = np.diff(clean) > 0.0
     alone = np.concatenate([[True], apart]) & np.concatenate([apart, [True]])
     own = np.where(alone, clean, raw) + 0.0  # no −0

@@ -11,6 +11,7 @@ from torch import Tensor
 from hybrid import Dose, HybridModel, Schedule
 from hybrid.schedule import as_float
 from physics import Backbone
+from physics.arguments import quote
 from physics.units import convert, factor
 
 if TYPE_CHECKING:
@@ -41,12 +42,14 @@ def in_units(
     units, where = dict(record.units), f"record {record.id}"
     if sorted(record.channels) != sorted(channels):
         raise ValueError(
-            f"{where} measures {list(record.channels)} and the model predicts {list(channels)}; name the channels alike"
+            f"{where} measures {quote(list(record.channels))} and the model predicts {quote(list(channels))}; name the channels "
+            "alike"
         )
     unknown = sorted({d.state for d in record.schedule.doses} - set(backbone.states))
     if unknown:
         raise ValueError(
-            f"{where}: a dose goes into {unknown}; the compartments of {type(backbone).__name__} are {list(backbone.states)}"
+            f"{where}: a dose goes into {quote(unknown)}; the compartments of {type(backbone).__name__} are "
+            f"{list(backbone.states)}"
         )
 
     def ratio(name: str, unit: str, said: str | None = None) -> Fraction:

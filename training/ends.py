@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hybrid import HybridModel
 from physics import LogNormalPopulation
+from training.arguments import require_fit, require_tensor
 from training.records import Cohort
 
 _EDGE = 0.05  # the outermost part of a box, of the logarithm's width
@@ -77,6 +78,8 @@ def at_ends(
     Returns one `AtEnd` for each, typical values first.
     Law: none where every θ is in the middle of its box; the order of people and members does not matter.
     """
+    require_fit(model, cohort, "at_ends")
+    require_tensor(personal, "at_ends: personal", "Personal.mode, or Fitted.personal")
     population, backbone = model.population, model.backbone
     if not backbone.physical or (population.dimension == 0 and not list(population.parameters())):
         return ()

@@ -12,8 +12,8 @@ from hybrid import HybridModel, SimulationError, Solver
 from hybrid.defaults import differentiating
 from hybrid.threads import of_slopes, threads_by
 from learned import select
-from physics.arguments import require_kind, require_number
-from training.arguments import require_fit
+from physics.arguments import quote, require_kind, require_number
+from training.arguments import require_fit, require_tensor
 from training.records import Cohort
 from training.sensitivity import (
     copies,
@@ -160,6 +160,11 @@ def personalise(
     Efron & Hinkley, Biometrika 65 (1978) 457 (observed against expected information).
     """
     require_fit(model, cohort, "personalise", solver)
+    require_number(iterations, "personalise: iterations", least=0.0, whole=True)
+    require_number(tolerance, "personalise: tolerance", least=0.0)
+    require_tensor(start, "personalise: start", "Personal.mode of an earlier search")
+    if before is not None:
+        require_kind(before, Personal, "personalise: before", "prior(model, people), or what personalise gave for earlier data")
     solver = solver or differentiating()  # one for all rounds: it keeps its buffers between them
     model, cohort = in_float64(model, cohort)
     M, N, d = model.members, cohort.conditions.size, model.personal
@@ -172,7 +177,7 @@ def personalise(
     if start is not None and start.shape != (M, N, d):
         raise ValueError(f"personalise: start needs shape (M, N, d) = {(M, N, d)}, got {tuple(start.shape)}")
     if curvature not in ("fisher", "observed"):
-        raise ValueError(f"personalise: curvature is 'fisher' or 'observed', got {curvature!r}")
+        raise ValueError(f"personalise: curvature is 'fisher' or 'observed', got {quote(curvature)}")
     if N == 0:
         return known
     whole = cohort

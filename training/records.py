@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Mesh, Schedule, build_segments
+from hybrid.derivative import lasting
 from physics.arguments import quote, require_kind, require_number
 from physics.units import require
 from training.clock import SAME, at_or_before, counts_from, origin_of, since
@@ -48,6 +49,10 @@ class Record:
     def __post_init__(self) -> None:
         where = f"record {self.id}"
         require_kind(self.schedule, Schedule, f"{where}: schedule", 'Schedule((Dose("gut", 0.0, 320.0),)), or Schedule()')
+        require_kind(self.covariates, Mapping, f"{where}: covariates", '{"WT": 70.0}')
+        require_kind(self.units, Mapping, f"{where}: units", '{"time": "h", "concentration": "mg/L"}')
+        if not hasattr(self.channels, "__iter__"):
+            raise ValueError(f'{where}: channels are names, and are {quote(self.channels)}; write ("concentration",)')
         channels = (self.channels,) if isinstance(self.channels, str) else tuple(self.channels)
         times, values = _numbers(self.times, f"{where}: times"), _numbers(self.values, f"{where}: values")
         if values.ndim == 1 and len(channels) == 1:
@@ -113,6 +118,7 @@ class Record:
 
     def until(self, time: float) -> "Record":
         """The same person as known at `time` since their origin: later observations are missing."""
+        require_number(time, "time, since the person's own first dose or start,")
         values = np.where(at_or_before(self.on_own_clock().times, time)[:, None], self.values, np.nan)
         if not np.isfinite(values).any():
             raise ValueError(
@@ -144,6 +150,7 @@ class Cohort:
     unscored: tuple[int, ...] = ()
 
     @staticmethod
+    @lasting()
     def of(records: Sequence[Record], model: HybridModel, mesh: Mesh | None = None) -> "Cohort":
         """The batch of these records, cut for this model, in float64 and where the model is: by the mesh given,
         `Mesh.of(model, records)` by default.
@@ -166,7 +173,7 @@ class Cohort:
             raise ValueError("a cohort needs at least one record, got none")
         ids = [r.id for r in records]
         if len(set(ids)) < len(ids):
-            raise ValueError(f"record ids must differ, and {sorted({i for i in ids if ids.count(i) > 1})} repeat")
+            raise ValueError(f"record ids must differ, and {quote(sorted({i for i in ids if ids.count(i) > 1}))} repeat")
         records = tuple(converted(record, model).on_own_clock() for record in records)
         names = _covariates(records, model)
         backbone, starts = model.backbone, np.array(model.starts_from)
@@ -220,6 +227,7 @@ class Cohort:
 
     def people(self, index: Tensor) -> "Cohort":
         """The chosen people."""
+        require_kind(index, Tensor, "people: index", "torch.tensor([0, 1])")
         return Cohort(
             tuple(self.records[i] for i in index.tolist()),
             self.conditions.people(index),

@@ -9,6 +9,7 @@ import numpy as np
 
 from hybrid.schedule import as_float
 from physics import Backbone, OneCompartmentOral
+from physics.arguments import quote, require_kind
 from training.conversion import in_units
 from training.records import Record
 
@@ -60,6 +61,14 @@ def starting_values(
     Law: people without differences and noise give their θ back.
     Source: Sheiner & Beal, J. Pharmacokinet. Biopharm. 8 (1980) 553 (everyone's data at once); Huber (1964).
     """
+    require_kind(backbone, Backbone, "starting_values: backbone", "starting_values(records, OneCompartmentOral())")
+    if isinstance(records, str | Record) or not hasattr(records, "__iter__"):
+        raise ValueError(f"starting_values: records is a list of records, even of one, and is {quote(records)}; write [record]")
+    records = list(records)
+    for record in records:
+        require_kind(record, Record, "starting_values: each of records", "starting_values([Record(…)], backbone)")
+    for parameter, by in (powers or {}).items():
+        require_kind(by, Mapping, f"starting_values: the powers of {parameter}", '{"V": {"WT": (70.0, 1.0, "kg")}}')
     typical = {p.name: p.typical for p in backbone.physical}
     name = type(backbone).__name__
     if not backbone.physical:

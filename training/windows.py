@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid import Conditions, Segments
+from physics.arguments import quote
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def windows(
     if count < 1:
         raise ValueError(f"windows: count must be at least 1, got {count}")
     if by not in ("time", "steps"):
-        raise ValueError(f"windows: by is 'time' or 'steps', got {by!r}")
+        raise ValueError(f"windows: by is 'time' or 'steps', got {quote(by)}")
     K = segments.dt.shape[1]
     busy = (segments.dt > 0) | (segments.jump != 0).any(-1)
     steps = torch.arange(1, K + 1, device=segments.dt.device)
