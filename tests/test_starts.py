@@ -29,6 +29,7 @@ from training import (
     recorded,
     starting_values,
 )
+from training.convergence import Convergence
 
 F64 = torch.float64
 EXACT = Exponential()  # without a residual every segment is one exact step
@@ -338,3 +339,12 @@ def test_people_whose_search_did_not_end_are_named() -> None:
     assert len(found.unfinished) >= 2
     assert not found.converged
     assert "own parameters of" in found.sentences()[-1]
+
+
+def test_a_distance_that_is_no_number_is_not_arrived() -> None:
+    nan = torch.full((2, 1), torch.nan, dtype=torch.float64)
+    lost = Convergence(("ka",), nan, nan, torch.zeros(2, dtype=torch.float64), 3, ())
+    assert not lost.converged
+    assert "the typical ka is where the objective has no minimum" in " ".join(lost.sentences())
+    near = Convergence(("ka",), nan, 0.0 * nan.nan_to_num(), torch.zeros(2, dtype=torch.float64), 3, ())
+    assert near.converged  # of the spread between people it is nothing

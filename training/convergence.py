@@ -1,5 +1,6 @@
 """Whether a fit has arrived: values first, the sentences from them."""
 
+import math
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -39,8 +40,8 @@ class Convergence:
 
     @property
     def far(self) -> Tensor:  # (M, q) bool
-        """Which typical values are."""
-        return (self.away.abs() > _FAR) & (self.moves.abs() > _FAR_SPREADS)
+        """Which typical values are; those too whose distance is no number."""
+        return ~((self.away.abs() <= _FAR) | (self.moves.abs() <= _FAR_SPREADS))
 
     @property
     def falling(self) -> Tensor:  # (M,) bool
@@ -66,7 +67,8 @@ class Convergence:
             for j, name in enumerate(self.names):
                 if 2 * int(self.far[:, j].sum()) >= M:
                     far = float(self.away[self.far[:, j], j].median())
-                    parts.append(f"the typical {name} is {abs(far):.1f} standard errors too {'low' if far > 0 else 'high'}")
+                    side = f"is {abs(far):.1f} standard errors too {'low' if far > 0 else 'high'}"
+                    parts.append(f"the typical {name} {side if math.isfinite(far) else 'is where the objective has no minimum'}")
             if 2 * int(self.falling.sum()) >= M:
                 fall = float(self.fall[self.falling].median())
                 parts.append(f"the objective still fell by {fall:.2g} in the last tenth of the steps")
@@ -116,6 +118,8 @@ def convergence(
     Source: Newton's step of the profiled objective; Lindstrom & Bates, Biometrics 46 (1990) 673 (the objective).
     """
     M, N, _ = personal.mode.shape
+    if len(people) != N:
+        raise ValueError(f"convergence: people names {len(people)} people and personal holds {N}; write cohort.ids")
     q = model.population.dimension
     bad = torch.nonzero(~personal.converged.all(0))[:, 0].tolist()
     unfinished = tuple(people[i] for i in sorted({*bad, *personal.failed}))
