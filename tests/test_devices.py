@@ -24,6 +24,7 @@ def on_a_second_device(*arguments: str) -> None:
     assert " passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_what_is_on_a_second_device_is_that_of_the_processor() -> None:
     on_a_second_device()
 

@@ -178,7 +178,7 @@ def test_without_process_noise_nothing_changes_to_the_last_bit() -> None:
     with_none, still = nonlinear(DiagonalDiffusion([0.0, 0.0])), nonlinear(DiagonalDiffusion([0.0, 0.0]))
     with_none.process = None
     conditions = started(with_none, [1.5, 1.0], [0.4, 1.1, 2.0], Mesh(0.1))
-    a, b = (rollout(m, conditions, nobody(m)) for m in (with_none, still))
+    a, b = (rollout(m, conditions, nobody(m), RungeKutta("rk4")) for m in (with_none, still))
     assert torch.equal(a.mean, b.mean)
     assert torch.equal(a.variance, b.variance)
     assert torch.equal(a.variance, with_none.noise.variance(a.mean, a.states, a.inputs))

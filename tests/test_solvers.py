@@ -797,7 +797,7 @@ def test_a_rollout_returns_who_went_well() -> None:
         (lambda: Exponential(rtol=0.0), "positive"),
         (lambda: Exponential(rtol=1e-3, atol=-1.0), "positive"),
         (lambda: RungeKutta(chunk=0), "chunk at least 1"),
-        (lambda: Dose("x1", 0.0, 1.0).repeated(0, 1.0), "repeated 1 or more"),
+        (lambda: Dose("x1", 0.0, 1.0).repeated(0, 1.0), "how many doses in all, must be at least 1"),
         (lambda: Dose("x1", 0.0, 1.0, lag=-1.0), "lag must be at least 0, and is -1"),
     ],
 )
