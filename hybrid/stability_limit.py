@@ -60,6 +60,8 @@ def unstable(
     least = torch.where(swings, min(near, limit), limit)
     if not bool(values_of(bound * longest > least).any()):
         return (), field
+    # a question for the processor, rarely asked: eigenvalues are found there whatever the device
+    A, longest = A.to("cpu"), longest.to("cpu")
     finite = torch.isfinite(A).all(-1, keepdim=True).all(-2, keepdim=True)  # what is not fails by itself
     rates = torch.linalg.eigvals(torch.where(finite, A, 0.0))  # (M|1, N|1, n)
     fastest = rates.abs().amax(-1).to(longest)
@@ -73,7 +75,7 @@ def unstable(
             R = R * z + c
         gains = count * torch.where(rates.real < 0, R.abs().clamp(max=1e30).log(), 0.0)  # of one segment
         gain = gains.amax(-1).to(longest)
-        beyond = beyond | (gain * (field.segments.dt > 0).sum(1) > 0.1)
+        beyond = beyond | (gain * (field.segments.dt > 0).sum(1).to("cpu") > 0.1)
     if mapped(product):
         if bool(values_of(beyond).any()):
             raise ValueError(
@@ -106,7 +108,7 @@ def unstable(
         found.append(Failure(record, float(start[record, k].detach()), cause, under))
     # slow enough that nothing overflows, an oscillation neither
     slower = torch.where(beyond, 0.05 * limit / product.clamp(min=0.05 * limit), torch.ones_like(product))
-    return tuple(found), field.slowed(slower)
+    return tuple(found), field.slowed(slower.to(field.A))
 
 
 @lru_cache(maxsize=16)
