@@ -83,17 +83,18 @@ def choice(threads: int | None) -> Iterator[None]:
     if threads is None:
         yield
         return
-    before = hybrid.threads.LARGE, stability.threads.LARGE, torch.get_num_threads()
-    hybrid.threads.LARGE, free = 0, stability.threads.free_processors
-    stability.threads.LARGE, stability.threads.free_processors = 0, lambda: threads
+    count, ours = torch.get_num_threads(), (hybrid.threads, stability.threads)
+    before = [(module, module.LARGE, module.free_processors) for module in ours]
+    for module in ours:
+        module.LARGE, module.free_processors = 0, lambda: threads
     torch.set_num_threads(threads)
     try:
         with ThreadpoolController().select(user_api="blas").limit(limits=threads):
             yield
     finally:
-        torch.set_num_threads(before[2])
-        hybrid.threads.LARGE, stability.threads.LARGE = before[:2]
-        stability.threads.free_processors = free
+        torch.set_num_threads(count)
+        for module, large, free in before:
+            module.LARGE, module.free_processors = large, free
 
 
 @contextmanager

@@ -1,16 +1,20 @@
-"""How many of torch's threads a call takes: one for small products, all that the caller has for large ones.
+"""How many of torch's threads a call takes: one for small products, for large ones those of the caller's that are free.
 
 A product that is done in some microseconds is no faster on two threads, which spend their time waiting for each other; and on a
-machine that does something else too, the one that waits is the one whose turn it is not, so that a fit takes twenty times as
-long. A process has one number of threads, so whoever changes it puts it back: at the end of a call, after an error, and at
-every yield of a generator, whose caller's code then runs.
+machine that does something else too, the one that waits is the one whose turn it is not, so that a fit takes ten times as
+long, whatever the size. A process has one number of threads, so whoever changes it puts it back: at the end of a call, after an
+error, and at every yield of a generator, whose caller's code then runs.
 """
 
 import inspect
+import math
+import os
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial, wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
@@ -26,22 +30,47 @@ Size = Callable[[Mapping[str, Any]], int]  # how many numbers the largest tensor
 
 @contextmanager
 def few_threads(elements: int) -> Iterator[None]:
-    """One thread inside, where the largest tensor has fewer than `LARGE` elements; else as many as the caller has.
+    """One thread inside, where the largest tensor has fewer than `LARGE` elements; else as many as the caller has and
+    nobody else on the machine is using (`free_processors`); a fit asks anew at each of its steps.
 
     The caller's number is there again afterwards, and is never raised. In any thread but the main one nothing is changed:
     the number is the process's, and two threads that put it back would put back each other's. May be nested.
     Law: no value depends on it, but for the rounding of a sum in another order.
     """
     before = torch.get_num_threads()
-    small = elements < LARGE and before > 1
-    if not small or threading.current_thread() is not threading.main_thread():
+    if before == 1 or threading.current_thread() is not threading.main_thread():
         yield
         return
-    torch.set_num_threads(1)
+    torch.set_num_threads(1 if elements < LARGE else min(before, free_processors()))
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+# The same two functions stand in stability/threads.py, since neither package knows the other; a test holds them together.
+def free_processors() -> int:
+    """Processors that this process may use, less those on which others compute at this moment; at least one.
+
+    Others are the threads that the machine runs, less our own of that state: the least of three looks a millisecond apart, so
+    that what runs for a moment does not count. They are taken to be spread evenly over all processors. Where the system does
+    not tell (no /proc), the load of the last minute stands for them, ours included.
+    """
+    whole = os.cpu_count() or 1
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else whole
+    try:
+        others = min(_others_now() for _ in range(3))
+    except (OSError, ValueError, IndexError):
+        others = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(1, math.floor(mine - others * mine / whole + 0.5))
+
+
+def _others_now() -> float:
+    """Threads of other processes that run or could: proc(5), the fourth field of loadavg and the third of a task's stat."""
+    time.sleep(0.001)
+    running = int(Path("/proc/loadavg").read_text().split()[3].split("/")[0])
+    ours = [task.read_text().rpartition(")")[2].split()[0] for task in Path("/proc/self/task").glob("*/stat")]
+    return max(0.0, float(running - ours.count("R")))
 
 
 def threads_by(size: Size) -> Callable[[Callable[P, R]], Callable[P, R]]:

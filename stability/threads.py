@@ -1,11 +1,14 @@
 """How many threads numpy's linear algebra takes in a search: one for small products, what is free for large ones."""
 
 import inspect
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -25,7 +28,7 @@ def few_threads(rows: int) -> Iterator[None]:
 
     A Newton step is hundreds of products, and at the end of each its threads wait for the last one. Where that one's processor
     does something else too, they wait for its next turn, and a search takes twenty times as long. So a large search takes the
-    processors less the load of the last minute, at least one, as OMP_DYNAMIC does in GNU OpenMP (getloadavg in libgomp).
+    processors that are free (`free_processors`), at least one, as OMP_DYNAMIC does in GNU OpenMP by the load.
     The caller's numbers are there again afterwards and are never raised; in any thread but the main one nothing is changed,
     for the numbers are the process's. May be nested. The libraries are looked up once a call, in about half a millisecond.
     Law: the rate that is found does not depend on the number of threads, but for rounding.
@@ -46,10 +49,27 @@ def few_threads(rows: int) -> Iterator[None]:
 
 
 def free_processors() -> int:
-    """Processors that this process may use, less those that were busy in the last minute; at least one."""
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return max(1, int(mine - load + 0.5))
+    """Processors that this process may use, less those on which others compute at this moment; at least one.
+
+    Others are the threads that the machine runs, less our own of that state: the least of three looks a millisecond apart, so
+    that what runs for a moment does not count. They are taken to be spread evenly over all processors. Where the system does
+    not tell (no /proc), the load of the last minute stands for them, ours included.
+    """
+    whole = os.cpu_count() or 1
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else whole
+    try:
+        others = min(_others_now() for _ in range(3))
+    except (OSError, ValueError, IndexError):
+        others = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(1, math.floor(mine - others * mine / whole + 0.5))
+
+
+def _others_now() -> float:
+    """Threads of other processes that run or could: proc(5), the fourth field of loadavg and the third of a task's stat."""
+    time.sleep(0.001)
+    running = int(Path("/proc/loadavg").read_text().split()[3].split("/")[0])
+    ours = [task.read_text().rpartition(")")[2].split()[0] for task in Path("/proc/self/task").glob("*/stat")]
+    return max(0.0, float(running - ours.count("R")))
 
 
 def threads_by(rows: Callable[[Mapping[str, Any]], int]) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -1,7 +1,11 @@
 """The number of threads: one for small products, the caller's for large ones, and the caller's again whatever happened."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from threadpoolctl import ThreadpoolController
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hybrid import Dose, HybridModel, Prediction, Schedule, integrate, predict, rollout
+from hybrid import threads as torch_threads
 from hybrid.threads import LARGE, few_threads, of_cohort, of_conditions, of_schedules, of_slopes, threads_by
 from learned import Ensemble
 from stability import (
@@ -40,8 +45,9 @@ def blas_threads() -> int:
 
 
 @pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    """Two threads, as a caller has them who says nothing, on any machine."""
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two threads, as a caller has them who says nothing, on any machine that does nothing else."""
+    monkeypatch.setattr(torch_threads, "_others_now", lambda: 0.0)
     before, torch_before = ThreadpoolController().select(user_api="blas"), torch.get_num_threads()
     torch.set_num_threads(2)
     with before.limit(limits=2):
@@ -80,6 +86,18 @@ def test_small_products_take_one_thread_and_large_ones_all():
         with few_threads(0):
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
+
+
+def test_large_products_take_what_is_free(monkeypatch: pytest.MonkeyPatch):
+    for free, taken in ((16, 2), (2, 2), (1, 1)):  # never more than the caller had
+        monkeypatch.setattr(torch_threads, "free_processors", lambda free=free: free)
+        with few_threads(LARGE):
+            assert torch.get_num_threads() == taken
+    free_now = iter([1, 2, 1])
+    monkeypatch.setattr(torch_threads, "free_processors", lambda: next(free_now))
+    steps = counting(LARGE, [])
+    assert [next(steps), next(steps)] == [1, 2]  # asked anew at each step
+    steps.close()  # type: ignore[attr-defined]
 
 
 def test_an_error_puts_the_number_back():
@@ -261,11 +279,49 @@ def test_a_large_search_takes_what_is_free(monkeypatch: pytest.MonkeyPatch):
         assert blas_threads() == 1
 
 
+@pytest.mark.parametrize("module", [blas, torch_threads])
+@pytest.mark.parametrize(
+    ("others", "mine", "whole", "free"), [(0, 2, 2, 2), (1, 2, 2, 1), (4, 2, 2, 1), (3, 4, 16, 3), (8, 16, 16, 8)]
+)
+def test_free_processors(
+    module: ModuleType, others: int, mine: int, whole: int, free: int, monkeypatch: pytest.MonkeyPatch
+):
+    looks = iter([float(others + 5), float(others), float(others + 1)])  # what runs for a moment does not count
+    monkeypatch.setattr(module, "_others_now", lambda: next(looks))
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: set(range(mine)), raising=False)
+    monkeypatch.setattr(module.os, "cpu_count", lambda: whole)
+    assert module.free_processors() == free
+
+
 @pytest.mark.parametrize(("load", "free"), [(0.0, 2), (0.4, 2), (0.6, 1), (4.0, 1)])
-def test_free_processors(load: float, free: int, monkeypatch: pytest.MonkeyPatch):
+def test_free_processors_where_the_system_does_not_tell(load: float, free: int, monkeypatch: pytest.MonkeyPatch):
+    def silent() -> float:
+        raise FileNotFoundError("/proc/loadavg")
+
+    monkeypatch.setattr(blas, "_others_now", silent)
     monkeypatch.setattr(blas.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(blas.os, "cpu_count", lambda: 2)
     monkeypatch.setattr(blas.os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
     assert blas.free_processors() == free
+
+
+@pytest.mark.skipif(not Path("/proc/loadavg").exists(), reason="the system does not tell who runs")
+def test_another_process_that_computes_is_seen():
+    busy = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+    with subprocess.Popen(busy, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        seen = max(blas._others_now() for _ in range(200))
+        other.kill()
+    assert seen >= 1.0
+
+
+def test_both_packages_look_the_same_way():
+    found = []
+    for module in (blas, torch_threads):
+        text = Path(str(module.__file__)).read_text()
+        found.append(text[text.index("def free_processors") : text.index("def threads_by")])
+    assert found[0] == found[1]
 
 
 def test_the_rate_does_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch):
