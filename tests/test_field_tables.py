@@ -837,3 +837,32 @@ def test_days_beside_times_of_the_day_are_not_lost(tmp_path: Path, name: str) ->
     path.write_text("\n".join([f"ID,{name},TIME,AMT,DV", "1,1,8,100,.", "1,1,10,.,8", "1,2,35,.,2"]))
     with pytest.warns(UserWarning, match=name):
         assert read_nonmem(path, units=units)[0].times.tolist() == [10.0, 35.0]
+
+
+# what is not there
+
+
+@pytest.mark.parametrize("word", ["NaN", "nan", "NAN", "null", "NULL", "N/A", "n/a", "#N/A"])
+def test_what_programs_write_for_a_missing_value_is_missing_as_na_is(tmp_path, word):
+    text = "ID,TIME,AMT,DV,EVID,CMT,RATE,WT\n1,0,100,?,1,1,?,?\n1,2,?,8,0,?,.,?\n1,4,?,?,0,2,.,?\n1,6,?,5,0,2,.,?\n"
+    known = read_table(table(tmp_path, text.replace("?", "NA")), units=UNITS)
+    found = read_table(table(tmp_path, text.replace("?", word)), units=UNITS)
+    np.testing.assert_array_equal(found.records[0].values[:, 0], [8.0, NAN, 5.0])
+    np.testing.assert_array_equal(found.records[0].values, known.records[0].values)
+    assert found.records[0].schedule == known.records[0].schedule
+    assert found.left_out == known.left_out
+    refused(tmp_path, text.replace("?", word), "person 1 has no WT", units={**UNITS, "WT": "kg"})
+    refused(tmp_path, text.replace("1,0,100", "1,0,?").replace("?", word), "line 2: a dose without an AMT")
+
+
+@pytest.mark.parametrize("dash", ["-", "–", "—"])
+def test_a_dash_is_missing_where_nothing_was_measured_and_asked_about_where_something_may_have_been(tmp_path, dash):
+    text = "ID,TIME,AMT,DV,EVID,CMT,MDV,WT\n1,0,100,-,1,1,.,70\n1,2,-,8,0,-,-,70\n1,4,-,-,0,2,1,70\n1,5,-,-,2,2,.,70\n"
+    (record,) = read_nonmem(table(tmp_path, text.replace("-", dash)), units=UNITS)
+    np.testing.assert_array_equal(record.values[:, 0], [8.0, NAN])
+    assert [(d.state, d.amount) for d in record.schedule.doses] == [("gut", 100.0)]
+    without = "ID,TIME,AMT,DV\n1,0,100,-\n1,2,-,8\n"
+    assert read_nonmem(table(tmp_path, without.replace("-", dash)), units=UNITS)[0].values.tolist() == [[8.0]]
+    for row in ("1,6,.,-,0,2,0,70", "1,6,.,-,0,2,.,70", "1,6,.,-,0,2,-,70"):
+        refused(tmp_path, f"{text}{row}\n".replace("-", dash), f"line 6: DV is '{dash}', and a number is needed.*below the limit")
+    refused(tmp_path, f"{without}1,4,.,-\n".replace("-", dash), f"line 4: DV is '{dash}', and a number is needed")

@@ -4,7 +4,7 @@ import csv
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from training.convention import LIKELY, NEEDED, column_of, dropped, ignored
 from training.file_kinds import kind_of
 
 _MISSING = ("", ".", "NA", "<NA>")  # the convention's, and R's
+_NOT_THERE = ("nan", "n/a", "#n/a", "null")  # what pandas, spreadsheets and databases write for it, in any case
+_DASHES = ("-", "–", "—")  # missing by hand; in DV it may as well say "nothing was found", which is a value
 _ROW_NAMES = (
     "",
     "X",
@@ -96,6 +98,15 @@ def number_in(text: str) -> float | None:
         return None
 
 
+def _is_missing(cell: str) -> bool:
+    return cell in _MISSING or cell.casefold() in _NOT_THERE
+
+
+def _may_be_measured(column: str, cells: Mapping[str, str]) -> bool:
+    """Is this the DV of a row that may have measured something: no dose, no other event, and no MDV?"""
+    return column == "DV" and not any(number_in(cells.get(name, "")) for name in ("MDV", "EVID" if "EVID" in cells else "AMT"))
+
+
 def short(text: str, most: int = 60) -> str:
     """What a message quotes of the file: in quotes, and never a page of it."""
     return repr(text if len(text) <= most else text[: most - 1] + "…")
@@ -142,8 +153,9 @@ def read_events(path: Path, ignore: Sequence[str] = (), covariates: Sequence[str
             raise table.error(
                 line, f"{len(cells)} fields where the header has {len(spelling)}; write . for what is missing{comma}"
             )
-        clean = ["" if cell in _MISSING else cell for cell in cells[: len(spelling)]]
+        clean = ["" if _is_missing(cell) else cell for cell in cells[: len(spelling)]]
         named = {standard: cell for standard, cell in zip(columns, clean, strict=True) if standard}
+        named |= {column: "" for column, cell in named.items() if cell in _DASHES and not _may_be_measured(column, named)}
         own = tuple(cell for name, cell in zip(spelling, clean, strict=True) if name.upper() not in _ROW_NAMES)
         table.rows.append(Row(line, named, own))
     if not table.rows:

@@ -83,9 +83,10 @@ def read_table(
 ) -> Table:
     """The people of a table, and which of its columns were left out.
 
-    The file: a header, then one row per event; separated by commas, semicolons, tabs or blanks; ".", NA or nothing means
-    missing; lines that begin with "#" or "C " are comments; R's row numbers and repeated headers are passed over. Names of
-    columns in any case, all of them in `training.convention`:
+    The file: a header, then one row per event; separated by commas, semicolons, tabs or blanks; ".", NA, NaN, N/A, null or
+    nothing means missing (a dash too, but in a DV that may have been measured); lines that begin with "#" or "C " are
+    comments; R's row numbers and repeated headers are passed over. Names of columns in any case, all of them in
+    `training.convention`:
     - ID, TIME, AMT, DV: person, time, dose, measured value. Needed. A person's rows stand together, sorted by time.
     - EVID: 0 observation, 1 dose, 2 other (only its covariates count). 3 and 4 (resets) are refused. Without the column a
       row with AMT > 0 is a dose, and a value too where DV is neither missing nor 0; every other one is an observation.
