@@ -49,7 +49,7 @@ from stability import Certificate, Refusal, certify, check
 from stability.proof import prove
 from stability.region import Inputs, Region, claimed, region_and_inputs
 from stability.threads import few_threads
-from training import Checkpoint, Cohort, Record, at_ends, convergence, forecast
+from training import Checkpoint, Cohort, Record, at_ends, convergence, far_covariates, forecast
 from training.clock import at_or_before, counts_from, origin_of, since
 from training.conversion import converted
 from training.file_order import Order
@@ -87,6 +87,7 @@ def fit_table(
     recipe = hybrid_recipe(physics, records, hidden=hidden or (1,), with_residual=bool(hidden))
     assumed = unstated(records, recipe.model)
     records = [converted(record, recipe.model) for record in records]  # what is asked and drawn is in the model's units
+    far = [one.sentence() for one in far_covariates(records, recipe.model)]
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
     settings = replace(settings, forecast_from=asked.forecast_from)
     folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is better known before than after training
@@ -132,7 +133,7 @@ def fit_table(
     bundle = bundle_of(trained, certificate, calibration, provenance(settings, table, records, units))
     save(bundle, path)
     dense = dense_unseen(trained, settings, max(float(r.times[-1]) for r in records))
-    notes = [*unused(records, trained.model), *gallery.baseline_notes(trained.cohort)]
+    notes = [*far, *unused(records, trained.model), *gallery.baseline_notes(trained.cohort)]
     about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends)
     page = _page(
         folder,
@@ -374,7 +375,8 @@ def report_on(
     verdicts += gallery.ends_verdicts(ends)
     verdicts += verdicts_of(judged)
     evaluations, notes = {"this table": evaluation}, [*map(str, table.left_out)]
-    notes += [*unused(records, bundle.model), *gallery.baseline_notes(cohort)]
+    far = (one.sentence() for one in far_covariates(records, bundle.model))
+    notes += [*far, *unused(records, bundle.model), *gallery.baseline_notes(cohort)]
     page = _page(
         folder,
         bundle,

@@ -16,7 +16,7 @@ from hybrid.prediction import Prediction
 from hybrid.process_noise import process_variance, read_boundaries
 from hybrid.schedule import Schedule
 from hybrid.segments import build_segments
-from hybrid.solver import Failure, Solution, Solver
+from hybrid.solver import Failure, Solution, Solver, require_solver
 from hybrid.threads import of_conditions, of_schedules, threads_by
 from physics import Parameter, capture
 from physics.arguments import quote, require_kind
@@ -70,8 +70,7 @@ def rollout(
             f"rollout: personal is of {personal.shape[0]} members and the model has {model.members}; give it as many, or one "
             "for all"
         )
-    if solver is not None:
-        require_kind(solver, Solver, "rollout: solver", 'RungeKutta("rk4") or Exponential(rtol=1e-6)')
+    require_solver(solver, "rollout")
     if on_failure not in ("raise", "return"):
         raise ValueError(f"rollout: on_failure is 'raise' or 'return', got {quote(on_failure)}")
     require_alike(model, conditions, personal)
@@ -190,8 +189,7 @@ def integrate(
     """
     require_kind(model, HybridModel, "simulate: model", "simulate(model, x0, schedule, times, theta)")
     schedules, times = _people(schedules, times, "simulate")
-    if solver is not None:
-        require_kind(solver, Solver, "simulate: solver", 'RungeKutta("rk4") or Exponential(rtol=1e-6)')
+    require_solver(solver, "simulate")
     if mesh is not None:
         require_kind(mesh, Mesh, "simulate: mesh", "Mesh(0.1) or Mesh.of(model, records)")
     backbone = model.backbone

@@ -9,6 +9,7 @@ from torch import Tensor
 from hybrid.derivative import mapped, values_of
 from hybrid.field import SemilinearField, among
 from physics import capture
+from physics.arguments import require_kind
 
 
 @dataclass(frozen=True)
@@ -136,3 +137,9 @@ def at_rest(
 ) -> Tensor:  # (M, N, n)
     """The starts, 0 for the failed records, to go with `SemilinearField.without`."""
     return torch.where(among(failures, x0[0])[:, None], 0.0, x0)
+
+
+def require_solver(solver: object, name: str) -> None:
+    """Raise `ValueError`, beginning with `name`, for what is no solver, where None stands for a default."""
+    if solver is not None:
+        require_kind(solver, Solver, f"{name}: solver", 'RungeKutta("rk4"), Exponential(rtol=1e-6) or Torchdiffeq("dopri5")')

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from learned.joints import Joint, by_name, in_order
+from learned.joints import Joint, require_joined, waits, with_sizes
 from learned.residual import Activation, LayeredResidual, Layers
 from learned.sizes import scale_of, sizes_of, widths_of
 
@@ -192,9 +192,7 @@ class ContractingMLP(LayeredResidual):
         super().__init__()
         widths_of(hidden, "ContractingMLP: hidden")
         self._waiting: dict[str, Any] | None = None  # the arguments, where some of them only a model can resolve
-        if states is None and (inputs is not None or covariates is not None):
-            raise ValueError("ContractingMLP: give all three sizes, states, inputs and covariates, or leave them to the model")
-        if states is None or isinstance(state_scale, Mapping) or isinstance(input_scale, Mapping):
+        if waits((states, inputs, covariates), (state_scale, input_scale), where="ContractingMLP"):
             self._waiting = {
                 "states": states,
                 "inputs": inputs,
@@ -214,7 +212,7 @@ class ContractingMLP(LayeredResidual):
             self.states, self.inputs, self.covariates = states or 0, inputs or 0, covariates or 0
             self.vanishes_at_origin = vanishes_at_origin
             return
-        inputs, covariates = inputs or 0, covariates or 0
+        states, inputs, covariates = (0 if size is None else size for size in (states, inputs, covariates))
         if activation not in _UPPER:
             raise ValueError(
                 f"ContractingMLP: slopes in [0, β] are needed, which {', '.join(_UPPER)} have; got {activation!r}. "
@@ -266,22 +264,10 @@ class ContractingMLP(LayeredResidual):
         given = self._waiting
         if given is None:
             return self
-        made = dict(given)
-        if given["states"] is None:
-            made |= {"states": len(joint.states), "inputs": len(joint.inputs), "covariates": joint.covariates}
-        elif given["inputs"] is None and by_name(given["input_scale"]):
-            made["inputs"] = len(joint.inputs)
-        for option, there in (("state_scale", joint.states), ("input_scale", joint.inputs)):
-            if isinstance(given[option], Mapping):
-                made[option] = in_order(given[option], there, f"ContractingMLP: {option}")
-        return ContractingMLP(**made)
+        return ContractingMLP(**with_sizes(given, joint, "ContractingMLP"))
 
     def _require_joined(self) -> None:
-        if self._waiting is not None:
-            raise ValueError(
-                "ContractingMLP: names and sizes that were left out are resolved when a HybridModel is built with it, which has "
-                "not happened; build the model, or give states, inputs and covariates"
-            )
+        require_joined(self._waiting, "ContractingMLP", "states, inputs and covariates")
 
     def reset(self, generator: torch.Generator) -> None:
         self._require_joined()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learned.joints import Joint, in_order
+from learned.joints import Joint, in_order, require_joined
 from learned.process_noise import ProcessNoise
 
 
@@ -73,11 +73,7 @@ class DiagonalDiffusion(ProcessNoise):
         return DiagonalDiffusion(made[0] or [], made[1])
 
     def _require_joined(self) -> None:
-        if self._waiting is not None:
-            raise ValueError(
-                "DiagonalDiffusion: names are resolved when a HybridModel is built with it, which has not happened; build the "
-                "model, or give one number for every state"
-            )
+        require_joined(self._waiting, "DiagonalDiffusion", "one number for every state")
 
     def diffusion(self, x: Tensor) -> Tensor:
         self._require_joined()

@@ -92,3 +92,48 @@ def by_name(*given: Any) -> bool:
     return any(
         isinstance(one, str | Mapping) or (isinstance(one, Sequence) and any(isinstance(v, str) for v in one)) for one in given
     )
+
+
+def waits(
+    sizes: tuple[int | None, int | None, int | None],  # states, inputs, covariates
+    scales: Sequence[object],
+    *named: object,
+    where: str,
+) -> bool:
+    """Does a residual wait for its model: without sizes, with a scale by name, or with a name among the `named` options?
+
+    Errors: `ValueError`, beginning with `where`, for some of the sizes without the states.
+    """
+    states, *others = sizes
+    if states is None and any(size is not None for size in others):
+        raise ValueError(f"{where}: give all three sizes, states, inputs and covariates, or leave them to the model")
+    return states is None or any(isinstance(scale, Mapping) for scale in scales) or by_name(*named)
+
+
+def with_sizes(given: Mapping[str, Any], joint: Joint, where: str) -> dict[str, Any]:
+    """The arguments that a residual was given, its sizes those of the model where they were left out, its scales in order.
+
+    Errors: `ValueError`, beginning with `where`, for another number of states, and names that the model does not have.
+    """
+    made = dict(given)
+    if given["states"] is None:
+        made |= {"states": len(joint.states), "inputs": len(joint.inputs), "covariates": joint.covariates}
+    elif given["states"] != len(joint.states):
+        raise ValueError(
+            f"{where}: made for {given['states']} states, and the model's are {', '.join(joint.states)}; leave the sizes out"
+        )
+    elif given["inputs"] is None and by_name(given.get("sees_inputs"), given["input_scale"]):
+        made["inputs"] = len(joint.inputs)
+    for option, there in (("state_scale", joint.states), ("input_scale", joint.inputs)):
+        if isinstance(given[option], Mapping):
+            made[option] = in_order(given[option], there, f"{where}: {option}")
+    return made
+
+
+def require_joined(waiting: object, where: str, give: str) -> None:
+    """Raise `ValueError`, beginning with `where`, while a part is `waiting` for its model; `give`: what it can do without."""
+    if waiting is not None:
+        raise ValueError(
+            f"{where}: names and sizes that were left out are resolved when a HybridModel is built with it, which has not "
+            f"happened; build the model, or give {give}"
+        )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learned.joints import Joint, by_name, in_order, name_or_place, places
+from learned.joints import Joint, by_name, name_or_place, places, require_joined, waits, with_sizes
 from learned.residual import ACTIVATIONS, Activation, LayeredResidual, Layers
 from learned.sizes import scale_of, sizes_of, widths_of
 
@@ -58,10 +58,7 @@ class MLP(LayeredResidual):
         widths_of(hidden, "MLP: hidden")
         self._waiting: dict[str, Any] | None = None  # the arguments, where some of them only a model can resolve
         self._said: dict[str, list[str]] = {}  # options that were names, for `config`
-        scales = isinstance(state_scale, Mapping) or isinstance(input_scale, Mapping)
-        if states is None or scales or by_name(sees_inputs, acts_on):
-            if states is None and (inputs is not None or covariates is not None):
-                raise ValueError("MLP: give all three sizes, states, inputs and covariates, or leave them to the model")
+        if waits((states, inputs, covariates), (state_scale, input_scale), sees_inputs, acts_on, where="MLP"):
             self._waiting = {
                 "states": states,
                 "inputs": inputs,
@@ -81,7 +78,7 @@ class MLP(LayeredResidual):
             self.states, self.inputs, self.covariates = states or 0, inputs or 0, covariates or 0
             self.vanishes_at_origin = vanishes_at_origin
             return
-        inputs, covariates = inputs or 0, covariates or 0
+        states, inputs, covariates = (0 if size is None else size for size in (states, inputs, covariates))
         if activation not in ACTIVATIONS:
             raise ValueError(f"MLP: unknown activation {str(activation)[:60]!r}; choose one of {sorted(ACTIVATIONS)}")
         sizes_of({"states": states, "inputs": inputs, "covariates": covariates}, "MLP")
@@ -135,32 +132,17 @@ class MLP(LayeredResidual):
                 if places(names, there, f"MLP: {option}") != mine:  # resolved in another model before
                     raise ValueError(f"MLP: {option} {names} was resolved for a model with another order; build it anew")
             return self
-        made, said = dict(given), dict[str, list[str]]()
-        if given["states"] is None:
-            made |= {"states": len(joint.states), "inputs": len(joint.inputs), "covariates": joint.covariates}
-        elif given["states"] != len(joint.states):
-            raise ValueError(
-                f"MLP: made for {given['states']} states, and the model's are {', '.join(joint.states)}; leave the sizes out"
-            )
-        elif given["inputs"] is None and by_name(given["sees_inputs"], given["input_scale"]):
-            made["inputs"] = len(joint.inputs)
+        made, said = with_sizes(given, joint, "MLP"), dict[str, list[str]]()
         for option, there in (("acts_on", joint.states), ("sees_inputs", joint.inputs)):
             if given[option] is not None:
                 made[option] = places(given[option], there, f"MLP: {option}")
                 said |= {option: [there[i] for i in made[option]]} if by_name(given[option]) else {}
-        for option, there in (("state_scale", joint.states), ("input_scale", joint.inputs)):
-            if isinstance(given[option], Mapping):
-                made[option] = in_order(given[option], there, f"MLP: {option}")
         found = MLP(**made)
         found._said = said
         return found
 
     def _require_joined(self) -> None:
-        if self._waiting is not None:
-            raise ValueError(
-                "MLP: names and sizes that were left out are resolved when a HybridModel is built with it, which has not "
-                "happened; build the model, or give states, inputs, covariates and positions"
-            )
+        require_joined(self._waiting, "MLP", "states, inputs, covariates and positions")
 
     def _mask(self, out: int, into: int, layer: int) -> Tensor:
         mask = torch.ones(out, into, dtype=torch.float64)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learned.joints import Joint, in_order
+from learned.joints import Joint, in_order, require_joined
 from learned.noise import NoiseHead, PerChannel, channel_order, per_channel
 from learned.sizes import sizes_of, widths_of
 
@@ -112,11 +112,7 @@ class NeuralNoise(NoiseHead):
         return NeuralNoise(**made)
 
     def _require_joined(self) -> None:
-        if self._waiting is not None:
-            raise ValueError(
-                "NeuralNoise: names and sizes that were left out are resolved when a HybridModel is built with it, which has not "
-                "happened; build the model, or give states, inputs and numbers in order"
-            )
+        require_joined(self._waiting, "NeuralNoise", "states, inputs and numbers in order")
 
     def reset(self, generator: torch.Generator) -> None:
         self._require_joined()

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from hybrid import HybridModel, Solver
 from hybrid.model import require_given
+from hybrid.solver import require_solver
 from physics.arguments import quote, require_kind
 from training.records import Cohort
 
@@ -16,8 +17,7 @@ def require_fit(model: HybridModel, cohort: Cohort, name: str, solver: Solver | 
     require_kind(model, HybridModel, f"{name}: model", f"{name}(model, cohort, …)")
     require_kind(cohort, Cohort, f"{name}: cohort", f"{name}(model, Cohort.of(records, model), …)")
     require_given(model, cohort.conditions, name)
-    if solver is not None:
-        require_kind(solver, Solver, f"{name}: solver", 'RungeKutta("rk4"), Exponential() or Torchdiffeq("dopri5")')
+    require_solver(solver, name)
 
 
 def require_tensor(value: object, what: str, write: str) -> None:
