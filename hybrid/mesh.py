@@ -33,6 +33,7 @@ def _in_unit(record: HasCovariates, name: str, unit: str | None) -> float:
 
 
 MOST_STEPS = 1_000_000  # of one stretch between two events
+_MOST_MATRICES = 64  # of all people's, whose eigenvalues beside a residual's slopes are looked at
 
 
 @dataclass(frozen=True)
@@ -103,16 +104,24 @@ class Mesh:
     ) -> "Mesh":
         """`of` N people by their covariates."""
         with torch.no_grad():
-            rates = _eigenvalues(model, covariates, people)
-            added = _residual_rate(model)
-        size = rates.abs() + added
-        if not bool(torch.isfinite(size).all()) or not bool((size > 0).all()):
+            matrices = _matrices(model, covariates, people)  # (K, n, n)
+            slopes = _slopes(model)  # (R, n, n)
+        alone = torch.linalg.eigvals(matrices).flatten()
+        added = float(torch.linalg.eigvals(slopes.abs()).abs().max()) if len(slopes) else 0.0
+        if not bool(torch.isfinite(alone.abs() + added).all()) or not bool((alone.abs() + added > 0).all()):
             raise ValueError("Mesh.of: a rate of A(θ) is zero or not finite; check the parameters and covariates of the people")
-        decay = (-rates.real / size).clamp(1e-4, 1.0)  # a residual's share of a rate need not decay
-        step = float((2.0 / size).min())
+        rates = torch.cat([alone, _together(matrices, slopes)])
+        size = rates.abs()
+        rates, size = rates[size > 0], size[size > 0]
+        lasts = rates.real >= 0  # what grows, or turns for ever, is there late after a jump too: its steps must not grow
+        slowest = float(-alone.real.max())
+        decay = (torch.where(lasts, slowest, -rates.real) / size).clamp(1e-4, 1.0)
         begin = 0.17 * decay**0.25 / size
+        step = float((2.0 / (alone.abs() + added)).min())
+        if bool(lasts.any()):
+            step = min(step, float(begin[lasts].min()))
         asks = begin < step  # who would allow the longest step from the beginning says nothing about how it is reached
-        first = float(begin.min()) if bool(asks.any()) else step
+        first = float(begin[asks].min()) if bool(asks.any()) else step
         growth = float((0.085 * decay**1.25)[asks].min()) if bool(asks.any()) else 1.0
         return Mesh(step=step, first=first, growth=growth)
 
@@ -144,8 +153,8 @@ class Mesh:
         return [(inverse(low + (high - low) * j / parts) - begin) / (end - begin) for j in range(1, parts)]
 
 
-def _eigenvalues(model: "HybridModel", covariates: Mapping[str, Tensor], people: int) -> Tensor:  # (K,) complex
-    """Of A(θ), for every person at η = 0 and ±3."""
+def _matrices(model: "HybridModel", covariates: Mapping[str, Tensor], people: int) -> Tensor:  # (K, n, n)
+    """A(θ), each once, for every person at η = 0 and ±3."""
     d = model.population.dimension
     if d <= 6:
         corners = [list(c) for c in itertools.product((-3.0, 3.0), repeat=d)]
@@ -157,19 +166,40 @@ def _eigenvalues(model: "HybridModel", covariates: Mapping[str, Tensor], people:
     given = {k: v.to(like).repeat(R) for k, v in covariates.items()}  # person after person, corner after corner
     theta = model.population.theta(eta.repeat_interleave(people, 0)[None], given)
     A, _ = model.backbone.matrices(theta)
-    A = torch.unique(A.reshape(-1, *A.shape[-2:]).to("cpu", torch.float64), dim=0)
-    return torch.linalg.eigvals(A).flatten()
+    return torch.unique(A.reshape(-1, *A.shape[-2:]).to("cpu", torch.float64), dim=0)
 
 
-def _residual_rate(model: "HybridModel") -> float:
-    """What the residual adds to a rate, in 1/time: the largest spectral radius of |∂ε/∂x| at the origin and around it.
+def _together(
+    matrices: Tensor,  # (K, n, n)
+    slopes: Tensor,  # (R, n, n)
+) -> Tensor:  # (...,) complex
+    """The eigenvalues of A + ∂ε/∂x and of A + ½ ∂ε/∂x, where ε is half-way to being saturated, for every A or, of many, some.
 
-    An estimate, not a bound: 32 states drawn once, of the size that the first layer's weights are made for (1 for a residual
-    without layers), typical covariates, no inputs. The spectral radius does not depend on the units of the states.
+    Those are the fastest, the slowest, the least damped, and others taken evenly.
+    """
+    if not len(slopes):
+        return torch.zeros(0, dtype=torch.complex128)
+    K = len(matrices)
+    if K > _MOST_MATRICES:
+        rates = torch.linalg.eigvals(matrices)
+        damped = (-rates.real / rates.abs()).amin(1)
+        named = [rates.abs().amax(1).argmax(), rates.real.amax(1).argmax(), damped.argmin()]
+        rows = torch.cat([torch.stack(named), torch.linspace(0, K - 1, _MOST_MATRICES).long()]).unique()
+        matrices = matrices[rows]
+    both = torch.cat([matrices[:, None] + 0.5 * slopes, matrices[:, None] + slopes], 1)
+    return torch.linalg.eigvals(both).flatten()
+
+
+def _slopes(model: "HybridModel") -> Tensor:  # (R, n, n)
+    """∂ε/∂x at the origin and around it, of every member.
+
+    An estimate of what a trajectory meets, not a bound: 32 states drawn once, of the size that the first layer's weights are
+    made for (1 for a residual without layers), typical covariates, no inputs.
     """
     residual = model.residual
+    nothing = torch.zeros(0, len(model.backbone.states), len(model.backbone.states), dtype=torch.float64)
     if isinstance(residual, Zero):
-        return 0.0
+        return nothing
     n, like = residual.states, torch.zeros((), dtype=model.dtype, device=model.device)
     scale = like.new_ones(n)
     if isinstance(residual, LayeredResidual):
@@ -181,15 +211,12 @@ def _residual_rate(model: "HybridModel") -> float:
         x = (drawn * scale).clone()[None].requires_grad_()  # (1, R, n)
         rates = residual(x, like.new_zeros(1, 1, residual.inputs), like.new_zeros(1, 1, residual.covariates))
         if not rates.requires_grad:
-            return 0.0
-        worst = 0.0
+            return nothing
+        found = [nothing]
         for member in rates:  # (R, n)
             rows = [
                 torch.autograd.grad(v.sum(), x, retain_graph=True, materialize_grads=True)[0][0] for v in member.unbind(-1)
             ]
-            slope = torch.stack(rows, -2).abs().to("cpu", torch.float64)  # (R, n, n)
-            slope = slope[torch.isfinite(slope).all(-1).all(-1)]  # a member without numbers fails where it is simulated
-            if not len(slope):
-                continue
-            worst = max(worst, float(torch.linalg.eigvals(slope).abs().max()))
-    return worst
+            slope = torch.stack(rows, -2).to("cpu", torch.float64)  # (R, n, n)
+            found.append(slope[torch.isfinite(slope).all(-1).all(-1)])  # a member without numbers fails where it is simulated
+        return torch.cat(found)

@@ -20,6 +20,8 @@ from training.marginal import Marginal, penalised_marginal, require_float64
 from training.personalise import Curvature, personalise
 from training.records import Cohort
 
+_NEARER = "a start from the data: build the model of `starting_values(records, backbone).backbone`"
+
 
 @dataclass(frozen=True)
 class PopulationStep:
@@ -44,8 +46,8 @@ class PopulationStep:
     def sentences(self) -> list[str]:
         """What a reader of the result must know of the search, in words; nothing where every member has arrived."""
         said = (
-            ("out of steps", "went on when its steps were used up: give it more `steps`"),
-            ("short", "ended where no step made the objective less, at a slope that is not 0: start it elsewhere"),
+            ("out of steps", f"went on when its steps were used up: give it more `steps`, or {_NEARER}"),
+            ("short", f"ended where no step made the objective less, at a slope that is not 0: {_NEARER}"),
             ("flat", "ended where ten steps gained next to nothing, though it is not level there: something is not determined"),
         )
         found = []
@@ -99,6 +101,11 @@ def fit_population(
     - `least_residual`, `stability`: as in `fit`, but that the residual's share is measured in scales of the states that are
       held from the first modes on, and differentiated whole: a line search needs one function.
     - `curvature`: as in `laplace_marginal`. `start`: where the first search for modes begins.
+
+    The search begins at the typical values of the model that it is given, and takes none from the data unasked: the model may be
+    fitted already, and a member must learn nothing of people whom its weights, or a cohort cut by `until`, keep from it. Three
+    times off, it needs some ten times as many steps: build the model of `starting_values(records, backbone).backbone`, with
+    records that everybody may see.
 
     Yields a `PopulationStep` after every evaluation; that of the last says in `ended` and `sentences()` how each member's search
     ended, and `training.at_ends` what it left at an end of its range. Interrupting the loop loses nothing.
