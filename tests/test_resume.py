@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,20 @@ def command(folder: Path, *more: str) -> list[str]:
     if not table.exists():
         lines = theophylline().read_text().splitlines()
         table.write_text("\n".join([lines[0], *(x for x in lines[1:] if int(x.split(",")[0]) <= 4)]))
-    small = ["--members", "2", "--folds", "2", "--steps", "24", "--hidden", "4", "--threshold", "5"]
+    small = ["--members", "2", "--folds", "2", "--steps", "16", "--hidden", "4", "--threshold", "5"]
     return ["fit", str(table), "--units", "TIME=h,AMT=mg,DV=mg/L", *small, "--out", str(folder / "out"), *more]
 
 
 def run(folder: Path, *more: str) -> Result:
     return CliRunner().invoke(app, command(folder, *more))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_a_page() -> Iterator[None]:
+    """What is saved is looked at here; the page, a third of the command's time, is `test_cli.py`'s."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("homeostat.work._page", lambda folder, *_, **__: folder / "report.html")
+        yield
 
 
 def left(folder: Path) -> set[str]:
@@ -129,17 +137,17 @@ def test_killed_and_resumed(whole: Bundle, tmp_path: Path) -> None:
     assert same(load(tmp_path / "out/model.twin"), whole)
 
 
-def test_anew_begins_anew_and_resume_begins_where_nothing_is(whole: Bundle, tmp_path: Path) -> None:
+def test_anew_begins_anew_and_resume_begins_where_nothing_is(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/hybrid.checkpoint").write_bytes(b"of an older program")
-    done = run(tmp_path, "--anew")
-    assert done.exit_code == 0, done.output
-    assert same(load(tmp_path / "out/model.twin"), whole)
-    assert left(tmp_path) == set()
     other = tmp_path / "other"
     other.mkdir()
-    assert run(other, "--resume").exit_code == 0
-    assert same(load(other / "out/model.twin"), whole)
+    few = ("--steps", "2", "--hidden", "0")  # the law is about the first step
+    for folder, option in ((tmp_path, "--anew"), (other, "--resume")):
+        done = run(folder, option, *few)
+        assert done.exit_code in (0, 1), done.output  # 1: trained, and not certified
+        assert left(folder) == set()
+    assert same(load(tmp_path / "out/model.twin"), load(other / "out/model.twin"))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="tensorboard is installed")

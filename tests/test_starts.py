@@ -54,7 +54,7 @@ def made(
 ) -> list[Record]:
     """People simulated by the exponential of the matrix, not by the closed form that a start uses."""
     rng = np.random.default_rng(seed)
-    backbone = OneCompartmentOral(faster=None)
+    backbone = OneCompartmentOral(ka=(0.0005, 20.0), faster=None)
     model = model_of(backbone)
     eta = rng.standard_normal((count, 3))
     eta = (eta - eta.mean(0)) / (eta.std(0) if count > 2 else 1.0)  # these people have this mean and spread themselves
@@ -267,11 +267,13 @@ def test_ends_are_values_whoever_comes_first() -> None:
 
 
 def test_ends_that_a_slowly_absorbed_drug_leaves_name_the_flip_flop() -> None:
-    """ka .02 below ke .3, fitted as if ka were the faster: ka .3, ke .02 and V 15 times too large give the same curve."""
-    slow = made(typical=(0.02, 0.3, 150.0), times=(2.0, 6.0, 12.0, 24.0, 48.0, 96.0), count=4)
+    """ka .02 below ke .3, fitted as if ka were the faster: ka .3, ke .02 and V 15 times as large, beyond its box, are the same curve."""
+    slow = made(typical=(0.02, 0.3, 300.0), times=(2.0, 6.0, 12.0, 24.0, 48.0, 96.0), count=4)
     start = starting_values(slow, OneCompartmentOral())
-    assert list(start.values.values()) == pytest.approx([0.3, 0.02, 1950.0], rel=0.05)
+    assert "V at an end of its box or beyond" in start.sentence
     model = model_of(start.backbone)
+    with torch.no_grad():
+        model.population.shift[0, 2] = 1.0  # where a fit goes: 4,500 L
     ends = at_ends(model, Cohort.of(slow, model), torch.zeros(1, 4, 3, dtype=F64))
     assert {(e.what, e.name, e.end) for e in ends} == {("typical", "V", "high"), ("people", "V", "high")}
     first, second = (e.sentence() for e in ends)
@@ -284,7 +286,7 @@ def test_ends_that_a_slowly_absorbed_drug_leaves_name_the_flip_flop() -> None:
     right = starting_values(slow, eval(line[0], {"OneCompartmentOral": OneCompartmentOral}))
     assert right.backbone.config()["faster"] == "ke"
     assert backbone_named("OneCompartmentOral", json.loads(line[1])).config() == eval(line[0]).config()
-    assert list(right.values.values()) == pytest.approx([0.02, 0.3, 130.0], rel=0.2)
+    assert list(right.values.values()) == pytest.approx([0.02, 0.3, 300.0], rel=0.25)
     found = model_of(right.backbone)
     assert at_ends(found, Cohort.of(slow, found), torch.zeros(1, 4, 3, dtype=F64)) == ()
 

@@ -149,13 +149,13 @@ def _with_causes(found: list[AtEnd], model: HybridModel, cohort: Cohort) -> tupl
     for k, end in enumerate(found):
         if end.what == "spread":
             continue
-        causes = []
         if end.name in far and (end.what == "typical" or set(end.people) & set(far[end.name].people)):
-            causes.append(far[end.name].sentence())
-        causes.append(_exchanged(model.backbone, end))
-        new = [c for c in causes if c and c not in told]
-        told |= set(new)
-        found[k] = replace(end, cause=" ".join(new))
+            cause = far[end.name].sentence()  # a cause that is seen, and not a conjecture
+        else:
+            cause = _exchanged(model.backbone, end)
+        if cause not in told:
+            found[k] = replace(end, cause=cause)
+        told.add(cause)
     return tuple(found)
 
 
