@@ -267,7 +267,7 @@ def test_ends_are_values_whoever_comes_first() -> None:
 
 
 def test_ends_that_a_slowly_absorbed_drug_leaves_name_the_flip_flop() -> None:
-    """ka .02 below ke .3, fitted as if ka were the faster: ka .3, ke .02 and V 15 times as large, beyond its box, are the same curve."""
+    """ka .02 and ke .3, fitted as if ka were the faster: ka .3, ke .02 and a V 15 times as large, beyond its box."""
     slow = made(typical=(0.02, 0.3, 300.0), times=(2.0, 6.0, 12.0, 24.0, 48.0, 96.0), count=4)
     start = starting_values(slow, OneCompartmentOral())
     assert "V at an end of its box or beyond" in start.sentence
