@@ -33,7 +33,7 @@ def _in_unit(record: HasCovariates, name: str, unit: str | None) -> float:
 
 
 MOST_STEPS = 1_000_000  # of one stretch between two events
-_MOST_MATRICES = 64  # of all people's, whose eigenvalues beside a residual's slopes are looked at
+_MOST_PAIRS = 4_000  # of a person's A and a residual's slope, whose eigenvalues together are looked at
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,18 @@ class Mesh:
     def of(model: "HybridModel", records: Sequence[HasCovariates]) -> "Mesh":
         """Steps with which the classic fourth-order method is accurate to 1e-4 of the largest state, for all of these people.
 
-        They are made for the rates that these people can have: the eigenvalues of A(θ) for η at the corners of ±3 in every
-        coordinate (at ±3 of one at a time beyond six coordinates) and each person's covariates, plus what the residual
-        adds. With a rate λ and the share q = −Re λ/|λ| of it that is decay: first = 0.17 q^¼/|λ|,
-        growth = 0.085 q^(5/4), step = 2/|λ|, the least over all eigenvalues. (With steps z/|λ| the method loses about z⁴/120
-        of what still moves at that rate in each 1/|λ|; over its life of 1/(q|λ|) that adds up, and as it decays the steps may
-        grow.)
-        What the residual adds is its slope at a few states around the origin, with its present weights: where training makes it
-        much faster than the backbone, cut the records anew, or by hand.
+        They are made for the rates that these people can have: the eigenvalues λ of A(θ) for η at the corners of ±3 in every
+        coordinate (at ±3 of one at a time beyond six coordinates) and each person's covariates, and those of A(θ) + ∂ε/∂x and
+        A(θ) + ½ ∂ε/∂x with the residual's slopes at a few states around the origin, where it is steep and where it begins to
+        saturate. With the share q = −Re λ/|λ| of a rate that is decay: first = 0.17 q^¼/|λ| and growth = 0.085 q^(5/4), the
+        least over all of them. (With steps z/|λ| the method loses about z⁴/120 of what still moves at that rate in each 1/|λ|;
+        over its life of 1/(q|λ|) that adds up, and as it decays the steps may grow.) Where a residual makes something grow,
+        Re λ ≥ 0, this may come late after a jump, and no step is longer than that `first`; it grows ten times e-fold at most,
+        q = 0.1 Re λ/|λ|. Nothing is taken to last longer than the slowest rate of A lets it. Nor is any step longer than
+        2/(|λ| + r), λ of A(θ) and r the largest spectral radius of |∂ε/∂x|, so that the method is stable where slopes add up
+        as they did at none of those states.
+        The slopes are those of the present weights: where training makes a residual much faster than the backbone, cut the
+        records anew, or by hand.
         Errors: `ValueError` for no records, and covariates that the model reads and the records lack.
         Law: by default everything agrees with the matrix exponential to 1e-4 of the largest value of the state.
         """
@@ -115,7 +119,8 @@ class Mesh:
         rates, size = rates[size > 0], size[size > 0]
         lasts = rates.real >= 0  # what grows, or turns for ever, is there late after a jump too: its steps must not grow
         slowest = float(-alone.real.max())
-        decay = (torch.where(lasts, slowest, -rates.real) / size).clamp(1e-4, 1.0)
+        lost = torch.where(lasts, 0.1 * rates.real, -rates.real).clamp(min=slowest)
+        decay = (lost / size).clamp(1e-4, 1.0)
         begin = 0.17 * decay**0.25 / size
         step = float((2.0 / (alone.abs() + added)).min())
         if bool(lasts.any()):
@@ -179,12 +184,12 @@ def _together(
     """
     if not len(slopes):
         return torch.zeros(0, dtype=torch.complex128)
-    K = len(matrices)
-    if K > _MOST_MATRICES:
+    K, some = len(matrices), max(4, _MOST_PAIRS // len(slopes))
+    if some < K:
         rates = torch.linalg.eigvals(matrices)
         damped = (-rates.real / rates.abs()).amin(1)
         named = [rates.abs().amax(1).argmax(), rates.real.amax(1).argmax(), damped.argmin()]
-        rows = torch.cat([torch.stack(named), torch.linspace(0, K - 1, _MOST_MATRICES).long()]).unique()
+        rows = torch.cat([torch.stack(named), torch.linspace(0, K - 1, some).long()]).unique()
         matrices = matrices[rows]
     both = torch.cat([matrices[:, None] + 0.5 * slopes, matrices[:, None] + slopes], 1)
     return torch.linalg.eigvals(both).flatten()

@@ -486,15 +486,24 @@ def test_doses_into_the_plasma_alone_make_a_whole_report(tmp_path: Path) -> None
     assert done.exit_code == 0, done.output
 
 
-def test_a_covariate_that_no_part_of_the_model_uses_is_named(bundle: Path, tmp_path: Path) -> None:
+def test_a_covariate_that_no_part_of_the_model_uses_is_named_and_one_that_nobody_can_have(bundle: Path, tmp_path: Path) -> None:
     lines = (bundle.parent / "four.csv").read_text().splitlines()
-    rows = [f"{lines[0]},FOOD", *(f"{line},1" for line in lines[1:])]
-    (tmp_path / "more.csv").write_text("\n".join(rows) + "\n")
+    rows = [[*line.split(","), "1"] for line in lines[1:]]
+    weight = lines[0].split(",").index("WT")
+    for row in rows:
+        row[weight] = "1e9" if row[0] == "2" else row[weight]
+    (tmp_path / "more.csv").write_text("\n".join([f"{lines[0]},FOOD", *map(",".join, rows)]) + "\n")
     done = run("report", bundle, "--data", tmp_path / "more.csv", "--out", tmp_path / "report", "--json")
     assert done.exit_code == 0, done.output
-    said = "column FOOD was read as a covariate and changes nothing: no part of the model uses it."
-    assert said in json_of(done)["notes"]
-    assert f"homeostat: {said}" in done.stderr
+    answer = json_of(done)
+    for said in (
+        "column FOOD was read as a covariate and changes nothing: no part of the model uses it.",
+        "WT of person 2 is 1e+09 kg, and the model is made for about 70 kg: look at the table, and at the unit of WT.",
+    ):
+        assert said in answer["notes"]
+        assert f"homeostat: {said}" in done.stderr
+    (end,) = (e for e in answer["ends"] if e["name"] == "V")
+    assert (end["people"], end["cause"]) == (["2"], answer["notes"][0])
 
 
 @pytest.mark.parametrize("option", ["--units", "--backbone", "--order", "--channels"])
