@@ -102,8 +102,8 @@ class MLP(LayeredResidual):
         self.states, self.inputs, self.covariates = states, inputs, covariates
         self.hidden, self.activation = tuple(int(h) for h in hidden), activation
         self.vanishes_at_origin, self.separable, self.sees_states = vanishes_at_origin, separable, sees_states
-        self.state_scale = scale_of(_plain(state_scale), states, "MLP: state_scale")
-        self.input_scale = scale_of(_plain(input_scale), inputs, "MLP: input_scale")
+        self.state_scale = scale_of(state_scale, states, "MLP: state_scale")
+        self.input_scale = scale_of(input_scale, inputs, "MLP: input_scale")
         (self.rate_scale,) = scale_of(rate_scale, 1, "MLP: rate_scale")
 
         widths = [states, *self.hidden, states]
@@ -214,9 +214,3 @@ class MLP(LayeredResidual):
             "input_scale": list(self.input_scale),
             "rate_scale": self.rate_scale,
         }
-
-
-def _plain(scale: Mapping[str, float] | Sequence[float] | float) -> Sequence[float] | float:
-    if isinstance(scale, Mapping):  # waits for the model, and never comes here
-        raise ValueError(f"MLP: a scale by name, {list(scale)}, is resolved when a HybridModel is built")
-    return scale

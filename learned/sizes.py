@@ -4,10 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 
-def scale_of(scale: Sequence[float] | float, size: int, name: str) -> tuple[float, ...]:
+def scale_of(scale: Mapping[str, float] | Sequence[float] | float, size: int, name: str) -> tuple[float, ...]:
     """`size` positive scales, each the nearest power of two: these fold into weights without rounding, so the certified
-    arrays are the model's. Errors: `ValueError`, which begins with `name`.
+    arrays are the model's. Errors: `ValueError`, which begins with `name`; so does that for scales by name, which wait for a
+    model and never come here.
     """
+    if isinstance(scale, Mapping):
+        raise ValueError(f"{name} goes by name, {str(list(scale))[:100]}, which is resolved when a HybridModel is built")
     try:
         values = [float(scale)] * size if isinstance(scale, int | float) else [float(s) for s in scale]
     except (TypeError, ValueError) as error:
