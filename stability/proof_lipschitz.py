@@ -12,6 +12,7 @@ In a box α and β are each unit's own, bounded over the box from the weights an
 anew. Since a box is convex, the segment between two of its points lies in it, on which a unit's argument takes every value
 between its two values: the difference quotient of φ is a mean of slopes within the range. (In a set that is not convex it need
 not be.)
+Underflow, widened: γ² and W_LᵀW_L have two factors, the rest is as in `proof._inequality`; _TINY in every entry covers them.
 Source: Fazlyab, Robey, Hassani, Morari & Pappas, NeurIPS 2019 (LipSDP-Neuron).
 """
 
@@ -27,8 +28,10 @@ from stability.enclosure import Layers
 from stability.proof import (
     _LARGEST,
     _SLOPES,
+    _SMALLEST,
     _TINY,
     Array,
+    Meter,
     Unusable,
     Verdict,
     _array,
@@ -37,6 +40,7 @@ from stability.proof import (
     _number,
     _proved_positive,
     _sequence,
+    _shown,
 )
 from stability.proof_region import slopes_over
 
@@ -70,7 +74,7 @@ def digest(weights: Sequence[Array], activation: str, biases: Sequence[Array] | 
 
 
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
-def judge(claim: object, system: object) -> Verdict:
+def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a Lipschitz bound for `system.weights` (each (out, in)) and `system.activation`, or say why it is refused.
 
     In a region `system.biases`, one (out,) per weight, are needed too.
@@ -80,7 +84,7 @@ def judge(claim: object, system: object) -> Verdict:
     """
     activation = _get(system, "activation")
     if not isinstance(activation, str) or activation not in _SLOPES:
-        raise Unusable(f"the activation {activation!r} is not one of {', '.join(_SLOPES)}")
+        raise Unusable(f"the activation {_shown(activation)} is not one of {', '.join(_SLOPES)}")
     weights = [_array(w, f"weights[{k}]") for k, w in enumerate(_sequence(_get(system, "weights")))]
     fits = bool(weights) and all(w.ndim == 2 and w.size and np.isfinite(w).all() for w in weights)
     if not fits or any(w.shape[1] != before.shape[0] for before, w in pairwise(weights)):
@@ -98,7 +102,10 @@ def judge(claim: object, system: object) -> Verdict:
     region, biases, slopes = _get(claim, "region", None), None, None
     if region is not None:
         biases = [_array(b, f"biases[{k}]") for k, b in enumerate(_sequence(_get(system, "biases")))]
-    if _get(claim, "digest") != digest(weights, activation, biases):
+        if [b.shape for b in biases] != [(w.shape[0],) for w in weights]:
+            return Verdict(False, "the biases are not one (out,) per weight")
+    stated = _get(claim, "digest")
+    if not isinstance(stated, str) or stated != digest(weights, activation, biases):
         return Verdict(False, "the digest is not that of the weights, or biases: they were changed after the bound was made")
     if region is not None and _get(system, "input_weights", None) is not None:
         return Verdict(False, "in a region the bound is proved of layers without input_weights, which would move their slopes")
@@ -106,10 +113,13 @@ def judge(claim: object, system: object) -> Verdict:
         refusal = _outside(region, weights, biases)
         if refusal:
             return Verdict(False, refusal)
-        slopes = slopes_in_box(weights, biases, activation, *_ends(region))
+        slopes = slopes_in_box(weights, biases, activation, *_ends(region), meter)
     said = statement(bound, weights[0].shape[1], weights[-1].shape[0], region)
-    if _get(claim, "claim") != said:
+    words = _get(claim, "claim")
+    if not isinstance(words, str) or words != said:
         return Verdict(False, "the claim is not the sentence that the numbers support")
+    meter.matrices(weights[0].shape[1] + hidden, 1, 14)
+    meter.look("before the inequality")
     mid, radius = _inequality(weights, activation, bound, multipliers, slopes)
     if not _proved_positive(mid[None], radius[None])[0]:
         return Verdict(False, "the inequality is not proved")
@@ -117,13 +127,18 @@ def judge(claim: object, system: object) -> Verdict:
 
 
 def slopes_in_box(
-    weights: Sequence[Array], biases: Sequence[Array], activation: str, lower: Array, upper: Array
+    weights: Sequence[Array],
+    biases: Sequence[Array],
+    activation: str,
+    lower: Array,
+    upper: Array,
+    meter: Meter | None = None,
 ) -> tuple[Array, Array]:
     """Each hidden unit's slope range over the box, lower and upper ends (H,), within the activation's own."""
     whole = tuple(np.full(sum(w.shape[0] for w in weights[:-1]), end) for end in _SLOPES[activation])
     if len(weights) == 1:
         return whole[0], whole[1]
-    found = slopes_over(Layers(tuple(weights[:-1]), tuple(biases[:-1]), activation), lower, upper)
+    found = slopes_over(Layers(tuple(weights[:-1]), tuple(biases[:-1]), activation), lower, upper, meter=meter)
     return np.maximum(whole[0], found[0]), np.minimum(whole[1], found[1])
 
 
@@ -136,13 +151,13 @@ def _outside(region: object, weights: Sequence[Array], biases: Sequence[Array]) 
     if not isinstance(region, Mapping) or region.get("kind") != "box":
         return "the region is not a box, the only kind in which a Lipschitz bound is proved"
     lower, upper = _ends(region)
+    for value in (*_sequence(region["lower"]), *_sequence(region["upper"])):
+        _number(value)  # as the sentence quotes it
     inputs = weights[0].shape[1]
     if lower.shape != (inputs,) or upper.shape != (inputs,) or not (lower < upper).all() or inputs > MOST_INPUTS:
         return f"the box is empty, flat, or not of the network's {inputs} inputs, or these are more than {MOST_INPUTS}"
-    if [b.shape for b in biases] != [(w.shape[0],) for w in weights]:
-        return "the biases are not one (out,) per weight"
     sizes = np.concatenate([np.abs(a).ravel() for a in (*weights, *biases, lower, upper)])
-    if not (sizes <= _LARGEST).all() or (sizes[sizes > 0] < 1e-100).any():
+    if not (sizes <= _LARGEST).all() or (sizes[sizes > 0] < _SMALLEST).any():
         return "a weight, a bias or an end of the box is so large or so small that the error bounds are not stated"
     return ""
 
