@@ -45,7 +45,7 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
     if refusal:
         return Verdict(False, refusal)
     if work(stack) > LARGEST:
-        raise NotDecided(f"the systems need more than {LARGEST:,} exact sums and products")
+        raise NotDecided(f"the systems need more than {LARGEST:,} exact products")
     exact = rational(weights)
     for v in range(stack.count):
         meter.look(f"at system {v} of {stack.count}")
@@ -66,7 +66,7 @@ def majorant(stack: _Stack, index: int, meter: Meter | None = None) -> Rationals
     """M (n, n) of one system: the upper ends on the diagonal, the largest magnitudes beside it."""
     n = stack.A.shape[-1]
     if work(stack) > LARGEST:
-        raise Unusable(f"the system needs more than {LARGEST:,} exact sums and products; certify it in a metric P instead")
+        raise Unusable(f"the system needs more than {LARGEST:,} exact products; certify it in a metric P instead")
     low, high = hull(stack, index, meter)
     M = np.maximum(abs(low), abs(high))
     M[np.arange(n), np.arange(n)] = np.diagonal(high)
