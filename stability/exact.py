@@ -47,7 +47,7 @@ def exactly(certificate: object, system: object, *, budget: Budget | None = None
     try:
         if _get(certificate, "kind", "certificate") != "certificate" or isinstance(_get(certificate, "region"), Mapping):
             raise ValueError("rational arithmetic decides certificates about all states, not this kind of claim. Use check.")
-        return _decided(certificate, _read_system(system, meter), meter)
+        return _decided(certificate, _read_system(system), meter)
     except Unusable:
         return False
 

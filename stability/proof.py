@@ -216,7 +216,7 @@ def _judge(claim: object, system: object, meter: Meter) -> Verdict:
 
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
 def _prove(certificate: object, system: object, meter: Meter) -> Verdict:
-    stack = _read_system(system, meter)
+    stack = _read_system(system)
     region = _get(certificate, "region")
     if not (isinstance(region, str) and region == "global"):
         regional: Verdict = import_module("stability.proof_region").prove_in_region(certificate, stack, meter=meter)
@@ -228,7 +228,7 @@ def _prove(certificate: object, system: object, meter: Meter) -> Verdict:
         return Verdict(False, refusal)
     if not _proved_positive(P[None], np.zeros_like(P[None]))[0]:
         return Verdict(False, "the metric P is not proved positive definite")
-    good = np.ones(stack.count, dtype=bool)
+    good = np.ones(stack.count, dtype=bool)  # as many as there are multipliers
     size = P.shape[0] + multipliers.shape[1]
     for first in range(0, stack.count, chunk := meter.matrices(size, stack.count, 14)):  # some 32 MB per array at a time
         meter.look(f"at system {first} of {stack.count}")
@@ -291,21 +291,42 @@ def _unlike(claim: object, stack: "_Stack", sentence: str, not_covered: Sequence
 
 
 @dataclass(frozen=True)
+class _Flat:
+    """An array whose leading axes broadcast, seen as (V, …) with one leading axis; only what is asked for is copied."""
+
+    held: Array
+    leading: tuple[int, ...]
+    rank: int  # of what each of the V systems has
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (math.prod(self.leading), *self.held.shape[self.held.ndim - self.rank :])
+
+    def __getitem__(self, which: int | slice) -> Array:
+        core = self.held.shape[self.held.ndim - self.rank :]
+        if self.held.shape == self.leading + core:
+            return self.held.reshape(self.shape)[which]
+        whole = np.broadcast_to(self.held, self.leading + core)
+        index = which if isinstance(which, int) else np.arange(*which.indices(self.shape[0]))
+        return whole[np.unravel_index(index, self.leading)]
+
+
+@dataclass(frozen=True)
 class _Stack:
     """A system's arrays as the checker sees them: shapes verified, leading axes flattened to V."""
 
-    A: Array  # (V, n, n)
-    weights: tuple[Array, ...]  # (V, out, in)
+    A: _Flat  # (V, n, n)
+    weights: tuple[_Flat, ...]  # (V, out, in)
     linear: tuple[
-        Array, ...
+        _Flat, ...
     ]  # what adds up to the linear part, each (V, n, n): A, a skip, a weight without hidden units
     activation: str
     leading: tuple[int, ...]
     digest: str
     largest: float  # the largest magnitude that enters the inequality
-    biases: tuple[Array, ...]  # (V, out); these three enter regional claims alone
-    B: Array | None  # (V, n, m)
-    input_weights: Array | None  # (V, h_1, m)
+    biases: tuple[_Flat, ...]  # (V, out); these three enter regional claims alone
+    B: _Flat | None  # (V, n, m)
+    input_weights: _Flat | None  # (V, h_1, m)
 
     @property
     def count(self) -> int:
@@ -316,7 +337,7 @@ class _Stack:
         return [w.shape[1] for w in self.weights[:-1]]
 
 
-def _read_system(system: object, meter: Meter | None = None) -> _Stack:
+def _read_system(system: object) -> _Stack:
     activation = _get(system, "activation")
     if not isinstance(activation, str) or activation not in _SLOPES:
         raise Unusable(f"the activation {_shown(activation)} is not one of {', '.join(_SLOPES)}")
@@ -348,12 +369,9 @@ def _read_system(system: object, meter: Meter | None = None) -> _Stack:
     count = math.prod(leading)
     if count == 0:
         raise Unusable("the list of systems is empty")
-    cores = sum(math.prod(a.shape[a.ndim - rank :]) for _, a, rank in named if a is not None)
-    (meter or Meter()).room(8.0 * count * cores, f"{count} systems")
 
-    def flat(array: Array, rank: int = 2) -> Array:
-        core = array.shape[array.ndim - rank :]
-        return np.broadcast_to(array, leading + core).reshape((count, *core))
+    def flat(array: Array, rank: int = 2) -> _Flat:
+        return _Flat(array, leading, rank)
 
     largest = max(float(np.abs(a).max()) for a in (*linear, *weights))
     digest = _digest(activation, named)

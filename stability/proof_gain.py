@@ -51,15 +51,17 @@ def statement(kind: str, value: float, rate: float, states: int, systems: int) -
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
 def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a gain for the system, or say why it is refused."""
-    stack = proof._read_system(system, meter)
+    stack = proof._read_system(system)
     kind, n = str(_get(claim, "kind")), stack.A.shape[-1]
     value, rate, supply = (_number(_get(claim, name)) for name in ("value", "rate", "supply"))
     P, multipliers, units = (_array(_get(claim, name), name) for name in ("metric", "multipliers", "units"))
     C = _array(_get(claim, "output"), "output")
     C = np.zeros((0, n)) if C.size == 0 else C
-    B, U = _inputs(system, stack, meter)
     refusal = _disagreement(claim, stack, P, multipliers, (value, rate, supply))
-    if not refusal and max(np.abs(B).max(initial=0.0), np.abs(U).max(initial=0.0)) > proof._LARGEST:
+    if refusal:
+        return Verdict(False, refusal)
+    B, U = _inputs(system, stack, meter)
+    if max(np.abs(B).max(initial=0.0), np.abs(U).max(initial=0.0)) > proof._LARGEST:
         refusal = f"an entry of B or input_weights exceeds {proof._LARGEST:.0e}, beyond which the error bounds are not stated"
     if not refusal:
         refusal = _wrong_numbers(kind, value, rate, supply, C, units, n)

@@ -302,7 +302,8 @@ def _extremes(stack: _Stack) -> str:
     """Weights whose products underflow would escape the error bounds."""
     arrays = [*stack.linear, *stack.weights, *stack.biases]
     arrays += [a for a in (stack.B, stack.input_weights) if a is not None]
-    if any(np.abs(a).max(initial=0.0) > _LARGEST or (np.abs(a[a != 0]) < _SMALLEST).any() for a in arrays):
+    sizes = [np.abs(a.held) for a in arrays]
+    if any(a.max(initial=0.0) > _LARGEST or (a[a != 0] < _SMALLEST).any() for a in sizes):
         return "a weight, a bias or an entry of A or B is so large or so small that the error bounds are not stated"
     return ""
 

@@ -94,7 +94,7 @@ class Ball:
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
 def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a step certificate for the system, or say why it is refused."""
-    stack = proof._read_system(system, meter)
+    stack = proof._read_system(system)
     n, method = stack.A.shape[-1], _get(claim, "method")
     step, factor = _number(_get(claim, "step")), _number(_get(claim, "factor"))
     P, multipliers = (_array(_get(claim, name), name) for name in ("metric", "multipliers"))
