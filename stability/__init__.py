@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stability.lure import Lure
     from stability.margin import contraction_margin
     from stability.polytope import multi_affine, vertices
-    from stability.proof import check
+    from stability.proof import Budget, check
     from stability.region import Box, Ellipsoid, Inputs
     from stability.search import certify
     from stability.semidefinite import common_metric
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Box",
+    "Budget",
     "Certificate",
     "Counterexample",
     "Ellipsoid",
@@ -60,6 +61,7 @@ __all__ = [
 
 _HOME = {
     "Box": "region",
+    "Budget": "proof",
     "Certificate": "certificate",
     "Counterexample": "attack",
     "Ellipsoid": "region",

@@ -98,10 +98,10 @@ def triples(axes: int) -> list[tuple[int, int, int]]:
 def doubles(layers: Layers | None, axes: int, states: int) -> float:
     """About how many numbers a cell takes while it is expanded and tried, and its columns' axes."""
     if layers is None:
-        return 10.0 * (axes + 8) * (states**2 + 1)
+        return 5.0 * (axes + 8) * (states**2 + 1)
     columns = 1 + axes + math.comb(axes + 1, 2) + math.comb(axes + 2, 3)
     widest = max(len(w) for w in layers.weights)
-    return 10.0 * (widest * columns + (4 * axes + 2 * math.comb(axes + 1, 2) + 8) * states**2) + 16.0 * columns
+    return 5.0 * (widest * columns + (4 * axes + 2 * math.comb(axes + 1, 2) + 8) * states**2) + 16.0 * columns
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the bounds of a very large cell: see `Expansion.ranges`

@@ -72,7 +72,7 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
     if not _units_hold(P, units, meter):
         return Verdict(False, "the units do not bound every state by the distance in P")
     size = n + multipliers.shape[1] + B.shape[2]
-    for first in range(0, stack.count, chunk := meter.matrices(size, stack.count, 20)):
+    for first in range(0, stack.count, chunk := meter.matrices(size, stack.count, 14)):
         meter.look(f"at system {first} of {stack.count}")
         part = slice(first, first + chunk)
         good = _proved_positive(*_bordered(stack, part, rate, P, multipliers[part], supply, (B[part], U[part], C)))
@@ -145,7 +145,7 @@ def _wrong_numbers(kind: str, value: float, rate: float, supply: float, C: Array
 def _units_hold(P: Array, units: Array, meter: Meter) -> bool:
     """|δx_i| ≤ units_i √(δxᵀPδx) for every i: [[P, e_i], [e_iᵀ, units_i²]] ≻ 0."""
     n = len(P)
-    for first in range(0, n, chunk := meter.matrices(n + 1, n, 16)):
+    for first in range(0, n, chunk := meter.matrices(n + 1, n, 14)):
         meter.look("at the units")
         some = np.arange(first, min(first + chunk, n))
         count = np.arange(len(some))

@@ -114,7 +114,7 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
         return Verdict(False, refusal)
     if not _proved_positive(P[None], np.zeros_like(P[None]))[0]:
         return Verdict(False, "the metric P is not proved positive definite")
-    for first in range(0, stack.count, chunk := meter.matrices(n + units, stack.count, 40, 1_000_000)):
+    for first in range(0, stack.count, chunk := meter.matrices(n + units, stack.count, 22, 1_000_000)):
         meter.look(f"at system {first} of {stack.count}")
         part = slice(first, first + chunk)
         M = _inequality(stack, part, method, step, factor, P, multipliers[part])

@@ -19,6 +19,7 @@ from benchmarks import claim_mutations, junk
 from benchmarks.claim_mutations import Original, consistent, exact, mutant, true
 from stability import Box, Ellipsoid, Inputs, Lure, check, lipschitz_bound, proof_l1, weighted_l1
 from stability.cells import Affine, Field, Frame, root_of_squares
+from stability.enclosure import Layers, argument_ranges, combine, expand
 from stability.exact import exactly
 from stability.invariance import field_bounds, length, vector_length
 from stability.proof import Budget, main, prove
@@ -185,6 +186,35 @@ def test_bounds_of_a_linear_field_hold_in_rationals_near_the_end_of_the_numbers(
         f = F(rows) @ (A @ y[:2] + F(field.B[0]) @ y[2:] + F(field.bias)[:, None])
         assert (F(low) <= f).all()
         assert (f <= F(high)).all()
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), scale=st.integers(-1000, 0), first=st.integers(-300, 100), then=st.integers(-300, 100))
+def test_enclosures_hold_in_rationals_near_the_end_of_the_numbers(seed: int, scale: int, first: int, then: int) -> None:
+    """Two layers of relus: values, arguments and slopes at points of a cell, entries from 1e-91 to 1e31."""
+    rng, F = np.random.default_rng(seed), np.vectorize(Fraction, otypes=[object])
+
+    def draw(exponent: int, *shape: int) -> np.ndarray:
+        return np.ldexp(np.round(rng.normal(size=shape) * 8) / 8, exponent)
+
+    biases = draw(first + scale, 3) * (seed % 2), draw(first, 3) * (seed % 3)
+    layers = Layers((draw(first, 3, 2), draw(then, 3, 3)), biases, "relu")
+    out = draw(-first, 2, 3)
+    c, r = np.ldexp(rng.normal(size=(2, 4)), scale), np.ldexp(rng.uniform(0, 2, (2, 4)), scale)
+    ranges, f = argument_ranges(layers, c, r), combine(expand(layers, c, r), out, np.zeros_like(out), r)
+    low, high = f.ranges(r)
+    for corner in (-1, 0, 1):
+        z = F(c) + corner * F(r) * F(rng.choice([-1.0, 1.0], size=c.shape))
+        J = np.broadcast_to(F(np.eye(2))[:, :, None], (2, 2, 4))
+        for W, b, (a, e) in zip(layers.weights, layers.biases, ranges, strict=True):
+            v = F(W) @ z + F(b)[:, None]
+            assert (F(a) <= v).all()
+            assert (v <= F(e)).all()
+            z, J = np.maximum(v, Fraction(0)), F((v > 0).astype(float))[:, None] * np.einsum("ij,jdk->idk", F(W), J)
+        value, J = F(out) @ z, np.einsum("ij,jdk->idk", F(out), J)
+        assert (F(low) <= value).all()
+        assert (value <= F(high)).all()
+        assert (abs(J - F(f.gradient)) <= F(f.gradient_error + f.hessian_error + f.remainder / 6)).all()
 
 
 def test_an_exact_zero_on_a_face_stays_zero() -> None:
