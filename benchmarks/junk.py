@@ -143,8 +143,9 @@ def bombs() -> Iterator[tuple[Original, str]]:
         claim |= {"claim": proof_l1.statement(0.5, 1, side * side)}
         yield Original("weighted l1", claim, system), f"weighted l1 of {side}² systems"
         for kind in ("certificate", "tube", "step"):
-            other = {**claim, "kind": kind, "metric": [[1.0]], "multipliers": []}
-            yield Original(kind, other, system), f"{kind} of {side}² systems"
+            other = {**claim, "kind": kind, "metric": [[1.0]], "multipliers": [], "region": "global", "condition": 1.0}
+            other |= {"value": 1.0, "supply": 1.0, "units": [2.0], "output": [], "method": "rk4", "step": 0.1, "factor": 0.99}
+            yield Original(kind, other, system | {"B": [[1.0]]}), f"{kind} of {side}² systems"
     for width in (20_000, 200_000):
         layers = {"weights": [np.full((width, 1), 1e-3).tolist(), np.full((1, width), 1e-3).tolist()], "activation": "tanh"}
         wide: dict[str, Any] = {"kind": "lipschitz", "bound": 5.0, "multipliers": [1.0] * width, "slope_range": [0.0, 1.0]}

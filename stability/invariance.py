@@ -18,7 +18,7 @@ face is so near to zero that a product is not, LOST is added (`field_bounds`). E
 more, and LOST is added throughout. Lengths are roots of sums of squares of numbers divided by the largest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,7 +135,7 @@ def _summed(terms: Array, size: float, sign: float) -> Array:
 
 
 def drift_within(
-    fields: Sequence[Field],
+    fields: Iterable[Field],
     frame: Frame,
     centre: Array,  # x̂ (n,)
     levels: tuple[Array, Array],  # (m,) each
@@ -165,7 +165,7 @@ def drift_within(
 
 
 def box_kept(
-    fields: Sequence[Field],
+    fields: Iterable[Field],
     lower: Array,  # (n,)
     upper: Array,  # (n,)
     levels: tuple[Array, Array],  # (m,) each

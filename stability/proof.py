@@ -137,8 +137,11 @@ class Meter:
             raise NotDecided(f"{what} would take about {size:.1e} bytes, and {self.budget.bytes:.1e} are allowed")
 
     def matrices(self, size: int, count: int, copies: int, most: int = 4_000_000) -> int:
-        """How many matrices of that size to treat at a time: `most` entries in all, unless one alone has more."""
-        chunk = max(1, most // max(1, size * size))
+        """How many matrices of that size to treat at a time: `most` entries in all, unless one alone has more.
+
+        And not too many, since a stack in which one factorisation fails is gone through one by one.
+        """
+        chunk = min(20_000, max(1, most // max(1, size * size)))
         self.room(8.0 * copies * size * size * min(chunk, count), f"a matrix of {size} rows")
         return chunk
 
@@ -234,6 +237,8 @@ def _prove(certificate: object, system: object, meter: Meter) -> Verdict:
         meter.look(f"at system {first} of {stack.count}")
         part = slice(first, first + chunk)
         good[part] = _proved_positive(*_inequality(stack, part, rate, P, multipliers[part]))
+        if not good[part].all():
+            break
     if not good.all():
         where = tuple(int(i) for i in np.unravel_index(int(np.argmin(good)), stack.leading))
         return Verdict(False, f"the inequality is not proved for system {list(where)}", rate, stack.count)

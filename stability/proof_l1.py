@@ -20,8 +20,8 @@ from stability.proof import NOT_COVERED, Meter, NotDecided, Unusable, Verdict, _
 
 Rationals = NDArray[np.object_]
 LARGEST = 3_000_000  # exact sums and products over all systems; a few seconds
-_EACH = 50  # as many products take what one system costs apart from them
-_ROWS = 10_000  # products between two looks at the clock
+_EACH = 10  # as many products take what one system costs apart from them
+_ROWS = 10_000  # products at a time, between two looks at the clock
 
 
 def statement(rate: float, states: int, systems: int) -> str:
@@ -47,11 +47,13 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
     if work(stack) > LARGEST:
         raise NotDecided(f"the systems need more than {LARGEST:,} exact products")
     exact = rational(weights)
-    for v in range(stack.count):
-        meter.look(f"at system {v} of {stack.count}")
-        columns = exact @ majorant(stack, v, meter)
-        if any(c > -Fraction(rate) * w for c, w in zip(columns, exact, strict=True)):
-            where = [int(i) for i in np.unravel_index(v, stack.leading)]
+    some = max(1, _ROWS * stack.count // work(stack))
+    for first in range(0, stack.count, some):
+        meter.look(f"at system {first} of {stack.count}")
+        columns = exact @ majorant(stack, slice(first, first + some), meter)
+        large = (columns > -Fraction(rate) * exact).any(1)
+        if large.any():
+            where = [int(i) for i in np.unravel_index(first + int(np.argmax(large)), stack.leading)]
             return Verdict(False, f"the column sums are too large for system {where}", rate, stack.count)
     return Verdict(True, statement(rate, n, stack.count), rate, stack.count)
 
@@ -62,19 +64,19 @@ def work(stack: _Stack) -> int:
     return stack.count * (_EACH + len(stack.linear) * n * n + sum(w[0].size for w in stack.weights) * n)
 
 
-def majorant(stack: _Stack, index: int, meter: Meter | None = None) -> Rationals:
-    """M (n, n) of one system: the upper ends on the diagonal, the largest magnitudes beside it."""
+def majorant(stack: _Stack, index: int | slice, meter: Meter | None = None) -> Rationals:
+    """M (n, n) of one system, (K, n, n) of several: the upper ends on the diagonal, the largest magnitudes beside it."""
     n = stack.A.shape[-1]
     if work(stack) > LARGEST:
         raise Unusable(f"the system needs more than {LARGEST:,} exact products; certify it in a metric P instead")
     low, high = hull(stack, index, meter)
     M = np.maximum(abs(low), abs(high))
-    M[np.arange(n), np.arange(n)] = np.diagonal(high)
+    M[..., np.arange(n), np.arange(n)] = np.diagonal(high, axis1=-2, axis2=-1)
     return M
 
 
-def hull(stack: _Stack, index: int, meter: Meter | None = None) -> tuple[Rationals, Rationals]:
-    """The ends, entry by entry, of every J of one system."""
+def hull(stack: _Stack, index: int | slice, meter: Meter | None = None) -> tuple[Rationals, Rationals]:
+    """The ends, entry by entry, of every J of one system, or of each of several."""
     alpha, beta = (Fraction(s) for s in proof._SLOPES[stack.activation])
     linear = sum((rational(part[index]) for part in stack.linear[1:]), rational(stack.linear[0][index]))
     if not stack.widths:
@@ -87,12 +89,12 @@ def hull(stack: _Stack, index: int, meter: Meter | None = None) -> tuple[Rationa
         up, down = np.maximum(W, 0 * W), np.minimum(W, 0 * W)
         rows = max(1, _ROWS // low.size)  # numbers of very different sizes make rationals long, and their products slow
         parts = []
-        for first in range(0, len(W), rows):
+        for first in range(0, W.shape[-2], rows):
             if meter is not None:
                 meter.look("in exact products")
-            a, b = up[first : first + rows], down[first : first + rows]
+            a, b = up[..., first : first + rows, :], down[..., first : first + rows, :]
             parts.append((a @ low + b @ high, a @ high + b @ low))
-        low, high = (np.concatenate(ends) for ends in zip(*parts, strict=True))
+        low, high = (np.concatenate(ends, axis=-2) for ends in zip(*parts, strict=True))
     return linear + low, linear + high
 
 

@@ -148,7 +148,8 @@ def _ends(region: object) -> tuple[Array, Array]:
 
 def _outside(region: object, weights: Sequence[Array], biases: Sequence[Array]) -> str:
     """What keeps a region from being used; empty if nothing does."""
-    if not isinstance(region, Mapping) or region.get("kind") != "box":
+    kind = region.get("kind") if isinstance(region, Mapping) else None
+    if not isinstance(region, Mapping) or not isinstance(kind, str) or kind != "box":
         return "the region is not a box, the only kind in which a Lipschitz bound is proved"
     lower, upper = _ends(region)
     for value in (*_sequence(region["lower"]), *_sequence(region["upper"])):

@@ -17,7 +17,7 @@ centres and radii is zero or 1e-117 at least, and over an extent (at most 1e60) 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,9 +143,6 @@ def prove_in_region(
     refusal = _empty(claim, stack) or _faint(claim, rate)
     if refusal:
         return Verdict(False, refusal, rate, stack.count)
-    m = input_count(stack)
-    if meter is not None:  # `fields_of` copies the first layer, and B where there is none
-        meter.room(16.0 * stack.count * (n + (stack.widths or [0])[0]) * (n + m), f"{stack.count} systems")
     refusal = prove_stay(claim, frame, rate, stack, meter)
     if refusal:
         return Verdict(False, refusal, rate, stack.count)
@@ -159,7 +156,12 @@ def prove_in_region(
 
 def fields_of(stack: _Stack, with_inputs: bool) -> list[Field]:
     """Each system as the enclosures see it; without inputs only where the layers see none, and then u is left out."""
-    fields, m = [], input_count(stack) if with_inputs else 0
+    return list(each_field(stack, with_inputs))
+
+
+def each_field(stack: _Stack, with_inputs: bool) -> Iterator[Field]:
+    """The same, one after the other."""
+    m = input_count(stack) if with_inputs else 0
     for v in range(stack.count):
         n = stack.A.shape[-1]
         Wu = None if stack.input_weights is None else stack.input_weights[v]
@@ -178,8 +180,7 @@ def fields_of(stack: _Stack, with_inputs: bool) -> list[Field]:
             last = stack.weights[-1][v]
         if stack.weights:
             bias = stack.biases[-1][v]
-        fields.append(Field(tuple(a[v] for a in stack.linear), tuple(B), layers, last, bias))
-    return fields
+        yield Field(tuple(a[v] for a in stack.linear), tuple(B), layers, last, bias)
 
 
 def input_count(stack: _Stack) -> int:
@@ -189,7 +190,7 @@ def input_count(stack: _Stack) -> int:
 
 def prove_stay(claim: Claim, frame: Frame, rate: float, stack: _Stack, meter: Meter | None = None) -> str:
     """Empty if it is proved that trajectories stay as claimed, given contraction at the rate; else why not."""
-    fields, stay = fields_of(stack, True), claim.stay
+    fields, stay = each_field(stack, True), claim.stay
     if stay.kind == "box":
         if stay.doses or claim.kind != "box":
             return "only a box without doses can be kept as a whole box"
@@ -246,7 +247,7 @@ def slopes_in(
     low = np.concatenate([lower, levels[0]]) if with_inputs else lower
     high = np.concatenate([upper, levels[1]]) if with_inputs else upper
     alpha, beta = (np.full((stack.count, sum(stack.widths)), end) for end in _SLOPES[stack.activation])
-    for v, field in enumerate(fields_of(stack, with_inputs)):
+    for v, field in enumerate(each_field(stack, with_inputs)):
         if field.layers is not None:
             ends = slopes_over(field.layers, low, high, stack.count, meter)
             alpha[v], beta[v] = np.maximum(alpha[v], ends[0]), np.minimum(beta[v], ends[1])
@@ -288,7 +289,7 @@ def _rate_by_cells(
     with_inputs, left = stack.input_weights is not None, most
     low = np.concatenate([claim.lower, claim.levels[0]]) if with_inputs else claim.lower
     high = np.concatenate([claim.upper, claim.levels[1]]) if with_inputs else claim.upper
-    for index, field in enumerate(fields_of(stack, with_inputs)):
+    for index, field in enumerate(each_field(stack, with_inputs)):
         found = cover(field, frame, rate, low, high, most=left, meter=meter, doing=f"on system {index}")
         if found.counterexample is not None:
             return f"system {index} does not contract at the rate in this metric at {found.counterexample.tolist()}"
@@ -349,6 +350,9 @@ def _faint(claim: Claim, rate: float) -> str:
 def _check_plain(region: Mapping[str, Any]) -> None:
     """That what the sentence quotes are numbers. Errors: Unusable for anything else, which may be long, or deep, or no value."""
     ball, inputs = _get(region, "stays"), _get(region, "inputs")
+    words = (_get(region, "kind"), _get(region, "proof"), _get(ball, "set"))
+    if not all(isinstance(word, str) for word in words) or not isinstance(_get(ball, "doses"), bool):
+        raise Unusable("the region's kind, its proof, the set that is kept or whether with doses is not said in a word")
     vectors = [_get(region, name) for name in (("lower", "upper") if _get(region, "kind") == "box" else ("centre",))]
     if _get(ball, "set") == "ball":
         vectors.append(_get(ball, "centre"))

@@ -297,9 +297,9 @@ def test_axes_that_broadcast_are_counted_before_they_are_made() -> None:
         begin = time.monotonic()
         assert not prove(claim | {"kind": kind, "region": "global"}, system)
         assert time.monotonic() - begin < 2.0
-    small = prove(*many(200), budget=Budget(seconds=0.05))
+    small = prove(*many(200), budget=Budget(seconds=1e-3))
     assert not small.decided
-    assert "0.05 seconds" in small.reason
+    assert "0.001 seconds" in small.reason
 
 
 def test_weighted_l1_decides_what_it_did() -> None:
