@@ -124,11 +124,38 @@ def _by_cells(one: Original) -> Tree:
 def mutant(one: Original, rng: np.random.Generator) -> Original:
     """The original in other units or not, with up to three numbers changed or none, made consistent again."""
     new = copy.deepcopy(one)
+    if one.kind == "in a region" and rng.integers(2):
+        if rng.integers(3):
+            _rescale(new, rng)
+        _towards_zero(new, rng)
+        return consistent(new)
     if rng.integers(2):
         _rescale(new, rng)
     for _ in range(int(rng.integers(0, 4))):
         _change(new, rng)
     return consistent(new)
+
+
+def _towards_zero(one: Original, rng: np.random.Generator) -> None:
+    """Walls, levels or the ball's place so near to zero that products with them underflow, and A or B perhaps turned outward."""
+    region = one.claim["region"]
+    inputs, stays = region["inputs"] or {}, region["stays"]
+    places = [v for owner in (region, inputs, stays) for v in (owner.get(k) for k in ("lower", "upper", "centre")) if v]
+    unit = float(rng.choice([5e-324, 1e-320, 1e-308, 1e-250, 1e-200, 1e-160, 1e-120, 1e-100, 2e-100, 1e-90]))
+    for place in places:
+        for i in range(len(place)):
+            if rng.integers(2):
+                sign = -1.0 if place is region.get("lower") or (place is not region.get("upper") and rng.integers(2)) else 1.0
+                place[i] = sign * unit * float(rng.integers(1, 4))
+    if rng.integers(2):
+        for name in ("radius", "start"):
+            if name in stays:
+                stays[name] = unit * float(rng.uniform(0.1, 2.0))
+    matrix = one.system[str(rng.choice(["A", "B"]))]
+    if matrix is not None and rng.integers(2):
+        row = matrix[int(rng.integers(len(matrix)))]
+        k = int(rng.integers(len(row)))
+        row[k] = row[k] * float(rng.choice([-1.0, 1.4, 2.8, -0.5]))
 
 
 def _leaves(tree: Any, path: Path = ()) -> Iterator[Path]:
@@ -176,7 +203,7 @@ def _change(one: Original, rng: np.random.Generator) -> None:
 def _rescale(one: Original, rng: np.random.Generator) -> None:
     """The same claim in other units: powers of two, so that nothing rounds until it underflows or overflows."""
     s = 2.0 ** float(rng.integers(-330, 331)) if rng.integers(3) else 2.0 ** float(rng.integers(-1060, 1000))
-    what = str(rng.choice(["states", "inputs", "time", "metric"]))
+    what = str(rng.choice(["states", "inputs", "time", "metric", "axis"]))
     claim, system = one.claim, one.system
     region = claim.get("region")
     layered = bool(system["weights"]) and "A" in system
@@ -207,12 +234,44 @@ def _rescale(one: Original, rng: np.random.Generator) -> None:
         _times(claim, "step", None, 1.0 / s)
         if isinstance(region, dict):
             _times(region.get("inputs") or {}, "gap", None, 1.0 / s)
+    elif what == "axis":
+        _rescale_axis(one, int(rng.integers(2)), s)
     else:
         for name in ("metric", "multipliers"):
             _times(claim, name, None, s * s)
         if isinstance(region, dict):
             for name in ("radius", "start"):
                 _times(region.get("stays") or {}, name, None, s)
+
+
+@np.errstate(all="ignore")
+def _rescale_axis(one: Original, i: int, s: float) -> None:
+    """One state in a unit of its own: x_i becomes s x_i, and P, A, B, the weights, walls, centres and doses follow."""
+    claim, system = one.claim, one.system
+    if "A" not in system or "metric" not in claim:
+        return
+    for owner, name, row, column in (
+        *((system, name, s, 1.0 / s) for name in ("A", "skip")),
+        (system, "B", s, 1.0),
+        (claim, "metric", 1.0 / s, 1.0 / s),
+    ):
+        if owner.get(name) is not None:
+            matrix = np.array(owner[name], dtype=np.float64)
+            matrix[i] *= row
+            if matrix.shape[1] > i and column != 1.0:
+                matrix[:, i] *= column
+            owner[name] = matrix.tolist()
+    if system["weights"]:
+        ends = system["weights"][0], system["weights"][-1], system["biases"][-1]
+        first, last, bias = (np.array(a, dtype=np.float64) for a in ends)
+        first[:, i], last[i], bias[i] = first[:, i] / s, last[i] * s, bias[i] * s
+        system["weights"][0], system["weights"][-1], system["biases"][-1] = first.tolist(), last.tolist(), bias.tolist()
+    region = claim.get("region")
+    if isinstance(region, dict):
+        doses = (region["inputs"] or {}).get("doses") or ()
+        for vector in (region["lower"], region["upper"], region["stays"].get("centre"), *doses):
+            if vector is not None:
+                vector[i] *= s
 
 
 @np.errstate(all="ignore")
