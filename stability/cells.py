@@ -97,9 +97,9 @@ class Coverage:
     left: int = 0  # cells not proved when the allowance was used up
 
 
-def batch_for(field: Field, axes: int, meter: Meter | None) -> int:
+def batch_for(field: Field, axes: int, meter: Meter | None, *, matrices: bool = True) -> int:
     """How many cells to try at a time. Errors: `NotDecided` where a single one takes more than the budget allows."""
-    each = 8.0 * doubles(field.layers, axes, field.states)
+    each = 8.0 * doubles(field.layers, axes, field.states, matrices)
     if meter is not None:
         if field.layers is not None and math.comb(axes + 2, 3) > _MOST_COLUMNS:
             raise NotDecided(f"{axes} axes have more than {_MOST_COLUMNS:,} third derivatives")

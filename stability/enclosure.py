@@ -95,10 +95,10 @@ def triples(axes: int) -> list[tuple[int, int, int]]:
     return list(combinations_with_replacement(range(axes), 3))
 
 
-def doubles(layers: Layers | None, axes: int, states: int) -> float:
-    """About how many numbers a cell takes while it is expanded and tried, and its columns' axes."""
+def doubles(layers: Layers | None, axes: int, states: int, matrices: bool) -> float:
+    """About how many numbers a cell takes while it is expanded and tried, as matrices or for the field alone."""
     if layers is None:
-        return 5.0 * (axes + 8) * (states**2 + 1)
+        return 5.0 * (axes + 8) * (states ** (2 if matrices else 1) + 1)
     columns = 1 + axes + math.comb(axes + 1, 2) + math.comb(axes + 2, 3)
     widest = max(len(w) for w in layers.weights)
     return 5.0 * (widest * columns + (4 * axes + 2 * math.comb(axes + 1, 2) + 8) * states**2) + 16.0 * columns

@@ -158,7 +158,7 @@ def drift_within(
             fails = ~good & ((r.max(0, initial=0.0) == 0) | (shortest(frame, *here) > bound))
             return good, fails, _widest(field, r)
 
-        batch = batch_for(field, len(lower), meter)
+        batch = batch_for(field, len(lower), meter, matrices=False)
         return _told(bisect(test, lower, upper, most=most, batch=batch, meter=meter, doing="at the levels of the input"), meter)
 
     return all(within(field).proved for field in fields)
@@ -206,7 +206,7 @@ def _face_kept(
         point = field_bounds(field, row, np.zeros_like(row), c, 0.0 * r, lower=low, upper=high)[0][0]
         return good, (~good & (point > 0)) | (~good & (r.max(0) == 0)), _widest(field, r)
 
-    batch = batch_for(field, len(low), meter)
+    batch = batch_for(field, len(low), meter, matrices=False)
     return _told(bisect(test, low, high, most=most, batch=batch, meter=meter, doing=f"on the face x[{i}] = {at:g}"), meter).proved
 
 

@@ -231,7 +231,8 @@ def _prove(certificate: object, system: object, meter: Meter) -> Verdict:
         return Verdict(False, refusal)
     if not _proved_positive(P[None], np.zeros_like(P[None]))[0]:
         return Verdict(False, "the metric P is not proved positive definite")
-    good = np.ones(stack.count, dtype=bool)  # as many as there are multipliers
+    meter.room(float(stack.count), f"{stack.count} systems")
+    good = np.ones(stack.count, dtype=bool)
     size = P.shape[0] + multipliers.shape[1]
     for first in range(0, stack.count, chunk := meter.matrices(size, stack.count, 14)):  # some 32 MB per array at a time
         meter.look(f"at system {first} of {stack.count}")
