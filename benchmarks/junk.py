@@ -1,6 +1,7 @@
 """The checker fed with junk: every leaf of every kind of claim and of its system in turn something that does not belong there.
 
-Claim: no exception, no call that takes longer than five seconds, and no more memory than 200 MB above the ordinary files'.
+Claim: no exception, no call that takes longer than five seconds, no more memory than 200 MB above the ordinary files', and
+nothing accepted (junk may be right, or of no weight) that the judges of `claim_mutations.py` find false.
 A leaf is a number, a word or a null, and every list and dictionary as a whole; leaves of arrays take turns with the junk until
 the count is reached. To these come claims whose files are small and whose arrays would not be: axes that broadcast to millions of
 systems, long chains of one unit, tens of thousands of inputs.
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import race
-from benchmarks.claim_mutations import EXTREMES, Original, consistent, originals
+from benchmarks.claim_mutations import EXTREMES, Original, consistent, originals, true
 from stability import Lure, proof_l1
 from stability.proof import Verdict, prove
 
@@ -34,10 +35,10 @@ def main() -> int:
         if not prove(one.claim, one.system):
             raise ValueError(f"an original of the kind {one.kind!r} is not accepted as it stands")
     ordinary, count = peak(), QUICK if setup.quick else COUNT
-    worst = {"seconds": 0.0, "exceptions": 0, "accepted": 0, "not decided": 0, "tried": 0}
+    worst = {"seconds": 0.0, "exceptions": 0, "accepted": 0, "accepted though false": 0, "not decided": 0, "tried": 0}
     slowest = ""
 
-    def tell(one: Original, what: str) -> None:
+    def tell(one: Original, what: str, *, judged: bool = True) -> None:
         nonlocal slowest
         begin = time.perf_counter()
         try:
@@ -50,10 +51,12 @@ def main() -> int:
         worst["tried"] += 1
         worst["exceptions"] += verdict is None
         worst["accepted"] += bool(verdict)
+        if verdict and judged:
+            worst["accepted though false"] += not true(one, rng)
         worst["not decided"] += verdict is not None and not verdict.decided
 
     for one, what in bombs():
-        tell(one, what)
+        tell(one, what, judged=False)  # true by construction, and more than the rationals' judges are made for
     for step, (one, what) in enumerate(mutants(everything, rng, count - int(worst["tried"]))):
         if step % 1000 == 0:
             setup.progress(f"junk: {step:,}")
@@ -61,11 +64,13 @@ def main() -> int:
     above = peak() - ordinary
     report.figures = {name: float(v) for name, v in worst.items()} | {"MB above ordinary files": above}
     tried = int(worst["tried"])
-    report.notes.append(f"The slowest: {slowest}. Accepted, since junk may be right or of no weight: {int(worst['accepted']):,}.")
+    report.notes.append(f"The slowest: {slowest}.")
+    wrong = int(worst["accepted though false"])
+    report.target(f"none of {int(worst['accepted']):,} accepted is found false", f"{wrong}", not wrong)
     report.target(f"no exception in {tried:,}", f"{int(worst['exceptions'])}", not worst["exceptions"])
     report.target(f"none takes longer than {SLOW:g} s", f"{worst['seconds']:.2f} s", worst["seconds"] <= SLOW)
     report.target(f"at most {LARGE:g} MB above ordinary files", f"{above:.0f} MB", above <= LARGE)
-    report.wrong = bool(worst["exceptions"])
+    report.wrong = bool(worst["exceptions"] or wrong)
     return setup.finish(report)
 
 
