@@ -363,7 +363,11 @@ def exact(one: Original) -> bool:
 
 def true(one: Original, rng: np.random.Generator) -> bool:
     """What the judge of its kind says; numbers that are no numbers make no true claim."""
+    claim = {"region": None, **one.claim}  # what may be left out
+    region = claim["region"]
+    if isinstance(region, dict) and isinstance(region.get("inputs"), dict):
+        claim["region"] = {**region, "inputs": {"doses": None, "gap": None, **region["inputs"]}}
     try:
-        return KINDS[one.kind][0](one.claim, one.system, rng)
+        return KINDS[one.kind][0](claim, one.system, rng)
     except (ValueError, OverflowError, ZeroDivisionError, np.linalg.LinAlgError):
         return False
