@@ -692,5 +692,10 @@ def _judged_file(file: Path, meter: Meter, *, exact: bool) -> Verdict:
 
 
 if __name__ == "__main__":
-    # As a module of the package: its one copy, so that what the other files raise and return is of the classes known here.
-    sys.exit(main() if __spec__ is None else import_module("stability.proof").main())
+    # The package's one copy, so that what the other files raise and return is of the classes known here; alone, this file
+    # proves claims about all states.
+    try:
+        entry = import_module("stability.proof").main
+    except ImportError:
+        entry = main
+    sys.exit(entry())
