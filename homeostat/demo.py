@@ -271,13 +271,13 @@ def _print_certificate(
     if isinstance(certificate, Refusal):
         console.print(f"[bold red]REFUSED[/bold red] ({certificate.reason}): {certificate.message}")
         return
-    cap = certificate.metric_cap
+    cap, own = certificate.metric_cap, certificate.inequality_cap
     rows = {
         "certified contraction rate": f"{certificate.rate:.4f} /h with condition number {certificate.condition:.3g}",
         "where": gallery.where_in_words(certificate),
         "best certified rate of any metric": f"{best:.4f} /h" if best is not None else "–",
-        "best rate of one metric (sampled)": f"{cap:.4f} /h" if cap is not None else "–",
-        "fastest rate any sampled Jacobian allows": f"{certificate.spectral_cap:.4f} /h",
+        "this inequality can reach at most": f"{own:.4f} /h" if own is not None else "– (proved cell by cell)",
+        "no constant metric can exceed (sampled states)": f"{cap:.4f} /h" if cap is not None else "–",
         "identity metric": f"refused, the best rate in it is {identity.best_rate:.3f} /h"
         if isinstance(identity, Refusal)
         else "accepted",

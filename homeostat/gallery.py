@@ -25,6 +25,7 @@ from homeostat.study import BINS, Evaluation, Trained, predict_person
 from hybrid import Prediction, Schedule
 from hybrid.schedule import as_float
 from stability import Box, Certificate, Refusal
+from stability.certificate import no_metric_exceeds
 from stability.region import claimed
 from training import AtEnd, Cohort, Convergence, Record, Start
 from training.calibration import describe_convention
@@ -241,7 +242,7 @@ def certificate_verdict(certificate: Certificate | Refusal, best: float | None, 
     if isinstance(certificate, Refusal):
         detail = f"Refused ({certificate.reason}): {certificate.message}"
         return Verdict("Contraction is not certified", False, detail, ("certificate",))
-    cap, unit = certificate.metric_cap, time_unit
+    unit = time_unit
     parts = [
         f"One metric, of condition number {certificate.condition:.3g}, serves every member and every fitted person; the "
         f"distance is measured in it, and the rate is {certificate.rate:.4g} per {unit}."
@@ -249,12 +250,11 @@ def certificate_verdict(certificate: Certificate | Refusal, best: float | None, 
     if best is not None and best > certificate.rate:
         given = 100 * (1.0 - certificate.rate / best)
         parts.append(f"The best rate certified is {best:.4g}; {given:.0f} % of it were given for a rounder metric.")
-    parts.append(f"No certificate could exceed {certificate.spectral_cap:.4g}, the cap of the sampled Jacobians")
-    parts[-1] += "." if cap is None else f", nor {cap:.4g} with one metric for all of them."
+    parts.extend(caps_in_words(certificate, unit))
     if certificate.identity_refused is not None:
-        parts.append(
-            f"The identity metric is {'refused on this physics' if certificate.identity_refused else 'accepted'}."
-        )
+        accepted = "In the Euclidean distance, P = I, it contracts too."
+        grows = "In the Euclidean distance, P = I, it does not contract: at a state that was sampled that distance grows."
+        parts.append(grows if certificate.identity_refused else accepted)
     parts.append("Not covered: " + "; ".join(certificate.not_covered) + ".")
     whose = "any two trajectories"
     if not isinstance(certificate.region, str):
@@ -262,6 +262,19 @@ def certificate_verdict(certificate: Certificate | Refusal, best: float | None, 
         parts.insert(0, f"It holds for {where_in_words(certificate)}; the exact sentence is in the certificate.")
     claim = f"Proved: the distance between {whose} shrinks by {100 * certificate.rate:.1f} % per {unit} or faster"
     return Verdict(claim, True, " ".join(parts), ("certificate",))
+
+
+def caps_in_words(certificate: Certificate, unit: str) -> list[str]:
+    """What limits the rate, one sentence each: this inequality, and any constant metric whatever."""
+    found = []
+    if certificate.inequality_cap is not None:
+        cap = certificate.inequality_cap
+        found.append(f"This inequality can reach at most {cap:.4g} per {unit}; another proof may go beyond.")
+    known = [cap for cap in (certificate.metric_cap, certificate.spectral_cap) if cap is not None]
+    if known:
+        where = "of real states" if isinstance(certificate.region, str) else "of states in the region"
+        found.append(no_metric_exceeds(min(known), certificate.sampled, unit, where))
+    return found
 
 
 def where_in_words(certificate: Certificate) -> str:

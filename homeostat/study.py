@@ -303,17 +303,20 @@ def certify_rounded(
 
     The metric of the best rate is close to singular, and its bound |δx(t)| ≤ √κ e^{−λt} |δx(0)| says little early on. A tenth
     of the rate is given up for a rounder metric: of those that reach `share` × best, one of nearly the least condition number.
+    Where the best one is round, as that of one state always is, nothing is given up.
     """
     best = certify(system, None, region, inputs, seconds)
     if isinstance(best, Refusal):
         return best, None
     kept, low, high = best, 1.0, best.condition
     for _ in range(3):  # its logarithm to within an eighth of where it can be
+        if high < 1.05:
+            break
         middle = float(np.sqrt(low * high))
         rounder = certify(system, share * best.rate, region, inputs, seconds, condition=middle)
         if isinstance(rounder, Certificate) and rounder.condition < kept.condition:
             # the cap of rounder metrics is lower, and is not what the best rate has to be seen beside
-            kept, high = replace(rounder, metric_cap=best.metric_cap), rounder.condition
+            kept, high = replace(rounder, inequality_cap=best.inequality_cap, metric_cap=best.metric_cap), rounder.condition
         else:
             low = middle
     return kept, best.rate

@@ -11,13 +11,15 @@ and Markov Processes (1960), for the iteration; Protasov, SIAM J. Matrix Anal. A
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from stability.certificate import Refusal, as_plain
+from stability.disproof import disproof
+from stability.jacobians import sample
 from stability.lure import SLOPES, Array, Lure
 from stability.proof import NOT_COVERED, Unusable, _read_system, prove
 from stability.proof_l1 import majorant, rational, statement
@@ -72,7 +74,8 @@ def weighted_l1(
     """Search weights w in which every system contracts in Σ w_i|δx_i|, and prove the rate in rational arithmetic.
 
     Arguments: `rate` in 1/time, or None for the best one (less up to 0.1 %, for weights that spread less).
-    Returns a `WeightedL1` that `check` accepts, or a `Refusal` with the best rate of such distances.
+    Returns a `WeightedL1` that `check` accepts, or a `Refusal` with the best rate of such distances; where an eigenvalue forbids
+    the rate in every distance, with that eigenvalue.
     Errors: ValueError for arguments that cannot be used.
     Law: the rate never exceeds minus the spectral abscissa of any Jacobian of the system.
     """
@@ -97,6 +100,9 @@ def weighted_l1(
     best = _below(limit)
     proved = best if rate is None else float(rate)
     if not 0 < Fraction(proved) <= limit:
+        refusal = disproof(system, sample(system), 0.0 if rate is None else rate)
+        if refusal is not None:  # an eigenvalue forbids the rate in every norm, not in the metrics √(xᵀPx) alone
+            return replace(refusal, message=f"In no weighted l1 distance either: {refusal.message}", best_rate=best)
         wanted = "a positive rate" if rate is None else f"the rate {rate:g}"
         return Refusal(
             reason="not proved",

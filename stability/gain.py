@@ -87,7 +87,7 @@ class Gain:
 
 @threads_by(of_system)
 def tube(
-    certificate: Certificate, system: Lure, *, search: bool = False, state: int | None = None, seconds: float = 60.0
+    certificate: Certificate | Refusal, system: Lure, *, search: bool = False, state: int | None = None, seconds: float = 60.0
 ) -> Gain | Refusal:
     """How far apart bounded input differences can keep two trajectories, at every time.
 
@@ -95,9 +95,11 @@ def tube(
     Arguments: a certificate that `check` accepts for the system; `search`, to look for a better metric and multipliers with
     the conic solver (dense: n + H up to about 60 and few systems), for the height in the state `state` (all of them together
     if None); `seconds` for that search.
-    Returns a `Gain` of kind "tube" that `check` accepts, or a `Refusal`.
+    Returns a `Gain` of kind "tube" that `check` accepts, or a `Refusal`; the refusal that `certify` gave is handed on.
     Errors: ValueError for a certificate of another system, or a system without inputs.
     """
+    if isinstance(certificate, Refusal):
+        return certificate
     problem, C = _problem(certificate, system), _selected(system.states, state)
     rate, metric, multipliers = certificate.rate, certificate.metric, certificate.multipliers
 
@@ -126,7 +128,7 @@ def tube(
 
 @threads_by(of_system)
 def l2_gain(
-    certificate: Certificate,
+    certificate: Certificate | Refusal,
     system: Lure,
     output: ArrayLike | None = None,  # C (p, n)
     *,
@@ -137,9 +139,11 @@ def l2_gain(
 
     Arguments as for `tube`; `output` is C, all states if None. Without `search`, P and Λ are the certificate's up to a common
     factor.
-    Returns a `Gain` of kind "l2" that `check` accepts, or a `Refusal`.
+    Returns a `Gain` of kind "l2" that `check` accepts, or a `Refusal`; the refusal that `certify` gave is handed on.
     Errors: ValueError as for `tube`, or an output of the wrong shape.
     """
+    if isinstance(certificate, Refusal):
+        return certificate
     problem, n = _problem(certificate, system), system.states
     C = np.eye(n) if output is None else np.array(output, dtype=np.float64)
     if C.ndim != 2 or C.shape[1] != n or not np.isfinite(C).all():

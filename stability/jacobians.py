@@ -1,9 +1,10 @@
-"""Sampled Jacobians: what no certificate can exceed.
+"""Sampled Jacobians: what no constant metric can exceed, and what the inequality cannot.
 
 Two kinds of slope patterns are kept apart. *Attained* patterns come from real states and inputs: a Jacobian there is a
 linearisation of the system itself, and an eigenvalue with real part above −r disproves contraction at rate r in every
 constant metric. *Corner* patterns put each slope at an end of its range without asking whether any state does so: they bound
-what the inequality can prove, since it covers every pattern, but disprove nothing about the system.
+what the inequality can prove, since it covers every pattern, but disprove nothing about the system: another proof of the same
+claim (cell by cell, in a region) may exceed them.
 """
 
 import math
@@ -31,29 +32,25 @@ class Samples:
 
 @threads_by(of_system)
 def spectral_cap(system: Lure, *, samples: int = 64, seed: int = 0) -> float:
-    """The smallest −(spectral abscissa) over sampled Jacobians of all systems, attained and corner patterns.
+    """The smallest −(spectral abscissa) over sampled Jacobians of all systems, at real states and inputs.
 
-    Returns a rate in 1/time: no certificate of this kind can exceed it, whatever the metric. Negative or zero: there is
-    none. It is an upper bound on the best rate, and itself only as sharp as the sample.
+    Returns a rate in 1/time: no constant metric can exceed it, whatever the proof. Negative or zero: there is none. It is an
+    upper bound on the best rate for all states, and itself only as sharp as the sample.
     """
-    drawn = sample(system, samples=samples, seed=seed)
-    return float(min(-abscissa(drawn.attained).max(), -abscissa(drawn.corners).max()))
+    return float(-abscissa(sample(system, samples=samples, seed=seed).attained).max())
 
 
 @threads_by(of_system)
 def metric_cap(system: Lure, *, samples: int = 64, seed: int = 0, seconds: float = 10.0) -> float:
-    """The best rate that one constant metric reaches on the sampled Jacobians of all systems.
+    """What no constant metric can exceed at real states and inputs: the dual bound of one metric for all sampled Jacobians.
 
-    Returns the dual bound of the search, in 1/time, for metrics of condition number ≤ 1e4 (in the states' own units, or where
-    those leave no room in the coordinates of `lyapunov_frame`): the metrics that `certify` searches. Lies at or below
-    `spectral_cap`.
+    Returns a rate in 1/time, at or below `spectral_cap`; it holds for metrics of any condition number (`dual_bound`).
     """
     drawn = sample(system, samples=samples, seed=seed)
-    cap = float(min(-abscissa(drawn.attained).max(), -abscissa(drawn.corners).max()))
     frame, deadline = lyapunov_frame(system.loop().A), time.monotonic() + seconds
     start = np.eye(system.states) if frame is None else frame @ frame.T
-    _, ascent = one_metric(drawn, start, with_corners=True, frame=frame, deadline=deadline)
-    return min(cap, ascent.bound)
+    jacobians, ascent = one_metric(drawn, start, with_corners=False, frame=frame, deadline=deadline)
+    return min(float(-abscissa(drawn.attained).max()), dual_bound(jacobians, ascent.duals))
 
 
 def abscissa(jacobians: Array) -> Array:
@@ -149,6 +146,20 @@ def log_norm(jacobians: Array, metric: Array) -> Array:
     product = metric @ jacobians
     values = np.linalg.eigvalsh(inverse @ (product + product.swapaxes(-1, -2)) @ inverse.T)
     return np.asarray(0.5 * values[..., -1], dtype=np.float64)
+
+
+def dual_bound(jacobians: Array, duals: Array) -> float:
+    """The largest r at which the Z_v of `dual_holds` do not yet exclude a common P ≻ 0, of any condition number; inf without any.
+
+    Σ(J_vZ_v + Z_vJ_vᵀ + 2rZ_v) ≻ 0 from −½ λmin of the pencil (Σ(J_vZ_v + Z_vJ_vᵀ), ΣZ_v) on.
+    """
+    total, product = duals.sum(0), (jacobians @ duals).sum(0)
+    try:
+        inverse = np.linalg.inv(np.linalg.cholesky((total + total.T) / 2))
+    except np.linalg.LinAlgError:  # time ran out before there were any
+        return float("inf")
+    margin = 1e-10 * float(np.abs(jacobians).max())
+    return -0.5 * float(np.linalg.eigvalsh(inverse @ (product + product.T) @ inverse.T)[0]) + margin
 
 
 def dual_holds(jacobians: Array, duals: Array, rate: float) -> bool:

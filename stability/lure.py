@@ -54,7 +54,7 @@ def sides(loop: Loop) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lure:
-    """dx/dt = (A + S) x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L, with A Hurwitz.
+    """dx/dt = (A + S) x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L.
 
     Arguments, every one with optional leading axes that broadcast (members M|1, records N|1), converted to read-only
     float64 copies; CPU torch tensors are accepted:
@@ -67,8 +67,8 @@ class Lure:
         skip             S (..., n, n), the learned part's own linear term, or None
     B, W_u and the biases do not enter the inequality (the input is the same on both trajectories) but they are part of
     the system and of its digest.
-    Errors: ValueError for wrong shapes, values that are not finite, an unknown activation, or an A with an eigenvalue
-    whose real part is not negative (named, with its leading index).
+    A need not be stable: whether the whole contracts is for `certify` to say.
+    Errors: ValueError for wrong shapes, values that are not finite, or an unknown activation.
     """
 
     A: Array
@@ -90,7 +90,6 @@ class Lure:
         put(self, "skip", None if self.skip is None else _array("skip", self.skip, 2))
         _check_activation(self.activation)
         _check_shapes(self)
-        _check_hurwitz(self.A)
 
     @staticmethod
     def stack(systems: Sequence["Lure"]) -> "Lure":
@@ -311,18 +310,6 @@ def _check_shapes(system: Lure) -> None:
         raise ValueError(f"the leading axes of the arrays do not broadcast together: {error}.") from error
     if 0 in lead:
         raise ValueError(f"the leading axes have shape {lead}: no system at all; give at least one.")
-
-
-def _check_hurwitz(A: Array) -> None:
-    eigenvalues = np.linalg.eigvals(A)
-    worst = eigenvalues.real.max(axis=-1)
-    if (worst >= 0).any():
-        where = tuple(int(i) for i in np.unravel_index(int(worst.argmax()), worst.shape))
-        value = eigenvalues[where][eigenvalues[where].real.argmax()]
-        raise ValueError(
-            f"A{list(where) if where else ''} has the eigenvalue {value:.6g}; every eigenvalue of the linear part must "
-            "have a negative real part. Check the sign of the elimination rates."
-        )
 
 
 def _leading(system: Lure) -> tuple[int, ...]:

@@ -173,8 +173,8 @@ def _disagreement(
     condition = float(np.linalg.cond(P))  # itself known to a relative error of about its size times the rounding
     if not math.isclose(_number(_get(certificate, "condition")), condition, rel_tol=min(1e-6 + 1e-14 * condition, 0.5)):
         return "the stated condition number is not that of the metric"
-    for name in ("spectral_cap", "metric_cap"):
-        cap = _get(certificate, name)
+    for name in ("spectral_cap", "metric_cap", "inequality_cap"):
+        cap = _get(certificate, name, None) if name == "inequality_cap" else _get(certificate, name)  # earlier ones lack it
         if cap is not None and not rate <= _number(cap) + 1e-6 * stack.largest:
             return f"the rate exceeds the certificate's own {name}"
     return ""

@@ -6,7 +6,9 @@ D = [0 I],
     M = [ γ²I   ·      ]  +  (D − αV)ᵀ Λ (D − βV) + its transpose  ≻ 0
         [  0   −EᵀE    ]                                                 (E = [0 … 0 W_L]; without hidden layers γ²I − W_1ᵀW_1)
 
-gives |δf|² = |Eδz|² ≤ γ²|δx|² + 2(δz − αδv)ᵀΛ(δz − βδv) ≤ γ²|δx|² for any two points: no biases enter.
+gives |δf|² = |Eδz|² ≤ γ²|δx|² + 2(δz − αδv)ᵀΛ(δz − βδv) ≤ γ²|δx|² for any two points: no biases enter. Where units are linear, or
+nearly, over the region, and for a residual S x + f(x) with a linear term (`skip`), the same is proved in other coordinates
+(`loop_shift`).
 
 In a box α and β are each unit's own, bounded over the box from the weights and biases (`proof_region.slopes_over`), here and
 anew. Since a box is convex, the segment between two of its points lies in it, on which a unit's argument takes every value
@@ -17,13 +19,15 @@ Source: Fazlyab, Robey, Hassani, Morari & Pappas, NeurIPS 2019 (LipSDP-Neuron).
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from stability.enclosure import Layers
+from stability.activation_bounds import slope_range
+from stability.enclosure import Layers, argument_ranges
+from stability.loop_shift import centre_and_radius, inequality
 from stability.proof import (
     _LARGEST,
     _SLOPES,
@@ -43,21 +47,26 @@ from stability.proof_region import slopes_over
 MOST_INPUTS = 40  # of a bound in a box: the enclosures keep third derivatives, whose number grows with the cube
 
 
-def statement(bound: float, inputs: int, outputs: int, region: Mapping[str, Any] | None = None) -> str:
+def statement(
+    bound: float, inputs: int, outputs: int, region: Mapping[str, Any] | None = None, *, skip: bool = False
+) -> str:
     """The sentence that a bound claims; the checker refuses a bound that carries another one."""
     where = f"R^{inputs}"
     if region is not None:
         where = f"the box {list(region['lower'])!r} <= x <= {list(region['upper'])!r}"
+    of = "the network with its linear term" if skip else "the network"
     return (
-        f"For every two points of {where} the values of the network in R^{outputs} differ, in Euclidean length, by at most "
+        f"For every two points of {where} the values of {of} in R^{outputs} differ, in Euclidean length, by at most "
         f"{bound!r} times the distance of the points, in real arithmetic with the stored float64 arrays."
     )
 
 
-def digest(weights: Sequence[Array], activation: str, biases: Sequence[Array] | None = None) -> str:
+def digest(
+    weights: Sequence[Array], activation: str, biases: Sequence[Array] | None = None, skip: Array | None = None
+) -> str:
     """SHA-256 of the lines `layers 1`, `activation NAME`, then per weight `weights[k] OUT,IN` and its entries (<f8, C order).
 
-    Where the biases enter, in a region, the same of each `biases[k] OUT` follows.
+    Where the biases enter, in a region, the same of each `biases[k] OUT` follows, and last that of a linear term `skip OUT,IN`.
     """
     parts = hashlib.sha256(f"layers 1\nactivation {activation}\n".encode("ascii"))
     for k, weight in enumerate(weights):
@@ -66,6 +75,9 @@ def digest(weights: Sequence[Array], activation: str, biases: Sequence[Array] | 
     for k, bias in enumerate(biases or ()):
         parts.update(f"biases[{k}] {bias.shape[0]}\n".encode("ascii"))
         parts.update(bias.astype("<f8").tobytes("C"))
+    if skip is not None:
+        parts.update(f"skip {skip.shape[0]},{skip.shape[1]}\n".encode("ascii"))
+        parts.update(skip.astype("<f8").tobytes("C"))
     return parts.hexdigest()
 
 
@@ -73,7 +85,8 @@ def digest(weights: Sequence[Array], activation: str, biases: Sequence[Array] | 
 def judge(claim: object, system: object) -> Verdict:
     """Prove a Lipschitz bound for `system.weights` (each (out, in)) and `system.activation`, or say why it is refused.
 
-    In a region `system.biases`, one (out,) per weight, are needed too.
+    In a region `system.biases`, one (out,) per weight, are needed too. `system.skip` (out, in), where there is one, is the linear
+    term of a residual, and part of what is bounded.
 
     Errors: Unusable for what is not a bound and layers at all.
     Law: accepted ⇒ the inequality holds in real arithmetic.
@@ -98,7 +111,10 @@ def judge(claim: object, system: object) -> Verdict:
     region, biases, slopes = _get(claim, "region", None), None, None
     if region is not None:
         biases = [_array(b, f"biases[{k}]") for k, b in enumerate(_sequence(_get(system, "biases")))]
-    if _get(claim, "digest") != digest(weights, activation, biases):
+    skip = _linear_term(system, weights)
+    if _get(claim, "digest") != digest(weights, activation, biases, skip):
+        if skip is not None and _get(claim, "digest") == digest(weights, activation, biases):
+            return Verdict(False, "the bound is of the network without the linear term (skip) that this system has")
         return Verdict(False, "the digest is not that of the weights, or biases: they were changed after the bound was made")
     if region is not None and _get(system, "input_weights", None) is not None:
         return Verdict(False, "in a region the bound is proved of layers without input_weights, which would move their slopes")
@@ -107,23 +123,67 @@ def judge(claim: object, system: object) -> Verdict:
         if refusal:
             return Verdict(False, refusal)
         slopes = slopes_in_box(weights, biases, activation, *_ends(region))
-    said = statement(bound, weights[0].shape[1], weights[-1].shape[0], region)
+    said = statement(bound, weights[0].shape[1], weights[-1].shape[0], region, skip=skip is not None)
     if _get(claim, "claim") != said:
         return Verdict(False, "the claim is not the sentence that the numbers support")
-    mid, radius = _inequality(weights, activation, bound, multipliers, slopes)
-    if not _proved_positive(mid[None], radius[None])[0]:
+    if not holds(weights, activation, bound, multipliers, slopes, skip):
         return Verdict(False, "the inequality is not proved")
     return Verdict(True, said, None, 1)
+
+
+@np.errstate(all="ignore")
+def holds(
+    weights: Sequence[Array],
+    activation: str,
+    bound: float,
+    multipliers: Array,
+    slopes: tuple[Array, Array] | None,  # α and β (H,); the activation's own where not given
+    skip: Array | None = None,
+) -> bool:
+    """Whether the inequality is proved in one of its two forms: in (x, z), or with shifted slopes in (x, q)."""
+    lower, upper = slopes or tuple(np.full(multipliers.shape, end) for end in _SLOPES[activation])
+    largest = max(abs(end) for end in _SLOPES[activation])
+    centre, radius = centre_and_radius(lower, upper, largest)
+    forms: list[Callable[[], tuple[Array, Array] | None]] = [
+        lambda: inequality(weights, bound, multipliers, centre, radius, skip)
+    ]
+    if skip is None:  # in a region slopes are narrow, where the shifted form is the better one; tried last otherwise
+        forms.insert(0 if slopes is None else 1, lambda: _inequality(weights, activation, bound, multipliers, slopes))
+    for form in forms:
+        found = form()
+        if found is not None and _proved_positive(found[0][None], found[1][None])[0]:
+            return True
+    return False
+
+
+def _linear_term(system: object, weights: Sequence[Array]) -> Array | None:
+    """The residual's own linear term. Errors: Unusable for one that is not a finite matrix (out, in) of ordinary size."""
+    given = _get(system, "skip", None)
+    if given is None:
+        return None
+    skip = _array(given, "skip")
+    if skip.shape != (weights[-1].shape[0], weights[0].shape[1]) or not (np.abs(skip) <= _LARGEST).all():
+        raise Unusable("the skip is not a finite matrix (out, in) of ordinary size")
+    return skip
 
 
 def slopes_in_box(
     weights: Sequence[Array], biases: Sequence[Array], activation: str, lower: Array, upper: Array
 ) -> tuple[Array, Array]:
-    """Each hidden unit's slope range over the box, lower and upper ends (H,), within the activation's own."""
+    """Each hidden unit's slope range over the box, lower and upper ends (H,), within the activation's own.
+
+    In pieces, but where the box in one piece already leaves every slope to a hundred thousandth of the steepest.
+    """
     whole = tuple(np.full(sum(w.shape[0] for w in weights[:-1]), end) for end in _SLOPES[activation])
     if len(weights) == 1:
         return whole[0], whole[1]
-    found = slopes_over(Layers(tuple(weights[:-1]), tuple(biases[:-1]), activation), lower, upper)
+    layers = Layers(tuple(weights[:-1]), tuple(biases[:-1]), activation)
+    centre = (lower + upper) / 2
+    half = np.maximum(upper - centre, centre - lower) * (1.0 + 2.0**-40)
+    ranges = [slope_range(activation, *ends) for ends in argument_ranges(layers, centre[:, None], half[:, None])]
+    found = np.concatenate([low for low, _ in ranges])[:, 0], np.concatenate([high for _, high in ranges])[:, 0]
+    if not (found[1] - found[0]).max() <= 1e-5 * whole[1].max():
+        found = slopes_over(layers, lower, upper)
     return np.maximum(whole[0], found[0]), np.minimum(whole[1], found[1])
 
 

@@ -17,17 +17,18 @@ from numpy.typing import ArrayLike
 
 from stability.attack import attack
 from stability.cells import Field, Frame
-from stability.certificate import Certificate, Refusal
+from stability.certificate import Certificate, Refusal, no_metric_exceeds
+from stability.disproof import disproof
 from stability.enclosure import expand
 from stability.interior_point import Ascent, climb, lyapunov_frame
 from stability.invariance import field_bounds, length, vector_length
-from stability.jacobians import Samples, abscissa, jacobians_at, log_norm, one_metric
+from stability.jacobians import Samples, abscissa, dual_bound, jacobians_at, log_norm, one_metric
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import _read_system, _Stack, prove
 from stability.proof_region import Claim, Stay, ball_room, box_around, fields_of, prove_stay, slopes_in
 from stability.raise_rate import raise_rate
 from stability.region import Box, Inputs, Region
-from stability.search import _beyond, _check_metric, _climb, _disproof, _no_common_metric, _share
+from stability.search import _beyond, _Caps, _check_metric, _climb, _no_common_metric, _share
 
 _CELLS_AXES = 8  # beyond so many axes cells are not tried: their number grows exponentially
 
@@ -110,21 +111,24 @@ def certify_in_region(
     sure = task.sure(given)
     climbed = samples if sure is region else sample_in(system, sure.lower, sure.upper, task.levels)
     climbed = attack(system, climbed, sure, task.levels, deadline=_share(task.deadline, 0.1))
-    refusal = _disproof(system, climbed, goal)
+    refusal = disproof(system, climbed, goal, everywhere=False)
     if refusal is not None:
         return refusal
-    spectral = float(-abscissa(climbed.attained).max())
+    caps = _Caps.of(climbed)
     found = _metric(task, samples, goal, given)
     if isinstance(found, Refusal):
         return found
-    P, cap = found
-    cap = spectral if cap is None else min(cap, spectral)
+    P, cap, bound = found
+    if not isinstance(region, Box):  # of the samples for the metric some lie outside of the ellipsoid, of these none
+        jacobians, ascent = one_metric(climbed, P, with_corners=False, deadline=_share(task.deadline, 0.1))
+        bound = dual_bound(jacobians, ascent.duals)
+    caps = caps.narrowed(np.inf if given is not None else bound, np.inf)
+    cap = caps.spectral if cap is None else min(cap, caps.spectral)
     frame = Frame.of(P)
     hopeless = _stay(task, frame, cap if rate is None else rate)
     if isinstance(hopeless, Refusal):  # not even at the best rate that one can hope for
         return hopeless
-    facts: dict[str, Any] = {"spectral_cap": spectral, "metric_cap": None if given is not None else cap}
-    facts["identity_refused"] = True if (log_norm(samples.attained, np.eye(system.states)) >= 0).any() else None
+    refused = True if (log_norm(climbed.attained, np.eye(system.states)) >= 0).any() else None
     by_slopes = _by_slopes(task, P, rate, given is not None)
     best: tuple[float, Array, Array] = (by_slopes.rate, by_slopes.metric, by_slopes.multipliers)
     enough = rate if rate is not None else 0.97 * cap
@@ -132,12 +136,10 @@ def certify_in_region(
         reached, P = _by_cells(task, P, samples, cap, given is not None)
         if reached > best[0]:
             best = (reached, P, np.zeros((task.stack.count, 0)))
-    if best[0] > cap:  # by the inequality's climb, whose metrics may have a larger condition number than those of the cap
-        wider, turned = _share(task.deadline, 0.2), lyapunov_frame(system.loop().A)
-        _, ascent = one_metric(samples, best[1], with_corners=False, frame=turned, deadline=wider)
-        cap = min(ascent.bound, spectral)
-        facts["metric_cap"] = cap if np.isfinite(ascent.bound) and given is None else None
-    return _proved(task, best, facts, cap)
+    facts, by_cells = caps.facts(refused), not best[2].shape[1] and bool(system.widths)
+    searched = isinstance(region, Box) and not by_cells and np.isfinite(by_slopes.bound)
+    facts["inequality_cap"] = min(by_slopes.bound, caps.inequality) if searched else None
+    return _proved(task, best, facts, caps)
 
 
 def sample_in(
@@ -196,10 +198,11 @@ def _check_fit(system: Lure, region: Region, inputs: Inputs | None) -> None:
         raise ValueError(f"the doses have {inputs.doses.shape[1]} entries and the system {n} states; give vectors of states.")
 
 
-def _metric(task: _Task, samples: Samples, goal: float, given: Array | None) -> tuple[Array, float | None] | Refusal:
-    """The metric that does best on the sampled Jacobians, with the bound for any; a refusal where the dual excludes one."""
+def _metric(task: _Task, samples: Samples, goal: float, given: Array | None) -> tuple[Array, float | None, float] | Refusal:
+    """The metric that does best on the sampled Jacobians, with the bounds for those that were searched and for any; a refusal
+    where the dual excludes one."""
     if given is not None:
-        return given, float(-log_norm(samples.attained, given).max())
+        return given, float(-log_norm(samples.attained, given).max()), np.inf
     frame = lyapunov_frame(task.system.loop().A)
     start = np.eye(task.system.states) if frame is None else frame @ frame.T
     until = _share(task.deadline, 0.2)
@@ -215,7 +218,8 @@ def _metric(task: _Task, samples: Samples, goal: float, given: Array | None) -> 
     if refusal is not None:
         message = f"Of the box around every ellipsoid of this radius, not of the ellipsoid alone: {refusal.message}"
         return replace(refusal, reason="not proved", message=message)
-    return _scaled(ascent.metric), ascent.bound if np.isfinite(ascent.bound) else None
+    known = ascent.bound if np.isfinite(ascent.bound) else None
+    return _scaled(ascent.metric), known, dual_bound(jacobians, ascent.duals)
 
 
 def _scaled(metric: Array) -> Array:
@@ -361,7 +365,7 @@ def _value(field: Field, x: Array, u: Array) -> tuple[Array, Array]:
     return value + field.last @ z.value[:, 0], linear + field.last @ z.gradient[:, : len(x), 0]
 
 
-def _proved(task: _Task, best: tuple[float, Array, Array], facts: dict[str, Any], cap: float) -> Certificate | Refusal:
+def _proved(task: _Task, best: tuple[float, Array, Array], facts: dict[str, Any], caps: _Caps) -> Certificate | Refusal:
     """The first of a few rates at which the candidate is proved, with the set in which trajectories stay."""
     reached, P, multipliers = best
     goal = 0.0 if task.rate is None else task.rate
@@ -371,7 +375,7 @@ def _proved(task: _Task, best: tuple[float, Array, Array], facts: dict[str, Any]
             rate = float(reached * (1.0 - shrink)) if task.rate is None else task.rate
             stay = _stay(task, frame, rate)
             if isinstance(stay, Refusal):
-                return replace(stay, best_rate=rate, rate_bound=cap)
+                return replace(stay, best_rate=rate, rate_bound=caps.best, metric_cap=caps.best)
             certificate = Certificate(
                 rate=rate,
                 metric=P,
@@ -389,11 +393,15 @@ def _proved(task: _Task, best: tuple[float, Array, Array], facts: dict[str, Any]
                 break
     wanted = "a positive rate" if task.rate is None else f"the rate {task.rate:g}"
     message = f"No proof was found for {wanted} in the region; the best that slopes and cells reached is {reached:.6g}."
-    message += f" On Jacobians sampled there one metric reaches at most {cap:.6g}."
+    message += f" {no_metric_exceeds(caps.best, caps.sampled, where='of states in the region')}"
     if time.monotonic() > task.deadline:
         message += " The time ran out; give more seconds."
     return Refusal(
-        reason="not proved", message=message, best_rate=reached if np.isfinite(reached) else None, rate_bound=cap
+        reason="not proved",
+        message=message,
+        best_rate=reached if np.isfinite(reached) else None,
+        rate_bound=caps.best,
+        metric_cap=caps.best,
     )
 
 

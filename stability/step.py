@@ -77,7 +77,7 @@ class Step:
 
 @threads_by(of_system)
 def certify_step(
-    certificate: Certificate,
+    certificate: Certificate | Refusal,
     system: Lure,
     step: float,  # h, in time
     method: str = "rk4",
@@ -88,10 +88,13 @@ def certify_step(
 
     Arguments: a certificate of the system (its metric is used); the step size, in the system's unit of time; the method,
     "euler" or "rk4"; `seconds`, after which the best so far is used.
-    Returns a `Step` that `check` accepts, or a `Refusal` (large steps do not contract).
+    Returns a `Step` that `check` accepts, or a `Refusal` (large steps do not contract); the refusal that `certify` gave is handed
+    on.
     Errors: ValueError for arguments that cannot be used, and for a certificate of another system.
     Law: for a linear system ρ is ‖R(hA)‖ in the metric, R being the method's stability function, up to a relative 1e-3 of 1 − ρ².
     """
+    if isinstance(certificate, Refusal):
+        return certificate
     if not isinstance(certificate, Certificate) or not isinstance(system, Lure):
         raise ValueError(
             f"a step needs a Certificate and its Lure, not {type(certificate).__name__} and {type(system).__name__}."

@@ -140,6 +140,35 @@ def test_the_kept_certificate_gives_rate_for_roundness() -> None:
     assert check(kept, system)
 
 
+@pytest.mark.parametrize(
+    "system",
+    [
+        Lure(A=[[-1.0]], weights=[[[0.05]], [[0.05]]], biases=[[0.0], [0.0]], activation="tanh"),
+        Lure(A=[[-1.0]], weights=[], biases=[]),
+        Lure(A=np.array([[[-1.0]], [[-2.0]]]), weights=[], biases=[]),
+        Lure(A=-np.eye(3), weights=[], biases=[]),
+        Lure(A=[[-1.0, 1e-5], [0.0, -1.0]], weights=[0.01 * np.eye(2), 0.01 * np.eye(2)], biases=[np.zeros(2)] * 2),
+        Lure(A=[[-1.0, 0.02], [0.0, -1.01]], weights=[0.01 * np.eye(2), 0.01 * np.ones((2, 2))], biases=[np.zeros(2)] * 2),
+    ],
+    ids=["one state", "one state, linear", "two of one state", "identity", "nearly the identity", "a little off it"],
+)
+def test_where_the_best_metric_is_round_nothing_is_given_up(system: Lure) -> None:
+    """A condition number of 1 leaves nothing between it and the identity; nor does one a little above."""
+    kept, best = certify_rounded(system, seconds=10.0)
+    assert isinstance(kept, Certificate)
+    assert best is not None
+    assert check(kept, system)
+    assert kept.condition < 1.1
+    assert kept.rate > 0.89 * best
+    for condition in (1.0, 1.0 + 1e-9, 1.01):
+        round_one = certify(system, 0.5 * best, condition=condition)
+        assert isinstance(round_one, Certificate)
+        assert round_one.condition <= condition * (1 + 1e-9)
+        assert check(round_one, system)
+    with pytest.raises(ValueError, match="at least 1"):
+        certify(system, condition=0.99)
+
+
 def test_what_cannot_contract_is_refused_once() -> None:
     kept, rate = certify_rounded(small_loop(100.0), seconds=10.0)
     assert isinstance(kept, Refusal)
