@@ -4,6 +4,7 @@ In the coordinates of `loop_shift` the least γ with diag(γ²I, μ) − GᵀG �
 P = I, slopes in [−1, 1] and a constant −GᵀG: −2λ in the place of γ².
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from stability.loop_shift import centre_and_radius, multipliers_of, rows
 from stability.lure import SLOPES, Loop
 from stability.newton import Problem, positive
 from stability.proof import check
-from stability.proof_lipschitz import MOST_INPUTS, digest, holds, slopes_in_box, statement
+from stability.proof_lipschitz import MOST_INPUTS, digest, holds_shifted, slopes_in_box, statement
 from stability.region import Box
 from stability.threads import of_weights, threads_by
 
@@ -75,6 +76,7 @@ class LipschitzBound:
 
 
 @threads_by(of_weights)
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # of numbers beyond float64 nothing is proved
 def lipschitz_bound(
     weights: Sequence[ArrayLike],  # L arrays (out, in), the first in = inputs, the last out = outputs
     activation: str = "tanh",
@@ -111,7 +113,7 @@ def lipschitz_bound(
     ascent = least(chain, *(slopes or ends), skip=extra, largest=max(map(abs, SLOPES[activation])), deadline=deadline)
     where = None if region is None else region.to_dict()
     for bound, multipliers in _candidates(chain, *(slopes or ends), extra, max(map(abs, SLOPES[activation])), ascent):
-        if not holds(chain, activation, bound, multipliers, slopes, extra):
+        if not holds_shifted(chain, activation, bound, multipliers, slopes, extra):
             continue
         candidate = LipschitzBound(
             bound=bound,
@@ -136,12 +138,15 @@ def _candidates(
     reached, most = float(np.sqrt(max(-2.0 * ascent.rate, 0.0))), _closed(weights, lower, upper, skip, largest, 0.0)[0] ** 0.5
     raised = [max(reached * (1.0 + up), smallest) for up in (1e-9, 1e-7, 1e-5, 1e-3)]
     yield from ((bound, ascent.multipliers[0]) for bound in raised if bound < most)
-    for room in (1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-1):
+    # What a proof by factors of k rows needs grows with k².
+    size = weights[0].shape[1] + sum(w.shape[0] for w in weights[:-1])
+    for room in (min(1e-12 * size**2 * 10.0**power, 0.1) for power in range(9)):
         square, mu, _, radius = _closed(weights, lower, upper, skip, largest, room)
-        yield max(float(np.sqrt(square)) * (1.0 + room), smallest), multipliers_of(mu, radius)
+        yield max(math.sqrt(square) * (1.0 + room), smallest), multipliers_of(mu, radius)
     yield from ((bound, ascent.multipliers[0]) for bound in raised if bound >= most)
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def least(
     weights: Sequence[Array],  # (out, in)
     lower: Array,  # (H,): α per hidden unit
@@ -157,6 +162,7 @@ def least(
     multipliers of their own afterwards: what is left of them is μ δv² on one side and (r · what they lead to)²/μ on the other.
     """
     largest = max(float(np.abs(lower).max(initial=0.0)), float(np.abs(upper).max(initial=0.0))) if largest is None else largest
+    weights, skip = _few_inputs(weights, skip)
     square, mu, centre, radius = _closed(weights, lower, upper, skip, largest, 0.0)
     n, outputs, H = weights[0].shape[1], weights[-1].shape[0], len(mu)
     A, _, _ = rows(weights, centre, radius, skip)
@@ -172,7 +178,7 @@ def least(
     if len(wide):
         ascent = _climb(weights, lower, upper, skip, largest, A, wide, deadline)
         bound = min(bound, ascent.bound)
-        reached, mu[wide] = -2.0 * ascent.rate, 2.0 * ascent.multipliers[0]
+        reached, mu[wide] = -2.0 * ascent.rate, ascent.multipliers[0]
     # The narrow ones, by what the wide ones are now: where its two sides are equal their sum is smallest.
     seen, leads = _sensitivities(A, max(reached, at_centre**2, 1e-300), mu, radius, n, outputs, wide)
     narrow = np.setdiff1d(np.arange(H), wide)
@@ -183,6 +189,16 @@ def least(
     if reached < square:
         best = replace(best, rate=-0.5 * reached, multipliers=multipliers_of(mu, radius)[None])
     return replace(best, bound=max(bound, best.rate))
+
+
+def _few_inputs(weights: Sequence[Array], skip: Array | None) -> tuple[list[Array], Array | None]:
+    """The same bound with as many inputs as there are rows that see them: x in an orthogonal basis of these rows."""
+    seen = weights[0] if skip is None else np.concatenate([weights[0], skip])
+    if seen.shape[1] <= seen.shape[0]:
+        return list(weights), skip
+    turned = np.linalg.qr(seen.T, mode="r").T
+    first = len(weights[0])
+    return [turned[:first], *weights[1:]], None if skip is None else turned[first:]
 
 
 # The sum of the shares r |what a unit sees| |what it leads to| of γ up to which units count as linear in the climb.
@@ -252,8 +268,9 @@ def _recursion(
         z, x = stacked[: len(c)], stacked[len(c) :]
         multipliers[here], at = m, at + W.shape[0]
     last = weights[-1] @ z if skip is None else weights[-1] @ z + skip @ x
-    square = float(np.linalg.norm(last, 2)) ** 2 * (1.0 + room)
-    return square, multipliers * max(square, 1e-180)
+    # Where the network is nothing, so small a γ that μ is still a number.
+    square = max(float(np.linalg.norm(last, 2)) ** 2, 1e-99 / multipliers.min(initial=1.0)) * (1.0 + room)
+    return square, multipliers * square
 
 
 def _closed(
@@ -288,23 +305,37 @@ def _climb(
     A: Array,  # [G; V] (p + H, n + H)
     wide: NDArray[np.int_],  # the units that are not linear
     deadline: float,
-) -> Ascent:
+) -> Ascent:  # its multipliers are μ
     """The climb over the μ of those units, the others being linear: slopes in [−1, 1], v = Vξ, and a constant −GᵀG.
 
     It starts from the closed form with room, of which leaving units out (columns of A) and their μ δv² (rows) makes F larger.
+    Where no unit is left out and none is nearly linear, in (x, z), where a unit sees one layer alone and a step costs half.
     """
     n, outputs, depth = weights[0].shape[1], weights[-1].shape[0], len(weights)
-    square, mu, _, _ = _closed(weights, lower, upper, skip, largest, 4.0 ** (1.0 / depth) - 1.0)
-    columns = np.concatenate([np.arange(n), n + wide])
-    G, V = A[:outputs, columns], A[outputs + wide][:, columns]
+    square, mu, _, radius = _closed(weights, lower, upper, skip, largest, 4.0 ** (1.0 / depth) - 1.0)
     edges = np.cumsum([0, *(w.shape[0] for w in weights[:-1])])
-    counts = np.histogram(wide, edges)[0]
-    H, one = len(wide), np.ones((1, len(wide)))
-    layers = tuple(int(h) for h in counts if h)
-    loop = Loop(np.zeros((1, n, n)), np.zeros((1, n, H)), V[None, :, :n], V[None, :, n:], -one, one, layers)
-    start = 0.5 * mu[wide][None]
-    problem = Problem(loop, True, 1.0, np.array([[1e6 * start.max()]]), -(G.T @ G)[None], dense=True)
-    return ascend(problem, (-0.75 * square, np.eye(n), start), tolerance=2e-3, deadline=deadline)
+    H, first, layered = len(wide), (-0.75 * square, np.eye(n)), len(wide) == len(mu) and radius.min() > 0.05 * largest
+    none = np.zeros((1, n, n)), np.zeros((1, n, H))
+    if layered:
+        W, N, E = np.zeros((1, H, n)), np.zeros((1, H, H)), np.zeros((outputs, n + H))
+        W[0, : edges[1]] = weights[0]
+        for a, b, c, w in zip(edges, edges[1:], edges[2:], weights[1:-1], strict=False):
+            N[0, b:c, a:b] = w
+        E[:, n + edges[-2] :] = weights[-1]
+        if skip is not None:
+            E[:, :n] = skip
+        widths = tuple(w.shape[0] for w in weights[:-1])
+        start = multipliers_of(mu, radius)[None]
+        loop, constant = Loop(*none, W, N, lower[None], upper[None], widths), -(E.T @ E)[None]
+    else:
+        columns = np.concatenate([np.arange(n), n + wide])
+        G, V = A[:outputs, columns], A[outputs + wide][:, columns]
+        one, widths = np.ones((1, H)), tuple(int(h) for h in np.histogram(wide, edges)[0] if h)
+        start = 0.5 * mu[wide][None]
+        loop, constant = Loop(*none, V[None, :, :n], V[None, :, n:], -one, one, widths), -(G.T @ G)[None]
+    problem = Problem(loop, True, 1.0, np.array([[1e6 * start.max()]]), constant, dense=not layered)
+    found = ascend(problem, (*first, start), tolerance=2e-3, deadline=deadline)
+    return replace(found, multipliers=2.0 * found.multipliers * (radius**2 if layered else 1.0))
 
 
 def _square(A: Array, mu: Array, n: int, outputs: int) -> float:
@@ -313,9 +344,9 @@ def _square(A: Array, mu: Array, n: int, outputs: int) -> float:
     product = A.T @ (weight * A)
     scale = np.sqrt(mu)  # q in units of its own, for the factor
     block = np.eye(len(mu)) - product[n:, n:] / np.outer(scale, scale)
-    if not positive(block):
-        return np.inf
     side = product[:n, n:] / scale
+    if not (np.isfinite(block).all() and np.isfinite(side).all() and positive(block)):
+        return np.inf
     return max(float(np.linalg.eigvalsh(product[:n, :n] + side @ np.linalg.solve(block, side.T))[-1]), 0.0)
 
 

@@ -28,9 +28,10 @@ import numpy as np
 
 from stability.proof import _TINY, Array, _gamma
 
-# With all factors below this (and μ/r below its square) what underflows in fewer than 1e7 products stays far below _TINY.
-_LARGEST = 1e30
-_MOST, _LEAST = 1e25, 1e-100  # of μ, which may be any positive number
+# With all factors below this, what underflows in fewer than 1e7 products stays below _TINY: 2⁻¹⁰²² · 1e7 · _MOST · _LARGEST.
+_LARGEST = 1e45
+_MOST = 1e49  # of a multiplier Λ, as the checker reads it
+_LEAST = 1e-100  # of a μ, which may be any positive number
 
 
 def centre_and_radius(lower: Array, upper: Array, largest: float) -> tuple[Array, Array]:
@@ -71,7 +72,7 @@ def rows(
 
 def multipliers_of(mu: Array, radius: Array) -> Array:
     """Λ (H,) of `proof_lipschitz` for the μ of this inequality."""
-    return np.clip(mu, _LEAST, _MOST) / (2.0 * radius * radius)
+    return np.minimum(np.maximum(mu, _LEAST) / (2.0 * radius * radius), _MOST)
 
 
 def inequality(
@@ -84,14 +85,14 @@ def inequality(
 ) -> tuple[Array, Array] | None:
     """F and a bound of its rounding error, entry by entry; None for numbers beyond the sizes for which that is stated.
 
-    Any μ > 0 proves the same sentence, so that how 2Λr² rounds, and whether it is cut, is of no account.
+    Any μ > 0 proves the same sentence, so that how 2Λr² rounds is of no account.
     """
     n, H, outputs = weights[0].shape[1], len(multipliers), weights[-1].shape[0]
-    mu = np.clip(2.0 * multipliers * radius * radius, _LEAST, _MOST)
+    mu = np.maximum(2.0 * multipliers * radius * radius, _LEAST)
     A, error, slip = rows(weights, centre, radius, skip)
     weight = np.concatenate([np.ones(outputs), mu])[:, None]
-    given = [*(np.abs(w).max() for w in weights), bound, np.abs(A).max(), 1e-30 * (mu / radius).max(initial=0.0)]
-    if not max(given) < _LARGEST or not np.isfinite(mu).all():  # NaN is not
+    given = [*(np.abs(w).max() for w in weights), bound, np.abs(A).max()]
+    if not max(given) < _LARGEST or not (mu / radius).max(initial=0.0) <= 2.0 * _MOST:  # NaN is not
         return None
     diagonal = np.concatenate([np.full(n, bound * bound), mu])
     value = A.T @ (weight * A)

@@ -19,7 +19,7 @@ Source: Fazlyab, Robey, Hassani, Morari & Pappas, NeurIPS 2019 (LipSDP-Neuron).
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -140,20 +140,29 @@ def holds(
     slopes: tuple[Array, Array] | None,  # α and β (H,); the activation's own where not given
     skip: Array | None = None,
 ) -> bool:
-    """Whether the inequality is proved in one of its two forms: in (x, z), or with shifted slopes in (x, q)."""
+    """Whether the inequality is proved in one of its two forms: with shifted slopes in (x, q), else in (x, z)."""
+    if holds_shifted(weights, activation, bound, multipliers, slopes, skip):
+        return True
+    if skip is not None:
+        return False
+    mid, radius = _inequality(weights, activation, bound, multipliers, slopes)
+    return bool(_proved_positive(mid[None], radius[None])[0])
+
+
+@np.errstate(all="ignore")
+def holds_shifted(
+    weights: Sequence[Array],
+    activation: str,
+    bound: float,
+    multipliers: Array,
+    slopes: tuple[Array, Array] | None,
+    skip: Array | None = None,
+) -> bool:
+    """Whether `loop_shift.inequality` is proved."""
     lower, upper = slopes or tuple(np.full(multipliers.shape, end) for end in _SLOPES[activation])
-    largest = max(abs(end) for end in _SLOPES[activation])
-    centre, radius = centre_and_radius(lower, upper, largest)
-    forms: list[Callable[[], tuple[Array, Array] | None]] = [
-        lambda: inequality(weights, bound, multipliers, centre, radius, skip)
-    ]
-    if skip is None:  # in a region slopes are narrow, where the shifted form is the better one; tried last otherwise
-        forms.insert(0 if slopes is None else 1, lambda: _inequality(weights, activation, bound, multipliers, slopes))
-    for form in forms:
-        found = form()
-        if found is not None and _proved_positive(found[0][None], found[1][None])[0]:
-            return True
-    return False
+    centre, radius = centre_and_radius(lower, upper, max(abs(end) for end in _SLOPES[activation]))
+    found = inequality(weights, bound, multipliers, centre, radius, skip)
+    return found is not None and bool(_proved_positive(found[0][None], found[1][None])[0])
 
 
 def _linear_term(system: object, weights: Sequence[Array]) -> Array | None:

@@ -13,7 +13,17 @@ from stability.candidate import candidate_rate, capped
 from stability.certificate import Certificate, Refusal, no_metric_exceeds
 from stability.disproof import direction, disproof, instead, mode, of_the_linear_part
 from stability.interior_point import Ascent, climb, explicit, lyapunov_frame
-from stability.jacobians import Samples, abscissa, dual_bound, dual_holds, linear, log_norm, one_metric, sample
+from stability.jacobians import (
+    Samples,
+    abscissa,
+    dual_bound,
+    dual_holds,
+    linear,
+    log_norm,
+    metric_bound,
+    one_metric,
+    sample,
+)
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import prove
 from stability.region import Box, Ellipsoid, Inputs, Region
@@ -87,7 +97,7 @@ def certify(
         _, capped = one_metric(
             samples, start.metric, with_corners=True, frame=frame, condition=condition, deadline=_share(deadline, 0.2)
         )
-        caps = caps.narrowed(dual_bound(jacobians, start.duals), capped.bound)
+        caps = caps.narrowed(metric_bound(jacobians, start, caps.spectral), capped.bound)
         ascent = _ascent(system, capped.metric, False, frame, _beyond(rate), deadline, condition)
     caps = caps.narrowed(np.inf, ascent.bound)
     if ascent.rate > goal or ascent.rate == rate:

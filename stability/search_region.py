@@ -22,7 +22,7 @@ from stability.disproof import disproof
 from stability.enclosure import expand
 from stability.interior_point import Ascent, climb, lyapunov_frame
 from stability.invariance import field_bounds, length, vector_length
-from stability.jacobians import Samples, abscissa, dual_bound, jacobians_at, log_norm, one_metric
+from stability.jacobians import Samples, abscissa, jacobians_at, log_norm, metric_bound, one_metric
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import _read_system, _Stack, prove
 from stability.proof_region import Claim, Stay, ball_room, box_around, fields_of, prove_stay, slopes_in
@@ -121,7 +121,7 @@ def certify_in_region(
     P, cap, bound = found
     if not isinstance(region, Box):  # of the samples for the metric some lie outside of the ellipsoid, of these none
         jacobians, ascent = one_metric(climbed, P, with_corners=False, deadline=_share(task.deadline, 0.1))
-        bound = dual_bound(jacobians, ascent.duals)
+        bound = metric_bound(jacobians, ascent, caps.spectral)
     caps = caps.narrowed(np.inf if given is not None else bound, np.inf)
     cap = caps.spectral if cap is None else min(cap, caps.spectral)
     frame = Frame.of(P)
@@ -219,7 +219,7 @@ def _metric(task: _Task, samples: Samples, goal: float, given: Array | None) -> 
         message = f"Of the box around every ellipsoid of this radius, not of the ellipsoid alone: {refusal.message}"
         return replace(refusal, reason="not proved", message=message)
     known = ascent.bound if np.isfinite(ascent.bound) else None
-    return _scaled(ascent.metric), known, dual_bound(jacobians, ascent.duals)
+    return _scaled(ascent.metric), known, metric_bound(jacobians, ascent, float(-abscissa(samples.attained).max()))
 
 
 def _scaled(metric: Array) -> Array:
