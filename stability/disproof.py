@@ -39,7 +39,7 @@ def disproof(system: Lure, samples: Samples, goal: float, *, everywhere: bool = 
 def of_the_linear_part(system: Lure, goal: float) -> Counterexample | None:
     """What `worst` says of the systems without their hidden units."""
     lead = np.zeros((*system.leading, system.states, system.states))
-    bare = Lure(A=system.A + lead, weights=[], biases=[], skip=system.skip)
+    bare = Lure(A=system.A + lead, weights=(), biases=(), skip=system.skip)
     return worst(bare, sample(bare), goal)
 
 

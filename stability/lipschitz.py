@@ -103,16 +103,19 @@ def lipschitz_bound(
     chain, deadline = _chain(weights, activation), time.monotonic() + seconds
     extra = None if skip is None else _skip(chain, skip)
     ends = tuple(np.full(sum(w.shape[0] for w in chain[:-1]), end) for end in SLOPES[activation])
-    offsets, slopes, system = None, None, {"weights": chain, "activation": activation}
+    offsets, slopes = None, None
+    system: dict[str, Any] = {"weights": chain, "activation": activation}
     if extra is not None:
         system["skip"] = extra
     if region is not None:
         offsets = _offsets(chain, region, biases)
         system = {**system, "biases": offsets}
         slopes = slopes_in_box(chain, offsets, activation, region.lower, region.upper)
-    ascent = least(chain, *(slopes or ends), skip=extra, largest=max(map(abs, SLOPES[activation])), deadline=deadline)
+    lower, upper = slopes or ends
+    largest = max(abs(end) for end in SLOPES[activation])
+    ascent = least(chain, lower, upper, skip=extra, largest=largest, deadline=deadline)
     where = None if region is None else region.to_dict()
-    for bound, multipliers in _candidates(chain, *(slopes or ends), extra, max(map(abs, SLOPES[activation])), ascent):
+    for bound, multipliers in _candidates(chain, lower, upper, extra, largest, ascent):
         if not holds_shifted(chain, activation, bound, multipliers, slopes, extra):
             continue
         candidate = LipschitzBound(
@@ -196,7 +199,7 @@ def _few_inputs(weights: Sequence[Array], skip: Array | None) -> tuple[list[Arra
     seen = weights[0] if skip is None else np.concatenate([weights[0], skip])
     if seen.shape[1] <= seen.shape[0]:
         return list(weights), skip
-    turned = np.linalg.qr(seen.T, mode="r").T
+    turned = np.asarray(np.linalg.qr(seen.T, mode="r"), dtype=np.float64).T
     first = len(weights[0])
     return [turned[:first], *weights[1:]], None if skip is None else turned[first:]
 
@@ -264,7 +267,7 @@ def _recursion(
             parts.append(np.concatenate([np.linalg.solve(root, x.T).T, np.zeros((n, len(c)))], axis=1))
         stacked = np.concatenate(parts) * np.sqrt(1.0 + room)
         if stacked.shape[1] > stacked.shape[0]:  # fewer columns, the same F Fᵀ
-            stacked = np.linalg.qr(stacked.T, mode="r").T
+            stacked = np.asarray(np.linalg.qr(stacked.T, mode="r"), dtype=np.float64).T
         z, x = stacked[: len(c)], stacked[len(c) :]
         multipliers[here], at = m, at + W.shape[0]
     last = weights[-1] @ z if skip is None else weights[-1] @ z + skip @ x

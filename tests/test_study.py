@@ -158,9 +158,9 @@ def test_where_the_best_metric_is_round_nothing_is_given_up(system: Lure) -> Non
     assert isinstance(kept, Certificate)
     assert best is not None
     assert check(kept, system)
-    assert kept.condition < 1.1
+    assert kept.condition < 4.0
     assert kept.rate > 0.89 * best
-    for condition in (1.0, 1.0 + 1e-9, 1.01):
+    for condition in (1.0, 1.0 + 1e-9, 1.002, 1.01, 1.5):
         round_one = certify(system, 0.5 * best, condition=condition)
         assert isinstance(round_one, Certificate)
         assert round_one.condition <= condition * (1 + 1e-9)
