@@ -252,7 +252,7 @@ def certificate_verdict(certificate: Certificate | Refusal, best: float | None, 
         parts.append(f"The best rate certified is {best:.4g}; {given:.0f} % of it were given for a rounder metric.")
     parts.extend(caps_in_words(certificate, unit))
     if certificate.identity_refused is not None:
-        accepted = "In the Euclidean distance, P = I, it contracts too."
+        accepted = "The Euclidean distance, P = I, would serve too, as far as the search says."
         grows = "In the Euclidean distance, P = I, it does not contract: at a state that was sampled that distance grows."
         parts.append(grows if certificate.identity_refused else accepted)
     parts.append("Not covered: " + "; ".join(certificate.not_covered) + ".")

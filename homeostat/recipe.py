@@ -62,7 +62,8 @@ def hybrid_recipe(
     """
     powers = _powers(backbone, records)
     population, observation = _population(backbone, powers), _observation(backbone, records)
-    channels = dict(zip(observation.channels, observation.units, strict=True))
+    own = dict(zip(backbone.states, backbone.state_units, strict=True))
+    channels = {name: unit or own[name] for name, unit in zip(observation.channels, observation.units, strict=True)}
     records = [in_units(record, backbone, channels, population.covariates) for record in records]
     start = starting_values(records, backbone, powers)
     backbone = start.backbone

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -35,6 +36,7 @@ from homeostat.work import _scaling_in
 from hybrid import Exponential, Mesh, Prediction, RungeKutta, Torchdiffeq
 from stability import Certificate, Lure, Refusal, certify, check
 from training import Record
+from training.nonmem import read_table
 from training.scaling import Scaling
 
 SETTINGS = Settings(members=2, folds=2, steps=3, forecast_from=2.0, draws=3)
@@ -167,6 +169,35 @@ def test_where_the_best_metric_is_round_nothing_is_given_up(system: Lure) -> Non
         assert check(round_one, system)
     with pytest.raises(ValueError, match="at least 1"):
         certify(system, condition=0.99)
+
+
+@pytest.mark.parametrize(
+    ("config", "units"),
+    [
+        ({"A": [[-1.0]], "states": ["x"]}, {"TIME": "1", "AMT": "1", "DV": "1"}),
+        ({"A": [[-1.0]], "states": ["x"], "time_unit": "h", "state_units": ["mg"]}, {"TIME": "h", "AMT": "mg", "DV": "mg"}),
+    ],
+    ids=["the example of fit --help", "with units"],
+)
+def test_a_model_of_one_state_is_trained_and_certified(
+    config: dict[str, object], units: dict[str, str], tmp_path: Path
+) -> None:
+    """As `homeostat fit --backbone LinearBackbone --backbone-config …` goes: table, recipe, training, bundle, certificate."""
+    rows = ["ID,TIME,AMT,DV,EVID,CMT"]
+    for person, dose in enumerate((10.0, 10.5, 12.0, 12.5)):
+        rows += [f"{person},0,{dose},.,1,1"] + [f"{person},{t},.,{dose * np.exp(-t):.3f},0,1" for t in (0.5, 1.0, 2.0)]
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    read = read_table(tmp_path / "table.csv", units=units, compartments={1: "x"}, channels={1: "x"})
+    records = [r.on_own_clock() for r in read.records]
+    recipe = hybrid_recipe(backbone_named("LinearBackbone", config), records, hidden=(4,))
+    trained = train(recipe, records, replace(SETTINGS, steps=1), QUIET)
+    system = bundle_of(trained, None, {}, {}).system()
+    kept, best = certify_rounded(system)
+    assert isinstance(kept, Certificate)
+    assert best is not None
+    assert kept.rate == best
+    assert kept.condition == 1.0
+    assert check(kept, system)
 
 
 def test_what_cannot_contract_is_refused_once() -> None:
