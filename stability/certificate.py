@@ -167,7 +167,7 @@ def no_metric_exceeds(cap: float, sampled: int | None, unit: str = "", where: st
     """The sentence about states that exist."""
     per = f" per {unit}" if unit else ""
     count = "" if sampled is None else f"{sampled} "
-    return f"No constant metric can exceed {cap:.4g}{per} (from {count}sampled Jacobians {where}, dual bound)."
+    return f"No constant metric can exceed {cap + 0.0:.4g}{per} (from {count}sampled Jacobians {where}, dual bound)."
 
 
 def as_plain(claim: Any) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def disproof_in_words(found: Counterexample, goal: float, where: Where) -> str:
     what = {
         "linear": f"The linear part{of} has the eigenvalue {shown}",
         "state": f"At a real state{of} the Jacobian has the eigenvalue {shown}{f', above -{goal:g},' if goal else ''}",
-        "limit": f"Far out, where all units saturate, the Jacobian{of} tends to the linear part, with the eigenvalue {shown}",
+        "limit": f"Far out, where all units saturate, the Jacobian{of} tends to the linear part; that has the eigenvalue {shown}",
     }[where]
     along = "a difference along it" if where == "linear" else "a small difference along it"
     return (
@@ -80,7 +80,8 @@ def instead(found: Counterexample, goal: float, where: Where) -> str:
     ways = ["the system under a feedback that damps this mode (A + BK in the place of A)"]
     if where != "linear":
         ways.append("contraction in a region that leaves such states out (region=Box(…))")
-    ways.append("the other states alone, with this mode as their input")
+    if len(found.jacobian) > 1:
+        ways.append("the other states alone, with this mode as their input")
     return f"What may be claimed instead: {'; '.join(ways)}."
 
 
@@ -90,4 +91,4 @@ def direction(vector: NDArray[np.complex128]) -> str:
         parts = [complex(round(float(v.real), 3), round(float(v.imag), 3)) for v in vector]
         return "(" + ", ".join(f"{p.real + 0.0:g}" if not p.imag else f"{p.real + 0.0:g}{p.imag:+g}i" for p in parts) + ")"
     most = [int(i) for i in np.argsort(-np.abs(vector))[:4] if abs(vector[i]) > 0.05]
-    return f"mostly in the states {', '.join(map(str, most))} (counted from 0)"
+    return f"mostly in {'state' if len(most) == 1 else 'states'} {', '.join(map(str, most))} (counted from 0)"

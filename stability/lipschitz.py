@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 class LipschitzBound:
     """A candidate proof that a network is `bound`-Lipschitz; `check(bound, {"weights": …, "activation": …})` says whether.
 
-    In a region the system holds "biases" as well.
+    In a region the system holds "biases" as well, and "skip" where a linear term is part of what is bounded.
     """
 
     bound: float  # γ: |f(x') − f(x)| ≤ γ |x' − x|, Euclidean, for any two points, or any two of the region
@@ -369,7 +369,10 @@ def _chain(weights: Sequence[ArrayLike], activation: str) -> list[Array]:
 
 def _skip(chain: Sequence[Array], skip: ArrayLike) -> Array:
     """The linear term, and that it fits."""
-    found = np.array(skip.detach() if hasattr(skip, "detach") else skip, dtype=np.float64)
+    try:
+        found = np.array(skip.detach() if hasattr(skip, "detach") else skip, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the skip is not a matrix of numbers: {str(skip)[:100]!r}; give (outputs, inputs).") from error
     needed = (chain[-1].shape[0], chain[0].shape[1])
     if found.shape != needed or not np.isfinite(found).all():
         raise ValueError(f"the skip has shape {found.shape}; needed is a finite matrix {needed}: outputs, inputs.")

@@ -14,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = 24  # states: the integers grow with n, their products with n⁴
+LARGEST = 12  # states: the integers grow with n, their products with n⁴; some hundredths of a second here
 
 
 def decays(

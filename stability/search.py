@@ -352,9 +352,9 @@ def _no_common_metric(
 def _not_proved(ascent: Ascent, rate: float | None, caps: _Caps, given: bool, late: bool) -> Refusal:
     wanted = "a positive rate" if rate is None else f"the rate {rate:g}"
     what = "This metric fails" if given else "No metric was found"
-    message = f"{what} for {wanted}; the best that the multipliers proved is {ascent.rate:.6g}."
+    message = f"{what} for {wanted}; the best that the multipliers proved is {ascent.rate + 0.0:.6g}."
     if np.isfinite(caps.inequality):
-        message += f" This inequality cannot give more than {caps.inequality:.6g}" + (" in it." if given else ".")
+        message += f" This inequality cannot give more than {caps.inequality + 0.0:.6g}" + (" in it." if given else ".")
     message += f" {no_metric_exceeds(caps.best, caps.sampled)}"
     if late:
         message += " The time ran out; give more seconds."

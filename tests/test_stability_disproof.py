@@ -88,7 +88,7 @@ def test_the_words_name_what_it_is() -> None:
     assert "A rate below 1" in slow.message
     wide = certify(linear(np.diag([*[-1.0] * 8, 0.25])))
     assert isinstance(wide, Refusal)
-    assert "mostly in the states 8" in wide.message
+    assert "mostly in state 8" in wide.message
 
 
 def test_a_rate_that_is_just_reached_is_not_disproved() -> None:

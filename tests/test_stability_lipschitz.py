@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from stability import Box, Ellipsoid, LipschitzBound, Lure, check, lipschitz_bound
 from stability.jacobians import slope, value
 from stability.lipschitz import _recursion, closed_form, least
-from stability.loop_shift import centre_and_radius, inequality
+from stability.loop_shift import centre_and_radius, inequality, multipliers_of
 from stability.lure import SLOPES
 from stability.proof import prove
-from stability.proof_lipschitz import _inequality, digest, statement
+from stability.proof_lipschitz import _inequality, digest, holds, statement
 
 
 def draw(seed: int, sizes: list[int], *, positive: bool = False) -> list[np.ndarray]:
@@ -192,6 +192,28 @@ def test_the_shifted_inequality_holds_where_the_first_one_does() -> None:
     assert found is not None
     np.testing.assert_allclose(found[0], T.T @ M @ T, atol=1e-12)
     assert found[1].max() < 1e-10
+
+
+def test_nothing_below_the_exact_constant_is_accepted() -> None:
+    """One unit a layer, on throughout the box: |S + Π w| in fractions, and bounds from a rounding to a thousandth beside it."""
+    rng = np.random.default_rng(8)
+    accepted = 0
+    for _ in range(150):
+        weights = [rng.uniform(0.1, 3.0, (1, 1)) * 10.0 ** rng.integers(-3, 4) for _ in range(int(rng.integers(1, 8)))]
+        skip = rng.normal(size=(1, 1)) if rng.uniform() < 0.5 else None
+        exact = Fraction(1)
+        for w in weights:
+            exact *= Fraction(float(w[0, 0]))
+        exact = abs(exact + (0 if skip is None else Fraction(float(skip[0, 0]))))
+        bound = float(exact) * (1.0 + rng.choice([-1, 1]) * 10.0 ** rng.uniform(-17, -3))
+        H = len(weights) - 1
+        on = np.ones(H), np.ones(H)
+        c, r = centre_and_radius(*on, 1.0)
+        _, mu = closed_form(weights, c, r, 0.0, skip)
+        if bound > 0 and holds(weights, "relu", bound, multipliers_of(mu, r), on, skip):
+            accepted += 1
+            assert Fraction(bound) > exact
+    assert accepted > 30
 
 
 def test_slopes_with_centre_and_radius_cover_theirs() -> None:
