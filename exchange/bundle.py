@@ -10,28 +10,43 @@ import hashlib
 import json
 import math
 import os
+import stat
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from exchange.names import require_names
+from exchange.plain_json import memory_of, plain_json
 from exchange.structures import BUILTIN, describe, rebuild
+from exchange.whole_file import whole_file
 from hybrid import Conditions, Dose, HybridModel, Mesh, Schedule, Signal, conditions_of, rollout
 from hybrid.schedule import as_float
-from physics.arguments import quote
+from physics.arguments import InputError, quote
 from stability import Certificate, Lure, Refusal
+from stability.region import claimed
 from training import Personal
 
 FORMAT, VERSION = "homeostat.twin", 1
-_LARGEST = 2**30  # bytes in one entry; a bundle is small, and a claim of more is damage or malice
+# Memory that reading may take: so much, and so much for each byte of the file. Weights hardly compress, and as JSON text they
+# take ten times their bytes in the file; a file that asks for more than this was not written by `save`
+_ROOM, _FOR_EACH_BYTE = 2**25, 16
+_MANIFEST, _HEADER, _DIRECTORY = 2**14, 2**20, 2**12  # bytes: of the manifest, of the tensors' names, of the archive's
+_CHUNK = 2**20
 _PERSONAL = ("mode", "covariance", "objective", "converged")
 _ENTRIES = ("manifest.json", "model.json", "weights.safetensors", "proof.json", "calibration.json")
+# what each part holds, and nothing else: a word that this program does not know may change what all the others mean
+_MODEL = ({"structure", "units", "mesh", "people", "provenance"}, {"failed"})
+_PERSON = ({"id", "schedule", "covariates", "baseline"}, set[str]())
+_SCHEDULE = ({"start", "doses", "inputs"}, set[str]())
+_SIGNAL = ({"times", "values", "kind"}, set[str]())
+_CLAIMS = ({"certificate", "system"}, set[str]()), ({"refusal"}, set[str]())
 # what reading values that are not what was written can raise: torch's own errors are RuntimeErrors, and so is the recursion
 # limit that deeply nested JSON reaches
 _DAMAGE = (KeyError, IndexError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError)
@@ -120,10 +135,12 @@ def units_of(model: HybridModel) -> dict[str, Any]:
 def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
     """Write the bundle; the file appears whole or not at all. The same bundle gives the same bytes.
 
-    Errors: `OSError` where the folder cannot be written; `ValueError`, before anything is written, for a claim of another kind
-    than a bundle carries.
+    Errors: `OSError`, naming the file, where it cannot be written (a full disk): what was there before is still there;
+    `ValueError`, before anything is written, for a claim of another kind than a bundle carries, and for ids and names that are
+    not one line of printable text.
     """
     claim: object = bundle.certificate
+    _require_named(bundle)
     if not (claim is None or isinstance(claim, Certificate | Refusal)):
         raise ValueError(
             f"a bundle carries a Certificate, a Refusal or None, and its certificate is a {type(claim).__name__}; nothing was "
@@ -161,13 +178,19 @@ def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in entries.items()}
     entries["manifest.json"] = _json({"format": FORMAT, "version": VERSION, "sha256": hashes})
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in _ENTRIES:
-            if name in entries:
-                archive.writestr(zipfile.ZipInfo(name), entries[name], zipfile.ZIP_DEFLATED)
-    partial.replace(target)
+    with whole_file(target) as partial:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in _ENTRIES:
+                if name in entries:
+                    archive.writestr(zipfile.ZipInfo(name), entries[name], zipfile.ZIP_DEFLATED)
+        # what nobody could read again must not take the place of what can be read
+        room = _room(partial.stat().st_size)
+        needed = sum(memory_of(data) if name.endswith(".json") else len(data) for name, data in entries.items())
+        if needed > room or len(entries["manifest.json"]) > _MANIFEST:
+            raise ValueError(
+                f"{target}: reading this bundle would take {needed / 1e6:.0f} MB, and a file of its size may take "
+                f"{room / 1e6:.0f} MB; nothing was written: keep less in calibration and provenance"
+            )
     return target
 
 
@@ -179,10 +202,10 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
     not match, that has unexpected entries, or whose parts do not fit.
     Law: predictions of the loaded model equal those of the saved one to the last bit.
     """
-    entries = _read(Path(path))
+    entries, room = _read(Path(path))
     try:
-        about = _value(entries["model.json"])
-        tensors = safetensors.torch.load(entries["weights.safetensors"])
+        about = _only(plain_json(entries["model.json"], room), *_MODEL, "model.json")
+        tensors = _tensors(entries["weights.safetensors"])
         weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         model = rebuild(about["structure"], weights, structures)
         _require_same_units(about["units"], units_of(model))
@@ -190,74 +213,207 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
         personal = replace(_personal(tensors, model, len(people)), failed=_failed(about.get("failed", {}), len(people)))
         certificate: Certificate | Refusal | None = None
         if "proof.json" in entries:
-            proof = _value(entries["proof.json"])
+            proof = plain_json(entries["proof.json"], room)
+            which = _CLAIMS["refusal" in proof]
+            proof = _only(proof, *which, "proof.json")
             certificate = (
                 Refusal.from_dict(proof["refusal"])
                 if "refusal" in proof
                 else Certificate.from_dict(proof["certificate"])
             )
+            _require_readable(certificate)
         bundle = Bundle(
             model=model,
             people=people,
             personal=personal,
             mesh=Mesh(**about["mesh"]),
             certificate=certificate,
-            calibration=dict(_value(entries["calibration.json"])),
-            provenance=dict(about["provenance"]),
+            calibration=_mapping(plain_json(entries["calibration.json"], room), "calibration.json"),
+            provenance=_mapping(about["provenance"], "provenance"),
         )
+        _require_named(bundle)
         _require_fit(bundle)
         return bundle
-    except (*_DAMAGE, json.JSONDecodeError, safetensors.SafetensorError) as error:
+    except (*_DAMAGE, safetensors.SafetensorError) as error:
         raise ValueError(
-            f"{path}: an entry of the bundle is damaged or incomplete ({error!r}); save it again"
+            f"{path}: an entry of the bundle is damaged or incomplete ({error!r:.200}); save it again"
         ) from error
+    except InputError as error:
+        raise error.about(path) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _read(path: Path) -> dict[str, bytes]:
+def _room(size: int) -> int:
+    """Bytes of memory that a file of `size` bytes may take."""
+    return _ROOM + _FOR_EACH_BYTE * size
+
+
+def _read(path: Path) -> tuple[dict[str, bytes], int]:
+    """The entries, whole and as the manifest has them, and the memory that reading them may take."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-            names = [i.filename for i in infos]
-            if len(set(names)) < len(names) or not set(names) <= set(_ENTRIES):
-                stray = sorted({n for n in names if n not in _ENTRIES or names.count(n) > 1})
-                raise ValueError(f"{path}: unexpected or repeated entries {stray}; this is not a bundle that we wrote")
-            if any(i.file_size > _LARGEST for i in infos):
-                raise ValueError(
-                    f"{path}: an entry claims more than {_LARGEST} bytes; this is not a bundle that we wrote"
-                )
-            entries = {i.filename: archive.read(i) for i in infos}
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError(f"{path}: not a whole bundle (no regular file); give the path of a bundle")
+        with open(path, "rb") as file:
+            room = _room(_require_archive(file, path))
+            with zipfile.ZipFile(file) as archive:
+                entries = _entries(archive, path, room)
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file; train one with `homeostat demo` or `homeostat fit`") from error
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
-        raise ValueError(f"{path}: not a whole bundle ({error}); it is truncated or another kind of file") from error
+    except ValueError:
+        raise
+    # damaged deflate streams raise zlib.error and others, depending on where the damage is
     except Exception as error:
-        # damaged deflate streams raise zlib.error and others, depending on where the damage is
-        if isinstance(error, ValueError):
-            raise
-        raise ValueError(f"{path}: not a whole bundle ({error}); it is truncated or damaged") from error
+        raise ValueError(f"{path}: not a whole bundle ({error}); it is truncated, damaged or another kind of file") from error
     try:
-        manifest = _value(entries["manifest.json"])
+        manifest = _only(plain_json(entries["manifest.json"], room), {"format", "version", "sha256"}, set(), "manifest.json")
         known = manifest["format"] == FORMAT
-        version, hashes = manifest["version"], dict(manifest["sha256"])
+        version, hashes = manifest["version"], _mapping(manifest["sha256"], "sha256")
     except (*_DAMAGE, ValueError) as error:
         raise ValueError(f"{path}: no readable manifest.json inside; this is not a bundle") from error
-    if not known or version != VERSION:
+    if not known or type(version) is not int or version != VERSION:
         raise ValueError(
-            f"{path}: format {manifest['format']!r} version {version!r}, and this program reads {FORMAT!r} version {VERSION}; "
-            "use the version that wrote it, or save it again"
+            f"{path}: format {quote(manifest['format'])} version {quote(version)}, and this program reads {FORMAT!r} version "
+            f"{VERSION}; use the version that wrote it, or save it again"
         )
     found = {n: hashlib.sha256(d).hexdigest() for n, d in entries.items() if n != "manifest.json"}
     if found != hashes:
         wrong = sorted(n for n in found.keys() | hashes.keys() if found.get(n) != hashes.get(n))
         raise ValueError(
-            f"{path}: the hash of {', '.join(wrong)} does not match the manifest; the file was changed or damaged"
+            f"{path}: the hash of {quote(', '.join(wrong))[1:-1]} does not match the manifest; the file was changed or damaged"
         )
     missing = {"model.json", "weights.safetensors", "calibration.json"} - found.keys()
     if missing:
         raise ValueError(f"{path}: the bundle lacks {', '.join(sorted(missing))}; save it again")
-    return entries
+    return entries, room
+
+
+def _require_archive(file: BinaryIO, path: Path) -> int:
+    """The size of the file, which ends as an archive of ours does: a directory of a few entries, and nothing behind it.
+
+    The directory is read into memory before it can be asked how many entries it has, so its size is looked at first
+    (APPNOTE.TXT of the zip format, 4.3.16).
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 42))
+    end = file.read(42)
+    file.seek(0)
+    if size < 22 or end[-22:-18] != b"PK\x05\x06":
+        raise ValueError(f"{path}: not a whole bundle (it does not end as one); it is truncated or another kind of file")
+    directory = int.from_bytes(end[-10:-6], "little")
+    if directory > _DIRECTORY or end[:4] == b"PK\x06\x07":
+        raise ValueError(
+            f"{path}: its directory claims {directory} bytes, and the five entries of a bundle take less than {_DIRECTORY}; this "
+            "is not a bundle that we wrote"
+        )
+    return size
+
+
+def _entries(archive: zipfile.ZipFile, path: Path, room: int) -> dict[str, bytes]:
+    infos = archive.infolist()
+    names = [i.filename for i in infos]
+    if len(set(names)) < len(names) or not set(names) <= set(_ENTRIES):
+        stray = sorted({n for n in names if n not in _ENTRIES or names.count(n) > 1})
+        raise ValueError(f"{path}: unexpected or repeated entries {quote(stray)}; this is not a bundle that we wrote")
+    claimed_size = sum(i.file_size for i in infos)
+    if claimed_size > room or any(i.filename == "manifest.json" and i.file_size > _MANIFEST for i in infos):
+        raise ValueError(
+            f"{path}: its entries claim {claimed_size:,} bytes, more than a file of this size may hold ({room:,}); this is not a "
+            "bundle that we wrote"
+        )
+    # of other methods one step may take any amount of memory
+    odd = [i.filename for i in infos if i.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or i.flag_bits & 1]
+    if odd:
+        raise ValueError(f"{path}: {', '.join(odd)} is packed or locked in a way that no bundle is; save it again")
+    return {i.filename: _unpacked(archive, i) for i in infos}
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """One entry, never more of it in memory than it claims to hold: `ZipFile.read` would unpack first and cut afterwards."""
+    parts, left = [], info.file_size
+    with archive.open(info) as stream:
+        while part := stream.read(min(_CHUNK, left + 1)):
+            left -= len(part)
+            if left < 0:
+                raise ValueError("an entry holds more than it claims")
+            parts.append(part)
+    if left:
+        raise EOFError("an entry ends early")
+    return b"".join(parts)
+
+
+def _tensors(data: bytes) -> dict[str, Tensor]:
+    """The tensors; their names, which are read before anything else, may not take much."""
+    header = int.from_bytes(data[:8], "little")
+    if header > min(_HEADER, len(data)):
+        raise ValueError(f"the names of its tensors claim {header:,} bytes, and {_HEADER:,} are allowed; save it again")
+    names = plain_json(data[8 : 8 + header], 64 * _HEADER)
+    if len(names) > _HEADER // 64:
+        raise ValueError(f"it has {len(names):,} tensors; save it again")
+    return safetensors.torch.load(data)
+
+
+def _only(value: Any, needed: set[str], allowed: set[str], what: str) -> dict[str, Any]:
+    """The mapping that has these names and no other. Errors: `ValueError` naming what lacks and what is not known."""
+    found = _mapping(value, what)
+    if not needed <= found.keys() or not found.keys() <= needed | allowed:
+        strange = sorted(found.keys() - needed - allowed)
+        raise ValueError(
+            f"{what} holds {', '.join(sorted(needed))}, and lacks {sorted(needed - found.keys())} and has {quote(strange)} "
+            "besides; save it again, or use the version that wrote it"
+        )
+    return found
+
+
+def _mapping(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is a {type(value).__name__}, and names with values are needed; save it again")
+    return value
+
+
+def _require_named(bundle: Bundle) -> None:
+    """Everything that a person would be called by is one line of text, and shows what it is."""
+    require_names((p.id for p in bundle.people), "a person's id")
+    require_names({name for p in bundle.people for name in p.covariates}, "the name of a covariate")
+    require_names(_texts(describe(bundle.model)), "a name in the model")
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield name
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _require_readable(claim: Certificate | Refusal) -> None:
+    """Its numbers are numbers and its words are words; whether it is true is for `check` to say."""
+
+    def number(value: object) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    if isinstance(claim, Refusal):
+        rates = (claim.best_rate, claim.rate_bound)
+        fine = isinstance(claim.message, str) and all(r is None or number(r) for r in rates)
+        fine = fine and isinstance(claim.counterexample, dict | None)
+    else:
+        n, caps = len(claim.metric), (claim.metric_cap,)
+        fine = all(map(number, (claim.rate, claim.condition, claim.spectral_cap, *claim.slope_range)))
+        fine = fine and len(claim.slope_range) == 2 and all(c is None or number(c) for c in caps)
+        fine = fine and claim.metric.shape == (n, n) and n > 0 and claim.multipliers.ndim == 2
+        fine = fine and all(type(k) is int and k >= 0 for k in claim.leading)
+        fine = fine and all(isinstance(text, str) for text in (claim.digest, claim.claim, *claim.not_covered))
+        fine = fine and isinstance(claim.identity_refused, bool | None)
+        if isinstance(claim.region, str):
+            fine = fine and claim.region == "global"
+        elif fine:
+            claimed(claim.region)
+    if not fine:
+        raise ValueError("the certificate or refusal in proof.json is not as it is written; save it again")
 
 
 def _personal(tensors: Mapping[str, Tensor], model: HybridModel, people: int) -> Personal:
@@ -281,7 +437,9 @@ def _personal(tensors: Mapping[str, Tensor], model: HybridModel, people: int) ->
 
 def _failed(value: Mapping[str, Any], people: int) -> dict[int, str]:
     """Who could not be personalised and why, out of the stored indices."""
-    found = {int(i): why for i, why in value.items()}
+    found = {int(i): why for i, why in _mapping(value, "failed").items()}
+    if list(map(str, found)) != list(value):  # int reads " 1" and "1_0" too
+        raise ValueError(f"the people who failed are named by {quote(list(value))}; save it again")
     if not all(0 <= i < people and isinstance(why, str) for i, why in found.items()):
         raise ValueError(f"the people who failed are named by {sorted(found)}, and there are {people}; save it again")
     return found
@@ -289,7 +447,7 @@ def _failed(value: Mapping[str, Any], people: int) -> dict[int, str]:
 
 def _require_same_units(saved: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """The units in which the people and weights were saved are those of the model as this program builds it."""
-    for kind, units in saved.items():  # a bundle of before says less
+    for kind, units in _mapping(saved, "units").items():  # a bundle of before says less
         if units != found.get(kind):
             raise ValueError(
                 f"the bundle was saved with the {kind} in {str(units)[:150]}, and this program builds its model with "
@@ -312,15 +470,6 @@ def _require_fit(bundle: Bundle) -> None:
     if bundle.people:
         with torch.no_grad():
             rollout(bundle.model, bundle.conditions(), bundle.personal.mode)
-
-
-def _value(data: bytes) -> Any:
-    """The JSON value; NaN and infinities, which Python would read, are no JSON."""
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is not a JSON number; save it again")
-
-    return json.loads(data, parse_constant=refuse)
 
 
 def _json(value: object) -> bytes:
@@ -347,20 +496,22 @@ def _person(person: Person) -> dict[str, Any]:
 
 
 def _person_from(value: Mapping[str, Any]) -> Person:
-    given = value["schedule"]
+    _only(value, *_PERSON, "a person")
+    given = _only(value["schedule"], *_SCHEDULE, "a schedule")
+    signals = _mapping(given["inputs"], "inputs")
     schedule = Schedule(
         doses=tuple(Dose(**d) for d in given["doses"]),
-        inputs={k: Signal(tuple(s["times"]), tuple(s["values"]), s["kind"]) for k, s in given["inputs"].items()},
+        inputs={k: Signal(**_only(s, *_SIGNAL, f"the input {quote(k)}")) for k, s in signals.items()},
         start=given["start"],
     )
     covariates = {str(k): _number(v) for k, v in value["covariates"].items()}
     if not isinstance(value["id"], str):
-        raise ValueError(f"a person's id is text, got {value['id']!r}; save it again")
+        raise ValueError(f"a person's id is text, got {quote(value['id'])}; save it again")
     baseline = tuple(math.nan if v is None else _number(v) for v in value["baseline"])
     return Person(value["id"], schedule, covariates, baseline)
 
 
 def _number(value: object) -> float:
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"a finite number is needed where {value!r} stands; save it again")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"a finite number is needed where {quote(value)} stands; save it again")
     return float(value)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hybrid import OBSERVATIONS, HybridModel
 from learned import NOISES, PROCESS_NOISES, RESIDUALS
 from physics import BACKBONES, POPULATIONS
+from physics.arguments import InputError, quote
 
 BUILTIN: Mapping[str, type[nn.Module]] = {
     family_member.__name__: family_member
@@ -51,6 +52,9 @@ def rebuild(
     if excessive:
         raise ValueError(f"the structure speaks of {excessive[0]}, and no weight has more than {largest} numbers; save it again")
     try:
+        unknown = structure.keys() - {*_PARTS, "process", "latents", "covariates"}
+        if unknown:
+            raise ValueError(f"the structure has {quote(sorted(unknown))} besides a model's parts; use the version that wrote it")
         named = (*_PARTS, "process") if "process" in structure else _PARTS
         parts: dict[str, Any] = {name: _build(structure[name], structures) for name in named}
         model = HybridModel(
@@ -66,7 +70,7 @@ def rebuild(
     # RuntimeError and MemoryError: sizes that torch cannot make
     except (KeyError, IndexError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError) as error:
         raise ValueError(
-            f"the structure does not describe a model: {error!r}; save it again with this version"
+            f"the structure does not describe a model: {error!r:.200}; save it again with this version"
         ) from error
     wanted = dict(model.named_parameters())
     if wanted.keys() != weights.keys():
@@ -97,10 +101,13 @@ def _integers(value: object) -> Iterator[int]:
 
 
 def _build(part: Mapping[str, Any], structures: Mapping[str, type[nn.Module]]) -> nn.Module:
+    if part.keys() != {"class", "config"}:
+        raise ValueError(f"a part of the structure has {quote(sorted(part))}, and class and config are needed; save it again")
     if part["class"] not in structures:
-        raise ValueError(
-            f"unknown structure {part['class']!r}; this program knows {', '.join(sorted(structures))}. If it is yours, pass "
-            "it: load(path, structures={**BUILTIN, 'Name': Class})"
+        raise InputError(
+            f"unknown structure {quote(part['class'])}; this program knows {', '.join(sorted(structures))}",
+            "if it is yours, pass it: load(path, structures={**BUILTIN, 'Name': Class})",
+            "if it is yours, say where its code is, which then runs: --structures FILE.py:NAME or --structures MODULE:NAME",
         )
     config, earlier = part["config"], _EARLIER.get(part["class"], {})
     return structures[part["class"]](**(config if earlier.keys() & config.keys() else {**earlier, **config}))

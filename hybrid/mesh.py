@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from learned import LayeredResidual, Zero
-from physics.arguments import quote
+from physics.arguments import InputError, quote
 from physics.units import convert, factor
 
 if TYPE_CHECKING:
@@ -136,9 +136,15 @@ class Mesh:
 
         low, high = steps(begin), steps(end)
         if high - low > MOST_STEPS:
-            raise ValueError(
+            problem = (
                 f"Mesh: a stretch of {end - begin:g} would be cut into {high - low:.3g} steps of at most {step:g}, more than "
-                f"{MOST_STEPS:,}, which is a slip of the end or of the unit of time; or give longer steps: Mesh(step=…)"
+                f"{MOST_STEPS:,}"
+            )
+            slip = "which is a slip of the end or of the unit of time"
+            raise InputError(
+                f"{problem}, {slip}",
+                "or give longer steps: Mesh(step=…)",
+                "write an earlier time, or the unit of the table's times in --units",
             )
         parts = max(1, math.ceil(high - low - 1e-9))
         return [(inverse(low + (high - low) * j / parts) - begin) / (end - begin) for j in range(1, parts)]

@@ -6,6 +6,24 @@ from typing import Any
 from torch import Tensor
 
 
+class InputError(ValueError):
+    """An argument or a file that cannot be used: the `problem`, and the `cure` in Python's words and in the shell's.
+
+    As text it is the problem and Python's cure. At the shell it is `problem_at_shell` and `cure_at_shell`: what has other words
+    there, an argument that is an option, is said in those.
+    """
+
+    def __init__(self, problem: str, cure: str, cure_at_shell: str | None = None, problem_at_shell: str | None = None) -> None:
+        super().__init__(f"{problem}; {cure}")
+        self.problem, self.cure = problem, cure
+        self.problem_at_shell, self.cure_at_shell = problem_at_shell or problem, cure_at_shell or cure
+
+    def about(self, where: object) -> "InputError":
+        """The same, naming first the file or the place that it is about."""
+        at_shell = f"{where}: {self.problem_at_shell}"
+        return InputError(f"{where}: {self.problem}", self.cure, self.cure_at_shell, at_shell)
+
+
 def quote(value: object, most: int = 120) -> str:
     """The value as Python writes it, with its middle left out where that is long: an array or a file may be of any size."""
     if type(value).__name__ in ("ndarray", "Tensor") and getattr(value, "ndim", None):

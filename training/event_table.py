@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from physics.arguments import InputError
 from training.convention import LIKELY, NEEDED, column_of, dropped, ignored
 from training.file_kinds import kind_of
 
@@ -54,10 +55,16 @@ class EventTable:
     rows: list[Row]
     left_out: list[LeftOut] = field(default_factory=list)
 
-    def error(self, line: int, message: str) -> ValueError:
-        """The error that names file and line. A name or cell as long as a page is cut."""
-        cut = re.sub(r"\S{100,}", lambda found: f"{found[0][:60]}…", message)
-        return ValueError(f"{self.name}, line {line}: {cut}")
+    def error(self, line: int, message: str, cure: str = "", cure_at_shell: str = "") -> ValueError:
+        """The error that names file and line. A name or cell as long as a page is cut. A `cure` that the shell says in other
+        words is given apart.
+        """
+
+        def cut(text: str) -> str:
+            return re.sub(r"\S{100,}", lambda found: f"{found[0][:60]}…", text)
+
+        where = f"{self.name}, line {line}: {cut(message)}"
+        return InputError(where, cut(cure), cut(cure_at_shell)) if cure else ValueError(where)
 
     def number(self, row: Row, column: str) -> float | None:
         """The number in a column, None where it is missing or the file has no such column."""

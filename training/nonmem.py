@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from hybrid import Schedule
+from physics.arguments import InputError
 from training.convention import BY_NAME, NEEDED, ignored
 from training.dates import Clock
 from training.event_table import EventTable, LeftOut, Row, listed, number_in, read_events, short
@@ -136,7 +137,11 @@ def read_table(
     if channel_column not in (None, "CMT", "DVID", "YTYPE"):
         raise ValueError(f"read_nonmem: channel_column is 'CMT', 'DVID' or 'YTYPE', got {short(str(channel_column))}")
     if not compartments or not channels:
-        raise ValueError(f"read_nonmem: needs a compartment and a channel, got {dict(compartments)}, {dict(channels)}")
+        raise InputError(
+            f"read_nonmem: needs a compartment and a channel, got {dict(compartments)}, {dict(channels)}",
+            'write compartments={1: "gut"}, channels={2: "concentration"}',
+            "write --compartments 1=gut --channels 2=concentration",
+        )
     for argument, given in (("covariates", covariates), ("ignore", ignore), ("signed", signed)):
         if isinstance(given, str):
             raise ValueError(
@@ -145,12 +150,14 @@ def read_table(
     names = tuple(dict.fromkeys(channels.values()))
     unknown = set(signed) - set(names)
     if unknown:
-        raise ValueError(f"read_nonmem: signed names {listed(sorted(unknown))}; the channels are {listed(names)}")
+        problem = f"signed names {listed(sorted(unknown))}"
+        known = f"the channels are {listed(names)}"
+        raise InputError(f"read_nonmem: {problem}", known, f"{known}, and --channels names more", f"--{problem}")
     needed = [name for name in ignore if name.upper() in NEEDED]
     if needed:
-        raise ValueError(
-            f"read_nonmem: ignore names {listed(needed)}, and {', '.join(NEEDED)} are needed; leave them out of ignore"
-        )
+        problem = f"ignore names {listed(needed)}, and {', '.join(NEEDED)} are needed"
+        cure = "leave them out of"
+        raise InputError(f"read_nonmem: {problem}", f"{cure} ignore", f"{cure} --ignore", f"--{problem}")
     table = read_events(Path(path), ignore, covariates or ())
     kept = covariate_columns(table, covariates, units)
     stated = stated_units(table, units, names, kept)
@@ -329,13 +336,16 @@ class _Reader:
                     raise self.table.error(
                         row.line,
                         f"covariate {spelled} of person {person} changes from {found[name]:g} to {value:g}, and covariates "
-                        f"are constant here; keep one value, or leave it out ({ignored(spelled)}), and, if "
-                        "it acts, give it to the schedule as an input: schedule.do(inputs={...: Signal(times, values)})",
+                        "are constant here",
+                        f"keep one value, or leave it out ({ignored(spelled)}), and, if it acts, give it to the schedule as an "
+                        "input: schedule.do(inputs={...: Signal(times, values)})",
+                        f"keep one value, or leave it out: --ignore {spelled}",
                     )
             if name not in found:
                 raise self.table.error(
                     rows[0].line,
-                    f"person {person} has no {spelled}, which others have; write a value, or leave {spelled} out: "
-                    f"covariates=[...], {ignored(spelled)}",
+                    f"person {person} has no {spelled}, which others have",
+                    f"write a value, or leave {spelled} out: covariates=[...], {ignored(spelled)}",
+                    f"write a value, or leave {spelled} out: --ignore {spelled}",
                 )
         return found
