@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from torch import nn
 
-from exchange import Bundle, describe, load, lure_of, save
+from exchange import BUILTIN, Bundle, describe, load, lure_of, save
+from exchange.names import require_names
+from exchange.plain_json import plain_json
+from exchange.whole_file import whole_file
 from homeostat import gallery
 from homeostat.gallery import Asked
 from homeostat.judged import (
@@ -23,6 +27,7 @@ from homeostat.judged import (
     verdicts_of,
 )
 from homeostat.pictures.uncertainty import Rings
+from homeostat.plain_text import shown
 from homeostat.provenance import provenance
 from homeostat.recipe import backbone_named, hybrid_recipe
 from homeostat.report import MARKS, write_report
@@ -83,6 +88,8 @@ def fit_table(
     """
     solver_named(settings.solver)  # an unknown name is better known before anything is read or written
     physics = backbone_named(*backbone)
+    require_names((r.id for r in records), "a person's ID")  # a bundle would refuse them, after training
+    require_names({name for r in records for name in (*r.covariates, *r.channels)}, "the name of a column or channel")
     records = [r.on_own_clock() for r in records]
     recipe = hybrid_recipe(physics, records, hidden=hidden or (1,), with_residual=bool(hidden))
     assumed = unstated(records, recipe.model)
@@ -153,14 +160,14 @@ def fit_table(
             *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
         ],
     )
-    for shown in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, asked.unit)):
-        console.print(rich_table(shown))
+    for rows in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, asked.unit)):
+        console.print(rich_table(rows))
     for sentence in assumed:
-        console.print(sentence, markup=False)
+        console.print(shown(sentence), markup=False)
     said = gallery.certificate_verdict(certificate, best, asked.time_unit)
-    console.print(str(said), markup=False)
+    console.print(shown(str(said)), markup=False)
     for one in about_fit:
-        console.print(f"{MARKS[one.good]} {one}", markup=False)
+        console.print(shown(f"{MARKS[one.good]} {one}"), markup=False)
     console.print(f"bundle: {path}\nreport: {page}", markup=False)
     if interrupted:
         console.print("training was interrupted; the same command with --resume goes on with it")
@@ -235,14 +242,20 @@ def asked_of(records: Sequence[Record], unit: str, threshold: float | None, fore
 
 
 def certify_bundle(
-    path: Path, rate: float | None, seconds: float, write: bool, region: Path | None = None
+    path: Path,
+    rate: float | None,
+    seconds: float,
+    write: bool,
+    region: Path | None = None,
+    *,
+    structures: Mapping[str, type[nn.Module]] = BUILTIN,
 ) -> tuple[Certificate | Refusal, str]:
     """A fresh certificate for a bundle, in the region of a JSON file where one is named, put into it with `write`.
 
     A refusal does not take the place of a certificate: it is about the rate, region and time that were asked for.
     Returns the value and a text. Errors: `ValueError` for a file that is no bundle or no region.
     """
-    bundle = load(path)
+    bundle = load(path, structures)
     system = bundle.system()
     if region is not None:
         where, inputs = _region_in(region)
@@ -261,9 +274,13 @@ def certify_bundle(
     return result, text
 
 
+_REGION = 2**20  # bytes: a box of thousands of states takes less
+
+
 def _region_in(file: Path) -> tuple[Region, Inputs | None]:
     try:
-        return region_and_inputs(json.loads(file.read_text(encoding="utf-8")))
+        with open(file, "rb") as opened:
+            return region_and_inputs(plain_json(opened.read(_REGION + 1), _REGION))
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be used as a region: {error}") from error
 
@@ -273,12 +290,12 @@ def gallery_verdict(result: Certificate | Refusal, best: float | None, bundle: B
     return gallery.certificate_verdict(result, best, bundle.model.backbone.time_unit)
 
 
-def check_bundle(path: Path) -> tuple[bool, str]:
+def check_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILTIN) -> tuple[bool, str]:
     """Is the bundle's certificate proved for the arrays that the bundle's own weights give?
 
     Errors: `ValueError` for a file that is no bundle, or has no certificate to check.
     """
-    bundle = load(path)
+    bundle = load(path, structures)
     if bundle.certificate is None:
         raise ValueError(f"{path}: there is no certificate inside; make one with `homeostat certify {path} --write`")
     if isinstance(bundle.certificate, Refusal):
@@ -303,13 +320,14 @@ def report_on(
     ignore: Sequence[str] = (),
     threshold: float | None,
     forecast_from: float | None,
+    structures: Mapping[str, type[nn.Module]] = BUILTIN,
 ) -> dict[str, Any]:
     """Personalise the people of a table with the network frozen, forecast the rest of their records, score and draw.
 
     Errors: `ValueError` for a bundle or table that cannot be used.
     """
-    bundle = load(path)
-    units = units or bundle.provenance.get("units", {})
+    bundle = load(path, structures)
+    units = units or _stated_in(bundle, path)
     table = read_table(
         data,
         units=units,
@@ -408,21 +426,32 @@ def report_on(
         "ends": [e.to_dict() for e in ends],
         "report": str(page),
     }
-    (folder / "report.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False))
+    with whole_file(folder / "report.json") as partial:
+        partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False), encoding="utf-8")
     lines = [f"{MARKS[v.good]} {v}" for v in verdicts]
     summary["text"] = "\n".join([*lines, f"report: {page}"])
     return summary
 
 
+def _stated_in(bundle: Bundle, path: Path) -> Mapping[str, str]:
+    """The units of the table that the bundle was made from, as it says."""
+    units = bundle.provenance.get("units", {})
+    if not isinstance(units, Mapping) or not all(isinstance(unit, str) for unit in units.values()):
+        raise ValueError(f"{path}: its provenance does not say the units of a table; state them: --units TIME=h,AMT=mg,DV=mg/L")
+    return units
+
+
 def _scaling_in(bundle: Bundle, people: Sequence[str], y: torch.Tensor) -> tuple[Scaling | None, str]:
     """The bundle's own recalibration for people and observations that it was not fitted on; else None, and why if it has one."""
-    data = bundle.calibration.get("uncertainty", {}).get("scaling")
+    uncertainty = bundle.calibration.get("uncertainty", {})
+    data = uncertainty.get("scaling") if isinstance(uncertainty, Mapping) else None
     if data is None:
         return None, ""
     try:
         scaling = Scaling.from_dict(data)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the bundle's recalibration cannot be read ({error!r}); save the bundle again") from error
+    # whatever rubbish raises: an entry of the calibration is not looked at when the bundle is loaded
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"the bundle's recalibration cannot be read ({error!r:.200}); save the bundle again") from error
     again = sorted(set(scaling.people) & set(people))
     if again:
         return None, f"It was fitted on people of the same ids ({', '.join(again[:5])}{' …' if len(again) > 5 else ''})."
@@ -511,13 +540,14 @@ def simulate_person(
     points: int,
     level: float,
     picture: Path | None,
+    structures: Mapping[str, type[nn.Module]] = BUILTIN,
 ) -> tuple[dict[str, Any], str]:
     """One fitted person under a changed schedule: plain JSON values, and a table as text.
 
     Times, those of `text` and `until` too, are since the person's first dose as it was given (or their start).
     Errors: `ValueError` for an unknown person or a text that is no schedule.
     """
-    bundle = load(path)
+    bundle = load(path, structures)
     if not bundle.people:
         raise ValueError(f"{path}: the bundle holds no person to simulate")
     index = 0 if person is None else bundle.person(person)
@@ -587,9 +617,9 @@ def simulate_person(
     return answer, "\n".join(lines)
 
 
-def inspect_bundle(path: Path) -> tuple[dict[str, Any], str]:
-    """What is in a bundle: plain JSON values, and a text."""
-    bundle = load(path)
+def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILTIN) -> tuple[dict[str, Any], str]:
+    """What is in a bundle: plain JSON values, and a text, in which what the bundle says of itself begins no line."""
+    bundle = load(path, structures)
     model, certificate = bundle.model, bundle.certificate
     backbone = model.backbone
     about: dict[str, Any] = {
@@ -613,13 +643,14 @@ def inspect_bundle(path: Path) -> tuple[dict[str, Any], str]:
     if certificate is None:
         lines.append("certificate none; make one with `homeostat certify BUNDLE --write`")
     else:
-        lines.append(f"certified  {gallery_verdict(certificate, None, bundle).claim}")
-    for name, scores in bundle.calibration.get("scores", {}).items():
-        if not {"crps", "nll", "coverage_80"} <= scores.keys():
+        lines.append(f"certified  {shown(gallery_verdict(certificate, None, bundle).claim, lines=False)}")
+    kept = bundle.calibration.get("scores", {})
+    for name, scores in kept.items() if isinstance(kept, Mapping) else ():
+        told = [scores.get(k) for k in ("crps", "nll", "coverage_80")] if isinstance(scores, Mapping) else []
+        if not told or not all(isinstance(v, int | float) for v in told):
             continue  # a script may keep other scores; --json shows them
-        lines.append(
-            f"unseen     {name}: CRPS {scores['crps']:.3f}, NLL {scores['nll']:.3f}, the 80 % interval covers "
-            f"{100 * scores['coverage_80']:.0f} %"
-        )
-    lines += [f"{k:<26} {v}" for k, v in bundle.provenance.items()]
+        crps, nll, covered = told
+        name = shown(name[:60], lines=False)
+        lines.append(f"unseen     {name}: CRPS {crps:.3f}, NLL {nll:.3f}, the 80 % interval covers {100 * covered:.0f} %")
+    lines += [f"{shown(str(k)[:200], lines=False):<26} {shown(str(v)[:2000], lines=False)}" for k, v in bundle.provenance.items()]
     return about, "\n".join(lines)

@@ -55,7 +55,7 @@ _TOKEN = re.compile(
 )
 _STATEMENTS = ("dose", "scale", "split", "clear", "set")
 _KEYWORDS = ("every", "over", "x", "×", "by", "in", "linear", "held", *_STATEMENTS)
-_MOST = 10_000  # more doses than this in one statement are a slip
+_MOST = 10_000  # more doses than this are a slip
 
 
 class ScheduleTextError(ValueError):
@@ -240,6 +240,11 @@ class _Parser:
             self._fail(token, f"the {what} is {token.text}, and at most {_MOST} are read; write a smaller one")
         return int(value)
 
+    def _require_few(self, token: _Token, doses: int) -> None:
+        """Refuse what repeats beyond reason before it is made: two statements multiply what each of them may ask for."""
+        if doses > _MOST:
+            self._fail(token, f"that would be {doses} doses in all, and at most {_MOST} are read; repeat fewer")
+
     def _quantity(self, what: str, of: str) -> tuple[float, _Token]:
         """A number and, where one is typed, its unit, which must be that of `of`."""
         value, token = self._number(what)
@@ -325,6 +330,7 @@ class _Parser:
         if state not in self.retold:
             self.retold.add(state)
             self.now = self.now.do({state: []})
+        self._require_few(at_amount, len(self.now.doses) + count)
         new = [Dose(state, time + k * interval, amount, duration) for k in range(count)]
         # sorting is stable: doses of one time stay in the order in which they were typed
         self.now = replace(self.now, doses=tuple(sorted([*self.now.doses, *new], key=lambda d: as_float(d.time))))
@@ -346,9 +352,10 @@ class _Parser:
         self.now = self.now.scaled(state, factor)
 
     def _split(self) -> None:
-        state = self._dosed("split")
+        token, state = self._peek(), self._dosed("split")
         self._need_word("in", use="the number of parts")
         parts = self._count("number of parts")
+        self._require_few(token, len(self.now.doses) + (parts - 1) * len(self.now.into(state)))
         self._need_word("every", use="the interval between the parts")
         self.altered.add(state)
         self.now = self.now.split(state, parts, self._duration("interval"))

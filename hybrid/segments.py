@@ -410,6 +410,14 @@ def _doses(
     jump = torch.zeros(K, len(states), dtype=torch.float64)
     rate = torch.zeros(K, len(states), dtype=torch.float64)
     for dose, begin, finish in zip(given, begins, ends, strict=True):
+        if not isinstance(dose.amount, Tensor) and not isinstance(dose.duration, Tensor):
+            # nothing to differentiate: in place, since a table of its own for every dose is too much for thousands of them
+            to = states.index(dose.state)
+            if dose.bolus:
+                jump[at[begin], to] += dose.amount
+            else:
+                rate[at[begin] : at.get(finish, K), to] += dose.amount / dose.duration
+            continue
         where = torch.zeros(K, len(states), dtype=torch.float64)
         if dose.bolus:
             where[at[begin], states.index(dose.state)] = 1.0

@@ -537,8 +537,8 @@ def test_json_that_is_not_what_was_written(
     content: Mapping[str, bytes], tmp_path: Path, name: str, data: bytes
 ) -> None:
     path = write(tmp_path / "b.twin", {**content, name: data}, rehash=name != "manifest.json")
-    if name == "calibration.json" and data in (b"{}", b"[]", b'{"a": 1e999}'):
-        load(path)  # an empty calibration is one; what is in it is not ours to judge
+    if name == "calibration.json" and data == b"{}":
+        load(path)  # an empty calibration is one
     else:
         refused(path)
 
@@ -678,7 +678,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(content: Mapping[str, bytes], t
     # the central directory's uncompressed size of the second entry, as a claim of 3 GB
     at = raw.index(b"PK\x01\x02", raw.index(b"PK\x01\x02") + 4) + 24
     path.write_bytes(raw[:at] + (3 * 2**30).to_bytes(4, "little") + raw[at + 4 :])
-    refused(path, "claims more than")
+    refused(path, "its entries claim 3,221,2")
 
 
 class Mine(MLP):

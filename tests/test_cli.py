@@ -280,7 +280,7 @@ def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(training.nonmem, "read_table", read)
     monkeypatch.setattr(homeostat.work, "read_table", read)
-    monkeypatch.setattr(homeostat.work, "load", lambda _: type("B", (), {"provenance": {}}))
+    monkeypatch.setattr(homeostat.work, "load", lambda *_: type("B", (), {"provenance": {}}))
     for command in (["fit", TABLE], ["report", "x.twin", "--data", TABLE]):
         options = ["--covariates", "WT, AGE", "--order", "file", "--signed", "effect", "--ignore", "A,B"]
         options += ["--channels", "1=a,second=b"]

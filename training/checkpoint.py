@@ -4,6 +4,7 @@ The file is safetensors, whose header carries JSON text: the fingerprint of the 
 SHA-256 of all of it. No pickle is written or read.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -74,10 +75,15 @@ class Checkpoint:
         about = {"format": FORMAT, "version": VERSION, **text, "sha256": _sum(text, tensors)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = _beside(self.path, "partial")
-        with open(partial, "wb") as file:
-            file.write(safetensors.torch.save(tensors, about))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(partial, "wb") as file:
+                file.write(safetensors.torch.save(tensors, about))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:  # a full disk, of which the system does not say whose
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         if self.path.exists():
             # a second name for the old file, not a move: at every moment there is a whole file by the first name
             other = _beside(self.previous, "partial")

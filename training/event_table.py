@@ -12,6 +12,7 @@ from physics.arguments import InputError
 from training.convention import LIKELY, NEEDED, column_of, dropped, ignored
 from training.file_kinds import kind_of
 
+_MOST_BYTES, _MOST_COLUMNS = 64 * 10**6, 10_000  # of a table; more is a slip, or no table
 _MISSING = ("", ".", "NA", "<NA>")  # the convention's, and R's
 _ROW_NAMES = (
     "",
@@ -127,6 +128,9 @@ def read_events(path: Path, ignore: Sequence[str] = (), covariates: Sequence[str
         raise ValueError(f"{path}: the file is empty; it needs a header with {', '.join(NEEDED)} and rows below it")
     header_line, header = lines[0]
     separator = _separator(header)
+    longest, at = max((content.count(separator), line) for line, content in lines)
+    if longest > _MOST_COLUMNS:
+        raise ValueError(f"{path.name}, line {at}: {longest} fields, and {_MOST_COLUMNS} columns are the most that is read")
     spelling = _split(header, separator)
     width = len(spelling)  # as it stands in the file, with the empty cells behind it
     while spelling and not spelling[-1]:
@@ -161,7 +165,10 @@ def read_events(path: Path, ignore: Sequence[str] = (), covariates: Sequence[str
 def _lines(path: Path) -> list[tuple[int, str]]:
     """The lines that are neither empty nor comments, with their numbers, from the header on."""
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise ValueError(f"{path}: a table of more than {_MOST_BYTES // 10**6} MB is not read; split it by people")
         known = kind_of(data)
         if known:
             raise ValueError(f"{path}: this is {known}")
@@ -308,7 +315,10 @@ def _separator(header: str) -> str:
 def _split(line: str, separator: str) -> list[str]:
     if separator == " ":
         return [cell.strip('"') for cell in re.findall(r'"[^"]*"|\S+', line)]
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+    except csv.Error as error:
+        raise ValueError(f"the line that begins with {short(line)} is no row of a table ({error}); correct it") from error
 
 
 def _is_header(line: str) -> bool:

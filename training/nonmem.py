@@ -17,7 +17,7 @@ from physics.arguments import InputError
 from training.convention import BY_NAME, NEEDED, ignored
 from training.dates import Clock
 from training.event_table import EventTable, LeftOut, Row, listed, number_in, read_events, short
-from training.events import Events, Given, Observation, endpoint_column
+from training.events import MOST_DOSES, Events, Given, Observation, endpoint_column
 from training.file_order import Event, Order, placed
 from training.kept_columns import covariate_columns, name_the_rest, stated_units
 from training.records import Record
@@ -169,9 +169,24 @@ def read_table(
         units={"TIME": stated["time"], "AMT": stated["dose"], **{name: stated[name] for name in names}},
         signed=signed,
     )
+    _require_few_doses(table)
     records = _Reader(table, events, Clock.of(table, stated["time"]), names, kept, stated, order).records()
     name_the_rest(table, events.by, set(kept.values()))
     return Table(records, tuple(table.left_out))
+
+
+_MOST_ADDED = 200_000  # doses that ADDL asks for in a whole table: more than anybody was given, and than fit into memory
+
+
+def _require_few_doses(table: EventTable) -> None:
+    """Refuse what repeats beyond reason before it is made: each row may be modest, and all of them are not."""
+    added = 0
+    for row in table.rows:
+        more = number_in(row.cells.get("ADDL", "")) or 0.0
+        if 0.0 < more <= MOST_DOSES:  # what else is wrong with the cell is said of its row
+            added += int(more)
+        if added > _MOST_ADDED:
+            raise table.error(row.line, f"ADDL asks for {added} doses up to here, and {_MOST_ADDED} are the most; write fewer")
 
 
 def _keys(names: Mapping[int, str] | Mapping[int | str, str]) -> dict[int | str, str]:
