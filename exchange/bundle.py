@@ -375,7 +375,7 @@ def _require_named(bundle: Bundle) -> None:
     """Everything that a person would be called by is one line of text, and shows what it is."""
     require_names((p.id for p in bundle.people), "a person's id")
     require_names({name for p in bundle.people for name in p.covariates}, "the name of a covariate")
-    require_names(_texts(describe(bundle.model)), "a name in the model")
+    require_names(filter(None, _texts(describe(bundle.model))), "a name in the model")
 
 
 def _texts(value: object) -> Iterator[str]:

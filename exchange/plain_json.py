@@ -4,8 +4,8 @@ import json
 import math
 from typing import Any
 
-# bytes that CPython takes for a mapping, a list and any one value, beside the text itself
-_MAPPING, _LIST, _VALUE = 200, 64, 40
+# bytes that CPython takes for a mapping, a name in it, a list and any one value, beside the text itself
+_MAPPING, _NAME, _LIST, _VALUE = 200, 200, 64, 40
 _DIGITS = 20  # of a whole number; what is longer is no count of anything
 
 
@@ -15,7 +15,8 @@ def memory_of(data: bytes) -> int:
     Three characters, `[],`, become a hundred bytes, and one rare character makes all the others four times as wide.
     """
     text = len(data) * (1 if data.isascii() else 4)
-    return 2 * text + _MAPPING * data.count(b"{") + _LIST * data.count(b"[") + _VALUE * data.count(b",")
+    containers = _MAPPING * data.count(b"{") + _LIST * data.count(b"[")
+    return 2 * text + containers + _NAME * data.count(b":") + _VALUE * data.count(b",")
 
 
 def plain_json(data: bytes, most: int) -> Any:

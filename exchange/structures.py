@@ -21,6 +21,7 @@ _EARLIER: Mapping[str, Mapping[str, Any]] = {
     "LogNormalPopulation": {"bend": "tanh"},
     "OneCompartmentOral": {"ka": [0.3, 4.0], "ke": [0.02, 0.25], "V": [5.0, 200.0], "faster": None},
 }
+_FREE = 4_000_000  # numbers of one matrix that are nothing to any machine, 32 MB: what may be built before it is compared
 _PARTS = ("backbone", "population", "residual", "observation", "noise")
 
 
@@ -48,9 +49,13 @@ def rebuild(
     """
     # a description of a few bytes may ask for any amount of memory; what the weights cannot fill is not built at all
     largest = max(10_000, *(w.numel() for w in weights.values())) if weights else 10_000
-    excessive = [v for v in _integers(structure) if abs(v) > largest]
-    if excessive:
-        raise ValueError(f"the structure speaks of {excessive[0]}, and no weight has more than {largest} numbers; save it again")
+    whole = sorted(map(abs, _integers(structure)))
+    if whole and whole[-1] > largest:
+        raise ValueError(f"the structure speaks of {whole[-1]}, and no weight has more than {largest} numbers; save it again")
+    # two of them are the sides of a matrix, and every one in a list may be a layer
+    total = sum(w.numel() for w in weights.values())
+    if len(whole) > 1000 + total or (len(whole) > 1 and whole[-1] * whole[-2] > _FREE + 4 * total):
+        raise ValueError(f"the structure speaks of more than its {total} weights can fill, as {whole[-2:]}; save it again")
     try:
         unknown = structure.keys() - {*_PARTS, "process", "latents", "covariates"}
         if unknown:
@@ -90,7 +95,7 @@ def rebuild(
 
 
 def _integers(value: object) -> Iterator[int]:
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         yield value
     elif isinstance(value, Mapping):
         for inner in value.values():

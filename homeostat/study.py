@@ -17,6 +17,7 @@ from homeostat.recipe import Recipe
 from homeostat.solvers import DEFAULT, solver_named
 from hybrid import (
     HybridModel,
+    Mesh,
     Prediction,
     Schedule,
     SimulationError,
@@ -375,6 +376,8 @@ def predict_person(
     )
     sample = own.draws(draws, torch.Generator().manual_seed(seed)).to(bundle.model.device)
     found, steps = [], predicting(solver_of(bundle), bundle.model.dtype)
+    # steps by error control need no mesh, and a long time cut by one takes memory for nothing; torchdiffeq steps from cut to cut
+    mesh = bundle.mesh if isinstance(steps, Torchdiffeq) else Mesh(observed=bundle.mesh.observed)
     for schedule in schedules:
         conditions = conditions_of(
             bundle.model,
@@ -382,7 +385,7 @@ def predict_person(
             [list(times)],
             covariates={k: [v] for k, v in person.covariates.items()},
             baseline=torch.tensor([person.baseline], dtype=torch.float64),
-            mesh=bundle.mesh,
+            mesh=mesh,
         )
         conditions = conditions.to(conditions.baseline.to(bundle.model.device))
         grid = torch.tensor([list(times)], dtype=torch.float64)

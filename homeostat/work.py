@@ -48,7 +48,9 @@ from homeostat.study import (
     train,
 )
 from homeostat.terminal import rich_table
-from hybrid import HybridModel
+from hybrid import HybridModel, Mesh, Schedule
+from hybrid.mesh import MOST_STEPS
+from hybrid.schedule import as_float
 from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from stability import Certificate, Refusal, certify, check
 from stability.proof import prove
@@ -94,6 +96,7 @@ def fit_table(
     recipe = hybrid_recipe(physics, records, hidden=hidden or (1,), with_residual=bool(hidden))
     assumed = unstated(records, recipe.model)
     records = [converted(record, recipe.model) for record in records]  # what is asked and drawn is in the model's units
+    _require_room(records, recipe.mesh, settings.members * (min(settings.folds, len(records)) + 1), len(physics.states))
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
     settings = replace(settings, forecast_from=asked.forecast_from)
     folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is better known before than after training
@@ -342,6 +345,7 @@ def report_on(
     # what is asked and drawn is in the model's units, on everybody's own clock
     records = [converted(record, bundle.model).on_own_clock() for record in table.records]
     asked = asked_of(records, bundle.model.observation.units[0], threshold, forecast_from)
+    _require_room(records, bundle.mesh, 16 * bundle.model.members, len(bundle.model.backbone.states))
     cohort = Cohort.of(records, bundle.model, bundle.mesh)
     known, later = split(cohort, asked.forecast_from)
     generator = torch.Generator().manual_seed(1)
@@ -531,6 +535,46 @@ def _page(
     )
 
 
+_MOST_STRETCHES = 5_000  # between doses and printed times, of one person: half of the steps that a solver tries
+
+
+def _require_short(bundle: Bundle, schedule: Schedule, start: float, end: float, points: int) -> None:
+    """Refuse what would take minutes or all memory, before anything is made of it."""
+    step, unit = bundle.mesh.step, bundle.model.backbone.time_unit
+    if step is not None and (end - start) / step > MOST_STEPS:
+        raise ValueError(
+            f"--until {end:g} {unit} is {(end - start) / step:.3g} steps of the model's {step:.3g} {unit}, more than "
+            f"{MOST_STEPS:,}, which is a slip of the end or of the unit of time; write an earlier one"
+        )
+    given = [d for d in schedule.doses if as_float(d.arrival) < end]
+    bends = sum(start < t < end for signal in schedule.inputs.values() for t in signal.times)
+    count = points + len(given) + sum(not d.bolus for d in given) + bends
+    if count > _MOST_STRETCHES:
+        raise ValueError(
+            f"{len(given)} doses, {points} times and {bends} points of inputs cut the time to {end:g} {unit} more than "
+            f"{_MOST_STRETCHES:,} times; ask for fewer --points, fewer doses or an earlier --until"
+        )
+
+
+def _require_room(records: Sequence[Record], mesh: Mesh, networks: int, states: int) -> None:
+    """Refuse a computation that would take days or gigabytes for each array, before it is begun: a table in minutes that is said
+    to be in hours is sixty times as long.
+    """
+    longest = max(float(r.times[-1]) - r.schedule.start for r in records)
+    steps = 0.0 if mesh.step is None else longest / mesh.step
+    if steps > _MOST_IN_TURN or steps * len(records) * networks * states > _MOST_NUMBERS:
+        unit = records[0].units.get("time", "")
+        raise ValueError(
+            f"a record of {longest:g} {unit} is {steps:.3g} steps of the model's {mesh.step:.3g} {unit}, and with {len(records)} "
+            f"people and {networks} networks more than a machine gets through; is TIME in another unit than --units says? If it "
+            "is right, ask for fewer members and folds, or split the table by people"
+        )
+
+
+_MOST_IN_TURN = 200_000  # steps of one record, one after the other: ten years in steps of half an hour
+_MOST_NUMBERS = 3e8  # of one array of states, 2.4 GB
+
+
 def simulate_person(
     path: Path,
     text: str,
@@ -562,6 +606,7 @@ def simulate_person(
         raise ValueError(
             f"--until {end:g} is no time after the record's start, which is at {start:g} {backbone.time_unit} since the {began}"
         )
+    _require_short(bundle, schedule, start, end, points)
     times = np.linspace(start, end, points).tolist()
     (prediction,) = predict_person(bundle, index, [schedule], times)
     low, high = prediction.interval(level)

@@ -190,10 +190,10 @@ HEAD = "ID,TIME,AMT,DV,EVID,CMT"
         (["1,0,320,.,1,1", "1,2,.,-8,0,2"], [], "--signed concentration"),
         (["1,0,320,.,1,1", "1,2,.,8,0,2"], ["--signed", "effect"], "--signed names ['effect']"),
         (["1,0,320,.,1,1", "1,2,.,8,0,2"], ["--ignore", "DV"], "leave them out of --ignore"),
-        (["1,0,320,.,1,1", "1,2,.,8,0,2"], ["--channels", "2=level"], "concentration"),
         (["1,0,320,.,1,1", "1,2,.,8,0,2"], ["--compartments", "1=stomach"], "--compartments 1=gut"),
         (["1,0,320,.,1,1", "1,2,.,8,0,2"], ["--channels", ""], "--channels 2=concentration"),
-        (["1,0,320,.,1,1", "1,2e9,.,8,0,2"], [], "--units"),
+        (["1,0,320,.,1,1", "1,2,.,8,0,2", "1,3e5,.,8,0,2"], [], "is TIME in another unit than --units says"),
+        (["1,0,320,.,1,1", "1,2,.,8,0,2", "1,2e9,.,8,0,2"], [], "is TIME in another unit than --units says"),
     ],
 )
 def test_cures_are_in_the_words_of_the_shell(rows: list[str], options: list[str], words: str, tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_a_full_disk_leaves_what_was_there(plain: Bundle, tmp_path: Path, monkey
     assert [p.name for p in tmp_path.iterdir()] == ["model.twin"]
     monkeypatch.setattr(zipfile.ZipFile, "writestr", real)
     # the disk may also fill while the archive is closed, and while a picture or a page is written
-    monkeypatch.setattr(zipfile.ZipFile, "close", full)
+    monkeypatch.setattr(zipfile.ZipFile, "_write_end_record", full)
     with pytest.raises(OSError, match=r"model\.twin"):
         save(plain, path)
     monkeypatch.undo()

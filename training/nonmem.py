@@ -141,6 +141,7 @@ def read_table(
             f"read_nonmem: needs a compartment and a channel, got {dict(compartments)}, {dict(channels)}",
             'write compartments={1: "gut"}, channels={2: "concentration"}',
             "write --compartments 1=gut --channels 2=concentration",
+            "a table needs a compartment and a channel",
         )
     for argument, given in (("covariates", covariates), ("ignore", ignore), ("signed", signed)):
         if isinstance(given, str):
