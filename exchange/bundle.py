@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from exchange.names import require_names
+from exchange.names import printable, require_names
 from exchange.plain_json import memory_of, plain_json
 from exchange.structures import BUILTIN, describe, rebuild
 from exchange.whole_file import whole_file
@@ -209,13 +210,18 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
         weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         model = rebuild(about["structure"], weights, structures)
         _require_same_units(about["units"], units_of(model))
-        people = tuple(_person_from(p) for p in about["people"])
+        if not _says(describe(model), about["structure"]):
+            # a constructor takes nothing, 0 or "" for what it makes itself: another program may take it for something else
+            raise ValueError("its structure is not what the model that is built of it says of itself; save it again")
+        people = tuple(_person_from(p) for p in _list(about["people"], "people"))
         personal = replace(_personal(tensors, model, len(people)), failed=_failed(about.get("failed", {}), len(people)))
         certificate: Certificate | Refusal | None = None
         if "proof.json" in entries:
             proof = plain_json(entries["proof.json"], room)
             which = _CLAIMS["refusal" in proof]
             proof = _only(proof, *which, "proof.json")
+            for name in ("slope_range", "leading", "not_covered") if "certificate" in proof else ():
+                _list(_mapping(proof["certificate"], "the certificate")[name], name)
             certificate = (
                 Refusal.from_dict(proof["refusal"])
                 if "refusal" in proof
@@ -236,12 +242,19 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
         return bundle
     except (*_DAMAGE, safetensors.SafetensorError) as error:
         raise ValueError(
-            f"{path}: an entry of the bundle is damaged or incomplete ({error!r:.200}); save it again"
+            f"{path}: an entry of the bundle is damaged or incomplete ({_line(repr(error), 200)}); save it again"
         ) from error
     except InputError as error:
         raise error.about(path) from error
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {_line(str(error), 800)}") from error
+
+
+def _line(text: str, most: int) -> str:
+    """What someone else's error says of a stranger's file, as a part of one sentence: no line's end, no page."""
+    text = re.sub(r"\S{200,}", lambda found: f"{found[0][:120]}…", text[: 2 * most])
+    shown = "".join(c if printable(c) else c.encode("unicode_escape").decode() for c in text)
+    return shown if len(shown) <= most else f"{shown[:most]}…"
 
 
 def _room(size: int) -> int:
@@ -264,7 +277,8 @@ def _read(path: Path) -> tuple[dict[str, bytes], int]:
         raise
     # damaged deflate streams raise zlib.error and others, depending on where the damage is
     except Exception as error:
-        raise ValueError(f"{path}: not a whole bundle ({error}); it is truncated, damaged or another kind of file") from error
+        found = _line(str(error), 200)
+        raise ValueError(f"{path}: not a whole bundle ({found}); it is truncated, damaged or another kind of file") from error
     try:
         manifest = _only(plain_json(entries["manifest.json"], room), {"format", "version", "sha256"}, set(), "manifest.json")
         known = manifest["format"] == FORMAT
@@ -368,6 +382,22 @@ def _only(value: Any, needed: set[str], allowed: set[str], what: str) -> dict[st
 def _mapping(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{what} is a {type(value).__name__}, and names with values are needed; save it again")
+    return value
+
+
+def _says(full: Any, part: Any) -> bool:
+    """Does a JSON value say all that another says? Whole numbers may have become numbers; names may have been added."""
+    if isinstance(part, dict):
+        return isinstance(full, dict) and all(k in full and _says(full[k], v) for k, v in part.items())
+    if isinstance(part, list):
+        return isinstance(full, list | tuple) and len(full) == len(part) and all(map(_says, full, part))
+    return isinstance(full, bool) == isinstance(part, bool) and bool(full == part)
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    # a tuple of a text is its letters, and of a mapping its names
+    if not isinstance(value, list):
+        raise ValueError(f"{what} is a {type(value).__name__}, and a list is needed; save it again")
     return value
 
 
@@ -500,14 +530,14 @@ def _person_from(value: Mapping[str, Any]) -> Person:
     given = _only(value["schedule"], *_SCHEDULE, "a schedule")
     signals = _mapping(given["inputs"], "inputs")
     schedule = Schedule(
-        doses=tuple(Dose(**d) for d in given["doses"]),
+        doses=tuple(Dose(**d) for d in _list(given["doses"], "doses")),
         inputs={k: Signal(**_only(s, *_SIGNAL, f"the input {quote(k)}")) for k, s in signals.items()},
         start=given["start"],
     )
     covariates = {str(k): _number(v) for k, v in value["covariates"].items()}
     if not isinstance(value["id"], str):
         raise ValueError(f"a person's id is text, got {quote(value['id'])}; save it again")
-    baseline = tuple(math.nan if v is None else _number(v) for v in value["baseline"])
+    baseline = tuple(math.nan if v is None else _number(v) for v in _list(value["baseline"], "baseline"))
     return Person(value["id"], schedule, covariates, baseline)
 
 

@@ -339,7 +339,7 @@ def certify(
         from homeostat.work import certify_bundle
 
         result, text = certify_bundle(
-            bundle, rate, seconds, write, region, structures=own_structures(structures or [])
+            bundle, rate, seconds, write, region, own_structures(structures or [])
         )
         if as_json:
             print_json({"certified": bool(result), **result.to_dict()})

@@ -363,6 +363,14 @@ def bundle_of(
     )
 
 
+def needs_mesh(bundle: Bundle) -> bool:
+    """Do predictions step over the mesh? Steps by error control do not, and a long time cut by one takes memory for nothing;
+    torchdiffeq steps from cut to cut, and process noise takes a step for each.
+    """
+    steps = predicting(solver_of(bundle), bundle.model.dtype)
+    return isinstance(steps, Torchdiffeq) or bundle.model.process is not None
+
+
 def predict_person(
     bundle: Bundle, index: int, schedules: Sequence[Schedule], times: Sequence[float], *, draws: int = 16, seed: int = 7
 ) -> list[Prediction]:
@@ -376,8 +384,7 @@ def predict_person(
     )
     sample = own.draws(draws, torch.Generator().manual_seed(seed)).to(bundle.model.device)
     found, steps = [], predicting(solver_of(bundle), bundle.model.dtype)
-    # steps by error control need no mesh, and a long time cut by one takes memory for nothing; torchdiffeq steps from cut to cut
-    mesh = bundle.mesh if isinstance(steps, Torchdiffeq) else Mesh(observed=bundle.mesh.observed)
+    mesh = bundle.mesh if needs_mesh(bundle) else Mesh(observed=bundle.mesh.observed)
     for schedule in schedules:
         conditions = conditions_of(
             bundle.model,

@@ -40,6 +40,7 @@ from homeostat.study import (
     dense_of,
     dense_unseen,
     evaluate,
+    needs_mesh,
     paired_difference,
     predict_person,
     score,
@@ -250,7 +251,6 @@ def certify_bundle(
     seconds: float,
     write: bool,
     region: Path | None = None,
-    *,
     structures: Mapping[str, type[nn.Module]] = BUILTIN,
 ) -> tuple[Certificate | Refusal, str]:
     """A fresh certificate for a bundle, in the region of a JSON file where one is named, put into it with `write`.
@@ -535,16 +535,18 @@ def _page(
     )
 
 
+_MOST_CUTS = 20_000  # steps of a mesh in one prediction, all of which are in memory
 _MOST_STRETCHES = 5_000  # between doses and printed times, of one person: half of the steps that a solver tries
 
 
 def _require_short(bundle: Bundle, schedule: Schedule, start: float, end: float, points: int) -> None:
     """Refuse what would take minutes or all memory, before anything is made of it."""
     step, unit = bundle.mesh.step, bundle.model.backbone.time_unit
-    if step is not None and (end - start) / step > MOST_STEPS:
+    most = _MOST_CUTS if needs_mesh(bundle) else MOST_STEPS
+    if step is not None and (end - start) / step > most:
         raise ValueError(
             f"--until {end:g} {unit} is {(end - start) / step:.3g} steps of the model's {step:.3g} {unit}, more than "
-            f"{MOST_STEPS:,}, which is a slip of the end or of the unit of time; write an earlier one"
+            f"{most:,}, which is a slip of the end or of the unit of time; write an earlier one"
         )
     given = [d for d in schedule.doses if as_float(d.arrival) < end]
     bends = sum(start < t < end for signal in schedule.inputs.values() for t in signal.times)
@@ -692,9 +694,10 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
     kept = bundle.calibration.get("scores", {})
     for name, scores in kept.items() if isinstance(kept, Mapping) else ():
         told = [scores.get(k) for k in ("crps", "nll", "coverage_80")] if isinstance(scores, Mapping) else []
-        if not told or not all(isinstance(v, int | float) for v in told):
+        numbers = [float(v) for v in told if isinstance(v, int | float)]
+        if len(numbers) < 3:
             continue  # a script may keep other scores; --json shows them
-        crps, nll, covered = told
+        crps, nll, covered = numbers
         name = shown(name[:60], lines=False)
         lines.append(f"unseen     {name}: CRPS {crps:.3f}, NLL {nll:.3f}, the 80 % interval covers {100 * covered:.0f} %")
     lines += [f"{shown(str(k)[:200], lines=False):<26} {shown(str(v)[:2000], lines=False)}" for k, v in bundle.provenance.items()]
