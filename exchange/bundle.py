@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from exchange.names import printable, require_names
 from exchange.plain_json import memory_of, plain_json
-from exchange.structures import BUILTIN, describe, rebuild
+from exchange.structures import BUILTIN, LARGEST, describe, rebuild
 from exchange.whole_file import whole_file
 from hybrid import Conditions, Dose, HybridModel, Mesh, Schedule, Signal, conditions_of, rollout
 from hybrid.schedule import as_float
@@ -228,6 +228,8 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
                 else Certificate.from_dict(proof["certificate"])
             )
             _require_readable(certificate)
+            if not _says(certificate.to_dict(), proof["refusal" if "refusal" in proof else "certificate"]):
+                raise ValueError("proof.json is not what the certificate or refusal that is made of it says; save it again")
         bundle = Bundle(
             model=model,
             people=people,
@@ -277,8 +279,8 @@ def _read(path: Path) -> tuple[dict[str, bytes], int]:
         raise
     # damaged deflate streams raise zlib.error and others, depending on where the damage is
     except Exception as error:
-        found = _line(str(error), 200)
-        raise ValueError(f"{path}: not a whole bundle ({found}); it is truncated, damaged or another kind of file") from error
+        why = _line(str(error), 200)
+        raise ValueError(f"{path}: not a whole bundle ({why}); it is truncated, damaged or another kind of file") from error
     try:
         manifest = _only(plain_json(entries["manifest.json"], room), {"format", "version", "sha256"}, set(), "manifest.json")
         known = manifest["format"] == FORMAT
@@ -460,6 +462,8 @@ def _personal(tensors: Mapping[str, Tensor], model: HybridModel, people: int) ->
                 f"the people's {name} has shape {tuple(found[name].shape)} and type {found[name].dtype}; {shape} of finite "
                 f"{kind} is needed, for {M} members and {N} people"
             )
+    if any(bool((found[name].abs() > LARGEST).any()) for name in ("mode", "covariance", "objective")):
+        raise ValueError(f"a number of the people's coordinates is beyond {LARGEST:g}; save it again")
     if d and N and bool((torch.linalg.cholesky_ex(found["covariance"]).info > 0).any()):
         raise ValueError("the covariance of a person's coordinates is not positive definite; save it again")
     return Personal(found["mode"], found["covariance"], found["objective"], found["converged"])

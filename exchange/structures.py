@@ -21,6 +21,7 @@ _EARLIER: Mapping[str, Mapping[str, Any]] = {
     "LogNormalPopulation": {"bend": "tanh"},
     "OneCompartmentOral": {"ka": [0.3, 4.0], "ke": [0.02, 0.25], "V": [5.0, 200.0], "faster": None},
 }
+LARGEST = 1e100  # of a weight or a person's coordinate: products of three overflow beyond it, and a solver takes no step
 _FREE = 4_000_000  # numbers of one matrix that are nothing to any machine, 32 MB: what may be built before it is compared
 _PARTS = ("backbone", "population", "residual", "observation", "noise")
 
@@ -90,6 +91,8 @@ def rebuild(
                 f"weight {name} has shape {tuple(given.shape)} and type {given.dtype}; (members, "
                 f"{', '.join(map(str, parameter.shape[1:]))}) of finite float64 are needed"
             )
+        if given.numel() and float(given.abs().max()) > LARGEST:
+            raise ValueError(f"weight {name} has a value beyond {LARGEST:g}, with which no model computes; train it again")
         parameter.data = given.clone()
     return model
 

@@ -112,7 +112,7 @@ def main() -> None:
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"homeostat {__version__}")
+        say(f"homeostat {__version__}")
         raise typer.Exit(0)
 
 

@@ -82,13 +82,17 @@ def explain(error: Exception, as_json: bool) -> int:
 
 
 def _said(error: Exception) -> tuple[str, str | None, int]:
-    from hybrid import SimulationError
-    from physics.arguments import InputError
+    # a module that nobody has imported has raised nothing, and importing it takes seconds
+    if "physics" in sys.modules:
+        from physics.arguments import InputError
 
-    if isinstance(error, InputError):
-        return error.problem_at_shell, error.cure_at_shell, UNUSABLE
-    if isinstance(error, SimulationError):
-        return str(error).partition(". ")[0], _SIMULATION, UNUSABLE
+        if isinstance(error, InputError):
+            return error.problem_at_shell, error.cure_at_shell, UNUSABLE
+    if "hybrid" in sys.modules:
+        from hybrid import SimulationError
+
+        if isinstance(error, SimulationError):
+            return str(error).partition(". ")[0], _SIMULATION, UNUSABLE
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error)):
         return "this takes more memory than there is", _MEMORY, UNUSABLE
     if isinstance(error, OSError) and error.strerror is not None:
