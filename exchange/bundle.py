@@ -24,12 +24,13 @@ from torch import Tensor, nn
 from exchange.structures import BUILTIN, describe, rebuild
 from hybrid import Conditions, Dose, HybridModel, Mesh, Schedule, Signal, conditions_of, rollout
 from hybrid.schedule import as_float
-from physics.arguments import quote
+from physics.arguments import quote, shortened
 from stability import Certificate, Lure, Refusal
 from training import Personal
 
 FORMAT, VERSION = "homeostat.twin", 1
 _LARGEST = 2**30  # bytes in one entry; a bundle is small, and a claim of more is damage or malice
+_UNITS = ("time", "states", "inputs", "channels")  # what every bundle says the units of; later ones say more
 _PERSONAL = ("mode", "covariance", "objective", "converged")
 _ENTRIES = ("manifest.json", "model.json", "weights.safetensors", "proof.json", "calibration.json")
 # what reading values that are not what was written can raise: torch's own errors are RuntimeErrors, and so is the recursion
@@ -41,13 +42,15 @@ _DAMAGE = (KeyError, IndexError, TypeError, AttributeError, OverflowError, Runti
 class Person:
     """What a bundle keeps of a fitted person: who, what was done, what is known; no measurements but the baseline (NaN: none).
 
-    Made of a cohort's records, the schedule is on the person's own clock, which reads 0 at the first dose (or start).
+    Made of a cohort's records, the schedule is on the person's own clock, which reads 0 at the first dose (or start), and
+    `until` is the last time on it at which anything was measured, where that is known.
     """
 
     id: str
     schedule: Schedule
     covariates: Mapping[str, float]
     baseline: tuple[float, ...]
+    until: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Bundle:
 
     `model` (M members) · `people` (N) and their `personal` coordinates (M, N, d) · `mesh` of the solver · `certificate`,
     or the `Refusal`, or None where neither was asked for · `calibration`, scores on unseen people, plain JSON ·
-    `provenance`: data, versions, seed, settings, plain JSON.
+    `provenance`: data, versions, seed, settings, plain JSON · `nonnegative`: the channels that are declared never to be below 0.
     """
 
     model: HybridModel
@@ -66,6 +69,7 @@ class Bundle:
     certificate: Certificate | Refusal | None = None
     calibration: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    nonnegative: tuple[str, ...] = ()
 
     def system(self) -> Lure:
         """The Lur'e arrays of every member and fitted person, built anew from the model's weights."""
@@ -148,6 +152,7 @@ def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
                 "provenance": bundle.provenance,
                 # only where there is something to say: a bundle of people who could all be simulated is as it was before
                 **({"failed": {str(i): why for i, why in sorted(known.failed.items())}} if known.failed else {}),
+                **({"nonnegative": list(bundle.nonnegative)} if bundle.nonnegative else {}),
             }
         ),
         "weights.safetensors": safetensors.torch.save(tensors),
@@ -204,6 +209,7 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
             certificate=certificate,
             calibration=dict(_value(entries["calibration.json"])),
             provenance=dict(about["provenance"]),
+            nonnegative=_channels(about.get("nonnegative", []), model),
         )
         _require_fit(bundle)
         return bundle
@@ -287,13 +293,25 @@ def _failed(value: Mapping[str, Any], people: int) -> dict[int, str]:
     return found
 
 
+def _channels(value: Any, model: HybridModel) -> tuple[str, ...]:
+    """Names of the model's channels, out of the stored list."""
+    if not isinstance(value, list) or not all(name in model.observation.channels for name in value):
+        raise ValueError(
+            f"nonnegative names {quote(value)}, and the channels are {quote(list(model.observation.channels))}; save it again"
+        )
+    return tuple(value)
+
+
 def _require_same_units(saved: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """The units in which the people and weights were saved are those of the model as this program builds it."""
-    for kind, units in saved.items():  # a bundle of before says less
-        if units != found.get(kind):
+    missing = [kind for kind in _UNITS if kind not in saved]
+    if missing:
+        raise ValueError(f"the bundle does not say the units of its {', '.join(missing)}; save it again")
+    for kind, units in saved.items():
+        if kind not in found or units != found[kind]:
             raise ValueError(
-                f"the bundle was saved with the {kind} in {str(units)[:150]}, and this program builds its model with "
-                f"{str(found.get(kind))[:150]}; use the version that wrote it"
+                f"the bundle says {quote(units)} for the unit of its {kind}, and this program builds its model with "
+                f"{quote(found.get(kind))}; it was changed by hand, or another version wrote it: use that one, or save it again"
             )
 
 
@@ -306,7 +324,7 @@ def _require_fit(bundle: Bundle) -> None:
     for person in bundle.people:
         if len(person.baseline) != channels or person.covariates.keys() != bundle.people[0].covariates.keys():
             raise ValueError(
-                f"person {person.id} has {len(person.baseline)} baseline values and the covariates "
+                f"person {shortened(person.id)} has {len(person.baseline)} baseline values and the covariates "
                 f"{sorted(person.covariates)}; {channels} values and the same covariates for everyone are needed"
             )
     if bundle.people:
@@ -343,6 +361,7 @@ def _person(person: Person) -> dict[str, Any]:
         "schedule": schedule,
         "covariates": dict(person.covariates),
         "baseline": [None if math.isnan(v) else v for v in person.baseline],  # NaN is no JSON
+        **({} if person.until is None else {"until": person.until}),
     }
 
 
@@ -357,10 +376,11 @@ def _person_from(value: Mapping[str, Any]) -> Person:
     if not isinstance(value["id"], str):
         raise ValueError(f"a person's id is text, got {value['id']!r}; save it again")
     baseline = tuple(math.nan if v is None else _number(v) for v in value["baseline"])
-    return Person(value["id"], schedule, covariates, baseline)
+    until = None if value.get("until") is None else _number(value["until"])
+    return Person(value["id"], schedule, covariates, baseline, until)
 
 
 def _number(value: object) -> float:
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"a finite number is needed where {value!r} stands; save it again")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"a finite number is needed where {quote(value)} stands; save it again")
     return float(value)

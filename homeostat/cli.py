@@ -58,7 +58,8 @@ ForecastFrom = Annotated[
     float | None,
     typer.Option(
         help="Forecast unseen people from what was measured up to this time since everyone's own first dose, or start where "
-        "there is no dose, in the model's unit (default: a tenth of the record, or the first measurement where that is later)."
+        "there is no dose, in the model's unit (default: the first time by which everybody has a value since then and after "
+        "which somebody has another; where there is none, a sentence says what is taken)."
     ),
 ]
 SolverName = Annotated[
@@ -148,7 +149,9 @@ def _print(value: dict[str, Any]) -> None:
 def demo(
     out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/theophylline"),
     members: Annotated[int, typer.Option(min=2, help="Ensemble members.")] = 8,
-    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation by person.")] = 6,
+    folds: Annotated[
+        int, typer.Option(min=2, help="Folds of the cross-validation by person, at most as many as people: 12.")
+    ] = 6,
     steps: Annotated[int, typer.Option(min=1, help="Training steps at most.")] = 120,
     seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of everything random.")] = 2026,
     device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
@@ -197,7 +200,14 @@ def fit(
     threshold: Threshold = None,
     forecast_from: ForecastFrom = None,
     members: Annotated[int, typer.Option(min=2)] = 8,
-    folds: Annotated[int, typer.Option(min=2)] = 6,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Folds of the cross-validation by person, at most as many as people (default: 6, or as many as people where "
+            "there are fewer).",
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1)] = 120,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 0.03,
     seed: Annotated[int, typer.Option(min=0, max=2**62)] = 2026,
@@ -239,8 +249,9 @@ def fit(
         )
         left_out = [str(one) for one in read.left_out]
         _say(left_out)
+        parts = min(6, len(read.records)) if folds is None else folds
         settings = Settings(
-            members, folds, steps, rate, forecast_from=forecast_from, seed=seed, device=device, solver=solver
+            members, parts, steps, rate, forecast_from=forecast_from, seed=seed, device=device, solver=solver
         )
         summary = fit_table(
             table,

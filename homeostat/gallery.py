@@ -20,25 +20,29 @@ from homeostat.pictures import (
     member_mean_field,
     nearby,
 )
+from homeostat.reach import CRITERION, Beyond, Reach
 from homeostat.report import Cell, Table
-from homeostat.study import BINS, Evaluation, Trained, predict_person
+from homeostat.study import Evaluation, Trained, predict_person
 from hybrid import Prediction, Schedule
 from hybrid.schedule import as_float
+from physics.arguments import shortened
 from stability import Box, Certificate, Refusal
 from stability.region import claimed
 from training import AtEnd, Cohort, Convergence, Record, Start
-from training.calibration import describe_convention
-from training.records import counted_from
+from training.calibration import EVENT_BINS, describe_convention
+from training.records import counted_from, never_negative
 from training.verdicts import Verdict
 
 Picture = tuple[Path, str]
+# `hybrid_recipe` reads these off all records: that nobody unseen has a say would be untrue
+WHAT_EVERYONE_SAID = "Where the fit starts and in which scales it works was read off everyone's data."
 
 
 @dataclass(frozen=True)
 class Asked:
     """What was asked of a model: the event's `channel`, `unit` and `threshold`, and the time that forecasts start from.
 
-    Times are in `time_unit`, counted from everybody's own `since`.
+    Times are in `time_unit`, counted from everybody's own `since`. `note`: what a reader must know of how they were chosen.
     """
 
     channel: str
@@ -47,11 +51,30 @@ class Asked:
     forecast_from: float | None
     time_unit: str
     since: str = "first dose"
+    note: str = ""
 
     @property
     def event(self) -> str:
         """The event in words."""
         return f"{self.channel} above {self.threshold:g} {self.unit}"
+
+
+def with_unit(name: str, unit: str) -> str:
+    """A column's name with its unit; a dimensionless one (UCUM "1") has none to show."""
+    return name if unit in ("", "1") else f"{name} ({unit})"
+
+
+def density_in(unit: str) -> str:
+    """What is said of an NLL, whose value depends on the unit of what is measured."""
+    return "" if unit in ("", "1") else f" (of a density per {unit})"
+
+
+def cut_note(channels: Sequence[str]) -> str:
+    """What is said where intervals are cut; "" where none are."""
+    if not channels:
+        return ""
+    names = " and ".join(channels)
+    return f"Intervals of {names} are cut at 0, below which it is declared never to be; scores are of the whole distribution."
 
 
 def baseline_notes(cohort: Cohort) -> list[str]:
@@ -64,9 +87,15 @@ def baseline_notes(cohort: Cohort) -> list[str]:
 
 
 def people_picture(
-    folder: Path, dense: Prediction, records: Sequence[Record], asked: Asked, title: str, subtitle: str
+    folder: Path,
+    dense: Prediction,
+    records: Sequence[Record],
+    asked: Asked,
+    title: str,
+    subtitle: str,
+    beyond: Sequence[str] = (),
 ) -> Picture:
-    """Each person's data under the prediction's two uncertainties."""
+    """Each person's data under the prediction's two uncertainties; `beyond`, who goes beyond what was trained."""
     path = draw_people(
         dense,
         records,
@@ -75,11 +104,13 @@ def people_picture(
         title=title,
         subtitle=subtitle,
         time_unit=asked.time_unit,
+        beyond=beyond,
     )
-    return path, (
-        "Each panel is one person. The dark band is what more data would narrow: the members disagree, and the person is not "
-        "yet known well. The light band adds measurement noise, which no data will take away."
+    caption = (
+        "Each panel is one person. The amber band is what more data would narrow: the members disagree, and the person is not "
+        "yet known well. The pale band adds measurement noise, which no data will take away."
     )
+    return path, f"{caption} {cut_note(never_negative(records))}".rstrip()
 
 
 def reliability_numbers(evaluation: Evaluation, asked: Asked) -> Reliability:
@@ -89,7 +120,7 @@ def reliability_numbers(evaluation: Evaluation, asked: Asked) -> Reliability:
         evaluation.outcome,
         evaluation.pit,
         event=f"above {asked.threshold:g} {asked.unit}",
-        bins=BINS,
+        bins=EVENT_BINS,
         joint_outcome=evaluation.joint_outcome,
         joint_pit=evaluation.joint_pit,
     )
@@ -99,8 +130,9 @@ def reliability_picture(folder: Path, numbers: Reliability) -> Picture:
     """Event reliability and quantile calibration."""
     path = draw_reliability_of(numbers, folder / "reliability.png")
     return path, (
-        "When the model said 70 %, did it happen 70 % of the time? Grey shows where a perfectly calibrated forecaster would "
-        "land with this few observations: inside it there is no evidence against the model, and little evidence for it."
+        "When the model said 70 %, did it happen 70 % of the time? Grey shows, for each point by itself, where a perfectly "
+        "calibrated forecaster would land 95 times of 100 with this few observations: of so many points some are outside by "
+        "chance, and each panel says how many. Not more than that is no evidence against the model, and little for it."
     )
 
 
@@ -116,6 +148,8 @@ def phase_of(bundle: Bundle, person: int, hours: float) -> Phase:
         nearby((amount, 0.0), metric, 0.2 * amount * float(np.sqrt(np.linalg.eigvalsh(metric)[0]))),
         np.array([[0.2 * amount, 0.75 * amount], [0.35 * amount, 0.75 * amount]]),
     ]
+    if certificate is not None and not speaks_of(certificate, np.stack(starts)):
+        certificate = None
     return Phase.of(
         field,
         np.stack(starts),
@@ -130,18 +164,40 @@ def phase_of(bundle: Bundle, person: int, hours: float) -> Phase:
 
 
 def phase_picture(folder: Path, phase: Phase, person: str) -> Picture:
-    """The vector field and the certified metric's ellipse."""
+    """The vector field and the certified metric's ellipse; without a certificate that speaks of these starts, no promise."""
+    field = "Vector field of the members' average, and two pairs of trajectories"
+    if phase.rate is None:
+        title = f"Person {shortened(person)}: two pairs of starts"
+        path = draw_phase(phase, folder / "phase.png", title=title, subtitle=f"{field}. No certificate speaks of them.")
+        return path, "Trajectories of one person under the members' average field, without a proof of how they go on."
+    kept = "stays there" if phase.kept else "DOES NOT stay there, which a proof rules out"
     path = draw_phase(
         phase,
         folder / "phase.png",
-        title=f"Person {person}: wherever it starts, the state forgets",
-        subtitle="Vector field of the ensemble's mean, two pairs of trajectories, and the certificate's ellipse, which "
-        "must hold the second trajectory of the first pair at every time.",
+        title=f"Person {shortened(person)}: two starts, and what is proved of them",
+        subtitle=f"{field}, without inputs and further doses. The certificate's ellipse must hold the second trajectory of the "
+        f"first pair at every time: as computed it {kept}.",
     )
     return path, (
-        "The proof made visible: the distance between two trajectories, measured in the certified metric, stays under the "
-        "promised exponential."
+        "The proof beside what is computed: the distance between two trajectories, measured in the certified metric, under the "
+        "promised exponential. The proof is not read off the picture: it holds for every pair that it speaks of."
     )
+
+
+def speaks_of(
+    certificate: Certificate,
+    starts: np.ndarray,  # (..., n)
+) -> bool:
+    """Does the certificate say anything of trajectories from these states: are they in the set that is kept?"""
+    if isinstance(certificate.region, str):
+        return True
+    stays = certificate.region["stays"]
+    if stays["set"] == "box":
+        box, _ = claimed(certificate.region)
+        return isinstance(box, Box) and bool(((starts >= box.lower) & (starts <= box.upper)).all())
+    away = np.asarray(starts, dtype=np.float64) - np.asarray(stays["centre"])
+    metric = np.asarray(certificate.metric)
+    return bool((np.sqrt(np.einsum("...i,ij,...j->...", away, metric, away)) <= stays["start"]).all())
 
 
 def what_if_picture(
@@ -150,20 +206,36 @@ def what_if_picture(
     """One fitted person under several schedules, with the same draws of their parameters."""
     times = np.linspace(bundle.people[person].schedule.start, end, 145).tolist()
     found = dict(zip(schedules, predict_person(bundle, person, list(schedules.values()), times), strict=True))
+    beyond = beyond_training(bundle, person, schedules, end)
     path = draw_what_if(
         found,
         folder / "what_if.png",
         threshold=asked.threshold,
-        title=f"What if person {bundle.people[person].id} were dosed otherwise?",
+        title=f"What if person {shortened(bundle.people[person].id)} were dosed otherwise?",
         schedules=schedules,
         time_unit=asked.time_unit,
         since=asked.since,
+        nonnegative=bundle.nonnegative,
+        beyond={name: one.spans for name, one in beyond.items() if one},
     )
-    caption = (
-        "The same person, the same draws of their parameters and the same members: only the named doses change. Beyond the "
-        "doses seen in training the residual extrapolates, and the bands show only what the members disagree about."
-    )
-    return (path, caption), found
+    caption = [
+        "A person whom these members were trained on, the same draws of their parameters and the same members: only the named "
+        "doses change.",
+        *(f"{name[:1].upper()}{name[1:]}: {one.sentence()}" for name, one in beyond.items() if one),
+        CRITERION if any(beyond.values()) else "",
+        cut_note(bundle.nonnegative),
+    ]
+    return (path, " ".join(filter(None, caption))), found
+
+
+def beyond_training(bundle: Bundle, person: int, schedules: Mapping[str, Schedule], end: float) -> dict[str, Beyond]:
+    """Where one of the bundle's people would leave what it was trained on, under each of these schedules."""
+    who, reach = bundle.people[person], Reach.of(bundle, end)
+    mode = bundle.personal.mode[:, [person]]
+    return {
+        name: reach.beyond(bundle, schedule, end, mode=mode, covariates=who.covariates, baseline=who.baseline)
+        for name, schedule in schedules.items()
+    }
 
 
 def hero_picture(
@@ -178,17 +250,20 @@ def hero_picture(
         folder / "hero.png",
         forecast_from=asked.forecast_from,
         people=(0, min(4, len(records) - 1)),
-        title="Forecast with both uncertainties · checked on people never seen · proved to contract",
+        title="Forecast with both uncertainties · checked on people never seen"
+        + (" · proved to contract" if phase.rate is not None else ""),
     )
 
 
 def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never seen in training") -> Table:
     """The comparison table."""
+    first = next(iter(evaluations.values()))
+    unit = " or ".join(dict.fromkeys(first.prediction.units))
     columns = [
         "model",
         "NLL",
-        "CRPS",
-        "RMSE",
+        with_unit("CRPS", unit),
+        with_unit("RMSE", unit),
         "in 80 %",
         "in 95 %",
         "event ECE",
@@ -209,11 +284,11 @@ def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never
                 _with_band(s, "quantile_calibration_error"),
             ]
         )
-    first = next(iter(evaluations.values()))
     note = (
-        f"{int(first.scores['count'])} measurements. NLL, CRPS, RMSE: lower is better. In 80 %, in 95 %: measurements inside "
-        "these intervals. ECE, quantile gap: in brackets where 95 % of perfect forecasters with these predictions would be. "
-        f"ECE is the {describe_convention(bins=BINS)}."
+        f"{int(first.scores['count'])} measurements. NLL{density_in(unit)}, CRPS, RMSE: lower is better. In 80 %, in 95 %: "
+        "measurements inside these intervals. ECE, quantile gap: in brackets where 95 % of perfect forecasters with these "
+        "predictions would be. "
+        f"ECE is the {describe_convention(bins=EVENT_BINS)}."
     )
     return Table(title, columns, rows, note=note)
 
@@ -224,10 +299,12 @@ def uncertainty_rows(evaluations: Mapping[str, Evaluation], unit: str) -> Table:
         [name, *(e.scores[k] for k in ("aleatoric_sd", "epistemic_sd", "personal_sd", "sharpness_80"))]
         for name, e in evaluations.items()
     ]
-    columns = ["model", "noise", "model ignorance", "person not known", "80 % width"]
+    names = ("noise", "model ignorance", "person not known", "80 % width")
+    columns = ["model", *(with_unit(name, unit) for name in names)]
     note = (
-        f"In {unit}; roots of mean variances. Noise (aleatoric) stays; model ignorance (epistemic, the spread of the members) "
-        "falls with more people; the person's part falls with more of that person's data."
+        "Roots of mean variances, but the width, which is of whole intervals, not cut at 0. Noise (aleatoric) stays; model "
+        "ignorance (epistemic, the spread of the members) falls with more people; the person's part falls with more of that "
+        "person's data."
     )
     return Table("What the uncertainty is made of", columns, rows, note=note)
 
@@ -323,7 +400,7 @@ def comparison_verdict(name: str, difference: tuple[float, float, float], unit: 
         False: f"On people never seen the hybrid forecasts worse than the {name}",
         None: f"On people never seen the hybrid and the {name} cannot be told apart",
     }[good]
-    interval = f"95 % interval over people {low:+.3f} to {high:+.3f}"
+    interval = f"95 % interval over people {low:+.3f} to {high:+.3f} {unit}"
     detail = f"CRPS difference {mean:+.3f} {unit}, {interval}; negative favours the hybrid."
     return Verdict(claim, good, detail, ("comparison", name))
 

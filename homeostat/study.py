@@ -51,11 +51,13 @@ from training import (
     recorded,
 )
 from training.calibration import (
+    EVENT_BINS,
     calibration_null_band,
     expected_calibration_error,
     quantile_null_band,
 )
 from training.null_band import as_array
+from training.records import never_negative
 from training.scores import brier_decomposition, score_table
 
 
@@ -120,7 +122,8 @@ def train(
         ) from error
     solver = solver_named(settings.solver)
     generator = torch.Generator().manual_seed(settings.seed)
-    plan = Plan.of(len(records), settings.members, min(settings.folds, len(records)), generator)
+    require_folds(settings.folds, len(records))
+    plan = Plan.of(len(records), settings.members, settings.folds, generator)
     stack = plan.stack(recipe.model, generator).to(settings.device)
     cohort = Cohort.of(records, recipe.model, recipe.mesh).to(settings.device)
     # what cannot contract by physics alone (a neural ODE) is trained without the penalty
@@ -157,6 +160,15 @@ def train(
     )
     ends = at_ends(model, cohort, personal.mode)
     return Trained(recipe, plan, cohort, best.model, model, personal, interrupted, ends, arrived)
+
+
+def require_folds(folds: int, people: int) -> None:
+    """Raise `ValueError` for more folds than people: each fold holds back somebody."""
+    if folds > people >= 2:  # of one person nobody is left to learn from, which is said where that is planned
+        raise ValueError(
+            f"{folds} folds were asked for and there {'is 1 person' if people == 1 else f'are {people} people'}; each fold holds "
+            f"back at least one of them: --folds {people} or fewer"
+        )
 
 
 def solver_of(bundle: Bundle) -> Solver:
@@ -203,9 +215,6 @@ class Evaluation:
     joint_pit: np.ndarray
 
 
-BINS = 10  # of the event's calibration error: 72 observations in bins of seven
-
-
 def score(
     prediction: Prediction, y: Tensor, threshold: float, generator: torch.Generator, paths: int = 400
 ) -> Evaluation:
@@ -222,9 +231,9 @@ def score(
     joint_outcome = (drawn[:, there] > threshold).numpy().astype(float)
     joint_pit = prediction.cdf(drawn)[:, there].numpy()
     scores = score_table(prediction, y, generator=generator)
-    scores["event_ece"] = expected_calibration_error(probability, outcome, bins=BINS)
+    scores["event_ece"] = expected_calibration_error(probability, outcome, bins=EVENT_BINS)
     scores["event_brier"] = brier_decomposition(probability, outcome).score
-    event = calibration_null_band(probability, bins=BINS, joint=joint_outcome, generator=generator)
+    event = calibration_null_band(probability, bins=EVENT_BINS, joint=joint_outcome, generator=generator)
     quantile = quantile_null_band(pit, joint=joint_pit, generator=generator)
     for name, band in (("event_ece", event), ("quantile_calibration_error", quantile)):
         scores |= {f"{name}_null_mean": band.mean, f"{name}_null_lower": band.lower, f"{name}_null_upper": band.upper}
@@ -348,7 +357,7 @@ def bundle_of(
     """The trained model as it travels."""
     given = trained.cohort.conditions
     people = tuple(
-        Person(r.id, r.schedule, {name: r.covariates[name] for name in given.covariates}, tuple(b))
+        Person(r.id, r.schedule, {name: r.covariates[name] for name in given.covariates}, tuple(b), _last(r))
         for r, b in zip(trained.cohort.records, given.baseline.tolist(), strict=True)
     )
     return Bundle(
@@ -359,7 +368,13 @@ def bundle_of(
         certificate=certificate,
         calibration=calibration,
         provenance=provenance,
+        nonnegative=never_negative(trained.cohort.records),
     )
+
+
+def _last(record: Record) -> float:
+    """When a person was last measured."""
+    return float(record.times[np.isfinite(record.values).any(1)][-1])
 
 
 def predict_person(

@@ -24,6 +24,7 @@ from homeostat.judged import (
 )
 from homeostat.pictures.uncertainty import Rings
 from homeostat.provenance import provenance
+from homeostat.reach import CRITERION, Beyond, Reach
 from homeostat.recipe import backbone_named, hybrid_recipe
 from homeostat.report import MARKS, write_report
 from homeostat.solvers import solver_named
@@ -37,6 +38,7 @@ from homeostat.study import (
     evaluate,
     paired_difference,
     predict_person,
+    require_folds,
     score,
     solver_of,
     split,
@@ -45,16 +47,17 @@ from homeostat.study import (
 from homeostat.terminal import rich_table
 from hybrid import HybridModel
 from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
+from physics.arguments import shortened
 from stability import Certificate, Refusal, certify, check
 from stability.proof import prove
 from stability.region import Inputs, Region, claimed, region_and_inputs
 from stability.threads import few_threads
 from training import Checkpoint, Cohort, Record, at_ends, convergence, forecast
-from training.clock import at_or_before, counts_from, origin_of, since
+from training.clock import SAME, at_or_before, counts_from, origin_of, since
 from training.conversion import converted
 from training.file_order import Order
 from training.nonmem import read_table
-from training.records import counted_from
+from training.records import counted_from, never_negative
 from training.scaling import Scaling
 from training.verdicts import Verdict
 
@@ -87,6 +90,7 @@ def fit_table(
     recipe = hybrid_recipe(physics, records, hidden=hidden or (1,), with_residual=bool(hidden))
     assumed = unstated(records, recipe.model)
     records = [converted(record, recipe.model) for record in records]  # what is asked and drawn is in the model's units
+    require_folds(settings.folds, len(records))
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
     settings = replace(settings, forecast_from=asked.forecast_from)
     folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is better known before than after training
@@ -132,7 +136,7 @@ def fit_table(
     bundle = bundle_of(trained, certificate, calibration, provenance(settings, table, records, units))
     save(bundle, path)
     dense = dense_unseen(trained, settings, max(float(r.times[-1]) for r in records))
-    notes = [*unused(records, trained.model), *gallery.baseline_notes(trained.cohort)]
+    notes = [*filter(None, [asked.note]), *unused(records, trained.model), *gallery.baseline_notes(trained.cohort)]
     about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends)
     page = _page(
         folder,
@@ -142,7 +146,13 @@ def fit_table(
         asked,
         dense=dense,
         title=f"{table.name}: a hybrid twin of {len(records)} people",
-        lead="\n\n".join(["Forecasts below concern people whom the forecasting members had never seen.", *notes]),
+        lead="\n\n".join(
+            [
+                "Forecasts below concern people whom the forecasting members had not been trained on. "
+                f"{gallery.WHAT_EVERYONE_SAID}",
+                *notes,
+            ]
+        ),
         judged=judged,
         rings=rings_of(trained.model, trained.cohort, trained.personal),
         verdicts=[
@@ -175,7 +185,9 @@ def fit_table(
         **gallery.fit_summary(trained),
         "interrupted": interrupted,
         "forecast_from": asked.forecast_from,
+        "time_unit": asked.time_unit,
         "time_since": asked.since,
+        "unit": asked.unit,
         "notes": notes,
         "bundle": str(path),
         "report": str(page),
@@ -198,8 +210,12 @@ def unused(records: Sequence[Record], model: HybridModel) -> list[str]:
 
 
 def asked_of(records: Sequence[Record], unit: str, threshold: float | None, forecast_from: float | None) -> Asked:
-    """What is asked where the caller does not say: the median measurement, and forecasts from a tenth of the record, or from
-    the first measurement where that is later.
+    """What is asked where the caller does not say: the median measurement, and forecasts from the first time at which everybody
+    has a value and somebody still has a later one.
+
+    A value is one after the first dose (or start): what was measured before is where a person starts from. Where there is no such
+    time, everyone's time is a tenth of their record, or their first value where that is later, and forecasts are from the median
+    of these: some people are then forecast from nothing, and `note` says how many.
 
     `records`, `threshold` and `forecast_from` are in the model's units; `forecast_from` counts from everyone's own first dose
     (or start), wherever the table's clock has its zero.
@@ -211,9 +227,18 @@ def asked_of(records: Sequence[Record], unit: str, threshold: float | None, fore
         threshold = float(f"{np.nanmedian(scored):.2g}")
     if not np.isfinite(threshold):
         raise ValueError(f"the threshold of the event is {threshold:g}; give a finite number, in the unit of the measurements")
+    note = ""
+    if forecast_from is None:
+        forecast_from = _everyone_known(records)
     if forecast_from is None:
         first = [r.times[np.isfinite(r.values).any(1)][0] for r in records]
         forecast_from = float(np.median([max(0.1 * r.times[-1], t) for r, t in zip(records, first, strict=True)]))
+        nothing = sum(not np.isfinite(r.values[r.scored & at_or_before(r.times, forecast_from)]).any() for r in records)
+        note = (
+            f"There is no time since the {counted_from(records)} by which everybody was measured and after which somebody was "
+            f"again: forecasts are from {forecast_from:.4g} {records[0].units.get('time', '')}".rstrip()
+            + f", when nothing is known yet of {nothing} of {len(records)} people; --forecast-from chooses another time."
+        )
     known = [at_or_before(r.times, forecast_from) for r in records]
     before = [r.id for r, k in zip(records, known, strict=True) if not np.isfinite(r.values[k]).any()]
     after = [r.id for r, k in zip(records, known, strict=True) if not np.isfinite(r.values[r.scored & ~k]).any()]
@@ -231,7 +256,22 @@ def asked_of(records: Sequence[Record], unit: str, threshold: float | None, fore
         forecast_from,
         records[0].units.get("time", "1"),
         counted_from(records),
+        note,
     )
+
+
+def _everyone_known(records: Sequence[Record]) -> float | None:
+    """The first time on everybody's own clock by which each has a value after their first dose (or start), if anybody has a
+    later one; None where there is no such time.
+    """
+    measured = [r.times[r.scored & np.isfinite(r.values).any(1)] for r in records]
+    if not all(len(times) for times in measured):
+        return None
+    time = float(max(times[0] for times in measured))
+    if time <= SAME * max(times[-1] for times in measured):
+        time = 0.0  # a value right after a dose at once stands a rounding behind it
+    later = any(not at_or_before(times, time).all() for times in measured)
+    return time if later else None
 
 
 def certify_bundle(
@@ -323,6 +363,8 @@ def report_on(
     assumed = unstated(table.records, bundle.model)
     # what is asked and drawn is in the model's units, on everybody's own clock
     records = [converted(record, bundle.model).on_own_clock() for record in table.records]
+    # a channel that was signed where the model was trained is, whatever this table holds
+    records = [replace(r, nonnegative=tuple(c for c in r.nonnegative if c in bundle.nonnegative)) for r in records]
     asked = asked_of(records, bundle.model.observation.units[0], threshold, forecast_from)
     cohort = Cohort.of(records, bundle.model, bundle.mesh)
     known, later = split(cohort, asked.forecast_from)
@@ -373,8 +415,21 @@ def report_on(
         verdicts.append(Verdict("Not everyone's own parameters were found", False, found, ("convergence",)))
     verdicts += gallery.ends_verdicts(ends)
     verdicts += verdicts_of(judged)
-    evaluations, notes = {"this table": evaluation}, [*map(str, table.left_out)]
+    beyond = _beyond_training(bundle, records, cohort, personal.mode)
+    if beyond:
+        some = "; ".join(f"{shortened(name, 40)}: {one.reasons()[0]}" for name, one in [*beyond.items()][:3])
+        verdicts.append(
+            Verdict(
+                f"{len(beyond)} of {len(records)} people go beyond what the model was trained on",
+                None,
+                f"{some}{' …' if len(beyond) > 3 else '.'} For them the learned part extrapolates, and the intervals show only "
+                f"what the members disagree about. {CRITERION}",
+                ("beyond training",),
+            )
+        )
+    evaluations, notes = {"this table": evaluation}, [*filter(None, [asked.note]), *map(str, table.left_out)]
     notes += [*unused(records, bundle.model), *gallery.baseline_notes(cohort)]
+    rings = rings_of(bundle.model, cohort, personal)
     page = _page(
         folder,
         bundle,
@@ -393,7 +448,8 @@ def report_on(
         verdicts=verdicts,
         heading="This table",
         judged=judged,
-        rings=rings_of(bundle.model, cohort, personal),
+        rings=rings and replace(rings, whose="these people"),
+        beyond=list(beyond),
     )
     summary: dict[str, Any] = {
         "scores": dict(evaluation.scores),
@@ -402,7 +458,11 @@ def report_on(
         "people_seen_in_training": seen,
         "converged": bool(personal.converged.all()),
         "forecast_from": asked.forecast_from,
+        "time_unit": asked.time_unit,
         "time_since": asked.since,
+        "unit": asked.unit,
+        "people_beyond_training": {name: one.to_dict() for name, one in beyond.items()},
+        "cut_at_zero": list(never_negative(records)),
         "notes": notes,
         "people_not_converged": list(search.unfinished),
         "ends": [e.to_dict() for e in ends],
@@ -412,6 +472,28 @@ def report_on(
     lines = [f"{MARKS[v.good]} {v}" for v in verdicts]
     summary["text"] = "\n".join([*lines, f"report: {page}"])
     return summary
+
+
+def _beyond_training(
+    bundle: Bundle,
+    records: Sequence[Record],
+    cohort: Cohort,
+    mode: torch.Tensor,  # (M, N, d)
+) -> dict[str, Beyond]:
+    """Whose own schedule and state leave what the bundle was trained on, and how, by id."""
+    if not bundle.people:
+        return {}
+    reach, given, found = Reach.of(bundle, max(float(r.times[-1]) for r in records)), cohort.conditions, {}
+    for i, record in enumerate(cohort.records):
+        found[record.id] = reach.beyond(
+            bundle,
+            record.schedule,
+            float(record.times[-1]),
+            mode=mode[:, [i]],
+            covariates={name: float(value[i]) for name, value in given.covariates.items()},
+            baseline=given.baseline[i].tolist(),
+        )
+    return {name: one for name, one in found.items() if one}
 
 
 def _scaling_in(bundle: Bundle, people: Sequence[str], y: torch.Tensor) -> tuple[Scaling | None, str]:
@@ -425,7 +507,8 @@ def _scaling_in(bundle: Bundle, people: Sequence[str], y: torch.Tensor) -> tuple
         raise ValueError(f"the bundle's recalibration cannot be read ({error!r}); save the bundle again") from error
     again = sorted(set(scaling.people) & set(people))
     if again:
-        return None, f"It was fitted on people of the same ids ({', '.join(again[:5])}{' …' if len(again) > 5 else ''})."
+        some = ", ".join(shortened(name, 40) for name in again[:5]) + (" …" if len(again) > 5 else "")
+        return None, f"It was fitted on people of the same ids ({some})."
     try:
         scaling.refuse(people, y.cpu().numpy())
     except ValueError:
@@ -465,6 +548,7 @@ def _page(
     judged: Judged,
     rings: Rings | None,
     heading: str = "People never seen in training",
+    beyond: Sequence[str] = (),
 ) -> Path:
     """Pictures, tables and the HTML page of one evaluation."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -478,6 +562,7 @@ def _page(
             title="Everyone's data, and what was forecast",
             subtitle=f"From the measurements up to {asked.forecast_from:g} {asked.time_unit} since the {asked.since} (filled) to "
             "the rest (open)",
+            beyond=beyond,
         ),
         gallery.reliability_picture(folder, gallery.reliability_numbers(first, asked)),
         *pictures_of(folder, judged, asked, rings),
@@ -535,7 +620,12 @@ def simulate_person(
     times = np.linspace(start, end, points).tolist()
     (prediction,) = predict_person(bundle, index, [schedule], times)
     low, high = prediction.interval(level)
+    for j, name in enumerate(bundle.model.observation.channels):
+        if name in bundle.nonnegative:  # the quantiles of max(y, 0)
+            low[..., j], high[..., j] = low[..., j].clamp_min(0.0), high[..., j].clamp_min(0.0)
     channels, channel_units = bundle.model.observation.channels, bundle.model.observation.units
+    schedules = {"as given": given, "what if": schedule}
+    beyond = gallery.beyond_training(bundle, index, schedules, end)
     answer: dict[str, Any] = {
         "person": who.id,
         "schedule": format_schedule(schedule, units=units),
@@ -543,6 +633,7 @@ def simulate_person(
         "time_unit": backbone.time_unit,
         "time_since": began,
         "level": level,
+        "beyond_training": beyond["what if"].to_dict(),
         "channels": {
             name: {
                 "unit": channel_units[j],
@@ -552,36 +643,46 @@ def simulate_person(
                 "aleatoric_sd": prediction.aleatoric[0, :, j].sqrt().tolist(),
                 "epistemic_sd": prediction.epistemic[0, :, j].sqrt().tolist(),
                 "personal_sd": prediction.personal[0, :, j].sqrt().tolist(),
+                "cut_at_zero": name in bundle.nonnegative,
             }
             for j, name in enumerate(channels)
         },
     }
     lines = [
-        f"person {who.id}: {answer['schedule'] or 'nothing given'}",
+        f"person {shortened(who.id)}: {shortened(answer['schedule'], 400) or 'nothing given'}",
         f"times in {backbone.time_unit} since the {began}{' as it was given' if given.doses else ''}",
     ]
+    if beyond["what if"]:
+        lines.append(beyond["what if"].sentence())
+        if beyond["what if"].spans:
+            lines.append("The times at which the state is there are marked with *.")
     for name, values in answer["channels"].items():
         unit = values["unit"]
         time, value, band = f"time [{backbone.time_unit}]", f"{name} [{unit}]", f"{100 * level:g} % interval"
         lines.append(
             f"{time:>12}  {value:>22}  {band:>18}  {'noise':>8} {'model':>8} {'person':>8}  (standard deviations)"
+            f"{'' if unit in ('', '1') else f', all in {unit}'}"
         )
         keys = ("mean", "lower", "upper", "aleatoric_sd", "epistemic_sd", "personal_sd")
         for t, m, a, b, noise, model, own in zip(times, *(values[k] for k in keys), strict=True):
-            lines.append(f"{t:12.2f}  {m:22.3f}  {f'{a:.3f} to {b:.3f}':>18}  {noise:8.3f} {model:8.3f} {own:8.3f}")
+            mark = "  *" if beyond["what if"].at(t) else ""
+            lines.append(f"{t:12.2f}  {m:22.3f}  {f'{a:.3f} to {b:.3f}':>18}  {noise:8.3f} {model:8.3f} {own:8.3f}{mark}")
+    if bundle.nonnegative:
+        lines.append(gallery.cut_note(bundle.nonnegative))
     if picture is not None:
         fine = np.linspace(start, end, 145).tolist()
-        schedules = {"as given": given, "what if": schedule}
         found = predict_person(bundle, index, list(schedules.values()), fine)
         from homeostat.pictures import draw_what_if
 
         drawn = draw_what_if(
             dict(zip(schedules, found, strict=True)),
             picture,
-            title=f"What if, for person {who.id}: {text or 'nothing changed'}",
+            title=f"What if, for person {shortened(who.id)}: {shortened(text) or 'nothing changed'}",
             schedules=schedules,
             time_unit=backbone.time_unit,
             since=began,
+            nonnegative=bundle.nonnegative,
+            beyond={name: one.spans for name, one in beyond.items() if one},
         )
         lines.append(f"picture: {drawn}")
     return answer, "\n".join(lines)
@@ -608,7 +709,7 @@ def inspect_bundle(path: Path) -> tuple[dict[str, Any], str]:
         f"model      {type(backbone).__name__} + {type(model.residual).__name__}, {model.members} members of {weights} numbers",
         f"states     {states}; time in {backbone.time_unit}",
         f"measured   {measured}",
-        f"people     {len(bundle.people)}: {', '.join(p.id for p in bundle.people)}",
+        f"people     {len(bundle.people)}: {', '.join(shortened(p.id, 60) for p in bundle.people)}",
     ]
     if certificate is None:
         lines.append("certificate none; make one with `homeostat certify BUNDLE --write`")
@@ -617,9 +718,10 @@ def inspect_bundle(path: Path) -> tuple[dict[str, Any], str]:
     for name, scores in bundle.calibration.get("scores", {}).items():
         if not {"crps", "nll", "coverage_80"} <= scores.keys():
             continue  # a script may keep other scores; --json shows them
+        unit = model.observation.units[0]
         lines.append(
-            f"unseen     {name}: CRPS {scores['crps']:.3f}, NLL {scores['nll']:.3f}, the 80 % interval covers "
-            f"{100 * scores['coverage_80']:.0f} %"
+            f"unseen     {name}: CRPS {scores['crps']:.3f}{'' if unit == '1' else f' {unit}'}, NLL {scores['nll']:.3f}, the 80 % "
+            f"interval covers {100 * scores['coverage_80']:.0f} %"
         )
     lines += [f"{k:<26} {v}" for k, v in bundle.provenance.items()]
     return about, "\n".join(lines)

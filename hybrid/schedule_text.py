@@ -13,6 +13,7 @@ from typing import Literal, NoReturn
 
 from hybrid.schedule import Dose, Schedule, Signal, as_float
 from physics import Backbone
+from physics.arguments import shortened
 
 EXAMPLES = (
     "dose 320 mg -> gut @ 0",
@@ -55,6 +56,7 @@ _TOKEN = re.compile(
 )
 _STATEMENTS = ("dose", "scale", "split", "clear", "set")
 _KEYWORDS = ("every", "over", "x", "×", "by", "in", "linear", "held", *_STATEMENTS)
+_SHOWN, _WORD = 100, 60  # characters of a line, and of a word in it, that a message quotes
 _MOST = 10_000  # more doses than this in one statement are a slip
 
 
@@ -210,8 +212,15 @@ class _Parser:
     def _fail(self, token: _Token, message: str) -> NoReturn:
         line = self.text.count("\n", 0, token.at)
         begin = self.text.rfind("\n", 0, token.at) + 1
-        shown = self.text.split("\n")[line].replace("\t", " ")
-        raise ScheduleTextError(f"schedule: {message}\n  {shown}\n  {' ' * (token.at - begin)}^", token.at)
+        shown, place = self.text.split("\n")[line].replace("\t", " "), token.at - begin
+        if len(shown) > _SHOWN:  # of a long line the part around the place
+            left = max(0, min(place - _SHOWN // 2, len(shown) - _SHOWN))
+            cut = shown[left : left + _SHOWN]
+            shown = f"{'… ' if left else ''}{cut}{' …' if left + _SHOWN < len(shown) else ''}"
+            place += 2 * bool(left) - left
+        if len(token.text) > _WORD:
+            message = message.replace(token.text, shortened(token.text, _WORD))
+        raise ScheduleTextError(f"schedule: {message}\n  {shown}\n  {' ' * place}^", token.at)
 
     # ---- parts of a statement
 

@@ -16,6 +16,11 @@ def quote(value: object, most: int = 120) -> str:
     return text if len(text) <= most else f"{text[: most - 25]} … {text[-20:]}"
 
 
+def shortened(text: str, most: int = 100) -> str:
+    """A name or a text as it stands, with its middle left out where it is as long as a page."""
+    return text if len(text) <= most else f"{text[: most - 25]} … {text[-20:]}"
+
+
 def require_kind(value: object, kind: type | tuple[type, ...], what: str, write: str) -> None:
     """Raise `ValueError` unless the value is of this kind; `write` is the line that gives one."""
     if not isinstance(value, kind):

@@ -249,6 +249,50 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("time", lambda units: {**units, "time": "min"}),
+        ("time", lambda units: {**units, "time": None}),
+        ("states", lambda units: {**units, "states": {**units["states"], "gut": "g"}}),
+        ("states", lambda units: {**units, "states": {}}),
+        ("channels", lambda units: {**units, "channels": {"concentration": "ng/mL"}}),
+        ("channels", lambda units: {**units, "channels": {"another": "mg/L"}}),
+        ("parameters", lambda units: {**units, "parameters": {**units["parameters"], "V": "mL"}}),
+        ("covariates", lambda units: {**units, "covariates": {"WT": "g"}}),
+        ("weather", lambda units: {**units, "weather": {"rain": "mm"}}),
+        *((name, lambda units, name=name: {k: v for k, v in units.items() if k != name}) for name in ("time", "channels")),
+        ("time, states, inputs, channels", lambda _: {}),
+    ],
+)
+def test_units_that_are_not_the_models_are_refused(
+    content: Mapping[str, bytes], tmp_path: Path, kind: str, change: Callable[[Any], Any]
+) -> None:
+    about = json.loads(content["model.json"])
+    about["units"] = change(about["units"])
+    said = refused(write(tmp_path / "a.twin", {**content, "model.json": json.dumps(about).encode()}), kind)
+    assert "unit" in said
+
+
+def test_a_bundle_of_before_says_fewer_units_and_loads(content: Mapping[str, bytes], tmp_path: Path) -> None:
+    about = json.loads(content["model.json"])
+    about["units"] = {k: about["units"][k] for k in ("time", "states", "inputs", "channels")}
+    load(write(tmp_path / "a.twin", {**content, "model.json": json.dumps(about).encode()}))
+
+
+@pytest.mark.parametrize("value", ["concentration", ["glucose"], [1], {"concentration": 1}, [["concentration"]], None])
+def test_nonnegative_names_channels(content: Mapping[str, bytes], tmp_path: Path, value: object) -> None:
+    about = json.loads(content["model.json"]) | {"nonnegative": value}
+    refused(write(tmp_path / "a.twin", {**content, "model.json": json.dumps(about).encode()}), "nonnegative")
+
+
+@pytest.mark.parametrize("until", ["24", [24], True, 1e999])
+def test_a_time_of_the_last_measurement_is_a_number(content: Mapping[str, bytes], tmp_path: Path, until: object) -> None:
+    about = json.loads(content["model.json"])
+    about["people"][0]["until"] = until
+    refused(write(tmp_path / "a.twin", {**content, "model.json": json.dumps(about).encode()}))
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_predictions_are_the_same_to_the_last_bit(name: str, tmp_path: Path) -> None:
     before = bundle_for(MODELS[name]())

@@ -96,6 +96,11 @@ def test_fit_says_what_it_did(fitted: tuple[Path, Mapping[str, Any]]) -> None:
     assert summary["bundle"] == str(path)
     page = Path(summary["report"]).read_text()
     assert page.startswith("<!")
+    assert "CRPS (mg/L)" in page
+    assert "horizon (h)" in page
+    assert "are cut at 0, below which it is declared never to be" in page
+    # one definition of the error of stated risks on one page
+    assert set(re.findall(r"(\d+) equal-mass bins", page)) == {"15"}
     # three steps are no fit: where it began and how far it is are values, and sentences on the page
     assert summary["start"]["people"] == 4
     assert summary["start"]["sentence"] in page
@@ -196,7 +201,9 @@ def test_simulate_answers_what_if(bundle: Path, tmp_path: Path) -> None:
     a, b = (answer["channels"]["concentration"] for answer in (plain, double))
     assert a["unit"] == "mg/L"
     for low, mean, high in zip(a["lower"], a["mean"], a["upper"], strict=True):
-        assert low < mean < high
+        assert 0.0 <= low <= mean < high  # what is never negative is cut at 0, and nothing is there at the start
+    assert a["lower"][0] == 0.0
+    assert a["cut_at_zero"] is True
     assert all(v >= 0.0 for key in ("aleatoric_sd", "epistemic_sd", "personal_sd") for v in a[key])
     assert all(two > 1.5 * one for one, two in zip(a["mean"][1:], b["mean"][1:], strict=True))
     wide = json_of(run("simulate", bundle, "--points", "5", "--until", "12", "--level", "0.95", "--json"))
@@ -204,7 +211,49 @@ def test_simulate_answers_what_if(bundle: Path, tmp_path: Path) -> None:
     done = run("simulate", bundle, "--person", "3", "--picture", tmp_path / "x.png")
     assert done.exit_code == 0
     assert done.stdout.startswith("person 3: ")
+    assert "(standard deviations), all in mg/L" in done.stdout
+    assert "Intervals of concentration are cut at 0" in done.stdout
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_simulate_marks_what_was_not_trained(bundle: Path, tmp_path: Path) -> None:
+    asked = ["--do", "scale gut by 100", "--until", "24", "--points", "5"]
+    done = run("simulate", bundle, *asked, "--picture", tmp_path / "x.png")
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert lines[2].startswith("Beyond what was trained: a dose of ")
+    assert "mg into gut, at most " in lines[2]
+    rows = [line for line in lines if re.match(r" +\d", line)]
+    assert [row.endswith("*") for row in rows] == [False, True, True, True, True]  # at its own time the dose is not there yet
+    answer = json_of(run("simulate", bundle, *asked, "--json"))["beyond_training"]
+    assert answer["beyond"] is True
+    assert answer["sentence"] == lines[2]
+    assert answer["times"][0][1] == 24.0
+    own = run("simulate", bundle, "--until", "24")
+    assert "Beyond" not in own.stdout
+    assert "*" not in own.stdout
+    assert json_of(run("simulate", bundle, "--json"))["beyond_training"]["beyond"] is False
+
+
+def test_report_marks_who_goes_beyond_training(bundle: Path, tmp_path: Path) -> None:
+    lines = (bundle.parent / "four.csv").read_text().splitlines()
+    at = lines[0].split(",").index("AMT")
+
+    def more(line: str) -> str:
+        cells = line.split(",")
+        if cells[0] == "2" and cells[at] not in (".", ""):
+            cells[at] = str(100.0 * float(cells[at]))
+        return ",".join(cells)
+
+    (tmp_path / "more.csv").write_text("\n".join([lines[0], *map(more, lines[1:])]))
+    done = run("report", bundle, "--data", tmp_path / "more.csv", "--out", tmp_path / "r", "--json")
+    assert done.exit_code == 0, done.output
+    answer = json_of(done)
+    assert list(answer["people_beyond_training"]) == ["2"]
+    claims = [v["claim"] for v in answer["verdicts"]]
+    assert "1 of 4 people go beyond what the model was trained on" in claims
+    assert answer["cut_at_zero"] == ["concentration"]
+    assert (answer["unit"], answer["time_unit"]) == ("mg/L", "h")
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +277,7 @@ def test_report(reported: tuple[Path, Result]) -> None:
     assert summary["scores"]["count"] > 20
     for name in ("report.html", "report.json", "people.png", "reliability.png"):
         assert (folder / name).stat().st_size > 1000
+    assert summary["people_beyond_training"] == {}  # they are those of the training
     written = json.loads((folder / "report.json").read_text())
     assert written["scores"] == summary["scores"]
     assert all(v.keys() == {"claim", "good", "detail", "about"} for v in written["verdicts"])
@@ -265,6 +315,25 @@ def test_columns_that_no_part_of_the_model_reads_stop_no_fit(tmp_path: Path) -> 
     assert "homeostat: column TAD is left out: it changes for person 1 on line 3\n" in done.stderr
     assert "homeostat: column AGE is left out: person 1 has no value\n" in done.stderr
     assert (tmp_path / "out" / "people.png").stat().st_size > 1000
+
+
+def test_by_default_there_are_no_more_folds_than_people_and_a_sentence_where_some_are_not_known(tmp_path: Path) -> None:
+    """Three people of a table in which one was measured once, last of all."""
+    rows = ["ID,TIME,AMT,DV,EVID,CMT"]
+    for person, times in enumerate(((1, 4, 8), (2, 5, 8), (24,))):
+        rows.append(f"{person},0,320,.,1,1")
+        rows += [f"{person},{t},.,{320 / 30 * 0.9**t:.4g},0,2" for t in times]
+    (tmp_path / "three.csv").write_text("\n".join(rows) + "\n")
+    small = ["--members", "2", "--steps", "1", "--hidden", "0"]
+    done = run("fit", tmp_path / "three.csv", *UNITS, *small, "--out", tmp_path / "out", "--json")
+    assert done.exit_code in (0, 1), done.output
+    answer = json_of(done)
+    assert answer["forecast_from"] == 2.4  # a tenth of the longest record, which is everyone's median here
+    said = "forecasts are from 2.4 h, when nothing is known yet of 1 of 3 people"
+    assert any(said in note for note in answer["notes"])
+    assert said in done.stderr
+    assert said in (tmp_path / "out" / "report.html").read_text()
+    assert load(tmp_path / "out" / "model.twin").provenance["settings.folds"] == 3
 
 
 def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +435,11 @@ LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
         ([*FIT, "--backbone", "Foo"], "unknown backbone 'Foo'; choose one of"),
         ([*FIT, "--backbone", "VanCauter"], "VanCauter needs inputs"),
         ([*FIT, "--backbone-config", "{"], "must be JSON"),
-        ([*FIT, "--backbone-config", "[1]"], "arguments do not fit"),
+        ([*FIT, "--backbone-config", "[1]"], "arguments do not fit: they go by name, and are [1]; write a JSON object"),
+        ([*FIT, "--backbone-config", '"A"'], "arguments do not fit: they go by name, and are 'A'"),
+        ([*FIT, "--backbone-config", '{"B": 1}'], "arguments do not fit"),
+        ([*FIT, "--folds", "13"], "13 folds were asked for and there are 12 people"),
+        (["demo", "--folds", "13"], "13 folds were asked for and there are 12 people"),
         ([*LINEAR, '{"A": [["x"]]}'], "A must be a matrix of numbers"),
         ([*LINEAR, '{"A": [[1.0]]}'], "not Hurwitz"),
         ([*LINEAR, '{"A": [[-1.0]]}'], "name its states like the channels"),
@@ -426,6 +499,24 @@ def test_wrong_questions_are_answered_so(bundle: Path, arguments: list[str], wor
     assert done.stdout == ""
     assert done.stderr.startswith("homeostat: ")
     assert words in done.stderr
+
+
+def test_a_long_question_is_quoted_around_the_slip(bundle: Path) -> None:
+    doses = "; ".join(f"dose {k + 1} mg -> gut @ {k}" for k in range(200))
+    for text, words in (
+        (f"{doses}; dose 1 mg -> stomach @ 0; {doses}", "'stomach'"),
+        (f"dose 1 mg -> {'x' * 3000} @ 0", "xxxx"),
+        (f"{'rubbish ' * 500}", "'rubbish'"),
+        (f"dose {'1' * 3000} mg -> gut @ 0", "1111"),
+    ):
+        done = run("simulate", bundle, "--do", text)
+        assert done.exit_code == 2
+        assert words in done.stderr
+        said, shown, caret = done.stderr.rstrip("\n").split("\n")
+        assert max(map(len, (said, shown, caret))) < 260
+        assert shown[caret.index("^")] in text
+        assert "…" in shown
+    assert run("simulate", bundle, "--do", doses, "--picture", bundle.parent / "long.png").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Every test that computes does so through a model: the linear one-compartment mod
 """
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -713,6 +714,14 @@ def test_other_names_of_needed_columns_are_asked_about(tmp_path):
     refused(
         tmp_path, "ID,TIME,DOSE,CONC\n1,0,100,8\n", r"lacks AMT, DV \(is it DOSE for AMT, CONC for DV\? Rename it\)"
     )
+
+
+@pytest.mark.parametrize("mark", ["|", " | ", "/", ":", "~", "||", "^"])
+def test_a_separator_that_is_not_read_is_named(tmp_path, mark):
+    text = "ID,TIME,AMT,DV\n1,0,100,.\n1,2,.,8\n".replace(",", mark)
+    for whole in (text, text.replace("ID", '"ID"').replace("TIME", '"TIME"')):
+        refused(tmp_path, whole, f"line 1: the header .* looks separated by {re.escape(repr(mark.strip()))}, which is not read")
+    refused(tmp_path, "ID,TIME,AMT/h,DV\n1,0,100,.\n", "lacks AMT")  # a sign in a name is no separator
 
 
 def test_columns_without_a_name_that_are_no_row_numbers(tmp_path):

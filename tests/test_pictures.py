@@ -184,6 +184,29 @@ def test_each_channel_has_its_own_bands():
         Bands.of(prediction, level=1.0)
 
 
+def test_a_channel_that_is_never_negative_is_cut_at_0(tmp_path, monkeypatch):
+    """The quantiles of max(y, 0): a Gaussian reaches below 0 where little is there, and nothing measured does."""
+    prediction = build()
+    whole, cut = Bands.of(prediction), Bands.of(prediction, nonnegative=("drug",))
+    assert whole.total.min() < 0.0
+    assert cut.total.min() == 0.0
+    assert (whole.cut, cut.cut) == (False, True)
+    for name in ("total", "ignorance", "median"):
+        assert np.array_equal(getattr(cut, name), np.maximum(getattr(whole, name), 0.0))
+    assert not Bands.of(prediction, nonnegative=("another",)).cut
+    from homeostat.pictures import people as module
+
+    shown = []
+    monkeypatch.setattr(module, "header", lambda figure, *_, handles, **__: shown.append((figure, handles)))
+    declared = [replace(r, nonnegative=("drug",)) for r in people(2)]
+    for records in (declared, [declared[0], people(2)[1]]):  # what one of them does not declare is of nobody
+        draw_people(prediction, records, tmp_path / "p.png", forecast_from=5.0, title="x")
+    (first, said), (second, silent) = shown
+    assert any("cut at 0" in h.get_label() for h in said)
+    assert not any("cut at 0" in h.get_label() for h in silent)
+    assert first.axes[0].get_ylim()[0] == 0.0 > second.axes[0].get_ylim()[0]
+
+
 # ------------------------------------------------------------------ people
 
 
@@ -307,6 +330,26 @@ def test_a_dependent_cohort_needs_and_uses_its_joint_draws():
     narrow = Reliability.of(p, y, pit, event="e", bins=5, draws=400)
     # ten times fewer independent transforms: the band is √10 = 3.2 times as wide, up to sampling
     assert np.ptp(wide.fraction_band, axis=0)[10] > 2.0 * np.ptp(narrow.fraction_band, axis=0)[10]
+
+
+def test_points_outside_their_own_grey_are_counted_apart_from_the_error():
+    """An error inside its band, over points that leave theirs: each is said of itself."""
+    rng = np.random.default_rng(2)
+    p, pit = rng.random(400), np.clip(rng.random(400) ** 1.05, 0.0, 1.0)
+    numbers = Reliability.of(p, (rng.random(400) < p).astype(float), pit, event="above 5", bins=10, draws=500)
+    axes = new_figure(5, 4).subplots(1, 2)
+    reliability_axes(axes[0], numbers)
+    quantile_axes(axes[1], numbers)
+    for one, seen, points, (low, high), error, strays in (
+        (axes[0], numbers.curve.mean_outcome, 10, (numbers.curve.null_lower, numbers.curve.null_upper), numbers.error, None),
+        (axes[1], numbers.fraction, 20, numbers.fraction_band, numbers.quantile_error, numbers.fraction_strays),
+    ):
+        outside = int(((seen < low) | (seen > high)).sum())
+        words = "".join(t.get_text() for t in one.texts)
+        assert f"{outside} of {points} points outside their own grey; 95\u00a0% of the perfect: up to " in words
+        assert f"the {error.lower:.3f} to {error.upper:.3f} of 95\u00a0% of perfect forecasters" in words
+        assert strays is None or strays.observed == outside
+        assert "inside the band" not in words
 
 
 def test_a_null_band_of_other_bins_is_refused():
@@ -511,6 +554,29 @@ def test_what_if_is_drawn(tmp_path, count):
     predictions = {f"{k} doses": build(seed=k) for k in range(count)}
     path = draw_what_if(predictions, tmp_path / "w.png", threshold=5.0, person=1, time_unit="h")
     assert png_size(path)[0] == (9 if count == 1 else 12) * DPI
+
+
+def test_times_beyond_what_was_trained_are_hatched_and_their_panel_says_so(tmp_path, monkeypatch):
+    from homeostat.pictures import what_if as module
+
+    shown = []
+    monkeypatch.setattr(module, "header", lambda figure, *_, handles, **__: shown.append((figure, handles)))
+    spans = {"more": [(1.0, 4.0), (6.0, 9.0)], "only the dose": []}
+    names = ("as given", "more", "only the dose")
+    predictions = {name: build(seed=k) for k, name in enumerate(names)}
+    options = {"threshold": 5.0, "time_unit": "h", "nonnegative": ("drug",)}
+    draw_what_if(predictions, tmp_path / "w.png", beyond=spans, **options)
+    draw_what_if(predictions, tmp_path / "w.png", **options)
+    (marked, handles), (plain, others) = shown
+    for axes, name in zip(marked.axes, names, strict=True):
+        assert [(p.get_x(), p.get_x() + p.get_width()) for p in artists(axes, "beyond")] == spans.get(name, [])
+        words = "".join(t.get_text() for t in axes.texts)
+        assert ("BEYOND WHAT WAS TRAINED" in words) is (name in spans)
+        assert "P(measured above 5 mg/L then)" in words
+    assert "beyond what was trained" in [h.get_label() for h in handles]
+    assert "beyond what was trained" not in [h.get_label() for h in others]
+    assert not any(artists(axes, "beyond") for axes in plain.axes)
+    assert any("cut at 0" in h.get_label() for h in handles)
 
 
 def test_what_if_refuses_nothing_and_strangers(tmp_path):

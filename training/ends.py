@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hybrid import HybridModel
 from physics import LogNormalPopulation
+from physics.arguments import shortened
 from training.arguments import require_fit, require_tensor
 from training.records import Cohort
 
@@ -47,7 +48,7 @@ class AtEnd:
                 f"Widen the box of {self.name}, or hold its spread."
             )
         if self.what == "people":
-            some = ", ".join(self.people[:5]) + (" …" if len(self.people) > 5 else "")
+            some = ", ".join(shortened(name, 40) for name in self.people[:5]) + (" …" if len(self.people) > 5 else "")
             whose = f"{self.name} of " + (f"person {some}" if len(self.people) == 1 else f"{len(self.people)} people ({some})")
         else:
             whose = f"The typical {self.name}{which}"

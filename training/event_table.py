@@ -258,6 +258,14 @@ def _name_columns(
             continue
         columns.append("")
     missing = [name for name in NEEDED if name not in columns]
+    bare = any(name and not re.search(r"\w", name) for name in spelling)
+    other = _other_separator(spelling) if missing or bare else ""
+    if other:
+        raise table.error(
+            table.header_line,
+            f"the header {listed(spelling)} looks separated by {other}, which is not read; separate columns by commas, "
+            "semicolons, tabs or blanks, in the header and in the rows",
+        )
     if missing:
         meant = [f"{name} for {need}" for need in missing for name in spelling if name.upper() in LIKELY[need]]
         perhaps = f" (is it {', '.join(meant)}? Rename it)" if meant else ""
@@ -296,6 +304,13 @@ def _separator(header: str) -> str:
     found = {mark: header.count(mark) for mark in ",;\t"}
     best = max(found, key=lambda mark: found[mark])
     return best if found[best] else " "
+
+
+def _other_separator(spelling: Sequence[str]) -> str:
+    """The sign by which a header in one piece is separated, where that is one that is not read; "" where there is none."""
+    header, mark = " ".join(spelling).replace('"', ""), r"[^\w.\s]+"
+    marks, words = set(re.findall(mark, header)), re.split(mark, header)
+    return short(marks.pop(), 20) if len(marks) == 1 and {"ID", "TIME"} <= {word.strip().upper() for word in words} else ""
 
 
 def _split(line: str, separator: str) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from hybrid import Schedule
+from physics.arguments import shortened
 from training.convention import BY_NAME, NEEDED, ignored
 from training.dates import Clock
 from training.event_table import EventTable, LeftOut, Row, listed, number_in, read_events, short
@@ -120,7 +121,7 @@ def read_table(
       value's time is the one after it.
     - `channel_column`: the column whose numbers are the keys of `channels`; by default the first of DVID, YTYPE and CMT that
       says anything.
-    - `signed`: channels whose values may be negative.
+    - `signed`: channels whose values may be negative; the records declare the others `nonnegative`.
     - `ignore`: columns that are not read.
 
     Returns: a `Table` with one `Record` per person; it starts at the time of the person's first row. Its `left_out` names
@@ -204,14 +205,14 @@ class _Reader:
             if key in last_line:
                 raise self.table.error(
                     rows[0].line,
-                    f"person {person} comes back, whose rows ended on line {last_line[key]}; sort the file by ID, then "
-                    "TIME, or give two people two IDs",
+                    f"person {shortened(person)} comes back, whose rows ended on line {last_line[key]}; sort the file by ID, "
+                    "then TIME, or give two people two IDs",
                 )
             last_line[key] = rows[-1].line
         return [self._record(person, rows) for person, rows in people]
 
-    def _record(self, person: str, rows: list[Row]) -> Record:
-        table = self.table
+    def _record(self, whole: str, rows: list[Row]) -> Record:
+        table, person = self.table, shortened(whole)  # what a message calls them
         times = self._times(person, rows)
         happened: list[Event] = []
         seen: dict[tuple[str, ...], Row] = {}
@@ -236,13 +237,14 @@ class _Reader:
         doses = [event.what.dose for event in happened if isinstance(event.what, Given)]
         start = min([times[0], *(event.time for event in happened)])
         return Record(
-            id=person,
+            id=whole,
             schedule=Schedule(tuple(sorted(doses, key=lambda dose: float(dose.time))), start=start),
             times=when,
             values=measured,
             channels=self.names,
             covariates=self._covariates(person, rows),
             units=dict(self.units),
+            nonnegative=tuple(name for name in self.names if name not in self.events.signed),
         )
 
     def _times(self, person: str, rows: list[Row]) -> list[float]:

@@ -144,6 +144,23 @@ def replicates(
         yield paths[chosen.numpy()[:, group], np.arange(size)]
 
 
+def stray_band(
+    perfect: Array,  # (R, K), K statistics of R perfect forecasters
+    observed: Array,  # (K,)
+    pointwise: Array,  # (2, K), the band of each
+    level: float,
+) -> NullBand:
+    """How many of K statistics leave the band that each has by itself, beside how many do of perfect forecasters.
+
+    `upper` is the smallest count that at least `level` of them do not exceed, and `lower` is 0: fewer is no fault.
+    """
+    low, high = pointwise
+    count = ((perfect < low) | (perfect > high)).sum(1)
+    most = np.quantile(count, level, method="inverted_cdf")
+    here = ((observed < low) | (observed > high)).sum()
+    return NullBand(float(count.mean()), 0.0, float(most), float(here), level, len(perfect))
+
+
 def band(
     statistic: Callable[[Array], Array],  # (r, n) -> (r,)
     blocks: Iterator[Array],

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Mesh, Schedule, build_segments
 from hybrid.derivative import lasting
-from physics.arguments import quote, require_kind, require_number
+from physics.arguments import quote, require_kind, require_number, shortened
 from physics.units import require
 from training.clock import SAME, at_or_before, counts_from, origin_of, since
 from training.conversion import converted
@@ -30,6 +30,8 @@ class Record:
     a channel was not measured; `channels` (p,) their names; `covariates` by name; `units`: UCUM codes for "time", every
     channel, and whatever else is known: "dose", inputs and covariates by their names. A `Cohort` has everybody in its model's
     units (`training.conversion`); what no unit is stated of is taken to be in the model's.
+    `nonnegative`: the channels that are declared never to be below 0 (those that a table's reader was not told are signed):
+    what is shown of them is cut there.
     Times are on the table's clock, whose zero means nothing; a `Cohort` counts everybody's from their own `origin`.
     What is measured at or before the first dose is the `baseline`. Where it sets the state that a person starts from, it is
     not scored; where it does not, it is scored like any other measurement (`HybridModel.starts_from`).
@@ -45,9 +47,10 @@ class Record:
     channels: tuple[str, ...]
     covariates: Mapping[str, float] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    nonnegative: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        where = f"record {self.id}"
+        where = f"record {shortened(str(self.id))}"
         require_kind(self.schedule, Schedule, f"{where}: schedule", 'Schedule((Dose("gut", 0.0, 320.0),)), or Schedule()')
         require_kind(self.covariates, Mapping, f"{where}: covariates", '{"WT": 70.0}')
         require_kind(self.units, Mapping, f"{where}: units", '{"time": "h", "concentration": "mg/L"}')
@@ -59,28 +62,34 @@ class Record:
             values = values[:, None]
         for name, value in self.covariates.items():
             require_number(value, f"{where}: the covariate {name}")
+        if isinstance(self.nonnegative, str) or not set(self.nonnegative) <= set(channels):
+            raise ValueError(
+                f"{where}: nonnegative names channels, of which there are {quote(list(channels))}, and is "
+                f'{quote(self.nonnegative)}; write ("concentration",)'
+            )
+        object.__setattr__(self, "nonnegative", tuple(self.nonnegative))
         object.__setattr__(self, "channels", channels)
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "values", values)
         for name, unit in self.units.items():
-            require(unit, f"record {self.id}: the unit of {name}")
+            require(unit, f"{where}: the unit of {name}")
         if times.ndim != 1 or values.shape != (len(times), len(self.channels)) or len(times) == 0:
             raise ValueError(
-                f"record {self.id}: needs times (T,) and values (T, {len(self.channels)}) with T ≥ 1, got {times.shape} "
+                f"{where}: needs times (T,) and values (T, {len(self.channels)}) with T ≥ 1, got {times.shape} "
                 f"and {values.shape}"
             )
         if not np.isfinite(times).all() or np.isinf(values).any():
-            raise ValueError(f"record {self.id}: times must be finite and values finite or missing (NaN)")
+            raise ValueError(f"{where}: times must be finite and values finite or missing (NaN)")
         if (np.diff(times) < 0).any():
             k = int(np.argmax(np.diff(times) < 0))
             raise ValueError(
-                f"record {self.id}: observation times must increase, and {times[k]:g} is followed by {times[k + 1]:g}; "
+                f"{where}: observation times must increase, and {times[k]:g} is followed by {times[k + 1]:g}; "
                 "sort them (equal ones are replicates)"
             )
         if times[0] < self.schedule.start:
-            raise ValueError(f"record {self.id}: observed at {times[0]:g}, before it starts at {self.schedule.start:g}")
+            raise ValueError(f"{where}: observed at {times[0]:g}, before it starts at {self.schedule.start:g}")
         if not np.isfinite(values).any():
-            raise ValueError(f"record {self.id}: no channel was ever measured; leave the person out")
+            raise ValueError(f"{where}: no channel was ever measured; leave the person out")
 
     @property
     def first_dose(self) -> float:
@@ -122,9 +131,14 @@ class Record:
         values = np.where(at_or_before(self.on_own_clock().times, time)[:, None], self.values, np.nan)
         if not np.isfinite(values).any():
             raise ValueError(
-                f"record {self.id}: nothing was measured up to {time:g} since the {self.began}; ask for a later time"
+                f"record {shortened(self.id)}: nothing was measured up to {time:g} since the {self.began}; ask for a later time"
             )
         return replace(self, values=values)
+
+
+def never_negative(records: Sequence[Record]) -> tuple[str, ...]:
+    """The channels that all of these people's records declare to be so."""
+    return tuple(c for c in records[0].channels if all(c in r.nonnegative for r in records)) if records else ()
 
 
 def counted_from(records: Sequence[Record]) -> str:
@@ -273,8 +287,8 @@ def _covariates(records: Sequence[Record], model: HybridModel) -> list[str]:
         missing = sorted(model.uses.keys() - record.covariates.keys())
         if missing:
             raise ValueError(
-                f"record {record.id} lacks the covariates {missing}, which the model reads; give every person a value, or "
-                "build the model without them"
+                f"record {shortened(record.id)} lacks the covariates {missing}, which the model reads; give every person a "
+                "value, or build the model without them"
             )
     return sorted(set.intersection(*(set(r.covariates) for r in records)))
 
@@ -291,4 +305,4 @@ def _require_start(
             try:
                 model.initial(typical[None, None], given[None])
             except ValueError as error:
-                raise ValueError(f"record {record.id}: {error}") from error
+                raise ValueError(f"record {shortened(record.id)}: {error}") from error
