@@ -230,12 +230,16 @@ def what_if_picture(
 
 def beyond_training(bundle: Bundle, person: int, schedules: Mapping[str, Schedule], end: float) -> dict[str, Beyond]:
     """Where one of the bundle's people would leave what it was trained on, under each of these schedules."""
-    who, reach = bundle.people[person], Reach.of(bundle, end)
-    mode = bundle.personal.mode[:, [person]]
-    return {
-        name: reach.beyond(bundle, schedule, end, mode=mode, covariates=who.covariates, baseline=who.baseline)
-        for name, schedule in schedules.items()
-    }
+    who, count = bundle.people[person], len(schedules)
+    found = Reach.of(bundle, end).beyond(
+        bundle,
+        list(schedules.values()),
+        [end] * count,
+        bundle.personal.mode[:, [person]].expand(-1, count, -1),
+        covariates={name: [value] * count for name, value in who.covariates.items()},
+        baseline=torch.tensor([who.baseline] * count, dtype=torch.float64),
+    )
+    return dict(zip(schedules, found, strict=True))
 
 
 def hero_picture(

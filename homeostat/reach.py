@@ -2,8 +2,8 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from homeostat.study import solver_of
 from hybrid import Conditions, HybridModel, Schedule, conditions_of, field_spread, rollout
 from hybrid.defaults import predicting
 from hybrid.schedule import as_float
+from training.clock import origin_of, since
 
 POINTS = 97  # times at which a path is looked at, and just after each dose
 SPARE = 0.01  # of a range's width: between two of these times a path goes a little higher and lower
@@ -129,67 +130,59 @@ class Reach:
 
         Errors: `ValueError` for a bundle without people.
         """
-        people = bundle.people
-        if not people:
+        if not bundle.people:
             raise ValueError("the bundle holds nobody, so that nothing is known of what it was trained on")
+        people = tuple(replace(p, schedule=_own(p.schedule)) for p in bundle.people)
+        bundle = replace(bundle, people=people)
         grids = [_grid(p.schedule, end if p.until is None else p.until) for p in people]
-        longest = max(map(len, grids))
-        conditions = bundle.conditions([[*g, *[g[-1]] * (longest - len(g))] for g in grids])
-        paths = _Paths.of(bundle, bundle.model, conditions, bundle.personal.mode)
-        doses: dict[str, float] = {}
-        for dose in (d for p in people for d in p.schedule.doses):
-            doses[dose.state] = max(doses.get(dose.state, 0.0), as_float(dose.amount))
+        paths = _Paths.of(bundle, bundle.conditions(_padded(grids)), bundle.personal.mode, "return")
         there = torch.isfinite(paths.states).all(-1).numpy()  # (M, N, T)
-        x, u = paths.states.numpy()[there], paths.inputs.numpy().reshape(-1, paths.inputs.shape[-1])
+        x, u = paths.states.numpy()[there], paths.inputs.flatten(0, 1).numpy()
         if not len(x):
             raise ValueError("nobody in the bundle can be simulated under their own schedule; train the model again")
         states, inputs = (np.stack([v.min(0), v.max(0)]) for v in (x, u))
         scale = torch.from_numpy(np.abs(states).max(0))
         scale = torch.where(scale > 0.0, scale, scale.max().clamp_min(1e-300))
         spread = float(paths.spread(bundle.model, scale).numpy()[there].max())
-        return Reach(doses, inputs, states, scale, spread if spread > 0.0 else None)
+        return Reach(_largest([p.schedule for p in people]), inputs, states, scale, spread if spread > 0.0 else None)
 
     def beyond(
         self,
         bundle: Bundle,
-        schedule: Schedule,
-        end: float,
+        schedules: Sequence[Schedule],  # N
+        ends: Sequence[float],  # N
+        mode: Tensor,  # (M, N, d)
         *,
-        mode: Tensor,  # (M, 1, d)
-        covariates: Mapping[str, float],
-        baseline: Sequence[float],
-    ) -> Beyond:
-        """One person under a schedule until `end`, compared."""
+        covariates: Mapping[str, Sequence[float]],  # each N
+        baseline: Tensor,  # (N, p)
+    ) -> list[Beyond]:
+        """N people, each under a schedule until an end, compared."""
         model, backbone = bundle.model, bundle.model.backbone
-        times = _grid(schedule, end)
+        grids = [_grid(schedule, end) for schedule, end in zip(schedules, ends, strict=True)]
         conditions = conditions_of(
-            model,
-            [schedule],
-            [times],
-            covariates={k: [v] for k, v in covariates.items()},
-            baseline=torch.tensor([list(baseline)], dtype=torch.float64),
-            mesh=bundle.mesh,
+            model, schedules, _padded(grids), covariates=covariates, baseline=baseline, mesh=bundle.mesh
         )
-        paths = _Paths.of(bundle, model, conditions, mode)
-        given: dict[str, float] = {}
-        for dose in schedule.doses:
-            given[dose.state] = max(given.get(dose.state, 0.0), as_float(dose.amount))
-        doses = {
-            name: (amount, self.doses.get(name, 0.0))
-            for name, amount in given.items()
-            if amount > self.doses.get(name, 0.0) * (1.0 + 1e-9)
-        }
-        x, u = paths.states[:, 0].numpy(), paths.inputs[0].numpy()  # (M, T, n), (T, m)
-        outside = _outside(x, self.states).any((0, 2))  # (T,)
-        states = _leaving(backbone.states, x.reshape(-1, x.shape[-1]), self.states)
-        inputs = _leaving(backbone.inputs, u, self.inputs)
-        ratio = None
-        if self.spread is not None:
-            along = paths.spread(model, self.scale)[:, 0].amax(0).numpy() / self.spread  # (T,)
-            ratio, outside = float(along.max()), outside | (along > MORE)
-        outside = outside | _outside(u, self.inputs).any(1)
+        paths = _Paths.of(bundle, conditions, mode)
+        along = None if self.spread is None else paths.spread(model, self.scale).numpy() / self.spread  # (M, N, T)
         units = dict(zip((*backbone.states, *backbone.inputs), (*backbone.state_units, *backbone.input_units), strict=True))
-        return Beyond(doses, inputs, states, ratio, _spans(times, outside), units)
+        found = []
+        for i, (schedule, times) in enumerate(zip(schedules, grids, strict=True)):
+            T = len(times)
+            x, u = paths.states[:, i, :T].numpy(), paths.inputs[i, :T].numpy()  # (M, T, n), (T, m)
+            outside = np.asarray(_outside(x, self.states).any((0, 2)) | _outside(u, self.inputs).any(1))  # (T,)
+            ratio = None
+            if along is not None:
+                here = along[:, i, :T].max(0)
+                ratio, outside = float(here.max()), outside | (here > MORE)
+            doses = {
+                name: (amount, self.doses.get(name, 0.0))
+                for name, amount in _largest([schedule]).items()
+                if amount > self.doses.get(name, 0.0) * (1.0 + 1e-9)
+            }
+            inputs = _leaving(backbone.inputs, u, self.inputs)
+            states = _leaving(backbone.states, x.reshape(-1, x.shape[-1]), self.states)
+            found.append(Beyond(doses, inputs, states, ratio, _spans(times, outside), units))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,10 +197,13 @@ class _Paths:
     context: Tensor
 
     @staticmethod
-    def of(bundle: Bundle, model: HybridModel, conditions: Conditions, mode: Tensor) -> "_Paths":
+    def of(
+        bundle: Bundle, conditions: Conditions, mode: Tensor, on_failure: Literal["raise", "return"] = "raise"
+    ) -> "_Paths":
+        model = bundle.model
         solver, mode = predicting(solver_of(bundle), model.dtype), mode.to(model.device)
         with torch.no_grad():
-            run = rollout(model, conditions, mode, solver, on_failure="return")
+            run = rollout(model, conditions, mode, solver, on_failure=on_failure)
         states = run.states.cpu()
         inputs = run.inputs.cpu()[0].expand(states.shape[1], states.shape[2], -1)
         N = states.shape[1]
@@ -219,9 +215,9 @@ class _Paths:
         lead = self.states.shape[:-1]
         model = copy.deepcopy(model).to("cpu")
 
-        def everywhere(value: Tensor) -> Tensor:  # (N, …) or (N, T, …) -> (points, …)
-            value = value if value.ndim == 3 else value[:, None]
-            return value.expand(*lead, value.shape[-1]).reshape(-1, value.shape[-1])
+        def everywhere(value: Tensor) -> Tensor:  # (M, N, T, …), (N, T, …) or (N, …) -> (points, …)
+            value = value[:, None] if value.ndim == 2 else value
+            return value.expand(*lead, value.shape[-1]).flatten(0, -2)
 
         x, u, c, theta = (everywhere(v) for v in (self.states, self.inputs, self.context, self.theta))
         found = [
@@ -237,8 +233,28 @@ def _grid(schedule: Schedule, end: float) -> list[float]:
     near = 1e-6 * (end - start)
     jumps = [as_float(d.arrival) + near for d in schedule.doses]
     jumps += [as_float(d.arrival) + as_float(d.duration) for d in schedule.doses]
-    jumps += [t + s for signal in schedule.inputs.values() for t in signal.times for s in (0.0, near)]
+    for signal in schedule.inputs.values():
+        jumps += [t + after for t in signal.times for after in ((0.0, near) if signal.kind == "held" else (0.0,))]
     return sorted({*np.linspace(start, end, POINTS).tolist(), *(t for t in jumps if start <= t <= end)})
+
+
+def _own(schedule: Schedule) -> Schedule:
+    """On the person's own clock, where a script has kept the table's."""
+    return since(schedule, np.array([schedule.start]), origin_of(schedule))[0]
+
+
+def _padded(grids: Sequence[Sequence[float]]) -> list[list[float]]:
+    """All as long as the longest, which the last time fills up."""
+    longest = max(map(len, grids))
+    return [[*grid, *[grid[-1]] * (longest - len(grid))] for grid in grids]
+
+
+def _largest(schedules: Sequence[Schedule]) -> dict[str, float]:
+    """The largest dose into each compartment that gets any."""
+    found: dict[str, float] = {}
+    for dose in (d for schedule in schedules for d in schedule.doses):
+        found[dose.state] = max(found.get(dose.state, 0.0), as_float(dose.amount))
+    return found
 
 
 def _outside(values: np.ndarray, reach: np.ndarray) -> np.ndarray:
@@ -252,7 +268,7 @@ def _leaving(
     names: Sequence[str], values: np.ndarray, reach: np.ndarray
 ) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
     """By name the range of values (K, n) and that of training, where the first leaves the second."""
-    out = _outside(values, reach).any(0)
+    out = np.asarray(_outside(values, reach).any(0))
     return {
         name: (
             (float(values[:, j].min()), float(values[:, j].max())),
@@ -264,6 +280,7 @@ def _leaving(
 
 
 def _spans(times: Sequence[float], outside: np.ndarray) -> tuple[tuple[float, float], ...]:
-    """The times from and to which something is outside, in runs."""
+    """The times from and to which something is outside, in runs; each ends at the first time that is inside again."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], outside, [False]]).astype(int)))
-    return tuple((float(times[a]), float(times[b - 1])) for a, b in zip(edges[::2], edges[1::2], strict=True))
+    last = len(times) - 1
+    return tuple((float(times[a]), float(times[min(b, last)])) for a, b in zip(edges[::2], edges[1::2], strict=True))

@@ -166,8 +166,8 @@ def require_folds(folds: int, people: int) -> None:
     """Raise `ValueError` for more folds than people: each fold holds back somebody."""
     if folds > people >= 2:  # of one person nobody is left to learn from, which is said where that is planned
         raise ValueError(
-            f"{folds} folds were asked for and there {'is 1 person' if people == 1 else f'are {people} people'}; each fold holds "
-            f"back at least one of them: --folds {people} or fewer"
+            f"{folds} folds were asked for and there are {people} people; each fold holds back at least one of them: write "
+            f"--folds {people} or fewer, Settings(folds={people}) in Python"
         )
 
 

@@ -415,7 +415,7 @@ def report_on(
         verdicts.append(Verdict("Not everyone's own parameters were found", False, found, ("convergence",)))
     verdicts += gallery.ends_verdicts(ends)
     verdicts += verdicts_of(judged)
-    beyond = _beyond_training(bundle, records, cohort, personal.mode)
+    beyond = _beyond_training(bundle, cohort, personal.mode)
     if beyond:
         some = "; ".join(f"{shortened(name, 40)}: {one.reasons()[0]}" for name, one in [*beyond.items()][:3])
         verdicts.append(
@@ -476,24 +476,22 @@ def report_on(
 
 def _beyond_training(
     bundle: Bundle,
-    records: Sequence[Record],
     cohort: Cohort,
     mode: torch.Tensor,  # (M, N, d)
 ) -> dict[str, Beyond]:
     """Whose own schedule and state leave what the bundle was trained on, and how, by id."""
     if not bundle.people:
         return {}
-    reach, given, found = Reach.of(bundle, max(float(r.times[-1]) for r in records)), cohort.conditions, {}
-    for i, record in enumerate(cohort.records):
-        found[record.id] = reach.beyond(
-            bundle,
-            record.schedule,
-            float(record.times[-1]),
-            mode=mode[:, [i]],
-            covariates={name: float(value[i]) for name, value in given.covariates.items()},
-            baseline=given.baseline[i].tolist(),
-        )
-    return {name: one for name, one in found.items() if one}
+    given = cohort.conditions
+    found = Reach.of(bundle, max(float(r.times[-1]) for r in cohort.records)).beyond(
+        bundle,
+        [r.schedule for r in cohort.records],
+        [float(r.times[-1]) for r in cohort.records],
+        mode,
+        covariates={name: value.tolist() for name, value in given.covariates.items()},
+        baseline=given.baseline,
+    )
+    return {name: one for name, one in zip(cohort.ids, found, strict=True) if one}
 
 
 def _scaling_in(bundle: Bundle, people: Sequence[str], y: torch.Tensor) -> tuple[Scaling | None, str]:

@@ -73,7 +73,7 @@ def test_where_nothing_could_be_forecast_it_is_refused() -> None:
 
 
 def test_more_folds_than_people_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"7 folds were asked for and there are 6 people; .*--folds 6 or fewer"):
+    with pytest.raises(ValueError, match=r"7 folds were asked for and there are 6 people; .*write --folds 6 or fewer"):
         require_folds(7, 6)
     require_folds(6, 6)
     require_folds(2, 12)

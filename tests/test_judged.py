@@ -286,7 +286,7 @@ def test_the_table_has_every_horizons_own_scores(truth, right):
         naive = [np.nanmean(scores[name][:, k]) for name in ("nll", "crps")]
         naive += [np.nanmean(squares[:, k]) ** 0.5, np.nanmean(squares[:, k] / prediction.total[:, k, 0].numpy())]
         assert row[3:] == pytest.approx(naive, rel=1e-12)
-    assert table.columns[0] == "horizon"
+    assert [table.columns[k] for k in (0, 4, 5)] == ["horizon (h)", "CRPS (mg/L)", "RMSE (mg/L)"]
     assert "h since the first dose." in table.note
 
 
