@@ -156,7 +156,7 @@ def _after_training(
             dense,
             records,
             asked,
-            title="Twelve people, each forecast by members that never saw them",
+            title="Twelve people, each forecast by members that were not trained on them",
             subtitle=f"From the samples of the first {FORECAST_FROM:g} hours (filled) to the rest of the day (open)",
         ),
         gallery.reliability_picture(folder, numbers),
@@ -225,7 +225,7 @@ def _after_training(
         verdicts=verdicts,
         tables=[*tables, conventions_table(judged)],
         pictures=pictures,
-        provenance={str(k): str(v) for k, v in bundle.provenance.items()},
+        provenance=gallery.made_from(bundle.provenance, asked.time_unit),
     )
     seconds = time.perf_counter() - began
     console.rule(align="left")

@@ -64,6 +64,14 @@ def with_unit(name: str, unit: str) -> str:
     return name if unit in ("", "1") else f"{name} ({unit})"
 
 
+def made_from(provenance: Mapping[str, Any], time_unit: str) -> dict[str, str]:
+    """Where a model came from, as a page shows it: a time has its unit."""
+    found = {str(k): str(v) for k, v in provenance.items()}
+    if provenance.get("settings.forecast_from") is not None:
+        found["settings.forecast_from"] += f" {time_unit}"
+    return found
+
+
 def density_in(unit: str) -> str:
     """What is said of an NLL, whose value depends on the unit of what is measured."""
     return "" if unit in ("", "1") else f" (of a density per {unit})"
@@ -289,9 +297,9 @@ def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never
             ]
         )
     note = (
-        f"{int(first.scores['count'])} measurements. NLL{density_in(unit)}, CRPS, RMSE: lower is better. In 80 %, in 95 %: "
-        "measurements inside these intervals. ECE, quantile gap: in brackets where 95 % of perfect forecasters with these "
-        "predictions would be. "
+        f"{int(first.scores['count'])} measurements; the event is one above {first.threshold:g} {unit}. "
+        f"NLL{density_in(unit)}, CRPS, RMSE: lower is better. In 80 %, in 95 %: measurements inside these intervals. "
+        "ECE, quantile gap: in brackets where 95 % of perfect forecasters with these predictions would be. "
         f"ECE is the {describe_convention(bins=EVENT_BINS)}."
     )
     return Table(title, columns, rows, note=note)

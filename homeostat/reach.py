@@ -269,14 +269,13 @@ def _leaving(
 ) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
     """By name the range of values (K, n) and that of training, where the first leaves the second."""
     out = np.asarray(_outside(values, reach).any(0))
-    return {
-        name: (
-            (float(values[:, j].min()), float(values[:, j].max())),
-            (float(reach[0, j]), float(reach[1, j])),
-        )
-        for j, name in enumerate(names)
-        if out[j]
-    }
+    found = {}
+    for j in np.flatnonzero(out):
+        ends = np.array([values[:, j].min(), values[:, j].max(), *reach[:, j]])
+        ends[np.abs(ends) < 1e-9 * np.abs(ends).max()] = 0.0  # what rounding leaves of 0
+        low, high, least, most = ends.tolist()
+        found[names[j]] = (low, high), (least, most)
+    return found
 
 
 def _spans(times: Sequence[float], outside: np.ndarray) -> tuple[tuple[float, float], ...]:

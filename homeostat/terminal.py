@@ -17,7 +17,8 @@ def rich_table(table: Table) -> RichTable:
         padding=(0, 1, 0, 0),
     )
     for k, column in enumerate(table.columns):
-        shown.add_column(column, justify="left" if k == 0 else "right")
+        # a number that does not fit is broken, never cut: half a band says something else
+        shown.add_column(column, justify="left" if k == 0 else "right", overflow="fold")
     for row in table.rows:
         shown.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
     return shown

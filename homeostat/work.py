@@ -581,7 +581,7 @@ def _page(
             conventions_table(judged),
         ],
         pictures=pictures,
-        provenance={str(k): str(v) for k, v in bundle.provenance.items()},
+        provenance=gallery.made_from(bundle.provenance, bundle.model.backbone.time_unit),
     )
 
 

@@ -201,9 +201,11 @@ def test_simulate_answers_what_if(bundle: Path, tmp_path: Path) -> None:
     a, b = (answer["channels"]["concentration"] for answer in (plain, double))
     assert a["unit"] == "mg/L"
     for low, mean, high in zip(a["lower"], a["mean"], a["upper"], strict=True):
-        assert 0.0 <= low <= mean < high  # what is never negative is cut at 0, and nothing is there at the start
-    assert a["lower"][0] == 0.0
-    assert a["cut_at_zero"] is True
+        assert low < mean < high
+    # nothing is there at this person's start: a Gaussian is half below 0, where no concentration is, and is cut
+    empty = json_of(run("simulate", bundle, "--person", "2", "--points", "2", "--json"))["channels"]["concentration"]
+    assert (empty["mean"][0], empty["lower"][0], empty["cut_at_zero"]) == (0.0, 0.0, True)
+    assert empty["upper"][0] > 0.0
     assert all(v >= 0.0 for key in ("aleatoric_sd", "epistemic_sd", "personal_sd") for v in a[key])
     assert all(two > 1.5 * one for one, two in zip(a["mean"][1:], b["mean"][1:], strict=True))
     wide = json_of(run("simulate", bundle, "--points", "5", "--until", "12", "--level", "0.95", "--json"))
@@ -233,27 +235,6 @@ def test_simulate_marks_what_was_not_trained(bundle: Path, tmp_path: Path) -> No
     assert "Beyond" not in own.stdout
     assert "*" not in own.stdout
     assert json_of(run("simulate", bundle, "--json"))["beyond_training"]["beyond"] is False
-
-
-def test_report_marks_who_goes_beyond_training(bundle: Path, tmp_path: Path) -> None:
-    lines = (bundle.parent / "four.csv").read_text().splitlines()
-    at = lines[0].split(",").index("AMT")
-
-    def more(line: str) -> str:
-        cells = line.split(",")
-        if cells[0] == "2" and cells[at] not in (".", ""):
-            cells[at] = str(100.0 * float(cells[at]))
-        return ",".join(cells)
-
-    (tmp_path / "more.csv").write_text("\n".join([lines[0], *map(more, lines[1:])]))
-    done = run("report", bundle, "--data", tmp_path / "more.csv", "--out", tmp_path / "r", "--json")
-    assert done.exit_code == 0, done.output
-    answer = json_of(done)
-    assert list(answer["people_beyond_training"]) == ["2"]
-    claims = [v["claim"] for v in answer["verdicts"]]
-    assert "1 of 4 people go beyond what the model was trained on" in claims
-    assert answer["cut_at_zero"] == ["concentration"]
-    assert (answer["unit"], answer["time_unit"]) == ("mg/L", "h")
 
 
 @pytest.fixture(scope="module")
@@ -317,23 +298,26 @@ def test_columns_that_no_part_of_the_model_reads_stop_no_fit(tmp_path: Path) -> 
     assert (tmp_path / "out" / "people.png").stat().st_size > 1000
 
 
-def test_by_default_there_are_no_more_folds_than_people_and_a_sentence_where_some_are_not_known(tmp_path: Path) -> None:
+def test_by_default_there_are_no_more_folds_than_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three people of a table in which one was measured once, last of all."""
+    seen = []
+
+    def train(*given: Any, **_: Any) -> Any:
+        seen.append(given[2])
+        raise ValueError("trained")
+
+    monkeypatch.setattr("homeostat.work.train", train)
     rows = ["ID,TIME,AMT,DV,EVID,CMT"]
     for person, times in enumerate(((1, 4, 8), (2, 5, 8), (24,))):
         rows.append(f"{person},0,320,.,1,1")
         rows += [f"{person},{t},.,{320 / 30 * 0.9**t:.4g},0,2" for t in times]
     (tmp_path / "three.csv").write_text("\n".join(rows) + "\n")
     small = ["--members", "2", "--steps", "1", "--hidden", "0"]
-    done = run("fit", tmp_path / "three.csv", *UNITS, *small, "--out", tmp_path / "out", "--json")
-    assert done.exit_code in (0, 1), done.output
-    answer = json_of(done)
-    assert answer["forecast_from"] == 2.4  # a tenth of the longest record, which is everyone's median here
-    said = "forecasts are from 2.4 h, when nothing is known yet of 1 of 3 people"
-    assert any(said in note for note in answer["notes"])
-    assert said in done.stderr
-    assert said in (tmp_path / "out" / "report.html").read_text()
-    assert load(tmp_path / "out" / "model.twin").provenance["settings.folds"] == 3
+    for options in ([], ["--folds", "2"], ["--folds", "4"]):
+        done = run("fit", tmp_path / "three.csv", *UNITS, *small, *options, "--out", tmp_path / "out")
+        assert done.exit_code == 2
+    assert "4 folds were asked for and there are 3 people" in done.stderr
+    assert [(s.folds, s.forecast_from) for s in seen] == [(3, 2.0), (2, 2.0)]
 
 
 def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -439,7 +423,6 @@ LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
         ([*FIT, "--backbone-config", '"A"'], "arguments do not fit: they go by name, and are 'A'"),
         ([*FIT, "--backbone-config", '{"B": 1}'], "arguments do not fit"),
         ([*FIT, "--folds", "13"], "13 folds were asked for and there are 12 people"),
-        (["demo", "--folds", "13"], "13 folds were asked for and there are 12 people"),
         ([*LINEAR, '{"A": [["x"]]}'], "A must be a matrix of numbers"),
         ([*LINEAR, '{"A": [[1.0]]}'], "not Hurwitz"),
         ([*LINEAR, '{"A": [[-1.0]]}'], "name its states like the channels"),
@@ -575,15 +558,32 @@ def test_doses_into_the_plasma_alone_make_a_whole_report(tmp_path: Path) -> None
     assert done.exit_code == 0, done.output
 
 
-def test_a_covariate_that_no_part_of_the_model_uses_is_named(bundle: Path, tmp_path: Path) -> None:
+def test_an_unused_covariate_and_a_dose_beyond_training_are_named(bundle: Path, tmp_path: Path) -> None:
     lines = Path(TABLE).read_text().splitlines()
-    rows = [f"{lines[0]},FOOD", *(f"{line},1" for line in lines[1:])]
+    at = lines[0].split(",").index("AMT")
+
+    def more(line: str) -> str:
+        cells = line.split(",")
+        if cells[0] == "2" and cells[at] not in (".", ""):
+            cells[at] = str(100.0 * float(cells[at]))
+        return ",".join(cells)
+
+    rows = [f"{lines[0]},FOOD", *(f"{more(line)},1" for line in lines[1:])]
     (tmp_path / "more.csv").write_text("\n".join(rows) + "\n")
     done = run("report", bundle, "--data", tmp_path / "more.csv", "--out", tmp_path / "report", "--json")
     assert done.exit_code == 0, done.output
     said = "column FOOD was read as a covariate and changes nothing: no part of the model uses it."
     assert said in json_of(done)["notes"]
     assert f"homeostat: {said}" in done.stderr
+    # and who goes beyond what the model was trained on: a person with a hundred times the dose
+    answer = json_of(done)
+    beyond = answer["people_beyond_training"]
+    assert beyond["2"]["doses"]["gut"]["asked"] > 50.0 * beyond["2"]["doses"]["gut"]["trained"]
+    assert not {"1", "3", "4"} & set(beyond)  # they are as they were in the training
+    claims = [v["claim"] for v in answer["verdicts"]]
+    assert f"{len(beyond)} of 12 people go beyond what the model was trained on" in claims
+    assert "a dose of " in next(v["detail"] for v in answer["verdicts"] if v["about"] == ["beyond training"])
+    assert (answer["cut_at_zero"], answer["unit"], answer["time_unit"]) == (["concentration"], "mg/L", "h")
 
 
 @pytest.mark.parametrize("option", ["--units", "--backbone", "--order", "--channels"])

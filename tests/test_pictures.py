@@ -346,8 +346,10 @@ def test_points_outside_their_own_grey_are_counted_apart_from_the_error():
     ):
         outside = int(((seen < low) | (seen > high)).sum())
         words = "".join(t.get_text() for t in one.texts)
-        assert f"{outside} of {points} points outside their own grey; 95\u00a0% of the perfect: up to " in words
-        assert f"the {error.lower:.3f} to {error.upper:.3f} of 95\u00a0% of perfect forecasters" in words
+        assert f"{outside} of {points} points outside their own grey (up to " in words
+        assert f"{error.lower:.3f} to {error.upper:.3f})" in words
+        assert "in brackets: 95\u00a0% of perfect forecasters" in words
+        assert max(map(len, words.split("\n"))) < 60  # or the axes give way to the words
         assert strays is None or strays.observed == outside
         assert "inside the band" not in words
 

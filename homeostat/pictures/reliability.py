@@ -136,18 +136,17 @@ class Reliability:
 
 
 def in_words(name: str, null: NullBand, strays: NullBand | None, points: int) -> str:
-    """An error beside its null band, and how many points leave their own grey beside how many that are by chance: two lines.
+    """An error beside its null band, and how many points leave their own grey beside how many that are by chance: short lines.
 
     They are two things: the error is one number over all points, and each point's grey is of that point alone.
     """
     observed = float("nan") if null.observed is None else null.observed
     place = "above" if observed > null.upper else "below" if observed < null.lower else "within"
     share = percent(null.level)
-    words = f"{name} {observed:.3f}: {place} the {null.lower:.3f} to {null.upper:.3f} of {share} of perfect forecasters"
-    if strays is None or strays.observed is None:
-        return words
-    outside = f"{strays.observed:.0f} of {points} points outside their own grey"
-    return f"{words}\n{outside}; {share} of the perfect: up to {strays.upper:.0f}"
+    lines = [f"{name} {observed:.3f} ({place} {null.lower:.3f} to {null.upper:.3f})"]
+    if strays is not None and strays.observed is not None:
+        lines.append(f"{strays.observed:.0f} of {points} points outside their own grey (up to {strays.upper:.0f})")
+    return "\n".join([*lines, f"in brackets: {share} of perfect forecasters"])
 
 
 def reliability_axes(axes: Axes, numbers: Reliability, *, words: bool = True) -> None:

@@ -31,7 +31,7 @@ from homeostat.pictures.style import (
 from hybrid import Prediction, Schedule
 from hybrid.schedule import as_float
 
-_HATCHED: dict[str, Any] = {"facecolor": "none", "edgecolor": GREY, "hatch": "//", "linewidth": 0.0, "alpha": 0.45}
+_HATCHED: dict[str, Any] = {"facecolor": "none", "edgecolor": GREY, "hatch": "///", "linewidth": 0.0, "alpha": 0.45}
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,9 @@ def draw_what_if(
             axes, bands[name], person=0, threshold=threshold, schedule=schedule, beyond=beyond.get(name, ())
         )
         words = _words(predictions[name], threshold, person, channel, time_unit)
-        panel_title(axes, name, f"BEYOND WHAT WAS TRAINED\n{words}" if name in beyond else words)
+        if beyond:  # a line in every panel, so that their titles stand side by side
+            words += "\nBEYOND WHAT WAS TRAINED" if name in beyond else "\n "
+        panel_title(axes, name, words)
         if place + columns >= count:
             axes.tick_params(labelbottom=True)
             axis_labels(axes, label(time_since(since), time_unit), None)
