@@ -59,13 +59,13 @@ class Beyond:
         found = []
         for name, (asked, trained) in self.doses.items():
             unit = self._unit(name)
-            known = f"at most {trained:.4g}{unit} in training" if trained > 0.0 else "nobody had one in training"
+            known = f"at most {trained:.5g}{unit} in training" if trained > 0.0 else "nobody had one in training"
             times = f" ({_times(asked / trained)})" if trained > 0.0 else ""
-            found.append(f"a dose of {asked:.4g}{unit} into {name}, {known}{times}")
+            found.append(f"a dose of {asked:.5g}{unit} into {name}, {known}{times}")
         for what, these in (("the input ", self.inputs), ("", self.states)):
             for name, ((low, high), (least, most)) in these.items():
                 unit = self._unit(name)
-                found.append(f"{what}{name} from {low:.4g} to {high:.4g}{unit}, in training {least:.4g} to {most:.4g}{unit}")
+                found.append(f"{what}{name} from {low:.5g} to {high:.5g}{unit}, in training {least:.5g} to {most:.5g}{unit}")
         if found and self.disagreement is not None:
             more = self.disagreement > MORE
             found.append(
@@ -270,7 +270,7 @@ def _leaving(
     """By name the range of values (K, n) and that of training, where the first leaves the second."""
     out = np.asarray(_outside(values, reach).any(0))
     found = {}
-    for j in np.flatnonzero(out):
+    for j in np.flatnonzero(out).tolist():
         ends = np.array([values[:, j].min(), values[:, j].max(), *reach[:, j]])
         ends[np.abs(ends) < 1e-9 * np.abs(ends).max()] = 0.0  # what rounding leaves of 0
         low, high, least, most = ends.tolist()

@@ -20,5 +20,7 @@ def rich_table(table: Table) -> RichTable:
         # a number that does not fit is broken, never cut: half a band says something else
         shown.add_column(column, justify="left" if k == 0 else "right", overflow="fold")
     for row in table.rows:
-        shown.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
+        # a band in brackets has a line of its own
+        words = [f"{cell:.3f}" if isinstance(cell, float) else str(cell).replace(" (", "\n(") for cell in row[1:]]
+        shown.add_row(str(row[0]), *words)
     return shown

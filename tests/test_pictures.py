@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import linalg, optimize, stats
 
-from homeostat import pictures
+from homeostat import gallery, pictures
 from homeostat.pictures import (
     Bands,
     Exceedance,
@@ -474,6 +474,19 @@ def test_the_distance_panel_shows_distances_under_the_promise():
 def test_phase_is_drawn_with_and_without_a_certificate(tmp_path, rate):
     path = draw_phase(phase(rate), tmp_path / "p.png", title="Two starts meet")
     assert png_size(path)[0] == (8 if rate is None else 12) * DPI
+
+
+@pytest.mark.parametrize("rate", [0.05, None])
+def test_no_promise_is_titled_where_none_is_drawn(tmp_path, monkeypatch, rate):
+    said = {}
+    monkeypatch.setattr(gallery, "draw_phase", lambda phase, path, **words: said.update(words))
+    monkeypatch.setattr(gallery, "draw_hero", lambda *_, title, **__: said.update(hero=title))
+    _, caption = gallery.phase_picture(tmp_path, phase(rate), "n " * 300)
+    gallery.hero_picture(tmp_path, build(), people(2), None, phase(rate), gallery.Asked("drug", "mg/L", 5.0, 3.0, "h"))
+    words = " ".join([*said.values(), caption])
+    assert ("proved" in words) is (rate is not None)
+    assert ("proof" in caption.replace("without a proof", "")) is (rate is not None)
+    assert len(said["title"]) < 200
 
 
 def test_phase_refuses_what_it_cannot_draw():

@@ -80,7 +80,7 @@ def test_a_larger_dose_is_beyond_in_dose_state_and_field(bundle: Bundle, times: 
     assert not found.at(0.0)
     assert found.at(36.0) is (times == 100.0)  # a hundred times as much is not gone by then
     said = found.sentence()
-    assert said.startswith(f"Beyond what was trained: a dose of {350.0 * times:.4g} mg into gut, at most 350 mg in training")
+    assert said.startswith(f"Beyond what was trained: a dose of {350.0 * times:.5g} mg into gut, at most 350 mg in training")
     assert f"({times:.3g} times as much)" in said
     assert "mg, in training" in said
     if times == 100.0:

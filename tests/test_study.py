@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from exchange import Bundle
-from homeostat.gallery import where_in_words
+from homeostat.gallery import speaks_of, where_in_words
 from homeostat.recipe import Recipe, backbone_named, hybrid_recipe, neural_ode_recipe
 from homeostat.solvers import solver_named
 from homeostat.study import (
@@ -160,6 +160,10 @@ def test_the_region_of_daily_doses(people: tuple[Record, ...]) -> None:
     assert best is not None
     assert 0.9 * best * (1 - 1e-9) <= kept.rate <= best
     assert check(kept, system)
+    # a picture may draw a promise for starts that the proof speaks of, and for no others
+    assert speaks_of(kept, np.array([[largest, 0.0], [0.0, 0.5 * largest]]))
+    assert not speaks_of(kept, np.array([[largest, 0.0], [20.0 * largest, 0.0]]))
+    assert speaks_of(certify(system), np.array([[1e6, 0.0]]))
     words = where_in_words(kept)
     assert f"under doses of up to {largest:.4g}, at least 24 apart" in words
     assert where_in_words(certify(system)) == "all states"
