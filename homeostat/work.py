@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from exchange import Bundle, describe, load, lure_of, save
+from exchange.bundle import units_of
 from homeostat import gallery
 from homeostat.gallery import Asked
 from homeostat.judged import (
@@ -188,6 +189,7 @@ def fit_table(
         "time_unit": asked.time_unit,
         "time_since": asked.since,
         "unit": asked.unit,
+        "cut_at_zero": list(bundle.nonnegative),
         "notes": notes,
         "bundle": str(path),
         "report": str(page),
@@ -396,6 +398,19 @@ def report_on(
                 ("people seen",),
             )
         )
+    beyond = _beyond_training(bundle, cohort, personal.mode)
+    if beyond:
+        some = "; ".join(f"{shortened(name, 40)}: {one.reasons()[0]}" for name, one in [*beyond.items()][:3])
+        verdicts.append(
+            Verdict(
+                f"{len(beyond)} of {len(records)} people {'goes' if len(beyond) == 1 else 'go'} beyond what the model was trained "
+                "on",
+                None,
+                f"{some}{' …' if len(beyond) > 3 else '.'} For them the learned part extrapolates, and the intervals show only "
+                f"what the members disagree about. {CRITERION}",
+                ("beyond training",),
+            )
+        )
     if bundle.certificate is not None:
         verdicts.append(gallery_verdict(bundle.certificate, None, bundle))
     if isinstance(bundle.certificate, Certificate):
@@ -415,18 +430,6 @@ def report_on(
         verdicts.append(Verdict("Not everyone's own parameters were found", False, found, ("convergence",)))
     verdicts += gallery.ends_verdicts(ends)
     verdicts += verdicts_of(judged)
-    beyond = _beyond_training(bundle, cohort, personal.mode)
-    if beyond:
-        some = "; ".join(f"{shortened(name, 40)}: {one.reasons()[0]}" for name, one in [*beyond.items()][:3])
-        verdicts.append(
-            Verdict(
-                f"{len(beyond)} of {len(records)} people go beyond what the model was trained on",
-                None,
-                f"{some}{' …' if len(beyond) > 3 else '.'} For them the learned part extrapolates, and the intervals show only "
-                f"what the members disagree about. {CRITERION}",
-                ("beyond training",),
-            )
-        )
     evaluations, notes = {"this table": evaluation}, [*filter(None, [asked.note]), *map(str, table.left_out)]
     notes += [*unused(records, bundle.model), *gallery.baseline_notes(cohort)]
     rings = rings_of(bundle.model, cohort, personal)
@@ -613,7 +616,8 @@ def simulate_person(
     end = 24.0 if until is None else until
     if not start < end < np.inf:
         raise ValueError(
-            f"--until {end:g} is no time after the record's start, which is at {start:g} {backbone.time_unit} since the {began}"
+            f"--until {end:g} {backbone.time_unit} is no time after the record's start, which is at {start:g} "
+            f"{backbone.time_unit} since the {began}"
         )
     times = np.linspace(start, end, points).tolist()
     (prediction,) = predict_person(bundle, index, [schedule], times)
@@ -693,6 +697,8 @@ def inspect_bundle(path: Path) -> tuple[dict[str, Any], str]:
     backbone = model.backbone
     about: dict[str, Any] = {
         "structure": describe(model),
+        "units": units_of(model),
+        "nonnegative": list(bundle.nonnegative),
         "members": model.members,
         "people": [p.id for p in bundle.people],
         "mesh": vars(bundle.mesh),
@@ -701,7 +707,10 @@ def inspect_bundle(path: Path) -> tuple[dict[str, Any], str]:
         "provenance": dict(bundle.provenance),
     }
     states = ", ".join(f"{s} [{u}]" for s, u in zip(backbone.states, backbone.state_units, strict=True))
-    measured = ", ".join(f"{c} [{u}]" for c, u in zip(model.observation.channels, model.observation.units, strict=True))
+    measured = ", ".join(
+        f"{c} [{u}]{', never below 0' if c in bundle.nonnegative else ''}"
+        for c, u in zip(model.observation.channels, model.observation.units, strict=True)
+    )
     weights = sum(p.numel() for p in model.parameters()) // model.members
     lines = [
         f"model      {type(backbone).__name__} + {type(model.residual).__name__}, {model.members} members of {weights} numbers",

@@ -189,6 +189,9 @@ def test_inspect(bundle: Path) -> None:
     text = run("inspect", bundle)
     assert text.exit_code == 0
     assert "gut [mg], plasma [mg]; time in h" in text.stdout
+    assert "concentration [mg/L], never below 0" in text.stdout
+    assert (about["units"]["channels"], about["nonnegative"]) == ({"concentration": "mg/L"}, ["concentration"])
+    assert re.search(r"CRPS \d\.\d+ mg/L", text.stdout)
     other = save(replace(load(bundle), calibration={"scores": {"mine": {"mae": 0.1}}}), bundle.parent / "other.twin")
     assert run("inspect", other).exit_code == 0  # a script's own scores are no reason to fail
 
@@ -581,7 +584,7 @@ def test_an_unused_covariate_and_a_dose_beyond_training_are_named(bundle: Path, 
     assert beyond["2"]["doses"]["gut"]["asked"] > 50.0 * beyond["2"]["doses"]["gut"]["trained"]
     assert not {"1", "3", "4"} & set(beyond)  # they are as they were in the training
     claims = [v["claim"] for v in answer["verdicts"]]
-    assert f"{len(beyond)} of 12 people go beyond what the model was trained on" in claims
+    assert f"{len(beyond)} of 12 people {'go' if len(beyond) > 1 else 'goes'} beyond what the model was trained on" in claims
     assert "a dose of " in next(v["detail"] for v in answer["verdicts"] if v["about"] == ["beyond training"])
     assert (answer["cut_at_zero"], answer["unit"], answer["time_unit"]) == (["concentration"], "mg/L", "h")
 

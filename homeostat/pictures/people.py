@@ -134,7 +134,7 @@ def draw_people(
             continue
         record = records[place]
         person_axes(axes, bands, record, person=place, channel=channel, forecast_from=forecast_from)
-        words = "goes beyond what was trained" if record.id in beyond else ""
+        words = "goes beyond what was trained" if record.id in beyond else " " if beyond else ""  # titles side by side
         panel_title(axes, person_name(record.id), words, size=10.5)
         if place + columns >= shown:  # nobody below: the column's time axis is here
             axes.tick_params(labelbottom=True)
