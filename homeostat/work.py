@@ -403,8 +403,8 @@ def report_on(
         some = "; ".join(f"{shortened(name, 40)}: {one.reasons()[0]}" for name, one in [*beyond.items()][:3])
         verdicts.append(
             Verdict(
-                f"{len(beyond)} of {len(records)} people {'goes' if len(beyond) == 1 else 'go'} beyond what the model was trained "
-                "on",
+                f"{len(beyond)} of {len(records)} people {'goes' if len(beyond) == 1 else 'go'} beyond what the model was "
+                "trained on",
                 None,
                 f"{some}{' …' if len(beyond) > 3 else '.'} For them the learned part extrapolates, and the intervals show only "
                 f"what the members disagree about. {CRITERION}",
