@@ -308,11 +308,15 @@ def _require_same_units(saved: Mapping[str, Any], found: Mapping[str, Any]) -> N
     if missing:
         raise ValueError(f"the bundle does not say the units of its {', '.join(missing)}; save it again")
     for kind, units in saved.items():
-        if kind not in found or units != found[kind]:
-            raise ValueError(
-                f"the bundle says {quote(units)} for the unit of its {kind}, and this program builds its model with "
-                f"{quote(found.get(kind))}; it was changed by hand, or another version wrote it: use that one, or save it again"
-            )
+        own = found.get(kind)
+        if kind in found and units == own:
+            continue
+        if isinstance(units, Mapping) and isinstance(own, Mapping):  # of many names those that differ
+            units, own = ({k: v for k, v in a.items() if b.get(k) != v} for a, b in ((units, own), (own, units)))
+        raise ValueError(
+            f"the bundle was saved with the {kind} in {quote(units)}, and this program builds its model with {quote(own)}: other "
+            "units; use the version that wrote it, or save it again if it was changed by hand"
+        )
 
 
 def _require_fit(bundle: Bundle) -> None:
