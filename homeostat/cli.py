@@ -59,7 +59,8 @@ ForecastFrom = Annotated[
     typer.Option(
         help="Forecast unseen people from what was measured up to this time since everyone's own first dose, or start where "
         "there is no dose, in the model's unit (default: the first time by which everybody has a value since then and after "
-        "which somebody has another; where there is none, a sentence says what is taken)."
+        "which somebody has another; where there is none, the last of people's first values after which somebody has another, "
+        "with a sentence that says of how many nothing is known by then)."
     ),
 ]
 SolverName = Annotated[

@@ -18,8 +18,8 @@ def rich_table(table: Table) -> RichTable:
     )
     for k, column in enumerate(table.columns):
         # the name gives way to the numbers: half a band says something else. A unit has a line of its own, as a band has
-        words = column if k == 0 else column.replace(" (", "\n(")
-        shown.add_column(words, justify="left" if k == 0 else "right", overflow="fold", no_wrap=k > 0)
+        title = column if k == 0 else column.replace(" (", "\n(")
+        shown.add_column(title, justify="left" if k == 0 else "right", overflow="fold", no_wrap=k > 0)
     for row in table.rows:
         words = [f"{cell:.3f}" if isinstance(cell, float) else str(cell).replace(" (", "\n(") for cell in row[1:]]
         shown.add_row(str(row[0]), *words)

@@ -216,31 +216,33 @@ def asked_of(records: Sequence[Record], unit: str, threshold: float | None, fore
     has a value and somebody still has a later one.
 
     A value is one after the first dose (or start): what was measured before is where a person starts from. Where there is no such
-    time, everyone's time is a tenth of their record, or their first value where that is later, and forecasts are from the median
-    of these: some people are then forecast from nothing, and `note` says how many.
+    time, forecasts are from the last of people's first values that somebody has a later one than: some people are then forecast
+    from nothing, and `note` says how many.
 
     `records`, `threshold` and `forecast_from` are in the model's units; `forecast_from` counts from everyone's own first dose
     (or start), wherever the table's clock has its zero.
-    Errors: `ValueError` where nothing is measured after `forecast_from`, or nothing before it.
+    Errors: `ValueError` where nothing is measured after `forecast_from`, or nothing before it, or nothing after any dose.
     """
     records = [r.on_own_clock() for r in records]
     scored = np.concatenate([r.values[r.scored] for r in records])
+    if not np.isfinite(scored).any():
+        raise ValueError(
+            f"nobody was measured after the {counted_from(records)}, so that nothing can be forecast; check TIME, EVID and MDV"
+        )
     if threshold is None:
         threshold = float(f"{np.nanmedian(scored):.2g}")
     if not np.isfinite(threshold):
         raise ValueError(f"the threshold of the event is {threshold:g}; give a finite number, in the unit of the measurements")
     note = ""
     if forecast_from is None:
-        forecast_from = _everyone_known(records)
-    if forecast_from is None:
-        first = [r.times[np.isfinite(r.values).any(1)][0] for r in records]
-        forecast_from = float(np.median([max(0.1 * r.times[-1], t) for r, t in zip(records, first, strict=True)]))
-        nothing = sum(not np.isfinite(r.values[r.scored & at_or_before(r.times, forecast_from)]).any() for r in records)
-        note = (
-            f"There is no time since the {counted_from(records)} by which everybody was measured and after which somebody was "
-            f"again: forecasts are from {forecast_from:.4g} {records[0].units.get('time', '')}".rstrip()
-            + f", when nothing is known yet of {nothing} of {len(records)} people; --forecast-from chooses another time."
-        )
+        forecast_from, nothing = _first_known(records)
+        if nothing:
+            at = f"{forecast_from:.4g} {records[0].units.get('time', '')}".strip()
+            note = (
+                f"There is no time since the {counted_from(records)} by which everybody was measured and after which somebody "
+                f"is again: forecasts are from {at}, when nothing is known yet of {nothing} of {len(records)} people; "
+                "--forecast-from chooses another time."
+            )
     known = [at_or_before(r.times, forecast_from) for r in records]
     before = [r.id for r, k in zip(records, known, strict=True) if not np.isfinite(r.values[k]).any()]
     after = [r.id for r, k in zip(records, known, strict=True) if not np.isfinite(r.values[r.scored & ~k]).any()]
@@ -262,18 +264,22 @@ def asked_of(records: Sequence[Record], unit: str, threshold: float | None, fore
     )
 
 
-def _everyone_known(records: Sequence[Record]) -> float | None:
-    """The first time on everybody's own clock by which each has a value after their first dose (or start), if anybody has a
-    later one; None where there is no such time.
+def _first_known(records: Sequence[Record]) -> tuple[float, int]:
+    """The last of people's first values after their first dose (or start) that somebody has a later value than, on everybody's
+    own clock, and of how many people nothing is known by then.
+
+    Errors: `ValueError` where nobody has a value later than somebody's first.
     """
     measured = [r.times[r.scored & np.isfinite(r.values).any(1)] for r in records]
-    if not all(len(times) for times in measured):
-        return None
-    time = float(max(times[0] for times in measured))
-    if time <= SAME * max(times[-1] for times in measured):
-        time = 0.0  # a value right after a dose at once stands a rounding behind it
-    later = any(not at_or_before(times, time).all() for times in measured)
-    return time if later else None
+    for time in sorted({float(times[0]) for times in measured if len(times)}, reverse=True):
+        if any(not at_or_before(times, time).all() for times in measured if len(times)):
+            # a value right after a dose at once stands a rounding behind it
+            time = 0.0 if time <= SAME * max(times[-1] for times in measured if len(times)) else time
+            return time, sum(not (len(times) and at_or_before(times, time)[0]) for times in measured)
+    raise ValueError(
+        f"everyone's only value after the {counted_from(records)} is of one time, so that nothing is left to forecast: a forecast "
+        "needs a value that it is from and a later one"
+    )
 
 
 def certify_bundle(

@@ -55,6 +55,8 @@ def test_a_value_right_behind_its_dose_is_at_it() -> None:
         ([person("a", [1.0, 4.0]), person("b", [2.0, 5.0]), person("c", [24.0])], 2.0, 1),
         # somebody has a baseline alone
         ([person("a", [1.0, 2.0]), person("b", [1.0, 2.0]), person("c", [0.0])], 1.0, 1),
+        # two who were measured once at the end leave the time of the one who was measured before
+        ([person("a", [1.0, 2.0]), person("b", [2.0]), person("c", [2.0])], 1.0, 2),
         # everybody once, at different times
         ([person("a", [1.0]), person("b", [2.0]), person("c", [3.0])], 2.0, 1),
     ],
@@ -68,8 +70,12 @@ def test_where_there_is_no_such_time_a_sentence_says_what_is_taken(people: list[
 
 
 def test_where_nothing_could_be_forecast_it_is_refused() -> None:
-    with pytest.raises(ValueError, match="leave nothing to forecast"):
+    with pytest.raises(ValueError, match="is of one time, so that nothing is left to forecast"):
         asked_of([person("a", [1.0]), person("b", [1.0])], "mg/L", None, None)
+    with pytest.raises(ValueError, match="nobody was measured after the first dose"):
+        asked_of([person("a", [0.0]), person("b", [-1.0, 0.0], start=-1.0)], "mg/L", None, None)
+    with pytest.raises(ValueError, match="forecasts from 2 h since the first dose leave nothing to forecast"):
+        asked_of([person("a", [1.0]), person("b", [2.0])], "mg/L", None, 2.0)
 
 
 def test_more_folds_than_people_are_refused() -> None:
