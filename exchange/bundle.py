@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from exchange.structures import BUILTIN, describe, rebuild
 from hybrid import Conditions, Dose, HybridModel, Mesh, Schedule, Signal, conditions_of, rollout
 from hybrid.schedule import as_float
-from physics.arguments import quote, shortened
+from physics.arguments import quote
 from stability import Certificate, Lure, Refusal
 from training import Personal
+from training.records import LONGEST_ID
 
 FORMAT, VERSION = "homeostat.twin", 1
 _LARGEST = 2**30  # bytes in one entry; a bundle is small, and a claim of more is damage or malice
@@ -328,7 +329,7 @@ def _require_fit(bundle: Bundle) -> None:
     for person in bundle.people:
         if len(person.baseline) != channels or person.covariates.keys() != bundle.people[0].covariates.keys():
             raise ValueError(
-                f"person {shortened(person.id)} has {len(person.baseline)} baseline values and the covariates "
+                f"person {person.id} has {len(person.baseline)} baseline values and the covariates "
                 f"{sorted(person.covariates)}; {channels} values and the same covariates for everyone are needed"
             )
     if bundle.people:
@@ -377,8 +378,8 @@ def _person_from(value: Mapping[str, Any]) -> Person:
         start=given["start"],
     )
     covariates = {str(k): _number(v) for k, v in value["covariates"].items()}
-    if not isinstance(value["id"], str):
-        raise ValueError(f"a person's id is text, got {value['id']!r}; save it again")
+    if not isinstance(value["id"], str) or len(value["id"]) > LONGEST_ID:
+        raise ValueError(f"a person's id is text of at most {LONGEST_ID} characters, got {quote(value['id'])}; save it again")
     baseline = tuple(math.nan if v is None else _number(v) for v in value["baseline"])
     until = None if value.get("until") is None else _number(value["until"])
     return Person(value["id"], schedule, covariates, baseline, until)

@@ -277,8 +277,8 @@ def _first_known(records: Sequence[Record]) -> tuple[float, int]:
             time = 0.0 if time <= SAME * max(times[-1] for times in measured if len(times)) else time
             return time, sum(not (len(times) and at_or_before(times, time)[0]) for times in measured)
     raise ValueError(
-        f"everyone's only value after the {counted_from(records)} is of one time, so that nothing is left to forecast: a forecast "
-        "needs a value that it is from and a later one"
+        f"everyone's only value after the {counted_from(records)} is of one time, so that nothing is left to forecast: that "
+        "takes a value to forecast from and a later one"
     )
 
 

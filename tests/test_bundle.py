@@ -293,6 +293,13 @@ def test_a_time_of_the_last_measurement_is_a_number(content: Mapping[str, bytes]
     refused(write(tmp_path / "a.twin", {**content, "model.json": json.dumps(about).encode()}))
 
 
+def test_an_id_is_no_page(content: Mapping[str, bytes], tmp_path: Path) -> None:
+    about = json.loads(content["model.json"])
+    about["people"][0]["id"] = "n " * 600
+    said = refused(write(tmp_path / "a.twin", {**content, "model.json": json.dumps(about).encode()}), "at most 100 characters")
+    assert said.count("n n") < 100
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_predictions_are_the_same_to_the_last_bit(name: str, tmp_path: Path) -> None:
     before = bundle_for(MODELS[name]())

@@ -716,6 +716,14 @@ def test_other_names_of_needed_columns_are_asked_about(tmp_path):
     )
 
 
+def test_an_id_as_long_as_a_page_is_a_column_that_has_slipped(tmp_path):
+    text = 'ID,TIME,AMT,DV\n"{0}",0,100,.\n"{0}",2,.,8\n'
+    assert read_nonmem(table(tmp_path, text.format("n 1 " * 25)), units=UNITS)[0].id == ("n 1 " * 25).strip()
+    with pytest.raises(ValueError, match=r"line 2: ID is .* of 1199 characters; at most 100") as caught:
+        read_nonmem(table(tmp_path, text.format("n 1 " * 300)), units=UNITS)
+    assert len(str(caught.value)) < 200
+
+
 @pytest.mark.parametrize("mark", ["|", " | ", "/", ":", "~", "||", "^"])
 def test_a_separator_that_is_not_read_is_named(tmp_path, mark):
     text = "ID,TIME,AMT,DV\n1,0,100,.\n1,2,.,8\n".replace(",", mark)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from hybrid import HybridModel
 from physics import LogNormalPopulation
-from physics.arguments import shortened
 from training.fit import Step
 from training.personalise import Personal
 
@@ -76,7 +75,7 @@ class Convergence:
             why = "; ".join(parts) or "each for a reason of its own"
             found.append(f"The fit has not converged in {missing} of {M} members: {why}. Give it more steps, or a better start.")
         if self.unfinished:
-            some = ", ".join(shortened(name, 40) for name in self.unfinished[:5]) + (" …" if len(self.unfinished) > 5 else "")
+            some = ", ".join(self.unfinished[:5]) + (" …" if len(self.unfinished) > 5 else "")
             whose = "1 person" if len(self.unfinished) == 1 else f"{len(self.unfinished)} people"
             found.append(f"The search for the own parameters of {whose} has not converged: {some}.")
         return found

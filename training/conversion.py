@@ -11,7 +11,7 @@ from torch import Tensor
 from hybrid import Dose, HybridModel, Schedule
 from hybrid.schedule import as_float
 from physics import Backbone
-from physics.arguments import quote, shortened
+from physics.arguments import quote
 from physics.units import convert, factor
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def in_units(
     covariates: Mapping[str, str | None],
 ) -> "Record":
     """As `converted`, for a model that is still to be built: the units of its `channels` and `covariates`."""
-    units, where = dict(record.units), f"record {shortened(record.id)}"
+    units, where = dict(record.units), f"record {record.id}"
     if sorted(record.channels) != sorted(channels):
         raise ValueError(
             f"{where} measures {quote(list(record.channels))} and the model predicts {quote(list(channels))}; name the channels "
@@ -110,7 +110,7 @@ def as_shown(
     What the record states no unit of, channels that it does not have, and times where no `time_unit` is said stay as they are.
     Errors: `ValueError` for units that do not join.
     """
-    found, where = record, f"record {shortened(record.id)}"
+    found, where = record, f"record {record.id}"
     if sorted(record.channels) == sorted(channels):
         ratios = [factor(record.units.get(c, unit), unit, f"{where}: {c}") for c, unit in channels.items()]
         order = [record.channels.index(c) for c in channels]

@@ -7,7 +7,6 @@ from typing import Any, final
 import torch
 
 from hybrid.prediction import Prediction
-from physics.arguments import shortened
 from training.fitted_on import people_index
 from training.null_band import Array, ArrayLike, as_array
 from training.scaling import Scaling, Score
@@ -64,8 +63,8 @@ class CrossScaling:
         unknown = sorted({str(p) for p in people} - set(self.fold))
         if unknown:
             raise ValueError(
-                f"{len(unknown)} people are in no fold ({', '.join(shortened(name, 40) for name in unknown[:5])}); for new "
-                "people fit one scaling on everyone: Scaling.fit(prediction, y, people)."
+                f"{len(unknown)} people are in no fold ({', '.join(unknown[:5])}); for new people fit one scaling on everyone: "
+                "Scaling.fit(prediction, y, people)."
             )
 
     def apply(self, prediction: Prediction, people: Sequence[str]) -> Prediction:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from hybrid import HybridModel
 from physics import LogNormalPopulation
-from physics.arguments import shortened
 from training.arguments import require_fit, require_tensor
 from training.records import Cohort
 
@@ -48,7 +47,7 @@ class AtEnd:
                 f"Widen the box of {self.name}, or hold its spread."
             )
         if self.what == "people":
-            some = ", ".join(shortened(name, 40) for name in self.people[:5]) + (" …" if len(self.people) > 5 else "")
+            some = ", ".join(self.people[:5]) + (" …" if len(self.people) > 5 else "")
             whose = f"{self.name} of " + (f"person {some}" if len(self.people) == 1 else f"{len(self.people)} people ({some})")
         else:
             whose = f"The typical {self.name}{which}"

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from hybrid import HybridModel, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
-from physics.arguments import require_kind, require_number, shortened
+from physics.arguments import require_kind, require_number
 from training.anchor import Anchor
 from training.arguments import require_callable, require_fit, require_tensor
 from training.checkpoint import Checkpoint, Saved, fingerprint_of
@@ -244,7 +244,7 @@ def named(error: SimulationError, cohort: Cohort) -> SimulationError:
     if error.record is None:
         return error
     who = cohort.records[error.record % len(cohort.ids)]  # copies of people repeat the cohort's order
-    text = str(error).replace(f"record {error.record}:", f"person {shortened(who.id)}:", 1)
+    text = str(error).replace(f"record {error.record}:", f"person {who.id}:", 1)
     if error.time is not None:
         text = text.replace(f"at time {error.time:g}", f"at time {error.time:g} since the {who.began}", 1)
     return SimulationError(text, record=error.record, time=error.time)

@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from physics.arguments import shortened
 from physics.units import require
 from training.convention import BY_NAME, ENDPOINTS, STANDARD, ignored
 from training.event_table import EventTable, LeftOut, listed, number_in, short
@@ -73,9 +72,9 @@ def _no_covariate(table: EventTable, column: str) -> str | None:
         if value is None or not math.isfinite(value):
             return f"{short(text, 40)} on line {row.line} is no number"
         if found.setdefault(person, value) != value:
-            return f"it changes for person {shortened(person)} on line {row.line}"
+            return f"it changes for person {person} on line {row.line}"
     missing = [row.cells["ID"] for row in table.rows if row.cells["ID"] not in found]
-    return f"person {shortened(missing[0])} has no value" if missing else None
+    return f"person {missing[0]} has no value" if missing else None
 
 
 def stated_units(

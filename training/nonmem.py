@@ -13,14 +13,13 @@ from typing import Literal
 import numpy as np
 
 from hybrid import Schedule
-from physics.arguments import shortened
 from training.convention import BY_NAME, NEEDED, ignored
 from training.dates import Clock
 from training.event_table import EventTable, LeftOut, Row, listed, number_in, read_events, short
 from training.events import Events, Given, Observation, endpoint_column
 from training.file_order import Event, Order, placed
 from training.kept_columns import covariate_columns, name_the_rest, stated_units
-from training.records import Record
+from training.records import LONGEST_ID, Record
 
 ORAL: Mapping[int | str, str] = MappingProxyType({1: "gut", 2: "plasma"})
 PLASMA: Mapping[int | str, str] = MappingProxyType({2: "concentration"})
@@ -200,19 +199,23 @@ class _Reader:
         for person, rows in people:
             if not person:
                 raise self.table.error(rows[0].line, "ID is missing; every row needs the person it belongs to")
+            if len(person) > LONGEST_ID:
+                raise self.table.error(
+                    rows[0].line, f"ID is {short(person)}, of {len(person)} characters; at most {LONGEST_ID} name a person"
+                )
             number = number_in(person)
             key = person if number is None else number  # 1 and 1.0 are one person
             if key in last_line:
                 raise self.table.error(
                     rows[0].line,
-                    f"person {shortened(person)} comes back, whose rows ended on line {last_line[key]}; sort the file by ID, "
-                    "then TIME, or give two people two IDs",
+                    f"person {person} comes back, whose rows ended on line {last_line[key]}; sort the file by ID, then "
+                    "TIME, or give two people two IDs",
                 )
             last_line[key] = rows[-1].line
         return [self._record(person, rows) for person, rows in people]
 
-    def _record(self, whole: str, rows: list[Row]) -> Record:
-        table, person = self.table, shortened(whole)  # what a message calls them
+    def _record(self, person: str, rows: list[Row]) -> Record:
+        table = self.table
         times = self._times(person, rows)
         happened: list[Event] = []
         seen: dict[tuple[str, ...], Row] = {}
@@ -237,7 +240,7 @@ class _Reader:
         doses = [event.what.dose for event in happened if isinstance(event.what, Given)]
         start = min([times[0], *(event.time for event in happened)])
         return Record(
-            id=whole,
+            id=person,
             schedule=Schedule(tuple(sorted(doses, key=lambda dose: float(dose.time))), start=start),
             times=when,
             values=measured,

@@ -12,7 +12,7 @@ from hybrid import HybridModel, SimulationError, Solver
 from hybrid.defaults import differentiating
 from hybrid.threads import of_slopes, threads_by
 from learned import select
-from physics.arguments import quote, require_kind, require_number, shortened
+from physics.arguments import quote, require_kind, require_number
 from training.arguments import require_fit, require_tensor
 from training.records import Cohort
 from training.sensitivity import (
@@ -304,7 +304,7 @@ class _Batch:
                 return _Batch._joined(parts, list(halves))
             lost = eta.new_full((M, 1), torch.inf)
             found = _Batch(
-                eta, lost, torch.zeros_like(eta), gaussian.precision, {0: f"person {shortened(cohort.ids[0])}: {error}"}
+                eta, lost, torch.zeros_like(eta), gaussian.precision, {0: f"person {cohort.ids[0]}: {error}"}
             )
             return found if M == 1 else _Batch._by_member(model, cohort, eta, gaussian, solver)
         value, gradient, information = expand(cohort.y, slopes(run, n, d), eta, gaussian.mean, gaussian.precision)
@@ -352,7 +352,7 @@ class _Batch:
             torch.where(good, value, torch.inf),
             torch.where(good[..., None], gradient, 0.0),
             torch.where(good[..., None, None], information, eye),
-            {k: f"person {shortened(cohort.ids[k])}: {why.get(k, silent)}" for k in bad},
+            {k: f"person {cohort.ids[k]}: {why.get(k, silent)}" for k in bad},
         )
 
     @staticmethod

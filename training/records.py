@@ -9,10 +9,12 @@ from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Mesh, Schedule, build_segments
 from hybrid.derivative import lasting
-from physics.arguments import quote, require_kind, require_number, shortened
+from physics.arguments import quote, require_kind, require_number
 from physics.units import require
 from training.clock import SAME, at_or_before, counts_from, origin_of, since
 from training.conversion import converted
+
+LONGEST_ID = 100  # characters: a longer one is a column that has slipped
 
 
 def _numbers(value: object, what: str) -> np.ndarray:
@@ -50,7 +52,10 @@ class Record:
     nonnegative: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        where = f"record {shortened(str(self.id))}"
+        if len(str(self.id)) > LONGEST_ID:  # every message about a person quotes the id
+            length = len(str(self.id))
+            raise ValueError(f"record {quote(self.id)}: an id has at most {LONGEST_ID} characters, and this has {length}")
+        where = f"record {self.id}"
         require_kind(self.schedule, Schedule, f"{where}: schedule", 'Schedule((Dose("gut", 0.0, 320.0),)), or Schedule()')
         require_kind(self.covariates, Mapping, f"{where}: covariates", '{"WT": 70.0}')
         require_kind(self.units, Mapping, f"{where}: units", '{"time": "h", "concentration": "mg/L"}')
@@ -72,24 +77,24 @@ class Record:
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "values", values)
         for name, unit in self.units.items():
-            require(unit, f"{where}: the unit of {name}")
+            require(unit, f"record {self.id}: the unit of {name}")
         if times.ndim != 1 or values.shape != (len(times), len(self.channels)) or len(times) == 0:
             raise ValueError(
-                f"{where}: needs times (T,) and values (T, {len(self.channels)}) with T ≥ 1, got {times.shape} "
+                f"record {self.id}: needs times (T,) and values (T, {len(self.channels)}) with T ≥ 1, got {times.shape} "
                 f"and {values.shape}"
             )
         if not np.isfinite(times).all() or np.isinf(values).any():
-            raise ValueError(f"{where}: times must be finite and values finite or missing (NaN)")
+            raise ValueError(f"record {self.id}: times must be finite and values finite or missing (NaN)")
         if (np.diff(times) < 0).any():
             k = int(np.argmax(np.diff(times) < 0))
             raise ValueError(
-                f"{where}: observation times must increase, and {times[k]:g} is followed by {times[k + 1]:g}; "
+                f"record {self.id}: observation times must increase, and {times[k]:g} is followed by {times[k + 1]:g}; "
                 "sort them (equal ones are replicates)"
             )
         if times[0] < self.schedule.start:
-            raise ValueError(f"{where}: observed at {times[0]:g}, before it starts at {self.schedule.start:g}")
+            raise ValueError(f"record {self.id}: observed at {times[0]:g}, before it starts at {self.schedule.start:g}")
         if not np.isfinite(values).any():
-            raise ValueError(f"{where}: no channel was ever measured; leave the person out")
+            raise ValueError(f"record {self.id}: no channel was ever measured; leave the person out")
 
     @property
     def first_dose(self) -> float:
@@ -131,7 +136,7 @@ class Record:
         values = np.where(at_or_before(self.on_own_clock().times, time)[:, None], self.values, np.nan)
         if not np.isfinite(values).any():
             raise ValueError(
-                f"record {shortened(self.id)}: nothing was measured up to {time:g} since the {self.began}; ask for a later time"
+                f"record {self.id}: nothing was measured up to {time:g} since the {self.began}; ask for a later time"
             )
         return replace(self, values=values)
 
@@ -287,8 +292,8 @@ def _covariates(records: Sequence[Record], model: HybridModel) -> list[str]:
         missing = sorted(model.uses.keys() - record.covariates.keys())
         if missing:
             raise ValueError(
-                f"record {shortened(record.id)} lacks the covariates {missing}, which the model reads; give every person a "
-                "value, or build the model without them"
+                f"record {record.id} lacks the covariates {missing}, which the model reads; give every person a value, or "
+                "build the model without them"
             )
     return sorted(set.intersection(*(set(r.covariates) for r in records)))
 
@@ -305,4 +310,4 @@ def _require_start(
             try:
                 model.initial(typical[None, None], given[None])
             except ValueError as error:
-                raise ValueError(f"record {shortened(record.id)}: {error}") from error
+                raise ValueError(f"record {record.id}: {error}") from error

@@ -9,7 +9,7 @@ import numpy as np
 
 from hybrid.schedule import as_float
 from physics import Backbone, OneCompartmentOral
-from physics.arguments import quote, require_kind, shortened
+from physics.arguments import quote, require_kind
 from training.conversion import in_units
 from training.records import Record
 
@@ -196,7 +196,7 @@ def _factor(record: Record, by: Mapping[str, Sequence[Any]]) -> float:
         value = record.covariates.get(name, math.nan)
         if not value > 0:
             raise ValueError(
-                f"record {shortened(record.id)}: a parameter depends on the logarithm of the covariate {name}, which is "
+                f"record {record.id}: a parameter depends on the logarithm of the covariate {name}, which is "
                 f"{'missing' if math.isnan(value) else format(value, 'g')}; correct the table, or take {name} out of the powers"
             )
         factor *= (value / reference) ** exponent
