@@ -67,7 +67,7 @@ def with_unit(name: str, unit: str) -> str:
 def made_from(provenance: Mapping[str, Any], time_unit: str) -> dict[str, str]:
     """Where a model came from, as a page shows it: a time has its unit."""
     found = {str(k): str(v) for k, v in provenance.items()}
-    if provenance.get("settings.forecast_from") is not None:
+    if provenance.get("settings.forecast_from") is not None and time_unit not in ("", "1"):
         found["settings.forecast_from"] += f" {time_unit}"
     return found
 

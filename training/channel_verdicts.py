@@ -33,7 +33,7 @@ def channel_verdicts(report: ChannelReport, time_unit: str | None = None) -> lis
 
     `time_unit` stands behind the horizons, where it is known.
     """
-    name, clock = report.channel, f" {time_unit}" if time_unit else ""
+    name, clock = report.channel, "" if time_unit in (None, "", "1") else f" {time_unit}"
     found = [coverage_verdict(name, level, gate) for level, gate in report.coverage.items()]
 
     def say(claim: str, good: bool | None, what: str, *where: str) -> None:
