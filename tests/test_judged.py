@@ -139,6 +139,7 @@ def test_too_few_people_are_not_recalibrated(truth, tmp_path):
         words = " ".join(v.claim for v in verdicts_of(judged))
         assert "Recalibra" not in words
         assert "below 10 a horizon's numbers say little" in words
+        assert " h: 3 people only" in words
         assert [path.name for path, _ in pictures_of(tmp_path, judged, ASKED, None)] == [
             "horizons.png",
             "ignorance.png",
