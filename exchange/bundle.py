@@ -21,6 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from exchange.coverage import Outside, outside, outside_units, subjects_of
 from exchange.structures import BUILTIN, describe, rebuild
 from hybrid import Conditions, Dose, HybridModel, Mesh, Schedule, Signal, conditions_of, rollout
 from hybrid.schedule import as_float
@@ -56,7 +57,9 @@ class Bundle:
 
     `model` (M members) · `people` (N) and their `personal` coordinates (M, N, d) · `mesh` of the solver · `certificate`,
     or the `Refusal`, or None where neither was asked for · `calibration`, scores on unseen people, plain JSON ·
-    `provenance`: data, versions, seed, settings, plain JSON.
+    `provenance`: data, versions, seed, settings, plain JSON; "interrupted" says there what training was cut short ·
+    `certified_in`: the units of time, states and inputs in which the certificate was made, with the digest of what it is about;
+    by default the model's, when the certificate and the model first meet, and from then on what they were.
     """
 
     model: HybridModel
@@ -66,6 +69,16 @@ class Bundle:
     certificate: Certificate | Refusal | None = None
     calibration: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    certified_in: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.certificate, Certificate):
+            return
+        # replace(bundle, certificate=another) keeps what was said of the one before
+        if self.certified_in is None or self.certified_in.get("digest") != self.certificate.digest:
+            units = units_of(self.model)
+            stamp = {"digest": self.certificate.digest, **{kind: units[kind] for kind in ("time", "states", "inputs")}}
+            object.__setattr__(self, "certified_in", stamp)
 
     def system(self) -> Lure:
         """The Lur'e arrays of every member and fitted person, built anew from the model's weights."""
@@ -83,6 +96,16 @@ class Bundle:
             baseline=torch.tensor([p.baseline for p in self.people], dtype=torch.float64),
             mesh=self.mesh,
         )
+
+    def outside(self) -> list[Outside]:
+        """What the certificate, taken to be true, does not cover of the bundle's own people; nothing without a certificate."""
+        if not isinstance(self.certificate, Certificate):
+            return []
+        given = self.conditions()
+        ids, schedules = [p.id for p in self.people], [p.schedule for p in self.people]
+        subjects = subjects_of(self.model, ids, schedules, self.personal.mode, given.covariates, given.baseline)
+        units = outside_units(self.certified_in or {}, units_of(self.model))
+        return [*units, *outside(self.certificate, self.model, subjects)]
 
     def person(self, id: str) -> int:
         """The index of a fitted person. Errors: `ValueError` listing who is there."""
@@ -155,7 +178,9 @@ def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
     }
     if isinstance(bundle.certificate, Certificate):
         proof = {"certificate": bundle.certificate.to_dict(), "system": bundle.system().to_dict()}
-        entries["proof.json"] = _json(proof)
+        # one that is of before, and does not say its units, goes on saying nothing
+        units = {kind: unit for kind, unit in (bundle.certified_in or {}).items() if kind != "digest"}
+        entries["proof.json"] = _json({**proof, **({"units": units} if units else {})})
     elif isinstance(bundle.certificate, Refusal):
         entries["proof.json"] = _json({"refusal": bundle.certificate.to_dict()})
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in entries.items()}
@@ -189,13 +214,14 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
         people = tuple(_person_from(p) for p in about["people"])
         personal = replace(_personal(tensors, model, len(people)), failed=_failed(about.get("failed", {}), len(people)))
         certificate: Certificate | Refusal | None = None
+        certified_in: dict[str, Any] | None = None
         if "proof.json" in entries:
             proof = _value(entries["proof.json"])
-            certificate = (
-                Refusal.from_dict(proof["refusal"])
-                if "refusal" in proof
-                else Certificate.from_dict(proof["certificate"])
-            )
+            if "refusal" in proof:
+                certificate = Refusal.from_dict(proof["refusal"])
+            else:
+                certificate = Certificate.from_dict(proof["certificate"])
+                certified_in = {**proof.get("units", {}), "digest": certificate.digest}
         bundle = Bundle(
             model=model,
             people=people,
@@ -204,6 +230,7 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
             certificate=certificate,
             calibration=dict(_value(entries["calibration.json"])),
             provenance=dict(about["provenance"]),
+            certified_in=certified_in,
         )
         _require_fit(bundle)
         return bundle
@@ -213,6 +240,18 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
         ) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def certified_system(path: str | os.PathLike[str]) -> Lure | None:
+    """The system that stands beside the certificate in a bundle; None where there is none, or none that can be read.
+
+    The bundle's own weights need not give it, nor need the certificate be about it: its digest says whether it is.
+    """
+    entries = _read(Path(path))
+    try:
+        return Lure.from_dict(_value(entries["proof.json"])["system"])
+    except (*_DAMAGE, ValueError):
+        return None
 
 
 def _read(path: Path) -> dict[str, bytes]:

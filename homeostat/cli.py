@@ -1,15 +1,19 @@
 """The command line: `homeostat demo | fit | certify | check | report | simulate | inspect`.
 
-Exit codes everywhere: 0 done (and certified or proved, where that was asked), 1 refused, 2 unusable input. Nothing heavy is
-imported before a command runs, so that `--help` answers at once.
+Exit codes everywhere: 0 done (and certified or proved, where that was asked), 1 refused, 2 unusable input, 130 interrupted by
+Ctrl-C, whatever was kept, 143 ended by SIGTERM. Nothing heavy is imported before a command runs, so that `--help` answers at
+once.
 """
 
 import json
 import re
+import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -87,8 +91,86 @@ def _begun(found: "re.Match[str]") -> str:
     return f"{found[0][:120]}…"
 
 
-def _guard(work: Callable[[], int]) -> None:
-    """Run a command's body: its exit code, or 2 and one sentence for input that cannot be used."""
+INTERRUPTED = 128 + signal.SIGINT
+ENDED = 128 + signal.SIGTERM
+
+
+@contextmanager
+def _noting_interrupts() -> Iterator[list[int]]:
+    """Ctrl-C raises `KeyboardInterrupt`, as always, and SIGTERM `SystemExit`; either is noted, whoever catches it.
+
+    A search that is interrupted answers with the best so far: the command must know all the same. What was set to be ignored
+    (by `nohup`, or in the background of a script) stays ignored.
+    """
+    noted: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        noted.append(number)
+        if number == signal.SIGTERM:
+            raise SystemExit(ENDED)
+        raise KeyboardInterrupt
+
+    before = {}
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        try:
+            if signal.getsignal(number) == usual:
+                before[number] = signal.signal(number, stop)
+        except ValueError:  # not in the main thread, which signals do not reach
+            break
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _written(places: Sequence[Path]) -> dict[Path, int]:
+    """When each file in these places was last written; what is no folder counts as a file."""
+    found: dict[Path, int] = {}
+    with suppress(OSError):  # the command itself says that a place cannot be read or written
+        for place in places:
+            for file in place.iterdir() if place.is_dir() else [place]:
+                if file.is_file() and file.suffix not in (".partial", ".previous"):
+                    found[file] = file.stat().st_mtime_ns
+    return found
+
+
+def _kept(before: dict[Path, int], places: Sequence[Path]) -> str:
+    """What a command that was stopped leaves behind, in words."""
+    new = sorted(str(file) for file, when in _written(places).items() if before.get(file) != when)
+    if not new:
+        return "nothing was written"
+    resume = "; the same command with --resume goes on with the training" if any(".checkpoint" in name for name in new) else ""
+    return f"written before and kept: {', '.join(new[:8])}{' …' if len(new) > 8 else ''}{resume}"
+
+
+def _guard(work: Callable[[], int], writes: Sequence[Path | None] = ()) -> None:
+    """Run a command's body and end with its exit code, or with that of an interrupt and a sentence about what is kept.
+
+    `writes`: the folders and files that the command writes.
+    """
+    places = [place for place in writes if place is not None]
+    before = _written(places)
+    try:
+        with _noting_interrupts() as noted:
+            code = _answered(work)
+            if noted:
+                if code < 2:  # a search was stopped, and what it had found until then was used
+                    typer.echo("homeostat: interrupted; the answer is the best that was found until then", err=True)
+                code = INTERRUPTED
+    except KeyboardInterrupt:
+        typer.echo(f"homeostat: interrupted; {_kept(before, places)}", err=True)
+        code = INTERRUPTED
+    except SystemExit as end:
+        if end.code != ENDED:
+            raise
+        typer.echo(f"homeostat: ended by SIGTERM; {_kept(before, places)}", err=True)
+        code = ENDED
+    raise typer.Exit(code)
+
+
+def _answered(work: Callable[[], int]) -> int:
+    """A command's exit code, or 2 and one sentence for input that cannot be used."""
     from hybrid import SimulationError
 
     def said(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -97,14 +179,10 @@ def _guard(work: Callable[[], int]) -> None:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = said  # a sentence, without the line of code that it comes from
-            code = work()
+            return work()
     except (ValueError, SimulationError, OSError, ImportError) as error:
         typer.echo(f"homeostat: {_LONG.sub(_begun, str(error))}", err=True)
-        code = 2
-    except KeyboardInterrupt:
-        typer.echo("homeostat: interrupted; only what was already written is kept", err=True)
-        code = 2
-    raise typer.Exit(code)
+        return 2
 
 
 def _pairs(text: str, option: str) -> dict[str, str]:
@@ -166,9 +244,11 @@ def demo(
         _say(summary["notes"])
         if as_json:
             _print(summary)
+        if summary["interrupted"]:
+            return INTERRUPTED
         return 0 if summary["certified"] and summary["identical_after_load"] else 1
 
-    _guard(work)
+    _guard(work, [out])
 
 
 @app.command(
@@ -259,9 +339,11 @@ def fit(
         summary["notes"] = [*left_out, *summary["notes"]]
         if as_json:
             _print(summary)
+        if summary["interrupted"]:
+            return INTERRUPTED
         return 0 if summary["certified"] else 1
 
-    _guard(work)
+    _guard(work, [out])
 
 
 @app.command(epilog="Example: homeostat certify runs/theophylline/model.twin --rate 0.03")
@@ -285,29 +367,31 @@ def certify(
     def work() -> int:
         from homeostat.work import certify_bundle
 
-        result, text = certify_bundle(bundle, rate, seconds, write, region)
+        result, text, about = certify_bundle(bundle, rate, seconds, write, region)
         if as_json:
-            _print({"certified": bool(result), **result.to_dict()})
+            _print({"certified": bool(result), **result.to_dict(), **about})
         else:
             typer.echo(text)
         return 0 if result else 1
 
-    _guard(work)
+    _guard(work, [bundle])
 
 
 @app.command(epilog="Example: homeostat check runs/theophylline/model.twin")
 def check(bundle: BundleFile, as_json: Json = False) -> None:
-    """Prove a bundle's certificate again, in outward-rounded arithmetic, against its own weights: exit 0 proved, 1 refused."""
+    """Prove a bundle's certificate again, in outward-rounded arithmetic, against its own weights, and hold it beside what its
+    own people do: exit 0 proved and covering them, 1 not.
+    """
 
     def work() -> int:
-        from homeostat.work import check_bundle
+        from homeostat.work import examine_bundle
 
-        proved, reason = check_bundle(bundle)
+        found = examine_bundle(bundle)
         if as_json:
-            _print({"proved": proved, "reason": reason})
+            _print(found.to_dict())
         else:
-            typer.echo(f"{'proved' if proved else 'REFUSED'}: {reason}")
-        return 0 if proved else 1
+            typer.echo(found.text)
+        return 0 if found.good else 1
 
     _guard(work)
 
@@ -356,7 +440,7 @@ def report(
             typer.echo(summary["text"])
         return 0
 
-    _guard(work)
+    _guard(work, [out or bundle.parent / "report"])
 
 
 @app.command(
@@ -398,7 +482,7 @@ def simulate(
             typer.echo(text)
         return 0
 
-    _guard(work)
+    _guard(work, [picture])
 
 
 @app.command(epilog="Example: homeostat inspect runs/theophylline/model.twin")

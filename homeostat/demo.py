@@ -18,6 +18,7 @@ from homeostat import gallery
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked
 from homeostat.judged import conventions_table, judge_uncertainty, pictures_of, rings_of, scores_table, verdicts_of
+from homeostat.progress import cut_short
 from homeostat.provenance import provenance
 from homeostat.recipe import backbone_named, hybrid_recipe, neural_ode_recipe
 from homeostat.report import MARKS, write_report
@@ -38,7 +39,8 @@ from homeostat.study import (
 )
 from homeostat.terminal import rich_table
 from hybrid import Prediction
-from stability import Certificate, Refusal, certify, check
+from stability import Certificate, Refusal, certify, check, decay_in_words
+from stability.decay import rounded
 from training import Record, read_nonmem
 from training.verdicts import Verdict, verdicts_about
 
@@ -100,7 +102,9 @@ def _after_training(
 ) -> dict[str, Any]:
     """Certify, judge, draw, ask, save: everything after the hybrid is trained."""
     console.rule("[bold]4 · certify[/bold]", align="left")
-    bundle = bundle_of(hybrid, None, {}, {"settings.solver": settings.solver})
+    stopped = cut_short({"hybrid": hybrid.interrupted})
+    marked = {"interrupted": stopped} if stopped else {}
+    bundle = bundle_of(hybrid, None, {}, {**marked, "settings.solver": settings.solver})
     notes = gallery.baseline_notes(hybrid.cohort)
     save(bundle, folder / "model.twin")  # whatever fails from here on, the trained model is there
     system = bundle.system()
@@ -114,8 +118,10 @@ def _after_training(
 
     console.rule("[bold]5 · judge on people never seen[/bold]", align="left")
     evaluations: dict[str, Evaluation] = {"hybrid": evaluate(hybrid, settings, THRESHOLD)}
+    left_out: list[str] = []
     for name, answer in waiting.items():
-        if hybrid.interrupted and not answer.ready():
+        if stopped and not answer.ready():
+            left_out.append(name)
             console.print(f"[yellow]{name}: left out, since training was interrupted[/yellow]")
             continue
         with console.status(f"waiting for the {name}"):
@@ -143,7 +149,7 @@ def _after_training(
             "scores": {name: dict(e.scores) for name, e in evaluations.items()},
             "uncertainty": judged.to_dict(),
         },
-        provenance(settings, theophylline(), records, THEOPHYLLINE_UNITS),
+        {**marked, **provenance(settings, theophylline(), records, THEOPHYLLINE_UNITS)},
     )
     dense = dense_unseen(hybrid, settings, 25.0)
     numbers = gallery.reliability_numbers(evaluations["hybrid"], asked)
@@ -194,7 +200,9 @@ def _after_training(
         name: paired_difference(evaluations["hybrid"], evaluations[name]) for name in evaluations if name in waiting
     }
     verdicts = [
+        *gallery.interrupted_verdicts(stopped, left_out),
         gallery.certificate_verdict(certificate, best, "h"),
+        *gallery.outside_verdicts(bundle.outside(), len(records)),
         *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends),
         *verdicts_of(judged),
         *(gallery.comparison_verdict(name, value, "mg/L") for name, value in comparisons.items()),
@@ -224,6 +232,8 @@ def _after_training(
     seconds = time.perf_counter() - began
     console.rule(align="left")
     console.print(f"report: {report}   ({seconds:.0f} s in all)")
+    if stopped:
+        console.print(f"training was cut short ({stopped}), and the bundle and the report say so", markup=False)
     return {
         "certified": isinstance(certificate, Certificate) and proved,
         "rate": certificate.rate if isinstance(certificate, Certificate) else None,
@@ -237,7 +247,8 @@ def _after_training(
         "identical_after_load": identical,
         "gradient_difference": distance,
         "solver": settings.solver,
-        "interrupted": hybrid.interrupted,
+        "interrupted": bool(stopped),
+        "cut_short": stopped,
         "notes": notes,
         "bundle": str(path),
         "report": str(report),
@@ -273,9 +284,11 @@ def _print_certificate(
         return
     cap = certificate.metric_cap
     rows = {
-        "certified contraction rate": f"{certificate.rate:.4f} /h with condition number {certificate.condition:.3g}",
+        "certified contraction rate": f"{rounded(certificate.rate, 4, 'down')} /h with condition number "
+        f"{rounded(certificate.condition, 3, 'up')}",
+        "so the distance in P": decay_in_words(certificate.rate, "h"),
         "where": gallery.where_in_words(certificate),
-        "best certified rate of any metric": f"{best:.4f} /h" if best is not None else "–",
+        "best certified rate of any metric": f"{rounded(best, 4, 'down')} /h" if best is not None else "–",
         "best rate of one metric (sampled)": f"{cap:.4f} /h" if cap is not None else "–",
         "fastest rate any sampled Jacobian allows": f"{certificate.spectral_cap:.4f} /h",
         "identity metric": f"refused, the best rate in it is {identity.best_rate:.3f} /h"

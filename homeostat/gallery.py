@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from exchange import Bundle
+from exchange import Bundle, Outside
 from homeostat.pictures import (
     Phase,
     Reliability,
@@ -24,7 +24,8 @@ from homeostat.report import Cell, Table
 from homeostat.study import BINS, Evaluation, Trained, predict_person
 from hybrid import Prediction, Schedule
 from hybrid.schedule import as_float
-from stability import Box, Certificate, Refusal
+from stability import Box, Certificate, Refusal, decay_in_words
+from stability.decay import rounded
 from stability.region import claimed
 from training import AtEnd, Cohort, Convergence, Record, Start
 from training.calibration import describe_convention
@@ -32,6 +33,7 @@ from training.records import counted_from
 from training.verdicts import Verdict
 
 Picture = tuple[Path, str]
+_SHOWN = 6  # sentences about what a certificate does not cover, on a page; `homeostat check` has all of them
 
 
 @dataclass(frozen=True)
@@ -237,18 +239,19 @@ def _with_band(scores: Mapping[str, float], name: str) -> str:
 
 
 def certificate_verdict(certificate: Certificate | Refusal, best: float | None, time_unit: str) -> Verdict:
-    """The certificate, or its refusal, in plain language."""
+    """The certificate, which is taken to be proved, or its refusal, in plain language."""
     if isinstance(certificate, Refusal):
         detail = f"Refused ({certificate.reason}): {certificate.message}"
         return Verdict("Contraction is not certified", False, detail, ("certificate",))
     cap, unit = certificate.metric_cap, time_unit
     parts = [
-        f"One metric, of condition number {certificate.condition:.3g}, serves every member and every fitted person; the "
-        f"distance is measured in it, and the rate is {certificate.rate:.4g} per {unit}."
+        f"One metric P, of condition number {rounded(certificate.condition, 3, 'up')}, serves every member and every fitted "
+        "person, with the parameters that were found for them; the distance is √(δxᵀPδx), and it falls like "
+        f"e^(−λt) or faster, λ = {rounded(certificate.rate, 4, 'down')} per {unit}."
     ]
     if best is not None and best > certificate.rate:
-        given = 100 * (1.0 - certificate.rate / best)
-        parts.append(f"The best rate certified is {best:.4g}; {given:.0f} % of it were given for a rounder metric.")
+        given, most = 100 * (1.0 - certificate.rate / best), rounded(best, 4, "down")
+        parts.append(f"The best rate certified is {most}; {given:.0f} % of it were given for a rounder metric.")
     parts.append(f"No certificate could exceed {certificate.spectral_cap:.4g}, the cap of the sampled Jacobians")
     parts[-1] += "." if cap is None else f", nor {cap:.4g} with one metric for all of them."
     if certificate.identity_refused is not None:
@@ -256,12 +259,18 @@ def certificate_verdict(certificate: Certificate | Refusal, best: float | None, 
             f"The identity metric is {'refused on this physics' if certificate.identity_refused else 'accepted'}."
         )
     parts.append("Not covered: " + "; ".join(certificate.not_covered) + ".")
-    whose = "any two trajectories"
+    if not isinstance(certificate.region, str):
+        parts.insert(0, f"It holds for {where_in_words(certificate)}; the exact sentence is in the certificate.")
+    return Verdict(f"Proved: {certificate_claim(certificate, unit)}", True, " ".join(parts), ("certificate",))
+
+
+def certificate_claim(certificate: Certificate, time_unit: str) -> str:
+    """What the certificate says, in one sentence."""
+    whose, under = "any two trajectories of one person and member", "under the same inputs and doses"
     if not isinstance(certificate.region, str):
         whose += " from the stated region"
-        parts.insert(0, f"It holds for {where_in_words(certificate)}; the exact sentence is in the certificate.")
-    claim = f"Proved: the distance between {whose} shrinks by {100 * certificate.rate:.1f} % per {unit} or faster"
-    return Verdict(claim, True, " ".join(parts), ("certificate",))
+        under = "under the same inputs" + (" and doses as stated" if certificate.region["stays"]["doses"] else ", without doses")
+    return f"{under}, the distance in P between {whose} {decay_in_words(certificate.rate, time_unit)}"
 
 
 def where_in_words(certificate: Certificate) -> str:
@@ -270,16 +279,53 @@ def where_in_words(certificate: Certificate) -> str:
         return "all states"
     region, inputs = claimed(certificate.region)
     if isinstance(region, Box):
-        words = ", ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(region.lower, region.upper, strict=True))
+        ends = zip(region.lower.tolist(), region.upper.tolist(), strict=True)
+        words = ", ".join(f"{rounded(a, 4, 'up')} to {rounded(b, 4, 'down')}" for a, b in ends)
         words = f"states in the box {words}"
     else:
-        words = f"states within {region.radius:.4g} of {np.round(region.centre, 4).tolist()} in the metric"
+        words = f"states within {rounded(region.radius, 4, 'down')} of {np.round(region.centre, 4).tolist()} in P"
     stays = certificate.region["stays"]
     if stays["set"] != "box":
-        words += f" that start within {stays['start']:.4g} of its centre in the metric"
+        words += f" that start within {rounded(stays['start'], 4, 'down')} of {np.round(stays['centre'], 4).tolist()} in P"
     if inputs is not None and inputs.doses is not None and stays["doses"]:
-        words += f", and are kept there under doses of up to {inputs.doses.max():.4g}, at least {inputs.gap:g} apart"
+        largest, gap = rounded(float(inputs.doses.max()), 4, "down"), rounded(float(inputs.gap or 0.0), 4, "up")
+        words += f", and are kept there under doses of up to {largest}, at least {gap} apart"
+    else:
+        words += ", without doses"
     return words
+
+
+def interrupted_verdicts(cut_short: str, left_out: Sequence[str] = ()) -> list[Verdict]:
+    """That training was cut short, as `progress.cut_short` says it; none where it was not.
+
+    `left_out`: the models that nobody waited for then.
+    """
+    if not cut_short:
+        return []
+    detail = (
+        "What was kept is each member at its best look until then (before the first look: after its last step), in the "
+        "cross-validation too: the scores, the certificate and the pictures are of that."
+    )
+    if left_out:
+        detail += f" Not waited for, and so left out: {', '.join(left_out)}."
+    return [Verdict(f"Training was cut short ({cut_short})", False, detail, ("interrupted",))]
+
+
+def outside_verdicts(outside: Sequence[Outside], people: int) -> list[Verdict]:
+    """What the certificate does not cover of so many people whom it is shown beside; none where it covers all of it."""
+    if not outside:
+        return []
+    detail = " ".join(f"{one}." for one in outside[:_SHOWN])
+    if len(outside) > _SHOWN:
+        detail += f" And {len(outside) - _SHOWN} more."
+    return [Verdict(f"The certificate does not cover {whom(outside, people)}", False, detail, ("certificate", "outside"))]
+
+
+def whom(outside: Sequence[Outside], people: int) -> str:
+    """"2 of 12 people", or all of them where something is outside that is everyone's."""
+    if any(one.person is None for one in outside):
+        return "these people at all"
+    return f"{len({one.person for one in outside})} of {people} people"
 
 
 def fit_verdicts(start: Start | None, convergence: Convergence, ends: Sequence[AtEnd]) -> list[Verdict]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from exchange import Bundle, Person
-from homeostat.progress import watch
+from homeostat.progress import Interruption, watched
 from homeostat.recipe import Recipe
 from homeostat.solvers import DEFAULT, solver_named
 from hybrid import (
@@ -84,7 +84,8 @@ class Settings:
 class Trained:
     """A fitted stack: the final `model` and the `stack` that also holds the folds' ensembles; the people's coordinates.
 
-    `ends`: what the final model has at an end of its range · `convergence`: how far it is from where its people would have it.
+    `interrupted`: where training was cut short, None where it was not · `ends`: what the final model has at an end of its range ·
+    `convergence`: how far it is from where its people would have it.
     """
 
     recipe: Recipe
@@ -93,7 +94,7 @@ class Trained:
     stack: HybridModel
     model: HybridModel
     personal: Personal
-    interrupted: bool
+    interrupted: Interruption | None
     ends: tuple[AtEnd, ...]
     convergence: Convergence
 
@@ -143,7 +144,7 @@ def train(
     )
     losses: list[Tensor] = []
     steps = recorded(steps, losses)
-    best, interrupted = watch(steps if log is None else log_steps(steps, log), recipe.name, console)
+    best, interrupted = watched(steps if log is None else log_steps(steps, log), recipe.name, console)
     model = plan.final(best.model)
     personal = personalise(model, cohort, solver=solver)
     for index, why in personal.failed.items():  # someone on whom the members were trained: the fit itself is broken
@@ -304,19 +305,23 @@ def certify_rounded(
     The metric of the best rate is close to singular, and its bound |δx(t)| ≤ √κ e^{−λt} |δx(0)| says little early on. A tenth
     of the rate is given up for a rounder metric: of those that reach `share` × best, one of nearly the least condition number.
     """
-    best = certify(system, None, region, inputs, seconds)
+    best = kept = certify(system, None, region, inputs, seconds)
+    undosed = isinstance(best, Refusal) and inputs is not None and inputs.doses is not None
+    if undosed and inputs is not None:
+        # the metric of the best rate may be too long for the doses, and a rounder one not
+        best = certify(system, None, region, replace(inputs, doses=None, gap=None), seconds)
     if isinstance(best, Refusal):
-        return best, None
-    kept, low, high = best, 1.0, best.condition
+        return kept, None
+    low, high = 1.0, best.condition
     for _ in range(3):  # its logarithm to within an eighth of where it can be
         middle = float(np.sqrt(low * high))
         rounder = certify(system, share * best.rate, region, inputs, seconds, condition=middle)
-        if isinstance(rounder, Certificate) and rounder.condition < kept.condition:
+        if isinstance(rounder, Certificate) and rounder.condition < high:
             # the cap of rounder metrics is lower, and is not what the best rate has to be seen beside
             kept, high = replace(rounder, metric_cap=best.metric_cap), rounder.condition
         else:
             low = middle
-    return kept, best.rate
+    return kept, None if undosed else best.rate
 
 
 def dosed_region(

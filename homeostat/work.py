@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,18 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from exchange import Bundle, describe, load, lure_of, save
+from exchange import (
+    Bundle,
+    Outside,
+    certified_system,
+    describe,
+    load,
+    lure_of,
+    outside,
+    save,
+    strangers,
+    subjects_of,
+)
 from homeostat import gallery
 from homeostat.gallery import Asked
 from homeostat.judged import (
@@ -23,6 +34,7 @@ from homeostat.judged import (
     verdicts_of,
 )
 from homeostat.pictures.uncertainty import Rings
+from homeostat.progress import cut_short
 from homeostat.provenance import provenance
 from homeostat.recipe import backbone_named, hybrid_recipe
 from homeostat.report import MARKS, write_report
@@ -45,7 +57,8 @@ from homeostat.study import (
 from homeostat.terminal import rich_table
 from hybrid import HybridModel
 from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
-from stability import Certificate, Refusal, certify, check
+from stability import Certificate, Refusal, certify, check, decay_in_words
+from stability.proof import Verdict as ProofVerdict
 from stability.proof import prove
 from stability.region import Inputs, Region, claimed, region_and_inputs
 from stability.threads import few_threads
@@ -98,7 +111,8 @@ def fit_table(
             checkpoint.remove()
     curves = folder / "log" if log else None
     trained = train(recipe, records, settings, console, checkpoint=checkpoints["hybrid"], log=curves and curves / "hybrid")
-    bundle = bundle_of(trained, None, {}, {"settings.solver": settings.solver})
+    interrupted = {recipe.name: trained.interrupted}
+    bundle = bundle_of(trained, None, {}, {**_marked(cut_short(interrupted)), "settings.solver": settings.solver})
     # the trained model is saved before anything else can fail
     path = save(bundle, folder / "model.twin")
     system = bundle.system()
@@ -106,14 +120,13 @@ def fit_table(
     proved = isinstance(certificate, Certificate) and check(certificate, system)
     evaluations = {recipe.name: evaluate(trained, settings, asked.threshold)}
     comparisons = {}
-    interrupted = trained.interrupted
     if hidden:
         other = hybrid_recipe(physics, records, with_residual=False)
         alone = train(
             other, records, settings, console, checkpoint=checkpoints["backbone"], log=curves and curves / "backbone"
         )
         evaluations[other.name] = evaluate(alone, settings, asked.threshold)
-        interrupted = interrupted or alone.interrupted
+        interrupted[other.name] = alone.interrupted
         comparisons[other.name] = paired_difference(evaluations[recipe.name], evaluations[other.name])
     judged = judge_uncertainty(
         evaluations[recipe.name].prediction,
@@ -129,7 +142,8 @@ def fit_table(
         "event": asked.event,
         "scores": {name: dict(e.scores) for name, e in evaluations.items()},
     }
-    bundle = bundle_of(trained, certificate, calibration, provenance(settings, table, records, units))
+    stopped = cut_short(interrupted)
+    bundle = bundle_of(trained, certificate, calibration, {**_marked(stopped), **provenance(settings, table, records, units)})
     save(bundle, path)
     dense = dense_unseen(trained, settings, max(float(r.times[-1]) for r in records))
     notes = [*unused(records, trained.model), *gallery.baseline_notes(trained.cohort)]
@@ -146,6 +160,7 @@ def fit_table(
         judged=judged,
         rings=rings_of(trained.model, trained.cohort, trained.personal),
         verdicts=[
+            *gallery.interrupted_verdicts(stopped),
             *(Verdict(sentence, None, about=("units",)) for sentence in assumed),
             gallery.certificate_verdict(certificate, best, asked.time_unit),
             *about_fit,
@@ -162,8 +177,12 @@ def fit_table(
     for one in about_fit:
         console.print(f"{MARKS[one.good]} {one}", markup=False)
     console.print(f"bundle: {path}\nreport: {page}", markup=False)
-    if interrupted:
-        console.print("training was interrupted; the same command with --resume goes on with it")
+    if stopped:
+        console.print(
+            f"training was cut short ({stopped}), and the bundle and the report say so; the same command with --resume goes on "
+            "with it",
+            markup=False,
+        )
     else:
         for checkpoint in checkpoints.values():
             checkpoint.remove()
@@ -173,13 +192,24 @@ def fit_table(
         "refusal": certificate.message if isinstance(certificate, Refusal) else None,
         "scores": calibration["scores"],
         **gallery.fit_summary(trained),
-        "interrupted": interrupted,
+        "interrupted": bool(stopped),
+        "cut_short": stopped,
         "forecast_from": asked.forecast_from,
         "time_since": asked.since,
         "notes": notes,
         "bundle": str(path),
         "report": str(page),
     }
+
+
+def _marked(stopped: str) -> dict[str, Any]:
+    """The mark of a training that was cut short, among the first things that a bundle says of where it came from."""
+    return {"interrupted": stopped} if stopped else {}
+
+
+def _cut_short(bundle: Bundle) -> str:
+    """What a bundle says of a training that was cut short; "" where it says nothing."""
+    return str(bundle.provenance.get("interrupted", ""))[:300]
 
 
 def unstated(records: Sequence[Record], model: HybridModel) -> list[str]:
@@ -236,11 +266,13 @@ def asked_of(records: Sequence[Record], unit: str, threshold: float | None, fore
 
 def certify_bundle(
     path: Path, rate: float | None, seconds: float, write: bool, region: Path | None = None
-) -> tuple[Certificate | Refusal, str]:
+) -> tuple[Certificate | Refusal, str, dict[str, Any]]:
     """A fresh certificate for a bundle, in the region of a JSON file where one is named, put into it with `write`.
 
-    A refusal does not take the place of a certificate: it is about the rate, region and time that were asked for.
-    Returns the value and a text. Errors: `ValueError` for a file that is no bundle or no region.
+    A refusal does not take the place of a certificate: it is about the rate, region and time that were asked for. Doses of the
+    file are covered, or it is a refusal.
+    Returns the value, a text, and as plain JSON values what it does not cover of the bundle's own people.
+    Errors: `ValueError` for a file that is no bundle or no region.
     """
     bundle = load(path)
     system = bundle.system()
@@ -251,14 +283,17 @@ def certify_bundle(
         result, best = certify_rounded(system, seconds)
     else:
         result, best = certify(system, rate=rate, seconds=seconds), None
-    verdict = gallery_verdict(result, best, bundle)
-    text = f"{verdict.claim}\n{verdict.detail}"
+    new = replace(bundle, certificate=result, certified_in=None)
+    verdict = gallery_verdict(result, best, new)
+    beyond, notes = new.outside(), _notes_of(new)
+    told = gallery.outside_verdicts(beyond, len(bundle.people))
+    text = "\n".join([verdict.claim, verdict.detail, *map(str, told), *notes])
     if write and isinstance(bundle.certificate, Certificate) and not result:
         # a rate or a region that is refused, or a search that ran out of time, says nothing against what is proved
         text += "\nThe bundle keeps the certificate that it has."
     elif write:
-        save(replace(bundle, certificate=result), path)
-    return result, text
+        save(new, path)
+    return result, text, {"outside": [asdict(one) for one in beyond], "notes": notes}
 
 
 def _region_in(file: Path) -> tuple[Region, Inputs | None]:
@@ -269,24 +304,102 @@ def _region_in(file: Path) -> tuple[Region, Inputs | None]:
 
 
 def gallery_verdict(result: Certificate | Refusal, best: float | None, bundle: Bundle) -> Verdict:
-    """The verdict in the bundle's own time unit."""
-    return gallery.certificate_verdict(result, best, bundle.model.backbone.time_unit)
+    """The verdict in the time unit in which the certificate was made."""
+    return gallery.certificate_verdict(result, best, _time_unit(bundle))
 
 
-def check_bundle(path: Path) -> tuple[bool, str]:
-    """Is the bundle's certificate proved for the arrays that the bundle's own weights give?
+def _time_unit(bundle: Bundle) -> str:
+    return str((bundle.certified_in or {}).get("time", bundle.model.backbone.time_unit))
+
+
+def _notes_of(bundle: Bundle) -> list[str]:
+    """What a reader of the bundle's certificate must know beside it."""
+    notes = []
+    if _cut_short(bundle):
+        notes.append(f"The bundle's training was cut short ({_cut_short(bundle)}).")
+    if isinstance(bundle.certificate, Certificate) and "time" not in (bundle.certified_in or {}):
+        notes.append(
+            "The bundle is of before and does not say in which units its certificate was made; they are taken to be the model's. "
+            "`homeostat certify BUNDLE --write` makes one that does."
+        )
+    return notes
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `homeostat check` finds of a bundle.
+
+    `proved`: whether the certificate is proved for what the bundle's own weights and people give · `reason` · `outside`: what it
+    does not cover of what these people do · `people`, how many they are · `notes`, sentences that a reader must know.
+    """
+
+    proved: bool
+    reason: str
+    outside: tuple[Outside, ...]
+    people: int
+    notes: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        """Is it proved, and does it cover everyone?"""
+        return self.proved and not self.outside
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        lines = [f"{'proved' if self.proved else 'REFUSED'}: {self.reason}"]
+        beyond = [f"  {one}" for one in self.outside]
+        if beyond and self.proved:
+            who = gallery.whom(self.outside, self.people)
+            lines = [f"NOT COVERED: the certificate is proved, and does not cover {who}:", *beyond, f"what is {lines[0]}"]
+        elif beyond:
+            lines = [*lines, *beyond]
+        return "\n".join([*lines, *self.notes])
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "proved": self.proved,
+            "reason": self.reason,
+            "covered": self.good,
+            "outside": [asdict(one) for one in self.outside],
+            "notes": list(self.notes),
+        }
+
+
+def examine_bundle(path: Path) -> Checked:
+    """Is the bundle's certificate proved for the arrays that its own weights give, and does it cover what its people do?
 
     Errors: `ValueError` for a file that is no bundle, or has no certificate to check.
     """
     bundle = load(path)
+    people, notes = len(bundle.people), tuple(_notes_of(bundle))
     if bundle.certificate is None:
         raise ValueError(f"{path}: there is no certificate inside; make one with `homeostat certify {path} --write`")
     if isinstance(bundle.certificate, Refusal):
-        return False, f"the bundle holds a refusal, not a certificate: {bundle.certificate.message}"
+        reason = f"the bundle holds a refusal, not a certificate: {bundle.certificate.message}"
+        return Checked(False, reason, (), people, notes)
+    verdict = _proved_in(bundle)
+    if verdict.proved:
+        return Checked(True, verdict.reason, tuple(bundle.outside()), people, notes)
+    # what the certificate was made for may stand beside it: then it can be said whose systems are others
+    certified, found = certified_system(path), []
+    if certified is not None and certified.digest() == bundle.certificate.digest != bundle.system().digest():
+        found = strangers(certified, bundle.system(), [p.id for p in bundle.people])
+    return Checked(False, verdict.reason, tuple(found), people, notes)
+
+
+def _proved_in(bundle: Bundle) -> ProofVerdict:
+    """What the checker says of a bundle's certificate and the arrays that its own weights give."""
     system = bundle.system()
     with few_threads(system.states + sum(system.widths)):
-        verdict = prove(bundle.certificate, system)
-    return verdict.proved, verdict.reason
+        return prove(bundle.certificate, system)
+
+
+def check_bundle(path: Path) -> tuple[bool, str]:
+    """`examine_bundle` as yes or no and a text: proved, and covering the bundle's own people."""
+    found = examine_bundle(path)
+    return found.good, found.reason if found.good else found.text
 
 
 def report_on(
@@ -343,7 +456,8 @@ def report_on(
     seen = sorted({p.id for p in bundle.people} & set(cohort.ids))
     same = bundle.provenance.get("table_sha256") == provenance(Settings(), data, records, units)["table_sha256"]
     folder = folder or path.parent / "report"
-    verdicts = [Verdict(sentence, None, about=("units",)) for sentence in assumed]
+    verdicts = gallery.interrupted_verdicts(_cut_short(bundle))
+    verdicts += [Verdict(sentence, None, about=("units",)) for sentence in assumed]
     if same or seen:
         verdicts.append(
             Verdict(
@@ -354,10 +468,7 @@ def report_on(
                 ("people seen",),
             )
         )
-    if bundle.certificate is not None:
-        verdicts.append(gallery_verdict(bundle.certificate, None, bundle))
-    if isinstance(bundle.certificate, Certificate):
-        verdicts.append(_these_people_too(bundle, bundle.certificate, personal.mode, cohort))
+    verdicts += _certificate_verdicts(bundle, personal.mode, cohort)
     if scaling is not None:
         sentences = " ".join(scaling.sentences())
         verdicts.append(Verdict("The forecasts are recalibrated by the people of the bundle", None, sentences, ("scaling",)))
@@ -404,6 +515,7 @@ def report_on(
         "forecast_from": asked.forecast_from,
         "time_since": asked.since,
         "notes": notes,
+        "cut_short": _cut_short(bundle),
         "people_not_converged": list(search.unfinished),
         "ends": [e.to_dict() for e in ends],
         "report": str(page),
@@ -433,22 +545,53 @@ def _scaling_in(bundle: Bundle, people: Sequence[str], y: torch.Tensor) -> tuple
     return scaling, ""
 
 
+def _certificate_verdicts(
+    bundle: Bundle,
+    mode: torch.Tensor,  # (M, N, d)
+    cohort: Cohort,
+) -> list[Verdict]:
+    """What the bundle's certificate says, once it is proved again: of the bundle's own people, and of these ones."""
+    certificate = bundle.certificate
+    if certificate is None:
+        return []
+    if isinstance(certificate, Refusal):
+        return [gallery_verdict(certificate, None, bundle)]
+    proof = _proved_in(bundle)
+    if not proof.proved:
+        claim = "The bundle holds a certificate that is not proved for its own weights and people"
+        return [Verdict(claim, False, f"{proof.reason}.", ("certificate",))]
+    found = [gallery_verdict(certificate, None, bundle)]
+    found += gallery.outside_verdicts(bundle.outside(), len(bundle.people))
+    return [*found, *_these_people_too(bundle, certificate, mode, cohort)]
+
+
 def _these_people_too(
     bundle: Bundle,
     certificate: Certificate,
     mode: torch.Tensor,  # (M, N, d)
     cohort: Cohort,
-) -> Verdict:
+) -> list[Verdict]:
     """The bundle's certificate is about the people whom it was fitted on: does its metric serve these ones too?"""
     region, inputs = (None, None) if isinstance(certificate.region, str) else claimed(certificate.region)
+    if inputs is not None and isinstance(certificate.region, Mapping) and not certificate.region["stays"]["doses"]:
+        inputs = replace(inputs, doses=None, gap=None)  # they were asked for, and are not what it covers
     system = lure_of(bundle.model, mode, cohort.conditions.covariates)
     found = certify(system, None, region, inputs, 20.0, metric=certificate.metric)
-    unit = bundle.model.backbone.time_unit
+    unit, given = bundle.model.backbone.time_unit, cohort.conditions
     if isinstance(found, Certificate):
-        detail = f"With their fitted parameters every member contracts in it, at {found.rate:.4g} per {unit} or faster (proved)."
-        return Verdict("The same metric serves the people of this table", True, detail, ("certificate", "these people"))
+        detail = (
+            "With the parameters that were found for them the distance in it between any two trajectories of one person and "
+            f"member {decay_in_words(found.rate, unit)}: proved."
+        )
+        subjects = subjects_of(
+            bundle.model, cohort.ids, [r.schedule for r in cohort.records], mode, given.covariates, given.baseline
+        )
+        new = gallery.outside_verdicts(outside(found, bundle.model, subjects), len(cohort.ids))
+        new = [replace(one, claim=f"{one.claim} in this table", about=("certificate", "these people")) for one in new]
+        good = Verdict("The same metric serves the people of this table", True, detail, ("certificate", "these people"))
+        return [good, *new]
     claim = "The certificate does not extend to everyone in this table"
-    return Verdict(claim, False, found.message, ("certificate", "these people"))
+    return [Verdict(claim, False, found.message, ("certificate", "these people"))]
 
 
 def _page(
@@ -542,6 +685,7 @@ def simulate_person(
         "time": times,
         "time_unit": backbone.time_unit,
         "time_since": began,
+        "cut_short": _cut_short(bundle),
         "level": level,
         "channels": {
             name: {
@@ -560,6 +704,8 @@ def simulate_person(
         f"person {who.id}: {answer['schedule'] or 'nothing given'}",
         f"times in {backbone.time_unit} since the {began}{' as it was given' if given.doses else ''}",
     ]
+    if _cut_short(bundle):
+        lines.append(f"this model's training was cut short ({_cut_short(bundle)})")
     for name, values in answer["channels"].items():
         unit = values["unit"]
         time, value, band = f"time [{backbone.time_unit}]", f"{name} [{unit}]", f"{100 * level:g} % interval"
@@ -600,6 +746,7 @@ def inspect_bundle(path: Path) -> tuple[dict[str, Any], str]:
         "certificate": None if certificate is None else certificate.to_dict(),
         "calibration": dict(bundle.calibration),
         "provenance": dict(bundle.provenance),
+        "cut_short": _cut_short(bundle),
     }
     states = ", ".join(f"{s} [{u}]" for s, u in zip(backbone.states, backbone.state_units, strict=True))
     measured = ", ".join(f"{c} [{u}]" for c, u in zip(model.observation.channels, model.observation.units, strict=True))
@@ -610,10 +757,12 @@ def inspect_bundle(path: Path) -> tuple[dict[str, Any], str]:
         f"measured   {measured}",
         f"people     {len(bundle.people)}: {', '.join(p.id for p in bundle.people)}",
     ]
+    if _cut_short(bundle):
+        lines.append(f"training   was cut short ({_cut_short(bundle)})")
     if certificate is None:
         lines.append("certificate none; make one with `homeostat certify BUNDLE --write`")
     else:
-        lines.append(f"certified  {gallery_verdict(certificate, None, bundle).claim}")
+        lines.append(f"certified  {_claimed_in(bundle)}")
     for name, scores in bundle.calibration.get("scores", {}).items():
         if not {"crps", "nll", "coverage_80"} <= scores.keys():
             continue  # a script may keep other scores; --json shows them
@@ -623,3 +772,14 @@ def inspect_bundle(path: Path) -> tuple[dict[str, Any], str]:
         )
     lines += [f"{k:<26} {v}" for k, v in bundle.provenance.items()]
     return about, "\n".join(lines)
+
+
+def _claimed_in(bundle: Bundle) -> str:
+    """The certificate's claim, or the refusal, in words; whether it is true is for `check` to say."""
+    certificate = bundle.certificate
+    if not isinstance(certificate, Certificate):
+        return str(gallery_verdict(certificate, None, bundle).claim) if certificate is not None else "nothing"
+    try:
+        return f"{gallery.certificate_claim(certificate, _time_unit(bundle))}; `homeostat check` proves it anew"
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):  # it was never proved, and may be anything
+        return "something that cannot be put into words; `homeostat check` says what is wrong with it"

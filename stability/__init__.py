@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stability.attack import Counterexample, falsify
     from stability.certificate import Certificate, Refusal
     from stability.compartmental import WeightedL1, weighted_l1
+    from stability.decay import decay_in_words
     from stability.elimination import contraction_barrier, contraction_rate
     from stability.exact import exactly
     from stability.gain import Gain, l2_gain, tube
@@ -46,6 +47,7 @@ __all__ = [
     "contraction_barrier",
     "contraction_margin",
     "contraction_rate",
+    "decay_in_words",
     "exactly",
     "falsify",
     "l2_gain",
@@ -78,6 +80,7 @@ _HOME = {
     "contraction_barrier": "elimination",
     "contraction_margin": "margin",
     "contraction_rate": "elimination",
+    "decay_in_words": "decay",
     "exactly": "exact",
     "falsify": "attack",
     "l2_gain": "gain",

@@ -37,8 +37,8 @@ def certify(
     `Lure.stack` of them; `rate`, the rate to prove, or None for the best one (to about 1 %); `metric`, the only metric to
     try, or None to search it with condition number ≤ `condition` in the states' own units (where those leave no room, in
     the coordinates of `lyapunov_frame`); `region`, a `Box` or `Ellipsoid` in which to prove it, with the `inputs` (levels,
-    doses) under which trajectories stay there, or None for all states and any input; `seconds`, after which the best
-    candidate so far is used;
+    doses) under which trajectories stay there, or None for all states and any input (doses that are asked for are covered,
+    or it is a refusal that says what is proved without them); `seconds`, after which the best candidate so far is used;
     `multipliers`, with a metric: that pair is proved before anything is searched (`learned.ContractingMLP.witness` gives
     one), at `rate` or the best that it reaches.
     Returns a `Certificate` that `check` accepts, or a `Refusal`.

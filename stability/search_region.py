@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from stability.attack import attack
 from stability.cells import Field, Frame
 from stability.certificate import Certificate, Refusal
+from stability.decay import decay_in_words
 from stability.enclosure import expand
 from stability.interior_point import Ascent, climb, lyapunov_frame
 from stability.invariance import field_bounds, length, vector_length
@@ -99,11 +100,32 @@ def certify_in_region(
 ) -> Certificate | Refusal:
     """A certificate of contraction in a region that trajectories do not leave, or why there is none; see `certify`.
 
-    The metric has condition number ≤ 100 in the states' own units where such a metric serves, else ≤ `condition`.
+    The metric has condition number ≤ 100 in the states' own units where such a metric serves, else ≤ `condition`. Where
+    doses are asked for and not covered it is a refusal, which says what is proved without them.
     """
     given = _check_metric(system, metric)
     _check_fit(system, region, inputs)
     task = _Task(system, _read_system(system), region, inputs, rate, condition, time.monotonic() + seconds)
+    if inputs is None or inputs.doses is None:
+        return _searched(task, given)
+    found = _searched(replace(task, deadline=_share(task.deadline, 0.6)), given)
+    if isinstance(found, Certificate) or found.reason != "not proved":
+        return found
+    without = _searched(replace(task, inputs=replace(inputs, doses=None, gap=None)), given)
+    return found if isinstance(without, Refusal) else _not_covered(found, without)
+
+
+def _not_covered(found: Refusal, without: Certificate) -> Refusal:
+    """The doses alone are at fault: what was asked for is refused, and what is proved without them is said."""
+    message = (
+        f"The doses that were asked for are not covered. {found.message} Without doses it is proved of this region that the "
+        f"distance in P {decay_in_words(without.rate, '')}: leave them out for that, or give smaller ones, further apart."
+    )
+    return replace(found, message=message)
+
+
+def _searched(task: _Task, given: Array | None) -> Certificate | Refusal:
+    system, region, rate = task.system, task.region, task.rate
     goal = 0.0 if rate is None else rate
     samples = sample_in(system, *task.box(), task.levels)
     # What the attack finds serves the disproof; the metric keeps to the samples, among which no few points stand out.
@@ -279,7 +301,7 @@ def _around(task: _Task, point: Array) -> Array:
 
 
 def _stay(task: _Task, frame: Frame, rate: float) -> Stay | Refusal:
-    """How trajectories are kept, at this rate: the box itself where no doses are asked, else a ball, else without the doses."""
+    """How trajectories are kept, at this rate: the box itself where no doses are asked, else a ball."""
     asked = task.inputs is not None and task.inputs.doses is not None
     reasons = []
     whole = Stay("box", None, None, None, False)
@@ -291,22 +313,20 @@ def _stay(task: _Task, frame: Frame, rate: float) -> Stay | Refusal:
     centre, drift = _centre(task, claim, frame, rate)
     radius = ball_room(claim, frame, centre) * (1.0 - 1e-9)
     longest = max((vector_length(frame, d) for d in claim.doses), default=0.0)
-    for doses in (True, False) if asked else (False,):
-        start = radius - longest * (1.0 + 1e-9) if doses else radius * (1.0 - 1e-9)
-        ball = Stay("ball", centre, radius, start, doses)
-        reasons.append(prove_stay(task.claim(frame, "cells", ball), frame, rate, task.stack))
-        if not reasons[-1]:
-            return ball
-    if asked and isinstance(task.region, Box) and not prove_stay(claim, frame, rate, task.stack):
-        return whole
+    start = radius - longest * (1.0 + 1e-9) if asked else radius * (1.0 - 1e-9)
+    ball = Stay("ball", centre, radius, start, asked)
+    reasons.append(prove_stay(task.claim(frame, "cells", ball), frame, rate, task.stack))
+    if not reasons[-1]:
+        return ball
     return Refusal(
         reason="not proved",
         message=(
             f"No set is proved that trajectories stay in, even at the rate {rate:.6g}: "
             + "; ".join(dict.fromkeys(reasons))
             + f". The largest ball in the region about its best centre has radius {radius:.6g} in the metric, so the drift "
-            f"there may be {rate * radius:.6g}; sampled over the input levels it is {drift:.6g}. Give a larger region or "
-            "smaller inputs."
+            f"there may be {rate * radius:.6g}; sampled over the input levels it is {drift:.6g}"
+            + (f", and the longest dose has the length {longest:.6g}" if asked else "")
+            + ". Give a larger region or smaller inputs."
         ),
         best_rate=None,
     )

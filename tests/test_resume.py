@@ -76,12 +76,26 @@ def test_ctrl_c_saves_and_resume_goes_on(whole: Bundle, tmp_path: Path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "update", interrupted)
         done = run(tmp_path, "--json")
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["interrupted"] is True
+    assert done.exit_code == 130, done.output
+    summary = json.loads(done.stdout)
+    mark = "hybrid: interrupted at step 7 of 24"
+    assert (summary["interrupted"], summary["cut_short"]) == (True, mark)
     assert "--resume" in done.stderr
+    assert f"training was cut short ({mark})" in " ".join(done.stderr.split())
+    assert f"Training was cut short ({mark})" in Path(summary["report"]).read_text()
     assert left(tmp_path) == set(CHECKPOINTS)
     early = load(tmp_path / "out/model.twin")
+    assert early.provenance["interrupted"] == mark
     assert not same(early, whole)  # what there was after seven steps, in full
+    # and whoever uses the bundle is told
+    path = tmp_path / "out/model.twin"
+    for arguments in (["inspect"], ["check"], ["certify", "--rate", "0.01"], ["simulate"]):
+        assert f"training was cut short ({mark})" in CliRunner().invoke(app, [*arguments, str(path)]).stdout.replace("   ", " ")
+    for arguments in (["inspect", "--json"], ["simulate", "--json"]):
+        assert json.loads(CliRunner().invoke(app, [*arguments, str(path)]).stdout)["cut_short"] == mark
+    told = CliRunner().invoke(app, ["report", str(path), "--data", str(tmp_path / "four.csv"), "--json"])
+    verdicts = json.loads(told.stdout)["verdicts"]
+    assert (verdicts[0]["claim"], verdicts[0]["good"]) == (f"Training was cut short ({mark})", False)
     # which of the two is wanted is not guessed
     done = run(tmp_path)
     assert done.exit_code == 2
@@ -105,7 +119,9 @@ def test_ctrl_c_saves_and_resume_goes_on(whole: Bundle, tmp_path: Path, monkeypa
     assert done.exit_code == 0, done.output
     assert "homeostat: " in done.stderr
     assert "going on from the one before it, step 7" in done.stderr
-    assert json.loads(done.stdout)["interrupted"] is False
+    summary = json.loads(done.stdout)
+    assert (summary["interrupted"], summary["cut_short"]) == (False, "")
+    assert "interrupted" not in load(tmp_path / "out/model.twin").provenance
     assert same(load(tmp_path / "out/model.twin"), whole)
     assert left(tmp_path) == set()
     assert not list((tmp_path / "out").glob("*.previous"))

@@ -32,7 +32,8 @@ class Step:
 
     `index` of `total` · `loss` (M,) each member's objective · `held_out` (M,) the latest mean −log predictive density per
     observation of held-out people, NaN before the first look or where nobody can be scored · `rate`, the learning rate ·
-    `best`, the fit to keep if training ends here.
+    `best`, the fit to keep if training ends here · `now`, a function that copies the fit as it is after this step, to be called
+    before the next one: before the first look `best` of members that are judged is where they began.
     """
 
     index: int
@@ -41,6 +42,7 @@ class Step:
     held_out: Tensor
     rate: float
     best: Fitted
+    now: Callable[[], Fitted] | None = None
 
 
 @threads_by(of_cohort)
@@ -251,7 +253,10 @@ def named(error: SimulationError, cohort: Cohort) -> SimulationError:
 
 
 def _step(state: State, total: int) -> Step:
-    return Step(state.index, total, state.loss, state.latest, state.rate, state.best)
+    def now() -> Fitted:
+        return Fitted(copy.deepcopy(state.model), state.personal.detach().clone())
+
+    return Step(state.index, total, state.loss, state.latest, state.rate, state.best, now)
 
 
 def _require_weights(weights: Tensor, held_out: Tensor, shape: tuple[int, int], shard: Shard) -> None:

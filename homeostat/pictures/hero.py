@@ -19,6 +19,7 @@ from homeostat.pictures.style import (
     time_since,
 )
 from hybrid import Prediction
+from stability import decay_in_words
 from training.records import Record, counted_from
 
 
@@ -68,7 +69,8 @@ def draw_hero(
         panel_title(axes, "Trajectories", "no certificate")
     else:
         words = (
-            f"two starts (blue, orange) approach at λ = {phase.rate:.3g} per {phase.time_unit} or faster\n"
+            "the distance in P between the two starts (blue, orange)\n"
+            f"{decay_in_words(phase.rate, phase.time_unit)};\n"
             "green: where the proof confines the second, at four moments"
         )
         panel_title(axes, "Proved to contract" if phase.kept else "These trajectories break the promise", words)
