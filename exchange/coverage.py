@@ -27,6 +27,7 @@ from hybrid import HybridModel, Schedule
 from hybrid.schedule import as_float
 from stability import Box, Certificate, Inputs, Lure
 from stability.cells import Frame
+from stability.decay import rounded
 from stability.invariance import vector_length
 from stability.region import claimed
 
@@ -156,7 +157,7 @@ class _Ball:
         return vector_length(self.frame, x - self.centre) <= self.radius
 
     def __str__(self) -> str:
-        return f"within {self.radius:.6g} of {np.round(self.centre, 6).tolist()} in P"
+        return f"within {rounded(self.radius, 6, 'down')} of {np.round(self.centre, 6).tolist()} in P"
 
 
 @dataclass(frozen=True)
@@ -183,14 +184,14 @@ def _of_doses(who: Subject, model: HybridModel, start: _Ball | _Whole, inputs: I
             f"{much:g} {unit} go into {state} as an infusion from {time:g} {time_unit} on, and the certificate's region covers "
             "boluses alone",
         )
-    begins = who.starts
+    begins, dosed = who.starts, ""
     if inputs is None and boluses and boluses[0][0] <= who.schedule.start:
-        begins = begins + boluses.pop(0)[1]
+        begins, dosed = begins + boluses.pop(0)[1], ", with the dose that is given then,"
     late = [m for m, x in enumerate(begins) if not start.holds(x)]
     if late:
         at = _amounts(begins[late[0]], states, units, zeros=True)
         which = f" (member {late[0] + 1})" if len(begins) > 1 else ""
-        yield Outside(who.id, "start", f"starts at {at}{which}, and trajectories are certified that start {start}")
+        yield Outside(who.id, "start", f"starts{dosed} at {at}{which}, and trajectories are certified that start {start}")
     if not boluses:
         return
     if inputs is None or inputs.doses is None or inputs.gap is None:
@@ -205,11 +206,11 @@ def _of_doses(who: Subject, model: HybridModel, start: _Ball | _Whole, inputs: I
     if wrong:
         time, amount = max(wrong, key=lambda one: float(np.abs(one[1]).max()))
         kinds = "; ".join(_amounts(d, states, units) for d in inputs.doses[:4]) + ("; …" if len(inputs.doses) > 4 else "")
+        kinds += " or less" if len(inputs.doses) == 1 else ", a mean of them, or less"
         yield Outside(
             who.id,
             "doses",
-            f"has a dose of {_amounts(amount, states, units)} at {time:g} {time_unit}, and the certificate covers {kinds}, or a "
-            "mean of them, or less",
+            f"has a dose of {_amounts(amount, states, units)} at {time:g} {time_unit}, and the certificate covers {kinds}",
         )
     times = [time for time, _ in boluses]
     near = [(b - a, b) for a, b in pairwise(times) if not _apart(a, b, inputs.gap)]

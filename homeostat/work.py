@@ -319,8 +319,8 @@ def _notes_of(bundle: Bundle) -> list[str]:
         notes.append(f"The bundle's training was cut short ({_cut_short(bundle)}).")
     if isinstance(bundle.certificate, Certificate) and "time" not in (bundle.certified_in or {}):
         notes.append(
-            "The bundle is of before and does not say in which units its certificate was made; they are taken to be the model's. "
-            "`homeostat certify BUNDLE --write` makes one that does."
+            "The bundle is of an earlier version and does not say in which units its certificate was made; they are taken to be "
+            "the model's. `homeostat certify BUNDLE --write` makes one that does."
         )
     return notes
 

@@ -19,7 +19,7 @@ def rounded(value: float | Decimal, digits: int, side: Literal["down", "up"]) ->
 
     A double whose own name is that short has that name: .044 is .044, though its binary digits are a little less.
     """
-    name = Decimal(repr(float(value))) if isinstance(value, float) else value
+    name = Decimal(repr(float(value)).removesuffix(".0")) if isinstance(value, float) else value
     if not name:
         return "0"
     value = name if len(name.as_tuple().digits) <= digits else Decimal(value)

@@ -166,9 +166,14 @@ def test_certify_in_a_region_file(bundle: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     answer = json_of(done)
     assert (done.exit_code, answer["region"]["kind"]) == (0, "box")
+    # it is proved, and nobody's dose of some 320 mg is within what trajectories may start from
     done = run("check", path)
-    assert done.exit_code == 0
+    assert done.exit_code == 1
+    assert done.stdout.startswith("NOT COVERED: the certificate is proved, and does not cover 4 of 4 people:\n")
     assert "-50.0" in done.stdout
+    region.write_text(json.dumps({"lower": [-5000.0, -5000.0], "upper": [5000.0, 5000.0]}))
+    assert run("certify", path, "--region", region, "--rate", "0.001", "--write").exit_code == 0
+    assert run("check", path).exit_code == 0
     region.write_text(json.dumps({"lower": [1.0, 1.0], "upper": [0.0, 2.0]}))
     done = run("certify", path, "--region", region)
     assert done.exit_code == 2
@@ -457,8 +462,8 @@ def test_an_interrupt_before_anything_is_one_sentence(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("homeostat.work.certify_bundle", interrupted)
     done = run("certify", bundle)
-    assert done.exit_code == 2
-    assert done.stderr.startswith("homeostat: interrupted")
+    assert done.exit_code == 130
+    assert done.stderr == "homeostat: interrupted; nothing was written\n"
 
 
 def test_as_a_program_in_a_terminal_without_unicode(bundle: Path) -> None:
