@@ -101,10 +101,12 @@ class Bundle:
         """What the certificate, taken to be true, does not cover of the bundle's own people; nothing without a certificate."""
         if not isinstance(self.certificate, Certificate):
             return []
+        units = outside_units(self.certified_in or {}, units_of(self.model))
+        if not self.people:
+            return units
         given = self.conditions()
         ids, schedules = [p.id for p in self.people], [p.schedule for p in self.people]
         subjects = subjects_of(self.model, ids, schedules, self.personal.mode, given.covariates, given.baseline)
-        units = outside_units(self.certified_in or {}, units_of(self.model))
         return [*units, *outside(self.certificate, self.model, subjects)]
 
     def person(self, id: str) -> int:

@@ -108,7 +108,7 @@ def certify_in_region(
     task = _Task(system, _read_system(system), region, inputs, rate, condition, time.monotonic() + seconds)
     if inputs is None or inputs.doses is None:
         return _searched(task, given)
-    found = _searched(replace(task, deadline=_share(task.deadline, 0.6)), given)
+    found = _searched(replace(task, deadline=_share(task.deadline, 0.8)), given)
     if isinstance(found, Certificate) or found.reason != "not proved":
         return found
     without = _searched(replace(task, inputs=replace(inputs, doses=None, gap=None)), given)

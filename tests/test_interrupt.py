@@ -1,6 +1,5 @@
 """Ctrl-C: exit code 130 whatever is kept, what is kept is marked, and what was written is named; SIGTERM: 143."""
 
-import json
 import os
 import signal
 import subprocess
@@ -205,27 +204,31 @@ def test_an_interrupted_study_knows_the_step(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the signal is sent as a shell on POSIX does")
-def test_ctrl_c_in_a_real_process(tmp_path: Path) -> None:
+def test_ctrl_c_twice_in_a_real_process(tmp_path: Path) -> None:
+    """The first one ends the training, and what is kept is marked as soon as it is saved. The second one ends the command, or the
+    search for a certificate, which takes it for the wish to have the best so far.
+    """
     lines = theophylline().read_text().splitlines()
     (tmp_path / "two.csv").write_text("\n".join([lines[0], *(x for x in lines[1:] if int(x.split(",")[0]) <= 2)]))
-    given = ["fit", "two.csv", "--units", "TIME=h,AMT=mg,DV=mg/L", "--hidden", "0", "--members", "2", "--folds", "2", "--json"]
+    given = ["fit", "two.csv", "--units", "TIME=h,AMT=mg,DV=mg/L", "--hidden", "0", "--members", "2", "--folds", "2"]
     # a shell in the background has its children ignore Ctrl-C; a terminal does not
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from homeostat.cli import main; main()"
     program = [sys.executable, "-c", code, *given, "--steps", "1000000", "--out", "out"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(program, env=environment, cwd=tmp_path, **pipes) as process:
-        begun, path = time.monotonic(), tmp_path / "out/hybrid.checkpoint"
-        while not path.exists() and process.poll() is None and time.monotonic() - begun < 120:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=300)
-    assert process.returncode == 130, err
-    summary = json.loads(out)
-    mark = summary["cut_short"]
+    path, begun = tmp_path / "out/model.twin", time.monotonic()
+    with (
+        (tmp_path / "said").open("w") as said,
+        subprocess.Popen(program, env=environment, cwd=tmp_path, stdout=said, stderr=said) as process,
+    ):
+        for file in (tmp_path / "out/hybrid.checkpoint", path):
+            while not file.exists() and process.poll() is None and time.monotonic() - begun < 240:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+        process.wait(timeout=240)
+    text = " ".join((tmp_path / "said").read_text().split())
+    assert process.returncode == 130, text
+    mark = str(load(path).provenance["interrupted"])
     assert mark.startswith("backbone alone: interrupted at step ")
     assert mark.endswith(" of 1000000")
     assert int(mark.split()[5]) >= 10  # the checkpoint is written every ten steps
-    assert load(tmp_path / "out/model.twin").provenance["interrupted"] == mark
-    assert f"Training was cut short ({mark})" in (tmp_path / "out/report.html").read_text()
-    assert mark in " ".join(err.split())
+    assert mark in text
