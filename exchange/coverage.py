@@ -32,6 +32,7 @@ from stability.invariance import vector_length
 from stability.region import claimed
 
 Array = NDArray[np.float64]
+_MOST_KINDS = 300
 _ROUNDING = Fraction(1, 2**49)  # eight units in the last place: what a change of units and of clocks may cost
 
 
@@ -200,11 +201,12 @@ def _of_doses(who: Subject, model: HybridModel, start: _Ball | _Whole, inputs: I
         given = f"{_amounts(amount, states, units)} at {time:g} {time_unit}"
         yield Outside(who.id, "doses", f"has {what} of {given}, and the certificate covers none")
         return
-    different = {tuple(amount.tolist()): amount for _, amount in boluses}
-    covered = {key: is_mean(amount, inputs.doses) for key, amount in different.items()}
-    wrong = [(time, amount) for time, amount in boluses if not covered[tuple(amount.tolist())]]
-    if wrong:
-        time, amount = max(wrong, key=lambda one: float(np.abs(one[1]).max()))
+    # the largest first: one that is not covered is enough
+    different = {tuple(amount.tolist()): (time, amount) for time, amount in reversed(boluses)}
+    sizes = sorted(different.values(), key=lambda one: -float(np.abs(one[1]).max()))
+    wrong = next(((time, amount) for time, amount in sizes if not is_mean(amount, inputs.doses)), None)
+    if wrong is not None:
+        time, amount = wrong
         kinds = "; ".join(_amounts(d, states, units) for d in inputs.doses[:4]) + ("; …" if len(inputs.doses) > 4 else "")
         kinds += " or less" if len(inputs.doses) == 1 else ", a mean of them, or less"
         yield Outside(
@@ -219,8 +221,8 @@ def _of_doses(who: Subject, model: HybridModel, start: _Ball | _Whole, inputs: I
         yield Outside(
             who.id,
             "doses",
-            f"has doses {gap:g} {time_unit} apart, at {time:g} {time_unit}, and the certificate covers doses at least "
-            f"{inputs.gap:g} {time_unit} apart",
+            f"has doses {rounded(gap, 6, 'down')} {time_unit} apart, at {time:g} {time_unit}, and the certificate covers doses "
+            f"at least {_exact(inputs.gap)} {time_unit} apart",
         )
 
 
@@ -231,8 +233,8 @@ def _of_inputs(who: Subject, model: HybridModel, inputs: Inputs | None) -> Itera
         low, high = min(values), max(values)
         if inputs is None or not (inputs.lower[k] <= low and high <= inputs.upper[k]):
             unit = backbone.input_units[k]
-            covered = "no level of it" if inputs is None else f"{inputs.lower[k]:.6g} to {inputs.upper[k]:.6g} {unit}"
-            words = f"the input {name} goes from {low:.6g} to {high:.6g} {unit}"
+            levels = None if inputs is None else f"{_exact(inputs.lower[k])} to {_exact(inputs.upper[k])} {unit}"
+            covered, words = levels or "no level of it", f"the input {name} goes from {_exact(low)} to {_exact(high)} {unit}"
             yield Outside(who.id, "inputs", f"{words}, and the certificate covers {covered}")
 
 
@@ -254,8 +256,13 @@ def _arrivals(
 
 
 def _amounts(amount: Array, states: Sequence[str], units: Sequence[str], zeros: bool = False) -> str:
-    parts = [f"{a:.9g} {u} {s}" for a, u, s in zip(amount.tolist(), units, states, strict=True) if a or zeros]
+    parts = [f"{_exact(a)} {u} {s}" for a, u, s in zip(amount.tolist(), units, states, strict=True) if a or zeros]
     return " and ".join(parts) or "nothing"
+
+
+def _exact(value: float) -> str:
+    """All digits: what is outside by little must not look as if it were inside."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def _apart(a: float, b: float, gap: float) -> bool:
@@ -270,11 +277,15 @@ def is_mean(
 ) -> bool:
     """Whether the dose is Σ w_j d_j with w ≥ 0 and Σ w ≤ 1, each entry up to the rounding of a change of units; in rationals.
 
+    Among more than 300 kinds of doses only less of one of them into a single compartment is recognised.
+
     Source: the first phase of the simplex method with Bland's rule (Mathematics of Operations Research 2 (1977) 103).
     """
     same = ((doses == 0) | (dose != 0)) & (doses >= dose) & (dose >= 0)
     if (dose != 0).sum() <= 1 and bool(same.all(1).any()):
         return True  # less of one that goes into the same compartment, as everyday doses are
+    if len(doses) > _MOST_KINDS:
+        return False
     # A w + p + a = (1 + ε)|dose|, p + q = 2ε|dose|, Σ w + s = 1: all ≥ 0, and the a, where it begins, are to become 0.
     n, D = len(dose), len(doses)
     size = [abs(Fraction(v)) for v in dose.tolist()]
