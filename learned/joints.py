@@ -1,9 +1,11 @@
 """Where a learned part joins the model: names of states, inputs and channels, and what they resolve to."""
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
+
+from learned.sizes import number_of, shown, sizes_of
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,16 @@ class Joint:
     inputs: tuple[str, ...]
     channels: tuple[str, ...]
     covariates: int
+
+    def __post_init__(self) -> None:
+        for what in ("states", "inputs", "channels"):
+            names = getattr(self, what)
+            if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"Joint: {what} are names in a tuple, and are {shown(names)}; write ('gut', 'plasma')")
+            object.__setattr__(self, what, tuple(names))
+        sizes_of({"covariates": self.covariates}, "Joint")
+        if self.covariates < 0:
+            raise ValueError(f"Joint: covariates is how many there are, from 0 on, and is {self.covariates}")
 
 
 @runtime_checkable
@@ -31,11 +43,14 @@ class Joins(Protocol):
 
 def name_or_place(given: object, where: str) -> int | str:
     """A name, or a position as a plain int. Errors: `ValueError`, beginning with `where`, for anything else."""
-    if isinstance(given, str):
+    if isinstance(given, str) and given.strip():
         return given
-    if isinstance(given, bool) or not hasattr(given, "__index__"):
+    if isinstance(given, bool | type) or not hasattr(given, "__index__"):
         raise ValueError(f"{where} is a name, or a position as a whole number, and is {str(given)[:60]!r}")
-    return operator.index(given)
+    try:
+        return operator.index(given)
+    except TypeError as error:
+        raise ValueError(f"{where} is a name, or a position as a whole number, and is {shown(given)}") from error
 
 
 def places(
@@ -49,6 +64,8 @@ def places(
     """
     if isinstance(given, str):
         raise ValueError(f"{where} is a sequence of names, and got the text {given[:60]!r}; write ({given[:60]!r},)")
+    if not isinstance(given, Iterable):
+        raise ValueError(f"{where} is a sequence of names or positions, and got {shown(given)}; write (0,)")
     known = [] if isinstance(names, int) else list(names)
     count = names if isinstance(names, int) else len(known)
     there = ", ".join(f"{i} {name}" for i, name in enumerate(known)) if known else f"positions 0 to {count - 1}"
@@ -81,10 +98,10 @@ def in_order(
     unknown = [name for name in given if name not in names]
     absent = [name for name in names if name not in given]
     if unknown or (absent and missing is None):
-        said = [f"names {unknown[0]!r}"] if unknown else []
-        said += [f"lacks {absent[0]!r}"] if absent and missing is None else []
-        raise ValueError(f"{where} {' and '.join(said)}; give one number for each of {', '.join(names) or 'none'}")
-    return [float(given[name]) if name in given else float(missing or 0.0) for name in names]
+        wrong = [f"names {shown(unknown[0])}"] if unknown else []
+        wrong += [f"lacks {absent[0]!r}"] if absent and missing is None else []
+        raise ValueError(f"{where} {' and '.join(wrong)}; give one number for each of {', '.join(names) or 'none'}")
+    return [number_of(given[name], f"{where}: {name}") if name in given else float(missing or 0.0) for name in names]
 
 
 def by_name(*given: Any) -> bool:
