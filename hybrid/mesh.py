@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from learned import LayeredResidual, Zero
-from physics.arguments import quote
+from physics.arguments import quote, require_covariates, require_flag, require_number
 from physics.units import convert, factor
 
 if TYPE_CHECKING:
@@ -55,12 +55,10 @@ class Mesh:
     def __post_init__(self) -> None:
         for name in ("step", "first", "growth"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
-                raise ValueError(
-                    f"Mesh: {name} must be a finite number, got {str(value)[:50]}; leave step out to cut nothing between events"
-                )
-        if not isinstance(self.observed, bool):
-            raise ValueError(f"Mesh: observed is True or False, got {quote(self.observed)}")
+            if value is not None or name == "growth":
+                require_number(value, f"Mesh: {name}")
+                object.__setattr__(self, name, float(value))
+        require_flag(self.observed, "Mesh: observed")
         if self.step is not None and not self.step > 0:
             raise ValueError(f"Mesh: step must be positive, got {self.step}")
         if self.first is not None and (self.step is None or not 0 < self.first <= self.step or not self.growth > 0):
@@ -83,12 +81,15 @@ class Mesh:
         Errors: `ValueError` for no records, and covariates that the model reads and the records lack.
         Law: by default everything agrees with the matrix exponential to 1e-4 of the largest value of the state.
         """
-        if not hasattr(model, "backbone") or isinstance(records, str) or not hasattr(records, "__iter__"):
+        if not hasattr(model, "backbone") or isinstance(records, str) or not isinstance(records, Iterable):
             raise ValueError(
                 f"Mesh.of needs a model and the records that are to be cut, got {quote(model)} and {quote(records)}; write "
                 "Mesh.of(model, records), records being a list even of one"
             )
         records = list(records)
+        for record in records:
+            if not isinstance(getattr(record, "covariates", None), Mapping):
+                raise ValueError(f"Mesh.of: each of records has covariates by name, and one is {quote(record)}; write Record(…)")
         if not records:
             raise ValueError("Mesh.of needs the records that are to be cut, got none")
         used = [name for name in model.uses if all(name in r.covariates for r in records)]
@@ -102,6 +103,10 @@ class Mesh:
         people: int,
     ) -> "Mesh":
         """`of` N people by their covariates."""
+        if not hasattr(model, "backbone"):
+            raise ValueError(f"Mesh.fastest needs a model, and got {quote(model)}; write Mesh.of(model, records)")
+        require_number(people, "Mesh.fastest: people, how many,", least=1.0, whole=True)
+        require_covariates(covariates, people, "Mesh.fastest: covariates")
         with torch.no_grad():
             rates = _eigenvalues(model, covariates, people)
             added = _residual_rate(model)
@@ -118,7 +123,12 @@ class Mesh:
 
     def cuts(self, begin: float, end: float) -> list[float]:
         """Fractions of (begin, end), both measured from the last jump, at which to cut: equal parts of ∫ dτ/h."""
-        if self.step is None or end <= begin:
+        if self.step is None:
+            return []
+        require_number(begin, "Mesh.cuts: begin, since the last jump,", least=0.0)
+        require_number(end, "Mesh.cuts: end, since the last jump,")
+        begin, end = float(begin), float(end)
+        if end <= begin:
             return []
         step, growth = self.step, self.growth
         first = step if self.first is None else self.first
