@@ -86,7 +86,7 @@ def partition(values: Array, *, bins: int = 15, binning: Binning = "mass") -> Pa
 
 def events(probability: ArrayLike, outcome: ArrayLike) -> tuple[Array, Array]:  # (n,), (n,)
     """Probabilities and outcomes of the events observed, flattened; refuses p outside [0, 1] and y but 0 and 1."""
-    y, p = present(outcome, {"probability": probability})
+    y, p = present(outcome, {"probability": as_array(probability, truths=False)})
     if (p < 0.0).any() or (p > 1.0).any():
         raise ValueError(
             f"Probabilities run from {p.min()} to {p.max()}; they lie in [0, 1]. Logits are the usual cause: write "

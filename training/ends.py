@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hybrid import HybridModel
 from physics import LogNormalPopulation
+from physics.arguments import require_shape
 from training.arguments import require_fit, require_tensor
 from training.records import Cohort
 
@@ -80,6 +81,11 @@ def at_ends(
     """
     require_fit(model, cohort, "at_ends")
     require_tensor(personal, "at_ends: personal", "Personal.mode, or Fitted.personal")
+    if personal is not None:
+        N, d = cohort.conditions.size, model.personal
+        require_shape(personal, "at_ends: personal", "M", N, d, write="Personal.mode, or Fitted.personal")
+        if len(personal) not in (1, model.members):
+            raise ValueError(f"at_ends: personal is of {len(personal)} members and the model has {model.members}; give as many")
     population, backbone = model.population, model.backbone
     if not backbone.physical or (population.dimension == 0 and not list(population.parameters())):
         return ()

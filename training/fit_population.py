@@ -11,7 +11,7 @@ from hybrid import HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
 from learned import Zero, select
-from physics.arguments import require_number
+from physics.arguments import require_choice, require_kind, require_number
 from training.arguments import require_fit, require_tensor
 from training.fit import Fitted
 from training.lbfgs import Memory
@@ -111,9 +111,15 @@ def fit_population(
     require_float64(model, cohort)
     solver = solver or differentiating()  # one for all rounds: it keeps its buffers between them
     for name, number in (("steps", steps), ("patience", patience)):
-        require_number(number, f"fit_population: {name}", least=1.0, whole=True)
+        require_number(number, f"fit_population: {name}", least=1.0, most=1e12, whole=True)
     for name, size in (("tolerance", tolerance), ("longest", longest)):
         require_number(size, f"fit_population: {name}", above=0.0)
+    require_number(least_residual, "fit_population: least_residual", least=0.0)
+    require_choice(curvature, ("fisher", "observed"), "fit_population: curvature")
+    steps, patience = int(steps), int(patience)
+    tolerance, longest, least_residual = float(tolerance), float(longest), float(least_residual)
+    if stability is not None:
+        require_kind(stability, Stability, "fit_population: stability", "Stability.of(model, cohort.conditions.covariates)")
     for name, tensor in (("weights", weights), ("held_out", held_out), ("start", start)):
         require_tensor(tensor, f"fit_population: {name}", "torch.ones(M, N)")
     M, N, d = model.members, cohort.conditions.size, model.personal

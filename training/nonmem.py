@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 
 from hybrid import Schedule
+from physics.arguments import quote, require_choice, require_kind, require_names, require_text
+from training.arguments import require_path
 from training.convention import BY_NAME, NEEDED, ignored
 from training.dates import Clock
 from training.event_table import EventTable, LeftOut, Row, listed, number_in, read_events, short
@@ -131,17 +133,32 @@ def read_table(
     Source: the column convention is that of Beal, Sheiner, Boeckmann & Bauer, NONMEM Users Guides (1989–2009), part V,
     chapter 6 for days and clock times.
     """
-    if order not in (None, "observation-first", "dose-first", "file"):
-        raise ValueError(f"read_nonmem: order is 'observation-first', 'dose-first' or 'file', got {short(str(order))}")
-    if channel_column not in (None, "CMT", "DVID", "YTYPE"):
-        raise ValueError(f"read_nonmem: channel_column is 'CMT', 'DVID' or 'YTYPE', got {short(str(channel_column))}")
+    require_path(path, "read_nonmem: path", "read_nonmem('people.csv', units=…)")
+    require_choice(order, (None, "observation-first", "dose-first", "file"), "read_nonmem: order")
+    require_choice(channel_column, (None, "CMT", "DVID", "YTYPE"), "read_nonmem: channel_column")
+    for argument, mapping, write in (
+        ("units", units, '{"TIME": "h", "AMT": "mg", "DV": "mg/L"}'),
+        ("compartments", compartments, '{1: "gut", 2: "plasma"}'),
+        ("channels", channels, '{2: "concentration"}'),
+    ):
+        require_kind(mapping, Mapping, f"read_nonmem: {argument}", write)
+        for key, name in mapping.items():
+            if isinstance(key, bool) or not isinstance(key, str if argument == "units" else (int, str)):
+                raise ValueError(f"read_nonmem: {argument} goes by {quote(key)}, which is no name; write {write}")
+            require_text(name, f"read_nonmem: {argument}[{quote(key, 60)}]", write)
     if not compartments or not channels:
         raise ValueError(f"read_nonmem: needs a compartment and a channel, got {dict(compartments)}, {dict(channels)}")
+    names_of: dict[str, tuple[str, ...] | None] = {"covariates": None}
     for argument, given in (("covariates", covariates), ("ignore", ignore), ("signed", signed)):
-        if isinstance(given, str):
-            raise ValueError(
-                f"read_nonmem: {argument} is a list of names, got {short(given)}; write {argument}=[{short(given)}]"
-            )
+        if given is not None:
+            if isinstance(given, str):
+                raise ValueError(
+                    f"read_nonmem: {argument} is a list of names, got {short(given)}; write {argument}=[{short(given)}]"
+                )
+            names_of[argument] = require_names(given, f"read_nonmem: {argument}", f'{argument}=["WT"]')
+        elif argument != "covariates":
+            raise ValueError(f"read_nonmem: {argument} is a list of names, and is None; leave it out for none")
+    covariates, ignore, signed = names_of["covariates"], names_of["ignore"] or (), names_of["signed"] or ()
     names = tuple(dict.fromkeys(channels.values()))
     unknown = set(signed) - set(names)
     if unknown:

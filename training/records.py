@@ -1,6 +1,6 @@
 """People: what was done to each, what was measured, and what is known of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,7 +9,16 @@ from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Mesh, Schedule, build_segments
 from hybrid.derivative import lasting
-from physics.arguments import quote, require_kind, require_number
+from physics.arguments import (
+    quote,
+    require_device,
+    require_kind,
+    require_names,
+    require_number,
+    require_people,
+    require_shape,
+    require_text,
+)
 from physics.units import require
 from training.clock import SAME, at_or_before, counts_from, origin_of, since
 from training.conversion import converted
@@ -17,8 +26,11 @@ from training.conversion import converted
 
 def _numbers(value: object, what: str) -> np.ndarray:
     try:
-        return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        raw = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+        if raw.dtype.kind not in "fiuO":  # an object may be a list with None for what is missing
+            raise TypeError
+        return raw.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{what} must be numbers in a list, an array or a tensor, got {quote(value)}") from error
 
 
@@ -47,16 +59,20 @@ class Record:
     units: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        where = f"record {self.id}"
+        require_text(self.id, "Record: id", 'Record("1", …)')
+        where = f"record {self.id[:60]}"
         require_kind(self.schedule, Schedule, f"{where}: schedule", 'Schedule((Dose("gut", 0.0, 320.0),)), or Schedule()')
         require_kind(self.covariates, Mapping, f"{where}: covariates", '{"WT": 70.0}')
         require_kind(self.units, Mapping, f"{where}: units", '{"time": "h", "concentration": "mg/L"}')
-        if not hasattr(self.channels, "__iter__"):
+        if isinstance(self.channels, Mapping | set) or not isinstance(self.channels, Iterable):
             raise ValueError(f'{where}: channels are names, and are {quote(self.channels)}; write ("concentration",)')
         channels = (self.channels,) if isinstance(self.channels, str) else tuple(self.channels)
+        require_names(channels, f"{where}: channels", '("concentration",)')
         times, values = _numbers(self.times, f"{where}: times"), _numbers(self.values, f"{where}: values")
         if values.ndim == 1 and len(channels) == 1:
             values = values[:, None]
+        for name in (*self.covariates, *self.units):
+            require_text(name, f"{where}: the name of a covariate or unit", '{"WT": 70.0}')
         for name, value in self.covariates.items():
             require_number(value, f"{where}: the covariate {name}")
         object.__setattr__(self, "channels", channels)
@@ -119,6 +135,7 @@ class Record:
     def until(self, time: float) -> "Record":
         """The same person as known at `time` since their origin: later observations are missing."""
         require_number(time, "time, since the person's own first dose or start,")
+        time = float(time)
         values = np.where(at_or_before(self.on_own_clock().times, time)[:, None], self.values, np.nan)
         if not np.isfinite(values).any():
             raise ValueError(
@@ -149,6 +166,23 @@ class Cohort:
     y: Tensor
     unscored: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        require_kind(self.conditions, Conditions, "Cohort: conditions", "Cohort.of(records, model)")
+        N = self.conditions.size
+        if not isinstance(self.records, tuple | list) or len(self.records) != N:
+            raise ValueError(f"Cohort: records are those of its {N} people, and are {quote(self.records)}; write Cohort.of(…)")
+        for record in self.records:
+            require_kind(record, Record, "Cohort: each of records", "Cohort.of(records, model)")
+        object.__setattr__(self, "records", tuple(self.records))
+        require_shape(self.times, "Cohort: times", N, "T", write="Cohort.of(records, model)", like=self.conditions.baseline)
+        require_shape(self.y, "Cohort: y", N, self.times.shape[1], "p", write="Cohort.of(records, model)", like=self.times)
+        if self.y.shape[2] != self.conditions.baseline.shape[1]:
+            raise ValueError(f"Cohort: y has {self.y.shape[2]} channels and its baseline {self.conditions.baseline.shape[1]}")
+        if self.y.device.type == "cpu" and (bool(torch.isinf(self.y).any()) or not bool(torch.isfinite(self.times).all())):
+            raise ValueError("Cohort: times must be finite, and y finite or NaN where nothing was measured; correct the records")
+        if not isinstance(self.unscored, tuple) or not all(isinstance(k, int) for k in self.unscored):
+            raise ValueError(f"Cohort: unscored is a count for each person, and is {quote(self.unscored)}; write Cohort.of(…)")
+
     @staticmethod
     @lasting()
     def of(records: Sequence[Record], model: HybridModel, mesh: Mesh | None = None) -> "Cohort":
@@ -162,7 +196,7 @@ class Cohort:
         factor, a person without a covariate that the model reads, or without the baseline that its backbone starts from.
         """
         require_kind(model, HybridModel, "Cohort.of: model", "Cohort.of(records, model)")
-        if isinstance(records, str | HybridModel | Record) or not hasattr(records, "__iter__"):
+        if isinstance(records, str | HybridModel | Record) or not isinstance(records, Iterable):
             raise ValueError(f"Cohort.of: records is a list of records, even of one, and is {quote(records)}; write [record]")
         records = list(records)
         for record in records:
@@ -222,12 +256,14 @@ class Cohort:
 
     def _known(self, time: float) -> Tensor:  # (N, T, 1)
         require_number(time, "time, since everyone's own first dose or start,")
+        time = float(time)
         # what was at `time` before its clock was shifted may be a rounding later now
         return (self.times <= time + SAME * self.times.abs().amax(1, keepdim=True))[..., None]
 
     def people(self, index: Tensor) -> "Cohort":
         """The chosen people."""
-        require_kind(index, Tensor, "people: index", "torch.tensor([0, 1])")
+        require_people(index, self.conditions.size, "people: index")
+        index = torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index
         return Cohort(
             tuple(self.records[i] for i in index.tolist()),
             self.conditions.people(index),
@@ -239,7 +275,13 @@ class Cohort:
     def to(self, *where: torch.device | str | torch.dtype) -> "Cohort":
         """The same batch on a device, in a type, or both: those of the model."""
         like = self.y.new_zeros(())
+        if not where:
+            raise ValueError("Cohort.to: needs a device or a type; write cohort.to(model.device, model.dtype)")
         for one in where:
+            if not isinstance(one, torch.dtype):
+                require_device(one, "Cohort.to: device")
+            elif not one.is_floating_point:
+                raise ValueError(f"Cohort.to: measurements are real numbers, and {one} is no type of these; write torch.float64")
             like = like.to(one)
         return replace(self, conditions=self.conditions.to(like), times=self.times.to(like), y=self.y.to(like))
 
