@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stability.arguments import array, number, time_limit
 from stability.jacobians import Samples, abscissa, jacobians_at, sample, slope, value
 from stability.lure import Array, Lure
 from stability.threads import of_system, threads_by
@@ -78,10 +79,10 @@ def falsify(
     """
     if not isinstance(system, Lure):
         raise ValueError(f"falsify needs a Lure, not {type(system).__name__}; write Lure(**model.lure(theta)).")
-    if rate is not None and not (np.isfinite(rate) and rate > 0):
-        raise ValueError(f"the rate is {rate!r}; give a finite positive rate in 1/time, or None for any.")
-    if not seconds > 0:
-        raise ValueError(f"seconds is {seconds!r}; give a positive time limit.")
+    if rate is not None:
+        rate = number(rate, "the rate", "a finite positive rate in 1/time, or None for any", above=0.0)
+    seconds = time_limit(seconds)
+    seed = int(number(seed, "seed", "a whole number from 0 on", least=0.0, most=2.0**62, whole=True))
     goal, deadline = 0.0 if rate is None else rate, time.monotonic() + seconds
     found: list[float] = []
     while True:
@@ -302,7 +303,7 @@ def _box(
             f"the region is a {type(region).__name__}; give a box with `lower` and `upper`. An ellipsoid has its shape from a "
             "certificate's metric, and there is none here."
         )
-    lower, upper = (np.asarray(end, dtype=np.float64) for end in (region.lower, region.upper))
+    lower, upper = (array(end, "an end of the box") for end in (region.lower, region.upper))
     if lower.shape != (n,) or upper.shape != (n,) or not (lower <= upper).all():
         raise ValueError(f"the box runs from {lower} to {upper}; it needs {n} ends each, lower ≤ upper.")
     free = np.full(0 if input_weights is None else input_weights.shape[-1], np.inf)

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from stability.arguments import read_claim, shown
 from stability.proof import NOT_COVERED, statement
 from stability.proof_region import regional_statement
 
@@ -73,12 +74,14 @@ class Certificate:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Certificate":
         """The inverse of `to_dict`. Reads; whether what it reads is true is for `check` to say."""
-        fields = _fields(data, "certificate")
-        for name in ("slope_range", "leading", "not_covered"):
-            fields[name] = tuple(fields[name])
+        numbers = ("rate", "condition", "spectral_cap", "metric_cap")
+        lists, arrays = ("slope_range", "leading", "not_covered"), ("metric", "multipliers")
+        fields = _fields(read_claim(data, "certificate", numbers, lists, arrays), "certificate")
+        if not isinstance(fields.get("region", "global"), str | Mapping):
+            raise ValueError(f"the region of the certificate is {shown(fields['region'])}; 'global', or what a region writes.")
         try:
             return Certificate(**fields)
-        except TypeError as error:
+        except (TypeError, IndexError) as error:
             raise ValueError(f"this is not a certificate as to_dict writes it: {error}.") from error
 
 
@@ -118,9 +121,9 @@ class Refusal:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Refusal":
         """The inverse of `to_dict`."""
-        fields = _fields(data, "refusal")
-        if fields.get("reason") not in get_args(Reason):
-            raise ValueError(f"the reason {fields.get('reason')!r} is not one of {', '.join(get_args(Reason))}.")
+        fields = _fields(read_claim(data, "refusal", ("best_rate", "rate_bound"), (), ()), "refusal")
+        if not isinstance(fields.get("reason"), str) or fields["reason"] not in get_args(Reason):
+            raise ValueError(f"the reason {shown(fields.get('reason'))} is not one of {', '.join(get_args(Reason))}.")
         try:
             return Refusal(**fields)
         except TypeError as error:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from stability.arguments import number, read_claim, shown
 from stability.certificate import Refusal, as_plain
 from stability.lure import SLOPES, Array, Lure
 from stability.proof import NOT_COVERED, Unusable, _read_system, prove
@@ -54,13 +55,13 @@ class WeightedL1:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "WeightedL1":
         """The inverse of `to_dict`. Errors: ValueError for another kind of dictionary."""
-        if data.get("kind") != "weighted l1":
-            raise ValueError(f"the kind is {data.get('kind')!r}, not 'weighted l1'; read it with the class that wrote it.")
         lists = ("slope_range", "leading", "not_covered")
-        plain: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in data.items()}
+        plain = read_claim(data, "weighted l1 certificate", ("rate",), lists, ("weights",))
+        if data.get("kind") != "weighted l1":
+            raise ValueError(f"the kind is {shown(data.get('kind'))}, not 'weighted l1'; read it with the class that wrote it.")
         try:
             return WeightedL1(**plain)
-        except TypeError as error:
+        except (TypeError, IndexError) as error:
             raise ValueError(f"this is not a certificate as to_dict writes it: {error}.") from error
 
 
@@ -78,8 +79,8 @@ def weighted_l1(
     """
     if not isinstance(system, Lure):
         raise ValueError(f"weighted_l1 needs a Lure, not {type(system).__name__}; write Lure(**model.lure(theta)).")
-    if rate is not None and not (np.isfinite(rate) and rate > 0):
-        raise ValueError(f"the rate is {rate!r}; give a finite positive rate in 1/time, or None for the best one.")
+    if rate is not None:
+        rate = number(rate, "the rate", "a finite positive rate in 1/time, or None for the best one", above=0.0)
     stack = _read_system(system)
     try:
         bounds = [majorant(stack, v) for v in range(stack.count)]

@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stability.arguments import array, flag, number, read_claim, shown, time_limit
 from stability.certificate import Certificate, Refusal, as_plain
 from stability.lure import SLOPES, Array, Loop, Lure, sides
 from stability.proof import prove
@@ -75,13 +76,13 @@ class Gain:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Gain":
         """The inverse of `to_dict`. Errors: ValueError for another kind of dictionary."""
-        if data.get("kind") not in ("tube", "l2"):
-            raise ValueError(f"the kind is {data.get('kind')!r}, not 'tube' or 'l2'; read it with the class that wrote it.")
         lists = ("slope_range", "leading", "not_covered")
-        plain: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in data.items()}
+        plain = read_claim(data, "gain", ("value", "rate", "supply"), lists, ("metric", "multipliers", "output", "units"))
+        if data.get("kind") not in ("tube", "l2"):
+            raise ValueError(f"the kind is {shown(data.get('kind'))}, not 'tube' or 'l2'; read it with the class that wrote it.")
         try:
             return Gain(**plain)
-        except TypeError as error:
+        except (TypeError, IndexError) as error:
             raise ValueError(f"this is not a gain as to_dict writes it: {error}.") from error
 
 
@@ -98,7 +99,10 @@ def tube(
     Returns a `Gain` of kind "tube" that `check` accepts, or a `Refusal`.
     Errors: ValueError for a certificate of another system, or a system without inputs.
     """
-    problem, C = _problem(certificate, system), _selected(system.states, state)
+    flag(search, "search")
+    time_limit(seconds)
+    problem = _problem(certificate, system)
+    C = _selected(system.states, state)
     rate, metric, multipliers = certificate.rate, certificate.metric, certificate.multipliers
 
     def height(at: float) -> float:
@@ -140,9 +144,11 @@ def l2_gain(
     Returns a `Gain` of kind "l2" that `check` accepts, or a `Refusal`.
     Errors: ValueError as for `tube`, or an output of the wrong shape.
     """
+    flag(search, "search")
+    time_limit(seconds)
     problem, n = _problem(certificate, system), system.states
-    C = np.eye(n) if output is None else np.array(output, dtype=np.float64)
-    if C.ndim != 2 or C.shape[1] != n or not np.isfinite(C).all():
+    C = np.eye(n) if output is None else array(output, "the output")
+    if C.ndim != 2 or C.shape[1] != n or not C.size or not (np.abs(C) <= 1e100).all() or not C.any():
         raise ValueError(f"the output has shape {C.shape}; give a finite matrix with {n} columns: (p, {n}).")
     metric, multipliers = certificate.metric, certificate.multipliers
     if search:
@@ -251,8 +257,7 @@ def _problem(certificate: Certificate, system: Lure) -> _Problem:
 def _selected(n: int, state: int | None) -> Array:
     if state is None:
         return np.eye(n)
-    if not 0 <= state < n:
-        raise ValueError(f"state is {state}; the system has the states 0 … {n - 1}.")
+    state = int(number(state, "state", f"one of the system's states 0 … {n - 1}", least=0.0, most=n - 1.0, whole=True))
     return np.eye(n)[state : state + 1]
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stability.arguments import kind, number, time_limit
 from stability.interior_point import Ascent, climb, lyapunov_frame
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.threads import of_system, threads_by
@@ -36,6 +37,7 @@ def spectral_cap(system: Lure, *, samples: int = 64, seed: int = 0) -> float:
     Returns a rate in 1/time: no certificate of this kind can exceed it, whatever the metric. Negative or zero: there is
     none. It is an upper bound on the best rate, and itself only as sharp as the sample.
     """
+    samples, seed = _require_sample(system, samples, seed)
     drawn = sample(system, samples=samples, seed=seed)
     return float(min(-abscissa(drawn.attained).max(), -abscissa(drawn.corners).max()))
 
@@ -48,12 +50,21 @@ def metric_cap(system: Lure, *, samples: int = 64, seed: int = 0, seconds: float
     those leave no room in the coordinates of `lyapunov_frame`): the metrics that `certify` searches. Lies at or below
     `spectral_cap`.
     """
+    samples, seed = _require_sample(system, samples, seed)
+    time_limit(seconds)
     drawn = sample(system, samples=samples, seed=seed)
     cap = float(min(-abscissa(drawn.attained).max(), -abscissa(drawn.corners).max()))
     frame, deadline = lyapunov_frame(system.loop().A), time.monotonic() + seconds
     start = np.eye(system.states) if frame is None else frame @ frame.T
     _, ascent = one_metric(drawn, start, with_corners=True, frame=frame, deadline=deadline)
     return min(cap, ascent.bound)
+
+
+def _require_sample(system: Lure, samples: int, seed: int) -> tuple[int, int]:
+    kind(system, Lure, "the system", "Lure(**model.lure(theta, c))")
+    number(samples, "samples", "how many states are drawn, from 4 on", least=4.0, most=1e6, whole=True)
+    number(seed, "seed", "a whole number from 0 on", least=0.0, most=2.0**62, whole=True)
+    return int(samples), int(seed)
 
 
 def abscissa(jacobians: Array) -> Array:

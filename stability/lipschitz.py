@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stability.arguments import array, choice, kind, listed, read_claim, shown, time_limit
 from stability.interior_point import Ascent, ascend
 from stability.lure import SLOPES, Loop
 from stability.newton import Problem, positive
@@ -59,8 +60,13 @@ class LipschitzBound:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "LipschitzBound":
         """The inverse of `to_dict`. Reads; whether what it reads is true is for `check` to say."""
+        data = read_claim(data, "Lipschitz bound", ("bound", "floor"), ("slope_range",), ("multipliers",))
+        needed = ("bound", "multipliers", "slope_range", "digest", "floor", "claim")
+        missing = [name for name in needed if name not in data]
+        if missing or len(data["slope_range"]) != 2 or not isinstance(data.get("region"), Mapping | None):
+            raise ValueError(f"this is no Lipschitz bound as to_dict writes it: it lacks {', '.join(missing) or 'two slopes'}.")
         if data.get("kind") != "lipschitz":
-            raise ValueError(f"the kind is {data.get('kind')!r}, not 'lipschitz'; read it with the class that wrote it.")
+            raise ValueError(f"the kind is {shown(data.get('kind'))}, not 'lipschitz'; read it with the class that wrote it.")
         low, high = data["slope_range"]
         return LipschitzBound(
             bound=data["bound"],
@@ -93,6 +99,10 @@ def lipschitz_bound(
     of 0.2 %; equal to ‖W_L … W_1‖ where all weights are ≥ 0 and the slopes in [0, 1] (to the same tolerance).
     Source: the inequality of Fazlyab et al., NeurIPS 2019; the search is the climb of `interior_point`.
     """
+    choice(activation, SLOPES, "the activation, whose slope range must be known:")
+    time_limit(seconds)
+    if region is not None:
+        kind(region, Box, "the region", "Box([-1.0], [1.0]), a box of the inputs, or leave it out for all of Rⁿ")
     chain, deadline = _chain(weights, activation), time.monotonic() + seconds
     ends = tuple(np.full(sum(w.shape[0] for w in chain[:-1]), end) for end in SLOPES[activation])
     offsets, system = None, {"weights": chain, "activation": activation}
@@ -181,11 +191,12 @@ def _first(weights: Sequence[Array], layers: list[slice], lower: Array, upper: A
 def _chain(weights: Sequence[ArrayLike], activation: str) -> list[Array]:
     if activation not in SLOPES:
         raise ValueError(f"activation {activation!r} has no known slope range; use one of {', '.join(SLOPES)}.")
-    chain = [np.array(w.detach() if hasattr(w, "detach") else w, dtype=np.float64) for w in weights]
+    given = listed(weights, "weights", "a list of matrices (out, in)")
+    chain = [array(w, f"weights[{k}]").copy() for k, w in enumerate(given)]
     if not chain:
         raise ValueError("there are no weights; give at least one matrix (out, in).")
     for k, w in enumerate(chain):
-        if w.ndim != 2 or w.size == 0 or not np.isfinite(w).all():
+        if w.ndim != 2 or w.size == 0 or not (np.abs(w) <= 1e100).all():
             raise ValueError(f"weights[{k}] has shape {w.shape}; needed is a finite matrix (out, in) that is not empty.")
         if k and w.shape[1] != chain[k - 1].shape[0]:
             raise ValueError(f"weights[{k}] takes {w.shape[1]} inputs, weights[{k - 1}] gives {chain[k - 1].shape[0]}.")
@@ -204,7 +215,8 @@ def _offsets(chain: Sequence[Array], region: Box, biases: Sequence[ArrayLike] | 
         )
     if biases is None:
         raise ValueError("in a region the slopes depend on the biases; give biases=[b_1, …, b_L], one array per weight.")
-    offsets = [np.array(b.detach() if hasattr(b, "detach") else b, dtype=np.float64) for b in biases]
+    given = listed(biases, "biases", "[b_1, …, b_L], one array per weight")
+    offsets = [array(b, f"biases[{k}]").copy() for k, b in enumerate(given)]
     shapes = [b.shape for b in offsets]
     if shapes != [(w.shape[0],) for w in chain] or not all(np.isfinite(b).all() for b in offsets):
         raise ValueError(f"the biases have shapes {shapes}; needed are finite arrays {[(w.shape[0],) for w in chain]}.")

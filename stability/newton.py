@@ -172,6 +172,10 @@ class Problem:
         The predictor aims at μ = 0; how much of the gap it leaves says how far the corrector may aim (Mehrotra 1992). None at
         the end of float64.
         """
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no step, and is seen below
+            return self._moved(point)
+
+    def _moved(self, point: Point) -> Point | None:
         M = self.matrix(point.rate, point.P, point.L)
         gap = self._gap(point, M)
         try:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from stability.arguments import array, number, time_limit
 from stability.attack import attack, worst
 from stability.candidate import candidate_rate, capped
 from stability.certificate import Certificate, Refusal
@@ -53,7 +54,7 @@ def certify(
     if multipliers is not None:
         if region is not None:
             raise ValueError("multipliers belong to a claim about all states; leave them out with a region, or the region.")
-        certificate = _given(system, rate, given, np.asarray(multipliers).astype(np.float64))
+        certificate = _given(system, rate, given, array(multipliers, "the multipliers"))
         if certificate is not None:
             return certificate
     if region is not None:
@@ -98,23 +99,17 @@ def certify(
 def _check_arguments(
     rate: float | None, metric: ArrayLike | None, seconds: float, system: Lure, condition: float
 ) -> Array | None:
-    for name, value in (("rate", rate), ("seconds", seconds), ("condition", condition)):
-        odd = isinstance(value, str | bool) or not hasattr(value, "__float__") or getattr(value, "ndim", None)
-        if value is not None and odd:
-            raise ValueError(f"{name} must be one number, and is {str(value)[:100]!r}.")
-    if not (np.isfinite(condition) and condition > 1):
-        raise ValueError(f"the condition number is {condition!r}; it must be finite and above 1.")
-    if rate is not None and not (np.isfinite(rate) and rate > 0):
-        raise ValueError(f"the rate is {rate!r}; give a finite positive rate in 1/time, or None for the best one.")
-    if not seconds > 0:
-        raise ValueError(f"seconds is {seconds!r}; give a positive time limit.")
+    number(condition, "the condition number", "a finite number above 1", above=1.0)
+    if rate is not None:
+        number(rate, "the rate", "one finite positive rate in 1/time, or None for the best one", above=0.0)
+    time_limit(seconds)
     return _check_metric(system, metric)
 
 
 def _check_metric(system: Lure, metric: ArrayLike | None) -> Array | None:
     if metric is None:
         return None
-    P = np.array(np.asarray(metric), dtype=np.float64)  # the inner call is the one that tensors know
+    P = array(metric, "the metric")
     n = system.states
     if P.shape != (n, n) or not np.isfinite(P).all() or not np.allclose(P, P.T, rtol=1e-12, atol=0.0):
         raise ValueError(f"the metric has shape {P.shape}; give a finite symmetric ({n}, {n}) matrix.")
@@ -129,7 +124,7 @@ def _given(system: Lure, rate: float | None, P: Array | None, multipliers: Array
     shape = (int(np.prod(system.leading, dtype=int)), sum(system.widths))
     if P is None:
         raise ValueError("the multipliers belong to a metric; give both, as ContractingMLP.witness() does.")
-    if multipliers.ndim == 2 and len(multipliers) < shape[0] and shape[0] % max(len(multipliers), 1) == 0:
+    if multipliers.ndim == 2 and 0 < len(multipliers) < shape[0] and shape[0] % max(len(multipliers), 1) == 0:
         # members' multipliers for all their people: members come first
         multipliers = multipliers.repeat(shape[0] // len(multipliers), axis=0)
     if multipliers.shape != shape or not (np.isfinite(multipliers).all() and (multipliers > 0).all()):

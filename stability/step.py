@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stability.arguments import choice, number, read_claim, shown, time_limit
 from stability.certificate import Certificate, Refusal, as_plain
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import prove
@@ -65,13 +66,13 @@ class Step:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Step":
         """The inverse of `to_dict`. Errors: ValueError for another kind of dictionary."""
-        if data.get("kind") != "step":
-            raise ValueError(f"the kind is {data.get('kind')!r}, not 'step'; read it with the class that wrote it.")
         lists = ("slope_range", "leading", "not_covered")
-        plain: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in data.items()}
+        plain = read_claim(data, "step certificate", ("step", "factor"), lists, ("metric", "multipliers"))
+        if data.get("kind") != "step":
+            raise ValueError(f"the kind is {shown(data.get('kind'))}, not 'step'; read it with the class that wrote it.")
         try:
             return Step(**plain)
-        except TypeError as error:
+        except (TypeError, IndexError) as error:
             raise ValueError(f"this is not a step certificate as to_dict writes it: {error}.") from error
 
 
@@ -96,10 +97,9 @@ def certify_step(
         raise ValueError(
             f"a step needs a Certificate and its Lure, not {type(certificate).__name__} and {type(system).__name__}."
         )
-    if not (np.isfinite(step) and step > 0):
-        raise ValueError(f"the step is {step!r}; give a finite positive step size, in the system's unit of time.")
-    if method not in METHODS:
-        raise ValueError(f"the method {method!r} is not one of {', '.join(METHODS)}.")
+    step = number(step, "the step", "a finite positive step size, in the system's unit of time", above=0.0, most=1e100)
+    choice(method, METHODS, "the method")
+    time_limit(seconds)
     if certificate.digest != system.digest():
         raise ValueError("the certificate is of another system (its digest differs); certify this one first.")
     deadline, loop, P = time.monotonic() + seconds, system.loop(), certificate.metric
