@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from exchange.structures import BUILTIN, describe, rebuild
 from hybrid import Conditions, Dose, HybridModel, Mesh, Schedule, Signal, conditions_of, rollout
 from hybrid.schedule import as_float
-from physics.arguments import quote
+from physics.arguments import quote, require_covariates, require_kind, require_number, require_shape, require_text
 from stability import Certificate, Lure, Refusal
 from training import Personal
+from training.arguments import require_path
 
 FORMAT, VERSION = "homeostat.twin", 1
 _LARGEST = 2**30  # bytes in one entry; a bundle is small, and a claim of more is damage or malice
@@ -49,6 +50,18 @@ class Person:
     covariates: Mapping[str, float]
     baseline: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        require_text(self.id, "Person: id", 'Person("1", …)')
+        require_kind(self.schedule, Schedule, "Person: schedule", "record.schedule")
+        require_kind(self.covariates, Mapping, "Person: covariates", '{"WT": 70.0}')
+        for name, value in self.covariates.items():
+            require_text(name, "Person: a covariate's name", '{"WT": 70.0}')
+            require_number(value, f"Person: the covariate {quote(name, 60)}")
+        require_kind(self.baseline, (tuple, list), "Person: baseline", "one number a channel, NaN for none")
+        for number in self.baseline:
+            if not (isinstance(number, float) and math.isnan(number)):
+                require_number(number, "Person: baseline, each number,")
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -67,13 +80,25 @@ class Bundle:
     calibration: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        require_kind(self.model, HybridModel, "Bundle: model", "Bundle(model, people, personal, mesh)")
+        require_kind(self.people, (tuple, list), "Bundle: people", "a tuple of Person")
+        for person in self.people:
+            require_kind(person, Person, "Bundle: each of people", "Person(record.id, record.schedule, …)")
+        require_kind(self.personal, Personal, "Bundle: personal", "personalise(model, cohort)")
+        require_kind(self.mesh, Mesh, "Bundle: mesh", "cohort.mesh")
+        if self.personal.mode.shape[1] != len(self.people):
+            raise ValueError(f"Bundle: personal is of {self.personal.mode.shape[1]} people and people of {len(self.people)}")
+        for what, value in (("calibration", self.calibration), ("provenance", self.provenance)):
+            require_kind(value, Mapping, f"Bundle: {what}", "{}, plain JSON by name")
+
     def system(self) -> Lure:
         """The Lur'e arrays of every member and fitted person, built anew from the model's weights."""
         return lure_of(self.model, self.personal.mode, self.conditions().covariates)
 
     def conditions(self, times: Sequence[Sequence[float]] | None = None) -> Conditions:
         """The fitted people, ready to simulate at `times` (their schedule's start where None), where the model is."""
-        times = times or [[p.schedule.start] for p in self.people]
+        times = times if times is not None else [[p.schedule.start] for p in self.people]
         names = sorted(self.people[0].covariates) if self.people else []
         return conditions_of(
             self.model,
@@ -86,6 +111,7 @@ class Bundle:
 
     def person(self, id: str) -> int:
         """The index of a fitted person. Errors: `ValueError` listing who is there."""
+        require_text(id, "Bundle.person: id", f'"{self.people[0].id if self.people else "1"}"')
         ids = [p.id for p in self.people]
         if id not in ids:
             raise ValueError(f"no person {quote(id)} in this bundle; it has {', '.join(ids)[:120]}")
@@ -98,6 +124,11 @@ def lure_of(
     covariates: dict[str, Tensor],  # each (N,)
 ) -> Lure:
     """The arrays that a certificate of this model for these people is about."""
+    require_kind(model, HybridModel, "lure_of: model", "lure_of(model, personal.mode, cohort.conditions.covariates)")
+    require_shape(personal, "lure_of: personal", "M", "N", model.personal, write="Personal.mode")
+    if personal.dtype != model.dtype:
+        raise ValueError(f"lure_of: personal is {personal.dtype} and the model {model.dtype}; write personal.to(model.dtype)")
+    require_covariates(covariates, personal.shape[1], "lure_of: covariates")
     personal = personal.to(model.device)
     covariates = {name: value.to(model.device) for name, value in covariates.items()}
     with torch.no_grad():
@@ -123,6 +154,8 @@ def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
     Errors: `OSError` where the folder cannot be written; `ValueError`, before anything is written, for a claim of another kind
     than a bundle carries.
     """
+    require_kind(bundle, Bundle, "save: bundle", "save(Bundle(model, people, personal, mesh), path)")
+    require_path(path, "save: path", "save(bundle, 'model.twin')")
     claim: object = bundle.certificate
     if not (claim is None or isinstance(claim, Certificate | Refusal)):
         raise ValueError(
@@ -179,6 +212,8 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
     not match, that has unexpected entries, or whose parts do not fit.
     Law: predictions of the loaded model equal those of the saved one to the last bit.
     """
+    require_path(path, "load: path", "load('model.twin')")
+    require_kind(structures, Mapping, "load: structures", "BUILTIN, or {**BUILTIN, 'Name': Class}")
     entries = _read(Path(path))
     try:
         about = _value(entries["model.json"])
@@ -325,7 +360,11 @@ def _value(data: bytes) -> Any:
 
 def _json(value: object) -> bytes:
     # repr-exact floats; NaN and infinities are not JSON, and a bundle has no use for them
-    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False).encode()
+    try:
+        return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        why = str(error)[:150]
+        raise ValueError(f"a bundle carries plain JSON, and {why}; give texts, finite numbers, lists and mappings") from error
 
 
 def _person(person: Person) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hybrid import OBSERVATIONS, HybridModel
 from learned import NOISES, PROCESS_NOISES, RESIDUALS
 from physics import BACKBONES, POPULATIONS
+from physics.arguments import quote, require_kind
 
 BUILTIN: Mapping[str, type[nn.Module]] = {
     family_member.__name__: family_member
@@ -25,6 +26,7 @@ _PARTS = ("backbone", "population", "residual", "observation", "noise")
 
 def describe(model: HybridModel) -> dict[str, Any]:
     """The model's structure as plain JSON values: class names and constructor arguments, no weights."""
+    require_kind(model, HybridModel, "describe: model", "describe(model)")
     parts, process = {name: getattr(model, name) for name in _PARTS}, model.process
     return {
         **{name: {"class": type(part).__name__, "config": part.config()} for name, part in parts.items()},
@@ -45,6 +47,12 @@ def rebuild(
     Errors: `ValueError` for a class that `structures` does not list, arguments that do not fit, tensors that are missing,
     unexpected or of the wrong shape.
     """
+    require_kind(structure, Mapping, "rebuild: structure", "describe(model)")
+    require_kind(structures, Mapping, "rebuild: structures", "BUILTIN, or {**BUILTIN, 'Name': Class}")
+    require_kind(weights, Mapping, "rebuild: weights", "dict(model.named_parameters())")
+    for name, weight in weights.items():
+        if not isinstance(name, str) or not isinstance(weight, Tensor) or weight.is_meta:
+            raise ValueError(f"rebuild: weights are tensors by name, and {quote(name)} is {quote(weight)}; save it again")
     # a description of a few bytes may ask for any amount of memory; what the weights cannot fill is not built at all
     largest = max(10_000, *(w.numel() for w in weights.values())) if weights else 10_000
     excessive = [v for v in _integers(structure) if abs(v) > largest]
