@@ -11,7 +11,7 @@ from hybrid.one_step import solve_by_steps
 from hybrid.pool import Pool
 from hybrid.solver import Solution, Solver, require_problem
 from hybrid.tableau import TABLEAUS, Method
-from physics.arguments import require_choice, require_flag, require_number
+from physics.arguments import quote, require_flag, require_number
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class RungeKutta(Solver):
     pool: Pool = field(default_factory=Pool, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        require_choice(self.method, sorted(TABLEAUS), "RungeKutta: method")
+        if not isinstance(self.method, str) or self.method not in TABLEAUS:
+            raise ValueError(f"RungeKutta: method is one of {sorted(TABLEAUS)}, got {quote(self.method)}")
         require_flag(self.compiled, "RungeKutta: compiled")
         require_number(self.max_steps, "RungeKutta: max_steps", least=1.0, whole=True)
         if self.rtol is not None and not TABLEAUS[self.method].error:
