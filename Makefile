@@ -34,8 +34,9 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# neighbours share what a file sets up once: each process begins with half of the files, and takes from the other's end
 test: lint types
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow -n 2

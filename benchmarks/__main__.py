@@ -9,7 +9,7 @@ from benchmarks.race import EXIT_CODES, MISSED, OK, SKIPPED, WRONG
 
 NAMES = (
     *("nonstiff", "cohort", "stiff", "members", "memory", "personalise", "gpu", "workprecision"),
-    *("certify", "regional", "contracting", "mutations"),
+    *("certify", "regional", "contracting", "mutations", "junk"),
     *("uncertainty", "scores"),
 )
 

@@ -27,7 +27,7 @@ def factor(rng: np.random.Generator) -> float:
 
 def consistent(certificate: Certificate, **fields: Any) -> Certificate:
     """The certificate with other numbers, and the statements that depend on them made to agree again."""
-    new = replace(certificate, claim="", spectral_cap=1e9, metric_cap=None, **fields)
+    new = replace(certificate, claim="", spectral_cap=1e9, metric_cap=None, inequality_cap=None, **fields)
     return replace(new, condition=float(np.linalg.cond(new.metric)))
 
 

@@ -55,10 +55,11 @@ def in_region(certificate: Certificate, system: Lure) -> bool | None:
 
     Conditions: λ > 0, P ≻ 0 and symmetric, the digest; contraction at every state of the box and every level; for "slopes" the
     inequality with the units' slope ranges over the box; the set that is kept, with the doses, as in `stability/README.md`.
-    Errors: ValueError for what is not a claim about a relu system with one hidden layer in a box.
+    Errors: ValueError for what is not a claim about a relu system with one hidden layer, or a linear system, in a box.
     """
     region = certificate.region
-    if isinstance(region, str) or region["kind"] != "box" or system.activation != "relu" or len(system.weights) != 2:
+    decidable = not system.weights or (system.activation == "relu" and len(system.weights) == 2)
+    if isinstance(region, str) or region["kind"] != "box" or not decidable:
         raise ValueError("this oracle decides claims about relu systems with one hidden layer in a box; give one of those.")
     rate, P = Fraction(certificate.rate), _matrix(certificate.metric)
     symmetric = all(P[i][j] == P[j][i] for i, j in product(range(len(P)), repeat=2))
@@ -245,7 +246,7 @@ def _fields(system: Lure) -> list[Piecewise]:
     flat = system.flatten()
     found = []
     for v in range(len(flat.A)):
-        A, W = _matrix(flat.A[v]), _matrix(flat.weights[0][v])
+        A, W = _matrix(flat.A[v]), _matrix(flat.weights[0][v]) if flat.weights else []
         felt = [a for a in (flat.B, flat.input_weights) if a is not None]
         m = felt[0].shape[-1] if felt else 0
         B = [[Fraction(0)] * m for _ in A] if flat.B is None else _matrix(flat.B[v])
@@ -256,9 +257,9 @@ def _fields(system: Lure) -> list[Piecewise]:
             Piecewise(
                 linear=[[*a, *b] for a, b in zip(A, B, strict=True)],
                 first=[[*w, *u] for w, u in zip(W, Wu, strict=True)],
-                offset=_vector(flat.biases[0][v]),
-                last=_matrix(flat.weights[1][v]),
-                bias=_vector(flat.biases[1][v]),
+                offset=_vector(flat.biases[0][v]) if flat.weights else [],
+                last=_matrix(flat.weights[1][v]) if flat.weights else [[] for _ in A],
+                bias=_vector(flat.biases[1][v]) if flat.weights else [Fraction(0)] * len(A),
             )
         )
     return found

@@ -31,7 +31,7 @@ from torch import Tensor
 from hybrid import HybridModel, Mesh, RungeKutta, Signal, States, Torchdiffeq, rollout
 from learned import MLP, AdditiveProportional, Ensemble, NoiseHead
 from physics import Backbone, VanCauter, VanCauterPopulation
-from stability import Certificate, Lure, certify, check
+from stability import Certificate, Lure, certify, check, decay_in_words
 from training.fit import Fitted, Step, fit
 from training.losses import gaussian_nll
 from training.ohashi import Ohashi, read_ohashi
@@ -330,8 +330,9 @@ def prove(model: HybridModel, cohort: Cohort, beta: Tensor, console: Console) ->
     if isinstance(found, Certificate):
         verdict = check(found, system)
         console.print(
-            f"certificate: all {beta.shape[0]} × {beta.shape[1]} systems contract at {found.rate:.4f} /min in one metric "
-            f"(condition {found.condition:.1f}); independent check: {'accepted' if verdict else 'REFUSED'}"
+            f"certificate: in all {beta.shape[0]} × {beta.shape[1]} systems the distance in one metric P (condition "
+            f"{found.condition:.1f}) {decay_in_words(found.rate, 'min')}; "
+            f"independent check: {'accepted' if verdict else 'REFUSED'}"
         )
     else:
         console.print(f"no certificate: {found.message}")

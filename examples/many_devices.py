@@ -19,7 +19,7 @@ import torch
 
 from exchange import Bundle, Person, save
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
-from hybrid import Concentration, HybridModel, Torchdiffeq
+from hybrid import Concentration, HybridModel, RungeKutta
 from learned import MLP, AdditiveProportional, Ensemble, select
 from physics import LogNormalPopulation, OneCompartmentOral
 from training import Checkpoint, Cohort, Shard, Stability, fit, gather_members, log_steps, personalise, read_nonmem
@@ -45,7 +45,7 @@ with Shard.from_env(chosen.device) as shard:
         observation=Concentration("plasma", "V", channel="concentration", unit="mg/L"),
         noise=AdditiveProportional(additive=[0.5], proportional=[0.1], floor=[0.03]),
     )
-    everyone, solver = Cohort.of(records, template), Torchdiffeq("rk4")
+    everyone, solver = Cohort.of(records, template), RungeKutta("rk4")
     ensemble = Ensemble(chosen.members)
     whole = ensemble.stack(template, generator)
     weights = ensemble.record_weights(len(records), generator)

@@ -17,7 +17,7 @@ from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from hybrid import Concentration, HybridModel, predict
 from learned import MLP, AdditiveProportional
 from physics import LogNormalPopulation, OneCompartmentOral
-from stability import Certificate, certify, check
+from stability import Certificate, certify, check, decay_in_words
 from training import (
     Cohort,
     Plan,
@@ -85,7 +85,7 @@ for end in at_ends(model, cohort, people.mode):
 system = lure_of(model, people.mode, cohort.conditions.covariates)
 certificate = certify(system)
 if isinstance(certificate, Certificate):
-    print(f"certified {certificate.rate:.4f} /h, proved again: {check(certificate, system)}")
+    print(f"certified: the distance in P {decay_in_words(certificate.rate, 'h')}; proved again: {check(certificate, system)}")
 else:
     print(f"refused: {certificate.message}")
 

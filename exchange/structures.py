@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hybrid import OBSERVATIONS, HybridModel
 from learned import NOISES, PROCESS_NOISES, RESIDUALS
 from physics import BACKBONES, POPULATIONS
+from physics.arguments import InputError, quote, require_kind
 
 BUILTIN: Mapping[str, type[nn.Module]] = {
     family_member.__name__: family_member
@@ -20,11 +21,14 @@ _EARLIER: Mapping[str, Mapping[str, Any]] = {
     "LogNormalPopulation": {"bend": "tanh"},
     "OneCompartmentOral": {"ka": [0.3, 4.0], "ke": [0.02, 0.25], "V": [5.0, 200.0], "faster": None},
 }
+LARGEST = 1e100  # of a weight or a person's coordinate: products of three overflow beyond it, and a solver takes no step
+_FREE = 4_000_000  # numbers of one matrix that are nothing to any machine, 32 MB: what may be built before it is compared
 _PARTS = ("backbone", "population", "residual", "observation", "noise")
 
 
 def describe(model: HybridModel) -> dict[str, Any]:
     """The model's structure as plain JSON values: class names and constructor arguments, no weights."""
+    require_kind(model, HybridModel, "describe: model", "describe(model)")
     parts, process = {name: getattr(model, name) for name in _PARTS}, model.process
     return {
         **{name: {"class": type(part).__name__, "config": part.config()} for name, part in parts.items()},
@@ -45,12 +49,25 @@ def rebuild(
     Errors: `ValueError` for a class that `structures` does not list, arguments that do not fit, tensors that are missing,
     unexpected or of the wrong shape.
     """
+    require_kind(structure, Mapping, "rebuild: structure", "describe(model)")
+    require_kind(structures, Mapping, "rebuild: structures", "BUILTIN, or {**BUILTIN, 'Name': Class}")
+    require_kind(weights, Mapping, "rebuild: weights", "dict(model.named_parameters())")
+    for name, weight in weights.items():
+        if not isinstance(name, str) or not isinstance(weight, Tensor) or weight.is_meta:
+            raise ValueError(f"rebuild: weights are tensors by name, and {quote(name)} is {quote(weight)}; save it again")
     # a description of a few bytes may ask for any amount of memory; what the weights cannot fill is not built at all
     largest = max(10_000, *(w.numel() for w in weights.values())) if weights else 10_000
-    excessive = [v for v in _integers(structure) if abs(v) > largest]
-    if excessive:
-        raise ValueError(f"the structure speaks of {excessive[0]}, and no weight has more than {largest} numbers; save it again")
+    whole = sorted(map(abs, _integers(structure)))
+    if whole and whole[-1] > largest:
+        raise ValueError(f"the structure speaks of {whole[-1]}, and no weight has more than {largest} numbers; save it again")
+    # two of them are the sides of a matrix, and every one in a list may be a layer
+    total = sum(w.numel() for w in weights.values())
+    if len(whole) > 1000 + total or (len(whole) > 1 and whole[-1] * whole[-2] > _FREE + 4 * total):
+        raise ValueError(f"the structure speaks of more than its {total} weights can fill, as {whole[-2:]}; save it again")
     try:
+        unknown = structure.keys() - {*_PARTS, "process", "latents", "covariates"}
+        if unknown:
+            raise ValueError(f"the structure has {quote(sorted(unknown))} besides a model's parts; use the version that wrote it")
         named = (*_PARTS, "process") if "process" in structure else _PARTS
         parts: dict[str, Any] = {name: _build(structure[name], structures) for name in named}
         model = HybridModel(
@@ -66,7 +83,7 @@ def rebuild(
     # RuntimeError and MemoryError: sizes that torch cannot make
     except (KeyError, IndexError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError) as error:
         raise ValueError(
-            f"the structure does not describe a model: {error!r}; save it again with this version"
+            f"the structure does not describe a model: {error!r:.200}; save it again with this version"
         ) from error
     wanted = dict(model.named_parameters())
     if wanted.keys() != weights.keys():
@@ -81,12 +98,14 @@ def rebuild(
                 f"weight {name} has shape {tuple(given.shape)} and type {given.dtype}; (members, "
                 f"{', '.join(map(str, parameter.shape[1:]))}) of finite float64 are needed"
             )
+        if given.numel() and float(given.detach().abs().max()) > LARGEST:
+            raise ValueError(f"weight {name} has a value beyond {LARGEST:g}, with which no model computes; train it again")
         parameter.data = given.clone()
     return model
 
 
 def _integers(value: object) -> Iterator[int]:
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         yield value
     elif isinstance(value, Mapping):
         for inner in value.values():
@@ -97,10 +116,13 @@ def _integers(value: object) -> Iterator[int]:
 
 
 def _build(part: Mapping[str, Any], structures: Mapping[str, type[nn.Module]]) -> nn.Module:
+    if part.keys() != {"class", "config"}:
+        raise ValueError(f"a part of the structure has {quote(sorted(part))}, and class and config are needed; save it again")
     if part["class"] not in structures:
-        raise ValueError(
-            f"unknown structure {part['class']!r}; this program knows {', '.join(sorted(structures))}. If it is yours, pass "
-            "it: load(path, structures={**BUILTIN, 'Name': Class})"
+        raise InputError(
+            f"unknown structure {quote(part['class'])}; this program knows {', '.join(sorted(structures))}",
+            "if it is yours, pass it: load(path, structures={**BUILTIN, 'Name': Class})",
+            "if it is yours, say where its code is, which then runs: --structures FILE.py:NAME or --structures MODULE:NAME",
         )
     config, earlier = part["config"], _EARLIER.get(part["class"], {})
     return structures[part["class"]](**(config if earlier.keys() & config.keys() else {**earlier, **config}))

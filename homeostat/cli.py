@@ -1,28 +1,57 @@
 """The command line: `homeostat demo | fit | certify | check | report | simulate | inspect`.
 
-Exit codes everywhere: 0 done (and certified or proved, where that was asked), 1 refused, 2 unusable input. Nothing heavy is
-imported before a command runs, so that `--help` answers at once.
+Exit codes everywhere: 0 done (and certified or proved, where that was asked), 1 refused, 2 unusable input, 70 a mistake of the
+program, 130 interrupted by Ctrl-C, whatever was kept, 143 ended by SIGTERM. Nothing heavy is imported before a command runs, so
+that `--help` answers at once.
 """
 
-import json
-import re
+import itertools
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from homeostat import __version__
+from homeostat.door import Door, explain, print_json, say
+from homeostat.interrupted import INTERRUPTED, stoppable
+
 app = typer.Typer(
+    name="homeostat",
+    cls=Door,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    # plain text: what stands in square brackets is part of a sentence here, and rich would take it for a style
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Hybrid physics-ML models, dx/dt = A(θ)x + B(θ)u + ε(x, u, c): train, certify, calibrate, simulate.",
+    epilog="Exit codes: 0 done, and certified or proved where that was asked; 1 refused; 2 input that cannot be used; 70 a "
+    "mistake of the program (HOMEOSTAT_TRACEBACK=1 in the environment shows where); 130 interrupted.",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help='Print one JSON object on standard output and nothing else there; {"error": {"message", "cure", "exit"}} where the '
+        "exit code is 2, 70, 130 or 143.",
+    ),
+]
+Structures = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE.py:NAME",
+        help="A class of your own that the bundle names, as mine.py:Mine or package.module:Mine; once for each. THIS RUNS THAT "
+        "CODE; without it nothing in a bundle is ever run.",
+    ),
+]
+Members = Annotated[int, typer.Option(min=2, max=1024, help="Ensemble members.")]
+Folds = Annotated[int, typer.Option(min=2, max=1024, help="Folds of the cross-validation by person, at most as many as people.")]
+Steps = Annotated[int, typer.Option(min=1, max=10**6, help="Training steps at most.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**62, help="Seed of everything random.")]
+Device = Annotated[str, typer.Option(help="cpu, or cuda where there is one.")]
 BundleFile = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A model bundle, as runs/theophylline/model.twin.")]
 Units = Annotated[
     str,
@@ -58,7 +87,9 @@ ForecastFrom = Annotated[
     float | None,
     typer.Option(
         help="Forecast unseen people from what was measured up to this time since everyone's own first dose, or start where "
-        "there is no dose, in the model's unit (default: a tenth of the record, or the first measurement where that is later)."
+        "there is no dose, in the model's unit (default: the first time by which everybody has a value since then and after "
+        "which somebody has another; where there is none, the last of people's first values after which somebody has another, "
+        "with a sentence that says of how many nothing is known by then)."
     ),
 ]
 SolverName = Annotated[
@@ -71,6 +102,9 @@ SolverName = Annotated[
 ]
 
 
+_MOST = 10**8  # bytes of a JSON argument, weights of a fit: more is a slip
+
+
 def main() -> None:
     """Run the command line; errors of use are one sentence on standard error and exit code 2."""
     # the terminal's own encoding may not have ε; text that cannot be shown must not end a run
@@ -80,31 +114,41 @@ def main() -> None:
     app()
 
 
-_LONG = re.compile(r"\S{200,}")  # a word as long as a page, of which a message quotes the beginning
+def _version(asked: bool) -> None:
+    if asked:
+        say(f"homeostat {__version__}")
+        raise typer.Exit(0)
 
 
-def _begun(found: "re.Match[str]") -> str:
-    return f"{found[0][:120]}…"
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What every command has in common."""
 
 
-def _guard(work: Callable[[], int]) -> None:
-    """Run a command's body: its exit code, or 2 and one sentence for input that cannot be used."""
-    from hybrid import SimulationError
+def _guard(work: Callable[[], int], as_json: bool, writes: Sequence[Path | None] = ()) -> None:
+    """Run a command's body and end with its exit code, with what `explain` makes of an error, or with that of an interrupt.
+
+    `writes`: the folders and files that the command writes.
+    """
+    raise typer.Exit(stoppable(lambda: _answered(work, as_json), as_json, [place for place in writes if place is not None]))
+
+
+def _answered(work: Callable[[], int], as_json: bool) -> int:
+    """A command's exit code, or what `explain` makes of an error, and one sentence."""
 
     def said(message: Warning | str, *_: Any, **__: Any) -> None:
-        typer.echo(f"homeostat: {message}", err=True)
+        say(f"homeostat: {message}", err=True)
 
     try:
         with warnings.catch_warnings():
             warnings.showwarning = said  # a sentence, without the line of code that it comes from
-            code = work()
-    except (ValueError, SimulationError, OSError, ImportError) as error:
-        typer.echo(f"homeostat: {_LONG.sub(_begun, str(error))}", err=True)
-        code = 2
-    except KeyboardInterrupt:
-        typer.echo("homeostat: interrupted; only what was already written is kept", err=True)
-        code = 2
-    raise typer.Exit(code)
+            return work()
+    except Exception as error:
+        return explain(error, as_json)
 
 
 def _pairs(text: str, option: str) -> dict[str, str]:
@@ -120,7 +164,7 @@ def _names(text: str) -> list[str]:
 
 def _say(notes: list[str]) -> None:
     for note in notes:
-        typer.echo(f"homeostat: {note}", err=True)
+        say(f"homeostat: {note}", err=True)
 
 
 def _order(text: str | None) -> Any:
@@ -134,24 +178,45 @@ def _numbered(text: str, option: str) -> dict[int | str, str]:
     return {int(key) if key.isdigit() else key: value for key, value in _pairs(text, option).items()}
 
 
+def _config(text: str) -> Any:
+    from exchange.plain_json import plain_json
+
+    try:
+        return plain_json(text.encode("utf-8", "surrogateescape"), _MOST)
+    except ValueError as error:
+        raise ValueError(f'--backbone-config must be JSON ({error}); write it in quotes: \'{{"A": [[-1.0]]}}\'') from error
+
+
+def _widths(text: str, networks: int) -> list[int]:
+    """The hidden widths; none for 0. Refused before anything is made of them: more weights than any memory holds."""
+    cure = "write 8, or 16,16, or 0 for none"
+    try:
+        widths = [int(w) for w in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"--hidden must be whole numbers ({error}); {cure}") from error
+    if min(widths) < 0 or (0 in widths and len(widths) > 1):
+        raise ValueError(f"--hidden {text} has a layer without units; {cure}")
+    if networks * (widths[0] + sum(a * b for a, b in itertools.pairwise(widths))) > _MOST:
+        raise ValueError(f"--hidden {text} makes more than {_MOST:,} weights in all members and folds; {cure}")
+    return widths if widths != [0] else []
+
+
 def _console(as_json: bool) -> Any:
     from rich.console import Console
 
     return Console(stderr=as_json)
 
 
-def _print(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
-
-
 @app.command(epilog="Example: homeostat demo --out runs/theophylline")
 def demo(
     out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/theophylline"),
-    members: Annotated[int, typer.Option(min=2, help="Ensemble members.")] = 8,
-    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation by person.")] = 6,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps at most.")] = 120,
-    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of everything random.")] = 2026,
-    device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
+    members: Members = 8,
+    folds: Annotated[
+        int, typer.Option(min=2, help="Folds of the cross-validation by person, at most as many as people: 12.")
+    ] = 6,
+    steps: Steps = 120,
+    seed: Seed = 2026,
+    device: Device = "cpu",
     solver: SolverName = "rk4",
     as_json: Json = False,
 ) -> None:
@@ -165,10 +230,12 @@ def demo(
         summary = run_demo(out, settings, _console(as_json))
         _say(summary["notes"])
         if as_json:
-            _print(summary)
+            print_json(summary)
+        if summary["interrupted"]:
+            return INTERRUPTED
         return 0 if summary["certified"] and summary["identical_after_load"] else 1
 
-    _guard(work)
+    _guard(work, as_json, [out])
 
 
 @app.command(
@@ -196,12 +263,20 @@ def fit(
     ] = "8",
     threshold: Threshold = None,
     forecast_from: ForecastFrom = None,
-    members: Annotated[int, typer.Option(min=2)] = 8,
-    folds: Annotated[int, typer.Option(min=2)] = 6,
-    steps: Annotated[int, typer.Option(min=1)] = 120,
+    members: Members = 8,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            max=1024,
+            help="Folds of the cross-validation by person, at most as many as people (default: 6, or as many as people where "
+            "there are fewer).",
+        ),
+    ] = None,
+    steps: Steps = 120,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 0.03,
-    seed: Annotated[int, typer.Option(min=0, max=2**62)] = 2026,
-    device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
+    seed: Seed = 2026,
+    device: Device = "cpu",
     solver: SolverName = "rk4",
     resume: Annotated[
         bool | None,
@@ -222,11 +297,7 @@ def fit(
         from training.nonmem import read_table
 
         given = _pairs(units, "--units")
-        try:
-            config = json.loads(backbone_config)
-            widths = [int(w) for w in hidden.split(",")]
-        except ValueError as error:
-            raise ValueError(f"--backbone-config must be JSON and --hidden whole numbers ({error})") from error
+        config, widths = _config(backbone_config), _widths(hidden, members * ((folds or 6) + 1))
         read = read_table(
             table,
             units=given,
@@ -239,8 +310,9 @@ def fit(
         )
         left_out = [str(one) for one in read.left_out]
         _say(left_out)
+        parts = min(6, len(read.records)) if folds is None else folds
         settings = Settings(
-            members, folds, steps, rate, forecast_from=forecast_from, seed=seed, device=device, solver=solver
+            members, parts, steps, rate, forecast_from=forecast_from, seed=seed, device=device, solver=solver
         )
         summary = fit_table(
             table,
@@ -248,7 +320,7 @@ def fit(
             given,
             folder=out,
             backbone=(backbone, config),
-            hidden=widths if widths != [0] else [],
+            hidden=widths,
             settings=settings,
             threshold=threshold,
             console=_console(as_json),
@@ -258,10 +330,12 @@ def fit(
         _say(summary["notes"])
         summary["notes"] = [*left_out, *summary["notes"]]
         if as_json:
-            _print(summary)
+            print_json(summary)
+        if summary["interrupted"]:
+            return INTERRUPTED
         return 0 if summary["certified"] else 1
 
-    _guard(work)
+    _guard(work, as_json, [out])
 
 
 @app.command(epilog="Example: homeostat certify runs/theophylline/model.twin --rate 0.03")
@@ -278,38 +352,45 @@ def certify(
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time limit.")] = 60.0,
     write: Annotated[bool, typer.Option("--write", help="Put it into the bundle; a refusal replaces no certificate.")] = False,
+    structures: Structures = None,
     as_json: Json = False,
 ) -> None:
     """Search a new contraction certificate for a bundle's members and people: exit 0 certified, 1 refused."""
 
     def work() -> int:
+        from homeostat.own_structures import own_structures
         from homeostat.work import certify_bundle
 
-        result, text = certify_bundle(bundle, rate, seconds, write, region)
+        result, text, about = certify_bundle(
+            bundle, rate, seconds, write, region, own_structures(structures or [])
+        )
         if as_json:
-            _print({"certified": bool(result), **result.to_dict()})
+            print_json({"certified": bool(result), **result.to_dict(), **about})
         else:
-            typer.echo(text)
+            say(text)
         return 0 if result else 1
 
-    _guard(work)
+    _guard(work, as_json, [bundle])
 
 
 @app.command(epilog="Example: homeostat check runs/theophylline/model.twin")
-def check(bundle: BundleFile, as_json: Json = False) -> None:
-    """Prove a bundle's certificate again, in outward-rounded arithmetic, against its own weights: exit 0 proved, 1 refused."""
+def check(bundle: BundleFile, structures: Structures = None, as_json: Json = False) -> None:
+    """Prove a bundle's certificate again, in outward-rounded arithmetic, against its own weights, and hold it beside what its
+    own people do: exit 0 proved and covering them, 1 not.
+    """
 
     def work() -> int:
-        from homeostat.work import check_bundle
+        from homeostat.own_structures import own_structures
+        from homeostat.work import examine_bundle
 
-        proved, reason = check_bundle(bundle)
+        found = examine_bundle(bundle, own_structures(structures or []))
         if as_json:
-            _print({"proved": proved, "reason": reason})
+            print_json(found.to_dict())
         else:
-            typer.echo(f"{'proved' if proved else 'REFUSED'}: {reason}")
-        return 0 if proved else 1
+            say(found.text)
+        return 0 if found.good else 1
 
-    _guard(work)
+    _guard(work, as_json)
 
 
 @app.command(
@@ -328,11 +409,13 @@ def report(
     ignore: Ignore = "",
     threshold: Threshold = None,
     forecast_from: ForecastFrom = None,
+    structures: Structures = None,
     as_json: Json = False,
 ) -> None:
     """Forecast the people of a table with a trained bundle, score it, and write HTML, PNG and JSON."""
 
     def work() -> int:
+        from homeostat.own_structures import own_structures
         from homeostat.work import report_on
 
         summary = report_on(
@@ -348,15 +431,16 @@ def report(
             ignore=_names(ignore),
             threshold=threshold,
             forecast_from=forecast_from,
+            structures=own_structures(structures or []),
         )
         _say(summary["notes"])
         if as_json:
-            _print(summary)
+            print_json(summary)
         else:
-            typer.echo(summary["text"])
+            say(summary["text"])
         return 0
 
-    _guard(work)
+    _guard(work, as_json, [out or bundle.parent / "report"])
 
 
 @app.command(
@@ -379,43 +463,53 @@ def simulate(
             "none (default: 24)."
         ),
     ] = None,
-    points: Annotated[int, typer.Option(min=2, help="How many times to print.")] = 13,
+    points: Annotated[int, typer.Option(min=2, max=5_000, help="How many times to print.")] = 13,
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Level of the intervals.")] = 0.8,
     picture: Annotated[Path | None, typer.Option(help="Also draw as given and as done into this PNG.")] = None,
+    structures: Structures = None,
     as_json: Json = False,
 ) -> None:
     """Ask "what if we do this?" for one person: concentrations with both uncertainties under a changed schedule."""
 
     def work() -> int:
+        from homeostat.own_structures import own_structures
         from homeostat.work import simulate_person
 
         answer, text = simulate_person(
-            bundle, do, person=person, until=until, points=points, level=level, picture=picture
+            bundle,
+            do,
+            person=person,
+            until=until,
+            points=points,
+            level=level,
+            picture=picture,
+            structures=own_structures(structures or []),
         )
         if as_json:
-            _print(answer)
+            print_json(answer)
         else:
-            typer.echo(text)
+            say(text)
         return 0
 
-    _guard(work)
+    _guard(work, as_json, [picture])
 
 
 @app.command(epilog="Example: homeostat inspect runs/theophylline/model.twin")
-def inspect(bundle: BundleFile, as_json: Json = False) -> None:
+def inspect(bundle: BundleFile, structures: Structures = None, as_json: Json = False) -> None:
     """Say what is in a bundle: structure, units, people, certificate, calibration, provenance."""
 
     def work() -> int:
+        from homeostat.own_structures import own_structures
         from homeostat.work import inspect_bundle
 
-        about, text = inspect_bundle(bundle)
+        about, text = inspect_bundle(bundle, own_structures(structures or []))
         if as_json:
-            _print(about)
+            print_json(about)
         else:
-            typer.echo(text)
+            say(text)
         return 0
 
-    _guard(work)
+    _guard(work, as_json)
 
 
 @app.command(epilog="Example: homeostat grammar")
@@ -424,9 +518,9 @@ def grammar(as_json: Json = False) -> None:
     from hybrid.schedule_text import GRAMMAR
 
     if as_json:
-        _print({"grammar": GRAMMAR})
+        print_json({"grammar": GRAMMAR})
     else:
-        typer.echo(GRAMMAR)
+        say(GRAMMAR)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from homeostat import gallery
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked
 from homeostat.judged import conventions_table, judge_uncertainty, pictures_of, rings_of, scores_table, verdicts_of
+from homeostat.progress import cut_short
 from homeostat.provenance import provenance
 from homeostat.recipe import backbone_named, hybrid_recipe, neural_ode_recipe
 from homeostat.report import MARKS, write_report
@@ -34,11 +35,13 @@ from homeostat.study import (
     judge,
     paired_difference,
     predict_person,
+    require_folds,
     train,
 )
 from homeostat.terminal import rich_table
 from hybrid import Prediction
-from stability import Certificate, Refusal, certify, check
+from stability import Certificate, Refusal, certify, check, decay_in_words
+from stability.decay import rounded
 from training import Record, read_nonmem
 from training.verdicts import Verdict, verdicts_about
 
@@ -59,6 +62,7 @@ def run_demo(folder: Path, settings: Settings, console: Console) -> dict[str, An
 
     console.rule("[bold]1 · read[/bold]", align="left")
     records = read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)
+    require_folds(settings.folds, len(records))
     count = sum(int(np.isfinite(r.values).sum()) for r in records)
     console.print(f"{len(records)} people, {count} measurements, one oral dose each (Boeckmann, Sheiner & Beal 1994)")
 
@@ -100,7 +104,9 @@ def _after_training(
 ) -> dict[str, Any]:
     """Certify, judge, draw, ask, save: everything after the hybrid is trained."""
     console.rule("[bold]4 · certify[/bold]", align="left")
-    bundle = bundle_of(hybrid, None, {}, {"settings.solver": settings.solver})
+    stopped = cut_short({"hybrid": hybrid.interrupted})
+    marked = {"interrupted": stopped} if stopped else {}
+    bundle = bundle_of(hybrid, None, {}, {**marked, "settings.solver": settings.solver})
     notes = gallery.baseline_notes(hybrid.cohort)
     save(bundle, folder / "model.twin")  # whatever fails from here on, the trained model is there
     system = bundle.system()
@@ -114,8 +120,10 @@ def _after_training(
 
     console.rule("[bold]5 · judge on people never seen[/bold]", align="left")
     evaluations: dict[str, Evaluation] = {"hybrid": evaluate(hybrid, settings, THRESHOLD)}
+    left_out: list[str] = []
     for name, answer in waiting.items():
-        if hybrid.interrupted and not answer.ready():
+        if stopped and not answer.ready():
+            left_out.append(name)
             console.print(f"[yellow]{name}: left out, since training was interrupted[/yellow]")
             continue
         with console.status(f"waiting for the {name}"):
@@ -143,7 +151,7 @@ def _after_training(
             "scores": {name: dict(e.scores) for name, e in evaluations.items()},
             "uncertainty": judged.to_dict(),
         },
-        provenance(settings, theophylline(), records, THEOPHYLLINE_UNITS),
+        {**marked, **provenance(settings, theophylline(), records, THEOPHYLLINE_UNITS)},
     )
     dense = dense_unseen(hybrid, settings, 25.0)
     numbers = gallery.reliability_numbers(evaluations["hybrid"], asked)
@@ -154,7 +162,7 @@ def _after_training(
             dense,
             records,
             asked,
-            title="Twelve people, each forecast by members that never saw them",
+            title="Twelve people, each forecast by members that were not trained on them",
             subtitle=f"From the samples of the first {FORECAST_FROM:g} hours (filled) to the rest of the day (open)",
         ),
         gallery.reliability_picture(folder, numbers),
@@ -172,9 +180,13 @@ def _after_training(
     }
     picture, answers = gallery.what_if_picture(folder, bundle, 0, schedules, asked, 36.0)
     pictures.append(picture)
-    peaks = {name: _peak(p) for name, p in answers.items()}
+    peaks = {name: _peak(p, bundle.nonnegative) for name, p in answers.items()}
     for name, (peak, low, high) in peaks.items():
-        console.print(f"person 1, {name:<13} peak {peak:5.2f} mg/L (80 % interval {low:.2f} to {high:.2f})")
+        console.print(f"person 1, {name:<13} peak {peak:5.2f} mg/L (80 % interval {low:.2f} to {high:.2f} mg/L)")
+    beyond = gallery.beyond_training(bundle, 0, schedules, 36.0)
+    for name, one in beyond.items():
+        if one:
+            console.print(f"{name}: {one.sentence()}", markup=False)
 
     console.rule("[bold]8 · save and load[/bold]", align="left")
     path = save(bundle, folder / "model.twin")
@@ -194,7 +206,9 @@ def _after_training(
         name: paired_difference(evaluations["hybrid"], evaluations[name]) for name in evaluations if name in waiting
     }
     verdicts = [
+        *gallery.interrupted_verdicts(stopped, left_out),
         gallery.certificate_verdict(certificate, best, "h"),
+        *gallery.outside_verdicts(bundle.outside(), len(records)),
         *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends),
         *verdicts_of(judged),
         *(gallery.comparison_verdict(name, value, "mg/L") for name, value in comparisons.items()),
@@ -215,15 +229,17 @@ def _after_training(
     report = write_report(
         folder / "report.html",
         title="Theophylline: a hybrid twin of twelve people",
-        lead="\n\n".join([_LEAD, *notes]),
+        lead="\n\n".join([_lead(isinstance(certificate, Certificate) and proved), *notes]),
         verdicts=verdicts,
         tables=[*tables, conventions_table(judged)],
         pictures=pictures,
-        provenance={str(k): str(v) for k, v in bundle.provenance.items()},
+        provenance=gallery.made_from(bundle.provenance, asked.time_unit),
     )
     seconds = time.perf_counter() - began
     console.rule(align="left")
     console.print(f"report: {report}   ({seconds:.0f} s in all)")
+    if stopped:
+        console.print(f"training was cut short ({stopped}), and the bundle and the report say so", markup=False)
     return {
         "certified": isinstance(certificate, Certificate) and proved,
         "rate": certificate.rate if isinstance(certificate, Certificate) else None,
@@ -234,10 +250,14 @@ def _after_training(
         **gallery.fit_summary(hybrid),
         "crps_difference": {name: list(value) for name, value in comparisons.items()},
         "peaks": {name: list(value) for name, value in peaks.items()},
+        "beyond_training": {name: one.to_dict() for name, one in beyond.items()},
+        "unit": asked.unit,
+        "time_unit": asked.time_unit,
         "identical_after_load": identical,
         "gradient_difference": distance,
         "solver": settings.solver,
-        "interrupted": hybrid.interrupted,
+        "interrupted": bool(stopped),
+        "cut_short": stopped,
         "notes": notes,
         "bundle": str(path),
         "report": str(report),
@@ -245,20 +265,24 @@ def _after_training(
     }
 
 
-_LEAD = (
-    "Twelve people took one oral dose of theophylline. The model knows how a drug is absorbed and eliminated (a linear "
-    "compartment model, stable whatever its parameters), learns from the people what that misses (a small neural residual), "
-    "and proves that the sum is stable.\n\n"
-    "Everything below about forecasts concerns people whom the forecasting members had never seen: each person's first "
-    "samples are shown to the model, and the rest of the day is asked of it."
-)
+def _lead(proved: bool) -> str:
+    stable = "and comes with a proof that the sum is stable" if proved else "and no proof was found that the sum is stable"
+    return (
+        "Twelve people took one oral dose of theophylline. The model knows how a drug is absorbed and eliminated (a linear "
+        "compartment model, stable for all parameters in its box), learns from the people what that misses (a small neural "
+        f"residual), {stable}.\n\n"
+        "Forecasts and their scores below concern people whom the forecasting members had not been trained on: each person's "
+        f"first samples are shown to the model, and the rest of the day is asked of it. {gallery.WHAT_EVERYONE_SAID} The last "
+        "two pictures, the vector field and the question of other doses, are of a person whom the model was trained on."
+    )
 
 
-def _peak(prediction: Prediction) -> tuple[float, float, float]:
-    """Mean peak and the 80 % interval of a measurement at the time of it."""
+def _peak(prediction: Prediction, nonnegative: Sequence[str]) -> tuple[float, float, float]:
+    """Mean peak and the 80 % interval of a measurement at the time of it, cut at 0 where a channel is never below."""
     at = int(prediction.point[0, :, 0].argmax())
     low, high = prediction.interval(0.8)
-    return float(prediction.point[0, at, 0]), float(low[0, at, 0]), float(high[0, at, 0])
+    least = 0.0 if prediction.channels[0] in nonnegative else -float("inf")
+    return float(prediction.point[0, at, 0]), max(float(low[0, at, 0]), least), max(float(high[0, at, 0]), least)
 
 
 def _print_certificate(
@@ -271,13 +295,15 @@ def _print_certificate(
     if isinstance(certificate, Refusal):
         console.print(f"[bold red]REFUSED[/bold red] ({certificate.reason}): {certificate.message}")
         return
-    cap = certificate.metric_cap
+    cap, own = certificate.metric_cap, certificate.inequality_cap
     rows = {
-        "certified contraction rate": f"{certificate.rate:.4f} /h with condition number {certificate.condition:.3g}",
+        "certified contraction rate": f"{rounded(certificate.rate, 4, 'down')} /h with condition number "
+        f"{rounded(certificate.condition, 3, 'up')}",
+        "so the distance in P": decay_in_words(certificate.rate, "h"),
         "where": gallery.where_in_words(certificate),
-        "best certified rate of any metric": f"{best:.4f} /h" if best is not None else "–",
-        "best rate of one metric (sampled)": f"{cap:.4f} /h" if cap is not None else "–",
-        "fastest rate any sampled Jacobian allows": f"{certificate.spectral_cap:.4f} /h",
+        "best certified rate of any metric": f"{rounded(best, 4, 'down')} /h" if best is not None else "–",
+        "this inequality can reach at most": f"{own:.4f} /h" if own is not None else "– (proved cell by cell)",
+        "no constant metric can exceed (sampled states)": f"{cap:.4f} /h" if cap is not None else "–",
         "identity metric": f"refused, the best rate in it is {identity.best_rate:.3f} /h"
         if isinstance(identity, Refusal)
         else "accepted",

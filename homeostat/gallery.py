@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from exchange import Bundle
+from exchange import Bundle, Outside
 from homeostat.pictures import (
     Phase,
     Reliability,
@@ -20,25 +20,32 @@ from homeostat.pictures import (
     member_mean_field,
     nearby,
 )
+from homeostat.reach import CRITERION, Beyond, Reach
 from homeostat.report import Cell, Table
-from homeostat.study import BINS, Evaluation, Trained, predict_person
+from homeostat.study import Evaluation, Trained, predict_person
 from hybrid import Prediction, Schedule
 from hybrid.schedule import as_float
-from stability import Box, Certificate, Refusal
+from physics.arguments import shortened
+from stability import Box, Certificate, Refusal, decay_in_words
+from stability.certificate import no_metric_exceeds
+from stability.decay import rounded
 from stability.region import claimed
 from training import AtEnd, Cohort, Convergence, Record, Start
-from training.calibration import describe_convention
-from training.records import counted_from
+from training.calibration import EVENT_BINS, describe_convention
+from training.records import counted_from, never_negative
 from training.verdicts import Verdict
 
 Picture = tuple[Path, str]
+# `hybrid_recipe` reads these off all records: that nobody unseen has a say would be untrue
+WHAT_EVERYONE_SAID = "Where the fit starts and in which scales it works was read off everyone's data."
+_SHOWN = 6  # sentences about what a certificate does not cover, on a page; `homeostat check` has all of them
 
 
 @dataclass(frozen=True)
 class Asked:
     """What was asked of a model: the event's `channel`, `unit` and `threshold`, and the time that forecasts start from.
 
-    Times are in `time_unit`, counted from everybody's own `since`.
+    Times are in `time_unit`, counted from everybody's own `since`. `note`: what a reader must know of how they were chosen.
     """
 
     channel: str
@@ -47,11 +54,38 @@ class Asked:
     forecast_from: float | None
     time_unit: str
     since: str = "first dose"
+    note: str = ""
 
     @property
     def event(self) -> str:
         """The event in words."""
         return f"{self.channel} above {self.threshold:g} {self.unit}"
+
+
+def with_unit(name: str, unit: str) -> str:
+    """A column's name with its unit; a dimensionless one (UCUM "1") has none to show."""
+    return name if unit in ("", "1") else f"{name} ({unit})"
+
+
+def made_from(provenance: Mapping[str, Any], time_unit: str) -> dict[str, str]:
+    """Where a model came from, as a page shows it: a time has its unit."""
+    found = {str(k): str(v) for k, v in provenance.items()}
+    if provenance.get("settings.forecast_from") is not None and time_unit not in ("", "1"):
+        found["settings.forecast_from"] += f" {time_unit}"
+    return found
+
+
+def density_in(unit: str) -> str:
+    """What is said of an NLL, whose value depends on the unit of what is measured."""
+    return "" if unit in ("", "1") else f" (of a density per {unit})"
+
+
+def cut_note(channels: Sequence[str]) -> str:
+    """What is said where intervals are cut; "" where none are."""
+    if not channels:
+        return ""
+    names = " and ".join(channels)
+    return f"Intervals of {names} are cut at 0, below which it is declared never to be; scores are of the whole distribution."
 
 
 def baseline_notes(cohort: Cohort) -> list[str]:
@@ -64,9 +98,15 @@ def baseline_notes(cohort: Cohort) -> list[str]:
 
 
 def people_picture(
-    folder: Path, dense: Prediction, records: Sequence[Record], asked: Asked, title: str, subtitle: str
+    folder: Path,
+    dense: Prediction,
+    records: Sequence[Record],
+    asked: Asked,
+    title: str,
+    subtitle: str,
+    beyond: Sequence[str] = (),
 ) -> Picture:
-    """Each person's data under the prediction's two uncertainties."""
+    """Each person's data under the prediction's two uncertainties; `beyond`, who goes beyond what was trained."""
     path = draw_people(
         dense,
         records,
@@ -75,11 +115,13 @@ def people_picture(
         title=title,
         subtitle=subtitle,
         time_unit=asked.time_unit,
+        beyond=beyond,
     )
-    return path, (
-        "Each panel is one person. The dark band is what more data would narrow: the members disagree, and the person is not "
-        "yet known well. The light band adds measurement noise, which no data will take away."
+    caption = (
+        "Each panel is one person. The amber band is what more data would narrow: the members disagree, and the person is not "
+        "yet known well. The pale band adds measurement noise, which no data will take away."
     )
+    return path, f"{caption} {cut_note(never_negative(records))}".rstrip()
 
 
 def reliability_numbers(evaluation: Evaluation, asked: Asked) -> Reliability:
@@ -89,7 +131,7 @@ def reliability_numbers(evaluation: Evaluation, asked: Asked) -> Reliability:
         evaluation.outcome,
         evaluation.pit,
         event=f"above {asked.threshold:g} {asked.unit}",
-        bins=BINS,
+        bins=EVENT_BINS,
         joint_outcome=evaluation.joint_outcome,
         joint_pit=evaluation.joint_pit,
     )
@@ -99,8 +141,9 @@ def reliability_picture(folder: Path, numbers: Reliability) -> Picture:
     """Event reliability and quantile calibration."""
     path = draw_reliability_of(numbers, folder / "reliability.png")
     return path, (
-        "When the model said 70 %, did it happen 70 % of the time? Grey shows where a perfectly calibrated forecaster would "
-        "land with this few observations: inside it there is no evidence against the model, and little evidence for it."
+        "When the model said 70 %, did it happen 70 % of the time? Grey shows, for each point by itself, where a perfectly "
+        "calibrated forecaster would land 95 times of 100 with this few observations: of so many points some are outside by "
+        "chance, and each panel says how many. Not more than that is no evidence against the model, and little for it."
     )
 
 
@@ -116,6 +159,8 @@ def phase_of(bundle: Bundle, person: int, hours: float) -> Phase:
         nearby((amount, 0.0), metric, 0.2 * amount * float(np.sqrt(np.linalg.eigvalsh(metric)[0]))),
         np.array([[0.2 * amount, 0.75 * amount], [0.35 * amount, 0.75 * amount]]),
     ]
+    if certificate is not None and not speaks_of(certificate, np.stack(starts)):
+        certificate = None
     return Phase.of(
         field,
         np.stack(starts),
@@ -130,18 +175,40 @@ def phase_of(bundle: Bundle, person: int, hours: float) -> Phase:
 
 
 def phase_picture(folder: Path, phase: Phase, person: str) -> Picture:
-    """The vector field and the certified metric's ellipse."""
+    """The vector field and the certified metric's ellipse; without a certificate that speaks of these starts, no promise."""
+    field = "Vector field of the members' average, and two pairs of trajectories"
+    if phase.rate is None:
+        title = f"Person {shortened(person)}: two pairs of starts"
+        path = draw_phase(phase, folder / "phase.png", title=title, subtitle=f"{field}. No certificate speaks of them.")
+        return path, "Trajectories of one person under the members' average field, without a proof of how they go on."
+    kept = "stays there" if phase.kept else "DOES NOT stay there, which a proof rules out"
     path = draw_phase(
         phase,
         folder / "phase.png",
-        title=f"Person {person}: wherever it starts, the state forgets",
-        subtitle="Vector field of the ensemble's mean, two pairs of trajectories, and the certificate's ellipse, which "
-        "must hold the second trajectory of the first pair at every time.",
+        title=f"Person {shortened(person)}: two starts, and what is proved of them",
+        subtitle=f"{field}, without inputs and further doses. The certificate's ellipse must hold the second trajectory of the "
+        f"first pair at every time: as computed it {kept}.",
     )
     return path, (
-        "The proof made visible: the distance between two trajectories, measured in the certified metric, stays under the "
-        "promised exponential."
+        "The proof beside what is computed: the distance between two trajectories, measured in the certified metric, under the "
+        "promised exponential. The proof is not read off the picture: it holds for every pair that it speaks of."
     )
+
+
+def speaks_of(
+    certificate: Certificate,
+    starts: np.ndarray,  # (..., n)
+) -> bool:
+    """Does the certificate say anything of trajectories from these states: are they in the set that is kept?"""
+    if isinstance(certificate.region, str):
+        return True
+    stays = certificate.region["stays"]
+    if stays["set"] == "box":
+        box, _ = claimed(certificate.region)
+        return isinstance(box, Box) and bool(((starts >= box.lower) & (starts <= box.upper)).all())
+    away = np.asarray(starts, dtype=np.float64) - np.asarray(stays["centre"])
+    metric = np.asarray(certificate.metric)
+    return bool((np.sqrt(np.einsum("...i,ij,...j->...", away, metric, away)) <= stays["start"]).all())
 
 
 def what_if_picture(
@@ -150,20 +217,40 @@ def what_if_picture(
     """One fitted person under several schedules, with the same draws of their parameters."""
     times = np.linspace(bundle.people[person].schedule.start, end, 145).tolist()
     found = dict(zip(schedules, predict_person(bundle, person, list(schedules.values()), times), strict=True))
+    beyond = beyond_training(bundle, person, schedules, end)
     path = draw_what_if(
         found,
         folder / "what_if.png",
         threshold=asked.threshold,
-        title=f"What if person {bundle.people[person].id} were dosed otherwise?",
+        title=f"What if person {shortened(bundle.people[person].id)} were dosed otherwise?",
         schedules=schedules,
         time_unit=asked.time_unit,
         since=asked.since,
+        nonnegative=bundle.nonnegative,
+        beyond={name: one.spans for name, one in beyond.items() if one},
     )
-    caption = (
-        "The same person, the same draws of their parameters and the same members: only the named doses change. Beyond the "
-        "doses seen in training the residual extrapolates, and the bands show only what the members disagree about."
+    caption = [
+        "A person whom these members were trained on, the same draws of their parameters and the same members: only the named "
+        "doses change.",
+        *(f"{name[:1].upper()}{name[1:]}: {one.sentence()}" for name, one in beyond.items() if one),
+        CRITERION if any(beyond.values()) else "",
+        cut_note(bundle.nonnegative),
+    ]
+    return (path, " ".join(filter(None, caption))), found
+
+
+def beyond_training(bundle: Bundle, person: int, schedules: Mapping[str, Schedule], end: float) -> dict[str, Beyond]:
+    """Where one of the bundle's people would leave what it was trained on, under each of these schedules."""
+    who, count = bundle.people[person], len(schedules)
+    found = Reach.of(bundle, end).beyond(
+        bundle,
+        list(schedules.values()),
+        [end] * count,
+        bundle.personal.mode[:, [person]].expand(-1, count, -1),
+        covariates={name: [value] * count for name, value in who.covariates.items()},
+        baseline=torch.tensor([who.baseline] * count, dtype=torch.float64),
     )
-    return (path, caption), found
+    return dict(zip(schedules, found, strict=True))
 
 
 def hero_picture(
@@ -178,17 +265,20 @@ def hero_picture(
         folder / "hero.png",
         forecast_from=asked.forecast_from,
         people=(0, min(4, len(records) - 1)),
-        title="Forecast with both uncertainties · checked on people never seen · proved to contract",
+        title="Forecast with both uncertainties · checked on people never seen"
+        + (" · proved to contract" if phase.rate is not None else ""),
     )
 
 
 def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never seen in training") -> Table:
     """The comparison table."""
+    first = next(iter(evaluations.values()))
+    unit = " or ".join(dict.fromkeys(first.prediction.units))
     columns = [
         "model",
         "NLL",
-        "CRPS",
-        "RMSE",
+        with_unit("CRPS", unit),
+        with_unit("RMSE", unit),
         "in 80 %",
         "in 95 %",
         "event ECE",
@@ -209,11 +299,11 @@ def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never
                 _with_band(s, "quantile_calibration_error"),
             ]
         )
-    first = next(iter(evaluations.values()))
     note = (
-        f"{int(first.scores['count'])} measurements. NLL, CRPS, RMSE: lower is better. In 80 %, in 95 %: measurements inside "
-        "these intervals. ECE, quantile gap: in brackets where 95 % of perfect forecasters with these predictions would be. "
-        f"ECE is the {describe_convention(bins=BINS)}."
+        f"{int(first.scores['count'])} measurements; the event is one above {first.threshold:g} {unit}. "
+        f"NLL{density_in(unit)}, CRPS, RMSE: lower is better. In 80 %, in 95 %: measurements inside these intervals. "
+        "ECE, quantile gap: in brackets where 95 % of perfect forecasters with these predictions would be. "
+        f"ECE is the {describe_convention(bins=EVENT_BINS)}."
     )
     return Table(title, columns, rows, note=note)
 
@@ -224,10 +314,12 @@ def uncertainty_rows(evaluations: Mapping[str, Evaluation], unit: str) -> Table:
         [name, *(e.scores[k] for k in ("aleatoric_sd", "epistemic_sd", "personal_sd", "sharpness_80"))]
         for name, e in evaluations.items()
     ]
-    columns = ["model", "noise", "model ignorance", "person not known", "80 % width"]
+    names = ("noise", "model ignorance", "person not known", "80 % width")
+    columns = ["model", *(with_unit(name, unit) for name in names)]
     note = (
-        f"In {unit}; roots of mean variances. Noise (aleatoric) stays; model ignorance (epistemic, the spread of the members) "
-        "falls with more people; the person's part falls with more of that person's data."
+        "Roots of mean variances, but the width, which is of whole intervals, not cut at 0. Noise (aleatoric) stays; model "
+        "ignorance (epistemic, the spread of the members) falls with more people; the person's part falls with more of that "
+        "person's data."
     )
     return Table("What the uncertainty is made of", columns, rows, note=note)
 
@@ -237,31 +329,50 @@ def _with_band(scores: Mapping[str, float], name: str) -> str:
 
 
 def certificate_verdict(certificate: Certificate | Refusal, best: float | None, time_unit: str) -> Verdict:
-    """The certificate, or its refusal, in plain language."""
+    """The certificate, which is taken to be proved, or its refusal, in plain language."""
     if isinstance(certificate, Refusal):
         detail = f"Refused ({certificate.reason}): {certificate.message}"
         return Verdict("Contraction is not certified", False, detail, ("certificate",))
-    cap, unit = certificate.metric_cap, time_unit
+    unit = time_unit
     parts = [
-        f"One metric, of condition number {certificate.condition:.3g}, serves every member and every fitted person; the "
-        f"distance is measured in it, and the rate is {certificate.rate:.4g} per {unit}."
+        f"One metric P, of condition number {rounded(certificate.condition, 3, 'up')}, serves every member and every fitted "
+        "person, with the parameters that were found for them; the distance is √(δxᵀPδx), and it falls like "
+        f"e^(−λt) or faster, λ = {rounded(certificate.rate, 4, 'down')} per {unit}."
     ]
     if best is not None and best > certificate.rate:
-        given = 100 * (1.0 - certificate.rate / best)
-        parts.append(f"The best rate certified is {best:.4g}; {given:.0f} % of it were given for a rounder metric.")
-    parts.append(f"No certificate could exceed {certificate.spectral_cap:.4g}, the cap of the sampled Jacobians")
-    parts[-1] += "." if cap is None else f", nor {cap:.4g} with one metric for all of them."
+        given, most = 100 * (1.0 - certificate.rate / best), rounded(best, 4, "down")
+        parts.append(f"The best rate certified is {most}; {given:.0f} % of it were given for a rounder metric.")
+    parts.extend(caps_in_words(certificate, unit))
     if certificate.identity_refused is not None:
-        parts.append(
-            f"The identity metric is {'refused on this physics' if certificate.identity_refused else 'accepted'}."
-        )
+        accepted = "The Euclidean distance, P = I, would serve too, as far as the search says."
+        grows = "In the Euclidean distance, P = I, it does not contract: at a state that was sampled that distance grows."
+        parts.append(grows if certificate.identity_refused else accepted)
     parts.append("Not covered: " + "; ".join(certificate.not_covered) + ".")
-    whose = "any two trajectories"
+    if not isinstance(certificate.region, str):
+        parts.insert(0, f"It holds for {where_in_words(certificate)}; the exact sentence is in the certificate.")
+    return Verdict(f"Proved: {certificate_claim(certificate, unit)}", True, " ".join(parts), ("certificate",))
+
+
+def certificate_claim(certificate: Certificate, time_unit: str) -> str:
+    """What the certificate says, in one sentence."""
+    whose, under = "any two trajectories of one person and member", "under the same inputs and doses"
     if not isinstance(certificate.region, str):
         whose += " from the stated region"
-        parts.insert(0, f"It holds for {where_in_words(certificate)}; the exact sentence is in the certificate.")
-    claim = f"Proved: the distance between {whose} shrinks by {100 * certificate.rate:.1f} % per {unit} or faster"
-    return Verdict(claim, True, " ".join(parts), ("certificate",))
+        under = "under the same inputs" + (" and doses as stated" if certificate.region["stays"]["doses"] else ", without doses")
+    return f"{under}, the distance in P between {whose} {decay_in_words(certificate.rate, time_unit)}"
+
+
+def caps_in_words(certificate: Certificate, unit: str) -> list[str]:
+    """What limits the rate, one sentence each: this inequality, and any constant metric whatever."""
+    found = []
+    if certificate.inequality_cap is not None:
+        cap = certificate.inequality_cap
+        found.append(f"This inequality can reach at most {cap:.4g} per {unit}; another proof may go beyond.")
+    known = [cap for cap in (certificate.metric_cap, certificate.spectral_cap) if cap is not None]
+    if known:
+        where = "of real states" if isinstance(certificate.region, str) else "of states in the region"
+        found.append(no_metric_exceeds(min(known), certificate.sampled, unit, where))
+    return found
 
 
 def where_in_words(certificate: Certificate) -> str:
@@ -270,16 +381,53 @@ def where_in_words(certificate: Certificate) -> str:
         return "all states"
     region, inputs = claimed(certificate.region)
     if isinstance(region, Box):
-        words = ", ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(region.lower, region.upper, strict=True))
+        ends = zip(region.lower.tolist(), region.upper.tolist(), strict=True)
+        words = ", ".join(f"{rounded(a, 4, 'up')} to {rounded(b, 4, 'down')}" for a, b in ends)
         words = f"states in the box {words}"
     else:
-        words = f"states within {region.radius:.4g} of {np.round(region.centre, 4).tolist()} in the metric"
+        words = f"states within {rounded(region.radius, 4, 'down')} of {np.round(region.centre, 4).tolist()} in P"
     stays = certificate.region["stays"]
     if stays["set"] != "box":
-        words += f" that start within {stays['start']:.4g} of its centre in the metric"
+        words += f" that start within {rounded(stays['start'], 4, 'down')} of {np.round(stays['centre'], 4).tolist()} in P"
     if inputs is not None and inputs.doses is not None and stays["doses"]:
-        words += f", and are kept there under doses of up to {inputs.doses.max():.4g}, at least {inputs.gap:g} apart"
+        largest, gap = rounded(float(inputs.doses.max()), 4, "down"), rounded(float(inputs.gap or 0.0), 4, "up")
+        words += f", and are kept there under doses of up to {largest}, at least {gap} apart"
+    else:
+        words += ", without doses"
     return words
+
+
+def interrupted_verdicts(cut_short: str, left_out: Sequence[str] = ()) -> list[Verdict]:
+    """That training was cut short, as `progress.cut_short` says it; none where it was not.
+
+    `left_out`: the models that nobody waited for then.
+    """
+    if not cut_short:
+        return []
+    detail = (
+        "What was kept is each member at its best look until then (before the first look: after its last step), in the "
+        "cross-validation too: the scores, the certificate and the pictures are of that."
+    )
+    if left_out:
+        detail += f" Not waited for, and so left out: {', '.join(left_out)}."
+    return [Verdict(f"Training was cut short ({cut_short})", False, detail, ("interrupted",))]
+
+
+def outside_verdicts(outside: Sequence[Outside], people: int) -> list[Verdict]:
+    """What the certificate does not cover of so many people whom it is shown beside; none where it covers all of it."""
+    if not outside:
+        return []
+    detail = " ".join(f"{one}." for one in outside[:_SHOWN])
+    if len(outside) > _SHOWN:
+        detail += f" And {len(outside) - _SHOWN} more."
+    return [Verdict(f"The certificate does not cover {whom(outside, people)}", False, detail, ("certificate", "outside"))]
+
+
+def whom(outside: Sequence[Outside], people: int) -> str:
+    """"2 of 12 people", or all of them where something is outside that is everyone's."""
+    if any(one.person is None for one in outside):
+        return "these people at all"
+    return f"{len({one.person for one in outside})} of {people} people"
 
 
 def fit_verdicts(start: Start | None, convergence: Convergence, ends: Sequence[AtEnd]) -> list[Verdict]:
@@ -323,7 +471,7 @@ def comparison_verdict(name: str, difference: tuple[float, float, float], unit: 
         False: f"On people never seen the hybrid forecasts worse than the {name}",
         None: f"On people never seen the hybrid and the {name} cannot be told apart",
     }[good]
-    interval = f"95 % interval over people {low:+.3f} to {high:+.3f}"
+    interval = f"95 % interval over people {low:+.3f} to {high:+.3f} {unit}"
     detail = f"CRPS difference {mean:+.3f} {unit}, {interval}; negative favours the hybrid."
     return Verdict(claim, good, detail, ("comparison", name))
 

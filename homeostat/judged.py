@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from homeostat.gallery import Asked, Picture
+from homeostat.gallery import Asked, Picture, density_in, with_unit
 from homeostat.pictures.uncertainty import Rings, draw_horizons, draw_ignorance
 from homeostat.report import Table
 from hybrid import HybridModel, Prediction, field_spread, rollout
@@ -79,6 +79,7 @@ def judge_uncertainty(
             levels=(0.8, 0.95),
             calibration=by,
             resample=resample,
+            time_unit=asked.time_unit,
         )
 
     before = report(prediction, calibration)
@@ -138,8 +139,10 @@ def pictures_of(folder: Path, judged: Judged, asked: Asked, rings: Rings | None)
         found.append(
             (
                 path,
-                "Each dot is a share of measurements inside an interval. Grey is where a perfect forecaster of as few people "
-                "would be; the bars show which part of the variance more people, or more of this person's data, would remove.",
+                "Each dot is a share of measurements inside an interval. Grey, in the first panel and the last, is one band that "
+                f"holds all {report.gates} gates of the report for {100 * report.band_level:.0f} of 100 perfect forecasters of "
+                "as few people; the bars show which part of the variance more people, or more of this person's data, would "
+                "remove. Widths are of whole intervals, not cut at 0.",
             )
         )
     path = draw_ignorance(_channel(judged.before, asked), rings, folder / "ignorance.png", time_unit=asked.time_unit)
@@ -159,11 +162,14 @@ def verdicts_of(judged: Judged) -> list[Verdict]:
         found.append(_gates(judged.after, "Recalibrated by the other people, the stated uncertainty", "recalibrated"))
         for name, (mean, low, high) in judged.change.items():
             words = "worse" if low > 0.0 else "better" if high < 0.0 else "neither better nor worse, as far as these people tell"
+            # of several channels in different units there is no unit; NLL has none
+            units = {c.unit for c in judged.before.channels}
+            unit = f" {units.pop()}" if name == "crps" and len(units) == 1 else ""
             found.append(
                 Verdict(
                     f"Recalibration makes the {name.upper()} {words}",
                     False if low > 0.0 else True if high < 0.0 else None,
-                    f"Change {mean:+.3f}, 95 % interval over people {low:+.3f} to {high:+.3f}; below 0 is better.",
+                    f"Change {mean:+.3f}{unit}, 95 % interval over people {low:+.3f} to {high:+.3f}{unit}; below 0 is better.",
                     ("recalibration", name),
                 )
             )
@@ -178,10 +184,19 @@ def scores_table(judged: Judged, asked: Asked) -> Table:
     channel = _channel(judged.before, asked)
     rows = [(r.horizon, r.count, r.records, r.nll, r.crps, r.rmse, r.zms) for r in channel.by_horizon]
     note = (
-        f"Times in {asked.time_unit} since the {asked.since}. NLL, CRPS, RMSE: lower is better. Mean z²: squared errors over "
-        "their stated variance, 1 if right. A horizon with few people says little by itself."
+        f"Times in {asked.time_unit} since the {asked.since}. NLL, CRPS, RMSE: lower is better; NLL"
+        f"{density_in(channel.unit)}. Mean z²: squared errors over their stated variance, 1 if right. A horizon with few people "
+        "says little by itself."
     )
-    columns = ["horizon", "measurements", "people", "NLL", "CRPS", "RMSE", "mean z²"]
+    columns = [
+        with_unit("horizon", asked.time_unit),
+        "measurements",
+        "people",
+        "NLL",
+        with_unit("CRPS", channel.unit),
+        with_unit("RMSE", channel.unit),
+        "mean z²",
+    ]
     return Table("By horizon", columns, [list(row) for row in rows], note=note)
 
 

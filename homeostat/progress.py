@@ -1,7 +1,8 @@
 """A progress bar around a fit: loss, learning rate and time left, and nothing lost by Ctrl-C."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -9,14 +10,38 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from training import Fitted, Step
 
 
-def watch(steps: Generator[Step, None, None], title: str, console: Console) -> tuple[Fitted, bool]:
-    """Run a fit to its end under a progress bar; the best fit, and whether it was interrupted.
+@dataclass(frozen=True)
+class Interruption:
+    """Where a training was cut short: after `step` of `total`."""
 
-    Ctrl-C stops the fit and keeps its best state so far; a fit with a checkpoint saves. A resumed fit begins where it was,
-    also in the bar. Errors: `KeyboardInterrupt` if that comes before the first step.
+    step: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"interrupted at step {self.step} of {self.total}"
+
+
+def cut_short(found: Mapping[str, Interruption | None]) -> str:
+    """Which trainings were cut short and where, by their names, as a bundle's provenance keeps it; "" where none was."""
+    return "; ".join(f"{name}: {one}" for name, one in found.items() if one is not None)
+
+
+def watch(steps: Generator[Step, None, None], title: str, console: Console) -> tuple[Fitted, bool]:
+    """Run a fit to its end under a progress bar; the best fit, and whether it was interrupted (`watched` says where)."""
+    best, interruption = watched(steps, title, console)
+    return best, interruption is not None
+
+
+def watched(steps: Generator[Step, None, None], title: str, console: Console) -> tuple[Fitted, Interruption | None]:
+    """Run a fit to its end under a progress bar; the best fit, and where it was interrupted, None where it was not.
+
+    Ctrl-C stops the fit and keeps its best state so far, or before anybody held out was looked at its last one; a fit with a
+    checkpoint saves. A resumed fit begins where it was, also in the bar.
+    Errors: `KeyboardInterrupt` if that comes before the first step.
     """
-    best: Fitted | None = None
-    interrupted = False
+    last: Step | None = None
+    kept: Fitted | None = None
+    interruption: Interruption | None = None
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=12),
@@ -28,11 +53,12 @@ def watch(steps: Generator[Step, None, None], title: str, console: Console) -> t
         task = bar.add_task(f"{title:<16}", total=None, loss="…", unseen="…", rate="…")
         try:
             for step in steps:
-                if best is None and step.index > 1:
+                if last is None and step.index > 1:
                     # steps of an earlier run took no time in this one: the time left is not to be judged by them
                     bar.reset(task, completed=step.index, total=step.total)
-                best = step.best
                 seen = step.held_out[step.held_out.isfinite()]
+                # members that nobody has looked at yet have no best state but the one they began with
+                kept, last = (step.best if len(seen) or step.now is None else step.now()), step
                 bar.update(
                     task,
                     completed=step.index,
@@ -44,8 +70,11 @@ def watch(steps: Generator[Step, None, None], title: str, console: Console) -> t
             # an early stop is an end: the bar should not look unfinished
             bar.update(task, total=bar.tasks[0].completed or 1)
         except KeyboardInterrupt:
-            interrupted = True
-            console.print(f"[yellow]{title.strip()}: interrupted; going on with the best state so far[/yellow]")
-    if best is None:
+            if last is None:
+                raise
+            if last.index < last.total:  # after the last step nothing is missing
+                interruption = Interruption(last.index, last.total)
+                console.print(f"[yellow]{title.strip()}: {interruption}; going on with the best state so far[/yellow]")
+    if last is None or kept is None:
         raise KeyboardInterrupt
-    return best, interrupted
+    return (last.best, None) if interruption is None else (kept, interruption)

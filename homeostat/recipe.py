@@ -22,6 +22,7 @@ from physics import (
     Population,
     SharedPopulation,
 )
+from physics.arguments import quote
 from training import Record, Start, starting_values
 from training.conversion import in_units
 
@@ -40,7 +41,12 @@ def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbo
     """A built-in backbone by its class name. Errors: `ValueError` that lists the names."""
     known = {b.__name__: b for b in BACKBONES}
     if name not in known:
-        raise ValueError(f"unknown backbone {name!r}; choose one of {', '.join(known)}")
+        raise ValueError(f"unknown backbone {quote(name)}; choose one of {', '.join(known)}")
+    if config is not None and not isinstance(config, Mapping):
+        raise ValueError(
+            f"{name}: its constructor's arguments do not fit: they go by name, and are {quote(config)}; write a JSON object, as "
+            '{"A": [[-1.0]], "states": ["x"]} for a LinearBackbone: see --backbone-config'
+        )
     try:
         return known[name](**(config or {}))
     except TypeError as error:
@@ -62,7 +68,8 @@ def hybrid_recipe(
     """
     powers = _powers(backbone, records)
     population, observation = _population(backbone, powers), _observation(backbone, records)
-    channels = dict(zip(observation.channels, observation.units, strict=True))
+    own = dict(zip(backbone.states, backbone.state_units, strict=True))
+    channels = {name: unit or own[name] for name, unit in zip(observation.channels, observation.units, strict=True)}
     records = [in_units(record, backbone, channels, population.covariates) for record in records]
     start = starting_values(records, backbone, powers)
     backbone = start.backbone

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from exchange.whole_file import whole_file
 from training.verdicts import Verdict
 
 Cell = str | float | int | None
@@ -141,8 +142,8 @@ def write_report(
 </html>
 """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    with whole_file(path) as partial:
+        partial.write_text(page, encoding="utf-8")
     return path
 
 

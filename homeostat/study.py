@@ -12,11 +12,12 @@ from rich.console import Console
 from torch import Tensor
 
 from exchange import Bundle, Person
-from homeostat.progress import watch
+from homeostat.progress import Interruption, watched
 from homeostat.recipe import Recipe
 from homeostat.solvers import DEFAULT, solver_named
 from hybrid import (
     HybridModel,
+    Mesh,
     Prediction,
     Schedule,
     SimulationError,
@@ -51,11 +52,13 @@ from training import (
     recorded,
 )
 from training.calibration import (
+    EVENT_BINS,
     calibration_null_band,
     expected_calibration_error,
     quantile_null_band,
 )
 from training.null_band import as_array
+from training.records import never_negative
 from training.scores import brier_decomposition, score_table
 
 
@@ -84,7 +87,8 @@ class Settings:
 class Trained:
     """A fitted stack: the final `model` and the `stack` that also holds the folds' ensembles; the people's coordinates.
 
-    `ends`: what the final model has at an end of its range · `convergence`: how far it is from where its people would have it.
+    `interrupted`: where training was cut short, None where it was not · `ends`: what the final model has at an end of its range ·
+    `convergence`: how far it is from where its people would have it.
     """
 
     recipe: Recipe
@@ -93,7 +97,7 @@ class Trained:
     stack: HybridModel
     model: HybridModel
     personal: Personal
-    interrupted: bool
+    interrupted: Interruption | None
     ends: tuple[AtEnd, ...]
     convergence: Convergence
 
@@ -120,7 +124,8 @@ def train(
         ) from error
     solver = solver_named(settings.solver)
     generator = torch.Generator().manual_seed(settings.seed)
-    plan = Plan.of(len(records), settings.members, min(settings.folds, len(records)), generator)
+    require_folds(settings.folds, len(records))
+    plan = Plan.of(len(records), settings.members, settings.folds, generator)
     stack = plan.stack(recipe.model, generator).to(settings.device)
     cohort = Cohort.of(records, recipe.model, recipe.mesh).to(settings.device)
     # what cannot contract by physics alone (a neural ODE) is trained without the penalty
@@ -143,7 +148,7 @@ def train(
     )
     losses: list[Tensor] = []
     steps = recorded(steps, losses)
-    best, interrupted = watch(steps if log is None else log_steps(steps, log), recipe.name, console)
+    best, interrupted = watched(steps if log is None else log_steps(steps, log), recipe.name, console)
     model = plan.final(best.model)
     personal = personalise(model, cohort, solver=solver)
     for index, why in personal.failed.items():  # someone on whom the members were trained: the fit itself is broken
@@ -157,6 +162,15 @@ def train(
     )
     ends = at_ends(model, cohort, personal.mode)
     return Trained(recipe, plan, cohort, best.model, model, personal, interrupted, ends, arrived)
+
+
+def require_folds(folds: int, people: int) -> None:
+    """Raise `ValueError` for more folds than people: each fold holds back somebody."""
+    if folds > people >= 2:  # of one person nobody is left to learn from, which is said where that is planned
+        raise ValueError(
+            f"{folds} folds were asked for and there are {people} people; each fold holds back at least one of them: write "
+            f"--folds {people} or fewer, Settings(folds={people}) in Python"
+        )
 
 
 def solver_of(bundle: Bundle) -> Solver:
@@ -203,9 +217,6 @@ class Evaluation:
     joint_pit: np.ndarray
 
 
-BINS = 10  # of the event's calibration error: 72 observations in bins of seven
-
-
 def score(
     prediction: Prediction, y: Tensor, threshold: float, generator: torch.Generator, paths: int = 400
 ) -> Evaluation:
@@ -222,9 +233,9 @@ def score(
     joint_outcome = (drawn[:, there] > threshold).numpy().astype(float)
     joint_pit = prediction.cdf(drawn)[:, there].numpy()
     scores = score_table(prediction, y, generator=generator)
-    scores["event_ece"] = expected_calibration_error(probability, outcome, bins=BINS)
+    scores["event_ece"] = expected_calibration_error(probability, outcome, bins=EVENT_BINS)
     scores["event_brier"] = brier_decomposition(probability, outcome).score
-    event = calibration_null_band(probability, bins=BINS, joint=joint_outcome, generator=generator)
+    event = calibration_null_band(probability, bins=EVENT_BINS, joint=joint_outcome, generator=generator)
     quantile = quantile_null_band(pit, joint=joint_pit, generator=generator)
     for name, band in (("event_ece", event), ("quantile_calibration_error", quantile)):
         scores |= {f"{name}_null_mean": band.mean, f"{name}_null_lower": band.lower, f"{name}_null_upper": band.upper}
@@ -303,20 +314,27 @@ def certify_rounded(
 
     The metric of the best rate is close to singular, and its bound |δx(t)| ≤ √κ e^{−λt} |δx(0)| says little early on. A tenth
     of the rate is given up for a rounder metric: of those that reach `share` × best, one of nearly the least condition number.
+    Where the best one is round, as that of one state always is, nothing is given up.
     """
-    best = certify(system, None, region, inputs, seconds)
+    best = kept = certify(system, None, region, inputs, seconds)
+    undosed = isinstance(best, Refusal) and inputs is not None and inputs.doses is not None
+    if undosed and inputs is not None:
+        # the metric of the best rate may be too long for the doses, and a rounder one not
+        best = certify(system, None, region, replace(inputs, doses=None, gap=None), seconds)
     if isinstance(best, Refusal):
-        return best, None
-    kept, low, high = best, 1.0, best.condition
+        return kept, None
+    low, high = 1.0, best.condition
     for _ in range(3):  # its logarithm to within an eighth of where it can be
+        if high < 1.05:
+            break
         middle = float(np.sqrt(low * high))
         rounder = certify(system, share * best.rate, region, inputs, seconds, condition=middle)
-        if isinstance(rounder, Certificate) and rounder.condition < kept.condition:
+        if isinstance(rounder, Certificate) and rounder.condition < high:
             # the cap of rounder metrics is lower, and is not what the best rate has to be seen beside
-            kept, high = replace(rounder, metric_cap=best.metric_cap), rounder.condition
+            kept, high = replace(rounder, inequality_cap=best.inequality_cap, metric_cap=best.metric_cap), rounder.condition
         else:
             low = middle
-    return kept, best.rate
+    return kept, None if undosed else best.rate
 
 
 def dosed_region(
@@ -348,7 +366,7 @@ def bundle_of(
     """The trained model as it travels."""
     given = trained.cohort.conditions
     people = tuple(
-        Person(r.id, r.schedule, {name: r.covariates[name] for name in given.covariates}, tuple(b))
+        Person(r.id, r.schedule, {name: r.covariates[name] for name in given.covariates}, tuple(b), _last(r))
         for r, b in zip(trained.cohort.records, given.baseline.tolist(), strict=True)
     )
     return Bundle(
@@ -359,7 +377,21 @@ def bundle_of(
         certificate=certificate,
         calibration=calibration,
         provenance=provenance,
+        nonnegative=never_negative(trained.cohort.records),
     )
+
+
+def _last(record: Record) -> float:
+    """When a person was last measured."""
+    return float(record.times[np.isfinite(record.values).any(1)][-1])
+
+
+def needs_mesh(bundle: Bundle) -> bool:
+    """Do predictions step over the mesh? Steps by error control do not, and a long time cut by one takes memory for nothing;
+    torchdiffeq steps from cut to cut, and process noise takes a step for each.
+    """
+    steps = predicting(solver_of(bundle), bundle.model.dtype)
+    return isinstance(steps, Torchdiffeq) or bundle.model.process is not None
 
 
 def predict_person(
@@ -375,6 +407,7 @@ def predict_person(
     )
     sample = own.draws(draws, torch.Generator().manual_seed(seed)).to(bundle.model.device)
     found, steps = [], predicting(solver_of(bundle), bundle.model.dtype)
+    mesh = bundle.mesh if needs_mesh(bundle) else Mesh(observed=bundle.mesh.observed)
     for schedule in schedules:
         conditions = conditions_of(
             bundle.model,
@@ -382,7 +415,7 @@ def predict_person(
             [list(times)],
             covariates={k: [v] for k, v in person.covariates.items()},
             baseline=torch.tensor([person.baseline], dtype=torch.float64),
-            mesh=bundle.mesh,
+            mesh=mesh,
         )
         conditions = conditions.to(conditions.baseline.to(bundle.model.device))
         grid = torch.tensor([list(times)], dtype=torch.float64)

@@ -1,14 +1,16 @@
 """A report's table in the terminal."""
 
 from rich.box import SIMPLE
+from rich.markup import escape
 from rich.table import Table as RichTable
 
+from homeostat.plain_text import shown
 from homeostat.report import Table
 
 
 def rich_table(table: Table) -> RichTable:
     """A report's table in the terminal."""
-    shown = RichTable(
+    found = RichTable(
         title=table.title,
         title_justify="left",
         caption=table.note,
@@ -17,7 +19,10 @@ def rich_table(table: Table) -> RichTable:
         padding=(0, 1, 0, 0),
     )
     for k, column in enumerate(table.columns):
-        shown.add_column(column, justify="left" if k == 0 else "right")
+        # the name gives way to the numbers: half a band says something else. A unit has a line of its own, as a band has
+        title = column if k == 0 else column.replace(" (", "\n(")
+        found.add_column(title, justify="left" if k == 0 else "right", overflow="fold", no_wrap=k > 0)
     for row in table.rows:
-        shown.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
-    return shown
+        words = [f"{cell:.3f}" if isinstance(cell, float) else str(cell).replace(" (", "\n(") for cell in row[1:]]
+        found.add_row(*(escape(shown(word)) for word in (str(row[0]), *words)))
+    return found

@@ -9,7 +9,8 @@ from hybrid.field import SemilinearField
 from hybrid.one_step import solve_by_steps
 from hybrid.pool import Pool
 from hybrid.runge_kutta import require_numbers, tolerance_of
-from hybrid.solver import Solution, Solver
+from hybrid.solver import Solution, Solver, require_problem
+from physics.arguments import require_number
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Exponential(Solver):
     pool: Pool = field(default_factory=Pool, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        require_number(self.max_steps, "Exponential: max_steps", least=1.0, whole=True)
         require_numbers("Exponential", self.rtol, self.atol, self.chunk)
 
     @property
@@ -44,5 +46,6 @@ class Exponential(Solver):
         return self.rtol is not None
 
     def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
+        require_problem(field, x0, "Exponential.solve")
         tolerance = tolerance_of(self.rtol, self.atol, self.max_steps)
         return solve_by_steps(field, x0, Exponentials(), tolerance, chunk=self.chunk, pool=self.pool)

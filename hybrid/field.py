@@ -1,7 +1,7 @@
 """The right-hand side on the segment clock, with its parts apart."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hybrid.segments import Segments
 from learned.residual import Field
+from physics.arguments import quote, require_kind, require_number, require_shape
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,20 @@ class SemilinearField:
         segments: Segments,
         tensors: Sequence[Tensor] = (),
     ) -> None:
+        require_kind(segments, Segments, "SemilinearField: segments", "conditions.segments")
+        require_shape(A, "SemilinearField: A", ..., "n", "n", write="backbone.matrices(theta)[0]")
+        n, m = A.shape[-1], segments.u0.shape[-1]
+        require_shape(B, "SemilinearField: B", ..., n, m, write="backbone.matrices(theta)[1]", like=A)
+        if A.shape[-1] != A.shape[-2] or A.shape[-1] != segments.jump.shape[-1]:
+            raise ValueError(f"SemilinearField: A has shape {tuple(A.shape)} and the records {segments.jump.shape[-1]} states")
+        if residual is not None and not callable(residual):
+            raise ValueError(f"SemilinearField: residual is a function of (x, u), or None, and is {quote(residual)}")
+        tensors = [tensors] if isinstance(tensors, Tensor) or not isinstance(tensors, Iterable) else list(tensors)
+        if not all(isinstance(t, Tensor) for t in tensors):
+            raise ValueError(f"SemilinearField: tensors are those that the residual is made from, and are {quote(tensors)}")
         self.A, self.B, self.segments, self.learned = A, B, segments, residual
         self.network = residual if isinstance(residual, Field) else None
         self._tensors = tuple(tensors)
-        n = A.shape[-1]
         self._flat = A.reshape(-1, n, n) if A.ndim == 4 else None  # (M·N, n, n)
         self._dt = segments.dt[None, :, :, None].unbind(2)  # K × (1, N, 1)
         # with nothing driving it a field saves two operations in every evaluation
@@ -88,10 +99,19 @@ class SemilinearField:
 
     def on(self, segments: Segments) -> "SemilinearField":
         """The same right-hand side on the same records, cut otherwise."""
+        require_kind(segments, Segments, "SemilinearField.on: segments", "conditions.segments")
         return SemilinearField(self.A, self.B, self.learned, segments, self._tensors)
 
     def without(self, failures: Sequence["HasRecord"]) -> "SemilinearField":
         """The same with some records at rest: nothing happens to them, and no gradient comes from them."""
+        records = self.segments.dt.shape[0]
+        failures = list(failures) if isinstance(failures, Iterable) and not isinstance(failures, str) else [failures]
+        for f in failures:
+            if not isinstance(getattr(f, "record", None), int) or not 0 <= f.record < records:
+                raise ValueError(
+                    f"SemilinearField.without: failures name records from 0 to {records - 1}, and one is {quote(f)}; write "
+                    "solution.failures"
+                )
         away = among(failures, self.segments.dt[:, 0])
 
         def still(value: Tensor, axis: int) -> Tensor:
@@ -113,9 +133,13 @@ class SemilinearField:
         factor: Tensor,  # (M|1, N|1)
     ) -> "SemilinearField":
         """The same with A times a factor: a stand-in for those whose result will not be used."""
+        require_shape(factor, "SemilinearField.slowed: factor", "M", "N", write="torch.ones(M, N)", like=self.A)
+        if not all(a == b or 1 in (a, b) for a, b in zip(factor.shape, self.A.shape, strict=False)):
+            raise ValueError(f"SemilinearField.slowed: factor has shape {tuple(factor.shape)} and A {tuple(self.A.shape)}")
         return SemilinearField(self.A * factor[..., None, None], self.B, self.learned, self.segments, self._tensors)
 
     def _locate(self, t: Tensor | float) -> tuple[int, float]:
+        require_number(t, "SemilinearField: t, on the segment clock,", least=0.0, most=float(len(self._dt)))
         value = float(t)
         k = min(math.floor(value), len(self._dt) - 1)
         return k, value - k
@@ -131,6 +155,7 @@ class SemilinearField:
 
     def residual(self, t: Tensor | float, x: Tensor) -> Tensor:  # (M, N, n)
         """ε(x, u(t), c)."""
+        self._require_state(x)
         return torch.zeros_like(x) if self.learned is None else self.learned(x, self.input(t))
 
     def __call__(
@@ -138,10 +163,28 @@ class SemilinearField:
         t: Tensor | float,
         x: Tensor,  # (M, N, n)
     ) -> Tensor:  # (M, N, n)
+        self._require_state(x)
         return self.within(*self._locate(t), x)
+
+    def _require_state(self, x: Tensor) -> None:
+        """Raise `ValueError` unless x is a state of these people under these members."""
+        N, n = self.segments.dt.shape[0], self.A.shape[-1]
+        require_shape(x, "SemilinearField: x", "M", N, n, write="torch.zeros(M, N, n)", like=self.A)
+        if x.dtype != self.A.dtype or (self.A.ndim == 4 and 1 not in (len(x), len(self.A)) and len(x) != len(self.A)):
+            raise ValueError(
+                f"SemilinearField: x is {x.dtype} of {len(x)} members, and A {self.A.dtype} of {len(self.A)}; give both alike"
+            )
+
+    def _require_place(self, k: int, s: float | Tensor = 0.0) -> None:
+        """Raise `ValueError` unless k is a segment and s a place in one."""
+        count = len(self._dt)
+        require_number(k, "SemilinearField: k, a segment,", least=-float(count), most=count - 1.0, whole=True)
+        if not isinstance(s, Tensor) or s.ndim == 0:
+            require_number(s, "SemilinearField: s, a share of the segment,", least=0.0, most=1.0)
 
     def driving(self, k: int) -> tuple[Tensor | None, ...]:
         """u at the beginning of segment k and its change along it, and the same of the forcing (None where nothing drives)."""
+        self._require_place(k)
         forced = (self._f0[k], self._f1[k]) if self._f0 else (None, None)
         return self._u0[k], self._slope[k], *forced
 
@@ -152,13 +195,25 @@ class SemilinearField:
         x: Tensor,  # (M, N, n)
     ) -> Tensor:  # (M, N, n)
         """dx/ds in segment k at its own clock s ∈ [0, 1]: at s = 1 still this segment's inputs, not the next one's."""
-        return self._dt[k] * (self.linear(x) + self.nonlinear(k, s, x))
+        try:
+            return self._dt[k] * (self._linear(x) + self._nonlinear(k, s, x))
+        except (TypeError, AttributeError, RuntimeError, IndexError):  # this runs in every stage of every step: only now look
+            self._require_place(k, s)
+            self._require_state(x)
+            raise
 
     def linear(
         self,
         x: Tensor,  # (M, N, n)
     ) -> Tensor:  # (M, N, n)
         """A x."""
+        try:
+            return self._linear(x)
+        except (TypeError, AttributeError, RuntimeError, IndexError):
+            self._require_state(x)
+            raise
+
+    def _linear(self, x: Tensor) -> Tensor:
         A = self._linear_in(x)
         if A.ndim == 3:
             # the same product with a third of the calls that a broadcasting matmul makes: there is one per stage
@@ -172,6 +227,14 @@ class SemilinearField:
         x: Tensor,  # (M, N, n)
     ) -> Tensor:  # (M, N, n)
         """What is left of dx/dt: the residual and the forcing."""
+        try:
+            return self._nonlinear(k, s, x)
+        except (TypeError, AttributeError, RuntimeError, IndexError):
+            self._require_place(k, s)
+            self._require_state(x)
+            raise
+
+    def _nonlinear(self, k: int, s: float | Tensor, x: Tensor) -> Tensor:
         if self.learned is None:
             return self._forcing(k, s).expand_as(x) if self._f0 else torch.zeros_like(x)
         rate = self.learned(x, self._input(k, s))
@@ -184,7 +247,13 @@ class SemilinearField:
         x: Tensor,  # (M, N, n)
     ) -> Tensor:  # (M, N, n)
         """The same where every record is somewhere else."""
+        self._require_state(x)
+        N = self.segments.dt.shape[0]
+        require_shape(index, "SemilinearField: index, everyone's segment,", N, write="torch.zeros(N)", whole=True, like=self.A)
+        require_shape(s, "SemilinearField: s, everyone's share of it,", N, write="torch.zeros(N)", like=self.A)
         everyone = torch.arange(len(index), device=index.device)
+        if s.dtype != x.dtype:
+            raise ValueError(f"SemilinearField: s is {s.dtype} and x {x.dtype}; write s.to(x)")
         rate = torch.zeros_like(x)
         if self.learned is not None:
             u0, u1 = self.segments.u0[everyone, index], self.segments.u1[everyone, index]
@@ -200,6 +269,8 @@ class SemilinearField:
         x: Tensor,  # (M, N, n)
     ) -> list[Tensor]:
         """The tensors that `within(k, …, x)` is differentiable in, beside the state, none of them made from another."""
+        self._require_place(k)
+        self._require_state(x)
         found = [self._linear_in(x), self._dt[k], self._u0[k], self._slope[k]]
         found += [v[k] for v in (self._f0, self._f1) if v]
         return [*found, *self._tensors]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hybrid.model import HybridModel
+from physics.arguments import require_kind, require_shape
 
 
 def field_spread(
@@ -26,6 +27,17 @@ def field_spread(
     Errors: `ValueError` for sizes that do not fit.
     Law: 0 for one member; does not depend on which point is asked with which.
     """
+    require_kind(model, HybridModel, "field_spread: model", "field_spread(model, x)")
+    named = {"x": x, "u": u, "c": c, "theta": theta}
+    for what, value in named.items():
+        if value is not None or what == "x":
+            require_shape(value, f"field_spread: {what}", ..., "k", write=f"{what}=torch.tensor([…])")
+            if value is not None and value.is_meta:
+                raise ValueError(f"field_spread: {what} is on {value.device}, which holds no numbers; write {what}.cpu()")
+            if value is not None and value.dtype != model.dtype:
+                raise ValueError(f"field_spread: {what} is {value.dtype}, the model {model.dtype}; write {what}.to(model.dtype)")
+            if value is not None and bool(torch.isinf(value).any()):
+                raise ValueError(f"field_spread: {what} holds infinite values, at which nothing is known; give finite points")
     x = x.to(model.device)
     lead, n = x.shape[:-1], x.shape[-1]
     R = math.prod(lead)

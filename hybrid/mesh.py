@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from learned import LayeredResidual, Zero
-from physics.arguments import quote
+from physics.arguments import InputError, quote, require_covariates, require_flag, require_number
 from physics.units import convert, factor
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def _in_unit(record: HasCovariates, name: str, unit: str | None) -> float:
 
 
 MOST_STEPS = 1_000_000  # of one stretch between two events
+_MOST_PAIRS = 4_000  # of a person's A and a residual's slope, whose eigenvalues together are looked at
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,10 @@ class Mesh:
     def __post_init__(self) -> None:
         for name in ("step", "first", "growth"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
-                raise ValueError(
-                    f"Mesh: {name} must be a finite number, got {str(value)[:50]}; leave step out to cut nothing between events"
-                )
-        if not isinstance(self.observed, bool):
-            raise ValueError(f"Mesh: observed is True or False, got {quote(self.observed)}")
+            if value is not None or name == "growth":
+                require_number(value, f"Mesh: {name}")
+                object.__setattr__(self, name, float(value))
+        require_flag(self.observed, "Mesh: observed")
         if self.step is not None and not self.step > 0:
             raise ValueError(f"Mesh: step must be positive, got {self.step}")
         if self.first is not None and (self.step is None or not 0 < self.first <= self.step or not self.growth > 0):
@@ -72,23 +71,30 @@ class Mesh:
     def of(model: "HybridModel", records: Sequence[HasCovariates]) -> "Mesh":
         """Steps with which the classic fourth-order method is accurate to 1e-4 of the largest state, for all of these people.
 
-        They are made for the rates that these people can have: the eigenvalues of A(θ) for η at the corners of ±3 in every
-        coordinate (at ±3 of one at a time beyond six coordinates) and each person's covariates, plus what the residual
-        adds. With a rate λ and the share q = −Re λ/|λ| of it that is decay: first = 0.17 q^¼/|λ|,
-        growth = 0.085 q^(5/4), step = 2/|λ|, the least over all eigenvalues. (With steps z/|λ| the method loses about z⁴/120
-        of what still moves at that rate in each 1/|λ|; over its life of 1/(q|λ|) that adds up, and as it decays the steps may
-        grow.)
-        What the residual adds is its slope at a few states around the origin, with its present weights: where training makes it
-        much faster than the backbone, cut the records anew, or by hand.
+        They are made for the rates that these people can have: the eigenvalues λ of A(θ) for η at the corners of ±3 in every
+        coordinate (at ±3 of one at a time beyond six coordinates) and each person's covariates, and those of A(θ) + ∂ε/∂x and
+        A(θ) + ½ ∂ε/∂x with the residual's slopes at a few states around the origin, where it is steep and where it begins to
+        saturate. With the share q = −Re λ/|λ| of a rate that is decay: first = 0.17 q^¼/|λ| and growth = 0.085 q^(5/4), the
+        least over all of them. (With steps z/|λ| the method loses about z⁴/120 of what still moves at that rate in each 1/|λ|;
+        over its life of 1/(q|λ|) that adds up, and as it decays the steps may grow.) Where a residual makes something grow,
+        Re λ ≥ 0, this may come late after a jump, and no step is longer than that `first`; it grows ten times e-fold at most,
+        q = 0.1 Re λ/|λ|. Nothing is taken to last longer than the slowest rate of A lets it. Nor is any step longer than
+        2/(|λ| + r), λ of A(θ) and r the largest spectral radius of |∂ε/∂x|, so that the method is stable where slopes add up
+        as they did at none of those states.
+        The slopes are those of the present weights: where training makes a residual much faster than the backbone, cut the
+        records anew, or by hand.
         Errors: `ValueError` for no records, and covariates that the model reads and the records lack.
         Law: by default everything agrees with the matrix exponential to 1e-4 of the largest value of the state.
         """
-        if not hasattr(model, "backbone") or isinstance(records, str) or not hasattr(records, "__iter__"):
+        if not hasattr(model, "backbone") or isinstance(records, str) or not isinstance(records, Iterable):
             raise ValueError(
                 f"Mesh.of needs a model and the records that are to be cut, got {quote(model)} and {quote(records)}; write "
                 "Mesh.of(model, records), records being a list even of one"
             )
         records = list(records)
+        for record in records:
+            if not isinstance(getattr(record, "covariates", None), Mapping):
+                raise ValueError(f"Mesh.of: each of records has covariates by name, and one is {quote(record)}; write Record(…)")
         if not records:
             raise ValueError("Mesh.of needs the records that are to be cut, got none")
         used = [name for name in model.uses if all(name in r.covariates for r in records)]
@@ -102,23 +108,41 @@ class Mesh:
         people: int,
     ) -> "Mesh":
         """`of` N people by their covariates."""
+        if not hasattr(model, "backbone"):
+            raise ValueError(f"Mesh.fastest needs a model, and got {quote(model)}; write Mesh.of(model, records)")
+        require_number(people, "Mesh.fastest: people, how many,", least=1.0, whole=True)
+        require_covariates(covariates, people, "Mesh.fastest: covariates")
         with torch.no_grad():
-            rates = _eigenvalues(model, covariates, people)
-            added = _residual_rate(model)
-        size = rates.abs() + added
-        if not bool(torch.isfinite(size).all()) or not bool((size > 0).all()):
+            matrices = _matrices(model, covariates, people)  # (K, n, n)
+            slopes = _slopes(model)  # (R, n, n)
+        alone = torch.linalg.eigvals(matrices).flatten()
+        added = float(torch.linalg.eigvals(slopes.abs()).abs().max()) if len(slopes) else 0.0
+        if not bool(torch.isfinite(alone.abs() + added).all()) or not bool((alone.abs() + added > 0).all()):
             raise ValueError("Mesh.of: a rate of A(θ) is zero or not finite; check the parameters and covariates of the people")
-        decay = (-rates.real / size).clamp(1e-4, 1.0)  # a residual's share of a rate need not decay
-        step = float((2.0 / size).min())
+        rates = torch.cat([alone, _together(matrices, slopes)])
+        size = rates.abs()
+        rates, size = rates[size > 0], size[size > 0]
+        lasts = rates.real >= 0  # what grows, or turns for ever, is there late after a jump too: its steps must not grow
+        slowest = float(-alone.real.max())
+        lost = torch.where(lasts, 0.1 * rates.real, -rates.real).clamp(min=slowest)
+        decay = (lost / size).clamp(1e-4, 1.0)
         begin = 0.17 * decay**0.25 / size
+        step = float((2.0 / (alone.abs() + added)).min())
+        if bool(lasts.any()):
+            step = min(step, float(begin[lasts].min()))
         asks = begin < step  # who would allow the longest step from the beginning says nothing about how it is reached
-        first = float(begin.min()) if bool(asks.any()) else step
+        first = float(begin[asks].min()) if bool(asks.any()) else step
         growth = float((0.085 * decay**1.25)[asks].min()) if bool(asks.any()) else 1.0
         return Mesh(step=step, first=first, growth=growth)
 
     def cuts(self, begin: float, end: float) -> list[float]:
         """Fractions of (begin, end), both measured from the last jump, at which to cut: equal parts of ∫ dτ/h."""
-        if self.step is None or end <= begin:
+        if self.step is None:
+            return []
+        require_number(begin, "Mesh.cuts: begin, since the last jump,", least=0.0)
+        require_number(end, "Mesh.cuts: end, since the last jump,")
+        begin, end = float(begin), float(end)
+        if end <= begin:
             return []
         step, growth = self.step, self.growth
         first = step if self.first is None else self.first
@@ -136,16 +160,22 @@ class Mesh:
 
         low, high = steps(begin), steps(end)
         if high - low > MOST_STEPS:
-            raise ValueError(
+            problem = (
                 f"Mesh: a stretch of {end - begin:g} would be cut into {high - low:.3g} steps of at most {step:g}, more than "
-                f"{MOST_STEPS:,}, which is a slip of the end or of the unit of time; or give longer steps: Mesh(step=…)"
+                f"{MOST_STEPS:,}"
+            )
+            slip = "which is a slip of the end or of the unit of time"
+            raise InputError(
+                f"{problem}, {slip}",
+                "or give longer steps: Mesh(step=…)",
+                "write an earlier time, or the unit of the table's times in --units",
             )
         parts = max(1, math.ceil(high - low - 1e-9))
         return [(inverse(low + (high - low) * j / parts) - begin) / (end - begin) for j in range(1, parts)]
 
 
-def _eigenvalues(model: "HybridModel", covariates: Mapping[str, Tensor], people: int) -> Tensor:  # (K,) complex
-    """Of A(θ), for every person at η = 0 and ±3."""
+def _matrices(model: "HybridModel", covariates: Mapping[str, Tensor], people: int) -> Tensor:  # (K, n, n)
+    """A(θ), each once, for every person at η = 0 and ±3."""
     d = model.population.dimension
     if d <= 6:
         corners = [list(c) for c in itertools.product((-3.0, 3.0), repeat=d)]
@@ -157,19 +187,40 @@ def _eigenvalues(model: "HybridModel", covariates: Mapping[str, Tensor], people:
     given = {k: v.to(like).repeat(R) for k, v in covariates.items()}  # person after person, corner after corner
     theta = model.population.theta(eta.repeat_interleave(people, 0)[None], given)
     A, _ = model.backbone.matrices(theta)
-    A = torch.unique(A.reshape(-1, *A.shape[-2:]).to("cpu", torch.float64), dim=0)
-    return torch.linalg.eigvals(A).flatten()
+    return torch.unique(A.reshape(-1, *A.shape[-2:]).to("cpu", torch.float64), dim=0)
 
 
-def _residual_rate(model: "HybridModel") -> float:
-    """What the residual adds to a rate, in 1/time: the largest spectral radius of |∂ε/∂x| at the origin and around it.
+def _together(
+    matrices: Tensor,  # (K, n, n)
+    slopes: Tensor,  # (R, n, n)
+) -> Tensor:  # (...,) complex
+    """The eigenvalues of A + ∂ε/∂x and of A + ½ ∂ε/∂x, where ε is half-way to being saturated, for every A or, of many, some.
 
-    An estimate, not a bound: 32 states drawn once, of the size that the first layer's weights are made for (1 for a residual
-    without layers), typical covariates, no inputs. The spectral radius does not depend on the units of the states.
+    Those are the fastest, the slowest, the least damped, and others taken evenly.
+    """
+    if not len(slopes):
+        return torch.zeros(0, dtype=torch.complex128)
+    K, some = len(matrices), max(4, _MOST_PAIRS // len(slopes))
+    if some < K:
+        rates = torch.linalg.eigvals(matrices)
+        damped = (-rates.real / rates.abs()).amin(1)
+        named = [rates.abs().amax(1).argmax(), rates.real.amax(1).argmax(), damped.argmin()]
+        rows = torch.cat([torch.stack(named), torch.linspace(0, K - 1, some).long()]).unique()
+        matrices = matrices[rows]
+    both = torch.cat([matrices[:, None] + 0.5 * slopes, matrices[:, None] + slopes], 1)
+    return torch.linalg.eigvals(both).flatten()
+
+
+def _slopes(model: "HybridModel") -> Tensor:  # (R, n, n)
+    """∂ε/∂x at the origin and around it, of every member.
+
+    An estimate of what a trajectory meets, not a bound: 32 states drawn once, of the size that the first layer's weights are
+    made for (1 for a residual without layers), typical covariates, no inputs.
     """
     residual = model.residual
+    nothing = torch.zeros(0, len(model.backbone.states), len(model.backbone.states), dtype=torch.float64)
     if isinstance(residual, Zero):
-        return 0.0
+        return nothing
     n, like = residual.states, torch.zeros((), dtype=model.dtype, device=model.device)
     scale = like.new_ones(n)
     if isinstance(residual, LayeredResidual):
@@ -181,15 +232,12 @@ def _residual_rate(model: "HybridModel") -> float:
         x = (drawn * scale).clone()[None].requires_grad_()  # (1, R, n)
         rates = residual(x, like.new_zeros(1, 1, residual.inputs), like.new_zeros(1, 1, residual.covariates))
         if not rates.requires_grad:
-            return 0.0
-        worst = 0.0
+            return nothing
+        found = [nothing]
         for member in rates:  # (R, n)
             rows = [
                 torch.autograd.grad(v.sum(), x, retain_graph=True, materialize_grads=True)[0][0] for v in member.unbind(-1)
             ]
-            slope = torch.stack(rows, -2).abs().to("cpu", torch.float64)  # (R, n, n)
-            slope = slope[torch.isfinite(slope).all(-1).all(-1)]  # a member without numbers fails where it is simulated
-            if not len(slope):
-                continue
-            worst = max(worst, float(torch.linalg.eigvals(slope).abs().max()))
-    return worst
+            slope = torch.stack(rows, -2).to("cpu", torch.float64)  # (R, n, n)
+            found.append(slope[torch.isfinite(slope).all(-1).all(-1)])  # a member without numbers fails where it is simulated
+        return torch.cat(found)

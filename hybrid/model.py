@@ -1,7 +1,7 @@
 """The sum: a stable linear backbone plus a learned residual, observed with noise."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,15 @@ from hybrid.observation import JoinsBackbone, Observation
 from hybrid.segments import Segments
 from learned import Joins, Joint, LayeredResidual, NoiseHead, ProcessNoise, Residual, Zero
 from physics import Backbone, Population
-from physics.arguments import require_kind, require_number
+from physics.arguments import (
+    quote,
+    require_covariates,
+    require_kind,
+    require_number,
+    require_people,
+    require_shape,
+    require_text,
+)
 from physics.units import factor, require
 
 
@@ -31,6 +39,14 @@ class Conditions:
     baseline: Tensor
     mesh: Mesh | None = None
 
+    def __post_init__(self) -> None:
+        require_kind(self.segments, Segments, "Conditions: segments", "conditions_of(model, schedules, times)")
+        N = self.segments.dt.shape[0]
+        require_shape(self.baseline, "Conditions: baseline", N, "p", write="a row of channels for each person, NaN for none")
+        require_covariates(self.covariates, N, "Conditions: covariates")
+        if self.mesh is not None:
+            require_kind(self.mesh, Mesh, "Conditions: mesh", "Mesh.of(model, records)")
+
     @property
     def size(self) -> int:
         """N."""
@@ -38,11 +54,13 @@ class Conditions:
 
     def to(self, like: Tensor) -> "Conditions":
         """The same in the dtype and on the device of `like`."""
+        require_shape(like, "Conditions.to: like", ..., write="cohort.y, or another tensor of the type and device wanted")
         covariates = {k: v.to(like) for k, v in self.covariates.items()}
         return Conditions(self.segments.to(like), covariates, self.baseline.to(like), self.mesh)
 
     def people(self, index: Tensor) -> "Conditions":
         """The same for the chosen people, with repeats."""
+        require_people(index, self.size, "Conditions.people: index")
         covariates = {k: v[index] for k, v in self.covariates.items()}
         return Conditions(self.segments.people(index), covariates, self.baseline[index], self.mesh)
 
@@ -91,7 +109,7 @@ class HybridModel(nn.Module):
         _require_units(backbone)
         _require_parameters(backbone, population)
         self.backbone, self.population, self.latents = backbone, population, int(latents)
-        self.covariates, self.covariate_units = _covariates(covariates or {})
+        self.covariates, self.covariate_units = _covariates({} if covariates is None else covariates)
         self.observation = observation.joined(backbone) if isinstance(observation, JoinsBackbone) else observation
         n, m, r = len(backbone.states), len(backbone.inputs), len(self.covariates) + self.latents
         joint = Joint(tuple(backbone.states), tuple(backbone.inputs), tuple(self.observation.channels), r)
@@ -168,7 +186,20 @@ class HybridModel(nn.Module):
         covariates: dict[str, Tensor],  # each (N,)
     ) -> Tensor:  # (M, N, q)
         """The physical parameters of every person under every member."""
+        self._require_personal(personal, covariates)
         return self.population.theta(personal[..., : self.population.dimension], covariates)
+
+    def _require_personal(self, personal: Tensor, covariates: Mapping[str, Tensor] | None = None) -> None:
+        """Raise `ValueError` unless these are coordinates of people of this model, with as many covariates."""
+        require_shape(
+            *(personal, "HybridModel: personal", "M", "N", self.personal),
+            write="Personal.mode, or torch.zeros(M, N, model.personal) for typical people",
+            like=next(itertools.chain(self.parameters(), self.buffers()), None),
+        )
+        if 1 not in (len(personal), self.members) and len(personal) != self.members:
+            raise ValueError(f"HybridModel: personal is of {len(personal)} members and the model of {self.members}; give as many")
+        if covariates is not None:
+            require_covariates(covariates, personal.shape[1], "HybridModel: covariates")
 
     def context(
         self,
@@ -176,6 +207,8 @@ class HybridModel(nn.Module):
         covariates: dict[str, Tensor],  # each (N,)
     ) -> Tensor:  # (M, N, r)
         """c: standardised covariates, then latents."""
+        self._require_personal(personal, covariates)
+        require_kind(covariates, Mapping, "HybridModel.context: covariates", "conditions.covariates")
         latent = personal[..., self.population.dimension :]
         missing = self.covariates.keys() - covariates.keys()
         if missing:
@@ -192,6 +225,7 @@ class HybridModel(nn.Module):
         personal: Tensor,  # (M, N, d)
     ) -> Tensor:  # (M, N)
         """The log density of a person's coordinates, up to a constant."""
+        self._require_personal(personal)
         q = self.population.dimension
         return self.population.log_prior(personal[..., :q]) - 0.5 * personal[..., q:].square().sum(-1)
 
@@ -214,6 +248,13 @@ class HybridModel(nn.Module):
         baseline: Tensor,  # (N, p), NaN where nothing was measured
     ) -> Tensor:  # (M, N, n)
         """The state in which each record starts."""
+        q, p = len(self.backbone.physical), len(self.observation.channels)
+        require_shape(theta, "HybridModel.initial: theta", "M", "N", q, write="model.theta(personal, covariates)")
+        require_shape(baseline, "HybridModel.initial: baseline", ..., p, write="conditions.baseline", like=theta)
+        if baseline.ndim > 1 and 1 not in (baseline.shape[-2], theta.shape[1]) and baseline.shape[-2] != theta.shape[1]:
+            raise ValueError(
+                f"HybridModel.initial: baseline is of {baseline.shape[-2]} people, theta of {theta.shape[1]}; give both for all"
+            )
         x0 = self.backbone.initial(theta, self._of_states(theta, baseline))
         return x0.expand(*torch.broadcast_shapes(x0.shape[:-1], theta.shape[:-1]), x0.shape[-1])
 
@@ -256,6 +297,13 @@ class HybridModel(nn.Module):
         c: Tensor,  # (M, N, r)
     ) -> SemilinearField:
         """The right-hand side for these people on the segment clock."""
+        require_kind(segments, Segments, "HybridModel.bind: segments", "conditions.segments")
+        self._require_theta(theta, c, "HybridModel.bind")
+        for what, tensor in (("theta", theta), ("c", c)):
+            if tensor.shape[1] not in (1, segments.dt.shape[0]):
+                raise ValueError(
+                    f"HybridModel.bind: {what} is of {tensor.shape[1]} people, segments of {segments.dt.shape[0]}; give one each"
+                )
         A, B = self.backbone.matrices(theta)
         if isinstance(self.residual, Zero):
             return SemilinearField(A, B, None, segments)
@@ -268,6 +316,16 @@ class HybridModel(nn.Module):
             return SemilinearField(A, B, layers.at(c), segments, made_from)
         return SemilinearField(A, B, Bound(residual, c), segments, (c, *residual.parameters()))
 
+    def _require_theta(self, theta: Tensor, c: Tensor, name: str) -> None:
+        """Raise `ValueError`, beginning with `name`, unless these are θ and c of the same people, of this model's sizes."""
+        q, r = len(self.backbone.physical), len(self.covariates) + self.latents
+        require_shape(theta, f"{name}: theta", "M", "N", q, write="model.theta(personal, covariates)")
+        require_shape(c, f"{name}: c", "M", "N", r, write="model.context(personal, covariates)", like=theta)
+        if r and theta.dtype != c.dtype:
+            raise ValueError(f"{name}: theta is {theta.dtype} and c {c.dtype}; write c.to(theta)")
+        if not all(a == b or 1 in (a, b) for a, b in zip(theta.shape[:2], c.shape[:2], strict=True)):
+            raise ValueError(f"{name}: theta {tuple(theta.shape)} and c {tuple(c.shape)} are of different people; give the same")
+
     def lure(
         self,
         theta: Tensor,  # (M, N, q)
@@ -279,6 +337,7 @@ class HybridModel(nn.Module):
         (M, 1, h, m) or None, activation; skip (M, 1, n, n) where the residual has one.
         Errors: `ValueError` for a residual without layers.
         """
+        self._require_theta(theta, c, "HybridModel.lure")
         A, B = self.backbone.matrices(theta)
         arrays: dict[str, Any] = {"A": _array(A), "B": _array(B), "weights": [], "biases": [], "activation": "tanh"}
         if isinstance(self.residual, Zero):
@@ -355,9 +414,14 @@ def _covariates(
     """Centre and size of each covariate that the residual sees, and its unit, None where it was not said."""
     require_kind(given, Mapping, "HybridModel: covariates", '{"WT": (70.0, 20.0, "kg")}, centre, size and their unit')
     for name, value in given.items():
-        if isinstance(value, str) or not hasattr(value, "__len__") or len(value) not in (2, 3) or not float(value[1]) > 0.0:
+        require_text(name, "HybridModel: covariates, each name", '{"WT": (70.0, 20.0, "kg")}')
+        whole = isinstance(value, Sized) and not isinstance(value, str | Mapping | set) and len(value) in (2, 3)
+        if whole:
+            for what, number in zip(("centre", "size"), value, strict=False):
+                require_number(number, f"HybridModel: the covariate {quote(name)}: its {what}")
+        if not whole or not float(value[1]) > 0.0:
             raise ValueError(
-                f"HybridModel: the covariate {name} needs centre, positive size and their unit, as in "
+                f"HybridModel: the covariate {quote(name)} needs centre, positive size and their unit, as in "
                 f'{{"WT": (70.0, 20.0, "kg")}}, and is {str(value)[:80]}'
             )
     numbers = {name: (float(v[0]), float(v[1])) for name, v in given.items()}

@@ -1,7 +1,7 @@
 """What is measured of the state."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from learned.joints import name_or_place, places
 from physics import Backbone
+from physics.arguments import quote, require_kind, require_names, require_number, require_shape, require_text
 from physics.units import convert, factor, over, require
 
 
@@ -69,15 +70,19 @@ class States(Observation):
         super().__init__()
         if isinstance(index, str):
             raise ValueError(f"States: needs a sequence of states, and got the text {index[:60]!r}; write ({index[:60]!r},)")
-        if not hasattr(index, "__iter__"):
+        if isinstance(index, Mapping | set) or not isinstance(index, Iterable):
             raise ValueError(f"States: needs a sequence of states, and got {str(index)[:60]}; write (\"plasma\",)")
+        index = [name_or_place(i, "States: index") for i in (index.tolist() if isinstance(index, Tensor) else index)]
+        channels = None if channels is None else require_names(channels, "States: channels", 'channels=["y"]')
+        units = None if units is None else [require(u, "States: units") if u != "" else u for u in _listed(units, "units")]
         named = [i for i in index if isinstance(i, str)]
         if len(named) not in (0, len(index)) or (not named and (channels is None or units is None)):
-            raise ValueError(f"States: give all states by name, or by position with channels and units, got {list(index)}")
+            raise ValueError(f"States: give all states by name, or by position with channels and units, got {quote(index)}")
         channels = named if channels is None else channels
         units = [""] * len(index) if units is None else units
         if not len(index) == len(channels) == len(units) or len(index) == 0:
-            raise ValueError(f"States: needs one channel and unit per index, got {index}, {channels}, {units}")
+            said = f"{quote(index)}, {quote(channels)}, {quote(units)}"
+            raise ValueError(f"States: needs one channel and unit per index, got {said}")
         for channel, unit in zip(channels, units, strict=True):
             if unit:
                 require(unit, f"States: {channel}")
@@ -90,6 +95,7 @@ class States(Observation):
         self.register_buffer("ratio", None, persistent=False)
 
     def joined(self, backbone: Backbone) -> "States":
+        require_kind(backbone, Backbone, "States.joined: backbone", "OneCompartmentOral()")
         index = places(self.given, backbone.states, "States: index")
         own = [backbone.state_units[i] for i in index]
         for i, channel in zip(index, self.channels, strict=True):
@@ -112,6 +118,7 @@ class States(Observation):
 
     def mean(self, x: Tensor, theta: Tensor) -> Tensor:
         _require_joined(self.index, "States")
+        _require_seen(x, theta, max(self.index), -1, "States")
         y = x[..., list(self.index)]
         return y if self.ratio is None else y * self.ratio
 
@@ -141,7 +148,10 @@ class Concentration(Observation):
     ) -> None:
         super().__init__()
         self.state, self.volume = name_or_place(state, "Concentration: state"), name_or_place(volume, "Concentration: volume")
-        self.molar_mass = molar_mass
+        if molar_mass is not None:
+            require_number(molar_mass, "Concentration: molar_mass, in g/mol,", above=0.0)
+        require_text(channel, "Concentration: channel", '"concentration"')
+        self.molar_mass = None if molar_mass is None else float(molar_mass)
         self.channels, self.units, self.linear = (channel,), (require(unit, f"Concentration: {channel}"),), True
         at = (self.state, self.volume)
         self.at: tuple[int, ...] = () if any(isinstance(one, str) for one in at) else tuple(int(one) for one in at)
@@ -149,6 +159,7 @@ class Concentration(Observation):
         self.measured: tuple[tuple[int, int | None, float], ...] = ((self.at[0], self.at[1], 1.0),) if self.at else ()
 
     def joined(self, backbone: Backbone) -> "Concentration":
+        require_kind(backbone, Backbone, "Concentration.joined: backbone", "OneCompartmentOral()")
         names = [p.name for p in backbone.physical]
         (state,) = places((self.state,), backbone.states, "Concentration: state")
         (volume,) = places((self.volume,), names, "Concentration: volume")
@@ -183,6 +194,7 @@ class Concentration(Observation):
     def mean(self, x: Tensor, theta: Tensor) -> Tensor:
         _require_joined(self.at, "Concentration")
         state, volume = self.at
+        _require_seen(x, theta, state, volume, "Concentration")
         y = x[..., state, None] / theta[..., None, volume, None]
         return y if self.ratio == 1.0 else y * self.ratio
 
@@ -197,3 +209,23 @@ def _require_joined(positions: tuple[int, ...], name: str) -> None:
             f"{name}: its names are resolved when a HybridModel is built with it, which has not happened; build the model, or "
             "give positions"
         )
+
+
+def _listed(values: object, what: str) -> list[Any]:
+    if isinstance(values, str | Mapping | set) or not isinstance(values, Iterable):
+        raise ValueError(f"States: {what} is a list, one for each channel, even of one, and is {quote(values)}; write {what}=[…]")
+    return list(values)
+
+
+def _require_seen(x: Tensor, theta: Tensor, state: int, parameter: int, name: str) -> None:
+    """Raise `ValueError` unless x (..., T, n) and θ (..., q) hold what is read of them, for the same members and people."""
+    require_shape(x, f"{name}.mean: x", ..., "T", "n", write="rollout(…).states")
+    require_shape(theta, f"{name}.mean: theta", ..., "q", write="rollout(…).theta", like=x)
+    if x.shape[-1] <= state or theta.shape[-1] <= parameter:
+        reads = f"state {state}" + (f" and parameter {parameter}" if parameter >= 0 else "")
+        raise ValueError(
+            f"{name}.mean reads {reads}, counted from 0, and got x {tuple(x.shape)} and theta {tuple(theta.shape)}; give "
+            "rollout(…).states and .theta"
+        )
+    if not all(a == b or 1 in (a, b) for a, b in zip(x.shape[-3::-1], theta.shape[-2::-1], strict=False)):
+        raise ValueError(f"{name}.mean: x {tuple(x.shape)} and theta {tuple(theta.shape)} are of different people; give the same")

@@ -5,7 +5,8 @@ path; averaging them in parameter space, or pointwise in time, would throw away 
 plain arrays is in `hybrid/mixture.py`; `Prediction` gives the components their names.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
@@ -13,7 +14,15 @@ import torch
 from torch import Tensor
 
 from hybrid.mixture import blocks, mixture_cdf, mixture_crossing, mixture_crps, mixture_log_prob, mixture_quantile
-from physics.arguments import quote, require_kind, require_number
+from physics.arguments import (
+    quote,
+    require_choice,
+    require_device,
+    require_flag,
+    require_kind,
+    require_names,
+    require_number,
+)
 
 
 @final
@@ -48,12 +57,19 @@ class Prediction:
     units: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        for name in ("mean", "variance", "times", "mask"):
+            object.__setattr__(self, name, _tensor(getattr(self, name), name, truths=name == "mask"))
         for name in ("mean", "variance", "times"):
-            object.__setattr__(self, name, torch.as_tensor(getattr(self, name)).to(torch.float64))
+            object.__setattr__(self, name, getattr(self, name).to(torch.float64))
         for name in ("variance", "times", "mask"):  # all of it is where the means are
-            object.__setattr__(self, name, torch.as_tensor(getattr(self, name)).to(self.mean.device))
-        object.__setattr__(self, "channels", tuple(self.channels))
-        object.__setattr__(self, "units", tuple(self.units))
+            object.__setattr__(self, name, getattr(self, name).to(self.mean.device))
+        object.__setattr__(self, "channels", require_names(self.channels, "Prediction: channels", '("concentration",)'))
+        listed = isinstance(self.units, Iterable) and not isinstance(self.units, str | Mapping | set)
+        units = tuple(self.units) if listed else (self.units,)
+        for unit in units:
+            if not isinstance(unit, str):
+                raise ValueError(f"Prediction: units are texts, one for each channel, and one is {quote(unit)}; write ('mg/L',)")
+        object.__setattr__(self, "units", units)
         if self.mean.dim() != 5 or self.mean.shape != self.variance.shape or 0 in self.mean.shape:
             raise ValueError(
                 f"mean has shape {tuple(self.mean.shape)} and variance {tuple(self.variance.shape)}; both need the shape "
@@ -72,6 +88,8 @@ class Prediction:
                 f"{len(self.channels)} channel names and {len(self.units)} units came with {self.mean.shape[4]} channels in "
                 'mean; each channel needs one name and one unit, e.g. channels=("glucose",), units=("mmol/L",).'
             )
+        if not bool(torch.isfinite(self.times[self.mask]).all()):
+            raise ValueError("times holds values that are not finite where mask says that they are real; mask those out")
         mean, variance = self._columns()
         if not bool(torch.isfinite(mean).all()):
             raise ValueError(
@@ -146,10 +164,8 @@ class Prediction:
         threshold: Tensor | float,  # broadcasts to (N, T, p)
     ) -> Tensor:  # (N, T, p)
         """P(observation > threshold), precise in the upper tail; the lower one is cdf."""
-        value = self._numbers(threshold, "exceeds: threshold")
-        return self._evaluate(
-            lambda y, mean, variance: mixture_cdf(-y, -mean, variance), value.expand(self.mean.shape[2:])
-        )
+        value = self._threshold(threshold, "exceeds: threshold")
+        return self._evaluate(lambda y, mean, variance: mixture_cdf(-y, -mean, variance), value)
 
     def crosses(
         self,
@@ -166,10 +182,10 @@ class Prediction:
         cross unseen: predict on a fine grid). Errors: ValueError for another side.
         Law: at one time it is `exceeds`; a window inside another has the smaller probability.
         """
-        if side not in ("above", "below"):
-            raise ValueError(f'side is {side!r}; write "above" or "below".')
+        require_choice(side, ("above", "below"), 'crosses: side (write "above" or "below")')
+        require_flag(measured, "crosses: measured")
         sign = 1.0 if side == "above" else -1.0
-        value = self._numbers(threshold, "crosses: threshold").expand(self.mean.shape[2:])
+        value = self._threshold(threshold, "crosses: threshold")
         real = self.mask[..., None].expand_as(value).transpose(0, 1).flatten(1)  # (T, N p)
         mean, variance = (v.movedim(3, 2).flatten(3).flatten(0, 1) for v in (self.mean, self.variance))  # (M S, T, N p)
         variance = variance if measured else torch.zeros_like(variance)
@@ -183,8 +199,11 @@ class Prediction:
 
     def quantile(self, levels: Sequence[float]) -> Tensor:  # (L,) -> (L, N, T, p)
         """The values at which cdf equals each level, to 1e-10 relative; see `mixture_quantile`. Carries no gradient."""
-        if isinstance(levels, str) or not hasattr(levels, "__iter__") or getattr(levels, "ndim", 1) == 0:
+        if isinstance(levels, str | Mapping | set) or not isinstance(levels, Iterable) or getattr(levels, "ndim", 1) == 0:
             raise ValueError(f"quantile: levels is a list, even of one, and is {quote(levels)}; write [0.1, 0.5, 0.9]")
+        levels = list(levels)
+        if not levels:
+            raise ValueError("quantile: levels is empty; write [0.1, 0.5, 0.9]")
         for level in levels:
             if not isinstance(level, float | int) or isinstance(level, bool):
                 require_number(level, "quantile: a level")
@@ -197,7 +216,7 @@ class Prediction:
 
     def interval(self, level: float) -> tuple[Tensor, Tensor]:  # each (N, T, p)
         """Central interval holding `level` of the mixture: the quantiles at (1 − level)/2 and (1 + level)/2."""
-        if isinstance(level, str | bool) or not hasattr(level, "__float__"):
+        if not (isinstance(level, float) and math.isnan(level)):
             require_number(level, "interval: level")
         if not 0.0 < level < 1.0:
             raise ValueError(
@@ -217,8 +236,10 @@ class Prediction:
         draws one member for the whole cohort, which leaves each person's distribution as it is and correlates people as
         the model's ignorance does. Use it for statements about many people at once (a cohort's mean, a null band).
         """
-        require_number(count, "sample: count, how many paths,", least=1.0, whole=True)
+        require_number(count, "sample: count, how many paths,", least=1.0, most=1e8, whole=True)
         require_kind(generator, torch.Generator, "sample: generator", "torch.Generator().manual_seed(0)")
+        require_flag(shared_member, "sample: shared_member")
+        count = int(count)
         members, draws, people = self.mean.shape[:3]
         device, own = self.mean.device, generator.device  # a generator draws where it lives, and nowhere else
         drawn = (count, 1) if shared_member else (count, people)
@@ -231,6 +252,7 @@ class Prediction:
 
     def to(self, device: torch.device | str) -> "Prediction":
         """The same prediction on another device."""
+        require_device(device, "Prediction.to: device")
         return replace(self, mean=self.mean.to(device))
 
     def members(self, indices: Sequence[int] | Tensor) -> "Prediction":
@@ -246,27 +268,47 @@ class Prediction:
 
     def during(self, start: float, end: float) -> "Prediction":
         """The prediction at times in [start, end] alone, each record's own time; others become padding."""
+        for name, time in (("start", start), ("end", end)):
+            if not (isinstance(time, float) and math.isinf(time)):  # a window may be open
+                require_number(time, f"during: {name}")
+        start, end = float(start), float(end)
         if not start <= end:
             raise ValueError(f"The window runs from {start} to {end}; its start needs to be no later than its end.")
         return replace(self, mask=self.mask & (self.times >= start) & (self.times <= end))
 
     def _index(self, indices: Sequence[int] | Tensor, size: int, noun: str) -> Tensor:
-        index = torch.as_tensor(indices, device=self.mean.device)
+        try:
+            index = torch.as_tensor(indices, device=self.mean.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"{noun} indices are whole numbers in a list, between 0 and {size - 1}, and are {quote(indices)}; write [0]"
+            ) from error
         if index.dtype == torch.bool and index.shape == (size,):
             index = index.nonzero().squeeze(1)
-        whole = not index.is_floating_point() and index.dtype != torch.bool
+        whole = not (index.is_floating_point() or index.is_complex() or index.dtype == torch.bool)
         if not whole or index.dim() != 1 or index.numel() == 0 or bool(((index < -size) | (index >= size)).any()):
             raise ValueError(
-                f"{noun} indices {indices} do not select from {size}; give a non-empty list of whole numbers between 0 and "
-                f"{size - 1} (an index of one is [0]), or {size} booleans."
+                f"{noun} indices {quote(indices)} do not select from {size}; give a non-empty list of whole numbers between 0 "
+                f"and {size - 1} (an index of one is [0]), or {size} booleans."
             )
         return index
 
     def _numbers(self, value: Tensor | float, what: str) -> Tensor:
         try:
+            kind = value if isinstance(value, Tensor) else torch.as_tensor(value)
+            if kind.is_complex() or kind.dtype == torch.bool:
+                raise TypeError
             return torch.as_tensor(value, dtype=torch.float64, device=self.mean.device)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{what} must be numbers, and is {quote(value)}") from error
+
+    def _threshold(self, value: Tensor | float, what: str) -> Tensor:  # (N, T, p)
+        given, shape = self._numbers(value, what), self.mean.shape[2:]
+        if given.ndim > 3 or not all(a in (1, b) for a, b in zip(given.shape[::-1], shape[::-1], strict=False)):
+            raise ValueError(f"{what} has shape {tuple(given.shape)}; give one number, or one for each of {tuple(shape)}")
+        if bool(given.isnan().any()):
+            raise ValueError(f"{what} holds NaN, which nothing is above or below; give numbers")
+        return given.expand(shape)
 
     def _masked(self, values: Tensor) -> Tensor:
         return torch.where(self.mask[..., None], values, torch.nan)
@@ -297,3 +339,14 @@ class Prediction:
         rows = y.reshape(-1, shape.numel())[:, self._present()]
         values = [torch.cat([function(row[c], mean[:, c], variance[:, c]) for c in blocks(mean)]) for row in rows]
         return self._scatter(torch.stack(values)).reshape(y.shape)
+
+
+def _tensor(value: object, what: str, truths: bool) -> Tensor:
+    """The value as a tensor of real numbers, or of True and False."""
+    try:
+        given = torch.as_tensor(value)
+        if given.is_complex() or given.is_meta or (given.dtype == torch.bool and not truths):
+            raise TypeError
+        return given
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"Prediction: {what} must be numbers in a tensor, and is {quote(value)}") from error

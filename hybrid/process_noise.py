@@ -20,7 +20,7 @@ from hybrid.solver import Solver
 from hybrid.stability_limit import require_mesh
 from hybrid.threads import of_conditions, threads_by
 from learned import Zero
-from physics.arguments import require_kind, require_number
+from physics.arguments import require_kind, require_number, require_shape
 
 _TERMS = 14  # of the series of Q for ‖J h‖ ≤ ½: (2‖J h‖)^14/15! < 1e-12 of the first, and it falls from there
 
@@ -60,13 +60,22 @@ def sample_paths(
     linearisation).
     """
     require_given(model, conditions, "sample_paths")
-    require_number(count, "sample_paths: count, how many paths,", least=1.0, whole=True)
+    require_number(count, "sample_paths: count, how many paths,", least=1.0, most=1e8, whole=True)
     require_kind(generator, torch.Generator, "sample_paths: generator", "torch.Generator().manual_seed(0)")
     if not conditions.segments.cut:
         raise ValueError(
             "the observations lie inside the segments, and a path is drawn at their ends; cut the records at their "
             "observations, Mesh(..., observed=True)"
         )
+    require_shape(
+        *(personal, "sample_paths: personal", "M", conditions.size, model.personal),
+        write="Personal.mode, or zeros for typical people",
+    )
+    if not len(personal) or (1 not in (len(personal), model.members) and len(personal) != model.members):
+        raise ValueError(f"sample_paths: personal is of {len(personal)} members and the model has {model.members}; give as many")
+    if solver is not None:
+        require_kind(solver, Solver, "sample_paths: solver", 'RungeKutta("rk4") or Exponential(rtol=1e-6)')
+    count = int(count)
     require_alike(model, conditions, personal)
     _require_mesh(model, conditions.segments)
     solver = solver or simulating(model.dtype)

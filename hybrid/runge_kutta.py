@@ -9,9 +9,9 @@ from hybrid.combine import Polynomials
 from hybrid.field import SemilinearField
 from hybrid.one_step import solve_by_steps
 from hybrid.pool import Pool
-from hybrid.solver import Solution, Solver
+from hybrid.solver import Solution, Solver, require_problem
 from hybrid.tableau import TABLEAUS, Method
-from physics.arguments import quote, require_number
+from physics.arguments import quote, require_flag, require_number
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ class RungeKutta(Solver):
     pool: Pool = field(default_factory=Pool, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.method not in TABLEAUS:
+        if not isinstance(self.method, str) or self.method not in TABLEAUS:
             raise ValueError(f"RungeKutta: method is one of {sorted(TABLEAUS)}, got {quote(self.method)}")
+        require_flag(self.compiled, "RungeKutta: compiled")
+        require_number(self.max_steps, "RungeKutta: max_steps", least=1.0, whole=True)
         if self.rtol is not None and not TABLEAUS[self.method].error:
             raise ValueError(f"RungeKutta: {self.method} has no error estimate; use tsit5, dopri5 or bosh3 with rtol")
         require_numbers("RungeKutta", self.rtol, self.atol, self.chunk)
@@ -54,6 +56,7 @@ class RungeKutta(Solver):
         return self.rtol is not None
 
     def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
+        require_problem(field, x0, "RungeKutta.solve")
         tolerance = tolerance_of(self.rtol, self.atol, self.max_steps)
         return solve_by_steps(
             field,

@@ -1,7 +1,7 @@
 """What is done to one person: doses, infusions and input signals, and `do`, the question "what if we did this?"."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hybrid.derivative import mapped, values_of
-from physics.arguments import quote, require_kind, require_number
+from physics.arguments import quote, require_choice, require_kind, require_number, require_text
 
 Number = float | Tensor
 
@@ -36,7 +36,7 @@ def numbers(values: object, what: str) -> tuple[float, ...]:
         column = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
         if column.ndim == 1 and column.dtype.kind in "fiu":
             return tuple(column.astype(np.float64).tolist())
-    except ValueError:  # a ragged list
+    except (ValueError, TypeError, RuntimeError):  # a ragged list, or a tensor of no device
         pass
     raise ValueError(f"{what} must be numbers in a list or an array of one axis, got {quote(values)}")
 
@@ -57,7 +57,7 @@ class Dose:
     lag: Number = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.state, str):
+        if not isinstance(self.state, str) or not self.state.strip():
             raise ValueError(
                 f"a dose goes into a compartment, by its name, and got {quote(self.state)}; write Dose('gut', 0.0, 320.0)"
             )
@@ -85,7 +85,7 @@ class Dose:
 
         Errors: `ValueError` unless count ≥ 1 and interval > 0.
         """
-        require_number(count, "Dose(…).repeated: count, how many doses in all,", least=1.0, whole=True)
+        require_number(count, "Dose(…).repeated: count, how many doses in all,", least=1.0, most=1e5, whole=True)
         require_number(interval, "Dose(…).repeated: interval", above=0.0)
         return tuple(replace(self, time=self.time + k * interval) for k in range(int(count)))
 
@@ -122,15 +122,20 @@ class Signal:
                     f"Signal: times must increase strictly, and position {k} at {a:g} is followed by {b:g}; sort them and merge "
                     "repeats"
                 )
-        if self.kind not in ("linear", "held"):
-            raise ValueError(f"Signal: kind is 'linear' or 'held', got {quote(self.kind)}")
+        require_choice(self.kind, ("linear", "held"), "Signal: kind")
 
     def at(self, time: float, side: Literal["left", "right"] = "right") -> float:
         """u(time); at a jump of a held signal, the value on the asked side."""
-        return float(self.sample(np.array([time]), side)[0])
+        require_number(time, "Signal.at: time")
+        return float(self.sample(np.array([float(time)]), side)[0])
 
     def sample(self, times: np.ndarray, side: Literal["left", "right"] = "right") -> np.ndarray:
         """u at many times (S,), as `at`."""
+        require_choice(side, ("left", "right"), "Signal: side")
+        times = np.array(numbers(times, "Signal.sample: times"))
+        if not np.isfinite(times).all():
+            lost = int((~np.isfinite(times)).sum())
+            raise ValueError(f"Signal.sample: times must be finite, and {lost} are not; leave them out")
         if self.kind == "linear":
             return np.interp(times, self.times, self.values)
         last = np.searchsorted(self.times, times, side=side) - 1
@@ -150,13 +155,15 @@ class Schedule:
 
     def __post_init__(self) -> None:
         require_number(self.start, "schedule: start, the time at which the record begins,")
-        if not isinstance(self.doses, Dose) and not hasattr(self.doses, "__iter__"):
+        if isinstance(self.doses, str | Mapping | set) or not isinstance(self.doses, Dose | Iterable):
             raise ValueError(f"schedule: doses is a list of doses, and is {quote(self.doses)}; write Schedule() for none")
         doses = (self.doses,) if isinstance(self.doses, Dose) else tuple(self.doses)
         object.__setattr__(self, "doses", doses)
         for dose in doses:
             require_kind(dose, Dose, "schedule: each of doses", 'Schedule((Dose("gut", 0.0, 320.0),))')
-        if not isinstance(self.inputs, Mapping) or not all(isinstance(s, Signal) for s in self.inputs.values()):
+        if not isinstance(self.inputs, Mapping) or not all(
+            isinstance(name, str) and isinstance(s, Signal) for name, s in self.inputs.items()
+        ):
             raise ValueError(
                 f"schedule: inputs are signals by name, as {{'glucose': Signal(times, values)}}, got {quote(self.inputs)}"
             )
@@ -173,11 +180,15 @@ class Schedule:
         inputs: Mapping[str, Signal] | None = None,
     ) -> "Schedule":
         """A new schedule in which the doses of the named compartments, and the named inputs, are replaced by these."""
-        if not isinstance(doses or {}, Mapping) or not isinstance(inputs or {}, Mapping):
-            raise ValueError(
-                f"do: doses and inputs go by name, got {quote(doses if not isinstance(doses or {}, Mapping) else inputs)}; write "
-                'do({"gut": [Dose("gut", 0.0, 320.0)]}), which replaces what goes into the gut, or a text by parse_schedule'
-            )
+        for what, given in (("doses", doses), ("inputs", inputs)):
+            if given is not None and not isinstance(given, Mapping):
+                raise ValueError(
+                    f"do: {what} go by name, got {quote(given)}; write "
+                    'do({"gut": [Dose("gut", 0.0, 320.0)]}), which replaces what goes into the gut, or a text by parse_schedule'
+                )
+        for state, group in (doses or {}).items():
+            if isinstance(group, str) or not isinstance(group, Dose | Iterable):
+                raise ValueError(f"do: what goes into {quote(state, 60)} is a list of doses, and is {quote(group)}; write []")
         doses = {state: (group,) if isinstance(group, Dose) else tuple(group) for state, group in (doses or {}).items()}
         for group in doses.values():
             for dose in group:
@@ -200,13 +211,13 @@ class Schedule:
 
     def split(self, state: str, parts: int, interval: float) -> "Schedule":
         """Every dose into `state` in `parts` equal ones, `interval` apart, the first at the old time."""
-        require_number(parts, "split: parts", least=1.0, whole=True)
+        require_number(parts, "split: parts", least=1.0, most=1e5, whole=True)
         require_number(interval, "split: interval", above=0.0)
         self._require_some(state)
         new = [
             replace(d, time=d.time + k * interval, amount=d.amount / parts)
             for d in self.into(state)
-            for k in range(parts)
+            for k in range(int(parts))
         ]
         return self.do({state: new})
 
@@ -217,6 +228,7 @@ class Schedule:
 
     def into(self, state: str) -> list[Dose]:
         """The doses into one compartment."""
+        require_text(state, "Schedule.into: state, a compartment,", '"gut"')
         return [d for d in self.doses if d.state == state]
 
 

@@ -13,6 +13,7 @@ from typing import Literal, NoReturn
 
 from hybrid.schedule import Dose, Schedule, Signal, as_float
 from physics import Backbone
+from physics.arguments import shortened
 
 EXAMPLES = (
     "dose 320 mg -> gut @ 0",
@@ -55,7 +56,8 @@ _TOKEN = re.compile(
 )
 _STATEMENTS = ("dose", "scale", "split", "clear", "set")
 _KEYWORDS = ("every", "over", "x", "×", "by", "in", "linear", "held", *_STATEMENTS)
-_MOST = 10_000  # more doses than this in one statement are a slip
+_SHOWN, _WORD = 100, 60  # characters of a line, and of a word in it, that a message quotes
+_MOST = 10_000  # more doses than this are a slip
 
 
 class ScheduleTextError(ValueError):
@@ -210,8 +212,15 @@ class _Parser:
     def _fail(self, token: _Token, message: str) -> NoReturn:
         line = self.text.count("\n", 0, token.at)
         begin = self.text.rfind("\n", 0, token.at) + 1
-        shown = self.text.split("\n")[line].replace("\t", " ")
-        raise ScheduleTextError(f"schedule: {message}\n  {shown}\n  {' ' * (token.at - begin)}^", token.at)
+        shown, place = self.text.split("\n")[line].replace("\t", " "), token.at - begin
+        if len(shown) > _SHOWN:  # of a long line the part around the place
+            left = max(0, min(place - _SHOWN // 2, len(shown) - _SHOWN))
+            cut = shown[left : left + _SHOWN]
+            shown = f"{'… ' if left else ''}{cut}{' …' if left + _SHOWN < len(shown) else ''}"
+            place += 2 * bool(left) - left
+        if len(token.text) > _WORD:
+            message = message.replace(token.text, shortened(token.text, _WORD))
+        raise ScheduleTextError(f"schedule: {message}\n  {shown}\n  {' ' * place}^", token.at)
 
     # ---- parts of a statement
 
@@ -239,6 +248,11 @@ class _Parser:
         if value > _MOST:
             self._fail(token, f"the {what} is {token.text}, and at most {_MOST} are read; write a smaller one")
         return int(value)
+
+    def _require_few(self, token: _Token, doses: int) -> None:
+        """Refuse what repeats beyond reason before it is made: two statements multiply what each of them may ask for."""
+        if doses > _MOST:
+            self._fail(token, f"that would be {doses} doses in all, and at most {_MOST} are read; repeat fewer")
 
     def _quantity(self, what: str, of: str) -> tuple[float, _Token]:
         """A number and, where one is typed, its unit, which must be that of `of`."""
@@ -325,6 +339,7 @@ class _Parser:
         if state not in self.retold:
             self.retold.add(state)
             self.now = self.now.do({state: []})
+        self._require_few(at_amount, len(self.now.doses) + count)
         new = [Dose(state, time + k * interval, amount, duration) for k in range(count)]
         # sorting is stable: doses of one time stay in the order in which they were typed
         self.now = replace(self.now, doses=tuple(sorted([*self.now.doses, *new], key=lambda d: as_float(d.time))))
@@ -346,9 +361,10 @@ class _Parser:
         self.now = self.now.scaled(state, factor)
 
     def _split(self) -> None:
-        state = self._dosed("split")
+        token, state = self._peek(), self._dosed("split")
         self._need_word("in", use="the number of parts")
         parts = self._count("number of parts")
+        self._require_few(token, len(self.now.doses) + (parts - 1) * len(self.now.into(state)))
         self._need_word("every", use="the interval between the parts")
         self.altered.add(state)
         self.now = self.now.split(state, parts, self._duration("interval"))

@@ -5,7 +5,7 @@ dx/ds = Δt[i, k] f(x). Doses are jumps between segments, and padding is a segme
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from hybrid.derivative import array_of, constant, varies
 from hybrid.mesh import Mesh
-from hybrid.schedule import Dose, Number, Schedule, as_float, as_time
-from physics.arguments import quote
+from hybrid.schedule import Dose, Number, Schedule, as_float, as_time, numbers
+from physics.arguments import quote, require_kind, require_names, require_number, require_people, require_shape
 
 
 @dataclass(frozen=True)
@@ -156,10 +156,12 @@ class Segments:
 
     def people(self, index: Tensor) -> "Segments":
         """The same for the chosen records, with repeats."""
+        require_people(index, self.dt.shape[0], "Segments.people: index")
         return replace(self, **{name: getattr(self, name)[index] for name in _TENSORS})
 
     def to(self, like: Tensor) -> "Segments":
         """The same in the dtype and on the device of `like`."""
+        require_shape(like, "Segments.to: like", ..., write="cohort.y, or another tensor of the type and device wanted")
         moved: dict[str, Any] = {name: getattr(self, name).to(like) for name in _TENSORS if name != "segment"}
         return replace(self, **moved, segment=self.segment.to(like.device))
 
@@ -176,6 +178,8 @@ class Segments:
                 "the observations lie inside the segments, and this solver gives states at their ends alone; cut the "
                 "records at their observations, Mesh(..., observed=True), or use RungeKutta or Exponential"
             )
+        N, K = self.dt.shape
+        require_shape(states, "Segments.read: states", "M", N, K + 1, "n", write="the states at all boundaries", like=self.dt)
         index = self.boundary[None, :, :, None].expand(states.shape[0], -1, -1, states.shape[-1])
         return states.gather(2, index)
 
@@ -192,6 +196,9 @@ class Segments:
 
         Errors: `ValueError` where there are more already.
         """
+        for what, size in (("K", K), ("T", T)):
+            require_number(size, f"padded: {what}, how many,", least=1.0, most=1e9, whole=True)
+        K, T = int(K), int(T)
         have = (self.dt.shape[1], self.segment.shape[1])
         if have[0] > K or have[1] > T:
             raise ValueError(f"padded: there are (K, T) = {have} already, more than {(K, T)}")
@@ -216,6 +223,12 @@ class Segments:
 
         Law: cutting changes no solution; gradients with respect to lengths, jumps, rates and inputs are kept.
         """
+        N = self.dt.shape[0]
+        require_shape(segment, "Segments.refine: segment", N, "L", write="whole numbers", whole=True, like=self.dt)
+        if segment.device.type == "cpu" and not bool(((segment >= 0) & (segment < self.dt.shape[1])).all()):
+            raise ValueError(f"Segments.refine: segment is a place among {self.dt.shape[1]} segments, from 0 on, and one is not")
+        for what, share in (("begin", begin), ("end", end)):
+            require_shape(share, f"Segments.refine: {what}", N, segment.shape[1], write="a share of each segment", like=self.dt)
         wide = segment[..., None]
         dt = self.dt.gather(1, segment)
         u0, change = (v.gather(1, wide.expand(-1, -1, v.shape[-1])) for v in (self.u0, self.u1 - self.u0))
@@ -257,6 +270,11 @@ def build_segments(
     Errors: `ValueError`, naming the record, for unknown compartments, missing inputs, unsorted or early times.
     Law: `dt`, and so every solution, is differentiable in the times, lags, durations and amounts of doses that are tensors.
     """
+    schedules, times = require_rows(schedules, times, "build_segments")
+    states = require_names(states, "build_segments: states", "backbone.states")
+    inputs = require_names(inputs, "build_segments: inputs", "backbone.inputs")
+    if mesh is not None:
+        require_kind(mesh, Mesh, "build_segments: mesh", "Mesh(0.1), or none to cut nothing between events")
     mesh = mesh or Mesh()
     rows: list[dict[str, Tensor]] = []
     known: dict[tuple[int, tuple[float, ...]], int] = {}  # people who share a schedule and times are cut once
@@ -289,6 +307,31 @@ def build_segments(
         return torch.stack(parts)
 
     return Segments(**{name: pad(name) for name in _TENSORS}, meshed=mesh.step is not None)
+
+
+def require_rows(schedules: Any, times: Any, name: str) -> tuple[list[Schedule], list[list[float]]]:
+    """One schedule and one list of times for each person.
+
+    Errors: `ValueError`, beginning with `name`, for what is not that.
+    """
+    if isinstance(schedules, Schedule | str | Mapping) or not isinstance(schedules, Iterable):
+        raise ValueError(
+            f"{name}: schedules is a list, one for each person, and is {quote(schedules)}; write [schedule] even for one"
+        )
+    schedules = list(schedules)
+    for schedule in schedules:
+        require_kind(schedule, Schedule, f"{name}: each schedule", 'Schedule((Dose("gut", 0.0, 320.0),))')
+    rows = [] if isinstance(times, str | bytes | Mapping | set) or not isinstance(times, Collection) else list(times)
+    if len(rows) != len(schedules) or not rows:
+        raise ValueError(
+            f"{name}: {len(schedules)} schedules need as many lists of times, at least one; got {len(rows)} in {quote(times)}"
+        )
+    for row in rows:
+        if isinstance(row, str | Mapping | set) or not isinstance(row, Iterable) or getattr(row, "ndim", 1) == 0:
+            raise ValueError(
+                f"{name}: each person has a list of times, even of one, and got {quote(row)}; write [[1.0, 6.0], [2.0]]"
+            )
+    return schedules, [list(numbers(row if hasattr(row, "ndim") else list(row), f"{name}: times")) for row in rows]
 
 
 @dataclass
@@ -410,6 +453,14 @@ def _doses(
     jump = torch.zeros(K, len(states), dtype=torch.float64)
     rate = torch.zeros(K, len(states), dtype=torch.float64)
     for dose, begin, finish in zip(given, begins, ends, strict=True):
+        if not isinstance(dose.amount, Tensor) and not isinstance(dose.duration, Tensor):
+            # nothing to differentiate: in place, since a table of its own for every dose is too much for thousands of them
+            to = states.index(dose.state)
+            if dose.bolus:
+                jump[at[begin], to] += dose.amount
+            else:
+                rate[at[begin] : at.get(finish, K), to] += dose.amount / dose.duration
+            continue
         where = torch.zeros(K, len(states), dtype=torch.float64)
         if dose.bolus:
             where[at[begin], states.index(dose.state)] = 1.0

@@ -1,6 +1,6 @@
 """From a model and schedules to states, observations and predictions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,11 +15,11 @@ from hybrid.model import Conditions, HybridModel, require_alike, require_given
 from hybrid.prediction import Prediction
 from hybrid.process_noise import process_variance, read_boundaries
 from hybrid.schedule import Schedule
-from hybrid.segments import build_segments
-from hybrid.solver import Failure, Solution, Solver
+from hybrid.segments import build_segments, require_rows
+from hybrid.solver import Failure, Solution, Solver, require_solver
 from hybrid.threads import of_conditions, of_schedules, threads_by
 from physics import Parameter, capture
-from physics.arguments import quote, require_kind
+from physics.arguments import quote, require_choice, require_kind, require_shape
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,13 @@ def rollout(
             f"rollout: personal needs shape (M, N, d) = ({model.members}, {conditions.size}, {model.personal}), got "
             f"{quote(personal)}; Personal.mode has it, and zeros are the typical person"
         )
-    if personal.shape[0] not in (1, model.members) and model.members != 1:
+    if not len(personal) or (personal.shape[0] not in (1, model.members) and model.members != 1):
         raise ValueError(
             f"rollout: personal is of {personal.shape[0]} members and the model has {model.members}; give it as many, or one "
             "for all"
         )
-    if solver is not None:
-        require_kind(solver, Solver, "rollout: solver", 'RungeKutta("rk4") or Exponential(rtol=1e-6)')
-    if on_failure not in ("raise", "return"):
-        raise ValueError(f"rollout: on_failure is 'raise' or 'return', got {quote(on_failure)}")
+    require_solver(solver, "rollout")
+    require_choice(on_failure, ("raise", "return"), "rollout: on_failure")
     require_alike(model, conditions, personal)
     theta = model.theta(personal, conditions.covariates)
     context = model.context(personal, conditions.covariates)
@@ -117,10 +115,15 @@ def predict(
             f"predict: draws needs shape (M, S, N, d), members and draws of the people's own coordinates, got {quote(draws)}; "
             "Personal.draws(16, generator) gives it, and Personal.mode[:, None] the modes alone"
         )
-    if draws.shape[0] not in (1, model.members) and model.members != 1:
+    if not len(draws) or (draws.shape[0] not in (1, model.members) and model.members != 1):
         raise ValueError(
             f"predict: draws are of {draws.shape[0]} members and the model has {model.members}; give them as many, or one for all"
         )
+    N, d = conditions.size, model.personal
+    require_shape(draws, "predict: draws", "M", "S", N, d, write="Personal.draws(16, generator)", like=conditions.baseline)
+    if not draws.shape[1]:
+        raise ValueError("predict: draws has none of anybody, S = 0; write Personal.draws(16, generator)")
+    _require_times(times, mask, N, conditions.segments.segment.shape[1])
     draws = draws.expand(max(len(draws), model.members), *draws.shape[1:])
     M, S, N, d = draws.shape
     repeated = torch.arange(N, device=draws.device).repeat(S)  # the draws of one person are copies of that person
@@ -135,6 +138,17 @@ def predict(
         channels=model.observation.channels,
         units=model.observation.units,
     )
+
+
+def _require_times(times: Tensor, mask: Tensor, N: int, T: int) -> None:
+    """Raise `ValueError` unless these are the times (N, T) of the conditions, and which of them are real."""
+    require_shape(times, "predict: times", N, T, write="cohort.times")
+    if not isinstance(mask, Tensor) or mask.shape != (N, T) or mask.dtype != torch.bool or mask.is_meta:
+        raise ValueError(
+            f"predict: mask says yes or no of every time, dtype bool and shape ({N}, {T}), and is {quote(mask)}"
+            + (f" of {mask.dtype}" if isinstance(mask, Tensor) else "")
+            + "; write torch.ones_like(cohort.times, dtype=torch.bool)"
+        )
 
 
 def simulate(
@@ -157,7 +171,7 @@ def simulate(
     a failure on the way (`integrate` returns what went well).
     """
     require_kind(model, HybridModel, "simulate: model", "simulate(model, x0, schedule, times, theta)")
-    if isinstance(times, str) or not hasattr(times, "__iter__") or getattr(times, "ndim", 1) == 0:
+    if isinstance(times, str | bytes | Mapping | set) or not isinstance(times, Iterable) or getattr(times, "ndim", 1) == 0:
         raise ValueError(f"simulate: times is a list of times, even of one, and is {quote(times)}; write [1.0, 6.0, 24.0]")
     given: list[Any] = times.tolist() if isinstance(times, Tensor | np.ndarray) else list(times)
     if not isinstance(schedule, Schedule):
@@ -189,9 +203,8 @@ def integrate(
     `failures`, and the others are as they would be without it.
     """
     require_kind(model, HybridModel, "simulate: model", "simulate(model, x0, schedule, times, theta)")
-    schedules, times = _people(schedules, times, "simulate")
-    if solver is not None:
-        require_kind(solver, Solver, "simulate: solver", 'RungeKutta("rk4") or Exponential(rtol=1e-6)')
+    schedules, times = require_rows(schedules, times, "simulate")
+    require_solver(solver, "simulate")
     if mesh is not None:
         require_kind(mesh, Mesh, "simulate: mesh", "Mesh(0.1) or Mesh.of(model, records)")
     backbone = model.backbone
@@ -202,34 +215,11 @@ def integrate(
     theta = _lead(theta, len(backbone.physical), N, "theta", like)
     _require_admissible(backbone.physical, theta)
     c = _lead(like.new_zeros(r) if c is None else c, r, N, "c", like)
+    if not capture.capturing() and bool(torch.isinf(values_of(c)).any()):
+        raise ValueError("simulate: c holds infinite values, at which the residual is not learned; give finite ones")
     M = max(model.members, theta.shape[0], x0.shape[0], c.shape[0])
     theta, x0, c = (v.expand(M, N, v.shape[-1]) for v in (theta, x0, c))
     return (solver or simulating(model.dtype)).solve(model.bind(segments, theta, c), x0)
-
-
-def _people(schedules: Any, times: Any, name: str) -> tuple[list[Schedule], list[list[float]]]:
-    """One schedule and one list of times for each person.
-
-    Errors: `ValueError`, beginning with `name`, for what is not that.
-    """
-    if isinstance(schedules, Schedule | str | Mapping) or not hasattr(schedules, "__iter__"):
-        raise ValueError(
-            f"{name}: schedules is a list, one for each person, and is {quote(schedules)}; write [schedule] even for one"
-        )
-    schedules = list(schedules)
-    for schedule in schedules:
-        require_kind(schedule, Schedule, f"{name}: each schedule", 'Schedule((Dose("gut", 0.0, 320.0),))')
-    rows = [] if isinstance(times, str) or not hasattr(times, "__len__") else list(times)
-    if len(rows) != len(schedules) or not rows:
-        raise ValueError(
-            f"{name}: {len(schedules)} schedules need as many lists of times, at least one; got {len(rows)} in {quote(times)}"
-        )
-    for row in rows:
-        if isinstance(row, str) or not hasattr(row, "__iter__") or getattr(row, "ndim", 1) == 0:
-            raise ValueError(
-                f"{name}: each person has a list of times, even of one, and got {quote(row)}; write [[1.0, 6.0], [2.0]]"
-            )
-    return schedules, [row.tolist() if isinstance(row, Tensor | np.ndarray) else list(row) for row in rows]
 
 
 def _require_admissible(physical: Sequence[Parameter], theta: Tensor) -> None:
@@ -254,6 +244,8 @@ def _require_admissible(physical: Sequence[Parameter], theta: Tensor) -> None:
 def _lead(value: Tensor, size: int, people: int, name: str, like: Tensor) -> Tensor:
     try:
         value = torch.as_tensor(value)
+        if value.is_complex() or value.dtype == torch.bool or value.is_meta:
+            raise TypeError
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"simulate: {name} must be numbers in a tensor of last axis {size}, and is {quote(value)}") from error
     if value.dtype == torch.float64 and like.dtype != torch.float64:
@@ -287,7 +279,7 @@ def conditions_of(
     Errors: `ValueError` for shapes and kinds that do not fit, and what `build_segments` refuses.
     """
     require_kind(model, HybridModel, "conditions_of: model", "conditions_of(model, [schedule], [[1.0, 6.0, 24.0]])")
-    schedules, times = _people(schedules, times, "conditions_of")
+    schedules, times = require_rows(schedules, times, "conditions_of")
     if covariates is not None:
         require_kind(covariates, Mapping, "conditions_of: covariates", '{"WT": [70.0]}, one value a person')
     if mesh is not None:
@@ -295,7 +287,12 @@ def conditions_of(
     values = {}
     for name, given in (covariates or {}).items():
         try:
-            values[name] = torch.as_tensor(given, dtype=torch.float64)
+            if isinstance(given, str | bytes | bool) or not isinstance(given, Sized):
+                raise TypeError
+            column: Any = given if isinstance(given, Tensor) else np.asarray(list(given))
+            if str(column.dtype).removeprefix("torch.").startswith(("bool", "complex")):
+                raise TypeError
+            values[name] = torch.as_tensor(column, dtype=torch.float64, device="cpu")
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"conditions_of: the covariate {name} must be numbers, one for each person, and is {quote(given)}; write [70.0]"
@@ -310,8 +307,11 @@ def conditions_of(
     segments = build_segments(schedules, times, model.backbone.states, model.backbone.inputs, mesh)
     if baseline is not None:
         require_kind(baseline, Tensor, "conditions_of: baseline", "torch.tensor([[0.0]]), a row of channels for each person")
+        require_shape(baseline, "conditions_of: baseline", "N", "p", write="a row of channels for each person, NaN for none")
     else:
         baseline = torch.full((len(schedules), len(model.observation.channels)), torch.nan, dtype=torch.float64)
+    if bool(torch.isinf(baseline).any()):
+        raise ValueError("conditions_of: baseline holds infinite values; write NaN where nothing was measured")
     shape = (len(schedules), len(model.observation.channels))
     if baseline.shape != shape:
         raise ValueError(f"conditions_of: baseline needs shape (people, channels) = {shape}, got {tuple(baseline.shape)}")

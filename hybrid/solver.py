@@ -9,6 +9,7 @@ from torch import Tensor
 from hybrid.derivative import mapped, values_of
 from hybrid.field import SemilinearField, among
 from physics import capture
+from physics.arguments import require_kind, require_shape
 
 
 @dataclass(frozen=True)
@@ -136,3 +137,20 @@ def at_rest(
 ) -> Tensor:  # (M, N, n)
     """The starts, 0 for the failed records, to go with `SemilinearField.without`."""
     return torch.where(among(failures, x0[0])[:, None], 0.0, x0)
+
+
+def require_solver(solver: object, name: str) -> None:
+    """Raise `ValueError`, beginning with `name`, for what is no solver, where None stands for a default."""
+    if solver is not None:
+        require_kind(solver, Solver, f"{name}: solver", 'RungeKutta("rk4"), Exponential(rtol=1e-6) or Torchdiffeq("dopri5")')
+
+
+def require_problem(field: SemilinearField, x0: Tensor, name: str) -> None:
+    """Raise `ValueError`, beginning with `name`, unless x0 (M, N, n) are starts for the field's people, of its type."""
+    require_kind(field, SemilinearField, f"{name}: field", "model.bind(segments, theta, c)")
+    N, n = field.segments.dt.shape[0], field.A.shape[-1]
+    require_shape(x0, f"{name}: x0", "M", N, n, write="model.initial(theta, baseline)", like=field.A)
+    if x0.dtype != field.A.dtype or (1 not in (len(x0), field.A.shape[0]) and len(x0) != field.A.shape[0]):
+        raise ValueError(
+            f"{name}: x0 is {x0.dtype} of {len(x0)} members and the field {field.A.dtype} of {field.A.shape[0]}; give both alike"
+        )

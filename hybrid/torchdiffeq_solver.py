@@ -12,8 +12,9 @@ from torch import Tensor
 
 from hybrid.derivative import constant, once, transforming
 from hybrid.field import SemilinearField
-from hybrid.solver import Failure, SimulationError, Solution, Solver, at_rest, not_finite, without
+from hybrid.solver import Failure, SimulationError, Solution, Solver, at_rest, not_finite, require_problem, without
 from hybrid.stability_limit import require_mesh, unstable
+from physics.arguments import quote, require_flag, require_number
 
 Method = Literal[
     "euler",
@@ -65,10 +66,13 @@ class Torchdiffeq(Solver):
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        if self.method not in FIXED and self.method not in ADAPTIVE:
-            raise ValueError(f"Torchdiffeq: method is one of {[*FIXED, *ADAPTIVE]}, got {str(self.method)[:40]!r}")
-        if not all(0.0 < v < float("inf") for v in (self.rtol, self.atol)):
-            raise ValueError(f"Torchdiffeq: rtol and atol are positive, got {self.rtol} and {self.atol}")
+        if not isinstance(self.method, str) or self.method not in FIXED | ADAPTIVE:
+            raise ValueError(f"Torchdiffeq: method is one of {[*FIXED, *ADAPTIVE]}, got {quote(self.method, 60)}")
+        for name in ("rtol", "atol"):
+            require_number(getattr(self, name), f"Torchdiffeq: {name}", above=0.0)
+        require_flag(self.adjoint, "Torchdiffeq: adjoint")
+        if self.steps is not None:
+            require_number(self.steps, "Torchdiffeq: steps", most=1e6, whole=True)
         if self.steps is not None and (self.steps < 1 or self.method not in FIXED):
             raise ValueError(
                 f"Torchdiffeq: steps is how many a method of fixed steps ({', '.join(FIXED)}) takes in a segment, 1 or more; got "
@@ -90,6 +94,7 @@ class Torchdiffeq(Solver):
         return self.method in ADAPTIVE
 
     def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
+        require_problem(field, x0, "Torchdiffeq.solve")
         asked = torch.is_grad_enabled() and any(v.requires_grad for v in (x0, *field.made_from))
         if self.method == "scipy_solver" and not self.adjoint and (asked or transforming()):
             raise ValueError(

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from learned.joints import Joint
-from learned.noise import NoiseHead, PerChannel, channel_order, per_channel
+from learned.noise import NoiseHead, PerChannel, channel_order, per_channel, require_seen
+from learned.sizes import generator_of, shown
 
 
 class AdditiveProportional(NoiseHead):
@@ -31,7 +32,7 @@ class AdditiveProportional(NoiseHead):
         ):
             raise ValueError(
                 "AdditiveProportional: needs positive finite additive, proportional and floor, one per channel, got "
-                f"{list(additive)}, {list(proportional)}, {list(floor)}"
+                f"{shown(additive)}, {shown(proportional)}, {shown(floor)}"
             )
         self.channels = len(additive)
         self.start = ([float(a) for a in additive], [float(b) for b in proportional])
@@ -51,11 +52,13 @@ class AdditiveProportional(NoiseHead):
         return found
 
     def variance(self, y: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        require_seen(self, y, self.log_additive.shape[0])
         a = torch.exp(2.0 * self.log_additive)[:, None, None, :]
         b = torch.exp(2.0 * self.log_proportional)[:, None, None, :]
         return self.floor.square() + a + b * y.square()
 
     def reset(self, generator: torch.Generator) -> None:
+        generator_of(generator, "AdditiveProportional.reset: generator")
         return None
 
     def config(self) -> dict[str, Any]:

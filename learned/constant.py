@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from learned.joints import Joint
-from learned.noise import NoiseHead, PerChannel, channel_order, per_channel
+from learned.noise import NoiseHead, PerChannel, channel_order, per_channel, require_seen
+from learned.sizes import generator_of, shown
 
 
 class Constant(NoiseHead):
@@ -25,7 +26,7 @@ class Constant(NoiseHead):
         self.names, (sd, floor) = per_channel({"sd": sd, "floor": floor}, "Constant")
         if len(sd) != len(floor) or not all(0.0 < v < math.inf for v in (*sd, *floor)):
             raise ValueError(
-                f"Constant: needs positive finite sd and floor, one per channel, got {list(sd)}, {list(floor)}"
+                f"Constant: needs positive finite sd and floor, one per channel, got {shown(sd)}, {shown(floor)}"
             )
         self.channels = len(sd)
         self.start = [float(s) for s in sd]
@@ -44,10 +45,12 @@ class Constant(NoiseHead):
         return found
 
     def variance(self, y: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        require_seen(self, y, self.log_sd.shape[0])
         same = self.floor.square() + torch.exp(2.0 * self.log_sd)[:, None, None, :]
         return same.expand(torch.broadcast_shapes(same.shape, y.shape))
 
     def reset(self, generator: torch.Generator) -> None:
+        generator_of(generator, "Constant.reset: generator")
         return None
 
     def config(self) -> dict[str, Any]:

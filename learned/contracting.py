@@ -9,9 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from learned.joints import Joint, by_name, in_order
+from learned.joints import Joint, require_joined, waits, with_sizes
 from learned.residual import Activation, LayeredResidual, Layers
-from learned.sizes import scale_of, sizes_of, widths_of
+from learned.sizes import (
+    flag_of,
+    generator_of,
+    matrix_of,
+    named_numbers,
+    number_of,
+    scale_of,
+    shown,
+    sizes_of,
+    tensor_of,
+    widths_of,
+)
 
 F64 = torch.float64
 _UPPER = {"tanh": 1.0, "relu": 1.0, "softplus": 1.0, "sigmoid": 0.25}  # β: slopes in [0, β]
@@ -190,11 +201,20 @@ class ContractingMLP(LayeredResidual):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        widths_of(hidden, "ContractingMLP: hidden")
+        hidden = widths_of(hidden, "ContractingMLP: hidden")
+        for what, flag in (("learn_metric", learn_metric), ("vanishes_at_origin", vanishes_at_origin)):
+            flag_of(flag, f"ContractingMLP: {what}")
+        if generator is not None:
+            generator_of(generator, "ContractingMLP: generator")
+        if rate is not None:
+            number_of(rate, "ContractingMLP: the rate, in 1/time,", above=0.0)
+        sizes = {"states": states, "inputs": inputs, "covariates": covariates}
+        sizes_of({what: size for what, size in sizes.items() if size is not None}, "ContractingMLP")
+        for what, by in (("state_scale", state_scale), ("input_scale", input_scale)):
+            if isinstance(by, Mapping):
+                named_numbers(by, f"ContractingMLP: {what}")
         self._waiting: dict[str, Any] | None = None  # the arguments, where some of them only a model can resolve
-        if states is None and (inputs is not None or covariates is not None):
-            raise ValueError("ContractingMLP: give all three sizes, states, inputs and covariates, or leave them to the model")
-        if states is None or isinstance(state_scale, Mapping) or isinstance(input_scale, Mapping):
+        if waits((states, inputs, covariates), (state_scale, input_scale), where="ContractingMLP"):
             self._waiting = {
                 "states": states,
                 "inputs": inputs,
@@ -214,13 +234,12 @@ class ContractingMLP(LayeredResidual):
             self.states, self.inputs, self.covariates = states or 0, inputs or 0, covariates or 0
             self.vanishes_at_origin = vanishes_at_origin
             return
-        inputs, covariates = inputs or 0, covariates or 0
-        if activation not in _UPPER:
+        states, inputs, covariates = (0 if size is None else size for size in (states, inputs, covariates))
+        if not isinstance(activation, str) or activation not in _UPPER:
             raise ValueError(
-                f"ContractingMLP: slopes in [0, β] are needed, which {', '.join(_UPPER)} have; got {activation!r}. "
+                f"ContractingMLP: slopes in [0, β] are needed, which {', '.join(_UPPER)} have; got {shown(activation)}. "
                 "Use one of these, or MLP with a stability penalty"
             )
-        sizes_of({"states": states, "inputs": inputs, "covariates": covariates}, "ContractingMLP")
         if states < 1 or inputs < 0 or covariates < 0 or len(hidden) == 0 or min(hidden) < 1:
             raise ValueError(f"ContractingMLP: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={tuple(hidden)}")
         self.states, self.inputs, self.covariates = states, inputs, covariates
@@ -233,7 +252,8 @@ class ContractingMLP(LayeredResidual):
         # No buffers: what is proved is about these float64 numbers, also after the model was float32 for a while.
         self._A = _matrices(vertices, states)
         scale = torch.tensor(self.state_scale, dtype=F64)
-        P = _default_metric(self._A.mean(0), rate, scale) if metric is None else torch.as_tensor(metric, dtype=F64)
+        given = None if metric is None else matrix_of(metric, "ContractingMLP: metric")
+        P = _default_metric(self._A.mean(0), rate, scale) if given is None else given
         self._P = _positive(P, states)
         self._F = torch.linalg.cholesky(self._P)
         reached = float(-0.5 * torch.linalg.eigvalsh(_log_norms(self._A, self._F)).max())
@@ -264,27 +284,18 @@ class ContractingMLP(LayeredResidual):
     def joined(self, joint: Joint) -> "ContractingMLP":
         """This network for a model: with the model's sizes where none were given, and its order of what was given by name."""
         given = self._waiting
+        if not isinstance(joint, Joint):
+            raise ValueError(f"ContractingMLP.joined: joint is a Joint, which a HybridModel makes, and got {shown(joint)}")
         if given is None:
             return self
-        made = dict(given)
-        if given["states"] is None:
-            made |= {"states": len(joint.states), "inputs": len(joint.inputs), "covariates": joint.covariates}
-        elif given["inputs"] is None and by_name(given["input_scale"]):
-            made["inputs"] = len(joint.inputs)
-        for option, there in (("state_scale", joint.states), ("input_scale", joint.inputs)):
-            if isinstance(given[option], Mapping):
-                made[option] = in_order(given[option], there, f"ContractingMLP: {option}")
-        return ContractingMLP(**made)
+        return ContractingMLP(**with_sizes(given, joint, "ContractingMLP"))
 
     def _require_joined(self) -> None:
-        if self._waiting is not None:
-            raise ValueError(
-                "ContractingMLP: names and sizes that were left out are resolved when a HybridModel is built with it, which has "
-                "not happened; build the model, or give states, inputs and covariates"
-            )
+        require_joined(self._waiting, "ContractingMLP", "states, inputs and covariates")
 
     def reset(self, generator: torch.Generator) -> None:
         self._require_joined()
+        generator_of(generator, "ContractingMLP.reset: generator")
 
         def draw(tensor: Tensor, size: float) -> None:
             tensor.copy_(size * torch.randn(tensor.shape, generator=generator, dtype=F64))
@@ -318,6 +329,8 @@ class ContractingMLP(LayeredResidual):
         )
 
     def forward(self, x: Tensor, u: Tensor, c: Tensor) -> Tensor:
+        self._require_joined()
+        tensor_of(x, "ContractingMLP: x", "M", "N", self.states)
         return self.layers().at(c)(x, u)
 
     def witness(self) -> tuple[Tensor, Tensor, float]:
@@ -448,7 +461,7 @@ def _log_norms(A: Tensor, F: Tensor) -> Tensor:
 
 
 def _matrices(vertices: Any, n: int) -> Tensor:
-    A = torch.as_tensor(vertices, dtype=F64).detach().to("cpu").clone()
+    A = matrix_of(vertices, "ContractingMLP: vertices")
     A = A[None] if A.ndim == 2 else A
     if A.ndim != 3 or A.shape[1:] != (n, n) or len(A) == 0 or not torch.isfinite(A).all():
         raise ValueError(

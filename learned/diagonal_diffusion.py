@@ -1,14 +1,15 @@
 """Process noise of one size per state, with a part that grows with the state where that is asked for."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from learned.joints import Joint, in_order
+from learned.joints import Joint, in_order, require_joined
 from learned.process_noise import ProcessNoise
+from learned.sizes import named_numbers, number_of, shown, tensor_of
 
 
 class DiagonalDiffusion(ProcessNoise):
@@ -33,14 +34,17 @@ class DiagonalDiffusion(ProcessNoise):
         if isinstance(scale, Mapping) or isinstance(proportional, Mapping):
             if not isinstance(scale, Mapping) or not isinstance(proportional, Mapping | None):
                 raise ValueError("DiagonalDiffusion: give scale and proportional both by the states' names, or both in order")
+            for name, by in (("scale", scale), ("proportional", proportional)):
+                if by is not None and not by:
+                    raise ValueError(f"DiagonalDiffusion: {name} names no state; write {{'plasma': 1.0}}, or leave the noise out")
+                named_numbers(by or {}, f"DiagonalDiffusion: {name}")
             self._waiting, self.states = (dict(scale), proportional and dict(proportional)), len(scale)
             return
         for name, given in (("scale", scale), ("proportional", [] if proportional is None else proportional)):
-            if not hasattr(given, "__iter__") or isinstance(given, str):
-                raise ValueError(f"DiagonalDiffusion: {name} is one number a state, and is {str(given)[:60]!r}; write [1.0]")
+            if not isinstance(given, Sized) or not isinstance(given, Iterable) or isinstance(given, str | bytes):
+                raise ValueError(f"DiagonalDiffusion: {name} is one number a state, and is {shown(given)}; write [1.0]")
             for one in given:
-                if isinstance(one, str) or not hasattr(one, "__float__"):
-                    raise ValueError(f"DiagonalDiffusion: {name} is made of numbers, and one is {str(one)[:60]!r}")
+                number_of(one, f"DiagonalDiffusion: needs a finite {name} ≥ 0 for every state, which", least=0.0)
         self.start = [float(s) for s in scale]
         self.proportional = None if proportional is None else [float(b) for b in proportional]
         both = (*self.start, *(self.proportional or ()))
@@ -48,7 +52,7 @@ class DiagonalDiffusion(ProcessNoise):
         if not self.start or len(sizes) > 1 or not all(0.0 <= v < math.inf for v in both):
             raise ValueError(
                 "DiagonalDiffusion: needs a finite scale ≥ 0 for every state, and as many proportional parts or none, got "
-                f"{self.start}, {self.proportional}"
+                f"{shown(self.start)}, {shown(self.proportional)}"
             )
         self.states = len(self.start)
         self.on: Tensor
@@ -66,6 +70,8 @@ class DiagonalDiffusion(ProcessNoise):
         """This noise for a model: one number for each of its states."""
         if self._waiting is None:
             return self
+        if not isinstance(joint, Joint):
+            raise ValueError(f"DiagonalDiffusion.joined: joint is a Joint, which a HybridModel makes, and got {shown(joint)}")
         made = [
             None if given is None else in_order(given, joint.states, f"DiagonalDiffusion: {name}", 0.0)
             for name, given in zip(("scale", "proportional"), self._waiting, strict=True)
@@ -73,19 +79,16 @@ class DiagonalDiffusion(ProcessNoise):
         return DiagonalDiffusion(made[0] or [], made[1])
 
     def _require_joined(self) -> None:
-        if self._waiting is not None:
-            raise ValueError(
-                "DiagonalDiffusion: names are resolved when a HybridModel is built with it, which has not happened; build the "
-                "model, or give one number for every state"
-            )
+        require_joined(self._waiting, "DiagonalDiffusion", "one number for every state")
 
     def diffusion(self, x: Tensor) -> Tensor:
         self._require_joined()
+        tensor_of(x, "DiagonalDiffusion: x", ..., self.states)
         scale = (self.on * self.log_scale.exp())[:, None]  # (M, 1, n)
         if self.proportional is None:
             return scale.expand(torch.broadcast_shapes(scale.shape, x.shape))
         square = scale.square() + ((self.grows * self.log_proportional.exp())[:, None] * x).square()
-        driven = square > 0.0  # a square root has no slope at 0
+        driven = square != 0.0  # a square root has no slope at 0; NaN stays
         return torch.where(driven, torch.where(driven, square, 1.0).sqrt(), 0.0)
 
     def config(self) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """Deep ensembles as one computation: everything trainable carries a leading member axis."""
 
 import copy
+from collections.abc import Sized
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from learned.noise import NoiseHead
 from learned.residual import Residual
-from learned.sizes import sizes_of
+from learned.sizes import choice_of, generator_of, module_of, shown, sizes_of
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -40,8 +41,7 @@ class Ensemble:
             raise ValueError(
                 f"Ensemble: needs members ≥ 1 and folds = 0 or ≥ 2, got members={self.members}, folds={self.folds}"
             )
-        if self.resample not in ("bootstrap", "anchored", "init"):
-            raise ValueError(f"Ensemble: resample is 'bootstrap', 'anchored' or 'init', got {str(self.resample)[:60]!r}")
+        choice_of(self.resample, ("bootstrap", "anchored", "init"), "Ensemble: resample")
 
     @property
     def epistemic(self) -> bool:
@@ -58,8 +58,14 @@ class Ensemble:
 
         Errors: `ValueError` without a generator: draws that nobody can repeat are none.
         """
-        if not isinstance(generator, torch.Generator):
-            raise ValueError(f"stack: needs torch.Generator().manual_seed(0), and got {str(generator)[:100]!r}")
+        generator_of(generator, "stack: generator")
+        module_of(module, "stack: module")
+        odd = [name for name, p in module.named_parameters() if not p.ndim or p.shape[0] != 1]
+        if odd:
+            raise ValueError(
+                f"stack: {odd[0]} has no member axis of size 1 in front, so its members are none; stack one model that is not "
+                "stacked yet, with trainable tensors (1, …)"
+            )
         copies = []
         for _ in range(self.stacked):
             one = copy.deepcopy(module)
@@ -69,8 +75,15 @@ class Ensemble:
             copies.append(one)
         return concatenate(copies)
 
+    def _require_people(self, people: int, generator: torch.Generator) -> None:
+        sizes_of({"people": people}, "Ensemble")
+        if people < 1:
+            raise ValueError(f"Ensemble: people is how many there are, from 1 on, and is {people}")
+        generator_of(generator, "Ensemble: generator")
+
     def fold_of(self, people: int, generator: torch.Generator) -> Tensor:  # (N,)
         """The fold in which each person is held out, sizes as equal as can be, drawn at random."""
+        self._require_people(people, generator)
         if self.folds > people:
             raise ValueError(f"Ensemble: {self.folds} folds need at least as many people, and there are {people}")
         fold = torch.empty(people, dtype=torch.long)
@@ -84,6 +97,10 @@ class Ensemble:
         fold: Tensor | None = None,  # (N,)
     ) -> Tensor:  # (M, N)
         """How often each member counts each person: bootstrap counts, 0 for the people whom it never sees."""
+        self._require_people(people, generator)
+        there = _whole(fold) and fold.shape == (people,) and bool(((fold >= 0) & (fold < max(self.folds, 1))).all())
+        if fold is not None and not there:
+            raise ValueError(f"Ensemble: fold is that of each of {people} people, fold_of(people, …), and got {shown(fold)}")
         if self.folds and fold is None:
             raise ValueError("Ensemble: folds are set, so say which fold each person is in: fold=ensemble.fold_of(...)")
         rows = []
@@ -107,7 +124,19 @@ class Ensemble:
 
 
 def concatenate(modules: list[ModuleT]) -> ModuleT:
-    """One module whose trainable tensors are those of `modules` (same structure), joined along the member axis."""
+    """One module whose trainable tensors are those of `modules` (same structure), joined along the member axis.
+
+    Errors: `ValueError` for no module, or modules of different structure.
+    """
+    if isinstance(modules, nn.Module | str) or not isinstance(modules, Sized) or not len(modules):
+        raise ValueError(f"concatenate: modules is a list of models, and got {shown(modules)}; write concatenate([one, other])")
+    modules = list(modules)
+    for one in modules:
+        module_of(one, "concatenate: each of modules")
+    shapes = {tuple((name, p.shape[1:], p.device) for name, p in one.named_parameters()) for one in modules}
+    if len(shapes) > 1:
+        kinds = shown([type(m).__name__ for m in modules])
+        raise ValueError(f"concatenate: {kinds} differ in their trainable tensors; members of one ensemble have one structure")
     stacked = copy.deepcopy(modules[0])
     with torch.no_grad():
         for name, parameter in list(stacked.named_parameters()):
@@ -116,11 +145,22 @@ def concatenate(modules: list[ModuleT]) -> ModuleT:
     return stacked
 
 
+def _whole(value: object) -> TypeGuard[Tensor]:
+    """Is it a tensor of whole numbers, which are there to be read?"""
+    if not isinstance(value, Tensor) or value.is_meta:
+        return False
+    return not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+
+
 def select(
     module: ModuleT,
     members: Tensor,  # (k,) indices
 ) -> ModuleT:
-    """A copy of `module` with these members alone, in this order."""
+    """A copy of `module` with these members alone, in this order. Errors: `ValueError` for members that it does not have."""
+    module_of(module, "select: module")
+    have = max((p.shape[0] for p in module.parameters() if p.ndim), default=2**31)  # of one without any, all are alike
+    if not _whole(members) or members.ndim != 1 or not len(members) or not bool(((members >= 0) & (members < have)).all()):
+        raise ValueError(f"select: members are positions from 0 to {have - 1}, and got {shown(members)}; write torch.tensor([0])")
     chosen = copy.deepcopy(module)
     with torch.no_grad():
         for _, parameter in chosen.named_parameters():

@@ -1,9 +1,11 @@
 """Where a learned part joins the model: names of states, inputs and channels, and what they resolve to."""
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
+
+from learned.sizes import number_of, shown, sizes_of
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,16 @@ class Joint:
     inputs: tuple[str, ...]
     channels: tuple[str, ...]
     covariates: int
+
+    def __post_init__(self) -> None:
+        for what in ("states", "inputs", "channels"):
+            names = getattr(self, what)
+            if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"Joint: {what} are names in a tuple, and are {shown(names)}; write ('gut', 'plasma')")
+            object.__setattr__(self, what, tuple(names))
+        sizes_of({"covariates": self.covariates}, "Joint")
+        if self.covariates < 0:
+            raise ValueError(f"Joint: covariates is how many there are, from 0 on, and is {self.covariates}")
 
 
 @runtime_checkable
@@ -31,11 +43,14 @@ class Joins(Protocol):
 
 def name_or_place(given: object, where: str) -> int | str:
     """A name, or a position as a plain int. Errors: `ValueError`, beginning with `where`, for anything else."""
-    if isinstance(given, str):
+    if isinstance(given, str) and given.strip():
         return given
-    if isinstance(given, bool) or not hasattr(given, "__index__"):
+    if isinstance(given, bool | type) or not hasattr(given, "__index__"):
         raise ValueError(f"{where} is a name, or a position as a whole number, and is {str(given)[:60]!r}")
-    return operator.index(given)
+    try:
+        return operator.index(given)
+    except TypeError as error:
+        raise ValueError(f"{where} is a name, or a position as a whole number, and is {shown(given)}") from error
 
 
 def places(
@@ -49,6 +64,8 @@ def places(
     """
     if isinstance(given, str):
         raise ValueError(f"{where} is a sequence of names, and got the text {given[:60]!r}; write ({given[:60]!r},)")
+    if not isinstance(given, Iterable):
+        raise ValueError(f"{where} is a sequence of names or positions, and got {shown(given)}; write (0,)")
     known = [] if isinstance(names, int) else list(names)
     count = names if isinstance(names, int) else len(known)
     there = ", ".join(f"{i} {name}" for i, name in enumerate(known)) if known else f"positions 0 to {count - 1}"
@@ -81,10 +98,10 @@ def in_order(
     unknown = [name for name in given if name not in names]
     absent = [name for name in names if name not in given]
     if unknown or (absent and missing is None):
-        said = [f"names {unknown[0]!r}"] if unknown else []
-        said += [f"lacks {absent[0]!r}"] if absent and missing is None else []
-        raise ValueError(f"{where} {' and '.join(said)}; give one number for each of {', '.join(names) or 'none'}")
-    return [float(given[name]) if name in given else float(missing or 0.0) for name in names]
+        wrong = [f"names {shown(unknown[0])}"] if unknown else []
+        wrong += [f"lacks {absent[0]!r}"] if absent and missing is None else []
+        raise ValueError(f"{where} {' and '.join(wrong)}; give one number for each of {', '.join(names) or 'none'}")
+    return [number_of(given[name], f"{where}: {name}") if name in given else float(missing or 0.0) for name in names]
 
 
 def by_name(*given: Any) -> bool:
@@ -92,3 +109,48 @@ def by_name(*given: Any) -> bool:
     return any(
         isinstance(one, str | Mapping) or (isinstance(one, Sequence) and any(isinstance(v, str) for v in one)) for one in given
     )
+
+
+def waits(
+    sizes: tuple[int | None, int | None, int | None],  # states, inputs, covariates
+    scales: Sequence[object],
+    *named: object,
+    where: str,
+) -> bool:
+    """Does a residual wait for its model: without sizes, with a scale by name, or with a name among the `named` options?
+
+    Errors: `ValueError`, beginning with `where`, for some of the sizes without the states.
+    """
+    states, *others = sizes
+    if states is None and any(size is not None for size in others):
+        raise ValueError(f"{where}: give all three sizes, states, inputs and covariates, or leave them to the model")
+    return states is None or any(isinstance(scale, Mapping) for scale in scales) or by_name(*named)
+
+
+def with_sizes(given: Mapping[str, Any], joint: Joint, where: str) -> dict[str, Any]:
+    """The arguments that a residual was given, its sizes those of the model where they were left out, its scales in order.
+
+    Errors: `ValueError`, beginning with `where`, for another number of states, and names that the model does not have.
+    """
+    made = dict(given)
+    if given["states"] is None:
+        made |= {"states": len(joint.states), "inputs": len(joint.inputs), "covariates": joint.covariates}
+    elif given["states"] != len(joint.states):
+        raise ValueError(
+            f"{where}: made for {given['states']} states, and the model's are {', '.join(joint.states)}; leave the sizes out"
+        )
+    elif given["inputs"] is None and by_name(given.get("sees_inputs"), given["input_scale"]):
+        made["inputs"] = len(joint.inputs)
+    for option, there in (("state_scale", joint.states), ("input_scale", joint.inputs)):
+        if isinstance(given[option], Mapping):
+            made[option] = in_order(given[option], there, f"{where}: {option}")
+    return made
+
+
+def require_joined(waiting: object, where: str, give: str) -> None:
+    """Raise `ValueError`, beginning with `where`, while a part is `waiting` for its model; `give`: what it can do without."""
+    if waiting is not None:
+        raise ValueError(
+            f"{where}: names and sizes that were left out are resolved when a HybridModel is built with it, which has not "
+            f"happened; build the model, or give {give}"
+        )

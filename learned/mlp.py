@@ -8,9 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learned.joints import Joint, by_name, in_order, name_or_place, places
+from learned.joints import Joint, by_name, name_or_place, places, require_joined, waits, with_sizes
 from learned.residual import ACTIVATIONS, Activation, LayeredResidual, Layers
-from learned.sizes import scale_of, sizes_of, widths_of
+from learned.sizes import (
+    flag_of,
+    generator_of,
+    listed_of,
+    named_numbers,
+    scale_of,
+    shown,
+    sizes_of,
+    tensor_of,
+    widths_of,
+)
 
 
 class MLP(LayeredResidual):
@@ -55,13 +65,24 @@ class MLP(LayeredResidual):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        widths_of(hidden, "MLP: hidden")
+        hidden = widths_of(hidden, "MLP: hidden")
+        if not isinstance(activation, str) or activation not in ACTIVATIONS:
+            raise ValueError(f"MLP: unknown activation {shown(activation)}; choose one of {sorted(ACTIVATIONS)}")
+        flags = {"vanishes_at_origin": vanishes_at_origin, "separable": separable, "sees_states": sees_states}
+        for what, flag in flags.items():
+            flag_of(flag, f"MLP: {what}")
+        if generator is not None:
+            generator_of(generator, "MLP: generator")
+        sizes = {"states": states, "inputs": inputs, "covariates": covariates}
+        sizes_of({what: size for what, size in sizes.items() if size is not None}, "MLP")
+        sees_inputs = None if sees_inputs is None else listed_of(sees_inputs, "MLP: sees_inputs")
+        acts_on = None if acts_on is None else listed_of(acts_on, "MLP: acts_on")
+        for what, scale in (("state_scale", state_scale), ("input_scale", input_scale)):
+            if isinstance(scale, Mapping):
+                named_numbers(scale, f"MLP: {what}")
         self._waiting: dict[str, Any] | None = None  # the arguments, where some of them only a model can resolve
         self._said: dict[str, list[str]] = {}  # options that were names, for `config`
-        scales = isinstance(state_scale, Mapping) or isinstance(input_scale, Mapping)
-        if states is None or scales or by_name(sees_inputs, acts_on):
-            if states is None and (inputs is not None or covariates is not None):
-                raise ValueError("MLP: give all three sizes, states, inputs and covariates, or leave them to the model")
+        if waits((states, inputs, covariates), (state_scale, input_scale), sees_inputs, acts_on, where="MLP"):
             self._waiting = {
                 "states": states,
                 "inputs": inputs,
@@ -81,18 +102,15 @@ class MLP(LayeredResidual):
             self.states, self.inputs, self.covariates = states or 0, inputs or 0, covariates or 0
             self.vanishes_at_origin = vanishes_at_origin
             return
-        inputs, covariates = inputs or 0, covariates or 0
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"MLP: unknown activation {str(activation)[:60]!r}; choose one of {sorted(ACTIVATIONS)}")
-        sizes_of({"states": states, "inputs": inputs, "covariates": covariates}, "MLP")
+        states, inputs, covariates = (0 if size is None else size for size in (states, inputs, covariates))
         if states < 1 or inputs < 0 or covariates < 0 or len(hidden) == 0 or min(hidden) < 1:
-            raise ValueError(f"MLP: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={tuple(hidden)}")
+            raise ValueError(f"MLP: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={shown(hidden)}")
         if separable and (min(hidden) < states or not sees_states):
             raise ValueError("MLP: separable needs sees_states and at least one hidden unit per state in every layer")
         # positions by now: names wait for the model, above
         self.acts_on = tuple(range(states)) if acts_on is None else tuple(int(name_or_place(i, "MLP: acts_on")) for i in acts_on)
         if not self.acts_on or not set(self.acts_on) <= set(range(states)):
-            raise ValueError(f"MLP: acts_on names states 0…{states - 1}, got {self.acts_on}")
+            raise ValueError(f"MLP: acts_on names states 0…{states - 1}, got {shown(self.acts_on)}")
         seen = range(inputs) if sees_inputs is None else sees_inputs
         self.sees_inputs = tuple(int(name_or_place(i, "MLP: sees_inputs")) for i in seen)
         if not set(self.sees_inputs) <= set(range(inputs)):
@@ -105,8 +123,8 @@ class MLP(LayeredResidual):
         self.states, self.inputs, self.covariates = states, inputs, covariates
         self.hidden, self.activation = tuple(int(h) for h in hidden), activation
         self.vanishes_at_origin, self.separable, self.sees_states = vanishes_at_origin, separable, sees_states
-        self.state_scale = scale_of(_plain(state_scale), states, "MLP: state_scale")
-        self.input_scale = scale_of(_plain(input_scale), inputs, "MLP: input_scale")
+        self.state_scale = scale_of(state_scale, states, "MLP: state_scale")
+        self.input_scale = scale_of(input_scale, inputs, "MLP: input_scale")
         (self.rate_scale,) = scale_of(rate_scale, 1, "MLP: rate_scale")
 
         widths = [states, *self.hidden, states]
@@ -129,38 +147,25 @@ class MLP(LayeredResidual):
     def joined(self, joint: Joint) -> "MLP":
         """This network for a model: with the model's sizes where none were given, and its positions for the names."""
         given = self._waiting
+        if not isinstance(joint, Joint):
+            raise ValueError(f"MLP.joined: joint is a Joint, which a HybridModel makes of its names, and got {shown(joint)}")
         if given is None:
             for option, names in self._said.items():
                 there, mine = (joint.states, self.acts_on) if option == "acts_on" else (joint.inputs, self.sees_inputs)
                 if places(names, there, f"MLP: {option}") != mine:  # resolved in another model before
                     raise ValueError(f"MLP: {option} {names} was resolved for a model with another order; build it anew")
             return self
-        made, said = dict(given), dict[str, list[str]]()
-        if given["states"] is None:
-            made |= {"states": len(joint.states), "inputs": len(joint.inputs), "covariates": joint.covariates}
-        elif given["states"] != len(joint.states):
-            raise ValueError(
-                f"MLP: made for {given['states']} states, and the model's are {', '.join(joint.states)}; leave the sizes out"
-            )
-        elif given["inputs"] is None and by_name(given["sees_inputs"], given["input_scale"]):
-            made["inputs"] = len(joint.inputs)
+        made, said = with_sizes(given, joint, "MLP"), dict[str, list[str]]()
         for option, there in (("acts_on", joint.states), ("sees_inputs", joint.inputs)):
             if given[option] is not None:
                 made[option] = places(given[option], there, f"MLP: {option}")
                 said |= {option: [there[i] for i in made[option]]} if by_name(given[option]) else {}
-        for option, there in (("state_scale", joint.states), ("input_scale", joint.inputs)):
-            if isinstance(given[option], Mapping):
-                made[option] = in_order(given[option], there, f"MLP: {option}")
         found = MLP(**made)
         found._said = said
         return found
 
     def _require_joined(self) -> None:
-        if self._waiting is not None:
-            raise ValueError(
-                "MLP: names and sizes that were left out are resolved when a HybridModel is built with it, which has not "
-                "happened; build the model, or give states, inputs, covariates and positions"
-            )
+        require_joined(self._waiting, "MLP", "states, inputs, covariates and positions")
 
     def _mask(self, out: int, into: int, layer: int) -> Tensor:
         mask = torch.ones(out, into, dtype=torch.float64)
@@ -179,6 +184,7 @@ class MLP(LayeredResidual):
 
     def reset(self, generator: torch.Generator) -> None:
         self._require_joined()
+        generator_of(generator, "MLP.reset: generator")
         with torch.no_grad():
             last = len(self.weights) - 1
             for k, weight in enumerate(self.weights):
@@ -213,6 +219,8 @@ class MLP(LayeredResidual):
         )
 
     def forward(self, x: Tensor, u: Tensor, c: Tensor) -> Tensor:
+        self._require_joined()
+        tensor_of(x, "MLP: x", "M", "N", self.states)
         return self.layers().at(c)(x, u)
 
     def config(self) -> dict[str, Any]:
@@ -232,9 +240,3 @@ class MLP(LayeredResidual):
             "input_scale": list(self.input_scale),
             "rate_scale": self.rate_scale,
         }
-
-
-def _plain(scale: Mapping[str, float] | Sequence[float] | float) -> Sequence[float] | float:
-    if isinstance(scale, Mapping):  # waits for the model, and never comes here
-        raise ValueError(f"MLP: a scale by name, {list(scale)}, is resolved when a HybridModel is built")
-    return scale

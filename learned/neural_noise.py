@@ -2,15 +2,15 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from learned.joints import Joint, in_order
-from learned.noise import NoiseHead, PerChannel, channel_order, per_channel
-from learned.sizes import sizes_of, widths_of
+from learned.joints import Joint, in_order, require_joined
+from learned.noise import NoiseHead, PerChannel, channel_order, per_channel, require_seen
+from learned.sizes import broadcast, generator_of, named_numbers, scale_of, shown, sizes_of, tensor_of, widths_of
 
 _ONE = math.log(math.e - 1.0)  # softplus of this is 1
 
@@ -48,7 +48,15 @@ class NeuralNoise(NoiseHead):
     ) -> None:
         super().__init__()
         names, (sd, floor) = per_channel({"sd": sd, "floor": floor}, "NeuralNoise")
-        widths_of(hidden, "NeuralNoise: hidden")
+        hidden = widths_of(hidden, "NeuralNoise: hidden")
+        if generator is not None:
+            generator_of(generator, "NeuralNoise: generator")
+        for scale in (channel_scale, state_scale, input_scale):
+            if isinstance(scale, Mapping):
+                named_numbers(scale, "NeuralNoise: a scale")
+            elif isinstance(scale, Iterable) and not isinstance(scale, Sized):
+                raise ValueError(f"NeuralNoise: a scale is one number or a list of them, and got {shown(scale)}; write [1.0]")
+        sizes_of({"states": 1 if states is None else states, "inputs": 0 if inputs is None else inputs}, "NeuralNoise")
         self._waiting: dict[str, Any] | None = None  # the arguments, where some of them only a model can resolve
         if states is None or names is not None or any(
             isinstance(scale, Mapping) for scale in (channel_scale, state_scale, input_scale)
@@ -69,7 +77,7 @@ class NeuralNoise(NoiseHead):
         inputs = inputs or 0
         if len(sd) != len(floor) or len(sd) == 0 or not all(0.0 < v < math.inf for v in (*sd, *floor)):
             raise ValueError(
-                f"NeuralNoise: needs positive finite sd and floor, one per channel, got {list(sd)}, {list(floor)}"
+                f"NeuralNoise: needs positive finite sd and floor, one per channel, got {shown(sd)}, {shown(floor)}"
             )
         sizes_of({"states": states, "inputs": inputs}, "NeuralNoise")
         if states < 1 or inputs < 0 or len(hidden) == 0 or min(hidden) < 1:
@@ -112,14 +120,11 @@ class NeuralNoise(NoiseHead):
         return NeuralNoise(**made)
 
     def _require_joined(self) -> None:
-        if self._waiting is not None:
-            raise ValueError(
-                "NeuralNoise: names and sizes that were left out are resolved when a HybridModel is built with it, which has not "
-                "happened; build the model, or give states, inputs and numbers in order"
-            )
+        require_joined(self._waiting, "NeuralNoise", "states, inputs and numbers in order")
 
     def reset(self, generator: torch.Generator) -> None:
         self._require_joined()
+        generator_of(generator, "NeuralNoise.reset: generator")
         last = len(self.weights) - 1
         with torch.no_grad():
             for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -131,6 +136,10 @@ class NeuralNoise(NoiseHead):
 
     def variance(self, y: Tensor, x: Tensor, u: Tensor) -> Tensor:
         self._require_joined()
+        require_seen(self, y, self.weights[0].shape[0])
+        tensor_of(x, "NeuralNoise: x", ..., self.states, like=y)
+        tensor_of(u, "NeuralNoise: u", ..., self.inputs or "m", like=y)
+        broadcast("NeuralNoise: y, x and u", y, x, u)
         lead = torch.broadcast_shapes(y.shape[:-1], x.shape[:-1], u.shape[:-1])
         # an input that no head was told of (inputs = 0) is not seen
         parts = (y, x, u[..., : self.inputs])
@@ -156,7 +165,6 @@ class NeuralNoise(NoiseHead):
 def _scale(scale: PerChannel | float, size: int, name: str) -> tuple[float, ...]:
     if isinstance(scale, Mapping):  # waits for the model, and never comes here
         raise ValueError(f"NeuralNoise: {name} by name is resolved when a HybridModel is built")
-    values = [float(scale)] * size if isinstance(scale, int | float) else [float(s) for s in scale]
-    if len(values) != size or not all(0.0 < s < math.inf for s in values):
-        raise ValueError(f"NeuralNoise: {name} needs {size} positive finite numbers, got {values}")
-    return tuple(values)
+    scale_of(scale, size, f"NeuralNoise: {name}")
+    one = hasattr(scale, "__float__") and not getattr(scale, "ndim", 0)
+    return (float(scale),) * size if one else tuple(float(s) for s in scale)  # type: ignore[arg-type, union-attr]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from learned.joints import Joint, in_order, places
-from learned.sizes import column_of
+from learned.sizes import column_of, shown, tensor_of
 
 PerChannel = Mapping[str, float] | Sequence[float]  # by the channels' names, or in their order
 
@@ -25,6 +25,8 @@ def per_channel(given: Mapping[str, PerChannel], where: str) -> tuple[tuple[str,
     if not named:
         return None, listed
     names = tuple(next(iter(named.values())))
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{where}: numbers go by the channels' names, and got {shown(names)}; write {{'concentration': 0.5}}")
     return names, [in_order(v, names, f"{where}: {option}") for option, v in named.items()]
 
 
@@ -33,6 +35,8 @@ def channel_order(names: tuple[str, ...] | None, joint: Joint, where: str) -> li
 
     Errors: `ValueError`, beginning with `where`, for other channels than the model's.
     """
+    if not isinstance(joint, Joint):
+        raise ValueError(f"{where}.joined: joint is a Joint, which a HybridModel makes of its names, and got {shown(joint)}")
     if names is None or names == joint.channels:
         return None
     if set(names) != set(joint.channels):
@@ -68,3 +72,10 @@ class NoiseHead(nn.Module, ABC):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as plain JSON values."""
+
+
+def require_seen(head: NoiseHead, y: Tensor, members: int) -> None:
+    """Raise `ValueError` unless y (M, N, T, p) is of the head's channels and members."""
+    tensor_of(y, f"{type(head).__name__}: y", "M", "N", "T", head.channels)
+    if 1 not in (len(y), members) and len(y) != members:
+        raise ValueError(f"{type(head).__name__}: y is of {len(y)} members and the head of {members}; give as many, or one")

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from learned.sizes import tensor_of
+
 Activation = Literal["tanh", "relu", "sigmoid", "softplus", "silu", "gelu"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -74,6 +76,10 @@ class Layers:
         """The residual of people whose covariates and latents c are held for the whole path."""
         first = self.biases[0][:, None, :]  # (M, 1, h)
         if self.covariate_weights.shape[-1]:
+            tensor_of(c, "the residual: c", "M", "N", self.covariate_weights.shape[-1], like=first)
+            if 1 not in (len(c), len(first)) and len(c) != len(first):
+                raise ValueError(f"the residual: c is of {len(c)} members and the weights of {len(first)}; give as many, or one")
+        if self.covariate_weights.shape[-1]:
             first = first + c @ self.covariate_weights.mT  # (M, N, h)
         origin = [first]
         for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
@@ -115,6 +121,24 @@ class Field:
         x: Tensor,  # (M, N, n)
         u: Tensor,  # (M|1, N, m)
     ) -> Tensor:  # (M, N, n)
+        try:
+            return self._value(x, u)
+        except (TypeError, AttributeError, RuntimeError, IndexError):  # this runs in every stage of every step: only now look
+            self._require(x, u)
+            raise
+
+    def _require(self, x: Tensor, u: Tensor) -> None:
+        """Raise `ValueError` for an x or u that is none of this field's."""
+        tensor_of(x, "the residual: x", "M", "N", self.weights[0].shape[-1], like=self.weights[0])
+        if self.input_weights.shape[-1]:
+            tensor_of(u, "the residual: u", "M", "N", self.input_weights.shape[-1], like=self.weights[0])
+        sizes = {t.shape[:2] for t in (x, u if self.input_weights.shape[-1] else x, self.origin[0])}
+        for axis, what in enumerate(("members", "people")):
+            counts = {s[axis] for s in sizes} - {1}
+            if len(counts) > 1:
+                raise ValueError(f"the residual: x, u and c are of {sorted(counts)} {what}; give all for the same, or for one")
+
+    def _value(self, x: Tensor, u: Tensor) -> Tensor:
         phi = ACTIVATIONS[self.activation]
         v = _times(x, self.weights[0])
         if self.input_weights.shape[-1]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from learned.residual import LayeredResidual, Layers
+from learned.sizes import generator_of, sizes_of, tensor_of
 
 
 class Zero(LayeredResidual):
@@ -13,6 +14,9 @@ class Zero(LayeredResidual):
 
     def __init__(self, states: int, inputs: int = 0, covariates: int = 0) -> None:
         super().__init__()
+        sizes_of({"states": states, "inputs": inputs, "covariates": covariates}, "Zero")
+        if states < 1 or inputs < 0 or covariates < 0:
+            raise ValueError(f"Zero: needs states ≥ 1, inputs and covariates ≥ 0, got {states}, {inputs} and {covariates}")
         self.states, self.inputs, self.covariates = states, inputs, covariates
         self.vanishes_at_origin = True
         self.nothing: Tensor
@@ -30,9 +34,11 @@ class Zero(LayeredResidual):
         )
 
     def forward(self, x: Tensor, u: Tensor, c: Tensor) -> Tensor:
+        tensor_of(x, "Zero: x", ..., self.states)
         return torch.zeros_like(x)
 
     def reset(self, generator: torch.Generator) -> None:
+        generator_of(generator, "Zero.reset: generator")
         return None
 
     def config(self) -> dict[str, Any]:

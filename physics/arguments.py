@@ -1,18 +1,44 @@
 """Arguments that cannot be used, said in a sentence: what was given, what is needed, what to write."""
 
 import math
+from collections.abc import Iterable, Mapping
+from types import EllipsisType
 from typing import Any
 
+import torch
 from torch import Tensor
+
+
+class InputError(ValueError):
+    """An argument or a file that cannot be used: the `problem`, and the `cure` in Python's words and in the shell's.
+
+    As text it is the problem and Python's cure. At the shell it is `problem_at_shell` and `cure_at_shell`: what has other words
+    there, an argument that is an option, is said in those.
+    """
+
+    def __init__(self, problem: str, cure: str, cure_at_shell: str | None = None, problem_at_shell: str | None = None) -> None:
+        super().__init__(f"{problem}; {cure}")
+        self.problem, self.cure = problem, cure
+        self.problem_at_shell, self.cure_at_shell = problem_at_shell or problem, cure_at_shell or cure
+
+    def about(self, where: object) -> "InputError":
+        """The same, naming first the file or the place that it is about."""
+        at_shell = f"{where}: {self.problem_at_shell}"
+        return InputError(f"{where}: {self.problem}", self.cure, self.cure_at_shell, at_shell)
 
 
 def quote(value: object, most: int = 120) -> str:
     """The value as Python writes it, with its middle left out where that is long: an array or a file may be of any size."""
-    if type(value).__name__ in ("ndarray", "Tensor") and getattr(value, "ndim", None):
+    if type(value).__name__ in ("ndarray", "Tensor", "Parameter", "Buffer") and getattr(value, "ndim", None):
         return f"an array of shape {tuple(getattr(value, 'shape', ()))}"
     if not isinstance(value, str | bytes | int | float | list | tuple | dict | None) and getattr(value, "ndim", 1) != 0:
         return f"a {type(value).__name__}"  # what it holds may be anything, and long
     text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 25]} … {text[-20:]}"
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """A name or a text as it stands, with its middle left out where it is as long as a page."""
     return text if len(text) <= most else f"{text[: most - 25]} … {text[-20:]}"
 
 
@@ -37,10 +63,14 @@ def require_number(
     The range is above `above`, and from `least` to `most`; with `whole` the number is an integer.
     """
     single: Any = value.detach() if isinstance(value, Tensor) else value
-    if isinstance(single, str | bytes | bool) or not hasattr(single, "__float__") or getattr(single, "ndim", None):
+    odd = isinstance(single, str | bytes | bool | type) or not hasattr(single, "__float__") or getattr(single, "ndim", None)
+    if odd or str(getattr(single, "dtype", "")) in ("bool", "torch.bool"):
         hint = "; write it without quotes" if isinstance(value, str) else ""
         raise ValueError(f"{what} must be one number, and is {quote(value)}{hint}")
-    number = float(single)
+    try:
+        number = float(single)
+    except (OverflowError, TypeError, ValueError, RuntimeError) as error:  # beyond float64, complex, of no device
+        raise ValueError(f"{what} must be one number, and is {quote(value)}") from error
     kind = "whole" if whole else "finite"
     if not math.isfinite(number) or (whole and number != int(number)):
         raise ValueError(f"{what} must be a {kind} number, and is {number:g}")
@@ -48,3 +78,117 @@ def require_number(
         needed = [f"above {above:g}"] if above > -math.inf else [f"at least {least:g}"] if least > -math.inf else []
         needed += [f"at most {most:g}"] if most < math.inf else []
         raise ValueError(f"{what} must be {' and '.join(needed)}, and is {number:g}")
+
+
+def require_flag(value: object, what: str) -> None:
+    """Raise `ValueError` unless the value is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{what} is True or False, and is {quote(value)}")
+
+
+def require_choice(value: object, choices: Iterable[object], what: str) -> None:
+    """Raise `ValueError` unless the value is one of the choices: words, or None."""
+    choices = list(choices)
+    if not (value is None or isinstance(value, str)) or value not in choices:
+        *first, last = map(repr, choices)
+        raise ValueError(f"{what} is {', '.join(first)} or {last}, got {quote(value)}")
+
+
+def require_text(value: object, what: str, write: str) -> None:
+    """Raise `ValueError` unless the value is a text with something in it."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{what} is a text, and is {quote(value)}; write {write}")
+
+
+def require_names(values: object, what: str, write: str) -> tuple[str, ...]:
+    """The names in a list. Errors: `ValueError` for one name alone, or for what is no name."""
+    if isinstance(values, str | bytes | Mapping | set | frozenset) or not isinstance(values, Iterable):
+        raise ValueError(f"{what} are names in a list, even one, and are {quote(values)}; write {write}")
+    names = tuple(values)
+    for name in names:
+        require_text(name, f"{what}: each", write)
+    return names
+
+
+def require_shape(
+    value: object,
+    what: str,
+    *sizes: int | str | EllipsisType,
+    write: str,
+    whole: bool = False,
+    like: Tensor | None = None,
+) -> None:
+    """Raise `ValueError` unless the value is a tensor of real numbers (`whole`: of whole ones) with these axes.
+
+    `sizes`: a number for an axis that must have it, a letter for one of any size, `...` first for any axes before;
+    `like`: a tensor on whose device it must be.
+    """
+    tail = sizes[1:] if sizes[:1] == (...,) else sizes
+    if isinstance(value, Tensor):
+        have = tuple(value.shape)
+        fits = len(have) == len(sizes) or (len(tail) < len(sizes) and len(have) >= len(tail))
+        fits = fits and all(isinstance(n, str) or n == h for n, h in zip(tail, have[len(have) - len(tail) :], strict=True))
+        kind = not (value.is_floating_point() or value.is_complex() or value.dtype.itemsize == 1) if whole else (
+            value.is_floating_point()
+        )
+        if fits and kind and not value.is_meta and (like is None or like.device == value.device):
+            return
+        seen = f"{value.dtype} of shape {have} on {value.device}".removeprefix("torch.")
+    else:
+        seen = quote(value)
+    shape = ", ".join("..." if n is ... else str(n) for n in sizes) + ("," if len(sizes) == 1 else "")
+    needed = f"a tensor of {'whole' if whole else 'real'} numbers of shape ({shape})"
+    needed += "" if like is None else f" on {like.device}"
+    raise ValueError(f"{what} must be {needed}, and is {seen}; write {write}")
+
+
+def require_together(first: Tensor, second: Tensor, what: str) -> None:
+    """Raise `ValueError` unless the axes before the last of two tensors broadcast, and both are on one device."""
+    pairs = zip(first.shape[-2::-1], second.shape[-2::-1], strict=False)
+    if first.device != second.device or not all(a == b or 1 in (a, b) for a, b in pairs):
+        raise ValueError(
+            f"{what} go together, person by person, and have the shapes {tuple(first.shape)} on {first.device} and "
+            f"{tuple(second.shape)} on {second.device}; give both for the same people"
+        )
+
+
+def require_covariates(values: object, people: int | None, what: str) -> None:
+    """Raise `ValueError` unless the values are tensors of real numbers by name, one number a person or one for all."""
+    require_kind(values, Mapping, what, "cohort.conditions.covariates")
+    for name, value in values.items():  # type: ignore[attr-defined]  # just found to be a mapping
+        require_text(name, f"{what}: a name", '{"WT": torch.tensor([70.0])}')
+        require_shape(value, f"{what}: {quote(name)}", "N", write="torch.tensor([70.0]), one number a person")
+        if people is not None and len(value) not in (1, people):
+            raise ValueError(f"{what}: {quote(name)} has {len(value)} numbers and there are {people} people; give one each")
+
+
+def require_people(value: object, count: int, what: str) -> None:
+    """Raise `ValueError` unless the value selects from `count` people: a tensor of their positions, or of True and False.
+
+    Positions on another device than the processor are taken as they are: to look at them is to wait.
+    """
+    if isinstance(value, Tensor) and value.ndim == 1 and not (value.is_floating_point() or value.is_complex() or value.is_meta):
+        if value.device.type != "cpu":
+            return
+        if len(value) == count if value.dtype == torch.bool else bool(((value >= -count) & (value < count)).all()):
+            return
+    seen = value.tolist() if isinstance(value, Tensor) and not value.is_meta and value.numel() < 20 else value
+    raise ValueError(
+        f"{what} is a tensor of whole numbers, positions among {count} from 0 to {count - 1}, and is {quote(seen)}; write "
+        "torch.tensor([0, 1])"
+    )
+
+
+def require_device(value: object, what: str) -> torch.device:
+    """The device of that name. Errors: `ValueError` for one that there is not."""
+    try:
+        if not isinstance(value, str | torch.device):
+            raise ValueError
+        device = torch.device(value)
+        torch.empty(0, device=device)
+        if device.type == "meta":
+            raise ValueError
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        here = "'cpu'" + (f" or one of {torch.cuda.device_count()} 'cuda'" if torch.cuda.is_available() else "")
+        raise ValueError(f"{what} is a device of this machine, {here}, and is {quote(value)}") from error
+    return device

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from physics.arguments import require_shape, require_text
 from physics.parameter import Parameter
 
 
@@ -66,7 +67,13 @@ class Backbone(nn.Module, ABC):
 def spectral_abscissa(
     A: Tensor,  # (..., n, n)
 ) -> Tensor:  # (...)
-    """The largest real part of any eigenvalue of A, in 1/time: negative exactly when A is Hurwitz."""
+    """The largest real part of any eigenvalue of A, in 1/time: negative exactly when A is Hurwitz.
+
+    Errors: `ValueError` for what is no square matrix of finite real numbers.
+    """
+    _require_square(A, "spectral_abscissa")
+    if not bool(torch.isfinite(A).all()):
+        raise ValueError("spectral_abscissa: A has a non-finite entry; check the units and the parameters that it is built from")
     return torch.linalg.eigvals(A).real.amax(-1)
 
 
@@ -74,7 +81,9 @@ def require_hurwitz(
     A: Tensor,  # (..., n, n)
     name: str,
 ) -> None:
-    """Raise `ValueError` unless every eigenvalue of every A has a negative real part."""
+    """Raise `ValueError`, which begins with `name`, unless every eigenvalue of every A has a negative real part."""
+    require_text(name, "require_hurwitz: name, with which the sentence begins,", '"MyBackbone"')
+    _require_square(A, name)
     if not torch.isfinite(A).all():
         raise ValueError(f"{name}: A has a non-finite entry; check the units and the parameters that it is built from")
     worst = spectral_abscissa(A).max().item()
@@ -84,3 +93,9 @@ def require_hurwitz(
             "compartment that nothing leaves, an angle or a total kept as a state, or a sign; remove that "
             "state or add its loss"
         )
+
+
+def _require_square(A: object, name: str) -> None:
+    require_shape(A, f"{name}: A", ..., "n", "n", write="torch.tensor([[-1.0]])")
+    if isinstance(A, Tensor) and (A.is_meta or 0 in A.shape or A.shape[-1] != A.shape[-2]):
+        raise ValueError(f"{name}: A needs shape (..., n, n) with n ≥ 1 and has {tuple(A.shape)} on {A.device}")

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from physics.arguments import quote, require_shape
+
 MOST = 12  # coordinates that vary: 4,096 corners
 
 
@@ -18,8 +20,11 @@ def corners(
     """
     if lower.ndim != 1 or lower.shape != upper.shape:
         raise ValueError(f"the box needs two ends of the same shape (q,), and has {tuple(lower.shape)} and {tuple(upper.shape)}")
+    if lower.device != upper.device:
+        raise ValueError(f"the box needs two ends on one device, and has {lower.device} and {upper.device}")
     if not bool((torch.isfinite(lower) & torch.isfinite(upper) & (lower <= upper)).all()):
-        raise ValueError(f"the box runs from {lower.tolist()} to {upper.tolist()}; needed: finite ends, lower ≤ upper")
+        ends = f"{quote(lower.tolist())} to {quote(upper.tolist())}"
+        raise ValueError(f"the box runs from {ends}; needed: finite ends, lower ≤ upper")
     free = torch.nonzero(lower < upper)[:, 0].tolist()
     if len(free) > MOST:
         raise ValueError(f"{len(free)} coordinates vary, which makes 2^{len(free)} corners; hold some, or split the box")
@@ -45,8 +50,17 @@ def entries(
 
 def require_parameters(lower: Tensor, upper: Tensor, count: int, name: str) -> None:
     """Raise `ValueError` unless the box has one coordinate for each of the backbone's parameters."""
+    for end, which in ((lower, "lower"), (upper, "upper")):
+        require_shape(end, f"{name}: {which}", "q", write=f"torch.tensor([…]), {count} numbers")
+        if end.is_meta:
+            raise ValueError(f"{name}: {which} is on {end.device}, which holds no numbers; write {which}.cpu()")
     if lower.shape != (count,) or upper.shape != (count,):
         raise ValueError(
             f"{name}: the box needs ends of shape ({count},), one per parameter, and has {tuple(lower.shape)} "
             f"and {tuple(upper.shape)}"
+        )
+    if not bool((lower > 0.0).all()):
+        raise ValueError(
+            f"{name}: the box needs positive ends, and runs from {quote(lower.tolist())} to {quote(upper.tolist())}; the "
+            "parameters are rates and sizes"
         )

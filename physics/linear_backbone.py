@@ -3,18 +3,27 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from physics.arguments import quote
+from physics.arguments import quote, require_names, require_shape, require_together
 from physics.backbone import Backbone, require_hurwitz
 from physics.hull import require_parameters
 from physics.units import require
 
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
 
 def _matrix(value: object, name: str) -> Tensor:
     try:
-        return torch.as_tensor(value, dtype=torch.float64)
+        if isinstance(value, Tensor) and not (value.is_floating_point() or value.dtype in _WHOLE):
+            raise TypeError
+        if not isinstance(value, Tensor):
+            value = np.asarray(value)  # which takes a list of arrays too
+            if value.dtype.kind not in "fiu":
+                raise TypeError
+        return torch.as_tensor(value, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"LinearBackbone: {name} must be a matrix of numbers, rows of equal length, and is {quote(value)}; write [[-1.0]]"
@@ -49,9 +58,13 @@ class LinearBackbone(Backbone):
         if B.ndim != 2 or B.shape[0] != n or not torch.isfinite(B).all():
             raise ValueError(f"LinearBackbone: B needs shape ({n}, m), all finite, and has {tuple(B.shape)}")
         require_hurwitz(A, "LinearBackbone")
+        given: dict[str, tuple[str, ...] | None] = {}
         for what, names in (("states", states), ("inputs", inputs), ("state_units", state_units), ("input_units", input_units)):
-            if isinstance(names, str):
-                raise ValueError(f"LinearBackbone: {what} is a list of names, even of one; write {what}=[{names!r}]")
+            said = () if names is None else require_names(names, f"LinearBackbone: {what}", f'{what}=["a"]')
+            if not what.endswith("units") and len(set(said)) < len(said):
+                raise ValueError(f"LinearBackbone: {what} need names that differ, and are {quote(said)}")
+            given[what] = None if names is None else said
+        states, inputs, state_units, input_units = given.values()
         self.states = tuple(states) if states is not None else tuple(f"x{i + 1}" for i in range(n))
         self.inputs = tuple(inputs) if inputs is not None else tuple(f"u{i + 1}" for i in range(B.shape[1]))
         self.state_units = tuple(state_units) if state_units is not None else ("1",) * n
@@ -60,9 +73,10 @@ class LinearBackbone(Backbone):
         self.time_unit = time_unit
         self.starts = ()
         if len(self.states) != n or len(self.state_units) != n:
-            raise ValueError(f"LinearBackbone: needs {n} state names and units, got {self.states} {self.state_units}")
+            have = f"{quote(self.states)} {quote(self.state_units)}"
+            raise ValueError(f"LinearBackbone: needs {n} state names and units, got {have}")
         if len(self.inputs) != B.shape[1] or len(self.input_units) != B.shape[1]:
-            raise ValueError(f"LinearBackbone: {B.shape[1]} inputs need as many names and units, got {self.inputs}")
+            raise ValueError(f"LinearBackbone: {B.shape[1]} inputs need as many names and units, got {quote(self.inputs)}")
         named = (*zip(self.states, self.state_units, strict=True), *zip(self.inputs, self.input_units, strict=True))
         for name, unit in (*named, ("time", self.time_unit)):
             require(unit, f"LinearBackbone: {name}")
@@ -72,6 +86,7 @@ class LinearBackbone(Backbone):
         self.register_buffer("B", B)
 
     def matrices(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        require_shape(theta, "LinearBackbone: theta", ..., 0, write="torch.zeros(1, N, 0), for there are no parameters")
         lead = theta.shape[:-1]
         return self.A.expand(*lead, *self.A.shape), self.B.expand(*lead, *self.B.shape)
 
@@ -80,6 +95,9 @@ class LinearBackbone(Backbone):
         return self.A[None]
 
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
+        require_shape(theta, "LinearBackbone: theta", ..., 0, write="torch.zeros(1, N, 0), for there are no parameters")
+        require_shape(baseline, "LinearBackbone: baseline", ..., "p", write="conditions.baseline")
+        require_together(theta, baseline, "LinearBackbone: theta and baseline")
         lead = torch.broadcast_shapes(theta.shape[:-1], baseline.shape[:-1])
         return self.A.new_zeros(*lead, self.A.shape[0])
 

@@ -2,14 +2,23 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from physics.arguments import quote, require_kind, require_number
+from physics.arguments import (
+    quote,
+    require_choice,
+    require_covariates,
+    require_flag,
+    require_kind,
+    require_number,
+    require_shape,
+    require_text,
+)
 from physics.backbone import Backbone
 from physics.parameter import Parameter
 from physics.population import Population, by_parameter, parameters_of
@@ -77,6 +86,8 @@ class LogNormalPopulation(Population):
                 f"LogNormalPopulation: a spread in order can be taken for another parameter's; write spread={{{shown}}}, or put "
                 "the parameters beside it: LogNormalPopulation(backbone.physical, spread=[…])"
             )
+        if isinstance(spread, str) or not isinstance(spread, Sized) or not isinstance(spread, Iterable):
+            raise ValueError(f"LogNormalPopulation: spread is one number for each of {names}, and is {quote(spread)}")
         for one in spread:
             require_number(one, "LogNormalPopulation: a spread")
         if len(spread) != len(names) or not all(0.0 < s < float("inf") for s in spread):
@@ -84,7 +95,7 @@ class LogNormalPopulation(Population):
         self.powers = {p: {k: (float(v[0]), float(v[1])) for k, v in by.items()} for p, by in _triples(powers).items()}
         unknown = set(self.powers) - set(names)
         if unknown:
-            raise ValueError(f"LogNormalPopulation: powers name {sorted(unknown)}, which is not among {names}")
+            raise ValueError(f"LogNormalPopulation: powers name {quote(sorted(map(str, unknown)))}, which is not among {names}")
         self.covariates = _covariate_units(powers)
         self.dimension = len(names)
         low = torch.tensor([p.low for p in self.physical], dtype=torch.float64).log()
@@ -99,11 +110,11 @@ class LogNormalPopulation(Population):
         self.register_buffer("half_width", (high - low) / 2)
         self.register_buffer("log_typical", typical)
         self.shift = nn.Parameter(torch.zeros(1, len(names), dtype=torch.float64))  # μ (M, q)
-        if bend not in ("late", "tanh"):
-            raise ValueError(f"LogNormalPopulation: bend is 'late' or 'tanh', got {bend!r:.60}")
+        require_choice(bend, ("late", "tanh"), "LogNormalPopulation: bend")
+        require_flag(learn_spread, "LogNormalPopulation: learn_spread")
         self.bend = bend
         self.orders = tuple(_order(p, self.physical) for p in self.physical if p.above)
-        self.learn_spread = bool(learn_spread)
+        self.learn_spread = learn_spread
         if self.learn_spread:
             self.log_spread = nn.Parameter(self.spread.log()[None], requires_grad=False)  # log ω (M, q)
             self.by_marginal = ("log_spread",)
@@ -114,6 +125,11 @@ class LogNormalPopulation(Population):
         return self.log_spread.exp() if self.learn_spread else self.spread[None]
 
     def theta(self, eta: Tensor, covariates: dict[str, Tensor]) -> Tensor:
+        q = self.dimension
+        require_shape(eta, "LogNormalPopulation: eta", "M", "N", q, write="torch.zeros(M, N, q)", like=self.shift)
+        require_covariates(covariates, eta.shape[1], "LogNormalPopulation: covariates")
+        if 1 not in (len(eta), len(self.shift)) and len(eta) != len(self.shift):
+            raise ValueError(f"LogNormalPopulation: eta is of {len(eta)} members and the population of {len(self.shift)}")
         z = self.log_typical + self.shift[:, None, :] + self.omega[:, None, :] * eta  # (M, N, q)
         if self.powers:
             z = z + self._covariate_effect(covariates)  # (N, q) meets (M, N, q)
@@ -161,6 +177,7 @@ class LogNormalPopulation(Population):
         return torch.stack(torch.broadcast_tensors(*columns), -1)
 
     def log_prior(self, eta: Tensor) -> Tensor:
+        require_shape(eta, "LogNormalPopulation: eta", ..., self.dimension, write="torch.zeros(M, N, q)")
         return -0.5 * eta.square().sum(-1)
 
     @property
@@ -184,16 +201,20 @@ class LogNormalPopulation(Population):
 def _triples(powers: Mapping[str, Mapping[str, Sequence[Any]]] | None) -> dict[str, dict[str, tuple[Any, ...]]]:
     """The powers as they were given, each with reference, exponent and perhaps a unit."""
     given: dict[str, dict[str, tuple[Any, ...]]] = {}
-    require_kind(powers or {}, Mapping, "LogNormalPopulation: powers", '{"V": {"WT": (70.0, 1.0, "kg")}}')
-    for parameter, by in (powers or {}).items():
+    powers = {} if powers is None else powers
+    require_kind(powers, Mapping, "LogNormalPopulation: powers", '{"V": {"WT": (70.0, 1.0, "kg")}}')
+    for parameter, by in powers.items():
         if not isinstance(by, Mapping):
             raise ValueError(
                 f"LogNormalPopulation: the powers of {parameter} are by covariate, as in "
                 f'{{"V": {{"WT": (70.0, 1.0, "kg")}}}}, and are {str(by)[:80]}'
             )
         for name, value in by.items():
+            require_text(name, f"LogNormalPopulation: a covariate of {quote(parameter)}", '{"V": {"WT": (70.0, 1.0, "kg")}}')
             whole = isinstance(value, tuple | list) and len(value) in (2, 3)
-            if not whole or not all(isinstance(n, int | float) and math.isfinite(n) for n in value[:2]):
+            if not whole or not all(
+                isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in value[:2]
+            ):
                 raise ValueError(
                     f"LogNormalPopulation: the power of {name} in {parameter} needs reference, exponent and the reference's "
                     f'unit, as in {{"V": {{"WT": (70.0, 1.0, "kg")}}}}, and is {str(value)[:80]}'

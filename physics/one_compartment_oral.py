@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from physics.arguments import quote, require_kind, require_number
+from physics.arguments import quote, require_choice, require_kind, require_number, require_shape, require_together
 from physics.backbone import Backbone
 from physics.hull import corners, require_parameters
 from physics.parameter import Parameter
@@ -60,13 +60,12 @@ class OneCompartmentOral(Backbone):
         typical: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        if parameters not in ("rates", "clearance"):
+        if not isinstance(parameters, str) or parameters not in ("rates", "clearance"):
             raise ValueError(
                 "OneCompartmentOral: parameters is 'rates' for (ka, ke, V) or 'clearance' for (ka, CL, V), "
-                f"got {parameters!r:.60}"
+                f"got {quote(parameters, 60)}"
             )
-        if faster not in ("ka", "ke", None):
-            raise ValueError(f"OneCompartmentOral: faster is 'ka', 'ke' or None, got {faster!r:.60}")
+        require_choice(faster, ("ka", "ke", None), "OneCompartmentOral: faster")
         self.by_clearance, self.faster = parameters == "clearance", faster
         self.states = ("gut", "plasma")
         self.state_units = ("mg", "mg")
@@ -75,9 +74,9 @@ class OneCompartmentOral(Backbone):
         self.time_unit = "h"
         self.starts = (("plasma", "V"),)
         names = ("ka", "CL", "V") if self.by_clearance else ("ka", "ke", "V")
-        boxes = {"ka": ka, "ke": ke, "V": V, "CL": CL}
+        boxes = {name: _box(name, box) for name, box in (("ka", ka), ("ke", ke), ("V", V), ("CL", CL))}
         unused = "ke" if self.by_clearance else "CL"
-        if not hasattr(boxes[unused], "__iter__") or tuple(boxes[unused]) != (_KE if self.by_clearance else _CL):
+        if boxes[unused] != (_KE if self.by_clearance else _CL):
             raise ValueError(
                 f"OneCompartmentOral: a box is given for {unused}, and θ is {', '.join(names)}; "
                 + ("give CL one" if self.by_clearance else "write parameters='clearance', or give ke one")
@@ -108,9 +107,14 @@ class OneCompartmentOral(Backbone):
         theta: Tensor,  # (..., 3)
     ) -> tuple[Tensor, Tensor]:  # (...), (...)
         """ka and ke in /h, in either kind of θ."""
+        self._require(theta)
         return theta[..., 0], theta[..., 1] / theta[..., 2] if self.by_clearance else theta[..., 1]
 
+    def _require(self, theta: Tensor) -> None:
+        require_shape(theta, "OneCompartmentOral: theta", ..., 3, write="model.theta(personal, covariates)")
+
     def matrices(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        self._require(theta)
         return _triangular(*self.rates(theta)), theta.new_zeros(*theta.shape[:-1], 2, 0)
 
     def hull(self, lower: Tensor, upper: Tensor) -> Tensor:
@@ -133,6 +137,11 @@ class OneCompartmentOral(Backbone):
         return _triangular(rates[:, 0], rates[:, 1])
 
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
+        self._require(theta)
+        require_shape(baseline, "OneCompartmentOral: baseline", ..., "p", write="conditions.baseline, NaN where nothing was")
+        require_together(theta, baseline, "OneCompartmentOral: theta and baseline")
+        if not baseline.shape[-1]:
+            raise ValueError("OneCompartmentOral: baseline has no channel; give one column, NaN where nothing was measured")
         measured = baseline[..., 0]
         plasma = theta[..., 2] * torch.where(torch.isnan(measured), 0.0, measured)
         return torch.stack([torch.zeros_like(plasma), plasma], -1)
@@ -155,11 +164,19 @@ def _triangular(
     return torch.stack([torch.stack([-ka, zero], -1), torch.stack([ka, -ke], -1)], -2)
 
 
-def _parameter(name: str, box: Sequence[float], typical: float | None, known: float, above: str) -> Parameter:
+def _box(name: str, box: Sequence[float]) -> tuple[float, float]:
     try:
-        low, high = (float(end) for end in box)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"OneCompartmentOral: the box of {name} is (low, high) in {_UNITS[name]}, got {box!r:.100}") from error
+        ends = tuple(float(end) for end in box)
+        if isinstance(box, str | bytes | Mapping) or len(ends) != 2:
+            raise TypeError
+    except (TypeError, ValueError, RuntimeError) as error:
+        unit = _UNITS[name]
+        raise ValueError(f"OneCompartmentOral: the box of {name} is (low, high) in {unit}, and is {quote(box)}") from error
+    return ends[0], ends[1]
+
+
+def _parameter(name: str, box: tuple[float, float], typical: float | None, known: float, above: str) -> Parameter:
+    low, high = box
     if not 0.0 < low < high < math.inf:
         raise ValueError(
             f"OneCompartmentOral: the box of {name} needs 0 < low < high, both finite, and got {low:g} to {high:g} {_UNITS[name]}"

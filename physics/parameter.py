@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from physics.arguments import quote, require_number, require_text
 from physics.units import require
 
 
@@ -25,9 +26,16 @@ class Parameter:
     above: str = ""
 
     def __post_init__(self) -> None:
-        require(self.unit, f"parameter {self.name}")
+        require_text(self.name, "Parameter: name", "Parameter('ka', '/h', 1.5, 0.05, 20.0)")
+        require(self.unit, f"parameter {self.name[:60]}")
+        for name in ("typical", "low", "high"):
+            require_number(getattr(self, name), f"parameter {self.name[:60]}: {name}")
+            object.__setattr__(self, name, float(getattr(self, name)))  # an array or a tensor of one number is that number
+        for name in ("source", "above"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"parameter {self.name[:60]}: {name} is a text, and is {quote(getattr(self, name))}")
         if not 0.0 < self.low < self.typical < self.high < float("inf"):
             raise ValueError(
-                f"parameter {self.name}: needs 0 < low < typical < high, all finite, and got low={self.low}, "
+                f"parameter {self.name[:60]}: needs 0 < low < typical < high, all finite, and got low={self.low}, "
                 f"typical={self.typical}, high={self.high} {self.unit}; put the typical value inside its box"
             )

@@ -1,13 +1,13 @@
 """From a population to a person: θ = θ(η, covariates), with η a priori standard normal."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
 
-from physics.arguments import quote
+from physics.arguments import quote, require_kind, require_number
 from physics.backbone import Backbone
 from physics.parameter import Parameter
 
@@ -59,7 +59,20 @@ def parameters_of(
     """The parameters of a backbone, or those given, which a bundle brings back as plain mappings."""
     if isinstance(given, Backbone):
         return given.physical
-    return tuple(p if isinstance(p, Parameter) else Parameter(**p) for p in given)
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise ValueError(
+            f"a population is of a backbone's parameters, and got {quote(given)}; write "
+            "LogNormalPopulation(backbone, spread={…})"
+        )
+    found = []
+    for one in given:
+        require_kind(one, (Parameter, Mapping), "a population: each of parameters", "backbone.physical")
+        try:
+            found.append(one if isinstance(one, Parameter) else Parameter(**one))
+        except TypeError as error:
+            said = quote(sorted(str(name) for name in one)) if isinstance(one, Mapping) else quote(one)
+            raise ValueError(f"a parameter has name, unit, typical, low and high, and this has {said}") from error
+    return tuple(found)
 
 
 def by_parameter(
@@ -73,4 +86,6 @@ def by_parameter(
         said = [f"names {quote(unknown[0])}"] if unknown else []
         said += [f"lacks {absent[0]!r}"] if absent else []
         raise ValueError(f"{where} {' and '.join(said)}; give one number for each of {', '.join(names) or 'no parameter'}")
+    for name in names:
+        require_number(given[name], f"{where}: {name}")
     return [float(given[name]) for name in names]

@@ -1,12 +1,13 @@
 """A population whose people differ in nothing physical."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from physics.arguments import quote, require_number, require_shape
 from physics.backbone import Backbone
 from physics.parameter import Parameter
 from physics.population import Population, by_parameter, parameters_of
@@ -30,7 +31,16 @@ class SharedPopulation(Population):
     ) -> None:
         super().__init__()
         self.physical: tuple[Parameter, ...] | None = None
-        if isinstance(parameters, Backbone) or (parameters and isinstance(next(iter(parameters)), Parameter | Mapping)):
+        for what, given in (("parameters", parameters), ("values", values)):
+            listed = isinstance(given, Backbone | Mapping | None) or (isinstance(given, Sized) and isinstance(given, Iterable))
+            if isinstance(given, str | bytes) or not listed:
+                raise ValueError(
+                    f"SharedPopulation: {what} is {quote(given)}; write SharedPopulation(backbone, values={{…}}), one number for "
+                    "each of its parameters by name, or a list of numbers in their order"
+                )
+        if isinstance(parameters, Backbone) or (
+            parameters is not None and len(parameters) and isinstance(next(iter(parameters)), Parameter | Mapping)
+        ):
             self.physical = parameters_of(parameters)  # type: ignore[arg-type]  # just found to be parameters
             names = [p.name for p in self.physical]
             if not isinstance(values, Mapping):
@@ -44,15 +54,22 @@ class SharedPopulation(Population):
         elif isinstance(values, Mapping):
             raise ValueError("SharedPopulation: values by name need their parameters: SharedPopulation(backbone, values={…})")
         else:
-            given = values if parameters is None else parameters
-            numbers = [float(v) for v in given or ()]  # type: ignore[arg-type]  # no parameters, as was just seen
+            if parameters is not None and values is not None:
+                raise ValueError("SharedPopulation: numbers came twice; write SharedPopulation(backbone, values={…})")
+            numbers = []
+            column: Any = values if parameters is None else parameters
+            for one in () if column is None else column:
+                require_number(one, "SharedPopulation: each value")
+                numbers.append(float(one))
         self.values: Tensor
         self.register_buffer("values", torch.tensor(numbers, dtype=torch.float64))
 
     def theta(self, eta: Tensor, covariates: dict[str, Tensor]) -> Tensor:
+        require_shape(eta, "SharedPopulation: eta", ..., 0, write="torch.zeros(M, N, 0), for there is no η")
         return self.values.expand(*eta.shape[:-1], self.values.shape[0])
 
     def log_prior(self, eta: Tensor) -> Tensor:
+        require_shape(eta, "SharedPopulation: eta", ..., 0, write="torch.zeros(M, N, 0), for there is no η")
         return eta.new_zeros(eta.shape[:-1])
 
     @property

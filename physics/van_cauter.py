@@ -1,13 +1,14 @@
 """C-peptide kinetics in two compartments, with parameters from a person's age and diabetes status."""
 
 import math
+from collections.abc import Iterable, Sized
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from physics.arguments import quote
+from physics.arguments import quote, require_covariates, require_number, require_shape, require_together
 from physics.backbone import Backbone
 from physics.capture import capturing
 from physics.hull import corners, require_parameters
@@ -43,6 +44,7 @@ class VanCauter(Backbone):
         )
 
     def matrices(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        require_shape(theta, "VanCauter: theta", ..., 3, write="VanCauterPopulation().theta(eta, covariates)")
         k0, k1, k2 = theta.unbind(-1)
         zero = torch.zeros_like(k0)
         A = torch.stack([torch.stack([-(k0 + k2), k1], -1), torch.stack([k2, -k1], -1)], -2)
@@ -56,6 +58,11 @@ class VanCauter(Backbone):
         return A
 
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
+        require_shape(theta, "VanCauter: theta", ..., 3, write="VanCauterPopulation().theta(eta, covariates)")
+        require_shape(baseline, "VanCauter: baseline", ..., "p", write="conditions.baseline")
+        require_together(theta, baseline, "VanCauter: theta and baseline")
+        if not baseline.shape[-1]:
+            raise ValueError("VanCauter: baseline has no channel; the first is the plasma C-peptide, in nmol/L")
         if not capturing():
             missing = torch.isnan(baseline[..., 0]).reshape(-1)
             if bool(missing.any()):
@@ -85,6 +92,8 @@ class VanCauterPopulation(Population):
     gives = (("k0", "/min"), ("k1", "/min"), ("k2", "/min"))
 
     def theta(self, eta: Tensor, covariates: dict[str, Tensor]) -> Tensor:
+        require_shape(eta, "VanCauterPopulation: eta", ..., 0, write="torch.zeros(M, N, 0), for there is no η")
+        require_covariates(covariates, None, "VanCauterPopulation: covariates")
         missing = {"age", "type2"} - covariates.keys()
         if missing:
             raise ValueError(f"VanCauterPopulation needs the covariates age and type2; missing: {sorted(missing)}")
@@ -97,6 +106,8 @@ class VanCauterPopulation(Population):
         k1 = fraction * slow + (1.0 - fraction) * fast
         k0 = fast * slow / k1
         theta = torch.stack([k0, k1, fast + slow - k0 - k1], -1)  # (N, 3)
+        if len(theta) not in (1, eta.shape[-2]):
+            raise ValueError(f"VanCauterPopulation: covariates of {len(theta)} people came with an eta of {eta.shape[-2]}")
         return theta.expand(*eta.shape[:-1], 3)
 
     def enclose(
@@ -112,15 +123,24 @@ class VanCauterPopulation(Population):
         enclose it, widened by 1e-12 for the rounding of these formulas.
         Errors: `ValueError` for ages out of 10–110 years or the wrong way round, or a type2 that is not 0 or 1.
         """
+        require_number(youngest, "VanCauterPopulation: youngest")
+        require_number(oldest, "VanCauterPopulation: oldest")
+        if isinstance(type2, str | dict) or not isinstance(type2, Sized) or not isinstance(type2, Iterable):
+            raise ValueError(f"VanCauterPopulation: type2 is a list of statuses, (0.0, 1.0), and is {quote(type2)}")
+        for status in type2:
+            require_number(status, "VanCauterPopulation: type2, each status,")
+        youngest, oldest = float(youngest), float(oldest)
+        type2 = tuple(float(status) for status in type2)
         if not _AGES[0] <= youngest <= oldest <= _AGES[1] or not type2 or not set(type2) <= {0.0, 1.0}:
             raise ValueError(
                 f"VanCauterPopulation: needs {_AGES[0]:g} ≤ youngest ≤ oldest ≤ {_AGES[1]:g} years and type2 of 0, 1, got "
-                f"{youngest}, {oldest}, {type2}"
+                f"{youngest:g}, {oldest:g}, {quote(type2)}"
             )
         ends = torch.tensor([_rates(age, status) for age in (youngest, oldest) for status in type2], dtype=torch.float64)
         return ends.amin(0) * (1.0 - 1e-12), ends.amax(0) * (1.0 + 1e-12)
 
     def log_prior(self, eta: Tensor) -> Tensor:
+        require_shape(eta, "VanCauterPopulation: eta", ..., 0, write="torch.zeros(M, N, 0), for there is no η")
         return eta.new_zeros(eta.shape[:-1])
 
     @property

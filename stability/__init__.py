@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stability.attack import Counterexample, falsify
     from stability.certificate import Certificate, Refusal
     from stability.compartmental import WeightedL1, weighted_l1
+    from stability.decay import decay_in_words
     from stability.elimination import contraction_barrier, contraction_rate
     from stability.exact import exactly
     from stability.gain import Gain, l2_gain, tube
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from stability.lure import Lure
     from stability.margin import contraction_margin
     from stability.polytope import multi_affine, vertices
-    from stability.proof import check
+    from stability.proof import Budget, check
     from stability.region import Box, Ellipsoid, Inputs
     from stability.search import certify
     from stability.semidefinite import common_metric
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Box",
+    "Budget",
     "Certificate",
     "Counterexample",
     "Ellipsoid",
@@ -46,6 +48,7 @@ __all__ = [
     "contraction_barrier",
     "contraction_margin",
     "contraction_rate",
+    "decay_in_words",
     "exactly",
     "falsify",
     "l2_gain",
@@ -60,6 +63,7 @@ __all__ = [
 
 _HOME = {
     "Box": "region",
+    "Budget": "proof",
     "Certificate": "certificate",
     "Counterexample": "attack",
     "Ellipsoid": "region",
@@ -78,6 +82,7 @@ _HOME = {
     "contraction_barrier": "elimination",
     "contraction_margin": "margin",
     "contraction_rate": "elimination",
+    "decay_in_words": "decay",
     "exactly": "exact",
     "falsify": "attack",
     "l2_gain": "gain",

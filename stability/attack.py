@@ -18,8 +18,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stability.arguments import array, number, time_limit
 from stability.jacobians import Samples, abscissa, jacobians_at, sample, slope, value
 from stability.lure import Array, Lure
+from stability.routh import LARGEST, decays
 from stability.threads import of_system, threads_by
 
 
@@ -44,6 +46,14 @@ class Counterexample:
     jacobian: Array  # (n, n), 1/time
     eigenvalue: complex  # the one with the largest real part
 
+    @property
+    def eigenvector(self) -> NDArray[np.complex128]:  # (n,)
+        """The direction that belongs to the eigenvalue, of length one, its largest component positive."""
+        values, vectors = np.linalg.eig(self.jacobian)
+        v = vectors[:, np.abs(values - self.eigenvalue).argmin()]
+        v = v / v[np.abs(v).argmax()]
+        return np.asarray(v / np.linalg.norm(v), dtype=np.complex128)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers for JSON."""
         return {
@@ -53,6 +63,7 @@ class Counterexample:
             "slopes": [layer.tolist() for layer in self.slopes],
             "jacobian": self.jacobian.tolist(),
             "eigenvalue": [float(self.eigenvalue.real), float(self.eigenvalue.imag)],
+            "eigenvector": [self.eigenvector.real.tolist(), self.eigenvector.imag.tolist()],
         }
 
 
@@ -78,10 +89,10 @@ def falsify(
     """
     if not isinstance(system, Lure):
         raise ValueError(f"falsify needs a Lure, not {type(system).__name__}; write Lure(**model.lure(theta)).")
-    if rate is not None and not (np.isfinite(rate) and rate > 0):
-        raise ValueError(f"the rate is {rate!r}; give a finite positive rate in 1/time, or None for any.")
-    if not seconds > 0:
-        raise ValueError(f"seconds is {seconds!r}; give a positive time limit.")
+    if rate is not None:
+        rate = number(rate, "the rate", "a finite positive rate in 1/time, or None for any", above=0.0)
+    seconds = time_limit(seconds)
+    seed = int(number(seed, "seed", "a whole number from 0 on", least=0.0, most=2.0**62, whole=True))
     goal, deadline = 0.0 if rate is None else rate, time.monotonic() + seconds
     found: list[float] = []
     while True:
@@ -97,24 +108,55 @@ def falsify(
 
 
 def worst(system: Lure, samples: Samples, goal: float) -> Counterexample | None:
-    """The worst attained Jacobian as a counterexample to the rate `goal`; None where it does not break it clearly."""
+    """The worst attained Jacobian as a counterexample to the rate `goal`; None where it does not break it clearly.
+
+    A linear system of a few states is decided in rationals, so that an integrator is one; see `_decided`.
+    """
     found = abscissa(samples.attained)
     if not found.size:
         return None
     index, point = (int(i) for i in np.unravel_index(int(found.argmax()), found.shape))
-    J = samples.attained[index, point]
+    if not system.widths and system.states <= LARGEST:
+        decided = _decided(system, found, goal)
+        if decided is None:
+            return None
+        index, point = decided
     # Eigenvalues of a matrix near a defective one move by √(rounding); below that nothing is claimed.
-    if found[index, point] <= -goal + 1e-7 * float(np.abs(J).max()):
+    elif found[index, point] <= -goal + _margin(samples.attained[index, point]):
         return None
+    J = samples.attained[index, point]
     eigenvalues = np.linalg.eigvals(J)
+    value = complex(eigenvalues[eigenvalues.real.argmax()])
+    if not goal and value.real < 0:  # decided: it is not, whatever rounding says
+        value = complex(0.0, value.imag)
     return Counterexample(
         index=tuple(int(i) for i in np.unravel_index(index, system.leading)),
         state=samples.states[index, point],
         input=None if samples.inputs is None else samples.inputs[index, point],
         slopes=tuple(layer[index, point] for layer in samples.slopes),
         jacobian=J,
-        eigenvalue=complex(eigenvalues[eigenvalues.real.argmax()]),
+        eigenvalue=value,
     )
+
+
+def _margin(jacobian: Array) -> float:
+    return 1e-7 * float(np.abs(jacobian).max())
+
+
+def _decided(system: Lure, found: Array, goal: float) -> tuple[int, int] | None:
+    """The worst of the linear systems that do not decay at the rate, in rationals; None where all of them do.
+
+    An eigenvalue on the axis forbids every positive rate; one at −goal does not forbid that goal, and counts from a margin on.
+    """
+    flat = system.flatten()
+    linear, parts = flat.linear(), [flat.A] + ([] if flat.skip is None else [flat.skip]) + list(flat.weights)
+    for v in np.argsort(-found[:, 0]).tolist():
+        # What lies so far to the left by float64 is not looked at; None claims nothing.
+        if found[v, 0] < -goal - 1e-3 * float(np.abs(linear[v]).max()):
+            return None
+        if not decays([part[v] for part in parts], max(goal - _margin(linear[v]), 0.0)):
+            return v, 0
+    return None
 
 
 def attack(
@@ -302,7 +344,7 @@ def _box(
             f"the region is a {type(region).__name__}; give a box with `lower` and `upper`. An ellipsoid has its shape from a "
             "certificate's metric, and there is none here."
         )
-    lower, upper = (np.asarray(end, dtype=np.float64) for end in (region.lower, region.upper))
+    lower, upper = (array(end, "an end of the box") for end in (region.lower, region.upper))
     if lower.shape != (n,) or upper.shape != (n,) or not (lower <= upper).all():
         raise ValueError(f"the box runs from {lower} to {upper}; it needs {n} ends each, lower ≤ upper.")
     free = np.full(0 if input_weights is None else input_weights.shape[-1], np.inf)

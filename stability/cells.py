@@ -13,6 +13,11 @@ this metric) or the allowance of cells is used up (then nothing is said).
 
 Each corner is tried by a floating-point Cholesky factorisation of the matrix shifted by c: if it runs to the end, the smallest
 eigenvalue exceeds that of the shift's error bound (Rump, Verification of positive definiteness, BIT 46, 2006).
+
+Underflow, widened. T has no entry beyond 1e60 (`Frame.usable`), and a product that underflows meets it at most once more: off by
+less than 2.3e-308 · 1e60, of which _TINY covers any sum. Products of two radii are raised before they meet anything large
+(`_curvature`). Sums of squares are taken of numbers divided by the largest (`root_of_squares`): the square of 1e-160 is zero, but
+the number is not. Centres and radii of cells may come as near to zero as they like.
 """
 
 import math
@@ -24,12 +29,14 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.enclosure import Expansion, Layers, combine, expand, pairs, triples
-from stability.proof import _TINY, _gamma
+from stability.enclosure import LOST, Expansion, Layers, combine, doubles, expand, pairs, triples
+from stability.proof import _TINY, Meter, NotDecided, _gamma
 
 Array = NDArray[np.float64]
 _UP = 1.0 + 2.0**-40
 _BATCH = 512  # cells at a time
+_BATCH_BYTES = 2.5e8  # that they may take together; where one takes more, one at a time
+_MOST_COLUMNS = 250_000  # of an expansion: 112 axes
 _CORNERS = 6  # axes whose corners are tried; of any others the norm counts
 
 
@@ -73,6 +80,12 @@ class Frame:
             gram_error=_gamma(2 * n + 6) * (size @ np.abs(T)) + _TINY,
         )
 
+    @property
+    def usable(self) -> bool:
+        """Whether T and what was made of it keep to the limits that the error bounds ask for."""
+        bounded = np.isfinite(self.left_error).all() and np.isfinite(self.gram_error).all()
+        return bool(bounded and np.abs(self.right).max() <= 1e60)
+
 
 @dataclass(frozen=True)
 class Coverage:
@@ -84,6 +97,16 @@ class Coverage:
     left: int = 0  # cells not proved when the allowance was used up
 
 
+def batch_for(field: Field, axes: int, meter: Meter | None, *, matrices: bool = True) -> int:
+    """How many cells to try at a time. Errors: `NotDecided` where a single one takes more than the budget allows."""
+    each = 8.0 * doubles(field.layers, axes, field.states, matrices)
+    if meter is not None:
+        if field.layers is not None and math.comb(axes + 2, 3) > _MOST_COLUMNS:
+            raise NotDecided(f"{axes} axes have more than {_MOST_COLUMNS:,} third derivatives")
+        meter.room(each, "one cell")
+    return int(min(_BATCH, max(1.0, _BATCH_BYTES // each)))
+
+
 Test = Callable[[Array, Array], tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]]
 
 
@@ -92,11 +115,16 @@ def bisect(
     lower: Array,  # (d,)
     upper: Array,  # (d,)
     *,
-    most: int,  # cells
+    most: float,  # cells
     deadline: float = math.inf,
+    batch: int = _BATCH,  # cells at a time
+    meter: Meter | None = None,
+    doing: str = "",
 ) -> Coverage:
     """Prove something on every cell of a box, cutting those where it is not proved; depth first, so that few wait.
 
+    Rounding: a cell's radius is raised by 2⁻⁵⁰ of what it and its centre measure, more than the four roundings of halving it.
+    Errors: `NotDecided` where the meter's budget is used up.
     Law: proved ⇒ the cells that passed the test cover the box.
     """
     half = (upper - lower) * (0.5 * _UP) + np.where(upper > lower, 2.0**-50 * (np.abs(lower) + np.abs(upper)), 0.0)
@@ -106,13 +134,15 @@ def bisect(
         if done >= most or time.monotonic() > deadline:
             return Coverage(False, done, left=sum(c.shape[1] for c, _ in waiting))
         centre, radius = waiting.pop()
-        if centre.shape[1] > _BATCH:
-            waiting.append((centre[:, _BATCH:], radius[:, _BATCH:]))
-            centre, radius = centre[:, :_BATCH], radius[:, :_BATCH]
-        elif waiting and waiting[-1][0].shape[1] + centre.shape[1] <= _BATCH:
+        if centre.shape[1] > batch:
+            waiting.append((centre[:, batch:], radius[:, batch:]))
+            centre, radius = centre[:, :batch], radius[:, :batch]
+        elif waiting and waiting[-1][0].shape[1] + centre.shape[1] <= batch:
             more = waiting.pop()
             centre, radius = np.concatenate([centre, more[0]], 1), np.concatenate([radius, more[1]], 1)
         done += centre.shape[1]
+        if meter is not None:
+            meter.cut(centre.shape[1], doing)
         good, fails, axis = test(centre, radius)
         if fails.any():
             return Coverage(False, done, counterexample=centre[:, int(np.argmax(fails))])
@@ -129,8 +159,10 @@ def cover(
     lower: Array,  # (d,): the box of y = (x, u), or of x where the layers see no input
     upper: Array,  # (d,)
     *,
-    most: int,  # cells
+    most: float = math.inf,  # cells
     deadline: float = math.inf,
+    meter: Meter | None = None,
+    doing: str = "",
 ) -> Coverage:
     """Prove contraction at the rate over the whole box.
 
@@ -140,7 +172,8 @@ def cover(
     def test(centre: Array, radius: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
         return _contracts(field, frame, rate, centre, radius)
 
-    return bisect(test, lower, upper, most=most, deadline=deadline)
+    batch = batch_for(field, len(lower), meter)
+    return bisect(test, lower, upper, most=most, deadline=deadline, batch=batch, meter=meter, doing=doing)
 
 
 def halves(centre: Array, radius: Array, axis: NDArray[np.int64]) -> tuple[Array, Array]:
@@ -164,15 +197,20 @@ class Affine:
 
     @np.errstate(over="ignore", invalid="ignore")
     def holds(self, frame: Frame, rate: Array | float) -> NDArray[np.bool_]:  # rate (K,) or one
-        """Which cells are proved to contract at the rate."""
+        """Which cells are proved to contract at the rate.
+
+        What is not a number, where bounds overflowed, counts as infinite: it disqualifies its own cell, and hides nothing of
+        the others in the batch.
+        """
         n, K = self.middle.shape[1:]
         d = len(self.slopes)
         rows, columns = np.tril_indices(n)
         middle = self.middle - rate * frame.gram[:, :, None]
         error = self.error + rate * (frame.gram_error + _gamma(4) * np.abs(frame.gram))[:, :, None]
         error = _UP * (error + _gamma(4) * np.abs(middle))
-        rho = np.minimum(error.sum(1).max(0), np.sqrt(np.square(error).sum((0, 1)))) * _UP
-        size = np.sqrt(np.square(self.slopes).sum((1, 2)))  # (d, K)
+        rho = np.minimum(error.sum(1).max(0), root_of_squares(error, (0, 1))) * _UP
+        size = root_of_squares(self.slopes, (1, 2))  # (d, K)
+        size = np.where(np.isnan(size), np.inf, size)
         order = np.argsort(-size.sum(1))[: int((size > 0).any(1).sum())]
         few, rest = np.sort(order[:_CORNERS]), order[_CORNERS:]
         rho = rho + _UP * size[rest].sum(0)
@@ -186,6 +224,7 @@ class Affine:
     def fails(self, frame: Frame, rate: float) -> NDArray[np.bool_]:
         """At which centres the rate fails, by more than rounding: a float64 judgement, by which nothing is accepted."""
         matrices = np.moveaxis(self.centre - rate * frame.gram[:, :, None], 2, 0)
+        matrices = np.where(np.isfinite(matrices).all((1, 2), keepdims=True), matrices, 0.0)  # of these nothing is said
         return np.asarray(np.linalg.eigvalsh(matrices)[:, 0] < -1e-9 * np.abs(matrices).max((1, 2)), dtype=np.bool_)
 
     def take(self, chosen: NDArray[np.int64]) -> "Affine":
@@ -207,9 +246,22 @@ def _contracts(
     return good, fails, affine.influence.argmax(0)
 
 
+def root_of_squares(values: Array, axis: int | tuple[int, ...]) -> Array:
+    """The root of the sum of squares, also of numbers whose squares underflow; NaN where a value is infinite or NaN."""
+    size = np.abs(values)
+    largest = size.max(axis, keepdims=True, initial=0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        share = size / np.where(largest > 0, largest, 1.0)
+        return np.asarray(largest.squeeze(axis) * np.sqrt(np.square(share).sum(axis)))
+
+
 @np.errstate(over="ignore", invalid="ignore")  # the bounds of a very large cell; what is not a number proves nothing
 def affine_on(field: Field, frame: Frame, centre: Array, radius: Array) -> Affine:
-    """The affine family of each cell."""
+    """The affine family of each cell.
+
+    Underflow, widened: TᵀP times a matrix, a gradient times T and a radius times a second derivative times T each meet T at most
+    once afterwards; _TINY in every entry of E, which comes twice or more, covers their sums.
+    """
     n, (d, K) = field.states, centre.shape
     T, size = frame.right, _gamma(n + 6)
     absolute = np.abs(T)
@@ -257,7 +309,8 @@ def _slopes(f: Expansion, T: Array, radius: Array) -> Array:
 def _curvature(f: Expansion, T: Array, radius: Array) -> tuple[Array, Array]:
     """The quadratic ½Σ_kl δ_kδ_l t_kl T, symmetrised, as a middle (n, n, K) and a bound of the distance from it.
 
-    δ_k² lies in ½r_k² ± ½r_k², and δ_kδ_l in ± r_k r_l.
+    δ_k² lies in ½r_k² ± ½r_k², and δ_kδ_l in ± r_k r_l; both hold for numbers above r_k r_l too, so the products are raised by
+    what they may lose, before they meet third derivatives that may be large.
     """
     n, (d, K) = len(T), radius.shape
     second = {kl: c for c, kl in enumerate(pairs(d))}
@@ -272,7 +325,7 @@ def _curvature(f: Expansion, T: Array, radius: Array) -> tuple[Array, Array]:
     out = (out + out.swapaxes(1, 2)) / 2
     middle, bound = np.zeros((n, n, K)), np.zeros((n, n, K))
     for (k, m), c in second.items():
-        part = (radius[k] * radius[m]) * out[c]
+        part = (radius[k] * radius[m] + LOST) * out[c]
         if k == m:
             middle += 0.25 * part
             bound += 0.25 * np.abs(part)

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from stability.arguments import read_claim, shown
 from stability.proof import NOT_COVERED, statement
 from stability.proof_region import regional_statement
 
@@ -30,12 +31,17 @@ class Certificate:
     condition: float  # λmax(P)/λmin(P)
     leading: tuple[int, ...]  # members and records of the system; V is the product
     digest: str  # Lure.digest of the system it was made for
-    spectral_cap: float  # the smallest −abscissa of sampled Jacobians: no rate can be larger
-    metric_cap: float | None  # the best rate that one P reaches on sampled Jacobians; None where time ran out
-    identity_refused: bool | None  # whether P = I fails at every positive rate; None where time ran out
+    # No constant metric whatever can exceed the first two: from Jacobians at states of the region (or of Rⁿ) with real inputs.
+    spectral_cap: float | None  # the smallest −abscissa of one of them; None where none was sampled
+    metric_cap: float | None  # the best rate of one metric for all of them, a dual bound; None where it was not found out
+    identity_refused: bool | None  # whether P = I fails: True at a state that was sampled, False by proof; None unknown
     region: str | Mapping[str, Any] = "global"  # or box or ellipsoid, inputs, the kind of proof, the set trajectories stay in
     not_covered: tuple[str, ...] = NOT_COVERED
     claim: str = field(default="")  # written from the numbers when left empty
+    # What this inequality can reach, in the metrics that were searched: it covers slope patterns that no state attains, so that
+    # another proof may exceed it. A dual bound; None where the proof is by cells, or where it was not found out.
+    inequality_cap: float | None = None
+    sampled: int | None = None  # how many Jacobians the first two caps are from
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -65,6 +71,8 @@ class Certificate:
             "digest": self.digest,
             "spectral_cap": self.spectral_cap,
             "metric_cap": self.metric_cap,
+            "inequality_cap": self.inequality_cap,
+            "sampled": self.sampled,
             "identity_refused": self.identity_refused,
             "region": self.region,
             "not_covered": list(self.not_covered),
@@ -72,13 +80,18 @@ class Certificate:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Certificate":
-        """The inverse of `to_dict`. Reads; whether what it reads is true is for `check` to say."""
-        fields = _fields(data, "certificate")
-        for name in ("slope_range", "leading", "not_covered"):
-            fields[name] = tuple(fields[name])
+        """The inverse of `to_dict`. Reads; whether what it reads is true is for `check` to say.
+
+        A certificate that was written before the caps had names of their own is read with the names of now.
+        """
+        numbers = ("rate", "condition", "spectral_cap", "metric_cap")
+        lists, arrays = ("slope_range", "leading", "not_covered"), ("metric", "multipliers")
+        fields = _named(_fields(read_claim(data, "certificate", numbers, lists, arrays), "certificate"))
+        if not isinstance(fields.get("region", "global"), str | Mapping):
+            raise ValueError(f"the region of the certificate is {shown(fields['region'])}; 'global', or what a region writes.")
         try:
             return Certificate(**fields)
-        except TypeError as error:
+        except (TypeError, IndexError) as error:
             raise ValueError(f"this is not a certificate as to_dict writes it: {error}.") from error
 
 
@@ -100,6 +113,7 @@ class Refusal:
     )
     best_rate: float | None = None  # the best rate that the search reached, possibly negative
     rate_bound: float | None = None  # what this inequality can reach at most, where the search found out
+    metric_cap: float | None = None  # what no constant metric can exceed, from Jacobians at real states, where it found out
 
     def __bool__(self) -> bool:
         return False
@@ -113,24 +127,50 @@ class Refusal:
             "counterexample": self.counterexample,
             "best_rate": self.best_rate,
             "rate_bound": self.rate_bound,
+            "metric_cap": self.metric_cap,
         }
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Refusal":
         """The inverse of `to_dict`."""
-        fields = _fields(data, "refusal")
-        if fields.get("reason") not in get_args(Reason):
-            raise ValueError(f"the reason {fields.get('reason')!r} is not one of {', '.join(get_args(Reason))}.")
+        fields = _fields(read_claim(data, "refusal", ("best_rate", "rate_bound"), (), ()), "refusal")
+        if not isinstance(fields.get("reason"), str) or fields["reason"] not in get_args(Reason):
+            raise ValueError(f"the reason {shown(fields.get('reason'))} is not one of {', '.join(get_args(Reason))}.")
         try:
             return Refusal(**fields)
         except TypeError as error:
             raise ValueError(f"this is not a refusal as to_dict writes it: {error}.") from error
 
 
+def _named(fields: dict[str, Any]) -> dict[str, Any]:
+    """The caps of an earlier certificate under the names that say what they are.
+
+    Of a claim about all states both mixed slope patterns that no state attains into the sample, and so did what was said of
+    P = I: caps of the inequality. Of a regional claim they were of states in the region, the second one for metrics of a limited
+    condition number alone.
+    """
+    if "inequality_cap" in fields:
+        return fields
+    if fields.get("region") == "global":
+        caps = [fields.get(name) for name in ("spectral_cap", "metric_cap")]
+        known = [cap for cap in caps if isinstance(cap, int | float)]
+        refused = None if fields.get("identity_refused") else fields.get("identity_refused")
+        new = {"spectral_cap": None, "metric_cap": None, "inequality_cap": min(known, default=None), "identity_refused": refused}
+        return {**fields, **new}
+    return {**fields, "metric_cap": None}
+
+
 def _fields(data: Mapping[str, Any], kind: str) -> dict[str, Any]:
     if data.get("kind") != kind:
         raise ValueError(f"the kind is {data.get('kind')!r}, not {kind!r}; read it with the class that wrote it.")
     return {name: value for name, value in data.items() if name != "kind"}
+
+
+def no_metric_exceeds(cap: float, sampled: int | None, unit: str = "", where: str = "of real states") -> str:
+    """The sentence about states that exist."""
+    per = f" per {unit}" if unit else ""
+    count = "" if sampled is None else f"{sampled} "
+    return f"No constant metric can exceed {cap + 0.0:.4g}{per} (from {count}sampled Jacobians {where}, dual bound)."
 
 
 def as_plain(claim: Any) -> dict[str, Any]:

@@ -11,13 +11,16 @@ and Markov Processes (1960), for the iteration; Protasov, SIAM J. Matrix Anal. A
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from stability.arguments import number, read_claim, shown
 from stability.certificate import Refusal, as_plain
+from stability.disproof import disproof
+from stability.jacobians import sample
 from stability.lure import SLOPES, Array, Lure
 from stability.proof import NOT_COVERED, Unusable, _read_system, prove
 from stability.proof_l1 import majorant, rational, statement
@@ -54,13 +57,13 @@ class WeightedL1:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "WeightedL1":
         """The inverse of `to_dict`. Errors: ValueError for another kind of dictionary."""
-        if data.get("kind") != "weighted l1":
-            raise ValueError(f"the kind is {data.get('kind')!r}, not 'weighted l1'; read it with the class that wrote it.")
         lists = ("slope_range", "leading", "not_covered")
-        plain: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in data.items()}
+        plain = read_claim(data, "weighted l1 certificate", ("rate",), lists, ("weights",))
+        if data.get("kind") != "weighted l1":
+            raise ValueError(f"the kind is {shown(data.get('kind'))}, not 'weighted l1'; read it with the class that wrote it.")
         try:
             return WeightedL1(**plain)
-        except TypeError as error:
+        except (TypeError, IndexError) as error:
             raise ValueError(f"this is not a certificate as to_dict writes it: {error}.") from error
 
 
@@ -72,14 +75,15 @@ def weighted_l1(
     """Search weights w in which every system contracts in Σ w_i|δx_i|, and prove the rate in rational arithmetic.
 
     Arguments: `rate` in 1/time, or None for the best one (less up to 0.1 %, for weights that spread less).
-    Returns a `WeightedL1` that `check` accepts, or a `Refusal` with the best rate of such distances.
+    Returns a `WeightedL1` that `check` accepts, or a `Refusal` with the best rate of such distances; where an eigenvalue forbids
+    the rate in every distance, with that eigenvalue.
     Errors: ValueError for arguments that cannot be used.
     Law: the rate never exceeds minus the spectral abscissa of any Jacobian of the system.
     """
     if not isinstance(system, Lure):
         raise ValueError(f"weighted_l1 needs a Lure, not {type(system).__name__}; write Lure(**model.lure(theta)).")
-    if rate is not None and not (np.isfinite(rate) and rate > 0):
-        raise ValueError(f"the rate is {rate!r}; give a finite positive rate in 1/time, or None for the best one.")
+    if rate is not None:
+        rate = number(rate, "the rate", "a finite positive rate in 1/time, or None for the best one", above=0.0)
     stack = _read_system(system)
     try:
         bounds = [majorant(stack, v) for v in range(stack.count)]
@@ -97,6 +101,9 @@ def weighted_l1(
     best = _below(limit)
     proved = best if rate is None else float(rate)
     if not 0 < Fraction(proved) <= limit:
+        refusal = disproof(system, sample(system), 0.0 if rate is None else rate)
+        if refusal is not None:  # an eigenvalue forbids the rate in every norm, not in the metrics √(xᵀPx) alone
+            return replace(refusal, message=f"In no weighted l1 distance either: {refusal.message}", best_rate=best)
         wanted = "a positive rate" if rate is None else f"the rate {rate:g}"
         return Refusal(
             reason="not proved",

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stability.arguments import choice, finite, loop_of_tensors, multipliers_of, number
 from stability.lure import SLOPES
 
 
@@ -86,6 +87,7 @@ def contraction_rate(
     Errors: ValueError for an unknown activation or numbers of layers that do not fit.
     Law: never above the best rate of the certificate's inequality in this metric (in exact arithmetic; it proves nothing).
     """
+    _require(A, weights, metric, multipliers)
     found = eliminate(A, weights, metric, multipliers, *_slopes(weights, multipliers, activation))
     values = torch.linalg.eigvalsh(_whitened(found.Q, metric))[..., -1]
     return torch.where(found.inside, -0.5 * values, -torch.inf)
@@ -105,6 +107,9 @@ def contraction_barrier(
     a rejected step keeps training inside; differentiable in A, weights, metric and multipliers, all of which may be trained.
     Errors, source: as `contraction_rate`. Law: finite ⇔ `contraction_rate` > rate.
     """
+    _require(A, weights, metric, multipliers)
+    number(rate, "the rate", "a finite rate in 1/time")
+    rate = rate if isinstance(rate, torch.Tensor) else float(rate)
     found = eliminate(A, weights, metric, multipliers, *_slopes(weights, multipliers, activation))
     room = -0.5 * _whitened(found.Q, metric) - rate * torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     half, failed = torch.linalg.cholesky_ex(room)
@@ -138,8 +143,7 @@ def slopes_of(activation: str, multipliers: Sequence[Tensor]) -> tuple[list[Tens
 
     Errors: ValueError for an unknown activation.
     """
-    if activation not in SLOPES:
-        raise ValueError(f"activation {activation!r} has no known slope range; use one of {', '.join(SLOPES)}.")
+    choice(activation, SLOPES, "the activation, whose slope range must be known:")
     alpha, beta = SLOPES[activation]
     ends = [(m.new_tensor([alpha]), m.new_tensor([beta])) for m in multipliers]
     return [lo for lo, _ in ends], [up for _, up in ends]
@@ -153,6 +157,16 @@ def _slopes(
             f"{len(weights)} weights with {len(multipliers)} multiplier vectors; give one per hidden layer, at least one."
         )
     return slopes_of(activation, multipliers)
+
+
+def _require(A: Tensor, weights: Sequence[Tensor], metric: Tensor, multipliers: Sequence[Tensor]) -> None:
+    loop_of_tensors(A, weights, metric)
+    multipliers_of(multipliers, weights)
+    finite(A, *weights, metric)
+    if metric.dtype != A.dtype or metric.device != A.device:
+        raise ValueError(f"the metric is {metric.dtype} on {metric.device} and A {A.dtype} on {A.device}; write metric.to(A).")
+    if int(torch.linalg.cholesky_ex(metric.detach()).info) != 0:
+        raise ValueError("the metric is not positive definite; take it from a certificate or from common_metric.")
 
 
 def _whitened(Q: Tensor, metric: Tensor) -> Tensor:

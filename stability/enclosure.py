@@ -22,9 +22,18 @@ units cancel as far as they do. A relu has no φ″: where its argument may chan
 and h = t = Q = 0.
 
 Rounding: every error is carried along in sums of non-negative terms and raised; IEEE double precision is assumed.
+
+Underflow, widened, at once wherever products are summed, so that nothing lost meets a large factor later:
+- a row of `combine` that is not zero, and `_activate` throughout, add _TINY to every error and spread;
+- Σ_j r_j · is at least _TINY (`along`), so that its product with a bound of a derivative (never below BLUR where φ is smooth)
+  is a normal number, and what underflows after that meets one gradient or one F at most: LOST times these is added to Q;
+- of g_k g_j, which stands in h and t, 2⁻¹⁰²² is lost, and that meets one gradient and two radii: LOST (1 + Σr)²(1 + Σ|g|) in Q;
+- r_k r_l is raised by LOST before it meets a third derivative.
+A row of `combine` that is zero stays exactly zero, which a wall on which nothing flows needs.
 Source: mean-value and Taylor forms after Neumaier, Interval Methods for Systems of Equations (1990), chapter 2.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -37,6 +46,7 @@ from stability.proof import _TINY, _gamma
 Array = NDArray[np.float64]
 
 _UP = 1.0 + 2.0**-40  # pays for the rounding of a bound that is itself a short sum of non-negative terms
+LOST = 1e-300  # more than underflow takes from any sum of fewer than 1e7 products, 2⁻¹⁰²² ≈ 2.2e-308 each
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,15 @@ def pairs(axes: int) -> list[tuple[int, int]]:
 def triples(axes: int) -> list[tuple[int, int, int]]:
     """The axes k ≤ l ≤ j of each column of `Expansion.third`."""
     return list(combinations_with_replacement(range(axes), 3))
+
+
+def doubles(layers: Layers | None, axes: int, states: int, matrices: bool) -> float:
+    """About how many numbers a cell takes while it is expanded and tried, as matrices or for the field alone."""
+    if layers is None:
+        return 5.0 * (axes + 8) * (states ** (2 if matrices else 1) + 1)
+    columns = 1 + axes + math.comb(axes + 1, 2) + math.comb(axes + 2, 3)
+    widest = max(len(w) for w in layers.weights)
+    return 5.0 * (widest * columns + (4 * axes + 2 * math.comb(axes + 1, 2) + 8) * states**2) + 16.0 * columns
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the bounds of a very large cell: see `Expansion.ranges`
@@ -159,7 +178,8 @@ def combine(
     bound = _UP * (np.abs(W) @ (error + size * extent + _TINY).reshape(h, -1))
     if W_error.any():
         bound = _UP * (bound + W_error @ (error + extent).reshape(h, -1))
-    bound = bound.reshape(len(W), -1, K)
+    felt = _TINY * ((W != 0) | (W_error != 0)).any(1)[:, None, None]
+    bound = bound.reshape(len(W), -1, K) + felt
     value, value_error = out[:, 0], bound[:, 0]
     if bias is not None:
         value = value + bias[:, None]
@@ -174,8 +194,8 @@ def combine(
         hessian_error=bound[:, 1 + d : 1 + 2 * d],
         third=third,
         remainder=bound[:, 1 + 2 * d :],
-        spread=_spread(hessian, radius),
-        spread_third=_spread_third(third, radius),
+        spread=_spread(hessian, radius) + felt,
+        spread_third=_spread_third(third, radius) + felt,
     )
 
 
@@ -194,7 +214,7 @@ def _activate(v: Expansion, lower: Array, upper: Array, activation: str, radius:
     hessian, third = _derivatives(v, f1, f2, f3, len(radius))
 
     def along(array: Array) -> Array:
-        return _UP * np.sum(radius[None] * array, axis=1)[:, None]  # Σ_j r_j ·, (h, 1, K)
+        return _UP * np.sum(radius[None] * array, axis=1)[:, None] + _TINY  # Σ_j r_j ·, (h, 1, K)
 
     # A, with and without the errors of the centre, and D of every factor; the derivatives of φ as (h, 1, K).
     g, H, T, Q = np.abs(v.gradient), v.spread, v.spread_third, v.remainder
@@ -209,6 +229,7 @@ def _activate(v: Expansion, lower: Array, upper: Array, activation: str, radius:
     base = b3 * rho_all * rho_all * G + b2 * (eta_all * G + 2.0 * rho_all * H_all) + b1 * T
     R, N = rho_all + sigma, G + q
     top = (b3 + F4) * R * R * N + (b2 + F3) * ((eta_all + eta_moves) * N + 2.0 * R * (H_all + p)) + (b1 + F2) * (T + Q)
+    top = top + LOST * (1.0 + N + F3 + np.square(1.0 + radius.sum(0)) * (1.0 + g.sum(1))[:, None])
     first = b2 * rho_all * G + b1 * H_all
     return Expansion(
         value=value,
@@ -219,8 +240,8 @@ def _activate(v: Expansion, lower: Array, upper: Array, activation: str, radius:
         hessian_error=_UP * (np.maximum(first - (a2 * rho * g + a1 * H), 0.0) + size * first) + _TINY,
         third=third,
         remainder=_UP * (np.maximum(top - base, 0.0) + 6.0 * np.maximum(base - exact, 0.0) + size * (top + 6.0 * base)) + _TINY,
-        spread=_spread(hessian, radius),
-        spread_third=_spread_third(third, radius),
+        spread=_spread(hessian, radius) + _TINY,
+        spread_third=_spread_third(third, radius) + _TINY,
     )
 
 
@@ -263,7 +284,7 @@ def _spread_third(third: Array, radius: Array) -> Array:
     for column, axes in enumerate(triples(len(radius))):
         for j in set(axes):
             k, m = _others(axes, j)
-            out[:, j] += ((1.0 if k == m else 2.0) * radius[k] * radius[m]) * size[:, column]
+            out[:, j] += ((1.0 if k == m else 2.0) * radius[k] * radius[m] + LOST) * size[:, column]
     return _UP * out
 
 

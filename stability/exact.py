@@ -9,13 +9,13 @@ Source: Bareiss, Mathematics of Computation 22 (1968) 565, for the elimination.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.proof import Unusable, _array, _get, _number, _read_system, _sequence, _Stack
+from stability.proof import Budget, Meter, Unusable, _array, _get, _number, _read_system, _sequence, _Stack
 
 Matrix = Sequence[Sequence[Fraction]]
 Rationals = NDArray[np.object_]
@@ -32,22 +32,27 @@ _RANGES = {
 }
 
 
-def exactly(certificate: object, system: object) -> bool:
-    """Whether the certificate's inequality holds for the system, decided in rational arithmetic.
+def exactly(certificate: object, system: object, *, budget: Budget | None = None) -> bool:
+    """Whether the inequality of a certificate about all states holds for the system, decided in rational arithmetic.
 
     Arguments: a `Certificate` and its `Lure`, or the dictionaries they write.
     Returns True exactly if the region is "global", the digest is the system's, λ > 0, P = Pᵀ ≻ 0, Λ > 0, the stated slope
     range covers the activation's, and M ≻ 0 for every system, with the stated slope range.
-    Errors: ValueError for a system of more than 40 states and units together, which would take long.
+    Errors: ValueError for a system of more than 40 states and units together, which would take long; for a certificate in a
+    region, whose slopes are those of transcendental functions, and for claims of other kinds: these it does not decide.
+    `NotDecided` where a budget is given and used up.
     Law: `check` accepts ⇒ `exactly` is True.
     """
+    meter = Meter(budget) if budget else None
     try:
-        return _decided(certificate, _read_system(system))
+        if _get(certificate, "kind", "certificate") != "certificate" or isinstance(_get(certificate, "region"), Mapping):
+            raise ValueError("rational arithmetic decides certificates about all states, not this kind of claim. Use check.")
+        return _decided(certificate, _read_system(system), meter)
     except Unusable:
         return False
 
 
-def positive_definite(matrix: Matrix) -> bool:
+def positive_definite(matrix: Matrix, meter: Meter | None = None) -> bool:
     """Whether a symmetric rational matrix is positive definite: all leading principal minors positive."""
     scale = math.lcm(*(Fraction(entry).denominator for row in matrix for entry in row))
     rows = [[int(entry * scale) for entry in row] for row in matrix]
@@ -57,6 +62,8 @@ def positive_definite(matrix: Matrix) -> bool:
         if pivot <= 0:
             return False
         for row in rows[k + 1 :]:
+            if meter is not None:
+                meter.look("in rational arithmetic")
             factor = row[k]
             # Bareiss: the division is exact. One half of the symmetric matrix would do; small systems allow both.
             row[k:] = [(pivot * a - factor * b) // before for a, b in zip(row[k:], pivot_row[k:], strict=True)]
@@ -105,7 +112,7 @@ def rational(array: NDArray[np.float64]) -> Rationals:
     return np.vectorize(Fraction, otypes=[object])(array) if array.size else array.astype(object)
 
 
-def _decided(certificate: object, stack: _Stack) -> bool:
+def _decided(certificate: object, stack: _Stack, meter: Meter | None) -> bool:
     n, H = stack.A.shape[-1], sum(stack.widths)
     if n + H > LARGEST:
         raise ValueError(f"{n} states and {H} units are too many for exact arithmetic; up to {LARGEST} together. Use check.")
@@ -124,7 +131,8 @@ def _decided(certificate: object, stack: _Stack) -> bool:
         return False
     if _get(certificate, "region") != "global" or _get(certificate, "digest") != stack.digest or not rate > 0:
         return False
-    if not ((P == P.T).all() and (multipliers > 0).all() and positive_definite(rational(P).tolist())):
+    if not ((P == P.T).all() and (multipliers > 0).all() and positive_definite(rational(P).tolist(), meter)):
         return False
     exact_P, exact_L = rational(P), rational(multipliers)
-    return all(positive_definite(inequality(stack, v, rate, exact_P, exact_L[v], slopes)) for v in range(stack.count))
+    systems = (inequality(stack, v, rate, exact_P, exact_L[v], slopes) for v in range(stack.count))
+    return all(positive_definite(matrix, meter) for matrix in systems)

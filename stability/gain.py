@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stability.arguments import array, flag, number, read_claim, shown, time_limit
 from stability.certificate import Certificate, Refusal, as_plain
 from stability.lure import SLOPES, Array, Loop, Lure, sides
 from stability.proof import prove
@@ -75,19 +76,19 @@ class Gain:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Gain":
         """The inverse of `to_dict`. Errors: ValueError for another kind of dictionary."""
-        if data.get("kind") not in ("tube", "l2"):
-            raise ValueError(f"the kind is {data.get('kind')!r}, not 'tube' or 'l2'; read it with the class that wrote it.")
         lists = ("slope_range", "leading", "not_covered")
-        plain: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in data.items()}
+        plain = read_claim(data, "gain", ("value", "rate", "supply"), lists, ("metric", "multipliers", "output", "units"))
+        if data.get("kind") not in ("tube", "l2"):
+            raise ValueError(f"the kind is {shown(data.get('kind'))}, not 'tube' or 'l2'; read it with the class that wrote it.")
         try:
             return Gain(**plain)
-        except TypeError as error:
+        except (TypeError, IndexError) as error:
             raise ValueError(f"this is not a gain as to_dict writes it: {error}.") from error
 
 
 @threads_by(of_system)
 def tube(
-    certificate: Certificate, system: Lure, *, search: bool = False, state: int | None = None, seconds: float = 60.0
+    certificate: Certificate | Refusal, system: Lure, *, search: bool = False, state: int | None = None, seconds: float = 60.0
 ) -> Gain | Refusal:
     """How far apart bounded input differences can keep two trajectories, at every time.
 
@@ -95,9 +96,13 @@ def tube(
     Arguments: a certificate that `check` accepts for the system; `search`, to look for a better metric and multipliers with
     the conic solver (dense: n + H up to about 60 and few systems), for the height in the state `state` (all of them together
     if None); `seconds` for that search.
-    Returns a `Gain` of kind "tube" that `check` accepts, or a `Refusal`.
+    Returns a `Gain` of kind "tube" that `check` accepts, or a `Refusal`; the refusal that `certify` gave is handed on.
     Errors: ValueError for a certificate of another system, or a system without inputs.
     """
+    flag(search, "search")
+    time_limit(seconds)
+    if isinstance(certificate, Refusal):
+        return certificate
     problem, C = _problem(certificate, system), _selected(system.states, state)
     rate, metric, multipliers = certificate.rate, certificate.metric, certificate.multipliers
 
@@ -126,7 +131,7 @@ def tube(
 
 @threads_by(of_system)
 def l2_gain(
-    certificate: Certificate,
+    certificate: Certificate | Refusal,
     system: Lure,
     output: ArrayLike | None = None,  # C (p, n)
     *,
@@ -137,12 +142,16 @@ def l2_gain(
 
     Arguments as for `tube`; `output` is C, all states if None. Without `search`, P and Λ are the certificate's up to a common
     factor.
-    Returns a `Gain` of kind "l2" that `check` accepts, or a `Refusal`.
+    Returns a `Gain` of kind "l2" that `check` accepts, or a `Refusal`; the refusal that `certify` gave is handed on.
     Errors: ValueError as for `tube`, or an output of the wrong shape.
     """
+    flag(search, "search")
+    time_limit(seconds)
+    if isinstance(certificate, Refusal):
+        return certificate
     problem, n = _problem(certificate, system), system.states
-    C = np.eye(n) if output is None else np.array(output, dtype=np.float64)
-    if C.ndim != 2 or C.shape[1] != n or not np.isfinite(C).all():
+    C = np.eye(n) if output is None else array(output, "the output")
+    if C.ndim != 2 or C.shape[1] != n or not C.size or not (np.abs(C) <= 1e100).all() or not C.any():
         raise ValueError(f"the output has shape {C.shape}; give a finite matrix with {n} columns: (p, {n}).")
     metric, multipliers = certificate.metric, certificate.multipliers
     if search:
@@ -251,8 +260,7 @@ def _problem(certificate: Certificate, system: Lure) -> _Problem:
 def _selected(n: int, state: int | None) -> Array:
     if state is None:
         return np.eye(n)
-    if not 0 <= state < n:
-        raise ValueError(f"state is {state}; the system has the states 0 … {n - 1}.")
+    state = int(number(state, "state", f"one of the system's states 0 … {n - 1}", least=0.0, most=n - 1.0, whole=True))
     return np.eye(n)[state : state + 1]
 
 

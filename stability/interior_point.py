@@ -161,9 +161,10 @@ def lyapunov_frame(A: Array, condition: float = 1e4) -> Array | None:
 def _into_box(metric: Array, condition: float) -> Array:
     """The metric scaled towards the top of I ≺ P ≺ κI, since M grows with it; eigenvalues squeezed where they spread too far."""
     values, vectors = np.linalg.eigh(metric)
-    room = condition**0.9
+    top = 1.0 + 0.9 * (condition - 1.0)
+    room = min(condition**0.9, top**0.95)  # the second where κ is near 1
     values = np.maximum(values, values.max() / room)
-    values *= 0.9 * condition / values.max()
+    values *= top / values.max()
     P = (vectors * values) @ vectors.T
     return (P + P.T) / 2
 

@@ -11,16 +11,21 @@ so the ball is kept if w ≤ λρ. A bolus moves x by |d|_P ≤ δ; if boluses a
 
 Or the box is kept as it is: on every face the field points inward or along it (Nagumo 1942; on a box the condition face by
 face is the condition at edges and corners too, since the tangent cone there is the intersection).
+
+Underflow. On a face an exact zero has to stay zero, so nothing is added as a matter of course: walls, levels and the entries of
+A and B are zero or at least 1e-100 (`proof_region`), so their products are zero or normal; where the end of a cell within the
+face is so near to zero that a product is not, LOST is added (`field_bounds`). Elsewhere, rows of TᵀP carry an error of _TINY and
+more, and LOST is added throughout. Lengths are roots of sums of squares of numbers divided by the largest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.cells import Coverage, Field, Frame, bisect
-from stability.enclosure import combine, expand
-from stability.proof import _TINY, _gamma
+from stability.cells import Coverage, Field, Frame, batch_for, bisect, root_of_squares
+from stability.enclosure import LOST, combine, expand
+from stability.proof import _TINY, Meter, NotDecided, _gamma
 
 Array = NDArray[np.float64]
 _UP = 1.0 + 2.0**-40
@@ -37,7 +42,7 @@ def extents(frame: Frame) -> Array:
     room = 1.0 - looseness(frame)
     if not room > 0:
         return np.full(len(frame.gram), np.inf)
-    return np.linalg.norm(frame.right, axis=1) * (_UP / np.sqrt(room))
+    return np.asarray(root_of_squares(frame.right, 1) * (_UP / np.sqrt(room)))
 
 
 def length(frame: Frame, low: Array, high: Array) -> Array:
@@ -46,7 +51,13 @@ def length(frame: Frame, low: Array, high: Array) -> Array:
     if not room > 0:
         return np.full(low.shape[1], np.inf)
     size = np.maximum(np.abs(low), np.abs(high))
-    return _UP * np.sqrt(np.square(size).sum(0) / room) + _TINY
+    return np.asarray(_UP * root_of_squares(size, 0) / np.sqrt(room) + _TINY)
+
+
+def shortest(frame: Frame, low: Array, high: Array) -> Array:
+    """About the least |f|_P (K,) where the entries of TᵀP f lie in [low, high]; nothing is accepted by it."""
+    size = np.maximum(np.maximum(low, -high), 0.0)
+    return np.asarray(root_of_squares(size, 0) / np.sqrt(1.0 + looseness(frame)) / _UP)
 
 
 def vector_length(frame: Frame, vector: Array) -> float:
@@ -78,6 +89,7 @@ def field_bounds(
     # Rows of the identity, with a sign, pick entries out: no rounding, and zeros stay zeros.
     picked = bool(((rows != 0).sum(1) == 1).all() and np.isin(rows, (-1.0, 0.0, 1.0)).all())
     taken = np.abs(rows) * (0.0 if picked else size) + rows_error
+    lost = LOST if taken.any() else 0.0  # where rows or their products are rounded anyway
     joined = [np.concatenate([matrix, np.zeros((n, m))], axis=1) for matrix in field.linear]
     joined += [np.concatenate([np.zeros((n, n)), matrix], axis=1) for matrix in field.B]
     a, b = np.maximum(centre - radius, lower[:, None]), np.minimum(centre + radius, upper[:, None])
@@ -86,7 +98,9 @@ def field_bounds(
     for matrix in joined:
         M, bound = rows @ matrix, _UP * (taken @ np.abs(matrix))
         one, two = M[:, :, None] * a, M[:, :, None] * b
-        blur = _UP * (bound @ np.maximum(np.abs(a), np.abs(b)))
+        blur = _UP * (bound @ np.maximum(np.abs(a), np.abs(b))) + lost
+        faint = [(M != 0)[:, :, None] & (end != 0) & (np.abs(part) < 1e-290) for end, part in ((a, one), (b, two))]
+        blur = blur + LOST * (faint[0] | faint[1]).sum(1)
         low = low + _summed(np.minimum(one, two), size, -1.0) - blur
         high = high + _summed(np.maximum(one, two), size, 1.0) + blur
         slope, slope_error = slope + M, slope_error + bound + size * np.abs(M)
@@ -113,47 +127,60 @@ def field_bounds(
 
 
 def _summed(terms: Array, size: float, sign: float) -> Array:
-    """The sum over axis 1, moved in the direction of the sign by its rounding, which is relative to the terms."""
+    """The sum over axis 1, moved in the direction of the sign by its rounding, relative to the terms.
+
+    What a term may have lost by underflow is not among it: see `field_bounds`.
+    """
     return terms.sum(1) + sign * size * np.abs(terms).sum(1)
 
 
 def drift_within(
-    fields: Sequence[Field],
+    fields: Iterable[Field],
     frame: Frame,
     centre: Array,  # x̂ (n,)
     levels: tuple[Array, Array],  # (m,) each
     bound: float,
     *,
     most: int,
+    meter: Meter | None = None,
 ) -> bool:
-    """Whether |f(x̂, u)|_P ≤ bound is proved for every u within the levels and every system."""
+    """Whether |f(x̂, u)|_P ≤ bound is proved for every u within the levels and every system.
+
+    Errors: with a meter, `NotDecided` where its budget or `most` is used up.
+    """
     lower, upper = np.concatenate([centre, levels[0]]), np.concatenate([centre, levels[1]])
 
     def within(field: Field) -> Coverage:
         def test(c: Array, r: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
             low, high = field_bounds(field, frame.left, frame.left_error, c, r, lower=lower, upper=upper)
             good = length(frame, low, high) <= bound
-            fails = ~good & (r.max(0, initial=0.0) == 0)
+            here = field_bounds(field, frame.left, frame.left_error, c, 0.0 * r, lower=lower, upper=upper)
+            fails = ~good & ((r.max(0, initial=0.0) == 0) | (shortest(frame, *here) > bound))
             return good, fails, _widest(field, r)
 
-        return bisect(test, lower, upper, most=most)
+        batch = batch_for(field, len(lower), meter, matrices=False)
+        return _told(bisect(test, lower, upper, most=most, batch=batch, meter=meter, doing="at the levels of the input"), meter)
 
     return all(within(field).proved for field in fields)
 
 
 def box_kept(
-    fields: Sequence[Field],
+    fields: Iterable[Field],
     lower: Array,  # (n,)
     upper: Array,  # (n,)
     levels: tuple[Array, Array],  # (m,) each
     *,
     most: int,  # cells per face and system
+    meter: Meter | None = None,
 ) -> str:
-    """Empty if on every face of the box the field of every system is proved not to point outward; else which one may."""
+    """Empty if on every face of the box the field of every system is proved not to point outward; else which one may.
+
+    Errors: with a meter, `NotDecided` where its budget or `most` is used up.
+    """
     for index, field in enumerate(fields):
         for i in range(len(lower)):
             for sign, at in ((-1.0, lower), (1.0, upper)):
-                if not _face_kept(field, i, sign, at[i], lower, upper, levels, most):
+                if not _face_kept(field, i, sign, at[i], lower, upper, levels, most, meter):
                     return f"the field of system {index} is not proved to point inward on the face x[{i}] = {at[i]:g}"
     return ""
 
@@ -167,6 +194,7 @@ def _face_kept(
     upper: Array,
     levels: tuple[Array, Array],
     most: int,
+    meter: Meter | None,
 ) -> bool:
     low, high = np.concatenate([lower, levels[0]]), np.concatenate([upper, levels[1]])
     low[i] = high[i] = at
@@ -178,7 +206,15 @@ def _face_kept(
         point = field_bounds(field, row, np.zeros_like(row), c, 0.0 * r, lower=low, upper=high)[0][0]
         return good, (~good & (point > 0)) | (~good & (r.max(0) == 0)), _widest(field, r)
 
-    return bisect(test, low, high, most=most).proved
+    batch = batch_for(field, len(low), meter, matrices=False)
+    return _told(bisect(test, low, high, most=most, batch=batch, meter=meter, doing=f"on the face x[{i}] = {at:g}"), meter).proved
+
+
+def _told(found: Coverage, meter: Meter | None) -> Coverage:
+    """The same, unless it ended before it was decided and somebody asks for that."""
+    if meter is not None and not found.proved and found.counterexample is None:
+        raise NotDecided(f"{found.cells:,} pieces of a face, or of the input's levels, are used up; {found.left} are left")
+    return found
 
 
 def _widest(field: Field, radius: Array) -> NDArray[np.int64]:

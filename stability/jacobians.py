@@ -1,9 +1,10 @@
-"""Sampled Jacobians: what no certificate can exceed.
+"""Sampled Jacobians: what no constant metric can exceed, and what the inequality cannot.
 
 Two kinds of slope patterns are kept apart. *Attained* patterns come from real states and inputs: a Jacobian there is a
 linearisation of the system itself, and an eigenvalue with real part above −r disproves contraction at rate r in every
 constant metric. *Corner* patterns put each slope at an end of its range without asking whether any state does so: they bound
-what the inequality can prove, since it covers every pattern, but disprove nothing about the system.
+what the inequality can prove, since it covers every pattern, but disprove nothing about the system: another proof of the same
+claim (cell by cell, in a region) may exceed them.
 """
 
 import math
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stability.arguments import kind, number, time_limit
 from stability.interior_point import Ascent, climb, lyapunov_frame
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.threads import of_system, threads_by
@@ -31,29 +33,35 @@ class Samples:
 
 @threads_by(of_system)
 def spectral_cap(system: Lure, *, samples: int = 64, seed: int = 0) -> float:
-    """The smallest −(spectral abscissa) over sampled Jacobians of all systems, attained and corner patterns.
+    """The smallest −(spectral abscissa) over sampled Jacobians of all systems, at real states and inputs.
 
-    Returns a rate in 1/time: no certificate of this kind can exceed it, whatever the metric. Negative or zero: there is
-    none. It is an upper bound on the best rate, and itself only as sharp as the sample.
+    Returns a rate in 1/time: no constant metric can exceed it, whatever the proof. Negative or zero: there is none. It is an
+    upper bound on the best rate for all states, and itself only as sharp as the sample.
     """
-    drawn = sample(system, samples=samples, seed=seed)
-    return float(min(-abscissa(drawn.attained).max(), -abscissa(drawn.corners).max()))
+    samples, seed = _require_sample(system, samples, seed)
+    return float(-abscissa(sample(system, samples=samples, seed=seed).attained).max())
 
 
 @threads_by(of_system)
 def metric_cap(system: Lure, *, samples: int = 64, seed: int = 0, seconds: float = 10.0) -> float:
-    """The best rate that one constant metric reaches on the sampled Jacobians of all systems.
+    """What no constant metric can exceed at real states and inputs: the dual bound of one metric for all sampled Jacobians.
 
-    Returns the dual bound of the search, in 1/time, for metrics of condition number ≤ 1e4 (in the states' own units, or where
-    those leave no room in the coordinates of `lyapunov_frame`): the metrics that `certify` searches. Lies at or below
-    `spectral_cap`.
+    Returns a rate in 1/time, at or below `spectral_cap`; it holds for metrics of any condition number (`metric_bound`).
     """
+    samples, seed = _require_sample(system, samples, seed)
+    time_limit(seconds)
     drawn = sample(system, samples=samples, seed=seed)
-    cap = float(min(-abscissa(drawn.attained).max(), -abscissa(drawn.corners).max()))
     frame, deadline = lyapunov_frame(system.loop().A), time.monotonic() + seconds
     start = np.eye(system.states) if frame is None else frame @ frame.T
-    _, ascent = one_metric(drawn, start, with_corners=True, frame=frame, deadline=deadline)
-    return min(cap, ascent.bound)
+    jacobians, ascent = one_metric(drawn, start, with_corners=False, frame=frame, deadline=deadline)
+    return metric_bound(jacobians, ascent, float(-abscissa(drawn.attained).max()))
+
+
+def _require_sample(system: Lure, samples: int, seed: int) -> tuple[int, int]:
+    kind(system, Lure, "the system", "Lure(**model.lure(theta, c))")
+    number(samples, "samples", "how many states are drawn, from 4 on", least=4.0, most=1e6, whole=True)
+    number(seed, "seed", "a whole number from 0 on", least=0.0, most=2.0**62, whole=True)
+    return int(samples), int(seed)
 
 
 def abscissa(jacobians: Array) -> Array:
@@ -149,6 +157,89 @@ def log_norm(jacobians: Array, metric: Array) -> Array:
     product = metric @ jacobians
     values = np.linalg.eigvalsh(inverse @ (product + product.swapaxes(-1, -2)) @ inverse.T)
     return np.asarray(0.5 * values[..., -1], dtype=np.float64)
+
+
+def metric_bound(jacobians: Array, ascent: Ascent, spectral: float) -> float:
+    """What no constant metric of any condition number can exceed on these Jacobians, with the climb's answer for them.
+
+    The climb's own bound holds for metrics of a limited condition number. A little above it, matrices are sought that exclude
+    every metric; where there are none, what the climb's duals say of every metric, or each Jacobian alone.
+    """
+    known = min(spectral, dual_bound(jacobians, ascent.duals))
+    heaviest = jacobians[np.argsort(-np.trace(ascent.duals, axis1=1, axis2=2))[:24]]
+    for share in (2e-3, 1e-2):
+        near = ascent.bound + share * abs(ascent.bound)
+        if not near < known or jacobians.shape[-1] > 8:
+            break
+        if excluding(heaviest, near) is not None:
+            return near
+    return known
+
+
+def excluding(jacobians: Array, rate: float, steps: int = 60) -> Array | None:
+    """Z_v ≻ 0 of `dual_holds` at the rate, of good condition; None where they are not found.
+
+    With K = J + rI the largest s of −(K_vᵀP + PK_v) ⪰ sI, tr P = 1, is sought by Newton's method along the central path. There
+    Z_v = (−(K_vᵀP + PK_v) − sI)⁻¹ has Σ(K_vZ_v + Z_vK_vᵀ) = P⁻¹ + θI, positive as soon as θ is, where no P has s ≥ 0.
+    """
+    n, eye = jacobians.shape[-1], np.eye(jacobians.shape[-1])
+    K, (rows, columns) = jacobians + rate * eye, np.triu_indices(n)
+    B = np.zeros((len(rows), n, n))  # changes of P that leave its trace; the last one, of s, leaves P
+    B[np.arange(len(rows)), rows, columns] = B[np.arange(len(rows)), columns, rows] = 1.0
+    B -= np.trace(B, axis1=1, axis2=2)[:, None, None] / n * eye
+    B[-1] = 0.0
+    product = K.swapaxes(1, 2)[:, None] @ B
+    A = -(product + product.swapaxes(2, 3))  # (V, d, n, n): changes of F
+    A[:, -1] = -eye
+    P, F, scale = eye / n, -(K + K.swapaxes(1, 2)) / n, max(float(np.abs(K).max()), 1e-300)
+    s = float(np.linalg.eigvalsh(F).min()) - scale
+    F, weight = F - s * eye, 10.0 * len(K) * n / scale
+
+    def value(s: float, P: Array, F: Array) -> float:
+        try:
+            factors = [np.diagonal(np.linalg.cholesky(matrix), axis1=-2, axis2=-1) for matrix in (P, F)]
+        except np.linalg.LinAlgError:
+            return np.inf
+        return -weight * s - 2.0 * sum(float(np.log(factor).sum()) for factor in factors)
+
+    for _ in range(steps):
+        try:
+            Z = np.linalg.inv(F)
+            Z = (Z + Z.swapaxes(1, 2)) / 2
+            if s > 0 or dual_holds(jacobians, Z, rate):
+                return None if s > 0 else Z
+            ZA, PB = Z[:, None] @ A, np.linalg.inv(P) @ B
+            gradient = -np.trace(ZA, axis1=2, axis2=3).sum(0) - np.trace(PB, axis1=1, axis2=2)
+            gradient[-1] -= weight
+            hessian = np.tensordot(ZA, ZA.swapaxes(2, 3), ((0, 2, 3), (0, 2, 3)))
+            hessian += np.tensordot(PB, PB.swapaxes(1, 2), ((1, 2), (1, 2)))
+            step = -np.linalg.solve(hessian, gradient)
+        except np.linalg.LinAlgError:
+            return None
+        decrease, here, length = -float(gradient @ step), value(s, P, F), 1.0
+        move, turn = np.tensordot(step, B, 1), np.tensordot(A, step, (1, 0))
+        while length > 1e-8:
+            there = s + length * float(step[-1]), P + length * move, F + length * turn
+            if value(*there) < here - 0.1 * length * decrease:
+                s, P, F = there
+                break
+            length *= 0.5
+        weight *= 5.0 if decrease < 1.0 or length <= 1e-8 else 1.0
+    return None
+
+
+def dual_bound(jacobians: Array, duals: Array) -> float:
+    """The largest r at which the Z_v of `dual_holds` do not yet exclude a common P ≻ 0, of any condition number; inf without any.
+
+    Σ(J_vZ_v + Z_vJ_vᵀ + 2rZ_v) ≻ 0 from −½ λmin of the pencil (Σ(J_vZ_v + Z_vJ_vᵀ), ΣZ_v) on.
+    """
+    total, product = duals.sum(0), (jacobians @ duals).sum(0)
+    try:
+        inverse = np.linalg.inv(np.linalg.cholesky((total + total.T) / 2))
+    except np.linalg.LinAlgError:  # time ran out before there were any
+        return float("inf")
+    margin = 1e-10 * float(np.abs(jacobians).max())
+    return -0.5 * float(np.linalg.eigvalsh(inverse @ (product + product.T) @ inverse.T)[0]) + margin
 
 
 def dual_holds(jacobians: Array, duals: Array, rate: float) -> bool:

@@ -20,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stability.arguments import choice, finite, loop_of_tensors, number, time_limit
 from stability.elimination import eliminate, explicit_multipliers, slopes_of
 from stability.interior_point import Ascent, climb
-from stability.lure import Loop
+from stability.lure import SLOPES, Loop
 from stability.threads import of_weights, threads_by
 
 Array = NDArray[np.float64]
@@ -145,6 +146,13 @@ def best_multipliers(
     `small` hidden units take the dense Newton climb (1 % from the best), larger ones the layered one.
     Errors: ValueError for an unknown activation or a metric that is not positive definite.
     """
+    choice(activation, SLOPES, "the activation, whose slope range must be known:")
+    loop_of_tensors(A, weights, metric)
+    finite(A, *weights, metric)
+    if len(weights) < 2:
+        raise ValueError(f"{len(weights)} weights have no hidden layer; give two or more: without one there is no multiplier.")
+    time_limit(seconds)
+    number(small, "small", "how many hidden units are few", least=0.0, whole=True)
     flat = A.detach().reshape(-1, *A.shape[-2:])
     W = [w.detach().reshape(-1, *w.shape[-2:]) for w in weights]
     low, high = slopes_of(activation, [w.new_zeros(1) for w in W[:-1]])

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stability.arguments import choice, listed, shown
+
 Array = NDArray[np.float64]
 
 # Slopes of the activations, [lower, upper], over the whole real line; where the ends are irrational they are rounded outward.
@@ -54,7 +56,7 @@ def sides(loop: Loop) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lure:
-    """dx/dt = (A + S) x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L, with A Hurwitz.
+    """dx/dt = (A + S) x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L.
 
     Arguments, every one with optional leading axes that broadcast (members M|1, records N|1), converted to read-only
     float64 copies; CPU torch tensors are accepted:
@@ -67,8 +69,8 @@ class Lure:
         skip             S (..., n, n), the learned part's own linear term, or None
     B, W_u and the biases do not enter the inequality (the input is the same on both trajectories) but they are part of
     the system and of its digest.
-    Errors: ValueError for wrong shapes, values that are not finite, an unknown activation, or an A with an eigenvalue
-    whose real part is not negative (named, with its leading index).
+    A need not be stable: whether the whole contracts is for `certify` to say.
+    Errors: ValueError for wrong shapes, values that are not finite, or an unknown activation.
     """
 
     A: Array
@@ -82,15 +84,16 @@ class Lure:
     def __post_init__(self) -> None:
         put = object.__setattr__  # the one place where a frozen value is filled
         put(self, "A", _array("A", self.A, 2))
-        put(self, "weights", tuple(_array(f"weights[{k}]", w, 2) for k, w in enumerate(self.weights)))
-        put(self, "biases", tuple(_array(f"biases[{k}]", b, 1) for k, b in enumerate(self.biases)))
+        weights = listed(self.weights, "weights", "a list of arrays (..., out, in), [] for a linear system")
+        biases = listed(self.biases, "biases", "a list of arrays (..., out), one per layer")
+        put(self, "weights", tuple(_array(f"weights[{k}]", w, 2) for k, w in enumerate(weights)))
+        put(self, "biases", tuple(_array(f"biases[{k}]", b, 1) for k, b in enumerate(biases)))
         put(self, "B", None if self.B is None else _array("B", self.B, 2))
         if self.input_weights is not None:
             put(self, "input_weights", _array("input_weights", self.input_weights, 2))
         put(self, "skip", None if self.skip is None else _array("skip", self.skip, 2))
         _check_activation(self.activation)
         _check_shapes(self)
-        _check_hurwitz(self.A)
 
     @staticmethod
     def stack(systems: Sequence["Lure"]) -> "Lure":
@@ -191,14 +194,22 @@ class Lure:
 
         Errors: ValueError when the number of slope vectors is not the number of hidden layers.
         """
-        if len(slopes) != len(self.widths):
-            raise ValueError(f"{len(slopes)} slope vectors for {len(self.widths)} hidden layers; give one per layer.")
+        given = [_array(f"slopes[{k}]", s, 1) for k, s in enumerate(listed(slopes, "slopes", "a list of arrays (..., h_l)"))]
+        if len(given) != len(self.widths):
+            raise ValueError(f"{len(given)} slope vectors for {len(self.widths)} hidden layers; give one per layer.")
+        for k, (s, h) in enumerate(zip(given, self.widths, strict=True)):
+            try:
+                fits = s.shape[-1] == h and bool(np.broadcast_shapes(s.shape[:-1], self.leading) is not None)
+            except ValueError:
+                fits = False
+            if not fits:
+                raise ValueError(f"slopes[{k}] has shape {s.shape}; give (..., {h}), leading axes that go with {self.leading}.")
         if not self.widths:
             return self.linear()
         # From the left: the running product has n rows, so a wide layer never meets a wide layer as a full product.
         product = self.weights[-1]
-        for weight, slope in zip(self.weights[-2::-1], list(slopes)[::-1], strict=True):
-            product = (product * np.asarray(slope, dtype=np.float64)[..., None, :]) @ weight
+        for weight, slope in zip(self.weights[-2::-1], given[::-1], strict=True):
+            product = (product * slope[..., None, :]) @ weight
         return self.linear() + product
 
     def digest(self) -> str:
@@ -238,6 +249,8 @@ class Lure:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Lure":
         """The inverse of `to_dict`, exact to the last bit."""
+        if not isinstance(data, Mapping):
+            raise ValueError(f"a system is read from what Lure.to_dict writes, and this is {shown(data)}.")
         fields = ("A", "weights", "biases", "activation", "B", "input_weights")
         missing = [name for name in fields if name not in data]
         if missing:
@@ -246,15 +259,16 @@ class Lure:
 
 
 def _array(name: str, value: Any, rank: int) -> Array:
-    if hasattr(value, "detach"):
-        value = value.detach()
     try:
+        if hasattr(value, "detach"):
+            value = value.detach()
         raw = np.asarray(value)
         if raw.dtype.kind not in "fiu":
             raise TypeError(f"entries of kind {raw.dtype}")
         array = np.array(raw, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is not an array of real numbers ({error}); give nested lists or an array.") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        why = str(error)[:100]
+        raise ValueError(f"{name} is not an array of real numbers ({why}); give nested lists or an array.") from error
     if array.ndim < rank:
         raise ValueError(f"{name} has shape {array.shape}; it needs at least {rank} axes.")
     if not np.isfinite(array).all():
@@ -265,8 +279,7 @@ def _array(name: str, value: Any, rank: int) -> Array:
 
 
 def _check_activation(name: object) -> None:
-    if name not in SLOPES:
-        raise ValueError(f"activation {name!r} has no known slope range; use one of {', '.join(SLOPES)}.")
+    choice(name, SLOPES, "the activation, whose slope range must be known:")
 
 
 def _check_shapes(system: Lure) -> None:
@@ -311,18 +324,6 @@ def _check_shapes(system: Lure) -> None:
         raise ValueError(f"the leading axes of the arrays do not broadcast together: {error}.") from error
     if 0 in lead:
         raise ValueError(f"the leading axes have shape {lead}: no system at all; give at least one.")
-
-
-def _check_hurwitz(A: Array) -> None:
-    eigenvalues = np.linalg.eigvals(A)
-    worst = eigenvalues.real.max(axis=-1)
-    if (worst >= 0).any():
-        where = tuple(int(i) for i in np.unravel_index(int(worst.argmax()), worst.shape))
-        value = eigenvalues[where][eigenvalues[where].real.argmax()]
-        raise ValueError(
-            f"A{list(where) if where else ''} has the eigenvalue {value:.6g}; every eigenvalue of the linear part must "
-            "have a negative real part. Check the sign of the elimination rates."
-        )
 
 
 def _leading(system: Lure) -> tuple[int, ...]:

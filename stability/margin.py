@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from stability.arguments import choice, finite, loop_of_tensors
 from stability.lure import SLOPES
 
 
@@ -33,8 +34,8 @@ def contraction_margin(
     Law: never above the best rate of the certificate's inequality in this metric (in exact arithmetic; it proves nothing).
     Source: the multiplier of one unit minimises the trace of its term (derivation at the line); Schur complement.
     """
-    if activation not in SLOPES:
-        raise ValueError(f"activation {activation!r} has no known slope range; use one of {', '.join(SLOPES)}.")
+    choice(activation, SLOPES, "the activation, whose slope range must be known:")
+    loop_of_tensors(A, weights, metric)
     n = A.shape[-1]
     if metric.shape != (n, n):
         raise ValueError(f"the metric has shape {tuple(metric.shape)}; A has {n} states, so ({n}, {n}) is needed.")
@@ -42,12 +43,14 @@ def contraction_margin(
         raise ValueError(f"the weights map {weights[0].shape[-1]} to {weights[-1].shape[-2]} states; A has {n}.")
     alpha, beta = SLOPES[activation]
     C, failed = torch.linalg.cholesky_ex(metric.to(A))
-    if bool(failed):
+    if bool(failed) or not bool(metric.isfinite().all()):
         raise ValueError("the metric is not positive definite; take it from a certificate or from common_metric.")
     inverse = torch.linalg.solve_triangular(C, torch.eye(n, dtype=C.dtype, device=C.device), upper=False)
     if len(weights) == 1:
         A, weights = A + weights[0], []
     A = C.mT @ A @ inverse.mT
+    if n > 2:  # which eigenvalues are asked of; of two the formula hands NaN on
+        finite(A, *weights)
     total = A + A.mT
     if weights:
         first, last = weights[0] @ inverse.mT, C.mT @ weights[-1]

@@ -51,7 +51,10 @@ class Point:
 
 
 class Problem:
-    """One problem: its matrices M_v, its Newton steps, its dual bound. `constant` is added to the block of z in M."""
+    """One problem: its matrices M_v, its Newton steps, its dual bound.
+
+    `constant` is added to M; `dense`: a unit sees all layers before its own, not the last of them alone.
+    """
 
     def __init__(
         self,
@@ -59,9 +62,12 @@ class Problem:
         fixed: bool,
         condition: float,
         most: Array,  # U (V, 1)
-        constant: Array | None = None,  # (V, H, H)
+        constant: Array | None = None,  # (V, n + H, n + H)
+        *,
+        dense: bool = False,
     ) -> None:
         V, n, H = loop.E.shape
+        self.dense = dense
         self.loop, self.fixed, self.condition, self.most, self.constant = loop, fixed, condition, most, constant
         self.plain = not loop.lower.any()  # J = [0; I]: products with it are slices
         rows, columns = np.triu_indices(0 if fixed else n)
@@ -96,16 +102,21 @@ class Problem:
 
     def _before(self, k: int) -> slice:
         """What layer k sees, among the rows of M."""
+        if self.dense:
+            return slice(0, self.n + self.layers[k].start)
         return slice(self.n + self.layers[k - 1].start, self.n + self.layers[k - 1].stop) if k else slice(0, self.n)
 
     def _weight(self, k: int) -> Array:
+        if self.dense:
+            layer = self.layers[k]
+            return np.concatenate([self.loop.W[:, layer], self.loop.N[:, layer, : layer.start]], axis=2)
         return self.loop.N[:, self.layers[k], self.layers[k - 1]] if k else self.loop.W[:, self.layers[0]]
 
     def matrix(self, rate: float, P: Array, L: Array) -> Array:
         """M."""
         M = self.change(rate, P, L, 0.0 * P)
         if self.constant is not None:
-            M[:, self.n :, self.n :] += self.constant
+            M += self.constant
         return M
 
     def change(self, rate: float, P: Array, L: Array, shift: Array) -> Array:
@@ -161,7 +172,7 @@ class Problem:
         b = (self.T(point.rate) @ Z[:, :, :n]).sum(0)
         excess = 2.0 * float(np.sum(np.maximum(self._slopes(Z), 0.0) * self.most))
         if self.constant is not None:
-            excess += float(np.sum(self.constant * Z[:, n:, n:]))
+            excess += float(np.sum(self.constant * Z))
         if self.fixed:
             return point.rate + 0.5 * (excess - 2.0 * float(np.sum(b * point.P))) / float(np.sum(xx * point.P))
         return point.rate + 0.5 * _largest_ratio(-(b + b.T), xx, self.condition, excess)
@@ -172,6 +183,10 @@ class Problem:
         The predictor aims at μ = 0; how much of the gap it leaves says how far the corrector may aim (Mehrotra 1992). None at
         the end of float64.
         """
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no step, and is seen below
+            return self._moved(point)
+
+    def _moved(self, point: Point) -> Point | None:
         M = self.matrix(point.rate, point.P, point.L)
         gap = self._gap(point, M)
         try:

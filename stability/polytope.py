@@ -15,6 +15,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike
 
+from stability.arguments import array, shown
 from stability.lure import Array
 
 MOST = 12  # entries or coordinates that vary: 4,096 vertices
@@ -30,7 +31,7 @@ def vertices(
     combination of members.
     Errors: ValueError for ends that do not fit or are the wrong way round, and for more than 12 entries that vary.
     """
-    low, high = (np.array(end, dtype=np.float64) for end in (lower, upper))
+    low, high = (array(end, "an end") for end in (lower, upper))
     if low.ndim != 2 or low.shape[0] != low.shape[1] or low.shape != high.shape:
         raise ValueError(f"the ends have shapes {low.shape} and {high.shape}; both must be (n, n).")
     _require_ends(low, high)
@@ -56,7 +57,9 @@ def multi_affine(
     Errors: ValueError where A is seen not to be multi-affine (at the centres of the box and of its edges, which a multi-affine A
     takes to the mean of the corners; a necessary condition only), for ends that do not fit, and for more than 12 that vary.
     """
-    low, high = (np.array(end, dtype=np.float64) for end in (lower, upper))
+    if not callable(A):
+        raise ValueError(f"A is {shown(A)}; give a function from θ (q,) to the matrix (n, n).")
+    low, high = (array(end, "an end") for end in (lower, upper))
     if low.ndim != 1 or low.shape != high.shape:
         raise ValueError(f"the ends have shapes {low.shape} and {high.shape}; both must be (q,).")
     _require_ends(low, high)
@@ -67,9 +70,19 @@ def multi_affine(
         theta = low.copy()
         theta[free] = low[free] + np.array(choice) * (high - low)[free]
         theta[free] = np.where(np.array(choice) == 1.0, high[free], theta[free])  # the end itself, without rounding
-        return np.array(A(theta), dtype=np.float64)
+        try:
+            found = A(theta)
+        except (TypeError, NotImplementedError) as error:
+            why = str(error)[:100]
+            raise ValueError(f"A cannot be called with θ {theta.shape}: {why}; give a function of θ (q,).") from error
+        matrix = array(found, "A(θ)", 2)
+        if not np.isfinite(matrix).all() or not matrix.size:
+            raise ValueError(f"A(θ) has shape {matrix.shape} and must be finite at the corners of the box; narrow the box.")
+        return matrix
 
     corners = list(product((0.0, 1.0), repeat=len(free)))
+    if len({at(choice).shape for choice in (corners[0], corners[-1])}) > 1:
+        raise ValueError("A(θ) changes its shape from corner to corner; give one (n, n) for every θ.")
     found = np.stack([at(choice) for choice in corners])
     probes = [(0.5,) * len(free)]
     probes += [tuple(0.5 if k == j else 0.0 for k in range(len(free))) for j in range(len(free))]

@@ -10,7 +10,15 @@ and slopes in [α, β] the term 2 (δz − αδv)ᵀΛ(δz − βδv) is never p
 any two trajectories with the same input: contraction at rate λ in √(δxᵀPδx).
 
     python -m stability.proof FILE [--json] [--exact]      FILE holds {"certificate": …, "system": …}
-    exit status: 0 proved, 1 refused, 2 the input cannot be used
+    exit status: 0 proved, 1 refused, 2 the input cannot be used, 3 not decided (the budget is used up, or --exact was asked
+    for and rational arithmetic does not decide claims of this kind, regional ones among them)
+
+Underflow. A relative error bound says nothing of a product that leaves the range of normal numbers, so every sum of products in
+the checker's files is covered in one of two ways. Widened: an absolute term is added that exceeds what underflow can take, which
+is at most 2⁻¹⁰²² ≈ 2.2e-308 a product (even where the hardware flushes subnormal numbers to zero) times the factors that it
+still meets. Or bounded below: each factor is zero, and then so is the product, exactly, or at least so large that the product
+is a normal number. Which way a file goes is said where its products stand; `_LARGEST`, `_SMALLEST` and `_TINY` are the limits.
+Weighted ℓ1 claims (`proof_l1`) are decided in rational numbers, where nothing underflows.
 """
 
 import argparse
@@ -18,8 +26,9 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -52,19 +61,91 @@ NOT_COVERED = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the checker says: `proved`, the reason in one sentence, the rate and the number of systems it speaks about."""
+    """What the checker says: `proved`, the reason in one sentence, the rate and the number of systems it speaks about.
+
+    `decided` is False where the budget ended before the proof did; then the reason begins with "not decided", and nothing is
+    said about whether the claim is true.
+    """
 
     proved: bool
     reason: str
     rate: float | None = None
     systems: int | None = None
+    decided: bool = True
 
     def __bool__(self) -> bool:
         return self.proved
 
 
+@dataclass(frozen=True)
+class Budget:
+    """What one call of the checker may use; beyond it the verdict is "not decided", never "proved".
+
+    With a larger budget more is decided and nothing is accepted that is false; cells and bytes end a proof at the same point on
+    every machine, seconds do not.
+    Errors: ValueError for what is not a positive number.
+    """
+
+    cells: int = 2_000_000  # pieces of a region tried, over all systems, walls and levels of the input together
+    seconds: float = 60.0  # since the call, looked at between steps; one step on the largest matrices takes half of that
+    bytes: int = 4_000_000_000  # that arrays may take at a time, estimated before they are made
+
+    def __post_init__(self) -> None:
+        for name in ("cells", "seconds", "bytes"):
+            value = getattr(self, name)
+            whole = isinstance(value, int) or (isinstance(value, float) and (name == "seconds" or value.is_integer()))
+            if isinstance(value, bool) or not whole or not 0 < value <= 1e300:
+                what = "a positive number" if name == "seconds" else "a whole number above 0"
+                raise ValueError(f"the budget's {name} are {_shown(value)}; give {what}, as in Budget({name}=1000).")
+
+
 class Unusable(ValueError):
     """The input is not a certificate and a system at all (as opposed to a false certificate)."""
+
+
+class NotDecided(Exception):
+    """The budget is used up. It ends a proof from wherever it stands, and never leaves `prove`."""
+
+
+@dataclass
+class Meter:
+    """What a proof has used of its budget, and to whom it tells how far it is: after a second, and whenever the time doubles."""
+
+    budget: Budget = field(default_factory=Budget)
+    progress: Callable[[str], None] | None = None
+    begin: float = field(default_factory=lambda: time.monotonic())
+    cells: int = 0
+    told: float = 1.0
+
+    def look(self, doing: str) -> None:
+        """Between two steps: is there time left?"""
+        elapsed = time.monotonic() - self.begin
+        if elapsed > self.budget.seconds:
+            raise NotDecided(f"{self.budget.seconds:g} seconds are used up, {doing}")
+        if self.progress is not None and elapsed > self.told:
+            self.told = 2.0 * elapsed
+            self.progress(f"{elapsed:.0f} of at most {self.budget.seconds:g} s, {self.cells:,} cells: {doing}")
+
+    def cut(self, cells: int, doing: str) -> None:
+        """Before so many cells are tried."""
+        self.cells += cells
+        if self.cells > self.budget.cells:
+            raise NotDecided(f"{self.budget.cells:,} cells are used up, {doing}")
+        self.look(doing)
+
+    def room(self, size: float, what: str) -> None:
+        """Before so many bytes are allocated."""
+        if not size <= self.budget.bytes:
+            raise NotDecided(f"{what} would take about {size:.1e} bytes, and {self.budget.bytes:.1e} are allowed")
+
+    def matrices(self, size: int, count: int, copies: int, most: int = 4_000_000) -> int:
+        """How many matrices of that size to treat at a time: `most` entries in all, unless one alone has more.
+
+        And not too many, since a stack in which one factorisation fails is gone through one by one.
+        """
+        chunk = min(20_000, max(1, most // max(1, size * size)))
+        self.room(8.0 * copies * size * size * min(chunk, count), f"a matrix of {size} rows")
+        return chunk
 
 
 def statement(rate: float, states: int, systems: int) -> str:
@@ -76,28 +157,37 @@ def statement(rate: float, states: int, systems: int) -> str:
     )
 
 
-def check(certificate: object, system: object) -> bool:
-    """True only if the certificate is proved for this system in outward-rounded arithmetic; see `prove`."""
-    return prove(certificate, system).proved
+def check(certificate: object, system: object, *, budget: Budget | None = None) -> bool:
+    """True only if the certificate is proved for this system in outward-rounded arithmetic, within the budget; see `prove`."""
+    return prove(certificate, system, budget=budget).proved
 
 
 def prove(
     certificate: object,  # a Certificate, or the dictionary it writes
     system: object,  # a Lure, or the dictionary it writes
+    *,
+    budget: Budget | None = None,  # cells, seconds and bytes; None for those of `Budget()`
+    progress: Callable[[str], None] | None = None,  # told how far the proof is, beyond a second; None for silence
 ) -> Verdict:
     """Prove the certificate's claim for the system, or say why it is refused.
 
     Demands: the digest of the system's arrays; the activation's own slope range; region "global"; one multiplier vector
     per system, all finite and positive; P = Pᵀ exactly and proved positive definite; λ finite and positive; M ≻ 0 proved for
     every system; and the stated condition number, caps, claim and exclusions consistent with all that. Never raises on bad
-    values: what cannot be read is refused.
+    values: what cannot be read is refused. What the budget does not suffice for is `decided=False`, with a reason that begins
+    with "not decided"; nothing is allocated by the product of the arrays' leading axes before the budget was asked.
     Law: accepted ⇒ the inequality holds in real arithmetic.
     Source: verified Cholesky after Rump, Verification of positive definiteness, BIT 46 (2006).
     """
     try:
-        return _judge(certificate, system)
+        return _judge(certificate, system, Meter(budget or Budget(), progress))
     except Unusable as error:
         return Verdict(False, str(error))
+
+
+def undecided(why: object) -> Verdict:
+    """The verdict where the budget, or the arithmetic that was asked for, does not suffice."""
+    return Verdict(False, f"not decided: {why}", decided=False)
 
 
 # Claims of other kinds, each proved in a file of its own with the arithmetic of this one: kind → module with `judge`.
@@ -110,24 +200,31 @@ _OTHERS: dict[str, str] = {
 }
 
 
-def _judge(claim: object, system: object) -> Verdict:
+def _judge(claim: object, system: object, meter: Meter) -> Verdict:
     kind = _get(claim, "kind", "certificate")
-    if kind == "certificate":
-        return _prove(claim, system)
-    if not isinstance(kind, str) or kind not in _OTHERS:
-        raise Unusable(f"a claim of the kind {kind!r} is not one that this checker knows")
+    if not isinstance(kind, str) or kind not in ("certificate", *_OTHERS):
+        raise Unusable(f"a claim of the kind {_shown(kind)} is not one that this checker knows")
     try:
-        verdict: Verdict = import_module(f"stability.{_OTHERS[kind]}").judge(claim, system)
-    except ValueError as error:  # run as a script, this file's Unusable is not the one that the other module raises
-        raise Unusable(str(error)) from error
-    return verdict
+        if kind == "certificate":
+            return _prove(claim, system, meter)
+        verdict: Verdict = import_module(f"stability.{_OTHERS[kind]}").judge(claim, system, meter)
+        return verdict
+    except NotDecided as error:
+        return undecided(error)
+    except MemoryError:
+        return undecided("this machine has less memory than the budget allows")
+    except RecursionError as error:
+        raise Unusable("the claim or the system is nested too deeply") from error
+    except np.linalg.LinAlgError as error:  # of values that are no proof: a factorisation or an iteration that does not end
+        raise Unusable(f"the claim's numbers cannot be used: {error}") from error
 
 
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
-def _prove(certificate: object, system: object) -> Verdict:
+def _prove(certificate: object, system: object, meter: Meter) -> Verdict:
     stack = _read_system(system)
-    if _get(certificate, "region") != "global":
-        regional: Verdict = import_module("stability.proof_region").prove_in_region(certificate, stack)
+    region = _get(certificate, "region")
+    if not (isinstance(region, str) and region == "global"):
+        regional: Verdict = import_module("stability.proof_region").prove_in_region(certificate, stack, meter=meter)
         return regional
     rate, P = _number(_get(certificate, "rate")), _array(_get(certificate, "metric"), "metric")
     multipliers = _array(_get(certificate, "multipliers"), "multipliers")
@@ -136,11 +233,15 @@ def _prove(certificate: object, system: object) -> Verdict:
         return Verdict(False, refusal)
     if not _proved_positive(P[None], np.zeros_like(P[None]))[0]:
         return Verdict(False, "the metric P is not proved positive definite")
+    meter.room(float(stack.count), f"{stack.count} systems")
     good = np.ones(stack.count, dtype=bool)
     size = P.shape[0] + multipliers.shape[1]
-    for first in range(0, stack.count, chunk := max(1, 4_000_000 // size**2)):  # some 32 MB per array at a time
+    for first in range(0, stack.count, chunk := meter.matrices(size, stack.count, 14)):  # some 32 MB per array at a time
+        meter.look(f"at system {first} of {stack.count}")
         part = slice(first, first + chunk)
         good[part] = _proved_positive(*_inequality(stack, part, rate, P, multipliers[part]))
+        if not good[part].all():
+            break
     if not good.all():
         where = tuple(int(i) for i in np.unravel_index(int(np.argmin(good)), stack.leading))
         return Verdict(False, f"the inequality is not proved for system {list(where)}", rate, stack.count)
@@ -173,8 +274,8 @@ def _disagreement(
     condition = float(np.linalg.cond(P))  # itself known to a relative error of about its size times the rounding
     if not math.isclose(_number(_get(certificate, "condition")), condition, rel_tol=min(1e-6 + 1e-14 * condition, 0.5)):
         return "the stated condition number is not that of the metric"
-    for name in ("spectral_cap", "metric_cap"):
-        cap = _get(certificate, name)
+    for name in ("spectral_cap", "metric_cap", "inequality_cap"):
+        cap = _get(certificate, name, None) if name == "inequality_cap" else _get(certificate, name)  # earlier ones lack it
         if cap is not None and not rate <= _number(cap) + 1e-6 * stack.largest:
             return f"the rate exceeds the certificate's own {name}"
     return ""
@@ -187,31 +288,53 @@ def _unlike(claim: object, stack: "_Stack", sentence: str, not_covered: Sequence
         return f"the slope range is not that of {stack.activation}, {slopes}"
     if [_number(s) for s in _sequence(_get(claim, "leading"))] != list(stack.leading):
         return f"the leading shape is not that of the system, {stack.leading}"
-    if _get(claim, "digest") != stack.digest:
+    digest, said = _get(claim, "digest"), _get(claim, "claim")
+    if not isinstance(digest, str) or digest != stack.digest:
         return "the digest is not that of the system: the arrays were changed after the claim was made"
-    if _get(claim, "claim") != sentence:
+    if not isinstance(said, str) or said != sentence:
         return "the claim is not the sentence that the numbers support"
-    if not set(not_covered) <= {str(s) for s in _sequence(_get(claim, "not_covered"))}:
+    if not set(not_covered) <= {s for s in _sequence(_get(claim, "not_covered")) if isinstance(s, str)}:
         return "the list of what is not covered lacks a sentence"
     return ""
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """An array whose leading axes broadcast, seen as (V, …) with one leading axis; only what is asked for is copied."""
+
+    held: Array
+    leading: tuple[int, ...]
+    rank: int  # of what each of the V systems has
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (math.prod(self.leading), *self.held.shape[self.held.ndim - self.rank :])
+
+    def __getitem__(self, which: int | slice) -> Array:
+        core = self.held.shape[self.held.ndim - self.rank :]
+        if self.held.shape == self.leading + core:
+            return self.held.reshape(self.shape)[which]
+        whole = np.broadcast_to(self.held, self.leading + core)
+        index = which if isinstance(which, int) else np.arange(*which.indices(self.shape[0]))
+        return whole[np.unravel_index(index, self.leading)]
 
 
 @dataclass(frozen=True)
 class _Stack:
     """A system's arrays as the checker sees them: shapes verified, leading axes flattened to V."""
 
-    A: Array  # (V, n, n)
-    weights: tuple[Array, ...]  # (V, out, in)
+    A: _Flat  # (V, n, n)
+    weights: tuple[_Flat, ...]  # (V, out, in)
     linear: tuple[
-        Array, ...
+        _Flat, ...
     ]  # what adds up to the linear part, each (V, n, n): A, a skip, a weight without hidden units
     activation: str
     leading: tuple[int, ...]
     digest: str
     largest: float  # the largest magnitude that enters the inequality
-    biases: tuple[Array, ...]  # (V, out); these three enter regional claims alone
-    B: Array | None  # (V, n, m)
-    input_weights: Array | None  # (V, h_1, m)
+    biases: tuple[_Flat, ...]  # (V, out); these three enter regional claims alone
+    B: _Flat | None  # (V, n, m)
+    input_weights: _Flat | None  # (V, h_1, m)
 
     @property
     def count(self) -> int:
@@ -225,7 +348,7 @@ class _Stack:
 def _read_system(system: object) -> _Stack:
     activation = _get(system, "activation")
     if not isinstance(activation, str) or activation not in _SLOPES:
-        raise Unusable(f"the activation {activation!r} is not one of {', '.join(_SLOPES)}")
+        raise Unusable(f"the activation {_shown(activation)} is not one of {', '.join(_SLOPES)}")
     A = _array(_get(system, "A"), "A")
     weights = [_array(w, f"weights[{k}]") for k, w in enumerate(_sequence(_get(system, "weights")))]
     biases = [_array(b, f"biases[{k}]") for k, b in enumerate(_sequence(_get(system, "biases")))]
@@ -255,9 +378,8 @@ def _read_system(system: object) -> _Stack:
     if count == 0:
         raise Unusable("the list of systems is empty")
 
-    def flat(array: Array, rank: int = 2) -> Array:
-        core = array.shape[array.ndim - rank :]
-        return np.broadcast_to(array, leading + core).reshape((count, *core))
+    def flat(array: Array, rank: int = 2) -> _Flat:
+        return _Flat(array, leading, rank)
 
     largest = max(float(np.abs(a).max()) for a in (*linear, *weights))
     digest = _digest(activation, named)
@@ -314,8 +436,13 @@ def _digest(activation: str, named: Sequence[tuple[str, Array | None, int]]) -> 
 _UNIT = 2.0**-51
 # With every entry below this, a product that underflows on the way (to zero, even where hardware flushes subnormals) and
 # meets at most two more factors is off by less than 2⁻¹⁰²² · 1e100, so any sum of fewer than 1e7 of them by less than _TINY.
+# (Sums of 1e7 terms need matrices of 1e14 entries, more than any budget allows.) So P, Λ, the weights and the rate of a claim
+# about all states, a gain, a step or a Lipschitz bound may be as small as they like: `_inequality` and its kin add _TINY.
 _LARGEST = 1e50
 _TINY = 1e-200
+# A number of a regional claim (walls, levels, centres, doses, weights, …) that is not zero is at least this: then every product
+# of two is a normal number, and what is exactly zero on a wall stays exactly zero, which an absolute term would not let it.
+_SMALLEST = 1e-100
 
 
 def _gamma(roundings: int) -> float:
@@ -337,6 +464,8 @@ def _inequality(
     error, where k counts the roundings that one product can pass: four for itself, the additions of the dot product (n − 1,
     or the layer's width − 1), and six more for the terms put together.
     Written out, (D − αV)ᵀΛ(D − βV) + its transpose is 2Λ on the diagonal, −(α + β)Λ V beside it, and 2Vᵀ(αβΛ)V.
+    Underflow, widened: PA and PE have two factors; 2λP and (α + β)(ΛW) three, and Wᵀ(αβΛW) five, evaluated so that what may
+    underflow first, αβΛ or ΛW, meets at most W and Wᵀ, each ≤ 1e50; α, β and 2 are about 1. So _TINY covers every entry.
     """
     ends = slopes or tuple(np.full(multipliers.shape, end) for end in _SLOPES[stack.activation])
     weights = [w[part] for w in stack.weights]
@@ -387,6 +516,8 @@ def _proved_positive(mid: Array, radius: Array) -> NDArray[np.bool_]:
     3. Factor D mid D − c I = L Lᵀ + R in floating point. The factorisation is not trusted: L is multiplied out, and
        |R| ≤ |computed R| + γ (|L||L|ᵀ + |D mid D| + c I) holds for any L whatever, in any order of summation.
     4. If ‖R‖_∞ + ‖D radius D‖_∞ < c, then every matrix in question, scaled, is ⪰ L Lᵀ + (c − ‖R‖ − ‖radius‖) I ≻ 0.
+    Underflow, widened: the scaling may take entries below 2⁻¹⁰²², which _TINY in every entry of `blur` covers; the products of
+    L, whose entries are at most 2 where the factorisation means anything, lose less than k 2⁻¹⁰²² a sum: k _TINY in `rows`.
     """
     count, k, _ = mid.shape
     good = np.zeros(count, dtype=bool)
@@ -434,15 +565,23 @@ def _cholesky(matrices: Array) -> tuple[Array, NDArray[np.bool_]]:
         return factors, exists
 
 
-def _second_opinion(verdict: Verdict, data: Mapping[str, Any]) -> Verdict:
+def _second_opinion(verdict: Verdict, data: Mapping[str, Any], meter: Meter) -> Verdict:
     """The same claim in rational arithmetic; both must say yes."""
-    if _get(data["certificate"], "kind", "certificate") != "certificate":
-        raise Unusable("exact arithmetic decides global contraction certificates only")
+    claim = data["certificate"]
+    kind = _get(claim, "kind", "certificate")
+    if kind == "weighted l1":  # the proof is in rational arithmetic already
+        return verdict
+    if kind != "certificate" or _get(claim, "region") != "global":
+        what = "regional claims" if kind == "certificate" else f"claims of the kind {_shown(kind)}"
+        return undecided(f"rational arithmetic does not decide {what}; without --exact this one is proved, in rounded arithmetic")
+    exact = import_module("stability.exact")
     try:
-        exact: bool = import_module("stability.exact").exactly(data["certificate"], data["system"])
+        true: bool = exact.exactly(claim, data["system"], budget=meter.budget)
+    except NotDecided as error:
+        return undecided(error)
     except ValueError as error:
         raise Unusable(str(error).rstrip(".")) from error
-    return verdict if exact else Verdict(False, "rational arithmetic finds the claim false", verdict.rate, verdict.systems)
+    return verdict if true else Verdict(False, "rational arithmetic finds the claim false", verdict.rate, verdict.systems)
 
 
 _NEEDED = object()
@@ -459,25 +598,39 @@ def _get(source: object, name: str, default: Any = _NEEDED) -> Any:
     raise Unusable(f"{name!r} is missing: this is not a certificate with its system")
 
 
+def _shown(value: object) -> str:
+    """A value as a message quotes it: short, whatever it is."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else value[:60] + "…")
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 10**30):
+        return repr(value)
+    return f"a value of type {type(value).__name__}"
+
+
 def _array(value: Any, name: str) -> Array:
     try:
         raw = np.asarray(value)
         if raw.dtype.kind not in "fiu":
             raise ValueError(f"entries of kind {raw.dtype}")
         array = raw.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise Unusable(f"{name} is not an array of numbers: {error}") from error
+        if raw.dtype.kind != "f" and raw.size and np.abs(array).max() >= 2.0**53:
+            raise ValueError("a whole number beyond 2^53, which double precision may round; write it with a decimal point")
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise Unusable(f"{name} is not an array of numbers: {str(error)[:200]}") from error
     # An empty list of multipliers per system reads as (V, 0), which is right for a linear system.
     return array
 
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
-        raise Unusable(f"{value!r} stands where a number is needed")
+        raise Unusable(f"{_shown(value)} stands where a number is needed")
     try:
-        return float(value)
+        number = float(value)
     except OverflowError as error:
         raise Unusable("a number is too large for double precision") from error
+    if number != value and number == number:  # a sentence that quotes 2⁵³ + 1 would be proved of 2⁵³
+        raise Unusable(f"{_shown(value)} is rounded in double precision, so the sentence would not be about it")
+    return number
 
 
 def _sequence(value: Any) -> Sequence[Any]:
@@ -487,17 +640,27 @@ def _sequence(value: Any) -> Sequence[Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: prints the verdict and returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m stability.proof", description="Prove a contraction certificate.")
+    """The command line: prints the verdict and returns the exit status; how far a long proof is goes to stderr."""
+    ordinary = Budget()
+    parser = argparse.ArgumentParser(
+        prog="python -m stability.proof",
+        description="Prove a contraction certificate.",
+        epilog="exit status: 0 proved, 1 refused, 2 the input cannot be used, 3 not decided",
+    )
     parser.add_argument("file", type=Path, help='JSON: {"certificate": ..., "system": ...}')
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
-    parser.add_argument("--exact", action="store_true", help="decide in rational arithmetic too (small systems)")
+    parser.add_argument("--exact", action="store_true", help="decide in rational arithmetic too (small systems, no regions)")
+    parser.add_argument("--cells", type=int, default=ordinary.cells, help="pieces of a region to try (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=ordinary.seconds, help="time to take (%(default)s)")
+    parser.add_argument("--bytes", type=int, default=ordinary.bytes, help="memory to take (%(default)s)")
     options = parser.parse_args(arguments)
     try:
-        data = json.loads(options.file.read_text(encoding="utf-8"))
-        verdict = _judge(_get(data, "certificate"), _get(data, "system"))
-        if options.exact and verdict:
-            verdict = _second_opinion(verdict, data)
+        budget = Budget(options.cells, options.seconds, options.bytes)
+    except ValueError as error:
+        parser.error(str(error))
+    meter = Meter(budget, lambda line: print(line, file=sys.stderr, flush=True))
+    try:
+        verdict = _judged_file(options.file, meter, exact=options.exact)
     except Unusable as error:
         print(f"{options.file}: {error}.", file=sys.stderr)
         return 2
@@ -506,10 +669,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if options.json:
         print(json.dumps(asdict(verdict)))
-    else:
+    elif verdict.decided:
         print(f"{'proved' if verdict else 'refused'}: {verdict.reason}")
-    return 0 if verdict else 1
+    else:
+        print(verdict.reason)
+    return 3 if not verdict.decided else 0 if verdict else 1
+
+
+# What a list that is empty, the worst that JSON has, takes in memory beside its three characters in the file.
+_SWELL = 32
+
+
+def _judged_file(file: Path, meter: Meter, *, exact: bool) -> Verdict:
+    with file.open("rb") as stream:  # a file may be larger than it says, or have no end
+        text = stream.read(most := int(min(meter.budget.bytes / _SWELL, 2**40)))
+        if len(text) == most and stream.read(1):
+            return undecided(f"the file has more than {most} bytes, which may take {_SWELL} times as many in memory")
+    try:
+        data = json.loads(text.decode("utf-8"))
+    except MemoryError:
+        return undecided("this machine has less memory than the file needs")
+    verdict = _judge(_get(data, "certificate"), _get(data, "system"), meter)
+    return _second_opinion(verdict, data, meter) if exact and verdict else verdict
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # The package's one copy, so that what the other files raise and return is of the classes known here; alone, this file
+    # proves claims about all states.
+    try:
+        entry = import_module("stability.proof").main
+    except ImportError:
+        entry = main
+    sys.exit(entry())

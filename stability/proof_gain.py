@@ -7,6 +7,9 @@ For each system, with the matrix M(λ') of `proof` in (δx, δz), and U = W_u on
 
 gives V̇ + 2λ'V + |Cδx|² ≤ μ|δu|² along any two trajectories. A tube (C = 0, λ' > 0) has the height √(μ/2λ') in √V, an L2 gain
 (λ' = 0) is √μ.
+Underflow, widened: PB, CᵀC and the units² have two factors, (α + β)ΛU three, UᵀΛαβU and WᵀΛαβU five, evaluated so that what may
+underflow first meets at most two more, each ≤ 1e50; _TINY in every entry covers them. The value against the supply rate is
+compared in rational numbers.
 """
 
 import math
@@ -15,7 +18,7 @@ from fractions import Fraction
 import numpy as np
 
 from stability import proof
-from stability.proof import Array, Unusable, Verdict, _array, _gamma, _get, _number, _proved_positive, _Stack
+from stability.proof import Array, Meter, Unusable, Verdict, _array, _gamma, _get, _number, _proved_positive, _Stack
 
 NOT_COVERED = (
     "the discretisation: the statement is about the differential equation, not about a solver's steps",
@@ -46,7 +49,7 @@ def statement(kind: str, value: float, rate: float, states: int, systems: int) -
 
 
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
-def judge(claim: object, system: object) -> Verdict:
+def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a gain for the system, or say why it is refused."""
     stack = proof._read_system(system)
     kind, n = str(_get(claim, "kind")), stack.A.shape[-1]
@@ -54,9 +57,11 @@ def judge(claim: object, system: object) -> Verdict:
     P, multipliers, units = (_array(_get(claim, name), name) for name in ("metric", "multipliers", "units"))
     C = _array(_get(claim, "output"), "output")
     C = np.zeros((0, n)) if C.size == 0 else C
-    B, U = _inputs(system, stack)
     refusal = _disagreement(claim, stack, P, multipliers, (value, rate, supply))
-    if not refusal and max(np.abs(B).max(initial=0.0), np.abs(U).max(initial=0.0)) > proof._LARGEST:
+    if refusal:
+        return Verdict(False, refusal)
+    B, U = _inputs(system, stack, meter)
+    if max(np.abs(B).max(initial=0.0), np.abs(U).max(initial=0.0)) > proof._LARGEST:
         refusal = f"an entry of B or input_weights exceeds {proof._LARGEST:.0e}, beyond which the error bounds are not stated"
     if not refusal:
         refusal = _wrong_numbers(kind, value, rate, supply, C, units, n)
@@ -64,9 +69,11 @@ def judge(claim: object, system: object) -> Verdict:
         return Verdict(False, refusal)
     if not _proved_positive(P[None], np.zeros_like(P[None]))[0]:
         return Verdict(False, "the metric P is not proved positive definite")
-    if not _units_hold(P, units):
+    if not _units_hold(P, units, meter):
         return Verdict(False, "the units do not bound every state by the distance in P")
-    for first in range(0, stack.count, chunk := max(1, 4_000_000 // (n + multipliers.shape[1]) ** 2)):
+    size = n + multipliers.shape[1] + B.shape[2]
+    for first in range(0, stack.count, chunk := meter.matrices(size, stack.count, 14)):
+        meter.look(f"at system {first} of {stack.count}")
         part = slice(first, first + chunk)
         good = _proved_positive(*_bordered(stack, part, rate, P, multipliers[part], supply, (B[part], U[part], C)))
         if not good.all():
@@ -75,7 +82,7 @@ def judge(claim: object, system: object) -> Verdict:
     return Verdict(True, statement(kind, value, rate, n, stack.count), rate, stack.count)
 
 
-def _inputs(system: object, stack: _Stack) -> tuple[Array, Array]:
+def _inputs(system: object, stack: _Stack, meter: Meter) -> tuple[Array, Array]:
     """B (V, n, m), and W_u on the first layer's rows (V, h_1, m), (V, 0, m) without one; zeros where absent."""
     B, U = _get(system, "B"), _get(system, "input_weights")
     arrays = {name: _array(v, name) for name, v in (("B", B), ("input_weights", U)) if v is not None}
@@ -85,6 +92,7 @@ def _inputs(system: object, stack: _Stack) -> tuple[Array, Array]:
         raise Unusable("the system has no input, or B and input_weights take different numbers of inputs")
     rows = {"B": n, "input_weights": h if h else n}
     flat = {}
+    meter.room(24.0 * stack.count * (n + h) * max(m), f"the inputs of {stack.count} systems")
     for name, array in arrays.items():
         if array.shape[-2] != rows[name]:
             raise Unusable(f"{name} has {array.shape[-2]} rows where {rows[name]} are needed")
@@ -134,15 +142,21 @@ def _wrong_numbers(kind: str, value: float, rate: float, supply: float, C: Array
     return ""
 
 
-def _units_hold(P: Array, units: Array) -> bool:
+def _units_hold(P: Array, units: Array, meter: Meter) -> bool:
     """|δx_i| ≤ units_i √(δxᵀPδx) for every i: [[P, e_i], [e_iᵀ, units_i²]] ≻ 0."""
     n = len(P)
-    mid, radius = np.zeros((n, n + 1, n + 1)), np.zeros((n, n + 1, n + 1))
-    mid[:, :n, :n] = P
-    mid[np.arange(n), np.arange(n), n] = mid[np.arange(n), n, np.arange(n)] = 1.0
-    mid[:, n, n] = units * units
-    radius[:, n, n] = _gamma(4) * units * units + proof._TINY
-    return bool(_proved_positive(mid, radius).all())
+    for first in range(0, n, chunk := meter.matrices(n + 1, n, 14)):
+        meter.look("at the units")
+        some = np.arange(first, min(first + chunk, n))
+        count = np.arange(len(some))
+        mid, radius = np.zeros((len(some), n + 1, n + 1)), np.zeros((len(some), n + 1, n + 1))
+        mid[:, :n, :n] = P
+        mid[count, some, n] = mid[count, n, some] = 1.0
+        mid[:, n, n] = units[some] * units[some]
+        radius[:, n, n] = _gamma(4) * units[some] * units[some] + proof._TINY
+        if not _proved_positive(mid, radius).all():
+            return False
+    return True
 
 
 def _bordered(

@@ -9,6 +9,10 @@ A step of an explicit method is a loop of its own, with one copy z_s of the netw
     M = [ρ²P 0; 0 0] − GᵀPG + (D − αV)ᵀΛ(D − βV) + its transpose  ≻ 0    ⇒    |δx⁺|_P ≤ ρ|δx|_P.
 
 Every matrix is a pair (mid, radius), entry by entry; the coefficients are the method's own fractions, enclosed.
+
+Underflow, widened: every operation on such a pair adds _TINY to the radius (`_outward`), and has products of two factors only,
+which lose at most 2⁻¹⁰²² each; radii themselves are at least _TINY after the first, and what their products lose is widened
+again. The step is at least _SMALLEST, so that h·a and h·b are normal numbers, rounded relatively.
 """
 
 from dataclasses import dataclass
@@ -16,7 +20,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from stability import proof
-from stability.proof import Array, Verdict, _array, _gamma, _get, _number, _outward, _proved_positive, _Stack
+from stability.proof import (
+    Array,
+    Meter,
+    Verdict,
+    _array,
+    _gamma,
+    _get,
+    _number,
+    _outward,
+    _proved_positive,
+    _shown,
+    _Stack,
+)
 
 # (a_s, b_s): each stage starts from the one before.
 METHODS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -76,16 +92,16 @@ class Ball:
 
 
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
-def judge(claim: object, system: object) -> Verdict:
+def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a step certificate for the system, or say why it is refused."""
     stack = proof._read_system(system)
     n, method = stack.A.shape[-1], _get(claim, "method")
     step, factor = _number(_get(claim, "step")), _number(_get(claim, "factor"))
     P, multipliers = (_array(_get(claim, name), name) for name in ("metric", "multipliers"))
     if not isinstance(method, str) or method not in METHODS:
-        return Verdict(False, f"the method {method!r} is not one of {', '.join(METHODS)}")
-    if not (np.isfinite(step) and step > 0 and 0 < factor < 1):
-        return Verdict(False, "the step is not finite and positive, or the factor not between 0 and 1")
+        return Verdict(False, f"the method {_shown(method)} is not one of {', '.join(METHODS)}")
+    if not (np.isfinite(step) and step >= proof._SMALLEST and 0 < factor < 1):
+        return Verdict(False, f"the step is not finite and at least {proof._SMALLEST:g}, or the factor not between 0 and 1")
     units = len(METHODS[method][0]) * sum(stack.widths)
     if P.shape != (n, n) or multipliers.shape != (stack.count, units):
         return Verdict(False, "the metric or the multipliers do not have the shape of the system and the method")
@@ -98,7 +114,8 @@ def judge(claim: object, system: object) -> Verdict:
         return Verdict(False, refusal)
     if not _proved_positive(P[None], np.zeros_like(P[None]))[0]:
         return Verdict(False, "the metric P is not proved positive definite")
-    for first in range(0, stack.count, chunk := max(1, 1_000_000 // (n + units) ** 2)):
+    for first in range(0, stack.count, chunk := meter.matrices(n + units, stack.count, 22, 1_000_000)):
+        meter.look(f"at system {first} of {stack.count}")
         part = slice(first, first + chunk)
         M = _inequality(stack, part, method, step, factor, P, multipliers[part])
         good = _proved_positive(M.mid, M.radius)

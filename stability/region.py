@@ -1,4 +1,7 @@
-"""Where a regional certificate speaks: a convex set of states, and the inputs and doses under which trajectories stay in it."""
+"""Where a regional certificate speaks: a convex set of states, and the inputs and doses under which trajectories stay in it.
+
+Every number is zero or at least 1e-100 in magnitude: the products of smaller ones underflow, and the checker refuses them.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stability.arguments import array, number
+from stability.proof import _SMALLEST
 
 Array = NDArray[np.float64]
 
@@ -43,9 +49,11 @@ class Ellipsoid:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "centre", _vector(self.centre, "the ellipsoid's centre"))
-        if isinstance(self.radius, bool) or not isinstance(self.radius, int | float) or not 0 < self.radius < np.inf:
-            raise ValueError(f"the ellipsoid's radius is {self.radius!r}; give a finite positive number.")
-        object.__setattr__(self, "radius", float(self.radius))
+        radius = number(self.radius, "the ellipsoid's radius", "a finite positive number", above=0.0)
+        _not_faint(np.array(radius, dtype=np.float64), "the ellipsoid's radius")
+        object.__setattr__(self, "radius", radius)
+        if not self.centre.size:
+            raise ValueError("the ellipsoid's centre has no entry; give one for every state.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -73,14 +81,15 @@ class Inputs:
             if self.gap is not None:
                 raise ValueError("a gap without doses says nothing; give the bolus vectors as well, or neither.")
             return
-        doses = np.array(self.doses, dtype=np.float64)
+        doses = array(self.doses, "the doses").copy()
         if doses.ndim != 2 or not doses.size or not np.isfinite(doses).all():
             raise ValueError(f"the doses have shape {doses.shape}; give finite bolus vectors, (D, n), one row per kind of dose.")
-        if self.gap is None or not (np.isfinite(self.gap) and self.gap > 0):
-            raise ValueError(f"the gap is {self.gap!r}; doses need the least time between two of them, finite and positive.")
+        gap = number(self.gap, "the gap", "the least time between two doses, finite and positive", above=0.0)
+        _not_faint(doses, "the doses")
+        _not_faint(np.array(gap, dtype=np.float64), "the gap")
         doses.setflags(write=False)
         object.__setattr__(self, "doses", doses)
-        object.__setattr__(self, "gap", float(self.gap))
+        object.__setattr__(self, "gap", gap)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -141,14 +150,21 @@ def _only(data: Mapping[str, Any], needed: set[str], allowed: set[str], what: st
 
 
 def _vector(value: Any, what: str) -> Array:
-    try:
-        vector = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} is not a list of numbers ({error}).") from error
+    vector = array(value, what).copy()
     if vector.ndim != 1 or not np.isfinite(vector).all():
         raise ValueError(f"{what} has shape {vector.shape}; give a list of finite numbers.")
+    _not_faint(vector, what)
     vector.setflags(write=False)
     return vector
+
+
+def _not_faint(values: Array, what: str) -> None:
+    small = np.abs(values[(values != 0) & (np.abs(values) < _SMALLEST)]) if values.size else values
+    if small.size:
+        raise ValueError(
+            f"{what}: an entry is {small.ravel()[0]:g}, which is not zero and below {_SMALLEST:g}; products with it underflow, "
+            "so nothing is proved of it. Give 0, or use smaller units."
+        )
 
 
 def _bounds(owner: Any, what: str) -> None:

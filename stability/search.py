@@ -2,17 +2,29 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stability.attack import attack, worst
+from stability.arguments import array, number, time_limit
+from stability.attack import attack
 from stability.candidate import candidate_rate, capped
-from stability.certificate import Certificate, Refusal
+from stability.certificate import Certificate, Refusal, no_metric_exceeds
+from stability.disproof import direction, disproof, instead, mode, of_the_linear_part
 from stability.interior_point import Ascent, climb, explicit, lyapunov_frame
-from stability.jacobians import Samples, abscissa, dual_holds, linear, one_metric, sample
+from stability.jacobians import (
+    Samples,
+    abscissa,
+    dual_bound,
+    dual_holds,
+    linear,
+    log_norm,
+    metric_bound,
+    one_metric,
+    sample,
+)
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import prove
 from stability.region import Box, Ellipsoid, Inputs, Region
@@ -36,14 +48,17 @@ def certify(
     Arguments: `system`, whose leading axes are members and people, or several of one structure, which are proved as
     `Lure.stack` of them; `rate`, the rate to prove, or None for the best one (to about 1 %); `metric`, the only metric to
     try, or None to search it with condition number ≤ `condition` in the states' own units (where those leave no room, in
-    the coordinates of `lyapunov_frame`); `region`, a `Box` or `Ellipsoid` in which to prove it, with the `inputs` (levels,
-    doses) under which trajectories stay there, or None for all states and any input; `seconds`, after which the best
+    the coordinates of `lyapunov_frame`; 1: the identity alone); `region`, a `Box` or `Ellipsoid` in which to prove it, with
+    the `inputs` (levels, doses) under which trajectories stay there, or None for all states and any input (doses that are
+    asked for are covered, or it is a refusal that says what is proved without them); `seconds`, after which the best
     candidate so far is used;
     `multipliers`, with a metric: that pair is proved before anything is searched (`learned.ContractingMLP.witness` gives
     one), at `rate` or the best that it reaches.
-    Returns a `Certificate` that `check` accepts, or a `Refusal`.
+    Returns a `Certificate` that `check` accepts, or a `Refusal`: where the linear part does not decay (an integrator, an
+    oscillation without damping, growth) and nothing in the residual outweighs it, with the eigenvalue, the eigenvector, and
+    what may be claimed instead.
     Errors: ValueError for arguments that cannot be used.
-    Law: a certificate's rate never exceeds `spectral_cap(system)` or `metric_cap(system)`.
+    Law: a certificate's rate, for all states, never exceeds `spectral_cap(system)` or `metric_cap(system)`.
     Source: the inequality of Revay, Wang & Manchester (IEEE TAC 2023) and NodeREN (CDC 2023), one P for all systems.
     """
     if region is not None and not isinstance(region, Box | Ellipsoid):
@@ -53,24 +68,24 @@ def certify(
     if multipliers is not None:
         if region is not None:
             raise ValueError("multipliers belong to a claim about all states; leave them out with a region, or the region.")
-        certificate = _given(system, rate, given, np.asarray(multipliers).astype(np.float64))
+        certificate = _given(system, rate, given, array(multipliers, "the multipliers"))
         if certificate is not None:
             return certificate
     if region is not None:
         from stability.search_region import certify_in_region  # which builds on this file
 
-        return certify_in_region(system, region, inputs, rate, metric, condition, seconds)
+        return certify_in_region(system, region, inputs, rate, given, condition, seconds)
     if inputs is not None:
         raise ValueError("inputs are for a region; without one the certificate holds for any input. Give a region, or neither.")
     deadline = time.monotonic() + seconds
     goal = 0.0 if rate is None else rate
     samples = attack(system, sample(system), deadline=_share(deadline, 0.1))
-    refusal = _disproof(system, samples, goal)
+    refusal = disproof(system, samples, goal)
     if refusal is not None:
         return refusal
-    spectral = float(min(-abscissa(samples.attained).max(), -abscissa(samples.corners).max()))
+    caps = _Caps.of(samples)
     if given is not None:
-        ascent, cap = _ascent(system, given, True, None, _beyond(rate), deadline), None
+        ascent = _ascent(system, given, True, None, _beyond(rate), deadline)
     else:
         frame = lyapunov_frame(system.flatten().linear())
         P = np.eye(system.states) if frame is None else frame @ frame.T
@@ -84,37 +99,81 @@ def certify(
         _, capped = one_metric(
             samples, start.metric, with_corners=True, frame=frame, condition=condition, deadline=_share(deadline, 0.2)
         )
-        cap = min(capped.bound, spectral) if np.isfinite(capped.bound) else None
+        caps = caps.narrowed(metric_bound(jacobians, start, caps.spectral), capped.bound)
         ascent = _ascent(system, capped.metric, False, frame, _beyond(rate), deadline, condition)
-    facts: dict[str, Any] = {"spectral_cap": spectral, "metric_cap": cap}
+    caps = caps.narrowed(np.inf, ascent.bound)
     if ascent.rate > goal or ascent.rate == rate:
-        facts["identity_refused"] = _identity_refused(system, _share(deadline, 0.5))
-        certificate = _proved(system, ascent, rate, facts)
+        certificate = _proved(system, ascent, rate, caps.facts(_identity_refused(system, samples, _share(deadline, 0.5))))
         if certificate is not None:
             return certificate
-    return _not_proved(ascent, rate, spectral, cap, given is not None, time.monotonic() > deadline)
+    refusal = _not_proved(ascent, rate, caps, given is not None, time.monotonic() > deadline)
+    found = of_the_linear_part(system, goal) if system.widths else None
+    if found is None:
+        return refusal
+    shown, does = mode(found)
+    alone = (
+        f"The inequality covers slopes of zero too, where the linear part is alone; that has the eigenvalue {shown} with the "
+        f"eigenvector {direction(found.eigenvector)}, along which a difference {does}. {instead(found, goal, 'state')}"
+    )
+    return replace(refusal, message=f"{refusal.message} {alone}")
+
+
+@dataclass(frozen=True)
+class _Caps:
+    """What limits the rate: any constant metric, by states that exist; and this inequality, by any slope pattern as well."""
+
+    spectral: float
+    metric: float  # inf where unknown
+    inequality: float  # inf where unknown
+    sampled: int
+
+    @staticmethod
+    def of(samples: Samples) -> "_Caps":
+        real = float(-abscissa(samples.attained).max())
+        corners = float(-abscissa(samples.corners).max()) if samples.corners.size else np.inf
+        return _Caps(real, np.inf, min(real, corners), samples.attained.shape[0] * samples.attained.shape[1])
+
+    @property
+    def best(self) -> float:
+        """What no constant metric can exceed, as far as it was found out."""
+        return min(self.metric, self.spectral)
+
+    def narrowed(self, metric: float, inequality: float) -> "_Caps":
+        """With further bounds, which count where they are smaller; whatever no metric can exceed the inequality cannot."""
+        known = min(self.metric, max(metric, -np.inf), self.spectral) if np.isfinite(metric) else self.metric
+        return replace(self, metric=known, inequality=min(self.inequality, inequality, known))
+
+    def facts(self, identity_refused: bool | None) -> dict[str, Any]:
+        """The fields of a certificate."""
+        return {
+            "spectral_cap": self.spectral,
+            "metric_cap": self.metric if np.isfinite(self.metric) else None,
+            "inequality_cap": self.inequality if np.isfinite(self.inequality) else None,
+            "sampled": self.sampled,
+            "identity_refused": identity_refused,
+        }
 
 
 def _check_arguments(
     rate: float | None, metric: ArrayLike | None, seconds: float, system: Lure, condition: float
 ) -> Array | None:
-    for name, value in (("rate", rate), ("seconds", seconds), ("condition", condition)):
-        odd = isinstance(value, str | bool) or not hasattr(value, "__float__") or getattr(value, "ndim", None)
-        if value is not None and odd:
-            raise ValueError(f"{name} must be one number, and is {str(value)[:100]!r}.")
-    if not (np.isfinite(condition) and condition > 1):
-        raise ValueError(f"the condition number is {condition!r}; it must be finite and above 1.")
-    if rate is not None and not (np.isfinite(rate) and rate > 0):
-        raise ValueError(f"the rate is {rate!r}; give a finite positive rate in 1/time, or None for the best one.")
-    if not seconds > 0:
-        raise ValueError(f"seconds is {seconds!r}; give a positive time limit.")
+    number(condition, "the condition number", "a finite number from 1 on", least=1.0)
+    if rate is not None:
+        number(rate, "the rate", "one finite positive rate in 1/time, or None for the best one", above=0.0)
+    time_limit(seconds)
+    if metric is None and condition < _ROUND_ENOUGH:
+        return np.eye(system.states)
     return _check_metric(system, metric)
+
+
+# A condition number so near to 1 leaves the climb no interior, and its metrics are the identity to a thousandth.
+_ROUND_ENOUGH = 1.001
 
 
 def _check_metric(system: Lure, metric: ArrayLike | None) -> Array | None:
     if metric is None:
         return None
-    P = np.array(np.asarray(metric), dtype=np.float64)  # the inner call is the one that tensors know
+    P = array(metric, "the metric")
     n = system.states
     if P.shape != (n, n) or not np.isfinite(P).all() or not np.allclose(P, P.T, rtol=1e-12, atol=0.0):
         raise ValueError(f"the metric has shape {P.shape}; give a finite symmetric ({n}, {n}) matrix.")
@@ -129,7 +188,7 @@ def _given(system: Lure, rate: float | None, P: Array | None, multipliers: Array
     shape = (int(np.prod(system.leading, dtype=int)), sum(system.widths))
     if P is None:
         raise ValueError("the multipliers belong to a metric; give both, as ContractingMLP.witness() does.")
-    if multipliers.ndim == 2 and len(multipliers) < shape[0] and shape[0] % max(len(multipliers), 1) == 0:
+    if multipliers.ndim == 2 and 0 < len(multipliers) < shape[0] and shape[0] % max(len(multipliers), 1) == 0:
         # members' multipliers for all their people: members come first
         multipliers = multipliers.repeat(shape[0] // len(multipliers), axis=0)
     if multipliers.shape != shape or not (np.isfinite(multipliers).all() and (multipliers > 0).all()):
@@ -138,7 +197,8 @@ def _given(system: Lure, rate: float | None, P: Array | None, multipliers: Array
     if not best > 0:
         return None
     ascent = Ascent(best, P, multipliers, np.inf, np.zeros((0, *P.shape)), 0)
-    return _proved(system, ascent, rate, {"spectral_cap": capped(system), "metric_cap": None, "identity_refused": None})
+    facts = {"spectral_cap": None, "metric_cap": None, "identity_refused": None, "inequality_cap": capped(system)}
+    return _proved(system, ascent, rate, facts)
 
 
 def _share(deadline: float, part: float) -> float:
@@ -228,14 +288,13 @@ def _subset(loop: Loop, chosen: list[int]) -> Loop:
     )
 
 
-def _identity_refused(system: Lure, deadline: float) -> bool | None:
-    if sum(system.widths) > _LARGE:  # the climb on the layers refuses nothing: the linear part alone may
-        loop = linear(system.flatten().linear())
-        return True if climb(loop, np.eye(system.states), fixed=True, target=0.0, deadline=deadline).bound <= 0 else None
-    ascent = climb(system.loop(), np.eye(system.states), fixed=True, target=0.0, deadline=deadline)
-    if ascent.rate > 0:
-        return False
-    return True if ascent.bound <= 0 else None
+def _identity_refused(system: Lure, samples: Samples, deadline: float) -> bool | None:
+    """True where the Euclidean distance grows at a state that was sampled; False where P = I is within reach of the climb."""
+    if (log_norm(samples.attained, np.eye(system.states)) >= 0).any():
+        return True
+    if sum(system.widths) > _LARGE:
+        return None
+    return False if climb(system.loop(), np.eye(system.states), fixed=True, target=0.0, deadline=deadline).rate > 0 else None
 
 
 def _proved(system: Lure, ascent: Ascent, rate: float | None, facts: dict[str, Any]) -> Certificate | None:
@@ -261,24 +320,6 @@ def _proved(system: Lure, ascent: Ascent, rate: float | None, facts: dict[str, A
     return None
 
 
-def _disproof(system: Lure, samples: Samples, goal: float) -> Refusal | None:
-    """A Jacobian at a real state whose eigenvalue forbids the rate."""
-    found = worst(system, samples, goal)
-    if found is None:
-        return None
-    return Refusal(
-        reason="disproved",
-        message=(
-            f"At a real state of system {list(found.index)} the Jacobian has the eigenvalue {found.eigenvalue:.6g}"
-            + (f", above -{goal:g}" if goal else "")
-            + ": in no constant metric does this system contract"
-            + (" at that rate." if goal else ".")
-        ),
-        counterexample=found.to_dict(),
-        rate_bound=-found.eigenvalue.real,
-    )
-
-
 def _no_common_metric(
     jacobians: Array, start: Ascent, goal: float, frame: Array | None, deadline: float
 ) -> Refusal | None:
@@ -300,21 +341,23 @@ def _no_common_metric(
         counterexample={"jacobians": J.tolist(), "duals": ascent.duals.tolist()},
         best_rate=ascent.rate,
         rate_bound=ascent.bound,
+        metric_cap=dual_bound(J, ascent.duals),
     )
 
 
-def _not_proved(
-    ascent: Ascent, rate: float | None, spectral: float, cap: float | None, given: bool, late: bool
-) -> Refusal:
+def _not_proved(ascent: Ascent, rate: float | None, caps: _Caps, given: bool, late: bool) -> Refusal:
     wanted = "a positive rate" if rate is None else f"the rate {rate:g}"
     what = "This metric fails" if given else "No metric was found"
-    message = f"{what} for {wanted}; the best that the multipliers proved is {ascent.rate:.6g}."
-    if np.isfinite(ascent.bound):
-        message += f" The inequality cannot give more than {ascent.bound:.6g}" + (" in it." if given else ".")
-    if cap is not None:
-        message += f" On sampled Jacobians one metric reaches at most {cap:.6g}."
-    message += f" Each sampled Jacobian alone allows {spectral:.6g}."
+    message = f"{what} for {wanted}; the best that the multipliers proved is {ascent.rate + 0.0:.6g}."
+    if np.isfinite(caps.inequality):
+        message += f" This inequality cannot give more than {caps.inequality + 0.0:.6g}" + (" in it." if given else ".")
+    message += f" {no_metric_exceeds(caps.best, caps.sampled)}"
     if late:
         message += " The time ran out; give more seconds."
-    bound = min(ascent.bound, spectral, np.inf if cap is None else cap)  # no certificate exceeds any of them
-    return Refusal(reason="not proved", message=message, best_rate=ascent.rate, rate_bound=bound)
+    return Refusal(
+        reason="not proved",
+        message=message,
+        best_rate=ascent.rate,
+        rate_bound=caps.inequality if np.isfinite(caps.inequality) else None,
+        metric_cap=caps.best,
+    )

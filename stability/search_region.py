@@ -17,17 +17,19 @@ from numpy.typing import ArrayLike
 
 from stability.attack import attack
 from stability.cells import Field, Frame
-from stability.certificate import Certificate, Refusal
+from stability.certificate import Certificate, Refusal, no_metric_exceeds
+from stability.decay import decay_in_words
+from stability.disproof import disproof
 from stability.enclosure import expand
 from stability.interior_point import Ascent, climb, lyapunov_frame
 from stability.invariance import field_bounds, length, vector_length
-from stability.jacobians import Samples, abscissa, jacobians_at, log_norm, one_metric
+from stability.jacobians import Samples, abscissa, jacobians_at, log_norm, metric_bound, one_metric
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import _read_system, _Stack, prove
 from stability.proof_region import Claim, Stay, ball_room, box_around, fields_of, prove_stay, slopes_in
 from stability.raise_rate import raise_rate
 from stability.region import Box, Inputs, Region
-from stability.search import _beyond, _check_metric, _climb, _disproof, _no_common_metric, _share
+from stability.search import _beyond, _Caps, _check_metric, _climb, _no_common_metric, _share
 
 _CELLS_AXES = 8  # beyond so many axes cells are not tried: their number grows exponentially
 
@@ -99,32 +101,56 @@ def certify_in_region(
 ) -> Certificate | Refusal:
     """A certificate of contraction in a region that trajectories do not leave, or why there is none; see `certify`.
 
-    The metric has condition number ≤ 100 in the states' own units where such a metric serves, else ≤ `condition`.
+    The metric has condition number ≤ 100 in the states' own units where such a metric serves, else ≤ `condition`. Where
+    doses are asked for and not covered it is a refusal, which says what is proved without them.
     """
     given = _check_metric(system, metric)
     _check_fit(system, region, inputs)
     task = _Task(system, _read_system(system), region, inputs, rate, condition, time.monotonic() + seconds)
+    if inputs is None or inputs.doses is None:
+        return _searched(task, given)
+    found = _searched(replace(task, deadline=_share(task.deadline, 0.8)), given)
+    if isinstance(found, Certificate) or found.reason != "not proved":
+        return found
+    without = _searched(replace(task, inputs=replace(inputs, doses=None, gap=None)), given)
+    return found if isinstance(without, Refusal) else _not_covered(found, without)
+
+
+def _not_covered(found: Refusal, without: Certificate) -> Refusal:
+    """The doses alone are at fault: what was asked for is refused, and what is proved without them is said."""
+    message = (
+        f"The doses that were asked for are not covered. {found.message} Without doses it is proved of this region that the "
+        f"distance in P {decay_in_words(without.rate, '')}: leave them out for that, or give smaller ones, further apart."
+    )
+    return replace(found, message=message)
+
+
+def _searched(task: _Task, given: Array | None) -> Certificate | Refusal:
+    system, region, rate = task.system, task.region, task.rate
     goal = 0.0 if rate is None else rate
     samples = sample_in(system, *task.box(), task.levels)
     # What the attack finds serves the disproof; the metric keeps to the samples, among which no few points stand out.
     sure = task.sure(given)
     climbed = samples if sure is region else sample_in(system, sure.lower, sure.upper, task.levels)
     climbed = attack(system, climbed, sure, task.levels, deadline=_share(task.deadline, 0.1))
-    refusal = _disproof(system, climbed, goal)
+    refusal = disproof(system, climbed, goal, everywhere=False)
     if refusal is not None:
         return refusal
-    spectral = float(-abscissa(climbed.attained).max())
+    caps = _Caps.of(climbed)
     found = _metric(task, samples, goal, given)
     if isinstance(found, Refusal):
         return found
-    P, cap = found
-    cap = spectral if cap is None else min(cap, spectral)
+    P, cap, bound = found
+    if not isinstance(region, Box):  # of the samples for the metric some lie outside of the ellipsoid, of these none
+        jacobians, ascent = one_metric(climbed, P, with_corners=False, deadline=_share(task.deadline, 0.1))
+        bound = metric_bound(jacobians, ascent, caps.spectral)
+    caps = caps.narrowed(np.inf if given is not None else bound, np.inf)
+    cap = caps.spectral if cap is None else min(cap, caps.spectral)
     frame = Frame.of(P)
     hopeless = _stay(task, frame, cap if rate is None else rate)
     if isinstance(hopeless, Refusal):  # not even at the best rate that one can hope for
         return hopeless
-    facts: dict[str, Any] = {"spectral_cap": spectral, "metric_cap": None if given is not None else cap}
-    facts["identity_refused"] = True if (log_norm(samples.attained, np.eye(system.states)) >= 0).any() else None
+    refused = True if (log_norm(climbed.attained, np.eye(system.states)) >= 0).any() else None
     by_slopes = _by_slopes(task, P, rate, given is not None)
     best: tuple[float, Array, Array] = (by_slopes.rate, by_slopes.metric, by_slopes.multipliers)
     enough = rate if rate is not None else 0.97 * cap
@@ -132,12 +158,10 @@ def certify_in_region(
         reached, P = _by_cells(task, P, samples, cap, given is not None)
         if reached > best[0]:
             best = (reached, P, np.zeros((task.stack.count, 0)))
-    if best[0] > cap:  # by the inequality's climb, whose metrics may have a larger condition number than those of the cap
-        wider, turned = _share(task.deadline, 0.2), lyapunov_frame(system.loop().A)
-        _, ascent = one_metric(samples, best[1], with_corners=False, frame=turned, deadline=wider)
-        cap = min(ascent.bound, spectral)
-        facts["metric_cap"] = cap if np.isfinite(ascent.bound) and given is None else None
-    return _proved(task, best, facts, cap)
+    facts, by_cells = caps.facts(refused), not best[2].shape[1] and bool(system.widths)
+    searched = isinstance(region, Box) and not by_cells and np.isfinite(by_slopes.bound)
+    facts["inequality_cap"] = min(by_slopes.bound, caps.inequality) if searched else None
+    return _proved(task, best, facts, caps)
 
 
 def sample_in(
@@ -196,10 +220,11 @@ def _check_fit(system: Lure, region: Region, inputs: Inputs | None) -> None:
         raise ValueError(f"the doses have {inputs.doses.shape[1]} entries and the system {n} states; give vectors of states.")
 
 
-def _metric(task: _Task, samples: Samples, goal: float, given: Array | None) -> tuple[Array, float | None] | Refusal:
-    """The metric that does best on the sampled Jacobians, with the bound for any; a refusal where the dual excludes one."""
+def _metric(task: _Task, samples: Samples, goal: float, given: Array | None) -> tuple[Array, float | None, float] | Refusal:
+    """The metric that does best on the sampled Jacobians, with the bounds for those that were searched and for any; a refusal
+    where the dual excludes one."""
     if given is not None:
-        return given, float(-log_norm(samples.attained, given).max())
+        return given, float(-log_norm(samples.attained, given).max()), np.inf
     frame = lyapunov_frame(task.system.loop().A)
     start = np.eye(task.system.states) if frame is None else frame @ frame.T
     until = _share(task.deadline, 0.2)
@@ -215,7 +240,8 @@ def _metric(task: _Task, samples: Samples, goal: float, given: Array | None) -> 
     if refusal is not None:
         message = f"Of the box around every ellipsoid of this radius, not of the ellipsoid alone: {refusal.message}"
         return replace(refusal, reason="not proved", message=message)
-    return _scaled(ascent.metric), ascent.bound if np.isfinite(ascent.bound) else None
+    known = ascent.bound if np.isfinite(ascent.bound) else None
+    return _scaled(ascent.metric), known, metric_bound(jacobians, ascent, float(-abscissa(samples.attained).max()))
 
 
 def _scaled(metric: Array) -> Array:
@@ -279,7 +305,7 @@ def _around(task: _Task, point: Array) -> Array:
 
 
 def _stay(task: _Task, frame: Frame, rate: float) -> Stay | Refusal:
-    """How trajectories are kept, at this rate: the box itself where no doses are asked, else a ball, else without the doses."""
+    """How trajectories are kept, at this rate: the box itself where no doses are asked, else a ball."""
     asked = task.inputs is not None and task.inputs.doses is not None
     reasons = []
     whole = Stay("box", None, None, None, False)
@@ -291,22 +317,20 @@ def _stay(task: _Task, frame: Frame, rate: float) -> Stay | Refusal:
     centre, drift = _centre(task, claim, frame, rate)
     radius = ball_room(claim, frame, centre) * (1.0 - 1e-9)
     longest = max((vector_length(frame, d) for d in claim.doses), default=0.0)
-    for doses in (True, False) if asked else (False,):
-        start = radius - longest * (1.0 + 1e-9) if doses else radius * (1.0 - 1e-9)
-        ball = Stay("ball", centre, radius, start, doses)
-        reasons.append(prove_stay(task.claim(frame, "cells", ball), frame, rate, task.stack))
-        if not reasons[-1]:
-            return ball
-    if asked and isinstance(task.region, Box) and not prove_stay(claim, frame, rate, task.stack):
-        return whole
+    start = radius - longest * (1.0 + 1e-9) if asked else radius * (1.0 - 1e-9)
+    ball = Stay("ball", centre, radius, start, asked)
+    reasons.append(prove_stay(task.claim(frame, "cells", ball), frame, rate, task.stack))
+    if not reasons[-1]:
+        return ball
     return Refusal(
         reason="not proved",
         message=(
             f"No set is proved that trajectories stay in, even at the rate {rate:.6g}: "
             + "; ".join(dict.fromkeys(reasons))
             + f". The largest ball in the region about its best centre has radius {radius:.6g} in the metric, so the drift "
-            f"there may be {rate * radius:.6g}; sampled over the input levels it is {drift:.6g}. Give a larger region or "
-            "smaller inputs."
+            f"there may be {rate * radius:.6g}; sampled over the input levels it is {drift:.6g}"
+            + (f", and the longest dose has the length {longest:.6g}" if asked else "")
+            + ". Give a larger region or smaller inputs."
         ),
         best_rate=None,
     )
@@ -361,7 +385,7 @@ def _value(field: Field, x: Array, u: Array) -> tuple[Array, Array]:
     return value + field.last @ z.value[:, 0], linear + field.last @ z.gradient[:, : len(x), 0]
 
 
-def _proved(task: _Task, best: tuple[float, Array, Array], facts: dict[str, Any], cap: float) -> Certificate | Refusal:
+def _proved(task: _Task, best: tuple[float, Array, Array], facts: dict[str, Any], caps: _Caps) -> Certificate | Refusal:
     """The first of a few rates at which the candidate is proved, with the set in which trajectories stay."""
     reached, P, multipliers = best
     goal = 0.0 if task.rate is None else task.rate
@@ -371,7 +395,7 @@ def _proved(task: _Task, best: tuple[float, Array, Array], facts: dict[str, Any]
             rate = float(reached * (1.0 - shrink)) if task.rate is None else task.rate
             stay = _stay(task, frame, rate)
             if isinstance(stay, Refusal):
-                return replace(stay, best_rate=rate, rate_bound=cap)
+                return replace(stay, best_rate=rate, rate_bound=caps.best, metric_cap=caps.best)
             certificate = Certificate(
                 rate=rate,
                 metric=P,
@@ -389,11 +413,15 @@ def _proved(task: _Task, best: tuple[float, Array, Array], facts: dict[str, Any]
                 break
     wanted = "a positive rate" if task.rate is None else f"the rate {task.rate:g}"
     message = f"No proof was found for {wanted} in the region; the best that slopes and cells reached is {reached:.6g}."
-    message += f" On Jacobians sampled there one metric reaches at most {cap:.6g}."
+    message += f" {no_metric_exceeds(caps.best, caps.sampled, where='of states in the region')}"
     if time.monotonic() > task.deadline:
         message += " The time ran out; give more seconds."
     return Refusal(
-        reason="not proved", message=message, best_rate=reached if np.isfinite(reached) else None, rate_bound=cap
+        reason="not proved",
+        message=message,
+        best_rate=reached if np.isfinite(reached) else None,
+        rate_bound=caps.best,
+        metric_cap=caps.best,
     )
 
 

@@ -11,6 +11,7 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stability.arguments import array, number, time_limit
 from stability.lure import Loop
 from stability.threads import of_jacobians, threads_by
 
@@ -37,6 +38,9 @@ def common_metric(
     Law: reached ≤ −(spectral abscissa) of every J.
     """
     J = _jacobians(jacobians, condition)
+    if rate is not None:
+        number(rate, "the rate", "a finite rate in 1/time, or None for the best one")
+    time_limit(seconds)
     deadline = time.monotonic() + seconds
     n = J.shape[-1]
     P = np.eye(n)
@@ -213,11 +217,10 @@ def _solve(problem: cp.Problem, t: cp.Variable, seconds: float, solver: str = "C
 
 
 def _jacobians(jacobians: ArrayLike, condition: float) -> Array:
-    J = np.array(jacobians, dtype=np.float64)
+    J = array(jacobians, "the Jacobians")
     if J.ndim < 2 or J.shape[-1] != J.shape[-2] or J.size == 0 or not np.isfinite(J).all():
         raise ValueError(f"the Jacobians have shape {J.shape}; give finite matrices (V, n, n), at least one.")
-    if not (np.isfinite(condition) and condition > 1):
-        raise ValueError(f"the condition number is {condition!r}; it must be finite and above 1.")
+    number(condition, "the condition number", "a finite number above 1", above=1.0)
     return J.reshape(-1, *J.shape[-2:])
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stability.arguments import choice, number, read_claim, shown, time_limit
 from stability.certificate import Certificate, Refusal, as_plain
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof import prove
@@ -65,19 +66,19 @@ class Step:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Step":
         """The inverse of `to_dict`. Errors: ValueError for another kind of dictionary."""
-        if data.get("kind") != "step":
-            raise ValueError(f"the kind is {data.get('kind')!r}, not 'step'; read it with the class that wrote it.")
         lists = ("slope_range", "leading", "not_covered")
-        plain: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in data.items()}
+        plain = read_claim(data, "step certificate", ("step", "factor"), lists, ("metric", "multipliers"))
+        if data.get("kind") != "step":
+            raise ValueError(f"the kind is {shown(data.get('kind'))}, not 'step'; read it with the class that wrote it.")
         try:
             return Step(**plain)
-        except TypeError as error:
+        except (TypeError, IndexError) as error:
             raise ValueError(f"this is not a step certificate as to_dict writes it: {error}.") from error
 
 
 @threads_by(of_system)
 def certify_step(
-    certificate: Certificate,
+    certificate: Certificate | Refusal,
     system: Lure,
     step: float,  # h, in time
     method: str = "rk4",
@@ -88,18 +89,20 @@ def certify_step(
 
     Arguments: a certificate of the system (its metric is used); the step size, in the system's unit of time; the method,
     "euler" or "rk4"; `seconds`, after which the best so far is used.
-    Returns a `Step` that `check` accepts, or a `Refusal` (large steps do not contract).
+    Returns a `Step` that `check` accepts, or a `Refusal` (large steps do not contract); the refusal that `certify` gave is handed
+    on.
     Errors: ValueError for arguments that cannot be used, and for a certificate of another system.
     Law: for a linear system ρ is ‖R(hA)‖ in the metric, R being the method's stability function, up to a relative 1e-3 of 1 − ρ².
     """
+    if isinstance(certificate, Refusal):
+        return certificate
     if not isinstance(certificate, Certificate) or not isinstance(system, Lure):
         raise ValueError(
             f"a step needs a Certificate and its Lure, not {type(certificate).__name__} and {type(system).__name__}."
         )
-    if not (np.isfinite(step) and step > 0):
-        raise ValueError(f"the step is {step!r}; give a finite positive step size, in the system's unit of time.")
-    if method not in METHODS:
-        raise ValueError(f"the method {method!r} is not one of {', '.join(METHODS)}.")
+    step = number(step, "the step", "a finite positive step size, in the system's unit of time", above=0.0, most=1e100)
+    choice(method, METHODS, "the method")
+    time_limit(seconds)
     if certificate.digest != system.digest():
         raise ValueError("the certificate is of another system (its digest differs); certify this one first.")
     deadline, loop, P = time.monotonic() + seconds, system.loop(), certificate.metric

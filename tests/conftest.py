@@ -1,5 +1,6 @@
 """What every test shares: one thread, and a small study of synthetic people whose truth is known."""
 
+import gc
 import os
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,12 @@ torch.set_num_threads(int(os.environ.get("HOMEOSTAT_TEST_THREADS", "1")))
 BOXES = {"ka": (0.3, 4.0), "ke": (0.02, 0.25), "V": (5.0, 200.0)}
 SPREAD = (0.4, 0.2, 0.2)  # ω of log ka, log ke and log V
 MESH = Mesh(0.65, 0.2, 0.5)  # the largest ka is 4/h, and 0.65 × 4 is inside the stability region of the classic method
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: no full collection need look at half a million objects again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

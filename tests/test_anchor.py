@@ -225,7 +225,7 @@ def test_peoples_own_coordinates_are_drawn_with_the_members() -> None:
         model,
         cohort,
         anchors=anchor,
-        steps=1000,
+        steps=300,
         least_residual=0.0,
         rate=0.05,
         clip=None,

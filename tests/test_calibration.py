@@ -363,3 +363,19 @@ def test_normalised_error_and_mean_square_are_their_naive_loops():
 def test_bad_input_is_refused_with_a_sentence(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+def test_strays_are_counted_beside_those_of_perfect_forecasters():
+    """Of K points each with a 95 % band of its own about one in twenty is outside by chance."""
+    rng, g = np.random.default_rng(4), torch.Generator().manual_seed(0)
+    p = rng.random(900)
+    curve = reliability_curve(p, (rng.random(900) < p).astype(float), bins=30, generator=g, draws=4000)
+    assert curve.strays is not None
+    assert 0.2 < curve.strays.mean < 1.5  # at most 30/20, fewer where counts are coarse
+    outside = (curve.mean_outcome < curve.null_lower) | (curve.mean_outcome > curve.null_upper)
+    assert curve.strays.observed == outside.sum()
+    assert curve.strays.observed <= curve.strays.upper
+    turned = reliability_curve(p, (rng.random(900) < 1.0 - p).astype(float), bins=30, generator=g, draws=400)
+    assert turned.strays is not None
+    assert turned.strays.observed > 20 > turned.strays.upper
+    assert reliability_curve(p, np.zeros(900), bins=30).strays is None

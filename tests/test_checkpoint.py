@@ -437,7 +437,7 @@ def test_the_fingerprint_is_the_same_for_the_same_fit(model: HybridModel, cohort
 
 
 def test_every_is_a_number_of_steps(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="1 or more, got 0"):
+    with pytest.raises(ValueError, match="at least 1, and is 0"):
         Checkpoint(tmp_path / "x", every=0)
 
 

@@ -16,7 +16,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from exchange import load, save
-from homeostat.cli import app
+from homeostat.cli import app, main
 from homeostat.data import theophylline
 from stability import Certificate, Refusal
 
@@ -96,6 +96,11 @@ def test_fit_says_what_it_did(fitted: tuple[Path, Mapping[str, Any]]) -> None:
     assert summary["bundle"] == str(path)
     page = Path(summary["report"]).read_text()
     assert page.startswith("<!")
+    assert "CRPS (mg/L)" in page
+    assert "horizon (h)" in page
+    assert "are cut at 0, below which it is declared never to be" in page
+    # one definition of the error of stated risks on one page
+    assert set(re.findall(r"(\d+) equal-mass bins", page)) == {"15"}
     # three steps are no fit: where it began and how far it is are values, and sentences on the page
     assert summary["start"]["people"] == 4
     assert summary["start"]["sentence"] in page
@@ -166,9 +171,14 @@ def test_certify_in_a_region_file(bundle: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     answer = json_of(done)
     assert (done.exit_code, answer["region"]["kind"]) == (0, "box")
+    # it is proved, and nobody's dose of some 320 mg is within what trajectories may start from
     done = run("check", path)
-    assert done.exit_code == 0
+    assert done.exit_code == 1
+    assert done.stdout.startswith("NOT COVERED: the certificate is proved, and does not cover 4 of 4 people:\n")
     assert "-50.0" in done.stdout
+    region.write_text(json.dumps({"lower": [-5000.0, -5000.0], "upper": [5000.0, 5000.0]}))
+    assert run("certify", path, "--region", region, "--rate", "0.001", "--write").exit_code == 0
+    assert run("check", path).exit_code == 0
     region.write_text(json.dumps({"lower": [1.0, 1.0], "upper": [0.0, 2.0]}))
     done = run("certify", path, "--region", region)
     assert done.exit_code == 2
@@ -184,6 +194,9 @@ def test_inspect(bundle: Path) -> None:
     text = run("inspect", bundle)
     assert text.exit_code == 0
     assert "gut [mg], plasma [mg]; time in h" in text.stdout
+    assert "concentration [mg/L], never below 0" in text.stdout
+    assert (about["units"]["channels"], about["nonnegative"]) == ({"concentration": "mg/L"}, ["concentration"])
+    assert re.search(r"CRPS \d\.\d+ mg/L", text.stdout)
     other = save(replace(load(bundle), calibration={"scores": {"mine": {"mae": 0.1}}}), bundle.parent / "other.twin")
     assert run("inspect", other).exit_code == 0  # a script's own scores are no reason to fail
 
@@ -197,6 +210,10 @@ def test_simulate_answers_what_if(bundle: Path, tmp_path: Path) -> None:
     assert a["unit"] == "mg/L"
     for low, mean, high in zip(a["lower"], a["mean"], a["upper"], strict=True):
         assert low < mean < high
+    # nothing is there at this person's start: a Gaussian is half below 0, where no concentration is, and is cut
+    empty = json_of(run("simulate", bundle, "--person", "2", "--points", "2", "--json"))["channels"]["concentration"]
+    assert (empty["mean"][0], empty["lower"][0], empty["cut_at_zero"]) == (0.0, 0.0, True)
+    assert empty["upper"][0] > 0.0
     assert all(v >= 0.0 for key in ("aleatoric_sd", "epistemic_sd", "personal_sd") for v in a[key])
     assert all(two > 1.5 * one for one, two in zip(a["mean"][1:], b["mean"][1:], strict=True))
     wide = json_of(run("simulate", bundle, "--points", "5", "--until", "12", "--level", "0.95", "--json"))
@@ -204,7 +221,28 @@ def test_simulate_answers_what_if(bundle: Path, tmp_path: Path) -> None:
     done = run("simulate", bundle, "--person", "3", "--picture", tmp_path / "x.png")
     assert done.exit_code == 0
     assert done.stdout.startswith("person 3: ")
+    assert "(standard deviations), all in mg/L" in done.stdout
+    assert "Intervals of concentration are cut at 0" in done.stdout
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_simulate_marks_what_was_not_trained(bundle: Path, tmp_path: Path) -> None:
+    asked = ["--do", "scale gut by 100", "--until", "24", "--points", "5"]
+    done = run("simulate", bundle, *asked, "--picture", tmp_path / "x.png")
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert lines[2].startswith("Beyond what was trained: a dose of ")
+    assert "mg into gut, at most " in lines[2]
+    rows = [line for line in lines if re.match(r" +\d", line)]
+    assert [row.endswith("*") for row in rows] == [False, True, True, True, True]  # at its own time the dose is not there yet
+    answer = json_of(run("simulate", bundle, *asked, "--json"))["beyond_training"]
+    assert answer["beyond"] is True
+    assert answer["sentence"] == lines[2]
+    assert answer["times"][0][1] == 24.0
+    own = run("simulate", bundle, "--until", "24")
+    assert "Beyond" not in own.stdout
+    assert "*" not in own.stdout
+    assert json_of(run("simulate", bundle, "--json"))["beyond_training"]["beyond"] is False
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +266,7 @@ def test_report(reported: tuple[Path, Result]) -> None:
     assert summary["scores"]["count"] > 20
     for name in ("report.html", "report.json", "people.png", "reliability.png"):
         assert (folder / name).stat().st_size > 1000
+    assert summary["people_beyond_training"] == {}  # they are those of the training
     written = json.loads((folder / "report.json").read_text())
     assert written["scores"] == summary["scores"]
     assert all(v.keys() == {"claim", "good", "detail", "about"} for v in written["verdicts"])
@@ -267,6 +306,28 @@ def test_columns_that_no_part_of_the_model_reads_stop_no_fit(tmp_path: Path) -> 
     assert (tmp_path / "out" / "people.png").stat().st_size > 1000
 
 
+def test_by_default_there_are_no_more_folds_than_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three people of a table in which one was measured once, last of all."""
+    seen = []
+
+    def train(*given: Any, **_: Any) -> Any:
+        seen.append(given[2])
+        raise ValueError("trained")
+
+    monkeypatch.setattr("homeostat.work.train", train)
+    rows = ["ID,TIME,AMT,DV,EVID,CMT"]
+    for person, times in enumerate(((1, 4, 8), (2, 5, 8), (24,))):
+        rows.append(f"{person},0,320,.,1,1")
+        rows += [f"{person},{t},.,{320 / 30 * 0.9**t:.4g},0,2" for t in times]
+    (tmp_path / "three.csv").write_text("\n".join(rows) + "\n")
+    small = ["--members", "2", "--steps", "1", "--hidden", "0"]
+    for options in ([], ["--folds", "2"], ["--folds", "4"]):
+        done = run("fit", tmp_path / "three.csv", *UNITS, *small, *options, "--out", tmp_path / "out")
+        assert done.exit_code == 2
+    assert "4 folds were asked for and there are 3 people" in done.stderr
+    assert [(s.folds, s.forecast_from) for s in seen] == [(3, 2.0), (2, 2.0)]
+
+
 def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every argument of the reader reaches it, from `fit` and from `report`; what is not given stays its default."""
     import homeostat.work
@@ -280,7 +341,7 @@ def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(training.nonmem, "read_table", read)
     monkeypatch.setattr(homeostat.work, "read_table", read)
-    monkeypatch.setattr(homeostat.work, "load", lambda _: type("B", (), {"provenance": {}}))
+    monkeypatch.setattr(homeostat.work, "load", lambda *_: type("B", (), {"provenance": {}}))
     for command in (["fit", TABLE], ["report", "x.twin", "--data", TABLE]):
         options = ["--covariates", "WT, AGE", "--order", "file", "--signed", "effect", "--ignore", "A,B"]
         options += ["--channels", "1=a,second=b"]
@@ -366,7 +427,10 @@ LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
         ([*FIT, "--backbone", "Foo"], "unknown backbone 'Foo'; choose one of"),
         ([*FIT, "--backbone", "VanCauter"], "VanCauter needs inputs"),
         ([*FIT, "--backbone-config", "{"], "must be JSON"),
-        ([*FIT, "--backbone-config", "[1]"], "arguments do not fit"),
+        ([*FIT, "--backbone-config", "[1]"], "arguments do not fit: they go by name, and are [1]; write a JSON object"),
+        ([*FIT, "--backbone-config", '"A"'], "arguments do not fit: they go by name, and are 'A'"),
+        ([*FIT, "--backbone-config", '{"B": 1}'], "arguments do not fit"),
+        ([*FIT, "--folds", "13"], "13 folds were asked for and there are 12 people"),
         ([*LINEAR, '{"A": [["x"]]}'], "A must be a matrix of numbers"),
         ([*LINEAR, '{"A": [[1.0]]}'], "not Hurwitz"),
         ([*LINEAR, '{"A": [[-1.0]]}'], "name its states like the channels"),
@@ -428,6 +492,24 @@ def test_wrong_questions_are_answered_so(bundle: Path, arguments: list[str], wor
     assert words in done.stderr
 
 
+def test_a_long_question_is_quoted_around_the_slip(bundle: Path) -> None:
+    doses = "; ".join(f"dose {k + 1} mg -> gut @ {k}" for k in range(200))
+    for text, words in (
+        (f"{doses}; dose 1 mg -> stomach @ 0; {doses}", "'stomach'"),
+        (f"dose 1 mg -> {'x' * 3000} @ 0", "xxxx"),
+        (f"{'rubbish ' * 500}", "'rubbish'"),
+        (f"dose {'1' * 3000} mg -> gut @ 0", "1111"),
+    ):
+        done = run("simulate", bundle, "--do", text)
+        assert done.exit_code == 2
+        assert words in done.stderr
+        said, shown, caret = done.stderr.rstrip("\n").split("\n")
+        assert max(map(len, (said, shown, caret))) < 260
+        assert shown[caret.index("^")] in text
+        assert "…" in shown
+    assert run("simulate", bundle, "--do", doses, "--picture", bundle.parent / "long.png").exit_code == 0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["fit", TABLE], [*FIT, "--members", "1"], [*FIT, "--seed", "-1"], [*FIT, "--seed", str(2**70)], ["fit", *UNITS]],
@@ -457,18 +539,20 @@ def test_an_interrupt_before_anything_is_one_sentence(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("homeostat.work.certify_bundle", interrupted)
     done = run("certify", bundle)
-    assert done.exit_code == 2
-    assert done.stderr.startswith("homeostat: interrupted")
+    assert done.exit_code == 130
+    assert done.stderr == "homeostat: interrupted; nothing was written\n"
 
 
-def test_as_a_program_in_a_terminal_without_unicode(bundle: Path) -> None:
-    # exit codes reach the shell, and ✓ that cannot be shown does not end a run
+def test_as_a_program_in_a_terminal_without_unicode(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # ✓ that cannot be shown does not end a run, and exit codes reach the shell
     program = [sys.executable, "-c", "from homeostat.cli import main; main()"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    for arguments, code in ((["check", str(bundle)], 0), (["check", "nowhere.twin"], 2)):
-        done = subprocess.run([*program, *arguments], capture_output=True, text=True, env=environment)
-        assert done.returncode == code
-        assert "Traceback" not in done.stderr
+    done = subprocess.run([*program, "check", str(bundle)], capture_output=True, text=True, env=environment)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    monkeypatch.setattr(sys, "argv", ["homeostat", "check", "nowhere.twin"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
 
 
 def test_doses_into_the_plasma_alone_make_a_whole_report(tmp_path: Path) -> None:
@@ -484,15 +568,37 @@ def test_doses_into_the_plasma_alone_make_a_whole_report(tmp_path: Path) -> None
     assert done.exit_code == 0, done.output
 
 
-def test_a_covariate_that_no_part_of_the_model_uses_is_named(bundle: Path, tmp_path: Path) -> None:
-    lines = Path(TABLE).read_text().splitlines()
-    rows = [f"{lines[0]},FOOD", *(f"{line},1" for line in lines[1:])]
-    (tmp_path / "more.csv").write_text("\n".join(rows) + "\n")
+def test_what_is_odd_about_people_is_named(bundle: Path, tmp_path: Path) -> None:
+    """A covariate that no part of the model uses, one that nobody can have, and a dose beyond training."""
+    lines = (bundle.parent / "four.csv").read_text().splitlines()
+    header = lines[0].split(",")
+    rows = [[*line.split(","), "1"] for line in lines[1:]]
+    weight, amount = header.index("WT"), header.index("AMT")
+    for row in rows:
+        row[weight] = "1e9" if row[0] == "2" else row[weight]
+        if row[0] == "3" and row[amount] not in (".", ""):
+            row[amount] = str(100.0 * float(row[amount]))
+    (tmp_path / "more.csv").write_text("\n".join([f"{lines[0]},FOOD", *map(",".join, rows)]) + "\n")
     done = run("report", bundle, "--data", tmp_path / "more.csv", "--out", tmp_path / "report", "--json")
     assert done.exit_code == 0, done.output
-    said = "column FOOD was read as a covariate and changes nothing: no part of the model uses it."
-    assert said in json_of(done)["notes"]
-    assert f"homeostat: {said}" in done.stderr
+    answer = json_of(done)
+    for said in (
+        "column FOOD was read as a covariate and changes nothing: no part of the model uses it.",
+        "WT of person 2 is 1e+09 kg, and the model is made for about 70 kg: look at the table, and at the unit of WT.",
+    ):
+        assert said in answer["notes"]
+        assert f"homeostat: {said}" in done.stderr
+    (end,) = (e for e in answer["ends"] if e["name"] == "V")
+    assert "2" in end["people"]
+    assert end["cause"] == answer["notes"][0]
+    # and who goes beyond what the model was trained on: a person with a hundred times the dose
+    beyond = answer["people_beyond_training"]
+    assert beyond["3"]["doses"]["gut"]["asked"] > 50.0 * beyond["3"]["doses"]["gut"]["trained"]
+    assert not {"1", "4"} & set(beyond)  # they are as they were in the training
+    claims = [v["claim"] for v in answer["verdicts"]]
+    assert f"{len(beyond)} of 4 people {'go' if len(beyond) > 1 else 'goes'} beyond what the model was trained on" in claims
+    assert "a dose of " in next(v["detail"] for v in answer["verdicts"] if v["about"] == ["beyond training"])
+    assert (answer["cut_at_zero"], answer["unit"], answer["time_unit"]) == (["concentration"], "mg/L", "h")
 
 
 @pytest.mark.parametrize("option", ["--units", "--backbone", "--order", "--channels"])

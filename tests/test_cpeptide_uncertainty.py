@@ -82,6 +82,7 @@ def test_a_later_sample_has_no_say_in_a_forecast_and_test_people_have_none_in_th
 ) -> None:
     monkeypatch.setattr(example, "MEMBERS", 2)
     monkeypatch.setattr(example, "FOLDS", 3)
+    monkeypatch.setattr(example, "DRAWS", 4)
     trained: set[str] = set()
     whole = example.cpeptide.train
 

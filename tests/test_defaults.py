@@ -366,6 +366,42 @@ def test_a_fast_residual_shortens_the_mesh() -> None:
     assert fast.step < 0.5 * slow.step
 
 
+@pytest.mark.parametrize(
+    ("gain", "separable", "most"),
+    [(10.0, True, 2000), (10.0, False, 1400), (-10.0, False, 700)],
+    ids=["states apart", "pushes away", "pulls back"],
+)
+def test_a_strong_residual_beside_a_slow_rate_is_cut_no_finer_than_it_needs(gain: float, separable: bool, most: int) -> None:
+    """Slopes of some 10 to 30 /h beside ke = .01 /h: 3,700 to 4,000 steps, were all of it taken for undamped."""
+    backbone = OneCompartmentOral(typical={"ka": 1.5, "ke": 0.01, "V": 30.0})
+    learned = MLP(2, hidden=(8,), separable=separable, state_scale=300.0, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        learned.weights[-1].mul_(gain)
+    model = HybridModel(
+        backbone,
+        LogNormalPopulation(backbone.physical, spread=[0.6, 0.2, 0.2]),
+        learned,
+        observation=Concentration(1, 2),
+        noise=AdditiveProportional(*NOISE),
+    )
+    schedules = [Schedule((Dose("gut", 0.0, 300.0), Dose("gut", 24.0, 300.0)))] * 3
+    times = [np.linspace(0.6, 72.0, 60).tolist()] * 3
+    eta = torch.tensor([[[0.0, 0.0, 0.0], [3.0, -3.0, 0.0], [-3.0, 3.0, 0.0]]], dtype=D)
+    made = conditions_of(model, schedules, times).mesh
+    assert made is not None
+    assert made.step is not None
+    assert made.first is not None
+    fine = Mesh(made.step / 2, made.first / 2, made.growth / 2, observed=False)
+    by_default = conditions_of(model, schedules, times, mesh=replace(made, observed=False))
+    with torch.no_grad():
+        found, exact = (
+            rollout(model, given, eta, RungeKutta("rk4")).states
+            for given in (by_default, conditions_of(model, schedules, times, mesh=fine))
+        )
+    near(found, exact)
+    assert by_default.segments.dt.shape[1] <= most
+
+
 def test_who_is_too_fast_under_one_member_is_lost_under_that_one_alone() -> None:
     model = oral(spread=(3.0, 0.2, 0.2))
     personal = torch.zeros(2, 3, 3, dtype=D)

@@ -1,11 +1,13 @@
-"""One fit in several processes is the fit in one: two gloo processes on this machine, under torch's own launcher."""
+"""One fit in several processes is the fit in one: two gloo processes on this machine, forked, or under torch's own launcher."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,10 +27,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def environment(**more: str) -> dict[str, str]:
+def environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
     loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}  # no network is needed
-    return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **loopback, **more}
+    return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **loopback}
 
 
 def free_port() -> int:
@@ -37,16 +39,14 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def run(
-    script: Path, *arguments: object, processes: int = 1, more: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def run(script: Path, *arguments: object, processes: int = 1) -> subprocess.CompletedProcess[str]:
     """The script as one process, or under the launcher; it must end within the minute."""
     launcher = [
         *("-m", "torch.distributed.run", "--nproc-per-node", str(processes)),
         *("--master-addr", "127.0.0.1", "--master-port", str(free_port())),
     ]
     command = [sys.executable, *(launcher if processes > 1 else []), str(script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(**(more or {})), timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120)
 
 
 def bundle(folder: Path, *arguments: object, processes: int = 1) -> Bundle:
@@ -56,30 +56,6 @@ def bundle(folder: Path, *arguments: object, processes: int = 1) -> Bundle:
 
 
 SMALL = ("--members", 5, "--steps", 16)
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The example in one process."""
-    return bundle(tmp_path_factory.mktemp("alone"), *SMALL)
-
-
-def test_members_in_two_processes_are_the_same_to_the_last_bit(alone: Bundle, tmp_path: Path) -> None:
-    found = bundle(tmp_path, *SMALL, processes=2)
-    assert found.model.members == 5  # 3 + 2
-    for (name, a), b in zip(found.model.named_parameters(), alone.model.parameters(), strict=True):
-        assert torch.equal(a, b), name
-    assert torch.equal(found.personal.mode, alone.personal.mode)
-    assert (tmp_path / "fit.checkpoint.0-of-2").exists()
-    assert (tmp_path / "fit.checkpoint.1-of-2").exists()
-
-
-def test_people_in_two_processes_are_the_same_but_for_the_order_of_sums(alone: Bundle, tmp_path: Path) -> None:
-    found = bundle(tmp_path, *SMALL, "--share", "people", processes=2)
-    for a, b in zip(found.model.parameters(), alone.model.parameters(), strict=True):
-        # sums in another order differ at 1e-16, and Adam divides by √v: a few hundred times that
-        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
-
 
 FAILING = """
 import sys
@@ -93,33 +69,121 @@ with Shard.from_env() as shard:
     print("nobody was there")
 """
 
+# One process that has everything loaded forks the processes of every job, since starting afresh would take each of them seconds.
+# They find each other by the environment that torch's launcher gives its own, and nobody watches over them.
+FORKING = """
+import json, os, runpy, signal, socket, sys
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, {tests!r})
+import torch._dynamo  # the first optimiser step imports it
+import conftest, exchange, homeostat.data, training
 
-@pytest.mark.parametrize("launched", [True, False])
-def test_one_that_fails_does_not_leave_the_others_hanging(tmp_path: Path, launched: bool) -> None:
+found = {{}}
+for name, world, script, *arguments in json.loads(sys.argv[1]):
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    children = []
+    for rank in range(world):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(100)  # whoever hangs is killed, which is no exit of its own
+            shared = {{"WORLD_SIZE": world, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}}
+            os.environ.update({{k: str(v) for k, v in (shared | {{"RANK": rank}}).items()}})
+            said = os.open(f"{{name}}.{{rank}}", os.O_WRONLY | os.O_CREAT)
+            os.dup2(said, 1)
+            os.dup2(said, 2)
+            sys.argv = [script, *arguments]
+            runpy.run_path(script, run_name="__main__")
+            sys.exit()
+        children.append(child)
+    found[name] = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What the forked processes returned, by job, and the folder of what they wrote."""
+
+    folder: Path
+    codes: Mapping[str, Sequence[int]]
+
+    def said(self, name: str) -> str:
+        """By all processes of a job."""
+        return "".join((self.folder / f"{name}.{rank}").read_text() for rank in range(len(self.codes[name])))
+
+    def bundle(self, name: str) -> Bundle:
+        """What a job's first process saved."""
+        assert not any(self.codes[name]), self.said(name)[-3000:]
+        return load(self.folder / name / "model.twin")
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Jobs:
+    """The example in one process and in two, by members and by people, and two scripts in two."""
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork on this system; the slow tests start the same processes afresh")
+    folder = tmp_path_factory.mktemp("jobs")
+    (folder / "failing.py").write_text(FAILING)
+    (folder / "uneven.py").write_text(UNEVEN.format(tests=str(Path(__file__).parent)))
+    small = list(map(str, SMALL))
+    asked = [
+        ["alone", 1, str(EXAMPLE), "--out", "alone", *small],
+        ["members", 2, str(EXAMPLE), "--out", "members", *small],
+        ["people", 2, str(EXAMPLE), "--out", "people", "--share", "people", *small],
+        ["uneven", 2, "uneven.py", "uneven"],
+        ["failing", 2, "failing.py"],
+    ]
+    command = [sys.executable, "-c", FORKING.format(tests=str(Path(__file__).parent)), json.dumps(asked)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment(), timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return Jobs(folder, json.loads(done.stdout.splitlines()[-1]))
+
+
+def identical(found: Bundle, alone: Bundle, folder: Path) -> None:
+    assert found.model.members == 5  # 3 + 2
+    for (name, a), b in zip(found.model.named_parameters(), alone.model.parameters(), strict=True):
+        assert torch.equal(a, b), name
+    assert torch.equal(found.personal.mode, alone.personal.mode)
+    assert (folder / "fit.checkpoint.0-of-2").exists()
+    assert (folder / "fit.checkpoint.1-of-2").exists()
+
+
+def test_members_in_two_processes_are_the_same_to_the_last_bit(jobs: Jobs) -> None:
+    identical(jobs.bundle("members"), jobs.bundle("alone"), jobs.folder / "members")
+
+
+@pytest.mark.slow
+def test_under_torchs_own_launcher_they_are_the_same_too(tmp_path: Path) -> None:
+    alone = bundle(tmp_path / "alone", *SMALL)
+    identical(bundle(tmp_path / "two", *SMALL, processes=2), alone, tmp_path / "two")
+
+
+def test_people_in_two_processes_are_the_same_but_for_the_order_of_sums(jobs: Jobs) -> None:
+    found, alone = jobs.bundle("people"), jobs.bundle("alone")
+    for a, b in zip(found.model.parameters(), alone.model.parameters(), strict=True):
+        # sums in another order differ at 1e-16, and Adam divides by √v: a few hundred times that
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_one_that_fails_does_not_leave_the_others_hanging(jobs: Jobs) -> None:
+    """By hand: nobody watches over them."""
+    assert all(code > 0 for code in jobs.codes["failing"])
+    assert "this process cannot go on" in jobs.said("failing")
+    assert "nobody was there" not in jobs.said("failing")
+
+
+@pytest.mark.slow
+def test_one_that_fails_ends_the_others_under_the_launcher(tmp_path: Path) -> None:
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
     begun = time.monotonic()
-    if launched:
-        done = run(script, processes=2)
-        assert done.returncode != 0
-        said = done.stdout + done.stderr
-    else:  # by hand: nobody watches over them
-        port = str(free_port())
-        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        started = [
-            subprocess.Popen(
-                [sys.executable, str(script)],
-                env=environment(**shared, RANK=str(rank)),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for rank in (0, 1)
-        ]
-        said = "".join(process.communicate(timeout=60)[0] for process in started)
-        assert all(process.returncode != 0 for process in started)
-    assert "this process cannot go on" in said
-    assert "nobody was there" not in said
+    done = run(script, processes=2)
+    assert done.returncode != 0
+    assert "this process cannot go on" in done.stdout + done.stderr
+    assert "nobody was there" not in done.stdout + done.stderr
     assert time.monotonic() - begun < 60
 
 
@@ -178,11 +242,8 @@ assert not [name for name in names if "gloo" in name], names
 """
 
 
-def test_processes_go_on_from_the_step_that_all_have(tmp_path: Path) -> None:
-    script = tmp_path / "uneven.py"
-    script.write_text(UNEVEN.format(tests=str(Path(__file__).parent)))
-    done = run(script, tmp_path, processes=2)
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_processes_go_on_from_the_step_that_all_have(jobs: Jobs) -> None:
+    assert not any(jobs.codes["uneven"]), jobs.said("uneven")[-3000:]
 
 
 # ---- one process -----------------------------------------------------------------------------------------------------

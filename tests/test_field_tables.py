@@ -4,6 +4,7 @@ Every test that computes does so through a model: the linear one-compartment mod
 """
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -715,6 +716,22 @@ def test_other_names_of_needed_columns_are_asked_about(tmp_path):
     )
 
 
+def test_an_id_as_long_as_a_page_is_a_column_that_has_slipped(tmp_path):
+    text = 'ID,TIME,AMT,DV\n"{0}",0,100,.\n"{0}",2,.,8\n'
+    assert read_nonmem(table(tmp_path, text.format("n 1 " * 25)), units=UNITS)[0].id == ("n 1 " * 25).strip()
+    with pytest.raises(ValueError, match=r"line 2: ID is .* of 1199 characters; at most 100") as caught:
+        read_nonmem(table(tmp_path, text.format("n 1 " * 300)), units=UNITS)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("mark", ["|", " | ", "/", ":", "~", "||", "^"])
+def test_a_separator_that_is_not_read_is_named(tmp_path, mark):
+    text = "ID,TIME,AMT,DV\n1,0,100,.\n1,2,.,8\n".replace(",", mark)
+    for whole in (text, text.replace("ID", '"ID"').replace("TIME", '"TIME"')):
+        refused(tmp_path, whole, f"line 1: the header .* looks separated by {re.escape(repr(mark.strip()))}, which is not read")
+    refused(tmp_path, "ID,TIME,AMT/h,DV\n1,0,100,.\n", "lacks AMT")  # a sign in a name is no separator
+
+
 def test_columns_without_a_name_that_are_no_row_numbers(tmp_path):
     for text in (",ID,TIME,AMT,DV\nx,1,0,100,.\ny,1,2,.,8\n", "ID,,TIME,AMT,DV\n1,4,0,100,.\n1,5,2,.,8\n"):
         refused(tmp_path, text, "repeat or have no name")
@@ -837,3 +854,32 @@ def test_days_beside_times_of_the_day_are_not_lost(tmp_path: Path, name: str) ->
     path.write_text("\n".join([f"ID,{name},TIME,AMT,DV", "1,1,8,100,.", "1,1,10,.,8", "1,2,35,.,2"]))
     with pytest.warns(UserWarning, match=name):
         assert read_nonmem(path, units=units)[0].times.tolist() == [10.0, 35.0]
+
+
+# what is not there
+
+
+@pytest.mark.parametrize("word", ["NaN", "nan", "NAN", "null", "NULL", "N/A", "n/a", "#N/A"])
+def test_what_programs_write_for_a_missing_value_is_missing_as_na_is(tmp_path, word):
+    text = "ID,TIME,AMT,DV,EVID,CMT,RATE,WT\n1,0,100,?,1,1,?,?\n1,2,?,8,0,?,.,?\n1,4,?,?,0,2,.,?\n1,6,?,5,0,2,.,?\n"
+    known = read_table(table(tmp_path, text.replace("?", "NA")), units=UNITS)
+    found = read_table(table(tmp_path, text.replace("?", word)), units=UNITS)
+    np.testing.assert_array_equal(found.records[0].values[:, 0], [8.0, NAN, 5.0])
+    np.testing.assert_array_equal(found.records[0].values, known.records[0].values)
+    assert found.records[0].schedule == known.records[0].schedule
+    assert found.left_out == known.left_out
+    refused(tmp_path, text.replace("?", word), "person 1 has no WT", units={**UNITS, "WT": "kg"})
+    refused(tmp_path, text.replace("1,0,100", "1,0,?").replace("?", word), "line 2: a dose without an AMT")
+
+
+@pytest.mark.parametrize("dash", ["-", "–", "—"])
+def test_a_dash_is_missing_where_nothing_was_measured_and_asked_about_where_something_may_have_been(tmp_path, dash):
+    text = "ID,TIME,AMT,DV,EVID,CMT,MDV,WT\n1,0,100,-,1,1,.,70\n1,2,-,8,0,-,-,70\n1,4,-,-,0,2,1,70\n1,5,-,-,2,2,.,70\n"
+    (record,) = read_nonmem(table(tmp_path, text.replace("-", dash)), units=UNITS)
+    np.testing.assert_array_equal(record.values[:, 0], [8.0, NAN])
+    assert [(d.state, d.amount) for d in record.schedule.doses] == [("gut", 100.0)]
+    without = "ID,TIME,AMT,DV\n1,0,100,-\n1,2,-,8\n"
+    assert read_nonmem(table(tmp_path, without.replace("-", dash)), units=UNITS)[0].values.tolist() == [[8.0]]
+    for row in ("1,6,.,-,0,2,0,70", "1,6,.,-,0,2,.,70", "1,6,.,-,0,2,-,70"):
+        refused(tmp_path, f"{text}{row}\n".replace("-", dash), f"line 6: DV is '{dash}', and a number is needed.*below the limit")
+    refused(tmp_path, f"{without}1,4,.,-\n".replace("-", dash), f"line 4: DV is '{dash}', and a number is needed")

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +236,7 @@ SLIPS: dict[str, Callable[[], object]] = {
     "Schedule(None)": lambda: Schedule(None),
     "Record: covariates as a list": lambda: Record("1", GIVEN, [1.0], [1.0], ("c",), covariates=[70.0]),
     "Record: units='mg/L'": lambda: Record("1", GIVEN, [1.0], [1.0], ("c",), units="mg/L"),
+    "Record: nonnegative as text": lambda: Record("1", GIVEN, [1.0], [1.0], ("c",), nonnegative="c"),
     "Record: no channels": lambda: Record("1", GIVEN, [1.0], [1.0], None),
     "Record.until('2')": lambda: PEOPLE[0].until("2"),
     "people([0])": lambda: COHORT.people([0]),
@@ -317,6 +319,12 @@ def test_float64_is_not_rounded_in_silence() -> None:
         lambda: Cohort.of([Record("1", GIVEN, [1.0], [1.0], ("c" * 600,))], MODEL),
         lambda: VanCauterPopulation().theta(torch.zeros(1, 500, 0), {"age": torch.zeros(500), "type2": torch.zeros(500)}),
         lambda: RungeKutta("r" * 600),
+        lambda: Record("n " * 600, GIVEN, [1.0], [1.0], ("c",)),
+        lambda: Record("n " * 50, GIVEN, [2.0, 1.0], [1.0, 1.0], ("c",)),
+        lambda: Record("n " * 50, GIVEN, [1.0], [1.0], ("c",), units={"time": "parsec/fortnight"}),
+        lambda: Record("1", GIVEN, [1.0], [1.0], ("c",), nonnegative=("z" * 600,)),
+        lambda: Cohort.of([replace(PEOPLE[0], id="n " * 50, units={**UNITS, "time": "kg"})], MODEL),
+        lambda: replace(PEOPLE[0], id="n " * 50).until(0.5),
         lambda: conditions_of(MODEL, [GIVEN], [[1.0]], covariates={"WT": ["70" * 300]}),
     ],
 )

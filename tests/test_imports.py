@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ ALLOWED = {
 FILES = [(package, file) for package in ALLOWED for file in sorted((ROOT / package).rglob("*.py"))]
 
 
+@cache
 def imported(file: Path) -> set[str]:
     """Top-level names of everything that a file imports, wherever in the file it does."""
     names: set[str] = set()

@@ -275,7 +275,12 @@ def test_a_residual_by_name_is_the_one_by_position() -> None:
         (lambda: MLP(sees_inputs=("insulin",)), "sees_inputs names 'insulin', and there are: 0 basal, 1 glucose"),
         (lambda: MLP(state_scale={"plasma": 1.0}), "state_scale lacks 'second'"),
         (lambda: MLP(3, acts_on=("plasma",)), "made for 3 states, and the model's are plasma, second"),
+        (
+            lambda: ContractingMLP(3, hidden=(4,), vertices=[[-1.0]], state_scale={"plasma": 1.0, "second": 1.0}),
+            "ContractingMLP: made for 3 states, and the model's are plasma, second",
+        ),
         (lambda: MLP(inputs=2), "give all three sizes"),
+        (lambda: ContractingMLP(inputs=2, vertices=[[-1.0]]), "ContractingMLP: give all three sizes"),
         (lambda: MLP(acts_on=(0.5,)), "acts_on is a name, or a position"),
         (lambda: MLP(2, acts_on=(None,)), "acts_on is a name, or a position"),
         (lambda: ContractingMLP(vertices=[[-1.0]], state_scale={"x": 1.0}), "state_scale names 'x'"),

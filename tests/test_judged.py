@@ -139,6 +139,7 @@ def test_too_few_people_are_not_recalibrated(truth, tmp_path):
         words = " ".join(v.claim for v in verdicts_of(judged))
         assert "Recalibra" not in words
         assert "below 10 a horizon's numbers say little" in words
+        assert " h: 3 people only" in words
         assert [path.name for path, _ in pictures_of(tmp_path, judged, ASKED, None)] == [
             "horizons.png",
             "ignorance.png",
@@ -286,7 +287,7 @@ def test_the_table_has_every_horizons_own_scores(truth, right):
         naive = [np.nanmean(scores[name][:, k]) for name in ("nll", "crps")]
         naive += [np.nanmean(squares[:, k]) ** 0.5, np.nanmean(squares[:, k] / prediction.total[:, k, 0].numpy())]
         assert row[3:] == pytest.approx(naive, rel=1e-12)
-    assert table.columns[0] == "horizon"
+    assert [table.columns[k] for k in (0, 4, 5)] == ["horizon (h)", "CRPS (mg/L)", "RMSE (mg/L)"]
     assert "h since the first dose." in table.note
 
 

@@ -238,7 +238,7 @@ BAD = [
     ("a negative dose", HEAD + DOSE.replace("100", "-100") + SEEN, 2, "AMT is -100", "correct the sign"),
     ("a negative value", HEAD + DOSE + SEEN.replace("8", "-8"), 3, "DV is -8, a negative concentration", "signed"),
     ("infinite", HEAD + DOSE + SEEN.replace("8", "inf"), 3, "DV is inf, which is not finite", r"write \."),
-    ("not a number", HEAD + DOSE + SEEN.replace("8", "nan"), 3, "DV is nan, which is not finite", r"write \."),
+    ("a dash, which may be a finding", HEAD + DOSE + SEEN.replace("8", "-"), 3, "DV is '-', and a number", r"or \. where it is"),
     ("an endless time", HEAD + DOSE + SEEN.replace("1,1,", "1,inf,"), 3, "TIME is inf", "not finite"),
     (
         "text",

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import linalg, optimize, stats
 
-from homeostat import pictures
+from homeostat import gallery, pictures
 from homeostat.pictures import (
     Bands,
     Exceedance,
@@ -90,17 +90,29 @@ def artists(axes, gid: str) -> list:
     return axes.findobj(lambda a: a.get_gid() == gid)
 
 
-@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no_such_backend", "agg", ""])
-def test_what_a_notebook_draws_with_does_not_matter(tmp_path, backend):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_what_a_notebook_draws_with_does_not_matter(tmp_path):
     """MPLBACKEND is inherited from a notebook by every command that is started in it, installed or not."""
-    code = (
-        "import os, sys; from homeostat.pictures.style import new_figure, save; f = new_figure(3, 2); f.subplots(); "
-        "save(f, 'x.png'); assert 'matplotlib.pyplot' not in sys.modules; print(os.environ['MPLBACKEND'])"
-    )
-    environment = {**os.environ, "MPLBACKEND": backend}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{backend}\n", "")
-    assert png_size(tmp_path / "x.png") == (3 * DPI, 2 * DPI)
+    code = """
+import os, sys, torch  # what takes long to load, and does not look at MPLBACKEND
+assert not any(name.startswith("matplotlib") for name in sys.modules)
+for k, backend in enumerate(sys.argv[1:]):
+    child = os.fork()
+    if child == 0:
+        os.environ["MPLBACKEND"] = backend
+        from homeostat.pictures.style import new_figure, save
+        figure = new_figure(3, 2)
+        figure.subplots()
+        save(figure, f"{k}.png")
+        assert "matplotlib.pyplot" not in sys.modules
+        assert os.environ["MPLBACKEND"] == backend
+        sys.exit()
+    assert os.waitpid(child, 0)[1] == 0, backend
+"""
+    backends = ("module://matplotlib_inline.backend_inline", "")  # one that is not installed, and none
+    done = subprocess.run([sys.executable, "-c", code, *backends], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [png_size(tmp_path / f"{k}.png") for k in range(2)] == [(3 * DPI, 2 * DPI)] * 2
 
 
 def test_people_are_drawn_on_clocks_of_their_own():
@@ -182,6 +194,29 @@ def test_each_channel_has_its_own_bands():
         Bands.of(prediction, channel=2)
     with pytest.raises(ValueError, match="strictly between 0 and 1"):
         Bands.of(prediction, level=1.0)
+
+
+def test_a_channel_that_is_never_negative_is_cut_at_0(tmp_path, monkeypatch):
+    """The quantiles of max(y, 0): a Gaussian reaches below 0 where little is there, and nothing measured does."""
+    prediction = build()
+    whole, cut = Bands.of(prediction), Bands.of(prediction, nonnegative=("drug",))
+    assert whole.total.min() < 0.0
+    assert cut.total.min() == 0.0
+    assert (whole.cut, cut.cut) == (False, True)
+    for name in ("total", "ignorance", "median"):
+        assert np.array_equal(getattr(cut, name), np.maximum(getattr(whole, name), 0.0))
+    assert not Bands.of(prediction, nonnegative=("another",)).cut
+    from homeostat.pictures import people as module
+
+    shown = []
+    monkeypatch.setattr(module, "header", lambda figure, *_, handles, **__: shown.append((figure, handles)))
+    declared = [replace(r, nonnegative=("drug",)) for r in people(2)]
+    for records in (declared, [declared[0], people(2)[1]]):  # what one of them does not declare is of nobody
+        draw_people(prediction, records, tmp_path / "p.png", forecast_from=5.0, title="x")
+    (first, said), (second, silent) = shown
+    assert any("cut at 0" in h.get_label() for h in said)
+    assert not any("cut at 0" in h.get_label() for h in silent)
+    assert first.axes[0].get_ylim()[0] == 0.0 > second.axes[0].get_ylim()[0]
 
 
 # ------------------------------------------------------------------ people
@@ -309,6 +344,28 @@ def test_a_dependent_cohort_needs_and_uses_its_joint_draws():
     assert np.ptp(wide.fraction_band, axis=0)[10] > 2.0 * np.ptp(narrow.fraction_band, axis=0)[10]
 
 
+def test_points_outside_their_own_grey_are_counted_apart_from_the_error():
+    """An error inside its band, over points that leave theirs: each is said of itself."""
+    rng = np.random.default_rng(2)
+    p, pit = rng.random(400), np.clip(rng.random(400) ** 1.05, 0.0, 1.0)
+    numbers = Reliability.of(p, (rng.random(400) < p).astype(float), pit, event="above 5", bins=10, draws=500)
+    axes = new_figure(5, 4).subplots(1, 2)
+    reliability_axes(axes[0], numbers)
+    quantile_axes(axes[1], numbers)
+    for one, seen, points, (low, high), error, strays in (
+        (axes[0], numbers.curve.mean_outcome, 10, (numbers.curve.null_lower, numbers.curve.null_upper), numbers.error, None),
+        (axes[1], numbers.fraction, 20, numbers.fraction_band, numbers.quantile_error, numbers.fraction_strays),
+    ):
+        outside = int(((seen < low) | (seen > high)).sum())
+        words = "".join(t.get_text() for t in one.texts)
+        assert f"{outside} of {points} points outside their own grey (up to " in words
+        assert f"{error.lower:.3f} to {error.upper:.3f})" in words
+        assert "in brackets: 95\u00a0% of perfect forecasters" in words
+        assert max(map(len, words.split("\n"))) < 60  # or the axes give way to the words
+        assert strays is None or strays.observed == outside
+        assert "inside the band" not in words
+
+
 def test_a_null_band_of_other_bins_is_refused():
     p, y, pit = events()
     null = calibration_null_band(p, outcome=y, generator=generator(), bins=10, draws=50)
@@ -431,6 +488,19 @@ def test_phase_is_drawn_with_and_without_a_certificate(tmp_path, rate):
     assert png_size(path)[0] == (8 if rate is None else 12) * DPI
 
 
+@pytest.mark.parametrize("rate", [0.05, None])
+def test_no_promise_is_titled_where_none_is_drawn(tmp_path, monkeypatch, rate):
+    said = {}
+    monkeypatch.setattr(gallery, "draw_phase", lambda phase, path, **words: said.update(words))
+    monkeypatch.setattr(gallery, "draw_hero", lambda *_, title, **__: said.update(hero=title))
+    _, caption = gallery.phase_picture(tmp_path, phase(rate), "n " * 300)
+    gallery.hero_picture(tmp_path, build(), people(2), None, phase(rate), gallery.Asked("drug", "mg/L", 5.0, 3.0, "h"))
+    words = " ".join([*said.values(), caption])
+    assert ("proved" in words) is (rate is not None)
+    assert ("proof" in caption.replace("without a proof", "")) is (rate is not None)
+    assert len(said["title"]) < 200
+
+
 def test_phase_refuses_what_it_cannot_draw():
     good = phase()
     with pytest.raises(ValueError, match="both, or neither"):
@@ -511,6 +581,29 @@ def test_what_if_is_drawn(tmp_path, count):
     predictions = {f"{k} doses": build(seed=k) for k in range(count)}
     path = draw_what_if(predictions, tmp_path / "w.png", threshold=5.0, person=1, time_unit="h")
     assert png_size(path)[0] == (9 if count == 1 else 12) * DPI
+
+
+def test_times_beyond_what_was_trained_are_hatched_and_their_panel_says_so(tmp_path, monkeypatch):
+    from homeostat.pictures import what_if as module
+
+    shown = []
+    monkeypatch.setattr(module, "header", lambda figure, *_, handles, **__: shown.append((figure, handles)))
+    spans = {"more": [(1.0, 4.0), (6.0, 9.0)], "only the dose": []}
+    names = ("as given", "more", "only the dose")
+    predictions = {name: build(seed=k) for k, name in enumerate(names)}
+    options = {"threshold": 5.0, "time_unit": "h", "nonnegative": ("drug",)}
+    draw_what_if(predictions, tmp_path / "w.png", beyond=spans, **options)
+    draw_what_if(predictions, tmp_path / "w.png", **options)
+    (marked, handles), (plain, others) = shown
+    for axes, name in zip(marked.axes, names, strict=True):
+        assert [(p.get_x(), p.get_x() + p.get_width()) for p in artists(axes, "beyond")] == spans.get(name, [])
+        words = "".join(t.get_text() for t in axes.texts)
+        assert ("BEYOND WHAT WAS TRAINED" in words) is (name in spans)
+        assert "P(measured above 5 mg/L then)" in words
+    assert "beyond what was trained" in [h.get_label() for h in handles]
+    assert "beyond what was trained" not in [h.get_label() for h in others]
+    assert not any(artists(axes, "beyond") for axes in plain.axes)
+    assert any("cut at 0" in h.get_label() for h in handles)
 
 
 def test_what_if_refuses_nothing_and_strangers(tmp_path):

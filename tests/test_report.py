@@ -1,6 +1,7 @@
 """The report: one file, all text escaped, nothing fetched."""
 
 import base64
+import io
 import math
 import re
 from html.parser import HTMLParser
@@ -8,9 +9,11 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from homeostat.pictures.style import new_figure, save
 from homeostat.report import Table, _written, write_report
+from homeostat.terminal import rich_table
 from training.verdicts import Verdict
 
 HOSTILE = "<script src='https://evil.example/x.js'>alert(\"&amp;\")</script><img src=x onerror=1>"
@@ -146,6 +149,18 @@ def test_floats_of_a_column_share_decimals():
     assert _written([123.4, 5.0, 7]) == ["123", "5", "7"]
     assert _written([0.0]) == ["0.000"]
     assert _written(["as it is", 3]) == ["as it is", "3"]
+
+
+def test_no_band_is_cut_off_in_a_narrow_terminal():
+    band = "0.103 (0.06–0.15)"
+    columns = ("model", "NLL", "CRPS (mg/L)", "RMSE (mg/L)", "in 80 %", "in 95 %", "event ECE", "quantile gap")
+    row = ("neural ODE alone", 1.358, 0.529, 0.95, "96 %", "100 %", band, band)
+    console = Console(width=80, file=io.StringIO())
+    console.print(rich_table(Table("t", columns, [row])))
+    shown = console.file.getvalue()
+    assert shown.count("0.103") == shown.count("(0.06–0.15)") == 2
+    assert shown.count("(mg/L)") == 2
+    assert "…" not in shown
 
 
 def test_tables_that_do_not_fit_are_refused():

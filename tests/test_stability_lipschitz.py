@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 
 import cvxpy as cp
@@ -10,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stability import Box, Ellipsoid, LipschitzBound, check, lipschitz_bound
+from stability import Box, Ellipsoid, LipschitzBound, Lure, check, lipschitz_bound
 from stability.jacobians import slope, value
-from stability.lipschitz import least
+from stability.lipschitz import _recursion, closed_form, least
+from stability.loop_shift import centre_and_radius, inequality, multipliers_of
 from stability.lure import SLOPES
 from stability.proof import prove
-from stability.proof_lipschitz import _inequality, digest, statement
+from stability.proof_lipschitz import _inequality, digest, holds, statement
 
 
 def draw(seed: int, sizes: list[int], *, positive: bool = False) -> list[np.ndarray]:
@@ -136,6 +138,138 @@ def test_bad_weights_say_what_is_wrong() -> None:
         lipschitz_bound([])
 
 
+def fast(weights: list[np.ndarray]) -> float:
+    """ECLipsE-Fast (Xu & Sivaranjani, NeurIPS 2024) for slopes in [0, 1], on paper: M_k = Λ_k − ¼Λ_kW_kM_{k−1}⁻¹W_kᵀΛ_k."""
+    M = np.eye(weights[0].shape[1])
+    for W in weights[:-1]:
+        S = W @ np.linalg.solve(M, W.T)
+        largest = 2.0 / np.linalg.norm(S, 2)  # λ = 1/(2 m² σ), m = ½
+        M = largest * np.eye(len(W)) - 0.25 * largest**2 * S
+    return float(np.sqrt(np.linalg.norm(weights[-1] @ np.linalg.solve(M, weights[-1].T), 2)))
+
+
+@pytest.mark.parametrize("sizes", [[3, 8, 2], [5, 20, 20, 20, 2], [4, 6, 9, 3, 7, 5, 2]])
+def test_the_closed_form_is_the_published_one_for_slopes_up_to_one(sizes: list[int]) -> None:
+    weights, half = draw(7, sizes), np.full(sum(sizes[1:-1]), 0.5)
+    assert np.sqrt(_recursion(weights, half, half, 0.0, None, False)[0]) == pytest.approx(fast(weights), rel=1e-9)
+    assert np.sqrt(closed_form(weights, half, half)[0]) <= fast(weights) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "silu", "gelu"])
+def test_any_time_limit_gives_the_closed_form_and_never_more_than_the_product_of_norms(activation: str) -> None:
+    """At a limit that ends before the climb; twenty-five layers, where multipliers by trial were twice the product."""
+    rng = np.random.default_rng(3)
+    for sizes in ([5, *[12] * 24, 3], [4, 30, 30, 2], [3, 5, 1]):
+        weights = [rng.normal(size=(o, i)) / np.sqrt(i) for i, o in pairwise(sizes)]
+        found = lipschitz_bound(weights, activation, seconds=1e-6)
+        assert check(found, {"weights": weights, "activation": activation})
+        product = np.prod([np.linalg.norm(w, 2) for w in weights]) * SLOPES[activation][1] ** (len(weights) - 1)
+        assert found.bound <= product * (1 + 1e-5)
+        if activation == "tanh":
+            assert found.bound <= fast(weights) * (1 + 1e-5)
+        assert found.floor <= found.bound
+
+
+def test_more_time_is_never_worse() -> None:
+    weights = draw(9, [4, 16, 16, 16, 3])
+    reached = [lipschitz_bound(weights, seconds=seconds).bound for seconds in (1e-6, 0.02, 30.0)]
+    assert reached[2] <= reached[1] * (1 + 1e-9)
+    assert reached[1] <= reached[0] * (1 + 1e-9)
+    assert reached[2] < 0.9 * reached[0]
+
+
+def test_the_shifted_inequality_holds_where_the_first_one_does() -> None:
+    """F = TᵀMT with z = T(x, q), for wide slopes, as on paper; and its radius covers what rounds."""
+    weights = draw(4, [3, 5, 4, 2])
+    alpha, beta = SLOPES["gelu"]
+    L = np.random.default_rng(0).uniform(1, 2, 9)
+    c, r = centre_and_radius(np.full(9, alpha), np.full(9, beta), beta)
+    T = np.eye(12)
+    T[3:8] = np.hstack([c[:5, None] * weights[0], np.diag(r[:5]), np.zeros((5, 4))])
+    T[8:] = c[5:, None] * (weights[1] @ T[3:8]) + np.hstack([np.zeros((4, 8)), np.diag(r[5:])])
+    M, _ = _inequality(weights, "gelu", 2.5, L)
+    found = inequality(weights, 2.5, L, c, r)
+    assert found is not None
+    np.testing.assert_allclose(found[0], T.T @ M @ T, atol=1e-12)
+    assert found[1].max() < 1e-10
+
+
+def test_nothing_below_the_exact_constant_is_accepted() -> None:
+    """One unit a layer, on throughout the box: |S + Π w| in fractions, and bounds from a rounding to a thousandth beside it."""
+    rng = np.random.default_rng(8)
+    accepted = 0
+    for _ in range(150):
+        weights = [rng.uniform(0.1, 3.0, (1, 1)) * 10.0 ** rng.integers(-3, 4) for _ in range(int(rng.integers(1, 8)))]
+        skip = rng.normal(size=(1, 1)) if rng.uniform() < 0.5 else None
+        exact = Fraction(1)
+        for w in weights:
+            exact *= Fraction(float(w[0, 0]))
+        exact = abs(exact + (0 if skip is None else Fraction(float(skip[0, 0]))))
+        bound = float(exact) * (1.0 + rng.choice([-1, 1]) * 10.0 ** rng.uniform(-17, -3))
+        H = len(weights) - 1
+        on = np.ones(H), np.ones(H)
+        c, r = centre_and_radius(*on, 1.0)
+        _, mu = closed_form(weights, c, r, 0.0, skip)
+        if bound > 0 and holds(weights, "relu", bound, multipliers_of(mu, r), on, skip):
+            accepted += 1
+            assert Fraction(bound) > exact
+    assert accepted > 30
+
+
+def test_slopes_with_centre_and_radius_cover_theirs() -> None:
+    rng = np.random.default_rng(1)
+    lower = rng.uniform(-0.2, 1.0, 500)
+    upper = np.where(rng.uniform(size=500) < 0.3, lower, lower + rng.uniform(0, 1.2, 500) * 10.0 ** rng.uniform(-16, 0, 500))
+    c, r = centre_and_radius(lower, upper, 1.1)
+    for low, high, middle, half in zip(*(map(Fraction, a.tolist()) for a in (lower, upper, c, r)), strict=True):
+        assert middle - half <= low
+        assert high <= middle + half
+        assert half > 0
+
+
+# ---- a residual with a linear term --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [1e-6, 20.0])
+def test_a_linear_term_is_part_of_the_bound(seconds: float) -> None:
+    """|Sx + f(x)|: above every Jacobian, at most ‖S‖ and the product of norms, and S alone where the network is nothing."""
+    weights, rng = draw(21, [3, 10, 8, 3]), np.random.default_rng(5)
+    S = rng.normal(size=(3, 3)) * 3.0
+    found = lipschitz_bound(weights, skip=S, seconds=seconds)
+    system = {"weights": weights, "activation": "tanh", "skip": S}
+    assert check(found, system)
+    assert "with its linear term" in found.claim
+    for _ in range(200):
+        D = [rng.choice([0.0, 1.0], w.shape[0]) for w in weights[:-1]]
+        J = S + weights[2] @ (D[1][:, None] * weights[1]) @ (D[0][:, None] * weights[0])
+        assert np.linalg.norm(J, 2) <= found.bound
+    assert found.bound <= (np.linalg.norm(S, 2) + np.prod([np.linalg.norm(w, 2) for w in weights])) * (1 + 1e-5)
+    nothing = [0.0 * w for w in weights]
+    assert lipschitz_bound(nothing, skip=S, seconds=seconds).bound == pytest.approx(np.linalg.norm(S, 2), rel=1e-5)
+    with pytest.raises(ValueError, match="skip"):
+        lipschitz_bound(weights, skip=np.ones((2, 3)))
+
+
+def test_a_bound_without_the_linear_term_is_refused_for_a_residual_with_one() -> None:
+    weights = draw(22, [2, 6, 2])
+    without, S = lipschitz_bound(weights), 100.0 * np.eye(2)
+    residual = Lure(A=-np.eye(2), weights=weights, biases=[np.zeros(6), np.zeros(2)], skip=S)
+    assert "linear term" in prove(without, residual).reason
+    whole = lipschitz_bound(weights, skip=S)
+    assert check(whole, residual)
+    assert whole.bound > 99.0
+    assert not check(whole, {"weights": weights, "activation": "tanh"})
+    assert not check(whole, {"weights": weights, "activation": "tanh", "skip": 2.0 * S})
+    assert not check(whole, {"weights": weights, "activation": "tanh", "skip": [[np.nan, 0.0], [0.0, 1.0]]})
+    low = replace(whole, bound=0.98 * whole.floor, claim=statement(0.98 * whole.floor, 2, 2, skip=True))
+    assert "not proved" in prove(low, residual).reason
+    # A linear term that cancels the network's: no triangle inequality finds that.
+    W = [np.eye(3), np.eye(3)]
+    on = lipschitz_bound(W, "relu", Box([1.0] * 3, [2.0] * 3), biases=[np.zeros(3)] * 2, skip=-np.eye(3))
+    assert on.bound < 1e-4
+    assert check(on, {"weights": W, "activation": "relu", "biases": [np.zeros(3)] * 2, "skip": -np.eye(3)})
+
+
 # ---- in a box --------------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +315,35 @@ def test_a_small_box_has_about_the_norm_at_its_middle() -> None:
     assert bounds == sorted(bounds)
     assert bounds[1] < 0.7 * everywhere
     assert bounds[2] < everywhere
+
+
+def random_net(sizes: list[int], activation: str, half: float, seed: int) -> tuple[float, float, LipschitzBound]:
+    """A plain random net with inputs near 0: the norm of the Jacobian there, the largest of a sample, and the bound."""
+    weights, rng = draw(seed, sizes), np.random.default_rng(seed)
+    biases = [rng.normal(size=o) for o in sizes[1:]]
+    points = rng.uniform(-half, half, (500, sizes[0]))
+    points[0] = 0.0
+    norms = jacobian_norms(weights, biases, activation, points)
+    box = Box([-half] * sizes[0], [half] * sizes[0])
+    found = lipschitz_bound(weights, activation, box, biases=biases, seconds=20.0)
+    assert check(found, {"weights": weights, "activation": activation, "biases": biases})
+    return float(norms[0]), float(norms.max()), found
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "softplus", "gelu"])
+@pytest.mark.parametrize("layers", [2, 4, 6, 9, 14])
+def test_in_a_tiny_box_every_unit_is_linear_and_the_bound_is_the_jacobian(layers: int, activation: str) -> None:
+    """Where α = β the best multipliers are infinite; without them the slopes are a centre, and nothing is lost at any depth."""
+    here, largest, found = random_net([5, *[20] * (layers - 1), 2], activation, 1e-7, layers)
+    assert largest <= found.bound <= here * (1 + 1e-3)
+    assert found.floor <= found.bound
+
+
+@pytest.mark.parametrize("layers", [2, 4, 6, 9])
+def test_relu_nets_in_a_small_box_at_any_depth(layers: int) -> None:
+    """Units that are on, off, and a few that change within the box: near the largest Jacobian there."""
+    _, largest, found = random_net([2, *[12] * (layers - 1), 2], "relu", 0.05, layers)
+    assert largest <= found.bound <= 1.3 * largest
 
 
 def test_where_no_relu_changes_its_slope_the_network_is_linear() -> None:

@@ -106,8 +106,6 @@ def test_torch_tensors_that_need_gradients_are_read() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"A": [[-1.0, 0.0], [0.0, 0.5]]}, "eigenvalue 0.5"),
-        ({"A": [[[-1.0, 0.0], [0.0, -1.0]], [[0.0, 1.0], [-1.0, 0.0]]]}, r"A\[1\].*eigenvalue"),
         ({"A": [[-1.0, 0.0]]}, "must be equal"),
         ({"A": [[-1.0, np.nan], [0.0, -1.0]]}, "must be finite"),
         ({"A": [[-1.0, 1j], [0.0, -1.0]]}, "real numbers"),

@@ -84,7 +84,7 @@ def case(kind: str) -> tuple[Lure, Certificate]:
 
 def changed(certificate: Certificate, **fields: Any) -> Certificate:
     """The certificate with other numbers, its dependent statements (claim, condition, caps) made consistent again."""
-    new = replace(certificate, claim="", spectral_cap=1e9, metric_cap=None, **fields)
+    new = replace(certificate, claim="", spectral_cap=1e9, metric_cap=None, inequality_cap=None, **fields)
     P = new.metric
     return replace(new, condition=float(np.linalg.cond(P)) if np.isfinite(P).all() else 1.0)
 
@@ -195,6 +195,7 @@ def test_any_change_of_the_system_is_refused() -> None:
         ({"condition": 1.0}, "condition"),
         ({"spectral_cap": 0.01}, "spectral_cap"),
         ({"metric_cap": 0.01}, "metric_cap"),
+        ({"inequality_cap": 0.01}, "inequality_cap"),
         ({"claim": "It is stable."}, "claim"),
         ({"not_covered": ()}, "not covered"),
         ({"multipliers": np.zeros((0, 7))}, "multipliers"),
@@ -250,7 +251,7 @@ def test_nothing_but_a_certificate_is_accepted() -> None:
     assert check(data, system.to_dict())
     for name in data:
         without = {k: v for k, v in data.items() if k != name}
-        if name not in ("kind", "identity_refused"):  # of no weight in the claim
+        if name not in ("kind", "identity_refused", "inequality_cap", "sampled"):  # of no weight in the claim
             assert not check(without, system), name
     assert not check(data | {"metric": [[1.0, 0.0], [0.0]]}, system)
     assert not check(data | {"rate": "0.1"}, system)

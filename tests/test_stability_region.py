@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
-from stability import Box, Certificate, Ellipsoid, Inputs, Lure, Refusal, certify, check
+from stability import Box, Certificate, Ellipsoid, Inputs, Lure, Refusal, certify, check, decay_in_words
 from stability.activation_bounds import EXTREMES, FUNCTIONS, slope_range, supremum, value_range
 from stability.cells import Field, Frame, cover
 from stability.enclosure import Layers, argument_ranges, combine, expand, pairs, triples
@@ -216,7 +216,7 @@ def test_mutations_that_a_sampled_jacobian_contradicts_are_refused() -> None:
         J = jacobians(system, draw(Box(region["lower"], region["upper"]), 6000, seed=trial))
         if log_norm(J, mutated.metric).max() > -mutated.rate:
             refused += 1
-            assert not check(replace(mutated, metric_cap=None, spectral_cap=99.0), system)
+            assert not check(replace(mutated, metric_cap=None, inequality_cap=None, spectral_cap=99.0), system)
     assert refused >= 20
 
 
@@ -400,13 +400,21 @@ def test_trajectories_stay_and_contract_at_the_rate(doses: list[list[float]] | N
         x, t = paths[-1], t + 2.0
 
 
-def test_doses_too_large_are_left_out_and_the_certificate_says_so() -> None:
+def test_doses_that_are_not_covered_are_refused_and_what_holds_without_them_is_said() -> None:
+    """A certificate without the doses that were asked for used to come back, and was taken for one with them."""
     system, box, _ = local()
-    found = certify(system, region=box, inputs=Inputs([], [], [[5.0, 0.0]], 1.0), seconds=6.0)
-    assert isinstance(found, Certificate)
-    assert isinstance(found.region, dict)
-    assert found.region["stays"]["doses"] is False
-    assert "no doses" in found.claim
+    plain = certify(system, region=box)
+    assert isinstance(plain, Certificate)
+    for rate in (None, plain.rate / 2):
+        found = certify(system, rate, box, Inputs([], [], [[5.0, 0.0]], 1.0), seconds=6.0)
+        assert isinstance(found, Refusal)
+        assert found.reason == "not proved"
+        assert found.message.startswith("The doses that were asked for are not covered. ")
+        assert f"that the distance in P {decay_in_words(rate or plain.rate, '')}: leave them out" in found.message
+    # where nothing holds without them either, the doses are not what is wrong
+    neither = certify(system, 2.0 * plain.spectral_cap, box, Inputs([], [], [[5.0, 0.0]], 1.0), seconds=6.0)
+    assert isinstance(neither, Refusal)
+    assert "Without doses" not in neither.message
     small = certify(system, region=box, inputs=Inputs([], [], [[0.1, 0.0]], 1.0), seconds=6.0)
     assert isinstance(small, Certificate)
     assert isinstance(small.region, dict)

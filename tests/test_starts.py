@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,13 +16,14 @@ from homeostat.gallery import fit_summary, fit_verdicts
 from homeostat.recipe import backbone_named, hybrid_recipe
 from homeostat.study import Settings, train
 from hybrid import Concentration, Dose, Exponential, HybridModel, Schedule, simulate
-from learned import AdditiveProportional, Ensemble
+from learned import MLP, AdditiveProportional, Ensemble
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
 from training import (
     Cohort,
     Record,
     at_ends,
     convergence,
+    far_covariates,
     fit,
     fit_population,
     personalise,
@@ -52,7 +54,7 @@ def made(
 ) -> list[Record]:
     """People simulated by the exponential of the matrix, not by the closed form that a start uses."""
     rng = np.random.default_rng(seed)
-    backbone = OneCompartmentOral(faster=None)
+    backbone = OneCompartmentOral(ka=(0.0005, 20.0), faster=None)
     model = model_of(backbone)
     eta = rng.standard_normal((count, 3))
     eta = (eta - eta.mean(0)) / (eta.std(0) if count > 2 else 1.0)  # these people have this mean and spread themselves
@@ -264,6 +266,89 @@ def test_ends_are_values_whoever_comes_first() -> None:
     assert at_ends(shared, Cohort.of(records, shared), torch.zeros(1, 3, 0, dtype=F64)) == ()
 
 
+def test_ends_that_a_slowly_absorbed_drug_leaves_name_the_flip_flop() -> None:
+    """ka .02 and ke .3, fitted as if ka were the faster: ka .3, ke .02 and a V 15 times as large, beyond its box."""
+    slow = made(typical=(0.02, 0.3, 300.0), times=(2.0, 6.0, 12.0, 24.0, 48.0, 96.0), count=4)
+    start = starting_values(slow, OneCompartmentOral())
+    assert "V at an end of its box or beyond" in start.sentence
+    model = model_of(start.backbone)
+    with torch.no_grad():
+        model.population.shift[0, 2] = 1.0  # where a fit goes: 4,500 L
+    ends = at_ends(model, Cohort.of(slow, model), torch.zeros(1, 4, 3, dtype=F64))
+    assert {(e.what, e.name, e.end) for e in ends} == {("typical", "V", "high"), ("people", "V", "high")}
+    first, second = (e.sentence() for e in ends)
+    assert first.startswith("The typical V is at the high end of its range, 2e+03 L")
+    assert "absorbed more slowly than it is eliminated" in first
+    assert "flip-flop" not in second  # said once
+    assert ends[0].to_dict()["sentence"] == first
+    # the line to write, written: nothing is at an end any more
+    (line,) = re.findall(r"write (OneCompartmentOral\(.*?\)), or --backbone-config '(.*)'\.", first)
+    right = starting_values(slow, eval(line[0], {"OneCompartmentOral": OneCompartmentOral}))
+    assert right.backbone.config()["faster"] == "ke"
+    assert backbone_named("OneCompartmentOral", json.loads(line[1])).config() == eval(line[0]).config()
+    assert list(right.values.values()) == pytest.approx([0.02, 0.3, 300.0], rel=0.25)
+    found = model_of(right.backbone)
+    assert at_ends(found, Cohort.of(slow, found), torch.zeros(1, 4, 3, dtype=F64)) == ()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "eta", "name", "end", "line"),
+    [
+        (OneCompartmentOral(), (-6.0, 6.0, 0.0), "ka", "bound", 'ke=(0.05, 20.0), faster="ke")'),
+        (OneCompartmentOral(parameters="clearance"), (-6.0, 9.0, 0.0), "ka", "bound", 'parameters="clearance", faster="ke")'),
+        (OneCompartmentOral(**NARROW), (-20.0, 0.0, 0.0), "ka", "low", 'faster="ke")'),
+        (OneCompartmentOral(ka=(0.0005, 5.0), ke=(0.05, 20.0), faster="ke"), (6.0, -6.0, 0.0), "ke", "bound", "without faster"),
+        (OneCompartmentOral(), (20.0, 0.0, 0.0), "ka", "high", ""),
+        (OneCompartmentOral(), (0.0, 0.0, -30.0), "V", "low", ""),
+    ],
+)
+def test_every_end_of_a_flip_flop_and_no_other_names_it(
+    backbone: OneCompartmentOral, eta: tuple[float, ...], name: str, end: str, line: str
+) -> None:
+    records, model = made(count=2), model_of(backbone)
+    personal = torch.zeros(1, 2, 3, dtype=F64)
+    personal[0, 0] = torch.tensor(eta, dtype=F64)
+    found = {(e.name, e.end): e for e in at_ends(model, Cohort.of(records, model), personal)}
+    assert ("flip-flop" in found[name, end].sentence()) == bool(line)
+    assert line in found[name, end].sentence()
+
+
+def test_a_covariate_that_nobody_can_have_is_named_beside_what_it_does() -> None:
+    records = made(count=3, weights=(70.0, 80.0, 60.0))
+    backbone, powers = OneCompartmentOral(), {"V": {"WT": (70.0, 1.0, "kg")}}
+    model = HybridModel(
+        backbone,
+        LogNormalPopulation(backbone, {"ka": 0.4, "ke": 0.2, "V": 0.2}, powers),
+        observation=Concentration(1, 2),
+        noise=AdditiveProportional([0.1], [0.1], [0.002]),
+    )
+    nobody = torch.zeros(1, 3, 3, dtype=F64)
+    assert far_covariates(records, model) == ()
+    edges = [replace(r, covariates={"WT": w}) for r, w in zip(records, (0.71, 6999.0, 70.0), strict=True)]
+    assert far_covariates(edges, model) == ()  # a newborn, and whatever may weigh seven tonnes
+    assert at_ends(model, Cohort.of(records, model), nobody) == ()
+    slip = [records[0], replace(records[1], covariates={"WT": 1e9}), records[2]]
+    (one,) = far_covariates(slip, model)
+    assert (one.name, one.people, one.value, one.reference, one.parameters) == ("WT", ("P1",), 1e9, 70.0, ("V",))
+    assert one.sentence() == (
+        "WT of person P1 is 1e+09 kg, and the model is made for about 70 kg: look at the table, and at the unit of WT."
+    )
+    (end,) = at_ends(model, Cohort.of(slip, model), nobody)
+    assert (end.what, end.name, end.end, end.people, end.cause) == ("people", "V", "high", ("P1",), one.sentence())
+    assert end.sentence().endswith(one.sentence())
+    (light,) = far_covariates([replace(r, covariates={"WT": 0.07}) for r in records], model)
+    assert "WT of 3 people (P0, P1, P2) is down to 0.07 kg" in light.sentence()
+    seen = HybridModel(
+        backbone,
+        SharedPopulation([1.0, 0.1, 20.0]),
+        MLP(hidden=(3,), separable=True),
+        observation=Concentration(1, 2),
+        noise=AdditiveProportional([0.1], [0.1], [0.002]),
+        covariates={"WT": (70.0, 15.0, "kg")},
+    )
+    assert [f.people for f in far_covariates(slip, seen)] == [("P1",)]
+
+
 # --- has it arrived? ---------------------------------------------------------------------------------------------------
 
 
@@ -328,6 +413,7 @@ def test_a_population_that_ran_out_of_steps_says_so() -> None:
     assert final.ended == ("out of steps",)
     (sentence,) = final.sentences()
     assert "The search of 1 of 1 members went on when its steps were used up" in sentence
+    assert "starting_values(records, backbone).backbone" in sentence
 
 
 def test_people_whose_search_did_not_end_are_named() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -11,7 +12,7 @@ import torch
 from rich.console import Console
 
 from exchange import Bundle
-from homeostat.gallery import where_in_words
+from homeostat.gallery import speaks_of, where_in_words
 from homeostat.recipe import Recipe, backbone_named, hybrid_recipe, neural_ode_recipe
 from homeostat.solvers import solver_named
 from homeostat.study import (
@@ -35,6 +36,7 @@ from homeostat.work import _scaling_in
 from hybrid import Exponential, Mesh, Prediction, RungeKutta, Torchdiffeq
 from stability import Certificate, Lure, Refusal, certify, check
 from training import Record
+from training.nonmem import read_table
 from training.scaling import Scaling
 
 SETTINGS = Settings(members=2, folds=2, steps=3, forecast_from=2.0, draws=3)
@@ -140,6 +142,64 @@ def test_the_kept_certificate_gives_rate_for_roundness() -> None:
     assert check(kept, system)
 
 
+@pytest.mark.parametrize(
+    "system",
+    [
+        Lure(A=[[-1.0]], weights=[[[0.05]], [[0.05]]], biases=[[0.0], [0.0]], activation="tanh"),
+        Lure(A=[[-1.0]], weights=[], biases=[]),
+        Lure(A=np.array([[[-1.0]], [[-2.0]]]), weights=[], biases=[]),
+        Lure(A=-np.eye(3), weights=[], biases=[]),
+        Lure(A=[[-1.0, 1e-5], [0.0, -1.0]], weights=[0.01 * np.eye(2), 0.01 * np.eye(2)], biases=[np.zeros(2)] * 2),
+        Lure(A=[[-1.0, 0.02], [0.0, -1.01]], weights=[0.01 * np.eye(2), 0.01 * np.ones((2, 2))], biases=[np.zeros(2)] * 2),
+    ],
+    ids=["one state", "one state, linear", "two of one state", "identity", "nearly the identity", "a little off it"],
+)
+def test_where_the_best_metric_is_round_nothing_is_given_up(system: Lure) -> None:
+    """A condition number of 1 leaves nothing between it and the identity; nor does one a little above."""
+    kept, best = certify_rounded(system, seconds=10.0)
+    assert isinstance(kept, Certificate)
+    assert best is not None
+    assert check(kept, system)
+    assert kept.condition < 4.0
+    assert kept.rate > 0.89 * best
+    for condition in (1.0, 1.0 + 1e-9, 1.002, 1.01, 1.5):
+        round_one = certify(system, 0.5 * best, condition=condition)
+        assert isinstance(round_one, Certificate)
+        assert round_one.condition <= condition * (1 + 1e-9)
+        assert check(round_one, system)
+    with pytest.raises(ValueError, match="a finite number from 1 on"):
+        certify(system, condition=0.99)
+
+
+@pytest.mark.parametrize(
+    ("config", "units"),
+    [
+        ({"A": [[-1.0]], "states": ["x"]}, {"TIME": "1", "AMT": "1", "DV": "1"}),
+        ({"A": [[-1.0]], "states": ["x"], "time_unit": "h", "state_units": ["mg"]}, {"TIME": "h", "AMT": "mg", "DV": "mg"}),
+    ],
+    ids=["the example of fit --help", "with units"],
+)
+def test_a_model_of_one_state_is_trained_and_certified(
+    config: dict[str, object], units: dict[str, str], tmp_path: Path
+) -> None:
+    """As `homeostat fit --backbone LinearBackbone --backbone-config …` goes: table, recipe, training, bundle, certificate."""
+    rows = ["ID,TIME,AMT,DV,EVID,CMT"]
+    for person, dose in enumerate((10.0, 10.5, 12.0, 12.5)):
+        rows += [f"{person},0,{dose},.,1,1"] + [f"{person},{t},.,{dose * np.exp(-t):.3f},0,1" for t in (0.5, 1.0, 2.0)]
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    read = read_table(tmp_path / "table.csv", units=units, compartments={1: "x"}, channels={1: "x"})
+    records = [r.on_own_clock() for r in read.records]
+    recipe = hybrid_recipe(backbone_named("LinearBackbone", config), records, hidden=(4,))
+    trained = train(recipe, records, replace(SETTINGS, steps=1), QUIET)
+    system = bundle_of(trained, None, {}, {}).system()
+    kept, best = certify_rounded(system)
+    assert isinstance(kept, Certificate)
+    assert best is not None
+    assert kept.rate == best
+    assert kept.condition == 1.0
+    assert check(kept, system)
+
+
 def test_what_cannot_contract_is_refused_once() -> None:
     kept, rate = certify_rounded(small_loop(100.0), seconds=10.0)
     assert isinstance(kept, Refusal)
@@ -160,6 +220,10 @@ def test_the_region_of_daily_doses(people: tuple[Record, ...]) -> None:
     assert best is not None
     assert 0.9 * best * (1 - 1e-9) <= kept.rate <= best
     assert check(kept, system)
+    # a picture may draw a promise for starts that the proof speaks of, and for no others
+    assert speaks_of(kept, np.array([[largest, 0.0], [0.0, 0.5 * largest]]))
+    assert not speaks_of(kept, np.array([[largest, 0.0], [20.0 * largest, 0.0]]))
+    assert speaks_of(certify(system), np.array([[1e6, 0.0]]))
     words = where_in_words(kept)
     assert f"under doses of up to {largest:.4g}, at least 24 apart" in words
     assert where_in_words(certify(system)) == "all states"

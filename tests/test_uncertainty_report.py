@@ -343,7 +343,7 @@ def test_control_averaged_parameters():
     arguments = {"people": ids(100), "generator": seeded(9), "replicates": 200, "members": apart}
     flags = [f for f in uncertainty_report(averaged, y, **arguments).flags if f.name == AVERAGED]
     assert len(flags) == 1
-    assert "has a variance of 1 where its members, kept apart, have 2" in flags[0].sentence
+    assert "has a variance of 1 (mg/L)² where its members, kept apart, have 2 (mg/L)²" in flags[0].sentence
     assert AVERAGED not in [f.name for f in uncertainty_report(apart, y, **arguments).flags]
     with pytest.raises(ValueError, match="same people at the same times"):
         uncertainty_report(averaged, y, **(arguments | {"members": apart.people([0])}))

@@ -6,6 +6,7 @@ from training.convergence import Convergence, convergence, recorded
 from training.crossvalidation import Plan, at_times, forecast, forecast_unseen
 from training.distributed import Shard, gather_members
 from training.ends import AtEnd, at_ends
+from training.far_covariates import FarCovariate, far_covariates
 from training.fit import Step, fit
 from training.fit_population import PopulationStep, fit_population
 from training.log import log_steps
@@ -26,6 +27,7 @@ __all__ = [
     "Checkpoint",
     "Cohort",
     "Convergence",
+    "FarCovariate",
     "Fitted",
     "Marginal",
     "Personal",
@@ -43,6 +45,7 @@ __all__ = [
     "at_times",
     "beta_nll",
     "convergence",
+    "far_covariates",
     "fit",
     "fit_population",
     "forecast",

@@ -7,6 +7,8 @@ from typing import Any, final
 import numpy as np
 
 from hybrid.prediction import Prediction
+from physics.arguments import quote, require_kind, require_names, require_number
+from training.arguments import as_written
 from training.conformal import residuals
 from training.fitted_on import FittedOn, people_index
 from training.null_band import Array, ArrayLike, as_array
@@ -48,6 +50,17 @@ class AdaptiveConformal:
     fitted_on: FittedOn
 
     def __post_init__(self) -> None:
+        for name in ("target", "gamma"):
+            require_number(getattr(self, name), f"AdaptiveConformal: {name}")
+        channels = require_names(self.channels, "AdaptiveConformal: channels", "AdaptiveConformal.fit(prediction, y, people)")
+        object.__setattr__(self, "channels", channels)
+        kept = [as_array(scores) for scores in self.scores]
+        if len(kept) != len(channels) or not all(k.ndim == 1 and len(k) and (np.diff(k) >= 0).all() for k in kept):
+            raise ValueError(
+                f"AdaptiveConformal: scores are rising numbers, a row for each of {len(channels)} channels, and are "
+                f"{quote(self.scores)}; write AdaptiveConformal.fit(prediction, y, people)"
+            )
+        require_kind(self.fitted_on, FittedOn, "AdaptiveConformal: fitted_on", "AdaptiveConformal.fit(prediction, y, people)")
         if not 0.0 < self.target < 1.0 or not self.gamma > 0.0:
             raise ValueError(
                 f"target is {self.target} and gamma {self.gamma}; the rate of misses lies strictly between 0 and 1, and "
@@ -77,7 +90,11 @@ class AdaptiveConformal:
 
     def factor(self, alpha: ArrayLike, channel: int) -> Array:
         """q at every α: +∞ for α ≤ 0 (and where there are too few scores), −∞ for α ≥ 1."""
+        require_number(channel, "AdaptiveConformal.factor: channel", least=0.0, most=len(self.scores) - 1.0, whole=True)
+        if np.isnan(as_array(alpha, truths=False)).any():
+            raise ValueError("AdaptiveConformal.factor: alpha holds NaN; give numbers, as `Followed.alpha` has")
         kept, a = np.asarray(self.scores[channel]), as_array(alpha)
+        a = np.clip(a, -1.0, 2.0)  # beyond them nothing changes
         rank = np.ceil((len(kept) + 1) * (1.0 - a) - 1e-9).astype(np.int64)
         q = kept[np.clip(rank - 1, 0, len(kept) - 1)]
         return np.where((a >= 1.0) | (rank <= 0), -np.inf, np.where((a <= 0.0) | (rank > len(kept)), np.inf, q))
@@ -102,7 +119,7 @@ class AdaptiveConformal:
         if prediction.channels != self.channels:
             raise ValueError(f"The channels are {list(self.channels)}, and the prediction's {list(prediction.channels)}.")
         N, T, p = seen.shape
-        now = np.full((N, p), self.target) if alpha is None else as_array(alpha).copy()
+        now = np.full((N, p), self.target) if alpha is None else as_array(alpha, truths=False).copy()
         if now.shape != (N, p) or not np.isfinite(now).all():
             raise ValueError(f"alpha has shape {now.shape}; it needs one finite number per person and channel, {(N, p)}.")
         point, sd = as_array(prediction.point), np.sqrt(as_array(prediction.total))
@@ -118,7 +135,11 @@ class AdaptiveConformal:
 
     def bound(self, observations: int, alpha: float | None = None) -> float:
         """The most by which the rate of misses over this many observations can differ from the target."""
-        start = self.target if alpha is None else alpha
+        require_number(observations, "AdaptiveConformal.bound: observations, how many,", least=1.0, whole=True)
+        if alpha is not None:
+            require_number(alpha, "AdaptiveConformal.bound: alpha")
+        observations = int(observations)
+        start = self.target if alpha is None else float(alpha)
         return (max(start, 1.0 - start) + self.gamma) / (observations * self.gamma)
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,10 +156,7 @@ class AdaptiveConformal:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "AdaptiveConformal":
         """The inverse of `to_dict`."""
-        return AdaptiveConformal(
-            tuple(tuple(map(float, kept)) for kept in data["scores"]),
-            tuple(data["channels"]),
-            float(data["target"]),
-            float(data["gamma"]),
-            FittedOn.from_dict(data["fitted_on"]),
-        )
+        with as_written(data, "AdaptiveConformal"):
+            scores = tuple(tuple(as_array(kept).tolist()) for kept in data["scores"])
+            on = FittedOn.from_dict(data["fitted_on"])
+            return AdaptiveConformal(scores, data["channels"], data["target"], data["gamma"], on)

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from hybrid import HybridModel
 from learned import NoiseHead, Residual
-from training.losses import Likelihood
+from physics.arguments import quote, require_kind, require_number, require_people, require_shape
+from training.arguments import require_callable, require_fit, require_generator
+from training.losses import Likelihood, require_scored
 from training.records import Cohort
 
 _NUMBERS = 4096  # of a tensor that are drawn, at least, to learn the variance with which it starts: to 2 %
@@ -44,6 +46,19 @@ class Anchor:
     personal: Tensor
     noise: Tensor
 
+    def __post_init__(self) -> None:
+        for what, by in (("centre", self.centre), ("precision", self.precision)):
+            require_kind(by, Mapping, f"Anchor: {what}", "Anchor.of(model, cohort, generator)")
+        require_shape(self.personal, "Anchor: personal", "M", "N", "d", write="Anchor.of(model, cohort, generator)")
+        require_shape(
+            self.noise, "Anchor: noise", *self.personal.shape[:2], "T", "p", write="Anchor.of(model, cohort, generator)"
+        )
+        if self.centre.keys() != self.precision.keys():
+            raise ValueError("Anchor: centre and precision name other tensors; write Anchor.of(model, cohort, generator)")
+        for name, one in self.centre.items():
+            require_shape(one, f"Anchor: centre of {quote(name)}", ..., "k", write="Anchor.of(model, cohort, generator)")
+            require_number(self.precision[name], f"Anchor: precision of {quote(name)}", above=0.0)
+
     @staticmethod
     def of(
         model: HybridModel,
@@ -61,13 +76,17 @@ class Anchor:
         the value at the start.
         Errors: `ValueError` for a name that the model does not train, or a variance that is not positive.
         """
+        require_fit(model, cohort, "Anchor.of")
+        require_generator(generator, "Anchor.of: generator")
+        for one in variance.values() if isinstance(variance, Mapping) else () if variance is None else (variance,):
+            require_number(one, "Anchor.of: variance of the prior, positive and finite,", above=0.0)
         starts = _starts(model, generator)
         if variance is None:
             found = {name: (start.mean, start.variance) for name, start in starts.items() if start.variance > 0.0}
         elif isinstance(variance, Mapping):
             trained = {n for n, p in model.named_parameters() if p.requires_grad}
             for name in variance.keys() - trained:
-                raise ValueError(f"Anchor: the model trains no {name!r}; it trains {', '.join(sorted(trained))}")
+                raise ValueError(f"Anchor: the model trains no {quote(name)}; it trains {quote(', '.join(sorted(trained)), 300)}")
             means = {name: start.mean for name, start in starts.items()}
             found = {
                 name: (means.get(name, model.get_parameter(name).detach()), float(one)) for name, one in variance.items()
@@ -92,11 +111,15 @@ class Anchor:
 
     def to(self, like: Tensor) -> "Anchor":
         """The same anchors in the type and on the device of `like`."""
+        require_shape(like, "Anchor.to: like", ..., write="cohort.y, or another tensor of the type and device wanted")
         centre = {name: a.to(like) for name, a in self.centre.items()}
         return Anchor(centre, self.precision, self.personal.to(like), self.noise.to(like))
 
     def require(self, members: int, measurements: torch.Size) -> None:
         """Errors: `ValueError` where these are not the anchors of so many members and measurements (N, T, p)."""
+        require_number(members, "Anchor.require: members", whole=True)
+        if not isinstance(measurements, tuple) or len(measurements) != 3:
+            raise ValueError(f"Anchor.require: measurements is a shape (N, T, p), cohort.y.shape, and is {quote(measurements)}")
         wanted = (members, *measurements)
         if self.noise.shape != wanted or any(c.shape[0] != members for c in self.centre.values()):
             raise ValueError(
@@ -106,6 +129,14 @@ class Anchor:
 
     def penalty(self, model: HybridModel) -> Tensor:  # (M,)
         """½ Σ (φ − a)² Λ over everything anchored."""
+        require_kind(model, HybridModel, "Anchor.penalty: model", "anchor.penalty(model)")
+        shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+        for name, a in self.centre.items():
+            if shapes.get(name) != tuple(a.shape):
+                raise ValueError(
+                    f"Anchor.penalty: {name} is anchored with shape {tuple(a.shape)}, and the model has "
+                    f"{shapes.get(name, 'none')}; draw the anchors for this model, Anchor.of(model, cohort, generator)"
+                )
         total = self.personal.new_zeros(self.personal.shape[0])
         for name, a in self.centre.items():
             away = model.get_parameter(name) - a
@@ -123,16 +154,30 @@ class Anchor:
 
         Law: without a perturbation the value and both gradients are the loss's own.
         """
+        if loss is None:
+            raise ValueError("Anchor.likelihood: loss is None, and must be a function; write gaussian_nll")
+        require_callable(loss, "Anchor.likelihood: loss", "gaussian_nll", y, mean, variance)
+        require_scored(y, mean, variance, "Anchor.likelihood")
+        if mean.shape != self.noise.shape or variance.shape != mean.shape:
+            raise ValueError(f"Anchor.likelihood: mean has shape {tuple(mean.shape)} and the anchors {tuple(self.noise.shape)}")
         held = variance.detach()
-        to_variance = loss(y, mean.detach(), variance)
+        try:
+            to_variance = loss(y, mean.detach(), variance)
+        except (TypeError, NotImplementedError) as error:
+            why = str(error)[:100]
+            raise ValueError(f"Anchor.likelihood: loss cannot score (y, mean, variance): {why}; write gaussian_nll") from error
+        if not isinstance(to_variance, Tensor) or to_variance.shape != mean.shape[:2]:
+            raise ValueError(f"Anchor.likelihood: loss gives one number a member and person, and gave {quote(to_variance)}")
         return perturbed(loss, y, held.sqrt() * self.noise, mean, held) + to_variance - to_variance.detach()
 
     def members(self, index: Tensor) -> "Anchor":
         """The anchors of these members, as `learned.select` takes them."""
+        require_people(index, self.personal.shape[0], "Anchor.members: index")
         return Anchor({k: a[index] for k, a in self.centre.items()}, self.precision, self.personal[index], self.noise[index])
 
     def people(self, index: Tensor) -> "Anchor":
         """The anchors of these people, as `Cohort.people` takes them."""
+        require_people(index, self.personal.shape[1], "Anchor.people: index")
         return Anchor(self.centre, self.precision, self.personal[:, index], self.noise[:, index])
 
 

@@ -13,11 +13,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.null_band import Array, ArrayLike, NullBand, as_array, band, present, replicates, tails, uniform
+from training.null_band import (
+    Array,
+    ArrayLike,
+    NullBand,
+    as_array,
+    band,
+    present,
+    replicates,
+    stray_band,
+    tails,
+    uniform,
+)
 
 Binning = Literal["mass", "width"]
+# one convention for every event on a page: fifteen bins are what the error is reported in since Guo et al. (2017, ICML) and
+# Kumar, Liang & Ma (2019). On few observations that error is mostly noise, which the null band beside it shows
+EVENT_BINS = 15
 
 __all__ = [
+    "EVENT_BINS",
     "Binning",
     "NullBand",
     "Partition",
@@ -46,6 +61,7 @@ class ReliabilityCurve:
     count: NDArray[np.int64]  # (B,)
     null_lower: Array | None  # (B,), None without a generator
     null_upper: Array | None  # (B,)
+    strays: NullBand | None = None  # how many means leave their own band, of perfect forecasters and observed
 
 
 @final
@@ -62,7 +78,7 @@ class Partition:
         return np.add.reduceat(values[..., self.order], self.starts, axis=-1) / self.counts
 
 
-def partition(values: Array, *, bins: int = 15, binning: Binning = "mass") -> Partition:  # values (n,)
+def partition(values: Array, *, bins: int = EVENT_BINS, binning: Binning = "mass") -> Partition:  # values (n,)
     """Sort values into bins [lo, hi), the last one closed; empty bins are dropped.
 
     "width": edges b/bins, for values in [0, 1]. "mass": edges at the sorted values number ⌈n b/bins⌉ (from 0), so that
@@ -86,7 +102,7 @@ def partition(values: Array, *, bins: int = 15, binning: Binning = "mass") -> Pa
 
 def events(probability: ArrayLike, outcome: ArrayLike) -> tuple[Array, Array]:  # (n,), (n,)
     """Probabilities and outcomes of the events observed, flattened; refuses p outside [0, 1] and y but 0 and 1."""
-    y, p = present(outcome, {"probability": probability})
+    y, p = present(outcome, {"probability": as_array(probability, truths=False)})
     if (p < 0.0).any() or (p > 1.0).any():
         raise ValueError(
             f"Probabilities run from {p.min()} to {p.max()}; they lie in [0, 1]. Logits are the usual cause: write "
@@ -101,7 +117,7 @@ def events(probability: ArrayLike, outcome: ArrayLike) -> tuple[Array, Array]:  
     return p, y
 
 
-def describe_convention(*, bins: int = 15, binning: Binning = "mass", norm: float = 1, debias: bool = False) -> str:
+def describe_convention(*, bins: int = EVENT_BINS, binning: Binning = "mass", norm: float = 1, debias: bool = False) -> str:
     """One line that says how an expected calibration error was computed, to be printed with the number."""
     _check_norm(norm, debias)
     kind = {"mass": "equal-mass bins (ties never split)", "width": "equal-width bins"}[binning]
@@ -120,7 +136,7 @@ def expected_calibration_error(
     probability: ArrayLike,  # any shape
     outcome: ArrayLike,  # the same shape, 0 or 1, NaN is missing
     *,
-    bins: int = 15,
+    bins: int = EVENT_BINS,
     binning: Binning = "mass",
     norm: float = 1,
     debias: bool = False,
@@ -166,7 +182,7 @@ def calibration_null_band(
     *,
     generator: torch.Generator,
     outcome: ArrayLike | None = None,
-    bins: int = 15,
+    bins: int = EVENT_BINS,
     binning: Binning = "mass",
     norm: float = 1,
     debias: bool = False,
@@ -205,7 +221,7 @@ def reliability_curve(
     probability: ArrayLike,  # any shape
     outcome: ArrayLike,  # the same shape, 0 or 1, NaN is missing
     *,
-    bins: int = 15,
+    bins: int = EVENT_BINS,
     binning: Binning = "mass",
     generator: torch.Generator | None = None,
     draws: int = 1000,
@@ -217,11 +233,12 @@ def reliability_curve(
 
     With a generator also the band in which each bin's mean outcome lies with probability `level` if the forecaster is
     perfect; dependence as in `calibration_null_band`. The band is pointwise: of 15 bins at 95 %, all are inside only
-    about half the time.
+    about half the time; `strays` says how many are outside and how many that are by chance.
     """
     p, y = events(probability, outcome)
     parts = partition(p, bins=bins, binning=binning)
-    lower = upper = None
+    lower = upper = strays = None
+    mean_outcome = parts.means(y)
     if generator is not None:
         blocks = replicates(
             lambda r: (uniform(r, p.size, generator) < p).astype(np.float64),
@@ -231,8 +248,10 @@ def reliability_curve(
             groups=groups,
             joint=joint,
         )
-        lower, upper = np.quantile(np.concatenate([parts.means(rows) for rows in blocks]), tails(level), axis=0)
-    return ReliabilityCurve(parts.means(p), parts.means(y), parts.counts, lower, upper)
+        perfect = np.concatenate([parts.means(rows) for rows in blocks])
+        lower, upper = np.quantile(perfect, tails(level), axis=0)
+        strays = stray_band(perfect, mean_outcome, np.stack([lower, upper]), level)
+    return ReliabilityCurve(parts.means(p), mean_outcome, parts.counts, lower, upper, strays)
 
 
 def quantile_calibration_error(

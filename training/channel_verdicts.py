@@ -28,13 +28,16 @@ def coverage_verdict(channel: str, level: str, gate: Gate) -> Verdict:
     return Verdict(claim, False, about=about)
 
 
-def channel_verdicts(report: ChannelReport) -> list[Verdict]:
-    """Coverage, shape, events, innovations and the split of one channel: gates inside are good, outside bad, the rest neither."""
-    name = report.channel
+def channel_verdicts(report: ChannelReport, time_unit: str | None = None) -> list[Verdict]:
+    """Coverage, shape, events, innovations and the split of one channel: gates inside are good, outside bad, the rest neither.
+
+    `time_unit` stands behind the horizons, where it is known.
+    """
+    name, clock = report.channel, "" if time_unit in (None, "", "1") else f" {time_unit}"
     found = [coverage_verdict(name, level, gate) for level, gate in report.coverage.items()]
 
     def say(claim: str, good: bool | None, what: str, *where: str) -> None:
-        found.append(Verdict(f"{name}{''.join(f', {w}' for w in where)}: {claim}", good, about=(what, name, *where)))
+        found.append(Verdict(f"{name}{''.join(f', {w}{clock}' for w in where)}: {claim}", good, about=(what, name, *where)))
 
     for level, gate in report.path_coverage.items():
         if gate.place:
@@ -46,7 +49,7 @@ def channel_verdicts(report: ChannelReport) -> list[Verdict]:
     for row in report.coverage_by_horizon:
         if row.share.place:
             claim = (
-                f"{name}, {row.horizon}: the {_percent(row.level)} interval covers {_percent(row.share.observed)} of "
+                f"{name}, {row.horizon}{clock}: the {_percent(row.level)} interval covers {_percent(row.share.observed)} of "
                 f"{row.count}, outside its null band of {_range(row.share)}"
             )
             found.append(Verdict(claim, False, about=("coverage", name, f"{row.level:g}", row.horizon)))

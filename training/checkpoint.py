@@ -4,6 +4,7 @@ The file is safetensors, whose header carries JSON text: the fingerprint of the 
 SHA-256 of all of it. No pickle is written or read.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -22,6 +23,8 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel
+from physics.arguments import quote, require_kind, require_number
+from training.arguments import require_path
 from training.records import Cohort
 
 FORMAT, VERSION = "homeostat.checkpoint", "1"
@@ -51,9 +54,9 @@ class Checkpoint:
     every: int = 20
 
     def __post_init__(self) -> None:
+        require_path(self.path, "Checkpoint: path", "Checkpoint(Path('fit.checkpoint'))")
         object.__setattr__(self, "path", Path(self.path))
-        if self.every < 1:
-            raise ValueError(f"Checkpoint: every is a number of steps, 1 or more, got {self.every}")
+        require_number(self.every, "Checkpoint: every, a number of steps,", least=1.0, whole=True)
 
     @property
     def previous(self) -> Path:
@@ -69,15 +72,26 @@ class Checkpoint:
 
         Errors: `OSError` where the folder cannot be written.
         """
+        require_kind(fingerprint, Mapping, "Checkpoint.write: fingerprint", "fingerprint_of(model, cohort, settings)")
+        require_kind(saved, Saved, "Checkpoint.write: saved", "Saved(index, values, tensors)")
+        try:
+            json.dumps([fingerprint, saved.values])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"Checkpoint.write: fingerprint and values are plain JSON, and {str(error)[:150]}") from error
         tensors = {name: _on_cpu(t) for name, t in saved.tensors.items()}
         text = {"fingerprint": json.dumps(fingerprint), "values": json.dumps({"index": saved.index, **saved.values})}
         about = {"format": FORMAT, "version": VERSION, **text, "sha256": _sum(text, tensors)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = _beside(self.path, "partial")
-        with open(partial, "wb") as file:
-            file.write(safetensors.torch.save(tensors, about))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(partial, "wb") as file:
+                file.write(safetensors.torch.save(tensors, about))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:  # a full disk, of which the system does not say whose
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         if self.path.exists():
             # a second name for the old file, not a move: at every moment there is a whole file by the first name
             other = _beside(self.previous, "partial")
@@ -106,6 +120,7 @@ class Checkpoint:
         A damaged file is passed over with a warning where the one before it is whole.
         Errors: `ValueError`, one sentence, for the state of another fit, and where every file is damaged.
         """
+        require_kind(fingerprint, Mapping, "Checkpoint.read: fingerprint", "fingerprint_of(model, cohort, settings)")
         if not self.path.exists():
             return []
         found: list[Saved] = []
@@ -134,6 +149,7 @@ class Checkpoint:
 
     def back_to(self, saved: Saved) -> None:
         """Forget what is newer than `saved`, one of those that `read` returned."""
+        require_kind(saved, Saved, "Checkpoint.back_to: saved", "one of checkpoint.read(fingerprint)")
         if not _whole(self.path, saved.index):
             self.previous.replace(self.path)
 
@@ -190,9 +206,12 @@ def _config(part: object) -> Any:
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     found = []
+    odd = [name for name in now if not isinstance(name, str)]
+    if odd:
+        raise ValueError(f"Checkpoint: fingerprint goes by names, and one is {quote(odd[0])}; write fingerprint_of(model, …)")
     for name in sorted(then.keys() | now.keys()):
         # as text, in which NaN equals NaN and a tuple equals a list
-        a, b = (json.dumps(v.get(name)) for v in (then, now))
+        a, b = (json.dumps(v.get(name), default=repr) for v in (then, now))
         if a != b:
             short = max(len(a), len(b)) < 40
             found.append(f"{name} was {a} and is {b}" if short else f"the {name} changed")

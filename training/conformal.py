@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from hybrid.prediction import Prediction
+from physics.arguments import require_choice, require_kind, require_names, require_number
+from training.arguments import as_written, require_generator
 from training.fitted_on import FittedOn, people_index
 from training.horizons import Horizons
 from training.null_band import Array, ArrayLike, as_array
-from training.scaling import observed
+from training.scaling import observed, require_prediction
 from training.simultaneous import SimultaneousBand, simultaneous_band
 
 Kind = Literal["residual", "quantile"]
@@ -27,6 +29,11 @@ def conformal_quantile(
     Law: one more exchangeable score is at or below it with probability ≥ level, and ≤ level + 1/(n + 1) without ties.
     Source: Vovk, Gammerman & Shafer (2005); Lei, G'Sell, Rinaldo, Tibshirani & Wasserman (2018), theorem 2.2.
     """
+    scores = as_array(scores, truths=False)
+    require_number(level, "conformal_quantile: level", most=1.0)
+    level = float(level)
+    if not scores.ndim or not len(scores):
+        raise ValueError(f"conformal_quantile: scores need a row for each of one person or more, and have shape {scores.shape}")
     ordered = np.sort(scores, axis=0)  # NaN last
     count = (~np.isnan(scores)).sum(0)
     rank = np.ceil((count + 1) * level - 1e-9).astype(np.int64)  # (19 + 1)·.95 is 19, whatever float64 makes of it
@@ -62,6 +69,18 @@ class SplitConformal:
     channels: tuple[str, ...]
     fitted_on: FittedOn
 
+    def __post_init__(self) -> None:
+        channels = require_names(self.channels, "SplitConformal: channels", "SplitConformal.fit(prediction, y, people, …)")
+        object.__setattr__(self, "channels", channels)
+        p = len(channels)
+        H = 1 if self.horizons is None else len(self.horizons)
+        scores = as_array(self.scores)
+        if scores.ndim != 3 or scores.shape[1:] != (H, p) or np.isinf(scores).any():
+            raise ValueError(f"SplitConformal: scores need shape (people, {H}, {p}), finite or NaN, and have {scores.shape}")
+        require_choice(self.kind, ("residual", "quantile"), "SplitConformal: kind")
+        _check_level(self.base)
+        require_kind(self.fitted_on, FittedOn, "SplitConformal: fitted_on", "SplitConformal.fit(prediction, y, people, …)")
+
     @staticmethod
     def fit(
         prediction: Prediction,
@@ -76,8 +95,9 @@ class SplitConformal:
 
         Errors: `ValueError` for shapes, nothing observed, times outside the horizons, another kind.
         """
-        if kind not in ("residual", "quantile"):
-            raise ValueError(f'kind is {kind!r}; write "residual" or "quantile".')
+        require_choice(kind, ("residual", "quantile"), "SplitConformal.fit: kind")
+        if horizons is not None:
+            require_kind(horizons, Horizons, "SplitConformal.fit: horizons", "Horizons.of(prediction), or None for whole paths")
         _check_level(base)
         record = FittedOn.of(people, as_array(observed(prediction, y)))
         scores = _scores(prediction, y, people, horizons, kind, base)
@@ -95,6 +115,7 @@ class SplitConformal:
 
         Errors: `ValueError` for other channels, times outside the horizons, or people it was fitted on unless `in_sample`.
         """
+        require_prediction(prediction, "SplitConformal.interval")
         people_index(people, prediction.mean.shape[2])
         self.fitted_on.refuse(people, in_sample=in_sample)
         _same_channels(self.channels, prediction)
@@ -120,6 +141,11 @@ class SplitConformal:
         same distribution, dependence between horizons and the calibration set's own luck included.
         Errors: as `interval`, and for the very data it was fitted on. Source: permutation test, Fisher (1935).
         """
+        require_generator(generator, "SplitConformal.coverage: generator")
+        require_number(draws, "SplitConformal.coverage: draws", least=2.0, most=1e7, whole=True)
+        _check_level(level)
+        _check_level(band_level)
+        draws, band_level = int(draws), float(band_level)
         self.fitted_on.refuse(people, as_array(observed(prediction, y)), in_sample=in_sample)
         _same_channels(self.channels, prediction)
         test = _scores(prediction, y, people, self.horizons, self.kind, self.base)
@@ -131,12 +157,13 @@ class SplitConformal:
             here = ~np.isnan(new)
             return np.where(here.any(0), (here & (new <= q)).sum(0) / np.maximum(here.sum(0), 1), np.nan)
 
-        _check_level(level)
         rows = [inside(pooled[torch.randperm(n + m, generator=generator).numpy()]) for _ in range(draws)]
         return simultaneous_band(np.stack(rows), inside(pooled), level=band_level)
 
     def sentences(self, level: float) -> list[str]:
         """Where an interval of this level cannot be finite, and how many people it would need."""
+        _check_level(level)
+        level = float(level)
         found, count = [], (~np.isnan(self.scores)).sum(0)
         labels = self.horizons.labels if self.horizons else ("the whole path",)
         for h, c in zip(*np.nonzero(np.isinf(self.factor(level))), strict=True):
@@ -162,18 +189,15 @@ class SplitConformal:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "SplitConformal":
         """The inverse of `to_dict`."""
-        horizons = None if data["horizons"] is None else Horizons.from_dict(data["horizons"])
-        return SplitConformal(
-            np.array(data["scores"], dtype=np.float64),  # None becomes NaN
-            data["residual"],
-            horizons,
-            float(data["base"]),
-            tuple(data["channels"]),
-            FittedOn.from_dict(data["fitted_on"]),
-        )
+        with as_written(data, "SplitConformal"):
+            horizons = None if data["horizons"] is None else Horizons.from_dict(data["horizons"])
+            scores = np.array(data["scores"], dtype=np.float64)  # None becomes NaN
+            on = FittedOn.from_dict(data["fitted_on"])
+            return SplitConformal(scores, data["residual"], horizons, data["base"], data["channels"], on)
 
 
 def _check_level(level: float) -> None:
+    require_number(level, "level")
     if not 0.0 < level < 1.0:
         raise ValueError(f"A level of {level} was asked for; levels lie strictly between 0 and 1, e.g. 0.9.")
 

@@ -103,12 +103,15 @@ def parameters_averaged(prediction: Prediction, members: Prediction | None) -> l
     for c, channel in enumerate(prediction.channels):
         said, kept, spread = (float(_mean(v)[c]) for v in (prediction.total, members.total, members.epistemic))
         lost = float(_mean(prediction.epistemic)[c]) < 0.5 * spread and said < kept - 0.5 * spread
+        unit = prediction.units[c]
+        squared = "" if unit in ("", "1") else f" ({unit})²"
         if lost and spread > VANISHING * kept:
             found.append(
                 Flag(
                     AVERAGED,
-                    f"{channel}: this forecast has a variance of {said:.3g} where its members, kept apart, have {kept:.3g}: "
-                    f"their spread of {spread:.3g} is missing, as when parameters are averaged. Forecast with every member.",
+                    f"{channel}: this forecast has a variance of {said:.3g}{squared} where its members, kept apart, have "
+                    f"{kept:.3g}{squared}: their spread of {spread:.3g}{squared} is missing, as when parameters are averaged. "
+                    "Forecast with every member.",
                     False,
                     channel,
                 )

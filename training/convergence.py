@@ -11,7 +11,9 @@ from torch import Tensor
 
 from hybrid import HybridModel
 from physics import LogNormalPopulation
-from training.fit import Step
+from physics.arguments import quote, require_kind, require_names, require_shape
+from training.arguments import require_tensor
+from training.fit import Step, require_steps
 from training.personalise import Personal
 
 _FAR, _FAR_SPREADS = 1.0, 0.1  # standard errors, and spreads: many people know a typical value better than anyone needs
@@ -117,7 +119,24 @@ def convergence(
     from the maximum moves `away` by one, where the model is linear.
     Source: Newton's step of the profiled objective; Lindstrom & Bates, Biometrics 46 (1990) 673 (the objective).
     """
-    M, N, _ = personal.mode.shape
+    require_kind(model, HybridModel, "convergence: model", "convergence(model, personal, cohort.ids)")
+    require_kind(personal, Personal, "convergence: personal", "personalise(model, cohort)")
+    people = require_names(people, "convergence: people", "cohort.ids")
+    M, N, d = personal.mode.shape
+    if d != model.personal or (1 not in (M, model.members) and model.members != M):
+        raise ValueError(
+            f"convergence: personal is of {M} members with {d} coordinates each and the model has {model.members} and "
+            f"{model.personal}; personalise with this model"
+        )
+    if weights is not None:
+        require_tensor(weights, "convergence: weights", "torch.ones(M, N)")
+        require_shape(weights, "convergence: weights", M, N, write="torch.ones(M, N)")
+        if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+            raise ValueError("convergence: weights must be finite and not negative; write those of the fit")
+    if isinstance(losses, Tensor | str) or not isinstance(losses, Sequence):
+        raise ValueError(f"convergence: losses is a list, the loss of every step, and is {quote(losses)}; write losses=[…]")
+    for loss in losses:
+        require_shape(loss, "convergence: each of losses", "M", write="Step.loss")
     if len(people) != N:
         raise ValueError(f"convergence: people names {len(people)} people and personal holds {N}; write cohort.ids")
     q = model.population.dimension
@@ -148,6 +167,8 @@ def recorded(
     losses: list[Tensor],
 ) -> Generator[Step, None, None]:
     """The same steps, whose losses are put into `losses` as they come by."""
+    require_steps(steps, "recorded: steps")
+    require_kind(losses, list, "recorded: losses", "losses = [], into which they are put")
     with closing(steps):
         for step in steps:
             losses.append(step.loss.detach().clone())

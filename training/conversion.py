@@ -11,7 +11,7 @@ from torch import Tensor
 from hybrid import Dose, HybridModel, Schedule
 from hybrid.schedule import as_float
 from physics import Backbone
-from physics.arguments import quote
+from physics.arguments import InputError, quote
 from physics.units import convert, factor
 
 if TYPE_CHECKING:
@@ -41,16 +41,13 @@ def in_units(
     """As `converted`, for a model that is still to be built: the units of its `channels` and `covariates`."""
     units, where = dict(record.units), f"record {record.id}"
     if sorted(record.channels) != sorted(channels):
-        raise ValueError(
-            f"{where} measures {quote(list(record.channels))} and the model predicts {quote(list(channels))}; name the channels "
-            "alike"
-        )
+        problem = f"{where} measures {quote(list(record.channels))} and the model predicts {quote(list(channels))}"
+        raise InputError(problem, "name the channels alike", "name the channels alike, as in --channels 2=" + min(channels))
     unknown = sorted({d.state for d in record.schedule.doses} - set(backbone.states))
     if unknown:
-        raise ValueError(
-            f"{where}: a dose goes into {quote(unknown)}; the compartments of {type(backbone).__name__} are "
-            f"{list(backbone.states)}"
-        )
+        known = f"the compartments of {type(backbone).__name__} are {list(backbone.states)}"
+        name = f"name them so, as in --compartments 1={backbone.states[0]}"
+        raise InputError(f"{where}: a dose goes into {quote(unknown)}", known, f"{known}: {name}")
 
     def ratio(name: str, unit: str, said: str | None = None) -> Fraction:
         have = units.get(name)
@@ -71,10 +68,11 @@ def in_units(
         if name not in units or name not in record.covariates:
             continue
         if unit is None:
-            raise ValueError(
-                f"{where}: the covariate {name} is in {units[name]}, and the model reads it without saying in which unit; write "
-                f'the unit beside its reference, powers={{"V": {{"{name}": (70.0, 1.0, "{units[name]}")}}}}, or its centre, '
-                f'covariates={{"{name}": (70.0, 20.0, "{units[name]}")}}'
+            raise InputError(
+                f"{where}: the covariate {name} is in {units[name]}, and the model reads it without saying in which unit",
+                f'write the unit beside its reference, powers={{"V": {{"{name}": (70.0, 1.0, "{units[name]}")}}}}, or its '
+                f'centre, covariates={{"{name}": (70.0, 20.0, "{units[name]}")}}',
+                f"convert the column to what the model was made for, and leave {name} out of --units",
             )
         read[name] = ratio(name, unit, f"the covariate {name}")
 

@@ -7,9 +7,11 @@ from typing import Any, final
 import torch
 
 from hybrid.prediction import Prediction
-from training.fitted_on import people_index
+from physics.arguments import require_kind, require_number
+from training.arguments import as_written, require_generator
+from training.fitted_on import ids_of, people_index
 from training.null_band import Array, ArrayLike, as_array
-from training.scaling import Scaling, Score
+from training.scaling import Scaling, Score, observed, require_prediction
 
 
 @final
@@ -25,6 +27,14 @@ class CrossScaling:
     scalings: tuple[Scaling, ...]
     fold: Mapping[str, int]
 
+    def __post_init__(self) -> None:
+        for scaling in self.scalings:
+            require_kind(scaling, Scaling, "CrossScaling: each of scalings", "CrossScaling.fit(prediction, y, people, …)")
+        if len(self.scalings) < 2 or not self.fold:
+            raise ValueError(f"CrossScaling: needs two scalings and people, got {len(self.scalings)} and {len(self.fold)}")
+        for name, k in self.fold.items():
+            require_number(k, f"CrossScaling: the fold of {name[:60]}", least=0.0, most=len(self.scalings) - 1.0, whole=True)
+
     @staticmethod
     def fit(
         prediction: Prediction,
@@ -39,6 +49,10 @@ class CrossScaling:
 
         Errors: `ValueError` for fewer than two folds, more folds than people, or as `Scaling.fit`.
         """
+        observed(prediction, y)
+        require_generator(generator, "CrossScaling.fit: generator")
+        require_number(folds, "CrossScaling.fit: folds", whole=True)
+        folds = int(folds)
         seen = as_array(y)
         names, person = people_index(people, len(seen))
         if not 2 <= folds <= len(names):
@@ -60,7 +74,9 @@ class CrossScaling:
 
     def refuse(self, people: Sequence[str], observed: Array | None = None) -> None:
         """Raise `ValueError` for people in no fold: to them any of the scalings would be as good, and one of all better."""
-        unknown = sorted({str(p) for p in people} - set(self.fold))
+        unknown = sorted(set(ids_of(people)) - set(self.fold))
+        if observed is not None:
+            as_array(observed)
         if unknown:
             raise ValueError(
                 f"{len(unknown)} people are in no fold ({', '.join(unknown[:5])}); for new people fit one scaling on everyone: "
@@ -72,6 +88,7 @@ class CrossScaling:
 
         Errors: `ValueError` for people in no fold, or other channels.
         """
+        require_prediction(prediction, "CrossScaling.apply")
         self.refuse(people)
         people_index(people, prediction.mean.shape[2])
         mean, variance = prediction.mean.clone(), prediction.variance.clone()
@@ -93,6 +110,6 @@ class CrossScaling:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "CrossScaling":
         """The inverse of `to_dict`."""
-        return CrossScaling(
-            tuple(Scaling.from_dict(s) for s in data["scalings"]), {str(p): int(k) for p, k in data["fold"].items()}
-        )
+        with as_written(data, "CrossScaling"):
+            fold = {str(p): k for p, k in data["fold"].items()}
+            return CrossScaling(tuple(Scaling.from_dict(s) for s in data["scalings"]), fold)

@@ -9,6 +9,7 @@ the people and `fit(…, shard=shard)` sums gradients over processes. Start eith
 import copy
 import importlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,9 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from physics.arguments import quote, require_device, require_kind, require_number
+from training.arguments import require_path
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 CPU = torch.device("cpu")
@@ -35,6 +39,11 @@ class Shard:
     world: int = 1
     device: torch.device = CPU
 
+    def __post_init__(self) -> None:
+        require_number(self.world, "Shard: world", least=1.0, whole=True)
+        require_number(self.rank, "Shard: rank", least=0.0, most=self.world - 1.0, whole=True)
+        object.__setattr__(self, "device", require_device(self.device, "Shard: device"))
+
     @staticmethod
     def from_env(device: str = "cpu", timeout: timedelta = timedelta(hours=2)) -> "Shard":
         """The process that the environment describes (RANK, WORLD_SIZE, LOCAL_RANK, as torchrun sets them), or the only one.
@@ -43,6 +52,9 @@ class Shard:
         slowest process: members that stop early wait for those that do not.
         Errors: `ValueError` for a device that is not there.
         """
+        if not (isinstance(device, str) and device == "cuda"):  # of which each process has its own, as is looked at below
+            require_device(device, "Shard.from_env: device")
+        require_kind(timeout, timedelta, "Shard.from_env: timeout", "timedelta(hours=2)")
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return Shard(device=torch.device(device))
         where = torch.device(device)
@@ -86,17 +98,21 @@ class Shard:
 
         Errors: `ValueError` where there are fewer than processes.
         """
+        require_number(count, "Shard.part: count, how many,", most=1e9, whole=True)
+        count = int(count)
         if count < self.world:
             raise ValueError(f"{count} cannot be shared out to {self.world} processes; start at most {count}")
         return torch.tensor_split(torch.arange(count), self.world)[self.rank]
 
     def path(self, path: str | os.PathLike[str]) -> Path:
         """The process's own file beside the others': the path itself where there is one process."""
+        require_path(path, "Shard.path: path", "'fit.checkpoint'")
         given = Path(path)
         return given if self.world == 1 else given.with_name(f"{given.name}.{self.rank}-of-{self.world}")
 
     def total(self, tensor: Tensor) -> Tensor:
         """The sum over processes, the same bits in each. No gradient flows through it."""
+        require_kind(tensor, Tensor, "Shard.total: tensor", "shard.total(tensor)")
         if self.world == 1:
             return tensor
         summed = tensor.detach().clone()
@@ -105,6 +121,8 @@ class Shard:
 
     def gather(self, tensor: Tensor, dim: int = 0) -> Tensor:
         """Everyone's tensors joined along `dim`, in the order of `part`; they may differ in size along it."""
+        require_kind(tensor, Tensor, "Shard.gather: tensor", "shard.gather(tensor)")
+        require_number(dim, "Shard.gather: dim", least=-float(tensor.ndim), most=tensor.ndim - 1.0, whole=True)
         if self.world == 1:
             return tensor
         own = tensor.detach().movedim(dim, 0).contiguous()
@@ -119,6 +137,7 @@ class Shard:
 
     def alike(self, module: nn.Module) -> None:
         """Give the module the trainable numbers that it has in the first process."""
+        require_kind(module, nn.Module, "Shard.alike: module", "shard.alike(model)")
         if self.world > 1:
             for parameter in module.parameters():
                 dist.broadcast(parameter.data, 0)
@@ -129,6 +148,12 @@ class Shard:
         Arguments: `indices`, the steps that this process has, at most two.
         Errors: `ValueError`, in every process, where some have steps and all have none in common.
         """
+        if isinstance(indices, str | bytes | dict | set) or not isinstance(indices, Iterable):
+            raise ValueError(f"Shard.latest_common: indices is a list of steps, and is {quote(indices)}; write [] for none")
+        indices = list(indices)
+        for index in indices:
+            require_number(index, "Shard.latest_common: each of indices", least=0.0, most=1e12, whole=True)
+        indices = [int(index) for index in indices]
         padded = torch.tensor([*indices, -1, -1][:2], dtype=torch.long, device=self.device)
         rows = self.gather(padded[None]).tolist()
         common = set.intersection(*(set(row) for row in rows)) - {-1}
@@ -143,6 +168,8 @@ class Shard:
 
 def gather_members(module: ModuleT, shard: Shard) -> ModuleT:
     """A copy of the module with the members of all processes, in the order of `Shard.part`."""
+    require_kind(module, nn.Module, "gather_members: module", "gather_members(model, shard)")
+    require_kind(shard, Shard, "gather_members: shard", "Shard.from_env()")
     whole = copy.deepcopy(module)
     with torch.no_grad():
         for name, parameter in whole.named_parameters():

@@ -1,14 +1,16 @@
 """What a fit left at an end of its range: there the box speaks, and not the data."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from hybrid import HybridModel
-from physics import LogNormalPopulation
+from physics import Backbone, LogNormalPopulation, OneCompartmentOral
+from physics.arguments import require_shape
 from training.arguments import require_fit, require_tensor
+from training.far_covariates import far_covariates
 from training.records import Cohort
 
 _EDGE = 0.05  # the outermost part of a box, of the logarithm's width
@@ -23,7 +25,8 @@ class AtEnd:
     `what`: the "typical" value, "people" (their ids in `people`), or the learned "spread" ω · `name` and `unit` of the
     parameter · `end`: the "low" or "high" end of its box, or the "bound" of another parameter that it is kept above · `value`,
     the typical value, the median of these people's, or ω · `limit`, the end, or for ω where it begins to mean little ·
-    `members` of `of` members for which this is so (for people: more than half of them).
+    `members` of `of` members for which this is so (for people: more than half of them) · `cause`, a sentence on what is behind
+    it where more is known than the box.
     """
 
     what: Literal["typical", "people", "spread"]
@@ -35,9 +38,13 @@ class AtEnd:
     members: int
     of: int
     people: tuple[str, ...] = ()
+    cause: str = ""
 
     def sentence(self) -> str:
         """In words, with what to do."""
+        return f"{self._where()} {self.cause}".rstrip()
+
+    def _where(self) -> str:
         which = "" if self.members == self.of else f" (in {self.members} of {self.of} members)"
         if self.what == "spread" and self.end == "low":
             return f"The data show no spread of {self.name} between people: ω = {self.value:.2g}{which}."
@@ -70,6 +77,8 @@ def at_ends(
 ) -> tuple[AtEnd, ...]:
     """The typical values, people and learned spreads that lie at an end of their range.
 
+    Where the ends are those that a drug leaves which is absorbed more slowly than it is eliminated (flip-flop), or those of a
+    covariate that is far from its reference (`training.far_covariates`), `cause` says so, once.
     A value is at an end where it lies in the outermost twentieth of its box (in logarithms), or less than 10 % above a
     parameter that it is kept above. The typical value is that of η = 0 and the cohort's median covariates. A learned spread ω is
     at an end where it is below .01, or above half of the half-width of the box of log θ, so that the ends hold people whom
@@ -80,9 +89,19 @@ def at_ends(
     """
     require_fit(model, cohort, "at_ends")
     require_tensor(personal, "at_ends: personal", "Personal.mode, or Fitted.personal")
+    if personal is not None:
+        N, d = cohort.conditions.size, model.personal
+        require_shape(personal, "at_ends: personal", "M", N, d, write="Personal.mode, or Fitted.personal")
+        if len(personal) not in (1, model.members):
+            raise ValueError(f"at_ends: personal is of {len(personal)} members and the model has {model.members}; give as many")
     population, backbone = model.population, model.backbone
     if not backbone.physical or (population.dimension == 0 and not list(population.parameters())):
         return ()
+    return _with_causes(_all_ends(model, cohort, personal), model, cohort)
+
+
+def _all_ends(model: HybridModel, cohort: Cohort, personal: Tensor | None) -> list[AtEnd]:
+    population, backbone = model.population, model.backbone
     M = model.members
     low, high = population.box.to("cpu", torch.float64).log().unbind(-1)
     free = (high > low).tolist()
@@ -127,7 +146,47 @@ def at_ends(
                     value = float(omega[at, j].median())
                     names = (parameter.name, parameter.unit)
                     found.append(AtEnd("spread", *names, kind, value, edge, int(at.sum()), len(at)))  # type: ignore[arg-type]
+    return found
+
+
+def _with_causes(found: list[AtEnd], model: HybridModel, cohort: Cohort) -> tuple[AtEnd, ...]:
+    far = {parameter: one for one in far_covariates(cohort.records, model) for parameter in one.parameters}
+    told: set[str] = set()
+    for k, end in enumerate(found):
+        if end.what == "spread":
+            continue
+        if end.name in far and (end.what == "typical" or set(end.people) & set(far[end.name].people)):
+            cause = far[end.name].sentence()  # a cause that is seen, and not a conjecture
+        else:
+            cause = _exchanged(model.backbone, end)
+        if cause not in told:
+            found[k] = replace(end, cause=cause)
+        told.add(cause)
     return tuple(found)
+
+
+def _exchanged(backbone: Backbone, end: AtEnd) -> str:
+    """The flip-flop, where an end is one that it would leave: the curve of (ka, ke, V) is also that of (ke, ka, V·ke/ka)."""
+    if not isinstance(backbone, OneCompartmentOral):
+        return ""
+    boxes = {p.name: p.low * p.high for p in backbone.physical}
+    depot = backbone.faster == "ke" or (backbone.faster is None and boxes["ka"] < boxes.get("ke", 0.0))
+    if not depot and (end.name, end.end) in {("ka", "low"), ("ke", "low"), ("V", "high"), ("ka", "bound")}:
+        clearance = backbone.by_clearance
+        ke, ke_json = ("", "") if clearance else ("ke=(0.05, 20.0), ", '"ke": [0.05, 20.0], ')
+        kind, kind_json = ('parameters="clearance", ', '"parameters": "clearance", ') if clearance else ("", "")
+        return (
+            "If the drug is absorbed more slowly than it is eliminated (a depot, a slow-release tablet), the two rates have "
+            f'changed places (flip-flop): write OneCompartmentOral(ka=(0.0005, 5.0), {ke}{kind}faster="ke"), or '
+            f"--backbone-config '{{\"ka\": [0.0005, 5.0], {ke_json}{kind_json}\"faster\": \"ke\"}}'."
+        )
+    if depot and (end.name, end.end) in {("ka", "low"), ("ke", "high"), ("V", "low"), ("ke", "bound"), ("CL", "bound")}:
+        kind = 'parameters="clearance"' if backbone.by_clearance else ""
+        return (
+            "If the drug is absorbed faster than it is eliminated after all, the two rates have changed places (flip-flop): "
+            f"write OneCompartmentOral({kind}), without faster=\"ke\"."
+        )
+    return ""
 
 
 def _bound(population: object, logs: Tensor, j: int) -> Tensor | None:  # (M, N)

@@ -4,14 +4,18 @@ import csv
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from physics.arguments import InputError
 from training.convention import LIKELY, NEEDED, column_of, dropped, ignored
 from training.file_kinds import kind_of
 
+_MOST_BYTES, _MOST_COLUMNS = 64 * 10**6, 10_000  # of a table; more is a slip, or no table
 _MISSING = ("", ".", "NA", "<NA>")  # the convention's, and R's
+_NOT_THERE = ("nan", "n/a", "#n/a", "null")  # what pandas, spreadsheets and databases write for it, in any case
+_DASHES = ("-", "–", "—")  # missing by hand; in DV it may as well say "nothing was found", which is a value
 _ROW_NAMES = (
     "",
     "X",
@@ -54,10 +58,16 @@ class EventTable:
     rows: list[Row]
     left_out: list[LeftOut] = field(default_factory=list)
 
-    def error(self, line: int, message: str) -> ValueError:
-        """The error that names file and line. A name or cell as long as a page is cut."""
-        cut = re.sub(r"\S{100,}", lambda found: f"{found[0][:60]}…", message)
-        return ValueError(f"{self.name}, line {line}: {cut}")
+    def error(self, line: int, message: str, cure: str = "", cure_at_shell: str = "") -> ValueError:
+        """The error that names file and line. A name or cell as long as a page is cut. A `cure` that the shell says in other
+        words is given apart.
+        """
+
+        def cut(text: str) -> str:
+            return re.sub(r"\S{100,}", lambda found: f"{found[0][:60]}…", text)
+
+        where = f"{self.name}, line {line}: {cut(message)}"
+        return InputError(where, cut(cure), cut(cure_at_shell)) if cure else ValueError(where)
 
     def number(self, row: Row, column: str) -> float | None:
         """The number in a column, None where it is missing or the file has no such column."""
@@ -96,6 +106,15 @@ def number_in(text: str) -> float | None:
         return None
 
 
+def _is_missing(cell: str) -> bool:
+    return cell in _MISSING or cell.casefold() in _NOT_THERE
+
+
+def _may_be_measured(column: str, cells: Mapping[str, str]) -> bool:
+    """Is this the DV of a row that may have measured something: no dose, no other event, and no MDV?"""
+    return column == "DV" and not any(number_in(cells.get(name, "")) for name in ("MDV", "EVID" if "EVID" in cells else "AMT"))
+
+
 def short(text: str, most: int = 60) -> str:
     """What a message quotes of the file: in quotes, and never a page of it."""
     return repr(text if len(text) <= most else text[: most - 1] + "…")
@@ -120,6 +139,9 @@ def read_events(path: Path, ignore: Sequence[str] = (), covariates: Sequence[str
         raise ValueError(f"{path}: the file is empty; it needs a header with {', '.join(NEEDED)} and rows below it")
     header_line, header = lines[0]
     separator = _separator(header)
+    longest, at = max((content.count(separator), line) for line, content in lines)
+    if longest > _MOST_COLUMNS:
+        raise ValueError(f"{path.name}, line {at}: {longest} fields, and {_MOST_COLUMNS} columns are the most that is read")
     spelling = _split(header, separator)
     width = len(spelling)  # as it stands in the file, with the empty cells behind it
     while spelling and not spelling[-1]:
@@ -142,8 +164,9 @@ def read_events(path: Path, ignore: Sequence[str] = (), covariates: Sequence[str
             raise table.error(
                 line, f"{len(cells)} fields where the header has {len(spelling)}; write . for what is missing{comma}"
             )
-        clean = ["" if cell in _MISSING else cell for cell in cells[: len(spelling)]]
+        clean = ["" if _is_missing(cell) else cell for cell in cells[: len(spelling)]]
         named = {standard: cell for standard, cell in zip(columns, clean, strict=True) if standard}
+        named |= {column: "" for column, cell in named.items() if cell in _DASHES and not _may_be_measured(column, named)}
         own = tuple(cell for name, cell in zip(spelling, clean, strict=True) if name.upper() not in _ROW_NAMES)
         table.rows.append(Row(line, named, own))
     if not table.rows:
@@ -154,7 +177,10 @@ def read_events(path: Path, ignore: Sequence[str] = (), covariates: Sequence[str
 def _lines(path: Path) -> list[tuple[int, str]]:
     """The lines that are neither empty nor comments, with their numbers, from the header on."""
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise ValueError(f"{path}: a table of more than {_MOST_BYTES // 10**6} MB is not read; split it by people")
         known = kind_of(data)
         if known:
             raise ValueError(f"{path}: this is {known}")
@@ -258,6 +284,14 @@ def _name_columns(
             continue
         columns.append("")
     missing = [name for name in NEEDED if name not in columns]
+    bare = any(name and not re.search(r"\w", name) for name in spelling)
+    other = _other_separator(spelling) if missing or bare else ""
+    if other:
+        raise table.error(
+            table.header_line,
+            f"the header {listed(spelling)} looks separated by {other}, which is not read; separate columns by commas, "
+            "semicolons, tabs or blanks, in the header and in the rows",
+        )
     if missing:
         meant = [f"{name} for {need}" for need in missing for name in spelling if name.upper() in LIKELY[need]]
         perhaps = f" (is it {', '.join(meant)}? Rename it)" if meant else ""
@@ -298,10 +332,20 @@ def _separator(header: str) -> str:
     return best if found[best] else " "
 
 
+def _other_separator(spelling: Sequence[str]) -> str:
+    """The sign by which a header in one piece is separated, where that is one that is not read; "" where there is none."""
+    header, mark = " ".join(spelling).replace('"', ""), r"[^\w.\s]+"
+    marks, words = set(re.findall(mark, header)), re.split(mark, header)
+    return short(marks.pop(), 20) if len(marks) == 1 and {"ID", "TIME"} <= {word.strip().upper() for word in words} else ""
+
+
 def _split(line: str, separator: str) -> list[str]:
     if separator == " ":
         return [cell.strip('"') for cell in re.findall(r'"[^"]*"|\S+', line)]
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+    except csv.Error as error:
+        raise ValueError(f"the line that begins with {short(line)} is no row of a table ({error}); correct it") from error
 
 
 def _is_header(line: str) -> bool:

@@ -126,8 +126,9 @@ class Events:
         if value < 0.0 and channel not in self.signed:
             raise table.error(
                 row.line,
-                f"DV is {value:g}, a negative {channel}; write . if it was not measured, or name the channel in signed if "
-                "it may be negative",
+                f"DV is {value:g}, a negative {channel}",
+                "write . if it was not measured, or name the channel in signed if it may be negative",
+                f"write . if it was not measured, or --signed {channel} if it may be negative",
             )
         return Observation(channel, value, self._place(row, channel))
 
@@ -144,8 +145,9 @@ class Events:
             name = self.table.columns[self.by]
             raise self.table.error(
                 row.line,
-                f"{name} is {text} on an observation, and the channels are {dict(self.channels)}; name it, as in "
-                f"channels={{{key!r}: 'effect'}}, or correct the row",
+                f"{name} is {text} on an observation, and the channels are {dict(self.channels)}",
+                f"name it, as in channels={{{key!r}: 'effect'}}, or correct the row",
+                f"name it beside the others, as in --channels {_options(self.channels)},{key}=effect, or correct the row",
             )
         return found
 
@@ -225,8 +227,10 @@ class Events:
         if found is None:
             raise self.table.error(
                 row.line,
-                f"CMT is {text} on a dose, and the compartments are {dict(self.compartments)}; name the state into which "
-                f"it goes, as in compartments={{{key!r}: 'depot'}}, or correct the row",
+                f"CMT is {text} on a dose, and the compartments are {dict(self.compartments)}",
+                f"name the state into which it goes, as in compartments={{{key!r}: 'depot'}}, or correct the row",
+                f"name the state into which it goes, as in --compartments {_options(self.compartments)},{key}=depot, or correct "
+                "the row",
             )
         return found
 
@@ -335,8 +339,9 @@ def endpoint_column(table: EventTable, asked: str | None) -> str:
                 names = " and ".join(table.columns[c] for c in filled)
                 raise table.error(
                     row.line,
-                    f"{names} are {short(first)} and {short(second)}, and both say what was measured; leave one out with "
-                    f"ignore, or say channel_column={filled[0]!r}",
+                    f"{names} are {short(first)} and {short(second)}, and both say what was measured",
+                    f"leave one out with ignore, or say channel_column={filled[0]!r}",
+                    f"leave one out: --ignore {table.columns[filled[1]]}",
                 )
     return filled[0] if filled else "CMT"
 
@@ -353,6 +358,11 @@ def _named(key: int | str, names: Mapping[int | str, str]) -> str | None:
     exact = [v for v in by_name if v == key]
     found = exact or by_key or by_name
     return found[0] if len(found) == 1 else None
+
+
+def _options(names: Mapping[int | str, str]) -> str:
+    """Names as the shell writes them, 1=gut,2=plasma, the first of them where they are many."""
+    return ",".join(f"{key}={name}" for key, name in list(names.items())[:4])
 
 
 def _says_no(text: str) -> bool:

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from hybrid import HybridModel, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
-from physics.arguments import require_kind, require_number
+from physics.arguments import quote, require_flag, require_kind, require_number
 from training.anchor import Anchor
 from training.arguments import require_callable, require_fit, require_tensor
 from training.checkpoint import Checkpoint, Saved, fingerprint_of
@@ -32,7 +32,8 @@ class Step:
 
     `index` of `total` · `loss` (M,) each member's objective · `held_out` (M,) the latest mean −log predictive density per
     observation of held-out people, NaN before the first look or where nobody can be scored · `rate`, the learning rate ·
-    `best`, the fit to keep if training ends here.
+    `best`, the fit to keep if training ends here · `now`, a function that copies the fit as it is after this step, to be called
+    before the next one: before the first look `best` of members that are judged is where they began.
     """
 
     index: int
@@ -41,6 +42,7 @@ class Step:
     held_out: Tensor
     rate: float
     best: Fitted
+    now: Callable[[], Fitted] | None = None
 
 
 @threads_by(of_cohort)
@@ -106,16 +108,23 @@ def fit(
     require_fit(model, cohort, "fit", solver)
     require_number(steps, "fit: steps", least=1.0, whole=True)
     for name, number in (("look_every", look_every), ("patience", patience)):
-        require_number(number, f"fit: {name}", least=1.0, whole=True)
+        require_number(number, f"fit: {name}", least=1.0, most=1e12, whole=True)
     require_number(rate, "fit: rate", above=0.0)
     require_number(least_residual, "fit: least_residual", least=0.0)
     if clip is not None:
         require_number(clip, "fit: clip, the largest norm of a gradient (None for any),", above=0.0)
     if forecast_from is not None:
         require_number(forecast_from, "fit: forecast_from")
-    require_callable(optimiser, "fit: optimiser", "optimiser=torch.optim.Adam")
-    require_callable(schedule, "fit: schedule", "schedule=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 200)")
-    require_callable(likelihood, "fit: likelihood", "likelihood=gaussian_nll, or beta_nll(0.5)")
+    for name, flag in (("bfloat16", bfloat16), ("capture", capture)):
+        require_flag(flag, f"fit: {name}")
+    if optimiser is None or likelihood is None:
+        raise ValueError("fit: optimiser and likelihood are functions, and one is None; leave them out for the defaults")
+    steps, look_every, patience = int(steps), int(look_every), int(patience)
+    rate, least_residual, clip = float(rate), float(least_residual), None if clip is None else float(clip)
+    forecast_from = None if forecast_from is None else float(forecast_from)
+    require_callable(optimiser, "fit: optimiser", "optimiser=torch.optim.Adam", [], lr=rate)
+    require_callable(schedule, "fit: schedule", "schedule=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 200)", None)
+    require_callable(likelihood, "fit: likelihood", "likelihood=gaussian_nll, or beta_nll(0.5)", 0, 0, 0)
     require_tensor(weights, "fit: weights (M, N)", "torch.ones(M, N)")
     require_tensor(held_out, "fit: held_out (M, N)", "torch.zeros(M, N, dtype=torch.bool)")
     for name, value, kind, write in (
@@ -164,7 +173,14 @@ def fit(
         except SimulationError as error:
             raise named(error, cohort) from error
         if anchors is None:
-            each = likelihood(cohort.y, run.mean, run.variance) - model.log_prior(personal)
+            try:
+                each = likelihood(cohort.y, run.mean, run.variance)
+            except (TypeError, NotImplementedError) as error:
+                why = str(error)[:100]
+                raise ValueError(f"fit: likelihood cannot score (y, mean, variance): {why}; write gaussian_nll") from error
+            if not isinstance(each, Tensor) or each.shape != (M, N):
+                raise ValueError(f"fit: likelihood gives one number a member and person, {(M, N)}, and gave {quote(each)}")
+            each = each - model.log_prior(personal)
         else:
             each = anchors.likelihood(likelihood, cohort.y, run.mean, run.variance)
             each = each - model.log_prior(personal - anchors.personal) + anchors.penalty(model)[:, None] / everyone
@@ -251,14 +267,23 @@ def named(error: SimulationError, cohort: Cohort) -> SimulationError:
 
 
 def _step(state: State, total: int) -> Step:
-    return Step(state.index, total, state.loss, state.latest, state.rate, state.best)
+    def now() -> Fitted:
+        return Fitted(copy.deepcopy(state.model), state.personal.detach().clone())
+
+    return Step(state.index, total, state.loss, state.latest, state.rate, state.best, now)
+
+
+def require_steps(steps: object, what: str) -> None:
+    """Raise `ValueError` for what is no generator of a fit's steps."""
+    if not isinstance(steps, Generator):
+        raise ValueError(f"{what} are those of a fit as they come, and are {quote(steps)}; write fit(model, cohort)")
 
 
 def _require_weights(weights: Tensor, held_out: Tensor, shape: tuple[int, int], shard: Shard) -> None:
     if held_out.dtype != torch.bool:
         raise ValueError(f"fit: held_out says yes or no, dtype bool, and has {held_out.dtype}; write held_out > 0")
     for name, value in (("weights", weights), ("held_out", held_out)):
-        if value.shape != shape:
+        if value.shape != shape or value.is_complex():
             raise ValueError(f"fit: {name} needs shape (M, N) = {shape}, got {tuple(value.shape)}")
     everyone = shard.total(weights.sum(1))
     if not bool((torch.isfinite(weights) & (weights >= 0)).all()) or not bool((everyone > 0).all()):

@@ -11,7 +11,7 @@ from hybrid import HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
 from learned import Zero, select
-from physics.arguments import require_number
+from physics.arguments import require_choice, require_kind, require_number
 from training.arguments import require_fit, require_tensor
 from training.fit import Fitted
 from training.lbfgs import Memory
@@ -19,6 +19,8 @@ from training.losses import Stability, mean_square, residual_share
 from training.marginal import Marginal, penalised_marginal, require_float64
 from training.personalise import Curvature, personalise
 from training.records import Cohort
+
+_NEARER = "a start from the data: build the model of `starting_values(records, backbone).backbone`"
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class PopulationStep:
     def sentences(self) -> list[str]:
         """What a reader of the result must know of the search, in words; nothing where every member has arrived."""
         said = (
-            ("out of steps", "went on when its steps were used up: give it more `steps`"),
-            ("short", "ended where no step made the objective less, at a slope that is not 0: start it elsewhere"),
+            ("out of steps", f"went on when its steps were used up: give it more `steps`, or {_NEARER}"),
+            ("short", f"ended where no step made the objective less, at a slope that is not 0: {_NEARER}"),
             ("flat", "ended where ten steps gained next to nothing, though it is not level there: something is not determined"),
         )
         found = []
@@ -100,6 +102,11 @@ def fit_population(
       held from the first modes on, and differentiated whole: a line search needs one function.
     - `curvature`: as in `laplace_marginal`. `start`: where the first search for modes begins.
 
+    The search begins at the typical values of the model that it is given, and takes none from the data unasked: the model may be
+    fitted already, and a member must learn nothing of people whom its weights, or a cohort cut by `until`, keep from it. Three
+    times off, it needs some ten times as many steps: build the model of `starting_values(records, backbone).backbone`, with
+    records that everybody may see.
+
     Yields a `PopulationStep` after every evaluation; that of the last says in `ended` and `sentences()` how each member's search
     ended, and `training.at_ends` what it left at an end of its range. Interrupting the loop loses nothing.
     Errors: `ValueError` for shapes and numbers that cannot be; `SimulationError` that names the person when the model
@@ -111,9 +118,15 @@ def fit_population(
     require_float64(model, cohort)
     solver = solver or differentiating()  # one for all rounds: it keeps its buffers between them
     for name, number in (("steps", steps), ("patience", patience)):
-        require_number(number, f"fit_population: {name}", least=1.0, whole=True)
+        require_number(number, f"fit_population: {name}", least=1.0, most=1e12, whole=True)
     for name, size in (("tolerance", tolerance), ("longest", longest)):
         require_number(size, f"fit_population: {name}", above=0.0)
+    require_number(least_residual, "fit_population: least_residual", least=0.0)
+    require_choice(curvature, ("fisher", "observed"), "fit_population: curvature")
+    steps, patience = int(steps), int(patience)
+    tolerance, longest, least_residual = float(tolerance), float(longest), float(least_residual)
+    if stability is not None:
+        require_kind(stability, Stability, "fit_population: stability", "Stability.of(model, cohort.conditions.covariates)")
     for name, tensor in (("weights", weights), ("held_out", held_out), ("start", start)):
         require_tensor(tensor, f"fit_population: {name}", "torch.ones(M, N)")
     M, N, d = model.members, cohort.conditions.size, model.personal

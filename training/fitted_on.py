@@ -1,13 +1,15 @@
 """What a recalibration was fitted on, so that it can refuse to be judged by the same people."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from physics.arguments import quote, require_flag, require_kind, require_names, require_number
+from training.arguments import as_written
 from training.null_band import ArrayLike, as_array
 
 
@@ -25,6 +27,13 @@ class FittedOn:
     observations: int
     digest: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "people", require_names(self.people, "FittedOn: people", "cohort.ids"))
+        if not self.people:
+            raise ValueError("FittedOn: people is empty, and what is fitted is on someone; write FittedOn.of(people, observed)")
+        require_number(self.observations, "FittedOn: observations, how many,", least=1.0, whole=True)
+        require_kind(self.digest, str, "FittedOn: digest", "FittedOn.of(people, observed)")
+
     @staticmethod
     def of(
         people: Sequence[str],  # (N,)
@@ -35,6 +44,14 @@ class FittedOn:
 
         Errors: `ValueError` for another number of ids than rows, or nothing observed.
         """
+        for one in (observed, *beside):
+            if as_array(one).shape != as_array(observed).shape or not as_array(one).ndim:
+                raise ValueError(
+                    f"what was observed has shape {as_array(observed).shape} and what goes beside it {as_array(one).shape}; both "
+                    "have a row for each of the people"
+                )
+            if np.isinf(as_array(one)).any():
+                raise ValueError("what was observed holds infinite values; a missing one is NaN")
         names, _ = people_index(people, len(as_array(observed)))
         count = int((~np.isnan(as_array(observed))).sum())
         if count == 0:
@@ -49,10 +66,12 @@ class FittedOn:
 
         What was fitted on people looks good on the same people, whatever it is worth.
         """
+        require_flag(in_sample, "in_sample")
+        ids = ids_of(people)
         if in_sample:
             return
         known = set(self.people)
-        again = sorted({str(person) for person in people} & known)
+        again = sorted(set(ids) & known)
         if again:
             raise ValueError(
                 f"This recalibration was fitted on {len(again)} of these people ({', '.join(again[:5])}"
@@ -73,7 +92,8 @@ class FittedOn:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "FittedOn":
         """The inverse of `to_dict`."""
-        return FittedOn(tuple(data["people"]), int(data["observations"]), str(data["digest"]))
+        with as_written(data, "FittedOn"):
+            return FittedOn(data["people"], data["observations"], data["digest"])
 
 
 def people_index(people: Sequence[str], rows: int) -> tuple[tuple[str, ...], NDArray[np.int64]]:  # names, (N,)
@@ -81,7 +101,7 @@ def people_index(people: Sequence[str], rows: int) -> tuple[tuple[str, ...], NDA
 
     Errors: `ValueError` for another number of ids than rows.
     """
-    labels = [str(person) for person in people]
+    labels = ids_of(people)
     if len(labels) != rows:
         raise ValueError(
             f"{len(labels)} ids came with {rows} rows of observations; give one id per row: people=cohort.ids. A string in "
@@ -92,9 +112,20 @@ def people_index(people: Sequence[str], rows: int) -> tuple[tuple[str, ...], NDA
     return names, np.array([place[label] for label in labels], dtype=np.int64)
 
 
+def ids_of(people: Sequence[str]) -> list[str]:
+    """The ids as texts. Errors: `ValueError` for what is no list of ids."""
+    if isinstance(people, str | bytes | Mapping | set) or not isinstance(people, Sized) or not isinstance(people, Iterable):
+        raise ValueError(f"people are ids in a list, one for each row, and are {quote(people)}; write people=cohort.ids")
+    if any(isinstance(person, bool | float | None) or not isinstance(person, str | int | np.integer) for person in people):
+        raise ValueError(f"people are ids in a list, texts or whole numbers, and are {quote(list(people))}; write cohort.ids")
+    return [str(person) for person in people]
+
+
 def _digest(*data: ArrayLike) -> str:
     """SHA-256 of the rows, each without what is missing in the first array, in an order of their own."""
     arrays = [as_array(values) for values in data]
+    if any(a.shape != arrays[0].shape or not a.ndim for a in arrays):
+        raise ValueError(f"these data have the shapes {[a.shape for a in arrays]}; all need a row for each of the people")
     rows = []
     for i in range(len(arrays[0])):
         here = ~np.isnan(arrays[0][i])

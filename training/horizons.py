@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid.prediction import Prediction
+from physics.arguments import quote, require_number
+from training.arguments import as_written
 from training.clock import SAME
 from training.null_band import ArrayLike, as_array
 
@@ -27,7 +29,10 @@ class Horizons:
     edges: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "edges", tuple(float(e) for e in self.edges))
+        edges = as_array(self.edges)
+        if edges.ndim != 1:
+            raise ValueError(f"horizons have edges in a list, and got {quote(self.edges)}; write Horizons((0.0, 2.0, 8.0, 24.0))")
+        object.__setattr__(self, "edges", tuple(edges.tolist()))
         e = np.asarray(self.edges)
         rising = (np.diff(e) > 0.0).all() or (len(e) == 2 and e[0] == e[1])
         if len(e) < 2 or not np.isfinite(e).all() or not rising:
@@ -42,8 +47,9 @@ class Horizons:
 
         Give all predictions that will be judged by them (calibration people and test people), so that they hold all.
         """
-        if not predictions or count < 1:
-            raise ValueError(f"{len(predictions)} predictions and {count} horizons; write Horizons.of(prediction, count=8).")
+        require_number(count, "Horizons.of: count", least=1.0, whole=True)
+        if not predictions or not all(isinstance(p, Prediction) for p in predictions):
+            raise ValueError(f"Horizons are of predictions, and got {quote(predictions)}; write Horizons.of(prediction).")
         times = np.concatenate([as_array(p.times[p.mask]) for p in predictions])
         if times.size == 0:
             raise ValueError("the predictions have no real time (every mask is False); check the mask.")
@@ -81,4 +87,5 @@ class Horizons:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Horizons":
         """The inverse of `to_dict`."""
-        return Horizons(tuple(data["edges"]))
+        with as_written(data, "Horizons"):
+            return Horizons(tuple(data["edges"]))

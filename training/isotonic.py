@@ -6,6 +6,8 @@ from typing import Any, final
 
 import numpy as np
 
+from physics.arguments import quote, require_kind, require_number
+from training.arguments import as_written
 from training.calibration import events
 from training.fitted_on import FittedOn, people_index
 from training.null_band import Array, ArrayLike, as_array
@@ -21,6 +23,12 @@ def pool_adjacent_violators(
     Law: the weighted sum is kept; of all monotone sequences none has a smaller Σ w (x − mean)².
     Source: Ayer, Brunk, Ewing, Reid & Silverman (1955).
     """
+    mean, weight = as_array(mean, truths=False), as_array(weight, truths=False)
+    fits = mean.ndim == 1 and mean.shape == weight.shape and len(mean) > 0
+    if not fits or not np.isfinite([mean, weight]).all() or not (weight > 0).all():
+        raise ValueError(
+            f"pool_adjacent_violators: needs finite means (k,) and as many weights above 0, got {quote(mean)} and {quote(weight)}"
+        )
     blocks: list[tuple[float, float, int]] = []  # weighted sum, weight, length
     for value, w in zip(mean.tolist(), weight.tolist(), strict=True):
         total, size, length = value * w, w, 1
@@ -48,6 +56,18 @@ class IsotonicEvents:
     happened: int
     end_counts: tuple[int, int]
     fitted_on: FittedOn
+
+    def __post_init__(self) -> None:
+        knots = (as_array(self.stated), as_array(self.calibrated))
+        if len(knots[0]) != len(knots[1]) or not len(knots[0]) or not all(
+            k.ndim == 1 and (np.diff(k) >= 0).all() and (k >= 0).all() and (k <= 1).all() for k in knots
+        ):
+            raise ValueError(f"IsotonicEvents: needs as many stated as calibrated knots, rising in [0, 1], got {quote(knots)}")
+        for name in ("count", "happened"):
+            require_number(getattr(self, name), f"IsotonicEvents: {name}", least=0.0, whole=True)
+        for end in self.end_counts:
+            require_number(end, "IsotonicEvents: each of end_counts", least=1.0, whole=True)
+        require_kind(self.fitted_on, FittedOn, "IsotonicEvents: fitted_on", "IsotonicEvents.fit(probability, outcome, people)")
 
     @staticmethod
     def fit(
@@ -87,8 +107,8 @@ class IsotonicEvents:
 
         Errors: `ValueError` for p outside [0, 1], or for people it was fitted on unless `in_sample`.
         """
-        p = as_array(probability)
-        people_index(people, len(p))
+        p = as_array(probability, truths=False)
+        people_index(people, len(p) if p.ndim else 1)
         self.fitted_on.refuse(people, in_sample=in_sample)
         if np.nanmin(p, initial=0.0) < 0.0 or np.nanmax(p, initial=1.0) > 1.0:
             raise ValueError(f"Probabilities run from {np.nanmin(p)} to {np.nanmax(p)}; they lie in [0, 1].")
@@ -123,12 +143,8 @@ class IsotonicEvents:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "IsotonicEvents":
         """The inverse of `to_dict`."""
-        first, last = data["end_counts"]
-        return IsotonicEvents(
-            tuple(map(float, data["stated"])),
-            tuple(map(float, data["calibrated"])),
-            int(data["count"]),
-            int(data["happened"]),
-            (int(first), int(last)),
-            FittedOn.from_dict(data["fitted_on"]),
-        )
+        with as_written(data, "IsotonicEvents"):
+            first, last = data["end_counts"]
+            stated, calibrated = (tuple(as_array(data[k]).tolist()) for k in ("stated", "calibrated"))
+            on = FittedOn.from_dict(data["fitted_on"])
+            return IsotonicEvents(stated, calibrated, data["count"], data["happened"], (first, last), on)

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from physics.arguments import InputError
 from physics.units import require
 from training.convention import BY_NAME, ENDPOINTS, STANDARD, ignored
 from training.event_table import EventTable, LeftOut, listed, number_in, short
@@ -99,9 +100,10 @@ def stated_units(
             if unknown
             else []
         )
-        raise ValueError(
-            f"{table.name}: units {' and '.join(said)}; state them as UCUM codes, as in "
-            'units={"TIME": "h", "AMT": "mg", "DV": "mg/L"}'
+        raise InputError(
+            f"{table.name}: units {' and '.join(said)}",
+            'state them as UCUM codes, as in units={"TIME": "h", "AMT": "mg", "DV": "mg/L"}',
+            "state them as UCUM codes, as in --units TIME=h,AMT=mg,DV=mg/L",
         )
     for key, unit in units.items():
         require(unit, f"{table.name}: the unit of {key}")

@@ -5,7 +5,8 @@ import os
 from collections.abc import Generator
 from contextlib import closing
 
-from training.fit import Step
+from training.arguments import require_path
+from training.fit import Step, require_steps
 
 
 def log_steps(steps: Generator[Step, None, None], folder: str | os.PathLike[str]) -> Generator[Step, None, None]:
@@ -15,6 +16,8 @@ def log_steps(steps: Generator[Step, None, None], folder: str | os.PathLike[str]
     `rate`. What an earlier run logged from the first step here on is replaced: a fit that goes on has one curve.
     Errors: `ImportError`, at the call, where tensorboard is not installed.
     """
+    require_steps(steps, "log_steps: steps")
+    require_path(folder, "log_steps: folder", "log_steps(fit(model, cohort), 'runs/log')")
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

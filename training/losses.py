@@ -10,8 +10,16 @@ from torch import Tensor
 
 from hybrid import HybridModel, Rollout
 from learned import LayeredResidual, Zero
-from physics.arguments import require_kind, require_number
+from physics.arguments import (
+    require_covariates,
+    require_device,
+    require_flag,
+    require_kind,
+    require_number,
+    require_shape,
+)
 from stability import common_metric, contraction_margin
+from training.arguments import require_callable
 
 
 def gaussian_nll(
@@ -20,6 +28,7 @@ def gaussian_nll(
     variance: Tensor,  # (M, N, T, p)
 ) -> Tensor:  # (M, N)
     """−log N(y; mean, variance) summed over the times and channels of each person, without the constant ½ log 2π."""
+    require_scored(y, mean, variance, "gaussian_nll")
     there, error, one = _masked(y, mean, variance)
     return 0.5 * torch.where(there, error.square() / one + one.log(), 0.0).sum((-1, -2))
 
@@ -46,6 +55,7 @@ def beta_nll(beta: float = 0.5) -> Likelihood:
 
 
 def _weighted_nll(y: Tensor, mean: Tensor, variance: Tensor, beta: float) -> Tensor:  # (M, N)
+    require_scored(y, mean, variance, "beta_nll")
     there, error, one = _masked(y, mean, variance)
     weight = one.detach() ** beta
     return 0.5 * torch.where(there, weight * (error.square() / one + one.log()), 0.0).sum((-1, -2))
@@ -63,6 +73,7 @@ def gaussian_crps(
     on people counts otherwise than beside a likelihood.
     Source: Gneiting, Raftery, Westveld & Goldman, Mon. Weather Rev. 133 (2005) 1098, equation 5.
     """
+    require_scored(y, mean, variance, "gaussian_crps")
     there, error, one = _masked(y, mean, variance)
     sd = one.sqrt()
     z = error / sd
@@ -71,9 +82,18 @@ def gaussian_crps(
     return torch.where(there, score, 0.0).sum((-1, -2))
 
 
+def require_scored(y: Tensor, mean: Tensor, variance: Tensor, name: str) -> None:
+    """Raise `ValueError`, beginning with `name`, unless these are measurements (N, T, p), and mean and variance (M, N, T, p)."""
+    require_shape(y, f"{name}: y", "N", "T", "p", write="cohort.y")
+    for what, value in (("mean", mean), ("variance", variance)):
+        require_shape(value, f"{name}: {what}", "M", *y.shape, write=f"rollout(…).{what}", like=y)
+    if len(mean) != len(variance) and 1 not in (len(mean), len(variance)):
+        raise ValueError(f"{name}: mean is of {len(mean)} members and variance of {len(variance)}; give both for the same")
+
+
 def _masked(y: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Where something was measured, the error there, and the variance there; 0 and 1 elsewhere, without a gradient."""
-    there = torch.isfinite(y)
+    there = ~torch.isnan(y)
     return there, torch.where(there, y, 0.0) - torch.where(there, mean, 0.0), torch.where(there, variance, 1.0)
 
 
@@ -96,7 +116,21 @@ def residual_share(
     without, the gradient is that of the number returned, which a line search needs.
     Law: a person with weight 0 does not change the share of the others.
     """
+    require_kind(model, HybridModel, "residual_share: model", "residual_share(model, run)")
+    require_kind(run, Rollout, "residual_share: run", "rollout(model, conditions, personal)")
+    require_callable(everyone, "residual_share: everyone", "shard.total, or leave it out", run.states)
+    require_flag(hold_field, "residual_share: hold_field")
     M, N, T, n = run.states.shape
+    if run.states.dtype != model.dtype:
+        raise ValueError(f"residual_share: run is {run.states.dtype} and the model {model.dtype}; simulate this model")
+    if n != len(model.backbone.states):
+        raise ValueError(f"residual_share: run has {n} states and the model {len(model.backbone.states)}; simulate this model")
+    if weights is not None:
+        require_shape(weights, "residual_share: weights", M, N, write="torch.ones(M, N)", like=run.states)
+    if scale is not None:
+        require_shape(scale, "residual_share: scale", "M", 1, 1, n, write="torch.ones(1, 1, 1, n)", like=run.states)
+        if len(scale) not in (1, M):
+            raise ValueError(f"residual_share: scale is of {len(scale)} members and run of {M}; give one each, or one for all")
     if isinstance(model.residual, Zero):
         return run.states.new_zeros(M, N)
     flat = run.states.reshape(M, N * T, n)
@@ -135,6 +169,17 @@ class Stability:
     rate: float
     weight: float = 10.0
 
+    def __post_init__(self) -> None:
+        require_shape(self.metric, "Stability: metric", "n", "n", write="Stability.of(model, covariates)")
+        if self.metric.shape[0] != self.metric.shape[1]:
+            raise ValueError(f"Stability: metric needs shape (n, n), has {tuple(self.metric.shape)}; write Stability.of(…)")
+        require_number(self.rate, "Stability: rate, in 1/time,", above=0.0)
+        require_number(self.weight, "Stability: weight", least=0.0)
+        if self.metric.device.type == "cpu" and not bool(torch.isfinite(self.metric).all()):
+            raise ValueError("Stability: the metric has an entry that is not finite; write Stability.of(model, covariates)")
+        if self.metric.device.type == "cpu" and int(torch.linalg.cholesky_ex(self.metric.detach()).info) != 0:
+            raise ValueError("Stability: the metric is not positive definite; write Stability.of(model, covariates)")
+
     @staticmethod
     def of(model: HybridModel, covariates: dict[str, Tensor], share: float = 0.5, weight: float = 10.0) -> "Stability":
         """A common metric of the backbones at η = 0 and ±2 per coordinate, and `share` of the best rate one reaches.
@@ -143,6 +188,9 @@ class Stability:
         """
         require_kind(model, HybridModel, "Stability.of: model", "Stability.of(model, cohort.conditions.covariates)")
         require_kind(covariates, Mapping, "Stability.of: covariates", "Stability.of(model, cohort.conditions.covariates)")
+        require_covariates(covariates, None, "Stability.of: covariates")
+        require_number(share, "Stability.of: share, of the best rate,", above=0.0, most=1.0)
+        require_number(weight, "Stability.of: weight", least=0.0)
         q, like = model.population.dimension, model_like(model)
         covariates = {name: value.to(like) for name, value in covariates.items()}  # a cohort's may be elsewhere
         corners = torch.cat([torch.zeros(1, q), 2.0 * torch.eye(q), -2.0 * torch.eye(q)]).to(torch.float64)
@@ -174,6 +222,7 @@ class Stability:
 
     def to(self, device: torch.device) -> "Stability":
         """The same penalty on the device of the model that it is for."""
+        require_device(device, "Stability.to: device")
         return replace(self, metric=self.metric.to(device))
 
     def penalty(
@@ -182,6 +231,12 @@ class Stability:
         theta: Tensor,  # (M, N, q)
     ) -> Tensor:  # (M, N)
         """How far each person's system is outside the set that contracts at `rate`; 0 inside."""
+        require_kind(model, HybridModel, "Stability.penalty: model", "stability.penalty(model, theta)")
+        q, n = len(model.backbone.physical), len(model.backbone.states)
+        require_shape(theta, "Stability.penalty: theta", "M", "N", q, write="rollout(…).theta")
+        if self.metric.shape != (n, n):
+            have = tuple(self.metric.shape)
+            raise ValueError(f"Stability.penalty: the metric is {have} and the model has {n} states; make it for this model")
         A, _ = model.backbone.matrices(theta)
         if not isinstance(model.residual, LayeredResidual) or isinstance(model.residual, Zero):
             return theta.new_zeros(theta.shape[:2])

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from hybrid import HybridModel, Rollout, Solver
 from hybrid.threads import of_slopes, threads_by
+from physics.arguments import require_choice, require_number
+from training.arguments import require_fit, require_tensor
 from training.losses import gaussian_nll
 from training.personalise import Curvature, personalise
 from training.records import Cohort
@@ -67,6 +69,9 @@ def laplace_marginal(
     Source: Lindstrom & Bates, Biometrics 46 (1990) 673; Wang, J. Pharmacokinet. Pharmacodyn. 34 (2007) 575 (FOCE and
     Laplace in NONMEM); Almquist, Leander & Jirstrand, J. Pharmacokinet. Pharmacodyn. 42 (2015) 191 (exact gradients).
     """
+    require_fit(model, cohort, "laplace_marginal", solver)
+    require_number(iterations, "laplace_marginal: iterations", least=0.0, whole=True)
+    require_tensor(start, "laplace_marginal: start", "Marginal.mode of an earlier call")
     return penalised_marginal(model, cohort, start, curvature, None, iterations, solver)
 
 
@@ -91,8 +96,7 @@ def penalised_marginal(
 ) -> Marginal:
     """`laplace_marginal` plus a penalty at the modes, whose gradient follows them too."""
     require_float64(model, cohort)
-    if curvature not in ("fisher", "observed"):
-        raise ValueError(f"the curvature of a marginal likelihood is 'fisher' or 'observed', got {curvature!r}")
+    require_choice(curvature, ("fisher", "observed"), "the curvature of a marginal likelihood")
     found = personalise(model, cohort, start=start, iterations=iterations, tolerance=_MODE, solver=solver)
     fine = [i for i in range(cohort.conditions.size) if i not in found.failed]
     rows = torch.tensor(fine, dtype=torch.long, device=found.mode.device)

@@ -13,13 +13,15 @@ from typing import Literal
 import numpy as np
 
 from hybrid import Schedule
+from physics.arguments import InputError, quote, require_choice, require_kind, require_names, require_text
+from training.arguments import require_path
 from training.convention import BY_NAME, NEEDED, ignored
 from training.dates import Clock
 from training.event_table import EventTable, LeftOut, Row, listed, number_in, read_events, short
-from training.events import Events, Given, Observation, endpoint_column
+from training.events import MOST_DOSES, Events, Given, Observation, endpoint_column
 from training.file_order import Event, Order, placed
 from training.kept_columns import covariate_columns, name_the_rest, stated_units
-from training.records import Record
+from training.records import LONGEST_ID, Record
 
 ORAL: Mapping[int | str, str] = MappingProxyType({1: "gut", 2: "plasma"})
 PLASMA: Mapping[int | str, str] = MappingProxyType({2: "concentration"})
@@ -83,9 +85,10 @@ def read_table(
 ) -> Table:
     """The people of a table, and which of its columns were left out.
 
-    The file: a header, then one row per event; separated by commas, semicolons, tabs or blanks; ".", NA or nothing means
-    missing; lines that begin with "#" or "C " are comments; R's row numbers and repeated headers are passed over. Names of
-    columns in any case, all of them in `training.convention`:
+    The file: a header, then one row per event; separated by commas, semicolons, tabs or blanks; ".", NA, NaN, N/A, null or
+    nothing means missing (a dash too, but in a DV that may have been measured); lines that begin with "#" or "C " are
+    comments; R's row numbers and repeated headers are passed over. Names of columns in any case, all of them in
+    `training.convention`:
     - ID, TIME, AMT, DV: person, time, dose, measured value. Needed. A person's rows stand together, sorted by time.
     - EVID: 0 observation, 1 dose, 2 other (only its covariates count). 3 and 4 (resets) are refused. Without the column a
       row with AMT > 0 is a dose, and a value too where DV is neither missing nor 0; every other one is an observation.
@@ -120,7 +123,7 @@ def read_table(
       value's time is the one after it.
     - `channel_column`: the column whose numbers are the keys of `channels`; by default the first of DVID, YTYPE and CMT that
       says anything.
-    - `signed`: channels whose values may be negative.
+    - `signed`: channels whose values may be negative; the records declare the others `nonnegative`.
     - `ignore`: columns that are not read.
 
     Returns: a `Table` with one `Record` per person; it starts at the time of the person's first row. Its `left_out` names
@@ -131,26 +134,48 @@ def read_table(
     Source: the column convention is that of Beal, Sheiner, Boeckmann & Bauer, NONMEM Users Guides (1989–2009), part V,
     chapter 6 for days and clock times.
     """
-    if order not in (None, "observation-first", "dose-first", "file"):
-        raise ValueError(f"read_nonmem: order is 'observation-first', 'dose-first' or 'file', got {short(str(order))}")
-    if channel_column not in (None, "CMT", "DVID", "YTYPE"):
-        raise ValueError(f"read_nonmem: channel_column is 'CMT', 'DVID' or 'YTYPE', got {short(str(channel_column))}")
+    require_path(path, "read_nonmem: path", "read_nonmem('people.csv', units=…)")
+    require_choice(order, (None, "observation-first", "dose-first", "file"), "read_nonmem: order")
+    require_choice(channel_column, (None, "CMT", "DVID", "YTYPE"), "read_nonmem: channel_column")
+    for argument, mapping, write in (
+        ("units", units, '{"TIME": "h", "AMT": "mg", "DV": "mg/L"}'),
+        ("compartments", compartments, '{1: "gut", 2: "plasma"}'),
+        ("channels", channels, '{2: "concentration"}'),
+    ):
+        require_kind(mapping, Mapping, f"read_nonmem: {argument}", write)
+        for key, name in mapping.items():
+            if isinstance(key, bool) or not isinstance(key, str if argument == "units" else (int, str)):
+                raise ValueError(f"read_nonmem: {argument} goes by {quote(key)}, which is no name; write {write}")
+            require_text(name, f"read_nonmem: {argument}[{quote(key, 60)}]", write)
     if not compartments or not channels:
-        raise ValueError(f"read_nonmem: needs a compartment and a channel, got {dict(compartments)}, {dict(channels)}")
+        raise InputError(
+            f"read_nonmem: needs a compartment and a channel, got {dict(compartments)}, {dict(channels)}",
+            'write compartments={1: "gut"}, channels={2: "concentration"}',
+            "write --compartments 1=gut --channels 2=concentration",
+            "a table needs a compartment and a channel",
+        )
+    names_of: dict[str, tuple[str, ...] | None] = {"covariates": None}
     for argument, given in (("covariates", covariates), ("ignore", ignore), ("signed", signed)):
-        if isinstance(given, str):
-            raise ValueError(
-                f"read_nonmem: {argument} is a list of names, got {short(given)}; write {argument}=[{short(given)}]"
-            )
+        if given is not None:
+            if isinstance(given, str):
+                raise ValueError(
+                    f"read_nonmem: {argument} is a list of names, got {short(given)}; write {argument}=[{short(given)}]"
+                )
+            names_of[argument] = require_names(given, f"read_nonmem: {argument}", f'{argument}=["WT"]')
+        elif argument != "covariates":
+            raise ValueError(f"read_nonmem: {argument} is a list of names, and is None; leave it out for none")
+    covariates, ignore, signed = names_of["covariates"], names_of["ignore"] or (), names_of["signed"] or ()
     names = tuple(dict.fromkeys(channels.values()))
     unknown = set(signed) - set(names)
     if unknown:
-        raise ValueError(f"read_nonmem: signed names {listed(sorted(unknown))}; the channels are {listed(names)}")
+        problem = f"signed names {listed(sorted(unknown))}"
+        known = f"the channels are {listed(names)}"
+        raise InputError(f"read_nonmem: {problem}", known, f"{known}, and --channels names more", f"--{problem}")
     needed = [name for name in ignore if name.upper() in NEEDED]
     if needed:
-        raise ValueError(
-            f"read_nonmem: ignore names {listed(needed)}, and {', '.join(NEEDED)} are needed; leave them out of ignore"
-        )
+        problem = f"ignore names {listed(needed)}, and {', '.join(NEEDED)} are needed"
+        cure = "leave them out of"
+        raise InputError(f"read_nonmem: {problem}", f"{cure} ignore", f"{cure} --ignore", f"--{problem}")
     table = read_events(Path(path), ignore, covariates or ())
     kept = covariate_columns(table, covariates, units)
     stated = stated_units(table, units, names, kept)
@@ -162,9 +187,24 @@ def read_table(
         units={"TIME": stated["time"], "AMT": stated["dose"], **{name: stated[name] for name in names}},
         signed=signed,
     )
+    _require_few_doses(table)
     records = _Reader(table, events, Clock.of(table, stated["time"]), names, kept, stated, order).records()
     name_the_rest(table, events.by, set(kept.values()))
     return Table(records, tuple(table.left_out))
+
+
+_MOST_ADDED = 200_000  # doses that ADDL asks for in a whole table: more than anybody was given, and than fit into memory
+
+
+def _require_few_doses(table: EventTable) -> None:
+    """Refuse what repeats beyond reason before it is made: each row may be modest, and all of them are not."""
+    added = 0
+    for row in table.rows:
+        more = number_in(row.cells.get("ADDL", "")) or 0.0
+        if 0.0 < more <= MOST_DOSES:  # what else is wrong with the cell is said of its row
+            added += int(more)
+        if added > _MOST_ADDED:
+            raise table.error(row.line, f"ADDL asks for {added} doses up to here, and {_MOST_ADDED} are the most; write fewer")
 
 
 def _keys(names: Mapping[int, str] | Mapping[int | str, str]) -> dict[int | str, str]:
@@ -199,6 +239,10 @@ class _Reader:
         for person, rows in people:
             if not person:
                 raise self.table.error(rows[0].line, "ID is missing; every row needs the person it belongs to")
+            if len(person) > LONGEST_ID:
+                raise self.table.error(
+                    rows[0].line, f"ID is {short(person)}, of {len(person)} characters; at most {LONGEST_ID} name a person"
+                )
             number = number_in(person)
             key = person if number is None else number  # 1 and 1.0 are one person
             if key in last_line:
@@ -243,6 +287,7 @@ class _Reader:
             channels=self.names,
             covariates=self._covariates(person, rows),
             units=dict(self.units),
+            nonnegative=tuple(name for name in self.names if name not in self.events.signed),
         )
 
     def _times(self, person: str, rows: list[Row]) -> list[float]:
@@ -329,13 +374,16 @@ class _Reader:
                     raise self.table.error(
                         row.line,
                         f"covariate {spelled} of person {person} changes from {found[name]:g} to {value:g}, and covariates "
-                        f"are constant here; keep one value, or leave it out ({ignored(spelled)}), and, if "
-                        "it acts, give it to the schedule as an input: schedule.do(inputs={...: Signal(times, values)})",
+                        "are constant here",
+                        f"keep one value, or leave it out ({ignored(spelled)}), and, if it acts, give it to the schedule as an "
+                        "input: schedule.do(inputs={...: Signal(times, values)})",
+                        f"keep one value, or leave it out: --ignore {spelled}",
                     )
             if name not in found:
                 raise self.table.error(
                     rows[0].line,
-                    f"person {person} has no {spelled}, which others have; write a value, or leave {spelled} out: "
-                    f"covariates=[...], {ignored(spelled)}",
+                    f"person {person} has no {spelled}, which others have",
+                    f"write a value, or leave {spelled} out: covariates=[...], {ignored(spelled)}",
+                    f"write a value, or leave {spelled} out: --ignore {spelled}",
                 )
         return found

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from physics.arguments import quote
+
 Array = NDArray[np.float64]
 ArrayLike = Tensor | NDArray | list | tuple | float
 BLOCK = 2**21  # numbers in one block of simulated outcomes (16 MB)
@@ -34,11 +36,19 @@ class NullBand:
     draws: int
 
 
-def as_array(values: ArrayLike) -> Array:
-    """The values as a float64 numpy array, off any graph and device."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
-    return np.asarray(values, dtype=np.float64)
+def as_array(values: ArrayLike, *, truths: bool = True) -> Array:
+    """The values as a float64 numpy array, off any graph and device.
+
+    `truths`: whether True and False may stand for 1 and 0, as they do for outcomes. Errors: ValueError for what are no numbers.
+    """
+    try:
+        raw = np.asarray(values.detach().cpu().numpy() if isinstance(values, Tensor) else values)
+        if raw.dtype.kind not in ("fiub" if truths else "fiu"):
+            raise TypeError
+        return np.asarray(raw, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        got = quote(values)
+        raise ValueError(f"numbers in an array, a tensor or a list are needed, NaN for missing, and got {got}") from error
 
 
 def present(observed: ArrayLike, beside: dict[str, ArrayLike]) -> tuple[Array, ...]:  # each (n,)
@@ -142,6 +152,23 @@ def replicates(
     for start in range(0, draws, block):
         chosen = torch.randint(paths.shape[0], (min(block, draws - start), int(group.max()) + 1), generator=generator)
         yield paths[chosen.numpy()[:, group], np.arange(size)]
+
+
+def stray_band(
+    perfect: Array,  # (R, K), K statistics of R perfect forecasters
+    observed: Array,  # (K,)
+    pointwise: Array,  # (2, K), the band of each
+    level: float,
+) -> NullBand:
+    """How many of K statistics leave the band that each has by itself, beside how many do of perfect forecasters.
+
+    `upper` is the smallest count that at least `level` of them do not exceed, and `lower` is 0: fewer is no fault.
+    """
+    low, high = pointwise
+    count = ((perfect < low) | (perfect > high)).sum(1)
+    most = np.quantile(count, level, method="inverted_cdf")
+    here = ((observed < low) | (observed > high)).sum()
+    return NullBand(float(count.mean()), 0.0, float(most), float(here), level, len(perfect))
 
 
 def band(

@@ -12,7 +12,15 @@ from hybrid import HybridModel, SimulationError, Solver
 from hybrid.defaults import differentiating
 from hybrid.threads import of_slopes, threads_by
 from learned import select
-from physics.arguments import quote, require_kind, require_number
+from physics.arguments import (
+    quote,
+    require_choice,
+    require_device,
+    require_kind,
+    require_number,
+    require_people,
+    require_shape,
+)
 from training.arguments import require_fit, require_tensor
 from training.records import Cohort
 from training.sensitivity import (
@@ -45,20 +53,36 @@ class Personal:
     converged: Tensor
     failed: dict[int, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        write = "personalise(model, cohort)"
+        require_shape(self.mode, "Personal: mode", "M", "N", "d", write=write)
+        M, N, d = self.mode.shape
+        require_shape(self.covariance, "Personal: covariance", M, N, d, d, write=write, like=self.mode)
+        require_shape(self.objective, "Personal: objective", M, N, write=write, like=self.mode)
+        if not isinstance(self.converged, Tensor) or self.converged.shape != (M, N) or self.converged.dtype != torch.bool:
+            raise ValueError(f"Personal: converged says yes or no, dtype bool and shape {(M, N)}, and is {quote(self.converged)}")
+        require_kind(self.failed, dict, "Personal: failed", "{}, or index → why")
+        for index in self.failed:
+            require_number(index, "Personal: failed, by index,", least=0.0, most=N - 1.0, whole=True)
+
     def draws(self, count: int, generator: torch.Generator) -> Tensor:  # (M, S, N, d)
         """Independent draws of the Laplace posterior N(mode, covariance)."""
         M, N, d = self.mode.shape
-        require_number(count, "draws: count", least=1.0, whole=True)
+        require_number(count, "draws: count", least=1.0, most=1e8, whole=True)
         require_kind(generator, torch.Generator, "draws: generator", "torch.Generator().manual_seed(0)")
+        count = int(count)
         z = torch.randn(M, count, N, d, 1, generator=generator, dtype=torch.float64, device=generator.device)
         z = z.to(self.mode.device)  # a generator draws where it lives, and nowhere else
         if d == 0:
             return z[..., 0]
-        root = torch.linalg.cholesky(self.covariance)  # (M, N, d, d)
+        root, failed = torch.linalg.cholesky_ex(self.covariance)  # (M, N, d, d)
+        if bool((failed > 0).any()) or not bool(torch.isfinite(self.mode).all()):
+            raise ValueError("draws: a mode is not finite, or a covariance not positive definite; personalise these people again")
         return self.mode[:, None] + (root[:, None] @ z)[..., 0]
 
     def to(self, device: torch.device | str) -> "Personal":
         """The same on another device."""
+        require_device(device, "Personal.to: device")
         return replace(
             self,
             mode=self.mode.to(device),
@@ -69,6 +93,8 @@ class Personal:
 
     def people(self, index: Tensor) -> "Personal":
         """The same for the chosen people."""
+        require_people(index, self.mode.shape[1], "Personal.people: index")
+        index = torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index
         failed = {k: self.failed[i] for k, i in enumerate(index.tolist()) if i in self.failed}
         return Personal(
             self.mode[:, index], self.covariance[:, index], self.objective[:, index], self.converged[:, index], failed
@@ -87,7 +113,12 @@ def prior(
     Errors: `ValueError` for shapes that do not fit, or a covariance that is not symmetric positive definite.
     """
     require_kind(model, HybridModel, "prior: model", "prior(model, people)")
-    require_number(people, "prior: people, how many,", least=0.0, whole=True)
+    require_number(people, "prior: people, how many,", least=0.0, most=1e8, whole=True)
+    for name, value in (("mean", mean), ("covariance", covariance)):
+        require_tensor(value, f"prior: {name}", f"{name}=torch.tensor([…])")
+        if value is not None:
+            require_shape(value, f"prior: {name}", ..., "d", write=f"{name}=torch.tensor([…])")
+    people = int(people)
     M, d = model.members, model.personal
     device = next(iter(model.parameters())).device
     zero = torch.zeros(M, people, dtype=torch.float64, device=device)
@@ -102,8 +133,11 @@ def prior(
             f"{people}, {d}; got {None if mean is None else tuple(mean.shape)} and "
             f"{None if covariance is None else tuple(covariance.shape)}"
         ) from error
+    if not bool(torch.isfinite(mode).all()):
+        raise ValueError("prior: the mean must be finite, and is not; write what is known, or leave it out")
     if covariance is not None and d and people:
         uneven = not torch.allclose(spread, spread.mT, rtol=1e-9, atol=0.0)
+        uneven = uneven or not bool(torch.isfinite(spread).all())
         if uneven or bool((torch.linalg.cholesky_ex(spread).info > 0).any()) or not bool(torch.isfinite(mode).all()):
             raise ValueError("prior: needs a finite mean and a covariance that is symmetric and positive definite")
     return Personal(mode.clone(), spread.clone(), zero, zero == 0)
@@ -162,7 +196,10 @@ def personalise(
     require_fit(model, cohort, "personalise", solver)
     require_number(iterations, "personalise: iterations", least=0.0, whole=True)
     require_number(tolerance, "personalise: tolerance", least=0.0)
+    iterations, tolerance = int(iterations), float(tolerance)
     require_tensor(start, "personalise: start", "Personal.mode of an earlier search")
+    if start is not None and not start.is_floating_point():
+        raise ValueError(f"personalise: start is {start.dtype}, and coordinates are real numbers; write start.to(torch.float64)")
     if before is not None:
         require_kind(before, Personal, "personalise: before", "prior(model, people), or what personalise gave for earlier data")
     solver = solver or differentiating()  # one for all rounds: it keeps its buffers between them
@@ -176,8 +213,9 @@ def personalise(
         )
     if start is not None and start.shape != (M, N, d):
         raise ValueError(f"personalise: start needs shape (M, N, d) = {(M, N, d)}, got {tuple(start.shape)}")
-    if curvature not in ("fisher", "observed"):
-        raise ValueError(f"personalise: curvature is 'fisher' or 'observed', got {quote(curvature)}")
+    require_choice(curvature, ("fisher", "observed"), "personalise: curvature")
+    if start is not None and not bool(torch.isfinite(start).all()):
+        raise ValueError("personalise: start must be finite, and is not; write Personal.mode of an earlier search")
     if N == 0:
         return known
     whole = cohort

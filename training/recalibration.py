@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from physics.arguments import quote, require_kind
 from training.adaptive import AdaptiveConformal, Followed
 from training.conformal import SplitConformal, conformal_quantile, people_needed
 from training.cross_scaling import CrossScaling
@@ -44,7 +45,8 @@ def recalibration_from_dict(data: Mapping[str, Any]) -> Recalibration:
 
     Errors: `ValueError` for a kind that is not known.
     """
+    require_kind(data, Mapping, "recalibration_from_dict: data", "what to_dict of a recalibration writes")
     kind = data.get("kind")
-    if kind not in RECALIBRATIONS:
-        raise ValueError(f"a recalibration of kind {kind!r} is not known; there are {', '.join(RECALIBRATIONS)}.")
+    if not isinstance(kind, str) or kind not in RECALIBRATIONS:
+        raise ValueError(f"a recalibration of kind {quote(kind)} is not known; there are {', '.join(RECALIBRATIONS)}.")
     return RECALIBRATIONS[kind].from_dict(data)

@@ -1,24 +1,39 @@
 """People: what was done to each, what was measured, and what is known of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from hybrid import Conditions, HybridModel, Mesh, Schedule, build_segments
 from hybrid.derivative import lasting
-from physics.arguments import quote, require_kind, require_number
+from physics.arguments import (
+    quote,
+    require_device,
+    require_kind,
+    require_names,
+    require_number,
+    require_people,
+    require_shape,
+    require_text,
+)
 from physics.units import require
 from training.clock import SAME, at_or_before, counts_from, origin_of, since
 from training.conversion import converted
 
+LONGEST_ID = 100  # characters: a longer one is a column that has slipped
+
 
 def _numbers(value: object, what: str) -> np.ndarray:
     try:
-        return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        raw = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+        if raw.dtype.kind not in "fiuO":  # an object may be a list with None for what is missing
+            raise TypeError
+        return raw.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{what} must be numbers in a list, an array or a tensor, got {quote(value)}") from error
 
 
@@ -30,6 +45,8 @@ class Record:
     a channel was not measured; `channels` (p,) their names; `covariates` by name; `units`: UCUM codes for "time", every
     channel, and whatever else is known: "dose", inputs and covariates by their names. A `Cohort` has everybody in its model's
     units (`training.conversion`); what no unit is stated of is taken to be in the model's.
+    `nonnegative`: the channels that are declared never to be below 0 (those that a table's reader was not told are signed):
+    what is shown of them is cut there.
     Times are on the table's clock, whose zero means nothing; a `Cohort` counts everybody's from their own `origin`.
     What is measured at or before the first dose is the `baseline`. Where it sets the state that a person starts from, it is
     not scored; where it does not, it is scored like any other measurement (`HybridModel.starts_from`).
@@ -45,20 +62,34 @@ class Record:
     channels: tuple[str, ...]
     covariates: Mapping[str, float] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    nonnegative: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        require_text(self.id, "Record: id", 'Record("1", …)')
+        if len(self.id) > LONGEST_ID:  # every message about a person quotes the id
+            length = len(self.id)
+            raise ValueError(f"record {quote(self.id)}: an id has at most {LONGEST_ID} characters, and this has {length}")
         where = f"record {self.id}"
         require_kind(self.schedule, Schedule, f"{where}: schedule", 'Schedule((Dose("gut", 0.0, 320.0),)), or Schedule()')
         require_kind(self.covariates, Mapping, f"{where}: covariates", '{"WT": 70.0}')
         require_kind(self.units, Mapping, f"{where}: units", '{"time": "h", "concentration": "mg/L"}')
-        if not hasattr(self.channels, "__iter__"):
+        if isinstance(self.channels, Mapping | set) or not isinstance(self.channels, Iterable):
             raise ValueError(f'{where}: channels are names, and are {quote(self.channels)}; write ("concentration",)')
         channels = (self.channels,) if isinstance(self.channels, str) else tuple(self.channels)
+        require_names(channels, f"{where}: channels", '("concentration",)')
         times, values = _numbers(self.times, f"{where}: times"), _numbers(self.values, f"{where}: values")
         if values.ndim == 1 and len(channels) == 1:
             values = values[:, None]
+        for name in (*self.covariates, *self.units):
+            require_text(name, f"{where}: the name of a covariate or unit", '{"WT": 70.0}')
         for name, value in self.covariates.items():
             require_number(value, f"{where}: the covariate {name}")
+        if isinstance(self.nonnegative, str) or not set(self.nonnegative) <= set(channels):
+            raise ValueError(
+                f"{where}: nonnegative names channels, of which there are {quote(list(channels))}, and is "
+                f'{quote(self.nonnegative)}; write ("concentration",)'
+            )
+        object.__setattr__(self, "nonnegative", tuple(self.nonnegative))
         object.__setattr__(self, "channels", channels)
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "values", values)
@@ -119,12 +150,28 @@ class Record:
     def until(self, time: float) -> "Record":
         """The same person as known at `time` since their origin: later observations are missing."""
         require_number(time, "time, since the person's own first dose or start,")
+        time = float(time)
         values = np.where(at_or_before(self.on_own_clock().times, time)[:, None], self.values, np.nan)
         if not np.isfinite(values).any():
             raise ValueError(
                 f"record {self.id}: nothing was measured up to {time:g} since the {self.began}; ask for a later time"
             )
         return replace(self, values=values)
+
+
+def require_records(records: object, what: str) -> list[Record]:
+    """The records as a list. Errors: `ValueError`, beginning with `what`, for anything else than records."""
+    if isinstance(records, str | bytes | Mapping | set | Record | Module) or not isinstance(records, Iterable):
+        raise ValueError(f"{what} is a list of records, even of one, and is {quote(records)}; write [record]")
+    listed = list(records)
+    for record in listed:
+        require_kind(record, Record, f"{what}, each of them", "[Record(…)]")
+    return listed
+
+
+def never_negative(records: Sequence[Record]) -> tuple[str, ...]:
+    """The channels that all of these people's records declare to be so."""
+    return tuple(c for c in records[0].channels if all(c in r.nonnegative for r in records)) if records else ()
 
 
 def counted_from(records: Sequence[Record]) -> str:
@@ -149,6 +196,23 @@ class Cohort:
     y: Tensor
     unscored: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        require_kind(self.conditions, Conditions, "Cohort: conditions", "Cohort.of(records, model)")
+        N = self.conditions.size
+        if not isinstance(self.records, tuple | list) or len(self.records) != N:
+            raise ValueError(f"Cohort: records are those of its {N} people, and are {quote(self.records)}; write Cohort.of(…)")
+        for record in self.records:
+            require_kind(record, Record, "Cohort: each of records", "Cohort.of(records, model)")
+        object.__setattr__(self, "records", tuple(self.records))
+        require_shape(self.times, "Cohort: times", N, "T", write="Cohort.of(records, model)", like=self.conditions.baseline)
+        require_shape(self.y, "Cohort: y", N, self.times.shape[1], "p", write="Cohort.of(records, model)", like=self.times)
+        if self.y.shape[2] != self.conditions.baseline.shape[1]:
+            raise ValueError(f"Cohort: y has {self.y.shape[2]} channels and its baseline {self.conditions.baseline.shape[1]}")
+        if self.y.device.type == "cpu" and (bool(torch.isinf(self.y).any()) or not bool(torch.isfinite(self.times).all())):
+            raise ValueError("Cohort: times must be finite, and y finite or NaN where nothing was measured; correct the records")
+        if not isinstance(self.unscored, tuple) or not all(isinstance(k, int) for k in self.unscored):
+            raise ValueError(f"Cohort: unscored is a count for each person, and is {quote(self.unscored)}; write Cohort.of(…)")
+
     @staticmethod
     @lasting()
     def of(records: Sequence[Record], model: HybridModel, mesh: Mesh | None = None) -> "Cohort":
@@ -162,11 +226,7 @@ class Cohort:
         factor, a person without a covariate that the model reads, or without the baseline that its backbone starts from.
         """
         require_kind(model, HybridModel, "Cohort.of: model", "Cohort.of(records, model)")
-        if isinstance(records, str | HybridModel | Record) or not hasattr(records, "__iter__"):
-            raise ValueError(f"Cohort.of: records is a list of records, even of one, and is {quote(records)}; write [record]")
-        records = list(records)
-        for record in records:
-            require_kind(record, Record, "Cohort.of: each of records", "Cohort.of([Record(…)], model)")
+        records = require_records(records, "Cohort.of: records")
         if mesh is not None:
             require_kind(mesh, Mesh, "Cohort.of: mesh", "Mesh(0.1), or none for Mesh.of(model, records)")
         if not records:
@@ -222,12 +282,14 @@ class Cohort:
 
     def _known(self, time: float) -> Tensor:  # (N, T, 1)
         require_number(time, "time, since everyone's own first dose or start,")
+        time = float(time)
         # what was at `time` before its clock was shifted may be a rounding later now
         return (self.times <= time + SAME * self.times.abs().amax(1, keepdim=True))[..., None]
 
     def people(self, index: Tensor) -> "Cohort":
         """The chosen people."""
-        require_kind(index, Tensor, "people: index", "torch.tensor([0, 1])")
+        require_people(index, self.conditions.size, "people: index")
+        index = torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index
         return Cohort(
             tuple(self.records[i] for i in index.tolist()),
             self.conditions.people(index),
@@ -239,7 +301,13 @@ class Cohort:
     def to(self, *where: torch.device | str | torch.dtype) -> "Cohort":
         """The same batch on a device, in a type, or both: those of the model."""
         like = self.y.new_zeros(())
+        if not where:
+            raise ValueError("Cohort.to: needs a device or a type; write cohort.to(model.device, model.dtype)")
         for one in where:
+            if not isinstance(one, torch.dtype):
+                require_device(one, "Cohort.to: device")
+            elif not one.is_floating_point:
+                raise ValueError(f"Cohort.to: measurements are real numbers, and {one} is no type of these; write torch.float64")
             like = like.to(one)
         return replace(self, conditions=self.conditions.to(like), times=self.times.to(like), y=self.y.to(like))
 

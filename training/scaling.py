@@ -11,6 +11,8 @@ from torch import Tensor
 
 from hybrid.prediction import Prediction
 from hybrid.threads import of_blocks, threads_by
+from physics.arguments import quote, require_choice, require_kind, require_names, require_number
+from training.arguments import as_written, require_generator
 from training.factors import DOUBT, FLOOR, FactorProblem, Score, scaled
 from training.fitted_on import FittedOn, people_index
 from training.null_band import Array, ArrayLike, as_array
@@ -30,6 +32,12 @@ def scale_parts(
     personal uncertainty by moving their means apart.
     Law: `.aleatoric`, `.epistemic` and `.personal` come out times a, e and s; factors of 1 are the identity.
     """
+    require_kind(prediction, Prediction, "scale_parts: prediction", "predict(model, conditions, draws, …)")
+    p = len(prediction.channels)
+    for name, factor in zip(PARTS, (aleatoric, epistemic, personal), strict=True):
+        given = as_array(factor, truths=False)
+        if given.shape not in ((), (1,), (p,)) or not (np.isfinite(given) & (given >= 0.0)).all():
+            raise ValueError(f"scale_parts: {name} is one factor ≥ 0, or {p}, one a channel, and is {quote(factor)}; write 1.0")
     a, e, s = (torch.as_tensor(as_array(f), device=prediction.mean.device) for f in (aleatoric, epistemic, personal))
     mean, variance = scaled(prediction.mean, prediction.variance, torch.stack(torch.broadcast_tensors(a, e, s)))
     return replace(prediction, mean=mean, variance=variance)
@@ -69,6 +77,21 @@ class Scaling:
     after: tuple[float, ...]
     fitted_on: FittedOn
 
+    def __post_init__(self) -> None:
+        channels = require_names(self.channels, "Scaling: channels", "Scaling.fit(prediction, y, people)")
+        object.__setattr__(self, "channels", channels)
+        p = len(channels)
+        for name in (*PARTS, "before", "after"):
+            numbers = getattr(self, name)
+            if not isinstance(numbers, tuple) or len(numbers) != p:
+                raise ValueError(f"Scaling: {name} is a tuple of {p} numbers, one a channel, and is {quote(numbers)}")
+            for number in numbers:
+                require_number(number, f"Scaling: {name}", above=0.0 if name in PARTS else -math.inf)
+        if np.shape(self.covariance) != (p, 3, 3) or not np.isfinite(np.asarray(self.covariance, dtype=np.float64)).all():
+            raise ValueError(f"Scaling: covariance is {p} finite matrices (3, 3), and has shape {np.shape(self.covariance)}")
+        require_choice(self.score, ("nll", "crps"), "Scaling: score")
+        require_kind(self.fitted_on, FittedOn, "Scaling: fitted_on", "Scaling.fit(prediction, y, people)")
+
     @staticmethod
     @threads_by(of_blocks)
     def fit(
@@ -86,8 +109,7 @@ class Scaling:
         hardly do, `covariance` is large. CRPS visits all pairs of components: of hundreds, take NLL.
         Returns a `Scaling`. Errors: `ValueError` for shapes, a channel without observations, or another score.
         """
-        if score not in ("nll", "crps"):
-            raise ValueError(f'score is {score!r}; write "nll" (mixture log score) or "crps".')
+        require_choice(score, ("nll", "crps"), "Scaling.fit: score, the mixture's log score or CRPS,")
         seen = observed(prediction, y)
         record = FittedOn.of(people, as_array(y))
         _, index = people_index(people, len(seen))
@@ -104,9 +126,16 @@ class Scaling:
             )  # (M, S, G)
             person = torch.from_numpy(index)[:, None].expand_as(here)[here]
             problem = FactorProblem(mean, variance, seen[..., c][here], person, score)
-            u = problem.minimise()
+            try:
+                u = problem.minimise()
+                spread = problem.covariance(u)
+            except torch.linalg.LinAlgError as error:
+                raise ValueError(
+                    f"channel {channel!r}: what was observed is so far from the prediction that its scores are beyond float64; "
+                    "look at the units of both, and at the largest value"
+                ) from error
             factors.append(u.exp().tolist())
-            covariances.append(tuple(tuple(row) for row in problem.covariance(u).tolist()))
+            covariances.append(tuple(tuple(row) for row in spread.tolist()))
             before.append(float(problem.scores(torch.zeros(3, dtype=torch.float64)).mean()))
             after.append(float(problem.scores(u).mean()))
         a, e, s = (tuple(f[k] for f in factors) for k in range(3))
@@ -128,6 +157,7 @@ class Scaling:
 
         Errors: `ValueError` for other channels, or for people it was fitted on unless `in_sample`.
         """
+        require_prediction(prediction, "Scaling.apply")
         people_index(people, prediction.mean.shape[2])
         self.fitted_on.refuse(people, in_sample=in_sample)
         if prediction.channels != self.channels:
@@ -142,6 +172,10 @@ class Scaling:
 
         Log factors are moved by a draw from their covariance: the calibration people's share in what a band must allow.
         """
+        require_generator(generator, "Scaling.perturbed: generator")
+        require_prediction(prediction, "Scaling.perturbed")
+        if prediction.channels != self.channels:
+            raise ValueError(f"Scaling.perturbed: the factors are of {list(self.channels)}, not {list(prediction.channels)}")
         root = np.stack([np.linalg.cholesky(np.asarray(c) + 1e-14 * np.eye(3)) for c in self.covariance])
         z = torch.randn((len(self.channels), 3, 1), generator=generator, dtype=torch.float64).numpy()
         a, e, s = np.exp((root @ z)[..., 0].T)
@@ -180,19 +214,16 @@ class Scaling:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Scaling":
         """The inverse of `to_dict`."""
-        a, e, s, before, after = (tuple(map(float, data[k])) for k in (*PARTS, "before", "after"))
-        covariance = tuple(tuple(tuple(map(float, row)) for row in matrix) for matrix in data["covariance"])
-        return Scaling(
-            tuple(data["channels"]),
-            a,
-            e,
-            s,
-            covariance,
-            data["score"],
-            before,
-            after,
-            FittedOn.from_dict(data["fitted_on"]),
-        )
+        with as_written(data, "Scaling"):
+            a, e, s, before, after = (tuple(data[k]) for k in (*PARTS, "before", "after"))
+            covariance = tuple(tuple(tuple(map(float, row)) for row in matrix) for matrix in data["covariance"])
+            on = FittedOn.from_dict(data["fitted_on"])
+            return Scaling(data["channels"], a, e, s, covariance, data["score"], before, after, on)
+
+
+def require_prediction(prediction: object, name: str) -> None:
+    """Raise `ValueError`, beginning with `name`, for what is no prediction."""
+    require_kind(prediction, Prediction, f"{name}: prediction", "predict(model, conditions, draws, times=…, mask=…)")
 
 
 def observed(prediction: Prediction, y: ArrayLike) -> Tensor:  # (N, T, p), NaN at padding too
@@ -200,7 +231,8 @@ def observed(prediction: Prediction, y: ArrayLike) -> Tensor:  # (N, T, p), NaN 
 
     Errors: `ValueError` for another shape, or observations that are infinite.
     """
-    seen = torch.from_numpy(as_array(y).copy())
+    require_prediction(prediction, "a prediction")
+    seen = torch.from_numpy(as_array(y, truths=False).copy())
     shape = prediction.mean.shape[2:]
     if seen.shape != shape:
         raise ValueError(

@@ -16,7 +16,16 @@ from torch import Tensor
 from hybrid.mixture import blocks, mixture_cdf, mixture_crps, mixture_log_prob
 from hybrid.prediction import Prediction
 from hybrid.threads import of_blocks, threads_by
-from training.calibration import Binning, ence, ence_null_band, events, partition, quantile_calibration_error, zms
+from training.calibration import (
+    EVENT_BINS,
+    Binning,
+    ence,
+    ence_null_band,
+    events,
+    partition,
+    quantile_calibration_error,
+    zms,
+)
 from training.null_band import Array, ArrayLike, as_array, present
 
 Axis = int | tuple[int, ...] | None
@@ -262,7 +271,7 @@ class BrierDecomposition:
 
 
 def brier_decomposition(
-    probability: ArrayLike, outcome: ArrayLike, *, bins: int = 15, binning: Binning = "mass"
+    probability: ArrayLike, outcome: ArrayLike, *, bins: int = EVENT_BINS, binning: Binning = "mass"
 ) -> BrierDecomposition:
     """The Brier score as reliability − resolution + uncertainty, and the two terms that binning leaves over.
 

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
+from hybrid.model import require_given
 from hybrid.threads import of_slopes, threads_by
+from physics.arguments import require_kind, require_shape
 from training.losses import gaussian_nll
 from training.records import Cohort
 
@@ -39,6 +41,14 @@ def sensitivity(
     own error cancels in the differences. Forward-mode differentiation would be exact, and is eight times slower on the
     many small tensors of this simulation; reverse mode needs a backward pass per observation.
     """
+    require_given(model, conditions, "sensitivity")
+    require_shape(
+        personal, "sensitivity: personal", "M", conditions.size, model.personal, write="Personal.mode", like=conditions.baseline
+    )
+    if not len(personal):
+        raise ValueError("sensitivity: personal is of no member; write Personal.mode")
+    if solver is not None:
+        require_kind(solver, Solver, "sensitivity: solver", 'RungeKutta("rk4") or Exponential(rtol=1e-6)')
     with torch.no_grad():
         moved = copies(personal, difference_offsets(personal))
         run = simulate_copies(model, conditions, moved, personal.shape[1], solver)
@@ -127,7 +137,18 @@ def observed_information(
     Column j is [∇φ(η + h e_j) − ∇φ(η − h e_j)]/2h with the exact gradient of the simulation (reverse mode), made
     symmetric. The error is O(h²) ≈ 1e-10. People are taken 64 at a time: reverse mode remembers every step of each.
     """
-    N = personal.shape[1]
+    require_kind(cohort, Cohort, "observed_information: cohort", "Cohort.of(records, model)")
+    require_given(model, cohort.conditions, "observed_information")
+    N, d = cohort.conditions.size, model.personal
+    require_shape(personal, "observed_information: personal", "M", N, d, write="Personal.mode", like=cohort.y)
+    if precision is not None:
+        require_shape(
+            *(precision, "observed_information: precision", "M", N, d, d), write="torch.linalg.inv(covariance)", like=cohort.y
+        )
+        if len(precision) != len(personal):
+            raise ValueError(f"observed_information: precision is of {len(precision)} members and personal of {len(personal)}")
+    if solver is not None:
+        require_kind(solver, Solver, "observed_information: solver", 'RungeKutta("rk4") or Exponential(rtol=1e-6)')
     own = torch.eye(personal.shape[2], dtype=personal.dtype, device=personal.device)
     precision = own.expand(*personal.shape, -1) if precision is None else precision
     found = personal.new_full((*personal.shape, personal.shape[2]), torch.nan)

@@ -12,7 +12,7 @@ from torch import Tensor
 from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
-from physics.arguments import require_number
+from physics.arguments import require_kind, require_number, require_shape
 from training.arguments import require_fit, require_tensor
 from training.fit import Fitted, named
 from training.losses import Stability, gaussian_nll, residual_share
@@ -109,8 +109,18 @@ def shoot(
     require_number(stiffness, "shoot: stiffness", above=0.0)
     require_number(polish, "shoot: polish", whole=True)
     require_number(growth, "shoot: growth")
+    require_number(least_residual, "shoot: least_residual", least=0.0)
+    if stability is not None:
+        require_kind(stability, Stability, "shoot: stability", "Stability.of(model, cohort.conditions.covariates)")
+    if scale is not None:
+        require_tensor(scale, "shoot: scale", "torch.ones(n)")
+        require_shape(scale, "shoot: scale", ..., "n", write="torch.ones(n), one a state")
     for name, tensor in (("weights", weights), ("personal", personal), ("starts", starts), ("scale", scale)):
         require_tensor(tensor, f"shoot: {name}", "torch.tensor(…)")
+    if personal is not None and not personal.is_floating_point():
+        raise ValueError(f"shoot: personal is {personal.dtype}, and coordinates are real numbers; write personal.to(model.dtype)")
+    count, steps, rounds, polish = int(count), int(steps), int(rounds), int(polish)
+    rate, stiffness, growth, least_residual = float(rate), float(stiffness), float(growth), float(least_residual)
     if rounds > steps or polish < 0 or not growth >= 1.0:
         raise ValueError(
             f"shoot: needs rounds ≤ steps, polish ≥ 0 and growth ≥ 1, got rounds {rounds} of {steps} steps, polish {polish} "

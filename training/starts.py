@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from hybrid.schedule import as_float
-from physics import Backbone, OneCompartmentOral
-from physics.arguments import quote, require_kind
+from physics import Backbone, LogNormalPopulation, OneCompartmentOral
+from physics.arguments import require_kind
 from training.conversion import in_units
-from training.records import Record
+from training.records import Record, require_records
 
 _MOST_PEOPLE = 100  # of more, as many are taken evenly: this is a start
 _MOST_PAIRS = 200_000  # of a measurement and a dose before it
@@ -62,11 +62,11 @@ def starting_values(
     Source: Sheiner & Beal, J. Pharmacokinet. Biopharm. 8 (1980) 553 (everyone's data at once); Huber (1964).
     """
     require_kind(backbone, Backbone, "starting_values: backbone", "starting_values(records, OneCompartmentOral())")
-    if isinstance(records, str | Record) or not hasattr(records, "__iter__"):
-        raise ValueError(f"starting_values: records is a list of records, even of one, and is {quote(records)}; write [record]")
-    records = list(records)
-    for record in records:
-        require_kind(record, Record, "starting_values: each of records", "starting_values([Record(…)], backbone)")
+    records = require_records(records, "starting_values: records")
+    if powers is not None:
+        require_kind(powers, Mapping, "starting_values: powers", '{"V": {"WT": (70.0, 1.0, "kg")}}')
+        # which refuses what are no powers of these parameters
+        LogNormalPopulation(backbone, dict.fromkeys((p.name for p in backbone.physical), 0.3), powers)
     for parameter, by in (powers or {}).items():
         require_kind(by, Mapping, f"starting_values: the powers of {parameter}", '{"V": {"WT": (70.0, 1.0, "kg")}}')
     typical = {p.name: p.typical for p in backbone.physical}

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,8 +13,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from hybrid import HybridModel
+from physics.arguments import require_kind
 from training.checkpoint import Saved, plain
 from training.losses import model_like
+
+KindT = TypeVar("KindT")
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,12 @@ class State:
         M = model.members
         like = model_like(model)
         personal = torch.zeros(M, people, model.personal, dtype=like.dtype, device=like.device, requires_grad=True)
-        moved_by = optimiser([*model.parameters(), personal], lr=rate)
+        moved_by = _made(lambda: optimiser([*model.parameters(), personal], lr=rate), Optimizer, "optimiser=torch.optim.Adam")
         if isinstance(moved_by, torch.optim.LBFGS):
             raise ValueError("fit: LBFGS searches along one line for all members; use one that works by element (Adam, SGD)")
-        scheduled = schedule(moved_by)
+        scheduled = _made(
+            lambda: schedule(moved_by), LRScheduler, "schedule=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 200)"
+        )
         if isinstance(scheduled, ReduceLROnPlateau):
             raise ValueError("fit: ReduceLROnPlateau would let one member's loss set the others' rate; use one that counts steps")
         unknown = torch.full((M,), math.nan, dtype=torch.float64, device=like.device)
@@ -156,3 +162,13 @@ class State:
 
 def _tensors(model: HybridModel) -> list[tuple[str, Tensor]]:
     return [*model.named_parameters(), *model.named_buffers()]
+
+
+def _made(make: Callable[[], KindT], kind: type[KindT], write: str) -> KindT:
+    """What a function of the caller's makes. Errors: `ValueError` where it makes something else, or nothing."""
+    try:
+        made = make()
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"fit: no {kind.__name__} can be made: {str(error)[:150]}; write {write}") from error
+    require_kind(made, kind, f"fit: what the function gives, which is to be a {kind.__name__},", write)
+    return made

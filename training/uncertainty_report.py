@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hybrid.prediction import Prediction
 from hybrid.threads import of_blocks, threads_by
-from training.calibration import Partition, describe_convention, ence, partition, quantile_calibration_error
+from training.calibration import EVENT_BINS, Partition, describe_convention, ence, partition, quantile_calibration_error
 from training.channel_verdicts import channel_verdicts
 from training.controls import control_flags
 from training.cross_scaling import CrossScaling
@@ -31,7 +31,7 @@ from training.scores import brier_decomposition, energy_score, pooled
 from training.simultaneous import simultaneous_band
 from training.verdicts import Verdict
 
-PIT_BINS, QUANTILES, EVENT_BINS, VARIANCE_BINS, GROUPS = 20, 20, 15, 10, 5
+PIT_BINS, QUANTILES, VARIANCE_BINS, GROUPS = 20, 20, 10, 5
 
 CONVENTIONS = (
     ("coverage", "share of observations in the closed central interval of the mixture; of paths: people with all theirs inside"),
@@ -62,6 +62,7 @@ def uncertainty_report(
     shared_member: bool = False,
     replicates: int = 1000,
     band_level: float = 0.95,
+    time_unit: str | None = None,
 ) -> UncertaintyReport:
     """Judge a prediction of people whom neither the model nor a recalibration has seen.
 
@@ -70,7 +71,7 @@ def uncertainty_report(
     luck the bands then allow for · `resample`: what makes the members differ ("init" is flagged) · `members`: the
     stored forecast with its members apart, to compare a forecast by one model with · `measurement_sd` per channel, where
     the measurement's own error is known · `distance` of each state from the training data, in any unit: adds the split by it ·
-    `shared_member`, `replicates`: as in `PersonNull.draw`.
+    `shared_member`, `replicates`: as in `PersonNull.draw` · `time_unit` of the prediction's times, for the sentences.
     Returns an `UncertaintyReport`. Errors: `ValueError` for shapes, no data in a channel, thresholds of no channel, people
     whom the calibration was fitted on.
     Law: of a perfect forecaster one band holds all gates of the page together with probability `band_level`, so that a page
@@ -120,7 +121,7 @@ def uncertainty_report(
     whole = band.sentence("gates (coverage by level and horizon, PIT, variance, events, innovations)").rstrip(".")
     allowed = "" if calibration is None else "The band allows for other calibration people, too."
     verdicts = [Verdict(whole, band.passes, allowed, ("gates",))]
-    verdicts += [verdict for channel in channels for verdict in channel_verdicts(channel)]
+    verdicts += [verdict for channel in channels for verdict in channel_verdicts(channel, time_unit)]
     return UncertaintyReport(
         people=int(null.person.max()) + 1,
         observations=int((~np.isnan(seen)).sum()),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid import Conditions, Segments
-from physics.arguments import quote
+from physics.arguments import require_choice, require_kind, require_number, require_shape
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class Windows:
 
     def conditions(self, given: Conditions) -> Conditions:
         """What is given about the W·N rows: everyone's covariates and baseline, once for every window."""
+        require_kind(given, Conditions, "Windows.conditions: given", "cohort.conditions")
+        if given.size != self.edge.shape[0]:
+            raise ValueError(
+                f"Windows.conditions: given is of {given.size} people and the windows of {self.edge.shape[0]}; give the same"
+            )
         repeated = torch.arange(given.size, device=given.baseline.device).repeat(self.count)
         covariates = {k: v[repeated] for k, v in given.covariates.items()}
         return replace(
@@ -59,6 +64,9 @@ class Windows:
         starts: Tensor,  # (M, N, W-1, n) and those of the later windows
     ) -> Tensor:  # (M, W·N, n)
         """The starts of all windows in the order of the rows."""
+        N, W, n = self.edge.shape[0], self.count, self.whole.jump.shape[-1]
+        require_shape(x0, "Windows.stack: x0", "M", N, n, write="model.initial(theta, baseline)", like=self.whole.dt)
+        require_shape(starts, "Windows.stack: starts", len(x0), N, W - 1, n, write="torch.zeros(M, N, W-1, n)", like=x0)
         return torch.cat([x0[:, :, None], starts], 2).transpose(1, 2).flatten(1, 2)
 
     def back(
@@ -66,6 +74,9 @@ class Windows:
         states: Tensor,  # (M, W·N, L, n) at the rows' readings
     ) -> tuple[Tensor, Tensor]:  # (M, N, T, n) at the records' observations, (M, N, W, n) at the windows' ends
         """From the windows to the records."""
+        rows, L = self.segments.segment.shape
+        where = self.whole.dt
+        require_shape(states, "Windows.back: states", "M", rows, L, "n", write="the states at the rows' readings", like=where)
         M, _, L, n = states.shape
         N = self.edge.shape[0]
         by_record = states.reshape(M, self.count, N, L, n).transpose(1, 2)  # (M, N, W, L, n)
@@ -89,10 +100,10 @@ def windows(
     Law: windows that start where their predecessors end have the states of the whole; gradients with respect to
     lengths, jumps, rates and inputs are kept.
     """
-    if count < 1:
-        raise ValueError(f"windows: count must be at least 1, got {count}")
-    if by not in ("time", "steps"):
-        raise ValueError(f"windows: by is 'time' or 'steps', got {quote(by)}")
+    require_kind(segments, Segments, "windows: segments", "cohort.conditions.segments")
+    require_number(count, "windows: count", least=1.0, whole=True)
+    count = int(count)
+    require_choice(by, ("time", "steps"), "windows: by")
     K = segments.dt.shape[1]
     busy = (segments.dt > 0) | (segments.jump != 0).any(-1)
     steps = torch.arange(1, K + 1, device=segments.dt.device)

@@ -1,5 +1,6 @@
 """Two uncertainties as two bands: what more data would narrow, and what no data would."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ class Bands:
     `times`, `median` (N, T) · `total` (2, N, T): the central interval of an observation · `ignorance` (2, N, T): the
     central interval, of the same level, of the noise-free curve, over members and over draws of the person: zero width
     where one member and one draw are all there is. Ignorance is epistemic and personal uncertainty together.
+    `cut`: the channel is declared never to be below 0, and all of it is of max(y, 0).
     """
 
     times: Array
@@ -29,10 +31,16 @@ class Bands:
     total: Array
     ignorance: Array
     level: float
+    cut: bool = False
 
     @staticmethod
-    def of(prediction: Prediction, *, channel: int = 0, level: float = 0.8) -> "Bands":
-        """The bands of one channel. Errors: `ValueError` for a channel that is not there or a level outside (0, 1)."""
+    def of(
+        prediction: Prediction, *, channel: int = 0, level: float = 0.8, nonnegative: Sequence[str] = ()
+    ) -> "Bands":
+        """The bands of one channel; cut at 0, below which a Gaussian reaches and the channel cannot be, where it is named in
+        `nonnegative`. A quantile of max(y, 0) is the larger of y's and 0.
+
+        Errors: `ValueError` for a channel that is not there or a level outside (0, 1)."""
         if not 0 <= channel < len(prediction.channels):
             raise ValueError(
                 f"Channel {channel} was asked for; the prediction has {len(prediction.channels)} "
@@ -46,8 +54,10 @@ class Bands:
         curves = prediction.mean[..., channel].numpy()  # (M, S, N, T)
         curves = np.where(mask, curves.reshape(-1, *curves.shape[2:]), 0.0)  # what padding holds is never looked at
         inner = np.where(mask, np.quantile(curves, ends, axis=0), np.nan)
-        times = np.where(mask, prediction.times.numpy(), np.nan)
-        return Bands(times, median, np.stack([low, high]), inner, level)
+        times, total = np.where(mask, prediction.times.numpy(), np.nan), np.stack([low, high])
+        if prediction.channels[channel] in nonnegative:
+            median, total, inner = (np.maximum(v, 0.0) for v in (median, total, inner))
+        return Bands(times, median, total, inner, level, prediction.channels[channel] in nonnegative)
 
     def extent(self) -> tuple[float, float]:
         """Lowest and highest value that the bands reach."""
@@ -65,10 +75,11 @@ def band_axes(axes: Axes, bands: Bands, person: int) -> None:
     line.set_gid("median")
 
 
-def band_handles(level: float) -> list[Artist]:
-    """What the legend says of the bands."""
+def band_handles(level: float, cut: bool = False) -> list[Artist]:
+    """What the legend says of the bands, and that they are cut at 0 where they are."""
+    noise = f"total, {percent(level)} band{', cut at 0' if cut else ''}: adds measurement noise"
     return [
         Line2D([], [], color=LINE, linewidth=1.8, label="median forecast"),
         Patch(facecolor=IGNORANCE, label=f"ignorance, {percent(level)} band: more data would narrow it"),
-        Patch(facecolor=NOISE, label=f"total, {percent(level)} band: adds measurement noise"),
+        Patch(facecolor=NOISE, label=noise),
     ]

@@ -19,7 +19,8 @@ from homeostat.pictures.style import (
     time_since,
 )
 from hybrid import Prediction
-from training.records import Record, counted_from
+from stability import decay_in_words
+from training.records import Record, counted_from, never_negative
 
 
 def draw_hero(
@@ -47,9 +48,9 @@ def draw_hero(
         raise ValueError(
             f"{len(chosen)} people were chosen for the wide picture; it has room for 1 to 3: people=(0, 1)."
         )
-    bands = Bands.of(prediction.people(list(people)), channel=channel, level=level)
+    bands = Bands.of(prediction.people(list(people)), channel=channel, level=level, nonnegative=never_negative(chosen))
     unit = chosen[0].units.get("time")
-    handles = people_handles(level, forecast_from, unit)
+    handles = people_handles(level, forecast_from, unit, bands.cut)
     width = 16.0
     figure = new_figure(width, 5.3 + header_height(title, subtitle, width, 2))
     left, middle, right = figure.subfigures(1, 3, squeeze=False, width_ratios=(1.2, 1.12, 1.2))[0]
@@ -68,7 +69,8 @@ def draw_hero(
         panel_title(axes, "Trajectories", "no certificate")
     else:
         words = (
-            f"two starts (blue, orange) approach at λ = {phase.rate:.3g} per {phase.time_unit} or faster\n"
+            "the distance in P between the two starts (blue, orange)\n"
+            f"{decay_in_words(phase.rate, phase.time_unit)};\n"
             "green: where the proof confines the second, at four moments"
         )
         panel_title(axes, "Proved to contract" if phase.kept else "These trajectories break the promise", words)

@@ -27,7 +27,7 @@ from homeostat.pictures.style import (
 from hybrid import Prediction
 from training.clock import at_or_before
 from training.conversion import as_shown
-from training.records import Record, counted_from
+from training.records import Record, counted_from, never_negative
 
 MOST = 24  # panels in one picture; more could not be read
 
@@ -71,10 +71,12 @@ def dots(times: Array | None = None, values: Array | None = None, *, filled: boo
     )
 
 
-def people_handles(level: float, forecast_from: float | None, time_unit: str | None) -> list[Artist]:
+def people_handles(
+    level: float, forecast_from: float | None, time_unit: str | None, cut: bool = False
+) -> list[Artist]:
     """The legend's entries, in reading order."""
     if forecast_from is None:
-        return [*band_handles(level), dots(filled=True, name="measured")]
+        return [*band_handles(level, cut), dots(filled=True, name="measured")]
     entries: list[Artist] = [
         dots(filled=True, name="measured, known to the forecast"),
         dots(filled=False, name="measured later, never seen"),
@@ -82,7 +84,7 @@ def people_handles(level: float, forecast_from: float | None, time_unit: str | N
     if np.isfinite(forecast_from):
         at = f"{forecast_from:g} {time_unit or ''}".strip()
         entries.append(Line2D([], [], color=GREY, linewidth=1.0, linestyle=(0, (4, 3)), label=f"forecast from {at}"))
-    return [*band_handles(level), *entries]
+    return [*band_handles(level, cut), *entries]
 
 
 def draw_people(
@@ -96,6 +98,7 @@ def draw_people(
     level: float = 0.8,
     subtitle: str | None = None,
     time_unit: str | None = None,
+    beyond: Sequence[str] = (),
 ) -> Path:
     """Small multiples: every person's forecast with two bands, and what was measured. Writes a PNG, returns its path.
 
@@ -104,7 +107,8 @@ def draw_people(
     Arguments: `prediction` on its own dense times, people in the order of `records`, times since everyone's `origin`, as a
     `Cohort` has them (the records' own are counted from there, and drawn in the prediction's units); `forecast_from` likewise,
     None where nothing was withheld; `time_unit`, that of the prediction, by default the first record's. Beyond 24 people the
-    first 24 are drawn and the picture says so.
+    first 24 are drawn and the picture says so; `beyond`, the ids of those who go beyond what the model was trained on, whose
+    panels say that. Of a channel that all records declare nonnegative, bands and median are cut at 0, and the legend says so.
     Errors: `ValueError` for as many predictions as records not being so, a missing channel, a level outside (0, 1).
     """
     people = require_people(prediction, records)
@@ -114,9 +118,9 @@ def draw_people(
         note = f"The first {MOST} of {people} people."
         subtitle = note if subtitle is None else f"{subtitle} {note}"
     prediction = prediction.people(range(shown))
-    bands = Bands.of(prediction, channel=channel, level=level)
+    bands = Bands.of(prediction, channel=channel, level=level, nonnegative=never_negative(records))
     unit = time_unit or records[0].units.get("time")
-    handles = people_handles(level, forecast_from, unit)
+    handles = people_handles(level, forecast_from, unit, bands.cut)
     rows, columns = grid_shape(shown)
     width = {1: 9.0, 2: 10.5}.get(columns, 12.0)
     height = 4.4 if rows == 1 else 2.15 * rows + 0.3
@@ -130,7 +134,8 @@ def draw_people(
             continue
         record = records[place]
         person_axes(axes, bands, record, person=place, channel=channel, forecast_from=forecast_from)
-        panel_title(axes, person_name(record.id), size=10.5)
+        words = "goes beyond what was trained" if record.id in beyond else " " if beyond else ""  # titles side by side
+        panel_title(axes, person_name(record.id), words, size=10.5)
         if place + columns >= shown:  # nobody below: the column's time axis is here
             axes.tick_params(labelbottom=True)
             axis_labels(axes, label(time_since(counted_from(records)), unit), None)

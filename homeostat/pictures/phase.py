@@ -29,6 +29,7 @@ from homeostat.pictures.style import (
     save,
     tidy,
 )
+from stability import decay_in_words
 
 
 def nearby(
@@ -267,7 +268,7 @@ def draw_phase(
         subtitle = "Vector field: the average of the members' vector fields, for one person."
         if phase.rate is not None:
             kept = "stays inside" if phase.kept else "DOES NOT stay inside"
-            subtitle += f" Every pair {kept} its ellipse, which shrinks at λ = {phase.rate:.3g} per {phase.time_unit}."
+            subtitle += f" Every pair {kept} its ellipse, which {decay_in_words(phase.rate, phase.time_unit)}."
     width, handles = 12.0 if phase.metric is not None else 8.0, phase_handles(phase)
     columns = 4 if width > 10 else 3
     rows = -(-len(handles) // columns)

@@ -22,13 +22,14 @@ from homeostat.pictures.style import (
     tidy,
 )
 from training.calibration import (
+    EVENT_BINS,
     ReliabilityCurve,
     calibration_null_band,
     expected_calibration_error,
     quantile_null_band,
     reliability_curve,
 )
-from training.null_band import ArrayLike, NullBand, as_array, present, replicates, tails, uniform
+from training.null_band import ArrayLike, NullBand, as_array, present, replicates, stray_band, tails, uniform
 
 Array = NDArray[np.float64]
 
@@ -40,7 +41,10 @@ class Reliability:
     `event`, what the probabilities are of, as words that end a sentence ("above 8 mg/L") · `curve` with its pointwise
     null band and `error`, the expected calibration error with its band · `levels` (J,), `fraction` (J,) of observations
     at or below their predicted quantile, its pointwise band `fraction_band` (2, J), and `quantile_error` with its band ·
-    `observations`, how many.
+    `observations`, how many · `fraction_strays`, how many of the J fractions leave their own band, as a null band of that count
+    (the curve's own is `curve.strays`).
+    A point's band is of that point alone: of many points some leave theirs by chance, and an error inside its band says nothing
+    of them.
     """
 
     event: str
@@ -51,6 +55,7 @@ class Reliability:
     fraction_band: Array
     quantile_error: NullBand
     observations: int
+    fraction_strays: NullBand
 
     @staticmethod
     def of(
@@ -60,7 +65,7 @@ class Reliability:
         *,
         event: str,
         null: NullBand | None = None,
-        bins: int = 15,
+        bins: int = EVENT_BINS,
         levels: int = 20,
         groups: ArrayLike | None = None,
         joint_outcome: ArrayLike | None = None,  # (R, *shape of outcome)
@@ -120,26 +125,28 @@ class Reliability:
             groups=groups,
             joint=joint_pit,
         )
-        fraction_band = np.quantile(np.concatenate([fractions(rows) for rows in blocks]), tails(band_level), axis=0)
+        perfect = np.concatenate([fractions(rows) for rows in blocks])
+        fraction_band = np.quantile(perfect, tails(band_level), axis=0)
+        observed = fractions(values)
         quantile_error = quantile_null_band(
             pit, generator=generator, levels=levels, draws=draws, groups=groups, joint=joint_pit, level=band_level
         )
-        return Reliability(event, curve, null, grid, fractions(values), fraction_band, quantile_error, values.size)
+        strays = stray_band(perfect, observed, fraction_band, band_level)
+        return Reliability(event, curve, null, grid, observed, fraction_band, quantile_error, values.size, strays)
 
 
-def in_words(name: str, null: NullBand) -> str:
-    """An error beside its null band, as two short lines."""
+def in_words(name: str, null: NullBand, strays: NullBand | None, points: int) -> str:
+    """An error beside its null band, and how many points leave their own grey beside how many that are by chance: short lines.
+
+    They are two things: the error is one number over all points, and each point's grey is of that point alone.
+    """
     observed = float("nan") if null.observed is None else null.observed
-    if observed > null.upper:
-        verdict = "above the band, miscalibrated"
-    elif observed < null.lower:
-        verdict = "below the band, better than chance allows"
-    else:
-        verdict = "inside the band"
-    return (
-        f"{name} {observed:.3f}: {verdict}\n"
-        f"({percent(null.level)} of perfect forecasters: {null.lower:.3f} to {null.upper:.3f})"
-    )
+    place = "above" if observed > null.upper else "below" if observed < null.lower else "within"
+    share = percent(null.level)
+    lines = [f"{name} {observed:.3f} ({place} {null.lower:.3f} to {null.upper:.3f})"]
+    if strays is not None and strays.observed is not None:
+        lines.append(f"{strays.observed:.0f} of {points} points outside their own grey (up to {strays.upper:.0f})")
+    return "\n".join([*lines, f"in brackets: {share} of perfect forecasters"])
 
 
 def reliability_axes(axes: Axes, numbers: Reliability, *, words: bool = True) -> None:
@@ -156,7 +163,7 @@ def reliability_axes(axes: Axes, numbers: Reliability, *, words: bool = True) ->
         curve.mean_probability, curve.mean_outcome, s=area, color=LINE, edgecolor="white", linewidth=0.8, zorder=4.0
     ).set_gid("bins")
     axis_labels(axes, f"Forecast probability: {numbers.event}", "How often it happened")
-    text = in_words("calibration error", numbers.error) if words else ""
+    text = in_words("calibration error", numbers.error, curve.strays, len(curve.count)) if words else ""
     panel_title(axes, "Stated and observed frequency", text)
 
 
@@ -179,7 +186,7 @@ def quantile_axes(axes: Axes, numbers: Reliability, *, words: bool = True) -> No
         gid="fraction",
     )
     axis_labels(axes, "Level of the predicted quantile", "Fraction of measurements below it")
-    text = in_words("mean gap", numbers.quantile_error) if words else ""
+    text = in_words("mean gap", numbers.quantile_error, numbers.fraction_strays, len(numbers.levels)) if words else ""
     panel_title(axes, "Predicted quantiles and measurements", text)
 
 
@@ -203,7 +210,7 @@ def draw_reliability(
     *,
     event: str,
     null: NullBand | None = None,
-    bins: int = 15,
+    bins: int = EVENT_BINS,
     groups: ArrayLike | None = None,
     joint_outcome: ArrayLike | None = None,
     joint_pit: ArrayLike | None = None,
@@ -243,7 +250,7 @@ def draw_reliability_of(
         subtitle = (
             f"Left: {int(numbers.curve.count.sum())} probabilities in {len(numbers.curve.count)} bins, area of a dot by "
             f"count; right: {numbers.observations} measurements. Grey: where {percent(numbers.error.level)} of perfectly "
-            "calibrated forecasters would be, point by point."
+            "calibrated forecasters have that point, each point by itself."
         )
     width = 11.0
     figure = new_figure(width, 5.65 + header_height(title, subtitle, width))

@@ -11,6 +11,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
+from exchange.whole_file import whole_file
+
 DPI = 160
 # Blue and orange stay apart under every common colour blindness (Okabe & Ito 2008); each pair also differs in lightness.
 INK, GREY, FAINT, PALE = "#1b2733", "#5b6772", "#c3cad1", "#e6eaee"
@@ -37,8 +39,8 @@ def save(figure: Figure, path: Path | str) -> Path:
         raise ValueError(
             f"A picture was to be written to {path}; pictures are PNG files, so write a path ending in .png."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
     return path
 
 

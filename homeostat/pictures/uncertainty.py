@@ -70,15 +70,17 @@ def draw_horizons(
 
 @dataclass(frozen=True, eq=False)
 class Rings:
-    """The members' disagreement about the vector field itself, on shells around the training people's states.
+    """The members' disagreement about the vector field itself, on shells around people's states.
 
     `radius` (R,), in the states' own spread (Mahalanobis) · `spread` (R,), the root of the mean variance over members, each
-    state in its scale per time · `edge`, the radius that holds 95 % of the states seen in training.
+    state in its scale per time · `edge`, the radius that holds 95 % of these people's states at the times of their measurements
+    · `whose` states they are.
     """
 
     radius: NDArray[np.float64]
     spread: NDArray[np.float64]
     edge: float
+    whose: str = "the training people"
 
 
 def draw_ignorance(
@@ -92,7 +94,7 @@ def draw_ignorance(
     """The split by predicted value; and how far the members disagree about the field, away from the data. Writes a PNG."""
     subtitle = (
         "Noise stays whatever is done; the model's part falls with more people, the person's with more of their data. A path "
-        "forgets what its members disagree about, because the model contracts: the vector field itself does not."
+        "forgets what its members disagree about, as far as the model contracts: the vector field itself does not."
     )
     width, panels = 11.0, 1 if rings is None else 2
     figure = new_figure(width, 4.4 + header_height(title, subtitle, width))
@@ -113,8 +115,8 @@ def rings_axes(axes: Axes, rings: Rings, time_unit: str | None) -> None:
     axes.set_xlim(0.0, float(rings.radius.max()))
     axes.set_ylim(bottom=0.0)
     per = "" if time_unit is None else f" per {time_unit}"
-    axis_labels(axes, "Distance from the training data, in their own spread", f"Members' spread, in state scales{per}")
-    panel_title(axes, "Away from the data", "Shaded: what the training people reached")
+    axis_labels(axes, f"Distance from the states of {rings.whose}, in their own spread", f"Members' spread, in state scales{per}")
+    panel_title(axes, "Away from the data", f"Shaded: where 95 % of the states of {rings.whose} are")
 
 
 def coverage_axes(axes: Axes, rows: Sequence[CoverageRow], time_unit: str | None) -> None:

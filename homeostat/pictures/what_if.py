@@ -1,17 +1,20 @@
 """The same person under several schedules."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from homeostat.pictures.bands import Bands, band_axes, band_handles
 from homeostat.pictures.style import (
+    GREY,
     INK,
     SECOND,
     axis_labels,
@@ -27,6 +30,8 @@ from homeostat.pictures.style import (
 )
 from hybrid import Prediction, Schedule
 from hybrid.schedule import as_float
+
+_HATCHED: dict[str, Any] = {"facecolor": "none", "edgecolor": GREY, "hatch": "///", "linewidth": 0.0, "alpha": 0.45}
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,14 @@ def what_if_axes(
     person: int,
     threshold: float | None = None,
     schedule: Schedule | None = None,
+    beyond: Sequence[tuple[float, float]] = (),
 ) -> None:
-    """One schedule's bands, the threshold (gid "threshold"), and a tick at every dose along the time axis (gid "doses")."""
+    """One schedule's bands, the threshold (gid "threshold"), and a tick at every dose along the time axis (gid "doses");
+    hatched, the times `beyond` what was trained (gid "beyond").
+    """
     band_axes(axes, bands, person)
+    for begin, end in beyond:
+        axes.axvspan(begin, end, zorder=0.8, gid="beyond", **_HATCHED)
     if threshold is not None:
         axes.axhline(threshold, color=SECOND, linewidth=1.3, linestyle=(0, (5, 3)), zorder=2.5, gid="threshold")
     if schedule is not None and schedule.doses:
@@ -96,12 +106,16 @@ def draw_what_if(
     time_unit: str | None = None,
     schedules: Mapping[str, Schedule] | None = None,
     since: str | None = None,
+    nonnegative: Sequence[str] = (),
+    beyond: Mapping[str, Sequence[tuple[float, float]]] | None = None,
 ) -> Path:
     """The same person under several schedules, side by side on shared axes. Writes a PNG, returns its path.
 
     Each panel says P(a measurement at the peak > threshold), with the peak that of the median, and the expected time above
     the threshold. Arguments: `predictions` by the name of what is done, at most eight; `threshold` in the channel's unit;
-    `schedules`, by the same names, mark the doses; `since`, what the times count from, stands at their axis.
+    `schedules`, by the same names, mark the doses; `since`, what the times count from, stands at their axis; `nonnegative`, the
+    channels that are cut at 0; `beyond`, by name of those that go beyond what was trained, the times at which they do: their
+    panels say so, and these times are hatched.
     Errors: `ValueError` for no prediction or too many, a person or channel that is not there, schedules of other names.
     """
     if not 1 <= len(predictions) <= 8:
@@ -110,10 +124,14 @@ def draw_what_if(
         raise ValueError(
             f"Schedules are named {sorted(schedules)} and predictions {sorted(predictions)}; give them the same names."
         )
-    bands = {name: Bands.of(p.people([person]), channel=channel, level=level) for name, p in predictions.items()}
+    beyond = beyond or {}
+    bands = {
+        name: Bands.of(p.people([person]), channel=channel, level=level, nonnegative=nonnegative)
+        for name, p in predictions.items()
+    }
     first = next(iter(predictions.values()))
     unit = first.units[channel]
-    handles: list[Artist] = band_handles(level)
+    handles: list[Artist] = band_handles(level, first.channels[channel] in nonnegative)
     if threshold is not None:
         dash = (0, (5, 3))
         handles.append(
@@ -121,6 +139,8 @@ def draw_what_if(
         )
     if schedules:
         handles.append(Line2D([], [], color=INK, linestyle="none", marker="^", markersize=7.0, label="dose"))
+    if any(beyond.values()):
+        handles.append(Patch(label="beyond what was trained", **_HATCHED))
     count = len(predictions)
     columns = count if count <= 4 else -(-count // 2)
     rows = -(-count // columns)
@@ -135,8 +155,13 @@ def draw_what_if(
             continue
         name = list(predictions)[place]
         schedule = None if schedules is None else schedules.get(name)
-        what_if_axes(axes, bands[name], person=0, threshold=threshold, schedule=schedule)
-        panel_title(axes, name, _words(predictions[name], threshold, person, channel, time_unit))
+        what_if_axes(
+            axes, bands[name], person=0, threshold=threshold, schedule=schedule, beyond=beyond.get(name, ())
+        )
+        words = _words(predictions[name], threshold, person, channel, time_unit)
+        if beyond:  # a line in every panel, so that their titles stand side by side
+            words += "\nBEYOND WHAT WAS TRAINED" if name in beyond else "\n "
+        panel_title(axes, name, words)
         if place + columns >= count:
             axes.tick_params(labelbottom=True)
             axis_labels(axes, label(time_since(since), time_unit), None)
@@ -164,7 +189,7 @@ def _words(prediction: Prediction, threshold: float | None, person: int, channel
     if threshold is None:
         return peak
     time = f"{found.duration:.{decimals}f}{clock}" if found.duration >= smallest else f"below {smallest:g}{clock}"
-    return f"{peak}\nP(measured above {threshold:g} then): {chance(found.probability)}\nexpected time above: {time}"
+    return f"{peak}\nP(measured above {threshold:g} {unit} then): {chance(found.probability)}\nexpected time above: {time}"
 
 
 def chance(probability: float) -> str:

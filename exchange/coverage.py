@@ -1,0 +1,315 @@
+"""Whom a certificate covers: what was certified, held beside everyone's own start, doses, inputs and units.
+
+A certificate about all states holds whatever is given, as long as both trajectories are given the same. One about a region is
+about what its sentence names: where trajectories start, boluses "among … or a mean of them, at least … apart", inputs within
+their levels. Beside that stands what the bundle's own people do:
+
+- a *bolus* is covered if it is w₁d₁ + … + w_D d_D with w ≥ 0 and Σw ≤ 1: a mean of certified ones, or of them and of none, which
+  is shorter, and in the proof (`stability/invariance.py`) only the length counts. What arrives at one time is one bolus;
+- where no doses are certified, what arrives when the record begins belongs to the start, which is x(0) + d then;
+- an *infusion* is no bolus, and its rate is part of no region's inputs;
+- an *input* is covered if all its values are within the levels.
+
+The numbers mean what they do in the units in which the certificate was made, and its rate is per unit of that time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hybrid import HybridModel, Schedule
+from hybrid.schedule import as_float
+from stability import Box, Certificate, Inputs, Lure
+from stability.cells import Frame
+from stability.decay import rounded
+from stability.invariance import vector_length
+from stability.region import claimed
+
+Array = NDArray[np.float64]
+_MOST_KINDS = 300
+_ROUNDING = Fraction(1, 2**49)  # eight units in the last place: what a change of units and of clocks may cost
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a certificate does not cover: of `person`, None where it is everyone, `what` it is, and a sentence about it.
+
+    `what`: "units", "parameters", "start", "doses", "infusions" or "inputs".
+    """
+
+    person: str | None
+    what: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence if self.person is None else f"person {self.person}: {self.sentence}"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A person, as a certificate meets them: who, what is done, and the states in which members let them start, (M, n)."""
+
+    id: str
+    schedule: Schedule
+    starts: Array
+
+
+def subjects_of(
+    model: HybridModel,
+    ids: Sequence[str],
+    schedules: Sequence[Schedule],
+    personal: Tensor,  # (M, N, d)
+    covariates: Mapping[str, Tensor],  # each (N,)
+    baseline: Tensor,  # (N, p)
+) -> list[Subject]:
+    """These people with the starts that the model gives them."""
+    theta = model.theta(personal.detach(), dict(covariates))
+    starts = model.initial(theta, baseline).detach().cpu().numpy().astype(np.float64)  # (M, N, n)
+    return [Subject(id, schedule, starts[:, i]) for i, (id, schedule) in enumerate(zip(ids, schedules, strict=True))]
+
+
+def outside(certificate: Certificate, model: HybridModel, subjects: Sequence[Subject]) -> list[Outside]:
+    """What the certificate, taken to be true, does not cover of these people; nothing where it covers them all.
+
+    Their parameters are not looked at: whether each of their systems is among the certified ones is for `check` to say.
+    """
+    if isinstance(certificate.region, str):
+        return []
+    region, inputs = claimed(certificate.region)
+    stays: Mapping[str, Any] = certificate.region["stays"]
+    frame = Frame.of(certificate.metric)
+    found: list[Outside] = []
+    for who in subjects:
+        start: _Ball | _Whole
+        if stays["set"] == "ball":
+            start = _Ball(frame, np.asarray(stays["centre"], dtype=np.float64), float(stays["start"]))
+        else:
+            if not isinstance(region, Box):
+                raise ValueError("the certificate lets trajectories start in a box, and its region is none")
+            start = _Whole(region)
+        found += _of_doses(who, model, start, inputs if stays["doses"] else None)
+        found += _of_inputs(who, model, inputs)
+    return found
+
+
+def strangers(certified: Lure, system: Lure, ids: Sequence[str]) -> list[Outside]:
+    """The people with a system, under any member, that is not among the certified ones, bit for bit.
+
+    `system`: with the leading axes (M|1, N|1) of members and people; `ids` (N,).
+    """
+    known = set(_keys(certified))
+    new = np.array([key not in known for key in _keys(system)]).reshape(system.leading)
+    lost = np.broadcast_to(new.any(0), (len(ids),))
+    who = [id for id, one in zip(ids, lost, strict=True) if one]
+    if len(who) == len(ids):
+        return [Outside(None, "parameters", "nobody's parameters and weights are among those that were certified")]
+    return [Outside(id, "parameters", "the parameters and weights are not among those that were certified") for id in who]
+
+
+def _keys(system: Lure) -> list[str]:
+    """The digest of each system on its own."""
+    flat = system.flatten()
+    optional = (flat.B, flat.input_weights, flat.skip)
+    return [
+        Lure(
+            A=flat.A[v],
+            weights=tuple(w[v] for w in flat.weights),
+            biases=tuple(b[v] for b in flat.biases),
+            activation=flat.activation,
+            **{name: None if a is None else a[v] for name, a in zip(("B", "input_weights", "skip"), optional, strict=True)},
+        ).digest()
+        for v in range(flat.A.shape[0])
+    ]
+
+
+def outside_units(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Outside]:
+    """The units in which a certificate was made, and the model's: time, states and inputs, by name.
+
+    A certificate of before, that does not say its units, is not compared.
+    """
+    found = []
+    for kind, what in (("time", "time"), ("states", "the states"), ("inputs", "the inputs")):
+        if kind in then and then[kind] != now.get(kind):
+            means = "its rate means another one there" if kind == "time" else "its region and doses mean others there"
+            words = f"the certificate was made with {what} in {_words(then[kind])}, and the model has {_words(now.get(kind))}"
+            found.append(Outside(None, "units", f"{words}: {means}"))
+    return found
+
+
+def _words(units: object) -> str:
+    if isinstance(units, Mapping):
+        return ", ".join(f"{name} [{unit}]" for name, unit in units.items())[:150] or "none"
+    return str(units)[:50]
+
+
+@dataclass(frozen=True)
+class _Ball:
+    frame: Frame
+    centre: Array
+    radius: float
+
+    def holds(self, x: Array) -> bool:
+        return vector_length(self.frame, x - self.centre) <= self.radius
+
+    def __str__(self) -> str:
+        return f"within {rounded(self.radius, 6, 'down')} of {np.round(self.centre, 6).tolist()} in P"
+
+
+@dataclass(frozen=True)
+class _Whole:
+    box: Box
+
+    def holds(self, x: Array) -> bool:
+        return bool((self.box.lower <= x).all() and (x <= self.box.upper).all())
+
+    def __str__(self) -> str:
+        return f"in the box {self.box.lower.tolist()} to {self.box.upper.tolist()}"
+
+
+def _of_doses(who: Subject, model: HybridModel, start: _Ball | _Whole, inputs: Inputs | None) -> Iterator[Outside]:
+    """Starts, boluses and infusions of one person; `inputs` hold the doses that are covered, None where none are."""
+    backbone = model.backbone
+    time_unit, states, units = backbone.time_unit, backbone.states, backbone.state_units
+    boluses, infused = _arrivals(who.schedule, tuple(states))
+    for much, state, time in infused:
+        unit = units[states.index(state)]
+        yield Outside(
+            who.id,
+            "infusions",
+            f"{much:g} {unit} go into {state} as an infusion from {time:g} {time_unit} on, and the certificate's region covers "
+            "boluses alone",
+        )
+    begins, dosed = who.starts, ""
+    if inputs is None and boluses and boluses[0][0] <= who.schedule.start:
+        begins, dosed = begins + boluses.pop(0)[1], ", with the dose that is given then,"
+    late = [m for m, x in enumerate(begins) if not start.holds(x)]
+    if late:
+        at = _amounts(begins[late[0]], states, units, zeros=True)
+        which = f" (member {late[0] + 1})" if len(begins) > 1 else ""
+        yield Outside(who.id, "start", f"starts{dosed} at {at}{which}, and trajectories are certified that start {start}")
+    if not boluses:
+        return
+    if inputs is None or inputs.doses is None or inputs.gap is None:
+        time, amount = boluses[0]
+        what = f"{len(boluses)} doses, the first" if len(boluses) > 1 else "a dose"
+        given = f"{_amounts(amount, states, units)} at {time:g} {time_unit}"
+        yield Outside(who.id, "doses", f"has {what} of {given}, and the certificate covers none")
+        return
+    # the largest first: one that is not covered is enough
+    different = {tuple(amount.tolist()): (time, amount) for time, amount in reversed(boluses)}
+    sizes = sorted(different.values(), key=lambda one: -float(np.abs(one[1]).max()))
+    wrong = next(((time, amount) for time, amount in sizes if not is_mean(amount, inputs.doses)), None)
+    if wrong is not None:
+        time, amount = wrong
+        kinds = "; ".join(_amounts(d, states, units) for d in inputs.doses[:4]) + ("; …" if len(inputs.doses) > 4 else "")
+        kinds += " or less" if len(inputs.doses) == 1 else ", a mean of them, or less"
+        yield Outside(
+            who.id,
+            "doses",
+            f"has a dose of {_amounts(amount, states, units)} at {time:g} {time_unit}, and the certificate covers {kinds}",
+        )
+    times = [time for time, _ in boluses]
+    near = [(b - a, b) for a, b in pairwise(times) if not _apart(a, b, inputs.gap)]
+    if near:
+        gap, time = min(near)
+        yield Outside(
+            who.id,
+            "doses",
+            f"has doses {rounded(gap, 6, 'down')} {time_unit} apart, at {time:g} {time_unit}, and the certificate covers doses "
+            f"at least {_exact(inputs.gap)} {time_unit} apart",
+        )
+
+
+def _of_inputs(who: Subject, model: HybridModel, inputs: Inputs | None) -> Iterator[Outside]:
+    backbone = model.backbone
+    for k, name in enumerate(backbone.inputs):
+        values = who.schedule.inputs[name].values
+        low, high = min(values), max(values)
+        if inputs is None or not (inputs.lower[k] <= low and high <= inputs.upper[k]):
+            unit = backbone.input_units[k]
+            levels = None if inputs is None else f"{_exact(inputs.lower[k])} to {_exact(inputs.upper[k])} {unit}"
+            covered, words = levels or "no level of it", f"the input {name} goes from {_exact(low)} to {_exact(high)} {unit}"
+            yield Outside(who.id, "inputs", f"{words}, and the certificate covers {covered}")
+
+
+def _arrivals(
+    schedule: Schedule, states: tuple[str, ...]
+) -> tuple[list[tuple[float, Array]], list[tuple[float, str, float]]]:
+    """The boluses by time, those of one time together (n,), and the infusions as amount, compartment and time; none of 0."""
+    boluses: dict[float, Array] = {}
+    infused = []
+    for dose in schedule.doses:
+        amount, time = as_float(dose.amount), as_float(dose.arrival)
+        if amount == 0.0:
+            continue
+        if dose.bolus:
+            boluses.setdefault(time, np.zeros(len(states)))[states.index(dose.state)] += amount
+        else:
+            infused.append((amount, dose.state, time))
+    return sorted(boluses.items(), key=lambda one: one[0]), infused
+
+
+def _amounts(amount: Array, states: Sequence[str], units: Sequence[str], zeros: bool = False) -> str:
+    parts = [f"{_exact(a)} {u} {s}" for a, u, s in zip(amount.tolist(), units, states, strict=True) if a or zeros]
+    return " and ".join(parts) or "nothing"
+
+
+def _exact(value: float) -> str:
+    """All digits: what is outside by little must not look as if it were inside."""
+    return repr(float(value)).removesuffix(".0")
+
+
+def _apart(a: float, b: float, gap: float) -> bool:
+    """Whether the times are at least the gap apart, up to the rounding of the two times."""
+    rounding = _ROUNDING * max(abs(Fraction(a)), abs(Fraction(b)))
+    return Fraction(b) - Fraction(a) + rounding >= Fraction(gap)
+
+
+def is_mean(
+    dose: Array,  # (n,)
+    doses: Array,  # (D, n)
+) -> bool:
+    """Whether the dose is Σ w_j d_j with w ≥ 0 and Σ w ≤ 1, each entry up to the rounding of a change of units; in rationals.
+
+    Among more than 300 kinds of doses only less of one of them into a single compartment is recognised.
+
+    Source: the first phase of the simplex method with Bland's rule (Mathematics of Operations Research 2 (1977) 103).
+    """
+    same = ((doses == 0) | (dose != 0)) & (doses >= dose) & (dose >= 0)
+    if (dose != 0).sum() <= 1 and bool(same.all(1).any()):
+        return True  # less of one that goes into the same compartment, as everyday doses are
+    if len(doses) > _MOST_KINDS:
+        return False
+    # A w + p + a = (1 + ε)|dose|, p + q = 2ε|dose|, Σ w + s = 1: all ≥ 0, and the a, where it begins, are to become 0.
+    n, D = len(dose), len(doses)
+    size = [abs(Fraction(v)) for v in dose.tolist()]
+    columns = [[Fraction(v) * (-1 if d < 0 else 1) for v, d in zip(row, dose.tolist(), strict=True)] for row in doses.tolist()]
+    one = [[Fraction(int(i == k)) for k in range(n)] for i in range(n)]
+    zero, nothing = [Fraction(0)] * n, [Fraction(0)] * D
+    rows = [[c[i] for c in columns] + one[i] + one[i] + zero + [Fraction(0), size[i] * (1 + _ROUNDING)] for i in range(n)]
+    rows += [[*nothing, *one[i], *zero, *one[i], Fraction(0), 2 * _ROUNDING * size[i]] for i in range(n)]
+    rows += [[Fraction(1)] * D + zero * 3 + [Fraction(1), Fraction(1)]]
+    first = D + n  # the a
+    basis = [*range(first, first + 2 * n), first + 2 * n]
+    while True:
+        own = [row for row, b in zip(rows, basis, strict=True) if first <= b < first + n]
+        if not any(row[-1] for row in own):
+            return True
+        # their sum falls along a column whose entries in their rows add up to something positive
+        usable = (j for j in range(first + 2 * n + 1) if not first <= j < first + n and j not in basis)
+        j = next((j for j in usable if sum(row[j] for row in own) > 0), None)
+        if j is None:
+            return False
+        _, _, k = min((row[-1] / row[j], b, k) for k, (row, b) in enumerate(zip(rows, basis, strict=True)) if row[j] > 0)
+        pivot = rows[k][j]
+        rows[k] = [v / pivot for v in rows[k]]
+        for i, row in enumerate(rows):
+            if i != k and row[j]:
+                rows[i] = [v - row[j] * w for v, w in zip(row, rows[k], strict=True)]
+        basis[k] = j

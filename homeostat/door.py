@@ -1,0 +1,164 @@
+"""What the program says when it cannot do what was asked: one sentence, one object for `--json`, and an exit code.
+
+Exit codes: 0 done, 1 refused, 2 input that cannot be used, 70 a mistake of the program (EX_SOFTWARE of sysexits.h), 141 the
+reader of a pipe went away (128 + SIGPIPE). Python itself ends with 1 after an error, which here means "refused": nothing is
+left to it.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from homeostat.plain_text import json_shown, shown
+
+UNUSABLE, INTERNAL, NO_READER = 2, 70, 141
+TRACEBACK = "HOMEOSTAT_TRACEBACK"
+_LONG = re.compile(r"\S{200,}")  # a word as long as a page, of which a message quotes the beginning
+_SIMULATION = (
+    "likely causes, in order: steps too long for the fastest rate (--solver exponential, or torchdiffeq:dopri5), a residual that "
+    "grows (a lower --rate of learning), a time or an amount in another unit than --units says"
+)
+_MEMORY = "ask for less: fewer --points, --members or --folds, narrower --hidden layers, a shorter table"
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print, with nothing in it that a terminal would obey. Errors: `OSError` that says which stream is meant."""
+    try:
+        typer.echo(shown(text), err=err)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _let_go(sys.stderr if err else sys.stdout)
+        raise OSError(error.errno, error.strerror, f"standard {'error' if err else 'output'}") from error
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON object on standard output; what is no finite number is null, as JSON has no other."""
+    say(json_shown(json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False)))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def fail(problem: str, cure: str | None, code: int, as_json: bool) -> int:
+    """Say what cannot be done, and what would help, on standard error, and with `as_json` as an object on standard output."""
+    problem, cure = _cut(problem), None if cure is None else _cut(cure)
+    first, _, rest = problem.partition("\n")
+    sentence = first if cure is None else f"{first}; {cure}"
+    with contextlib.suppress(OSError):  # where nobody can be told, the exit code still tells
+        say(f"homeostat: {sentence}" + (f"\n{rest}" if rest else ""), err=True)
+    if as_json:
+        with contextlib.suppress(OSError):
+            print_json({"error": {"message": problem, "cure": cure, "exit": code}})
+    return code
+
+
+def _cut(text: str) -> str:
+    return _LONG.sub(lambda found: f"{found[0][:120]}…", text)
+
+
+def explain(error: Exception, as_json: bool) -> int:
+    """Say an error, whatever it is, and return the exit code: 2 for what the input is to blame for, 70 for a mistake of ours."""
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error)
+    if isinstance(error, BrokenPipeError):
+        return no_reader()
+    problem, cure, code = _said(error)
+    return fail(problem, cure, code, as_json)
+
+
+def _said(error: Exception) -> tuple[str, str | None, int]:
+    # a module that nobody has imported has raised nothing, and importing it takes seconds
+    if "physics" in sys.modules:
+        from physics.arguments import InputError
+
+        if isinstance(error, InputError):
+            return error.problem_at_shell, error.cure_at_shell, UNUSABLE
+    if "hybrid" in sys.modules:
+        from hybrid import SimulationError
+
+        if isinstance(error, SimulationError):
+            return str(error).partition(". ")[0], _SIMULATION, UNUSABLE
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error)):
+        return "this takes more memory than there is", _MEMORY, UNUSABLE
+    if isinstance(error, OSError) and error.strerror is not None:
+        where = "" if error.filename is None else f"{error.filename}: "
+        full = "make room on the disk, or write elsewhere" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+        return f"{where}{error.strerror}", full, UNUSABLE
+    if isinstance(error, ValueError | ImportError | OSError):
+        # the house's sentences end with the cure, behind a semicolon; further lines show a place in a text
+        first, line, rest = str(error).partition("\n")
+        problem, mark, cure = first.rpartition("; ")
+        return (problem if mark else first) + line + rest, cure if mark else None, UNUSABLE
+    found = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    problem = f"this is a mistake of the program and says nothing about the model ({found})"
+    return problem, f"the same command with {TRACEBACK}=1 in the environment shows where", INTERNAL
+
+
+def no_reader() -> int:
+    """Whoever read the output has gone (`homeostat … | head`): nothing is left to say, now or when Python flushes at the end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _let_go(stream)
+    return NO_READER
+
+
+def _let_go(stream: Any) -> None:
+    """What is still in the stream's buffer goes nowhere: Python would try again at its end, and end with a code of its own."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        stream.flush()
+
+
+class Door(TyperGroup):
+    """The commands as one program, whose every way out is one of the exit codes above, wrong use included."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        given = sys.argv[1:] if args is None else list(args)
+        if not standalone_mode:
+            return super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
+        as_json = "--json" in given
+        try:
+            code = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra) or 0
+        except SystemExit as ended:
+            # whoever prints help to a reader that has gone ends with 1
+            code = no_reader() if type(sys.stdout).__name__ == "PacifyFlushWrapper" else ended.code
+        except Exception as error:
+            # wrong use has a class of typer's own, which some versions keep to themselves
+            code = _wrong_use(error, as_json) if hasattr(error, "format_message") else explain(error, as_json)
+        sys.exit(code)
+
+
+def _wrong_use(error: Any, as_json: bool) -> int:
+    if hasattr(error, "message"):
+        error.message = shown(error.message)
+    error.show()
+    if as_json:
+        context = getattr(error, "ctx", None)
+        cure = f"{context.command_path if context else 'homeostat'} --help lists what it takes"
+        print_json({"error": {"message": error.format_message(), "cure": cure, "exit": UNUSABLE}})
+    return UNUSABLE

@@ -1,0 +1,62 @@
+"""Classes of the user's own that a bundle may name, by where their code is. To name one is to run that code."""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from exchange import BUILTIN
+
+
+def own_structures(places: Sequence[str]) -> Mapping[str, type[nn.Module]]:
+    """What a bundle may name: the built-in classes, and those at `places`, each FILE.py:NAME or MODULE:NAME.
+
+    Runs the file, or imports the module. A class answers to its own name, which is what a bundle writes.
+    Errors: `ValueError` for a place of another form, code that is not there or fails, a name that is no class of a module of
+    torch, one that is built in, and two classes of one name.
+    """
+    found: dict[str, type[nn.Module]] = {}
+    for place in places:
+        where, _, name = place.rpartition(":")
+        if not where or not name.isidentifier():
+            raise ValueError(f"--structures {place!r} is not of the form FILE.py:NAME or MODULE:NAME")
+        given = getattr(_module(where), name, None)
+        if not (inspect.isclass(given) and issubclass(given, nn.Module)):
+            raise ValueError(f"--structures {place!r}: {name} is no class of {where} that extends torch.nn.Module; name one")
+        own = given.__name__
+        if own in BUILTIN:
+            raise ValueError(
+                f"--structures {place!r}: {own} is the name of a class of homeostat; rename yours, and save the bundle again"
+            )
+        if found.setdefault(own, given) is not given:
+            raise ValueError(f"--structures {place!r}: two classes are called {own}; a bundle could mean either")
+    return {**BUILTIN, **found}
+
+
+def _module(where: str) -> ModuleType:
+    try:
+        if not where.endswith(".py"):
+            return importlib.import_module(where)
+        path = Path(where).resolve()
+        name = f"homeostat structures {path}"  # no import statement can mean it
+        if name in sys.modules:
+            return sys.modules[name]
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError("it is no file of Python")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look for the module of their class
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return module
+    except Exception as error:  # whatever the code does
+        found = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise ValueError(f"--structures: {where} cannot be run ({found}); correct the path or the code") from error

@@ -1,0 +1,31 @@
+"""What a terminal shows of text that others wrote: every character as itself, or as the code of one that would not be seen."""
+
+import unicodedata
+
+
+def shown(text: str, *, lines: bool = True) -> str:
+    r"""The text with control characters, and marks that turn or hide what stands around them, written as \x1b or \u202e.
+
+    A terminal obeys such characters: it clears the screen, or shows a line that is not what the program said. Tabs stay, and
+    the ends of lines with `lines`; without, the text stays on one line.
+    """
+    if text.isprintable():
+        return text
+    kept = "\t\n" if lines else "\t"
+    return "".join(c if c.isprintable() or c in kept or unicodedata.category(c) == "Zs" else _code(c) for c in text)
+
+
+def _code(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def json_shown(text: str) -> str:
+    """JSON text with the same characters written as JSON's own escapes: what is read from it is unchanged."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" or unicodedata.category(c) == "Zs" else _json_code(c) for c in text)
+
+
+def _json_code(character: str) -> str:
+    pairs = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{pairs[k]:02x}{pairs[k + 1]:02x}" for k in range(0, len(pairs), 2))
