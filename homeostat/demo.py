@@ -49,6 +49,7 @@ THRESHOLD = 5.0  # mg/L, the lower end of the range aimed at in treatment
 DOSE_GAP = 24.0  # h: the certificate's region leaves room for anyone's largest dose once a day
 GRADIENT_LIMIT = 1e-2  # relative: the mesh is made for 1e-4 of the largest state, and a gradient cancels more
 FORECAST_FROM = 2.5  # h, three or four samples after the dose
+STATES = (("gut", "mg"), ("plasma", "mg"))
 
 
 def run_demo(folder: Path, settings: Settings, console: Console) -> dict[str, Any]:
@@ -207,7 +208,7 @@ def _after_training(
     }
     verdicts = [
         *gallery.interrupted_verdicts(stopped, left_out),
-        gallery.certificate_verdict(certificate, best, "h"),
+        gallery.certificate_verdict(certificate, best, "h", STATES),
         *gallery.outside_verdicts(bundle.outside(), len(records)),
         *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends),
         *verdicts_of(judged),
@@ -300,7 +301,7 @@ def _print_certificate(
         "certified contraction rate": f"{rounded(certificate.rate, 4, 'down')} /h with condition number "
         f"{rounded(certificate.condition, 3, 'up')}",
         "so the distance in P": decay_in_words(certificate.rate, "h"),
-        "where": gallery.where_in_words(certificate),
+        "where": gallery.where_in_words(certificate, STATES, "h"),
         "best certified rate of any metric": f"{rounded(best, 4, 'down')} /h" if best is not None else "–",
         "this inequality can reach at most": f"{own:.4f} /h" if own is not None else "– (proved cell by cell)",
         "no constant metric can exceed (sampled states)": f"{cap:.4f} /h" if cap is not None else "–",

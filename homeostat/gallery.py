@@ -328,7 +328,12 @@ def _with_band(scores: Mapping[str, float], name: str) -> str:
     return f"{scores[name]:.3f} ({scores[f'{name}_null_lower']:.2f}–{scores[f'{name}_null_upper']:.2f})"
 
 
-def certificate_verdict(certificate: Certificate | Refusal, best: float | None, time_unit: str) -> Verdict:
+def certificate_verdict(
+    certificate: Certificate | Refusal,
+    best: float | None,
+    time_unit: str,
+    states: Sequence[tuple[str, str]] = (),  # names and units
+) -> Verdict:
     """The certificate, which is taken to be proved, or its refusal, in plain language."""
     if isinstance(certificate, Refusal):
         detail = f"Refused ({certificate.reason}): {certificate.message}"
@@ -341,7 +346,7 @@ def certificate_verdict(certificate: Certificate | Refusal, best: float | None, 
     ]
     if best is not None and best > certificate.rate:
         given, most = 100 * (1.0 - certificate.rate / best), rounded(best, 4, "down")
-        parts.append(f"The best rate certified is {most}; {given:.0f} % of it were given for a rounder metric.")
+        parts.append(f"The best rate certified is {most} per {unit}; {given:.0f} % of it were given for a rounder metric.")
     parts.extend(caps_in_words(certificate, unit))
     if certificate.identity_refused is not None:
         accepted = "The Euclidean distance, P = I, would serve too, as far as the search says."
@@ -349,7 +354,8 @@ def certificate_verdict(certificate: Certificate | Refusal, best: float | None, 
         parts.append(grows if certificate.identity_refused else accepted)
     parts.append("Not covered: " + "; ".join(certificate.not_covered) + ".")
     if not isinstance(certificate.region, str):
-        parts.insert(0, f"It holds for {where_in_words(certificate)}; the exact sentence is in the certificate.")
+        where = where_in_words(certificate, states, time_unit)
+        parts.insert(0, f"It holds for {where}; the exact sentence is in the certificate.")
     return Verdict(f"Proved: {certificate_claim(certificate, unit)}", True, " ".join(parts), ("certificate",))
 
 
@@ -375,15 +381,17 @@ def caps_in_words(certificate: Certificate, unit: str) -> list[str]:
     return found
 
 
-def where_in_words(certificate: Certificate) -> str:
-    """The certified states, briefly; the claim has every digit."""
+def where_in_words(certificate: Certificate, states: Sequence[tuple[str, str]] = (), time_unit: str = "") -> str:
+    """The certified states, briefly; the claim has every digit. `states`: names and units, where they are to be said."""
     if isinstance(certificate.region, str):
         return "all states"
     region, inputs = claimed(certificate.region)
     if isinstance(region, Box):
-        ends = zip(region.lower.tolist(), region.upper.tolist(), strict=True)
-        words = ", ".join(f"{rounded(a, 4, 'up')} to {rounded(b, 4, 'down')}" for a, b in ends)
-        words = f"states in the box {words}"
+        lists = region.lower.tolist(), region.upper.tolist()
+        ends = [f"{rounded(a, 4, 'up')} to {rounded(b, 4, 'down')}" for a, b in zip(*lists, strict=True)]
+        if states:
+            ends = [f"{name} {end}{_unit(unit)}" for (name, unit), end in zip(states, ends, strict=True)]
+        words = f"states in the box {', '.join(ends)}"
     else:
         words = f"states within {rounded(region.radius, 4, 'down')} of {np.round(region.centre, 4).tolist()} in P"
     stays = certificate.region["stays"]
@@ -391,10 +399,16 @@ def where_in_words(certificate: Certificate) -> str:
         words += f" that start within {rounded(stays['start'], 4, 'down')} of {np.round(stays['centre'], 4).tolist()} in P"
     if inputs is not None and inputs.doses is not None and stays["doses"]:
         largest, gap = rounded(float(inputs.doses.max()), 4, "down"), rounded(float(inputs.gap or 0.0), 4, "up")
-        words += f", and are kept there under doses of up to {largest}, at least {gap} apart"
+        units = {unit for _, unit in states}
+        largest += _unit(units.pop()) if len(units) == 1 else ""
+        words += f", and are kept there under doses of up to {largest}, at least {gap}{_unit(time_unit)} apart"
     else:
         words += ", without doses"
     return words
+
+
+def _unit(unit: str) -> str:
+    return "" if unit in ("", "1") else f" {unit}"
 
 
 def interrupted_verdicts(cut_short: str, left_out: Sequence[str] = ()) -> list[Verdict]:

@@ -180,7 +180,7 @@ def fit_table(
         verdicts=[
             *gallery.interrupted_verdicts(stopped),
             *(Verdict(sentence, None, about=("units",)) for sentence in assumed),
-            gallery.certificate_verdict(certificate, best, asked.time_unit),
+            gallery_verdict(certificate, best, bundle),
             *about_fit,
             *verdicts_of(judged),
             *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
@@ -190,7 +190,7 @@ def fit_table(
         console.print(rich_table(rows))
     for sentence in assumed:
         console.print(shown(sentence), markup=False)
-    said = gallery.certificate_verdict(certificate, best, asked.time_unit)
+    said = gallery_verdict(certificate, best, bundle)
     console.print(shown(str(said)), markup=False)
     for one in about_fit:
         console.print(shown(f"{MARKS[one.good]} {one}"), markup=False)
@@ -369,7 +369,9 @@ def _region_in(file: Path) -> tuple[Region, Inputs | None]:
 
 def gallery_verdict(result: Certificate | Refusal, best: float | None, bundle: Bundle) -> Verdict:
     """The verdict in the time unit in which the certificate was made."""
-    return gallery.certificate_verdict(result, best, _time_unit(bundle))
+    backbone = bundle.model.backbone
+    states = [*zip(backbone.states, backbone.state_units, strict=True)]
+    return gallery.certificate_verdict(result, best, _time_unit(bundle), states)
 
 
 def _time_unit(bundle: Bundle) -> str:
@@ -411,7 +413,8 @@ class Checked:
     @property
     def text(self) -> str:
         """All of it in words."""
-        lines = [f"{'proved' if self.proved else 'REFUSED'}: {self.reason}"]
+        undecided = self.reason.startswith("not decided")  # neither proved nor refused within the checker's budget
+        lines = [f"{'proved: ' if self.proved else '' if undecided else 'REFUSED: '}{self.reason}"]
         beyond = [f"  {one}" for one in self.outside]
         if beyond and self.proved:
             who = gallery.whom(self.outside, self.people)

@@ -101,6 +101,10 @@ def test_the_page_says_what_is_proved() -> None:
     # nothing is printed that is larger than what is covered
     assert "box -4000 to 4000, -4000 to 4000" in words
     assert "doses of up to 319.9, at least 24.01 apart" in words
+    words = where_in_words(local, [("gut", "mg"), ("plasma", "mg")], "h")
+    assert "box gut -4000 to 4000 mg, plasma -4000 to 4000 mg" in words
+    assert "doses of up to 319.9 mg, at least 24.01 h apart" in words
+    assert "doses of up to 319.9, at least" in where_in_words(local, [("gut", "mg"), ("plasma", "mg/L")], "h")
     without = certify(small(), rate=0.044, region=box)
     assert isinstance(without, Certificate)
     assert "under the same inputs, without doses" in certificate_verdict(without, None, "h").claim
