@@ -625,7 +625,7 @@ PARTS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
     ("people", lambda m: m.update({"people": []})),
     (".", lambda m: m.update({"people": [1, 2]})),
     ("ids must differ", lambda m: m["people"][1].update({"id": m["people"][0]["id"]})),
-    ("id is text", lambda m: m["people"][0].update({"id": 5})),
+    ("id is one line", lambda m: m["people"][0].update({"id": 5})),
     (".", lambda m: m["people"][0].update({"covariates": [1]})),
     ("finite number", lambda m: m["people"][0].update({"covariates": {"WT": "heavy", "age": 1.0, "type2": 0.0}})),
     ("same covariates", lambda m: m["people"][0].update({"covariates": {}})),
