@@ -302,9 +302,9 @@ def _print_certificate(
         f"{rounded(certificate.condition, 3, 'up')}",
         "so the distance in P": decay_in_words(certificate.rate, "h"),
         "where": gallery.where_in_words(certificate, STATES, "h"),
-        "best certified rate of any metric": f"{rounded(best, 4, 'down')} /h" if best is not None else "–",
-        "this inequality can reach at most": f"{own:.4f} /h" if own is not None else "– (proved cell by cell)",
-        "no constant metric can exceed (sampled states)": f"{cap:.4f} /h" if cap is not None else "–",
+        "best rate certified": f"{rounded(best, 4, 'down')} /h" if best is not None else "–",
+        "this inequality can reach at most": f"{rounded(own, 4, 'up')} /h" if own is not None else "– (proved cell by cell)",
+        "no constant metric can exceed (sampled states)": f"{rounded(cap, 4, 'up')} /h" if cap is not None else "–",
         "identity metric": f"refused, the best rate in it is {identity.best_rate:.3f} /h"
         if isinstance(identity, Refusal)
         else "accepted",

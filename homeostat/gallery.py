@@ -373,7 +373,7 @@ def caps_in_words(certificate: Certificate, unit: str) -> list[str]:
     found = []
     if certificate.inequality_cap is not None:
         cap = certificate.inequality_cap
-        found.append(f"This inequality can reach at most {cap:.4g} per {unit}; another proof may go beyond.")
+        found.append(f"This inequality can reach at most {rounded(cap, 4, 'up')} per {unit}; another proof may go beyond.")
     known = [cap for cap in (certificate.metric_cap, certificate.spectral_cap) if cap is not None]
     if known:
         where = "of real states" if isinstance(certificate.region, str) else "of states in the region"

@@ -169,7 +169,7 @@ def require_folds(folds: int, people: int) -> None:
     if folds > people >= 2:  # of one person nobody is left to learn from, which is said where that is planned
         raise ValueError(
             f"{folds} folds were asked for and there are {people} people; each fold holds back at least one of them: write "
-            f"--folds {people} or fewer, Settings(folds={people}) in Python"
+            f"--folds {people} or fewer"
         )
 
 

@@ -59,7 +59,7 @@ from hybrid.mesh import MOST_STEPS
 from hybrid.schedule import as_float
 from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from physics.arguments import shortened
-from stability import Certificate, Refusal, certify, check, decay_in_words
+from stability import Certificate, Refusal, certify, check
 from stability.proof import Verdict as ProofVerdict
 from stability.proof import prove
 from stability.region import Inputs, Region, claimed, region_and_inputs
@@ -702,10 +702,7 @@ def _these_people_too(
     found = certify(system, None, region, inputs, 20.0, metric=certificate.metric)
     unit, given = bundle.model.backbone.time_unit, cohort.conditions
     if isinstance(found, Certificate):
-        detail = (
-            "With the parameters that were found for them the distance in it between any two trajectories of one person and "
-            f"member {decay_in_words(found.rate, unit)}: proved."
-        )
+        detail = f"Proved, with the parameters that were found for them: {gallery.certificate_claim(found, unit)}."
         subjects = subjects_of(
             bundle.model, cohort.ids, [r.schedule for r in cohort.records], mode, given.covariates, given.baseline
         )

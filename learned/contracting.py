@@ -234,7 +234,7 @@ class ContractingMLP(LayeredResidual):
             self.states, self.inputs, self.covariates = states or 0, inputs or 0, covariates or 0
             self.vanishes_at_origin = vanishes_at_origin
             return
-        states, inputs, covariates = (0 if size is None else size for size in (states, inputs, covariates))
+        states, inputs, covariates = (0 if size is None else int(size) for size in (states, inputs, covariates))
         if not isinstance(activation, str) or activation not in _UPPER:
             raise ValueError(
                 f"ContractingMLP: slopes in [0, β] are needed, which {', '.join(_UPPER)} have; got {shown(activation)}. "

@@ -102,7 +102,7 @@ class MLP(LayeredResidual):
             self.states, self.inputs, self.covariates = states or 0, inputs or 0, covariates or 0
             self.vanishes_at_origin = vanishes_at_origin
             return
-        states, inputs, covariates = (0 if size is None else size for size in (states, inputs, covariates))
+        states, inputs, covariates = (0 if size is None else int(size) for size in (states, inputs, covariates))
         if states < 1 or inputs < 0 or covariates < 0 or len(hidden) == 0 or min(hidden) < 1:
             raise ValueError(f"MLP: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={shown(hidden)}")
         if separable and (min(hidden) < states or not sees_states):

@@ -17,7 +17,7 @@ class Zero(LayeredResidual):
         sizes_of({"states": states, "inputs": inputs, "covariates": covariates}, "Zero")
         if states < 1 or inputs < 0 or covariates < 0:
             raise ValueError(f"Zero: needs states ≥ 1, inputs and covariates ≥ 0, got {states}, {inputs} and {covariates}")
-        self.states, self.inputs, self.covariates = states, inputs, covariates
+        self.states, self.inputs, self.covariates = int(states), int(inputs), int(covariates)
         self.vanishes_at_origin = True
         self.nothing: Tensor
         self.register_buffer("nothing", torch.zeros(1, states, dtype=torch.float64), persistent=False)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stability.arguments import read_claim, shown
+from stability.decay import rounded
 from stability.proof import NOT_COVERED, statement
 from stability.proof_region import regional_statement
 
@@ -170,7 +171,7 @@ def no_metric_exceeds(cap: float, sampled: int | None, unit: str = "", where: st
     """The sentence about states that exist."""
     per = f" per {unit}" if unit else ""
     count = "" if sampled is None else f"{sampled} "
-    return f"No constant metric can exceed {cap + 0.0:.4g}{per} (from {count}sampled Jacobians {where}, dual bound)."
+    return f"No constant metric can exceed {rounded(cap, 4, 'up')}{per} (from {count}sampled Jacobians {where}, dual bound)."
 
 
 def as_plain(claim: Any) -> dict[str, Any]:

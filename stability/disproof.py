@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from stability.attack import Counterexample, worst
 from stability.certificate import Refusal
+from stability.decay import rounded
 from stability.jacobians import Samples, sample
 from stability.lure import Lure
 
@@ -67,7 +68,7 @@ def mode(found: Counterexample) -> tuple[str, str]:
     if real > 1e-7 * scale:
         return shown, f"grows as e^({real:.4g} t)"
     if real < -1e-7 * scale:
-        return shown, f"shrinks no faster than e^({real:.4g} t)"
+        return shown, f"shrinks no faster than e^(-{rounded(-real, 4, 'up')} t)"
     # So near to the axis float64 does not tell what the rational decision found.
     return shown, "does not shrink" + (" (an integrator)" if shown == "0" else " (an undamped oscillation)" if not real else "")
 

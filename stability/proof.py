@@ -93,8 +93,8 @@ class Budget:
     def __post_init__(self) -> None:
         for name in ("cells", "seconds", "bytes"):
             value = getattr(self, name)
-            whole = isinstance(value, int) or (isinstance(value, float) and (name == "seconds" or value.is_integer()))
-            if isinstance(value, bool) or not whole or not 0 < value <= 1e300:
+            right = isinstance(value, int) or (isinstance(value, float) and (name == "seconds" or value.is_integer()))
+            if isinstance(value, bool) or not right or not (0 < value <= 2**62 or value == math.inf):
                 what = "a positive number" if name == "seconds" else "a whole number above 0"
                 raise ValueError(f"the budget's {name} are {_shown(value)}; give {what}, as in Budget({name}=1000).")
 

@@ -84,7 +84,7 @@ class Record:
             require_text(name, f"{where}: the name of a covariate or unit", '{"WT": 70.0}')
         for name, value in self.covariates.items():
             require_number(value, f"{where}: the covariate {name}")
-        if isinstance(self.nonnegative, str) or not set(self.nonnegative) <= set(channels):
+        if not isinstance(self.nonnegative, tuple | list | set | frozenset) or not set(self.nonnegative) <= set(channels):
             raise ValueError(
                 f"{where}: nonnegative names channels, of which there are {quote(list(channels))}, and is "
                 f'{quote(self.nonnegative)}; write ("concentration",)'

@@ -62,7 +62,8 @@ def draw_horizons(
     coverage_axes(coverage, channel.coverage_by_horizon, time_unit)
     sharpness_axes(sharp, channel.coverage_by_horizon, channel.unit, time_unit)
     split_axes(split, channel.split_by_horizon, channel.unit, label("Time of the measurement", time_unit))
-    panel_title(split, "What the variance is made of", "Dots: the squared errors; on average they end where the bars do")
+    dots = "Dots: the squared errors; a right model's end, on average, where the bars do"
+    panel_title(split, "What the variance is made of", dots)
     pit_axes(pit, channel)
     header(figure, title, subtitle)
     return save(figure, path)
