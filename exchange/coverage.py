@@ -266,8 +266,8 @@ def _exact(value: float) -> str:
 
 
 def _apart(a: float, b: float, gap: float) -> bool:
-    """Whether the times are at least the gap apart, up to the rounding of the two times."""
-    rounding = _ROUNDING * max(abs(Fraction(a)), abs(Fraction(b)))
+    """Whether the times are at least the gap apart, up to the rounding of the two times, or a part in 2⁴⁰ of the gap."""
+    rounding = min(_ROUNDING * max(abs(Fraction(a)), abs(Fraction(b))), Fraction(gap) / 2**40)
     return Fraction(b) - Fraction(a) + rounding >= Fraction(gap)
 
 

@@ -28,7 +28,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Hybrid physics-ML models, dx/dt = A(θ)x + B(θ)u + ε(x, u, c): train, certify, calibrate, simulate.",
     epilog="Exit codes: 0 done, and certified or proved where that was asked; 1 refused; 2 input that cannot be used; 70 a "
-    "mistake of the program (HOMEOSTAT_TRACEBACK=1 in the environment shows where); 130 interrupted.",
+    "mistake of the program (HOMEOSTAT_TRACEBACK=1 in the environment shows where); 130 interrupted, 143 ended by SIGTERM; 141 "
+    "where nobody reads the output any more.",
 )
 
 Json = Annotated[
@@ -463,7 +464,7 @@ def simulate(
             "none (default: 24)."
         ),
     ] = None,
-    points: Annotated[int, typer.Option(min=2, max=5_000, help="How many times to print.")] = 13,
+    points: Annotated[int, typer.Option(min=2, max=4_000, help="How many times to print.")] = 13,
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Level of the intervals.")] = 0.8,
     picture: Annotated[Path | None, typer.Option(help="Also draw as given and as done into this PNG.")] = None,
     structures: Structures = None,

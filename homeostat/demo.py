@@ -303,7 +303,9 @@ def _print_certificate(
         "so the distance in P": decay_in_words(certificate.rate, "h"),
         "where": gallery.where_in_words(certificate, STATES, "h"),
         "best rate certified": f"{rounded(best, 4, 'down')} /h" if best is not None else "–",
-        "this inequality can reach at most": f"{rounded(own, 4, 'up')} /h" if own is not None else "– (proved cell by cell)",
+        "this inequality can reach, in metrics so round": "– (proved cell by cell)"
+        if own is None
+        else f"{rounded(own, 4, 'up')} /h",
         "no constant metric can exceed (sampled states)": f"{rounded(cap, 4, 'up')} /h" if cap is not None else "–",
         "identity metric": f"refused, the best rate in it is {identity.best_rate:.3f} /h"
         if isinstance(identity, Refusal)

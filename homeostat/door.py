@@ -149,7 +149,10 @@ class Door(TyperGroup):
             code = no_reader() if type(sys.stdout).__name__ == "PacifyFlushWrapper" else ended.code
         except Exception as error:
             # wrong use has a class of typer's own, which some versions keep to themselves
-            code = _wrong_use(error, as_json) if hasattr(error, "format_message") else explain(error, as_json)
+            try:
+                code = _wrong_use(error, as_json) if hasattr(error, "format_message") else explain(error, as_json)
+            except OSError as unsaid:  # nobody can be told
+                code = explain(unsaid, as_json)
         sys.exit(code)
 
 

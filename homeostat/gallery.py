@@ -59,7 +59,7 @@ class Asked:
     @property
     def event(self) -> str:
         """The event in words."""
-        return f"{self.channel} above {self.threshold:g} {self.unit}"
+        return f"{self.channel} above {self.threshold:g}{_unit(self.unit)}"
 
 
 def with_unit(name: str, unit: str) -> str:
@@ -130,7 +130,7 @@ def reliability_numbers(evaluation: Evaluation, asked: Asked) -> Reliability:
         evaluation.probability,
         evaluation.outcome,
         evaluation.pit,
-        event=f"above {asked.threshold:g} {asked.unit}",
+        event=f"above {asked.threshold:g}{_unit(asked.unit)}",
         bins=EVENT_BINS,
         joint_outcome=evaluation.joint_outcome,
         joint_pit=evaluation.joint_pit,
@@ -300,7 +300,7 @@ def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never
             ]
         )
     note = (
-        f"{int(first.scores['count'])} measurements; the event is one above {first.threshold:g} {unit}. "
+        f"{int(first.scores['count'])} measurements; the event is one above {first.threshold:g}{_unit(unit)}. "
         f"NLL{density_in(unit)}, CRPS, RMSE: lower is better. In 80 %, in 95 %: measurements inside these intervals. "
         "ECE, quantile gap: in brackets where 95 % of perfect forecasters with these predictions would be. "
         f"ECE is the {describe_convention(bins=EVENT_BINS)}."
@@ -339,14 +339,15 @@ def certificate_verdict(
         detail = f"Refused ({certificate.reason}): {certificate.message}"
         return Verdict("Contraction is not certified", False, detail, ("certificate",))
     unit = time_unit
+    per = "unit of time" if unit in ("", "1") else unit
     parts = [
         f"One metric P, of condition number {rounded(certificate.condition, 3, 'up')}, serves every member and every fitted "
         "person, with the parameters that were found for them; the distance is √(δxᵀPδx), and it falls like "
-        f"e^(−λt) or faster, λ = {rounded(certificate.rate, 4, 'down')} per {unit}."
+        f"e^(−λt) or faster, λ = {rounded(certificate.rate, 4, 'down')} per {per}."
     ]
     if best is not None and best > certificate.rate:
         given, most = 100 * (1.0 - certificate.rate / best), rounded(best, 4, "down")
-        parts.append(f"The best rate certified is {most} per {unit}; {given:.0f} % of it were given for a rounder metric.")
+        parts.append(f"The best rate certified is {most} per {per}; {given:.0f} % of it were given for a rounder metric.")
     parts.extend(caps_in_words(certificate, unit))
     if certificate.identity_refused is not None:
         accepted = "The Euclidean distance, P = I, would serve too, as far as the search says."
@@ -373,7 +374,8 @@ def caps_in_words(certificate: Certificate, unit: str) -> list[str]:
     found = []
     if certificate.inequality_cap is not None:
         cap = certificate.inequality_cap
-        found.append(f"This inequality can reach at most {rounded(cap, 4, 'up')} per {unit}; another proof may go beyond.")
+        most = f"{rounded(cap, 4, 'up')} per {unit}"
+        found.append(f"In metrics as round as those searched this inequality can reach at most {most}; others may go beyond.")
     known = [cap for cap in (certificate.metric_cap, certificate.spectral_cap) if cap is not None]
     if known:
         where = "of real states" if isinstance(certificate.region, str) else "of states in the region"
@@ -486,7 +488,7 @@ def comparison_verdict(name: str, difference: tuple[float, float, float], unit: 
         None: f"On people never seen the hybrid and the {name} cannot be told apart",
     }[good]
     interval = f"95 % interval over people {low:+.3f} to {high:+.3f} {unit}"
-    detail = f"CRPS difference {mean:+.3f} {unit}, {interval}; negative favours the hybrid."
+    detail = f"CRPS difference {mean:+.3f}{_unit(unit)}, {interval}; negative favours the hybrid."
     return Verdict(claim, good, detail, ("comparison", name))
 
 

@@ -57,6 +57,6 @@ def _module(where: str) -> ModuleType:
             del sys.modules[name]
             raise
         return module
-    except Exception as error:  # whatever the code does
+    except (Exception, SystemExit) as error:  # whatever the code does; ending the program is not an answer either
         found = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise ValueError(f"--structures: {where} cannot be run ({found}); correct the path or the code") from error

@@ -3,28 +3,32 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from exchange import Bundle
-from homeostat.study import solver_of
+from exchange import Bundle, Person
+from homeostat.study import mesh_of, needs_mesh, solver_of
 from hybrid import Conditions, HybridModel, Schedule, conditions_of, field_spread, rollout
 from hybrid.defaults import predicting
+from hybrid.mesh import MOST_STEPS
 from hybrid.schedule import as_float
+from physics.arguments import quote
 from training.clock import origin_of, since
 
-POINTS = 97  # times at which a path is looked at, and just after each dose
+POINTS = 97  # times at which a path is looked at, equally far apart
+AFTER, SPAN, MOST = 160, 40.0, 2_000  # and after each jump: at most so many, over so many octaves, and so many in all
 SPARE = 0.01  # of a range's width: between two of these times a path goes a little higher and lower
 MORE = 1.1  # times the members' largest disagreement in training: the same, for the field
 BLOCK = 2**16  # points of the field at once
 
 CRITERION = (
     "Compared with the bundle's people, each under their own schedule as far as they were measured, at every member's most "
-    "likely parameters: the largest single dose into each compartment; the range of each input and of each state, with 1 % of "
-    "its width to spare; and the largest standard deviation of the members' vector fields at one person's parameters, in the "
+    "likely parameters: the largest single dose into each compartment, and the range of each input and of each state, with 1 % "
+    "to spare; and the largest standard deviation of the members' vector fields at one person's parameters, in the "
     "states' scales, 1.1 times which counts as more. Each state and input is looked at by itself: what is inside may still be a "
     "combination that nobody had."
 )
@@ -133,7 +137,9 @@ class Reach:
         if not bundle.people:
             raise ValueError("the bundle holds nobody, so that nothing is known of what it was trained on")
         people = tuple(replace(p, schedule=_own(p.schedule)) for p in bundle.people)
-        bundle = replace(bundle, people=people)
+        for p in people:
+            _require_measured(bundle, p)
+        bundle = replace(bundle, people=people, mesh=mesh_of(bundle))
         grids = [_grid(p.schedule, end if p.until is None else p.until) for p in people]
         paths = _Paths.of(bundle, bundle.conditions(_padded(grids)), bundle.personal.mode, "return")
         there = torch.isfinite(paths.states).all(-1).numpy()  # (M, N, T)
@@ -160,7 +166,7 @@ class Reach:
         model, backbone = bundle.model, bundle.model.backbone
         grids = [_grid(schedule, end) for schedule, end in zip(schedules, ends, strict=True)]
         conditions = conditions_of(
-            model, schedules, _padded(grids), covariates=covariates, baseline=baseline, mesh=bundle.mesh
+            model, schedules, _padded(grids), covariates=covariates, baseline=baseline, mesh=mesh_of(bundle)
         )
         paths = _Paths.of(bundle, conditions, mode)
         along = None if self.spread is None else paths.spread(model, self.scale).numpy() / self.spread  # (M, N, T)
@@ -177,7 +183,7 @@ class Reach:
             doses = {
                 name: (amount, self.doses.get(name, 0.0))
                 for name, amount in _largest([schedule]).items()
-                if amount > self.doses.get(name, 0.0) * (1.0 + 1e-9)
+                if amount > self.doses.get(name, 0.0) * (1.0 + SPARE)
             }
             inputs = _leaving(backbone.inputs, u, self.inputs)
             states = _leaving(backbone.states, x.reshape(-1, x.shape[-1]), self.states)
@@ -228,14 +234,30 @@ class _Paths:
 
 
 def _grid(schedule: Schedule, end: float) -> list[float]:
-    """Times from a schedule's start to `end`: equally far apart, and where something jumps, just after it."""
+    """Times from a schedule's start to `end`: equally far apart, and in every stretch without a jump the closer together the
+    nearer to its begin. A peak stands where the rates put it, however long the record is.
+    """
     start, end = schedule.start, max(end, schedule.start)
-    near = 1e-6 * (end - start)
-    jumps = [as_float(d.arrival) + near for d in schedule.doses]
+    jumps = [as_float(d.arrival) for d in schedule.doses]
     jumps += [as_float(d.arrival) + as_float(d.duration) for d in schedule.doses]
-    for signal in schedule.inputs.values():
-        jumps += [t + after for t in signal.times for after in ((0.0, near) if signal.kind == "held" else (0.0,))]
-    return sorted({*np.linspace(start, end, POINTS).tolist(), *(t for t in jumps if start <= t <= end)})
+    jumps += [t for signal in schedule.inputs.values() for t in signal.times]
+    edges = sorted({start, *(t for t in jumps if start <= t < end), end})
+    octaves = np.arange(max(8, min(AFTER, MOST // len(edges))))
+    parts = np.exp2(-octaves * (SPAN / len(octaves)))[:-1]  # of a stretch: from all of it to 2^−SPAN
+    close = [a + (b - a) * parts for a, b in pairwise(edges)]
+    just_after = [a + 1e-9 * (b - a) for a, b in pairwise(edges)]
+    return sorted({*np.linspace(start, end, POINTS).tolist(), *edges, *np.concatenate([*close, just_after]).tolist()})
+
+
+def _require_measured(bundle: Bundle, person: Person) -> None:
+    """A stranger's file may say that somebody was measured for a million years."""
+    step, until = bundle.mesh.step, person.until
+    most = 20_000 if needs_mesh(bundle) else MOST_STEPS
+    if step is not None and until is not None and not (until - person.schedule.start) / step <= most:
+        raise ValueError(
+            f"person {quote(person.id)} of the bundle was last measured at {until:g}, more than {most:,} steps of the model's "
+            f"{step:.3g} after the start: that is no time of a record; save the bundle again"
+        )
 
 
 def _own(schedule: Schedule) -> Schedule:

@@ -394,6 +394,11 @@ def needs_mesh(bundle: Bundle) -> bool:
     return isinstance(steps, Torchdiffeq) or bundle.model.process is not None
 
 
+def mesh_of(bundle: Bundle) -> Mesh:
+    """The mesh that the bundle's predictions are cut by: none where they adapt their steps."""
+    return bundle.mesh if needs_mesh(bundle) else Mesh(observed=bundle.mesh.observed)
+
+
 def predict_person(
     bundle: Bundle, index: int, schedules: Sequence[Schedule], times: Sequence[float], *, draws: int = 16, seed: int = 7
 ) -> list[Prediction]:
@@ -407,7 +412,6 @@ def predict_person(
     )
     sample = own.draws(draws, torch.Generator().manual_seed(seed)).to(bundle.model.device)
     found, steps = [], predicting(solver_of(bundle), bundle.model.dtype)
-    mesh = bundle.mesh if needs_mesh(bundle) else Mesh(observed=bundle.mesh.observed)
     for schedule in schedules:
         conditions = conditions_of(
             bundle.model,
@@ -415,7 +419,7 @@ def predict_person(
             [list(times)],
             covariates={k: [v] for k, v in person.covariates.items()},
             baseline=torch.tensor([person.baseline], dtype=torch.float64),
-            mesh=mesh,
+            mesh=mesh_of(bundle),
         )
         conditions = conditions.to(conditions.baseline.to(bundle.model.device))
         grid = torch.tensor([list(times)], dtype=torch.float64)

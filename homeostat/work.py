@@ -104,10 +104,12 @@ def fit_table(
     recipe = hybrid_recipe(physics, records, hidden=hidden or (1,), with_residual=bool(hidden))
     assumed = unstated(records, recipe.model)
     records = [converted(record, recipe.model) for record in records]  # what is asked and drawn is in the model's units
+    _require_one_unit(recipe.model)
     far = [one.sentence() for one in far_covariates(records, recipe.model)]
     require_folds(settings.folds, len(records))
     _require_room(records, recipe.mesh, settings.members * (min(settings.folds, len(records)) + 1), len(physics.states))
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
+    _require_two_forecasts(records, asked)
     settings = replace(settings, forecast_from=asked.forecast_from)
     folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is better known before than after training
     checkpoints = {name: Checkpoint(folder / f"{name}.checkpoint", every=10) for name in ("hybrid", "backbone")}
@@ -155,6 +157,7 @@ def fit_table(
     dense = dense_unseen(trained, settings, max(float(r.times[-1]) for r in records))
     notes = [
         *filter(None, [asked.note]),
+        *_channel_notes(records),
         *far,
         *unused(records, trained.model),
         *gallery.baseline_notes(trained.cohort),
@@ -230,7 +233,40 @@ def _marked(stopped: str) -> dict[str, Any]:
 
 def _cut_short(bundle: Bundle) -> str:
     """What a bundle says of a training that was cut short; "" where it says nothing."""
-    return str(bundle.provenance.get("interrupted", ""))[:300]
+    return shown(str(bundle.provenance.get("interrupted", ""))[:300], lines=False)  # a stranger's words, in one line
+
+
+def _require_two_forecasts(records: Sequence[Record], asked: Asked) -> None:
+    """Each one's recalibration is by what came true of the others."""
+    begin = float(asked.forecast_from or 0.0)
+    later = [r.id for r in records if np.isfinite(r.values[r.scored & ~at_or_before(r.times, begin)]).any()]
+    if len(later) < 2 <= len(records):  # of one person alone nobody is left to learn from, which is said where that is planned
+        raise ValueError(
+            f"after {begin:g} {asked.time_unit} since the {asked.since} only person {', '.join(later)} is measured "
+            "again, and forecasts are judged on two people or more: choose an earlier --forecast-from, or give people with more "
+            "measurements"
+        )
+
+
+def _channel_notes(records: Sequence[Record]) -> list[str]:
+    """What of the page is about one channel of several."""
+    if len(records[0].channels) < 2:
+        return []
+    return [
+        f"The pictures of people and the table by horizon are of {records[0].channels[0]} alone; the other tables and the event "
+        "are of all channels together."
+    ]
+
+
+def _require_one_unit(model: HybridModel) -> None:
+    """Scores are of all channels together."""
+    units = dict(zip(model.observation.channels, model.observation.units, strict=True))
+    if len(set(units.values())) > 1:
+        said = ", ".join(f"{name} in {unit}" for name, unit in list(units.items())[:5])
+        raise ValueError(
+            f"the channels are in different units ({said}), and their scores are taken together; give the model its states in "
+            "one unit (state_units of --backbone-config), or leave channels out of --channels"
+        )
 
 
 def unstated(records: Sequence[Record], model: HybridModel) -> list[str]:
@@ -570,7 +606,7 @@ def report_on(
     verdicts += verdicts_of(judged)
     evaluations, notes = {"this table": evaluation}, [*filter(None, [asked.note]), *map(str, table.left_out)]
     far = (one.sentence() for one in far_covariates(records, bundle.model))
-    notes += [*far, *unused(records, bundle.model), *gallery.baseline_notes(cohort)]
+    notes += [*_channel_notes(records), *far, *unused(records, bundle.model), *gallery.baseline_notes(cohort)]
     rings = rings_of(bundle.model, cohort, personal)
     page = _page(
         folder,
@@ -884,9 +920,11 @@ def simulate_person(
             lines.append("The times at which the state is there are marked with *.")
     if _cut_short(bundle):
         lines.append(f"this model's training was cut short ({_cut_short(bundle)})")
+    if {as_float(d.arrival) for d in schedule.doses} & set(times):
+        lines.append("At the time of a dose stands the value before it.")
     for name, values in answer["channels"].items():
         unit = values["unit"]
-        time, value, band = f"time [{backbone.time_unit}]", f"{name} [{unit}]", f"{100 * level:g} % interval"
+        time, value, band = f"time [{backbone.time_unit}]", f"mean {name} [{unit}]", f"{100 * level:g} % interval"
         lines.append(
             f"{time:>12}  {value:>22}  {band:>18}  {'noise':>8} {'model':>8} {'person':>8}  (standard deviations)"
             f"{'' if unit in ('', '1') else f', all in {unit}'}"

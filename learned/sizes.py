@@ -145,7 +145,7 @@ def widths_of(hidden: Sequence[int], name: str) -> tuple[int, ...]:
     if isinstance(hidden, str | bytes | Mapping) or not isinstance(hidden, Iterable) or getattr(hidden, "ndim", 1) != 1:
         raise ValueError(f"{name} needs hidden widths ≥ 1 in a list, one a layer, and got {shown(hidden)}; write hidden=(8,)")
     widths = list(hidden.tolist() if hasattr(hidden, "tolist") else hidden)
-    if not widths or not all(isinstance(h, Integral) and not isinstance(h, bool) and 0 < h < 10**6 for h in widths):
+    if not widths or not all(isinstance(h, Integral) and not isinstance(h, bool) and 0 < int(h) < 10**6 for h in widths):
         raise ValueError(f"{name} needs hidden widths ≥ 1 in a list, one a layer, and got {shown(widths)}; write hidden=(8,)")
     return tuple(int(h) for h in widths)
 
@@ -153,7 +153,7 @@ def widths_of(hidden: Sequence[int], name: str) -> tuple[int, ...]:
 def sizes_of(sizes: Mapping[str, object], name: str) -> None:
     """Raise `ValueError`, which begins with `name`, for a size that is no whole number."""
     for what, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, Integral) or not -(10**6) < size < 10**6:
+        if isinstance(size, bool) or not isinstance(size, Integral) or not -(10**6) < int(size) < 10**6:
             raise ValueError(f"{name}: {what} is how many there are, a whole number, and is {shown(size)}")
 
 

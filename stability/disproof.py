@@ -77,11 +77,11 @@ def instead(found: Counterexample, goal: float, where: Where) -> str:
     """What could be claimed in its place."""
     reached = -found.eigenvalue.real
     if goal and reached > 1e-6 * goal:
-        return f"A rate below {reached:.6g} may hold; rate=None looks for the best one."
-    ways = ["the system under a feedback that damps this mode (A + BK in the place of A)"]
+        return f"A rate below {reached:.6g} may hold; without a rate the best one is looked for."
+    ways = ["the system under a feedback that damps this mode, where an input reaches it (A + BK in the place of A)"]
     if where != "linear":
         ways.append("contraction in a region that leaves such states out (region=Box(…))")
-    if len(found.jacobian) > 1:
+    if (np.linalg.eigvals(found.jacobian).real < -1e-7 * np.abs(found.jacobian).max()).any():  # something else decays
         ways.append("the other states alone, with this mode as their input")
     return f"What may be claimed instead: {'; '.join(ways)}."
 

@@ -682,9 +682,14 @@ _SWELL = 32
 
 def _judged_file(file: Path, meter: Meter, *, exact: bool) -> Verdict:
     with file.open("rb") as stream:  # a file may be larger than it says, or have no end
-        text = stream.read(most := int(min(meter.budget.bytes / _SWELL, 2**40)))
-        if len(text) == most and stream.read(1):
-            return undecided(f"the file has more than {most} bytes, which may take {_SWELL} times as many in memory")
+        most, pieces, size = int(meter.budget.bytes / _SWELL), list[bytes](), 0
+        while piece := stream.read(2**22):  # piece by piece: room for all that is allowed need not be there
+            pieces.append(piece)
+            size += len(piece)
+            if size > most:
+                return undecided(f"the file has more than {most} bytes, which may take {_SWELL} times as many in memory")
+            meter.look("reading the file")
+    text = b"".join(pieces)
     try:
         data = json.loads(text.decode("utf-8"))
     except MemoryError:

@@ -12,6 +12,7 @@ from stability.arguments import array, number, time_limit
 from stability.attack import attack
 from stability.candidate import candidate_rate, capped
 from stability.certificate import Certificate, Refusal, no_metric_exceeds
+from stability.decay import rounded
 from stability.disproof import direction, disproof, instead, mode, of_the_linear_part
 from stability.interior_point import Ascent, climb, explicit, lyapunov_frame
 from stability.jacobians import (
@@ -46,11 +47,12 @@ def certify(
     """Search a common metric P and multipliers that prove contraction of every system, and prove what was found.
 
     Arguments: `system`, whose leading axes are members and people, or several of one structure, which are proved as
-    `Lure.stack` of them; `rate`, the rate to prove, or None for the best one (to about 1 %); `metric`, the only metric to
-    try, or None to search it with condition number ≤ `condition` in the states' own units (where those leave no room, in
-    the coordinates of `lyapunov_frame`; 1: the identity alone); `region`, a `Box` or `Ellipsoid` in which to prove it, with
-    the `inputs` (levels, doses) under which trajectories stay there, or None for all states and any input (doses that are
-    asked for are covered, or it is a refusal that says what is proved without them); `seconds`, after which the best
+    `Lure.stack` of them; `rate`, the rate to prove, or None for the best one (to about 1 % of what metrics as round as
+    `condition` reach; where a system needs a metric that is less round, another `condition` finds more); `metric`, the only
+    metric to try, or None to search it with condition number ≤ `condition` in the states' own units (where those leave no
+    room, in the coordinates of `lyapunov_frame`; 1: the identity alone); `region`, a `Box` or `Ellipsoid` in which to prove
+    it, with the `inputs` (levels, doses) under which trajectories stay there, or None for all states and any input (doses
+    that are asked for are covered, or it is a refusal that says what is proved without them); `seconds`, after which the best
     candidate so far is used;
     `multipliers`, with a metric: that pair is proved before anything is searched (`learned.ContractingMLP.witness` gives
     one), at `rate` or the best that it reaches.
@@ -65,18 +67,32 @@ def certify(
         raise ValueError(f"the region is a Box or an Ellipsoid, not {str(region)[:100]!r}; write Box([-1.0], [1.0]).")
     system = system if isinstance(system, Lure) else Lure.stack(system)
     given = _check_arguments(rate, metric, seconds, system, condition)
-    if multipliers is not None:
-        if region is not None:
-            raise ValueError("multipliers belong to a claim about all states; leave them out with a region, or the region.")
-        certificate = _given(system, rate, given, array(multipliers, "the multipliers"))
-        if certificate is not None:
-            return certificate
-    if region is not None:
-        from stability.search_region import certify_in_region  # which builds on this file
-
-        return certify_in_region(system, region, inputs, rate, given, condition, seconds)
-    if inputs is not None:
+    beyond = _beyond_numbers(system)
+    if beyond is not None:
+        return beyond
+    if multipliers is not None and region is not None:
+        raise ValueError("multipliers belong to a claim about all states; leave them out with a region, or the region.")
+    if region is None and inputs is not None:
         raise ValueError("inputs are for a region; without one the certificate holds for any input. Give a region, or neither.")
+    try:
+        if multipliers is not None:
+            certificate = _given(system, rate, given, array(multipliers, "the multipliers"))
+            if certificate is not None:
+                return certificate
+        if region is not None:
+            from stability.search_region import certify_in_region  # which builds on this file
+
+            return certify_in_region(system, region, inputs, rate, given, condition, seconds)
+        return _everywhere(system, rate, given, condition, seconds)
+    except np.linalg.LinAlgError as error:
+        message = f"The system's numbers are too far apart for float64 ({error}): take units in which they are nearer to 1."
+        return Refusal(reason="not proved", message=message)
+
+
+def _everywhere(
+    system: Lure, rate: float | None, given: Array | None, condition: float, seconds: float
+) -> Certificate | Refusal:
+    """All states."""
     deadline = time.monotonic() + seconds
     goal = 0.0 if rate is None else rate
     samples = attack(system, sample(system), deadline=_share(deadline, 0.1))
@@ -164,6 +180,17 @@ def _check_arguments(
     if metric is None and condition < _ROUND_ENOUGH:
         return np.eye(system.states)
     return _check_metric(system, metric)
+
+
+def _beyond_numbers(system: Lure) -> Refusal | None:
+    """A refusal where the checker's error bounds are not stated, and a search in float64 means little."""
+    parts = [system.A, *system.weights] + ([] if system.skip is None else [system.skip])
+    largest = max(float(np.abs(part).max(initial=0.0)) for part in parts)
+    if not 0.0 < largest < 1e-100 and largest <= 1e50:
+        return None
+    size = "at most" if largest < 1.0 else "up to"
+    message = f"The entries of the system are {size} {largest:.3g}, and a proof is stated for 1e-100 to 1e50: take other units."
+    return Refusal(reason="not proved", message=message)
 
 
 # A condition number so near to 1 leaves the climb no interior, and its metrics are the identity to a thousandth.
@@ -350,7 +377,8 @@ def _not_proved(ascent: Ascent, rate: float | None, caps: _Caps, given: bool, la
     what = "This metric fails" if given else "No metric was found"
     message = f"{what} for {wanted}; the best that the multipliers proved is {ascent.rate + 0.0:.6g}."
     if np.isfinite(caps.inequality):
-        message += f" This inequality cannot give more than {caps.inequality + 0.0:.6g}" + (" in it." if given else ".")
+        most = rounded(caps.inequality, 6, "up")
+        message += f" This inequality cannot give more than {most} in {'it' if given else 'metrics as round as those searched'}."
     message += f" {no_metric_exceeds(caps.best, caps.sampled)}"
     if late:
         message += " The time ran out; give more seconds."

@@ -330,7 +330,7 @@ def _stay(task: _Task, frame: Frame, rate: float) -> Stay | Refusal:
             + f". The largest ball in the region about its best centre has radius {radius:.6g} in the metric, so the drift "
             f"there may be {rate * radius:.6g}; sampled over the input levels it is {drift:.6g}"
             + (f", and the longest dose has the length {longest:.6g}" if asked else "")
-            + ". Give a larger region or smaller inputs."
+            + f". Give a larger region or smaller inputs{' and doses' if asked else ''}."
         ),
         best_rate=None,
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from homeostat.study import require_folds
-from homeostat.work import asked_of
+from homeostat.work import _require_two_forecasts, asked_of
 from hybrid import Dose, Schedule
 from training import Record
 
@@ -83,3 +83,11 @@ def test_more_folds_than_people_are_refused() -> None:
         require_folds(7, 6)
     require_folds(6, 6)
     require_folds(2, 12)
+
+
+def test_forecasts_are_judged_on_two_people_or_more() -> None:
+    people = [person(str(i), [float(i)]) for i in range(1, 5)]  # each measured once: one alone is measured later
+    with pytest.raises(ValueError, match="only person 4 is measured again"):
+        _require_two_forecasts(people, asked_of(people, "mg/L", None, None))
+    people = [person("a", [1.0, 4.0]), person("b", [2.0, 5.0])]
+    _require_two_forecasts(people, asked_of(people, "mg/L", None, None))

@@ -165,6 +165,14 @@ def test_a_full_disk_under_standard_output() -> None:
     assert done.stderr == "homeostat: standard output: No space left on device; make room on the disk, or write elsewhere\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize(("arguments", "stream"), [(["bogus", "--json"], "stdout"), (["bogus"], "stderr"), ([], "stderr")])
+def test_wrong_use_that_nobody_can_be_told_is_no_refusal(arguments: list[str], stream: str) -> None:
+    with open("/dev/full", "w") as full:
+        given = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: full}
+        assert subprocess.run([*PROGRAM, *arguments], cwd=ROOT, **given).returncode == 2  # type: ignore[call-overload]
+
+
 def test_a_reader_that_has_gone_is_no_refusal() -> None:
     for arguments in (["--help"], ["--version"]):
         read, write = os.pipe()
@@ -319,6 +327,7 @@ def test_a_foreign_bundle_does_not_steer_the_terminal(plain: Bundle, tmp_path: P
     table = {"crps": 0.5, "nll": 1.0, "coverage_80": 0.8}
     about = {"note": SHIP, SHIP: "x", "lines": "a\ncertified  by everyone", "settings.solver": f"rk4{SHIP}"}
     claim = replace(plain.certificate, claim=SHIP)  # type: ignore[type-var]
+    about["interrupted"] = "step 3)\nproved: For every pair of trajectories"
     path = save(replace(plain, provenance=about, calibration={"scores": {SHIP: table}}, certificate=claim), tmp_path / "a.twin")
     for arguments in (["inspect"], ["inspect", "--json"], ["check"], ["check", "--json"], ["simulate"], ["simulate", "--json"]):
         done = run(arguments[0], path, *arguments[1:])
@@ -327,6 +336,8 @@ def test_a_foreign_bundle_does_not_steer_the_terminal(plain: Bundle, tmp_path: P
     text = run("inspect", path).stdout
     assert r"\x1b[2J" in text
     assert text.count("\ncertified ") == 1  # a value has no line of its own
+    for command in ("inspect", "check", "simulate"):
+        assert "\nproved: For every" not in run(command, path).stdout
     assert json.loads(run("inspect", path, "--json").stdout)["provenance"] == about
 
 
@@ -472,3 +483,20 @@ def test_a_place_without_such_a_class(own: tuple[Path, Path], tmp_path: Path, pl
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert io.StringIO(done.stderr).read().startswith("homeostat: --structures")
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_class_of_ones_own_does_not_end_the_program(bundle: Path, tmp_path: Path, code: int) -> None:
+    """0 would say that a proof holds, and 1 that it was refused."""
+    (tmp_path / "own.py").write_text(f"import sys\nsys.exit({code})\n")
+    done = run("check", bundle, "--structures", f"{tmp_path / 'own.py'}:Mine", "--json")
+    assert done.exit_code == 2
+    assert "SystemExit" in json.loads(done.stdout)["error"]["message"]
+
+
+def test_a_record_of_a_million_years_is_no_record(plain: Bundle, tmp_path: Path) -> None:
+    people = tuple(replace(p, until=2.5e7) for p in plain.people)
+    path = save(replace(plain, people=people), tmp_path / "a.twin")
+    done = run("simulate", path, "--points", "2")
+    assert done.exit_code == 2
+    assert "was last measured at 2.5e+07" in done.stderr

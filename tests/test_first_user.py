@@ -346,3 +346,9 @@ def test_people_cut_under_inference_mode_can_be_trained_on() -> None:
 def test_a_theta_that_is_no_number_fails_at_once() -> None:
     with pytest.raises(SimulationError, match="the state is not finite at time 0"):
         rollout(MODEL, COHORT.conditions, KNOWN.mode * float("nan"))
+
+
+def test_whole_numbers_of_numpy_are_sizes() -> None:
+    made = MLP(np.int64(2), hidden=[np.int64(8)])
+    assert (made.states, made.hidden) == (2, (8,))
+    assert all(type(v) is int for v in (made.states, *made.hidden))  # what a bundle writes

@@ -170,3 +170,14 @@ def test_a_bundle_carries_what_is_needed(bundle: Bundle, tmp_path) -> None:
     assert one.spread == other.spread
     with pytest.raises(ValueError, match="holds nobody"):
         Reach.of(replace(bundle, people=(), personal=personal_of(bundle.model, 0)), 1.0)
+
+
+@pytest.mark.parametrize("until", [168.0, 1000.0, 1e4])
+def test_a_peak_is_seen_however_long_people_are_followed(bundle: Bundle, until: float) -> None:
+    followed = replace(bundle, people=tuple(replace(p, until=until) for p in bundle.people))
+    short, long = Reach.of(bundle, UNTIL), Reach.of(followed, UNTIL)
+    assert long.states[1] == pytest.approx(short.states[1], rel=2e-3)
+    twice = Schedule((Dose("gut", 0.0, 340.0), Dose("gut", 4.0, 340.0)))
+    for end in (24.0, 600.0, 5000.0):  # and however long the question is
+        (found,) = beyond_training(bundle, 0, {"twice": twice}, end).values()
+        assert found.states["plasma"][0][1] > short.states[1, 1]

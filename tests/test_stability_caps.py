@@ -49,7 +49,7 @@ def test_what_is_printed_calls_each_by_its_name() -> None:
         assert "certificate could exceed" not in said
         assert f"No constant metric can exceed 1 per h (from {found.sampled} sampled Jacobians" in said
         assert where in said
-        assert ("This inequality can reach at most" in said) == (found.inequality_cap is not None)
+        assert ("this inequality can reach at most" in said) == (found.inequality_cap is not None)
 
 
 def layered(seed: int, widths: tuple[int, ...], n: int, **more: Any) -> Lure:
@@ -140,3 +140,11 @@ def test_an_earlier_certificate_is_read_with_its_caps_under_true_names() -> None
     assert check(again, system)
     assert (again.spectral_cap, again.metric_cap, again.inequality_cap) == (box.spectral_cap, None, None)
     assert Certificate.from_dict(json.loads(json.dumps(box.to_dict()))).to_dict() == box.to_dict()
+
+
+def test_a_cap_is_never_printed_below_itself() -> None:
+    found = certify(Lure(A=[[-0.123449]], weights=[], biases=[]))
+    assert isinstance(found, Certificate)
+    said = certificate_verdict(found, None, "h").detail
+    assert "No constant metric can exceed 0.1235 per h" in said
+    assert "0.1234 " not in said

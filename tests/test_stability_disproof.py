@@ -166,3 +166,20 @@ def test_every_kind_of_claim_refuses_it_as_a_value() -> None:
         regional = certify(system, region=Box([-1.0, -1.0], [1.0, 1.0]), inputs=Inputs([-1.0], [1.0]))
         assert isinstance(regional, Refusal)
         assert regional.reason == "disproved"
+
+
+@pytest.mark.parametrize(
+    "A", [[[-1e-320]], [[-1e-320, 0.0], [0.0, -1.0]], [[-1e308, 1e308], [0.0, -1e308]], [[-1.0, 1e200], [0.0, -1.0]], [[-1e60]]]
+)
+def test_numbers_that_float64_cannot_carry_are_a_refusal(A: list[list[float]]) -> None:
+    for region in (None, Box([-1.0] * len(A), [1.0] * len(A))):
+        found = certify(Lure(A=A, weights=[], biases=[]), region=region, seconds=2.0)
+        assert isinstance(found, Refusal)
+        assert found.reason == "not proved"
+        assert "units" in found.message
+
+
+def test_what_is_offered_instead_is_there() -> None:
+    integrator, both = (certify(Lure(A=A, weights=[], biases=[])) for A in ([[0.0, 1.0], [0.0, 0.0]], [[0.0, 1.0], [0.0, -1.0]]))
+    assert "the other states alone" not in integrator.message  # type: ignore[union-attr]
+    assert "the other states alone" in both.message  # type: ignore[union-attr]
