@@ -370,6 +370,8 @@ def certify_bundle(
     Returns the value, a text, and as plain JSON values what it does not cover of the bundle's own people.
     Errors: `ValueError` for a file that is no bundle or no region.
     """
+    if rate is not None and not 0.0 < rate < np.inf:
+        raise ValueError(f"--rate {rate:g} is no rate; write a positive one, or leave it out for the best")
     bundle = load(path, structures)
     system = bundle.system()
     if region is not None:
@@ -864,6 +866,8 @@ def simulate_person(
     bundle = load(path, structures)
     if not bundle.people:
         raise ValueError(f"{path}: the bundle holds no person to simulate")
+    if person is not None and not person.strip():
+        raise ValueError("--person names nobody; write an id, as `homeostat inspect` lists them, or leave it out for the first")
     index = 0 if person is None else bundle.person(person)
     who, backbone = bundle.people[index], bundle.model.backbone
     units = schedule_units(backbone)

@@ -72,7 +72,8 @@ def channel_verdicts(report: ChannelReport, time_unit: str | None = None) -> lis
         ),
     ):
         if gate.place == "above" or (gate.place and gate is report.zms):
-            say(f"the {what} is {gate.observed:.3g}, outside {gate.lower:.3g} to {gate.upper:.3g}: {mend}", False, about)
+            low = max(gate.lower, 0.0)  # none of them is ever negative, which a band about a mean does not know
+            say(f"the {what} is {gate.observed:.3g}, outside {low:.3g} to {gate.upper:.3g}: {mend}", False, about)
     lag = report.autocorrelation
     if lag.place:
         why = "the model misses something that lasts" if lag.place == "above" else "the forecast lets errors last too long"
