@@ -203,6 +203,7 @@ def test_an_interrupted_study_knows_the_step(
     assert trained.interrupted == Interruption(2, 5)
 
 
+@pytest.mark.slow  # the signals themselves, inside one process, are tested above
 @pytest.mark.skipif(os.name != "posix", reason="the signal is sent as a shell on POSIX does")
 def test_ctrl_c_twice_in_a_real_process(tmp_path: Path) -> None:
     """The first one ends the training, and what is kept is marked as soon as it is saved. The second one ends the command, or the

@@ -142,6 +142,7 @@ def test_ctrl_c_saves_and_resume_goes_on(whole: Bundle, tmp_path: Path, monkeypa
     assert not list((tmp_path / "out").glob("*.previous"))
 
 
+@pytest.mark.slow  # a checkpoint that is killed at random moments is tested in test_checkpoint
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_killed_and_resumed(whole: Bundle, tmp_path: Path) -> None:
     program = [sys.executable, "-c", "from homeostat.cli import main; main()", *command(tmp_path)]

@@ -98,11 +98,11 @@ def agrees(system: Lure, certificate: Certificate) -> bool:
 
 @pytest.mark.parametrize("kind", ["one layer", "deep", "sigmoid", "silu", "gelu"])
 def test_random_mutations_are_never_falsely_accepted(kind: str) -> None:
-    """120 random relative changes of one entry, from 1e-12 to 10: both answers must occur, and no false yes."""
+    """60 random relative changes of one entry, from 1e-12 to 10: both answers must occur, and no false yes."""
     system, certificate = case(kind)
     rng = np.random.default_rng(11)
     said = []
-    for _ in range(120):
+    for _ in range(60):
         size = 1.0 + rng.choice([-1, 1]) * 10.0 ** rng.uniform(-12, 1)
         where = rng.integers(3)
         if where == 0:
