@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from homeostat.study import require_folds
-from homeostat.work import _require_two_forecasts, asked_of
-from hybrid import Dose, Schedule
+from homeostat.work import _require_one_unit, _require_two_forecasts, asked_of
+from hybrid import Dose, HybridModel, Schedule, States
+from learned import AdditiveProportional
+from physics import LinearBackbone, SharedPopulation
 from training import Record
 
 UNITS = {"time": "h", "concentration": "mg/L"}
@@ -91,3 +93,15 @@ def test_forecasts_are_judged_on_two_people_or_more() -> None:
         _require_two_forecasts(people, asked_of(people, "mg/L", None, None))
     people = [person("a", [1.0, 4.0]), person("b", [2.0, 5.0])]
     _require_two_forecasts(people, asked_of(people, "mg/L", None, None))
+
+
+@pytest.mark.parametrize("units", [("mg", "mg"), ("mg", "ug")])
+def test_channels_in_two_units_are_refused_before_they_are_fitted(units: tuple[str, str]) -> None:
+    backbone = LinearBackbone([[-1.0, 0.0], [0.5, -1.0]], states=["x", "y"], state_units=list(units), time_unit="h")
+    noise = AdditiveProportional([0.1, 0.1], [0.1, 0.1], [0.01, 0.01])
+    model = HybridModel(backbone, SharedPopulation(backbone, values={}), observation=States(["x", "y"]), noise=noise)
+    if len(set(units)) == 1:
+        _require_one_unit(model)
+        return
+    with pytest.raises(ValueError, match=r"different units \(x in mg, y in ug\)"):
+        _require_one_unit(model)
