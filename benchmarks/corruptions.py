@@ -34,7 +34,7 @@ import torch
 
 from exchange import Bundle, Person, load, save
 from homeostat.plain_text import json_shown, shown
-from homeostat.work import check_bundle, inspect_bundle, simulate_person
+from homeostat.work import examine_bundle, inspect_bundle, simulate_person
 from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule, SimulationError
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import LogNormalPopulation, OneCompartmentOral
@@ -363,11 +363,11 @@ def judge(found: Corruption, path: Path, content: Content) -> tuple[str, str | N
 def _used(bundle: Bundle, path: Path, content: Content, mine: Content, deep: bool = True) -> str | None:
     """What is wrong with what the commands make of it, if anything is."""
     if bundle.certificate:
-        proved, reason = check_bundle(path)
+        checked = examine_bundle(path)
         parts = ("certificate", "rate", "metric", "multipliers", "digest", "region")
         then, now = (json.loads(c["proof.json"])["certificate"] for c in (content, mine))
-        if proved and (any(then.get(k) != now.get(k) for k in parts) and now["rate"] > then["rate"]):
-            return f"proved, at another claim: {reason[:200]}"
+        if checked.good and (any(then.get(k) != now.get(k) for k in parts) and now["rate"] > then["rate"]):
+            return f"proved, at another claim: {checked.reason[:200]}"
 
 
     def simulated() -> tuple[dict[str, Any], str]:
@@ -437,7 +437,7 @@ def _bombs(content: Content, folder: Path, given: argparse.Namespace) -> list[st
     path = save(ordinary(), folder / "ordinary.twin")
     code = (
         "import sys, time\nfrom pathlib import Path\nimport torch\ntorch.set_num_threads(1)\n"
-        "from exchange import load\nfrom homeostat.work import check_bundle, simulate_person\nbegan = time.perf_counter()\n"
+        "from exchange import load\nfrom homeostat.work import simulate_person\nbegan = time.perf_counter()\n"
         "try:\n    bundle = load(Path(sys.argv[1]))\n    said = 'loaded'\n"
         "except ValueError as error:\n    said = str(error)\n"
         "from benchmarks.corruptions import peak\nprint(time.perf_counter() - began, peak(), said[:150])\n"

@@ -338,8 +338,7 @@ def certificate_verdict(
     if isinstance(certificate, Refusal):
         detail = f"Refused ({certificate.reason}): {certificate.message}"
         return Verdict("Contraction is not certified", False, detail, ("certificate",))
-    unit = time_unit
-    per = "unit of time" if unit in ("", "1") else unit
+    per = "unit of time" if time_unit in ("", "1") else time_unit
     parts = [
         f"One metric P, of condition number {rounded(certificate.condition, 3, 'up')}, serves every member and every fitted "
         "person, with the parameters that were found for them; the distance is √(δxᵀPδx), and it falls like "
@@ -348,7 +347,7 @@ def certificate_verdict(
     if best is not None and best > certificate.rate:
         given, most = 100 * (1.0 - certificate.rate / best), rounded(best, 4, "down")
         parts.append(f"The best rate certified is {most} per {per}; {given:.0f} % of it were given for a rounder metric.")
-    parts.extend(caps_in_words(certificate, unit))
+    parts.extend(caps_in_words(certificate, per))
     if certificate.identity_refused is not None:
         accepted = "The Euclidean distance, P = I, would serve too, as far as the search says."
         grows = "In the Euclidean distance, P = I, it does not contract: at a state that was sampled that distance grows."
@@ -357,7 +356,7 @@ def certificate_verdict(
     if not isinstance(certificate.region, str):
         where = where_in_words(certificate, states, time_unit)
         parts.insert(0, f"It holds for {where}; the exact sentence is in the certificate.")
-    return Verdict(f"Proved: {certificate_claim(certificate, unit)}", True, " ".join(parts), ("certificate",))
+    return Verdict(f"Proved: {certificate_claim(certificate, time_unit)}", True, " ".join(parts), ("certificate",))
 
 
 def certificate_claim(certificate: Certificate, time_unit: str) -> str:
@@ -487,7 +486,7 @@ def comparison_verdict(name: str, difference: tuple[float, float, float], unit: 
         False: f"On people never seen the hybrid forecasts worse than the {name}",
         None: f"On people never seen the hybrid and the {name} cannot be told apart",
     }[good]
-    interval = f"95 % interval over people {low:+.3f} to {high:+.3f} {unit}"
+    interval = f"95 % interval over people {low:+.3f} to {high:+.3f}{_unit(unit)}"
     detail = f"CRPS difference {mean:+.3f}{_unit(unit)}, {interval}; negative favours the hybrid."
     return Verdict(claim, good, detail, ("comparison", name))
 

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from exchange import Bundle, Person
-from homeostat.study import mesh_of, needs_mesh, solver_of
+from homeostat.study import mesh_of, most_steps, solver_of
 from hybrid import Conditions, HybridModel, Schedule, conditions_of, field_spread, rollout
 from hybrid.defaults import predicting
-from hybrid.mesh import MOST_STEPS
 from hybrid.schedule import as_float
 from physics.arguments import quote
 from training.clock import origin_of, since
@@ -251,8 +250,7 @@ def _grid(schedule: Schedule, end: float) -> list[float]:
 
 def _require_measured(bundle: Bundle, person: Person) -> None:
     """A stranger's file may say that somebody was measured for a million years."""
-    step, until = bundle.mesh.step, person.until
-    most = 20_000 if needs_mesh(bundle) else MOST_STEPS
+    step, until, most = bundle.mesh.step, person.until, most_steps(bundle)
     if step is not None and until is not None and not (until - person.schedule.start) / step <= most:
         raise ValueError(
             f"person {quote(person.id)} of the bundle was last measured at {until:g}, more than {most:,} steps of the model's "

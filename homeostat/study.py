@@ -29,6 +29,7 @@ from hybrid import (
     rollout,
 )
 from hybrid.defaults import predicting
+from hybrid.mesh import MOST_STEPS
 from hybrid.schedule import as_float
 from stability import Box, Certificate, Inputs, Lure, Refusal, certify
 from stability.region import Region
@@ -392,6 +393,14 @@ def needs_mesh(bundle: Bundle) -> bool:
     """
     steps = predicting(solver_of(bundle), bundle.model.dtype)
     return isinstance(steps, Torchdiffeq) or bundle.model.process is not None
+
+
+_MOST_CUTS = 20_000  # steps of a mesh in one prediction, all of which are in memory
+
+
+def most_steps(bundle: Bundle) -> int:
+    """How many of the mesh's longest steps a prediction may go through."""
+    return _MOST_CUTS if needs_mesh(bundle) else MOST_STEPS
 
 
 def mesh_of(bundle: Bundle) -> Mesh:

@@ -44,7 +44,7 @@ from homeostat.study import (
     dense_of,
     dense_unseen,
     evaluate,
-    needs_mesh,
+    most_steps,
     paired_difference,
     predict_person,
     require_folds,
@@ -55,7 +55,6 @@ from homeostat.study import (
 )
 from homeostat.terminal import rich_table
 from hybrid import HybridModel, Mesh, Schedule
-from hybrid.mesh import MOST_STEPS
 from hybrid.schedule import as_float
 from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from physics.arguments import shortened
@@ -501,12 +500,6 @@ def _proved_in(bundle: Bundle) -> ProofVerdict:
         return prove(bundle.certificate, system)
 
 
-def check_bundle(path: Path) -> tuple[bool, str]:
-    """`examine_bundle` as yes or no and a text: proved, and covering the bundle's own people."""
-    found = examine_bundle(path)
-    return found.good, found.reason if found.good else found.text
-
-
 def report_on(
     path: Path,
     data: Path,
@@ -805,14 +798,13 @@ def _page(
     )
 
 
-_MOST_CUTS = 20_000  # steps of a mesh in one prediction, all of which are in memory
 _MOST_STRETCHES = 5_000  # between doses and printed times, of one person: half of the steps that a solver tries
 
 
 def _require_short(bundle: Bundle, schedule: Schedule, start: float, end: float, points: int) -> None:
     """Refuse what would take minutes or all memory, before anything is made of it."""
     step, unit = bundle.mesh.step, bundle.model.backbone.time_unit
-    most = _MOST_CUTS if needs_mesh(bundle) else MOST_STEPS
+    most = most_steps(bundle)
     if step is not None and (end - start) / step > most:
         raise ValueError(
             f"--until {end:g} {unit} is {(end - start) / step:.3g} steps of the model's {step:.3g} {unit}, more than "

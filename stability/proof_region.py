@@ -199,8 +199,9 @@ def prove_stay(claim: Claim, frame: Frame, rate: float, stack: _Stack, meter: Me
         return "the ball that trajectories stay in is not stated"
     delta = max((vector_length(frame, d) for d in claim.doses), default=0.0) if stay.doses else 0.0
     if not stay.start > 0:
-        return f"doses of length {delta:g} leave nowhere to start in the ball of radius {stay.radius:g}"
-    if not (stay.start > 0 and _UP * (stay.start + delta) <= stay.radius):
+        why = f"doses of length {delta:g} leave nowhere" if delta else "there is nowhere"
+        return f"{why} to start in the ball of radius {stay.radius:g}"
+    if not _UP * (stay.start + delta) <= stay.radius:
         return f"starts within {stay.start:g} and doses of length {delta:g} do not fit in the ball of radius {stay.radius:g}"
     if not ball_room(claim, frame, stay.centre) >= stay.radius:
         return "the ball that trajectories stay in is not proved to lie in the region"

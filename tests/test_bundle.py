@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from exchange import BUILTIN, Bundle, Person, describe, load, rebuild, save
 from homeostat.study import predict_person
-from homeostat.work import check_bundle
+from homeostat.work import examine_bundle
 from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
 from learned import (
     MLP,
@@ -372,9 +372,9 @@ def test_certificates_and_refusals_travel(bundle: Bundle, tmp_path: Path) -> Non
     other = load(save(replace(bundle, certificate=refusal), tmp_path / "b.twin"))
     assert isinstance(other.certificate, Refusal)
     assert other.certificate.to_dict() == refusal.to_dict()
-    proved, reason = check_bundle(tmp_path / "b.twin")
-    assert not proved
-    assert "refusal" in reason
+    found = examine_bundle(tmp_path / "b.twin")
+    assert not found.good
+    assert "refusal" in found.text
 
 
 def other_claims() -> list[object]:
@@ -533,7 +533,7 @@ def test_a_missing_certificate_is_no_certificate(content: Mapping[str, bytes], t
     refused(write(tmp_path / "a.twin", rest, rehash=False), "hash of proof.json")
     assert load(write(tmp_path / "b.twin", rest)).certificate is None
     with pytest.raises(ValueError, match="no certificate inside"):
-        check_bundle(tmp_path / "b.twin")
+        examine_bundle(tmp_path / "b.twin")
 
 
 @pytest.mark.parametrize("name", ["model.json", "weights.safetensors", "proof.json", "calibration.json"])
@@ -764,8 +764,8 @@ def test_rebuild_is_the_inverse_of_describe() -> None:
 
 
 def test_a_changed_weight_loses_the_certificate(bundle: Bundle, tmp_path: Path) -> None:
-    proved, reason = check_bundle(save(bundle, tmp_path / "a.twin"))
-    assert proved, reason
+    found = examine_bundle(save(bundle, tmp_path / "a.twin"))
+    assert found.good, found.text
     for name in ("weights", "theta"):
         changed = load(tmp_path / "a.twin")
         with torch.no_grad():
@@ -774,9 +774,9 @@ def test_a_changed_weight_loses_the_certificate(bundle: Bundle, tmp_path: Path) 
             else:
                 changed.model.population.shift[1, 0] += 1e-12
         # the file is consistent, its certificate is about other numbers
-        proved, reason = check_bundle(save(changed, tmp_path / f"{name}.twin"))
-        assert not proved
-        assert "digest" in reason
+        found = examine_bundle(save(changed, tmp_path / f"{name}.twin"))
+        assert not found.good
+        assert "digest" in found.text
 
 
 def test_a_better_claim_than_was_proved_is_refused(
@@ -785,13 +785,12 @@ def test_a_better_claim_than_was_proved_is_refused(
     proof = json.loads(content["proof.json"])
     proof["certificate"]["rate"] *= 1.5
     path = write(tmp_path / "b.twin", {**content, "proof.json": json.dumps(proof).encode()})
-    proved, _ = check_bundle(path)
-    assert not proved
+    assert not examine_bundle(path).good
     # the system that the file writes beside it is not what is believed: the bundle's own weights are
     proof = json.loads(content["proof.json"])
     proof["system"]["weights"] = [(np.array(w) * 1e-6).tolist() for w in proof["system"]["weights"]]
     path = write(tmp_path / "c.twin", {**content, "proof.json": json.dumps(proof).encode()})
-    assert check_bundle(path)[0]
+    assert examine_bundle(path).good
 
 
 @pytest.mark.parametrize("key", ["rate", "metric", "multipliers", "slope_range", "leading", "digest"])
@@ -803,10 +802,10 @@ def test_a_certificate_of_rubbish_is_refused_or_not_proved(
     proof["certificate"][key] = value
     path = write(tmp_path / "b.twin", {**content, "proof.json": json.dumps(proof).encode()})
     try:
-        proved, _ = check_bundle(path)
+        found = examine_bundle(path)
     except ValueError:
         return
-    assert not proved
+    assert not found.good
 
 
 def test_a_stranger_proves_the_entry_alone(content: Mapping[str, bytes], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from exchange import Bundle, Outside, Person, load, save
 from exchange.coverage import is_mean
 from homeostat.cli import app
-from homeostat.work import check_bundle, examine_bundle
+from homeostat.work import examine_bundle
 from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
@@ -104,7 +104,8 @@ def edited(path: Path, changes: dict[str, Callable[[Any], Any]]) -> Path:
 
 def test_people_within_what_was_certified_are_covered(bundle: Bundle, tmp_path: Path) -> None:
     path = save(bundle, tmp_path / "a.twin")
-    assert check_bundle(path) == (True, load(path).certificate.claim)  # type: ignore[union-attr]
+    found = examine_bundle(path)
+    assert (found.good, found.reason) == (True, load(path).certificate.claim)  # type: ignore[union-attr]
     done = run("check", path, "--json")
     answer = json.loads(done.stdout)
     assert (done.exit_code, answer["proved"], answer["covered"], answer["outside"], answer["notes"]) == (0, True, True, [], [])
@@ -138,7 +139,7 @@ def test_what_lies_outside_is_said_of_the_person(
     assert f"person {who}: " in done.stdout
     answer = json.loads(run("check", path, "--json").stdout)
     assert (answer["proved"], answer["covered"], answer["outside"][0]["person"]) == (True, False, who)
-    assert not check_bundle(path)[0]
+    assert not examine_bundle(path).good
 
 
 def test_two_doses_at_once_are_one(bundle: Bundle) -> None:
@@ -254,7 +255,7 @@ def test_someone_whose_parameters_are_others_is_named(tmp_path: Path) -> None:
     certificate = certify(plain.system())
     assert isinstance(certificate, Certificate)
     path = save(replace(plain, certificate=certificate), tmp_path / "a.twin")
-    assert check_bundle(path)[0]
+    assert examine_bundle(path).good
 
     def heavier(about: dict[str, Any]) -> None:
         about["people"][1]["covariates"]["WT"] = 90.0
