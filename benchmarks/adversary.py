@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stability.jacobians import slope, value
+from stability.search.jacobians import slope, value
 
 Array = np.ndarray
 Plain = Mapping[str, Any]

@@ -25,16 +25,17 @@ from stability import (
     certify_step,
     l2_gain,
     lipschitz_bound,
-    proof_gain,
-    proof_l1,
-    proof_lipschitz,
-    proof_step,
     tube,
     weighted_l1,
 )
-from stability.exact import exactly
-from stability.proof import Unusable, _array, _read_system, statement
-from stability.proof_region import regional_statement
+from stability.proof.contraction import Unusable, _array, _read_system, statement
+from stability.proof.gain import statement as gain_statement
+from stability.proof.lipschitz import digest as lipschitz_digest
+from stability.proof.lipschitz import statement as lipschitz_statement
+from stability.proof.rational import exactly
+from stability.proof.region import regional_statement
+from stability.proof.step import statement as step_statement
+from stability.proof.weighted_l1 import statement as l1_statement
 
 Tree = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -294,8 +295,8 @@ def consistent(one: Original) -> Original:
             weights = [_array(w, "weight") for w in system["weights"]]
             region = claim["region"]
             biases = None if region is None else [_array(b, "bias") for b in system["biases"]]
-            claim["digest"] = proof_lipschitz.digest(weights, system["activation"], biases)
-            claim["claim"] = proof_lipschitz.statement(claim["bound"], weights[0].shape[1], weights[-1].shape[0], region)
+            claim["digest"] = lipschitz_digest(weights, system["activation"], biases)
+            claim["claim"] = lipschitz_statement(claim["bound"], weights[0].shape[1], weights[-1].shape[0], region)
             return one
         stack = _read_system(system)
         n, count = stack.A.shape[-1], stack.count
@@ -308,11 +309,11 @@ def consistent(one: Original) -> Original:
         elif one.kind == "all states":
             claim["claim"] = statement(claim["rate"], n, count)
         elif one.kind in ("tube", "l2"):
-            claim["claim"] = proof_gain.statement(one.kind, claim["value"], claim["rate"], n, count)
+            claim["claim"] = gain_statement(one.kind, claim["value"], claim["rate"], n, count)
         elif one.kind == "weighted l1":
-            claim["claim"] = proof_l1.statement(claim["rate"], n, count)
+            claim["claim"] = l1_statement(claim["rate"], n, count)
         else:
-            claim["claim"] = proof_step.statement(claim["method"], claim["step"], claim["factor"], n, count)
+            claim["claim"] = step_statement(claim["method"], claim["step"], claim["factor"], n, count)
     except (Unusable, np.linalg.LinAlgError):
         pass  # then it is for the checker to refuse it as it stands
     return one

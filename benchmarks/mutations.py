@@ -30,9 +30,9 @@ from benchmarks.mutants import (
 from benchmarks.regional_mutations import NEEDS, REGIONAL, accepts, parts, regional_case
 from benchmarks.relu_oracle import in_region
 from stability import Certificate, Lure, certify, check
-from stability.exact import exactly
 from stability.lure import SLOPES
-from stability.proof import Budget
+from stability.proof.contraction import Budget
+from stability.proof.rational import exactly
 
 COUNT, QUICK = 20_000, 1_000
 CELLS = 20_000  # of a proof by cells: with more the checker refuses later, or says that it is not decided

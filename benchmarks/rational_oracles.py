@@ -2,7 +2,7 @@
 
 Each takes the claim and the system as the dictionaries that they write, and says whether what the claim proves by is true. The
 inequalities stand here in their dense form, from the page; nothing is taken from the checker. (Certificates about all states
-have `stability.exact`, those of linear and relu systems in a box `relu_oracle`.)
+have `stability.proof.rational`, those of linear and relu systems in a box `relu_oracle`.)
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.relu_oracle import Piecewise, patterns, vertices
-from stability.exact import positive_definite
 from stability.lure import SLOPES
+from stability.proof.rational import positive_definite
 
 Rationals = np.ndarray  # of Fractions
 Plain = Mapping[str, Any]

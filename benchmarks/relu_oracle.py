@@ -21,7 +21,7 @@ from fractions import Fraction
 from itertools import combinations, product
 
 from stability import Certificate, Lure
-from stability.exact import positive_definite
+from stability.proof.rational import positive_definite
 
 Vector = Sequence[Fraction]
 Matrix = Sequence[Sequence[Fraction]]

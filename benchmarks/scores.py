@@ -10,9 +10,9 @@ import torch
 
 from benchmarks import race
 from hybrid import Prediction
-from training.scaling import Scaling
-from training.score_rows import scores_by_horizon
-from training.uncertainty_report import UncertaintyReport, uncertainty_report
+from training.trust.recalibration.scaling import Scaling
+from training.trust.score_rows import scores_by_horizon
+from training.trust.uncertainty_report import UncertaintyReport, uncertainty_report
 
 MEMBERS, PEOPLE, TIMES, WANTED = 16, 1000, 50, 10.0
 

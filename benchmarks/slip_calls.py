@@ -72,10 +72,10 @@ from training import (
     Stability,
     personalise,
     prior,
-    recalibration,
 )
 from training.checkpoint import Saved
-from training.recalibration import (
+from training.trust import recalibration
+from training.trust.recalibration import (
     AdaptiveConformal,
     CrossScaling,
     FittedOn,
@@ -95,11 +95,11 @@ RESULTS = {
         *("AtEnd", "Convergence", "FarCovariate", "Fitted", "Marginal"),
         *("PopulationStep", "ShootingStep", "Start", "Step", "Table", "Windows"),
     ),
-    "training.recalibration": (
+    "training.trust.recalibration": (
         *("AdaptiveConformal", "CrossScaling", "Followed", "IsotonicEvents", "Scaling", "SplitConformal"),
     ),
 }
-MODULES = (*PACKAGES, "training.recalibration")
+MODULES = (*PACKAGES, "training.trust.recalibration")
 
 
 def exported() -> Iterator[tuple[str, Any]]:
@@ -566,7 +566,7 @@ def _training() -> dict[str, Call]:
         "convergence": lambda: (training.convergence, {
             "model": model, "personal": known, "people": cohort.ids, "weights": ones,
             "losses": [torch.tensor([float(k)], dtype=D) for k in range(20, 0, -1)]}),
-        "far_covariates": lambda: (training.far_covariates, {"records": w.people, "model": model}),
+        "far_covariates": lambda: (training.people.far_covariates, {"records": w.people, "model": model}),
         "fit": Call(lambda: (training.fit, dict(fit)), dear=True),
         "fit_population": Call(lambda: (training.fit_population, {
             "model": model, "cohort": cohort, "weights": ones, "held_out": nobody, "steps": 1, "patience": 10,
@@ -659,7 +659,7 @@ def _recalibration() -> dict[str, Call]:
     }
     for one in (scaling, cross, events, split, adaptive, fitted):
         rows[f"{type(one).__name__}.from_dict"] = lambda one=one: (type(one).from_dict, {"data": one.to_dict()})
-    return _of("training.recalibration", rows)
+    return _of("training.trust.recalibration", rows)
 
 
 def _exchange() -> dict[str, Call]:

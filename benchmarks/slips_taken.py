@@ -73,9 +73,9 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "stability.exactly": {"*": _REFUSED},
     "training.Anchor.likelihood": {"y": _MISSING},
     "training.Anchor.of": {"variance": {"an empty mapping": "a flat prior for every tensor"}},
-    "training.fit": {"clip": {"None": "any norm"}},
-    "training.recalibration.CrossScaling.fit": {"y": _MISSING},
-    "training.recalibration.Scaling.fit": {"y": _MISSING},
+    "training.fitting": {"clip": {"None": "any norm"}},
+    "training.trust.recalibration.CrossScaling.fit": {"y": _MISSING},
+    "training.trust.recalibration.Scaling.fit": {"y": _MISSING},
     "training.Anchor.members": {"index": {"as booleans": "yes or no for each"}},
     "training.Checkpoint": {"path": {"words": "a file in this folder"}},
     "training.Record": {"channels": _ONE_NAME},
@@ -86,15 +86,15 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "training.gaussian_nll": {"y": _MISSING},
     "training.read_nonmem": {"channels": _ANY_NAME, "compartments": _ANY_NAME},
     "training.read_table": {"channels": _ANY_NAME, "compartments": _ANY_NAME},
-    "training.recalibration.AdaptiveConformal.factor": {
+    "training.trust.recalibration.AdaptiveConformal.factor": {
         "alpha": {**_AXES, "an empty list": "nothing is asked", "3.5": "α may leave [0, 1]", "-1": "α may leave [0, 1]"}
     },
-    "training.recalibration.AdaptiveConformal.fit": {"y": _MISSING},
-    "training.recalibration.FittedOn.of": {
+    "training.trust.recalibration.AdaptiveConformal.fit": {"y": _MISSING},
+    "training.trust.recalibration.FittedOn.of": {
         "*": {**_MISSING, **dict.fromkeys(("as booleans", "its first as booleans"), "outcomes may be yes or no")}
     },
-    "training.recalibration.IsotonicEvents.fit": {"outcome": _MISSING},
-    "training.recalibration.SplitConformal.fit": {"y": _MISSING},
-    "training.recalibration.conformal_quantile": {"scores": {**_AXES, "inf in it": "the largest of all scores"}},
-    "training.recalibration.scale_parts": {"*": {"3.5": "one number for all channels"}},
+    "training.trust.recalibration.IsotonicEvents.fit": {"outcome": _MISSING},
+    "training.trust.recalibration.SplitConformal.fit": {"y": _MISSING},
+    "training.trust.recalibration.conformal_quantile": {"scores": {**_AXES, "inf in it": "the largest of all scores"}},
+    "training.trust.recalibration.scale_parts": {"*": {"3.5": "one number for all channels"}},
 }

@@ -29,7 +29,7 @@ from learned import MLP, AdditiveProportional, Ensemble
 from physics import LogNormalPopulation, OneCompartmentOral
 from stability import certify
 from training import Cohort, Record, fit, personalise
-from training.uncertainty_report import uncertainty_report
+from training.trust.uncertainty_report import uncertainty_report
 
 WANTED = 1.3  # times the best
 ROWS = ("certify 64", "certify 128", "certify 256", "certify 512", "fit 12", "fit 2048", "personalise", "forecast", "scores")

@@ -32,11 +32,11 @@ from hybrid import HybridModel, Mesh, RungeKutta, Signal, States, Torchdiffeq, r
 from learned import MLP, AdditiveProportional, Ensemble, NoiseHead
 from physics import Backbone, VanCauter, VanCauterPopulation
 from stability import Certificate, Lure, certify, check, decay_in_words
-from training.fit import Fitted, Step, fit
-from training.losses import gaussian_nll
-from training.ohashi import Ohashi, read_ohashi
-from training.personalise import Personal, personalise
-from training.records import Cohort, Record
+from training.fitting import Fitted, Step, fit
+from training.people.likelihoods import gaussian_nll
+from training.people.personalise import Personal, personalise
+from training.people.records import Cohort, Record
+from training.people.tables.ohashi import Ohashi, read_ohashi
 
 # The configuration, chosen by five-fold cross-validation on the training people: summed squared error and forecast RMSE of
 # people not seen, over several draws of folds, 3 to 12 members averaged. The rise of glucose alone: .37, .59. Slope and area

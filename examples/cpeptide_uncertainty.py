@@ -23,15 +23,15 @@ from rich.console import Console
 from rich.table import Table
 
 from hybrid import HybridModel, Prediction, predict
-from training.cross_scaling import CrossScaling
-from training.crossvalidation import Plan
-from training.horizons import Horizons
-from training.ohashi import Ohashi, read_ohashi
-from training.records import Cohort
-from training.report_parts import Gate, UncertaintyReport
-from training.scaling import Scaling, mean_scores
-from training.score_rows import PairedDifference, paired_difference
-from training.uncertainty_report import uncertainty_report
+from training.people.forecast import Plan
+from training.people.records import Cohort
+from training.people.tables.ohashi import Ohashi, read_ohashi
+from training.trust.horizons import Horizons
+from training.trust.recalibration.cross_scaling import CrossScaling
+from training.trust.recalibration.scaling import Scaling, mean_scores
+from training.trust.report_parts import Gate, UncertaintyReport
+from training.trust.score_rows import PairedDifference, paired_difference
+from training.trust.uncertainty_report import uncertainty_report
 
 MEMBERS, FOLDS, DRAWS = 8, 5, 16
 HORIZONS = Horizons((75.0, 105.0, 135.0))  # min: the samples at 90 and at 120 min

@@ -30,7 +30,7 @@ from training import (
     read_nonmem,
     starting_values,
 )
-from training.scores import score_table
+from training.trust.scores import score_table
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--device", default="cpu", help="cpu or cuda")

@@ -36,14 +36,14 @@ from physics.arguments import (
     require_covariates,
     require_kind,
     require_number,
+    require_path,
     require_shape,
     require_text,
 )
 from stability import Certificate, Lure, Refusal
 from stability.region import claimed
-from training import Personal
-from training.arguments import require_path
-from training.records import LONGEST_ID
+from training.people import Personal
+from training.people.records import LONGEST_ID
 
 FORMAT, VERSION = "homeostat.twin", 1
 # Memory that reading may take: so much, and so much for each byte of the file. Weights hardly compress, and as JSON text they

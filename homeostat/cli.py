@@ -295,7 +295,7 @@ def fit(
     def work() -> int:
         from homeostat.study import Settings
         from homeostat.work import fit_table
-        from training.nonmem import read_table
+        from training.people.tables.nonmem import read_table
 
         given = _pairs(units, "--units")
         config, widths = _config(backbone_config), _widths(hidden, members * ((folds or 6) + 1))

@@ -43,7 +43,7 @@ from hybrid import Prediction
 from stability import Certificate, Refusal, certify, check, decay_in_words
 from stability.decay import rounded
 from training import Record, read_nonmem
-from training.verdicts import Verdict, verdicts_about
+from training.trust.verdicts import Verdict, verdicts_about
 
 THRESHOLD = 5.0  # mg/L, the lower end of the range aimed at in treatment
 DOSE_GAP = 24.0  # h: the certificate's region leaves room for anyone's largest dose once a day

@@ -31,9 +31,9 @@ from stability.certificate import no_metric_exceeds
 from stability.decay import rounded
 from stability.region import claimed
 from training import AtEnd, Cohort, Convergence, Record, Start
-from training.calibration import EVENT_BINS, describe_convention
-from training.records import counted_from, never_negative
-from training.verdicts import Verdict
+from training.people.records import counted_from, never_negative
+from training.trust.calibration import EVENT_BINS, describe_convention
+from training.trust.verdicts import Verdict
 
 Picture = tuple[Path, str]
 # `hybrid_recipe` reads these off all records: that nobody unseen has a say would be untrue

@@ -14,14 +14,14 @@ from homeostat.pictures.uncertainty import Rings, draw_horizons, draw_ignorance
 from homeostat.report import Table
 from hybrid import HybridModel, Prediction, field_spread, rollout
 from training import Cohort, Personal
-from training.controls import DROPPED
-from training.cross_scaling import CrossScaling
-from training.horizons import Horizons
-from training.report_parts import ChannelReport, UncertaintyReport
-from training.scaling import Scaling, mean_scores
-from training.score_rows import paired_difference
-from training.uncertainty_report import uncertainty_report
-from training.verdicts import Verdict
+from training.trust.controls import DROPPED
+from training.trust.horizons import Horizons
+from training.trust.recalibration.cross_scaling import CrossScaling
+from training.trust.recalibration.scaling import Scaling, mean_scores
+from training.trust.report_parts import ChannelReport, UncertaintyReport
+from training.trust.score_rows import paired_difference
+from training.trust.uncertainty_report import uncertainty_report
+from training.trust.verdicts import Verdict
 
 
 @dataclass(frozen=True)

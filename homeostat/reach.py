@@ -16,7 +16,7 @@ from hybrid import Conditions, HybridModel, Schedule, conditions_of, field_sprea
 from hybrid.defaults import predicting
 from hybrid.schedule import as_float
 from physics.arguments import quote
-from training.clock import origin_of, since
+from training.people.clock import origin_of, since
 
 POINTS = 97  # times at which a path is looked at, equally far apart
 AFTER, SPAN, MOST = 160, 40.0, 2_000  # and after each jump: at most so many, over so many octaves, and so many in all

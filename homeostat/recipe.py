@@ -24,7 +24,7 @@ from physics import (
 )
 from physics.arguments import quote
 from training import Record, Start, starting_values
-from training.conversion import in_units
+from training.people.conversion import in_units
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from exchange.whole_file import whole_file
-from training.verdicts import Verdict
+from training.trust.verdicts import Verdict
 
 Cell = str | float | int | None
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -3,8 +3,8 @@
 from typing import cast
 
 from hybrid import Exponential, RungeKutta, Solver, Torchdiffeq
-from hybrid.tableau import TABLEAUS
-from hybrid.torchdiffeq_solver import ADAPTIVE, FIXED, Method
+from hybrid.solve.tableau import TABLEAUS
+from hybrid.solve.torchdiffeq_solver import ADAPTIVE, FIXED, Method
 
 DEFAULT = "rk4"
 

@@ -52,15 +52,15 @@ from training import (
     personalise,
     recorded,
 )
-from training.calibration import (
+from training.people.records import never_negative
+from training.trust.calibration import (
     EVENT_BINS,
     calibration_null_band,
     expected_calibration_error,
     quantile_null_band,
 )
-from training.null_band import as_array
-from training.records import never_negative
-from training.scores import brier_decomposition, score_table
+from training.trust.null_band import as_array
+from training.trust.scores import brier_decomposition, score_table
 
 
 @dataclass(frozen=True)

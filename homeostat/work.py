@@ -55,22 +55,22 @@ from homeostat.study import (
 )
 from homeostat.terminal import rich_table
 from hybrid import HybridModel, Mesh, Schedule
-from hybrid.schedule import as_float
+from hybrid.schedule import SAME, as_float
 from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from physics.arguments import shortened
 from stability import Certificate, Refusal, certify, check
-from stability.proof import Verdict as ProofVerdict
-from stability.proof import prove
+from stability.proof.contraction import Verdict as ProofVerdict
+from stability.proof.contraction import prove
 from stability.region import Inputs, Region, claimed, region_and_inputs
 from stability.threads import few_threads
 from training import Checkpoint, Cohort, Record, at_ends, convergence, far_covariates, forecast
-from training.clock import SAME, at_or_before, counts_from, origin_of, since
-from training.conversion import converted
-from training.file_order import Order
-from training.nonmem import read_table
-from training.records import counted_from, never_negative
-from training.scaling import Scaling
-from training.verdicts import Verdict
+from training.people.clock import at_or_before, counts_from, origin_of, since
+from training.people.conversion import converted
+from training.people.records import counted_from, never_negative
+from training.people.tables.file_order import Order
+from training.people.tables.nonmem import read_table
+from training.trust.recalibration.scaling import Scaling
+from training.trust.verdicts import Verdict
 
 
 def fit_table(

@@ -1,6 +1,5 @@
 """Known plus learned: models, schedules, observation, simulation, predictions."""
 
-from hybrid.exponential import Exponential
 from hybrid.field import SemilinearField
 from hybrid.field_spread import field_spread
 from hybrid.mesh import Mesh
@@ -8,12 +7,13 @@ from hybrid.model import Conditions, HybridModel
 from hybrid.observation import Concentration, Observation, States
 from hybrid.prediction import Prediction
 from hybrid.process_noise import Paths, sample_paths
-from hybrid.runge_kutta import RungeKutta
 from hybrid.schedule import Dose, Schedule, Signal
 from hybrid.segments import Segments, build_segments
 from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
-from hybrid.solver import Failure, SimulationError, Solution, Solver
-from hybrid.torchdiffeq_solver import Torchdiffeq
+from hybrid.solve.exponential import Exponential
+from hybrid.solve.runge_kutta import RungeKutta
+from hybrid.solve.solver import Failure, SimulationError, Solution, Solver
+from hybrid.solve.torchdiffeq_solver import Torchdiffeq
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
 OBSERVATIONS: tuple[type[Observation], ...] = (Concentration, States)

@@ -14,10 +14,10 @@ from torch import Tensor
 from hybrid.defaults import simulating
 from hybrid.derivative import transforming
 from hybrid.model import Conditions, HybridModel, require_alike, require_given
-from hybrid.phi import doublings_for, phi
 from hybrid.segments import Segments
-from hybrid.solver import Solver
-from hybrid.stability_limit import require_mesh
+from hybrid.solve.phi import doublings_for, phi
+from hybrid.solve.solver import Solver
+from hybrid.solve.stability_limit import require_mesh
 from hybrid.threads import of_conditions, threads_by
 from learned import Zero
 from physics.arguments import require_kind, require_number, require_shape

@@ -13,6 +13,7 @@ from hybrid.derivative import mapped, values_of
 from physics.arguments import quote, require_choice, require_kind, require_number, require_text
 
 Number = float | Tensor
+SAME = 1e-9  # of the longest time: what rounding can part two equal times by, and nobody measures
 
 
 def as_float(number: Number) -> float:

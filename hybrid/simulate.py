@@ -16,7 +16,7 @@ from hybrid.prediction import Prediction
 from hybrid.process_noise import process_variance, read_boundaries
 from hybrid.schedule import Schedule
 from hybrid.segments import build_segments, require_rows
-from hybrid.solver import Failure, Solution, Solver, require_solver
+from hybrid.solve.solver import Failure, Solution, Solver, require_solver
 from hybrid.threads import of_conditions, of_schedules, threads_by
 from physics import Parameter, capture
 from physics.arguments import quote, require_choice, require_kind, require_shape

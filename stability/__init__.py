@@ -8,24 +8,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stability.attack import Counterexample, falsify
     from stability.certificate import Certificate, Refusal
-    from stability.compartmental import WeightedL1, weighted_l1
     from stability.decay import decay_in_words
-    from stability.elimination import contraction_barrier, contraction_rate
-    from stability.exact import exactly
-    from stability.gain import Gain, l2_gain, tube
-    from stability.jacobians import metric_cap, spectral_cap
-    from stability.layered import best_multipliers
-    from stability.lipschitz import LipschitzBound, lipschitz_bound
     from stability.lure import Lure
-    from stability.margin import contraction_margin
-    from stability.polytope import multi_affine, vertices
-    from stability.proof import Budget, check
+    from stability.proof.contraction import Budget, check
+    from stability.proof.rational import exactly
     from stability.region import Box, Ellipsoid, Inputs
-    from stability.search import certify
-    from stability.semidefinite import common_metric
-    from stability.step import Step, certify_step
+    from stability.search.attack import Counterexample, falsify
+    from stability.search.certify import certify
+    from stability.search.elimination import contraction_barrier, contraction_rate
+    from stability.search.gain import Gain, l2_gain, tube
+    from stability.search.jacobians import metric_cap, spectral_cap
+    from stability.search.layered import best_multipliers
+    from stability.search.lipschitz import LipschitzBound, lipschitz_bound
+    from stability.search.margin import contraction_margin
+    from stability.search.polytope import multi_affine, vertices
+    from stability.search.semidefinite import common_metric
+    from stability.search.step import Step, certify_step
+    from stability.search.weighted_l1 import WeightedL1, weighted_l1
 
 __all__ = [
     "Box",
@@ -63,36 +63,36 @@ __all__ = [
 
 _HOME = {
     "Box": "region",
-    "Budget": "proof",
+    "Budget": "proof.contraction",
     "Certificate": "certificate",
-    "Counterexample": "attack",
+    "Counterexample": "search.attack",
     "Ellipsoid": "region",
-    "Gain": "gain",
+    "Gain": "search.gain",
     "Inputs": "region",
-    "LipschitzBound": "lipschitz",
+    "LipschitzBound": "search.lipschitz",
     "Lure": "lure",
     "Refusal": "certificate",
-    "Step": "step",
-    "WeightedL1": "compartmental",
-    "best_multipliers": "layered",
-    "certify": "search",
-    "certify_step": "step",
-    "check": "proof",
-    "common_metric": "semidefinite",
-    "contraction_barrier": "elimination",
-    "contraction_margin": "margin",
-    "contraction_rate": "elimination",
+    "Step": "search.step",
+    "WeightedL1": "search.weighted_l1",
+    "best_multipliers": "search.layered",
+    "certify": "search.certify",
+    "certify_step": "search.step",
+    "check": "proof.contraction",
+    "common_metric": "search.semidefinite",
+    "contraction_barrier": "search.elimination",
+    "contraction_margin": "search.margin",
+    "contraction_rate": "search.elimination",
     "decay_in_words": "decay",
-    "exactly": "exact",
-    "falsify": "attack",
-    "l2_gain": "gain",
-    "lipschitz_bound": "lipschitz",
-    "metric_cap": "jacobians",
-    "multi_affine": "polytope",
-    "spectral_cap": "jacobians",
-    "tube": "gain",
-    "vertices": "polytope",
-    "weighted_l1": "compartmental",
+    "exactly": "proof.rational",
+    "falsify": "search.attack",
+    "l2_gain": "search.gain",
+    "lipschitz_bound": "search.lipschitz",
+    "metric_cap": "search.jacobians",
+    "multi_affine": "search.polytope",
+    "spectral_cap": "search.jacobians",
+    "tube": "search.gain",
+    "vertices": "search.polytope",
+    "weighted_l1": "search.weighted_l1",
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stability.arguments import array, number
-from stability.proof import _SMALLEST
+from stability.proof.contraction import _SMALLEST
 
 Array = NDArray[np.float64]
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pretended_device import pretended
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -59,6 +58,7 @@ from hybrid import (
 from learned import MLP, AdditiveProportional, ContractingMLP, DiagonalDiffusion, Ensemble, NeuralNoise
 from physics import LogNormalPopulation, OneCompartmentOral
 from stability import Certificate, certify, check
+from tests.pretended_device import pretended
 from training import (
     Anchor,
     Checkpoint,
@@ -75,13 +75,13 @@ from training import (
     read_nonmem,
     shoot,
 )
-from training.cross_scaling import CrossScaling
-from training.horizons import Horizons
-from training.innovations import innovations
-from training.scaling import Scaling, mean_scores
-from training.score_rows import scores_by_horizon
-from training.scores import score_table
-from training.uncertainty_report import uncertainty_report
+from training.trust.horizons import Horizons
+from training.trust.innovations import innovations
+from training.trust.recalibration.cross_scaling import CrossScaling
+from training.trust.recalibration.scaling import Scaling, mean_scores
+from training.trust.score_rows import scores_by_horizon
+from training.trust.scores import score_table
+from training.trust.uncertainty_report import uncertainty_report
 
 F64 = torch.float64
 MESH = Mesh(0.65, 0.3, 0.5)

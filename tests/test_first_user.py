@@ -44,7 +44,7 @@ from training import (
     shoot,
     starting_values,
 )
-from training.losses import beta_nll
+from training.people.likelihoods import beta_nll
 
 D = torch.float64
 BACKBONE = OneCompartmentOral()

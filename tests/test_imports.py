@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,54 +12,103 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BELOW_HYBRID = {"physics", "learned"}
 BELOW_TRAINING = BELOW_HYBRID | {"hybrid", "stability"}
-ALLOWED = {
+# What a package may import of ours beside itself and what lies in it; the innermost package of a file holds. A part of another
+# package is named with its dot; a whole one stands for all that lies in it.
+ALLOWED: dict[str, set[str]] = {
     "physics": set(),
     "learned": set(),
-    "stability": set(),
     "hybrid": BELOW_HYBRID,
+    "hybrid.solve": BELOW_HYBRID | {"hybrid.field", "hybrid.segments", "hybrid.derivative"},
+    "stability": set(),
+    "stability.proof": set(),
+    "stability.search": {"stability"},
     "training": BELOW_TRAINING,
-    "exchange": BELOW_TRAINING | {"training"},
+    "training.people": BELOW_HYBRID | {"hybrid"},
+    "training.trust": BELOW_HYBRID | {"hybrid"},
+    "exchange": BELOW_TRAINING | {"training.people", "training.trust"},
     "homeostat": BELOW_TRAINING | {"training", "exchange"},
 }
-FILES = [(package, file) for package in ALLOWED for file in sorted((ROOT / package).rglob("*.py"))]
+OURS = {name for name in ALLOWED if "." not in name}
+FILES = [file for package in sorted(OURS) for file in sorted((ROOT / package).rglob("*.py"))]
+MODULES = {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in FILES}
 
 
 @cache
 def imported(file: Path) -> set[str]:
-    """Top-level names of everything that a file imports, wherever in the file it does."""
+    """Dotted names of every module that a file imports, wherever in the file it does; of ours, the module that it comes from."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative imports hide the arrows"
-            names.add((node.module or "").split(".")[0])
+            origin = str(node.module)
+            whole = {f"{origin}.{alias.name}" for alias in node.names}
+            names |= {name if name in MODULES else origin for name in whole}
     return names
 
 
-@pytest.mark.parametrize(("package", "file"), FILES, ids=[str(f.relative_to(ROOT)) for _, f in FILES])
-def test_arrows(package: str, file: Path) -> None:
-    ours = imported(file) & ALLOWED.keys()
-    assert ours <= ALLOWED[package] | {package}
+def lies_in(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_arrows(module: str) -> None:
+    package = max((name for name in ALLOWED if lies_in(module, name)), key=len)
+    ours = {name for name in imported(MODULES[module]) if name.split(".")[0] in OURS}
+    assert [n for n in sorted(ours) if not any(lies_in(n, allowed) for allowed in ALLOWED[package] | {package})] == []
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if lies_in(m, "stability.proof")])
+def test_the_checker_needs_numpy_alone(module: str) -> None:
+    foreign = {name.split(".")[0] for name in imported(MODULES[module])} - set(sys.stdlib_module_names) - OURS
+    assert foreign <= {"numpy"}
+
+
+def test_no_circles() -> None:
+    """Every import counts, those for types alone and those inside functions too."""
+    arrows = {m: {n for n in imported(file) if n in MODULES and n != m} for m, file in MODULES.items()}
+    TopologicalSorter(arrows).prepare()  # raises CycleError, with the circle
+
+
+def test_nothing_private_crosses_a_file() -> None:
+    found = []
+    for folder in (*sorted(OURS), "tests", "benchmarks", "examples"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in OURS | {"tests", "benchmarks"}:
+                    names = [alias.name for alias in node.names if alias.name.startswith("_") and not alias.name.endswith("__")]
+                    found += [f"{file.relative_to(ROOT)}: {node.module}.{name}" for name in names]
+    assert found == []
 
 
 @pytest.mark.parametrize(
     ("library", "home"),
     [
-        ("torchdiffeq", "hybrid/torchdiffeq_solver.py"),
-        ("cvxpy", "stability/semidefinite.py"),
+        ("torchdiffeq", "hybrid/solve/torchdiffeq_solver.py"),
+        ("cvxpy", "stability/search/semidefinite.py"),
         ("ucumvert", "physics/units.py"),
         ("lark", "physics/units.py"),
         ("threadpoolctl", "stability/threads.py"),
     ],
 )
 def test_one_file_meets_the_library(library: str, home: str) -> None:
-    assert [str(f.relative_to(ROOT)) for _, f in FILES if library in imported(f)] == [home]
+    assert [str(f.relative_to(ROOT)) for f in FILES if library in {n.split(".")[0] for n in imported(f)}] == [home]
 
 
-def test_the_checker_needs_numpy_alone() -> None:
-    foreign = imported(ROOT / "stability/proof.py") - set(sys.stdlib_module_names)
-    assert foreign == {"numpy"}
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("stability.proof", {"torch", "cvxpy", "stability.search", "stability.lure"}),
+        ("training.people", {"cvxpy", "training.fitting"}),
+        ("training.trust", {"cvxpy", "training.fitting", "training.people"}),
+        ("exchange", {"cvxpy", "training.fitting"}),
+    ],
+)
+def test_what_a_door_does_not_load(module: str, absent: set[str]) -> None:
+    code = f"import sys, {module}\nassert not {absent!r} & sys.modules.keys()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_help_loads_nothing_heavy() -> None:

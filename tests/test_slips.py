@@ -15,7 +15,7 @@ from benchmarks.slip_calls import calls, generator, others, public, unlisted, wo
 from benchmarks.slips import WRONG, Call, Outcome, attempt, is_ours, run
 from learned import DiagonalDiffusion, Ensemble
 from training import forecast, gaussian_nll
-from training.recalibration import FittedOn, Scaling
+from training.trust.recalibration import FittedOn, Scaling
 
 PACKAGES = ("exchange", "hybrid", "learned", "physics", "stability", "training")
 

@@ -23,9 +23,8 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel
-from physics.arguments import quote, require_kind, require_number
-from training.arguments import require_path
-from training.records import Cohort
+from physics.arguments import quote, require_kind, require_number, require_path
+from training.people.records import Cohort
 
 FORMAT, VERSION = "homeostat.checkpoint", "1"
 # what reading values that are not what was written can raise

@@ -20,8 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from physics.arguments import quote, require_device, require_kind, require_number
-from training.arguments import require_path
+from physics.arguments import quote, require_device, require_kind, require_number, require_path
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 CPU = torch.device("cpu")

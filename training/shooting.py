@@ -12,12 +12,13 @@ from torch import Tensor
 from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
-from physics.arguments import require_kind, require_number, require_shape
-from training.arguments import require_fit, require_tensor
-from training.fit import Fitted, named
-from training.losses import Stability, gaussian_nll, residual_share
-from training.records import Cohort
-from training.windows import Windows, windows
+from physics.arguments import require_kind, require_number, require_shape, require_tensor
+from training.fitting import Fitted, named
+from training.losses import Stability, residual_share
+from training.people.arguments import require_fit
+from training.people.likelihoods import gaussian_nll
+from training.people.records import Cohort
+from training.window import Windows, windows
 
 
 @dataclass(frozen=True)

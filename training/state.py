@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from hybrid import HybridModel
 from physics.arguments import require_kind
 from training.checkpoint import Saved, plain
-from training.losses import model_like
 
 KindT = TypeVar("KindT")
 
@@ -172,3 +171,10 @@ def _made(make: Callable[[], KindT], kind: type[KindT], write: str) -> KindT:
         raise ValueError(f"fit: no {kind.__name__} can be made: {str(error)[:150]}; write {write}") from error
     require_kind(made, kind, f"fit: what the function gives, which is to be a {kind.__name__},", write)
     return made
+
+
+def model_like(model: HybridModel) -> Tensor:
+    """A tensor of the model's type, where the model's numbers are."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor
+    return torch.zeros((), dtype=torch.float64)

@@ -11,7 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from training.records import Cohort
+from training.people.records import Cohort
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def unit(
     On a CUDA device the whole of it, simulation, loss and gradient, is captured once and then replayed: a small batch is
     bound by some thousands of launches, and a replay is one. Elsewhere, or where something asks for a value on the way
     (which a graph cannot), it runs operation by operation, and one logged line says why. On a CPU the steps of a layered
-    residual are compiled by hand anyway (`hybrid.march`); for others see the solvers' `compiled`.
+    residual are compiled by hand anyway (`hybrid.solve.march`); for others see the solvers' `compiled`.
 
     Arguments: `objective`, without arguments: what changes between calls must be written into the tensors that it reads,
     whose shapes stay; its result is summed for the backward pass. `parameters` that receive gradients. `capture=False`
