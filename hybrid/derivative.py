@@ -7,7 +7,7 @@ computed inside `torch.inference_mode` or inside a transform of `torch.func` is 
 kept between calls must be computed outside.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -118,3 +118,15 @@ def once(value: Tensor, why: str) -> Tensor:
     """
     result: Tensor = _Once.apply(value, why) if value.requires_grad else value
     return result
+
+
+def slope_of(
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,  # (..., n)
+) -> Tensor:  # (..., p, n)
+    """∂f/∂x of a function (..., n) -> (..., p) that works point by point, by forward mode; differentiable in turn.
+
+    Source: Griewank & Walther, Evaluating Derivatives (2008) § 3.1.
+    """
+    units = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    return torch.stack([torch.func.jvp(function, (x,), (e.expand_as(x),))[1] for e in units], -1)
