@@ -12,10 +12,11 @@ from rich.console import Console
 from torch import nn
 
 from exchange import BUILTIN, Bundle, Outside, describe, load, lure_of, save
-from exchange.bundle import certified_system, units_of
 from exchange.coverage import outside, strangers, subjects_of
 from exchange.names import require_names
 from exchange.plain_json import plain_json
+from exchange.reading import certified_system
+from exchange.units import units_of
 from exchange.whole_file import whole_file
 from homeostat import gallery
 from homeostat.gallery import Asked
