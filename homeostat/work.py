@@ -60,8 +60,8 @@ from hybrid.schedule import SAME, as_float
 from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from physics.arguments import shortened
 from stability import Certificate, Refusal, certify, check
-from stability.proof.contraction import Verdict as ProofVerdict
-from stability.proof.contraction import prove
+from stability.proof.checker import prove
+from stability.proof.verdict import Verdict as ProofVerdict
 from stability.region import Inputs, Region, claimed, region_and_inputs
 from stability.threads import few_threads
 from training import Checkpoint, Cohort, Record, at_ends, convergence, far_covariates, forecast
