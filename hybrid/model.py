@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -169,6 +168,12 @@ class HybridModel(nn.Module):
         return not self.known and self.residual.vanishes
 
     @property
+    def opaque(self) -> tuple[str, ...]:
+        """The names of terms whose slope no bound is known of: they have neither layers nor a tape."""
+        layered = self.residual.vanishes or isinstance(self.residual, LayeredResidual)
+        return (*(type(term).__name__ for term in self.known), *(() if layered else (type(self.residual).__name__,)))
+
+    @property
     def uses(self) -> dict[str, str | None]:
         """The covariates that any part of the model reads, each with its UCUM unit, or None where nobody said it.
 
@@ -187,7 +192,7 @@ class HybridModel(nn.Module):
 
     @property
     def standardised(self) -> dict[str, tuple[Any, ...]]:
-        """The argument `covariates` as it was given: centre, size, and the unit where there is one."""
+        """The argument `covariates` as it was given."""
         return {k: v if self.covariate_units[k] is None else (*v, self.covariate_units[k]) for k, v in self.covariates.items()}
 
     def theta(
@@ -290,28 +295,35 @@ class HybridModel(nn.Module):
         self,
         theta: Tensor,  # (M, N, q)
         c: Tensor | None = None,  # (M, N, r)
+        *,
+        points: int = 1,
     ) -> RightHandSide:
         """The right-hand side for people whose θ and c are held, as the sum of its terms: linear, forced, known, learned.
 
-        `c` may be left out where the model has neither covariates nor latents.
+        `c` may be left out where the model has neither covariates nor latents. `points`: with more than 1 the rows of x and u
+        are as many points of each person in a row, (M, N · points, n).
         Errors: `ValueError` for sizes that do not fit.
         """
         c = self._context_of(theta, c, "HybridModel.at")
         self._require_theta(theta, c, "HybridModel.at")
-        return self._at(theta, c)
+        require_number(points, "HybridModel.at: points, of each person,", least=1.0, whole=True)
+        return self._at(theta, c, int(points))
 
-    def _at(self, theta: Tensor, c: Tensor) -> RightHandSide:
-        return bound(self.backbone.matrices(theta), self.known, self.residual, theta, c)
+    def _at(self, theta: Tensor, c: Tensor, points: int = 1) -> RightHandSide:
+        A, B = self.backbone.matrices(theta)
+        if points > 1:
+            N = max(theta.shape[1], c.shape[1])
+            each = (v.expand(-1, N, *v.shape[2:]) for v in (A, B, theta, c))
+            A, B, theta, c = (v.repeat_interleave(points, 1) for v in each)
+        return bound((A, B), self.known, self.residual, theta, c)
 
     def _context_of(self, theta: object, c: Tensor | None, name: str) -> Tensor:
-        """c, or what it is of people of whom nothing is known, where that is nothing."""
-        r = self.sees
-        if c is None and r:
-            raise ValueError(f"{name}: this model has {r} covariates and latents; give c, model.context(personal, covariates)")
+        """c, which has no columns in a model without covariates and latents."""
         if c is not None:
             return c
-        ones = (1,) * (theta.ndim - 1) if isinstance(theta, Tensor) else ()
-        return torch.zeros(*ones, 0, dtype=self.dtype, device=self.device)
+        if r := self.sees:
+            raise ValueError(f"{name}: this model has {r} covariates and latents; give c, model.context(personal, covariates)")
+        return torch.zeros((1,) * (getattr(theta, "ndim", 1) - 1) + (0,), dtype=self.dtype, device=self.device)
 
     def _require_theta(self, theta: Tensor, c: Tensor, name: str) -> None:
         """Raise `ValueError`, beginning with `name`, unless these are θ and c of the same people, of this model's sizes."""
@@ -331,34 +343,19 @@ class HybridModel(nn.Module):
         """The arrays of the Lur'e form, for `stability.certify(model.lure(theta, c))`, float64.
 
         A (M, N, n, n), B (M, N, n, m); weights (M, 1, out, in), biases (M, N|1, out) with c folded in, input_weights
-        (M, 1, h, m) or None, activation; skip (M, 1, n, n) where the residual has one.
-        `c` may be left out where the model has neither covariates nor latents; axes of size 1 are put in front.
+        (M, 1, h, m) or None, activation; skip (M, 1, n, n) where the residual has one. Axes of size 1 are put in front.
+        `c` may be left out where the model has neither covariates nor latents.
         Errors: `ValueError` for a residual without layers, and for a model with known nonlinear terms.
         """
         c = self._context_of(theta, c, "HybridModel.lure")
         theta, c = (v[(None,) * max(3 - v.ndim, 0)] if isinstance(v, Tensor) and v.ndim else v for v in (theta, c))
         self._require_theta(theta, c, "HybridModel.lure")
-        opaque = [type(term).__name__ for term in self.known]
-        if not (self.residual.vanishes or isinstance(self.residual, LayeredResidual)):
-            opaque.append(type(self.residual).__name__)
-        if opaque:
+        if self.opaque:
             raise ValueError(
-                f"{' and '.join(opaque)} has neither layers nor a tape, so it has no Lur'e form to certify; use a residual with "
-                "layers (MLP, ContractingMLP), and no known term beside it"
+                f"{' and '.join(self.opaque)} has neither layers nor a tape, so it has no Lur'e form to certify; use a residual "
+                "with layers (MLP, ContractingMLP), and no known term beside it"
             )
-        terms = self._at(theta, c)
-        arrays: dict[str, Any] = {"A": _array(terms.A), "B": _array(terms.B), "weights": [], "biases": [], "activation": "tanh"}
-        layers = None if terms.learned is None else terms.learned.layers
-        if layers is None:
-            return arrays
-        arrays["weights"] = [_array(w[:, None]) for w in layers.weights]
-        arrays["biases"] = [_array(b) for b in layers.biases()]
-        if layers.input_weights.shape[-1]:
-            arrays["input_weights"] = _array(layers.input_weights[:, None])
-        arrays["activation"] = layers.activation
-        if layers.skip is not None:
-            arrays["skip"] = _array(layers.skip[:, None])
-        return arrays
+        return self._at(theta, c).lure()
 
 
 def require_given(model: HybridModel, conditions: Conditions, name: str) -> None:
@@ -386,7 +383,3 @@ def require_alike(model: HybridModel, conditions: Conditions, personal: Tensor) 
             raise ValueError(
                 f"the model is {like.dtype} on {like.device} and {name} {tensor.dtype} on {tensor.device}; write {cure}"
             )
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().to("cpu", torch.float64).numpy()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -182,6 +183,26 @@ class RightHandSide:
             return self.A, self.learned.value
         return _plus(self.A, layers.skip), replace(layers, skip=None)
 
+    def lure(self) -> dict[str, Any]:
+        """The arrays of the Lur'e form, float64, as `HybridModel.lure` says.
+
+        Errors: `ValueError` where a term has no layers.
+        """
+        layers = None if self.learned is None else self.learned.layers
+        if self.known or (self.learned is not None and layers is None):
+            raise ValueError("RightHandSide.lure: a term has neither layers nor a tape, so there is no Lur'e form to certify")
+        arrays: dict[str, Any] = {"A": _array(self.A), "B": _array(self.B), "weights": [], "biases": [], "activation": "tanh"}
+        if layers is None:
+            return arrays
+        arrays["weights"] = [_array(w[:, None]) for w in layers.weights]
+        arrays["biases"] = [_array(b) for b in layers.biases()]
+        if layers.input_weights.shape[-1]:
+            arrays["input_weights"] = _array(layers.input_weights[:, None])
+        arrays["activation"] = layers.activation
+        if layers.skip is not None:
+            arrays["skip"] = _array(layers.skip[:, None])
+        return arrays
+
     def _require(self, x: Tensor, u: Tensor, name: str) -> None:
         _require_point(x, u, name)
         have, need = (x.shape[-1], u.shape[-1]), tuple(self.B.shape[-2:])
@@ -261,3 +282,7 @@ def _plus(
         if A.stride(axis) == 0:
             A = A.narrow(axis, 0, 1)
     return (A + skip[:, None]).expand(shape)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().to("cpu", torch.float64).numpy()

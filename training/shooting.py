@@ -235,7 +235,9 @@ def rollout_windows(
     gap = torch.where(cut.joined[..., None], ends[:, :, :-1] - starts, 0.0)
     inputs = conditions.segments.read_inputs()
     mean = model.observation.mean(states, theta)
-    return Rollout(theta, context, states, inputs, mean, model.noise.variance(mean, states, inputs)), gap
+    infused = conditions.segments.read_rates() if conditions.segments.infused else None
+    variance = model.noise.variance(mean, states, inputs)
+    return Rollout(theta, context, states, inputs, mean, variance, infused=infused), gap
 
 
 def simulated_starts(
