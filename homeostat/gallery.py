@@ -27,7 +27,7 @@ from hybrid import Prediction, Schedule
 from hybrid.schedule import as_float
 from physics.arguments import shortened
 from stability import Box, Certificate, Refusal, decay_in_words
-from stability.certificate import no_metric_exceeds
+from stability.claims.certificate import no_metric_exceeds
 from stability.decay import rounded
 from stability.region import claimed
 from training import AtEnd, Cohort, Convergence, Record, Start

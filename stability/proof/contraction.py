@@ -198,11 +198,12 @@ _OTHERS: dict[str, str] = {
     "weighted l1": "weighted_l1",
     "step": "step",
 }
+KINDS = ("certificate", *_OTHERS)
 
 
 def _judge(claim: object, system: object, meter: Meter) -> Verdict:
     kind = _get(claim, "kind", "certificate")
-    if not isinstance(kind, str) or kind not in ("certificate", *_OTHERS):
+    if not isinstance(kind, str) or kind not in KINDS:
         raise Unusable(f"a claim of the kind {_shown(kind)} is not one that this checker knows")
     try:
         if kind == "certificate":

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stability.certificate import Certificate, Refusal, no_metric_exceeds
+from stability.claims.certificate import Certificate, no_metric_exceeds
 from stability.decay import decay_in_words
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof.cells import Field, Frame
@@ -23,6 +23,7 @@ from stability.proof.contraction import _read_system, _Stack, prove
 from stability.proof.enclosure import expand
 from stability.proof.invariance import field_bounds, length, vector_length
 from stability.proof.region import Claim, Stay, ball_room, box_around, fields_of, prove_stay, slopes_in
+from stability.refusal import Refusal
 from stability.region import Box, Inputs, Region
 from stability.search.attack import attack
 from stability.search.certify import _beyond, _Caps, _check_metric, _climb, _no_common_metric, _share
