@@ -51,8 +51,8 @@ def entries_of(
     needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
     lacks, more = [name for name in needed if name not in found], [name for name in found if name not in names]
     if lacks or more:
-        wrong = [f"it lacks {', '.join(lacks)}"] * bool(lacks) + [f"{shown(more[0])} is none of its entries"] * bool(more)
-        raise ValueError(f"this is not {what} as to_dict writes it: {', and '.join(wrong)}.")
+        wrong = f"it lacks {', '.join(lacks)}" if lacks else f"{shown(more[0])} is none of its entries"
+        raise ValueError(f"this is not {what} as to_dict writes it: {wrong}.")
     return {name: _read(value, hints[name], f"{name} of the {data['kind']}") for name, value in found.items()}
 
 
