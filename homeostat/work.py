@@ -12,10 +12,11 @@ from rich.console import Console
 from torch import nn
 
 from exchange import BUILTIN, Bundle, Outside, describe, load, lure_of, save
-from exchange.bundle import certified_system, units_of
 from exchange.coverage import outside, strangers, subjects_of
 from exchange.names import require_names
 from exchange.plain_json import plain_json
+from exchange.reading import certified_system
+from exchange.units import units_of
 from exchange.whole_file import whole_file
 from homeostat import gallery
 from homeostat.gallery import Asked
@@ -59,8 +60,8 @@ from hybrid.schedule import SAME, as_float
 from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from physics.arguments import shortened
 from stability import Certificate, Refusal, certify, check
-from stability.proof.contraction import Verdict as ProofVerdict
-from stability.proof.contraction import prove
+from stability.proof.checker import prove
+from stability.proof.verdict import Verdict as ProofVerdict
 from stability.region import Inputs, Region, claimed, region_and_inputs
 from stability.threads import few_threads
 from training import Checkpoint, Cohort, Record, at_ends, convergence, far_covariates, forecast

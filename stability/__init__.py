@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from stability.claims.weighted_l1 import WeightedL1
     from stability.decay import decay_in_words
     from stability.lure import Lure
-    from stability.proof.contraction import Budget, Verdict
+    from stability.proof.budget import Budget
     from stability.proof.rational import exactly
+    from stability.proof.verdict import Verdict
     from stability.refusal import Refusal
     from stability.region import Box, Ellipsoid, Inputs
     from stability.search.attack import Counterexample, falsify
@@ -76,7 +77,7 @@ __all__ = [
 _HOME = {
     "CLAIMS": "claims",
     "Box": "region",
-    "Budget": "proof.contraction",
+    "Budget": "proof.budget",
     "Certificate": "claims.certificate",
     "Claim": "claims.claim",
     "Counterexample": "search.attack",
@@ -87,7 +88,7 @@ _HOME = {
     "Lure": "lure",
     "Refusal": "refusal",
     "Step": "claims.step",
-    "Verdict": "proof.contraction",
+    "Verdict": "proof.verdict",
     "WeightedL1": "claims.weighted_l1",
     "best_multipliers": "search.layered",
     "certify": "search.certify",

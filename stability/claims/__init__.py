@@ -12,6 +12,7 @@ from stability.claims.lipschitz import LipschitzBound
 from stability.claims.step import Step
 from stability.claims.weighted_l1 import WeightedL1
 from stability.proof import Budget, Verdict
+from stability.proof.checker import JUDGES
 
 # A new claim is one file and one word here (a tube is a kind of Gain).
 CLAIMS: tuple[type[Claim], ...] = (Certificate, Gain, WeightedL1, Step, LipschitzBound)
@@ -60,7 +61,7 @@ def prove(
     """
     if isinstance(claim, Claim):
         return claim.prove(system, budget=budget, progress=progress)
-    if isinstance(claim, Mapping) and claim.get("kind") not in checker.KINDS and _class_of(claim.get("kind")) is not None:
+    if isinstance(claim, Mapping) and _class_of(claim.get("kind")) is not None and claim["kind"] not in JUDGES:
         try:
             read = read_claim(claim)
             if read.to_dict() != dict(claim):  # what is judged is what stands there, not what is made of it

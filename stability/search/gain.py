@@ -28,7 +28,7 @@ from stability.arguments import array, flag, number, time_limit
 from stability.claims.certificate import Certificate
 from stability.claims.gain import Gain
 from stability.lure import SLOPES, Array, Loop, Lure, sides
-from stability.proof.contraction import prove
+from stability.proof.checker import prove
 from stability.refusal import Refusal
 from stability.threads import of_system, threads_by
 

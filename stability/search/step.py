@@ -19,7 +19,7 @@ from stability.arguments import choice, number, time_limit
 from stability.claims.certificate import Certificate
 from stability.claims.step import Step
 from stability.lure import SLOPES, Array, Loop, Lure
-from stability.proof.contraction import prove
+from stability.proof.checker import prove
 from stability.proof.step import METHODS
 from stability.refusal import Refusal
 from stability.threads import of_system, threads_by
