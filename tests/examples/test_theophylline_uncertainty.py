@@ -5,8 +5,8 @@ import torch
 from rich.console import Console
 
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
-from homeostat.recipe import backbone_named, hybrid_recipe
 from homeostat.study import Settings, evaluate, train
+from homeostat.study.recipe import backbone_named, hybrid_recipe
 from training import read_nonmem
 from training.trust.horizons import Horizons
 from training.trust.recalibration.cross_scaling import CrossScaling
