@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from stability.certificate import Certificate, Refusal
     from stability.decay import decay_in_words
     from stability.lure import Lure
-    from stability.proof.contraction import Budget, check
+    from stability.proof.budget import Budget
+    from stability.proof.checker import check
     from stability.proof.rational import exactly
     from stability.region import Box, Ellipsoid, Inputs
     from stability.search.attack import Counterexample, falsify
@@ -63,7 +64,7 @@ __all__ = [
 
 _HOME = {
     "Box": "region",
-    "Budget": "proof.contraction",
+    "Budget": "proof.budget",
     "Certificate": "certificate",
     "Counterexample": "search.attack",
     "Ellipsoid": "region",
@@ -77,7 +78,7 @@ _HOME = {
     "best_multipliers": "search.layered",
     "certify": "search.certify",
     "certify_step": "search.step",
-    "check": "proof.contraction",
+    "check": "proof.checker",
     "common_metric": "search.semidefinite",
     "contraction_barrier": "search.elimination",
     "contraction_margin": "search.margin",

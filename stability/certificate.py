@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stability.arguments import read_claim, shown
 from stability.decay import rounded
 from stability.proof.contraction import NOT_COVERED, statement
-from stability.proof.region import regional_statement
+from stability.proof.regional_claim import regional_statement
 
 Array = NDArray[np.float64]
 Reason = Literal["disproved", "no common metric", "not proved"]

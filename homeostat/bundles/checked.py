@@ -8,13 +8,13 @@ from typing import Any
 from torch import nn
 
 from exchange import BUILTIN, Bundle, Outside, load
-from exchange.bundle import certified_system
 from exchange.coverage import strangers
+from exchange.reading import certified_system
 from homeostat import gallery
 from homeostat.bundles.said import notes_of
 from stability import Refusal
-from stability.proof.contraction import Verdict as ProofVerdict
-from stability.proof.contraction import prove
+from stability.proof.checker import prove
+from stability.proof.verdict import Verdict as ProofVerdict
 from stability.threads import few_threads
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from exchange import BUILTIN, Bundle, describe, load
-from exchange.bundle import units_of
+from exchange.units import units_of
 from homeostat import gallery
 from homeostat.bundles.said import bundle_verdict, cut_short_in, time_unit_of
 from homeostat.plain_text import shown

@@ -27,6 +27,7 @@ from training.trust.calibration import (
     quantile_null_band,
 )
 from training.trust.null_band import as_array
+from training.trust.outcome import Outcome
 from training.trust.scores import brier_decomposition, score_table
 
 
@@ -65,7 +66,7 @@ def score(
     drawn = torch.where(there, prediction.sample(paths, generator), torch.nan)  # (R, N, T, p)
     joint_outcome = (drawn[:, there] > threshold).numpy().astype(float)
     joint_pit = prediction.cdf(drawn)[:, there].numpy()
-    scores = score_table(prediction, y, generator=generator)
+    scores = score_table(Outcome(prediction, y, range(len(y))), generator=generator)
     scores["event_ece"] = expected_calibration_error(probability, outcome, bins=EVENT_BINS)
     scores["event_brier"] = brier_decomposition(probability, outcome).score
     event = calibration_null_band(probability, bins=EVENT_BINS, joint=joint_outcome, generator=generator)

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from stability.arguments import array, flag, number, read_claim, shown, time_limit
 from stability.certificate import Certificate, Refusal, as_plain
 from stability.lure import SLOPES, Array, Loop, Lure, sides
-from stability.proof.contraction import prove
+from stability.proof.checker import prove
 from stability.proof.gain import NOT_COVERED, statement
 from stability.threads import of_system, threads_by
 

@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from stability.arguments import array, choice, kind, listed, read_claim, shown, time_limit
 from stability.lure import SLOPES, Loop
-from stability.proof.contraction import check
-from stability.proof.lipschitz import MOST_INPUTS, digest, holds_shifted, slopes_in_box, statement
+from stability.proof.checker import check
+from stability.proof.lipschitz import MOST_INPUTS, digest, holds_shifted, statement
 from stability.proof.loop_shift import centre_and_radius, multipliers_of, rows
+from stability.proof.slopes import slopes_in_box
 from stability.region import Box
 from stability.search.interior_point import Ascent, ascend
 from stability.search.newton import Problem, positive

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from stability.arguments import choice, number, read_claim, shown, time_limit
 from stability.certificate import Certificate, Refusal, as_plain
 from stability.lure import SLOPES, Array, Loop, Lure
-from stability.proof.contraction import prove
+from stability.proof.checker import prove
 from stability.proof.step import METHODS, NOT_COVERED, statement
 from stability.threads import of_system, threads_by
 

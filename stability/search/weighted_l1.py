@@ -20,7 +20,10 @@ import numpy as np
 from stability.arguments import number, read_claim, shown
 from stability.certificate import Refusal, as_plain
 from stability.lure import SLOPES, Array, Lure
-from stability.proof.contraction import NOT_COVERED, Unusable, _read_system, prove
+from stability.proof.checker import prove
+from stability.proof.contraction import NOT_COVERED
+from stability.proof.reading import Unusable
+from stability.proof.system import read_system
 from stability.proof.weighted_l1 import majorant, rational, statement
 from stability.search.disproof import disproof
 from stability.search.jacobians import sample
@@ -84,7 +87,7 @@ def weighted_l1(
         raise ValueError(f"weighted_l1 needs a Lure, not {type(system).__name__}; write Lure(**model.lure(theta)).")
     if rate is not None:
         rate = number(rate, "the rate", "a finite positive rate in 1/time, or None for the best one", above=0.0)
-    stack = _read_system(system)
+    stack = read_system(system)
     try:
         bounds = [majorant(stack, v) for v in range(stack.count)]
     except Unusable as error:

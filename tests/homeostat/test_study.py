@@ -36,7 +36,8 @@ from hybrid import Exponential, Mesh, Prediction, RungeKutta, Torchdiffeq
 from stability import Certificate, Lure, Refusal, certify, check
 from training import Record
 from training.people.tables.nonmem import read_table
-from training.trust.recalibration.scaling import Scaling
+from training.trust import Outcome
+from training.trust.recalibration import Scaling
 
 SETTINGS = Settings(members=2, folds=2, steps=3, forecast_from=2.0, draws=3)
 QUIET = Console(quiet=True)
@@ -238,7 +239,7 @@ def test_a_bundles_recalibration_is_for_other_people() -> None:
         ("y",),
         ("1",),
     )
-    scaling = Scaling.fit(prediction, torch.zeros(5, 3, 1), list("abcde"))
+    scaling = Scaling.fit(Outcome(prediction, torch.zeros(5, 3, 1), list("abcde")))
 
     def bundle(data: object) -> Bundle:
         return cast(Bundle, SimpleNamespace(calibration={"uncertainty": {"scaling": data}}))
