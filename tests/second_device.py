@@ -20,24 +20,24 @@ from typer.testing import CliRunner
 
 from exchange import load, save
 from homeostat import demo
+from homeostat.bundles.predicted import predict_person
 from homeostat.cli import app
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked, reliability_numbers
-from homeostat.judged import judge_uncertainty, rings_of
+from homeostat.gallery.judged import judge_uncertainty, rings_of
 from homeostat.pictures.bands import Bands
 from homeostat.pictures.flow import member_mean_field
 from homeostat.pictures.what_if import Exceedance
-from homeostat.recipe import backbone_named, hybrid_recipe
 from homeostat.study import (
     Settings,
     bundle_of,
     dense_of,
     evaluate,
     paired_difference,
-    predict_person,
     split,
     train,
 )
+from homeostat.study.recipe import backbone_named, hybrid_recipe
 from hybrid import (
     Concentration,
     Dose,

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
-from homeostat.recipe import hybrid_recipe
-from homeostat.study import Settings, dense_of, evaluate, train
-from homeostat.work import asked_of
+from homeostat.study import Settings, asked_of, dense_of, evaluate, train
+from homeostat.study.recipe import hybrid_recipe
 from hybrid import Dose, HybridModel, Mesh, Schedule, Signal, predict
 from physics import OneCompartmentOral
 from training import Cohort, Record, fit, read_nonmem
