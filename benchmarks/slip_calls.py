@@ -209,10 +209,9 @@ def world() -> World:
     people = records()
     cohort = Cohort.of(people, model)
     known = personalise(model, cohort, iterations=3)
-    there = torch.ones_like(cohort.times, dtype=torch.bool)
     stack = Ensemble(2).stack(model, generator())
     both = prior(stack, len(people)).draws(2, generator())
-    prediction = predict(stack, cohort.conditions, both, times=cohort.times, mask=there, solver=RungeKutta("rk4"))
+    prediction = predict(stack, cohort, both, solver=RungeKutta("rk4"))
     system = Lure(
         A=[[-2.0, 0.5], [0.3, -1.5]],
         weights=[[[0.3, 0.1], [0.2, -0.4], [0.1, 0.1]], [[0.2, 0.1, 0.3], [0.1, -0.2, 0.1]]],
@@ -456,14 +455,15 @@ def _hybrid() -> dict[str, Call]:
             "model": w.stack, "x": torch.zeros(3, 2, dtype=D) + 100.0, "u": torch.zeros(3, 0, dtype=D),
             "c": torch.zeros(3, 1, dtype=D), "theta": w.theta[0].expand(3, -1).clone()}),
         "integrate": Call(lambda: (integrate, {
-            "model": model, "x0": torch.zeros(2, dtype=D), **everyone, "theta": w.theta[0, 0].clone(),
+            "model": model, **everyone, "theta": w.theta[0, 0].clone(), "start": torch.zeros(2, dtype=D),
             "c": torch.zeros(1, dtype=D), "solver": RungeKutta("rk4"), "mesh": Mesh(0.1)}), dear=True),
         "simulate": Call(lambda: (hybrid.simulate, {
-            "model": model, "x0": torch.zeros(2, dtype=D), "schedule": schedule(), "times": [1.0, 2.0],
-            "theta": w.theta[0, 0].clone(), "c": torch.zeros(1, dtype=D), "solver": RungeKutta("rk4"), "mesh": Mesh(0.1)}),
+            "model": model, "schedule": schedule(), "times": [1.0, 2.0],
+            "theta": w.theta[0, 0].clone(), "start": torch.zeros(2, dtype=D), "c": torch.zeros(1, dtype=D),
+            "solver": RungeKutta("rk4"), "mesh": Mesh(0.1)}),
             dear=True),
         "predict": Call(lambda: (predict, {
-            "model": model, "conditions": given, "draws": mode[:, None].clone(), "times": w.cohort.times, "mask": mask,
+            "model": model, "cohort": given, "draws": mode[:, None].clone(), "times": w.cohort.times, "mask": mask,
             "solver": RungeKutta("rk4")}), dear=True),
         "rollout": Call(lambda: (rollout, {"model": model, "conditions": given, "personal": mode.clone(),
                                            "solver": RungeKutta("rk4"), "on_failure": "raise"}), dear=True),

@@ -70,8 +70,7 @@ def works(rows: tuple[str, ...]) -> dict[str, Work]:
         found["fit 2048"] = lambda: list(fit(large, many, steps=2))
     found["personalise"] = lambda: personalise(small, twelve)
     draws = torch.randn(8, 16, 12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    mask = torch.ones_like(twelve.times, dtype=torch.bool)
-    found["forecast"] = lambda: predict(small, twelve.conditions, draws, times=twelve.times, mask=mask)
+    found["forecast"] = lambda: predict(small, twelve, draws)
     prediction, y, ids = scores_of(100)
     found["scores"] = lambda: uncertainty_report(prediction, y, ids, generator=torch.Generator().manual_seed(1))
     return {name: work for name, work in found.items() if name in rows}

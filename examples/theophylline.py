@@ -95,17 +95,10 @@ unseen = forecast_unseen(plan, step.best.model, known, later, generator=generato
 for name, value in score_table(unseen, later.y.cpu()).items():
     print(f"{name:28s} {value:.3f}")
 
-# 6 · what if the first person's dose had been doubled?
-doubled = records[0].schedule.scaled("gut", 2.0)
-asked = Cohort.of([replace(records[0], schedule=doubled)], model).to(chosen.device)
-prediction = predict(
-    model,
-    asked.conditions,
-    people.draws(16, generator)[:, :, :1],
-    times=asked.times,
-    mask=torch.ones_like(asked.times, dtype=torch.bool),
-)
-print("doubled:", np.round(prediction.point[0, :, 0].cpu().numpy(), 2), "mg/L")
+# 6 · what if everyone's dose had been doubled?
+doubled = [replace(r, schedule=r.schedule.scaled("gut", 2.0)) for r in records]
+prediction = predict(model, Cohort.of(doubled, model).to(chosen.device), people.draws(16, generator))
+print("doubled, the first person:", np.round(prediction.point[0, :, 0].cpu().numpy(), 2), "mg/L")
 
 # 7 · save it all
 baseline = cohort.conditions.baseline.tolist()

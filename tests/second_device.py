@@ -279,7 +279,7 @@ def test_a_simulation_and_its_derivatives_are_those_of_the_processor(
         time, amount, rate = (torch.tensor(v, dtype=F64, device=where, requires_grad=True) for v in (0.5, 300.0, 0.75))
         doses = (Dose("gut", time, amount), Dose("plasma", 1.0, amount, duration=rate))
         states = simulate(
-            model, [10.0, 0.0], Schedule(doses), [1.0, 2.5], [1.5, 0.1, 30.0], c=zeros(1), solver=solver, mesh=MESH
+            model, Schedule(doses), [1.0, 2.5], [1.5, 0.1, 30.0], [10.0, 0.0], c=zeros(1), solver=solver, mesh=MESH
         )
         slopes = torch.autograd.grad(states.square().sum(), (time, amount, rate, model.residual.weights[0]))
         assert {t.device for t in (states, *slopes)} == {torch.device(where)}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
+from hybrid.problem import Problem
 from hybrid.threads import of_cohort, threads_by
 from physics.arguments import require_kind, require_number, require_shape, require_tensor
 from training.fitting import Fitted, named
@@ -225,17 +226,14 @@ def rollout_windows(
     """
     if model.process is not None:
         raise ValueError("shoot: process noise is carried along whole records, which windows cut; fit this model with fit")
-    theta = model.theta(personal, conditions.covariates)
-    context = model.context(personal, conditions.covariates)
-    field = model.bind(cut.segments, theta.repeat(1, cut.count, 1), context.repeat(1, cut.count, 1))
-    x0 = model.initial(theta, conditions.baseline)
-    x0 = x0.expand(starts.shape[0], *x0.shape[1:])
-    solution = (solver or differentiating()).solve(field, cut.stack(x0, starts))
-    states, ends = cut.back(solution.require())
+    problem = Problem.of(model, conditions, personal)
+    theta, c = (v.repeat(1, cut.count, 1) for v in (problem.theta, problem.context))
+    parts = Problem(model, cut.segments, theta, c, cut.stack(problem.start.expand(starts.shape[0], -1, -1), starts))
+    states, ends = cut.back(parts.solve(solver or differentiating()).require())
     gap = torch.where(cut.joined[..., None], ends[:, :, :-1] - starts, 0.0)
     inputs = conditions.segments.read_inputs()
-    mean = model.observation.mean(states, theta)
-    return Rollout(theta, context, states, inputs, mean, model.noise.variance(mean, states, inputs)), gap
+    mean, variance = problem.measured(states, inputs)
+    return Rollout(problem.theta, problem.context, states, inputs, mean, variance), gap
 
 
 def simulated_starts(

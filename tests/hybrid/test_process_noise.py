@@ -29,7 +29,7 @@ from hybrid import (
     rollout,
     sample_paths,
 )
-from hybrid.process_noise import _root, _transition
+from hybrid.propagate import root, transition
 from learned import MLP, PROCESS_NOISES, Constant, DiagonalDiffusion, Ensemble, ProcessNoise, select
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
 from training import Cohort, Record, fit, shoot
@@ -92,7 +92,7 @@ def test_a_step_is_van_loans_integral(n: int, size: float, seed: int) -> None:
     Z = rng.normal(size=(n, n)) * math.exp(size)
     Z = Z - 1.1 * max(0.0, np.linalg.eigvals(Z).real.max()) * np.eye(n)
     D = np.diag(rng.uniform(size=n))
-    e, Q = (v.numpy() for v in _transition(torch.from_numpy(Z), torch.from_numpy(D)))
+    e, Q = (v.numpy() for v in transition(torch.from_numpy(Z), torch.from_numpy(D)))
     assert e == pytest.approx(expm(Z), rel=1e-9, abs=1e-10)
     if abs(np.linalg.eigvals(Z).real).min() > 1e-3 * abs(Z).max():
         # d/ds of e^{Zs} D e^{Zᵀs} integrates to Z Q + Q Zᵀ = e^Z D e^{Zᵀ} − D
@@ -104,14 +104,24 @@ def test_a_step_is_van_loans_integral(n: int, size: float, seed: int) -> None:
 def test_a_fast_rate_cancels_nothing() -> None:
     # ∫ e^{−2·1000 s} ds = 1/2000; Van Loan's block exponential would need e^{1000}
     Z = torch.diag(torch.tensor([-1000.0, -1e-9], dtype=F64))
-    _, Q = _transition(Z, torch.eye(2, dtype=F64))
+    _, Q = transition(Z, torch.eye(2, dtype=F64))
     assert Q.diagonal().tolist() == pytest.approx([0.0005, 1.0], rel=1e-8)
 
 
-@pytest.mark.parametrize("Q", [np.zeros((2, 2)), np.diag([4.0, 0.0]), np.ones((2, 2)), np.array([[2.0, -1.0], [-1.0, 1.0]])])
+@pytest.mark.parametrize(
+    "Q",
+    [
+        np.zeros((2, 2)),
+        np.diag([4.0, 0.0]),
+        np.ones((2, 2)),
+        np.array([[2.0, -1.0], [-1.0, 1.0]]),
+        np.outer([1.0, -2.0, 1e6], [1.0, -2.0, 1e6]),  # driven as one, in units far apart
+    ],
+)
 def test_the_root_of_a_covariance(Q: np.ndarray) -> None:
-    root = _root(torch.from_numpy(Q)).numpy()
-    assert root @ root.T == pytest.approx(Q, rel=1e-9, abs=1e-9)
+    L = root(torch.from_numpy(Q)).numpy()
+    assert pytest.approx(Q, rel=1e-14, abs=1e-14) == L @ L.T
+    assert not np.triu(L, 1).any()
 
 
 # ---- the variance

@@ -177,9 +177,9 @@ def test_a_generator_is_closed_and_thrown_into_as_without():
 
 def test_every_call_that_trains_or_scores_takes_one(model: HybridModel, cohort: Cohort):
     model = Ensemble(2).stack(model, torch.Generator().manual_seed(0))
-    eta, mask = torch.zeros(2, 4, 3, dtype=torch.float64), torch.ones_like(cohort.times, dtype=torch.bool)
+    eta = torch.zeros(2, 4, 3, dtype=torch.float64)
     draws = torch.randn(2, 3, 4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    run = predict(model, cohort.conditions, draws, times=cohort.times, mask=mask)
+    run = predict(model, cohort, draws)
     ids = [str(i) for i in range(4)]
     plain = Schedule(doses=(Dose("gut", 0.0, 100.0),))
     theta, x0 = torch.tensor([1.0, 0.1, 30.0], dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
@@ -191,8 +191,8 @@ def test_every_call_that_trains_or_scores_takes_one(model: HybridModel, cohort: 
         "sensitivity": lambda: sensitivity(model, cohort.conditions, eta),
         "laplace_marginal": lambda: laplace_marginal(model, cohort, iterations=2),
         "rollout": lambda: rollout(model, cohort.conditions, eta),
-        "predict": lambda: predict(model, cohort.conditions, draws, times=cohort.times, mask=mask),
-        "integrate": lambda: integrate(model, x0, [plain], [[1.0, 2.0]], theta),
+        "predict": lambda: predict(model, cohort, draws),
+        "integrate": lambda: integrate(model, [plain], [[1.0, 2.0]], theta, x0),
         "score_table": lambda: score_table(run, cohort.y, generator=torch.Generator().manual_seed(2)),
         "scores_by_horizon": lambda: scores_by_horizon(run, cohort.y, generator=torch.Generator().manual_seed(2)),
         "uncertainty_report": lambda: uncertainty_report(

@@ -238,7 +238,7 @@ def test_a_long_horizon_traps_single_shooting_and_not_windows() -> None:
     nothing = torch.zeros(0, dtype=torch.float64)
     start = torch.zeros(2, dtype=torch.float64)
     with torch.no_grad():
-        clean = simulate(truth, start, schedule, times.tolist(), nothing, solver=RungeKutta(rtol=1e-8))[:, 0].numpy()
+        clean = simulate(truth, schedule, times.tolist(), nothing, start, solver=RungeKutta(rtol=1e-8))[:, 0].numpy()
     values = clean + noise * np.random.default_rng(1).standard_normal(len(times))
     model = oscillator(3)
     cohort = Cohort.of([Record("P", schedule, times, values[:, None], ("a",))], model, mesh)

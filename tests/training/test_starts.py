@@ -68,7 +68,7 @@ def made(
         schedule = Schedule(tuple(doses), start=min(0.0, *(float(d.time) for d in doses)))
         x0 = torch.stack([torch.zeros((), dtype=F64), theta[2] * baseline])
         # a baseline is measured at the start; asked a moment later, since the start itself is asked separately
-        states = simulate(model, x0, schedule, list(times), theta)
+        states = simulate(model, schedule, list(times), theta, x0)
         y = (states[:, 1] / theta[2]).numpy() * (1.0 + noise * rng.standard_normal(len(times)))
         if baseline:
             t, y = np.concatenate([[schedule.start], times]), np.concatenate([[baseline], y])

@@ -213,7 +213,7 @@ def test_conditions_without_a_baseline_say_that_nothing_was_measured() -> None:
     assert given.baseline.isnan().all()
     run = rollout(model, given, torch.zeros(1, 1, 3, dtype=torch.float64), Exponential())
     theta = model.theta(torch.zeros(1, 1, 3, dtype=torch.float64), {})[0, 0]
-    exact = simulate(model, torch.zeros(2, dtype=torch.float64), schedule, [0.0, 2.0], theta)
+    exact = simulate(model, schedule, [0.0, 2.0], theta, torch.zeros(2, dtype=torch.float64))
     torch.testing.assert_close(run.states[0, 0], exact, rtol=1e-9, atol=1e-9)
 
 

@@ -121,8 +121,7 @@ def test_a_record_as_known_at_a_time_since_its_dose(people: tuple[Record, ...]) 
 def scores_of(model: HybridModel, cohort: Cohort, horizons: Horizons) -> dict[str, float]:
     """What a report says of everyone in every horizon, forecast with their parameters typical."""
     draws = torch.zeros(model.members, 1, cohort.conditions.size, model.personal, dtype=torch.float64)
-    mask = torch.ones_like(cohort.times, dtype=torch.bool)
-    found = predict(model, cohort.conditions, draws, times=cohort.times, mask=mask)
+    found = predict(model, cohort, draws)
     place, table = horizons.index(found.times), {}
     for h in range(len(horizons)):
         if bool(torch.isfinite(cohort.y[torch.from_numpy(place == h)]).any()):
@@ -156,8 +155,7 @@ def test_shifting_people_changes_no_score_no_horizon_and_no_split(people_of, shi
 
     def horizons(cohort: Cohort) -> Horizons:
         draws = torch.zeros(1, 1, 4, recipe.model.personal, dtype=torch.float64)
-        mask = torch.ones_like(cohort.times, dtype=torch.bool)
-        return Horizons.of(predict(recipe.model, cohort.conditions, draws, times=cohort.times, mask=mask), count=count)
+        return Horizons.of(predict(recipe.model, cohort, draws), count=count)
 
     a, b = horizons(plain), horizons(other)
     np.testing.assert_allclose(b.edges, a.edges, rtol=0, atol=1e-9)

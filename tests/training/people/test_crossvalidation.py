@@ -109,8 +109,7 @@ def test_everyone_is_forecast_by_the_ensemble_that_never_saw_them(model: HybridM
         one = plan.unseen(stack, k)
         known = cohort.until(FROM).people(index)
         sample = personalise(one, known).draws(3, g)
-        mask = torch.ones_like(known.times, dtype=torch.bool)
-        part = predict(one, known.conditions, sample, times=known.times, mask=mask)
+        part = predict(one, known, sample)
         assert torch.equal(got.mean[:, :, index], part.mean)
         assert torch.equal(got.variance[:, :, index], part.variance)
 

@@ -39,7 +39,7 @@ def scale_parts(
     personal uncertainty by moving their means apart.
     Law: `.aleatoric`, `.epistemic` and `.personal` come out times a, e and s; factors of 1 are the identity.
     """
-    require_kind(prediction, Prediction, "scale_parts: prediction", "predict(model, conditions, draws, …)")
+    require_kind(prediction, Prediction, "scale_parts: prediction", "predict(model, cohort, draws)")
     p = len(prediction.channels)
     for name, factor in zip(PARTS, (aleatoric, epistemic, personal), strict=True):
         given = as_array(factor, truths=False)
@@ -230,7 +230,7 @@ class Scaling:
 
 def require_prediction(prediction: object, name: str) -> None:
     """Raise `ValueError`, beginning with `name`, for what is no prediction."""
-    require_kind(prediction, Prediction, f"{name}: prediction", "predict(model, conditions, draws, times=…, mask=…)")
+    require_kind(prediction, Prediction, f"{name}: prediction", "predict(model, cohort, draws)")
 
 
 def observed(prediction: Prediction, y: ArrayLike) -> Tensor:  # (N, T, p), NaN at padding too
