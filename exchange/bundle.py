@@ -29,7 +29,7 @@ from exchange.plain_json import memory_of, plain_json
 from exchange.structures import BUILTIN, LARGEST, describe, rebuild
 from exchange.whole_file import whole_file
 from hybrid import Conditions, Dose, HybridModel, Mesh, Schedule, Signal, conditions_of, rollout
-from hybrid.schedule import as_float
+from hybrid.dose import as_float
 from physics.arguments import (
     InputError,
     quote,

@@ -24,7 +24,7 @@ from homeostat.reach import CRITERION, Beyond, Reach
 from homeostat.report import Cell, Table
 from homeostat.study import Evaluation, Trained, predict_person
 from hybrid import Prediction, Schedule
-from hybrid.schedule import as_float
+from hybrid.dose import as_float
 from physics.arguments import shortened
 from stability import Box, Certificate, Refusal, decay_in_words
 from stability.certificate import no_metric_exceeds

@@ -29,8 +29,8 @@ from hybrid import (
     rollout,
 )
 from hybrid.defaults import predicting
+from hybrid.dose import as_float
 from hybrid.mesh import MOST_STEPS
-from hybrid.schedule import as_float
 from stability import Box, Certificate, Inputs, Lure, Refusal, certify
 from stability.region import Region
 from training import (

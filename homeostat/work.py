@@ -55,7 +55,8 @@ from homeostat.study import (
 )
 from homeostat.terminal import rich_table
 from hybrid import HybridModel, Mesh, Schedule
-from hybrid.schedule import SAME, as_float
+from hybrid.dose import as_float
+from hybrid.schedule import SAME
 from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
 from physics.arguments import shortened
 from stability import Certificate, Refusal, certify, check
