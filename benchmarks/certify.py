@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import race
 from stability import Certificate, Lure, certify
-from stability.proof.contraction import prove
+from stability.proof.checker import prove
 from stability.search.interior_point import climb
 from stability.search.semidefinite import joint
 

@@ -28,13 +28,15 @@ from stability import (
     tube,
     weighted_l1,
 )
-from stability.proof.contraction import Unusable, _array, _read_system, statement
+from stability.proof.contraction import statement
 from stability.proof.gain import statement as gain_statement
 from stability.proof.lipschitz import digest as lipschitz_digest
 from stability.proof.lipschitz import statement as lipschitz_statement
 from stability.proof.rational import exactly
-from stability.proof.region import regional_statement
+from stability.proof.reading import Unusable, array
+from stability.proof.regional_claim import regional_statement
 from stability.proof.step import statement as step_statement
+from stability.proof.system import read_system
 from stability.proof.weighted_l1 import statement as l1_statement
 
 Tree = dict[str, Any]
@@ -292,13 +294,13 @@ def consistent(one: Original) -> Original:
     claim, system = one.claim, one.system
     try:
         if one.kind.startswith("lipschitz"):
-            weights = [_array(w, "weight") for w in system["weights"]]
+            weights = [array(w, "weight") for w in system["weights"]]
             region = claim["region"]
-            biases = None if region is None else [_array(b, "bias") for b in system["biases"]]
+            biases = None if region is None else [array(b, "bias") for b in system["biases"]]
             claim["digest"] = lipschitz_digest(weights, system["activation"], biases)
             claim["claim"] = lipschitz_statement(claim["bound"], weights[0].shape[1], weights[-1].shape[0], region)
             return one
-        stack = _read_system(system)
+        stack = read_system(system)
         n, count = stack.A.shape[-1], stack.count
         claim["digest"] = stack.digest
         if "metric_cap" in claim:

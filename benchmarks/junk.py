@@ -20,7 +20,8 @@ from benchmarks import race
 from benchmarks.claim_mutations import EXTREMES, Original, consistent, originals, true
 from stability import Lure
 from stability.proof import weighted_l1
-from stability.proof.contraction import Verdict, prove
+from stability.proof.checker import prove
+from stability.proof.verdict import Verdict
 
 COUNT, QUICK = 25_000, 1_000
 SLOW, LARGE = 5.0, 200.0  # seconds, MB

@@ -31,7 +31,7 @@ from benchmarks.regional_mutations import NEEDS, REGIONAL, accepts, parts, regio
 from benchmarks.relu_oracle import in_region
 from stability import Certificate, Lure, certify, check
 from stability.lure import SLOPES
-from stability.proof.contraction import Budget
+from stability.proof.budget import Budget
 from stability.proof.rational import exactly
 
 COUNT, QUICK = 20_000, 1_000

@@ -2,6 +2,6 @@
 
 import sys
 
-from stability.proof.contraction import main
+from stability.proof.command import main
 
 sys.exit(main())

@@ -9,9 +9,18 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from stability.proof.arithmetic import Array
+
+# Written out again on purpose: the checker does not ask the search what it assumed.
+SLOPES = {
+    "tanh": (0.0, 1.0),
+    "relu": (0.0, 1.0),
+    "sigmoid": (0.0, 0.25),
+    "softplus": (0.0, 1.0),
+    "silu": (-0.0998394, 1.0998394),  # in truth ±0.09983932…, 1.09983932…
+    "gelu": (-0.1289043, 1.1289043),  # in truth ±0.12890415…, 1.12890415…
+}
 
 # |computed − true| ≤ BLUR (1 + |v|) for φ and its derivatives: a few factors with relative errors of 2⁻⁴⁰, generously.
 BLUR = 2.0**-36

@@ -15,7 +15,7 @@ Each corner is tried by a floating-point Cholesky factorisation of the matrix sh
 eigenvalue exceeds that of the shift's error bound (Rump, Verification of positive definiteness, BIT 46, 2006).
 
 Underflow, widened. T has no entry beyond 1e60 (`Frame.usable`), and a product that underflows meets it at most once more: off by
-less than 2.3e-308 · 1e60, of which _TINY covers any sum. Products of two radii are raised before they meet anything large
+less than 2.3e-308 · 1e60, of which TINY covers any sum. Products of two radii are raised before they meet anything large
 (`_curvature`). Sums of squares are taken of numbers divided by the largest (`root_of_squares`): the square of 1e-160 is zero, but
 the number is not. Centres and radii of cells may come as near to zero as they like.
 """
@@ -29,30 +29,15 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.proof.contraction import _TINY, Meter, NotDecided, _gamma
-from stability.proof.enclosure import LOST, Expansion, Layers, combine, doubles, expand, pairs, triples
+from stability.proof.arithmetic import TINY, UP, Array, gamma
+from stability.proof.budget import Meter, NotDecided
+from stability.proof.enclosure import LOST, Expansion, combine, doubles, expand, pairs, triples
+from stability.proof.field import Field
 
-Array = NDArray[np.float64]
-_UP = 1.0 + 2.0**-40
 _BATCH = 512  # cells at a time
 _BATCH_BYTES = 2.5e8  # that they may take together; where one takes more, one at a time
 _MOST_COLUMNS = 250_000  # of an expansion: 112 axes
 _CORNERS = 6  # axes whose corners are tried; of any others the norm counts
-
-
-@dataclass(frozen=True)
-class Field:
-    """One system dx/dt = linear x + B u + last z + bias, z the last hidden layer in (x, u)."""
-
-    linear: tuple[Array, ...]  # (n, n) each; the linear part is their sum
-    B: tuple[Array, ...]  # (n, m) each; what the input adds to dx/dt beside the layers is their sum times u
-    layers: Layers | None  # None where there is no hidden layer
-    last: Array  # (n, h)
-    bias: Array  # (n,)
-
-    @property
-    def states(self) -> int:
-        return self.linear[0].shape[0]
 
 
 @dataclass(frozen=True)
@@ -75,9 +60,9 @@ class Frame:
         return Frame(
             right=T,
             left=T.T @ P,
-            left_error=_gamma(n + 3) * size + _TINY,
+            left_error=gamma(n + 3) * size + TINY,
             gram=(gram + gram.T) / 2,
-            gram_error=_gamma(2 * n + 6) * (size @ np.abs(T)) + _TINY,
+            gram_error=gamma(2 * n + 6) * (size @ np.abs(T)) + TINY,
         )
 
     @property
@@ -127,7 +112,7 @@ def bisect(
     Errors: `NotDecided` where the meter's budget is used up.
     Law: proved ⇒ the cells that passed the test cover the box.
     """
-    half = (upper - lower) * (0.5 * _UP) + np.where(upper > lower, 2.0**-50 * (np.abs(lower) + np.abs(upper)), 0.0)
+    half = (upper - lower) * (0.5 * UP) + np.where(upper > lower, 2.0**-50 * (np.abs(lower) + np.abs(upper)), 0.0)
     waiting = [(np.where(upper > lower, (lower + upper) / 2, lower)[:, None], half[:, None])]
     done = 0
     while waiting:
@@ -206,19 +191,19 @@ class Affine:
         d = len(self.slopes)
         rows, columns = np.tril_indices(n)
         middle = self.middle - rate * frame.gram[:, :, None]
-        error = self.error + rate * (frame.gram_error + _gamma(4) * np.abs(frame.gram))[:, :, None]
-        error = _UP * (error + _gamma(4) * np.abs(middle))
-        rho = np.minimum(error.sum(1).max(0), root_of_squares(error, (0, 1))) * _UP
+        error = self.error + rate * (frame.gram_error + gamma(4) * np.abs(frame.gram))[:, :, None]
+        error = UP * (error + gamma(4) * np.abs(middle))
+        rho = np.minimum(error.sum(1).max(0), root_of_squares(error, (0, 1))) * UP
         size = root_of_squares(self.slopes, (1, 2))  # (d, K)
         size = np.where(np.isnan(size), np.inf, size)
         order = np.argsort(-size.sum(1))[: int((size > 0).any(1).sum())]
         few, rest = np.sort(order[:_CORNERS]), order[_CORNERS:]
-        rho = rho + _UP * size[rest].sum(0)
+        rho = rho + UP * size[rest].sum(0)
         signs = np.array(list(product((-1.0, 1.0), repeat=len(few))), dtype=np.float64)
         flat = self.slopes[few][:, rows, columns].reshape(len(few), len(rows) * K)
         corners = middle[rows, columns][None] + (signs @ flat).reshape(len(signs), len(rows), K)
         extent = np.abs(middle[rows, columns]).max(0) + size.sum(0)  # bounds every entry, so n of it the trace
-        shift = _UP * (rho + 16.0 * _gamma(n + d + 6) * n * extent) + _TINY
+        shift = UP * (rho + 16.0 * gamma(n + d + 6) * n * extent) + TINY
         return np.asarray(_factors(corners, shift[None], n).all(0), dtype=np.bool_)
 
     def fails(self, frame: Frame, rate: float) -> NDArray[np.bool_]:
@@ -260,27 +245,27 @@ def affine_on(field: Field, frame: Frame, centre: Array, radius: Array) -> Affin
     """The affine family of each cell.
 
     Underflow, widened: TᵀP times a matrix, a gradient times T and a radius times a second derivative times T each meet T at most
-    once afterwards; _TINY in every entry of E, which comes twice or more, covers their sums.
+    once afterwards; TINY in every entry of E, which comes twice or more, covers their sums.
     """
     n, (d, K) = field.states, centre.shape
-    T, size = frame.right, _gamma(n + 6)
+    T, size = frame.right, gamma(n + 6)
     absolute = np.abs(T)
     X = np.zeros((n, n, K))
     E = np.zeros((n, n, K))
     for matrix in field.linear:
         X += ((frame.left @ matrix) @ T)[:, :, None]
-        bound = (frame.left_error + _gamma(2 * n + 6) * np.abs(frame.left)) @ np.abs(matrix) @ absolute
-        E += _UP * bound[:, :, None] + _TINY
+        bound = (frame.left_error + gamma(2 * n + 6) * np.abs(frame.left)) @ np.abs(matrix) @ absolute
+        E += UP * bound[:, :, None] + TINY
     slopes, shift = np.zeros((d, n, n, K)), np.zeros((n, n, K))
     influence = radius.copy()
     if field.layers is not None:
         z = expand(field.layers, centre, radius)
-        W_error = _UP * ((frame.left_error + size * np.abs(frame.left)) @ np.abs(field.last)) + _TINY
+        W_error = UP * ((frame.left_error + size * np.abs(frame.left)) @ np.abs(field.last)) + TINY
         f = combine(z, frame.left @ field.last, W_error, radius)
         bound = f.gradient_error + f.hessian_error + f.remainder / 6.0
         bound = bound + size * (np.abs(f.gradient) + f.spread + f.spread_third)
         X += np.einsum("ojk,jl->olk", f.gradient[:, :n], T, optimize=True)
-        E += _UP * np.einsum("ojk,jl->olk", bound[:, :n], absolute, optimize=True) + _TINY
+        E += UP * np.einsum("ojk,jl->olk", bound[:, :n], absolute, optimize=True) + TINY
         slopes = _slopes(f, T, radius)
         influence = radius * (f.remainder / 6.0 + 0.5 * f.spread_third).sum(0)
         influence = np.where(np.isfinite(influence), influence, 1e100 * radius)  # a cell so large that its bounds overflow
@@ -289,7 +274,7 @@ def affine_on(field: Field, frame: Frame, centre: Array, radius: Array) -> Affin
     centre_value = -(X + X.swapaxes(0, 1)) / 2
     X = X + shift
     middle = -(X + X.swapaxes(0, 1)) / 2
-    error = _UP * (E + E.swapaxes(0, 1)) / 2 + _gamma(4) * (np.abs(X) + np.abs(X).swapaxes(0, 1))
+    error = UP * (E + E.swapaxes(0, 1)) / 2 + gamma(4) * (np.abs(X) + np.abs(X).swapaxes(0, 1))
     return Affine(centre_value, middle, -(slopes + slopes.swapaxes(1, 2)) / 2, error, influence)
 
 
@@ -331,7 +316,7 @@ def _curvature(f: Expansion, T: Array, radius: Array) -> tuple[Array, Array]:
             bound += 0.25 * np.abs(part)
         else:
             bound += np.abs(part)
-    return middle, _UP * bound
+    return middle, UP * bound
 
 
 def _factors(entries: Array, shift: Array, n: int) -> NDArray[np.bool_]:

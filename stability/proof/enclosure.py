@@ -24,8 +24,8 @@ and h = t = Q = 0.
 Rounding: every error is carried along in sums of non-negative terms and raised; IEEE double precision is assumed.
 
 Underflow, widened, at once wherever products are summed, so that nothing lost meets a large factor later:
-- a row of `combine` that is not zero, and `_activate` throughout, add _TINY to every error and spread;
-- Σ_j r_j · is at least _TINY (`along`), so that its product with a bound of a derivative (never below BLUR where φ is smooth)
+- a row of `combine` that is not zero, and `_activate` throughout, add TINY to every error and spread;
+- Σ_j r_j · is at least TINY (`along`), so that its product with a bound of a derivative (never below BLUR where φ is smooth)
   is a normal number, and what underflows after that meets one gradient or one F at most: LOST times these is added to Q;
 - of g_k g_j, which stands in h and t, 2⁻¹⁰²² is lost, and that meets one gradient and two radii: LOST (1 + Σr)²(1 + Σ|g|) in Q;
 - r_k r_l is raised by LOST before it meets a third derivative.
@@ -38,14 +38,10 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stability.proof.activation import BLUR, FUNCTIONS, supremum, value_range
-from stability.proof.contraction import _TINY, _gamma
+from stability.proof.arithmetic import TINY, UP, Array, gamma
 
-Array = NDArray[np.float64]
-
-_UP = 1.0 + 2.0**-40  # pays for the rounding of a bound that is itself a short sum of non-negative terms
 LOST = 1e-300  # more than underflow takes from any sum of fewer than 1e7 products, 2⁻¹⁰²² ≈ 2.2e-308 each
 
 
@@ -80,7 +76,7 @@ class Expansion:
     def ranges(self, radius: Array) -> tuple[Array, Array]:
         """Lower and upper bounds (o, K) over the cells."""
         slope = np.abs(self.gradient) + self.gradient_error + 0.5 * self.change()
-        reach = _UP * (np.einsum("ojk,jk->ok", slope, radius) + self.value_error) + BLUR * BLUR * np.abs(self.value)
+        reach = UP * (np.einsum("ojk,jk->ok", slope, radius) + self.value_error) + BLUR * BLUR * np.abs(self.value)
         reach = np.where(np.isfinite(reach), reach, np.inf)  # a cell so large that its bounds overflow
         return self.value - reach, self.value + reach
 
@@ -131,7 +127,7 @@ def _forward(layers: Layers, centre: Array, radius: Array) -> tuple[Expansion, l
     none = np.zeros((h, d, 1))
     v = Expansion(
         value=W @ centre + layers.biases[0][:, None],
-        value_error=_gamma(d + 2) * (np.abs(W) @ np.abs(centre) + np.abs(layers.biases[0])[:, None]) + _TINY,
+        value_error=gamma(d + 2) * (np.abs(W) @ np.abs(centre) + np.abs(layers.biases[0])[:, None]) + TINY,
         gradient=np.broadcast_to(W[:, :, None], (h, d, K)),
         gradient_error=none,
         hessian=np.zeros((h, len(pairs(d)), 1)),
@@ -149,10 +145,10 @@ def _forward(layers: Layers, centre: Array, radius: Array) -> tuple[Expansion, l
         v = combine(z, W, np.zeros_like(W), radius, bias)
         lower, upper = v.ranges(radius)
         # The plain interval as well: better where the cell is large.
-        middle, half = 0.5 * (low + high), _UP * 0.5 * (high - low) + BLUR * BLUR * (np.abs(low) + np.abs(high)) + _TINY
+        middle, half = 0.5 * (low + high), UP * 0.5 * (high - low) + BLUR * BLUR * (np.abs(low) + np.abs(high)) + TINY
         plain = W @ middle + bias[:, None]
-        size = _gamma(W.shape[1] + 3)
-        off = _UP * (np.abs(W) @ (half + size * np.abs(middle)) + size * np.abs(bias)[:, None] + size * np.abs(plain))
+        size = gamma(W.shape[1] + 3)
+        off = UP * (np.abs(W) @ (half + size * np.abs(middle)) + size * np.abs(bias)[:, None] + size * np.abs(plain))
         # of two bounds, one that overflowed does not count
         lower, upper = np.fmax(lower, plain - off), np.fmin(upper, plain + off)
         ranges.append((lower, upper))
@@ -169,21 +165,21 @@ def combine(
 ) -> Expansion:
     """W z + bias. What rounds in the third derivatives enters Q six times, since a sixth of Q is what is used at last."""
     h, d, K = z.gradient.shape
-    p, size = z.hessian.shape[1], _gamma(h + 3)
+    p, size = z.hessian.shape[1], gamma(h + 3)
     # One product for everything that is signed, one for everything that bounds.
     signed = np.concatenate([z.value[:, None], z.gradient, z.hessian, z.third], axis=1)
     out = (W @ signed.reshape(h, -1)).reshape(len(W), -1, K)
     extent = np.concatenate([np.abs(z.value)[:, None], np.abs(z.gradient), z.spread, 6.0 * z.spread_third], axis=1)
     error = np.concatenate([z.value_error[:, None], z.gradient_error, z.hessian_error, z.remainder], axis=1)
-    bound = _UP * (np.abs(W) @ (error + size * extent + _TINY).reshape(h, -1))
+    bound = UP * (np.abs(W) @ (error + size * extent + TINY).reshape(h, -1))
     if W_error.any():
-        bound = _UP * (bound + W_error @ (error + extent).reshape(h, -1))
-    felt = _TINY * ((W != 0) | (W_error != 0)).any(1)[:, None, None]
+        bound = UP * (bound + W_error @ (error + extent).reshape(h, -1))
+    felt = TINY * ((W != 0) | (W_error != 0)).any(1)[:, None, None]
     bound = bound.reshape(len(W), -1, K) + felt
     value, value_error = out[:, 0], bound[:, 0]
     if bias is not None:
         value = value + bias[:, None]
-        value_error = _UP * (value_error + size * (np.abs(bias)[:, None] + np.abs(value)))
+        value_error = UP * (value_error + size * (np.abs(bias)[:, None] + np.abs(value)))
     hessian, third = out[:, 1 + d : 1 + d + p], out[:, 1 + d + p :]
     return Expansion(
         value=value,
@@ -201,7 +197,7 @@ def combine(
 
 def _activate(v: Expansion, lower: Array, upper: Array, activation: str, radius: Array) -> Expansion:
     """φ(v), by the formulas at the head of this file."""
-    blur, size = BLUR * (1.0 + np.abs(v.value)), _gamma(32)
+    blur, size = BLUR * (1.0 + np.abs(v.value)), gamma(32)
     value, f1, f2, f3 = (f(v.value) for f in FUNCTIONS[activation][:4])
     if activation == "relu":
         uncertain = ~((lower > 0) | (upper < 0))  # what is not known, NaN, is uncertain
@@ -214,7 +210,7 @@ def _activate(v: Expansion, lower: Array, upper: Array, activation: str, radius:
     hessian, third = _derivatives(v, f1, f2, f3, len(radius))
 
     def along(array: Array) -> Array:
-        return _UP * np.sum(radius[None] * array, axis=1)[:, None] + _TINY  # Σ_j r_j ·, (h, 1, K)
+        return UP * np.sum(radius[None] * array, axis=1)[:, None] + TINY  # Σ_j r_j ·, (h, 1, K)
 
     # A, with and without the errors of the centre, and D of every factor; the derivatives of φ as (h, 1, K).
     g, H, T, Q = np.abs(v.gradient), v.spread, v.spread_third, v.remainder
@@ -233,15 +229,15 @@ def _activate(v: Expansion, lower: Array, upper: Array, activation: str, radius:
     first = b2 * rho_all * G + b1 * H_all
     return Expansion(
         value=value,
-        value_error=_UP * (blur + (np.abs(f1) + e1[:, 0] + sup2 * v.value_error) * v.value_error),
+        value_error=UP * (blur + (np.abs(f1) + e1[:, 0] + sup2 * v.value_error) * v.value_error),
         gradient=f1[:, None] * v.gradient,
-        gradient_error=_UP * (b1 * v.gradient_error + (e1 + size * a1) * g) + _TINY,
+        gradient_error=UP * (b1 * v.gradient_error + (e1 + size * a1) * g) + TINY,
         hessian=hessian,
-        hessian_error=_UP * (np.maximum(first - (a2 * rho * g + a1 * H), 0.0) + size * first) + _TINY,
+        hessian_error=UP * (np.maximum(first - (a2 * rho * g + a1 * H), 0.0) + size * first) + TINY,
         third=third,
-        remainder=_UP * (np.maximum(top - base, 0.0) + 6.0 * np.maximum(base - exact, 0.0) + size * (top + 6.0 * base)) + _TINY,
-        spread=_spread(hessian, radius) + _TINY,
-        spread_third=_spread_third(third, radius) + _TINY,
+        remainder=UP * (np.maximum(top - base, 0.0) + 6.0 * np.maximum(base - exact, 0.0) + size * (top + 6.0 * base)) + TINY,
+        spread=_spread(hessian, radius) + TINY,
+        spread_third=_spread_third(third, radius) + TINY,
     )
 
 
@@ -275,7 +271,7 @@ def _spread(hessian: Array, radius: Array) -> Array:
         out[:, j] += radius[k] * size[:, column]
         if k != j:
             out[:, k] += radius[j] * size[:, column]
-    return _UP * out
+    return UP * out
 
 
 def _spread_third(third: Array, radius: Array) -> Array:
@@ -285,7 +281,7 @@ def _spread_third(third: Array, radius: Array) -> Array:
         for j in set(axes):
             k, m = _others(axes, j)
             out[:, j] += ((1.0 if k == m else 2.0) * radius[k] * radius[m] + LOST) * size[:, column]
-    return _UP * out
+    return UP * out
 
 
 def _others(axes: tuple[int, int, int], j: int) -> tuple[int, int]:

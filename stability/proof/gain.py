@@ -1,6 +1,6 @@
-"""The checker's part for gains: the bordered inequality, rebuilt and proved. Numpy and `proof`'s arithmetic alone.
+"""The checker's part for gains: the bordered inequality, rebuilt and proved. Numpy and the checker's arithmetic alone.
 
-For each system, with the matrix M(λ') of `proof` in (δx, δz), and U = W_u on the first layer's rows,
+For each system, with the matrix M(λ') of `contraction` in (δx, δz), and U = W_u on the first layer's rows,
 
     [ M(λ') − CᵀC    b            ]          b = −[PB; 0] + [2αβ WᵀΛU; −(α + β)ΛU],
     [     bᵀ         μI + 2αβUᵀΛU ]  ≻ 0
@@ -8,7 +8,7 @@ For each system, with the matrix M(λ') of `proof` in (δx, δz), and U = W_u on
 gives V̇ + 2λ'V + |Cδx|² ≤ μ|δu|² along any two trajectories. A tube (C = 0, λ' > 0) has the height √(μ/2λ') in √V, an L2 gain
 (λ' = 0) is √μ.
 Underflow, widened: PB, CᵀC and the units² have two factors, (α + β)ΛU three, UᵀΛαβU and WᵀΛαβU five, evaluated so that what may
-underflow first meets at most two more, each ≤ 1e50; _TINY in every entry covers them. The value against the supply rate is
+underflow first meets at most two more, each ≤ 1e50; TINY in every entry covers them. The value against the supply rate is
 compared in rational numbers.
 """
 
@@ -17,19 +17,13 @@ from fractions import Fraction
 
 import numpy as np
 
-from stability.proof import contraction as proof
-from stability.proof.contraction import (
-    Array,
-    Meter,
-    Unusable,
-    Verdict,
-    _array,
-    _gamma,
-    _get,
-    _number,
-    _proved_positive,
-    _Stack,
-)
+from stability.proof.activation import SLOPES
+from stability.proof.arithmetic import LARGEST, TINY, Array, gamma, proved_positive
+from stability.proof.budget import Meter
+from stability.proof.contraction import inequality
+from stability.proof.reading import Unusable, array, get, number
+from stability.proof.system import Stack, read_system, unlike
+from stability.proof.verdict import Verdict
 
 NOT_COVERED = (
     "the discretisation: the statement is about the differential equation, not about a solver's steps",
@@ -62,23 +56,23 @@ def statement(kind: str, value: float, rate: float, states: int, systems: int) -
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
 def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a gain for the system, or say why it is refused."""
-    stack = proof._read_system(system)
-    kind, n = str(_get(claim, "kind")), stack.A.shape[-1]
-    value, rate, supply = (_number(_get(claim, name)) for name in ("value", "rate", "supply"))
-    P, multipliers, units = (_array(_get(claim, name), name) for name in ("metric", "multipliers", "units"))
-    C = _array(_get(claim, "output"), "output")
+    stack = read_system(system)
+    kind, n = str(get(claim, "kind")), stack.A.shape[-1]
+    value, rate, supply = (number(get(claim, name)) for name in ("value", "rate", "supply"))
+    P, multipliers, units = (array(get(claim, name), name) for name in ("metric", "multipliers", "units"))
+    C = array(get(claim, "output"), "output")
     C = np.zeros((0, n)) if C.size == 0 else C
-    refusal = _disagreement(claim, stack, P, multipliers, (value, rate, supply))
+    refusal = disagreement(claim, stack, P, multipliers, (value, rate, supply))
     if refusal:
         return Verdict(False, refusal)
     B, U = _inputs(system, stack, meter)
-    if max(np.abs(B).max(initial=0.0), np.abs(U).max(initial=0.0)) > proof._LARGEST:
-        refusal = f"an entry of B or input_weights exceeds {proof._LARGEST:.0e}, beyond which the error bounds are not stated"
+    if max(np.abs(B).max(initial=0.0), np.abs(U).max(initial=0.0)) > LARGEST:
+        refusal = f"an entry of B or input_weights exceeds {LARGEST:.0e}, beyond which the error bounds are not stated"
     if not refusal:
         refusal = _wrong_numbers(kind, value, rate, supply, C, units, n)
     if refusal:
         return Verdict(False, refusal)
-    if not _proved_positive(P[None], np.zeros_like(P[None]))[0]:
+    if not proved_positive(P[None], np.zeros_like(P[None]))[0]:
         return Verdict(False, "the metric P is not proved positive definite")
     if not _units_hold(P, units, meter):
         return Verdict(False, "the units do not bound every state by the distance in P")
@@ -86,17 +80,17 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
     for first in range(0, stack.count, chunk := meter.matrices(size, stack.count, 14)):
         meter.look(f"at system {first} of {stack.count}")
         part = slice(first, first + chunk)
-        good = _proved_positive(*_bordered(stack, part, rate, P, multipliers[part], supply, (B[part], U[part], C)))
+        good = proved_positive(*_bordered(stack, part, rate, P, multipliers[part], supply, (B[part], U[part], C)))
         if not good.all():
             index = [int(i) for i in np.unravel_index(first + int(np.argmin(good)), stack.leading)]
             return Verdict(False, f"the bordered inequality is not proved for system {index}", rate, stack.count)
     return Verdict(True, statement(kind, value, rate, n, stack.count), rate, stack.count)
 
 
-def _inputs(system: object, stack: _Stack, meter: Meter) -> tuple[Array, Array]:
+def _inputs(system: object, stack: Stack, meter: Meter) -> tuple[Array, Array]:
     """B (V, n, m), and W_u on the first layer's rows (V, h_1, m), (V, 0, m) without one; zeros where absent."""
-    B, U = _get(system, "B"), _get(system, "input_weights")
-    arrays = {name: _array(v, name) for name, v in (("B", B), ("input_weights", U)) if v is not None}
+    B, U = get(system, "B"), get(system, "input_weights")
+    arrays = {name: array(v, name) for name, v in (("B", B), ("input_weights", U)) if v is not None}
     m = {a.shape[-1] for a in arrays.values()}
     n, h = stack.A.shape[-1], (stack.widths or [0])[0]
     if len(m) != 1 or 0 in m:
@@ -104,11 +98,11 @@ def _inputs(system: object, stack: _Stack, meter: Meter) -> tuple[Array, Array]:
     rows = {"B": n, "input_weights": h if h else n}
     flat = {}
     meter.room(24.0 * stack.count * (n + h) * max(m), f"the inputs of {stack.count} systems")
-    for name, array in arrays.items():
-        if array.shape[-2] != rows[name]:
-            raise Unusable(f"{name} has {array.shape[-2]} rows where {rows[name]} are needed")
-        full = np.broadcast_to(array, stack.leading + array.shape[-2:])
-        flat[name] = full.reshape((stack.count, *array.shape[-2:]))
+    for name, matrix in arrays.items():
+        if matrix.shape[-2] != rows[name]:
+            raise Unusable(f"{name} has {matrix.shape[-2]} rows where {rows[name]} are needed")
+        full = np.broadcast_to(matrix, stack.leading + matrix.shape[-2:])
+        flat[name] = full.reshape((stack.count, *matrix.shape[-2:]))
     width = m.pop()
     zero = np.zeros((stack.count, n, width))
     if not h:  # a residual without hidden units: its input weights act on dx/dt directly; the sum is bounded apart
@@ -116,21 +110,21 @@ def _inputs(system: object, stack: _Stack, meter: Meter) -> tuple[Array, Array]:
     return flat.get("B", zero), flat.get("input_weights", np.zeros((stack.count, h, width)))
 
 
-def _disagreement(claim: object, stack: _Stack, P: Array, multipliers: Array, numbers: tuple[float, ...]) -> str:
+def disagreement(claim: object, stack: Stack, P: Array, multipliers: Array, numbers: tuple[float, ...]) -> str:
     n = stack.A.shape[-1]
     value, rate, _ = numbers
     if P.shape != (n, n) or multipliers.shape != (stack.count, sum(stack.widths)):
         return "the metric or the multipliers do not have the shape of the system"
     if not (np.isfinite(P).all() and np.isfinite(multipliers).all() and all(map(math.isfinite, numbers))):
         return "the gain holds values that are not finite"
-    if max(np.abs(P).max(), np.abs(multipliers).max(initial=0.0), stack.largest, *numbers) > proof._LARGEST:
-        return f"some entry exceeds {proof._LARGEST:.0e}, beyond which the error bounds are not stated"
+    if max(np.abs(P).max(), np.abs(multipliers).max(initial=0.0), stack.largest, *numbers) > LARGEST:
+        return f"some entry exceeds {LARGEST:.0e}, beyond which the error bounds are not stated"
     if not (P == P.T).all():
         return "the metric is not exactly symmetric"
     if not (multipliers > 0).all():
         return "a multiplier is not positive"
-    said = statement(str(_get(claim, "kind")), value, rate, n, stack.count)
-    return proof._unlike(claim, stack, said, NOT_COVERED)
+    said = statement(str(get(claim, "kind")), value, rate, n, stack.count)
+    return unlike(claim, stack, said, NOT_COVERED)
 
 
 def _wrong_numbers(kind: str, value: float, rate: float, supply: float, C: Array, units: Array, n: int) -> str:
@@ -139,7 +133,7 @@ def _wrong_numbers(kind: str, value: float, rate: float, supply: float, C: Array
         return f"a gain is a 'tube' or an 'l2', not {kind!r}"
     if not (value >= 0 and supply >= 0):
         return "the value or the supply rate is negative"
-    if C.ndim != 2 or C.shape[1] != n or not np.isfinite(C).all() or np.abs(C).max(initial=0.0) > proof._LARGEST:
+    if C.ndim != 2 or C.shape[1] != n or not np.isfinite(C).all() or np.abs(C).max(initial=0.0) > LARGEST:
         return "the output is not a matrix with one column per state"
     if kind == "tube":
         if not rate > 0 or C.size:
@@ -148,7 +142,7 @@ def _wrong_numbers(kind: str, value: float, rate: float, supply: float, C: Array
             return "the value is less than sqrt(supply/(2 rate))"
     elif rate != 0 or Fraction(value) ** 2 < Fraction(supply):
         return "an L2 gain has the rate 0 and is at least the root of the supply"
-    if units.shape != (n,) or not np.isfinite(units).all() or not ((units > 0) & (units < proof._LARGEST)).all():
+    if units.shape != (n,) or not np.isfinite(units).all() or not ((units > 0) & (units < LARGEST)).all():
         return "the units are not one positive number per state"
     return ""
 
@@ -164,24 +158,24 @@ def _units_hold(P: Array, units: Array, meter: Meter) -> bool:
         mid[:, :n, :n] = P
         mid[count, some, n] = mid[count, n, some] = 1.0
         mid[:, n, n] = units[some] * units[some]
-        radius[:, n, n] = _gamma(4) * units[some] * units[some] + proof._TINY
-        if not _proved_positive(mid, radius).all():
+        radius[:, n, n] = gamma(4) * units[some] * units[some] + TINY
+        if not proved_positive(mid, radius).all():
             return False
     return True
 
 
 def _bordered(
-    stack: _Stack, part: slice, rate: float, P: Array, multipliers: Array, supply: float, inputs: tuple[Array, Array, Array]
+    stack: Stack, part: slice, rate: float, P: Array, multipliers: Array, supply: float, inputs: tuple[Array, Array, Array]
 ) -> tuple[Array, Array]:
-    """The bordered matrix and a bound of its rounding error, entry by entry, as in `proof._inequality`."""
-    alpha, beta = proof._SLOPES[stack.activation]
+    """The bordered matrix and a bound of its rounding error, entry by entry, as in `inequality`."""
+    alpha, beta = SLOPES[stack.activation]
     B, U, C = inputs
-    inner, blur = proof._inequality(stack, part, rate, P, multipliers)
+    inner, blur = inequality(stack, part, rate, P, multipliers)
     count, size, _ = inner.shape
     n, h, m = len(P), U.shape[1], B.shape[2]
     mid, radius = np.zeros((count, size + m, size + m)), np.zeros((count, size + m, size + m))
     # The products that join pass at most five roundings each, their dot product's, and those of being put together.
-    error = _gamma(max(n, h, len(C)) + 14)
+    error = gamma(max(n, h, len(C)) + 14)
     square, large = C.T @ C, np.abs(C).T @ np.abs(C)
     square = (square + square.T) / 2
     mid[:, :size, :size], radius[:, :size, :size] = inner, blur
@@ -205,7 +199,7 @@ def _bordered(
     own = (own + own.swapaxes(1, 2)) / 2 + supply * np.eye(m)
     weight = (weight + weight.swapaxes(1, 2)) / 2 + supply * np.eye(m)
     mid[:, :size, size:], mid[:, size:, :size] = border, border.swapaxes(1, 2)
-    radius[:, :size, size:] = error * span + proof._TINY
+    radius[:, :size, size:] = error * span + TINY
     radius[:, size:, :size] = radius[:, :size, size:].swapaxes(1, 2)
-    mid[:, size:, size:], radius[:, size:, size:] = own, error * weight + proof._TINY
+    mid[:, size:, size:], radius[:, size:, size:] = own, error * weight + TINY
     return mid, radius

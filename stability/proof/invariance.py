@@ -13,8 +13,8 @@ Or the box is kept as it is: on every face the field points inward or along it (
 face is the condition at edges and corners too, since the tangent cone there is the intersection).
 
 Underflow. On a face an exact zero has to stay zero, so nothing is added as a matter of course: walls, levels and the entries of
-A and B are zero or at least 1e-100 (`proof_region`), so their products are zero or normal; where the end of a cell within the
-face is so near to zero that a product is not, LOST is added (`field_bounds`). Elsewhere, rows of TᵀP carry an error of _TINY and
+A and B are zero or at least 1e-100 (`regional_claim`), so their products are zero or normal; where the end of a cell within the
+face is so near to zero that a product is not, LOST is added (`field_bounds`). Elsewhere, rows of TᵀP carry an error of TINY and
 more, and LOST is added throughout. Lengths are roots of sums of squares of numbers divided by the largest.
 """
 
@@ -23,18 +23,17 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.proof.cells import Coverage, Field, Frame, batch_for, bisect, root_of_squares
-from stability.proof.contraction import _TINY, Meter, NotDecided, _gamma
+from stability.proof.arithmetic import TINY, UP, Array, gamma
+from stability.proof.budget import Meter, NotDecided
+from stability.proof.cells import Coverage, Frame, batch_for, bisect, root_of_squares
 from stability.proof.enclosure import LOST, combine, expand
-
-Array = NDArray[np.float64]
-_UP = 1.0 + 2.0**-40
+from stability.proof.field import Field
 
 
 def looseness(frame: Frame) -> float:
     """ε with (1 − ε) I ⪯ TᵀPT ⪯ (1 + ε) I."""
     n = len(frame.gram)
-    return float((np.abs(frame.gram - np.eye(n)) + frame.gram_error).sum(1).max()) * _UP + float(_gamma(n + 4))
+    return float((np.abs(frame.gram - np.eye(n)) + frame.gram_error).sum(1).max()) * UP + float(gamma(n + 4))
 
 
 def extents(frame: Frame) -> Array:
@@ -42,7 +41,7 @@ def extents(frame: Frame) -> Array:
     room = 1.0 - looseness(frame)
     if not room > 0:
         return np.full(len(frame.gram), np.inf)
-    return np.asarray(root_of_squares(frame.right, 1) * (_UP / np.sqrt(room)))
+    return np.asarray(root_of_squares(frame.right, 1) * (UP / np.sqrt(room)))
 
 
 def length(frame: Frame, low: Array, high: Array) -> Array:
@@ -51,19 +50,19 @@ def length(frame: Frame, low: Array, high: Array) -> Array:
     if not room > 0:
         return np.full(low.shape[1], np.inf)
     size = np.maximum(np.abs(low), np.abs(high))
-    return np.asarray(_UP * root_of_squares(size, 0) / np.sqrt(room) + _TINY)
+    return np.asarray(UP * root_of_squares(size, 0) / np.sqrt(room) + TINY)
 
 
 def shortest(frame: Frame, low: Array, high: Array) -> Array:
     """About the least |f|_P (K,) where the entries of TᵀP f lie in [low, high]; nothing is accepted by it."""
     size = np.maximum(np.maximum(low, -high), 0.0)
-    return np.asarray(root_of_squares(size, 0) / np.sqrt(1.0 + looseness(frame)) / _UP)
+    return np.asarray(root_of_squares(size, 0) / np.sqrt(1.0 + looseness(frame)) / UP)
 
 
 def vector_length(frame: Frame, vector: Array) -> float:
     """A bound of |vector|_P."""
     value = frame.left @ vector
-    error = (frame.left_error + _gamma(len(vector) + 2) * np.abs(frame.left)) @ np.abs(vector) * _UP + _TINY
+    error = (frame.left_error + gamma(len(vector) + 2) * np.abs(frame.left)) @ np.abs(vector) * UP + TINY
     return float(length(frame, (value - error)[:, None], (value + error)[:, None])[0])
 
 
@@ -85,7 +84,7 @@ def field_bounds(
     """
     n, K = field.states, centre.shape[1]
     m = len(centre) - n
-    size = _gamma(2 * n + m + 10)
+    size = gamma(2 * n + m + 10)
     # Rows of the identity, with a sign, pick entries out: no rounding, and zeros stay zeros.
     picked = bool(((rows != 0).sum(1) == 1).all() and np.isin(rows, (-1.0, 0.0, 1.0)).all())
     taken = np.abs(rows) * (0.0 if picked else size) + rows_error
@@ -96,20 +95,20 @@ def field_bounds(
     low, high = np.zeros((len(rows), K)), np.zeros((len(rows), K))
     slope, slope_error = np.zeros((len(rows), len(centre))), np.zeros((len(rows), len(centre)))
     for matrix in joined:
-        M, bound = rows @ matrix, _UP * (taken @ np.abs(matrix))
+        M, bound = rows @ matrix, UP * (taken @ np.abs(matrix))
         one, two = M[:, :, None] * a, M[:, :, None] * b
-        blur = _UP * (bound @ np.maximum(np.abs(a), np.abs(b))) + lost
+        blur = UP * (bound @ np.maximum(np.abs(a), np.abs(b))) + lost
         faint = [(M != 0)[:, :, None] & (end != 0) & (np.abs(part) < 1e-290) for end, part in ((a, one), (b, two))]
         blur = blur + LOST * (faint[0] | faint[1]).sum(1)
         low = low + _summed(np.minimum(one, two), size, -1.0) - blur
         high = high + _summed(np.maximum(one, two), size, 1.0) + blur
         slope, slope_error = slope + M, slope_error + bound + size * np.abs(M)
-    offset, offset_error = (rows @ field.bias)[:, None], (_UP * (taken @ np.abs(field.bias)))[:, None]
+    offset, offset_error = (rows @ field.bias)[:, None], (UP * (taken @ np.abs(field.bias)))[:, None]
     if field.layers is None:
         c, d = offset - offset_error, offset + offset_error
     else:
         z = expand(field.layers, centre, radius)
-        f = combine(z, rows @ field.last, _UP * (taken @ np.abs(field.last)), radius)
+        f = combine(z, rows @ field.last, UP * (taken @ np.abs(field.last)), radius)
         c, d = f.ranges(radius)
         c, d = c + offset - offset_error - size * np.abs(c), d + offset + offset_error + size * np.abs(d)
     low = low + c - size * (np.abs(c) + np.abs(low))
@@ -122,7 +121,7 @@ def field_bounds(
     left = left + size * (np.abs(f.value) + np.abs(value) + np.abs(offset))
     change = np.abs(slope[:, :, None] + f.gradient) + size * (np.abs(slope)[:, :, None] + np.abs(f.gradient))
     change = change + slope_error[:, :, None] + f.gradient_error + 0.5 * f.change()
-    reach = _UP * (left + np.einsum("ojk,jk->ok", change, radius)) + _TINY
+    reach = UP * (left + np.einsum("ojk,jk->ok", change, radius)) + TINY
     return np.maximum(low, value - reach), np.minimum(high, value + reach)
 
 

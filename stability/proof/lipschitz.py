@@ -1,4 +1,4 @@
-"""The checker of Lipschitz bounds: numpy and the standard library, with the arithmetic of `proof`.
+"""The checker of Lipschitz bounds: numpy and the standard library.
 
 For f(x) = W_L φ(W_{L−1} … φ(W_1 x + b_1) … + b_{L−1}) + b_L, hidden layers stacked into z, slopes in [α, β], V = [W N] and
 D = [0 I],
@@ -10,11 +10,11 @@ gives |δf|² = |Eδz|² ≤ γ²|δx|² + 2(δz − αδv)ᵀΛ(δz − βδv) 
 nearly, over the region, and for a residual S x + f(x) with a linear term (`skip`), the same is proved in other coordinates
 (`loop_shift`).
 
-In a box α and β are each unit's own, bounded over the box from the weights and biases (`proof_region.slopes_over`), here and
+In a box α and β are each unit's own, bounded over the box from the weights and biases (`slopes.slopes_over`), here and
 anew. Since a box is convex, the segment between two of its points lies in it, on which a unit's argument takes every value
 between its two values: the difference quotient of φ is a mean of slopes within the range. (In a set that is not convex it need
 not be.)
-Underflow, widened: γ² and W_LᵀW_L have two factors, the rest is as in `proof._inequality`; _TINY in every entry covers them.
+Underflow, widened: γ² and W_LᵀW_L have two factors, the rest is as in `inequality`; TINY in every entry covers them.
 Source: Fazlyab, Robey, Hassani, Morari & Pappas, NeurIPS 2019 (LipSDP-Neuron).
 """
 
@@ -26,28 +26,13 @@ from typing import Any
 
 import numpy as np
 
-from stability.proof.activation import slope_range
-from stability.proof.cells import Field, batch_for
-from stability.proof.contraction import (
-    _LARGEST,
-    _SLOPES,
-    _SMALLEST,
-    _TINY,
-    Array,
-    Meter,
-    Unusable,
-    Verdict,
-    _array,
-    _gamma,
-    _get,
-    _number,
-    _proved_positive,
-    _sequence,
-    _shown,
-)
-from stability.proof.enclosure import Layers, argument_ranges
-from stability.proof.loop_shift import centre_and_radius, inequality
-from stability.proof.region import slopes_over
+from stability.proof.activation import SLOPES
+from stability.proof.arithmetic import LARGEST, SMALLEST, TINY, Array, gamma, proved_positive
+from stability.proof.budget import Meter
+from stability.proof.loop_shift import centre_and_radius, shifted_inequality
+from stability.proof.reading import Unusable, array, get, number, sequence, shown
+from stability.proof.slopes import slopes_in_box
+from stability.proof.verdict import Verdict
 
 MOST_INPUTS = 40  # of a bound in a box: the enclosures keep third derivatives, whose number grows with the cube
 
@@ -96,34 +81,34 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
     Errors: Unusable for what is not a bound and layers at all.
     Law: accepted ⇒ the inequality holds in real arithmetic.
     """
-    activation = _get(system, "activation")
-    if not isinstance(activation, str) or activation not in _SLOPES:
-        raise Unusable(f"the activation {_shown(activation)} is not one of {', '.join(_SLOPES)}")
-    weights = [_array(w, f"weights[{k}]") for k, w in enumerate(_sequence(_get(system, "weights")))]
+    activation = get(system, "activation")
+    if not isinstance(activation, str) or activation not in SLOPES:
+        raise Unusable(f"the activation {shown(activation)} is not one of {', '.join(SLOPES)}")
+    weights = [array(w, f"weights[{k}]") for k, w in enumerate(sequence(get(system, "weights")))]
     fits = bool(weights) and all(w.ndim == 2 and w.size and np.isfinite(w).all() for w in weights)
     if not fits or any(w.shape[1] != before.shape[0] for before, w in pairwise(weights)):
         raise Unusable("the weights are not a chain of finite matrices (out, in)")
-    bound, multipliers = _number(_get(claim, "bound")), _array(_get(claim, "multipliers"), "multipliers").reshape(-1)
+    bound, multipliers = number(get(claim, "bound")), array(get(claim, "multipliers"), "multipliers").reshape(-1)
     hidden = sum(w.shape[0] for w in weights[:-1])
     if not (math.isfinite(bound) and bound > 0):
         return Verdict(False, f"the bound is {bound!r}; needed is a finite positive number")
     if multipliers.shape != (hidden,) or not np.isfinite(multipliers).all() or not (multipliers > 0).all():
         return Verdict(False, f"the multipliers are not {hidden} finite positive numbers")
-    if max(bound, multipliers.max(initial=0.0), *(np.abs(w).max() for w in weights)) > _LARGEST:
-        return Verdict(False, f"some entry exceeds {_LARGEST:.0e}, beyond which the error bounds are not stated")
-    if [_number(s) for s in _sequence(_get(claim, "slope_range"))] != list(_SLOPES[activation]):
-        return Verdict(False, f"the slope range is not that of {activation}, {list(_SLOPES[activation])}")
-    region, biases, slopes = _get(claim, "region", None), None, None
+    if max(bound, multipliers.max(initial=0.0), *(np.abs(w).max() for w in weights)) > LARGEST:
+        return Verdict(False, f"some entry exceeds {LARGEST:.0e}, beyond which the error bounds are not stated")
+    if [number(s) for s in sequence(get(claim, "slope_range"))] != list(SLOPES[activation]):
+        return Verdict(False, f"the slope range is not that of {activation}, {list(SLOPES[activation])}")
+    region, biases, slopes = get(claim, "region", None), None, None
     if region is not None:
-        biases = [_array(b, f"biases[{k}]") for k, b in enumerate(_sequence(_get(system, "biases")))]
+        biases = [array(b, f"biases[{k}]") for k, b in enumerate(sequence(get(system, "biases")))]
         if [b.shape for b in biases] != [(w.shape[0],) for w in weights]:
             return Verdict(False, "the biases are not one (out,) per weight")
-    stated, skip = _get(claim, "digest"), _linear_term(system, weights)
+    stated, skip = get(claim, "digest"), _linear_term(system, weights)
     if not isinstance(stated, str) or stated != digest(weights, activation, biases, skip):
         if skip is not None and isinstance(stated, str) and stated == digest(weights, activation, biases):
             return Verdict(False, "the bound is of the network without the linear term (skip) that this system has")
         return Verdict(False, "the digest is not that of the weights, or biases: they were changed after the bound was made")
-    if region is not None and _get(system, "input_weights", None) is not None:
+    if region is not None and get(system, "input_weights", None) is not None:
         return Verdict(False, "in a region the bound is proved of layers without input_weights, which would move their slopes")
     if region is not None and biases is not None:
         refusal = _outside(region, weights, biases)
@@ -131,7 +116,7 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
             return Verdict(False, refusal)
         slopes = slopes_in_box(weights, biases, activation, *_ends(region), meter)
     said = statement(bound, weights[0].shape[1], weights[-1].shape[0], region, skip=skip is not None)
-    words = _get(claim, "claim")
+    words = get(claim, "claim")
     if not isinstance(words, str) or words != said:
         return Verdict(False, "the claim is not the sentence that the numbers support")
     meter.matrices(weights[0].shape[1] + hidden + weights[-1].shape[0], 1, 18)
@@ -155,8 +140,8 @@ def holds(
         return True
     if skip is not None:
         return False
-    mid, radius = _inequality(weights, activation, bound, multipliers, slopes)
-    return bool(_proved_positive(mid[None], radius[None])[0])
+    mid, radius = inequality(weights, activation, bound, multipliers, slopes)
+    return bool(proved_positive(mid[None], radius[None])[0])
 
 
 @np.errstate(all="ignore")
@@ -168,52 +153,26 @@ def holds_shifted(
     slopes: tuple[Array, Array] | None,
     skip: Array | None = None,
 ) -> bool:
-    """Whether `loop_shift.inequality` is proved."""
-    lower, upper = slopes or tuple(np.full(multipliers.shape, end) for end in _SLOPES[activation])
-    centre, radius = centre_and_radius(lower, upper, max(abs(end) for end in _SLOPES[activation]))
-    found = inequality(weights, bound, multipliers, centre, radius, skip)
-    return found is not None and bool(_proved_positive(found[0][None], found[1][None])[0])
+    """Whether `loop_shift.shifted_inequality` is proved."""
+    lower, upper = slopes or tuple(np.full(multipliers.shape, end) for end in SLOPES[activation])
+    centre, radius = centre_and_radius(lower, upper, max(abs(end) for end in SLOPES[activation]))
+    found = shifted_inequality(weights, bound, multipliers, centre, radius, skip)
+    return found is not None and bool(proved_positive(found[0][None], found[1][None])[0])
 
 
 def _linear_term(system: object, weights: Sequence[Array]) -> Array | None:
     """The residual's own linear term. Errors: Unusable for one that is not a finite matrix (out, in) of ordinary size."""
-    given = _get(system, "skip", None)
+    given = get(system, "skip", None)
     if given is None:
         return None
-    skip = _array(given, "skip")
-    if skip.shape != (weights[-1].shape[0], weights[0].shape[1]) or not (np.abs(skip) <= _LARGEST).all():
+    skip = array(given, "skip")
+    if skip.shape != (weights[-1].shape[0], weights[0].shape[1]) or not (np.abs(skip) <= LARGEST).all():
         raise Unusable("the skip is not a finite matrix (out, in) of ordinary size")
     return skip
 
 
-def slopes_in_box(
-    weights: Sequence[Array],
-    biases: Sequence[Array],
-    activation: str,
-    lower: Array,
-    upper: Array,
-    meter: Meter | None = None,
-) -> tuple[Array, Array]:
-    """Each hidden unit's slope range over the box, lower and upper ends (H,), within the activation's own.
-
-    In pieces, but where the box in one piece already leaves every slope to a hundred thousandth of the steepest.
-    """
-    whole = tuple(np.full(sum(w.shape[0] for w in weights[:-1]), end) for end in _SLOPES[activation])
-    if len(weights) == 1:
-        return whole[0], whole[1]
-    layers = Layers(tuple(weights[:-1]), tuple(biases[:-1]), activation)
-    batch_for(Field((np.zeros((0, 0)),), (), layers, np.zeros((0, 0)), np.zeros(0)), len(lower), meter)  # is there room?
-    centre = (lower + upper) / 2
-    half = np.maximum(upper - centre, centre - lower) * (1.0 + 2.0**-40)
-    ranges = [slope_range(activation, *ends) for ends in argument_ranges(layers, centre[:, None], half[:, None])]
-    found = np.concatenate([low for low, _ in ranges])[:, 0], np.concatenate([high for _, high in ranges])[:, 0]
-    if not (found[1] - found[0]).max() <= 1e-5 * whole[1].max():
-        found = slopes_over(layers, lower, upper, meter=meter)
-    return np.maximum(whole[0], found[0]), np.minimum(whole[1], found[1])
-
-
 def _ends(region: object) -> tuple[Array, Array]:
-    return _array(_get(region, "lower"), "lower"), _array(_get(region, "upper"), "upper")
+    return array(get(region, "lower"), "lower"), array(get(region, "upper"), "upper")
 
 
 def _outside(region: object, weights: Sequence[Array], biases: Sequence[Array]) -> str:
@@ -222,26 +181,26 @@ def _outside(region: object, weights: Sequence[Array], biases: Sequence[Array]) 
     if not isinstance(region, Mapping) or not isinstance(kind, str) or kind != "box":
         return "the region is not a box, the only kind in which a Lipschitz bound is proved"
     lower, upper = _ends(region)
-    for value in (*_sequence(region["lower"]), *_sequence(region["upper"])):
-        _number(value)  # as the sentence quotes it
+    for value in (*sequence(region["lower"]), *sequence(region["upper"])):
+        number(value)  # as the sentence quotes it
     inputs = weights[0].shape[1]
     if lower.shape != (inputs,) or upper.shape != (inputs,) or not (lower < upper).all() or inputs > MOST_INPUTS:
         return f"the box is empty, flat, or not of the network's {inputs} inputs, or these are more than {MOST_INPUTS}"
     sizes = np.concatenate([np.abs(a).ravel() for a in (*weights, *biases, lower, upper)])
-    if not (sizes <= _LARGEST).all() or (sizes[sizes > 0] < _SMALLEST).any():
+    if not (sizes <= LARGEST).all() or (sizes[sizes > 0] < SMALLEST).any():
         return "a weight, a bias or an end of the box is so large or so small that the error bounds are not stated"
     return ""
 
 
-def _inequality(
+def inequality(
     weights: Sequence[Array],
     activation: str,
     bound: float,
     multipliers: Array,
     slopes: tuple[Array, Array] | None = None,  # α and β (H,); the activation's own where not given
 ) -> tuple[Array, Array]:
-    """M and a bound of its rounding error, entry by entry, as in `proof`: sums of products of at most six factors."""
-    ends = slopes or tuple(np.full(multipliers.shape, end) for end in _SLOPES[activation])
+    """M and a bound of its rounding error, entry by entry, as in `contraction`: sums of products of at most six factors."""
+    ends = slopes or tuple(np.full(multipliers.shape, end) for end in SLOPES[activation])
     n, widths = weights[0].shape[1], [w.shape[0] for w in weights[:-1]]
     edges = np.cumsum([0, n, *widths])
     parts = [slice(int(a), int(b)) for a, b in pairwise(edges)]  # x, then the layers
@@ -270,4 +229,4 @@ def _inequality(
             square(before, 2.0, weight, alpha * beta * L)
     mid[units, units] += 2.0 * multipliers
     large[units, units] += 2.0 * multipliers
-    return mid, _gamma(max(n, *(w.shape[0] for w in weights)) + 12) * large + _TINY
+    return mid, gamma(max(n, *(w.shape[0] for w in weights)) + 12) * large + TINY

@@ -9,7 +9,7 @@ and Σ μ_j (δv_j² − q_j²) ≥ 0 for all μ > 0, so that
 
     F = diag(γ² I, μ) − GᵀG − Vᵀ diag(μ) V ≻ 0,      δy = G (δx, q),   δv = V (δx, q),
 
-gives |δy| ≤ γ|δx|. It is the inequality of `proof_lipschitz` in other coordinates, with 2Λ = μ/r². There the multiplier of a unit
+gives |δy| ≤ γ|δx|. It is the inequality of `lipschitz` in other coordinates, with 2Λ = μ/r². There the multiplier of a unit
 that is linear over the region, r → 0, has no upper limit, and float64 ends; here μ goes to zero with r, and what is left of the
 unit is c δv: it is eliminated.
 
@@ -26,9 +26,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from stability.proof.contraction import _TINY, Array, _gamma
+from stability.proof.arithmetic import TINY, Array, gamma
 
-# With all factors below this, what underflows in fewer than 1e7 products stays below _TINY: 2⁻¹⁰²² · 1e7 · _MOST · _LARGEST.
+# With all factors below this, what underflows in fewer than 1e7 products stays below TINY: 2⁻¹⁰²² · 1e7 · _MOST · _LARGEST.
 _LARGEST = 1e45
 _MOST = 1e49  # of a multiplier Λ, as the checker reads it
 _LEAST = 1e-100  # of a μ, which may be any positive number
@@ -59,26 +59,26 @@ def rows(
     T = np.eye(n)
     for (a, b), W in zip(pairwise(edges.tolist()), weights[:-1], strict=True):
         v, size = W @ T, np.abs(W) @ np.abs(T)
-        found[outputs + a : outputs + b, : n + a], error[outputs + a : outputs + b, : n + a] = v, _gamma(W.shape[1] + 2) * size
-        slip[a:b, : n + a] = _gamma(W.shape[1] + 4) * np.abs(centre[a:b, None]) * size
+        found[outputs + a : outputs + b, : n + a], error[outputs + a : outputs + b, : n + a] = v, gamma(W.shape[1] + 2) * size
+        slip[a:b, : n + a] = gamma(W.shape[1] + 4) * np.abs(centre[a:b, None]) * size
         T = np.concatenate([centre[a:b, None] * v, np.diag(radius[a:b])], axis=1)
     W = weights[-1]
-    found[:outputs], error[:outputs] = W @ T, _gamma(W.shape[1] + 2) * (np.abs(W) @ np.abs(T))
+    found[:outputs], error[:outputs] = W @ T, gamma(W.shape[1] + 2) * (np.abs(W) @ np.abs(T))
     if skip is not None:
-        error[:outputs, :n] += _gamma(2) * (np.abs(found[:outputs, :n]) + np.abs(skip))
+        error[:outputs, :n] += gamma(2) * (np.abs(found[:outputs, :n]) + np.abs(skip))
         found[:outputs, :n] += skip
     return found, error, slip
 
 
 def multipliers_of(mu: Array, radius: Array) -> Array:
-    """Λ (H,) of `proof_lipschitz` for the μ of this inequality."""
+    """Λ (H,) of `lipschitz` for the μ of this inequality."""
     return np.minimum(np.maximum(mu, _LEAST) / (2.0 * radius * radius), _MOST)
 
 
-def inequality(
+def shifted_inequality(
     weights: Sequence[Array],
     bound: float,  # γ
-    multipliers: Array,  # Λ (H,), as `proof_lipschitz` has them
+    multipliers: Array,  # Λ (H,), as `lipschitz` has them
     centre: Array,
     radius: Array,
     skip: Array | None = None,
@@ -99,6 +99,6 @@ def inequality(
     mid = np.diag(diagonal) - (value + value.T) / 2
     # |AᵀwA| is off by the errors of A, and by the roundings of the product.
     extent = np.abs(A) + error
-    half = extent.T @ (weight * (error + _gamma(outputs + H + 12) * extent))
+    half = extent.T @ (weight * (error + gamma(outputs + H + 12) * extent))
     half[n:] += (mu / radius)[:, None] * slip
-    return mid, half + half.T + _gamma(8) * np.diag(diagonal) + _TINY
+    return mid, half + half.T + gamma(8) * np.diag(diagonal) + TINY

@@ -3,8 +3,8 @@
 Every double is an integer times a power of two, so M = −[AᵀP + PA + 2λP, PE; ·, 0] + (D − αV)ᵀΛ(D − βV) + its transpose is a
 matrix of rationals, and after one common scaling a matrix of integers. By Sylvester's criterion M ≻ 0 exactly if every leading
 principal minor is positive; fraction-free elimination gives these minors as its pivots, without a single rounding.
-Unlike `proof`, which loses a few hundred roundings at the edge, this decides. The inequality is written here from its dense
-form, not taken from `proof`; only the reading of the file is shared.
+Unlike `contraction`, which loses a few hundred roundings at the edge, this decides. The inequality is written here from its dense
+form, not taken from there; only the reading of the file is shared.
 Source: Bareiss, Mathematics of Computation 22 (1968) 565, for the elimination.
 """
 
@@ -15,7 +15,9 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.proof.contraction import Budget, Meter, Unusable, _array, _get, _number, _read_system, _sequence, _Stack
+from stability.proof.budget import Budget, Meter
+from stability.proof.reading import Unusable, array, get, number, sequence
+from stability.proof.system import Stack, read_system
 
 Matrix = Sequence[Sequence[Fraction]]
 Rationals = NDArray[np.object_]
@@ -45,9 +47,9 @@ def exactly(certificate: object, system: object, *, budget: Budget | None = None
     """
     meter = Meter(budget) if budget else None
     try:
-        if _get(certificate, "kind", "certificate") != "certificate" or isinstance(_get(certificate, "region"), Mapping):
+        if get(certificate, "kind", "certificate") != "certificate" or isinstance(get(certificate, "region"), Mapping):
             raise ValueError("rational arithmetic decides certificates about all states, not this kind of claim. Use check.")
-        return _decided(certificate, _read_system(system), meter)
+        return _decided(certificate, read_system(system), meter)
     except Unusable:
         return False
 
@@ -72,7 +74,7 @@ def positive_definite(matrix: Matrix, meter: Meter | None = None) -> bool:
 
 
 def inequality(
-    stack: _Stack,
+    stack: Stack,
     index: int,  # which of the V systems
     rate: float,
     P: Rationals,  # (n, n)
@@ -107,18 +109,18 @@ def inequality(
     return rows
 
 
-def rational(array: NDArray[np.float64]) -> Rationals:
+def rational(entries: NDArray[np.float64]) -> Rationals:
     """The same numbers as fractions; finite doubles are rationals."""
-    return np.vectorize(Fraction, otypes=[object])(array) if array.size else array.astype(object)
+    return np.vectorize(Fraction, otypes=[object])(entries) if entries.size else entries.astype(object)
 
 
-def _decided(certificate: object, stack: _Stack, meter: Meter | None) -> bool:
+def _decided(certificate: object, stack: Stack, meter: Meter | None) -> bool:
     n, H = stack.A.shape[-1], sum(stack.widths)
     if n + H > LARGEST:
         raise ValueError(f"{n} states and {H} units are too many for exact arithmetic; up to {LARGEST} together. Use check.")
-    rate, P = _number(_get(certificate, "rate")), _array(_get(certificate, "metric"), "metric")
-    multipliers = _array(_get(certificate, "multipliers"), "multipliers")
-    stated = [_number(s) for s in _sequence(_get(certificate, "slope_range"))]
+    rate, P = number(get(certificate, "rate")), array(get(certificate, "metric"), "metric")
+    multipliers = array(get(certificate, "multipliers"), "multipliers")
+    stated = [number(s) for s in sequence(get(certificate, "slope_range"))]
     if P.shape != (n, n) or multipliers.shape != (stack.count, H) or len(stated) != 2:
         return False
     if not (np.isfinite(P).all() and np.isfinite(multipliers).all() and np.isfinite([rate, *stated]).all()):
@@ -129,7 +131,7 @@ def _decided(certificate: object, stack: _Stack, meter: Meter | None) -> bool:
     true, slack = _RANGES[stack.activation], Fraction(1, 2**52)
     if slopes[0] > true[0] + slack * abs(true[0]) or slopes[1] < true[1] - slack * true[1] or slopes[0] > slopes[1]:
         return False
-    if _get(certificate, "region") != "global" or _get(certificate, "digest") != stack.digest or not rate > 0:
+    if get(certificate, "region") != "global" or get(certificate, "digest") != stack.digest or not rate > 0:
         return False
     if not ((P == P.T).all() and (multipliers > 0).all() and positive_definite(rational(P).tolist(), meter)):
         return False

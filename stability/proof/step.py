@@ -10,29 +10,21 @@ A step of an explicit method is a loop of its own, with one copy z_s of the netw
 
 Every matrix is a pair (mid, radius), entry by entry; the coefficients are the method's own fractions, enclosed.
 
-Underflow, widened: every operation on such a pair adds _TINY to the radius (`_outward`), and has products of two factors only,
-which lose at most 2⁻¹⁰²² each; radii themselves are at least _TINY after the first, and what their products lose is widened
-again. The step is at least _SMALLEST, so that h·a and h·b are normal numbers, rounded relatively.
+Underflow, widened: every operation on such a pair adds TINY to the radius (`outward`), and has products of two factors only,
+which lose at most 2⁻¹⁰²² each; radii themselves are at least TINY after the first, and what their products lose is widened
+again. The step is at least SMALLEST, so that h·a and h·b are normal numbers, rounded relatively.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from stability.proof import contraction as proof
-from stability.proof.contraction import (
-    Array,
-    Meter,
-    Verdict,
-    _array,
-    _gamma,
-    _get,
-    _number,
-    _outward,
-    _proved_positive,
-    _shown,
-    _Stack,
-)
+from stability.proof.activation import SLOPES
+from stability.proof.arithmetic import SMALLEST, Array, gamma, outward, proved_positive
+from stability.proof.budget import Meter
+from stability.proof.reading import array, get, number, shown
+from stability.proof.system import Stack, read_system, unlike
+from stability.proof.verdict import Verdict
 
 # (a_s, b_s): each stage starts from the one before.
 METHODS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -69,22 +61,22 @@ class Ball:
 
     def __add__(self, other: "Ball") -> "Ball":
         mid = self.mid + other.mid
-        return Ball(mid, _outward(self.radius + other.radius + _gamma(2) * np.abs(mid), 3))
+        return Ball(mid, outward(self.radius + other.radius + gamma(2) * np.abs(mid), 3))
 
     def __matmul__(self, other: "Ball") -> "Ball":
         k = self.mid.shape[-1]
         left, right = np.abs(self.mid) + self.radius, np.abs(other.mid) + other.radius
-        radius = left @ other.radius + self.radius @ np.abs(other.mid) + _gamma(k + 2) * (left @ right)
-        return Ball(self.mid @ other.mid, _outward(radius, 3 * k))
+        radius = left @ other.radius + self.radius @ np.abs(other.mid) + gamma(k + 2) * (left @ right)
+        return Ball(self.mid @ other.mid, outward(radius, 3 * k))
 
     def times(self, factor: Array | float) -> "Ball":
         """Entry by entry with exact numbers, which broadcast."""
         mid, size = self.mid * factor, np.abs(factor)
-        return Ball(mid, _outward(self.radius * size + _gamma(2) * np.abs(mid), 3))
+        return Ball(mid, outward(self.radius * size + gamma(2) * np.abs(mid), 3))
 
     def about(self, relative: float) -> "Ball":
         """The same with this relative error more: for a factor that was itself rounded."""
-        return Ball(self.mid, _outward(self.radius + relative * (np.abs(self.mid) + self.radius), 3))
+        return Ball(self.mid, outward(self.radius + relative * (np.abs(self.mid) + self.radius), 3))
 
     @property
     def T(self) -> "Ball":
@@ -94,14 +86,14 @@ class Ball:
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
 def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a step certificate for the system, or say why it is refused."""
-    stack = proof._read_system(system)
-    n, method = stack.A.shape[-1], _get(claim, "method")
-    step, factor = _number(_get(claim, "step")), _number(_get(claim, "factor"))
-    P, multipliers = (_array(_get(claim, name), name) for name in ("metric", "multipliers"))
+    stack = read_system(system)
+    n, method = stack.A.shape[-1], get(claim, "method")
+    step, factor = number(get(claim, "step")), number(get(claim, "factor"))
+    P, multipliers = (array(get(claim, name), name) for name in ("metric", "multipliers"))
     if not isinstance(method, str) or method not in METHODS:
-        return Verdict(False, f"the method {_shown(method)} is not one of {', '.join(METHODS)}")
-    if not (np.isfinite(step) and step >= proof._SMALLEST and 0 < factor < 1):
-        return Verdict(False, f"the step is not finite and at least {proof._SMALLEST:g}, or the factor not between 0 and 1")
+        return Verdict(False, f"the method {shown(method)} is not one of {', '.join(METHODS)}")
+    if not (np.isfinite(step) and step >= SMALLEST and 0 < factor < 1):
+        return Verdict(False, f"the step is not finite and at least {SMALLEST:g}, or the factor not between 0 and 1")
     units = len(METHODS[method][0]) * sum(stack.widths)
     if P.shape != (n, n) or multipliers.shape != (stack.count, units):
         return Verdict(False, "the metric or the multipliers do not have the shape of the system and the method")
@@ -109,31 +101,31 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
         return Verdict(False, "the metric is not finite and exactly symmetric, or a multiplier not finite and positive")
     if max(np.abs(P).max(), multipliers.max(initial=0.0), step, stack.largest) > 1e30:
         return Verdict(False, "some entry exceeds 1e30, beyond which the error bounds are not stated")
-    refusal = proof._unlike(claim, stack, statement(method, step, factor, n, stack.count), NOT_COVERED)
+    refusal = unlike(claim, stack, statement(method, step, factor, n, stack.count), NOT_COVERED)
     if refusal:
         return Verdict(False, refusal)
-    if not _proved_positive(P[None], np.zeros_like(P[None]))[0]:
+    if not proved_positive(P[None], np.zeros_like(P[None]))[0]:
         return Verdict(False, "the metric P is not proved positive definite")
     for first in range(0, stack.count, chunk := meter.matrices(n + units, stack.count, 22, 1_000_000)):
         meter.look(f"at system {first} of {stack.count}")
         part = slice(first, first + chunk)
-        M = _inequality(stack, part, method, step, factor, P, multipliers[part])
-        good = _proved_positive(M.mid, M.radius)
+        M = inequality(stack, part, method, step, factor, P, multipliers[part])
+        good = proved_positive(M.mid, M.radius)
         if not good.all():
             where = [int(i) for i in np.unravel_index(first + int(np.argmin(good)), stack.leading)]
             return Verdict(False, f"the inequality of the step is not proved for system {where}", None, stack.count)
     return Verdict(True, statement(method, step, factor, n, stack.count), None, stack.count)
 
 
-def _exact(array: Array) -> Ball:
-    return Ball(array, np.zeros_like(array))
+def _exact(entries: Array) -> Ball:
+    return Ball(entries, np.zeros_like(entries))
 
 
-def _inequality(
-    stack: _Stack, part: slice, method: str, step: float, factor: float, P: Array, multipliers: Array
+def inequality(
+    stack: Stack, part: slice, method: str, step: float, factor: float, P: Array, multipliers: Array
 ) -> Ball:
     """M of some systems, with its radius."""
-    alpha, beta = proof._SLOPES[stack.activation]
+    alpha, beta = SLOPES[stack.activation]
     n, H, (starts, parts) = stack.A.shape[-1], sum(stack.widths), METHODS[method]
     size, count = n + len(starts) * H, len(multipliers)
     A = _exact(stack.linear[0][part])
@@ -146,11 +138,11 @@ def _inequality(
     slope = None
     for s, (a, b) in enumerate(zip(starts, parts, strict=True)):
         if slope is not None:  # h·a is one rounding, its a exact
-            stage = _exact(first) + slope.times(step * a).about(_gamma(2))
+            stage = _exact(first) + slope.times(step * a).about(gamma(2))
         own = np.zeros((count, H, size))  # z_s among (x, z)
         own[:, :, n + s * H : n + (s + 1) * H] = np.eye(H)
         slope = A @ stage + E @ _exact(own)
-        end = end + slope.times(step * b).about(_gamma(3))  # b is rounded too, as 1/6 is
+        end = end + slope.times(step * b).about(gamma(3))  # b is rounded too, as 1/6 is
         arguments.append(W @ stage + N @ _exact(own))
     V = Ball(np.concatenate([v.mid for v in arguments], 1), np.concatenate([v.radius for v in arguments], 1))
     D = np.zeros((count, size - n, size))
@@ -159,13 +151,13 @@ def _inequality(
     half = left.T @ right.times(multipliers[:, :, None])
     metric = np.zeros((count, size, size))
     metric[:, :n, :n] = P
-    M = _exact(metric).times(factor * factor).about(_gamma(2)) + half + half.T
+    M = _exact(metric).times(factor * factor).about(gamma(2)) + half + half.T
     M = M + (end.T @ (_exact(np.broadcast_to(P, (count, n, n))) @ end)).times(-1.0)
     # The true M is symmetric, so the mean of the computed M and its transpose is as near to it.
     return (M + M.T).times(0.5)
 
 
-def _loop(stack: _Stack, part: slice) -> tuple[Array, Array, Array]:
+def _loop(stack: Stack, part: slice) -> tuple[Array, Array, Array]:
     """E, W and N of some systems: entries of the weights, moved to their places."""
     weights, widths = [w[part] for w in stack.weights], stack.widths
     count, n, H = len(stack.A[part]), stack.A.shape[-1], sum(widths)

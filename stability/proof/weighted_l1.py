@@ -15,8 +15,12 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.proof import contraction as proof
-from stability.proof.contraction import NOT_COVERED, Meter, NotDecided, Unusable, Verdict, _array, _get, _number, _Stack
+from stability.proof.activation import SLOPES
+from stability.proof.budget import Meter, NotDecided
+from stability.proof.contraction import NOT_COVERED
+from stability.proof.reading import Unusable, array, get, number
+from stability.proof.system import Stack, read_system, unlike
+from stability.proof.verdict import Verdict
 
 Rationals = NDArray[np.object_]
 LARGEST = 3_000_000  # exact sums and products over all systems; a few seconds
@@ -35,13 +39,13 @@ def statement(rate: float, states: int, systems: int) -> str:
 
 def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a weighted ℓ1 certificate for the system, or say why it is refused."""
-    stack = proof._read_system(system)
-    n, rate, weights = stack.A.shape[-1], _number(_get(claim, "rate")), _array(_get(claim, "weights"), "weights")
+    stack = read_system(system)
+    n, rate, weights = stack.A.shape[-1], number(get(claim, "rate")), array(get(claim, "weights"), "weights")
     if not (np.isfinite(rate) and rate > 0):
         return Verdict(False, f"the rate is {rate!r}; a certificate needs a finite positive rate")
     if weights.shape != (n,) or not np.isfinite(weights).all() or not (weights > 0).all():
         return Verdict(False, f"the weights are not {n} finite positive numbers")
-    refusal = proof._unlike(claim, stack, statement(rate, n, stack.count), NOT_COVERED)
+    refusal = unlike(claim, stack, statement(rate, n, stack.count), NOT_COVERED)
     if refusal:
         return Verdict(False, refusal)
     if work(stack) > LARGEST:
@@ -58,13 +62,13 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
     return Verdict(True, statement(rate, n, stack.count), rate, stack.count)
 
 
-def work(stack: _Stack) -> int:
+def work(stack: Stack) -> int:
     """How many sums and products of rationals the systems ask for, with or without layers."""
     n = stack.A.shape[-1]
     return stack.count * (_EACH + len(stack.linear) * n * n + sum(w[0].size for w in stack.weights) * n)
 
 
-def majorant(stack: _Stack, index: int | slice, meter: Meter | None = None) -> Rationals:
+def majorant(stack: Stack, index: int | slice, meter: Meter | None = None) -> Rationals:
     """M (n, n) of one system, (K, n, n) of several: the upper ends on the diagonal, the largest magnitudes beside it."""
     n = stack.A.shape[-1]
     if work(stack) > LARGEST:
@@ -75,9 +79,9 @@ def majorant(stack: _Stack, index: int | slice, meter: Meter | None = None) -> R
     return M
 
 
-def hull(stack: _Stack, index: int | slice, meter: Meter | None = None) -> tuple[Rationals, Rationals]:
+def hull(stack: Stack, index: int | slice, meter: Meter | None = None) -> tuple[Rationals, Rationals]:
     """The ends, entry by entry, of every J of one system, or of each of several."""
-    alpha, beta = (Fraction(s) for s in proof._SLOPES[stack.activation])
+    alpha, beta = (Fraction(s) for s in SLOPES[stack.activation])
     linear = sum((rational(part[index]) for part in stack.linear[1:]), rational(stack.linear[0][index]))
     if not stack.widths:
         return linear, linear
@@ -98,8 +102,8 @@ def hull(stack: _Stack, index: int | slice, meter: Meter | None = None) -> tuple
     return linear + low, linear + high
 
 
-def rational(array: NDArray[np.float64]) -> Rationals:
+def rational(entries: NDArray[np.float64]) -> Rationals:
     """The same numbers as fractions."""
-    found = np.empty(array.size, dtype=object)
-    found[:] = [Fraction(value) for value in array.ravel().tolist()]
-    return found.reshape(array.shape)
+    found = np.empty(entries.size, dtype=object)
+    found[:] = [Fraction(value) for value in entries.ravel().tolist()]
+    return found.reshape(entries.shape)

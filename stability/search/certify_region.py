@@ -15,14 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stability.certificate import Certificate, Refusal, no_metric_exceeds
+from stability.claims.certificate import Certificate, no_metric_exceeds
 from stability.decay import decay_in_words
 from stability.lure import SLOPES, Array, Loop, Lure
-from stability.proof.cells import Field, Frame
-from stability.proof.contraction import _read_system, _Stack, prove
+from stability.proof.cells import Frame
+from stability.proof.checker import prove
 from stability.proof.enclosure import expand
+from stability.proof.field import Field, fields_of
 from stability.proof.invariance import field_bounds, length, vector_length
-from stability.proof.region import Claim, Stay, ball_room, box_around, fields_of, prove_stay, slopes_in
+from stability.proof.region import ball_room, prove_stay
+from stability.proof.regional_claim import RegionalClaim, Stay, box_around
+from stability.proof.slopes import slopes_in
+from stability.proof.system import Stack, read_system
+from stability.refusal import Refusal
 from stability.region import Box, Inputs, Region
 from stability.search.attack import attack
 from stability.search.certify import _beyond, _Caps, _check_metric, _climb, _no_common_metric, _share
@@ -42,7 +47,7 @@ class _Task:
     """What is asked, in the forms that the search needs."""
 
     system: Lure
-    stack: _Stack
+    stack: Stack
     region: Region
     inputs: Inputs | None
     rate: float | None
@@ -81,13 +86,13 @@ class _Task:
             return lower, upper
         return np.concatenate([lower, self.levels[0]]), np.concatenate([upper, self.levels[1]])
 
-    def claim(self, frame: Frame, proof: str, stay: Stay) -> Claim:
+    def claim(self, frame: Frame, proof: str, stay: Stay) -> RegionalClaim:
         ellipsoid = None if isinstance(self.region, Box) else (self.region.centre, self.region.radius)
         doses, gap = np.zeros((0, self.system.states)), np.inf
         if self.inputs is not None and self.inputs.doses is not None and self.inputs.gap is not None:
             doses, gap = self.inputs.doses, self.inputs.gap
         kind = "box" if ellipsoid is None else "ellipsoid"
-        return Claim(kind, *self.box(frame), ellipsoid, self.levels, doses, gap, proof, stay)
+        return RegionalClaim(kind, *self.box(frame), ellipsoid, self.levels, doses, gap, proof, stay)
 
 
 def certify_in_region(
@@ -106,7 +111,7 @@ def certify_in_region(
     """
     given = _check_metric(system, metric)
     _check_fit(system, region, inputs)
-    task = _Task(system, _read_system(system), region, inputs, rate, condition, time.monotonic() + seconds)
+    task = _Task(system, read_system(system), region, inputs, rate, condition, time.monotonic() + seconds)
     if inputs is None or inputs.doses is None:
         return _searched(task, given)
     found = _searched(replace(task, deadline=_share(task.deadline, 0.8)), given)
@@ -336,7 +341,7 @@ def _stay(task: _Task, frame: Frame, rate: float) -> Stay | Refusal:
     )
 
 
-def _centre(task: _Task, claim: Claim, frame: Frame, rate: float) -> tuple[Array, float]:
+def _centre(task: _Task, claim: RegionalClaim, frame: Frame, rate: float) -> tuple[Array, float]:
     """x̂ and its drift max |f(x̂, u)|_P over the corners of the levels: where λρ − w is largest, between the middle of the
     region and the mean of the systems' equilibria (Newton at the middle of the levels)."""
     fields = fields_of(task.stack, True)

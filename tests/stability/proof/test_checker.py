@@ -18,11 +18,15 @@ from hypothesis import strategies as st
 from benchmarks import claim_mutations, junk
 from benchmarks.claim_mutations import Original, consistent, exact, mutant, true
 from stability import Box, Ellipsoid, Inputs, Lure, check, lipschitz_bound, weighted_l1
-from stability.proof.cells import Affine, Field, Frame, root_of_squares
-from stability.proof.contraction import Budget, _read_system, main, prove
+from stability.proof.budget import Budget
+from stability.proof.cells import Affine, Frame, root_of_squares
+from stability.proof.checker import prove
+from stability.proof.command import main
 from stability.proof.enclosure import Layers, argument_ranges, combine, expand
+from stability.proof.field import Field
 from stability.proof.invariance import field_bounds, length, vector_length
 from stability.proof.rational import exactly
+from stability.proof.system import read_system
 from stability.proof.weighted_l1 import hull
 
 
@@ -314,7 +318,7 @@ def test_weighted_l1_decides_what_it_did() -> None:
     assert prove(faster, system).decided
     weights, biases = [np.full((60, 20), 1e-3), np.full((20, 60), 1e-3)], [np.zeros(60), np.zeros(20)]
     wide = Lure(A=-3.0 * np.eye(20), weights=weights, biases=biases)
-    low, high = hull(_read_system(wide), 0)
+    low, high = hull(read_system(wide), 0)
     assert low[0, 1] == 0
     assert float(high[0, 1]) == pytest.approx(60e-6)
 
@@ -380,7 +384,7 @@ def test_the_command_says_not_decided_and_how_far_it_is(
     assert stop.value.code == 2
     assert "positive" in capsys.readouterr().err
     ticks = iter(range(10**9))  # a clock by which every look takes a second
-    monkeypatch.setattr("stability.proof.contraction.time.monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr("stability.proof.budget.time.monotonic", lambda: float(next(ticks)))
     assert main([file, "--seconds", "1000"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines
@@ -392,7 +396,7 @@ def test_the_command_says_not_decided_and_how_far_it_is(
 def test_progress_is_for_those_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     one = next(o for o in originals() if o.kind == "in a region" and o.claim["region"]["proof"] == "cells")
     ticks, told = iter(range(10**9)), []
-    monkeypatch.setattr("stability.proof.contraction.time.monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr("stability.proof.budget.time.monotonic", lambda: float(next(ticks)))
     assert prove(one.claim, one.system, budget=Budget(seconds=1000.0), progress=told.append)
     assert told
     assert all("cells" in line for line in told)

@@ -14,7 +14,9 @@ import pytest
 
 from stability import Certificate, Lure, certify, check
 from stability.lure import SLOPES
-from stability.proof.contraction import _proved_positive, main, prove
+from stability.proof.arithmetic import proved_positive
+from stability.proof.checker import prove
+from stability.proof.command import main
 
 Matrix = list[list[Fraction]]
 
@@ -271,7 +273,7 @@ def test_verified_cholesky_against_exact_arithmetic() -> None:
         B[-1] = B[0] * 3.0 if size > 1 and k % 2 else B[-1]  # half of them singular but for what follows
         G = B @ B.T
         G = (G + G.T) / 2 + rng.choice([-1, 1]) * 10.0 ** rng.uniform(-18, 0) * np.diag(np.diag(G))
-        said = bool(_proved_positive(G[None], np.zeros_like(G[None]))[0])
+        said = bool(proved_positive(G[None], np.zeros_like(G[None]))[0])
         truth = exactly_positive([[Fraction(v) for v in row] for row in G])
         assert not said or truth
         accepted += said
@@ -280,9 +282,9 @@ def test_verified_cholesky_against_exact_arithmetic() -> None:
 
 def test_radius_is_respected() -> None:
     mid = np.array([[[2.0, 0.9], [0.9, 2.0]]])  # smallest eigenvalue 1.1
-    assert _proved_positive(mid, np.full_like(mid, 0.25))[0]  # ‖radius‖ = 0.5, and the shift costs twice that
-    assert not _proved_positive(mid, np.full_like(mid, 0.56))[0]
-    assert not _proved_positive(np.array([[[1.0, 0.5], [0.4, 1.0]]]), np.zeros((1, 2, 2)))[0]
+    assert proved_positive(mid, np.full_like(mid, 0.25))[0]  # ‖radius‖ = 0.5, and the shift costs twice that
+    assert not proved_positive(mid, np.full_like(mid, 0.56))[0]
+    assert not proved_positive(np.array([[[1.0, 0.5], [0.4, 1.0]]]), np.zeros((1, 2, 2)))[0]
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.mutants import Case
 from benchmarks.mutations import MUTATIONS, case
 from stability import Certificate, Lure, certify, check
-from stability.proof.contraction import main
+from stability.proof.command import main
 from stability.proof.rational import exactly, positive_definite
 
 

@@ -15,8 +15,8 @@ from benchmarks.mutants import Case
 from benchmarks.regional_mutations import NEEDS, REGIONAL, accepts, parts, regional_case
 from benchmarks.relu_oracle import Piecewise, exponential_below, in_region, patterns, root_below, vertices
 from stability import Certificate, Lure, check
-from stability.proof.contraction import _read_system
 from stability.proof.region import prove_in_region
+from stability.proof.system import read_system
 
 original = cache(regional_case)
 
@@ -161,6 +161,6 @@ def test_mutations_that_are_accepted_are_not_false() -> None:
 
 def test_fewer_cells_refuse_sooner_and_accept_nothing_more() -> None:
     one = next(c for c in map(original, range(8)) if "cells" in parts(c))
-    stack = _read_system(one.system)
+    stack = read_system(one.system)
     assert prove_in_region(one.certificate, stack)
     assert "within 1 cells" in prove_in_region(one.certificate, stack, most_cells=1).reason

@@ -15,7 +15,7 @@ from scipy.optimize import linprog
 
 from stability import Lure, Refusal, WeightedL1, check, weighted_l1
 from stability.lure import SLOPES
-from stability.proof.contraction import prove
+from stability.proof.checker import prove
 from stability.search.jacobians import value
 from stability.search.weighted_l1 import best_weights, reached
 

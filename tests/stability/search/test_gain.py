@@ -12,7 +12,7 @@ from scipy.linalg import expm
 
 from stability import Certificate, Gain, Lure, Refusal, certify, check, l2_gain, tube
 from stability.lure import SLOPES
-from stability.proof.contraction import prove
+from stability.proof.checker import prove
 from stability.proof.rational import positive_definite
 from stability.search.jacobians import value
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from stability import Box, Ellipsoid, LipschitzBound, Lure, check, lipschitz_bound
 from stability.lure import SLOPES
-from stability.proof.contraction import prove
-from stability.proof.lipschitz import _inequality, digest, holds, statement
-from stability.proof.loop_shift import centre_and_radius, inequality, multipliers_of
+from stability.proof.checker import prove
+from stability.proof.lipschitz import digest, holds, inequality, statement
+from stability.proof.loop_shift import centre_and_radius, multipliers_of, shifted_inequality
 from stability.search.jacobians import slope, value
 from stability.search.lipschitz import _recursion, closed_form, least
 
@@ -101,7 +101,7 @@ def test_the_checker_builds_the_inequality_as_on_paper() -> None:
     M = sector + sector.T
     M[:3, :3] += 2.5**2 * np.eye(3)
     M[8:, 8:] -= weights[-1].T @ weights[-1]
-    mid, radius = _inequality(weights, "gelu", 2.5, L)
+    mid, radius = inequality(weights, "gelu", 2.5, L)
     np.testing.assert_allclose(mid, M, atol=1e-13)
     assert (np.abs(mid - M) <= radius).all()
     assert radius.max() < 1e-11
@@ -187,8 +187,8 @@ def test_the_shifted_inequality_holds_where_the_first_one_does() -> None:
     T = np.eye(12)
     T[3:8] = np.hstack([c[:5, None] * weights[0], np.diag(r[:5]), np.zeros((5, 4))])
     T[8:] = c[5:, None] * (weights[1] @ T[3:8]) + np.hstack([np.zeros((4, 8)), np.diag(r[5:])])
-    M, _ = _inequality(weights, "gelu", 2.5, L)
-    found = inequality(weights, 2.5, L, c, r)
+    M, _ = inequality(weights, "gelu", 2.5, L)
+    found = shifted_inequality(weights, 2.5, L, c, r)
     assert found is not None
     np.testing.assert_allclose(found[0], T.T @ M @ T, atol=1e-12)
     assert found[1].max() < 1e-10

@@ -17,11 +17,15 @@ from scipy.integrate import solve_ivp
 from stability import Box, Certificate, Ellipsoid, Inputs, Lure, Refusal, certify, check, decay_in_words
 from stability.lure import sides
 from stability.proof.activation import EXTREMES, FUNCTIONS, slope_range, supremum, value_range
-from stability.proof.cells import Field, Frame, cover
-from stability.proof.contraction import _inequality, _read_system, prove
+from stability.proof.cells import Frame, cover
+from stability.proof.checker import prove
+from stability.proof.contraction import inequality
 from stability.proof.enclosure import Layers, argument_ranges, combine, expand, pairs, triples
+from stability.proof.field import Field, fields_of
 from stability.proof.invariance import field_bounds
-from stability.proof.region import fields_of, regional_statement, slopes_in
+from stability.proof.regional_claim import regional_statement
+from stability.proof.slopes import slopes_in
+from stability.proof.system import read_system
 from stability.search.jacobians import jacobians_at, log_norm
 
 Array = NDArray[np.float64]
@@ -136,7 +140,7 @@ def test_cells_prove_the_rate_up_to_the_known_one() -> None:
     """On x ≥ a > 0 the slope of −x + 2 tanh x is at most −1 + 2 sech²(a), there and nowhere else."""
     a = 1.2
     best = 1.0 - 2.0 / math.cosh(a) ** 2
-    field, frame = fields_of(_read_system(gate()), False)[0], Frame.of(np.eye(1))
+    field, frame = fields_of(read_system(gate()), False)[0], Frame.of(np.eye(1))
     box = np.array([a]), np.array([2.5])
     assert cover(field, frame, best - 1e-6, *box, most=10_000).proved
     beyond = cover(field, frame, best + 1e-3, *box, most=10_000)
@@ -163,7 +167,7 @@ def local(activation: str = "tanh", count: int = 1) -> tuple[Lure, Box, Certific
     biases[2][:, 0] = 0.0
     offset = np.zeros((count, 2))
     system = Lure(A=[[-1.0, 0.3], [-0.3, -1.2]], weights=[W1, W2, W3], biases=biases, activation=activation)
-    for v, field in enumerate(fields_of(_read_system(system), True)):
+    for v, field in enumerate(fields_of(read_system(system), True)):
         z = expand(field.layers, np.zeros((2, 1)), np.zeros((2, 1)))
         offset[v] = -field.last @ z.value[:, 0]
     system = replace(system, biases=(biases[0], biases[1], offset))
@@ -256,10 +260,10 @@ def test_local_slopes_enter_the_inequality_unit_by_unit() -> None:
         biases=[np.zeros(4), np.zeros(3), np.zeros(2)],
         activation="silu",
     )
-    stack, loop = _read_system(system), system.loop()
+    stack, loop = read_system(system), system.loop()
     alpha, beta = rng.uniform(-0.1, 0.3, (2, 7)), rng.uniform(0.4, 1.0, (2, 7))
     P, L = np.array([[2.0, 0.3], [0.3, 1.0]]), rng.uniform(0.5, 2, (2, 7))
-    M, radius = _inequality(stack, slice(0, 2), 0.1, P, L, (alpha, beta))
+    M, radius = inequality(stack, slice(0, 2), 0.1, P, L, (alpha, beta))
     J, R = sides(replace(loop, lower=alpha, upper=beta))
     half = J @ (L[:, :, None] * R.swapaxes(1, 2))
     expected = half + half.swapaxes(1, 2)
@@ -272,7 +276,7 @@ def test_local_slopes_enter_the_inequality_unit_by_unit() -> None:
 
 def test_slopes_over_a_box_contain_those_of_its_points() -> None:
     system, box, _ = local("tanh", 2)
-    lower, upper = slopes_in(_read_system(system), box.lower, box.upper, (np.zeros(0), np.zeros(0)))
+    lower, upper = slopes_in(read_system(system), box.lower, box.upper, (np.zeros(0), np.zeros(0)))
     flat = system.flatten()
     points = draw(box, 2000)
     slopes = np.concatenate(jacobians_at(flat, np.broadcast_to(points, (2, *points.shape)))[0], axis=2)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from stability import Certificate, Lure, Refusal, Step, certify, certify_step, check
 from stability.lure import SLOPES
-from stability.proof.contraction import _read_system, prove
+from stability.proof.checker import prove
 from stability.proof.rational import positive_definite
-from stability.proof.step import METHODS, _inequality
+from stability.proof.step import METHODS, inequality
+from stability.proof.system import read_system
 from stability.search.jacobians import value
 from stability.search.step import stages
 
@@ -192,8 +193,8 @@ def exact_inequality(system: Lure, step: Step, index: int) -> list[list[Fraction
 @pytest.mark.parametrize("activation", ["tanh", "gelu"])
 def test_the_checkers_matrix_encloses_the_exact_one(method: str, activation: str) -> None:
     system = layered(3, (3, 2), 2, 0.3, activation)
-    found, stack = proved(certified(system), system, 0.1, method), _read_system(system)
-    M = _inequality(stack, slice(0, 2), method, found.step, found.factor, found.metric, found.multipliers)
+    found, stack = proved(certified(system), system, 0.1, method), read_system(system)
+    M = inequality(stack, slice(0, 2), method, found.step, found.factor, found.metric, found.multipliers)
     assert (M.mid == M.mid.swapaxes(1, 2)).all()
     assert M.radius.max() < 1e-11
     for v in range(2):
