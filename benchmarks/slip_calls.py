@@ -143,6 +143,8 @@ def _methods(cls: type) -> Iterator[tuple[str, Callable[..., Any]]]:
             if (name.startswith("_") and name != "__call__") or name in seen:
                 continue
             seen.add(name)
+            if name in getattr(cls, "__dataclass_fields__", ()):  # a field whose default is a function
+                continue
             function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
             if inspect.isfunction(function) and _takes_any(function):
                 yield name, function
@@ -508,10 +510,14 @@ def _training() -> dict[str, Call]:
     print_of = {"model": "x"}
     at.write(print_of, state)
     shard = Shard()
-    fit = {"model": model, "cohort": cohort, "weights": ones, "held_out": nobody, "steps": 1, "rate": 0.05,
-           "optimiser": torch.optim.Adam, "schedule": None, "clip": 10.0, "least_residual": 1.0, "stability": penalty,
-           "likelihood": training.gaussian_nll, "anchors": None, "forecast_from": None, "look_every": 20, "patience": 5,
-           "solver": solver, "bfloat16": False, "capture": False, "checkpoint": None, "shard": shard}
+    objective = {"likelihood": training.gaussian_nll, "anchors": None, "stability": penalty, "least_residual": 1.0,
+                 "forecast_from": 1.0, "weights": ones, "held_out": nobody}
+    search = {"optimiser": torch.optim.Adam, "rate": 0.05, "schedule": None, "clip": 10.0, "steps": 1, "solver": solver,
+              "bfloat16": False, "capture": False, "shard": shard}
+    looks = {"every": 20, "patience": 5, "checkpoint": at}
+    counted = training.Objective(weights=ones, held_out=nobody, stability=penalty)
+    once, soon = training.Search(steps=1, solver=solver), training.Looks(patience=5)
+    fit = {"model": model, "cohort": cohort, "objective": counted, "search": once, "looks": soon}
     return _of("training", {
         "Anchor": lambda: (Anchor, {"centre": dict(anchor.centre), "precision": dict(anchor.precision),
                                     "personal": anchor.personal, "noise": anchor.noise}),
@@ -575,9 +581,7 @@ def _training() -> dict[str, Call]:
         "far_covariates": lambda: (training.people.far_covariates, {"records": w.people, "model": model}),
         "fit": Call(lambda: (training.fit, dict(fit)), dear=True),
         "fit_population": Call(lambda: (training.fit_population, {
-            "model": model, "cohort": cohort, "weights": ones, "held_out": nobody, "steps": 1, "patience": 10,
-            "tolerance": 1e-4, "longest": 0.5, "least_residual": 1.0, "stability": penalty, "curvature": "fisher",
-            "start": known.mode, "solver": solver}), dear=True),
+            **fit, "tolerance": 1e-4, "longest": 0.5, "curvature": "fisher", "start": known.mode}), dear=True),
         "forecast": Call(lambda: (training.forecast, {"model": model, "known": cohort, "asked": cohort, "draws": 2,
                                                       "generator": generator(), "solver": solver}), dear=True),
         "forecast_unseen": Call(lambda: (training.forecast_unseen, {
@@ -589,7 +593,10 @@ def _training() -> dict[str, Call]:
         "laplace_marginal": Call(lambda: (training.laplace_marginal, {
             "model": model, "cohort": cohort, "start": known.mode, "curvature": "fisher", "iterations": 3, "solver": solver}),
             dear=True),
+        "last": lambda: (training.last, {"steps": training.fit(**fit)}),
+        "Looks": lambda: (training.Looks, dict(looks)),
         "log_steps": lambda: (training.log_steps, {"steps": (s for s in ()), "folder": str(w.folder / "log")}),
+        "Objective": lambda: (training.Objective, dict(objective)),
         "observed_information": Call(lambda: (training.observed_information, {
             "model": model, "cohort": cohort, "personal": known.mode, "precision": torch.eye(3, dtype=D).expand(1, N, 3, 3),
             "solver": solver}), dear=True),
@@ -604,12 +611,13 @@ def _training() -> dict[str, Call]:
         "residual_share": lambda: (training.residual_share, {
             "model": model, "run": run, "weights": ones, "everyone": lambda part: part,
             "scale": torch.ones(1, 1, 1, 2, dtype=D), "hold_field": True}),
+        "Search": lambda: (training.Search, dict(search)),
         "sensitivity": Call(lambda: (training.sensitivity, {"model": model, "conditions": given, "personal": known.mode,
                                                             "solver": solver}), dear=True),
         "shoot": Call(lambda: (training.shoot, {
-            "model": model, "cohort": cohort, "count": 2, "by": "time", "weights": ones, "personal": known.mode, "starts": None,
-            "scale": None, "steps": 1, "rounds": 1, "polish": 1, "rate": 0.05, "stiffness": 10.0, "growth": 4.0,
-            "least_residual": 1.0, "stability": penalty, "solver": solver}), dear=True),
+            "model": model, "cohort": cohort, "objective": training.Objective(weights=ones, stability=penalty), "search": once,
+            "count": 2, "by": "time", "personal": known.mode, "starts": None, "scale": None, "rounds": 1, "polish": 1,
+            "stiffness": 10.0, "growth": 4.0}), dear=True),
         "starting_values": Call(lambda: (training.starting_values, {
             "records": w.people, "backbone": w.backbone, "powers": {"V": {"WT": (70.0, 1.0, "kg")}}}), dear=True),
         "windows": lambda: (training.windows, {"segments": segments, "count": 2, "by": "time"}),

@@ -20,7 +20,10 @@ from physics import LogNormalPopulation, OneCompartmentOral
 from stability import Certificate, certify, check, decay_in_words
 from training import (
     Cohort,
+    Looks,
+    Objective,
     Plan,
+    Search,
     Stability,
     at_ends,
     convergence,
@@ -64,13 +67,14 @@ stack = plan.stack(template, generator).to(chosen.device)
 for step in fit(
     stack,
     cohort,
-    weights=plan.weights,
-    held_out=plan.held_out,
-    steps=chosen.steps,
-    rate=0.03,
-    stability=Stability.of(template.to(chosen.device), cohort.conditions.covariates),
-    forecast_from=2.5,
-    look_every=15,
+    objective=Objective(
+        weights=plan.weights,
+        held_out=plan.held_out,
+        stability=Stability.of(template.to(chosen.device), cohort.conditions.covariates),
+        forecast_from=2.5,
+    ),
+    search=Search(steps=chosen.steps, rate=0.03),
+    looks=Looks(every=15),
 ):
     if step.index % 15 == 0:
         print(f"step {step.index:3d}  loss {float(step.loss.mean()):.3f}  unseen {float(step.held_out.mean()):.3f}")

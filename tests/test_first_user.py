@@ -33,7 +33,10 @@ from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, Sha
 from stability import Lure, certify
 from training import (
     Cohort,
+    Looks,
+    Objective,
     Record,
+    Search,
     Stability,
     at_ends,
     fit,
@@ -122,12 +125,12 @@ SLIPS: dict[str, Callable[[], object]] = {
     ),
     "HybridModel: no noise": lambda: HybridModel(BACKBONE, MODEL.population, observation=MODEL.observation, noise=None),
     # a word or a number for an object
-    "fit: optimiser='adam'": lambda: first(fit(MODEL, COHORT, optimiser="adam")),
-    "fit: schedule='cosine'": lambda: first(fit(MODEL, COHORT, schedule="cosine")),
-    "fit: likelihood='nll'": lambda: first(fit(MODEL, COHORT, likelihood="nll")),
-    "fit: solver='rk4'": lambda: first(fit(MODEL, COHORT, solver="rk4")),
-    "fit: stability=1.0": lambda: first(fit(MODEL, COHORT, stability=1.0)),
-    "fit: checkpoint='file'": lambda: first(fit(MODEL, COHORT, checkpoint="file")),
+    "fit: optimiser='adam'": lambda: first(fit(MODEL, COHORT, search=Search(optimiser="adam"))),
+    "fit: schedule='cosine'": lambda: first(fit(MODEL, COHORT, search=Search(schedule="cosine"))),
+    "fit: likelihood='nll'": lambda: first(fit(MODEL, COHORT, objective=Objective(likelihood="nll"))),
+    "fit: solver='rk4'": lambda: first(fit(MODEL, COHORT, search=Search(solver="rk4"))),
+    "fit: stability=1.0": lambda: first(fit(MODEL, COHORT, objective=Objective(stability=1.0))),
+    "fit: checkpoint='file'": lambda: first(fit(MODEL, COHORT, looks=Looks(checkpoint="file"))),
     "personalise: solver='rk4'": lambda: personalise(MODEL, COHORT, solver="rk4"),
     "simulate: solver='rk4'": lambda: simulate(MODEL, GIVEN, [1.0], THETA, torch.zeros(2), solver="rk4"),
     "simulate: mesh=0.1": lambda: simulate(MODEL, GIVEN, [1.0], THETA, torch.zeros(2), mesh=0.1),
@@ -135,12 +138,12 @@ SLIPS: dict[str, Callable[[], object]] = {
     "certify: region='box'": lambda: certify(SYSTEM, region="box"),
     "certify: a model": lambda: certify(MODEL),
     # numbers that are none, or cannot be
-    "fit: steps='10'": lambda: first(fit(MODEL, COHORT, steps="10")),
-    "fit: steps=2.5": lambda: first(fit(MODEL, COHORT, steps=2.5)),
-    "fit: rate=None": lambda: first(fit(MODEL, COHORT, rate=None)),
-    "fit: clip='a'": lambda: first(fit(MODEL, COHORT, clip="a")),
-    "fit: weights as a list": lambda: first(fit(MODEL, COHORT, weights=[1, 1])),
-    "fit: held_out as a list": lambda: first(fit(MODEL, COHORT, held_out=[True, False])),
+    "fit: steps='10'": lambda: first(fit(MODEL, COHORT, search=Search(steps="10"))),
+    "fit: steps=2.5": lambda: first(fit(MODEL, COHORT, search=Search(steps=2.5))),
+    "fit: rate=None": lambda: first(fit(MODEL, COHORT, search=Search(rate=None))),
+    "fit: clip='a'": lambda: first(fit(MODEL, COHORT, search=Search(clip="a"))),
+    "fit: weights as a list": lambda: first(fit(MODEL, COHORT, objective=Objective(weights=[1, 1]))),
+    "fit: held_out as a list": lambda: first(fit(MODEL, COHORT, objective=Objective(held_out=[True, False]))),
     "shoot: count=2.5": lambda: first(shoot(MODEL, COHORT, count=2.5)),
     "Mesh: step=inf": lambda: Mesh(step=float("inf")),
     "quantile(-1)": lambda: PREDICTION.quantile(-1),
@@ -352,7 +355,7 @@ def test_people_cut_under_inference_mode_can_be_trained_on() -> None:
     with torch.inference_mode():
         cohort = Cohort.of(PEOPLE, MODEL)
         conditions = conditions_of(MODEL, [GIVEN], [[1.0, 6.0]])
-    *_, step = fit(MODEL, cohort, steps=2)
+    *_, step = fit(MODEL, cohort, search=Search(steps=2))
     assert torch.isfinite(step.loss).all()
     rollout(MODEL, conditions, KNOWN.mode[:, :1], RungeKutta("rk4")).mean.sum().backward()
 

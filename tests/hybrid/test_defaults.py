@@ -40,7 +40,7 @@ from physics import (
     VanCauter,
     VanCauterPopulation,
 )
-from training import Cohort, Record, fit, fit_population, forecast, personalise, prior, shoot
+from training import Cohort, Record, Search, fit, fit_population, forecast, personalise, prior, shoot
 
 D = torch.float64
 PHASES = (Phase.explicit, Phase.generate)  # a failing example is small enough as it is drawn
@@ -237,10 +237,10 @@ def test_personalise_fit_and_marginal_likelihood_take_the_mesh() -> None:
     cohort, fine = Cohort.of(people, model), Cohort.of(people, model, Mesh(0.05, 0.01))
     mode, exact = personalise(model, cohort).mode, personalise(model, fine).mode
     assert (mode - exact).abs().max() < 1e-3
-    *_, step = fit(model, cohort, steps=3)
-    *_, other = fit(model, fine, steps=3)
+    *_, step = fit(model, cohort, search=Search(steps=3))
+    *_, other = fit(model, fine, search=Search(steps=3))
     assert step.loss.item() == pytest.approx(other.loss.item(), rel=1e-4)
-    a, b = (next(iter(shoot(model, c, count=2, steps=3, rounds=1))) for c in (cohort, fine))
+    a, b = (next(iter(shoot(model, c, search=Search(steps=3), count=2, rounds=1))) for c in (cohort, fine))
     assert a.loss.item() == pytest.approx(b.loss.item(), rel=1e-3)
     learnable = HybridModel(
         model.backbone,

@@ -32,7 +32,7 @@ from hybrid import (
 from hybrid.propagate import root, transition
 from learned import MLP, PROCESS_NOISES, Constant, DiagonalDiffusion, Ensemble, ProcessNoise, select
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
-from training import Cohort, Record, fit, shoot
+from training import Cohort, Record, Search, fit, shoot
 
 F64 = torch.float64
 FLOOR = 1e-3
@@ -260,7 +260,8 @@ def test_in_single_precision_and_with_products_in_bfloat16() -> None:
     assert (run.variance[0, 0].detach() - 2 * FLOOR**2).numpy() == pytest.approx(exact, rel=1e-4)
     assert torch.isfinite(sample_paths(half, conditions.to(torch.zeros(())), nobody(half).float(), 5, generator(1)).states).all()
     losses = [
-        float(next(fit(half, cohort.to(torch.float32), bfloat16=bfloat16, steps=1)).loss[0]) for bfloat16 in (False, True)
+        float(next(fit(half, cohort.to(torch.float32), search=Search(bfloat16=bfloat16, steps=1))).loss[0])
+        for bfloat16 in (False, True)
     ]
     # the likelihood of two times sees ε's three digits, and the variance that process noise makes is in it
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
@@ -352,7 +353,7 @@ def test_fit_learns_how_strongly_the_state_is_driven() -> None:
     records = [Record(f"P{i}", schedule, np.array(times), y.numpy(), ("y0",)) for i, y in enumerate(paths)]
     model = made([[-1.0]], DiagonalDiffusion([0.1]))
     model.noise.log_sd.requires_grad_(False)
-    *_, last = fit(model, Cohort.of(records, model, Mesh(1.0)), steps=60, rate=0.2)
+    *_, last = fit(model, Cohort.of(records, model, Mesh(1.0)), search=Search(steps=60, rate=0.2))
     # Ornstein–Uhlenbeck from a known start: three increments each of known relative variance, but fitted to their marginals,
     # which are correlated; between 150 and 450 independent squares, the standard error of s is 1/√300 = 6 % at most
     assert float(last.best.model.process.log_scale.detach().exp()) == pytest.approx(0.5, rel=0.18)

@@ -37,7 +37,7 @@ from hybrid.solve.torchdiffeq_solver import ADAPTIVE, FIXED
 from learned import MLP, AdditiveProportional, DiagonalDiffusion, Ensemble, Residual
 from learned.contracting import _Bent
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
-from training import Cohort, Record, fit, fit_population, gaussian_nll, personalise, shoot
+from training import Cohort, Record, Search, fit, fit_population, gaussian_nll, personalise, shoot
 
 F64 = torch.float64
 # torch's own rules of forward mode are written with what torch deprecates
@@ -560,7 +560,9 @@ def test_every_method_of_torchdiffeq_trains(method: Any, adjoint: bool, people: 
     tolerance = LOOSE.get(method, 1e-2)
     for have, want in zip(gradients(solver), gradients(RungeKutta("dopri5", rtol=1e-7)), strict=True):
         torch.testing.assert_close(have, want, rtol=tolerance, atol=tolerance * float(want.abs().max()))
-    (have_step, want_step) = ([*fit(model, cohort, steps=2, solver=s)][-1] for s in (solver, RungeKutta("rk4")))
+    (have_step, want_step) = (
+        [*fit(model, cohort, search=Search(steps=2, solver=s))][-1] for s in (solver, RungeKutta("rk4"))
+    )
     torch.testing.assert_close(have_step.loss, want_step.loss, rtol=tolerance, atol=tolerance)
 
 
@@ -569,9 +571,11 @@ def test_the_adjoint_trains_windows_and_populations(method: Any, people: tuple[R
     model, mesh = oral(), Mesh(0.5, 0.1, 0.5)
     cohort = Cohort.of([replace(r, times=r.times[:2], values=r.values[:2]) for r in people[:1]], model, mesh)
     solvers = (Torchdiffeq(method, 1e-3, 1e-3, adjoint=True), RungeKutta("rk4"))
-    have, want = ([*shoot(model, cohort, count=2, steps=3, rounds=1, polish=1, solver=s)][-1] for s in solvers)
+    have, want = (
+        [*shoot(model, cohort, search=Search(steps=3, solver=s), count=2, rounds=1, polish=1)][-1] for s in solvers
+    )
     torch.testing.assert_close(have.loss, want.loss, rtol=1e-2, atol=1e-2)
-    one, other = ([*fit_population(model, cohort, steps=2, solver=s)][-1] for s in solvers)
+    one, other = ([*fit_population(model, cohort, search=Search(steps=2, solver=s))][-1] for s in solvers)
     torch.testing.assert_close(one.loss, other.loss, rtol=1e-2, atol=1e-2)
 
 

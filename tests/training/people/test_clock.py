@@ -17,7 +17,7 @@ from homeostat.study import Settings, asked_of, dense_of, evaluate, train
 from homeostat.study.recipe import hybrid_recipe
 from hybrid import Dose, HybridModel, Mesh, Schedule, Signal, predict
 from physics import OneCompartmentOral
-from training import Cohort, Record, fit, read_nonmem
+from training import Cohort, Looks, Objective, Record, Search, fit, read_nonmem
 from training.people.clock import at_or_before, counts_from, origin_of, since
 from training.people.records import counted_from
 from training.trust import Horizons, Outcome, score_table
@@ -170,7 +170,11 @@ def test_shifting_people_changes_no_held_out_look(people: tuple[Record, ...], mo
     def looks(group: Sequence[Record]) -> tuple[float, float]:
         cohort = Cohort.of(group, model, MESH)
         *_, last = fit(
-            model, cohort, weights=(~held).double(), held_out=held, steps=2, forecast_from=1.5, look_every=1
+            model,
+            cohort,
+            objective=Objective(weights=(~held).double(), held_out=held, forecast_from=1.5),
+            search=Search(steps=2),
+            looks=Looks(every=1),
         )
         return float(last.loss), float(last.held_out)
 
