@@ -26,12 +26,15 @@ from hybrid import (
     Torchdiffeq,
     conditions_of,
     field_spread,
+    predict,
     rollout,
+    sample_paths,
+    simulate,
 )
-from learned import MLP, AdditiveProportional, Ensemble, Residual
+from learned import MLP, AdditiveProportional, DiagonalDiffusion, Ensemble, Residual
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
-from tests.builders import BOXES, MESH, SPREAD, oral_model
-from training import Cohort, Stability, fit, residual_share
+from tests.builders import BOXES, MESH, SPREAD, oral_model, oral_people
+from training import Cohort, Objective, Search, Stability, fit, last, residual_share
 
 F64 = torch.float64
 
@@ -240,10 +243,16 @@ def test_a_residual_that_sees_theta_reaches_everything(cohort: Cohort) -> None:
         run = rollout(model, given, personal, RungeKutta("rk4"))
     torch.testing.assert_close(residual_share(model, run), share_of(run, model).detach(), rtol=1e-9, atol=0.0)
 
-    *_, step = fit(model, cohort, steps=5, least_residual=0.1)
-    assert float(step.best.model.residual.a.detach()) != -20.0
-
     theta = model.theta(personal, {})
+    alone = simulate(model, Schedule(doses=(Dose("gut", 0.0, 320.0),)), TIMES, theta[0, 0])
+    exact = by_scipy(theta[0, 0], 320.0, TIMES, lambda x, ke, V: -20.0 * np.tanh(x / 100.0) * ke)
+    np.testing.assert_allclose(alone.detach(), exact, rtol=2e-5, atol=1e-4)
+    told = predict(model, cohort, personal[:, None])
+    torch.testing.assert_close(told.mean[0, 0], rollout(model, given, personal).mean[0].detach(), rtol=1e-12, atol=0.0)
+
+    fitted = last(fit(model, cohort, Objective(least_residual=0.1), Search(steps=5)))
+    assert float(fitted.model.residual.a.detach()) != -20.0
+
     with pytest.raises(ValueError, match=r"Sees has neither layers nor a tape, so it has no Lur'e form"):
         model.lure(theta)
     stability = Stability.of(oral(), given.covariates)
@@ -261,8 +270,8 @@ def test_a_known_term_reaches_everything(cohort: Cohort) -> None:
     with torch.no_grad():
         run = rollout(model, given, personal, RungeKutta("rk4"))
     torch.testing.assert_close(residual_share(model, run), share_of(run, model).detach(), rtol=1e-9, atol=0.0)
-    *_, step = fit(model, cohort, steps=3)
-    assert bool(torch.isfinite(step.loss).all())
+    fitted = last(fit(model, cohort, search=Search(steps=3)))
+    assert bool(torch.isfinite(fitted.personal).all())
     theta = model.theta(personal, {})
     with pytest.raises(ValueError, match=r"Saturable has neither layers nor a tape, so it has no Lur'e form"):
         model.lure(theta)
@@ -277,10 +286,8 @@ def test_a_known_term_reaches_everything(cohort: Cohort) -> None:
     with pytest.raises(ValueError, match="unknown structure 'Saturable'"):
         rebuild(structure, dict(model.named_parameters()))
     # the mesh knows it: steep where it is not saturated
-    steep = oral(known=(Saturable(4000.0, 40.0),))
-    records = list(cohort.records) if hasattr(cohort, "records") else []
-    if records:
-        assert Mesh.of(steep, records).step < 0.2 * Mesh.of(oral(), records).step
+    steep, records = oral(known=(Saturable(4000.0, 40.0),)), oral_people()
+    assert Mesh.of(steep, records).step < 0.2 * Mesh.of(oral(), records).step
 
 
 def test_gradients_of_a_known_term_by_the_adjoint_are_those_of_the_steps() -> None:
@@ -295,6 +302,22 @@ def test_gradients_of_a_known_term_by_the_adjoint_are_those_of_the_steps() -> No
         found.append((personal.grad.clone(), model.residual.a.grad.clone()))
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+
+
+def test_process_noise_follows_the_slope_of_every_term() -> None:
+    """The variance beside a known term and a θ-seeing residual: that of many paths, to their sampling error."""
+    model = oral(Sees(), known=(Saturable(12.0, 40.0),), process=DiagonalDiffusion([0.0, 4.0]))
+    given = conditions_of(model, [Schedule(doses=(Dose("gut", 0.0, 320.0),))], [[1.0, 4.0]], mesh=Mesh(0.1))
+    personal = torch.zeros(1, 1, 3, dtype=F64)
+    with torch.no_grad():
+        run = rollout(model, given, personal)
+        theta = run.theta
+        noise = model.noise.variance(run.mean, run.states, run.inputs)
+        paths = sample_paths(model, given, personal, 4000, torch.Generator().manual_seed(0))
+        V = theta[..., 2]
+        want = paths.states[0, :, 0, :, 1].var(0) / V[0, 0] ** 2
+    got = (run.variance - noise)[0, 0, :, 0]
+    torch.testing.assert_close(got, want, rtol=0.08, atol=0.0)
 
 
 def test_lure_takes_theta_as_it_comes() -> None:
