@@ -727,6 +727,8 @@ def _stability() -> dict[str, Call]:
         "contraction_margin": lambda: (stability.contraction_margin, {**torch_call, "activation": "tanh"}),
         "contraction_rate": lambda: (stability.contraction_rate, {**torch_call, "multipliers": multipliers,
                                                                   "activation": "tanh"}),
+        "prove": lambda: (stability.prove, {"certificate": certificate, "system": system.to_dict(),
+                                            "budget": stability.Budget(cells=1000)}),
         "exactly": lambda: (stability.exactly, {"certificate": certificate, "system": system}),
         "falsify": Call(lambda: (stability.falsify, {"system": system, "rate": 0.5, "region": region, "seconds": 0.3,
                                                      "seed": 0}), dear=True),

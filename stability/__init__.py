@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from stability.decay import decay_in_words
     from stability.lure import Lure
     from stability.proof.budget import Budget
-    from stability.proof.checker import check
+    from stability.proof.checker import check, prove
     from stability.proof.rational import exactly
     from stability.region import Box, Ellipsoid, Inputs
     from stability.search.attack import Counterexample, falsify
@@ -56,6 +56,7 @@ __all__ = [
     "lipschitz_bound",
     "metric_cap",
     "multi_affine",
+    "prove",
     "spectral_cap",
     "tube",
     "vertices",
@@ -90,6 +91,7 @@ _HOME = {
     "lipschitz_bound": "search.lipschitz",
     "metric_cap": "search.jacobians",
     "multi_affine": "search.polytope",
+    "prove": "proof.checker",
     "spectral_cap": "search.jacobians",
     "tube": "search.gain",
     "vertices": "search.polytope",
