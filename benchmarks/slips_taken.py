@@ -71,7 +71,7 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "physics.OneCompartmentOral.initial": {"*": {**_AXES, **_MISSING}},
     "stability.check": {"*": _REFUSED},
     "stability.exactly": {"*": _REFUSED},
-    "stability.prove": {"certificate": _REFUSED, "system": _REFUSED},
+    "stability.prove": {"claim": _REFUSED, "system": _REFUSED},
     "training.Anchor.likelihood": {"y": _MISSING},
     "training.Anchor.of": {"variance": {"an empty mapping": "a flat prior for every tensor"}},
     "training.fitting": {"clip": {"None": "any norm"}},

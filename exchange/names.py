@@ -1,5 +1,6 @@
 """What may name something: one line of printable text. A name is shown in a terminal, and must not steer it."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -19,3 +20,10 @@ def require_names(names: Iterable[str], what: str) -> None:
             raise ValueError(
                 f"{what} is one line of 1 to {LONGEST} printable characters, and {begun} is not; give it another name"
             )
+
+
+def one_line(text: str, most: int) -> str:
+    """What someone else's error says of a stranger's file, as a part of one sentence: no line's end, no page."""
+    text = re.sub(r"\S{200,}", lambda found: f"{found[0][:120]}…", text[: 2 * most])
+    shown = "".join(c if printable(c) else c.encode("unicode_escape").decode() for c in text)
+    return shown if len(shown) <= most else f"{shown[:most]}…"

@@ -1,4 +1,4 @@
-"""JSON from a stranger: values that are JSON and nothing else, and never more memory than was allowed before it is read."""
+"""JSON, written as plain values; and from a stranger, never more of it in memory than was allowed before it is read."""
 
 import json
 import math
@@ -38,6 +38,18 @@ def plain_json(data: bytes, most: int) -> Any:
         raise ValueError(f"it is not text in UTF-8 ({error.reason} at byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON ({error})") from None
+
+
+def as_json(value: object) -> bytes:
+    """The value as JSON text in UTF-8, every number to its last bit; NaN and infinities are not JSON, and of no use to anyone.
+
+    Errors: `ValueError`, one sentence, for what JSON has no words for.
+    """
+    try:
+        return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        why = str(error)[:150]
+        raise ValueError(f"a bundle carries plain JSON, and {why}; give texts, finite numbers, lists and mappings") from error
 
 
 def _no_number(name: str) -> None:

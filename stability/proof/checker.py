@@ -13,16 +13,16 @@ from stability.proof.system import NEEDED, read_system
 from stability.proof.verdict import Verdict, undecided
 
 
-def check(certificate: object, system: object, *, budget: Budget | None = None) -> bool:
-    """True only if the certificate is proved for this system in outward-rounded arithmetic, within the budget.
+def check(claim: object, system: object, *, budget: Budget | None = None) -> bool:
+    """True only if the claim is proved for this system in outward-rounded arithmetic, within the budget.
 
-    Arguments and errors as `prove`, which says in a sentence why not: `prove(certificate, system).reason`.
+    Arguments and errors as `prove`, which says in a sentence why not: `prove(claim, system).reason`.
     """
-    return prove(certificate, system, budget=budget).proved
+    return prove(claim, system, budget=budget).proved
 
 
 def prove(
-    certificate: object,  # a Certificate or another claim, or the dictionary it writes
+    claim: object,  # a Certificate or another claim, or the dictionary it writes
     system: object,  # a Lure, the dictionary it writes, or the arrays that `model.lure(theta)` returns
     *,
     budget: Budget | None = None,  # cells, seconds and bytes; None for those of `Budget()`
@@ -41,7 +41,7 @@ def prove(
     if budget is not None and not isinstance(budget, Budget):
         raise ValueError(f"the budget is {shown(budget)}; give Budget(cells=…, seconds=…, bytes=…).")
     try:
-        return judge(certificate, system, Meter(budget or Budget(), progress))
+        return judge(claim, system, Meter(budget or Budget(), progress))
     except Unusable as error:
         return Verdict(False, str(error))
 

@@ -11,7 +11,7 @@ from stability.proof.activation import SLOPES
 from stability.proof.arithmetic import Array
 from stability.proof.reading import Unusable, array, get, has, number, sequence, shown, unlike_any
 
-NEEDED, OPTIONAL = ("A", "weights", "biases", "activation"), ("B", "input_weights", "skip")  # what a system is made of
+NEEDED, OPTIONAL = ("A", "weights", "biases"), ("activation", "B", "input_weights", "skip")  # as `Lure` takes them
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ def read_system(system: object) -> Stack:
     Errors: Unusable for what is not a system, has a part that the proof would not see, or arrays that do not fit together.
     """
     _require_system(system)
-    activation = get(system, "activation")
+    activation = get(system, "activation", "tanh")
     if not isinstance(activation, str) or activation not in SLOPES:
         raise Unusable(f"the activation {shown(activation)} is not one of {', '.join(SLOPES)}")
     A = array(get(system, "A"), "A")
     weights = [array(w, f"weights[{k}]") for k, w in enumerate(sequence(get(system, "weights")))]
     biases = [array(b, f"biases[{k}]") for k, b in enumerate(sequence(get(system, "biases")))]
-    given = {name: get(system, name, None) for name in OPTIONAL}
+    given = {name: get(system, name, None) for name in ("B", "input_weights", "skip")}
     inputs = {name: None if v is None else array(v, name) for name, v in given.items()}
     named: list[tuple[str, Array | None, int]] = [("A", A, 2), ("B", inputs["B"], 2)]
     named += [(f"weights[{k}]", w, 2) for k, w in enumerate(weights)]

@@ -144,7 +144,7 @@ def without(data: dict[str, Any], name: str) -> dict[str, Any]:
     ("slip", "words"),
     [
         (lambda c, s: (c, without(s.to_dict(), "biases")), "it lacks biases"),
-        (lambda c, s: (c, without(s.to_dict(), "activation")), "it lacks activation"),
+        (lambda c, s: (c, {**without(s.to_dict(), "activation"), "activations": "tanh"}), "'activations', which the proof would"),
         (lambda c, s: (c, {**without(s.to_dict(), "biases"), "bias": s.biases}), "it lacks biases"),
         (lambda c, s: (c, {**s.to_dict(), "input_weight": np.eye(2)}), "'input_weight', which the proof would not see"),
         (lambda c, s: (c, {**s.to_dict(), "remainder": None}), "'remainder', which the proof would not see"),
