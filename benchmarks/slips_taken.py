@@ -24,6 +24,7 @@ _REFUSED = {"*": "the checker never raises: what it cannot read it refuses, and 
 _READ = {"words in it": "a claim is read; whether it is true is for check to say"}
 _ANY = {"*": "any tensor may be exchanged"}
 _ONE_NAME = dict.fromkeys(("words", "no words", "a page"), "one text is that of the one channel")
+_CALLED = dict.fromkeys(("a model", "a class", "a function to words"), "any function; what it gives is looked at by the fit")
 _ANY_NAME = {"words in it": "any name will do"}
 _COUNT = "how many channels there are, the model says"
 
@@ -74,12 +75,13 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "stability.prove": {"claim": _REFUSED, "system": _REFUSED},
     "training.Anchor.likelihood": {"y": _MISSING},
     "training.Anchor.of": {"variance": {"an empty mapping": "a flat prior for every tensor"}},
-    "training.fitting": {"clip": {"None": "any norm"}},
     "training.trust.recalibration.CrossScaling.fit": {"y": _MISSING},
     "training.trust.recalibration.Scaling.fit": {"y": _MISSING},
     "training.Anchor.members": {"index": {"as booleans": "yes or no for each"}},
     "training.Checkpoint": {"path": {"words": "a file in this folder"}},
+    "training.Objective": {"likelihood": _CALLED},
     "training.Record": {"channels": _ONE_NAME},
+    "training.Search": {"clip": {"None": "any norm"}, "optimiser": _CALLED, "schedule": _CALLED},
     "training.Shard.gather": {"tensor": _ANY},
     "training.Shard.total": {"tensor": _ANY},
     "training.gather_members": {"module": {"another model": "any module may be gathered"}},
