@@ -14,21 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.derivative import slope_of
-from learned.residual import Field, LayeredResidual, Residual
+from learned.residual import Bound, Field, LayeredResidual, Residual
 from physics.arguments import quote, require_kind, require_shape
 
 Rate = Callable[[Tensor, Tensor], Tensor]  # of x (M, N, n) and u (M|1, N, m), (M, N, n) in state units per time
-
-
-@dataclass(frozen=True)
-class Bound:
-    """ε(x, u, c) with c bound, for a residual without layers."""
-
-    residual: Callable[[Tensor, Tensor, Tensor], Tensor]
-    c: Tensor
-
-    def __call__(self, x: Tensor, u: Tensor) -> Tensor:
-        return self.residual(x, u, self.c)
 
 
 @dataclass(frozen=True)

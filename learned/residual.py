@@ -91,6 +91,17 @@ class Residual(nn.Module, ABC):
 
 
 @dataclass(frozen=True)
+class Bound:
+    """ε(x, u, c) with c bound, for a residual without layers."""
+
+    residual: Callable[[Tensor, Tensor, Tensor], Tensor]
+    c: Tensor
+
+    def __call__(self, x: Tensor, u: Tensor) -> Tensor:
+        return self.residual(x, u, self.c)
+
+
+@dataclass(frozen=True)
 class Layers:
     """The plain arrays of a layered residual: ε = S x + W_L φ(… φ(W_1 x + U u + C c + b_1) …) + b_L − offset.
 

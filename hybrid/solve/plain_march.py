@@ -14,7 +14,7 @@ from hybrid.field import SemilinearField
 from hybrid.solve.combine import Polynomials
 from hybrid.solve.exponentials import Exponentials, stage_matrices
 from hybrid.solve.march import March
-from hybrid.terms import Bound
+from learned.residual import Bound
 
 _LOG = logging.getLogger(__name__)
 
