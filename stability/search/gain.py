@@ -183,7 +183,7 @@ class _Problem:
 
 
 def _problem(certificate: Certificate, system: Lure) -> _Problem:
-    kind(certificate, Certificate, "the certificate", "certify(system), whose metric is used")
+    kind(certificate, Certificate, "the certificate", "certify(system), which gives a Certificate")
     verdict = prove(certificate, system)
     if not verdict:
         raise ValueError(f"the certificate is not proved for this system: {verdict.reason}; certify it first.")

@@ -45,7 +45,7 @@ def certify_step(
     """
     if isinstance(certificate, Refusal):
         return certificate
-    kind(certificate, Certificate, "the certificate", "certify(system), whose metric is used")
+    kind(certificate, Certificate, "the certificate", "certify(system), which gives a Certificate")
     system = Lure.of(system)
     step = number(step, "the step", "a finite positive step size, in the system's unit of time", above=0.0, most=1e100)
     choice(method, METHODS, "the method")
