@@ -13,7 +13,7 @@ from exchange.coverage import Outside, outside, outside_units, subjects_of
 from exchange.joined import require_about, require_claims, require_joined, require_own_calibration
 from exchange.person import Person, people_of
 from exchange.solvers import DEFAULT, name_of, solver_named
-from exchange.systems import about, lure_of
+from exchange.systems import Subjects, lure_of
 from exchange.units import units_of
 from hybrid import Conditions, HybridModel, Mesh, Prediction, Schedule, Solver, conditions_of
 from physics.arguments import quote, require_kind, require_text
@@ -145,8 +145,9 @@ class Bundle:
             return ()
         system = self.system()
         with few_threads(system.states + sum(system.widths)):
-            subjects = [(claim, about(claim, system)) for claim in claims]
-            return tuple((c, Verdict(False, _OTHERS) if subject is None else prove(c, subject)) for c, subject in subjects)
+            subjects = Subjects(system)
+            found = [(claim, subjects.of(claim)) for claim in claims]
+            return tuple((c, Verdict(False, _OTHERS) if subject is None else prove(c, subject)) for c, subject in found)
 
     def conditions(self, times: Sequence[Sequence[float]] | None = None) -> Conditions:
         """The fitted people, ready to simulate at `times` (their schedule's start where None), where the model is."""

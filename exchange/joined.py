@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from exchange.calibration import scaling_in
-from exchange.systems import about
+from exchange.systems import Subjects
 from hybrid import HybridModel
 from physics.arguments import quote, require_kind, shortened
 from stability import Claim, Lure, Refusal
@@ -43,14 +43,15 @@ def require_joined(model: HybridModel, cohort: Cohort, people: Personal) -> None
         raise ValueError(f"Bundle.of: the cohort has {cohort.y.shape[-1]} channels and the model {quote(list(channels))}")
     lacking = [name for name in model.uses if name not in cohort.conditions.covariates]
     if lacking:
-        raise ValueError(f"Bundle.of: the model reads {', '.join(lacking)}, and the cohort has none; write Cohort.of(records, model)")
+        some = ", ".join(lacking)
+        raise ValueError(f"Bundle.of: the model reads {some}, and the cohort does not have it; write Cohort.of(records, model)")
 
 
 def require_claims(claims: object) -> tuple[Claim | Refusal, ...]:
     """The claims in a tuple. Errors: `ValueError` for one alone, and for what is none."""
     if isinstance(claims, Claim | Refusal | str | bytes | Mapping) or not isinstance(claims, Iterable):
         shown = type(claims).__name__ if isinstance(claims, Claim | Refusal) else quote(claims)
-        raise ValueError(f"Bundle: claims are what certify and its like return, in a list, and are {shown}; write [certify(system)]")
+        raise ValueError(f"Bundle: claims are in a list, even one, and are {shown}; write [certify(system)]")
     found = tuple(claims)
     for claim in found:
         require_kind(claim, (Claim, Refusal), "Bundle: each of claims", "what certify and its like return: [certify(system)]")
@@ -59,8 +60,9 @@ def require_claims(claims: object) -> tuple[Claim | Refusal, ...]:
 
 def require_about(claims: Iterable[Claim | Refusal], system: Lure) -> None:
     """Raise `ValueError` for a claim that is not about this system, nor about the learned layers of a member of it."""
+    subjects = Subjects(system)
     for claim in claims:
-        if isinstance(claim, Claim) and about(claim, system) is None:
+        if isinstance(claim, Claim) and subjects.of(claim) is None:
             raise ValueError(
                 f"Bundle.of: the claim of the kind {quote(claim.kind)} is about another system than the one of this model and "
                 "these people: its digest is another. Make it anew of lure_of(model, people.mode, cohort.conditions.covariates), "
@@ -75,6 +77,6 @@ def require_own_calibration(calibration: Mapping[str, Any], ids: tuple[str, ...]
     if others:
         some = ", ".join(shortened(name, 40) for name in others[:5]) + (" …" if len(others) > 5 else "")
         raise ValueError(
-            f"Bundle.of: the calibration was fitted on {len(others)} people who are not in the cohort ({some}); give the one that "
-            "was made of forecasts of this cohort by members that had not seen them"
+            f"Bundle.of: the calibration was fitted on {len(others)} people who are not in the cohort ({some}); give the one "
+            "that was made of forecasts of this cohort by members that had not seen them"
         )

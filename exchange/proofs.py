@@ -2,7 +2,7 @@
 
     {"systems": [SYSTEM, …], "claims": [{"claim": CLAIM, "system": index, "units": {…}} or {"refusal": REFUSAL}, …]}
 
-What several claims are about is written once. Format 1 held one claim: {"certificate": …, "system": …, "units": {…}}, or a refusal.
+What several claims are about is written once. Format 1 held {"certificate": …, "system": …, "units": {…}}, or a refusal.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exchange.json_parts import listed, mapping, only, says
-from exchange.systems import about, plain
+from exchange.systems import Subjects, plain
 from physics.arguments import quote
 from stability import CLAIMS, Certificate, Claim, Lure, Refusal, read_claim
 from stability.region import claimed
@@ -37,8 +37,8 @@ def require_known(claims: Sequence[Claim | Refusal], name: str) -> None:
         if not isinstance(claim, (*CLAIMS, Refusal)):
             kinds = ", ".join(kind for one in CLAIMS for kind in one.kinds())
             raise ValueError(
-                f"{name}: a claim of the kind {quote(claim.kind)} ({type(claim).__name__}) is not one that a bundle is read with; "
-                f"these are {kinds}: write json.dumps(claim.to_dict()) into a file of its own, or the class into stability.CLAIMS"
+                f"{name}: a claim of the kind {quote(claim.kind)} ({type(claim).__name__}) is not one that a bundle is read "
+                f"with; these are {kinds}: write json.dumps(claim.to_dict()) into a file of its own, or the class into stability.CLAIMS"
             )
     if len(claims) > MOST:
         raise ValueError(f"{name}: {len(claims)} claims, and a bundle carries at most {MOST}; keep those that matter")
@@ -49,17 +49,17 @@ def written(stated: Sequence[Stated], system: Lure | None) -> dict[str, Any]:
     systems: list[dict[str, Any]] = []
     claims: list[dict[str, Any]] = []
     places: dict[int, int] = {}
-    subjects = []  # kept, so that no two have one identity
+    subjects = None if system is None else Subjects(system)
     for one in stated:
-        if isinstance(one.what, Refusal) or system is None:
+        if isinstance(one.what, Refusal) or subjects is None:
             claims.append({"refusal": one.what.to_dict()})
             continue
-        found = about(one.what, system)
-        subject = system if found is None else found
+        subject = subjects.of(one.what)
+        # a claim about other arrays stands beside the bundle's own, for which it will not be proved
+        subject = subjects.system if subject is None else subject
         if id(subject) not in places:
             places[id(subject)] = len(systems)
             systems.append(plain(subject))
-            subjects.append(subject)
         # one that is of before, and does not say its units, goes on saying nothing
         units = {"units": dict(one.units)} if one.units else {}
         claims.append({"claim": one.what.to_dict(), "system": places[id(subject)], **units})

@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import cast
 
 from hybrid import Exponential, RungeKutta, Solver, Torchdiffeq
 from hybrid.solve.tableau import TABLEAUS
-from hybrid.solve.torchdiffeq_solver import ADAPTIVE, FIXED
+from hybrid.solve.torchdiffeq_solver import ADAPTIVE, FIXED, Method
 from physics.arguments import quote, require_kind
 
 DEFAULT = "rk4"
-# A new solver is one file and one word here. Ours step on the mesh of the cohort; torchdiffeq:METHOD is any method of torchdiffeq,
+# A new solver is one file and one word here. Ours step on the mesh of the cohort; torchdiffeq:METHOD is any of torchdiffeq's,
 # with :adjoint behind it for gradients by the adjoint equation (scipy_solver has no others).
 SOLVERS: Mapping[str, Callable[[], Solver]] = {
     **{name: partial(RungeKutta, name) for name in sorted(TABLEAUS)},  # type: ignore[arg-type]
     "exponential": Exponential,
-    **{f"torchdiffeq:{name}": partial(Torchdiffeq, name, adjoint=name == "scipy_solver") for name in (*FIXED, *ADAPTIVE)},
-    **{f"torchdiffeq:{name}:adjoint": partial(Torchdiffeq, name, adjoint=True) for name in (*FIXED, *ADAPTIVE)},
+    **{f"torchdiffeq:{name}": partial(Torchdiffeq, cast(Method, name), adjoint=name == "scipy_solver") for name in (*FIXED, *ADAPTIVE)},
+    **{f"torchdiffeq:{name}:adjoint": partial(Torchdiffeq, cast(Method, name), adjoint=True) for name in (*FIXED, *ADAPTIVE)},
 }
 
 

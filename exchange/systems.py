@@ -1,6 +1,8 @@
 """What a claim is about: the arrays of a model and its people, made anew of the weights."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,26 +32,36 @@ def lure_of(
         return Lure(**model.lure(model.theta(personal, covariates), model.context(personal, covariates)))
 
 
-def about(claim: Claim, system: Lure) -> Lure | Mapping[str, Any] | None:
-    """What a claim is about, by its digest: the system of all members and people, or the learned layers of one of them.
+@dataclass(frozen=True)
+class Subjects:
+    """Everything that a claim of a bundle can be about: the system of all members and people, and the learned layers of each."""
 
-    None where it is about neither: the arrays were changed after it was made, or it was made of others.
-    """
-    if claim.digest == system.digest():
-        return system
-    return next((layers for layers, names in _layers(system) if claim.digest in names), None)
+    system: Lure
 
+    def of(self, claim: Claim) -> Lure | Mapping[str, Any] | None:
+        """What the claim is about, by its digest; None where it is about none of them: the arrays were changed after it was
+        made, or it was made of others.
+        """
+        return self.system if claim.digest == self.digest else self.layers.get(claim.digest)
 
-def _layers(system: Lure) -> Iterator[tuple[dict[str, Any], tuple[str, str]]]:
-    """The learned layers of each member and person, with what a bound of them is known by: without biases, and in a region with."""
-    flat = system.flatten()
-    for v in range(flat.A.shape[0]) if flat.weights else ():
-        skip = None if flat.skip is None else flat.skip[v]
-        weights, biases = [w[v] for w in flat.weights], [b[v] for b in flat.biases]
-        optional = {"skip": skip, "input_weights": None if flat.input_weights is None else flat.input_weights[v]}
-        there = {name: array for name, array in optional.items() if array is not None}
-        layers = {"weights": weights, "biases": biases, "activation": flat.activation, **there}
-        yield layers, (digest(weights, flat.activation, None, skip), digest(weights, flat.activation, biases, skip))
+    @cached_property
+    def digest(self) -> str:
+        """Of the system."""
+        return self.system.digest()
+
+    @cached_property
+    def layers(self) -> dict[str, dict[str, Any]]:
+        """The layers of each member and person, by the digests of their bounds: without biases, and with them, in a region."""
+        flat, found = self.system.flatten(), dict[str, dict[str, Any]]()
+        for v in range(flat.A.shape[0]) if flat.weights else ():
+            weights, biases = [w[v] for w in flat.weights], [b[v] for b in flat.biases]
+            skip = None if flat.skip is None else flat.skip[v]
+            inputs = None if flat.input_weights is None else flat.input_weights[v]
+            there = {name: array for name, array in (("skip", skip), ("input_weights", inputs)) if array is not None}
+            layers = {"weights": weights, "biases": biases, "activation": flat.activation, **there}
+            for name in (digest(weights, flat.activation, None, skip), digest(weights, flat.activation, biases, skip)):
+                found.setdefault(name, layers)
+        return found
 
 
 def plain(system: Lure | Mapping[str, Any]) -> dict[str, Any]:

@@ -29,8 +29,8 @@ def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
     require_kind(bundle, Bundle, "save: bundle", "save(Bundle(model, people, personal, mesh), path)")
     require_path(path, "save: path", "save(bundle, 'model.twin')")
     require_named(bundle)
-    require_known(bundle.claims, "save")
-    require_float64(bundle.model, "save")
+    require_known(bundle.claims, "nothing was written")
+    require_float64(bundle.model, "nothing was written")
     known = bundle.personal
     entries = {
         "model.json": as_json(
