@@ -74,7 +74,7 @@ from training import (
     prior,
 )
 from training.checkpoint import Saved
-from training.trust import recalibration
+from training.trust import Outcome, recalibration
 from training.trust.recalibration import (
     AdaptiveConformal,
     CrossScaling,
@@ -615,39 +615,40 @@ def _recalibration() -> dict[str, Call]:
     p, y, ids, new = w.prediction, w.y, list(w.cohort.ids), ["a", "b", "c", "d"]
     chance = torch.rand(4, 3, generator=generator(), dtype=D).numpy()
     came = (chance > 0.5).astype(float)
-    scaling = Scaling.fit(p, y, ids)
-    cross = CrossScaling.fit(p, y, ids, folds=2, generator=generator())
+    outcome, unseen = Outcome(p, y, ids), Outcome(p, y + 1.0, new)
+    scaling = Scaling.fit(outcome)
+    cross = CrossScaling.fit(outcome, folds=2, generator=generator())
     events = IsotonicEvents.fit(chance, came, ids)
-    split = SplitConformal.fit(p, y, ids, horizons=None)
-    adaptive = AdaptiveConformal.fit(p, y, ids)
+    split = SplitConformal.fit(outcome, horizons=None)
+    adaptive = AdaptiveConformal.fit(outcome)
     fitted = FittedOn.of(ids, y)
-    given = {"prediction": p, "y": y, "people": ids}
     rows: dict[str, Any] = {
         "FittedOn": lambda: (FittedOn, {"people": ("1",), "observations": 3, "digest": "0" * 64}),
         "FittedOn.of": Call(lambda: (FittedOn.of, {"people": ids, "observed": y, "beside": (y,)}), star="beside"),
         "FittedOn.refuse": Call(lambda: (fitted.refuse, {"people": new, "data": (y + 1.0,), "in_sample": False}), star="data"),
-        "Scaling.fit": Call(lambda: (Scaling.fit, {**given, "score": "nll"}), dear=True),
+        "Scaling.fit": Call(lambda: (Scaling.fit, {"outcome": outcome, "score": "nll"}), dear=True),
         "Scaling.refuse": lambda: (scaling.refuse, {"people": new, "observed": y + 1.0}),
         "Scaling.apply": lambda: (scaling.apply, {"prediction": p, "people": new, "in_sample": False}),
         "Scaling.perturbed": lambda: (scaling.perturbed, {"prediction": p, "generator": generator()}),
-        "CrossScaling.fit": Call(lambda: (CrossScaling.fit, {**given, "folds": 2, "generator": generator(), "score": "nll"}),
-                                 dear=True),
+        "CrossScaling.fit": Call(lambda: (CrossScaling.fit, {
+            "outcome": outcome, "folds": 2, "generator": generator(), "score": "nll"}), dear=True),
         "CrossScaling.refuse": lambda: (cross.refuse, {"people": ids, "observed": y + 1.0}),
         "CrossScaling.apply": lambda: (cross.apply, {"prediction": p, "people": ids}),
         "CrossScaling.perturbed": lambda: (cross.perturbed, {"prediction": p, "generator": generator()}),
         "IsotonicEvents.fit": lambda: (IsotonicEvents.fit, {"probability": chance, "outcome": came, "people": ids}),
         "IsotonicEvents.apply": lambda: (events.apply, {"probability": chance, "people": new, "in_sample": False}),
-        "SplitConformal.fit": lambda: (SplitConformal.fit, {**given, "horizons": None, "kind": "residual", "base": 0.8}),
+        "SplitConformal.fit": lambda: (SplitConformal.fit, {
+            "outcome": outcome, "horizons": None, "kind": "residual", "base": 0.8}),
         "SplitConformal.factor": lambda: (split.factor, {"level": 0.5}),
         "SplitConformal.interval": lambda: (split.interval, {"prediction": p, "people": new, "level": 0.5, "in_sample": False}),
         "SplitConformal.coverage": lambda: (split.coverage, {
-            "prediction": p, "y": y + 1.0, "people": new, "level": 0.5, "generator": generator(), "draws": 20,
+            "outcome": unseen, "level": 0.5, "generator": generator(), "draws": 20,
             "band_level": 0.9, "in_sample": False}),
         "SplitConformal.sentences": lambda: (split.sentences, {"level": 0.95}),
-        "AdaptiveConformal.fit": lambda: (AdaptiveConformal.fit, {**given, "target": 0.1, "gamma": 0.02}),
+        "AdaptiveConformal.fit": lambda: (AdaptiveConformal.fit, {"outcome": outcome, "target": 0.1, "gamma": 0.02}),
         "AdaptiveConformal.factor": lambda: (adaptive.factor, {"alpha": np.array([0.5]), "channel": 0}),
         "AdaptiveConformal.follow": lambda: (adaptive.follow, {
-            "prediction": p, "y": y + 1.0, "people": new, "alpha": np.full((4, 1), 0.5), "in_sample": False}),
+            "outcome": unseen, "alpha": np.full((4, 1), 0.5), "in_sample": False}),
         "AdaptiveConformal.bound": lambda: (adaptive.bound, {"observations": 10, "alpha": 0.1}),
         "conformal_quantile": lambda: (recalibration.conformal_quantile, {"scores": np.arange(6.0)[:, None], "level": 0.5}),
         "people_needed": lambda: (recalibration.people_needed, {"level": 0.9}),

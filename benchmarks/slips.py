@@ -67,7 +67,7 @@ def _wake(_: int, __: FrameType | None) -> None:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Answer:
     """What became of one slip."""
 
     call: str
@@ -95,7 +95,7 @@ def invoke(function: Callable[..., Any], arguments: Mapping[str, Any], star: str
     return result
 
 
-def attempt(name: str, call: Call, argument: str, slip: str, value: Any, wanted: Any) -> Outcome:
+def attempt(name: str, call: Call, argument: str, slip: str, value: Any, wanted: Any) -> Answer:
     """The call with one argument replaced."""
     function, arguments = call.make()
     given, default = arguments[argument], _default(function, argument)
@@ -108,27 +108,27 @@ def attempt(name: str, call: Call, argument: str, slip: str, value: Any, wanted:
             found = invoke(function, {**arguments, argument: value}, call.star)
         signal.setitimer(signal.ITIMER_REAL, 0.0)
     except _Slow:
-        return Outcome(name, argument, slip, "slow", f"more than {SECONDS:g} s", SECONDS)
+        return Answer(name, argument, slip, "slow", f"more than {SECONDS:g} s", SECONDS)
     except BaseException as error:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         kind = "ours" if is_ours(error) else "bare"
-        return Outcome(name, argument, slip, kind, f"{type(error).__name__}: {error}", time.perf_counter() - begin)
+        return Answer(name, argument, slip, kind, f"{type(error).__name__}: {error}", time.perf_counter() - begin)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, previous)
     seconds = time.perf_counter() - begin
     if same(found, wanted):
-        return Outcome(name, argument, slip, "the same", "", seconds)
+        return Answer(name, argument, slip, "the same", "", seconds)
     allowed = {**call.taken.get("*", {}), **call.taken.get(argument, {})}
     if slip in allowed or "*" in allowed:
-        return Outcome(name, argument, slip, "taken", allowed.get(slip, allowed.get("*", "")), seconds)
+        return Answer(name, argument, slip, "taken", allowed.get(slip, allowed.get("*", "")), seconds)
     if ("NaN" in slip or "inf" in slip) and not finite(found):
-        return Outcome(name, argument, slip, "not finite", "", seconds)
+        return Answer(name, argument, slip, "not finite", "", seconds)
     if (value is None and default is None) or like(value, given):
-        return Outcome(name, argument, slip, "another", "", seconds)
-    return Outcome(name, argument, slip, "silent", repr(found)[:150], seconds)
+        return Answer(name, argument, slip, "another", "", seconds)
+    return Answer(name, argument, slip, "silent", repr(found)[:150], seconds)
 
 
 # --- is an error ours? ---
@@ -375,7 +375,7 @@ def run(
     most: int | None = None,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
-) -> list[Outcome]:
+) -> list[Answer]:
     """Every slip of every argument; with `few`, that many of each argument of a dear call, and `most` of any other's, drawn."""
     found, chance = [], random.Random(seed)
     for name, call in calls.items():

@@ -29,7 +29,7 @@ from learned import MLP, AdditiveProportional, Ensemble
 from physics import LogNormalPopulation, OneCompartmentOral
 from stability import certify
 from training import Cohort, Record, fit, personalise
-from training.trust.uncertainty_report import uncertainty_report
+from training.trust import Outcome, uncertainty_report
 
 WANTED = 1.3  # times the best
 ROWS = ("certify 64", "certify 128", "certify 256", "certify 512", "fit 12", "fit 2048", "personalise", "forecast", "scores")
@@ -72,8 +72,8 @@ def works(rows: tuple[str, ...]) -> dict[str, Work]:
     draws = torch.randn(8, 16, 12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     mask = torch.ones_like(twelve.times, dtype=torch.bool)
     found["forecast"] = lambda: predict(small, twelve.conditions, draws, times=twelve.times, mask=mask)
-    prediction, y, ids = scores_of(100)
-    found["scores"] = lambda: uncertainty_report(prediction, y, ids, generator=torch.Generator().manual_seed(1))
+    outcome = Outcome(*scores_of(100))
+    found["scores"] = lambda: uncertainty_report(outcome, generator=torch.Generator().manual_seed(1))
     return {name: work for name, work in found.items() if name in rows}
 
 

@@ -30,7 +30,7 @@ from training import (
     read_nonmem,
     starting_values,
 )
-from training.trust.scores import score_table
+from training.trust import Outcome, score_table
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -92,7 +92,7 @@ else:
 # 5 · judge on people whom no member has seen, forecast from the samples of the first 2.5 h after their dose
 known, later = cohort.until(2.5), cohort.after(2.5)
 unseen = forecast_unseen(plan, step.best.model, known, later, generator=generator)
-for name, value in score_table(unseen, later.y.cpu()).items():
+for name, value in score_table(Outcome.of(unseen, later)).items():
     print(f"{name:28s} {value:.3f}")
 
 # 6 · what if the first person's dose had been doubled?

@@ -20,24 +20,24 @@ from typer.testing import CliRunner
 
 from exchange import load, save
 from homeostat import demo
+from homeostat.bundles.predicted import predict_person
 from homeostat.cli import app
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked, reliability_numbers
-from homeostat.judged import judge_uncertainty, rings_of
+from homeostat.gallery.judged import judge_uncertainty, rings_of
 from homeostat.pictures.bands import Bands
 from homeostat.pictures.flow import member_mean_field
 from homeostat.pictures.what_if import Exceedance
-from homeostat.recipe import backbone_named, hybrid_recipe
 from homeostat.study import (
     Settings,
     bundle_of,
     dense_of,
     evaluate,
     paired_difference,
-    predict_person,
     split,
     train,
 )
+from homeostat.study.recipe import backbone_named, hybrid_recipe
 from hybrid import (
     Concentration,
     Dose,
@@ -75,13 +75,16 @@ from training import (
     read_nonmem,
     shoot,
 )
-from training.trust.horizons import Horizons
-from training.trust.innovations import innovations
-from training.trust.recalibration.cross_scaling import CrossScaling
-from training.trust.recalibration.scaling import Scaling, mean_scores
-from training.trust.score_rows import scores_by_horizon
-from training.trust.scores import score_table
-from training.trust.uncertainty_report import uncertainty_report
+from training.trust import (
+    Horizons,
+    Outcome,
+    innovations,
+    mean_scores,
+    score_table,
+    scores_by_horizon,
+    uncertainty_report,
+)
+from training.trust.recalibration import CrossScaling, Scaling
 
 F64 = torch.float64
 MESH = Mesh(0.65, 0.3, 0.5)
@@ -212,13 +215,14 @@ def test_all_of_a_prediction_is_where_its_means_are(device: torch.device) -> Non
         def own() -> torch.Generator:
             return torch.Generator().manual_seed(5)
 
-        table = score_table(prediction, seen, generator=own())
-        rows = scores_by_horizon(prediction, seen, horizons=Horizons.of(prediction, count=2))
-        scaling = Scaling.fit(prediction, seen, people)
+        outcome = Outcome(prediction, seen, people)
+        table = score_table(outcome, generator=own())
+        rows = scores_by_horizon(outcome, horizons=Horizons.of(prediction, count=2))
+        scaling = Scaling.fit(outcome)
         mended = scaling.apply(prediction, people, in_sample=True)
-        cross = CrossScaling.fit(prediction, seen, people, folds=2, generator=own())
+        cross = CrossScaling.fit(outcome, folds=2, generator=own())
         report = uncertainty_report(
-            cross.apply(prediction, people), seen, people, generator=own(), calibration=cross, replicates=40
+            replace(outcome, prediction=cross.apply(prediction, people)), generator=own(), calibration=cross, replicates=40
         )
         tensors = [
             *(prediction.point, prediction.total, prediction.epistemic_posterior, prediction.cdf(seen), mended.mean),
@@ -226,12 +230,12 @@ def test_all_of_a_prediction_is_where_its_means_are(device: torch.device) -> Non
             *(prediction.people([2, 0]).members([1]).during(1.0, 3.0).log_prob(seen[[2, 0]]), mended.variance),
         ]
         assert {t.device for t in tensors} == {prediction.mean.device}
-        scores = mean_scores(prediction, seen)
+        scores = mean_scores(outcome)
         exceedance = Exceedance.of(prediction, 0.1, person=0, channel=0)
         return [
             *(t.cpu().numpy() for t in tensors),
             *(np.array(list(table.values())), np.array([r.scores["crps"] for r in rows]), scores["nll"], scores["crps"]),
-            *(innovations(prediction, seen), Bands.of(prediction).total, np.array([exceedance.duration, exceedance.peak])),
+            *(innovations(outcome), Bands.of(prediction).total, np.array([exceedance.duration, exceedance.peak])),
             *(np.array([report.channels[0].crps, report.channels[0].zms.lower, report.failed]), np.array(scaling.aleatoric)),
         ]
 

@@ -12,9 +12,10 @@ import torch
 import hybrid
 from benchmarks import slips
 from benchmarks.slip_calls import calls, generator, others, public, unlisted, world
-from benchmarks.slips import WRONG, Call, Outcome, attempt, is_ours, run
+from benchmarks.slips import WRONG, Answer, Call, attempt, is_ours, run
 from learned import DiagonalDiffusion, Ensemble
 from training import forecast, gaussian_nll
+from training.trust import Outcome
 from training.trust.recalibration import FittedOn, Scaling
 
 PACKAGES = ("exchange", "hybrid", "learned", "physics", "stability", "training")
@@ -39,7 +40,7 @@ def test_a_slip_is_answered_in_our_words_or_is_none(package: str, monkeypatch: p
 def test_the_known_slips_say_what_to_write() -> None:
     w = world()
     for call, words in (
-        (lambda: Scaling.fit(w.prediction, w.cohort, w.cohort.ids), "numbers in an array"),
+        (lambda: Scaling.fit(Outcome(w.prediction, w.cohort, w.cohort.ids)), "numbers in an array"),
         (lambda: w.cohort.to("gpu"), "is a device of this machine"),
         (lambda: forecast(w.cohort, w.model, w.cohort, generator=generator()), r"forecast\(model, cohort, …\)"),
         (lambda: w.prediction.during("a", "b"), "during: start must be one number"),
@@ -75,9 +76,9 @@ def test_noise_hands_NaN_on() -> None:
 def test_a_text_is_not_the_ids_of_its_letters() -> None:
     w = world()
     with pytest.raises(ValueError, match="ids in a list"):
-        Scaling.fit(w.prediction, w.y, "abcd")
+        Scaling.fit(Outcome(w.prediction, w.y, "abcd"))
     with pytest.raises(ValueError, match="ids in a list"):
-        Scaling.fit(w.prediction, w.y, {"a", "b", "c", "d"})  # in no order
+        Scaling.fit(Outcome(w.prediction, w.y, {"a", "b", "c", "d"}))  # in no order
 
 
 def test_people_of_two_cohorts_are_not_forecast_for_each_other() -> None:
@@ -92,7 +93,7 @@ def test_what_has_no_member_axis_is_not_stacked() -> None:
 
 
 # the harness itself
-def outcome(function: Any, value: Any, taken: Mapping[str, Mapping[str, str]] | None = None) -> Outcome:
+def answer(function: Any, value: Any, taken: Mapping[str, Mapping[str, str]] | None = None) -> Answer:
     call = Call(lambda: (function, {"x": 2.0}), taken or {})
     return attempt("call", call, "x", "slip", value, 4.0)
 
@@ -101,15 +102,15 @@ def test_the_harness_tells_our_words_from_others() -> None:
     def square(x: Any) -> Any:
         return x * x
 
-    assert outcome(square, 2.0).kind == "the same"
-    assert outcome(square, 3.0).kind == "another"
-    assert outcome(square, "a").kind == "bare"
-    assert outcome(square, [1, 2]).kind == "bare"
-    assert outcome(square, np.ones(2)).kind == "silent"
-    assert outcome(square, np.ones(2), {"x": {"slip": "any axes"}}).kind == "taken"
-    assert outcome(lambda x: hybrid.Dose("gut", 0.0, x), "a").kind == "ours"
+    assert answer(square, 2.0).kind == "the same"
+    assert answer(square, 3.0).kind == "another"
+    assert answer(square, "a").kind == "bare"
+    assert answer(square, [1, 2]).kind == "bare"
+    assert answer(square, np.ones(2)).kind == "silent"
+    assert answer(square, np.ones(2), {"x": {"slip": "any axes"}}).kind == "taken"
+    assert answer(lambda x: hybrid.Dose("gut", 0.0, x), "a").kind == "ours"
     # from a line of ours, and the words are Python's
-    assert outcome(lambda x: hybrid.mixture.mixture_quantile(x, None, None), 0.5).kind == "bare"
+    assert answer(lambda x: hybrid.mixture.mixture_quantile(x, None, None), 0.5).kind == "bare"
     with pytest.raises(ZeroDivisionError) as caught:
         square(1 / SimpleNamespace(zero=0).zero)
     assert not is_ours(caught.value)
@@ -122,7 +123,7 @@ def test_the_harness_gives_up_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
         while True:
             x += 1.0
 
-    assert outcome(never, 1.0).kind == "slow"
+    assert answer(never, 1.0).kind == "slow"
 
 
 def test_the_table_makes_no_file_here() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from homeostat.gallery import Asked
-from homeostat.judged import (
+from homeostat.gallery.judged import (
     Judged,
     conventions_table,
     judge_uncertainty,
@@ -20,17 +20,18 @@ from homeostat.judged import (
     scores_table,
     verdicts_of,
 )
+from homeostat.gallery.report import write_report
 from homeostat.pictures import uncertainty
 from homeostat.pictures.style import DPI
 from homeostat.pictures.uncertainty import Rings
-from homeostat.report import write_report
 from hybrid import HybridModel, Prediction, rollout
 from learned import MLP, AdditiveProportional, Ensemble
 from learned.ensemble import concatenate, select
 from physics import LogNormalPopulation, OneCompartmentOral
 from training import Cohort, personalise
+from training.trust import Outcome, mean_scores
 from training.trust.channel_verdicts import channel_verdicts
-from training.trust.recalibration.scaling import Scaling, mean_scores
+from training.trust.recalibration import Scaling
 from training.trust.verdicts import Verdict, verdicts_about
 
 ASKED = Asked("drug", "mg/L", 5.0, None, "h")
@@ -82,7 +83,7 @@ def wrong(truth: tuple[Prediction, torch.Tensor]) -> Judged:
 
 def test_the_reports_are_of_the_forecast_and_of_everyone_scaled_by_the_others(truth, right, wrong):
     prediction, y = truth
-    pooled = {name: float(np.nanmean(v)) for name, v in mean_scores(prediction, y).items()}
+    pooled = {name: float(np.nanmean(v)) for name, v in mean_scores(Outcome(prediction, y, PEOPLE)).items()}
     channel = right.before.channels[0]
     assert (channel.nll, channel.crps) == pytest.approx((pooled["nll"], pooled["crps"]), rel=1e-12)
     assert (right.before.people, right.before.observations) == (12, 70)
@@ -151,7 +152,7 @@ def test_too_few_people_are_not_recalibrated(truth, tmp_path):
 def test_a_scaling_that_was_applied_widens_the_band_and_is_not_fitted_again(truth):
     prediction, y = truth
     apart, later = forecast(seed=5), [f"Q{i}" for i in range(12)]
-    scaling = Scaling.fit(apart, apart.sample(1, generator(6))[0], later)
+    scaling = Scaling.fit(Outcome(apart, apart.sample(1, generator(6))[0], later))
     mended = scaling.apply(prediction, PEOPLE)
     judged = judge_uncertainty(mended, y, PEOPLE, ASKED, recalibrate=False, calibration=scaling)
     assert (judged.after, judged.scaling, judged.change) == (None, None, {})
@@ -280,7 +281,7 @@ def test_the_table_has_every_horizons_own_scores(truth, right):
     table = scores_table(right, ASKED)
     assert len(table.rows) == 6  # six times, six horizons
     squares = ((y - prediction.point) ** 2)[..., 0].numpy()
-    scores = mean_scores(prediction, y)
+    scores = mean_scores(Outcome(prediction, y, PEOPLE))
     for k, row in enumerate(table.rows):
         seen = int(torch.isfinite(y[:, k]).sum())
         assert row[1:3] == [seen, seen]

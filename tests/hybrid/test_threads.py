@@ -33,10 +33,8 @@ from stability import (
 )
 from stability import threads as blas
 from training import Cohort, fit, fit_population, laplace_marginal, personalise, sensitivity, shoot
-from training.trust.recalibration.scaling import Scaling
-from training.trust.score_rows import scores_by_horizon
-from training.trust.scores import score_table
-from training.trust.uncertainty_report import uncertainty_report
+from training.trust import Outcome, score_table, scores_by_horizon, uncertainty_report
+from training.trust.recalibration import Scaling
 
 
 def blas_threads() -> int:
@@ -180,7 +178,7 @@ def test_every_call_that_trains_or_scores_takes_one(model: HybridModel, cohort: 
     eta, mask = torch.zeros(2, 4, 3, dtype=torch.float64), torch.ones_like(cohort.times, dtype=torch.bool)
     draws = torch.randn(2, 3, 4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     run = predict(model, cohort.conditions, draws, times=cohort.times, mask=mask)
-    ids = [str(i) for i in range(4)]
+    outcome = Outcome(run, cohort.y, range(4))
     plain = Schedule(doses=(Dose("gut", 0.0, 100.0),))
     theta, x0 = torch.tensor([1.0, 0.1, 30.0], dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     calls: dict[str, Callable[[], object]] = {
@@ -193,12 +191,10 @@ def test_every_call_that_trains_or_scores_takes_one(model: HybridModel, cohort: 
         "rollout": lambda: rollout(model, cohort.conditions, eta),
         "predict": lambda: predict(model, cohort.conditions, draws, times=cohort.times, mask=mask),
         "integrate": lambda: integrate(model, x0, [plain], [[1.0, 2.0]], theta),
-        "score_table": lambda: score_table(run, cohort.y, generator=torch.Generator().manual_seed(2)),
-        "scores_by_horizon": lambda: scores_by_horizon(run, cohort.y, generator=torch.Generator().manual_seed(2)),
-        "uncertainty_report": lambda: uncertainty_report(
-            run, cohort.y, ids, generator=torch.Generator().manual_seed(2)
-        ),
-        "Scaling.fit": lambda: Scaling.fit(run, cohort.y, ids),
+        "score_table": lambda: score_table(outcome, generator=torch.Generator().manual_seed(2)),
+        "scores_by_horizon": lambda: scores_by_horizon(outcome, generator=torch.Generator().manual_seed(2)),
+        "uncertainty_report": lambda: uncertainty_report(outcome, generator=torch.Generator().manual_seed(2)),
+        "Scaling.fit": lambda: Scaling.fit(outcome),
     }
     for name, call in calls.items():
         with Watch() as watch:
@@ -357,5 +353,5 @@ def test_scores_do_not_depend_on_the_number_of_threads():
     tables = []
     for count in (1, 2):
         torch.set_num_threads(count)
-        tables.append(score_table(run, y, generator=torch.Generator().manual_seed(1)))
+        tables.append(score_table(Outcome(run, y, range(len(y))), generator=torch.Generator().manual_seed(1)))
     assert tables[0] == tables[1]

@@ -4,14 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid.prediction import Prediction
 from training.trust.null_band import Array, ArrayLike, as_array
-from training.trust.recalibration.scaling import observed
+from training.trust.outcome import Outcome, require_outcome
 
 
 def innovations(
-    prediction: Prediction,
-    y: ArrayLike,  # (N, T, p), NaN is missing
+    outcome: Outcome,
     rows: ArrayLike | None = None,  # (R, N, T, p), observations at the same places
 ) -> Array:  # (N, T, p), or (R, N, T, p)
     """Standardised innovations L⁻¹(y − mean) of every person and channel, present observations first, in order of time.
@@ -22,7 +20,8 @@ def innovations(
     observation adds to those before. NaN behind the last present one.
     Law: Cov = I under the prediction. Source: Kailath (1968); for mixtures to second moments only.
     """
-    seen = observed(prediction, y)
+    require_outcome(outcome, "innovations")
+    prediction, seen = outcome.prediction, outcome.y
     values = seen[None] if rows is None else torch.from_numpy(as_array(rows))
     mean, variance, times = (v.detach().cpu() for v in (prediction.mean, prediction.variance, prediction.times))
     whitened = torch.full(values.shape, torch.nan, dtype=torch.float64)

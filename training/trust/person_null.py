@@ -1,6 +1,5 @@
 """What a perfect forecaster would show, person by person: whole cohorts drawn from the forecast itself."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -8,11 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hybrid.prediction import Prediction
-from training.trust.null_band import Array, ArrayLike, NullBand, as_array, tails
+from training.trust.null_band import Array, NullBand, as_array, tails
+from training.trust.outcome import Outcome, require_outcome
 from training.trust.recalibration.cross_scaling import CrossScaling
-from training.trust.recalibration.fitted_on import people_index
-from training.trust.recalibration.scaling import Scaling, observed
+from training.trust.recalibration.scaling import Scaling
 
 ROWS = 5 * 10**6  # observations drawn in all, where a band needs no more: 40 MB
 
@@ -35,9 +33,7 @@ class PersonNull:
 
     @staticmethod
     def draw(
-        prediction: Prediction,
-        y: ArrayLike,  # (N, T, p), NaN is missing
-        people: Sequence[str],  # (N,)
+        outcome: Outcome,
         *,
         generator: torch.Generator,
         replicates: int = 1000,
@@ -54,8 +50,8 @@ class PersonNull:
         """
         if replicates < 20:
             raise ValueError(f"{replicates} replicates were asked for; a band of 95 % needs at least 20 (1,000 by default).")
-        seen = observed(prediction, y)
-        names, person = people_index(people, len(seen))
+        require_outcome(outcome, "PersonNull.draw")
+        prediction, seen = outcome.prediction, outcome.y
         here = ~torch.isnan(seen)
         rows = int(min(replicates, max(100, ROWS // max(seen.numel(), 1))))
         if calibration is None:
@@ -66,8 +62,8 @@ class PersonNull:
         drawn = torch.where(here.to(drawn.device), drawn, torch.nan)
         chosen = None
         if not shared_member and calibration is None:
-            chosen = torch.randint(rows, (replicates, len(names)), generator=generator).numpy()
-        return PersonNull(as_array(drawn), as_array(prediction.cdf(drawn)), person, chosen)
+            chosen = torch.randint(rows, (replicates, len(outcome.names)), generator=generator).numpy()
+        return PersonNull(as_array(drawn), as_array(prediction.cdf(drawn)), outcome.person, chosen)
 
     @property
     def replicates(self) -> int:

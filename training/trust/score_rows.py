@@ -7,12 +7,11 @@ from typing import final
 import numpy as np
 import torch
 
-from hybrid.prediction import Prediction
 from hybrid.threads import of_blocks, threads_by
 from training.trust.horizons import FEW, Horizons
-from training.trust.null_band import ArrayLike, as_array, tails
-from training.trust.recalibration.fitted_on import people_index
-from training.trust.recalibration.scaling import observed
+from training.trust.ids import people_index
+from training.trust.null_band import Array, ArrayLike, as_array, tails
+from training.trust.outcome import Outcome, require_outcome
 from training.trust.scores import score_table
 
 
@@ -31,8 +30,7 @@ class HorizonScores:
 
 @threads_by(of_blocks)
 def scores_by_horizon(
-    prediction: Prediction,
-    y: ArrayLike,  # (N, T, p), NaN is missing
+    outcome: Outcome,
     *,
     horizons: Horizons | None = None,
     levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
@@ -43,13 +41,14 @@ def scores_by_horizon(
     With fewer than ten people a row says what its numbers are worth: the standard error that the coverage of an 80 %
     interval then has. Errors: `ValueError` for shapes, or nothing observed within the horizons.
     """
-    seen = observed(prediction, y)
+    require_outcome(outcome, "scores_by_horizon")
+    prediction, seen = outcome.prediction, outcome.values
     horizons = horizons or Horizons.of(prediction)
     place, rows = horizons.index(prediction.times), []
     for c, channel in enumerate(prediction.channels):
         for h, label in enumerate(horizons.labels):
-            mask = np.zeros(tuple(seen.shape), dtype=bool)
-            mask[..., c] = (place == h) & ~np.isnan(seen[..., c].numpy())
+            mask = np.zeros(seen.shape, dtype=bool)
+            mask[..., c] = (place == h) & ~np.isnan(seen[..., c])
             records = int(mask.any((1, 2)).sum())
             if records == 0:
                 continue
@@ -60,14 +59,21 @@ def scores_by_horizon(
                     f"{channel}, {label}: {records} {'person' if records == 1 else 'people'} only; the share inside an 80 % "
                     f"interval has a standard error of {error:.0f} points by chance alone."
                 )
-            scores = score_table(prediction, seen, mask=mask, levels=levels, generator=generator)
+            scores = score_table(outcome, mask=mask, levels=levels, generator=generator)
             rows.append(HorizonScores(channel, prediction.units[c], label, records, scores, sentence))
     if not rows:
         raise ValueError(
-            f"None of the {seen.numel()} observations is present within the horizons {horizons.edges}; check the mask, the "
+            f"None of the {seen.size} observations is present within the horizons {horizons.edges}; check the mask, the "
             "times, and that horizons count from everyone's own first dose (or start)."
         )
     return rows
+
+
+def mean_scores(outcome: Outcome) -> dict[str, Array]:  # each (N, T, p)
+    """NLL and CRPS of every observation, NaN where nothing was observed."""
+    require_outcome(outcome, "mean_scores")
+    seen = outcome.y.to(outcome.prediction.mean.device)
+    return {"nll": as_array(-outcome.prediction.log_prob(seen)), "crps": as_array(outcome.prediction.crps(seen))}
 
 
 @final

@@ -27,6 +27,7 @@ from training.trust.calibration import (
     zms,
 )
 from training.trust.null_band import Array, ArrayLike, as_array, present
+from training.trust.outcome import Outcome, require_outcome
 
 Axis = int | tuple[int, ...] | None
 
@@ -295,14 +296,13 @@ def brier_decomposition(
 
 @threads_by(of_blocks)
 def score_table(
-    prediction: Prediction,
-    y: ArrayLike,  # (N, T, p), NaN is missing
+    outcome: Outcome,
     *,
     mask: ArrayLike | None = None,  # (N, T) or (N, T, p), true where to score
     levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
     generator: torch.Generator | None = None,
 ) -> dict[str, float]:
-    """The numbers that a report prints about one prediction, over the observations that are present, real and in `mask`.
+    """The numbers that a report prints about one outcome, over the observations that are present and in `mask`.
 
     count; nll (of the mixture), crps, rmse (of the mixture's mean); coverage_50 … of central intervals; ence and zms of the
     mixture's variance; sharpness_80, the mean width of the 80 % interval; quantile_calibration_error (20 levels, L1);
@@ -310,14 +310,10 @@ def score_table(
     errors of these variances would score. Per horizon or channel: call it with a mask of that horizon or channel.
     Errors: ValueError for shapes, no data, or a selection that mixes units, over which no mean is meaningful.
     """
-    seen = torch.from_numpy(as_array(y).copy())
-    shape = prediction.mean.shape[2:]
-    if seen.shape != shape:
-        raise ValueError(
-            f"Observations have shape {tuple(seen.shape)}; the prediction needs (people, times, channels) = {tuple(shape)}. "
-            "A single channel still has its axis: write y[..., None]."
-        )
-    chosen = prediction.mask[..., None].cpu() & ~torch.isnan(seen)
+    require_outcome(outcome, "score_table")
+    prediction, seen = outcome.prediction, outcome.y
+    shape = seen.shape
+    chosen = ~torch.isnan(seen)
     if mask is not None:
         wanted = torch.from_numpy(as_array(mask) != 0.0)
         if wanted.shape not in (shape, shape[:2]):

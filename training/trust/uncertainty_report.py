@@ -21,9 +21,10 @@ from training.trust.controls import control_flags
 from training.trust.horizons import Horizons
 from training.trust.innovations import innovations, neighbour_sums
 from training.trust.null_band import Array, ArrayLike, as_array, tails
+from training.trust.outcome import Outcome, require_outcome
 from training.trust.person_null import PersonNull, null_band_of
 from training.trust.recalibration.cross_scaling import CrossScaling
-from training.trust.recalibration.scaling import Scaling, observed
+from training.trust.recalibration.scaling import Scaling
 from training.trust.report_parts import (
     ChannelReport,
     CoverageRow,
@@ -53,9 +54,7 @@ CONVENTIONS = (
 
 @threads_by(of_blocks)
 def uncertainty_report(
-    prediction: Prediction,
-    y: ArrayLike,  # (N, T, p), NaN is missing
-    people: Sequence[str],  # (N,)
+    outcome: Outcome,
     *,
     generator: torch.Generator,
     horizons: Horizons | None = None,
@@ -71,7 +70,7 @@ def uncertainty_report(
     band_level: float = 0.95,
     time_unit: str | None = None,
 ) -> UncertaintyReport:
-    """Judge a prediction of people whom neither the model nor a recalibration has seen.
+    """Judge the prediction of people whom neither the model nor a recalibration has seen.
 
     `horizons`: by default `Horizons.of(prediction)` · `thresholds` of the events, per channel; by default the median of what
     is predicted · `calibration`: the scaling that the prediction went through, whose people are refused here and whose own
@@ -84,9 +83,10 @@ def uncertainty_report(
     Law: of a perfect forecaster one band holds all gates of the page together with probability `band_level`, so that a page
     without fault is what it mostly shows; the reliability diagram's bins alone have pointwise bands.
     """
-    seen = as_array(observed(prediction, y))
+    require_outcome(outcome, "uncertainty_report")
+    prediction, seen = outcome.prediction, outcome.values
     if calibration is not None:
-        calibration.refuse(people, seen)
+        calibration.refuse(outcome.people, seen)
     for name, given in (("thresholds", thresholds), ("measurement_sd", measurement_sd)):
         unknown = sorted(set(given or {}) - set(prediction.channels))
         if unknown:
@@ -102,15 +102,13 @@ def uncertainty_report(
             )
     horizons = horizons or Horizons.of(prediction)
     null = PersonNull.draw(
-        prediction,
-        seen,
-        people,
+        outcome,
         generator=generator,
         replicates=replicates,
         shared_member=shared_member,
         calibration=calibration,
     )
-    facts = _Facts(prediction, seen, null, horizons, tuple(levels))
+    facts = _Facts(outcome, null, horizons, tuple(levels))
     events = {name: facts.threshold(c, (thresholds or {}).get(name)) for c, name in enumerate(prediction.channels)}
     for c, name in enumerate(prediction.channels):
         facts.observe(c, events[name])
@@ -150,9 +148,8 @@ def uncertainty_report(
 class _Facts:
     """What all channels share, computed once; `found`: by (channel, what, ...) the replicates (D,) and the observed statistic."""
 
-    def __init__(
-        self, prediction: Prediction, seen: Array, null: PersonNull, horizons: Horizons, levels: tuple[float, ...]
-    ) -> None:
+    def __init__(self, outcome: Outcome, null: PersonNull, horizons: Horizons, levels: tuple[float, ...]) -> None:
+        prediction, seen = outcome.prediction, outcome.values
         self.prediction, self.seen, self.null, self.horizons, self.levels = prediction, seen, null, horizons, levels
         value = torch.from_numpy(seen).to(prediction.mean.device)
         self.point, self.total = as_array(prediction.point), as_array(prediction.total)
@@ -162,8 +159,8 @@ class _Facts:
         ends = [0.5 * (1.0 + sign * level) for level in levels for sign in (-1.0, 1.0)]
         ends_of = as_array(prediction.quantile(ends)).reshape(len(levels), 2, *seen.shape)
         self.width = ends_of[:, 1] - ends_of[:, 0]  # (L, N, T, p)
-        self.whitened = innovations(prediction, seen)
-        self.whitened_null = innovations(prediction, seen, null.drawn)
+        self.whitened = innovations(outcome)
+        self.whitened_null = innovations(outcome, null.drawn)
         self.found: dict[tuple[object, ...], tuple[Array, float]] = {}
 
     def threshold(self, c: int, given: float | None) -> float:

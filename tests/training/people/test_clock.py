@@ -13,16 +13,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
-from homeostat.recipe import hybrid_recipe
-from homeostat.study import Settings, dense_of, evaluate, train
-from homeostat.work import asked_of
+from homeostat.study import Settings, asked_of, dense_of, evaluate, train
+from homeostat.study.recipe import hybrid_recipe
 from hybrid import Dose, HybridModel, Mesh, Schedule, Signal, predict
 from physics import OneCompartmentOral
 from training import Cohort, Record, fit, read_nonmem
 from training.people.clock import at_or_before, counts_from, origin_of, since
 from training.people.records import counted_from
-from training.trust.horizons import Horizons
-from training.trust.scores import score_table
+from training.trust import Horizons, Outcome, score_table
 
 MESH = Mesh(0.65, 0.2, 0.5)
 SHIFTS = st.one_of(st.integers(-2000, 2000).map(lambda k: k / 10), st.floats(-1e5, 1e5), st.sampled_from([1e5, -1e5, 8760.3]))
@@ -123,10 +121,10 @@ def scores_of(model: HybridModel, cohort: Cohort, horizons: Horizons) -> dict[st
     draws = torch.zeros(model.members, 1, cohort.conditions.size, model.personal, dtype=torch.float64)
     mask = torch.ones_like(cohort.times, dtype=torch.bool)
     found = predict(model, cohort.conditions, draws, times=cohort.times, mask=mask)
-    place, table = horizons.index(found.times), {}
+    place, table, outcome = horizons.index(found.times), {}, Outcome.of(found, cohort)
     for h in range(len(horizons)):
         if bool(torch.isfinite(cohort.y[torch.from_numpy(place == h)]).any()):
-            table |= {f"{k} {h}": v for k, v in score_table(found, cohort.y, mask=place == h).items()}
+            table |= {f"{k} {h}": v for k, v in score_table(outcome, mask=place == h).items()}
     return table
 
 

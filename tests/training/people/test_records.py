@@ -26,8 +26,7 @@ from physics import LogNormalPopulation, OneCompartmentOral
 from training import personalise
 from training.people.records import Cohort, Record
 from training.shooting import rollout_windows
-from training.trust.innovations import innovations
-from training.trust.scores import score_table
+from training.trust import Outcome, innovations, score_table
 from training.window import windows
 
 NAN = float("nan")
@@ -246,7 +245,8 @@ def test_replicates_teach_as_values_a_moment_apart_do():
         mask = torch.ones_like(cohort.times, dtype=torch.bool)
         draws = personal.draws(4, torch.Generator().manual_seed(1))
         prediction = predict(hybrid, cohort.conditions, draws, times=cohort.times, mask=mask)
-        scored.append([innovations(prediction, cohort.y), score_table(prediction, cohort.y)["count"]])
+        outcome = Outcome.of(prediction, cohort)
+        scored.append([innovations(outcome), score_table(outcome)["count"]])
         cut = windows(cohort.conditions.segments, 2)
         solver = RungeKutta("rk4")
         one = rollout(hybrid, cohort.conditions, personal.mode, solver)

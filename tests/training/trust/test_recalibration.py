@@ -12,15 +12,22 @@ from hypothesis import strategies as st
 from scipy import optimize, special, stats
 
 from hybrid.prediction import Prediction
-from training.trust.horizons import Horizons
-from training.trust.recalibration import recalibration_from_dict
-from training.trust.recalibration.adaptive import AdaptiveConformal, Followed
-from training.trust.recalibration.conformal import SplitConformal, conformal_quantile, people_needed
-from training.trust.recalibration.cross_scaling import CrossScaling
+from training.trust import Horizons, Outcome, mean_scores
+from training.trust.recalibration import (
+    AdaptiveConformal,
+    CrossScaling,
+    FittedOn,
+    Followed,
+    IsotonicEvents,
+    Scaling,
+    SplitConformal,
+    conformal_quantile,
+    people_needed,
+    pool_adjacent_violators,
+    recalibration_from_dict,
+    scale_parts,
+)
 from training.trust.recalibration.factors import DOUBT, FLOOR
-from training.trust.recalibration.fitted_on import FittedOn
-from training.trust.recalibration.isotonic import IsotonicEvents, pool_adjacent_violators
-from training.trust.recalibration.scaling import Scaling, mean_scores, scale_parts
 
 laws = settings(deadline=None, max_examples=40, derandomize=True)
 
@@ -76,15 +83,15 @@ def fitted_members():
     y = prediction.sample(1, seeded(1))[0]
     y[0, 0, 0] = math.nan
     chance = prediction.exceeds(0.5)
-    yield Scaling.fit(prediction, y, ids(40)), prediction, lambda r, who, **k: r.apply(prediction, who, **k)
+    yield Scaling.fit(Outcome(prediction, y, ids(40))), prediction, lambda r, who, **k: r.apply(prediction, who, **k)
     events = IsotonicEvents.fit(chance, torch.where(y.isnan(), y, (y > 0.5).double()), ids(40))
     yield events, chance, lambda r, who, **k: r.apply(chance, who, **k)
     for horizons in (Horizons.of(prediction), None):
-        split = SplitConformal.fit(prediction, y, ids(40), horizons=horizons)
+        split = SplitConformal.fit(Outcome(prediction, y, ids(40)), horizons=horizons)
         yield split, prediction, lambda r, who, **k: r.interval(prediction, who, **k)
-    adaptive = AdaptiveConformal.fit(prediction, y, ids(40))
+    adaptive = AdaptiveConformal.fit(Outcome(prediction, y, ids(40)))
     later = prediction.sample(1, seeded(2))[0]
-    yield adaptive, prediction, lambda r, who, **k: r.follow(prediction, later, who, **k)
+    yield adaptive, prediction, lambda r, who, **k: r.follow(Outcome(prediction, later, who), **k)
 
 
 def arrays(result) -> list[np.ndarray]:
@@ -144,7 +151,7 @@ def test_scaling_of_one_gaussian_is_the_closed_form(score):
         ("1",),
     )
     y = truth.sample(1, g)[0]
-    fitted = Scaling.fit(replace(truth, variance=truth.variance / 4.0), y, ids(60), score=score)
+    fitted = Scaling.fit(Outcome(replace(truth, variance=truth.variance / 4.0), y, ids(60)), score=score)
     z2 = float(((y - truth.mean[0, 0]).square() / (truth.variance[0, 0] / 4.0)).mean())
     n, doubt = 300, math.log(4.0)
 
@@ -255,7 +262,7 @@ KINDS = ("repeated", "on a member", "noiseless", "far away", "few")
 def test_the_optimum_is_that_of_an_independent_minimiser(kind):
     prediction, y = hard(kind)
     f = naive(*alone(prediction, y))
-    fitted = Scaling.fit(prediction, y, ids(len(y)))
+    fitted = Scaling.fit(Outcome(prediction, y, ids(len(y))))
     best = brute(f, *prediction.mean.shape[:2])
     assert float(f(logs(fitted))) == pytest.approx(best.fun, abs=1e-6)
     assert fitted.after[0] == pytest.approx(float(f(logs(fitted))) - np.square(logs(fitted)).sum() / (2 * DOUBT**2 * y.numel()))
@@ -265,26 +272,26 @@ def test_the_optimum_is_that_of_an_independent_minimiser(kind):
 def test_the_optimum_of_the_crps_is_that_of_an_independent_minimiser(kind):
     prediction, y = hard(kind)
     f = naive(*alone(prediction, y), "crps")
-    fitted = Scaling.fit(prediction, y, ids(len(y)), score="crps")
+    fitted = Scaling.fit(Outcome(prediction, y, ids(len(y))), score="crps")
     assert float(f(logs(fitted))) == pytest.approx(brute(f, *prediction.mean.shape[:2], count=9).fun, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rounding_and_the_order_of_people_do_not_move_the_factors(kind):
     prediction, y = hard(kind)
-    expected, g = logs(Scaling.fit(prediction, y, ids(len(y)))), seeded(3)
+    expected, g = logs(Scaling.fit(Outcome(prediction, y, ids(len(y))))), seeded(3)
     for _ in range(1 if kind == "repeated" else 2):
         order = torch.randperm(len(y), generator=g)
         near = [1.0 + 1e-15 * torch.randn(v.shape, generator=g, dtype=torch.float64) for v in (prediction.mean, y)]
         moved = replace(prediction, mean=prediction.mean * near[0]).people(order)
-        found = Scaling.fit(moved, (y * near[1])[order], ids(len(y)))
+        found = Scaling.fit(Outcome(moved, (y * near[1])[order], ids(len(y))))
         assert logs(found) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_noise_has_a_floor_below_which_no_scaling_goes():
     many, one = repeated(200)[0], cohort(30, 5, 1, 1)
     for prediction, y in ((many, many.mean[2, 1]), (one, one.point)):  # on a component, exactly
-        fitted = Scaling.fit(prediction, y, ids(len(y)))
+        fitted = Scaling.fit(Outcome(prediction, y, ids(len(y))))
         assert fitted.aleatoric[0] == pytest.approx(FLOOR, rel=1e-12)
         assert fitted.covariance[0][0][0] == 0.0  # it is held there
         lowest = 0.5 * math.log(2.0 * math.pi * FLOOR * float(prediction.variance.min()))
@@ -295,10 +302,10 @@ def test_the_noise_has_a_floor_below_which_no_scaling_goes():
     # noise in plenty is not at the floor, whatever the unit
     prediction = cohort(40)
     y = prediction.sample(1, seeded(1))[0]
-    expected = logs(Scaling.fit(prediction, y, ids(40)))
+    expected = logs(Scaling.fit(Outcome(prediction, y, ids(40))))
     for unit in (1e-9, 1e9):
         other = replace(prediction, mean=unit * prediction.mean, variance=unit**2 * prediction.variance)
-        assert logs(Scaling.fit(other, unit * y, ids(40))) == pytest.approx(expected, abs=1e-6)
+        assert logs(Scaling.fit(Outcome(other, unit * y, ids(40)))) == pytest.approx(expected, abs=1e-6)
 
 
 def test_of_equally_low_minima_the_rule_chooses_and_not_rounding():
@@ -307,24 +314,24 @@ def test_of_equally_low_minima_the_rule_chooses_and_not_rounding():
     alike = Prediction(mean, torch.ones_like(mean), torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool), ("y",), ("1",))
     rows = [0] * 50
     forecasts, y = alike.people(rows), torch.full((50, 1, 1), 0.7, dtype=torch.float64)
-    found = Scaling.fit(forecasts, y, ids(50))
+    found = Scaling.fit(Outcome(forecasts, y, ids(50)))
     u = logs(found)
     f = naive(*alone(forecasts, y))
     assert float(f(u)) == pytest.approx(float(f(u[[0, 2, 1]])), abs=1e-12)  # the mirrored one is as low
     assert abs(u[1] - u[2]) > 0.1  # and another
     assert u[1] > u[2]  # the larger epistemic factor
     near = 1.0 + 1e-15 * torch.randn(50, 1, 1, generator=seeded(), dtype=torch.float64)
-    assert logs(Scaling.fit(forecasts, y * near, ids(50))) == pytest.approx(u, abs=1e-6)
+    assert logs(Scaling.fit(Outcome(forecasts, y * near, ids(50)))) == pytest.approx(u, abs=1e-6)
 
 
 def test_few_people_leave_the_factors_near_one():
     # the penalty is of the total score: what one observation may gain, ½ log 1/a, is stopped at log 1/a = ½ log²4
     prediction, y = repeated(1)
-    fitted = Scaling.fit(prediction, y, ids(2))
+    fitted = Scaling.fit(Outcome(prediction, y, ids(2)))
     assert all(0.05 < factor <= 1.0 for factor in (*fitted.aleatoric, *fitted.epistemic, *fitted.personal))
     assert np.square(logs(fitted)).sum() <= 2.0 * DOUBT**2 * 2 * (fitted.before[0] - fitted.after[0]) + 1e-12
     many, seen = repeated(200)
-    assert Scaling.fit(many, seen, ids(400)).aleatoric[0] < fitted.aleatoric[0]
+    assert Scaling.fit(Outcome(many, seen, ids(400))).aleatoric[0] < fitted.aleatoric[0]
     assert "they hardly settle it" in fitted.sentences()[1]
 
 
@@ -332,7 +339,7 @@ def test_scaling_finds_each_part_that_was_distorted():
     truth = cohort(1500, 8, 6, 4, seed=4)
     y = truth.sample(1, seeded(5))[0]
     wrong = scale_parts(truth, 0.5, 4.0, 0.25)
-    fitted = Scaling.fit(wrong, y, ids(1500))
+    fitted = Scaling.fit(Outcome(wrong, y, ids(1500)))
     for name, factor, k in (("aleatoric", 2.0, 0), ("epistemic", 0.25, 1), ("personal", 4.0, 2)):
         sd = math.sqrt(fitted.covariance[0][k][k])
         assert sd < 0.5
@@ -342,7 +349,7 @@ def test_scaling_finds_each_part_that_was_distorted():
     seen = new.sample(1, seeded(7))[0]
     bad = scale_parts(new, 0.5, 4.0, 0.25)
     mended = fitted.apply(bad, ids(500, "Q"))
-    scores = [float(np.nanmean(mean_scores(x, seen)["nll"])) for x in (new, mended, bad)]
+    scores = [float(np.nanmean(mean_scores(Outcome(x, seen, ids(len(seen))))["nll"])) for x in (new, mended, bad)]
     assert scores[1] - scores[0] < 0.05 * (scores[2] - scores[0])
 
 
@@ -351,9 +358,9 @@ def test_scaling_finds_each_part_that_was_distorted():
 def test_scaling_is_never_worse_on_the_people_it_was_fitted_on(seed, score, shift):
     prediction = cohort(6, 4, 3, 2, seed=seed)
     y = prediction.sample(1, seeded(seed))[0] + shift
-    fitted = Scaling.fit(prediction, y, ids(6), score=score)
+    fitted = Scaling.fit(Outcome(prediction, y, ids(6)), score=score)
     assert fitted.after[0] <= fitted.before[0]
-    found = float(np.nanmean(mean_scores(fitted.apply(prediction, ids(6), in_sample=True), y)[score]))
+    found = float(np.nanmean(mean_scores(Outcome(fitted.apply(prediction, ids(6), in_sample=True), y, ids(6)))[score]))
     assert found == pytest.approx(fitted.after[0], rel=1e-9)
     assert all(0.0 < f < math.inf for f in (*fitted.aleatoric, *fitted.epistemic, *fitted.personal))
 
@@ -362,7 +369,7 @@ def test_cross_scaling_never_uses_a_persons_own_observations():
     prediction = cohort(9, 4, 3, 2)
     y = prediction.sample(1, seeded(1))[0]
     people = [*ids(7), "P0", "P1"]  # two have two records, which stay together
-    cross = CrossScaling.fit(prediction, y, people, folds=4, generator=seeded(2))
+    cross = CrossScaling.fit(Outcome(prediction, y, people), folds=4, generator=seeded(2))
     assert sorted(np.bincount(list(cross.fold.values())).tolist()) == [1, 2, 2, 2]
     assert cross.people == tuple(ids(7))
     for name, k in cross.fold.items():
@@ -375,7 +382,7 @@ def test_cross_scaling_never_uses_a_persons_own_observations():
         assert torch.equal(scaled.people([i]).variance, alone.variance)
     changed = y.clone()
     changed[3] += 5.0
-    again = CrossScaling.fit(prediction, changed, people, folds=4, generator=seeded(2)).apply(prediction, people)
+    again = CrossScaling.fit(Outcome(prediction, changed, people), folds=4, generator=seeded(2)).apply(prediction, people)
     assert torch.equal(again.people([3]).variance, scaled.people([3]).variance)
     assert not torch.equal(again.variance, scaled.variance)
     back = recalibration_from_dict(json.loads(json.dumps(cross.to_dict(), allow_nan=False)))
@@ -383,12 +390,12 @@ def test_cross_scaling_never_uses_a_persons_own_observations():
     with pytest.raises(ValueError, match=r"in no fold \(Q\)"):
         cross.apply(prediction.people([0]), ["Q"])
     with pytest.raises(ValueError, match="write folds=2 to 7"):
-        CrossScaling.fit(prediction, y, people, folds=8, generator=seeded())
+        CrossScaling.fit(Outcome(prediction, y, people), folds=8, generator=seeded())
 
 
 def test_perturbed_scalings_spread_as_the_covariance_says():
     prediction = cohort(12, 5, 4, 3)
-    fitted = Scaling.fit(prediction, prediction.sample(1, seeded(1))[0], ids(12))
+    fitted = Scaling.fit(Outcome(prediction, prediction.sample(1, seeded(1))[0], ids(12)))
     g, found = seeded(2), []
     for _ in range(400):
         moved = fitted.perturbed(prediction, g)
@@ -487,7 +494,7 @@ def test_ninety_five_per_cent_needs_nineteen_people():
     prediction = cohort(18, 3)
     y = prediction.sample(1, seeded())[0]
     y[0, 0] = math.nan
-    split = SplitConformal.fit(prediction, y, ids(18), horizons=Horizons.of(prediction))
+    split = SplitConformal.fit(Outcome(prediction, y, ids(18)), horizons=Horizons.of(prediction))
     lower, upper = split.interval(prediction, ids(18, "Q"), 0.95)
     assert np.isinf(lower).all()
     assert np.isinf(upper).all()
@@ -508,7 +515,7 @@ def test_split_conformal_covers_new_people_whatever_the_model(kind, path):
         y = 2.0 + torch.exp(common + 0.5 * torch.randn((49, 4, 1), generator=g, dtype=torch.float64))
         known, new = list(range(29)), list(range(29, 49))
         horizons = None if path else Horizons.of(prediction)
-        split = SplitConformal.fit(prediction.people(known), y[known], ids(29), horizons=horizons, kind=kind)
+        split = SplitConformal.fit(Outcome(prediction.people(known), y[known], ids(29)), horizons=horizons, kind=kind)
         lower, upper = split.interval(prediction.people(new), ids(20, "Q"), 0.8)
         inside = (y[new].numpy() >= lower) & (y[new].numpy() <= upper)
         covered.append(inside.all(1).mean() if path else inside[:, 2].mean())
@@ -521,8 +528,8 @@ def test_split_conformal_counts_people_and_not_points():
     base = cohort(10, 2, 2, 1)
     y = base.sample(1, seeded(1))[0]
     index = [i for i in range(10) for _ in range(20)]
-    many = SplitConformal.fit(base.people(index), y[index], [f"P{i}" for i in index], horizons=Horizons.of(base))
-    once = SplitConformal.fit(base, y, ids(10), horizons=Horizons.of(base))
+    many = SplitConformal.fit(Outcome(base.people(index), y[index], [f"P{i}" for i in index]), horizons=Horizons.of(base))
+    once = SplitConformal.fit(Outcome(base, y, ids(10)), horizons=Horizons.of(base))
     assert np.array_equal(many.factor(0.8), once.factor(0.8))
     assert np.isinf(many.factor(0.95)).all()
 
@@ -534,26 +541,26 @@ def test_coverage_band_allows_for_the_calibration_sets_own_luck():
         y = prediction.sample(1, g)[0]
         known, new = list(range(15)), list(range(15, 40))
         horizons = Horizons.of(prediction)
-        split = SplitConformal.fit(prediction.people(known), y[known], ids(15), horizons=horizons)
+        split = SplitConformal.fit(Outcome(prediction.people(known), y[known], ids(15)), horizons=horizons)
         after = prediction.people(new)
-        band = split.coverage(after, y[new], ids(25, "Q"), 0.8, generator=g, draws=200)
+        band = split.coverage(Outcome(after, y[new], ids(25, "Q")), 0.8, generator=g, draws=200)
         assert band.gates == 5
         inside += band.passes
         widths.append(float((band.upper - band.lower).mean()))
         bad = after.point + 4.0 * (y[new] - after.point)  # people unlike those it was calibrated on
-        wrong += split.coverage(after, bad, ids(25, "Q"), 0.8, generator=g, draws=200).passes
+        wrong += split.coverage(Outcome(after, bad, ids(25, "Q")), 0.8, generator=g, draws=200).passes
     assert stats.binomtest(inside, 60, 0.95).pvalue > 1e-3
     assert wrong == 0
     # Wider than a binomial band of 25 people at five gates, which takes the quantile for the truth.
     assert np.mean(widths) > 2 * 2.57 * math.sqrt(0.16 / 25)
     with pytest.raises(ValueError, match="under other ids"):
-        split.coverage(prediction.people(known), y[known], ids(15, "Q"), 0.8, generator=g)
+        split.coverage(Outcome(prediction.people(known), y[known], ids(15, "Q")), 0.8, generator=g)
 
 
 def test_split_conformal_refuses_what_was_not_calibrated():
     prediction = cohort(30, 4)
     y = prediction.sample(1, seeded())[0]
-    split = SplitConformal.fit(prediction, y, ids(30), horizons=Horizons((0.0, 3.0)))
+    split = SplitConformal.fit(Outcome(prediction, y, ids(30)), horizons=Horizons((0.0, 3.0)))
     later = replace(prediction, times=prediction.times + 2.0)
     with pytest.raises(ValueError, match=r"60 times .* are outside the horizons 0 to 3"):
         split.interval(later, ids(30, "Q"))
@@ -563,9 +570,9 @@ def test_split_conformal_refuses_what_was_not_calibrated():
     with pytest.raises(ValueError, match="channels"):
         split.interval(replace(prediction, channels=("other",)), ids(30, "Q"))
     with pytest.raises(ValueError, match="kind is"):
-        SplitConformal.fit(prediction, y, ids(30), horizons=None, kind="cqr")
+        SplitConformal.fit(Outcome(prediction, y, ids(30)), horizons=None, kind="cqr")
     with pytest.raises(ValueError, match="infinite values"):
-        SplitConformal.fit(prediction, y + math.inf, ids(30), horizons=None)
+        SplitConformal.fit(Outcome(prediction, y + math.inf, ids(30)), horizons=None)
 
 
 # ---- adaptive conformal
@@ -592,7 +599,7 @@ def follower(target: float = 0.1, gamma: float = 0.05, scores: int = 30) -> Adap
 def test_adaptive_rate_of_misses_is_bounded_for_any_sequence(values, target, gamma, scores):
     one, T = follower(target, gamma, scores), len(values)
     y = torch.tensor(values, dtype=torch.float64).reshape(1, T, 1)
-    found = one.follow(stream(T), y, ["Q"])
+    found = one.follow(Outcome(stream(T), y, ["Q"]))
     assert abs(found.missed.mean() - target) <= one.bound(T) + 1e-12
     assert -gamma - 1e-12 <= float(found.alpha[0, 0]) <= 1.0 + gamma + 1e-12
     # The naive loop, one observation after the other.
@@ -609,10 +616,10 @@ def test_adaptive_rate_of_misses_is_bounded_for_any_sequence(values, target, gam
 def test_adaptive_against_an_adversary_that_misses_whenever_it_can():
     # Clipped to [0, 1] the interval stays finite and the adversary always wins; unclipped it becomes everything.
     one, T = follower(0.1, 0.05), 2000
-    found = one.follow(stream(T), torch.full((1, T, 1), 1e9, dtype=torch.float64), ["Q"])
+    found = one.follow(Outcome(stream(T), torch.full((1, T, 1), 1e9, dtype=torch.float64), ["Q"]))
     assert abs(found.missed.mean() - 0.1) <= one.bound(T)
     assert np.isinf(found.upper).any()
-    easy = one.follow(stream(T), torch.zeros(1, T, 1), ["Q"])
+    easy = one.follow(Outcome(stream(T), torch.zeros(1, T, 1), ["Q"]))
     assert abs(easy.missed.mean() - 0.1) <= one.bound(T)  # misses by saying nothing at all
     assert (easy.upper < easy.lower).any()
 
@@ -620,18 +627,18 @@ def test_adaptive_against_an_adversary_that_misses_whenever_it_can():
 def test_adaptive_in_two_pieces_is_one_and_a_missing_observation_changes_nothing():
     one, T = follower(), 60
     y = 2.5 * torch.randn((1, T, 1), generator=seeded(3), dtype=torch.float64)
-    whole = one.follow(stream(T), y, ["Q"])
-    first = one.follow(stream(25), y[:, :25], ["Q"])
-    second = one.follow(stream(35), y[:, 25:], ["Q"], alpha=first.alpha)
+    whole = one.follow(Outcome(stream(T), y, ["Q"]))
+    first = one.follow(Outcome(stream(25), y[:, :25], ["Q"]))
+    second = one.follow(Outcome(stream(35), y[:, 25:], ["Q"]), alpha=first.alpha)
     assert np.array_equal(np.concatenate([first.upper, second.upper], 1), whole.upper)
     gaps = torch.cat([y[:, :25], torch.full((1, 5, 1), math.nan), y[:, 25:]], 1)
-    found = one.follow(stream(T + 5), gaps, ["Q"])
+    found = one.follow(Outcome(stream(T + 5), gaps, ["Q"]))
     assert np.array_equal(found.alpha, whole.alpha)
     assert np.isnan(found.missed[0, 25:30]).all()
     assert (found.upper[0, 25:30] == found.upper[0, 30]).all()
     for call, sentence in (
-        (lambda: one.follow(stream(25), y[:, :25], ["P0"]), "Judge it by people"),
-        (lambda: one.follow(stream(25), y[:, :25], ["Q"], alpha=[0.1]), "one finite number per person"),
+        (lambda: one.follow(Outcome(stream(25), y[:, :25], ["P0"])), "Judge it by people"),
+        (lambda: one.follow(Outcome(stream(25), y[:, :25], ["Q"]), alpha=[0.1]), "one finite number per person"),
         (lambda: replace(one, gamma=0.0), "the step is above 0"),
         (lambda: replace(one, target=1.0), "strictly between 0 and 1"),
     ):

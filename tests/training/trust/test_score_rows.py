@@ -8,16 +8,15 @@ import torch
 from scipy import stats
 
 from hybrid.prediction import Prediction
-from training.trust.horizons import Horizons
-from training.trust.score_rows import paired_difference, scores_by_horizon
-from training.trust.scores import crps, crps_gaussian, crps_mixture, nll, nll_gaussian, nll_mixture, score_table
+from training.trust import Horizons, Outcome, crps, nll, paired_difference, score_table, scores_by_horizon
+from training.trust.scores import crps_gaussian, crps_mixture, nll_gaussian, nll_mixture
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def cohort(N: int = 12) -> tuple[Prediction, torch.Tensor]:
+def cohort(N: int = 12) -> Outcome:
     shape = (3, 2, N, 4, 2)
     prediction = Prediction(
         torch.randn(shape, generator=seeded(1), dtype=torch.float64),
@@ -30,12 +29,12 @@ def cohort(N: int = 12) -> tuple[Prediction, torch.Tensor]:
     y = prediction.sample(1, seeded(3))[0]
     y[5:, 3, 1] = math.nan
     y[:, 0, 0] = math.nan
-    return prediction, y
+    return Outcome(prediction, y, range(N))
 
 
 def test_rows_are_the_table_of_their_observations():
-    prediction, y = cohort()
-    rows = scores_by_horizon(prediction, y, horizons=Horizons((0.0, 1.0, 2.5, 3.0)))
+    outcome = cohort()
+    rows = scores_by_horizon(outcome, horizons=Horizons((0.0, 1.0, 2.5, 3.0)))
     assert [(r.channel, r.horizon, r.records) for r in rows] == [
         ("a", "1–2.5", 12),
         ("a", "2.5–3", 12),
@@ -45,7 +44,7 @@ def test_rows_are_the_table_of_their_observations():
     ]
     mask = np.zeros((12, 4, 2), bool)
     mask[:, 1:3, 0] = True
-    assert rows[0].scores == score_table(prediction, y, mask=mask)
+    assert rows[0].scores == score_table(outcome, mask=mask)
     assert rows[0].scores["count"] == 24
     assert rows[0].sentence is None
     assert rows[4].sentence == (
@@ -54,10 +53,10 @@ def test_rows_are_the_table_of_their_observations():
     whole = sum(r.scores["crps"] * r.scores["count"] for r in rows if r.channel == "b")
     mask = np.zeros((12, 4, 2), bool)
     mask[..., 1] = True
-    table = score_table(prediction, y, mask=mask)
+    table = score_table(outcome, mask=mask)
     assert whole == pytest.approx(table["crps"] * table["count"], rel=1e-12)
     with pytest.raises(ValueError, match="present within the horizons"):
-        scores_by_horizon(prediction, y, horizons=Horizons((10.0, 20.0)))
+        scores_by_horizon(outcome, horizons=Horizons((10.0, 20.0)))
 
 
 def test_the_short_names_take_gaussians_and_mixtures():

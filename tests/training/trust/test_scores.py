@@ -12,6 +12,7 @@ from scipy import integrate, special, stats
 
 from hybrid.prediction import Prediction
 from training.trust.calibration import ence, ence_null_band, quantile_calibration_error, zms
+from training.trust.outcome import Outcome
 from training.trust.scores import (
     brier,
     brier_decomposition,
@@ -236,7 +237,8 @@ def test_table_is_each_score_on_the_chosen_observations():
     prediction, y = cohort()
     chosen = torch.zeros(30, 8, 2, dtype=torch.bool)
     chosen[:, 2:, 1] = True
-    table = score_table(prediction, y, mask=chosen, levels=(0.5, 0.975))
+    outcome = Outcome(prediction, y, range(30))
+    table = score_table(outcome, mask=chosen, levels=(0.5, 0.975))
     kept = torch.where(chosen, y, torch.nan)
     here = ~kept.isnan()
     assert table["count"] == int(here.sum()) == 30 * 6 - 8 * 2
@@ -264,7 +266,7 @@ def test_table_is_each_score_on_the_chosen_observations():
     assert all(type(value) is float for value in table.values())
     horizon = torch.zeros(30, 8, dtype=torch.bool)
     horizon[:, 2] = True
-    assert score_table(prediction, y, mask=horizon)["count"] == 2 * 30 - 1  # two channels, one observation missing
+    assert score_table(outcome, mask=horizon)["count"] == 2 * 30 - 1  # two channels, one observation missing
 
 
 def test_table_of_a_perfect_forecaster_with_its_reference():
@@ -277,7 +279,7 @@ def test_table_of_a_perfect_forecaster_with_its_reference():
         times=prediction.times.repeat(1, 60),
         mask=prediction.mask.repeat(1, 60),
     )
-    table = score_table(repeated, y, generator=torch.Generator().manual_seed(0))
+    table = score_table(Outcome(repeated, y, range(30)), generator=torch.Generator().manual_seed(0))
     n = table["count"]
     for level in (0.5, 0.8, 0.9, 0.95):
         # Observations of one path share a member, so paths of 8 times and 2 channels count for at most 16 times as little.
@@ -300,22 +302,22 @@ def test_table_refuses_what_has_no_meaning():
     prediction, y = cohort()
     mixed = replace(prediction, units=("mg/L", "mmol/L"))
     with pytest.raises(ValueError, match=r"different units \(mg/L, mmol/L\)"):
-        score_table(mixed, y)
+        score_table(Outcome(mixed, y, range(30)))
     one = torch.zeros(30, 8, 2, dtype=torch.bool)
     one[..., 1] = True
-    assert score_table(mixed, y, mask=one) == score_table(prediction, y, mask=one)
+    assert score_table(Outcome(mixed, y, range(30)), mask=one) == score_table(Outcome(prediction, y, range(30)), mask=one)
     with pytest.raises(ValueError, match="at least one"):
-        score_table(prediction, y, mask=torch.zeros(30, 8))
+        score_table(Outcome(prediction, y, range(30)), mask=torch.zeros(30, 8))
     with pytest.raises(ValueError, match="at least one"):
-        score_table(prediction, torch.full_like(y, torch.nan))
+        score_table(Outcome(prediction, torch.full_like(y, torch.nan), range(30)))
     with pytest.raises(ValueError, match="people, times, channels"):
-        score_table(prediction, y[..., 0])
+        score_table(Outcome(prediction, y[..., 0], range(30)))
     with pytest.raises(ValueError, match="mask has shape"):
-        score_table(prediction, y, mask=torch.ones(30))
+        score_table(Outcome(prediction, y, range(30)), mask=torch.ones(30))
     with pytest.raises(ValueError, match="coverage level of 95"):
-        score_table(prediction, y, levels=(95,))
-    with pytest.raises(ValueError, match="not finite"):
-        score_table(prediction, y + torch.inf)
+        score_table(Outcome(prediction, y, range(30)), levels=(95,))
+    with pytest.raises(ValueError, match="infinite values"):
+        score_table(Outcome(prediction, y + torch.inf, range(30)))
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,10 @@ import torch
 from scipy import stats
 
 from hybrid.prediction import Prediction
+from training.trust import Horizons, Outcome, PersonNull, innovations, simultaneous_band, uncertainty_report
 from training.trust.controls import AVERAGED, CONSTANT, DROPPED, NOT_MEASURED
-from training.trust.horizons import Horizons
-from training.trust.innovations import innovations, neighbour_sums
-from training.trust.person_null import PersonNull
-from training.trust.recalibration.scaling import Scaling, scale_parts
-from training.trust.simultaneous import simultaneous_band
-from training.trust.uncertainty_report import uncertainty_report
+from training.trust.innovations import neighbour_sums
+from training.trust.recalibration import Scaling, scale_parts
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -45,6 +42,11 @@ def cohort(N: int = 60, T: int = 8, *, seed: int = 0, S: int = 2) -> Prediction:
     return forecast(
         (level + apart + own) * (1.0 - 0.05 * torch.arange(float(T))), 0.3 + 0.1 * torch.arange(T, dtype=torch.float64)
     )
+
+
+def judged(prediction: Prediction, y: torch.Tensor) -> Outcome:
+    """Everyone with one record."""
+    return Outcome(prediction, y, ids(len(y)))
 
 
 # ---- the band over many gates
@@ -93,7 +95,7 @@ def test_null_sums_have_the_spread_of_whole_cohorts(shared):
     y[0, 1] = y[5] = math.nan
     people = [*ids(10), "P0", "P1"]  # two people with two records each
     here = ~y[..., 0].isnan().numpy()
-    null = PersonNull.draw(prediction, y, people, generator=seeded(2), replicates=2000, shared_member=shared)
+    null = PersonNull.draw(Outcome(prediction, y, people), generator=seeded(2), replicates=2000, shared_member=shared)
     counted = null.counts(np.where(here, 0, -1), 1, null.drawn[..., 0])[:, 0]
     summed = null.sums(np.nansum(null.drawn[..., 0], 2)[..., None])[:, 0]
     assert counted == pytest.approx(summed, rel=1e-9, abs=1e-9)
@@ -103,14 +105,14 @@ def test_null_sums_have_the_spread_of_whole_cohorts(shared):
     assert counted.mean() == pytest.approx(direct.mean(), abs=5 * direct.std() / math.sqrt(2000))
     assert counted.std() == pytest.approx(direct.std(), rel=0.08)
     with pytest.raises(ValueError, match="at least 20"):
-        PersonNull.draw(prediction, y, people, generator=seeded(), replicates=10)
+        PersonNull.draw(Outcome(prediction, y, people), generator=seeded(), replicates=10)
 
 
 def test_innovations_are_white_under_the_prediction_and_are_the_naive_ones():
     prediction = cohort(3, 5, S=3)
     y = prediction.sample(1, seeded(4))[0]
     y[1, 2] = y[2, :4] = math.nan
-    found = innovations(prediction, y)[..., 0]
+    found = innovations(judged(prediction, y))[..., 0]
     for i in range(3):
         here = ~y[i, :, 0].isnan().numpy()
         paths = prediction.mean[:, :, i, :, 0].reshape(18, 5).numpy()[:, here]
@@ -120,7 +122,7 @@ def test_innovations_are_white_under_the_prediction_and_are_the_naive_ones():
         assert found[i, : here.sum()] == pytest.approx(naive, rel=1e-10)
         assert np.isnan(found[i, here.sum() :]).all()
     full = prediction.sample(1, seeded(5))[0]
-    many = innovations(prediction, full, prediction.sample(40_000, seeded(6)))[:, 0, :, 0]
+    many = innovations(judged(prediction, full), prediction.sample(40_000, seeded(6)))[:, 0, :, 0]
     # 25 numbers, each with a standard error of about 1/√40,000 (a little more off the Gaussian).
     assert np.abs(many.T @ many / 40_000 - np.eye(5)).max() < 5 * 1.5 / 200
     pairs = neighbour_sums(found)
@@ -139,7 +141,7 @@ def test_right_forecasters_pass_their_page_as_often_as_it_says():
         prediction = cohort(40, 5, seed=seed)
         y = prediction.sample(1, seeded(seed + 100))[0]
         report = uncertainty_report(
-            prediction, y, ids(40), generator=seeded(seed), replicates=300, resample="bootstrap"
+            Outcome(prediction, y, ids(40)), generator=seeded(seed), replicates=300, resample="bootstrap"
         )
         clean += report.failed == 0
         flags += len(report.flags)
@@ -152,9 +154,9 @@ def test_page_of_one_right_forecaster():
     y = prediction.sample(1, seeded(1))[0]
     y[:145, 5] = math.nan
     report = uncertainty_report(
-        prediction,
+        Outcome(prediction,
         y,
-        ids(150),
+        ids(150)),
         generator=seeded(),
         thresholds={"y": 0.5},
         distance=prediction.point[..., 0].abs(),
@@ -194,14 +196,14 @@ def test_page_of_one_right_forecaster():
 def test_wrong_widths_and_centres_are_named():
     prediction = cohort(200, 6, seed=5)
     y = prediction.sample(1, seeded(6))[0]
-    narrow = uncertainty_report(scale_parts(prediction, 0.5, 0.5, 0.5), y, ids(200), generator=seeded(), replicates=200)
+    narrow = uncertainty_report(Outcome(scale_parts(prediction, 0.5, 0.5, 0.5), y, ids(200)), generator=seeded(), replicates=200)
     text = "\n".join(map(str, narrow.verdicts))
     assert "outside its null band of" in text
     assert "it is too narrow, recalibrate." in text
     assert "variances are wrong on average" in text
-    wide = uncertainty_report(scale_parts(prediction, 2.0, 2.0, 2.0), y, ids(200), generator=seeded(), replicates=200)
+    wide = uncertainty_report(Outcome(scale_parts(prediction, 2.0, 2.0, 2.0), y, ids(200)), generator=seeded(), replicates=200)
     assert "it is too wide, recalibrate." in "\n".join(map(str, wide.verdicts))
-    shifted = uncertainty_report(prediction, y + 0.5, ids(200), generator=seeded(), replicates=200)
+    shifted = uncertainty_report(Outcome(prediction, y + 0.5, ids(200)), generator=seeded(), replicates=200)
     assert "PIT outside its band" in "\n".join(map(str, shifted.verdicts))
     assert narrow.failed > 5
 
@@ -211,12 +213,12 @@ def test_band_after_recalibration_allows_for_the_calibration_people():
     y = truth.sample(1, seeded(8))[0]
     wrong = scale_parts(truth, 0.3, 0.3, 0.3)
     known, new = list(range(15)), list(range(15, 70))
-    fitted = Scaling.fit(wrong.people(known), y[known], ids(15))
+    fitted = Scaling.fit(Outcome(wrong.people(known), y[known], ids(15)))
     mended = fitted.apply(wrong.people(new), ids(55, "Q"))
-    before = uncertainty_report(wrong.people(new), y[new], ids(55, "Q"), generator=seeded(), replicates=300)
-    plain = uncertainty_report(mended, y[new], ids(55, "Q"), generator=seeded(), replicates=300)
+    before = uncertainty_report(Outcome(wrong.people(new), y[new], ids(55, "Q")), generator=seeded(), replicates=300)
+    plain = uncertainty_report(Outcome(mended, y[new], ids(55, "Q")), generator=seeded(), replicates=300)
     allowed = uncertainty_report(
-        mended, y[new], ids(55, "Q"), generator=seeded(), replicates=300, calibration=fitted
+        Outcome(mended, y[new], ids(55, "Q")), generator=seeded(), replicates=300, calibration=fitted
     )
     assert before.failed > 0
     assert allowed.failed == 0
@@ -225,7 +227,7 @@ def test_band_after_recalibration_allows_for_the_calibration_people():
     assert allowed.fitted_on == tuple(ids(15))
     assert "other calibration people" in allowed.verdicts[0].detail
     with pytest.raises(ValueError, match="Judge it by people it has not seen"):
-        uncertainty_report(mended, y[new], [*ids(54, "Q"), "P3"], generator=seeded(), calibration=fitted)
+        uncertainty_report(Outcome(mended, y[new], [*ids(54, "Q"), "P3"]), generator=seeded(), calibration=fitted)
 
 
 def test_recalibrated_right_forecasters_pass_their_page_as_often_as_it_says():
@@ -234,10 +236,10 @@ def test_recalibrated_right_forecasters_pass_their_page_as_often_as_it_says():
         truth = cohort(50, 4, seed=seed)
         y = truth.sample(1, seeded(seed + 500))[0]
         wrong, known, new = scale_parts(truth, 0.4, 2.0, 0.5), list(range(15)), list(range(15, 50))
-        fitted = Scaling.fit(wrong.people(known), y[known], ids(15))
+        fitted = Scaling.fit(Outcome(wrong.people(known), y[known], ids(15)))
         mended = fitted.apply(wrong.people(new), ids(35, "Q"))
         report = uncertainty_report(
-            mended, y[new], ids(35, "Q"), generator=seeded(seed), replicates=150, calibration=fitted
+            Outcome(mended, y[new], ids(35, "Q")), generator=seeded(seed), replicates=150, calibration=fitted
         )
         clean += report.failed == 0
         settled.append(math.log(fitted.aleatoric[0] / 2.5) / math.sqrt(fitted.covariance[0][0][0]))
@@ -276,9 +278,9 @@ def test_control_members_from_random_starts_on_a_convex_residual():
     init = torch.stack([descended(features, y, equal, w) for w in starts])
     drawn = [torch.bincount(torch.randint(25, (25,), generator=g), minlength=25).double() for _ in starts]
     bootstrap = torch.stack([descended(features, y, c, w) for c, w in zip(drawn, starts, strict=True)])
-    arguments = {"people": ids(80), "generator": seeded(3), "replicates": 200}
+    arguments = {"generator": seeded(3), "replicates": 200}
     reports = {
-        name: uncertainty_report(forecast((new @ w.T).permute(2, 0, 1)[:, None], 0.25), seen[..., None], **arguments)
+        name: uncertainty_report(judged(forecast((new @ w.T).permute(2, 0, 1)[:, None], 0.25), seen[..., None]), **arguments)
         for name, w in (("init", init), ("bootstrap", bootstrap))
     }
     assert [f.name for f in reports["init"].flags] == [NOT_MEASURED]
@@ -286,12 +288,12 @@ def test_control_members_from_random_starts_on_a_convex_residual():
     assert reports["bootstrap"].flags == ()
     # Labelled so, they are flagged whatever their spread (a residual that is not convex).
     labelled = uncertainty_report(
-        forecast((new @ bootstrap.T).permute(2, 0, 1)[:, None], 0.25), seen[..., None], resample="init", **arguments
+        judged(forecast((new @ bootstrap.T).permute(2, 0, 1)[:, None], 0.25), seen[..., None]), resample="init", **arguments
     )
     assert [f.name for f in labelled.flags] == [NOT_MEASURED]
     assert "first weights alone" in labelled.flags[0].sentence
     alone = forecast((new @ init[:1].T).permute(2, 0, 1)[:, None], 0.25)
-    assert "There is one member" in uncertainty_report(alone, seen[..., None], **arguments).flags[0].sentence
+    assert "There is one member" in uncertainty_report(judged(alone, seen[..., None]), **arguments).flags[0].sentence
 
 
 def test_control_a_dropped_term_of_the_physics():
@@ -303,10 +305,10 @@ def test_control_a_dropped_term_of_the_physics():
     free = x0 * torch.exp(-t)
     y = (free + forced + 0.1 * torch.randn((80, 16), generator=g, dtype=torch.float64))[..., None]
     apart = 0.03 * torch.randn((5, 1, 1, 1), generator=g, dtype=torch.float64)
-    arguments = {"people": ids(80), "generator": seeded(5), "replicates": 200, "measurement_sd": {"y": 0.1}}
-    whole = uncertainty_report(forecast(free + forced + apart * torch.exp(-t), 0.01), y, **arguments)
+    arguments = {"generator": seeded(5), "replicates": 200, "measurement_sd": {"y": 0.1}}
+    whole = uncertainty_report(judged(forecast(free + forced + apart * torch.exp(-t), 0.01), y), **arguments)
     noise = float((y[..., 0] - free).square().mean())
-    dropped = uncertainty_report(forecast(free + apart * torch.exp(-t), noise), y, **arguments)
+    dropped = uncertainty_report(judged(forecast(free + apart * torch.exp(-t), noise), y), **arguments)
     assert [f.name for f in whole.flags] == []
     assert [f.name for f in dropped.flags] == [DROPPED, DROPPED]
     assert "neighbouring innovations of a person correlate by 0." in dropped.flags[0].sentence
@@ -318,19 +320,20 @@ def test_control_a_constant_risk():
     g = seeded(6)
     truth = torch.randn((300, 1), generator=g, dtype=torch.float64).expand(300, 2)
     y = (truth + 0.3 * torch.randn((300, 2), generator=g, dtype=torch.float64))[..., None]
-    arguments = {"people": ids(300), "generator": seeded(7), "replicates": 200, "thresholds": {"y": 1.0}}
+    arguments = {"generator": seeded(7), "replicates": 200, "thresholds": {"y": 1.0}}
     # Everyone's marginal distribution, the member's level shared along a person's path: calibrated, and no use.
     levels = torch.from_numpy(stats.norm.ppf((np.arange(40) + 0.5) / 40))[:, None, None, None]
-    constant = uncertainty_report(forecast(levels.expand(40, 1, 300, 2), 0.09), y, **arguments)
+    constant = uncertainty_report(judged(forecast(levels.expand(40, 1, 300, 2), 0.09), y), **arguments)
     knowing = uncertainty_report(
-        forecast(truth + 0.05 * torch.randn((5, 1, 1, 1), generator=g, dtype=torch.float64), 0.09), y, **arguments
+        judged(forecast(truth + 0.05 * torch.randn((5, 1, 1, 1), generator=g, dtype=torch.float64), 0.09), y), **arguments
     )
     assert constant.channels[0].events.error.place == ""  # well calibrated
     assert constant.channels[0].events.resolution.observed == 0.0
     assert [f.name for f in constant.flags] == [CONSTANT]
     assert [f.name for f in knowing.flags] == []
     # All outcomes alike are not the forecaster's fault: a sentence, and no flag.
-    alike = uncertainty_report(forecast(levels.expand(40, 1, 300, 2), 0.09), y, **(arguments | {"thresholds": {"y": 9.0}}))
+    arguments["thresholds"] = {"y": 9.0}
+    alike = uncertainty_report(judged(forecast(levels.expand(40, 1, 300, 2), 0.09), y), **arguments)
     assert [f.name for f in alike.flags] == []
     assert any("every measurement is on one side of 9" in v.claim for v in alike.verdicts)
 
@@ -340,13 +343,13 @@ def test_control_averaged_parameters():
     apart = forecast(torch.tensor([-1.0, 1.0], dtype=torch.float64)[:, None, None, None].expand(2, 1, 100, 3), 1.0)
     y = apart.sample(1, seeded(8))[0]
     averaged = forecast(torch.zeros(1, 1, 100, 3, dtype=torch.float64), 1.0)
-    arguments = {"people": ids(100), "generator": seeded(9), "replicates": 200, "members": apart}
-    flags = [f for f in uncertainty_report(averaged, y, **arguments).flags if f.name == AVERAGED]
+    arguments = {"generator": seeded(9), "replicates": 200, "members": apart}
+    flags = [f for f in uncertainty_report(judged(averaged, y), **arguments).flags if f.name == AVERAGED]
     assert len(flags) == 1
     assert "has a variance of 1 (mg/L)² where its members, kept apart, have 2 (mg/L)²" in flags[0].sentence
-    assert AVERAGED not in [f.name for f in uncertainty_report(apart, y, **arguments).flags]
+    assert AVERAGED not in [f.name for f in uncertainty_report(judged(apart, y), **arguments).flags]
     with pytest.raises(ValueError, match="same people at the same times"):
-        uncertainty_report(averaged, y, **(arguments | {"members": apart.people([0])}))
+        uncertainty_report(judged(averaged, y), **(arguments | {"members": apart.people([0])}))
 
 
 def numbers(value) -> list[float]:
@@ -372,7 +375,7 @@ def test_padding_is_never_looked_at():
     )
     noise = torch.where(padded, 77.0, y)  # what is said to have been observed there
     ours, theirs = (
-        uncertainty_report(p, seen, ids(30), generator=seeded(2), replicates=100, horizons=Horizons((0.0, 2.0, 5.0)))
+        uncertainty_report(Outcome(p, seen, ids(30)), generator=seeded(2), replicates=100, horizons=Horizons((0.0, 2.0, 5.0)))
         for p, seen in ((dirty, noise), (replace(clean, mask=mask), y))
     )
     # a vectorised loop rounds its remainder differently, hence equal but for last digits
@@ -394,7 +397,7 @@ def test_two_channels_few_people_and_bad_input():
     )
     y = both.sample(1, seeded())[0]
     y[:, 1:, 1] = math.nan  # one observation of b each: no neighbours
-    report = uncertainty_report(both, y, ids(6), generator=seeded(), replicates=100)
+    report = uncertainty_report(Outcome(both, y, ids(6)), generator=seeded(), replicates=100)
     assert [c.channel for c in report.channels] == ["a", "b"]
     assert math.isnan(report.channels[1].autocorrelation.observed)
     assert report.to_dict()["channels"][1]["autocorrelation"]["observed"] is None
@@ -405,10 +408,10 @@ def test_two_channels_few_people_and_bad_input():
         ({"distance": np.ones(6)}, "distance has shape"),
     ):
         with pytest.raises(ValueError, match=sentence):
-            uncertainty_report(both, y, ids(6), generator=seeded(), **arguments)
+            uncertainty_report(Outcome(both, y, ids(6)), generator=seeded(), **arguments)
     with pytest.raises(ValueError, match="channel 'b' was never observed"):
-        uncertainty_report(both, torch.cat([y[..., :1], y[..., 1:] * math.nan], -1), ids(6), generator=seeded())
+        uncertainty_report(Outcome(both, torch.cat([y[..., :1], y[..., 1:] * math.nan], -1), ids(6)), generator=seeded())
     with pytest.raises(ValueError, match="people, times, channels"):
-        uncertainty_report(both, y[..., 0], ids(6), generator=seeded())
-    partly = uncertainty_report(both, y, ids(6), generator=seeded(), horizons=Horizons((0.0, 1.0)), replicates=100)
+        uncertainty_report(Outcome(both, y[..., 0], ids(6)), generator=seeded())
+    partly = uncertainty_report(Outcome(both, y, ids(6)), generator=seeded(), horizons=Horizons((0.0, 1.0)), replicates=100)
     assert sum(r.count for r in partly.channels[0].by_horizon) == 12  # what is outside of all horizons has no row

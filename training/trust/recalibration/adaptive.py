@@ -1,17 +1,16 @@
 """Intervals that follow one person online and keep their rate of misses whatever happens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 
-from hybrid.prediction import Prediction
 from physics.arguments import as_written, quote, require_kind, require_names, require_number
 from training.trust.null_band import Array, ArrayLike, as_array
+from training.trust.outcome import Outcome, require_outcome
 from training.trust.recalibration.conformal import residuals
-from training.trust.recalibration.fitted_on import FittedOn, people_index
-from training.trust.recalibration.scaling import observed
+from training.trust.recalibration.fitted_on import FittedOn
 
 
 @final
@@ -51,15 +50,15 @@ class AdaptiveConformal:
     def __post_init__(self) -> None:
         for name in ("target", "gamma"):
             require_number(getattr(self, name), f"AdaptiveConformal: {name}")
-        channels = require_names(self.channels, "AdaptiveConformal: channels", "AdaptiveConformal.fit(prediction, y, people)")
+        channels = require_names(self.channels, "AdaptiveConformal: channels", "AdaptiveConformal.fit(outcome)")
         object.__setattr__(self, "channels", channels)
         kept = [as_array(scores) for scores in self.scores]
         if len(kept) != len(channels) or not all(k.ndim == 1 and len(k) and (np.diff(k) >= 0).all() for k in kept):
             raise ValueError(
                 f"AdaptiveConformal: scores are rising numbers, a row for each of {len(channels)} channels, and are "
-                f"{quote(self.scores)}; write AdaptiveConformal.fit(prediction, y, people)"
+                f"{quote(self.scores)}; write AdaptiveConformal.fit(outcome)"
             )
-        require_kind(self.fitted_on, FittedOn, "AdaptiveConformal: fitted_on", "AdaptiveConformal.fit(prediction, y, people)")
+        require_kind(self.fitted_on, FittedOn, "AdaptiveConformal: fitted_on", "AdaptiveConformal.fit(outcome)")
         if not 0.0 < self.target < 1.0 or not self.gamma > 0.0:
             raise ValueError(
                 f"target is {self.target} and gamma {self.gamma}; the rate of misses lies strictly between 0 and 1, and "
@@ -68,9 +67,7 @@ class AdaptiveConformal:
 
     @staticmethod
     def fit(
-        prediction: Prediction,
-        y: ArrayLike,  # (N, T, p), NaN is missing
-        people: Sequence[str],  # (N,)
+        outcome: Outcome,
         *,
         target: float = 0.1,
         gamma: float = 0.02,
@@ -79,13 +76,14 @@ class AdaptiveConformal:
 
         Errors: `ValueError` for shapes, or a channel without observations.
         """
-        record = FittedOn.of(people, as_array(observed(prediction, y)))
-        r = residuals(prediction, y, "residual", 0.8)
+        require_outcome(outcome, "AdaptiveConformal.fit")
+        channels, record = outcome.prediction.channels, FittedOn.of(outcome.people, outcome.values)
+        r = residuals(outcome, "residual", 0.8)
         scores = tuple(tuple(np.sort(r[..., c][~np.isnan(r[..., c])]).tolist()) for c in range(r.shape[2]))
-        for channel, kept in zip(prediction.channels, scores, strict=True):
+        for channel, kept in zip(channels, scores, strict=True):
             if not kept:
                 raise ValueError(f"channel {channel!r} was never observed in these people; leave it out.")
-        return AdaptiveConformal(scores, prediction.channels, target, gamma, record)
+        return AdaptiveConformal(scores, channels, target, gamma, record)
 
     def factor(self, alpha: ArrayLike, channel: int) -> Array:
         """q at every α: +∞ for α ≤ 0 (and where there are too few scores), −∞ for α ≥ 1."""
@@ -100,9 +98,7 @@ class AdaptiveConformal:
 
     def follow(
         self,
-        prediction: Prediction,
-        y: ArrayLike,  # (N, T, p), in order of time; NaN is missing
-        people: Sequence[str],  # (N,)
+        outcome: Outcome,  # in order of time
         *,
         alpha: ArrayLike | None = None,  # (N, p); the target where None
         in_sample: bool = False,
@@ -112,9 +108,9 @@ class AdaptiveConformal:
         Law: following in two pieces, the second from the first's `alpha`, is following at once.
         Errors: `ValueError` for shapes, other channels, or people it was fitted on unless `in_sample`.
         """
-        seen = as_array(observed(prediction, y))
-        people_index(people, len(seen))
-        self.fitted_on.refuse(people, seen, in_sample=in_sample)
+        require_outcome(outcome, "AdaptiveConformal.follow")
+        prediction, seen = outcome.prediction, outcome.values
+        self.fitted_on.refuse(outcome.people, seen, in_sample=in_sample)
         if prediction.channels != self.channels:
             raise ValueError(f"The channels are {list(self.channels)}, and the prediction's {list(prediction.channels)}.")
         N, T, p = seen.shape

@@ -11,9 +11,10 @@ import torch
 from hybrid.prediction import Prediction
 from physics.arguments import as_written, require_choice, require_generator, require_kind, require_names, require_number
 from training.trust.horizons import Horizons
-from training.trust.null_band import Array, ArrayLike, as_array
-from training.trust.recalibration.fitted_on import FittedOn, people_index
-from training.trust.recalibration.scaling import observed, require_prediction
+from training.trust.ids import people_index
+from training.trust.null_band import Array, as_array
+from training.trust.outcome import Outcome, require_outcome, require_prediction
+from training.trust.recalibration.fitted_on import FittedOn
 from training.trust.simultaneous import SimultaneousBand, simultaneous_band
 
 Kind = Literal["residual", "quantile"]
@@ -69,7 +70,7 @@ class SplitConformal:
     fitted_on: FittedOn
 
     def __post_init__(self) -> None:
-        channels = require_names(self.channels, "SplitConformal: channels", "SplitConformal.fit(prediction, y, people, …)")
+        channels = require_names(self.channels, "SplitConformal: channels", "SplitConformal.fit(outcome, …)")
         object.__setattr__(self, "channels", channels)
         p = len(channels)
         H = 1 if self.horizons is None else len(self.horizons)
@@ -78,13 +79,11 @@ class SplitConformal:
             raise ValueError(f"SplitConformal: scores need shape (people, {H}, {p}), finite or NaN, and have {scores.shape}")
         require_choice(self.kind, ("residual", "quantile"), "SplitConformal: kind")
         _check_level(self.base)
-        require_kind(self.fitted_on, FittedOn, "SplitConformal: fitted_on", "SplitConformal.fit(prediction, y, people, …)")
+        require_kind(self.fitted_on, FittedOn, "SplitConformal: fitted_on", "SplitConformal.fit(outcome, …)")
 
     @staticmethod
     def fit(
-        prediction: Prediction,
-        y: ArrayLike,  # (N, T, p), NaN is missing
-        people: Sequence[str],  # (N,), several records of a person are one person
+        outcome: Outcome,  # several records of a person are one person
         *,
         horizons: Horizons | None,
         kind: Kind = "residual",
@@ -98,9 +97,10 @@ class SplitConformal:
         if horizons is not None:
             require_kind(horizons, Horizons, "SplitConformal.fit: horizons", "Horizons.of(prediction), or None for whole paths")
         _check_level(base)
-        record = FittedOn.of(people, as_array(observed(prediction, y)))
-        scores = _scores(prediction, y, people, horizons, kind, base)
-        return SplitConformal(scores, kind, horizons, base, prediction.channels, record)
+        require_outcome(outcome, "SplitConformal.fit")
+        record = FittedOn.of(outcome.people, outcome.values)
+        scores = _scores(outcome, horizons, kind, base)
+        return SplitConformal(scores, kind, horizons, base, outcome.prediction.channels, record)
 
     def factor(self, level: float) -> Array:  # (H, p)
         """q at this level; infinite where there are too few calibration people."""
@@ -124,9 +124,7 @@ class SplitConformal:
 
     def coverage(
         self,
-        prediction: Prediction,
-        y: ArrayLike,  # (N, T, p)
-        people: Sequence[str],
+        outcome: Outcome,
         level: float = 0.9,
         *,
         generator: torch.Generator,
@@ -145,9 +143,10 @@ class SplitConformal:
         _check_level(level)
         _check_level(band_level)
         draws, band_level = int(draws), float(band_level)
-        self.fitted_on.refuse(people, as_array(observed(prediction, y)), in_sample=in_sample)
-        _same_channels(self.channels, prediction)
-        test = _scores(prediction, y, people, self.horizons, self.kind, self.base)
+        require_outcome(outcome, "SplitConformal.coverage")
+        self.fitted_on.refuse(outcome.people, outcome.values, in_sample=in_sample)
+        _same_channels(self.channels, outcome.prediction)
+        test = _scores(outcome, self.horizons, self.kind, self.base)
         n, m = len(self.scores), len(test)
         pooled = np.concatenate([self.scores, test]).reshape(n + m, -1)
 
@@ -240,10 +239,10 @@ def _centre_and_scale(prediction: Prediction, kind: Kind, base: float) -> tuple[
     return lower, upper, 0.5 * (upper - lower)
 
 
-def residuals(prediction: Prediction, y: ArrayLike, kind: Kind, base: float) -> Array:  # (N, T, p)
+def residuals(outcome: Outcome, kind: Kind, base: float) -> Array:  # (N, T, p)
     """How far each observation is beyond the prediction's centre (or central interval), in units of its scale."""
-    seen = as_array(observed(prediction, y))
-    lower, upper, scale = _centre_and_scale(prediction, kind, base)
+    seen = outcome.values
+    lower, upper, scale = _centre_and_scale(outcome.prediction, kind, base)
     return np.maximum(lower - seen, seen - upper) / scale
 
 
@@ -252,13 +251,11 @@ def _widened(prediction: Prediction, q: Array, kind: Kind, base: float) -> tuple
     return lower - q * scale, upper + q * scale
 
 
-def _scores(
-    prediction: Prediction, y: ArrayLike, people: Sequence[str], horizons: Horizons | None, kind: Kind, base: float
-) -> Array:  # (n, H, p)
+def _scores(outcome: Outcome, horizons: Horizons | None, kind: Kind, base: float) -> Array:  # (n, H, p)
     """The largest residual of every person in every horizon, NaN where there is none."""
-    names, person = people_index(people, prediction.mean.shape[2])
-    r, place = residuals(prediction, y, kind, base), _place(prediction, horizons)
-    largest = np.full((len(names), len(horizons) if horizons else 1, r.shape[2]), -np.inf)
+    person = outcome.person
+    r, place = residuals(outcome, kind, base), _place(outcome.prediction, horizons)
+    largest = np.full((len(outcome.names), len(horizons) if horizons else 1, r.shape[2]), -np.inf)
     i, t, c = np.nonzero(~np.isnan(r))
     np.maximum.at(largest, (person[i], place[i, t], c), r[i, t, c])
     return np.where(np.isinf(largest), np.nan, largest)

@@ -8,9 +8,10 @@ import torch
 
 from hybrid.prediction import Prediction
 from physics.arguments import as_written, require_generator, require_kind, require_number
-from training.trust.null_band import Array, ArrayLike, as_array
-from training.trust.recalibration.fitted_on import ids_of, people_index
-from training.trust.recalibration.scaling import Scaling, Score, observed, require_prediction
+from training.trust.ids import ids_of, people_index
+from training.trust.null_band import Array, as_array
+from training.trust.outcome import Outcome, require_outcome, require_prediction
+from training.trust.recalibration.scaling import Scaling, Score
 
 
 @final
@@ -28,7 +29,7 @@ class CrossScaling:
 
     def __post_init__(self) -> None:
         for scaling in self.scalings:
-            require_kind(scaling, Scaling, "CrossScaling: each of scalings", "CrossScaling.fit(prediction, y, people, …)")
+            require_kind(scaling, Scaling, "CrossScaling: each of scalings", "CrossScaling.fit(outcome, …)")
         if len(self.scalings) < 2 or not self.fold:
             raise ValueError(f"CrossScaling: needs two scalings and people, got {len(self.scalings)} and {len(self.fold)}")
         for name, k in self.fold.items():
@@ -36,9 +37,7 @@ class CrossScaling:
 
     @staticmethod
     def fit(
-        prediction: Prediction,
-        y: ArrayLike,  # (N, T, p), NaN is missing
-        people: Sequence[str],  # (N,)
+        outcome: Outcome,
         *,
         folds: int,
         generator: torch.Generator,
@@ -48,22 +47,19 @@ class CrossScaling:
 
         Errors: `ValueError` for fewer than two folds, more folds than people, or as `Scaling.fit`.
         """
-        observed(prediction, y)
+        require_outcome(outcome, "CrossScaling.fit")
         require_generator(generator, "CrossScaling.fit: generator")
         require_number(folds, "CrossScaling.fit: folds", whole=True)
         folds = int(folds)
-        seen = as_array(y)
-        names, person = people_index(people, len(seen))
+        names, person = outcome.names, outcome.person
         if not 2 <= folds <= len(names):
             raise ValueError(f"{folds} folds of {len(names)} people; write folds=2 to {len(names)} (each person alone).")
         dealt = torch.empty(len(names), dtype=torch.long)
         dealt[torch.randperm(len(names), generator=generator)] = torch.arange(len(names)) % folds
         scalings = []
         for k in range(folds):
-            others = [i for i in range(len(seen)) if int(dealt[person[i]]) != k]
-            scalings.append(
-                Scaling.fit(prediction.people(others), seen[others], [people[i] for i in others], score=score)
-            )
+            others = [i for i in range(len(person)) if int(dealt[person[i]]) != k]
+            scalings.append(Scaling.fit(outcome.rows(others), score=score))
         return CrossScaling(tuple(scalings), {name: int(k) for name, k in zip(names, dealt, strict=True)})
 
     @property
@@ -79,7 +75,7 @@ class CrossScaling:
         if unknown:
             raise ValueError(
                 f"{len(unknown)} people are in no fold ({', '.join(unknown[:5])}); for new people fit one scaling on everyone: "
-                "Scaling.fit(prediction, y, people)."
+                "Scaling.fit(outcome)."
             )
 
     def apply(self, prediction: Prediction, people: Sequence[str]) -> Prediction:

@@ -1,14 +1,14 @@
 """What a recalibration was fitted on, so that it can refuse to be judged by the same people."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from physics.arguments import as_written, quote, require_flag, require_kind, require_names, require_number
+from physics.arguments import as_written, require_flag, require_kind, require_names, require_number
+from training.trust.ids import ids_of, people_index
 from training.trust.null_band import ArrayLike, as_array
 
 
@@ -93,31 +93,6 @@ class FittedOn:
         """The inverse of `to_dict`."""
         with as_written(data, "FittedOn"):
             return FittedOn(data["people"], data["observations"], data["digest"])
-
-
-def people_index(people: Sequence[str], rows: int) -> tuple[tuple[str, ...], NDArray[np.int64]]:  # names, (N,)
-    """Each id once, in order of appearance, and which of them every row belongs to: a person may have several records.
-
-    Errors: `ValueError` for another number of ids than rows.
-    """
-    labels = ids_of(people)
-    if len(labels) != rows:
-        raise ValueError(
-            f"{len(labels)} ids came with {rows} rows of observations; give one id per row: people=cohort.ids. A string in "
-            "place of a list of strings is a usual cause."
-        )
-    names = tuple(dict.fromkeys(labels))
-    place = {name: i for i, name in enumerate(names)}
-    return names, np.array([place[label] for label in labels], dtype=np.int64)
-
-
-def ids_of(people: Sequence[str]) -> list[str]:
-    """The ids as texts. Errors: `ValueError` for what is no list of ids."""
-    if isinstance(people, str | bytes | Mapping | set) or not isinstance(people, Sized) or not isinstance(people, Iterable):
-        raise ValueError(f"people are ids in a list, one for each row, and are {quote(people)}; write people=cohort.ids")
-    if any(isinstance(person, bool | float | None) or not isinstance(person, str | int | np.integer) for person in people):
-        raise ValueError(f"people are ids in a list, texts or whole numbers, and are {quote(list(people))}; write cohort.ids")
-    return [str(person) for person in people]
 
 
 def _digest(*data: ArrayLike) -> str:

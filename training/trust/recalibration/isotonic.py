@@ -8,8 +8,9 @@ import numpy as np
 
 from physics.arguments import as_written, quote, require_kind, require_number
 from training.trust.calibration import events
+from training.trust.ids import people_index
 from training.trust.null_band import Array, ArrayLike, as_array
-from training.trust.recalibration.fitted_on import FittedOn, people_index
+from training.trust.recalibration.fitted_on import FittedOn
 
 
 def pool_adjacent_violators(
@@ -75,6 +76,8 @@ class IsotonicEvents:
         people: Sequence[str],  # (N,)
     ) -> "IsotonicEvents":
         """Pool adjacent violators on the events of held-out people, equal probabilities taken together first.
+
+        Of an `Outcome`: `IsotonicEvents.fit(*outcome.above(threshold), outcome.people)`.
 
         Errors: `ValueError` for p outside [0, 1], y other than 0, 1 and NaN, shapes, or outcomes all alike.
         """

@@ -7,7 +7,6 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from hybrid.prediction import Prediction
 from hybrid.threads import of_blocks, threads_by
@@ -20,9 +19,11 @@ from physics.arguments import (
     require_names,
     require_number,
 )
+from training.trust.ids import people_index
 from training.trust.null_band import Array, ArrayLike, as_array
+from training.trust.outcome import Outcome, require_outcome, require_prediction
 from training.trust.recalibration.factors import DOUBT, FLOOR, FactorProblem, Score, scaled
-from training.trust.recalibration.fitted_on import FittedOn, people_index
+from training.trust.recalibration.fitted_on import FittedOn
 
 PARTS = ("aleatoric", "epistemic", "personal")
 
@@ -85,7 +86,7 @@ class Scaling:
     fitted_on: FittedOn
 
     def __post_init__(self) -> None:
-        channels = require_names(self.channels, "Scaling: channels", "Scaling.fit(prediction, y, people)")
+        channels = require_names(self.channels, "Scaling: channels", "Scaling.fit(outcome)")
         object.__setattr__(self, "channels", channels)
         p = len(channels)
         for name in (*PARTS, "before", "after"):
@@ -97,14 +98,12 @@ class Scaling:
         if np.shape(self.covariance) != (p, 3, 3) or not np.isfinite(np.asarray(self.covariance, dtype=np.float64)).all():
             raise ValueError(f"Scaling: covariance is {p} finite matrices (3, 3), and has shape {np.shape(self.covariance)}")
         require_choice(self.score, ("nll", "crps"), "Scaling: score")
-        require_kind(self.fitted_on, FittedOn, "Scaling: fitted_on", "Scaling.fit(prediction, y, people)")
+        require_kind(self.fitted_on, FittedOn, "Scaling: fitted_on", "Scaling.fit(outcome)")
 
     @staticmethod
     @threads_by(of_blocks)
     def fit(
-        prediction: Prediction,
-        y: ArrayLike,  # (N, T, p), NaN is missing
-        people: Sequence[str],  # (N,)
+        outcome: Outcome,
         *,
         score: Score = "nll",
     ) -> "Scaling":
@@ -117,9 +116,9 @@ class Scaling:
         Returns a `Scaling`. Errors: `ValueError` for shapes, a channel without observations, or another score.
         """
         require_choice(score, ("nll", "crps"), "Scaling.fit: score, the mixture's log score or CRPS,")
-        seen = observed(prediction, y)
-        record = FittedOn.of(people, as_array(y))
-        _, index = people_index(people, len(seen))
+        require_outcome(outcome, "Scaling.fit")
+        prediction, seen, index = outcome.prediction, outcome.y, outcome.person
+        record = FittedOn.of(outcome.people, outcome.values)
         factors, covariances, before, after = [], [], [], []
         for c, channel in enumerate(prediction.channels):
             here = ~torch.isnan(seen[..., c])
@@ -226,33 +225,3 @@ class Scaling:
             covariance = tuple(tuple(tuple(map(float, row)) for row in matrix) for matrix in data["covariance"])
             on = FittedOn.from_dict(data["fitted_on"])
             return Scaling(data["channels"], a, e, s, covariance, data["score"], before, after, on)
-
-
-def require_prediction(prediction: object, name: str) -> None:
-    """Raise `ValueError`, beginning with `name`, for what is no prediction."""
-    require_kind(prediction, Prediction, f"{name}: prediction", "predict(model, conditions, draws, times=…, mask=…)")
-
-
-def observed(prediction: Prediction, y: ArrayLike) -> Tensor:  # (N, T, p), NaN at padding too
-    """Observations at a prediction's real times.
-
-    Errors: `ValueError` for another shape, or observations that are infinite.
-    """
-    require_prediction(prediction, "a prediction")
-    seen = torch.from_numpy(as_array(y, truths=False).copy())
-    shape = prediction.mean.shape[2:]
-    if seen.shape != shape:
-        raise ValueError(
-            f"Observations have shape {tuple(seen.shape)}; the prediction needs (people, times, channels) = {tuple(shape)}. "
-            "A single channel still has its axis: write y[..., None]."
-        )
-    seen = torch.where(prediction.mask[..., None].cpu(), seen, torch.nan)
-    if bool(torch.isinf(seen).any()):
-        raise ValueError("Observations hold infinite values; a missing one is NaN: write np.where(isfinite, y, nan).")
-    return seen
-
-
-def mean_scores(prediction: Prediction, y: ArrayLike) -> dict[str, Array]:  # each (N, T, p)
-    """NLL and CRPS of every observation, NaN where nothing was observed."""
-    seen = observed(prediction, y).to(prediction.mean.device)
-    return {"nll": as_array(-prediction.log_prob(seen)), "crps": as_array(prediction.crps(seen))}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from exchange import Bundle, Person
-from homeostat.study import mesh_of, most_steps, solver_of
+from homeostat.bundles.predicted import mesh_of, most_steps, solver_of
 from hybrid import Conditions, HybridModel, Schedule, conditions_of, field_spread, rollout
 from hybrid.defaults import predicting
 from hybrid.schedule import as_float

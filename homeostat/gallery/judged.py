@@ -9,19 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from homeostat.gallery import Asked, Picture, density_in, with_unit
+from homeostat.gallery.figures import Picture
+from homeostat.gallery.report import Table
 from homeostat.pictures.uncertainty import Rings, draw_horizons, draw_ignorance
-from homeostat.report import Table
+from homeostat.study.asked import Asked
+from homeostat.wording import density_in, with_unit
 from hybrid import HybridModel, Prediction, field_spread, rollout
 from training import Cohort, Personal
+from training.trust import (
+    ChannelReport,
+    Horizons,
+    Outcome,
+    UncertaintyReport,
+    Verdict,
+    mean_scores,
+    paired_difference,
+    uncertainty_report,
+)
 from training.trust.controls import DROPPED
-from training.trust.horizons import Horizons
-from training.trust.recalibration.cross_scaling import CrossScaling
-from training.trust.recalibration.scaling import Scaling, mean_scores
-from training.trust.report_parts import ChannelReport, UncertaintyReport
-from training.trust.score_rows import paired_difference
-from training.trust.uncertainty_report import uncertainty_report
-from training.trust.verdicts import Verdict
+from training.trust.recalibration import CrossScaling, Scaling
 
 
 @dataclass(frozen=True)
@@ -63,16 +69,15 @@ def judge_uncertainty(
     `calibration`: the scaling that the prediction went through already.
     """
     generator = torch.Generator().manual_seed(seed)
-    prediction, y = prediction.to("cpu"), y.detach().cpu()  # scores are read as arrays
-    scored = replace(prediction, mask=prediction.mask & torch.isfinite(y).any(-1))
+    stated = Outcome(prediction.to("cpu"), y, people)  # scores are read as arrays
+    prediction = stated.prediction
+    scored = replace(prediction, mask=prediction.mask & torch.isfinite(stated.y).any(-1))
     horizons = Horizons.of(scored, count=6)
     thresholds = {asked.channel: asked.threshold}
 
-    def report(of: Prediction, by: Scaling | CrossScaling | None) -> UncertaintyReport:
+    def report(of: Outcome, by: Scaling | CrossScaling | None) -> UncertaintyReport:
         return uncertainty_report(
             of,
-            y,
-            people,
             generator=generator,
             horizons=horizons,
             thresholds=thresholds,
@@ -82,18 +87,18 @@ def judge_uncertainty(
             time_unit=asked.time_unit,
         )
 
-    before = report(prediction, calibration)
+    before = report(stated, calibration)
     if not recalibrate or len(set(people)) < 4:
         return Judged(before, None, None, {})
     folds = min(10, len(set(people)))
-    cross = CrossScaling.fit(prediction, y, people, folds=folds, generator=generator)
-    mended = cross.apply(prediction, people)
-    first, second = mean_scores(prediction, y), mean_scores(mended, y)
+    cross = CrossScaling.fit(stated, folds=folds, generator=generator)
+    mended = replace(stated, prediction=cross.apply(prediction, people))
+    first, second = mean_scores(stated), mean_scores(mended)
     change = {}
     for name in ("nll", "crps"):
         found = paired_difference(second[name], first[name], people, generator=generator)
         change[name] = (found.difference, found.lower, found.upper)
-    return Judged(before, report(mended, cross), Scaling.fit(prediction, y, people), change)
+    return Judged(before, report(mended, cross), Scaling.fit(stated), change)
 
 
 def rings_of(model: HybridModel, cohort: Cohort, personal: Personal, seed: int = 5) -> Rings | None:
