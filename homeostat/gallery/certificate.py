@@ -7,7 +7,7 @@ import numpy as np
 from exchange import Outside
 from homeostat.wording import behind
 from stability import Box, Certificate, Refusal, decay_in_words
-from stability.certificate import no_metric_exceeds
+from stability.claims.certificate import no_metric_exceeds
 from stability.decay import rounded
 from stability.region import claimed
 from training.trust.verdicts import Verdict
