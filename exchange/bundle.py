@@ -96,7 +96,7 @@ class Bundle:
         about_people = [claim for claim in claims if isinstance(claim, Claim)]
         if about_people:
             known = cohort.conditions.covariates
-            require_about(about_people, lure_of(model, people.mode.to(model.device), known))
+            require_about(about_people, lure_of(model, people.mode, known))
         if not isinstance(calibration, Mapping | Scaling | None):
             raise ValueError(f"Bundle.of: calibration is plain JSON by name, or a Scaling, and is {quote(calibration)}")
         scores = as_calibration(calibration)
@@ -117,9 +117,8 @@ class Bundle:
     @property
     def certificate(self) -> Certificate | Refusal | None:
         """The certificate of contraction among the claims; without one the first refusal, and None where there is neither."""
-        found = [claim for claim in self.claims if isinstance(claim, Certificate)]
-        refused = [claim for claim in self.claims if isinstance(claim, Refusal)]
-        return next(iter([*found, *refused]), None)
+        found = next((claim for claim in self.claims if isinstance(claim, Certificate)), None)
+        return found or next((claim for claim in self.claims if isinstance(claim, Refusal)), None)
 
     @property
     def solver(self) -> Solver:
@@ -186,8 +185,8 @@ class Bundle:
         who, known = self.people[index], self.personal.people(torch.tensor([index], device=self.personal.mode.device))
         asked = forecasts.asked_of(self.model, who, schedule)
         at = forecasts.times_of(self.model, who, asked, times)
-        given = {"mesh": self.mesh, "solver": self.solver}
-        return forecasts.forecast(self.model, who, known, asked, at, **given, draws=draws, seed=seed)
+        mesh, solver = self.mesh, self.solver
+        return forecasts.forecast(self.model, who, known, asked, at, mesh=mesh, solver=solver, draws=draws, seed=seed)
 
     def outside(self) -> list[Outside]:
         """What the claims, taken to be true, do not cover of the bundle's own people; nothing without a claim."""
@@ -197,12 +196,11 @@ class Bundle:
             found += outside_units(then, now, name)
         if not self.people:
             return found
-        for claim in self.claims:
-            if isinstance(claim, Certificate):
-                given = self.conditions()
-                ids, schedules = [p.id for p in self.people], [p.schedule for p in self.people]
-                subjects = subjects_of(self.model, ids, schedules, self.personal.mode, given.covariates, given.baseline)
-                found += outside(claim, self.model, subjects)
+        for certificate in (claim for claim in self.claims if isinstance(claim, Certificate)):
+            given = self.conditions()
+            ids, schedules = [p.id for p in self.people], [p.schedule for p in self.people]
+            subjects = subjects_of(self.model, ids, schedules, self.personal.mode, given.covariates, given.baseline)
+            found += outside(certificate, self.model, subjects)
         return found
 
     def person(self, id: str) -> int:

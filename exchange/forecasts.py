@@ -64,6 +64,11 @@ def steps_over_mesh(model: HybridModel, solver: Solver) -> bool:
     return isinstance(predicting(solver, model.dtype), Torchdiffeq) or model.process is not None
 
 
+def mesh_for(model: HybridModel, mesh: Mesh, solver: Solver) -> Mesh:
+    """The mesh that predictions are cut by: none where they adapt their steps."""
+    return mesh if steps_over_mesh(model, solver) else Mesh(observed=mesh.observed)
+
+
 def forecast(
     model: HybridModel,
     person: Person,
@@ -89,7 +94,7 @@ def forecast(
         [list(times)],
         covariates={name: [value] for name, value in person.covariates.items()},
         baseline=torch.tensor([person.baseline], dtype=torch.float64),
-        mesh=mesh if steps_over_mesh(model, solver) else Mesh(observed=mesh.observed),
+        mesh=mesh_for(model, mesh, solver),
     )
     grid = torch.tensor([list(times)], dtype=torch.float64, device=model.device)
     mask = torch.ones_like(grid, dtype=torch.bool)

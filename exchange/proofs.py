@@ -38,7 +38,8 @@ def require_known(claims: Sequence[Claim | Refusal], name: str) -> None:
             kinds = ", ".join(kind for one in CLAIMS for kind in one.kinds())
             raise ValueError(
                 f"{name}: a claim of the kind {quote(claim.kind)} ({type(claim).__name__}) is not one that a bundle is read "
-                f"with; these are {kinds}: write json.dumps(claim.to_dict()) into a file of its own, or the class into stability.CLAIMS"
+                f"with; these are {kinds}. Put its class into stability.CLAIMS, or json.dumps(claim.to_dict()) into a file of "
+                "its own"
             )
     if len(claims) > MOST:
         raise ValueError(f"{name}: {len(claims)} claims, and a bundle carries at most {MOST}; keep those that matter")

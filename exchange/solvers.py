@@ -10,13 +10,14 @@ from hybrid.solve.torchdiffeq_solver import ADAPTIVE, FIXED, Method
 from physics.arguments import quote, require_kind
 
 DEFAULT = "rk4"
+_METHODS = cast(tuple[Method, ...], (*FIXED, *ADAPTIVE))
 # A new solver is one file and one word here. Ours step on the mesh of the cohort; torchdiffeq:METHOD is any of torchdiffeq's,
 # with :adjoint behind it for gradients by the adjoint equation (scipy_solver has no others).
 SOLVERS: Mapping[str, Callable[[], Solver]] = {
     **{name: partial(RungeKutta, name) for name in sorted(TABLEAUS)},  # type: ignore[arg-type]
     "exponential": Exponential,
-    **{f"torchdiffeq:{name}": partial(Torchdiffeq, cast(Method, name), adjoint=name == "scipy_solver") for name in (*FIXED, *ADAPTIVE)},
-    **{f"torchdiffeq:{name}:adjoint": partial(Torchdiffeq, cast(Method, name), adjoint=True) for name in (*FIXED, *ADAPTIVE)},
+    **{f"torchdiffeq:{name}": partial(Torchdiffeq, name, adjoint=name == "scipy_solver") for name in _METHODS},
+    **{f"torchdiffeq:{name}:adjoint": partial(Torchdiffeq, name, adjoint=True) for name in _METHODS},
 }
 
 
@@ -39,7 +40,4 @@ def name_of(solver: Solver) -> str:
 
 def _choices() -> str:
     own = [name for name in SOLVERS if not name.startswith("torchdiffeq:")]
-    methods = dict.fromkeys(name.split(":")[1] for name in SOLVERS if name.startswith("torchdiffeq:"))
-    return (
-        f"{', '.join(own)}, or torchdiffeq:METHOD or torchdiffeq:METHOD:adjoint with METHOD one of {', '.join(methods)}"
-    )
+    return f"{', '.join(own)}, or torchdiffeq:METHOD or torchdiffeq:METHOD:adjoint with METHOD one of {', '.join(_METHODS)}"

@@ -1,5 +1,6 @@
 """What a claim is about: the arrays of a model and its people, made anew of the weights."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,14 +21,18 @@ def lure_of(
     personal: Tensor,  # (M, N, d)
     covariates: dict[str, Tensor],  # each (N,)
 ) -> Lure:
-    """The arrays that a certificate of this model for these people is about."""
+    """The arrays that a certificate of this model for these people is about.
+
+    They are computed on the CPU wherever the model is, as they will be by whoever checks: another device rounds another way,
+    and the last bit is part of a claim.
+    """
     require_kind(model, HybridModel, "lure_of: model", "lure_of(model, personal.mode, cohort.conditions.covariates)")
     require_shape(personal, "lure_of: personal", "M", "N", model.personal, write="Personal.mode")
     if personal.dtype != model.dtype:
         raise ValueError(f"lure_of: personal is {personal.dtype} and the model {model.dtype}; write personal.to(model.dtype)")
     require_covariates(covariates, personal.shape[1], "lure_of: covariates")
-    personal = personal.to(model.device)
-    covariates = {name: value.to(model.device) for name, value in covariates.items()}
+    model = model if model.device.type == "cpu" else copy.deepcopy(model).to("cpu")
+    personal, covariates = personal.to("cpu"), {name: value.to("cpu") for name, value in covariates.items()}
     with torch.no_grad():
         return Lure(**model.lure(model.theta(personal, covariates), model.context(personal, covariates)))
 
