@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import stability.claims as known
 from exchange.json_parts import listed, mapping, only, says
 from exchange.systems import Subjects, plain
 from physics.arguments import quote
-from stability import CLAIMS, Certificate, Claim, Lure, Refusal, read_claim
+from stability import Certificate, Claim, Lure, Refusal, read_claim
 from stability.region import claimed
 
 MOST = 1000  # claims of a bundle: a bound for each member of a large ensemble, and more
@@ -34,8 +35,8 @@ class Stated:
 def require_known(claims: Sequence[Claim | Refusal], name: str) -> None:
     """Raise `ValueError`, beginning with `name`, for a claim of a kind that no other program could read, and for too many."""
     for claim in claims:
-        if not isinstance(claim, (*CLAIMS, Refusal)):
-            kinds = ", ".join(kind for one in CLAIMS for kind in one.kinds())
+        if not isinstance(claim, (*known.CLAIMS, Refusal)):
+            kinds = ", ".join(kind for one in known.CLAIMS for kind in one.kinds())
             raise ValueError(
                 f"{name}: a claim of the kind {quote(claim.kind)} ({type(claim).__name__}) is not one that a bundle is read "
                 f"with; these are {kinds}. Put its class into stability.CLAIMS, or json.dumps(claim.to_dict()) into a file of "

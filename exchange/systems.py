@@ -61,7 +61,8 @@ class Subjects:
         for v in range(flat.A.shape[0]) if flat.weights else ():
             weights, biases = [w[v] for w in flat.weights], [b[v] for b in flat.biases]
             skip = None if flat.skip is None else flat.skip[v]
-            inputs = None if flat.input_weights is None else flat.input_weights[v]
+            # inputs that no unit sees do not move its slopes
+            inputs = None if flat.input_weights is None or not flat.input_weights[v].any() else flat.input_weights[v]
             there = {name: array for name, array in (("skip", skip), ("input_weights", inputs)) if array is not None}
             layers = {"weights": weights, "biases": biases, "activation": flat.activation, **there}
             for name in (digest(weights, flat.activation, None, skip), digest(weights, flat.activation, biases, skip)):
