@@ -126,8 +126,14 @@ class Bundle:
         return solver_named(str(self.provenance.get("settings.solver", DEFAULT)))
 
     def units_made_in(self, claim: Claim) -> Mapping[str, Any]:
-        """The units of time, states and inputs in which one of the claims was made; none where the bundle does not say them."""
-        return next((units for known, units in self.made_in if known is claim), {})
+        """The units of time, states and inputs in which one of the claims was made; none where the bundle does not say them.
+
+        Errors: `ValueError` for a claim that is none of the bundle's.
+        """
+        found = next((units for known, units in self.made_in if known is claim), None)
+        if found is None:
+            raise ValueError(f"Bundle.units_made_in: claim is one of bundle.claims, and is {quote(claim)}; write bundle.claims[0]")
+        return found
 
     def system(self) -> Lure:
         """The Lur'e arrays of every member and fitted person, built anew from the model's weights."""

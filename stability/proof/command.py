@@ -52,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         written = [asdict(verdict) for verdict in verdicts]
         print(json.dumps(written[0] if len(written) == 1 else {"proved": all(verdicts), "claims": written}))
     else:
-        for verdict in verdicts:
-            print(f"{'proved' if verdict else 'refused'}: {verdict.reason}" if verdict.decided else verdict.reason)
+        print(*verdicts, sep="\n")
     refused = any(verdict.decided and not verdict for verdict in verdicts)
     return 1 if refused else 0 if all(verdicts) else 3
 
