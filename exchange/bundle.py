@@ -132,7 +132,7 @@ class Bundle:
         """
         found = next((units for known, units in self.made_in if known is claim), None)
         if found is None:
-            raise ValueError(f"Bundle.units_made_in: claim is one of bundle.claims, and is {quote(claim)}; write bundle.claims[0]")
+            raise ValueError(f"units_made_in: claim is one of bundle.claims, and is {quote(claim)}; write bundle.claims[0]")
         return found
 
     def system(self) -> Lure:
