@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
-from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -57,7 +56,6 @@ def entries_of(
     return {name: _read(value, hints[name], f"{name} of the {data['kind']}") for name, value in found.items()}
 
 
-@cache  # every judgement asks for them
 def _hints(cls: type) -> dict[str, Any]:
     """The types of a dataclass's fields, by name."""
     known = get_type_hints(cls)
