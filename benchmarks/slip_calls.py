@@ -734,7 +734,7 @@ def _stability() -> dict[str, Call]:
             "certificate": certificate, "system": system, "step": 0.1, "method": "rk4", "seconds": 2.0}), dear=True),
         "Budget": lambda: (stability.Budget, {"cells": 1000, "seconds": 1.0, "bytes": 1_000_000}),
         "decay_in_words": lambda: (stability.decay_in_words, {"rate": 0.5, "unit": "h"}),
-        "check": lambda: (stability.check, {"certificate": certificate, "system": system}),
+        "check": lambda: (stability.check, {"claim": certificate, "system": system}),
         "common_metric": Call(lambda: (stability.common_metric, {
             "jacobians": system.A[None], "rate": 0.5, "condition": 1e4, "seconds": 2.0}), dear=True),
         "contraction_barrier": lambda: (stability.contraction_barrier, {
@@ -742,6 +742,8 @@ def _stability() -> dict[str, Call]:
         "contraction_margin": lambda: (stability.contraction_margin, {**torch_call, "activation": "tanh"}),
         "contraction_rate": lambda: (stability.contraction_rate, {**torch_call, "multipliers": multipliers,
                                                                   "activation": "tanh"}),
+        "prove": lambda: (stability.prove, {"claim": certificate, "system": system.to_dict(),
+                                            "budget": stability.Budget(cells=1000)}),
         "exactly": lambda: (stability.exactly, {"certificate": certificate, "system": system}),
         "falsify": Call(lambda: (stability.falsify, {"system": system, "rate": 0.5, "region": region, "seconds": 0.3,
                                                      "seed": 0}), dear=True),

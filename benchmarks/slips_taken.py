@@ -20,7 +20,7 @@ _JSON = dict.fromkeys(
     ("a mapping", "None in it", "words in it", "a list in it", "an object in it", "a number for a name"),
     "any JSON; what is none is refused where the bundle is saved",
 )
-_REFUSED = {"*": "the checker never raises: what it cannot read it refuses, with False"}
+_REFUSED = {"*": "the checker never raises: what it cannot read it refuses, and says so in the verdict"}
 _READ = {"words in it": "a claim is read; whether it is true is for check to say"}
 _ANY = {"*": "any tensor may be exchanged"}
 _ONE_NAME = dict.fromkeys(("words", "no words", "a page"), "one text is that of the one channel")
@@ -72,6 +72,7 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "physics.OneCompartmentOral.initial": {"*": {**_AXES, **_MISSING}},
     "stability.check": {"*": _REFUSED},
     "stability.exactly": {"*": _REFUSED},
+    "stability.prove": {"claim": _REFUSED, "system": _REFUSED},
     "training.Anchor.likelihood": {"y": _MISSING},
     "training.Anchor.of": {"variance": {"an empty mapping": "a flat prior for every tensor"}},
     "training.trust.recalibration.CrossScaling.fit": {"y": _MISSING},

@@ -327,7 +327,7 @@ def prove(model: HybridModel, cohort: Cohort, beta: Tensor, console: Console) ->
     with torch.no_grad():
         personal = beta[..., None]
         theta = model.theta(personal, cohort.conditions.covariates)
-        system = Lure(**model.lure(theta, model.context(personal, cohort.conditions.covariates)))
+        system = Lure.of(model.lure(theta, model.context(personal, cohort.conditions.covariates)))
     found = certify(system)
     if isinstance(found, Certificate):
         verdict = check(found, system)

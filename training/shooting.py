@@ -245,7 +245,8 @@ def rollout_windows(
     gap = torch.where(cut.joined[..., None], ends[:, :, :-1] - starts, 0.0)
     inputs = conditions.segments.read_inputs()
     mean, variance = problem.measured(states, inputs)
-    return Rollout(problem.theta, problem.context, states, inputs, mean, variance), gap
+    infused = conditions.segments.read_rates() if conditions.segments.infused else None
+    return Rollout(problem.theta, problem.context, states, inputs, mean, variance, infused=infused), gap
 
 
 def simulated_starts(
