@@ -34,7 +34,7 @@ def lure_of(
     model = model if model.device.type == "cpu" else copy.deepcopy(model).to("cpu")
     personal, covariates = personal.to("cpu"), {name: value.to("cpu") for name, value in covariates.items()}
     with torch.no_grad():
-        return Lure(**model.lure(model.theta(personal, covariates), model.context(personal, covariates)))
+        return Lure.of(model.lure(model.theta(personal, covariates), model.context(personal, covariates)))
 
 
 @dataclass(frozen=True)
