@@ -50,11 +50,7 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     **{f"stability.{name}.from_dict": {"data": _READ} for name in _CLAIMS},
     **{f"stability.{name}.prove": {"system": _REFUSED} for name in _CLAIMS if name != "Refusal"},
     "stability.read_claim": {"data": _READ},
-    "exchange.Bundle": {
-        "calibration": _JSON,
-        "provenance": _JSON,
-        "certificate": {"*": "which claims a bundle carries is looked at where it is saved"},
-    },
+    **{f"exchange.{name}": {"calibration": _JSON, "provenance": _JSON} for name in ("Bundle", "Bundle.of")},
     "exchange.Person": {"baseline": {"one too many": _COUNT}},
     "hybrid.Concentration": {"state": _NAMED, "volume": _NAMED},
     "hybrid.Conditions": {"baseline": {"one column too many": _COUNT}},
