@@ -4,11 +4,12 @@
 """
 
 from homeostat.study.asked import Asked, asked_of, require_two_forecasts
+from homeostat.study.backbones import backbone_named, channels_of, channels_shown, compartments_of
 from homeostat.study.bundled import bundle_of, marked
 from homeostat.study.dense import dense_of, dense_unseen, split
 from homeostat.study.evaluation import Evaluation, evaluate, judge, paired_difference, score
 from homeostat.study.provenance import provenance
-from homeostat.study.recipe import Recipe, backbone_named, hybrid_recipe, neural_ode_recipe, noise_for
+from homeostat.study.recipe import Recipe, hybrid_recipe, neural_ode_recipe, noise_for
 from homeostat.study.rounded import certify_rounded, dosed_region
 from homeostat.study.settings import Settings
 from homeostat.study.solvers import DEFAULT, solver_named
@@ -27,6 +28,9 @@ __all__ = [
     "bundle_of",
     "certify_rounded",
     "channel_notes",
+    "channels_of",
+    "channels_shown",
+    "compartments_of",
     "dense_of",
     "dense_unseen",
     "dosed_region",

@@ -4,7 +4,7 @@ A script needs none of this: it builds its own `HybridModel`, as `examples/theop
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,17 +14,18 @@ from hybrid import Concentration, HybridModel, Mesh, Observation, States
 from hybrid.schedule import as_float
 from learned import MLP, AdditiveProportional
 from physics import (
-    BACKBONES,
     Backbone,
     LinearBackbone,
     LogNormalPopulation,
-    OneCompartmentOral,
+    Observed,
     Population,
     SharedPopulation,
 )
 from physics.arguments import quote
 from training import Record, Start, starting_values
 from training.people.conversion import in_units
+
+_SPREAD = 0.3  # of log θ between people, where a backbone does not say
 
 
 @dataclass(frozen=True)
@@ -35,22 +36,6 @@ class Recipe:
     model: HybridModel
     mesh: Mesh
     start: Start | None = None
-
-
-def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbone:
-    """A built-in backbone by its class name. Errors: `ValueError` that lists the names."""
-    known = {b.__name__: b for b in BACKBONES}
-    if name not in known:
-        raise ValueError(f"unknown backbone {quote(name)}; choose one of {', '.join(known)}")
-    if config is not None and not isinstance(config, Mapping):
-        raise ValueError(
-            f"{name}: its constructor's arguments do not fit: they go by name, and are {quote(config)}; write a JSON object, as "
-            '{"A": [[-1.0]], "states": ["x"]} for a LinearBackbone: see --backbone-config'
-        )
-    try:
-        return known[name](**(config or {}))
-    except TypeError as error:
-        raise ValueError(f"{name}: its constructor's arguments do not fit ({error}); see --backbone-config") from error
 
 
 def hybrid_recipe(
@@ -66,8 +51,9 @@ def hybrid_recipe(
     starts, those of people too whom a member will never see: a start, like the scale of the noise, is forgotten by a fit
     that converges.
     """
+    _require_driven(backbone, records)
     powers = _powers(backbone, records)
-    population, observation = _population(backbone, powers), _observation(backbone, records)
+    population, observation = _population(backbone, powers), _observation(backbone, records[0].channels)
     own = dict(zip(backbone.states, backbone.state_units, strict=True))
     channels = {name: unit or own[name] for name, unit in zip(observation.channels, observation.units, strict=True)}
     records = [in_units(record, backbone, channels, population.covariates) for record in records]
@@ -79,7 +65,7 @@ def hybrid_recipe(
         residual = MLP(
             hidden=hidden,
             # amounts stay ≥ 0 if a compartment's residual vanishes where it is empty
-            separable=not isinstance(backbone, LinearBackbone),
+            separable=backbone.defaults.amounts,
             state_scale=_state_scale(backbone, records),
             rate_scale=_slowest(backbone),
         )
@@ -139,43 +125,74 @@ def noise_for(records: Sequence[Record]) -> AdditiveProportional:
 
 
 def _powers(backbone: Backbone, records: Sequence[Record]) -> dict[str, dict[str, tuple[float, float, str]]]:
-    """Where everyone was weighed, volumes go with the weight, and a clearance with its power .75, at 70 kg.
-
-    Source: Anderson & Holford, Annu. Rev. Pharmacol. Toxicol. 48 (2008) 303.
-    """
-    if not isinstance(backbone, OneCompartmentOral) or not all("WT" in r.covariates for r in records):
-        return {}
-    return {"V": {"WT": (70.0, 1.0, "kg")}, **({"CL": {"WT": (70.0, 0.75, "kg")}} if backbone.by_clearance else {})}
+    """The covariate powers that the backbone knows, of covariates that everyone has."""
+    found: dict[str, dict[str, tuple[float, float, str]]] = {}
+    for parameter, by in backbone.defaults.powers.items():
+        for name, power in by.items():
+            if all(name in r.covariates for r in records):
+                found.setdefault(parameter, {})[name] = power
+    return found
 
 
 def _population(backbone: Backbone, powers: Mapping[str, Mapping[str, Sequence[Any]]]) -> Population:
     if not backbone.physical:
         return SharedPopulation()
-    if isinstance(backbone, OneCompartmentOral):
-        # Between-person coefficients of variation of oral theophylline: about 60 % in ka and 20 % in ke and V/weight
-        # (Davidian & Giltinan 1995, chapter 5, give .64, .2 and .13 on the log scale for this table)
-        spread = {"ka": 0.6, "CL" if backbone.by_clearance else "ke": 0.2, "V": 0.2}
-        return LogNormalPopulation(backbone, spread, powers)
-    raise ValueError(
-        f"{type(backbone).__name__} needs inputs or covariates that a table of doses does not hold; build its model in "
-        "Python, as examples/cpeptide.py does for VanCauter"
-    )
+    spread = {p.name: backbone.defaults.spread.get(p.name, _SPREAD) for p in backbone.physical}
+    return LogNormalPopulation(backbone, spread, powers)
 
 
-def _observation(backbone: Backbone, records: Sequence[Record]) -> Observation:
-    channels = records[0].channels
-    if isinstance(backbone, OneCompartmentOral):
-        if len(channels) != 1:
-            raise ValueError(
-                f"OneCompartmentOral is observed through one concentration, the table has {list(channels)}"
-            )
-        return Concentration("plasma", "V", channels[0], "mg/L")
-    missing = [c for c in channels if c not in backbone.states]
+def _observation(backbone: Backbone, channels: Sequence[str]) -> Observation:
+    name, observed = type(backbone).__name__, backbone.defaults.observed
+    if len(observed) == 1 and len(channels) == 1:  # whatever the table calls it
+        observed = (replace(observed[0], channel=channels[0]),)
+    by_channel = {one.channel: one for one in observed} | {s: Observed(s) for s in backbone.states if not observed}
+    missing = [c for c in channels if c not in by_channel]
+    if missing and observed:
+        many = ", ".join(one.channel for one in observed)
+        through = f"one {many}" if len(observed) == 1 else many
+        raise ValueError(
+            f"{name} is observed through {through}, the table has {quote(list(channels))}; name channels so, as in --channels "
+            f"{backbone.states.index(observed[0].state) + 1}={observed[0].channel}, and leave the others out"
+        )
     if missing:
         raise ValueError(
-            f"channels {missing} are no states of {type(backbone).__name__}; name its states like the channels"
+            f"channels {missing} are no states of {name}; name its states like the channels, or the channels like its states, as "
+            f"in --channels 1={backbone.states[0]}"
         )
-    return States(channels)
+    shown = [by_channel[c] for c in channels]
+    if all(one.volume is None for one in shown):
+        return States([one.state for one in shown], channels, [one.unit for one in shown])
+    if len(shown) > 1:
+        raise ValueError(
+            f"{name}: channels {quote(list(channels))} are amounts over volumes, and a model at the shell shows one of them; "
+            "name one in --channels, or build the model in Python"
+        )
+    (one,) = shown
+    unit = one.unit or _concentration_unit(backbone, one)
+    return Concentration(one.state, str(one.volume), one.channel, unit)
+
+
+def _concentration_unit(backbone: Backbone, one: Observed) -> str:
+    """The unit of an amount over a volume, where the backbone states none for the channel."""
+    amount = dict(zip(backbone.states, backbone.state_units, strict=True)).get(one.state)
+    volume = {p.name: p.unit for p in backbone.physical}.get(str(one.volume))
+    if amount is None or volume is None:
+        raise ValueError(
+            f"{type(backbone).__name__} says that it is observed through {one.state}/{one.volume}, and its states are "
+            f"{', '.join(backbone.states)}, its parameters {', '.join(p.name for p in backbone.physical)}; correct its defaults"
+        )
+    return f"{amount}/{volume}"
+
+
+def _require_driven(backbone: Backbone, records: Sequence[Record]) -> None:
+    """Each input of the backbone must be given to everyone."""
+    absent = [i for i in backbone.inputs if not all(i in r.schedule.inputs for r in records)]
+    if absent:
+        raise ValueError(
+            f"{type(backbone).__name__} is driven by the input{'s' if len(absent) > 1 else ''} {', '.join(absent)}, and a table "
+            "of doses and measurements has no column of an input; build its model in Python, as examples/cpeptide.py does for "
+            "VanCauter"
+        )
 
 
 def _state_scale(backbone: Backbone, records: Sequence[Record]) -> list[float]:
