@@ -42,7 +42,7 @@ def own_class(place: str, option: str, kind: type[nn.Module]) -> type[Any]:
         whole = "torch.nn.Module" if kind is nn.Module else f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
         raise ValueError(f"{option} {place!r}: {name} is no class of {where} that extends {whole}; name one")
     if inspect.isabstract(given):
-        lacking = ", ".join(sorted(given.__abstractmethods__))
+        lacking = ", ".join(sorted(getattr(given, "__abstractmethods__", ())))
         raise ValueError(f"{option} {place!r}: {name} has no {lacking} yet, which every {kind.__name__} has; add it")
     if given.__name__ in BUILTIN:
         raise ValueError(
