@@ -88,7 +88,7 @@ def fit(
     as_json: Json = False,
 ) -> Answer:
     """Train and certify a hybrid model of your own table, judge it on people never seen, save the bundle and a report."""
-    from homeostat.study.backbones import backbone_named, channels_of, compartments_of
+    from homeostat.study.backbones import backbone_named, channels_of, compartments_of, observation_of, require_driven
     from homeostat.study.fit_table import fit_table
     from homeostat.study.settings import Settings
     from training.people.tables.nonmem import read_table
@@ -96,11 +96,16 @@ def fit(
     given = pairs(units, "--units")
     config, widths = config_of(backbone_config), widths_of(hidden, members * ((folds or 6) + 1))
     physics = backbone_named(backbone, config)
+    shown = channels_of(physics) if channels is None else numbered(channels, "--channels")
+    # what is no channel of it, or cannot come from a table, is known before the table is read
+    require_driven(physics, ())
+    if shown:
+        observation_of(physics, [*dict.fromkeys(shown.values())])
     read = read_table(
         table,
         units=given,
         compartments=compartments_of(physics) if compartments is None else numbered(compartments, "--compartments"),
-        channels=channels_of(physics) if channels is None else numbered(channels, "--channels"),
+        channels=shown,
         covariates=None if covariates is None else names(covariates),
         order=order_of(order),
         signed=names(signed),

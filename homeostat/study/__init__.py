@@ -4,7 +4,14 @@
 """
 
 from homeostat.study.asked import Asked, asked_of, require_two_forecasts
-from homeostat.study.backbones import backbone_named, channels_of, channels_shown, compartments_of
+from homeostat.study.backbones import (
+    backbone_named,
+    channels_of,
+    channels_shown,
+    compartments_of,
+    observation_of,
+    require_driven,
+)
 from homeostat.study.bundled import bundle_of, marked
 from homeostat.study.dense import dense_of, dense_unseen, split
 from homeostat.study.evaluation import Evaluation, evaluate, judge, paired_difference, score
@@ -41,8 +48,10 @@ __all__ = [
     "marked",
     "neural_ode_recipe",
     "noise_for",
+    "observation_of",
     "paired_difference",
     "provenance",
+    "require_driven",
     "require_folds",
     "require_one_unit",
     "require_room",

@@ -1,11 +1,12 @@
 """A backbone by its name at the shell, and which numbers of a table mean its compartments and channels."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from homeostat.own_structures import own_class
-from hybrid import HybridModel
-from physics import BACKBONES, Backbone
+from hybrid import Concentration, HybridModel, Observation, States
+from physics import BACKBONES, Backbone, Observed
 from physics.arguments import quote
 
 
@@ -59,3 +60,57 @@ def channels_shown(model: HybridModel) -> dict[int | str, str]:
     if len(states) != len(model.observation.channels) or not numbers.keys() >= set(states):
         return channels_of(model.backbone)
     return {numbers[state]: channel for state, channel in zip(states, model.observation.channels, strict=True)}
+
+
+def require_driven(backbone: Backbone, inputs: Collection[str]) -> None:
+    """Raise `ValueError` for an input of the backbone that is not among those that everyone is given: a table gives none."""
+    absent = [name for name in backbone.inputs if name not in inputs]
+    if absent:
+        raise ValueError(
+            f"{type(backbone).__name__} needs inputs ({', '.join(absent)}) that a table of doses and measurements does not hold; "
+            "build its model in Python, as examples/cpeptide.py does for VanCauter"
+        )
+
+
+def observation_of(backbone: Backbone, channels: Sequence[str]) -> Observation:
+    """How the backbone is seen through a table's channels. Errors: `ValueError` for one that shows nothing of it."""
+    name, observed = type(backbone).__name__, backbone.defaults.observed
+    if len(observed) == 1 and len(channels) == 1:  # whatever the table calls it
+        observed = (replace(observed[0], channel=channels[0]),)
+    by_channel = {one.channel: one for one in observed} | {s: Observed(s) for s in backbone.states if not observed}
+    missing = [c for c in channels if c not in by_channel]
+    if missing and observed:
+        many = ", ".join(one.channel for one in observed)
+        through = f"one {many}" if len(observed) == 1 else many
+        raise ValueError(
+            f"{name} is observed through {through}, the table has {quote(list(channels))}; name channels so, as in --channels "
+            f"{backbone.states.index(observed[0].state) + 1}={observed[0].channel}, and leave the others out"
+        )
+    if missing:
+        raise ValueError(
+            f"channels {missing} are no states of {name}; name its states like the channels, or the channels like its states, as "
+            f"in --channels 1={backbone.states[0]}"
+        )
+    shown = [by_channel[c] for c in channels]
+    if all(one.volume is None for one in shown):
+        return States([one.state for one in shown], channels, [one.unit for one in shown])
+    if len(shown) > 1:
+        raise ValueError(
+            f"{name}: channels {quote(list(channels))} are amounts over volumes, and a model at the shell shows one of them; "
+            "name one in --channels, or build the model in Python"
+        )
+    (one,) = shown
+    unit = one.unit or _concentration_unit(backbone, one)
+    return Concentration(one.state, str(one.volume), one.channel, unit)
+
+
+def _concentration_unit(backbone: Backbone, one: Observed) -> str:
+    """The unit of an amount over a volume, where the backbone states none for the channel."""
+    amount = dict(zip(backbone.states, backbone.state_units, strict=True)).get(one.state)
+    volume = {p.name: p.unit for p in backbone.physical}.get(str(one.volume))
+    if amount is None or volume is None:
+        raise ValueError(
+            f"{type(backbone).__name__} says that it is observed through {one.state}/{one.volume}, and its states are "
+            f"{', '.join(backbone.states)}, its parameters {', '.join(p.name for p in backbone.physical)}; correct its defaults"
+        )
+    return f"{amount}/{volume}"

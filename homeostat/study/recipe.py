@@ -4,24 +4,23 @@ A script needs none of this: it builds its own `HybridModel`, as `examples/theop
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from hybrid import Concentration, HybridModel, Mesh, Observation, States
+from homeostat.study.backbones import observation_of, require_driven
+from hybrid import HybridModel, Mesh, States
 from hybrid.schedule import as_float
 from learned import MLP, AdditiveProportional
 from physics import (
     Backbone,
     LinearBackbone,
     LogNormalPopulation,
-    Observed,
     Population,
     SharedPopulation,
 )
-from physics.arguments import quote
 from training import Record, Start, starting_values
 from training.people.conversion import in_units
 
@@ -51,9 +50,9 @@ def hybrid_recipe(
     starts, those of people too whom a member will never see: a start, like the scale of the noise, is forgotten by a fit
     that converges.
     """
-    _require_driven(backbone, records)
+    require_driven(backbone, set.intersection(*(set(r.schedule.inputs) for r in records)))
     powers = _powers(backbone, records)
-    population, observation = _population(backbone, powers), _observation(backbone, records[0].channels)
+    population, observation = _population(backbone, powers), observation_of(backbone, records[0].channels)
     own = dict(zip(backbone.states, backbone.state_units, strict=True))
     channels = {name: unit or own[name] for name, unit in zip(observation.channels, observation.units, strict=True)}
     records = [in_units(record, backbone, channels, population.covariates) for record in records]
@@ -139,60 +138,6 @@ def _population(backbone: Backbone, powers: Mapping[str, Mapping[str, Sequence[A
         return SharedPopulation()
     spread = {p.name: backbone.defaults.spread.get(p.name, _SPREAD) for p in backbone.physical}
     return LogNormalPopulation(backbone, spread, powers)
-
-
-def _observation(backbone: Backbone, channels: Sequence[str]) -> Observation:
-    name, observed = type(backbone).__name__, backbone.defaults.observed
-    if len(observed) == 1 and len(channels) == 1:  # whatever the table calls it
-        observed = (replace(observed[0], channel=channels[0]),)
-    by_channel = {one.channel: one for one in observed} | {s: Observed(s) for s in backbone.states if not observed}
-    missing = [c for c in channels if c not in by_channel]
-    if missing and observed:
-        many = ", ".join(one.channel for one in observed)
-        through = f"one {many}" if len(observed) == 1 else many
-        raise ValueError(
-            f"{name} is observed through {through}, the table has {quote(list(channels))}; name channels so, as in --channels "
-            f"{backbone.states.index(observed[0].state) + 1}={observed[0].channel}, and leave the others out"
-        )
-    if missing:
-        raise ValueError(
-            f"channels {missing} are no states of {name}; name its states like the channels, or the channels like its states, as "
-            f"in --channels 1={backbone.states[0]}"
-        )
-    shown = [by_channel[c] for c in channels]
-    if all(one.volume is None for one in shown):
-        return States([one.state for one in shown], channels, [one.unit for one in shown])
-    if len(shown) > 1:
-        raise ValueError(
-            f"{name}: channels {quote(list(channels))} are amounts over volumes, and a model at the shell shows one of them; "
-            "name one in --channels, or build the model in Python"
-        )
-    (one,) = shown
-    unit = one.unit or _concentration_unit(backbone, one)
-    return Concentration(one.state, str(one.volume), one.channel, unit)
-
-
-def _concentration_unit(backbone: Backbone, one: Observed) -> str:
-    """The unit of an amount over a volume, where the backbone states none for the channel."""
-    amount = dict(zip(backbone.states, backbone.state_units, strict=True)).get(one.state)
-    volume = {p.name: p.unit for p in backbone.physical}.get(str(one.volume))
-    if amount is None or volume is None:
-        raise ValueError(
-            f"{type(backbone).__name__} says that it is observed through {one.state}/{one.volume}, and its states are "
-            f"{', '.join(backbone.states)}, its parameters {', '.join(p.name for p in backbone.physical)}; correct its defaults"
-        )
-    return f"{amount}/{volume}"
-
-
-def _require_driven(backbone: Backbone, records: Sequence[Record]) -> None:
-    """Each input of the backbone must be given to everyone."""
-    absent = [i for i in backbone.inputs if not all(i in r.schedule.inputs for r in records)]
-    if absent:
-        raise ValueError(
-            f"{type(backbone).__name__} is driven by the input{'s' if len(absent) > 1 else ''} {', '.join(absent)}, and a table "
-            "of doses and measurements has no column of an input; build its model in Python, as examples/cpeptide.py does for "
-            "VanCauter"
-        )
 
 
 def _state_scale(backbone: Backbone, records: Sequence[Record]) -> list[float]:

@@ -153,7 +153,7 @@ def test_a_linear_backbone_is_observed_through_its_states() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--backbone", "VanCauter", "--channels", "2=c-peptide"], "VanCauter is driven by the inputs basal, glucose, and"),
+        (["--backbone", "VanCauter", "--channels", "2=c-peptide"], "VanCauter needs inputs (basal, glucose) that a table"),
         (["--backbone", PLACE, "--channels", "2=a,3=b"], "is observed through one concentration, the table has"),
         (["--backbone", f"{OWN}:Nothing"], "Nothing is no class of"),
         (["--backbone", f"{OWN}:Backbone"], "Backbone has no config, hull, initial, matrices yet, which every Backbone has"),
