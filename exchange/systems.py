@@ -22,4 +22,4 @@ def lure_of(
     personal = personal.to(model.device)
     covariates = {name: value.to(model.device) for name, value in covariates.items()}
     with torch.no_grad():
-        return Lure(**model.lure(model.theta(personal, covariates), model.context(personal, covariates)))
+        return Lure.of(model.lure(model.theta(personal, covariates), model.context(personal, covariates)))

@@ -1,5 +1,6 @@
 """Known plus learned: models, schedules, observation, simulation, predictions."""
 
+from hybrid.dose import Dose
 from hybrid.field import SemilinearField
 from hybrid.field_spread import field_spread
 from hybrid.mesh import Mesh
@@ -7,21 +8,26 @@ from hybrid.model import Conditions, HybridModel
 from hybrid.observation import Concentration, Observation, States
 from hybrid.prediction import Prediction
 from hybrid.process_noise import Paths, sample_paths
-from hybrid.schedule import Dose, Schedule, Signal
+from hybrid.schedule import Schedule
 from hybrid.segments import Segments, build_segments
+from hybrid.signal import Signal
 from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
 from hybrid.solve.exponential import Exponential
 from hybrid.solve.runge_kutta import RungeKutta
 from hybrid.solve.solver import Failure, SimulationError, Solution, Solver
 from hybrid.solve.torchdiffeq_solver import Torchdiffeq
+from hybrid.terms import BoundTerm, Parts, RightHandSide, Term
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
 OBSERVATIONS: tuple[type[Observation], ...] = (Concentration, States)
+TERMS: tuple[type[Term], ...] = ()
 SOLVERS: tuple[type[Solver], ...] = (RungeKutta, Exponential, Torchdiffeq)
 
 __all__ = [
     "OBSERVATIONS",
     "SOLVERS",
+    "TERMS",
+    "BoundTerm",
     "Concentration",
     "Conditions",
     "Dose",
@@ -30,8 +36,10 @@ __all__ = [
     "HybridModel",
     "Mesh",
     "Observation",
+    "Parts",
     "Paths",
     "Prediction",
+    "RightHandSide",
     "Rollout",
     "RungeKutta",
     "Schedule",
@@ -42,6 +50,7 @@ __all__ = [
     "Solution",
     "Solver",
     "States",
+    "Term",
     "Torchdiffeq",
     "build_segments",
     "conditions_of",

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid.columns import column
 from hybrid.derivative import array_of, constant, varies
+from hybrid.dose import Dose, Number, as_float, as_time
 from hybrid.mesh import Mesh
-from hybrid.schedule import Dose, Number, Schedule, as_float, as_time, numbers
+from hybrid.schedule import Schedule
 from physics.arguments import quote, require_kind, require_names, require_number, require_people, require_shape
 
 
@@ -191,6 +193,12 @@ class Segments:
         after = torch.where(following > index, self.u0.gather(1, following), self.u1.gather(1, index))
         return torch.where((self.fraction == 1)[..., None], after, within)[None]
 
+    def read_rates(self) -> Tensor:  # (1, N, T, n)
+        """The infusions at the observations; where one begins or ends, the rate from there on, as far as the record goes."""
+        following = self.segment + (self.fraction == 1).long()
+        index = following.clamp(max=self.dt.shape[1] - 1)[..., None].expand(-1, -1, self.rate.shape[-1])
+        return self.rate.gather(1, index)[None]
+
     def padded(self, K: int, T: int) -> "Segments":
         """The same with K segments and T observations: those that are added last no time, and repeat the last reading.
 
@@ -331,7 +339,7 @@ def require_rows(schedules: Any, times: Any, name: str) -> tuple[list[Schedule],
             raise ValueError(
                 f"{name}: each person has a list of times, even of one, and got {quote(row)}; write [[1.0, 6.0], [2.0]]"
             )
-    return schedules, [list(numbers(row if hasattr(row, "ndim") else list(row), f"{name}: times")) for row in rows]
+    return schedules, [column(row if hasattr(row, "ndim") else list(row), f"{name}: times").tolist() for row in rows]
 
 
 @dataclass

@@ -28,7 +28,7 @@ from hybrid import (
     Prediction,
     Schedule,
 )
-from hybrid.schedule import as_float
+from hybrid.dose import as_float
 from physics.arguments import shortened
 from stability import Certificate
 from training import (

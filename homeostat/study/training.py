@@ -24,9 +24,12 @@ from training import (
     Checkpoint,
     Cohort,
     Convergence,
+    Looks,
+    Objective,
     Personal,
     Plan,
     Record,
+    Search,
     Stability,
     at_ends,
     convergence,
@@ -89,17 +92,12 @@ def train(
     steps = fit(
         stack,
         cohort,
-        weights=plan.weights,
-        held_out=plan.held_out,
-        steps=settings.steps,
-        rate=settings.rate,
-        stability=stability,
-        forecast_from=settings.forecast_from,
-        look_every=15,
+        objective=Objective(
+            weights=plan.weights, held_out=plan.held_out, stability=stability, forecast_from=settings.forecast_from
+        ),
+        search=Search(steps=settings.steps, rate=settings.rate, solver=solver),
         # the budget is small, and a member that stalls for a while often goes on: each keeps the best of all its looks
-        patience=settings.steps,
-        solver=solver,
-        checkpoint=checkpoint,
+        looks=Looks(every=15, patience=settings.steps, checkpoint=checkpoint),
     )
     losses: list[Tensor] = []
     steps = recorded(steps, losses)

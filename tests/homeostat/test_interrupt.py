@@ -27,7 +27,7 @@ from homeostat.study.backbones import backbone_named
 from homeostat.study.recipe import hybrid_recipe
 from hybrid import HybridModel
 from stability import certify
-from training import Cohort, Fitted, Record, Step, fit
+from training import Cohort, Fitted, Looks, Objective, Record, Search, Step, fit
 
 ROOT = Path(__file__).parents[2]
 
@@ -170,7 +170,13 @@ def test_which_trainings_were_cut_short_in_words() -> None:
 def test_before_the_first_look_the_last_step_is_kept(model: HybridModel, cohort: Cohort, last: int, look_every: int) -> None:
     """Ten steps used to end with the weights that training began with, though members had moved; then the best look counts."""
     held = torch.tensor([[True, False, False, False]])
-    steps = fit(model, cohort, weights=(~held).double(), held_out=held, steps=8, look_every=look_every, patience=9)
+    steps = fit(
+        model,
+        cohort,
+        objective=Objective(weights=(~held).double(), held_out=held),
+        search=Search(steps=8),
+        looks=Looks(every=look_every, patience=9),
+    )
     states: list[list[torch.Tensor]] = [[p.detach() for p in model.parameters()]]
 
     def stopped() -> Generator[Step, None, None]:

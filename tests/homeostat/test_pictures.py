@@ -42,7 +42,7 @@ from hybrid import Concentration, Dose, HybridModel, Prediction, Schedule, simul
 from learned import MLP, AdditiveProportional
 from learned.ensemble import Ensemble, select
 from physics import LogNormalPopulation, OneCompartmentOral
-from training.people.records import Record
+from training import Record
 from training.trust.calibration import calibration_null_band, expected_calibration_error, reliability_curve
 
 laws = settings(deadline=None, max_examples=15, derandomize=True)
@@ -540,7 +540,7 @@ def test_the_mean_field_is_the_average_of_the_members_and_drives_the_simulation(
         rows = []
         for start in x:
             with torch.no_grad():
-                path = simulate(one, torch.tensor(start), Schedule(), (0.0, step), theta[0, 0], c=context[0, 0])
+                path = simulate(one, Schedule(), (0.0, step), theta[0, 0], torch.tensor(start), c=context[0, 0])
             rows.append(((path[1] - path[0]) / step).numpy())
         rates.append(rows)
     # a forward difference: off by step/2 times the second derivative, here at most a few hundred mg/h²

@@ -23,8 +23,7 @@ from hybrid import (
 )
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import LogNormalPopulation, OneCompartmentOral
-from training import personalise
-from training.people.records import Cohort, Record
+from training import Cohort, Record, personalise
 from training.shooting import rollout_windows
 from training.trust import Outcome, innovations, score_table
 from training.window import windows
@@ -242,9 +241,8 @@ def test_replicates_teach_as_values_a_moment_apart_do():
         cohort = Cohort.of([replicated(apart)], hybrid, Mesh(0.25))
         personal = personalise(hybrid, cohort, iterations=80, tolerance=1e-9)
         found.append(personal)
-        mask = torch.ones_like(cohort.times, dtype=torch.bool)
         draws = personal.draws(4, torch.Generator().manual_seed(1))
-        prediction = predict(hybrid, cohort.conditions, draws, times=cohort.times, mask=mask)
+        prediction = predict(hybrid, cohort, draws)
         outcome = Outcome.of(prediction, cohort)
         scored.append([innovations(outcome), score_table(outcome)["count"]])
         cut = windows(cohort.conditions.segments, 2)

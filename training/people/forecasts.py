@@ -11,8 +11,9 @@ from hybrid.defaults import predicting
 from learned import Ensemble, select
 from physics.arguments import quote, require_generator, require_kind, require_number, require_shape
 from training.people.arguments import require_alike, require_fit
-from training.people.personalise import Personal, in_float64, personalise
-from training.people.records import Cohort
+from training.people.cohort import Cohort, in_float64
+from training.people.mode import personalise
+from training.people.posterior import Personal
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -119,9 +120,7 @@ def forecast(
     (model, known), (_, asked) = in_float64(model, known), in_float64(model, asked)
     personal = personalise(model, known, solver=solver)
     sample = personal.draws(draws, generator)
-    mask = torch.ones_like(asked.times, dtype=torch.bool)
-    steps = predicting(solver, model.dtype)
-    return predict(model, asked.conditions, sample, times=asked.times, mask=mask, solver=steps), personal
+    return predict(model, asked, sample, solver=predicting(solver, model.dtype)), personal
 
 
 def forecast_unseen(
