@@ -15,7 +15,6 @@ from rich.table import Table as RichTable
 
 from exchange import load, save
 from homeostat import gallery
-from homeostat.bundles.predicted import predict_person
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked
 from homeostat.gallery.judged import (
@@ -202,8 +201,7 @@ def _after_training(
     again = load(path)
     times = np.linspace(0.0, 36.0, 145).tolist()
     difference = gallery.largest_difference(
-        predict_person(bundle, 0, list(schedules.values()), times),
-        predict_person(again, 0, list(schedules.values()), times),
+        *([one.forecast(records[0].id, schedule, times) for schedule in schedules.values()] for one in (bundle, again))
     )
     identical = difference == 0.0
     console.print(

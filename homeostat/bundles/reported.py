@@ -12,7 +12,6 @@ from torch import nn
 from exchange import BUILTIN, Bundle, load
 from exchange.whole_file import whole_file
 from homeostat import gallery
-from homeostat.bundles.predicted import solver_of
 from homeostat.bundles.reach import CRITERION
 from homeostat.bundles.said import cut_short_in
 from homeostat.bundles.these_people import beyond_in, certificate_verdicts, scaling_in
@@ -84,7 +83,7 @@ def report_on(
     cohort = Cohort.of(records, bundle.model, bundle.mesh)
     known, later = split(cohort, asked.forecast_from)
     generator = torch.Generator().manual_seed(1)
-    prediction, personal = forecast(bundle.model, known, later, generator=generator, solver=solver_of(bundle))
+    prediction, personal = forecast(bundle.model, known, later, generator=generator, solver=bundle.solver)
     scaling, withheld = scaling_in(bundle, cohort.ids, later.y)
     if scaling is not None:
         prediction = scaling.apply(prediction, cohort.ids)
@@ -94,7 +93,7 @@ def report_on(
     )
     end = max(float(r.times[-1]) for r in records)
     asked_dense = dense_of(cohort, bundle.model, end)
-    dense, _ = forecast(bundle.model, known, asked_dense, generator=generator, solver=solver_of(bundle))
+    dense, _ = forecast(bundle.model, known, asked_dense, generator=generator, solver=bundle.solver)
     if scaling is not None:
         dense = scaling.apply(dense, cohort.ids)
     seen = sorted({p.id for p in bundle.people} & set(cohort.ids))

@@ -19,12 +19,10 @@ from homeostat.study.provenance import provenance
 from homeostat.study.recipe import Recipe, hybrid_recipe, neural_ode_recipe, noise_for
 from homeostat.study.rounded import certify_rounded, dosed_region
 from homeostat.study.settings import Settings
-from homeostat.study.solvers import DEFAULT, solver_named
 from homeostat.study.suited import channel_notes, require_one_unit, require_room, unstated, unused
 from homeostat.study.training import Trained, gradient_difference, require_folds, train
 
 __all__ = [
-    "DEFAULT",
     "Asked",
     "Evaluation",
     "Recipe",
@@ -57,7 +55,6 @@ __all__ = [
     "require_room",
     "require_two_forecasts",
     "score",
-    "solver_named",
     "split",
     "train",
     "unstated",

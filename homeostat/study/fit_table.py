@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from exchange import save
+from exchange import save, solver_named
 from exchange.names import require_names
 from homeostat import gallery
 from homeostat.bundles.said import bundle_verdict
@@ -24,7 +24,6 @@ from homeostat.study.provenance import provenance
 from homeostat.study.recipe import hybrid_recipe
 from homeostat.study.rounded import certify_rounded
 from homeostat.study.settings import Settings
-from homeostat.study.solvers import solver_named
 from homeostat.study.suited import channel_notes, require_one_unit, require_room, unstated, unused
 from homeostat.study.training import require_folds, train
 from homeostat.terminal import rich_table

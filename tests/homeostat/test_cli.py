@@ -58,7 +58,7 @@ def unstable(bundle: Path) -> Path:
     with torch.no_grad():
         loaded.model.residual.weights[-1].abs_().add_(1.0).mul_(50.0)
         loaded.model.residual.weights[0].abs_().add_(1.0)
-    return save(replace(loaded, certificate=None), bundle.parent / "unstable.twin")
+    return save(replace(loaded, claims=()), bundle.parent / "unstable.twin")
 
 
 # ---- help ------------------------------------------------------------------------------------------------------------
