@@ -73,7 +73,7 @@ from training import (
     personalise,
     prior,
 )
-from training.checkpoint import Saved
+from training.machinery.checkpoint import Saved
 from training.trust import Outcome, recalibration
 from training.trust.recalibration import (
     AdaptiveConformal,

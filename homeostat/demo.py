@@ -42,8 +42,9 @@ from homeostat.study import (
     require_folds,
     train,
 )
+from homeostat.study.backbones import backbone_named
 from homeostat.study.provenance import provenance
-from homeostat.study.recipe import backbone_named, hybrid_recipe, neural_ode_recipe
+from homeostat.study.recipe import hybrid_recipe, neural_ode_recipe
 from homeostat.terminal import rich_table
 from hybrid import Prediction
 from stability import Certificate, Refusal, certify, check, decay_in_words

@@ -29,7 +29,8 @@ from homeostat.study import (
     split,
     train,
 )
-from homeostat.study.recipe import Recipe, backbone_named, hybrid_recipe, neural_ode_recipe
+from homeostat.study.backbones import backbone_named
+from homeostat.study.recipe import Recipe, hybrid_recipe, neural_ode_recipe
 from hybrid import Exponential, Mesh, Prediction, RungeKutta, Torchdiffeq
 from stability import Certificate, Lure, Refusal, certify, check
 from training import Record
