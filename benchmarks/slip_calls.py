@@ -73,7 +73,7 @@ from training import (
     personalise,
     prior,
 )
-from training.checkpoint import Saved
+from training.machinery.checkpoint import Saved
 from training.trust import Outcome, recalibration
 from training.trust.recalibration import (
     AdaptiveConformal,
@@ -88,7 +88,7 @@ D = torch.float64
 # what a caller does not make: results, whose fields are filled by the function that returns them, and interfaces
 RESULTS = {
     "hybrid": ("Cause", "Failure", "Parts", "Paths", "RightHandSide", "Rollout", "Segments", "SimulationError", "Solution"),
-    "stability": ("Certificate", "Counterexample", "Gain", "LipschitzBound", "Refusal", "Step", "WeightedL1"),
+    "stability": ("Certificate", "Counterexample", "Gain", "LipschitzBound", "Refusal", "Step", "Verdict", "WeightedL1"),
     "learned": ("Field", "Layers"),
     "exchange": ("Outside",),
     "training": (
@@ -129,7 +129,7 @@ def public() -> dict[str, Callable[..., Any]]:
 
 
 def _takes_any(function: Callable[..., Any]) -> bool:
-    parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.name not in ("self", "cls")]
     handed_on = all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters) and len(parameters) == 2
     return bool(parameters) and not handed_on  # *args and **kwargs are those of torch's Module, which takes none
 
@@ -693,12 +693,21 @@ def _exchange() -> dict[str, Call]:
         exchange.Person(r.id, r.schedule, dict(r.covariates), tuple(r.baseline.tolist())) for r in w.cohort.records
     )
     bundle = exchange.Bundle(w.model, people, w.known, w.cohort.mesh)
+    certified = exchange.Bundle(w.model, people, w.known, w.cohort.mesh, [w.certificate])
     kept = exchange.save(bundle, w.folder / "kept.twin")
     weights = {name: p.detach() for name, p in w.model.named_parameters()}
     return _of("exchange", {
         "Person": lambda: (exchange.Person, dict(person)),
         "Bundle": lambda: (exchange.Bundle, {"model": w.model, "people": people, "personal": w.known, "mesh": w.cohort.mesh,
-                                             "certificate": None, "calibration": {"a": 1.0}, "provenance": {"a": "b"}}),
+                                             "claims": [], "calibration": {"a": 1.0}, "provenance": {"a": "b"}}),
+        "Bundle.of": lambda: (exchange.Bundle.of, {"model": w.model, "cohort": w.cohort, "people": w.known, "claims": [],
+                                                   "calibration": {"a": 1.0}, "provenance": {"a": "b"}, "solver": None}),
+        "Bundle.forecast": lambda: (bundle.forecast, {"person": w.cohort.ids[0], "schedule": "", "times": [1.0, 2.0],
+                                                      "draws": 2, "seed": 7}),
+        "Bundle.prove": lambda: (bundle.prove, {}),
+        "Bundle.units_made_in": lambda: (certified.units_made_in, {"claim": w.certificate}),
+        "solver_named": lambda: (exchange.solver_named, {"name": "rk4"}),
+        "units_of": lambda: (exchange.units_of, {"model": w.model}),
         "Bundle.conditions": lambda: (bundle.conditions, {"times": [[1.0, 2.0]] * 4}),
         "Bundle.person": lambda: (bundle.person, {"id": "1"}),
         "save": Call(lambda: (exchange.save, {"bundle": bundle, "path": str(w.folder / "a.twin")}), dear=True),
@@ -731,6 +740,7 @@ def _stability() -> dict[str, Call]:
         "Lure": lambda: (Lure, {
             "A": system.A, "weights": system.weights, "biases": system.biases, "activation": "tanh", "B": system.B,
             "input_weights": system.input_weights, "skip": np.zeros((2, 2))}),
+        "Lure.of": lambda: (Lure.of, {"system": system.to_dict()}),
         "Lure.stack": lambda: (Lure.stack, {"systems": [system, system]}),
         "Lure.jacobian": lambda: (system.jacobian, {"slopes": [np.ones(3)]}),
         "Lure.from_dict": lambda: (Lure.from_dict, {"data": system.to_dict()}),
@@ -753,6 +763,7 @@ def _stability() -> dict[str, Call]:
                                                                   "activation": "tanh"}),
         "prove": lambda: (stability.prove, {"claim": certificate, "system": system.to_dict(),
                                             "budget": stability.Budget(cells=1000)}),
+        "read_claim": lambda: (stability.read_claim, {"data": certificate.to_dict()}),
         "exactly": lambda: (stability.exactly, {"certificate": certificate, "system": system}),
         "falsify": Call(lambda: (stability.falsify, {"system": system, "rate": 0.5, "region": region, "seconds": 0.3,
                                                      "seed": 0}), dear=True),
@@ -777,4 +788,16 @@ def _stability() -> dict[str, Call]:
               stability.weighted_l1(system))
     for claim in claims:
         rows[f"{type(claim).__name__}.from_dict"] = lambda claim=claim: (type(claim).from_dict, {"data": claim.to_dict()})
+    names = [("a", "mg"), ("b", "mg")]
+    for claim in (one for one in claims if isinstance(one, stability.Claim)):
+        about = {"weights": plain, "activation": "tanh"} if claim.kind == "lipschitz" else system
+        rows |= {f"{type(claim).__name__}.{name}": lambda call=call, given=given: (call, dict(given)) for name, call, given in (
+            ("prove", claim.prove, {"system": about, "budget": stability.Budget(cells=1000)}),
+            ("in_words", claim.in_words, {"time_unit": "h"}),
+            ("details", claim.details, {"time_unit": "h", "states": names}),
+        )}
+    rows |= {
+        "Certificate.caps_in_words": lambda: (certificate.caps_in_words, {"time_unit": "h"}),
+        "Certificate.where_in_words": lambda: (certificate.where_in_words, {"states": names, "time_unit": "h"}),
+    }
     return _of("stability", rows)

@@ -35,15 +35,14 @@ class BoundTerm:
     layers: Field | None = None
 
     def __post_init__(self) -> None:
-        point = torch.zeros(1, 1, 1)
-        if self.value is None:
-            raise ValueError("BoundTerm: value is a function of x and u, and is None; write BoundTerm(lambda x, u: -x)")
-        if not isinstance(self.value, Field | Bound):  # ours is made in every solve
-            require_callable(self.value, "BoundTerm: value", "BoundTerm(lambda x, u: -x)", point, point)
-        if not (callable(self.slope) and isinstance(self.layers, Field)):
-            require_callable(self.slope, "BoundTerm: slope", "a function of x and u, or None", point, point)
         if self.layers is not None:
             require_kind(self.layers, Field, "BoundTerm: layers", "residual.layers().at(c), or None")
+        if self.value is None:
+            raise ValueError("BoundTerm: value is a function of x and u, and is None; write BoundTerm(lambda x, u: -x)")
+        for what, function in (("value", self.value), ("slope", self.slope)):
+            ours = isinstance(function, Field | Bound) or getattr(function, "__self__", None) is self.layers is not None
+            if not ours:  # ours are made in every solve
+                require_callable(function, f"BoundTerm: {what}", "BoundTerm(lambda x, u: -x)", *[torch.zeros(1, 1, 1)] * 2)
 
     def rate(
         self,

@@ -19,8 +19,8 @@ from training.losses import Stability, mean_square, residual_share
 from training.marginal import Marginal, penalised_marginal, require_float64
 from training.objective import Objective, people_counted
 from training.people.arguments import require_fit, require_untouched
-from training.people.personalise import Curvature, personalise
-from training.people.records import Cohort
+from training.people.cohort import Cohort
+from training.people.mode import Curvature, personalise
 from training.search import Search
 
 _NEARER = "a start from the data: build the model of `starting_values(records, backbone).backbone`"

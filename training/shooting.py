@@ -19,8 +19,8 @@ from training.fitting import named
 from training.losses import residual_share
 from training.objective import Objective, people_counted
 from training.people.arguments import require_fit, require_untouched
+from training.people.cohort import Cohort
 from training.people.likelihoods import gaussian_nll
-from training.people.records import Cohort
 from training.search import Search
 from training.window import Windows, windows
 
