@@ -1,6 +1,7 @@
 """What is known: stable linear backbones with units and sources, and the populations that people come from."""
 
 from physics.backbone import Backbone, require_hurwitz, spectral_abscissa
+from physics.defaults import Defaults, Observed
 from physics.linear_backbone import LinearBackbone
 from physics.log_normal_population import LogNormalPopulation
 from physics.one_compartment_oral import OneCompartmentOral
@@ -17,8 +18,10 @@ __all__ = [
     "BACKBONES",
     "POPULATIONS",
     "Backbone",
+    "Defaults",
     "LinearBackbone",
     "LogNormalPopulation",
+    "Observed",
     "OneCompartmentOral",
     "Parameter",
     "Population",
