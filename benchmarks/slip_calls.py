@@ -73,7 +73,7 @@ from training import (
     personalise,
     prior,
 )
-from training.checkpoint import Saved
+from training.machinery.checkpoint import Saved
 from training.trust import Outcome, recalibration
 from training.trust.recalibration import (
     AdaptiveConformal,
@@ -88,7 +88,7 @@ D = torch.float64
 # what a caller does not make: results, whose fields are filled by the function that returns them, and interfaces
 RESULTS = {
     "hybrid": ("Failure", "Paths", "Rollout", "Segments", "SimulationError", "Solution"),
-    "stability": ("Certificate", "Counterexample", "Gain", "LipschitzBound", "Refusal", "Step", "WeightedL1"),
+    "stability": ("Certificate", "Counterexample", "Gain", "LipschitzBound", "Refusal", "Step", "Verdict", "WeightedL1"),
     "learned": ("Field", "Layers"),
     "exchange": ("Outside",),
     "training": (
@@ -129,7 +129,7 @@ def public() -> dict[str, Callable[..., Any]]:
 
 
 def _takes_any(function: Callable[..., Any]) -> bool:
-    parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.name not in ("self", "cls")]
     handed_on = all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters) and len(parameters) == 2
     return bool(parameters) and not handed_on  # *args and **kwargs are those of torch's Module, which takes none
 
@@ -731,6 +731,7 @@ def _stability() -> dict[str, Call]:
         "Lure": lambda: (Lure, {
             "A": system.A, "weights": system.weights, "biases": system.biases, "activation": "tanh", "B": system.B,
             "input_weights": system.input_weights, "skip": np.zeros((2, 2))}),
+        "Lure.of": lambda: (Lure.of, {"system": system.to_dict()}),
         "Lure.stack": lambda: (Lure.stack, {"systems": [system, system]}),
         "Lure.jacobian": lambda: (system.jacobian, {"slopes": [np.ones(3)]}),
         "Lure.from_dict": lambda: (Lure.from_dict, {"data": system.to_dict()}),
@@ -753,6 +754,7 @@ def _stability() -> dict[str, Call]:
                                                                   "activation": "tanh"}),
         "prove": lambda: (stability.prove, {"claim": certificate, "system": system.to_dict(),
                                             "budget": stability.Budget(cells=1000)}),
+        "read_claim": lambda: (stability.read_claim, {"data": certificate.to_dict()}),
         "exactly": lambda: (stability.exactly, {"certificate": certificate, "system": system}),
         "falsify": Call(lambda: (stability.falsify, {"system": system, "rate": 0.5, "region": region, "seconds": 0.3,
                                                      "seed": 0}), dear=True),
@@ -777,4 +779,16 @@ def _stability() -> dict[str, Call]:
               stability.weighted_l1(system))
     for claim in claims:
         rows[f"{type(claim).__name__}.from_dict"] = lambda claim=claim: (type(claim).from_dict, {"data": claim.to_dict()})
+    names = [("a", "mg"), ("b", "mg")]
+    for claim in (one for one in claims if isinstance(one, stability.Claim)):
+        about = {"weights": plain, "activation": "tanh"} if claim.kind == "lipschitz" else system
+        rows |= {f"{type(claim).__name__}.{name}": lambda call=call, given=given: (call, dict(given)) for name, call, given in (
+            ("prove", claim.prove, {"system": about, "budget": stability.Budget(cells=1000)}),
+            ("in_words", claim.in_words, {"time_unit": "h"}),
+            ("details", claim.details, {"time_unit": "h", "states": names}),
+        )}
+    rows |= {
+        "Certificate.caps_in_words": lambda: (certificate.caps_in_words, {"time_unit": "h"}),
+        "Certificate.where_in_words": lambda: (certificate.where_in_words, {"states": names, "time_unit": "h"}),
+    }
     return _of("stability", rows)

@@ -48,6 +48,8 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     **{name: {"*": _AXES} for name in _AXES_OF},
     **{name: {"*": _LIMIT} for name in _LIMIT_OF},
     **{f"stability.{name}.from_dict": {"data": _READ} for name in _CLAIMS},
+    **{f"stability.{name}.prove": {"system": _REFUSED} for name in _CLAIMS if name != "Refusal"},
+    "stability.read_claim": {"data": _READ},
     **{f"exchange.{name}": {"calibration": _JSON, "provenance": _JSON} for name in ("Bundle", "Bundle.of")},
     "exchange.Person": {"baseline": {"one too many": _COUNT}},
     "hybrid.Concentration": {"state": _NAMED, "volume": _NAMED},
