@@ -13,7 +13,7 @@ from stability.decay import decay_in_words, rounded
 from stability.entries import own_arrays
 from stability.proof import NOT_COVERED, Budget, Verdict
 from stability.proof.contraction import statement
-from stability.proof.regional_claim import regional_statement
+from stability.proof.region.claim import regional_statement
 from stability.region import Box, claimed
 
 
