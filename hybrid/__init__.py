@@ -1,5 +1,7 @@
 """Known plus learned: models, schedules, observation, simulation, predictions."""
 
+from hybrid.check_observation import check_observation
+from hybrid.check_solver import check_solver
 from hybrid.field import SemilinearField
 from hybrid.field_spread import field_spread
 from hybrid.mesh import Mesh
@@ -44,6 +46,8 @@ __all__ = [
     "States",
     "Torchdiffeq",
     "build_segments",
+    "check_observation",
+    "check_solver",
     "conditions_of",
     "field_spread",
     "integrate",

@@ -1,6 +1,8 @@
 """What is not known: residuals, the ensembles that they come in, measurement and process noise."""
 
 from learned.additive_proportional import AdditiveProportional
+from learned.check_noise import check_noise, check_process_noise
+from learned.check_residual import check_residual
 from learned.constant import Constant
 from learned.contracting import ContractingMLP
 from learned.diagonal_diffusion import DiagonalDiffusion
@@ -38,6 +40,9 @@ __all__ = [
     "ProcessNoise",
     "Residual",
     "Zero",
+    "check_noise",
+    "check_process_noise",
+    "check_residual",
     "concatenate",
     "select",
 ]

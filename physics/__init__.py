@@ -1,6 +1,8 @@
 """What is known: stable linear backbones with units and sources, and the populations that people come from."""
 
 from physics.backbone import Backbone, require_hurwitz, spectral_abscissa
+from physics.check_backbone import check_backbone
+from physics.check_population import check_population
 from physics.linear_backbone import LinearBackbone
 from physics.log_normal_population import LogNormalPopulation
 from physics.one_compartment_oral import OneCompartmentOral
@@ -25,6 +27,8 @@ __all__ = [
     "SharedPopulation",
     "VanCauter",
     "VanCauterPopulation",
+    "check_backbone",
+    "check_population",
     "require_hurwitz",
     "spectral_abscissa",
 ]
