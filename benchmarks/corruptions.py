@@ -33,8 +33,10 @@ from typing import Any
 import torch
 
 from exchange import Bundle, Person, load, save
+from homeostat.bundles.checked import examine_bundle
+from homeostat.bundles.inspected import inspect_bundle
+from homeostat.bundles.simulated import simulate_person
 from homeostat.plain_text import json_shown, shown
-from homeostat.work import examine_bundle, inspect_bundle, simulate_person
 from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule, SimulationError
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import LogNormalPopulation, OneCompartmentOral
@@ -437,7 +439,7 @@ def _bombs(content: Content, folder: Path, given: argparse.Namespace) -> list[st
     path = save(ordinary(), folder / "ordinary.twin")
     code = (
         "import sys, time\nfrom pathlib import Path\nimport torch\ntorch.set_num_threads(1)\n"
-        "from exchange import load\nfrom homeostat.work import simulate_person\nbegan = time.perf_counter()\n"
+        "from exchange import load\nfrom homeostat.bundles.simulated import simulate_person\nbegan = time.perf_counter()\n"
         "try:\n    bundle = load(Path(sys.argv[1]))\n    said = 'loaded'\n"
         "except ValueError as error:\n    said = str(error)\n"
         "from benchmarks.corruptions import peak\nprint(time.perf_counter() - began, peak(), said[:150])\n"

@@ -143,6 +143,8 @@ def _methods(cls: type) -> Iterator[tuple[str, Callable[..., Any]]]:
             if (name.startswith("_") and name != "__call__") or name in seen:
                 continue
             seen.add(name)
+            if name in getattr(cls, "__dataclass_fields__", ()):  # a field whose default is a function
+                continue
             function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
             if inspect.isfunction(function) and _takes_any(function):
                 yield name, function
@@ -209,10 +211,9 @@ def world() -> World:
     people = records()
     cohort = Cohort.of(people, model)
     known = personalise(model, cohort, iterations=3)
-    there = torch.ones_like(cohort.times, dtype=torch.bool)
     stack = Ensemble(2).stack(model, generator())
     both = prior(stack, len(people)).draws(2, generator())
-    prediction = predict(stack, cohort.conditions, both, times=cohort.times, mask=there, solver=RungeKutta("rk4"))
+    prediction = predict(stack, cohort, both, solver=RungeKutta("rk4"))
     system = Lure(
         A=[[-2.0, 0.5], [0.3, -1.5]],
         weights=[[[0.3, 0.1], [0.2, -0.4], [0.1, 0.1]], [[0.2, 0.1, 0.3], [0.1, -0.2, 0.1]]],
@@ -392,7 +393,13 @@ def _hybrid() -> dict[str, Call]:
         "Signal.at": lambda: (held.at, {"time": 1.0, "side": "left"}),
         "Signal.sample": lambda: (held.sample, {"times": np.array([0.5, 1.0]), "side": "left"}),
         "Schedule": lambda: (Schedule, {"doses": (dose,), "inputs": {"u": held}, "start": 0.0}),
-        "Schedule.do": lambda: (schedule().do, {"doses": {"gut": [dose]}, "inputs": {"u": held}}),
+        "Schedule.do": lambda: (
+            lambda change, inputs, since: schedule().do(change, inputs=inputs, since=since),
+            {"change": {"gut": [dose]}, "inputs": {"u": held}, "since": 0.0}),
+        "Schedule.added": lambda: (lambda dose: schedule().added(dose), {"dose": dose}),
+        "Schedule.since": lambda: (schedule().since, {"time": 1.0}),
+        "Signal.since": lambda: (held.since, {"time": 1.0}),
+        "Signal.followed": lambda: (held.followed, {"later": held, "time": 1.0}),
         "Schedule.scaled": lambda: (schedule().scaled, {"state": "gut", "factor": 2.0}),
         "Schedule.split": lambda: (schedule().split, {"state": "gut", "parts": 2, "interval": 1.0}),
         "Schedule.into": lambda: (schedule().into, {"state": "gut"}),
@@ -456,14 +463,15 @@ def _hybrid() -> dict[str, Call]:
             "model": w.stack, "x": torch.zeros(3, 2, dtype=D) + 100.0, "u": torch.zeros(3, 0, dtype=D),
             "c": torch.zeros(3, 1, dtype=D), "theta": w.theta[0].expand(3, -1).clone()}),
         "integrate": Call(lambda: (integrate, {
-            "model": model, "x0": torch.zeros(2, dtype=D), **everyone, "theta": w.theta[0, 0].clone(),
+            "model": model, **everyone, "theta": w.theta[0, 0].clone(), "start": torch.zeros(2, dtype=D),
             "c": torch.zeros(1, dtype=D), "solver": RungeKutta("rk4"), "mesh": Mesh(0.1)}), dear=True),
         "simulate": Call(lambda: (hybrid.simulate, {
-            "model": model, "x0": torch.zeros(2, dtype=D), "schedule": schedule(), "times": [1.0, 2.0],
-            "theta": w.theta[0, 0].clone(), "c": torch.zeros(1, dtype=D), "solver": RungeKutta("rk4"), "mesh": Mesh(0.1)}),
+            "model": model, "schedule": schedule(), "times": [1.0, 2.0],
+            "theta": w.theta[0, 0].clone(), "start": torch.zeros(2, dtype=D), "c": torch.zeros(1, dtype=D),
+            "solver": RungeKutta("rk4"), "mesh": Mesh(0.1)}),
             dear=True),
         "predict": Call(lambda: (predict, {
-            "model": model, "conditions": given, "draws": mode[:, None].clone(), "times": w.cohort.times, "mask": mask,
+            "model": model, "cohort": given, "draws": mode[:, None].clone(), "times": w.cohort.times, "mask": mask,
             "solver": RungeKutta("rk4")}), dear=True),
         "rollout": Call(lambda: (rollout, {"model": model, "conditions": given, "personal": mode.clone(),
                                            "solver": RungeKutta("rk4"), "on_failure": "raise"}), dear=True),
@@ -502,10 +510,14 @@ def _training() -> dict[str, Call]:
     print_of = {"model": "x"}
     at.write(print_of, state)
     shard = Shard()
-    fit = {"model": model, "cohort": cohort, "weights": ones, "held_out": nobody, "steps": 1, "rate": 0.05,
-           "optimiser": torch.optim.Adam, "schedule": None, "clip": 10.0, "least_residual": 1.0, "stability": penalty,
-           "likelihood": training.gaussian_nll, "anchors": None, "forecast_from": None, "look_every": 20, "patience": 5,
-           "solver": solver, "bfloat16": False, "capture": False, "checkpoint": None, "shard": shard}
+    objective = {"likelihood": training.gaussian_nll, "anchors": None, "stability": penalty, "least_residual": 1.0,
+                 "forecast_from": 1.0, "weights": ones, "held_out": nobody}
+    search = {"optimiser": torch.optim.Adam, "rate": 0.05, "schedule": None, "clip": 10.0, "steps": 1, "solver": solver,
+              "bfloat16": False, "capture": False, "shard": shard}
+    looks = {"every": 20, "patience": 5, "checkpoint": at}
+    counted = training.Objective(weights=ones, held_out=nobody, stability=penalty)
+    once, soon = training.Search(steps=1, solver=solver), training.Looks(patience=5)
+    fit = {"model": model, "cohort": cohort, "objective": counted, "search": once, "looks": soon}
     return _of("training", {
         "Anchor": lambda: (Anchor, {"centre": dict(anchor.centre), "precision": dict(anchor.precision),
                                     "personal": anchor.personal, "noise": anchor.noise}),
@@ -569,9 +581,7 @@ def _training() -> dict[str, Call]:
         "far_covariates": lambda: (training.people.far_covariates, {"records": w.people, "model": model}),
         "fit": Call(lambda: (training.fit, dict(fit)), dear=True),
         "fit_population": Call(lambda: (training.fit_population, {
-            "model": model, "cohort": cohort, "weights": ones, "held_out": nobody, "steps": 1, "patience": 10,
-            "tolerance": 1e-4, "longest": 0.5, "least_residual": 1.0, "stability": penalty, "curvature": "fisher",
-            "start": known.mode, "solver": solver}), dear=True),
+            **fit, "tolerance": 1e-4, "longest": 0.5, "curvature": "fisher", "start": known.mode}), dear=True),
         "forecast": Call(lambda: (training.forecast, {"model": model, "known": cohort, "asked": cohort, "draws": 2,
                                                       "generator": generator(), "solver": solver}), dear=True),
         "forecast_unseen": Call(lambda: (training.forecast_unseen, {
@@ -583,7 +593,10 @@ def _training() -> dict[str, Call]:
         "laplace_marginal": Call(lambda: (training.laplace_marginal, {
             "model": model, "cohort": cohort, "start": known.mode, "curvature": "fisher", "iterations": 3, "solver": solver}),
             dear=True),
+        "last": lambda: (training.last, {"steps": training.fit(**fit)}),
+        "Looks": lambda: (training.Looks, dict(looks)),
         "log_steps": lambda: (training.log_steps, {"steps": (s for s in ()), "folder": str(w.folder / "log")}),
+        "Objective": lambda: (training.Objective, dict(objective)),
         "observed_information": Call(lambda: (training.observed_information, {
             "model": model, "cohort": cohort, "personal": known.mode, "precision": torch.eye(3, dtype=D).expand(1, N, 3, 3),
             "solver": solver}), dear=True),
@@ -598,12 +611,13 @@ def _training() -> dict[str, Call]:
         "residual_share": lambda: (training.residual_share, {
             "model": model, "run": run, "weights": ones, "everyone": lambda part: part,
             "scale": torch.ones(1, 1, 1, 2, dtype=D), "hold_field": True}),
+        "Search": lambda: (training.Search, dict(search)),
         "sensitivity": Call(lambda: (training.sensitivity, {"model": model, "conditions": given, "personal": known.mode,
                                                             "solver": solver}), dear=True),
         "shoot": Call(lambda: (training.shoot, {
-            "model": model, "cohort": cohort, "count": 2, "by": "time", "weights": ones, "personal": known.mode, "starts": None,
-            "scale": None, "steps": 1, "rounds": 1, "polish": 1, "rate": 0.05, "stiffness": 10.0, "growth": 4.0,
-            "least_residual": 1.0, "stability": penalty, "solver": solver}), dear=True),
+            "model": model, "cohort": cohort, "objective": training.Objective(weights=ones, stability=penalty), "search": once,
+            "count": 2, "by": "time", "personal": known.mode, "starts": None, "scale": None, "rounds": 1, "polish": 1,
+            "stiffness": 10.0, "growth": 4.0}), dear=True),
         "starting_values": Call(lambda: (training.starting_values, {
             "records": w.people, "backbone": w.backbone, "powers": {"V": {"WT": (70.0, 1.0, "kg")}}}), dear=True),
         "windows": lambda: (training.windows, {"segments": segments, "count": 2, "by": "time"}),
@@ -720,7 +734,7 @@ def _stability() -> dict[str, Call]:
             "certificate": certificate, "system": system, "step": 0.1, "method": "rk4", "seconds": 2.0}), dear=True),
         "Budget": lambda: (stability.Budget, {"cells": 1000, "seconds": 1.0, "bytes": 1_000_000}),
         "decay_in_words": lambda: (stability.decay_in_words, {"rate": 0.5, "unit": "h"}),
-        "check": lambda: (stability.check, {"certificate": certificate, "system": system}),
+        "check": lambda: (stability.check, {"claim": certificate, "system": system}),
         "common_metric": Call(lambda: (stability.common_metric, {
             "jacobians": system.A[None], "rate": 0.5, "condition": 1e4, "seconds": 2.0}), dear=True),
         "contraction_barrier": lambda: (stability.contraction_barrier, {
@@ -728,6 +742,8 @@ def _stability() -> dict[str, Call]:
         "contraction_margin": lambda: (stability.contraction_margin, {**torch_call, "activation": "tanh"}),
         "contraction_rate": lambda: (stability.contraction_rate, {**torch_call, "multipliers": multipliers,
                                                                   "activation": "tanh"}),
+        "prove": lambda: (stability.prove, {"claim": certificate, "system": system.to_dict(),
+                                            "budget": stability.Budget(cells=1000)}),
         "exactly": lambda: (stability.exactly, {"certificate": certificate, "system": system}),
         "falsify": Call(lambda: (stability.falsify, {"system": system, "rate": 0.5, "region": region, "seconds": 0.3,
                                                      "seed": 0}), dear=True),

@@ -20,10 +20,11 @@ _JSON = dict.fromkeys(
     ("a mapping", "None in it", "words in it", "a list in it", "an object in it", "a number for a name"),
     "any JSON; what is none is refused where the bundle is saved",
 )
-_REFUSED = {"*": "the checker never raises: what it cannot read it refuses, with False"}
+_REFUSED = {"*": "the checker never raises: what it cannot read it refuses, and says so in the verdict"}
 _READ = {"words in it": "a claim is read; whether it is true is for check to say"}
 _ANY = {"*": "any tensor may be exchanged"}
 _ONE_NAME = dict.fromkeys(("words", "no words", "a page"), "one text is that of the one channel")
+_CALLED = dict.fromkeys(("a model", "a class", "a function to words"), "any function; what it gives is looked at by the fit")
 _ANY_NAME = {"words in it": "any name will do"}
 _COUNT = "how many channels there are, the model says"
 
@@ -71,14 +72,16 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "physics.OneCompartmentOral.initial": {"*": {**_AXES, **_MISSING}},
     "stability.check": {"*": _REFUSED},
     "stability.exactly": {"*": _REFUSED},
+    "stability.prove": {"claim": _REFUSED, "system": _REFUSED},
     "training.Anchor.likelihood": {"y": _MISSING},
     "training.Anchor.of": {"variance": {"an empty mapping": "a flat prior for every tensor"}},
-    "training.fitting": {"clip": {"None": "any norm"}},
     "training.trust.recalibration.CrossScaling.fit": {"y": _MISSING},
     "training.trust.recalibration.Scaling.fit": {"y": _MISSING},
     "training.Anchor.members": {"index": {"as booleans": "yes or no for each"}},
     "training.Checkpoint": {"path": {"words": "a file in this folder"}},
+    "training.Objective": {"likelihood": _CALLED},
     "training.Record": {"channels": _ONE_NAME},
+    "training.Search": {"clip": {"None": "any norm"}, "optimiser": _CALLED, "schedule": _CALLED},
     "training.Shard.gather": {"tensor": _ANY},
     "training.Shard.total": {"tensor": _ANY},
     "training.gather_members": {"module": {"another model": "any module may be gathered"}},

@@ -32,6 +32,7 @@ from hybrid import HybridModel, Mesh, RungeKutta, Signal, States, Torchdiffeq, r
 from learned import MLP, AdditiveProportional, Ensemble, NoiseHead
 from physics import Backbone, VanCauter, VanCauterPopulation
 from stability import Certificate, Lure, certify, check, decay_in_words
+from training import Objective, Search
 from training.fitting import Fitted, Step, fit
 from training.people.likelihoods import gaussian_nll
 from training.people.personalise import Personal, personalise
@@ -179,7 +180,12 @@ def train(model: HybridModel, cohort: Cohort, weights: Tensor, steps: int, conso
         try:
             # The backbone has no parameter to fit, so the residual cannot absorb any of it: it need not be kept small.
             # Nobody is held out to stop early: in the cross-validation that made forecasts worse, looks being noisy.
-            for step in fit(model, cohort, weights=weights, steps=steps, rate=RATE, least_residual=0.0):
+            for step in fit(
+                model,
+                cohort,
+                objective=Objective(weights=weights, least_residual=0.0),
+                search=Search(steps=steps, rate=RATE),
+            ):
                 bar.update(task, completed=step.index, loss=float(step.loss.mean()), rate=step.rate)
         except KeyboardInterrupt:
             if step is None:

@@ -55,8 +55,7 @@ class Judged:
 def forecast(model: HybridModel, cohort: Cohort, generator: torch.Generator) -> Prediction:
     """Everyone's C-peptide from the samples of the first hour: a component for each member and draw of β."""
     beta = cpeptide.fit_beta(model, cohort, cpeptide.AHEAD, cpeptide.FORECAST_FROM).draws(DRAWS, generator)
-    there = torch.ones_like(cohort.times, dtype=torch.bool)
-    return predict(model, cohort.conditions, beta, times=cohort.times, mask=there, solver=cpeptide.SOLVER)
+    return predict(model, cohort, beta, solver=cpeptide.SOLVER)
 
 
 def forecast_unseen(plan: Plan, stack: HybridModel, cohort: Cohort, generator: torch.Generator) -> Prediction:
@@ -69,7 +68,7 @@ def forecast_unseen(plan: Plan, stack: HybridModel, cohort: Cohort, generator: t
         mean=torch.cat([p.mean for p in parts], 2)[:, :, back],
         variance=torch.cat([p.variance for p in parts], 2)[:, :, back],
         times=cohort.times,
-        mask=torch.ones_like(cohort.times, dtype=torch.bool),
+        mask=cohort.real,
     )
 
 

@@ -20,7 +20,10 @@ from physics import LogNormalPopulation, OneCompartmentOral
 from stability import Certificate, certify, check, decay_in_words
 from training import (
     Cohort,
+    Looks,
+    Objective,
     Plan,
+    Search,
     Stability,
     at_ends,
     convergence,
@@ -64,13 +67,14 @@ stack = plan.stack(template, generator).to(chosen.device)
 for step in fit(
     stack,
     cohort,
-    weights=plan.weights,
-    held_out=plan.held_out,
-    steps=chosen.steps,
-    rate=0.03,
-    stability=Stability.of(template.to(chosen.device), cohort.conditions.covariates),
-    forecast_from=2.5,
-    look_every=15,
+    objective=Objective(
+        weights=plan.weights,
+        held_out=plan.held_out,
+        stability=Stability.of(template.to(chosen.device), cohort.conditions.covariates),
+        forecast_from=2.5,
+    ),
+    search=Search(steps=chosen.steps, rate=0.03),
+    looks=Looks(every=15),
 ):
     if step.index % 15 == 0:
         print(f"step {step.index:3d}  loss {float(step.loss.mean()):.3f}  unseen {float(step.held_out.mean()):.3f}")
@@ -95,17 +99,10 @@ unseen = forecast_unseen(plan, step.best.model, known, later, generator=generato
 for name, value in score_table(Outcome.of(unseen, later)).items():
     print(f"{name:28s} {value:.3f}")
 
-# 6 · what if the first person's dose had been doubled?
-doubled = records[0].schedule.scaled("gut", 2.0)
-asked = Cohort.of([replace(records[0], schedule=doubled)], model).to(chosen.device)
-prediction = predict(
-    model,
-    asked.conditions,
-    people.draws(16, generator)[:, :, :1],
-    times=asked.times,
-    mask=torch.ones_like(asked.times, dtype=torch.bool),
-)
-print("doubled:", np.round(prediction.point[0, :, 0].cpu().numpy(), 2), "mg/L")
+# 6 · what if everyone's dose had been doubled?
+doubled = [replace(r, schedule=r.schedule.scaled("gut", 2.0)) for r in records]
+prediction = predict(model, Cohort.of(doubled, model).to(chosen.device), people.draws(16, generator))
+print("doubled, the first person:", np.round(prediction.point[0, :, 0].cpu().numpy(), 2), "mg/L")
 
 # 7 · save it all
 baseline = cohort.conditions.baseline.tolist()

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hybrid import HybridModel, Schedule
-from hybrid.schedule import as_float
+from hybrid.dose import as_float
 from stability import Box, Certificate, Inputs, Lure
 from stability.decay import rounded
 from stability.proof.cells import Frame

@@ -15,13 +15,19 @@ from rich.table import Table as RichTable
 
 from exchange import load, save
 from homeostat import gallery
+from homeostat.bundles.predicted import predict_person
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked
-from homeostat.judged import conventions_table, judge_uncertainty, pictures_of, rings_of, scores_table, verdicts_of
+from homeostat.gallery.judged import (
+    conventions_table,
+    judge_uncertainty,
+    pictures_of,
+    rings_of,
+    scores_table,
+    verdicts_of,
+)
+from homeostat.gallery.report import MARKS, write_report
 from homeostat.progress import cut_short
-from homeostat.provenance import provenance
-from homeostat.recipe import backbone_named, hybrid_recipe, neural_ode_recipe
-from homeostat.report import MARKS, write_report
 from homeostat.study import (
     Evaluation,
     Settings,
@@ -34,10 +40,11 @@ from homeostat.study import (
     gradient_difference,
     judge,
     paired_difference,
-    predict_person,
     require_folds,
     train,
 )
+from homeostat.study.provenance import provenance
+from homeostat.study.recipe import backbone_named, hybrid_recipe, neural_ode_recipe
 from homeostat.terminal import rich_table
 from hybrid import Prediction
 from stability import Certificate, Refusal, certify, check, decay_in_words

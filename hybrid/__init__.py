@@ -2,6 +2,7 @@
 
 from hybrid.check_observation import check_observation
 from hybrid.check_solver import check_solver
+from hybrid.dose import Dose
 from hybrid.field import SemilinearField
 from hybrid.field_spread import field_spread
 from hybrid.mesh import Mesh
@@ -9,8 +10,9 @@ from hybrid.model import Conditions, HybridModel
 from hybrid.observation import Concentration, Observation, States
 from hybrid.prediction import Prediction
 from hybrid.process_noise import Paths, sample_paths
-from hybrid.schedule import Dose, Schedule, Signal
+from hybrid.schedule import Schedule
 from hybrid.segments import Segments, build_segments
+from hybrid.signal import Signal
 from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
 from hybrid.solve.exponential import Exponential
 from hybrid.solve.runge_kutta import RungeKutta

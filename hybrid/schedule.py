@@ -1,153 +1,22 @@
 """What is done to one person: doses, infusions and input signals, and `do`, the question "what if we did this?"."""
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
-import numpy as np
-import torch
-from torch import Tensor
+from hybrid.dose import Dose, as_float
+from hybrid.schedule_text import parse_schedule
+from hybrid.signal import Signal
+from physics.arguments import quote, require_kind, require_number, require_text
 
-from hybrid.derivative import mapped, values_of
-from physics.arguments import quote, require_choice, require_kind, require_number, require_text
-
-Number = float | Tensor
 SAME = 1e-9  # of the longest time: what rounding can part two equal times by, and nobody measures
-
-
-def as_float(number: Number) -> float:
-    """The plain number.
-
-    Errors: `ValueError` for one of a batch of `torch.func.vmap`.
-    """
-    if not isinstance(number, Tensor):
-        return float(number)
-    if mapped(number):
-        raise ValueError(
-            "torch.func.vmap hides when a dose comes, and by that a record is cut; give a schedule with a time of its own for "
-            "each (N schedules, no vmap); amounts may be mapped"
-        )
-    return float(values_of(number))
-
-
-def numbers(values: object, what: str) -> tuple[float, ...]:
-    """A list, tuple, array or tensor of one axis as plain numbers. Errors: `ValueError` that says which is none."""
-    try:
-        column = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-        if column.ndim == 1 and column.dtype.kind in "fiu":
-            return tuple(column.astype(np.float64).tolist())
-    except (ValueError, TypeError, RuntimeError):  # a ragged list, or a tensor of no device
-        pass
-    raise ValueError(f"{what} must be numbers in a list or an array of one axis, got {quote(values)}")
-
-
-@dataclass(frozen=True)
-class Dose:
-    """`amount` (state unit) into compartment `state` at `time` + `lag`: at once, or at a constant rate over `duration`.
-
-    All four numbers may be tensors that need a gradient. At a time that is also an observation's, the observation comes
-    first. The lag is the time between giving and arriving: a tablet that has to dissolve.
-    Errors: `ValueError` for a negative or non-finite amount, duration or lag, or a time that is not finite.
-    """
-
-    state: str
-    time: Number
-    amount: Number
-    duration: Number = 0.0
-    lag: Number = 0.0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.state, str) or not self.state.strip():
-            raise ValueError(
-                f"a dose goes into a compartment, by its name, and got {quote(self.state)}; write Dose('gut', 0.0, 320.0)"
-            )
-        for name in ("time", "duration", "lag", "amount"):
-            value, least = getattr(self, name), -float("inf") if name == "time" else 0.0
-            each: list[object] = [value]
-            if isinstance(value, Tensor) and mapped(value):
-                # of a batch all amounts are looked at, and there is none of times (`as_float` says why)
-                each = [values_of(value).amin(), values_of(value).amax()] if name == "amount" else [as_float(value)]
-            for one in each:
-                require_number(one, f"dose into {quote(self.state)}: {name}", least=least)
-
-    @property
-    def bolus(self) -> bool:
-        """Does all of it arrive at once?"""
-        return as_float(self.duration) == 0.0
-
-    @property
-    def arrival(self) -> Number:
-        """When it begins to arrive."""
-        return self.time if not isinstance(self.lag, Tensor) and self.lag == 0.0 else self.time + self.lag
-
-    def repeated(self, count: int, interval: float) -> tuple["Dose", ...]:
-        """The same dose `count` times in all, `interval` apart.
-
-        Errors: `ValueError` unless count ≥ 1 and interval > 0.
-        """
-        require_number(count, "Dose(…).repeated: count, how many doses in all,", least=1.0, most=1e5, whole=True)
-        require_number(interval, "Dose(…).repeated: interval", above=0.0)
-        return tuple(replace(self, time=self.time + k * interval) for k in range(int(count)))
-
-
-@dataclass(frozen=True)
-class Signal:
-    """A measured input u(t) through the points (times, values), "linear" between them or "held" from each to the next.
-
-    Before the first and after the last point the nearest value holds. Times and values may be lists, arrays or tensors.
-    Errors: `ValueError` unless times increase strictly and everything is finite.
-    """
-
-    times: tuple[float, ...]
-    values: tuple[float, ...]
-    kind: Literal["linear", "held"] = "linear"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "times", numbers(self.times, "Signal: times"))
-        object.__setattr__(self, "values", numbers(self.values, "Signal: values"))
-        if len(self.times) != len(self.values) or not self.times:
-            raise ValueError(
-                f"Signal: needs as many values as times, at least one; got {len(self.times)} times and {len(self.values)} values"
-            )
-        for name, column in (("time", self.times), ("value", self.values)):
-            lost = [k for k, v in enumerate(column) if not abs(v) < float("inf")]
-            if lost:
-                raise ValueError(
-                    f"Signal: times and values must be finite, and {len(lost)} of {len(column)} {name}s are not, the first at "
-                    f"position {lost[0]}; leave those points out, or fill the gap"
-                )
-        for k, (a, b) in enumerate(itertools.pairwise(self.times)):
-            if b <= a:
-                raise ValueError(
-                    f"Signal: times must increase strictly, and position {k} at {a:g} is followed by {b:g}; sort them and merge "
-                    "repeats"
-                )
-        require_choice(self.kind, ("linear", "held"), "Signal: kind")
-
-    def at(self, time: float, side: Literal["left", "right"] = "right") -> float:
-        """u(time); at a jump of a held signal, the value on the asked side."""
-        require_number(time, "Signal.at: time")
-        return float(self.sample(np.array([float(time)]), side)[0])
-
-    def sample(self, times: np.ndarray, side: Literal["left", "right"] = "right") -> np.ndarray:
-        """u at many times (S,), as `at`."""
-        require_choice(side, ("left", "right"), "Signal: side")
-        times = np.array(numbers(times, "Signal.sample: times"))
-        if not np.isfinite(times).all():
-            lost = int((~np.isfinite(times)).sum())
-            raise ValueError(f"Signal.sample: times must be finite, and {lost} are not; leave them out")
-        if self.kind == "linear":
-            return np.interp(times, self.times, self.values)
-        last = np.searchsorted(self.times, times, side=side) - 1
-        return np.asarray(self.values, dtype=np.float64)[np.maximum(last, 0)]
 
 
 @dataclass(frozen=True)
 class Schedule:
     """Everything done to one person: `doses`, `inputs` by name, and `start`, the time at which the record begins.
 
-    Law: `do` keeps everything that it does not name; cutting an infusion in two changes nothing.
+    Law: `do` keeps everything that it does not name, and with `since` everything before that time; cutting an infusion in two
+    changes nothing; what is simulated up to t and from there on by `since(t)` is what is simulated at once.
     """
 
     doses: tuple[Dose, ...] = ()
@@ -177,29 +46,105 @@ class Schedule:
 
     def do(
         self,
-        doses: Mapping[str, Sequence[Dose]] | None = None,
+        *changes: Dose | str | Mapping[str, Sequence[Dose]],
         inputs: Mapping[str, Signal] | None = None,
+        since: float | None = None,
     ) -> "Schedule":
-        """A new schedule in which the doses of the named compartments, and the named inputs, are replaced by these."""
-        for what, given in (("doses", doses), ("inputs", inputs)):
-            if given is not None and not isinstance(given, Mapping):
+        """A new schedule in which something else is done, and all that is not named as before.
+
+        Arguments
+        - `changes`: doses, which replace those into their compartments; or a mapping from compartments to their doses, [] for
+          none; or a text of `homeostat grammar`, as "scale gut by 2", whose units are not checked (no model is known here).
+        - `inputs`: signals that replace those of their names.
+        - `since`: from when on. What was given before stays, also where it has yet to arrive; a running infusion into a
+          compartment that is named goes on until then, and its rest is replaced as later doses are.
+        Errors: `ValueError` for a dose before `since`, and for what is no change.
+        Law: before `since` nothing changes.
+        """
+        if since is not None:
+            require_number(since, "do: since, the time from which on something else is done,")
+            return self.onwards(float(since), lambda later: later.do(*changes, inputs=inputs))
+        if inputs is not None and not isinstance(inputs, Mapping):
+            raise ValueError(f"do: inputs go by name, got {quote(inputs)}; write inputs={{'glucose': Signal(times, values)}}")
+        if len(changes) == 1 and isinstance(changes[0], str):
+            return parse_schedule(changes[0], states=None, inputs=None, base=self).do(inputs=inputs)
+        doses: dict[str, list[Dose]] = {}
+        for change in changes:
+            if not isinstance(change, Mapping | Dose):
                 raise ValueError(
-                    f"do: {what} go by name, got {quote(given)}; write "
-                    'do({"gut": [Dose("gut", 0.0, 320.0)]}), which replaces what goes into the gut, or a text by parse_schedule'
+                    f"do: a change is a dose, a mapping from compartments to their doses, or one text, and is {quote(change)}; "
+                    'write do(Dose("gut", 0.0, 320.0)), do({"gut": []}) or do("scale gut by 2")'
                 )
-        for state, group in (doses or {}).items():
-            if isinstance(group, str) or not isinstance(group, Dose | Iterable):
-                raise ValueError(f"do: what goes into {quote(state, 60)} is a list of doses, and is {quote(group)}; write []")
-        doses = {state: (group,) if isinstance(group, Dose) else tuple(group) for state, group in (doses or {}).items()}
-        for group in doses.values():
+            for state, group in ({change.state: change} if isinstance(change, Dose) else change).items():
+                if isinstance(group, str) or not isinstance(group, Dose | Iterable):
+                    raise ValueError(f"do: what goes into {quote(state, 60)} is a list of doses, and is {quote(group)}; write []")
+                doses.setdefault(state, []).extend([group] if isinstance(group, Dose) else group)
+        for state, group in doses.items():
             for dose in group:
                 require_kind(dose, Dose, "do: each dose", 'do({"gut": [Dose("gut", 0.0, 320.0)]})')
-        wrong = [d for state, group in doses.items() for d in group if d.state != state]
-        if wrong:
-            raise ValueError(f"do: a dose into {wrong[0].state} stands under another compartment's name; move it")
+                if dose.state != state:
+                    raise ValueError(f"do: a dose into {dose.state} stands under another compartment's name; move it")
         kept = [d for d in self.doses if d.state not in doses]
-        new = sorted([*kept, *(d for group in doses.values() for d in group)], key=lambda d: as_float(d.time))
-        return replace(self, doses=tuple(new), inputs={**self.inputs, **(inputs or {})})
+        new = _sorted([*kept, *(d for group in doses.values() for d in group)])
+        return replace(self, doses=new, inputs={**self.inputs, **(inputs or {})})
+
+    def added(self, *doses: Dose) -> "Schedule":
+        """The same with these doses besides."""
+        for dose in doses:
+            require_kind(dose, Dose, "added: each dose", 'added(Dose("gut", 0.0, 320.0))')
+        return replace(self, doses=_sorted([*self.doses, *doses]))
+
+    def since(self, time: float) -> "Schedule":
+        """What arrives and drives from `time` on, on the same clock: later doses, the rest of a running infusion, the inputs.
+
+        A dose that was given before and arrives later is one without a lag, at its arrival; at `time` itself it is still to come.
+        Errors: `ValueError` for a time before the start.
+        Law: from the state at `time`, it goes on as the whole schedule does.
+        """
+        rest = []
+        for dose in self._from(time, "since").doses:
+            begin = as_float(dose.arrival)
+            if begin >= time:
+                rest.append(dose if as_float(dose.time) >= time else replace(dose, time=dose.arrival, lag=0.0))
+            elif not dose.bolus and begin + as_float(dose.duration) > time:
+                left = dose.arrival + dose.duration - time
+                rest.append(Dose(dose.state, time, dose.amount * (left / dose.duration), left))
+        return Schedule(_sorted(rest), {name: signal.since(time) for name, signal in self.inputs.items()}, float(time))
+
+    def onwards(self, time: float, change: Callable[["Schedule"], "Schedule"]) -> "Schedule":
+        """The same with `change` made to what is given from `time` on; what was given before stays.
+
+        `change` gets the later doses, the rest of infusions that run, and the inputs, as a schedule that starts at `time`.
+        Infusions into compartments whose later doses it leaves as they are stay in one piece.
+        """
+        later = []
+        for dose in self._from(time, "do").doses:
+            if as_float(dose.time) >= time:
+                later.append(dose)
+            elif not dose.bolus and as_float(dose.time) + as_float(dose.duration) > time:
+                left = dose.time + dose.duration - time
+                later.append(replace(dose, time=time, amount=dose.amount * (left / dose.duration), duration=left))
+        before = Schedule(tuple(later), {name: signal.since(time) for name, signal in self.inputs.items()}, float(time))
+        after = change(before)
+        require_kind(after, Schedule, "onwards: what change gives back", "lambda later: later.do(…)")
+        alike = [
+            state
+            for state in {d.state for d in (*before.doses, *after.doses)}
+            if [id(d) for d in before.into(state)] == [id(d) for d in after.into(state)]
+        ]
+        past = [d if d.state in alike else _until(d, time) for d in self.doses if d.state in alike or as_float(d.time) < time]
+        inputs = dict(self.inputs)
+        for name, signal in after.inputs.items():
+            if signal is not before.inputs.get(name):
+                inputs[name] = inputs[name].followed(signal, time) if name in inputs else signal
+        new = [d for d in after.doses if d.state not in alike]
+        return replace(self, doses=_sorted([*past, *new]), inputs=inputs)
+
+    def _from(self, time: float, name: str) -> "Schedule":
+        require_number(time, f"{name}: since, a time,")
+        if float(time) < self.start:
+            raise ValueError(f"{name}: the schedule starts at {self.start:g} and since is {float(time):g}; write a later time")
+        return self
 
     def scaled(self, state: str, factor: float) -> "Schedule":
         """Every dose into `state` times `factor`.
@@ -233,6 +178,14 @@ class Schedule:
         return [d for d in self.doses if d.state == state]
 
 
-def as_time(number: Number) -> Tensor:
-    """A float64 scalar that keeps its gradient, on the CPU, where records are cut."""
-    return number.to("cpu", torch.float64) if isinstance(number, Tensor) else torch.tensor(float(number), dtype=torch.float64)
+def _sorted(doses: Iterable[Dose]) -> tuple[Dose, ...]:
+    """By time; those of one time stay in their order."""
+    return tuple(sorted(doses, key=lambda d: as_float(d.time)))
+
+
+def _until(dose: Dose, time: float) -> Dose:
+    """What of a dose is given before `time`."""
+    if dose.bolus or as_float(dose.time) + as_float(dose.duration) <= time:
+        return dose
+    given = time - dose.time
+    return replace(dose, amount=dose.amount * (given / dose.duration), duration=given)

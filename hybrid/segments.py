@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid.columns import column
 from hybrid.derivative import array_of, constant, varies
+from hybrid.dose import Dose, Number, as_float, as_time
 from hybrid.mesh import Mesh
-from hybrid.schedule import Dose, Number, Schedule, as_float, as_time, numbers
+from hybrid.schedule import Schedule
 from physics.arguments import quote, require_kind, require_names, require_number, require_people, require_shape
 
 
@@ -331,7 +333,7 @@ def require_rows(schedules: Any, times: Any, name: str) -> tuple[list[Schedule],
             raise ValueError(
                 f"{name}: each person has a list of times, even of one, and got {quote(row)}; write [[1.0, 6.0], [2.0]]"
             )
-    return schedules, [list(numbers(row if hasattr(row, "ndim") else list(row), f"{name}: times")) for row in rows]
+    return schedules, [column(row if hasattr(row, "ndim") else list(row), f"{name}: times").tolist() for row in rows]
 
 
 @dataclass

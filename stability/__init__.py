@@ -8,30 +8,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stability.certificate import Certificate, Refusal
+    from stability.claims import CLAIMS, check, prove, read_claim
+    from stability.claims.certificate import Certificate
+    from stability.claims.claim import Claim
+    from stability.claims.gain import Gain
+    from stability.claims.lipschitz import LipschitzBound
+    from stability.claims.step import Step
+    from stability.claims.weighted_l1 import WeightedL1
     from stability.decay import decay_in_words
     from stability.lure import Lure
     from stability.proof.budget import Budget
-    from stability.proof.checker import check
     from stability.proof.rational import exactly
+    from stability.proof.verdict import Verdict
+    from stability.refusal import Refusal
     from stability.region import Box, Ellipsoid, Inputs
     from stability.search.attack import Counterexample, falsify
     from stability.search.certify import certify
     from stability.search.elimination import contraction_barrier, contraction_rate
-    from stability.search.gain import Gain, l2_gain, tube
+    from stability.search.gain import l2_gain, tube
     from stability.search.jacobians import metric_cap, spectral_cap
     from stability.search.layered import best_multipliers
-    from stability.search.lipschitz import LipschitzBound, lipschitz_bound
+    from stability.search.lipschitz import lipschitz_bound
     from stability.search.margin import contraction_margin
     from stability.search.polytope import multi_affine, vertices
     from stability.search.semidefinite import common_metric
-    from stability.search.step import Step, certify_step
-    from stability.search.weighted_l1 import WeightedL1, weighted_l1
+    from stability.search.step import certify_step
+    from stability.search.weighted_l1 import weighted_l1
 
 __all__ = [
+    "CLAIMS",
     "Box",
     "Budget",
     "Certificate",
+    "Claim",
     "Counterexample",
     "Ellipsoid",
     "Gain",
@@ -40,6 +49,7 @@ __all__ = [
     "Lure",
     "Refusal",
     "Step",
+    "Verdict",
     "WeightedL1",
     "best_multipliers",
     "certify",
@@ -56,6 +66,8 @@ __all__ = [
     "lipschitz_bound",
     "metric_cap",
     "multi_affine",
+    "prove",
+    "read_claim",
     "spectral_cap",
     "tube",
     "vertices",
@@ -63,22 +75,25 @@ __all__ = [
 ]
 
 _HOME = {
+    "CLAIMS": "claims",
     "Box": "region",
     "Budget": "proof.budget",
-    "Certificate": "certificate",
+    "Certificate": "claims.certificate",
+    "Claim": "claims.claim",
     "Counterexample": "search.attack",
     "Ellipsoid": "region",
-    "Gain": "search.gain",
+    "Gain": "claims.gain",
     "Inputs": "region",
-    "LipschitzBound": "search.lipschitz",
+    "LipschitzBound": "claims.lipschitz",
     "Lure": "lure",
-    "Refusal": "certificate",
-    "Step": "search.step",
-    "WeightedL1": "search.weighted_l1",
+    "Refusal": "refusal",
+    "Step": "claims.step",
+    "Verdict": "proof.verdict",
+    "WeightedL1": "claims.weighted_l1",
     "best_multipliers": "search.layered",
     "certify": "search.certify",
     "certify_step": "search.step",
-    "check": "proof.checker",
+    "check": "claims",
     "common_metric": "search.semidefinite",
     "contraction_barrier": "search.elimination",
     "contraction_margin": "search.margin",
@@ -90,6 +105,8 @@ _HOME = {
     "lipschitz_bound": "search.lipschitz",
     "metric_cap": "search.jacobians",
     "multi_affine": "search.polytope",
+    "prove": "claims",
+    "read_claim": "claims",
     "spectral_cap": "search.jacobians",
     "tube": "search.gain",
     "vertices": "search.polytope",

@@ -150,30 +150,3 @@ def multipliers_of(multipliers: Sequence["Tensor"], weights: Sequence["Tensor"])
         inside = m.detach().isfinite() & (m.detach() > 0)
         if (m.device, m.dtype) != (w.device, w.dtype) or not bool(inside.all()):
             raise ValueError(f"multipliers[{k}] must be positive and finite, of the weights' type and device.")
-
-
-def read_claim(data: object, claim: str, numbers: Sequence[str], tuples: Sequence[str], arrays: Sequence[str]) -> dict[str, Any]:
-    """The entries of a claim as its `to_dict` writes them, each of its kind; whether they are true is for `check` to say.
-
-    Errors: ValueError for another kind of claim, or an entry that cannot be what it stands for.
-    """
-    if not isinstance(data, Mapping) or not all(isinstance(name, str) for name in data):
-        raise ValueError(f"a {claim} is read from what its to_dict writes, and this is {shown(data)}.")
-    found = dict(data)
-    for name in numbers:
-        if name in found and not (found[name] is None and name in ("metric_cap", "best_rate", "rate_bound")):
-            odd = isinstance(found[name], bool) or not isinstance(found[name], int | float)
-            if odd:
-                raise ValueError(f"{name} of the {claim} is {shown(found[name])}; it is a number, as to_dict writes it.")
-    for name in tuples:
-        if name in found:
-            if not isinstance(found[name], list | tuple):
-                raise ValueError(f"{name} of the {claim} is {shown(found[name])}; it is a list, as to_dict writes it.")
-            found[name] = tuple(found[name])
-    for name in arrays:
-        if name in found:
-            found[name] = array(found[name], f"{name} of the {claim}")
-    for name in ("claim", "digest", "message", "method"):
-        if name in found and not isinstance(found[name], str):
-            raise ValueError(f"{name} of the {claim} is {shown(found[name])}; it is a text, as to_dict writes it.")
-    return found

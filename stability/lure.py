@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -128,6 +128,25 @@ class Lure:
             input_weights=optional([s.input_weights for s in systems]),
             skip=optional([s.skip for s in systems]),
         )
+
+    @staticmethod
+    def of(system: object) -> "Lure":
+        """A system, in whatever form it is given: a `Lure`, what `to_dict` writes, or the arrays that a model's `lure` returns.
+
+        Errors: ValueError for anything else, and for arrays that are no system.
+        """
+        if isinstance(system, Lure):
+            return system
+        names = [f.name for f in fields(Lure)]
+        needed = ("A", "weights", "biases")
+        if not isinstance(system, Mapping):
+            raise ValueError(f"the system is {shown(system)}; give a Lure, what its to_dict writes, or model.lure(theta).")
+        lacks = [name for name in needed if name not in system]
+        more = [name for name in system if name not in names]
+        if lacks or more:
+            wrong = f"lacks {', '.join(lacks)}" if lacks else f"has an entry {shown(more[0])}, which is none of a system's"
+            raise ValueError(f"the system {wrong}; give a Lure, what its to_dict writes, or model.lure(theta).")
+        return Lure(**system)
 
     @property
     def states(self) -> int:

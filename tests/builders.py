@@ -1,6 +1,8 @@
 """Small models and people whose truth is known: what tests build by hand, with names."""
 
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,7 +10,7 @@ import torch
 from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule
 from learned import MLP, AdditiveProportional
 from physics import LogNormalPopulation, OneCompartmentOral
-from training import Record
+from training import Looks, Objective, Record, Search
 
 BOXES = {"ka": (0.3, 4.0), "ke": (0.02, 0.25), "V": (5.0, 200.0)}
 SPREAD = (0.4, 0.2, 0.2)  # ω of log ka, log ke and log V
@@ -59,3 +61,13 @@ def oral_model() -> HybridModel:
         observation=Concentration(1, 2),
         noise=AdditiveProportional([0.5], [0.1], [0.02]),
     )
+
+
+def as_values(**given: Any) -> dict[str, Any]:
+    """The arguments of a fit: the fields of its three values, given flat, each in its value, and everything else as it is."""
+    found: dict[str, Any] = {}
+    for name, kind in (("objective", Objective), ("search", Search), ("looks", Looks)):
+        own = {f.name: given.pop(f.name) for f in fields(kind) if f.name in given}
+        if own:
+            found[name] = kind(**own)
+    return found | given

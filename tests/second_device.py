@@ -20,24 +20,24 @@ from typer.testing import CliRunner
 
 from exchange import load, save
 from homeostat import demo
+from homeostat.bundles.predicted import predict_person
 from homeostat.cli import app
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked, reliability_numbers
-from homeostat.judged import judge_uncertainty, rings_of
+from homeostat.gallery.judged import judge_uncertainty, rings_of
 from homeostat.pictures.bands import Bands
 from homeostat.pictures.flow import member_mean_field
 from homeostat.pictures.what_if import Exceedance
-from homeostat.recipe import backbone_named, hybrid_recipe
 from homeostat.study import (
     Settings,
     bundle_of,
     dense_of,
     evaluate,
     paired_difference,
-    predict_person,
     split,
     train,
 )
+from homeostat.study.recipe import backbone_named, hybrid_recipe
 from hybrid import (
     Concentration,
     Dose,
@@ -63,7 +63,10 @@ from training import (
     Anchor,
     Checkpoint,
     Cohort,
+    Looks,
+    Objective,
     Record,
+    Search,
     Stability,
     fit,
     fit_population,
@@ -196,7 +199,7 @@ def test_a_penalty_is_made_where_the_model_is(
         found = Stability.of(model, covariates)
         assert found.metric.device == model.device
         torch.testing.assert_close(found.metric.cpu(), want.metric, rtol=1e-6, atol=1e-9)
-    step = last(fit(there, cohort.to(device), steps=1, stability=want))
+    step = last(fit(there, cohort.to(device), objective=Objective(stability=want), search=Search(steps=1)))
     assert step.loss.device == device
 
 
@@ -264,7 +267,7 @@ def test_a_cohort_is_cut_where_the_model_is_and_what_does_not_stand_together_is_
     with pytest.raises(ValueError, match=r"their coordinates torch.float64 on cpu; write personal.to\("):
         rollout(there, cohort.conditions, zeros(2, 3, 3))
     with pytest.raises(ValueError, match=r"the cohort on .*cohort.to\(model.device\)"):
-        next(fit(stack, cohort, steps=1))
+        next(fit(stack, cohort, search=Search(steps=1)))
     known = prior(stack, 3)
     assert {getattr(known.to(device), n).device for n in ("mode", "covariance", "objective", "converged")} == {device}
 
@@ -283,7 +286,7 @@ def test_a_simulation_and_its_derivatives_are_those_of_the_processor(
         time, amount, rate = (torch.tensor(v, dtype=F64, device=where, requires_grad=True) for v in (0.5, 300.0, 0.75))
         doses = (Dose("gut", time, amount), Dose("plasma", 1.0, amount, duration=rate))
         states = simulate(
-            model, [10.0, 0.0], Schedule(doses), [1.0, 2.5], [1.5, 0.1, 30.0], c=zeros(1), solver=solver, mesh=MESH
+            model, Schedule(doses), [1.0, 2.5], [1.5, 0.1, 30.0], [10.0, 0.0], c=zeros(1), solver=solver, mesh=MESH
         )
         slopes = torch.autograd.grad(states.square().sum(), (time, amount, rate, model.residual.weights[0]))
         assert {t.device for t in (states, *slopes)} == {torch.device(where)}
@@ -305,17 +308,38 @@ def test_every_way_of_fitting_is_that_of_the_processor(
         anchors = Anchor.of(stack, cohort, torch.Generator().manual_seed(3), variance=1.0)
         file = Checkpoint(tmp_path / f"{torch.device(where).type}.checkpoint", every=1)
         ways = [
-            fit(model, cohort, steps=2, look_every=1, held_out=held_out, weights=(~held_out).to(F64), forecast_from=2.0),
-            fit(model, cohort, steps=1, likelihood=gaussian_crps, solver=Exponential()),
-            fit(model, cohort, steps=1, anchors=anchors, least_residual=0.0),
-            shoot(model, cohort, count=2, steps=2, rounds=1, polish=1, stability=stability),
-            fit_population(model, cohort, steps=1, stability=stability),
+            fit(
+                model,
+                cohort,
+                objective=Objective(held_out=held_out, weights=(~held_out).to(F64), forecast_from=2.0),
+                search=Search(steps=2),
+                looks=Looks(every=1),
+            ),
+            fit(
+                model,
+                cohort,
+                objective=Objective(likelihood=gaussian_crps),
+                search=Search(steps=1, solver=Exponential()),
+            ),
+            fit(model, cohort, objective=Objective(anchors=anchors, least_residual=0.0), search=Search(steps=1)),
+            shoot(
+                model,
+                cohort,
+                objective=Objective(stability=stability),
+                search=Search(steps=2),
+                count=2,
+                rounds=1,
+                polish=1,
+            ),
+            fit_population(model, cohort, objective=Objective(stability=stability), search=Search(steps=1)),
         ]
         steps = [last(way) for way in ways]
-        interrupted = fit(model, cohort, steps=2, checkpoint=file)
+        interrupted = fit(model, cohort, search=Search(steps=2), looks=Looks(checkpoint=file))
         next(interrupted)
         interrupted.close()
-        steps.append(last(fit(model, cohort, steps=2, checkpoint=file)))  # goes on from the file
+        steps.append(
+            last(fit(model, cohort, search=Search(steps=2), looks=Looks(checkpoint=file)))
+        )  # goes on from the file
         for step in steps:
             assert {t.device for t in (step.loss, step.best.personal, step.best.model.residual.weights[0])} == {
                 torch.device(where)
@@ -373,7 +397,14 @@ def test_types_follow_the_model_or_are_named(stack: HybridModel, weighed: tuple[
     assert rollout(single, short.conditions, zeros(2, 3, 3).float()).mean.dtype == torch.float32
     given = conditions_of(single, [r.schedule for r in weighed], [[1.0]] * 3, covariates={"WT": [60.0, 70.0, 80.0]}, mesh=MESH)
     assert rollout(single, given, zeros(2, 3, 3).float()).mean.dtype == torch.float32
-    step = last(fit(single, short, steps=1, stability=Stability.of(stack, cohort.conditions.covariates)))
+    step = last(
+        fit(
+            single,
+            short,
+            objective=Objective(stability=Stability.of(stack, cohort.conditions.covariates)),
+            search=Search(steps=1),
+        )
+    )
     assert step.loss.dtype == torch.float32
     want = personalise(copy.deepcopy(single).to(F64), cohort)  # of the numbers that float32 has kept
     for given in (cohort, short):
@@ -387,7 +418,10 @@ def test_types_follow_the_model_or_are_named(stack: HybridModel, weighed: tuple[
         rollout(single, cohort.conditions, zeros(2, 3, 3).float())
     with pytest.raises(ValueError, match=r"float64 on cpu and their coordinates torch.float32"):
         sample_paths(stack, cohort.conditions, zeros(2, 3, 3).float(), 1, generator)
-    for attempt in (lambda: laplace_marginal(single, short), lambda: next(fit_population(single, short, steps=1))):
+    for attempt in (
+        lambda: laplace_marginal(single, short),
+        lambda: next(fit_population(single, short, search=Search(steps=1))),
+    ):
         with pytest.raises(ValueError, match="a marginal likelihood needs float64"):
             attempt()
 

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from training.checkpoint import Checkpoint
     from training.distributed import Shard, gather_members
     from training.ends import AtEnd, at_ends
+    from training.fitted import FitStep, Fitted, last
     from training.fitting import Step, fit
     from training.log import log_steps
+    from training.looks import Looks
     from training.losses import Stability, residual_share
     from training.marginal import Marginal, laplace_marginal
+    from training.objective import Objective
     from training.people.far_covariates import FarCovariate, far_covariates
     from training.people.forecast import Plan, at_times, forecast, forecast_unseen
     from training.people.likelihoods import beta_nll, gaussian_crps, gaussian_nll
@@ -25,9 +28,9 @@ if TYPE_CHECKING:
     from training.people.sensitivity import observed_information, sensitivity
     from training.people.tables.nonmem import Table, read_nonmem, read_table
     from training.populations import PopulationStep, fit_population
+    from training.search import Search
     from training.shooting import ShootingStep, shoot
     from training.starts import Start, starting_values
-    from training.state import Fitted
     from training.window import Windows, windows
 
 __all__ = [
@@ -37,12 +40,16 @@ __all__ = [
     "Cohort",
     "Convergence",
     "FarCovariate",
+    "FitStep",
     "Fitted",
+    "Looks",
     "Marginal",
+    "Objective",
     "Personal",
     "Plan",
     "PopulationStep",
     "Record",
+    "Search",
     "Shard",
     "ShootingStep",
     "Stability",
@@ -63,6 +70,7 @@ __all__ = [
     "gaussian_crps",
     "gaussian_nll",
     "laplace_marginal",
+    "last",
     "log_steps",
     "observed_information",
     "personalise",
@@ -84,12 +92,16 @@ _HOME = {
     "Cohort": "people.records",
     "Convergence": "arrival",
     "FarCovariate": "people.far_covariates",
-    "Fitted": "state",
+    "FitStep": "fitted",
+    "Fitted": "fitted",
+    "Looks": "looks",
     "Marginal": "marginal",
+    "Objective": "objective",
     "Personal": "people.personalise",
     "Plan": "people.forecast",
     "PopulationStep": "populations",
     "Record": "people.records",
+    "Search": "search",
     "Shard": "distributed",
     "ShootingStep": "shooting",
     "Stability": "losses",
@@ -110,6 +122,7 @@ _HOME = {
     "gaussian_crps": "people.likelihoods",
     "gaussian_nll": "people.likelihoods",
     "laplace_marginal": "marginal",
+    "last": "fitted",
     "log_steps": "log",
     "observed_information": "people.sensitivity",
     "personalise": "people.personalise",

@@ -27,6 +27,8 @@ from physics.arguments import quote, require_kind, require_number, require_path
 from training.people.records import Cohort
 
 FORMAT, VERSION = "homeostat.checkpoint", "1"
+# a function that has moved keeps, in a fingerprint, the module by which the fits before the move know it
+_WAS = {"training.people.likelihoods": "training.losses"}
 # what reading values that are not what was written can raise
 _DAMAGE = (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, RuntimeError, MemoryError)
 
@@ -195,7 +197,7 @@ def plain(value: object) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return [type(value).__qualname__, {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.compare}]
     if callable(value) and hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
+        return f"{_WAS.get(value.__module__, value.__module__)}.{value.__qualname__}"
     return [type(value).__qualname__, plain(vars(value)) if hasattr(value, "__dict__") else repr(value)]
 
 

@@ -2,7 +2,7 @@
 
 Members do not influence each other, so processes that share members never speak until the end: `shard.part` of the stack,
 `fit` as always, `gather_members`. Where one model is too much for the people of one device, each process takes a part of
-the people and `fit(…, shard=shard)` sums gradients over processes. Start either under torch's launcher,
+the people and `fit(…, search=Search(shard=shard))` sums gradients over processes. Start either under torch's launcher,
 `torchrun --nproc-per-node 4 script.py`; without it the same script is one process.
 """
 

@@ -7,23 +7,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from hybrid import HybridModel, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
-from physics.arguments import quote, require_callable, require_flag, require_kind, require_number, require_tensor
-from training.anchor import Anchor
+from physics.arguments import quote, require_kind
 from training.checkpoint import Checkpoint, Saved, fingerprint_of
 from training.distributed import Shard
-from training.losses import Stability, residual_share
+from training.fitted import Fitted
+from training.looks import Looks
+from training.losses import residual_share
+from training.objective import Objective, people_counted
 from training.people.arguments import require_fit
-from training.people.likelihoods import Likelihood, gaussian_nll
+from training.people.likelihoods import gaussian_nll
 from training.people.personalise import in_float64, personalise, sensitivity
 from training.people.records import Cohort
 from training.precision import in_bfloat16
-from training.state import Fitted, State
+from training.search import Search
+from training.state import State
 from training.unit import unit
 
 
@@ -50,26 +51,9 @@ class Step:
 def fit(
     model: HybridModel,
     cohort: Cohort,
-    *,
-    weights: Tensor | None = None,  # (M, N)
-    held_out: Tensor | None = None,  # (M, N) bool
-    steps: int = 200,
-    rate: float = 0.05,
-    optimiser: Callable[..., Optimizer] = torch.optim.Adam,
-    schedule: Callable[[Optimizer], LRScheduler] | None = None,
-    clip: float | None = 10.0,
-    least_residual: float = 1.0,
-    stability: Stability | None = None,
-    likelihood: Likelihood = gaussian_nll,
-    anchors: Anchor | None = None,
-    forecast_from: float | None = None,
-    look_every: int = 20,
-    patience: int = 5,
-    solver: Solver | None = None,
-    bfloat16: bool = False,
-    capture: bool = True,
-    checkpoint: Checkpoint | None = None,
-    shard: Shard | None = None,
+    objective: Objective = Objective(),
+    search: Search = Search(),
+    looks: Looks = Looks(),
 ) -> Generator[Step, None, None]:
     """Fit every member to its own weighting of the people, all members and people in one computation.
 
@@ -77,88 +61,49 @@ def fit(
     stability penalty, over the model's trainable tensors and each person's coordinates η, in the model's own type.
 
     Arguments
-    - `weights`: how often each member counts each person (1 for all). A person with weight 0 teaches the member nothing.
-    - `likelihood`: what stands for −log p(y | η), by default that; `beta_nll(0.5)`, `gaussian_crps` or one's own
-      (y, mean, variance) -> (M, N). Whatever it is, looks at held-out people are scored by the likelihood.
-    - `anchors`: adds ½|φ − a_m|²_Λ divided by the sum of the weights, takes targets of the member's own and draws of the
-      prior of η: then the members are draws of a posterior (`Anchor` says when exactly). For that, `least_residual=0`, everyone
-      weighs 1, and nobody stops a member early.
-    - `held_out`: the people by whom a member is judged while it trains. Every `look_every` steps they are personalised
-      with the member frozen, on what was measured up to `forecast_from` since everyone's first dose, or start (on everything
-      where that is None), and scored on the rest. A member keeps its best look until `patience` looks in a row are no better:
-      then it is finished, whatever the others do. `fit` ends early once every member is finished. Without anyone to judge it a
-      member keeps its last state.
-    - `optimiser`: called as `optimiser(tensors, lr=rate)`; one of torch.optim that works by element (Adam, AdamW, SGD).
-    - `schedule`: a function from the optimiser to one of torch's schedules, by default the cosine from `rate` to 2 % of it.
-    - `clip`: the largest norm of each member's whole gradient; None for any.
-    - `solver`: `RungeKutta("rk4")` by default, on the mesh that the cohort carries.
-    - `bfloat16`: take the residual's matrix products so (float32 models, wide networks on a GPU).
-    - `capture`: on a GPU, value and gradient as one captured graph (`training.unit`) where that is possible.
-    - `checkpoint`: goes on from its file if that is there, and then yields the saved step once more, first of all. Saves
-      every so many steps, after the caller has seen them, and whenever the loop ends, by Ctrl-C or an error too.
-    - `shard`: the people given here are this process's part of all; gradients, norms and looks are summed over processes.
+    - `objective`: what is made small, and whom each member counts and is judged by.
+    - `search`: how; 200 `steps` where it does not say.
+    - `looks`: how often a member is judged by its held-out people: they are personalised with the member frozen, on what was
+      measured up to `objective.forecast_from` (on everything where that is None), and scored on the rest. `fit` ends early once
+      every member is finished, after a `patience` of 5 looks where it does not say. And where the fit is kept.
 
-    Yields a `Step` after every update. Interrupting the loop loses nothing: the last step's `best` is complete. Steps may end
-    before the fit has arrived: `convergence` says so, and `at_ends` what it left at an end of its range.
+    Yields a `Step` after every update; `last(fit(…))` waits for the end. Interrupting the loop loses nothing: the last step's
+    `best` is complete. Steps may end before the fit has arrived: `convergence` says so, and `at_ends` what it left at an end of
+    its range.
     Errors: `ValueError` for shapes and numbers that cannot be, and for a checkpoint of another fit; `SimulationError` that
     names the person.
     Law: members do not influence each other; a person with weight 0 does not influence the member; stop, save and resume
     is never stopped, bit for bit on a CPU.
     Source: Kingma & Ba (2015) for Adam.
     """
-    require_fit(model, cohort, "fit", solver)
-    require_number(steps, "fit: steps", least=1.0, whole=True)
-    for name, number in (("look_every", look_every), ("patience", patience)):
-        require_number(number, f"fit: {name}", least=1.0, most=1e12, whole=True)
-    require_number(rate, "fit: rate", above=0.0)
-    require_number(least_residual, "fit: least_residual", least=0.0)
-    if clip is not None:
-        require_number(clip, "fit: clip, the largest norm of a gradient (None for any),", above=0.0)
-    if forecast_from is not None:
-        require_number(forecast_from, "fit: forecast_from")
-    for name, flag in (("bfloat16", bfloat16), ("capture", capture)):
-        require_flag(flag, f"fit: {name}")
-    if optimiser is None or likelihood is None:
-        raise ValueError("fit: optimiser and likelihood are functions, and one is None; leave them out for the defaults")
-    steps, look_every, patience = int(steps), int(look_every), int(patience)
-    rate, least_residual, clip = float(rate), float(least_residual), None if clip is None else float(clip)
-    forecast_from = None if forecast_from is None else float(forecast_from)
-    require_callable(optimiser, "fit: optimiser", "optimiser=torch.optim.Adam", [], lr=rate)
-    require_callable(schedule, "fit: schedule", "schedule=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 200)", None)
-    require_callable(likelihood, "fit: likelihood", "likelihood=gaussian_nll, or beta_nll(0.5)", 0, 0, 0)
-    require_tensor(weights, "fit: weights (M, N)", "torch.ones(M, N)")
-    require_tensor(held_out, "fit: held_out (M, N)", "torch.zeros(M, N, dtype=torch.bool)")
-    for name, value, kind, write in (
-        ("stability", stability, Stability, "Stability.of(model, cohort.conditions.covariates)"),
-        ("anchors", anchors, Anchor, "Anchor.draw(…)"),
-        ("checkpoint", checkpoint, Checkpoint, "Checkpoint(Path('fit.checkpoint'))"),
-        ("shard", shard, Shard, "Shard.from_env()"),
-    ):
-        if value is not None:
-            require_kind(value, kind, f"fit: {name}", write)
+    require_fit(model, cohort, "fit")
+    require_kind(objective, Objective, "fit: objective", "fit(model, cohort, objective=Objective(weights=…))")
+    require_kind(search, Search, "fit: search", "fit(model, cohort, search=Search(steps=200))")
+    require_kind(looks, Looks, "fit: looks", "fit(model, cohort, looks=Looks(every=20))")
+    rate, forecast_from, checkpoint = search.rate, objective.forecast_from, looks.checkpoint
+    steps = 200 if search.steps is None else search.steps
+    patience = 5 if looks.patience is None else looks.patience
     model = copy.deepcopy(model)
-    solver = solver or differentiating()  # one for all steps: it keeps its buffers between them
-    shard = shard or Shard()
+    solver = search.solver or differentiating()  # one for all steps: it keeps its buffers between them
+    shard = search.shard or Shard()
     shard.alike(model)
     M, N = model.members, cohort.conditions.size
     device = cohort.y.device
     state = State.begin(
         model,
         N,
-        optimiser,
+        search.optimiser,
         rate,
-        schedule or (lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, steps, eta_min=0.02 * rate)),
+        search.schedule or (lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, steps, eta_min=0.02 * rate)),
     )
     personal = state.personal
     if device != personal.device:
         raise ValueError(f"fit: the model is on {personal.device} and the cohort on {device}; write cohort.to(model.device)")
     if cohort.y.dtype != personal.dtype:
         raise ValueError(f"fit: the model is {personal.dtype} and the cohort {cohort.y.dtype}; write cohort.to({personal.dtype})")
-    weights = personal.new_ones(M, N) if weights is None else weights.to(personal)
-    held_out = torch.zeros(M, N, dtype=torch.bool, device=device) if held_out is None else held_out.to(device)
-    _require_weights(weights, held_out, (M, N), shard)
-    everyone = shard.total(weights.sum(1, keepdim=True))  # (M, 1)
+    weights, held_out, everyone = people_counted(objective, personal, (M, N), "fit", shard.total)
     share = weights / everyone
+    anchors, stability = objective.anchors, objective.stability
     if anchors is not None:
         anchors = anchors.to(personal)
         anchors.require(M, cohort.y.shape)
@@ -166,16 +111,16 @@ def fit(
         stability = stability.to(device)
     # a held-out person with nothing left to forecast judges nobody
     judged = shard.total((held_out * _asked(cohort, forecast_from).mask.sum((-1, -2))).sum(1)) > 0  # (M,)
-    moving = in_bfloat16(model) if bfloat16 else model
+    moving = in_bfloat16(model) if search.bfloat16 else model
 
-    def objective() -> Tensor:  # (M,)
+    def losses() -> Tensor:  # (M,)
         try:
             run = rollout(moving, cohort.conditions, personal, solver)
         except SimulationError as error:
             raise named(error, cohort) from error
         if anchors is None:
             try:
-                each = likelihood(cohort.y, run.mean, run.variance)
+                each = objective.likelihood(cohort.y, run.mean, run.variance)
             except (TypeError, NotImplementedError) as error:
                 why = str(error)[:100]
                 raise ValueError(f"fit: likelihood cannot score (y, mean, variance): {why}; write gaussian_nll") from error
@@ -183,9 +128,9 @@ def fit(
                 raise ValueError(f"fit: likelihood gives one number a member and person, {(M, N)}, and gave {quote(each)}")
             each = each - model.log_prior(personal)
         else:
-            each = anchors.likelihood(likelihood, cohort.y, run.mean, run.variance)
+            each = anchors.likelihood(objective.likelihood, cohort.y, run.mean, run.variance)
             each = each - model.log_prior(personal - anchors.personal) + anchors.penalty(model)[:, None] / everyone
-        each = each + least_residual * residual_share(model, run, share, everyone=shard.total)
+        each = each + objective.least_residual * residual_share(model, run, share, everyone=shard.total)
         if stability is not None:
             each = each + stability.penalty(model, run.theta)
         return (share * each).sum(1)
@@ -198,18 +143,18 @@ def fit(
             "rate": rate,
             "optimiser": [type(state.optimiser).__qualname__, state.groups()],
             "schedule": [type(state.schedule).__qualname__, state.schedule.state_dict()],
-            "clip": clip,
+            "clip": search.clip,
             "weights": weights,
             "held-out people": held_out,
-            "least_residual": least_residual,
+            "least_residual": objective.least_residual,
             "stability": stability,
-            "likelihood": likelihood,
+            "likelihood": objective.likelihood,
             "anchors": anchors,
             "forecast_from": forecast_from,
-            "look_every": look_every,
+            "look_every": looks.every,
             "patience": patience,
             "solver": solver,
-            "bfloat16": bfloat16,
+            "bfloat16": search.bfloat16,
             "processes": [shard.rank, shard.world],
         }
         fingerprint = fingerprint_of(model, cohort, settings)
@@ -218,20 +163,20 @@ def fit(
             state.restore(kept)
     written = state.index
     # exchanges between processes are no part of a graph
-    whole = unit(objective, [*model.parameters(), personal], capture=capture and shard.world == 1)
+    whole = unit(losses, [*model.parameters(), personal], capture=search.capture and shard.world == 1)
     try:
         if kept is not None:
             yield _step(state, steps)
         while state.index < steps and not bool((judged & (state.stale >= patience)).all()):
             loss = whole()
             if whole.captured and not bool(torch.isfinite(loss).all()):
-                objective()  # a graph does not say who diverged
-            state.loss = _sum_and_clip(model, personal, loss, clip, shard)
+                losses()  # a graph does not say who diverged
+            state.loss = _sum_and_clip(model, personal, loss, search.clip, shard)
             state.rate = float(state.optimiser.param_groups[0]["lr"])
             state.optimiser.step()
             state.schedule.step()
             state.index += 1
-            if state.index % look_every == 0 or state.index == steps:
+            if state.index % looks.every == 0 or state.index == steps:
                 better = ~judged
                 if bool(judged.any()):
                     try:
@@ -278,19 +223,6 @@ def require_steps(steps: object, what: str) -> None:
     """Raise `ValueError` for what is no generator of a fit's steps."""
     if not isinstance(steps, Generator):
         raise ValueError(f"{what} are those of a fit as they come, and are {quote(steps)}; write fit(model, cohort)")
-
-
-def _require_weights(weights: Tensor, held_out: Tensor, shape: tuple[int, int], shard: Shard) -> None:
-    if held_out.dtype != torch.bool:
-        raise ValueError(f"fit: held_out says yes or no, dtype bool, and has {held_out.dtype}; write held_out > 0")
-    for name, value in (("weights", weights), ("held_out", held_out)):
-        if value.shape != shape or value.is_complex():
-            raise ValueError(f"fit: {name} needs shape (M, N) = {shape}, got {tuple(value.shape)}")
-    everyone = shard.total(weights.sum(1))
-    if not bool((torch.isfinite(weights) & (weights >= 0)).all()) or not bool((everyone > 0).all()):
-        raise ValueError("fit: weights must be finite and not negative, and every member needs someone to learn from")
-    if bool(((weights > 0) & held_out).any()):
-        raise ValueError("fit: someone is held out of a member that trains on them; make one of weights and held_out 0")
 
 
 def _latest(checkpoint: Checkpoint, fingerprint: Mapping[str, Any], shard: Shard) -> Saved | None:

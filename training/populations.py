@@ -12,15 +12,33 @@ from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
 from learned import Zero, select
 from physics.arguments import require_choice, require_kind, require_number, require_tensor
-from training.fitting import Fitted
+from training.fitted import Fitted
 from training.lbfgs import Memory
+from training.looks import Looks
 from training.losses import Stability, mean_square, residual_share
 from training.marginal import Marginal, penalised_marginal, require_float64
-from training.people.arguments import require_fit
+from training.objective import Objective, people_counted
+from training.people.arguments import require_fit, require_untouched
 from training.people.personalise import Curvature, personalise
 from training.people.records import Cohort
+from training.search import Search
 
 _NEARER = "a start from the data: build the model of `starting_values(records, backbone).backbone`"
+
+# what of `Objective`, `Search` and `Looks` this search has not
+_WITHOUT = {
+    "likelihood": "a population is fitted by the marginal likelihood",
+    "anchors": "the marginal likelihood draws no posterior",
+    "forecast_from": "held-out people judge by all that was measured of them",
+    "optimiser": "it is L-BFGS with a line search",
+    "rate": "a line search finds its own step; the largest is `longest`",
+    "schedule": "a line search finds its own step",
+    "clip": "a line search needs the whole gradient; the largest step is `longest`",
+    "bfloat16": "a marginal likelihood needs float64",
+    "shard": "people are not shared out to processes",
+    "every": "every point is looked at",
+    "checkpoint": "the search is short, and keeps no file",
+}
 
 
 @dataclass(frozen=True)
@@ -64,18 +82,14 @@ class PopulationStep:
 def fit_population(
     model: HybridModel,
     cohort: Cohort,
+    objective: Objective = Objective(),
+    search: Search = Search(),
+    looks: Looks = Looks(),
     *,
-    weights: Tensor | None = None,  # (M, N)
-    held_out: Tensor | None = None,  # (M, N) bool
-    steps: int = 100,
-    patience: int = 10,
     tolerance: float = 1e-4,
     longest: float = 0.5,
-    least_residual: float = 1.0,
-    stability: Stability | None = None,
     curvature: Curvature = "fisher",
     start: Tensor | None = None,  # (M, N, d)
-    solver: Solver | None = None,
 ) -> Iterator[PopulationStep]:
     """Fit every member's population, spread, noise and weights by marginal likelihood, all members in one computation.
 
@@ -88,18 +102,19 @@ def fit_population(
     cannot be simulated, is taken back and its step shortened.
 
     Arguments
-    - `weights`: how often each member counts each person (1 for all). A person with weight 0 teaches the member nothing.
-    - `held_out`: the people by whom a member is judged while it searches, by the same objective, in which their own
-      coordinates are integrated out too. A member keeps the best point of its path by this judgement, and is finished after
-      `patience` points in a row that are no better. Without anyone to judge it a member keeps the last point: fine for a
-      population, too much for a network, which this search takes further into its training people than Adam does.
-    - at most `steps` evaluations; a member is converged when no derivative of its objective is above `tolerance`, and
-      finished then, or when ten steps gained no more than a tenth of `tolerance` (the objective is per person: a network
-      has directions that no likelihood minds), or when its step has shrunk to nothing. `fit_population` ends early once
-      every member is finished.
+    - `objective`: `weights`, `least_residual` and `stability`, as in `fit`, but that the residual's share is measured in
+      scales of the states that are held from the first modes on, and differentiated whole: a line search needs one function.
+      And `held_out`: the people by whom a member is judged while it searches, by the same objective, in which their own
+      coordinates are integrated out too. A member keeps the best point of its path by this judgement. Without anyone to judge
+      it a member keeps the last point: fine for a population, too much for a network, which this search takes further into
+      its training people than Adam does.
+    - `search`: at most so many `steps`, evaluations (100 where it does not say), and the `solver`. A member is converged when no
+      derivative of its objective is above `tolerance`, and finished then, or when ten steps gained no more than a tenth of
+      `tolerance` (the objective is per person: a network has directions that no likelihood minds), or when its step has shrunk
+      to nothing. `fit_population` ends early once every member is finished.
+    - `looks`: the `patience`: after so many points in a row that held-out people find no better (10 where it does not say) a
+      member is finished. Every point is looked at.
     - `longest`: no step moves any number of a member by more than this (they are logarithms and weights of order 1).
-    - `least_residual`, `stability`: as in `fit`, but that the residual's share is measured in scales of the states that are
-      held from the first modes on, and differentiated whole: a line search needs one function.
     - `curvature`: as in `laplace_marginal`. `start`: where the first search for modes begins.
 
     The search begins at the typical values of the model that it is given, and takes none from the data unasked: the model may be
@@ -109,48 +124,35 @@ def fit_population(
 
     Yields a `PopulationStep` after every evaluation; that of the last says in `ended` and `sentences()` how each member's search
     ended, and `training.at_ends` what it left at an end of its range. Interrupting the loop loses nothing.
-    Errors: `ValueError` for shapes and numbers that cannot be; `SimulationError` that names the person when the model
-    cannot simulate someone at the very start.
+    Errors: `ValueError` for shapes and numbers that cannot be, and for what `objective`, `search` and `looks` ask that this
+    search has not; `SimulationError` that names the person when the model cannot simulate someone at the very start.
     Law: members do not influence each other; a person with weight 0 does not influence the member.
     Source: Liu & Nocedal, Math. Program. 45 (1989) 503 (L-BFGS); Armijo, Pacific J. Math. 16 (1966) 1.
     """
-    require_fit(model, cohort, "fit_population", solver)
+    require_fit(model, cohort, "fit_population")
+    require_kind(objective, Objective, "fit_population: objective", "fit_population(model, cohort, Objective(weights=…))")
+    require_kind(search, Search, "fit_population: search", "fit_population(model, cohort, search=Search(steps=100))")
+    require_kind(looks, Looks, "fit_population: looks", "fit_population(model, cohort, looks=Looks(patience=10))")
+    for value in (objective, search, looks):
+        require_untouched(value, "fit_population", _WITHOUT)
     require_float64(model, cohort)
-    solver = solver or differentiating()  # one for all rounds: it keeps its buffers between them
-    for name, number in (("steps", steps), ("patience", patience)):
-        require_number(number, f"fit_population: {name}", least=1.0, most=1e12, whole=True)
+    solver = search.solver or differentiating()  # one for all rounds: it keeps its buffers between them
     for name, size in (("tolerance", tolerance), ("longest", longest)):
         require_number(size, f"fit_population: {name}", above=0.0)
-    require_number(least_residual, "fit_population: least_residual", least=0.0)
     require_choice(curvature, ("fisher", "observed"), "fit_population: curvature")
-    steps, patience = int(steps), int(patience)
-    tolerance, longest, least_residual = float(tolerance), float(longest), float(least_residual)
-    if stability is not None:
-        require_kind(stability, Stability, "fit_population: stability", "Stability.of(model, cohort.conditions.covariates)")
-    for name, tensor in (("weights", weights), ("held_out", held_out), ("start", start)):
-        require_tensor(tensor, f"fit_population: {name}", "torch.ones(M, N)")
+    steps = 100 if search.steps is None else search.steps
+    patience = 10 if looks.patience is None else looks.patience
+    tolerance, longest = float(tolerance), float(longest)
+    require_tensor(start, "fit_population: start (M, N, d)", "Marginal.mode of an earlier call")
     M, N, d = model.members, cohort.conditions.size, model.personal
     device = cohort.y.device
-    weights = torch.ones(M, N, dtype=torch.float64, device=device) if weights is None else weights.to(device)
-    held_out = torch.zeros(M, N, dtype=torch.bool, device=device) if held_out is None else held_out.to(device)
-    if held_out.dtype != torch.bool:
-        raise ValueError(
-            f"fit_population: held_out says yes or no, dtype bool, and has {held_out.dtype}; write held_out > 0"
-        )
-    for name, value in (("weights", weights), ("held_out", held_out)):
-        if value.shape != (M, N):
-            raise ValueError(f"fit_population: {name} needs shape (M, N) = ({M}, {N}), got {tuple(value.shape)}")
-    if not bool((torch.isfinite(weights) & (weights >= 0)).all()) or not bool((weights.sum(1) > 0).all()):
-        raise ValueError(
-            "fit_population: weights must be finite and not negative, and every member needs someone to learn from"
-        )
-    if bool(((weights > 0) & held_out).any()):
-        raise ValueError("fit_population: someone is held out of a member that trains on them; make one of the two 0")
+    weights, held_out, everyone = people_counted(objective, cohort.y, (M, N), "fit_population")
     if start is not None and start.shape != (M, N, d):
         raise ValueError(f"fit_population: start needs shape (M, N, d) = {(M, N, d)}, got {tuple(start.shape)}")
-    share = weights / weights.sum(1, keepdim=True)
-    stability = None if stability is None else stability.to(device)
-    objective = Objective.of(model, cohort, share, held_out, start, least_residual, stability, curvature, solver)
+    stability = None if objective.stability is None else objective.stability.to(device)
+    whole = Marginals.of(
+        model, cohort, weights / everyone, held_out, start, objective.least_residual, stability, curvature, solver
+    )
 
     best = copy.deepcopy(model)  # carries the point to keep; what asks for gradients in it stays as it was
     trial = copy.deepcopy(model)
@@ -165,7 +167,7 @@ def fit_population(
     if not names:
         raise ValueError("fit_population: nothing in the model asks to be trained")
     point = _flat(trial, names)  # (M, P)
-    first = objective.at(trial, names, start)
+    first = whole.at(trial, names, start)
     if not bool(torch.isfinite(first.loss).all()):
         why = next(iter(first.failed.values()), "the objective is not finite")
         raise SimulationError(f"the population cannot be fitted from here: {why}")
@@ -194,7 +196,7 @@ def fit_population(
         bounded = (longest / direction.abs().amax(1).clamp(min=1e-300)).clamp(max=1.0)
         move = torch.where(finished, 0.0, length * bounded)[:, None] * direction
         _place(trial, names, point + move)
-        new = objective.at(trial, names, mode)
+        new = whole.at(trial, names, mode)
         expected = (gradient * move).sum(1)  # < 0
         better = ~finished & (new.loss <= loss + 1e-4 * expected)
         memory.remember(move, new.gradient - gradient, better)
@@ -230,7 +232,7 @@ class _Point:
 
 
 @dataclass(frozen=True)
-class Objective:
+class Marginals:
     """The mean marginal likelihood with its penalties, weighted by `share` (M, N), and that of who is `held_out` (M, N).
 
     `scale` (M, 1, 1, n) of the states, held for the whole fit.
@@ -256,7 +258,7 @@ class Objective:
         stability: Stability | None,
         curvature: Curvature,
         solver: Solver | None,
-    ) -> "Objective":
+    ) -> "Marginals":
         """With the scale of the states at a few steps from the start."""
         scale: Tensor | None = None
         if least_residual > 0 and not isinstance(model.residual, Zero):
@@ -267,7 +269,7 @@ class Objective:
                 with torch.no_grad():
                     run = rollout(model, cohort.people(rows).conditions, found.mode[:, rows], solver)
                 scale = mean_square(run, share[:, rows])
-        return Objective(cohort, share, held_out, scale, least_residual, stability, curvature, solver)
+        return Marginals(cohort, share, held_out, scale, least_residual, stability, curvature, solver)
 
     def at(self, model: HybridModel, names: list[str], start: Tensor | None) -> _Point:
         """The objective and its gradient along the named tensors, the modes searched for from `start`."""

@@ -15,16 +15,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from hybrid import HybridModel
 from physics.arguments import require_kind
 from training.checkpoint import Saved, plain
+from training.fitted import Fitted
 
 KindT = TypeVar("KindT")
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A model at its best step so far: every member at its own best, with the people's coordinates (M, N, d)."""
-
-    model: HybridModel
-    personal: Tensor
 
 
 @dataclass

@@ -48,12 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, RecursionError) as error:
         print(f"{options.file} cannot be read as JSON: {error}.", file=sys.stderr)
         return 2
-    if options.json:
-        print(json.dumps(asdict(verdict)))
-    elif verdict.decided:
-        print(f"{'proved' if verdict else 'refused'}: {verdict.reason}")
-    else:
-        print(verdict.reason)
+    print(json.dumps(asdict(verdict)) if options.json else verdict)
     return 3 if not verdict.decided else 0 if verdict else 1
 
 

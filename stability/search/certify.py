@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from stability.arguments import array, number, time_limit
-from stability.certificate import Certificate, Refusal, no_metric_exceeds
+from stability.claims.certificate import Certificate, no_metric_exceeds
 from stability.decay import rounded
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof.checker import prove
+from stability.refusal import Refusal
 from stability.region import Box, Ellipsoid, Inputs, Region
 from stability.search.attack import attack
 from stability.search.candidate import candidate_rate, capped

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stability.certificate import Certificate, Refusal, no_metric_exceeds
+from stability.claims.certificate import Certificate, no_metric_exceeds
 from stability.decay import decay_in_words
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof.cells import Frame
@@ -27,6 +27,7 @@ from stability.proof.region import ball_room, prove_stay
 from stability.proof.regional_claim import RegionalClaim, Stay, box_around
 from stability.proof.slopes import slopes_in
 from stability.proof.system import Stack, read_system
+from stability.refusal import Refusal
 from stability.region import Box, Inputs, Region
 from stability.search.attack import attack
 from stability.search.certify import _beyond, _Caps, _check_metric, _climb, _no_common_metric, _share

@@ -5,9 +5,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.certificate import Refusal
 from stability.decay import rounded
 from stability.lure import Lure
+from stability.refusal import Refusal
 from stability.search.attack import Counterexample, worst
 from stability.search.jacobians import Samples, sample
 

@@ -17,73 +17,20 @@ part of the block of δu. Source: Willems, Archive for Rational Mechanics 45 (19
 International Journal of Robust and Nonlinear Control 6 (1996), for the tube ("star norm") of linear systems.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stability.arguments import array, flag, number, read_claim, shown, time_limit
-from stability.certificate import Certificate, Refusal, as_plain
+from stability.arguments import array, flag, number, time_limit
+from stability.claims.certificate import Certificate
+from stability.claims.gain import Gain
 from stability.lure import SLOPES, Array, Loop, Lure, sides
 from stability.proof.checker import prove
-from stability.proof.gain import NOT_COVERED, statement
+from stability.refusal import Refusal
 from stability.threads import of_system, threads_by
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Gain:
-    """A candidate bound on what a difference of inputs does to the state; `check(gain, system)` says whether it is one."""
-
-    kind: Literal["tube", "l2"]
-    value: float  # tube: √(μ/2λ'), |δx|_P per unit of sup|δu|; l2: γ, |Cδx| per unit of |δu|, as energies
-    rate: float  # λ' of the tube, per unit of time; 0 for the L2 gain
-    supply: float  # μ
-    metric: Array  # P (n, n)
-    multipliers: Array  # (V, H)
-    output: Array  # C (p, n); (0, n) for the tube
-    units: Array  # (n,): |δx_i| ≤ units_i |δx|_P, so a tube has the height units_i · value in state i
-    slope_range: tuple[float, float]
-    leading: tuple[int, ...]
-    digest: str
-    not_covered: tuple[str, ...] = NOT_COVERED
-    claim: str = field(default="")
-
-    def __post_init__(self) -> None:
-        put = object.__setattr__
-        for name in ("metric", "multipliers", "output", "units"):
-            put(self, name, np.array(getattr(self, name), dtype=np.float64))
-            getattr(self, name).setflags(write=False)
-        put(self, "output", self.output.reshape(-1, len(self.metric)))  # an empty list has lost its n
-        if not self.claim:
-            put(self, "claim", statement(self.kind, self.value, self.rate, len(self.metric), len(self.multipliers)))
-
-    def __bool__(self) -> bool:
-        return True
-
-    @property
-    def per_state(self) -> Array:  # (n,)
-        """The height of the tube in each state's own unit, per unit of input. Errors: ValueError for an L2 gain."""
-        if self.kind != "tube":
-            raise ValueError("an L2 gain bounds an energy, not a height; ask for tube(certificate, system).")
-        return self.units * self.value
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists, numbers and strings for JSON, exact to the last bit."""
-        return as_plain(self)
-
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> "Gain":
-        """The inverse of `to_dict`. Errors: ValueError for another kind of dictionary."""
-        lists = ("slope_range", "leading", "not_covered")
-        plain = read_claim(data, "gain", ("value", "rate", "supply"), lists, ("metric", "multipliers", "output", "units"))
-        if data.get("kind") not in ("tube", "l2"):
-            raise ValueError(f"the kind is {shown(data.get('kind'))}, not 'tube' or 'l2'; read it with the class that wrote it.")
-        try:
-            return Gain(**plain)
-        except (TypeError, IndexError) as error:
-            raise ValueError(f"this is not a gain as to_dict writes it: {error}.") from error
 
 
 @threads_by(of_system)

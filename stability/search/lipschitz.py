@@ -6,14 +6,15 @@ P = I, slopes in [−1, 1] and a constant −GᵀG: −2λ in the place of γ².
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stability.arguments import array, choice, kind, listed, read_claim, shown, time_limit
+from stability.arguments import array, choice, kind, listed, time_limit
+from stability.claims.lipschitz import LipschitzBound
 from stability.lure import SLOPES, Loop
 from stability.proof.checker import check
 from stability.proof.lipschitz import MOST_INPUTS, digest, holds_shifted, statement
@@ -25,61 +26,6 @@ from stability.search.newton import Problem, positive
 from stability.threads import of_weights, threads_by
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LipschitzBound:
-    """A candidate proof that a network is `bound`-Lipschitz; `check(bound, {"weights": …, "activation": …})` says whether.
-
-    In a region the system holds "biases" as well, and "skip" where a linear term is part of what is bounded.
-    """
-
-    bound: float  # γ: |f(x') − f(x)| ≤ γ |x' − x|, Euclidean, for any two points, or any two of the region
-    multipliers: Array  # (H,), one positive number per hidden unit
-    slope_range: tuple[float, float]  # of the activation
-    digest: str  # of the weights and the activation, in a region of the biases too, and a linear term: `proof_lipschitz.digest`
-    floor: float  # about the least bound this inequality can give (computed in float64, not proved); 0 where unknown
-    claim: str = field(default="")
-    region: Mapping[str, Any] | None = None  # what `Box.to_dict` writes; None for all of Rⁿ
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists, numbers and strings for JSON, exact to the last bit."""
-        return {
-            "kind": "lipschitz",
-            "claim": self.claim,
-            "bound": self.bound,
-            "multipliers": self.multipliers.tolist(),
-            "slope_range": list(self.slope_range),
-            "digest": self.digest,
-            "floor": self.floor,
-            "region": None if self.region is None else dict(self.region),
-        }
-
-    @property
-    def kind(self) -> str:
-        """What tells the checker which claim this is."""
-        return "lipschitz"
-
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> "LipschitzBound":
-        """The inverse of `to_dict`. Reads; whether what it reads is true is for `check` to say."""
-        data = read_claim(data, "Lipschitz bound", ("bound", "floor"), ("slope_range",), ("multipliers",))
-        needed = ("bound", "multipliers", "slope_range", "digest", "floor", "claim")
-        missing = [name for name in needed if name not in data]
-        if missing or len(data["slope_range"]) != 2 or not isinstance(data.get("region"), Mapping | None):
-            raise ValueError(f"this is no Lipschitz bound as to_dict writes it: it lacks {', '.join(missing) or 'two slopes'}.")
-        if data.get("kind") != "lipschitz":
-            raise ValueError(f"the kind is {shown(data.get('kind'))}, not 'lipschitz'; read it with the class that wrote it.")
-        low, high = data["slope_range"]
-        return LipschitzBound(
-            bound=data["bound"],
-            multipliers=np.array(data["multipliers"], dtype=np.float64),
-            slope_range=(low, high),
-            digest=data["digest"],
-            floor=data["floor"],
-            claim=data["claim"],
-            region=data.get("region"),
-        )
 
 
 @threads_by(of_weights)

@@ -11,69 +11,18 @@ Source: Boyd & Vandenberghe, Convex Optimization (2004), chapter 11, on barriers
 """
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.arguments import choice, number, read_claim, shown, time_limit
-from stability.certificate import Certificate, Refusal, as_plain
+from stability.arguments import choice, number, time_limit
+from stability.claims.certificate import Certificate
+from stability.claims.step import Step
 from stability.lure import SLOPES, Array, Loop, Lure
 from stability.proof.checker import prove
-from stability.proof.step import METHODS, NOT_COVERED, statement
+from stability.proof.step import METHODS
+from stability.refusal import Refusal
 from stability.threads import of_system, threads_by
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Step:
-    """A candidate proof that a solver's step contracts; `check(step, system)` says whether it is one."""
-
-    method: str  # "euler" or "rk4"
-    step: float  # h, in time
-    factor: float  # ρ < 1
-    metric: Array  # P (n, n)
-    multipliers: Array  # (V, s·H), one per stage and hidden unit
-    slope_range: tuple[float, float]
-    leading: tuple[int, ...]
-    digest: str
-    not_covered: tuple[str, ...] = NOT_COVERED
-    claim: str = field(default="")
-    kind: str = "step"
-
-    def __post_init__(self) -> None:
-        put = object.__setattr__
-        for name in ("metric", "multipliers"):
-            put(self, name, np.array(getattr(self, name), dtype=np.float64))
-            getattr(self, name).setflags(write=False)
-        if not self.claim:
-            shape = len(self.metric), len(self.multipliers)
-            put(self, "claim", statement(self.method, self.step, self.factor, *shape))
-
-    def __bool__(self) -> bool:
-        return True
-
-    @property
-    def rate(self) -> float:
-        """−log ρ / h, to hold beside the rate of the differential equation, per unit of time."""
-        return -float(np.log(self.factor)) / self.step
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists, numbers and strings for JSON, exact to the last bit."""
-        return as_plain(self)
-
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> "Step":
-        """The inverse of `to_dict`. Errors: ValueError for another kind of dictionary."""
-        lists = ("slope_range", "leading", "not_covered")
-        plain = read_claim(data, "step certificate", ("step", "factor"), lists, ("metric", "multipliers"))
-        if data.get("kind") != "step":
-            raise ValueError(f"the kind is {shown(data.get('kind'))}, not 'step'; read it with the class that wrote it.")
-        try:
-            return Step(**plain)
-        except (TypeError, IndexError) as error:
-            raise ValueError(f"this is not a step certificate as to_dict writes it: {error}.") from error
 
 
 @threads_by(of_system)

@@ -10,64 +10,22 @@ Sources: Sandberg, IEEE Transactions on Circuits and Systems 25 (1978), on ℓ1 
 and Markov Processes (1960), for the iteration; Protasov, SIAM J. Matrix Anal. Appl. 36 (2015), for product families.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
-from stability.arguments import number, read_claim, shown
-from stability.certificate import Refusal, as_plain
+from stability.arguments import number
+from stability.claims.weighted_l1 import WeightedL1
 from stability.lure import SLOPES, Array, Lure
 from stability.proof.checker import prove
-from stability.proof.contraction import NOT_COVERED
 from stability.proof.reading import Unusable
 from stability.proof.system import read_system
-from stability.proof.weighted_l1 import majorant, rational, statement
+from stability.proof.weighted_l1 import majorant, rational
+from stability.refusal import Refusal
 from stability.search.disproof import disproof
 from stability.search.jacobians import sample
 from stability.threads import of_system, threads_by
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class WeightedL1:
-    """A proof that Σ w_i|δx_i| shrinks at the rate or faster; `check(certificate, system)` decides it in rationals."""
-
-    rate: float  # λ, per unit of time
-    weights: Array  # w (n,), positive, the largest 1
-    slope_range: tuple[float, float]
-    leading: tuple[int, ...]
-    digest: str
-    not_covered: tuple[str, ...] = NOT_COVERED
-    claim: str = field(default="")
-    kind: str = "weighted l1"
-
-    def __post_init__(self) -> None:
-        put = object.__setattr__
-        put(self, "weights", np.array(self.weights, dtype=np.float64))
-        self.weights.setflags(write=False)
-        if not self.claim:
-            put(self, "claim", statement(self.rate, len(self.weights), int(np.prod(self.leading, dtype=int))))
-
-    def __bool__(self) -> bool:
-        return True
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists, numbers and strings for JSON, exact to the last bit."""
-        return as_plain(self)
-
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> "WeightedL1":
-        """The inverse of `to_dict`. Errors: ValueError for another kind of dictionary."""
-        lists = ("slope_range", "leading", "not_covered")
-        plain = read_claim(data, "weighted l1 certificate", ("rate",), lists, ("weights",))
-        if data.get("kind") != "weighted l1":
-            raise ValueError(f"the kind is {shown(data.get('kind'))}, not 'weighted l1'; read it with the class that wrote it.")
-        try:
-            return WeightedL1(**plain)
-        except (TypeError, IndexError) as error:
-            raise ValueError(f"this is not a certificate as to_dict writes it: {error}.") from error
 
 
 @threads_by(of_system)

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange import BUILTIN, Bundle, Person, describe, load, rebuild, save
-from homeostat.study import predict_person
-from homeostat.work import examine_bundle
+from homeostat.bundles.checked import examine_bundle
+from homeostat.bundles.predicted import predict_person
 from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
 from learned import (
     MLP,

@@ -95,7 +95,7 @@ def test_bombs_are_refused_in_little_memory(files: dict[str, bytes], tmp_path: P
 
 @pytest.mark.parametrize("name", ["many doses", "small steps"])
 def test_what_only_a_question_would_make_long(files: dict[str, bytes], tmp_path: Path, name: str) -> None:
-    from homeostat.work import simulate_person
+    from homeostat.bundles.simulated import simulate_person
 
     path = tmp_path / "b.twin"
     path.write_bytes(files[name])

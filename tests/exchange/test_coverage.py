@@ -17,8 +17,8 @@ from typer.testing import CliRunner, Result
 
 from exchange import Bundle, Outside, Person, load, save
 from exchange.coverage import is_mean
+from homeostat.bundles.checked import examine_bundle
 from homeostat.cli import app
-from homeostat.work import examine_bundle
 from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from homeostat.study import require_folds
-from homeostat.work import _require_one_unit, _require_two_forecasts, asked_of
+from homeostat.study import asked_of, require_folds, require_one_unit, require_two_forecasts
 from hybrid import Dose, HybridModel, Schedule, States
 from learned import AdditiveProportional
 from physics import LinearBackbone, SharedPopulation
@@ -90,9 +89,9 @@ def test_more_folds_than_people_are_refused() -> None:
 def test_forecasts_are_judged_on_two_people_or_more() -> None:
     people = [person(str(i), [float(i)]) for i in range(1, 5)]  # each measured once: one alone is measured later
     with pytest.raises(ValueError, match="only person 4 is measured again"):
-        _require_two_forecasts(people, asked_of(people, "mg/L", None, None))
+        require_two_forecasts(people, asked_of(people, "mg/L", None, None))
     people = [person("a", [1.0, 4.0]), person("b", [2.0, 5.0])]
-    _require_two_forecasts(people, asked_of(people, "mg/L", None, None))
+    require_two_forecasts(people, asked_of(people, "mg/L", None, None))
 
 
 @pytest.mark.parametrize("units", [("mg", "mg"), ("mg", "ug")])
@@ -101,7 +100,7 @@ def test_channels_in_two_units_are_refused_before_they_are_fitted(units: tuple[s
     noise = AdditiveProportional([0.1, 0.1], [0.1, 0.1], [0.01, 0.01])
     model = HybridModel(backbone, SharedPopulation(backbone, values={}), observation=States(["x", "y"]), noise=noise)
     if len(set(units)) == 1:
-        _require_one_unit(model)
+        require_one_unit(model)
         return
     with pytest.raises(ValueError, match=r"different units \(x in mg, y in ug\)"):
-        _require_one_unit(model)
+        require_one_unit(model)

@@ -314,7 +314,7 @@ def test_by_default_there_are_no_more_folds_than_people(tmp_path: Path, monkeypa
         seen.append(given[2])
         raise ValueError("trained")
 
-    monkeypatch.setattr("homeostat.work.train", train)
+    monkeypatch.setattr("homeostat.study.fit_table.train", train)
     rows = ["ID,TIME,AMT,DV,EVID,CMT"]
     for person, times in enumerate(((1, 4, 8), (2, 5, 8), (24,))):
         rows.append(f"{person},0,320,.,1,1")
@@ -330,7 +330,7 @@ def test_by_default_there_are_no_more_folds_than_people(tmp_path: Path, monkeypa
 
 def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every argument of the reader reaches it, from `fit` and from `report`; what is not given stays its default."""
-    import homeostat.work
+    import homeostat.bundles.reported
     import training.people.tables.nonmem
 
     seen: list[dict[str, Any]] = []
@@ -340,8 +340,8 @@ def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pyt
         raise ValueError("read")
 
     monkeypatch.setattr(training.people.tables.nonmem, "read_table", read)
-    monkeypatch.setattr(homeostat.work, "read_table", read)
-    monkeypatch.setattr(homeostat.work, "load", lambda *_: type("B", (), {"provenance": {}}))
+    monkeypatch.setattr(homeostat.bundles.reported, "read_table", read)
+    monkeypatch.setattr(homeostat.bundles.reported, "load", lambda *_: type("B", (), {"provenance": {}}))
     for command in (["fit", TABLE], ["report", "x.twin", "--data", TABLE]):
         options = ["--covariates", "WT, AGE", "--order", "file", "--signed", "effect", "--ignore", "A,B"]
         options += ["--channels", "1=a,second=b"]
@@ -537,7 +537,7 @@ def test_an_interrupt_before_anything_is_one_sentence(monkeypatch: pytest.Monkey
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("homeostat.work.certify_bundle", interrupted)
+    monkeypatch.setattr("homeostat.bundles.certified.certify_bundle", interrupted)
     done = run("certify", bundle)
     assert done.exit_code == 130
     assert done.stderr == "homeostat: interrupted; nothing was written\n"

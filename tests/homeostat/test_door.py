@@ -144,7 +144,7 @@ def test_no_error_leaves_as_refused(error: Exception, code: int, bundle: Path, m
     def broken(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("homeostat.work.examine_bundle", broken)
+    monkeypatch.setattr("homeostat.bundles.checked.examine_bundle", broken)
     done = run("check", bundle)
     assert done.exit_code == code
     assert done.stdout == ""

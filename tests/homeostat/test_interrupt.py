@@ -14,18 +14,19 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+import homeostat.bundles.certified
 import homeostat.demo
-import homeostat.work
+import homeostat.study.fit_table
 from exchange import load
 from homeostat.cli import app
 from homeostat.data import theophylline
 from homeostat.gallery import interrupted_verdicts
 from homeostat.progress import Interruption, cut_short, watch, watched
-from homeostat.recipe import backbone_named, hybrid_recipe
 from homeostat.study import Settings, train
+from homeostat.study.recipe import backbone_named, hybrid_recipe
 from hybrid import HybridModel
 from stability import certify
-from training import Cohort, Fitted, Record, Step, fit
+from training import Cohort, Fitted, Looks, Objective, Record, Search, Step, fit
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,12 +56,12 @@ def raising(number: int) -> Callable[..., None]:
 
 
 COMMANDS = {
-    "certify": ("homeostat.work.certify_bundle", ["x.twin"]),
-    "check": ("homeostat.work.examine_bundle", ["x.twin"]),
-    "inspect": ("homeostat.work.inspect_bundle", ["x.twin"]),
-    "simulate": ("homeostat.work.simulate_person", ["x.twin", "--picture", "x.png"]),
-    "report": ("homeostat.work.report_on", ["x.twin", "--data", "x.csv"]),
-    "fit": ("homeostat.work.fit_table", [str(theophylline()), "--units", "TIME=h,AMT=mg,DV=mg/L", "--out", "out"]),
+    "certify": ("homeostat.bundles.certified.certify_bundle", ["x.twin"]),
+    "check": ("homeostat.bundles.checked.examine_bundle", ["x.twin"]),
+    "inspect": ("homeostat.bundles.inspected.inspect_bundle", ["x.twin"]),
+    "simulate": ("homeostat.bundles.simulated.simulate_person", ["x.twin", "--picture", "x.png"]),
+    "report": ("homeostat.bundles.reported.report_on", ["x.twin", "--data", "x.csv"]),
+    "fit": ("homeostat.study.fit_table.fit_table", [str(theophylline()), "--units", "TIME=h,AMT=mg,DV=mg/L", "--out", "out"]),
     "demo": ("homeostat.demo.run_demo", ["--out", "out"]),
 }
 
@@ -91,7 +92,7 @@ def test_what_was_written_before_is_named(monkeypatch: pytest.MonkeyPatch, tmp_p
             (tmp_path / name).write_text("x")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(homeostat.work, "fit_table", work)
+    monkeypatch.setattr(homeostat.study.fit_table, "fit_table", work)
     done = run("fit", theophylline(), "--units", "TIME=h,AMT=mg,DV=mg/L", "--out", tmp_path)
     assert done.exit_code == 130
     kept = f"{tmp_path / 'hybrid.checkpoint'}, {tmp_path / 'model.twin'}"
@@ -110,7 +111,7 @@ def test_a_search_that_answers_an_interrupt_is_an_interrupted_command(monkeypatc
             return certify_one(), "a text", {}
         raise AssertionError("the signal did not come")
 
-    monkeypatch.setattr(homeostat.work, "certify_bundle", work)
+    monkeypatch.setattr(homeostat.bundles.certified, "certify_bundle", work)
     done = run("certify", "x.twin")
     assert done.exit_code == 130
     assert done.stdout == "a text\n"
@@ -129,7 +130,7 @@ def test_what_ignores_ctrl_c_goes_on_ignoring_it(monkeypatch: pytest.MonkeyPatch
         os.kill(os.getpid(), signal.SIGINT)
         return certify_one(), "a text", {}
 
-    monkeypatch.setattr(homeostat.work, "certify_bundle", work)
+    monkeypatch.setattr(homeostat.bundles.certified, "certify_bundle", work)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `nohup` and a script's background do
     assert run("certify", "x.twin").exit_code == 0
 
@@ -168,7 +169,13 @@ def test_which_trainings_were_cut_short_in_words() -> None:
 def test_before_the_first_look_the_last_step_is_kept(model: HybridModel, cohort: Cohort, last: int, look_every: int) -> None:
     """Ten steps used to end with the weights that training began with, though members had moved; then the best look counts."""
     held = torch.tensor([[True, False, False, False]])
-    steps = fit(model, cohort, weights=(~held).double(), held_out=held, steps=8, look_every=look_every, patience=9)
+    steps = fit(
+        model,
+        cohort,
+        objective=Objective(weights=(~held).double(), held_out=held),
+        search=Search(steps=8),
+        looks=Looks(every=look_every, patience=9),
+    )
     states: list[list[torch.Tensor]] = [[p.detach() for p in model.parameters()]]
 
     def stopped() -> Generator[Step, None, None]:
@@ -189,7 +196,7 @@ def test_before_the_first_look_the_last_step_is_kept(model: HybridModel, cohort:
 def test_an_interrupted_study_knows_the_step(
     people: tuple[Record, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import homeostat.study
+    import homeostat.study.training
 
     def stopped(*given: object, **named: object) -> Generator[Step, None, None]:
         for step in fit(*given, **named):  # type: ignore[arg-type]
@@ -197,7 +204,7 @@ def test_an_interrupted_study_knows_the_step(
             if step.index == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(homeostat.study, "fit", stopped)
+    monkeypatch.setattr(homeostat.study.training, "fit", stopped)
     recipe = hybrid_recipe(backbone_named("OneCompartmentOral"), people, hidden=(2,))
     trained = train(recipe, people, Settings(2, 2, 5, forecast_from=2.0), Console(quiet=True))
     assert trained.interrupted == Interruption(2, 5)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from homeostat.gallery import Asked
-from homeostat.judged import (
+from homeostat.gallery.judged import (
     Judged,
     conventions_table,
     judge_uncertainty,
@@ -20,10 +20,10 @@ from homeostat.judged import (
     scores_table,
     verdicts_of,
 )
+from homeostat.gallery.report import write_report
 from homeostat.pictures import uncertainty
 from homeostat.pictures.style import DPI
 from homeostat.pictures.uncertainty import Rings
-from homeostat.report import write_report
 from hybrid import HybridModel, Prediction, rollout
 from learned import MLP, AdditiveProportional, Ensemble
 from learned.ensemble import concatenate, select

@@ -491,8 +491,8 @@ def test_phase_is_drawn_with_and_without_a_certificate(tmp_path, rate):
 @pytest.mark.parametrize("rate", [0.05, None])
 def test_no_promise_is_titled_where_none_is_drawn(tmp_path, monkeypatch, rate):
     said = {}
-    monkeypatch.setattr(gallery, "draw_phase", lambda phase, path, **words: said.update(words))
-    monkeypatch.setattr(gallery, "draw_hero", lambda *_, title, **__: said.update(hero=title))
+    monkeypatch.setattr(gallery.figures, "draw_phase", lambda phase, path, **words: said.update(words))
+    monkeypatch.setattr(gallery.figures, "draw_hero", lambda *_, title, **__: said.update(hero=title))
     _, caption = gallery.phase_picture(tmp_path, phase(rate), "n " * 300)
     gallery.hero_picture(tmp_path, build(), people(2), None, phase(rate), gallery.Asked("drug", "mg/L", 5.0, 3.0, "h"))
     words = " ".join([*said.values(), caption])
@@ -540,7 +540,7 @@ def test_the_mean_field_is_the_average_of_the_members_and_drives_the_simulation(
         rows = []
         for start in x:
             with torch.no_grad():
-                path = simulate(one, torch.tensor(start), Schedule(), (0.0, step), theta[0, 0], c=context[0, 0])
+                path = simulate(one, Schedule(), (0.0, step), theta[0, 0], torch.tensor(start), c=context[0, 0])
             rows.append(((path[1] - path[0]) / step).numpy())
         rates.append(rows)
     # a forward difference: off by step/2 times the second derivative, here at most a few hundred mg/h²

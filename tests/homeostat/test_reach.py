@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from exchange import Bundle, Person, load, save
+from homeostat.bundles.reach import CRITERION, Reach
 from homeostat.gallery import beyond_training
-from homeostat.reach import CRITERION, Reach
 from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from homeostat.gallery.report import Table, as_written, write_report
 from homeostat.pictures.style import new_figure, save
-from homeostat.report import Table, _written, write_report
 from homeostat.terminal import rich_table
 from training.trust.verdicts import Verdict
 
@@ -145,10 +145,10 @@ def test_numbers_stand_right_and_the_best_is_marked_only_when_asked(tmp_path):
 
 
 def test_floats_of_a_column_share_decimals():
-    assert _written([0.5, 0.25, -0.125, None, math.nan]) == ["0.500", "0.250", "−0.125", "–", "–"]
-    assert _written([123.4, 5.0, 7]) == ["123", "5", "7"]
-    assert _written([0.0]) == ["0.000"]
-    assert _written(["as it is", 3]) == ["as it is", "3"]
+    assert as_written([0.5, 0.25, -0.125, None, math.nan]) == ["0.500", "0.250", "−0.125", "–", "–"]
+    assert as_written([123.4, 5.0, 7]) == ["123", "5", "7"]
+    assert as_written([0.0]) == ["0.000"]
+    assert as_written(["as it is", 3]) == ["as it is", "3"]
 
 
 def test_no_band_is_cut_off_in_a_narrow_terminal():

@@ -12,9 +12,9 @@ import torch
 from rich.console import Console
 
 from exchange import Bundle
+from homeostat.bundles.predicted import predict_person, solver_of
+from homeostat.bundles.these_people import scaling_in
 from homeostat.gallery import speaks_of, where_in_words
-from homeostat.recipe import Recipe, backbone_named, hybrid_recipe, neural_ode_recipe
-from homeostat.solvers import solver_named
 from homeostat.study import (
     Settings,
     Trained,
@@ -26,13 +26,12 @@ from homeostat.study import (
     gradient_difference,
     judge,
     paired_difference,
-    predict_person,
     score,
-    solver_of,
     split,
     train,
 )
-from homeostat.work import _scaling_in
+from homeostat.study.recipe import Recipe, backbone_named, hybrid_recipe, neural_ode_recipe
+from homeostat.study.solvers import solver_named
 from hybrid import Exponential, Mesh, Prediction, RungeKutta, Torchdiffeq
 from stability import Certificate, Lure, Refusal, certify, check
 from training import Record
@@ -246,12 +245,12 @@ def test_a_bundles_recalibration_is_for_other_people() -> None:
         return cast(Bundle, SimpleNamespace(calibration={"uncertainty": {"scaling": data}}))
 
     others, seen = torch.ones(2, 3, 1), torch.zeros(5, 3, 1)
-    assert _scaling_in(bundle(scaling.to_dict()), ["x", "y"], others) == (scaling, "")
-    assert "same ids (a)" in _scaling_in(bundle(scaling.to_dict()), ["x", "a"], others)[1]
-    assert "very observations" in _scaling_in(bundle(scaling.to_dict()), list("vwxyz"), seen)[1]
-    assert _scaling_in(bundle(None), ["x"], others) == (None, "")
+    assert scaling_in(bundle(scaling.to_dict()), ["x", "y"], others) == (scaling, "")
+    assert "same ids (a)" in scaling_in(bundle(scaling.to_dict()), ["x", "a"], others)[1]
+    assert "very observations" in scaling_in(bundle(scaling.to_dict()), list("vwxyz"), seen)[1]
+    assert scaling_in(bundle(None), ["x"], others) == (None, "")
     with pytest.raises(ValueError, match="recalibration cannot be read"):
-        _scaling_in(bundle({"kind": "scaling"}), ["x"], others)
+        scaling_in(bundle({"kind": "scaling"}), ["x"], others)
 
 
 # ---- a study ---------------------------------------------------------------------------------------------------------

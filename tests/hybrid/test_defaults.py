@@ -40,7 +40,7 @@ from physics import (
     VanCauter,
     VanCauterPopulation,
 )
-from training import Cohort, Record, fit, fit_population, forecast, personalise, prior, shoot
+from training import Cohort, Record, Search, fit, fit_population, forecast, personalise, prior, shoot
 
 D = torch.float64
 PHASES = (Phase.explicit, Phase.generate)  # a failing example is small enough as it is drawn
@@ -149,8 +149,8 @@ def everything_agrees(
     largest = exactly(A, B, x0, schedule, model.backbone.states, np.linspace(0.0, times[-1], 400).tolist()).abs().max()
     share = largest * (mean.abs().max() / exact.abs().max().clamp(min=1e-300)).clamp(min=1e-12)
     with torch.no_grad():
-        near(simulate(model, x0, schedule, times, theta[0, 0]), exact, largest)
-        near(integrate(model, x0, [schedule], [times], theta[0, 0]).require()[0, 0], exact, largest)
+        near(simulate(model, schedule, times, theta[0, 0], x0), exact, largest)
+        near(integrate(model, [schedule], [times], theta[0, 0], x0).require()[0, 0], exact, largest)
         near(rollout(model, given, eta[None, None]).states[0, 0], exact, largest)
         grid = torch.tensor([times], dtype=D)
         found = predict(model, given, eta[None, None, None], times=grid, mask=torch.ones_like(grid, dtype=torch.bool))
@@ -212,7 +212,7 @@ def test_the_readme_model_is_predicted_right() -> None:
     model, record = oral(), person()
     cohort = Cohort.of([record], model)
     eta = torch.zeros(1, 1, 1, 3, dtype=D)
-    found = predict(model, cohort.conditions, eta, times=cohort.times, mask=torch.ones_like(cohort.times, dtype=torch.bool))
+    found = predict(model, cohort, eta)
     theta = model.theta(eta[0], {})[0, 0].tolist()
     exact = person("1", (theta[0], theta[1], theta[2])).values[:, 0]
     assert found.point[0, :, 0].tolist() == pytest.approx(exact, rel=1e-4, abs=1e-6)
@@ -237,10 +237,10 @@ def test_personalise_fit_and_marginal_likelihood_take_the_mesh() -> None:
     cohort, fine = Cohort.of(people, model), Cohort.of(people, model, Mesh(0.05, 0.01))
     mode, exact = personalise(model, cohort).mode, personalise(model, fine).mode
     assert (mode - exact).abs().max() < 1e-3
-    *_, step = fit(model, cohort, steps=3)
-    *_, other = fit(model, fine, steps=3)
+    *_, step = fit(model, cohort, search=Search(steps=3))
+    *_, other = fit(model, fine, search=Search(steps=3))
     assert step.loss.item() == pytest.approx(other.loss.item(), rel=1e-4)
-    a, b = (next(iter(shoot(model, c, count=2, steps=3, rounds=1))) for c in (cohort, fine))
+    a, b = (next(iter(shoot(model, c, search=Search(steps=3), count=2, rounds=1))) for c in (cohort, fine))
     assert a.loss.item() == pytest.approx(b.loss.item(), rel=1e-3)
     learnable = HybridModel(
         model.backbone,
@@ -271,12 +271,12 @@ def test_a_forecast_by_default() -> None:
 def test_fixed_steps_over_an_uncut_record_are_refused(solver: RungeKutta | Exponential | Torchdiffeq) -> None:
     model = oral(residual=True)
     with pytest.raises(ValueError, match=r"record 0 would be stepped over in 18 at once\. .*Mesh\.of\(model, records\)"):
-        simulate(model, torch.zeros(2), person().schedule, [0.0, 1.0, 6.0, 24.0], torch.tensor([1.5, 0.086, 31.5]), solver=solver)
+        simulate(model, person().schedule, [0.0, 1.0, 6.0, 24.0], torch.tensor([1.5, 0.086, 31.5]), torch.zeros(2), solver=solver)
 
 
 def test_one_exact_step_needs_no_mesh() -> None:
     model, theta = oral(), torch.tensor([1.5, 0.086, 31.5], dtype=D)
-    found = simulate(model, torch.zeros(2), person().schedule, [1.0, 24.0], theta, solver=Exponential())
+    found = simulate(model, person().schedule, [1.0, 24.0], theta, torch.zeros(2), solver=Exponential())
     assert found[:, 1] / 31.5 == pytest.approx(person().values[[1, 3], 0], rel=1e-12)
 
 
@@ -285,7 +285,7 @@ def test_a_step_beyond_the_limit_of_stability_fails_with_its_numbers(solver: Run
     model = oral()
     theta = torch.tensor([[1.0, 0.086, 31.5], [3.9, 0.086, 31.5]], dtype=D)
     schedule = person().schedule
-    found = integrate(model, torch.zeros(2), [schedule] * 2, [[6.0, 24.0]] * 2, theta, solver=solver, mesh=Mesh(1.0))
+    found = integrate(model, [schedule] * 2, [[6.0, 24.0]] * 2, theta, torch.zeros(2), solver=solver, mesh=Mesh(1.0))
     (failure,) = found.failures
     assert failure.record == 1
     assert "the step of 1 from time" in failure.cause
@@ -293,7 +293,7 @@ def test_a_step_beyond_the_limit_of_stability_fails_with_its_numbers(solver: Run
     assert "Mesh.of(model, records)" in failure.cause
     assert torch.isfinite(found.states[:, 0]).all()
     with pytest.raises(SimulationError, match="record 1"):
-        simulate(model, torch.zeros(2), [schedule] * 2, [[6.0, 24.0]] * 2, theta, solver=solver, mesh=Mesh(1.0))
+        simulate(model, [schedule] * 2, [[6.0, 24.0]] * 2, theta, torch.zeros(2), solver=solver, mesh=Mesh(1.0))
     # the people of a cohort are named
     cohort = Cohort.of([person("A"), person("B")], oral(spread=(3.0, 0.2, 0.2)), Mesh(1.0))
     far = prior(oral(spread=(3.0, 0.2, 0.2)), 2, mean=torch.tensor([3.0, 0.0, 0.0]))
@@ -317,13 +317,13 @@ SWINGS = [(RungeKutta("bosh3"), 1.0), (RungeKutta("dopri5"), 1.0), (Torchdiffeq(
 def test_an_oscillation_beyond_the_limit_of_stability_is_a_failure(solver: RungeKutta | Torchdiffeq, step: float) -> None:
     """It dies out, and these steps make it grow (1e136 of 100), although step times rate is below the limit on the real axis."""
     model, schedule = linear([[-0.01, 2.0], [-2.0, -0.01]]), Schedule((Dose("x1", 0.0, 100.0),))
-    found = integrate(model, torch.zeros(2), [schedule], [[600.0]], torch.zeros(0), solver=solver, mesh=Mesh(step))
+    found = integrate(model, [schedule], [[600.0]], torch.zeros(0), torch.zeros(2), solver=solver, mesh=Mesh(step))
     (failure,) = found.failures
     assert "an oscillation that dies out grows by" in failure.cause
     # what grows by rounding alone, or not at all, is taken
     for kept in (RungeKutta("rk4"), RungeKutta("tsit5")):
         mesh = Mesh(1.3 if kept.method == "rk4" else 0.1)
-        assert not integrate(model, torch.zeros(2), [schedule], [[600.0]], torch.zeros(0), solver=kept, mesh=mesh).failures
+        assert not integrate(model, [schedule], [[600.0]], torch.zeros(0), torch.zeros(2), solver=kept, mesh=mesh).failures
 
 
 def test_process_noise_beside_a_residual_needs_a_mesh() -> None:

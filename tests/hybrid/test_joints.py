@@ -69,7 +69,7 @@ def concentration(model: HybridModel, theta: list[float]) -> float:
     """What the model measures 2 h after 320 mg."""
     schedule = Schedule((Dose("gut", 0.0, 320.0),))
     person = torch.tensor(theta, dtype=F64)
-    x = simulate(model, torch.zeros(2, dtype=F64), schedule, [2.0], person)
+    x = simulate(model, schedule, [2.0], person, torch.zeros(2, dtype=F64))
     return float(model.observation.mean(x[None, None], person[None, None]).detach())
 
 

@@ -29,10 +29,10 @@ from hybrid import (
     rollout,
     sample_paths,
 )
-from hybrid.process_noise import _root, _transition
+from hybrid.propagate import root, transition
 from learned import MLP, PROCESS_NOISES, Constant, DiagonalDiffusion, Ensemble, ProcessNoise, select
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
-from training import Cohort, Record, fit, shoot
+from training import Cohort, Record, Search, fit, shoot
 
 F64 = torch.float64
 FLOOR = 1e-3
@@ -92,7 +92,7 @@ def test_a_step_is_van_loans_integral(n: int, size: float, seed: int) -> None:
     Z = rng.normal(size=(n, n)) * math.exp(size)
     Z = Z - 1.1 * max(0.0, np.linalg.eigvals(Z).real.max()) * np.eye(n)
     D = np.diag(rng.uniform(size=n))
-    e, Q = (v.numpy() for v in _transition(torch.from_numpy(Z), torch.from_numpy(D)))
+    e, Q = (v.numpy() for v in transition(torch.from_numpy(Z), torch.from_numpy(D)))
     assert e == pytest.approx(expm(Z), rel=1e-9, abs=1e-10)
     if abs(np.linalg.eigvals(Z).real).min() > 1e-3 * abs(Z).max():
         # d/ds of e^{Zs} D e^{Zᵀs} integrates to Z Q + Q Zᵀ = e^Z D e^{Zᵀ} − D
@@ -104,14 +104,24 @@ def test_a_step_is_van_loans_integral(n: int, size: float, seed: int) -> None:
 def test_a_fast_rate_cancels_nothing() -> None:
     # ∫ e^{−2·1000 s} ds = 1/2000; Van Loan's block exponential would need e^{1000}
     Z = torch.diag(torch.tensor([-1000.0, -1e-9], dtype=F64))
-    _, Q = _transition(Z, torch.eye(2, dtype=F64))
+    _, Q = transition(Z, torch.eye(2, dtype=F64))
     assert Q.diagonal().tolist() == pytest.approx([0.0005, 1.0], rel=1e-8)
 
 
-@pytest.mark.parametrize("Q", [np.zeros((2, 2)), np.diag([4.0, 0.0]), np.ones((2, 2)), np.array([[2.0, -1.0], [-1.0, 1.0]])])
+@pytest.mark.parametrize(
+    "Q",
+    [
+        np.zeros((2, 2)),
+        np.diag([4.0, 0.0]),
+        np.ones((2, 2)),
+        np.array([[2.0, -1.0], [-1.0, 1.0]]),
+        np.outer([1.0, -2.0, 1e6], [1.0, -2.0, 1e6]),  # driven as one, in units far apart
+    ],
+)
 def test_the_root_of_a_covariance(Q: np.ndarray) -> None:
-    root = _root(torch.from_numpy(Q)).numpy()
-    assert root @ root.T == pytest.approx(Q, rel=1e-9, abs=1e-9)
+    L = root(torch.from_numpy(Q)).numpy()
+    assert pytest.approx(Q, rel=1e-14, abs=1e-14) == L @ L.T
+    assert not np.triu(L, 1).any()
 
 
 # ---- the variance
@@ -250,7 +260,8 @@ def test_in_single_precision_and_with_products_in_bfloat16() -> None:
     assert (run.variance[0, 0].detach() - 2 * FLOOR**2).numpy() == pytest.approx(exact, rel=1e-4)
     assert torch.isfinite(sample_paths(half, conditions.to(torch.zeros(())), nobody(half).float(), 5, generator(1)).states).all()
     losses = [
-        float(next(fit(half, cohort.to(torch.float32), bfloat16=bfloat16, steps=1)).loss[0]) for bfloat16 in (False, True)
+        float(next(fit(half, cohort.to(torch.float32), search=Search(bfloat16=bfloat16, steps=1))).loss[0])
+        for bfloat16 in (False, True)
     ]
     # the likelihood of two times sees ε's three digits, and the variance that process noise makes is in it
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
@@ -342,7 +353,7 @@ def test_fit_learns_how_strongly_the_state_is_driven() -> None:
     records = [Record(f"P{i}", schedule, np.array(times), y.numpy(), ("y0",)) for i, y in enumerate(paths)]
     model = made([[-1.0]], DiagonalDiffusion([0.1]))
     model.noise.log_sd.requires_grad_(False)
-    *_, last = fit(model, Cohort.of(records, model, Mesh(1.0)), steps=60, rate=0.2)
+    *_, last = fit(model, Cohort.of(records, model, Mesh(1.0)), search=Search(steps=60, rate=0.2))
     # Ornstein–Uhlenbeck from a known start: three increments each of known relative variance, but fitted to their marginals,
     # which are correlated; between 150 and 450 independent squares, the standard error of s is 1/√300 = 6 % at most
     assert float(last.best.model.process.log_scale.detach().exp()) == pytest.approx(0.5, rel=0.18)

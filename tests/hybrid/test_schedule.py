@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hybrid import Dose, Schedule, Signal, build_segments
-from hybrid.schedule import as_float, as_time
+from hybrid.dose import as_float, as_time
 
 STATES = ("gut", "plasma", "tissue")
 
@@ -32,7 +32,7 @@ def key(dose: Dose) -> tuple[str, float, float, float]:
 def test_do_keeps_everything_that_it_does_not_name(base, new, signal):
     gut = [Dose("gut", d.time, d.amount, d.duration) for d in new]
     before = (base.doses, dict(base.inputs))
-    changed = base.do(doses={"gut": gut}, inputs={"u": signal})
+    changed = base.do({"gut": gut}, inputs={"u": signal})
     assert sorted(map(key, changed.into("gut"))) == sorted(map(key, gut))
     for state in ("plasma", "tissue"):
         assert sorted(map(key, changed.into(state))) == sorted(map(key, base.into(state)))
@@ -40,7 +40,7 @@ def test_do_keeps_everything_that_it_does_not_name(base, new, signal):
     assert changed.start == base.start
     assert [d.time for d in changed.doses] == sorted(d.time for d in changed.doses)
     assert (base.doses, dict(base.inputs)) == before  # a new one, the old one stays
-    assert changed.do(doses={"gut": gut}, inputs={"u": signal}) == changed
+    assert changed.do({"gut": gut}, inputs={"u": signal}) == changed
     assert sorted(map(key, base.do().doses)) == sorted(map(key, base.doses))
 
 

@@ -126,7 +126,7 @@ def test_a_linear_model_is_the_matrix_exponential(n, seed):
         },
     )
     times = [0.0, 0.5, 1.0, 1.4, 2.0]
-    have = simulate(linear_model(A, B), x0, schedule, times, NOBODY, solver=TIGHT)
+    have = simulate(linear_model(A, B), schedule, times, NOBODY, x0, solver=TIGHT)
 
     size = n + 3  # x, u1, u2, slope
     big = np.zeros((size, size))
@@ -164,7 +164,7 @@ def test_propofol_after_a_bolus():
         [Cl[2] / V[0], 0, -Cl[2] / V[2]],
     ]
     x = simulate(
-        linear_model(A), tensor(0, 0, 0), Schedule((Dose("x1", 0.0, 200.0),)), [1e-9, 1.0], NOBODY, solver=TIGHT
+        linear_model(A), Schedule((Dose("x1", 0.0, 200.0),)), [1e-9, 1.0], NOBODY, tensor(0, 0, 0), solver=TIGHT
     )
     assert (x[:, 0] / V[0]).tolist() == pytest.approx([46.84, 18.35], abs=0.005)  # two printed decimals
 
@@ -227,7 +227,7 @@ def test_a_hybrid_with_doses_infusion_and_input_agrees_with_scipy():
     want = naive_solution(model, x0.numpy(), 0.8)
     for solver, mesh in ((TIGHT, None), (Torchdiffeq("rk4"), Mesh(0.01))):
         with torch.no_grad():
-            have = simulate(model, x0, rich_schedule(), RICH_TIMES, NOBODY, c=tensor(0.8), solver=solver, mesh=mesh)
+            have = simulate(model, rich_schedule(), RICH_TIMES, NOBODY, x0, c=tensor(0.8), solver=solver, mesh=mesh)
         # the tolerance of 1e-9 over some tens of steps, and the fourth power of the step
         np.testing.assert_allclose(have, want, rtol=1e-7, atol=1e-7)
 
@@ -243,7 +243,7 @@ def test_the_measured_order_is_the_declared_one(method):
 
     def end(solver: Torchdiffeq, mesh: Mesh | None) -> Tensor:
         with torch.no_grad():
-            return simulate(model, tensor(0.5, -0.3), schedule, [3.0], NOBODY, c=tensor(0.8), solver=solver, mesh=mesh)[
+            return simulate(model, schedule, [3.0], NOBODY, tensor(0.5, -0.3), c=tensor(0.8), solver=solver, mesh=mesh)[
                 0
             ]
 
@@ -263,7 +263,7 @@ def test_adaptive_methods_follow_their_tolerance(method):
     for rtol in (1e-4, 1e-6):
         solver = Torchdiffeq(method, rtol, rtol * 1e-2)
         with torch.no_grad():
-            have = simulate(model, x0, rich_schedule(), RICH_TIMES, NOBODY, c=tensor(0.8), solver=solver)
+            have = simulate(model, rich_schedule(), RICH_TIMES, NOBODY, x0, c=tensor(0.8), solver=solver)
         errors.append(float(np.abs(have.numpy() - exact).max()))
         # local errors of rtol each add up over some tens of steps
         assert errors[-1] < 20.0 * rtol
@@ -289,7 +289,7 @@ def rich_value(model: HybridModel, leaves: dict[str, Tensor], solver: Torchdiffe
     """A smooth number in which every state at every time counts, and differently."""
     weigh = torch.linspace(0.5, 1.5, 2 * len(RICH_TIMES), dtype=F64).reshape(-1, 2)
     schedule = rich_schedule(leaves["time"], leaves["amount"])
-    x = simulate(model, leaves["x0"], schedule, RICH_TIMES, NOBODY, c=leaves["c"], solver=solver, mesh=mesh)
+    x = simulate(model, schedule, RICH_TIMES, NOBODY, leaves["x0"], c=leaves["c"], solver=solver, mesh=mesh)
     return (weigh * x.sin()).sum()
 
 
@@ -361,7 +361,7 @@ def test_gradient_to_the_time_of_a_dose_is_the_closed_form():
     time = tensor(2.0)[0].requires_grad_()
     schedule = Schedule((Dose("x1", time, 5.0),))
     for solver, mesh in ((TIGHT, None), (Torchdiffeq("rk4"), Mesh(0.05))):
-        x = simulate(linear_model([[-0.8]]), tensor(1.0), schedule, [2.0, 2.0, 3.5], NOBODY, solver=solver, mesh=mesh)[
+        x = simulate(linear_model([[-0.8]]), schedule, [2.0, 2.0, 3.5], NOBODY, tensor(1.0), solver=solver, mesh=mesh)[
             :, 0
         ]
         grads = [torch.autograd.grad(x[k], time, retain_graph=True)[0].item() for k in range(3)]
@@ -389,36 +389,36 @@ def test_people_and_members_do_not_see_each_other(people, members, seed, method)
     solver, mesh = Torchdiffeq(method), Mesh(0.25)
     with torch.no_grad():
         theta = NOBODY.expand(people, 0)
-        together = simulate(model, x0, schedules, times, theta, c=c, solver=solver, mesh=mesh)
+        together = simulate(model, schedules, times, theta, x0, c=c, solver=solver, mesh=mesh)
         assert together.shape == (members, people, max(map(len, times)), 2)
         for i in range(people):
             for m in range(members):
                 member = select(model, torch.tensor([m]))
-                alone = simulate(member, x0[i], schedules[i], times[i], NOBODY, c=c[i], solver=solver, mesh=mesh)
+                alone = simulate(member, schedules[i], times[i], NOBODY, x0[i], c=c[i], solver=solver, mesh=mesh)
                 # batched products may add in another order: a few units in the last place over some 30 steps
                 torch.testing.assert_close(together[m, i, : len(times[i])], alone, rtol=1e-12, atol=1e-12)
         reordered = simulate(
-            model, x0.flip(0), schedules[::-1], times[::-1], theta, c=c.flip(0), solver=solver, mesh=mesh
+            model, schedules[::-1], times[::-1], theta, x0.flip(0), c=c.flip(0), solver=solver, mesh=mesh
         )
         torch.testing.assert_close(reordered.flip(1), together, rtol=1e-12, atol=1e-12)
 
 
 def test_shapes_with_one_and_with_many():
     model, schedule = rich_model(), rich_schedule()
-    one = simulate(model, tensor(0.0, 0.0), schedule, [1.0, 2.0], NOBODY)
+    one = simulate(model, schedule, [1.0, 2.0], NOBODY, tensor(0.0, 0.0))
     assert one.shape == (2, 2)
-    assert simulate(model, tensor(0.0, 0.0), [schedule], [[1.0, 2.0]], NOBODY).shape == (1, 1, 2, 2)
-    many = simulate(rich_model(3), tensor(0.0, 0.0), schedule, torch.tensor([1.0, 2.0]), NOBODY)
+    assert simulate(model, [schedule], [[1.0, 2.0]], NOBODY, tensor(0.0, 0.0)).shape == (1, 1, 2, 2)
+    many = simulate(rich_model(3), schedule, torch.tensor([1.0, 2.0]), NOBODY, tensor(0.0, 0.0))
     assert many.shape == (3, 2, 2)
     # one member stacked is the member itself
-    again = simulate(select(rich_model(3), torch.tensor([1])), tensor(0.0, 0.0), schedule, [1.0, 2.0], NOBODY)
+    again = simulate(select(rich_model(3), torch.tensor([1])), schedule, [1.0, 2.0], NOBODY, tensor(0.0, 0.0))
     torch.testing.assert_close(again, many[1], rtol=1e-5, atol=1e-7)  # dopri5's norm sees the whole batch
 
 
 def test_a_record_read_only_at_its_start_is_its_initial_state():
     schedule = Schedule((Dose("x1", 2.0, 7.0),), {"u1": Signal((0.0,), (1.0,))}, start=2.0)
     for solver in (Torchdiffeq("dopri5"), Torchdiffeq("rk4")):
-        x = simulate(rich_model(), tensor(0.5, -0.3), schedule, [2.0], NOBODY, solver=solver)
+        x = simulate(rich_model(), schedule, [2.0], NOBODY, tensor(0.5, -0.3), solver=solver)
         assert x.tolist() == [[0.5, -0.3]]
 
 
@@ -429,9 +429,9 @@ def test_splitting_a_segment_or_an_infusion_changes_nothing():
     more = sorted([*RICH_TIMES, 0.55, 1.45, 2.7])
     kept = [more.index(t) for t in RICH_TIMES]
     with torch.no_grad():
-        whole = simulate(model, x0, base, RICH_TIMES, NOBODY, solver=TIGHT)
-        infused = simulate(model, x0, halves, RICH_TIMES, NOBODY, solver=TIGHT)
-        cut = simulate(model, x0, base, more, NOBODY, solver=TIGHT)[kept]
+        whole = simulate(model, base, RICH_TIMES, NOBODY, x0, solver=TIGHT)
+        infused = simulate(model, halves, RICH_TIMES, NOBODY, x0, solver=TIGHT)
+        cut = simulate(model, base, more, NOBODY, x0, solver=TIGHT)[kept]
     # the solver steps differently, within its tolerance of 1e-9 over some tens of steps
     torch.testing.assert_close(infused, whole, rtol=1e-7, atol=1e-7)
     torch.testing.assert_close(cut, whole, rtol=1e-7, atol=1e-7)
@@ -479,7 +479,7 @@ def test_a_state_that_overflows_names_record_and_time():
     with pytest.raises(
         SimulationError, match=rf"record 1: the state is not finite at time {steps}\b.*shorten Mesh"
     ) as caught:
-        simulate(model, tensor(1.0), schedules, times, NOBODY, solver=Torchdiffeq("euler"), mesh=Mesh(1.0))
+        simulate(model, schedules, times, NOBODY, tensor(1.0), solver=Torchdiffeq("euler"), mesh=Mesh(1.0))
     assert (caught.value.record, caught.value.time) == (1, float(steps))
 
 
@@ -487,23 +487,23 @@ def test_a_start_that_is_not_finite_names_record_and_time():
     x0 = torch.tensor([[1.0], [float("nan")]], dtype=F64)
     schedules = [Schedule(), Schedule(start=2.0)]
     with pytest.raises(SimulationError) as caught:
-        simulate(linear_model([[-1.0]]), x0, schedules, [[1.0], [3.0]], NOBODY, solver=Torchdiffeq("rk4"), mesh=Mesh(0.5))
+        simulate(linear_model([[-1.0]]), schedules, [[1.0], [3.0]], NOBODY, x0, solver=Torchdiffeq("rk4"), mesh=Mesh(0.5))
     assert (caught.value.record, caught.value.time) == (1, 2.0)
 
 
 def test_an_adaptive_solver_that_cannot_go_on_says_so():
     x0 = tensor(float("nan"))
     with pytest.raises(SimulationError, match=r"record 0: the state is not finite at time 0.*Likely causes"):
-        simulate(linear_model([[-1.0]]), x0, Schedule(), [1.0], NOBODY, solver=Torchdiffeq("dopri5"))
+        simulate(linear_model([[-1.0]]), Schedule(), [1.0], NOBODY, x0, solver=Torchdiffeq("dopri5"))
 
 
 def test_arguments_that_do_not_fit():
     model = linear_model([[-1.0]])
-    with pytest.raises(ValueError, match=r"x0 needs shape \(1,\)"):
-        simulate(model, tensor(1.0, 2.0), Schedule(), [1.0], NOBODY)
+    with pytest.raises(ValueError, match=r"start needs shape \(1,\)"):
+        simulate(model, Schedule(), [1.0], NOBODY, tensor(1.0, 2.0))
     with pytest.raises(ValueError, match=r"theta needs shape \(0,\)"):
-        simulate(model, tensor(1.0), Schedule(), [1.0], tensor(1.0))
+        simulate(model, Schedule(), [1.0], tensor(1.0), tensor(1.0))
     with pytest.raises(ValueError, match="2 schedules need as many lists of times, at least one; got 1"):
-        simulate(model, tensor(1.0), [Schedule(), Schedule()], [[1.0]], NOBODY)
+        simulate(model, [Schedule(), Schedule()], [[1.0]], NOBODY, tensor(1.0))
     with pytest.raises(ValueError, match="method is one of"):
         Torchdiffeq("leapfrog")

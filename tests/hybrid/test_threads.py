@@ -32,7 +32,7 @@ from stability import (
     weighted_l1,
 )
 from stability import threads as blas
-from training import Cohort, fit, fit_population, laplace_marginal, personalise, sensitivity, shoot
+from training import Cohort, Objective, Search, fit, fit_population, laplace_marginal, personalise, sensitivity, shoot
 from training.trust import Outcome, score_table, scores_by_horizon, uncertainty_report
 from training.trust.recalibration import Scaling
 
@@ -135,8 +135,8 @@ def test_a_fit_lends_its_caller_the_number_between_steps(model: HybridModel, coh
         inside.add(torch.get_num_threads())
         return ((y - mean) ** 2 / variance).nan_to_num(0.0).sum((-1, -2))
 
-    steps = fit(model, cohort, steps=4, likelihood=watched)
-    beside = fit(model, cohort, steps=2)  # two fits at once, in turn
+    steps = fit(model, cohort, objective=Objective(likelihood=watched), search=Search(steps=4))
+    beside = fit(model, cohort, search=Search(steps=2))  # two fits at once, in turn
     for _ in steps:
         assert torch.get_num_threads() == 2
         next(beside, None)
@@ -175,22 +175,22 @@ def test_a_generator_is_closed_and_thrown_into_as_without():
 
 def test_every_call_that_trains_or_scores_takes_one(model: HybridModel, cohort: Cohort):
     model = Ensemble(2).stack(model, torch.Generator().manual_seed(0))
-    eta, mask = torch.zeros(2, 4, 3, dtype=torch.float64), torch.ones_like(cohort.times, dtype=torch.bool)
+    eta = torch.zeros(2, 4, 3, dtype=torch.float64)
     draws = torch.randn(2, 3, 4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    run = predict(model, cohort.conditions, draws, times=cohort.times, mask=mask)
+    run = predict(model, cohort, draws)
     outcome = Outcome(run, cohort.y, range(4))
     plain = Schedule(doses=(Dose("gut", 0.0, 100.0),))
     theta, x0 = torch.tensor([1.0, 0.1, 30.0], dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     calls: dict[str, Callable[[], object]] = {
-        "fit": lambda: list(fit(model, cohort, steps=2)),
-        "fit_population": lambda: list(fit_population(model, cohort, steps=2)),
-        "shoot": lambda: list(shoot(model, cohort, count=2, steps=2, rounds=1, polish=1)),
+        "fit": lambda: list(fit(model, cohort, search=Search(steps=2))),
+        "fit_population": lambda: list(fit_population(model, cohort, search=Search(steps=2))),
+        "shoot": lambda: list(shoot(model, cohort, search=Search(steps=2), count=2, rounds=1, polish=1)),
         "personalise": lambda: personalise(model, cohort, iterations=2),
         "sensitivity": lambda: sensitivity(model, cohort.conditions, eta),
         "laplace_marginal": lambda: laplace_marginal(model, cohort, iterations=2),
         "rollout": lambda: rollout(model, cohort.conditions, eta),
-        "predict": lambda: predict(model, cohort.conditions, draws, times=cohort.times, mask=mask),
-        "integrate": lambda: integrate(model, x0, [plain], [[1.0, 2.0]], theta),
+        "predict": lambda: predict(model, cohort, draws),
+        "integrate": lambda: integrate(model, [plain], [[1.0, 2.0]], theta, x0),
         "score_table": lambda: score_table(outcome, generator=torch.Generator().manual_seed(2)),
         "scores_by_horizon": lambda: scores_by_horizon(outcome, generator=torch.Generator().manual_seed(2)),
         "uncertainty_report": lambda: uncertainty_report(outcome, generator=torch.Generator().manual_seed(2)),
@@ -222,8 +222,8 @@ def test_wrong_arguments_are_refused_in_the_functions_own_words(model: HybridMod
         personalise(model)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="rate"):
         certify(system(), rate=-1.0)
-    with pytest.raises(ValueError, match="fit: steps"):
-        next(fit(model, cohort, steps=0))
+    with pytest.raises(ValueError, match="Search: steps"):
+        next(fit(model, cohort, search=Search(steps=0)))
 
 
 def test_every_search_takes_one_blas_thread(monkeypatch: pytest.MonkeyPatch):

@@ -9,11 +9,11 @@ from rich.console import Console
 
 from exchange import Bundle
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
-from homeostat.recipe import backbone_named, hybrid_recipe
 from homeostat.study import Settings, Trained, bundle_of, evaluate, paired_difference, train
+from homeostat.study.recipe import backbone_named, hybrid_recipe
 from hybrid import Mesh, SimulationError
 from learned import Ensemble, select
-from training import Cohort, Plan, Record, Stability, fit, forecast_unseen, gaussian_nll, read_nonmem
+from training import Cohort, Objective, Plan, Record, Search, Stability, fit, forecast_unseen, gaussian_nll, read_nonmem
 
 SETTINGS = Settings(members=2, folds=2, steps=4, forecast_from=2.5, draws=4)
 
@@ -46,8 +46,8 @@ def last(steps):
 
 def test_members_do_not_influence_each_other() -> None:
     model, cohort = stacked(3)
-    together = last(fit(model, cohort, steps=3)).best
-    alone = last(fit(select(model, torch.tensor([1])), cohort, steps=3)).best
+    together = last(fit(model, cohort, search=Search(steps=3))).best
+    alone = last(fit(select(model, torch.tensor([1])), cohort, search=Search(steps=3))).best
     for a, b in zip(together.model.parameters(), alone.model.parameters(), strict=True):
         # Adam divides by √v: sums in another order show at a few ulp of the steps
         torch.testing.assert_close(a[1], b[0], rtol=1e-9, atol=1e-11)
@@ -61,8 +61,10 @@ def test_a_person_of_weight_zero_teaches_nothing() -> None:
     other[2] *= 3.0
     from dataclasses import replace
 
-    a = last(fit(model, cohort, weights=weights, steps=3)).best.model
-    b = last(fit(model, replace(cohort, y=other), weights=weights, steps=3)).best.model
+    a = last(fit(model, cohort, objective=Objective(weights=weights), search=Search(steps=3))).best.model
+    b = last(
+        fit(model, replace(cohort, y=other), objective=Objective(weights=weights), search=Search(steps=3))
+    ).best.model
     for p, q in zip(a.parameters(), b.parameters(), strict=True):
         assert torch.equal(p, q)
 
@@ -70,7 +72,7 @@ def test_a_person_of_weight_zero_teaches_nothing() -> None:
 def test_training_lowers_the_loss_and_an_interrupt_keeps_the_best() -> None:
     model, cohort = stacked(2)
     losses = []
-    steps = fit(model, cohort, steps=12, rate=0.05)
+    steps = fit(model, cohort, search=Search(steps=12, rate=0.05))
     for step in steps:
         losses.append(float(step.loss.mean()))
         if step.index == 8:
@@ -83,9 +85,9 @@ def test_training_lowers_the_loss_and_an_interrupt_keeps_the_best() -> None:
 def test_arguments_of_fit_are_checked() -> None:
     model, cohort = stacked(2)
     with pytest.raises(ValueError, match="shape"):
-        next(fit(model, cohort, weights=torch.ones(1, 4, dtype=torch.float64)))
+        next(fit(model, cohort, objective=Objective(weights=torch.ones(1, 4, dtype=torch.float64))))
     with pytest.raises(ValueError, match="held out"):
-        next(fit(model, cohort, held_out=torch.ones(2, 4, dtype=torch.bool)))
+        next(fit(model, cohort, objective=Objective(held_out=torch.ones(2, 4, dtype=torch.bool))))
 
 
 def test_a_failing_simulation_names_the_person() -> None:

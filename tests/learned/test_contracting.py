@@ -193,7 +193,7 @@ def test_the_linear_term_joins_A_and_the_solution_is_that_of_the_plain_field():
     model = hybrid_model(residual)
     x0 = torch.tensor([[1.0, -2.0, 0.5], [0.0, 1.0, 3.0]], dtype=F64)
     theta, times = torch.zeros(2, 0, dtype=F64), [[0.5, 1.5, 4.0]] * 2
-    ours = simulate(model, x0, [Schedule()] * 2, times, theta, solver=Exponential(rtol=1e-8))
+    ours = simulate(model, [Schedule()] * 2, times, theta, x0, solver=Exponential(rtol=1e-8))
 
     class Plain(torch.nn.Module):
         def forward(self, t: Tensor, x: Tensor) -> Tensor:
@@ -206,7 +206,7 @@ def test_the_linear_term_joins_A_and_the_solution_is_that_of_the_plain_field():
         start = x0.expand(2, 2, 3)
         plain = odeint(Plain(), start, torch.tensor([0.0, *times[0]], dtype=F64), rtol=1e-10, atol=1e-11)[1:]
     torch.testing.assert_close(ours, plain.permute(1, 2, 0, 3), rtol=1e-5, atol=2e-6)  # what the tolerance adds up to
-    stepped = simulate(model, x0, [Schedule()] * 2, times, theta, solver=Torchdiffeq("dopri5", rtol=1e-9, atol=1e-10))
+    stepped = simulate(model, [Schedule()] * 2, times, theta, x0, solver=Torchdiffeq("dopri5", rtol=1e-9, atol=1e-10))
     torch.testing.assert_close(stepped, ours, rtol=1e-5, atol=2e-6)
     with pytest.raises(ValueError, match="add it to A"):
         Network.of(residual.layers().at(torch.zeros(2, 1, 0, dtype=F64)), 2)
@@ -218,7 +218,7 @@ def test_gradients_through_the_exponential_steps_reach_every_tensor():
     x0, times = torch.tensor([[1.0, -2.0, 0.5]], dtype=F64), [[0.5, 1.0]]
 
     def loss() -> Tensor:
-        found = simulate(model, x0, [Schedule()], times, theta, solver=Exponential(), mesh=Mesh(0.25))
+        found = simulate(model, [Schedule()], times, theta, x0, solver=Exponential(), mesh=Mesh(0.25))
         return found.square().sum()
 
     agree(residual, loss, torch.Generator().manual_seed(2))
@@ -229,7 +229,7 @@ def test_trajectories_come_closer_at_the_rate():
     model = hybrid_model(residual)
     x0 = torch.tensor([[2.0, -1.0, 0.5], [-3.0, 1.0, 2.0]], dtype=F64)
     times = [[0.25 * k for k in range(1, 13)]] * 2
-    x = simulate(model, x0, [Schedule()] * 2, times, torch.zeros(2, 0, dtype=F64), solver=Exponential(rtol=1e-9))
+    x = simulate(model, [Schedule()] * 2, times, torch.zeros(2, 0, dtype=F64), x0, solver=Exponential(rtol=1e-9))
     P, _, rate = residual.witness()
     difference = x[0, 0] - x[0, 1]
     distance = torch.einsum("ti,ij,tj->t", difference, P, difference).sqrt().detach()
@@ -245,7 +245,7 @@ def test_a_trained_model_is_certified_and_survives_its_bundle_and_the_penalty_is
     optimiser = torch.optim.Adam(model.residual.parameters(), lr=0.02)
     losses = []
     for _ in range(25):
-        found = simulate(model, x0, [Schedule()], [[0.5, 1.0]], theta, solver=Exponential(), mesh=Mesh(0.25))
+        found = simulate(model, [Schedule()], [[0.5, 1.0]], theta, x0, solver=Exponential(), mesh=Mesh(0.25))
         losses.append((found - target).square().mean())
         optimiser.zero_grad()
         losses[-1].backward()

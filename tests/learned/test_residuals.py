@@ -267,7 +267,7 @@ def test_separable_keeps_amounts_from_going_below_zero(seed, activation):
         x0 = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1e-6, 1e-6]], dtype=F64)
         times = [[0.2 * k for k in range(1, 11)]] * 3
         theta = torch.zeros(3, 0, dtype=F64)
-        x = simulate(model, x0, [Schedule()] * 3, times, theta, solver=Torchdiffeq("rk4"), mesh=Mesh(0.02))
+        x = simulate(model, [Schedule()] * 3, times, theta, x0, solver=Torchdiffeq("rk4"), mesh=Mesh(0.02))
     assert x.min() >= 0.0
 
 

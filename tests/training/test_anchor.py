@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from hybrid import HybridModel, Mesh, RungeKutta, Schedule, Signal, States, rollout
 from learned import MLP, Constant, Ensemble, NeuralNoise, Residual, select
 from physics import LinearBackbone, SharedPopulation
-from training import Anchor, Checkpoint, Cohort, Record, beta_nll, fit, gaussian_crps, gaussian_nll
+from tests.builders import as_values
+from training import Anchor, Checkpoint, Cohort, Objective, Record, Search, beta_nll, fit, gaussian_crps, gaussian_nll
 
 SIGMA, PRIOR, MEMBERS, PEOPLE = 0.3, 0.25, 8, 24
 TIMES = (0.7, 1.5, 2.4, 4.0)
@@ -164,7 +165,9 @@ def ended(model: HybridModel, cohort: Cohort, anchors: Anchor | None, steps: int
     # SGD on a quadratic, with a momentum that its condition number of 2 does not need, is at its minimum long before the end
     given = {"rate": 0.3, "optimiser": functools.partial(torch.optim.SGD, momentum=0.5), "clip": None} | settings
     constant = lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0)  # noqa: E731
-    *_, last = fit(model, cohort, anchors=anchors, steps=steps, least_residual=0.0, schedule=constant, **given)
+    *_, last = fit(
+        model, cohort, **as_values(anchors=anchors, steps=steps, least_residual=0.0, schedule=constant, **given)
+    )
     return last.best.model
 
 
@@ -224,13 +227,14 @@ def test_peoples_own_coordinates_are_drawn_with_the_members() -> None:
     *_, last = fit(
         model,
         cohort,
-        anchors=anchor,
-        steps=300,
-        least_residual=0.0,
-        rate=0.05,
-        clip=None,
-        optimiser=functools.partial(torch.optim.SGD, momentum=0.9),
-        schedule=lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0),
+        objective=Objective(anchors=anchor, least_residual=0.0),
+        search=Search(
+            steps=300,
+            rate=0.05,
+            clip=None,
+            optimiser=functools.partial(torch.optim.SGD, momentum=0.9),
+            schedule=lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0),
+        ),
     )
     torch.testing.assert_close(last.best.model.residual.weight[:, 0].detach(), want[:, :2], rtol=0.0, atol=1e-4)
     torch.testing.assert_close(last.best.personal[..., 0], want[:, 2:], rtol=0.0, atol=1e-4)
@@ -324,9 +328,9 @@ def test_named_priors_and_parts() -> None:
         with pytest.raises(ValueError, match=words):
             Anchor.of(stack, cohort, generator(2), variance=wrong)
     with pytest.raises(ValueError, match="the anchors are for"):
-        next(fit(stack, cohort.people(torch.arange(4)), anchors=anchor))
+        next(fit(stack, cohort.people(torch.arange(4)), objective=Objective(anchors=anchor)))
     with pytest.raises(ValueError, match="the anchors are for"):
-        next(fit(Ensemble(2).stack(linear_model(), generator(1)), cohort, anchors=anchor))
+        next(fit(Ensemble(2).stack(linear_model(), generator(1)), cohort, objective=Objective(anchors=anchor)))
 
 
 def test_members_do_not_influence_each_other() -> None:
@@ -354,10 +358,10 @@ def test_a_checkpoint_knows_the_likelihood_and_the_anchors(changed: dict[str, An
     cohort, _ = data(0)
     checkpoint = Checkpoint(tmp_path / "fit")
     given: dict[str, Any] = {"likelihood": beta_nll(0.5), "anchors": Anchor.of(stack, cohort, generator(2))}
-    list(fit(stack, cohort, steps=2, checkpoint=checkpoint, **given))
+    list(fit(stack, cohort, **as_values(steps=2, checkpoint=checkpoint, **given)))
     if changed.get("anchors") == "other":
         changed = {"anchors": Anchor.of(stack, cohort, generator(3))}
     with pytest.raises(ValueError, match=words):
-        next(fit(stack, cohort, steps=2, checkpoint=checkpoint, **{**given, **changed}))
+        next(fit(stack, cohort, **as_values(steps=2, checkpoint=checkpoint, **{**given, **changed})))
     again = {"likelihood": beta_nll(0.5), "anchors": Anchor.of(stack, cohort, generator(2))}
-    assert next(fit(stack, cohort, steps=2, checkpoint=checkpoint, **again)).index == 2
+    assert next(fit(stack, cohort, **as_values(steps=2, checkpoint=checkpoint, **again))).index == 2

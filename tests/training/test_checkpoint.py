@@ -15,8 +15,8 @@ import torch
 
 from hybrid import HybridModel, SimulationError, Torchdiffeq
 from learned import Ensemble
-from tests.builders import MESH, oral_model, oral_people
-from training import Checkpoint, Cohort, Record, Stability, Step, fit
+from tests.builders import MESH, as_values, oral_model, oral_people
+from training import Checkpoint, Cohort, Looks, Record, Search, Stability, Step, fit
 from training.checkpoint import Saved, fingerprint_of, plain
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def settings(model: HybridModel) -> dict:
         "weights": (~held_out).to(torch.float64),
         "held_out": held_out,
         "steps": 9,
-        "look_every": 2,
+        "every": 2,
         "forecast_from": 1.0,
         "stability": Stability.of(model, {}),
     }
@@ -81,28 +81,28 @@ def test_stopped_saved_and_resumed_is_never_stopped(
 ) -> None:
     model = stacked(model)
     given = {**settings(model), **OPTIMISERS[how]}
-    whole = list(fit(model, cohort, **given))
+    whole = list(fit(model, cohort, **as_values(**given)))
     # every second step, and the last one before it stops: also where that is no second one
     checkpoint = Checkpoint(tmp_path / "fit.checkpoint", every=2)
-    for step in fit(model, cohort, **given, checkpoint=checkpoint):
+    for step in fit(model, cohort, **as_values(**given, checkpoint=checkpoint)):
         if step.index == stop:
             break
     torch.rand(3)  # what the caller draws in between changes nothing
-    resumed = list(fit(model, cohort, **given, checkpoint=checkpoint))
+    resumed = list(fit(model, cohort, **as_values(**given, checkpoint=checkpoint)))
     assert [s.index for s in resumed] == list(range(stop, 10))  # the saved step comes once more
     assert all(same(a, b) for a, b in zip(resumed, whole[stop - 1 :], strict=True))
     # a fit that has ended says how it ended, and does nothing
-    assert same(last(fit(model, cohort, **given, checkpoint=checkpoint)), whole[-1])
+    assert same(last(fit(model, cohort, **as_values(**given, checkpoint=checkpoint))), whole[-1])
 
 
 def test_one_that_ended_by_patience_has_ended(model: HybridModel, cohort: Cohort, tmp_path: Path) -> None:
     y = cohort.y.clone()
     y[3] = 0.3 * y[3].flip(0)  # whoever learns from it forecasts the others worse from the first look on
     held_out = torch.eye(4, dtype=torch.bool)[:3]
-    given = {"weights": (~held_out).to(torch.float64), "held_out": held_out, "rate": 0.2, "look_every": 2, "patience": 1}
+    given = {"weights": (~held_out).to(torch.float64), "held_out": held_out, "rate": 0.2, "every": 2, "patience": 1}
     checkpoint = Checkpoint(tmp_path / "fit.checkpoint", every=50)
-    first = list(fit(stacked(model), replace(cohort, y=y), steps=24, checkpoint=checkpoint, **given))
-    again = list(fit(stacked(model), replace(cohort, y=y), steps=24, checkpoint=checkpoint, **given))
+    first = list(fit(stacked(model), replace(cohort, y=y), **as_values(steps=24, checkpoint=checkpoint, **given)))
+    again = list(fit(stacked(model), replace(cohort, y=y), **as_values(steps=24, checkpoint=checkpoint, **given)))
     assert len(first) == 4
     assert len(again) == 1
     assert same(again[0], first[-1])
@@ -112,7 +112,7 @@ def test_an_interrupt_amid_a_step_saves_the_last_whole_one(
     model: HybridModel, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = stacked(model)
-    whole = list(fit(model, cohort, **settings(model)))
+    whole = list(fit(model, cohort, **as_values(**settings(model))))
     checkpoint = Checkpoint(tmp_path / "fit.checkpoint", every=100)
     step = torch.optim.Adam.step
     count = 0
@@ -129,8 +129,8 @@ def test_an_interrupt_amid_a_step_saves_the_last_whole_one(
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.Adam, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            list(fit(model, cohort, **settings(model), checkpoint=checkpoint))
-    resumed = list(fit(model, cohort, **settings(model), checkpoint=checkpoint))
+            list(fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint)))
+    resumed = list(fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint)))
     assert resumed[0].index == 3
     assert all(same(a, b) for a, b in zip(resumed, whole[2:], strict=True))
 
@@ -140,7 +140,7 @@ def test_a_failure_before_the_first_step_leaves_no_file(model: HybridModel, coho
     far[2] = 1e308
     bad = replace(cohort, conditions=replace(cohort.conditions, baseline=far))
     with pytest.raises(SimulationError):
-        last(fit(model, bad, checkpoint=Checkpoint(tmp_path / "fit.checkpoint")))
+        last(fit(model, bad, looks=Looks(checkpoint=Checkpoint(tmp_path / "fit.checkpoint"))))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -153,19 +153,20 @@ import json, os, random, signal, sys, time
 import torch
 torch.set_num_threads(1)
 from safetensors.torch import save_file
+from tests.builders import as_values
 from tests.training.test_checkpoint import small
 from training import Checkpoint, fit
 
 path, out = sys.argv[1:]
 model, cohort, given = small()
-next(fit(model, cohort, **given))  # what is imported at the first step is imported once
+next(fit(model, cohort, **as_values(**given)))  # what is imported at the first step is imported once
 rng = random.Random(5)
 seen, kills = [], 0
 while not os.path.exists(out):
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        for step in fit(model, cohort, **given, checkpoint=Checkpoint(path, every=1)):
+        for step in fit(model, cohort, **as_values(**given, checkpoint=Checkpoint(path, every=1))):
             os.write(write, b"%d\\n" % step.index)
         found = {name: p.detach().clone() for name, p in step.best.model.named_parameters()}
         found |= {"personal": step.best.personal, "loss": step.loss, "held_out": step.held_out}
@@ -194,13 +195,13 @@ def small() -> tuple[HybridModel, Cohort, dict]:
     cohort = Cohort.of(people, model, MESH)
     held_out = torch.eye(4, dtype=torch.bool)[:2]
     weights = (~held_out).to(torch.float64)
-    return model, cohort, {"weights": weights, "held_out": held_out, "steps": 60, "look_every": 3, "forecast_from": 1.0}
+    return model, cohort, {"weights": weights, "held_out": held_out, "steps": 60, "every": 3, "forecast_from": 1.0}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_killed_at_random_moments_and_resumed_is_never_killed(tmp_path: Path) -> None:
     model, cohort, given = small()
-    whole = last(fit(model, cohort, **given))
+    whole = last(fit(model, cohort, **as_values(**given)))
     out = tmp_path / "out.safetensors"
     code = PROGRAM
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -227,7 +228,7 @@ def test_killed_at_random_moments_and_resumed_is_never_killed(tmp_path: Path) ->
 
 def stopped(model: HybridModel, cohort: Cohort, path: Path, steps: int = 5) -> Checkpoint:
     checkpoint = Checkpoint(path, every=2)
-    for step in fit(model, cohort, **settings(model), checkpoint=checkpoint):
+    for step in fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint)):
         if step.index == steps:
             break
     return checkpoint
@@ -261,14 +262,14 @@ def test_a_damaged_file_is_passed_over_for_the_one_before_it(
     model: HybridModel, cohort: Cohort, tmp_path: Path, how: str
 ) -> None:
     model = stacked(model)
-    whole = last(fit(model, cohort, **settings(model)))
+    whole = last(fit(model, cohort, **as_values(**settings(model))))
     checkpoint = stopped(model, cohort, tmp_path / "fit.checkpoint")
     assert checkpoint.previous.exists()
     before = checkpoint.path.read_bytes()
     assert DAMAGE[how](before) != before
     checkpoint.path.write_bytes(DAMAGE[how](before))
     with pytest.warns(UserWarning, match="no whole checkpoint .* going on from the one before it, step 4") as warned:
-        resumed = list(fit(model, cohort, **settings(model), checkpoint=checkpoint))
+        resumed = list(fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint)))
     assert len(warned) == 1
     assert resumed[0].index == 4
     assert same(resumed[-1], whole)
@@ -280,25 +281,25 @@ def test_where_both_are_damaged_it_is_one_sentence(model: HybridModel, cohort: C
     for path in (checkpoint.path, checkpoint.previous):
         path.write_bytes(truncate(path.read_bytes()))
     with pytest.raises(ValueError, match="no whole one before it: delete it to start anew") as caught:
-        next(fit(model, cohort, **settings(model), checkpoint=checkpoint))
+        next(fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint)))
     assert "\n" not in str(caught.value)
     checkpoint.remove()
     assert list(tmp_path.iterdir()) == []
-    assert next(fit(model, cohort, **settings(model), checkpoint=checkpoint)).index == 1
+    assert next(fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint))).index == 1
 
 
 def test_a_damaged_one_before_it_is_nobodys_business(model: HybridModel, cohort: Cohort, tmp_path: Path) -> None:
     model = stacked(model)
     checkpoint = stopped(model, cohort, tmp_path / "fit.checkpoint")
     checkpoint.previous.write_bytes(b"")
-    assert next(fit(model, cohort, **settings(model), checkpoint=checkpoint)).index == 5
+    assert next(fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint))).index == 5
 
 
 def test_a_deleted_file_starts_anew_whatever_is_beside_it(model: HybridModel, cohort: Cohort, tmp_path: Path) -> None:
     model = stacked(model)
     checkpoint = stopped(model, cohort, tmp_path / "fit.checkpoint")
     checkpoint.path.unlink()
-    steps = fit(model, cohort, **settings(model), checkpoint=checkpoint)
+    steps = fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint))
     assert next(steps).index == 1
     steps.close()
     assert not checkpoint.previous.exists()  # it belonged to the deleted one
@@ -382,7 +383,7 @@ def test_other_settings_are_refused_by_name(
     checkpoint = stopped(model, cohort, tmp_path / "fit.checkpoint")
     before = checkpoint.path.read_bytes()
     with pytest.raises(ValueError, match=f"is the checkpoint of another fit: .*{words}") as caught:
-        next(fit(model, cohort, **{**settings(model), **arguments}, checkpoint=checkpoint))
+        next(fit(model, cohort, **as_values(**{**settings(model), **arguments}, checkpoint=checkpoint)))
     assert "\n" not in str(caught.value)
     assert checkpoint.path.read_bytes() == before
 
@@ -396,7 +397,7 @@ def test_another_model_or_cohort_is_refused_by_name(
 
     def words(other: HybridModel, on: Cohort) -> str:
         with pytest.raises(ValueError, match="another fit") as caught:
-            next(fit(other, on, **given, checkpoint=checkpoint))
+            next(fit(other, on, **as_values(**given, checkpoint=checkpoint)))
         return str(caught.value).split("another fit: ")[1].split(";")[0]
 
     assert words(stacked(model, seed=4), cohort) == "the first weights changed"
@@ -415,12 +416,12 @@ def test_a_schedule_whose_function_cannot_be_compared_is_compared_by_its_rates(
         return {"steps": 6, "schedule": lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda k: by**k)}
 
     checkpoint = Checkpoint(tmp_path / "fit.checkpoint", every=2)
-    for step in fit(model, cohort, **decaying(0.9), checkpoint=checkpoint):
+    for step in fit(model, cohort, **as_values(**decaying(0.9), checkpoint=checkpoint)):
         if step.index == 2:
             break
     with pytest.raises(ValueError, match="the schedule leads to"):
-        next(fit(model, cohort, **decaying(0.8), checkpoint=checkpoint))
-    assert next(fit(model, cohort, **decaying(0.9), checkpoint=checkpoint)).index == 2
+        next(fit(model, cohort, **as_values(**decaying(0.8), checkpoint=checkpoint)))
+    assert next(fit(model, cohort, **as_values(**decaying(0.9), checkpoint=checkpoint))).index == 2
 
 
 def test_the_fingerprint_is_the_same_for_the_same_fit(model: HybridModel, cohort: Cohort) -> None:
@@ -439,11 +440,11 @@ def test_every_is_a_number_of_steps(tmp_path: Path) -> None:
 
 def test_optimisers_that_mix_members_are_refused(model: HybridModel, cohort: Cohort) -> None:
     with pytest.raises(ValueError, match="LBFGS"):
-        next(fit(model, cohort, optimiser=torch.optim.LBFGS))
+        next(fit(model, cohort, search=Search(optimiser=torch.optim.LBFGS)))
     with pytest.raises(ValueError, match="ReduceLROnPlateau"):
-        next(fit(model, cohort, schedule=torch.optim.lr_scheduler.ReduceLROnPlateau))
+        next(fit(model, cohort, search=Search(schedule=torch.optim.lr_scheduler.ReduceLROnPlateau)))
     with pytest.raises(ValueError, match="must be above 0"):
-        next(fit(model, cohort, clip=0.0))
+        next(fit(model, cohort, search=Search(clip=0.0)))
 
 
 def test_clipping_is_per_member_and_can_be_left_out(model: HybridModel, cohort: Cohort) -> None:
@@ -451,7 +452,7 @@ def test_clipping_is_per_member_and_can_be_left_out(model: HybridModel, cohort: 
     model = stacked(model, 2)
     moved = []
     for clip in (None, 1e-3):
-        step = next(fit(model, cohort, optimiser=torch.optim.SGD, rate=1e-3, clip=clip))
+        step = next(fit(model, cohort, search=Search(optimiser=torch.optim.SGD, rate=1e-3, clip=clip)))
         parts = [*zip(step.best.model.parameters(), model.parameters(), strict=True)]
         parts.append((step.best.personal, torch.zeros_like(step.best.personal)))
         moved.append(torch.stack([(a - b).detach().flatten(1).square().sum(1) for a, b in parts]).sum(0).sqrt() / 1e-3)

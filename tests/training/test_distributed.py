@@ -192,7 +192,7 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from tests.builders import MESH, oral_model, oral_people
+from tests.builders import MESH, as_values, oral_model, oral_people
 from learned import Ensemble
 from training import Checkpoint, Cohort, Shard, fit
 
@@ -204,10 +204,10 @@ with Shard.from_env() as shard:
     cohort = Cohort.of(people, model, MESH).people(mine)
     weights = torch.ones(2, 4, dtype=torch.float64)
     weights[:, 3] = 0.0
-    given = {"weights": weights[:, mine], "held_out": weights[:, mine] == 0, "look_every": 2, "forecast_from": 1.0}
-    whole = list(fit(model, cohort, shard=shard, steps=7, **given))
+    given = {"weights": weights[:, mine], "held_out": weights[:, mine] == 0, "every": 2, "forecast_from": 1.0}
+    whole = list(fit(model, cohort, **as_values(shard=shard, steps=7, **given)))
     checkpoint = Checkpoint(shard.path(folder / "fit"), every=2)
-    steps = fit(model, cohort, shard=shard, steps=7, checkpoint=checkpoint, **given)
+    steps = fit(model, cohort, **as_values(shard=shard, steps=7, checkpoint=checkpoint, **given))
     for step in steps:
         # both are stopped in step 4: one has written what came of it, the other is killed before it could
         if step.index == 4:
@@ -215,7 +215,7 @@ with Shard.from_env() as shard:
             break
     if shard.rank == 0:
         checkpoint.previous.replace(checkpoint.path)
-    resumed = list(fit(model, cohort, shard=shard, steps=7, checkpoint=checkpoint, **given))
+    resumed = list(fit(model, cohort, **as_values(shard=shard, steps=7, checkpoint=checkpoint, **given)))
     assert [s.index for s in resumed] == [2, 3, 4, 5, 6, 7], [s.index for s in resumed]
     for a, b in zip(resumed, whole[1:], strict=True):
         assert torch.equal(a.loss, b.loss)
@@ -229,7 +229,7 @@ with Shard.from_env() as shard:
     if shard.rank == 0:
         checkpoint.remove()
     try:
-        next(fit(model, cohort, shard=shard, steps=7, checkpoint=checkpoint, **given))
+        next(fit(model, cohort, **as_values(shard=shard, steps=7, checkpoint=checkpoint, **given)))
     except ValueError as error:
         assert "no step in common" in str(error)
     else:

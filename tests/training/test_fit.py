@@ -10,7 +10,8 @@ import torch
 
 from hybrid import HybridModel, Mesh, RungeKutta, SimulationError, rollout
 from learned import Ensemble, select
-from training import Cohort, Record, Stability, Step, fit, gaussian_nll
+from tests.builders import as_values
+from training import Cohort, Looks, Objective, Record, Search, Stability, Step, fit, gaussian_nll
 
 MESH = Mesh(0.65, 0.2, 0.5)
 
@@ -37,7 +38,7 @@ def test_the_truth_comes_back(people_of: Callable[..., tuple[Record, ...]], mode
     times = (0.25, 0.5, 1.0, 1.5, 2.5, 4.0, 6.0, 9.0)
     people = people_of(16, seed=4, shift=truth, noise=noise, times=times)
     alone = HybridModel(model.backbone, model.population, observation=model.observation, noise=model.noise)
-    final = last(fit(alone, Cohort.of(people, alone, MESH), steps=120, rate=0.05))
+    final = last(fit(alone, Cohort.of(people, alone, MESH), search=Search(steps=120, rate=0.05)))
     # A mean over 16 people has the standard error ω/4 = (.10, .05, .05) from the spread between people alone; what one
     # person's eight samples leave open is smaller. Four standard errors; that the shifts were found at all is the check
     # after that: started from 0, each is several errors away.
@@ -62,7 +63,7 @@ def test_the_truth_comes_back(people_of: Callable[..., tuple[Record, ...]], mode
 
 def test_the_loss_is_the_objective_and_falls(model: HybridModel, cohort: Cohort) -> None:
     model = stacked(model, 2)
-    steps = list(fit(model, cohort, steps=15, rate=0.05, least_residual=0.0))
+    steps = list(fit(model, cohort, objective=Objective(least_residual=0.0), search=Search(steps=15, rate=0.05)))
     with torch.no_grad():
         eta = torch.zeros(2, 4, 3, dtype=torch.float64)
         run = rollout(model, cohort.conditions, eta, RungeKutta("rk4"))
@@ -80,12 +81,12 @@ def test_the_loss_is_the_objective_and_falls(model: HybridModel, cohort: Cohort)
 
 def test_fitting_leaves_the_model_that_it_was_given_alone(model: HybridModel, cohort: Cohort) -> None:
     before = copy.deepcopy(model)
-    last(fit(model, cohort, steps=2))
+    last(fit(model, cohort, search=Search(steps=2)))
     assert equal(model, before)
 
 
 def test_the_same_call_gives_the_same_fit(model: HybridModel, cohort: Cohort) -> None:
-    a, b = (last(fit(stacked(model, 2), cohort, steps=3)) for _ in range(2))
+    a, b = (last(fit(stacked(model, 2), cohort, search=Search(steps=3))) for _ in range(2))
     assert equal(a.best.model, b.best.model)
     assert torch.equal(a.best.personal, b.best.personal)
 
@@ -98,11 +99,11 @@ def test_members_do_not_influence_each_other(model: HybridModel, cohort: Cohort,
     if judged:
         weights[:, 3], held_out[:, 3] = 0.0, True
     stability = Stability.of(model, {})
-    settings = {"steps": 4, "look_every": 2, "forecast_from": 1.0, "stability": stability}
-    together = last(fit(model, cohort, weights=weights, held_out=held_out, **settings))
+    settings = {"steps": 4, "every": 2, "forecast_from": 1.0, "stability": stability}
+    together = last(fit(model, cohort, **as_values(weights=weights, held_out=held_out, **settings)))
     for k in range(3):
         one = select(model, torch.tensor([k]))
-        alone = last(fit(one, cohort, weights=weights[[k]], held_out=held_out[[k]], **settings))
+        alone = last(fit(one, cohort, **as_values(weights=weights[[k]], held_out=held_out[[k]], **settings)))
         for a, b in zip(together.best.model.parameters(), alone.best.model.parameters(), strict=True):
             # Adam divides by √v: sums in another order show at a few ulp of the steps, not more
             torch.testing.assert_close(a[[k]], b, rtol=1e-10, atol=1e-11)
@@ -115,11 +116,13 @@ def test_a_finished_member_is_not_reopened_by_another(model: HybridModel, cohort
     model = select(stacked(model, 4), torch.tensor([2, 1]))
     held_out = torch.eye(4, dtype=torch.bool)[[2, 1]]
     weights = (~held_out).to(torch.float64)
-    settings = {"steps": 24, "rate": 0.1, "look_every": 2, "patience": 1}
+    settings = {"steps": 24, "rate": 0.1, "every": 2, "patience": 1}
 
     def run(*members: int) -> list[Step]:
         rows = torch.tensor(members)
-        return list(fit(select(model, rows), cohort, weights=weights[rows], held_out=held_out[rows], **settings))
+        return list(
+            fit(select(model, rows), cohort, **as_values(weights=weights[rows], held_out=held_out[rows], **settings))
+        )
 
     first, second, together = run(0), run(1), run(0, 1)
     assert len(first) == 4
@@ -142,16 +145,30 @@ def test_a_person_of_weight_zero_teaches_nothing(model: HybridModel, cohort: Coh
     segments = cohort.conditions.segments
     factor = torch.tensor([1.0, 1.0, 9.0, 1.0], dtype=torch.float64)[:, None, None]
     conditions = replace(cohort.conditions, segments=replace(segments, jump=factor * segments.jump))
-    a = last(fit(model, cohort, weights=weights, steps=3, stability=stability))
-    b = last(fit(model, replace(cohort, y=y, conditions=conditions), weights=weights, steps=3, stability=stability))
+    a = last(fit(model, cohort, objective=Objective(weights=weights, stability=stability), search=Search(steps=3)))
+    b = last(
+        fit(
+            model,
+            replace(cohort, y=y, conditions=conditions),
+            objective=Objective(weights=weights, stability=stability),
+            search=Search(steps=3),
+        )
+    )
     assert equal(a.best.model, b.best.model)
-    c = last(fit(model, replace(cohort, y=y, conditions=conditions), steps=3, stability=stability))
+    c = last(
+        fit(
+            model,
+            replace(cohort, y=y, conditions=conditions),
+            objective=Objective(stability=stability),
+            search=Search(steps=3),
+        )
+    )
     assert not equal(a.best.model, c.best.model)
 
 
 def test_a_person_of_weight_two_counts_like_two(people: tuple[Record, ...], model: HybridModel, cohort: Cohort) -> None:
     twice = Cohort.of([*people, replace(people[1], id="again")], model, MESH)
-    a = next(fit(model, cohort, weights=torch.tensor([[1.0, 2.0, 1.0, 1.0]], dtype=torch.float64)))
+    a = next(fit(model, cohort, objective=Objective(weights=torch.tensor([[1.0, 2.0, 1.0, 1.0]], dtype=torch.float64))))
     b = next(fit(model, twice))
     torch.testing.assert_close(a.loss, b.loss, rtol=1e-12, atol=0.0)
     assert abs(float(a.loss - next(fit(model, cohort)).loss)) > 1e-3
@@ -161,7 +178,15 @@ def test_early_stopping_keeps_every_members_best_look(model: HybridModel, cohort
     model = stacked(model, 4)
     held_out = torch.eye(4, dtype=torch.bool)
     weights = (~held_out).to(torch.float64)
-    steps = list(fit(model, cohort, weights=weights, held_out=held_out, steps=24, rate=0.1, look_every=2, patience=3))
+    steps = list(
+        fit(
+            model,
+            cohort,
+            objective=Objective(weights=weights, held_out=held_out),
+            search=Search(steps=24, rate=0.1),
+            looks=Looks(every=2, patience=3),
+        )
+    )
     looks = [s for s in steps if s.index % 2 == 0]
     scores = torch.stack([s.held_out for s in looks])  # (looks, M)
     best_at = scores.argmin(0)  # nobody loses patience here, so the best look is the best of all
@@ -169,7 +194,11 @@ def test_early_stopping_keeps_every_members_best_look(model: HybridModel, cohort
     assert set(best_at.tolist()) >= {6, 11}  # one member's best is past, the others' is the last
     best = steps[-1].best
     # without a judge `best` is the current state; being judged does not change what is learned
-    states = [s.best for s in fit(model, cohort, weights=weights, steps=24, rate=0.1) if s.index % 2 == 0]
+    states = [
+        s.best
+        for s in fit(model, cohort, objective=Objective(weights=weights), search=Search(steps=24, rate=0.1))
+        if s.index % 2 == 0
+    ]
     for m, k in enumerate(best_at.tolist()):
         at_best = states[k]
         for kept, then in zip(best.model.parameters(), at_best.model.parameters(), strict=True):
@@ -186,8 +215,8 @@ def test_patience_ends_the_fit(model: HybridModel, cohort: Cohort, patience: int
     y = cohort.y.clone()
     y[3] = 0.3 * y[3].flip(0)
     held_out = torch.eye(4, dtype=torch.bool)[:3]
-    settings = {"weights": (~held_out).to(torch.float64), "held_out": held_out, "rate": 0.2, "look_every": 2}
-    steps = list(fit(stacked(model, 3), replace(cohort, y=y), steps=24, patience=patience, **settings))
+    settings = {"weights": (~held_out).to(torch.float64), "held_out": held_out, "rate": 0.2, "every": 2}
+    steps = list(fit(stacked(model, 3), replace(cohort, y=y), **as_values(steps=24, patience=patience, **settings)))
     assert len(steps) == 2 * (1 + patience)
     assert steps[-1].best is not steps[0].best
     assert equal(steps[-1].best.model, steps[1].best.model)
@@ -197,8 +226,16 @@ def test_a_member_that_nobody_judges_keeps_its_last_state(model: HybridModel, co
     model = stacked(model, 2)
     weights, held_out = ones(2), torch.zeros(2, 4, dtype=torch.bool)
     weights[0, 3], held_out[0, 3] = 0.0, True
-    steps = list(fit(model, cohort, weights=weights, held_out=held_out, steps=6, look_every=2))
-    free = last(fit(select(model, torch.tensor([1])), cohort, steps=6))
+    steps = list(
+        fit(
+            model,
+            cohort,
+            objective=Objective(weights=weights, held_out=held_out),
+            search=Search(steps=6),
+            looks=Looks(every=2),
+        )
+    )
+    free = last(fit(select(model, torch.tensor([1])), cohort, search=Search(steps=6)))
     for a, b in zip(steps[-1].best.model.parameters(), free.best.model.parameters(), strict=True):
         torch.testing.assert_close(a[[1]], b, rtol=1e-9, atol=1e-11)
     assert torch.isfinite(steps[-1].held_out[0])
@@ -210,7 +247,12 @@ def test_forecasts_of_held_out_people_are_scored_after_the_time_alone(model: Hyb
     weights[0, 1], held_out[0, 1] = 0.0, True
 
     def looked(y: torch.Tensor) -> float:
-        steps = fit(model, replace(cohort, y=y), weights=weights, held_out=held_out, steps=1, forecast_from=2.0)
+        steps = fit(
+            model,
+            replace(cohort, y=y),
+            objective=Objective(weights=weights, held_out=held_out, forecast_from=2.0),
+            search=Search(steps=1),
+        )
         return float(last(steps).held_out[0])
 
     base = looked(cohort.y)
@@ -229,7 +271,7 @@ def test_forecasts_of_held_out_people_are_scored_after_the_time_alone(model: Hyb
 def test_stopping_midway_keeps_a_usable_best(model: HybridModel, cohort: Cohort, how: str) -> None:
     model = stacked(model, 2)
     kept: Step | None = None
-    steps = fit(model, cohort, steps=50)
+    steps = fit(model, cohort, search=Search(steps=50))
     try:
         for step in steps:
             kept = step
@@ -246,7 +288,7 @@ def test_stopping_midway_keeps_a_usable_best(model: HybridModel, cohort: Cohort,
     assert all(torch.isfinite(p).all() for p in best.model.parameters())
     assert best.personal.shape == (2, 4, 3)
     # three steps and then nothing is the same as three of the fifty
-    again = iter(fit(model, cohort, steps=50))
+    again = iter(fit(model, cohort, search=Search(steps=50)))
     third = [next(again) for _ in range(3)][-1]
     assert equal(best.model, third.best.model)
     next(again)
@@ -266,14 +308,14 @@ def test_stopping_midway_keeps_a_usable_best(model: HybridModel, cohort: Cohort,
         ({"held_out": torch.ones(2, 4, dtype=torch.bool)}, "held out of a member that trains on them"),
         ({"held_out": ones(2)}, "held_out"),
         ({"steps": 0}, "steps"),
-        ({"look_every": 0}, "look_every"),
+        ({"every": 0}, "every"),
         ({"patience": 0}, "patience"),
         ({"rate": -1.0}, "rate"),
     ],
 )
 def test_arguments_are_checked(model: HybridModel, cohort: Cohort, arguments: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        next(fit(stacked(model, 2), cohort, **arguments))
+        next(fit(stacked(model, 2), cohort, **as_values(**arguments)))
 
 
 def test_a_failing_simulation_names_the_person_and_the_time(

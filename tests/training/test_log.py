@@ -11,6 +11,7 @@ import torch
 
 from hybrid import HybridModel
 from learned import Ensemble
+from tests.builders import as_values
 from training import Checkpoint, Cohort, fit, log_steps
 
 needs_tensorboard = pytest.mark.skipif(
@@ -36,12 +37,12 @@ def near(value: torch.Tensor | float) -> Any:
 def given(model: HybridModel) -> dict:
     held_out = torch.eye(4, dtype=torch.bool)[:2]
     stack = Ensemble(2).stack(model, torch.Generator().manual_seed(3))
-    return {"model": stack, "held_out": held_out, "weights": (~held_out).double(), "look_every": 2, "steps": 6}
+    return {"model": stack, "held_out": held_out, "weights": (~held_out).double(), "every": 2, "steps": 6}
 
 
 @needs_tensorboard
 def test_what_is_logged_is_what_was_yielded(given: dict, cohort: Cohort, tmp_path: Path) -> None:
-    steps = list(log_steps(fit(cohort=cohort, **given), tmp_path))
+    steps = list(log_steps(fit(**as_values(cohort=cohort, **given)), tmp_path))
     assert [s.index for s in steps] == [1, 2, 3, 4, 5, 6]
     found = curves(tmp_path)
     assert found.keys() == {"loss/mean", "loss/lowest", "loss/highest", "held out/mean", "rate"}
@@ -52,13 +53,15 @@ def test_what_is_logged_is_what_was_yielded(given: dict, cohort: Cohort, tmp_pat
 
 @needs_tensorboard
 def test_a_fit_that_goes_on_has_one_curve(given: dict, cohort: Cohort, tmp_path: Path) -> None:
-    whole = [(s.index, near(s.loss.mean())) for s in fit(cohort=cohort, **given)]
+    whole = [(s.index, near(s.loss.mean())) for s in fit(**as_values(cohort=cohort, **given))]
     checkpoint = Checkpoint(tmp_path / "fit.checkpoint")
-    for step in log_steps(fit(cohort=cohort, **given, checkpoint=checkpoint), tmp_path / "log"):
+    for step in log_steps(fit(**as_values(cohort=cohort, **given, checkpoint=checkpoint)), tmp_path / "log"):
         if step.index == 4:
             break
     assert checkpoint.path.exists()  # stopping the observer stops the fit, and the fit saves
-    assert [s.index for s in log_steps(fit(cohort=cohort, **given, checkpoint=checkpoint), tmp_path / "log")] == [4, 5, 6]
+    assert [
+        s.index for s in log_steps(fit(**as_values(cohort=cohort, **given, checkpoint=checkpoint)), tmp_path / "log")
+    ] == [4, 5, 6]
     assert curves(tmp_path / "log")["loss/mean"] == whole
 
 
@@ -74,7 +77,7 @@ def test_without_tensorboard_it_says_what_to_install(
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match=r"pip install 'homeostat\[log\]'"):
-        log_steps(fit(cohort=cohort, **given), tmp_path)  # at the call, before anything is trained
+        log_steps(fit(**as_values(cohort=cohort, **given)), tmp_path)  # at the call, before anything is trained
 
 
 def test_nothing_to_log_is_nothing(tmp_path: Path) -> None:

@@ -31,11 +31,15 @@ from hybrid import (
 )
 from learned import MLP, AdditiveProportional, Ensemble, concatenate, select
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
+from tests.builders import as_values
 from tests.training.people.test_personalise import Constant
 from training import (
     Cohort,
+    Looks,
+    Objective,
     PopulationStep,
     Record,
+    Search,
     Stability,
     fit,
     fit_population,
@@ -54,7 +58,7 @@ from training.people.sensitivity import (
     simulate_copies,
     slopes,
 )
-from training.populations import Objective
+from training.populations import Marginals
 
 MESH = Mesh(0.65, 0.2, 0.5)
 SPREAD = (0.4, 0.2, 0.2)
@@ -248,7 +252,10 @@ def test_who_cannot_be_simulated_is_a_value(people_of: Callable[..., tuple[Recor
     # who counts for nothing stops nothing
     weights = torch.ones(1, 4, dtype=torch.float64)
     weights[0, 2] = 0.0
-    a, b = (last(fit_population(model, c, weights=weights, steps=4)) for c in (broken, cohort))
+    a, b = (
+        last(fit_population(model, c, objective=Objective(weights=weights), search=Search(steps=4)))
+        for c in (broken, cohort)
+    )
     torch.testing.assert_close(a.loss, b.loss, atol=1e-9, rtol=0.0)
 
 
@@ -319,7 +326,7 @@ def test_the_gradient_of_the_whole_objective(people_of: Callable[..., tuple[Reco
     stability = Stability.of(model, {}, weight=10.0)
     share = torch.tensor([[0.1, 0.4, 0.3, 0.2]], dtype=torch.float64)
     nobody = torch.zeros(1, 4, dtype=torch.bool)
-    objective = Objective.of(model, cohort, share, nobody, None, 3.0, stability, "fisher", None)
+    objective = Marginals.of(model, cohort, share, nobody, None, 3.0, stability, "fisher", None)
     names = list(trainable(model))
     here = objective.at(model, names, None)
     plain = float((share * laplace_marginal(model, cohort).value.detach()).sum())
@@ -392,7 +399,7 @@ def test_theophylline_has_the_published_spread() -> None:
     model = oral(spread=(0.5, 0.3, 0.3))
     exact = Exponential()  # without a residual every segment is one exact step, however fast someone absorbs
     cohort = Cohort.of(records, model)
-    final = last(fit_population(model, cohort, solver=exact))
+    final = last(fit_population(model, cohort, search=Search(solver=exact)))
     assert final.converged.all()
     fitted = final.best.model
     generator = torch.Generator().manual_seed(0)
@@ -413,7 +420,7 @@ def test_an_optimiser_that_knows_nothing_of_ours_ends_at_the_same_value(people_o
     """On the same function, from a start of its own."""
     model, exact = oral(spread=(0.5, 0.3, 0.3)), Exponential()  # without a residual every segment is one exact step
     cohort = Cohort.of(people_of(8, seed=4), model, MESH)
-    final = last(fit_population(model, cohort, solver=exact))
+    final = last(fit_population(model, cohort, search=Search(solver=exact)))
     assert final.converged.all()
     names = ["population.shift", "population.log_spread", "noise.log_additive", "noise.log_proportional"]
     trial = copy.deepcopy(final.best.model)
@@ -439,9 +446,16 @@ def test_members_do_not_influence_each_other(people_of: Callable[..., tuple[Reco
     model = Ensemble(3).stack(oral(residual=True), torch.Generator().manual_seed(3))
     cohort = Cohort.of(people_of(4), model, MESH)
     weights = torch.tensor([[1.0, 1.0, 1.0, 1.0], [2.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 3.0]], dtype=torch.float64)
-    together = last(fit_population(model, cohort, weights=weights, steps=6))
+    together = last(fit_population(model, cohort, objective=Objective(weights=weights), search=Search(steps=6)))
     for k in range(3):
-        one = last(fit_population(select(model, torch.tensor([k])), cohort, weights=weights[[k]], steps=6))
+        one = last(
+            fit_population(
+                select(model, torch.tensor([k])),
+                cohort,
+                objective=Objective(weights=weights[[k]]),
+                search=Search(steps=6),
+            )
+        )
         torch.testing.assert_close(one.loss[0], together.loss[k], rtol=1e-7, atol=0.0)
         for a, b in zip(together.best.model.parameters(), one.best.model.parameters(), strict=True):
             # a quasi-Newton step divides differences of gradients: sums in another order show
@@ -455,11 +469,18 @@ def test_a_person_of_weight_zero_teaches_nothing(people_of: Callable[..., tuple[
     y = cohort.y.clone()
     y[2] *= 3.0
     a, b = (
-        last(fit_population(model, c, weights=weights, steps=4, stability=Stability.of(model, {})))
+        last(
+            fit_population(
+                model,
+                c,
+                objective=Objective(weights=weights, stability=Stability.of(model, {})),
+                search=Search(steps=4),
+            )
+        )
         for c in (cohort, replace(cohort, y=y))
     )
     assert all(torch.equal(p, q) for p, q in zip(a.best.model.parameters(), b.best.model.parameters(), strict=True))
-    c = last(fit_population(model, replace(cohort, y=y), steps=4))
+    c = last(fit_population(model, replace(cohort, y=y), search=Search(steps=4)))
     assert not torch.equal(c.best.model.population.shift, a.best.model.population.shift)
 
 
@@ -469,8 +490,8 @@ def test_held_out_people_say_which_point_to_keep(people_of: Callable[..., tuple[
     held_out = torch.zeros(3, 5, dtype=torch.bool)
     held_out[0, 1] = held_out[1, 3] = True  # nobody judges the third member
     settings = {"weights": (~held_out).double(), "least_residual": 0.0, "longest": 0.3}
-    steps = list(fit_population(model, cohort, held_out=held_out, steps=24, patience=4, **settings))
-    free = list(fit_population(model, cohort, steps=24, **settings))
+    steps = list(fit_population(model, cohort, **as_values(held_out=held_out, steps=24, patience=4, **settings)))
+    free = list(fit_population(model, cohort, **as_values(steps=24, **settings)))
     scores = torch.stack([s.held_out for s in steps])
     assert torch.isnan(scores[:, 2]).all()
     at = scores[:, :2].argmin(0)
@@ -485,11 +506,9 @@ def test_held_out_people_say_which_point_to_keep(people_of: Callable[..., tuple[
         fit_population(
             select(model, torch.tensor([0, 1])),
             cohort,
-            held_out=held_out[:2],
-            steps=60,
-            patience=2,
-            weights=settings["weights"][:2],
-            least_residual=0.0,
+            objective=Objective(held_out=held_out[:2], weights=settings["weights"][:2], least_residual=0.0),
+            search=Search(steps=60),
+            looks=Looks(patience=2),
         )
     )
     assert len(short) < 60
@@ -499,7 +518,7 @@ def test_losses_fall_and_interrupting_loses_nothing(people_of: Callable[..., tup
     model = oral()
     before = copy.deepcopy(model)
     cohort = Cohort.of(people_of(6, seed=2), model, MESH)
-    steps = list(fit_population(model, cohort, steps=8))
+    steps = list(fit_population(model, cohort, search=Search(steps=8)))
     assert [s.index for s in steps] == list(range(1, 9))
     losses = [float(s.loss) for s in steps]
     assert losses == sorted(losses, reverse=True)
@@ -523,7 +542,7 @@ def test_a_step_where_someone_cannot_be_simulated_is_taken_back(people_of: Calla
     model = oral()
     cohort = Cohort.of(people_of(5, seed=2), model, MESH)
     exact = Exponential()  # without a residual
-    free = last(fit_population(model, cohort, solver=exact))
+    free = last(fit_population(model, cohort, search=Search(solver=exact)))
     fallen = 0
 
     class Fragile(Solver):
@@ -542,7 +561,7 @@ def test_a_step_where_someone_cannot_be_simulated_is_taken_back(people_of: Calla
     far = oral()
     with torch.no_grad():
         far.population.shift[0, 1] = -0.4
-    final = last(fit_population(far, cohort, solver=Fragile(), longest=3.0))
+    final = last(fit_population(far, cohort, search=Search(solver=Fragile()), longest=3.0))
     assert fallen > 0
     assert torch.isfinite(final.loss).all()
     torch.testing.assert_close(final.loss, free.loss, atol=1e-4, rtol=0.0)
@@ -568,7 +587,7 @@ def test_a_step_where_someone_cannot_be_simulated_is_taken_back(people_of: Calla
 def test_arguments_are_checked(people_of: Callable[..., tuple[Record, ...]], arguments: dict, words: str) -> None:
     model = oral()
     with pytest.raises(ValueError, match=words):
-        next(fit_population(model, Cohort.of(people_of(4), model, MESH), **arguments))
+        next(fit_population(model, Cohort.of(people_of(4), model, MESH), **as_values(**arguments)))
 
 
 # --- the trainable spread ----------------------------------------------------------------------------------------------
@@ -581,8 +600,8 @@ def test_the_joint_fit_leaves_the_spread_alone(people_of: Callable[..., tuple[Re
     fixed.population = LogNormalPopulation(backbone.physical, SPREAD)
     fixed.population.shift.data = learnable.population.shift.detach().clone()
     cohort = Cohort.of(people_of(4), learnable, MESH)
-    *_, a = fit(learnable, cohort, steps=4)
-    *_, b = fit(fixed, cohort, steps=4)
+    *_, a = fit(learnable, cohort, search=Search(steps=4))
+    *_, b = fit(fixed, cohort, search=Search(steps=4))
     assert torch.equal(a.best.model.population.log_spread, learnable.population.log_spread)
     assert torch.equal(a.best.model.population.shift, b.best.model.population.shift)
     assert not a.best.model.population.log_spread.requires_grad

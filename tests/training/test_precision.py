@@ -9,7 +9,8 @@ import torch
 
 from hybrid import HybridModel, rollout
 from learned import Ensemble
-from training import Checkpoint, Cohort, Stability, Step, fit
+from tests.builders import as_values
+from training import Checkpoint, Cohort, Search, Stability, Step, fit
 from training.precision import in_bfloat16
 
 
@@ -31,11 +32,11 @@ def given(model: HybridModel) -> dict:
     held_out = torch.eye(4, dtype=torch.bool)[:2]
     weights = (~held_out).to(torch.float64)
     stability = Stability.of(model, {})
-    return {"weights": weights, "held_out": held_out, "look_every": 5, "forecast_from": 1.0, "stability": stability}
+    return {"weights": weights, "held_out": held_out, "every": 5, "forecast_from": 1.0, "stability": stability}
 
 
 def test_float32_trains_and_agrees_loosely_with_float64(stack: HybridModel, cohort: Cohort) -> None:
-    double = last(fit(stack, cohort, steps=10, **given(stack)))
+    double = last(fit(stack, cohort, **as_values(steps=10, **given(stack))))
     model = single(stack)
     simple = cohort.to(torch.float32)
     assert simple.y.dtype == simple.times.dtype == simple.conditions.baseline.dtype == torch.float32
@@ -44,7 +45,7 @@ def test_float32_trains_and_agrees_loosely_with_float64(stack: HybridModel, coho
     run = rollout(model, simple.conditions, torch.zeros(2, 4, 3))
     if run.mean.dtype != torch.float32:
         pytest.skip(f"the simulation of a float32 model is {run.mean.dtype}")
-    step = last(fit(model, simple, steps=10, **given(stack)))
+    step = last(fit(model, simple, **as_values(steps=10, **given(stack))))
     assert step.loss.dtype == step.best.personal.dtype == torch.float32
     assert {p.dtype for p in step.best.model.parameters()} == {torch.float32}
     assert step.held_out.dtype == torch.float64  # whoever judges does it in float64
@@ -64,12 +65,12 @@ def test_the_metric_of_a_float32_model_is_the_float64_one(stack: HybridModel) ->
 
 def test_float32_is_resumed_bit_for_bit(stack: HybridModel, cohort: Cohort, tmp_path: Path) -> None:
     model, simple, arguments = single(stack), cohort.to(torch.float32), given(stack)
-    whole = last(fit(model, simple, steps=6, **arguments))
+    whole = last(fit(model, simple, **as_values(steps=6, **arguments)))
     checkpoint = Checkpoint(tmp_path / "fit.checkpoint", every=2)
-    for step in fit(model, simple, steps=6, **arguments, checkpoint=checkpoint):
+    for step in fit(model, simple, **as_values(steps=6, **arguments, checkpoint=checkpoint)):
         if step.index == 4:
             break
-    resumed = last(fit(model, simple, steps=6, **arguments, checkpoint=checkpoint))
+    resumed = last(fit(model, simple, **as_values(steps=6, **arguments, checkpoint=checkpoint)))
     for a, b in zip(resumed.best.model.parameters(), whole.best.model.parameters(), strict=True):
         assert torch.equal(a, b)
     assert torch.equal(resumed.loss, whole.loss)
@@ -106,8 +107,8 @@ def test_bfloat16_touches_the_learned_part_alone(stack: HybridModel, cohort: Coh
 
 def test_a_fit_in_bfloat16_goes_the_same_way(stack: HybridModel, cohort: Cohort) -> None:
     model, simple = single(stack), cohort.to(torch.float32)
-    fine = last(fit(model, simple, steps=10, **given(stack)))
-    rough = last(fit(model, simple, steps=10, bfloat16=True, **given(stack)))
+    fine = last(fit(model, simple, **as_values(steps=10, **given(stack))))
+    rough = last(fit(model, simple, **as_values(steps=10, bfloat16=True, **given(stack))))
     assert {p.dtype for p in rough.best.model.parameters()} == {torch.float32}
     assert type(rough.best.model.residual) is type(model.residual)  # what is kept is the plain model
     assert not torch.equal(rough.loss, fine.loss)
@@ -117,7 +118,7 @@ def test_a_fit_in_bfloat16_goes_the_same_way(stack: HybridModel, cohort: Cohort)
 
 def test_bfloat16_is_not_for_float64(stack: HybridModel, cohort: Cohort) -> None:
     with pytest.raises(ValueError, match="bfloat16 is for float32 models"):
-        next(fit(stack, cohort, bfloat16=True))
+        next(fit(stack, cohort, search=Search(bfloat16=True)))
 
 
 def test_a_backbone_alone_has_nothing_to_round(model: HybridModel) -> None:

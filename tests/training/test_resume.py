@@ -53,7 +53,7 @@ def without_a_page() -> Iterator[None]:
         return folder / "report.html"
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("homeostat.work._page", page)
+        patch.setattr("homeostat.study.fit_table.write_page", page)
         yield
 
 

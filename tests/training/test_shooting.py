@@ -27,7 +27,8 @@ from hybrid import (
 )
 from learned import MLP, AdditiveProportional, Ensemble, select
 from physics import LinearBackbone, SharedPopulation
-from training import Cohort, Record, Stability, fit, gaussian_nll, shoot, windows
+from tests.builders import as_values
+from training import Cohort, Record, Search, Stability, fit, gaussian_nll, shoot, windows
 from training.shooting import ShootingStep, rollout_windows, simulated_starts
 
 MEMBERS = 2
@@ -192,8 +193,8 @@ def test_the_time_of_a_dose_keeps_its_gradient() -> None:
 def test_the_joints_close_and_the_minimum_is_that_of_single_shooting(model: HybridModel, cohort: Cohort) -> None:
     alone = HybridModel(model.backbone, model.population, observation=model.observation, noise=model.noise)
     settings: dict[str, Any] = {"steps": 400, "rate": 0.1, "solver": RungeKutta("rk4")}
-    single = list(shoot(alone, cohort, count=1, polish=0, **settings))
-    steps = list(shoot(alone, cohort, count=3, polish=1, **settings))
+    single = list(shoot(alone, cohort, **as_values(count=1, polish=0, **settings)))
+    steps = list(shoot(alone, cohort, **as_values(count=3, polish=1, **settings)))
     joined, polished = steps[-2], steps[-1]
     assert float(single[0].loss) > float(single[-1].loss) + 1.0
     assert {float(s.defect) for s in single} == {0.0}
@@ -238,7 +239,7 @@ def test_a_long_horizon_traps_single_shooting_and_not_windows() -> None:
     nothing = torch.zeros(0, dtype=torch.float64)
     start = torch.zeros(2, dtype=torch.float64)
     with torch.no_grad():
-        clean = simulate(truth, start, schedule, times.tolist(), nothing, solver=RungeKutta(rtol=1e-8))[:, 0].numpy()
+        clean = simulate(truth, schedule, times.tolist(), nothing, start, solver=RungeKutta(rtol=1e-8))[:, 0].numpy()
     values = clean + noise * np.random.default_rng(1).standard_normal(len(times))
     model = oscillator(3)
     cohort = Cohort.of([Record("P", schedule, times, values[:, None], ("a",))], model, mesh)
@@ -250,8 +251,8 @@ def test_a_long_horizon_traps_single_shooting_and_not_windows() -> None:
 
     size = float(np.sqrt(np.mean(clean**2)))
     settings: dict[str, Any] = {"rate": 0.05, "least_residual": 0.0, "solver": solver}
-    single = list(fit(model, cohort, steps=100, **settings))
-    steps = list(shoot(model, cohort, count=16, steps=360, polish=40, **settings))
+    single = list(fit(model, cohort, **as_values(steps=100, **settings)))
+    steps = list(shoot(model, cohort, **as_values(count=16, steps=360, polish=40, **settings)))
     joined = steps[-1]
     # flattened out (Turan & Jäschke 2021): no oscillation at all is the best that is near, and there it stays
     assert error(single[-1].best.model, single[-1].best.personal) > 0.95 * size
@@ -270,10 +271,10 @@ def test_members_and_weights_keep_to_themselves(model: HybridModel, cohort: Coho
     weights = torch.ones(3, 4, dtype=torch.float64)
     weights[1] = torch.tensor([2.0, 1.0, 1.0, 0.0])
     settings: dict[str, Any] = {"count": 3, "steps": 6, "rounds": 3, "polish": 2, "stability": Stability.of(model, {})}
-    together = list(shoot(model, cohort, weights=weights, **settings))
+    together = list(shoot(model, cohort, **as_values(weights=weights, **settings)))
     for k in range(3):
         one = select(model, torch.tensor([k]))
-        alone = list(shoot(one, cohort, weights=weights[[k]], **settings))
+        alone = list(shoot(one, cohort, **as_values(weights=weights[[k]], **settings)))
         assert len(alone) == len(together) == 8
         for a, b in zip(together, alone, strict=True):
             torch.testing.assert_close(a.loss[k], b.loss[0], rtol=1e-9, atol=0.0)
@@ -287,7 +288,7 @@ def test_members_and_weights_keep_to_themselves(model: HybridModel, cohort: Coho
     factor = torch.tensor([1.0, 1.0, 1.0, 9.0], dtype=torch.float64)[:, None, None]
     segments = cohort.conditions.segments
     changed = replace(cohort.conditions, segments=replace(segments, jump=factor * segments.jump))
-    other = last(shoot(model, replace(cohort, y=y, conditions=changed), weights=weights, **settings))
+    other = last(shoot(model, replace(cohort, y=y, conditions=changed), **as_values(weights=weights, **settings)))
     for p, q in zip(together[-1].best.model.parameters(), other.best.model.parameters(), strict=True):
         assert torch.equal(p[1], q[1])
     assert torch.equal(together[-1].defect[1], other.defect[1])
@@ -296,7 +297,7 @@ def test_members_and_weights_keep_to_themselves(model: HybridModel, cohort: Coho
 
 def test_every_step_says_where_it_is(model: HybridModel, cohort: Cohort) -> None:
     before = [p.clone() for p in model.parameters()]
-    steps = list(shoot(model, cohort, count=3, steps=6, rounds=2, polish=2))
+    steps = list(shoot(model, cohort, search=Search(steps=6), count=3, rounds=2, polish=2))
     assert [s.index for s in steps] == list(range(1, 9))
     assert {s.total for s in steps} == {8}
     assert [s.phase for s in steps] == ["shooting"] * 6 + ["polish"] * 2
@@ -339,7 +340,7 @@ def test_every_step_says_where_it_is(model: HybridModel, cohort: Cohort) -> None
 )
 def test_arguments_are_checked(model: HybridModel, cohort: Cohort, arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        next(shoot(model, cohort, **{"count": 3, "steps": 10, "rounds": 5, **arguments}))
+        next(shoot(model, cohort, **as_values(**{"count": 3, "steps": 10, "rounds": 5, **arguments})))
 
 
 def test_a_failing_simulation_names_the_person(model: HybridModel, cohort: Cohort) -> None:

@@ -13,14 +13,15 @@ from rich.console import Console
 
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import fit_summary, fit_verdicts
-from homeostat.recipe import backbone_named, hybrid_recipe
 from homeostat.study import Settings, train
+from homeostat.study.recipe import backbone_named, hybrid_recipe
 from hybrid import Concentration, Dose, Exponential, HybridModel, Schedule, simulate
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
 from training import (
     Cohort,
     Record,
+    Search,
     at_ends,
     convergence,
     far_covariates,
@@ -68,7 +69,7 @@ def made(
         schedule = Schedule(tuple(doses), start=min(0.0, *(float(d.time) for d in doses)))
         x0 = torch.stack([torch.zeros((), dtype=F64), theta[2] * baseline])
         # a baseline is measured at the start; asked a moment later, since the start itself is asked separately
-        states = simulate(model, x0, schedule, list(times), theta)
+        states = simulate(model, schedule, list(times), theta, x0)
         y = (states[:, 1] / theta[2]).numpy() * (1.0 + noise * rng.standard_normal(len(times)))
         if baseline:
             t, y = np.concatenate([[schedule.start], times]), np.concatenate([[baseline], y])
@@ -172,7 +173,7 @@ def test_theophylline_ends_where_an_independent_program_does() -> None:
     model.noise.log_proportional.requires_grad_(False)
     cohort = Cohort.of(records, model)
     empty = replace(cohort.conditions, baseline=torch.zeros_like(cohort.conditions.baseline))
-    *_, final = fit_population(model, replace(cohort, conditions=empty), solver=EXACT)
+    *_, final = fit_population(model, replace(cohort, conditions=empty), search=Search(solver=EXACT))
     assert final.ended == ("converged",)
     assert final.sentences() == []
     objective = 2.0 * len(records) * float(final.loss[0]) - 120 * math.log(2.0 * math.pi)
@@ -190,19 +191,19 @@ def test_a_slow_drug_is_found_and_a_narrow_box_says_that_it_is_in_the_way() -> N
     model = model_of(start.backbone, noise=(0.05, 0.1))
     cohort = Cohort.of(slow, model)
     losses: list[torch.Tensor] = []
-    *_, step = recorded(fit(model, cohort, steps=40, rate=0.03, solver=EXACT), losses)
+    *_, step = recorded(fit(model, cohort, search=Search(steps=40, rate=0.03, solver=EXACT)), losses)
     typical = step.best.model.population.theta(torch.zeros(1, 1, 3, dtype=F64), {})[0, 0].detach()
     assert float(typical[1] * typical[2]) == pytest.approx(0.1, rel=0.1)
     assert len(losses) == 40
     assert at_ends(step.best.model, cohort, step.best.personal) == ()
 
     learned = model_of(start.backbone, learn=True, noise=(0.05, 0.1))
-    *_, final = fit_population(learned, cohort, steps=12, solver=EXACT)
+    *_, final = fit_population(learned, cohort, search=Search(steps=12, solver=EXACT))
     assert final.best.model.population.omega[0].tolist() == pytest.approx([0.3, 0.2, 0.2], rel=0.5)
 
     # half-lives beyond 35 h are outside of this box: nobody gets there, and the values say so
     boxed = model_of(OneCompartmentOral(**NARROW), noise=(0.05, 0.1))
-    *_, step = fit(boxed, cohort, steps=60, rate=0.1, solver=EXACT)
+    *_, step = fit(boxed, cohort, search=Search(steps=60, rate=0.1, solver=EXACT))
     ends = at_ends(step.best.model, cohort, step.best.personal)
     typical_ke, people_ke = (next(e for e in ends if e.name == "ke" and e.what == w) for w in ("typical", "people"))
     assert (typical_ke.end, typical_ke.limit, people_ke.end) == ("low", pytest.approx(0.02), "low")
@@ -356,7 +357,7 @@ def test_away_is_in_standard_errors_and_says_which_way() -> None:
     records = made(count=12, spread=(0.3, 0.2, 0.2), noise=0.05, seed=2)
     model = model_of(OneCompartmentOral(typical=dict(zip(("ka", "ke", "V"), TYPICAL, strict=True))), noise=(0.02, 0.05))
     cohort = Cohort.of(records, model)
-    *_, step = fit(model, cohort, steps=60, rate=0.02, solver=EXACT)
+    *_, step = fit(model, cohort, search=Search(steps=60, rate=0.02, solver=EXACT))
     best = step.best.model
     before = None
     for _ in range(3):  # Newton's own steps, which `away` promises
@@ -394,7 +395,7 @@ def test_a_fit_from_three_times_off_says_that_it_has_not_arrived() -> None:
     said = {}
     for name, backbone in (("far", far), ("start", starting_values(records, far).backbone)):
         losses: list[torch.Tensor] = []
-        *_, step = recorded(fit(model_of(backbone), cohort, steps=30, rate=0.03, solver=EXACT), losses)
+        *_, step = recorded(fit(model_of(backbone), cohort, search=Search(steps=30, rate=0.03, solver=EXACT)), losses)
         people = personalise(step.best.model, cohort, solver=EXACT)
         said[name] = convergence(step.best.model, people, cohort.ids, losses=losses)
     assert not said["far"].converged
@@ -409,7 +410,7 @@ def test_a_fit_from_three_times_off_says_that_it_has_not_arrived() -> None:
 def test_a_population_that_ran_out_of_steps_says_so() -> None:
     records = made(count=4, spread=(0.3, 0.2, 0.2), noise=0.05, seed=5)
     model = model_of(OneCompartmentOral(), learn=True)
-    *_, final = fit_population(model, Cohort.of(records, model), steps=3, solver=EXACT)
+    *_, final = fit_population(model, Cohort.of(records, model), search=Search(steps=3, solver=EXACT))
     assert final.ended == ("out of steps",)
     (sentence,) = final.sentences()
     assert "The search of 1 of 1 members went on when its steps were used up" in sentence

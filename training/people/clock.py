@@ -7,7 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from hybrid import Schedule
-from hybrid.schedule import SAME, as_float
+from hybrid.dose import as_float
+from hybrid.schedule import SAME
 
 
 def origin_of(schedule: Schedule) -> float:

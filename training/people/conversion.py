@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from hybrid import Dose, HybridModel, Schedule
-from hybrid.schedule import as_float
+from hybrid.dose import as_float
 from physics import Backbone
 from physics.arguments import InputError, quote
 from physics.units import convert, factor

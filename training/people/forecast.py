@@ -119,9 +119,7 @@ def forecast(
     (model, known), (_, asked) = in_float64(model, known), in_float64(model, asked)
     personal = personalise(model, known, solver=solver)
     sample = personal.draws(draws, generator)
-    mask = torch.ones_like(asked.times, dtype=torch.bool)
-    steps = predicting(solver, model.dtype)
-    return predict(model, asked.conditions, sample, times=asked.times, mask=mask, solver=steps), personal
+    return predict(model, asked, sample, solver=predicting(solver, model.dtype)), personal
 
 
 def forecast_unseen(

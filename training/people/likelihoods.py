@@ -32,7 +32,7 @@ def beta_nll(beta: float = 0.5) -> Likelihood:
     explains the misfit as noise, the mean stops learning there. β = 0 is the likelihood, β = 1 gives the mean the gradient
     of least squares; ½ is the source's advice. It is not a score (σ^{2β} can be made small), and its value is in
     (unit of y)^{2β}, so that beside it a prior on people counts otherwise than beside a likelihood.
-    Arguments: `beta` in [0, 1]. Returns a function for `fit(…, likelihood=…)`. Errors: `ValueError` for another β.
+    Arguments: `beta` in [0, 1]. Returns a function for `Objective(likelihood=…)`. Errors: `ValueError` for another β.
     Law: its only stationary point in (μ, σ²), for one measurement's distribution, is that of the likelihood.
     Source: Seitzer, Tavakoli, Antić & Martius (2022), equation 5.
     """

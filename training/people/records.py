@@ -264,6 +264,17 @@ class Cohort:
         return torch.isfinite(self.y)
 
     @property
+    def real(self) -> Tensor:  # (N, T)
+        """True where a time is asked for, False where it is padding: the record's last time again, after all of its own."""
+        found = torch.ones_like(self.times, dtype=torch.bool)
+        for row, there, record in zip(self.times, found, self.records, strict=True):
+            own = torch.from_numpy(record.times).to(row)
+            L = len(own)
+            if len(row) > L and torch.equal(row[:L], own):  # else they are asked at other times (`at_times`)
+                there[L:] = row[L:] != own[-1]
+        return found
+
+    @property
     def mesh(self) -> Mesh:
         """What cut these people, and must cut them wherever else the same solver runs; `Mesh()` where nothing did."""
         return self.conditions.mesh or Mesh()

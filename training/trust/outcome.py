@@ -142,7 +142,7 @@ def _listed(channels: Sequence[str], units: Sequence[str]) -> str:
 
 def require_prediction(prediction: object, name: str) -> None:
     """Raise `ValueError`, beginning with `name`, for what is no prediction."""
-    require_kind(prediction, Prediction, f"{name}: prediction", "predict(model, conditions, draws, times=…, mask=…)")
+    require_kind(prediction, Prediction, f"{name}: prediction", "predict(model, cohort, draws)")
 
 
 def require_outcome(outcome: object, name: str) -> None:

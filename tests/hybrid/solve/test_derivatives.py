@@ -37,7 +37,7 @@ from hybrid.solve.torchdiffeq_solver import ADAPTIVE, FIXED
 from learned import MLP, AdditiveProportional, DiagonalDiffusion, Ensemble, Residual
 from learned.contracting import _Bent
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
-from training import Cohort, Record, fit, fit_population, gaussian_nll, personalise, shoot
+from training import Cohort, Record, Search, fit, fit_population, gaussian_nll, personalise, shoot
 
 F64 = torch.float64
 # torch's own rules of forward mode are written with what torch deprecates
@@ -146,7 +146,7 @@ def test_the_second_derivative_is_batemans(make: Callable[[], Solver | None], me
     theta = tensor(ka, 0.1, 30.0).requires_grad_()
     given = Schedule((Dose("gut", 0.0, amount),))
     solver = make()
-    x = simulate(model, torch.zeros(2), given, [t], theta, solver=solver, mesh=mesh)[0, 1]
+    x = simulate(model, given, [t], theta, torch.zeros(2), solver=solver, mesh=mesh)[0, 1]
     (have,) = torch.autograd.grad(x, theta, create_graph=True)
     near = 2e-4 if isinstance(solver, RungeKutta) and solver.method == "bosh3" else 1e-5
     assert have[1].item() == pytest.approx(first.item(), rel=near)
@@ -174,7 +174,7 @@ def value(model: HybridModel, given: dict[str, Tensor], personal: bool, solver: 
     schedules = [Schedule(doses, inputs), Schedule(doses[1:], inputs)]
     theta = given.get("theta", torch.zeros(0, dtype=F64))
     times = [[0.5, 1.3], [0.2, 0.9, 1.1]]
-    run = simulate(model, given["x0"], schedules, times, theta, c=given.get("c"), solver=solver, mesh=mesh)
+    run = simulate(model, schedules, times, theta, given["x0"], c=given.get("c"), solver=solver, mesh=mesh)
     return torch.sin(run).sum()
 
 
@@ -215,7 +215,7 @@ def test_a_gradient_penalty_trains() -> None:
     optimiser = torch.optim.Adam(model.residual.parameters(), lr=0.02)
     for _ in range(8):  # the buffers come back every time
         x0 = tensor(0.8, -0.3).requires_grad_()
-        end = simulate(model, x0, Schedule(inputs=SIGNAL), [2.0], NOBODY, c=tensor(0.3), solver=solver, mesh=Mesh(0.25))
+        end = simulate(model, Schedule(inputs=SIGNAL), [2.0], NOBODY, x0, c=tensor(0.3), solver=solver, mesh=Mesh(0.25))
         (slope,) = torch.autograd.grad(end.sum(), x0, create_graph=True)
         optimiser.zero_grad()
         slope.square().sum().backward()
@@ -232,7 +232,7 @@ def test_a_first_derivative_after_a_second_one_is_as_before() -> None:
     model, solver = driven(1, "tanh", True, False), RungeKutta()
 
     def end(x0: Tensor) -> Tensor:
-        return simulate(model, x0, Schedule(inputs=SIGNAL), [2.0], NOBODY, c=tensor(0.3), solver=solver, mesh=Mesh(0.25)).sum()
+        return simulate(model, Schedule(inputs=SIGNAL), [2.0], NOBODY, x0, c=tensor(0.3), solver=solver, mesh=Mesh(0.25)).sum()
 
     x0 = tensor(0.8, -0.3).requires_grad_()
     y = end(x0)
@@ -253,7 +253,7 @@ def test_who_has_no_second_derivatives_says_what_to_write(monkeypatch: pytest.Mo
     ]
     for model, solver, words in cases:
         x0 = tensor(0.8, -0.3).requires_grad_()
-        y = simulate(model, x0, Schedule(inputs=SIGNAL), [1.0], NOBODY, c=tensor(0.3), solver=solver, mesh=Mesh(0.5)).sum()
+        y = simulate(model, Schedule(inputs=SIGNAL), [1.0], NOBODY, x0, c=tensor(0.3), solver=solver, mesh=Mesh(0.5)).sum()
         torch.autograd.grad(y, x0, retain_graph=True)
         with pytest.raises(RuntimeError, match=words):
             torch.autograd.grad(y, x0, create_graph=True)
@@ -291,7 +291,7 @@ FUNC = [
 def asked_of(model: HybridModel, solver: Solver, mesh: Mesh) -> Callable[[Tensor], Tensor]:
     def f(z: Tensor) -> Tensor:
         doses = (Dose("gut", 0.0, z[5], lag=z[7]), Dose("plasma", 1.0, z[6], duration=0.5))
-        run = simulate(model, z[3:5], Schedule(doses), [0.7, 2.0], z[:3], solver=solver, mesh=mesh)
+        run = simulate(model, Schedule(doses), [0.7, 2.0], z[:3], z[3:5], solver=solver, mesh=mesh)
         return (run / 100.0).square().sum()
 
     return f
@@ -327,7 +327,7 @@ def test_a_linear_model_is_mapped_by_default() -> None:
     given = Schedule((Dose("gut", 0.0, 320.0),))
 
     def plasma(theta: Tensor) -> Tensor:
-        return simulate(model, torch.zeros(2, dtype=torch.float64), given, [6.0], theta)[0, 1]
+        return simulate(model, given, [6.0], theta, torch.zeros(2, dtype=torch.float64))[0, 1]
 
     ka, ke = theta[:, 0], theta[:, 1]
     bateman = 320.0 * ka / (ka - ke) * (torch.exp(-6.0 * ke) - torch.exp(-6.0 * ka))
@@ -342,7 +342,7 @@ def test_vmap_and_functional_call() -> None:
 
     def f(theta: Tensor, amount: Tensor) -> Tensor:
         given = Schedule((Dose("gut", 0.0, amount),))
-        return simulate(model, torch.zeros(2), given, [1.0, 4.0], theta, solver=solver, mesh=Mesh(1.0))
+        return simulate(model, given, [1.0, 4.0], theta, torch.zeros(2), solver=solver, mesh=Mesh(1.0))
 
     want = torch.stack([f(t, a) for t, a in zip(many, amounts, strict=True)])
     torch.testing.assert_close(torch.func.vmap(f)(many, amounts), want, rtol=1e-12, atol=1e-12)
@@ -376,7 +376,7 @@ def test_what_a_transform_cannot_have_is_one_sentence() -> None:
     given = Schedule((Dose("gut", 0.0, 100.0),))
 
     def f(theta: Tensor, solver: Solver, mesh: Mesh | None = None) -> Tensor:
-        return simulate(model, torch.zeros(2), given, [4.0], theta, solver=solver, mesh=mesh)
+        return simulate(model, given, [4.0], theta, torch.zeros(2), solver=solver, mesh=mesh)
 
     with pytest.raises(ValueError, match=r"vmap hides; give the batch as people or members .* solver=Exponential\(\)"):
         torch.func.vmap(lambda t: f(t, Exponential(rtol=1e-6)))(many)
@@ -500,7 +500,7 @@ def test_threads_may_share_a_solver(make: Callable[[], Solver]) -> None:
 
     def gradient(i: int, one: Solver) -> Tensor:
         x0 = tensor(0.1 * i, 1.0).requires_grad_()
-        run = simulate(model, x0, Schedule(inputs=SIGNAL), [1.0], NOBODY, c=tensor(0.3), solver=one, mesh=Mesh(0.25))
+        run = simulate(model, Schedule(inputs=SIGNAL), [1.0], NOBODY, x0, c=tensor(0.3), solver=one, mesh=Mesh(0.25))
         return torch.autograd.grad(run.square().sum(), x0)[0]
 
     def work(i: int) -> None:
@@ -560,7 +560,9 @@ def test_every_method_of_torchdiffeq_trains(method: Any, adjoint: bool, people: 
     tolerance = LOOSE.get(method, 1e-2)
     for have, want in zip(gradients(solver), gradients(RungeKutta("dopri5", rtol=1e-7)), strict=True):
         torch.testing.assert_close(have, want, rtol=tolerance, atol=tolerance * float(want.abs().max()))
-    (have_step, want_step) = ([*fit(model, cohort, steps=2, solver=s)][-1] for s in (solver, RungeKutta("rk4")))
+    (have_step, want_step) = (
+        [*fit(model, cohort, search=Search(steps=2, solver=s))][-1] for s in (solver, RungeKutta("rk4"))
+    )
     torch.testing.assert_close(have_step.loss, want_step.loss, rtol=tolerance, atol=tolerance)
 
 
@@ -569,9 +571,11 @@ def test_the_adjoint_trains_windows_and_populations(method: Any, people: tuple[R
     model, mesh = oral(), Mesh(0.5, 0.1, 0.5)
     cohort = Cohort.of([replace(r, times=r.times[:2], values=r.values[:2]) for r in people[:1]], model, mesh)
     solvers = (Torchdiffeq(method, 1e-3, 1e-3, adjoint=True), RungeKutta("rk4"))
-    have, want = ([*shoot(model, cohort, count=2, steps=3, rounds=1, polish=1, solver=s)][-1] for s in solvers)
+    have, want = (
+        [*shoot(model, cohort, search=Search(steps=3, solver=s), count=2, rounds=1, polish=1)][-1] for s in solvers
+    )
     torch.testing.assert_close(have.loss, want.loss, rtol=1e-2, atol=1e-2)
-    one, other = ([*fit_population(model, cohort, steps=2, solver=s)][-1] for s in solvers)
+    one, other = ([*fit_population(model, cohort, search=Search(steps=2, solver=s))][-1] for s in solvers)
     torch.testing.assert_close(one.loss, other.loss, rtol=1e-2, atol=1e-2)
 
 
@@ -582,7 +586,7 @@ def test_adams_steps_inside_a_segment(method: Any, steps: tuple[float, float]) -
     model, theta = oral(False), tensor(1.2, 0.1, 30.0)
 
     def end(solver: Solver, mesh: Mesh | None) -> np.ndarray:
-        run = simulate(model, tensor(200.0, 0.0), Schedule(), [4.0], theta, solver=solver, mesh=mesh)
+        run = simulate(model, Schedule(), [4.0], theta, tensor(200.0, 0.0), solver=solver, mesh=mesh)
         return run[-1].numpy()
 
     exact = end(Exponential(rtol=1e-10), None)
@@ -592,4 +596,4 @@ def test_adams_steps_inside_a_segment(method: Any, steps: tuple[float, float]) -
     assert np.abs(end(replace(solver, steps=5), Mesh(steps[0])) - exact).max() > errors[0]
     fast = tensor(4.0, 0.1, 30.0)
     with pytest.raises(SimulationError, match="becomes unstable"):
-        simulate(model, tensor(200.0, 0.0), Schedule(), [4.0], fast, solver=solver, mesh=Mesh(20.0))
+        simulate(model, Schedule(), [4.0], fast, tensor(200.0, 0.0), solver=solver, mesh=Mesh(20.0))

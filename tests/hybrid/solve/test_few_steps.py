@@ -88,10 +88,10 @@ def test_a_linear_model_takes_one_exact_step_a_segment(
     times = [0.0, 0.35, 20.1, 33.3, 358.4]
     x = simulate(
         driven(A, INTO, residual=False),
-        torch.tensor([5.0, 20.0], dtype=F64),
         schedule,
         times,
         NOBODY,
+        torch.tensor([5.0, 20.0], dtype=F64),
         mesh=Mesh(observed=observed),
     )
     # cut at each of 512 steps of the input, at two doses, the end of one and, with `observed`, two times in between
@@ -119,15 +119,15 @@ def test_a_linear_model_takes_one_exact_step_a_segment(
 def test_a_stepping_input_does_not_restart_the_step_size(solver: Solver, monkeypatch: pytest.MonkeyPatch) -> None:
     counts, model = steps_of(monkeypatch), driven(SLOW, INTO, residual=True)
     schedule, times = held(64, 0.1, 0.5), [0.0, 6.4]
-    x = simulate(model, torch.tensor([5.0, 20.0], dtype=F64), schedule, times, NOBODY, solver=solver).detach()
+    x = simulate(model, schedule, times, NOBODY, torch.tensor([5.0, 20.0], dtype=F64), solver=solver).detach()
     # 64 segments, each shorter than the step that the tolerance allows; a restart takes at least two in each
     assert counts[0] <= 1.2 * 64
     right = simulate(
         model,
-        torch.tensor([5.0, 20.0], dtype=F64),
         schedule,
         times,
         NOBODY,
+        torch.tensor([5.0, 20.0], dtype=F64),
         solver=Torchdiffeq("dopri5", rtol=1e-10, atol=1e-10),
     ).detach()
     assert float(((x - right).abs() / right.abs().amax(0)).max()) < 2e-6
@@ -151,7 +151,7 @@ def test_the_error_is_still_what_the_tolerance_says(seed: int, observed: bool) -
     rtol = 1e-5
 
     def with_(solver: Solver, **cut: bool) -> Tensor:
-        return simulate(model, x0, schedule, times, NOBODY, solver=solver, mesh=Mesh(**cut)).detach()
+        return simulate(model, schedule, times, NOBODY, x0, solver=solver, mesh=Mesh(**cut)).detach()
 
     found = with_(Exponential(rtol=rtol), observed=observed)
     right = with_(RungeKutta("dopri5", rtol=1e-9, atol=1e-11, max_steps=200_000), observed=True)
@@ -163,9 +163,9 @@ def test_nobody_else_changes_anybodys_steps() -> None:
     schedules = [held(12, 0.5, 1.0), held(9, 0.7, 3.0, seed=1), held(12, 0.5, 0.1, (Dose("x1", 2.0, 9.0),), seed=2)]
     times = [[0.0, 2.2, 6.0]] * 3
     x0 = torch.tensor([5.0, 20.0], dtype=F64)
-    together = integrate(model, x0, schedules, times, NOBODY, solver=Exponential(rtol=1e-6)).require()
+    together = integrate(model, schedules, times, NOBODY, x0, solver=Exponential(rtol=1e-6)).require()
     for i in range(3):
-        alone = integrate(model, x0, [schedules[i]], [times[i]], NOBODY, solver=Exponential(rtol=1e-6)).require()
+        alone = integrate(model, [schedules[i]], [times[i]], NOBODY, x0, solver=Exponential(rtol=1e-6)).require()
         torch.testing.assert_close(together[:, i], alone[:, 0], rtol=1e-13, atol=1e-13)
 
 

@@ -176,7 +176,7 @@ def truth(model: HybridModel) -> np.ndarray:
 def run(model: HybridModel, solver: Solver, mesh: Mesh | None, given: Schedule | None = None) -> Tensor:
     with torch.no_grad():
         given, x0, theta, c = given or schedule(), *(v.to(model.dtype) for v in (START, NOBODY, LATENT))
-        return simulate(model, x0, given, TIMES, theta, c=c, solver=solver, mesh=mesh)
+        return simulate(model, given, TIMES, theta, x0, c=c, solver=solver, mesh=mesh)
 
 
 # ---- the table: what each kind of solver declares, on a mesh and to a tolerance
@@ -291,7 +291,7 @@ def test_a_linear_system_is_exact_in_one_step() -> None:
         noise=AdditiveProportional([0.1], [0.1], [0.01]),
     )
     for observed in (True, False):
-        x = simulate(model, START, Schedule(), [0.1, 4.0], NOBODY, solver=Exponential(), mesh=Mesh(observed=observed))
+        x = simulate(model, Schedule(), [0.1, 4.0], NOBODY, START, solver=Exponential(), mesh=Mesh(observed=observed))
         for row, t in zip(x, (0.1, 4.0), strict=True):
             np.testing.assert_allclose(row.detach(), expm(A.numpy() * t) @ START.numpy(), rtol=1e-12, atol=1e-14)
 
@@ -328,7 +328,7 @@ def test_a_fast_rate_costs_no_steps() -> None:
     assert steps < 100  # an explicit method is stable with some 1,000
     for solver, cut, error in ((Exponential(), mesh, 1e-5), (Exponential(rtol=1e-7), Mesh(observed=False), 1e-5)):
         with torch.no_grad():
-            have = simulate(model, x0, schedule, times, NOBODY, solver=solver, mesh=cut)
+            have = simulate(model, schedule, times, NOBODY, x0, solver=solver, mesh=cut)
         assert float(np.abs(have.numpy() - want).max()) < error
 
 
@@ -366,7 +366,7 @@ def test_splitting_changes_nothing_but_the_error(kind: Kind) -> None:
     torch.testing.assert_close(run(model, solver, mesh, halves), run(model, solver, mesh), rtol=error, atol=error)
     more = sorted([*TIMES, 0.55, 1.45, 2.7])
     with torch.no_grad():
-        cut = simulate(model, START, schedule(), more, NOBODY, c=LATENT, solver=solver, mesh=mesh)
+        cut = simulate(model, schedule(), more, NOBODY, START, c=LATENT, solver=solver, mesh=mesh)
     torch.testing.assert_close(cut[[more.index(t) for t in TIMES]], run(model, solver, mesh), rtol=error, atol=error)
 
 
@@ -415,10 +415,10 @@ def test_a_record_does_not_depend_on_its_batch(kind: Kind, members: int, observe
     solver, mesh = solvers_of(kind, 0.5 if kind.order > 1 else 0.1, 1e-5, observed)
     with torch.no_grad():
         schedules, times = [p[0] for p in people], [p[1] for p in people]
-        together = simulate(model, x0, schedules, times, theta, solver=solver, mesh=mesh)
+        together = simulate(model, schedules, times, theta, x0, solver=solver, mesh=mesh)
         for i in range(4):
             one = slice(i, i + 1)
-            alone = simulate(model, x0[one], schedules[one], times[one], theta[one], solver=solver, mesh=mesh)
+            alone = simulate(model, schedules[one], times[one], theta[one], x0[one], solver=solver, mesh=mesh)
             # sums in another order over some tens of steps, on amounts of some hundreds
             torch.testing.assert_close(together[:, i : i + 1, : len(times[i])], alone, rtol=1e-11, atol=1e-9)
 
@@ -434,14 +434,14 @@ def test_one_for_everyone_is_each_for_themselves(kind: str) -> None:
     mesh = Mesh(0.3, observed=False)
     c = torch.tensor([[0.8], [-0.5]], dtype=F64)
     with torch.no_grad():
-        alike = simulate(model, x0, [schedule()] * 2, times, theta, c=c, solver=solver, mesh=mesh)
+        alike = simulate(model, [schedule()] * 2, times, theta, x0, c=c, solver=solver, mesh=mesh)
         # a third person with other times makes everyone's their own
         other = simulate(
             model,
-            torch.cat([x0, x0[:1]]),
             [schedule()] * 3,
             [*times, [0.1, 2.9]],
             NOBODY.expand(3, 0),
+            torch.cat([x0, x0[:1]]),
             c=torch.cat([c, c[:1]]),
             solver=solver,
             mesh=mesh,
@@ -473,7 +473,7 @@ def value(model: HybridModel, given: dict[str, Tensor], solver: Solver, mesh: Me
     """A smooth number to which every state at every time counts, and differently."""
     weigh = torch.linspace(0.5, 1.5, 2 * len(TIMES), dtype=F64).reshape(-1, 2)
     doses = schedule(given["time"], given["amount"], given["lag"], given["duration"])
-    x = simulate(model, given["x0"], doses, TIMES, NOBODY, c=given["c"], solver=solver, mesh=mesh)
+    x = simulate(model, doses, TIMES, NOBODY, given["x0"], c=given["c"], solver=solver, mesh=mesh)
     return (weigh * x.sin()).sum()
 
 
@@ -547,7 +547,7 @@ def test_gradients_to_theta_against_finite_differences(solver: Solver) -> None:
         mesh = Mesh(0.6, observed=observed)
 
         def total(theta: Tensor, mesh: Mesh = mesh) -> Tensor:
-            x = simulate(model, torch.zeros(2, dtype=F64), schedules, times, theta, solver=solver, mesh=mesh)
+            x = simulate(model, schedules, times, theta, torch.zeros(2, dtype=F64), solver=solver, mesh=mesh)
             return (x / 100.0).sin().sum()
 
         leaf = at.clone().requires_grad_()
@@ -585,7 +585,7 @@ def test_by_hand_is_as_by_automatic_differentiation(
         given = {k: v.clone().requires_grad_() for k, v in leaves().items()}
         doses = [schedule(given["time"], given["amount"], given["lag"], given["duration"]), schedule(0.2, 1.0)]
         theta = NOBODY.expand(2, 0)
-        x = simulate(model, given["x0"], doses, [TIMES, TIMES[:4]], theta, c=given["c"], solver=solver, mesh=mesh)
+        x = simulate(model, doses, [TIMES, TIMES[:4]], theta, given["x0"], c=given["c"], solver=solver, mesh=mesh)
         (x.sin() * torch.linspace(0.5, 1.5, x.numel(), dtype=F64).view_as(x)).sum().backward()
         found.append([x.detach(), *(v.grad.clone() for v in (*given.values(), *model.residual.parameters()))])
     for have, want in zip(*found, strict=True):
@@ -669,9 +669,9 @@ def test_steps_that_cannot_be_compiled_run_and_say_so(
 def test_a_second_backward_finds_its_buffers_taken_and_computes_again() -> None:
     model, solver = loop(), RungeKutta()
     x0 = START.clone().requires_grad_()
-    first = simulate(model, x0, schedule(), TIMES, NOBODY, c=LATENT, solver=solver, mesh=Mesh(0.3)).square().sum()
+    first = simulate(model, schedule(), TIMES, NOBODY, x0, c=LATENT, solver=solver, mesh=Mesh(0.3)).square().sum()
     (once,) = torch.autograd.grad(first, x0, retain_graph=True)
-    second = simulate(model, 2.0 * x0, schedule(), TIMES, NOBODY, c=LATENT, solver=solver, mesh=Mesh(0.3)).sum()
+    second = simulate(model, schedule(), TIMES, NOBODY, 2.0 * x0, c=LATENT, solver=solver, mesh=Mesh(0.3)).sum()
     (again,) = torch.autograd.grad(first, x0)
     torch.testing.assert_close(again, once, rtol=1e-13, atol=1e-13)
     torch.autograd.grad(second, x0)
@@ -733,7 +733,7 @@ def test_who_diverges_does_not_stop_the_others(kind: Kind) -> None:
     x0 = torch.tensor([[-1.0], [-2.0], [-3.0]], dtype=F64, requires_grad=True)
     schedules = [Schedule(), Schedule((Dose("x1", 0.5, 4.0),)), Schedule()]
     times = [[1.0, 3.0]] * 3
-    done = integrate(model, x0, schedules, times, NOBODY, solver=solver, mesh=mesh)
+    done = integrate(model, schedules, times, NOBODY, x0, solver=solver, mesh=mesh)
     assert [f.record for f in done.failures] == [1]
     assert 0.5 <= done.failures[0].time <= 3.0
     assert "not finite" in str(done.failures[0]) or "steps were not enough" in str(done.failures[0])
@@ -747,7 +747,7 @@ def test_who_diverges_does_not_stop_the_others(kind: Kind) -> None:
     assert x0.grad[1] == 0.0
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
     with pytest.raises(SimulationError, match="record 1: ") as caught:
-        simulate(model, x0, schedules, times, NOBODY, solver=solver, mesh=mesh)
+        simulate(model, schedules, times, NOBODY, x0, solver=solver, mesh=mesh)
     assert [f.record for f in caught.value.failures] == [1]
 
 
@@ -756,7 +756,7 @@ def test_a_number_that_is_not_finite_names_its_record() -> None:
         for solver in (RungeKutta(), Exponential(), RungeKutta(rtol=1e-5), Exponential(rtol=1e-5)):
             x0 = torch.tensor([[1.0, 1.0], [bad, 1.0]], dtype=F64)
             mesh = Mesh(0.1)
-            done = integrate(loop(), x0, [schedule()] * 2, [TIMES] * 2, NOBODY, c=LATENT, solver=solver, mesh=mesh)
+            done = integrate(loop(), [schedule()] * 2, [TIMES] * 2, NOBODY, x0, c=LATENT, solver=solver, mesh=mesh)
             assert [(f.record, f.time) for f in done.failures] == [(1, 0.0)]
             assert torch.isfinite(done.states[:, 0]).all()
 
@@ -769,7 +769,7 @@ def test_steps_that_do_not_suffice_are_said() -> None:
         noise=AdditiveProportional([0.1], [0.1], [0.01]),
     )
     with pytest.raises(SimulationError, match=r"50 steps were not enough.*use Exponential") as caught:
-        simulate(stiff, START[:1], Schedule(), [10.0], NOBODY, solver=RungeKutta(rtol=1e-6, max_steps=50))
+        simulate(stiff, Schedule(), [10.0], NOBODY, START[:1], solver=RungeKutta(rtol=1e-6, max_steps=50))
     assert caught.value.time < 10.0
 
 
@@ -817,6 +817,6 @@ def test_repeated_doses_and_lags_are_the_same_as_written_out() -> None:
     short = Schedule(Dose("gut", 0.0, 100.0, lag=0.5).repeated(3, 4.0))
     long = Schedule(tuple(Dose("gut", t + 0.5, 100.0) for t in (0.0, 4.0, 8.0)))
     with torch.no_grad():
-        pair = [simulate(model, torch.zeros(2), s, [0.5, 4.4, 12.0], theta) for s in (short, long)]
+        pair = [simulate(model, s, [0.5, 4.4, 12.0], theta, torch.zeros(2)) for s in (short, long)]
     torch.testing.assert_close(*pair, rtol=1e-13, atol=1e-12)
     assert replace(short.doses[0], time=1.0).arrival == 1.5

@@ -33,7 +33,7 @@ from learned import AdditiveProportional
 from physics import BACKBONES, Backbone, LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
 from physics.parameter import Parameter
 from physics.van_cauter import VanCauter, VanCauterPopulation
-from training import Cohort, Record, fit, personalise, shoot
+from training import Cohort, Record, Search, fit, personalise, shoot
 
 NAN = math.nan
 MESH = Mesh(0.65, 0.2, 0.5)
@@ -194,8 +194,8 @@ def test_without_a_value_the_compartments_are_empty_and_nothing_is_nan() -> None
     run = rollout(model, cohort.conditions, torch.zeros(1, 2, 3, dtype=torch.float64))
     torch.testing.assert_close(run.mean[:, 0, 1:], run.mean[:, 1, :2], rtol=1e-12, atol=1e-12)  # a measured 0 says the same
     for loss in (
-        next(iter(fit(model, cohort, steps=1))).loss,
-        next(iter(shoot(model, cohort, count=2, steps=1, rounds=1, polish=0))).loss,
+        next(iter(fit(model, cohort, search=Search(steps=1)))).loss,
+        next(iter(shoot(model, cohort, search=Search(steps=1), count=2, rounds=1, polish=0))).loss,
         personalise(model, cohort).objective,
     ):
         assert torch.isfinite(loss).all()
@@ -213,7 +213,7 @@ def test_conditions_without_a_baseline_say_that_nothing_was_measured() -> None:
     assert given.baseline.isnan().all()
     run = rollout(model, given, torch.zeros(1, 1, 3, dtype=torch.float64), Exponential())
     theta = model.theta(torch.zeros(1, 1, 3, dtype=torch.float64), {})[0, 0]
-    exact = simulate(model, torch.zeros(2, dtype=torch.float64), schedule, [0.0, 2.0], theta)
+    exact = simulate(model, schedule, [0.0, 2.0], theta, torch.zeros(2, dtype=torch.float64))
     torch.testing.assert_close(run.states[0, 0], exact, rtol=1e-9, atol=1e-9)
 
 

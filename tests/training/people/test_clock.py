@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
-from homeostat.recipe import hybrid_recipe
-from homeostat.study import Settings, dense_of, evaluate, train
-from homeostat.work import asked_of
+from homeostat.study import Settings, asked_of, dense_of, evaluate, train
+from homeostat.study.recipe import hybrid_recipe
 from hybrid import Dose, HybridModel, Mesh, Schedule, Signal, predict
 from physics import OneCompartmentOral
-from training import Cohort, Record, fit, read_nonmem
+from training import Cohort, Looks, Objective, Record, Search, fit, read_nonmem
 from training.people.clock import at_or_before, counts_from, origin_of, since
 from training.people.records import counted_from
 from training.trust import Horizons, Outcome, score_table
@@ -120,8 +119,7 @@ def test_a_record_as_known_at_a_time_since_its_dose(people: tuple[Record, ...]) 
 def scores_of(model: HybridModel, cohort: Cohort, horizons: Horizons) -> dict[str, float]:
     """What a report says of everyone in every horizon, forecast with their parameters typical."""
     draws = torch.zeros(model.members, 1, cohort.conditions.size, model.personal, dtype=torch.float64)
-    mask = torch.ones_like(cohort.times, dtype=torch.bool)
-    found = predict(model, cohort.conditions, draws, times=cohort.times, mask=mask)
+    found = predict(model, cohort, draws)
     place, table, outcome = horizons.index(found.times), {}, Outcome.of(found, cohort)
     for h in range(len(horizons)):
         if bool(torch.isfinite(cohort.y[torch.from_numpy(place == h)]).any()):
@@ -155,8 +153,7 @@ def test_shifting_people_changes_no_score_no_horizon_and_no_split(people_of, shi
 
     def horizons(cohort: Cohort) -> Horizons:
         draws = torch.zeros(1, 1, 4, recipe.model.personal, dtype=torch.float64)
-        mask = torch.ones_like(cohort.times, dtype=torch.bool)
-        return Horizons.of(predict(recipe.model, cohort.conditions, draws, times=cohort.times, mask=mask), count=count)
+        return Horizons.of(predict(recipe.model, cohort, draws), count=count)
 
     a, b = horizons(plain), horizons(other)
     np.testing.assert_allclose(b.edges, a.edges, rtol=0, atol=1e-9)
@@ -173,7 +170,11 @@ def test_shifting_people_changes_no_held_out_look(people: tuple[Record, ...], mo
     def looks(group: Sequence[Record]) -> tuple[float, float]:
         cohort = Cohort.of(group, model, MESH)
         *_, last = fit(
-            model, cohort, weights=(~held).double(), held_out=held, steps=2, forecast_from=1.5, look_every=1
+            model,
+            cohort,
+            objective=Objective(weights=(~held).double(), held_out=held, forecast_from=1.5),
+            search=Search(steps=2),
+            looks=Looks(every=1),
         )
         return float(last.loss), float(last.held_out)
 

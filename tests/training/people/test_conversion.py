@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange import Bundle, Person, load, save
-from homeostat.recipe import backbone_named, hybrid_recipe, neural_ode_recipe
-from homeostat.work import unstated
+from homeostat.study import unstated
+from homeostat.study.recipe import backbone_named, hybrid_recipe, neural_ode_recipe
 from hybrid import Concentration, Dose, HybridModel, Mesh, RungeKutta, Schedule, Signal, States, rollout
 from learned import MLP, AdditiveProportional, Constant
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation

@@ -10,7 +10,20 @@ from hypothesis import strategies as st
 
 from hybrid import HybridModel, Mesh, Prediction, build_segments, predict
 from learned import Ensemble, select
-from training import Cohort, Plan, Record, Stability, at_times, fit, forecast, forecast_unseen, personalise
+from training import (
+    Cohort,
+    Looks,
+    Objective,
+    Plan,
+    Record,
+    Search,
+    Stability,
+    at_times,
+    fit,
+    forecast,
+    forecast_unseen,
+    personalise,
+)
 
 MESH = Mesh(0.65, 0.2, 0.5)
 FROM = 2.0  # three samples are known, three are asked
@@ -79,12 +92,14 @@ def study(model: HybridModel, cohort: Cohort) -> tuple[Plan, HybridModel]:
     steps = fit(
         plan.stack(model, generator(3)),
         cohort,
-        weights=plan.weights,
-        held_out=plan.held_out,
-        steps=4,
-        look_every=2,
-        forecast_from=FROM,
-        stability=Stability.of(model, cohort.conditions.covariates),
+        objective=Objective(
+            weights=plan.weights,
+            held_out=plan.held_out,
+            forecast_from=FROM,
+            stability=Stability.of(model, cohort.conditions.covariates),
+        ),
+        search=Search(steps=4),
+        looks=Looks(every=2),
     )
     *_, last = steps
     return plan, last.best.model
@@ -109,8 +124,7 @@ def test_everyone_is_forecast_by_the_ensemble_that_never_saw_them(model: HybridM
         one = plan.unseen(stack, k)
         known = cohort.until(FROM).people(index)
         sample = personalise(one, known).draws(3, g)
-        mask = torch.ones_like(known.times, dtype=torch.bool)
-        part = predict(one, known.conditions, sample, times=known.times, mask=mask)
+        part = predict(one, known, sample)
         assert torch.equal(got.mean[:, :, index], part.mean)
         assert torch.equal(got.variance[:, :, index], part.variance)
 

@@ -46,7 +46,7 @@ def predicted(record: Record, times: list[float] | None = None) -> list[float]:
     when = [float(t) for t in record.times[record.scored]] if times is None else times
     theta = torch.tensor([KA, KE, V], dtype=torch.float64)
     x0 = torch.zeros(2, dtype=torch.float64)
-    x = simulate(one_compartment(), x0, record.schedule, when, theta, solver=Exponential(rtol=1e-8))
+    x = simulate(one_compartment(), record.schedule, when, theta, x0, solver=Exponential(rtol=1e-8))
     return (x[:, 1] / V).tolist()
 
 

@@ -92,8 +92,7 @@ def test_an_event_that_was_not_observed_did_not_fail_to_come() -> None:
 def test_of_a_cohort_in_its_own_units_and_at_its_own_times() -> None:
     model, people = oral_model(), oral_people()
     cohort = Cohort.of(people, model, MESH)
-    eta, mask = torch.zeros(1, 1, 4, 3, dtype=torch.float64), torch.ones_like(cohort.times, dtype=torch.bool)
-    prediction = predict(model, cohort.conditions, eta, times=cohort.times, mask=mask)
+    prediction = predict(model, cohort, torch.zeros(1, 1, 4, 3, dtype=torch.float64))
     outcome = Outcome.of(prediction, cohort)
     assert outcome.people == cohort.ids
     assert torch.equal(outcome.y.nan_to_num(), cohort.y.nan_to_num())

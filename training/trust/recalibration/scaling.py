@@ -40,7 +40,7 @@ def scale_parts(
     personal uncertainty by moving their means apart.
     Law: `.aleatoric`, `.epistemic` and `.personal` come out times a, e and s; factors of 1 are the identity.
     """
-    require_kind(prediction, Prediction, "scale_parts: prediction", "predict(model, conditions, draws, …)")
+    require_kind(prediction, Prediction, "scale_parts: prediction", "predict(model, cohort, draws)")
     p = len(prediction.channels)
     for name, factor in zip(PARTS, (aleatoric, epistemic, personal), strict=True):
         given = as_array(factor, truths=False)

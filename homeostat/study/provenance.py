@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from homeostat.study import Settings
+from homeostat.study.settings import Settings
 from training import Record
 
 

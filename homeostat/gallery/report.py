@@ -172,7 +172,7 @@ def _table(table: Table) -> str:
         head += f'<th scope="col"{" class=number" if numeric else ""}>{_text(name)}</th>'
         present = [v for v in values if v is not None]
         best = (min if table.best[name] == "low" else max)(present) if name in table.best and present else None
-        for r, written in enumerate(_written(column)):
+        for r, written in enumerate(as_written(column)):
             classes = ("number" if numeric else "") + (" best" if best is not None and values[r] == best else "")
             cells[r].append(
                 f'<td class="{classes.strip()}">{_text(written)}</td>' if classes else f"<td>{_text(written)}</td>"
@@ -193,7 +193,7 @@ def _value(cell: Cell) -> float | None:
     return None if cell is None or isinstance(cell, bool) or cell != cell else float(cell)
 
 
-def _written(column: Sequence[Cell]) -> list[str]:
+def as_written(column: Sequence[Cell]) -> list[str]:
     """Cells as text. Floats share as many decimals as give the largest three significant digits, at most six."""
     floats = [abs(c) for c in column if isinstance(c, float) and c == c and abs(c) != float("inf")]
     largest = max(floats, default=0.0)

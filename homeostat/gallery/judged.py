@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from homeostat.gallery import Asked, Picture, density_in, with_unit
+from homeostat.gallery.figures import Picture
+from homeostat.gallery.report import Table
 from homeostat.pictures.uncertainty import Rings, draw_horizons, draw_ignorance
-from homeostat.report import Table
+from homeostat.study.asked import Asked
+from homeostat.wording import density_in, with_unit
 from hybrid import HybridModel, Prediction, field_spread, rollout
 from training import Cohort, Personal
 from training.trust import (

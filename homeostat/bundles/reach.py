@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from exchange import Bundle, Person
-from homeostat.study import mesh_of, most_steps, solver_of
+from homeostat.bundles.predicted import mesh_of, most_steps, solver_of
 from hybrid import Conditions, HybridModel, Schedule, conditions_of, field_spread, rollout
 from hybrid.defaults import predicting
-from hybrid.schedule import as_float
+from hybrid.dose import as_float
 from physics.arguments import quote
 from training.people.clock import origin_of, since
 

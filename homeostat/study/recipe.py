@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from hybrid import Concentration, HybridModel, Mesh, Observation, States
-from hybrid.schedule import as_float
+from hybrid.dose import as_float
 from learned import MLP, AdditiveProportional
 from physics import (
     BACKBONES,

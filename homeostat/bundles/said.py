@@ -1,0 +1,36 @@
+"""What a bundle says of itself: a training that was cut short, its certificate, and in which units that was made."""
+
+from exchange import Bundle
+from homeostat import gallery
+from homeostat.plain_text import shown
+from stability import Certificate, Refusal
+from training.trust.verdicts import Verdict
+
+
+def cut_short_in(bundle: Bundle) -> str:
+    """What a bundle says of a training that was cut short; "" where it says nothing."""
+    return shown(str(bundle.provenance.get("interrupted", ""))[:300], lines=False)  # a stranger's words, in one line
+
+
+def bundle_verdict(result: Certificate | Refusal, best: float | None, bundle: Bundle) -> Verdict:
+    """The verdict in the time unit in which the certificate was made."""
+    backbone = bundle.model.backbone
+    states = [*zip(backbone.states, backbone.state_units, strict=True)]
+    return gallery.certificate_verdict(result, best, time_unit_of(bundle), states)
+
+
+def time_unit_of(bundle: Bundle) -> str:
+    return str((bundle.certified_in or {}).get("time", bundle.model.backbone.time_unit))
+
+
+def notes_of(bundle: Bundle) -> list[str]:
+    """What a reader of the bundle's certificate must know beside it."""
+    notes = []
+    if cut_short_in(bundle):
+        notes.append(f"The bundle's training was cut short ({cut_short_in(bundle)}).")
+    if isinstance(bundle.certificate, Certificate) and "time" not in (bundle.certified_in or {}):
+        notes.append(
+            "The bundle is of an earlier version and does not say in which units its certificate was made; they are taken to be "
+            "the model's. `homeostat certify BUNDLE --write` makes one that does."
+        )
+    return notes

@@ -1,0 +1,109 @@
+"""People of a table beside those of a bundle: its reach, its recalibration, its certificate."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from exchange import Bundle, lure_of
+from exchange.coverage import outside, subjects_of
+from homeostat import gallery
+from homeostat.bundles.checked import proved_in
+from homeostat.bundles.reach import Beyond, Reach
+from homeostat.bundles.said import bundle_verdict
+from physics.arguments import shortened
+from stability import Certificate, Refusal, certify
+from stability.region import claimed
+from training import (
+    Cohort,
+)
+from training.trust.recalibration.scaling import Scaling
+from training.trust.verdicts import Verdict
+
+
+def beyond_in(
+    bundle: Bundle,
+    cohort: Cohort,
+    mode: torch.Tensor,  # (M, N, d)
+) -> dict[str, Beyond]:
+    """Whose own schedule and state leave what the bundle was trained on, and how, by id."""
+    if not bundle.people:
+        return {}
+    given = cohort.conditions
+    found = Reach.of(bundle, max(float(r.times[-1]) for r in cohort.records)).beyond(
+        bundle,
+        [r.schedule for r in cohort.records],
+        [float(r.times[-1]) for r in cohort.records],
+        mode,
+        covariates={name: value.tolist() for name, value in given.covariates.items()},
+        baseline=given.baseline,
+    )
+    return {name: one for name, one in zip(cohort.ids, found, strict=True) if one}
+
+
+def scaling_in(bundle: Bundle, people: Sequence[str], y: torch.Tensor) -> tuple[Scaling | None, str]:
+    """The bundle's own recalibration for people and observations that it was not fitted on; else None, and why if it has one."""
+    uncertainty = bundle.calibration.get("uncertainty", {})
+    data = uncertainty.get("scaling") if isinstance(uncertainty, Mapping) else None
+    if data is None:
+        return None, ""
+    try:
+        scaling = Scaling.from_dict(data)
+    # whatever rubbish raises: an entry of the calibration is not looked at when the bundle is loaded
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"the bundle's recalibration cannot be read ({error!r:.200}); save the bundle again") from error
+    again = sorted(set(scaling.people) & set(people))
+    if again:
+        some = ", ".join(shortened(name, 40) for name in again[:5]) + (" …" if len(again) > 5 else "")
+        return None, f"It was fitted on people of the same ids ({some})."
+    try:
+        scaling.refuse(people, y.cpu().numpy())
+    except ValueError:
+        return None, "It was fitted on these very observations, under other ids."
+    return scaling, ""
+
+
+def certificate_verdicts(
+    bundle: Bundle,
+    mode: torch.Tensor,  # (M, N, d)
+    cohort: Cohort,
+) -> list[Verdict]:
+    """What the bundle's certificate says, once it is proved again: of the bundle's own people, and of these ones."""
+    certificate = bundle.certificate
+    if certificate is None:
+        return []
+    if isinstance(certificate, Refusal):
+        return [bundle_verdict(certificate, None, bundle)]
+    proof = proved_in(bundle)
+    if not proof.proved:
+        claim = "The bundle holds a certificate that is not proved for its own weights and people"
+        return [Verdict(claim, False, f"{proof.reason}.", ("certificate",))]
+    found = [bundle_verdict(certificate, None, bundle)]
+    found += gallery.outside_verdicts(bundle.outside(), len(bundle.people))
+    return [*found, *_these_people_too(bundle, certificate, mode, cohort)]
+
+
+def _these_people_too(
+    bundle: Bundle,
+    certificate: Certificate,
+    mode: torch.Tensor,  # (M, N, d)
+    cohort: Cohort,
+) -> list[Verdict]:
+    """The bundle's certificate is about the people whom it was fitted on: does its metric serve these ones too?"""
+    region, inputs = (None, None) if isinstance(certificate.region, str) else claimed(certificate.region)
+    if inputs is not None and isinstance(certificate.region, Mapping) and not certificate.region["stays"]["doses"]:
+        inputs = replace(inputs, doses=None, gap=None)  # they were asked for, and are not what it covers
+    system = lure_of(bundle.model, mode, cohort.conditions.covariates)
+    found = certify(system, None, region, inputs, 20.0, metric=certificate.metric)
+    unit, given = bundle.model.backbone.time_unit, cohort.conditions
+    if isinstance(found, Certificate):
+        detail = f"Proved, with the parameters that were found for them: {gallery.certificate_claim(found, unit)}."
+        subjects = subjects_of(
+            bundle.model, cohort.ids, [r.schedule for r in cohort.records], mode, given.covariates, given.baseline
+        )
+        new = gallery.outside_verdicts(outside(found, bundle.model, subjects), len(cohort.ids))
+        new = [replace(one, claim=f"{one.claim} in this table", about=("certificate", "these people")) for one in new]
+        good = Verdict("The same metric serves the people of this table", True, detail, ("certificate", "these people"))
+        return [good, *new]
+    claim = "The certificate does not extend to everyone in this table"
+    return [Verdict(claim, False, found.message, ("certificate", "these people"))]
