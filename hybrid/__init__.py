@@ -1,10 +1,10 @@
 """Known plus learned: models, schedules, observation, simulation, predictions."""
 
-from hybrid.check_observation import check_observation
-from hybrid.check_solver import check_solver
 from hybrid.dose import Dose
 from hybrid.field import SemilinearField
 from hybrid.field_spread import field_spread
+from hybrid.laws.observation import check_observation
+from hybrid.laws.solver import check_solver
 from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel
 from hybrid.observation import Concentration, Observation, States

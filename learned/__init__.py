@@ -1,13 +1,13 @@
 """What is not known: residuals, the ensembles that they come in, measurement and process noise."""
 
 from learned.additive_proportional import AdditiveProportional
-from learned.check_noise import check_noise, check_process_noise
-from learned.check_residual import check_residual
 from learned.constant import Constant
 from learned.contracting import ContractingMLP
 from learned.diagonal_diffusion import DiagonalDiffusion
 from learned.ensemble import Ensemble, concatenate, select
 from learned.joints import Joins, Joint
+from learned.laws.noise import check_noise, check_process_noise
+from learned.laws.residual import check_residual
 from learned.mlp import MLP
 from learned.neural_noise import NeuralNoise
 from learned.noise import NoiseHead

@@ -1,8 +1,8 @@
 """What is known: stable linear backbones with units and sources, and the populations that people come from."""
 
 from physics.backbone import Backbone, require_hurwitz, spectral_abscissa
-from physics.check_backbone import check_backbone
-from physics.check_population import check_population
+from physics.laws.backbone import check_backbone
+from physics.laws.population import check_population
 from physics.linear_backbone import LinearBackbone
 from physics.log_normal_population import LogNormalPopulation
 from physics.one_compartment_oral import OneCompartmentOral

@@ -5,9 +5,9 @@ import copy
 import torch
 
 from learned.ensemble import Ensemble
+from learned.laws.rebuilt import rebuilt, require_member_axis
 from learned.noise import NoiseHead
 from learned.process_noise import ProcessNoise
-from learned.rebuilt import rebuilt, require_member_axis
 from learned.sizes import generator_of, shown, sizes_of
 
 MEMBERS, PEOPLE, TIMES = 2, 3, 4
@@ -51,7 +51,7 @@ def check_noise(
                     parameter.fill_(weight)
             for size in (0.0, 1.0, 1e3):
                 y, x, u = (
-                    size * torch.randn(*lead, width, generator=generator, dtype=torch.float64)
+                    size * torch.randn(*lead, width, generator=generator, dtype=torch.float64) + 0.0  # and no −0
                     for width in (head.channels, int(states), int(inputs))
                 )
                 variance = stacked.variance(y, x, u)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from physics.arguments import require_generator, require_kind, require_number
 from physics.backbone import Backbone, spectral_abscissa
+from physics.laws.rebuilt import rebuilt
 from physics.parameter import Parameter
-from physics.rebuilt import rebuilt
 
 LEADS = ((), (3,), (2, 3), (2, 1, 4))
 DIRECTIONS = 200

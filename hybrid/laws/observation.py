@@ -6,7 +6,7 @@ from torch import Tensor
 from hybrid.observation import JoinsBackbone, Observation
 from physics import Backbone
 from physics.arguments import require_generator, require_kind
-from physics.rebuilt import rebuilt
+from physics.laws.rebuilt import rebuilt
 
 MEMBERS, PEOPLE, TIMES = 2, 3, 4
 

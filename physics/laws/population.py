@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from physics.arguments import require_covariates, require_generator, require_kind
+from physics.laws.rebuilt import rebuilt
 from physics.population import Population
-from physics.rebuilt import rebuilt
 
 FAR = (1e300, 1e6, 40.0, 5.0)
 MEMBERS = 2
@@ -77,7 +77,7 @@ def _inside(
         if bool(outside.any()):
             i = outside.nonzero()[0].tolist()
             raise ValueError(
-                f"{name}: θ_{i[2]} is {float(theta[tuple(i)]):.6g} at η = {eta[i[0], i[1]].tolist()}, outside of its box "
+                f"{name}: θ_{i[2]} is {float(theta[tuple(i)].detach()):.6g} at η = {eta[i[0], i[1]].tolist()}, outside of its box "
                 f"{population.box[i[2]].tolist()}; θ stays inside for every real η: squash it, h·tanh(z/h) about the middle"
             )
         if size <= 5.0 and population.dimension and theta.requires_grad:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from learned.ensemble import Ensemble, select
-from learned.rebuilt import rebuilt, require_member_axis
+from learned.laws.rebuilt import rebuilt, require_member_axis
 from learned.residual import ACTIVATIONS, LayeredResidual, Layers, Residual
 from learned.sizes import generator_of, shown
 
