@@ -684,12 +684,21 @@ def _exchange() -> dict[str, Call]:
         exchange.Person(r.id, r.schedule, dict(r.covariates), tuple(r.baseline.tolist())) for r in w.cohort.records
     )
     bundle = exchange.Bundle(w.model, people, w.known, w.cohort.mesh)
+    certified = exchange.Bundle(w.model, people, w.known, w.cohort.mesh, [w.certificate])
     kept = exchange.save(bundle, w.folder / "kept.twin")
     weights = {name: p.detach() for name, p in w.model.named_parameters()}
     return _of("exchange", {
         "Person": lambda: (exchange.Person, dict(person)),
         "Bundle": lambda: (exchange.Bundle, {"model": w.model, "people": people, "personal": w.known, "mesh": w.cohort.mesh,
-                                             "certificate": None, "calibration": {"a": 1.0}, "provenance": {"a": "b"}}),
+                                             "claims": [], "calibration": {"a": 1.0}, "provenance": {"a": "b"}}),
+        "Bundle.of": lambda: (exchange.Bundle.of, {"model": w.model, "cohort": w.cohort, "people": w.known, "claims": [],
+                                                   "calibration": {"a": 1.0}, "provenance": {"a": "b"}, "solver": None}),
+        "Bundle.forecast": lambda: (bundle.forecast, {"person": w.cohort.ids[0], "schedule": "", "times": [1.0, 2.0],
+                                                      "draws": 2, "seed": 7}),
+        "Bundle.prove": lambda: (bundle.prove, {}),
+        "Bundle.units_made_in": lambda: (certified.units_made_in, {"claim": w.certificate}),
+        "solver_named": lambda: (exchange.solver_named, {"name": "rk4"}),
+        "units_of": lambda: (exchange.units_of, {"model": w.model}),
         "Bundle.conditions": lambda: (bundle.conditions, {"times": [[1.0, 2.0]] * 4}),
         "Bundle.person": lambda: (bundle.person, {"id": "1"}),
         "save": Call(lambda: (exchange.save, {"bundle": bundle, "path": str(w.folder / "a.twin")}), dear=True),

@@ -128,16 +128,16 @@ def _keys(system: Lure) -> list[str]:
     ]
 
 
-def outside_units(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Outside]:
-    """The units in which a certificate was made, and the model's: time, states and inputs, by name.
+def outside_units(then: Mapping[str, Any], now: Mapping[str, Any], claim: str = "certificate") -> list[Outside]:
+    """The units in which a claim was made, and the model's: time, states and inputs, by name.
 
-    A certificate of before, that does not say its units, is not compared.
+    One of before, that does not say its units, is not compared.
     """
     found = []
     for kind, what in (("time", "time"), ("states", "the states"), ("inputs", "the inputs")):
         if kind in then and then[kind] != now.get(kind):
             means = "its rate means another one there" if kind == "time" else "its region and doses mean others there"
-            words = f"the certificate was made with {what} in {_words(then[kind])}, and the model has {_words(now.get(kind))}"
+            words = f"the {claim} was made with {what} in {_words(then[kind])}, and the model has {_words(now.get(kind))}"
             found.append(Outside(None, "units", f"{words}: {means}"))
     return found
 

@@ -18,14 +18,18 @@ from hybrid.solve.exponential import Exponential
 from hybrid.solve.runge_kutta import RungeKutta
 from hybrid.solve.solver import Failure, SimulationError, Solution, Solver
 from hybrid.solve.torchdiffeq_solver import Torchdiffeq
+from hybrid.terms import BoundTerm, Parts, RightHandSide, Term
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
 OBSERVATIONS: tuple[type[Observation], ...] = (Concentration, States)
+TERMS: tuple[type[Term], ...] = ()
 SOLVERS: tuple[type[Solver], ...] = (RungeKutta, Exponential, Torchdiffeq)
 
 __all__ = [
     "OBSERVATIONS",
     "SOLVERS",
+    "TERMS",
+    "BoundTerm",
     "Concentration",
     "Conditions",
     "Dose",
@@ -34,8 +38,10 @@ __all__ = [
     "HybridModel",
     "Mesh",
     "Observation",
+    "Parts",
     "Paths",
     "Prediction",
+    "RightHandSide",
     "Rollout",
     "RungeKutta",
     "Schedule",
@@ -46,6 +52,7 @@ __all__ = [
     "Solution",
     "Solver",
     "States",
+    "Term",
     "Torchdiffeq",
     "build_segments",
     "check_observation",

@@ -1,6 +1,7 @@
 """What is known: stable linear backbones with units and sources, and the populations that people come from."""
 
 from physics.backbone import Backbone, require_hurwitz, spectral_abscissa
+from physics.defaults import Defaults, Observed
 from physics.laws.backbone import check_backbone
 from physics.laws.population import check_population
 from physics.linear_backbone import LinearBackbone
@@ -19,8 +20,10 @@ __all__ = [
     "BACKBONES",
     "POPULATIONS",
     "Backbone",
+    "Defaults",
     "LinearBackbone",
     "LogNormalPopulation",
+    "Observed",
     "OneCompartmentOral",
     "Parameter",
     "Population",

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from hybrid import HybridModel
 from physics.arguments import quote, require_kind, require_number, require_path
-from training.people.records import Cohort
+from training.people.cohort import Cohort
 
 FORMAT, VERSION = "homeostat.checkpoint", "1"
 # a function that has moved keeps, in a fingerprint, the module by which the fits before the move know it

@@ -19,9 +19,10 @@ from training.looks import Looks
 from training.losses import residual_share
 from training.objective import Objective, people_counted
 from training.people.arguments import require_fit
+from training.people.cohort import Cohort, in_float64
+from training.people.information import sensitivity
 from training.people.likelihoods import gaussian_nll
-from training.people.personalise import in_float64, personalise, sensitivity
-from training.people.records import Cohort
+from training.people.mode import personalise
 from training.precision import in_bfloat16
 from training.search import Search
 from training.state import State

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel
-from learned import Residual, Zero
+from learned import Residual
 
 
 class _Bfloat16(Residual):
@@ -16,7 +16,7 @@ class _Bfloat16(Residual):
         super().__init__()
         self.residual = residual
         self.states, self.inputs, self.covariates = residual.states, residual.inputs, residual.covariates
-        self.vanishes_at_origin = residual.vanishes_at_origin
+        self.vanishes_at_origin, self.sees_theta = residual.vanishes_at_origin, residual.sees_theta
 
     def forward(self, x: Tensor, u: Tensor, c: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16):
@@ -42,7 +42,7 @@ def in_bfloat16(model: HybridModel) -> HybridModel:
     kinds = {p.dtype for p in model.parameters()}
     if torch.float64 in kinds:
         raise ValueError("bfloat16 is for float32 models, and this one is float64: model.to(torch.float32) first")
-    if isinstance(model.residual, Zero):
+    if model.residual.vanishes:
         return model
     return HybridModel(
         model.backbone,
@@ -53,4 +53,5 @@ def in_bfloat16(model: HybridModel) -> HybridModel:
         latents=model.latents,
         covariates=model.standardised,
         process=model.process,
+        known=model.known,
     )

@@ -11,7 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from training.people.records import Cohort
+from training.people.cohort import Cohort
 
 _LOG = logging.getLogger(__name__)
 

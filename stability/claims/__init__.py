@@ -61,7 +61,8 @@ def prove(
     """
     if isinstance(claim, Claim):
         return claim.prove(system, budget=budget, progress=progress)
-    if isinstance(claim, Mapping) and _class_of(claim.get("kind")) is not None and claim["kind"] not in JUDGES:
+    kind = claim.get("kind") if isinstance(claim, Mapping) else None
+    if isinstance(claim, Mapping) and isinstance(kind, str) and kind not in JUDGES and _class_of(kind) is not None:
         try:
             read = read_claim(claim)
             if read.to_dict() != dict(claim):  # what is judged is what stands there, not what is made of it

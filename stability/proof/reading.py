@@ -26,8 +26,11 @@ def has(source: object, *names: str) -> bool:
 
 def get(source: object, name: str, default: Any = _NEEDED) -> Any:
     """An entry of a mapping, or an attribute of an object, by its name. Errors: Unusable where there is none, and no default."""
-    if has(source, name):
-        return source[name] if isinstance(source, Mapping) else getattr(source, name)
+    if isinstance(source, Mapping):
+        if name in source:
+            return source[name]
+    elif hasattr(source, name):
+        return getattr(source, name)
     if default is not _NEEDED:
         return default
     raise Unusable(f"{name!r} is missing: this is not a claim with its system")

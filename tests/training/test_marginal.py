@@ -45,19 +45,12 @@ from training import (
     fit_population,
     gaussian_nll,
     laplace_marginal,
+    observed_information,
     personalise,
     read_nonmem,
-)
-from training.people.sensitivity import (
-    Sensitivity,
-    copies,
-    difference_offsets,
-    expand,
-    observed_information,
     sensitivity,
-    simulate_copies,
-    slopes,
 )
+from training.people.information import Sensitivity, copies, difference_offsets, expand, simulate_copies, slopes
 from training.populations import Marginals
 
 MESH = Mesh(0.65, 0.2, 0.5)

@@ -26,7 +26,7 @@ from stability.proof.invariance import field_bounds
 from stability.proof.regional_claim import regional_statement
 from stability.proof.slopes import slopes_in
 from stability.proof.system import read_system
-from stability.search.jacobians import jacobians_at, log_norm
+from stability.search.states.jacobians import jacobians_at, log_norm
 
 Array = NDArray[np.float64]
 ACTIVATIONS = sorted(FUNCTIONS)

@@ -29,8 +29,7 @@ from hybrid import (
 )
 from learned import MLP, AdditiveProportional, Ensemble, Residual, select
 from physics import LinearBackbone, SharedPopulation, VanCauter, VanCauterPopulation
-from training.people.personalise import Personal, observed_information, personalise, prior, sensitivity
-from training.people.records import Cohort, Record
+from training import Cohort, Personal, Record, observed_information, personalise, prior, sensitivity
 
 A = torch.tensor([[-1.0, 0.4], [0.3, -0.7]], dtype=torch.float64)
 TIMES = (0.0, 0.4, 1.0, 1.7, 3.0)

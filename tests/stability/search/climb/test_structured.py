@@ -10,17 +10,19 @@ from torch import Tensor
 
 from stability import Certificate, Lure, Refusal, certify, check, contraction_margin
 from stability.lure import SLOPES, Loop
-from stability.search import certify as certify_module
-from stability.search import newton
-from stability.search.elimination import (
+from stability.search import everywhere
+from stability.search.climb import interior_point
+from stability.search.climb.elimination import (
     contraction_barrier,
     contraction_rate,
     eliminate,
     explicit_multipliers,
     slopes_of,
 )
-from stability.search.interior_point import climb
-from stability.search.layered import best_multipliers, climb_layers
+from stability.search.climb.interior_point import climb
+from stability.search.climb.layered import best_multipliers, climb_layers
+from stability.search.climb.newton import move
+from stability.search.climb.problem import Point, Problem
 from stability.search.semidefinite import joint
 
 
@@ -68,7 +70,7 @@ def test_elimination_is_the_dense_schur_complement(widths: list[int], slopes: st
     np.testing.assert_allclose(-found.Q.numpy() - 0.6 * P, schur, rtol=1e-11, atol=1e-11)
     assert found.log_det.item() == pytest.approx(np.linalg.slogdet(M[n:, n:])[1] - np.log(2 * L).sum(), rel=1e-11)
     # and the Newton climb's matrix is the same one
-    problem = newton.Problem(loop, True, 1.0, np.array([[1e9]]))
+    problem = Problem(loop, True, 1.0, np.array([[1e9]]))
     np.testing.assert_allclose(problem.matrix(0.3, P, L[None])[0], M, rtol=1e-12, atol=1e-12)
     X = rng.normal(size=(1, *M.shape))
     dense = problem.change(0.3, P, L[None], 0.7 * P) @ X
@@ -162,15 +164,15 @@ def test_a_time_limit_and_an_interrupt_leave_a_candidate(monkeypatch: pytest.Mon
     late = climb(loop, np.eye(4), deadline=time.monotonic() - 1.0)
     assert time.monotonic() - started < 1.0
     assert np.linalg.eigvalsh(on_paper(loop, late.rate, late.metric, late.multipliers[0]))[0] > 0
-    calls, move = [0], newton.Problem.move
+    calls = [0]
 
-    def interrupted(self: newton.Problem, point: newton.Point) -> newton.Point | None:
+    def interrupted(problem: Problem, point: Point) -> Point | None:
         calls[0] += 1
         if calls[0] > 8:
             raise KeyboardInterrupt
-        return move(self, point)
+        return move(problem, point)
 
-    monkeypatch.setattr(newton.Problem, "move", interrupted)
+    monkeypatch.setattr(interior_point, "move", interrupted)
     stopped = climb(loop, np.eye(4))
     assert stopped.interrupted
     assert stopped.rate > late.rate
@@ -178,8 +180,8 @@ def test_a_time_limit_and_an_interrupt_leave_a_candidate(monkeypatch: pytest.Mon
 
 
 def test_large_systems_go_by_layers_and_end_proved_or_refused_with_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certify_module, "_LARGE", 10)
-    monkeypatch.setattr(certify_module, "climb", lambda loop, *rest, **more: _only_linear(loop, climb, *rest, **more))
+    monkeypatch.setattr(everywhere, "_LARGE", 10)
+    monkeypatch.setattr(everywhere, "climb", lambda loop, *rest, **more: _only_linear(loop, climb, *rest, **more))
     system = draw(5, [10, 8], 3, gain=0.5)
     found = certify(system, seconds=20)
     assert isinstance(found, Certificate)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from stability import Certificate, Counterexample, Lure, Refusal, certify, falsify
 from stability import region as regional
 from stability.lure import SLOPES
-from stability.search.attack import ascent_direction, attack, curvature
-from stability.search.certify_region import sample_in
-from stability.search.jacobians import abscissa, sample, slope, value
+from stability.search.states.activation import slope, value
+from stability.search.states.attack import ascent_direction, attack, curvature
+from stability.search.states.jacobians import abscissa
+from stability.search.states.sampling import sample, sample_in
 
 
 class Box:

@@ -6,12 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stability.decay import rounded
-from stability.lure import Lure
+from stability.lure import Array, Lure
 from stability.refusal import Refusal
-from stability.search.attack import Counterexample, worst
-from stability.search.jacobians import Samples, sample
+from stability.search.climb.interior_point import Ascent, climb
+from stability.search.states.counterexample import Counterexample, worst
+from stability.search.states.duals import dual_bound, dual_holds
+from stability.search.states.jacobians import linear
+from stability.search.states.sampling import Samples, sample
 
 Where = Literal["linear", "state", "limit"]  # the system is linear; at a real state; in the limit of far states
+
 
 # φ' tends to zero far out, so that along nearly every ray the Jacobian tends to the linear part.
 _SATURATING = ("tanh", "sigmoid")
@@ -93,3 +97,28 @@ def direction(vector: NDArray[np.complex128]) -> str:
         return "(" + ", ".join(f"{p.real + 0.0:g}" if not p.imag else f"{p.real + 0.0:g}{p.imag:+g}i" for p in parts) + ")"
     most = [int(i) for i in np.argsort(-np.abs(vector))[:4] if abs(vector[i]) > 0.05]
     return f"mostly in {'state' if len(most) == 1 else 'states'} {', '.join(map(str, most))} (counted from 0)"
+
+
+def no_common_metric(
+    jacobians: Array, start: Ascent, goal: float, frame: Array | None, deadline: float
+) -> Refusal | None:
+    """The dual of a common metric for Jacobians at real states, where it can be verified."""
+    if start.bound >= goal:
+        return None
+    # Few matrices suffice: those with the largest dual weight, climbed again on their own.
+    J = jacobians[np.argsort(-np.trace(start.duals, axis1=1, axis2=2))[:24]]
+    ascent = climb(linear(J), start.metric, tolerance=1e-6, frame=frame, deadline=deadline)
+    if not dual_holds(J, ascent.duals, goal):
+        return None
+    return Refusal(
+        reason="no common metric",
+        message=(
+            "The Jacobians at real states are each stable, but no single metric contracts all of them"
+            + (f" at rate {goal:g}" if goal else "")
+            + "; the dual matrices in the counterexample show it."
+        ),
+        counterexample={"jacobians": J.tolist(), "duals": ascent.duals.tolist()},
+        best_rate=ascent.rate,
+        rate_bound=ascent.bound,
+        metric_cap=dual_bound(J, ascent.duals),
+    )

@@ -30,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stability.lure import Loop
-from stability.search.newton import Problem, symmetric
+from stability.search.climb.newton import move
+from stability.search.climb.problem import Problem, symmetric
 
 Array = NDArray[np.float64]
 
@@ -124,7 +125,7 @@ def ascend(
                 break
             if bound - max(p[0] for p in passed) <= near or time.monotonic() > deadline or len(passed) > 200:
                 break
-            moved = problem.move(point)
+            moved = move(problem, point)
             if moved is None:
                 break
             point = moved

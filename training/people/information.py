@@ -11,8 +11,8 @@ from hybrid.defaults import differentiating
 from hybrid.model import require_given
 from hybrid.threads import of_slopes, threads_by
 from physics.arguments import require_kind, require_shape
+from training.people.cohort import Cohort
 from training.people.likelihoods import gaussian_nll
-from training.people.records import Cohort
 
 _STEP = 1e-5  # h of the central differences along a person's coordinates, whose error is O(h²)
 

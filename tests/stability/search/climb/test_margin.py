@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stability import Lure, contraction_margin
 from stability.lure import SLOPES
-from stability.search.interior_point import climb
+from stability.search.climb.interior_point import climb
 
 
 def draw(seed: int, widths: list[int], n: int, *, gain: float = 0.3) -> tuple[Tensor, list[Tensor], Tensor]:

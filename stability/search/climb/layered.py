@@ -22,8 +22,8 @@ from torch import Tensor
 
 from stability.arguments import choice, finite, loop_of_tensors, number, time_limit
 from stability.lure import SLOPES, Loop
-from stability.search.elimination import eliminate, explicit_multipliers, slopes_of
-from stability.search.interior_point import Ascent, climb
+from stability.search.climb.elimination import eliminate, explicit_multipliers, slopes_of
+from stability.search.climb.interior_point import Ascent, climb
 from stability.threads import of_weights, threads_by
 
 Array = NDArray[np.float64]

@@ -20,7 +20,7 @@ from stability import (
     tube,
     weighted_l1,
 )
-from stability.search.routh import decays
+from stability.search.states.routh import decays
 
 
 def linear(A: Any) -> Lure:

@@ -11,8 +11,9 @@ from hybrid.defaults import predicting
 from learned import Ensemble, select
 from physics.arguments import quote, require_generator, require_kind, require_number, require_shape
 from training.people.arguments import require_alike, require_fit
-from training.people.personalise import Personal, in_float64, personalise
-from training.people.records import Cohort
+from training.people.cohort import Cohort, in_float64
+from training.people.mode import personalise
+from training.people.posterior import Personal
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
