@@ -17,10 +17,10 @@ DIRECTIONS = 200
 def check_backbone(backbone: Backbone, *, draws: int = 64, generator: torch.Generator | None = None) -> None:
     """Raise `ValueError`, which says the law and the numbers that break it, unless a backbone keeps the laws of backbones.
 
-    Names and units are as many as states and inputs · every leading index of θ has its own A (n, n) and B (n, m), in float64
-    and finite · every eigenvalue of A(θ) has a negative real part, at the corners of the box of θ and at `draws` points in it ·
-    A(θ) lies in `hull(lower, upper)` for the whole box and for a part of it · A and B are differentiable in θ · `initial` gives
-    a state or says what it needs · `config` rebuilds it.
+    Names and units are as many as states and inputs, and `defaults` names none but these · every leading index of θ has its own
+    A (n, n) and B (n, m), in float64 and finite · every eigenvalue of A(θ) has a negative real part, at the corners of the box
+    of θ and at `draws` points in it · A(θ) lies in `hull(lower, upper)` for the whole box and for a part of it · A and B are
+    differentiable in θ · `initial` gives a state or says what it needs · `config` rebuilds it.
     A law is tried at points, by default the same ones each time, and not proved: a box that loses stability between them
     passes. `stability.certify` proves.
     Arguments: `backbone` · `draws`, points of the box · `generator`, by default one of its own with seed 0.
@@ -56,6 +56,12 @@ def _names(backbone: Backbone, name: str) -> None:
         raise ValueError(f"{name}: a unit is empty; write the UCUM code, '1' where there is none, 'h' for the time")
     for one in backbone.physical:
         require_kind(one, Parameter, f"{name}: each of physical", "Parameter('ka', '/h', 1.5, 0.05, 20.0)")
+    said, parameters = backbone.defaults, {one.name for one in backbone.physical}
+    of_states = {*(one.state for one in said.observed), *said.compartments.values()}
+    of_parameters = {*(one.volume for one in said.observed if one.volume), *said.spread, *said.powers}
+    for what, named, there in (("states", of_states, set(backbone.states)), ("parameters", of_parameters, parameters)):
+        if not named <= there:
+            raise ValueError(f"{name}: its defaults name {sorted(named - there)}, and its {what} are {sorted(there)}")
 
 
 def _points(physical: tuple[Parameter, ...], draws: int, generator: torch.Generator) -> Tensor:  # (K, q)

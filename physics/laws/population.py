@@ -29,8 +29,8 @@ def check_population(
     with seed 0.
     """
     require_kind(population, Population, "check_population: population", "LogNormalPopulation(backbone, spread={…})")
-    given = dict(covariates or {})
-    require_covariates(given, None, "check_population: covariates")
+    require_covariates({} if covariates is None else covariates, None, "check_population: covariates")
+    given = {} if covariates is None else dict(covariates)
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     require_generator(generator, "check_population: generator")
@@ -77,8 +77,8 @@ def _inside(
         if bool(outside.any()):
             i = outside.nonzero()[0].tolist()
             raise ValueError(
-                f"{name}: θ_{i[2]} is {float(theta[tuple(i)].detach()):.6g} at η = {eta[i[0], i[1]].tolist()}, outside of its box "
-                f"{population.box[i[2]].tolist()}; θ stays inside for every real η: squash it, h·tanh(z/h) about the middle"
+                f"{name}: θ_{i[2]} is {float(theta[tuple(i)].detach()):.6g} at η = {eta[i[0], i[1]].tolist()}, outside of its "
+                f"box {population.box[i[2]].tolist()}; θ stays inside for every real η: squash it, h·tanh(z/h) about the middle"
             )
         if size <= 5.0 and population.dimension and theta.requires_grad:
             (slope,) = torch.autograd.grad(theta.sum(), eta)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from physics import Backbone, Parameter, Population, check_backbone, check_population
+from physics import Backbone, Defaults, Observed, Parameter, Population, check_backbone, check_population
 from tests.builders import COVARIATES, POPULATION_BUILDERS
 
 F64 = torch.float64
@@ -23,6 +23,8 @@ class Leak(Backbone):
         self.time_unit = "h"
         if wrong == "units":
             self.state_units = ()
+        if wrong == "defaults":
+            self.defaults = Defaults(observed=(Observed("plasma"),))
         if wrong == "names":
             self.states, self.state_units = ("a", "a"), ("mg", "mg")
 
@@ -72,6 +74,7 @@ def test_a_backbone_of_ones_own_keeps_the_laws(right: str) -> None:
     [
         ("names", "names that differ"),
         ("units", "1 states with 0 units"),
+        ("defaults", r"its defaults name \['plasma'\], and its states are \['a'\]"),
         ("shape", r"its A is \(1,\) in torch.float64; it needs \(1, 1\)"),
         ("float32", "in torch.float32; it needs"),
         ("finite", r"A or B is not finite at k=(3.9\d*|4) /h"),
