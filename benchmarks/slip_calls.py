@@ -87,7 +87,7 @@ from training.trust.recalibration import (
 D = torch.float64
 # what a caller does not make: results, whose fields are filled by the function that returns them, and interfaces
 RESULTS = {
-    "hybrid": ("Failure", "Paths", "Rollout", "Segments", "SimulationError", "Solution"),
+    "hybrid": ("Cause", "Failure", "Parts", "Paths", "RightHandSide", "Rollout", "Segments", "SimulationError", "Solution"),
     "stability": ("Certificate", "Counterexample", "Gain", "LipschitzBound", "Refusal", "Step", "Verdict", "WeightedL1"),
     "learned": ("Field", "Layers"),
     "exchange": ("Outside",),
@@ -341,6 +341,7 @@ def _learned() -> dict[str, Call]:
         "Joint": lambda: (Joint, {"states": ("a", "b"), "inputs": ("u",), "channels": ("y",), "covariates": 1}),
         "Layers.at": lambda: (layers.at, {"c": c.clone()}),
         "Field.__call__": lambda: (layers.at(c), {"x": x.clone(), "u": u.clone()}),
+        "Field.jacobian": lambda: (layers.at(c).jacobian, {"x": x.clone(), "u": u.clone()}),
         "concatenate": lambda: (learned.concatenate, {"modules": [MLP(2, 1, 1, (4,)), MLP(2, 1, 1, (4,))]}),
         "select": lambda: (learned.select, {"module": Ensemble(3).stack(mlp, generator()), "members": torch.tensor([0, 2])}),
     }
@@ -363,13 +364,14 @@ def _hybrid() -> dict[str, Call]:
     given, model, segments = w.cohort.conditions, w.model, w.cohort.conditions.segments
     mode = w.known.mode
     theta, c = model.theta(mode, given.covariates).detach(), model.context(mode, given.covariates).detach()
-    field = model.bind(segments, theta, c)
+    field, terms = model.bind(segments, theta, c), model.at(theta, c)
     x = torch.full((1, 4, 2), 10.0, dtype=D)
+    u, net = torch.zeros(1, 4, field.B.shape[-1], dtype=D), field.network
     held = Signal((0.0, 1.0, 4.0), (1.0, 2.0, 3.0), "held")
     dose = Dose("gut", 0.0, 320.0)
     states, amount = States([0], ["y"], ["mg"]), Concentration("plasma", "V").joined(w.backbone)
     seen = {"x": torch.full((1, 4, 3, 2), 10.0, dtype=D), "theta": theta}
-    failure = hybrid.Failure(0, 1.0, "because at %TIME")
+    failure = hybrid.Failure(0, 1.0, hybrid.Cause.NOT_FINITE)
     p = w.prediction
     mask = torch.ones_like(w.cohort.times, dtype=torch.bool)
     index, part = torch.zeros(4, 1, dtype=torch.long), torch.zeros(4, 1, dtype=D)
@@ -416,6 +418,7 @@ def _hybrid() -> dict[str, Call]:
         "HybridModel.log_prior": lambda: (model.log_prior, {"personal": mode.clone()}),
         "HybridModel.initial": lambda: (model.initial, {"theta": theta.clone(), "baseline": given.baseline}),
         "HybridModel.bind": lambda: (model.bind, {"segments": segments, "theta": theta, "c": c}),
+        "HybridModel.at": lambda: (model.at, {"theta": theta, "c": c, "points": 1}),
         "HybridModel.lure": lambda: (model.lure, {"theta": theta.clone(), "c": c.clone()}),
         "Mesh": lambda: (Mesh, {"step": 0.5, "first": 0.1, "growth": 0.25, "observed": True}),
         "Mesh.of": lambda: (Mesh.of, {"model": model, "records": w.people}),
@@ -442,6 +445,12 @@ def _hybrid() -> dict[str, Call]:
         "Segments.refine": lambda: (segments.refine, {"segment": index, "begin": part, "end": part + 1.0}),
         "SemilinearField": lambda: (hybrid.SemilinearField, {"A": field.A, "B": field.B, "residual": field.learned,
                                                              "segments": segments, "tensors": (c,)}),
+        "BoundTerm": lambda: (hybrid.BoundTerm, {"value": net, "slope": net.jacobian, "layers": net}),
+        "BoundTerm.rate": lambda: (terms.learned.rate, {"x": x, "u": u}),
+        "BoundTerm.jacobian": lambda: (terms.learned.jacobian, {"x": x, "u": u}),
+        "RightHandSide.parts": lambda: (terms.parts, {"x": x, "u": u, "infused": torch.ones_like(x)}),
+        "RightHandSide.rate": lambda: (terms.rate, {"x": x, "u": u, "infused": torch.ones_like(x)}),
+        "RightHandSide.jacobian": lambda: (terms.jacobian, {"x": x, "u": u}),
         "SemilinearField.on": lambda: (field.on, {"segments": segments}),
         "SemilinearField.without": lambda: (field.without, {"failures": [failure]}),
         "SemilinearField.slowed": lambda: (field.slowed, {"factor": torch.ones(1, 4, dtype=D)}),

@@ -14,7 +14,7 @@ from hybrid.signal import Signal
 from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
 from hybrid.solve.exponential import Exponential
 from hybrid.solve.runge_kutta import RungeKutta
-from hybrid.solve.solver import Failure, SimulationError, Solution, Solver
+from hybrid.solve.solver import Cause, Failure, SimulationError, Solution, Solver
 from hybrid.solve.torchdiffeq_solver import Torchdiffeq
 from hybrid.terms import BoundTerm, Parts, RightHandSide, Term
 
@@ -28,6 +28,7 @@ __all__ = [
     "SOLVERS",
     "TERMS",
     "BoundTerm",
+    "Cause",
     "Concentration",
     "Conditions",
     "Dose",
