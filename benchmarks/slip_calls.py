@@ -299,6 +299,9 @@ def _physics() -> dict[str, Call]:
         "VanCauterPopulation.theta": lambda: (vcp.theta, {"eta": none, "covariates": dict(status)}),
         "VanCauterPopulation.enclose": lambda: (vcp.enclose, {"youngest": 30.0, "oldest": 40.0, "type2": (0.0, 1.0)}),
         "VanCauterPopulation.log_prior": lambda: (vcp.log_prior, {"eta": none}),
+        "check_backbone": lambda: (physics.check_backbone, {"backbone": w.backbone, "draws": 4, "generator": generator()}),
+        "check_population": lambda: (physics.check_population, {
+            "population": w.population, "covariates": dict(cov), "generator": generator()}),
         "require_hurwitz": lambda: (physics.require_hurwitz, {"A": -torch.eye(2, dtype=D), "name": "mine"}),
         "spectral_abscissa": lambda: (physics.spectral_abscissa, {"A": torch.tensor([[-1.0, 0.3], [0.1, -2.0]], dtype=D)}),
     })
@@ -342,6 +345,11 @@ def _learned() -> dict[str, Call]:
         "Layers.at": lambda: (layers.at, {"c": c.clone()}),
         "Field.__call__": lambda: (layers.at(c), {"x": x.clone(), "u": u.clone()}),
         "Field.jacobian": lambda: (layers.at(c).jacobian, {"x": x.clone(), "u": u.clone()}),
+        "check_noise": Call(lambda: (learned.check_noise, {
+            "head": heads[1], "states": 2, "inputs": 1, "generator": generator()}), dear=True),
+        "check_process_noise": lambda: (learned.check_process_noise, {"process": noise, "generator": generator()}),
+        "check_residual": Call(lambda: (learned.check_residual, {
+            "residual": mlp, "parameters": 0, "generator": generator()}), dear=True),
         "concatenate": lambda: (learned.concatenate, {"modules": [MLP(2, 1, 1, (4,)), MLP(2, 1, 1, (4,))]}),
         "select": lambda: (learned.select, {"module": Ensemble(3).stack(mlp, generator()), "members": torch.tensor([0, 2])}),
     }
@@ -378,6 +386,10 @@ def _hybrid() -> dict[str, Call]:
     everyone = {"schedules": [schedule()] * 4, "times": [[1.0, 2.0]] * 4}
     ends = torch.zeros(1, 4, segments.dt.shape[1] + 1, 2, dtype=D)
     rows: dict[str, Any] = {
+        "check_observation": lambda: (hybrid.check_observation, {
+            "observation": Concentration("plasma", "V"), "backbone": w.backbone, "generator": generator()}),
+        "check_solver": Call(lambda: (hybrid.check_solver, {"solver": RungeKutta("bosh3"), "order": 3, "accuracy": 1e-3}),
+                             dear=True),
         "Concentration": lambda: (Concentration, {"state": "plasma", "volume": "V", "channel": "concentration", "unit": "mg/L",
                                                   "molar_mass": 180.0}),
         "Concentration.joined": lambda: (Concentration("plasma", "V").joined, {"backbone": w.backbone}),
