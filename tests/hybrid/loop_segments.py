@@ -197,7 +197,13 @@ def cuts(mesh: Mesh, begin: float, end: float) -> list[float]:
 
 def sample(signal: Signal, times: np.ndarray, side: str) -> np.ndarray:
     """u at these times, the value of a held signal on this side of its steps."""
-    if signal.kind == "linear":
-        return np.interp(times, signal.times, signal.values)
-    last = np.searchsorted(signal.times, times, side=side) - 1  # type: ignore[call-overload]
-    return np.asarray(signal.values, dtype=np.float64)[np.maximum(last, 0)]
+    return np.array([_at(signal, float(t), side) for t in times])
+
+
+def _at(signal: Signal, time: float, side: str) -> float:
+    x, y = signal.times, signal.values
+    before = [k for k, t in enumerate(x) if t < time or (t == time and side == "right")]
+    if signal.kind == "held" or not before or time in x:
+        return y[before[-1] if before else 0] if signal.kind == "held" or time not in x else y[x.index(time)]
+    k = before[-1]
+    return y[k] if k == len(x) - 1 else (y[k + 1] - y[k]) / (x[k + 1] - x[k]) * (time - x[k]) + y[k]
