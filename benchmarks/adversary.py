@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stability.search.jacobians import slope, value
+from stability.search.states.activation import slope, value
 
 Array = np.ndarray
 Plain = Mapping[str, Any]

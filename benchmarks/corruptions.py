@@ -26,7 +26,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from homeostat.plain_text import json_shown, shown
 from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule, SimulationError
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import LogNormalPopulation, OneCompartmentOral
-from stability import certify
+from stability import certify, certify_step, lipschitz_bound
 from training import Personal
 
 Content = dict[str, bytes]
@@ -51,7 +51,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def ordinary(seed: int = 11) -> Bundle:
-    """Two members, three people, one certificate."""
+    """Two members, three people, a certificate, and beside it a claim about a step and one about a member's layers."""
     g = torch.Generator().manual_seed(seed)
     backbone = OneCompartmentOral()
     model = HybridModel(
@@ -71,8 +71,10 @@ def ordinary(seed: int = 11) -> Bundle:
     known = Personal(mode, spread, torch.zeros(2, 3, dtype=torch.float64), torch.ones(2, 3, dtype=torch.bool))
     scores = {"scores": {"hybrid": {"crps": 0.5, "nll": 1.3, "coverage_80": 0.81}}, "uncertainty": {}}
     about = {"table": "people.csv", "units": {"TIME": "h", "AMT": "mg", "DV": "mg/L"}, "settings.solver": "rk4"}
-    plain = Bundle(stack, people, known, Mesh(0.5, 0.1), None, scores, about)
-    return Bundle(stack, people, known, Mesh(0.5, 0.1), certify(plain.system()), scores, about)
+    plain = Bundle(stack, people, known, Mesh(0.5, 0.1), calibration=scores, provenance=about)
+    system = plain.system()
+    certificate, layers = certify(system), [w[1, 0] for w in system.weights]
+    return replace(plain, claims=(certificate, certify_step(certificate, system, 0.1), lipschitz_bound(layers)))
 
 
 def entries(path: Path) -> Content:
@@ -239,7 +241,10 @@ def bombs(content: Content, megabytes: int = 200) -> dict[str, bytes]:
     busy = {**person, "schedule": {**person["schedule"], "doses": [dose] * (many // 1000)}}
     doses = {**model, "people": [busy, *model["people"][1:]]}
     small = {**model, "mesh": {**model["mesh"], "step": 1e-9, "first": 1e-9}}
-    wide = {**proof, "certificate": {**proof["certificate"], "multipliers": [[0.0] * (many // 20)]}}
+    first, *others = proof["claims"]
+    widened = {**first, "claim": {**first["claim"], "multipliers": [[0.0] * (many // 20)]}}
+    wide = {**proof, "claims": [widened, *others]}
+    crowded = {**proof, "claims": [first] * (many // 4000)}
     tensors = {f"personal.{k}": {"dtype": "F64", "shape": [0], "data_offsets": [0, 0]} for k in range(many // 1000)}
     return {
         "blanks": with_entry("calibration.json", b"{" + b" " * many + b"}"),
@@ -267,6 +272,7 @@ def bombs(content: Content, megabytes: int = 200) -> dict[str, bytes]:
         "a crowd": with_entry("model.json", json.dumps(crowd).encode()),
         "many doses": with_entry("model.json", json.dumps(doses).encode()),
         "wide multipliers": with_entry("proof.json", json.dumps(wide).encode()),
+        "many claims": with_entry("proof.json", json.dumps(crowded).encode()),
         "wide layers": _hidden(content, [4096] * 3),
         "many layers": _hidden(content, [1] * 20_000),
         "small steps": with_entry("model.json", json.dumps(small).encode()),
@@ -310,14 +316,14 @@ def corruption(content: Content, raw: bytes, seed: int) -> Corruption:
 
 def says(full: Content, file: Content) -> bool:
     """Does `full` say all that the file says, numbers by their value and tensors by their bits? It may say more: what a bundle
-    of before left out. The manifest is not compared, nor are the arrays beside a certificate, which are made from the weights.
+    of before left out. The manifest is not compared, nor are the arrays beside the claims, which are made from the weights.
     """
     if full.keys() != file.keys():
         return False
     for name in file.keys() - {"manifest.json", "weights.safetensors"}:
         x, y = json.loads(full[name]), json.loads(file[name])
         if name == "proof.json":
-            x, y = ({k: v for k, v in value.items() if k != "system"} for value in (x, y))
+            x, y = ([{k: v for k, v in one.items() if k != "system"} for one in value["claims"]] for value in (x, y))
         if not _within(x, y):
             return False
     s, t = (_named_tensors(c["weights.safetensors"]) for c in (full, file))
@@ -366,11 +372,12 @@ def _used(bundle: Bundle, path: Path, content: Content, mine: Content, deep: boo
     """What is wrong with what the commands make of it, if anything is."""
     if bundle.certificate:
         checked = examine_bundle(path)
-        parts = ("certificate", "rate", "metric", "multipliers", "digest", "region")
-        then, now = (json.loads(c["proof.json"])["certificate"] for c in (content, mine))
-        if checked.good and (any(then.get(k) != now.get(k) for k in parts) and now["rate"] > then["rate"]):
-            return f"proved, at another claim: {checked.reason[:200]}"
-
+        stronger = {"certificate": ("rate", 1.0), "step": ("factor", -1.0), "lipschitz": ("bound", -1.0)}
+        then, now = ({one["claim"]["kind"]: one["claim"] for one in json.loads(c["proof.json"])["claims"] if "claim" in one}
+                     for c in (content, mine))  # fmt: skip
+        for kind, (name, sign) in stronger.items():
+            if checked.good and kind in now and sign * now[kind][name] > sign * then[kind][name]:
+                return f"proved, at another claim: {checked.reason[:200]}"
 
     def simulated() -> tuple[dict[str, Any], str]:
         return simulate_person(path, "", person=None, until=None, points=3, level=0.8, picture=None)

@@ -73,7 +73,7 @@ from training import (
     personalise,
     prior,
 )
-from training.checkpoint import Saved
+from training.machinery.checkpoint import Saved
 from training.trust import Outcome, recalibration
 from training.trust.recalibration import (
     AdaptiveConformal,
@@ -87,8 +87,8 @@ from training.trust.recalibration import (
 D = torch.float64
 # what a caller does not make: results, whose fields are filled by the function that returns them, and interfaces
 RESULTS = {
-    "hybrid": ("Failure", "Paths", "Rollout", "Segments", "SimulationError", "Solution"),
-    "stability": ("Certificate", "Counterexample", "Gain", "LipschitzBound", "Refusal", "Step", "WeightedL1"),
+    "hybrid": ("Cause", "Failure", "Parts", "Paths", "RightHandSide", "Rollout", "Segments", "SimulationError", "Solution"),
+    "stability": ("Certificate", "Counterexample", "Gain", "LipschitzBound", "Refusal", "Step", "Verdict", "WeightedL1"),
     "learned": ("Field", "Layers"),
     "exchange": ("Outside",),
     "training": (
@@ -129,7 +129,7 @@ def public() -> dict[str, Callable[..., Any]]:
 
 
 def _takes_any(function: Callable[..., Any]) -> bool:
-    parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.name not in ("self", "cls")]
     handed_on = all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters) and len(parameters) == 2
     return bool(parameters) and not handed_on  # *args and **kwargs are those of torch's Module, which takes none
 
@@ -299,6 +299,9 @@ def _physics() -> dict[str, Call]:
         "VanCauterPopulation.theta": lambda: (vcp.theta, {"eta": none, "covariates": dict(status)}),
         "VanCauterPopulation.enclose": lambda: (vcp.enclose, {"youngest": 30.0, "oldest": 40.0, "type2": (0.0, 1.0)}),
         "VanCauterPopulation.log_prior": lambda: (vcp.log_prior, {"eta": none}),
+        "check_backbone": lambda: (physics.check_backbone, {"backbone": w.backbone, "draws": 4, "generator": generator()}),
+        "check_population": lambda: (physics.check_population, {
+            "population": w.population, "covariates": dict(cov), "generator": generator()}),
         "require_hurwitz": lambda: (physics.require_hurwitz, {"A": -torch.eye(2, dtype=D), "name": "mine"}),
         "spectral_abscissa": lambda: (physics.spectral_abscissa, {"A": torch.tensor([[-1.0, 0.3], [0.1, -2.0]], dtype=D)}),
     })
@@ -341,6 +344,11 @@ def _learned() -> dict[str, Call]:
         "Joint": lambda: (Joint, {"states": ("a", "b"), "inputs": ("u",), "channels": ("y",), "covariates": 1}),
         "Layers.at": lambda: (layers.at, {"c": c.clone()}),
         "Field.__call__": lambda: (layers.at(c), {"x": x.clone(), "u": u.clone()}),
+        "Field.jacobian": lambda: (layers.at(c).jacobian, {"x": x.clone(), "u": u.clone()}),
+        "check_noise": Call(lambda: (learned.check_noise, {
+            "head": heads[1], "states": 2, "inputs": 1, "generator": generator()}), dear=True),
+        "check_process_noise": lambda: (learned.check_process_noise, {"process": noise, "generator": generator()}),
+        "check_residual": Call(lambda: (learned.check_residual, {"residual": mlp, "generator": generator()}), dear=True),
         "concatenate": lambda: (learned.concatenate, {"modules": [MLP(2, 1, 1, (4,)), MLP(2, 1, 1, (4,))]}),
         "select": lambda: (learned.select, {"module": Ensemble(3).stack(mlp, generator()), "members": torch.tensor([0, 2])}),
     }
@@ -363,19 +371,24 @@ def _hybrid() -> dict[str, Call]:
     given, model, segments = w.cohort.conditions, w.model, w.cohort.conditions.segments
     mode = w.known.mode
     theta, c = model.theta(mode, given.covariates).detach(), model.context(mode, given.covariates).detach()
-    field = model.bind(segments, theta, c)
+    field, terms = model.bind(segments, theta, c), model.at(theta, c)
     x = torch.full((1, 4, 2), 10.0, dtype=D)
+    u, net = torch.zeros(1, 4, field.B.shape[-1], dtype=D), field.network
     held = Signal((0.0, 1.0, 4.0), (1.0, 2.0, 3.0), "held")
     dose = Dose("gut", 0.0, 320.0)
     states, amount = States([0], ["y"], ["mg"]), Concentration("plasma", "V").joined(w.backbone)
     seen = {"x": torch.full((1, 4, 3, 2), 10.0, dtype=D), "theta": theta}
-    failure = hybrid.Failure(0, 1.0, "because at %TIME")
+    failure = hybrid.Failure(0, 1.0, hybrid.Cause.NOT_FINITE)
     p = w.prediction
     mask = torch.ones_like(w.cohort.times, dtype=torch.bool)
     index, part = torch.zeros(4, 1, dtype=torch.long), torch.zeros(4, 1, dtype=D)
     everyone = {"schedules": [schedule()] * 4, "times": [[1.0, 2.0]] * 4}
     ends = torch.zeros(1, 4, segments.dt.shape[1] + 1, 2, dtype=D)
     rows: dict[str, Any] = {
+        "check_observation": lambda: (hybrid.check_observation, {
+            "observation": Concentration("plasma", "V"), "backbone": w.backbone, "generator": generator()}),
+        "check_solver": Call(lambda: (hybrid.check_solver, {"solver": RungeKutta("bosh3"), "order": 3, "accuracy": 1e-3}),
+                             dear=True),
         "Concentration": lambda: (Concentration, {"state": "plasma", "volume": "V", "channel": "concentration", "unit": "mg/L",
                                                   "molar_mass": 180.0}),
         "Concentration.joined": lambda: (Concentration("plasma", "V").joined, {"backbone": w.backbone}),
@@ -416,6 +429,7 @@ def _hybrid() -> dict[str, Call]:
         "HybridModel.log_prior": lambda: (model.log_prior, {"personal": mode.clone()}),
         "HybridModel.initial": lambda: (model.initial, {"theta": theta.clone(), "baseline": given.baseline}),
         "HybridModel.bind": lambda: (model.bind, {"segments": segments, "theta": theta, "c": c}),
+        "HybridModel.at": lambda: (model.at, {"theta": theta, "c": c, "points": 1}),
         "HybridModel.lure": lambda: (model.lure, {"theta": theta.clone(), "c": c.clone()}),
         "Mesh": lambda: (Mesh, {"step": 0.5, "first": 0.1, "growth": 0.25, "observed": True}),
         "Mesh.of": lambda: (Mesh.of, {"model": model, "records": w.people}),
@@ -442,6 +456,12 @@ def _hybrid() -> dict[str, Call]:
         "Segments.refine": lambda: (segments.refine, {"segment": index, "begin": part, "end": part + 1.0}),
         "SemilinearField": lambda: (hybrid.SemilinearField, {"A": field.A, "B": field.B, "residual": field.learned,
                                                              "segments": segments, "tensors": (c,)}),
+        "BoundTerm": lambda: (hybrid.BoundTerm, {"value": net, "slope": net.jacobian, "layers": net}),
+        "BoundTerm.rate": lambda: (terms.learned.rate, {"x": x, "u": u}),
+        "BoundTerm.jacobian": lambda: (terms.learned.jacobian, {"x": x, "u": u}),
+        "RightHandSide.parts": lambda: (terms.parts, {"x": x, "u": u, "infused": torch.ones_like(x)}),
+        "RightHandSide.rate": lambda: (terms.rate, {"x": x, "u": u, "infused": torch.ones_like(x)}),
+        "RightHandSide.jacobian": lambda: (terms.jacobian, {"x": x, "u": u}),
         "SemilinearField.on": lambda: (field.on, {"segments": segments}),
         "SemilinearField.without": lambda: (field.without, {"failures": [failure]}),
         "SemilinearField.slowed": lambda: (field.slowed, {"factor": torch.ones(1, 4, dtype=D)}),
@@ -684,12 +704,21 @@ def _exchange() -> dict[str, Call]:
         exchange.Person(r.id, r.schedule, dict(r.covariates), tuple(r.baseline.tolist())) for r in w.cohort.records
     )
     bundle = exchange.Bundle(w.model, people, w.known, w.cohort.mesh)
+    certified = exchange.Bundle(w.model, people, w.known, w.cohort.mesh, [w.certificate])
     kept = exchange.save(bundle, w.folder / "kept.twin")
     weights = {name: p.detach() for name, p in w.model.named_parameters()}
     return _of("exchange", {
         "Person": lambda: (exchange.Person, dict(person)),
         "Bundle": lambda: (exchange.Bundle, {"model": w.model, "people": people, "personal": w.known, "mesh": w.cohort.mesh,
-                                             "certificate": None, "calibration": {"a": 1.0}, "provenance": {"a": "b"}}),
+                                             "claims": [], "calibration": {"a": 1.0}, "provenance": {"a": "b"}}),
+        "Bundle.of": lambda: (exchange.Bundle.of, {"model": w.model, "cohort": w.cohort, "people": w.known, "claims": [],
+                                                   "calibration": {"a": 1.0}, "provenance": {"a": "b"}, "solver": None}),
+        "Bundle.forecast": lambda: (bundle.forecast, {"person": w.cohort.ids[0], "schedule": "", "times": [1.0, 2.0],
+                                                      "draws": 2, "seed": 7}),
+        "Bundle.prove": lambda: (bundle.prove, {}),
+        "Bundle.units_made_in": lambda: (certified.units_made_in, {"claim": w.certificate}),
+        "solver_named": lambda: (exchange.solver_named, {"name": "rk4"}),
+        "units_of": lambda: (exchange.units_of, {"model": w.model}),
         "Bundle.conditions": lambda: (bundle.conditions, {"times": [[1.0, 2.0]] * 4}),
         "Bundle.person": lambda: (bundle.person, {"id": "1"}),
         "save": Call(lambda: (exchange.save, {"bundle": bundle, "path": str(w.folder / "a.twin")}), dear=True),
@@ -722,6 +751,7 @@ def _stability() -> dict[str, Call]:
         "Lure": lambda: (Lure, {
             "A": system.A, "weights": system.weights, "biases": system.biases, "activation": "tanh", "B": system.B,
             "input_weights": system.input_weights, "skip": np.zeros((2, 2))}),
+        "Lure.of": lambda: (Lure.of, {"system": system.to_dict()}),
         "Lure.stack": lambda: (Lure.stack, {"systems": [system, system]}),
         "Lure.jacobian": lambda: (system.jacobian, {"slopes": [np.ones(3)]}),
         "Lure.from_dict": lambda: (Lure.from_dict, {"data": system.to_dict()}),
@@ -734,7 +764,7 @@ def _stability() -> dict[str, Call]:
             "certificate": certificate, "system": system, "step": 0.1, "method": "rk4", "seconds": 2.0}), dear=True),
         "Budget": lambda: (stability.Budget, {"cells": 1000, "seconds": 1.0, "bytes": 1_000_000}),
         "decay_in_words": lambda: (stability.decay_in_words, {"rate": 0.5, "unit": "h"}),
-        "check": lambda: (stability.check, {"certificate": certificate, "system": system}),
+        "check": lambda: (stability.check, {"claim": certificate, "system": system}),
         "common_metric": Call(lambda: (stability.common_metric, {
             "jacobians": system.A[None], "rate": 0.5, "condition": 1e4, "seconds": 2.0}), dear=True),
         "contraction_barrier": lambda: (stability.contraction_barrier, {
@@ -742,6 +772,9 @@ def _stability() -> dict[str, Call]:
         "contraction_margin": lambda: (stability.contraction_margin, {**torch_call, "activation": "tanh"}),
         "contraction_rate": lambda: (stability.contraction_rate, {**torch_call, "multipliers": multipliers,
                                                                   "activation": "tanh"}),
+        "prove": lambda: (stability.prove, {"claim": certificate, "system": system.to_dict(),
+                                            "budget": stability.Budget(cells=1000)}),
+        "read_claim": lambda: (stability.read_claim, {"data": certificate.to_dict()}),
         "exactly": lambda: (stability.exactly, {"certificate": certificate, "system": system}),
         "falsify": Call(lambda: (stability.falsify, {"system": system, "rate": 0.5, "region": region, "seconds": 0.3,
                                                      "seed": 0}), dear=True),
@@ -766,4 +799,16 @@ def _stability() -> dict[str, Call]:
               stability.weighted_l1(system))
     for claim in claims:
         rows[f"{type(claim).__name__}.from_dict"] = lambda claim=claim: (type(claim).from_dict, {"data": claim.to_dict()})
+    names = [("a", "mg"), ("b", "mg")]
+    for claim in (one for one in claims if isinstance(one, stability.Claim)):
+        about = {"weights": plain, "activation": "tanh"} if claim.kind == "lipschitz" else system
+        rows |= {f"{type(claim).__name__}.{name}": lambda call=call, given=given: (call, dict(given)) for name, call, given in (
+            ("prove", claim.prove, {"system": about, "budget": stability.Budget(cells=1000)}),
+            ("in_words", claim.in_words, {"time_unit": "h"}),
+            ("details", claim.details, {"time_unit": "h", "states": names}),
+        )}
+    rows |= {
+        "Certificate.caps_in_words": lambda: (certificate.caps_in_words, {"time_unit": "h"}),
+        "Certificate.where_in_words": lambda: (certificate.where_in_words, {"states": names, "time_unit": "h"}),
+    }
     return _of("stability", rows)

@@ -20,7 +20,7 @@ _JSON = dict.fromkeys(
     ("a mapping", "None in it", "words in it", "a list in it", "an object in it", "a number for a name"),
     "any JSON; what is none is refused where the bundle is saved",
 )
-_REFUSED = {"*": "the checker never raises: what it cannot read it refuses, with False"}
+_REFUSED = {"*": "the checker never raises: what it cannot read it refuses, and says so in the verdict"}
 _READ = {"words in it": "a claim is read; whether it is true is for check to say"}
 _ANY = {"*": "any tensor may be exchanged"}
 _ONE_NAME = dict.fromkeys(("words", "no words", "a page"), "one text is that of the one channel")
@@ -40,6 +40,7 @@ _AXES_OF = (
 )
 _LIMIT_OF = (
     *("hybrid.SemilinearField.nonlinear", "hybrid.SemilinearField.nonlinear_at", "hybrid.SemilinearField.residual"),
+    *("hybrid.BoundTerm.rate", "hybrid.BoundTerm.jacobian", "hybrid.RightHandSide.jacobian", "learned.Field.jacobian"),
     *("learned.Field.__call__", "learned.MLP.forward", "learned.ContractingMLP.forward"),
 )
 _CLAIMS = ("Certificate", "Gain", "LipschitzBound", "Step", "WeightedL1", "Refusal")
@@ -48,12 +49,11 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     **{name: {"*": _AXES} for name in _AXES_OF},
     **{name: {"*": _LIMIT} for name in _LIMIT_OF},
     **{f"stability.{name}.from_dict": {"data": _READ} for name in _CLAIMS},
-    "exchange.Bundle": {
-        "calibration": _JSON,
-        "provenance": _JSON,
-        "certificate": {"*": "which claims a bundle carries is looked at where it is saved"},
-    },
+    **{f"stability.{name}.prove": {"system": _REFUSED} for name in _CLAIMS if name != "Refusal"},
+    "stability.read_claim": {"data": _READ},
+    **{f"exchange.{name}": {"calibration": _JSON, "provenance": _JSON} for name in ("Bundle", "Bundle.of")},
     "exchange.Person": {"baseline": {"one too many": _COUNT}},
+    "hybrid.BoundTerm": dict.fromkeys(("value", "slope"), _CALLED),
     "hybrid.Concentration": {"state": _NAMED, "volume": _NAMED},
     "hybrid.Conditions": {"baseline": {"one column too many": _COUNT}},
     "hybrid.Prediction": {"units": _ONE_NAME},
@@ -72,6 +72,7 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "physics.OneCompartmentOral.initial": {"*": {**_AXES, **_MISSING}},
     "stability.check": {"*": _REFUSED},
     "stability.exactly": {"*": _REFUSED},
+    "stability.prove": {"claim": _REFUSED, "system": _REFUSED},
     "training.Anchor.likelihood": {"y": _MISSING},
     "training.Anchor.of": {"variance": {"an empty mapping": "a flat prior for every tensor"}},
     "training.trust.recalibration.CrossScaling.fit": {"y": _MISSING},

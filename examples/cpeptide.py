@@ -32,12 +32,8 @@ from hybrid import HybridModel, Mesh, RungeKutta, Signal, States, Torchdiffeq, r
 from learned import MLP, AdditiveProportional, Ensemble, NoiseHead
 from physics import Backbone, VanCauter, VanCauterPopulation
 from stability import Certificate, Lure, certify, check, decay_in_words
-from training import Objective, Search
-from training.fitting import Fitted, Step, fit
-from training.people.likelihoods import gaussian_nll
-from training.people.personalise import Personal, personalise
-from training.people.records import Cohort, Record
-from training.people.tables.ohashi import Ohashi, read_ohashi
+from training import Cohort, Fitted, Objective, Personal, Record, Search, Step, fit, gaussian_nll, personalise
+from training.people import Ohashi, read_ohashi
 
 # The configuration, chosen by five-fold cross-validation on the training people: summed squared error and forecast RMSE of
 # people not seen, over several draws of folds, 3 to 12 members averaged. The rise of glucose alone: .37, .59. Slope and area
@@ -331,7 +327,7 @@ def prove(model: HybridModel, cohort: Cohort, beta: Tensor, console: Console) ->
     with torch.no_grad():
         personal = beta[..., None]
         theta = model.theta(personal, cohort.conditions.covariates)
-        system = Lure(**model.lure(theta, model.context(personal, cohort.conditions.covariates)))
+        system = Lure.of(model.lure(theta, model.context(personal, cohort.conditions.covariates)))
     found = certify(system)
     if isinstance(found, Certificate):
         verdict = check(found, system)

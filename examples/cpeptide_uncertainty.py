@@ -23,9 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hybrid import HybridModel, Prediction, predict
-from training.people.forecast import Plan
-from training.people.records import Cohort
-from training.people.tables.ohashi import Ohashi, read_ohashi
+from training import Cohort, Plan
+from training.people import Ohashi, read_ohashi
 from training.trust import (
     Gate,
     Horizons,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from exchange import Bundle, Person, save
+from exchange import Bundle, save
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from hybrid import Concentration, HybridModel, RungeKutta
 from learned import MLP, AdditiveProportional, Ensemble, select
@@ -91,7 +91,5 @@ with Shard.from_env(chosen.device) as shard:
     if shard.first:
         best, cohort = best.to("cpu"), everyone.to("cpu")
         people = personalise(best, cohort, solver=solver)
-        baseline = cohort.conditions.baseline.tolist()
-        who = tuple(Person(r.id, r.schedule, r.covariates, tuple(b)) for r, b in zip(cohort.records, baseline, strict=True))
-        bundle = Bundle(best, who, people, everyone.mesh, provenance={"table": "theophylline.csv", "seed": 2026})
+        bundle = Bundle.of(best, cohort, people, provenance={"table": "theophylline.csv", "seed": 2026}, solver=solver)
         print("saved", save(bundle, chosen.out / "model.twin"))

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from exchange import Bundle, Person, lure_of, save
+from exchange import Bundle, lure_of, save
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from hybrid import Concentration, HybridModel, predict
 from learned import MLP, AdditiveProportional
@@ -105,7 +105,5 @@ prediction = predict(model, Cohort.of(doubled, model).to(chosen.device), people.
 print("doubled, the first person:", np.round(prediction.point[0, :, 0].cpu().numpy(), 2), "mg/L")
 
 # 7 · save it all
-baseline = cohort.conditions.baseline.tolist()
-who = tuple(Person(r.id, r.schedule, r.covariates, tuple(b)) for r, b in zip(cohort.records, baseline, strict=True))
-bundle = Bundle(model.to("cpu"), who, people, cohort.mesh, certificate, provenance={"table": "theophylline.csv", "seed": 2026})
+bundle = Bundle.of(model, cohort, people, claims=[certificate], provenance={"table": "theophylline.csv", "seed": 2026})
 print("saved", save(bundle, chosen.out))

@@ -4,8 +4,23 @@ from exchange.bundle import Bundle
 from exchange.coverage import Outside
 from exchange.person import Person
 from exchange.reading import load
+from exchange.solvers import SOLVERS, solver_named
 from exchange.structures import BUILTIN, describe, rebuild
 from exchange.systems import lure_of
+from exchange.units import units_of
 from exchange.writing import save
 
-__all__ = ["BUILTIN", "Bundle", "Outside", "Person", "describe", "load", "lure_of", "rebuild", "save"]
+__all__ = [
+    "BUILTIN",
+    "SOLVERS",
+    "Bundle",
+    "Outside",
+    "Person",
+    "describe",
+    "load",
+    "lure_of",
+    "rebuild",
+    "save",
+    "solver_named",
+    "units_of",
+]

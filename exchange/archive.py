@@ -5,6 +5,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +15,8 @@ from exchange.plain_json import as_json, memory_of, plain_json
 from exchange.whole_file import whole_file
 from physics.arguments import quote
 
-FORMAT, VERSION = "homeostat.twin", 1
+FORMAT, VERSION = "homeostat.twin", 2
+_READ = (1, 2)  # versions that are read: 1 carried one claim, 2 carries many
 # what reading values that are not what was written can raise: torch's own errors are RuntimeErrors, and so is the recursion
 # limit that deeply nested JSON reaches
 DAMAGE = (KeyError, IndexError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError)
@@ -53,8 +55,19 @@ def write_archive(target: Path, entries: Mapping[str, bytes]) -> None:
             )
 
 
-def read_archive(path: Path) -> tuple[dict[str, bytes], int]:
-    """The entries, whole and as the manifest has them, and the memory that reading them may take.
+@dataclass(frozen=True)
+class Archive:
+    """What a file holds: the `entries`, whole and as its manifest has them, in which `version` of the format, and how much memory
+    reading them may take, `room`.
+    """
+
+    entries: Mapping[str, bytes]
+    version: int
+    room: int
+
+
+def read_archive(path: Path) -> Archive:
+    """What is in the file.
 
     Errors: `ValueError`, one sentence that names the file.
     """
@@ -79,10 +92,10 @@ def read_archive(path: Path) -> tuple[dict[str, bytes], int]:
         version, hashes = manifest["version"], mapping(manifest["sha256"], "sha256")
     except (*DAMAGE, ValueError) as error:
         raise ValueError(f"{path}: no readable manifest.json inside; this is not a bundle") from error
-    if not known or type(version) is not int or version != VERSION:
+    if not known or type(version) is not int or version not in _READ:
         raise ValueError(
-            f"{path}: format {quote(manifest['format'])} version {quote(version)}, and this program reads {FORMAT!r} version "
-            f"{VERSION}; use the version that wrote it, or save it again"
+            f"{path}: format {quote(manifest['format'])} version {quote(version)}, and this program reads {FORMAT!r} "
+            f"versions {' and '.join(map(str, _READ))}; use the version that wrote it, or save it again"
         )
     found = {n: hashlib.sha256(d).hexdigest() for n, d in entries.items() if n != "manifest.json"}
     if found != hashes:
@@ -93,7 +106,7 @@ def read_archive(path: Path) -> tuple[dict[str, bytes], int]:
     missing = {"model.json", "weights.safetensors", "calibration.json"} - found.keys()
     if missing:
         raise ValueError(f"{path}: the bundle lacks {', '.join(sorted(missing))}; save it again")
-    return entries, room
+    return Archive(entries, version, room)
 
 
 def _require_archive(file: BinaryIO, path: Path) -> int:

@@ -1,45 +1,58 @@
 """The model bundle: a trained model with everything that it must be judged by."""
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import torch
 
+from exchange import forecasts
+from exchange.calibration import as_calibration
 from exchange.coverage import Outside, outside, outside_units, subjects_of
-from exchange.person import Person
-from exchange.systems import lure_of
+from exchange.joined import require_about, require_claims, require_joined, require_own_calibration
+from exchange.person import Person, people_of
+from exchange.solvers import DEFAULT, name_of, solver_named
+from exchange.systems import Subjects, lure_of
 from exchange.units import units_of
-from hybrid import Conditions, HybridModel, Mesh, conditions_of
+from hybrid import Conditions, HybridModel, Mesh, Prediction, Schedule, Solver, conditions_of
 from physics.arguments import quote, require_kind, require_text
-from stability import Certificate, Lure, Refusal
-from training.people import Personal
+from stability import Certificate, Claim, Lure, Refusal, prove
+from stability.proof import Verdict
+from stability.threads import few_threads
+from training.people import Cohort, Personal
+from training.people.records import never_negative
+from training.trust.recalibration.scaling import Scaling
+
+_OTHERS = "the digest is not that of the bundle's system, or of its layers: the arrays were changed after the claim was made"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A trained model with everything that it must be judged by.
+    """A trained model with everything that it must be judged by; `Bundle.of` makes it of what training leaves.
 
-    `model` (M members) · `people` (N) and their `personal` coordinates (M, N, d) · `mesh` of the solver · `certificate`,
-    or the `Refusal`, or None where neither was asked for · `calibration`, scores on unseen people, plain JSON ·
-    `provenance`: data, versions, seed, settings, plain JSON; "interrupted" says there what training was cut short ·
-    `nonnegative`: the channels that are declared never to be below 0 ·
-    `certified_in`: the units of time, states and inputs in which the certificate was made, with the digest of what it is about;
-    by default the model's, when the certificate and the model first meet, and from then on what they were.
+    `model` (M members) · `people` (N) and their `personal` coordinates (M, N, d) · `mesh` of the solver · `claims` about the
+    model and these people, each to be proved anew wherever it is read, and the `Refusal` of one that was not to be had ·
+    `calibration`, scores on unseen people, plain JSON ·
+    `provenance`: data, versions, seed, settings, plain JSON; "interrupted" says there what training was cut short, and
+    "settings.solver" what it was trained with · `nonnegative`: the channels that are declared never to be below 0 ·
+    `made_in`: for each claim the units of time, states and inputs in which it was made; by default the model's, when the claim
+    and the model first meet, and from then on what they were.
     """
 
     model: HybridModel
     people: tuple[Person, ...]
     personal: Personal
     mesh: Mesh
-    certificate: Certificate | Refusal | None = None
+    claims: tuple[Claim | Refusal, ...] = ()
+    _: KW_ONLY
     calibration: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     nonnegative: tuple[str, ...] = ()
-    certified_in: Mapping[str, Any] | None = None
+    made_in: tuple[tuple[Claim, Mapping[str, Any]], ...] = ()
 
     def __post_init__(self) -> None:
-        require_kind(self.model, HybridModel, "Bundle: model", "Bundle(model, people, personal, mesh)")
+        require_kind(self.model, HybridModel, "Bundle: model", "Bundle.of(model, cohort, people)")
         require_kind(self.people, (tuple, list), "Bundle: people", "a tuple of Person")
         for person in self.people:
             require_kind(person, Person, "Bundle: each of people", "Person(record.id, record.schedule, …)")
@@ -49,17 +62,97 @@ class Bundle:
             raise ValueError(f"Bundle: personal is of {self.personal.mode.shape[1]} people and people of {len(self.people)}")
         for what, value in (("calibration", self.calibration), ("provenance", self.provenance)):
             require_kind(value, Mapping, f"Bundle: {what}", "{}, plain JSON by name")
-        if not isinstance(self.certificate, Certificate):
-            return
-        # replace(bundle, certificate=another) keeps what was said of the one before
-        if self.certified_in is None or self.certified_in.get("digest") != self.certificate.digest:
-            units = units_of(self.model)
-            stamp = {"digest": self.certificate.digest, **{kind: units[kind] for kind in ("time", "states", "inputs")}}
-            object.__setattr__(self, "certified_in", stamp)
+        claims = require_claims(self.claims)
+        object.__setattr__(self, "claims", claims)
+        units = {kind: unit for kind, unit in units_of(self.model).items() if kind in ("time", "states", "inputs")}
+        # replace(bundle, model=another) keeps what was said of each claim, which is known by being the same value
+        known = {id(claim): then for claim, then in self.made_in}
+        made = tuple((claim, known.get(id(claim), units)) for claim in claims if isinstance(claim, Claim))
+        object.__setattr__(self, "made_in", made)
+
+    @staticmethod
+    def of(
+        model: HybridModel,
+        cohort: Cohort,
+        people: Personal,
+        *,
+        claims: Sequence[Claim | Refusal] = (),
+        calibration: Mapping[str, Any] | Scaling | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        solver: Solver | None = None,
+    ) -> "Bundle":
+        """A trained model and the people of a cohort, ready to save; on the CPU, wherever they are, and in copies.
+
+        Arguments: `people`, what `personalise(model, cohort)` found; `claims`, what `certify(lure_of(model, people.mode,
+        cohort.conditions.covariates))` and its like returned, refusals too; `calibration`, plain JSON, or a `Scaling`;
+        `provenance`, where it comes from, plain JSON; `solver`, with which the people were found, remembered by its name
+        (`SOLVERS`): by default the one that `personalise` takes. Units, ids, schedules on everybody's own clock, covariates,
+        baselines, when each was last measured, the mesh and the channels that are never below 0 are the cohort's and the model's.
+        Errors: `ValueError` for parts that are not of each other: members or people of another number, a claim about another
+        system, a recalibration that was fitted on others, a model that is not in float64, a solver without a name.
+        """
+        require_joined(model, cohort, people)
+        claims = require_claims(claims)
+        about_people = [claim for claim in claims if isinstance(claim, Claim)]
+        if about_people:
+            known = cohort.conditions.covariates
+            require_about(about_people, lure_of(model, people.mode, known))
+        if not isinstance(calibration, Mapping | Scaling | None):
+            raise ValueError(f"Bundle.of: calibration is plain JSON by name, or a Scaling, and is {quote(calibration)}")
+        scores = as_calibration(calibration)
+        require_own_calibration(scores, cohort.ids)
+        require_kind(provenance, (Mapping, type(None)), "Bundle.of: provenance", '{"table": "people.csv"}')
+        remembered = {} if solver is None else {"settings.solver": name_of(solver)}
+        return Bundle(
+            copy.deepcopy(model).to("cpu"),  # `to` moves a module itself, and the caller goes on with this one
+            people_of(cohort),
+            people.to("cpu"),
+            cohort.mesh,
+            claims,
+            calibration=scores,
+            provenance={**(provenance or {}), **remembered},
+            nonnegative=never_negative(cohort.records),
+        )
+
+    @property
+    def certificate(self) -> Certificate | Refusal | None:
+        """The certificate of contraction among the claims; without one the first refusal, and None where there is neither."""
+        found = next((claim for claim in self.claims if isinstance(claim, Certificate)), None)
+        return found or next((claim for claim in self.claims if isinstance(claim, Refusal)), None)
+
+    @property
+    def solver(self) -> Solver:
+        """The solver that it was trained with, by its provenance: a person is found with the same one."""
+        return solver_named(str(self.provenance.get("settings.solver", DEFAULT)))
+
+    def units_made_in(self, claim: Claim) -> Mapping[str, Any]:
+        """The units of time, states and inputs in which one of the claims was made; none where the bundle does not say them.
+
+        Errors: `ValueError` for a claim that is none of the bundle's.
+        """
+        found = next((units for known, units in self.made_in if known is claim), None)
+        if found is None:
+            raise ValueError(f"units_made_in: claim is one of bundle.claims, and is {quote(claim)}; write bundle.claims[0]")
+        return found
 
     def system(self) -> Lure:
         """The Lur'e arrays of every member and fitted person, built anew from the model's weights."""
         return lure_of(self.model, self.personal.mode, self.conditions().covariates)
+
+    def prove(self) -> tuple[tuple[Claim, Verdict], ...]:
+        """Every claim, and what the checker says of it and of what the bundle's own weights and people give, in their order.
+
+        Each is held against what it is about: the system of all members and people, or the learned layers of a member.
+        Law: proved ⇒ the claim's sentence holds of this bundle's arrays, in real arithmetic.
+        """
+        claims = [claim for claim in self.claims if isinstance(claim, Claim)]
+        if not claims:
+            return ()
+        system = self.system()
+        with few_threads(system.states + sum(system.widths)):
+            subjects = Subjects(system)
+            found = [(claim, subjects.of(claim)) for claim in claims]
+            return tuple((c, Verdict(False, _OTHERS) if subject is None else prove(c, subject)) for c, subject in found)
 
     def conditions(self, times: Sequence[Sequence[float]] | None = None) -> Conditions:
         """The fitted people, ready to simulate at `times` (their schedule's start where None), where the model is."""
@@ -74,17 +167,47 @@ class Bundle:
             mesh=self.mesh,
         )
 
+    def forecast(
+        self,
+        person: str,
+        schedule: Schedule | str | None,
+        times: Sequence[float],  # (T,)
+        *,
+        draws: int = 16,
+        seed: int = 7,
+    ) -> Prediction:
+        """What becomes of a fitted person under a schedule, by every member and `draws` of their own parameters: N = 1.
+
+        Arguments: `person`, an id; `schedule`, in the model's units, a text as the shell takes it, which changes what was given
+        (`"scale gut by 2"`; a unit that is typed is checked), or None for what was given; `times` in the model's unit of time
+        (`units_of`), from the start on. Schedule and times count from the person's own first dose as it was given (or their
+        start). The same `seed` draws the same parameters whatever the schedule, so that answers can be compared.
+        Returns a `Prediction`, whose channels say their units. It is made by error control, or with the bundle's solver where
+        that adapts its steps. The bundle's recalibration was fitted on these people and is not applied to them.
+        Errors: `ValueError` for an unknown person, a text that is no schedule, and times before the start; `SimulationError`.
+        Law: equals `predict(model, cohort, draws)` of a cohort of this one person.
+        """
+        index = self.person(person)
+        who, known = self.people[index], self.personal.people(torch.tensor([index], device=self.personal.mode.device))
+        asked = forecasts.asked_of(self.model, who, schedule)
+        at = forecasts.times_of(self.model, who, asked, times)
+        mesh, solver = self.mesh, self.solver
+        return forecasts.forecast(self.model, who, known, asked, at, mesh=mesh, solver=solver, draws=draws, seed=seed)
+
     def outside(self) -> list[Outside]:
-        """What the certificate, taken to be true, does not cover of the bundle's own people; nothing without a certificate."""
-        if not isinstance(self.certificate, Certificate):
-            return []
-        units = outside_units(self.certified_in or {}, units_of(self.model))
+        """What the claims, taken to be true, do not cover of the bundle's own people; nothing without a claim."""
+        now, found = units_of(self.model), list[Outside]()
+        for claim, then in self.made_in:
+            name = "certificate" if isinstance(claim, Certificate) else f"claim ({claim.kind})"
+            found += outside_units(then, now, name)
         if not self.people:
-            return units
-        given = self.conditions()
-        ids, schedules = [p.id for p in self.people], [p.schedule for p in self.people]
-        subjects = subjects_of(self.model, ids, schedules, self.personal.mode, given.covariates, given.baseline)
-        return [*units, *outside(self.certificate, self.model, subjects)]
+            return found
+        for certificate in (claim for claim in self.claims if isinstance(claim, Certificate)):
+            given = self.conditions()
+            ids, schedules = [p.id for p in self.people], [p.schedule for p in self.people]
+            subjects = subjects_of(self.model, ids, schedules, self.personal.mode, given.covariates, given.baseline)
+            found += outside(certificate, self.model, subjects)
+        return found
 
     def person(self, id: str) -> int:
         """The index of a fitted person. Errors: `ValueError` listing who is there."""

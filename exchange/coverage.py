@@ -5,7 +5,7 @@ about what its sentence names: where trajectories start, boluses "among … or a
 their levels. Beside that stands what the bundle's own people do:
 
 - a *bolus* is covered if it is w₁d₁ + … + w_D d_D with w ≥ 0 and Σw ≤ 1: a mean of certified ones, or of them and of none, which
-  is shorter, and in the proof (`stability/proof/invariance.py`) only the length counts. What arrives at one time is one bolus;
+  is shorter, and in the proof (`proof/region/invariance.py`) only the length counts. What arrives at one time is one bolus;
 - where no doses are certified, what arrives when the record begins belongs to the start, which is x(0) + d then;
 - an *infusion* is no bolus, and its rate is part of no region's inputs;
 - an *input* is covered if all its values are within the levels.
@@ -27,8 +27,8 @@ from hybrid import HybridModel, Schedule
 from hybrid.dose import as_float
 from stability import Box, Certificate, Inputs, Lure
 from stability.decay import rounded
-from stability.proof.cells import Frame
-from stability.proof.invariance import vector_length
+from stability.proof.region.cells import Frame
+from stability.proof.region.invariance import vector_length
 from stability.region import claimed
 
 Array = NDArray[np.float64]
@@ -128,16 +128,16 @@ def _keys(system: Lure) -> list[str]:
     ]
 
 
-def outside_units(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Outside]:
-    """The units in which a certificate was made, and the model's: time, states and inputs, by name.
+def outside_units(then: Mapping[str, Any], now: Mapping[str, Any], claim: str = "certificate") -> list[Outside]:
+    """The units in which a claim was made, and the model's: time, states and inputs, by name.
 
-    A certificate of before, that does not say its units, is not compared.
+    One of before, that does not say its units, is not compared.
     """
     found = []
     for kind, what in (("time", "time"), ("states", "the states"), ("inputs", "the inputs")):
         if kind in then and then[kind] != now.get(kind):
             means = "its rate means another one there" if kind == "time" else "its region and doses mean others there"
-            words = f"the certificate was made with {what} in {_words(then[kind])}, and the model has {_words(now.get(kind))}"
+            words = f"the {claim} was made with {what} in {_words(then[kind])}, and the model has {_words(now.get(kind))}"
             found.append(Outside(None, "units", f"{words}: {means}"))
     return found
 

@@ -11,7 +11,8 @@ from exchange.json_parts import listed, mapping, number, only
 from hybrid import Dose, Schedule, Signal
 from hybrid.dose import as_float
 from physics.arguments import quote, require_kind, require_number, require_text
-from training.people.records import LONGEST_ID, Cohort
+from training.people import Cohort
+from training.people.records import LONGEST_ID
 
 # what each part holds, and nothing else: a word that this program does not know may change what all the others mean
 _PERSON = ({"id", "schedule", "covariates", "baseline"}, {"until"})

@@ -9,6 +9,7 @@ from typing import Any
 import safetensors
 from torch import nn
 
+from exchange import proofs
 from exchange.archive import DAMAGE, read_archive
 from exchange.bundle import Bundle
 from exchange.consistency import require_fit, require_named
@@ -16,13 +17,12 @@ from exchange.json_parts import listed, mapping, only, says
 from exchange.names import one_line
 from exchange.person import read
 from exchange.plain_json import plain_json
-from exchange.proofs import proof_in
 from exchange.structures import BUILTIN, describe, rebuild
 from exchange.tensors import personal_in, unpacked, weights_in
 from exchange.units import require_same_units, units_of
 from hybrid import HybridModel, Mesh
 from physics.arguments import InputError, quote, require_kind, require_path
-from stability import Lure
+from stability import Claim, Lure
 
 # what model.json holds, and nothing else: a word that this program does not know may change what all the others mean
 _MODEL = ({"structure", "units", "mesh", "people", "provenance"}, {"failed", "nonnegative"})
@@ -38,7 +38,8 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
     """
     require_path(path, "load: path", "load('model.twin')")
     require_kind(structures, Mapping, "load: structures", "BUILTIN, or {**BUILTIN, 'Name': Class}")
-    entries, room = read_archive(Path(path))
+    file = read_archive(Path(path))
+    entries, room = file.entries, file.room
     try:
         about = only(plain_json(entries["model.json"], room), *_MODEL, "model.json")
         tensors = unpacked(entries["weights.safetensors"])
@@ -49,17 +50,17 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
             raise ValueError("its structure is not what the model that is built of it says of itself; save it again")
         people = tuple(read(p) for p in listed(about["people"], "people"))
         personal = replace(personal_in(tensors, model, len(people)), failed=_failed(about.get("failed", {}), len(people)))
-        certificate, certified_in = proof_in(plain_json(entries["proof.json"], room)) if "proof.json" in entries else (None, None)
+        stated = proofs.read(plain_json(entries["proof.json"], room), file.version) if "proof.json" in entries else ()
         bundle = Bundle(
             model=model,
             people=people,
             personal=personal,
             mesh=Mesh(**about["mesh"]),
-            certificate=certificate,
+            claims=tuple(one.what for one in stated),
             calibration=mapping(plain_json(entries["calibration.json"], room), "calibration.json"),
             provenance=mapping(about["provenance"], "provenance"),
             nonnegative=_channels(about.get("nonnegative", []), model),
-            certified_in=certified_in,
+            made_in=tuple((one.what, one.units) for one in stated if isinstance(one.what, Claim)),
         )
         require_named(bundle)
         require_fit(bundle)
@@ -79,9 +80,9 @@ def certified_system(path: str | os.PathLike[str]) -> Lure | None:
 
     The bundle's own weights need not give it, nor need the certificate be about it: its digest says whether it is.
     """
-    entries, room = read_archive(Path(path))
+    file = read_archive(Path(path))
     try:
-        return Lure.from_dict(plain_json(entries["proof.json"], room)["system"])
+        return proofs.certified_in(plain_json(file.entries["proof.json"], file.room), file.version)
     except (*DAMAGE, ValueError):
         return None
 

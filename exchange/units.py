@@ -5,13 +5,14 @@ from typing import Any
 
 from exchange.json_parts import mapping
 from hybrid import HybridModel
-from physics.arguments import quote
+from physics.arguments import quote, require_kind
 
 _STATED = ("time", "states", "inputs", "channels")  # what every bundle says the units of; later ones say more
 
 
 def units_of(model: HybridModel) -> dict[str, Any]:
     """The UCUM code of everything that has one, by name: time, states, inputs, parameters, channels and covariates."""
+    require_kind(model, HybridModel, "units_of: model", "units_of(model)")
     backbone, observation = model.backbone, model.observation
     return {
         "time": backbone.time_unit,

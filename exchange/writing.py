@@ -4,43 +4,33 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
+from exchange import proofs
 from exchange.archive import write_archive
 from exchange.bundle import Bundle
 from exchange.consistency import require_named
+from exchange.joined import require_float64
 from exchange.person import written
 from exchange.plain_json import as_json
-from exchange.proofs import proof_of
+from exchange.proofs import Stated, require_known
 from exchange.structures import describe
 from exchange.tensors import packed
 from exchange.units import units_of
 from physics.arguments import require_kind, require_path
-from stability import Certificate, Refusal
+from stability import Claim
 
 
 def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
     """Write the bundle; the file appears whole or not at all. The same bundle gives the same bytes.
 
     Errors: `OSError`, naming the file, where it cannot be written (a full disk): what was there before is still there;
-    `ValueError`, before anything is written, for a claim of another kind than a bundle carries, and for ids and names that are
-    not one line of printable text.
+    `ValueError`, before anything is written, for a claim of a kind that is not in `stability.CLAIMS`, a model that is not in
+    float64, and for ids and names that are not one line of printable text.
     """
     require_kind(bundle, Bundle, "save: bundle", "save(Bundle(model, people, personal, mesh), path)")
     require_path(path, "save: path", "save(bundle, 'model.twin')")
-    claim: object = bundle.certificate
     require_named(bundle)
-    if not (claim is None or isinstance(claim, Certificate | Refusal)):
-        raise ValueError(
-            f"a bundle carries a Certificate, a Refusal or None, and its certificate is a {type(claim).__name__}; nothing was "
-            "written: save(replace(bundle, certificate=None), path), and the other claim in a file of its own, as "
-            "json.dumps(claim.to_dict())"
-        )
-    if bundle.model.dtype != torch.float64:
-        raise ValueError(
-            f"a bundle carries float64, what is certified and reported, and the model is {bundle.model.dtype}; nothing was "
-            "written: save(replace(bundle, model=model.to(torch.float64)), path)"
-        )
+    require_known(bundle.claims, "nothing was written")
+    require_float64(bundle.model, "nothing was written")
     known = bundle.personal
     entries = {
         "model.json": as_json(
@@ -58,9 +48,11 @@ def save(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
         "weights.safetensors": packed(bundle.model, known),
         "calibration.json": as_json(bundle.calibration),
     }
-    proof = proof_of(bundle)
-    if proof is not None:
-        entries["proof.json"] = as_json(proof)
+    if bundle.claims:
+        stated = [Stated(c, bundle.units_made_in(c) if isinstance(c, Claim) else {}) for c in bundle.claims]
+        # what claims are about is made of the weights, as it is where they are read
+        system = bundle.system() if bundle.made_in else None
+        entries["proof.json"] = as_json(proofs.written(stated, system))
     target = Path(path)
     write_archive(target, entries)
     return target

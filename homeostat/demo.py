@@ -15,7 +15,6 @@ from rich.table import Table as RichTable
 
 from exchange import load, save
 from homeostat import gallery
-from homeostat.bundles.predicted import predict_person
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked
 from homeostat.gallery.judged import (
@@ -43,8 +42,9 @@ from homeostat.study import (
     require_folds,
     train,
 )
+from homeostat.study.backbones import backbone_named
 from homeostat.study.provenance import provenance
-from homeostat.study.recipe import backbone_named, hybrid_recipe, neural_ode_recipe
+from homeostat.study.recipe import hybrid_recipe, neural_ode_recipe
 from homeostat.terminal import rich_table
 from hybrid import Prediction
 from stability import Certificate, Refusal, certify, check, decay_in_words
@@ -201,8 +201,7 @@ def _after_training(
     again = load(path)
     times = np.linspace(0.0, 36.0, 145).tolist()
     difference = gallery.largest_difference(
-        predict_person(bundle, 0, list(schedules.values()), times),
-        predict_person(again, 0, list(schedules.values()), times),
+        *([one.forecast(records[0].id, schedule, times) for schedule in schedules.values()] for one in (bundle, again))
     )
     identical = difference == 0.0
     console.print(

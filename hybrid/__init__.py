@@ -4,6 +4,8 @@ from hybrid.cut import build_segments
 from hybrid.dose import Dose
 from hybrid.field import SemilinearField
 from hybrid.field_spread import field_spread
+from hybrid.laws.observation import check_observation
+from hybrid.laws.solver import check_solver
 from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel
 from hybrid.observation import Concentration, Observation, States
@@ -15,16 +17,21 @@ from hybrid.signal import Signal
 from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
 from hybrid.solve.exponential import Exponential
 from hybrid.solve.runge_kutta import RungeKutta
-from hybrid.solve.solver import Failure, SimulationError, Solution, Solver
+from hybrid.solve.solver import Cause, Failure, SimulationError, Solution, Solver
 from hybrid.solve.torchdiffeq_solver import Torchdiffeq
+from hybrid.terms import BoundTerm, Parts, RightHandSide, Term
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
 OBSERVATIONS: tuple[type[Observation], ...] = (Concentration, States)
+TERMS: tuple[type[Term], ...] = ()
 SOLVERS: tuple[type[Solver], ...] = (RungeKutta, Exponential, Torchdiffeq)
 
 __all__ = [
     "OBSERVATIONS",
     "SOLVERS",
+    "TERMS",
+    "BoundTerm",
+    "Cause",
     "Concentration",
     "Conditions",
     "Dose",
@@ -33,8 +40,10 @@ __all__ = [
     "HybridModel",
     "Mesh",
     "Observation",
+    "Parts",
     "Paths",
     "Prediction",
+    "RightHandSide",
     "Rollout",
     "RungeKutta",
     "Schedule",
@@ -45,8 +54,11 @@ __all__ = [
     "Solution",
     "Solver",
     "States",
+    "Term",
     "Torchdiffeq",
     "build_segments",
+    "check_observation",
+    "check_solver",
     "conditions_of",
     "field_spread",
     "integrate",

@@ -4,19 +4,56 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hybrid.many_rows import Rows
-from learned import LayeredResidual, Zero
+from hybrid.terms import BoundTerm, RightHandSide
+from physics import Backbone, Population
 from physics.arguments import InputError, quote, require_covariates, require_flag, require_number
 from physics.units import convert, factor
 
-if TYPE_CHECKING:
-    from hybrid.model import HybridModel
+
+class HasRates(Protocol):
+    """A model, as far as it says how fast its people can change."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """Gives A(θ)."""
+
+    @property
+    def population(self) -> Population:
+        """Gives θ."""
+
+    @property
+    def uses(self) -> Mapping[str, str | None]:
+        """The covariates that it reads, and their units."""
+
+    @property
+    def sees(self) -> int:
+        """r, covariates and latents of a person."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its numbers."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+
+    @property
+    def linear(self) -> bool:
+        """Is A(θ) x all that there is?"""
+
+    @property
+    def typical(self) -> Tensor:  # (1, 1, q)
+        """θ."""
+
+    def at(self, theta: Tensor, c: Tensor) -> RightHandSide:
+        """The terms of the right-hand side."""
 
 
 class HasCovariates(Protocol):
@@ -70,7 +107,7 @@ class Mesh:
             )
 
     @staticmethod
-    def of(model: "HybridModel", records: Sequence[HasCovariates]) -> "Mesh":
+    def of(model: HasRates, records: Sequence[HasCovariates]) -> "Mesh":
         """Steps with which the classic fourth-order method is accurate to 1e-4 of the largest state, for all of these people.
 
         They are made for the rates that these people can have: the eigenvalues λ of A(θ) for η at the corners of ±3 in every
@@ -105,7 +142,7 @@ class Mesh:
 
     @staticmethod
     def fastest(
-        model: "HybridModel",
+        model: HasRates,
         covariates: Mapping[str, Tensor],  # each (N,)
         people: int,
     ) -> "Mesh":
@@ -197,7 +234,7 @@ def _each(function: Callable[[float], float], values: np.ndarray) -> np.ndarray:
     return np.fromiter(map(function, values.tolist()), np.float64, len(values))
 
 
-def _matrices(model: "HybridModel", covariates: Mapping[str, Tensor], people: int) -> Tensor:  # (K, n, n)
+def _matrices(model: HasRates, covariates: Mapping[str, Tensor], people: int) -> Tensor:  # (K, n, n)
     """A(θ), each once, for every person at η = 0 and ±3."""
     d = model.population.dimension
     if d <= 6:
@@ -234,33 +271,48 @@ def _together(
     return torch.linalg.eigvals(both).flatten()
 
 
-def _slopes(model: "HybridModel") -> Tensor:  # (R, n, n)
-    """∂ε/∂x at the origin and around it, of every member.
+def _slopes(model: HasRates) -> Tensor:  # (R, n, n)
+    """The slopes of what is not linear, at the origin and around it, of every member.
 
     An estimate of what a trajectory meets, not a bound: 32 states drawn once, of the size that the first layer's weights are
-    made for (1 for a residual without layers), typical covariates, no inputs.
+    made for (1 for what has no layers), typical θ and covariates, no inputs. A known term is asked at their absolute values:
+    many are made for amounts, and a saturable rate −v x/(k + x) has a pole below 0 that no trajectory meets.
     """
-    residual = model.residual
-    nothing = torch.zeros(0, len(model.backbone.states), len(model.backbone.states), dtype=torch.float64)
-    if isinstance(residual, Zero):
+    n, m, r = len(model.backbone.states), len(model.backbone.inputs), model.sees
+    nothing = torch.zeros(0, n, n, dtype=torch.float64)
+    if model.linear:
         return nothing
-    n, like = residual.states, torch.zeros((), dtype=model.dtype, device=model.device)
-    scale = like.new_ones(n)
-    if isinstance(residual, LayeredResidual):
-        size = residual.layers().weights[0].detach().square().mean((0, 1)).sqrt()
-        scale = torch.where(size > 0, 1.0 / size.clamp(min=torch.finfo(size.dtype).tiny), 1.0)
+    like = torch.zeros((), dtype=model.dtype, device=model.device)
     drawn = torch.randn(33, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(like)
     drawn[0] = 0.0
     with torch.inference_mode(False), torch.enable_grad():
-        x = (drawn * scale).clone()[None].requires_grad_()  # (1, R, n)
-        rates = residual(x, like.new_zeros(1, 1, residual.inputs), like.new_zeros(1, 1, residual.covariates))
-        if not rates.requires_grad:
-            return nothing
         found = [nothing]
-        for member in rates:  # (R, n)
-            rows = [
-                torch.autograd.grad(v.sum(), x, retain_graph=True, materialize_grads=True)[0][0] for v in member.unbind(-1)
-            ]
-            slope = torch.stack(rows, -2).to("cpu", torch.float64)  # (R, n, n)
-            found.append(slope[torch.isfinite(slope).all(-1).all(-1)])  # a member without numbers fails where it is simulated
+        terms = model.at(model.typical, like.new_zeros(1, 1, r))
+        for term in terms.known:
+            found.append(_slopes_of(term, drawn.abs(), m))
+        if terms.learned is not None:
+            scale = like.new_ones(n)
+            if terms.learned.layers is not None:
+                size = terms.learned.layers.weights[0].detach().square().mean((0, 1)).sqrt()
+                scale = torch.where(size > 0, 1.0 / size.clamp(min=torch.finfo(size.dtype).tiny), 1.0)
+            found.append(_slopes_of(terms.learned, drawn * scale, m))
         return torch.cat(found)
+
+
+def _slopes_of(
+    term: BoundTerm,
+    x: Tensor,  # (R, n)
+    inputs: int,
+) -> Tensor:  # (R', n, n)
+    """∂f/∂x of every member at every x, where it is finite: a member without numbers fails where it is simulated."""
+    n = x.shape[-1]
+    found = [torch.zeros(0, n, n, dtype=torch.float64)]
+    x = x.clone()[None].requires_grad_()  # (1, R, n)
+    rates = term.value(x, x.new_zeros(1, 1, inputs))
+    if not rates.requires_grad:
+        return found[0]
+    for member in rates:  # (R, n)
+        rows = [torch.autograd.grad(v.sum(), x, retain_graph=True, materialize_grads=True)[0][0] for v in member.unbind(-1)]
+        slope = torch.stack(rows, -2).to("cpu", torch.float64)  # (R, n, n)
+        found.append(slope[torch.isfinite(slope).all(-1).all(-1)])
+    return torch.cat(found)

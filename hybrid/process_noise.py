@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from hybrid.defaults import simulating
+from hybrid.derivative import slope_of
 from hybrid.field import SemilinearField
 from hybrid.interval import Interval
 from hybrid.model import Conditions, HybridModel, require_given
 from hybrid.problem import Problem, Start
-from hybrid.propagate import between, jacobian, root
+from hybrid.propagate import between, root
 from hybrid.segments import Segments
 from hybrid.solve.solver import Solver
 from hybrid.solve.stability_limit import require_mesh
+from hybrid.terms import bound
 from hybrid.threads import of_conditions, threads_by
-from learned import Zero
 from physics.arguments import require_kind, require_number, require_shape
 
 
@@ -171,14 +172,14 @@ def process_variance(
         F, Q = step(begin, seen, u0, torch.lerp(u0, u1, part[..., None]), part * segments.dt.gather(1, index))
         at = F @ boundary.gather(2, index[None, :, :, None, None].expand(M, -1, -1, n, n)) @ F.mT + Q
 
-    H = jacobian(lambda x: model.observation.mean(x, problem.theta), seen)  # (M, N, T, p, n)
+    H = slope_of(lambda x: model.observation.mean(x, problem.theta), seen)  # (M, N, T, p, n)
     variance = ((H @ at) * H).sum(-1).clamp(min=0.0)
     return states, torch.where(lost, torch.nan, variance)
 
 
 def _require_mesh(model: HybridModel, segments: Segments, spread: bool = False) -> None:
     """The covariance moves by the means of J and D at a segment's ends: exact for a linear model, else only on short ones."""
-    if (model.process is not None or spread) and not isinstance(model.residual, Zero):
+    if (model.process is not None or spread) and not model.linear:
         what = "process noise" if model.process is not None else "a covariance"
         require_mesh(segments, f"{what} beside a residual")
 
@@ -187,12 +188,15 @@ def _require_mesh(model: HybridModel, segments: Segments, spread: bool = False) 
 class Driven:
     """dx = f(x, u) dt + g(x) dW of a model for N people under M members, as `propagate` asks it.
 
-    `field`: the right-hand side; `A` (M, N, n, n) its linear part, `c` (M, N, r) what the residual knows of everyone.
+    `field`: the right-hand side; `A` (M, N, n, n) and `B` its matrices, `theta` (M, N, q) and `c` (M, N, r) what its other terms
+    know of everyone.
     """
 
     model: HybridModel
     field: SemilinearField
     A: Tensor
+    B: Tensor
+    theta: Tensor
     c: Tensor
     solver: Solver
 
@@ -200,26 +204,25 @@ class Driven:
     def of(problem: Problem, solver: Solver | None = None) -> "Driven":
         """The equation behind a problem; `solver` of the mean path: `Exponential(rtol=1e-6)` by default."""
         (M, N, n), model = problem.start.shape, problem.model
-        A, _ = model.backbone.matrices(problem.theta)
-        A, c = A.expand(M, N, n, n), problem.context.expand(M, N, -1)
-        return Driven(model, problem.field(), A, c, solver or simulating(model.dtype))
+        A, B = model.backbone.matrices(problem.theta)
+        theta, c = problem.theta.expand(M, N, -1), problem.context.expand(M, N, -1)
+        return Driven(model, problem.field(), A.expand(M, N, n, n), B, theta, c, solver or simulating(model.dtype))
 
     def each(self, count: int) -> "Driven":
         """The same for `count` stretches of everyone in a row, whose mean paths are known."""
-        return replace(self, A=self.A.repeat_interleave(count, 1), c=self.c.repeat_interleave(count, 1))
+        A, theta, c = (v.repeat_interleave(count, 1) for v in (self.A, self.theta, self.c))
+        return replace(self, A=A, theta=theta, c=c)
 
     def flow(self, x: Tensor, interval: Interval) -> Tensor:  # (M, N, n) -> (M, N, n)
         """The mean path, by the solver."""
         return self.solver.solve(self.field.on(interval.quiet().segments()), x).require()[:, :, 0]
 
     def slope(self, x: Tensor, u: Tensor) -> Tensor:  # (M, R, n), (R, m) -> (M, R, n, n)
-        """A + ∂ε/∂x."""
+        """∂(dx/dt)/∂x of all terms."""
         times = x.shape[1] // self.A.shape[1]
-        A = self.A.repeat(1, times, 1, 1)
-        if isinstance(self.model.residual, Zero):
-            return A
-        c = self.c.repeat(1, times, 1)
-        return A + jacobian(lambda v: self.model.residual(v, u[None], c), x)
+        theta, c = (v.repeat(1, times, 1) for v in (self.theta, self.c))
+        matrices = self.A.repeat(1, times, 1, 1), self.B
+        return bound(matrices, self.model.known, self.model.residual, theta, c).jacobian(x, u[None])
 
     def intensity(self, x: Tensor) -> Tensor:  # (M, R, n) -> (M, R, n, n)
         """diag(g²), 0 where nothing drives the states."""

@@ -186,6 +186,12 @@ class Segments:
         after = torch.where(following > index, self.u0.gather(1, following), self.u1.gather(1, index))
         return torch.where((self.fraction == 1)[..., None], after, within)[None]
 
+    def read_rates(self) -> Tensor:  # (1, N, T, n)
+        """The infusions at the observations; where one begins or ends, the rate from there on, as far as the record goes."""
+        following = self.segment + (self.fraction == 1).long()
+        index = following.clamp(max=self.dt.shape[1] - 1)[..., None].expand(-1, -1, self.rate.shape[-1])
+        return self.rate.gather(1, index)[None]
+
     def padded(self, K: int, T: int) -> "Segments":
         """The same with K segments and T observations: those that are added last no time, and repeat the last reading.
 

@@ -28,8 +28,9 @@ class Rollout:
     """One simulation of N people under M members.
 
     `theta` (M, N, q) and `context` c (M, N, r) · `states` (M, N, T, n) at the observation times, before a dose of the
-    same time, and `inputs` (1, N, T, m) there · `mean`, `variance` (M, N, T, p) of a measurement, given the member: the
-    variance is that of the measurement and, with process noise, of the state.
+    same time, `inputs` (1, N, T, m) and `infused` (1, N, T, n), what runs in, there (None where nothing does) · `mean`,
+    `variance` (M, N, T, p) of a measurement, given the member: the variance is that of the measurement and, with process
+    noise, of the state.
     """
 
     theta: Tensor
@@ -39,6 +40,7 @@ class Rollout:
     mean: Tensor
     variance: Tensor
     failures: tuple[Failure, ...] = ()
+    infused: Tensor | None = None
 
 
 @threads_by(of_conditions)
@@ -88,7 +90,8 @@ def rollout(
     mean, variance = problem.measured(states, inputs)
     if driven is not None:
         variance = variance + driven
-    return Rollout(problem.theta, problem.context, states, inputs, mean, variance, solution.failures)
+    infused = conditions.segments.read_rates() if conditions.segments.infused else None
+    return Rollout(problem.theta, problem.context, states, inputs, mean, variance, solution.failures, infused)
 
 
 class Asked(Protocol):
@@ -245,7 +248,7 @@ def integrate(
     backbone = model.backbone
     like = torch.zeros((), dtype=model.dtype, device=model.device)
     segments = build_segments(people, rows, backbone.states, backbone.inputs, mesh).to(like)
-    N, r = len(people), model.residual.covariates
+    N, r = len(people), model.sees
     theta = leading(theta, len(backbone.physical), N, "theta", like)
     require_admissible(backbone.physical, theta)
     c = leading(like.new_zeros(r) if c is None else c, r, N, "c", like)

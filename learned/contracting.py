@@ -175,7 +175,7 @@ class ContractingMLP(LayeredResidual):
     Trainable: weights, biases, input and covariate weights as in `MLP`, and `multipliers` (log ψ), `linear` Z, and with
     `learn_metric` `stretch`, with the member axis first.
     Errors: `ValueError` for sizes that do not fit, an activation with negative slopes, vertices or a metric that cannot be used.
-    Law: `stability.certify(Lure(**model.lure(...)), rate, metric=..., multipliers=...)` proves `witness()`, whatever the
+    Law: `stability.certify(Lure.of(model.lure(theta, c)), rate, metric=..., multipliers=...)` proves `witness()`, whatever the
     weights.
     Source: the factorisation of a block tridiagonal R by sandwich layers is Wang & Manchester's (ICML 2023), who take Cayley
     transforms; S from the rest as in Revay, Wang & Manchester (IEEE TAC 2023). With Cholesky factors the last and the first

@@ -22,16 +22,17 @@ if TYPE_CHECKING:
     from stability.proof.verdict import Verdict
     from stability.refusal import Refusal
     from stability.region import Box, Ellipsoid, Inputs
-    from stability.search.attack import Counterexample, falsify
+    from stability.search.caps import metric_cap, spectral_cap
     from stability.search.certify import certify
-    from stability.search.elimination import contraction_barrier, contraction_rate
+    from stability.search.climb.elimination import contraction_barrier, contraction_rate
+    from stability.search.climb.layered import best_multipliers
+    from stability.search.climb.margin import contraction_margin
     from stability.search.gain import l2_gain, tube
-    from stability.search.jacobians import metric_cap, spectral_cap
-    from stability.search.layered import best_multipliers
     from stability.search.lipschitz import lipschitz_bound
-    from stability.search.margin import contraction_margin
     from stability.search.polytope import multi_affine, vertices
     from stability.search.semidefinite import common_metric
+    from stability.search.states.attack import falsify
+    from stability.search.states.counterexample import Counterexample
     from stability.search.step import certify_step
     from stability.search.weighted_l1 import weighted_l1
 
@@ -80,7 +81,7 @@ _HOME = {
     "Budget": "proof.budget",
     "Certificate": "claims.certificate",
     "Claim": "claims.claim",
-    "Counterexample": "search.attack",
+    "Counterexample": "search.states.counterexample",
     "Ellipsoid": "region",
     "Gain": "claims.gain",
     "Inputs": "region",
@@ -90,24 +91,24 @@ _HOME = {
     "Step": "claims.step",
     "Verdict": "proof.verdict",
     "WeightedL1": "claims.weighted_l1",
-    "best_multipliers": "search.layered",
+    "best_multipliers": "search.climb.layered",
     "certify": "search.certify",
     "certify_step": "search.step",
     "check": "claims",
     "common_metric": "search.semidefinite",
-    "contraction_barrier": "search.elimination",
-    "contraction_margin": "search.margin",
-    "contraction_rate": "search.elimination",
+    "contraction_barrier": "search.climb.elimination",
+    "contraction_margin": "search.climb.margin",
+    "contraction_rate": "search.climb.elimination",
     "decay_in_words": "decay",
     "exactly": "proof.rational",
-    "falsify": "search.attack",
+    "falsify": "search.states.attack",
     "l2_gain": "search.gain",
     "lipschitz_bound": "search.lipschitz",
-    "metric_cap": "search.jacobians",
+    "metric_cap": "search.caps",
     "multi_affine": "search.polytope",
     "prove": "claims",
     "read_claim": "claims",
-    "spectral_cap": "search.jacobians",
+    "spectral_cap": "search.caps",
     "tube": "search.gain",
     "vertices": "search.polytope",
     "weighted_l1": "search.weighted_l1",

@@ -150,3 +150,14 @@ def multipliers_of(multipliers: Sequence["Tensor"], weights: Sequence["Tensor"])
         inside = m.detach().isfinite() & (m.detach() > 0)
         if (m.device, m.dtype) != (w.device, w.dtype) or not bool(inside.all()):
             raise ValueError(f"multipliers[{k}] must be positive and finite, of the weights' type and device.")
+
+
+def metric_of(value: object, states: int) -> Array:
+    """A symmetric positive definite matrix (n, n). Errors: ValueError for anything else."""
+    P = array(value, "the metric")
+    if P.shape != (states, states) or not np.isfinite(P).all() or not np.allclose(P, P.T, rtol=1e-12, atol=0.0):
+        raise ValueError(f"the metric has shape {P.shape}; give a finite symmetric ({states}, {states}) matrix.")
+    P = (P + P.T) / 2
+    if np.linalg.eigvalsh(P)[0] <= 0:
+        raise ValueError(f"the metric has the eigenvalue {np.linalg.eigvalsh(P)[0]:.3g}; it must be positive definite.")
+    return P

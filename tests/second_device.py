@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 
 from exchange import load, save
 from homeostat import demo
-from homeostat.bundles.predicted import predict_person
 from homeostat.cli import app
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked, reliability_numbers
@@ -37,7 +36,8 @@ from homeostat.study import (
     split,
     train,
 )
-from homeostat.study.recipe import backbone_named, hybrid_recipe
+from homeostat.study.backbones import backbone_named
+from homeostat.study.recipe import hybrid_recipe
 from hybrid import (
     Concentration,
     Dose,
@@ -454,7 +454,7 @@ def study(device: torch.device | str, folder: Path) -> tuple[dict[str, float], l
     assert rings is not None
     there = load(path)
     there.model.to(device)  # a loaded model on a GPU: what is given about its people goes there too
-    whatif = predict_person(there, 0, [there.people[0].schedule], [1.0, 2.0], draws=2)[0]
+    whatif = there.forecast(there.people[0].id, None, [1.0, 2.0], draws=2)
     assert whatif.mean.device == torch.device(device)
     assert check(certificate, there.system())
     field = member_mean_field(there.model, bundle.personal.mode[:, [0]], there.people[0].covariates)

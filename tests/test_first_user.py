@@ -72,7 +72,7 @@ PEOPLE = [
 COHORT = Cohort.of(PEOPLE, MODEL)
 THETA = torch.tensor([1.5, 0.086, 31.5], dtype=D)
 KNOWN = prior(MODEL, 2)
-SYSTEM = Lure(**MODEL.lure(THETA[None, None], torch.zeros(1, 1, 0)))
+SYSTEM = Lure.of(MODEL.lure(THETA))
 
 
 def chance() -> torch.Generator:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import cache
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "stability.proof": set(),
     "stability.search": {"stability"},
     "training": BELOW_TRAINING,
+    "training.machinery": BELOW_TRAINING | {"training.people", "training.fitted"},
     "training.people": BELOW_HYBRID | {"hybrid"},
     "training.trust": BELOW_HYBRID | {"hybrid"},
     "exchange": BELOW_TRAINING | {"training.people", "training.trust"},
@@ -82,6 +84,22 @@ def test_nothing_private_crosses_a_file() -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("door", ["training", "training.people", "stability"])
+def test_no_module_bears_the_name_of_an_export(door: str) -> None:
+    """A door that resolves its names on first use would give the module or the export, as it happens."""
+    beside = {m.removeprefix(f"{door}.") for m in MODULES if lies_in(m, door)}
+    assert set(import_module(door).__all__) & beside == set()
+
+
+def test_examples_come_by_the_doors() -> None:
+    """An example is what a user writes, and a user knows the rooms, not what stands in them."""
+    doors = {module for module, file in MODULES.items() if file.name == "__init__.py"}
+    for file in (ROOT / "examples").glob("*.py"):
+        nodes = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ImportFrom)]
+        ours = {str(n.module) for n in nodes if str(n.module).split(".")[0] in OURS - {"homeostat"}}
+        assert ours <= doors, file.name
+
+
 @pytest.mark.parametrize(
     ("library", "home"),
     [
@@ -109,6 +127,14 @@ def test_what_a_door_does_not_load(module: str, absent: set[str]) -> None:
     code = f"import sys, {module}\nassert not {absent!r} & sys.modules.keys()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", ["training.people", "training.trust", "exchange"])
+def test_who_follows_a_patient_loads_no_fit(module: str) -> None:
+    code = f"import sys, {module}\nprint(*(m for m in sys.modules if m.startswith('training.')))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    rooms = ("training.people", "training.trust")
+    assert [m for m in done.stdout.split() if not any(lies_in(m, room) for room in rooms)] == []
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -10,22 +10,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from training.anchor import Anchor
     from training.arrival import Convergence, convergence, recorded
-    from training.checkpoint import Checkpoint
-    from training.distributed import Shard, gather_members
     from training.ends import AtEnd, at_ends
     from training.fitted import FitStep, Fitted, last
     from training.fitting import Step, fit
     from training.log import log_steps
     from training.looks import Looks
     from training.losses import Stability, residual_share
+    from training.machinery.checkpoint import Checkpoint
+    from training.machinery.distributed import Shard, gather_members
     from training.marginal import Marginal, laplace_marginal
     from training.objective import Objective
-    from training.people.far_covariates import FarCovariate, far_covariates
-    from training.people.forecast import Plan, at_times, forecast, forecast_unseen
+    from training.people.cohort import Cohort
+    from training.people.covariates import FarCovariate, far_covariates
+    from training.people.forecasts import Plan, at_times, forecast, forecast_unseen
+    from training.people.information import observed_information, sensitivity
     from training.people.likelihoods import beta_nll, gaussian_crps, gaussian_nll
-    from training.people.personalise import Personal, personalise, prior
-    from training.people.records import Cohort, Record
-    from training.people.sensitivity import observed_information, sensitivity
+    from training.people.mode import personalise
+    from training.people.posterior import Personal, prior
+    from training.people.records import Record
     from training.people.tables.nonmem import Table, read_nonmem, read_table
     from training.populations import PopulationStep, fit_population
     from training.search import Search
@@ -88,21 +90,21 @@ __all__ = [
 _HOME = {
     "Anchor": "anchor",
     "AtEnd": "ends",
-    "Checkpoint": "checkpoint",
-    "Cohort": "people.records",
+    "Checkpoint": "machinery.checkpoint",
+    "Cohort": "people.cohort",
     "Convergence": "arrival",
-    "FarCovariate": "people.far_covariates",
+    "FarCovariate": "people.covariates",
     "FitStep": "fitted",
     "Fitted": "fitted",
     "Looks": "looks",
     "Marginal": "marginal",
     "Objective": "objective",
-    "Personal": "people.personalise",
-    "Plan": "people.forecast",
+    "Personal": "people.posterior",
+    "Plan": "people.forecasts",
     "PopulationStep": "populations",
     "Record": "people.records",
     "Search": "search",
-    "Shard": "distributed",
+    "Shard": "machinery.distributed",
     "ShootingStep": "shooting",
     "Stability": "losses",
     "Start": "starts",
@@ -110,28 +112,28 @@ _HOME = {
     "Table": "people.tables.nonmem",
     "Windows": "window",
     "at_ends": "ends",
-    "at_times": "people.forecast",
+    "at_times": "people.forecasts",
     "beta_nll": "people.likelihoods",
     "convergence": "arrival",
-    "far_covariates": "people.far_covariates",
+    "far_covariates": "people.covariates",
     "fit": "fitting",
     "fit_population": "populations",
-    "forecast": "people.forecast",
-    "forecast_unseen": "people.forecast",
-    "gather_members": "distributed",
+    "forecast": "people.forecasts",
+    "forecast_unseen": "people.forecasts",
+    "gather_members": "machinery.distributed",
     "gaussian_crps": "people.likelihoods",
     "gaussian_nll": "people.likelihoods",
     "laplace_marginal": "marginal",
     "last": "fitted",
     "log_steps": "log",
-    "observed_information": "people.sensitivity",
-    "personalise": "people.personalise",
-    "prior": "people.personalise",
+    "observed_information": "people.information",
+    "personalise": "people.mode",
+    "prior": "people.posterior",
     "read_nonmem": "people.tables.nonmem",
     "read_table": "people.tables.nonmem",
     "recorded": "arrival",
     "residual_share": "losses",
-    "sensitivity": "people.sensitivity",
+    "sensitivity": "people.information",
     "shoot": "shooting",
     "starting_values": "starts",
     "windows": "window",

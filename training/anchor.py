@@ -20,8 +20,8 @@ from physics.arguments import (
     require_shape,
 )
 from training.people.arguments import require_fit
+from training.people.cohort import Cohort
 from training.people.likelihoods import Likelihood, require_scored
-from training.people.records import Cohort
 
 _NUMBERS = 4096  # of a tensor that are drawn, at least, to learn the variance with which it starts: to 2 %
 

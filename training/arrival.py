@@ -13,7 +13,7 @@ from hybrid import HybridModel
 from physics import LogNormalPopulation
 from physics.arguments import quote, require_kind, require_names, require_shape, require_tensor
 from training.fitting import Step, require_steps
-from training.people.personalise import Personal
+from training.people.posterior import Personal
 
 _FAR, _FAR_SPREADS = 1.0, 0.1  # standard errors, and spreads: many people know a typical value better than anyone needs
 _FALL, _FALL_EACH = 0.5, 0.01  # of the objective of everyone together, and of each person's, in units of log likelihood

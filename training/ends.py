@@ -10,8 +10,8 @@ from hybrid import HybridModel
 from physics import Backbone, LogNormalPopulation, OneCompartmentOral
 from physics.arguments import require_shape, require_tensor
 from training.people.arguments import require_fit
-from training.people.far_covariates import far_covariates
-from training.people.records import Cohort
+from training.people.cohort import Cohort
+from training.people.covariates import far_covariates
 
 _EDGE = 0.05  # the outermost part of a box, of the logarithm's width
 _TIE = 0.1  # log(θ/bound) below which two parameters that are kept in order are as good as equal

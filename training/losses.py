@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel, Rollout
-from learned import LayeredResidual, Zero
 from physics.arguments import (
     require_callable,
     require_covariates,
@@ -18,7 +17,7 @@ from physics.arguments import (
     require_shape,
 )
 from stability import common_metric, contraction_margin
-from training.state import model_like
+from training.machinery.state import model_like
 
 
 def residual_share(
@@ -30,9 +29,10 @@ def residual_share(
     scale: Tensor | None = None,  # (M, 1, 1, n)
     hold_field: bool = True,
 ) -> Tensor:  # (M, N)
-    """How much of the vector field is learned: Σ_t |ε|² / Σ_t |A x + ε|², over the observed states of each person.
+    """How much of the vector field is learned: Σ_t |ε|² / Σ_t |dx/dt|², over the observed states of each person.
 
-    A x + ε is not unique, ε can absorb A: of the fits that explain the data alike, the one that asks least of the
+    dx/dt is the sum of the model's terms, what drives it included: A x + B u + infusions + known terms + ε. The split is not
+    unique, ε can absorb A: of the fits that explain the data alike, the one that asks least of the
     residual is wanted (Yin et al. 2021, APHYNITY). Each state counts in its own scale, so that units do not matter: its
     mean square over the people, who count by `weights` (1 for all), or the `scale` given. `everyone` sums
     over the processes that share the people.
@@ -55,18 +55,18 @@ def residual_share(
         require_shape(scale, "residual_share: scale", "M", 1, 1, n, write="torch.ones(1, 1, 1, n)", like=run.states)
         if len(scale) not in (1, M):
             raise ValueError(f"residual_share: scale is of {len(scale)} members and run of {M}; give one each, or one for all")
-    if isinstance(model.residual, Zero):
+    if model.residual.vanishes:
         return run.states.new_zeros(M, N)
-    flat = run.states.reshape(M, N * T, n)
     u = run.inputs.expand(1, N, T, -1).reshape(1, N * T, -1)
-    c = run.context.expand(M, N, -1).repeat_interleave(T, 1)
-    learned = model.residual(flat, u, c).reshape(M, N, T, n)
-    A, _ = model.backbone.matrices(run.theta)
-    known = (A[:, :, None] @ run.states[..., None])[..., 0]
+    infused = None if run.infused is None else run.infused.expand(1, N, T, n).reshape(1, N * T, n)
+    terms = model.at(run.theta, run.context.expand(M, N, -1), points=T)
+    parts = terms.parts(run.states.reshape(M, N * T, n), u, infused)
+    assert parts.learned is not None  # it does not vanish
+    whole, learned = parts.total.reshape(M, N, T, n), parts.learned.reshape(M, N, T, n)
     scale = mean_square(run, weights, everyone) if scale is None else scale
-    field = (known + learned).detach() if hold_field else known + learned
-    whole = (field.square() / scale).sum((-1, -2)) + 1e-12
-    return (learned.square() / scale).sum((-1, -2)) / whole
+    field = whole.detach() if hold_field else whole
+    size = (field.square() / scale).sum((-1, -2)) + 1e-12
+    return (learned.square() / scale).sum((-1, -2)) / size
 
 
 def mean_square(
@@ -154,19 +154,29 @@ class Stability:
         model: HybridModel,
         theta: Tensor,  # (M, N, q)
     ) -> Tensor:  # (M, N)
-        """How far each person's system is outside the set that contracts at `rate`; 0 inside."""
+        """How far each person's system is outside the set that contracts at `rate`; 0 inside.
+
+        Errors: `ValueError` for a model with a term that has no layers: no bound of its slope is known, and a penalty of 0
+        would say that it contracts.
+        """
         require_kind(model, HybridModel, "Stability.penalty: model", "stability.penalty(model, theta)")
         q, n = len(model.backbone.physical), len(model.backbone.states)
         require_shape(theta, "Stability.penalty: theta", "M", "N", q, write="rollout(…).theta")
         if self.metric.shape != (n, n):
             have = tuple(self.metric.shape)
             raise ValueError(f"Stability.penalty: the metric is {have} and the model has {n} states; make it for this model")
-        A, _ = model.backbone.matrices(theta)
-        if not isinstance(model.residual, LayeredResidual) or isinstance(model.residual, Zero):
+        if model.opaque:
+            raise ValueError(
+                f"Stability.penalty: {' and '.join(model.opaque)} has neither layers nor a tape, so its slope has no bound and "
+                "nothing can be certified; train without the penalty, stability=None, or use a residual with layers (MLP, "
+                "ContractingMLP) and no known term beside it"
+            )
+        terms, metric = model.at(theta, theta.new_zeros(1, 1, model.sees)), self.metric.to(theta.device)
+        layers = None if terms.learned is None else terms.learned.layers
+        if layers is None:
             return theta.new_zeros(theta.shape[:2])
-        layers, metric = model.residual.layers(), self.metric.to(theta.device)
         # what is near to a proof is float64 whatever the model is: metrics are close to singular
         weights = [w[:, None].to(metric.dtype) for w in layers.weights]
-        A = A if layers.skip is None else A + layers.skip[:, None]
+        A = terms.A if layers.skip is None else terms.A + layers.skip[:, None]
         margin = contraction_margin(A.to(metric.dtype), weights, metric, layers.activation)
         return (self.weight * ((self.rate - margin) / self.rate).clamp(min=0.0).square()).to(theta.dtype)

@@ -11,10 +11,10 @@ from hybrid import HybridModel, Rollout, Solver
 from hybrid.threads import of_slopes, threads_by
 from physics.arguments import require_choice, require_number, require_tensor
 from training.people.arguments import require_fit
+from training.people.cohort import Cohort
+from training.people.information import copies, difference_offsets, expand, simulate_copies, slopes
 from training.people.likelihoods import gaussian_nll
-from training.people.personalise import Curvature, personalise
-from training.people.records import Cohort
-from training.people.sensitivity import copies, difference_offsets, expand, simulate_copies, slopes
+from training.people.mode import Curvature, personalise
 
 # a penalty (M, N) of everyone's simulation at the mode, given the rows (N,) that they have in the cohort
 Penalty = Callable[[HybridModel, Rollout, Tensor], Tensor]

@@ -10,7 +10,7 @@ from torch import Tensor
 from hybrid import HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
-from learned import Zero, select
+from learned import select
 from physics.arguments import require_choice, require_kind, require_number, require_tensor
 from training.fitted import Fitted
 from training.lbfgs import Memory
@@ -19,8 +19,8 @@ from training.losses import Stability, mean_square, residual_share
 from training.marginal import Marginal, penalised_marginal, require_float64
 from training.objective import Objective, people_counted
 from training.people.arguments import require_fit, require_untouched
-from training.people.personalise import Curvature, personalise
-from training.people.records import Cohort
+from training.people.cohort import Cohort
+from training.people.mode import Curvature, personalise
 from training.search import Search
 
 _NEARER = "a start from the data: build the model of `starting_values(records, backbone).backbone`"
@@ -261,7 +261,7 @@ class Marginals:
     ) -> "Marginals":
         """With the scale of the states at a few steps from the start."""
         scale: Tensor | None = None
-        if least_residual > 0 and not isinstance(model.residual, Zero):
+        if least_residual > 0 and not model.residual.vanishes:
             found = personalise(model, cohort, start=start, iterations=4, solver=solver)
             fine = [i for i in range(cohort.conditions.size) if i not in found.failed]
             if fine:

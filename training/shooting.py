@@ -19,8 +19,8 @@ from training.fitting import named
 from training.losses import residual_share
 from training.objective import Objective, people_counted
 from training.people.arguments import require_fit, require_untouched
+from training.people.cohort import Cohort
 from training.people.likelihoods import gaussian_nll
-from training.people.records import Cohort
 from training.search import Search
 from training.window import Windows, windows
 
@@ -245,7 +245,8 @@ def rollout_windows(
     gap = torch.where(cut.joined[..., None], ends[:, :, :-1] - starts, 0.0)
     inputs = conditions.segments.read_inputs()
     mean, variance = problem.measured(states, inputs)
-    return Rollout(problem.theta, problem.context, states, inputs, mean, variance), gap
+    infused = conditions.segments.read_rates() if conditions.segments.infused else None
+    return Rollout(problem.theta, problem.context, states, inputs, mean, variance, infused=infused), gap
 
 
 def simulated_starts(

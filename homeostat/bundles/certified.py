@@ -13,7 +13,7 @@ from exchange.plain_json import plain_json
 from homeostat import gallery
 from homeostat.bundles.said import bundle_verdict, notes_of
 from homeostat.study.rounded import certify_rounded
-from stability import Certificate, Refusal, certify
+from stability import Certificate, Claim, Refusal, certify
 from stability.region import Inputs, Region, region_and_inputs
 
 
@@ -43,7 +43,8 @@ def certify_bundle(
         result, best = certify_rounded(system, seconds)
     else:
         result, best = certify(system, rate=rate, seconds=seconds), None
-    new = replace(bundle, certificate=result, certified_in=None)
+    others = [c for c in bundle.claims if isinstance(c, Claim) and not isinstance(c, Certificate)]
+    new = replace(bundle, claims=(result, *others))
     verdict = bundle_verdict(result, best, new)
     beyond, notes = new.outside(), notes_of(new)
     told = gallery.outside_verdicts(beyond, len(bundle.people))

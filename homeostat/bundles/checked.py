@@ -1,4 +1,4 @@
-"""Is a bundle's certificate proved for its own weights, and does it cover what its people do?"""
+"""Are a bundle's claims proved for its own weights, and do they cover what its people do?"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,23 +7,30 @@ from typing import Any
 
 from torch import nn
 
-from exchange import BUILTIN, Bundle, Outside, load
+from exchange import BUILTIN, Outside, load
 from exchange.coverage import strangers
 from exchange.reading import certified_system
 from homeostat import gallery
 from homeostat.bundles.said import notes_of
-from stability import Refusal
-from stability.proof.checker import prove
-from stability.proof.verdict import Verdict as ProofVerdict
-from stability.threads import few_threads
+from stability import Certificate, Refusal
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A claim beside the first: whether it is `proved` for what the bundle's own weights give, and the `reason`."""
+
+    kind: str
+    proved: bool
+    reason: str
 
 
 @dataclass(frozen=True)
 class Checked:
     """What `homeostat check` finds of a bundle.
 
-    `proved`: whether the certificate is proved for what the bundle's own weights and people give · `reason` · `outside`: what it
-    does not cover of what these people do · `people`, how many they are · `notes`, sentences that a reader must know.
+    `proved`: whether its certificate, or its first claim where it has none, is proved for what the bundle's own weights and
+    people give · `reason` · `outside`: what is not covered of what these people do · `people`, how many they are · `notes`,
+    sentences that a reader must know · `kind` of that claim · `others`, each judged by itself.
     """
 
     proved: bool
@@ -31,24 +38,27 @@ class Checked:
     outside: tuple[Outside, ...]
     people: int
     notes: tuple[str, ...]
+    kind: str = "certificate"
+    others: tuple[Beside, ...] = ()
 
     @property
     def good(self) -> bool:
-        """Is it proved, and does it cover everyone?"""
-        return self.proved and not self.outside
+        """Is everything proved, and does it cover everyone?"""
+        return self.proved and all(one.proved for one in self.others) and not self.outside
 
     @property
     def text(self) -> str:
         """All of it in words."""
-        undecided = self.reason.startswith("not decided")  # neither proved nor refused within the checker's budget
-        lines = [f"{'proved: ' if self.proved else '' if undecided else 'REFUSED: '}{self.reason}"]
+        lines = [_said(self.proved, self.reason)]
         beyond = [f"  {one}" for one in self.outside]
         if beyond and self.proved:
             who = gallery.whom(self.outside, self.people)
-            lines = [f"NOT COVERED: the certificate is proved, and does not cover {who}:", *beyond, f"what is {lines[0]}"]
+            name = "certificate" if self.kind == "certificate" else f"claim ({self.kind})"
+            lines = [f"NOT COVERED: the {name} is proved, and does not cover {who}:", *beyond, f"what is {lines[0]}"]
         elif beyond:
             lines = [*lines, *beyond]
-        return "\n".join([*lines, *self.notes])
+        beside = [f"{one.kind}: {_said(one.proved, one.reason)}" for one in self.others]
+        return "\n".join([*lines, *beside, *self.notes])
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -58,33 +68,34 @@ class Checked:
             "covered": self.good,
             "outside": [asdict(one) for one in self.outside],
             "notes": list(self.notes),
+            "claims": [asdict(one) for one in (Beside(self.kind, self.proved, self.reason), *self.others)],
         }
 
 
-def examine_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILTIN) -> Checked:
-    """Is the bundle's certificate proved for the arrays that its own weights give, and does it cover what its people do?
+def _said(proved: bool, reason: str) -> str:
+    undecided = reason.startswith("not decided")  # neither proved nor refused within the checker's budget
+    return f"{'proved: ' if proved else '' if undecided else 'REFUSED: '}{reason}"
 
-    Errors: `ValueError` for a file that is no bundle, or has no certificate to check.
+
+def examine_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILTIN) -> Checked:
+    """Are the bundle's claims proved for the arrays that its own weights give, and do they cover what its people do?
+
+    Errors: `ValueError` for a file that is no bundle, or has no claim to check.
     """
     bundle = load(path, structures)
     people, notes = len(bundle.people), tuple(notes_of(bundle))
-    if bundle.certificate is None:
+    if not bundle.claims:
         raise ValueError(f"{path}: there is no certificate inside; make one with `homeostat certify {path} --write`")
-    if isinstance(bundle.certificate, Refusal):
-        reason = f"the bundle holds a refusal, not a certificate: {bundle.certificate.message}"
-        return Checked(False, reason, (), people, notes)
-    verdict = proved_in(bundle)
-    if verdict.proved:
-        return Checked(True, verdict.reason, tuple(bundle.outside()), people, notes)
+    refused = [f"the bundle holds a refusal, not a certificate: {c.message}" for c in bundle.claims if isinstance(c, Refusal)]
+    found = bundle.prove()
+    if not found:
+        return Checked(False, refused[0], (), people, notes)
+    # the certificate of contraction, where there is one, is what is spoken of first
+    (first, verdict), *others = sorted(found, key=lambda one: not isinstance(one[0], Certificate))
+    beyond = bundle.outside() if verdict.proved else []
+    certified = certified_system(path) if isinstance(first, Certificate) and not verdict.proved else None
     # what the certificate was made for may stand beside it: then it can be said whose systems are others
-    certified, found = certified_system(path), []
-    if certified is not None and certified.digest() == bundle.certificate.digest != bundle.system().digest():
-        found = strangers(certified, bundle.system(), [p.id for p in bundle.people])
-    return Checked(False, verdict.reason, tuple(found), people, notes)
-
-
-def proved_in(bundle: Bundle) -> ProofVerdict:
-    """What the checker says of a bundle's certificate and the arrays that its own weights give."""
-    system = bundle.system()
-    with few_threads(system.states + sum(system.widths)):
-        return prove(bundle.certificate, system)
+    if certified is not None and certified.digest() == first.digest != bundle.system().digest():
+        beyond = strangers(certified, bundle.system(), [p.id for p in bundle.people])
+    beside = tuple(Beside(claim.kind, one.proved, one.reason) for claim, one in others)
+    return Checked(verdict.proved, verdict.reason, tuple(beyond), people, (*notes, *refused), first.kind, beside)

@@ -8,11 +8,10 @@ from torch import nn
 
 from exchange import BUILTIN, Bundle, describe, load
 from exchange.units import units_of
-from homeostat import gallery
-from homeostat.bundles.said import bundle_verdict, cut_short_in, time_unit_of
+from homeostat.bundles.said import bundle_verdict, cut_short_in, made_in
 from homeostat.plain_text import shown
 from physics.arguments import shortened
-from stability import Certificate
+from stability import Claim, Refusal
 
 
 def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILTIN) -> tuple[dict[str, Any], str]:
@@ -28,6 +27,7 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         "people": [p.id for p in bundle.people],
         "mesh": vars(bundle.mesh),
         "certificate": None if certificate is None else certificate.to_dict(),
+        "claims": [claim.to_dict() for claim in bundle.claims],
         "calibration": dict(bundle.calibration),
         "provenance": dict(bundle.provenance),
         "cut_short": cut_short_in(bundle),
@@ -48,8 +48,7 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         lines.append(f"training   was cut short ({cut_short_in(bundle)})")
     if certificate is None:
         lines.append("certificate none; make one with `homeostat certify BUNDLE --write`")
-    else:
-        lines.append(f"certified  {shown(_claimed_in(bundle), lines=False)}")
+    lines += [f"certified  {shown(_in_words(claim, bundle), lines=False)}" for claim in bundle.claims]
     kept = bundle.calibration.get("scores", {})
     for name, scores in kept.items() if isinstance(kept, Mapping) else ():
         told = [scores.get(k) for k in ("crps", "nll", "coverage_80")] if isinstance(scores, Mapping) else []
@@ -66,12 +65,11 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
     return about, "\n".join(lines)
 
 
-def _claimed_in(bundle: Bundle) -> str:
-    """The certificate's claim, or the refusal, in words; whether it is true is for `check` to say."""
-    certificate = bundle.certificate
-    if not isinstance(certificate, Certificate):
-        return str(bundle_verdict(certificate, None, bundle).claim) if certificate is not None else "nothing"
+def _in_words(claim: Claim | Refusal, bundle: Bundle) -> str:
+    """A claim, or a refusal, in words; whether it is true is for `check` to say."""
+    if isinstance(claim, Refusal):
+        return str(bundle_verdict(claim, None, bundle).claim)
     try:
-        return f"{gallery.certificate_claim(certificate, time_unit_of(bundle))}; `homeostat check` proves it anew"
+        return f"{claim.in_words(made_in(bundle, claim))}; `homeostat check` proves it anew"
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):  # it was never proved, and may be anything
         return "something that cannot be put into words; `homeostat check` says what is wrong with it"

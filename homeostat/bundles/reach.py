@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from exchange import Bundle, Person
-from homeostat.bundles.predicted import mesh_of, most_steps, solver_of
+from homeostat.bundles.predicted import mesh_of, most_steps
 from hybrid import Conditions, HybridModel, Schedule, conditions_of, field_spread, rollout
 from hybrid.defaults import predicting
 from hybrid.dose import as_float
@@ -206,7 +206,7 @@ class _Paths:
         bundle: Bundle, conditions: Conditions, mode: Tensor, on_failure: Literal["raise", "return"] = "raise"
     ) -> "_Paths":
         model = bundle.model
-        solver, mode = predicting(solver_of(bundle), model.dtype), mode.to(model.device)
+        solver, mode = predicting(bundle.solver, model.dtype), mode.to(model.device)
         with torch.no_grad():
             run = rollout(model, conditions, mode, solver, on_failure=on_failure)
         states = run.states.cpu()

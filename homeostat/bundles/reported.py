@@ -12,7 +12,6 @@ from torch import nn
 from exchange import BUILTIN, Bundle, load
 from exchange.whole_file import whole_file
 from homeostat import gallery
-from homeostat.bundles.predicted import solver_of
 from homeostat.bundles.reach import CRITERION
 from homeostat.bundles.said import cut_short_in
 from homeostat.bundles.these_people import beyond_in, certificate_verdicts, scaling_in
@@ -20,6 +19,7 @@ from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
 from homeostat.gallery.page import write_page
 from homeostat.gallery.report import MARKS
 from homeostat.study.asked import asked_of
+from homeostat.study.backbones import channels_shown, compartments_of
 from homeostat.study.dense import dense_of, split
 from homeostat.study.evaluation import score
 from homeostat.study.provenance import provenance
@@ -46,8 +46,8 @@ def report_on(
     *,
     folder: Path | None,
     units: Mapping[str, str],
-    compartments: Mapping[int | str, str],
-    channels: Mapping[int | str, str],
+    compartments: Mapping[int | str, str] | None = None,
+    channels: Mapping[int | str, str] | None = None,
     covariates: Sequence[str] | None = None,
     order: Order | None = None,
     signed: Sequence[str] = (),
@@ -58,6 +58,7 @@ def report_on(
 ) -> dict[str, Any]:
     """Personalise the people of a table with the network frozen, forecast the rest of their records, score and draw.
 
+    `compartments` and `channels` of the table are by default those of the bundle's model.
     Errors: `ValueError` for a bundle or table that cannot be used.
     """
     bundle = load(path, structures)
@@ -65,8 +66,8 @@ def report_on(
     table = read_table(
         data,
         units=units,
-        compartments=compartments,
-        channels=channels,
+        compartments=compartments_of(bundle.model.backbone) if compartments is None else compartments,
+        channels=channels_shown(bundle.model) if channels is None else channels,
         covariates=covariates,
         order=order,
         signed=signed,
@@ -82,7 +83,7 @@ def report_on(
     cohort = Cohort.of(records, bundle.model, bundle.mesh)
     known, later = split(cohort, asked.forecast_from)
     generator = torch.Generator().manual_seed(1)
-    prediction, personal = forecast(bundle.model, known, later, generator=generator, solver=solver_of(bundle))
+    prediction, personal = forecast(bundle.model, known, later, generator=generator, solver=bundle.solver)
     scaling, withheld = scaling_in(bundle, cohort.ids, later.y)
     if scaling is not None:
         prediction = scaling.apply(prediction, cohort.ids)
@@ -92,7 +93,7 @@ def report_on(
     )
     end = max(float(r.times[-1]) for r in records)
     asked_dense = dense_of(cohort, bundle.model, end)
-    dense, _ = forecast(bundle.model, known, asked_dense, generator=generator, solver=solver_of(bundle))
+    dense, _ = forecast(bundle.model, known, asked_dense, generator=generator, solver=bundle.solver)
     if scaling is not None:
         dense = scaling.apply(dense, cohort.ids)
     seen = sorted({p.id for p in bundle.people} & set(cohort.ids))

@@ -3,7 +3,7 @@
 from exchange import Bundle
 from homeostat import gallery
 from homeostat.plain_text import shown
-from stability import Certificate, Refusal
+from stability import Certificate, Claim, Refusal
 from training.trust.verdicts import Verdict
 
 
@@ -19,8 +19,22 @@ def bundle_verdict(result: Certificate | Refusal, best: float | None, bundle: Bu
     return gallery.certificate_verdict(result, best, time_unit_of(bundle), states)
 
 
+def claim_verdict(claim: Claim, time_unit: str) -> Verdict:
+    """A claim of another kind than the certificate of contraction, which is taken to be proved, in plain language."""
+    parts = [f"{one}{'' if one.endswith('.') else '.'}" for one in claim.details(time_unit, ())]
+    parts.append("Not covered: " + "; ".join(claim.not_covered) + ".")
+    return Verdict(f"Proved: {claim.in_words(time_unit)}", True, " ".join(parts), ("certificate",))
+
+
 def time_unit_of(bundle: Bundle) -> str:
-    return str((bundle.certified_in or {}).get("time", bundle.model.backbone.time_unit))
+    """The unit of time in which the bundle's certificate was made; the model's where it does not say one."""
+    return made_in(bundle, bundle.certificate)
+
+
+def made_in(bundle: Bundle, claim: Claim | Refusal | None) -> str:
+    """The unit of time in which a claim of the bundle was made; the model's where it does not say one."""
+    units = bundle.units_made_in(claim) if isinstance(claim, Claim) else {}
+    return str(units.get("time", bundle.model.backbone.time_unit))
 
 
 def notes_of(bundle: Bundle) -> list[str]:
@@ -28,7 +42,7 @@ def notes_of(bundle: Bundle) -> list[str]:
     notes = []
     if cut_short_in(bundle):
         notes.append(f"The bundle's training was cut short ({cut_short_in(bundle)}).")
-    if isinstance(bundle.certificate, Certificate) and "time" not in (bundle.certified_in or {}):
+    if any("time" not in units for _, units in bundle.made_in):
         notes.append(
             "The bundle is of an earlier version and does not say in which units its certificate was made; they are taken to be "
             "the model's. `homeostat certify BUNDLE --write` makes one that does."

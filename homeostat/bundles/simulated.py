@@ -9,7 +9,7 @@ from torch import nn
 
 from exchange import BUILTIN, Bundle, load
 from homeostat import gallery
-from homeostat.bundles.predicted import most_steps, predict_person
+from homeostat.bundles.predicted import most_steps
 from homeostat.bundles.said import cut_short_in
 from hybrid import (
     Schedule,
@@ -77,7 +77,7 @@ def simulate_person(
         )
     _require_short(bundle, schedule, start, end, points)
     times = np.linspace(start, end, points).tolist()
-    (prediction,) = predict_person(bundle, index, [schedule], times)
+    prediction = bundle.forecast(who.id, schedule, times)
     low, high = prediction.interval(level)
     for j, name in enumerate(bundle.model.observation.channels):
         if name in bundle.nonnegative:  # the quantiles of max(y, 0)
@@ -135,7 +135,7 @@ def simulate_person(
         lines.append(gallery.cut_note(bundle.nonnegative))
     if picture is not None:
         fine = np.linspace(start, end, 145).tolist()
-        found = predict_person(bundle, index, list(schedules.values()), fine)
+        found = [bundle.forecast(who.id, one, fine) for one in schedules.values()]
         from homeostat.pictures import draw_what_if
 
         drawn = draw_what_if(

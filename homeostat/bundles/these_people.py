@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import torch
 
-from exchange import Bundle, lure_of
+from exchange import Bundle, calibration, lure_of
 from exchange.coverage import outside, subjects_of
 from homeostat import gallery
-from homeostat.bundles.checked import proved_in
 from homeostat.bundles.reach import Beyond, Reach
-from homeostat.bundles.said import bundle_verdict
+from homeostat.bundles.said import bundle_verdict, claim_verdict, made_in
 from physics.arguments import shortened
 from stability import Certificate, Refusal, certify
 from stability.region import claimed
@@ -43,15 +42,9 @@ def beyond_in(
 
 def scaling_in(bundle: Bundle, people: Sequence[str], y: torch.Tensor) -> tuple[Scaling | None, str]:
     """The bundle's own recalibration for people and observations that it was not fitted on; else None, and why if it has one."""
-    uncertainty = bundle.calibration.get("uncertainty", {})
-    data = uncertainty.get("scaling") if isinstance(uncertainty, Mapping) else None
-    if data is None:
+    scaling = calibration.scaling_in(bundle.calibration)
+    if scaling is None:
         return None, ""
-    try:
-        scaling = Scaling.from_dict(data)
-    # whatever rubbish raises: an entry of the calibration is not looked at when the bundle is loaded
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, RuntimeError) as error:
-        raise ValueError(f"the bundle's recalibration cannot be read ({error!r:.200}); save the bundle again") from error
     again = sorted(set(scaling.people) & set(people))
     if again:
         some = ", ".join(shortened(name, 40) for name in again[:5]) + (" …" if len(again) > 5 else "")
@@ -68,19 +61,20 @@ def certificate_verdicts(
     mode: torch.Tensor,  # (M, N, d)
     cohort: Cohort,
 ) -> list[Verdict]:
-    """What the bundle's certificate says, once it is proved again: of the bundle's own people, and of these ones."""
-    certificate = bundle.certificate
-    if certificate is None:
-        return []
-    if isinstance(certificate, Refusal):
-        return [bundle_verdict(certificate, None, bundle)]
-    proof = proved_in(bundle)
-    if not proof.proved:
-        claim = "The bundle holds a certificate that is not proved for its own weights and people"
-        return [Verdict(claim, False, f"{proof.reason}.", ("certificate",))]
-    found = [bundle_verdict(certificate, None, bundle)]
-    found += gallery.outside_verdicts(bundle.outside(), len(bundle.people))
-    return [*found, *_these_people_too(bundle, certificate, mode, cohort)]
+    """What the bundle's claims say, once they are proved again: of the bundle's own people, and the certificate of these ones."""
+    found = [bundle_verdict(claim, None, bundle) for claim in bundle.claims if isinstance(claim, Refusal)]
+    for claim, proof in bundle.prove():
+        name = "certificate" if isinstance(claim, Certificate) else f"claim ({claim.kind})"
+        if not proof.proved:
+            said = f"The bundle holds a {name} that is not proved for its own weights and people"
+            found.append(Verdict(said, False, f"{proof.reason}.", ("certificate",)))
+        elif isinstance(claim, Certificate):
+            found.append(bundle_verdict(claim, None, bundle))
+            found += gallery.outside_verdicts(bundle.outside(), len(bundle.people))
+            found += _these_people_too(bundle, claim, mode, cohort)
+        else:
+            found.append(claim_verdict(claim, made_in(bundle, claim)))
+    return found
 
 
 def _these_people_too(

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from exchange import Bundle
-from homeostat.bundles.predicted import predict_person
 from homeostat.bundles.reach import CRITERION, Beyond, Reach
 from homeostat.gallery.certificate import speaks_of
 from homeostat.pictures import (
@@ -143,7 +142,7 @@ def what_if_picture(
 ) -> tuple[Picture, dict[str, Prediction]]:
     """One fitted person under several schedules, with the same draws of their parameters."""
     times = np.linspace(bundle.people[person].schedule.start, end, 145).tolist()
-    found = dict(zip(schedules, predict_person(bundle, person, list(schedules.values()), times), strict=True))
+    found = {name: bundle.forecast(bundle.people[person].id, one, times) for name, one in schedules.items()}
     beyond = beyond_training(bundle, person, schedules, end)
     path = draw_what_if(
         found,

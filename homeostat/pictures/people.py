@@ -25,9 +25,10 @@ from homeostat.pictures.style import (
     time_since,
 )
 from hybrid import Prediction
+from training import Record
 from training.people.clock import at_or_before
 from training.people.conversion import as_shown
-from training.people.records import Record, counted_from, never_negative
+from training.people.records import counted_from, never_negative
 
 MOST = 24  # panels in one picture; more could not be read
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from exchange import solver_named
 from homeostat.study.settings import Settings
-from homeostat.study.solvers import solver_named
 from homeostat.study.training import Trained
 from hybrid import (
     HybridModel,

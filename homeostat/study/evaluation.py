@@ -8,10 +8,10 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from exchange import solver_named
 from homeostat.study.dense import split
 from homeostat.study.recipe import Recipe
 from homeostat.study.settings import Settings
-from homeostat.study.solvers import solver_named
 from homeostat.study.training import Trained, train
 from hybrid import (
     Prediction,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from homeostat.study.solvers import DEFAULT
+from exchange.solvers import DEFAULT
 
 
 @dataclass(frozen=True)

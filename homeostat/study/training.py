@@ -9,10 +9,10 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from exchange import solver_named
 from homeostat.progress import Interruption, watched
 from homeostat.study.recipe import Recipe
 from homeostat.study.settings import Settings
-from homeostat.study.solvers import solver_named
 from hybrid import (
     HybridModel,
     SimulationError,

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from hybrid.derivative import once, transforming
-from hybrid.field import Bound, SemilinearField
+from hybrid.field import SemilinearField
 from hybrid.solve.combine import Polynomials
 from hybrid.solve.exponentials import Exponentials, stage_matrices
 from hybrid.solve.march import March
+from learned.residual import Bound
 
 _LOG = logging.getLogger(__name__)
 

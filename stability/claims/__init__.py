@@ -57,11 +57,15 @@ def prove(
 
     Never raises on bad values: what cannot be read is refused, in the verdict's reason. What the budget does not suffice for is
     `decided=False`, with a reason that begins with "not decided".
+    Errors: ValueError for a budget that is none.
     Law: accepted ⇒ the claim's sentence holds in real arithmetic.
     """
+    if budget is not None and not isinstance(budget, Budget):
+        raise ValueError(f"the budget is {shown(budget)}; give Budget(cells=…, seconds=…, bytes=…).")
     if isinstance(claim, Claim):
         return claim.prove(system, budget=budget, progress=progress)
-    if isinstance(claim, Mapping) and _class_of(claim.get("kind")) is not None and claim["kind"] not in JUDGES:
+    kind = claim.get("kind") if isinstance(claim, Mapping) else None
+    if isinstance(claim, Mapping) and isinstance(kind, str) and kind not in JUDGES and _class_of(kind) is not None:
         try:
             read = read_claim(claim)
             if read.to_dict() != dict(claim):  # what is judged is what stands there, not what is made of it

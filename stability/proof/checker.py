@@ -7,43 +7,48 @@ import numpy as np
 from stability.proof import gain, lipschitz, step, weighted_l1
 from stability.proof.budget import Budget, Meter, NotDecided
 from stability.proof.contraction import prove_everywhere
-from stability.proof.reading import Unusable, get, shown
-from stability.proof.region import prove_in_region
-from stability.proof.system import read_system
+from stability.proof.reading import Unusable, get, has, shown, unlike_any
+from stability.proof.region.contraction import prove_in_region
+from stability.proof.system import NEEDED, read_system
 from stability.proof.verdict import Verdict, undecided
 
 
-def check(certificate: object, system: object, *, budget: Budget | None = None) -> bool:
-    """True only if the certificate is proved for this system in outward-rounded arithmetic, within the budget; see `prove`."""
-    return prove(certificate, system, budget=budget).proved
+def check(claim: object, system: object, *, budget: Budget | None = None) -> bool:
+    """True only if the claim is proved for this system in outward-rounded arithmetic, within the budget.
+
+    Arguments and errors as `prove`, which says in a sentence why not: `prove(claim, system).reason`.
+    """
+    return prove(claim, system, budget=budget).proved
 
 
 def prove(
-    certificate: object,  # a Certificate, or the dictionary it writes
-    system: object,  # a Lure, or the dictionary it writes
+    claim: object,  # a Certificate or another claim, or the dictionary it writes
+    system: object,  # a Lure, the dictionary it writes, or the arrays that `model.lure(theta)` returns
     *,
     budget: Budget | None = None,  # cells, seconds and bytes; None for those of `Budget()`
     progress: Callable[[str], None] | None = None,  # told how far the proof is, beyond a second; None for silence
 ) -> Verdict:
-    """Prove the certificate's claim for the system, or say why it is refused.
+    """Prove the claim for the system, or say why it is refused.
 
-    Demands: the digest of the system's arrays; the activation's own slope range; region "global"; one multiplier vector
-    per system, all finite and positive; P = Pᵀ exactly and proved positive definite; λ finite and positive; M ≻ 0 proved for
-    every system; and the stated condition number, caps, claim and exclusions consistent with all that. Never raises on bad
-    values: what cannot be read is refused. What the budget does not suffice for is `decided=False`, with a reason that begins
-    with "not decided"; nothing is allocated by the product of the arrays' leading axes before the budget was asked.
-    Law: accepted ⇒ the inequality holds in real arithmetic.
-    Source: verified Cholesky after Rump, Verification of positive definiteness, BIT 46 (2006).
+    What each kind demands stands in the file that proves it (`JUDGES`); all of them that the digest, the leading shape, the slope
+    range, the sentence and what it does not cover are those of the system and of the numbers. Tensors may keep gradients and lie
+    on any device. Never raises on bad values: what cannot be read, is of another system, or is no claim or no system at all is
+    refused, and the reason names it. What the budget does not suffice for is `decided=False`, with a reason that begins with "not
+    decided"; nothing is allocated by the product of the arrays' leading axes before the budget was asked.
+    Errors: ValueError for a budget that is none.
+    Law: accepted ⇒ the claim's inequality holds in real arithmetic.
     """
+    if budget is not None and not isinstance(budget, Budget):
+        raise ValueError(f"the budget is {shown(budget)}; give Budget(cells=…, seconds=…, bytes=…).")
     try:
-        return judge(certificate, system, Meter(budget or Budget(), progress))
+        return judge(claim, system, Meter(budget or Budget(), progress))
     except Unusable as error:
         return Verdict(False, str(error))
 
 
 def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """The same with a meter of the caller's. Errors: Unusable for what is not a claim and a system at all."""
-    kind = get(claim, "kind", "certificate")
+    kind = _kind(claim)
     if not isinstance(kind, str) or kind not in JUDGES:
         raise Unusable(f"a claim of the kind {shown(kind)} is not one that this checker knows")
     try:
@@ -56,6 +61,18 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
         raise Unusable("the claim or the system is nested too deeply") from error
     except np.linalg.LinAlgError as error:  # of values that are no proof: a factorisation or an iteration that does not end
         raise Unusable(f"the claim's numbers cannot be used: {error}") from error
+
+
+def _kind(claim: object) -> object:
+    """The kind, which a certificate may leave out. Errors: Unusable for a refusal, a system, and whatever else is no claim."""
+    kind = get(claim, "kind", "certificate")
+    if has(claim, "reason", "message"):
+        raise Unusable(f"there is nothing to prove: this is a refusal, {shown(get(claim, 'reason'))}")
+    if not isinstance(claim, type) and (has(claim, "kind") or has(claim, "digest", "claim")):
+        return kind
+    if has(claim, *NEEDED):
+        raise Unusable("a system stands where the claim is needed: the claim comes first, as in prove(claim, system)")
+    raise Unusable(unlike_any(claim, "claim", "a Certificate or another claim, or the dictionary that its to_dict writes"))
 
 
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse

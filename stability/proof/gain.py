@@ -62,10 +62,10 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
     P, multipliers, units = (array(get(claim, name), name) for name in ("metric", "multipliers", "units"))
     C = array(get(claim, "output"), "output")
     C = np.zeros((0, n)) if C.size == 0 else C
-    refusal = disagreement(claim, stack, P, multipliers, (value, rate, supply))
+    refusal = _disagreement(claim, stack, P, multipliers, (value, rate, supply))
     if refusal:
         return Verdict(False, refusal)
-    B, U = _inputs(system, stack, meter)
+    B, U = _inputs(stack, meter)
     if max(np.abs(B).max(initial=0.0), np.abs(U).max(initial=0.0)) > LARGEST:
         refusal = f"an entry of B or input_weights exceeds {LARGEST:.0e}, beyond which the error bounds are not stated"
     if not refusal:
@@ -87,30 +87,20 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
     return Verdict(True, statement(kind, value, rate, n, stack.count), rate, stack.count)
 
 
-def _inputs(system: object, stack: Stack, meter: Meter) -> tuple[Array, Array]:
+def _inputs(stack: Stack, meter: Meter) -> tuple[Array, Array]:
     """B (V, n, m), and W_u on the first layer's rows (V, h_1, m), (V, 0, m) without one; zeros where absent."""
-    B, U = get(system, "B"), get(system, "input_weights")
-    arrays = {name: array(v, name) for name, v in (("B", B), ("input_weights", U)) if v is not None}
-    m = {a.shape[-1] for a in arrays.values()}
-    n, h = stack.A.shape[-1], (stack.widths or [0])[0]
-    if len(m) != 1 or 0 in m:
-        raise Unusable("the system has no input, or B and input_weights take different numbers of inputs")
-    rows = {"B": n, "input_weights": h if h else n}
-    flat = {}
-    meter.room(24.0 * stack.count * (n + h) * max(m), f"the inputs of {stack.count} systems")
-    for name, matrix in arrays.items():
-        if matrix.shape[-2] != rows[name]:
-            raise Unusable(f"{name} has {matrix.shape[-2]} rows where {rows[name]} are needed")
-        full = np.broadcast_to(matrix, stack.leading + matrix.shape[-2:])
-        flat[name] = full.reshape((stack.count, *matrix.shape[-2:]))
-    width = m.pop()
-    zero = np.zeros((stack.count, n, width))
+    given = {name: part for name, part in (("B", stack.B), ("input_weights", stack.input_weights)) if part is not None}
+    m, n, h = stack.inputs, stack.A.shape[-1], (stack.widths or [0])[0]
+    if not m:
+        raise Unusable("the system has no input")
+    meter.room(24.0 * stack.count * (n + h) * m, f"the inputs of {stack.count} systems")
+    flat, zero = {name: part[:] for name, part in given.items()}, np.zeros((stack.count, n, m))
     if not h:  # a residual without hidden units: its input weights act on dx/dt directly; the sum is bounded apart
-        return np.concatenate([flat.get("B", zero), flat.get("input_weights", zero)], 1), np.zeros((stack.count, 0, width))
-    return flat.get("B", zero), flat.get("input_weights", np.zeros((stack.count, h, width)))
+        return np.concatenate([flat.get("B", zero), flat.get("input_weights", zero)], 1), np.zeros((stack.count, 0, m))
+    return flat.get("B", zero), flat.get("input_weights", np.zeros((stack.count, h, m)))
 
 
-def disagreement(claim: object, stack: Stack, P: Array, multipliers: Array, numbers: tuple[float, ...]) -> str:
+def _disagreement(claim: object, stack: Stack, P: Array, multipliers: Array, numbers: tuple[float, ...]) -> str:
     n = stack.A.shape[-1]
     value, rate, _ = numbers
     if P.shape != (n, n) or multipliers.shape != (stack.count, sum(stack.widths)):

@@ -30,8 +30,8 @@ from stability.proof.activation import SLOPES
 from stability.proof.arithmetic import LARGEST, SMALLEST, TINY, Array, gamma, proved_positive
 from stability.proof.budget import Meter
 from stability.proof.loop_shift import centre_and_radius, shifted_inequality
-from stability.proof.reading import Unusable, array, get, number, sequence, shown
-from stability.proof.slopes import slopes_in_box
+from stability.proof.reading import Unusable, array, get, has, number, sequence, shown, unlike_any
+from stability.proof.region.slopes import slopes_in_box
 from stability.proof.verdict import Verdict
 
 MOST_INPUTS = 40  # of a bound in a box: the enclosures keep third derivatives, whose number grows with the cube
@@ -81,6 +81,8 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
     Errors: Unusable for what is not a bound and layers at all.
     Law: accepted ⇒ the inequality holds in real arithmetic.
     """
+    if not has(system, "weights", "activation"):
+        raise Unusable(unlike_any(system, "system", "the layers that are bounded: weights, each (out, in), and activation"))
     activation = get(system, "activation")
     if not isinstance(activation, str) or activation not in SLOPES:
         raise Unusable(f"the activation {shown(activation)} is not one of {', '.join(SLOPES)}")

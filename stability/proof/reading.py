@@ -1,4 +1,8 @@
-"""What the checker is given, entry by entry: looked up by name, and read as numbers, arrays, lists; else it is `Unusable`."""
+"""What the checker is given, entry by entry: looked up by name, and read as numbers, arrays, lists; else it is `Unusable`.
+
+An array is anything that numpy reads as one, or a tensor of another library (`.detach().cpu().numpy()`), wherever it lies and
+whether or not it keeps gradients; it is taken at its own precision, which float64 holds exactly.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +19,11 @@ class Unusable(ValueError):
 _NEEDED = object()
 
 
+def has(source: object, *names: str) -> bool:
+    """Whether all of these are entries of a mapping, or attributes of an object."""
+    return all(name in source if isinstance(source, Mapping) else hasattr(source, name) for name in names)
+
+
 def get(source: object, name: str, default: Any = _NEEDED) -> Any:
     """An entry of a mapping, or an attribute of an object, by its name. Errors: Unusable where there is none, and no default."""
     if isinstance(source, Mapping):
@@ -24,7 +33,7 @@ def get(source: object, name: str, default: Any = _NEEDED) -> Any:
         return getattr(source, name)
     if default is not _NEEDED:
         return default
-    raise Unusable(f"{name!r} is missing: this is not a certificate with its system")
+    raise Unusable(f"{name!r} is missing: this is not a claim with its system")
 
 
 def shown(value: object) -> str:
@@ -33,19 +42,31 @@ def shown(value: object) -> str:
         return repr(value if len(value) <= 60 else value[:60] + "…")
     if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 10**30):
         return repr(value)
-    return f"a value of type {type(value).__name__}"
+    return f"the class {value.__name__[:60]}" if isinstance(value, type) else f"a value of type {type(value).__name__}"
+
+
+def unlike_any(source: object, role: str, write: str) -> str:
+    """The sentence for what is no claim, or no system, at all: what it is, and what to give instead."""
+    if isinstance(source, Mapping):
+        keys = [shown(key) for key in list(source)[:4]]
+        seen = f"a dictionary of {', '.join(keys)}{', …' if len(source) > 4 else ''}" if keys else "an empty dictionary"
+    else:
+        seen = shown(source)
+    return f"the {role} is {seen}; give {write}"
 
 
 def array(value: Any, name: str) -> Array:
     """Real numbers as float64, exactly. Errors: Unusable for anything else, and for whole numbers that would be rounded."""
     try:
+        if hasattr(value, "detach") and hasattr(value, "cpu"):
+            value = value.detach().cpu().numpy()
         raw = np.asarray(value)
         if raw.dtype.kind not in "fiu":
             raise ValueError(f"entries of kind {raw.dtype}")
         found = raw.astype(np.float64)
         if raw.dtype.kind != "f" and raw.size and np.abs(found).max() >= 2.0**53:
             raise ValueError("a whole number beyond 2^53, which double precision may round; write it with a decimal point")
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError, RuntimeError, AttributeError) as error:
         raise Unusable(f"{name} is not an array of numbers: {str(error)[:200]}") from error
     # An empty list of multipliers per system reads as (V, 0), which is right for a linear system.
     return found

@@ -2,14 +2,16 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from stability.proof.activation import SLOPES
 from stability.proof.arithmetic import Array
-from stability.proof.reading import Unusable, array, get, number, sequence, shown
+from stability.proof.reading import Unusable, array, get, has, number, sequence, shown, unlike_any
+
+NEEDED, OPTIONAL = ("A", "weights", "biases"), ("activation", "B", "input_weights", "skip")  # as `Lure` takes them
 
 
 @dataclass(frozen=True)
@@ -56,19 +58,26 @@ class Stack:
     def widths(self) -> list[int]:
         return [w.shape[1] for w in self.weights[:-1]]
 
+    @property
+    def inputs(self) -> int:
+        """m."""
+        return max(0 if a is None else a.shape[-1] for a in (self.B, self.input_weights))
+
 
 def read_system(system: object) -> Stack:
-    """The system's arrays, verified. Errors: Unusable for what is not a system, or has arrays that do not fit together."""
-    activation = get(system, "activation")
+    """The system's arrays, verified: of a Lure, of what `Lure.to_dict` writes, or of the arrays that `Lure` is made from.
+
+    Errors: Unusable for what is not a system, has a part that the proof would not see, or arrays that do not fit together.
+    """
+    _require_system(system)
+    activation = get(system, "activation", "tanh")
     if not isinstance(activation, str) or activation not in SLOPES:
         raise Unusable(f"the activation {shown(activation)} is not one of {', '.join(SLOPES)}")
     A = array(get(system, "A"), "A")
     weights = [array(w, f"weights[{k}]") for k, w in enumerate(sequence(get(system, "weights")))]
     biases = [array(b, f"biases[{k}]") for k, b in enumerate(sequence(get(system, "biases")))]
-    B, Wu = get(system, "B"), get(system, "input_weights")
-    skip = get(system, "skip", None)
-    given = (("B", B), ("input_weights", Wu), ("skip", skip))
-    inputs = {name: None if v is None else array(v, name) for name, v in given}
+    given = {name: get(system, name, None) for name in ("B", "input_weights", "skip")}
+    inputs = {name: None if v is None else array(v, name) for name, v in given.items()}
     named: list[tuple[str, Array | None, int]] = [("A", A, 2), ("B", inputs["B"], 2)]
     named += [(f"weights[{k}]", w, 2) for k, w in enumerate(weights)]
     named += [(f"biases[{k}]", b, 1) for k, b in enumerate(biases)]
@@ -111,6 +120,21 @@ def read_system(system: object) -> Stack:
     )
 
 
+def _require_system(system: object) -> None:
+    if not has(system, *NEEDED):
+        if has(system, "digest", "claim"):
+            raise Unusable("a claim stands where the system is needed: the claim comes first, as in prove(claim, system)")
+        if has(system, "lure"):
+            raise Unusable(f"the system is {shown(system)}; give the arrays that its lure(theta) returns")
+        write = "a Lure, what its to_dict writes, or the arrays that model.lure(theta) returns"
+        lacking = [name for name in NEEDED if not has(system, name)]
+        lacks = f": it lacks {', '.join(lacking)}" if isinstance(system, Mapping) and len(lacking) < len(NEEDED) else ""
+        raise Unusable(unlike_any(system, "system", write) + lacks)
+    if isinstance(system, Mapping) and (other := [name for name in system if name not in (*NEEDED, *OPTIONAL)]):
+        parts = ", ".join((*NEEDED, *OPTIONAL))
+        raise Unusable(f"the system has {shown(other[0])}, which the proof would not see; its parts are {parts}")
+
+
 def _check_chain(A: Array, weights: list[Array], biases: list[Array]) -> None:
     n = A.shape[-1]
     sizes = [n] + [w.shape[-2] for w in weights]
@@ -150,7 +174,10 @@ def unlike(claim: object, stack: Stack, sentence: str, not_covered: Sequence[str
         return f"the leading shape is not that of the system, {stack.leading}"
     digest, said = get(claim, "digest"), get(claim, "claim")
     if not isinstance(digest, str) or digest != stack.digest:
-        return "the digest is not that of the system: the arrays were changed after the claim was made"
+        return (
+            "the digest is not that of the system: this is another system (other parameters, members or people), or its arrays "
+            "were changed after the claim was made"
+        )
     if not isinstance(said, str) or said != sentence:
         return "the claim is not the sentence that the numbers support"
     if not set(not_covered) <= {s for s in sequence(get(claim, "not_covered")) if isinstance(s, str)}:

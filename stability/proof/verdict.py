@@ -20,6 +20,10 @@ class Verdict:
     def __bool__(self) -> bool:
         return self.proved
 
+    def __str__(self) -> str:
+        """In one line, as the shell prints it."""
+        return f"{'proved' if self.proved else 'refused'}: {self.reason}" if self.decided else self.reason
+
 
 def undecided(why: object) -> Verdict:
     """The verdict where the budget, or the arithmetic that was asked for, does not suffice."""

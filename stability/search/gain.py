@@ -24,10 +24,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stability.arguments import array, flag, number, time_limit
+from stability.arguments import array, flag, kind, number, time_limit
 from stability.claims.certificate import Certificate
 from stability.claims.gain import Gain
-from stability.lure import SLOPES, Array, Loop, Lure, sides
+from stability.lure import SLOPES, Array, Loop, Lure, System, sides
 from stability.proof.checker import prove
 from stability.refusal import Refusal
 from stability.threads import of_system, threads_by
@@ -35,7 +35,7 @@ from stability.threads import of_system, threads_by
 
 @threads_by(of_system)
 def tube(
-    certificate: Certificate | Refusal, system: Lure, *, search: bool = False, state: int | None = None, seconds: float = 60.0
+    certificate: Certificate | Refusal, system: System, *, search: bool = False, state: int | None = None, seconds: float = 60.0
 ) -> Gain | Refusal:
     """How far apart bounded input differences can keep two trajectories, at every time.
 
@@ -50,6 +50,7 @@ def tube(
     time_limit(seconds)
     if isinstance(certificate, Refusal):
         return certificate
+    system = Lure.of(system)
     problem, C = _problem(certificate, system), _selected(system.states, state)
     rate, metric, multipliers = certificate.rate, certificate.metric, certificate.multipliers
 
@@ -79,7 +80,7 @@ def tube(
 @threads_by(of_system)
 def l2_gain(
     certificate: Certificate | Refusal,
-    system: Lure,
+    system: System,
     output: ArrayLike | None = None,  # C (p, n)
     *,
     search: bool = False,
@@ -96,6 +97,7 @@ def l2_gain(
     time_limit(seconds)
     if isinstance(certificate, Refusal):
         return certificate
+    system = Lure.of(system)
     problem, n = _problem(certificate, system), system.states
     C = np.eye(n) if output is None else array(output, "the output")
     if C.ndim != 2 or C.shape[1] != n or not C.size or not (np.abs(C) <= 1e100).all() or not C.any():
@@ -181,10 +183,7 @@ class _Problem:
 
 
 def _problem(certificate: Certificate, system: Lure) -> _Problem:
-    if not isinstance(certificate, Certificate) or not isinstance(system, Lure):
-        raise ValueError(
-            f"a gain needs a Certificate and its Lure, not {type(certificate).__name__} and {type(system).__name__}."
-        )
+    kind(certificate, Certificate, "the certificate", "certify(system), which gives a Certificate")
     verdict = prove(certificate, system)
     if not verdict:
         raise ValueError(f"the certificate is not proved for this system: {verdict.reason}; certify it first.")

@@ -15,10 +15,10 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.arguments import choice, number, time_limit
+from stability.arguments import choice, kind, number, time_limit
 from stability.claims.certificate import Certificate
 from stability.claims.step import Step
-from stability.lure import SLOPES, Array, Loop, Lure
+from stability.lure import SLOPES, Array, Loop, Lure, System
 from stability.proof.checker import prove
 from stability.proof.step import METHODS
 from stability.refusal import Refusal
@@ -28,7 +28,7 @@ from stability.threads import of_system, threads_by
 @threads_by(of_system)
 def certify_step(
     certificate: Certificate | Refusal,
-    system: Lure,
+    system: System,
     step: float,  # h, in time
     method: str = "rk4",
     *,
@@ -45,10 +45,8 @@ def certify_step(
     """
     if isinstance(certificate, Refusal):
         return certificate
-    if not isinstance(certificate, Certificate) or not isinstance(system, Lure):
-        raise ValueError(
-            f"a step needs a Certificate and its Lure, not {type(certificate).__name__} and {type(system).__name__}."
-        )
+    kind(certificate, Certificate, "the certificate", "certify(system), which gives a Certificate")
+    system = Lure.of(system)
     step = number(step, "the step", "a finite positive step size, in the system's unit of time", above=0.0, most=1e100)
     choice(method, METHODS, "the method")
     time_limit(seconds)

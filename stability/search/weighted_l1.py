@@ -17,20 +17,20 @@ import numpy as np
 
 from stability.arguments import number
 from stability.claims.weighted_l1 import WeightedL1
-from stability.lure import SLOPES, Array, Lure
+from stability.lure import SLOPES, Array, Lure, System
 from stability.proof.checker import prove
 from stability.proof.reading import Unusable
 from stability.proof.system import read_system
 from stability.proof.weighted_l1 import majorant, rational
 from stability.refusal import Refusal
-from stability.search.disproof import disproof
-from stability.search.jacobians import sample
+from stability.search.states.disproof import disproof
+from stability.search.states.sampling import sample
 from stability.threads import of_system, threads_by
 
 
 @threads_by(of_system)
 def weighted_l1(
-    system: Lure,
+    system: System,
     rate: float | None = None,  # 1/time
 ) -> WeightedL1 | Refusal:
     """Search weights w in which every system contracts in Σ w_i|δx_i|, and prove the rate in rational arithmetic.
@@ -41,8 +41,7 @@ def weighted_l1(
     Errors: ValueError for arguments that cannot be used.
     Law: the rate never exceeds minus the spectral abscissa of any Jacobian of the system.
     """
-    if not isinstance(system, Lure):
-        raise ValueError(f"weighted_l1 needs a Lure, not {type(system).__name__}; write Lure(**model.lure(theta)).")
+    system = Lure.of(system)
     if rate is not None:
         rate = number(rate, "the rate", "a finite positive rate in 1/time, or None for the best one", above=0.0)
     stack = read_system(system)

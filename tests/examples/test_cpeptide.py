@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from learned import MLP, Ensemble
 from training.fitting import Fitted
-from training.people.tables.ohashi import read_ohashi
+from training.people import read_ohashi
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cpeptide.py"
 

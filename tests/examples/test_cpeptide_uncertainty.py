@@ -12,9 +12,7 @@ import torch
 from rich.console import Console
 
 from hybrid import Schedule, Signal, rollout
-from training.people.forecast import Plan
-from training.people.personalise import Personal
-from training.people.records import Record
+from training import Personal, Plan, Record
 from training.people.tables.ohashi import TIMES, Ohashi, read_ohashi
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -62,6 +62,7 @@ BOMBS = (
     "overlapping entries",
     "a crowd",
     "wide multipliers",
+    "many claims",
     "wide layers",
     "many layers",
 )
@@ -183,7 +184,7 @@ def test_a_certificate_of_other_kinds_of_values_is_refused(
     made: tuple[Path, Content], tmp_path: Path, change: dict[str, object]
 ) -> None:
     proof = json.loads(made[1]["proof.json"])
-    proof["certificate"].update(change)
+    proof["claims"][0]["claim"].update(change)
     path = tmp_path / "b.twin"
     path.write_bytes(packed({**made[1], "proof.json": json.dumps(proof).encode()}))
     with pytest.raises(ValueError, match=r"b\.twin"):

@@ -69,7 +69,7 @@ def bundle_for(model: HybridModel, schedules: dict[str, Schedule], certificate: 
         torch.ones(2, N, dtype=torch.bool),
     )
     people = tuple(Person(id, s, {}, (0.0,)) for id, s in schedules.items())
-    return Bundle(stack, people, known, Mesh(0.5, 0.1), certificate)
+    return Bundle(stack, people, known, Mesh(0.5, 0.1), () if certificate is None else (certificate,))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def bundle() -> Bundle:
     plain = bundle_for(pair(), SCHEDULES)
     certificate = certify(plain.system(), None, REGION, INPUTS, seconds=20.0)
     assert isinstance(certificate, Certificate), certificate.message
-    return replace(plain, certificate=certificate)
+    return replace(plain, claims=(certificate,))
 
 
 def with_people(bundle: Bundle, schedules: dict[str, Schedule]) -> Bundle:
@@ -186,7 +186,7 @@ def test_other_units_than_those_of_the_certificate_are_said(bundle: Bundle, tmp_
 
 
 def test_a_bundle_of_before_says_that_it_does_not_know_its_units(bundle: Bundle, tmp_path: Path) -> None:
-    path = edited(save(bundle, tmp_path / "a.twin"), {"proof.json": lambda proof: proof.pop("units") and proof})
+    path = edited(save(bundle, tmp_path / "a.twin"), {"proof.json": lambda proof: proof["claims"][0].pop("units") and proof})
     done = run("check", path)
     assert done.exit_code == 0, done.output
     assert "does not say in which units its certificate was made" in done.stdout
@@ -200,7 +200,7 @@ def test_a_certificate_about_all_states_covers_whatever_is_given(bundle: Bundle)
     certificate = certify(bundle.system())
     assert isinstance(certificate, Certificate)
     everything = schedule(Dose("gut", 0.0, 1e6), Dose("plasma", 0.5, 1e6, duration=3.0), level=1e4)
-    assert replace(with_people(bundle, {"Ada": everything}), certificate=certificate).outside() == []
+    assert replace(with_people(bundle, {"Ada": everything}), claims=(certificate,)).outside() == []
 
 
 def test_without_certified_doses_the_first_one_belongs_to_the_start(bundle: Bundle) -> None:
@@ -208,7 +208,7 @@ def test_without_certified_doses_the_first_one_belongs_to_the_start(bundle: Bund
     assert isinstance(certificate, Certificate)
 
     def outside(*doses: Dose) -> list[Outside]:
-        return replace(with_people(bundle, {"Ada": schedule(*doses), "Bob": schedule()}), certificate=certificate).outside()
+        return replace(with_people(bundle, {"Ada": schedule(*doses), "Bob": schedule()}), claims=(certificate,)).outside()
 
     assert outside() == outside(Dose("gut", 0.0, 5.0)) == []
     assert [one.what for one in outside(Dose("gut", 0.0, 50.0))] == ["start"]
@@ -240,12 +240,12 @@ def test_starts_outside_of_the_region_are_said() -> None:
     certificate = certify(plain.system(), None, box, seconds=20.0)
     assert isinstance(certificate, Certificate)
     assert certificate.region["stays"]["set"] == "box"  # type: ignore[index]
-    found = replace(plain, certificate=certificate).outside()
+    found = replace(plain, claims=(certificate,)).outside()
     assert [(one.person, one.what) for one in found] == [("Bob", "start")]
     assert "starts at 0 mg gut and " in found[0].sentence
     ball = certify(plain.system(), None, Box([-600.0, -600.0], [600.0, 600.0]), Inputs([], [], [[10.0, 0.0]], 24.0), seconds=20.0)
     assert isinstance(ball, Certificate)
-    found = replace(plain, certificate=ball).outside()
+    found = replace(plain, claims=(ball,)).outside()
     assert [(one.person, one.what) for one in found] == [("Bob", "start")]
     assert " in P" in found[0].sentence
 
@@ -254,7 +254,7 @@ def test_someone_whose_parameters_are_others_is_named(tmp_path: Path) -> None:
     plain = oral({"Ada": 1.0, "Bob": 2.0, "Eve": 3.0})
     certificate = certify(plain.system())
     assert isinstance(certificate, Certificate)
-    path = save(replace(plain, certificate=certificate), tmp_path / "a.twin")
+    path = save(replace(plain, claims=(certificate,)), tmp_path / "a.twin")
     assert examine_bundle(path).good
 
     def heavier(about: dict[str, Any]) -> None:
@@ -271,7 +271,7 @@ def test_someone_whose_parameters_are_others_is_named(tmp_path: Path) -> None:
 
 
 def test_whoever_asks_for_doses_gets_them_or_exit_code_1(bundle: Bundle, tmp_path: Path) -> None:
-    path, region = save(replace(bundle, certificate=None), tmp_path / "a.twin"), tmp_path / "region.json"
+    path, region = save(replace(bundle, claims=()), tmp_path / "a.twin"), tmp_path / "region.json"
     asked = {"lower": [-20.0, -20.0], "upper": [20.0, 20.0], "inputs": {"lower": [0.0], "upper": [1.0], "doses": [[50.0, 0.0]]}}
     asked["inputs"]["gap"] = 24.0  # type: ignore[index]
     region.write_text(json.dumps(asked))

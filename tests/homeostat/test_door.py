@@ -328,7 +328,7 @@ def test_a_foreign_bundle_does_not_steer_the_terminal(plain: Bundle, tmp_path: P
     about = {"note": SHIP, SHIP: "x", "lines": "a\ncertified  by everyone", "settings.solver": f"rk4{SHIP}"}
     claim = replace(plain.certificate, claim=SHIP)  # type: ignore[type-var]
     about["interrupted"] = "step 3)\nproved: For every pair of trajectories"
-    path = save(replace(plain, provenance=about, calibration={"scores": {SHIP: table}}, certificate=claim), tmp_path / "a.twin")
+    path = save(replace(plain, provenance=about, calibration={"scores": {SHIP: table}}, claims=(claim,)), tmp_path / "a.twin")
     for arguments in (["inspect"], ["inspect", "--json"], ["check"], ["check", "--json"], ["simulate"], ["simulate", "--json"]):
         done = run(arguments[0], path, *arguments[1:])
         assert harmless(done.stdout)
@@ -410,7 +410,7 @@ def test_a_full_disk_leaves_what_was_there(plain: Bundle, tmp_path: Path, monkey
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 def test_a_checkpoint_on_a_full_disk_names_itself(tmp_path: Path) -> None:
-    from training.checkpoint import Checkpoint, Saved
+    from training.machinery.checkpoint import Checkpoint, Saved
 
     (tmp_path / "a.checkpoint.partial").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"No space left on device: '.*a\.checkpoint'"):
@@ -437,7 +437,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     new = HybridModel(model.backbone, model.population, residual, **parts)
     for parameter in residual.parameters():
         parameter.data = parameter.data.expand(2, *parameter.shape[1:]).clone() + 1.0
-    return file, save(replace(before, model=new, certificate=None), file.parent / "own.twin")
+    return file, save(replace(before, model=new, claims=()), file.parent / "own.twin")
 
 
 def test_a_class_of_ones_own_works_at_the_shell(own: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ from hybrid import Concentration, Dose, HybridModel, Prediction, Schedule, simul
 from learned import MLP, AdditiveProportional
 from learned.ensemble import Ensemble, select
 from physics import LogNormalPopulation, OneCompartmentOral
-from training.people.records import Record
+from training import Record
 from training.trust.calibration import calibration_null_band, expected_calibration_error, reliability_curve
 
 laws = settings(deadline=None, max_examples=15, derandomize=True)

@@ -11,8 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from exchange import Bundle
-from homeostat.bundles.predicted import predict_person, solver_of
+from exchange import Bundle, solver_named
 from homeostat.bundles.these_people import scaling_in
 from homeostat.gallery import speaks_of, where_in_words
 from homeostat.study import (
@@ -30,8 +29,8 @@ from homeostat.study import (
     split,
     train,
 )
-from homeostat.study.recipe import Recipe, backbone_named, hybrid_recipe, neural_ode_recipe
-from homeostat.study.solvers import solver_named
+from homeostat.study.backbones import backbone_named
+from homeostat.study.recipe import Recipe, hybrid_recipe, neural_ode_recipe
 from hybrid import Exponential, Mesh, Prediction, RungeKutta, Torchdiffeq
 from stability import Certificate, Lure, Refusal, certify, check
 from training import Record
@@ -311,7 +310,8 @@ def test_the_bundle_of_a_study_predicts_what_it_learned(trained: Trained) -> Non
     assert [p.id for p in bundle.people] == list(trained.cohort.ids)
     schedule = bundle.people[0].schedule
     times = trained.cohort.times[0].tolist()
-    same, double = predict_person(bundle, 0, [schedule, schedule.scaled("gut", 2.0)], times, draws=4)
+    given = (schedule, schedule.scaled("gut", 2.0))
+    same, double = (bundle.forecast(bundle.people[0].id, one, times, draws=4) for one in given)
     assert same.mean.shape == (2, 4, 1, len(times), 1)
     assert (double.mean > 1.5 * same.mean).all()  # the same draws: every path is higher, not just the mean
     # the mode's own path lies among its draws
@@ -377,13 +377,11 @@ def test_a_bundle_predicts_with_the_solver_that_trained_it(people: tuple[Record,
     settings = replace(SETTINGS, solver="torchdiffeq:rk4", steps=1)
     trained = train(hybrid_recipe(backbone_named("OneCompartmentOral"), people[:3], hidden=(3,)), people[:3], settings, QUIET)
     bundle = bundle_of(trained, None, {}, {"settings.solver": settings.solver})
-    assert solver_of(bundle) == Torchdiffeq("rk4")
-    assert solver_of(bundle_of(trained, None, {}, {})) == RungeKutta("rk4")
-    given = [people[0].schedule]
-
+    assert bundle.solver == Torchdiffeq("rk4")
+    assert bundle_of(trained, None, {}, {}).solver == RungeKutta("rk4")
     def predicted(name: str) -> torch.Tensor:
         asked = replace(bundle, provenance={"settings.solver": name})
-        return predict_person(asked, 0, given, [1.0, 4.0], draws=2)[0].mean
+        return asked.forecast(people[0].id, None, [1.0, 4.0], draws=2).mean
 
     # a solver that adapts its steps predicts; beside fixed ones error control does, since draws may outrun the mesh
     fixed, ours, other = (predicted(name) for name in ("torchdiffeq:euler", "rk4", "torchdiffeq:dopri5"))

@@ -23,10 +23,11 @@ from hybrid import (
     sample_paths,
     simulate,
 )
+from hybrid.derivative import slope_of
 from hybrid.interval import Interval
 from hybrid.problem import Problem
 from hybrid.process_noise import Driven
-from hybrid.propagate import jacobian, propagate, root
+from hybrid.propagate import propagate, root
 from learned import MLP, Constant, DiagonalDiffusion
 from physics import LinearBackbone, SharedPopulation
 
@@ -122,7 +123,7 @@ def test_gradients_of_everything() -> None:
 
 def test_the_jacobian_point_by_point() -> None:
     x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
-    got = jacobian(lambda v: torch.stack([v[..., 0] * v[..., 1], v[..., 2].sin()], -1), x)
+    got = slope_of(lambda v: torch.stack([v[..., 0] * v[..., 1], v[..., 2].sin()], -1), x)
     zero, one = torch.zeros_like(x[..., 0]), torch.ones_like(x[..., 0])
     first = torch.stack([x[..., 1], x[..., 0], zero], -1)
     torch.testing.assert_close(got, torch.stack([first, torch.stack([zero, zero, x[..., 2].cos() * one], -1)], -2))

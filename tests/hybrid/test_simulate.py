@@ -33,7 +33,7 @@ from hybrid import (
 from hybrid.solve.torchdiffeq_solver import FIXED
 from learned import MLP, AdditiveProportional, Ensemble, Residual, select
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
-from training.people.records import Cohort
+from training import Cohort
 from training.people.tables.nonmem import read_nonmem
 
 F64 = torch.float64

@@ -253,7 +253,7 @@ def test_a_trained_model_is_certified_and_survives_its_bundle_and_the_penalty_is
     assert losses[-1] < 0.5 * losses[0]
     again = rebuild(json.loads(json.dumps(describe(model))), {k: v.detach() for k, v in model.named_parameters()})
     context = torch.zeros(2, 1, 0, dtype=F64)
-    system = Lure(**again.lure(theta, context))
+    system = Lure.of(again.lure(theta, context))
     metric, multipliers, rate = again.residual.witness()
     found = certify(system, rate, metric=metric, multipliers=multipliers)
     assert isinstance(found, Certificate)

@@ -207,7 +207,7 @@ def test_no_penalty_means_that_the_rate_can_be_certified(model: HybridModel, coh
         model.residual.weights[-1] /= 1.5
         assert 1.0 < factor < 1e6  # the border was found
         assert stability.penalty(model, theta).max() == 0.0
-        system = Lure(**model.lure(theta, model.context(origin(model, cohort), {})))
+        system = Lure.of(model.lure(theta, model.context(origin(model, cohort), {})))
     # the search stops a relative 1e-6 short of the border that it looks for
     assert certify(system, metric=stability.metric.numpy(), rate=0.999 * stability.rate)
 

@@ -7,7 +7,7 @@ from hybrid import HybridModel, Solver
 from hybrid.model import require_given
 from hybrid.solve.solver import require_solver
 from physics.arguments import quote, require_kind
-from training.people.records import Cohort
+from training.people.cohort import Cohort
 
 
 def require_fit(model: HybridModel, cohort: Cohort, name: str, solver: Solver | None = None) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -13,12 +12,10 @@ from hybrid.dose import as_float
 from physics import Backbone
 from physics.arguments import InputError, quote
 from physics.units import convert, factor
-
-if TYPE_CHECKING:
-    from training.people.records import Record
+from training.people.records import Record
 
 
-def converted(record: "Record", model: HybridModel) -> "Record":
+def converted(record: Record, model: HybridModel) -> Record:
     """The same person in this model's units, channels in its order.
 
     Times, those of the schedule too, are then in the backbone's time unit, doses in the unit of the state that they go into,
@@ -33,11 +30,11 @@ def converted(record: "Record", model: HybridModel) -> "Record":
 
 
 def in_units(
-    record: "Record",
+    record: Record,
     backbone: Backbone,
     channels: Mapping[str, str],
     covariates: Mapping[str, str | None],
-) -> "Record":
+) -> Record:
     """As `converted`, for a model that is still to be built: the units of its `channels` and `covariates`."""
     units, where = dict(record.units), f"record {record.id}"
     if sorted(record.channels) != sorted(channels):
@@ -99,10 +96,10 @@ def in_units(
 
 
 def as_shown(
-    record: "Record",
+    record: Record,
     channels: Mapping[str, str],
     time_unit: str | None = None,
-) -> "Record":
+) -> Record:
     """The same person's measurements in the units that a picture has on its axes, `channels` by name in the picture's order.
 
     What the record states no unit of, channels that it does not have, and times where no `time_unit` is said stay as they are.

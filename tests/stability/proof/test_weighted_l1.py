@@ -16,7 +16,7 @@ from scipy.optimize import linprog
 from stability import Lure, Refusal, WeightedL1, check, weighted_l1
 from stability.lure import SLOPES
 from stability.proof.checker import prove
-from stability.search.jacobians import value
+from stability.search.states.activation import value
 from stability.search.weighted_l1 import best_weights, reached
 
 KA, KE = 1.5, 0.086

@@ -9,7 +9,9 @@ import pytest
 
 from homeostat.gallery import certificate_verdict
 from stability import Box, Certificate, Ellipsoid, Inputs, Lure, certify, check, metric_cap, spectral_cap
-from stability.search.jacobians import abscissa, dual_holds, excluding, log_norm, metric_bound, one_metric, sample
+from stability.search.states.duals import dual_holds, excluding, metric_bound, one_metric
+from stability.search.states.jacobians import abscissa, log_norm
+from stability.search.states.sampling import sample
 
 
 def certified(system: Lure, **arguments: Any) -> Certificate:

@@ -13,8 +13,11 @@ from scipy.integrate import solve_ivp
 
 from stability import Certificate, Lure, Refusal, certify, check, metric_cap, spectral_cap
 from stability.lure import SLOPES
-from stability.search.interior_point import climb
-from stability.search.jacobians import _jacobians, dual_holds, linear, log_norm, one_metric, sample, slope, value
+from stability.search.climb.interior_point import climb
+from stability.search.states.activation import slope, value
+from stability.search.states.duals import dual_holds, one_metric
+from stability.search.states.jacobians import jacobians_of, linear, log_norm
+from stability.search.states.sampling import sample
 
 KA = np.linspace(0.7, 3.0, 12)  # 1/h
 KE = np.linspace(0.054, 0.11, 12)  # 1/h
@@ -243,7 +246,7 @@ def test_corner_patterns_stay_in_the_slope_range_and_find_the_worst() -> None:
     system = layered(8, (8,), 2, gain=1.0, activation="sigmoid")
     flat = system.flatten()
     every = 0.25 * np.array(list(np.ndindex(*[2] * 8)), dtype=float)
-    exhaustive = np.linalg.eigvals(_jacobians(flat, [every[None]])).real.max()
+    exhaustive = np.linalg.eigvals(jacobians_of(flat, [every[None]])).real.max()
     found = np.linalg.eigvals(sample(system).corners).real.max()
     assert found <= exhaustive + 1e-12
     assert found >= exhaustive - 0.05 * abs(exhaustive)

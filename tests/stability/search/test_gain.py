@@ -14,7 +14,7 @@ from stability import Certificate, Gain, Lure, Refusal, certify, check, l2_gain,
 from stability.lure import SLOPES
 from stability.proof.checker import prove
 from stability.proof.rational import positive_definite
-from stability.search.jacobians import value
+from stability.search.states.activation import value
 
 ZETA = 0.1  # ẍ + 2ζẋ + x = u
 L2 = 1 / (2 * ZETA * np.sqrt(1 - ZETA**2))  # the resonance peak, 5.03

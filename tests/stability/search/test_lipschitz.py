@@ -16,8 +16,9 @@ from stability.lure import SLOPES
 from stability.proof.checker import prove
 from stability.proof.lipschitz import digest, holds, inequality, statement
 from stability.proof.loop_shift import centre_and_radius, multipliers_of, shifted_inequality
-from stability.search.jacobians import slope, value
-from stability.search.lipschitz import _recursion, closed_form, least
+from stability.search.lipschitz_climb import least
+from stability.search.lipschitz_closed_form import closed_form, layer_by_layer
+from stability.search.states.activation import slope, value
 
 
 def draw(seed: int, sizes: list[int], *, positive: bool = False) -> list[np.ndarray]:
@@ -151,7 +152,7 @@ def fast(weights: list[np.ndarray]) -> float:
 @pytest.mark.parametrize("sizes", [[3, 8, 2], [5, 20, 20, 20, 2], [4, 6, 9, 3, 7, 5, 2]])
 def test_the_closed_form_is_the_published_one_for_slopes_up_to_one(sizes: list[int]) -> None:
     weights, half = draw(7, sizes), np.full(sum(sizes[1:-1]), 0.5)
-    assert np.sqrt(_recursion(weights, half, half, 0.0, None, False)[0]) == pytest.approx(fast(weights), rel=1e-9)
+    assert np.sqrt(layer_by_layer(weights, half, half, 0.0, None, False)[0]) == pytest.approx(fast(weights), rel=1e-9)
     assert np.sqrt(closed_form(weights, half, half)[0]) <= fast(weights) * (1 + 1e-12)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from stability import Lure, common_metric
-from stability.search.interior_point import climb
-from stability.search.jacobians import linear
+from stability.search.climb.interior_point import climb
 from stability.search.semidefinite import joint
+from stability.search.states.jacobians import linear
 
 KA = np.linspace(0.7, 3.0, 12)  # 1/h
 KE = np.linspace(0.054, 0.11, 12)  # 1/h

@@ -18,7 +18,7 @@ from stability.proof.checker import prove
 from stability.proof.rational import positive_definite
 from stability.proof.step import METHODS, inequality
 from stability.proof.system import read_system
-from stability.search.jacobians import value
+from stability.search.states.activation import value
 from stability.search.step import stages
 
 

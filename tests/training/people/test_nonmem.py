@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybrid import Dose, build_segments
-from training.people.records import Record
+from training import Record
 from training.people.tables.nonmem import read_nonmem
 
 UNITS = {"TIME": "h", "AMT": "mg", "DV": "mg/L"}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hybrid import (
+    Cause,
     Failure,
     HybridModel,
     Mesh,
@@ -29,8 +30,7 @@ from hybrid import (
 )
 from learned import MLP, AdditiveProportional, Ensemble, Residual, select
 from physics import LinearBackbone, SharedPopulation, VanCauter, VanCauterPopulation
-from training.people.personalise import Personal, observed_information, personalise, prior, sensitivity
-from training.people.records import Cohort, Record
+from training import Cohort, Personal, Record, observed_information, personalise, prior, sensitivity
 
 A = torch.tensor([[-1.0, 0.4], [0.3, -0.7]], dtype=torch.float64)
 TIMES = (0.0, 0.4, 1.0, 1.7, 3.0)
@@ -322,7 +322,7 @@ class Steep(Solver):
         self.broke += int(bad.any())
         found = Torchdiffeq().solve(field, x0)
         states = torch.where(bad[None, :, None, None], torch.nan, found.states)
-        lost = tuple(Failure(i, 1.0, "broken at time %TIME") for i in bad.nonzero()[:, 0].tolist())
+        lost = tuple(Failure(i, 1.0, Cause.COLLAPSED) for i in bad.nonzero()[:, 0].tolist())
         return Solution(states, lost)
 
 

@@ -23,8 +23,7 @@ from hybrid import (
 )
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import LogNormalPopulation, OneCompartmentOral
-from training import personalise
-from training.people.records import Cohort, Record
+from training import Cohort, Record, personalise
 from training.shooting import rollout_windows
 from training.trust import Outcome, innovations, score_table
 from training.window import windows

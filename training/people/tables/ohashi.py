@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hybrid import Schedule, Signal
+from physics.arguments import require_path
 from training.people.records import Record
 
 TIMES = (0.0, 30.0, 60.0, 90.0, 120.0)  # min
@@ -42,6 +43,7 @@ def read_ohashi(folder: str | Path) -> Ohashi:
     Source: Ohashi et al., npj Syst. Biol. Appl. 4 (2018) 14 (CC BY 4.0); conversions and split of the conditional UDE,
     de Rooij, O'Donovan & van Riel, npj Syst. Biol. Appl. 11 (2025) 84.
     """
+    require_path(folder, "read_ohashi: folder", "read_ohashi('shared/ohashi')")
     folder = Path(folder)
     lacking = [name for name in TABLES if not (folder / name).is_file()]
     if lacking:
