@@ -13,7 +13,7 @@ from benchmarks.race import Contestant, Work
 from hybrid import Dose, Exponential, HybridModel, Mesh, RungeKutta, Schedule, Segments, Solver, States, build_segments
 from learned import MLP, AdditiveProportional, Ensemble, concatenate
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
-from training.unit import unit
+from training.machinery.unit import unit
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def solve_work(
 
 
 def _captured(value: Callable[[], tuple[Tensor, Tensor]], leaves: list[Tensor]) -> Work:
-    """The same as one graph on the device, as a user gets it from `training.unit`, which owns what the graph reads.
+    """The same as one graph on the device, as a user gets it from `training.machinery.unit`, which owns what the graph reads.
 
     Errors: `RuntimeError` where nothing could be captured: operation by operation is not what the benchmark is about.
     """

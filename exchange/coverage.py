@@ -5,7 +5,7 @@ about what its sentence names: where trajectories start, boluses "among … or a
 their levels. Beside that stands what the bundle's own people do:
 
 - a *bolus* is covered if it is w₁d₁ + … + w_D d_D with w ≥ 0 and Σw ≤ 1: a mean of certified ones, or of them and of none, which
-  is shorter, and in the proof (`stability/proof/invariance.py`) only the length counts. What arrives at one time is one bolus;
+  is shorter, and in the proof (`proof/region/invariance.py`) only the length counts. What arrives at one time is one bolus;
 - where no doses are certified, what arrives when the record begins belongs to the start, which is x(0) + d then;
 - an *infusion* is no bolus, and its rate is part of no region's inputs;
 - an *input* is covered if all its values are within the levels.
@@ -28,8 +28,8 @@ from hybrid import HybridModel, Schedule
 from hybrid.dose import as_float
 from stability import Box, Certificate, Inputs, Lure
 from stability.decay import rounded
-from stability.proof.cells import Frame
-from stability.proof.invariance import vector_length
+from stability.proof.region.cells import Frame
+from stability.proof.region.invariance import vector_length
 from stability.region import claimed
 
 Array = NDArray[np.float64]

@@ -42,8 +42,9 @@ from homeostat.study import (
     require_folds,
     train,
 )
+from homeostat.study.backbones import backbone_named
 from homeostat.study.provenance import provenance
-from homeostat.study.recipe import backbone_named, hybrid_recipe, neural_ode_recipe
+from homeostat.study.recipe import hybrid_recipe, neural_ode_recipe
 from homeostat.terminal import rich_table
 from hybrid import Prediction
 from stability import Certificate, Refusal, certify, check, decay_in_words
@@ -213,7 +214,7 @@ def _after_training(
     }
     verdicts = [
         *gallery.interrupted_verdicts(stopped, left_out),
-        gallery.certificate_verdict(certificate, best, "h", STATES),
+        gallery.claim_verdict(certificate, "h", STATES, best=best),
         *gallery.outside_verdicts(bundle.outside(), len(records)),
         *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends),
         *verdicts_of(judged),
@@ -306,7 +307,7 @@ def _print_certificate(
         "certified contraction rate": f"{rounded(certificate.rate, 4, 'down')} /h with condition number "
         f"{rounded(certificate.condition, 3, 'up')}",
         "so the distance in P": decay_in_words(certificate.rate, "h"),
-        "where": gallery.where_in_words(certificate, STATES, "h"),
+        "where": certificate.where_in_words(STATES, "h"),
         "best rate certified": f"{rounded(best, 4, 'down')} /h" if best is not None else "–",
         "this inequality can reach, in metrics so round": "– (proved cell by cell)"
         if own is None

@@ -35,9 +35,19 @@ Units = Annotated[
     ),
 ]
 Compartments = Annotated[
-    str, typer.Option("--compartments", help="CMT numbers (or names) of the compartments that doses go into, as 1=gut,2=plasma.")
+    str | None,
+    typer.Option(
+        "--compartments",
+        help="CMT numbers (or names) of the compartments that doses go into, as 1=gut,2=plasma (default: the backbone's).",
+    ),
 ]
-Channels = Annotated[str, typer.Option("--channels", help="CMT numbers (or names) of the measured channels, as 2=concentration.")]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        "--channels",
+        help="CMT numbers (or names) of the measured channels, as 2=concentration (default: the backbone's).",
+    ),
+]
 Covariates = Annotated[
     str | None,
     typer.Option(

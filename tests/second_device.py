@@ -36,7 +36,8 @@ from homeostat.study import (
     split,
     train,
 )
-from homeostat.study.recipe import backbone_named, hybrid_recipe
+from homeostat.study.backbones import backbone_named
+from homeostat.study.recipe import hybrid_recipe
 from hybrid import (
     Concentration,
     Dose,

@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "stability.proof": set(),
     "stability.search": {"stability"},
     "training": BELOW_TRAINING,
+    "training.machinery": BELOW_TRAINING | {"training.people", "training.fitted"},
     "training.people": BELOW_HYBRID | {"hybrid"},
     "training.trust": BELOW_HYBRID | {"hybrid"},
     "exchange": BELOW_TRAINING | {"training.people", "training.trust"},
@@ -117,15 +118,23 @@ def test_one_file_meets_the_library(library: str, home: str) -> None:
     ("module", "absent"),
     [
         ("stability.proof", {"torch", "cvxpy", "stability.search", "stability.lure"}),
-        ("training.people", {"cvxpy", "training.fitting", "training.search", "training.state", "training.lbfgs"}),
+        ("training.people", {"cvxpy", "training.fitting"}),
         ("training.trust", {"cvxpy", "training.fitting", "training.people"}),
-        ("exchange", {"cvxpy", "training.fitting", "training.search", "training.state", "training.lbfgs"}),
+        ("exchange", {"cvxpy", "training.fitting"}),
     ],
 )
 def test_what_a_door_does_not_load(module: str, absent: set[str]) -> None:
     code = f"import sys, {module}\nassert not {absent!r} & sys.modules.keys()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", ["training.people", "training.trust", "exchange"])
+def test_who_follows_a_patient_loads_no_fit(module: str) -> None:
+    code = f"import sys, {module}\nprint(*(m for m in sys.modules if m.startswith('training.')))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    rooms = ("training.people", "training.trust")
+    assert [m for m in done.stdout.split() if not any(lies_in(m, room) for room in rooms)] == []
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from training.anchor import Anchor
     from training.arrival import Convergence, convergence, recorded
-    from training.checkpoint import Checkpoint
-    from training.distributed import Shard, gather_members
     from training.ends import AtEnd, at_ends
     from training.fitted import FitStep, Fitted, last
     from training.fitting import Step, fit
     from training.log import log_steps
     from training.looks import Looks
     from training.losses import Stability, residual_share
+    from training.machinery.checkpoint import Checkpoint
+    from training.machinery.distributed import Shard, gather_members
     from training.marginal import Marginal, laplace_marginal
     from training.objective import Objective
     from training.people.cohort import Cohort
@@ -90,7 +90,7 @@ __all__ = [
 _HOME = {
     "Anchor": "anchor",
     "AtEnd": "ends",
-    "Checkpoint": "checkpoint",
+    "Checkpoint": "machinery.checkpoint",
     "Cohort": "people.cohort",
     "Convergence": "arrival",
     "FarCovariate": "people.covariates",
@@ -104,7 +104,7 @@ _HOME = {
     "PopulationStep": "populations",
     "Record": "people.records",
     "Search": "search",
-    "Shard": "distributed",
+    "Shard": "machinery.distributed",
     "ShootingStep": "shooting",
     "Stability": "losses",
     "Start": "starts",
@@ -120,7 +120,7 @@ _HOME = {
     "fit_population": "populations",
     "forecast": "people.forecasts",
     "forecast_unseen": "people.forecasts",
-    "gather_members": "distributed",
+    "gather_members": "machinery.distributed",
     "gaussian_crps": "people.likelihoods",
     "gaussian_nll": "people.likelihoods",
     "laplace_marginal": "marginal",

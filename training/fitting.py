@@ -12,21 +12,21 @@ from hybrid import HybridModel, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
 from physics.arguments import quote, require_kind
-from training.checkpoint import Checkpoint, Saved, fingerprint_of
-from training.distributed import Shard
 from training.fitted import Fitted
 from training.looks import Looks
 from training.losses import residual_share
+from training.machinery.checkpoint import Checkpoint, Saved, fingerprint_of
+from training.machinery.distributed import Shard
+from training.machinery.precision import in_bfloat16
+from training.machinery.state import State
+from training.machinery.unit import unit
 from training.objective import Objective, people_counted
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort, in_float64
 from training.people.information import sensitivity
 from training.people.likelihoods import gaussian_nll
 from training.people.mode import personalise
-from training.precision import in_bfloat16
 from training.search import Search
-from training.state import State
-from training.unit import unit
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from physics.arguments import require_kind, require_number
-from training.checkpoint import Checkpoint
+from training.machinery.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

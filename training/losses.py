@@ -17,7 +17,7 @@ from physics.arguments import (
     require_shape,
 )
 from stability import common_metric, contraction_margin
-from training.state import model_like
+from training.machinery.state import model_like
 
 
 def residual_share(

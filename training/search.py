@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from hybrid import Solver
 from hybrid.solve.solver import require_solver
 from physics.arguments import require_callable, require_flag, require_kind, require_number
-from training.distributed import Shard
+from training.machinery.distributed import Shard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Search:
     - `steps`: how many updates at most; None for the number that each fit says.
     - `solver`: of the differential equation; by default `RungeKutta("rk4")` on the mesh that the cohort carries.
     - `bfloat16`: take the residual's matrix products so (float32 models, wide networks on a GPU).
-    - `capture`: on a GPU, value and gradient as one captured graph (`training.unit`) where that is possible.
+    - `capture`: on a GPU, value and gradient as one captured graph (`training.machinery.unit`) where that is possible.
     - `shard`: the people given are this process's part of all; gradients, norms and looks are summed over processes.
 
     Errors: `ValueError` for what cannot be such a thing.

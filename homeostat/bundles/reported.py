@@ -19,6 +19,7 @@ from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
 from homeostat.gallery.page import write_page
 from homeostat.gallery.report import MARKS
 from homeostat.study.asked import asked_of
+from homeostat.study.backbones import channels_shown, compartments_of
 from homeostat.study.dense import dense_of, split
 from homeostat.study.evaluation import score
 from homeostat.study.provenance import provenance
@@ -45,8 +46,8 @@ def report_on(
     *,
     folder: Path | None,
     units: Mapping[str, str],
-    compartments: Mapping[int | str, str],
-    channels: Mapping[int | str, str],
+    compartments: Mapping[int | str, str] | None = None,
+    channels: Mapping[int | str, str] | None = None,
     covariates: Sequence[str] | None = None,
     order: Order | None = None,
     signed: Sequence[str] = (),
@@ -57,6 +58,7 @@ def report_on(
 ) -> dict[str, Any]:
     """Personalise the people of a table with the network frozen, forecast the rest of their records, score and draw.
 
+    `compartments` and `channels` of the table are by default those of the bundle's model.
     Errors: `ValueError` for a bundle or table that cannot be used.
     """
     bundle = load(path, structures)
@@ -64,8 +66,8 @@ def report_on(
     table = read_table(
         data,
         units=units,
-        compartments=compartments,
-        channels=channels,
+        compartments=compartments_of(bundle.model.backbone) if compartments is None else compartments,
+        channels=channels_shown(bundle.model) if channels is None else channels,
         covariates=covariates,
         order=order,
         signed=signed,

@@ -39,13 +39,19 @@ def fit(
         Path, typer.Argument(metavar="TABLE", help="Columns ID TIME AMT DV EVID CMT RATE and covariates.")
     ],
     units: Units,
-    backbone: Annotated[str, typer.Option(help="A built-in backbone, by class name.")] = "OneCompartmentOral",
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="A built-in backbone, by class name, or your own, as mine.py:Mine or package.module:Mine: THIS RUNS THAT CODE, "
+            "and the other commands read the bundle with --structures of the same place."
+        ),
+    ] = "OneCompartmentOral",
     backbone_config: Annotated[
         str, typer.Option(help='Its arguments as JSON: {"A": [[-1.0]], "states": ["x"]}.')
     ] = "{}",
     out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/fit"),
-    compartments: Compartments = "1=gut,2=plasma",
-    channels: Channels = "2=concentration",
+    compartments: Compartments = None,
+    channels: Channels = None,
     covariates: Covariates = None,
     order: Order = None,
     signed: Signed = "",
@@ -82,17 +88,24 @@ def fit(
     as_json: Json = False,
 ) -> Answer:
     """Train and certify a hybrid model of your own table, judge it on people never seen, save the bundle and a report."""
+    from homeostat.study.backbones import backbone_named, channels_of, compartments_of, observation_of, require_driven
     from homeostat.study.fit_table import fit_table
     from homeostat.study.settings import Settings
     from training.people.tables.nonmem import read_table
 
     given = pairs(units, "--units")
     config, widths = config_of(backbone_config), widths_of(hidden, members * ((folds or 6) + 1))
+    physics = backbone_named(backbone, config)
+    shown = channels_of(physics) if channels is None else numbered(channels, "--channels")
+    # what is no channel of it, or cannot come from a table, is known before the table is read
+    require_driven(physics, ())
+    if shown:
+        observation_of(physics, [*dict.fromkeys(shown.values())])
     read = read_table(
         table,
         units=given,
-        compartments=numbered(compartments, "--compartments"),
-        channels=numbered(channels, "--channels"),
+        compartments=compartments_of(physics) if compartments is None else numbered(compartments, "--compartments"),
+        channels=shown,
         covariates=None if covariates is None else names(covariates),
         order=order_of(order),
         signed=names(signed),
@@ -107,7 +120,7 @@ def fit(
         read.records,
         given,
         folder=out,
-        backbone=(backbone, config),
+        backbone=physics,
         hidden=widths,
         settings=settings,
         threshold=threshold,
@@ -115,6 +128,8 @@ def fit(
         resume=resume,
         log=log,
     )
+    if ":" in backbone:
+        say_notes([f"the bundle names your {type(physics).__name__}: read it with --structures {backbone}"])
     values = {**summary, "notes": [*left_out, *summary["notes"]]}
     code = INTERRUPTED if summary["interrupted"] else 0 if summary["certified"] else 1
     return Answer(values, code=code, notes=summary["notes"])

@@ -21,12 +21,13 @@ from homeostat.study.bundled import bundle_of, marked
 from homeostat.study.dense import dense_unseen
 from homeostat.study.evaluation import evaluate, paired_difference
 from homeostat.study.provenance import provenance
-from homeostat.study.recipe import backbone_named, hybrid_recipe
+from homeostat.study.recipe import hybrid_recipe
 from homeostat.study.rounded import certify_rounded
 from homeostat.study.settings import Settings
 from homeostat.study.suited import channel_notes, require_one_unit, require_room, unstated, unused
 from homeostat.study.training import require_folds, train
 from homeostat.terminal import rich_table
+from physics import Backbone
 from stability import Certificate, Refusal, check
 from training import (
     Checkpoint,
@@ -43,7 +44,7 @@ def fit_table(
     units: Mapping[str, str],
     *,
     folder: Path,
-    backbone: tuple[str, Mapping[str, Any]],
+    backbone: Backbone,
     hidden: Sequence[int],
     settings: Settings,
     threshold: float | None,
@@ -60,17 +61,16 @@ def fit_table(
     Errors: `ValueError` for input that cannot be used, `SimulationError` naming the person.
     """
     solver_named(settings.solver)  # an unknown name is better known before anything is read or written
-    physics = backbone_named(*backbone)
     require_names((r.id for r in records), "a person's ID")  # a bundle would refuse them, after training
     require_names({name for r in records for name in (*r.covariates, *r.channels)}, "the name of a column or channel")
     records = [r.on_own_clock() for r in records]
-    recipe = hybrid_recipe(physics, records, hidden=hidden or (1,), with_residual=bool(hidden))
+    recipe = hybrid_recipe(backbone, records, hidden=hidden or (1,), with_residual=bool(hidden))
     assumed = unstated(records, recipe.model)
     records = [converted(record, recipe.model) for record in records]  # what is asked and drawn is in the model's units
     require_one_unit(recipe.model)
     far = [one.sentence() for one in far_covariates(records, recipe.model)]
     require_folds(settings.folds, len(records))
-    require_room(records, recipe.mesh, settings.members * (min(settings.folds, len(records)) + 1), len(physics.states))
+    require_room(records, recipe.mesh, settings.members * (min(settings.folds, len(records)) + 1), len(backbone.states))
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
     require_two_forecasts(records, asked)
     settings = replace(settings, forecast_from=asked.forecast_from)
@@ -93,7 +93,7 @@ def fit_table(
     evaluations = {recipe.name: evaluate(trained, settings, asked.threshold)}
     comparisons = {}
     if hidden:
-        other = hybrid_recipe(physics, records, with_residual=False)
+        other = hybrid_recipe(backbone, records, with_residual=False)
         alone = train(
             other, records, settings, console, checkpoint=checkpoints["backbone"], log=curves and curves / "backbone"
         )

@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from hybrid import Concentration, HybridModel, Mesh, Observation, States
+from homeostat.study.backbones import observation_of, require_driven
+from hybrid import HybridModel, Mesh, States
 from hybrid.dose import as_float
 from learned import MLP, AdditiveProportional
 from physics import (
-    BACKBONES,
     Backbone,
     LinearBackbone,
     LogNormalPopulation,
-    OneCompartmentOral,
     Population,
     SharedPopulation,
 )
-from physics.arguments import quote
 from training import Record, Start, starting_values
 from training.people.conversion import in_units
+
+_SPREAD = 0.3  # of log θ between people, where a backbone does not say
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,6 @@ class Recipe:
     model: HybridModel
     mesh: Mesh
     start: Start | None = None
-
-
-def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbone:
-    """A built-in backbone by its class name. Errors: `ValueError` that lists the names."""
-    known = {b.__name__: b for b in BACKBONES}
-    if name not in known:
-        raise ValueError(f"unknown backbone {quote(name)}; choose one of {', '.join(known)}")
-    if config is not None and not isinstance(config, Mapping):
-        raise ValueError(
-            f"{name}: its constructor's arguments do not fit: they go by name, and are {quote(config)}; write a JSON object, as "
-            '{"A": [[-1.0]], "states": ["x"]} for a LinearBackbone: see --backbone-config'
-        )
-    try:
-        return known[name](**(config or {}))
-    except TypeError as error:
-        raise ValueError(f"{name}: its constructor's arguments do not fit ({error}); see --backbone-config") from error
 
 
 def hybrid_recipe(
@@ -66,8 +50,9 @@ def hybrid_recipe(
     starts, those of people too whom a member will never see: a start, like the scale of the noise, is forgotten by a fit
     that converges.
     """
+    require_driven(backbone, set.intersection(*(set(r.schedule.inputs) for r in records)))
     powers = _powers(backbone, records)
-    population, observation = _population(backbone, powers), _observation(backbone, records)
+    population, observation = _population(backbone, powers), observation_of(backbone, records[0].channels)
     own = dict(zip(backbone.states, backbone.state_units, strict=True))
     channels = {name: unit or own[name] for name, unit in zip(observation.channels, observation.units, strict=True)}
     records = [in_units(record, backbone, channels, population.covariates) for record in records]
@@ -79,7 +64,7 @@ def hybrid_recipe(
         residual = MLP(
             hidden=hidden,
             # amounts stay ≥ 0 if a compartment's residual vanishes where it is empty
-            separable=not isinstance(backbone, LinearBackbone),
+            separable=backbone.defaults.amounts,
             state_scale=_state_scale(backbone, records),
             rate_scale=_slowest(backbone),
         )
@@ -139,43 +124,20 @@ def noise_for(records: Sequence[Record]) -> AdditiveProportional:
 
 
 def _powers(backbone: Backbone, records: Sequence[Record]) -> dict[str, dict[str, tuple[float, float, str]]]:
-    """Where everyone was weighed, volumes go with the weight, and a clearance with its power .75, at 70 kg.
-
-    Source: Anderson & Holford, Annu. Rev. Pharmacol. Toxicol. 48 (2008) 303.
-    """
-    if not isinstance(backbone, OneCompartmentOral) or not all("WT" in r.covariates for r in records):
-        return {}
-    return {"V": {"WT": (70.0, 1.0, "kg")}, **({"CL": {"WT": (70.0, 0.75, "kg")}} if backbone.by_clearance else {})}
+    """The covariate powers that the backbone knows, of covariates that everyone has."""
+    found: dict[str, dict[str, tuple[float, float, str]]] = {}
+    for parameter, by in backbone.defaults.powers.items():
+        for name, power in by.items():
+            if all(name in r.covariates for r in records):
+                found.setdefault(parameter, {})[name] = power
+    return found
 
 
 def _population(backbone: Backbone, powers: Mapping[str, Mapping[str, Sequence[Any]]]) -> Population:
     if not backbone.physical:
         return SharedPopulation()
-    if isinstance(backbone, OneCompartmentOral):
-        # Between-person coefficients of variation of oral theophylline: about 60 % in ka and 20 % in ke and V/weight
-        # (Davidian & Giltinan 1995, chapter 5, give .64, .2 and .13 on the log scale for this table)
-        spread = {"ka": 0.6, "CL" if backbone.by_clearance else "ke": 0.2, "V": 0.2}
-        return LogNormalPopulation(backbone, spread, powers)
-    raise ValueError(
-        f"{type(backbone).__name__} needs inputs or covariates that a table of doses does not hold; build its model in "
-        "Python, as examples/cpeptide.py does for VanCauter"
-    )
-
-
-def _observation(backbone: Backbone, records: Sequence[Record]) -> Observation:
-    channels = records[0].channels
-    if isinstance(backbone, OneCompartmentOral):
-        if len(channels) != 1:
-            raise ValueError(
-                f"OneCompartmentOral is observed through one concentration, the table has {list(channels)}"
-            )
-        return Concentration("plasma", "V", channels[0], "mg/L")
-    missing = [c for c in channels if c not in backbone.states]
-    if missing:
-        raise ValueError(
-            f"channels {missing} are no states of {type(backbone).__name__}; name its states like the channels"
-        )
-    return States(channels)
+    spread = {p.name: backbone.defaults.spread.get(p.name, _SPREAD) for p in backbone.physical}
+    return LogNormalPopulation(backbone, spread, powers)
 
 
 def _state_scale(backbone: Backbone, records: Sequence[Record]) -> list[float]:

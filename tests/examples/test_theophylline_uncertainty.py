@@ -8,7 +8,8 @@ from rich.console import Console
 
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.study import Settings, evaluate, train
-from homeostat.study.recipe import backbone_named, hybrid_recipe
+from homeostat.study.backbones import backbone_named
+from homeostat.study.recipe import hybrid_recipe
 from training import read_nonmem
 from training.trust import Horizons, Outcome, mean_scores, paired_difference, uncertainty_report
 from training.trust.recalibration import CrossScaling

@@ -328,7 +328,7 @@ def test_by_default_there_are_no_more_folds_than_people(tmp_path: Path, monkeypa
     assert [(s.folds, s.forecast_from) for s in seen] == [(3, 2.0), (2, 2.0)]
 
 
-def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shell_reads_a_table_as_python_does(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every argument of the reader reaches it, from `fit` and from `report`; what is not given stays its default."""
     import homeostat.bundles.reported
     import training.people.tables.nonmem
@@ -341,10 +341,10 @@ def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(training.people.tables.nonmem, "read_table", read)
     monkeypatch.setattr(homeostat.bundles.reported, "read_table", read)
-    monkeypatch.setattr(homeostat.bundles.reported, "load", lambda *_: type("B", (), {"provenance": {}}))
+    monkeypatch.setattr(homeostat.bundles.reported, "load", lambda *_: load(bundle))
     for command in (["fit", TABLE], ["report", "x.twin", "--data", TABLE]):
         options = ["--covariates", "WT, AGE", "--order", "file", "--signed", "effect", "--ignore", "A,B"]
-        options += ["--channels", "1=a,second=b"]
+        options += ["--channels", "1=a,second=a"]
         assert run(*command, *UNITS, *options).exit_code == 2
         assert run(*command, *UNITS).exit_code == 2
         assert run(*command, *UNITS, "--covariates", "").exit_code == 2
@@ -354,7 +354,7 @@ def test_the_shell_reads_a_table_as_python_does(tmp_path: Path, monkeypatch: pyt
             "file",
             ["effect"],
             ["A", "B"],
-            {1: "a", "second": "b"},
+            {1: "a", "second": "a"},
         )
         assert plain["order"] is plain["covariates"] is None
         assert none["covariates"] == []

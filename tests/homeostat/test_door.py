@@ -410,7 +410,7 @@ def test_a_full_disk_leaves_what_was_there(plain: Bundle, tmp_path: Path, monkey
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 def test_a_checkpoint_on_a_full_disk_names_itself(tmp_path: Path) -> None:
-    from training.checkpoint import Checkpoint, Saved
+    from training.machinery.checkpoint import Checkpoint, Saved
 
     (tmp_path / "a.checkpoint.partial").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"No space left on device: '.*a\.checkpoint'"):

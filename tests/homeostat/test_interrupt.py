@@ -23,7 +23,8 @@ from homeostat.data import theophylline
 from homeostat.gallery import interrupted_verdicts
 from homeostat.progress import Interruption, cut_short, watch, watched
 from homeostat.study import Settings, train
-from homeostat.study.recipe import backbone_named, hybrid_recipe
+from homeostat.study.backbones import backbone_named
+from homeostat.study.recipe import hybrid_recipe
 from hybrid import HybridModel
 from stability import certify
 from training import Cohort, Fitted, Looks, Objective, Record, Search, Step, fit

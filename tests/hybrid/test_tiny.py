@@ -10,7 +10,8 @@ from rich.console import Console
 from exchange import Bundle
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.study import Settings, Trained, bundle_of, evaluate, paired_difference, train
-from homeostat.study.recipe import backbone_named, hybrid_recipe
+from homeostat.study.backbones import backbone_named
+from homeostat.study.recipe import hybrid_recipe
 from hybrid import Mesh, SimulationError
 from learned import Ensemble, select
 from training import Cohort, Objective, Plan, Record, Search, Stability, fit, forecast_unseen, gaussian_nll, read_nonmem

@@ -14,7 +14,8 @@ from rich.console import Console
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import fit_summary, fit_verdicts
 from homeostat.study import Settings, train
-from homeostat.study.recipe import backbone_named, hybrid_recipe
+from homeostat.study.backbones import backbone_named
+from homeostat.study.recipe import hybrid_recipe
 from hybrid import Concentration, Dose, Exponential, HybridModel, Schedule, simulate
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation

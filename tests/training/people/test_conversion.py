@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from exchange import Bundle, Person, load, save
 from homeostat.study import unstated
-from homeostat.study.recipe import backbone_named, hybrid_recipe, neural_ode_recipe
+from homeostat.study.backbones import backbone_named
+from homeostat.study.recipe import hybrid_recipe, neural_ode_recipe
 from hybrid import Concentration, Dose, HybridModel, Mesh, RungeKutta, Schedule, Signal, States, rollout
 from learned import MLP, AdditiveProportional, Constant
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation

@@ -19,7 +19,7 @@ from hybrid.solve.tableau import constants
 from learned import Ensemble
 from physics import capture
 from training import Cohort, Record, Stability, gaussian_nll
-from training.unit import Unit, bucket, padded, unit
+from training.machinery.unit import Unit, bucket, padded, unit
 
 MESH = Mesh(0.65, 0.2, 0.5)
 
@@ -158,7 +158,7 @@ def test_what_a_graph_reads_lives_as_long_as_the_unit(
 def test_eager_says_why_in_one_line(
     model: HybridModel, cohort: Cohort, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "training.unit"):
+    with caplog.at_level(logging.INFO, "training.machinery.unit"):
         run = unit(objective(model, cohort, torch.ones(1, 4, dtype=torch.float64), RungeKutta()), used(model))
     assert not run.captured
     assert [r.getMessage() for r in caplog.records] == [f"runs operation by operation: {run.reason}"]

@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from hybrid import HybridModel
 from physics.arguments import require_kind
-from training.checkpoint import Saved, plain
 from training.fitted import Fitted
+from training.machinery.checkpoint import Saved, plain
 
 KindT = TypeVar("KindT")
 

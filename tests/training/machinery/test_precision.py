@@ -11,7 +11,7 @@ from hybrid import HybridModel, rollout
 from learned import Ensemble
 from tests.builders import as_values
 from training import Checkpoint, Cohort, Search, Stability, Step, fit
-from training.precision import in_bfloat16
+from training.machinery.precision import in_bfloat16
 
 
 def last(steps: Iterator[Step]) -> Step:

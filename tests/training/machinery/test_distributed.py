@@ -19,7 +19,7 @@ from hybrid import HybridModel
 from learned import Ensemble, select
 from training import Shard, gather_members
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples/many_devices.py"
 
 pytestmark = pytest.mark.skipif(

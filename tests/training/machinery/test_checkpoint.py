@@ -17,9 +17,9 @@ from hybrid import HybridModel, SimulationError, Torchdiffeq
 from learned import Ensemble
 from tests.builders import MESH, as_values, oral_model, oral_people
 from training import Checkpoint, Cohort, Looks, Record, Search, Stability, Step, fit
-from training.checkpoint import Saved, fingerprint_of, plain
+from training.machinery.checkpoint import Saved, fingerprint_of, plain
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def stacked(model: HybridModel, members: int = 3, seed: int = 3) -> HybridModel:
@@ -154,7 +154,7 @@ import torch
 torch.set_num_threads(1)
 from safetensors.torch import save_file
 from tests.builders import as_values
-from tests.training.test_checkpoint import small
+from tests.training.machinery.test_checkpoint import small
 from training import Checkpoint, fit
 
 path, out = sys.argv[1:]
