@@ -3,6 +3,8 @@
 from hybrid.dose import Dose
 from hybrid.field import SemilinearField
 from hybrid.field_spread import field_spread
+from hybrid.laws.observation import check_observation
+from hybrid.laws.solver import check_solver
 from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel
 from hybrid.observation import Concentration, Observation, States
@@ -54,6 +56,8 @@ __all__ = [
     "Term",
     "Torchdiffeq",
     "build_segments",
+    "check_observation",
+    "check_solver",
     "conditions_of",
     "field_spread",
     "integrate",
