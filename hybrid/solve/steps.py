@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hybrid.segments import Segments
+from hybrid.cutting.segments import Segments
 from hybrid.solve.kernel import Kernel, Network
 from hybrid.solve.pool import Pool, Tape
 from hybrid.solve.scheme import Combination, Driving, Scheme

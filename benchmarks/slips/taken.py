@@ -1,4 +1,4 @@
-"""Slips that are right to take though they are of another kind than the valid value, each with the reason; for `slips.py`."""
+"""Slips that are right to take though they are of another kind than the valid value, each with the reason; for `attempt.py`."""
 
 from collections.abc import Mapping
 
