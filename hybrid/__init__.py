@@ -1,5 +1,6 @@
 """Known plus learned: models, schedules, observation, simulation, predictions."""
 
+from hybrid.cut import build_segments
 from hybrid.dose import Dose
 from hybrid.field import SemilinearField
 from hybrid.field_spread import field_spread
@@ -11,7 +12,7 @@ from hybrid.observation import Concentration, Observation, States
 from hybrid.prediction import Prediction
 from hybrid.process_noise import Paths, sample_paths
 from hybrid.schedule import Schedule
-from hybrid.segments import Segments, build_segments
+from hybrid.segments import Segments
 from hybrid.signal import Signal
 from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
 from hybrid.solve.exponential import Exponential
