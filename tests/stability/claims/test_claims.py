@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -276,3 +276,12 @@ def test_a_claim_has_at_most_four_methods_to_write() -> None:
     assert len(Claim.__abstractmethods__) <= 4
     for one in CLAIMS:
         assert {f.name for f in fields(one)} >= {"kind", "claim", "digest"}  # type: ignore[arg-type]
+
+
+def test_a_claim_without_a_kind_of_its_own_is_told_what_to_write() -> None:
+    @dataclass(frozen=True, kw_only=True, eq=False)
+    class Nameless(Slowest):
+        kind: str = "nameless"  # type: ignore[assignment]
+
+    with pytest.raises(ValueError, match="write kind: Literal"):
+        Nameless.kinds()
