@@ -19,7 +19,9 @@ ALLOWED: dict[str, set[str]] = {
     "physics": set(),
     "learned": set(),
     "hybrid": BELOW_HYBRID,
-    "hybrid.solve": BELOW_HYBRID | {"hybrid.field", "hybrid.segments", "hybrid.derivative"},
+    "hybrid.schedules": {"physics", "hybrid.derivative", "hybrid.many_rows"},
+    "hybrid.cutting": BELOW_HYBRID | {"hybrid.schedules", "hybrid.derivative", "hybrid.many_rows", "hybrid.terms"},
+    "hybrid.solve": BELOW_HYBRID | {"hybrid.field", "hybrid.cutting.segments", "hybrid.derivative"},
     "stability": set(),
     "stability.proof": set(),
     # values, read and judged without what looks for them
