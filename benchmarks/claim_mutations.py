@@ -34,7 +34,7 @@ from stability.proof.lipschitz import digest as lipschitz_digest
 from stability.proof.lipschitz import statement as lipschitz_statement
 from stability.proof.rational import exactly
 from stability.proof.reading import Unusable, array
-from stability.proof.regional_claim import regional_statement
+from stability.proof.region.claim import regional_statement
 from stability.proof.step import statement as step_statement
 from stability.proof.system import read_system
 from stability.proof.weighted_l1 import statement as l1_statement

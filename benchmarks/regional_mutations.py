@@ -26,8 +26,8 @@ from benchmarks.mutants import (
 )
 from stability import Box, Certificate, Inputs, Lure, certify, check
 from stability.proof.budget import Budget
-from stability.proof.cells import Frame
-from stability.proof.invariance import extents, vector_length
+from stability.proof.region.cells import Frame
+from stability.proof.region.invariance import extents, vector_length
 
 CELLS = 3000  # of a proof by cells, which refuses a mutant at the edge only when they are used up
 

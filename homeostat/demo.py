@@ -214,7 +214,7 @@ def _after_training(
     }
     verdicts = [
         *gallery.interrupted_verdicts(stopped, left_out),
-        gallery.certificate_verdict(certificate, best, "h", STATES),
+        gallery.claim_verdict(certificate, "h", STATES, best=best),
         *gallery.outside_verdicts(bundle.outside(), len(records)),
         *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends),
         *verdicts_of(judged),
@@ -307,7 +307,7 @@ def _print_certificate(
         "certified contraction rate": f"{rounded(certificate.rate, 4, 'down')} /h with condition number "
         f"{rounded(certificate.condition, 3, 'up')}",
         "so the distance in P": decay_in_words(certificate.rate, "h"),
-        "where": gallery.where_in_words(certificate, STATES, "h"),
+        "where": certificate.where_in_words(STATES, "h"),
         "best rate certified": f"{rounded(best, 4, 'down')} /h" if best is not None else "–",
         "this inequality can reach, in metrics so round": "– (proved cell by cell)"
         if own is None

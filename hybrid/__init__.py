@@ -1,20 +1,23 @@
 """Known plus learned: models, schedules, observation, simulation, predictions."""
 
+from hybrid.cut import build_segments
 from hybrid.dose import Dose
 from hybrid.field import SemilinearField
 from hybrid.field_spread import field_spread
+from hybrid.laws.observation import check_observation
+from hybrid.laws.solver import check_solver
 from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel
 from hybrid.observation import Concentration, Observation, States
 from hybrid.prediction import Prediction
 from hybrid.process_noise import Paths, sample_paths
 from hybrid.schedule import Schedule
-from hybrid.segments import Segments, build_segments
+from hybrid.segments import Segments
 from hybrid.signal import Signal
 from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
 from hybrid.solve.exponential import Exponential
 from hybrid.solve.runge_kutta import RungeKutta
-from hybrid.solve.solver import Failure, SimulationError, Solution, Solver
+from hybrid.solve.solver import Cause, Failure, SimulationError, Solution, Solver
 from hybrid.solve.torchdiffeq_solver import Torchdiffeq
 from hybrid.terms import BoundTerm, Parts, RightHandSide, Term
 
@@ -28,6 +31,7 @@ __all__ = [
     "SOLVERS",
     "TERMS",
     "BoundTerm",
+    "Cause",
     "Concentration",
     "Conditions",
     "Dose",
@@ -53,6 +57,8 @@ __all__ = [
     "Term",
     "Torchdiffeq",
     "build_segments",
+    "check_observation",
+    "check_solver",
     "conditions_of",
     "field_spread",
     "integrate",

@@ -2,13 +2,15 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid.many_rows import Rows
 from hybrid.terms import BoundTerm, RightHandSide
 from physics import Backbone, Population
 from physics.arguments import InputError, quote, require_covariates, require_flag, require_number
@@ -178,28 +180,38 @@ class Mesh:
             return []
         require_number(begin, "Mesh.cuts: begin, since the last jump,", least=0.0)
         require_number(end, "Mesh.cuts: end, since the last jump,")
-        begin, end = float(begin), float(end)
-        if end <= begin:
-            return []
+        _, inner = self.parts(np.array([float(begin)]), np.array([float(end)]))
+        return list(inner.tolist())
+
+    def parts(
+        self,
+        begin: np.ndarray,  # (S,)
+        end: np.ndarray,  # (S,)
+    ) -> tuple[np.ndarray, np.ndarray]:  # (S,), (F,)
+        """Of S stretches, each measured from its last jump: in how many parts each is cut, and the fractions at which, those of
+        the first stretch, then of the second, and so on.
+
+        Errors: `ValueError` for a stretch of more than a million parts.
+        """
+        count = np.ones(len(begin), dtype=np.int64)
+        if self.step is None or not len(begin):
+            return count, np.zeros(0)
         step, growth = self.step, self.growth
         first = step if self.first is None else self.first
         graded = (step - first) / growth  # h reaches `step` here
 
-        def steps(tau: float) -> float:
-            inner = min(tau, graded)
-            return math.log1p(growth * inner / first) / growth + max(tau - graded, 0.0) / step
+        def steps(tau: np.ndarray) -> np.ndarray:
+            inner = np.minimum(tau, graded)
+            return _each(math.log1p, growth * inner / first) / growth + np.maximum(tau - graded, 0.0) / step
 
-        def inverse(count: float) -> float:
-            whole = steps(graded)
-            if count <= whole:
-                return first * math.expm1(growth * count) / growth
-            return graded + (count - whole) * step
-
-        low, high = steps(begin), steps(end)
-        if high - low > MOST_STEPS:
+        whole = float(steps(np.array([graded]))[0])
+        long = np.flatnonzero(end > begin)
+        low, high = steps(begin[long]), steps(end[long])
+        if bool((high - low > MOST_STEPS).any()):
+            k = int(np.argmax(high - low > MOST_STEPS))
             problem = (
-                f"Mesh: a stretch of {end - begin:g} would be cut into {high - low:.3g} steps of at most {step:g}, more than "
-                f"{MOST_STEPS:,}"
+                f"Mesh: a stretch of {end[long[k]] - begin[long[k]]:g} would be cut into {high[k] - low[k]:.3g} steps of at most "
+                f"{step:g}, more than {MOST_STEPS:,}"
             )
             slip = "which is a slip of the end or of the unit of time"
             raise InputError(
@@ -207,8 +219,19 @@ class Mesh:
                 "or give longer steps: Mesh(step=…)",
                 "write an earlier time, or the unit of the table's times in --units",
             )
-        parts = max(1, math.ceil(high - low - 1e-9))
-        return [(inverse(low + (high - low) * j / parts) - begin) / (end - begin) for j in range(1, parts)]
+        count[long] = np.maximum(1, np.ceil(high - low - 1e-9)).astype(np.int64)
+        inner = Rows(count[long] - 1)
+        of, j = inner.row, inner.place + 1
+        reached = low[of] + (high[of] - low[of]) * j / count[long][of]
+        early = reached <= whole
+        tau = graded + (reached - whole) * step
+        tau[early] = first * _each(math.expm1, growth * reached[early]) / growth
+        return count, (tau - begin[long][of]) / (end[long][of] - begin[long][of])
+
+
+def _each(function: Callable[[float], float], values: np.ndarray) -> np.ndarray:
+    """A function of the standard library for every value: unlike numpy's, it rounds the same whatever stands beside it."""
+    return np.fromiter(map(function, values.tolist()), np.float64, len(values))
 
 
 def _matrices(model: HasRates, covariates: Mapping[str, Tensor], people: int) -> Tensor:  # (K, n, n)

@@ -306,7 +306,7 @@ class HybridModel(nn.Module):
         """
         c = self._context_of(theta, c, "HybridModel.at")
         self._require_theta(theta, c, "HybridModel.at")
-        require_number(points, "HybridModel.at: points, of each person,", least=1.0, whole=True)
+        require_number(points, "HybridModel.at: points, of each person,", least=1.0, most=1e9, whole=True)
         return self._at(theta, c, int(points))
 
     def _at(self, theta: Tensor, c: Tensor, points: int = 1) -> RightHandSide:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from hybrid.defaults import simulating
+from hybrid.derivative import slope_of
 from hybrid.field import SemilinearField
 from hybrid.interval import Interval
 from hybrid.model import Conditions, HybridModel, require_given
 from hybrid.problem import Problem, Start
-from hybrid.propagate import between, jacobian, root
+from hybrid.propagate import between, root
 from hybrid.segments import Segments
 from hybrid.solve.solver import Solver
 from hybrid.solve.stability_limit import require_mesh
@@ -171,7 +172,7 @@ def process_variance(
         F, Q = step(begin, seen, u0, torch.lerp(u0, u1, part[..., None]), part * segments.dt.gather(1, index))
         at = F @ boundary.gather(2, index[None, :, :, None, None].expand(M, -1, -1, n, n)) @ F.mT + Q
 
-    H = jacobian(lambda x: model.observation.mean(x, problem.theta), seen)  # (M, N, T, p, n)
+    H = slope_of(lambda x: model.observation.mean(x, problem.theta), seen)  # (M, N, T, p, n)
     variance = ((H @ at) * H).sum(-1).clamp(min=0.0)
     return states, torch.where(lost, torch.nan, variance)
 

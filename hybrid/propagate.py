@@ -5,13 +5,11 @@ from δ to e^{J h} δ + w, w ~ N(0, Q), Q = ∫₀ʰ e^{J s} D e^{Jᵀ s} ds: ex
 length, and of second order in it otherwise.
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from hybrid.derivative import transforming
 from hybrid.interval import Interval
 from hybrid.solve.phi import doublings_for, phi
 
@@ -85,29 +83,6 @@ def transition(
         total = total + e @ total @ e.mT
         e = e @ e
     return e, total
-
-
-def jacobian(
-    function: Callable[[Tensor], Tensor],
-    x: Tensor,  # (..., n)
-) -> Tensor:  # (..., p, n)
-    """∂f/∂x of a function (..., n) -> (..., p) that works point by point; differentiable in turn where gradients are on."""
-    if transforming():  # where tensors cannot be asked to require a gradient
-        pulled = torch.func.vjp(function, x)
-        units = torch.eye(pulled[0].shape[-1], dtype=x.dtype, device=x.device)
-        return torch.stack([pulled[1](e.expand_as(pulled[0]))[0] for e in units], -2)
-    onward = torch.is_grad_enabled()
-    with torch.enable_grad():
-        at = x if onward and x.requires_grad else x.detach().requires_grad_()
-        values = function(at).unbind(-1)
-        # points do not meet, so that the gradient of a sum over points is the row of each
-        rows = [
-            torch.autograd.grad(v.sum(), at, create_graph=onward, retain_graph=True, materialize_grads=True)[0]
-            if v.requires_grad
-            else torch.zeros_like(x)
-            for v in values
-        ]
-    return torch.stack(rows, -2)
 
 
 def root(

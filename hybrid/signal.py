@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from hybrid.columns import column
+from hybrid.many_rows import Rows
 from physics.arguments import require_choice, require_kind, require_number
 
 Side: TypeAlias = Literal["left", "right"]
@@ -71,10 +72,7 @@ class Signal:
         if not np.isfinite(asked).all():
             lost = int((~np.isfinite(asked)).sum())
             raise ValueError(f"Signal.sample: times must be finite, and {lost} are not; leave them out")
-        own, values = self.points
-        if self.kind == "linear":
-            return np.interp(asked, own, values)
-        return values[np.maximum(np.searchsorted(own, asked, side=side) - 1, 0)]
+        return sampled([self], asked, np.zeros(len(asked), dtype=np.int64), side)
 
     def since(self, time: float) -> "Signal":
         """The same from `time` on: its value there, and the later points."""
@@ -115,3 +113,30 @@ def _drawn(signal: Signal) -> Signal:
     y = np.concatenate([values, values[:-1][wide]])
     order = np.argsort(x, kind="stable")
     return Signal(tuple(x[order].tolist()), tuple(y[order].tolist()))
+
+
+def sampled(
+    signals: Sequence[Signal],
+    times: np.ndarray,  # (Q,)
+    which: np.ndarray,  # (Q,) the signal that each time is asked of
+    side: Side,
+) -> np.ndarray:  # (Q,)
+    """u of many signals, each at times of its own."""
+    different = {id(s): s for s in signals}
+    number = {key: k for k, key in enumerate(different)}
+    row = np.array([number[id(s)] for s in signals], dtype=np.int64)[which] if len(different) > 1 else np.zeros_like(which)
+    points = [s.points for s in different.values()]
+    rows = Rows(np.array([p.shape[1] for p in points]))
+    x, y = points[0] if len(points) == 1 else np.concatenate(points, 1)
+    held = np.array([s.kind == "held" for s in different.values()])[row]
+    last = rows.begin[row] + rows.count[row] - 1
+    found = rows.search(x, times, row, "right")
+    if side == "left" and held.any():
+        found = np.where(held, rows.search(x, times, row, "left"), found)
+    here = np.maximum(rows.begin[row] + found - 1, rows.begin[row])  # the point before, or the first
+    value = y[here]
+    # on a straight line between two points, where neither end is meant
+    between = np.flatnonzero(~held & (found > 0) & (here < last) & (x[here] != times))
+    at = here[between]
+    value[between] = (y[at + 1] - y[at]) / (x[at + 1] - x[at]) * (times[between] - x[at]) + y[at]
+    return value

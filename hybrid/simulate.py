@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid.cut import build_segments
 from hybrid.derivative import lasting, values_of
+from hybrid.given_rows import require_rows
 from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel, require_given
 from hybrid.prediction import Prediction
 from hybrid.problem import Problem, Start, leading, require_admissible, starting
 from hybrid.process_noise import process_variance, read_boundaries
 from hybrid.schedule import Schedule
-from hybrid.segments import build_segments, require_rows
 from hybrid.solve.solver import Failure, Solution, Solver, require_solver
 from hybrid.threads import of_conditions, of_schedules, threads_by
 from physics import capture
@@ -240,14 +241,14 @@ def integrate(
     `failures`, and the others are as they would be without it.
     """
     require_kind(model, HybridModel, "simulate: model", "simulate(model, schedule, times, theta)")
-    schedules, times = require_rows(schedules, times, "simulate")
+    people, rows = require_rows(schedules, times, "simulate")
     require_solver(solver, "simulate")
     if mesh is not None:
         require_kind(mesh, Mesh, "simulate: mesh", "Mesh(0.1) or Mesh.of(model, records)")
     backbone = model.backbone
     like = torch.zeros((), dtype=model.dtype, device=model.device)
-    segments = build_segments(schedules, times, backbone.states, backbone.inputs, mesh).to(like)
-    N, r = len(schedules), model.sees
+    segments = build_segments(people, rows, backbone.states, backbone.inputs, mesh).to(like)
+    N, r = len(people), model.sees
     theta = leading(theta, len(backbone.physical), N, "theta", like)
     require_admissible(backbone.physical, theta)
     c = leading(like.new_zeros(r) if c is None else c, r, N, "c", like)
@@ -281,7 +282,7 @@ def conditions_of(
     Errors: `ValueError` for shapes and kinds that do not fit, and what `build_segments` refuses.
     """
     require_kind(model, HybridModel, "conditions_of: model", "conditions_of(model, [schedule], [[1.0, 6.0, 24.0]])")
-    schedules, times = require_rows(schedules, times, "conditions_of")
+    people, rows = require_rows(schedules, times, "conditions_of")
     if covariates is not None:
         require_kind(covariates, Mapping, "conditions_of: covariates", '{"WT": [70.0]}, one value a person')
     if mesh is not None:
@@ -300,21 +301,21 @@ def conditions_of(
                 f"conditions_of: the covariate {name} must be numbers, one for each person, and is {quote(given)}; write [70.0]"
             ) from error
     for name, column in values.items():
-        if column.shape != (len(schedules),):
+        if column.shape != (len(people),):
             raise ValueError(
-                f"conditions_of: the covariate {name} needs one value for each of {len(schedules)} people, got "
+                f"conditions_of: the covariate {name} needs one value for each of {len(people)} people, got "
                 f"{quote(covariates[name] if covariates else None)}; write a list"
             )
-    mesh = Mesh.fastest(model, values, len(schedules)) if mesh is None else mesh
-    segments = build_segments(schedules, times, model.backbone.states, model.backbone.inputs, mesh)
+    mesh = Mesh.fastest(model, values, len(people)) if mesh is None else mesh
+    segments = build_segments(people, rows, model.backbone.states, model.backbone.inputs, mesh)
     if baseline is not None:
         require_kind(baseline, Tensor, "conditions_of: baseline", "torch.tensor([[0.0]]), a row of channels for each person")
         require_shape(baseline, "conditions_of: baseline", "N", "p", write="a row of channels for each person, NaN for none")
     else:
-        baseline = torch.full((len(schedules), len(model.observation.channels)), torch.nan, dtype=torch.float64)
+        baseline = torch.full((len(people), len(model.observation.channels)), torch.nan, dtype=torch.float64)
     if bool(torch.isinf(baseline).any()):
         raise ValueError("conditions_of: baseline holds infinite values; write NaN where nothing was measured")
-    shape = (len(schedules), len(model.observation.channels))
+    shape = (len(people), len(model.observation.channels))
     if baseline.shape != shape:
         raise ValueError(f"conditions_of: baseline needs shape (people, channels) = {shape}, got {tuple(baseline.shape)}")
     return Conditions(segments, values, baseline, mesh).to(torch.zeros((), dtype=model.dtype, device=model.device))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hybrid.derivative import slope_of
 from learned.residual import Bound, Field, LayeredResidual, Residual
-from physics.arguments import quote, require_kind, require_shape
+from physics.arguments import require_callable, require_kind, require_shape
 
 Rate = Callable[[Tensor, Tensor], Tensor]  # of x (M, N, n) and u (M|1, N, m), (M, N, n) in state units per time
 
@@ -35,12 +35,14 @@ class BoundTerm:
     layers: Field | None = None
 
     def __post_init__(self) -> None:
-        for what in ("value", "slope"):  # made in every solve: how many arguments they take is seen when they are called
-            function = getattr(self, what)
-            if not callable(function) and (what == "value" or function is not None):
-                raise ValueError(f"BoundTerm: {what} is a function of x and u, and is {quote(function)}; write lambda x, u: -x")
         if self.layers is not None:
             require_kind(self.layers, Field, "BoundTerm: layers", "residual.layers().at(c), or None")
+        if self.value is None:
+            raise ValueError("BoundTerm: value is a function of x and u, and is None; write BoundTerm(lambda x, u: -x)")
+        for what, function in (("value", self.value), ("slope", self.slope)):
+            ours = isinstance(function, Field | Bound) or getattr(function, "__self__", None) is self.layers is not None
+            if not ours:  # ours are made in every solve
+                require_callable(function, f"BoundTerm: {what}", "BoundTerm(lambda x, u: -x)", *[torch.zeros(1, 1, 1)] * 2)
 
     def rate(
         self,

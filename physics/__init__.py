@@ -2,6 +2,8 @@
 
 from physics.backbone import Backbone, require_hurwitz, spectral_abscissa
 from physics.defaults import Defaults, Observed
+from physics.laws.backbone import check_backbone
+from physics.laws.population import check_population
 from physics.linear_backbone import LinearBackbone
 from physics.log_normal_population import LogNormalPopulation
 from physics.one_compartment_oral import OneCompartmentOral
@@ -28,6 +30,8 @@ __all__ = [
     "SharedPopulation",
     "VanCauter",
     "VanCauterPopulation",
+    "check_backbone",
+    "check_population",
     "require_hurwitz",
     "spectral_abscissa",
 ]

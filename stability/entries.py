@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -21,13 +22,17 @@ def written(value: Any) -> dict[str, Any]:
 
 
 def kinds_of(cls: type) -> tuple[str, ...]:
-    """The words that the field `kind` may hold, which its `Literal` names."""
-    return get_args(_hints(cls)["kind"])
+    """The words that the field `kind` may hold, which its `Literal` names. Errors: ValueError where there is no such field."""
+    kinds = get_args(_hints(cls).get("kind"))
+    if not kinds:
+        raise ValueError(f'{cls.__name__} names no kind that it reads; write kind: Literal["step"] = "step" among its fields.')
+    return kinds
 
 
 def own_arrays(value: Any) -> None:
     """Make every array of a dataclass a read-only float64 copy: what was proved stays what it was."""
-    for name, hint in _hints(type(value)).items():
+    cls: Any = type(value)
+    for name, hint in _hints(cls).items():
         if get_origin(hint) is np.ndarray:
             held = np.array(getattr(value, name), dtype=np.float64)
             held.setflags(write=False)
@@ -56,8 +61,9 @@ def entries_of(
     return {name: _read(value, hints[name], f"{name} of the {data['kind']}") for name, value in found.items()}
 
 
-def _hints(cls: type) -> dict[str, Any]:
-    """The types of a dataclass's fields, by name."""
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields, by name, which are looked up once: that takes longer than all else."""
     known = get_type_hints(cls)
     return {f.name: known[f.name] for f in fields(cls)}
 

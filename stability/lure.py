@@ -282,8 +282,8 @@ System = Lure | Mapping[str, Any]
 
 def _array(name: str, value: Any, rank: int) -> Array:
     try:
-        if hasattr(value, "detach"):
-            value = value.detach()
+        if hasattr(value, "detach") and hasattr(value, "cpu"):
+            value = value.detach().cpu()
         raw = np.asarray(value)
         if raw.dtype.kind not in "fiu":
             raise TypeError(f"entries of kind {raw.dtype}")

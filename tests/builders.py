@@ -1,16 +1,161 @@
-"""Small models and people whose truth is known: what tests build by hand, with names."""
+"""What tests build: every family's members, by name, and small models and people whose truth is known.
 
-from collections.abc import Sequence
-from dataclasses import fields
+A new member of a family is one line in its dictionary here: `tests/test_families.py` and the family's own tests run over it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 
-from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule
-from learned import MLP, AdditiveProportional
-from physics import LogNormalPopulation, OneCompartmentOral
+from hybrid import (
+    Concentration,
+    Dose,
+    Exponential,
+    HybridModel,
+    Mesh,
+    Observation,
+    RungeKutta,
+    Schedule,
+    Solver,
+    States,
+    Torchdiffeq,
+)
+from hybrid.solve.tableau import TABLEAUS
+from learned import (
+    MLP,
+    AdditiveProportional,
+    Constant,
+    ContractingMLP,
+    DiagonalDiffusion,
+    NeuralNoise,
+    NoiseHead,
+    ProcessNoise,
+    Residual,
+    Zero,
+)
+from physics import (
+    Backbone,
+    LinearBackbone,
+    LogNormalPopulation,
+    OneCompartmentOral,
+    Population,
+    SharedPopulation,
+    VanCauter,
+    VanCauterPopulation,
+)
 from training import Looks, Objective, Record, Search
+
+# ---- the families: every member, and every way in which it can be built
+
+A_COUPLED, B_COUPLED = [[-1.0, 0.2], [0.7, -0.5]], [[-1.5, 0.0], [0.9, -0.4]]
+
+BACKBONE_BUILDERS: Mapping[str, Callable[[], Backbone]] = {
+    "linear": lambda: LinearBackbone(
+        [[-1.0, 0.5, 0.0], [0.2, -0.7, 0.3], [0.0, 4.0, -9.0]],
+        [[1.0, 0.0], [0.0, 0.0], [0.0, -2.0]],
+        states=("a", "b", "c"),
+        inputs=("u", "v"),
+        state_units=("mg", "mg", "mL"),
+        input_units=("mmol/L", "1"),
+        time_unit="h",
+    ),
+    "oral": OneCompartmentOral,
+    "oral, clearance": lambda: OneCompartmentOral(parameters="clearance"),
+    "oral, depot": lambda: OneCompartmentOral(ka=(0.0005, 5.0), ke=(0.05, 20.0), faster="ke"),
+    "van Cauter": VanCauter,
+}
+
+POPULATION_BUILDERS: Mapping[str, Callable[[], Population]] = {
+    "log-normal": lambda: LogNormalPopulation(
+        OneCompartmentOral().physical, [0.6, 0.3, 0.2], {"V": {"WT": (70.0, 1.0)}, "ke": {"WT": (70.0, -0.25)}}
+    ),
+    "shared": lambda: SharedPopulation([0.3, 2.0]),
+    "van Cauter": VanCauterPopulation,
+}
+# what the populations above read of three people
+COVARIATES = {
+    name: torch.tensor(values, dtype=torch.float64)
+    for name, values in {"WT": (55.0, 70.0, 101.0), "age": (18.0, 50.0, 91.0), "type2": (0.0, 1.0, 1.0)}.items()
+}
+
+RESIDUAL_BUILDERS: Mapping[str, Callable[[], Residual]] = {
+    "zero": lambda: Zero(3, 2, 1),
+    "tanh": lambda: MLP(3, 2, 2, (5, 4), state_scale=[2.0, 30.0, 0.1], input_scale=[4.0, 0.5], rate_scale=0.2),
+    "relu with offset": lambda: MLP(3, 2, 1, (6,), "relu", vanishes_at_origin=False, rate_scale=3.0),
+    "sigmoid, three layers": lambda: MLP(2, 0, 3, (4, 5, 6), "sigmoid"),
+    "silu": lambda: MLP(2, 1, 1, (5, 3), "silu", state_scale=2.0),
+    "gelu": lambda: MLP(2, 0, 0, (6,), "gelu"),
+    "softplus on one state": lambda: MLP(3, 1, 0, (4,), "softplus", vanishes_at_origin=False, acts_on=[1]),
+    "separable": lambda: MLP(3, 0, 1, (7, 5), separable=True, state_scale=[1.0, 8.0, 100.0]),
+    "of inputs alone": lambda: MLP(2, 2, 1, (4,), sees_states=False, acts_on=[0]),
+    "of one input": lambda: MLP(2, 3, 1, (4,), sees_inputs=[2]),
+    "contracting": lambda: ContractingMLP(2, 1, 2, (5, 4), vertices=A_COUPLED, state_scale=[2.0, 0.1], input_scale=4.0),
+    "contracting, sigmoid with offset": lambda: ContractingMLP(
+        *(2, 2, 0, (6,), "sigmoid"),
+        vertices=[A_COUPLED, B_COUPLED],
+        rate=0.3,
+        learn_metric=True,
+        vanishes_at_origin=False,
+        rate_scale=0.25,
+    ),
+}
+
+NOISE_BUILDERS: Mapping[str, Callable[[], NoiseHead]] = {  # of one state and one input
+    "additive and proportional": lambda: AdditiveProportional([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]),
+    "constant": lambda: Constant([0.3, 2.0], [0.05, 0.5]),
+    "neural": lambda: NeuralNoise([0.3, 2.0], [0.05, 0.5], 1, 1, (3,), channel_scale=[4.0, 30.0], input_scale=2.0),
+}
+
+PROCESS_BUILDERS: Mapping[str, Callable[[], ProcessNoise]] = {  # of two states
+    "additive": lambda: DiagonalDiffusion([0.5, 0.2]),
+    "additive, one state at rest": lambda: DiagonalDiffusion([0.5, 0.0]),
+    "one state proportional": lambda: DiagonalDiffusion([0.3, 0.1], [0.4, 0.0]),
+    "both, one at rest at 0": lambda: DiagonalDiffusion([0.0, 0.1], [0.4, 0.3]),
+}
+
+OBSERVATION_BUILDERS: Mapping[str, Callable[[], Observation]] = {  # of `OneCompartmentOral`
+    "concentration": lambda: Concentration("plasma", "V"),
+    "concentration by position": lambda: Concentration(1, 2),
+    "concentration in another unit": lambda: Concentration("plasma", "V", unit="ug/mL"),
+    "states": lambda: States(("plasma", "gut")),
+    "states in other units": lambda: States((1, 0), ("p", "g"), ("g", "mg")),
+}
+
+
+@dataclass(frozen=True)
+class SolverKind:
+    """A solver as it is tested: on a mesh of any step, to a tolerance, and whether it reads inside its steps."""
+
+    name: str
+    fixed: Callable[[], Solver] | None
+    adaptive: Callable[[float], Solver] | None
+    order: int
+    reads: bool
+
+
+SOLVER_KINDS = [
+    *(SolverKind(f"RungeKutta-{m}", lambda m=m: RungeKutta(m), None, TABLEAUS[m].order, True) for m in TABLEAUS),
+    *(
+        SolverKind(
+            f"RungeKutta-{m}-adaptive", None, lambda tol, m=m: RungeKutta(m, rtol=tol, atol=tol), TABLEAUS[m].order, True
+        )
+        for m in TABLEAUS
+        if TABLEAUS[m].error
+    ),
+    SolverKind("Exponential", Exponential, None, 4, True),
+    SolverKind("Exponential-adaptive", None, lambda tol: Exponential(rtol=tol, atol=tol), 4, True),
+    *(SolverKind(f"Torchdiffeq-{m}", lambda m=m: Torchdiffeq(m), None, o, False) for m, o in (("euler", 1), ("rk4", 4))),
+    *(
+        SolverKind(f"Torchdiffeq-{m}-adaptive", None, lambda tol, m=m: Torchdiffeq(m, tol, tol), o, False)
+        for m, o in (("dopri5", 5), ("dopri8", 8))
+    ),
+]
+
+
+# ---- small models and people whose truth is known
 
 BOXES = {"ka": (0.3, 4.0), "ke": (0.02, 0.25), "V": (5.0, 200.0)}
 SPREAD = (0.4, 0.2, 0.2)  # ω of log ka, log ke and log V

@@ -1,4 +1,4 @@
-"""No argument of a public call is answered in somebody else's words: the fast part of `benchmarks/slips.py`."""
+"""No argument of a public call is answered in somebody else's words: the fast part of `benchmarks/slips/`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+import benchmarks.slips.attempt as slips
 import hybrid
-from benchmarks import slips
-from benchmarks.slip_calls import calls, generator, others, public, unlisted, world
-from benchmarks.slips import WRONG, Answer, Call, attempt, is_ours, run
+from benchmarks.slips.attempt import WRONG, Answer, Call, attempt, is_ours, run
+from benchmarks.slips.exported import public
+from benchmarks.slips.table import calls, unlisted
+from benchmarks.slips.world import generator, others, world
 from learned import DiagonalDiffusion, Ensemble
 from training import forecast, gaussian_nll
 from training.trust import Outcome
@@ -22,7 +24,7 @@ PACKAGES = ("exchange", "hybrid", "learned", "physics", "stability", "training")
 
 
 def test_every_public_call_is_in_the_table() -> None:
-    """A new public name, or method of one, needs a row in `benchmarks/slip_calls.py`."""
+    """A new public name, or method of one, needs a row in a file of `benchmarks/slips/`."""
     assert unlisted() == []
     assert calls().keys() <= public().keys()
 
@@ -126,5 +128,17 @@ def test_the_harness_gives_up_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer(never, 1.0).kind == "slow"
 
 
-def test_the_table_makes_no_file_here() -> None:
-    assert not Path("other.checkpoint").exists()
+def test_a_slip_that_is_taken_for_the_name_of_a_file_leaves_none_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(path: Any) -> Path:
+        Path(path).write_text("written")
+        return Path(path)
+
+    monkeypatch.chdir(tmp_path)
+    call = Call(lambda: (write, {"path": "right"}))
+    found = run({"call": call}, {})
+    assert {one.slip for one in found if one.kind == "another"} >= {"words", "with blanks"}  # they were written
+    written = {name: call for name, call in calls().items() if name in ("training.Checkpoint", "exchange.save")}
+    assert len(written) == 2
+    run(written, others(), few=8, most=8)
+    assert list(tmp_path.iterdir()) == []
+    assert Path.cwd() == tmp_path

@@ -12,7 +12,7 @@ from exchange.coverage import strangers
 from exchange.reading import certified_system
 from homeostat import gallery
 from homeostat.bundles.said import notes_of
-from stability import Certificate, Refusal
+from stability import Refusal
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Checked:
         beyond = [f"  {one}" for one in self.outside]
         if beyond and self.proved:
             who = gallery.whom(self.outside, self.people)
-            name = "certificate" if self.kind == "certificate" else f"claim ({self.kind})"
+            name = gallery.named(self.kind)
             lines = [f"NOT COVERED: the {name} is proved, and does not cover {who}:", *beyond, f"what is {lines[0]}"]
         elif beyond:
             lines = [*lines, *beyond]
@@ -91,9 +91,9 @@ def examine_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
     if not found:
         return Checked(False, refused[0], (), people, notes)
     # the certificate of contraction, where there is one, is what is spoken of first
-    (first, verdict), *others = sorted(found, key=lambda one: not isinstance(one[0], Certificate))
+    (first, verdict), *others = sorted(found, key=lambda one: one[0].kind != "certificate")
     beyond = bundle.outside() if verdict.proved else []
-    certified = certified_system(path) if isinstance(first, Certificate) and not verdict.proved else None
+    certified = certified_system(path) if first.kind == "certificate" and not verdict.proved else None
     # what the certificate was made for may stand beside it: then it can be said whose systems are others
     if certified is not None and certified.digest() == first.digest != bundle.system().digest():
         beyond = strangers(certified, bundle.system(), [p.id for p in bundle.people])

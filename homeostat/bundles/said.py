@@ -3,7 +3,7 @@
 from exchange import Bundle
 from homeostat import gallery
 from homeostat.plain_text import shown
-from stability import Certificate, Claim, Refusal
+from stability import Claim, Refusal
 from training.trust.verdicts import Verdict
 
 
@@ -12,23 +12,11 @@ def cut_short_in(bundle: Bundle) -> str:
     return shown(str(bundle.provenance.get("interrupted", ""))[:300], lines=False)  # a stranger's words, in one line
 
 
-def bundle_verdict(result: Certificate | Refusal, best: float | None, bundle: Bundle) -> Verdict:
-    """The verdict in the time unit in which the certificate was made."""
+def bundle_verdict(claim: Claim | Refusal, best: float | None, bundle: Bundle) -> Verdict:
+    """The verdict of a claim, or a refusal, in the time unit in which it was made."""
     backbone = bundle.model.backbone
     states = [*zip(backbone.states, backbone.state_units, strict=True)]
-    return gallery.certificate_verdict(result, best, time_unit_of(bundle), states)
-
-
-def claim_verdict(claim: Claim, time_unit: str) -> Verdict:
-    """A claim of another kind than the certificate of contraction, which is taken to be proved, in plain language."""
-    parts = [f"{one}{'' if one.endswith('.') else '.'}" for one in claim.details(time_unit, ())]
-    parts.append("Not covered: " + "; ".join(claim.not_covered) + ".")
-    return Verdict(f"Proved: {claim.in_words(time_unit)}", True, " ".join(parts), ("certificate",))
-
-
-def time_unit_of(bundle: Bundle) -> str:
-    """The unit of time in which the bundle's certificate was made; the model's where it does not say one."""
-    return made_in(bundle, bundle.certificate)
+    return gallery.claim_verdict(claim, made_in(bundle, claim), states, best=best)
 
 
 def made_in(bundle: Bundle, claim: Claim | Refusal | None) -> str:

@@ -9,7 +9,7 @@ from exchange import Bundle, calibration, lure_of
 from exchange.coverage import outside, subjects_of
 from homeostat import gallery
 from homeostat.bundles.reach import Beyond, Reach
-from homeostat.bundles.said import bundle_verdict, claim_verdict, made_in
+from homeostat.bundles.said import bundle_verdict
 from physics.arguments import shortened
 from stability import Certificate, Refusal, certify
 from stability.region import claimed
@@ -63,17 +63,19 @@ def certificate_verdicts(
 ) -> list[Verdict]:
     """What the bundle's claims say, once they are proved again: of the bundle's own people, and the certificate of these ones."""
     found = [bundle_verdict(claim, None, bundle) for claim in bundle.claims if isinstance(claim, Refusal)]
+    proved = []
     for claim, proof in bundle.prove():
-        name = "certificate" if isinstance(claim, Certificate) else f"claim ({claim.kind})"
-        if not proof.proved:
-            said = f"The bundle holds a {name} that is not proved for its own weights and people"
-            found.append(Verdict(said, False, f"{proof.reason}.", ("certificate",)))
-        elif isinstance(claim, Certificate):
+        if proof.proved:
+            proved.append(claim)
             found.append(bundle_verdict(claim, None, bundle))
-            found += gallery.outside_verdicts(bundle.outside(), len(bundle.people))
-            found += _these_people_too(bundle, claim, mode, cohort)
         else:
-            found.append(claim_verdict(claim, made_in(bundle, claim)))
+            said = f"The bundle holds a {gallery.named(claim.kind)} that is not proved for its own weights and people"
+            found.append(Verdict(said, False, f"{proof.reason}.", ("certificate",)))
+    if proved:
+        found += gallery.outside_verdicts(bundle.outside(), len(bundle.people))
+    for claim in proved:
+        if isinstance(claim, Certificate):  # its metric is what can serve others too
+            found += _these_people_too(bundle, claim, mode, cohort)
     return found
 
 
@@ -91,7 +93,7 @@ def _these_people_too(
     found = certify(system, None, region, inputs, 20.0, metric=certificate.metric)
     unit, given = bundle.model.backbone.time_unit, cohort.conditions
     if isinstance(found, Certificate):
-        detail = f"Proved, with the parameters that were found for them: {gallery.certificate_claim(found, unit)}."
+        detail = f"Proved, with the parameters that were found for them: {found.in_words(unit)}."
         subjects = subjects_of(
             bundle.model, cohort.ids, [r.schedule for r in cohort.records], mode, given.covariates, given.baseline
         )

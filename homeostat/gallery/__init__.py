@@ -1,14 +1,6 @@
 """Every picture, table and verdict of a study, made from its numbers: the demo, `fit` and `report` all show these."""
 
-from homeostat.gallery.certificate import (
-    caps_in_words,
-    certificate_claim,
-    certificate_verdict,
-    outside_verdicts,
-    speaks_of,
-    where_in_words,
-    whom,
-)
+from homeostat.gallery.claims import claim_verdict, named, outside_verdicts, speaks_of, whom
 from homeostat.gallery.figures import (
     Picture,
     beyond_training,
@@ -39,9 +31,7 @@ __all__ = [
     "Picture",
     "baseline_notes",
     "beyond_training",
-    "caps_in_words",
-    "certificate_claim",
-    "certificate_verdict",
+    "claim_verdict",
     "comparison_verdict",
     "cut_note",
     "density_in",
@@ -52,6 +42,7 @@ __all__ = [
     "interrupted_verdicts",
     "largest_difference",
     "made_from",
+    "named",
     "outside_verdicts",
     "people_picture",
     "phase_of",
@@ -62,7 +53,6 @@ __all__ = [
     "speaks_of",
     "uncertainty_rows",
     "what_if_picture",
-    "where_in_words",
     "whom",
     "with_unit",
 ]

@@ -8,7 +8,7 @@ import torch
 
 from exchange import Bundle
 from homeostat.bundles.reach import CRITERION, Beyond, Reach
-from homeostat.gallery.certificate import speaks_of
+from homeostat.gallery.claims import speaks_of
 from homeostat.pictures import (
     Phase,
     Reliability,

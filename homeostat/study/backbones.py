@@ -8,12 +8,14 @@ from homeostat.own_structures import own_class
 from hybrid import Concentration, HybridModel, Observation, States
 from physics import BACKBONES, Backbone, Observed
 from physics.arguments import quote
+from physics.laws.backbone import check_backbone
 
 
 def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbone:
     """A built-in backbone by its class name, or one of the user's own by FILE.py:NAME or MODULE:NAME, which runs that code.
 
-    Errors: `ValueError` that lists the names, and for arguments that do not fit.
+    One's own is held against the laws of backbones before anything is read or trained.
+    Errors: `ValueError` that lists the names, for arguments that do not fit, and for one that breaks a law.
     """
     known = {b.__name__: b for b in BACKBONES}
     own = ":" in name
@@ -29,16 +31,27 @@ def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbo
             '{"A": [[-1.0]], "states": ["x"]} for a LinearBackbone: see --backbone-config'
         )
     try:
-        return kind(**(config or {}))
+        made: Backbone = kind(**(config or {}))
     except TypeError as error:
         raise ValueError(f"{name}: its constructor's arguments do not fit ({error}); see --backbone-config") from error
-    except ValueError:
-        raise
-    except Exception as error:  # whatever code of the user's does
+    except Exception as error:
         if not own:
             raise
-        said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise ValueError(f"--backbone {name} cannot be made ({said}); correct the class, or --backbone-config") from error
+        raise _of_own(name, error) from error
+    if own:
+        try:
+            check_backbone(made)
+        except Exception as error:
+            raise _of_own(name, error) from error
+    return made
+
+
+def _of_own(name: str, error: Exception) -> Exception:
+    """What code of the user's did, in a sentence; the house's own sentences as they are."""
+    if isinstance(error, ValueError):
+        return error
+    said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return ValueError(f"--backbone {name} cannot be used ({said}); correct the class, or --backbone-config")
 
 
 def compartments_of(backbone: Backbone) -> dict[int | str, str]:

@@ -11,7 +11,7 @@ from hybrid.segments import Segments
 from hybrid.solve.combine import Polynomials
 from hybrid.solve.exponentials import Exponentials
 from hybrid.solve.phi import phi
-from hybrid.solve.solver import NOT_FINITE, Failure
+from hybrid.solve.solver import Cause, Failure
 from hybrid.solve.tableau import constants
 
 
@@ -150,11 +150,7 @@ def _search(
         leave(accept & final)
     for record in torch.nonzero(~done)[:, 0].tolist():
         at = float(s.start[record, index[record]] + begin[record] * s.dt[record, index[record]])
-        cause = (
-            f"{tolerance.max_steps} steps were not enough, they reached time %TIME. Likely causes, in order: a rate too "
-            "fast for an explicit method (use Exponential), a tolerance below rounding, a very long record (max_steps)"
-        )
-        failed[record] = Failure(record, at, cause)
+        failed[record] = Failure(record, at, Cause.OUT_OF_STEPS, numbers={"steps": tolerance.max_steps})
     return parts, tuple(failed[r] for r in sorted(failed))
 
 
@@ -259,14 +255,7 @@ def _first_step(field: SemilinearField, index: Tensor, begin: Tensor, x: Tensor,
 def _collapse(field: SemilinearField, record: int, k: int, begin: float, finite: bool) -> Failure:
     s = field.segments
     at = float(s.start[record, k] + begin * s.dt[record, k])
-    if not finite:
-        return Failure(record, at, NOT_FINITE)
-    return Failure(
-        record,
-        at,
-        "the step size collapsed at time %TIME: no step keeps the tolerance. Likely causes, in order: a right-hand side that "
-        "jumps or is not smooth there, a residual that grows without bound, a tolerance below rounding",
-    )
+    return Failure(record, at, Cause.COLLAPSED if finite else Cause.NOT_FINITE)
 
 
 def _assemble(parts: list[_Part]) -> tuple[Tensor, Tensor, Tensor]:  # (N, L) each

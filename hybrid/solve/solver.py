@@ -1,7 +1,9 @@
 """What a solver is, and what it says when it fails."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
 
 import torch
 from torch import Tensor
@@ -9,23 +11,69 @@ from torch import Tensor
 from hybrid.derivative import mapped, values_of
 from hybrid.field import SemilinearField, among
 from physics import capture
-from physics.arguments import require_kind, require_shape
+from physics.arguments import quote, require_kind, require_shape
+
+
+class Cause(Enum):
+    """Why a record cannot be simulated: there are no other causes, and who watches a model acts on them by name.
+
+    The value is the sentence that is said, with a place for the time and for the numbers of the one failure.
+    """
+
+    NOT_FINITE = (
+        "the state is not finite at time {time}. Likely causes, in order: a step too long for the fastest rate (shorten "
+        "Mesh.step, or use Exponential or an adaptive solver), a residual that grows (train it with the stability penalty, or "
+        "certify it), a parameter far outside its box"
+    )
+    OUT_OF_STEPS = (
+        "{steps} steps were not enough, they reached time {time}. Likely causes, in order: a rate too "
+        "fast for an explicit method (use Exponential), a tolerance below rounding, a very long record (max_steps)"
+    )
+    COLLAPSED = (
+        "the step size collapsed at time {time}: no step keeps the tolerance. Likely causes, in order: a right-hand side that "
+        "jumps or is not smooth there, a residual that grows without bound, a tolerance below rounding"
+    )
+    UNSTABLE = (
+        "the step of {step:.4g} from time {time} times the fastest rate {rate:.4g} is {product:.3g}, "
+        "beyond {limit:.3g}, where {method} becomes unstable. Cut the record for these parameters, "
+        "Mesh.of(model, records) or Mesh(step={shorter:.2g}), or use Exponential(rtol=1e-6)"
+    )
+    SWINGS = (
+        "the step of {step:.4g} from time {time} times the fastest rate {rate:.4g} is {product:.3g}, "
+        "with which an oscillation that dies out grows by {grown:.2g} a step of {method}. Use "
+        'RungeKutta("rk4") on Mesh.of(model, records), or Exponential(rtol=1e-6)'
+    )
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why one record could not be simulated: its index, the time where it failed, and the cause in a sentence.
+    """Why one record could not be simulated: its index, the time where it failed, and the cause, one of `Cause`.
 
     `members`: those under which it failed, where the others' states are known; None where it failed for all together.
+    `numbers`: what the cause's sentence says beside the time, by name.
     """
 
     record: int
     time: float
-    cause: str
+    cause: Cause
     members: tuple[int, ...] | None = None
+    numbers: Mapping[str, float | str] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        require_kind(self.cause, Cause, "Failure: cause", "Cause.NOT_FINITE, or another of Cause")
+        require_kind(self.numbers, Mapping, "Failure: numbers", "{}, what the cause's sentence says, by name")
+        try:
+            self.sentence  # noqa: B018, a number that the sentence lacks is missed here
+        except (KeyError, ValueError, TypeError) as error:
+            raise ValueError(f"Failure: {self.cause.name} needs numbers for {quote(self.cause.value)}; {quote(error)}") from error
+
+    @property
+    def sentence(self) -> str:
+        """The cause in words."""
+        return self.cause.value.format(time=f"{self.time:g}", **self.numbers)
 
     def __str__(self) -> str:
-        return f"record {self.record}: {self.cause.replace('%TIME', f'{self.time:g}')}"
+        return f"record {self.record}: {self.sentence}"
 
 
 @dataclass(frozen=True)
@@ -85,13 +133,6 @@ class Solver(ABC):
         """
 
 
-NOT_FINITE = (
-    "the state is not finite at time %TIME. Likely causes, in order: a step too long for the fastest rate (shorten "
-    "Mesh.step, or use Exponential or an adaptive solver), a residual that grows (train it with the stability penalty, or "
-    "certify it), a parameter far outside its box"
-)
-
-
 def not_finite(
     states: Tensor,  # (M, N, K'+1, n) at the boundaries from `first` on
     field: SemilinearField,
@@ -114,7 +155,7 @@ def not_finite(
     for record in torch.nonzero(bad.any(1))[:, 0].tolist():
         boundary = first + int(bad[record].long().argmax())
         k = max(boundary - 1, 0)
-        found.append(Failure(record, float(start[record, k] + (dt[record, k] if boundary else 0.0)), NOT_FINITE))
+        found.append(Failure(record, float(start[record, k] + (dt[record, k] if boundary else 0.0)), Cause.NOT_FINITE))
     return tuple(found)
 
 

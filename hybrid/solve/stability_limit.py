@@ -9,7 +9,7 @@ import torch
 from hybrid.derivative import mapped, values_of
 from hybrid.field import SemilinearField
 from hybrid.segments import Segments
-from hybrid.solve.solver import Failure
+from hybrid.solve.solver import Cause, Failure
 from hybrid.solve.tableau import TABLEAUS
 from physics import capture
 
@@ -92,20 +92,13 @@ def unstable(
         worst = members[product[members, record].argmax()]
         rate, step = float(rate_of[worst, record]), float(longest[record])
         k = int(field.segments.dt[record].detach().argmax())
-        cause = f"the step of {step:.4g} from time %TIME times the fastest rate {rate:.4g} is {step * rate:.3g}, "
+        numbers: dict[str, float | str] = {"step": step, "rate": rate, "product": step * rate, "method": name}
         if step * rate > limit:
-            cause += (
-                f"beyond {limit:.3g}, where {name} becomes unstable. Cut the record for these parameters, "
-                f"Mesh.of(model, records) or Mesh(step={0.5 * limit / rate:.2g}), or use Exponential(rtol=1e-6)"
-            )
+            cause, more = Cause.UNSTABLE, {"limit": limit, "shorter": 0.5 * limit / rate}
         else:
-            grown = math.expm1(float(gain[members, record].max()))
-            cause += (
-                f"with which an oscillation that dies out grows by {grown:.2g} a step of {name}. Use "
-                'RungeKutta("rk4") on Mesh.of(model, records), or Exponential(rtol=1e-6)'
-            )
+            cause, more = Cause.SWINGS, {"grown": math.expm1(float(gain[members, record].max()))}
         under = None if len(beyond) == 1 else tuple(members.tolist())
-        found.append(Failure(record, float(start[record, k].detach()), cause, under))
+        found.append(Failure(record, float(start[record, k].detach()), cause, under, {**numbers, **more}))
     # slow enough that nothing overflows, an oscillation neither
     slower = torch.where(beyond, 0.05 * limit / product.clamp(min=0.05 * limit), torch.ones_like(product))
     return tuple(found), field.slowed(slower.to(field.A))

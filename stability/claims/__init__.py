@@ -57,8 +57,11 @@ def prove(
 
     Never raises on bad values: what cannot be read is refused, in the verdict's reason. What the budget does not suffice for is
     `decided=False`, with a reason that begins with "not decided".
+    Errors: ValueError for a budget that is none.
     Law: accepted ⇒ the claim's sentence holds in real arithmetic.
     """
+    if budget is not None and not isinstance(budget, Budget):
+        raise ValueError(f"the budget is {shown(budget)}; give Budget(cells=…, seconds=…, bytes=…).")
     if isinstance(claim, Claim):
         return claim.prove(system, budget=budget, progress=progress)
     kind = claim.get("kind") if isinstance(claim, Mapping) else None

@@ -8,15 +8,16 @@ import numpy as np
 
 import stability.proof as checker
 from stability.claims.claim import Array, Claim, Progress
+from stability.claims.words import behind, named, per
 from stability.decay import decay_in_words, rounded
 from stability.entries import own_arrays
 from stability.proof import NOT_COVERED, Budget, Verdict
 from stability.proof.contraction import statement
-from stability.proof.regional_claim import regional_statement
+from stability.proof.region.claim import regional_statement
 from stability.region import Box, claimed
 
 
-def _of_now(found: dict[str, Any]) -> dict[str, Any]:
+def _caps_of_now(found: dict[str, Any]) -> dict[str, Any]:
     """The caps of an earlier certificate under the names that say what they are.
 
     Of a claim about all states both mixed slope patterns that no state attains into the sample, and so did what was said of
@@ -63,7 +64,7 @@ class Certificate(Claim):
     region: str | Mapping[str, Any] = "global"  # or box or ellipsoid, inputs, the kind of proof, the set trajectories stay in
     not_covered: tuple[str, ...] = NOT_COVERED
 
-    of_now: ClassVar[Callable[[dict[str, Any]], dict[str, Any]]] = staticmethod(_of_now)
+    _of_now: ClassVar[Callable[[dict[str, Any]], dict[str, Any]]] = staticmethod(_caps_of_now)
 
     def __post_init__(self) -> None:
         own_arrays(self)
@@ -86,25 +87,25 @@ class Certificate(Claim):
 
     def details(self, time_unit: str, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """Where it holds, the metric and the rate, the caps, and what is known of P = I."""
-        per = "unit of time" if time_unit in ("", "1") else time_unit
         found = []
+        named(states, len(self.metric))
         if not isinstance(self.region, str):
             found.append(f"It holds for {self.where_in_words(states, time_unit)}; the exact sentence is in the certificate.")
         found.append(
             f"One metric P, of condition number {rounded(self.condition, 3, 'up')}, serves every member and every fitted "
             "person, with the parameters that were found for them; the distance is √(δxᵀPδx), and it falls like "
-            f"e^(−λt) or faster, λ = {rounded(self.rate, 4, 'down')} per {per}."
+            f"e^(−λt) or faster, λ = {rounded(self.rate, 4, 'down')} per {per(time_unit)}."
         )
-        found += self.caps_in_words(per)
+        found += self.caps_in_words(time_unit)
         if self.identity_refused is not None:
             accepted = "The Euclidean distance, P = I, would serve too, as far as the search says."
             grows = "In the Euclidean distance, P = I, it does not contract: at a state that was sampled that distance grows."
             found.append(grows if self.identity_refused else accepted)
         return tuple(found)
 
-    def caps_in_words(self, unit: str) -> list[str]:
+    def caps_in_words(self, time_unit: str) -> list[str]:
         """What limits the rate, one sentence each: this inequality, and any constant metric whatever."""
-        found = []
+        unit, found = per(time_unit), []
         if self.inequality_cap is not None:
             most = f"{rounded(self.inequality_cap, 4, 'up')} per {unit}"
             found.append(f"In metrics as round as those searched this inequality can reach at most {most}; others may go beyond.")
@@ -116,6 +117,8 @@ class Certificate(Claim):
 
     def where_in_words(self, states: Sequence[tuple[str, str]] = (), time_unit: str = "") -> str:
         """The certified states, briefly; the claim has every digit. `states`: names and units, where they are to be said."""
+        named(states, len(self.metric))
+        behind(time_unit)
         if isinstance(self.region, str):
             return "all states"
         region, inputs = claimed(self.region)
@@ -123,7 +126,7 @@ class Certificate(Claim):
             lists = region.lower.tolist(), region.upper.tolist()
             ends = [f"{rounded(a, 4, 'up')} to {rounded(b, 4, 'down')}" for a, b in zip(*lists, strict=True)]
             if states:
-                ends = [f"{name} {end}{_unit(unit)}" for (name, unit), end in zip(states, ends, strict=True)]
+                ends = [f"{name} {end}{behind(unit)}" for (name, unit), end in zip(states, ends, strict=True)]
             words = f"states in the box {', '.join(ends)}"
         else:
             words = f"states within {rounded(region.radius, 4, 'down')} of {np.round(region.centre, 4).tolist()} in P"
@@ -133,13 +136,9 @@ class Certificate(Claim):
         if inputs is not None and inputs.doses is not None and stays["doses"]:
             largest, gap = rounded(float(inputs.doses.max()), 4, "down"), rounded(float(inputs.gap or 0.0), 4, "up")
             units = {unit for _, unit in states}
-            largest += _unit(units.pop()) if len(units) == 1 else ""
-            return f"{words}, and are kept there under doses of up to {largest}, at least {gap}{_unit(time_unit)} apart"
+            largest += behind(units.pop()) if len(units) == 1 else ""
+            return f"{words}, and are kept there under doses of up to {largest}, at least {gap}{behind(time_unit)} apart"
         return f"{words}, without doses"
-
-
-def _unit(unit: str) -> str:
-    return "" if unit in ("", "1") else f" {unit}"
 
 
 def no_metric_exceeds(cap: float, sampled: int | None, unit: str = "", where: str = "of real states") -> str:

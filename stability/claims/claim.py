@@ -34,7 +34,7 @@ class Claim(ABC):
     not_covered: tuple[str, ...]
     region: str | Mapping[str, Any] | None = "global"
     # Takes what an earlier version wrote to what is written now; only a claim with a past has one of its own.
-    of_now: ClassVar[Callable[[dict[str, Any]], dict[str, Any]]] = staticmethod(as_written)
+    _of_now: ClassVar[Callable[[dict[str, Any]], dict[str, Any]]] = staticmethod(as_written)
 
     @abstractmethod
     def prove(self, system: object, *, budget: Budget | None = None, progress: Progress | None = None) -> Verdict:
@@ -90,4 +90,4 @@ class Claim(ABC):
         Errors: ValueError for another kind of claim, one that lacks an entry or has one more, or an entry that cannot be what
         it stands for.
         """
-        return cls(**entries_of(cls, data, cls.of_now))
+        return cls(**entries_of(cls, data, cls._of_now))

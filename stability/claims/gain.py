@@ -6,6 +6,7 @@ from typing import Literal
 
 import stability.proof as checker
 from stability.claims.claim import Array, Claim, Progress
+from stability.claims.words import behind, named
 from stability.decay import decay_in_words, rounded
 from stability.entries import own_arrays
 from stability.proof import Budget, Verdict
@@ -50,6 +51,7 @@ class Gain(Claim):
 
     def in_words(self, time_unit: str) -> str:
         """"inputs that differ by at most d keep any two trajectories … within …"."""
+        behind(time_unit)
         whose = "any two trajectories of one person and member, under the same doses,"
         if self.kind == "tube":
             return (
@@ -64,11 +66,10 @@ class Gain(Claim):
 
     def details(self, time_unit: str, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """Of a tube, how far the states can be apart, each in its own unit."""
+        behind(time_unit)
+        names = named(states, len(self.units))
         if self.kind != "tube":
             return ()
-        names = states or [(f"state {i}", "") for i in range(len(self.units))]
-        ends = [
-            f"{name} {rounded(float(height), 4, 'up')}{'' if unit in ('', '1') else f' {unit}'}"
-            for (name, unit), height in zip(names, self.per_state, strict=True)
-        ]
+        heights = zip(names, self.per_state.tolist(), strict=True)
+        ends = [f"{name} {rounded(height, 4, 'up')}{behind(unit)}" for (name, unit), height in heights]
         return (f"Per unit of the difference of inputs the states stay within {', '.join(ends)} of each other.",)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import stability.proof as checker
 from stability.claims.claim import Array, Claim, Progress
+from stability.claims.words import behind, named
 from stability.decay import rounded
 from stability.entries import own_arrays
 from stability.proof import Budget, Verdict
@@ -45,6 +46,7 @@ class LipschitzBound(Claim):
 
     def in_words(self, time_unit: str) -> str:
         """"the learned part's values at any two points … differ by at most … times their distance"."""
+        behind(time_unit)
         where = "" if self.everywhere else " of the stated box"
         return (
             f"the values of the layers at any two points{where} differ, in Euclidean length, by at most "
@@ -53,6 +55,8 @@ class LipschitzBound(Claim):
 
     def details(self, time_unit: str, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """What this inequality can give at least, where it is known."""
+        behind(time_unit)
+        named(states, None)
         if not self.floor > 0:
             return ()
         return (f"This inequality can give no bound below about {self.floor:.4g}.",)

@@ -8,6 +8,7 @@ import numpy as np
 
 import stability.proof as checker
 from stability.claims.claim import Array, Claim, Progress
+from stability.claims.words import behind, named, per
 from stability.decay import rounded
 from stability.entries import own_arrays
 from stability.proof import Budget, Verdict
@@ -47,12 +48,17 @@ class Step(Claim):
 
     def in_words(self, time_unit: str) -> str:
         """"under the same inputs and doses, one step of rk4 of .1 h takes the distance in P … to at most … of itself"."""
-        unit = "" if time_unit in ("", "1") else f" {time_unit}"
+        step = f"{self.step!r}{behind(time_unit)}"
         return (
-            f"under the same inputs and doses, one step of {self.method} of {self.step!r}{unit} takes the distance in P between "
-            f"any two states of one person and member to at most {rounded(self.factor, 6, 'up')} of itself"
+            f"under the same inputs and doses, one step of {self.method} of {step} takes the distance in P between any two "
+            f"states of one person and member to at most {rounded(self.factor, 6, 'up')} of itself"
         )
 
     def details(self, time_unit: str, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-        """Of which computation it speaks."""
-        return ("It is about a solver's steps of this size and method, not about the differential equation.",)
+        """Of which computation it speaks, and the rate to hold beside that of the differential equation."""
+        named(states, len(self.metric))
+        rate = f"{rounded(self.rate, 4, 'down')} per {per(time_unit)}"
+        return (
+            "It is about a solver's steps of this size and method, not about the differential equation.",
+            f"Step by step the distance falls at {rate}, about.",
+        )

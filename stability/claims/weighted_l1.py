@@ -8,6 +8,7 @@ import numpy as np
 
 import stability.proof as checker
 from stability.claims.claim import Array, Claim, Progress
+from stability.claims.words import named, per
 from stability.decay import decay_in_words, rounded
 from stability.entries import own_arrays
 from stability.proof import NOT_COVERED, Budget, Verdict
@@ -46,10 +47,9 @@ class WeightedL1(Claim):
 
     def details(self, time_unit: str, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """The rate and the weights."""
-        per = "unit of time" if time_unit in ("", "1") else time_unit
-        names = [name for name, _ in states] or [f"state {i}" for i in range(len(self.weights))]
-        weighed = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(names, self.weights, strict=True))
+        names = named(states, len(self.weights))
+        weighed = ", ".join(f"{name} {weight:.3g}" for (name, _), weight in zip(names, self.weights.tolist(), strict=True))
         return (
-            f"The distance falls like e^(−λt) or faster, λ = {rounded(self.rate, 4, 'down')} per {per}.",
+            f"The distance falls like e^(−λt) or faster, λ = {rounded(self.rate, 4, 'down')} per {per(time_unit)}.",
             f"The weights w are about: {weighed}.",
         )

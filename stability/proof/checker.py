@@ -8,7 +8,7 @@ from stability.proof import gain, lipschitz, step, weighted_l1
 from stability.proof.budget import Budget, Meter, NotDecided
 from stability.proof.contraction import prove_everywhere
 from stability.proof.reading import Unusable, get, has, shown, unlike_any
-from stability.proof.region import prove_in_region
+from stability.proof.region.contraction import prove_in_region
 from stability.proof.system import NEEDED, read_system
 from stability.proof.verdict import Verdict, undecided
 

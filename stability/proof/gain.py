@@ -21,7 +21,6 @@ from stability.proof.activation import SLOPES
 from stability.proof.arithmetic import LARGEST, TINY, Array, gamma, proved_positive
 from stability.proof.budget import Meter
 from stability.proof.contraction import inequality
-from stability.proof.field import input_count
 from stability.proof.reading import Unusable, array, get, number
 from stability.proof.system import Stack, read_system, unlike
 from stability.proof.verdict import Verdict
@@ -91,7 +90,7 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
 def _inputs(stack: Stack, meter: Meter) -> tuple[Array, Array]:
     """B (V, n, m), and W_u on the first layer's rows (V, h_1, m), (V, 0, m) without one; zeros where absent."""
     given = {name: part for name, part in (("B", stack.B), ("input_weights", stack.input_weights)) if part is not None}
-    m, n, h = input_count(stack), stack.A.shape[-1], (stack.widths or [0])[0]
+    m, n, h = stack.inputs, stack.A.shape[-1], (stack.widths or [0])[0]
     if not m:
         raise Unusable("the system has no input")
     meter.room(24.0 * stack.count * (n + h) * m, f"the inputs of {stack.count} systems")

@@ -31,7 +31,7 @@ from stability.proof.arithmetic import LARGEST, SMALLEST, TINY, Array, gamma, pr
 from stability.proof.budget import Meter
 from stability.proof.loop_shift import centre_and_radius, shifted_inequality
 from stability.proof.reading import Unusable, array, get, has, number, sequence, shown, unlike_any
-from stability.proof.slopes import slopes_in_box
+from stability.proof.region.slopes import slopes_in_box
 from stability.proof.verdict import Verdict
 
 MOST_INPUTS = 40  # of a bound in a box: the enclosures keep third derivatives, whose number grows with the cube

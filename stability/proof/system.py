@@ -58,6 +58,11 @@ class Stack:
     def widths(self) -> list[int]:
         return [w.shape[1] for w in self.weights[:-1]]
 
+    @property
+    def inputs(self) -> int:
+        """m."""
+        return max(0 if a is None else a.shape[-1] for a in (self.B, self.input_weights))
+
 
 def read_system(system: object) -> Stack:
     """The system's arrays, verified: of a Lure, of what `Lure.to_dict` writes, or of the arrays that `Lure` is made from.

@@ -16,11 +16,11 @@ import numpy as np
 from stability.claims.certificate import Certificate, no_metric_exceeds
 from stability.decay import decay_in_words
 from stability.lure import SLOPES, Array, Loop, Lure
-from stability.proof.cells import Frame
 from stability.proof.checker import prove
-from stability.proof.field import fields_of
-from stability.proof.regional_claim import Stay
-from stability.proof.slopes import slopes_in
+from stability.proof.region.cells import Frame
+from stability.proof.region.claim import Stay
+from stability.proof.region.field import fields_of
+from stability.proof.region.slopes import slopes_in
 from stability.proof.system import read_system
 from stability.refusal import Refusal
 from stability.region import Box, Inputs, Region

@@ -5,12 +5,12 @@ from itertools import product
 import numpy as np
 
 from stability.lure import Array
-from stability.proof.cells import Frame
-from stability.proof.enclosure import expand
-from stability.proof.field import Field, fields_of
-from stability.proof.invariance import field_bounds, length, vector_length
-from stability.proof.region import ball_room, prove_stay
-from stability.proof.regional_claim import RegionalClaim, Stay
+from stability.proof.region.cells import Frame
+from stability.proof.region.claim import RegionalClaim, Stay
+from stability.proof.region.contraction import ball_room, prove_stay
+from stability.proof.region.enclosure import expand
+from stability.proof.region.field import Field, fields_of
+from stability.proof.region.invariance import field_bounds, length, vector_length
 from stability.refusal import Refusal
 from stability.region import Box
 from stability.search.regional_task import RegionalTask

@@ -14,7 +14,7 @@ from stability.lure import SLOPES, Array
 from stability.proof.checker import check
 from stability.proof.lipschitz import MOST_INPUTS, digest, holds_shifted, statement
 from stability.proof.loop_shift import multipliers_of
-from stability.proof.slopes import slopes_in_box
+from stability.proof.region.slopes import slopes_in_box
 from stability.region import Box
 from stability.search.climb.interior_point import Ascent
 from stability.search.lipschitz_climb import least

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from stability.lure import Array
-from stability.proof.cells import Frame, affine_on, halves
-from stability.proof.field import Field
+from stability.proof.region.cells import Frame, affine_on, halves
+from stability.proof.region.field import Field
 
 _LEVELS = 128  # of the rate, by which cells wait
 _BATCH = 512

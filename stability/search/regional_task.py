@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stability.lure import Array, Lure
-from stability.proof.cells import Frame
-from stability.proof.regional_claim import RegionalClaim, Stay, box_around
+from stability.proof.region.cells import Frame
+from stability.proof.region.claim import RegionalClaim, Stay, box_around
 from stability.proof.system import Stack
 from stability.region import Box, Inputs, Region
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from exchange import Bundle, Outside, Person, load, save
-from exchange.coverage import is_mean
+from exchange.dose_means import is_mean
 from homeostat.bundles.checked import examine_bundle
 from homeostat.cli import app
 from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States

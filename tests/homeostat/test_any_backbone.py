@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from scipy.linalg import expm
 from typer.testing import CliRunner, Result
 
@@ -178,9 +177,40 @@ def test_help_says_that_it_runs_code() -> None:
     assert "THIS RUNS THAT CODE" in " ".join(run("fit", "--help").stdout.split())
 
 
-def test_the_strangers_hull_holds_what_its_matrices_are() -> None:
-    own = backbones.backbone_named(PLACE)
-    low, high = (torch.tensor([getattr(p, end) for p in own.physical], dtype=torch.float64) for end in ("low", "high"))
-    A = own.hull(low, high)
-    middle, _ = own.matrices((low + high) / 2)
-    assert bool((A.amin(0) <= middle).all() and (A.amax(0) >= middle).all())
+BROKEN = """
+from physics import Defaults, Observed
+from tests.homeostat.two_compartments import TwoCompartmentOral
+
+
+class Explodes(TwoCompartmentOral):
+    def matrices(self, theta):
+        A, B = super().matrices(theta)
+        return -A, B
+
+
+class Fails(TwoCompartmentOral):
+    def hull(self, lower, upper):
+        return self.nothing
+
+
+class Misnamed(TwoCompartmentOral):
+    def __init__(self):
+        super().__init__()
+        self.defaults = Defaults((Observed("plasma"),), spread={"Q": 0.2})
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Explodes", "Explodes: is not stable"),
+        ("Fails", "cannot be used (AttributeError: 'Fails' object has no attribute 'nothing'); correct the class"),
+        ("Misnamed", "Misnamed: its defaults name ['plasma'], and its states are ['central', 'gut', 'outer']"),
+    ],
+)
+def test_a_backbone_of_ones_own_is_held_against_the_laws(name: str, words: str, table: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    done = run("fit", table, *UNITS, *SMALL, "--backbone", f"{tmp_path / 'broken.py'}:{name}", "--out", tmp_path / "out")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert words in done.stderr
+    assert not (tmp_path / "out").exists()

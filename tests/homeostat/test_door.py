@@ -21,9 +21,12 @@ from typer.testing import CliRunner, Result
 import homeostat
 from benchmarks.corruptions import ordinary
 from exchange import Bundle, load, save
-from homeostat.cli import app
+from homeostat import commands
+from homeostat.cli import app, offer
+from homeostat.commands import Answer, Command
 from homeostat.data import theophylline
-from homeostat.door import print_json
+from homeostat.door import Door, print_json
+from homeostat.options import BundleFile, Json
 from homeostat.plain_text import json_shown, shown
 from hybrid import HybridModel
 
@@ -500,3 +503,36 @@ def test_a_record_of_a_million_years_is_no_record(plain: Bundle, tmp_path: Path)
     done = run("simulate", path, "--points", "2")
     assert done.exit_code == 2
     assert "was last measured at 2.5e+07" in done.stderr
+
+
+# ---- a new command -----------------------------------------------------------------------------------------------------
+
+
+def test_a_new_command_is_one_file() -> None:
+    """Its function gives values; help, `--json`, exit codes and sentences for errors are the program's."""
+
+    def count(path: BundleFile, letter: str = "a", as_json: Json = False) -> Answer:
+        """Count a letter in a file's name."""
+        if len(letter) != 1:
+            raise ValueError(f"{letter!r} is no letter; write --letter a")
+        found = path.name.count(letter)
+        return Answer({"found": found}, f"{found} times", 0 if found else 1, ["counted"])
+
+    program = typer.Typer(cls=Door, rich_markup_mode=None)
+    program.callback()(lambda: None)
+    offer(Command(count, "homeostat count a.twin"), program)
+
+    def asked(*arguments: str) -> Result:
+        return CliRunner().invoke(program, ["count", *arguments])
+
+    done = asked("aa.twin")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "2 times\n", "homeostat: counted\n")
+    assert json.loads(asked("aa.twin", "--json").stdout) == {"found": 2}
+    assert asked("aa.twin", "--letter", "z").exit_code == 1
+    done = asked("aa.twin", "--letter", "zz", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["error"]["cure"]) == (2, "write --letter a")
+    text = " ".join(asked("--help").stdout.split())
+    assert "Count a letter in a file's name." in text
+    assert "Example: homeostat count a.twin" in text
+    assert "--letter" in text
+    assert [c.name for c in commands.COMMANDS] == list(COMMANDS)

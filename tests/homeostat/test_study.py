@@ -13,7 +13,7 @@ from rich.console import Console
 
 from exchange import Bundle, solver_named
 from homeostat.bundles.these_people import scaling_in
-from homeostat.gallery import speaks_of, where_in_words
+from homeostat.gallery import speaks_of
 from homeostat.study import (
     Settings,
     Trained,
@@ -223,9 +223,9 @@ def test_the_region_of_daily_doses(people: tuple[Record, ...]) -> None:
     assert speaks_of(kept, np.array([[largest, 0.0], [0.0, 0.5 * largest]]))
     assert not speaks_of(kept, np.array([[largest, 0.0], [20.0 * largest, 0.0]]))
     assert speaks_of(certify(system), np.array([[1e6, 0.0]]))
-    words = where_in_words(kept)
+    words = kept.where_in_words()
     assert f"under doses of up to {largest:.4g}, at least 24 apart" in words
-    assert where_in_words(certify(system)) == "all states"
+    assert certify(system).where_in_words() == "all states"
 
 
 def test_a_bundles_recalibration_is_for_other_people() -> None:

@@ -288,9 +288,9 @@ def test_a_step_beyond_the_limit_of_stability_fails_with_its_numbers(solver: Run
     found = integrate(model, [schedule] * 2, [[6.0, 24.0]] * 2, theta, torch.zeros(2), solver=solver, mesh=Mesh(1.0))
     (failure,) = found.failures
     assert failure.record == 1
-    assert "the step of 1 from time" in failure.cause
-    assert "times the fastest rate 3.9 is 3.9, beyond" in failure.cause
-    assert "Mesh.of(model, records)" in failure.cause
+    assert "the step of 1 from time" in failure.sentence
+    assert "times the fastest rate 3.9 is 3.9, beyond" in failure.sentence
+    assert "Mesh.of(model, records)" in failure.sentence
     assert torch.isfinite(found.states[:, 0]).all()
     with pytest.raises(SimulationError, match="record 1"):
         simulate(model, [schedule] * 2, [[6.0, 24.0]] * 2, theta, torch.zeros(2), solver=solver, mesh=Mesh(1.0))
@@ -319,7 +319,7 @@ def test_an_oscillation_beyond_the_limit_of_stability_is_a_failure(solver: Runge
     model, schedule = linear([[-0.01, 2.0], [-2.0, -0.01]]), Schedule((Dose("x1", 0.0, 100.0),))
     found = integrate(model, [schedule], [[600.0]], torch.zeros(0), torch.zeros(2), solver=solver, mesh=Mesh(step))
     (failure,) = found.failures
-    assert "an oscillation that dies out grows by" in failure.cause
+    assert "an oscillation that dies out grows by" in failure.sentence
     # what grows by rounding alone, or not at all, is taken
     for kept in (RungeKutta("rk4"), RungeKutta("tsit5")):
         mesh = Mesh(1.3 if kept.method == "rk4" else 0.1)

@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -30,21 +29,13 @@ from hybrid import (
     sample_paths,
 )
 from hybrid.propagate import root, transition
-from learned import MLP, PROCESS_NOISES, Constant, DiagonalDiffusion, Ensemble, ProcessNoise, select
+from learned import MLP, Constant, DiagonalDiffusion, Ensemble, ProcessNoise, select
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
+from tests.builders import PROCESS_BUILDERS
 from training import Cohort, Record, Search, fit, shoot
 
 F64 = torch.float64
 FLOOR = 1e-3
-BUILDERS: dict[type[ProcessNoise], list[Callable[[], ProcessNoise]]] = {
-    DiagonalDiffusion: [
-        lambda: DiagonalDiffusion([0.5, 0.2]),
-        lambda: DiagonalDiffusion([0.5, 0.0]),
-        lambda: DiagonalDiffusion([0.3, 0.1], [0.4, 0.0]),
-        lambda: DiagonalDiffusion([0.0, 0.1], [0.4, 0.3]),
-    ]
-}
-EVERY = [(kind, k) for kind, builders in BUILDERS.items() for k in range(len(builders))]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -76,10 +67,6 @@ def nobody(model: HybridModel, people: int = 1) -> Tensor:
 def driven(model: HybridModel, conditions, solver=None) -> np.ndarray:  # (T, p) of the first member and person
     with torch.no_grad():
         return (rollout(model, conditions, nobody(model), solver).variance - 2 * FLOOR**2)[0, 0].numpy()
-
-
-def test_every_process_noise_has_a_builder() -> None:
-    assert set(BUILDERS) == set(PROCESS_NOISES), "a new process noise needs a builder here"
 
 
 # ---- the step
@@ -159,9 +146,9 @@ def nonlinear(process: ProcessNoise) -> HybridModel:
     return made([[-1.0, 0.5], [0.0, -0.6]], process, residual)
 
 
-@pytest.mark.parametrize(("kind", "which"), EVERY)
-def test_the_linearised_equation_along_a_nonlinear_path(kind: type[ProcessNoise], which: int) -> None:
-    model = nonlinear(BUILDERS[kind][which]())
+@pytest.mark.parametrize("name", PROCESS_BUILDERS)
+def test_the_linearised_equation_along_a_nonlinear_path(name: str) -> None:
+    model = nonlinear(PROCESS_BUILDERS[name]())
     times = [0.4, 1.1, 2.0]
     empty = torch.zeros(1, 1, 0, dtype=F64)
 
@@ -306,9 +293,9 @@ def test_paths_have_the_joint_law_of_ornstein_and_uhlenbeck() -> None:
         assert low < float(noise) < high
 
 
-@pytest.mark.parametrize(("kind", "which"), EVERY)
-def test_paths_of_a_nonlinear_equation_are_those_of_euler_and_maruyama(kind: type[ProcessNoise], which: int) -> None:
-    model, count, steps = nonlinear(BUILDERS[kind][which]()), 4000, 200
+@pytest.mark.parametrize("name", PROCESS_BUILDERS)
+def test_paths_of_a_nonlinear_equation_are_those_of_euler_and_maruyama(name: str) -> None:
+    model, count, steps = nonlinear(PROCESS_BUILDERS[name]()), 4000, 200
     conditions = started(model, [1.5, 1.0], [1.0], Mesh(0.1))
     got = sample_paths(model, conditions, nobody(model), count, generator(5)).states[0, :, 0, 0]
     empty, g = torch.zeros(1, 1, 0, dtype=F64), generator(6)
@@ -361,10 +348,10 @@ def test_fit_learns_how_strongly_the_state_is_driven() -> None:
         next(iter(shoot(model, Cohort.of(records, model, Mesh(1.0)), count=2)))
 
 
-@pytest.mark.parametrize(("kind", "which"), EVERY)
-def test_a_configuration_makes_the_same_again(kind: type[ProcessNoise], which: int) -> None:
-    process = BUILDERS[kind][which]()
-    again = kind(**json.loads(json.dumps(process.config())))
+@pytest.mark.parametrize("name", PROCESS_BUILDERS)
+def test_a_configuration_makes_the_same_again(name: str) -> None:
+    process = PROCESS_BUILDERS[name]()
+    again = type(process)(**json.loads(json.dumps(process.config())))
     x = torch.randn(2, 5, 2, generator=generator(1), dtype=F64)
     assert torch.equal(again.diffusion(x), process.diffusion(x))
     assert process.diffusion(x).shape == x.shape or process.diffusion(x).shape == (1, 5, 2)

@@ -352,7 +352,7 @@ def test_slips_in_terms_are_sentences() -> None:
         oral(known=Saturable(1.0, 1.0))
     with pytest.raises(ValueError, match="each of known"):
         oral(known=(MLP(2),))
-    with pytest.raises(ValueError, match="BoundTerm: value is a function"):
+    with pytest.raises(ValueError, match="BoundTerm: value must be a function"):
         BoundTerm(3.0)
     terms = oral_model().at(torch.tensor([[[1.0, 0.1, 50.0]]], dtype=F64))
     with pytest.raises(ValueError, match="x and u have"):

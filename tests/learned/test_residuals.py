@@ -14,63 +14,29 @@ from torch import Tensor, nn
 from hybrid import HybridModel, Mesh, Schedule, States, Torchdiffeq, simulate
 from learned import (
     MLP,
-    NOISES,
-    RESIDUALS,
     AdditiveProportional,
     Constant,
-    ContractingMLP,
     Ensemble,
     LayeredResidual,
     Layers,
     NeuralNoise,
     Residual,
-    Zero,
     concatenate,
     select,
 )
 from physics import LinearBackbone, SharedPopulation
+from tests.builders import NOISE_BUILDERS, RESIDUAL_BUILDERS
 
 F64 = torch.float64
 
-# ---- builders: every member, and every way in which it can be built; a new one adds a line and inherits every law
-
-A, B = [[-1.0, 0.2], [0.7, -0.5]], [[-1.5, 0.0], [0.9, -0.4]]
-BUILDERS = {
-    "zero": lambda: Zero(3, 2, 1),
-    "tanh": lambda: MLP(3, 2, 2, (5, 4), state_scale=[2.0, 30.0, 0.1], input_scale=[4.0, 0.5], rate_scale=0.2),
-    "relu with offset": lambda: MLP(3, 2, 1, (6,), "relu", vanishes_at_origin=False, rate_scale=3.0),
-    "sigmoid, three layers": lambda: MLP(2, 0, 3, (4, 5, 6), "sigmoid"),
-    "silu": lambda: MLP(2, 1, 1, (5, 3), "silu", state_scale=2.0),
-    "gelu": lambda: MLP(2, 0, 0, (6,), "gelu"),
-    "softplus on one state": lambda: MLP(3, 1, 0, (4,), "softplus", vanishes_at_origin=False, acts_on=[1]),
-    "separable": lambda: MLP(3, 0, 1, (7, 5), separable=True, state_scale=[1.0, 8.0, 100.0]),
-    "of inputs alone": lambda: MLP(2, 2, 1, (4,), sees_states=False, acts_on=[0]),
-    "of one input": lambda: MLP(2, 3, 1, (4,), sees_inputs=[2]),
-    "contracting": lambda: ContractingMLP(2, 1, 2, (5, 4), vertices=A, state_scale=[2.0, 0.1], input_scale=4.0),
-    "contracting, sigmoid with offset": lambda: ContractingMLP(
-        2, 2, 0, (6,), "sigmoid", vertices=[A, B], rate=0.3, learn_metric=True, vanishes_at_origin=False, rate_scale=0.25
-    ),
-}
-NOISE_BUILDERS = {
-    AdditiveProportional: lambda: AdditiveProportional([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]),
-    Constant: lambda: Constant([0.3, 2.0], [0.05, 0.5]),
-    NeuralNoise: lambda: NeuralNoise([0.3, 2.0], [0.05, 0.5], 1, 1, (3,), channel_scale=[4.0, 30.0], input_scale=2.0),
-}
-
-
 def members() -> list[tuple[str, Residual]]:
-    return [(name, build()) for name, build in BUILDERS.items()]
+    return [(name, build()) for name, build in RESIDUAL_BUILDERS.items()]
 
 
-def test_every_member_has_a_builder():
-    assert {type(residual) for _, residual in members()} == set(RESIDUALS), "a new residual needs a builder here"
-    assert set(NOISE_BUILDERS) == set(NOISES), "a new noise head needs a builder here"
-
-
-@pytest.fixture(params=list(BUILDERS))
+@pytest.fixture(params=list(RESIDUAL_BUILDERS))
 def residual(request) -> Residual:
     """Two members with weights as large as training makes them."""
-    one = BUILDERS[request.param]()
+    one = RESIDUAL_BUILDERS[request.param]()
     stacked = Ensemble(2).stack(one, torch.Generator().manual_seed(7))
     with torch.no_grad():
         for parameter in stacked.parameters():
@@ -116,16 +82,6 @@ def plain(layers: Layers, m: int, x: np.ndarray, u: np.ndarray, c: np.ndarray) -
 # ---- laws of every residual
 
 
-def test_a_residual_survives_its_configuration(residual):
-    again = type(residual)(**json.loads(json.dumps(residual.config())))
-    again = Ensemble(2).stack(again, torch.Generator().manual_seed(1))
-    again.load_state_dict(residual.state_dict())
-    x, u, c = points(residual)
-    assert torch.equal(again(x, u, c), residual(x, u, c))
-    for name in ("states", "inputs", "covariates", "vanishes_at_origin"):
-        assert getattr(again, name) == getattr(residual, name)
-
-
 def test_it_vanishes_exactly_where_it_is_declared_to(residual):
     x, u, c = points(residual)
     at_origin = residual(torch.zeros_like(x), torch.zeros_like(u), 10.0 * c)
@@ -158,44 +114,19 @@ def test_the_plain_biases_with_c_folded_in_are_the_same_function(residual):
     torch.testing.assert_close(v.expand_as(want), want, rtol=1e-12, atol=1e-12 * float(want.detach().abs().max() + 1.0))
 
 
-def test_members_and_people_broadcast(residual):
-    x, u, c = points(residual)
-    whole = residual(x, u, c)
-    assert whole.shape == (2, 4, residual.states)
-    for m in range(2):
-        alone = select(residual, torch.tensor([m]))
-        torch.testing.assert_close(
-            alone(x[m : m + 1], u[m : m + 1], c[m : m + 1]), whole[m : m + 1], rtol=1e-12, atol=1e-12
-        )
-    shared = residual(x[:1, :1], u[:1, :1], c[:1, :1])
-    wide = residual(*(v[:1, :1].expand(2, 4, -1) for v in (x, u, c)))
-    torch.testing.assert_close(shared.expand_as(wide), wide, rtol=1e-12, atol=1e-12)
-
-
-def test_first_weights_come_from_the_generator_alone(residual):
-    x, u, c = points(residual)
-    drawn = []
-    for seed in (3, 3, 4):
-        residual.reset(torch.Generator().manual_seed(seed))
-        drawn.append(residual(x, u, c).detach().clone())
-    assert torch.equal(drawn[0], drawn[1])
-    assert list(residual.parameters()) == [] or not torch.equal(drawn[0], drawn[2])
-    assert all(p.shape[0] == 2 and p.dtype == F64 for p in residual.parameters())
-
-
 # ---- laws of particular ones
 
 
 def test_what_the_masks_leave_out():
-    one = BUILDERS["softplus on one state"]()
+    one = RESIDUAL_BUILDERS["softplus on one state"]()
     x, u, c = points(one, M=1)
     assert (one(x, u, c)[..., [0, 2]] == 0.0).all()
     assert (one(x, u, c)[..., 1] != 0.0).all()
-    blind = BUILDERS["of inputs alone"]()
+    blind = RESIDUAL_BUILDERS["of inputs alone"]()
     x, u, c = points(blind, M=1)
     assert torch.equal(blind(x, u, c), blind(x + 5.0, u, c))
     assert not torch.equal(blind(x, u, c), blind(x, u + 5.0, c))
-    some = BUILDERS["of one input"]()
+    some = RESIDUAL_BUILDERS["of one input"]()
     x, u, c = points(some, M=1)
     other = u + torch.tensor([5.0, -3.0, 0.0], dtype=F64)
     assert torch.equal(some(x, u, c), some(x, other, c))
@@ -205,7 +136,7 @@ def test_what_the_masks_leave_out():
 @pytest.mark.parametrize("name", [name for name, residual in members() if isinstance(residual, MLP)])
 def test_an_mlp_is_its_formula(name):
     # ε_i = ρ s_i net_i(x/s, u/r, c) with the trainable tensors as they are and the masks that the arguments name
-    mlp = BUILDERS[name]()
+    mlp = RESIDUAL_BUILDERS[name]()
     with torch.no_grad():
         for parameter in mlp.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(8), dtype=F64))
@@ -237,7 +168,7 @@ def test_an_mlp_is_its_formula(name):
 
 def test_separable_sees_its_own_state_alone(residual):
     if not getattr(residual, "separable", False):
-        residual = Ensemble(2).stack(BUILDERS["separable"](), torch.Generator().manual_seed(2))
+        residual = Ensemble(2).stack(RESIDUAL_BUILDERS["separable"](), torch.Generator().manual_seed(2))
     x, u, c = points(residual)
     rate = residual(x, u, c)
     for i in range(residual.states):
@@ -286,7 +217,7 @@ def test_scales_are_powers_of_two_and_nothing_but_units(scales, rate, seed):
 
 
 def test_zero_is_zero():
-    zero = BUILDERS["zero"]()
+    zero = RESIDUAL_BUILDERS["zero"]()
     assert list(zero.parameters()) == []
     assert not zero(*points(zero)).any()
 
@@ -326,7 +257,7 @@ def parameters_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 def test_members_are_stacked_and_taken_apart(residual):
-    one = BUILDERS["tanh"]()
+    one = RESIDUAL_BUILDERS["tanh"]()
     stack = Ensemble(3, "init").stack(one, torch.Generator().manual_seed(0))
     apart = [select(stack, torch.tensor([m])) for m in range(3)]
     for name, value in parameters_of(concatenate(apart)).items():
@@ -382,9 +313,9 @@ def test_more_folds_than_people():
 
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(st.floats(-40.0, 5.0), st.floats(-40.0, 5.0), st.floats(-1e3, 1e3))
-@pytest.mark.parametrize("kind", NOISES, ids=lambda kind: kind.__name__)
-def test_noise_is_never_below_its_floor(kind, first, second, y):
-    head = NOISE_BUILDERS[kind]()
+@pytest.mark.parametrize("name", NOISE_BUILDERS)
+def test_noise_is_never_below_its_floor(name, first, second, y):
+    head = NOISE_BUILDERS[name]()
     with torch.no_grad():
         for parameter, value in zip(head.parameters(), itertools.cycle((first, second))):
             parameter.fill_(value)
@@ -393,13 +324,13 @@ def test_noise_is_never_below_its_floor(kind, first, second, y):
     variance = head.variance(mean, nothing, nothing)
     assert variance.shape == mean.shape
     assert (variance >= head.floor.square()).all()
-    again = kind(**json.loads(json.dumps(head.config())))
+    again = type(head)(**json.loads(json.dumps(head.config())))
     again.load_state_dict(head.state_dict())
     assert torch.equal(again.variance(mean, nothing, nothing), variance)
 
 
 def test_the_combined_error_model_and_its_deterministic_limit():
-    head = NOISE_BUILDERS[AdditiveProportional]()
+    head = NOISE_BUILDERS["additive and proportional"]()
     y = torch.tensor([[[[5.0, -20.0]]]], dtype=F64)
     want = [0.05**2 + 0.3**2 + (0.1 * 5.0) ** 2, 0.5**2 + 2.0**2 + (0.2 * 20.0) ** 2]
     assert head.variance(y, y, y)[0, 0, 0].tolist() == pytest.approx(want, rel=1e-12)
@@ -410,7 +341,7 @@ def test_the_combined_error_model_and_its_deterministic_limit():
 
 
 def test_constant_noise_and_its_deterministic_limit():
-    head = NOISE_BUILDERS[Constant]()
+    head = NOISE_BUILDERS["constant"]()
     y = torch.tensor([[[[5.0, -20.0], [0.0, 3.0]]]], dtype=F64)
     want = [0.05**2 + 0.3**2, 0.5**2 + 2.0**2]
     assert head.variance(y, y, y)[0, 0].tolist() == [pytest.approx(want, rel=1e-12)] * 2
@@ -420,7 +351,7 @@ def test_constant_noise_and_its_deterministic_limit():
 
 
 def test_neural_noise_is_its_formula_and_starts_near_the_constant():
-    head = Ensemble(2).stack(NOISE_BUILDERS[NeuralNoise](), torch.Generator().manual_seed(3))
+    head = Ensemble(2).stack(NOISE_BUILDERS["neural"](), torch.Generator().manual_seed(3))
     g = torch.Generator().manual_seed(4)
     y, x = torch.randn(2, 3, 4, 2, generator=g, dtype=F64), torch.randn(2, 3, 4, 1, generator=g, dtype=F64)
     u = torch.randn(1, 3, 4, 1, generator=g, dtype=F64)

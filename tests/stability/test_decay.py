@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from homeostat.gallery import certificate_verdict, where_in_words
+from homeostat.gallery import claim_verdict
 from stability import Box, Certificate, Inputs, Lure, certify, decay_in_words
 from stability.decay import rounded
 
@@ -85,7 +85,7 @@ def test_the_page_says_what_is_proved() -> None:
     """A rate of .044 used to be announced as 4.4 % per h, and that for any two trajectories."""
     found = certify(small(), rate=0.044)
     assert isinstance(found, Certificate)
-    verdict = certificate_verdict(found, None, "h")
+    verdict = claim_verdict(found, "h")
     assert verdict.claim == (
         "Proved: under the same inputs and doses, the distance in P between any two trajectories of one person and member "
         "shrinks by 4.30 % per h or more (half-life 15.8 h or less)"
@@ -94,21 +94,21 @@ def test_the_page_says_what_is_proved() -> None:
     box, inputs = Box([-4000.06, -4000.0], [4000.06, 4000.0]), Inputs([], [], [[319.97, 0.0]], 24.001)
     local = certify(small(), rate=0.044, region=box, inputs=inputs)
     assert isinstance(local, Certificate)
-    claim = certificate_verdict(local, None, "h").claim
+    claim = claim_verdict(local, "h").claim
     assert claim.startswith("Proved: under the same inputs and doses as stated, the distance in P between any two trajectories")
     assert "from the stated region shrinks by 4.30 % per h" in claim
-    words = where_in_words(local)
+    words = local.where_in_words()
     # nothing is printed that is larger than what is covered
     assert "box -4000 to 4000, -4000 to 4000" in words
     assert "doses of up to 319.9, at least 24.01 apart" in words
-    words = where_in_words(local, [("gut", "mg"), ("plasma", "mg")], "h")
+    words = local.where_in_words([("gut", "mg"), ("plasma", "mg")], "h")
     assert "box gut -4000 to 4000 mg, plasma -4000 to 4000 mg" in words
     assert "doses of up to 319.9 mg, at least 24.01 h apart" in words
-    assert "doses of up to 319.9, at least" in where_in_words(local, [("gut", "mg"), ("plasma", "mg/L")], "h")
+    assert "doses of up to 319.9, at least" in local.where_in_words([("gut", "mg"), ("plasma", "mg/L")], "h")
     without = certify(small(), rate=0.044, region=box)
     assert isinstance(without, Certificate)
-    assert "under the same inputs, without doses" in certificate_verdict(without, None, "h").claim
-    assert where_in_words(without).endswith(", without doses")
+    assert "under the same inputs, without doses" in claim_verdict(without, "h").claim
+    assert without.where_in_words().endswith(", without doses")
 
 
 def test_one_place_puts_rates_into_percent() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from hybrid import (
+    Cause,
     Concentration,
     Dose,
     Exponential,
@@ -548,7 +549,7 @@ def test_a_step_where_someone_cannot_be_simulated_is_taken_back(people_of: Calla
             states = exact.solve(field, x0).states
             bad = (field.A[..., 1, 1] < -0.17).any(0)
             fallen += int(bad.any())
-            lost = tuple(Failure(i, 1.0, "broken at time %TIME") for i in bad.nonzero()[:, 0].tolist())
+            lost = tuple(Failure(i, 1.0, Cause.COLLAPSED) for i in bad.nonzero()[:, 0].tolist())
             return Solution(torch.where(bad[None, :, None, None], torch.nan, states), lost)
 
     far = oral()

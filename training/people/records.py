@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from torch import Tensor
 from torch.nn import Module
 
 from hybrid import Schedule
+from hybrid.columns import as_array
 from physics.arguments import quote, require_kind, require_names, require_number, require_text
 from physics.units import require
 from training.people.clock import at_or_before, counts_from, origin_of, since
@@ -17,7 +17,7 @@ LONGEST_ID = 100  # characters: a longer one is a column that has slipped
 
 def _numbers(value: object, what: str) -> np.ndarray:
     try:
-        raw = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+        raw = as_array(value)
         if raw.dtype.kind not in "fiuO":  # an object may be a list with None for what is missing
             raise TypeError
         return raw.astype(np.float64)
@@ -39,8 +39,8 @@ class Record:
     What is measured at or before the first dose is the `baseline`. Where it sets the state that a person starts from, it is
     not scored; where it does not, it is scored like any other measurement (`HybridModel.starts_from`).
     Errors: `ValueError` for times that decrease, shapes that do not match, non-finite numbers, units that are not UCUM;
-    negative concentrations being left to the reader of the file. Times and values may be lists, arrays or tensors, and values
-    of a single channel may lack its axis.
+    negative concentrations being left to the reader of the file. Times and values may be lists, arrays, tensors or columns of a
+    table, and values of a single channel may lack its axis.
     """
 
     id: str

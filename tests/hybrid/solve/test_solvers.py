@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +17,6 @@ from torch import Tensor
 
 import hybrid.solve.one_step
 from hybrid import (
-    SOLVERS,
     Concentration,
     Dose,
     Exponential,
@@ -37,9 +36,9 @@ from hybrid import (
 )
 from hybrid.solve.phi import phi
 from hybrid.solve.plain_march import plain_march
-from hybrid.solve.tableau import TABLEAUS
 from learned import MLP, AdditiveProportional, Ensemble, Residual
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
+from tests.builders import SOLVER_KINDS, SolverKind
 
 F64 = torch.float64
 NOBODY = torch.zeros(0, dtype=F64)
@@ -179,55 +178,19 @@ def run(model: HybridModel, solver: Solver, mesh: Mesh | None, given: Schedule |
         return simulate(model, given, TIMES, theta, x0, c=c, solver=solver, mesh=mesh)
 
 
-# ---- the table: what each kind of solver declares, on a mesh and to a tolerance
+# ---- what each kind of solver declares, on a mesh and to a tolerance
 
-
-@dataclass(frozen=True)
-class Kind:
-    """A solver as it is tested: on a mesh of any step, to a tolerance, and whether it reads inside its steps."""
-
-    name: str
-    fixed: Callable[[], Solver] | None
-    adaptive: Callable[[float], Solver] | None
-    order: int
-    reads: bool
-
-
-KINDS = [
-    *(Kind(f"RungeKutta-{m}", lambda m=m: RungeKutta(m), None, TABLEAUS[m].order, True) for m in TABLEAUS),
-    *(
-        Kind(
-            f"RungeKutta-{m}-adaptive",
-            None,
-            lambda tol, m=m: RungeKutta(m, rtol=tol, atol=tol),
-            TABLEAUS[m].order,
-            True,
-        )
-        for m in TABLEAUS
-        if TABLEAUS[m].error
-    ),
-    Kind("Exponential", Exponential, None, 4, True),
-    Kind("Exponential-adaptive", None, lambda tol: Exponential(rtol=tol, atol=tol), 4, True),
-    *(Kind(f"Torchdiffeq-{m}", lambda m=m: Torchdiffeq(m), None, o, False) for m, o in (("euler", 1), ("rk4", 4))),
-    *(
-        Kind(f"Torchdiffeq-{m}-adaptive", None, lambda tol, m=m: Torchdiffeq(m, tol, tol), o, False)
-        for m, o in (("dopri5", 5), ("dopri8", 8))
-    ),
-]
+KINDS = SOLVER_KINDS
 FIXED = [k for k in KINDS if k.fixed]
 ADAPTIVE = [k for k in KINDS if k.adaptive]
 ids = lambda kind: kind.name  # noqa: E731
 
 
-def solvers_of(kind: Kind, step: float, tol: float, observed: bool = True) -> tuple[Solver, Mesh]:
+def solvers_of(kind: SolverKind, step: float, tol: float, observed: bool = True) -> tuple[Solver, Mesh]:
     if kind.fixed:
         return kind.fixed(), Mesh(step, observed=observed)
     assert kind.adaptive is not None
     return kind.adaptive(tol), Mesh(observed=observed)
-
-
-def test_every_solver_is_in_the_table() -> None:
-    assert {type(solvers_of(k, 0.1, 1e-3)[0]) for k in KINDS} == set(SOLVERS)
 
 
 # ---- accuracy
@@ -235,7 +198,7 @@ def test_every_solver_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("observed", [True, False])
 @pytest.mark.parametrize("kind", FIXED, ids=ids)
-def test_measured_order_is_the_declared_one(kind: Kind, observed: bool) -> None:
+def test_measured_order_is_the_declared_one(kind: SolverKind, observed: bool) -> None:
     if not observed and not kind.reads:
         pytest.skip("reads at the ends of segments alone")
     model = loop()
@@ -254,7 +217,7 @@ def test_measured_order_is_the_declared_one(kind: Kind, observed: bool) -> None:
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid", "softplus", "silu", "gelu"])
 @pytest.mark.parametrize("kind", [k for k in KINDS if k.order > 1 and "bosh3" not in k.name], ids=ids)
-def test_agreement_with_scipy_at_1e_9(kind: Kind, activation: str) -> None:
+def test_agreement_with_scipy_at_1e_9(kind: SolverKind, activation: str) -> None:
     if activation != "tanh" and not ("tsit5" in kind.name or "Exponential" in kind.name):
         pytest.skip("activations are the kernel's business, which is one")
     if activation == "relu" and kind.name in ("Exponential-adaptive",):
@@ -269,7 +232,7 @@ def test_agreement_with_scipy_at_1e_9(kind: Kind, activation: str) -> None:
 
 @pytest.mark.parametrize("observed", [True, False])
 @pytest.mark.parametrize("kind", ADAPTIVE, ids=ids)
-def test_tolerances_are_followed(kind: Kind, observed: bool) -> None:
+def test_tolerances_are_followed(kind: SolverKind, observed: bool) -> None:
     if not observed and not kind.reads:
         pytest.skip("reads at the ends of segments alone")
     model = loop()
@@ -358,7 +321,7 @@ def test_phi_is_differentiable() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=ids)
-def test_splitting_changes_nothing_but_the_error(kind: Kind) -> None:
+def test_splitting_changes_nothing_but_the_error(kind: SolverKind) -> None:
     model = loop()
     solver, mesh = solvers_of(kind, 0.002 if kind.order == 1 else 0.02, 1e-6 if kind.order == 3 else 1e-9)
     error = 2e-2 if kind.order == 1 else 1e-5 if kind.order == 3 else 1e-7
@@ -394,7 +357,7 @@ def test_a_segment_in_two_at_the_same_steps_is_the_same_to_rounding() -> None:
 @pytest.mark.parametrize("observed", [True, False])
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("kind", [k for k in KINDS if not k.name.startswith("Torchdiffeq-dopri")], ids=ids)
-def test_a_record_does_not_depend_on_its_batch(kind: Kind, members: int, observed: bool) -> None:
+def test_a_record_does_not_depend_on_its_batch(kind: SolverKind, members: int, observed: bool) -> None:
     if not observed and not kind.reads:
         pytest.skip("reads at the ends of segments alone")
     model = oral(members)
@@ -695,7 +658,7 @@ def test_the_adjoint_is_the_gradient_of_the_steps_to_the_tolerance() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=ids)
-def test_float32_is_float64_to_its_precision(kind: Kind) -> None:
+def test_float32_is_float64_to_its_precision(kind: SolverKind) -> None:
     if "dopri8" in kind.name:
         pytest.skip("its coefficients are beyond float32")
     model = loop()
@@ -713,7 +676,7 @@ def test_float32_is_float64_to_its_precision(kind: Kind) -> None:
 @pytest.mark.parametrize(
     "kind", [k for k in KINDS if "tsit5" in k.name or "Exp" in k.name or k.name == "Torchdiffeq-rk4"], ids=ids
 )
-def test_who_diverges_does_not_stop_the_others(kind: Kind) -> None:
+def test_who_diverges_does_not_stop_the_others(kind: SolverKind) -> None:
     # ε = 10⁷ relu(x) outgrows any backbone for x > 0, and vanishes for x ≤ 0
     residual = MLP(1, hidden=(1,), activation="relu")
     with torch.no_grad():

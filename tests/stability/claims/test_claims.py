@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,32 @@ def test_a_claim_is_in_words_rounded_to_the_true_side(name: str) -> None:
     assert all(claim.not_covered)
 
 
+def test_the_numbers_in_the_words_are_on_the_true_side() -> None:
+    """A bound shown is never below the one that is proved, a rate never above."""
+
+    def number(text: str, before: str, after: str) -> float:
+        return float(text.split(before)[1].split(after)[0])
+
+    found = {name: claim for name, (claim, _) in claims().items()}
+    rate, l1, height, energy, step = (found[name] for name in ("certificate", "weighted l1", "tube", "l2", "step"))
+    assert isinstance(rate, Certificate)
+    assert isinstance(l1, WeightedL1)
+    assert isinstance(height, Gain)
+    assert isinstance(energy, Gain)
+    assert isinstance(step, Step)
+    for one in (rate, l1):
+        assert number(one.in_words("h"), "shrinks by ", " %") <= 100 * (1 - np.exp(-one.rate))
+        assert number(" ".join(one.details("h", ())), "λ = ", " per h") <= one.rate
+    assert number(height.in_words("h"), "stays below ", " d") >= height.value
+    assert number(height.details("h", ())[0], "state 1 ", " of") >= height.per_state[1]
+    assert number(energy.in_words("h"), "at most ", " squared") >= energy.value
+    assert number(step.in_words("h"), "at most ", " of itself") >= step.factor
+    for name in ("lipschitz", "lipschitz in a region"):
+        bound = found[name]
+        assert isinstance(bound, LipschitzBound)
+        assert number(bound.in_words(""), "at most ", " times") >= bound.bound
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_entry_that_is_not_what_it_stands_for_is_named(name: str) -> None:
     data = claims()[name][0].to_dict()
@@ -250,3 +276,12 @@ def test_a_claim_has_at_most_four_methods_to_write() -> None:
     assert len(Claim.__abstractmethods__) <= 4
     for one in CLAIMS:
         assert {f.name for f in fields(one)} >= {"kind", "claim", "digest"}  # type: ignore[arg-type]
+
+
+def test_a_claim_without_a_kind_of_its_own_is_told_what_to_write() -> None:
+    @dataclass(frozen=True, kw_only=True, eq=False)
+    class Nameless(Slowest):
+        kind: str = "nameless"  # type: ignore[assignment]
+
+    with pytest.raises(ValueError, match="write kind: Literal"):
+        Nameless.kinds()

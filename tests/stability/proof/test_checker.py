@@ -19,13 +19,13 @@ from benchmarks import claim_mutations, junk
 from benchmarks.claim_mutations import Original, consistent, exact, mutant, true
 from stability import Box, Ellipsoid, Inputs, Lure, check, lipschitz_bound, weighted_l1
 from stability.proof.budget import Budget
-from stability.proof.cells import Affine, Frame, root_of_squares
 from stability.proof.checker import prove
 from stability.proof.command import main
-from stability.proof.enclosure import Layers, argument_ranges, combine, expand
-from stability.proof.field import Field
-from stability.proof.invariance import field_bounds, length, vector_length
 from stability.proof.rational import exactly
+from stability.proof.region.cells import Affine, Frame, root_of_squares
+from stability.proof.region.enclosure import Layers, argument_ranges, combine, expand
+from stability.proof.region.field import Field
+from stability.proof.region.invariance import field_bounds, length, vector_length
 from stability.proof.system import read_system
 from stability.proof.weighted_l1 import hull
 

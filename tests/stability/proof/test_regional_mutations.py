@@ -15,7 +15,7 @@ from benchmarks.mutants import Case
 from benchmarks.regional_mutations import NEEDS, REGIONAL, accepts, parts, regional_case
 from benchmarks.relu_oracle import Piecewise, exponential_below, in_region, patterns, root_below, vertices
 from stability import Certificate, Lure, check
-from stability.proof.region import prove_in_region
+from stability.proof.region.contraction import prove_in_region
 from stability.proof.system import read_system
 
 original = cache(regional_case)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from homeostat.gallery import certificate_verdict
+from homeostat.gallery import claim_verdict
 from stability import Box, Certificate, Ellipsoid, Inputs, Lure, certify, check, metric_cap, spectral_cap
 from stability.search.states.duals import dual_holds, excluding, metric_bound, one_metric
 from stability.search.states.jacobians import abscissa, log_norm
@@ -47,7 +47,7 @@ def test_a_box_is_proved_at_several_times_the_cap_of_the_inequality_and_below_th
 def test_what_is_printed_calls_each_by_its_name() -> None:
     box = Box([-1.0], [1.0])
     for found, where in ((certified(twins()), "of real states"), (certified(twins(), region=box), "in the region")):
-        said = certificate_verdict(found, None, "h").detail
+        said = claim_verdict(found, "h").detail
         assert "certificate could exceed" not in said
         assert f"No constant metric can exceed 1 per h (from {found.sampled} sampled Jacobians" in said
         assert where in said
@@ -135,7 +135,7 @@ def test_an_earlier_certificate_is_read_with_its_caps_under_true_names() -> None
     assert check(again, system)
     assert (again.spectral_cap, again.metric_cap, again.inequality_cap) == (None, None, 0.09996)
     assert again.identity_refused is None
-    assert "No constant metric" not in certificate_verdict(again, None, "h").detail
+    assert "No constant metric" not in claim_verdict(again, "h").detail
     box = certified(system, region=Box([-1.0], [1.0]))
     older = {k: v for k, v in box.to_dict().items() if k not in ("inequality_cap", "sampled")}
     again = Certificate.from_dict(older)
@@ -147,6 +147,6 @@ def test_an_earlier_certificate_is_read_with_its_caps_under_true_names() -> None
 def test_a_cap_is_never_printed_below_itself() -> None:
     found = certify(Lure(A=[[-0.123449]], weights=[], biases=[]))
     assert isinstance(found, Certificate)
-    said = certificate_verdict(found, None, "h").detail
+    said = claim_verdict(found, "h").detail
     assert "No constant metric can exceed 0.1235 per h" in said
     assert "0.1234 " not in said

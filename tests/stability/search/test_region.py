@@ -17,14 +17,14 @@ from scipy.integrate import solve_ivp
 from stability import Box, Certificate, Ellipsoid, Inputs, Lure, Refusal, certify, check, decay_in_words
 from stability.lure import sides
 from stability.proof.activation import EXTREMES, FUNCTIONS, slope_range, supremum, value_range
-from stability.proof.cells import Frame, cover
 from stability.proof.checker import prove
 from stability.proof.contraction import inequality
-from stability.proof.enclosure import Layers, argument_ranges, combine, expand, pairs, triples
-from stability.proof.field import Field, fields_of
-from stability.proof.invariance import field_bounds
-from stability.proof.regional_claim import regional_statement
-from stability.proof.slopes import slopes_in
+from stability.proof.region.cells import Frame, cover
+from stability.proof.region.claim import regional_statement
+from stability.proof.region.enclosure import Layers, argument_ranges, combine, expand, pairs, triples
+from stability.proof.region.field import Field, fields_of
+from stability.proof.region.invariance import field_bounds
+from stability.proof.region.slopes import slopes_in
 from stability.proof.system import read_system
 from stability.search.states.jacobians import jacobians_at, log_norm
 

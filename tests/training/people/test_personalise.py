@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hybrid import (
+    Cause,
     Failure,
     HybridModel,
     Mesh,
@@ -321,7 +322,7 @@ class Steep(Solver):
         self.broke += int(bad.any())
         found = Torchdiffeq().solve(field, x0)
         states = torch.where(bad[None, :, None, None], torch.nan, found.states)
-        lost = tuple(Failure(i, 1.0, "broken at time %TIME") for i in bad.nonzero()[:, 0].tolist())
+        lost = tuple(Failure(i, 1.0, Cause.COLLAPSED) for i in bad.nonzero()[:, 0].tolist())
         return Solution(states, lost)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stability.proof.arithmetic import Array
-from stability.proof.enclosure import Layers
+from stability.proof.region.enclosure import Layers
 from stability.proof.system import Stack
 
 
@@ -32,7 +32,7 @@ def fields_of(stack: Stack, with_inputs: bool) -> list[Field]:
 
 def each_field(stack: Stack, with_inputs: bool) -> Iterator[Field]:
     """The same, one after the other."""
-    m = input_count(stack) if with_inputs else 0
+    m = stack.inputs if with_inputs else 0
     for v in range(stack.count):
         n = stack.A.shape[-1]
         Wu = None if stack.input_weights is None else stack.input_weights[v]
@@ -52,8 +52,3 @@ def each_field(stack: Stack, with_inputs: bool) -> Iterator[Field]:
         if stack.weights:
             bias = stack.biases[-1][v]
         yield Field(tuple(a[v] for a in stack.linear), tuple(B), layers, last, bias)
-
-
-def input_count(stack: Stack) -> int:
-    """m."""
-    return max(0 if a is None else a.shape[-1] for a in (stack.B, stack.input_weights))

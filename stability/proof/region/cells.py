@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 from stability.proof.arithmetic import TINY, UP, Array, gamma
 from stability.proof.budget import Meter, NotDecided
-from stability.proof.enclosure import LOST, Expansion, combine, doubles, expand, pairs, triples
-from stability.proof.field import Field
+from stability.proof.region.enclosure import LOST, Expansion, combine, doubles, expand, pairs, triples
+from stability.proof.region.field import Field
 
 _BATCH = 512  # cells at a time
 _BATCH_BYTES = 2.5e8  # that they may take together; where one takes more, one at a time

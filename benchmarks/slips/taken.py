@@ -1,4 +1,4 @@
-"""Slips that are right to take though they are of another kind than the valid value, each with the reason; for `slips.py`."""
+"""Slips that are right to take though they are of another kind than the valid value, each with the reason; for `attempt.py`."""
 
 from collections.abc import Mapping
 
@@ -40,6 +40,7 @@ _AXES_OF = (
 )
 _LIMIT_OF = (
     *("hybrid.SemilinearField.nonlinear", "hybrid.SemilinearField.nonlinear_at", "hybrid.SemilinearField.residual"),
+    *("hybrid.BoundTerm.rate", "hybrid.BoundTerm.jacobian", "hybrid.RightHandSide.jacobian", "learned.Field.jacobian"),
     *("learned.Field.__call__", "learned.MLP.forward", "learned.ContractingMLP.forward"),
 )
 _CLAIMS = ("Certificate", "Gain", "LipschitzBound", "Step", "WeightedL1", "Refusal")
@@ -48,8 +49,11 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     **{name: {"*": _AXES} for name in _AXES_OF},
     **{name: {"*": _LIMIT} for name in _LIMIT_OF},
     **{f"stability.{name}.from_dict": {"data": _READ} for name in _CLAIMS},
+    **{f"stability.{name}.prove": {"system": _REFUSED} for name in _CLAIMS if name != "Refusal"},
+    "stability.read_claim": {"data": _READ},
     **{f"exchange.{name}": {"calibration": _JSON, "provenance": _JSON} for name in ("Bundle", "Bundle.of")},
     "exchange.Person": {"baseline": {"one too many": _COUNT}},
+    "hybrid.BoundTerm": dict.fromkeys(("value", "slope"), _CALLED),
     "hybrid.Concentration": {"state": _NAMED, "volume": _NAMED},
     "hybrid.Conditions": {"baseline": {"one column too many": _COUNT}},
     "hybrid.Prediction": {"units": _ONE_NAME},

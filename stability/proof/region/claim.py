@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from stability.proof.arithmetic import LARGEST, SMALLEST, UP, Array
-from stability.proof.cells import Frame
-from stability.proof.field import input_count
-from stability.proof.invariance import extents
 from stability.proof.reading import Unusable, array, get, number, sequence, shown
+from stability.proof.region.cells import Frame
+from stability.proof.region.invariance import extents
 from stability.proof.system import Stack
 
 
@@ -77,7 +76,7 @@ def extremes(stack: Stack) -> str:
 
 
 def empty(claim: RegionalClaim, stack: Stack) -> str:
-    n, m = stack.A.shape[-1], input_count(stack)
+    n, m = stack.A.shape[-1], stack.inputs
     arrays = [claim.lower, claim.upper, *claim.levels, claim.doses]
     arrays += [] if claim.stay.centre is None else [claim.stay.centre]
     if not all(np.isfinite(a).all() and np.abs(a).max(initial=0.0) < LARGEST for a in arrays):

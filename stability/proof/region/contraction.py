@@ -1,7 +1,7 @@
 """Regional claims proved: contraction on a convex set, and that trajectories stay in it; the arithmetic of the checker.
 
 A regional certificate holds P, λ, the region and how the rate is proved in it:
-- "slopes": the inequality of `contraction.py` with each unit's own slope range over the region, computed anew (`slopes.py`).
+- "slopes": the inequality of `proof.contraction` with each unit's own slope range over the region, computed anew (`slopes.py`).
   (Between two states of a convex set a unit's argument takes every value between its two values, so the difference quotient of φ
   is a mean of slopes that the range contains.)
 - "cells": −(JᵀP + PJ) − 2λP ≻ 0 at every point of the box, cell by cell (`cells.py`); nothing but P and λ need be stored.
@@ -12,7 +12,7 @@ between two states lies in it and its length in P shrinks at λ, as long as both
 Underflow. At the door every number of the system and of the region, and the rate, is zero or between 1e-100 and 1e50
 (`extremes`, `faint`), and T of P ≈ (TTᵀ)⁻¹ at most 1e60. So here, bounded below: λτ is at least 1e-200; a difference of walls,
 centres and radii is zero or 1e-117 at least, and over an extent (at most 1e60) a normal number; δ is at least TINY, and
-δ/(1 − e^{−λτ}) no less. The inequality by slopes is widened as in `inequality`; for cells and lengths see `cells.py`,
+δ/(1 − e^{−λτ}) no less. The inequality by slopes is widened as there; for cells and lengths see `cells.py`,
 `enclosure.py` and `invariance.py`.
 """
 
@@ -23,12 +23,10 @@ import numpy as np
 
 from stability.proof.arithmetic import UP, Array, proved_positive
 from stability.proof.budget import Budget, Meter
-from stability.proof.cells import Frame, cover
 from stability.proof.contraction import disagreement, inequality
-from stability.proof.field import each_field
-from stability.proof.invariance import box_kept, drift_within, extents, vector_length
 from stability.proof.reading import Unusable, array, get, number, shown
-from stability.proof.regional_claim import (
+from stability.proof.region.cells import Frame, cover
+from stability.proof.region.claim import (
     RegionalClaim,
     check_plain,
     empty,
@@ -37,7 +35,9 @@ from stability.proof.regional_claim import (
     read_region,
     regional_statement,
 )
-from stability.proof.slopes import slopes_in
+from stability.proof.region.field import each_field
+from stability.proof.region.invariance import box_kept, drift_within, extents, vector_length
+from stability.proof.region.slopes import slopes_in
 from stability.proof.system import Stack
 from stability.proof.verdict import Verdict
 

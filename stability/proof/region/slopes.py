@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from stability.proof.activation import SLOPES, slope_range
 from stability.proof.arithmetic import Array
 from stability.proof.budget import Meter, NotDecided
-from stability.proof.cells import batch_for, bisect
-from stability.proof.enclosure import Layers, argument_ranges
-from stability.proof.field import Field, each_field
 from stability.proof.reading import Unusable
+from stability.proof.region.cells import batch_for, bisect
+from stability.proof.region.enclosure import Layers, argument_ranges
+from stability.proof.region.field import Field, each_field
 from stability.proof.system import Stack
 
 _PIECES = 8192  # cells in all over which slopes are bounded, for up to four axes

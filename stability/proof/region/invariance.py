@@ -13,7 +13,7 @@ Or the box is kept as it is: on every face the field points inward or along it (
 face is the condition at edges and corners too, since the tangent cone there is the intersection).
 
 Underflow. On a face an exact zero has to stay zero, so nothing is added as a matter of course: walls, levels and the entries of
-A and B are zero or at least 1e-100 (`regional_claim`), so their products are zero or normal; where the end of a cell within the
+A and B are zero or at least 1e-100 (`claim.py`), so their products are zero or normal; where the end of a cell within the
 face is so near to zero that a product is not, LOST is added (`field_bounds`). Elsewhere, rows of TᵀP carry an error of TINY and
 more, and LOST is added throughout. Lengths are roots of sums of squares of numbers divided by the largest.
 """
@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from stability.proof.arithmetic import TINY, UP, Array, gamma
 from stability.proof.budget import Meter, NotDecided
-from stability.proof.cells import Coverage, Frame, batch_for, bisect, root_of_squares
-from stability.proof.enclosure import LOST, combine, expand
-from stability.proof.field import Field
+from stability.proof.region.cells import Coverage, Frame, batch_for, bisect, root_of_squares
+from stability.proof.region.enclosure import LOST, combine, expand
+from stability.proof.region.field import Field
 
 
 def looseness(frame: Frame) -> float:
