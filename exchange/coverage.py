@@ -25,7 +25,7 @@ from torch import Tensor
 
 from exchange.dose_means import ROUNDING, is_mean
 from hybrid import HybridModel, Schedule
-from hybrid.dose import as_float
+from hybrid.schedules.dose import as_float
 from stability import Box, Certificate, Inputs, Lure
 from stability.decay import rounded
 from stability.proof.region.cells import Frame

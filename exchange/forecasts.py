@@ -8,7 +8,7 @@ import torch
 from exchange.person import Person
 from hybrid import HybridModel, Mesh, Prediction, Schedule, Solver, Torchdiffeq, conditions_of, predict
 from hybrid.defaults import predicting
-from hybrid.schedule_text import parse_schedule, schedule_units
+from hybrid.schedules.schedule_text import parse_schedule, schedule_units
 from physics.arguments import quote, require_kind, require_number
 from training.people import Personal
 from training.people.clock import counts_from, origin_of, since

@@ -9,7 +9,7 @@ import numpy as np
 
 from exchange.json_parts import listed, mapping, number, only
 from hybrid import Dose, Schedule, Signal
-from hybrid.dose import as_float
+from hybrid.schedules.dose import as_float
 from physics.arguments import quote, require_kind, require_number, require_text
 from training.people import Cohort
 from training.people.records import LONGEST_ID

@@ -1,19 +1,19 @@
 """Known plus learned: models, schedules, observation, simulation, predictions."""
 
-from hybrid.cut import build_segments
-from hybrid.dose import Dose
+from hybrid.cutting.cut import build_segments
+from hybrid.cutting.mesh import Mesh
+from hybrid.cutting.segments import Segments
 from hybrid.field import SemilinearField
 from hybrid.field_spread import field_spread
 from hybrid.laws.observation import check_observation
 from hybrid.laws.solver import check_solver
-from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel
 from hybrid.observation import Concentration, Observation, States
 from hybrid.prediction import Prediction
 from hybrid.process_noise import Paths, sample_paths
-from hybrid.schedule import Schedule
-from hybrid.segments import Segments
-from hybrid.signal import Signal
+from hybrid.schedules.dose import Dose
+from hybrid.schedules.schedule import Schedule
+from hybrid.schedules.signal import Signal
 from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
 from hybrid.solve.exponential import Exponential
 from hybrid.solve.runge_kutta import RungeKutta

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from hybrid.segments import Segments
+from hybrid.cutting.segments import Segments
 from learned.residual import Field
 from physics.arguments import quote, require_kind, require_number, require_shape
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.baseline import by_state
+from hybrid.cutting.mesh import Mesh
+from hybrid.cutting.segments import Segments
 from hybrid.field import SemilinearField
 from hybrid.joining import (
     require_parameters,
@@ -19,9 +21,7 @@ from hybrid.joining import (
     require_units,
     standardising,
 )
-from hybrid.mesh import Mesh
 from hybrid.observation import JoinsBackbone, Observation
-from hybrid.segments import Segments
 from hybrid.terms import RightHandSide, Term, bound
 from learned import Joins, Joint, LayeredResidual, NoiseHead, ProcessNoise, Residual, Zero
 from physics import Backbone, Population

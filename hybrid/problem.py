@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hybrid.cutting.segments import Segments
 from hybrid.defaults import simulating
 from hybrid.derivative import values_of
 from hybrid.field import SemilinearField
 from hybrid.model import Conditions, HybridModel, require_alike
-from hybrid.segments import Segments
 from hybrid.solve.solver import Solution, Solver
 from physics import Parameter, capture
 from physics.arguments import quote

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hybrid.cutting.interval import Interval
+from hybrid.cutting.segments import Segments
 from hybrid.defaults import simulating
 from hybrid.derivative import slope_of
 from hybrid.field import SemilinearField
-from hybrid.interval import Interval
 from hybrid.model import Conditions, HybridModel, require_given
 from hybrid.problem import Problem, Start
 from hybrid.propagate import between, root
-from hybrid.segments import Segments
 from hybrid.solve.solver import Solver
 from hybrid.solve.stability_limit import require_mesh
 from hybrid.terms import bound

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid.cut import build_segments
+from hybrid.cutting.cut import build_segments
+from hybrid.cutting.given_rows import require_rows
+from hybrid.cutting.mesh import Mesh
 from hybrid.derivative import lasting, values_of
-from hybrid.given_rows import require_rows
-from hybrid.mesh import Mesh
 from hybrid.model import Conditions, HybridModel, require_given
 from hybrid.prediction import Prediction
 from hybrid.problem import Problem, Start, leading, require_admissible, starting
 from hybrid.process_noise import process_variance, read_boundaries
-from hybrid.schedule import Schedule
+from hybrid.schedules.schedule import Schedule
 from hybrid.solve.solver import Failure, Solution, Solver, require_solver
 from hybrid.threads import of_conditions, of_schedules, threads_by
 from physics import capture

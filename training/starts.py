@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hybrid.dose import as_float
+from hybrid.schedules.dose import as_float
 from physics import Backbone, LogNormalPopulation, OneCompartmentOral
 from physics.arguments import require_kind
 from training.people.conversion import in_units

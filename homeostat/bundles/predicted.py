@@ -3,7 +3,7 @@
 from exchange import Bundle
 from exchange.forecasts import mesh_for, steps_over_mesh
 from hybrid import Mesh
-from hybrid.mesh import MOST_STEPS
+from hybrid.cutting.mesh import MOST_STEPS
 
 _MOST_CUTS = 20_000  # steps of a mesh in one prediction, all of which are in memory
 

@@ -14,7 +14,7 @@ from exchange import Bundle, Person
 from homeostat.bundles.predicted import mesh_of, most_steps
 from hybrid import Conditions, HybridModel, Schedule, conditions_of, field_spread, rollout
 from hybrid.defaults import predicting
-from hybrid.dose import as_float
+from hybrid.schedules.dose import as_float
 from physics.arguments import quote
 from training.people.clock import origin_of, since
 

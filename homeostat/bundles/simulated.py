@@ -14,8 +14,8 @@ from homeostat.bundles.said import cut_short_in
 from hybrid import (
     Schedule,
 )
-from hybrid.dose import as_float
-from hybrid.schedule_text import format_schedule, parse_schedule, schedule_units
+from hybrid.schedules.dose import as_float
+from hybrid.schedules.schedule_text import format_schedule, parse_schedule, schedule_units
 from physics.arguments import shortened
 from training.people.clock import counts_from, origin_of, since
 

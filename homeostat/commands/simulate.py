@@ -15,7 +15,8 @@ def simulate(
         str,
         typer.Option(
             "--do",
-            help="What to change in the person's schedule, times as in --until; the grammar is in `homeostat grammar`.",
+            help="What to change in the person's schedule, times as in --until: \"scale gut by 2\"; \"from 12 h: clear gut\" "
+            "keeps what was given before. The grammar is in `homeostat grammar`.",
         ),
     ] = "",
     person: Annotated[str | None, typer.Option(help="A fitted person's id (default: the first).")] = None,

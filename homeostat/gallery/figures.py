@@ -27,7 +27,7 @@ from hybrid import (
     Prediction,
     Schedule,
 )
-from hybrid.dose import as_float
+from hybrid.schedules.dose import as_float
 from physics.arguments import shortened
 from stability import Certificate
 from training import (

@@ -12,7 +12,7 @@ import torch
 
 from homeostat.study.backbones import observation_of, require_driven
 from hybrid import HybridModel, Mesh, States
-from hybrid.dose import as_float
+from hybrid.schedules.dose import as_float
 from learned import MLP, AdditiveProportional
 from physics import (
     Backbone,

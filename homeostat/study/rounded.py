@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hybrid.dose import as_float
+from hybrid.schedules.dose import as_float
 from stability import Box, Certificate, Inputs, Lure, Refusal, certify
 from stability.region import Region
 from training import Record

@@ -7,11 +7,11 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from hybrid.dose import Dose
-from hybrid.mesh import Mesh
+from hybrid.cutting.mesh import Mesh
 from hybrid.model import HybridModel
 from hybrid.observation import States
-from hybrid.schedule import Schedule
+from hybrid.schedules.dose import Dose
+from hybrid.schedules.schedule import Schedule
 from hybrid.simulate import Rollout, conditions_of, rollout
 from hybrid.solve.solver import SimulationError, Solver
 from learned import Constant, Residual

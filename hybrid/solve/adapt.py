@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hybrid.cutting.segments import Segments
 from hybrid.derivative import mapped, transforming
 from hybrid.field import SemilinearField
-from hybrid.segments import Segments
 from hybrid.solve.combine import Polynomials
 from hybrid.solve.exponentials import Exponentials
 from hybrid.solve.phi import phi

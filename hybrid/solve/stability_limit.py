@@ -6,9 +6,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from hybrid.cutting.segments import Segments
 from hybrid.derivative import mapped, values_of
 from hybrid.field import SemilinearField
-from hybrid.segments import Segments
 from hybrid.solve.solver import Cause, Failure
 from hybrid.solve.tableau import TABLEAUS
 from physics import capture

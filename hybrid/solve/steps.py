@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hybrid.segments import Segments
+from hybrid.cutting.segments import Segments
 from hybrid.solve.combine import Combination, Driving, Polynomials
 from hybrid.solve.exponentials import Exponentials
 from hybrid.solve.kernel import Kernel, Network

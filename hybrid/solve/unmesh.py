@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hybrid.cutting.segments import Segments
 from hybrid.derivative import transforming, varies
-from hybrid.segments import Segments
 
 
 def unmeshed(segments: Segments) -> Segments:

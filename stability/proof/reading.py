@@ -21,7 +21,9 @@ _NEEDED = object()
 
 def has(source: object, *names: str) -> bool:
     """Whether all of these are entries of a mapping, or attributes of an object."""
-    return all(name in source if isinstance(source, Mapping) else hasattr(source, name) for name in names)
+    if isinstance(source, Mapping):
+        return all(map(source.__contains__, names))
+    return all(hasattr(source, name) for name in names)
 
 
 def get(source: object, name: str, default: Any = _NEEDED) -> Any:

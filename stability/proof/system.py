@@ -12,6 +12,7 @@ from stability.proof.arithmetic import Array
 from stability.proof.reading import Unusable, array, get, has, number, sequence, shown, unlike_any
 
 NEEDED, OPTIONAL = ("A", "weights", "biases"), ("activation", "B", "input_weights", "skip")  # as `Lure` takes them
+_PARTS = {*NEEDED, *OPTIONAL}
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,10 @@ def _require_system(system: object) -> None:
         lacking = [name for name in NEEDED if not has(system, name)]
         lacks = f": it lacks {', '.join(lacking)}" if isinstance(system, Mapping) and len(lacking) < len(NEEDED) else ""
         raise Unusable(unlike_any(system, "system", write) + lacks)
-    if isinstance(system, Mapping) and (other := [name for name in system if name not in (*NEEDED, *OPTIONAL)]):
+    if isinstance(system, Mapping) and not system.keys() <= _PARTS:
+        other = next(name for name in system if name not in _PARTS)
         parts = ", ".join((*NEEDED, *OPTIONAL))
-        raise Unusable(f"the system has {shown(other[0])}, which the proof would not see; its parts are {parts}")
+        raise Unusable(f"the system has {shown(other)}, which the proof would not see; its parts are {parts}")
 
 
 def _check_chain(A: Array, weights: list[Array], biases: list[Array]) -> None:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.corruptions import Content, bombs, corruption, entries, judge, ordinary, packed
+from benchmarks.corruptions.bombs import bombs
+from benchmarks.corruptions.content import Content, entries, ordinary, packed
+from benchmarks.corruptions.judge import judge
+from benchmarks.corruptions.kinds import corruption
 from exchange import load, save
 from exchange.plain_json import memory_of, plain_json
 from exchange.whole_file import whole_file

@@ -19,7 +19,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 import homeostat
-from benchmarks.corruptions import ordinary
+from benchmarks.corruptions.content import ordinary
 from exchange import Bundle, load, save
 from homeostat import commands
 from homeostat.cli import app, offer
@@ -357,7 +357,7 @@ def test_names_are_one_line_of_text(plain: Bundle, tmp_path: Path, name: str) ->
         content = {n: archive.read(n) for n in archive.namelist()}
     about = json.loads(content["model.json"])
     about["people"][0]["id"] = name
-    from benchmarks.corruptions import packed
+    from benchmarks.corruptions.content import packed
 
     path.write_bytes(packed({**content, "model.json": json.dumps(about).encode()}))
     for command in ("inspect", "check", "simulate"):

@@ -23,8 +23,8 @@ from hybrid import (
     sample_paths,
     simulate,
 )
+from hybrid.cutting.interval import Interval
 from hybrid.derivative import slope_of
-from hybrid.interval import Interval
 from hybrid.problem import Problem
 from hybrid.process_noise import Driven
 from hybrid.propagate import propagate, root

@@ -7,8 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from hybrid import Schedule
-from hybrid.dose import as_float
-from hybrid.schedule import SAME
+from hybrid.schedules.dose import as_float
+from hybrid.schedules.schedule import SAME
 
 
 def origin_of(schedule: Schedule) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from hybrid import Dose, HybridModel, Schedule
-from hybrid.dose import as_float
+from hybrid.schedules.dose import as_float
 from physics import Backbone
 from physics.arguments import InputError, quote
 from physics.units import convert, factor

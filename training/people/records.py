@@ -7,7 +7,7 @@ import numpy as np
 from torch.nn import Module
 
 from hybrid import Schedule
-from hybrid.columns import as_array
+from hybrid.schedules.columns import as_array
 from physics.arguments import quote, require_kind, require_names, require_number, require_text
 from physics.units import require
 from training.people.clock import at_or_before, counts_from, origin_of, since

@@ -72,11 +72,12 @@ with Shard.from_env() as shard:
 # One process that has everything loaded forks the processes of every job, since starting afresh would take each of them seconds.
 # They find each other by the environment that torch's launcher gives its own, and nobody watches over them.
 FORKING = """
-import json, os, runpy, signal, socket, sys
+import gc, json, os, runpy, signal, socket, sys
 import torch
 torch.set_num_threads(1)
 import torch._dynamo  # the first optimiser step imports it
 import exchange, homeostat.data, tests.builders, training
+gc.freeze()  # else every child visits, and so copies, all that was loaded as it collects garbage
 
 found = {}
 for name, world, script, *arguments in json.loads(sys.argv[1]):

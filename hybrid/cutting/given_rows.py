@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from hybrid.columns import column
-from hybrid.schedule import Schedule
+from hybrid.schedules.columns import column
+from hybrid.schedules.schedule import Schedule
 from physics.arguments import quote, require_kind
 
 

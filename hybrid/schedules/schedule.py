@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hybrid.dose import Dose, as_float
-from hybrid.schedule_text import parse_schedule
-from hybrid.signal import Signal
+from hybrid.schedules.dose import Dose, as_float
+from hybrid.schedules.schedule_text import parse_schedule
+from hybrid.schedules.signal import Signal
 from physics.arguments import quote, require_kind, require_number, require_text
 
 SAME = 1e-9  # of the longest time: what rounding can part two equal times by, and nobody measures

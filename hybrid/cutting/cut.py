@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid.cutting.given_rows import require_cuttable, require_rows
+from hybrid.cutting.knots import Given, Knots, Moments
+from hybrid.cutting.mesh import Mesh
+from hybrid.cutting.segments import Segments
 from hybrid.derivative import array_of
-from hybrid.dose import Number, as_time
-from hybrid.given_rows import require_cuttable, require_rows
-from hybrid.knots import Given, Knots, Moments
 from hybrid.many_rows import Rows
-from hybrid.mesh import Mesh
-from hybrid.schedule import Schedule
-from hybrid.segments import Segments
-from hybrid.signal import sampled
+from hybrid.schedules.dose import Number, as_time
+from hybrid.schedules.schedule import Schedule
+from hybrid.schedules.signal import sampled
 from physics.arguments import require_kind, require_names
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybrid import Schedule, Signal, build_segments
-from hybrid.columns import column
-from hybrid.signal import sampled
+from hybrid.schedules.columns import column
+from hybrid.schedules.signal import sampled
 from training import Record
 
 

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from torch import Tensor
 
-from hybrid.columns import column
 from hybrid.many_rows import Rows
+from hybrid.schedules.columns import column
 from physics.arguments import require_choice, require_kind, require_number
 
 Side: TypeAlias = Literal["left", "right"]

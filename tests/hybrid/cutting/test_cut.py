@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hybrid import Dose, Mesh, Schedule, Segments, Signal, build_segments
 from hybrid.many_rows import Rows
-from tests.hybrid.loop_segments import TENSORS, loop_segments
+from tests.hybrid.cutting.loop_segments import TENSORS, loop_segments
 
 STATES, INPUTS = ("gut", "plasma"), ("u", "v")
 MESHES = [Mesh(), Mesh(observed=False), Mesh(0.7), Mesh(0.7, 0.1, 0.4), Mesh(0.9, 0.02, 0.3, observed=False)]

@@ -5,7 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybrid import Dose, Schedule, Signal
-from hybrid.schedule_text import EXAMPLES, GRAMMAR, ScheduleTextError, format_schedule, parse_schedule, schedule_units
+from hybrid.schedules.schedule_text import (
+    EXAMPLES,
+    GRAMMAR,
+    ScheduleTextError,
+    format_schedule,
+    parse_schedule,
+    schedule_units,
+)
 from physics import OneCompartmentOral, VanCauter
 
 STATES = ("gut", "plasma")

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hybrid import Dose, Exponential, HybridModel, Mesh, RungeKutta, Schedule, Signal, States, simulate
-from hybrid.schedule_text import ScheduleTextError, parse_schedule
+from hybrid.schedules.schedule_text import ScheduleTextError, parse_schedule
 from learned import MLP, AdditiveProportional
 from physics import LinearBackbone, SharedPopulation
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hybrid import Dose, Mesh, Schedule, Segments, Signal
 from hybrid.derivative import array_of
-from hybrid.dose import Number, as_float, as_time
+from hybrid.schedules.dose import Number, as_float, as_time
 
 TENSORS = ("dt", "start", "jump", "rate", "u0", "u1", "segment", "fraction")
 

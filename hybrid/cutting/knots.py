@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid.dose import Dose, Number, as_float, as_time
-from hybrid.given_rows import of_record
+from hybrid.cutting.given_rows import of_record
+from hybrid.cutting.mesh import Mesh
 from hybrid.many_rows import Rows
-from hybrid.mesh import Mesh
-from hybrid.schedule import Schedule
+from hybrid.schedules.dose import Dose, Number, as_float, as_time
+from hybrid.schedules.schedule import Schedule
 
 _PLAIN = {float, int}
 

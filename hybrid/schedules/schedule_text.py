@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, Literal, Protocol, TypeVar
 
-from hybrid.dose import Dose, as_float
-from hybrid.schedule_tokens import TOKEN, Reader, ScheduleTextError, Token
-from hybrid.signal import Signal
+from hybrid.schedules.dose import Dose, as_float
+from hybrid.schedules.schedule_tokens import TOKEN, Reader, ScheduleTextError, Token
+from hybrid.schedules.signal import Signal
 from physics import Backbone
 
 EXAMPLES = (
@@ -58,7 +58,7 @@ S = TypeVar("S", bound="Given")
 
 
 class Given(Protocol):
-    """A schedule, as far as its text needs it: `hybrid.schedule` reads texts itself, and so is not known here."""
+    """A schedule, as far as its text needs it: `hybrid.schedules.schedule` reads texts itself, and so is not known here."""
 
     @property
     def start(self) -> float: ...

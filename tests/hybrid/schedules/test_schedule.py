@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hybrid import Dose, Schedule, Signal, build_segments
-from hybrid.dose import as_float, as_time
+from hybrid.schedules.dose import as_float, as_time
 
 STATES = ("gut", "plasma", "tissue")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hybrid.segments import Segments
+from hybrid.cutting.segments import Segments
 from physics.arguments import require_kind, require_number, require_shape
 
 
