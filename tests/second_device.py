@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from exchange import load, save
+from exchange import load, lure_of, save
 from homeostat import demo
 from homeostat.cli import app
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
@@ -442,6 +442,8 @@ def study(device: torch.device | str, folder: Path) -> tuple[dict[str, float], l
     bundle = bundle_of(trained, None, {}, {})
     assert trained.model.device == trained.personal.mode.device == torch.device(device)  # it stays where it was
     system = bundle.system()
+    # what a claim is about is made on the processor wherever the model is: a claim that is made there is of the saved bundle
+    assert lure_of(trained.model, trained.personal.mode, trained.cohort.conditions.covariates).digest() == system.digest()
     certificate = certify(system, rate=0.03)
     assert isinstance(certificate, Certificate)
     assert check(certificate, system)
