@@ -15,10 +15,7 @@ from hybrid.schedules.dose import Dose
 from hybrid.schedules.schedule import Schedule
 from hybrid.schedules.signal import Signal
 from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
-from hybrid.solve.exponential import Exponential
-from hybrid.solve.runge_kutta import RungeKutta
-from hybrid.solve.solver import Cause, Failure, SimulationError, Solution, Solver
-from hybrid.solve.torchdiffeq_solver import Torchdiffeq
+from hybrid.solve import Cause, Exponential, Failure, RungeKutta, SimulationError, Solution, Solver, Torchdiffeq
 from hybrid.terms import BoundTerm, Parts, RightHandSide, Term
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples

@@ -61,7 +61,8 @@ def rows() -> dict[str, Call]:
         "check_noise": Call(lambda: (learned.check_noise, {
             "head": heads[1], "states": 2, "inputs": 1, "generator": generator()}), dear=True),
         "check_process_noise": lambda: (learned.check_process_noise, {"process": noise, "generator": generator()}),
-        "check_residual": Call(lambda: (learned.check_residual, {"residual": mlp, "generator": generator()}), dear=True),
+        "check_residual": Call(lambda: (learned.check_residual, {
+            "residual": mlp, "parameters": 0, "generator": generator()}), dear=True),
         "concatenate": lambda: (learned.concatenate, {"modules": [MLP(2, 1, 1, (4,)), MLP(2, 1, 1, (4,))]}),
         "select": lambda: (learned.select, {"module": Ensemble(3).stack(mlp, generator()), "members": torch.tensor([0, 2])}),
     }

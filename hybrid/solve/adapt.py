@@ -8,11 +8,8 @@ from torch import Tensor
 from hybrid.cutting.segments import Segments
 from hybrid.derivative import mapped, transforming
 from hybrid.field import SemilinearField
-from hybrid.solve.combine import Polynomials
-from hybrid.solve.exponentials import Exponentials
-from hybrid.solve.phi import phi
+from hybrid.solve.scheme import Scheme
 from hybrid.solve.solver import Cause, Failure
-from hybrid.solve.tableau import constants
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Tolerance:
 def adapt(
     field: SemilinearField,
     x0: Tensor,  # (M, N, n)
-    scheme: Polynomials | Exponentials,
+    scheme: Scheme,
     tolerance: Tolerance,
 ) -> tuple[Segments, tuple[Failure, ...]]:
     """The field's segments cut into steps that keep the tolerance, and the records for which there are none.
@@ -42,7 +39,7 @@ def adapt(
     Without a residual an exponential step is exact, whatever its length: every segment is one.
     Errors: `ValueError` under `torch.func.vmap`, whose batch does not show its values.
     """
-    if isinstance(scheme, Exponentials) and field.learned is None:
+    if scheme.exact and field.learned is None:
         return field.segments, ()
     if transforming() and any(mapped(v) for v in (x0, *field.made_from)):
         raise ValueError(
@@ -60,7 +57,7 @@ _Part = tuple[Tensor, Tensor, Tensor, Tensor]  # whose step was accepted (N,), a
 
 
 def _search(
-    field: SemilinearField, x0: Tensor, scheme: Polynomials | Exponentials, tolerance: Tolerance
+    field: SemilinearField, x0: Tensor, scheme: Scheme, tolerance: Tolerance
 ) -> tuple[list[_Part], tuple[Failure, ...]]:
     s = field.segments
     N, K = s.dt.shape
@@ -82,12 +79,12 @@ def _search(
     # The stages of an exponential method look past a fast transient of A that its own step jumps over, and so does the error
     # estimate. At the time τ after a jump the rates near 1/τ are still dying out and the faster ones are dead: steps of
     # half of τ follow them all. Slower ones than the fastest rate of A there are none to wait for. Where only an input has
-    # stepped the transients are small, and the estimate of a step that begins there looks for them instead (`_trial`).
-    graded = isinstance(scheme, Exponentials)
+    # stepped the transients are small, and the estimate of a step that begins there looks for them instead (`Trials`).
+    graded = scheme.exact
     fastest = field.A.abs().sum(-1).amax(-1).amax(0).expand(N) if graded else begin
     h0, since = torch.zeros_like(begin), torch.zeros_like(begin)  # the first step after a jump, and the time since
-    power = -1.0 / (scheme.tableau.error_order + 1 if isinstance(scheme, Polynomials) else 4)
-    functions = Functions()
+    power = -1.0 / (scheme.error_order + 1)
+    trials = scheme.trials(field)
 
     def leave(crossed: Tensor) -> None:
         """Go on to the next segment."""
@@ -127,7 +124,7 @@ def _search(
         delta = torch.where(delta > 0.9 * left, left, torch.where(delta > 0.55 * left, 0.5 * left, delta))
         final = delta >= left
         hidden = early & (delta * dt * fastest > 1.0)  # only a mode faster than the step can be over before it looks
-        after, error = _trial(field, scheme, index, begin, delta, x, hidden, functions)
+        after, error = trials.step(index, begin, delta, x, hidden)
         scale = tolerance.atol + tolerance.rtol * torch.maximum(x.abs(), after.abs())
         ratio = (error / scale).square().mean(-1).sqrt().amax(0)  # (N,)
         finite = torch.isfinite(ratio) & torch.isfinite(after).all(-1).all(0)
@@ -152,95 +149,6 @@ def _search(
         at = float(s.start[record, index[record]] + begin[record] * s.dt[record, index[record]])
         failed[record] = Failure(record, at, Cause.OUT_OF_STEPS, numbers={"steps": tolerance.max_steps})
     return parts, tuple(failed[r] for r in sorted(failed))
-
-
-class Functions:
-    """The matrix functions of everyone's last trial, for the next one where that is as long.
-
-    They only decide which steps are taken, so lengths that differ by rounding are the same.
-    """
-
-    def __init__(self) -> None:
-        self.span: Tensor | None = None
-        self.found: list[tuple[Tensor, ...]] = []
-
-    def at(self, A: Tensor, span: Tensor, like: Tensor) -> list[tuple[Tensor, ...]]:
-        """(e^z, φ₁, φ₂, φ₃) at z = h A for a quarter, half and the whole of everyone's step, in the dtype of `like`."""
-        same = None if self.span is None else torch.isclose(span, self.span, rtol=1e-9, atol=0.0)
-        if same is not None and bool(same.all()):
-            return self.found
-        z = A.to(torch.float64) * span[None, :, None, None].to(torch.float64)
-        found = [tuple(v.to(like.dtype) for v in level) for level in phi(z, 2)]
-        if same is not None and self.span is not None:
-            # whose step is as long keeps what it had, whoever else there is
-            old, span = self.found, torch.where(same, self.span, span)
-            found = [
-                tuple(torch.where(same[:, None, None], a, b) for a, b in zip(mine, new, strict=True))
-                for mine, new in zip(old, found, strict=True)
-            ]
-        self.span, self.found = span, found
-        return found
-
-
-def _trial(
-    field: SemilinearField,
-    scheme: Polynomials | Exponentials,
-    index: Tensor,  # (N,)
-    begin: Tensor,  # (N,)
-    delta: Tensor,  # (N,)
-    x: Tensor,  # (M, N, n)
-    hidden: Tensor,  # (N,) bool
-    functions: Functions,
-) -> tuple[Tensor, Tensor]:
-    """One step of every record from where it is, and an estimate of its error, inside it too if it is read there.
-
-    `hidden`: whose fast modes have just been pushed. There one moves the residual before the second stage looks, and a quadratic
-    through the stages makes a quarter of a step of it: with q = e^{−rh/4}, what g misses at θ = ¼ is ⅛ (q − 1)³ (q + 3) of the
-    mode's amplitude, of one sign for every rate r > 0, so that no rate hides.
-    """
-    dense = not field.segments.cut or bool(hidden.any())
-    span = delta * field.segments.dt[torch.arange(len(index), device=x.device), index]
-    h = span[None, :, None]
-    if isinstance(scheme, Polynomials):
-        t, stage = scheme.tableau, x
-        f: list[Tensor] = []
-        for c, row in zip(t.c, t.a, strict=True):
-            if row:
-                stage = x + h * torch.tensordot(constants((row,), x.dtype, x.device)[0], torch.stack(f), 1)
-            f.append(field.linear(stage) + field.nonlinear_at(index, begin + c * delta, stage))
-        slopes = torch.stack(f)
-        error = h * torch.tensordot(constants((t.error,), x.dtype, x.device)[0], slopes, 1)
-        if t.closing:
-            return stage, error
-        return x + h * torch.tensordot(constants((t.b,), x.dtype, x.device)[0], slopes, 1), error
-    quarters, halves, wholes = functions.at(field.A, span, x)
-    (eq, p1q, p2q, p3q), (eh, p1h, p2h, _), (e, p1, p2, p3) = quarters, halves, wholes
-
-    def times(matrix: Tensor, value: Tensor) -> Tensor:
-        return (matrix @ value[..., None])[..., 0]
-
-    def g(c: float, state: Tensor) -> Tensor:
-        return h * field.nonlinear_at(index, begin + c * delta, state)
-
-    g1 = g(0.0, x)
-    half = times(eh, x)
-    g2 = g(0.5, half + 0.5 * times(p1h, g1))
-    g3 = g(0.5, half + 0.5 * times(p1h, g1) + times(p2h, g2 - g1))
-    whole = times(e, x) + times(p1, g1)
-    g4 = g(1.0, whole + 2.0 * times(p2, g3 - g1))
-    after = whole + times(p2, -3.0 * g1 + 2.0 * (g2 + g3) - g4) + 4.0 * times(p3, g1 - g2 - g3 + g4)
-    # what the end's own slope would have changed
-    error = times(4.0 * p3 - p2, g(1.0, after) - g4).abs()
-    if dense:
-        # And inside the step: the polynomial through the stages is quadratic, and what it misses of g is near
-        # θ(θ − ½)(θ − 1) times a constant, seen at θ = ¼; in the middle it moves the state by a third of that.
-        quarter = times(eq, x) + times(0.25 * p1q - 0.1875 * p2q + 0.0625 * p3q, g1)
-        quarter = quarter + times(0.125 * p2q - 0.0625 * p3q, g2 + g3) + times(0.0625 * (p3q - p2q), g4)
-        missed = g(0.25, quarter) - (0.375 * (g1 + g2 + g3) - 0.125 * g4)
-        pushed = hidden[:, None]
-        share = torch.where(pushed, 0.5, 1.0 / 3.0).to(x)
-        error = torch.where(pushed | (not field.segments.cut), error + share * times(p1h, missed).abs(), error)
-    return after, error
 
 
 def _first_step(field: SemilinearField, index: Tensor, begin: Tensor, x: Tensor, tolerance: Tolerance) -> Tensor:  # (N,)

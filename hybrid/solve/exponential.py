@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from hybrid.field import SemilinearField
-from hybrid.solve.exponentials import Exponentials
+from hybrid.solve.exponentials import KROGSTAD
 from hybrid.solve.one_step import solve_by_steps
 from hybrid.solve.pool import Pool
 from hybrid.solve.runge_kutta import require_numbers, tolerance_of
@@ -48,4 +48,4 @@ class Exponential(Solver):
     def solve(self, field: SemilinearField, x0: Tensor) -> Solution:
         require_problem(field, x0, "Exponential.solve")
         tolerance = tolerance_of(self.rtol, self.atol, self.max_steps)
-        return solve_by_steps(field, x0, Exponentials(), tolerance, chunk=self.chunk, pool=self.pool)
+        return solve_by_steps(field, x0, KROGSTAD, tolerance, chunk=self.chunk, pool=self.pool)

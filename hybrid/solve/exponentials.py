@@ -1,23 +1,32 @@
 """How an exponential step puts its stages together: by functions of h A, exact for the linear part."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from hybrid.derivative import kept, transforming, varies
 from hybrid.field import SemilinearField
-from hybrid.solve.combine import Combination
-from hybrid.solve.phi import doublings_for, doublings_for_multiples, phi, phi_of_multiples
+from hybrid.solve.exponential_matrices import reading_matrices, stage_matrices
+from hybrid.solve.exponential_trials import ExponentialTrials
 from hybrid.solve.pool import Tape
-from hybrid.solve.tableau import constants
-from physics import capture
+from hybrid.solve.scheme import (
+    Backwards,
+    Combination,
+    Forwards,
+    Gathers,
+    Inside,
+    Ordinary,
+    Room,
+    Scheme,
+    Step,
+    Trials,
+    rows,
+)
 
 
 @dataclass(frozen=True)
-class Exponentials:
+class Exponentials(Scheme):
     """The scheme of the exponential Runge–Kutta method of Krogstad (J. Comput. Phys. 203 (2005) 72), four stages.
 
     With z = h A and g = ε + forcing:
@@ -27,176 +36,51 @@ class Exponentials:
     the exact solution for a g that is quadratic in time through g_1, (g_2 + g_3)/2 and g_4.
     """
 
-    def closing(self, dense: bool) -> bool:
-        """No stage is taken at the end itself."""
-        return False
-
-    def stages(self, dense: bool) -> int:
-        """Four."""
-        return 4
-
-    def times(self, dense: bool) -> tuple[float, ...]:
-        """0, ½, ½, 1."""
-        return (0.0, 0.5, 0.5, 1.0)
-
-    def bind(self, field: SemilinearField, M: int, Mw: int, R: int) -> "Combination":
-        """The combination for the rows of this field."""
+    def combination(self, field: SemilinearField, M: int, Mw: int, R: int) -> Combination:
         matrices, index = stage_matrices(field, M)
         together = index is not None and index.ndim == 1
         return _Matrices(matrices, index, field.segments.which if together else None)
 
+    def steps(self, field: SemilinearField, M: int, *, dense: bool, compiled: bool) -> Step:
+        C, index = stage_matrices(field, M)
 
-def _constant(field: SemilinearField, name: str, make: Callable[[], Tensor | list[Tensor]]) -> Any:
-    """What depends on the segments and one constant A alone is made once for both."""
-    if transforming():
-        return make()
-    A = field.A[0, 0]
-    known: dict[str, tuple[Tensor, Any]] = field.segments.__dict__.setdefault("_constants", {})
-    found = known.get(name)  # looked up once: another thread may put something else there
-    if found is None or not (capture.capturing() or torch.equal(found[0], A)):
-        with kept():
-            found = known[name] = (A.clone(), make())
-    return found[1]
+        def step(k: int, x: Tensor) -> tuple[Tensor, Tensor]:
+            M, N, n = x.shape
+            v, stage = x, x
+            g: list[Tensor] = []
+            for i, c in enumerate(self.c):
+                g.append(field.nonlinear(k, c, stage))
+                v = torch.cat([v, g[-1]], -1)
+                matrix = (C[i][k * M * N : (k + 1) * M * N] if index is None else C[i][index[k]]).to(x.dtype)
+                stage = v @ matrix if matrix.ndim == 2 else (v[..., None, :] @ matrix.reshape(M, N, -1, n))[..., 0, :]
+            return stage, torch.stack(g)
 
+        return step
 
-def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor | None]:
-    """C_2, C_3, C_4 and C of the end, (U, (i+1)n, n) each, with [x, g_1 … g_i] C_{i+1} = X_{i+1} on rows, and which of the U
-    serves each step: (K,) where people share them, else (K, M·N), or None where the U are the K·M·N in this order.
-    Differentiable in A and h.
-    """
-    segments = field.segments
-    if field.shared and not varies(segments.dt):
-        different, index = segments.lengths
-        index = index[0] if segments.one_length else index.T.repeat(1, M)
-        h = different.to(_EXACT)
+    def trials(self, field: SemilinearField) -> Trials:
+        return ExponentialTrials(field)
 
-        def make() -> list[Tensor]:
-            return _stages(field, field.A[0, 0].to(_EXACT) * h[:, None, None], h)
-
-        return make() if varies(field.A) else _constant(field, "stages", make), index
-    N, K = segments.dt.shape
-    own, which = (segments.dt, None) if varies(segments.dt) else segments.own_lengths
-    A, h = _rows_of(field.A, own, M)
-    levels = phi_of_multiples(A, h, 1, doublings=_doublings_of_multiples(field, A, h, "stages"))
-    made = [C.unflatten(0, (-1, N, own.shape[1])) for C in _combined(levels, h.reshape(-1))]  # (M|1, N, K', ·, n)
-    if which is not None:
-        made = [C.gather(2, which[None, :, :, None, None].expand(len(C), N, K, *C.shape[3:])) for C in made]
-    return [C.permute(2, 0, 1, 3, 4).expand(K, M, N, *C.shape[3:]).flatten(0, 2) for C in made], None
-
-
-def _rows_of(
-    A: Tensor,  # (M|1, N|1, n, n)
-    h: Tensor,  # (N, K)
-    M: int,
-) -> tuple[Tensor, Tensor]:  # (M'·N, n, n), (M'·N, K)
-    """Everyone's A and their own lengths, once for all members where A is stored once for them."""
-    n, N = A.shape[-1], h.shape[0]
-    if A.shape[0] == 1 or A.stride(0) == 0:
-        A, M = A[:1], 1
-    rows = A.expand(M, N, n, n).reshape(-1, n, n).to(_EXACT)
-    return rows, h.to(_EXACT).repeat(M, 1)
+    def read(self, field: SemilinearField, inside: Inside) -> Tensor:
+        x = inside.pick(inside.after)
+        segment, s = inside.segment, field.segments
+        matrices = reading_matrices(field, x.shape[1]).to(x.dtype)  # (N|1, T, M|1, (S+1)·n, n)
+        together = matrices.shape[0] == matrices.shape[2] == 1
+        K, T = inside.after.shape[0], segment.shape[1]
+        if together and K * s.slots[1] <= 4 * T:
+            # one product a segment with all that is read in it, and nothing gathered
+            slot, most = s.slots
+            width, n = matrices.shape[-2:]
+            beside = matrices.new_zeros(K, most, width, n).index_put((segment[0], slot), matrices[0, :, 0])
+            v = rows(inside.after, inside.slopes).flatten(1, 2)  # (K, M·N, (S+1)·n)
+            read = torch.bmm(v, beside.transpose(1, 2).flatten(2)).unflatten(2, (most, n))
+            return read[segment[0], :, slot].view_as(x)
+        v = rows(x, inside.pick(inside.slopes))
+        if together:
+            return torch.bmm(v.flatten(1, 2), matrices[0, :, 0]).view_as(x)
+        return (v[..., None, :] @ matrices.permute(1, 2, 0, 3, 4))[..., 0, :]
 
 
-def _stages(
-    field: SemilinearField,
-    z: Tensor,  # (U, n, n)
-    h: Tensor,  # (U,)
-) -> list[Tensor]:
-    """C of every stage for z = h A."""
-    levels = phi(z, 1, doublings=_doublings(field, z, "stages"))
-    return _combined([(e, torch.cat(p, -1)) for e, *p in levels], h)
-
-
-# [e^{z/2}, hφ₁(z/2), hφ₂(z/2), e^z, hφ₁(z), hφ₂(z), hφ₃(z)] of every block of C_2, C_3, C_4 and C of the end
-_BLOCKS: tuple[tuple[tuple[float, ...], ...], ...] = (
-    ((1, 0, 0, 0, 0, 0, 0), (0, 0.5, 0, 0, 0, 0, 0)),
-    ((1, 0, 0, 0, 0, 0, 0), (0, 0.5, -1, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0, 0)),
-    ((0, 0, 0, 1, 0, 0, 0), (0, 0, 0, 0, 1, -2, 0), (0, 0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 2, 0)),
-    ((0, 0, 0, 1, 0, 0, 0), (0, 0, 0, 0, 1, -3, 4), *[(0, 0, 0, 0, 0, 2, -4)] * 2, (0, 0, 0, 0, 0, -1, 4)),
-)
-
-
-def _combined(
-    levels: Sequence[tuple[Tensor, Tensor]],  # (U, n, n), (U, n, 3n) at z/2 and z
-    h: Tensor,  # (U,)
-) -> list[Tensor]:  # (U, (i+1)n, n) each
-    """C of every stage, the blocks one product of numbers with the functions."""
-    (eh, ph), (e, p) = levels
-    U, n = len(h), e.shape[-1]
-    s = h[:, None, None]
-    halves, wholes = (v.unflatten(-1, (-1, n)).permute(2, 0, 1, 3) for v in (s * ph[..., : 2 * n], s * p))
-    functions = torch.cat([eh[None], halves, e[None], wholes])  # (7, U, n, n)
-    numbers = constants(tuple(row for block in _BLOCKS for row in block), e.dtype, e.device)  # (14, 7)
-    parts = (numbers @ functions.flatten(1)).view(-1, U, n, n).split([len(block) for block in _BLOCKS])
-    return [part.permute(1, 0, 3, 2).reshape(U, -1, n) for part in parts]
-
-
-def reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1, 5n, n)
-    """[x, g_1 … g_4] times these is the state at every observation."""
-    s, n = field.segments, field.A.shape[-1]
-    N, T = s.segment.shape
-    if field.shared and not varies(s.dt) and not varies(s.fraction):
-        (h, t), index = s.spans
-        index = index[:1] if s.alike else index
-
-        def make() -> Tensor:
-            z = field.A[0, 0].to(_EXACT) * h.to(_EXACT)[:, None, None]
-            return _readings(field, z, h.to(_EXACT), t.to(_EXACT))[index[:, :, None]]
-
-        found: Tensor = make() if varies(field.A) else _constant(field, "readings", make)
-        return found
-    A, h = _rows_of(field.A, s.dt.gather(1, s.segment) * s.fraction, M)
-    ((e, p),) = phi_of_multiples(A, h, doublings=_doublings_of_multiples(field, A, h, "reading"))
-    share = s.fraction.to(_EXACT).repeat(len(A) // N, 1).reshape(-1)
-    made = _read(e, p.split(n, -1), h.reshape(-1), share).unflatten(0, (-1, N, T))  # (M|1, N, T, 5n, n)
-    return made.permute(1, 2, 0, 3, 4)
-
-
-def _readings(
-    field: SemilinearField,
-    z: Tensor,  # (U, n, n)
-    h: Tensor,  # (U,) time since the step's beginning
-    t: Tensor,  # (U,) and its share of the step
-) -> Tensor:  # (U, 5n, n)
-    """What reads a step at z = h A."""
-    ((e, *p),) = phi(z, doublings=_doublings(field, z, "reading"))
-    return _read(e, p, h, t)
-
-
-def _read(
-    e: Tensor,  # (U, n, n)
-    p: Sequence[Tensor],  # 3 × (U, n, n)
-    h: Tensor,  # (U,)
-    t: Tensor,  # (U,)
-) -> Tensor:  # (U, 5n, n)
-    """The same from e^z and the φ_k(z)."""
-    p1, p2, p3 = p
-    h, t = h[:, None, None], t[:, None, None]
-    two, three = t * p2, t.square() * p3
-    row = [e, h * (p1 - 3.0 * two + 4.0 * three), *[h * (2.0 * two - 4.0 * three)] * 2, h * (4.0 * three - two)]
-    return torch.cat([b.mT for b in row], 1)
-
-
-_EXACT = torch.float64  # the φ functions are few and cheap, and everything rests on them
-
-
-def _doublings(field: SemilinearField, Z: Tensor, name: str) -> int | None:
-    """How often to halve Z: looked up while a graph is captured, since then no value may be asked for."""
-    known = field.segments.__dict__
-    if capture.capturing():
-        count: int = known[f"_doublings_{name}"]
-        return count
-    known[f"_doublings_{name}"] = found = doublings_for(Z)
-    return found
-
-
-def _doublings_of_multiples(field: SemilinearField, A: Tensor, h: Tensor, name: str) -> int:
-    """The same for multiples h of A."""
-    known = field.segments.__dict__
-    if not capture.capturing():
-        known[f"_doublings_{name}"] = doublings_for_multiples(A, h)
-    count: int = known[f"_doublings_{name}"]
-    return count
+KROGSTAD = Exponentials("Exponential without rtol", (0.0, 0.5, 0.5, 1.0), False, 3, True)
 
 
 class _Matrices(Combination):
@@ -213,25 +97,33 @@ class _Matrices(Combination):
     def tensors(self) -> list[Tensor | None]:
         return list(self.given)
 
-    def begin(self, like: Tensor, stages: int, chunk: int, do: Tape) -> Tensor:
-        self.do = do
+    def room(self, like: Tensor, stages: int, chunk: int, do: Tape) -> Room:
+        there = _There(self, like, stages, chunk, do)
+        # the slopes are written where they are multiplied
+        slopes = there.v.view(chunk, there.Mw, there.R, stages + 1, there.n)[..., 1:, :].movedim(3, 1)
+        gathers = _MatricesGathers(there)
+        return Room(slopes, _MatricesForwards(there), _MatricesBackwards(there, gathers), gathers)
+
+    def ordinary(self, own: Sequence[Tensor | None]) -> Ordinary:
+        return _MatricesOrdinary(own, self.index, self.where)
+
+
+class _There:
+    """What all three ways share: the matrices, and the rows [x, g_1 … g_S] that they multiply, with their cotangents."""
+
+    def __init__(self, given: _Matrices, like: Tensor, stages: int, chunk: int, do: Tape) -> None:
+        self.do, self.given, self.index, self.where = do, given.given, given.index, given.where
         self.Mw, self.R, self.n = like.shape
         self.C = [m.detach().to(like.dtype) for m in self.given]
-        self.back = like.new_empty(self.Mw * self.R, (stages + 1) * self.n)
         self.v = like.new_empty(chunk, self.Mw * self.R, (stages + 1) * self.n)
         self.gv = like.new_empty(self.Mw * self.R, (stages + 1) * self.n)
-        # the slopes are written where they are multiplied
-        return self.v.view(chunk, self.Mw, self.R, stages + 1, self.n)[..., 1:, :].movedim(3, 1)
 
-    def renew(self) -> None:
-        for mine, new in zip(self.C, self.given, strict=True):
-            mine.copy_(new.detach())
-
-    def _matrix(self, k: int, i: int) -> Tensor:
+    def matrix(self, k: int, i: int) -> Tensor:
         """C of stage i (the last: of the end) in step k: one (·, n), or one for every row."""
-        return self._of(self.C[i], k)
+        return self.of(self.C[i], k)
 
-    def _of(self, whole: Tensor, k: int) -> Tensor:
+    def of(self, whole: Tensor, k: int) -> Tensor:
+        """What of one number a step, or a row, is step k's."""
         if self.where is not None:
             return whole[self.where[k]]
         if self.index is not None:
@@ -239,91 +131,120 @@ class _Matrices(Combination):
         rows = self.Mw * self.R
         return whole[k * rows : (k + 1) * rows]
 
+
+class _MatricesForwards(Forwards):
+    def __init__(self, there: _There) -> None:
+        self.there, self.do = there, there.do
+
+    def renew(self) -> None:
+        for mine, new in zip(self.there.C, self.there.given, strict=True):
+            mine.copy_(new.detach())
+
     def _row(self, c: int, i: int, X: Tensor) -> Tensor:
         """[x, g_1 … g_i] of every row."""
-        n, v = self.n, self.v[c]
+        n, v = self.there.n, self.there.v[c]
         if i == 1:
             self.do(v[:, :n].copy_, X[0].view(-1, n))
         return v[:, : (i + 1) * n]
 
     def _apply(self, v: Tensor, C: Tensor, out: Tensor) -> None:
-        if self.where is not None:
-            self.do(torch.mm, v, C, out=out.view(-1, self.n))
+        if self.there.where is not None:
+            self.do(torch.mm, v, C, out=out.view(-1, self.there.n))
         else:
-            self.do(torch.bmm, v[:, None], C, out=out.view(-1, 1, self.n))
+            self.do(torch.bmm, v[:, None], C, out=out.view(-1, 1, self.there.n))
 
     def stage(self, k: int, c: int, i: int, X: Tensor, F: Tensor) -> None:
-        self._apply(self._row(c, i, X), self._matrix(k, i - 1), X[i])
+        self._apply(self._row(c, i, X), self.there.matrix(k, i - 1), X[i])
 
     def finish(self, k: int, c: int, X: Tensor, F: Tensor, out: Tensor) -> None:
-        self._apply(self._row(c, F.shape[0], X), self._matrix(k, -1), out)
+        self._apply(self._row(c, F.shape[0], X), self.there.matrix(k, -1), out)
 
     def add_linear(self, x: Tensor, out: Tensor) -> None:
         return None
 
-    def add_linear_back(self, kappa: Tensor, mu: Tensor) -> None:
-        return None
 
-    def begin_gradients(self, needs: list[bool]) -> None:
-        self.g = [torch.zeros_like(m) if need else None for m, need in zip(self.C, needs, strict=True)]
+class _MatricesGathers(Gathers):
+    def __init__(self, there: _There) -> None:
+        self.there, self.do = there, there.do
+
+    def begin(self, needs: list[bool]) -> None:
+        self.g = [torch.zeros_like(m) if need else None for m, need in zip(self.there.C, needs, strict=True)]
         for total in self.g:
             if total is not None:
                 self.do(total.zero_)
 
+    def add(self, k: int, i: int, v: Tensor, g: Tensor) -> None:
+        """The gradient of C of stage i from the rows that it multiplied and their cotangents."""
+        t, total = self.there, self.g[i]
+        if total is None:
+            return
+        if t.where is not None:
+            self.do(total[t.where[k]].addmm_, v.T, g)
+        elif t.index is not None:
+            total.index_add_(0, t.index[k], v[:, :, None] * g[:, None, :])
+        else:
+            self.do(torch.mul, v[:, :, None], g[:, None, :], out=t.of(total, k))
+
+    def collect(self, k: int, X: Tensor, F: Tensor, kappa: Tensor, gh: Tensor | None) -> None:
+        return None  # on the way back, where the rows still stand
+
+    def gradients(self) -> list[Tensor | None]:
+        return [None if g is None else g.to(m.dtype) for g, m in zip(self.g, self.there.given, strict=True)]
+
+
+class _MatricesBackwards(Backwards):
+    def __init__(self, there: _There, gathers: _MatricesGathers) -> None:
+        self.there, self.gathers, self.do = there, gathers, there.do
+        self.back = torch.empty_like(there.gv)
+
     def _transposed(self, g: Tensor, C: Tensor, out: Tensor) -> None:
-        if self.where is not None:
+        if self.there.where is not None:
             self.do(torch.mm, g, C.T, out=out)
         else:
             self.do(torch.bmm, g[:, None], C.mT, out=out[:, None])
 
-    def _gradient(self, k: int, i: int, v: Tensor, g: Tensor) -> None:
-        total = self.g[i]
-        if total is None:
-            return
-        if self.where is not None:
-            self.do(total[self.where[k]].addmm_, v.T, g)
-        elif self.index is not None:
-            total.index_add_(0, self.index[k], v[:, :, None] * g[:, None, :])
-        else:
-            self.do(torch.mul, v[:, :, None], g[:, None, :], out=self._of(total, k))
-
-    def finish_back(self, k: int, c: int, lam: Tensor, X: Tensor, F: Tensor) -> None:
-        flat = lam.view(-1, self.n)
-        self._gradient(k, -1, self.v[c], flat)
-        self._transposed(flat, self._matrix(k, -1), self.gv)
-        self.do(lam.copy_, self.gv[:, : self.n].unflatten(0, lam.shape[:2]))
+    def finish(self, k: int, c: int, lam: Tensor) -> None:
+        t = self.there
+        flat = lam.view(-1, t.n)
+        self.gathers.add(k, -1, t.v[c], flat)
+        self._transposed(flat, t.matrix(k, -1), t.gv)
+        self.do(lam.copy_, t.gv[:, : t.n].unflatten(0, lam.shape[:2]))
 
     def kappa(self, k: int, i: int, extra: Tensor | None, out: Tensor) -> None:
-        mine = self.gv[:, (i + 1) * self.n : (i + 2) * self.n].unflatten(0, out.shape[:2])
+        t = self.there
+        mine = t.gv[:, (i + 1) * t.n : (i + 2) * t.n].unflatten(0, out.shape[:2])
         if extra is None:
             self.do(out.copy_, mine)
         else:
             self.do(torch.add, mine, extra, out=out)
 
-    def stage_back(self, k: int, c: int, i: int, mu: Tensor, X: Tensor, F: Tensor, lam: Tensor) -> None:
-        n, flat = self.n, mu.view(-1, self.n)
+    def stage(self, k: int, c: int, i: int, mu: Tensor, lam: Tensor) -> None:
+        t = self.there
+        n, flat = t.n, mu.view(-1, t.n)
         width = (i + 1) * n
-        self._gradient(k, i - 1, self.v[c][:, :width], flat)
+        self.gathers.add(k, i - 1, t.v[c][:, :width], flat)
         back = self.back[:, :width]
-        self._transposed(flat, self._matrix(k, i - 1), back)
-        self.do(self.gv[:, n:width].add_, back[:, n:])
+        self._transposed(flat, t.matrix(k, i - 1), back)
+        self.do(t.gv[:, n:width].add_, back[:, n:])
         self.do(lam.add_, back[:, :n].unflatten(0, lam.shape[:2]))
 
-    def collect(self, k: int, X: Tensor, F: Tensor, kappa: Tensor, gh: Tensor | None) -> None:
+    def add_linear(self, kappa: Tensor, mu: Tensor) -> None:
         return None
 
-    def gradients(self) -> list[Tensor | None]:
-        return [None if g is None else g.to(m.dtype) for g, m in zip(self.g, self.given, strict=True)]
 
-    def state(self, own: Sequence[Tensor | None], h: Tensor, k: int, i: int, x: Tensor, f: Sequence[Tensor]) -> Tensor:
-        whole = own[-1 if i < 0 else i - 1]
+class _MatricesOrdinary(Ordinary):
+    def __init__(self, own: Sequence[Tensor | None], index: Tensor | None, where: list[int] | None) -> None:
+        self.own, self.index, self.where = own, index, where
+
+    def state(self, h: Tensor, k: int, i: int, x: Tensor, f: Sequence[Tensor]) -> Tensor:
+        whole = self.own[-1 if i < 0 else i - 1]
         assert whole is not None
         v = torch.cat([x, *f], -1)
         if self.where is not None:
             return v @ whole[self.where[k]].to(x.dtype)
-        rows = x.shape[0] * x.shape[1]
-        C = whole[self.index[k]] if self.index is not None else whole[k * rows : (k + 1) * rows]
+        count = x.shape[0] * x.shape[1]
+        C = whole[self.index[k]] if self.index is not None else whole[k * count : (k + 1) * count]
         return (v[..., None, :] @ C.to(x.dtype).unflatten(0, x.shape[:2]))[..., 0, :]
 
-    def plus_linear(self, own: Sequence[Tensor | None], x: Tensor, value: Tensor) -> Tensor:
+    def plus_linear(self, x: Tensor, value: Tensor) -> Tensor:
         return value

@@ -19,11 +19,10 @@ from torch import Tensor
 
 from hybrid.derivative import kept, transforming
 from hybrid.field import SemilinearField
-from hybrid.solve.combine import Driving, Polynomials
-from hybrid.solve.exponentials import Exponentials
 from hybrid.solve.kernel import Network
 from hybrid.solve.pool import Pool
 from hybrid.solve.replay import replay
+from hybrid.solve.scheme import Driving, Scheme
 from hybrid.solve.steps import Plan, Work
 from learned.residual import Field
 
@@ -44,7 +43,7 @@ class March:
 def march(
     field: SemilinearField,
     x0: Tensor,  # (M, N, n)
-    scheme: Polynomials | Exponentials,
+    scheme: Scheme,
     *,
     dense: bool,
     chunk: int | None = None,
@@ -84,7 +83,7 @@ def march(
         u1=u1 if net.input_weights is not None and segments.bends else None,
     )
     start = rows(x0)
-    combination = scheme.bind(field, M, Mw, R)
+    combination = scheme.combination(field, M, Mw, R)
     stages = scheme.stages(dense)
     if chunk is None:
         size = K * stages * Mw * R * sum(net.widths) * x0.element_size()

@@ -5,21 +5,19 @@ from torch import Tensor
 
 from hybrid.field import SemilinearField
 from hybrid.solve.adapt import Tolerance, adapt
-from hybrid.solve.combine import Polynomials
-from hybrid.solve.exponentials import Exponentials, reading_matrices
 from hybrid.solve.march import March, march
 from hybrid.solve.plain_march import plain_march
 from hybrid.solve.pool import Pool
+from hybrid.solve.scheme import Inside, Scheme
 from hybrid.solve.solver import Failure, Solution, at_rest, not_finite, without
 from hybrid.solve.stability_limit import growth_of, real_limit, require_mesh, unstable
-from hybrid.solve.tableau import constants
 from hybrid.solve.unmesh import unmeshed
 
 
 def solve_by_steps(
     field: SemilinearField,
     x0: Tensor,  # (M, N, n)
-    scheme: Polynomials | Exponentials,
+    scheme: Scheme,
     tolerance: Tolerance | None,
     *,
     chunk: int | None,
@@ -36,11 +34,11 @@ def solve_by_steps(
         field = field.on(unmeshed(field.segments))
         segments, failures = adapt(field, x0, scheme, tolerance)
         field = field.on(segments)
-    elif isinstance(scheme, Polynomials):
+    elif not scheme.exact:
         require_mesh(field.segments, scheme.name)
         beyond, field = unstable(field, scheme.name, real_limit(scheme.name), growth_of(scheme.name))
     elif field.learned is not None:  # the linear part by itself is exact in a step of any length
-        require_mesh(field.segments, "Exponential without rtol")
+        require_mesh(field.segments, scheme.name)
     if failures:
         field, x0 = field.without(failures), at_rest(x0, failures)
     states, boundaries = _states(field, x0, scheme, chunk, pool, compiled)
@@ -56,7 +54,7 @@ def solve_by_steps(
 def _states(
     field: SemilinearField,
     x0: Tensor,
-    scheme: Polynomials | Exponentials,
+    scheme: Scheme,
     chunk: int | None,
     pool: Pool,
     compiled: bool,
@@ -72,12 +70,11 @@ def _states(
     return states, boundaries.detach()
 
 
-def _within(field: SemilinearField, run: March, scheme: Polynomials | Exponentials) -> Tensor:  # (M, N, T, n)
+def _within(field: SemilinearField, run: March, scheme: Scheme) -> Tensor:  # (M, N, T, n)
     """The states inside the steps."""
     s = field.segments
     assert run.after is not None
     assert run.slopes is not None
-    M = run.after.shape[1]
     # readings that are the same for everyone are matrix products; with their own times people are gathered one by one
     alike = s.alike
     chosen = slice(0, 1) if alike else slice(None)
@@ -91,49 +88,7 @@ def _within(field: SemilinearField, run: March, scheme: Polynomials | Exponentia
         index = at.reshape(-1, *[1] * (value.ndim - 3), at.shape[2], 1)
         return value.gather(0, index.expand(-1, *value.shape[1:]))
 
-    x = pick(run.after)
-    if isinstance(scheme, Polynomials):
-        dense = constants(scheme.tableau.dense, x.dtype, x.device)  # (S, P)
-        powers = fraction[..., None] ** torch.arange(1, dense.shape[1] + 1, device=x.device)  # (N|1, T, P)
-        weights = length[..., None] * (powers @ dense.T)  # (N|1, T, S)
-        if alike:
-            T, S = weights.shape[1:]
-            K = run.slopes.shape[0]
-            if T * K * S <= 200_000:
-                # one product with all slopes costs less than picking the few that each reading needs
-                whole = weights.new_zeros(T, K, S).index_put(
-                    (torch.arange(T, device=x.device), segment[0]), weights[0]
-                )
-                value = torch.addmm(x.flatten(1), whole.flatten(1), run.slopes.flatten(0, 1).flatten(1)).view_as(x)
-            else:
-                f = pick(run.slopes)
-                value = torch.baddbmm(x.flatten(1)[:, None], weights[0][:, None], f.flatten(2)).view_as(x)
-        else:
-            value = x + torch.einsum("its,tsmin->tmin", weights, pick(run.slopes))
-    else:
-        matrices = reading_matrices(field, M).to(x.dtype)  # (N|1, T, M|1, (S+1)·n, n)
-        together = matrices.shape[0] == matrices.shape[2] == 1
-        K, T = run.after.shape[0], segment.shape[1]
-        if together and K * s.slots[1] <= 4 * T:
-            # one product a segment with all that is read in it, and nothing gathered
-            slot, most = s.slots
-            width, n = matrices.shape[-2:]
-            beside = matrices.new_zeros(K, most, width, n).index_put((segment[0], slot), matrices[0, :, 0])
-            v = _rows(run.after, run.slopes).flatten(1, 2)  # (K, M·N, (S+1)·n)
-            read = torch.bmm(v, beside.transpose(1, 2).flatten(2)).unflatten(2, (most, n))
-            value = read[segment[0], :, slot].view_as(x)
-        elif together:
-            value = torch.bmm(_rows(x, pick(run.slopes)).flatten(1, 2), matrices[0, :, 0]).view_as(x)
-        else:
-            value = (_rows(x, pick(run.slopes))[..., None, :] @ matrices.permute(1, 2, 0, 3, 4))[..., 0, :]
+    value = scheme.read(field, Inside(segment, fraction, length, alike, pick, run.after, run.slopes))
     # only a record's start has the fraction 0, and it is read before what jumps there
     value = torch.where((fraction == 0).T[:, None, :, None], pick(run.x[:-1]), value)
     return value.permute(1, 2, 0, 3)
-
-
-def _rows(
-    x: Tensor,  # (K, M, N, n)
-    slopes: Tensor,  # (K, S, M, N, n)
-) -> Tensor:  # (K, M, N, (S+1)·n)
-    """[x, g_1 … g_S] of everyone."""
-    return torch.cat([x[:, None], slopes], 1).permute(0, 2, 3, 1, 4).flatten(3)

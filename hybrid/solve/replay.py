@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hybrid.solve.combine import Driving
+from hybrid.solve.scheme import Driving
 from hybrid.solve.steps import Plan
 from learned.residual import ACTIVATIONS
 
@@ -28,8 +28,7 @@ def replay(
     assert h is not None
     assert jump is not None
     driving = Driving(h, f0, f1, jump, u0, u1)
-    own = fields[6:]
-    network, how, times = plan.network, plan.combination, plan.scheme.times(plan.dense)
+    network, how, times = plan.network, plan.combination.ordinary(fields[6:]), plan.scheme.times(plan.dense)
     phi = ACTIVATIONS[network.activation]
     closing = plan.scheme.closing(plan.dense)
     last = len(times) - 1 if closing else len(times)
@@ -45,7 +44,7 @@ def replay(
                 value = value + u @ push.mT
             if layer < layers - 1:
                 value = phi(value)
-        value = how.plus_linear(own, x, value)
+        value = how.plus_linear(x, value)
         if driving.f0 is not None:
             value = value + driving.f0[k]
             if driving.f1 is not None and c != 0.0:
@@ -60,8 +59,8 @@ def replay(
         after.append(x)
         f = [end if plan.smooth[k] and end is not None else slope(k, times[0], x)]
         for i in range(1, last):
-            f.append(slope(k, times[i], how.state(own, driving.h[k], k, i, x, f)))
-        x = how.state(own, driving.h[k], k, -1, x, f)
+            f.append(slope(k, times[i], how.state(driving.h[k], k, i, x, f)))
+        x = how.state(driving.h[k], k, -1, x, f)
         if closing:
             end = slope(k, times[last], x)
             f.append(end)

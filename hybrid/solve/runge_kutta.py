@@ -6,7 +6,7 @@ from torch import Tensor
 
 from hybrid.field import SemilinearField
 from hybrid.solve.adapt import Tolerance
-from hybrid.solve.combine import Polynomials
+from hybrid.solve.explicit import Polynomials
 from hybrid.solve.one_step import solve_by_steps
 from hybrid.solve.pool import Pool
 from hybrid.solve.solver import Solution, Solver, require_problem
@@ -61,7 +61,7 @@ class RungeKutta(Solver):
         return solve_by_steps(
             field,
             x0,
-            Polynomials(TABLEAUS[self.method], self.method),
+            Polynomials.of(self.method),
             tolerance,
             chunk=self.chunk,
             pool=self.pool,

@@ -8,17 +8,16 @@ import torch
 from torch import Tensor
 
 from hybrid.cutting.segments import Segments
-from hybrid.solve.combine import Combination, Driving, Polynomials
-from hybrid.solve.exponentials import Exponentials
 from hybrid.solve.kernel import Kernel, Network
 from hybrid.solve.pool import Pool, Tape
+from hybrid.solve.scheme import Combination, Driving, Scheme
 
 
 @dataclass(frozen=True)
 class Plan:
     """Everything that the steps need, with its tensors listed for the derivative."""
 
-    scheme: Polynomials | Exponentials
+    scheme: Scheme
     dense: bool
     chunk: int
     segments: Segments
@@ -91,11 +90,11 @@ class Work:
             pool=plan.pool,
             do=self.do,
         )
-        self.combination = plan.combination
         shape = (self.stages, *like.shape)
         flat = self.kernel.flat
         self.x = plan.pool.take(like, chunk, *shape)  # the stages' states
-        self.f = plan.combination.begin(like, self.stages, chunk, self.do)  # and their slopes
+        room = plan.combination.room(like, self.stages, chunk, self.do)
+        self.f, self.forth, self.back, self.gathers = room.slopes, room.forwards, room.backwards, room.gathers  # and slopes
         self.kappa, self.mu = like.new_empty(shape), like.new_empty(like.shape)
         self.lam, self.carry = like.new_empty(like.shape), like.new_empty(like.shape)
         if given is None:
@@ -123,7 +122,7 @@ class Work:
             for mine, new in zip(self.plan.tensors(), tensors, strict=True):
                 if mine is not None and new is not None:
                     mine.copy_(new)
-            self.combination.renew()
+            self.forth.renew()
             for call in self.forwards:
                 call()
             return
@@ -181,25 +180,25 @@ class Work:
         last = self.stages - 1 if closing else self.stages
         for i in range(last):
             if i:
-                self.combination.stage(k, c, i, X, F)
+                self.forth.stage(k, c, i, X, F)
             if i == 0 and plan.smooth[k]:
                 do(F[0].copy_, self.slopes[k, 0] if again else self.slopes[k - 1, -1])
             else:
                 self._slope(k, c, i)
         if closing:
-            self.combination.stage(k, c, last, X, F)
+            self.forth.stage(k, c, last, X, F)
             if not again:
                 do(self.path[k + 1].copy_, X[last])
             self._slope(k, c, last)
         elif not again:
-            self.combination.finish(k, c, X, F, self.path[k + 1])
+            self.forth.finish(k, c, X, F, self.path[k + 1])
         if plan.dense and not again:
             do(self.slopes[k].copy_, F)
 
     def _slope(self, k: int, c: int, i: int) -> None:
         d, out = self.plan.driving, self.fs[c][i]
         self.kernel.evaluate(c, i, self.xs[c][i], out)
-        self.combination.add_linear(self.x[c, i], self.f[c, i])
+        self.forth.add_linear(self.x[c, i], self.f[c, i])
         if d.f0 is not None:
             self.do(self.f[c, i].add_, d.f0[k])
             if d.f1 is not None and self.c[i] != 0.0:
@@ -219,12 +218,12 @@ class Work:
         }
         for total in self.g.values():
             self.do(total.zero_)
-        self.combination.begin_gradients(rest)
+        self.gathers.begin(rest)
         self.carried = False
 
     def step_back(self, k: int, c: int, lam: Tensor, gafter: Tensor, gslopes: Tensor) -> None:
         """Turn `lam`, the cotangent of path[k+1], into that of path[k], in place."""
-        plan, d, kernel, how, do = self.plan, self.plan.driving, self.kernel, self.combination, self.do
+        plan, d, kernel, how, do = self.plan, self.plan.driving, self.kernel, self.back, self.do
         X, F, kappa = self.x[c], self.f[c], self.kappa
         if d.u0 is not None:
             kernel.drive(d.u0[k], None if d.u1 is None else d.u1[k], self.c)
@@ -238,11 +237,11 @@ class Work:
                 do(kappa[last].add_, self.carry)
             self._pull(c, last)
             do(lam.add_, self.mu)
-        how.finish_back(k, c, lam, X, F)  # the slopes' own cotangents, and lam's way to the step's beginning
+        how.finish(k, c, lam)  # the slopes' own cotangents, and lam's way to the step's beginning
         for i in range(last - 1, 0, -1):
             how.kappa(k, i, None if extra is None else extra[i], kappa[i])
             self._pull(c, i)
-            how.stage_back(k, c, i, self.mu, X, F, lam)
+            how.stage(k, c, i, self.mu, lam)
         how.kappa(k, 0, None if extra is None else extra[0], kappa[0])
         self.carried = plan.smooth[k]
         if self.carried:
@@ -260,14 +259,14 @@ class Work:
 
     def _pull(self, c: int, i: int) -> None:
         self.kernel.pull(c, i, self.kappas[i], self.mu_flat)
-        self.combination.add_linear_back(self.kappa[i], self.mu)
+        self.back.add_linear(self.kappa[i], self.mu)
 
     def _collect(self, k: int, c: int, X: Tensor, F: Tensor) -> None:
         """The gradients of what this step used."""
         first = 1 if self.plan.smooth[k] else 0
         if self.weights_needed:
             self.kernel.collect(c, first, X, self.kappa)
-        self.combination.collect(k, X[first:], F, self.kappa[first:], self.g.get("h"))
+        self.gathers.collect(k, X[first:], F, self.kappa[first:], self.g.get("h"))
         for name in ("f0", "f1"):
             if name not in self.g:
                 continue
@@ -286,5 +285,5 @@ class Work:
         net = self.kernel.gradients
         if self.plan.network.input_weights is None:
             net = [*net, None]  # type: ignore[list-item]
-        return [*net, *(self.g.get(f.name) for f in fields(self.plan.driving)), *self.combination.gradients()]
+        return [*net, *(self.g.get(f.name) for f in fields(self.plan.driving)), *self.gathers.gradients()]
 

@@ -8,13 +8,13 @@ from torch import Tensor
 from learned.ensemble import Ensemble, select
 from learned.laws.rebuilt import rebuilt, require_member_axis
 from learned.residual import ACTIVATIONS, LayeredResidual, Layers, Residual
-from learned.sizes import generator_of, shown
+from learned.sizes import generator_of, shown, sizes_of
 
 MEMBERS, PEOPLE = 2, 4
 Points = tuple[Tensor, Tensor, Tensor]
 
 
-def check_residual(residual: Residual, *, generator: torch.Generator | None = None) -> None:
+def check_residual(residual: Residual, *, parameters: int = 0, generator: torch.Generator | None = None) -> None:
     """Raise `ValueError`, which says the law and the numbers that break it, unless a residual keeps the laws of residuals.
 
     Every trainable tensor leads with the member axis, and `reset` draws it from the generator alone · ε has the shape (M, N, n),
@@ -23,7 +23,8 @@ def check_residual(residual: Residual, *, generator: torch.Generator | None = No
     differentiable in x · `config` rebuilds it.
     Two members are drawn, and their weights moved by standard normal numbers, as large as training makes them; the residual
     itself stays as it is. Tried at points, by default the same ones each time, and not proved.
-    Arguments: `residual`, one that is not stacked and has its sizes (names are resolved by a model) · `generator`, by default
+    Arguments: `residual`, one that is not stacked and has its sizes (names are resolved by a model) · `parameters`, how many θ
+    has, for one that sees it · `generator`, by default
     one of its own with seed 0.
     """
     if not isinstance(residual, Residual):
@@ -38,7 +39,12 @@ def check_residual(residual: Residual, *, generator: torch.Generator | None = No
     with torch.no_grad():
         for parameter in stacked.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
-    sizes = (residual.states, residual.inputs, residual.covariates)
+    sizes_of({"parameters": parameters}, "check_residual")
+    if parameters < 0 or (residual.sees_theta and parameters < 1):
+        raise ValueError(
+            f"{name}: θ stands behind c for one that sees it, so say how many there are, parameters=3, and got {parameters}"
+        )
+    sizes = (residual.states, residual.inputs, residual.covariates + (parameters if residual.sees_theta else 0))
     x, u, c = (3.0 * torch.randn(MEMBERS, PEOPLE, size, generator=generator, dtype=torch.float64) for size in sizes)
     with torch.no_grad():
         _own_values(stacked, (x, u, c), name)

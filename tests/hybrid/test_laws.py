@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from hybrid import Failure, Observation, RungeKutta, SemilinearField, Solution, Solver, check_observation, check_solver
+from hybrid import (
+    Cause,
+    Failure,
+    Observation,
+    RungeKutta,
+    SemilinearField,
+    Solution,
+    Solver,
+    check_observation,
+    check_solver,
+)
 from physics import Backbone, OneCompartmentOral
 
 F64 = torch.float64
@@ -98,7 +108,7 @@ class Crank(Solver):
         if self.wrong == "silent":
             return replace(found, failures=())
         if self.wrong == "blames all" and found.failures:
-            return replace(found, failures=(*found.failures, Failure(0, 1.0, "one failed")))
+            return replace(found, failures=(*found.failures, Failure(0, 1.0, Cause.COLLAPSED)))
         if self.wrong == "no NaN" and found.failures:
             return replace(found, states=torch.nan_to_num(found.states))
         if self.wrong == "gradient":

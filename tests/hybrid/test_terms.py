@@ -31,7 +31,7 @@ from hybrid import (
     sample_paths,
     simulate,
 )
-from learned import MLP, AdditiveProportional, DiagonalDiffusion, Ensemble, Residual
+from learned import MLP, AdditiveProportional, DiagonalDiffusion, Ensemble, Residual, check_residual
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
 from tests.builders import BOXES, MESH, SPREAD, oral_model, oral_people
 from training import Cohort, Objective, Search, Stability, fit, last, residual_share
@@ -336,6 +336,12 @@ def test_lure_takes_theta_as_it_comes() -> None:
     with pytest.raises(ValueError, match=r"1 covariates and latents; give c"):
         latent.lure(theta)
     assert latent.lure(theta[0, 0], torch.zeros(1, dtype=F64))["biases"][0].shape == (1, 1, 4)
+
+
+def test_a_residual_that_sees_theta_keeps_the_laws_of_residuals() -> None:
+    check_residual(Sees(), parameters=3)
+    with pytest.raises(ValueError, match="say how many there are"):
+        check_residual(Sees())
 
 
 class Wide(Saturable):

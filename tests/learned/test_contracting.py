@@ -14,7 +14,7 @@ from exchange.structures import describe, rebuild
 from hybrid import Exponential, HybridModel, Mesh, Schedule, States, Torchdiffeq, simulate
 from hybrid.solve.kernel import Network
 from learned import MLP, AdditiveProportional, ContractingMLP, Ensemble
-from learned.contracting import _Bent
+from learned.bent import Bent
 from physics import LinearBackbone, SharedPopulation
 from stability import Certificate, Lure, certify, check, common_metric
 from training.losses import Stability
@@ -158,7 +158,7 @@ def test_bent_is_positive_and_close_to_the_positive_part(entries, tau):
     K[torch.triu_indices(3, 3).unbind()] = torch.tensor(entries, dtype=F64)
     K = K + K.mT
     values, vectors = torch.linalg.eigh(K)
-    bent = _Bent.apply(K, tau)[0]
+    bent = Bent.apply(K, tau)[0]
     want = (vectors * (0.5 * (values + torch.sqrt(values**2 + 4 * tau**2)))) @ vectors.mT
     torch.testing.assert_close(bent, want, rtol=1e-9, atol=1e-9)
     blur = 1e-12 * float(values.abs().max())
@@ -170,7 +170,7 @@ def test_bent_is_positive_and_close_to_the_positive_part(entries, tau):
 def test_the_derivative_where_eigenvalues_agree():
     for K in (torch.eye(3, dtype=F64), torch.zeros(3, 3, dtype=F64), torch.diag(torch.tensor([1.0, 1.0, -2.0], dtype=F64))):
         turn = torch.rand((3, 3), generator=torch.Generator().manual_seed(1), dtype=F64)
-        symmetric = lambda X, K=K: _Bent.apply(K + X + X.mT, 0.3)[0]  # noqa: E731
+        symmetric = lambda X, K=K: Bent.apply(K + X + X.mT, 0.3)[0]  # noqa: E731
         torch.autograd.gradcheck(symmetric, (torch.zeros_like(turn, requires_grad=True),), atol=1e-6)
 
 

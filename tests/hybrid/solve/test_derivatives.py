@@ -35,7 +35,7 @@ from hybrid.derivative import constant, mapped, varies
 from hybrid.solve.tableau import TABLEAUS
 from hybrid.solve.torchdiffeq_solver import ADAPTIVE, FIXED
 from learned import MLP, AdditiveProportional, DiagonalDiffusion, Ensemble, Residual
-from learned.contracting import _Bent
+from learned.bent import Bent
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
 from training import Cohort, Record, Search, fit, fit_population, gaussian_nll, personalise, shoot
 
@@ -264,7 +264,7 @@ def test_the_bend_of_a_contracting_residual_twice() -> None:
     Z[1] = 0.2 * torch.eye(3, dtype=F64)  # three equal eigenvalues
 
     def bent(z: Tensor) -> Tensor:
-        found: Tensor = _Bent.apply(z + z.mT, 0.3)[0]
+        found: Tensor = Bent.apply(z + z.mT, 0.3)[0]
         return found
 
     Z.requires_grad_()
