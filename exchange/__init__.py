@@ -4,7 +4,7 @@ from exchange.bundle import Bundle
 from exchange.coverage import Outside
 from exchange.person import Person
 from exchange.reading import load
-from exchange.solvers import SOLVERS, solver_named
+from exchange.solvers import solver_named
 from exchange.structures import BUILTIN, describe, rebuild
 from exchange.systems import lure_of
 from exchange.units import units_of
@@ -12,7 +12,6 @@ from exchange.writing import save
 
 __all__ = [
     "BUILTIN",
-    "SOLVERS",
     "Bundle",
     "Outside",
     "Person",

@@ -86,7 +86,7 @@ class Bundle:
         Arguments: `people`, what `personalise(model, cohort)` found; `claims`, what `certify(lure_of(model, people.mode,
         cohort.conditions.covariates))` and its like returned, refusals too; `calibration`, plain JSON, or a `Scaling`;
         `provenance`, where it comes from, plain JSON; `solver`, with which the people were found, remembered by its name
-        (`SOLVERS`): by default the one that `personalise` takes. Units, ids, schedules on everybody's own clock, covariates,
+        (`solver_named`): by default the one that `personalise` takes. Units, ids, schedules on everybody's own clock, covariates,
         baselines, when each was last measured, the mesh and the channels that are never below 0 are the cohort's and the model's.
         Errors: `ValueError` for parts that are not of each other: members or people of another number, a claim about another
         system, a recalibration that was fitted on others, a model that is not in float64, a solver without a name.

@@ -1,29 +1,36 @@
 """The solvers by the names under which a bundle and the shell know them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 
-from hybrid import Exponential, RungeKutta, Solver, Torchdiffeq
+import hybrid
+from hybrid import RungeKutta, Solver, Torchdiffeq
 from hybrid.solve.tableau import TABLEAUS
 from hybrid.solve.torchdiffeq_solver import ADAPTIVE, FIXED, Method
 from physics.arguments import quote, require_kind
 
 DEFAULT = "rk4"
 _METHODS = cast(tuple[Method, ...], (*FIXED, *ADAPTIVE))
-# A new solver is one file and one word here. Ours step on the mesh of the cohort; torchdiffeq:METHOD is any of torchdiffeq's,
-# with :adjoint behind it for gradients by the adjoint equation (scipy_solver has no others).
-SOLVERS: Mapping[str, Callable[[], Solver]] = {
-    **{name: partial(RungeKutta, name) for name in sorted(TABLEAUS)},  # type: ignore[arg-type]
-    "exponential": Exponential,
-    **{f"torchdiffeq:{name}": partial(Torchdiffeq, name, adjoint=name == "scipy_solver") for name in _METHODS},
-    **{f"torchdiffeq:{name}:adjoint": partial(Torchdiffeq, name, adjoint=True) for name in _METHODS},
-}
+_MANY: tuple[type[Solver], ...] = (RungeKutta, Torchdiffeq)  # which are named by their methods
+
+
+def solvers() -> dict[str, Callable[[], Solver]]:
+    """What makes the solver of each name: our Runge-Kutta methods by theirs, torchdiffeq's behind its own, with :adjoint for
+    gradients by the adjoint equation (scipy_solver has no others), and every other of `hybrid.SOLVERS` as its class in small
+    letters.
+    """
+    return {
+        **{name: partial(RungeKutta, name) for name in sorted(TABLEAUS)},  # type: ignore[arg-type]
+        **{one.__name__.lower(): one for one in hybrid.SOLVERS if one not in _MANY},
+        **{f"torchdiffeq:{name}": partial(Torchdiffeq, name, adjoint=name == "scipy_solver") for name in _METHODS},
+        **{f"torchdiffeq:{name}:adjoint": partial(Torchdiffeq, name, adjoint=True) for name in _METHODS},
+    }
 
 
 def solver_named(name: str) -> Solver:
     """The solver of this name. Errors: `ValueError`, listing the choices, for any other name."""
-    make = SOLVERS.get(name.strip()) if isinstance(name, str) else None
+    make = solvers().get(name.strip()) if isinstance(name, str) else None
     if make is None:
         raise ValueError(f"there is no solver {quote(name, 60)}; write one of {_choices()}")
     return make()
@@ -32,12 +39,12 @@ def solver_named(name: str) -> Solver:
 def name_of(solver: Solver) -> str:
     """The inverse of `solver_named`. Errors: `ValueError` for a solver with tolerances or steps of its own, which has none."""
     require_kind(solver, Solver, "solver", 'RungeKutta("rk4")')
-    name = next((name for name, make in SOLVERS.items() if make() == solver), None)
+    name = next((name for name, make in solvers().items() if make() == solver), None)
     if name is None:
         raise ValueError(f"a bundle remembers its solver by name, and {solver} has none of {_choices()}; name one of these")
     return name
 
 
 def _choices() -> str:
-    own = [name for name in SOLVERS if not name.startswith("torchdiffeq:")]
+    own = [name for name in solvers() if not name.startswith("torchdiffeq:")]
     return f"{', '.join(own)}, or torchdiffeq:METHOD or torchdiffeq:METHOD:adjoint with METHOD one of {', '.join(_METHODS)}"

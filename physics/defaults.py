@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from physics.arguments import require_kind, require_number, require_text
+from physics.arguments import quote, require_kind, require_number, require_text
 from physics.units import require
 
 
@@ -61,6 +61,16 @@ class Defaults:
             ("powers", '{"V": {"WT": (70.0, 1.0, "kg")}}'),
         ):
             require_kind(getattr(self, name), Mapping, f"Defaults: {name}", write)
+        for number, state in self.compartments.items():
+            require_text(state, f"Defaults: the compartment {number}", 'compartments={1: "gut"}')
+            if isinstance(number, bool) or not (isinstance(number, int | str) and number):
+                raise ValueError(f"Defaults: compartments go by number or name, not by {quote(number)}; write {{1: {state!r}}}")
+        if len(set(self.compartments.values())) < len(self.compartments):
+            raise ValueError(f"Defaults: a state has two numbers among {quote(dict(self.compartments))}; give each state one")
+        for parameter, by in self.powers.items():
+            require_text(parameter, "Defaults: a parameter with powers", 'powers={"V": {"WT": (70.0, 1.0, "kg")}}')
+            require_kind(by, Mapping, f"Defaults: the powers of {parameter}", '{"V": {"WT": (70.0, 1.0, "kg")}}')
         for parameter, value in self.spread.items():
+            require_text(parameter, "Defaults: a parameter with a spread", 'spread={"V": 0.2}')
             require_number(value, f"Defaults: the spread of {parameter}", above=0.0)
         require_kind(self.amounts, bool, "Defaults: amounts", "amounts=True")

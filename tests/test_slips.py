@@ -17,7 +17,7 @@ from benchmarks.slips.table import calls, unlisted
 from benchmarks.slips.world import generator, others, world
 from learned import DiagonalDiffusion, Ensemble
 from training import forecast, gaussian_nll
-from training.trust import Outcome
+from training.trust import Horizons, Outcome, innovations, mean_scores, score_table, scores_by_horizon
 from training.trust.recalibration import FittedOn, Scaling
 
 PACKAGES = ("exchange", "hybrid", "learned", "physics", "stability", "training")
@@ -49,6 +49,27 @@ def test_the_known_slips_say_what_to_write() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             call()
+
+
+def test_an_outcome_and_its_scores_answer_in_our_words() -> None:
+    w = world()
+    outcome, missing = Outcome(w.prediction, w.y, w.cohort.ids), {"NaN in it": "not measured", "all NaN": "not measured"}
+    table = {
+        "Outcome": lambda: (Outcome, {"prediction": w.prediction, "y": w.y.clone(), "people": list(w.cohort.ids)}),
+        "Outcome.of": lambda: (Outcome.of, {"prediction": w.prediction, "cohort": w.cohort}),
+        "Outcome.rows": lambda: (outcome.rows, {"index": [2, 0]}),
+        "Outcome.during": lambda: (outcome.during, {"start": 0.5, "end": 3.0}),
+        "Outcome.above": lambda: (outcome.above, {"threshold": 5.0}),
+        "mean_scores": lambda: (mean_scores, {"outcome": outcome}),
+        "innovations": lambda: (innovations, {"outcome": outcome}),
+        "score_table": lambda: (score_table, {
+            "outcome": outcome, "mask": torch.ones(4, 3), "levels": (0.5, 0.8), "generator": generator()}),
+        "scores_by_horizon": lambda: (scores_by_horizon, {
+            "outcome": outcome, "horizons": Horizons((0.0, 3.0, 8.0)), "levels": (0.5,), "generator": generator()}),
+    }  # fmt: skip
+    taken = {"y": missing, "end": {"inf": "a window may be open"}, "levels": {"an empty list": "none is asked for"}}
+    found = run({name: Call(make, taken) for name, make in table.items()}, others(), most=30)
+    assert [one for one in found if one.kind in WRONG] == []
 
 
 # what was taken in silence, and is nonsense

@@ -27,6 +27,9 @@ def rows() -> dict[str, Call]:
     status = {"age": torch.tensor([40.0, 50.0], dtype=D), "type2": torch.tensor([0.0, 1.0], dtype=D)}
     none = torch.zeros(1, 2, 0, dtype=D)
     return of("physics", {
+        "Defaults": lambda: (physics.Defaults, {
+            "observed": (physics.Observed("plasma", "V"),), "compartments": {1: "gut"}, "spread": {"V": 0.2},
+            "powers": {"V": {"WT": (70.0, 1.0, "kg")}}, "amounts": True}),
         "LinearBackbone": lambda: (LinearBackbone, {
             "A": [[-1.0, 0.2], [0.0, -2.0]], "B": [[1.0], [0.0]], "states": ["a", "b"], "inputs": ["u"],
             "state_units": ["mg", "mg"], "input_units": ["mg"], "time_unit": "h"}),
@@ -38,6 +41,7 @@ def rows() -> dict[str, Call]:
             "learn_spread": False, "bend": "late"}),
         "LogNormalPopulation.theta": lambda: (w.population.theta, {"eta": eta, "covariates": dict(cov)}),
         "LogNormalPopulation.log_prior": lambda: (w.population.log_prior, {"eta": eta}),
+        "Observed": lambda: (physics.Observed, {"state": "plasma", "volume": "V", "channel": "concentration", "unit": "mg/L"}),
         "OneCompartmentOral": lambda: (OneCompartmentOral, {
             "ka": (0.3, 4.0), "ke": (0.02, 0.25), "V": (5.0, 200.0), "CL": (0.005, 1000.0), "parameters": "rates",
             "faster": "ka", "typical": {"ka": 1.5, "ke": 0.1, "V": 30.0}}),

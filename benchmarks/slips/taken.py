@@ -68,6 +68,7 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "learned.MLP": {"acts_on": _NAMED, "sees_inputs": _NAMED, "state_scale": _SCALE, "input_scale": _SCALE},
     "learned.NeuralNoise": dict.fromkeys(("channel_scale", "state_scale", "input_scale"), _SCALE),
     "learned.NeuralNoise.variance": {"*": {**_AXES, **_LIMIT}},
+    "physics.Defaults": {"compartments": {"words in it": "whether there is such a state, the backbone says"}},
     "physics.OneCompartmentOral": {"faster": {"None": "the boxes may tell the rates apart"}},
     "physics.OneCompartmentOral.initial": {"*": {**_AXES, **_MISSING}},
     "stability.check": {"*": _REFUSED},

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hybrid.many_rows import Rows
+from hybrid.schedules.columns import column
 from hybrid.terms import BoundTerm, RightHandSide
 from physics import Backbone, Population
 from physics.arguments import InputError, quote, require_covariates, require_flag, require_number
@@ -191,8 +192,14 @@ class Mesh:
         """Of S stretches, each measured from its last jump: in how many parts each is cut, and the fractions at which, those of
         the first stretch, then of the second, and so on.
 
-        Errors: `ValueError` for a stretch of more than a million parts.
+        Errors: `ValueError` for what is no time, and a stretch of more than a million parts.
         """
+        begin, end = column(begin, "Mesh.parts: begin"), column(end, "Mesh.parts: end")
+        if len(begin) != len(end) or not (np.isfinite(begin) & np.isfinite(end) & (begin >= 0.0)).all():
+            raise ValueError(
+                f"Mesh.parts: begin and end are {len(begin)} and {len(end)} times since the last jump; both need as many, finite "
+                "and not before 0"
+            )
         count = np.ones(len(begin), dtype=np.int64)
         if self.step is None or not len(begin):
             return count, np.zeros(0)

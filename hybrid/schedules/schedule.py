@@ -1,12 +1,13 @@
 """What is done to one person: doses, infusions and input signals, and `do`, the question "what if we did this?"."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hybrid.schedules.dose import Dose, as_float
 from hybrid.schedules.schedule_text import parse_schedule
 from hybrid.schedules.signal import Signal
-from physics.arguments import quote, require_kind, require_number, require_text
+from physics.arguments import quote, require_callable, require_kind, require_number, require_text
 
 SAME = 1e-9  # of the longest time: what rounding can part two equal times by, and nobody measures
 
@@ -117,6 +118,9 @@ class Schedule:
         `change` gets the later doses, the rest of infusions that run, and the inputs, as a schedule that starts at `time`.
         Infusions into compartments whose later doses it leaves as they are stay in one piece.
         """
+        if not inspect.isroutine(change):
+            raise ValueError(f"Schedule.onwards: change is a function, and is {quote(change)}; write lambda later: later.do(…)")
+        require_callable(change, "Schedule.onwards: change", "lambda later: later.do(…)", self)
         later = []
         for dose in self._from(time, "do").doses:
             if as_float(dose.time) >= time:

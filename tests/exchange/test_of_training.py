@@ -3,7 +3,7 @@ is named.
 """
 
 import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from exchange import SOLVERS, Bundle, Person, load, lure_of, save, solver_named
-from exchange.solvers import name_of
-from hybrid import Exponential, HybridModel, RungeKutta, Torchdiffeq
+import hybrid
+from exchange import Bundle, Person, load, lure_of, save, solver_named
+from exchange.solvers import name_of, solvers
+from hybrid import Exponential, HybridModel, RungeKutta, SemilinearField, Solution, Solver, Torchdiffeq
 from learned import Ensemble
 from stability import Certificate, certify, lipschitz_bound
 from tests.builders import MESH, oral_model, oral_people
@@ -148,6 +149,30 @@ def test_the_solver_is_remembered_by_its_name(trained: Trained, tmp_path: Path) 
 
 
 def test_every_name_is_that_of_a_solver() -> None:
-    assert len(SOLVERS) == 33
-    for name in SOLVERS:
+    assert len(solvers()) == 33
+    for name in solvers():
         assert solver_named(name) == solver_named(name_of(solver_named(name)))
+
+
+@dataclass(frozen=True)
+class Toy(Solver):
+    """A stranger's solver: error control to a tolerance of its own."""
+
+    @property
+    def adaptive(self) -> bool:
+        return True
+
+    def solve(self, field: SemilinearField, x0: torch.Tensor) -> Solution:
+        return Exponential(rtol=1e-9).solve(field, x0)
+
+
+def test_a_new_solver_is_one_file_and_one_word(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, cohort, people = trained
+    with pytest.raises(ValueError, match=r"Toy\(\) has none of"):
+        Bundle.of(model, cohort, people, solver=Toy())
+    monkeypatch.setattr(hybrid, "SOLVERS", (*hybrid.SOLVERS, Toy))
+    found = load(save(Bundle.of(model, cohort, people, solver=Toy()), tmp_path / "a.twin"))
+    assert (found.solver, solver_named("toy")) == (Toy(), Toy())
+    fine, ours = (b.forecast("P1", None, [1.0, 6.0]).mean for b in (found, Bundle.of(model, cohort, people)))
+    assert not torch.equal(fine, ours)
+    assert torch.allclose(fine, ours, rtol=1e-5)

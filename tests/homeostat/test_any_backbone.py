@@ -67,7 +67,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fitted(table: Path) -> tuple[Path, Result]:
     out = table.parent / "out"
-    done = run("fit", table, *UNITS, *SMALL, "--backbone", PLACE, "--steps", "60", "--rate", "0.1", "--out", out, "--json")
+    done = run("fit", table, *UNITS, *SMALL, "--backbone", PLACE, "--steps", "25", "--rate", "0.1", "--out", out, "--json")
     return out / "model.twin", done
 
 
@@ -121,6 +121,8 @@ def test_a_backbone_in_the_family_is_one_word(
     done = run("fit", few, *UNITS, *small, "--backbone", "Toy", "--out", tmp_path)
     assert done.exit_code == 0, done.output
     path = tmp_path / "model.twin"
+    monkeypatch.setattr("homeostat.bundles.reported.write_page", lambda folder, *_, **__: folder / "report.html")
+    (tmp_path / "r").mkdir()
     for arguments in (["check", path], ["simulate", path], ["report", path, "--data", few, "--out", tmp_path / "r"]):
         assert run(*arguments).exit_code == 0
     assert load(path).model.backbone.physical[1].typical == 0.3

@@ -94,7 +94,7 @@ def artists(axes, gid: str) -> list:
 def test_what_a_notebook_draws_with_does_not_matter(tmp_path):
     """MPLBACKEND is inherited from a notebook by every command that is started in it, installed or not."""
     code = """
-import os, sys, torch  # what takes long to load, and does not look at MPLBACKEND
+import os, sys, exchange, training  # what takes long to load, and does not look at MPLBACKEND
 assert not any(name.startswith("matplotlib") for name in sys.modules)
 for k, backend in enumerate(sys.argv[1:]):
     child = os.fork()

@@ -484,8 +484,8 @@ def test_held_out_people_say_which_point_to_keep(people_of: Callable[..., tuple[
     held_out = torch.zeros(3, 5, dtype=torch.bool)
     held_out[0, 1] = held_out[1, 3] = True  # nobody judges the third member
     settings = {"weights": (~held_out).double(), "least_residual": 0.0, "longest": 0.3}
-    steps = list(fit_population(model, cohort, **as_values(held_out=held_out, steps=24, patience=4, **settings)))
-    free = list(fit_population(model, cohort, **as_values(steps=24, **settings)))
+    steps = list(fit_population(model, cohort, **as_values(held_out=held_out, steps=12, patience=4, **settings)))
+    free = list(fit_population(model, cohort, **as_values(steps=12, **settings)))
     scores = torch.stack([s.held_out for s in steps])
     assert torch.isnan(scores[:, 2]).all()
     at = scores[:, :2].argmin(0)
@@ -534,7 +534,7 @@ def test_losses_fall_and_interrupting_loses_nothing(people_of: Callable[..., tup
 
 def test_a_step_where_someone_cannot_be_simulated_is_taken_back(people_of: Callable[..., tuple[Record, ...]]) -> None:
     model = oral()
-    cohort = Cohort.of(people_of(5, seed=2), model, MESH)
+    cohort = Cohort.of(people_of(4, seed=2), model, MESH)
     exact = Exponential()  # without a residual
     free = last(fit_population(model, cohort, search=Search(solver=exact)))
     fallen = 0

@@ -329,7 +329,7 @@ def test_every_step_says_where_it_is(model: HybridModel, cohort: Cohort) -> None
         ({"growth": 0.5}, "growth ≥ 1"),
         ({"rate": float("nan")}, "rate must be a finite number"),
         ({"stiffness": -1.0}, "stiffness must be above 0"),
-        ({"weights": torch.ones(1, 3)}, r"weights needs shape \(1, 4\), got \(1, 3\)"),
+        ({"weights": torch.ones(1, 3)}, r"weights needs shape \(M, N\) = \(1, 4\), got \(1, 3\)"),
         ({"weights": -torch.ones(1, 4)}, "not negative"),
         ({"weights": torch.zeros(1, 4)}, "every member needs someone"),
         ({"personal": torch.zeros(1, 4, 2)}, r"personal needs shape \(1, 4, 3\)"),

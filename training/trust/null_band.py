@@ -3,7 +3,7 @@
 Also the door through which arrays enter scores and calibration: numpy or torch, any shape, float64 inside, NaN is missing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import final
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from physics.arguments import quote
+from physics.arguments import quote, require_number
 
 Array = NDArray[np.float64]
 ArrayLike = Tensor | NDArray | list | tuple | float
@@ -85,6 +85,15 @@ def tails(level: float) -> list[float]:
     if not 0.0 < level < 1.0:
         raise ValueError(f"A band of level {level} was asked for; levels lie strictly between 0 and 1, e.g. 0.95.")
     return [0.5 * (1.0 - level), 0.5 * (1.0 + level)]
+
+
+def levels_of(levels: Sequence[float], name: str) -> tuple[float, ...]:
+    """Levels of intervals as plain numbers. Errors: `ValueError`, beginning with `name`, for what is no list of them."""
+    if isinstance(levels, str | bytes | Mapping | set) or not isinstance(levels, Sized) or not isinstance(levels, Iterable):
+        raise ValueError(f"{name}: levels are numbers in a list, e.g. (0.5, 0.8, 0.95), and are {quote(levels)}")
+    for level in levels:
+        require_number(level, f"{name}: each of levels")
+    return tuple(float(level) for level in levels)
 
 
 def uniform(rows: int, size: int, generator: torch.Generator) -> Array:

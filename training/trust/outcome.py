@@ -132,8 +132,9 @@ class Outcome:
     def above(self, threshold: float) -> tuple[Array, Array]:  # each (N, T, p)
         """The event "an observation above it": its probability, and whether it came, 0 or 1, NaN where nothing was observed."""
         require_number(threshold, "Outcome.above: threshold")
+        threshold = float(threshold)
         came = torch.where(torch.isnan(self.y), torch.nan, (self.y > threshold).double())
-        return as_array(self.prediction.exceeds(float(threshold))), as_array(came)
+        return as_array(self.prediction.exceeds(threshold)), as_array(came)
 
 
 def _listed(channels: Sequence[str], units: Sequence[str]) -> str:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from hybrid.threads import of_blocks, threads_by
+from physics.arguments import require_generator, require_kind
 from training.trust.horizons import FEW, Horizons
 from training.trust.ids import people_index
-from training.trust.null_band import Array, ArrayLike, as_array, tails
+from training.trust.null_band import Array, ArrayLike, as_array, levels_of, tails
 from training.trust.outcome import Outcome, require_outcome
 from training.trust.scores import score_table
 
@@ -42,6 +43,11 @@ def scores_by_horizon(
     interval then has. Errors: `ValueError` for shapes, or nothing observed within the horizons.
     """
     require_outcome(outcome, "scores_by_horizon")
+    levels = levels_of(levels, "scores_by_horizon")
+    if horizons is not None:
+        require_kind(horizons, Horizons, "scores_by_horizon: horizons", "Horizons.of(prediction)")
+    if generator is not None:
+        require_generator(generator, "scores_by_horizon: generator")
     prediction, seen = outcome.prediction, outcome.values
     horizons = horizons or Horizons.of(prediction)
     place, rows = horizons.index(prediction.times), []

@@ -16,6 +16,7 @@ from torch import Tensor
 from hybrid.mixture import blocks, mixture_cdf, mixture_crps, mixture_log_prob
 from hybrid.prediction import Prediction
 from hybrid.threads import of_blocks, threads_by
+from physics.arguments import require_generator
 from training.trust.calibration import (
     EVENT_BINS,
     Binning,
@@ -26,7 +27,7 @@ from training.trust.calibration import (
     quantile_calibration_error,
     zms,
 )
-from training.trust.null_band import Array, ArrayLike, as_array, present
+from training.trust.null_band import Array, ArrayLike, as_array, levels_of, present
 from training.trust.outcome import Outcome, require_outcome
 
 Axis = int | tuple[int, ...] | None
@@ -311,11 +312,14 @@ def score_table(
     Errors: ValueError for shapes, no data, or a selection that mixes units, over which no mean is meaningful.
     """
     require_outcome(outcome, "score_table")
+    levels = levels_of(levels, "score_table")
+    if generator is not None:
+        require_generator(generator, "score_table: generator")
     prediction, seen = outcome.prediction, outcome.y
     shape = seen.shape
     chosen = ~torch.isnan(seen)
     if mask is not None:
-        wanted = torch.from_numpy(as_array(mask) != 0.0)
+        wanted = torch.from_numpy(np.atleast_1d(as_array(mask)) != 0.0)
         if wanted.shape not in (shape, shape[:2]):
             raise ValueError(f"mask has shape {tuple(wanted.shape)}; write (people, times) or {tuple(shape)}.")
         chosen = chosen & (wanted if wanted.dim() == 3 else wanted[..., None])

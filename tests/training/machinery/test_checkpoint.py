@@ -195,7 +195,7 @@ def small() -> tuple[HybridModel, Cohort, dict]:
     cohort = Cohort.of(people, model, MESH)
     held_out = torch.eye(4, dtype=torch.bool)[:2]
     weights = (~held_out).to(torch.float64)
-    return model, cohort, {"weights": weights, "held_out": held_out, "steps": 60, "every": 3, "forecast_from": 1.0}
+    return model, cohort, {"weights": weights, "held_out": held_out, "steps": 60, "every": 6, "forecast_from": 1.0}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
