@@ -312,9 +312,10 @@ class HybridModel(nn.Module):
     def _at(self, theta: Tensor, c: Tensor, points: int = 1) -> RightHandSide:
         A, B = self.backbone.matrices(theta)
         if points > 1:
-            N = max(theta.shape[1], c.shape[1])
-            each = (v.expand(-1, N, *v.shape[2:]) for v in (A, B, theta, c))
-            A, B, theta, c = (v.repeat_interleave(points, 1) for v in each)
+            N, read = max(theta.shape[1], c.shape[1]), self.known or self.residual.sees_theta
+            given = (A, B if B.shape[-1] else None, theta if read else None, c)  # what nobody reads stays as it is
+            each = [None if v is None else v.expand(-1, N, *v.shape[2:]).repeat_interleave(points, 1) for v in given]
+            A, B, theta, c = (old if new is None else new for new, old in zip(each, (A, B, theta, c), strict=True))
         return bound((A, B), self.known, self.residual, theta, c)
 
     def _context_of(self, theta: object, c: Tensor | None, name: str) -> Tensor:
