@@ -128,7 +128,7 @@ class Schedule:
             elif not dose.bolus and as_float(dose.time) + as_float(dose.duration) > time:
                 left = dose.time + dose.duration - time
                 later.append(replace(dose, time=time, amount=dose.amount * (left / dose.duration), duration=left))
-        before = Schedule(tuple(later), {name: signal.since(time) for name, signal in self.inputs.items()}, float(time))
+        before = Schedule(_sorted(later), {name: signal.since(time) for name, signal in self.inputs.items()}, float(time))
         after = change(before)
         require_kind(after, Schedule, "onwards: what change gives back", "lambda later: later.do(…)")
         alike = [
