@@ -41,7 +41,7 @@ def require_parts(
 def _require_begun(part: nn.Module | None) -> None:
     """Raise `ValueError` for a module of the caller's own that torch knows nothing of; it fails far from there otherwise."""
     if part is not None and "_parameters" not in vars(part):
-        raise ValueError(f"{type(part).__name__}: is a torch module that was never begun; call super().__init__() first in __init__")
+        raise ValueError(f"{type(part).__name__}: torch's own __init__ never ran; call super().__init__() first in yours")
 
 
 def require_sizes(joint: Joint, residual: Residual, noise: NoiseHead, process: ProcessNoise | None) -> None:

@@ -359,7 +359,7 @@ class Unbegun(Saturable):
 
 
 def test_slips_in_terms_are_sentences() -> None:
-    with pytest.raises(ValueError, match=r"Unbegun: .* call super\(\)\.__init__\(\) first"):
+    with pytest.raises(ValueError, match=r"Unbegun: .* never ran; call super\(\)\.__init__\(\) first"):
         oral(known=(Unbegun(),))
     with pytest.raises(ValueError, match=r"Wide: its rate is .* a rate for each of gut, plasma|Wide: its rate is .* each of"):
         oral(known=(Wide(1.0, 1.0),))
