@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hybrid.observation import Observation
 from hybrid.terms import BoundTerm, Term
@@ -34,6 +34,16 @@ def require_parts(
         require_kind(process, ProcessNoise, "HybridModel: process", "DiagonalDiffusion([…])")
 
 
+    for part in (backbone, population, observation, noise, residual, process):
+        _require_begun(part)
+
+
+def _require_begun(part: nn.Module | None) -> None:
+    """Raise `ValueError` for a module of the caller's own that torch knows nothing of; it fails far from there otherwise."""
+    if part is not None and "_parameters" not in vars(part):
+        raise ValueError(f"{type(part).__name__}: torch's own __init__ never ran; call super().__init__() first in yours")
+
+
 def require_sizes(joint: Joint, residual: Residual, noise: NoiseHead, process: ProcessNoise | None) -> None:
     """Raise `ValueError` unless the learned parts are made for as many states, inputs, channels and covariates."""
     n, m, r = len(joint.states), len(joint.inputs), joint.covariates
@@ -60,6 +70,7 @@ def require_terms(known: object) -> tuple[Term, ...]:
     found = list[Term]()
     for term in known if isinstance(known, tuple | list) else ():
         require_kind(term, Term, "HybridModel: each of known", "a class of yours that extends Term")
+        _require_begun(term)
         found.append(term)
     return tuple(found)
 

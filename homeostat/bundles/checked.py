@@ -11,7 +11,7 @@ from exchange import BUILTIN, Outside, load
 from exchange.coverage import strangers
 from exchange.reading import certified_system
 from homeostat import gallery
-from homeostat.bundles.said import notes_of
+from homeostat.bundles.said import none_can_be_made, notes_of
 from stability import Refusal
 
 
@@ -85,7 +85,8 @@ def examine_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
     bundle = load(path, structures)
     people, notes = len(bundle.people), tuple(notes_of(bundle))
     if not bundle.claims:
-        raise ValueError(f"{path}: there is no certificate inside; make one with `homeostat certify {path} --write`")
+        none = none_can_be_made(bundle)
+        raise ValueError(f"{path}: there is no certificate inside{none or f'; make one with `homeostat certify {path} --write`'}")
     refused = [f"the bundle holds a refusal, not a certificate: {c.message}" for c in bundle.claims if isinstance(c, Refusal)]
     found = bundle.prove()
     if not found:

@@ -8,7 +8,7 @@ from torch import nn
 
 from exchange import BUILTIN, Bundle, describe, load
 from exchange.units import units_of
-from homeostat.bundles.said import bundle_verdict, cut_short_in, made_in
+from homeostat.bundles.said import bundle_verdict, cut_short_in, made_in, none_can_be_made
 from homeostat.plain_text import shown
 from physics.arguments import shortened
 from stability import Claim, Refusal
@@ -38,8 +38,10 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         for c, u in zip(model.observation.channels, model.observation.units, strict=True)
     )
     weights = sum(p.numel() for p in model.parameters()) // model.members
+    terms = " + ".join(type(part).__name__ for part in (backbone, *model.known, model.residual))
+    driven = "" if model.process is None else f", driven by {type(model.process).__name__}"
     lines = [
-        f"model      {type(backbone).__name__} + {type(model.residual).__name__}, {model.members} members of {weights} numbers",
+        f"model      {terms}{driven}, {model.members} members of {weights} numbers",
         f"states     {states}; time in {backbone.time_unit}",
         f"measured   {measured}",
         f"people     {len(bundle.people)}: {', '.join(shortened(p.id, 60) for p in bundle.people)}",
@@ -47,7 +49,7 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
     if cut_short_in(bundle):
         lines.append(f"training   was cut short ({cut_short_in(bundle)})")
     if certificate is None:
-        lines.append("certificate none; make one with `homeostat certify BUNDLE --write`")
+        lines.append(f"certificate none{none_can_be_made(bundle) or '; make one with `homeostat certify BUNDLE --write`'}")
     lines += [f"certified  {shown(_in_words(claim, bundle), lines=False)}" for claim in bundle.claims]
     kept = bundle.calibration.get("scores", {})
     for name, scores in kept.items() if isinstance(kept, Mapping) else ():

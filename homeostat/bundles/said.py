@@ -25,6 +25,12 @@ def made_in(bundle: Bundle, claim: Claim | Refusal | None) -> str:
     return str(units.get("time", bundle.model.backbone.time_unit))
 
 
+def none_can_be_made(bundle: Bundle) -> str:
+    """Why no certificate can be made of the bundle's model; "" where one may be."""
+    named = " and ".join(bundle.model.opaque)
+    return f", and none can be made ({named}: no layers, and no bound of the slope)" if named else ""
+
+
 def notes_of(bundle: Bundle) -> list[str]:
     """What a reader of the bundle's certificate must know beside it."""
     notes = []

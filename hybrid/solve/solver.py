@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
+from string import Formatter
 
 import torch
 from torch import Tensor
@@ -45,6 +47,12 @@ class Cause(Enum):
     )
 
 
+@cache
+def needs(cause: Cause) -> frozenset[str]:
+    """The names of the numbers that a cause's sentence says beside the time."""
+    return frozenset(name for _, name, _, _ in Formatter().parse(cause.value) if name) - {"time"}
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why one record could not be simulated: its index, the time where it failed, and the cause, one of `Cause`.
@@ -62,10 +70,11 @@ class Failure:
     def __post_init__(self) -> None:
         require_kind(self.cause, Cause, "Failure: cause", "Cause.NOT_FINITE, or another of Cause")
         require_kind(self.numbers, Mapping, "Failure: numbers", "{}, what the cause's sentence says, by name")
-        try:
-            self.sentence  # noqa: B018, a number that the sentence lacks is missed here
-        except (KeyError, ValueError, TypeError) as error:
-            raise ValueError(f"Failure: {self.cause.name} needs numbers for {quote(self.cause.value)}; {quote(error)}") from error
+        missing = needs(self.cause) - self.numbers.keys()
+        if missing:
+            raise ValueError(
+                f"Failure: {self.cause.name} needs numbers for {quote(self.cause.value)}; {', '.join(sorted(missing))} is missing"
+            )
 
     @property
     def sentence(self) -> str:

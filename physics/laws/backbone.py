@@ -12,6 +12,7 @@ from physics.parameter import Parameter
 
 LEADS = ((), (3,), (2, 3), (2, 1, 4))
 DIRECTIONS = 200
+_SAID = ("states", "state_units", "inputs", "input_units", "physical", "time_unit")
 
 
 def check_backbone(backbone: Backbone, *, draws: int = 64, generator: torch.Generator | None = None) -> None:
@@ -43,6 +44,9 @@ def check_backbone(backbone: Backbone, *, draws: int = 64, generator: torch.Gene
 
 
 def _names(backbone: Backbone, name: str) -> None:
+    lacking = [what for what in _SAID if not hasattr(backbone, what)]
+    if lacking:
+        raise ValueError(f"{name}: says nothing of {', '.join(lacking)}; set each in __init__, as physics.Backbone lists them")
     n, m = len(backbone.states), len(backbone.inputs)
     names = (*backbone.states, *backbone.inputs)
     if n < 1 or len(set(names)) < n + m or not all(names):

@@ -351,7 +351,16 @@ class Wide(Saturable):
         return BoundTerm(lambda x, u: -x[..., :1])
 
 
+class Unbegun(Saturable):
+    """Forgets that a term is a torch module."""
+
+    def __init__(self) -> None:
+        self.v = self.k = 1.0
+
+
 def test_slips_in_terms_are_sentences() -> None:
+    with pytest.raises(ValueError, match=r"Unbegun: .* never ran; call super\(\)\.__init__\(\) first"):
+        oral(known=(Unbegun(),))
     with pytest.raises(ValueError, match=r"Wide: its rate is .* a rate for each of gut, plasma|Wide: its rate is .* each of"):
         oral(known=(Wide(1.0, 1.0),))
     with pytest.raises(ValueError, match="HybridModel: known must be"):

@@ -95,6 +95,15 @@ def test_a_broken_backbone_fails_the_right_law(wrong: str, sentence: str) -> Non
         check_backbone(Leak(wrong))
 
 
+def test_a_backbone_that_says_nothing_of_itself() -> None:
+    class Silent(Leak):
+        def __init__(self) -> None:
+            Backbone.__init__(self)
+
+    with pytest.raises(ValueError, match="Silent: says nothing of states, state_units, inputs, input_units, physical, time_unit"):
+        check_backbone(Silent())
+
+
 def test_draws_and_generator_say_which_points_are_tried() -> None:
     class Narrow(Leak):
         """Unstable between 1 and 1.0001 alone: a law that is tried at points, and not proved."""

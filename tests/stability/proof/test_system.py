@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.claim_mutations import Original, originals
+from benchmarks.oracles.claim_mutations import Original, originals
 from stability import Box, Budget, Certificate, Lure, Refusal, certify, check, lipschitz_bound
 from stability.proof import Verdict, prove
 from stability.proof.rational import exactly
