@@ -169,7 +169,7 @@ def _digest(activation: str, named: Sequence[tuple[str, Array | None, int]]) -> 
 
 
 def another(claim: object, stack: Stack) -> str:
-    """That the claim is about another system, if it is; else empty. A shape that does not fit is asked here what it comes from."""
+    """That the claim is about another system, if it is; else empty. Asked first where a shape does not fit."""
     if [number(s) for s in sequence(get(claim, "leading"))] != list(stack.leading):
         return f"the leading shape is not that of the system, {stack.leading}: this is another system (other members or people)"
     digest = get(claim, "digest")
