@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import race
-from benchmarks.claim_mutations import EXTREMES, Original, consistent, originals, true
+from benchmarks.oracles.claim_mutations import EXTREMES, Original, consistent, originals, true
 from stability import Lure
 from stability.proof import weighted_l1
 from stability.proof.checker import prove

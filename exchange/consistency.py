@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from exchange.bundle import Bundle
-from exchange.names import require_names
+from exchange.files.names import require_names
 from exchange.structures import describe
 from hybrid import rollout
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from exchange.json_parts import listed, mapping, number, only
+from exchange.files.json_parts import listed, mapping, number, only
 from hybrid import Dose, Schedule, Signal
 from hybrid.schedules.dose import as_float
 from physics.arguments import quote, require_kind, require_number, require_text

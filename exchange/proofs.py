@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import stability.claims as known
-from exchange.json_parts import listed, mapping, only, says
+from exchange.files.json_parts import listed, mapping, only, says
 from exchange.systems import Subjects, plain
 from physics.arguments import quote
 from stability import Certificate, Claim, Lure, Refusal, read_claim

@@ -10,13 +10,13 @@ import safetensors
 from torch import nn
 
 from exchange import proofs
-from exchange.archive import DAMAGE, read_archive
 from exchange.bundle import Bundle
 from exchange.consistency import require_fit, require_named
-from exchange.json_parts import listed, mapping, only, says
-from exchange.names import one_line
+from exchange.files.archive import DAMAGE, read_archive
+from exchange.files.json_parts import listed, mapping, only, says
+from exchange.files.names import one_line
+from exchange.files.plain_json import plain_json
 from exchange.person import read
-from exchange.plain_json import plain_json
 from exchange.structures import BUILTIN, describe, rebuild
 from exchange.tensors import personal_in, unpacked, weights_in
 from exchange.units import require_same_units, units_of

@@ -6,7 +6,7 @@ from typing import cast
 
 import hybrid
 from hybrid import RungeKutta, Solver, Torchdiffeq
-from hybrid.solve.tableau import TABLEAUS
+from hybrid.solve.schemes.tableau import TABLEAUS
 from hybrid.solve.torchdiffeq_solver import ADAPTIVE, FIXED, Method
 from physics.arguments import quote, require_kind
 

@@ -6,7 +6,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from exchange.plain_json import plain_json
+from exchange.files.plain_json import plain_json
 from exchange.structures import LARGEST
 from hybrid import HybridModel
 from training.people import Personal

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from exchange.json_parts import mapping
+from exchange.files.json_parts import mapping
 from hybrid import HybridModel
 from physics.arguments import quote, require_kind
 

@@ -5,12 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from exchange import proofs
-from exchange.archive import write_archive
 from exchange.bundle import Bundle
 from exchange.consistency import require_named
+from exchange.files.archive import write_archive
+from exchange.files.plain_json import as_json
 from exchange.joined import require_float64
 from exchange.person import written
-from exchange.plain_json import as_json
 from exchange.proofs import Stated, require_known
 from exchange.structures import describe
 from exchange.tensors import packed

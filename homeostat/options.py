@@ -112,7 +112,7 @@ def numbered(text: str, option: str) -> dict[int | str, str]:
 
 
 def config_of(text: str) -> Any:
-    from exchange.plain_json import plain_json
+    from exchange.files.plain_json import plain_json
 
     try:
         return plain_json(text.encode("utf-8", "surrogateescape"), _MOST)

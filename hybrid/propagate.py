@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hybrid.cutting.interval import Interval
-from hybrid.solve.phi import doublings_for, phi
+from hybrid.solve.schemes.phi import doublings_for, phi
 
 _TERMS = 14  # of the series of Q for ‖J h‖ ≤ ½: (2‖J h‖)^14/15! < 1e-12 of the first, and it falls from there
 

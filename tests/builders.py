@@ -23,7 +23,7 @@ from hybrid import (
     States,
     Torchdiffeq,
 )
-from hybrid.solve.tableau import TABLEAUS
+from hybrid.solve.schemes.tableau import TABLEAUS
 from learned import (
     MLP,
     AdditiveProportional,

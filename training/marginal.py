@@ -201,4 +201,5 @@ def _first(run: Rollout, people: int) -> Rollout:
         inputs=run.inputs[:, :people],
         mean=run.mean[:, :people],
         variance=run.variance[:, :people],
+        infused=None if run.infused is None else run.infused[:, :people],
     )

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from exchange import BUILTIN, load, save
-from exchange.plain_json import plain_json
+from exchange.files.plain_json import plain_json
 from homeostat import gallery
 from homeostat.bundles.said import bundle_verdict, notes_of
 from homeostat.study.rounded import certify_rounded

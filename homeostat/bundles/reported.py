@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from exchange import BUILTIN, Bundle, load
-from exchange.whole_file import whole_file
+from exchange.files.whole_file import whole_file
 from homeostat import gallery
 from homeostat.bundles.reach import CRITERION
 from homeostat.bundles.said import cut_short_in

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from exchange.whole_file import whole_file
+from exchange.files.whole_file import whole_file
 from training.trust.verdicts import Verdict
 
 Cell = str | float | int | None

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from exchange import save, solver_named
-from exchange.names import require_names
+from exchange.files.names import require_names
 from homeostat import gallery
 from homeostat.bundles.said import bundle_verdict
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of

@@ -8,7 +8,7 @@ from torch import Tensor
 from hybrid.cutting.segments import Segments
 from hybrid.derivative import mapped, transforming
 from hybrid.field import SemilinearField
-from hybrid.solve.scheme import Scheme
+from hybrid.solve.schemes.scheme import Scheme
 from hybrid.solve.solver import Cause, Failure
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from hybrid.field import SemilinearField
-from hybrid.solve.exponentials import KROGSTAD
 from hybrid.solve.one_step import solve_by_steps
 from hybrid.solve.pool import Pool
 from hybrid.solve.runge_kutta import require_numbers, tolerance_of
+from hybrid.solve.schemes.exponentials import KROGSTAD
 from hybrid.solve.solver import Solution, Solver, require_problem
 from physics.arguments import require_number
 

@@ -22,7 +22,7 @@ from hybrid.field import SemilinearField
 from hybrid.solve.kernel import Network
 from hybrid.solve.pool import Pool
 from hybrid.solve.replay import replay
-from hybrid.solve.scheme import Driving, Scheme
+from hybrid.solve.schemes.scheme import Driving, Scheme
 from hybrid.solve.steps import Plan, Work
 from learned.residual import Field
 

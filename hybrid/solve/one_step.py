@@ -8,7 +8,7 @@ from hybrid.solve.adapt import Tolerance, adapt
 from hybrid.solve.march import March, march
 from hybrid.solve.plain_march import plain_march
 from hybrid.solve.pool import Pool
-from hybrid.solve.scheme import Inside, Scheme
+from hybrid.solve.schemes.scheme import Inside, Scheme
 from hybrid.solve.solver import Failure, Solution, at_rest, not_finite, without
 from hybrid.solve.stability_limit import growth_of, real_limit, require_mesh, unstable
 from hybrid.solve.unmesh import unmeshed

@@ -7,7 +7,7 @@ from torch.utils.checkpoint import checkpoint
 from hybrid.derivative import once, transforming
 from hybrid.field import SemilinearField
 from hybrid.solve.march import March
-from hybrid.solve.scheme import Scheme
+from hybrid.solve.schemes.scheme import Scheme
 from learned.residual import Bound
 
 

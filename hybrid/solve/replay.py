@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hybrid.solve.scheme import Driving
+from hybrid.solve.schemes.scheme import Driving
 from hybrid.solve.steps import Plan
 from learned.residual import ACTIVATIONS
 

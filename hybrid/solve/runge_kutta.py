@@ -6,11 +6,11 @@ from torch import Tensor
 
 from hybrid.field import SemilinearField
 from hybrid.solve.adapt import Tolerance
-from hybrid.solve.explicit import Polynomials
 from hybrid.solve.one_step import solve_by_steps
 from hybrid.solve.pool import Pool
+from hybrid.solve.schemes.explicit import Polynomials
+from hybrid.solve.schemes.tableau import TABLEAUS, Method
 from hybrid.solve.solver import Solution, Solver, require_problem
-from hybrid.solve.tableau import TABLEAUS, Method
 from physics.arguments import quote, require_flag, require_number
 
 

@@ -9,8 +9,8 @@ import torch
 from hybrid.cutting.segments import Segments
 from hybrid.derivative import mapped, values_of
 from hybrid.field import SemilinearField
+from hybrid.solve.schemes.tableau import TABLEAUS
 from hybrid.solve.solver import Cause, Failure
-from hybrid.solve.tableau import TABLEAUS
 from physics import capture
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from hybrid.cutting.segments import Segments
 from hybrid.solve.kernel import Kernel, Network
 from hybrid.solve.pool import Pool, Tape
-from hybrid.solve.scheme import Combination, Driving, Scheme
+from hybrid.solve.schemes.scheme import Combination, Driving, Scheme
 
 
 @dataclass(frozen=True)

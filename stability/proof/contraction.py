@@ -18,7 +18,7 @@ from stability.proof.activation import SLOPES
 from stability.proof.arithmetic import LARGEST, TINY, Array, gamma, proved_positive
 from stability.proof.budget import Meter
 from stability.proof.reading import array, get, number
-from stability.proof.system import Stack, unlike
+from stability.proof.system import Stack, another, unlike
 from stability.proof.verdict import Verdict
 
 NOT_COVERED = (
@@ -80,10 +80,10 @@ def disagreement(
     if not (math.isfinite(rate) and rate > 0):
         return f"the rate is {rate!r}; a certificate needs a finite positive rate"
     if P.shape != (n, n):
-        return f"the metric has shape {P.shape}; the system has {n} states"
+        return another(certificate, stack) or f"the metric has shape {P.shape}; the system has {n} states"
     needed = (stack.count, sum(stack.widths) if units is None else units)
     if multipliers.shape != needed:
-        return f"the multipliers have shape {multipliers.shape}; needed is {needed}"
+        return another(certificate, stack) or f"the multipliers have shape {multipliers.shape}; needed is {needed}"
     if not (np.isfinite(P).all() and np.isfinite(multipliers).all()):
         return "the metric or the multipliers hold values that are not finite"
     if max(np.abs(P).max(), np.abs(multipliers).max(initial=0.0), rate, stack.largest) > LARGEST:

@@ -22,7 +22,7 @@ from stability.proof.arithmetic import LARGEST, TINY, Array, gamma, proved_posit
 from stability.proof.budget import Meter
 from stability.proof.contraction import inequality
 from stability.proof.reading import Unusable, array, get, number
-from stability.proof.system import Stack, read_system, unlike
+from stability.proof.system import Stack, another, read_system, unlike
 from stability.proof.verdict import Verdict
 
 NOT_COVERED = (
@@ -104,7 +104,7 @@ def _disagreement(claim: object, stack: Stack, P: Array, multipliers: Array, num
     n = stack.A.shape[-1]
     value, rate, _ = numbers
     if P.shape != (n, n) or multipliers.shape != (stack.count, sum(stack.widths)):
-        return "the metric or the multipliers do not have the shape of the system"
+        return another(claim, stack) or "the metric or the multipliers do not have the shape of the system"
     if not (np.isfinite(P).all() and np.isfinite(multipliers).all() and all(map(math.isfinite, numbers))):
         return "the gain holds values that are not finite"
     if max(np.abs(P).max(), np.abs(multipliers).max(initial=0.0), stack.largest, *numbers) > LARGEST:

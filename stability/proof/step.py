@@ -23,7 +23,7 @@ from stability.proof.activation import SLOPES
 from stability.proof.arithmetic import SMALLEST, Array, gamma, outward, proved_positive
 from stability.proof.budget import Meter
 from stability.proof.reading import array, get, number, shown
-from stability.proof.system import Stack, read_system, unlike
+from stability.proof.system import Stack, another, read_system, unlike
 from stability.proof.verdict import Verdict
 
 # (a_s, b_s): each stage starts from the one before.
@@ -96,7 +96,8 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
         return Verdict(False, f"the step is not finite and at least {SMALLEST:g}, or the factor not between 0 and 1")
     units = len(METHODS[method][0]) * sum(stack.widths)
     if P.shape != (n, n) or multipliers.shape != (stack.count, units):
-        return Verdict(False, "the metric or the multipliers do not have the shape of the system and the method")
+        shape = "the metric or the multipliers do not have the shape of the system and the method"
+        return Verdict(False, another(claim, stack) or shape)
     if not (np.isfinite(P).all() and np.isfinite(multipliers).all() and (P == P.T).all() and (multipliers > 0).all()):
         return Verdict(False, "the metric is not finite and exactly symmetric, or a multiplier not finite and positive")
     if max(np.abs(P).max(), multipliers.max(initial=0.0), step, stack.largest) > 1e30:

@@ -128,6 +128,7 @@ def _require_system(system: object) -> None:
         if has(system, "lure"):
             raise Unusable(f"the system is {shown(system)}; give the arrays that its lure(theta) returns")
         write = "a Lure, what its to_dict writes, or the arrays that model.lure(theta) returns"
+        write += "; several become one by Lure.stack" if isinstance(system, list | tuple) else ""
         lacking = [name for name in NEEDED if not has(system, name)]
         lacks = f": it lacks {', '.join(lacking)}" if isinstance(system, Mapping) and len(lacking) < len(NEEDED) else ""
         raise Unusable(unlike_any(system, "system", write) + lacks)
@@ -167,19 +168,27 @@ def _digest(activation: str, named: Sequence[tuple[str, Array | None, int]]) -> 
     return hashlib.sha256(b"".join(chunks)).hexdigest()
 
 
-def unlike(claim: object, stack: Stack, sentence: str, not_covered: Sequence[str]) -> str:
-    """What a claim of any kind says of its system, its sentence and its exclusions, if it is not so; else empty."""
-    slopes = list(SLOPES[stack.activation])
-    if [number(s) for s in sequence(get(claim, "slope_range"))] != slopes:
-        return f"the slope range is not that of {stack.activation}, {slopes}"
+def another(claim: object, stack: Stack) -> str:
+    """That the claim is about another system, if it is; else empty. Asked first where a shape does not fit."""
     if [number(s) for s in sequence(get(claim, "leading"))] != list(stack.leading):
-        return f"the leading shape is not that of the system, {stack.leading}"
-    digest, said = get(claim, "digest"), get(claim, "claim")
+        return f"the leading shape is not that of the system, {stack.leading}: this is another system (other members or people)"
+    digest = get(claim, "digest")
     if not isinstance(digest, str) or digest != stack.digest:
         return (
             "the digest is not that of the system: this is another system (other parameters, members or people), or its arrays "
             "were changed after the claim was made"
         )
+    return ""
+
+
+def unlike(claim: object, stack: Stack, sentence: str, not_covered: Sequence[str]) -> str:
+    """What a claim of any kind says of its system, its sentence and its exclusions, if it is not so; else empty."""
+    slopes = list(SLOPES[stack.activation])
+    if [number(s) for s in sequence(get(claim, "slope_range"))] != slopes:
+        return f"the slope range is not that of {stack.activation}, {slopes}"
+    other, said = another(claim, stack), get(claim, "claim")
+    if other:
+        return other
     if not isinstance(said, str) or said != sentence:
         return "the claim is not the sentence that the numbers support"
     if not set(not_covered) <= {s for s in sequence(get(claim, "not_covered")) if isinstance(s, str)}:

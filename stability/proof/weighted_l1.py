@@ -19,7 +19,7 @@ from stability.proof.activation import SLOPES
 from stability.proof.budget import Meter, NotDecided
 from stability.proof.contraction import NOT_COVERED
 from stability.proof.reading import Unusable, array, get, number
-from stability.proof.system import Stack, read_system, unlike
+from stability.proof.system import Stack, another, read_system, unlike
 from stability.proof.verdict import Verdict
 
 Rationals = NDArray[np.object_]
@@ -43,6 +43,8 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
     n, rate, weights = stack.A.shape[-1], number(get(claim, "rate")), array(get(claim, "weights"), "weights")
     if not (np.isfinite(rate) and rate > 0):
         return Verdict(False, f"the rate is {rate!r}; a certificate needs a finite positive rate")
+    if weights.shape != (n,) and (other := another(claim, stack)):
+        return Verdict(False, other)
     if weights.shape != (n,) or not np.isfinite(weights).all() or not (weights > 0).all():
         return Verdict(False, f"the weights are not {n} finite positive numbers")
     refusal = unlike(claim, stack, statement(rate, n, stack.count), NOT_COVERED)

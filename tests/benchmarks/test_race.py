@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.peers.reference import Answer, errors
 from benchmarks.race import Contestant, Report, race, settings
-from benchmarks.reference import Answer, errors
 
 RIGHT = Answer(np.ones((2, 3, 1)), 1.0, {"a": np.ones(2), "b": np.ones(3)})
 

@@ -16,8 +16,8 @@ from benchmarks.corruptions.content import Content, entries, ordinary, packed
 from benchmarks.corruptions.judge import judge
 from benchmarks.corruptions.kinds import corruption
 from exchange import load, save
-from exchange.plain_json import memory_of, plain_json
-from exchange.whole_file import whole_file
+from exchange.files.plain_json import memory_of, plain_json
+from exchange.files.whole_file import whole_file
 
 MEGABYTES = 40  # of the largest bombs; files of their size may take less than that
 

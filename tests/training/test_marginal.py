@@ -49,8 +49,10 @@ from training import (
     observed_information,
     personalise,
     read_nonmem,
+    residual_share,
     sensitivity,
 )
+from training.marginal import penalised_marginal
 from training.people.information import Sensitivity, copies, difference_offsets, expand, simulate_copies, slopes
 from training.populations import Marginals
 
@@ -251,6 +253,20 @@ def test_who_cannot_be_simulated_is_a_value(people_of: Callable[..., tuple[Recor
         for c in (broken, cohort)
     )
     torch.testing.assert_close(a.loss, b.loss, atol=1e-9, rtol=0.0)
+
+
+def test_the_penalty_sees_what_runs_in(people_of: Callable[..., tuple[Record, ...]]) -> None:
+    model = oral(residual=True)
+    people = [replace(r, schedule=r.schedule.added(Dose("plasma", 1.0, 200.0, 4.0))) for r in people_of(3)]
+    cohort = Cohort.of(people, model, MESH)
+    found = penalised_marginal(model, cohort, None, "fisher", lambda m, run, rows: residual_share(m, run), 60, None)
+    plain = laplace_marginal(model, cohort)
+    run = rollout(model, cohort.conditions, found.mode, RungeKutta("rk4"))
+    assert run.infused is not None
+    assert bool((run.infused > 0).any())
+    torch.testing.assert_close(found.value - plain.value, residual_share(model, run), atol=1e-8, rtol=1e-4)
+    step = next(fit_population(model, cohort, search=Search(steps=1)))
+    assert torch.isfinite(step.loss).all()
 
 
 # --- the gradient ------------------------------------------------------------------------------------------------------

@@ -121,9 +121,11 @@ class Outcome:
         """`y` as a numpy array."""
         return self.y.numpy()
 
-    def rows(self, index: Sequence[int]) -> "Outcome":
-        """These rows alone."""
-        return Outcome(self.prediction.people(index), self.y[list(index)], [self.people[i] for i in index])
+    def rows(self, index: Sequence[int] | Tensor) -> "Outcome":
+        """These rows alone, as `Prediction.people` takes them: whole numbers, or N times True or False."""
+        prediction = self.prediction.people(index)
+        rows = torch.arange(len(self.people))[torch.as_tensor(index, device="cpu")]
+        return Outcome(prediction, self.y[rows], [self.people[i] for i in rows.tolist()])
 
     def during(self, start: float, end: float) -> "Outcome":
         """What is in [start, end] alone, of each record's own time; the rest becomes padding."""

@@ -32,7 +32,7 @@ from hybrid import (
     simulate,
 )
 from hybrid.derivative import constant, mapped, varies
-from hybrid.solve.tableau import TABLEAUS
+from hybrid.solve.schemes.tableau import TABLEAUS
 from hybrid.solve.torchdiffeq_solver import ADAPTIVE, FIXED
 from learned import MLP, AdditiveProportional, DiagonalDiffusion, Ensemble, Residual
 from learned.bent import Bent
@@ -447,7 +447,7 @@ def test_training_after_a_validation_with_the_same_solver(
 ) -> None:
     """Either order, in batches of other sizes, in float32 in between; one A for all, and a segment's own tables."""
     from hybrid import conditions_of
-    from hybrid.solve.tableau import constants
+    from hybrid.solve.schemes.tableau import constants
 
     constants.cache_clear()
     model = driven(1, "tanh", True, personal=not shared)

@@ -27,8 +27,8 @@ from hybrid import (
     simulate,
 )
 from hybrid.simulate import conditions_of
-from hybrid.solve.exponential_matrices import stage_matrices
-from hybrid.solve.phi import phi, phi_of_multiples
+from hybrid.solve.schemes.exponential_matrices import stage_matrices
+from hybrid.solve.schemes.phi import phi, phi_of_multiples
 from learned import MLP, AdditiveProportional
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
 

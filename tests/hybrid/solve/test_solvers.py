@@ -34,8 +34,8 @@ from hybrid import (
     rollout,
     simulate,
 )
-from hybrid.solve.phi import phi
 from hybrid.solve.plain_march import plain_march
+from hybrid.solve.schemes.phi import phi
 from learned import MLP, AdditiveProportional, Ensemble, Residual
 from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
 from tests.builders import SOLVER_KINDS, SolverKind

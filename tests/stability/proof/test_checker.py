@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import claim_mutations, junk
-from benchmarks.claim_mutations import Original, consistent, exact, mutant, true
+from benchmarks import junk
+from benchmarks.oracles import claim_mutations
+from benchmarks.oracles.claim_mutations import Original, consistent, exact, mutant, true
 from stability import Box, Ellipsoid, Inputs, Lure, check, lipschitz_bound, weighted_l1
 from stability.proof.budget import Budget
 from stability.proof.checker import prove

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.mutants import Case
 from benchmarks.mutations import MUTATIONS, case
+from benchmarks.oracles.mutants import Case
 from stability import Certificate, Lure, certify, check
 from stability.proof.command import main
 from stability.proof.rational import exactly, positive_definite

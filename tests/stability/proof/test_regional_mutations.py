@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.mutants import Case
-from benchmarks.regional_mutations import NEEDS, REGIONAL, accepts, parts, regional_case
-from benchmarks.relu_oracle import Piecewise, exponential_below, in_region, patterns, root_below, vertices
+from benchmarks.oracles.mutants import Case
+from benchmarks.oracles.regional_mutations import NEEDS, REGIONAL, accepts, parts, regional_case
+from benchmarks.oracles.relu_oracle import Piecewise, exponential_below, in_region, patterns, root_below, vertices
 from stability import Certificate, Lure, check
 from stability.proof.region.contraction import prove_in_region
 from stability.proof.system import read_system

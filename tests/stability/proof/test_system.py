@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.claim_mutations import Original, originals
+from benchmarks.oracles.claim_mutations import Original, originals
 from stability import Box, Budget, Certificate, Lure, Refusal, certify, check, lipschitz_bound
 from stability.proof import Verdict, prove
 from stability.proof.rational import exactly
@@ -163,6 +163,10 @@ def without(data: dict[str, Any], name: str) -> dict[str, Any]:
         (lambda c, s: (s, c), "the claim comes first, as in prove(claim, system)"),
         (lambda c, s: (s.to_dict(), c.to_dict()), "the claim comes first, as in prove(claim, system)"),
         (lambda c, s: (c, s.flatten()), "the leading shape is not that of the system"),
+        (lambda c, s: (c, Lure.stack([s, s])), "this is another system (other members or people)"),
+        (lambda c, s: (c, Lure(A=-np.eye(7), weights=[], biases=[])), "this is another system"),
+        (lambda c, s: (c, Lure(A=s.A, weights=[], biases=[])), "another system (other parameters"),
+        (lambda c, s: (c, [s, s]), "several become one by Lure.stack"),
         (lambda c, s: (c, Lure(A=2 * s.A, weights=s.weights, biases=s.biases)), "another system (other parameters"),
         (lambda c, s: (Refusal(reason="not proved", message="Nothing."), s), "this is a refusal, 'not proved'"),
         (lambda c, s: (Refusal(reason="disproved", message="An eigenvalue.").to_dict(), s), "this is a refusal, 'disproved'"),

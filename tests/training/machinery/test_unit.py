@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hybrid import Exponential, HybridModel, Mesh, RungeKutta, Solver, rollout
-from hybrid.solve.tableau import constants
+from hybrid.solve.schemes.tableau import constants
 from learned import Ensemble
 from physics import capture
 from training import Cohort, Record, Stability, gaussian_nll

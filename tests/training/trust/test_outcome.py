@@ -52,6 +52,12 @@ def test_rows_and_windows_are_of_all_three() -> None:
     assert some.people == ("e", "b")
     assert torch.equal(some.y, outcome.y[[4, 1]])
     assert torch.equal(some.prediction.mean, prediction.mean[:, :, [4, 1]])
+    chosen = [False, True, False, False, True, False]
+    for index in (chosen, np.array(chosen), torch.tensor(chosen), np.array([1, 4]), torch.tensor([1, -2])):
+        assert outcome.rows(index).people == ("b", "e")
+        assert torch.equal(outcome.rows(index).y, outcome.y[[1, 4]])
+    with pytest.raises(ValueError, match="do not select from 6"):
+        outcome.rows(chosen[:5])
     late = outcome.during(1.0, 9.0)
     assert bool(late.y[:, 0].isnan().all())
     assert torch.equal(late.y[1:, 1:], outcome.y[1:, 1:])

@@ -11,8 +11,19 @@ from torch import Tensor
 
 from hybrid.field import SemilinearField
 from hybrid.solve.pool import Tape
-from hybrid.solve.scheme import Backwards, Combination, Forwards, Gathers, Inside, Ordinary, Room, Scheme, Step, Trials
-from hybrid.solve.tableau import TABLEAUS, Tableau, constants
+from hybrid.solve.schemes.scheme import (
+    Backwards,
+    Combination,
+    Forwards,
+    Gathers,
+    Inside,
+    Ordinary,
+    Room,
+    Scheme,
+    Step,
+    Trials,
+)
+from hybrid.solve.schemes.tableau import TABLEAUS, Tableau, constants
 from learned.residual import Bound
 
 _LOG = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from exchange.json_parts import mapping, only
-from exchange.names import one_line
-from exchange.plain_json import as_json, memory_of, plain_json
-from exchange.whole_file import whole_file
+from exchange.files.json_parts import mapping, only
+from exchange.files.names import one_line
+from exchange.files.plain_json import as_json, memory_of, plain_json
+from exchange.files.whole_file import whole_file
 from physics.arguments import quote
 
 FORMAT, VERSION = "homeostat.twin", 2

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from hybrid.field import SemilinearField
-from hybrid.solve.exponential_matrices import reading_matrices, stage_matrices
-from hybrid.solve.exponential_trials import ExponentialTrials
 from hybrid.solve.pool import Tape
-from hybrid.solve.scheme import (
+from hybrid.solve.schemes.exponential_matrices import reading_matrices, stage_matrices
+from hybrid.solve.schemes.exponential_trials import ExponentialTrials
+from hybrid.solve.schemes.scheme import (
     Backwards,
     Combination,
     Forwards,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.mutants import (
+from benchmarks.oracles.mutants import (
     Case,
     Mutation,
     consistent,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hybrid.derivative import mapped, values_of
-from hybrid.solve.tableau import constants
+from hybrid.solve.schemes.tableau import constants
 
 _TERMS = 16  # of the series of φ₃ for ‖Z‖ ≤ ½: the next one is ½¹⁶/19! < 1e-22
 _POWERS = 32  # of the series of all four for ‖Z‖ ≤ 2: the next one is 2³²/32! < 2e-26

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.relu_oracle import Piecewise, patterns, vertices
+from benchmarks.oracles.relu_oracle import Piecewise, patterns, vertices
 from stability.lure import SLOPES
 from stability.proof.rational import positive_definite
 

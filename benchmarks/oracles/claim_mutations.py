@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.adversary import contradicts, exceeds
-from benchmarks.rational_oracles import gain_holds, l1_holds, lipschitz_holds, step_holds
-from benchmarks.relu_oracle import in_region
+from benchmarks.oracles.adversary import contradicts, exceeds
+from benchmarks.oracles.rational_oracles import gain_holds, l1_holds, lipschitz_holds, step_holds
+from benchmarks.oracles.relu_oracle import in_region
 from stability import (
     Box,
     Certificate,

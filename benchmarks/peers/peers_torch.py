@@ -8,9 +8,9 @@ import torch
 import torchdiffeq
 from torch import Tensor
 
-from benchmarks.problem import CohortProblem, Network, Problem
+from benchmarks.peers.problem import CohortProblem, Network, Problem
+from benchmarks.peers.reference import Answer
 from benchmarks.race import Contestant, Work
-from benchmarks.reference import Answer
 
 Rate = Callable[[Tensor, Tensor], Tensor]
 Solution = Callable[[Rate, Tensor, Tensor], Tensor]  # rate, x0 (N, n), times (T,) -> (N, T, n)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.peers_torch import leaf, torch_answer
-from benchmarks.problem import HIDDEN, CohortProblem, Network, Problem
+from benchmarks.peers.peers_torch import leaf, torch_answer
+from benchmarks.peers.problem import HIDDEN, CohortProblem, Network, Problem
 from benchmarks.race import Contestant, Work
 from hybrid import Dose, Exponential, HybridModel, Mesh, RungeKutta, Schedule, Segments, Solver, States, build_segments
 from learned import MLP, AdditiveProportional, Ensemble, concatenate

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.problem import CohortProblem, Network, Problem
+from benchmarks.peers.problem import CohortProblem, Network, Problem
+from benchmarks.peers.reference import Answer
 from benchmarks.race import Contestant
-from benchmarks.reference import Answer
 
 Arrays = dict[str, jax.Array]
 Adjoint = Literal["checkpoint", "direct"]

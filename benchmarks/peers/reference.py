@@ -11,7 +11,7 @@ import torch
 from scipy.integrate import DOP853, solve_ivp
 from torch import Tensor
 
-from benchmarks.problem import CohortProblem, Problem
+from benchmarks.peers.problem import CohortProblem, Problem
 
 CHUNK = 256  # records at a time: the graph of a tight solution is large
 

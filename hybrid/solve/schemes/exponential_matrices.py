@@ -8,8 +8,8 @@ from torch import Tensor
 
 from hybrid.derivative import kept, transforming, varies
 from hybrid.field import SemilinearField
-from hybrid.solve.phi import doublings_for, doublings_for_multiples, phi, phi_of_multiples
-from hybrid.solve.tableau import constants
+from hybrid.solve.schemes.phi import doublings_for, doublings_for_multiples, phi, phi_of_multiples
+from hybrid.solve.schemes.tableau import constants
 from physics import capture
 
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from hybrid.field import SemilinearField
-from hybrid.solve.phi import phi
-from hybrid.solve.scheme import Trials
+from hybrid.solve.schemes.phi import phi
+from hybrid.solve.schemes.scheme import Trials
 
 
 class Functions:
