@@ -45,9 +45,8 @@ def own_class(place: str, option: str, kind: type[nn.Module]) -> type[Any]:
         lacking = ", ".join(sorted(getattr(given, "__abstractmethods__", ())))
         raise ValueError(f"{option} {place!r}: {name} has no {lacking} yet, which every {kind.__name__} has; add it")
     if given.__name__ in BUILTIN:
-        raise ValueError(
-            f"{option} {place!r}: {given.__name__} is the name of a class of homeostat; rename yours, and save the bundle again"
-        )
+        cure = "rename yours" + (", and save the bundle again" if option == "--structures" else "")
+        raise ValueError(f"{option} {place!r}: {given.__name__} is the name of a class of homeostat; {cure}")
     found: type[Any] = given
     return found
 

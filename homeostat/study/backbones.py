@@ -34,19 +34,19 @@ def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbo
         made: Backbone = kind(**(config or {}))
     except TypeError as error:
         raise ValueError(f"{name}: its constructor's arguments do not fit ({error}); see --backbone-config") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # ending the program is not an answer either
         if not own:
             raise
         raise _of_own(name, error) from error
     if own:
         try:
             check_backbone(made)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _of_own(name, error) from error
     return made
 
 
-def _of_own(name: str, error: Exception) -> Exception:
+def _of_own(name: str, error: BaseException) -> ValueError:
     """What code of the user's did, in a sentence; the house's own sentences as they are."""
     if isinstance(error, ValueError):
         return error
@@ -88,7 +88,8 @@ def require_driven(backbone: Backbone, inputs: Collection[str]) -> None:
 def observation_of(backbone: Backbone, channels: Sequence[str]) -> Observation:
     """How the backbone is seen through a table's channels. Errors: `ValueError` for one that shows nothing of it."""
     name, observed = type(backbone).__name__, backbone.defaults.observed
-    if len(observed) == 1 and len(channels) == 1:  # whatever the table calls it
+    # whatever the table calls it, but for the name of another state
+    if len(observed) == 1 and len(channels) == 1 and channels[0] not in set(backbone.states) - {observed[0].state}:
         observed = (replace(observed[0], channel=channels[0]),)
     by_channel = {one.channel: one for one in observed} | {s: Observed(s) for s in backbone.states if not observed}
     missing = [c for c in channels if c not in by_channel]

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from physics.arguments import require_generator, require_kind, require_number
 from physics.backbone import Backbone, spectral_abscissa
+from physics.defaults import Defaults
 from physics.laws.rebuilt import rebuilt
 from physics.parameter import Parameter
+from physics.units import require
 
 LEADS = ((), (3,), (2, 3), (2, 1, 4))
 DIRECTIONS = 200
@@ -58,8 +60,12 @@ def _names(backbone: Backbone, name: str) -> None:
         )
     if not all((*backbone.state_units, *backbone.input_units, backbone.time_unit)):
         raise ValueError(f"{name}: a unit is empty; write the UCUM code, '1' where there is none, 'h' for the time")
+    units = zip((*names, "time"), (*backbone.state_units, *backbone.input_units, backbone.time_unit), strict=True)
+    for what, unit in units:
+        require(unit, f"{name}: {what}")
     for one in backbone.physical:
         require_kind(one, Parameter, f"{name}: each of physical", "Parameter('ka', '/h', 1.5, 0.05, 20.0)")
+    require_kind(backbone.defaults, Defaults, f"{name}: its defaults", 'Defaults(observed=(Observed("plasma", "V"),))')
     said, parameters = backbone.defaults, {one.name for one in backbone.physical}
     of_states = {*(one.state for one in said.observed), *said.compartments.values()}
     of_parameters = {*(one.volume for one in said.observed if one.volume), *said.spread, *said.powers}

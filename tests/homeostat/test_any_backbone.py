@@ -156,6 +156,7 @@ def test_a_linear_backbone_is_observed_through_its_states() -> None:
     [
         (["--backbone", "VanCauter", "--channels", "2=c-peptide"], "VanCauter needs inputs (basal, glucose) that a table"),
         (["--backbone", PLACE, "--channels", "2=a,3=b"], "is observed through one concentration, the table has"),
+        (["--backbone", PLACE, "--channels", "2=outer"], "is observed through one concentration, the table has ['outer']"),
         (["--backbone", f"{OWN}:Nothing"], "Nothing is no class of"),
         (["--backbone", f"{OWN}:Backbone"], "Backbone has no config, hull, initial, matrices yet, which every Backbone has"),
         (["--backbone", f"{OWN}:Parameter"], "Parameter is no class of"),
@@ -195,6 +196,11 @@ class Fails(TwoCompartmentOral):
         return self.nothing
 
 
+class Leaves(TwoCompartmentOral):
+    def __init__(self):
+        raise SystemExit(0)
+
+
 class Misnamed(TwoCompartmentOral):
     def __init__(self):
         super().__init__()
@@ -207,6 +213,7 @@ class Misnamed(TwoCompartmentOral):
     [
         ("Explodes", "Explodes: is not stable"),
         ("Fails", "cannot be used (AttributeError: 'Fails' object has no attribute 'nothing'); correct the class"),
+        ("Leaves", "cannot be used (SystemExit: 0); correct the class"),
         ("Misnamed", "Misnamed: its defaults name ['plasma'], and its states are ['central', 'gut', 'outer']"),
     ],
 )

@@ -25,6 +25,10 @@ class Leak(Backbone):
             self.state_units = ()
         if wrong == "defaults":
             self.defaults = Defaults(observed=(Observed("plasma"),))
+        if wrong == "kind of defaults":
+            self.defaults = "a"  # type: ignore[assignment]
+        if wrong == "no unit":
+            self.time_unit = "hr"
         if wrong == "names":
             self.states, self.state_units = ("a", "a"), ("mg", "mg")
 
@@ -75,6 +79,8 @@ def test_a_backbone_of_ones_own_keeps_the_laws(right: str) -> None:
         ("names", "names that differ"),
         ("units", "1 states with 0 units"),
         ("defaults", r"its defaults name \['plasma'\], and its states are \['a'\]"),
+        ("kind of defaults", "its defaults must be a Defaults"),
+        ("no unit", "time: 'hr' is not a UCUM code; write 'h'"),
         ("shape", r"its A is \(1,\) in torch.float64; it needs \(1, 1\)"),
         ("float32", "in torch.float32; it needs"),
         ("finite", r"A or B is not finite at k=(3.9\d*|4) /h"),
