@@ -78,7 +78,10 @@ def _read(value: Any, hint: Any, name: str) -> Any:
     """An entry, if it can be what a field of this type holds."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is np.ndarray:
-        return array(value, name)
+        found = array(value, name)
+        if not found.ndim:
+            raise ValueError(f"{name} is the single number {shown(value)}; it is a list, as to_dict writes it.")
+        return found
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{name} is {shown(value)}; it is a list, as to_dict writes it.")
@@ -90,6 +93,11 @@ def _read(value: Any, hint: Any, name: str) -> Any:
     if not any(_fits(value, one) for one in allowed):
         words = " or ".join(_in_words(one) for one in allowed)
         raise ValueError(f"{name} is {shown(value)}; it is {words}, as to_dict writes it.")
+    if isinstance(value, int) and not isinstance(value, bool) and int not in allowed:  # other writers of JSON leave out the .0
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ValueError(f"{name} is {shown(value)}, beyond the numbers of float64.") from error
     return value
 
 

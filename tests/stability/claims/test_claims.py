@@ -120,6 +120,28 @@ def test_one_reader_gives_back_what_was_written(name: str) -> None:
         assert prove(judged, about).reason == claim.sentence
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_one_number_where_a_list_stands_is_refused(name: str) -> None:
+    data = claims()[name][0].to_dict()
+    for entry in ("metric", "multipliers", "weights", "output", "units"):
+        if entry in data:
+            for number in (-1, 2.0, float("nan")):
+                with pytest.raises(ValueError, match=f"{entry} of the .* is the single number"):
+                    read_claim({**data, entry: number, "claim": ""})
+
+
+def test_a_number_without_its_point_is_read_as_one() -> None:
+    """Other writers of JSON write 1 for 1.0."""
+    for name, entry in (("certificate", "rate"), ("tube", "value"), ("weighted l1", "rate"), ("step", "factor")):
+        data = claims()[name][0].to_dict()
+        whole = read_claim({**data, entry: 1})
+        assert isinstance(getattr(whole, entry), float)
+        assert whole.in_words("h")
+        assert whole.details("h", [("a", "mg"), ("b", "mg")])
+        with pytest.raises(ValueError, match="beyond the numbers of float64"):
+            read_claim({**data, entry: 10**400})
+
+
 # The entries as they stand in files of the past, in their order: what is written stays what it is.
 WRITTEN = {
     "certificate": (
