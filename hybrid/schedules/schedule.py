@@ -55,7 +55,7 @@ class Schedule:
 
         Arguments
         - `changes`: doses, which replace those into their compartments; or a mapping from compartments to their doses, [] for
-          none; or a text of `homeostat grammar`, as "scale gut by 2", whose units are not checked (no model is known here).
+          none; or a text of `homeostat grammar`, as "scale gut by 2", without units: no model is known here to check them by.
         - `inputs`: signals that replace those of their names.
         - `since`: from when on. What was given before stays, also where it has yet to arrive; a running infusion into a
           compartment that is named goes on until then, and its rest is replaced as later doses are.
@@ -64,11 +64,20 @@ class Schedule:
         """
         if since is not None:
             require_number(since, "do: since, the time from which on something else is done,")
-            return self.onwards(float(since), lambda later: later.do(*changes, inputs=inputs))
+            return self.onwards(float(since), lambda later: later._done(changes, inputs, onwards=True))
+        return self._done(changes, inputs)
+
+    def _done(
+        self,
+        changes: Sequence[Dose | str | Mapping[str, Sequence[Dose]]],
+        inputs: Mapping[str, Signal] | None,
+        onwards: bool = False,
+    ) -> "Schedule":
+        """`do`; `onwards`: this is what is given from its start on of a longer schedule, whose past stays."""
         if inputs is not None and not isinstance(inputs, Mapping):
             raise ValueError(f"do: inputs go by name, got {quote(inputs)}; write inputs={{'glucose': Signal(times, values)}}")
         if len(changes) == 1 and isinstance(changes[0], str):
-            return parse_schedule(changes[0], states=None, inputs=None, base=self).do(inputs=inputs)
+            return parse_schedule(changes[0], states=None, inputs=None, base=self, onwards=onwards).do(inputs=inputs)
         doses: dict[str, list[Dose]] = {}
         for change in changes:
             if not isinstance(change, Mapping | Dose):
@@ -85,6 +94,11 @@ class Schedule:
                 require_kind(dose, Dose, "do: each dose", 'do({"gut": [Dose("gut", 0.0, 320.0)]})')
                 if dose.state != state:
                     raise ValueError(f"do: a dose into {dose.state} stands under another compartment's name; move it")
+                if onwards and as_float(dose.time) < self.start:
+                    raise ValueError(
+                        f"do: since is {self.start:g} and a dose into {state} is at {as_float(dose.time):g}; what was given "
+                        f"before since stays: write a time from {self.start:g} on"
+                    )
         kept = [d for d in self.doses if d.state not in doses]
         new = _sorted([*kept, *(d for group in doses.values() for d in group)])
         return replace(self, doses=new, inputs={**self.inputs, **(inputs or {})})

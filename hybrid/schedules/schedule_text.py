@@ -87,11 +87,13 @@ def parse_schedule(
     inputs: Sequence[str] | None = (),
     base: S,
     units: Mapping[str, str] | None = None,
+    onwards: bool = False,
 ) -> S:
     """The schedule that `text` (see `GRAMMAR`) makes of `base`.
 
     Arguments: `states` and `inputs`, the names that may be used, None for any; `base`, what is changed, with the record's start;
-    `units`, as from `schedule_units`: a typed unit must be equal to the one here.
+    `units`, as from `schedule_units`: a typed unit must be equal to the one here; `onwards`, whether the base is what is given
+    from its start on of a longer schedule, as after "from", which messages then say.
     Returns: a new schedule, its doses sorted by time, those of one time in the order in which they were typed.
     Errors: `ScheduleTextError`, a `ValueError` that shows the text, a caret where it stops making sense, and what to
     write there.
@@ -99,7 +101,7 @@ def parse_schedule(
     time; what the text does not name is the base's.
     """
     known, driving = (None if given is None else tuple(given) for given in (states, inputs))
-    return _Parser(text, known, driving, dict(units or {}), base).schedule()
+    return _Parser(text, known, driving, dict(units or {}), base, onwards).schedule()
 
 
 def format_schedule(schedule: Given, *, units: Mapping[str, str] | None = None) -> str:
@@ -141,10 +143,16 @@ class _Parser(Generic[S]):
     """Reads statement after statement and applies each at once."""
 
     def __init__(
-        self, text: str, states: tuple[str, ...] | None, inputs: tuple[str, ...] | None, units: dict[str, str], base: S
+        self,
+        text: str,
+        states: tuple[str, ...] | None,
+        inputs: tuple[str, ...] | None,
+        units: dict[str, str],
+        base: S,
+        since: bool,
     ) -> None:
         self.read, self.states, self.inputs, self.units = Reader(text), states, inputs, units
-        self.now, self.since = base, False
+        self.now, self.since = base, since
         self._forget()
 
     def _forget(self) -> None:
@@ -153,13 +161,14 @@ class _Parser(Generic[S]):
         self.given: set[str] = set()  # inputs that were set
 
     def schedule(self) -> S:
+        begins = self._begins()
         self._statements(self.now)
         while self.read.peek().kind != "end":
             token = self.read.take()  # "from"
             time = self._quantity("time", "time")[0]
             self.read.need_sign(":", "what is done from then on")
             if time < self.now.start:
-                self.read.fail(token, f"the record starts at {self.now.start:g}; write that time or a later one")
+                self.read.fail(token, f"{begins} at {self.now.start:g}; write that time or a later one")
             self._forget()
             self.since = True
             self.now = self.now.onwards(time, self._statements)
@@ -277,8 +286,7 @@ class _Parser(Generic[S]):
         self.read.need_sign("@", "the time of the dose")
         time, at_time = self._quantity("time", "time")
         if time < self.now.start:
-            begins = "what is done here begins" if self.since else "the record starts"
-            self.read.fail(at_time, f"{begins} at {self.now.start:g}; dose at that time or later")
+            self.read.fail(at_time, f"{self._begins()} at {self.now.start:g}; dose at that time or later")
         interval, count, duration = 0.0, 1, 0.0
         if self.read.take_word("every"):
             interval = self._duration("interval")
@@ -303,7 +311,9 @@ class _Parser(Generic[S]):
         token = self.read.peek()
         state = self._name(self.states, "compartment")
         if not self.now.into(state):
-            self.read.fail(token, f"there is no dose into {state} to {verb}; give one: dose 1 -> {_name_text(state)} @ 0")
+            when = f" from {self.now.start:g} on, and what was given before stays" if self.since else ""
+            write = f"dose 1 -> {_name_text(state)} @ {self.now.start if self.since else 0:g}"
+            self.read.fail(token, f"there is no dose into {state} to {verb}{when}; give one: {write}")
         return state
 
     def _scale(self) -> None:
@@ -352,6 +362,9 @@ class _Parser(Generic[S]):
                 self.read.fail(at, f"time {time:g} does not come after {before:g}; give the points in increasing time")
         kind: Literal["linear", "held"] = "held" if self.read.take_word("linear", "held") == "held" else "linear"
         self.now = self.now.do(inputs={name: Signal(tuple(t for t, _ in times), tuple(values), kind)})
+
+    def _begins(self) -> str:
+        return "what is done here begins" if self.since else "the record starts"
 
     def _example(self) -> str:
         return _name_text(self.states[0]) if self.states else "gut"

@@ -108,6 +108,28 @@ def test_up_to_a_time_and_from_there_on_is_the_whole(base, since, who):
     torch.testing.assert_close(simulate(who, rest, times, NOBODY, whole[0], solver=EXACT), whole[1:], rtol=1e-6, atol=1e-6)
 
 
+def test_what_cannot_be_done_from_then_on_is_said_of_then() -> None:
+    base = Schedule((Dose("x1", 0.0, 8.0),), start=-1.0)
+    for change, words in (
+        (Dose("x1", 2.0, 1.0), "do: since is 3 and a dose into x1 is at 2; what was given before since stays"),
+        ({"x1": [Dose("x1", 2.0, 1.0)]}, "do: since is 3 and a dose into x1 is at 2"),
+        ("dose 1 -> x1 @ 2", "what is done here begins at 3; dose at that time"),
+        ("from 2: clear x1", "what is done here begins at 3; write that time"),
+        ("scale x1 by 2", "no dose into x1 to scale from 3 on, and what was given before stays; give one: dose 1 -> x1 @ 3"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            base.do(change, since=3.0)
+    for text, words in (
+        ("from 3: dose 1 -> x1 @ 2", "what is done here begins at 3"),
+        ("from 3: clear x1; from -2: clear x1", "the record starts at -1"),
+        ("from 3: split x1 in 2 every 1", "no dose into x1 to split from 3 on"),
+        ("scale x2 by 2", "no dose into x2 to scale; give one: dose 1 -> x2 @ 0"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            base.do(text)
+    assert base.do(Dose("x1", 3.0, 1.0), since=3.0).doses == (Dose("x1", 0.0, 8.0), Dose("x1", 3.0, 1.0))
+
+
 @settings(deadline=None, max_examples=50, derandomize=True)
 @given(schedules, TIMES, TIMES)
 def test_since_twice_is_since_the_later(base, first, second):
@@ -139,7 +161,7 @@ def test_examples_by_hand():
     assert base.since(5.0).doses == (Dose("x2", 5.0, 1.0), Dose("x1", 6.0, 2.0))
     held = Signal([0.0, 4.0], [1.0, 2.0], "held")
     assert held.followed(Signal([3.0], [5.0], "held"), 2.0).kind == "held"
-    with pytest.raises(ValueError, match="starts at 2"):
+    with pytest.raises(ValueError, match="since is 2"):
         base.do(Dose("x1", 1.0, 5.0), since=2.0)
     with pytest.raises(ValueError, match="write a later time"):
         base.since(-1.0)
