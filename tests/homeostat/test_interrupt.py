@@ -21,7 +21,7 @@ from exchange import load
 from homeostat.cli import app
 from homeostat.data import theophylline
 from homeostat.gallery import interrupted_verdicts
-from homeostat.progress import Interruption, cut_short, watch, watched
+from homeostat.progress import Interruption, cut_short, watched
 from homeostat.study import Settings, train
 from homeostat.study.backbones import backbone_named
 from homeostat.study.recipe import hybrid_recipe
@@ -150,7 +150,6 @@ def test_the_bar_says_where_it_was_stopped(model: HybridModel) -> None:
     text = StringIO()
     assert watched(steps(10), "hybrid", Console(file=text)) == (best, Interruption(10, 12))
     assert "hybrid: interrupted at step 10 of 12; going on" in text.getvalue()
-    assert watch(steps(10), "hybrid", Console(file=text)) == (best, True)
     assert watched(steps(12), "hybrid", Console(file=text)) == (best, None)  # nothing is missing
     with pytest.raises(KeyboardInterrupt):
         watched(steps(0), "hybrid", Console(file=text))

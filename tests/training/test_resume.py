@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 from exchange import Bundle, load
 from homeostat.cli import app
 from homeostat.data import theophylline
-from homeostat.progress import watch
+from homeostat.progress import watched
 from hybrid import HybridModel
 from training import Fitted, Step
 from training.trust.verdicts import Verdict
@@ -206,7 +206,7 @@ def test_the_bar_of_a_resumed_fit_begins_where_it_was(model: HybridModel, monkey
         finally:
             closed = True
 
-    assert watch(steps(), "x", Console(file=StringIO())) == (best, False)
+    assert watched(steps(), "x", Console(file=StringIO())) == (best, None)
     assert closed
     assert [s[:2] for s in shown] == [(40, 50), (41, 50), (42, 50), (43, 50), (43, 43)]  # the last: an early end is an end
     assert shown[0][2] <= 1  # forty steps in no time are not what the time left is judged by
