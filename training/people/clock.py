@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hybrid import Schedule
 from hybrid.schedules.dose import as_float
-from hybrid.schedules.schedule import SAME
+from hybrid.schedules.dose import SAME
 
 
 def origin_of(schedule: Schedule) -> float:
