@@ -90,8 +90,8 @@ class Bundle:
         `provenance`, where it comes from, plain JSON; `solver`, with which the people were found, remembered by its name
         (`solver_named`): by default the one that `personalise` takes. Units, ids, schedules on everybody's own clock, covariates,
         baselines, when each was last measured, the mesh and the channels that are never below 0 are the cohort's and the model's.
-        Errors: `ValueError` for parts that are not of each other: members or people of another number, other people, a claim about
-        another system, a recalibration that was fitted on others, a model that is not in float64, a solver without a name.
+        Errors: `ValueError` for parts that are not of each other: members or people of another number, other people, a claim
+        about another system, a recalibration that was fitted on others, a model that is not in float64, a solver without a name.
         """
         require_joined(model, cohort, people)
         claims = require_claims(claims)

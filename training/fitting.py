@@ -84,8 +84,8 @@ def fit(
     if objective.forecast_from is not None and objective.held_out is None:
         raise ValueError(
             f"fit: forecast_from is {objective.forecast_from:g} and nobody is held out, so nothing would be forecast from there: "
-            "everyone's measurements teach, late ones too; say who is held out, Objective(held_out=…, weights=…), or teach by the "
-            "early ones alone, fit(model, cohort.until(time))"
+            "everyone's measurements teach, late ones too; say who is held out, Objective(held_out=…, weights=…), or teach by "
+            "the early ones alone, fit(model, cohort.until(time))"
         )
     rate, forecast_from, checkpoint = search.rate, objective.forecast_from, looks.checkpoint
     steps = 200 if search.steps is None else search.steps

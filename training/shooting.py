@@ -114,7 +114,7 @@ def shoot(
     - `stiffness`: the first ρ, in nats: a defect of 1/√ρ of a state's scale costs half a nat.
 
     Yields a `ShootingStep` after every update; its `best` goes into `fit(...)` for judging by held-out people.
-    Errors: `ValueError` for shapes and numbers that cannot be, and for what `objective`, `search` and `looks` ask that windows have not;
+    Errors: `ValueError` for shapes and numbers that cannot be, and for what is asked that windows have not;
     `SimulationError` that names the person.
     Law: members do not influence each other; a person with weight 0 does not influence the member.
     Source: Bock & Plitt, IFAC Proc. 17 (1984) 1603, multiple shooting; Turan & Jäschke, IEEE Control Syst. Lett. 6 (2022)

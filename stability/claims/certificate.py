@@ -84,8 +84,10 @@ class Certificate(Claim):
     def _stays(self) -> Mapping[str, Any]:
         """The set that is kept. Errors: ValueError where the region does not say it."""
         stays = self.region.get("stays") if isinstance(self.region, Mapping) else None
-        known = stays.keys() if isinstance(stays, Mapping) else ()
-        if not {"set", "doses"} <= set(known) or (stays["set"] != "box" and not {"centre", "start"} <= set(known)):
+        needed = {"set", "doses"}
+        if isinstance(stays, Mapping) and stays.get("set") != "box":
+            needed |= {"centre", "start"}
+        if not isinstance(stays, Mapping) or not needed <= stays.keys():
             raise ValueError(
                 f"the region of the certificate does not say which set is kept: its stays is {shown(stays)}; give what to_dict "
                 "of a certificate in a region writes."
