@@ -59,7 +59,7 @@ def check_term(term: Term, backbone: Backbone, *, covariates: int = 0, generator
     _differentiable(term, (x, u, theta, c), some, name)
     again = _bound(rebuilt(term, name), theta, c, name).rate(x, u).detach()
     if not torch.equal(again, value):
-        raise ValueError(f"{name}: rebuilt by its configuration the rate differs; config() gives all arguments of the constructor")
+        raise ValueError(f"{name}: rebuilt by its configuration the rate differs; config() gives what the constructor takes")
 
 
 def _bound(term: Term, theta: Tensor, c: Tensor, name: str) -> BoundTerm:

@@ -154,22 +154,14 @@ def require_prediction(prediction: object, name: str) -> None:
 
 
 def require_own_rows(prediction: Prediction, people: Sequence[str | int], name: str) -> None:
-    """Raise `ValueError`, beginning with `name`, where an id that the prediction gives one row is given to another instead.
+    """Raise `ValueError`, beginning with `name`, where the people are those of the prediction in another order.
 
-    Other names than the prediction's are welcome: several records of one person are named as one.
+    Names that are other ones are welcome: numbers in their order, or one name for several records of a person.
     """
-    if prediction.ids is None:
-        return
     given = ids_of(people)
-    own: dict[str, list[int]] = {}
-    for row, person in enumerate(prediction.ids):
-        own.setdefault(person, []).append(row)
-    for row, person in enumerate(given):
-        if person in own and not any(given[k] == person for k in own[person]):
-            raise ValueError(
-                f"{name}: row {row} is of {prediction.ids[row]} in the prediction and is named {person}, who is row "
-                f"{own[person][0]} there; give people in the prediction's order, prediction.ids"
-            )
+    if prediction.ids is not None and sorted(given) == sorted(prediction.ids):
+        write = "give people in the prediction's order, prediction.ids"
+        require_same_people(prediction.ids, given, f"{name}: prediction and people", write)
 
 
 def require_outcome(outcome: object, name: str) -> None:
