@@ -1,6 +1,7 @@
 """Known plus learned: models, schedules, observation, simulation, predictions."""
 
 from hybrid.cutting.cut import build_segments
+from hybrid.cutting.interval import Interval
 from hybrid.cutting.mesh import Mesh
 from hybrid.cutting.segments import Segments
 from hybrid.field import SemilinearField
@@ -12,6 +13,7 @@ from hybrid.model import Conditions, HybridModel
 from hybrid.observation import Concentration, Observation, States
 from hybrid.prediction import Prediction
 from hybrid.process_noise import Paths, sample_paths
+from hybrid.propagate import Moves, propagate, root, transition
 from hybrid.schedules.dose import Dose
 from hybrid.schedules.schedule import Schedule
 from hybrid.schedules.signal import Signal
@@ -36,7 +38,9 @@ __all__ = [
     "Exponential",
     "Failure",
     "HybridModel",
+    "Interval",
     "Mesh",
+    "Moves",
     "Observation",
     "Parts",
     "Paths",
@@ -62,7 +66,10 @@ __all__ = [
     "field_spread",
     "integrate",
     "predict",
+    "propagate",
     "rollout",
+    "root",
     "sample_paths",
     "simulate",
+    "transition",
 ]

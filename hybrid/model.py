@@ -21,6 +21,7 @@ from hybrid.joining import (
     require_units,
     standardising,
 )
+from hybrid.leading_axes import leading
 from hybrid.observation import JoinsBackbone, Observation
 from hybrid.terms import RightHandSide, Term, bound
 from learned import Joins, Joint, LayeredResidual, NoiseHead, ProcessNoise, Residual, Zero
@@ -318,7 +319,7 @@ class HybridModel(nn.Module):
             A, B, theta, c = (old if new is None else new for new, old in zip(each, (A, B, theta, c), strict=True))
         return bound((A, B), self.known, self.residual, theta, c)
 
-    def _context_of(self, theta: object, c: Tensor | None, name: str) -> Tensor:
+    def _context_of(self, theta: object, c: Any, name: str) -> Any:
         """c, which has no columns in a model without covariates and latents."""
         if c is not None:
             return c
@@ -338,19 +339,21 @@ class HybridModel(nn.Module):
 
     def lure(
         self,
-        theta: Tensor,  # (q,), (N, q) or (M, N, q)
-        c: Tensor | None = None,  # (r,), (N, r) or (M, N, r)
+        theta: Tensor | Sequence[Any],  # (q,), (N, q) or (M, N, q)
+        c: Tensor | Sequence[Any] | None = None,  # (r,), (N, r) or (M, N, r)
     ) -> dict[str, Any]:
         """The arrays of the Lur'e form, for `stability.certify(model.lure(theta, c))`, float64.
 
         A (M, N, n, n), B (M, N, n, m); weights (M, 1, out, in), biases (M, N|1, out) with c folded in, input_weights
         (M, 1, h, m) or None, activation; skip (M, 1, n, n) where the residual has one. Axes of size 1 are put in front.
+        Lists and arrays are taken too.
         `c` may be left out where the model has neither covariates nor latents.
-        Errors: `ValueError` for a residual without layers, and for a model with known nonlinear terms.
+        Errors: `ValueError` for numbers of other shapes, a residual without layers, and a model with known nonlinear terms.
         """
-        c = self._context_of(theta, c, "HybridModel.lure")
-        theta, c = (v[(None,) * max(3 - v.ndim, 0)] if isinstance(v, Tensor) and v.ndim else v for v in (theta, c))
-        self._require_theta(theta, c, "HybridModel.lure")
+        name, like = "HybridModel.lure", torch.zeros((), dtype=self.dtype, device=self.device)
+        theta = leading(theta, len(self.backbone.physical), None, "theta", like, name=name)
+        c = leading(self._context_of(theta, c, name), self.sees, None, "c", like, name=name)
+        self._require_theta(theta, c, name)
         if self.opaque:
             raise ValueError(
                 f"{' and '.join(self.opaque)} has neither layers nor a tape, so it has no Lur'e form to certify; use a residual "

@@ -13,10 +13,10 @@ from hybrid.cutting.segments import Segments
 from hybrid.defaults import simulating
 from hybrid.derivative import values_of
 from hybrid.field import SemilinearField
+from hybrid.leading_axes import leading
 from hybrid.model import Conditions, HybridModel, require_alike
 from hybrid.solve.solver import Solution, Solver
 from physics import Parameter, capture
-from physics.arguments import quote
 
 Start = Tensor | tuple[Tensor, Tensor]  # a state, or its mean and covariance
 
@@ -84,7 +84,7 @@ def starting(start: Start, size: int, people: int, name: str, like: Tensor) -> t
 
     Errors: `ValueError`, beginning with `name`, for what is neither, and a covariance that is not symmetric.
     """
-    if not (isinstance(start, tuple) and len(start) == 2 and getattr(start[1], "ndim", 0) > 1):
+    if not _paired(start):
         return leading(start, size, people, "start", like, name=name), None
     x = leading(start[0], size, people, "start, its mean,", like, name=name)
     S = leading(start[1], size, people, "start, its covariance,", like, square=True, name=name)
@@ -95,38 +95,21 @@ def starting(start: Start, size: int, people: int, name: str, like: Tensor) -> t
             raise ValueError(f"{name}: start, its covariance, must be finite and symmetric; write 0.5 * (S + S.mT)")
         if bool((seen.diagonal(dim1=-2, dim2=-1) < 0).any()):
             raise ValueError(f"{name}: start, its covariance, has a variance below 0; give one that is positive semidefinite")
+        total = seen.diagonal(dim1=-2, dim2=-1).sum(-1)
+        if bool((torch.linalg.eigvalsh(seen)[..., 0] < -1e-6 * total).any()):
+            raise ValueError(
+                f"{name}: start, its covariance, is indefinite: it has an eigenvalue below 0; give one that is positive "
+                "semidefinite, L @ L.mT"
+            )
     return x, S
 
 
-def leading(
-    value: object, size: int, people: int, what: str, like: Tensor, *, square: bool = False, name: str = "simulate"
-) -> Tensor:
-    """Numbers (size,), (N, size) or (M, N, size), with two last axes of `size` where `square`, as (M|1, N|1, size), in the
-    type of `like` and where it is.
-
-    Errors: `ValueError`, beginning with `name` and `what`, for other shapes, and a loss of digits.
-    """
-    tail = (size, size) if square else (size,)
-    last = ", ".join(map(str, tail))
-    try:
-        given = torch.as_tensor(value)
-        if given.is_complex() or given.dtype == torch.bool or given.is_meta:
-            raise TypeError
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{name}: {what} must be numbers in a tensor of last axis {size}, and is {quote(value)}") from error
-    if given.dtype == torch.float64 and like.dtype != torch.float64:
-        raise ValueError(
-            f"{name}: {what} is float64 and the model computes in {like.dtype}, which would round it; write "
-            f"model.to(torch.float64), or {what}.to({like.dtype})"
-        )
-    given = given.to(like)
-    lead = given.ndim - len(tail)
-    if lead not in (0, 1, 2) or given.shape[lead:] != tail or (lead and given.shape[lead - 1] not in (1, people)):
-        raise ValueError(
-            f"{name}: {what} needs shape ({last}{',' if not square else ''}), (N, {last}) or (M, N, {last}) with N = {people}, "
-            f"got {tuple(given.shape)}"
-        )
-    return given.reshape((1,) * (2 - lead) + tuple(given.shape))
+def _paired(start: object) -> bool:
+    """Is it a mean and its covariance? A list of two may also be the states of two people or members."""
+    if not isinstance(start, tuple | list) or len(start) != 2:
+        return False
+    axes = [getattr(v, "ndim", 0) for v in start]
+    return axes[1] > 1 and (isinstance(start, tuple) or axes[1] > axes[0])
 
 
 def require_admissible(physical: Sequence[Parameter], theta: Tensor) -> None:

@@ -12,9 +12,10 @@ from hybrid.cutting.cut import build_segments
 from hybrid.cutting.given_rows import require_rows
 from hybrid.cutting.mesh import Mesh
 from hybrid.derivative import lasting, values_of
+from hybrid.leading_axes import leading
 from hybrid.model import Conditions, HybridModel, require_given
 from hybrid.prediction import Prediction
-from hybrid.problem import Problem, Start, leading, require_admissible, starting
+from hybrid.problem import Problem, Start, require_admissible, starting
 from hybrid.process_noise import process_variance, read_boundaries
 from hybrid.schedules.schedule import Schedule
 from hybrid.solve.solver import Failure, Solution, Solver, require_solver
@@ -128,7 +129,7 @@ def predict(
     `draws`: of these people, in this order: a tensor cannot say whose it is, and those of others are not noticed.
     `solver`: `Exponential(rtol=1e-6)` by default (1e-4 in float32), whatever the mesh of the conditions.
     Returns a `Prediction`, which carries the cohort's `ids`; of bare conditions it has none.
-    Errors: `SimulationError`, naming record and time.
+    Errors: `ValueError` for shapes that do not fit and draws that are not finite; `SimulationError`, naming record and time.
     """
     ids = getattr(cohort, "ids", None)  # conditions do not know whose they are, nor need what is asked
     conditions, times, mask = _asked(cohort, times, mask)
@@ -146,6 +147,8 @@ def predict(
     require_shape(draws, "predict: draws", "M", "S", N, d, write="Personal.draws(16, generator)", like=conditions.baseline)
     if not draws.shape[1]:
         raise ValueError("predict: draws has none of anybody, S = 0; write Personal.draws(16, generator)")
+    if not capture.capturing() and not bool(torch.isfinite(values_of(draws)).all()):
+        raise ValueError("predict: draws holds NaN or infinity; give finite coordinates, as Personal.draws(16, generator)")
     _require_times(times, mask, N, conditions.segments.segment.shape[1])
     draws = draws.expand(max(len(draws), model.members), *draws.shape[1:])
     M, S, N, d = draws.shape
@@ -213,6 +216,7 @@ def simulate(
     a failure on the way (`integrate` returns what went well).
     """
     require_kind(model, HybridModel, "simulate: model", "simulate(model, schedule, times, theta)")
+    _require_finite_start(start)
     if isinstance(times, str | bytes | Mapping | set) or not isinstance(times, Iterable) or getattr(times, "ndim", 1) == 0:
         raise ValueError(f"simulate: times is a list of times, even of one, and is {quote(times)}; write [1.0, 6.0, 24.0]")
     given: list[Any] = times.tolist() if isinstance(times, Tensor | np.ndarray) else list(times)
@@ -227,6 +231,22 @@ def simulate(
         raise ValueError("simulate: one schedule goes with one list of times; write [1.0, 6.0], not [[1.0, 6.0]]")
     states = integrate(model, [schedule], [given], theta, start, c=c, solver=solver, mesh=mesh).require()
     return states[0, 0] if states.shape[0] == 1 else states[:, 0]
+
+
+def _require_finite_start(start: object) -> None:
+    """Raise `ValueError` for a start that holds NaN or infinity; what is none at all is answered by whoever reads it."""
+    if start is None:
+        return
+    try:
+        values = values_of(torch.as_tensor(start))
+    except (TypeError, ValueError, RuntimeError):
+        return
+    if capture.capturing() or values.is_meta or bool(torch.isfinite(values).all()):
+        return
+    *record, state = (int(i) for i in (~torch.isfinite(values)).nonzero()[0][-2:]) if values.ndim else (0,)
+    of = f" of record {record[0]}" if record else ""
+    seen = "NaN" if bool(values.isnan().any()) else "infinity"
+    raise ValueError(f"simulate: start holds {seen}, in the state at position {state}{of}; give finite numbers, or leave it out")
 
 
 @threads_by(of_schedules)

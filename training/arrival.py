@@ -23,11 +23,11 @@ _FALL, _FALL_EACH = 0.5, 0.01  # of the objective of everyone together, and of e
 class Convergence:
     """How far a fit still is from where its own people would have it.
 
-    `names` (q,) of the parameters · `away` (M, q): how many standard errors the typical value of each would still move, in one
-    Newton step of the objective in which everyone's own coordinates are at their best, and `moves` (M, q) how many of the
-    spreads ω between people · `fall` (M,): by how much the objective of everyone together fell in the last tenth of the steps,
-    NaN where nobody kept count · `people`, how many they are · `unfinished`: the ids of those whose own coordinates were not
-    found under some member.
+    `names` (q,) of the parameters · `away` (M, q): how many standard errors the typical value of each would still move, in
+    one Newton step of the objective in which everyone's own coordinates are at their best, and `moves` (M, q) how many of
+    the spreads ω between people · `fall` (M,): by how much the objective of everyone together fell in the last tenth of the
+    steps, in three at least, or in all where there were fewer, NaN where nobody kept count · `people`, how many they are ·
+    `unfinished`: the ids of those whose own coordinates were not found under some member.
     A member has arrived where no typical value is more than one standard error and a tenth of ω away, and the objective fell by
     at most ½, which no likelihood could tell apart, or .01 a person; the fit has, where more than half of its members have.
     """
@@ -72,7 +72,7 @@ class Convergence:
                     parts.append(f"the typical {name} {side if math.isfinite(far) else 'is where the objective has no minimum'}")
             if 2 * int(self.falling.sum()) >= M:
                 fall = float(self.fall[self.falling].median())
-                parts.append(f"the objective still fell by {fall:.2g} in the last tenth of the steps")
+                parts.append(f"the objective still fell by {fall:.2g} in the last steps")
             why = "; ".join(parts) or "each for a reason of its own"
             found.append(f"The fit has not converged in {missing} of {M} members: {why}. Give it more steps, or a better start.")
         if self.unfinished:
@@ -144,8 +144,8 @@ def convergence(
     bad = torch.nonzero(~personal.converged.all(0))[:, 0].tolist()
     unfinished = tuple(people[i] for i in sorted({*bad, *personal.failed}))
     fall = torch.full((M,), torch.nan, dtype=torch.float64)
-    if len(losses) >= 10:
-        back = max(1, len(losses) // 10)
+    if len(losses) >= 2:
+        back = min(len(losses) - 1, max(3, len(losses) // 10))  # one step of a short fit says little
         fall = N * (losses[-1 - back] - losses[-1]).detach().to("cpu", torch.float64)
     if not isinstance(model.population, LogNormalPopulation) or N == 0:
         nothing = torch.zeros(M, 0, dtype=torch.float64)

@@ -9,7 +9,10 @@ from benchmarks.slips.attempt import PACKAGES
 
 # what a caller does not make: results, whose fields are filled by the function that returns them, and interfaces
 RESULTS = {
-    "hybrid": ("Cause", "Failure", "Parts", "Paths", "RightHandSide", "Rollout", "Segments", "SimulationError", "Solution"),
+    "hybrid": (
+        *("Cause", "Failure", "Interval", "Parts", "Paths", "RightHandSide", "Rollout", "Segments", "SimulationError"),
+        "Solution",
+    ),
     "stability": ("Certificate", "Counterexample", "Gain", "LipschitzBound", "Refusal", "Step", "Verdict", "WeightedL1"),
     "learned": ("Field", "Layers"),
     "exchange": ("Outside",),

@@ -25,7 +25,6 @@ def rows() -> dict[str, Call]:
                                                    "calibration": {"a": 1.0}, "provenance": {"a": "b"}, "solver": None}),
         "Bundle.forecast": lambda: (bundle.forecast, {"person": w.cohort.ids[0], "schedule": "", "times": [1.0, 2.0],
                                                       "draws": 2, "seed": 7}),
-        "Bundle.prove": lambda: (bundle.prove, {}),
         "Bundle.units_made_in": lambda: (certified.units_made_in, {"claim": w.certificate}),
         "solver_named": lambda: (exchange.solver_named, {"name": "rk4"}),
         "units_of": lambda: (exchange.units_of, {"model": w.model}),

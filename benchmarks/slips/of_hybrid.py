@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import hybrid
 from benchmarks.slips.attempt import Call, of
@@ -15,6 +16,7 @@ from hybrid import (
     Dose,
     Exponential,
     HybridModel,
+    Interval,
     Mesh,
     Prediction,
     RungeKutta,
@@ -46,6 +48,19 @@ class Fading(Term):
         return {}
 
 
+class _Decay:
+    """dx = −x dt + dW of two states, on plain arrays."""
+
+    def flow(self, x: Tensor, interval: Interval) -> Tensor:
+        return x * torch.exp(-interval.dt)[:, None]
+
+    def slope(self, x: Tensor, u: Tensor) -> Tensor:
+        return -self.intensity(x)
+
+    def intensity(self, x: Tensor) -> Tensor:
+        return torch.eye(2, dtype=x.dtype).expand(1, x.shape[1], 2, 2)
+
+
 def rows() -> dict[str, Call]:
     w = world()
     given, model, segments = w.cohort.conditions, w.model, w.cohort.conditions.segments
@@ -64,6 +79,7 @@ def rows() -> dict[str, Call]:
     index, part = torch.zeros(4, 1, dtype=torch.long), torch.zeros(4, 1, dtype=D)
     everyone = {"schedules": [schedule()] * 4, "times": [[1.0, 2.0]] * 4}
     ends = torch.zeros(1, 4, segments.dt.shape[1] + 1, 2, dtype=D)
+    spread = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=D).repeat(4, 1, 1)
     rows: dict[str, Any] = {
         "check_observation": lambda: (hybrid.check_observation, {
             "observation": Concentration("plasma", "V"), "backbone": w.backbone, "generator": generator()}),
@@ -114,6 +130,15 @@ def rows() -> dict[str, Call]:
         "HybridModel.bind": lambda: (model.bind, {"segments": segments, "theta": theta, "c": c}),
         "HybridModel.at": lambda: (model.at, {"theta": theta, "c": c, "points": 1}),
         "HybridModel.lure": lambda: (model.lure, {"theta": theta.clone(), "c": c.clone()}),
+        "Interval.of": lambda: (Interval.of, {
+            "dt": torch.full((4,), 0.5, dtype=D), "states": 2, "jump": x[0].clone(), "rate": x[0].clone(),
+            "inputs": (torch.ones(4, 1, dtype=D), torch.zeros(4, 1, dtype=D)), "start": torch.zeros(4, dtype=D), "meshed": True}),
+        "Interval.at": lambda: (Interval.at, {"segments": segments, "k": 0}),
+        "propagate": lambda: (hybrid.propagate, {
+            "field": _Decay(), "x": x.clone(), "S": torch.eye(2, dtype=D).repeat(1, 4, 1, 1),
+            "interval": Interval.of(torch.full((4,), 0.5, dtype=D), 2)}),
+        "transition": lambda: (hybrid.transition, {"J": -torch.eye(2, dtype=D).repeat(4, 1, 1), "D": spread.clone()}),
+        "root": lambda: (hybrid.root, {"Q": spread.clone()}),
         "Mesh": lambda: (Mesh, {"step": 0.5, "first": 0.1, "growth": 0.25, "observed": True}),
         "Mesh.of": lambda: (Mesh.of, {"model": model, "records": w.people}),
         "Mesh.fastest": lambda: (Mesh.fastest, {"model": model, "covariates": dict(given.covariates), "people": 4}),

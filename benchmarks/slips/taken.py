@@ -29,6 +29,7 @@ _ANY_NAME = {"words in it": "any name will do"}
 _COUNT = "how many channels there are, the model says"
 
 _AXES_OF = (
+    *("hybrid.root", "hybrid.transition"),
     *("hybrid.Concentration.mean", "hybrid.States.mean", "hybrid.Prediction.crps", "hybrid.Prediction.log_prob"),
     *("hybrid.SemilinearField.linear", "learned.DiagonalDiffusion.diffusion", "learned.Zero.forward"),
     *("physics.LinearBackbone.initial", "physics.LinearBackbone.matrices", "physics.LogNormalPopulation.log_prior"),
@@ -56,6 +57,7 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "hybrid.BoundTerm": dict.fromkeys(("value", "slope"), _CALLED),
     "hybrid.Concentration": {"state": _NAMED, "volume": _NAMED},
     "hybrid.Conditions": {"baseline": {"one column too many": _COUNT}},
+    "hybrid.Interval.of": {"inputs": {"its first alone": "the inputs may be the same at both ends"}},
     "hybrid.Prediction": {"units": _ONE_NAME},
     "hybrid.Prediction.cdf": {"y": {**_AXES, **dict.fromkeys(("inf in it", "-inf in it"), "all, or nothing, lies below")}},
     "hybrid.Prediction.crosses": {"threshold": {"inf": "nothing exceeds infinity"}},

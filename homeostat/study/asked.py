@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from homeostat.wording import behind
-from hybrid.schedules.schedule import SAME
+from hybrid.schedules.dose import SAME
 from training import Record
 from training.people.clock import at_or_before
 from training.people.records import counted_from

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hybrid.cutting.segments import Segments
-from physics.arguments import require_kind, require_number, require_shape
+from physics.arguments import require_flag, require_kind, require_number, require_shape
 
 
 @dataclass(frozen=True)
@@ -41,22 +41,26 @@ class Interval:
         """Intervals of these lengths for `states` states: nothing arrives, nothing is infused and nothing drives where nothing
         is given; the inputs are constant or go from the first of a pair to the second.
 
-        Errors: `ValueError` for shapes that differ, and a length below 0.
+        Errors: `ValueError` for shapes and types that differ, and a length below 0.
         """
         require_shape(dt, "Interval.of: dt", "N", write="torch.full((N,), 0.5)")
         require_number(states, "Interval.of: states, how many,", least=1.0, whole=True)
         N, n = dt.shape[0], int(states)
-        first, last = inputs if isinstance(inputs, tuple) and len(inputs) == 2 else (inputs, inputs)
+        require_flag(meshed, "Interval.of: meshed")
+        first, last = inputs if isinstance(inputs, tuple | list) and len(inputs) == 2 else (inputs, inputs)
         for what, value in (("jump", jump), ("rate", rate)):
             if value is not None:
                 require_shape(value, f"Interval.of: {what}", N, n, write="torch.zeros(N, n)", like=dt)
         for value in (first, last):
-            if value is not None:
+            if inputs is not None:
                 require_shape(value, "Interval.of: inputs", N, "m", write="torch.zeros(N, m), or a pair of them", like=dt)
         if first is not None and last is not None and first.shape != last.shape:
             raise ValueError(f"Interval.of: inputs go from {tuple(first.shape)} to {tuple(last.shape)}; give both of one shape")
         if start is not None:
             require_shape(start, "Interval.of: start", N, write="torch.zeros(N)", like=dt)
+        for what, value in (("jump", jump), ("rate", rate), ("inputs", first), ("inputs", last), ("start", start)):
+            if value is not None and value.dtype != dt.dtype:
+                raise ValueError(f"Interval.of: dt is {dt.dtype} and {what} {value.dtype}; write {what}.to(dt.dtype)")
         if dt.device.type == "cpu" and not bool((dt.detach() >= 0).all() & torch.isfinite(dt.detach()).all()):
             raise ValueError("Interval.of: dt must be finite and 0 or longer; time does not run backwards")
         nothing = dt.new_zeros(N, n)

@@ -10,6 +10,14 @@ from physics.arguments import quote, require_number
 
 Number = float | Tensor
 
+SAME = 1e-9  # of the longest time: what rounding can part two equal times by, and nobody measures
+
+
+def slack(*times: float) -> float:
+    """How far apart two of these times may be and be the same: `SAME` of the longest."""
+    return SAME * max(map(abs, times))
+
+
 
 def as_float(number: Number) -> float:
     """The plain number.
@@ -78,3 +86,11 @@ class Dose:
         require_number(count, "Dose(…).repeated: count, how many doses in all,", least=1.0, most=1e5, whole=True)
         require_number(interval, "Dose(…).repeated: interval", above=0.0)
         return tuple(replace(self, time=self.time + k * interval) for k in range(int(count)))
+
+
+def no_earlier(dose: Dose, time: float) -> Dose:
+    """The same dose, at `time` where it is earlier: for one whose time is the same but for rounding."""
+    if as_float(dose.time) >= time:
+        return dose
+    own = dose.time
+    return replace(dose, time=time + (as_time(own) - as_time(own).detach()) if isinstance(own, Tensor) else time)

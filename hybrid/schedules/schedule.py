@@ -4,12 +4,10 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hybrid.schedules.dose import Dose, as_float
+from hybrid.schedules.dose import Dose, as_float, no_earlier, slack
 from hybrid.schedules.schedule_text import parse_schedule
 from hybrid.schedules.signal import Signal
 from physics.arguments import quote, require_callable, require_kind, require_number, require_text
-
-SAME = 1e-9  # of the longest time: what rounding can part two equal times by, and nobody measures
 
 
 @dataclass(frozen=True)
@@ -17,7 +15,8 @@ class Schedule:
     """Everything done to one person: `doses`, `inputs` by name, and `start`, the time at which the record begins.
 
     Law: `do` keeps everything that it does not name, and with `since` everything before that time; cutting an infusion in two
-    changes nothing; what is simulated up to t and from there on by `since(t)` is what is simulated at once.
+    changes nothing; what is simulated up to t and from there on by `since(t)` is what is simulated at once. A dose that comes
+    before t by rounding alone, `SAME` of the longest time, comes at t.
     """
 
     doses: tuple[Dose, ...] = ()
@@ -64,7 +63,7 @@ class Schedule:
         """
         if since is not None:
             require_number(since, "do: since, the time from which on something else is done,")
-            return self.onwards(float(since), lambda later: later._done(changes, inputs, onwards=True))
+            return self.onwards(as_float(since), lambda later: later._done(changes, inputs, onwards=True))
         return self._done(changes, inputs)
 
     def _done(
@@ -90,15 +89,16 @@ class Schedule:
                     raise ValueError(f"do: what goes into {quote(state, 60)} is a list of doses, and is {quote(group)}; write []")
                 doses.setdefault(state, []).extend([group] if isinstance(group, Dose) else group)
         for state, group in doses.items():
-            for dose in group:
+            for k, dose in enumerate(group):
                 require_kind(dose, Dose, "do: each dose", 'do({"gut": [Dose("gut", 0.0, 320.0)]})')
                 if dose.state != state:
                     raise ValueError(f"do: a dose into {dose.state} stands under another compartment's name; move it")
-                if onwards and as_float(dose.time) < self.start:
+                if onwards and as_float(dose.time) < self.start - self._slack(as_float(dose.time)):
                     raise ValueError(
                         f"do: since is {self.start:g} and a dose into {state} is at {as_float(dose.time):g}; what was given "
                         f"before since stays: write a time from {self.start:g} on"
                     )
+                group[k] = no_earlier(dose, self.start) if onwards else dose
         kept = [d for d in self.doses if d.state not in doses]
         new = _sorted([*kept, *(d for group in doses.values() for d in group)])
         return replace(self, doses=new, inputs={**self.inputs, **(inputs or {})})
@@ -116,53 +116,74 @@ class Schedule:
         Errors: `ValueError` for a time before the start.
         Law: from the state at `time`, it goes on as the whole schedule does.
         """
+        time, near = self._from(time, "since")
         rest = []
-        for dose in self._from(time, "since").doses:
+        for dose in self.doses:
             begin = as_float(dose.arrival)
-            if begin >= time:
-                rest.append(dose if as_float(dose.time) >= time else replace(dose, time=dose.arrival, lag=0.0))
-            elif not dose.bolus and begin + as_float(dose.duration) > time:
+            if begin >= time - near:
+                given = as_float(dose.time) >= time - near
+                rest.append(no_earlier(dose if given else replace(dose, time=dose.arrival, lag=0.0), time))
+            elif not dose.bolus and begin + as_float(dose.duration) > time + near:
                 left = dose.arrival + dose.duration - time
                 rest.append(Dose(dose.state, time, dose.amount * (left / dose.duration), left))
-        return Schedule(_sorted(rest), {name: signal.since(time) for name, signal in self.inputs.items()}, float(time))
+        return Schedule(_sorted(rest), {name: signal.since(time) for name, signal in self.inputs.items()}, time)
 
     def onwards(self, time: float, change: Callable[["Schedule"], "Schedule"]) -> "Schedule":
         """The same with `change` made to what is given from `time` on; what was given before stays.
 
         `change` gets the later doses, the rest of infusions that run, and the inputs, as a schedule that starts at `time`.
-        Infusions into compartments whose later doses it leaves as they are stay in one piece.
+        Infusions into compartments whose later doses it leaves as they are stay in one piece. Doses that it leaves out are not
+        given; an input that it leaves out drives as before. The start of the schedule that it gives back is not read.
+        Errors: `ValueError` for a time before the start, and a dose before `time` in what `change` gives back.
         """
         if not inspect.isroutine(change):
             raise ValueError(f"Schedule.onwards: change is a function, and is {quote(change)}; write lambda later: later.do(…)")
         require_callable(change, "Schedule.onwards: change", "lambda later: later.do(…)", self)
+        time, near = self._from(time, "do")
         later = []
-        for dose in self._from(time, "do").doses:
-            if as_float(dose.time) >= time:
-                later.append(dose)
-            elif not dose.bolus and as_float(dose.time) + as_float(dose.duration) > time:
+        for dose in self.doses:
+            if as_float(dose.time) >= time - near:
+                later.append(no_earlier(dose, time))
+            elif not dose.bolus and as_float(dose.time) + as_float(dose.duration) > time + near:
                 left = dose.time + dose.duration - time
                 later.append(replace(dose, time=time, amount=dose.amount * (left / dose.duration), duration=left))
-        before = Schedule(_sorted(later), {name: signal.since(time) for name, signal in self.inputs.items()}, float(time))
+        before = Schedule(_sorted(later), {name: signal.since(time) for name, signal in self.inputs.items()}, time)
         after = change(before)
         require_kind(after, Schedule, "onwards: what change gives back", "lambda later: later.do(…)")
+        early = [d for d in after.doses if as_float(d.time) < time - near]
+        if early:
+            raise ValueError(
+                f"Schedule.onwards: change puts a dose into {early[0].state} at {as_float(early[0].time):g}, and what was given "
+                f"before {time:g} stays; write a time from {time:g} on"
+            )
         alike = [
             state
             for state in {d.state for d in (*before.doses, *after.doses)}
             if [id(d) for d in before.into(state)] == [id(d) for d in after.into(state)]
         ]
-        past = [d if d.state in alike else _until(d, time) for d in self.doses if d.state in alike or as_float(d.time) < time]
+        past = [
+            d if d.state in alike else _until(d, time, near)
+            for d in self.doses
+            if d.state in alike or as_float(d.time) < time - near
+        ]
         inputs = dict(self.inputs)
         for name, signal in after.inputs.items():
             if signal is not before.inputs.get(name):
                 inputs[name] = inputs[name].followed(signal, time) if name in inputs else signal
-        new = [d for d in after.doses if d.state not in alike]
+        new = [no_earlier(d, time) for d in after.doses if d.state not in alike]
         return replace(self, doses=_sorted([*past, *new]), inputs=inputs)
 
-    def _from(self, time: float, name: str) -> "Schedule":
+    def _from(self, time: float, name: str) -> tuple[float, float]:
+        """The time as a plain number, no earlier than the start, and how far from it another is the same."""
         require_number(time, f"{name}: since, a time,")
-        if float(time) < self.start:
-            raise ValueError(f"{name}: the schedule starts at {self.start:g} and since is {float(time):g}; write a later time")
-        return self
+        plain = as_float(time)
+        near = self._slack(plain)
+        if plain < self.start - near:
+            raise ValueError(f"{name}: the schedule starts at {self.start:g} and since is {plain:g}; write a later time")
+        return max(plain, float(self.start)), near
+
+    def _slack(self, time: float) -> float:
+        return slack(time, self.start, *(as_float(d.time) for d in self.doses))
 
     def scaled(self, state: str, factor: float) -> "Schedule":
         """Every dose into `state` times `factor`.
@@ -201,9 +222,9 @@ def _sorted(doses: Iterable[Dose]) -> tuple[Dose, ...]:
     return tuple(sorted(doses, key=lambda d: as_float(d.time)))
 
 
-def _until(dose: Dose, time: float) -> Dose:
-    """What of a dose is given before `time`."""
-    if dose.bolus or as_float(dose.time) + as_float(dose.duration) <= time:
+def _until(dose: Dose, time: float, near: float) -> Dose:
+    """What of a dose is given before `time`; `near`: how far from it another time is the same."""
+    if dose.bolus or as_float(dose.time) + as_float(dose.duration) <= time + near:
         return dose
     given = time - dose.time
     return replace(dose, amount=dose.amount * (given / dose.duration), duration=given)

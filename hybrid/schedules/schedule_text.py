@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, Literal, Protocol, TypeVar
 
-from hybrid.schedules.dose import Dose, as_float
+from hybrid.schedules.dose import Dose, as_float, slack
 from hybrid.schedules.schedule_tokens import TOKEN, Reader, ScheduleTextError, Token
 from hybrid.schedules.signal import Signal
 from physics import Backbone
@@ -167,7 +167,7 @@ class _Parser(Generic[S]):
             token = self.read.take()  # "from"
             time = self._quantity("time", "time")[0]
             self.read.need_sign(":", "what is done from then on")
-            if time < self.now.start:
+            if time < self._earliest(time):
                 self.read.fail(token, f"{begins} at {self.now.start:g}; write that time or a later one")
             self._forget()
             self.since = True
@@ -285,8 +285,9 @@ class _Parser(Generic[S]):
         self.read.place = after
         self.read.need_sign("@", "the time of the dose")
         time, at_time = self._quantity("time", "time")
-        if time < self.now.start:
+        if time < self._earliest(time):
             self.read.fail(at_time, f"{self._begins()} at {self.now.start:g}; dose at that time or later")
+        time = max(time, self.now.start)
         interval, count, duration = 0.0, 1, 0.0
         if self.read.take_word("every"):
             interval = self._duration("interval")
@@ -362,6 +363,10 @@ class _Parser(Generic[S]):
                 self.read.fail(at, f"time {time:g} does not come after {before:g}; give the points in increasing time")
         kind: Literal["linear", "held"] = "held" if self.read.take_word("linear", "held") == "held" else "linear"
         self.now = self.now.do(inputs={name: Signal(tuple(t for t, _ in times), tuple(values), kind)})
+
+    def _earliest(self, time: float) -> float:
+        """The least time that is not before the start, but for rounding."""
+        return self.now.start - slack(time, self.now.start, *(as_float(d.time) for d in self.now.doses))
 
     def _begins(self) -> str:
         return "what is done here begins" if self.since else "the record starts"

@@ -14,20 +14,22 @@ from hybrid import (
     Dose,
     Exponential,
     HybridModel,
+    Interval,
     Mesh,
     Schedule,
     States,
     build_segments,
     conditions_of,
+    propagate,
     rollout,
+    root,
     sample_paths,
     simulate,
+    transition,
 )
-from hybrid.cutting.interval import Interval
 from hybrid.derivative import slope_of
 from hybrid.problem import Problem
 from hybrid.process_noise import Driven
-from hybrid.propagate import propagate, root
 from learned import MLP, Constant, DiagonalDiffusion
 from physics import LinearBackbone, SharedPopulation
 
@@ -140,6 +142,35 @@ def test_the_root_of_many() -> None:
     assert root(torch.ones(2, 2, dtype=torch.float32)).dtype == torch.float32
 
 
+def test_what_is_no_tensor_of_the_right_shape_is_refused_in_words() -> None:
+    field, interval, x, S = drawn(1)
+    eye, odd = torch.eye(2, dtype=F64), torch.tensor([[1.0, torch.nan], [torch.nan, 1.0]], dtype=F64)
+    single = torch.full((2,), 0.5)
+    for call, words in (
+        (lambda: transition(np.eye(2), np.eye(2)), r"transition: J must be a tensor .* torch\.as_tensor"),
+        (lambda: transition(eye, torch.eye(3, dtype=F64)), r"transition: D must be a tensor .* shape \(\.\.\., 2, 2\)"),
+        (lambda: transition(eye[:1], eye), "J holds square matrices"),
+        (lambda: transition(eye, eye.float()), "D is torch.float32"),
+        (lambda: transition(eye.expand(3, 2, 2), eye.expand(4, 2, 2)), "give as many of both"),
+        (lambda: root(np.eye(2)), "root: Q must be a tensor"),
+        (lambda: root(odd), "root: Q holds NaN or infinity off its diagonal"),
+        (lambda: propagate(1, 2, 3, 4), r"field has the methods flow\(x, interval\), slope"),  # type: ignore[arg-type]
+        (lambda: propagate(Linear, x, S, interval), "field has the methods"),
+        (lambda: propagate(field, x, S, 4), "interval must be a Interval"),
+        (lambda: propagate(field, x.numpy(), S, interval), "propagate: x must be a tensor"),
+        (lambda: propagate(field, x[:, :2], S, interval), r"propagate: x must be a tensor .* \(M, 3, 3\)"),
+        (lambda: propagate(field, x, S[..., :2], interval), "propagate: S must be a tensor"),
+        (lambda: propagate(field, x.float(), S, interval), "x torch.float32"),
+        (lambda: propagate(field, x, S.expand(3, 2, 3, 3, 3)[:, 0], interval), "x is of 2 members and S of 3"),
+        (lambda: Interval.of(single, 2, jump=torch.zeros(2, 2, dtype=F64)), "dt is torch.float32 and jump torch.float64"),
+        (lambda: Interval.of(single, 2, inputs=(None, torch.zeros(2, 1))), "Interval.of: inputs must be a tensor"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
+    one = propagate(field, x[:1], S, interval)  # one mean for all members
+    assert [tuple(v.shape) for v in one] == [(1, 3, 3), (2, 3, 3, 3)]
+
+
 # ---- intervals and segments
 
 
@@ -207,6 +238,33 @@ def test_a_start_that_is_known_up_to_a_covariance(process: bool) -> None:
             assert more == pytest.approx(np.diag(F @ SPREAD.numpy() @ F.T), rel=1e-9)
     want = simulate(built, [Schedule((Dose("x1", 1.0, 3.0),))] * 2, [[0.5, 2.0], [1.0, 4.0]], NOBODY, START)
     torch.testing.assert_close(plain.states, want)
+
+
+def test_a_pair_may_be_a_list_and_its_covariance_is_one() -> None:
+    built = model()
+    conditions = conditions_of(built, [Schedule()] * 2, [[1.0], [2.0]])
+    nobody = torch.zeros(1, 2, 0, dtype=F64)
+
+    def run(start: object) -> Tensor:
+        with torch.no_grad():
+            return rollout(built, conditions, nobody, start=start).variance  # type: ignore[arg-type]
+
+    want = run((START, SPREAD))
+    assert torch.equal(run([START, SPREAD]), want)
+    assert torch.equal(run([START.numpy(), SPREAD.numpy()]), want)
+    # two states in a list are those of two people, as ever
+    each = np.stack([START.numpy(), START.numpy()])
+    assert torch.equal(run(list(each)), run(START))
+    thin = torch.outer(START, START)  # of one direction alone
+    assert bool(run((START, thin)).isfinite().all())
+    for S, words in (
+        (torch.tensor([[0.5, 2.0], [2.0, 0.3]], dtype=F64), "indefinite"),
+        (torch.tensor([[0.5, 0.2], [0.1, 0.3]], dtype=F64), "symmetric"),
+        (-SPREAD, "a variance below 0"),
+    ):
+        for pair in ((START, S), [START, S]):
+            with pytest.raises(ValueError, match=words):
+                run(pair)
 
 
 def test_from_a_filtered_state_on_is_the_whole() -> None:

@@ -26,6 +26,7 @@ from hybrid import (
     Torchdiffeq,
     build_segments,
     conditions_of,
+    integrate,
     predict,
     rollout,
     simulate,
@@ -461,6 +462,19 @@ def test_predict_runs_every_draw_under_every_member():
         run = rollout(model, conditions, draws[:, s], solver)
         torch.testing.assert_close(prediction.mean[:, s], run.mean.detach(), rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(prediction.variance[:, s], run.variance.detach(), rtol=1e-12, atol=1e-12)
+    for wrong in (math.nan, math.inf):
+        spoiled = draws.clone()
+        spoiled[1, 2, 0, 3] = wrong
+        with pytest.raises(ValueError, match="predict: draws holds NaN or infinity"):
+            predict(model, conditions, spoiled, times=times, mask=torch.ones(2, 2, dtype=torch.bool), solver=solver)
+
+
+def test_numbers_in_a_list_keep_their_digits():
+    model, theta = oral_model(), [1.5, 0.086, 31.5]
+    asked = Schedule((Dose("gut", 0.0, 300.0),)), [1.0, 4.0]
+    want = simulate(model, *asked, torch.tensor(theta, dtype=F64))
+    assert torch.equal(simulate(model, *asked, theta), want)
+    assert torch.equal(simulate(model, *asked, np.array(theta)), want)
 
 
 # ---- failures
@@ -486,15 +500,26 @@ def test_a_state_that_overflows_names_record_and_time():
 def test_a_start_that_is_not_finite_names_record_and_time():
     x0 = torch.tensor([[1.0], [float("nan")]], dtype=F64)
     schedules = [Schedule(), Schedule(start=2.0)]
+    model, times, solver = linear_model([[-1.0]]), [[1.0], [3.0]], Torchdiffeq("rk4")
+    found = integrate(model, schedules, times, NOBODY, x0, solver=solver, mesh=Mesh(0.5))
     with pytest.raises(SimulationError) as caught:
-        simulate(linear_model([[-1.0]]), schedules, [[1.0], [3.0]], NOBODY, x0, solver=Torchdiffeq("rk4"), mesh=Mesh(0.5))
+        found.require()
     assert (caught.value.record, caught.value.time) == (1, 2.0)
+    # whoever wants states and no failures hears which argument it was
+    for start, words in (
+        (x0, "start holds NaN, in the state at position 0 of record 1"),
+        (x0.tolist(), "start holds NaN, in the state at position 0 of record 1"),
+        (np.array([math.nan]), "start holds NaN, in the state at position 0;"),
+        (tensor(math.inf), "start holds infinity"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            simulate(model, schedules, times, NOBODY, start, solver=solver, mesh=Mesh(0.5))
 
 
 def test_an_adaptive_solver_that_cannot_go_on_says_so():
     x0 = tensor(float("nan"))
     with pytest.raises(SimulationError, match=r"record 0: the state is not finite at time 0.*Likely causes"):
-        simulate(linear_model([[-1.0]]), Schedule(), [1.0], NOBODY, x0, solver=Torchdiffeq("dopri5"))
+        integrate(linear_model([[-1.0]]), [Schedule()], [[1.0]], NOBODY, x0, solver=Torchdiffeq("dopri5")).require()
 
 
 def test_arguments_that_do_not_fit():

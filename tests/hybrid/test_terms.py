@@ -330,12 +330,26 @@ def test_lure_takes_theta_as_it_comes() -> None:
         assert found["A"].shape == (1, people, 2, 2)
         assert np.array_equal(found["A"], whole["A"][:, :people])
         assert all(np.array_equal(a, b) for a, b in zip(found["weights"], whole["weights"], strict=True))
+    # lists and arrays too, to the last digit
+    for given in (theta[0, 0].tolist(), theta[0, 0].numpy(), theta[0].tolist(), theta.numpy(), list(theta[0].numpy())):
+        lead = np.ndim(given) - 1
+        assert np.array_equal(model.lure(given)["A"], whole["A"][:, : (3 if lead else 1)])
+    for given, words in (
+        ([1.5, 0.086], r"lure: theta needs shape \(3,\), \(N, 3\) or \(M, N, 3\), got \(2,\)"),
+        ("ka", "lure: theta must be numbers in a tensor of last axis 3"),
+        ([1.5, 0.086, 31.5, 1.0], r"got \(4,\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            model.lure(given)
     latent = HybridModel(
         model.backbone, model.population, MLP(2, 0, 1, (4,)), observation=model.observation, noise=model.noise, latents=1
     )
     with pytest.raises(ValueError, match=r"1 covariates and latents; give c"):
         latent.lure(theta)
     assert latent.lure(theta[0, 0], torch.zeros(1, dtype=F64))["biases"][0].shape == (1, 1, 4)
+    assert latent.lure(theta[0, 0].tolist(), [0.0])["biases"][0].shape == (1, 1, 4)
+    with pytest.raises(ValueError, match=r"lure: c needs shape \(1,\), \(N, 1\)"):
+        latent.lure(theta[0, 0], [0.0, 1.0])
 
 
 def test_a_residual_that_sees_theta_keeps_the_laws_of_residuals() -> None:

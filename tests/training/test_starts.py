@@ -436,3 +436,15 @@ def test_a_distance_that_is_no_number_is_not_arrived() -> None:
     assert "the typical ka is where the objective has no minimum" in " ".join(lost.sentences())
     near = Convergence(("ka",), nan, 0.0 * nan.nan_to_num(), torch.zeros(2, dtype=torch.float64), 3, ())
     assert near.converged  # of the spread between people it is nothing
+
+
+@pytest.mark.parametrize(("count", "over"), [(2, 1), (3, 2), (9, 3), (20, 3), (80, 8)])
+def test_a_short_fit_is_judged_by_the_steps_that_it_had(count: int, over: int) -> None:
+    records = made(count=3, spread=(0.3, 0.2, 0.2), noise=0.05)
+    model = model_of(OneCompartmentOral())
+    people = personalise(model, Cohort.of(records, model), solver=EXACT)
+    losses = [torch.tensor([10.0 - 0.5 * i], dtype=F64) for i in range(count)]  # a person's share falls by ½ a step
+    found = convergence(model, people, [r.id for r in records], losses=losses)
+    assert float(found.fall) == pytest.approx(3 * 0.5 * over)
+    assert not found.converged
+    assert bool(convergence(model, people, [r.id for r in records], losses=losses[:1]).fall.isnan())

@@ -7,8 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from hybrid import Schedule
-from hybrid.schedules.dose import as_float
-from hybrid.schedules.schedule import SAME
+from hybrid.schedules.dose import SAME, as_float
 
 
 def origin_of(schedule: Schedule) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Mesh, build_segments
 from hybrid.derivative import lasting
-from hybrid.schedules.schedule import SAME
+from hybrid.schedules.dose import SAME
 from physics.arguments import quote, require_device, require_kind, require_number, require_people, require_shape
 from training.people.conversion import converted
 from training.people.records import Record, require_records

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid.prediction import Prediction
-from hybrid.schedules.schedule import SAME
+from hybrid.schedules.dose import SAME
 from physics.arguments import as_written, quote, require_number
 from training.trust.null_band import ArrayLike, as_array
 

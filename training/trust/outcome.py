@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hybrid.prediction import Prediction
-from hybrid.schedules.schedule import SAME
+from hybrid.schedules.dose import SAME
 from physics.arguments import quote, require_kind, require_number, require_same_people
 from training.trust.ids import ids_of, people_index
 from training.trust.null_band import Array, ArrayLike, as_array

@@ -238,3 +238,56 @@ def test_a_step_between_signals_of_two_kinds():
     back = held.followed(line, 6.0)
     assert back.sample([1.0, 4.9, 5.0, 5.9, 6.0, 8.0]).tolist() == pytest.approx([1.0, 1.0, 2.0, 2.0, 6.0, 8.0])
     assert math.nextafter(6.0, -math.inf) in back.times
+
+
+# ---- two times are the same where rounding parts them
+
+
+LATE = 0.1 + 0.2  # a rounding after 0.3
+
+
+def test_a_dose_a_rounding_before_is_one_at_that_time():
+    gut, running = Dose("gut", 0.3, 8.0), Dose("plasma", 0.0, 6.0, 0.3)
+    base = Schedule((running, gut), {"u": Signal([0.0], [1.0])})
+    assert LATE > 0.3
+    for change in ("clear gut", {"gut": []}):
+        assert base.do(change, since=LATE).doses == (running,)
+    assert base.do("from 0.30000000000000004: clear gut").doses == (running,)
+    assert base.do("scale gut by 2", since=LATE).doses == (running, Dose("gut", LATE, 16.0))
+    # what is not named stays as it was, and so does what has run out
+    assert base.do("clear plasma", since=LATE) == base
+    for change in (Dose("gut", 0.3, 1.0), "dose 1 -> gut @ 0.3"):
+        assert base.do(change, since=LATE).doses == (running, Dose("gut", LATE, 1.0))
+    assert base.since(LATE).doses == (Dose("gut", LATE, 8.0),)
+    assert Schedule((Dose("gut", 0.1, 8.0, lag=0.2),)).since(math.nextafter(LATE, 1.0)).doses == (
+        Dose("gut", math.nextafter(LATE, 1.0), 8.0),
+    )
+    # the start of a record too
+    assert Schedule((Dose("gut", LATE, 8.0),), start=LATE).since(0.3).start == LATE
+    # what anybody could measure is before
+    assert base.do("clear gut", since=0.3 + 1e-6).doses == base.doses
+    with pytest.raises(ValueError, match=r"since is 0\.30001 and a dose into gut is at 0\.3;"):
+        base.do(Dose("gut", 0.3, 1.0), since=0.30001)
+
+
+def test_a_dose_moved_by_a_rounding_keeps_its_gradient():
+    time = torch.tensor(0.3, dtype=F64, requires_grad=True)
+    dose = Schedule((Dose("gut", time, 8.0),)).since(LATE).doses[0]
+    assert float(dose.time.detach()) == LATE
+    assert torch.autograd.grad(dose.time, time)[0] == 1.0
+
+
+def test_a_change_that_reaches_into_the_past_is_refused():
+    base = Schedule((Dose("gut", 0.0, 8.0), Dose("gut", 4.0, 2.0)), {"u": Signal([0.0], [1.0])})
+    with pytest.raises(ValueError, match="puts a dose into gut at 1, and what was given before 2 stays; write a time from 2 on"):
+        base.onwards(2.0, lambda later: Schedule((Dose("gut", 1.0, 5.0),)))
+    # what it leaves out: doses are not given, inputs drive as before
+    assert base.onwards(2.0, lambda later: Schedule()) == Schedule(base.doses[:1], base.inputs)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_time_that_carries_a_gradient_is_a_number():
+    since = torch.tensor(1.0, dtype=F64, requires_grad=True)
+    base = Schedule((Dose("gut", 0.0, 8.0, 4.0), Dose("gut", 5.0, 1.0)), {"u": Signal([0.0], [1.0])})
+    assert base.since(since) == base.since(1.0)
+    assert base.do("clear gut", since=since) == base.do("clear gut", since=1.0)
