@@ -68,6 +68,7 @@ def forecast_unseen(plan: Plan, stack: HybridModel, cohort: Cohort, generator: t
         variance=torch.cat([p.variance for p in parts], 2)[:, :, back],
         times=cohort.times,
         mask=cohort.real,
+        ids=cohort.ids,
     )
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from exchange.solvers import DEFAULT, name_of, solver_named
 from exchange.systems import Subjects, lure_of
 from exchange.units import units_of
 from hybrid import Conditions, HybridModel, Mesh, Prediction, Schedule, Solver, conditions_of
-from physics.arguments import quote, require_kind, require_text
+from physics.arguments import quote, require_kind, require_same_people, require_text
 from stability import Certificate, Claim, Lure, Refusal, prove
 from stability.proof import Verdict
 from stability.threads import few_threads
@@ -60,6 +60,8 @@ class Bundle:
         require_kind(self.mesh, Mesh, "Bundle: mesh", "cohort.mesh")
         if self.personal.mode.shape[1] != len(self.people):
             raise ValueError(f"Bundle: personal is of {self.personal.mode.shape[1]} people and people of {len(self.people)}")
+        write = "write Bundle.of(model, cohort, personalise(model, cohort))"
+        require_same_people(self.personal.ids, tuple(p.id for p in self.people), "Bundle: personal and people", write)
         for what, value in (("calibration", self.calibration), ("provenance", self.provenance)):
             require_kind(value, Mapping, f"Bundle: {what}", "{}, plain JSON by name")
         claims = require_claims(self.claims)
@@ -88,8 +90,8 @@ class Bundle:
         `provenance`, where it comes from, plain JSON; `solver`, with which the people were found, remembered by its name
         (`solver_named`): by default the one that `personalise` takes. Units, ids, schedules on everybody's own clock, covariates,
         baselines, when each was last measured, the mesh and the channels that are never below 0 are the cohort's and the model's.
-        Errors: `ValueError` for parts that are not of each other: members or people of another number, a claim about another
-        system, a recalibration that was fitted on others, a model that is not in float64, a solver without a name.
+        Errors: `ValueError` for parts that are not of each other: members or people of another number, other people, a claim
+        about another system, a recalibration that was fitted on others, a model that is not in float64, a solver without a name.
         """
         require_joined(model, cohort, people)
         claims = require_claims(claims)
@@ -106,7 +108,7 @@ class Bundle:
         return Bundle(
             copy.deepcopy(model).to("cpu"),  # `to` moves a module itself, and the caller goes on with this one
             people_of(cohort),
-            people.to("cpu"),
+            replace(people.to("cpu"), ids=cohort.ids),
             cohort.mesh,
             claims,
             calibration=scores,

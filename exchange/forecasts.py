@@ -1,6 +1,7 @@
 """The forecast of a fitted person: every member, and draws of what is not known of them, by error control."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -98,4 +99,5 @@ def forecast(
     )
     grid = torch.tensor([list(times)], dtype=torch.float64, device=model.device)
     mask = torch.ones_like(grid, dtype=torch.bool)
-    return predict(model, conditions, sample, times=grid, mask=mask, solver=predicting(solver, model.dtype))
+    found = predict(model, conditions, sample, times=grid, mask=mask, solver=predicting(solver, model.dtype))
+    return replace(found, ids=(person.id,))

@@ -8,7 +8,7 @@ import torch
 from exchange.calibration import scaling_in
 from exchange.systems import Subjects
 from hybrid import HybridModel
-from physics.arguments import quote, require_kind, shortened
+from physics.arguments import quote, require_kind, require_same_people, shortened
 from stability import Claim, Lure, Refusal
 from training.people import Cohort, Personal
 
@@ -34,6 +34,8 @@ def require_joined(model: HybridModel, cohort: Cohort, people: Personal) -> None
             f"Bundle.of: the cohort has {len(cohort.ids)} people ({shortened(', '.join(cohort.ids))}) and people {N}; write "
             "personalise(model, cohort) of the same cohort"
         )
+    write = "write personalise(model, cohort) of the same cohort"
+    require_same_people(people.ids, cohort.ids, "Bundle.of: people and cohort", write)
     if model.members != M or model.personal != d:
         raise ValueError(
             f"Bundle.of: the model has {model.members} members and {model.personal} coordinates a person, and people are of {M} "

@@ -49,7 +49,8 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
             # a constructor takes nothing, 0 or "" for what it makes itself: another program may take it for something else
             raise ValueError("its structure is not what the model that is built of it says of itself; save it again")
         people = tuple(read(p) for p in listed(about["people"], "people"))
-        personal = replace(personal_in(tensors, model, len(people)), failed=_failed(about.get("failed", {}), len(people)))
+        failed, ids = _failed(about.get("failed", {}), len(people)), tuple(p.id for p in people)
+        personal = replace(personal_in(tensors, model, len(people)), failed=failed, ids=ids)
         stated = proofs.read(plain_json(entries["proof.json"], room), file.version) if "proof.json" in entries else ()
         bundle = Bundle(
             model=model,

@@ -8,6 +8,7 @@ from hybrid.field import SemilinearField
 from hybrid.field_spread import field_spread
 from hybrid.laws.observation import check_observation
 from hybrid.laws.solver import check_solver
+from hybrid.laws.term import check_term
 from hybrid.model import Conditions, HybridModel
 from hybrid.observation import Concentration, Observation, States
 from hybrid.prediction import Prediction
@@ -60,6 +61,7 @@ __all__ = [
     "build_segments",
     "check_observation",
     "check_solver",
+    "check_term",
     "conditions_of",
     "field_spread",
     "integrate",

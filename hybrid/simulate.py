@@ -126,9 +126,12 @@ def predict(
     `cohort`: the people, with the times at which they are asked and which of those are padding: a `Cohort`. Bare
     `Conditions` are asked at `times`, those for which they are cut, and `mask` says which of these are real. `mask` may also
     narrow a cohort's.
+    `draws`: of these people, in this order: a tensor cannot say whose it is, and those of others are not noticed.
     `solver`: `Exponential(rtol=1e-6)` by default (1e-4 in float32), whatever the mesh of the conditions.
+    Returns a `Prediction`, which carries the cohort's `ids`; of bare conditions it has none.
     Errors: `ValueError` for shapes that do not fit and draws that are not finite; `SimulationError`, naming record and time.
     """
+    ids = getattr(cohort, "ids", None)  # conditions do not know whose they are, nor need what is asked
     conditions, times, mask = _asked(cohort, times, mask)
     require_given(model, conditions, "predict")
     if not isinstance(draws, Tensor) or draws.ndim != 4:
@@ -160,6 +163,7 @@ def predict(
         mask=mask,
         channels=model.observation.channels,
         units=model.observation.units,
+        ids=ids,
     )
 
 

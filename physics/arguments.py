@@ -3,7 +3,7 @@
 import inspect
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import EllipsisType
 from typing import Any
@@ -111,6 +111,32 @@ def require_names(values: object, what: str, write: str) -> tuple[str, ...]:
     for name in names:
         require_text(name, f"{what}: each", write)
     return names
+
+
+def require_ids(ids: object, people: int, what: str) -> tuple[str, ...] | None:
+    """Whose each row is, in a tuple; None where nobody knows. Errors: `ValueError` for another number of ids than people."""
+    if ids is None:
+        return None
+    found = require_names(ids, what, "cohort.ids, or None")
+    if len(found) != people:
+        raise ValueError(f"{what} names {len(found)} people, and there are {people}; write cohort.ids, or None")
+    return found
+
+
+def require_same_people(known: Sequence[str] | None, given: Sequence[str] | None, what: str, needed: str) -> None:
+    """Raise `ValueError`, which names the first that differs, where two values are of other people, or in another order.
+
+    None is a value that does not know whose it is, and passes; another number of people is for the caller to say. `what`:
+    "Outcome.of: prediction and cohort"; `needed`: what to write.
+    """
+    if known is None or given is None or len(known) != len(given):
+        return
+    for i, (a, b) in enumerate(zip(known, given, strict=True)):
+        if a != b:
+            raise ValueError(
+                f"{what} are of other people, or in another order: number {i} is {shortened(a)} in the first and {shortened(b)} "
+                f"in the second; {needed}"
+            )
 
 
 def require_shape(

@@ -21,6 +21,7 @@ from hybrid import (
     Schedule,
     Solver,
     States,
+    Term,
     Torchdiffeq,
 )
 from hybrid.solve.schemes.tableau import TABLEAUS
@@ -123,6 +124,8 @@ OBSERVATION_BUILDERS: Mapping[str, Callable[[], Observation]] = {  # of `OneComp
     "states": lambda: States(("plasma", "gut")),
     "states in other units": lambda: States((1, 0), ("p", "g"), ("g", "mg")),
 }
+
+TERM_BUILDERS: Mapping[str, Callable[[], Term]] = {}  # of `OneCompartmentOral`; `TERMS` has none yet
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from exchange.structures import BUILTIN, describe, rebuild
-from hybrid import OBSERVATIONS, SOLVERS, HybridModel, States, check_observation, check_solver
+from hybrid import OBSERVATIONS, SOLVERS, TERMS, HybridModel, States, check_observation, check_solver, check_term
 from learned import NOISES, PROCESS_NOISES, RESIDUALS, Constant, check_noise, check_process_noise, check_residual
 from physics import (
     BACKBONES,
@@ -24,8 +24,10 @@ from tests.builders import (
     PROCESS_BUILDERS,
     RESIDUAL_BUILDERS,
     SOLVER_KINDS,
+    TERM_BUILDERS,
     SolverKind,
 )
+from tests.homeostat.own_terms import Saturable
 
 
 @pytest.mark.parametrize(
@@ -37,8 +39,9 @@ from tests.builders import (
         (NOISES, NOISE_BUILDERS),
         (PROCESS_NOISES, PROCESS_BUILDERS),
         (OBSERVATIONS, OBSERVATION_BUILDERS),
+        (TERMS, TERM_BUILDERS),
     ],
-    ids=["backbones", "populations", "residuals", "noises", "process noises", "observations"],
+    ids=["backbones", "populations", "residuals", "noises", "process noises", "observations", "terms"],
 )
 def test_every_member_of_a_family_has_a_builder(family: tuple[type[nn.Module], ...], builders: dict) -> None:
     assert {type(build()) for build in builders.values()} == set(family), "a new member needs a builder in tests/builders.py"
@@ -79,6 +82,11 @@ def test_a_process_noise_keeps_its_laws(name: str) -> None:
 @pytest.mark.parametrize("name", OBSERVATION_BUILDERS)
 def test_an_observation_keeps_its_laws(name: str) -> None:
     check_observation(OBSERVATION_BUILDERS[name](), OneCompartmentOral())
+
+
+@pytest.mark.parametrize("name", [*TERM_BUILDERS, "of one's own"])
+def test_a_known_term_keeps_its_laws(name: str) -> None:
+    check_term({**TERM_BUILDERS, "of one's own": lambda: Saturable(2.0, 30.0)}[name](), OneCompartmentOral())
 
 
 @pytest.mark.parametrize("kind", SOLVER_KINDS, ids=lambda kind: kind.name)

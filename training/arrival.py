@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hybrid import HybridModel
 from physics import LogNormalPopulation
-from physics.arguments import quote, require_kind, require_names, require_shape, require_tensor
+from physics.arguments import quote, require_kind, require_names, require_same_people, require_shape, require_tensor
 from training.fitting import Step, require_steps
 from training.people.posterior import Personal
 
@@ -138,6 +138,8 @@ def convergence(
         require_shape(loss, "convergence: each of losses", "M", write="Step.loss")
     if len(people) != N:
         raise ValueError(f"convergence: people names {len(people)} people and personal holds {N}; write cohort.ids")
+    write = "give the ids in the order of personal, personal.ids"
+    require_same_people(personal.ids, people, "convergence: personal and people", write)
     q = model.population.dimension
     bad = torch.nonzero(~personal.converged.all(0))[:, 0].tolist()
     unfinished = tuple(people[i] for i in sorted({*bad, *personal.failed}))

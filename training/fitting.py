@@ -81,6 +81,12 @@ def fit(
     require_kind(objective, Objective, "fit: objective", "fit(model, cohort, objective=Objective(weights=…))")
     require_kind(search, Search, "fit: search", "fit(model, cohort, search=Search(steps=200))")
     require_kind(looks, Looks, "fit: looks", "fit(model, cohort, looks=Looks(every=20))")
+    if objective.forecast_from is not None and objective.held_out is None:
+        raise ValueError(
+            f"fit: forecast_from is {objective.forecast_from:g} and nobody is held out, so nothing would be forecast from there: "
+            "everyone's measurements teach, late ones too; say who is held out, Objective(held_out=…, weights=…), or teach by "
+            "the early ones alone, fit(model, cohort.until(time))"
+        )
     rate, forecast_from, checkpoint = search.rate, objective.forecast_from, looks.checkpoint
     steps = 200 if search.steps is None else search.steps
     patience = 5 if looks.patience is None else looks.patience

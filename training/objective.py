@@ -24,7 +24,8 @@ class Objective:
     - `stability`: the penalty outside the set that is certified to contract; none by default.
     - `least_residual`: how much the residual's share of the field counts (Yin et al. 2021), in nats; 0 for not at all.
     - `forecast_from`: up to this time since everyone's first dose, or start, a held-out person's measurements are known, and
-      the rest are asked for, in the model's own unit of time; None: everything is known, and everything is scored.
+      the rest are asked for, in the model's own unit of time; None: everything is known, and everything is scored. It says
+      nothing of those whom a member learns from, so that without `held_out` `fit` refuses it.
     - `weights` (M, N): how often each member counts each person, 1 for all by default. A person with weight 0 teaches the
       member nothing.
     - `held_out` (M, N), bool: the people by whom a member is judged while it trains; nobody by default.

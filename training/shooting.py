@@ -16,6 +16,7 @@ from hybrid.threads import of_cohort, threads_by
 from physics.arguments import require_kind, require_number, require_shape, require_tensor
 from training.fitted import Fitted
 from training.fitting import named
+from training.looks import Looks
 from training.losses import residual_share
 from training.objective import Objective, people_counted
 from training.people.arguments import require_fit, require_untouched
@@ -24,7 +25,7 @@ from training.people.likelihoods import gaussian_nll
 from training.search import Search
 from training.window import Windows, windows
 
-# what of `Objective` and `Search` windows have not
+# what of `Objective`, `Search` and `Looks` windows have not
 _WITHOUT = {
     "likelihood": "windows are fitted by the likelihood",
     "anchors": "windows draw no posterior",
@@ -35,6 +36,9 @@ _WITHOUT = {
     "clip": "gradients are clipped to norm 10",
     "bfloat16": "windows are simulated in the model's own type",
     "shard": "windows are not shared out to processes",
+    "every": "nobody is held out to be looked at while there are windows",
+    "patience": "nobody is held out to be looked at while there are windows",
+    "checkpoint": "windows keep no file; keep `ShootingStep.best` as the loop goes",
 }
 
 
@@ -63,6 +67,7 @@ def shoot(
     cohort: Cohort,
     objective: Objective = Objective(),
     search: Search = Search(),
+    looks: Looks = Looks(),
     *,
     count: int,
     by: Literal["time", "steps"] = "time",
@@ -97,6 +102,7 @@ def shoot(
     - `search`: `rate`, `solver` and `steps` (300 where it does not say). The optimiser is Adam, its rate falling by a cosine
       to 2 % over all of `steps`, and from there again over `polish`. Gradients are clipped to norm 10 per member, those of
       the starts apart from the rest, so that a stiff penalty does not silence the parameters.
+    - `looks`: as it is; nobody is looked at while there are windows, and what it asks for is refused by name.
     - `count`, `by`: how many windows, see `windows`. A window of about one period, or of the time over which today's
       model can be trusted, and with several measurements in it: what a window alone does not determine, its neighbours must.
     - `personal`: η to start from, 0 by default.
@@ -108,7 +114,7 @@ def shoot(
     - `stiffness`: the first ρ, in nats: a defect of 1/√ρ of a state's scale costs half a nat.
 
     Yields a `ShootingStep` after every update; its `best` goes into `fit(...)` for judging by held-out people.
-    Errors: `ValueError` for shapes and numbers that cannot be, and for what `objective` and `search` ask that windows have not;
+    Errors: `ValueError` for shapes and numbers that cannot be, and for what is asked that windows have not;
     `SimulationError` that names the person.
     Law: members do not influence each other; a person with weight 0 does not influence the member.
     Source: Bock & Plitt, IFAC Proc. 17 (1984) 1603, multiple shooting; Turan & Jäschke, IEEE Control Syst. Lett. 6 (2022)
@@ -117,8 +123,9 @@ def shoot(
     require_fit(model, cohort, "shoot")
     require_kind(objective, Objective, "shoot: objective", "shoot(model, cohort, objective=Objective(weights=…), count=16)")
     require_kind(search, Search, "shoot: search", "shoot(model, cohort, search=Search(steps=300), count=16)")
-    require_untouched(objective, "shoot", _WITHOUT)
-    require_untouched(search, "shoot", _WITHOUT)
+    require_kind(looks, Looks, "shoot: looks", "leave it out: shoot(model, cohort, count=16)")
+    for value in (objective, search, looks):
+        require_untouched(value, "shoot", _WITHOUT)
     steps, rate, stability = 300 if search.steps is None else search.steps, search.rate, objective.stability
     solver = search.solver or differentiating()  # one for all steps: it keeps its buffers between them
     model = copy.deepcopy(model)

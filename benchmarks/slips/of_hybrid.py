@@ -10,6 +10,7 @@ import hybrid
 from benchmarks.slips.attempt import Call, of
 from benchmarks.slips.world import D, generator, schedule, world
 from hybrid import (
+    BoundTerm,
     Concentration,
     Conditions,
     Dose,
@@ -22,6 +23,7 @@ from hybrid import (
     Schedule,
     Signal,
     States,
+    Term,
     Torchdiffeq,
     build_segments,
     conditions_of,
@@ -34,6 +36,16 @@ from learned import (
     AdditiveProportional,
     DiagonalDiffusion,
 )
+
+
+class Fading(Term):
+    """−x/(1 + |x|) of every state."""
+
+    def at(self, theta: torch.Tensor, c: torch.Tensor) -> BoundTerm:
+        return BoundTerm(lambda x, u: -x / (1.0 + x.abs()))
+
+    def config(self) -> dict[str, Any]:
+        return {}
 
 
 class _Decay:
@@ -73,6 +85,8 @@ def rows() -> dict[str, Call]:
             "observation": Concentration("plasma", "V"), "backbone": w.backbone, "generator": generator()}),
         "check_solver": Call(lambda: (hybrid.check_solver, {"solver": RungeKutta("bosh3"), "order": 3, "accuracy": 1e-3}),
                              dear=True),
+        "check_term": lambda: (hybrid.check_term, {
+            "term": Fading(), "backbone": w.backbone, "covariates": 1, "generator": generator()}),
         "Concentration": lambda: (Concentration, {"state": "plasma", "volume": "V", "channel": "concentration", "unit": "mg/L",
                                                   "molar_mass": 180.0}),
         "Concentration.joined": lambda: (Concentration("plasma", "V").joined, {"backbone": w.backbone}),
@@ -131,7 +145,7 @@ def rows() -> dict[str, Call]:
         "Mesh.cuts": lambda: (Mesh(0.5, 0.1).cuts, {"begin": 0.0, "end": 4.0}),
         "Mesh.parts": lambda: (Mesh(0.5, 0.1).parts, {"begin": np.array([0.0, 1.0]), "end": np.array([4.0, 2.0])}),
         "Prediction": lambda: (Prediction, {"mean": p.mean, "variance": p.variance, "times": p.times, "mask": p.mask,
-                                            "channels": p.channels, "units": p.units}),
+                                            "channels": p.channels, "units": p.units, "ids": p.ids}),
         "Prediction.cdf": lambda: (p.cdf, {"y": w.y}),
         "Prediction.log_prob": lambda: (p.log_prob, {"y": w.y}),
         "Prediction.crps": lambda: (p.crps, {"y": w.y}),

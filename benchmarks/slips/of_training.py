@@ -85,7 +85,7 @@ def rows() -> dict[str, Call]:
         "Cohort.people": lambda: (cohort.people, {"index": torch.tensor([0, 2])}),
         "Cohort.to": Call(lambda: (cohort.to, {"where": ("cpu", D)}), star="where"),
         "Personal": lambda: (Personal, {"mode": known.mode, "covariance": known.covariance, "objective": known.objective,
-                                        "converged": known.converged, "failed": {}}),
+                                        "converged": known.converged, "failed": {}, "ids": known.ids}),
         "Personal.draws": lambda: (known.draws, {"count": 2, "generator": generator()}),
         "Personal.to": lambda: (known.to, {"device": "cpu"}),
         "Personal.people": lambda: (known.people, {"index": torch.tensor([0, 2])}),
@@ -159,8 +159,8 @@ def rows() -> dict[str, Call]:
                                                             "solver": solver}), dear=True),
         "shoot": Call(lambda: (training.shoot, {
             "model": model, "cohort": cohort, "objective": training.Objective(weights=ones, stability=penalty), "search": once,
-            "count": 2, "by": "time", "personal": known.mode, "starts": None, "scale": None, "rounds": 1, "polish": 1,
-            "stiffness": 10.0, "growth": 4.0}), dear=True),
+            "looks": training.Looks(), "count": 2, "by": "time", "personal": known.mode, "starts": None, "scale": None,
+            "rounds": 1, "polish": 1, "stiffness": 10.0, "growth": 4.0}), dear=True),
         "starting_values": Call(lambda: (training.starting_values, {
             "records": w.people, "backbone": w.backbone, "powers": {"V": {"WT": (70.0, 1.0, "kg")}}}), dear=True),
         "windows": lambda: (training.windows, {"segments": segments, "count": 2, "by": "time"}),

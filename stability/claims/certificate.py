@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 import stability.proof as checker
+from stability.arguments import shown
 from stability.claims.claim import Array, Claim, Progress
 from stability.claims.words import behind, named, per
 from stability.decay import decay_in_words, rounded
@@ -70,8 +71,28 @@ class Certificate(Claim):
         own_arrays(self)
         if not self.claim:
             size = self.metric.shape[0], self.multipliers.shape[0]
-            regional = None if isinstance(self.region, str) else regional_statement(self.rate, *size, self.region)
+            try:
+                regional = None if isinstance(self.region, str) else regional_statement(self.rate, *size, self.region)
+            except (KeyError, TypeError) as error:
+                raise ValueError(
+                    f"the region of the certificate is {shown(self.region)}, and no sentence can be made of it "
+                    f"({type(error).__name__}: {error}); give what to_dict of a certificate in a region writes."
+                ) from error
             object.__setattr__(self, "claim", regional or statement(self.rate, *size))
+
+    @property
+    def _stays(self) -> Mapping[str, Any]:
+        """The set that is kept. Errors: ValueError where the region does not say it."""
+        stays = self.region.get("stays") if isinstance(self.region, Mapping) else None
+        needed = {"set", "doses"}
+        if isinstance(stays, Mapping) and stays.get("set") != "box":
+            needed |= {"centre", "start"}
+        if not isinstance(stays, Mapping) or not needed <= stays.keys():
+            raise ValueError(
+                f"the region of the certificate does not say which set is kept: its stays is {shown(stays)}; give what to_dict "
+                "of a certificate in a region writes."
+            )
+        return stays
 
     def prove(self, system: object, *, budget: Budget | None = None, progress: Progress | None = None) -> Verdict:
         """By the inequality M ≻ 0, in a region by its slopes or cells and a set that is kept: `stability.proof`."""
@@ -82,7 +103,7 @@ class Certificate(Claim):
         whose, under = "any two trajectories of one person and member", "under the same inputs and doses"
         if not isinstance(self.region, str):
             whose += " from the stated region"
-            under = "under the same inputs" + (" and doses as stated" if self.region["stays"]["doses"] else ", without doses")
+            under = "under the same inputs" + (" and doses as stated" if self._stays["doses"] else ", without doses")
         return f"{under}, the distance in P between {whose} {decay_in_words(self.rate, time_unit)}"
 
     def details(self, time_unit: str, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
@@ -130,7 +151,7 @@ class Certificate(Claim):
             words = f"states in the box {', '.join(ends)}"
         else:
             words = f"states within {rounded(region.radius, 4, 'down')} of {np.round(region.centre, 4).tolist()} in P"
-        stays = self.region["stays"]
+        stays = self._stays
         if stays["set"] != "box":
             words += f" that start within {rounded(stays['start'], 4, 'down')} of {np.round(stays['centre'], 4).tolist()} in P"
         if inputs is not None and inputs.doses is not None and stays["doses"]:

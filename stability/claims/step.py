@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 import stability.proof as checker
+from stability.arguments import number
 from stability.claims.claim import Array, Claim, Progress
 from stability.claims.words import behind, named, per
 from stability.decay import rounded
@@ -39,8 +40,12 @@ class Step(Claim):
 
     @property
     def rate(self) -> float:
-        """−log ρ / h, to hold beside the rate of the differential equation, per unit of time."""
-        return -float(np.log(self.factor)) / self.step
+        """−log ρ / h, to hold beside the rate of the differential equation, per unit of time.
+
+        Errors: ValueError for a step or a factor that is not positive, of which there is none.
+        """
+        factor = number(self.factor, "the factor of the step", "a finite positive one, ρ < 1", above=0.0)
+        return -float(np.log(factor)) / number(self.step, "the step", "a finite positive one, in time", above=0.0)
 
     def prove(self, system: object, *, budget: Budget | None = None, progress: Progress | None = None) -> Verdict:
         """By the inequality of the loop with one copy of the units per stage: `stability.proof.step`."""

@@ -1,4 +1,4 @@
-"""An observation or a solver that breaks a law is told which, with the numbers: one broken member for each law."""
+"""An observation, a solver or a term that breaks a law is told which, with the numbers: one broken member for each law."""
 
 import math
 from dataclasses import replace
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hybrid import (
+    BoundTerm,
     Cause,
     Failure,
     Observation,
@@ -16,8 +17,10 @@ from hybrid import (
     SemilinearField,
     Solution,
     Solver,
+    Term,
     check_observation,
     check_solver,
+    check_term,
 )
 from physics import Backbone, OneCompartmentOral
 
@@ -163,3 +166,71 @@ def test_the_problem_has_the_solution_that_it_is_said_to_have() -> None:
         want = [-a * float(v) + b * float(v) ** 2 for a, b, v in zip(RATES, BENDS, at, strict=True)]
         assert slope.tolist() == pytest.approx(want, rel=1e-8)
     assert math.isclose(float(exact(z, 0.0)[0]), 0.9, rel_tol=1e-15)
+
+
+class Saturating(Term):
+    """−v V x/(30 + x) + c u of the plasma; `wrong` in the way that it says."""
+
+    def __init__(self, wrong: str = "") -> None:
+        super().__init__()
+        self.wrong = wrong
+
+    def at(self, theta: Tensor, c: Tensor) -> BoundTerm:
+        if self.wrong == "no term":
+            return None  # type: ignore[return-value]
+        v = 0.1 * theta[..., 2] * (1.0 + c[..., 0])
+        if self.wrong == "shared":
+            v = v + 0.1 * theta.shape[0] * theta.shape[1]
+        if self.wrong == "theta":
+            v = v.detach()
+
+        def rate(x: Tensor, u: Tensor) -> Tensor:
+            fall = -v * x[..., 1] / (30.0 + x[..., 1])
+            if self.wrong == "people":
+                fall = fall + 0.1 * x[..., 1].mean(1, keepdim=True)
+            if self.wrong == "members":
+                fall = fall + 0.1 * x[..., 1].mean(0, keepdim=True)
+            if self.wrong == "finite":
+                fall = fall / (x[..., 1] > 3.0)
+            if self.wrong == "detached":
+                fall = -v * x[..., 1].detach() / (30.0 + x[..., 1])
+            found = torch.stack([torch.zeros_like(fall), fall], -1)
+            return found[..., :1] if self.wrong == "shape" else found
+
+        def slope(x: Tensor, u: Tensor) -> Tensor:
+            J = torch.zeros(*x.shape, 2, dtype=x.dtype)
+            J[..., 1, 1] = -v * 30.0 / (30.0 + x[..., 1]).square()
+            if self.wrong == "transposed":
+                J[..., 0, 1] = J[..., 1, 1]
+            return J[..., 0] if self.wrong == "slope" else J
+
+        return BoundTerm(rate, slope if self.wrong in ("with a slope", "transposed", "slope") else None)
+
+    def config(self) -> dict[str, Any]:
+        return {"wrong": self.wrong if self.wrong != "config" else "members"}
+
+
+@pytest.mark.parametrize("right", ["", "with a slope"])
+def test_a_term_of_ones_own_keeps_the_laws(right: str) -> None:
+    check_term(Saturating(right), OneCompartmentOral(), covariates=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("no term", r"what at\(theta, c\) gives must be a BoundTerm"),
+        ("shape", r"the rate is \(2, 3, 1\)"),
+        ("finite", "finite: False"),
+        ("people", "changes with who else is in the batch"),
+        ("members", "changes with who else is in the batch"),
+        ("shared", "changes with who else|another rate than the same θ for each"),
+        ("transposed", "the jacobian differs from differences of the rate"),
+        ("slope", r"the jacobian has shape \(2, 3, 2\)"),
+        ("detached", "the jacobian differs from differences of the rate"),
+        ("theta", "by autograd and .* by differences"),
+        ("config", "rebuilt by its configuration the rate differs"),
+    ],
+)
+def test_a_broken_term_fails_the_right_law(wrong: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"check_term: Saturating: .*({sentence})"):
+        check_term(Saturating(wrong), OneCompartmentOral(), covariates=1)

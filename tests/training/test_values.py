@@ -78,7 +78,7 @@ def test_the_three_fits_take_the_same_values_by_the_same_names() -> None:
     names = {call.__name__: list(inspect.signature(call).parameters) for call in (fit, shoot, fit_population)}
     assert names["fit"] == ["model", "cohort", "objective", "search", "looks"]
     assert names["fit_population"][:5] == names["fit"]
-    assert names["shoot"][:4] == names["fit"][:4]
+    assert names["shoot"][:5] == names["fit"]
     own = {f.name for kind in (Objective, Search, Looks) for f in dataclasses.fields(kind)}
     assert not own & {name for each in names.values() for name in each}
 
@@ -110,12 +110,28 @@ OTHER: dict[str, Any] = {
 def test_what_has_no_meaning_is_refused_by_name(model: HybridModel, cohort: Cohort, name: str) -> None:
     kind = next(k for k in (Objective, Search, Looks) if name in {f.name for f in dataclasses.fields(k)})
     given = {{Objective: "objective", Search: "search", Looks: "looks"}[kind]: kind(**{name: OTHER[name]})}
-    if kind is not Looks and name != "rate":
+    if name != "rate":
         with pytest.raises(ValueError, match=rf"^shoot: {name} has no meaning here: .*; leave it out"):
             next(iter(shoot(model, cohort, **given, count=2)))
     if name != "held_out":
         with pytest.raises(ValueError, match=rf"^fit_population: {name} has no meaning here: .*; leave it out"):
             next(iter(fit_population(model, cohort, **given)))
+
+
+def test_windows_are_not_looked_at(model: HybridModel, cohort: Cohort) -> None:
+    with pytest.raises(ValueError, match=r"^shoot: patience has no meaning here: nobody is held out.*; leave it out"):
+        next(iter(shoot(model, cohort, looks=Looks(patience=2), count=2)))
+    with pytest.raises(ValueError, match=r"^shoot: looks must be a Looks, and is 7"):
+        next(iter(shoot(model, cohort, looks=7, count=2)))
+    assert next(iter(shoot(model, cohort, looks=Looks(), search=Search(steps=10), count=2))).index == 1
+
+
+def test_a_forecast_of_nobody_is_refused(model: HybridModel, cohort: Cohort) -> None:
+    with pytest.raises(ValueError, match=r"^fit: forecast_from is 2.5 and nobody is held out.*cohort.until\(time\)"):
+        next(iter(fit(model, cohort, Objective(forecast_from=2.5))))
+    # a resample that happens to hold everyone is no slip
+    nobody = torch.zeros(1, 4, dtype=torch.bool)
+    assert next(iter(fit(model, cohort, Objective(forecast_from=2.5, held_out=nobody), Search(steps=1)))).index == 1
 
 
 # --- the last step -----------------------------------------------------------------------------------------------------

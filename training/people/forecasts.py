@@ -159,6 +159,7 @@ def forecast_unseen(
         variance=torch.cat([p.variance for p in parts], 2)[:, :, back],
         times=torch.cat([p.times for p in parts])[back],
         mask=torch.cat([p.mask for p in parts])[back],
+        ids=asked.ids,
     )
 
 

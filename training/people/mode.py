@@ -1,5 +1,6 @@
 """A new person: their own coordinates from their own data, with the population and the network frozen."""
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from hybrid import HybridModel, Solver
 from hybrid.defaults import differentiating
 from hybrid.threads import of_slopes, threads_by
-from physics.arguments import require_choice, require_kind, require_number, require_tensor
+from physics.arguments import require_choice, require_kind, require_number, require_same_people, require_tensor
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort, in_float64
 from training.people.information import observed_information
@@ -70,6 +71,8 @@ def personalise(
         raise ValueError(f"personalise: start is {start.dtype}, and coordinates are real numbers; write start.to(torch.float64)")
     if before is not None:
         require_kind(before, Personal, "personalise: before", "prior(model, people), or what personalise gave for earlier data")
+        write = "give before.people(index) in the cohort's order"
+        require_same_people(before.ids, cohort.ids, "personalise: before and the cohort", write)
     solver = solver or differentiating()  # one for all rounds: it keeps its buffers between them
     model, cohort = in_float64(model, cohort)
     M, N, d = model.members, cohort.conditions.size, model.personal
@@ -85,7 +88,7 @@ def personalise(
     if start is not None and not bool(torch.isfinite(start).all()):
         raise ValueError("personalise: start must be finite, and is not; write Personal.mode of an earlier search")
     if N == 0:
-        return known
+        return replace(known, ids=cohort.ids)
     whole = cohort
     with torch.no_grad():
         gaussian = Gaussian.of(known)
@@ -119,7 +122,7 @@ def personalise(
             unfinished = unfinished & ~done
         found = found.placed(batch, rows)
     if d == 0:
-        return Personal(found.eta, known.covariance, torch.where(usable, found.value, 0.0), converged, failed)
+        return Personal(found.eta, known.covariance, torch.where(usable, found.value, 0.0), converged, failed, whole.ids)
     information = found.information
     if curvature == "observed":
         observed = observed_information(model, whole, found.eta, torch.linalg.inv(known.covariance), solver=solver)
@@ -131,6 +134,7 @@ def personalise(
         torch.where(usable, found.value, 0.0),
         converged,
         failed,
+        whole.ids,
     )
 
 

@@ -9,6 +9,7 @@ from hybrid import HybridModel
 from physics.arguments import (
     quote,
     require_device,
+    require_ids,
     require_kind,
     require_number,
     require_people,
@@ -23,7 +24,8 @@ class Personal:
 
     `mode` (M, N, d), the maximum a posteriori · `covariance` (M, N, d, d), Laplace · `objective` (M, N), −log posterior
     at the mode up to a constant · `converged` (M, N) · `failed`, for the people who could not be simulated under some
-    member, by index, why: there their mode and covariance are what was known before, objective 0, not converged.
+    member, by index, why: there their mode and covariance are what was known before, objective 0, not converged · `ids` (N,),
+    whose each is, where that is known: then it is compared with the cohort, or the bundle, that they meet.
     """
 
     mode: Tensor
@@ -31,6 +33,7 @@ class Personal:
     objective: Tensor
     converged: Tensor
     failed: dict[int, str] = field(default_factory=dict)
+    ids: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         write = "personalise(model, cohort)"
@@ -43,9 +46,10 @@ class Personal:
         require_kind(self.failed, dict, "Personal: failed", "{}, or index → why")
         for index in self.failed:
             require_number(index, "Personal: failed, by index,", least=0.0, most=N - 1.0, whole=True)
+        object.__setattr__(self, "ids", require_ids(self.ids, N, "Personal: ids"))
 
     def draws(self, count: int, generator: torch.Generator) -> Tensor:  # (M, S, N, d)
-        """Independent draws of the Laplace posterior N(mode, covariance)."""
+        """Independent draws of the Laplace posterior N(mode, covariance), of these people in their order: a tensor has no ids."""
         M, N, d = self.mode.shape
         require_number(count, "draws: count", least=1.0, most=1e8, whole=True)
         require_kind(generator, torch.Generator, "draws: generator", "torch.Generator().manual_seed(0)")
@@ -75,8 +79,9 @@ class Personal:
         require_people(index, self.mode.shape[1], "Personal.people: index")
         index = torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index
         failed = {k: self.failed[i] for k, i in enumerate(index.tolist()) if i in self.failed}
+        ids = None if self.ids is None else tuple(self.ids[i] for i in index.tolist())
         return Personal(
-            self.mode[:, index], self.covariance[:, index], self.objective[:, index], self.converged[:, index], failed
+            self.mode[:, index], self.covariance[:, index], self.objective[:, index], self.converged[:, index], failed, ids
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from hybrid.prediction import Prediction
+from physics.arguments import require_same_people
 from training.trust.null_band import Array
 from training.trust.report_parts import ChannelReport, Flag
 from training.trust.scores import pooled
@@ -99,6 +100,8 @@ def parameters_averaged(prediction: Prediction, members: Prediction | None) -> l
             f"The members' forecast has (people, times, channels) = {tuple(members.mean.shape[2:])} and the prediction "
             f"{tuple(prediction.mean.shape[2:])}; compare forecasts of the same people at the same times."
         )
+    write = "give members.people(index) in the prediction's order"
+    require_same_people(prediction.ids, members.ids, "The prediction and its members' forecast", write)
     found = []
     for c, channel in enumerate(prediction.channels):
         said, kept, spread = (float(_mean(v)[c]) for v in (prediction.total, members.total, members.epistemic))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hybrid.prediction import Prediction
 from hybrid.schedules.dose import SAME
-from physics.arguments import quote, require_kind, require_number
+from physics.arguments import quote, require_kind, require_number, require_same_people
 from training.trust.ids import ids_of, people_index
 from training.trust.null_band import Array, ArrayLike, as_array
 
@@ -50,7 +50,8 @@ class Outcome:
       people      (N,) ids, texts or whole numbers: whose each row is. Rows with one id are one person's, and depend on each other
 
     `dataclasses.replace(outcome, prediction=…)` is the same people under another forecast.
-    Errors: `ValueError` for shapes that disagree, infinite observations, or another number of ids than rows.
+    Errors: `ValueError` for shapes that disagree, infinite observations, another number of ids than rows, or ids that are the
+    prediction's own in another order.
     """
 
     prediction: Prediction
@@ -70,6 +71,7 @@ class Outcome:
         if bool(torch.isinf(seen).any()):
             raise ValueError("Observations hold infinite values; a missing one is NaN: write np.where(isfinite, y, nan).")
         people_index(people, len(seen))
+        require_own_rows(prediction, people, "Outcome")
         object.__setattr__(self, "prediction", prediction)
         object.__setattr__(self, "y", seen)
         object.__setattr__(self, "people", tuple(ids_of(people)))
@@ -78,7 +80,8 @@ class Outcome:
     def of(prediction: Prediction, cohort: People) -> "Outcome":
         """What a cohort's people showed, beside their prediction at the cohort's own times.
 
-        Errors: `ValueError` for other channels, units or times than the prediction has, where something was observed.
+        Errors: `ValueError` for other people, or in another order, than the prediction's `ids` where it has them; for other
+        channels, units or times than it has, where something was observed.
         """
         require_prediction(prediction, "Outcome.of")
         if not all(hasattr(cohort, name) for name in ("ids", "times", "y", "records")):
@@ -86,6 +89,8 @@ class Outcome:
                 f"Outcome.of: cohort has people's ids, times, y and records, and is {quote(cohort)}; write "
                 "Cohort.of(records, model), or Outcome(prediction, y, people)"
             )
+        write = "give prediction.people(index) in the cohort's order, or predict for this cohort"
+        require_same_people(prediction.ids, cohort.ids, "Outcome.of: prediction and cohort", write)
         found = Outcome(prediction, cohort.y, cohort.ids)
         for name, person in zip(cohort.ids, cohort.records, strict=True):
             theirs = dict(zip(prediction.channels, prediction.units, strict=True))  # what no unit is stated of is in the model's
@@ -146,6 +151,17 @@ def _listed(channels: Sequence[str], units: Sequence[str]) -> str:
 def require_prediction(prediction: object, name: str) -> None:
     """Raise `ValueError`, beginning with `name`, for what is no prediction."""
     require_kind(prediction, Prediction, f"{name}: prediction", "predict(model, cohort, draws)")
+
+
+def require_own_rows(prediction: Prediction, people: Sequence[str | int], name: str) -> None:
+    """Raise `ValueError`, beginning with `name`, where the people are those of the prediction in another order.
+
+    Names that are other ones are welcome: numbers in their order, or one name for several records of a person.
+    """
+    given = ids_of(people)
+    if prediction.ids is not None and sorted(given) == sorted(prediction.ids):
+        write = "give people in the prediction's order, prediction.ids"
+        require_same_people(prediction.ids, given, f"{name}: prediction and people", write)
 
 
 def require_outcome(outcome: object, name: str) -> None:

@@ -307,3 +307,21 @@ def test_a_claim_without_a_kind_of_its_own_is_told_what_to_write() -> None:
 
     with pytest.raises(ValueError, match="write kind: Literal"):
         Nameless.kinds()
+
+
+def test_numbers_of_which_no_sentence_can_be_made_are_refused_in_words() -> None:
+    whole, local, step = (claims()[name][0] for name in ("certificate", "certificate in a region", "step"))
+    region = dict(local.to_dict()["region"])
+    for wrong in ({}, {**region, "stays": {}}, {**region, "stays": 3}, {k: v for k, v in region.items() if k != "lower"}):
+        with pytest.raises(ValueError, match=r"region of the certificate is .* no sentence"):
+            read_claim({**local.to_dict(), "region": wrong, "claim": ""})
+    for wrong in ({**region, "stays": {}}, {**region, "stays": 3}, {k: v for k, v in region.items() if k != "stays"}):
+        read = read_claim({**local.to_dict(), "region": wrong})
+        for words in (lambda claim=read: claim.in_words("h"), lambda claim=read: claim.details("h", ())):
+            with pytest.raises(ValueError, match="does not say which set is kept"):
+                words()
+    with pytest.raises(ValueError, match=r"region of the certificate is \{\}"):
+        read_claim({**whole.to_dict(), "region": {}, "claim": ""})
+    for entry, value in (("step", 0.0), ("step", -1.0), ("factor", 0.0)):
+        with pytest.raises(ValueError, match=f"the {entry}.* is .*; give a finite positive one"):
+            read_claim({**step.to_dict(), entry: value, "claim": ""}).details("h", ())

@@ -2,15 +2,19 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from exchange import Bundle, load, save
+from homeostat.pictures.people import draw_people
 from hybrid import Prediction, predict
 from tests.builders import MESH, oral_model, oral_people
-from training import Cohort
+from training import Cohort, Plan, convergence, forecast_unseen, personalise
 from training.trust import Outcome, paired_difference, score_table, uncertainty_report
+from training.trust.controls import parameters_averaged
 from training.trust.recalibration import IsotonicEvents, Scaling
 
 
@@ -122,3 +126,60 @@ def test_a_difference_is_of_the_same_people() -> None:
     scores = np.arange(6.0)[:, None]
     with pytest.raises(ValueError, match="5 ids came with 6 rows"):
         paired_difference(scores, scores, range(5), generator=seeded())
+
+
+def test_what_knows_whose_it_is_meets_no_other_people() -> None:
+    model, people = oral_model(), oral_people()
+    cohort = Cohort.of(people, model, MESH)
+    back = torch.tensor([3, 2, 1, 0])
+    other = cohort.people(back)
+    known = personalise(model, cohort)
+    prediction = predict(model, cohort, known.mode[:, None])
+    assert prediction.ids == known.ids == cohort.ids == ("P1", "P2", "P3", "P4")
+    assert prediction.people([2, 0]).ids == known.people(torch.tensor([2, 0])).ids == ("P3", "P1")
+    assert prediction.members([0]).ids == known.to("cpu").ids == prediction.during(0.0, 2.0).ids == cohort.ids
+    assert torch.equal(Outcome.of(prediction.people(back), other).y.nan_to_num(), other.y.nan_to_num())
+    named = "number 0 is P1 in the first and P4 in the second"
+    for call in (
+        lambda: Outcome.of(prediction, other),
+        lambda: personalise(model, other, before=known),
+        lambda: convergence(model, known, other.ids),
+        lambda: Bundle.of(model, other, known),
+        lambda: replace(Bundle.of(model, other, known.people(back)), personal=known),
+        lambda: parameters_averaged(prediction, prediction.people(back)),
+        lambda: draw_people(prediction, other.records, "none.png", forecast_from=None, title=""),
+    ):
+        with pytest.raises(ValueError, match=named):
+            call()
+    with pytest.raises(ValueError, match=f"Outcome: prediction and people .*{named}"):
+        Outcome(prediction, other.y, other.ids)
+    with pytest.raises(ValueError, match=f"Outcome: prediction and people .*{named}"):
+        replace(Outcome.of(prediction.people(back), other), prediction=prediction)
+    scaling = Scaling.fit(Outcome(prediction, cohort.y, list("abcd")))
+    with pytest.raises(ValueError, match=f"Scaling.apply: prediction and people .*{named}"):
+        scaling.apply(prediction, other.ids)
+    assert scaling.apply(prediction, cohort.ids).ids == cohort.ids
+    # records of one person are named as one, and what does not know whose it is meets anybody
+    assert Outcome(prediction, cohort.y, ["P1", "P1", "P3", "P4"]).names == ("P1", "P3", "P4")
+    assert Outcome(replace(prediction, ids=tuple("1234")), cohort.y, range(4)).people == tuple("0123")
+    assert Outcome.of(replace(prediction, ids=None), cohort).people == cohort.ids
+    assert convergence(model, replace(known, ids=None), other.ids).people == 4
+    assert predict(model, cohort.conditions, known.mode[:, None], times=cohort.times, mask=cohort.real).ids is None
+    for ids, words in (("P1", "names in a list"), (("a", "b"), "ids names 2 people, and there are 4"), (range(4), "is a text")):
+        with pytest.raises(ValueError, match=words):
+            replace(prediction, ids=ids)
+        with pytest.raises(ValueError, match=words):
+            replace(known, ids=ids)
+
+
+def test_forecasts_and_bundles_know_whose_they_are(tmp_path: Path) -> None:
+    model = oral_model()
+    cohort = Cohort.of(oral_people(), model, MESH)
+    bundle = Bundle.of(model, cohort, replace(personalise(model, cohort), ids=None))
+    again = load(save(bundle, tmp_path / "a.twin"))
+    assert bundle.personal.ids == again.personal.ids == cohort.ids
+    assert again.forecast("P3", None, [1.0]).ids == ("P3",)
+    plan = Plan.of(4, 1, 2, seeded())
+    stack = plan.stack(model, seeded())
+    found = forecast_unseen(plan, stack, cohort.until(2.0), cohort.after(2.0), draws=2, generator=seeded())
+    assert found.ids == cohort.ids

@@ -13,7 +13,7 @@ from physics.arguments import as_written, require_choice, require_generator, req
 from training.trust.horizons import Horizons
 from training.trust.ids import people_index
 from training.trust.null_band import Array, as_array
-from training.trust.outcome import Outcome, require_outcome, require_prediction
+from training.trust.outcome import Outcome, require_outcome, require_own_rows, require_prediction
 from training.trust.recalibration.fitted_on import FittedOn
 from training.trust.simultaneous import SimultaneousBand, simultaneous_band
 
@@ -116,6 +116,7 @@ class SplitConformal:
         """
         require_prediction(prediction, "SplitConformal.interval")
         people_index(people, prediction.mean.shape[2])
+        require_own_rows(prediction, people, "SplitConformal.interval")
         self.fitted_on.refuse(people, in_sample=in_sample)
         _same_channels(self.channels, prediction)
         place = _place(prediction, self.horizons)

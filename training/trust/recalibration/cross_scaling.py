@@ -10,7 +10,7 @@ from hybrid.prediction import Prediction
 from physics.arguments import as_written, require_generator, require_kind, require_number
 from training.trust.ids import ids_of, people_index
 from training.trust.null_band import Array, as_array
-from training.trust.outcome import Outcome, require_outcome, require_prediction
+from training.trust.outcome import Outcome, require_outcome, require_own_rows, require_prediction
 from training.trust.recalibration.scaling import Scaling, Score
 
 
@@ -86,6 +86,7 @@ class CrossScaling:
         require_prediction(prediction, "CrossScaling.apply")
         self.refuse(people)
         people_index(people, prediction.mean.shape[2])
+        require_own_rows(prediction, people, "CrossScaling.apply")
         mean, variance = prediction.mean.clone(), prediction.variance.clone()
         for k, scaling in enumerate(self.scalings):
             rows = [i for i, person in enumerate(people) if self.fold[str(person)] == k]

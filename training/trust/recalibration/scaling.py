@@ -21,7 +21,7 @@ from physics.arguments import (
 )
 from training.trust.ids import people_index
 from training.trust.null_band import Array, ArrayLike, as_array
-from training.trust.outcome import Outcome, require_outcome, require_prediction
+from training.trust.outcome import Outcome, require_outcome, require_own_rows, require_prediction
 from training.trust.recalibration.factors import DOUBT, FLOOR, FactorProblem, Score, scaled
 from training.trust.recalibration.fitted_on import FittedOn
 
@@ -165,6 +165,7 @@ class Scaling:
         """
         require_prediction(prediction, "Scaling.apply")
         people_index(people, prediction.mean.shape[2])
+        require_own_rows(prediction, people, "Scaling.apply")
         self.fitted_on.refuse(people, in_sample=in_sample)
         if prediction.channels != self.channels:
             raise ValueError(
