@@ -17,9 +17,9 @@ import numpy as np
 
 from benchmarks import race
 from stability import Certificate, Lure, certify
-from stability.interior_point import climb
-from stability.proof import prove
-from stability.semidefinite import joint
+from stability.proof.checker import prove
+from stability.search.climb.interior_point import climb
+from stability.search.semidefinite import joint
 
 ROWS = {"64": (4, (64, 64), 1.0), "128": (4, (128, 128), 3.0), "512": (4, (512, 512), 60.0), "large": (8, (1024,) * 5, 900.0)}
 SEARCH = 600.0  # s: the time limit of certify in the large row, which leaves the rest to the proof

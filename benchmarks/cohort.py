@@ -8,7 +8,8 @@ import sys
 
 import torch
 
-from benchmarks import ours, peers_torch, problem, race, reference
+from benchmarks import race
+from benchmarks.peers import ours, peers_torch, problem, reference
 
 TOLERANCE = 1e-4
 
@@ -27,7 +28,7 @@ def main() -> int:
         peers_torch.torchdiffeq_loop(p, torch.float64, TOLERANCE),
     ]
     if race.installed(report, "diffrax"):
-        from benchmarks import peers_jax
+        from benchmarks.peers import peers_jax
 
         peers_jax.use("float64")
         found.append(

@@ -9,7 +9,8 @@ import time
 
 import torch
 
-from benchmarks import ours, peers_torch, problem, race, reference
+from benchmarks import race
+from benchmarks.peers import ours, peers_torch, problem, reference
 
 WANTED, UP_TO = 10.0, 4096
 TOLERANCE = 1e-4

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import race
-from benchmarks.claim_mutations import EXTREMES, Original, consistent, originals, true
-from stability import Lure, proof_l1
-from stability.proof import Verdict, prove
+from benchmarks.oracles.claim_mutations import EXTREMES, Original, consistent, originals, true
+from stability import Lure
+from stability.proof import weighted_l1
+from stability.proof.checker import prove
+from stability.proof.verdict import Verdict
 
 COUNT, QUICK = 25_000, 1_000
 SLOW, LARGE = 5.0, 200.0  # seconds, MB
@@ -144,8 +146,8 @@ def bombs() -> Iterator[tuple[Original, str]]:
         system |= {"A": (-np.ones((side, 1, 1, 1))).tolist(), "skip": np.zeros((1, side, 1, 1)).tolist()}
         arrays = {k: np.array(v) if k in ("A", "skip") else v for k, v in system.items()}
         claim = {"kind": "weighted l1", "rate": 0.5, "weights": [1.0], "slope_range": [0.0, 1.0], "leading": [side, side]}
-        claim |= {"digest": Lure(**arrays).digest(), "not_covered": list(proof_l1.NOT_COVERED)}
-        claim |= {"claim": proof_l1.statement(0.5, 1, side * side)}
+        claim |= {"digest": Lure(**arrays).digest(), "not_covered": list(weighted_l1.NOT_COVERED)}
+        claim |= {"claim": weighted_l1.statement(0.5, 1, side * side)}
         yield Original("weighted l1", claim, system), f"weighted l1 of {side}² systems"
         for kind in ("certificate", "tube", "step"):
             other = {**claim, "kind": kind, "metric": [[1.0]], "multipliers": [], "region": "global", "condition": 1.0}

@@ -7,7 +7,8 @@ import sys
 
 import torch
 
-from benchmarks import ours, problem, race, reference
+from benchmarks import race
+from benchmarks.peers import ours, problem, reference
 
 MEMBERS, WANTED = 10, 1.3
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import ours, peers_torch, problem, race, reference
+from benchmarks import race
+from benchmarks.peers import ours, peers_torch, problem, reference
 
 WANTED = 2.0  # GB
 LIMIT = 12  # GB of address space a child may have: a solver that keeps everything fails here instead of the machine

@@ -13,8 +13,9 @@ from itertools import cycle, pairwise
 
 import numpy as np
 
-from benchmarks import claim_mutations, race
-from benchmarks.mutants import (
+from benchmarks import race
+from benchmarks.oracles import claim_mutations
+from benchmarks.oracles.mutants import (
     Case,
     Mutation,
     mutate_bias,
@@ -27,12 +28,12 @@ from benchmarks.mutants import (
     mutate_weights,
     one_entry,
 )
-from benchmarks.regional_mutations import NEEDS, REGIONAL, accepts, parts, regional_case
-from benchmarks.relu_oracle import in_region
+from benchmarks.oracles.regional_mutations import NEEDS, REGIONAL, accepts, parts, regional_case
+from benchmarks.oracles.relu_oracle import in_region
 from stability import Certificate, Lure, certify, check
-from stability.exact import exactly
 from stability.lure import SLOPES
-from stability.proof import Budget
+from stability.proof.budget import Budget
+from stability.proof.rational import exactly
 
 COUNT, QUICK = 20_000, 1_000
 CELLS = 20_000  # of a proof by cells: with more the checker refuses later, or says that it is not decided

@@ -8,7 +8,8 @@ import sys
 
 import torch
 
-from benchmarks import ours, peers_torch, problem, race, reference
+from benchmarks import race
+from benchmarks.peers import ours, peers_torch, problem, reference
 
 TOLERANCE = 1e-4
 
@@ -32,7 +33,7 @@ def contestants(p: problem.Problem, report: race.Report) -> list[race.Contestant
             solution = peers_torch.torchode_solution(method, TOLERANCE)
             found.append(peers_torch.torch_contestant(f"torchode {method}", p, f32, solution))
     if race.installed(report, "diffrax"):
-        from benchmarks import peers_jax
+        from benchmarks.peers import peers_jax
 
         peers_jax.use("float32")
         # The fastest of what was tried: Dopri5, Bosh3 and Heun, fixed steps, and DirectAdjoint were slower or less

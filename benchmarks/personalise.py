@@ -10,7 +10,8 @@ import time
 import numpy as np
 import torch
 
-from benchmarks import ours, race
+from benchmarks import race
+from benchmarks.peers import ours
 from hybrid import Concentration, Dose, HybridModel, Schedule, conditions_of, rollout
 from learned import MLP, AdditiveProportional
 from physics import LogNormalPopulation, OneCompartmentOral

@@ -15,7 +15,7 @@ from statistics import median
 
 import torch
 
-from benchmarks.reference import Answer, Errors, errors
+from benchmarks.peers.reference import Answer, Errors, errors
 
 Work = Callable[[], object]
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from benchmarks import race
 from stability import Box, Certificate, Lure, certify, check
-from stability.jacobians import abscissa, log_norm, one_metric
-from stability.search_region import sample_in
+from stability.search.states.duals import one_metric
+from stability.search.states.jacobians import abscissa, log_norm
+from stability.search.states.sampling import sample_in
 
 WANTED = {2: 0.95, 3: 0.90, 4: 0.80}
 SECONDS = 60.0

@@ -10,9 +10,8 @@ import torch
 
 from benchmarks import race
 from hybrid import Prediction
-from training.scaling import Scaling
-from training.score_rows import scores_by_horizon
-from training.uncertainty_report import UncertaintyReport, uncertainty_report
+from training.trust import Outcome, UncertaintyReport, scores_by_horizon, uncertainty_report
+from training.trust.recalibration import Scaling
 
 MEMBERS, PEOPLE, TIMES, WANTED = 16, 1000, 50, 10.0
 
@@ -38,16 +37,16 @@ def main() -> int:
     setup = race.settings("scores", __doc__)
     report = race.Report("scores", "All scores with their bands")
     people = 100 if setup.quick else PEOPLE
-    prediction, y, ids = problem(people)
+    outcome = Outcome(*problem(people))
     kept: list[UncertaintyReport] = []
 
     def whole() -> None:
-        kept.append(uncertainty_report(prediction, y, ids, generator=torch.Generator().manual_seed(1)))
+        kept.append(uncertainty_report(outcome, generator=torch.Generator().manual_seed(1)))
 
     works: dict[str, race.Work] = {
         "report": whole,
-        "tables": lambda: scores_by_horizon(prediction, y, generator=torch.Generator().manual_seed(1)),
-        "scaling": lambda: Scaling.fit(prediction, y, ids),
+        "tables": lambda: scores_by_horizon(outcome, generator=torch.Generator().manual_seed(1)),
+        "scaling": lambda: Scaling.fit(outcome),
     }
     times = {name: race.middle(values) for name, values in race.timed(works, "scores", setup).items()}
     begin = time.process_time()

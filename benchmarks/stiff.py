@@ -8,7 +8,8 @@ import sys
 
 import torch
 
-from benchmarks import ours, peers_torch, problem, race, reference
+from benchmarks import race
+from benchmarks.peers import ours, peers_torch, problem, reference
 
 TOLERANCE, WANTED_ERROR = 1e-4, 1e-5
 # (solver, tolerance, limit of steps, just enough: a larger one costs time). Not here since slower: Kvaerno4, KenCarp4 and 5.
@@ -39,7 +40,7 @@ def main() -> int:
         peers_torch.torch_contestant("torchdiffeq dopri5", p, torch.float64, solution),
     ]
     if race.installed(report, "diffrax"):
-        from benchmarks import peers_jax
+        from benchmarks.peers import peers_jax
 
         peers_jax.use("float64")
         found += [

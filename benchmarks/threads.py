@@ -28,8 +28,8 @@ from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule, predict
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import LogNormalPopulation, OneCompartmentOral
 from stability import certify
-from training import Cohort, Record, fit, personalise
-from training.uncertainty_report import uncertainty_report
+from training import Cohort, Record, Search, fit, personalise
+from training.trust import Outcome, uncertainty_report
 
 WANTED = 1.3  # times the best
 ROWS = ("certify 64", "certify 128", "certify 256", "certify 512", "fit 12", "fit 2048", "personalise", "forecast", "scores")
@@ -64,16 +64,15 @@ def works(rows: tuple[str, ...]) -> dict[str, Work]:
         system = certificates.problem(4, (width, width))
         found[f"certify {width}"] = lambda system=system: certify(system, seconds=600.0)  # type: ignore[misc]
     small, twelve = study(12, 8, 8)
-    found["fit 12"] = lambda: list(fit(small, twelve, steps=10))
+    found["fit 12"] = lambda: list(fit(small, twelve, search=Search(steps=10)))
     if "fit 2048" in rows:
         large, many = study(2048, 64, 2)
-        found["fit 2048"] = lambda: list(fit(large, many, steps=2))
+        found["fit 2048"] = lambda: list(fit(large, many, search=Search(steps=2)))
     found["personalise"] = lambda: personalise(small, twelve)
     draws = torch.randn(8, 16, 12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    mask = torch.ones_like(twelve.times, dtype=torch.bool)
-    found["forecast"] = lambda: predict(small, twelve.conditions, draws, times=twelve.times, mask=mask)
-    prediction, y, ids = scores_of(100)
-    found["scores"] = lambda: uncertainty_report(prediction, y, ids, generator=torch.Generator().manual_seed(1))
+    found["forecast"] = lambda: predict(small, twelve, draws)
+    outcome = Outcome(*scores_of(100))
+    found["scores"] = lambda: uncertainty_report(outcome, generator=torch.Generator().manual_seed(1))
     return {name: work for name, work in found.items() if name in rows}
 
 

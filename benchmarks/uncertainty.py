@@ -21,7 +21,7 @@ from hybrid import Conditions, HybridModel, Mesh, Prediction, Schedule, States, 
 from learned import MLP, Ensemble, NeuralNoise
 from physics import Backbone, SharedPopulation
 from physics.hull import corners
-from training import Anchor, Cohort, Record, fit
+from training import Anchor, Cohort, Looks, Objective, Record, Search, fit
 
 A = ((-0.4, 1.0), (-1.0, -0.4))
 TIMES = np.linspace(0.2, 3.8, 13)
@@ -132,7 +132,11 @@ def trained(cohort: Cohort, members: int, steps: int, seed: int) -> HybridModel:
     anchors = Anchor.of(stack, cohort, generator, variance=1.0)
     adam = partial(torch.optim.Adam, betas=(0.9, 0.99))
     *_, last = fit(
-        stack, cohort, anchors=anchors, steps=steps, rate=0.03, optimiser=adam, least_residual=0.0, look_every=steps
+        stack,
+        cohort,
+        objective=Objective(anchors=anchors, least_residual=0.0),
+        search=Search(steps=steps, rate=0.03, optimiser=adam),
+        looks=Looks(every=steps),
     )
     return last.best.model
 

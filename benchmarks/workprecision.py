@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from benchmarks import ours, peers_torch, problem, race, reference
+from benchmarks import race
+from benchmarks.peers import ours, peers_torch, problem, reference
 
 COLOURS = ("#0b6e99", "#c2410c", "#15803d", "#7e22ce", "#b45309")  # ours; peers are grey
 GREYS = ("#4b5563", "#9ca3af", "#6b7280")

@@ -32,11 +32,8 @@ from hybrid import HybridModel, Mesh, RungeKutta, Signal, States, Torchdiffeq, r
 from learned import MLP, AdditiveProportional, Ensemble, NoiseHead
 from physics import Backbone, VanCauter, VanCauterPopulation
 from stability import Certificate, Lure, certify, check, decay_in_words
-from training.fit import Fitted, Step, fit
-from training.losses import gaussian_nll
-from training.ohashi import Ohashi, read_ohashi
-from training.personalise import Personal, personalise
-from training.records import Cohort, Record
+from training import Cohort, Fitted, Objective, Personal, Record, Search, Step, fit, gaussian_nll, personalise
+from training.people import Ohashi, read_ohashi
 
 # The configuration, chosen by five-fold cross-validation on the training people: summed squared error and forecast RMSE of
 # people not seen, over several draws of folds, 3 to 12 members averaged. The rise of glucose alone: .37, .59. Slope and area
@@ -179,7 +176,12 @@ def train(model: HybridModel, cohort: Cohort, weights: Tensor, steps: int, conso
         try:
             # The backbone has no parameter to fit, so the residual cannot absorb any of it: it need not be kept small.
             # Nobody is held out to stop early: in the cross-validation that made forecasts worse, looks being noisy.
-            for step in fit(model, cohort, weights=weights, steps=steps, rate=RATE, least_residual=0.0):
+            for step in fit(
+                model,
+                cohort,
+                objective=Objective(weights=weights, least_residual=0.0),
+                search=Search(steps=steps, rate=RATE),
+            ):
                 bar.update(task, completed=step.index, loss=float(step.loss.mean()), rate=step.rate)
         except KeyboardInterrupt:
             if step is None:
@@ -325,7 +327,7 @@ def prove(model: HybridModel, cohort: Cohort, beta: Tensor, console: Console) ->
     with torch.no_grad():
         personal = beta[..., None]
         theta = model.theta(personal, cohort.conditions.covariates)
-        system = Lure(**model.lure(theta, model.context(personal, cohort.conditions.covariates)))
+        system = Lure.of(model.lure(theta, model.context(personal, cohort.conditions.covariates)))
     found = certify(system)
     if isinstance(found, Certificate):
         verdict = check(found, system)

@@ -23,15 +23,19 @@ from rich.console import Console
 from rich.table import Table
 
 from hybrid import HybridModel, Prediction, predict
-from training.cross_scaling import CrossScaling
-from training.crossvalidation import Plan
-from training.horizons import Horizons
-from training.ohashi import Ohashi, read_ohashi
-from training.records import Cohort
-from training.report_parts import Gate, UncertaintyReport
-from training.scaling import Scaling, mean_scores
-from training.score_rows import PairedDifference, paired_difference
-from training.uncertainty_report import uncertainty_report
+from training import Cohort, Plan
+from training.people import Ohashi, read_ohashi
+from training.trust import (
+    Gate,
+    Horizons,
+    Outcome,
+    PairedDifference,
+    UncertaintyReport,
+    mean_scores,
+    paired_difference,
+    uncertainty_report,
+)
+from training.trust.recalibration import CrossScaling, Scaling
 
 MEMBERS, FOLDS, DRAWS = 8, 5, 16
 HORIZONS = Horizons((75.0, 105.0, 135.0))  # min: the samples at 90 and at 120 min
@@ -50,8 +54,7 @@ class Judged:
 def forecast(model: HybridModel, cohort: Cohort, generator: torch.Generator) -> Prediction:
     """Everyone's C-peptide from the samples of the first hour: a component for each member and draw of β."""
     beta = cpeptide.fit_beta(model, cohort, cpeptide.AHEAD, cpeptide.FORECAST_FROM).draws(DRAWS, generator)
-    there = torch.ones_like(cohort.times, dtype=torch.bool)
-    return predict(model, cohort.conditions, beta, times=cohort.times, mask=there, solver=cpeptide.SOLVER)
+    return predict(model, cohort, beta, solver=cpeptide.SOLVER)
 
 
 def forecast_unseen(plan: Plan, stack: HybridModel, cohort: Cohort, generator: torch.Generator) -> Prediction:
@@ -64,7 +67,8 @@ def forecast_unseen(plan: Plan, stack: HybridModel, cohort: Cohort, generator: t
         mean=torch.cat([p.mean for p in parts], 2)[:, :, back],
         variance=torch.cat([p.variance for p in parts], 2)[:, :, back],
         times=cohort.times,
-        mask=torch.ones_like(cohort.times, dtype=torch.bool),
+        mask=cohort.real,
+        ids=cohort.ids,
     )
 
 
@@ -72,16 +76,16 @@ def judge(
     prediction: Prediction, cohort: Cohort, calibration: Scaling | CrossScaling, generator: torch.Generator
 ) -> Judged:
     """Both reports and the paired differences, on the samples after the first hour."""
-    y, people = cohort.after(cpeptide.FORECAST_FROM).y, cohort.ids
-    mended = calibration.apply(prediction, people)
+    stated = Outcome.of(prediction, cohort.after(cpeptide.FORECAST_FROM))
+    mended = replace(stated, prediction=calibration.apply(prediction, cohort.ids))
     before, after = (
         uncertainty_report(
-            p, y, people, generator=generator, horizons=HORIZONS, levels=LEVELS, calibration=by, resample="bootstrap"
+            outcome, generator=generator, horizons=HORIZONS, levels=LEVELS, calibration=by, resample="bootstrap"
         )
-        for p, by in ((prediction, None), (mended, calibration))
+        for outcome, by in ((stated, None), (mended, calibration))
     )
-    first, second = mean_scores(prediction, y), mean_scores(mended, y)
-    change = {name: paired_difference(second[name], first[name], people, generator=generator) for name in first}
+    first, second = mean_scores(stated), mean_scores(mended)
+    change = {name: paired_difference(second[name], first[name], cohort.ids, generator=generator) for name in first}
     return Judged(before, after, change)
 
 
@@ -92,10 +96,10 @@ def study(data: Ohashi, steps: int, seed: int, device: str, console: Console) ->
     stack = plan.stack(cpeptide.build(), generator).to(device)
     cohort = cpeptide.people(data.train, stack)
     stack = cpeptide.train(stack, cohort, plan.weights.to(device), steps, console).model
-    y = cohort.after(cpeptide.FORECAST_FROM).y
     unseen = forecast_unseen(plan, stack, cohort, generator)
-    cross = CrossScaling.fit(unseen, y, cohort.ids, folds=min(10, len(cohort.ids)), generator=generator)
-    scaling = Scaling.fit(unseen, y, cohort.ids)
+    outcome = Outcome.of(unseen, cohort.after(cpeptide.FORECAST_FROM))
+    cross = CrossScaling.fit(outcome, folds=min(10, len(cohort.ids)), generator=generator)
+    scaling = Scaling.fit(outcome)
     found = {"training people, cross-validated": judge(unseen, cohort, cross, generator)}
     test = cpeptide.people(data.test, stack)
     found["test people"] = judge(forecast(plan.final(stack), test, generator), test, scaling, generator)

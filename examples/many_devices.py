@@ -17,12 +17,25 @@ from pathlib import Path
 
 import torch
 
-from exchange import Bundle, Person, save
+from exchange import Bundle, save
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from hybrid import Concentration, HybridModel, RungeKutta
 from learned import MLP, AdditiveProportional, Ensemble, select
 from physics import LogNormalPopulation, OneCompartmentOral
-from training import Checkpoint, Cohort, Shard, Stability, fit, gather_members, log_steps, personalise, read_nonmem
+from training import (
+    Checkpoint,
+    Cohort,
+    Looks,
+    Objective,
+    Search,
+    Shard,
+    Stability,
+    fit,
+    gather_members,
+    log_steps,
+    personalise,
+    read_nonmem,
+)
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -63,16 +76,9 @@ with Shard.from_env(chosen.device) as shard:
     steps = fit(
         model.to(shard.device),
         cohort.to(shard.device),
-        weights=counts,
-        held_out=counts == 0,
-        steps=chosen.steps,
-        rate=0.03,
-        stability=stability,
-        forecast_from=2.5,
-        look_every=15,
-        solver=solver,
-        checkpoint=Checkpoint(shard.path(chosen.out / "fit.checkpoint")),
-        shard=sums,
+        objective=Objective(weights=counts, held_out=counts == 0, stability=stability, forecast_from=2.5),
+        search=Search(steps=chosen.steps, rate=0.03, solver=solver, shard=sums),
+        looks=Looks(every=15, checkpoint=Checkpoint(shard.path(chosen.out / "fit.checkpoint"))),
     )
     for step in log_steps(steps, shard.path(chosen.out / "log")) if chosen.log else steps:
         if shard.first and step.index % 15 == 0:
@@ -85,7 +91,5 @@ with Shard.from_env(chosen.device) as shard:
     if shard.first:
         best, cohort = best.to("cpu"), everyone.to("cpu")
         people = personalise(best, cohort, solver=solver)
-        baseline = cohort.conditions.baseline.tolist()
-        who = tuple(Person(r.id, r.schedule, r.covariates, tuple(b)) for r, b in zip(cohort.records, baseline, strict=True))
-        bundle = Bundle(best, who, people, everyone.mesh, provenance={"table": "theophylline.csv", "seed": 2026})
+        bundle = Bundle.of(best, cohort, people, provenance={"table": "theophylline.csv", "seed": 2026}, solver=solver)
         print("saved", save(bundle, chosen.out / "model.twin"))

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from exchange import Bundle, Person, lure_of, save
+from exchange import Bundle, lure_of, save
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from hybrid import Concentration, HybridModel, predict
 from learned import MLP, AdditiveProportional
@@ -20,7 +20,10 @@ from physics import LogNormalPopulation, OneCompartmentOral
 from stability import Certificate, certify, check, decay_in_words
 from training import (
     Cohort,
+    Looks,
+    Objective,
     Plan,
+    Search,
     Stability,
     at_ends,
     convergence,
@@ -30,7 +33,7 @@ from training import (
     read_nonmem,
     starting_values,
 )
-from training.scores import score_table
+from training.trust import Outcome, score_table
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -64,13 +67,14 @@ stack = plan.stack(template, generator).to(chosen.device)
 for step in fit(
     stack,
     cohort,
-    weights=plan.weights,
-    held_out=plan.held_out,
-    steps=chosen.steps,
-    rate=0.03,
-    stability=Stability.of(template.to(chosen.device), cohort.conditions.covariates),
-    forecast_from=2.5,
-    look_every=15,
+    objective=Objective(
+        weights=plan.weights,
+        held_out=plan.held_out,
+        stability=Stability.of(template.to(chosen.device), cohort.conditions.covariates),
+        forecast_from=2.5,
+    ),
+    search=Search(steps=chosen.steps, rate=0.03),
+    looks=Looks(every=15),
 ):
     if step.index % 15 == 0:
         print(f"step {step.index:3d}  loss {float(step.loss.mean()):.3f}  unseen {float(step.held_out.mean()):.3f}")
@@ -92,23 +96,14 @@ else:
 # 5 · judge on people whom no member has seen, forecast from the samples of the first 2.5 h after their dose
 known, later = cohort.until(2.5), cohort.after(2.5)
 unseen = forecast_unseen(plan, step.best.model, known, later, generator=generator)
-for name, value in score_table(unseen, later.y.cpu()).items():
+for name, value in score_table(Outcome.of(unseen, later)).items():
     print(f"{name:28s} {value:.3f}")
 
-# 6 · what if the first person's dose had been doubled?
-doubled = records[0].schedule.scaled("gut", 2.0)
-asked = Cohort.of([replace(records[0], schedule=doubled)], model).to(chosen.device)
-prediction = predict(
-    model,
-    asked.conditions,
-    people.draws(16, generator)[:, :, :1],
-    times=asked.times,
-    mask=torch.ones_like(asked.times, dtype=torch.bool),
-)
-print("doubled:", np.round(prediction.point[0, :, 0].cpu().numpy(), 2), "mg/L")
+# 6 · what if everyone's dose had been doubled?
+doubled = [replace(r, schedule=r.schedule.scaled("gut", 2.0)) for r in records]
+prediction = predict(model, Cohort.of(doubled, model).to(chosen.device), people.draws(16, generator))
+print("doubled, the first person:", np.round(prediction.point[0, :, 0].cpu().numpy(), 2), "mg/L")
 
 # 7 · save it all
-baseline = cohort.conditions.baseline.tolist()
-who = tuple(Person(r.id, r.schedule, r.covariates, tuple(b)) for r, b in zip(cohort.records, baseline, strict=True))
-bundle = Bundle(model.to("cpu"), who, people, cohort.mesh, certificate, provenance={"table": "theophylline.csv", "seed": 2026})
+bundle = Bundle.of(model, cohort, people, claims=[certificate], provenance={"table": "theophylline.csv", "seed": 2026})
 print("saved", save(bundle, chosen.out))

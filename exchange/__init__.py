@@ -1,7 +1,25 @@
 """What travels: the model bundle, with certificate and calibration inside."""
 
-from exchange.bundle import Bundle, Person, load, lure_of, save
+from exchange.bundle import Bundle
 from exchange.coverage import Outside
+from exchange.person import Person
+from exchange.reading import load
+from exchange.solvers import solver_named
 from exchange.structures import BUILTIN, describe, rebuild
+from exchange.systems import lure_of
+from exchange.units import units_of
+from exchange.writing import save
 
-__all__ = ["BUILTIN", "Bundle", "Outside", "Person", "describe", "load", "lure_of", "rebuild", "save"]
+__all__ = [
+    "BUILTIN",
+    "Bundle",
+    "Outside",
+    "Person",
+    "describe",
+    "load",
+    "lure_of",
+    "rebuild",
+    "save",
+    "solver_named",
+    "units_of",
+]

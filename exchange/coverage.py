@@ -5,7 +5,7 @@ about what its sentence names: where trajectories start, boluses "among … or a
 their levels. Beside that stands what the bundle's own people do:
 
 - a *bolus* is covered if it is w₁d₁ + … + w_D d_D with w ≥ 0 and Σw ≤ 1: a mean of certified ones, or of them and of none, which
-  is shorter, and in the proof (`stability/invariance.py`) only the length counts. What arrives at one time is one bolus;
+  is shorter, and in the proof (`proof/region/invariance.py`) only the length counts. What arrives at one time is one bolus;
 - where no doses are certified, what arrives when the record begins belongs to the start, which is x(0) + d then;
 - an *infusion* is no bolus, and its rate is part of no region's inputs;
 - an *input* is covered if all its values are within the levels.
@@ -23,17 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from exchange.dose_means import ROUNDING, is_mean
 from hybrid import HybridModel, Schedule
-from hybrid.schedule import as_float
+from hybrid.schedules.dose import as_float
 from stability import Box, Certificate, Inputs, Lure
-from stability.cells import Frame
 from stability.decay import rounded
-from stability.invariance import vector_length
+from stability.proof.region.cells import Frame
+from stability.proof.region.invariance import vector_length
 from stability.region import claimed
 
 Array = NDArray[np.float64]
-_MOST_KINDS = 300
-_ROUNDING = Fraction(1, 2**49)  # eight units in the last place: what a change of units and of clocks may cost
 
 
 @dataclass(frozen=True)
@@ -128,16 +127,16 @@ def _keys(system: Lure) -> list[str]:
     ]
 
 
-def outside_units(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Outside]:
-    """The units in which a certificate was made, and the model's: time, states and inputs, by name.
+def outside_units(then: Mapping[str, Any], now: Mapping[str, Any], claim: str = "certificate") -> list[Outside]:
+    """The units in which a claim was made, and the model's: time, states and inputs, by name.
 
-    A certificate of before, that does not say its units, is not compared.
+    One of before, that does not say its units, is not compared.
     """
     found = []
     for kind, what in (("time", "time"), ("states", "the states"), ("inputs", "the inputs")):
         if kind in then and then[kind] != now.get(kind):
             means = "its rate means another one there" if kind == "time" else "its region and doses mean others there"
-            words = f"the certificate was made with {what} in {_words(then[kind])}, and the model has {_words(now.get(kind))}"
+            words = f"the {claim} was made with {what} in {_words(then[kind])}, and the model has {_words(now.get(kind))}"
             found.append(Outside(None, "units", f"{words}: {means}"))
     return found
 
@@ -267,49 +266,5 @@ def _exact(value: float) -> str:
 
 def _apart(a: float, b: float, gap: float) -> bool:
     """Whether the times are at least the gap apart, up to the rounding of the two times, or a part in 2⁴⁰ of the gap."""
-    rounding = min(_ROUNDING * max(abs(Fraction(a)), abs(Fraction(b))), Fraction(gap) / 2**40)
+    rounding = min(ROUNDING * max(abs(Fraction(a)), abs(Fraction(b))), Fraction(gap) / 2**40)
     return Fraction(b) - Fraction(a) + rounding >= Fraction(gap)
-
-
-def is_mean(
-    dose: Array,  # (n,)
-    doses: Array,  # (D, n)
-) -> bool:
-    """Whether the dose is Σ w_j d_j with w ≥ 0 and Σ w ≤ 1, each entry up to the rounding of a change of units; in rationals.
-
-    Among more than 300 kinds of doses only less of one of them into a single compartment is recognised.
-
-    Source: the first phase of the simplex method with Bland's rule (Mathematics of Operations Research 2 (1977) 103).
-    """
-    same = ((doses == 0) | (dose != 0)) & (doses >= dose) & (dose >= 0)
-    if (dose != 0).sum() <= 1 and bool(same.all(1).any()):
-        return True  # less of one that goes into the same compartment, as everyday doses are
-    if len(doses) > _MOST_KINDS:
-        return False
-    # A w + p + a = (1 + ε)|dose|, p + q = 2ε|dose|, Σ w + s = 1: all ≥ 0, and the a, where it begins, are to become 0.
-    n, D = len(dose), len(doses)
-    size = [abs(Fraction(v)) for v in dose.tolist()]
-    columns = [[Fraction(v) * (-1 if d < 0 else 1) for v, d in zip(row, dose.tolist(), strict=True)] for row in doses.tolist()]
-    one = [[Fraction(int(i == k)) for k in range(n)] for i in range(n)]
-    zero, nothing = [Fraction(0)] * n, [Fraction(0)] * D
-    rows = [[c[i] for c in columns] + one[i] + one[i] + zero + [Fraction(0), size[i] * (1 + _ROUNDING)] for i in range(n)]
-    rows += [[*nothing, *one[i], *zero, *one[i], Fraction(0), 2 * _ROUNDING * size[i]] for i in range(n)]
-    rows += [[Fraction(1)] * D + zero * 3 + [Fraction(1), Fraction(1)]]
-    first = D + n  # the a
-    basis = [*range(first, first + 2 * n), first + 2 * n]
-    while True:
-        own = [row for row, b in zip(rows, basis, strict=True) if first <= b < first + n]
-        if not any(row[-1] for row in own):
-            return True
-        # their sum falls along a column whose entries in their rows add up to something positive
-        usable = (j for j in range(first + 2 * n + 1) if not first <= j < first + n and j not in basis)
-        j = next((j for j in usable if sum(row[j] for row in own) > 0), None)
-        if j is None:
-            return False
-        _, _, k = min((row[-1] / row[j], b, k) for k, (row, b) in enumerate(zip(rows, basis, strict=True)) if row[j] > 0)
-        pivot = rows[k][j]
-        rows[k] = [v / pivot for v in rows[k]]
-        for i, row in enumerate(rows):
-            if i != k and row[j]:
-                rows[i] = [v - row[j] * w for v, w in zip(row, rows[k], strict=True)]
-        basis[k] = j

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hybrid import OBSERVATIONS, HybridModel
+from hybrid import OBSERVATIONS, TERMS, HybridModel
 from learned import NOISES, PROCESS_NOISES, RESIDUALS
 from physics import BACKBONES, POPULATIONS
 from physics.arguments import InputError, quote, require_kind
 
 BUILTIN: Mapping[str, type[nn.Module]] = {
     family_member.__name__: family_member
-    for family in (BACKBONES, POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES, PROCESS_NOISES)
+    for family in (BACKBONES, POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES, PROCESS_NOISES, TERMS)
     for family_member in family
 }
 # arguments that a class did not take at first, and what it then did: a bundle that names none of them keeps that meaning
@@ -34,6 +34,7 @@ def describe(model: HybridModel) -> dict[str, Any]:
         **{name: {"class": type(part).__name__, "config": part.config()} for name, part in parts.items()},
         # only where there is any: a model without is described as it was before
         **({} if process is None else {"process": {"class": type(process).__name__, "config": process.config()}}),
+        **({"known": [{"class": type(t).__name__, "config": t.config()} for t in model.known]} if model.known else {}),
         "latents": model.latents,
         "covariates": {name: list(given) for name, given in model.standardised.items()},
     }
@@ -65,7 +66,7 @@ def rebuild(
     if len(whole) > 1000 + total or (len(whole) > 1 and whole[-1] * whole[-2] > _FREE + 4 * total):
         raise ValueError(f"the structure speaks of more than its {total} weights can fill, as {whole[-2:]}; save it again")
     try:
-        unknown = structure.keys() - {*_PARTS, "process", "latents", "covariates"}
+        unknown = structure.keys() - {*_PARTS, "process", "known", "latents", "covariates"}
         if unknown:
             raise ValueError(f"the structure has {quote(sorted(unknown))} besides a model's parts; use the version that wrote it")
         named = (*_PARTS, "process") if "process" in structure else _PARTS
@@ -79,6 +80,7 @@ def rebuild(
             latents=structure["latents"],
             covariates=structure["covariates"],
             process=parts.get("process"),
+            known=[_build(part, structures) for part in structure.get("known", ())],  # type: ignore[misc]  # refused if none
         )
     # RuntimeError and MemoryError: sizes that torch cannot make
     except (KeyError, IndexError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError) as error:

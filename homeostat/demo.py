@@ -17,11 +17,16 @@ from exchange import load, save
 from homeostat import gallery
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked
-from homeostat.judged import conventions_table, judge_uncertainty, pictures_of, rings_of, scores_table, verdicts_of
+from homeostat.gallery.judged import (
+    conventions_table,
+    judge_uncertainty,
+    pictures_of,
+    rings_of,
+    scores_table,
+    verdicts_of,
+)
+from homeostat.gallery.report import MARKS, write_report
 from homeostat.progress import cut_short
-from homeostat.provenance import provenance
-from homeostat.recipe import backbone_named, hybrid_recipe, neural_ode_recipe
-from homeostat.report import MARKS, write_report
 from homeostat.study import (
     Evaluation,
     Settings,
@@ -34,16 +39,18 @@ from homeostat.study import (
     gradient_difference,
     judge,
     paired_difference,
-    predict_person,
     require_folds,
     train,
 )
+from homeostat.study.backbones import backbone_named
+from homeostat.study.provenance import provenance
+from homeostat.study.recipe import hybrid_recipe, neural_ode_recipe
 from homeostat.terminal import rich_table
 from hybrid import Prediction
 from stability import Certificate, Refusal, certify, check, decay_in_words
 from stability.decay import rounded
 from training import Record, read_nonmem
-from training.verdicts import Verdict, verdicts_about
+from training.trust.verdicts import Verdict, verdicts_about
 
 THRESHOLD = 5.0  # mg/L, the lower end of the range aimed at in treatment
 DOSE_GAP = 24.0  # h: the certificate's region leaves room for anyone's largest dose once a day
@@ -194,8 +201,7 @@ def _after_training(
     again = load(path)
     times = np.linspace(0.0, 36.0, 145).tolist()
     difference = gallery.largest_difference(
-        predict_person(bundle, 0, list(schedules.values()), times),
-        predict_person(again, 0, list(schedules.values()), times),
+        *([one.forecast(records[0].id, schedule, times) for schedule in schedules.values()] for one in (bundle, again))
     )
     identical = difference == 0.0
     console.print(
@@ -208,7 +214,7 @@ def _after_training(
     }
     verdicts = [
         *gallery.interrupted_verdicts(stopped, left_out),
-        gallery.certificate_verdict(certificate, best, "h", STATES),
+        gallery.claim_verdict(certificate, "h", STATES, best=best),
         *gallery.outside_verdicts(bundle.outside(), len(records)),
         *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends),
         *verdicts_of(judged),
@@ -301,7 +307,7 @@ def _print_certificate(
         "certified contraction rate": f"{rounded(certificate.rate, 4, 'down')} /h with condition number "
         f"{rounded(certificate.condition, 3, 'up')}",
         "so the distance in P": decay_in_words(certificate.rate, "h"),
-        "where": gallery.where_in_words(certificate, STATES, "h"),
+        "where": certificate.where_in_words(STATES, "h"),
         "best rate certified": f"{rounded(best, 4, 'down')} /h" if best is not None else "–",
         "this inequality can reach, in metrics so round": "– (proved cell by cell)"
         if own is None

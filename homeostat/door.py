@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
@@ -41,13 +41,19 @@ def say(text: str, *, err: bool = False) -> None:
         raise OSError(error.errno, error.strerror, f"standard {'error' if err else 'output'}") from error
 
 
-def print_json(value: dict[str, Any]) -> None:
+def say_notes(notes: Sequence[str]) -> None:
+    """Sentences that a reader must know, one a line on standard error."""
+    for note in notes:
+        say(f"homeostat: {note}", err=True)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on standard output; what is no finite number is null, as JSON has no other."""
     say(json_shown(json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False)))
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from torch import nn
 
@@ -22,23 +23,35 @@ def own_structures(places: Sequence[str]) -> Mapping[str, type[nn.Module]]:
     """
     found: dict[str, type[nn.Module]] = {}
     for place in places:
-        where, _, name = place.rpartition(":")
-        if not where or not name.isidentifier():
-            raise ValueError(f"--structures {place!r} is not of the form FILE.py:NAME or MODULE:NAME")
-        given = getattr(_module(where), name, None)
-        if not (inspect.isclass(given) and issubclass(given, nn.Module)):
-            raise ValueError(f"--structures {place!r}: {name} is no class of {where} that extends torch.nn.Module; name one")
-        own = given.__name__
-        if own in BUILTIN:
-            raise ValueError(
-                f"--structures {place!r}: {own} is the name of a class of homeostat; rename yours, and save the bundle again"
-            )
-        if found.setdefault(own, given) is not given:
-            raise ValueError(f"--structures {place!r}: two classes are called {own}; a bundle could mean either")
+        given = own_class(place, "--structures", nn.Module)
+        if found.setdefault(given.__name__, given) is not given:
+            raise ValueError(f"--structures {place!r}: two classes are called {given.__name__}; a bundle could mean either")
     return {**BUILTIN, **found}
 
 
-def _module(where: str) -> ModuleType:
+def own_class(place: str, option: str, kind: type[nn.Module]) -> type[Any]:
+    """The class at FILE.py:NAME or MODULE:NAME, whose code is run; it extends `kind` and takes no name of ours.
+
+    Errors: `ValueError`, which begins with the option, as `own_structures` has them.
+    """
+    where, _, name = place.rpartition(":")
+    if not where or not name.isidentifier():
+        raise ValueError(f"{option} {place!r} is not of the form FILE.py:NAME or MODULE:NAME")
+    given: Any = getattr(_module(where, option), name, None)
+    if not (inspect.isclass(given) and issubclass(given, kind)):
+        whole = "torch.nn.Module" if kind is nn.Module else f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+        raise ValueError(f"{option} {place!r}: {name} is no class of {where} that extends {whole}; name one")
+    if inspect.isabstract(given):
+        lacking = ", ".join(sorted(getattr(given, "__abstractmethods__", ())))
+        raise ValueError(f"{option} {place!r}: {name} has no {lacking} yet, which every {kind.__name__} has; add it")
+    if given.__name__ in BUILTIN:
+        cure = "rename yours" + (", and save the bundle again" if option == "--structures" else "")
+        raise ValueError(f"{option} {place!r}: {given.__name__} is the name of a class of homeostat; {cure}")
+    found: type[Any] = given
+    return found
+
+
+def _module(where: str, option: str) -> ModuleType:
     try:
         if not where.endswith(".py"):
             return importlib.import_module(where)
@@ -59,4 +72,4 @@ def _module(where: str) -> ModuleType:
         return module
     except (Exception, SystemExit) as error:  # whatever the code does; ending the program is not an answer either
         found = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise ValueError(f"--structures: {where} cannot be run ({found}); correct the path or the code") from error
+        raise ValueError(f"{option}: {where} cannot be run ({found}); correct the path or the code") from error

@@ -26,12 +26,6 @@ def cut_short(found: Mapping[str, Interruption | None]) -> str:
     return "; ".join(f"{name}: {one}" for name, one in found.items() if one is not None)
 
 
-def watch(steps: Generator[Step, None, None], title: str, console: Console) -> tuple[Fitted, bool]:
-    """Run a fit to its end under a progress bar; the best fit, and whether it was interrupted (`watched` says where)."""
-    best, interruption = watched(steps, title, console)
-    return best, interruption is not None
-
-
 def watched(steps: Generator[Step, None, None], title: str, console: Console) -> tuple[Fitted, Interruption | None]:
     """Run a fit to its end under a progress bar; the best fit, and where it was interrupted, None where it was not.
 

@@ -4,8 +4,8 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from homeostat.gallery.report import Table
 from homeostat.plain_text import shown
-from homeostat.report import Table
 
 
 def rich_table(table: Table) -> RichTable:

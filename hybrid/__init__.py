@@ -1,37 +1,51 @@
 """Known plus learned: models, schedules, observation, simulation, predictions."""
 
-from hybrid.exponential import Exponential
+from hybrid.cutting.cut import build_segments
+from hybrid.cutting.interval import Interval
+from hybrid.cutting.mesh import Mesh
+from hybrid.cutting.segments import Segments
 from hybrid.field import SemilinearField
 from hybrid.field_spread import field_spread
-from hybrid.mesh import Mesh
+from hybrid.laws.observation import check_observation
+from hybrid.laws.solver import check_solver
+from hybrid.laws.term import check_term
 from hybrid.model import Conditions, HybridModel
 from hybrid.observation import Concentration, Observation, States
 from hybrid.prediction import Prediction
 from hybrid.process_noise import Paths, sample_paths
-from hybrid.runge_kutta import RungeKutta
-from hybrid.schedule import Dose, Schedule, Signal
-from hybrid.segments import Segments, build_segments
+from hybrid.propagate import Moves, propagate, root, transition
+from hybrid.schedules.dose import Dose
+from hybrid.schedules.schedule import Schedule
+from hybrid.schedules.signal import Signal
 from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
-from hybrid.solver import Failure, SimulationError, Solution, Solver
-from hybrid.torchdiffeq_solver import Torchdiffeq
+from hybrid.solve import Cause, Exponential, Failure, RungeKutta, SimulationError, Solution, Solver, Torchdiffeq
+from hybrid.terms import BoundTerm, Parts, RightHandSide, Term
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
 OBSERVATIONS: tuple[type[Observation], ...] = (Concentration, States)
+TERMS: tuple[type[Term], ...] = ()
 SOLVERS: tuple[type[Solver], ...] = (RungeKutta, Exponential, Torchdiffeq)
 
 __all__ = [
     "OBSERVATIONS",
     "SOLVERS",
+    "TERMS",
+    "BoundTerm",
+    "Cause",
     "Concentration",
     "Conditions",
     "Dose",
     "Exponential",
     "Failure",
     "HybridModel",
+    "Interval",
     "Mesh",
+    "Moves",
     "Observation",
+    "Parts",
     "Paths",
     "Prediction",
+    "RightHandSide",
     "Rollout",
     "RungeKutta",
     "Schedule",
@@ -42,13 +56,20 @@ __all__ = [
     "Solution",
     "Solver",
     "States",
+    "Term",
     "Torchdiffeq",
     "build_segments",
+    "check_observation",
+    "check_solver",
+    "check_term",
     "conditions_of",
     "field_spread",
     "integrate",
     "predict",
+    "propagate",
     "rollout",
+    "root",
     "sample_paths",
     "simulate",
+    "transition",
 ]

@@ -2,9 +2,9 @@
 
 import torch
 
-from hybrid.exponential import Exponential
-from hybrid.runge_kutta import RungeKutta
-from hybrid.solver import Solver
+from hybrid.solve.exponential import Exponential
+from hybrid.solve.runge_kutta import RungeKutta
+from hybrid.solve.solver import Solver
 
 
 def simulating(dtype: torch.dtype) -> Solver:

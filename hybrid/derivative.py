@@ -7,8 +7,10 @@ computed inside `torch.inference_mode` or inside a transform of `torch.func` is 
 kept between calls must be computed outside.
 """
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -118,3 +120,24 @@ def once(value: Tensor, why: str) -> Tensor:
     """
     result: Tensor = _Once.apply(value, why) if value.requires_grad else value
     return result
+
+
+def slope_of(
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,  # (..., n)
+) -> Tensor:  # (..., p, n)
+    """∂f/∂x of a function (..., n) -> (..., p) that works point by point, by forward mode; differentiable in turn.
+
+    Source: Griewank & Walther, Evaluating Derivatives (2008) § 3.1.
+    """
+    _first()
+    units = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    return torch.stack([torch.func.jvp(function, (x,), (e.expand_as(x),))[1] for e in units], -1)
+
+
+@lru_cache(maxsize=1)
+def _first() -> None:
+    """torch fills a table at the first derivative by forward mode, and warns of its own use of torch.jit: once, in silence."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))

@@ -2,26 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from hybrid.segments import Segments
+from hybrid.cutting.segments import Segments
 from learned.residual import Field
 from physics.arguments import quote, require_kind, require_number, require_shape
-
-
-@dataclass(frozen=True)
-class Bound:
-    """ε(x, u, c) with c bound, for a residual without layers."""
-
-    residual: Callable[[Tensor, Tensor, Tensor], Tensor]
-    c: Tensor
-
-    def __call__(self, x: Tensor, u: Tensor) -> Tensor:
-        return self.residual(x, u, self.c)
 
 
 class HasRecord(Protocol):
@@ -47,6 +36,7 @@ class SemilinearField:
 
     `A` (M, N, n, n) stable; `forcing(t)` (M, N, n) = B u(t) + infusions; `residual(t, x)` (M, N, n). All three are in
     state units per time; the call returns dx/ds = Δt_k · (A x + forcing + ε), which is what a solver integrates.
+    ε is everything that is neither: what is learned, and the known terms of the model where it has any.
     For solvers that use the structure: `network`, the residual as layers, where it has them, and `forced`, the forcing at
     the beginning of every segment and its change along it, (M|1, N, K, n) each, or None where nothing drives.
     `tensors`: what the residual is made from, for the adjoint method.

@@ -16,7 +16,7 @@ def field_spread(
     c: Tensor | None = None,  # (..., r)
     theta: Tensor | None = None,  # (..., q) for everyone alike, (M, ..., q) by member
 ) -> Tensor:  # (..., n)
-    """Variance (1/M) over members of A(θ) x + B(θ) u + ε(x, u, c) at given points, in (state unit/time)².
+    """Variance (1/M) over members of dx/dt at given points, the sum of the model's terms, in (state unit/time)².
 
     Along a path a contracting model forgets what its members disagree on, so that the spread of a long forecast says little
     about where the model is ignorant; the field's says it at the point itself. It is epistemic if the members are: see
@@ -42,7 +42,7 @@ def field_spread(
     lead, n = x.shape[:-1], x.shape[-1]
     R = math.prod(lead)
     M, backbone = model.members, model.backbone
-    sizes = {"u": (u, len(backbone.inputs)), "c": (c, model.residual.covariates)}
+    sizes = {"u": (u, len(backbone.inputs)), "c": (c, model.sees)}
     if n != len(backbone.states):
         raise ValueError(f"field_spread: x needs shape (..., {len(backbone.states)}), got {tuple(x.shape)}")
 
@@ -64,8 +64,6 @@ def field_spread(
             raise ValueError(
                 f"field_spread: theta needs shape {(*lead, q)} or {(M, *lead, q)}, got {tuple(theta.shape)}"
             )
-        A, B = backbone.matrices(theta)
         inputs, context = (rows(value, size, name) for name, (value, size) in sizes.items())
-        field = (A @ at[..., None] + B @ inputs[..., None])[..., 0]
-        field = field + model.residual(at.expand(M, -1, -1), inputs, context.expand(M, -1, -1))
+        field = model.at(theta, context.expand(M, -1, -1)).rate(at.expand(M, -1, -1), inputs)
         return field.expand(M, -1, -1).var(0, correction=0).reshape(*lead, n)

@@ -1,30 +1,39 @@
 """The sum: a stable linear backbone plus a learned residual, observed with noise."""
 
 import itertools
-from collections.abc import Mapping, Sequence, Sized
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hybrid.field import Bound, SemilinearField
-from hybrid.mesh import Mesh
+from hybrid.baseline import by_state
+from hybrid.cutting.mesh import Mesh
+from hybrid.cutting.segments import Segments
+from hybrid.field import SemilinearField
+from hybrid.joining import (
+    require_parameters,
+    require_parts,
+    require_rates,
+    require_sizes,
+    require_terms,
+    require_units,
+    standardising,
+)
+from hybrid.leading_axes import leading
 from hybrid.observation import JoinsBackbone, Observation
-from hybrid.segments import Segments
+from hybrid.terms import RightHandSide, Term, bound
 from learned import Joins, Joint, LayeredResidual, NoiseHead, ProcessNoise, Residual, Zero
 from physics import Backbone, Population
 from physics.arguments import (
-    quote,
     require_covariates,
     require_kind,
     require_number,
     require_people,
     require_shape,
-    require_text,
 )
-from physics.units import factor, require
+from physics.units import factor
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Conditions:
 
 
 class HybridModel(nn.Module):
-    """dx/dt = A(θ) x + B(θ) u + ε_φ(x, u, c), y = h(x, θ) + noise.
+    """dx/dt = A(θ) x + B(θ) u + Σ k(x, u; θ, c) + ε_φ(x, u, c), y = h(x, θ) + noise.
 
     A person is described by their own coordinates `personal` (M, N, d): first the η of the population, then `latents`
     more numbers that only the residual sees, all a priori standard normal. c is made of the covariates that
@@ -75,7 +84,7 @@ class HybridModel(nn.Module):
 
     Arguments: `backbone`, `population` of its θ, `residual` (none: the backbone alone), `observation`, `noise`; `process`, what
     drives the states at random (none: they follow the equation), which `rollout` adds to the variance of a measurement and
-    `sample_paths` draws.
+    `sample_paths` draws; `known`, nonlinear terms of dx/dt that are known, as a saturable elimination: `Term`.
     The parts join by the names and units that they state: the population gives the backbone's parameters, in its order and
     units; names in observation, residual and noise are resolved here (such a part is replaced by one that fits this model).
     A population in another order is refused, not reordered: η, ω and μ are kept and reported in its order, and two orders in
@@ -95,21 +104,15 @@ class HybridModel(nn.Module):
         latents: int = 0,
         covariates: Mapping[str, Sequence[Any]] | None = None,
         process: ProcessNoise | None = None,
+        known: Sequence[Term] = (),
     ) -> None:
         super().__init__()
-        require_kind(backbone, Backbone, "HybridModel: backbone", "OneCompartmentOral()")
-        require_kind(population, Population, "HybridModel: population", "LogNormalPopulation(backbone, spread={…})")
-        require_kind(observation, Observation, "HybridModel: observation", "Concentration(…) or States(…)")
-        require_kind(noise, NoiseHead, "HybridModel: noise", "AdditiveProportional([0.5], [0.1], [0.03])")
-        if residual is not None:
-            require_kind(residual, Residual, "HybridModel: residual", "MLP(hidden=(8,))")
-        if process is not None:
-            require_kind(process, ProcessNoise, "HybridModel: process", "DiagonalDiffusion([…])")
+        require_parts(backbone, population, residual, observation=observation, noise=noise, process=process)
         require_number(latents, "HybridModel: latents", least=0.0, whole=True)
-        _require_units(backbone)
-        _require_parameters(backbone, population)
+        require_units(backbone)
+        require_parameters(backbone, population)
         self.backbone, self.population, self.latents = backbone, population, int(latents)
-        self.covariates, self.covariate_units = _covariates({} if covariates is None else covariates)
+        self.covariates, self.covariate_units = standardising({} if covariates is None else covariates)
         self.observation = observation.joined(backbone) if isinstance(observation, JoinsBackbone) else observation
         n, m, r = len(backbone.states), len(backbone.inputs), len(self.covariates) + self.latents
         joint = Joint(tuple(backbone.states), tuple(backbone.inputs), tuple(self.observation.channels), r)
@@ -118,25 +121,17 @@ class HybridModel(nn.Module):
         noise = noise.joined(joint) if isinstance(noise, Joins) else noise
         self.noise = noise
         process = process.joined(joint) if isinstance(process, Joins) else process
-        have = (self.residual.states, self.residual.inputs, self.residual.covariates)
-        if have[0] != n or have[1] not in (0, m) or have[2] != r:
-            raise ValueError(
-                f"HybridModel: the residual is made for (states, inputs, covariates) = {have} and the model has {(n, m, r)} "
-                "(covariates counts latents too; inputs may be 0); build the residual with these sizes"
-            )
         self.process = process
-        if process is not None and process.states != n:
-            raise ValueError(f"HybridModel: the process noise is made for {process.states} states and the model has {n}")
-        if noise.channels != len(self.observation.channels):
-            raise ValueError(
-                f"HybridModel: {len(self.observation.channels)} channels are observed, noise is given for {noise.channels}"
-            )
-        made_for = (getattr(noise, "states", n), getattr(noise, "inputs", 0))
-        if made_for[0] != n or made_for[1] not in (0, m):
-            raise ValueError(
-                f"HybridModel: the noise is made for (states, inputs) = {made_for}, the model has {(n, m)}; leave the sizes out"
-            )
+        require_sizes(joint, self.residual, noise, process)
+        self.terms = nn.ModuleList(require_terms(known))
+        if self.known:
+            require_rates(self.known, self.typical, joint)
         self.uses  # noqa: B018, a covariate in two units is found here
+
+    @property
+    def known(self) -> tuple[Term, ...]:
+        """The known nonlinear terms of dx/dt beside A(θ) x + B(θ) u."""
+        return tuple(term for term in self.terms if isinstance(term, Term))
 
     @property
     def members(self) -> int:
@@ -154,9 +149,30 @@ class HybridModel(nn.Module):
         return next(iter((*self.parameters(), *self.buffers()))).device
 
     @property
+    def sees(self) -> int:
+        """r, how many covariates and latents of a person the residual sees."""
+        return len(self.covariates) + self.latents
+
+    @property
     def personal(self) -> int:
         """d, how many coordinates of their own a person has."""
         return self.population.dimension + self.latents
+
+    @property
+    def typical(self) -> Tensor:  # (1, 1, q)
+        """θ as the backbone states it to be typical."""
+        return torch.tensor([p.typical for p in self.backbone.physical], dtype=self.dtype, device=self.device)[None, None]
+
+    @property
+    def linear(self) -> bool:
+        """Is A(θ) x all that there is beside what drives it?"""
+        return not self.known and self.residual.vanishes
+
+    @property
+    def opaque(self) -> tuple[str, ...]:
+        """The names of terms whose slope no bound is known of: they have neither layers nor a tape."""
+        layered = self.residual.vanishes or isinstance(self.residual, LayeredResidual)
+        return (*(type(term).__name__ for term in self.known), *(() if layered else (type(self.residual).__name__,)))
 
     @property
     def uses(self) -> dict[str, str | None]:
@@ -177,7 +193,7 @@ class HybridModel(nn.Module):
 
     @property
     def standardised(self) -> dict[str, tuple[Any, ...]]:
-        """The argument `covariates` as it was given: centre, size, and the unit where there is one."""
+        """The argument `covariates` as it was given."""
         return {k: v if self.covariate_units[k] is None else (*v, self.covariate_units[k]) for k, v in self.covariates.items()}
 
     def theta(
@@ -236,7 +252,7 @@ class HybridModel(nn.Module):
         Asked of `initial` itself, at the typical θ: the start changes with the values of these channels. A model
         cannot be judged by such a value, and can by that of any other channel.
         """
-        typical = torch.tensor([p.typical for p in self.backbone.physical], dtype=self.dtype, device=self.device)[None, None]
+        typical = self.typical
         each = torch.eye(len(self.observation.channels), dtype=self.dtype, device=self.device)
         with torch.no_grad():
             ones, *twos = (self.initial(typical, 1.0 + given) for given in (0.0 * each[:1], *each[:, None]))
@@ -255,40 +271,8 @@ class HybridModel(nn.Module):
             raise ValueError(
                 f"HybridModel.initial: baseline is of {baseline.shape[-2]} people, theta of {theta.shape[1]}; give both for all"
             )
-        x0 = self.backbone.initial(theta, self._of_states(theta, baseline))
+        x0 = self.backbone.initial(theta, by_state(self.backbone, self.observation, theta, baseline))
         return x0.expand(*torch.broadcast_shapes(x0.shape[:-1], theta.shape[:-1]), x0.shape[-1])
-
-    def _of_states(
-        self,
-        theta: Tensor,  # (M, N, q)
-        baseline: Tensor,  # (N, p)
-    ) -> Tensor:  # (M|1, N, p') what `Backbone.initial` reads
-        """The baseline by the states that it was measured of, in the backbone's units, instead of by the channels' order."""
-        backbone, observation = self.backbone, self.observation
-        if not isinstance(observation, JoinsBackbone):
-            return baseline
-        measured, names = observation.measured, [p.name for p in backbone.physical]
-        if backbone.starts is None:
-            ratios = [ratio for _, _, ratio in measured]
-            return baseline if all(r == 1.0 for r in ratios) else baseline / baseline.new_tensor(ratios)
-        columns = []
-        for state, volume in backbone.starts:
-            place, wanted = backbone.states.index(state), None if volume is None else names.index(volume)
-            # the channel that measures it as it is read goes before one that has to be divided or multiplied
-            found = sorted((by != wanted, j) for j, (i, by, _) in enumerate(measured) if i == place)
-            if not found:
-                columns.append(torch.full_like(baseline[..., 0], torch.nan))  # nothing measures it
-                continue
-            j = found[0][1]
-            _, by, ratio = measured[j]
-            value = baseline[..., j] if ratio == 1.0 else baseline[..., j] / ratio
-            if by != wanted:
-                value = value if by is None else value * theta[..., by]
-                value = value if wanted is None else value / theta[..., wanted]
-            columns.append(value)
-        if not columns:
-            return baseline
-        return torch.stack(torch.broadcast_tensors(*columns), -1)
 
     def bind(
         self,
@@ -304,21 +288,48 @@ class HybridModel(nn.Module):
                 raise ValueError(
                     f"HybridModel.bind: {what} is of {tensor.shape[1]} people, segments of {segments.dt.shape[0]}; give one each"
                 )
+        terms = self._at(theta, c)
+        A, beside = terms.semilinear()
+        return SemilinearField(A, terms.B, beside, segments, terms.tensors)
+
+    def at(
+        self,
+        theta: Tensor,  # (M, N, q)
+        c: Tensor | None = None,  # (M, N, r)
+        *,
+        points: int = 1,
+    ) -> RightHandSide:
+        """The right-hand side for people whose θ and c are held, as the sum of its terms: linear, forced, known, learned.
+
+        `c` may be left out where the model has neither covariates nor latents. `points`: with more than 1 the rows of x and u
+        are as many points of each person in a row, (M, N · points, n).
+        Errors: `ValueError` for sizes that do not fit.
+        """
+        c = self._context_of(theta, c, "HybridModel.at")
+        self._require_theta(theta, c, "HybridModel.at")
+        require_number(points, "HybridModel.at: points, of each person,", least=1.0, most=1e9, whole=True)
+        return self._at(theta, c, int(points))
+
+    def _at(self, theta: Tensor, c: Tensor, points: int = 1) -> RightHandSide:
         A, B = self.backbone.matrices(theta)
-        if isinstance(self.residual, Zero):
-            return SemilinearField(A, B, None, segments)
-        residual = self.residual
-        if isinstance(residual, LayeredResidual):
-            layers = residual.layers()  # folded once per solve
-            if layers.skip is not None:  # linear in x: part of A, which the exponential steps take exactly
-                A, layers = _plus(A, layers.skip), replace(layers, skip=None)
-            made_from = (c, *layers.weights, *layers.biases, layers.input_weights, layers.covariate_weights)
-            return SemilinearField(A, B, layers.at(c), segments, made_from)
-        return SemilinearField(A, B, Bound(residual, c), segments, (c, *residual.parameters()))
+        if points > 1:
+            N, read = max(theta.shape[1], c.shape[1]), self.known or self.residual.sees_theta
+            given = (A, B if B.shape[-1] else None, theta if read else None, c)  # what nobody reads stays as it is
+            each = [None if v is None else v.expand(-1, N, *v.shape[2:]).repeat_interleave(points, 1) for v in given]
+            A, B, theta, c = (old if new is None else new for new, old in zip(each, (A, B, theta, c), strict=True))
+        return bound((A, B), self.known, self.residual, theta, c)
+
+    def _context_of(self, theta: object, c: Any, name: str) -> Any:
+        """c, which has no columns in a model without covariates and latents."""
+        if c is not None:
+            return c
+        if r := self.sees:
+            raise ValueError(f"{name}: this model has {r} covariates and latents; give c, model.context(personal, covariates)")
+        return torch.zeros((1,) * (getattr(theta, "ndim", 1) - 1) + (0,), dtype=self.dtype, device=self.device)
 
     def _require_theta(self, theta: Tensor, c: Tensor, name: str) -> None:
         """Raise `ValueError`, beginning with `name`, unless these are θ and c of the same people, of this model's sizes."""
-        q, r = len(self.backbone.physical), len(self.covariates) + self.latents
+        q, r = len(self.backbone.physical), self.sees
         require_shape(theta, f"{name}: theta", "M", "N", q, write="model.theta(personal, covariates)")
         require_shape(c, f"{name}: c", "M", "N", r, write="model.context(personal, covariates)", like=theta)
         if r and theta.dtype != c.dtype:
@@ -328,105 +339,27 @@ class HybridModel(nn.Module):
 
     def lure(
         self,
-        theta: Tensor,  # (M, N, q)
-        c: Tensor,  # (M, N, r)
+        theta: Tensor | Sequence[Any],  # (q,), (N, q) or (M, N, q)
+        c: Tensor | Sequence[Any] | None = None,  # (r,), (N, r) or (M, N, r)
     ) -> dict[str, Any]:
-        """The arrays of the Lur'e form, for `stability.Lure(**model.lure(theta, c))`, float64.
+        """The arrays of the Lur'e form, for `stability.certify(model.lure(theta, c))`, float64.
 
         A (M, N, n, n), B (M, N, n, m); weights (M, 1, out, in), biases (M, N|1, out) with c folded in, input_weights
-        (M, 1, h, m) or None, activation; skip (M, 1, n, n) where the residual has one.
-        Errors: `ValueError` for a residual without layers.
+        (M, 1, h, m) or None, activation; skip (M, 1, n, n) where the residual has one. Axes of size 1 are put in front.
+        Lists and arrays are taken too.
+        `c` may be left out where the model has neither covariates nor latents.
+        Errors: `ValueError` for numbers of other shapes, a residual without layers, and a model with known nonlinear terms.
         """
-        self._require_theta(theta, c, "HybridModel.lure")
-        A, B = self.backbone.matrices(theta)
-        arrays: dict[str, Any] = {"A": _array(A), "B": _array(B), "weights": [], "biases": [], "activation": "tanh"}
-        if isinstance(self.residual, Zero):
-            return arrays
-        if not isinstance(self.residual, LayeredResidual):
+        name, like = "HybridModel.lure", torch.zeros((), dtype=self.dtype, device=self.device)
+        theta = leading(theta, len(self.backbone.physical), None, "theta", like, name=name)
+        c = leading(self._context_of(theta, c, name), self.sees, None, "c", like, name=name)
+        self._require_theta(theta, c, name)
+        if self.opaque:
             raise ValueError(
-                f"{type(self.residual).__name__} has no layered form, so it has no Lur'e form to certify; "
-                "use a residual with layers (MLP, ContractingMLP)"
+                f"{' and '.join(self.opaque)} has neither layers nor a tape, so it has no Lur'e form to certify; use a residual "
+                "with layers (MLP, ContractingMLP), and no known term beside it"
             )
-        layers = self.residual.layers()
-        arrays["weights"] = [_array(w[:, None]) for w in layers.weights]
-        arrays["biases"] = [_array(b) for b in layers.at(c).biases()]
-        if layers.input_weights.shape[-1]:
-            arrays["input_weights"] = _array(layers.input_weights[:, None])
-        arrays["activation"] = layers.activation
-        if layers.skip is not None:
-            arrays["skip"] = _array(layers.skip[:, None])
-        return arrays
-
-
-def _require_units(backbone: Backbone) -> None:
-    """Raise `ValueError` where a backbone of the caller's own states units that are not UCUM, or not one for each name."""
-    for kind, names, units in (
-        ("state", backbone.states, backbone.state_units),
-        ("input", backbone.inputs, backbone.input_units),
-    ):
-        if len(names) != len(units):
-            raise ValueError(f"{type(backbone).__name__}: {len(names)} {kind} names and {len(units)} units; give each its unit")
-        for name, unit in zip(names, units, strict=True):
-            require(unit, f"{type(backbone).__name__}: {kind} {name}")
-    require(backbone.time_unit, f"{type(backbone).__name__}: time")
-
-
-def _require_parameters(backbone: Backbone, population: Population) -> None:
-    """Raise `ValueError` unless the population gives the backbone's parameters, in its order and units."""
-    wanted = [p.name for p in backbone.physical]
-    box = population.box
-    cure = "build it from the backbone: LogNormalPopulation(backbone, spread={…})"
-    if population.gives is not None:
-        have = [name for name, _ in population.gives]
-        if have != wanted:
-            why = "in another order" if sorted(have) == sorted(wanted) else "by other names"
-            raise ValueError(
-                f"HybridModel: the population gives ({', '.join(have)}), the backbone reads ({', '.join(wanted)}), {why}; {cure}"
-            )
-        for (name, unit), parameter in zip(population.gives, backbone.physical, strict=True):
-            if factor(unit, parameter.unit, f"HybridModel: the population's {name}") != 1:
-                raise ValueError(
-                    f"HybridModel: the population gives {name} in {unit} and the backbone reads it in {parameter.unit}; {cure}"
-                )
-        for parameter, (low, high) in zip(backbone.physical, box.tolist(), strict=True):
-            if not (low >= parameter.low * (1.0 - 1e-6) and high <= parameter.high * (1.0 + 1e-6)):
-                raise ValueError(
-                    f"HybridModel: the population gives {parameter.name} from {low:g} to {high:g} {parameter.unit} and the box "
-                    f"of the backbone is {parameter.low:g} to {parameter.high:g}; {cure}, or give the backbone that box"
-                )
-    elif box.shape[0] != len(wanted):
-        raise ValueError(
-            f"HybridModel: the backbone reads {len(wanted)} parameters and the population gives {box.shape[0]}; {cure}"
-        )
-    else:
-        for parameter, (low, high) in zip(backbone.physical, box.tolist(), strict=True):
-            # one number, by position alone: where it could not be this parameter it is another one's
-            if low == high and not parameter.low <= low <= parameter.high:
-                raise ValueError(
-                    f"HybridModel: {parameter.name} is {low:g} {parameter.unit}, its box {parameter.low:g}–{parameter.high:g}; "
-                    "likely the values stand in another order: SharedPopulation(backbone, values={…}) takes them by name"
-                )
-
-
-def _covariates(
-    given: Mapping[str, Sequence[Any]],
-) -> tuple[dict[str, tuple[float, float]], dict[str, str | None]]:
-    """Centre and size of each covariate that the residual sees, and its unit, None where it was not said."""
-    require_kind(given, Mapping, "HybridModel: covariates", '{"WT": (70.0, 20.0, "kg")}, centre, size and their unit')
-    for name, value in given.items():
-        require_text(name, "HybridModel: covariates, each name", '{"WT": (70.0, 20.0, "kg")}')
-        whole = isinstance(value, Sized) and not isinstance(value, str | Mapping | set) and len(value) in (2, 3)
-        if whole:
-            for what, number in zip(("centre", "size"), value, strict=False):
-                require_number(number, f"HybridModel: the covariate {quote(name)}: its {what}")
-        if not whole or not float(value[1]) > 0.0:
-            raise ValueError(
-                f"HybridModel: the covariate {quote(name)} needs centre, positive size and their unit, as in "
-                f'{{"WT": (70.0, 20.0, "kg")}}, and is {str(value)[:80]}'
-            )
-    numbers = {name: (float(v[0]), float(v[1])) for name, v in given.items()}
-    units = {name: require(v[2], f"HybridModel: covariate {name}") if len(v) == 3 else None for name, v in given.items()}
-    return numbers, units
+        return self._at(theta, c).lure()
 
 
 def require_given(model: HybridModel, conditions: Conditions, name: str) -> None:
@@ -454,19 +387,3 @@ def require_alike(model: HybridModel, conditions: Conditions, personal: Tensor) 
             raise ValueError(
                 f"the model is {like.dtype} on {like.device} and {name} {tensor.dtype} on {tensor.device}; write {cure}"
             )
-
-
-def _plus(
-    A: Tensor,  # (M|1, N|1, n, n)
-    skip: Tensor,  # (M|1, n, n)
-) -> Tensor:  # (M, N|1, n, n)
-    """A + S for every member. What people or members share stays shared in memory: matrix functions are made once for it."""
-    shape = torch.broadcast_shapes(A.shape, (len(skip), 1, 1, 1))
-    for axis in (0, 1):
-        if A.stride(axis) == 0:
-            A = A.narrow(axis, 0, 1)
-    return (A + skip[:, None]).expand(shape)
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().to("cpu", torch.float64).numpy()

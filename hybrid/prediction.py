@@ -19,6 +19,7 @@ from physics.arguments import (
     require_choice,
     require_device,
     require_flag,
+    require_ids,
     require_kind,
     require_names,
     require_number,
@@ -40,6 +41,7 @@ class Prediction:
       times     (N, T), in the records' time unit, since each one's first dose (or start): as a `Cohort` has them
       mask      (N, T) bool, true where a time is real; false is padding
       channels, units   p names and p UCUM codes
+      ids       (N,) whose each row is, None where that is not known: it is compared with the cohort that the prediction meets
 
     Everything computed is (N, T, p) in float64, NaN at padding and where an observation handed in is NaN (missing). What
     padding holds is never looked at.
@@ -55,6 +57,7 @@ class Prediction:
     mask: Tensor
     channels: tuple[str, ...]
     units: tuple[str, ...]
+    ids: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("mean", "variance", "times", "mask"):
@@ -76,6 +79,7 @@ class Prediction:
                 "(members, draws, people, times, channels) with every axis at least 1. A missing draw axis is the usual "
                 "cause: write mean[:, None]; a variance shared by members or draws: variance.expand_as(mean)."
             )
+        object.__setattr__(self, "ids", require_ids(self.ids, self.mean.shape[2], "Prediction: ids"))
         if self.times.shape != self.mean.shape[2:4] or self.mask.shape != self.mean.shape[2:4]:
             raise ValueError(
                 f"times has shape {tuple(self.times.shape)} and mask {tuple(self.mask.shape)}; both need (people, times) = "
@@ -264,7 +268,8 @@ class Prediction:
         """The prediction for these people alone."""
         i = self._index(indices, self.mean.shape[2], "person")
         mean, variance = self.mean[:, :, i], self.variance[:, :, i]
-        return replace(self, mean=mean, variance=variance, times=self.times[i], mask=self.mask[i])
+        ids = None if self.ids is None else tuple(self.ids[k] for k in i.tolist())
+        return replace(self, mean=mean, variance=variance, times=self.times[i], mask=self.mask[i], ids=ids)
 
     def during(self, start: float, end: float) -> "Prediction":
         """The prediction at times in [start, end] alone, each record's own time; others become padding."""

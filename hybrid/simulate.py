@@ -2,23 +2,25 @@
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid.defaults import simulating
+from hybrid.cutting.cut import build_segments
+from hybrid.cutting.given_rows import require_rows
+from hybrid.cutting.mesh import Mesh
 from hybrid.derivative import lasting, values_of
-from hybrid.mesh import Mesh
-from hybrid.model import Conditions, HybridModel, require_alike, require_given
+from hybrid.leading_axes import leading
+from hybrid.model import Conditions, HybridModel, require_given
 from hybrid.prediction import Prediction
+from hybrid.problem import Problem, Start, require_admissible, starting
 from hybrid.process_noise import process_variance, read_boundaries
-from hybrid.schedule import Schedule
-from hybrid.segments import build_segments, require_rows
-from hybrid.solver import Failure, Solution, Solver, require_solver
+from hybrid.schedules.schedule import Schedule
+from hybrid.solve.solver import Failure, Solution, Solver, require_solver
 from hybrid.threads import of_conditions, of_schedules, threads_by
-from physics import Parameter, capture
+from physics import capture
 from physics.arguments import quote, require_choice, require_kind, require_shape
 
 
@@ -27,8 +29,9 @@ class Rollout:
     """One simulation of N people under M members.
 
     `theta` (M, N, q) and `context` c (M, N, r) · `states` (M, N, T, n) at the observation times, before a dose of the
-    same time, and `inputs` (1, N, T, m) there · `mean`, `variance` (M, N, T, p) of a measurement, given the member: the
-    variance is that of the measurement and, with process noise, of the state.
+    same time, `inputs` (1, N, T, m) and `infused` (1, N, T, n), what runs in, there (None where nothing does) · `mean`,
+    `variance` (M, N, T, p) of a measurement, given the member: the variance is that of the measurement and, with process
+    noise, of the state.
     """
 
     theta: Tensor
@@ -38,6 +41,7 @@ class Rollout:
     mean: Tensor
     variance: Tensor
     failures: tuple[Failure, ...] = ()
+    infused: Tensor | None = None
 
 
 @threads_by(of_conditions)
@@ -47,6 +51,7 @@ def rollout(
     personal: Tensor,  # (M, N, d)
     solver: Solver | None = None,
     *,
+    start: Start | None = None,
     on_failure: Literal["raise", "return"] = "raise",
 ) -> Rollout:
     """Simulate every person under every member.
@@ -54,6 +59,8 @@ def rollout(
     Differentiable in the weights, the personal coordinates, and doses and dose times that are tensors.
     `solver`: `Exponential(rtol=1e-6)` by default (1e-4 in float32), accurate on any record. What takes many gradients names a
     solver with fixed steps, `RungeKutta("rk4")`, on the mesh that the conditions carry.
+    `start`: a state x (n,), (N, n) or (M, N, n) at the records' start, in place of the model's own; or (x, S), its mean and
+    its covariance (…, n, n), which is then carried along the mean path into the variance of a measurement.
     A record that cannot be simulated is an error by default; with on_failure="return" it stands in `failures`, its numbers
     are NaN, and the other records are as they would be without it, gradients included.
     Errors: `SimulationError`, naming record and time; `ValueError` where model, conditions and coordinates are of different
@@ -72,43 +79,60 @@ def rollout(
         )
     require_solver(solver, "rollout")
     require_choice(on_failure, ("raise", "return"), "rollout: on_failure")
-    require_alike(model, conditions, personal)
-    theta = model.theta(personal, conditions.covariates)
-    context = model.context(personal, conditions.covariates)
-    field = model.bind(conditions.segments, theta, context)
-    x0 = model.initial(theta, conditions.baseline)
-    x0 = x0.expand(max(model.members, x0.shape[0]), *x0.shape[1:])
+    problem = Problem.of(model, conditions, personal, start, "rollout")
     inputs = conditions.segments.read_inputs()
-    if model.process is not None:
-        # the covariance needs the states at the boundaries too: they are read in the same simulation
-        field = field.on(read_boundaries(conditions.segments))
-    solution = (solver or simulating(model.dtype)).solve(field, x0)
+    spread = model.process is not None or problem.covariance is not None
+    # the covariance needs the states at the boundaries too: they are read in the same simulation
+    solution = problem.solve(solver, read_boundaries(conditions.segments) if spread else None)
     states = solution.states if on_failure == "return" else solution.require()
     driven: Tensor | None = None
-    if model.process is not None:
-        states, driven = process_variance(model, conditions.segments, theta, context, x0, states)
-    mean = model.observation.mean(states, theta)
-    variance = model.noise.variance(mean, states, inputs)
+    if spread:
+        states, driven = process_variance(problem, states)
+    mean, variance = problem.measured(states, inputs)
     if driven is not None:
         variance = variance + driven
-    return Rollout(theta, context, states, inputs, mean, variance, solution.failures)
+    infused = conditions.segments.read_rates() if conditions.segments.infused else None
+    return Rollout(problem.theta, problem.context, states, inputs, mean, variance, solution.failures, infused)
+
+
+class Asked(Protocol):
+    """People, and the times at which they are asked: what a prediction needs of a cohort."""
+
+    @property
+    def conditions(self) -> Conditions:
+        """What is given about them."""
+
+    @property
+    def times(self) -> Tensor:  # (N, T)
+        """The times, for which the conditions are cut."""
+
+    @property
+    def real(self) -> Tensor:  # (N, T) bool
+        """True where a time is asked for, False where it is padding."""
 
 
 @threads_by(of_conditions)
 def predict(
     model: HybridModel,
-    conditions: Conditions,
+    cohort: Asked | Conditions,
     draws: Tensor,  # (M, S, N, d)
     *,
-    times: Tensor,  # (N, T)
-    mask: Tensor,  # (N, T)
+    times: Tensor | None = None,  # (N, T)
+    mask: Tensor | None = None,  # (N, T)
     solver: Solver | None = None,
 ) -> Prediction:
     """The predictive distribution over members m and draws s of every person's own coordinates.
 
+    `cohort`: the people, with the times at which they are asked and which of those are padding: a `Cohort`. Bare
+    `Conditions` are asked at `times`, those for which they are cut, and `mask` says which of these are real. `mask` may also
+    narrow a cohort's.
+    `draws`: of these people, in this order: a tensor cannot say whose it is, and those of others are not noticed.
     `solver`: `Exponential(rtol=1e-6)` by default (1e-4 in float32), whatever the mesh of the conditions.
-    Errors: `SimulationError`, naming record and time.
+    Returns a `Prediction`, which carries the cohort's `ids`; of bare conditions it has none.
+    Errors: `ValueError` for shapes that do not fit and draws that are not finite; `SimulationError`, naming record and time.
     """
+    ids = getattr(cohort, "ids", None)  # conditions do not know whose they are, nor need what is asked
+    conditions, times, mask = _asked(cohort, times, mask)
     require_given(model, conditions, "predict")
     if not isinstance(draws, Tensor) or draws.ndim != 4:
         raise ValueError(
@@ -123,6 +147,8 @@ def predict(
     require_shape(draws, "predict: draws", "M", "S", N, d, write="Personal.draws(16, generator)", like=conditions.baseline)
     if not draws.shape[1]:
         raise ValueError("predict: draws has none of anybody, S = 0; write Personal.draws(16, generator)")
+    if not capture.capturing() and not bool(torch.isfinite(values_of(draws)).all()):
+        raise ValueError("predict: draws holds NaN or infinity; give finite coordinates, as Personal.draws(16, generator)")
     _require_times(times, mask, N, conditions.segments.segment.shape[1])
     draws = draws.expand(max(len(draws), model.members), *draws.shape[1:])
     M, S, N, d = draws.shape
@@ -137,7 +163,25 @@ def predict(
         mask=mask,
         channels=model.observation.channels,
         units=model.observation.units,
+        ids=ids,
     )
+
+
+def _asked(cohort: Asked | Conditions, times: Any, mask: Any) -> tuple[Conditions, Any, Any]:
+    """What is given, the times, and which of them are real."""
+    if isinstance(cohort, Conditions):
+        return cohort, times, mask
+    conditions = getattr(cohort, "conditions", None)
+    if not isinstance(conditions, Conditions):
+        raise ValueError(
+            f"predict: cohort is a Cohort, or Conditions with times and mask beside them, and is {quote(cohort)}; write "
+            "Cohort.of(records, model), or conditions_of(model, schedules, times)"
+        )
+    if times is not None:
+        raise ValueError("predict: a cohort is asked at its own times; leave times out, or give cohort.conditions with others")
+    if mask is None or not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != cohort.real.shape:
+        return conditions, cohort.times, cohort.real if mask is None else mask
+    return conditions, cohort.times, cohort.real & mask
 
 
 def _require_times(times: Tensor, mask: Tensor, N: int, T: int) -> None:
@@ -153,16 +197,17 @@ def _require_times(times: Tensor, mask: Tensor, N: int, T: int) -> None:
 
 def simulate(
     model: HybridModel,
-    x0: Tensor,  # (n,), (N, n) or (M, N, n)
     schedule: Schedule | Sequence[Schedule],
     times: Sequence[float] | Sequence[Sequence[float]] | Tensor,  # (T,) for one schedule, else N × (T_i,)
     theta: Tensor,  # (q,), (N, q) or (M, N, q)
+    start: Tensor | None = None,  # (n,), (N, n) or (M, N, n)
     *,
     c: Tensor | None = None,  # (r,), (N, r) or (M, N, r): standardised covariates, then latents
     solver: Solver | None = None,
     mesh: Mesh | None = None,
 ) -> Tensor:  # (M, N, T, n); one schedule: (M, T, n); one schedule and M = 1: (T, n)
-    """States at `times`, starting from x0 at each schedule's start, in the model's dtype.
+    """States at `times` from the state `start` at each schedule's start on, in the model's dtype; by default the model's own
+    start of somebody of whom nothing was measured.
 
     The state at the time of a dose is the one before it. Differentiable in everything that is a tensor.
     `solver` is `Exponential(rtol=1e-6)` by default (1e-4 in float32); without a tolerance it needs a `mesh` that cuts the
@@ -170,7 +215,8 @@ def simulate(
     Errors: `ValueError` for shapes, unsorted times, unknown compartments, numbers that are not finite; `SimulationError` for
     a failure on the way (`integrate` returns what went well).
     """
-    require_kind(model, HybridModel, "simulate: model", "simulate(model, x0, schedule, times, theta)")
+    require_kind(model, HybridModel, "simulate: model", "simulate(model, schedule, times, theta)")
+    _require_finite_start(start)
     if isinstance(times, str | bytes | Mapping | set) or not isinstance(times, Iterable) or getattr(times, "ndim", 1) == 0:
         raise ValueError(f"simulate: times is a list of times, even of one, and is {quote(times)}; write [1.0, 6.0, 24.0]")
     given: list[Any] = times.tolist() if isinstance(times, Tensor | np.ndarray) else list(times)
@@ -180,20 +226,36 @@ def simulate(
                 f"simulate: schedule is a Schedule, or a list of them for many people, and is {quote(schedule)}; write "
                 'Schedule((Dose("gut", 0.0, 320.0),)), or Schedule() for nothing'
             )
-        return integrate(model, x0, schedule, given, theta, c=c, solver=solver, mesh=mesh).require()
+        return integrate(model, schedule, given, theta, start, c=c, solver=solver, mesh=mesh).require()
     if any(isinstance(t, Sequence | np.ndarray) for t in given):
         raise ValueError("simulate: one schedule goes with one list of times; write [1.0, 6.0], not [[1.0, 6.0]]")
-    states = integrate(model, x0, [schedule], [given], theta, c=c, solver=solver, mesh=mesh).require()
+    states = integrate(model, [schedule], [given], theta, start, c=c, solver=solver, mesh=mesh).require()
     return states[0, 0] if states.shape[0] == 1 else states[:, 0]
+
+
+def _require_finite_start(start: object) -> None:
+    """Raise `ValueError` for a start that holds NaN or infinity; what is none at all is answered by whoever reads it."""
+    if start is None:
+        return
+    try:
+        values = values_of(torch.as_tensor(start))
+    except (TypeError, ValueError, RuntimeError):
+        return
+    if capture.capturing() or values.is_meta or bool(torch.isfinite(values).all()):
+        return
+    *record, state = (int(i) for i in (~torch.isfinite(values)).nonzero()[0][-2:]) if values.ndim else (0,)
+    of = f" of record {record[0]}" if record else ""
+    seen = "NaN" if bool(values.isnan().any()) else "infinity"
+    raise ValueError(f"simulate: start holds {seen}, in the state at position {state}{of}; give finite numbers, or leave it out")
 
 
 @threads_by(of_schedules)
 def integrate(
     model: HybridModel,
-    x0: Tensor,  # (n,), (N, n) or (M, N, n)
     schedules: Sequence[Schedule],
     times: Sequence[Sequence[float]],  # N × (T_i,)
     theta: Tensor,  # (q,), (N, q) or (M, N, q)
+    start: Tensor | None = None,  # (n,), (N, n) or (M, N, n)
     *,
     c: Tensor | None = None,  # (r,), (N, r) or (M, N, r)
     solver: Solver | None = None,
@@ -202,64 +264,29 @@ def integrate(
     """As `simulate`, for N records, with failures as values: a record that cannot be finished is NaN and has its reason in
     `failures`, and the others are as they would be without it.
     """
-    require_kind(model, HybridModel, "simulate: model", "simulate(model, x0, schedule, times, theta)")
-    schedules, times = require_rows(schedules, times, "simulate")
+    require_kind(model, HybridModel, "simulate: model", "simulate(model, schedule, times, theta)")
+    people, rows = require_rows(schedules, times, "simulate")
     require_solver(solver, "simulate")
     if mesh is not None:
         require_kind(mesh, Mesh, "simulate: mesh", "Mesh(0.1) or Mesh.of(model, records)")
     backbone = model.backbone
     like = torch.zeros((), dtype=model.dtype, device=model.device)
-    segments = build_segments(schedules, times, backbone.states, backbone.inputs, mesh).to(like)
-    N, r = len(schedules), model.residual.covariates
-    x0 = _lead(x0, len(backbone.states), N, "x0", like)
-    theta = _lead(theta, len(backbone.physical), N, "theta", like)
-    _require_admissible(backbone.physical, theta)
-    c = _lead(like.new_zeros(r) if c is None else c, r, N, "c", like)
+    segments = build_segments(people, rows, backbone.states, backbone.inputs, mesh).to(like)
+    N, r = len(people), model.sees
+    theta = leading(theta, len(backbone.physical), N, "theta", like)
+    require_admissible(backbone.physical, theta)
+    c = leading(like.new_zeros(r) if c is None else c, r, N, "c", like)
     if not capture.capturing() and bool(torch.isinf(values_of(c)).any()):
         raise ValueError("simulate: c holds infinite values, at which the residual is not learned; give finite ones")
-    M = max(model.members, theta.shape[0], x0.shape[0], c.shape[0])
-    theta, x0, c = (v.expand(M, N, v.shape[-1]) for v in (theta, x0, c))
-    return (solver or simulating(model.dtype)).solve(model.bind(segments, theta, c), x0)
-
-
-def _require_admissible(physical: Sequence[Parameter], theta: Tensor) -> None:
-    """Raise `ValueError` for θ outside the box in which the backbone is known to be stable."""
-    if capture.capturing() or not physical:
-        return
-    values = theta.detach()
-    # a float32 θ at the very end of its box may be rounded beyond it
-    slack = 4.0 * torch.finfo(torch.float32).eps
-    for j, p in enumerate(physical):
-        bad = ~((values[..., j] >= p.low * (1.0 - slack)) & (values[..., j] <= p.high * (1.0 + slack)))
-        bad = values_of(bad)  # of a batch of torch.func.vmap all are looked at
-        if bool(bad.any()):
-            value = float(values_of(values[..., j])[bad][0])
-            raise ValueError(
-                f"simulate: {p.name} is {value:g} {p.unit}, and its box is {p.low:g} to {p.high:g} {p.unit}; theta is "
-                f"({', '.join(q.name for q in physical)}), in this order and these units; a wider box is an argument of the "
-                "backbone where it has one"
-            )
-
-
-def _lead(value: Tensor, size: int, people: int, name: str, like: Tensor) -> Tensor:
-    try:
-        value = torch.as_tensor(value)
-        if value.is_complex() or value.dtype == torch.bool or value.is_meta:
-            raise TypeError
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"simulate: {name} must be numbers in a tensor of last axis {size}, and is {quote(value)}") from error
-    if value.dtype == torch.float64 and like.dtype != torch.float64:
-        raise ValueError(
-            f"simulate: {name} is float64 and the model computes in {like.dtype}, which would round it; write "
-            f"model.to(torch.float64), or {name}.to({like.dtype})"
-        )
-    value = value.to(like)
-    if value.ndim == 0 or value.ndim > 3 or value.shape[-1] != size or (value.ndim > 1 and value.shape[-2] not in (1, people)):
-        raise ValueError(
-            f"simulate: {name} needs shape ({size},), (N, {size}) or (M, N, {size}) with N = {people}, got "
-            f"{tuple(value.shape)}"
-        )
-    return value.reshape((1,) * (3 - value.ndim) + tuple(value.shape))
+    if start is None:
+        x = model.initial(theta.expand(-1, N, -1), like.new_full((N, len(model.observation.channels)), torch.nan))
+    else:
+        x, S = starting(start, len(backbone.states), N, "simulate", like)
+        if S is not None:
+            raise ValueError("simulate: start is a state, and a covariance came with it; rollout(…, start=(x, S)) carries both")
+    M = max(model.members, theta.shape[0], x.shape[0], c.shape[0])
+    theta, x, c = (v.expand(M, N, v.shape[-1]) for v in (theta, x, c))
+    return Problem(model, segments, theta, c, x).solve(solver)
 
 
 @lasting()
@@ -279,7 +306,7 @@ def conditions_of(
     Errors: `ValueError` for shapes and kinds that do not fit, and what `build_segments` refuses.
     """
     require_kind(model, HybridModel, "conditions_of: model", "conditions_of(model, [schedule], [[1.0, 6.0, 24.0]])")
-    schedules, times = require_rows(schedules, times, "conditions_of")
+    people, rows = require_rows(schedules, times, "conditions_of")
     if covariates is not None:
         require_kind(covariates, Mapping, "conditions_of: covariates", '{"WT": [70.0]}, one value a person')
     if mesh is not None:
@@ -298,21 +325,21 @@ def conditions_of(
                 f"conditions_of: the covariate {name} must be numbers, one for each person, and is {quote(given)}; write [70.0]"
             ) from error
     for name, column in values.items():
-        if column.shape != (len(schedules),):
+        if column.shape != (len(people),):
             raise ValueError(
-                f"conditions_of: the covariate {name} needs one value for each of {len(schedules)} people, got "
+                f"conditions_of: the covariate {name} needs one value for each of {len(people)} people, got "
                 f"{quote(covariates[name] if covariates else None)}; write a list"
             )
-    mesh = Mesh.fastest(model, values, len(schedules)) if mesh is None else mesh
-    segments = build_segments(schedules, times, model.backbone.states, model.backbone.inputs, mesh)
+    mesh = Mesh.fastest(model, values, len(people)) if mesh is None else mesh
+    segments = build_segments(people, rows, model.backbone.states, model.backbone.inputs, mesh)
     if baseline is not None:
         require_kind(baseline, Tensor, "conditions_of: baseline", "torch.tensor([[0.0]]), a row of channels for each person")
         require_shape(baseline, "conditions_of: baseline", "N", "p", write="a row of channels for each person, NaN for none")
     else:
-        baseline = torch.full((len(schedules), len(model.observation.channels)), torch.nan, dtype=torch.float64)
+        baseline = torch.full((len(people), len(model.observation.channels)), torch.nan, dtype=torch.float64)
     if bool(torch.isinf(baseline).any()):
         raise ValueError("conditions_of: baseline holds infinite values; write NaN where nothing was measured")
-    shape = (len(schedules), len(model.observation.channels))
+    shape = (len(people), len(model.observation.channels))
     if baseline.shape != shape:
         raise ValueError(f"conditions_of: baseline needs shape (people, channels) = {shape}, got {tuple(baseline.shape)}")
     return Conditions(segments, values, baseline, mesh).to(torch.zeros((), dtype=model.dtype, device=model.device))

@@ -137,9 +137,10 @@ def of_slopes(given: Mapping[str, Any]) -> int:
 
 
 def of_conditions(given: Mapping[str, Any]) -> int:
-    """The size of simulating `conditions`, once for each of the `draws` where there are any."""
+    """The size of simulating `conditions`, or those of a `cohort`, once for each of the `draws` where there are any."""
     draws = given["draws"].shape[1] if "draws" in given else 1
-    return _widest(given["model"]) * int(given["conditions"].size) * int(draws)
+    people = given["conditions"] if "conditions" in given else given["cohort"]
+    return _widest(given["model"]) * int(getattr(people, "conditions", people).size) * int(draws)
 
 
 def of_schedules(given: Mapping[str, Any]) -> int:

@@ -6,6 +6,8 @@ from learned.contracting import ContractingMLP
 from learned.diagonal_diffusion import DiagonalDiffusion
 from learned.ensemble import Ensemble, concatenate, select
 from learned.joints import Joins, Joint
+from learned.laws.noise import check_noise, check_process_noise
+from learned.laws.residual import check_residual
 from learned.mlp import MLP
 from learned.neural_noise import NeuralNoise
 from learned.noise import NoiseHead
@@ -38,6 +40,9 @@ __all__ = [
     "ProcessNoise",
     "Residual",
     "Zero",
+    "check_noise",
+    "check_process_noise",
+    "check_residual",
     "concatenate",
     "select",
 ]

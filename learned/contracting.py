@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from learned.bent import Bent
 from learned.joints import Joint, require_joined, waits, with_sizes
 from learned.residual import Activation, LayeredResidual, Layers
 from learned.sizes import (
@@ -23,6 +23,7 @@ from learned.sizes import (
     tensor_of,
     widths_of,
 )
+from learned.vertices import default_metric, log_norms, matrices_of, positive
 
 F64 = torch.float64
 _UPPER = {"tanh": 1.0, "relu": 1.0, "softplus": 1.0, "sigmoid": 0.25}  # β: slopes in [0, β]
@@ -48,96 +49,6 @@ class _Built(NamedTuple):
     psi: tuple[Tensor, ...]  # ψ_k (M, h_k): the multipliers are ψ²
     frame: Tensor  # F (M|1, n, n), P = F Fᵀ
     beyond: Tensor  # X (M, n, n), in x̃
-
-
-class _Bent(torch.autograd.Function):
-    """f(K) = ½(K + (K² + 4τ²I)^½) ≻ 0 of symmetric K: K itself where that is well above τ, near 0 where it is well below −τ.
-
-    Its derivative along H, in the eigenvectors of K, is f[k_i, k_j] H_ij with the divided differences (Daleckii & Krein)
-    f[k_i, k_j] = ½(1 + r[k_i, k_j]), r[k_i, k_j] = (k_i + k_j)/(r_i + r_j), r = (k² + 4τ²)^½: finite also where eigenvalues
-    agree. Gives the eigenvalues and eigenvectors of K beside f(K), as constants.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(K: Tensor, tau: float) -> tuple[Tensor, Tensor, Tensor]:
-        values, vectors = torch.linalg.eigh(K)
-        lengths = torch.sqrt(values.square() + 4.0 * tau**2)
-        # for k < 0 the sum cancels, and 2τ²/(r − k) is the same number
-        bent = torch.where(values > 0, 0.5 * (values + lengths), 2.0 * tau**2 / (lengths - values).clamp(min=tau))
-        return (vectors * bent[..., None, :]) @ vectors.mT, values, vectors
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        K, ctx.tau = inputs
-        _, values, vectors = output
-        ctx.mark_non_differentiable(values, vectors)
-        ctx.save_for_backward(K, values, vectors)
-        ctx.save_for_forward(K, values, vectors)
-
-    @staticmethod
-    def backward(ctx: Any, above: Tensor, *_: Any) -> tuple[Tensor, None]:
-        K, values, vectors = ctx.saved_tensors
-        return _BentAlong.apply(K, above, values, vectors, ctx.tau), None
-
-    @staticmethod
-    def jvp(ctx: Any, along: Tensor, _: Any) -> tuple[Tensor, None, None]:
-        K, values, vectors = ctx.saved_tensors
-        return _BentAlong.apply(K, along, values, vectors, ctx.tau), None, None
-
-
-class _BentAlong(torch.autograd.Function):
-    """The derivative of f at K along H, which is its own transpose; and that of it, by the second divided differences.
-
-    D²f(K)[H, G]_ij = Σ_l f[k_i, k_l, k_j] (H_il G_lj + G_il H_lj), f[a, b, c] = ½ r[a, b, c]. From r² = k² + 4τ², whose second
-    divided differences are 1, by the rule of Leibniz: r[a, b, c] = (1 − r[a, b] r[b, c])/(r_a + r_c), without a difference of
-    eigenvalues below.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(K: Tensor, along: Tensor, values: Tensor, vectors: Tensor, tau: float) -> Tensor:
-        return vectors @ (0.5 * (1.0 + _first(values, tau)[0]) * (vectors.mT @ along @ vectors)) @ vectors.mT
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor, float], output: Tensor) -> None:
-        K, along, values, vectors, ctx.tau = inputs
-        ctx.save_for_backward(K, along, values, vectors)
-        ctx.save_for_forward(K, along, values, vectors)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        K, along, values, vectors = ctx.saved_tensors
-        own = _BentAlong.forward(K, above, values, vectors, ctx.tau)
-        return _second(along, above, values, vectors, ctx.tau), own, None, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, K_along: Tensor | None, H_along: Tensor | None, *_: Any) -> Tensor:
-        K, along, values, vectors = ctx.saved_tensors
-        found = torch.zeros_like(along)
-        if H_along is not None:
-            found = found + _BentAlong.forward(K, H_along, values, vectors, ctx.tau)
-        return found if K_along is None else found + _second(along, K_along, values, vectors, ctx.tau)
-
-
-def _first(values: Tensor, tau: float) -> tuple[Tensor, Tensor]:  # (..., n, n) twice
-    """r[k_i, k_j], and r_i + r_j."""
-    lengths = torch.sqrt(values.square() + 4.0 * tau**2)
-    both = lengths[..., :, None] + lengths[..., None, :]
-    return (values[..., :, None] + values[..., None, :]) / both, both
-
-
-def _second(H: Tensor, G: Tensor, values: Tensor, vectors: Tensor, tau: float) -> Tensor:
-    """D²f(K)[H, G]."""
-    ratio, both = _first(values, tau)
-    # (..., i, l, j)
-    second = 0.5 * (1.0 - ratio[..., :, :, None] * ratio[..., None, :, :]) / both[..., :, None, :]
-    H, G = vectors.mT @ H @ vectors, vectors.mT @ G @ vectors
-    pairs = H[..., :, :, None] * G[..., None, :, :] + G[..., :, :, None] * H[..., None, :, :]
-    return vectors @ (second * pairs).sum(-2) @ vectors.mT
 
 
 class ContractingMLP(LayeredResidual):
@@ -175,7 +86,7 @@ class ContractingMLP(LayeredResidual):
     Trainable: weights, biases, input and covariate weights as in `MLP`, and `multipliers` (log ψ), `linear` Z, and with
     `learn_metric` `stretch`, with the member axis first.
     Errors: `ValueError` for sizes that do not fit, an activation with negative slopes, vertices or a metric that cannot be used.
-    Law: `stability.certify(Lure(**model.lure(...)), rate, metric=..., multipliers=...)` proves `witness()`, whatever the
+    Law: `stability.certify(Lure.of(model.lure(theta, c)), rate, metric=..., multipliers=...)` proves `witness()`, whatever the
     weights.
     Source: the factorisation of a block tridiagonal R by sandwich layers is Wang & Manchester's (ICML 2023), who take Cayley
     transforms; S from the rest as in Revay, Wang & Manchester (IEEE TAC 2023). With Cholesky factors the last and the first
@@ -250,13 +161,13 @@ class ContractingMLP(LayeredResidual):
         self.input_scale = scale_of(input_scale, inputs, "ContractingMLP: input_scale")
         (self.rate_scale,) = scale_of(rate_scale, 1, "ContractingMLP: rate_scale")
         # No buffers: what is proved is about these float64 numbers, also after the model was float32 for a while.
-        self._A = _matrices(vertices, states)
+        self._A = matrices_of(vertices, states)
         scale = torch.tensor(self.state_scale, dtype=F64)
         given = None if metric is None else matrix_of(metric, "ContractingMLP: metric")
-        P = _default_metric(self._A.mean(0), rate, scale) if given is None else given
-        self._P = _positive(P, states)
+        P = default_metric(self._A.mean(0), rate, scale) if given is None else given
+        self._P = positive(P, states)
         self._F = torch.linalg.cholesky(self._P)
-        reached = float(-0.5 * torch.linalg.eigvalsh(_log_norms(self._A, self._F)).max())
+        reached = float(-0.5 * torch.linalg.eigvalsh(log_norms(self._A, self._F)).max())
         if rate is None and not reached > 0:
             raise ValueError(
                 f"ContractingMLP: in this metric the vertices reach the rate {reached:.3g}; give a metric in which they "
@@ -407,14 +318,14 @@ class ContractingMLP(LayeredResidual):
         used = self._above(F) + (1.0 + _LOOP_ROOM) * T + lost * _eye(self.states, F)
         free = _LINEAR_GAIN * self.rate_scale * self.linear.to(F64)  # Z
         # S̃ + S̃ᵀ = −used − X with X = f(−used − Z − Zᵀ)
-        beyond: Tensor = _Bent.apply(-used - free - free.mT, _BEND * self.rate)[0]
+        beyond: Tensor = Bent.apply(-used - free - free.mT, _BEND * self.rate)[0]
         skip = 0.5 * (free - free.mT - used - beyond)
         skip = torch.linalg.solve_triangular(F.mT, skip @ F.mT, upper=True)  # F⁻ᵀ S̃ Fᵀ
         return _Built(first, tuple(middle), last, skip, tuple(psi), F, beyond)
 
     def _above(self, F: Tensor) -> Tensor:  # (M|1, n, n)
         """R_A in x̃: above FᵀA_vF⁻ᵀ + its transpose + 2λI for every v."""
-        sides = _log_norms(self._A.to(F.device), F[:, None])  # (M|1, V, n, n)
+        sides = log_norms(self._A.to(F.device), F[:, None])  # (M|1, V, n, n)
         rate = 2.0 * self.rate * (1.0 + _RATE_ROOM) * _eye(self.states, F)
         if sides.shape[1] == 1:
             return sides[:, 0] + rate
@@ -452,50 +363,3 @@ def _balance(W: Tensor, E: Tensor, Y: list[Tensor], C: list[Tensor]) -> Tensor: 
     end = C[-1] @ E if C else E
     squares = squares + up.square().sum(over, keepdim=True)
     return torch.sqrt((end.square().sum(over, keepdim=True) + _GUARD) / (squares + _GUARD))[..., 0]
-
-
-def _log_norms(A: Tensor, F: Tensor) -> Tensor:
-    """FᵀAF⁻ᵀ and its transpose, added: its largest eigenvalue is twice the logarithmic norm of A in P = F Fᵀ."""
-    turned = F.mT @ torch.linalg.solve_triangular(F, A.mT, upper=False).mT
-    return turned + turned.mT
-
-
-def _matrices(vertices: Any, n: int) -> Tensor:
-    A = matrix_of(vertices, "ContractingMLP: vertices")
-    A = A[None] if A.ndim == 2 else A
-    if A.ndim != 3 or A.shape[1:] != (n, n) or len(A) == 0 or not torch.isfinite(A).all():
-        raise ValueError(
-            f"ContractingMLP: the vertices have shape {tuple(A.shape)}; give the backbone's matrices A, finite, as (V, {n}, {n})"
-        )
-    return A
-
-
-def _positive(P: Tensor, n: int) -> Tensor:
-    P = P.detach().to("cpu").clone()
-    if P.shape != (n, n) or not torch.isfinite(P).all() or not torch.allclose(P, P.mT, rtol=1e-9, atol=0.0):
-        raise ValueError(f"ContractingMLP: the metric has shape {tuple(P.shape)}; give a finite symmetric ({n}, {n}) matrix")
-    P = 0.5 * (P + P.mT)
-    least = float(torch.linalg.eigvalsh(P)[0])
-    if not (least > 0 and int(torch.linalg.cholesky_ex(P).info) == 0):
-        raise ValueError(f"ContractingMLP: the metric has the eigenvalue {least:.3g}; it needs to be positive definite")
-    return P
-
-
-def _default_metric(
-    A: Tensor,  # (n, n)
-    rate: float | None,
-    scale: Tensor,  # (n,)
-) -> Tensor:  # (n, n)
-    """P with (A + κI)ᵀP + P(A + κI) = −diag(1/s²): contracting at κ, by Lyapunov's theorem."""
-    decay = -float(torch.linalg.eigvals(A).real.max())
-    if not decay > 0:
-        raise ValueError(
-            f"ContractingMLP: the mean of the vertices has an eigenvalue with real part {-decay:.3g}, so it has no metric of "
-            "its own; give a metric"
-        )
-    n = len(A)
-    shifted, eye = A + min(rate or 0.5 * decay, 0.9 * decay) * torch.eye(n, dtype=F64), torch.eye(n, dtype=F64)
-    # vec(BᵀP + PB) = (Bᵀ ⊗ I + I ⊗ Bᵀ) vec P
-    left = torch.kron(shifted.mT.contiguous(), eye) + torch.kron(eye, shifted.mT.contiguous())
-    P = torch.linalg.solve(left, -torch.diag(scale**-2.0).reshape(-1)).reshape(n, n)
-    return 0.5 * (P + P.mT)

@@ -1,5 +1,6 @@
 """What is learned: the residual ε_φ(x, u, c), and the layered form in which it can be certified."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +22,45 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def _tanh(z: Tensor) -> Tensor:
+    return 1.0 - torch.tanh(z).square()
+
+
+def _relu(z: Tensor) -> Tensor:
+    return (z > 0).to(z)
+
+
+def _sigmoid(z: Tensor) -> Tensor:
+    a = torch.sigmoid(z)
+    return a * (1.0 - a)
+
+
+def _silu(z: Tensor) -> Tensor:
+    a = torch.sigmoid(z)
+    return a * (1.0 + z * (1.0 - a))
+
+
+def _gelu(z: Tensor) -> Tensor:
+    density = torch.exp(-0.5 * z.square()) / math.sqrt(2.0 * math.pi)
+    return 0.5 * (1.0 + torch.erf(z / math.sqrt(2.0))) + z * density
+
+
+_SLOPES: dict[str, Callable[[Tensor], Tensor]] = {  # φ'
+    "tanh": _tanh,
+    "relu": _relu,
+    "sigmoid": _sigmoid,
+    "softplus": torch.sigmoid,
+    "silu": _silu,
+    "gelu": _gelu,
+}
+
+
 class Residual(nn.Module, ABC):
     """A learned vector field ε_φ(x, u, c), in state units per time.
 
     Attributes: `states` n, `inputs` m, `covariates` r: the sizes that `forward` takes.
+    `sees_theta`: the physical parameters θ (M, N, q), in the backbone's order and units, then stand behind c, which is
+    (M, N, r + q): θ = c[..., r:] · `vanishes`: ε = 0 everywhere, and nobody needs to ask it.
     Law: it vanishes where it is declared to (`vanishes_at_origin`: ε(0, 0, c) = 0 for every c).
     Every trainable tensor has a leading member axis (1 until an ensemble stacks it).
     """
@@ -33,13 +69,15 @@ class Residual(nn.Module, ABC):
     inputs: int
     covariates: int
     vanishes_at_origin: bool
+    sees_theta: bool = False
+    vanishes: bool = False
 
     @abstractmethod
     def forward(
         self,
         x: Tensor,  # (M|1, N|1, n)
         u: Tensor,  # (M|1, N|1, m)
-        c: Tensor,  # (M|1, N|1, r)
+        c: Tensor,  # (M|1, N|1, r), with `sees_theta` (M|1, N|1, r + q)
     ) -> Tensor:  # (M, N, n)
         """ε_φ(x, u, c)."""
 
@@ -50,6 +88,17 @@ class Residual(nn.Module, ABC):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as plain JSON values."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """ε(x, u, c) with c bound, for a residual without layers."""
+
+    residual: Callable[[Tensor, Tensor, Tensor], Tensor]
+    c: Tensor
+
+    def __call__(self, x: Tensor, u: Tensor) -> Tensor:
+        return self.residual(x, u, self.c)
 
 
 @dataclass(frozen=True)
@@ -149,6 +198,24 @@ class Field:
         if self.skip is not None:
             v = v + _times(x, self.skip)
         return v if self.zero else v + self.origin[-1]
+
+    def jacobian(
+        self,
+        x: Tensor,  # (M, N, n)
+        u: Tensor,  # (M|1, N, m)
+    ) -> Tensor:  # (M, N, n, n)
+        """∂ε/∂x = S + W_L φ'(z_{L−1}) W_{L−1} … φ'(z_1) W_1, z_l a layer's value before φ; differentiable in turn."""
+        self._require(x, u)
+        phi, slope = ACTIVATIONS[self.activation], _SLOPES[self.activation]
+        v, J = _times(x, self.weights[0]), self.weights[0][:, None]
+        if self.input_weights.shape[-1]:
+            v = v + _times(u, self.input_weights)
+        for weight, origin, active in zip(self.weights[1:], self.origin[:-1], self.active, strict=True):
+            z = v + origin
+            J = weight[:, None] @ (slope(z)[..., None] * J)
+            v = _times(phi(z) - active, weight)
+        J = J if self.skip is None else J + self.skip[:, None]
+        return J.expand(*v.shape[:2], *J.shape[2:])
 
     def biases(self) -> tuple[Tensor, ...]:  # each (M, N|1, out)
         """The biases b of the plain form S x + W_L φ(… φ(W_1 x + b_1) …) + b_L of the same function, at u = 0."""

@@ -12,6 +12,8 @@ from learned.sizes import generator_of, sizes_of, tensor_of
 class Zero(LayeredResidual):
     """ε = 0: with it the solution is the matrix exponential. It has no trainable tensor."""
 
+    vanishes = True
+
     def __init__(self, states: int, inputs: int = 0, covariates: int = 0) -> None:
         super().__init__()
         sizes_of({"states": states, "inputs": inputs, "covariates": covariates}, "Zero")

@@ -1,6 +1,9 @@
 """What is known: stable linear backbones with units and sources, and the populations that people come from."""
 
 from physics.backbone import Backbone, require_hurwitz, spectral_abscissa
+from physics.defaults import Defaults, Observed
+from physics.laws.backbone import check_backbone
+from physics.laws.population import check_population
 from physics.linear_backbone import LinearBackbone
 from physics.log_normal_population import LogNormalPopulation
 from physics.one_compartment_oral import OneCompartmentOral
@@ -17,14 +20,18 @@ __all__ = [
     "BACKBONES",
     "POPULATIONS",
     "Backbone",
+    "Defaults",
     "LinearBackbone",
     "LogNormalPopulation",
+    "Observed",
     "OneCompartmentOral",
     "Parameter",
     "Population",
     "SharedPopulation",
     "VanCauter",
     "VanCauterPopulation",
+    "check_backbone",
+    "check_population",
     "require_hurwitz",
     "spectral_abscissa",
 ]

@@ -1,7 +1,10 @@
 """Arguments that cannot be used, said in a sentence: what was given, what is needed, what to write."""
 
+import inspect
 import math
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import EllipsisType
 from typing import Any
 
@@ -110,6 +113,32 @@ def require_names(values: object, what: str, write: str) -> tuple[str, ...]:
     return names
 
 
+def require_ids(ids: object, people: int, what: str) -> tuple[str, ...] | None:
+    """Whose each row is, in a tuple; None where nobody knows. Errors: `ValueError` for another number of ids than people."""
+    if ids is None:
+        return None
+    found = require_names(ids, what, "cohort.ids, or None")
+    if len(found) != people:
+        raise ValueError(f"{what} names {len(found)} people, and there are {people}; write cohort.ids, or None")
+    return found
+
+
+def require_same_people(known: Sequence[str] | None, given: Sequence[str] | None, what: str, needed: str) -> None:
+    """Raise `ValueError`, which names the first that differs, where two values are of other people, or in another order.
+
+    None is a value that does not know whose it is, and passes; another number of people is for the caller to say. `what`:
+    "Outcome.of: prediction and cohort"; `needed`: what to write.
+    """
+    if known is None or given is None or len(known) != len(given):
+        return
+    for i, (a, b) in enumerate(zip(known, given, strict=True)):
+        if a != b:
+            raise ValueError(
+                f"{what} are of other people, or in another order: number {i} is {shortened(a)} in the first and {shortened(b)} "
+                f"in the second; {needed}"
+            )
+
+
 def require_shape(
     value: object,
     what: str,
@@ -192,3 +221,50 @@ def require_device(value: object, what: str) -> torch.device:
         here = "'cpu'" + (f" or one of {torch.cuda.device_count()} 'cuda'" if torch.cuda.is_available() else "")
         raise ValueError(f"{what} is a device of this machine, {here}, and is {quote(value)}") from error
     return device
+
+
+def require_tensor(value: object, what: str, write: str) -> None:
+    """Raise `ValueError` for what is no tensor, where None stands for a default."""
+    if value is not None and (not isinstance(value, Tensor) or value.is_meta or value.is_complex()):
+        raise ValueError(f"{what} must be a tensor, and is {quote(value)}; write {write}")
+
+
+def require_callable(value: object, what: str, write: str, *given: object, **named: object) -> None:
+    """Raise `ValueError` for what cannot be called, or not with as many arguments, where None stands for a default."""
+    if value is None:
+        return
+    if not callable(value):
+        raise ValueError(f"{what} must be a function, and is {quote(value)}; write {write}")
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # some of C have none
+        return
+    try:
+        signature.bind(*given, **named)
+    except TypeError as error:
+        takes = f"{len(given)} argument{'s' if len(given) != 1 else ''}"
+        raise ValueError(f"{what} must be a function of {takes}, and takes {quote(str(signature))}; write {write}") from error
+
+
+def require_generator(value: object, what: str) -> None:
+    """Raise `ValueError` for what draws nothing: a draw that nobody can repeat is none."""
+    require_kind(value, torch.Generator, what, "torch.Generator().manual_seed(0)")
+
+
+def require_path(value: object, what: str, write: str) -> None:
+    """Raise `ValueError` for what names no file or folder."""
+    named = isinstance(value, str | os.PathLike) and str(value).strip() and "\0" not in str(value)
+    if not named or any(len(os.fsencode(part)) > 255 for part in str(value).split(os.sep)):
+        raise ValueError(f"{what} is a path, and is {quote(value)}; write {write}")
+
+
+@contextmanager
+def as_written(data: object, what: str) -> Iterator[None]:
+    """Raise `ValueError` where what is read inside is not what `to_dict` of `what` writes."""
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{what} is read from what its to_dict writes, a mapping, and got {quote(data)}")
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError, RuntimeError) as error:
+        said = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"this is no {what} as its to_dict writes it: {said[:200]}; save it again") from error

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from physics.arguments import require_shape, require_text
+from physics.defaults import Defaults
 from physics.parameter import Parameter
 
 
@@ -16,7 +17,8 @@ class Backbone(nn.Module, ABC):
     Attributes that every member sets: `states` and `state_units`, `inputs` and `input_units`, `physical` (the θ, in
     the order in which `matrices` reads them) and `time_unit`. `starts`: for each number of the baseline that `initial` reads,
     the state that it was measured of and the parameter that the state is divided by (None: by none); a model then finds the
-    channel that measures it. None where `initial` reads the channels as they come.
+    channel that measures it. None where `initial` reads the channels as they come. `defaults`: what the shell takes of it where
+    nobody says otherwise, its observed states, the spread between people, its compartments.
     Law: every eigenvalue of A(θ) has a negative real part, for every θ in the box of `physical`.
     """
 
@@ -27,6 +29,7 @@ class Backbone(nn.Module, ABC):
     physical: tuple[Parameter, ...]
     time_unit: str
     starts: tuple[tuple[str, str | None], ...] | None = None
+    defaults: Defaults = Defaults()
 
     @abstractmethod
     def matrices(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from physics.arguments import quote, require_choice, require_kind, require_number, require_shape, require_together
 from physics.backbone import Backbone
+from physics.defaults import Defaults, Observed
 from physics.hull import corners, require_parameters
 from physics.parameter import Parameter
 
@@ -16,6 +17,12 @@ _SOURCE = "Boeckmann, Sheiner & Beal, NONMEM Users Guide Part V (1994), theophyl
 _TYPICAL = {"ka": 1.5, "ke": 0.086, "V": 31.5, "CL": 0.086 * 31.5}
 _EXCHANGED = {"ka": 0.086, "ke": 1.5, "V": 31.5, "CL": 1.5 * 31.5}
 _UNITS = {"ka": "/h", "ke": "/h", "V": "L", "CL": "L/h"}
+# Between-person coefficients of variation of oral theophylline: about 60 % in ka and 20 % in ke and V/weight (Davidian &
+# Giltinan 1995, chapter 5, give .64, .2 and .13 on the log scale for that table)
+_SPREAD = {"ka": 0.6, "ke": 0.2, "CL": 0.2, "V": 0.2}
+# Volumes go with the weight, and a clearance with its power .75, at 70 kg: Anderson & Holford, Annu. Rev. Pharmacol. Toxicol. 48
+# (2008) 303
+_POWERS = {"V": {"WT": (70.0, 1.0, "kg")}, "CL": {"WT": (70.0, 0.75, "kg")}}
 _KE, _CL = (0.0005, 5.0), (0.005, 1000.0)
 
 
@@ -74,6 +81,12 @@ class OneCompartmentOral(Backbone):
         self.time_unit = "h"
         self.starts = (("plasma", "V"),)
         names = ("ka", "CL", "V") if self.by_clearance else ("ka", "ke", "V")
+        self.defaults = Defaults(
+            observed=(Observed("plasma", "V", "concentration", "mg/L"),),
+            spread={name: _SPREAD[name] for name in names},
+            powers={name: by for name, by in _POWERS.items() if name in names},
+            amounts=True,
+        )
         boxes = {name: _box(name, box) for name, box in (("ka", ka), ("ke", ke), ("V", V), ("CL", CL))}
         unused = "ke" if self.by_clearance else "CL"
         if boxes[unused] != (_KE if self.by_clearance else _CL):

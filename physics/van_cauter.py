@@ -11,6 +11,7 @@ from torch import Tensor
 from physics.arguments import quote, require_covariates, require_number, require_shape, require_together
 from physics.backbone import Backbone
 from physics.capture import capturing
+from physics.defaults import Defaults, Observed
 from physics.hull import corners, require_parameters
 from physics.parameter import Parameter
 from physics.population import Population
@@ -38,6 +39,7 @@ class VanCauter(Backbone):
         self.input_units = ("nmol/L", "mmol/L")
         self.time_unit = "min"
         self.starts = (("plasma", None),)
+        self.defaults = Defaults(observed=(Observed("plasma", channel="c-peptide", unit="nmol/L"),), amounts=True)
         typical, (low, high) = _rates(50.0, 0.0), _box()
         self.physical = tuple(
             Parameter(name, "/min", typical[j], low[j], high[j], _SOURCE) for j, name in enumerate(("k0", "k1", "k2"))

@@ -8,29 +8,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stability.attack import Counterexample, falsify
-    from stability.certificate import Certificate, Refusal
-    from stability.compartmental import WeightedL1, weighted_l1
+    from stability.claims import CLAIMS, check, prove, read_claim
+    from stability.claims.certificate import Certificate
+    from stability.claims.claim import Claim
+    from stability.claims.gain import Gain
+    from stability.claims.lipschitz import LipschitzBound
+    from stability.claims.step import Step
+    from stability.claims.weighted_l1 import WeightedL1
     from stability.decay import decay_in_words
-    from stability.elimination import contraction_barrier, contraction_rate
-    from stability.exact import exactly
-    from stability.gain import Gain, l2_gain, tube
-    from stability.jacobians import metric_cap, spectral_cap
-    from stability.layered import best_multipliers
-    from stability.lipschitz import LipschitzBound, lipschitz_bound
     from stability.lure import Lure
-    from stability.margin import contraction_margin
-    from stability.polytope import multi_affine, vertices
-    from stability.proof import Budget, check
+    from stability.proof.budget import Budget
+    from stability.proof.rational import exactly
+    from stability.proof.verdict import Verdict
+    from stability.refusal import Refusal
     from stability.region import Box, Ellipsoid, Inputs
-    from stability.search import certify
-    from stability.semidefinite import common_metric
-    from stability.step import Step, certify_step
+    from stability.search.caps import metric_cap, spectral_cap
+    from stability.search.certify import certify
+    from stability.search.climb.elimination import contraction_barrier, contraction_rate
+    from stability.search.climb.layered import best_multipliers
+    from stability.search.climb.margin import contraction_margin
+    from stability.search.gain import l2_gain, tube
+    from stability.search.lipschitz import lipschitz_bound
+    from stability.search.polytope import multi_affine, vertices
+    from stability.search.semidefinite import common_metric
+    from stability.search.states.attack import falsify
+    from stability.search.states.counterexample import Counterexample
+    from stability.search.step import certify_step
+    from stability.search.weighted_l1 import weighted_l1
 
 __all__ = [
+    "CLAIMS",
     "Box",
     "Budget",
     "Certificate",
+    "Claim",
     "Counterexample",
     "Ellipsoid",
     "Gain",
@@ -39,6 +50,7 @@ __all__ = [
     "Lure",
     "Refusal",
     "Step",
+    "Verdict",
     "WeightedL1",
     "best_multipliers",
     "certify",
@@ -55,6 +67,8 @@ __all__ = [
     "lipschitz_bound",
     "metric_cap",
     "multi_affine",
+    "prove",
+    "read_claim",
     "spectral_cap",
     "tube",
     "vertices",
@@ -62,37 +76,42 @@ __all__ = [
 ]
 
 _HOME = {
+    "CLAIMS": "claims",
     "Box": "region",
-    "Budget": "proof",
-    "Certificate": "certificate",
-    "Counterexample": "attack",
+    "Budget": "proof.budget",
+    "Certificate": "claims.certificate",
+    "Claim": "claims.claim",
+    "Counterexample": "search.states.counterexample",
     "Ellipsoid": "region",
-    "Gain": "gain",
+    "Gain": "claims.gain",
     "Inputs": "region",
-    "LipschitzBound": "lipschitz",
+    "LipschitzBound": "claims.lipschitz",
     "Lure": "lure",
-    "Refusal": "certificate",
-    "Step": "step",
-    "WeightedL1": "compartmental",
-    "best_multipliers": "layered",
-    "certify": "search",
-    "certify_step": "step",
-    "check": "proof",
-    "common_metric": "semidefinite",
-    "contraction_barrier": "elimination",
-    "contraction_margin": "margin",
-    "contraction_rate": "elimination",
+    "Refusal": "refusal",
+    "Step": "claims.step",
+    "Verdict": "proof.verdict",
+    "WeightedL1": "claims.weighted_l1",
+    "best_multipliers": "search.climb.layered",
+    "certify": "search.certify",
+    "certify_step": "search.step",
+    "check": "claims",
+    "common_metric": "search.semidefinite",
+    "contraction_barrier": "search.climb.elimination",
+    "contraction_margin": "search.climb.margin",
+    "contraction_rate": "search.climb.elimination",
     "decay_in_words": "decay",
-    "exactly": "exact",
-    "falsify": "attack",
-    "l2_gain": "gain",
-    "lipschitz_bound": "lipschitz",
-    "metric_cap": "jacobians",
-    "multi_affine": "polytope",
-    "spectral_cap": "jacobians",
-    "tube": "gain",
-    "vertices": "polytope",
-    "weighted_l1": "compartmental",
+    "exactly": "proof.rational",
+    "falsify": "search.states.attack",
+    "l2_gain": "search.gain",
+    "lipschitz_bound": "search.lipschitz",
+    "metric_cap": "search.caps",
+    "multi_affine": "search.polytope",
+    "prove": "claims",
+    "read_claim": "claims",
+    "spectral_cap": "search.caps",
+    "tube": "search.gain",
+    "vertices": "search.polytope",
+    "weighted_l1": "search.weighted_l1",
 }
 
 

@@ -152,28 +152,12 @@ def multipliers_of(multipliers: Sequence["Tensor"], weights: Sequence["Tensor"])
             raise ValueError(f"multipliers[{k}] must be positive and finite, of the weights' type and device.")
 
 
-def read_claim(data: object, claim: str, numbers: Sequence[str], tuples: Sequence[str], arrays: Sequence[str]) -> dict[str, Any]:
-    """The entries of a claim as its `to_dict` writes them, each of its kind; whether they are true is for `check` to say.
-
-    Errors: ValueError for another kind of claim, or an entry that cannot be what it stands for.
-    """
-    if not isinstance(data, Mapping) or not all(isinstance(name, str) for name in data):
-        raise ValueError(f"a {claim} is read from what its to_dict writes, and this is {shown(data)}.")
-    found = dict(data)
-    for name in numbers:
-        if name in found and not (found[name] is None and name in ("metric_cap", "best_rate", "rate_bound")):
-            odd = isinstance(found[name], bool) or not isinstance(found[name], int | float)
-            if odd:
-                raise ValueError(f"{name} of the {claim} is {shown(found[name])}; it is a number, as to_dict writes it.")
-    for name in tuples:
-        if name in found:
-            if not isinstance(found[name], list | tuple):
-                raise ValueError(f"{name} of the {claim} is {shown(found[name])}; it is a list, as to_dict writes it.")
-            found[name] = tuple(found[name])
-    for name in arrays:
-        if name in found:
-            found[name] = array(found[name], f"{name} of the {claim}")
-    for name in ("claim", "digest", "message", "method"):
-        if name in found and not isinstance(found[name], str):
-            raise ValueError(f"{name} of the {claim} is {shown(found[name])}; it is a text, as to_dict writes it.")
-    return found
+def metric_of(value: object, states: int) -> Array:
+    """A symmetric positive definite matrix (n, n). Errors: ValueError for anything else."""
+    P = array(value, "the metric")
+    if P.shape != (states, states) or not np.isfinite(P).all() or not np.allclose(P, P.T, rtol=1e-12, atol=0.0):
+        raise ValueError(f"the metric has shape {P.shape}; give a finite symmetric ({states}, {states}) matrix.")
+    P = (P + P.T) / 2
+    if np.linalg.eigvalsh(P)[0] <= 0:
+        raise ValueError(f"the metric has the eigenvalue {np.linalg.eigvalsh(P)[0]:.3g}; it must be positive definite.")
+    return P

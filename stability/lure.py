@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -96,22 +96,21 @@ class Lure:
         _check_shapes(self)
 
     @staticmethod
-    def stack(systems: Sequence["Lure"]) -> "Lure":
+    def stack(systems: "Sequence[System]") -> "Lure":
         """Systems of one structure as one, on a new first axis.
 
-        Errors: ValueError where there is none, or one that is no Lure, or of other widths, activation or inputs.
+        Errors: ValueError where there is none, or one that is no system, or of other widths, activation or inputs.
         """
-        if not isinstance(systems, Sequence) or not systems or not all(isinstance(s, Lure) for s in systems):
-            raise ValueError(
-                f"a Lure is needed, or a list of some, not {type(systems).__name__}; write Lure(**model.lure(theta, c))."
-            )
-        kinds = {(s.states, s.widths, s.activation, s.B is None, s.input_weights is None, s.skip is None) for s in systems}
+        if not isinstance(systems, Sequence) or not systems:
+            raise ValueError(f"a Lure is needed, or a list of some, not {shown(systems)}; write [model.lure(theta)].")
+        read = [Lure.of(one) for one in systems]
+        kinds = {(s.states, s.widths, s.activation, s.B is None, s.input_weights is None, s.skip is None) for s in read}
         if len(kinds) > 1:
             raise ValueError(
                 f"the systems differ in structure (states, widths, activation, and which of B, input_weights and skip they "
                 f"have): {sorted(kinds)}; certify them one by one."
             )
-        lead = np.broadcast_shapes(*(s.leading for s in systems))
+        lead = np.broadcast_shapes(*(s.leading for s in read))
 
         def joined(arrays: Sequence[Array], rank: int) -> Array:
             return np.stack([np.broadcast_to(a, lead + a.shape[a.ndim - rank :]) for a in arrays])
@@ -120,14 +119,33 @@ class Lure:
             return None if arrays[0] is None else joined([a for a in arrays if a is not None], 2)
 
         return Lure(
-            A=joined([s.A for s in systems], 2),
-            weights=tuple(joined(w, 2) for w in zip(*(s.weights for s in systems), strict=True)),
-            biases=tuple(joined(b, 1) for b in zip(*(s.biases for s in systems), strict=True)),
-            activation=systems[0].activation,
-            B=optional([s.B for s in systems]),
-            input_weights=optional([s.input_weights for s in systems]),
-            skip=optional([s.skip for s in systems]),
+            A=joined([s.A for s in read], 2),
+            weights=tuple(joined(w, 2) for w in zip(*(s.weights for s in read), strict=True)),
+            biases=tuple(joined(b, 1) for b in zip(*(s.biases for s in read), strict=True)),
+            activation=read[0].activation,
+            B=optional([s.B for s in read]),
+            input_weights=optional([s.input_weights for s in read]),
+            skip=optional([s.skip for s in read]),
         )
+
+    @staticmethod
+    def of(system: object) -> "Lure":
+        """A system, in whatever form it is given: a `Lure`, what `to_dict` writes, or the arrays that a model's `lure` returns.
+
+        Errors: ValueError for anything else, and for arrays that are no system.
+        """
+        if isinstance(system, Lure):
+            return system
+        names = [f.name for f in fields(Lure)]
+        needed = ("A", "weights", "biases")
+        if not isinstance(system, Mapping):
+            raise ValueError(f"a Lure is needed, not {shown(system)}; write model.lure(theta), or what Lure.to_dict gives.")
+        lacks = [name for name in needed if name not in system]
+        more = [name for name in system if name not in names]
+        if lacks or more:
+            wrong = f"lacks {', '.join(lacks)}" if lacks else f"has an entry {shown(more[0])}, which is none of a system's"
+            raise ValueError(f"the system {wrong}; write model.lure(theta), or what Lure.to_dict gives.")
+        return Lure(**system)
 
     @property
     def states(self) -> int:
@@ -258,10 +276,14 @@ class Lure:
         return Lure(**{name: data[name] for name in fields}, skip=data.get("skip"))  # written before skips were: none
 
 
+# In the forms in which public calls take one; `Lure.of` reads them.
+System = Lure | Mapping[str, Any]
+
+
 def _array(name: str, value: Any, rank: int) -> Array:
     try:
-        if hasattr(value, "detach"):
-            value = value.detach()
+        if hasattr(value, "detach") and hasattr(value, "cpu"):
+            value = value.detach().cpu()
         raw = np.asarray(value)
         if raw.dtype.kind not in "fiu":
             raise TypeError(f"entries of kind {raw.dtype}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stability.arguments import array, number
-from stability.proof import _SMALLEST
+from stability.proof.arithmetic import SMALLEST
 
 Array = NDArray[np.float64]
 
@@ -159,10 +159,10 @@ def _vector(value: Any, what: str) -> Array:
 
 
 def _not_faint(values: Array, what: str) -> None:
-    small = np.abs(values[(values != 0) & (np.abs(values) < _SMALLEST)]) if values.size else values
+    small = np.abs(values[(values != 0) & (np.abs(values) < SMALLEST)]) if values.size else values
     if small.size:
         raise ValueError(
-            f"{what}: an entry is {small.ravel()[0]:g}, which is not zero and below {_SMALLEST:g}; products with it underflow, "
+            f"{what}: an entry is {small.ravel()[0]:g}, which is not zero and below {SMALLEST:g}; products with it underflow, "
             "so nothing is proved of it. Give 0, or use smaller units."
         )
 

@@ -82,7 +82,7 @@ def threads_by(rows: Callable[[Mapping[str, Any]], int]) -> Callable[[Callable[P
         def limited(*arguments: P.args, **named: P.kwargs) -> R:
             try:
                 count = rows(signature.bind(*arguments, **named).arguments)
-            except (AttributeError, TypeError, ValueError, IndexError):
+            except (AttributeError, TypeError, ValueError, LookupError):
                 count = 0  # what cannot be measured is for the function itself to refuse, in its own words
             with few_threads(count):
                 return function(*arguments, **named)
@@ -93,10 +93,16 @@ def threads_by(rows: Callable[[Mapping[str, Any]], int]) -> Callable[[Callable[P
 
 
 def of_system(given: Mapping[str, Any]) -> int:
-    """n + H of `system`, or of the largest of several."""
+    """n + H of `system`, in whatever form it is given, or of the largest of several."""
     system = given["system"]
     several = system if isinstance(system, (list, tuple)) else [system]
-    return max(one.states + sum(one.widths) for one in several)
+    return max(_rows_of(one) for one in several)
+
+
+def _rows_of(system: Any) -> int:
+    if not isinstance(system, Mapping):
+        return int(system.states + sum(system.widths))
+    return int(np.shape(system["A"])[-1] + sum(np.shape(w)[-2] for w in system["weights"][:-1]))
 
 
 def of_weights(given: Mapping[str, Any]) -> int:

@@ -129,6 +129,8 @@ def _on_the_processor(operation: Any, *args: Any, **kwargs: Any) -> Any:
             for before, ordinary in there:
                 if value is ordinary:
                     return before
+            if value._is_zerotensor():  # of forward mode, where nothing flows: it has no memory
+                value = torch.zeros(value.shape, dtype=value.dtype)
             memory = value.untyped_storage().data_ptr()
             for before, _ in there:
                 if memory and memory == before.untyped_storage().data_ptr():

@@ -15,30 +15,29 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pretended_device import pretended
 from rich.console import Console
 from typer.testing import CliRunner
 
-from exchange import load, save
+from exchange import load, lure_of, save
 from homeostat import demo
 from homeostat.cli import app
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked, reliability_numbers
-from homeostat.judged import judge_uncertainty, rings_of
+from homeostat.gallery.judged import judge_uncertainty, rings_of
 from homeostat.pictures.bands import Bands
 from homeostat.pictures.flow import member_mean_field
 from homeostat.pictures.what_if import Exceedance
-from homeostat.recipe import backbone_named, hybrid_recipe
 from homeostat.study import (
     Settings,
     bundle_of,
     dense_of,
     evaluate,
     paired_difference,
-    predict_person,
     split,
     train,
 )
+from homeostat.study.backbones import backbone_named
+from homeostat.study.recipe import hybrid_recipe
 from hybrid import (
     Concentration,
     Dose,
@@ -59,11 +58,15 @@ from hybrid import (
 from learned import MLP, AdditiveProportional, ContractingMLP, DiagonalDiffusion, Ensemble, NeuralNoise
 from physics import LogNormalPopulation, OneCompartmentOral
 from stability import Certificate, certify, check
+from tests.pretended_device import pretended
 from training import (
     Anchor,
     Checkpoint,
     Cohort,
+    Looks,
+    Objective,
     Record,
+    Search,
     Stability,
     fit,
     fit_population,
@@ -75,13 +78,16 @@ from training import (
     read_nonmem,
     shoot,
 )
-from training.cross_scaling import CrossScaling
-from training.horizons import Horizons
-from training.innovations import innovations
-from training.scaling import Scaling, mean_scores
-from training.score_rows import scores_by_horizon
-from training.scores import score_table
-from training.uncertainty_report import uncertainty_report
+from training.trust import (
+    Horizons,
+    Outcome,
+    innovations,
+    mean_scores,
+    score_table,
+    scores_by_horizon,
+    uncertainty_report,
+)
+from training.trust.recalibration import CrossScaling, Scaling
 
 F64 = torch.float64
 MESH = Mesh(0.65, 0.3, 0.5)
@@ -193,7 +199,7 @@ def test_a_penalty_is_made_where_the_model_is(
         found = Stability.of(model, covariates)
         assert found.metric.device == model.device
         torch.testing.assert_close(found.metric.cpu(), want.metric, rtol=1e-6, atol=1e-9)
-    step = last(fit(there, cohort.to(device), steps=1, stability=want))
+    step = last(fit(there, cohort.to(device), objective=Objective(stability=want), search=Search(steps=1)))
     assert step.loss.device == device
 
 
@@ -212,13 +218,14 @@ def test_all_of_a_prediction_is_where_its_means_are(device: torch.device) -> Non
         def own() -> torch.Generator:
             return torch.Generator().manual_seed(5)
 
-        table = score_table(prediction, seen, generator=own())
-        rows = scores_by_horizon(prediction, seen, horizons=Horizons.of(prediction, count=2))
-        scaling = Scaling.fit(prediction, seen, people)
+        outcome = Outcome(prediction, seen, people)
+        table = score_table(outcome, generator=own())
+        rows = scores_by_horizon(outcome, horizons=Horizons.of(prediction, count=2))
+        scaling = Scaling.fit(outcome)
         mended = scaling.apply(prediction, people, in_sample=True)
-        cross = CrossScaling.fit(prediction, seen, people, folds=2, generator=own())
+        cross = CrossScaling.fit(outcome, folds=2, generator=own())
         report = uncertainty_report(
-            cross.apply(prediction, people), seen, people, generator=own(), calibration=cross, replicates=40
+            replace(outcome, prediction=cross.apply(prediction, people)), generator=own(), calibration=cross, replicates=40
         )
         tensors = [
             *(prediction.point, prediction.total, prediction.epistemic_posterior, prediction.cdf(seen), mended.mean),
@@ -226,12 +233,12 @@ def test_all_of_a_prediction_is_where_its_means_are(device: torch.device) -> Non
             *(prediction.people([2, 0]).members([1]).during(1.0, 3.0).log_prob(seen[[2, 0]]), mended.variance),
         ]
         assert {t.device for t in tensors} == {prediction.mean.device}
-        scores = mean_scores(prediction, seen)
+        scores = mean_scores(outcome)
         exceedance = Exceedance.of(prediction, 0.1, person=0, channel=0)
         return [
             *(t.cpu().numpy() for t in tensors),
             *(np.array(list(table.values())), np.array([r.scores["crps"] for r in rows]), scores["nll"], scores["crps"]),
-            *(innovations(prediction, seen), Bands.of(prediction).total, np.array([exceedance.duration, exceedance.peak])),
+            *(innovations(outcome), Bands.of(prediction).total, np.array([exceedance.duration, exceedance.peak])),
             *(np.array([report.channels[0].crps, report.channels[0].zms.lower, report.failed]), np.array(scaling.aleatoric)),
         ]
 
@@ -260,7 +267,7 @@ def test_a_cohort_is_cut_where_the_model_is_and_what_does_not_stand_together_is_
     with pytest.raises(ValueError, match=r"their coordinates torch.float64 on cpu; write personal.to\("):
         rollout(there, cohort.conditions, zeros(2, 3, 3))
     with pytest.raises(ValueError, match=r"the cohort on .*cohort.to\(model.device\)"):
-        next(fit(stack, cohort, steps=1))
+        next(fit(stack, cohort, search=Search(steps=1)))
     known = prior(stack, 3)
     assert {getattr(known.to(device), n).device for n in ("mode", "covariance", "objective", "converged")} == {device}
 
@@ -279,7 +286,7 @@ def test_a_simulation_and_its_derivatives_are_those_of_the_processor(
         time, amount, rate = (torch.tensor(v, dtype=F64, device=where, requires_grad=True) for v in (0.5, 300.0, 0.75))
         doses = (Dose("gut", time, amount), Dose("plasma", 1.0, amount, duration=rate))
         states = simulate(
-            model, [10.0, 0.0], Schedule(doses), [1.0, 2.5], [1.5, 0.1, 30.0], c=zeros(1), solver=solver, mesh=MESH
+            model, Schedule(doses), [1.0, 2.5], [1.5, 0.1, 30.0], [10.0, 0.0], c=zeros(1), solver=solver, mesh=MESH
         )
         slopes = torch.autograd.grad(states.square().sum(), (time, amount, rate, model.residual.weights[0]))
         assert {t.device for t in (states, *slopes)} == {torch.device(where)}
@@ -301,17 +308,38 @@ def test_every_way_of_fitting_is_that_of_the_processor(
         anchors = Anchor.of(stack, cohort, torch.Generator().manual_seed(3), variance=1.0)
         file = Checkpoint(tmp_path / f"{torch.device(where).type}.checkpoint", every=1)
         ways = [
-            fit(model, cohort, steps=2, look_every=1, held_out=held_out, weights=(~held_out).to(F64), forecast_from=2.0),
-            fit(model, cohort, steps=1, likelihood=gaussian_crps, solver=Exponential()),
-            fit(model, cohort, steps=1, anchors=anchors, least_residual=0.0),
-            shoot(model, cohort, count=2, steps=2, rounds=1, polish=1, stability=stability),
-            fit_population(model, cohort, steps=1, stability=stability),
+            fit(
+                model,
+                cohort,
+                objective=Objective(held_out=held_out, weights=(~held_out).to(F64), forecast_from=2.0),
+                search=Search(steps=2),
+                looks=Looks(every=1),
+            ),
+            fit(
+                model,
+                cohort,
+                objective=Objective(likelihood=gaussian_crps),
+                search=Search(steps=1, solver=Exponential()),
+            ),
+            fit(model, cohort, objective=Objective(anchors=anchors, least_residual=0.0), search=Search(steps=1)),
+            shoot(
+                model,
+                cohort,
+                objective=Objective(stability=stability),
+                search=Search(steps=2),
+                count=2,
+                rounds=1,
+                polish=1,
+            ),
+            fit_population(model, cohort, objective=Objective(stability=stability), search=Search(steps=1)),
         ]
         steps = [last(way) for way in ways]
-        interrupted = fit(model, cohort, steps=2, checkpoint=file)
+        interrupted = fit(model, cohort, search=Search(steps=2), looks=Looks(checkpoint=file))
         next(interrupted)
         interrupted.close()
-        steps.append(last(fit(model, cohort, steps=2, checkpoint=file)))  # goes on from the file
+        steps.append(
+            last(fit(model, cohort, search=Search(steps=2), looks=Looks(checkpoint=file)))
+        )  # goes on from the file
         for step in steps:
             assert {t.device for t in (step.loss, step.best.personal, step.best.model.residual.weights[0])} == {
                 torch.device(where)
@@ -369,7 +397,14 @@ def test_types_follow_the_model_or_are_named(stack: HybridModel, weighed: tuple[
     assert rollout(single, short.conditions, zeros(2, 3, 3).float()).mean.dtype == torch.float32
     given = conditions_of(single, [r.schedule for r in weighed], [[1.0]] * 3, covariates={"WT": [60.0, 70.0, 80.0]}, mesh=MESH)
     assert rollout(single, given, zeros(2, 3, 3).float()).mean.dtype == torch.float32
-    step = last(fit(single, short, steps=1, stability=Stability.of(stack, cohort.conditions.covariates)))
+    step = last(
+        fit(
+            single,
+            short,
+            objective=Objective(stability=Stability.of(stack, cohort.conditions.covariates)),
+            search=Search(steps=1),
+        )
+    )
     assert step.loss.dtype == torch.float32
     want = personalise(copy.deepcopy(single).to(F64), cohort)  # of the numbers that float32 has kept
     for given in (cohort, short):
@@ -383,7 +418,10 @@ def test_types_follow_the_model_or_are_named(stack: HybridModel, weighed: tuple[
         rollout(single, cohort.conditions, zeros(2, 3, 3).float())
     with pytest.raises(ValueError, match=r"float64 on cpu and their coordinates torch.float32"):
         sample_paths(stack, cohort.conditions, zeros(2, 3, 3).float(), 1, generator)
-    for attempt in (lambda: laplace_marginal(single, short), lambda: next(fit_population(single, short, steps=1))):
+    for attempt in (
+        lambda: laplace_marginal(single, short),
+        lambda: next(fit_population(single, short, search=Search(steps=1))),
+    ):
         with pytest.raises(ValueError, match="a marginal likelihood needs float64"):
             attempt()
 
@@ -404,6 +442,8 @@ def study(device: torch.device | str, folder: Path) -> tuple[dict[str, float], l
     bundle = bundle_of(trained, None, {}, {})
     assert trained.model.device == trained.personal.mode.device == torch.device(device)  # it stays where it was
     system = bundle.system()
+    # what a claim is about is made on the processor wherever the model is: a claim that is made there is of the saved bundle
+    assert lure_of(trained.model, trained.personal.mode, trained.cohort.conditions.covariates).digest() == system.digest()
     certificate = certify(system, rate=0.03)
     assert isinstance(certificate, Certificate)
     assert check(certificate, system)
@@ -416,7 +456,7 @@ def study(device: torch.device | str, folder: Path) -> tuple[dict[str, float], l
     assert rings is not None
     there = load(path)
     there.model.to(device)  # a loaded model on a GPU: what is given about its people goes there too
-    whatif = predict_person(there, 0, [there.people[0].schedule], [1.0, 2.0], draws=2)[0]
+    whatif = there.forecast(there.people[0].id, None, [1.0, 2.0], draws=2)
     assert whatif.mean.device == torch.device(device)
     assert check(certificate, there.system())
     field = member_mean_field(there.model, bundle.personal.mode[:, [0]], there.people[0].covariates)

@@ -33,7 +33,10 @@ from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, Sha
 from stability import Lure, certify
 from training import (
     Cohort,
+    Looks,
+    Objective,
     Record,
+    Search,
     Stability,
     at_ends,
     fit,
@@ -44,7 +47,7 @@ from training import (
     shoot,
     starting_values,
 )
-from training.losses import beta_nll
+from training.people.likelihoods import beta_nll
 
 D = torch.float64
 BACKBONE = OneCompartmentOral()
@@ -69,7 +72,7 @@ PEOPLE = [
 COHORT = Cohort.of(PEOPLE, MODEL)
 THETA = torch.tensor([1.5, 0.086, 31.5], dtype=D)
 KNOWN = prior(MODEL, 2)
-SYSTEM = Lure(**MODEL.lure(THETA[None, None], torch.zeros(1, 1, 0)))
+SYSTEM = Lure.of(MODEL.lure(THETA))
 
 
 def chance() -> torch.Generator:
@@ -80,8 +83,7 @@ THREE = Ensemble(3).stack(MODEL, chance())
 
 
 def drawn() -> hybrid.Prediction:
-    there = torch.ones_like(COHORT.times, dtype=torch.bool)
-    return predict(MODEL, COHORT.conditions, KNOWN.draws(2, chance()), times=COHORT.times, mask=there, solver=RungeKutta("rk4"))
+    return predict(MODEL, COHORT, KNOWN.draws(2, chance()), solver=RungeKutta("rk4"))
 
 
 PREDICTION = drawn()
@@ -104,8 +106,16 @@ SLIPS: dict[str, Callable[[], object]] = {
     "shoot: another model's cohort": lambda: first(shoot(OTHER, COHORT, count=2)),
     "rollout: a cohort": lambda: rollout(MODEL, COHORT, KNOWN.mode),
     "rollout: another model": lambda: rollout(OTHER, COHORT.conditions, KNOWN.mode),
-    "predict: a cohort": lambda: predict(MODEL, COHORT, KNOWN.draws(2, chance()), times=COHORT.times, mask=COHORT.times > 0),
-    "predict: modes for draws": lambda: predict(MODEL, COHORT.conditions, KNOWN.mode, times=COHORT.times, mask=COHORT.times > 0),
+    "predict: a cohort and times": lambda: predict(MODEL, COHORT, KNOWN.draws(2, chance()), times=COHORT.times),
+    "predict: a cohort and a mask of none": lambda: predict(MODEL, COHORT, KNOWN.draws(2, chance()), mask=COHORT.times[0] > 0),
+    "predict: conditions alone": lambda: predict(MODEL, COHORT.conditions, KNOWN.draws(2, chance())),
+    "predict: records": lambda: predict(MODEL, PEOPLE, KNOWN.draws(2, chance())),
+    "predict: modes for draws": lambda: predict(MODEL, COHORT, KNOWN.mode),
+    "simulate: start=(x, S)": lambda: simulate(MODEL, GIVEN, [1.0], THETA, (torch.zeros(2, dtype=D), torch.eye(2, dtype=D))),
+    "rollout: start of three states": lambda: rollout(MODEL, COHORT.conditions, KNOWN.mode, start=torch.zeros(3, dtype=D)),
+    "rollout: start, a skew covariance": lambda: rollout(
+        MODEL, COHORT.conditions, KNOWN.mode, start=(torch.zeros(2, dtype=D), torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=D))
+    ),
     "Cohort: one record": lambda: Cohort.of(PEOPLE[0], MODEL),
     "Cohort: swapped": lambda: Cohort.of(MODEL, PEOPLE),
     "Cohort: another model": lambda: Cohort.of(PEOPLE, OTHER),
@@ -115,25 +125,25 @@ SLIPS: dict[str, Callable[[], object]] = {
     ),
     "HybridModel: no noise": lambda: HybridModel(BACKBONE, MODEL.population, observation=MODEL.observation, noise=None),
     # a word or a number for an object
-    "fit: optimiser='adam'": lambda: first(fit(MODEL, COHORT, optimiser="adam")),
-    "fit: schedule='cosine'": lambda: first(fit(MODEL, COHORT, schedule="cosine")),
-    "fit: likelihood='nll'": lambda: first(fit(MODEL, COHORT, likelihood="nll")),
-    "fit: solver='rk4'": lambda: first(fit(MODEL, COHORT, solver="rk4")),
-    "fit: stability=1.0": lambda: first(fit(MODEL, COHORT, stability=1.0)),
-    "fit: checkpoint='file'": lambda: first(fit(MODEL, COHORT, checkpoint="file")),
+    "fit: optimiser='adam'": lambda: first(fit(MODEL, COHORT, search=Search(optimiser="adam"))),
+    "fit: schedule='cosine'": lambda: first(fit(MODEL, COHORT, search=Search(schedule="cosine"))),
+    "fit: likelihood='nll'": lambda: first(fit(MODEL, COHORT, objective=Objective(likelihood="nll"))),
+    "fit: solver='rk4'": lambda: first(fit(MODEL, COHORT, search=Search(solver="rk4"))),
+    "fit: stability=1.0": lambda: first(fit(MODEL, COHORT, objective=Objective(stability=1.0))),
+    "fit: checkpoint='file'": lambda: first(fit(MODEL, COHORT, looks=Looks(checkpoint="file"))),
     "personalise: solver='rk4'": lambda: personalise(MODEL, COHORT, solver="rk4"),
-    "simulate: solver='rk4'": lambda: simulate(MODEL, torch.zeros(2), GIVEN, [1.0], THETA, solver="rk4"),
-    "simulate: mesh=0.1": lambda: simulate(MODEL, torch.zeros(2), GIVEN, [1.0], THETA, mesh=0.1),
+    "simulate: solver='rk4'": lambda: simulate(MODEL, GIVEN, [1.0], THETA, torch.zeros(2), solver="rk4"),
+    "simulate: mesh=0.1": lambda: simulate(MODEL, GIVEN, [1.0], THETA, torch.zeros(2), mesh=0.1),
     "Cohort: mesh=0.1": lambda: Cohort.of(PEOPLE, MODEL, 0.1),
     "certify: region='box'": lambda: certify(SYSTEM, region="box"),
     "certify: a model": lambda: certify(MODEL),
     # numbers that are none, or cannot be
-    "fit: steps='10'": lambda: first(fit(MODEL, COHORT, steps="10")),
-    "fit: steps=2.5": lambda: first(fit(MODEL, COHORT, steps=2.5)),
-    "fit: rate=None": lambda: first(fit(MODEL, COHORT, rate=None)),
-    "fit: clip='a'": lambda: first(fit(MODEL, COHORT, clip="a")),
-    "fit: weights as a list": lambda: first(fit(MODEL, COHORT, weights=[1, 1])),
-    "fit: held_out as a list": lambda: first(fit(MODEL, COHORT, held_out=[True, False])),
+    "fit: steps='10'": lambda: first(fit(MODEL, COHORT, search=Search(steps="10"))),
+    "fit: steps=2.5": lambda: first(fit(MODEL, COHORT, search=Search(steps=2.5))),
+    "fit: rate=None": lambda: first(fit(MODEL, COHORT, search=Search(rate=None))),
+    "fit: clip='a'": lambda: first(fit(MODEL, COHORT, search=Search(clip="a"))),
+    "fit: weights as a list": lambda: first(fit(MODEL, COHORT, objective=Objective(weights=[1, 1]))),
+    "fit: held_out as a list": lambda: first(fit(MODEL, COHORT, objective=Objective(held_out=[True, False]))),
     "shoot: count=2.5": lambda: first(shoot(MODEL, COHORT, count=2.5)),
     "Mesh: step=inf": lambda: Mesh(step=float("inf")),
     "quantile(-1)": lambda: PREDICTION.quantile(-1),
@@ -180,6 +190,13 @@ SLIPS: dict[str, Callable[[], object]] = {
     "Schedule: inputs as a list": lambda: Schedule((), [1, 2]),
     "do: a list": lambda: GIVEN.do([Dose("gut", 0.0, 1.0)]),
     "do: words": lambda: GIVEN.do("scale"),
+    "do: an unknown compartment": lambda: GIVEN.do("scale gutt by 2"),
+    "do: two texts": lambda: GIVEN.do("clear gut", "clear gut"),
+    "do: a unit that nobody knows": lambda: GIVEN.do("dose 320 mg -> gut @ 0"),
+    "do: a dose before since": lambda: GIVEN.do(Dose("gut", 1.0, 5.0), since=2.0),
+    "do: since before the start": lambda: GIVEN.do(Dose("gut", 1.0, 5.0), since=-1.0),
+    "since('2')": lambda: GIVEN.since("2"),
+    "added: a number": lambda: GIVEN.added(320.0),
     "scaled('2')": lambda: GIVEN.scaled("gut", "2"),
     "scaled: unknown compartment": lambda: GIVEN.scaled("gutt", 2.0),
     "split: unknown compartment": lambda: GIVEN.split("gutt", 2, 1.0),
@@ -190,14 +207,14 @@ SLIPS: dict[str, Callable[[], object]] = {
     "Record: words": lambda: Record("1", GIVEN, [1.0, 2.0], [["a"], ["b"]], ("c",)),
     "Record: one NaN of 5,000 times": lambda: Record("1", GIVEN, np.r_[np.nan, np.arange(4999.0)], np.ones((5000, 1)), ("c",)),
     "Record: a covariate in words": lambda: Record("1", GIVEN, [1.0], [[1.0]], ("c",), covariates={"WT": "70"}),
-    "simulate: θ too short": lambda: simulate(MODEL, torch.zeros(2), GIVEN, [1.0], THETA[:2]),
-    "simulate: θ in words": lambda: simulate(MODEL, torch.zeros(2), GIVEN, [1.0], "abc"),
-    "simulate: times=6.0": lambda: simulate(MODEL, torch.zeros(2), GIVEN, 6.0, THETA),
-    "simulate: times='6'": lambda: simulate(MODEL, torch.zeros(2), GIVEN, "6", THETA),
-    "simulate: nested times": lambda: simulate(MODEL, torch.zeros(2), GIVEN, [[1.0]], THETA),
-    "simulate: no schedule": lambda: simulate(MODEL, torch.zeros(2), None, [1.0], THETA),
-    "simulate: a dose": lambda: simulate(MODEL, torch.zeros(2), Dose("gut", 0.0, 1.0), [1.0], THETA),
-    "simulate: swapped": lambda: simulate(torch.zeros(2), MODEL, GIVEN, [1.0], THETA),
+    "simulate: θ too short": lambda: simulate(MODEL, GIVEN, [1.0], THETA[:2], torch.zeros(2)),
+    "simulate: θ in words": lambda: simulate(MODEL, GIVEN, [1.0], "abc", torch.zeros(2)),
+    "simulate: times=6.0": lambda: simulate(MODEL, GIVEN, 6.0, THETA, torch.zeros(2)),
+    "simulate: times='6'": lambda: simulate(MODEL, GIVEN, "6", THETA, torch.zeros(2)),
+    "simulate: nested times": lambda: simulate(MODEL, GIVEN, [[1.0]], THETA, torch.zeros(2)),
+    "simulate: no schedule": lambda: simulate(MODEL, None, [1.0], THETA, torch.zeros(2)),
+    "simulate: a dose": lambda: simulate(MODEL, Dose("gut", 0.0, 1.0), [1.0], THETA, torch.zeros(2)),
+    "simulate: swapped": lambda: simulate(torch.zeros(2), GIVEN, [1.0], THETA, MODEL),
     "conditions_of: times of another": lambda: conditions_of(MODEL, [GIVEN], [[1.0], [2.0]]),
     "conditions_of: one number for people": lambda: conditions_of(MODEL, [GIVEN], [[1.0]], covariates={"WT": 70.0}),
     "conditions_of: baseline": lambda: conditions_of(MODEL, [GIVEN], [[1.0]], baseline=torch.zeros(3)),
@@ -209,15 +226,15 @@ SLIPS: dict[str, Callable[[], object]] = {
     "conditions_of: mesh=0.1": lambda: conditions_of(MODEL, [GIVEN], [[1.0]], mesh=0.1),
     "conditions_of: swapped": lambda: conditions_of([GIVEN], MODEL, [[1.0]]),
     "conditions_of: covariates as a list": lambda: conditions_of(MODEL, [GIVEN], [[1.0]], covariates=[70.0]),
-    "integrate: one schedule": lambda: integrate(MODEL, torch.zeros(2), GIVEN, [1.0], THETA),
-    "simulate: two schedules, one list": lambda: simulate(MODEL, torch.zeros(2), [GIVEN] * 2, [1.0, 2.0], THETA),
+    "integrate: one schedule": lambda: integrate(MODEL, GIVEN, [1.0], THETA, torch.zeros(2)),
+    "simulate: two schedules, one list": lambda: simulate(MODEL, [GIVEN] * 2, [1.0, 2.0], THETA, torch.zeros(2)),
     "predict: solver='rk4'": lambda: predict(
-        MODEL, COHORT.conditions, KNOWN.draws(2, chance()), times=COHORT.times, mask=COHORT.times > 0, solver="rk4"
+        MODEL, COHORT, KNOWN.draws(2, chance()), solver="rk4"
     ),
     "rollout: on_failure='ignore'": lambda: rollout(MODEL, COHORT.conditions, KNOWN.mode, on_failure="ignore"),
     "rollout: two members for three": lambda: rollout(THREE, COHORT.conditions, KNOWN.mode.expand(2, 2, 3)),
     "predict: two members for three": lambda: predict(
-        THREE, COHORT.conditions, KNOWN.mode.expand(2, 1, 2, 3), times=COHORT.times, mask=COHORT.times > 0
+        THREE, COHORT, KNOWN.mode.expand(2, 1, 2, 3)
     ),
     "personalise: before=a tensor": lambda: personalise(MODEL, COHORT, before=KNOWN.mode),
     "personalise: iterations='3'": lambda: personalise(MODEL, COHORT, iterations="3"),
@@ -279,8 +296,8 @@ def test_arrays_tensors_and_lists_are_taken_alike(make: Callable[[list[float]], 
     column = Record("1", GIVEN, make(times), make(values), ("concentration",))  # of one channel, without its axis
     assert column.values.tolist() == record.values.tolist()
     theta = make(THETA.tolist())
-    found = simulate(MODEL, make([0.0, 0.0]), GIVEN, make(times), theta)
-    torch.testing.assert_close(found, simulate(MODEL, torch.zeros(2), GIVEN, times, torch.as_tensor(theta)))
+    found = simulate(MODEL, GIVEN, make(times), theta, make([0.0, 0.0]))
+    torch.testing.assert_close(found, simulate(MODEL, GIVEN, times, torch.as_tensor(theta), torch.zeros(2)))
 
 
 @pytest.mark.parametrize(
@@ -288,7 +305,7 @@ def test_arrays_tensors_and_lists_are_taken_alike(make: Callable[[list[float]], 
 )
 def test_a_theta_outside_its_box_is_refused(theta: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match=r"(ka|ke|V) is .* and its box is"):
-        simulate(MODEL, torch.zeros(2), GIVEN, [1.0, 6.0], torch.tensor(theta, dtype=D))
+        simulate(MODEL, GIVEN, [1.0, 6.0], torch.tensor(theta, dtype=D), torch.zeros(2))
 
 
 def test_float64_is_not_rounded_in_silence() -> None:
@@ -301,8 +318,8 @@ def test_float64_is_not_rounded_in_silence() -> None:
     ).to(torch.float32)
     try:
         with pytest.raises(ValueError, match=r"theta is float64 and the model computes in torch\.float32"):
-            simulate(model, torch.zeros(2), GIVEN, [1.0], THETA)
-        assert simulate(model, torch.zeros(2), GIVEN, [1.0], THETA.float()).dtype == torch.float32
+            simulate(model, GIVEN, [1.0], THETA, torch.zeros(2))
+        assert simulate(model, GIVEN, [1.0], THETA.float(), torch.zeros(2)).dtype == torch.float32
         # a model in float32 stays there, powers of covariates included
         theta = model.theta(torch.zeros(1, 1, 3), {"WT": torch.tensor([70.0])})
         assert theta.dtype == torch.float32
@@ -313,9 +330,9 @@ def test_float64_is_not_rounded_in_silence() -> None:
 @pytest.mark.parametrize(
     "long",
     [
-        lambda: simulate(MODEL, torch.zeros(2), GIVEN, list(np.arange(900.0)[::-1]), THETA),
+        lambda: simulate(MODEL, GIVEN, list(np.arange(900.0)[::-1]), THETA, torch.zeros(2)),
         lambda: LogNormalPopulation(BACKBONE.physical, spread=[0.1] * 800),
-        lambda: simulate(MODEL, torch.zeros(2), Schedule((Dose("z" * 600, 0.0, 1.0),)), [1.0], THETA),
+        lambda: simulate(MODEL, Schedule((Dose("z" * 600, 0.0, 1.0),)), [1.0], THETA, torch.zeros(2)),
         lambda: Cohort.of([Record("1", GIVEN, [1.0], [1.0], ("c" * 600,))], MODEL),
         lambda: VanCauterPopulation().theta(torch.zeros(1, 500, 0), {"age": torch.zeros(500), "type2": torch.zeros(500)}),
         lambda: RungeKutta("r" * 600),
@@ -338,7 +355,7 @@ def test_people_cut_under_inference_mode_can_be_trained_on() -> None:
     with torch.inference_mode():
         cohort = Cohort.of(PEOPLE, MODEL)
         conditions = conditions_of(MODEL, [GIVEN], [[1.0, 6.0]])
-    *_, step = fit(MODEL, cohort, steps=2)
+    *_, step = fit(MODEL, cohort, search=Search(steps=2))
     assert torch.isfinite(step.loss).all()
     rollout(MODEL, conditions, KNOWN.mode[:, :1], RungeKutta("rk4")).mean.sum().backward()
 

@@ -4,6 +4,8 @@ import ast
 import subprocess
 import sys
 from functools import cache
+from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,54 +13,149 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BELOW_HYBRID = {"physics", "learned"}
 BELOW_TRAINING = BELOW_HYBRID | {"hybrid", "stability"}
-ALLOWED = {
+BELOW_HOMEOSTAT = BELOW_TRAINING | {"training", "exchange"}
+# what works for the commands, and knows neither them nor the program
+BELOW_COMMANDS = BELOW_HOMEOSTAT | {
+    f"homeostat.{name}"
+    for name in ("bundles", "gallery", "own_structures", "pictures", "plain_text", "progress", "study", "terminal", "wording")
+}
+# What a package may import of ours beside itself and what lies in it; the innermost package of a file holds. A part of another
+# package is named with its dot; a whole one stands for all that lies in it.
+ALLOWED: dict[str, set[str]] = {
     "physics": set(),
     "learned": set(),
-    "stability": set(),
     "hybrid": BELOW_HYBRID,
+    "hybrid.schedules": {"physics", "hybrid.derivative", "hybrid.many_rows"},
+    "hybrid.cutting": BELOW_HYBRID | {"hybrid.schedules", "hybrid.derivative", "hybrid.many_rows", "hybrid.terms"},
+    "hybrid.solve": BELOW_HYBRID | {"hybrid.field", "hybrid.cutting.segments", "hybrid.derivative"},
+    "stability": set(),
+    "stability.proof": set(),
+    # values, read and judged without what looks for them
+    "stability.claims": {f"stability.{name}" for name in ("arguments", "decay", "entries", "lure", "proof", "region")},
+    "stability.search": {"stability"},
     "training": BELOW_TRAINING,
-    "exchange": BELOW_TRAINING | {"training"},
-    "homeostat": BELOW_TRAINING | {"training", "exchange"},
+    "training.machinery": BELOW_TRAINING | {"training.people", "training.fitted"},
+    "training.people": BELOW_HYBRID | {"hybrid"},
+    "training.trust": BELOW_HYBRID | {"hybrid"},
+    "exchange": BELOW_TRAINING | {"training.people", "training.trust"},
+    "homeostat": BELOW_HOMEOSTAT,
+    "homeostat.commands": BELOW_HOMEOSTAT | {"homeostat"},
+    "homeostat.study": BELOW_COMMANDS,
+    "homeostat.bundles": BELOW_COMMANDS,
+    "homeostat.gallery": BELOW_COMMANDS,
+    "homeostat.pictures": BELOW_HOMEOSTAT,
 }
-FILES = [(package, file) for package in ALLOWED for file in sorted((ROOT / package).rglob("*.py"))]
+OURS = {name for name in ALLOWED if "." not in name}
+BESIDE = {"tests", "benchmarks", "examples"}  # no package needs them
+FILES = [file for package in sorted(OURS) for file in sorted((ROOT / package).rglob("*.py"))]
+MODULES = {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in FILES}
 
 
 @cache
 def imported(file: Path) -> set[str]:
-    """Top-level names of everything that a file imports, wherever in the file it does."""
+    """Dotted names of every module that a file imports, wherever in the file it does; of ours, the module that it comes from."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative imports hide the arrows"
-            names.add((node.module or "").split(".")[0])
+            origin = str(node.module)
+            whole = {f"{origin}.{alias.name}" for alias in node.names}
+            names |= {name if name in MODULES else origin for name in whole}
     return names
 
 
-@pytest.mark.parametrize(("package", "file"), FILES, ids=[str(f.relative_to(ROOT)) for _, f in FILES])
-def test_arrows(package: str, file: Path) -> None:
-    ours = imported(file) & ALLOWED.keys()
-    assert ours <= ALLOWED[package] | {package}
+def lies_in(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_arrows(module: str) -> None:
+    package = max((name for name in ALLOWED if lies_in(module, name)), key=len)
+    ours = {name for name in imported(MODULES[module]) if name.split(".")[0] in OURS | BESIDE}
+    assert [n for n in sorted(ours) if not any(lies_in(n, allowed) for allowed in ALLOWED[package] | {package})] == []
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if lies_in(m, "stability.proof")])
+def test_the_checker_needs_numpy_alone(module: str) -> None:
+    foreign = {name.split(".")[0] for name in imported(MODULES[module])} - set(sys.stdlib_module_names) - OURS
+    assert foreign <= {"numpy"}
+
+
+def test_no_circles() -> None:
+    """Every import counts, those for types alone and those inside functions too."""
+    arrows = {m: {n for n in imported(file) if n in MODULES and n != m} for m, file in MODULES.items()}
+    TopologicalSorter(arrows).prepare()  # raises CycleError, with the circle
+
+
+def test_nothing_private_crosses_a_file() -> None:
+    found = []
+    for folder in (*sorted(OURS), "tests", "benchmarks", "examples"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            tree, names, modules = ast.parse(file.read_text()), list[str](), set[str]()
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in OURS | BESIDE:
+                    names += [alias.name for alias in node.names]
+                    modules |= {a.asname or a.name for a in node.names if f"{node.module}.{a.name}" in MODULES}
+                elif isinstance(node, ast.Import):
+                    modules |= {alias.asname or alias.name for alias in node.names if alias.name in MODULES}
+            hidden = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr.startswith("_")]
+            hidden = [] if folder == "tests" else hidden  # a test may look at what a module keeps
+            reached = [n.attr for n in hidden if ast.unparse(n.value) in modules]
+            private = [name for name in (*names, *reached) if name.startswith("_") and not name.endswith("__")]
+            found += [f"{file.relative_to(ROOT)}: {name}" for name in private]
+    assert found == []
+
+
+@pytest.mark.parametrize("door", ["training", "training.people", "stability"])
+def test_no_module_bears_the_name_of_an_export(door: str) -> None:
+    """A door that resolves its names on first use would give the module or the export, as it happens."""
+    beside = {m.removeprefix(f"{door}.") for m in MODULES if lies_in(m, door)}
+    assert set(import_module(door).__all__) & beside == set()
+
+
+def test_examples_come_by_the_doors() -> None:
+    """An example is what a user writes, and a user knows the rooms, not what stands in them."""
+    doors = {module for module, file in MODULES.items() if file.name == "__init__.py"}
+    for file in (ROOT / "examples").glob("*.py"):
+        nodes = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ImportFrom)]
+        ours = {str(n.module) for n in nodes if str(n.module).split(".")[0] in OURS - {"homeostat"}}
+        assert ours <= doors, file.name
 
 
 @pytest.mark.parametrize(
     ("library", "home"),
     [
-        ("torchdiffeq", "hybrid/torchdiffeq_solver.py"),
-        ("cvxpy", "stability/semidefinite.py"),
+        ("torchdiffeq", "hybrid/solve/torchdiffeq_solver.py"),
+        ("cvxpy", "stability/search/semidefinite.py"),
         ("ucumvert", "physics/units.py"),
         ("lark", "physics/units.py"),
         ("threadpoolctl", "stability/threads.py"),
     ],
 )
 def test_one_file_meets_the_library(library: str, home: str) -> None:
-    assert [str(f.relative_to(ROOT)) for _, f in FILES if library in imported(f)] == [home]
+    assert [str(f.relative_to(ROOT)) for f in FILES if library in {n.split(".")[0] for n in imported(f)}] == [home]
 
 
-def test_the_checker_needs_numpy_alone() -> None:
-    foreign = imported(ROOT / "stability/proof.py") - set(sys.stdlib_module_names)
-    assert foreign == {"numpy"}
+@pytest.mark.parametrize(
+    ("module", "absent", "rooms"),
+    [
+        ("stability.proof", {"torch", "cvxpy"}, ("stability.proof",)),
+        ("stability.claims", {"torch", "cvxpy", "stability.search"}, ("stability",)),
+        ("training.people", {"cvxpy"}, ("training.people",)),
+        ("training.trust", {"cvxpy"}, ("training.trust",)),
+        ("exchange", {"cvxpy"}, ("training.people", "training.trust")),
+    ],
+)
+def test_what_a_door_does_not_load(module: str, absent: set[str], rooms: tuple[str, ...]) -> None:
+    """Who proves loads numpy; who follows a patient, no fit: of the package that a room lies in, nothing else."""
+    code = f"import sys, {module}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert sorted(absent & set(loaded)) == []
+    house = rooms[0].split(".")[0]
+    assert [m for m in loaded if m.startswith(house + ".") and not any(lies_in(m, room) for room in rooms)] == []
 
 
 def test_help_loads_nothing_heavy() -> None:

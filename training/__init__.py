@@ -1,25 +1,39 @@
-"""What is fitted: records, losses, ensembles, personalisation, scores, calibration."""
+"""What is fitted: records, losses, ensembles, personalisation, scores, calibration.
 
-from training.anchor import Anchor
-from training.checkpoint import Checkpoint
-from training.convergence import Convergence, convergence, recorded
-from training.crossvalidation import Plan, at_times, forecast, forecast_unseen
-from training.distributed import Shard, gather_members
-from training.ends import AtEnd, at_ends
-from training.far_covariates import FarCovariate, far_covariates
-from training.fit import Step, fit
-from training.fit_population import PopulationStep, fit_population
-from training.log import log_steps
-from training.losses import Stability, beta_nll, gaussian_crps, gaussian_nll, residual_share
-from training.marginal import Marginal, laplace_marginal
-from training.nonmem import Table, read_nonmem, read_table
-from training.personalise import Personal, personalise, prior
-from training.records import Cohort, Record
-from training.sensitivity import observed_information, sensitivity
-from training.shooting import ShootingStep, shoot
-from training.starts import Start, starting_values
-from training.state import Fitted
-from training.windows import Windows, windows
+Names are resolved on first use (PEP 562): who follows a patient with `training.people`, or judges with `training.trust`, loads no
+optimiser and no conic solver.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.anchor import Anchor
+    from training.arrival import Convergence, convergence, recorded
+    from training.ends import AtEnd, at_ends
+    from training.fitted import FitStep, Fitted, last
+    from training.fitting import Step, fit
+    from training.log import log_steps
+    from training.looks import Looks
+    from training.losses import Stability, residual_share
+    from training.machinery.checkpoint import Checkpoint
+    from training.machinery.distributed import Shard, gather_members
+    from training.marginal import Marginal, laplace_marginal
+    from training.objective import Objective
+    from training.people.cohort import Cohort
+    from training.people.covariates import FarCovariate, far_covariates
+    from training.people.forecasts import Plan, at_times, forecast, forecast_unseen
+    from training.people.information import observed_information, sensitivity
+    from training.people.likelihoods import beta_nll, gaussian_crps, gaussian_nll
+    from training.people.mode import personalise
+    from training.people.posterior import Personal, prior
+    from training.people.records import Record
+    from training.people.tables.nonmem import Table, read_nonmem, read_table
+    from training.populations import PopulationStep, fit_population
+    from training.search import Search
+    from training.shooting import ShootingStep, shoot
+    from training.starts import Start, starting_values
+    from training.window import Windows, windows
 
 __all__ = [
     "Anchor",
@@ -28,12 +42,16 @@ __all__ = [
     "Cohort",
     "Convergence",
     "FarCovariate",
+    "FitStep",
     "Fitted",
+    "Looks",
     "Marginal",
+    "Objective",
     "Personal",
     "Plan",
     "PopulationStep",
     "Record",
+    "Search",
     "Shard",
     "ShootingStep",
     "Stability",
@@ -54,6 +72,7 @@ __all__ = [
     "gaussian_crps",
     "gaussian_nll",
     "laplace_marginal",
+    "last",
     "log_steps",
     "observed_information",
     "personalise",
@@ -67,3 +86,65 @@ __all__ = [
     "starting_values",
     "windows",
 ]
+
+_HOME = {
+    "Anchor": "anchor",
+    "AtEnd": "ends",
+    "Checkpoint": "machinery.checkpoint",
+    "Cohort": "people.cohort",
+    "Convergence": "arrival",
+    "FarCovariate": "people.covariates",
+    "FitStep": "fitted",
+    "Fitted": "fitted",
+    "Looks": "looks",
+    "Marginal": "marginal",
+    "Objective": "objective",
+    "Personal": "people.posterior",
+    "Plan": "people.forecasts",
+    "PopulationStep": "populations",
+    "Record": "people.records",
+    "Search": "search",
+    "Shard": "machinery.distributed",
+    "ShootingStep": "shooting",
+    "Stability": "losses",
+    "Start": "starts",
+    "Step": "fitting",
+    "Table": "people.tables.nonmem",
+    "Windows": "window",
+    "at_ends": "ends",
+    "at_times": "people.forecasts",
+    "beta_nll": "people.likelihoods",
+    "convergence": "arrival",
+    "far_covariates": "people.covariates",
+    "fit": "fitting",
+    "fit_population": "populations",
+    "forecast": "people.forecasts",
+    "forecast_unseen": "people.forecasts",
+    "gather_members": "machinery.distributed",
+    "gaussian_crps": "people.likelihoods",
+    "gaussian_nll": "people.likelihoods",
+    "laplace_marginal": "marginal",
+    "last": "fitted",
+    "log_steps": "log",
+    "observed_information": "people.information",
+    "personalise": "people.mode",
+    "prior": "people.posterior",
+    "read_nonmem": "people.tables.nonmem",
+    "read_table": "people.tables.nonmem",
+    "recorded": "arrival",
+    "residual_share": "losses",
+    "sensitivity": "people.information",
+    "shoot": "shooting",
+    "starting_values": "starts",
+    "windows": "window",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'training' has no attribute {name!r}; it offers {', '.join(__all__)}.")
+    return getattr(import_module(f"training.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

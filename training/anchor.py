@@ -10,10 +10,18 @@ from torch import Tensor
 
 from hybrid import HybridModel
 from learned import NoiseHead, Residual
-from physics.arguments import quote, require_kind, require_number, require_people, require_shape
-from training.arguments import require_callable, require_fit, require_generator
-from training.losses import Likelihood, require_scored
-from training.records import Cohort
+from physics.arguments import (
+    quote,
+    require_callable,
+    require_generator,
+    require_kind,
+    require_number,
+    require_people,
+    require_shape,
+)
+from training.people.arguments import require_fit
+from training.people.cohort import Cohort
+from training.people.likelihoods import Likelihood, require_scored
 
 _NUMBERS = 4096  # of a tensor that are drawn, at least, to learn the variance with which it starts: to 2 %
 

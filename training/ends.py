@@ -8,10 +8,10 @@ from torch import Tensor
 
 from hybrid import HybridModel
 from physics import Backbone, LogNormalPopulation, OneCompartmentOral
-from physics.arguments import require_shape
-from training.arguments import require_fit, require_tensor
-from training.far_covariates import far_covariates
-from training.records import Cohort
+from physics.arguments import require_shape, require_tensor
+from training.people.arguments import require_fit
+from training.people.cohort import Cohort
+from training.people.covariates import far_covariates
 
 _EDGE = 0.05  # the outermost part of a box, of the logarithm's width
 _TIE = 0.1  # log(θ/bound) below which two parameters that are kept in order are as good as equal
@@ -78,7 +78,7 @@ def at_ends(
     """The typical values, people and learned spreads that lie at an end of their range.
 
     Where the ends are those that a drug leaves which is absorbed more slowly than it is eliminated (flip-flop), or those of a
-    covariate that is far from its reference (`training.far_covariates`), `cause` says so, once.
+    covariate that is far from its reference (`training.people.far_covariates`), `cause` says so, once.
     A value is at an end where it lies in the outermost twentieth of its box (in logarithms), or less than 10 % above a
     parameter that it is kept above. The typical value is that of η = 0 and the cohort's median covariates. A learned spread ω is
     at an end where it is below .01, or above half of the half-width of the box of log θ, so that the ends hold people whom

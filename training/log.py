@@ -5,8 +5,8 @@ import os
 from collections.abc import Generator
 from contextlib import closing
 
-from training.arguments import require_path
-from training.fit import Step, require_steps
+from physics.arguments import require_path
+from training.fitting import Step, require_steps
 
 
 def log_steps(steps: Generator[Step, None, None], folder: str | os.PathLike[str]) -> Generator[Step, None, None]:

@@ -1,7 +1,5 @@
 """What training makes small: likelihood, prior, the least residual that does, and a penalty outside the certified set."""
 
-import functools
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -9,8 +7,8 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel, Rollout
-from learned import LayeredResidual, Zero
 from physics.arguments import (
+    require_callable,
     require_covariates,
     require_device,
     require_flag,
@@ -19,82 +17,7 @@ from physics.arguments import (
     require_shape,
 )
 from stability import common_metric, contraction_margin
-from training.arguments import require_callable
-
-
-def gaussian_nll(
-    y: Tensor,  # (N, T, p), NaN where there is nothing to score
-    mean: Tensor,  # (M, N, T, p)
-    variance: Tensor,  # (M, N, T, p)
-) -> Tensor:  # (M, N)
-    """−log N(y; mean, variance) summed over the times and channels of each person, without the constant ½ log 2π."""
-    require_scored(y, mean, variance, "gaussian_nll")
-    there, error, one = _masked(y, mean, variance)
-    return 0.5 * torch.where(there, error.square() / one + one.log(), 0.0).sum((-1, -2))
-
-
-# what a fit makes small of the measurements: (y (N, T, p), mean, variance (M, N, T, p)) -> (M, N), NaN in y masked
-Likelihood = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-def beta_nll(beta: float = 0.5) -> Likelihood:
-    """A training loss: `gaussian_nll` whose every term is weighted by σ^{2β}, the weight held while differentiating.
-
-    Σ ⌊σ^{2β}⌋ ½[(y − μ)²/σ² + log σ²]. The likelihood's gradient to the mean is (μ − y)/σ²: where a learned variance first
-    explains the misfit as noise, the mean stops learning there. β = 0 is the likelihood, β = 1 gives the mean the gradient
-    of least squares; ½ is the source's advice. It is not a score (σ^{2β} can be made small), and its value is in
-    (unit of y)^{2β}, so that beside it a prior on people counts otherwise than beside a likelihood.
-    Arguments: `beta` in [0, 1]. Returns a function for `fit(…, likelihood=…)`. Errors: `ValueError` for another β.
-    Law: its only stationary point in (μ, σ²), for one measurement's distribution, is that of the likelihood.
-    Source: Seitzer, Tavakoli, Antić & Martius (2022), equation 5.
-    """
-    require_number(beta, "beta_nll: β")
-    if not 0.0 <= beta <= 1.0:
-        raise ValueError(f"beta_nll: β lies between 0 (the likelihood) and 1 (least squares), got {beta}; write beta_nll(0.5)")
-    return functools.partial(_weighted_nll, beta=float(beta))
-
-
-def _weighted_nll(y: Tensor, mean: Tensor, variance: Tensor, beta: float) -> Tensor:  # (M, N)
-    require_scored(y, mean, variance, "beta_nll")
-    there, error, one = _masked(y, mean, variance)
-    weight = one.detach() ** beta
-    return 0.5 * torch.where(there, weight * (error.square() / one + one.log()), 0.0).sum((-1, -2))
-
-
-def gaussian_crps(
-    y: Tensor,  # (N, T, p), NaN where there is nothing to score
-    mean: Tensor,  # (M, N, T, p)
-    variance: Tensor,  # (M, N, T, p)
-) -> Tensor:  # (M, N)
-    """Continuous ranked probability score of N(mean, variance), summed over the times and channels of each person.
-
-    σ [z (2Φ(z) − 1) + 2φ(z) − 1/√π] with z = (y − μ)/σ. A proper score that grows linearly with an error where the
-    likelihood grows with its square: it forgives outliers. In the unit of y: scale channels alike, and beside it a prior
-    on people counts otherwise than beside a likelihood.
-    Source: Gneiting, Raftery, Westveld & Goldman, Mon. Weather Rev. 133 (2005) 1098, equation 5.
-    """
-    require_scored(y, mean, variance, "gaussian_crps")
-    there, error, one = _masked(y, mean, variance)
-    sd = one.sqrt()
-    z = error / sd
-    density = torch.exp(-0.5 * z.square()) / math.sqrt(2.0 * math.pi)
-    score = sd * (z * torch.erf(z * math.sqrt(0.5)) + 2.0 * density - 1.0 / math.sqrt(math.pi))
-    return torch.where(there, score, 0.0).sum((-1, -2))
-
-
-def require_scored(y: Tensor, mean: Tensor, variance: Tensor, name: str) -> None:
-    """Raise `ValueError`, beginning with `name`, unless these are measurements (N, T, p), and mean and variance (M, N, T, p)."""
-    require_shape(y, f"{name}: y", "N", "T", "p", write="cohort.y")
-    for what, value in (("mean", mean), ("variance", variance)):
-        require_shape(value, f"{name}: {what}", "M", *y.shape, write=f"rollout(…).{what}", like=y)
-    if len(mean) != len(variance) and 1 not in (len(mean), len(variance)):
-        raise ValueError(f"{name}: mean is of {len(mean)} members and variance of {len(variance)}; give both for the same")
-
-
-def _masked(y: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where something was measured, the error there, and the variance there; 0 and 1 elsewhere, without a gradient."""
-    there = ~torch.isnan(y)
-    return there, torch.where(there, y, 0.0) - torch.where(there, mean, 0.0), torch.where(there, variance, 1.0)
+from training.machinery.state import model_like
 
 
 def residual_share(
@@ -106,9 +29,10 @@ def residual_share(
     scale: Tensor | None = None,  # (M, 1, 1, n)
     hold_field: bool = True,
 ) -> Tensor:  # (M, N)
-    """How much of the vector field is learned: Σ_t |ε|² / Σ_t |A x + ε|², over the observed states of each person.
+    """How much of the vector field is learned: Σ_t |ε|² / Σ_t |dx/dt|², over the observed states of each person.
 
-    A x + ε is not unique, ε can absorb A: of the fits that explain the data alike, the one that asks least of the
+    dx/dt is the sum of the model's terms, what drives it included: A x + B u + infusions + known terms + ε. The split is not
+    unique, ε can absorb A: of the fits that explain the data alike, the one that asks least of the
     residual is wanted (Yin et al. 2021, APHYNITY). Each state counts in its own scale, so that units do not matter: its
     mean square over the people, who count by `weights` (1 for all), or the `scale` given. `everyone` sums
     over the processes that share the people.
@@ -131,18 +55,18 @@ def residual_share(
         require_shape(scale, "residual_share: scale", "M", 1, 1, n, write="torch.ones(1, 1, 1, n)", like=run.states)
         if len(scale) not in (1, M):
             raise ValueError(f"residual_share: scale is of {len(scale)} members and run of {M}; give one each, or one for all")
-    if isinstance(model.residual, Zero):
+    if model.residual.vanishes:
         return run.states.new_zeros(M, N)
-    flat = run.states.reshape(M, N * T, n)
     u = run.inputs.expand(1, N, T, -1).reshape(1, N * T, -1)
-    c = run.context.expand(M, N, -1).repeat_interleave(T, 1)
-    learned = model.residual(flat, u, c).reshape(M, N, T, n)
-    A, _ = model.backbone.matrices(run.theta)
-    known = (A[:, :, None] @ run.states[..., None])[..., 0]
+    infused = None if run.infused is None else run.infused.expand(1, N, T, n).reshape(1, N * T, n)
+    terms = model.at(run.theta, run.context.expand(M, N, -1), points=T)
+    parts = terms.parts(run.states.reshape(M, N * T, n), u, infused)
+    assert parts.learned is not None  # it does not vanish
+    whole, learned = parts.total.reshape(M, N, T, n), parts.learned.reshape(M, N, T, n)
     scale = mean_square(run, weights, everyone) if scale is None else scale
-    field = (known + learned).detach() if hold_field else known + learned
-    whole = (field.square() / scale).sum((-1, -2)) + 1e-12
-    return (learned.square() / scale).sum((-1, -2)) / whole
+    field = whole.detach() if hold_field else whole
+    size = (field.square() / scale).sum((-1, -2)) + 1e-12
+    return (learned.square() / scale).sum((-1, -2)) / size
 
 
 def mean_square(
@@ -230,26 +154,29 @@ class Stability:
         model: HybridModel,
         theta: Tensor,  # (M, N, q)
     ) -> Tensor:  # (M, N)
-        """How far each person's system is outside the set that contracts at `rate`; 0 inside."""
+        """How far each person's system is outside the set that contracts at `rate`; 0 inside.
+
+        Errors: `ValueError` for a model with a term that has no layers: no bound of its slope is known, and a penalty of 0
+        would say that it contracts.
+        """
         require_kind(model, HybridModel, "Stability.penalty: model", "stability.penalty(model, theta)")
         q, n = len(model.backbone.physical), len(model.backbone.states)
         require_shape(theta, "Stability.penalty: theta", "M", "N", q, write="rollout(…).theta")
         if self.metric.shape != (n, n):
             have = tuple(self.metric.shape)
             raise ValueError(f"Stability.penalty: the metric is {have} and the model has {n} states; make it for this model")
-        A, _ = model.backbone.matrices(theta)
-        if not isinstance(model.residual, LayeredResidual) or isinstance(model.residual, Zero):
+        if model.opaque:
+            raise ValueError(
+                f"Stability.penalty: {' and '.join(model.opaque)} has neither layers nor a tape, so its slope has no bound and "
+                "nothing can be certified; train without the penalty, stability=None, or use a residual with layers (MLP, "
+                "ContractingMLP) and no known term beside it"
+            )
+        terms, metric = model.at(theta, theta.new_zeros(1, 1, model.sees)), self.metric.to(theta.device)
+        layers = None if terms.learned is None else terms.learned.layers
+        if layers is None:
             return theta.new_zeros(theta.shape[:2])
-        layers, metric = model.residual.layers(), self.metric.to(theta.device)
         # what is near to a proof is float64 whatever the model is: metrics are close to singular
         weights = [w[:, None].to(metric.dtype) for w in layers.weights]
-        A = A if layers.skip is None else A + layers.skip[:, None]
+        A = terms.A if layers.skip is None else terms.A + layers.skip[:, None]
         margin = contraction_margin(A.to(metric.dtype), weights, metric, layers.activation)
         return (self.weight * ((self.rate - margin) / self.rate).clamp(min=0.0).square()).to(theta.dtype)
-
-
-def model_like(model: HybridModel) -> Tensor:
-    """A tensor of the model's type, where the model's numbers are."""
-    for tensor in (*model.parameters(), *model.buffers()):
-        return tensor
-    return torch.zeros((), dtype=torch.float64)

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from hybrid import HybridModel, Rollout, Solver
 from hybrid.threads import of_slopes, threads_by
-from physics.arguments import require_choice, require_number
-from training.arguments import require_fit, require_tensor
-from training.losses import gaussian_nll
-from training.personalise import Curvature, personalise
-from training.records import Cohort
-from training.sensitivity import copies, difference_offsets, expand, simulate_copies, slopes
+from physics.arguments import require_choice, require_number, require_tensor
+from training.people.arguments import require_fit
+from training.people.cohort import Cohort
+from training.people.information import copies, difference_offsets, expand, simulate_copies, slopes
+from training.people.likelihoods import gaussian_nll
+from training.people.mode import Curvature, personalise
 
 # a penalty (M, N) of everyone's simulation at the mode, given the rows (N,) that they have in the cohort
 Penalty = Callable[[HybridModel, Rollout, Tensor], Tensor]
@@ -201,4 +201,5 @@ def _first(run: Rollout, people: int) -> Rollout:
         inputs=run.inputs[:, :people],
         mean=run.mean[:, :people],
         variance=run.variance[:, :people],
+        infused=None if run.infused is None else run.infused[:, :people],
     )

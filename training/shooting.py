@@ -11,13 +11,35 @@ from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
+from hybrid.problem import Problem
 from hybrid.threads import of_cohort, threads_by
-from physics.arguments import require_kind, require_number, require_shape
-from training.arguments import require_fit, require_tensor
-from training.fit import Fitted, named
-from training.losses import Stability, gaussian_nll, residual_share
-from training.records import Cohort
-from training.windows import Windows, windows
+from physics.arguments import require_kind, require_number, require_shape, require_tensor
+from training.fitted import Fitted
+from training.fitting import named
+from training.looks import Looks
+from training.losses import residual_share
+from training.objective import Objective, people_counted
+from training.people.arguments import require_fit, require_untouched
+from training.people.cohort import Cohort
+from training.people.likelihoods import gaussian_nll
+from training.search import Search
+from training.window import Windows, windows
+
+# what of `Objective`, `Search` and `Looks` windows have not
+_WITHOUT = {
+    "likelihood": "windows are fitted by the likelihood",
+    "anchors": "windows draw no posterior",
+    "forecast_from": "nobody is held out while there are windows",
+    "held_out": "nobody is held out while there are windows; give these people weight 0, and judge the result by `fit`",
+    "optimiser": "windows are moved by Adam",
+    "schedule": "the rate falls by a cosine in `steps`, and again in `polish`",
+    "clip": "gradients are clipped to norm 10",
+    "bfloat16": "windows are simulated in the model's own type",
+    "shard": "windows are not shared out to processes",
+    "every": "nobody is held out to be looked at while there are windows",
+    "patience": "nobody is held out to be looked at while there are windows",
+    "checkpoint": "windows keep no file; keep `ShootingStep.best` as the loop goes",
+}
 
 
 @dataclass(frozen=True)
@@ -43,22 +65,19 @@ class ShootingStep:
 def shoot(
     model: HybridModel,
     cohort: Cohort,
+    objective: Objective = Objective(),
+    search: Search = Search(),
+    looks: Looks = Looks(),
     *,
     count: int,
     by: Literal["time", "steps"] = "time",
-    weights: Tensor | None = None,  # (M, N)
     personal: Tensor | None = None,  # (M, N, d)
     starts: Tensor | None = None,  # (M, N, W-1, n)
     scale: Tensor | None = None,  # (n,)
-    steps: int = 300,
     rounds: int = 10,
     polish: int = 50,
-    rate: float = 0.05,
     stiffness: float = 10.0,
     growth: float = 4.0,
-    least_residual: float = 1.0,
-    stability: Stability | None = None,
-    solver: Solver | None = None,
 ) -> Iterator[ShootingStep]:
     """Fit every member as `fit` does, but with the start of every window of a long record as a variable of its own.
 
@@ -79,48 +98,53 @@ def shoot(
     single shooting begin in the basin that the windows found.
 
     Arguments
+    - `objective`: `weights`, `least_residual` and `stability`, as in `fit`; what it scores with is the likelihood.
+    - `search`: `rate`, `solver` and `steps` (300 where it does not say). The optimiser is Adam, its rate falling by a cosine
+      to 2 % over all of `steps`, and from there again over `polish`. Gradients are clipped to norm 10 per member, those of
+      the starts apart from the rest, so that a stiff penalty does not silence the parameters.
+    - `looks`: as it is; nobody is looked at while there are windows, and what it asks for is refused by name.
     - `count`, `by`: how many windows, see `windows`. A window of about one period, or of the time over which today's
       model can be trusted, and with several measurements in it: what a window alone does not determine, its neighbours must.
-    - `weights`: as in `fit`. `personal`: η to start from, 0 by default.
+    - `personal`: η to start from, 0 by default.
     - `starts`: where the windows' states start; by default on the solution of the model as given. It has no defects, is
       in the range of the states, needs no inverse of the observations, and the data pull it their way within each window.
       Where that solution is of no use (a residual not to be trusted yet), pass `simulated_starts` of the backbone alone.
     - `scale`: what counts as a large defect in each state; by default its root mean square over people and time on the
       solution of the model as given (people count by their weights), and 1 where that is 0.
-    - `steps`, `rate`: of Adam, the rate falling by a cosine to 2 % over all of `steps`, and from there again over
-      `polish`. Gradients are clipped to norm 10 per member, those of the starts apart from the rest, so that a stiff
-      penalty does not silence the parameters.
     - `stiffness`: the first ρ, in nats: a defect of 1/√ρ of a state's scale costs half a nat.
 
     Yields a `ShootingStep` after every update; its `best` goes into `fit(...)` for judging by held-out people.
-    Errors: `ValueError` for shapes and numbers that cannot be; `SimulationError` that names the person.
+    Errors: `ValueError` for shapes and numbers that cannot be, and for what is asked that windows have not;
+    `SimulationError` that names the person.
     Law: members do not influence each other; a person with weight 0 does not influence the member.
     Source: Bock & Plitt, IFAC Proc. 17 (1984) 1603, multiple shooting; Turan & Jäschke, IEEE Control Syst. Lett. 6 (2022)
     1897, for neural ODEs; Nocedal & Wright (2006), framework 17.3, augmented Lagrangian; Kingma & Ba (2015), Adam.
     """
-    require_fit(model, cohort, "shoot", solver)
-    solver = solver or differentiating()  # one for all steps: it keeps its buffers between them
+    require_fit(model, cohort, "shoot")
+    require_kind(objective, Objective, "shoot: objective", "shoot(model, cohort, objective=Objective(weights=…), count=16)")
+    require_kind(search, Search, "shoot: search", "shoot(model, cohort, search=Search(steps=300), count=16)")
+    require_kind(looks, Looks, "shoot: looks", "leave it out: shoot(model, cohort, count=16)")
+    for value in (objective, search, looks):
+        require_untouched(value, "shoot", _WITHOUT)
+    steps, rate, stability = 300 if search.steps is None else search.steps, search.rate, objective.stability
+    solver = search.solver or differentiating()  # one for all steps: it keeps its buffers between them
     model = copy.deepcopy(model)
     M, N, n = model.members, cohort.conditions.size, len(model.backbone.states)
     like = cohort.y
-    for name, number in (("count", count), ("steps", steps), ("rounds", rounds)):
+    for name, number in (("count", count), ("rounds", rounds)):
         require_number(number, f"shoot: {name}", least=1.0, whole=True)
-    require_number(rate, "shoot: rate", above=0.0)
     require_number(stiffness, "shoot: stiffness", above=0.0)
     require_number(polish, "shoot: polish", whole=True)
     require_number(growth, "shoot: growth")
-    require_number(least_residual, "shoot: least_residual", least=0.0)
-    if stability is not None:
-        require_kind(stability, Stability, "shoot: stability", "Stability.of(model, cohort.conditions.covariates)")
     if scale is not None:
         require_tensor(scale, "shoot: scale", "torch.ones(n)")
         require_shape(scale, "shoot: scale", ..., "n", write="torch.ones(n), one a state")
-    for name, tensor in (("weights", weights), ("personal", personal), ("starts", starts), ("scale", scale)):
+    for name, tensor in (("personal", personal), ("starts", starts), ("scale", scale)):
         require_tensor(tensor, f"shoot: {name}", "torch.tensor(…)")
     if personal is not None and not personal.is_floating_point():
         raise ValueError(f"shoot: personal is {personal.dtype}, and coordinates are real numbers; write personal.to(model.dtype)")
-    count, steps, rounds, polish = int(count), int(steps), int(rounds), int(polish)
-    rate, stiffness, growth, least_residual = float(rate), float(stiffness), float(growth), float(least_residual)
+    count, rounds, polish = int(count), int(rounds), int(polish)
+    stiffness, growth = float(stiffness), float(growth)
     if rounds > steps or polish < 0 or not growth >= 1.0:
         raise ValueError(
             f"shoot: needs rounds ≤ steps, polish ≥ 0 and growth ≥ 1, got rounds {rounds} of {steps} steps, polish {polish} "
@@ -128,14 +152,11 @@ def shoot(
         )
     cut = windows(cohort.conditions.segments, count, by)
     stability = None if stability is None else stability.to(like.device)
-    weights = like.new_ones(M, N) if weights is None else weights.to(like)
+    weights, _, everyone = people_counted(objective, like, (M, N), "shoot")
     personal = like.new_zeros(M, N, model.personal) if personal is None else personal.detach().to(like).clone()
-    for name, value, shape in (("weights", weights, (M, N)), ("personal", personal, (M, N, model.personal))):
-        if value.shape != shape:
-            raise ValueError(f"shoot: {name} needs shape {shape}, got {tuple(value.shape)}")
-    if not bool((torch.isfinite(weights) & (weights >= 0)).all()) or not bool((weights.sum(1) > 0).all()):
-        raise ValueError("shoot: weights must be finite and not negative, and every member needs someone to learn from")
-    share = weights / weights.sum(1, keepdim=True)
+    if personal.shape != (M, N, model.personal):
+        raise ValueError(f"shoot: personal needs shape {(M, N, model.personal)}, got {tuple(personal.shape)}")
+    share = weights / everyone
     try:
         starts = (
             simulated_starts(model, cohort.conditions, cut, personal, solver) if starts is None else starts.to(like)
@@ -180,7 +201,7 @@ def shoot(
         except SimulationError as error:
             raise named(error, cohort) from error
         each = gaussian_nll(cohort.y, run.mean, run.variance) - model.log_prior(personal)
-        each = each + least_residual * residual_share(model, run, share)
+        each = each + objective.least_residual * residual_share(model, run, share)
         if stability is not None:
             each = each + stability.penalty(model, run.theta)
         loss = (share * each).sum(1)  # (M,)
@@ -224,17 +245,15 @@ def rollout_windows(
     """
     if model.process is not None:
         raise ValueError("shoot: process noise is carried along whole records, which windows cut; fit this model with fit")
-    theta = model.theta(personal, conditions.covariates)
-    context = model.context(personal, conditions.covariates)
-    field = model.bind(cut.segments, theta.repeat(1, cut.count, 1), context.repeat(1, cut.count, 1))
-    x0 = model.initial(theta, conditions.baseline)
-    x0 = x0.expand(starts.shape[0], *x0.shape[1:])
-    solution = (solver or differentiating()).solve(field, cut.stack(x0, starts))
-    states, ends = cut.back(solution.require())
+    problem = Problem.of(model, conditions, personal)
+    theta, c = (v.repeat(1, cut.count, 1) for v in (problem.theta, problem.context))
+    parts = Problem(model, cut.segments, theta, c, cut.stack(problem.start.expand(starts.shape[0], -1, -1), starts))
+    states, ends = cut.back(parts.solve(solver or differentiating()).require())
     gap = torch.where(cut.joined[..., None], ends[:, :, :-1] - starts, 0.0)
     inputs = conditions.segments.read_inputs()
-    mean = model.observation.mean(states, theta)
-    return Rollout(theta, context, states, inputs, mean, model.noise.variance(mean, states, inputs)), gap
+    mean, variance = problem.measured(states, inputs)
+    infused = conditions.segments.read_rates() if conditions.segments.infused else None
+    return Rollout(problem.theta, problem.context, states, inputs, mean, variance, infused=infused), gap
 
 
 def simulated_starts(

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from hybrid.schedule import as_float
+from hybrid.schedules.dose import as_float
 from physics import Backbone, LogNormalPopulation, OneCompartmentOral
 from physics.arguments import require_kind
-from training.conversion import in_units
-from training.records import Record, require_records
+from training.people.conversion import in_units
+from training.people.records import Record, require_records
 
 _MOST_PEOPLE = 100  # of more, as many are taken evenly: this is a start
 _MOST_PAIRS = 200_000  # of a measurement and a dose before it

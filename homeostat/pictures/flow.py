@@ -7,7 +7,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid import HybridModel
-from learned import LayeredResidual
 
 Array = NDArray[np.float64]
 Field = Callable[[Array], Array]  # (K, 2) -> (K, 2)
@@ -22,30 +21,23 @@ def member_mean_field(
 ) -> Field:
     """dx/dt of one person, averaged over the members' vector fields, with the inputs held at u (0 by default).
 
-    (1/M) Σ_m A(θ_m) x + B(θ_m) u + ε_m(x, u, c_m). Members are averaged as vector fields, never as parameters. Where one
-    P certifies every member at a rate, it certifies their average at that rate too: the condition
-    JᵀP + PJ ⪯ −2λP is linear in the Jacobian J.
+    (1/M) Σ_m of the sum of each member's terms, A(θ_m) x + B(θ_m) u + ε_m(x, u, c_m). Members are averaged as vector fields,
+    never as parameters. Where one P certifies every member at a rate, it certifies their average at that rate too: the
+    condition JᵀP + PJ ⪯ −2λP is linear in the Jacobian J.
     """
     where, personal = model.device, personal.to(model.device)
     values = {k: torch.tensor([v], dtype=torch.float64, device=where) for k, v in (covariates or {}).items()}
     members = max(model.members, personal.shape[0])
     with torch.no_grad():
         theta, context = model.theta(personal, values), model.context(personal, values)
-        A, B = model.backbone.matrices(theta)  # (M|1, 1, n, n), (M|1, 1, n, m)
-        learned = model.residual
-        layers = learned.layers().at(context) if isinstance(learned, LayeredResidual) else None  # folded once
-    held = torch.tensor(list(u or [0.0] * B.shape[-1]), dtype=torch.float64, device=where)
+        terms = model.at(theta, context)  # bound once
+    held = torch.tensor(list(u or [0.0] * len(model.backbone.inputs)), dtype=torch.float64, device=where)
 
     def field(x: Array) -> Array:
         with torch.no_grad():
             state = torch.as_tensor(np.asarray(x, dtype=np.float64), device=where)
             state = state.expand(members, -1, -1)  # K places as K people
-            places = state.shape[1]
-            inputs = held.expand(members, places, -1)
-            known = (A @ state[..., None])[..., 0] + (B @ inputs[..., None])[..., 0]
-            c = context.expand(members, places, -1)
-            residual = learned(state, inputs, c) if layers is None else layers(state, inputs)
-            mean: Array = (known + residual).mean(0).cpu().numpy()
+            mean: Array = terms.rate(state, held.expand(members, state.shape[1], -1)).mean(0).cpu().numpy()
         return mean
 
     return field

@@ -20,7 +20,8 @@ from homeostat.pictures.style import (
 )
 from hybrid import Prediction
 from stability import decay_in_words
-from training.records import Record, counted_from, never_negative
+from training import Record
+from training.people.records import counted_from, never_negative
 
 
 def draw_hero(

@@ -25,9 +25,11 @@ from homeostat.pictures.style import (
     time_since,
 )
 from hybrid import Prediction
-from training.clock import at_or_before
-from training.conversion import as_shown
-from training.records import Record, counted_from, never_negative
+from physics.arguments import require_same_people
+from training import Record
+from training.people.clock import at_or_before
+from training.people.conversion import as_shown
+from training.people.records import counted_from, never_negative
 
 MOST = 24  # panels in one picture; more could not be read
 
@@ -163,6 +165,8 @@ def require_people(prediction: Prediction, records: Sequence[Record]) -> int:
             f"The prediction is for {people} people and {len(records)} records came with it; give the records of the same "
             "people in the same order, or choose the people: prediction.people([0, 1])."
         )
+    write = "give the records in the prediction's order"
+    require_same_people(prediction.ids, [r.id for r in records], "The prediction and the records", write)
     return people
 
 

@@ -21,7 +21,7 @@ from homeostat.pictures.style import (
     save,
     tidy,
 )
-from training.calibration import (
+from training.trust.calibration import (
     EVENT_BINS,
     ReliabilityCurve,
     calibration_null_band,
@@ -29,7 +29,7 @@ from training.calibration import (
     quantile_null_band,
     reliability_curve,
 )
-from training.null_band import ArrayLike, NullBand, as_array, present, replicates, stray_band, tails, uniform
+from training.trust.null_band import ArrayLike, NullBand, as_array, present, replicates, stray_band, tails, uniform
 
 Array = NDArray[np.float64]
 
@@ -78,7 +78,7 @@ class Reliability:
 
         `null`: the band of the expected calibration error where the caller has it; its bins must be these. Without a
         `generator`, one with seed 0. `joint_*` are replicates of whole predictive paths, needed with `groups`.
-        Errors: as the functions of `training.calibration`; `ValueError` for a `null` of other bins.
+        Errors: as the functions of `training.trust.calibration`; `ValueError` for a `null` of other bins.
         Law: the pointwise band of the fractions, for independent transforms, is that of a binomial count.
         """
         generator = generator or torch.Generator().manual_seed(0)

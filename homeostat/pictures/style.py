@@ -11,7 +11,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from exchange.whole_file import whole_file
+from exchange.files.whole_file import whole_file
 
 DPI = 160
 # Blue and orange stay apart under every common colour blindness (Okabe & Ito 2008); each pair also differs in lightness.

@@ -30,7 +30,7 @@ from homeostat.pictures.style import (
     save,
     tidy,
 )
-from training.report_parts import ChannelReport, CoverageRow, SplitRow
+from training.trust.report_parts import ChannelReport, CoverageRow, SplitRow
 
 _LEVELS = (LINE, SECOND, PROMISE, GREY)  # the colours of interval levels, in their order
 _PARTS = (("aleatoric", NOISE, "noise"), ("personal", "#9cc3a9", "person not known"), ("epistemic", IGNORANCE, "model"))

@@ -29,7 +29,7 @@ from homeostat.pictures.style import (
     time_since,
 )
 from hybrid import Prediction, Schedule
-from hybrid.schedule import as_float
+from hybrid.schedules.dose import as_float
 
 _HATCHED: dict[str, Any] = {"facecolor": "none", "edgecolor": GREY, "hatch": "///", "linewidth": 0.0, "alpha": 0.45}
 

@@ -1,0 +1,40 @@
+"""One valid call of every public name and method of `exchange`, tiny."""
+
+
+
+import exchange
+from benchmarks.slips.attempt import Call, of
+from benchmarks.slips.world import schedule, world
+
+
+def rows() -> dict[str, Call]:
+    w = world()
+    person = {"id": "1", "schedule": schedule(), "covariates": {"WT": 70.0}, "baseline": (float("nan"),)}
+    people = tuple(
+        exchange.Person(r.id, r.schedule, dict(r.covariates), tuple(r.baseline.tolist())) for r in w.cohort.records
+    )
+    bundle = exchange.Bundle(w.model, people, w.known, w.cohort.mesh)
+    certified = exchange.Bundle(w.model, people, w.known, w.cohort.mesh, [w.certificate])
+    kept = exchange.save(bundle, w.folder / "kept.twin")
+    weights = {name: p.detach() for name, p in w.model.named_parameters()}
+    return of("exchange", {
+        "Person": lambda: (exchange.Person, dict(person)),
+        "Bundle": lambda: (exchange.Bundle, {"model": w.model, "people": people, "personal": w.known, "mesh": w.cohort.mesh,
+                                             "claims": [], "calibration": {"a": 1.0}, "provenance": {"a": "b"}}),
+        "Bundle.of": lambda: (exchange.Bundle.of, {"model": w.model, "cohort": w.cohort, "people": w.known, "claims": [],
+                                                   "calibration": {"a": 1.0}, "provenance": {"a": "b"}, "solver": None}),
+        "Bundle.forecast": lambda: (bundle.forecast, {"person": w.cohort.ids[0], "schedule": "", "times": [1.0, 2.0],
+                                                      "draws": 2, "seed": 7}),
+        "Bundle.units_made_in": lambda: (certified.units_made_in, {"claim": w.certificate}),
+        "solver_named": lambda: (exchange.solver_named, {"name": "rk4"}),
+        "units_of": lambda: (exchange.units_of, {"model": w.model}),
+        "Bundle.conditions": lambda: (bundle.conditions, {"times": [[1.0, 2.0]] * 4}),
+        "Bundle.person": lambda: (bundle.person, {"id": "1"}),
+        "save": Call(lambda: (exchange.save, {"bundle": bundle, "path": str(w.folder / "a.twin")}), dear=True),
+        "load": Call(lambda: (exchange.load, {"path": str(kept), "structures": dict(exchange.BUILTIN)}), dear=True),
+        "lure_of": lambda: (exchange.lure_of, {"model": w.model, "personal": w.known.mode,
+                                               "covariates": dict(w.cohort.conditions.covariates)}),
+        "describe": lambda: (exchange.describe, {"model": w.model}),
+        "rebuild": lambda: (exchange.rebuild, {"structure": exchange.describe(w.model), "weights": dict(weights),
+                                               "structures": dict(exchange.BUILTIN)}),
+    })

@@ -1,0 +1,69 @@
+"""One valid call of every public name and method of `physics`, tiny."""
+
+
+import torch
+
+import physics
+from benchmarks.slips.attempt import Call, of
+from benchmarks.slips.world import D, generator, world
+from physics import (
+    LinearBackbone,
+    LogNormalPopulation,
+    OneCompartmentOral,
+    SharedPopulation,
+    VanCauter,
+    VanCauterPopulation,
+)
+
+
+def rows() -> dict[str, Call]:
+    w = world()
+    eta, cov = torch.zeros(1, 4, 3, dtype=D), {"WT": torch.tensor([70.0, 71.0, 72.0, 73.0], dtype=D)}
+    low, high = torch.tensor([1.0, 0.05, 20.0], dtype=D), torch.tensor([2.0, 0.1, 40.0], dtype=D)
+    line = LinearBackbone([[-1.0, 0.2], [0.0, -2.0]], [[1.0], [0.0]])
+    shared = SharedPopulation([1.0, 2.0])
+    vc, vcp = VanCauter(), VanCauterPopulation()
+    rates = torch.tensor([[[0.06, 0.05, 0.05]]], dtype=D)
+    status = {"age": torch.tensor([40.0, 50.0], dtype=D), "type2": torch.tensor([0.0, 1.0], dtype=D)}
+    none = torch.zeros(1, 2, 0, dtype=D)
+    return of("physics", {
+        "Defaults": lambda: (physics.Defaults, {
+            "observed": (physics.Observed("plasma", "V"),), "compartments": {1: "gut"}, "spread": {"V": 0.2},
+            "powers": {"V": {"WT": (70.0, 1.0, "kg")}}, "amounts": True}),
+        "LinearBackbone": lambda: (LinearBackbone, {
+            "A": [[-1.0, 0.2], [0.0, -2.0]], "B": [[1.0], [0.0]], "states": ["a", "b"], "inputs": ["u"],
+            "state_units": ["mg", "mg"], "input_units": ["mg"], "time_unit": "h"}),
+        "LinearBackbone.matrices": lambda: (line.matrices, {"theta": none}),
+        "LinearBackbone.hull": lambda: (line.hull, {"lower": torch.zeros(0, dtype=D), "upper": torch.zeros(0, dtype=D)}),
+        "LinearBackbone.initial": lambda: (line.initial, {"theta": none, "baseline": torch.zeros(2, 1, dtype=D)}),
+        "LogNormalPopulation": lambda: (LogNormalPopulation, {
+            "parameters": w.backbone, "spread": {"ka": 0.6, "ke": 0.2, "V": 0.2}, "powers": {"V": {"WT": (70.0, 1.0, "kg")}},
+            "learn_spread": False, "bend": "late"}),
+        "LogNormalPopulation.theta": lambda: (w.population.theta, {"eta": eta, "covariates": dict(cov)}),
+        "LogNormalPopulation.log_prior": lambda: (w.population.log_prior, {"eta": eta}),
+        "Observed": lambda: (physics.Observed, {"state": "plasma", "volume": "V", "channel": "concentration", "unit": "mg/L"}),
+        "OneCompartmentOral": lambda: (OneCompartmentOral, {
+            "ka": (0.3, 4.0), "ke": (0.02, 0.25), "V": (5.0, 200.0), "CL": (0.005, 1000.0), "parameters": "rates",
+            "faster": "ka", "typical": {"ka": 1.5, "ke": 0.1, "V": 30.0}}),
+        "OneCompartmentOral.rates": lambda: (w.backbone.rates, {"theta": w.theta.clone()}),
+        "OneCompartmentOral.matrices": lambda: (w.backbone.matrices, {"theta": w.theta.clone()}),
+        "OneCompartmentOral.hull": lambda: (w.backbone.hull, {"lower": low.clone(), "upper": high.clone()}),
+        "OneCompartmentOral.initial": lambda: (w.backbone.initial, {"theta": w.theta.clone(),
+                                                                    "baseline": torch.tensor([[0.5]], dtype=D)}),
+        "Parameter": lambda: (physics.Parameter, {"name": "ka", "unit": "/h", "typical": 1.0, "low": 0.1, "high": 10.0,
+                                                  "source": "a book", "above": "ke"}),
+        "SharedPopulation": lambda: (SharedPopulation, {"parameters": w.backbone, "values": {"ka": 1.5, "ke": 0.1, "V": 30.0}}),
+        "SharedPopulation.theta": lambda: (shared.theta, {"eta": none, "covariates": {}}),
+        "SharedPopulation.log_prior": lambda: (shared.log_prior, {"eta": none}),
+        "VanCauter.matrices": lambda: (vc.matrices, {"theta": rates.clone()}),
+        "VanCauter.hull": lambda: (vc.hull, {"lower": rates[0, 0] * 0.9, "upper": rates[0, 0] * 1.1}),
+        "VanCauter.initial": lambda: (vc.initial, {"theta": rates.clone(), "baseline": torch.tensor([[0.5]], dtype=D)}),
+        "VanCauterPopulation.theta": lambda: (vcp.theta, {"eta": none, "covariates": dict(status)}),
+        "VanCauterPopulation.enclose": lambda: (vcp.enclose, {"youngest": 30.0, "oldest": 40.0, "type2": (0.0, 1.0)}),
+        "VanCauterPopulation.log_prior": lambda: (vcp.log_prior, {"eta": none}),
+        "check_backbone": lambda: (physics.check_backbone, {"backbone": w.backbone, "draws": 4, "generator": generator()}),
+        "check_population": lambda: (physics.check_population, {
+            "population": w.population, "covariates": dict(cov), "generator": generator()}),
+        "require_hurwitz": lambda: (physics.require_hurwitz, {"A": -torch.eye(2, dtype=D), "name": "mine"}),
+        "spectral_abscissa": lambda: (physics.spectral_abscissa, {"A": torch.tensor([[-1.0, 0.3], [0.1, -2.0]], dtype=D)}),
+    })

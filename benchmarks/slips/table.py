@@ -1,0 +1,23 @@
+"""The table of all valid calls, each with what it may take."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+
+from benchmarks.slips import of_exchange, of_hybrid, of_learned, of_physics, of_recalibration, of_stability, of_training
+from benchmarks.slips.attempt import Call
+from benchmarks.slips.exported import public
+from benchmarks.slips.taken import TAKEN
+
+
+@cache
+def calls() -> Mapping[str, Call]:
+    """The table, by package, each row with what its call may take (`taken.py`)."""
+    parts = (of_physics, of_learned, of_hybrid, of_training, of_recalibration, of_exchange, of_stability)
+    rows = {name: row for part in parts for name, row in part.rows().items()}
+    return {name: replace(row, taken=TAKEN.get(name, {})) for name, row in rows.items()}
+
+
+def unlisted() -> list[str]:
+    """Public calls that no row of the table makes."""
+    return sorted(public().keys() - calls().keys())

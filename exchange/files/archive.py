@@ -1,0 +1,163 @@
+"""The file: a zip archive of five fixed entries and their hashes, read within what a file of its size may take."""
+
+import hashlib
+import os
+import stat
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from exchange.files.json_parts import mapping, only
+from exchange.files.names import one_line
+from exchange.files.plain_json import as_json, memory_of, plain_json
+from exchange.files.whole_file import whole_file
+from physics.arguments import quote
+
+FORMAT, VERSION = "homeostat.twin", 2
+_READ = (1, 2)  # versions that are read: 1 carried one claim, 2 carries many
+# what reading values that are not what was written can raise: torch's own errors are RuntimeErrors, and so is the recursion
+# limit that deeply nested JSON reaches
+DAMAGE = (KeyError, IndexError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError)
+_ENTRIES = ("manifest.json", "model.json", "weights.safetensors", "proof.json", "calibration.json")
+# Memory that reading may take: so much, and so much for each byte of the file. Weights hardly compress, and as JSON text they
+# take ten times their bytes in the file; a file that asks for more than this was not written by `save`
+_ROOM, _FOR_EACH_BYTE = 2**25, 16
+_MANIFEST, _DIRECTORY = 2**14, 2**12  # bytes: of the manifest, of the archive's directory
+_CHUNK = 2**20
+
+
+def room_of(size: int) -> int:
+    """Bytes of memory that a file of `size` bytes may take."""
+    return _ROOM + _FOR_EACH_BYTE * size
+
+
+def write_archive(target: Path, entries: Mapping[str, bytes]) -> None:
+    """The entries and their manifest as a file, which appears whole or not at all; the same entries give the same bytes.
+
+    Errors: `ValueError`, before anything that was there is replaced, for what nobody could read again.
+    """
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in entries.items()}
+    entries = {**entries, "manifest.json": as_json({"format": FORMAT, "version": VERSION, "sha256": hashes})}
+    with whole_file(target) as partial:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in _ENTRIES:
+                if name in entries:
+                    archive.writestr(zipfile.ZipInfo(name), entries[name], zipfile.ZIP_DEFLATED)
+        # what nobody could read again must not take the place of what can be read
+        room = room_of(partial.stat().st_size)
+        needed = sum(memory_of(data) if name.endswith(".json") else len(data) for name, data in entries.items())
+        if needed > room or len(entries["manifest.json"]) > _MANIFEST:
+            raise ValueError(
+                f"{target}: reading this bundle would take {needed / 1e6:.0f} MB, and a file of its size may take "
+                f"{room / 1e6:.0f} MB; nothing was written: keep less in calibration and provenance"
+            )
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What a file holds: the `entries`, whole and as its manifest has them, in which `version` of the format, and how much memory
+    reading them may take, `room`.
+    """
+
+    entries: Mapping[str, bytes]
+    version: int
+    room: int
+
+
+def read_archive(path: Path) -> Archive:
+    """What is in the file.
+
+    Errors: `ValueError`, one sentence that names the file.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError(f"{path}: not a whole bundle (no regular file); give the path of a bundle")
+        with open(path, "rb") as file:
+            room = room_of(_require_archive(file, path))
+            with zipfile.ZipFile(file) as archive:
+                entries = _entries(archive, path, room)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such file; train one with `homeostat demo` or `homeostat fit`") from error
+    except ValueError:
+        raise
+    # damaged deflate streams raise zlib.error and others, depending on where the damage is
+    except Exception as error:
+        why = one_line(str(error), 200)
+        raise ValueError(f"{path}: not a whole bundle ({why}); it is truncated, damaged or another kind of file") from error
+    try:
+        manifest = only(plain_json(entries["manifest.json"], room), {"format", "version", "sha256"}, set(), "manifest.json")
+        known = manifest["format"] == FORMAT
+        version, hashes = manifest["version"], mapping(manifest["sha256"], "sha256")
+    except (*DAMAGE, ValueError) as error:
+        raise ValueError(f"{path}: no readable manifest.json inside; this is not a bundle") from error
+    if not known or type(version) is not int or version not in _READ:
+        raise ValueError(
+            f"{path}: format {quote(manifest['format'])} version {quote(version)}, and this program reads {FORMAT!r} "
+            f"versions {' and '.join(map(str, _READ))}; use the version that wrote it, or save it again"
+        )
+    found = {n: hashlib.sha256(d).hexdigest() for n, d in entries.items() if n != "manifest.json"}
+    if found != hashes:
+        wrong = sorted(n for n in found.keys() | hashes.keys() if found.get(n) != hashes.get(n))
+        raise ValueError(
+            f"{path}: the hash of {quote(', '.join(wrong))[1:-1]} does not match the manifest; the file was changed or damaged"
+        )
+    missing = {"model.json", "weights.safetensors", "calibration.json"} - found.keys()
+    if missing:
+        raise ValueError(f"{path}: the bundle lacks {', '.join(sorted(missing))}; save it again")
+    return Archive(entries, version, room)
+
+
+def _require_archive(file: BinaryIO, path: Path) -> int:
+    """The size of the file, which ends as an archive of ours does: a directory of a few entries, and nothing behind it.
+
+    The directory is read into memory before it can be asked how many entries it has, so its size is looked at first
+    (APPNOTE.TXT of the zip format, 4.3.16).
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 42))
+    end = file.read(42)
+    file.seek(0)
+    if size < 22 or end[-22:-18] != b"PK\x05\x06":
+        raise ValueError(f"{path}: not a whole bundle (it does not end as one); it is truncated or another kind of file")
+    directory = int.from_bytes(end[-10:-6], "little")
+    if directory > _DIRECTORY or end[:4] == b"PK\x06\x07":
+        raise ValueError(
+            f"{path}: its directory claims {directory} bytes, and the five entries of a bundle take less than {_DIRECTORY}; this "
+            "is not a bundle that we wrote"
+        )
+    return size
+
+
+def _entries(archive: zipfile.ZipFile, path: Path, room: int) -> dict[str, bytes]:
+    infos = archive.infolist()
+    names = [i.filename for i in infos]
+    if len(set(names)) < len(names) or not set(names) <= set(_ENTRIES):
+        stray = sorted({n for n in names if n not in _ENTRIES or names.count(n) > 1})
+        raise ValueError(f"{path}: unexpected or repeated entries {quote(stray)}; this is not a bundle that we wrote")
+    claimed_size = sum(i.file_size for i in infos)
+    if claimed_size > room or any(i.filename == "manifest.json" and i.file_size > _MANIFEST for i in infos):
+        raise ValueError(
+            f"{path}: its entries claim {claimed_size:,} bytes, more than a file of this size may hold ({room:,}); this is not a "
+            "bundle that we wrote"
+        )
+    # of other methods one step may take any amount of memory
+    odd = [i.filename for i in infos if i.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or i.flag_bits & 1]
+    if odd:
+        raise ValueError(f"{path}: {', '.join(odd)} is packed or locked in a way that no bundle is; save it again")
+    return {i.filename: _unpacked(archive, i) for i in infos}
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """One entry, never more of it in memory than it claims to hold: `ZipFile.read` would unpack first and cut afterwards."""
+    parts, left = [], info.file_size
+    with archive.open(info) as stream:
+        while part := stream.read(min(_CHUNK, left + 1)):
+            left -= len(part)
+            if left < 0:
+                raise ValueError("an entry holds more than it claims")
+            parts.append(part)
+    if left:
+        raise EOFError("an entry ends early")
+    return b"".join(parts)

@@ -1,0 +1,77 @@
+"""What is in a bundle."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from exchange import BUILTIN, Bundle, describe, load
+from exchange.units import units_of
+from homeostat.bundles.said import bundle_verdict, cut_short_in, made_in, none_can_be_made
+from homeostat.plain_text import shown
+from physics.arguments import shortened
+from stability import Claim, Refusal
+
+
+def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILTIN) -> tuple[dict[str, Any], str]:
+    """What is in a bundle: plain JSON values, and a text, in which what the bundle says of itself begins no line."""
+    bundle = load(path, structures)
+    model, certificate = bundle.model, bundle.certificate
+    backbone = model.backbone
+    about: dict[str, Any] = {
+        "structure": describe(model),
+        "units": units_of(model),
+        "nonnegative": list(bundle.nonnegative),
+        "members": model.members,
+        "people": [p.id for p in bundle.people],
+        "mesh": vars(bundle.mesh),
+        "certificate": None if certificate is None else certificate.to_dict(),
+        "claims": [claim.to_dict() for claim in bundle.claims],
+        "calibration": dict(bundle.calibration),
+        "provenance": dict(bundle.provenance),
+        "cut_short": cut_short_in(bundle),
+    }
+    states = ", ".join(f"{s} [{u}]" for s, u in zip(backbone.states, backbone.state_units, strict=True))
+    measured = ", ".join(
+        f"{c} [{u}]{', never below 0' if c in bundle.nonnegative else ''}"
+        for c, u in zip(model.observation.channels, model.observation.units, strict=True)
+    )
+    weights = sum(p.numel() for p in model.parameters()) // model.members
+    terms = " + ".join(type(part).__name__ for part in (backbone, *model.known, model.residual))
+    driven = "" if model.process is None else f", driven by {type(model.process).__name__}"
+    lines = [
+        f"model      {terms}{driven}, {model.members} members of {weights} numbers",
+        f"states     {states}; time in {backbone.time_unit}",
+        f"measured   {measured}",
+        f"people     {len(bundle.people)}: {', '.join(shortened(p.id, 60) for p in bundle.people)}",
+    ]
+    if cut_short_in(bundle):
+        lines.append(f"training   was cut short ({cut_short_in(bundle)})")
+    if certificate is None:
+        lines.append(f"certificate none{none_can_be_made(bundle) or '; make one with `homeostat certify BUNDLE --write`'}")
+    lines += [f"certified  {shown(_in_words(claim, bundle), lines=False)}" for claim in bundle.claims]
+    kept = bundle.calibration.get("scores", {})
+    for name, scores in kept.items() if isinstance(kept, Mapping) else ():
+        told = [scores.get(k) for k in ("crps", "nll", "coverage_80")] if isinstance(scores, Mapping) else []
+        numbers = [float(v) for v in told if isinstance(v, int | float)]
+        if len(numbers) < 3:
+            continue  # a script may keep other scores; --json shows them
+        crps, nll, covered = numbers
+        name, unit = shown(name[:60], lines=False), model.observation.units[0]
+        lines.append(
+            f"unseen     {name}: CRPS {crps:.3f}{'' if unit == '1' else f' {unit}'}, NLL {nll:.3f}, the 80 % interval covers "
+            f"{100 * covered:.0f} %"
+        )
+    lines += [f"{shown(str(k)[:200], lines=False):<26} {shown(str(v)[:2000], lines=False)}" for k, v in bundle.provenance.items()]
+    return about, "\n".join(lines)
+
+
+def _in_words(claim: Claim | Refusal, bundle: Bundle) -> str:
+    """A claim, or a refusal, in words; whether it is true is for `check` to say."""
+    if isinstance(claim, Refusal):
+        return str(bundle_verdict(claim, None, bundle).claim)
+    try:
+        return f"{claim.in_words(made_in(bundle, claim))}; `homeostat check` proves it anew"
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):  # it was never proved, and may be anything
+        return "something that cannot be put into words; `homeostat check` says what is wrong with it"

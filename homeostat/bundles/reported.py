@@ -1,0 +1,198 @@
+"""The people of a table forecast by a bundle, scored and drawn."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from exchange import BUILTIN, Bundle, load
+from exchange.files.whole_file import whole_file
+from homeostat import gallery
+from homeostat.bundles.reach import CRITERION
+from homeostat.bundles.said import cut_short_in
+from homeostat.bundles.these_people import beyond_in, certificate_verdicts, scaling_in
+from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
+from homeostat.gallery.page import write_page
+from homeostat.gallery.report import MARKS
+from homeostat.study.asked import asked_of
+from homeostat.study.backbones import channels_shown, compartments_of
+from homeostat.study.dense import dense_of, split
+from homeostat.study.evaluation import score
+from homeostat.study.provenance import provenance
+from homeostat.study.settings import Settings
+from homeostat.study.suited import channel_notes, require_room, unstated, unused
+from physics.arguments import shortened
+from training import (
+    Cohort,
+    at_ends,
+    convergence,
+    far_covariates,
+    forecast,
+)
+from training.people.conversion import converted
+from training.people.records import never_negative
+from training.people.tables.file_order import Order
+from training.people.tables.nonmem import read_table
+from training.trust.verdicts import Verdict
+
+
+def report_on(
+    path: Path,
+    data: Path,
+    *,
+    folder: Path | None,
+    units: Mapping[str, str],
+    compartments: Mapping[int | str, str] | None = None,
+    channels: Mapping[int | str, str] | None = None,
+    covariates: Sequence[str] | None = None,
+    order: Order | None = None,
+    signed: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    threshold: float | None,
+    forecast_from: float | None,
+    structures: Mapping[str, type[nn.Module]] = BUILTIN,
+) -> dict[str, Any]:
+    """Personalise the people of a table with the network frozen, forecast the rest of their records, score and draw.
+
+    `compartments` and `channels` of the table are by default those of the bundle's model.
+    Errors: `ValueError` for a bundle or table that cannot be used.
+    """
+    bundle = load(path, structures)
+    units = units or _stated_in(bundle, path)
+    table = read_table(
+        data,
+        units=units,
+        compartments=compartments_of(bundle.model.backbone) if compartments is None else compartments,
+        channels=channels_shown(bundle.model) if channels is None else channels,
+        covariates=covariates,
+        order=order,
+        signed=signed,
+        ignore=ignore,
+    )
+    assumed = unstated(table.records, bundle.model)
+    # what is asked and drawn is in the model's units, on everybody's own clock
+    records = [converted(record, bundle.model).on_own_clock() for record in table.records]
+    # a channel that was signed where the model was trained is, whatever this table holds
+    records = [replace(r, nonnegative=tuple(c for c in r.nonnegative if c in bundle.nonnegative)) for r in records]
+    asked = asked_of(records, bundle.model.observation.units[0], threshold, forecast_from)
+    require_room(records, bundle.mesh, 16 * bundle.model.members, len(bundle.model.backbone.states))
+    cohort = Cohort.of(records, bundle.model, bundle.mesh)
+    known, later = split(cohort, asked.forecast_from)
+    generator = torch.Generator().manual_seed(1)
+    prediction, personal = forecast(bundle.model, known, later, generator=generator, solver=bundle.solver)
+    scaling, withheld = scaling_in(bundle, cohort.ids, later.y)
+    if scaling is not None:
+        prediction = scaling.apply(prediction, cohort.ids)
+    evaluation = score(prediction, later.y, asked.threshold, generator)
+    judged = judge_uncertainty(
+        prediction, later.y, cohort.ids, asked, resample="bootstrap", recalibrate=False, calibration=scaling
+    )
+    end = max(float(r.times[-1]) for r in records)
+    asked_dense = dense_of(cohort, bundle.model, end)
+    dense, _ = forecast(bundle.model, known, asked_dense, generator=generator, solver=bundle.solver)
+    if scaling is not None:
+        dense = scaling.apply(dense, cohort.ids)
+    seen = sorted({p.id for p in bundle.people} & set(cohort.ids))
+    same = bundle.provenance.get("table_sha256") == provenance(Settings(), data, records, units)["table_sha256"]
+    folder = folder or path.parent / "report"
+    verdicts = gallery.interrupted_verdicts(cut_short_in(bundle))
+    verdicts += [Verdict(sentence, None, about=("units",)) for sentence in assumed]
+    if same or seen:
+        verdicts.append(
+            Verdict(
+                f"{len(seen)} of {len(records)} people have ids that the model was trained on",
+                None,
+                "If they are the same people, this page flatters the model: the bundle's own calibration, below, was made on "
+                "people never seen.",
+                ("people seen",),
+            )
+        )
+    beyond = beyond_in(bundle, cohort, personal.mode)
+    if beyond:
+        some = "; ".join(f"{shortened(name, 40)}: {one.reasons()[0]}" for name, one in [*beyond.items()][:3])
+        verdicts.append(
+            Verdict(
+                f"{len(beyond)} of {len(records)} people {'goes' if len(beyond) == 1 else 'go'} beyond what the model was "
+                "trained on",
+                None,
+                f"{some}{' …' if len(beyond) > 3 else '.'} For them the learned part extrapolates, and the intervals show only "
+                f"what the members disagree about. {CRITERION}",
+                ("beyond training",),
+            )
+        )
+    verdicts += certificate_verdicts(bundle, personal.mode, cohort)
+    if scaling is not None:
+        sentences = " ".join(scaling.sentences())
+        verdicts.append(Verdict("The forecasts are recalibrated by the people of the bundle", None, sentences, ("scaling",)))
+    if withheld:
+        detail = f"{withheld} On them it would look better than it is."
+        verdicts.append(Verdict("The bundle's recalibration is not applied to these people", None, detail, ("scaling",)))
+    # the typical values are not this table's to move: only its people's own search can be unfinished
+    search = convergence(bundle.model, personal, cohort.ids)
+    search = replace(search, names=(), away=search.away[:, :0], moves=search.moves[:, :0])
+    ends = tuple(e for e in at_ends(bundle.model, cohort, personal.mode) if e.what == "people")
+    if not search.converged:
+        found = " ".join(search.sentences())
+        verdicts.append(Verdict("Not everyone's own parameters were found", False, found, ("convergence",)))
+    verdicts += gallery.ends_verdicts(ends)
+    verdicts += verdicts_of(judged)
+    evaluations, notes = {"this table": evaluation}, [*filter(None, [asked.note]), *map(str, table.left_out)]
+    far = (one.sentence() for one in far_covariates(records, bundle.model))
+    notes += [*channel_notes(records), *far, *unused(records, bundle.model), *gallery.baseline_notes(cohort)]
+    rings = rings_of(bundle.model, cohort, personal)
+    page = write_page(
+        folder,
+        bundle,
+        evaluations,
+        records,
+        asked,
+        dense=dense,
+        title=f"{data.name}: forecasts of {len(records)} people",
+        lead="\n\n".join(
+            [
+                f"Each person was learned from what was measured up to {asked.forecast_from:g} {asked.time_unit} since the "
+                f"{asked.since}, with the trained network frozen; the rest of their record was then asked of the model.",
+                *notes,
+            ]
+        ),
+        verdicts=verdicts,
+        heading="This table",
+        judged=judged,
+        rings=rings and replace(rings, whose="these people"),
+        beyond=list(beyond),
+    )
+    summary: dict[str, Any] = {
+        "scores": dict(evaluation.scores),
+        "verdicts": [v.to_dict() for v in verdicts],
+        "uncertainty": judged.to_dict(),
+        "people_seen_in_training": seen,
+        "converged": bool(personal.converged.all()),
+        "forecast_from": asked.forecast_from,
+        "time_unit": asked.time_unit,
+        "time_since": asked.since,
+        "unit": asked.unit,
+        "people_beyond_training": {name: one.to_dict() for name, one in beyond.items()},
+        "cut_at_zero": list(never_negative(records)),
+        "notes": notes,
+        "cut_short": cut_short_in(bundle),
+        "people_not_converged": list(search.unfinished),
+        "ends": [e.to_dict() for e in ends],
+        "report": str(page),
+    }
+    with whole_file(folder / "report.json") as partial:
+        partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False), encoding="utf-8")
+    lines = [f"{MARKS[v.good]} {v}" for v in verdicts]
+    summary["text"] = "\n".join([*lines, f"report: {page}"])
+    return summary
+
+
+def _stated_in(bundle: Bundle, path: Path) -> Mapping[str, str]:
+    """The units of the table that the bundle was made from, as it says."""
+    units = bundle.provenance.get("units", {})
+    if not isinstance(units, Mapping) or not all(isinstance(unit, str) for unit in units.values()):
+        raise ValueError(f"{path}: its provenance does not say the units of a table; state them: --units TIME=h,AMT=mg,DV=mg/L")
+    return units

@@ -1,0 +1,105 @@
+"""People of a table beside those of a bundle: its reach, its recalibration, its certificate."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from exchange import Bundle, calibration, lure_of
+from exchange.coverage import outside, subjects_of
+from homeostat import gallery
+from homeostat.bundles.reach import Beyond, Reach
+from homeostat.bundles.said import bundle_verdict
+from physics.arguments import shortened
+from stability import Certificate, Refusal, certify
+from stability.region import claimed
+from training import (
+    Cohort,
+)
+from training.trust.recalibration.scaling import Scaling
+from training.trust.verdicts import Verdict
+
+
+def beyond_in(
+    bundle: Bundle,
+    cohort: Cohort,
+    mode: torch.Tensor,  # (M, N, d)
+) -> dict[str, Beyond]:
+    """Whose own schedule and state leave what the bundle was trained on, and how, by id."""
+    if not bundle.people:
+        return {}
+    given = cohort.conditions
+    found = Reach.of(bundle, max(float(r.times[-1]) for r in cohort.records)).beyond(
+        bundle,
+        [r.schedule for r in cohort.records],
+        [float(r.times[-1]) for r in cohort.records],
+        mode,
+        covariates={name: value.tolist() for name, value in given.covariates.items()},
+        baseline=given.baseline,
+    )
+    return {name: one for name, one in zip(cohort.ids, found, strict=True) if one}
+
+
+def scaling_in(bundle: Bundle, people: Sequence[str], y: torch.Tensor) -> tuple[Scaling | None, str]:
+    """The bundle's own recalibration for people and observations that it was not fitted on; else None, and why if it has one."""
+    scaling = calibration.scaling_in(bundle.calibration)
+    if scaling is None:
+        return None, ""
+    again = sorted(set(scaling.people) & set(people))
+    if again:
+        some = ", ".join(shortened(name, 40) for name in again[:5]) + (" …" if len(again) > 5 else "")
+        return None, f"It was fitted on people of the same ids ({some})."
+    try:
+        scaling.refuse(people, y.cpu().numpy())
+    except ValueError:
+        return None, "It was fitted on these very observations, under other ids."
+    return scaling, ""
+
+
+def certificate_verdicts(
+    bundle: Bundle,
+    mode: torch.Tensor,  # (M, N, d)
+    cohort: Cohort,
+) -> list[Verdict]:
+    """What the bundle's claims say, once they are proved again: of the bundle's own people, and the certificate of these ones."""
+    found = [bundle_verdict(claim, None, bundle) for claim in bundle.claims if isinstance(claim, Refusal)]
+    proved = []
+    for claim, proof in bundle.prove():
+        if proof.proved:
+            proved.append(claim)
+            found.append(bundle_verdict(claim, None, bundle))
+        else:
+            said = f"The bundle holds a {gallery.named(claim.kind)} that is not proved for its own weights and people"
+            found.append(Verdict(said, False, f"{proof.reason}.", ("certificate",)))
+    if proved:
+        found += gallery.outside_verdicts(bundle.outside(), len(bundle.people))
+    for claim in proved:
+        if isinstance(claim, Certificate):  # its metric is what can serve others too
+            found += _these_people_too(bundle, claim, mode, cohort)
+    return found
+
+
+def _these_people_too(
+    bundle: Bundle,
+    certificate: Certificate,
+    mode: torch.Tensor,  # (M, N, d)
+    cohort: Cohort,
+) -> list[Verdict]:
+    """The bundle's certificate is about the people whom it was fitted on: does its metric serve these ones too?"""
+    region, inputs = (None, None) if isinstance(certificate.region, str) else claimed(certificate.region)
+    if inputs is not None and isinstance(certificate.region, Mapping) and not certificate.region["stays"]["doses"]:
+        inputs = replace(inputs, doses=None, gap=None)  # they were asked for, and are not what it covers
+    system = lure_of(bundle.model, mode, cohort.conditions.covariates)
+    found = certify(system, None, region, inputs, 20.0, metric=certificate.metric)
+    unit, given = bundle.model.backbone.time_unit, cohort.conditions
+    if isinstance(found, Certificate):
+        detail = f"Proved, with the parameters that were found for them: {found.in_words(unit)}."
+        subjects = subjects_of(
+            bundle.model, cohort.ids, [r.schedule for r in cohort.records], mode, given.covariates, given.baseline
+        )
+        new = gallery.outside_verdicts(outside(found, bundle.model, subjects), len(cohort.ids))
+        new = [replace(one, claim=f"{one.claim} in this table", about=("certificate", "these people")) for one in new]
+        good = Verdict("The same metric serves the people of this table", True, detail, ("certificate", "these people"))
+        return [good, *new]
+    claim = "The certificate does not extend to everyone in this table"
+    return [Verdict(claim, False, found.message, ("certificate", "these people"))]

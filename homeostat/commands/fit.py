@@ -1,0 +1,143 @@
+"""`homeostat fit`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from homeostat.commands.answer import Answer, Command
+from homeostat.door import say_notes
+from homeostat.interrupted import INTERRUPTED
+from homeostat.options import (
+    Channels,
+    Compartments,
+    Covariates,
+    Device,
+    ForecastFrom,
+    Ignore,
+    Json,
+    Members,
+    Order,
+    Seed,
+    Signed,
+    SolverName,
+    Steps,
+    Threshold,
+    Units,
+    config_of,
+    console_of,
+    names,
+    numbered,
+    order_of,
+    pairs,
+    widths_of,
+)
+
+
+def fit(
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="Columns ID TIME AMT DV EVID CMT RATE and covariates.")
+    ],
+    units: Units,
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="A built-in backbone, by class name, or your own, as mine.py:Mine or package.module:Mine: THIS RUNS THAT CODE, "
+            "and the other commands read the bundle with --structures of the same place."
+        ),
+    ] = "OneCompartmentOral",
+    backbone_config: Annotated[
+        str, typer.Option(help='Its arguments as JSON: {"A": [[-1.0]], "states": ["x"]}.')
+    ] = "{}",
+    out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/fit"),
+    compartments: Compartments = None,
+    channels: Channels = None,
+    covariates: Covariates = None,
+    order: Order = None,
+    signed: Signed = "",
+    ignore: Ignore = "",
+    hidden: Annotated[
+        str, typer.Option(help="Widths of the residual's hidden layers, as 8 or 16,16; 0 for none.")
+    ] = "8",
+    threshold: Threshold = None,
+    forecast_from: ForecastFrom = None,
+    members: Members = 8,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            max=1024,
+            help="Folds of the cross-validation by person, at most as many as people (default: 6, or as many as people where "
+            "there are fewer).",
+        ),
+    ] = None,
+    steps: Steps = 120,
+    rate: Annotated[float, typer.Option(help="Learning rate.")] = 0.03,
+    seed: Seed = 2026,
+    device: Device = "cpu",
+    solver: SolverName = "rk4",
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--anew",
+            help="Where training in this --out was interrupted or killed: go on with it, given the same arguments, bit for "
+            "bit as if it had not been; or begin anew. With neither, such a folder is left alone.",
+        ),
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", help="Curves for TensorBoard in OUT/log (needs homeostat[log]).")] = False,
+    as_json: Json = False,
+) -> Answer:
+    """Train and certify a hybrid model of your own table, judge it on people never seen, save the bundle and a report."""
+    from homeostat.study.backbones import backbone_named, channels_of, compartments_of, observation_of, require_driven
+    from homeostat.study.fit_table import fit_table
+    from homeostat.study.settings import Settings
+    from training.people.tables.nonmem import read_table
+
+    given = pairs(units, "--units")
+    config, widths = config_of(backbone_config), widths_of(hidden, members * ((folds or 6) + 1))
+    physics = backbone_named(backbone, config)
+    shown = channels_of(physics) if channels is None else numbered(channels, "--channels")
+    # what is no channel of it, or cannot come from a table, is known before the table is read
+    require_driven(physics, ())
+    if shown:
+        observation_of(physics, [*dict.fromkeys(shown.values())])
+    read = read_table(
+        table,
+        units=given,
+        compartments=compartments_of(physics) if compartments is None else numbered(compartments, "--compartments"),
+        channels=shown,
+        covariates=None if covariates is None else names(covariates),
+        order=order_of(order),
+        signed=names(signed),
+        ignore=names(ignore),
+    )
+    left_out = [str(one) for one in read.left_out]
+    say_notes(left_out)  # before minutes of training
+    parts = min(6, len(read.records)) if folds is None else folds
+    settings = Settings(members, parts, steps, rate, forecast_from=forecast_from, seed=seed, device=device, solver=solver)
+    summary = fit_table(
+        table,
+        read.records,
+        given,
+        folder=out,
+        backbone=physics,
+        hidden=widths,
+        settings=settings,
+        threshold=threshold,
+        console=console_of(as_json),
+        resume=resume,
+        log=log,
+    )
+    if ":" in backbone:
+        say_notes([f"the bundle names your {type(physics).__name__}: read it with --structures {backbone}"])
+    values = {**summary, "notes": [*left_out, *summary["notes"]]}
+    code = INTERRUPTED if summary["interrupted"] else 0 if summary["certified"] else 1
+    return Answer(values, code=code, notes=summary["notes"])
+
+
+FIT = Command(
+    fit,
+    "homeostat fit table.csv --backbone OneCompartmentOral --units TIME=h,AMT=mg,DV=mg/L,WT=kg --covariates WT --ignore NOTE "
+    "--out runs/mine",
+    lambda given: [given["out"]],
+)

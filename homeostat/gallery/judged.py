@@ -1,0 +1,223 @@
+"""A forecast's uncertainty judged: as it is, and after a recalibration by other people; with its pictures and verdicts."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from homeostat.gallery.figures import Picture
+from homeostat.gallery.report import Table
+from homeostat.pictures.uncertainty import Rings, draw_horizons, draw_ignorance
+from homeostat.study.asked import Asked
+from homeostat.wording import density_in, with_unit
+from hybrid import HybridModel, Prediction, field_spread, rollout
+from training import Cohort, Personal
+from training.trust import (
+    ChannelReport,
+    Horizons,
+    Outcome,
+    UncertaintyReport,
+    Verdict,
+    mean_scores,
+    paired_difference,
+    uncertainty_report,
+)
+from training.trust.controls import DROPPED
+from training.trust.recalibration import CrossScaling, Scaling
+
+
+@dataclass(frozen=True)
+class Judged:
+    """`before`, the report of the forecast itself; `after`, that of the recalibrated one; `scaling`, what new people get.
+
+    `change`: mean NLL and CRPS after minus before, each with a 95 % interval over people; `after` and `change` are absent
+    where there are too few people to recalibrate, or where a bundle's own scaling was applied already.
+    """
+
+    before: UncertaintyReport
+    after: UncertaintyReport | None
+    scaling: Scaling | None
+    change: dict[str, tuple[float, float, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values: what rides in the bundle."""
+        return {
+            "before": self.before.to_dict(),
+            "after": None if self.after is None else self.after.to_dict(),
+            "scaling": None if self.scaling is None else self.scaling.to_dict(),
+            "change": {name: list(value) for name, value in self.change.items()},
+        }
+
+
+def judge_uncertainty(
+    prediction: Prediction,
+    y: Tensor,  # (N, T, p)
+    people: Sequence[str],
+    asked: Asked,
+    *,
+    resample: str | None = None,
+    recalibrate: bool = True,
+    calibration: Scaling | None = None,
+    seed: int = 3,
+) -> Judged:
+    """Both reports, on the same horizons. Everyone is recalibrated by the others alone (leave one out, at most ten folds).
+
+    `calibration`: the scaling that the prediction went through already.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    stated = Outcome(prediction.to("cpu"), y, people)  # scores are read as arrays
+    prediction = stated.prediction
+    scored = replace(prediction, mask=prediction.mask & torch.isfinite(stated.y).any(-1))
+    horizons = Horizons.of(scored, count=6)
+    thresholds = {asked.channel: asked.threshold}
+
+    def report(of: Outcome, by: Scaling | CrossScaling | None) -> UncertaintyReport:
+        return uncertainty_report(
+            of,
+            generator=generator,
+            horizons=horizons,
+            thresholds=thresholds,
+            levels=(0.8, 0.95),
+            calibration=by,
+            resample=resample,
+            time_unit=asked.time_unit,
+        )
+
+    before = report(stated, calibration)
+    if not recalibrate or len(set(people)) < 4:
+        return Judged(before, None, None, {})
+    folds = min(10, len(set(people)))
+    cross = CrossScaling.fit(stated, folds=folds, generator=generator)
+    mended = replace(stated, prediction=cross.apply(prediction, people))
+    first, second = mean_scores(stated), mean_scores(mended)
+    change = {}
+    for name in ("nll", "crps"):
+        found = paired_difference(second[name], first[name], people, generator=generator)
+        change[name] = (found.difference, found.lower, found.upper)
+    return Judged(before, report(mended, cross), Scaling.fit(stated), change)
+
+
+def rings_of(model: HybridModel, cohort: Cohort, personal: Personal, seed: int = 5) -> Rings | None:
+    """The members' spread of the field on shells around the states that the cohort's people went through.
+
+    None for a model that has no residual to disagree about, one whose field needs inputs or covariates beside the state, and
+    people whose states never left 0. A state that stays at 0 for everyone (a gut, where all doses go into the plasma) has no
+    spread of its own: its scale is the largest of the others, and the shells hardly leave 0 in it.
+    """
+    if model.members < 2 or model.residual.covariates or model.backbone.inputs:
+        return None
+    with torch.no_grad():
+        run = rollout(model, cohort.conditions, personal.mode)
+        states = run.states[0][cohort.mask.any(-1)].cpu()  # (K, n)
+        theta = run.theta.mean(1, keepdim=True).cpu()  # (M, 1, q), every member's mean person
+    centre, scale = states.mean(0), states.square().mean(0).sqrt()
+    if len(states) < 2 or not float(scale.max()) > 0.0:
+        return None
+    scale = torch.where(scale > 1e-12 * scale.max(), scale, scale.max())
+    root = torch.linalg.cholesky(torch.cov(states.T).reshape(len(scale), -1) + 1e-9 * torch.diag(scale.square()))
+    reached = torch.linalg.solve_triangular(root, (states - centre).T, upper=False).norm(dim=0)
+    edge = float(reached.quantile(0.95))
+    direction = torch.randn(256, len(scale), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    direction = direction / direction.norm(dim=1, keepdim=True)
+    radius = torch.linspace(0.25, 3.0 * edge, 12, dtype=torch.float64)
+    points = centre + radius[:, None, None] * (direction @ root.T)  # (R, 256, n)
+    same = theta.mean(0, keepdim=True).expand(*points.shape[:2], -1)  # the field's ε alone: one θ for all members
+    spread = field_spread(copy.deepcopy(model).to("cpu"), points, theta=same) / scale.square()
+    return Rings(radius.numpy(), spread.mean((1, 2)).sqrt().numpy(), edge)
+
+
+def pictures_of(folder: Path, judged: Judged, asked: Asked, rings: Rings | None) -> list[Picture]:
+    """Coverage, width, split and PIT by horizon, and where the model knows little."""
+    found: list[Picture] = []
+    steps = [(judged.before, "horizons.png", "How far ahead can it be trusted?")]
+    if judged.after is not None:
+        steps.append((judged.after, "horizons_recalibrated.png", "And after recalibration by the other people?"))
+    for report, name, title in steps:
+        channel = _channel(report, asked)
+        path = draw_horizons(
+            channel, folder / name, time_unit=asked.time_unit, gates=report.gates, title=title, since=asked.since
+        )
+        found.append(
+            (
+                path,
+                "Each dot is a share of measurements inside an interval. Grey, in the first panel and the last, is one band that "
+                f"holds all {report.gates} gates of the report for {100 * report.band_level:.0f} of 100 perfect forecasters of "
+                "as few people; the bars show which part of the variance more people, or more of this person's data, would "
+                "remove. Widths are of whole intervals, not cut at 0.",
+            )
+        )
+    path = draw_ignorance(_channel(judged.before, asked), rings, folder / "ignorance.png", time_unit=asked.time_unit)
+    found.append((path, "Where forecasts owe most of their width to ignorance, more data help; where to noise, they do not."))
+    return found
+
+
+def verdicts_of(judged: Judged) -> list[Verdict]:
+    """The page in plain language: all gates together, what stands out, then what recalibration does."""
+    found = [_gates(judged.before, "The stated uncertainty", "as it is")]
+    flagged = {flag.channel for flag in judged.before.flags if flag.name == DROPPED}
+    for verdict in judged.before.verdicts:
+        if verdict.about[0] == "gates" or (verdict.about[0] == "innovations" and verdict.about[1] in flagged):
+            continue  # said above; and the flag says it, and what it means
+        found.append(replace(verdict, claim=verdict.claim[:1].upper() + verdict.claim[1:]))
+    if judged.after is not None:
+        found.append(_gates(judged.after, "Recalibrated by the other people, the stated uncertainty", "recalibrated"))
+        for name, (mean, low, high) in judged.change.items():
+            words = "worse" if low > 0.0 else "better" if high < 0.0 else "neither better nor worse, as far as these people tell"
+            # of several channels in different units there is no unit; NLL has none
+            units = {c.unit for c in judged.before.channels}
+            unit = f" {units.pop()}" if name == "crps" and len(units) == 1 else ""
+            found.append(
+                Verdict(
+                    f"Recalibration makes the {name.upper()} {words}",
+                    False if low > 0.0 else True if high < 0.0 else None,
+                    f"Change {mean:+.3f}{unit}, 95 % interval over people {low:+.3f} to {high:+.3f}{unit}; below 0 is better.",
+                    ("recalibration", name),
+                )
+            )
+    if judged.scaling is not None:
+        sentences = " ".join(judged.scaling.sentences())
+        found.append(Verdict("What new people's forecasts are scaled by", None, sentences, ("scaling",)))
+    return found
+
+
+def scores_table(judged: Judged, asked: Asked) -> Table:
+    """NLL, CRPS and the rest per horizon, before recalibration."""
+    channel = _channel(judged.before, asked)
+    rows = [(r.horizon, r.count, r.records, r.nll, r.crps, r.rmse, r.zms) for r in channel.by_horizon]
+    note = (
+        f"Times in {asked.time_unit} since the {asked.since}. NLL, CRPS, RMSE: lower is better; NLL"
+        f"{density_in(channel.unit)}. Mean z²: squared errors over their stated variance, 1 if right. A horizon with few people "
+        "says little by itself."
+    )
+    columns = [
+        with_unit("horizon", asked.time_unit),
+        "measurements",
+        "people",
+        "NLL",
+        with_unit("CRPS", channel.unit),
+        with_unit("RMSE", channel.unit),
+        "mean z²",
+    ]
+    return Table("By horizon", columns, [list(row) for row in rows], note=note)
+
+
+def conventions_table(judged: Judged) -> Table:
+    """How the page's numbers are defined: some have several definitions in use."""
+    rows = [list(pair) for pair in judged.before.conventions]
+    return Table("How these numbers are defined", ["what", "convention"], rows)
+
+
+def _gates(report: UncertaintyReport, what: str, which: str) -> Verdict:
+    good = report.failed == 0
+    claim = f"{what} " + (
+        f"passes all {report.gates} gates" if good else f"fails {report.failed} of {report.gates} gates: recalibrate, or see why"
+    )
+    return Verdict(claim, good, str(report.verdicts[0]), ("gates", which))
+
+
+def _channel(report: UncertaintyReport, asked: Asked) -> ChannelReport:
+    return next(c for c in report.channels if c.channel == asked.channel)

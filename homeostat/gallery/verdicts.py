@@ -1,0 +1,84 @@
+"""A fit and a comparison in plain language."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from homeostat.study.training import Trained
+from homeostat.wording import behind
+from hybrid import Prediction
+from training import AtEnd, Convergence, Start
+from training.trust.verdicts import Verdict
+
+# `hybrid_recipe` reads these off all records: that nobody unseen has a say would be untrue
+WHAT_EVERYONE_SAID = "Where the fit starts and in which scales it works was read off everyone's data."
+
+
+def interrupted_verdicts(cut_short: str, left_out: Sequence[str] = ()) -> list[Verdict]:
+    """That training was cut short, as `progress.cut_short` says it; none where it was not.
+
+    `left_out`: the models that nobody waited for then.
+    """
+    if not cut_short:
+        return []
+    detail = (
+        "What was kept is each member at its best look until then (before the first look: after its last step), in the "
+        "cross-validation too: the scores, the certificate and the pictures are of that."
+    )
+    if left_out:
+        detail += f" Not waited for, and so left out: {', '.join(left_out)}."
+    return [Verdict(f"Training was cut short ({cut_short})", False, detail, ("interrupted",))]
+
+
+def fit_verdicts(start: Start | None, convergence: Convergence, ends: Sequence[AtEnd]) -> list[Verdict]:
+    """Where a fit started, whether it has arrived, and what it left at an end of its range."""
+    found: list[Verdict] = []
+    if start is not None and start.values:
+        found.append(Verdict("Where the fit started", None, start.sentence, ("start",)))
+    said = " ".join(convergence.sentences())
+    if convergence.converged:
+        claim = "The fit has converged" if len(convergence.names) else "The search for everyone's own parameters has converged"
+        arrived = said or "Nothing in it would move by more than its own uncertainty."
+        found.append(Verdict(claim, True, arrived, ("convergence",)))
+    else:
+        found.append(Verdict("The fit has not converged", False, said, ("convergence",)))
+    return found + ends_verdicts(ends)
+
+
+def fit_summary(trained: Trained) -> dict[str, Any]:
+    """Where the fit started, whether it has arrived, and what it left at an end of its range, as plain JSON values."""
+    start = trained.recipe.start
+    return {
+        "start": None if start is None else start.to_dict(),
+        "convergence": trained.convergence.to_dict(),
+        "ends": [e.to_dict() for e in trained.ends],
+    }
+
+
+def ends_verdicts(ends: Sequence[AtEnd]) -> list[Verdict]:
+    """One verdict for all that lies at an end of its range, none where nothing does."""
+    if not ends:
+        return []
+    return [Verdict("Parameters lie at an end of their range", False, " ".join(e.sentence() for e in ends), ("ends",))]
+
+
+def comparison_verdict(name: str, difference: tuple[float, float, float], unit: str) -> Verdict:
+    """The hybrid against one baseline, by CRPS paired over people."""
+    mean, low, high = difference
+    good = True if high < 0 else False if low > 0 else None
+    claim = {
+        True: f"On people never seen the hybrid forecasts better than the {name}",
+        False: f"On people never seen the hybrid forecasts worse than the {name}",
+        None: f"On people never seen the hybrid and the {name} cannot be told apart",
+    }[good]
+    interval = f"95 % interval over people {low:+.3f} to {high:+.3f}{behind(unit)}"
+    detail = f"CRPS difference {mean:+.3f}{behind(unit)}, {interval}; negative favours the hybrid."
+    return Verdict(claim, good, detail, ("comparison", name))
+
+
+def largest_difference(a: Sequence[Prediction], b: Sequence[Prediction]) -> float:
+    """How far two sets of predictions are apart, in the channel's unit: 0 exactly when they agree to the last bit."""
+    gaps = [(x.mean - y.mean).abs().max() for x, y in zip(a, b, strict=True)]
+    gaps += [(x.variance - y.variance).abs().max() for x, y in zip(a, b, strict=True)]
+    return float(torch.stack(gaps).max())

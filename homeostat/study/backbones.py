@@ -1,0 +1,130 @@
+"""A backbone by its name at the shell, and which numbers of a table mean its compartments and channels."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from homeostat.own_structures import own_class
+from hybrid import Concentration, HybridModel, Observation, States
+from physics import BACKBONES, Backbone, Observed
+from physics.arguments import quote
+from physics.laws.backbone import check_backbone
+
+
+def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbone:
+    """A built-in backbone by its class name, or one of the user's own by FILE.py:NAME or MODULE:NAME, which runs that code.
+
+    One's own is held against the laws of backbones before anything is read or trained.
+    Errors: `ValueError` that lists the names, for arguments that do not fit, and for one that breaks a law.
+    """
+    known = {b.__name__: b for b in BACKBONES}
+    own = ":" in name
+    if not own and name not in known:
+        raise ValueError(
+            f"unknown backbone {quote(name)}; choose one of {', '.join(known)}, or name your own, whose code then runs: "
+            "--backbone FILE.py:NAME or --backbone MODULE:NAME"
+        )
+    kind = own_class(name, "--backbone", Backbone) if own else known[name]
+    if config is not None and not isinstance(config, Mapping):
+        raise ValueError(
+            f"{name}: its constructor's arguments do not fit: they go by name, and are {quote(config)}; write a JSON object, as "
+            '{"A": [[-1.0]], "states": ["x"]} for a LinearBackbone: see --backbone-config'
+        )
+    try:
+        made: Backbone = kind(**(config or {}))
+    except TypeError as error:
+        raise ValueError(f"{name}: its constructor's arguments do not fit ({error}); see --backbone-config") from error
+    except (Exception, SystemExit) as error:  # ending the program is not an answer either
+        if not own:
+            raise
+        raise _of_own(name, error) from error
+    if own:
+        try:
+            check_backbone(made)
+        except (Exception, SystemExit) as error:
+            raise _of_own(name, error) from error
+    return made
+
+
+def _of_own(name: str, error: BaseException) -> ValueError:
+    """What code of the user's did, in a sentence; the house's own sentences as they are."""
+    if isinstance(error, ValueError):
+        return error
+    said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return ValueError(f"--backbone {name} cannot be used ({said}); correct the class, or --backbone-config")
+
+
+def compartments_of(backbone: Backbone) -> dict[int | str, str]:
+    """The states by the numbers that a table gives them in CMT: the backbone's, or in their order from 1."""
+    return {**backbone.defaults.compartments} or dict(enumerate(backbone.states, 1))
+
+
+def channels_of(backbone: Backbone) -> dict[int | str, str]:
+    """The channels by the numbers of the states that they show; 2=concentration where the backbone does not say."""
+    numbers = {name: k for k, name in compartments_of(backbone).items()}
+    shown = {numbers.get(one.state, backbone.states.index(one.state) + 1): one.channel for one in backbone.defaults.observed}
+    return shown or {2: "concentration"}
+
+
+def channels_shown(model: HybridModel) -> dict[int | str, str]:
+    """A model's channels by the numbers of the states that they show; those of its backbone where it does not say which."""
+    numbers = {name: k for k, name in compartments_of(model.backbone).items()}
+    states = [model.backbone.states[at] for at, *_ in getattr(model.observation, "measured", ())]
+    if len(states) != len(model.observation.channels) or not numbers.keys() >= set(states):
+        return channels_of(model.backbone)
+    return {numbers[state]: channel for state, channel in zip(states, model.observation.channels, strict=True)}
+
+
+def require_driven(backbone: Backbone, inputs: Collection[str]) -> None:
+    """Raise `ValueError` for an input of the backbone that is not among those that everyone is given: a table gives none."""
+    absent = [name for name in backbone.inputs if name not in inputs]
+    if absent:
+        raise ValueError(
+            f"{type(backbone).__name__} needs inputs ({', '.join(absent)}) that a table of doses and measurements does not hold; "
+            "build its model in Python, as examples/cpeptide.py does for VanCauter"
+        )
+
+
+def observation_of(backbone: Backbone, channels: Sequence[str]) -> Observation:
+    """How the backbone is seen through a table's channels. Errors: `ValueError` for one that shows nothing of it."""
+    name, observed = type(backbone).__name__, backbone.defaults.observed
+    # whatever the table calls it, but for the name of another state
+    if len(observed) == 1 and len(channels) == 1 and channels[0] not in set(backbone.states) - {observed[0].state}:
+        observed = (replace(observed[0], channel=channels[0]),)
+    by_channel = {one.channel: one for one in observed} | {s: Observed(s) for s in backbone.states if not observed}
+    missing = [c for c in channels if c not in by_channel]
+    if missing and observed:
+        many = ", ".join(one.channel for one in observed)
+        through = f"one {many}" if len(observed) == 1 else many
+        raise ValueError(
+            f"{name} is observed through {through}, the table has {quote(list(channels))}; name channels so, as in --channels "
+            f"{backbone.states.index(observed[0].state) + 1}={observed[0].channel}, and leave the others out"
+        )
+    if missing:
+        raise ValueError(
+            f"channels {missing} are no states of {name}; name its states like the channels, or the channels like its states, as "
+            f"in --channels 1={backbone.states[0]}"
+        )
+    shown = [by_channel[c] for c in channels]
+    if all(one.volume is None for one in shown):
+        return States([one.state for one in shown], channels, [one.unit for one in shown])
+    if len(shown) > 1:
+        raise ValueError(
+            f"{name}: channels {quote(list(channels))} are amounts over volumes, and a model at the shell shows one of them; "
+            "name one in --channels, or build the model in Python"
+        )
+    (one,) = shown
+    unit = one.unit or _concentration_unit(backbone, one)
+    return Concentration(one.state, str(one.volume), one.channel, unit)
+
+
+def _concentration_unit(backbone: Backbone, one: Observed) -> str:
+    """The unit of an amount over a volume, where the backbone states none for the channel."""
+    amount = dict(zip(backbone.states, backbone.state_units, strict=True)).get(one.state)
+    volume = {p.name: p.unit for p in backbone.physical}.get(str(one.volume))
+    if amount is None or volume is None:
+        raise ValueError(
+            f"{type(backbone).__name__} says that it is observed through {one.state}/{one.volume}, and its states are "
+            f"{', '.join(backbone.states)}, its parameters {', '.join(p.name for p in backbone.physical)}; correct its defaults"
+        )
+    return f"{amount}/{volume}"

@@ -1,0 +1,26 @@
+"""A trained model as it travels."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from exchange import Bundle
+from homeostat.study.training import Trained
+from stability import Certificate, Refusal
+
+
+def bundle_of(
+    trained: Trained,
+    certificate: Certificate | Refusal | None,
+    calibration: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> Bundle:
+    """The trained model as it travels."""
+    claims = [] if certificate is None else [certificate]
+    return Bundle.of(
+        trained.model, trained.cohort, trained.personal, claims=claims, calibration=calibration, provenance=provenance
+    )
+
+
+def marked(stopped: str) -> dict[str, Any]:
+    """The mark of a training that was cut short, among the first things that a bundle says of where it came from."""
+    return {"interrupted": stopped} if stopped else {}

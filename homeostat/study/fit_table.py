@@ -1,0 +1,189 @@
+"""The study of one table: train, certify, judge beside the backbone alone, draw, save."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from exchange import save, solver_named
+from exchange.files.names import require_names
+from homeostat import gallery
+from homeostat.bundles.said import bundle_verdict
+from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
+from homeostat.gallery.page import write_page
+from homeostat.gallery.report import MARKS
+from homeostat.plain_text import shown
+from homeostat.progress import cut_short
+from homeostat.study.asked import asked_of, require_two_forecasts
+from homeostat.study.bundled import bundle_of, marked
+from homeostat.study.dense import dense_unseen
+from homeostat.study.evaluation import evaluate, paired_difference
+from homeostat.study.provenance import provenance
+from homeostat.study.recipe import hybrid_recipe
+from homeostat.study.rounded import certify_rounded
+from homeostat.study.settings import Settings
+from homeostat.study.suited import channel_notes, require_one_unit, require_room, unstated, unused
+from homeostat.study.training import require_folds, train
+from homeostat.terminal import rich_table
+from physics import Backbone
+from stability import Certificate, Refusal, check
+from training import (
+    Checkpoint,
+    Record,
+    far_covariates,
+)
+from training.people.conversion import converted
+from training.trust.verdicts import Verdict
+
+
+def fit_table(
+    table: Path,
+    records: Sequence[Record],
+    units: Mapping[str, str],
+    *,
+    folder: Path,
+    backbone: Backbone,
+    hidden: Sequence[int],
+    settings: Settings,
+    threshold: float | None,
+    console: Console,
+    resume: bool | None = None,
+    log: bool = False,
+) -> dict[str, Any]:
+    """Train, certify, judge beside the backbone alone, draw, and save `model.twin` and `report.html` in `folder`.
+
+    Times of the answer are since everyone's first dose (or start), as `settings.forecast_from` is.
+    While it trains, checkpoints are in `folder`; they go when all is done, and stay when training was interrupted.
+    `resume`: go on from them where they are there (True), begin anew (False), or refuse to choose (None); `log`: curves for
+    TensorBoard in `folder/log`.
+    Errors: `ValueError` for input that cannot be used, `SimulationError` naming the person.
+    """
+    solver_named(settings.solver)  # an unknown name is better known before anything is read or written
+    require_names((r.id for r in records), "a person's ID")  # a bundle would refuse them, after training
+    require_names({name for r in records for name in (*r.covariates, *r.channels)}, "the name of a column or channel")
+    records = [r.on_own_clock() for r in records]
+    recipe = hybrid_recipe(backbone, records, hidden=hidden or (1,), with_residual=bool(hidden))
+    assumed = unstated(records, recipe.model)
+    records = [converted(record, recipe.model) for record in records]  # what is asked and drawn is in the model's units
+    require_one_unit(recipe.model)
+    far = [one.sentence() for one in far_covariates(records, recipe.model)]
+    require_folds(settings.folds, len(records))
+    require_room(records, recipe.mesh, settings.members * (min(settings.folds, len(records)) + 1), len(backbone.states))
+    asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
+    require_two_forecasts(records, asked)
+    settings = replace(settings, forecast_from=asked.forecast_from)
+    folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is better known before than after training
+    checkpoints = {name: Checkpoint(folder / f"{name}.checkpoint", every=10) for name in ("hybrid", "backbone")}
+    if resume is None and any(c.path.exists() for c in checkpoints.values()):
+        raise ValueError(f"{folder} holds training that did not end: --resume goes on with it, --anew begins anew")
+    if resume is False:
+        for checkpoint in checkpoints.values():
+            checkpoint.remove()
+    curves = folder / "log" if log else None
+    trained = train(recipe, records, settings, console, checkpoint=checkpoints["hybrid"], log=curves and curves / "hybrid")
+    interrupted = {recipe.name: trained.interrupted}
+    bundle = bundle_of(trained, None, {}, {**marked(cut_short(interrupted)), "settings.solver": settings.solver})
+    # the trained model is saved before anything else can fail
+    path = save(bundle, folder / "model.twin")
+    system = bundle.system()
+    certificate, best = certify_rounded(system)
+    proved = isinstance(certificate, Certificate) and check(certificate, system)
+    evaluations = {recipe.name: evaluate(trained, settings, asked.threshold)}
+    comparisons = {}
+    if hidden:
+        other = hybrid_recipe(backbone, records, with_residual=False)
+        alone = train(
+            other, records, settings, console, checkpoint=checkpoints["backbone"], log=curves and curves / "backbone"
+        )
+        evaluations[other.name] = evaluate(alone, settings, asked.threshold)
+        interrupted[other.name] = alone.interrupted
+        comparisons[other.name] = paired_difference(evaluations[recipe.name], evaluations[other.name])
+    judged = judge_uncertainty(
+        evaluations[recipe.name].prediction,
+        evaluations[recipe.name].y,
+        [r.id for r in records],
+        asked,
+        resample="bootstrap",
+    )
+    calibration = {
+        "uncertainty": judged.to_dict(),
+        "protocol": "cross-validation by person, forecast from the samples up to "
+        f"{asked.forecast_from:g} {asked.time_unit} since the {asked.since}",
+        "event": asked.event,
+        "scores": {name: dict(e.scores) for name, e in evaluations.items()},
+    }
+    stopped = cut_short(interrupted)
+    bundle = bundle_of(trained, certificate, calibration, {**marked(stopped), **provenance(settings, table, records, units)})
+    save(bundle, path)
+    dense = dense_unseen(trained, settings, max(float(r.times[-1]) for r in records))
+    notes = [
+        *filter(None, [asked.note]),
+        *channel_notes(records),
+        *far,
+        *unused(records, trained.model),
+        *gallery.baseline_notes(trained.cohort),
+    ]
+    about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends)
+    page = write_page(
+        folder,
+        bundle,
+        evaluations,
+        records,
+        asked,
+        dense=dense,
+        title=f"{table.name}: a hybrid twin of {len(records)} people",
+        lead="\n\n".join(
+            [
+                "Forecasts below concern people whom the forecasting members had not been trained on. "
+                f"{gallery.WHAT_EVERYONE_SAID}",
+                *notes,
+            ]
+        ),
+        judged=judged,
+        rings=rings_of(trained.model, trained.cohort, trained.personal),
+        verdicts=[
+            *gallery.interrupted_verdicts(stopped),
+            *(Verdict(sentence, None, about=("units",)) for sentence in assumed),
+            bundle_verdict(certificate, best, bundle),
+            *about_fit,
+            *verdicts_of(judged),
+            *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
+        ],
+    )
+    for rows in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, asked.unit)):
+        console.print(rich_table(rows))
+    for sentence in assumed:
+        console.print(shown(sentence), markup=False)
+    said = bundle_verdict(certificate, best, bundle)
+    console.print(shown(str(said)), markup=False)
+    for one in about_fit:
+        console.print(shown(f"{MARKS[one.good]} {one}"), markup=False)
+    console.print(f"bundle: {path}\nreport: {page}", markup=False)
+    if stopped:
+        console.print(
+            f"training was cut short ({stopped}), and the bundle and the report say so; the same command with --resume goes on "
+            "with it",
+            markup=False,
+        )
+    else:
+        for checkpoint in checkpoints.values():
+            checkpoint.remove()
+    return {
+        "certified": bool(proved),
+        "rate": certificate.rate if isinstance(certificate, Certificate) else None,
+        "refusal": certificate.message if isinstance(certificate, Refusal) else None,
+        "scores": calibration["scores"],
+        **gallery.fit_summary(trained),
+        "interrupted": bool(stopped),
+        "cut_short": stopped,
+        "forecast_from": asked.forecast_from,
+        "time_unit": asked.time_unit,
+        "time_since": asked.since,
+        "unit": asked.unit,
+        "cut_at_zero": list(bundle.nonnegative),
+        "notes": notes,
+        "bundle": str(path),
+        "report": str(page),
+    }

@@ -1,0 +1,155 @@
+"""From a backbone's name and a table to a model: the defaults of the shell and of the demo, in one place.
+
+A script needs none of this: it builds its own `HybridModel`, as `examples/theophylline.py` does.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from homeostat.study.backbones import observation_of, require_driven
+from hybrid import HybridModel, Mesh, States
+from hybrid.schedules.dose import as_float
+from learned import MLP, AdditiveProportional
+from physics import (
+    Backbone,
+    LinearBackbone,
+    LogNormalPopulation,
+    Population,
+    SharedPopulation,
+)
+from training import Record, Start, starting_values
+from training.people.conversion import in_units
+
+_SPREAD = 0.3  # of log θ between people, where a backbone does not say
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model with one member, not trained, the mesh that its solver needs, and where its typical values come from."""
+
+    name: str
+    model: HybridModel
+    mesh: Mesh
+    start: Start | None = None
+
+
+def hybrid_recipe(
+    backbone: Backbone,
+    records: Sequence[Record],
+    *,
+    hidden: Sequence[int] = (8,),
+    with_residual: bool = True,
+) -> Recipe:
+    """The backbone, log-normal people around typical parameters from the data, and a small tanh residual with ε(0) = 0.
+
+    The model is in the backbone's units, and so are its scales: the records are read in them. All records say where the fit
+    starts, those of people too whom a member will never see: a start, like the scale of the noise, is forgotten by a fit
+    that converges.
+    """
+    require_driven(backbone, set.intersection(*(set(r.schedule.inputs) for r in records)))
+    powers = _powers(backbone, records)
+    population, observation = _population(backbone, powers), observation_of(backbone, records[0].channels)
+    own = dict(zip(backbone.states, backbone.state_units, strict=True))
+    channels = {name: unit or own[name] for name, unit in zip(observation.channels, observation.units, strict=True)}
+    records = [in_units(record, backbone, channels, population.covariates) for record in records]
+    start = starting_values(records, backbone, powers)
+    backbone = start.backbone
+    population = _population(backbone, powers)
+    residual = None
+    if with_residual:
+        residual = MLP(
+            hidden=hidden,
+            # amounts stay ≥ 0 if a compartment's residual vanishes where it is empty
+            separable=backbone.defaults.amounts,
+            state_scale=_state_scale(backbone, records),
+            rate_scale=_slowest(backbone),
+        )
+    noise = noise_for(records)
+    model = HybridModel(backbone, population, residual, observation=observation, noise=noise)
+    return Recipe("hybrid" if with_residual else "backbone alone", model, Mesh.of(model, records), start)
+
+
+def neural_ode_recipe(backbone: Backbone, records: Sequence[Record], *, hidden: Sequence[int] = (12,)) -> Recipe:
+    """No physics: dx/dt is a network of the state, the person's covariates and three latents.
+
+    Times and doses are in the backbone's units, what is observed in the records'. What remains of a backbone is a leak of
+    1/100 h, so weak that it decides nothing within a record; the network changes every state from every state. It reads the
+    same doses and measures the same channel.
+    """
+    n = len(backbone.states)
+    channels = {c: records[0].units.get(c, "1") for c in records[0].channels}
+    records = [in_units(record, backbone, channels, {}) for record in records]
+    units = list(backbone.state_units)
+    p = len(records[0].channels)
+    observed = list(range(n - p, n))
+    for index, channel in zip(observed, records[0].channels, strict=True):
+        units[index] = records[0].units.get(channel, "1")
+    leak = LinearBackbone(
+        (-0.01 * torch.eye(n)).tolist(), states=backbone.states, state_units=units, time_unit=backbone.time_unit
+    )
+    scale = _state_scale(backbone, records)
+    values = np.concatenate([r.values for r in records])
+    for index in observed:
+        scale[index] = float(np.nanstd(values[:, index - (n - p)]))
+    covariates = {}
+    for name in sorted(set.intersection(*(set(r.covariates) for r in records))):
+        column = np.array([r.covariates[name] for r in records])
+        if column.std() > 0:
+            unit = records[0].units.get(name)
+            numbers = (float(column.mean()), float(column.std()))
+            covariates[name] = numbers if unit is None else (*numbers, unit)
+    latents = 3
+    residual = MLP(n, covariates=len(covariates) + latents, hidden=hidden, state_scale=scale, rate_scale=1.0)
+    model = HybridModel(
+        leak,
+        SharedPopulation(),
+        residual,
+        observation=States(observed, records[0].channels, [units[i] for i in observed]),
+        noise=noise_for(records),
+        latents=latents,
+        covariates=covariates,
+    )
+    return Recipe("neural ODE alone", model, Mesh(step=1.5, first=0.3, growth=0.5))
+
+
+def noise_for(records: Sequence[Record]) -> AdditiveProportional:
+    """Noise that starts at a sixth of a channel's spread plus a tenth of its value, with a floor of one in a hundred."""
+    spread = np.nanstd(np.concatenate([r.values[r.scored] for r in records]), axis=0)
+    spread = np.where(np.isfinite(spread) & (spread > 0), spread, 1.0)
+    return AdditiveProportional((spread / 6).tolist(), [0.1] * len(spread), (spread / 100).tolist())
+
+
+def _powers(backbone: Backbone, records: Sequence[Record]) -> dict[str, dict[str, tuple[float, float, str]]]:
+    """The covariate powers that the backbone knows, of covariates that everyone has."""
+    found: dict[str, dict[str, tuple[float, float, str]]] = {}
+    for parameter, by in backbone.defaults.powers.items():
+        for name, power in by.items():
+            if all(name in r.covariates for r in records):
+                found.setdefault(parameter, {})[name] = power
+    return found
+
+
+def _population(backbone: Backbone, powers: Mapping[str, Mapping[str, Sequence[Any]]]) -> Population:
+    if not backbone.physical:
+        return SharedPopulation()
+    spread = {p.name: backbone.defaults.spread.get(p.name, _SPREAD) for p in backbone.physical}
+    return LogNormalPopulation(backbone, spread, powers)
+
+
+def _state_scale(backbone: Backbone, records: Sequence[Record]) -> list[float]:
+    amounts = [as_float(d.amount) for r in records for d in r.schedule.doses]
+    if amounts:
+        return [float(np.median(amounts))] * len(backbone.states)
+    values = np.abs(np.concatenate([r.values for r in records]))
+    return [float(np.nanmedian(values[values > 0]))] * len(backbone.states)
+
+
+def _slowest(backbone: Backbone) -> float:
+    """The slowest typical rate: what a residual may change without overruling the backbone."""
+    typical = [p.typical for p in backbone.physical]
+    A, _ = backbone.matrices(torch.tensor(typical, dtype=torch.float64))
+    return float((-torch.linalg.eigvals(A).real).min())

@@ -1,0 +1,26 @@
+"""How a study is run."""
+
+from dataclasses import dataclass
+
+from exchange.solvers import DEFAULT
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a study is run. Times in the model's unit, since everyone's first dose (or start).
+
+    `members` of the ensemble, `folds` of the cross-validation, at most `steps` of training at learning `rate`,
+    `forecast_from`: unseen people are forecast from what was measured up to this time; `draws` of a person's own
+    parameters; `seed` of everything random; `solver`, by its name (`solver_named`), of training and of the
+    search for a person; predictions are made by it where it adapts its steps, and by error control otherwise.
+    """
+
+    members: int = 8
+    folds: int = 6
+    steps: int = 120
+    rate: float = 0.03
+    forecast_from: float | None = None
+    draws: int = 16
+    seed: int = 2026
+    device: str = "cpu"
+    solver: str = DEFAULT

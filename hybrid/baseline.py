@@ -1,0 +1,40 @@
+"""What was measured before the first dose, by the states that a backbone starts from."""
+
+import torch
+from torch import Tensor
+
+from hybrid.observation import JoinsBackbone, Observation
+from physics import Backbone
+
+
+def by_state(
+    backbone: Backbone,
+    observation: Observation,
+    theta: Tensor,  # (M, N, q)
+    baseline: Tensor,  # (N, p)
+) -> Tensor:  # (M|1, N, p') what `Backbone.initial` reads
+    """The baseline by the states that it was measured of, in the backbone's units, instead of by the channels' order."""
+    if not isinstance(observation, JoinsBackbone):
+        return baseline
+    measured, names = observation.measured, [p.name for p in backbone.physical]
+    if backbone.starts is None:
+        ratios = [ratio for _, _, ratio in measured]
+        return baseline if all(r == 1.0 for r in ratios) else baseline / baseline.new_tensor(ratios)
+    columns = []
+    for state, volume in backbone.starts:
+        place, wanted = backbone.states.index(state), None if volume is None else names.index(volume)
+        # the channel that measures it as it is read goes before one that has to be divided or multiplied
+        found = sorted((by != wanted, j) for j, (i, by, _) in enumerate(measured) if i == place)
+        if not found:
+            columns.append(torch.full_like(baseline[..., 0], torch.nan))  # nothing measures it
+            continue
+        j = found[0][1]
+        _, by, ratio = measured[j]
+        value = baseline[..., j] if ratio == 1.0 else baseline[..., j] / ratio
+        if by != wanted:
+            value = value if by is None else value * theta[..., by]
+            value = value if wanted is None else value / theta[..., wanted]
+        columns.append(value)
+    if not columns:
+        return baseline
+    return torch.stack(torch.broadcast_tensors(*columns), -1)

@@ -1,0 +1,131 @@
+"""An initial-value problem of a model: θ and c of people, the right-hand side bound to their segments, and where each starts.
+
+Whoever simulates opens it here: one record, a cohort, windows of long records, whole paths under process noise.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hybrid.cutting.segments import Segments
+from hybrid.defaults import simulating
+from hybrid.derivative import values_of
+from hybrid.field import SemilinearField
+from hybrid.leading_axes import leading
+from hybrid.model import Conditions, HybridModel, require_alike
+from hybrid.solve.solver import Solution, Solver
+from physics import Parameter, capture
+
+Start = Tensor | tuple[Tensor, Tensor]  # a state, or its mean and covariance
+
+
+@dataclass(frozen=True)
+class Problem:
+    """dx/dt = A(θ) x + B(θ) u + ε(x, u, c) on these segments from x(0) = `start`, known up to `covariance`.
+
+    `theta` (M|1, N, q) · `context` c (M|1, N, r) · `start` (M, N, n), before what arrives at that moment · `covariance`
+    (M, N, n, n), None where the start is known.
+    """
+
+    model: HybridModel
+    segments: Segments
+    theta: Tensor
+    context: Tensor
+    start: Tensor
+    covariance: Tensor | None = None
+
+    @staticmethod
+    def of(
+        model: HybridModel,
+        conditions: Conditions,
+        personal: Tensor,  # (M, N, d)
+        start: Start | None = None,
+        name: str = "Problem.of",
+    ) -> "Problem":
+        """The problem of these people: they start as the model says, or from `start`, a state x or (x, S), its mean and
+        covariance, with x (n,), (N, n) or (M, N, n) and S with one axis more.
+
+        Errors: `ValueError`, beginning with `name`, for shapes, types and devices that do not fit.
+        """
+        require_alike(model, conditions, personal)
+        theta = model.theta(personal, conditions.covariates)
+        context = model.context(personal, conditions.covariates)
+        if start is None:
+            x, S = model.initial(theta, conditions.baseline), None
+        else:
+            x, S = starting(start, len(model.backbone.states), conditions.size, name, theta)
+        M = max(model.members, theta.shape[0], x.shape[0], 1 if S is None else S.shape[0])
+        x = x.expand(M, conditions.size, x.shape[-1])
+        S = None if S is None else S.expand(M, conditions.size, *S.shape[-2:])
+        return Problem(model, conditions.segments, theta, context, x, S)
+
+    def field(self, segments: Segments | None = None) -> SemilinearField:
+        """The right-hand side, on these segments or on the same records cut otherwise."""
+        return self.model.bind(self.segments if segments is None else segments, self.theta, self.context)
+
+    def solve(self, solver: Solver | None = None, segments: Segments | None = None) -> Solution:
+        """The states at the observations, with failures as values; `solver`: `Exponential(rtol=1e-6)` by default."""
+        return (solver or simulating(self.model.dtype)).solve(self.field(segments), self.start)
+
+    def measured(
+        self,
+        states: Tensor,  # (M, N, T, n)
+        inputs: Tensor,  # (1, N, T, m)
+    ) -> tuple[Tensor, Tensor]:  # (M, N, T, p) twice
+        """Mean and variance of a measurement in each state, by its noise alone."""
+        mean = self.model.observation.mean(states, self.theta)
+        return mean, self.model.noise.variance(mean, states, inputs)
+
+
+def starting(start: Start, size: int, people: int, name: str, like: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A start as x (M|1, N|1, n) and S (M|1, N|1, n, n), None where it is a state alone.
+
+    Errors: `ValueError`, beginning with `name`, for what is neither, and a covariance that is not symmetric.
+    """
+    if not _paired(start):
+        return leading(start, size, people, "start", like, name=name), None
+    x = leading(start[0], size, people, "start, its mean,", like, name=name)
+    S = leading(start[1], size, people, "start, its covariance,", like, square=True, name=name)
+    if not capture.capturing():
+        seen = values_of(S)
+        least = 1e-6 * seen.diagonal(dim1=-2, dim2=-1).abs().amax() if seen.numel() else seen.new_zeros(())
+        if not bool(torch.isfinite(seen).all()) or bool(((seen - seen.mT).abs() > least).any()):
+            raise ValueError(f"{name}: start, its covariance, must be finite and symmetric; write 0.5 * (S + S.mT)")
+        if bool((seen.diagonal(dim1=-2, dim2=-1) < 0).any()):
+            raise ValueError(f"{name}: start, its covariance, has a variance below 0; give one that is positive semidefinite")
+        total = seen.diagonal(dim1=-2, dim2=-1).sum(-1)
+        if bool((torch.linalg.eigvalsh(seen)[..., 0] < -1e-6 * total).any()):
+            raise ValueError(
+                f"{name}: start, its covariance, is indefinite: it has an eigenvalue below 0; give one that is positive "
+                "semidefinite, L @ L.mT"
+            )
+    return x, S
+
+
+def _paired(start: object) -> bool:
+    """Is it a mean and its covariance? A list of two may also be the states of two people or members."""
+    if not isinstance(start, tuple | list) or len(start) != 2:
+        return False
+    axes = [getattr(v, "ndim", 0) for v in start]
+    return axes[1] > 1 and (isinstance(start, tuple) or axes[1] > axes[0])
+
+
+def require_admissible(physical: Sequence[Parameter], theta: Tensor) -> None:
+    """Raise `ValueError` for θ outside the box in which the backbone is known to be stable."""
+    if capture.capturing() or not physical:
+        return
+    values = theta.detach()
+    # a float32 θ at the very end of its box may be rounded beyond it
+    slack = 4.0 * torch.finfo(torch.float32).eps
+    for j, p in enumerate(physical):
+        bad = ~((values[..., j] >= p.low * (1.0 - slack)) & (values[..., j] <= p.high * (1.0 + slack)))
+        bad = values_of(bad)  # of a batch of torch.func.vmap all are looked at
+        if bool(bad.any()):
+            value = float(values_of(values[..., j])[bad][0])
+            raise ValueError(
+                f"simulate: {p.name} is {value:g} {p.unit}, and its box is {p.low:g} to {p.high:g} {p.unit}; theta is "
+                f"({', '.join(q.name for q in physical)}), in this order and these units; a wider box is an argument of the "
+                "backbone where it has one"
+            )

@@ -1,0 +1,1 @@
+"""How one step is put together: the scheme of stages, the exponential one, their numbers and functions."""

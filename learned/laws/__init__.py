@@ -1,0 +1,1 @@
+"""The laws of this package's families as functions: a member of your own is held against them."""

@@ -1,0 +1,37 @@
+"""What a configuration and the weights bring back: what a bundle does with every learned part of a model."""
+
+import copy
+import json
+from typing import Any, TypeVar
+
+from torch import nn
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def rebuilt(module: ModuleT, name: str) -> ModuleT:
+    """`type(module)(**module.config())`, its config through JSON and back, with the module's own state.
+
+    Errors: `ValueError`, beginning with `name`, for a configuration that is no JSON, or that does not build it.
+    """
+    kind = type(module)
+    try:
+        config: dict[str, Any] = json.loads(json.dumps(module.config(), allow_nan=False))  # type: ignore[operator]
+        again = kind(**config)
+        again.load_state_dict(copy.deepcopy(module.state_dict()))
+    except Exception as error:
+        raise ValueError(
+            f"{name}: {kind.__name__} is not rebuilt by its configuration ({type(error).__name__}: {str(error)[:200]}); config() "
+            "gives the constructor's arguments as plain JSON values, and the tensors have the shapes that the constructor makes"
+        ) from error
+    return again
+
+
+def require_member_axis(module: nn.Module, name: str) -> None:
+    """Raise `ValueError`, beginning with `name`, unless every trainable tensor leads with a member axis of size 1."""
+    for which, parameter in module.named_parameters():
+        if not parameter.ndim or parameter.shape[0] != 1:
+            raise ValueError(
+                f"{name}: {which} has the shape {tuple(parameter.shape)}; every trainable tensor has a member axis of size 1 in "
+                "front, (1, …), until an ensemble stacks it"
+            )

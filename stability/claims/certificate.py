@@ -1,0 +1,169 @@
+"""The claim of contraction: one metric P in which the distance of any two trajectories shrinks at a rate or faster."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+import stability.proof as checker
+from stability.arguments import shown
+from stability.claims.claim import Array, Claim, Progress
+from stability.claims.words import behind, named, per
+from stability.decay import decay_in_words, rounded
+from stability.entries import own_arrays
+from stability.proof import NOT_COVERED, Budget, Verdict
+from stability.proof.contraction import statement
+from stability.proof.region.claim import regional_statement
+from stability.region import Box, claimed
+
+
+def _caps_of_now(found: dict[str, Any]) -> dict[str, Any]:
+    """The caps of an earlier certificate under the names that say what they are.
+
+    Of a claim about all states both mixed slope patterns that no state attains into the sample, and so did what was said of
+    P = I: caps of the inequality. Of a regional claim they were of states in the region, the second one for metrics of a limited
+    condition number alone.
+    """
+    if "inequality_cap" in found:
+        return found
+    if found.get("region") == "global":
+        caps = [found.get(name) for name in ("spectral_cap", "metric_cap")]
+        known = [cap for cap in caps if isinstance(cap, int | float)]
+        refused = None if found.get("identity_refused") else found.get("identity_refused")
+        new = {"spectral_cap": None, "metric_cap": None, "inequality_cap": min(known, default=None), "identity_refused": refused}
+        return {**found, **new}
+    return {**found, "metric_cap": None}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Certificate(Claim):
+    """A candidate proof of contraction; `check(certificate, system)` says whether it is one.
+
+    With this P and, per system, Λ = diag(multipliers), the inequality M ≻ 0 of `stability/README.md` holds, which gives
+    √(δxᵀPδx) ≤ e^{−λt} √(δx₀ᵀPδx₀) for each system (Lur'e form; Revay, Wang & Manchester 2023 use the same class).
+    √condition bounds the transient growth of the Euclidean distance.
+    """
+
+    kind: Literal["certificate"] = "certificate"
+    claim: str = ""  # written from the numbers when left empty
+    rate: float  # λ, per unit of time
+    metric: Array  # P (n, n), symmetric, smallest eigenvalue about 1
+    multipliers: Array  # (V, H), one positive number per hidden unit and system; (V, 0) where cells prove it
+    slope_range: tuple[float, float]  # of the activation
+    condition: float  # λmax(P)/λmin(P)
+    leading: tuple[int, ...]  # members and records of the system; V is the product
+    digest: str  # Lure.digest of the system it was made for
+    # No constant metric whatever can exceed the first two: from Jacobians at states of the region (or of Rⁿ) with real inputs.
+    spectral_cap: float | None  # the smallest −abscissa of one of them; None where none was sampled
+    metric_cap: float | None  # the best rate of one metric for all of them, a dual bound; None where it was not found out
+    # What this inequality can reach, in the metrics that were searched: it covers slope patterns that no state attains, so that
+    # another proof may exceed it. A dual bound; None where the proof is by cells, or where it was not found out.
+    inequality_cap: float | None = None
+    sampled: int | None = None  # how many Jacobians the first two caps are from
+    identity_refused: bool | None  # whether P = I fails: True at a state that was sampled, False by proof; None unknown
+    region: str | Mapping[str, Any] = "global"  # or box or ellipsoid, inputs, the kind of proof, the set trajectories stay in
+    not_covered: tuple[str, ...] = NOT_COVERED
+
+    _of_now: ClassVar[Callable[[dict[str, Any]], dict[str, Any]]] = staticmethod(_caps_of_now)
+
+    def __post_init__(self) -> None:
+        own_arrays(self)
+        if not self.claim:
+            size = self.metric.shape[0], self.multipliers.shape[0]
+            try:
+                regional = None if isinstance(self.region, str) else regional_statement(self.rate, *size, self.region)
+            except (KeyError, TypeError) as error:
+                raise ValueError(
+                    f"the region of the certificate is {shown(self.region)}, and no sentence can be made of it "
+                    f"({type(error).__name__}: {error}); give what to_dict of a certificate in a region writes."
+                ) from error
+            object.__setattr__(self, "claim", regional or statement(self.rate, *size))
+
+    @property
+    def _stays(self) -> Mapping[str, Any]:
+        """The set that is kept. Errors: ValueError where the region does not say it."""
+        stays = self.region.get("stays") if isinstance(self.region, Mapping) else None
+        needed = {"set", "doses"}
+        if isinstance(stays, Mapping) and stays.get("set") != "box":
+            needed |= {"centre", "start"}
+        if not isinstance(stays, Mapping) or not needed <= stays.keys():
+            raise ValueError(
+                f"the region of the certificate does not say which set is kept: its stays is {shown(stays)}; give what to_dict "
+                "of a certificate in a region writes."
+            )
+        return stays
+
+    def prove(self, system: object, *, budget: Budget | None = None, progress: Progress | None = None) -> Verdict:
+        """By the inequality M ≻ 0, in a region by its slopes or cells and a set that is kept: `stability.proof`."""
+        return checker.prove(self, system, budget=budget, progress=progress)
+
+    def in_words(self, time_unit: str) -> str:
+        """"under the same inputs and doses, the distance in P between any two trajectories … shrinks by …"."""
+        whose, under = "any two trajectories of one person and member", "under the same inputs and doses"
+        if not isinstance(self.region, str):
+            whose += " from the stated region"
+            under = "under the same inputs" + (" and doses as stated" if self._stays["doses"] else ", without doses")
+        return f"{under}, the distance in P between {whose} {decay_in_words(self.rate, time_unit)}"
+
+    def details(self, time_unit: str, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        """Where it holds, the metric and the rate, the caps, and what is known of P = I."""
+        found = []
+        named(states, len(self.metric))
+        if not isinstance(self.region, str):
+            found.append(f"It holds for {self.where_in_words(states, time_unit)}; the exact sentence is in the certificate.")
+        found.append(
+            f"One metric P, of condition number {rounded(self.condition, 3, 'up')}, serves every member and every fitted "
+            "person, with the parameters that were found for them; the distance is √(δxᵀPδx), and it falls like "
+            f"e^(−λt) or faster, λ = {rounded(self.rate, 4, 'down')} per {per(time_unit)}."
+        )
+        found += self.caps_in_words(time_unit)
+        if self.identity_refused is not None:
+            accepted = "The Euclidean distance, P = I, would serve too, as far as the search says."
+            grows = "In the Euclidean distance, P = I, it does not contract: at a state that was sampled that distance grows."
+            found.append(grows if self.identity_refused else accepted)
+        return tuple(found)
+
+    def caps_in_words(self, time_unit: str) -> list[str]:
+        """What limits the rate, one sentence each: this inequality, and any constant metric whatever."""
+        unit, found = per(time_unit), []
+        if self.inequality_cap is not None:
+            most = f"{rounded(self.inequality_cap, 4, 'up')} per {unit}"
+            found.append(f"In metrics as round as those searched this inequality can reach at most {most}; others may go beyond.")
+        known = [cap for cap in (self.metric_cap, self.spectral_cap) if cap is not None]
+        if known:
+            where = "of real states" if isinstance(self.region, str) else "of states in the region"
+            found.append(no_metric_exceeds(min(known), self.sampled, unit, where))
+        return found
+
+    def where_in_words(self, states: Sequence[tuple[str, str]] = (), time_unit: str = "") -> str:
+        """The certified states, briefly; the claim has every digit. `states`: names and units, where they are to be said."""
+        named(states, len(self.metric))
+        behind(time_unit)
+        if isinstance(self.region, str):
+            return "all states"
+        region, inputs = claimed(self.region)
+        if isinstance(region, Box):
+            lists = region.lower.tolist(), region.upper.tolist()
+            ends = [f"{rounded(a, 4, 'up')} to {rounded(b, 4, 'down')}" for a, b in zip(*lists, strict=True)]
+            if states:
+                ends = [f"{name} {end}{behind(unit)}" for (name, unit), end in zip(states, ends, strict=True)]
+            words = f"states in the box {', '.join(ends)}"
+        else:
+            words = f"states within {rounded(region.radius, 4, 'down')} of {np.round(region.centre, 4).tolist()} in P"
+        stays = self._stays
+        if stays["set"] != "box":
+            words += f" that start within {rounded(stays['start'], 4, 'down')} of {np.round(stays['centre'], 4).tolist()} in P"
+        if inputs is not None and inputs.doses is not None and stays["doses"]:
+            largest, gap = rounded(float(inputs.doses.max()), 4, "down"), rounded(float(inputs.gap or 0.0), 4, "up")
+            units = {unit for _, unit in states}
+            largest += behind(units.pop()) if len(units) == 1 else ""
+            return f"{words}, and are kept there under doses of up to {largest}, at least {gap}{behind(time_unit)} apart"
+        return f"{words}, without doses"
+
+
+def no_metric_exceeds(cap: float, sampled: int | None, unit: str = "", where: str = "of real states") -> str:
+    """The sentence about states that exist."""
+    per = f" per {unit}" if unit else ""
+    count = "" if sampled is None else f"{sampled} "
+    return f"No constant metric can exceed {rounded(cap, 4, 'up')}{per} (from {count}sampled Jacobians {where}, dual bound)."

@@ -1,0 +1,32 @@
+"""Units and names as claims put them into words."""
+
+from collections.abc import Sequence
+
+from stability.arguments import listed, shown
+
+
+def per(time_unit: str) -> str:
+    """What follows "per": the unit of time, or "unit of time" where it has no name. Errors: ValueError for what is no text."""
+    return behind(time_unit).lstrip() or "unit of time"
+
+
+def behind(unit: str) -> str:
+    """A unit as it stands behind a number: " h", or nothing where there is none. Errors: ValueError for what is no text."""
+    if not isinstance(unit, str):
+        raise ValueError(f"the unit is {shown(unit)}; give a UCUM code as text, 'h', or '' where there is none.")
+    return "" if unit in ("", "1") else f" {unit}"
+
+
+def named(states: Sequence[tuple[str, str]], count: int | None) -> list[tuple[str, str]]:
+    """The names and units of so many states, of any number for None; "state 0" and so on where they are not given.
+
+    Errors: ValueError for what is no list of names with their units, or as many as there are states.
+    """
+    write = 'a list of names with their units, one a state: [("gut", "mg"), …], or ()'
+    found = [tuple(listed(one, "a state", write)) for one in listed(states, "states", write)]
+    if not found:
+        return [(f"state {i}", "") for i in range(count or 0)]
+    pairs = all(len(one) == 2 and all(isinstance(word, str) for word in one) for one in found)
+    if not pairs or count not in (None, len(found)):
+        raise ValueError(f"states is {shown(states)}{'' if count is None else f', of {count} states'}; give {write}.")
+    return [(name, unit) for name, unit in found]

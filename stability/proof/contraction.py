@@ -1,0 +1,163 @@
+"""Contraction at every state proved: the inequality rebuilt with error bounds.
+
+For each system it rebuilds, from the certificate and the system's own arrays, with V = [W N] and D = [0 I],
+
+    M = −[ AᵀP + PA + 2λP    P E ]  +  (D − αV)ᵀ Λ (D − βV)  +  its transpose
+         [        ·           0  ]
+
+and proves M ≻ 0 and P ≻ 0 in real arithmetic from floating-point computations (`arithmetic.proved_positive`). With Λ > 0 diagonal
+and slopes in [α, β] the term 2 (δz − αδv)ᵀΛ(δz − βδv) is never positive, so M ≻ 0 gives d/dt(δxᵀPδx) ≤ −2λ δxᵀPδx along
+any two trajectories with the same input: contraction at rate λ in √(δxᵀPδx).
+"""
+
+import math
+
+import numpy as np
+
+from stability.proof.activation import SLOPES
+from stability.proof.arithmetic import LARGEST, TINY, Array, gamma, proved_positive
+from stability.proof.budget import Meter
+from stability.proof.reading import array, get, number
+from stability.proof.system import Stack, another, unlike
+from stability.proof.verdict import Verdict
+
+NOT_COVERED = (
+    "the discretisation: the statement is about the differential equation, not about a solver's steps",
+    "deployment in lower precision than the stored float64 arrays",
+    "feedback u = κ(x): the input must be the same signal on both trajectories",
+    "member weights that depend on the state",
+    "parameters averaged over members or people",
+    "process noise",
+    "parameters θ estimated jointly with the state x",
+)
+
+
+def statement(rate: float, states: int, systems: int) -> str:
+    """The sentence that a certificate claims; the checker refuses a certificate that carries another one."""
+    return (
+        f"For every pair of trajectories in R^{states} with the same inputs, doses, parameters and member, the distance "
+        f"sqrt(dx' P dx) shrinks at rate {rate!r} per unit of time or faster, for each of the {systems} systems, "
+        "in real arithmetic with the stored float64 arrays."
+    )
+
+
+@np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
+def prove_everywhere(certificate: object, stack: Stack, meter: Meter) -> Verdict:
+    """Prove a certificate about all states, or say why it is refused.
+
+    Demands: the digest of the system's arrays; the activation's own slope range; one multiplier vector per system, all finite and
+    positive; P = Pᵀ exactly and proved positive definite; λ finite and positive; M ≻ 0 proved for every system; and the stated
+    condition number, caps, claim and exclusions consistent with all that.
+    Law: accepted ⇒ the inequality holds in real arithmetic.
+    """
+    rate, P = number(get(certificate, "rate")), array(get(certificate, "metric"), "metric")
+    multipliers = array(get(certificate, "multipliers"), "multipliers")
+    refusal = disagreement(certificate, stack, rate, P, multipliers, statement(rate, stack.A.shape[-1], stack.count))
+    if refusal:
+        return Verdict(False, refusal)
+    if not proved_positive(P[None], np.zeros_like(P[None]))[0]:
+        return Verdict(False, "the metric P is not proved positive definite")
+    meter.room(float(stack.count), f"{stack.count} systems")
+    good = np.ones(stack.count, dtype=bool)
+    size = P.shape[0] + multipliers.shape[1]
+    for first in range(0, stack.count, chunk := meter.matrices(size, stack.count, 14)):  # some 32 MB per array at a time
+        meter.look(f"at system {first} of {stack.count}")
+        part = slice(first, first + chunk)
+        good[part] = proved_positive(*inequality(stack, part, rate, P, multipliers[part]))
+        if not good[part].all():
+            break
+    if not good.all():
+        where = tuple(int(i) for i in np.unravel_index(int(np.argmin(good)), stack.leading))
+        return Verdict(False, f"the inequality is not proved for system {list(where)}", rate, stack.count)
+    return Verdict(True, statement(rate, P.shape[0], stack.count), rate, stack.count)
+
+
+def disagreement(
+    certificate: object, stack: Stack, rate: float, P: Array, multipliers: Array, claim: str, units: int | None = None
+) -> str:
+    """Everything about a certificate that can be refused without arithmetic; empty if nothing is wrong."""
+    n = stack.A.shape[-1]
+    if not (math.isfinite(rate) and rate > 0):
+        return f"the rate is {rate!r}; a certificate needs a finite positive rate"
+    if P.shape != (n, n):
+        return another(certificate, stack) or f"the metric has shape {P.shape}; the system has {n} states"
+    needed = (stack.count, sum(stack.widths) if units is None else units)
+    if multipliers.shape != needed:
+        return another(certificate, stack) or f"the multipliers have shape {multipliers.shape}; needed is {needed}"
+    if not (np.isfinite(P).all() and np.isfinite(multipliers).all()):
+        return "the metric or the multipliers hold values that are not finite"
+    if max(np.abs(P).max(), np.abs(multipliers).max(initial=0.0), rate, stack.largest) > LARGEST:
+        return f"some entry exceeds {LARGEST:.0e}, beyond which the error bounds are not stated"
+    if not (P == P.T).all():
+        return "the metric is not exactly symmetric"
+    if not (multipliers > 0).all():
+        return "a multiplier is not positive"
+    refusal = unlike(certificate, stack, claim, NOT_COVERED)
+    if refusal:
+        return refusal
+    condition = float(np.linalg.cond(P))  # itself known to a relative error of about its size times the rounding
+    if not math.isclose(number(get(certificate, "condition")), condition, rel_tol=min(1e-6 + 1e-14 * condition, 0.5)):
+        return "the stated condition number is not that of the metric"
+    for name in ("spectral_cap", "metric_cap", "inequality_cap"):
+        cap = get(certificate, name, None) if name == "inequality_cap" else get(certificate, name)  # earlier ones lack it
+        if cap is not None and not rate <= number(cap) + 1e-6 * stack.largest:
+            return f"the rate exceeds the certificate's own {name}"
+    return ""
+
+
+def inequality(
+    stack: Stack,
+    part: slice,
+    rate: float,
+    P: Array,
+    multipliers: Array,
+    slopes: tuple[Array, Array] | None = None,  # α and β (V, H); the activation's own where not given
+) -> tuple[Array, Array]:
+    """M and a bound of its rounding error, entry by entry.
+
+    Every entry is a sum of products of at most six factors; the same expression over absolute values, times γ_k, bounds the
+    error, where k counts the roundings that one product can pass: four for itself, the additions of the dot product (n − 1,
+    or the layer's width − 1), and six more for the terms put together.
+    Written out, (D − αV)ᵀΛ(D − βV) + its transpose is 2Λ on the diagonal, −(α + β)Λ V beside it, and 2Vᵀ(αβΛ)V.
+    Underflow, widened: PA and PE have two factors; 2λP and (α + β)(ΛW) three, and Wᵀ(αβΛW) five, evaluated so that what may
+    underflow first, αβΛ or ΛW, meets at most W and Wᵀ, each ≤ 1e50; α, β and 2 are about 1. So TINY covers every entry.
+    """
+    ends = slopes or tuple(np.full(multipliers.shape, end) for end in SLOPES[stack.activation])
+    weights = [w[part] for w in stack.weights]
+    widths = stack.widths
+    count, n, H = len(multipliers), stack.A.shape[-1], sum(widths)
+    edges = [n + sum(widths[:k]) for k in range(len(widths) + 1)]
+    mid, size = (np.zeros((count, n + H, n + H)) for _ in range(2))
+
+    def add(rows: slice, columns: slice, value: Array, magnitude: Array) -> None:
+        # The block and its mirror image: both get the same float, so M is symmetric to the last bit.
+        if rows == columns:
+            value = (value + value.swapaxes(1, 2)) / 2
+            magnitude = (magnitude + magnitude.swapaxes(1, 2)) / 2
+        mid[:, rows, columns] += value
+        size[:, rows, columns] += magnitude
+        if rows != columns:
+            mid[:, columns, rows] += value.swapaxes(1, 2)
+            size[:, columns, rows] += magnitude.swapaxes(1, 2)
+
+    x = slice(0, n)
+    for linear in stack.linear:
+        PA, magnitude = P @ linear[part], np.abs(P) @ np.abs(linear[part])
+        add(x, x, -(PA + PA.swapaxes(1, 2)), magnitude + magnitude.swapaxes(1, 2))
+    add(x, x, np.broadcast_to(-(2.0 * rate) * P, (count, n, n)), np.broadcast_to(2.0 * rate * np.abs(P), (count, n, n)))
+    layers = [slice(edges[k], edges[k + 1]) for k in range(len(widths))]
+    if layers:
+        add(x, layers[-1], -(P @ weights[-1]), np.abs(P) @ np.abs(weights[-1]))
+    for k, layer in enumerate(layers):
+        L, before = multipliers[:, layer.start - n : layer.stop - n], layers[k - 1] if k else x
+        alpha, beta = (end[:, layer.start - n : layer.stop - n, None] for end in ends)
+        side = (alpha + beta) * (L[:, :, None] * weights[k])
+        add(layer, before, -side, (np.abs(alpha) + np.abs(beta)) * (L[:, :, None] * np.abs(weights[k])))
+        if alpha.any():
+            corner = weights[k].swapaxes(1, 2) @ (alpha * beta * L[:, :, None] * weights[k])
+            large = np.abs(weights[k]).swapaxes(1, 2) @ (np.abs(alpha * beta) * L[:, :, None] * np.abs(weights[k]))
+            add(before, before, 2.0 * corner, 2.0 * large)
+    diagonal = np.arange(n, n + H)
+    mid[:, diagonal, diagonal] += 2.0 * multipliers
+    size[:, diagonal, diagonal] += 2.0 * multipliers
+    return mid, gamma(max(n, *widths, 0) + 12) * size + TINY

@@ -1,0 +1,162 @@
+"""Regional claims proved: contraction on a convex set, and that trajectories stay in it; the arithmetic of the checker.
+
+A regional certificate holds P, λ, the region and how the rate is proved in it:
+- "slopes": the inequality of `proof.contraction` with each unit's own slope range over the region, computed anew (`slopes.py`).
+  (Between two states of a convex set a unit's argument takes every value between its two values, so the difference quotient of φ
+  is a mean of slopes that the range contains.)
+- "cells": −(JᵀP + PJ) − 2λP ≻ 0 at every point of the box, cell by cell (`cells.py`); nothing but P and λ need be stored.
+Both hold for every system with the one P. An ellipsoid is proved on the smallest box around it. A box is convex, so the segment
+between two states lies in it and its length in P shrinks at λ, as long as both trajectories stay: the second half of the proof,
+`invariance.py`.
+
+Underflow. At the door every number of the system and of the region, and the rate, is zero or between 1e-100 and 1e50
+(`extremes`, `faint`), and T of P ≈ (TTᵀ)⁻¹ at most 1e60. So here, bounded below: λτ is at least 1e-200; a difference of walls,
+centres and radii is zero or 1e-117 at least, and over an extent (at most 1e60) a normal number; δ is at least TINY, and
+δ/(1 − e^{−λτ}) no less. The inequality by slopes is widened as there; for cells and lengths see `cells.py`,
+`enclosure.py` and `invariance.py`.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from stability.proof.arithmetic import UP, Array, proved_positive
+from stability.proof.budget import Budget, Meter
+from stability.proof.contraction import disagreement, inequality
+from stability.proof.reading import Unusable, array, get, number, shown
+from stability.proof.region.cells import Frame, cover
+from stability.proof.region.claim import (
+    RegionalClaim,
+    check_plain,
+    empty,
+    extremes,
+    faint,
+    read_region,
+    regional_statement,
+)
+from stability.proof.region.field import each_field
+from stability.proof.region.invariance import box_kept, drift_within, extents, vector_length
+from stability.proof.region.slopes import slopes_in
+from stability.proof.system import Stack
+from stability.proof.verdict import Verdict
+
+_MOST_SIDE_CELLS = 20_000  # per system, for the levels of the input at x̂, and per face of a box
+
+
+def prove_in_region(
+    certificate: object,
+    stack: Stack,
+    *,
+    most_cells: int | None = None,  # for the rate alone; None for as many as the budget has
+    meter: Meter | None = None,
+) -> Verdict:
+    """Prove a regional certificate, or say why it is refused: stored numbers, the rate in the region, then that they stay.
+
+    With fewer cells it refuses sooner, and accepts nothing that it would not accept with more.
+    Errors: with a meter, `NotDecided` where its budget is used up.
+    Law: accepted ⇒ the claim holds in real arithmetic.
+    """
+    region = get(certificate, "region")
+    if not isinstance(region, Mapping):
+        return Verdict(False, f"the region {shown(region)} is not one that this checker knows")
+    check_plain(region)
+    rate, P = number(get(certificate, "rate")), array(get(certificate, "metric"), "metric")
+    multipliers = array(get(certificate, "multipliers"), "multipliers")
+    n = stack.A.shape[-1]
+    try:
+        words = regional_statement(rate, n, stack.count, region)
+    except (KeyError, TypeError) as error:
+        raise Unusable(f"the region lacks a part or has one of another kind: {error}") from error
+    units = 0 if region.get("proof") == "cells" else None
+    refusal = disagreement(certificate, stack, rate, P, multipliers, words, units) or extremes(stack)
+    if refusal:
+        return Verdict(False, refusal)
+    if not proved_positive(P[None], np.zeros_like(P[None]))[0]:
+        return Verdict(False, "the metric P is not proved positive definite")
+    frame = Frame.of(P)
+    if not frame.usable:
+        return Verdict(False, "the metric P is scaled so that the error bounds are not stated; multiply it by a number")
+    claim = read_region(region, frame, n)
+    refusal = empty(claim, stack) or faint(claim, rate)
+    if refusal:
+        return Verdict(False, refusal, rate, stack.count)
+    refusal = prove_stay(claim, frame, rate, stack, meter)
+    if refusal:
+        return Verdict(False, refusal, rate, stack.count)
+    if units is None:
+        refusal = _rate_by_slopes(claim, stack, rate, P, multipliers, meter)
+    else:
+        most = most_cells if most_cells is not None else math.inf if meter is not None else Budget().cells
+        refusal = _rate_by_cells(claim, stack, rate, frame, most, meter)
+    return Verdict(not refusal, refusal or words, rate, stack.count)
+
+
+def prove_stay(claim: RegionalClaim, frame: Frame, rate: float, stack: Stack, meter: Meter | None = None) -> str:
+    """Empty if it is proved that trajectories stay as claimed, given contraction at the rate; else why not."""
+    fields, stay = each_field(stack, True), claim.stay
+    if stay.kind == "box":
+        if stay.doses or claim.kind != "box":
+            return "only a box without doses can be kept as a whole box"
+        return box_kept(fields, claim.lower, claim.upper, claim.levels, most=_MOST_SIDE_CELLS, meter=meter)
+    if stay.centre is None or stay.radius is None or stay.start is None:
+        return "the ball that trajectories stay in is not stated"
+    delta = max((vector_length(frame, d) for d in claim.doses), default=0.0) if stay.doses else 0.0
+    if not stay.start > 0:
+        why = f"doses of length {delta:g} leave nowhere" if delta else "there is nowhere"
+        return f"{why} to start in the ball of radius {stay.radius:g}"
+    if not UP * (stay.start + delta) <= stay.radius:
+        return f"starts within {stay.start:g} and doses of length {delta:g} do not fit in the ball of radius {stay.radius:g}"
+    if not ball_room(claim, frame, stay.centre) >= stay.radius:
+        return "the ball that trajectories stay in is not proved to lie in the region"
+    # w ≤ λ(ρ − δ/(1 − e^{−λτ})), every rounding on the safe side.
+    kick = delta * UP / (-np.expm1(-rate * claim.gap) / UP) if stay.doses else 0.0
+    room = rate * (stay.radius - UP * kick) / UP
+    most = _MOST_SIDE_CELLS
+    if not room > 0 or not drift_within(fields, frame, stay.centre, claim.levels, room, most=most, meter=meter):
+        return (
+            f"it is not proved that trajectories stay: the drift |f(x^, u)|_P at the ball's centre is not bounded by {room:g}, "
+            "what contraction at the rate makes up for"
+        )
+    return ""
+
+
+def ball_room(claim: RegionalClaim, frame: Frame, centre: Array) -> float:
+    """The largest radius, from below, of a ball about the centre within the region."""
+    if claim.ellipsoid is not None:
+        middle, radius = claim.ellipsoid
+        return (radius - UP * vector_length(frame, centre - middle)) / UP
+    gaps = np.minimum(claim.upper - centre, centre - claim.lower)
+    return float((gaps / extents(frame)).min()) / UP
+
+
+def _rate_by_slopes(
+    claim: RegionalClaim, stack: Stack, rate: float, P: Array, multipliers: Array, meter: Meter | None
+) -> str:
+    meter = meter or Meter()
+    chunk = meter.matrices(len(P) + multipliers.shape[1], stack.count, 14)
+    slopes = slopes_in(stack, claim.lower, claim.upper, claim.levels, meter)
+    for first in range(0, stack.count, chunk):
+        meter.look(f"at system {first} of {stack.count}")
+        part = slice(first, first + chunk)
+        ends = (slopes[0][part], slopes[1][part])
+        good = proved_positive(*inequality(stack, part, rate, P, multipliers[part], ends))
+        if not good.all():
+            return f"the inequality with the region's slopes is not proved for system {first + int(np.argmin(good))}"
+    return ""
+
+
+def _rate_by_cells(
+    claim: RegionalClaim, stack: Stack, rate: float, frame: Frame, most: float, meter: Meter | None
+) -> str:
+    with_inputs, left = stack.input_weights is not None, most
+    low = np.concatenate([claim.lower, claim.levels[0]]) if with_inputs else claim.lower
+    high = np.concatenate([claim.upper, claim.levels[1]]) if with_inputs else claim.upper
+    for index, field in enumerate(each_field(stack, with_inputs)):
+        found = cover(field, frame, rate, low, high, most=left, meter=meter, doing=f"on system {index}")
+        if found.counterexample is not None:
+            return f"system {index} does not contract at the rate in this metric at {found.counterexample.tolist()}"
+        if not found.proved:
+            return f"system {index} is not proved within {most:.0f} cells; {found.left} are left"
+        left -= found.cells
+    return ""

@@ -1,0 +1,196 @@
+"""A system as the checker sees it: arrays and shapes verified, the digest computed anew; and whether a claim is about it."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stability.proof.activation import SLOPES
+from stability.proof.arithmetic import Array
+from stability.proof.reading import Unusable, array, get, has, number, sequence, shown, unlike_any
+
+NEEDED, OPTIONAL = ("A", "weights", "biases"), ("activation", "B", "input_weights", "skip")  # as `Lure` takes them
+_PARTS = {*NEEDED, *OPTIONAL}
+
+
+@dataclass(frozen=True)
+class Flat:
+    """An array whose leading axes broadcast, seen as (V, …) with one leading axis; only what is asked for is copied."""
+
+    held: Array
+    leading: tuple[int, ...]
+    rank: int  # of what each of the V systems has
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (math.prod(self.leading), *self.held.shape[self.held.ndim - self.rank :])
+
+    def __getitem__(self, which: int | slice) -> Array:
+        core = self.held.shape[self.held.ndim - self.rank :]
+        if self.held.shape == self.leading + core:
+            return self.held.reshape(self.shape)[which]
+        whole = np.broadcast_to(self.held, self.leading + core)
+        index = which if isinstance(which, int) else np.arange(*which.indices(self.shape[0]))
+        return whole[np.unravel_index(index, self.leading)]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A system's arrays as the checker sees them: shapes verified, leading axes flattened to V."""
+
+    A: Flat  # (V, n, n)
+    weights: tuple[Flat, ...]  # (V, out, in)
+    linear: tuple[Flat, ...]  # what adds up to the linear part, each (V, n, n): A, a skip, a weight without hidden units
+    activation: str
+    leading: tuple[int, ...]
+    digest: str
+    largest: float  # the largest magnitude that enters the inequality
+    biases: tuple[Flat, ...]  # (V, out); these three enter regional claims alone
+    B: Flat | None  # (V, n, m)
+    input_weights: Flat | None  # (V, h_1, m)
+
+    @property
+    def count(self) -> int:
+        return self.A.shape[0]
+
+    @property
+    def widths(self) -> list[int]:
+        return [w.shape[1] for w in self.weights[:-1]]
+
+    @property
+    def inputs(self) -> int:
+        """m."""
+        return max(0 if a is None else a.shape[-1] for a in (self.B, self.input_weights))
+
+
+def read_system(system: object) -> Stack:
+    """The system's arrays, verified: of a Lure, of what `Lure.to_dict` writes, or of the arrays that `Lure` is made from.
+
+    Errors: Unusable for what is not a system, has a part that the proof would not see, or arrays that do not fit together.
+    """
+    _require_system(system)
+    activation = get(system, "activation", "tanh")
+    if not isinstance(activation, str) or activation not in SLOPES:
+        raise Unusable(f"the activation {shown(activation)} is not one of {', '.join(SLOPES)}")
+    A = array(get(system, "A"), "A")
+    weights = [array(w, f"weights[{k}]") for k, w in enumerate(sequence(get(system, "weights")))]
+    biases = [array(b, f"biases[{k}]") for k, b in enumerate(sequence(get(system, "biases")))]
+    given = {name: get(system, name, None) for name in ("B", "input_weights", "skip")}
+    inputs = {name: None if v is None else array(v, name) for name, v in given.items()}
+    named: list[tuple[str, Array | None, int]] = [("A", A, 2), ("B", inputs["B"], 2)]
+    named += [(f"weights[{k}]", w, 2) for k, w in enumerate(weights)]
+    named += [(f"biases[{k}]", b, 1) for k, b in enumerate(biases)]
+    named += [("input_weights", inputs["input_weights"], 2)]
+    if inputs["skip"] is not None:
+        named += [("skip", inputs["skip"], 2)]
+    for name, entries, rank in named:
+        if entries is not None and (entries.ndim < rank or not np.isfinite(entries).all()):
+            raise Unusable(f"{name} has too few axes, or values that are not finite")
+    _check_chain(A, weights, biases)
+    linear = [A] + ([] if inputs["skip"] is None else [inputs["skip"]]) + (weights if len(weights) == 1 else [])
+    if any(matrix.shape[-2:] != A.shape[-2:] for matrix in linear):
+        raise Unusable("the skip does not have the shape of A")
+    _check_inputs(A, weights, inputs["B"], inputs["input_weights"])
+    try:
+        leading = np.broadcast_shapes(*(a.shape[: a.ndim - rank] for _, a, rank in named if a is not None))
+    except ValueError as error:
+        raise Unusable("the leading axes of the system's arrays do not broadcast together") from error
+    count = math.prod(leading)
+    if count == 0:
+        raise Unusable("the list of systems is empty")
+
+    def flat(entries: Array, rank: int = 2) -> Flat:
+        return Flat(entries, leading, rank)
+
+    largest = max(float(np.abs(a).max()) for a in (*linear, *weights))
+    digest = _digest(activation, named)
+    felt = [None if a is None else flat(a) for a in (inputs["B"], inputs["input_weights"])]
+    return Stack(
+        flat(A),
+        tuple(map(flat, weights)),
+        tuple(map(flat, linear)),
+        activation,
+        leading,
+        digest,
+        largest,
+        tuple(flat(b, 1) for b in biases),
+        felt[0],
+        felt[1],
+    )
+
+
+def _require_system(system: object) -> None:
+    if not has(system, *NEEDED):
+        if has(system, "digest", "claim"):
+            raise Unusable("a claim stands where the system is needed: the claim comes first, as in prove(claim, system)")
+        if has(system, "lure"):
+            raise Unusable(f"the system is {shown(system)}; give the arrays that its lure(theta) returns")
+        write = "a Lure, what its to_dict writes, or the arrays that model.lure(theta) returns"
+        write += "; several become one by Lure.stack" if isinstance(system, list | tuple) else ""
+        lacking = [name for name in NEEDED if not has(system, name)]
+        lacks = f": it lacks {', '.join(lacking)}" if isinstance(system, Mapping) and len(lacking) < len(NEEDED) else ""
+        raise Unusable(unlike_any(system, "system", write) + lacks)
+    if isinstance(system, Mapping) and not system.keys() <= _PARTS:
+        other = next(name for name in system if name not in _PARTS)
+        parts = ", ".join((*NEEDED, *OPTIONAL))
+        raise Unusable(f"the system has {shown(other)}, which the proof would not see; its parts are {parts}")
+
+
+def _check_chain(A: Array, weights: list[Array], biases: list[Array]) -> None:
+    n = A.shape[-1]
+    sizes = [n] + [w.shape[-2] for w in weights]
+    fits = A.shape[-2] == n > 0 and sizes[-1] == n and len(biases) == len(weights) and 0 not in sizes
+    fits = fits and all(w.shape[-1] == size for w, size in zip(weights, sizes[:-1], strict=True))
+    if not (fits and all(b.shape[-1] == size for b, size in zip(biases, sizes[1:], strict=True))):
+        raise Unusable("the shapes of A, the weights and the biases do not fit together")
+
+
+def _check_inputs(A: Array, weights: list[Array], B: Array | None, Wu: Array | None) -> None:
+    if B is not None and B.shape[-2] != A.shape[-2]:
+        raise Unusable("B does not have one row per state")
+    if Wu is not None and (not weights or Wu.shape[-2] != weights[0].shape[-2]):
+        raise Unusable("input_weights does not have one row per unit of the first layer")
+    if B is not None and Wu is not None and B.shape[-1] != Wu.shape[-1]:
+        raise Unusable("B and input_weights take different numbers of inputs")
+
+
+def _digest(activation: str, named: Sequence[tuple[str, Array | None, int]]) -> str:
+    """The definition stands at `Lure.digest`; this is the second implementation of it."""
+    chunks = [f"lure 1\nactivation {activation}\n".encode("ascii")]
+    for name, entries, _ in named:
+        if entries is None:
+            chunks.append(f"{name} none\n".encode("ascii"))
+        else:
+            shape = ",".join(str(s) for s in entries.shape)
+            chunks += [f"{name} {shape}\n".encode("ascii"), entries.astype("<f8").tobytes("C")]
+    return hashlib.sha256(b"".join(chunks)).hexdigest()
+
+
+def another(claim: object, stack: Stack) -> str:
+    """That the claim is about another system, if it is; else empty. Asked first where a shape does not fit."""
+    if [number(s) for s in sequence(get(claim, "leading"))] != list(stack.leading):
+        return f"the leading shape is not that of the system, {stack.leading}: this is another system (other members or people)"
+    digest = get(claim, "digest")
+    if not isinstance(digest, str) or digest != stack.digest:
+        return (
+            "the digest is not that of the system: this is another system (other parameters, members or people), or its arrays "
+            "were changed after the claim was made"
+        )
+    return ""
+
+
+def unlike(claim: object, stack: Stack, sentence: str, not_covered: Sequence[str]) -> str:
+    """What a claim of any kind says of its system, its sentence and its exclusions, if it is not so; else empty."""
+    slopes = list(SLOPES[stack.activation])
+    if [number(s) for s in sequence(get(claim, "slope_range"))] != slopes:
+        return f"the slope range is not that of {stack.activation}, {slopes}"
+    other, said = another(claim, stack), get(claim, "claim")
+    if other:
+        return other
+    if not isinstance(said, str) or said != sentence:
+        return "the claim is not the sentence that the numbers support"
+    if not set(not_covered) <= {s for s in sequence(get(claim, "not_covered")) if isinstance(s, str)}:
+        return "the list of what is not covered lacks a sentence"
+    return ""

@@ -1,0 +1,42 @@
+"""Why there is no claim: a value, not an exception; it travels as JSON like a claim, and is none."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stability.entries import entries_of, written
+
+Reason = Literal["disproved", "no common metric", "not proved"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Refusal:
+    """Why there is no certificate.
+
+    reason
+        "disproved"         a Jacobian at a real state has an eigenvalue that forbids the rate in any constant metric
+        "no common metric"  the Jacobians at real states admit no common P at that rate; `counterexample` holds the dual
+                            matrices that show it
+        "not proved"        neither; the inequality is sufficient, not necessary, and the search may have run out of time
+    """
+
+    kind: Literal["refusal"] = "refusal"
+    reason: Reason
+    message: str
+    # index of the system, state, slopes, Jacobian, eigenvalue; or the dual
+    counterexample: dict[str, Any] | None = None
+    best_rate: float | None = None  # the best rate that the search reached, possibly negative
+    rate_bound: float | None = None  # what this inequality can reach at most, where the search found out
+    metric_cap: float | None = None  # what no constant metric can exceed, from Jacobians at real states, where it found out
+
+    def __bool__(self) -> bool:
+        return False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, exact to the last bit; `kind` tells it from a claim."""
+        return written(self)
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "Refusal":
+        """The inverse of `to_dict`. Errors: ValueError for what it does not write."""
+        return Refusal(**entries_of(Refusal, data))

@@ -1,0 +1,97 @@
+"""The set in which trajectories are kept: the region itself, or a ball of the metric about a point of rest."""
+
+from itertools import product
+
+import numpy as np
+
+from stability.lure import Array
+from stability.proof.region.cells import Frame
+from stability.proof.region.claim import RegionalClaim, Stay
+from stability.proof.region.contraction import ball_room, prove_stay
+from stability.proof.region.enclosure import expand
+from stability.proof.region.field import Field, fields_of
+from stability.proof.region.invariance import field_bounds, length, vector_length
+from stability.refusal import Refusal
+from stability.region import Box
+from stability.search.regional_task import RegionalTask
+
+
+def kept_set(task: RegionalTask, frame: Frame, rate: float) -> Stay | Refusal:
+    """How trajectories are kept, at this rate: the box itself where no doses are asked, else a ball."""
+    asked = task.inputs is not None and task.inputs.doses is not None
+    reasons = []
+    whole = Stay("box", None, None, None, False)
+    if isinstance(task.region, Box) and not asked:
+        reasons.append(prove_stay(task.claim(frame, "cells", whole), frame, rate, task.stack))
+        if not reasons[-1]:
+            return whole
+    claim = task.claim(frame, "cells", whole)
+    centre, drift = _centre(task, claim, frame, rate)
+    radius = ball_room(claim, frame, centre) * (1.0 - 1e-9)
+    longest = max((vector_length(frame, d) for d in claim.doses), default=0.0)
+    start = radius - longest * (1.0 + 1e-9) if asked else radius * (1.0 - 1e-9)
+    ball = Stay("ball", centre, radius, start, asked)
+    reasons.append(prove_stay(task.claim(frame, "cells", ball), frame, rate, task.stack))
+    if not reasons[-1]:
+        return ball
+    return Refusal(
+        reason="not proved",
+        message=(
+            f"No set is proved that trajectories stay in, even at the rate {rate:.6g}: "
+            + "; ".join(dict.fromkeys(reasons))
+            + f". The largest ball in the region about its best centre has radius {radius:.6g} in the metric, so the drift "
+            f"there may be {rate * radius:.6g}; sampled over the input levels it is {drift:.6g}"
+            + (f", and the longest dose has the length {longest:.6g}" if asked else "")
+            + f". Give a larger region or smaller inputs{' and doses' if asked else ''}."
+        ),
+        best_rate=None,
+    )
+
+
+def _centre(task: RegionalTask, claim: RegionalClaim, frame: Frame, rate: float) -> tuple[Array, float]:
+    """x̂ and its drift max |f(x̂, u)|_P over the corners of the levels: where λρ − w is largest, between the middle of the
+    region and the mean of the systems' equilibria (Newton at the middle of the levels)."""
+    fields = fields_of(task.stack, True)
+    lower, upper = claim.lower, claim.upper
+    middle, u = (lower + upper) / 2, (task.levels[0] + task.levels[1]) / 2
+    if claim.ellipsoid is not None:
+        middle = claim.ellipsoid[0]
+    found = []
+    for field in fields:
+        x = middle
+        for _ in range(20):
+            value, jacobian = _value(field, x, u)
+            step = np.linalg.lstsq(jacobian, -value, rcond=None)[0]
+            x = np.clip(x + step, lower, upper)
+        found.append(x)
+    rest = np.mean(found, axis=0)
+    rest[np.abs(rest) < 1e-12 * (upper - lower)] = 0.0  # Newton's rounding is no reason to state 3e-15
+    best: tuple[float, Array, float] | None = None
+    m = len(u)
+    corners = np.array(list(product((0.0, 1.0), repeat=min(m, 8))), dtype=np.float64)
+    chosen = np.full((len(corners), m), 0.5)
+    chosen[:, : corners.shape[1]] = corners
+    inputs = task.levels[0] + chosen * (task.levels[1] - task.levels[0])
+    for t in np.linspace(0.0, 1.0, 9):
+        x = rest + t * (middle - rest)
+        points = np.concatenate([np.broadcast_to(x, (len(inputs), len(x))), inputs], axis=1).T
+        drift = 0.0
+        for field in fields:
+            low, high = field_bounds(
+                field, frame.left, frame.left_error, points, 0.0 * points, lower=points.min(1), upper=points.max(1)
+            )
+            drift = max(drift, float(length(frame, low, high).max()))
+        margin = rate * ball_room(claim, frame, x) - drift
+        if best is None or margin > best[0]:
+            best = margin, x, drift
+    return (best[1], best[2]) if best is not None else (middle, np.inf)
+
+
+def _value(field: Field, x: Array, u: Array) -> tuple[Array, Array]:
+    """f and ∂f/∂x at a point."""
+    linear = np.sum(field.linear, axis=0)
+    value = linear @ x + np.sum(field.B, axis=0) @ u + field.bias
+    if field.layers is None:
+        return value, linear
+    z = expand(field.layers, np.concatenate([x, u])[:, None], np.zeros((len(x) + len(u), 1)))
+    return value + field.last @ z.value[:, 0], linear + field.last @ z.gradient[:, : len(x), 0]

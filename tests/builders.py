@@ -1,0 +1,221 @@
+"""What tests build: every family's members, by name, and small models and people whose truth is known.
+
+A new member of a family is one line in its dictionary here: `tests/test_families.py` and the family's own tests run over it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+
+from hybrid import (
+    Concentration,
+    Dose,
+    Exponential,
+    HybridModel,
+    Mesh,
+    Observation,
+    RungeKutta,
+    Schedule,
+    Solver,
+    States,
+    Term,
+    Torchdiffeq,
+)
+from hybrid.solve.schemes.tableau import TABLEAUS
+from learned import (
+    MLP,
+    AdditiveProportional,
+    Constant,
+    ContractingMLP,
+    DiagonalDiffusion,
+    NeuralNoise,
+    NoiseHead,
+    ProcessNoise,
+    Residual,
+    Zero,
+)
+from physics import (
+    Backbone,
+    LinearBackbone,
+    LogNormalPopulation,
+    OneCompartmentOral,
+    Population,
+    SharedPopulation,
+    VanCauter,
+    VanCauterPopulation,
+)
+from training import Looks, Objective, Record, Search
+
+# ---- the families: every member, and every way in which it can be built
+
+A_COUPLED, B_COUPLED = [[-1.0, 0.2], [0.7, -0.5]], [[-1.5, 0.0], [0.9, -0.4]]
+
+BACKBONE_BUILDERS: Mapping[str, Callable[[], Backbone]] = {
+    "linear": lambda: LinearBackbone(
+        [[-1.0, 0.5, 0.0], [0.2, -0.7, 0.3], [0.0, 4.0, -9.0]],
+        [[1.0, 0.0], [0.0, 0.0], [0.0, -2.0]],
+        states=("a", "b", "c"),
+        inputs=("u", "v"),
+        state_units=("mg", "mg", "mL"),
+        input_units=("mmol/L", "1"),
+        time_unit="h",
+    ),
+    "oral": OneCompartmentOral,
+    "oral, clearance": lambda: OneCompartmentOral(parameters="clearance"),
+    "oral, depot": lambda: OneCompartmentOral(ka=(0.0005, 5.0), ke=(0.05, 20.0), faster="ke"),
+    "van Cauter": VanCauter,
+}
+
+POPULATION_BUILDERS: Mapping[str, Callable[[], Population]] = {
+    "log-normal": lambda: LogNormalPopulation(
+        OneCompartmentOral().physical, [0.6, 0.3, 0.2], {"V": {"WT": (70.0, 1.0)}, "ke": {"WT": (70.0, -0.25)}}
+    ),
+    "shared": lambda: SharedPopulation([0.3, 2.0]),
+    "van Cauter": VanCauterPopulation,
+}
+# what the populations above read of three people
+COVARIATES = {
+    name: torch.tensor(values, dtype=torch.float64)
+    for name, values in {"WT": (55.0, 70.0, 101.0), "age": (18.0, 50.0, 91.0), "type2": (0.0, 1.0, 1.0)}.items()
+}
+
+RESIDUAL_BUILDERS: Mapping[str, Callable[[], Residual]] = {
+    "zero": lambda: Zero(3, 2, 1),
+    "tanh": lambda: MLP(3, 2, 2, (5, 4), state_scale=[2.0, 30.0, 0.1], input_scale=[4.0, 0.5], rate_scale=0.2),
+    "relu with offset": lambda: MLP(3, 2, 1, (6,), "relu", vanishes_at_origin=False, rate_scale=3.0),
+    "sigmoid, three layers": lambda: MLP(2, 0, 3, (4, 5, 6), "sigmoid"),
+    "silu": lambda: MLP(2, 1, 1, (5, 3), "silu", state_scale=2.0),
+    "gelu": lambda: MLP(2, 0, 0, (6,), "gelu"),
+    "softplus on one state": lambda: MLP(3, 1, 0, (4,), "softplus", vanishes_at_origin=False, acts_on=[1]),
+    "separable": lambda: MLP(3, 0, 1, (7, 5), separable=True, state_scale=[1.0, 8.0, 100.0]),
+    "of inputs alone": lambda: MLP(2, 2, 1, (4,), sees_states=False, acts_on=[0]),
+    "of one input": lambda: MLP(2, 3, 1, (4,), sees_inputs=[2]),
+    "contracting": lambda: ContractingMLP(2, 1, 2, (5, 4), vertices=A_COUPLED, state_scale=[2.0, 0.1], input_scale=4.0),
+    "contracting, sigmoid with offset": lambda: ContractingMLP(
+        *(2, 2, 0, (6,), "sigmoid"),
+        vertices=[A_COUPLED, B_COUPLED],
+        rate=0.3,
+        learn_metric=True,
+        vanishes_at_origin=False,
+        rate_scale=0.25,
+    ),
+}
+
+NOISE_BUILDERS: Mapping[str, Callable[[], NoiseHead]] = {  # of one state and one input
+    "additive and proportional": lambda: AdditiveProportional([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]),
+    "constant": lambda: Constant([0.3, 2.0], [0.05, 0.5]),
+    "neural": lambda: NeuralNoise([0.3, 2.0], [0.05, 0.5], 1, 1, (3,), channel_scale=[4.0, 30.0], input_scale=2.0),
+}
+
+PROCESS_BUILDERS: Mapping[str, Callable[[], ProcessNoise]] = {  # of two states
+    "additive": lambda: DiagonalDiffusion([0.5, 0.2]),
+    "additive, one state at rest": lambda: DiagonalDiffusion([0.5, 0.0]),
+    "one state proportional": lambda: DiagonalDiffusion([0.3, 0.1], [0.4, 0.0]),
+    "both, one at rest at 0": lambda: DiagonalDiffusion([0.0, 0.1], [0.4, 0.3]),
+}
+
+OBSERVATION_BUILDERS: Mapping[str, Callable[[], Observation]] = {  # of `OneCompartmentOral`
+    "concentration": lambda: Concentration("plasma", "V"),
+    "concentration by position": lambda: Concentration(1, 2),
+    "concentration in another unit": lambda: Concentration("plasma", "V", unit="ug/mL"),
+    "states": lambda: States(("plasma", "gut")),
+    "states in other units": lambda: States((1, 0), ("p", "g"), ("g", "mg")),
+}
+
+TERM_BUILDERS: Mapping[str, Callable[[], Term]] = {}  # of `OneCompartmentOral`; `TERMS` has none yet
+
+
+@dataclass(frozen=True)
+class SolverKind:
+    """A solver as it is tested: on a mesh of any step, to a tolerance, and whether it reads inside its steps."""
+
+    name: str
+    fixed: Callable[[], Solver] | None
+    adaptive: Callable[[float], Solver] | None
+    order: int
+    reads: bool
+
+
+SOLVER_KINDS = [
+    *(SolverKind(f"RungeKutta-{m}", lambda m=m: RungeKutta(m), None, TABLEAUS[m].order, True) for m in TABLEAUS),
+    *(
+        SolverKind(
+            f"RungeKutta-{m}-adaptive", None, lambda tol, m=m: RungeKutta(m, rtol=tol, atol=tol), TABLEAUS[m].order, True
+        )
+        for m in TABLEAUS
+        if TABLEAUS[m].error
+    ),
+    SolverKind("Exponential", Exponential, None, 4, True),
+    SolverKind("Exponential-adaptive", None, lambda tol: Exponential(rtol=tol, atol=tol), 4, True),
+    *(SolverKind(f"Torchdiffeq-{m}", lambda m=m: Torchdiffeq(m), None, o, False) for m, o in (("euler", 1), ("rk4", 4))),
+    *(
+        SolverKind(f"Torchdiffeq-{m}-adaptive", None, lambda tol, m=m: Torchdiffeq(m, tol, tol), o, False)
+        for m, o in (("dopri5", 5), ("dopri8", 8))
+    ),
+]
+
+
+# ---- small models and people whose truth is known
+
+BOXES = {"ka": (0.3, 4.0), "ke": (0.02, 0.25), "V": (5.0, 200.0)}
+SPREAD = (0.4, 0.2, 0.2)  # ω of log ka, log ke and log V
+MESH = Mesh(0.65, 0.2, 0.5)  # the largest ka is 4/h, and 0.65 × 4 is inside the stability region of the classic method
+
+
+def oral_people(
+    count: int = 4,
+    *,
+    seed: int = 1,
+    shift: Sequence[float] = (0.0, 0.0, 0.0),
+    noise: tuple[float, float] = (0.2, 0.05),
+    times: Sequence[float] = (0.25, 0.75, 1.5, 3.0, 5.0, 8.0),
+) -> tuple[Record, ...]:
+    """Synthetic people who each took one oral dose, from the closed form of Bateman (1910).
+
+    The learned `shift` of the log parameters, the noise (additive, proportional) and the times may be chosen.
+    """
+    rng = np.random.default_rng(seed)
+    population = LogNormalPopulation(OneCompartmentOral(**BOXES).physical, SPREAD)
+    with torch.no_grad():
+        population.shift += torch.tensor([shift], dtype=torch.float64)
+        theta = population.theta(torch.from_numpy(rng.standard_normal((1, count, 3))), {})[0].numpy()
+    t = np.asarray(times)
+    found = []
+    for i, (ka, ke, V) in enumerate(theta):
+        dose = 300.0 + 20.0 * i
+        mean = dose * ka / (V * (ka - ke)) * (np.exp(-ke * t) - np.exp(-ka * t))
+        sd = np.hypot(noise[0], noise[1] * mean)
+        # a concentration cannot be negative; what the noise makes so was not measured
+        values = mean + sd * rng.standard_normal(len(t))
+        values = np.where(values > 0, values, np.nan)[:, None]
+        schedule = Schedule(doses=(Dose("gut", 0.0, dose),))
+        found.append(
+            Record(f"P{i + 1}", schedule, t, values, ("concentration",), {}, {"time": "h", "concentration": "mg/L"})
+        )
+    return tuple(found)
+
+
+def oral_model() -> HybridModel:
+    """One member, not trained: one compartment, log-normal people, a residual of four hidden units."""
+    backbone = OneCompartmentOral(**BOXES)
+    residual = MLP(2, hidden=(4,), separable=True, state_scale=300.0, rate_scale=0.1)
+    return HybridModel(
+        backbone,
+        LogNormalPopulation(backbone.physical, SPREAD),
+        residual,
+        observation=Concentration(1, 2),
+        noise=AdditiveProportional([0.5], [0.1], [0.02]),
+    )
+
+
+def as_values(**given: Any) -> dict[str, Any]:
+    """The arguments of a fit: the fields of its three values, given flat, each in its value, and everything else as it is."""
+    found: dict[str, Any] = {}
+    for name, kind in (("objective", Objective), ("search", Search), ("looks", Looks)):
+        own = {f.name: given.pop(f.name) for f in fields(kind) if f.name in given}
+        if own:
+            found[name] = kind(**own)
+    return found | given

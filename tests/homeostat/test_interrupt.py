@@ -1,0 +1,242 @@
+"""Ctrl-C: exit code 130 whatever is kept, what is kept is marked, and what was written is named; SIGTERM: 143."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+import homeostat.bundles.certified
+import homeostat.demo
+import homeostat.study.fit_table
+from exchange import load
+from homeostat.cli import app
+from homeostat.data import theophylline
+from homeostat.gallery import interrupted_verdicts
+from homeostat.progress import Interruption, cut_short, watched
+from homeostat.study import Settings, train
+from homeostat.study.backbones import backbone_named
+from homeostat.study.recipe import hybrid_recipe
+from hybrid import HybridModel
+from stability import certify
+from training import Cohort, Fitted, Looks, Objective, Record, Search, Step, fit
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def usual() -> Generator[None, None, None]:
+    """The handlers of a shell's foreground, whatever this process was started with."""
+    before = {number: signal.signal(number, usual) for number, usual in USUAL.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+USUAL = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+
+def raising(number: int) -> Callable[..., None]:
+    def work(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(5.0)  # the signal comes before that is over
+
+    return work
+
+
+COMMANDS = {
+    "certify": ("homeostat.bundles.certified.certify_bundle", ["x.twin"]),
+    "check": ("homeostat.bundles.checked.examine_bundle", ["x.twin"]),
+    "inspect": ("homeostat.bundles.inspected.inspect_bundle", ["x.twin"]),
+    "simulate": ("homeostat.bundles.simulated.simulate_person", ["x.twin", "--picture", "x.png"]),
+    "report": ("homeostat.bundles.reported.report_on", ["x.twin", "--data", "x.csv"]),
+    "fit": ("homeostat.study.fit_table.fit_table", [str(theophylline()), "--units", "TIME=h,AMT=mg,DV=mg/L", "--out", "out"]),
+    "demo": ("homeostat.demo.run_demo", ["--out", "out"]),
+}
+
+
+@pytest.mark.usefixtures("usual")
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(("number", "code", "words"), [(signal.SIGINT, 130, "interrupted; "), (signal.SIGTERM, 143, "ended by ")])
+def test_every_command_that_is_stopped_says_so(
+    command: str, number: int, code: int, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, arguments = COMMANDS[command]
+    monkeypatch.setattr(name, raising(number))
+    done = run(command, *arguments)
+    assert done.exit_code == code
+    assert done.stderr.splitlines()[-1].startswith(f"homeostat: {words}")
+    assert "nothing was written" in done.stderr
+    assert done.stdout == ""
+    assert [signal.getsignal(n) for n in USUAL] == list(USUAL.values())  # and the signals are whose they were
+
+
+@pytest.mark.usefixtures("usual")
+def test_what_was_written_before_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "old.png").write_text("of an earlier run")
+
+    def work(*_: object, **__: object) -> None:
+        for name in ("model.twin", "hybrid.checkpoint", "model.twin.partial"):
+            (tmp_path / name).write_text("x")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(homeostat.study.fit_table, "fit_table", work)
+    done = run("fit", theophylline(), "--units", "TIME=h,AMT=mg,DV=mg/L", "--out", tmp_path)
+    assert done.exit_code == 130
+    kept = f"{tmp_path / 'hybrid.checkpoint'}, {tmp_path / 'model.twin'}"
+    said = f"homeostat: interrupted; written before and kept: {kept}; the same command with --resume goes on with the training\n"
+    assert done.stderr.endswith(said)
+
+
+@pytest.mark.usefixtures("usual")
+def test_a_search_that_answers_an_interrupt_is_an_interrupted_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The climb catches Ctrl-C and goes on with the best so far; the command is none that went well for that."""
+
+    def work(*_: object) -> object:
+        try:
+            raising(signal.SIGINT)()
+        except KeyboardInterrupt:
+            return certify_one(), "a text", {}
+        raise AssertionError("the signal did not come")
+
+    monkeypatch.setattr(homeostat.bundles.certified, "certify_bundle", work)
+    done = run("certify", "x.twin")
+    assert done.exit_code == 130
+    assert done.stdout == "a text\n"
+    assert done.stderr == "homeostat: interrupted; the answer is the best that was found until then\n"
+
+
+def certify_one() -> object:
+    from stability import Lure
+
+    return certify(Lure(A=[[-1.0, 0.0], [0.1, -2.0]], weights=[], biases=[]))
+
+
+@pytest.mark.usefixtures("usual")
+def test_what_ignores_ctrl_c_goes_on_ignoring_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(*_: object) -> object:
+        os.kill(os.getpid(), signal.SIGINT)
+        return certify_one(), "a text", {}
+
+    monkeypatch.setattr(homeostat.bundles.certified, "certify_bundle", work)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `nohup` and a script's background do
+    assert run("certify", "x.twin").exit_code == 0
+
+
+# ---- what is kept ------------------------------------------------------------------------------------------------------
+
+
+def test_the_bar_says_where_it_was_stopped(model: HybridModel) -> None:
+    best = Fitted(model, torch.zeros(1, 4, 3))
+
+    def steps(last: int) -> Generator[Step, None, None]:
+        for k in range(1, last + 1):
+            yield Step(k, 12, torch.ones(1), torch.full((1,), torch.nan), 0.1, best)
+        raise KeyboardInterrupt
+
+    text = StringIO()
+    assert watched(steps(10), "hybrid", Console(file=text)) == (best, Interruption(10, 12))
+    assert "hybrid: interrupted at step 10 of 12; going on" in text.getvalue()
+    assert watched(steps(12), "hybrid", Console(file=text)) == (best, None)  # nothing is missing
+    with pytest.raises(KeyboardInterrupt):
+        watched(steps(0), "hybrid", Console(file=text))
+
+
+def test_which_trainings_were_cut_short_in_words() -> None:
+    assert cut_short({"hybrid": None, "backbone alone": None}) == ""
+    both = cut_short({"hybrid": Interruption(10, 120), "backbone alone": Interruption(3, 120)})
+    assert both == "hybrid: interrupted at step 10 of 120; backbone alone: interrupted at step 3 of 120"
+    assert interrupted_verdicts("") == []
+    (verdict,) = interrupted_verdicts(both, ["neural ODE alone"])
+    assert (verdict.good, verdict.claim) == (False, f"Training was cut short ({both})")
+    assert "left out: neural ODE alone." in verdict.detail
+
+
+@pytest.mark.parametrize(("last", "look_every"), [(4, 5), (7, 5), (4, 100)])
+def test_before_the_first_look_the_last_step_is_kept(model: HybridModel, cohort: Cohort, last: int, look_every: int) -> None:
+    """Ten steps used to end with the weights that training began with, though members had moved; then the best look counts."""
+    held = torch.tensor([[True, False, False, False]])
+    steps = fit(
+        model,
+        cohort,
+        objective=Objective(weights=(~held).double(), held_out=held),
+        search=Search(steps=8),
+        looks=Looks(every=look_every, patience=9),
+    )
+    states: list[list[torch.Tensor]] = [[p.detach() for p in model.parameters()]]
+
+    def stopped() -> Generator[Step, None, None]:
+        for step in steps:
+            assert step.now is not None
+            states.append(list(step.now().model.parameters()))
+            yield step
+            if step.index == last:
+                raise KeyboardInterrupt
+
+    kept, where = watched(stopped(), "hybrid", Console(quiet=True))
+    assert where == Interruption(last, 8)
+    wanted = states[last if last < look_every else look_every]
+    assert all(torch.equal(a, b) for a, b in zip(kept.model.parameters(), wanted, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(wanted, states[0], strict=True))
+
+
+def test_an_interrupted_study_knows_the_step(
+    people: tuple[Record, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import homeostat.study.training
+
+    def stopped(*given: object, **named: object) -> Generator[Step, None, None]:
+        for step in fit(*given, **named):  # type: ignore[arg-type]
+            yield step
+            if step.index == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(homeostat.study.training, "fit", stopped)
+    recipe = hybrid_recipe(backbone_named("OneCompartmentOral"), people, hidden=(2,))
+    trained = train(recipe, people, Settings(2, 2, 5, forecast_from=2.0), Console(quiet=True))
+    assert trained.interrupted == Interruption(2, 5)
+
+
+@pytest.mark.slow  # the signals themselves, inside one process, are tested above
+@pytest.mark.skipif(os.name != "posix", reason="the signal is sent as a shell on POSIX does")
+def test_ctrl_c_twice_in_a_real_process(tmp_path: Path) -> None:
+    """The first one ends the training, and what is kept is marked as soon as it is saved. The second one ends the command, or the
+    search for a certificate, which takes it for the wish to have the best so far.
+    """
+    lines = theophylline().read_text().splitlines()
+    (tmp_path / "two.csv").write_text("\n".join([lines[0], *(x for x in lines[1:] if int(x.split(",")[0]) <= 2)]))
+    given = ["fit", "two.csv", "--units", "TIME=h,AMT=mg,DV=mg/L", "--hidden", "0", "--members", "2", "--folds", "2"]
+    # a shell in the background has its children ignore Ctrl-C; a terminal does not
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from homeostat.cli import main; main()"
+    program = [sys.executable, "-c", code, *given, "--steps", "1000000", "--out", "out"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    path, begun = tmp_path / "out/model.twin", time.monotonic()
+    with (
+        (tmp_path / "said").open("w") as said,
+        subprocess.Popen(program, env=environment, cwd=tmp_path, stdout=said, stderr=said) as process,
+    ):
+        for file in (tmp_path / "out/hybrid.checkpoint", path):
+            while not file.exists() and process.poll() is None and time.monotonic() - begun < 240:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+        process.wait(timeout=240)
+    text = " ".join((tmp_path / "said").read_text().split())
+    assert process.returncode == 130, text
+    mark = str(load(path).provenance["interrupted"])
+    assert mark.startswith("backbone alone: interrupted at step ")
+    assert mark.endswith(" of 1000000")
+    assert int(mark.split()[5]) >= 10  # the checkpoint is written every ten steps
+    assert mark in text

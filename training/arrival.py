@@ -1,0 +1,176 @@
+"""Whether a fit has arrived: values first, the sentences from them."""
+
+import math
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hybrid import HybridModel
+from physics import LogNormalPopulation
+from physics.arguments import quote, require_kind, require_names, require_same_people, require_shape, require_tensor
+from training.fitting import Step, require_steps
+from training.people.posterior import Personal
+
+_FAR, _FAR_SPREADS = 1.0, 0.1  # standard errors, and spreads: many people know a typical value better than anyone needs
+_FALL, _FALL_EACH = 0.5, 0.01  # of the objective of everyone together, and of each person's, in units of log likelihood
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """How far a fit still is from where its own people would have it.
+
+    `names` (q,) of the parameters · `away` (M, q): how many standard errors the typical value of each would still move, in
+    one Newton step of the objective in which everyone's own coordinates are at their best, and `moves` (M, q) how many of
+    the spreads ω between people · `fall` (M,): by how much the objective of everyone together fell in the last tenth of the
+    steps, in three at least, or in all where there were fewer, NaN where nobody kept count · `people`, how many they are ·
+    `unfinished`: the ids of those whose own coordinates were not found under some member.
+    A member has arrived where no typical value is more than one standard error and a tenth of ω away, and the objective fell by
+    at most ½, which no likelihood could tell apart, or .01 a person; the fit has, where more than half of its members have.
+    """
+
+    names: tuple[str, ...]
+    away: Tensor
+    moves: Tensor
+    fall: Tensor
+    people: int
+    unfinished: tuple[str, ...]
+
+    @property
+    def far(self) -> Tensor:  # (M, q) bool
+        """Which typical values are; those too whose distance is no number."""
+        return ~((self.away.abs() <= _FAR) | (self.moves.abs() <= _FAR_SPREADS))
+
+    @property
+    def falling(self) -> Tensor:  # (M,) bool
+        """Whose objective still fell."""
+        return self.fall > max(_FALL, _FALL_EACH * self.people)
+
+    @property
+    def arrived(self) -> Tensor:  # (M,) bool
+        """Which members have."""
+        return ~(self.far.any(1) | self.falling)
+
+    @property
+    def converged(self) -> bool:
+        """Have more than half of the members, and everyone's own search?"""
+        return bool(2 * int(self.arrived.sum()) > len(self.arrived)) and not self.unfinished
+
+    def sentences(self) -> list[str]:
+        """In words; nothing where all is well."""
+        found, M = [], len(self.fall)
+        missing = M - int(self.arrived.sum())
+        if 2 * missing >= M and missing:
+            parts = []
+            for j, name in enumerate(self.names):
+                if 2 * int(self.far[:, j].sum()) >= M:
+                    far = float(self.away[self.far[:, j], j].median())
+                    side = f"is {abs(far):.1f} standard errors too {'low' if far > 0 else 'high'}"
+                    parts.append(f"the typical {name} {side if math.isfinite(far) else 'is where the objective has no minimum'}")
+            if 2 * int(self.falling.sum()) >= M:
+                fall = float(self.fall[self.falling].median())
+                parts.append(f"the objective still fell by {fall:.2g} in the last steps")
+            why = "; ".join(parts) or "each for a reason of its own"
+            found.append(f"The fit has not converged in {missing} of {M} members: {why}. Give it more steps, or a better start.")
+        if self.unfinished:
+            some = ", ".join(self.unfinished[:5]) + (" …" if len(self.unfinished) > 5 else "")
+            whose = "1 person" if len(self.unfinished) == 1 else f"{len(self.unfinished)} people"
+            found.append(f"The search for the own parameters of {whose} has not converged: {some}.")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "converged": self.converged,
+            "members_arrived": int(self.arrived.sum()),
+            "members": len(self.fall),
+            "standard_errors_away": {n: self.away[:, j].tolist() for j, n in enumerate(self.names)},
+            "spreads_away": {n: self.moves[:, j].tolist() for j, n in enumerate(self.names)},
+            "fall": None if bool(self.fall.isnan().all()) else self.fall.tolist(),
+            "people_not_converged": list(self.unfinished),
+            "sentences": self.sentences(),
+        }
+
+
+def convergence(
+    model: HybridModel,
+    personal: Personal,
+    people: Sequence[str],
+    *,
+    weights: Tensor | None = None,  # (M, N)
+    losses: Sequence[Tensor] = (),  # each (M,)
+) -> Convergence:
+    """How far the typical values, the objective and everyone's own coordinates are from where they would end.
+
+    With the modes e_i and Laplace covariances C_i of the people, in units of η: where everyone is at their mode, moving the
+    typical value by δ changes the objective by −δᵀ Σ w_i e_i + ½ δᵀ Σ w_i (I − C_i) δ, since the prior pulls e_i exactly as
+    hard as the data pull back, and I − C_i = (I + (C_i⁻¹ − I)⁻¹)⁻¹ is what curvature is left once the person follows. So the
+    Newton step is (Σ w (I − C))⁻¹ Σ w e, and its standard errors are the roots of the diagonal of that inverse. At a maximum of
+    the joint likelihood the weighted mean of the modes is 0. Penalties on the residual and for stability are not counted.
+
+    Arguments: `model`; `personal`, everyone's coordinates under it (`personalise`); `people`, their ids; `weights`, how often
+    each member counted each person, 1 for all; `losses`, the `Step.loss` of every step (`recorded` collects them).
+    Returns a `Convergence`; `away` is empty for a population whose typical values are not trained.
+    Law: changing the names, order or weights of zero of people changes nothing; moving a typical value by one standard error
+    from the maximum moves `away` by one, where the model is linear.
+    Source: Newton's step of the profiled objective; Lindstrom & Bates, Biometrics 46 (1990) 673 (the objective).
+    """
+    require_kind(model, HybridModel, "convergence: model", "convergence(model, personal, cohort.ids)")
+    require_kind(personal, Personal, "convergence: personal", "personalise(model, cohort)")
+    people = require_names(people, "convergence: people", "cohort.ids")
+    M, N, d = personal.mode.shape
+    if d != model.personal or (1 not in (M, model.members) and model.members != M):
+        raise ValueError(
+            f"convergence: personal is of {M} members with {d} coordinates each and the model has {model.members} and "
+            f"{model.personal}; personalise with this model"
+        )
+    if weights is not None:
+        require_tensor(weights, "convergence: weights", "torch.ones(M, N)")
+        require_shape(weights, "convergence: weights", M, N, write="torch.ones(M, N)")
+        if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+            raise ValueError("convergence: weights must be finite and not negative; write those of the fit")
+    if isinstance(losses, Tensor | str) or not isinstance(losses, Sequence):
+        raise ValueError(f"convergence: losses is a list, the loss of every step, and is {quote(losses)}; write losses=[…]")
+    for loss in losses:
+        require_shape(loss, "convergence: each of losses", "M", write="Step.loss")
+    if len(people) != N:
+        raise ValueError(f"convergence: people names {len(people)} people and personal holds {N}; write cohort.ids")
+    write = "give the ids in the order of personal, personal.ids"
+    require_same_people(personal.ids, people, "convergence: personal and people", write)
+    q = model.population.dimension
+    bad = torch.nonzero(~personal.converged.all(0))[:, 0].tolist()
+    unfinished = tuple(people[i] for i in sorted({*bad, *personal.failed}))
+    fall = torch.full((M,), torch.nan, dtype=torch.float64)
+    if len(losses) >= 2:
+        back = min(len(losses) - 1, max(3, len(losses) // 10))  # one step of a short fit says little
+        fall = N * (losses[-1 - back] - losses[-1]).detach().to("cpu", torch.float64)
+    if not isinstance(model.population, LogNormalPopulation) or N == 0:
+        nothing = torch.zeros(M, 0, dtype=torch.float64)
+        return Convergence((), nothing, nothing, fall, N, unfinished)
+    mode = personal.mode[..., :q].to("cpu", torch.float64)
+    curvature = torch.eye(q, dtype=torch.float64) - personal.covariance[..., :q, :q].to("cpu", torch.float64)
+    w = torch.ones(M, N, dtype=torch.float64) if weights is None else weights.to("cpu", torch.float64)
+    known = [i not in personal.failed for i in range(N)]
+    w = w * torch.tensor(known, dtype=torch.float64)
+    # a typical value of which the data say nothing has no error to be measured by: it is held where it is
+    information = torch.einsum("mn,mnij->mij", w, curvature) + 1e-9 * torch.eye(q, dtype=torch.float64)
+    inverse = torch.linalg.inv(information)
+    step = (inverse @ torch.einsum("mn,mni->mi", w, mode)[..., None])[..., 0]
+    away = step / inverse.diagonal(dim1=-2, dim2=-1).sqrt()
+    return Convergence(tuple(p.name for p in model.backbone.physical), away, step, fall, N, unfinished)
+
+
+def recorded(
+    steps: Generator[Step, None, None],
+    losses: list[Tensor],
+) -> Generator[Step, None, None]:
+    """The same steps, whose losses are put into `losses` as they come by."""
+    require_steps(steps, "recorded: steps")
+    require_kind(losses, list, "recorded: losses", "losses = [], into which they are put")
+    with closing(steps):
+        for step in steps:
+            losses.append(step.loss.detach().clone())
+            yield step

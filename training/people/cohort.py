@@ -1,0 +1,217 @@
+"""Many people as one padded batch, cut for one model."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hybrid import Conditions, HybridModel, Mesh, build_segments
+from hybrid.derivative import lasting
+from hybrid.schedules.dose import SAME
+from physics.arguments import quote, require_device, require_kind, require_number, require_people, require_shape
+from training.people.conversion import converted
+from training.people.records import Record, require_records
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """N records as one padded batch in their model's units, everyone on a clock of their own that reads 0 at `Record.origin`.
+
+    `records`, in those units and on those clocks, each from the last value on that sets its start; `conditions` (segments,
+    covariates, baseline); `times` (N, T), padded with each record's last time; `y` (N, T, p), NaN where missing, padded or
+    not scored; `unscored` (N,), how many values at or before the first dose are a baseline that sets the start, and so are
+    not scored.
+    Law: a cohort of one gives what the record gives; shifting anybody's times changes nothing.
+    """
+
+    records: tuple[Record, ...]
+    conditions: Conditions
+    times: Tensor
+    y: Tensor
+    unscored: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_kind(self.conditions, Conditions, "Cohort: conditions", "Cohort.of(records, model)")
+        N = self.conditions.size
+        if not isinstance(self.records, tuple | list) or len(self.records) != N:
+            raise ValueError(f"Cohort: records are those of its {N} people, and are {quote(self.records)}; write Cohort.of(…)")
+        for record in self.records:
+            require_kind(record, Record, "Cohort: each of records", "Cohort.of(records, model)")
+        object.__setattr__(self, "records", tuple(self.records))
+        require_shape(self.times, "Cohort: times", N, "T", write="Cohort.of(records, model)", like=self.conditions.baseline)
+        require_shape(self.y, "Cohort: y", N, self.times.shape[1], "p", write="Cohort.of(records, model)", like=self.times)
+        if self.y.shape[2] != self.conditions.baseline.shape[1]:
+            raise ValueError(f"Cohort: y has {self.y.shape[2]} channels and its baseline {self.conditions.baseline.shape[1]}")
+        if self.y.device.type == "cpu" and (bool(torch.isinf(self.y).any()) or not bool(torch.isfinite(self.times).all())):
+            raise ValueError("Cohort: times must be finite, and y finite or NaN where nothing was measured; correct the records")
+        if not isinstance(self.unscored, tuple) or not all(isinstance(k, int) for k in self.unscored):
+            raise ValueError(f"Cohort: unscored is a count for each person, and is {quote(self.unscored)}; write Cohort.of(…)")
+
+    @staticmethod
+    @lasting()
+    def of(records: Sequence[Record], model: HybridModel, mesh: Mesh | None = None) -> "Cohort":
+        """The batch of these records, cut for this model, in float64 and where the model is: by the mesh given,
+        `Mesh.of(model, records)` by default.
+
+        Every quantity is converted to the model's unit first; times that are asked for later (`until`, `after`) are in the
+        model's unit too.
+        Covariates that no part of the model reads are kept where everybody has them.
+        Errors: `ValueError` for no record, equal ids, channels that are not the model's, units that do not become its own by a
+        factor, a person without a covariate that the model reads, or without the baseline that its backbone starts from.
+        """
+        require_kind(model, HybridModel, "Cohort.of: model", "Cohort.of(records, model)")
+        records = require_records(records, "Cohort.of: records")
+        if mesh is not None:
+            require_kind(mesh, Mesh, "Cohort.of: mesh", "Mesh(0.1), or none for Mesh.of(model, records)")
+        if not records:
+            raise ValueError("a cohort needs at least one record, got none")
+        ids = [r.id for r in records]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"record ids must differ, and {quote(sorted({i for i in ids if ids.count(i) > 1}))} repeat")
+        records = tuple(converted(record, model).on_own_clock() for record in records)
+        names = _covariates(records, model)
+        backbone, starts = model.backbone, np.array(model.starts_from)
+        unscored = tuple(int(np.isfinite(r.values[~r.scored][:, starts]).sum()) for r in records)
+        baseline = torch.from_numpy(np.stack([r.baseline for r in records]))
+        _require_start(records, model, baseline)
+        records = tuple(_from_baseline(r, starts) for r in records)
+        mesh = Mesh.of(model, records) if mesh is None else mesh
+        segments = build_segments(
+            [r.schedule for r in records], [r.times.tolist() for r in records], backbone.states, backbone.inputs, mesh
+        )
+        T, p = max(len(r.times) for r in records), len(model.observation.channels)
+        times = torch.empty(len(records), T, dtype=torch.float64)
+        y = torch.full((len(records), T, p), torch.nan, dtype=torch.float64)
+        for i, record in enumerate(records):
+            times[i] = float(record.times[-1])
+            times[i, : len(record.times)] = torch.from_numpy(record.times)
+            start = ~record.scored[:, None] & starts  # (T, p) what sets the state that it would be scored against
+            y[i, : len(record.times)] = torch.from_numpy(np.where(start, np.nan, record.values))
+        covariates = {k: torch.tensor([r.covariates[k] for r in records], dtype=torch.float64) for k in names}
+        cohort = Cohort(records, Conditions(segments, covariates, baseline, mesh), times, y, unscored)
+        return cohort if model.device == y.device else cohort.to(model.device)
+
+    @property
+    def mask(self) -> Tensor:  # (N, T, p)
+        """True where there is something to score."""
+        return torch.isfinite(self.y)
+
+    @property
+    def real(self) -> Tensor:  # (N, T)
+        """True where a time is asked for, False where it is padding: the record's last time again, after all of its own."""
+        found = torch.ones_like(self.times, dtype=torch.bool)
+        for row, there, record in zip(self.times, found, self.records, strict=True):
+            own = torch.from_numpy(record.times).to(row)
+            L = len(own)
+            if len(row) > L and torch.equal(row[:L], own):  # else they are asked at other times (`at_times`)
+                there[L:] = row[L:] != own[-1]
+        return found
+
+    @property
+    def mesh(self) -> Mesh:
+        """What cut these people, and must cut them wherever else the same solver runs; `Mesh()` where nothing did."""
+        return self.conditions.mesh or Mesh()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The people's ids."""
+        return tuple(r.id for r in self.records)
+
+    def until(self, time: float) -> "Cohort":
+        """What was known at `time` since everyone's origin: later observations are missing."""
+        return replace(self, y=torch.where(self._known(time), self.y, torch.nan))
+
+    def after(self, time: float) -> "Cohort":
+        """What came after `time` since everyone's origin: earlier observations are missing."""
+        return replace(self, y=torch.where(self._known(time), torch.nan, self.y))
+
+    def _known(self, time: float) -> Tensor:  # (N, T, 1)
+        require_number(time, "time, since everyone's own first dose or start,")
+        time = float(time)
+        # what was at `time` before its clock was shifted may be a rounding later now
+        return (self.times <= time + SAME * self.times.abs().amax(1, keepdim=True))[..., None]
+
+    def people(self, index: Tensor) -> "Cohort":
+        """The chosen people."""
+        require_people(index, self.conditions.size, "people: index")
+        index = torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index
+        return Cohort(
+            tuple(self.records[i] for i in index.tolist()),
+            self.conditions.people(index),
+            self.times[index],
+            self.y[index],
+            tuple(self.unscored[i] for i in index.tolist()) if len(self.unscored) == len(self.records) else (),
+        )
+
+    def to(self, *where: torch.device | str | torch.dtype) -> "Cohort":
+        """The same batch on a device, in a type, or both: those of the model."""
+        like = self.y.new_zeros(())
+        if not where:
+            raise ValueError("Cohort.to: needs a device or a type; write cohort.to(model.device, model.dtype)")
+        for one in where:
+            if not isinstance(one, torch.dtype):
+                require_device(one, "Cohort.to: device")
+            elif not one.is_floating_point:
+                raise ValueError(f"Cohort.to: measurements are real numbers, and {one} is no type of these; write torch.float64")
+            like = like.to(one)
+        return replace(self, conditions=self.conditions.to(like), times=self.times.to(like), y=self.y.to(like))
+
+
+def _from_baseline(
+    record: Record,
+    starts: np.ndarray,  # (p,) bool
+) -> Record:
+    """The record from its last baseline value on: that value is the state of its own time, not of an earlier row's.
+
+    As it was where nothing was measured that sets the start, or where something is scored before that.
+    """
+    sets = np.isfinite(record.values) & ~record.scored[:, None] & starts
+    if not sets.any():
+        return record
+    begin = record.times[sets.any(1)][-1]
+    before = record.times < begin
+    if (not before.any() and begin == record.schedule.start) or np.isfinite(record.values[before][:, ~starts]).any():
+        return record
+    return replace(
+        record,
+        schedule=replace(record.schedule, start=float(begin)),
+        times=record.times[~before],
+        values=record.values[~before],
+    )
+
+
+def _covariates(records: Sequence[Record], model: HybridModel) -> list[str]:
+    """The covariates to keep: what the model reads, and what everybody has."""
+    for record in records:
+        missing = sorted(model.uses.keys() - record.covariates.keys())
+        if missing:
+            raise ValueError(
+                f"record {record.id} lacks the covariates {missing}, which the model reads; give every person a value, or "
+                "build the model without them"
+            )
+    return sorted(set.intersection(*(set(r.covariates) for r in records)))
+
+
+def _require_start(
+    records: Sequence[Record],
+    model: HybridModel,
+    baseline: Tensor,  # (N, p)
+) -> None:
+    """The error of a backbone that cannot start without a baseline, with the person's name in it."""
+    typical = torch.tensor([p.typical for p in model.backbone.physical], dtype=model.dtype, device=model.device)
+    for record, given in zip(records, baseline.to(typical), strict=True):
+        if torch.isnan(given).any():
+            try:
+                model.initial(typical[None, None], given[None])
+            except ValueError as error:
+                raise ValueError(f"record {record.id}: {error}") from error
+
+
+def in_float64(model: HybridModel, cohort: Cohort) -> tuple[HybridModel, Cohort]:
+    """The same model and people in float64; copies where they are of another type."""
+    if model.dtype != torch.float64:
+        model = copy.deepcopy(model).to(torch.float64)
+    return model, cohort if cohort.y.dtype == torch.float64 else cohort.to(torch.float64)

@@ -1,0 +1,181 @@
+"""How measurements depend on a person's own coordinates: slopes, the Fisher information, and the Hessian of the likelihood."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, rollout
+from hybrid.defaults import differentiating
+from hybrid.model import require_given
+from hybrid.threads import of_slopes, threads_by
+from physics.arguments import require_kind, require_shape
+from training.people.cohort import Cohort
+from training.people.likelihoods import gaussian_nll
+
+_STEP = 1e-5  # h of the central differences along a person's coordinates, whose error is O(h²)
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Means and variances (M, N, T, p) and their derivatives (M, N, T, p, d) along every person's own coordinates."""
+
+    mean: Tensor
+    variance: Tensor
+    mean_slope: Tensor
+    variance_slope: Tensor
+
+
+@threads_by(of_slopes)
+def sensitivity(
+    model: HybridModel,
+    conditions: Conditions,
+    personal: Tensor,  # (M, N, d)
+    solver: Solver | None = None,
+) -> Sensitivity:
+    """How every measurement depends on the person's own coordinates, in one simulation.
+
+    Every person is copied 2d + 1 times, moved by ±h along each coordinate in turn: central differences, whose error is
+    O(h²) ≈ 1e-10 here. All copies share one batch and so one sequence of steps, adaptive or not, so that the solver's
+    own error cancels in the differences. Forward-mode differentiation would be exact, and is eight times slower on the
+    many small tensors of this simulation; reverse mode needs a backward pass per observation.
+    """
+    require_given(model, conditions, "sensitivity")
+    require_shape(
+        personal, "sensitivity: personal", "M", conditions.size, model.personal, write="Personal.mode", like=conditions.baseline
+    )
+    if not len(personal):
+        raise ValueError("sensitivity: personal is of no member; write Personal.mode")
+    if solver is not None:
+        require_kind(solver, Solver, "sensitivity: solver", 'RungeKutta("rk4") or Exponential(rtol=1e-6)')
+    with torch.no_grad():
+        moved = copies(personal, difference_offsets(personal))
+        run = simulate_copies(model, conditions, moved, personal.shape[1], solver)
+        return slopes(run, personal.shape[1], personal.shape[2])
+
+
+def difference_offsets(like: Tensor) -> Tensor:  # (2d+1, d)
+    """0, then +h and then −h along each of the d coordinates of `like` (…, d)."""
+    eye = torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
+    return torch.cat([eye.new_zeros(1, like.shape[-1]), _STEP * eye, -_STEP * eye])
+
+
+def copies(
+    personal: Tensor,  # (M, N, d)
+    offsets: Tensor,  # (R, d)
+) -> Tensor:  # (M, R·N, d)
+    """Everyone R times, moved by every offset in turn."""
+    M, N, d = personal.shape
+    return (personal[:, None] + offsets[None, :, None, :]).reshape(M, len(offsets) * N, d)
+
+
+def simulate_copies(
+    model: HybridModel,
+    conditions: Conditions,
+    moved: Tensor,  # (M, R·N, d)
+    people: int,
+    solver: Solver | None,
+    on_failure: Literal["raise", "return"] = "raise",
+) -> Rollout:
+    """One simulation of all copies of these N people, with `RungeKutta("rk4")` on their mesh by default."""
+    who = torch.arange(people, device=moved.device).repeat(moved.shape[1] // people)
+    return rollout(model, conditions.people(who), moved, solver or differentiating(), on_failure=on_failure)
+
+
+def slopes(run: Rollout, people: int, d: int) -> Sensitivity:
+    """Central differences out of a simulation whose first 2d + 1 copies are those of `difference_offsets`."""
+    M, R = run.mean.shape[0], run.mean.shape[1] // people
+    mean = run.mean.reshape(M, R, people, *run.mean.shape[2:])
+    variance = run.variance.reshape(mean.shape)
+
+    def slope(value: Tensor) -> Tensor:
+        return ((value[:, 1 : d + 1] - value[:, d + 1 : 2 * d + 1]) / (2.0 * _STEP)).movedim(1, -1)
+
+    return Sensitivity(mean[:, 0], variance[:, 0], slope(mean), slope(variance))
+
+
+def expand(
+    y: Tensor,  # (N, T, p), NaN where missing
+    s: Sensitivity,
+    personal: Tensor,  # (M, N, d)
+    mean: Tensor | None = None,  # (M, N, d), of what is known before
+    precision: Tensor | None = None,  # (M, N, d, d)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """φ (M, N), its gradient (M, N, d) and its Fisher information (M, N, d, d); see `personalise`."""
+    slope, bend = s.mean_slope.flatten(2, 3), s.variance_slope.flatten(2, 3)  # (M, N, T·p, d)
+    y = y.flatten(1)
+    there = torch.isfinite(y)
+    # what was not measured takes no part, not even with a NaN of its own
+    variance = torch.where(there, s.variance.flatten(2), 1.0)
+    e = torch.where(there, y, 0.0) - torch.where(there, s.mean.flatten(2), 0.0)
+    weight = torch.where(there, 1.0 / variance, 0.0)
+    by_mean = -e * weight
+    by_variance = 0.5 * weight * (1.0 - e.square() * weight)
+    away = personal if mean is None else personal - mean
+    pull = away if precision is None else (precision @ away[..., None])[..., 0]
+    gradient = (by_mean[..., None] * slope + by_variance[..., None] * bend).sum(2) + pull
+    information = slope.mT @ (weight[..., None] * slope) + 0.5 * bend.mT @ (weight.square()[..., None] * bend)
+    value = 0.5 * torch.where(there, e.square() * weight + variance.log(), 0.0).sum(-1) + 0.5 * (away * pull).sum(-1)
+    own = (
+        torch.eye(personal.shape[-1], dtype=personal.dtype, device=personal.device) if precision is None else precision
+    )
+    return value, gradient, information + own
+
+
+@threads_by(of_slopes)
+def observed_information(
+    model: HybridModel,
+    cohort: Cohort,
+    personal: Tensor,  # (M, N, d)
+    precision: Tensor | None = None,  # (M, N, d, d), of what is known before; I
+    *,
+    solver: Solver | None = None,
+) -> Tensor:  # (M, N, d, d)
+    """The Hessian of φ at these coordinates, NaN for who cannot be simulated there.
+
+    Column j is [∇φ(η + h e_j) − ∇φ(η − h e_j)]/2h with the exact gradient of the simulation (reverse mode), made
+    symmetric. The error is O(h²) ≈ 1e-10. People are taken 64 at a time: reverse mode remembers every step of each.
+    """
+    require_kind(cohort, Cohort, "observed_information: cohort", "Cohort.of(records, model)")
+    require_given(model, cohort.conditions, "observed_information")
+    N, d = cohort.conditions.size, model.personal
+    require_shape(personal, "observed_information: personal", "M", N, d, write="Personal.mode", like=cohort.y)
+    if precision is not None:
+        require_shape(
+            *(precision, "observed_information: precision", "M", N, d, d), write="torch.linalg.inv(covariance)", like=cohort.y
+        )
+        if len(precision) != len(personal):
+            raise ValueError(f"observed_information: precision is of {len(precision)} members and personal of {len(personal)}")
+    if solver is not None:
+        require_kind(solver, Solver, "observed_information: solver", 'RungeKutta("rk4") or Exponential(rtol=1e-6)')
+    own = torch.eye(personal.shape[2], dtype=personal.dtype, device=personal.device)
+    precision = own.expand(*personal.shape, -1) if precision is None else precision
+    found = personal.new_full((*personal.shape, personal.shape[2]), torch.nan)
+    waiting = list(torch.arange(N, device=personal.device).split(64))
+    while waiting:
+        rows = waiting.pop()
+        try:
+            found[:, rows] = _hessian(model, cohort.people(rows), personal[:, rows], solver) + precision[:, rows]
+        except SimulationError:
+            if len(rows) > 1:
+                waiting += list(rows.chunk(2))
+    return found
+
+
+def _hessian(
+    model: HybridModel,
+    cohort: Cohort,
+    personal: Tensor,  # (M, N, d)
+    solver: Solver | None,
+) -> Tensor:  # (M, N, d, d)
+    """Of the likelihood alone."""
+    M, N, d = personal.shape
+    with torch.enable_grad():
+        moved = copies(personal.detach(), difference_offsets(personal)[1:]).requires_grad_()
+        run = simulate_copies(model, cohort.conditions, moved, N, solver)
+        likelihood = gaussian_nll(cohort.y.repeat(2 * d, 1, 1), run.mean, run.variance).sum()
+        (gradient,) = torch.autograd.grad(likelihood, moved)
+    gradient = gradient.reshape(M, 2 * d, N, d)
+    hessian = ((gradient[:, :d] - gradient[:, d:]) / (2.0 * _STEP)).movedim(1, -1)  # (M, N, d, d)
+    return 0.5 * (hessian + hessian.mT)

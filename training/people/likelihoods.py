@@ -1,0 +1,85 @@
+"""Likelihoods and proper scores of what was measured, as a fit and a person's mode make them small."""
+
+import functools
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from physics.arguments import require_number, require_shape
+
+
+def gaussian_nll(
+    y: Tensor,  # (N, T, p), NaN where there is nothing to score
+    mean: Tensor,  # (M, N, T, p)
+    variance: Tensor,  # (M, N, T, p)
+) -> Tensor:  # (M, N)
+    """−log N(y; mean, variance) summed over the times and channels of each person, without the constant ½ log 2π."""
+    require_scored(y, mean, variance, "gaussian_nll")
+    there, error, one = _masked(y, mean, variance)
+    return 0.5 * torch.where(there, error.square() / one + one.log(), 0.0).sum((-1, -2))
+
+
+# what a fit makes small of the measurements: (y (N, T, p), mean, variance (M, N, T, p)) -> (M, N), NaN in y masked
+Likelihood = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def beta_nll(beta: float = 0.5) -> Likelihood:
+    """A training loss: `gaussian_nll` whose every term is weighted by σ^{2β}, the weight held while differentiating.
+
+    Σ ⌊σ^{2β}⌋ ½[(y − μ)²/σ² + log σ²]. The likelihood's gradient to the mean is (μ − y)/σ²: where a learned variance first
+    explains the misfit as noise, the mean stops learning there. β = 0 is the likelihood, β = 1 gives the mean the gradient
+    of least squares; ½ is the source's advice. It is not a score (σ^{2β} can be made small), and its value is in
+    (unit of y)^{2β}, so that beside it a prior on people counts otherwise than beside a likelihood.
+    Arguments: `beta` in [0, 1]. Returns a function for `Objective(likelihood=…)`. Errors: `ValueError` for another β.
+    Law: its only stationary point in (μ, σ²), for one measurement's distribution, is that of the likelihood.
+    Source: Seitzer, Tavakoli, Antić & Martius (2022), equation 5.
+    """
+    require_number(beta, "beta_nll: β")
+    if not 0.0 <= beta <= 1.0:
+        raise ValueError(f"beta_nll: β lies between 0 (the likelihood) and 1 (least squares), got {beta}; write beta_nll(0.5)")
+    return functools.partial(_weighted_nll, beta=float(beta))
+
+
+def _weighted_nll(y: Tensor, mean: Tensor, variance: Tensor, beta: float) -> Tensor:  # (M, N)
+    require_scored(y, mean, variance, "beta_nll")
+    there, error, one = _masked(y, mean, variance)
+    weight = one.detach() ** beta
+    return 0.5 * torch.where(there, weight * (error.square() / one + one.log()), 0.0).sum((-1, -2))
+
+
+def gaussian_crps(
+    y: Tensor,  # (N, T, p), NaN where there is nothing to score
+    mean: Tensor,  # (M, N, T, p)
+    variance: Tensor,  # (M, N, T, p)
+) -> Tensor:  # (M, N)
+    """Continuous ranked probability score of N(mean, variance), summed over the times and channels of each person.
+
+    σ [z (2Φ(z) − 1) + 2φ(z) − 1/√π] with z = (y − μ)/σ. A proper score that grows linearly with an error where the
+    likelihood grows with its square: it forgives outliers. In the unit of y: scale channels alike, and beside it a prior
+    on people counts otherwise than beside a likelihood.
+    Source: Gneiting, Raftery, Westveld & Goldman, Mon. Weather Rev. 133 (2005) 1098, equation 5.
+    """
+    require_scored(y, mean, variance, "gaussian_crps")
+    there, error, one = _masked(y, mean, variance)
+    sd = one.sqrt()
+    z = error / sd
+    density = torch.exp(-0.5 * z.square()) / math.sqrt(2.0 * math.pi)
+    score = sd * (z * torch.erf(z * math.sqrt(0.5)) + 2.0 * density - 1.0 / math.sqrt(math.pi))
+    return torch.where(there, score, 0.0).sum((-1, -2))
+
+
+def require_scored(y: Tensor, mean: Tensor, variance: Tensor, name: str) -> None:
+    """Raise `ValueError`, beginning with `name`, unless these are measurements (N, T, p), and mean and variance (M, N, T, p)."""
+    require_shape(y, f"{name}: y", "N", "T", "p", write="cohort.y")
+    for what, value in (("mean", mean), ("variance", variance)):
+        require_shape(value, f"{name}: {what}", "M", *y.shape, write=f"rollout(…).{what}", like=y)
+    if len(mean) != len(variance) and 1 not in (len(mean), len(variance)):
+        raise ValueError(f"{name}: mean is of {len(mean)} members and variance of {len(variance)}; give both for the same")
+
+
+def _masked(y: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where something was measured, the error there, and the variance there; 0 and 1 elsewhere, without a gradient."""
+    there = ~torch.isnan(y)
+    return there, torch.where(there, y, 0.0) - torch.where(there, mean, 0.0), torch.where(there, variance, 1.0)

@@ -1,0 +1,167 @@
+"""People: what was done to each, what was measured, and what is known of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from torch.nn import Module
+
+from hybrid import Schedule
+from hybrid.schedules.columns import as_array
+from physics.arguments import quote, require_kind, require_names, require_number, require_text
+from physics.units import require
+from training.people.clock import at_or_before, counts_from, origin_of, since
+
+LONGEST_ID = 100  # characters: a longer one is a column that has slipped
+
+
+def _numbers(value: object, what: str) -> np.ndarray:
+    try:
+        raw = as_array(value)
+        if raw.dtype.kind not in "fiuO":  # an object may be a list with None for what is missing
+            raise TypeError
+        return raw.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"{what} must be numbers in a list, an array or a tensor, got {quote(value)}") from error
+
+
+@dataclass(frozen=True)
+class Record:
+    """One person.
+
+    `id`; `schedule`; `times` (T,) increasing, in the record's time unit, equal ones for replicates; `values` (T, p), NaN where
+    a channel was not measured; `channels` (p,) their names; `covariates` by name; `units`: UCUM codes for "time", every
+    channel, and whatever else is known: "dose", inputs and covariates by their names. A `Cohort` has everybody in its model's
+    units (`training.people.conversion`); what no unit is stated of is taken to be in the model's.
+    `nonnegative`: the channels that are declared never to be below 0 (those that a table's reader was not told are signed):
+    what is shown of them is cut there.
+    Times are on the table's clock, whose zero means nothing; a `Cohort` counts everybody's from their own `origin`.
+    What is measured at or before the first dose is the `baseline`. Where it sets the state that a person starts from, it is
+    not scored; where it does not, it is scored like any other measurement (`HybridModel.starts_from`).
+    Errors: `ValueError` for times that decrease, shapes that do not match, non-finite numbers, units that are not UCUM;
+    negative concentrations being left to the reader of the file. Times and values may be lists, arrays, tensors or columns of a
+    table, and values of a single channel may lack its axis.
+    """
+
+    id: str
+    schedule: Schedule
+    times: np.ndarray
+    values: np.ndarray
+    channels: tuple[str, ...]
+    covariates: Mapping[str, float] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    nonnegative: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_text(self.id, "Record: id", 'Record("1", …)')
+        if len(self.id) > LONGEST_ID:  # every message about a person quotes the id
+            length = len(self.id)
+            raise ValueError(f"record {quote(self.id)}: an id has at most {LONGEST_ID} characters, and this has {length}")
+        where = f"record {self.id}"
+        require_kind(self.schedule, Schedule, f"{where}: schedule", 'Schedule((Dose("gut", 0.0, 320.0),)), or Schedule()')
+        require_kind(self.covariates, Mapping, f"{where}: covariates", '{"WT": 70.0}')
+        require_kind(self.units, Mapping, f"{where}: units", '{"time": "h", "concentration": "mg/L"}')
+        if isinstance(self.channels, Mapping | set) or not isinstance(self.channels, Iterable):
+            raise ValueError(f'{where}: channels are names, and are {quote(self.channels)}; write ("concentration",)')
+        channels = (self.channels,) if isinstance(self.channels, str) else tuple(self.channels)
+        require_names(channels, f"{where}: channels", '("concentration",)')
+        times, values = _numbers(self.times, f"{where}: times"), _numbers(self.values, f"{where}: values")
+        if values.ndim == 1 and len(channels) == 1:
+            values = values[:, None]
+        for name in (*self.covariates, *self.units):
+            require_text(name, f"{where}: the name of a covariate or unit", '{"WT": 70.0}')
+        for name, value in self.covariates.items():
+            require_number(value, f"{where}: the covariate {name}")
+        if not isinstance(self.nonnegative, tuple | list | set | frozenset) or not set(self.nonnegative) <= set(channels):
+            raise ValueError(
+                f"{where}: nonnegative names channels, of which there are {quote(list(channels))}, and is "
+                f'{quote(self.nonnegative)}; write ("concentration",)'
+            )
+        object.__setattr__(self, "nonnegative", tuple(self.nonnegative))
+        object.__setattr__(self, "channels", channels)
+        object.__setattr__(self, "times", times)
+        object.__setattr__(self, "values", values)
+        for name, unit in self.units.items():
+            require(unit, f"record {self.id}: the unit of {name}")
+        if times.ndim != 1 or values.shape != (len(times), len(self.channels)) or len(times) == 0:
+            raise ValueError(
+                f"record {self.id}: needs times (T,) and values (T, {len(self.channels)}) with T ≥ 1, got {times.shape} "
+                f"and {values.shape}"
+            )
+        if not np.isfinite(times).all() or np.isinf(values).any():
+            raise ValueError(f"record {self.id}: times must be finite and values finite or missing (NaN)")
+        if (np.diff(times) < 0).any():
+            k = int(np.argmax(np.diff(times) < 0))
+            raise ValueError(
+                f"record {self.id}: observation times must increase, and {times[k]:g} is followed by {times[k + 1]:g}; "
+                "sort them (equal ones are replicates)"
+            )
+        if times[0] < self.schedule.start:
+            raise ValueError(f"record {self.id}: observed at {times[0]:g}, before it starts at {self.schedule.start:g}")
+        if not np.isfinite(values).any():
+            raise ValueError(f"record {self.id}: no channel was ever measured; leave the person out")
+
+    @property
+    def first_dose(self) -> float:
+        """The time of the first dose; without any, the record's start."""
+        return origin_of(self.schedule)
+
+    @property
+    def origin(self) -> float:
+        """Where the person's own clock reads 0: at the first dose, without any at the record's start."""
+        return self.first_dose
+
+    def on_own_clock(self) -> "Record":
+        """The same person with every time, those of the schedule too, counted from `origin`."""
+        schedule, times = since(self.schedule, self.times, self.origin)
+        return self if self.origin == 0.0 else replace(self, schedule=schedule, times=times)
+
+    @property
+    def began(self) -> str:
+        """What the person's clock counts from, in words."""
+        return counts_from(self.schedule)
+
+    @property
+    def scored(self) -> np.ndarray:  # (T,)
+        """True where an observation is after the first dose, so that every model can be judged by it."""
+        return self.times > self.first_dose
+
+    @property
+    def baseline(self) -> np.ndarray:  # (p,)
+        """The last value of each channel at or before the first dose, of replicates their mean; NaN where none was taken."""
+        found = []
+        for column in self.values[~self.scored].T:
+            times, values = (v[np.isfinite(column)] for v in (self.times[~self.scored], column))
+            found.append(values[times == times[-1]].mean() if len(values) else np.nan)
+        return np.array(found)
+
+    def until(self, time: float) -> "Record":
+        """The same person as known at `time` since their origin: later observations are missing."""
+        require_number(time, "time, since the person's own first dose or start,")
+        time = float(time)
+        values = np.where(at_or_before(self.on_own_clock().times, time)[:, None], self.values, np.nan)
+        if not np.isfinite(values).any():
+            raise ValueError(
+                f"record {self.id}: nothing was measured up to {time:g} since the {self.began}; ask for a later time"
+            )
+        return replace(self, values=values)
+
+
+def require_records(records: object, what: str) -> list[Record]:
+    """The records as a list. Errors: `ValueError`, beginning with `what`, for anything else than records."""
+    if isinstance(records, str | bytes | Mapping | set | Record | Module) or not isinstance(records, Iterable):
+        raise ValueError(f"{what} is a list of records, even of one, and is {quote(records)}; write [record]")
+    listed = list(records)
+    for record in listed:
+        require_kind(record, Record, f"{what}, each of them", "[Record(…)]")
+    return listed
+
+
+def never_negative(records: Sequence[Record]) -> tuple[str, ...]:
+    """The channels that all of these people's records declare to be so."""
+    return tuple(c for c in records[0].channels if all(c in r.nonnegative for r in records)) if records else ()
+
+
+def counted_from(records: Sequence[Record]) -> str:
+    """What these people's clocks count from, in words: "first dose", "start", or "first dose or start"."""
+    return " or ".join(sorted({r.began for r in records}))

@@ -1,0 +1,377 @@
+"""What one row of a table of events says: a dose, a measured value, both, or neither, and everything that is refused in it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hybrid import Dose
+from training.people.tables.convention import BY_NAME, COLUMNS, ENDPOINTS, Column, ignored
+from training.people.tables.event_table import EventTable, Row, number_in, short
+
+Kind = Literal["observation", "dose", "both", "other"]
+MOST_DOSES = 10_000  # more additional doses than this in one row are a slip
+_NO = ("n", "no", "f", "false")  # flags that say no
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A value that one row measured, None where it measured nothing.
+
+    `place` is the state that was measured, None where the table does not say.
+    """
+
+    channel: str
+    value: float | None
+    place: str | None
+
+
+@dataclass(frozen=True)
+class Given:
+    """A dose that one row gives; `extra`, how many of the row's came before it."""
+
+    dose: Dose
+    extra: int
+
+
+@dataclass(frozen=True)
+class Events:
+    """Reads rows. `compartments` and `channels` by number or name, `by` the column that says which channel."""
+
+    table: EventTable
+    compartments: Mapping[int | str, str]
+    channels: Mapping[int | str, str]
+    by: str
+    units: Mapping[str, str]  # of TIME, AMT and every channel
+    signed: frozenset[str]
+    one_way: frozenset[str]  # of ADM and ROUTE, those that name the first way of giving alone
+
+    @staticmethod
+    def of(
+        table: EventTable,
+        compartments: Mapping[int | str, str],
+        channels: Mapping[int | str, str],
+        *,
+        by: str,
+        units: Mapping[str, str],
+        signed: Sequence[str],
+    ) -> "Events":
+        """The reader of a table's rows."""
+        first = compartments.get(1) in (None, next(iter(compartments.values())))
+        said = {name: {row.cells.get(name, "") for row in table.rows} - {""} for name in _ROUTES}
+        one_way = frozenset(n for n, texts in said.items() if first and all(number_in(t) in (0.0, 1.0) for t in texts))
+        return Events(table, compartments, channels, by, units, frozenset(signed), one_way)
+
+    def kind(self, row: Row) -> Kind:
+        """What the row is. Errors: `ValueError` for what contradicts itself, and for what is not read."""
+        table = self.table
+        evid, amount = table.integer(row, "EVID"), table.number(row, "AMT")
+        if evid is None and "EVID" in table.columns:
+            raise table.error(row.line, "EVID is missing; write 0 for an observation, 1 for a dose, 2 for neither")
+        if evid in (3, 4):
+            raise table.error(
+                row.line,
+                f"EVID is {evid}, a reset, which is not read; split the record here: give the rows from this one on an ID "
+                "of their own",
+            )
+        if evid not in (None, 0, 1, 2):
+            raise table.error(row.line, f"EVID is {evid}; it is 0 for an observation, 1 for a dose, 2 for neither")
+        if evid in (0, 2) and amount:
+            what = "an observation" if evid == 0 else "neither dose nor observation"
+            raise table.error(
+                row.line,
+                f"EVID is {evid}, {what}, and AMT is {amount:g}; write EVID 1 if it is a dose, and . in AMT if not",
+            )
+        if evid is None:
+            kind: Kind = ("both" if self._measured_too(row) else "dose") if amount else "observation"
+        else:
+            kind = ("observation", "dose", "other")[evid]
+        self._require_consistent(row, kind)
+        return kind
+
+    def _measured_too(self, row: Row) -> bool:
+        """Does the row of a dose hold a value too? 0 is what the convention writes where there is none, unless MDV is 0."""
+        value, missing = self.table.number(row, "DV"), self.table.integer(row, "MDV")
+        return value is not None and not missing and (value != 0.0 or missing == 0)
+
+    def _require_consistent(self, row: Row, kind: Kind) -> None:
+        table = self.table
+        if kind in ("observation", "other"):
+            for column in ("RATE", "DUR", "ADDL", "II"):
+                value = table.number(row, column)
+                if value:
+                    amount = table.number(row, "AMT") or 0.0
+                    name = table.columns[column]
+                    raise table.error(
+                        row.line,
+                        f"{name} is {value:g} and AMT is {amount:g}, {_what(kind)}; write the amount that was given, for an "
+                        f"infusion rate × duration, or . in {name}",
+                    )
+        if kind == "dose" and "EVID" in table.columns and self._measured_too(row) and table.number(row, "DV") != 0.0:
+            raise table.error(
+                row.line,
+                f"DV is {table.number(row, 'DV'):g} on the row of a dose; give the value a row of its own with EVID 0, before or "
+                "after the dose as it was taken, or write MDV 1 here if it is none",
+            )
+        if kind == "other" and (number_in(row.cells.get("CMT", "")) or 0.0) < 0.0:
+            raise table.error(row.line, f"CMT is {row.cells['CMT']}, which turns a compartment off; that is not read")
+
+    def observation(self, row: Row) -> Observation:
+        """What the row measured."""
+        table = self.table
+        channel = self._channel(row)
+        value = table.number(row, "DV")
+        if value is None or table.integer(row, "MDV"):
+            return Observation(channel, None, None)
+        self._require_measured(row, channel, value)
+        if value < 0.0 and channel not in self.signed:
+            raise table.error(
+                row.line,
+                f"DV is {value:g}, a negative {channel}",
+                "write . if it was not measured, or name the channel in signed if it may be negative",
+                f"write . if it was not measured, or --signed {channel} if it may be negative",
+            )
+        return Observation(channel, value, self._place(row, channel))
+
+    def _channel(self, row: Row) -> str:
+        text, key = self._key(row, self.by)
+        if key is None:
+            return next(iter(self.channels.values()))
+        found = _named(key, self.channels)
+        if found is None and isinstance(key, str) and self.by == "CMT":
+            # the name of a compartment, whose number is that of a channel
+            numbers = [k for k, state in self.compartments.items() if state.casefold() == key.casefold()]
+            found = next((self.channels[k] for k in numbers if k in self.channels), None)
+        if found is None:
+            name = self.table.columns[self.by]
+            raise self.table.error(
+                row.line,
+                f"{name} is {text} on an observation, and the channels are {dict(self.channels)}",
+                f"name it, as in channels={{{key!r}: 'effect'}}, or correct the row",
+                f"name it beside the others, as in --channels {_options(self.channels)},{key}=effect, or correct the row",
+            )
+        return found
+
+    def _place(self, row: Row, channel: str) -> str | None:
+        """The state that a channel measures, as far as the table says so."""
+        if channel in self.compartments.values():
+            return channel
+        _, key = self._key(row, "CMT")
+        if isinstance(key, str) or (key is None and self.by == "CMT"):
+            state = _named(key, self.compartments) if isinstance(key, str) else None
+            if state is not None:
+                return state
+            key = next((k for k, c in self.channels.items() if c == channel), None)
+        return None if key is None else self.compartments.get(key)
+
+    def doses(self, row: Row, time: float) -> list[Given]:
+        """The doses that the row gives."""
+        table = self.table
+        amount = table.number(row, "AMT")
+        if amount is None:
+            raise table.error(row.line, "a dose without an AMT; write the amount, or EVID 2 if nothing was given")
+        if amount < 0.0:
+            raise table.error(row.line, f"AMT is {amount:g}; a dose cannot be negative, correct the sign")
+        more, interval = table.integer(row, "ADDL"), table.number(row, "II") or 0.0
+        if (more or 0) < 0 or interval < 0.0 or (more and interval == 0.0):
+            raise table.error(
+                row.line, f"ADDL is {more or 0} and II is {interval:g}; additional doses need ADDL ≥ 0 and II > 0"
+            )
+        if more and more > MOST_DOSES:
+            raise table.error(
+                row.line,
+                f"ADDL is {more}, more than {MOST_DOSES} doses in one row, which is a slip; write how many were given",
+            )
+        if more is None and interval > 0.0:
+            name = table.columns["II"]
+            raise table.error(
+                row.line,
+                f"{name} is {interval:g} and ADDL does not say how many doses follow; write ADDL, 0 if it was one dose, or leave "
+                f"the column out: {ignored(name)}",
+            )
+        duration = self._duration(row, amount)
+        state = self._compartment(row)
+        return [Given(Dose(state, time + k * interval, amount, duration), k) for k in range((more or 0) + 1)]
+
+    def _duration(self, row: Row, amount: float) -> float:
+        table = self.table
+        rate, stated = table.number(row, "RATE") or 0.0, table.number(row, "DUR") or 0.0
+        for name, value in (("RATE", rate), ("DUR", stated)):
+            if value < 0.0:
+                raise table.error(
+                    row.line,
+                    f"{table.columns[name]} is {value:g}: rates and durations that a model finds are not read; write the "
+                    f"{'rate' if name == 'RATE' else 'duration'} that was given",
+                )
+            if value > 0.0 and amount == 0.0:
+                raise table.error(
+                    row.line,
+                    f"{table.columns[name]} is {value:g} and AMT is 0; write the amount of the infusion, rate × duration",
+                )
+        if rate == 0.0:
+            return stated
+        # a table rounds one of the two
+        if stated > 0.0 and abs(stated * rate - amount) > 0.01 * amount:
+            raise table.error(
+                row.line,
+                f"AMT is {amount:g}, RATE {rate:g} and {table.columns['DUR']} {stated:g}, and an amount is rate × duration; "
+                "correct one of the three, or leave one column out",
+            )
+        return amount / rate
+
+    def _compartment(self, row: Row) -> str:
+        text, key = self._key(row, "CMT")
+        self._require_route(row, key)
+        if key is None:
+            return next(iter(self.compartments.values()))
+        found = _named(key, self.compartments)
+        if found is None:
+            raise self.table.error(
+                row.line,
+                f"CMT is {text} on a dose, and the compartments are {dict(self.compartments)}",
+                f"name the state into which it goes, as in compartments={{{key!r}: 'depot'}}, or correct the row",
+                f"name the state into which it goes, as in --compartments {_options(self.compartments)},{key}=depot, or correct "
+                "the row",
+            )
+        return found
+
+    def _key(self, row: Row, column: str) -> tuple[str, int | str | None]:
+        """A cell of CMT, DVID or YTYPE: for messages, and as a number or name; None where missing or 0."""
+        text = row.cells.get(column, "")
+        if not text:
+            return "", None
+        if not _is_number(text):
+            return short(text), text
+        whole = self.table.integer(row, column)
+        return str(whole), whole or None
+
+    # what stands in a column that is checked
+
+    def require_readable(self, row: Row, kind: Kind) -> None:
+        """Refuse what a column of the convention says and this reader does not read."""
+        for column in _CHECKED:
+            text = row.cells.get(column.name, "")
+            if not text:
+                continue
+            if column.name == "SS" and not _says_no(text):
+                raise self.table.error(row.line, f"SS asks for {column.says}; {column.cure}")
+            if column.name == "L1" and text != row.cells["ID"]:
+                raise self._refused(row, column)
+            if column.core and column.name not in ("SS", "CENS", "BLQ") and not _says_no(text):
+                raise self._refused(row, column)
+            if column.name in _UNIT_COLUMNS and kind != "other":
+                self._require_unit(row, column, kind)
+
+    def _require_unit(self, row: Row, column: Column, kind: Kind) -> None:
+        of = column.unit
+        if (of == "DV" and kind == "dose") or (of == "AMT" and kind == "observation"):
+            return
+        stated = self.units[self._channel(row) if of == "DV" else of]
+        if row.cells[column.name] != stated:
+            raise self._refused(row, column, f", and {stated} is stated")
+
+    def _require_measured(self, row: Row, channel: str, value: float) -> None:
+        for name in ("CENS", "BLQ"):
+            text = row.cells.get(name, "")
+            if text and not _says_no(text):
+                raise self._refused(row, BY_NAME[name], f", and DV is {value:g}")
+        limits = [name for name in ("LLOQ", "LOD") if self._limit(row, name) is not None]
+        if not limits and "CENS" not in self.table.columns:
+            limits = ["LIMIT"]
+        # a value at or below the larger of two limits is not sure
+        below = max(limits, key=lambda name: self._limit(row, name) or 0.0) if limits else "LIMIT"
+        lower = self._limit(row, below) if limits else None
+        upper = self._limit(row, "ULOQ")
+        beyond = (lower is not None and value <= lower) or (upper is not None and value >= upper)
+        if beyond:
+            low = lower is not None and value <= lower
+            name = below if low else "ULOQ"
+            side = "above" if low else "below"
+            raise self.table.error(
+                row.line,
+                f"DV is {value:g} and {self.table.columns[name]}, {BY_NAME[name].says}, is {row.cells[name]}: whether "
+                f"{channel} was measured is not clear; write . in DV if it was not, or leave the column out if every value "
+                f"was measured, since only values {side} the limit are sure to be",
+            )
+
+    def _limit(self, row: Row, column: str) -> float | None:
+        text = row.cells.get(column, "")
+        return None if text.casefold() in ("", "inf", "-inf") else self.table.number(row, column)
+
+    def _require_route(self, row: Row, key: int | str | None) -> None:
+        for name in _ROUTES:
+            text = row.cells.get(name, "")
+            if not text or text == "0":
+                continue
+            number = number_in(text)
+            # the first way of giving, and no other, is what a table without the column says; a CMT says it better
+            same = key is not None and (number is None or number == key)
+            if not (same or name in self.one_way):
+                beside = f" and CMT {key}" if key is not None else ""
+                raise self._refused(row, BY_NAME[name], beside)
+
+    def _refused(self, row: Row, column: Column, more: str = "") -> ValueError:
+        name = self.table.columns[column.name]
+        return self.table.error(
+            row.line,
+            f"{name} is {short(row.cells[column.name])}{more}: {column.says}; {column.cure.format(ignore=ignored(name))}",
+        )
+
+
+_CHECKED = tuple(c for c in COLUMNS if c.use == "checked")
+_ROUTES = ("ADM", "ROUTE")
+_UNIT_COLUMNS = ("TIMEU", "AMTU", "DVU")
+
+
+def endpoint_column(table: EventTable, asked: str | None) -> str:
+    """The column whose keys are those of `channels`: the one asked for, else DVID, YTYPE or CMT, the first that says anything.
+
+    Errors: `ValueError` for an asked one that is not there, and for DVID and YTYPE that differ.
+    """
+    if asked is not None:
+        if asked not in table.columns:
+            raise table.error(table.header_line, f"there is no column {asked}; leave channel_column out or add it")
+        return asked
+    filled = [c for c in ENDPOINTS if any(row.cells.get(c) for row in table.rows)]
+    if len(filled) > 1:
+        for row in table.rows:
+            first, second = (row.cells[c] for c in filled)
+            if first and second and first != second:
+                names = " and ".join(table.columns[c] for c in filled)
+                raise table.error(
+                    row.line,
+                    f"{names} are {short(first)} and {short(second)}, and both say what was measured",
+                    f"leave one out with ignore, or say channel_column={filled[0]!r}",
+                    f"leave one out: --ignore {table.columns[filled[1]]}",
+                )
+    return filled[0] if filled else "CMT"
+
+
+def _named(key: int | str, names: Mapping[int | str, str]) -> str | None:
+    """The name under a key; a text is a key itself, or the name, in any case."""
+    if key in names:
+        return names[key]
+    if isinstance(key, int):
+        return None
+    folded = key.casefold()
+    by_key = [v for k, v in names.items() if isinstance(k, str) and k.casefold() == folded]
+    by_name = [v for v in dict.fromkeys(names.values()) if v.casefold() == folded]
+    exact = [v for v in by_name if v == key]
+    found = exact or by_key or by_name
+    return found[0] if len(found) == 1 else None
+
+
+def _options(names: Mapping[int | str, str]) -> str:
+    """Names as the shell writes them, 1=gut,2=plasma, the first of them where they are many."""
+    return ",".join(f"{key}={name}" for key, name in list(names.items())[:4])
+
+
+def _says_no(text: str) -> bool:
+    return text.casefold() in _NO or number_in(text) == 0.0
+
+
+def _is_number(text: str) -> bool:
+    return number_in(text) is not None
+
+
+def _what(kind: Kind) -> str:
+    return "an observation" if kind == "observation" else "neither dose nor observation"

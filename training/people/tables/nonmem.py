@@ -1,0 +1,388 @@
+"""Reading tables in the column convention of pharmacometrics (NONMEM): one row per dose or observation."""
+
+import bisect
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from hybrid import Schedule
+from physics.arguments import InputError, quote, require_choice, require_kind, require_names, require_path, require_text
+from training.people.records import LONGEST_ID, Record
+from training.people.tables.convention import BY_NAME, NEEDED, ignored
+from training.people.tables.dates import Clock
+from training.people.tables.event_table import EventTable, LeftOut, Row, listed, number_in, read_events, short
+from training.people.tables.events import MOST_DOSES, Events, Given, Observation, endpoint_column
+from training.people.tables.file_order import Event, Order, placed
+from training.people.tables.kept_columns import covariate_columns, name_the_rest, stated_units
+
+ORAL: Mapping[int | str, str] = MappingProxyType({1: "gut", 2: "plasma"})
+PLASMA: Mapping[int | str, str] = MappingProxyType({2: "concentration"})
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a table held: `records`, one for each person in the file's order, and the columns that were `left_out`, with why."""
+
+    records: list[Record]
+    left_out: tuple[LeftOut, ...]
+
+
+def read_nonmem(
+    path: str | Path,
+    *,
+    units: Mapping[str, str],
+    compartments: Mapping[int, str] | Mapping[int | str, str] = ORAL,
+    channels: Mapping[int, str] | Mapping[int | str, str] = PLASMA,
+    covariates: Sequence[str] | None = None,
+    order: Order | None = None,
+    channel_column: Literal["CMT", "DVID", "YTYPE"] | None = None,
+    signed: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> list[Record]:
+    """The people of a table, in the file's order: the `records` of `read_table`, where everything is said.
+
+    A column that might have been meant as a covariate and cannot be one is named in a warning.
+    """
+    table = read_table(
+        path,
+        units=units,
+        compartments=compartments,
+        channels=channels,
+        covariates=covariates,
+        order=order,
+        channel_column=channel_column,
+        signed=signed,
+        ignore=ignore,
+    )
+    lost = [f"{one.column} ({one.why})" for one in table.left_out if one.covariate]
+    if lost:
+        warnings.warn(
+            f"{Path(path).name}: left out as covariates: {', '.join(lost)}; name a column in covariates if it is needed",
+            stacklevel=2,
+        )
+    return table.records
+
+
+def read_table(
+    path: str | Path,
+    *,
+    units: Mapping[str, str],
+    compartments: Mapping[int, str] | Mapping[int | str, str] = ORAL,
+    channels: Mapping[int, str] | Mapping[int | str, str] = PLASMA,
+    covariates: Sequence[str] | None = None,
+    order: Order | None = None,
+    channel_column: Literal["CMT", "DVID", "YTYPE"] | None = None,
+    signed: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> Table:
+    """The people of a table, and which of its columns were left out.
+
+    The file: a header, then one row per event; separated by commas, semicolons, tabs or blanks; ".", NA, NaN, N/A, null or
+    nothing means missing (a dash too, but in a DV that may have been measured); lines that begin with "#" or "C " are
+    comments; R's row numbers and repeated headers are passed over. Names of columns in any case, all of them in
+    `training.people.tables.convention`:
+    - ID, TIME, AMT, DV: person, time, dose, measured value. Needed. A person's rows stand together, sorted by time.
+    - EVID: 0 observation, 1 dose, 2 other (only its covariates count). 3 and 4 (resets) are refused. Without the column a
+      row with AMT > 0 is a dose, and a value too where DV is neither missing nor 0; every other one is an observation.
+    - CMT: where a dose goes and what is measured: a number of `compartments` or `channels`, or a name in them. Missing or
+      0: the first of `compartments`, the first of `channels`.
+    - RATE > 0: an infusion over AMT/RATE; DUR (TINF, DURATION) > 0: over that time. Missing or 0: all at once. Negative
+      (modelled) rates are refused.
+    - ADDL, II: ADDL more doses, every II. SS (steady state) is refused.
+    - MDV = 1: the value of this row was not measured. DVID, YTYPE: see `channel_column`.
+    - DATE (month/day/year), DAT1 (day/month/year), DAT2 (year/month/day), DAT3 (year/day/month), ISO dates and counted days
+      in each: then TIME is the time of the day, hh:mm, hh:mm:ss or hours, and the times of a record count from the person's
+      first row, in the unit stated for TIME. TIME may be an ISO time (2021-05-03T08:30) too.
+    - what else the convention has a meaning for (CENS, BLQ, LLOQ, ADM, OCC, …) is refused where it says something that is
+      not read, with the line and the cure.
+    - every other column: a covariate, one number for each person.
+
+    Arguments
+    - `units`: UCUM codes, {"TIME": "h", "AMT": "mg", "DV": "mg/L"} and more keys for covariates. A channel's own
+      name as a key goes before DV, for channels in different units. The records are in these units; `Cohort.of` converts
+      them to its model's.
+    - `compartments`: CMT → state into which the dose goes; {1: "gut", 2: "plasma"} by default. Names may be keys:
+      {"central": "plasma"}.
+    - `channels`: CMT (or DVID) → channel; {2: "concentration"} by default. Rows of one time become one row of values, and
+      replicates (several values of a channel at one time) further rows of that time.
+    - `covariates`: the columns to keep. By default all that hold one number for each person; others are left out, unless
+      their unit is stated: then they were meant, and are refused with line and cure.
+    - `order` of a dose and a value of one time. By default as the rows stand, the convention, where a dose at once goes into
+      what is measured; where the table does not say so, or where a value after such a dose is not above the one before it,
+      the order must be given. Other doses change nothing that is measured at their own time, and such values count as
+      measured before them. Given: "observation-first", "dose-first", or "file", as the rows stand, for every dose.
+      A dose that comes first is moved back by one rounding of the record's longest time, so that the state at the
+      value's time is the one after it.
+    - `channel_column`: the column whose numbers are the keys of `channels`; by default the first of DVID, YTYPE and CMT that
+      says anything.
+    - `signed`: channels whose values may be negative; the records declare the others `nonnegative`.
+    - `ignore`: columns that are not read.
+
+    Returns: a `Table` with one `Record` per person; it starts at the time of the person's first row. Its `left_out` names
+    every column of which nothing was kept.
+    Errors: `ValueError` naming file, line and cure, for everything that is not as said above, values that are not
+    finite, negative doses, rows given twice, and people without an observation.
+    Law: shuffling people, or writing ADDL out as rows, gives the same records up to their order.
+    Source: the column convention is that of Beal, Sheiner, Boeckmann & Bauer, NONMEM Users Guides (1989–2009), part V,
+    chapter 6 for days and clock times.
+    """
+    require_path(path, "read_nonmem: path", "read_nonmem('people.csv', units=…)")
+    require_choice(order, (None, "observation-first", "dose-first", "file"), "read_nonmem: order")
+    require_choice(channel_column, (None, "CMT", "DVID", "YTYPE"), "read_nonmem: channel_column")
+    for argument, mapping, write in (
+        ("units", units, '{"TIME": "h", "AMT": "mg", "DV": "mg/L"}'),
+        ("compartments", compartments, '{1: "gut", 2: "plasma"}'),
+        ("channels", channels, '{2: "concentration"}'),
+    ):
+        require_kind(mapping, Mapping, f"read_nonmem: {argument}", write)
+        for key, name in mapping.items():
+            if isinstance(key, bool) or not isinstance(key, str if argument == "units" else (int, str)):
+                raise ValueError(f"read_nonmem: {argument} goes by {quote(key)}, which is no name; write {write}")
+            require_text(name, f"read_nonmem: {argument}[{quote(key, 60)}]", write)
+    if not compartments or not channels:
+        raise InputError(
+            f"read_nonmem: needs a compartment and a channel, got {dict(compartments)}, {dict(channels)}",
+            'write compartments={1: "gut"}, channels={2: "concentration"}',
+            "write --compartments 1=gut --channels 2=concentration",
+            "a table needs a compartment and a channel",
+        )
+    names_of: dict[str, tuple[str, ...] | None] = {"covariates": None}
+    for argument, given in (("covariates", covariates), ("ignore", ignore), ("signed", signed)):
+        if given is not None:
+            if isinstance(given, str):
+                raise ValueError(
+                    f"read_nonmem: {argument} is a list of names, got {short(given)}; write {argument}=[{short(given)}]"
+                )
+            names_of[argument] = require_names(given, f"read_nonmem: {argument}", f'{argument}=["WT"]')
+        elif argument != "covariates":
+            raise ValueError(f"read_nonmem: {argument} is a list of names, and is None; leave it out for none")
+    covariates, ignore, signed = names_of["covariates"], names_of["ignore"] or (), names_of["signed"] or ()
+    names = tuple(dict.fromkeys(channels.values()))
+    unknown = set(signed) - set(names)
+    if unknown:
+        problem = f"signed names {listed(sorted(unknown))}"
+        known = f"the channels are {listed(names)}"
+        raise InputError(f"read_nonmem: {problem}", known, f"{known}, and --channels names more", f"--{problem}")
+    needed = [name for name in ignore if name.upper() in NEEDED]
+    if needed:
+        problem = f"ignore names {listed(needed)}, and {', '.join(NEEDED)} are needed"
+        cure = "leave them out of"
+        raise InputError(f"read_nonmem: {problem}", f"{cure} ignore", f"{cure} --ignore", f"--{problem}")
+    table = read_events(Path(path), ignore, covariates or ())
+    kept = covariate_columns(table, covariates, units)
+    stated = stated_units(table, units, names, kept)
+    events = Events.of(
+        table,
+        _keys(compartments),
+        _keys(channels),
+        by=endpoint_column(table, channel_column),
+        units={"TIME": stated["time"], "AMT": stated["dose"], **{name: stated[name] for name in names}},
+        signed=signed,
+    )
+    _require_few_doses(table)
+    records = _Reader(table, events, Clock.of(table, stated["time"]), names, kept, stated, order).records()
+    name_the_rest(table, events.by, set(kept.values()))
+    return Table(records, tuple(table.left_out))
+
+
+_MOST_ADDED = 200_000  # doses that ADDL asks for in a whole table: more than anybody was given, and than fit into memory
+
+
+def _require_few_doses(table: EventTable) -> None:
+    """Refuse what repeats beyond reason before it is made: each row may be modest, and all of them are not."""
+    added = 0
+    for row in table.rows:
+        more = number_in(row.cells.get("ADDL", "")) or 0.0
+        if 0.0 < more <= MOST_DOSES:  # what else is wrong with the cell is said of its row
+            added += int(more)
+        if added > _MOST_ADDED:
+            raise table.error(row.line, f"ADDL asks for {added} doses up to here, and {_MOST_ADDED} are the most; write fewer")
+
+
+def _keys(names: Mapping[int, str] | Mapping[int | str, str]) -> dict[int | str, str]:
+    """Numbers as numbers, however they were typed."""
+    return {int(k) if isinstance(k, str) and k.isdigit() else k: name for k, name in names.items()}
+
+
+def _given(given: Given, line: int, times: Sequence[float]) -> Event:
+    """A dose as an event; one of ADDL's that rounding parts from the time of a row (3 × .1 from .3) has the row's time."""
+    time = float(given.dose.time)
+    if given.extra:
+        k = bisect.bisect_left(times, time)
+        near = [t for t in times[max(k - 1, 0) : k + 1] if abs(t - time) <= 1e-12 * max(abs(t), abs(time))]
+        time = near[0] if near else time
+        given = Given(replace(given.dose, time=time), given.extra)
+    return Event(time, line, given)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    table: EventTable
+    events: Events
+    clock: Clock
+    names: tuple[str, ...]
+    covariates: dict[str, str]
+    units: dict[str, str]
+    order: Order | None
+
+    def records(self) -> list[Record]:
+        people = [(person, list(rows)) for person, rows in groupby(self.table.rows, key=lambda row: row.cells["ID"])]
+        last_line: dict[str | float, int] = {}
+        for person, rows in people:
+            if not person:
+                raise self.table.error(rows[0].line, "ID is missing; every row needs the person it belongs to")
+            if len(person) > LONGEST_ID:
+                raise self.table.error(
+                    rows[0].line, f"ID is {short(person)}, of {len(person)} characters; at most {LONGEST_ID} name a person"
+                )
+            number = number_in(person)
+            key = person if number is None else number  # 1 and 1.0 are one person
+            if key in last_line:
+                raise self.table.error(
+                    rows[0].line,
+                    f"person {person} comes back, whose rows ended on line {last_line[key]}; sort the file by ID, then "
+                    "TIME, or give two people two IDs",
+                )
+            last_line[key] = rows[-1].line
+        return [self._record(person, rows) for person, rows in people]
+
+    def _record(self, person: str, rows: list[Row]) -> Record:
+        table = self.table
+        times = self._times(person, rows)
+        happened: list[Event] = []
+        seen: dict[tuple[str, ...], Row] = {}
+        for row, time in zip(rows, times, strict=True):
+            kind = self.events.kind(row)
+            self.events.require_readable(row, kind)
+            if kind == "other":
+                continue
+            if kind == "dose":
+                self._require_once(person, row, time, seen, False)
+            else:  # in one row the value comes before the dose
+                observed = self.events.observation(row)
+                happened.append(Event(time, row.line, observed))
+                if observed.value is not None:
+                    self._require_once(person, row, time, seen, True)
+            if kind in ("dose", "both"):
+                happened += [_given(g, row.line, times) for g in self.events.doses(row, time)]
+        self._require_one_occasion(person, rows)
+        nudge = float(np.spacing(max(abs(t) for t in times) or 1.0))
+        happened = placed(happened, self.order, nudge, table)
+        when, measured = self._values(person, rows[0].line, happened)
+        doses = [event.what.dose for event in happened if isinstance(event.what, Given)]
+        start = min([times[0], *(event.time for event in happened)])
+        return Record(
+            id=person,
+            schedule=Schedule(tuple(sorted(doses, key=lambda dose: float(dose.time))), start=start),
+            times=when,
+            values=measured,
+            channels=self.names,
+            covariates=self._covariates(person, rows),
+            units=dict(self.units),
+            nonnegative=tuple(name for name in self.names if name not in self.events.signed),
+        )
+
+    def _times(self, person: str, rows: list[Row]) -> list[float]:
+        times = self.clock.times(rows)
+        for row, before, time in zip(rows[1:], times[:-1], times[1:], strict=True):
+            if time < before:
+                midnight = " (a clock that passes midnight needs a DATE)" if self.clock.clocked else ""
+                raise self.table.error(
+                    row.line,
+                    f"time {time:g} of person {person} comes after {before:g}; sort the person's rows by TIME, or give "
+                    f"the rows of a second occasion an ID of their own{midnight}",
+                )
+        return times
+
+    def _require_once(
+        self, person: str, row: Row, time: float, seen: dict[tuple[str, ...], Row], measured: bool
+    ) -> None:
+        first = seen.setdefault(row.all, row)
+        if first is row:
+            return
+        if not measured:
+            raise self.table.error(
+                row.line,
+                f"this dose of person {person} is given twice, first on line {first.line}; delete one row, or write the "
+                "sum in one row if both were given",
+            )
+        raise self.table.error(
+            row.line,
+            f"this value of person {person} at time {time:g} is given twice, first on line {first.line}; delete one of them, or, "
+            "if it was measured twice, add a column REP with 1 and 2",
+        )
+
+    def _values(
+        self, person: str, line: int, happened: Sequence[Event]
+    ) -> tuple[np.ndarray, np.ndarray]:  # (T,), (T, p)
+        """Values of one time in one row, replicates in further rows of that time."""
+        found: dict[float, dict[str, list[float]]] = {}
+        for event in happened:
+            if isinstance(event.what, Observation):
+                values = found.setdefault(event.time, {}).setdefault(event.what.channel, [])
+                values += [] if event.what.value is None else [event.what.value]
+        when: list[float] = []
+        measured: list[list[float]] = []
+        for time in sorted(found):
+            # a row that measured nothing stands where nothing else does
+            for k in range(max(1, *(len(values) for values in found[time].values()))):
+                when.append(time)
+                measured.append(
+                    [found[time][c][k] if k < len(found[time].get(c, ())) else math.nan for c in self.names]
+                )
+        array = np.array(measured).reshape(len(when), len(self.names))
+        if not np.isfinite(array).any():
+            raise self.table.error(
+                line, f"person {person} has no observation; leave the person out, or check EVID, MDV and DV"
+            )
+        return np.array(when), array
+
+    def _require_one_occasion(self, person: str, rows: list[Row]) -> None:
+        said = [row for row in rows if row.cells.get("OCC")]
+        self._refuse_first("OCC", person, [row for row in said if row.cells["OCC"] != said[0].cells["OCC"]])
+        grouped = [row for row in rows if row.cells.get("L2") and number_in(row.cells["L2"]) != 0.0 and row.cells["DV"]]
+        groups = [row.cells["L2"] for row in grouped]
+        self._refuse_first("L2", person, [row for row in grouped if groups.count(row.cells["L2"]) > 1])
+
+    def _refuse_first(self, column: str, person: str, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        known, spelled = BY_NAME[column], self.table.columns[column]
+        raise self.table.error(
+            rows[0].line,
+            f"{spelled} of person {person} is {short(rows[0].cells[column])}, {known.says}; "
+            + known.cure.format(ignore=ignored(spelled)),
+        )
+
+    def _covariates(self, person: str, rows: list[Row]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, column in self.covariates.items():
+            spelled = self.table.columns[column]
+            for row in rows:
+                value = self.table.number(row, column)
+                if value is None:
+                    continue
+                if found.setdefault(name, value) != value:
+                    raise self.table.error(
+                        row.line,
+                        f"covariate {spelled} of person {person} changes from {found[name]:g} to {value:g}, and covariates "
+                        "are constant here",
+                        f"keep one value, or leave it out ({ignored(spelled)}), and, if it acts, give it to the schedule as an "
+                        "input: schedule.do(inputs={...: Signal(times, values)})",
+                        f"keep one value, or leave it out: --ignore {spelled}",
+                    )
+            if name not in found:
+                raise self.table.error(
+                    rows[0].line,
+                    f"person {person} has no {spelled}, which others have",
+                    f"write a value, or leave {spelled} out: covariates=[...], {ignored(spelled)}",
+                    f"write a value, or leave {spelled} out: --ignore {spelled}",
+                )
+        return found

@@ -1,0 +1,178 @@
+"""The numbers of an uncertainty report, as plain values that JSON can hold."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+from training.trust.null_band import NullBand
+from training.trust.verdicts import Verdict
+
+
+@final
+@dataclass(frozen=True)
+class Gate:
+    """A statistic beside what a perfect forecaster of this sample shows: its mean, and the one band over all gates of a page."""
+
+    observed: float
+    mean: float
+    lower: float
+    upper: float
+
+    @property
+    def place(self) -> str:
+        """ "below" or "above" the band, or "" inside it and where there is nothing to see (NaN)."""
+        return "below" if self.observed < self.lower else "above" if self.observed > self.upper else ""
+
+
+@final
+@dataclass(frozen=True)
+class CoverageRow:
+    """One horizon and level: share inside beside its band, and mean width of the interval (`sharpness`)."""
+
+    horizon: str
+    level: float
+    count: int  # observations
+    records: int  # people, not rows, with any
+    share: Gate
+    sharpness: float
+
+
+@final
+@dataclass(frozen=True)
+class ScoreRow:
+    """One horizon: proper scores of its observations."""
+
+    horizon: str
+    count: int
+    records: int
+    nll: float
+    crps: float
+    rmse: float
+    zms: float
+
+
+@final
+@dataclass(frozen=True)
+class SplitRow:
+    """Mean variances in one group of places, and the mean squared error where something was observed there (else NaN)."""
+
+    group: str
+    count: int
+    aleatoric: float
+    epistemic: float
+    personal: float
+    epistemic_posterior: float  # 1/(M − 1) and free of the draws' noise; may be negative, NaN with one member
+    squared_error: float
+
+
+@final
+@dataclass(frozen=True)
+class Histogram:
+    """Probability integral transforms in equal bins of [0, 1]: the share of each beside its band."""
+
+    share: tuple[Gate, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Events:
+    """Forecasts of "above `threshold`": reliability per bin with its pointwise band, ECE, Brier score and its parts.
+
+    `resolution` has the band of forecasts that know nothing of who has the event: outcomes dealt to forecasts at random.
+    """
+
+    threshold: float
+    convention: str
+    mean_probability: tuple[float, ...]
+    mean_outcome: tuple[float, ...]
+    count: tuple[int, ...]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    error: Gate
+    brier: float
+    reliability: float
+    resolution: NullBand
+    uncertainty: float  # 0 where all outcomes are alike
+
+
+@final
+@dataclass(frozen=True)
+class ChannelReport:
+    """Everything about one channel, in its unit; every `Gate` has its part of the one band over the whole page, by person."""
+
+    channel: str
+    unit: str
+    count: int
+    records: int
+    nll: float
+    crps: float
+    rmse: float
+    energy_score: float  # of whole paths, mean over people
+    zms: Gate
+    ence: Gate
+    quantile_error: Gate
+    autocorrelation: Gate  # of neighbouring standardised innovations
+    coverage: dict[str, Gate]  # by level, "0.8"
+    path_coverage: dict[str, Gate]  # every observation of a person inside its interval
+    pit: Histogram
+    events: Events
+    by_horizon: tuple[ScoreRow, ...]
+    coverage_by_horizon: tuple[CoverageRow, ...]
+    split_by_horizon: tuple[SplitRow, ...]
+    split_by_value: tuple[SplitRow, ...]
+    split_by_distance: tuple[SplitRow, ...]  # empty where no distance from the data was given
+
+
+@final
+@dataclass(frozen=True)
+class Flag:
+    """Something that the numbers cannot be trusted about: one of the names of `training.trust.controls`, and why.
+
+    `good`: False where the numbers speak against the forecast, None where they say nothing · `channel`, where it is of one.
+    """
+
+    name: str
+    sentence: str
+    good: bool | None = None
+    channel: str | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """As a verdict, about ("flag", name, channel)."""
+        about = ("flag", self.name) if self.channel is None else ("flag", self.name, self.channel)
+        return Verdict(self.sentence.rstrip("."), self.good, about=about)
+
+
+@final
+@dataclass(frozen=True)
+class UncertaintyReport:
+    """Is the uncertainty right? `gates`: how many statistics one band holds, and `failed`, how many of them are outside."""
+
+    people: int
+    observations: int
+    horizon_edges: tuple[float, ...]
+    members: int
+    draws: int
+    band_level: float
+    replicates: int
+    gates: int
+    failed: int
+    channels: tuple[ChannelReport, ...]
+    flags: tuple[Flag, ...]
+    verdicts: tuple[Verdict, ...]  # of all gates together, then of every channel, then the flags
+    conventions: tuple[tuple[str, str], ...]  # what, and how it is defined, to be printed with it
+    fitted_on: tuple[str, ...]  # the people that a recalibration before this was fitted on
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values; a number that does not exist is None."""
+        found: dict[str, Any] = _plain(asdict(self))
+        return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return None
+    return value
