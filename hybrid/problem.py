@@ -90,13 +90,13 @@ def starting(start: Start, size: int, people: int, name: str, like: Tensor) -> t
     S = leading(start[1], size, people, "start, its covariance,", like, square=True, name=name)
     if not capture.capturing():
         seen = values_of(S)
-        least = 1e-6 * seen.diagonal(dim1=-2, dim2=-1).abs().amax() if seen.numel() else seen.new_zeros(())
+        variances = seen.diagonal(dim1=-2, dim2=-1)
+        least = 1e-6 * variances.abs().amax() if seen.numel() else seen.new_zeros(())
         if not bool(torch.isfinite(seen).all()) or bool(((seen - seen.mT).abs() > least).any()):
             raise ValueError(f"{name}: start, its covariance, must be finite and symmetric; write 0.5 * (S + S.mT)")
-        if bool((seen.diagonal(dim1=-2, dim2=-1) < 0).any()):
+        if bool((variances < 0).any()):
             raise ValueError(f"{name}: start, its covariance, has a variance below 0; give one that is positive semidefinite")
-        total = seen.diagonal(dim1=-2, dim2=-1).sum(-1)
-        if bool((torch.linalg.eigvalsh(seen)[..., 0] < -1e-6 * total).any()):
+        if bool((torch.linalg.eigvalsh(seen)[..., 0] < -1e-6 * variances.sum(-1)).any()):
             raise ValueError(
                 f"{name}: start, its covariance, is indefinite: it has an eigenvalue below 0; give one that is positive "
                 "semidefinite, L @ L.mT"

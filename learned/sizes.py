@@ -121,6 +121,14 @@ def generator_of(value: object, name: str) -> None:
         raise ValueError(f"{name} is a generator, and got {shown(value)}; write torch.Generator().manual_seed(0)")
 
 
+def drawn_from(generator: torch.Generator | None, name: str) -> torch.Generator:
+    """The generator, or one with seed 0 where there is none. Errors: `ValueError`, beginning with `name`."""
+    if generator is None:
+        return torch.Generator().manual_seed(0)
+    generator_of(generator, name)
+    return generator
+
+
 def scale_of(scale: Mapping[str, float] | Sequence[float] | float, size: int, name: str) -> tuple[float, ...]:
     """`size` positive scales, each the nearest power of two: these fold into weights without rounding, so the certified
     arrays are the model's. Errors: `ValueError`, which begins with `name`; so does that for scales by name, which wait for a

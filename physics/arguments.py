@@ -251,6 +251,14 @@ def require_generator(value: object, what: str) -> None:
     require_kind(value, torch.Generator, what, "torch.Generator().manual_seed(0)")
 
 
+def drawn_from(generator: torch.Generator | None, what: str) -> torch.Generator:
+    """The generator, or one with seed 0 where there is none. Errors: `ValueError`, beginning with `what`."""
+    if generator is None:
+        return torch.Generator().manual_seed(0)
+    require_generator(generator, what)
+    return generator
+
+
 def require_path(value: object, what: str, write: str) -> None:
     """Raise `ValueError` for what names no file or folder."""
     named = isinstance(value, str | os.PathLike) and str(value).strip() and "\0" not in str(value)

@@ -3,6 +3,7 @@
 A new member of a family is one line in its dictionary here: `tests/test_families.py` and the family's own tests run over it.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -47,6 +48,7 @@ from physics import (
     VanCauter,
     VanCauterPopulation,
 )
+from stability import Claim, Lure, check
 from training import Looks, Objective, Record, Search
 
 # ---- the families: every member, and every way in which it can be built
@@ -200,14 +202,19 @@ def oral_people(
 
 def oral_model() -> HybridModel:
     """One member, not trained: one compartment, log-normal people, a residual of four hidden units."""
+    return oral_of(MLP(2, hidden=(4,), separable=True, state_scale=300.0, rate_scale=0.1))
+
+
+def oral_of(residual: Residual | None = None, **parts: Any) -> HybridModel:
+    """The same people with another residual or none, and further parts of a model by name."""
     backbone = OneCompartmentOral(**BOXES)
-    residual = MLP(2, hidden=(4,), separable=True, state_scale=300.0, rate_scale=0.1)
     return HybridModel(
         backbone,
         LogNormalPopulation(backbone.physical, SPREAD),
         residual,
         observation=Concentration(1, 2),
         noise=AdditiveProportional([0.5], [0.1], [0.02]),
+        **parts,
     )
 
 
@@ -219,3 +226,11 @@ def as_values(**given: Any) -> dict[str, Any]:
         if own:
             found[name] = kind(**own)
     return found | given
+
+
+def read_back(found: Claim, system: Lure) -> None:
+    """A claim is accepted, and as JSON brings it back it says the same and is accepted for the system that JSON brings back."""
+    assert check(found, system)
+    again = type(found).from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again.to_dict() == found.to_dict()
+    assert check(again, Lure.from_dict(json.loads(json.dumps(system.to_dict()))))

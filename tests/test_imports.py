@@ -83,6 +83,13 @@ def test_the_checker_needs_numpy_alone(module: str) -> None:
     assert foreign <= {"numpy"}
 
 
+def test_packages_that_know_nothing_of_each_other_keep_one_wording() -> None:
+    """physics and learned import none of ours: what both need of their laws stands twice, and is the same."""
+    one, two = ((ROOT / f"{package}/laws/rebuilt.py").read_text() for package in ("physics", "learned"))
+    code = one[one.index("import copy") :].rstrip()
+    assert code in two
+
+
 def test_no_circles() -> None:
     """Every import counts, those for types alone and those inside functions too."""
     arrows = {m: {n for n in imported(file) if n in MODULES and n != m} for m, file in MODULES.items()}

@@ -24,13 +24,12 @@ from homeostat.study.dense import dense_of, split
 from homeostat.study.evaluation import score
 from homeostat.study.provenance import provenance
 from homeostat.study.settings import Settings
-from homeostat.study.suited import channel_notes, require_room, unstated, unused
+from homeostat.study.suited import notes_of, require_room, unstated
 from physics.arguments import shortened
 from training import (
     Cohort,
     at_ends,
     convergence,
-    far_covariates,
     forecast,
 )
 from training.people.conversion import converted
@@ -141,8 +140,7 @@ def report_on(
     verdicts += gallery.ends_verdicts(ends)
     verdicts += verdicts_of(judged)
     evaluations, notes = {"this table": evaluation}, [*filter(None, [asked.note]), *map(str, table.left_out)]
-    far = (one.sentence() for one in far_covariates(records, bundle.model))
-    notes += [*channel_notes(records), *far, *unused(records, bundle.model), *gallery.baseline_notes(cohort)]
+    notes += [*notes_of(records, bundle.model), *gallery.baseline_notes(cohort)]
     rings = rings_of(bundle.model, cohort, personal)
     page = write_page(
         folder,

@@ -11,9 +11,7 @@ from exchange import BUILTIN, Bundle, load
 from homeostat import gallery
 from homeostat.bundles.predicted import most_steps
 from homeostat.bundles.said import cut_short_in
-from hybrid import (
-    Schedule,
-)
+from hybrid import Schedule
 from hybrid.schedules.dose import as_float
 from hybrid.schedules.schedule_text import format_schedule, parse_schedule, schedule_units
 from physics.arguments import shortened

@@ -13,9 +13,7 @@ from homeostat.bundles.said import bundle_verdict
 from physics.arguments import shortened
 from stability import Certificate, Refusal, certify
 from stability.region import claimed
-from training import (
-    Cohort,
-)
+from training import Cohort
 from training.trust.recalibration.scaling import Scaling
 from training.trust.verdicts import Verdict
 

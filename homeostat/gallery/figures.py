@@ -30,9 +30,7 @@ from hybrid import (
 from hybrid.schedules.dose import as_float
 from physics.arguments import shortened
 from stability import Certificate
-from training import (
-    Record,
-)
+from training import Record
 from training.people.records import never_negative
 from training.trust.calibration import EVENT_BINS
 

@@ -13,9 +13,7 @@ from homeostat.pictures.uncertainty import Rings
 from homeostat.study.asked import Asked
 from homeostat.study.evaluation import Evaluation
 from homeostat.wording import made_from
-from training import (
-    Record,
-)
+from training import Record
 from training.trust.verdicts import Verdict
 
 

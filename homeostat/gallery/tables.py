@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from homeostat.gallery.report import Cell, Table
 from homeostat.study.evaluation import Evaluation
 from homeostat.wording import behind, density_in, with_unit
-from training import (
-    Cohort,
-)
+from training import Cohort
 from training.people.records import counted_from
 from training.trust.calibration import EVENT_BINS, describe_convention
 

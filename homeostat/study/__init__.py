@@ -19,7 +19,7 @@ from homeostat.study.provenance import provenance
 from homeostat.study.recipe import Recipe, hybrid_recipe, neural_ode_recipe, noise_for
 from homeostat.study.rounded import certify_rounded, dosed_region
 from homeostat.study.settings import Settings
-from homeostat.study.suited import channel_notes, require_one_unit, require_room, unstated, unused
+from homeostat.study.suited import notes_of, require_one_unit, require_room, unstated
 from homeostat.study.training import Trained, gradient_difference, require_folds, train
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "backbone_named",
     "bundle_of",
     "certify_rounded",
-    "channel_notes",
     "channels_of",
     "channels_shown",
     "compartments_of",
@@ -46,6 +45,7 @@ __all__ = [
     "marked",
     "neural_ode_recipe",
     "noise_for",
+    "notes_of",
     "observation_of",
     "paired_difference",
     "provenance",
@@ -58,5 +58,4 @@ __all__ = [
     "split",
     "train",
     "unstated",
-    "unused",
 ]

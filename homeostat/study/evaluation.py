@@ -13,9 +13,7 @@ from homeostat.study.dense import split
 from homeostat.study.recipe import Recipe
 from homeostat.study.settings import Settings
 from homeostat.study.training import Trained, train
-from hybrid import (
-    Prediction,
-)
+from hybrid import Prediction
 from training import (
     Record,
     forecast_unseen,

@@ -24,7 +24,7 @@ from homeostat.study.provenance import provenance
 from homeostat.study.recipe import hybrid_recipe
 from homeostat.study.rounded import certify_rounded
 from homeostat.study.settings import Settings
-from homeostat.study.suited import channel_notes, require_one_unit, require_room, unstated, unused
+from homeostat.study.suited import notes_of, require_one_unit, require_room, unstated
 from homeostat.study.training import require_folds, train
 from homeostat.terminal import rich_table
 from physics import Backbone
@@ -32,7 +32,6 @@ from stability import Certificate, Refusal, check
 from training import (
     Checkpoint,
     Record,
-    far_covariates,
 )
 from training.people.conversion import converted
 from training.trust.verdicts import Verdict
@@ -68,7 +67,7 @@ def fit_table(
     assumed = unstated(records, recipe.model)
     records = [converted(record, recipe.model) for record in records]  # what is asked and drawn is in the model's units
     require_one_unit(recipe.model)
-    far = [one.sentence() for one in far_covariates(records, recipe.model)]
+    about_table = notes_of(records, recipe.model)
     require_folds(settings.folds, len(records))
     require_room(records, recipe.mesh, settings.members * (min(settings.folds, len(records)) + 1), len(backbone.states))
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
@@ -120,9 +119,7 @@ def fit_table(
     dense = dense_unseen(trained, settings, max(float(r.times[-1]) for r in records))
     notes = [
         *filter(None, [asked.note]),
-        *channel_notes(records),
-        *far,
-        *unused(records, trained.model),
+        *about_table,
         *gallery.baseline_notes(trained.cohort),
     ]
     about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends)

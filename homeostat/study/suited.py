@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hybrid import HybridModel, Mesh
-from training import Record
+from training import Record, far_covariates
 
 _MOST_IN_TURN = 200_000  # steps of one record, one after the other: ten years in steps of half an hour
 
@@ -46,13 +46,19 @@ def unstated(records: Sequence[Record], model: HybridModel) -> list[str]:
     ]
 
 
-def unused(records: Sequence[Record], model: HybridModel) -> list[str]:
+def _unused(records: Sequence[Record], model: HybridModel) -> list[str]:
     """A sentence for each covariate that was read and that no part of the model uses: whoever meant it must know."""
     names = dict.fromkeys(name for r in records for name in r.covariates if name not in model.uses)
     return [f"column {name} was read as a covariate and changes nothing: no part of the model uses it." for name in names]
 
 
-def channel_notes(records: Sequence[Record]) -> list[str]:
+def notes_of(records: Sequence[Record], model: HybridModel) -> list[str]:
+    """What a reader of the page must know of its channels, and of covariates that are far from the model's, or unused."""
+    far = (one.sentence() for one in far_covariates(records, model))
+    return [*_channel_notes(records), *far, *_unused(records, model)]
+
+
+def _channel_notes(records: Sequence[Record]) -> list[str]:
     """What of the page is about one channel of several."""
     if len(records[0].channels) < 2:
         return []

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from hybrid.observation import JoinsBackbone, Observation
 from physics import Backbone
-from physics.arguments import require_generator, require_kind
+from physics.arguments import drawn_from, require_kind
 from physics.laws.rebuilt import rebuilt
 
 MEMBERS, PEOPLE, TIMES = 2, 3, 4
@@ -25,9 +25,7 @@ def check_observation(
     """
     require_kind(observation, Observation, "check_observation: observation", 'States(("plasma",))')
     require_kind(backbone, Backbone, "check_observation: backbone", "OneCompartmentOral()")
-    if generator is None:
-        generator = torch.Generator().manual_seed(0)
-    require_generator(generator, "check_observation: generator")
+    generator = drawn_from(generator, "check_observation: generator")
     name = f"check_observation: {type(observation).__name__}"
     there = _joined(observation, backbone, name)
     channels = there.channels

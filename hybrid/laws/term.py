@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hybrid.terms import BoundTerm, Term
 from physics import Backbone
-from physics.arguments import require_generator, require_kind, require_number
+from physics.arguments import drawn_from, require_kind, require_number
 from physics.laws.rebuilt import rebuilt
 
 MEMBERS, PEOPLE, STEP = 2, 3, 1e-6
@@ -26,9 +26,7 @@ def check_term(term: Term, backbone: Backbone, *, covariates: int = 0, generator
     require_kind(term, Term, "check_term: term", "check_term(Mine(), OneCompartmentOral())")
     require_kind(backbone, Backbone, "check_term: backbone", "OneCompartmentOral()")
     require_number(covariates, "check_term: covariates, how many,", least=0.0, most=1e4, whole=True)
-    if generator is None:
-        generator = torch.Generator().manual_seed(0)
-    require_generator(generator, "check_term: generator")
+    generator = drawn_from(generator, "check_term: generator")
     name, drawn = f"check_term: {type(term).__name__}", generator
 
     def some(size: int) -> Tensor:

@@ -8,7 +8,7 @@ from learned.ensemble import Ensemble
 from learned.laws.rebuilt import rebuilt, require_member_axis
 from learned.noise import NoiseHead
 from learned.process_noise import ProcessNoise
-from learned.sizes import generator_of, shown, sizes_of
+from learned.sizes import drawn_from, shown, sizes_of
 
 MEMBERS, PEOPLE, TIMES = 2, 3, 4
 WEIGHTS = (None, -40.0, -5.0, 5.0)  # None: as it starts, every member drawn by itself
@@ -31,9 +31,7 @@ def check_noise(
     sizes_of({"states": states, "inputs": inputs}, "check_noise")
     if states < 1 or inputs < 0:
         raise ValueError(f"check_noise: needs states ≥ 1 and inputs ≥ 0, got {states} and {inputs}")
-    if generator is None:
-        generator = torch.Generator().manual_seed(0)
-    generator_of(generator, "check_noise: generator")
+    generator = drawn_from(generator, "check_noise: generator")
     name = f"check_noise: {type(head).__name__}"
     require_member_axis(head, name)
     floor = head.floor.detach()
@@ -98,9 +96,7 @@ def check_process_noise(process: ProcessNoise, *, generator: torch.Generator | N
     """
     if not isinstance(process, ProcessNoise):
         raise ValueError(f"check_process_noise: process inherits from learned.ProcessNoise, and got {shown(process)}")
-    if generator is None:
-        generator = torch.Generator().manual_seed(0)
-    generator_of(generator, "check_process_noise: generator")
+    generator = drawn_from(generator, "check_process_noise: generator")
     name = f"check_process_noise: {type(process).__name__}"
     require_member_axis(process, name)
     with torch.no_grad():

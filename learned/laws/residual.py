@@ -8,7 +8,7 @@ from torch import Tensor
 from learned.ensemble import Ensemble, select
 from learned.laws.rebuilt import rebuilt, require_member_axis
 from learned.residual import ACTIVATIONS, LayeredResidual, Layers, Residual
-from learned.sizes import generator_of, shown, sizes_of
+from learned.sizes import drawn_from, shown, sizes_of
 
 MEMBERS, PEOPLE = 2, 4
 Points = tuple[Tensor, Tensor, Tensor]
@@ -29,9 +29,7 @@ def check_residual(residual: Residual, *, parameters: int = 0, generator: torch.
     """
     if not isinstance(residual, Residual):
         raise ValueError(f"check_residual: residual inherits from learned.Residual, and got {shown(residual)}")
-    if generator is None:
-        generator = torch.Generator().manual_seed(0)
-    generator_of(generator, "check_residual: generator")
+    generator = drawn_from(generator, "check_residual: generator")
     name = f"check_residual: {type(residual).__name__}"
     require_member_axis(residual, name)
     _reset(residual, name)

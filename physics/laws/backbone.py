@@ -5,7 +5,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from physics.arguments import require_generator, require_kind, require_number
+from physics.arguments import drawn_from, require_kind, require_number
 from physics.backbone import Backbone, spectral_abscissa
 from physics.defaults import Defaults
 from physics.laws.rebuilt import rebuilt
@@ -30,9 +30,7 @@ def check_backbone(backbone: Backbone, *, draws: int = 64, generator: torch.Gene
     """
     require_kind(backbone, Backbone, "check_backbone: backbone", "MyBackbone(), a class that inherits from physics.Backbone")
     require_number(draws, "check_backbone: draws", least=1.0, most=1e6, whole=True)
-    if generator is None:
-        generator = torch.Generator().manual_seed(0)
-    require_generator(generator, "check_backbone: generator")
+    generator = drawn_from(generator, "check_backbone: generator")
     name = f"check_backbone: {type(backbone).__name__}"
     _names(backbone, name)
     theta = _points(backbone.physical, int(draws), generator)

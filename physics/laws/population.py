@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from physics.arguments import require_covariates, require_generator, require_kind
+from physics.arguments import drawn_from, require_covariates, require_kind
 from physics.laws.rebuilt import rebuilt
 from physics.population import Population
 
@@ -31,9 +31,7 @@ def check_population(
     require_kind(population, Population, "check_population: population", "LogNormalPopulation(backbone, spread={…})")
     require_covariates({} if covariates is None else covariates, None, "check_population: covariates")
     given = {} if covariates is None else dict(covariates)
-    if generator is None:
-        generator = torch.Generator().manual_seed(0)
-    require_generator(generator, "check_population: generator")
+    generator = drawn_from(generator, "check_population: generator")
     name = f"check_population: {type(population).__name__}"
     missing = sorted(set(population.covariates) - set(given))
     if missing:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from exchange.structures import BUILTIN, describe, rebuild
 from hybrid import (
     BoundTerm,
-    Concentration,
     Dose,
     Exponential,
     HybridModel,
@@ -32,8 +31,8 @@ from hybrid import (
     simulate,
 )
 from learned import MLP, AdditiveProportional, DiagonalDiffusion, Ensemble, Residual, check_residual
-from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
-from tests.builders import BOXES, MESH, SPREAD, oral_model, oral_people
+from physics import LinearBackbone, SharedPopulation
+from tests.builders import MESH, oral_model, oral_of, oral_people
 from training import Cohort, Objective, Search, Stability, fit, last, residual_share
 
 F64 = torch.float64
@@ -77,18 +76,6 @@ class Sees(Residual):
         return {"states": self.states, "inputs": self.inputs, "covariates": self.covariates}
 
 
-def oral(residual: Residual | None = None, **parts: Any) -> HybridModel:
-    backbone = OneCompartmentOral(**BOXES)
-    return HybridModel(
-        backbone,
-        LogNormalPopulation(backbone.physical, SPREAD),
-        residual,
-        observation=Concentration(1, 2),
-        noise=AdditiveProportional([0.5], [0.1], [0.02]),
-        **parts,
-    )
-
-
 def by_scipy(theta: Tensor, dose: float, times: list[float], beside: Any) -> np.ndarray:
     ka, ke, V = theta.tolist()
 
@@ -107,7 +94,7 @@ ALL = [*BY_ERROR, RungeKutta("rk4"), Exponential()]
 @pytest.mark.parametrize("solver", ALL, ids=lambda s: f"{type(s).__name__}-{s.order}-{s.adaptive}")
 @pytest.mark.parametrize("kind", ["known", "sees", "both"])
 def test_a_term_of_ones_own_is_integrated_as_scipy_integrates_it(solver: Solver, kind: str) -> None:
-    model = oral(Sees() if kind != "known" else None, known=(Saturable(12.0, 40.0),) if kind != "sees" else ())
+    model = oral_of(Sees() if kind != "known" else None, known=(Saturable(12.0, 40.0),) if kind != "sees" else ())
 
     def beside(x: float, ke: float, V: float) -> float:
         saturable = -12.0 * V / 50.0 * x / (40.0 + x) if kind != "sees" else 0.0
@@ -128,12 +115,12 @@ def models() -> dict[str, HybridModel]:
     driven = {"observation": States(["x1", "x2"]), "noise": AdditiveProportional([0.1] * 2, [0.1] * 2, [0.01] * 2), "latents": 1}
     bent = MLP(2, 1, 1, (4,), activation="gelu")
     found = {
-        "alone": oral(),
+        "alone": oral_of(),
         "layers": oral_model(),
         "driven": HybridModel(backbone, SharedPopulation(), bent, **driven),
-        "sees": oral(Sees()),
-        "known": oral(MLP(2, hidden=(4,), activation="silu"), known=(Saturable(12.0, 40.0),)),
-        "all": oral(Sees(), known=(Saturable(12.0, 40.0), Saturable(3.0, 9.0))),
+        "sees": oral_of(Sees()),
+        "known": oral_of(MLP(2, hidden=(4,), activation="silu"), known=(Saturable(12.0, 40.0),)),
+        "all": oral_of(Sees(), known=(Saturable(12.0, 40.0), Saturable(3.0, 9.0))),
     }
     return {name: Ensemble(2).stack(model, g) for name, model in found.items()}
 
@@ -236,7 +223,7 @@ def share_of(run: Rollout, model: HybridModel) -> Tensor:
 
 def test_a_residual_that_sees_theta_reaches_everything(cohort: Cohort) -> None:
     """One file, `Sees`, without layers: the fit, the share, the covariance, a bundle's structure; the certificate says no."""
-    model = oral(Sees())
+    model = oral_of(Sees())
     given = cohort.conditions
     personal = torch.zeros(1, given.size, 3, dtype=F64)
     with torch.no_grad():
@@ -255,7 +242,7 @@ def test_a_residual_that_sees_theta_reaches_everything(cohort: Cohort) -> None:
 
     with pytest.raises(ValueError, match=r"Sees has neither layers nor a tape, so it has no Lur'e form"):
         model.lure(theta)
-    stability = Stability.of(oral(), given.covariates)
+    stability = Stability.of(oral_of(), given.covariates)
     with pytest.raises(ValueError, match=r"Sees has neither layers nor a tape, so its slope has no bound"):
         stability.penalty(model, theta)
 
@@ -265,7 +252,7 @@ def test_a_residual_that_sees_theta_reaches_everything(cohort: Cohort) -> None:
 
 
 def test_a_known_term_reaches_everything(cohort: Cohort) -> None:
-    model = oral(MLP(2, hidden=(4,)), known=(Saturable(12.0, 40.0),))
+    model = oral_of(MLP(2, hidden=(4,)), known=(Saturable(12.0, 40.0),))
     given, personal = cohort.conditions, torch.zeros(1, cohort.conditions.size, 3, dtype=F64)
     with torch.no_grad():
         run = rollout(model, given, personal, RungeKutta("rk4"))
@@ -276,23 +263,23 @@ def test_a_known_term_reaches_everything(cohort: Cohort) -> None:
     with pytest.raises(ValueError, match=r"Saturable has neither layers nor a tape, so it has no Lur'e form"):
         model.lure(theta)
     with pytest.raises(ValueError, match=r"Saturable has neither layers nor a tape, so its slope has no bound"):
-        Stability.of(oral(), given.covariates).penalty(model, theta)
+        Stability.of(oral_of(), given.covariates).penalty(model, theta)
     structure = describe(model)
     assert structure["known"] == [{"class": "Saturable", "config": {"v": 12.0, "k": 40.0}}]
-    assert "known" not in describe(oral())
+    assert "known" not in describe(oral_of())
     again = rebuild(structure, dict(model.named_parameters()), {**BUILTIN, "Saturable": Saturable})
     with torch.no_grad():
         assert torch.equal(rollout(again, given, personal, RungeKutta("rk4")).states, run.states)
     with pytest.raises(ValueError, match="unknown structure 'Saturable'"):
         rebuild(structure, dict(model.named_parameters()))
     # the mesh knows it: steep where it is not saturated
-    steep, records = oral(known=(Saturable(4000.0, 40.0),)), oral_people()
-    assert Mesh.of(steep, records).step < 0.2 * Mesh.of(oral(), records).step
+    steep, records = oral_of(known=(Saturable(4000.0, 40.0),)), oral_people()
+    assert Mesh.of(steep, records).step < 0.2 * Mesh.of(oral_of(), records).step
 
 
 def test_gradients_of_a_known_term_by_the_adjoint_are_those_of_the_steps() -> None:
     """θ stands in A and in the term: neither counts the other's part."""
-    model = oral(Sees(), known=(Saturable(12.0, 40.0),))
+    model = oral_of(Sees(), known=(Saturable(12.0, 40.0),))
     given = conditions_of(model, [Schedule(doses=(Dose("gut", 0.0, 320.0),))], [TIMES], mesh=MESH)
     found = []
     for solver in (RungeKutta("rk4"), Torchdiffeq("dopri5", 1e-9, 1e-9, adjoint=True)):
@@ -306,7 +293,7 @@ def test_gradients_of_a_known_term_by_the_adjoint_are_those_of_the_steps() -> No
 
 def test_process_noise_follows_the_slope_of_every_term() -> None:
     """The variance beside a known term and a θ-seeing residual: that of many paths, to their sampling error."""
-    model = oral(Sees(), known=(Saturable(12.0, 40.0),), process=DiagonalDiffusion([0.0, 4.0]))
+    model = oral_of(Sees(), known=(Saturable(12.0, 40.0),), process=DiagonalDiffusion([0.0, 4.0]))
     given = conditions_of(model, [Schedule(doses=(Dose("gut", 0.0, 320.0),))], [[1.0, 4.0]], mesh=Mesh(0.1))
     personal = torch.zeros(1, 1, 3, dtype=F64)
     with torch.no_grad():
@@ -374,13 +361,13 @@ class Unbegun(Saturable):
 
 def test_slips_in_terms_are_sentences() -> None:
     with pytest.raises(ValueError, match=r"Unbegun: .* never ran; call super\(\)\.__init__\(\) first"):
-        oral(known=(Unbegun(),))
+        oral_of(known=(Unbegun(),))
     with pytest.raises(ValueError, match=r"Wide: its rate is .* a rate for each of gut, plasma|Wide: its rate is .* each of"):
-        oral(known=(Wide(1.0, 1.0),))
+        oral_of(known=(Wide(1.0, 1.0),))
     with pytest.raises(ValueError, match="HybridModel: known must be"):
-        oral(known=Saturable(1.0, 1.0))
+        oral_of(known=Saturable(1.0, 1.0))
     with pytest.raises(ValueError, match="each of known"):
-        oral(known=(MLP(2),))
+        oral_of(known=(MLP(2),))
     with pytest.raises(ValueError, match="BoundTerm: value must be a function"):
         BoundTerm(3.0)
     terms = oral_model().at(torch.tensor([[[1.0, 0.1, 50.0]]], dtype=F64))

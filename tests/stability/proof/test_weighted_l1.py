@@ -1,6 +1,5 @@
 """Weighted ℓ1 certificates: known answers, the linear programme, trajectories, and mutations decided in rationals."""
 
-import json
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise, product
@@ -18,6 +17,7 @@ from stability.lure import SLOPES
 from stability.proof.checker import prove
 from stability.search.states.activation import value
 from stability.search.weighted_l1 import best_weights, reached
+from tests.builders import read_back
 
 KA, KE = 1.5, 0.086
 
@@ -25,10 +25,7 @@ KA, KE = 1.5, 0.086
 def proved(system: Lure, rate: float | None = None) -> WeightedL1:
     found = weighted_l1(system, rate)
     assert isinstance(found, WeightedL1), found
-    assert check(found, system)
-    again = WeightedL1.from_dict(json.loads(json.dumps(found.to_dict())))
-    assert again.to_dict() == found.to_dict()
-    assert check(again, Lure.from_dict(json.loads(json.dumps(system.to_dict()))))
+    read_back(found, system)
     return found
 
 

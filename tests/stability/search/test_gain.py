@@ -1,6 +1,5 @@
 """Gains: closed forms, the oscillator that tells a tube from an L2 gain, simulated adversaries, and the checker's refusals."""
 
-import json
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -15,6 +14,7 @@ from stability.lure import SLOPES
 from stability.proof.checker import prove
 from stability.proof.rational import positive_definite
 from stability.search.states.activation import value
+from tests.builders import read_back
 
 ZETA = 0.1  # ẍ + 2ζẋ + x = u
 L2 = 1 / (2 * ZETA * np.sqrt(1 - ZETA**2))  # the resonance peak, 5.03
@@ -34,10 +34,7 @@ def certified(system: Lure) -> Certificate:
 
 def gained(found: Gain | Refusal, system: Lure) -> Gain:
     assert isinstance(found, Gain), found
-    assert check(found, system)
-    again = Gain.from_dict(json.loads(json.dumps(found.to_dict())))
-    assert again.to_dict() == found.to_dict()
-    assert check(again, Lure.from_dict(json.loads(json.dumps(system.to_dict()))))
+    read_back(found, system)
     return found
 
 

@@ -1,6 +1,5 @@
 """The discretised step: exact norms of linear steps, closed forms, real pairs of steps, the conic solver, and the checker."""
 
-import json
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -20,6 +19,7 @@ from stability.proof.step import METHODS, inequality
 from stability.proof.system import read_system
 from stability.search.states.activation import value
 from stability.search.step import stages
+from tests.builders import read_back
 
 
 def certified(system: Lure) -> Certificate:
@@ -31,10 +31,7 @@ def certified(system: Lure) -> Certificate:
 def proved(certificate: Certificate, system: Lure, step: float, method: str = "rk4") -> Step:
     found = certify_step(certificate, system, step, method)
     assert isinstance(found, Step), found
-    assert check(found, system)
-    again = Step.from_dict(json.loads(json.dumps(found.to_dict())))
-    assert again.to_dict() == found.to_dict()
-    assert check(again, Lure.from_dict(json.loads(json.dumps(system.to_dict()))))
+    read_back(found, system)
     return found
 
 
