@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -80,6 +80,20 @@ class Lure:
     B: Array | None = None
     input_weights: Array | None = None
     skip: Array | None = None
+
+    if TYPE_CHECKING:  # whatever numpy makes an array of is taken
+
+        def __init__(
+            self,
+            *,
+            A: ArrayLike,
+            weights: Sequence[ArrayLike],
+            biases: Sequence[ArrayLike],
+            activation: str = "tanh",
+            B: ArrayLike | None = None,
+            input_weights: ArrayLike | None = None,
+            skip: ArrayLike | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # the one place where a frozen value is filled

@@ -29,7 +29,7 @@ class Refusal:
     rate_bound: float | None = None  # what this inequality can reach at most, where the search found out
     metric_cap: float | None = None  # what no constant metric can exceed, from Jacobians at real states, where it found out
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[False]:
         return False
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 from torch.nn import Module
 
 from hybrid import Schedule
@@ -51,6 +53,20 @@ class Record:
     covariates: Mapping[str, float] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     nonnegative: tuple[str, ...] = ()
+
+    if TYPE_CHECKING:  # whatever numpy makes an array of is taken
+
+        def __init__(
+            self,
+            id: str,
+            schedule: Schedule,
+            times: ArrayLike,
+            values: ArrayLike,
+            channels: str | Sequence[str],
+            covariates: Mapping[str, float] = ...,
+            units: Mapping[str, str] = ...,
+            nonnegative: Sequence[str] = (),
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         require_text(self.id, "Record: id", 'Record("1", …)')

@@ -11,7 +11,8 @@ from physics.arguments import as_written, require_generator, require_kind, requi
 from training.trust.ids import ids_of, people_index
 from training.trust.null_band import Array, as_array
 from training.trust.outcome import Outcome, require_outcome, require_own_rows, require_prediction
-from training.trust.recalibration.scaling import Scaling, Score
+from training.trust.recalibration.factors import Score
+from training.trust.recalibration.scaling import Scaling
 
 
 @final
