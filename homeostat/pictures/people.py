@@ -128,7 +128,6 @@ def people_axes(
         subtitle=subtitle,
         handles=handles,
         legend_columns=3 if width > 11.0 else 2,
-        share=True,
     )
     for place, (panel, record) in enumerate(zip(panels, records, strict=True)):
         person_axes(bands, record, axes=panel, person=place, channel=channel, forecast_from=forecast_from)

@@ -4,8 +4,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from exchange.files.whole_file import whole_file
 from homeostat.pictures.style import DPI
@@ -68,8 +70,7 @@ def write_figure(figure: Figure, paths: dict[str, Path], *, name: str, title: st
     """Lay the figure out once, then draw it once into each of the files, by their kind: "png" and "svg"."""
     engine, dpi, canvas = figure.get_layout_engine(), figure.dpi, figure.canvas
     try:
-        if not isinstance(canvas, FigureCanvasAgg):
-            FigureCanvasAgg(figure)
+        FigureCanvasAgg(figure)  # whose text is measured
         figure.dpi = DPI
         if engine is not None:
             engine.execute(figure)
@@ -79,7 +80,10 @@ def write_figure(figure: Figure, paths: dict[str, Path], *, name: str, title: st
                 if kind == "svg":
                     partial.write_text(figure_svg(figure, name, title=title, description=description), encoding="utf-8")
                 else:
-                    figure.savefig(partial, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
+                    # savefig would lay out and draw a second time
+                    agg = FigureCanvasAgg(figure)
+                    agg.draw()
+                    imsave(partial, np.asarray(agg.buffer_rgba()), format="png", dpi=DPI, metadata={"Software": None})
     finally:
         figure.dpi = dpi
         if engine is not None:

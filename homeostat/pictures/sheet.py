@@ -54,7 +54,6 @@ def sheet_axes(
     subtitle: str | None = None,
     handles: Sequence[Artist] = (),
     legend_columns: int = 3,
-    share: bool = False,
     width_ratios: Sequence[float] | None = None,
 ) -> list[Axes]:
     """The panels of a picture, in reading order: `count` of rows × columns `shape`.
@@ -74,7 +73,7 @@ def sheet_axes(
     width, height = size
     lines = -(-len(handles) // legend_columns)
     figure = _shown_figure(width, height + header_height(title or "", subtitle, width, lines))
-    grid = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False, width_ratios=width_ratios).ravel()
+    grid = figure.subplots(rows, columns, squeeze=False, width_ratios=width_ratios).ravel()
     for empty in grid[count:]:
         empty.set_visible(False)
     header(figure, title or "", subtitle, handles=handles, columns=legend_columns)
@@ -93,17 +92,18 @@ def figure_of(panels: Sequence[Axes]) -> Figure:
 
 
 def outer_labels(panels: Sequence[Axes], x: str, y: str) -> None:
-    """The axes' names, once for each row and column: on the panels with nobody below, and on the first of every row."""
+    """The axes' names and numbers, once for each row and column: on the panels with nobody below, and on the first of every row.
+
+    For panels of the same limits, which are set on each: axes that matplotlib shares are drawn several times more slowly.
+    """
     for place, axes in enumerate(panels):
         spec = axes.get_subplotspec()
         columns = 1 if spec is None else spec.get_gridspec().ncols
-        if spec is None or place + columns >= len(panels):
-            axes.tick_params(labelbottom=True)
-            axis_labels(axes, x, None)
-            # above an empty place it takes no room from the rows
+        lowest, leftmost = spec is None or place + columns >= len(panels), spec is None or spec.is_first_col()
+        axes.tick_params(labelbottom=lowest, labelleft=leftmost)
+        axis_labels(axes, x if lowest else None, y if leftmost else None)
+        if lowest:  # above an empty place it takes no room from the rows
             axes.xaxis.set_in_layout(spec is None or spec.is_last_row())
-        if spec is None or spec.is_first_col():
-            axis_labels(axes, None, y)
 
 
 def _shown_figure(width: float, height: float) -> Figure:

@@ -143,7 +143,6 @@ def what_if_axes(
         subtitle=subtitle,
         handles=handles,
         legend_columns=3 if width > 10 else 2,
-        share=True,
     )
     for panel, (name, prediction) in zip(panels, predictions.items(), strict=True):
         schedule = None if schedules is None else schedules.get(name)
@@ -155,7 +154,10 @@ def what_if_axes(
     lows, highs = zip(*(b.extent() for b in bands.values()), strict=True)
     low, high = min(lows), max([*highs, *([] if threshold is None else [threshold])])
     pad = 0.05 * (high - low)
+    clock = np.array([p.times[person][p.mask[person]][[0, -1]].tolist() for p in predictions.values()])
+    start, end = float(clock[:, 0].min()), float(clock[:, 1].max())
     for panel in panels:
+        panel.set_xlim(start - 0.03 * (end - start), end + 0.03 * (end - start))
         panel.set_ylim(0.0 if 0.0 <= low < 0.5 * high else low - pad, high + pad)
     outer_labels(panels, label(time_since(since), time_unit), label(first.channels[channel], unit))
     return panels
