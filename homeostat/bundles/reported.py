@@ -19,7 +19,6 @@ from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
 from homeostat.gallery.page import write_page
 from homeostat.gallery.report import MARKS
 from homeostat.study.asked import asked_of
-from homeostat.study.backbones import channels_shown, compartments_of
 from homeostat.study.dense import dense_of, split
 from homeostat.study.evaluation import score
 from homeostat.study.provenance import provenance
@@ -36,6 +35,7 @@ from training.people.conversion import converted
 from training.people.records import never_negative
 from training.people.tables.file_order import Order
 from training.people.tables.nonmem import read_table
+from training.people.tables.of_model import channels_shown, compartments_of
 from training.trust.verdicts import Verdict
 
 
