@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from hybrid import HybridModel
 from training import Cohort, Record, read_nonmem, read_table
+
+pd = pytest.importorskip("pandas", reason="the extra `frames` is not installed")
 
 UNITS = {"TIME": "h", "AMT": "mg", "DV": "mg/L"}
 PEOPLE = """ID,TIME,AMT,DV,EVID,CMT,WT,SITE
@@ -24,7 +25,7 @@ PEOPLE = """ID,TIME,AMT,DV,EVID,CMT,WT,SITE
 """
 
 
-def as_frame(text: str) -> pd.DataFrame:
+def as_frame(text: str) -> Any:
     """As pandas reads a file."""
     return pd.read_csv(StringIO(text), na_values=["."])
 
@@ -64,7 +65,7 @@ def test_a_frame_gives_the_records_of_its_file(text: str, tmp_path: Path) -> Non
         lambda f: f.assign(MDV=f.DV.isna()),  # yes and no
     ],
 )
-def test_however_pandas_holds_them(change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+def test_however_pandas_holds_them(change: Callable[[Any], Any]) -> None:
     with pytest.warns(UserWarning, match="the frame: left out as covariates"):
         frame = read_nonmem(change(as_frame(PEOPLE)), units=UNITS)
     plain = read_table(as_frame(PEOPLE), units=UNITS).records
@@ -99,7 +100,7 @@ def test_a_number_stored_short_is_the_number_that_was_written() -> None:
         (lambda f: f.assign(**{"dv ": f.DV}), "mean the same|repeat"),
     ],
 )
-def test_what_cannot_be_read_is_said_as_of_a_file(change: Callable[[pd.DataFrame], Any], said: str) -> None:
+def test_what_cannot_be_read_is_said_as_of_a_file(change: Callable[[Any], Any], said: str) -> None:
     with pytest.raises(ValueError, match=said) as error:
         read_table(change(as_frame(PEOPLE)), units=UNITS)
     assert "line" not in re.sub("the line", "", str(error.value))

@@ -42,7 +42,8 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return str(int(value))
     if isinstance(value, float | np.floating):
-        return str(int(value)) if float(value).is_integer() and abs(value) < _MOST_WHOLE else str(value)
+        number = float(value)
+        return str(int(number)) if number.is_integer() and abs(number) < _MOST_WHOLE else str(value)
     if isinstance(value, datetime):
         return value.isoformat()
     if hasattr(value, "total_seconds"):
