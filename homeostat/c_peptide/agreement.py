@@ -62,7 +62,9 @@ def root_mean_over(squares: np.ndarray, people: np.ndarray) -> np.ndarray:  # (N
     return np.sqrt(squares[people].mean(-1))
 
 
-def root_difference(ours: np.ndarray, theirs: np.ndarray, people: np.ndarray) -> np.ndarray:  # (N,), (N,), (S, N) → (S,)
+def root_difference(
+    ours: np.ndarray, theirs: np.ndarray, people: np.ndarray
+) -> np.ndarray:  # (N,), (N,), (S, N) → (S,)
     """Our root mean square less theirs, of the same draws of people."""
     return root_mean_over(ours, people) - root_mean_over(theirs, people)
 

@@ -3,8 +3,8 @@
     dC/dt = −(k0 + k2) C + k1 Y + k0·basal + production,   dY/dt = −k1 Y + k2 C,
     production = NN(g, β) − NN(0, β)
 
-The rates are Van Cauter's, from age and diabetes status (`physics.VanCauter`). g is all that is known of a glucose drink: the rise
-of glucose, how fast it rises, its area so far, and a curve in time, the same for everyone, that stands for the gut's signal.
+The rates are Van Cauter's, from age and diabetes status (`physics.VanCauter`). g is all that is known of a glucose drink: the
+rise of glucose, how fast it rises, its area so far, and a curve in time, the same for everyone, that stands for the gut's signal.
 With the rise alone this is the conditional universal differential equation of de Rooij, O'Donovan & van Riel (npj Syst. Biol.
 Appl. 11 (2025) 84).
 """

@@ -6,6 +6,7 @@ then C(0) + b·h(t), where h is the kinetics' answer to ΔG, so that b is found 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -28,8 +29,8 @@ def steady(y: np.ndarray) -> np.ndarray:  # (N, T) → (N, T)
 def responses(records: Sequence[Record]) -> np.ndarray:  # (N, T)
     """h: C-peptide above C(0) at everyone's sampling times where production is ΔG, in nmol/L for each nmol/L/min per mmol/L.
 
-    d(C, Y)/dt = A (C, Y) + (g, 0) with g linear between the samples, exactly: g and its slope s are states too, g' = s and s' = 0.
-    Everyone has the same times.
+    d(C, Y)/dt = A (C, Y) + (g, 0) with g linear between the samples, exactly: g and its slope s are states too, with
+    g' = s and s' = 0. Everyone has the same times.
     """
     covariates = {
         name: torch.tensor([r.covariates[name] for r in records], dtype=torch.float64) for name in ("age", "type2")
@@ -41,7 +42,7 @@ def responses(records: Sequence[Record]) -> np.ndarray:  # (N, T)
     times = records[0].times
     glucose = torch.tensor([[r.schedule.inputs["glucose"].at(t) for t in times] for r in records], dtype=torch.float64)
     z, found = torch.zeros(len(records), 4, dtype=torch.float64), []
-    for k, (start, end) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for k, (start, end) in enumerate(pairwise(times)):
         found.append(z[:, 0])
         z[:, 2], z[:, 3] = glucose[:, k], (glucose[:, k + 1] - glucose[:, k]) / (end - start)
         z = (torch.linalg.matrix_exp((end - start) * M) @ z[..., None])[..., 0]

@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from homeostat.c_peptide.beta import AHEAD, SOLVER, fit_beta
 from homeostat.c_peptide.model import FORECAST_FROM, MESH, build, people, train
 from homeostat.progress import Interruption
 from homeostat.study.recipe import Recipe
 from homeostat.study.settings import Settings
-from homeostat.study.training import Trained, require_folds
+from homeostat.study.training import Trained
 from hybrid import HybridModel, Prediction, SimulationError, predict
 from training import Cohort, Plan, Record, at_ends, convergence
 
@@ -52,9 +51,7 @@ def train_ensembles(
     return Ensembles(plan, fitted.model, cohort, interrupted)
 
 
-def forecast(
-    model: HybridModel, known: Cohort, asked: Cohort, draws: int, generator: torch.Generator
-) -> Prediction:
+def forecast(model: HybridModel, known: Cohort, asked: Cohort, draws: int, generator: torch.Generator) -> Prediction:
     """C-peptide at the times of `asked` from the samples of the first hour of `known`, the same people: a component for each
     member and draw of β.
     """

@@ -57,7 +57,14 @@ def test_every_cell_is_the_published_one() -> None:
 def test_the_licence_gets_what_it_asks_for() -> None:
     said = " ".join((ohashi() / "ATTRIBUTION.md").read_text().split())
     for text in (said, OHASHI_CREDIT):
-        for asked in ("K. Ohashi", "S. Kuroda", "insulin clearance", "10.1038/s41540-018-0051-6", "licenses/by/4.0", "CC BY 4.0"):
+        for asked in (
+            "K. Ohashi",
+            "S. Kuroda",
+            "insulin clearance",
+            "10.1038/s41540-018-0051-6",
+            "licenses/by/4.0",
+            "CC BY 4.0",
+        ):
             assert asked in text
         assert "left out" in text  # what was changed
     root = Path(__file__).parents[2]
