@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from homeostat.c_peptide.beta import AHEAD, ALL_FIVE, FIRST_PHASE, SOLVER, standardise
+from homeostat.c_peptide.beta import AHEAD, ALL_FIVE, FIRST_PHASE, SOLVER, means, standardise
 from homeostat.c_peptide.model import build
 from homeostat.c_peptide.model import people as people_of
 from hybrid import rollout
