@@ -1,9 +1,9 @@
 """Whether `import physics` finds the package that came with homeostat, or something else of that name.
 
 The packages of this house have common names, and Python looks into the folder of the running script (in a notebook, the
-notebook's; with `python -m`, the present one) before it looks at what is installed. A `physics.py` of a user's own is then imported
-in the place of ours, and the error is about a module that they have never heard of. So the doors `hybrid`, `training` and
-`exchange`, and the program, ask here first. A folder without an `__init__.py` hides nothing: Python prefers a package to it.
+notebook's; with `python -m`, the present one) before it looks at what is installed. A `physics.py` of a user's own is then
+imported in the place of ours, and the error is about a module that they have never heard of. So the doors `hybrid`, `training`
+and `exchange`, and the program, ask here first. A folder without an `__init__.py` hides nothing: Python prefers a package to it.
 
 This is a module of its own, since each package of the house may be the one that is hidden. It needs the standard library alone.
 """
@@ -30,9 +30,9 @@ def require_siblings(asker: str, names: tuple[str, ...]) -> None:
             )
         if found.parent != home:
             raise ImportError(
-                f"{asker} needs the package {name} that was installed with it, and Python finds {found} in its place; rename "
-                "that one, or run where it is not found: from another folder, and with python -P (PYTHONSAFEPATH=1), which leaves the "
-                "script's own folder out of the search"
+                f"{asker} needs the package {name} that was installed with it, and Python finds {found} in its place; "
+                "rename that one, or run where it is not found: from another folder, and with python -P (PYTHONSAFEPATH=1), "
+                "which leaves the script's own folder out of the search"
             )
 
 
