@@ -22,7 +22,7 @@ def test_the_wheel_is_whole_and_imports_elsewhere(tmp_path: Path) -> None:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "elsewhere")
     tables = {f"homeostat/data/ohashi/{name}" for name in ("ATTRIBUTION.md", *TABLES)}
-    assert {f"{p}/py.typed" for p in PACKAGES} | {"homeostat/data/theophylline.csv"} | tables <= names
+    assert {f"{p}/py.typed" for p in PACKAGES} | {"homeostat/data/theophylline.csv", "homeostat_siblings.py"} | tables <= names
     for file in ("LICENSE", "NOTICE", "homeostat/data/ohashi/ATTRIBUTION.md"):
         assert any(n.endswith(f"licenses/{file}") for n in names), file
     with zipfile.ZipFile(wheel) as archive:
