@@ -21,15 +21,15 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from exchange.systems import lure_of
 from homeostat.c_peptide.agreement import Published, consensus, spearman, squared_errors
 from homeostat.c_peptide.beta import AHEAD, ALL_FIVE, FIRST_PHASE, means
 from homeostat.c_peptide.figures import LAST, OURS, PROPORTIONAL, Figures, figures_of
 from homeostat.c_peptide.model import FORECAST_FROM, STEPS, build, people, train
+from homeostat.c_peptide.proof import certify_open
 from homeostat.data import ohashi
 from hybrid import HybridModel
 from learned import Ensemble
-from stability import certify, check, decay_in_words
+from stability import check, decay_in_words
 from training import Cohort
 from training.people import Ohashi, read_ohashi
 
@@ -69,8 +69,7 @@ def validate(data: Ohashi, ensemble: Ensemble, steps: int, seed: int, device: st
 def prove(model: HybridModel, cohort: Cohort, beta: Tensor, console: Console) -> None:  # beta (M, N)
     """Certify every member with every person, and check the certificate."""
     # Secretion depends on glucose, not on C-peptide, so the loop is open and contraction is the backbone's.
-    system = lure_of(model, beta[..., None], cohort.conditions.covariates)
-    found = certify(system)
+    found, _, system = certify_open(model, cohort, beta[..., None])
     if not found:
         console.print(f"no certificate: {found.message}")
         return

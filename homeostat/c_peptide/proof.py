@@ -1,28 +1,30 @@
 """That C-peptide contracts: for every member and person, in one metric."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from exchange.systems import lure_of
 from homeostat.study.rounded import certify_rounded
 from hybrid import HybridModel
 from learned import select
 from stability import Certificate, Lure, Refusal, certify, check
-from training import Cohort, Personal
+from training import Cohort
 
 
 def certify_open(
-    model: HybridModel, cohort: Cohort, personal: Personal
+    model: HybridModel,
+    cohort: Cohort,
+    beta: Tensor,  # (M, N, 1)
 ) -> tuple[Certificate | Refusal, float | None, Lure]:
     """The certificate of every member and person, the best rate that was certified, and the system that it is about.
 
     Secretion depends on glucose and not on C-peptide, so the loop is open, and contraction is the backbone's, the same for every
     member: one member gives the metric and the rate, and both are then proved for all of them.
     """
-    system = lure_of(model, personal.mode, cohort.conditions.covariates)
-    one = lure_of(select(model, torch.tensor([0])), personal.mode[:1], cohort.conditions.covariates)
+    system = lure_of(model, beta, cohort.conditions.covariates)
+    one = lure_of(select(model, torch.tensor([0])), beta[:1], cohort.conditions.covariates)
     found, best = certify_rounded(one)
     if isinstance(found, Refusal):
         return found, None, system
@@ -32,13 +34,13 @@ def certify_open(
     return whole, best, system
 
 
-def holds_for(certificate: Certificate, model: HybridModel, cohort: Cohort, personal: Personal) -> bool:
+def holds_for(
+    certificate: Certificate,
+    model: HybridModel,
+    cohort: Cohort,
+    beta: Tensor,  # (M, N, 1)
+) -> bool:
     """Is the same rate proved in the same metric for these people too?"""
-    system = lure_of(model, personal.mode, cohort.conditions.covariates)
+    system = lure_of(model, beta, cohort.conditions.covariates)
     found = certify(system, certificate.rate, metric=certificate.metric)
     return isinstance(found, Certificate) and bool(check(found, system))
-
-
-def in_numbers(certificate: Certificate, people: Sequence[str]) -> str:
-    """How many systems a certificate is about."""
-    return f"{certificate.leading[0]} members × {len(people)} people"
