@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from homeostat.gallery.figures import Picture
-from homeostat.gallery.report import Table
+from homeostat.gallery.table import Table
+from homeostat.pictures.picture import Picture, picture_at
 from homeostat.pictures.uncertainty import Rings, draw_horizons, draw_ignorance
 from homeostat.study.asked import Asked
-from homeostat.wording import density_in, with_unit
+from homeostat.wording import behind, density_in, with_unit
 from hybrid import HybridModel, Prediction, field_spread, rollout
 from training import Cohort, Personal
 from training.trust import (
@@ -141,17 +141,23 @@ def pictures_of(folder: Path, judged: Judged, asked: Asked, rings: Rings | None)
         path = draw_horizons(
             channel, folder / name, time_unit=asked.time_unit, gates=report.gates, title=title, since=asked.since
         )
+        which = "Of the forecast as it is." if report is judged.before else "Of everyone's forecast, recalibrated by the others."
         found.append(
-            (
+            picture_at(
                 path,
-                "Each dot is a share of measurements inside an interval. Grey, in the first panel and the last, is one band that "
-                f"holds all {report.gates} gates of the report for {100 * report.band_level:.0f} of 100 perfect forecasters of "
-                "as few people; the bars show which part of the variance more people, or more of this person's data, would "
-                "remove. Widths are of whole intervals, not cut at 0.",
+                title=title,
+                alt=_seen(channel, asked),
+                caption=f"{which} Each dot is a share of measurements inside an interval. Grey, in the first panel and the last, "
+                f"is one band that holds all {report.gates} gates of the report for {100 * report.band_level:.0f} of 100 perfect "
+                "forecasters of as few people; the bars show which part of the variance more people, or more of this person's "
+                "data, would remove. Widths are of whole intervals, not cut at 0.",
             )
         )
     path = draw_ignorance(_channel(judged.before, asked), rings, folder / "ignorance.png", time_unit=asked.time_unit)
-    found.append((path, "Where forecasts owe most of their width to ignorance, more data help; where to noise, they do not."))
+    channel = _channel(judged.before, asked)
+    caption = "Where forecasts owe most of their width to ignorance, more data help; where to noise, they do not."
+    alt = f"The parts of the variance of {channel.channel} forecasts at each of {len(channel.by_horizon)} horizons."
+    found.append(picture_at(path, title="What the uncertainty is made of", caption=caption, alt=alt))
     return found
 
 
@@ -217,6 +223,15 @@ def _gates(report: UncertaintyReport, what: str, which: str) -> Verdict:
         f"passes all {report.gates} gates" if good else f"fails {report.failed} of {report.gates} gates: recalibrate, or see why"
     )
     return Verdict(claim, good, str(report.verdicts[0]), ("gates", which))
+
+
+def _seen(channel: ChannelReport, asked: Asked) -> str:
+    """What the picture by horizon shows, in words."""
+    rows = [f"{r.horizon}{behind(asked.time_unit)}: CRPS {r.crps:.3g}{behind(channel.unit)}" for r in channel.by_horizon]
+    return (
+        f"Coverage, width, parts of the variance and PIT of {channel.count} forecasts of {channel.channel} by time. "
+        f"{'; '.join(rows)}."
+    )
 
 
 def _channel(report: UncertaintyReport, asked: Asked) -> ChannelReport:

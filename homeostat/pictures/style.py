@@ -12,6 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from exchange.files.whole_file import whole_file
+from homeostat.pictures.picture import write_svg
 
 DPI = 160
 # Blue and orange stay apart under every common colour blindness (Okabe & Ito 2008); each pair also differs in lightness.
@@ -41,6 +42,7 @@ def save(figure: Figure, path: Path | str) -> Path:
         )
     with whole_file(path) as partial:
         figure.savefig(partial, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
+    write_svg(figure, path.with_suffix(".svg"))
     return path
 
 

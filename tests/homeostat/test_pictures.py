@@ -491,9 +491,9 @@ def test_phase_is_drawn_with_and_without_a_certificate(tmp_path, rate):
 @pytest.mark.parametrize("rate", [0.05, None])
 def test_no_promise_is_titled_where_none_is_drawn(tmp_path, monkeypatch, rate):
     said = {}
-    monkeypatch.setattr(gallery.figures, "draw_phase", lambda phase, path, **words: said.update(words))
-    monkeypatch.setattr(gallery.figures, "draw_hero", lambda *_, title, **__: said.update(hero=title))
-    _, caption = gallery.phase_picture(tmp_path, phase(rate), "n " * 300)
+    monkeypatch.setattr(gallery.figures, "draw_phase", lambda phase, path, **words: said.update(words) or path)
+    monkeypatch.setattr(gallery.figures, "draw_hero", lambda *_, title, **__: said.update(hero=title) or tmp_path)
+    caption = gallery.phase_picture(tmp_path, phase(rate), "n " * 300).caption
     gallery.hero_picture(tmp_path, build(), people(2), None, phase(rate), gallery.Asked("drug", "mg/L", 5.0, 3.0, "h"))
     words = " ".join([*said.values(), caption])
     assert ("proved" in words) is (rate is not None)
