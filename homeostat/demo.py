@@ -123,7 +123,7 @@ def _after_training(
     save(bundle, folder / "model.twin")  # whatever fails from here on, the trained model is there
     found = evaluate(hybrid, settings, THRESHOLD)
     dense = dense_unseen(hybrid, settings, END)
-    people = gallery.people_picture(
+    (people,) = gallery.people_pictures(
         folder,
         dense,
         records,

@@ -1,31 +1,31 @@
 """Every picture of a study, made from its numbers, with its caption."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from matplotlib.axes import Axes
 
 from exchange import Bundle
 from homeostat.bundles.reach import CRITERION, Beyond, Reach
 from homeostat.gallery.claims import speaks_of
-from homeostat.gallery.theta import Theta
 from homeostat.pictures import (
     Phase,
+    Picture,
     Reliability,
-    draw_hero,
-    draw_people,
-    draw_phase,
-    draw_reliability_of,
-    draw_what_if,
+    figure_of,
+    hero_axes,
     member_mean_field,
     nearby,
+    people_axes,
+    phase_axes,
+    reliability_axes,
+    what_if_axes,
+    write_picture,
 )
-from homeostat.pictures.people import MOST
-from homeostat.pictures.picture import Picture, picture_at
-from homeostat.pictures.style import GREY, LINE, SECOND, label, new_figure, save, tidy
+from homeostat.pictures.people import pages
+from homeostat.pictures.reliability import counts_in_words
 from homeostat.study.asked import Asked
 from homeostat.study.evaluation import Evaluation
 from homeostat.wording import behind, cut_note
@@ -41,7 +41,7 @@ from training.people.records import never_negative
 from training.trust.calibration import EVENT_BINS
 
 
-def people_picture(
+def people_pictures(
     folder: Path,
     dense: Prediction,
     records: Sequence[Record],
@@ -49,111 +49,38 @@ def people_picture(
     title: str,
     subtitle: str,
     beyond: Sequence[str] = (),
+    *,
     name: str = "people",
-) -> Picture:
-    """Each person's data under the prediction's two uncertainties; `beyond`, who goes beyond what was trained."""
-    path = draw_people(
-        dense,
-        records,
-        folder / f"{name}.png",
-        forecast_from=asked.forecast_from,
-        title=title,
-        subtitle=subtitle,
-        time_unit=asked.time_unit,
-        beyond=beyond,
-    )
+) -> list[Picture]:
+    """Each person's data under the prediction's two uncertainties, at most 24 to a picture; `beyond`, who goes beyond what was
+    trained; `name`, the stem of the files.
+    """
     caption = (
         "Each panel is one person. The amber band is what more data would narrow: the members disagree, and the person is not "
         "yet known well. The pale band adds measurement noise, which no data will take away."
     )
     if asked.forecast_from is None:
         caption = f"Every measurement was known: these are fits, not forecasts. {caption}"
-    values = np.concatenate([r.values[np.isfinite(r.values)] for r in records])
-    span = f"from {values.min():.3g} to {values.max():.3g}{behind(asked.unit)}" if len(values) else "none"
-    alt = f"{title}: {asked.channel} of {len(records)} people over time, {len(values)} measurements {span}, with their bands."
-    return picture_at(path, title=title, caption=f"{caption} {cut_note(never_negative(records))}".rstrip(), alt=alt)
-
-
-def people_pictures(
-    folder: Path,
-    dense: Prediction,
-    records: Sequence[Record],
-    asked: Asked,
-    *,
-    name: str,
-    title: str,
-    subtitle: str,
-    beyond: Sequence[str] = (),
-) -> list[Picture]:
-    """The same, page by page: so many people in a picture as can be read."""
-    if len(records) <= MOST:
-        return [people_picture(folder, dense, records, asked, title, subtitle, beyond, name)]
+    caption = f"{caption} {cut_note(never_negative(records))}".rstrip()
     found = []
-    for begin in range(0, len(records), MOST):
-        some = records[begin : begin + MOST]
-        whose = f"people {begin + 1} to {begin + len(some)}"
-        page = dense.people(range(begin, begin + len(some)))
-        one = people_picture(
-            folder, page, some, asked, f"{title}: {whose}", subtitle, beyond, name=f"{name}-{begin // MOST + 1}"
+    for stem, which, words in pages(name, len(records)):
+        axes = people_axes(
+            dense.people(which),
+            [records[i] for i in which],
+            forecast_from=asked.forecast_from,
+            title=f"{title}{words}",
+            subtitle=subtitle,
+            time_unit=asked.time_unit,
+            beyond=beyond,
         )
-        found.append(replace(one, caption=f"{whose[:1].upper()}{whose[1:]}. {one.caption}"))
+        said = f"{words[2:3].upper()}{words[3:]}. {caption}" if words else caption
+        found.append(written(axes, folder, stem, title=f"{title}{words}", caption=said, alt=said))
     return found
 
 
-def theta_picture(folder: Path, theta: Theta) -> Picture:
-    """Everyone's θ in its box."""
-    q = len(theta.names)
-    figure = new_figure(11.0, 0.9 + 0.75 * q)
-    rows = figure.subplots(q, 1, squeeze=False)[:, 0]
-    for j, axes in enumerate(rows):
-        values = theta.values[:, :, j].mean(0)
-        axes.plot(values, np.zeros(len(values)), "|", color=LINE, markersize=14)
-        axes.plot([theta.typical[:, j].mean()], [0.0], "o", color=SECOND, markersize=6)
-        axes.set_xscale("log")
-        axes.set_xlim(theta.box[j, 0], theta.box[j, 1])
-        axes.set_yticks([])
-        axes.set_xlabel(label(theta.names[j], theta.units[j]), parse_math=False)
-        tidy(axes, grid=False)
-        axes.spines["left"].set_visible(False)
-    figure.set_layout_engine("constrained")
-    said = "; ".join(
-        f"{name} {theta.values[:, :, j].mean(0).min():.3g} to {theta.values[:, :, j].mean(0).max():.3g}{behind(unit)}"
-        for j, (name, unit) in enumerate(zip(theta.names, theta.units, strict=True))
-    )
-    return picture_at(
-        save(figure, folder / "theta.png"),
-        title="Everyone's θ in its box",
-        caption="Each tick is one person, the mean over the members; the dot is the typical value; the axis is the whole box, in "
-        "logarithms.",
-        alt=f"{len(theta.ids)} people: {said}.",
-    )
-
-
-def observed_picture(
-    folder: Path, forecast: Prediction, later: Tensor, fit: Prediction, y: Tensor, asked: Asked
-) -> Picture:
-    """What was measured against what was predicted of it: forecasts, and individual fits."""
-    figure = new_figure(10.0, 4.8)
-    pairs = [("Forecast", forecast, later), ("Individual fit", fit, y)]
-    for axes, (title, prediction, values) in zip(figure.subplots(1, 2), pairs, strict=True):
-        there = torch.isfinite(values[..., 0].cpu())
-        seen, said = values[..., 0].cpu()[there], prediction.point[..., 0].cpu()[there]
-        ends = [float(torch.cat([seen, said]).min()), float(torch.cat([seen, said]).max())] if len(seen) else [0.0, 1.0]
-        axes.plot(ends, ends, color=GREY, linewidth=1.0)
-        axes.plot(said, seen, "o", color=LINE, markersize=3.5)
-        axes.set_title(title, parse_math=False)
-        axes.set_xlabel(label("predicted", asked.unit), parse_math=False)
-        axes.set_ylabel(label("measured", asked.unit), parse_math=False)
-        tidy(axes)
-    figure.set_layout_engine("constrained")
-    errors = [float((p.point[..., 0].cpu() - v[..., 0].cpu()).square().nanmean().sqrt()) for _, p, v in pairs]
-    return picture_at(
-        save(figure, folder / "observed.png"),
-        title="Observed against predicted",
-        caption="Each dot is one measurement. On the line it is as predicted; on the right it was known to the fit.",
-        alt=f"Root mean square distance from the line: {errors[0]:.3g}{behind(asked.unit)} for forecasts, {errors[1]:.3g}"
-        f"{behind(asked.unit)} for individual fits.",
-    )
+def written(axes: Sequence[Axes], folder: Path, name: str, *, title: str, caption: str, alt: str) -> Picture:
+    """The figure of these axes as a picture of the study's folder."""
+    return write_picture(figure_of(axes), folder, name, title=title, caption=caption, alt=alt)
 
 
 def reliability_numbers(evaluation: Evaluation, asked: Asked) -> Reliability:
@@ -171,14 +98,14 @@ def reliability_numbers(evaluation: Evaluation, asked: Asked) -> Reliability:
 
 def reliability_picture(folder: Path, numbers: Reliability) -> Picture:
     """Event reliability and quantile calibration."""
-    path = draw_reliability_of(numbers, folder / "reliability.png")
+    title = "Is the forecast as sure as it should be?"
     caption = (
         "When the model said 70 %, did it happen 70 % of the time? Grey shows, for each point by itself, where a perfectly "
         "calibrated forecaster would land 95 times of 100 with this few observations: of so many points some are outside by "
         "chance, and each panel says how many. Not more than that is no evidence against the model, and little for it."
     )
-    alt = f"Stated probabilities that the value is {numbers.event} beside how often it was, and quantiles beside their levels."
-    return picture_at(path, title="Stated probabilities and what happened", caption=caption, alt=alt)
+    axes = reliability_axes(numbers, title=title, subtitle=counts_in_words(numbers))
+    return written(axes, folder, "reliability", title=title, caption=caption, alt=caption)
 
 
 def phase_of(bundle: Bundle, person: int, hours: float) -> Phase:
@@ -212,24 +139,20 @@ def phase_picture(folder: Path, phase: Phase, person: str) -> Picture:
     """The vector field and the certified metric's ellipse; without a certificate that speaks of these starts, no promise."""
     field = "Vector field of the members' average, and two pairs of trajectories"
     if phase.rate is None:
-        title = f"Person {shortened(person)}: two pairs of starts"
-        path = draw_phase(phase, folder / "phase.png", title=title, subtitle=f"{field}. No certificate speaks of them.")
+        title, subtitle = f"Person {shortened(person)}: two pairs of starts", f"{field}. No certificate speaks of them."
         caption = "Trajectories of one person under the members' average field, without a proof of how they go on."
-        return picture_at(path, title=title, caption=caption, alt=f"{field}.")
-    kept = "stays there" if phase.kept else "DOES NOT stay there, which a proof rules out"
-    title = f"Person {shortened(person)}: two starts, and what is proved of them"
-    path = draw_phase(
-        phase,
-        folder / "phase.png",
-        title=title,
-        subtitle=f"{field}, without inputs and further doses. The certificate's ellipse must hold the second trajectory of the "
-        f"first pair at every time: as computed it {kept}.",
-    )
-    caption = (
-        "The proof beside what is computed: the distance between two trajectories, measured in the certified metric, under the "
-        "promised exponential. The proof is not read off the picture: it holds for every pair that it speaks of."
-    )
-    return picture_at(path, title=title, caption=caption, alt=f"{field}; as computed the second trajectory {kept}.")
+    else:
+        kept = "stays there" if phase.kept else "DOES NOT stay there, which a proof rules out"
+        title = f"Person {shortened(person)}: two starts, and what is proved of them"
+        subtitle = (
+            f"{field}, without inputs and further doses. The certificate's ellipse must hold the second trajectory of the "
+            f"first pair at every time: as computed it {kept}."
+        )
+        caption = (
+            "The proof beside what is computed: the distance between two trajectories, measured in the certified metric, under "
+            "the promised exponential. The proof is not read off the picture: it holds for every pair that it speaks of."
+        )
+    return written(phase_axes(phase, title=title, subtitle=subtitle), folder, "phase", title=title, caption=caption, alt=caption)
 
 
 def what_if_picture(
@@ -239,11 +162,11 @@ def what_if_picture(
     times = np.linspace(bundle.people[person].schedule.start, end, 145).tolist()
     found = {name: bundle.forecast(bundle.people[person].id, one, times) for name, one in schedules.items()}
     beyond = beyond_training(bundle, person, schedules, end)
-    path = draw_what_if(
+    title = f"What if person {shortened(bundle.people[person].id)} were dosed otherwise?"
+    axes = what_if_axes(
         found,
-        folder / "what_if.png",
         threshold=asked.threshold,
-        title=f"What if person {shortened(bundle.people[person].id)} were dosed otherwise?",
+        title=title,
         schedules=schedules,
         time_unit=asked.time_unit,
         since=asked.since,
@@ -257,9 +180,8 @@ def what_if_picture(
         CRITERION if any(beyond.values()) else "",
         cut_note(bundle.nonnegative),
     ]
-    title = f"Person {shortened(bundle.people[person].id)} under other doses"
-    alt = f"{asked.channel} over time under {len(schedules)} schedules: {', '.join(schedules)}."
-    return picture_at(path, title=title, caption=" ".join(filter(None, caption)), alt=alt), found
+    said = " ".join(filter(None, caption))
+    return written(axes, folder, "what_if", title=title, caption=said, alt=said), found
 
 
 def beyond_training(bundle: Bundle, person: int, schedules: Mapping[str, Schedule], end: float) -> dict[str, Beyond]:
@@ -280,20 +202,19 @@ def hero_picture(
     folder: Path, dense: Prediction, records: Sequence[Record], numbers: Reliability, phase: Phase, asked: Asked
 ) -> Picture:
     """The wide picture at the top of the README and the report."""
-    title = "Forecast with both uncertainties · checked on people never seen"
-    title += " · proved to contract" if phase.rate is not None else ""
-    path = draw_hero(
+    title = "Forecast with both uncertainties · checked on people never seen" + (
+        " · proved to contract" if phase.rate is not None else ""
+    )
+    axes = hero_axes(
         dense,
         records,
         numbers,
         phase,
-        folder / "hero.png",
         forecast_from=asked.forecast_from,
         people=(0, min(4, len(records) - 1)),
         title=title,
     )
     caption = (
-        "Two people's forecasts with both uncertainties, stated probabilities beside what happened, and two trajectories of one "
-        "person in the certified metric."
+        "Left two people and their forecasts, in the middle whether stated probabilities are met, on the right trajectories."
     )
-    return picture_at(path, title=title, caption=caption, alt=caption)
+    return written(axes, folder, "hero", title=title, caption=caption, alt=caption)

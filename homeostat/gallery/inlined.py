@@ -3,6 +3,7 @@
 import html
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 from pathlib import Path
 
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
@@ -26,6 +27,7 @@ _ALLOWED = {
     ),
     *("linearGradient", "radialGradient", "stop", "pattern", "symbol", "marker", "style", "mask"),
 }
+_INHERITED = {"font-family", "stroke-linejoin", "stroke-linecap"}  # of the whole drawing
 _DROPPED = {"metadata", "title", "desc"}  # the page says these itself
 _REFERS = re.compile(rb"#([\w.-]+)")
 _FETCHES = re.compile(r"url\(\s*['\"]?(?!#)|@import|javascript:|expression\(", re.IGNORECASE)
@@ -57,10 +59,16 @@ def inline_svg(path: Path, *, name: str, alt: str) -> tuple[str, set[str]]:
     box = root.get("viewBox")
     if box is None:
         raise ValueError(f"{path} says no viewBox, and so not how wide it is to how high; write it with write_picture.")
-    label, said = f"{name}-title", html.escape(alt, quote=True)
+    label = f"{name}-seen"
     ids.add(label)
-    named = f'role="img" aria-labelledby="{label}" viewBox="{html.escape(box)}"'
-    return f'<svg {named}><title id="{label}">{said}</title>{inside}</svg>', ids
+    kept = {k: v for k, v in root.attrib.items() if k in _INHERITED}
+    named = f'role="img" aria-labelledby="{label}" viewBox="{html.escape(box)}"{_attributes(kept)}'
+    # a description, not a title, which a browser would show over the picture wherever the pointer rests
+    return f'<svg {named}><desc id="{label}">{html.escape(alt, quote=True)}</desc>{inside}</svg>', ids
+
+
+def _attributes(given: Mapping[str, str]) -> str:
+    return "".join(f' {name}="{html.escape(value, quote=True)}"' for name, value in given.items())
 
 
 def _element(element: ElementTree.Element, path: Path, meant: set[str], ids: set[str]) -> str:
@@ -72,7 +80,7 @@ def _element(element: ElementTree.Element, path: Path, meant: set[str], ids: set
         raise ValueError(
             f"{path} holds <{tag}>; a page shows pictures of lines, areas and text, as write_picture writes them."
         )
-    attributes = ""
+    attributes = {}
     for key, value in element.attrib.items():
         plain = key.removeprefix(_XLINK)
         if plain.startswith("{") or plain.startswith("xml:"):
@@ -87,11 +95,10 @@ def _element(element: ElementTree.Element, path: Path, meant: set[str], ids: set
             if value in ids:
                 raise ValueError(f"{path} has the id {value!r} twice; write it with write_picture.")
             ids.add(value)
-        value = " ".join(value.split())
-        attributes += f' {plain}="{html.escape(value, quote=True)}"'
+        attributes[plain] = " ".join(value.split())
     text = element.text if element.text and (element.text.strip() or tag in ("text", "tspan")) else ""
     if tag == "style" and (_FETCHES.search(text) or "<" in text):
         raise ValueError(f"{path} would fetch something in its style; a page holds nothing of that kind.")
     said = text if tag == "style" else html.escape(text, quote=False)
     inside = said + "".join(_element(child, path, meant, ids) for child in element)
-    return f"<{tag}{attributes}>{inside}</{tag}>{tail}"
+    return f"<{tag}{_attributes(attributes)}>{inside}</{tag}>{tail}"

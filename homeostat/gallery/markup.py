@@ -6,7 +6,7 @@ from pathlib import Path
 
 from homeostat.gallery.inlined import inline_svg
 from homeostat.gallery.table import Table, as_written, value_of
-from homeostat.pictures.picture import Picture
+from homeostat.pictures import Picture
 from training.trust.verdicts import Verdict
 
 MARKS = {True: "✓", False: "✗", None: "–"}  # of a verdict's `good`

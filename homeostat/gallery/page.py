@@ -6,22 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from exchange import Bundle
-from homeostat.gallery.figures import (
-    observed_picture,
-    people_pictures,
-    phase_of,
-    phase_picture,
-    reliability_numbers,
-    reliability_picture,
-    theta_picture,
-)
+from homeostat.gallery.figures import people_pictures, phase_of, phase_picture, reliability_numbers, reliability_picture
+from homeostat.gallery.fitted import observed_picture, theta_picture
 from homeostat.gallery.judged import Judged, conventions_table, pictures_of, scores_table
 from homeostat.gallery.made import Made
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.tables import score_rows, uncertainty_rows, values_table
 from homeostat.gallery.theta import Theta, people_table, typical_table
-from homeostat.pictures.picture import Picture
-from homeostat.pictures.uncertainty import Rings
+from homeostat.pictures import Picture, Rings
 from homeostat.study.asked import Asked
 from homeostat.study.evaluation import Evaluation
 from homeostat.study.individual import Fits

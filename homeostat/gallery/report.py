@@ -12,7 +12,7 @@ from homeostat.gallery.made import Made
 from homeostat.gallery.markup import figure, table_section, text, verdict_item
 from homeostat.gallery.stylesheet import stylesheet
 from homeostat.gallery.table import Table, stem
-from homeostat.pictures.picture import Picture
+from homeostat.pictures import Picture
 from training.trust.verdicts import Verdict
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

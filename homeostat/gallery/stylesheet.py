@@ -1,20 +1,20 @@
 """How a page looks: light, dark, on a phone, and on paper."""
 
-from homeostat.pictures.picture import variables
+from homeostat.pictures.colours import declarations
 
 # the colours that the page's own words need; those of the pictures come from their own table, so that both always agree
-_LIGHT = """--quiet: #55616c; --rule: #dfe4e8; --page: #ffffff; --raised: #f5f7f9;
+_LIGHT = """--quiet: #55616c; --rule: #dfe4e8; --raised: #f5f7f9;
   --good: #00694f; --bad: #a63800; --accent: #0b4a7a;"""
-_DARK = """--quiet: #a3b0bb; --rule: #34404b; --page: #14191e; --raised: #1d242b;
+_DARK = """--quiet: #a3b0bb; --rule: #34404b; --raised: #1d242b;
   --good: #4fc9a4; --bad: #ff9a5c; --accent: #8cc4f0;"""
-_PAPER = """--quiet: #444; --rule: #bbb; --page: #fff; --raised: #fff; --good: #00694f; --bad: #a63800;
+_PAPER = """--quiet: #444; --rule: #bbb; --raised: #fff; --good: #00694f; --bad: #a63800;
   --accent: #0b4a7a;"""
 
 _RULES = """
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; }
 @media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto; } }
-body { margin: 0; background: var(--page); color: var(--ink); font: 17px/1.6 Charter, "Bitstream Charter", "Sitka Text",
+body { margin: 0; background: var(--hs-page); color: var(--hs-ink); font: 17px/1.6 Charter, "Bitstream Charter", "Sitka Text",
   Cambria, Georgia, serif; }
 main { max-width: 66rem; margin: 0 auto; padding: 2.6rem 1.5rem 5rem; }
 h1, h2, h3, th, .mark, .claim, figcaption b, dt, .number, nav, summary, .files, .made { font-family: system-ui,
@@ -69,7 +69,7 @@ figure { margin: 2rem 0 0; }
 .first { margin-top: 1.2rem; }
 figure svg { display: block; width: 100%; height: auto; min-width: 44rem; }
 figcaption { color: var(--quiet); font-size: 0.95rem; margin-top: 0.7rem; max-width: 48rem; }
-figcaption b { color: var(--ink); font-size: 0.92rem; }
+figcaption b { color: var(--hs-ink); font-size: 0.92rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.35rem 1.6rem; font-size: 0.9rem; margin: 0; }
 dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 40rem) { main { padding: 1.6rem 1rem 3rem; } h1 { font-size: 1.6rem; } .opening { font-size: 1.05rem; }
@@ -90,11 +90,10 @@ _PRINT = """
 
 
 def stylesheet() -> str:
-    """The page's rules, with the colours that the pictures draw with; on paper they are those of a light page."""
-    light, dark = variables(), variables(dark=True)
+    """The page's rules, with the colours that the pictures draw with; and on paper with those of paper."""
     return (
-        f":root {{ color-scheme: light dark; {_LIGHT} {light} }}\n"
-        f"@media (prefers-color-scheme: dark) {{ :root {{ {_DARK} {dark} }} }}\n"
+        f":root {{ color-scheme: light dark; {_LIGHT} {declarations('light')} }}\n"
+        f"@media (prefers-color-scheme: dark) {{ :root {{ {_DARK} {declarations('dark')} }} }}\n"
         f"{_RULES}"
-        f"@media print {{ :root {{ color-scheme: light; {_PAPER} {light} }}\n{_PRINT} }}\n"
+        f"@media print {{ :root {{ color-scheme: light; {_PAPER} {declarations('paper')} }}\n{_PRINT} }}\n"
     )

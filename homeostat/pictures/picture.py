@@ -1,38 +1,26 @@
-"""A picture as a value: its files, and what is said of it. As SVG it takes the colours of the page that it stands in."""
+"""A picture in its two forms, with what is said of it: an SVG for pages, a PNG for everything else."""
 
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from exchange.files.whole_file import whole_file
+from homeostat.pictures.style import DPI
+from homeostat.pictures.svg import figure_svg
 
-# by name, the colour that is drawn with, and the one that a dark page shows instead; paper shows the first
-COLOURS = {
-    "ink": ("#1b2733", "#e4e9ee"),
-    "grey": ("#5b6772", "#a3b0bb"),
-    "faint": ("#c3cad1", "#566370"),
-    "pale": ("#e6eaee", "#29323a"),
-    "line": ("#0b4a7a", "#8cc4f0"),
-    "noise": ("#cfe0ee", "#2c4459"),
-    "ignorance": ("#f5be68", "#8f6a24"),
-    "second": ("#c2570c", "#ff9a5c"),
-    "promise": ("#00795c", "#4fc9a4"),
-    "personal": ("#9cc3a9", "#456f53"),
-    "ground": ("#ffffff", "#14191e"),
-}
-_NUMBER = re.compile(r"(?<![\w.#-])-?\d+\.\d{3,}")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn picture.
+    """One picture as files, with its words.
 
-    `name`, the stem of its files · `title`, short and unique on a page · `caption` · `alt`, what is seen, with numbers, in
-    words · `svg`, `png`, its files.
+    `name`, the stem of both files and the beginning of every id in the SVG · `title`, short, of its own on a page ·
+    `caption`, how to read it · `alt`, what is seen, with its numbers, for whoever does not see it · `svg`, `png`, the
+    files.
     """
 
     name: str
@@ -43,25 +31,57 @@ class Picture:
     png: Path
 
 
-def picture_at(path: Path, *, title: str, caption: str, alt: str) -> Picture:
-    """The picture whose PNG is at `path` and whose SVG stands beside it, as `style.save` writes both."""
-    return Picture(path.stem, title, caption, alt, path.with_suffix(".svg"), path.with_suffix(".png"))
+def write_picture(figure: Figure, folder: Path, name: str, *, title: str, caption: str, alt: str) -> Picture:
+    """Write `name.svg` and `name.png` (160 dots per inch) into `folder`; the same figure gives the same bytes.
+
+    Laid out once, drawn once for each file. `title` and `alt` stand in the SVG for assistive technology. The SVG has
+    an open ground, text as text, and the CSS variables of `homeostat.pictures.colours`, so that it takes the colours
+    of the page it stands in.
+    Errors: `ValueError` for a name that cannot begin an id, or an empty title or alternative text.
+    """
+    if not _NAME.match(name):
+        raise ValueError(
+            f"A picture was to be named {name!r}; its name begins the ids of its SVG: a letter, then letters, digits, - and _."
+        )
+    for word, text in (("title", title), ("alt", alt)):
+        if not text.strip():
+            raise ValueError(f'Picture {name} has an empty {word}; say in it what the picture shows: {word}="…".')
+    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+    write_figure(figure, {"svg": svg, "png": png}, name=name, title=title, description=alt)
+    return Picture(name, title, caption, alt, svg, png)
 
 
-def variables(*, dark: bool = False) -> str:
-    """The colours as CSS variables, for a page that is light or dark."""
-    return " ".join(f"--{name}: {pair[dark]};" for name, pair in COLOURS.items())
-
-
-def write_svg(figure: Figure, path: Path) -> Path:
-    """The figure as SVG: text as text, house colours as CSS variables, no ground, ids that begin with the file's stem."""
-    stream = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.stem}):
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{path.stem}-", stream.getvalue())
-    text = _NUMBER.sub(lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)
-    for name, (colour, _) in COLOURS.items():
-        text = text.replace(f": {colour}", f": var(--{name}, {colour})")
-    with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+def save(figure: Figure, path: Path | str) -> Path:
+    """Write the figure as PNG at 160 dots per inch, or as SVG, by the path's ending, and return the path."""
+    path = Path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise ValueError(
+            f"A picture was to be written to {path}; pictures are PNG or SVG files, so write a path ending in .png or .svg."
+        )
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", f"picture-{path.stem}")
+    write_figure(figure, {kind: path}, name=name, title=path.stem, description=path.stem)
     return path
+
+
+def write_figure(figure: Figure, paths: dict[str, Path], *, name: str, title: str, description: str) -> None:
+    """Lay the figure out once, then draw it once into each of the files, by their kind: "png" and "svg"."""
+    engine, dpi, canvas = figure.get_layout_engine(), figure.dpi, figure.canvas
+    try:
+        if not isinstance(canvas, FigureCanvasAgg):
+            FigureCanvasAgg(figure)
+        figure.dpi = DPI
+        if engine is not None:
+            engine.execute(figure)
+            figure.set_layout_engine("none")
+        for kind, path in paths.items():
+            with whole_file(path) as partial:
+                if kind == "svg":
+                    partial.write_text(figure_svg(figure, name, title=title, description=description), encoding="utf-8")
+                else:
+                    figure.savefig(partial, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
+    finally:
+        figure.dpi = dpi
+        if engine is not None:
+            figure.set_layout_engine(engine)
+        figure.set_canvas(canvas)

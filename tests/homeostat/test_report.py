@@ -132,10 +132,10 @@ def test_pictures_are_inside_with_what_is_seen_in_words(tmp_path):
     page = Page(report(tmp_path))
     first, second = page.of("svg")
     assert (first["role"], first["viewbox"]) == ("img", "0 0 2 1")
-    said = [words for tag, words in page.text if tag == "title"]
-    titles = dict(zip([a.get("id") for a in page.of("title")], said, strict=True))
-    assert titles[first["aria-labelledby"]] == "A line of a, from 0 to 1"
-    assert titles[second["aria-labelledby"]] == "A line of b, from 0 to 1"
+    said = [words for tag, words in page.text if tag == "desc"]
+    seen = dict(zip([a.get("id") for a in page.of("desc")], said, strict=True))
+    assert seen[first["aria-labelledby"]] == "A line of a, from 0 to 1"
+    assert seen[second["aria-labelledby"]] == "A line of b, from 0 to 1"
     assert [a["style"] for a in page.of("path")] == ["stroke: var(--ink, #000)"] * 2
 
 
