@@ -4,10 +4,9 @@ import os
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-
-from homeostat import __version__
+from importlib.metadata import version
 
 
 @dataclass(frozen=True)
@@ -16,7 +15,7 @@ class Made:
 
     command: str
     date: str
-    version: str = __version__
+    version: str = field(default_factory=lambda: version("homeostat"))
 
     @staticmethod
     def now(by: Sequence[str] | str) -> "Made":
