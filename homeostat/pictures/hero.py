@@ -72,9 +72,9 @@ def hero_axes(
         panel_title(axes, "Trajectories", "no certificate")
     else:
         words = (
-            "the distance in P between the two starts (blue, orange)\n"
+            "the distance in P between the two starts\n"
             f"{decay_in_words(phase.rate, phase.time_unit)};\n"
-            "green: where the proof confines the second, at four moments"
+            "ellipses: where the proof confines the second, at four moments"
         )
         panel_title(axes, "Proved to contract" if phase.kept else "These trajectories break the promise", words)
     header(figure, title or "", subtitle, handles=handles, columns=3)

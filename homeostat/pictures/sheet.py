@@ -13,16 +13,15 @@ from homeostat.pictures.style import axis_labels, header, header_height, new_fig
 Given = Axes | Iterable[Axes] | None
 
 
-def panel_axes(axes: Axes | None, *, width: float = 6.0, height: float = 4.2) -> Axes:
-    """The axes that were given, or those of a new figure, its size in inches.
+def panel_axes(axes: Axes | None, *, width: float = 6.0, height: float = 4.2, handles: Sequence[Artist] = ()) -> Axes:
+    """The axes that were given, or those of a new figure, its size in inches, with a legend of `handles` above the panel.
 
     Errors: `ValueError` for what are no axes.
     """
-    if axes is None:
-        figure = _shown_figure(width, height)
-        figure.set_layout_engine("constrained")
-        return figure.subplots()
-    return given_axes(axes, 1)[0]
+    if axes is not None:
+        return given_axes(axes, 1)[0]
+    columns = min(2, max(1, len(handles)))
+    return sheet_axes(None, (1, 1), size=(width, height), title=None, handles=handles, legend_columns=columns)[0]
 
 
 def given_axes(axes: Given, count: int) -> list[Axes]:
@@ -54,6 +53,7 @@ def sheet_axes(
     subtitle: str | None = None,
     handles: Sequence[Artist] = (),
     legend_columns: int = 3,
+    share: bool = False,
     width_ratios: Sequence[float] | None = None,
 ) -> list[Axes]:
     """The panels of a picture, in reading order: `count` of rows × columns `shape`.
@@ -73,7 +73,7 @@ def sheet_axes(
     width, height = size
     lines = -(-len(handles) // legend_columns)
     figure = _shown_figure(width, height + header_height(title or "", subtitle, width, lines))
-    grid = figure.subplots(rows, columns, squeeze=False, width_ratios=width_ratios).ravel()
+    grid = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False, width_ratios=width_ratios).ravel()
     for empty in grid[count:]:
         empty.set_visible(False)
     header(figure, title or "", subtitle, handles=handles, columns=legend_columns)
