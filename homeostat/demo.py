@@ -165,7 +165,7 @@ def _after_training(
     numbers = gallery.reliability_numbers(evaluations["hybrid"], asked)
     phase = gallery.phase_of(bundle, 0, 24.0)
     pictures = [
-        gallery.people_picture(
+        *gallery.people_pictures(
             folder,
             dense,
             records,

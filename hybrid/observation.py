@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from learned.joints import name_or_place, places
 from physics import Backbone
 from physics.arguments import quote, require_kind, require_names, require_number, require_shape, require_text
+from physics.glance import built_with, glance
 from physics.units import convert, factor, over, require
 
 
@@ -23,6 +24,8 @@ class Observation(nn.Module, ABC):
     channels: tuple[str, ...]
     units: tuple[str, ...]
     linear: bool
+
+    __repr__, _repr_html_ = glance(built_with)
 
     @abstractmethod
     def mean(

@@ -8,7 +8,7 @@ plain arrays is in `hybrid/mixture.py`; `Prediction` gives the components their 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
@@ -24,6 +24,20 @@ from physics.arguments import (
     require_names,
     require_number,
 )
+from physics.glance import Summary, glance, with_units
+
+
+def _summary(prediction: Any) -> Summary:
+    M, S, N, T, _ = prediction.mean.shape
+    real = prediction.times[prediction.mask]
+    end = f"{real.max():g} {prediction.time_unit or ''} since each one's first dose or start" if len(real) else "none"
+    return f"Prediction: people {N}, members {M}, draws of each person's own parameters {S}", [
+        ("channels", with_units(prediction.channels, prediction.units)),
+        ("people", prediction.ids or N),
+        ("times", f"at most {T} for each, to {end}"),
+        ("mean", prediction.mean),
+        ("variance", "the same; .point, .total = .aleatoric + .epistemic + .personal, .interval(0.9), .to_frame()"),
+    ]
 
 
 @final
@@ -42,6 +56,7 @@ class Prediction:
       mask      (N, T) bool, true where a time is real; false is padding
       channels, units   p names and p UCUM codes
       ids       (N,) whose each row is, None where that is not known: it is compared with the cohort that the prediction meets
+      time_unit a UCUM code, None where nobody said it; it is shown and handed on
 
     Everything computed is (N, T, p) in float64, NaN at padding and where an observation handed in is NaN (missing). What
     padding holds is never looked at.
@@ -58,6 +73,9 @@ class Prediction:
     channels: tuple[str, ...]
     units: tuple[str, ...]
     ids: tuple[str, ...] | None = None
+    time_unit: str | None = None
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         for name in ("mean", "variance", "times", "mask"):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from exchange import Bundle
-from homeostat.gallery.figures import people_picture, phase_of, phase_picture, reliability_numbers, reliability_picture
+from homeostat.gallery.figures import people_pictures, phase_of, phase_picture, reliability_numbers, reliability_picture
 from homeostat.gallery.judged import Judged, conventions_table, pictures_of, scores_table
 from homeostat.gallery.report import write_report
 from homeostat.gallery.tables import score_rows, uncertainty_rows
@@ -37,7 +37,7 @@ def write_page(
     folder.mkdir(parents=True, exist_ok=True)
     first = next(iter(evaluations.values()))
     pictures = [
-        people_picture(
+        *people_pictures(
             folder,
             dense,
             records,

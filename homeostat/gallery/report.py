@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from exchange.files.whole_file import whole_file
+from homeostat.pictures import Picture
 from training.trust.verdicts import Verdict
 
 Cell = str | float | int | None
@@ -104,13 +105,13 @@ def write_report(
     lead: str,
     verdicts: Sequence[Verdict] = (),
     tables: Sequence[Table] = (),
-    pictures: Sequence[tuple[Path | str, str]] = (),
+    pictures: Sequence[Picture] = (),
     provenance: Mapping[str, str] | None = None,
 ) -> Path:
     """Write one self-contained HTML file and return its path.
 
     Arguments: `lead`, the first paragraphs, apart by an empty line; `verdicts`, shown with the colour and the mark of
-    their `good`; `pictures`, PNG files with captions, embedded; `provenance`, what the report was made from, by name.
+    their `good`; `pictures`, embedded with their captions; `provenance`, what the report was made from, by name.
     All text is escaped: it is text, never markup. The file asks the browser to fetch nothing, and forbids it to.
     Errors: `ValueError` for a picture that is not a PNG; `FileNotFoundError` for one that is missing.
     """
@@ -120,7 +121,7 @@ def write_report(
         items = "\n".join(_verdict(verdict) for verdict in verdicts)
         body.append(f'<ul class="verdicts">\n{items}\n</ul>')
     body += [_table(table) for table in tables]
-    body += [_figure(Path(picture), caption) for picture, caption in pictures]
+    body += [_figure(picture) for picture in pictures]
     if provenance:
         pairs = "\n".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in provenance.items())
         body.append(f"<h2>What this was made from</h2>\n<dl>\n{pairs}\n</dl>")
@@ -209,16 +210,15 @@ def as_written(column: Sequence[Cell]) -> list[str]:
     return out
 
 
-def _figure(picture: Path, caption: str) -> str:
-    data = picture.read_bytes()
+def _figure(picture: Picture) -> str:
+    data = picture.png.read_bytes()
     if data[:8] != PNG or data[12:16] != b"IHDR":
         raise ValueError(
-            f"{picture} is not a PNG file; a report embeds PNG pictures: save the figure to a path ending in .png."
+            f"{picture.png} is not a PNG file; a report embeds PNG pictures: save the figure to a path ending in .png."
         )
     width, height = struct.unpack(">II", data[16:24])
     encoded = base64.b64encode(data).decode("ascii")
-    text = _text(caption)
     return (
-        f'<figure>\n<img src="data:image/png;base64,{encoded}" width="{width}" height="{height}" alt="{text}">\n'
-        f"<figcaption>{text}</figcaption>\n</figure>"
+        f'<figure>\n<img src="data:image/png;base64,{encoded}" width="{width}" height="{height}" alt="{_text(picture.alt)}">\n'
+        f"<figcaption>{_text(picture.caption)}</figcaption>\n</figure>"
     )

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,21 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from homeostat.pictures.bands import Bands, band_axes, band_handles
-from homeostat.pictures.style import (
-    GREY,
-    INK,
-    SECOND,
-    axis_labels,
-    header,
-    header_height,
-    label,
-    new_figure,
-    panel_title,
-    percent,
-    save,
-    tidy,
-    time_since,
-)
+from homeostat.pictures.colours import GREY, INK, SECOND
+from homeostat.pictures.sheet import Given, outer_labels, sheet_axes
+from homeostat.pictures.style import label, panel_title, percent, tidy, time_since
 from hybrid import Prediction, Schedule
 from hybrid.schedules.dose import as_float
 
@@ -38,8 +25,8 @@ _HATCHED: dict[str, Any] = {"facecolor": "none", "edgecolor": GREY, "hatch": "//
 class Exceedance:
     """How far one person's forecast is above a threshold.
 
-    `peak_time`, where the median is highest · `peak`, the median there · `probability`, P(a measurement then > threshold) ·
-    `duration`, ∫ P(measurement > threshold) dt over the forecast: the expected time above.
+    `peak_time`, where the median is highest · `peak`, the median there · `probability`, P(a measurement then >
+    threshold) · `duration`, ∫ P(measurement > threshold) dt over the forecast: the expected time above.
     """
 
     peak_time: float
@@ -59,19 +46,19 @@ class Exceedance:
         return Exceedance(float(t[k]), float(median[k]), float(above[k]), float(np.trapezoid(above, t)))
 
 
-def what_if_axes(
-    axes: Axes,
+def schedule_axes(
     bands: Bands,
     *,
-    person: int,
+    axes: Axes | None = None,
+    person: int = 0,
     threshold: float | None = None,
     schedule: Schedule | None = None,
     beyond: Sequence[tuple[float, float]] = (),
-) -> None:
-    """One schedule's bands, the threshold (gid "threshold"), and a tick at every dose along the time axis (gid "doses");
-    hatched, the times `beyond` what was trained (gid "beyond").
+) -> Axes:
+    """One schedule's bands, the threshold (gid "threshold"), and a tick at every dose along the time axis (gid
+    "doses"); hatched, the times `beyond` what was trained (gid "beyond"). Returns the axes.
     """
-    band_axes(axes, bands, person)
+    axes = band_axes(bands, person, axes=axes)
     for begin, end in beyond:
         axes.axvspan(begin, end, zorder=0.8, gid="beyond", **_HATCHED)
     if threshold is not None:
@@ -91,31 +78,33 @@ def what_if_axes(
             gid="doses",
         )
     tidy(axes)
+    return axes
 
 
-def draw_what_if(
+def what_if_axes(
     predictions: Mapping[str, Prediction],
-    path: Path | str,
     *,
+    axes: Given = None,
     channel: int = 0,
     threshold: float | None = None,
     person: int = 0,
-    title: str = "What if the schedule were another?",
-    subtitle: str | None = None,
     level: float = 0.8,
     time_unit: str | None = None,
     schedules: Mapping[str, Schedule] | None = None,
     since: str | None = None,
     nonnegative: Sequence[str] = (),
     beyond: Mapping[str, Sequence[tuple[float, float]]] | None = None,
-) -> Path:
-    """The same person under several schedules, side by side on shared axes. Writes a PNG, returns its path.
+    title: str | None = None,
+    subtitle: str | None = None,
+) -> list[Axes]:
+    """The same person under several schedules, side by side on shared limits. Returns the panels' axes.
 
-    Each panel says P(a measurement at the peak > threshold), with the peak that of the median, and the expected time above
-    the threshold. Arguments: `predictions` by the name of what is done, at most eight; `threshold` in the channel's unit;
-    `schedules`, by the same names, mark the doses; `since`, what the times count from, stands at their axis; `nonnegative`, the
-    channels that are cut at 0; `beyond`, by name of those that go beyond what was trained, the times at which they do: their
-    panels say so, and these times are hatched.
+    Each panel says P(a measurement at the peak > threshold), with the peak that of the median, and the expected time
+    above the threshold. Arguments: `predictions` by the name of what is done, at most eight; `threshold` in the
+    channel's unit; `schedules`, by the same names, mark the doses; `since`, what the times count from, stands at
+    their axis; `nonnegative`, the channels that are cut at 0; `beyond`, by name of those that go beyond what was
+    trained, the times at which they do: their panels say so, and these times are hatched; `axes`, as many as
+    predictions, by default those of a figure of its own under `title` and `subtitle`.
     Errors: `ValueError` for no prediction or too many, a person or channel that is not there, schedules of other names.
     """
     if not 1 <= len(predictions) <= 8:
@@ -145,37 +134,31 @@ def draw_what_if(
     columns = count if count <= 4 else -(-count // 2)
     rows = -(-count // columns)
     width = 9.0 if count == 1 else 12.0
-    legend_columns = 3 if width > 10 else 2
-    legend_rows = -(-len(handles) // legend_columns)
-    figure = new_figure(width, 4.3 * rows + header_height(title, subtitle, width, legend_rows))
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for place, axes in enumerate(grid.flat):
-        if place >= count:
-            axes.set_visible(False)
-            continue
-        name = list(predictions)[place]
+    panels = sheet_axes(
+        axes,
+        (rows, columns),
+        count=count,
+        size=(width, 4.3 * rows),
+        title=title,
+        subtitle=subtitle,
+        handles=handles,
+        legend_columns=3 if width > 10 else 2,
+        share=True,
+    )
+    for panel, (name, prediction) in zip(panels, predictions.items(), strict=True):
         schedule = None if schedules is None else schedules.get(name)
-        what_if_axes(
-            axes, bands[name], person=0, threshold=threshold, schedule=schedule, beyond=beyond.get(name, ())
-        )
-        words = _words(predictions[name], threshold, person, channel, time_unit)
+        schedule_axes(bands[name], axes=panel, threshold=threshold, schedule=schedule, beyond=beyond.get(name, ()))
+        words = _words(prediction, threshold, person, channel, time_unit)
         if beyond:  # a line in every panel, so that their titles stand side by side
             words += "\nBEYOND WHAT WAS TRAINED" if name in beyond else "\n "
-        panel_title(axes, name, words)
-        if place + columns >= count:
-            axes.tick_params(labelbottom=True)
-            axis_labels(axes, label(time_since(since), time_unit), None)
-            axes.xaxis.set_in_layout(
-                place // columns == rows - 1
-            )  # above an empty place it takes no room from the rows
+        panel_title(panel, name, words)
     lows, highs = zip(*(b.extent() for b in bands.values()), strict=True)
     low, high = min(lows), max([*highs, *([] if threshold is None else [threshold])])
     pad = 0.05 * (high - low)
-    grid.flat[0].set_ylim(0.0 if 0.0 <= low < 0.5 * high else low - pad, high + pad)
-    for row in grid:
-        axis_labels(row[0], None, label(first.channels[channel], unit))
-    header(figure, title, subtitle, handles=handles, columns=legend_columns)
-    return save(figure, path)
+    for panel in panels:
+        panel.set_ylim(0.0 if 0.0 <= low < 0.5 * high else low - pad, high + pad)
+    outer_labels(panels, label(time_since(since), time_unit), label(first.channels[channel], unit))
+    return panels
 
 
 def _words(prediction: Prediction, threshold: float | None, person: int, channel: int, time_unit: str | None) -> str:
@@ -189,7 +172,9 @@ def _words(prediction: Prediction, threshold: float | None, person: int, channel
     if threshold is None:
         return peak
     time = f"{found.duration:.{decimals}f}{clock}" if found.duration >= smallest else f"below {smallest:g}{clock}"
-    return f"{peak}\nP(measured above {threshold:g} {unit} then): {chance(found.probability)}\nexpected time above: {time}"
+    return (
+        f"{peak}\nP(measured above {threshold:g} {unit} then): {chance(found.probability)}\nexpected time above: {time}"
+    )
 
 
 def chance(probability: float) -> str:

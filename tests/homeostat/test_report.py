@@ -4,6 +4,7 @@ import base64
 import io
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from homeostat.gallery.report import Table, as_written, write_report
-from homeostat.pictures.style import new_figure, save
+from homeostat.pictures import Picture, save
+from homeostat.pictures.style import new_figure
 from homeostat.terminal import rich_table
 from training.trust.verdicts import Verdict
 
@@ -51,7 +53,7 @@ class Page(HTMLParser):
 def picture(folder, name="a.png"):
     figure = new_figure(2.0, 1.5)
     figure.subplots().plot([0, 1], [0, 1])
-    return save(figure, folder / name)
+    return Picture("a", "A picture", "A caption", "A line that rises.", folder / "a.svg", save(figure, folder / name))
 
 
 def report(folder, **changes):
@@ -60,7 +62,7 @@ def report(folder, **changes):
         "lead": "First.\n\nSecond.",
         "verdicts": [Verdict("Good", True, "why"), Verdict("Bad", False, "why"), Verdict("Neither", None)],
         "tables": [Table("Scores", ("model", "CRPS"), [("a", 0.5), ("b", 0.25)], "A note.", {"CRPS": "low"})],
-        "pictures": [(picture(folder), "A caption")],
+        "pictures": [picture(folder)],
         "provenance": {"seed": "1"},
     } | changes
     return write_report(folder / "deep" / "report.html", **parts).read_text(encoding="utf-8")
@@ -81,7 +83,7 @@ def test_pictures_come_back_byte_for_byte_with_their_size(tmp_path):
     kind, data = image["src"].split(",", 1)
     assert kind == "data:image/png;base64"
     assert base64.b64decode(data, validate=True) == (tmp_path / "a.png").read_bytes()
-    assert (image["width"], image["height"], image["alt"]) == ("320", "240", "A caption")
+    assert (image["width"], image["height"], image["alt"]) == ("320", "240", "A line that rises.")
 
 
 def test_nothing_is_fetched_and_nothing_runs(tmp_path):
@@ -107,7 +109,7 @@ def test_hostile_text_is_text_everywhere(tmp_path):
             lead=HOSTILE,
             verdicts=[Verdict(HOSTILE, True, HOSTILE), Verdict(HOSTILE, False, HOSTILE), Verdict(HOSTILE, None)],
             tables=[Table(HOSTILE, (HOSTILE, "CRPS"), [(HOSTILE, 0.5), ("b", HOSTILE)], HOSTILE, {"CRPS": "low"})],
-            pictures=[(tmp_path / "a.png", HOSTILE)],
+            pictures=[replace(picture(tmp_path), caption=HOSTILE, alt=HOSTILE)],
             provenance={HOSTILE: HOSTILE},
         )
     )
@@ -174,9 +176,9 @@ def test_only_png_is_embedded(tmp_path):
     other = tmp_path / "a.png"
     other.write_text("<svg onload=alert(1)>")
     with pytest.raises(ValueError, match="not a PNG"):
-        report(tmp_path / "b", pictures=[(other, "x")])
+        report(tmp_path / "b", pictures=[Picture("a", "A", "x", "y", other, other)])
     with pytest.raises(FileNotFoundError):
-        report(tmp_path / "c", pictures=[(tmp_path / "missing.png", "x")])
+        report(tmp_path / "c", pictures=[Picture("a", "A", "x", "y", other, tmp_path / "missing.png")])
 
 
 def test_a_report_of_words_alone(tmp_path):

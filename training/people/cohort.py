@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,24 @@ from hybrid import Conditions, HybridModel, Mesh, build_segments
 from hybrid.derivative import lasting
 from hybrid.schedules.dose import SAME
 from physics.arguments import quote, require_device, require_kind, require_number, require_people, require_shape
+from physics.glance import Summary, glance, with_units
 from training.people.conversion import converted
-from training.people.records import Record, require_records
+from training.people.records import Record, counted_from, require_records
+
+
+def _summary(cohort: Any) -> Summary:
+    first = cohort.records[0]
+    baselines = f", baselines beside them {sum(cohort.unscored)}" if any(cohort.unscored) else ""
+    end = f"{cohort.times.max():g} {first.units.get('time', '')} since each one's {counted_from(cohort.records)}"
+    return f"Cohort: people {len(cohort.records)}, measurements to score {int(cohort.mask.sum())}{baselines}", [
+        ("people", cohort.ids),
+        ("channels", with_units(first.channels, [first.units.get(name, "?") for name in first.channels])),
+        ("times", f"at most {cohort.times.shape[1]} for each, to {end}"),
+        ("covariates", ", ".join(cohort.conditions.covariates)),
+        ("doses", f"{sum(len(r.schedule.doses) for r in cohort.records)} in all"),
+        ("y", cohort.y),
+        ("mesh", cohort.conditions.mesh),
+    ]
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,8 @@ class Cohort:
     times: Tensor
     y: Tensor
     unscored: tuple[int, ...] = ()
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         require_kind(self.conditions, Conditions, "Cohort: conditions", "Cohort.of(records, model)")

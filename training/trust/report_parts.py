@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
+from physics.glance import Summary, glance
 from training.trust.null_band import NullBand
 from training.trust.verdicts import Verdict
 
@@ -121,6 +122,8 @@ class ChannelReport:
     split_by_value: tuple[SplitRow, ...]
     split_by_distance: tuple[SplitRow, ...]  # empty where no distance from the data was given
 
+    __repr__, _repr_html_ = glance()
+
 
 @final
 @dataclass(frozen=True)
@@ -142,6 +145,24 @@ class Flag:
         return Verdict(self.sentence.rstrip("."), self.good, about=about)
 
 
+def _summary(report: Any) -> Summary:
+    title = f"UncertaintyReport: people {report.people}, observations {report.observations}"
+    first, *others = report.verdicts
+    good = sum(bool(v.good) for v in others)
+    return f"{title}; {report.failed} of {report.gates} statistics are outside their band", [
+        *((c.channel, _scores(c)) for c in report.channels[:3]),
+        ("together", first.claim),
+        *(("bad", v.claim) for v in others if v.good is False),
+        ("beside them", f"{good} good, {sum(v.good is None for v in others)} neither: print(*report.verdicts, sep='\\n')"),
+        ("fitted on", report.fitted_on or None),
+    ]
+
+
+def _scores(channel: ChannelReport) -> str:
+    covered = ", ".join(f"{100 * gate.observed:.0f} % in {100 * float(level):g} %" for level, gate in channel.coverage.items())
+    return f"NLL {channel.nll:.3g}, CRPS {channel.crps:.3g} {channel.unit}, RMSE {channel.rmse:.3g} {channel.unit}; {covered}"
+
+
 @final
 @dataclass(frozen=True)
 class UncertaintyReport:
@@ -161,6 +182,8 @@ class UncertaintyReport:
     verdicts: tuple[Verdict, ...]  # of all gates together, then of every channel, then the flags
     conventions: tuple[tuple[str, str], ...]  # what, and how it is defined, to be printed with it
     fitted_on: tuple[str, ...]  # the people that a recalibration before this was fitted on
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; a number that does not exist is None."""

@@ -9,6 +9,7 @@ import torch
 
 from hybrid.threads import of_blocks, threads_by
 from physics.arguments import require_generator, require_kind
+from physics.glance import glance
 from training.trust.horizons import FEW, Horizons
 from training.trust.ids import people_index
 from training.trust.null_band import Array, ArrayLike, as_array, levels_of, tails
@@ -27,6 +28,8 @@ class HorizonScores:
     records: int
     scores: dict[str, float]  # as `score_table`, "count" included
     sentence: str | None
+
+    __repr__, _repr_html_ = glance()
 
 
 @threads_by(of_blocks)

@@ -14,6 +14,7 @@ import numpy as np
 
 from hybrid import Schedule
 from physics.arguments import InputError, quote, require_choice, require_kind, require_names, require_path, require_text
+from physics.glance import glance
 from training.people.records import LONGEST_ID, Record
 from training.people.tables.convention import BY_NAME, NEEDED, ignored
 from training.people.tables.dates import Clock
@@ -32,6 +33,8 @@ class Table:
 
     records: list[Record]
     left_out: tuple[LeftOut, ...]
+
+    __repr__, _repr_html_ = glance()
 
 
 def read_nonmem(
