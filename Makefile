@@ -32,7 +32,7 @@ bench: $(READY)
 # two passes read and write in two processes; a warning, a cell that fails and a link that leads nowhere are errors
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
-	rm -rf runs/docs
+	rm -rf runs/docs runs/.doctrees
 	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -q -W --keep-going -j 2 -c docs/site -d runs/.doctrees . runs/docs
 	$(BIN)/python docs/site/links.py runs/docs
 

@@ -1,6 +1,5 @@
 """The docs site: the pages of docs/, the READMEs of the folders where they lie, and the API from docstrings."""
 
-
 import sys
 from pathlib import Path
 
@@ -55,4 +54,3 @@ add_module_names = False
 pygments_style, pygments_dark_style = "friendly", "github-dark"
 nitpicky = False  # types of torch and numpy are named in signatures, and are not ours to link
 linkcheck_timeout, linkcheck_retries = 10, 2
-

@@ -10,6 +10,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from importlib import import_module
 
 DOORS = (
@@ -33,7 +34,9 @@ DOORS = (
 )
 
 # what begins a paragraph of a docstring in this house
-LABEL = re.compile(r"^(Arguments|Attributes|Equation|Returns|Errors|Laws?|Sources?|Trainable|Demands|Why exact|Rounding):", re.M)
+LABEL = re.compile(
+    r"^(Arguments|Attributes|Equation|Returns|Errors|Laws?|Sources?|Trainable|Demands|Why exact|Rounding):", re.M
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Entry:
         return "module" if inspect.ismodule(self.value) else "data"
 
 
+@cache
 def entries() -> tuple[Entry, ...]:
     """Every public name of every door."""
     homes: dict[tuple[int, str], str] = {}
@@ -85,7 +89,11 @@ def page(door: str) -> str:
     if elsewhere:
         links = " · ".join(f"{{py:obj}}`{e.name} <{e.home}.{e.name}>`" for e in elsewhere)
         text.append(f"Also at this door: {links}.\n")
-    for title, kinds in (("Classes", ("class", "exception")), ("Functions", ("function",)), ("Values", ("data", "module"))):
+    for title, kinds in (
+        ("Classes", ("class", "exception")),
+        ("Functions", ("function",)),
+        ("Values", ("data", "module")),
+    ):
         told = [e for e in here if e.home == door and e.kind in kinds]
         if told:
             text.append(f"## {title}\n")
@@ -103,9 +111,13 @@ def _told(entry: Entry) -> str:
         return _directive("function", entry.name + signature, entry.door, _markdown(words(entry)) + shapes, 5)
     signature, shapes = _built(entry.value)
     inner = "\n".join(_members(entry.value, entry.door))
-    bases = [b.__name__ for b in entry.value.__bases__ if b.__module__.split(".")[0] in {d.split(".")[0] for d in DOORS}]
+    bases = [
+        b.__name__ for b in entry.value.__bases__ if b.__module__.split(".")[0] in {d.split(".")[0] for d in DOORS}
+    ]
     is_a = f"Is a {', '.join(f'`{b}`' for b in bases)}.\n\n" if bases else ""
-    return _directive(entry.kind, entry.name + signature, entry.door, f"{is_a}{_markdown(words(entry))}{shapes}\n\n{inner}", 6)
+    return _directive(
+        entry.kind, entry.name + signature, entry.door, f"{is_a}{_markdown(words(entry))}{shapes}\n\n{inner}", 6
+    )
 
 
 def methods(cls: type) -> Iterator[tuple[str, str, Callable[..., object]]]:
@@ -168,7 +180,11 @@ def _signature(function: Callable[..., object], *, method: bool = False) -> tupl
 
 def _type(annotation: ast.expr) -> str:
     """As it is meant: a class names itself in quotes, having no name yet."""
-    return annotation.value if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str) else ast.unparse(annotation)
+    return (
+        annotation.value
+        if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str)
+        else ast.unparse(annotation)
+    )
 
 
 def _shapes(node: ast.FunctionDef, lines: list[str]) -> str:
@@ -192,7 +208,9 @@ def _built(cls: type) -> tuple[str, str]:
             if is_dataclass(base):
                 (node,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
                 assert isinstance(node, ast.ClassDef)
-                written |= {n.target.id: n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+                written |= {
+                    n.target.id: n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+                }
         taken = [f for f in fields(cls) if f.init]
         given = [f"{f.name}: {_type(written[f.name].annotation)}{_default(written[f.name].value)}" for f in taken]
         first = next((k for k, f in enumerate(taken) if f.kw_only), None)

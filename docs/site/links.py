@@ -43,7 +43,9 @@ def _dead(link: str, file: Path, pages: dict[Path, Page], site: Path) -> str:
         return ""
     if parts.scheme or parts.netloc:
         host = parts.hostname or ""
-        well = parts.scheme == "https" and "." in host and not host.replace(".", "").isdigit() and "@" not in parts.netloc
+        well = (
+            parts.scheme == "https" and "." in host and not host.replace(".", "").isdigit() and "@" not in parts.netloc
+        )
         return "" if well else "is no public https address"
     target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
     if target.is_dir():

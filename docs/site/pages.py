@@ -53,7 +53,9 @@ class Types(SphinxPostTransform):
             name = node["reftarget"].rpartition(".")[2]
             if node.get("refdomain") != "py" or not any(name == short for short, _ in TARGETS):
                 continue
-            full = node["reftarget"] if node["reftarget"] in TARGETS.values() else target_of(name, node.get("py:module"))
+            full = (
+                node["reftarget"] if node["reftarget"] in TARGETS.values() else target_of(name, node.get("py:module"))
+            )
             if full:
                 node["reftarget"], node["refspecific"] = full, False
             else:
@@ -83,7 +85,9 @@ class Names(SphinxPostTransform):
     def _plain(self) -> Iterator[nodes.literal]:
         for node in self.document.findall(nodes.literal):
             above = node.parent
-            while above is not None and not isinstance(above, nodes.reference | nodes.title | desc_signature | pending_xref):
+            while above is not None and not isinstance(
+                above, nodes.reference | nodes.title | desc_signature | pending_xref
+            ):
                 above = above.parent
             if above is None and node.astext().isidentifier():
                 yield node
