@@ -1,5 +1,9 @@
 """Known plus learned: models, schedules, observation, simulation, predictions."""
 
+from homeostat_siblings import require_siblings
+
+require_siblings("hybrid", ("physics", "learned"))  # before the first of them is imported
+
 from hybrid.conditions import Conditions
 from hybrid.cutting.cut import build_segments
 from hybrid.cutting.interval import Interval

@@ -19,7 +19,7 @@ def test_the_wheel_is_whole_and_imports_elsewhere(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "elsewhere")
-    assert {f"{p}/py.typed" for p in PACKAGES} | {"homeostat/data/theophylline.csv"} <= names
+    assert {f"{p}/py.typed" for p in PACKAGES} | {"homeostat/data/theophylline.csv", "homeostat_siblings.py"} <= names
     assert any(n.endswith("licenses/LICENSE") for n in names)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'elsewhere')!r})\n"

@@ -49,17 +49,21 @@ def people_pictures(
     title: str,
     subtitle: str,
     beyond: Sequence[str] = (),
+    *,
+    name: str = "people",
 ) -> list[Picture]:
     """Each person's data under the prediction's two uncertainties, at most 24 to a picture; `beyond`, who goes beyond what was
-    trained.
+    trained; `name`, the stem of the files.
     """
     caption = (
         "Each panel is one person. The amber band is what more data would narrow: the members disagree, and the person is not "
         "yet known well. The pale band adds measurement noise, which no data will take away."
     )
+    if asked.forecast_from is None:
+        caption = f"Every measurement was known: these are fits, not forecasts. {caption}"
     caption = f"{caption} {cut_note(never_negative(records))}".rstrip()
     found = []
-    for name, which, words in pages("people", len(records)):
+    for stem, which, words in pages(name, len(records)):
         axes = people_axes(
             dense.people(which),
             [records[i] for i in which],
@@ -70,7 +74,7 @@ def people_pictures(
             beyond=beyond,
         )
         said = f"{words[2:3].upper()}{words[3:]}. {caption}" if words else caption
-        found.append(written(axes, folder, name, title=f"{title}{words}", caption=said, alt=said))
+        found.append(written(axes, folder, stem, title=f"{title}{words}", caption=said, alt=said))
     return found
 
 

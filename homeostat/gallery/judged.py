@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from homeostat.gallery.figures import written
-from homeostat.gallery.report import Table
+from homeostat.gallery.table import Table
 from homeostat.pictures import Picture, Rings, horizons_axes, ignorance_axes
 from homeostat.pictures.uncertainty import sample_in_words
 from homeostat.study.asked import Asked

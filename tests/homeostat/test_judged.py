@@ -21,6 +21,7 @@ from homeostat.gallery.judged import (
     scores_table,
     verdicts_of,
 )
+from homeostat.gallery.made import Made
 from homeostat.gallery.report import write_report
 from homeostat.pictures import Rings
 from homeostat.pictures.style import DPI
@@ -211,7 +212,8 @@ def test_names_have_no_say_in_the_colour(right, wrong, tmp_path, name):
         expected = verdicts_of(plain)
         assert [v.good for v in found] == [v.good for v in expected]
         assert [v.about for v in found] == [tuple(name if a == "drug" else a for a in v.about) for v in expected]
-        source = write_report(tmp_path / "r.html", title="t", lead="x", verdicts=found).read_text("utf-8")
+        page = write_report(tmp_path / "r.html", title="t", opening=["x"], made=Made.now("f(…)"), verdicts=found)
+        source = page.read_text("utf-8")
         assert re.findall('<li class="([a-z]+)">', source) == [colour[v.good] for v in expected]
 
 
