@@ -1,7 +1,8 @@
 """Every link of the built site: `python docs/site/links.py runs/docs` names those that lead nowhere, and exits with 1.
 
-Inside the site each link, picture, script and anchor is followed. What lies outside cannot be reached where this is built, so that it is
-held to its form alone: https, a host with a dot, no name or password. `sphinx-build -b linkcheck` asks the hosts, for whoever is on-line.
+Inside the site each link, picture, script and anchor is followed. What lies outside cannot be reached where this is built, so
+that it is held to its form alone: https, a host with a dot, no name or password. `sphinx-build -b linkcheck` asks the hosts,
+for whoever is on-line.
 """
 
 import sys

@@ -26,7 +26,7 @@ def target_of(name: str, module: str | None) -> str | None:
 
 
 def complete(app: Sphinx, docname: str, content: list[str]) -> None:
-    """What a page has on the site beyond its text: the first one the contents, one of docs/api/ the door that its file is named for.
+    """What a page has on the site beyond its text: the first the contents, one of docs/api/ the door that it is named for.
 
     A link to a Python file that is no page leads to the file itself.
     """
@@ -44,7 +44,7 @@ def complete(app: Sphinx, docname: str, content: list[str]) -> None:
 
 
 class Types(SphinxPostTransform):
-    """A type in a signature is written by its short name, and is here given its full one; a name that may mean two has no link."""
+    """A type in a signature is written by its short name, and here gets its full one; a name that may mean two has no link."""
 
     default_priority = 5
 
@@ -68,7 +68,7 @@ def _link(app: Sphinx, env: BuildEnvironment, docname: str, full: str, shown: no
 
 
 class Names(SphinxPostTransform):
-    """`HybridModel`, written as code in any page, leads to its entry; a plain word, as `fit`, does where its door's page says it."""
+    """`HybridModel`, as code in any page, leads to its entry; a plain word, as `fit`, does on the page of its door."""
 
     default_priority = 400
 

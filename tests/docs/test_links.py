@@ -10,9 +10,11 @@ def test_dead_links_are_named_and_no_others(tmp_path: Path) -> None:
     (tmp_path / "picture.svg").write_text("<svg/>")
     (tmp_path / "inner/index.html").write_text("<h1 id='there ü'>x</h1><a href='../page.html#own'>back</a>")
     (tmp_path / "page.html").write_text(
-        "<p id=own><a href='inner/#there%20%C3%BC'>a</a><img src=picture.svg><a href='#own'>b</a><a href='https://example.org/x'>c</a>"
+        "<p id=own><a href='inner/#there%20%C3%BC'>a</a><img src=picture.svg><a href='#own'>b</a>"
+        "<a href='https://example.org/x'>c</a>"
         "<a href='inner/index.html#gone'>1</a><a href=lost.html>2</a><img src=lost.png><a href='#nowhere'>3</a>"
-        "<a href='http://example.org'>4</a><a href='https://10.0.0.1/x'>5</a><a href='file:///home'>6</a><a href='../outside.html'>7</a>"
+        "<a href='http://example.org'>4</a><a href='https://10.0.0.1/x'>5</a>"
+        "<a href='file:///home'>6</a><a href='../outside.html'>7</a>"
     )
     assert dead_links(tmp_path) == [
         "page.html: inner/index.html#gone has no such anchor",
