@@ -2,7 +2,9 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
 
 from homeostat.pictures import (
     Observed,
@@ -68,12 +71,12 @@ def drawn(folder: Path) -> list[Picture]:
         "observed": observed_axes(observed(), title="Observed"),
         "theta": theta_axes(THETA, title="θ"),
     }
-    return [
-        write_picture(
-            figure_of(axes), folder, name, title=f"{name} <&>", caption="How to read it.", alt=f'{name} "says" <&>'
-        )
-        for name, axes in panels.items()
-    ]
+    return [written(axes, folder, name) for name, axes in panels.items()]
+
+
+def written(axes: Sequence[Axes], folder: Path, name: str) -> Picture:
+    words = {"title": f"{name} <&>", "caption": "How to read it.", "alt": f'{name} "says" <&>'}
+    return write_picture(figure_of(axes), folder, name, **words)
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +167,9 @@ def test_what_lies_beside_another_differs_in_grey(ground: str) -> None:
 def test_the_same_picture_has_the_same_bytes_and_its_figure_is_left_as_it_was(
     tmp_path: Path, pictures: list[Picture]
 ) -> None:
-    again = drawn(tmp_path)
-    for first, second in zip(pictures, again, strict=True):
+    panels = {"observed": observed_axes(observed(), title="Observed"), "theta": theta_axes(THETA, title="θ")}
+    again = [written(axes, tmp_path, name) for name, axes in panels.items()]
+    for first, second in zip(pictures[-2:], again, strict=True):
         assert first.svg.read_bytes() == second.svg.read_bytes()
         assert first.png.read_bytes() == second.png.read_bytes()
     figure = new_figure(2.0, 2.0)
@@ -212,7 +216,7 @@ def test_twenty_four_people_are_less_than_150_kB(tmp_path: Path) -> None:
 def distance(point: np.ndarray, line: np.ndarray) -> float:
     """From a point to the nearest place of a polyline."""
     found = []
-    for a, b in zip(line[:-1], line[1:], strict=True):
+    for a, b in pairwise(line):
         along = b - a
         part = np.clip((point - a) @ along / max(float(along @ along), 1e-300), 0.0, 1.0)
         found.append(float(np.hypot(*(point - a - part * along))))
