@@ -54,6 +54,7 @@ def without_a_page() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("homeostat.study.fit_table.write_page", page)
+        patch.setattr("homeostat.bundles.reported.write_page", page)
         yield
 
 
