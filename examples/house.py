@@ -199,9 +199,8 @@ hybrid_scores
 # %%
 for name in ("crps", "rmse", "sharpness_80"):
     print(f"{name:>14}: hybrid {hybrid_scores[name]:.2f} °C, physics alone {alone_scores[name]:.2f} °C")
-print(
-    f" 80 % interval: holds {hybrid_scores['coverage_80']:.0%} of the hybrid's measurements, {alone_scores['coverage_80']:.0%} alone"
-)
+share, without = hybrid_scores["coverage_80"], alone_scores["coverage_80"]
+print(f"  80 % interval: holds {share:.0%} of the measurements with the hybrid, {without:.0%} with physics alone")
 
 # %%
 shown = torch.argsort(later.y[:, :, 0].nan_to_num().amax(1), descending=True)[
