@@ -13,11 +13,11 @@ import torch
 
 from exchange import Bundle, lure_of
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
+from homeostat.gallery.theta import theta_of
 from homeostat.pictures import (
     Observed,
     Phase,
     Reliability,
-    Theta,
     figure_of,
     member_mean_field,
     nearby,
@@ -60,7 +60,9 @@ unseen = forecast_unseen(plan, stack, known, later, generator=generator)
 
 # %%
 chosen = torch.arange(4)
-figure_of(people_axes(unseen.people(chosen), [records[i] for i in chosen], forecast_from=2.5, title="Never seen in training"))
+figure_of(
+    people_axes(unseen.people(chosen), [records[i] for i in chosen], forecast_from=2.5, title="Never seen in training")
+)
 
 # %% [markdown]
 # ## Observed against predicted
@@ -75,20 +77,22 @@ figure_of(observed_axes({"forecast": Observed.of(unseen, later.y)}))
 asked = torch.isfinite(later.y)
 happened = torch.where(asked, (later.y > 5.0).double(), torch.nan)
 pit = torch.where(asked, unseen.cdf(later.y.nan_to_num()), torch.nan)
-figure_of(reliability_axes(Reliability.of(unseen.exceeds(5.0), happened, pit, event="above 5 mg/L", generator=generator)))
+figure_of(
+    reliability_axes(Reliability.of(unseen.exceeds(5.0), happened, pit, event="above 5 mg/L", generator=generator))
+)
 
 # %% [markdown]
 # ## The parameters of everyone, in their ranges
 
 # %%
-figure_of(theta_axes(Theta.of(model, cohort, people.mode)))
+figure_of(theta_axes(theta_of(model, cohort, people)))
 
 # %% [markdown]
 # ## What if?
 
 # %%
 times = np.linspace(0.0, 25.0, 101).tolist()
-schedules = {"as given": records[0].schedule, "split in two": records[0].schedule.do("split gut in 2 every 8 h")}
+schedules = {"as given": records[0].schedule, "split in two": records[0].schedule.do("split gut in 2 every 8")}
 answers = {name: bundle.forecast(records[0].id, schedule, times) for name, schedule in schedules.items()}
 figure_of(what_if_axes(answers, schedules=schedules, threshold=8.0, time_unit="h", nonnegative=("concentration",)))
 
