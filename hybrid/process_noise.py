@@ -90,10 +90,8 @@ def sample_paths(
         if problem.covariance is not None:
             x = x + (root(problem.covariance) @ normal((*x.shape, 1), x))[..., 0]
         problem = replace(problem, start=x)
-        if model.process is None:  # nothing is drawn on the way
-            states = problem.solve(solver).require()
-        else:
-            states = _walked(problem, solver, normal)
+        # without process noise nothing is drawn on the way
+        states = problem.solve(solver).require() if model.process is None else _walked(problem, solver, normal)
         mean, variance = problem.measured(states, segments.read_inputs())
         noise = normal(mean.shape, mean)
     shape = (states.shape[0], count, N, states.shape[2])
