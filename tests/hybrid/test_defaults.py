@@ -318,9 +318,9 @@ SWINGS = [(RungeKutta("bosh3"), 1.0), (RungeKutta("dopri5"), 1.0), (Torchdiffeq(
 
 @pytest.mark.parametrize(("solver", "step"), SWINGS, ids=lambda v: getattr(v, "method", str(v)))
 def test_an_oscillation_beyond_the_limit_of_stability_is_a_failure(solver: RungeKutta | Torchdiffeq, step: float) -> None:
-    """It dies out, and these steps make it grow (1e136 of 100), although step times rate is below the limit on the real axis."""
+    """It dies out, and these steps make it grow, although step times rate is below the limit on the real axis."""
     model, schedule = linear([[-0.01, 2.0], [-2.0, -0.01]]), Schedule((Dose("x1", 0.0, 100.0),))
-    found = integrate(model, [schedule], [[600.0]], torch.zeros(0), torch.zeros(2), solver=solver, mesh=Mesh(step))
+    found = integrate(model, [schedule], [[60.0]], torch.zeros(0), torch.zeros(2), solver=solver, mesh=Mesh(step))
     (failure,) = found.failures
     assert "an oscillation that dies out grows by" in failure.sentence
 
