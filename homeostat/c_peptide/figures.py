@@ -20,6 +20,7 @@ from homeostat.c_peptide.agreement import (
 from homeostat.c_peptide.beta import AHEAD, ALL_FIVE, FIRST_PHASE, means
 from homeostat.c_peptide.model import FORECAST_FROM, people
 from homeostat.c_peptide.rivals import Proportional, as_predicted, carried_forward, steady, values_of
+from homeostat.c_peptide.study import Ensembles
 from hybrid import HybridModel, Torchdiffeq, rollout
 from training import Cohort
 from training.people import Ohashi
@@ -116,3 +117,29 @@ def figures_of(model: HybridModel, cohort: Cohort, data: Ohashi, seed: int) -> F
         first_phase=index[clamped],
         apart=float((fine.mean[..., 0] - full).abs().max()),
     )
+
+
+def unseen_differences(found: Ensembles, data: Ohashi, seed: int) -> dict[str, Estimate]:
+    """RMSE at 90 and 120 min of the training people, each by the hybrid's members that never saw them, less that of each rival.
+
+    A proportion is of the same folds: its mean and spread come from the people of the others.
+    """
+    plan, cohort = found.plan, found.cohort
+    ahead, simple = torch.zeros_like(cohort.y[..., 0]), np.zeros(cohort.y.shape[:2])
+    for k in range(plan.folds):
+        inside = (plan.fold == k).tolist()
+        index = torch.nonzero(plan.fold == k)[:, 0].to(cohort.y.device)
+        if not len(index):
+            continue
+        mean, _ = means(plan.unseen(found.stack, k), cohort.people(index), AHEAD, FORECAST_FROM)
+        ahead[index] = mean.mean(0)
+        own, rest = ([r for r, i in zip(data.train, inside, strict=True) if i is which] for which in (True, False))
+        simple[np.array(inside)] = Proportional.of(rest).predict(own, AHEAD, KNOWN)
+    y = values_of(data.train)
+    rivals = {PROPORTIONAL: simple, LAST: carried_forward(y, KNOWN), KINETICS: steady(y)}
+    ours = squared_errors(ahead, cohort)[:, KNOWN:].mean(1)
+    rng = np.random.default_rng(seed)
+    return {
+        name: interval(partial(root_difference, ours, ((values - y) ** 2)[:, KNOWN:].mean(1)), len(y), rng)
+        for name, values in rivals.items()
+    }

@@ -10,7 +10,6 @@ from homeostat.c_peptide.beta import AHEAD, SOLVER, fit_beta
 from homeostat.c_peptide.model import FORECAST_FROM, MESH, build, people, train
 from homeostat.progress import Interruption
 from homeostat.study.recipe import Recipe
-from homeostat.study.settings import Settings
 from homeostat.study.training import Trained
 from hybrid import HybridModel, Prediction, SimulationError, predict
 from training import Cohort, Plan, Record, at_ends, convergence
@@ -91,8 +90,3 @@ def trained(found: Ensembles) -> Trained:
     ends = at_ends(model, found.cohort, personal.mode)
     recipe = Recipe("hybrid", model, MESH)
     return Trained(recipe, found.plan, found.cohort, found.stack, model, personal, found.interrupted, ends, arrived)
-
-
-def as_settings(members: int, folds: int, steps: int, seed: int, device: str, draws: int) -> Settings:
-    """The same settings as every other study keeps them in a bundle."""
-    return Settings(members, folds, steps, rate=0.1, forecast_from=FORECAST_FROM, draws=draws, seed=seed, device=device)
