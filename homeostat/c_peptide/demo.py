@@ -9,28 +9,26 @@ from rich.console import Console
 
 from exchange import Bundle, load, save
 from homeostat import gallery
-from homeostat.c_peptide.agreement import Estimate
-from homeostat.c_peptide.beta import SOLVER, fit_beta
+from homeostat.c_peptide.agreement import Estimate, Published
+from homeostat.c_peptide.beta import fit_beta
 from homeostat.c_peptide.figures import LAST, OURS, PROPORTIONAL, Figures, figures_of, unseen_differences
 from homeostat.c_peptide.model import FORECAST_FROM, RATE, STEPS, drinking, people
 from homeostat.c_peptide.page import coverage_table, published_table, published_verdicts, rival_verdicts
 from homeostat.c_peptide.pictures import hero_picture, rank_picture, secretion_picture
 from homeostat.c_peptide.proof import certify_open, holds_for
 from homeostat.c_peptide.secretion import Secretion
-from homeostat.c_peptide.study import Ensembles, forecast, forecast_unseen, train_ensembles, trained
+from homeostat.c_peptide.study import Ensembles, forecast_unseen, forecasts, train_ensembles, trained
 from homeostat.data import OHASHI_CREDIT, ohashi
 from homeostat.gallery.judged import Judged, judge_uncertainty, verdicts_of
 from homeostat.gallery.made import Made
 from homeostat.gallery.markup import MARKS
 from homeostat.gallery.opening import how_far, what_is_proved
-from homeostat.gallery.page import DRAWN, Shown, sections_of
+from homeostat.gallery.page import Shown, sections_of
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.theta import theta_of
 from homeostat.progress import cut_short
 from homeostat.study import Evaluation, Settings, asked_of, bundle_of, dense_of, marked, require_folds, score
-from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
-from homeostat.terminal import rich_table
 from hybrid import Prediction
 from stability import Certificate, check
 from training.people import Ohashi, read_ohashi
@@ -63,10 +61,8 @@ def run_c_peptide(folder: Path, settings: Settings, console: Console, *, made: M
     console.rule("[bold]1 · read[/bold]", align="left")
     data = read_ohashi(ohashi())
     require_folds(settings.folds, len(data.train))
-    console.print(
-        f"{len(data.train)} training and {len(data.test)} test people of the published split; {OHASHI_CREDIT}",
-        markup=False,
-    )
+    console.print(f"{len(data.train)} training and {len(data.test)} test people of the published split")
+    console.print(OHASHI_CREDIT, markup=False)
 
     console.rule("[bold]2 · train[/bold]", align="left")
     console.print(
@@ -115,15 +111,17 @@ def _after_training(
 
     console.rule("[bold]4 · forecast people never seen, and judge[/bold]", align="left")
     figures = figures_of(hybrid.model, found.cohort, data, settings.seed)
-    unseen_difference = unseen_differences(found, data, settings.seed)
-    console.print(rich_table(published_table(figures, len(data.test))))
     train = [drinking(r) for r in data.train]
     asked = asked_of(train, "nmol/L", None, FORECAST_FROM)
     unseen = forecast_unseen(found, settings.draws, generator)
+    differences = unseen_differences(unseen.point[..., 0], found.plan, data, settings.seed)
+    compared = [*rival_verdicts(figures, differences), *published_verdicts(figures)]
+    for one in compared:
+        console.print(f"{MARKS[one.good]} {one}", markup=False)
     later = found.cohort.after(FORECAST_FROM).y
     judged_train = judge_uncertainty(unseen, later, found.cohort.ids, asked, resample="bootstrap")
-    stated = forecast(hybrid.model, test, test, settings.draws, generator)
-    dense = forecast(hybrid.model, test, dense_of(test, hybrid.model, END), settings.draws, generator)
+    grid = dense_of(test, hybrid.model, END)
+    stated, dense = forecasts(hybrid.model, test, (test, grid), settings.draws, generator)
     scaling = judged_train.scaling
     if scaling is not None:
         dense = scaling.apply(dense.to("cpu"), test.ids)
@@ -158,7 +156,7 @@ def _after_training(
     secretion = Secretion.of(hybrid.model, found.cohort, hybrid.personal.mode)
     records = [drinking(r) for r in data.test]
     hero = hero_picture(folder, dense, records, secretion, figures, FORECAST_FROM)
-    forecasts = gallery.people_pictures(
+    drawn = gallery.people_pictures(
         folder,
         dense,
         records,
@@ -168,8 +166,7 @@ def _after_training(
     )
     verdicts = [
         *gallery.interrupted_verdicts(stopped),
-        *rival_verdicts(figures, unseen_difference),
-        *published_verdicts(figures),
+        *compared,
         *certified,
         *gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends),
         *verdicts_of(judged),
@@ -191,7 +188,7 @@ def _after_training(
         judged,
         None,
         theta_of(hybrid.model, test, whole),
-        fits_of(hybrid.model, test, whole, END, most=DRAWN, solver=SOLVER),
+        None,
         heading="Test people, never seen in training",
     )
     learned = Section(
@@ -214,7 +211,7 @@ def _after_training(
         "best_rate": best,
         "refusal": None if isinstance(certificate, Certificate) else certificate.message,
         "figures": figures.to_dict(),
-        "unseen_training_difference": {name: one.to_list() for name, one in unseen_difference.items()},
+        "unseen_training_difference": {name: one.to_list() for name, one in differences.items()},
         "scores": bundle.calibration["scores"],
         **gallery.fit_summary(hybrid),
         "unit": asked.unit,
@@ -237,7 +234,7 @@ def _after_training(
         picture=hero,
         verdicts=verdicts,
         notes=[ABOUT, *summary["notes"]],
-        sections=[learned, *sections_of(folder, shown, forecasts, others)],
+        sections=[learned, *sections_of(folder, shown, drawn, others)],
         provenance=gallery.made_from(bundle.provenance, asked.time_unit),
         values=summary,
     )
@@ -293,6 +290,6 @@ def _what_it_is(figures: Figures, train: int, test: int) -> str:
     return (
         f"A secretion learned from {train} people on kinetics that are known: from the first hour of {test} people never seen it "
         f"forecasts C-peptide at 90 and 120 min with a root mean square error of {of(ahead[OURS])} nmol/L, where the last value "
-        f"carried forward has {of(ahead[LAST])}, a secretion in proportion to glucose {of(ahead[PROPORTIONAL])}, and the published "
-        "hybrid .42; in brackets 95 % over people."
+        f"carried forward has {of(ahead[LAST])}, a secretion in proportion to glucose {of(ahead[PROPORTIONAL])}, and the "
+        f"published hybrid {Published().forecast:.2f}; in brackets 95 % over people."
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from homeostat.c_peptide.agreement import (
     Estimate,
@@ -20,9 +21,8 @@ from homeostat.c_peptide.agreement import (
 from homeostat.c_peptide.beta import AHEAD, ALL_FIVE, FIRST_PHASE, means
 from homeostat.c_peptide.model import FORECAST_FROM, people
 from homeostat.c_peptide.rivals import Proportional, as_predicted, carried_forward, steady, values_of
-from homeostat.c_peptide.study import Ensembles
 from hybrid import HybridModel, Torchdiffeq, rollout
-from training import Cohort
+from training import Cohort, Plan
 from training.people import Ohashi
 
 OURS, LAST, KINETICS, PROPORTIONAL = (
@@ -119,27 +119,25 @@ def figures_of(model: HybridModel, cohort: Cohort, data: Ohashi, seed: int) -> F
     )
 
 
-def unseen_differences(found: Ensembles, data: Ohashi, seed: int) -> dict[str, Estimate]:
-    """RMSE at 90 and 120 min of the training people, each by the hybrid's members that never saw them, less that of each rival.
+def unseen_differences(
+    ahead: Tensor,  # (N, T)
+    plan: Plan,
+    data: Ohashi,
+    seed: int,
+) -> dict[str, Estimate]:
+    """RMSE at 90 and 120 min of the training people less that of each rival. `ahead`: by the members that never saw them.
 
     A proportion is of the same folds: its mean and spread come from the people of the others.
     """
-    plan, cohort = found.plan, found.cohort
-    ahead, simple = torch.zeros_like(cohort.y[..., 0]), np.zeros(cohort.y.shape[:2])
-    for k in range(plan.folds):
-        inside = (plan.fold == k).tolist()
-        index = torch.nonzero(plan.fold == k)[:, 0].to(cohort.y.device)
-        if not len(index):
-            continue
-        mean, _ = means(plan.unseen(found.stack, k), cohort.people(index), AHEAD, FORECAST_FROM)
-        ahead[index] = mean.mean(0)
-        own, rest = ([r for r, i in zip(data.train, inside, strict=True) if i is which] for which in (True, False))
-        simple[np.array(inside)] = Proportional.of(rest).predict(own, AHEAD, KNOWN)
     y = values_of(data.train)
+    simple = np.zeros_like(y)
+    for k in range(plan.folds):
+        inside = (plan.fold == k).numpy()
+        own, rest = ([r for r, i in zip(data.train, inside, strict=True) if i == which] for which in (True, False))
+        if own:
+            simple[inside] = Proportional.of(rest).predict(own, AHEAD, KNOWN)
     rivals = {PROPORTIONAL: simple, LAST: carried_forward(y, KNOWN), KINETICS: steady(y)}
-    ours = squared_errors(ahead, cohort)[:, KNOWN:].mean(1)
+    errors = {name: ((values - y) ** 2)[:, KNOWN:].mean(1) for name, values in rivals.items()}
+    ours = ((ahead.cpu().numpy() - y) ** 2)[:, KNOWN:].mean(1)
     rng = np.random.default_rng(seed)
-    return {
-        name: interval(partial(root_difference, ours, ((values - y) ** 2)[:, KNOWN:].mean(1)), len(y), rng)
-        for name, values in rivals.items()
-    }
+    return {name: interval(partial(root_difference, ours, e), len(y), rng) for name, e in errors.items()}

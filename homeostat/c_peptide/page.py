@@ -35,9 +35,9 @@ def published_table(found: Figures, test: int) -> Table:
     ]
     note = (
         f"{test} test people of the published split; in brackets the central 95 % over 2,000 bootstrap draws of people. "
-        "Published: de Rooij, O'Donovan & van Riel (2025), refitted from the released weights, the better of its two sets (the other: .389 "
-        "and .540); no intervals are published. Secretion ∝ rise of glucose: the same kinetics, production = b·ΔG with one b per "
-        "person, no network. Kinetics alone: basal production, so that C-peptide stays what it was."
+        "Published: de Rooij, O'Donovan & van Riel (2025), refitted from the released weights, the better of its two sets (the "
+        "other: .389 and .540); no intervals are published. Secretion ∝ rise of glucose: the same kinetics, production = b·ΔG "
+        "with one b per person, no network. Kinetics alone: basal production, so that C-peptide stays what it was."
     )
     return Table(
         "Beside the published hybrid",

@@ -168,7 +168,7 @@ def hero_picture(
     )
     mid = 1000.0 * secretion.percentile(50.0)[-1]
     alt = (
-        f"Learned secretion rises with glucose, for the median person to {mid:.0f} pmol/L/min at {secretion.rise[-1]:.1f} mmol/L. "
+        f"Learned secretion rises with glucose, to {mid:.0f} pmol/L/min at {secretion.rise[-1]:.1f} mmol/L for the median. "
         f"Root mean square errors in nmol/L: the hybrid {ours.value:.2f} ({ours.low:.2f} to {ours.high:.2f}), the published "
         f"hybrid {Published().forecast:.2f}, secretion in proportion to glucose {found.forecast[PROPORTIONAL].value:.2f}, the "
         f"last value {last.value:.2f}, the kinetics alone {found.forecast[KINETICS].value:.2f}."
@@ -192,10 +192,11 @@ def secretion_picture(folder: Path, found: Secretion) -> Picture:
         f"secretion at another time; these are two paths of many. Drawn up to the rise at 30 min that 95 % of people stay "
         f"below; there the members' own curves of the median person differ by {spread:.0f} pmol/L/min (standard deviation)."
     )
+    end, median = f"{found.rise[-1]:.1f} mmol/L", [f"{value:.0f}" for value in middle]
+    low, high = (1000.0 * found.percentile(which)[-1] for which in (10.0, 90.0))
     alt = (
-        f"At a rise of {found.rise[-1]:.1f} mmol/L the median person secretes {middle[0]:.0f} pmol/L/min above basal after "
-        f"30 min and {middle[1]:.0f} after 90 min; people at the 90th percentile {1000 * found.percentile(90.0)[-1]:.0f} after 30 min, "
-        f"at the 10th {1000 * found.percentile(10.0)[-1]:.0f}."
+        f"At a rise of {end} the median person secretes {median[0]} pmol/L/min above basal after 30 min, {median[1]} after 90; "
+        f"after 30 min people at the 10th and 90th percentile secrete {low:.0f} and {high:.0f} pmol/L/min."
     )
     return write_picture(figure_of(panels), folder, "secretion", title=title, caption=caption, alt=alt)
 

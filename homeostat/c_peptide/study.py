@@ -50,12 +50,20 @@ def train_ensembles(
     return Ensembles(plan, fitted.model, cohort, interrupted)
 
 
-def forecast(model: HybridModel, known: Cohort, asked: Cohort, draws: int, generator: torch.Generator) -> Prediction:
-    """C-peptide at the times of `asked` from the samples of the first hour of `known`, the same people: a component for each
-    member and draw of β.
+def forecasts(
+    model: HybridModel, known: Cohort, asked: Sequence[Cohort], draws: int, generator: torch.Generator
+) -> list[Prediction]:
+    """C-peptide at the times of each of `asked` from the samples of the first hour of `known`, the same people: a component for
+    each member and draw of β, the same draws for all.
     """
     beta = fit_beta(model, known, AHEAD, FORECAST_FROM).draws(draws, generator)
-    return predict(model, asked, beta, solver=SOLVER)
+    return [predict(model, one, beta, solver=SOLVER) for one in asked]
+
+
+def forecast(model: HybridModel, known: Cohort, asked: Cohort, draws: int, generator: torch.Generator) -> Prediction:
+    """`forecasts` at the times of one cohort."""
+    (found,) = forecasts(model, known, [asked], draws, generator)
+    return found
 
 
 def forecast_unseen(found: Ensembles, draws: int, generator: torch.Generator) -> Prediction:
