@@ -7,6 +7,11 @@ from homeostat.gallery.table import Cell, Table
 from training.trust.verdicts import Verdict
 
 _NAMES = (OURS, PROPORTIONAL, LAST, KINETICS)
+_ARTICLE = {
+    LAST: "the last value carried forward",
+    KINETICS: "the kinetics alone",
+    PROPORTIONAL: "a secretion in proportion to the rise of glucose",
+}
 
 
 def published_table(found: Figures, test: int) -> Table:
@@ -63,7 +68,8 @@ def rival_verdicts(found: Figures, unseen: dict[str, Estimate]) -> list[Verdict]
     `unseen`: the same differences of the training people, by members that never saw them.
     """
     verdicts = []
-    for name, one in found.difference.items():
+    for name in (LAST, KINETICS, PROPORTIONAL):
+        one = found.difference[name]
         good = True if one.high < 0.0 else False if one.low > 0.0 else None
         words = {True: "forecasts better than", False: "forecasts worse than", None: "cannot be told apart from"}[good]
         detail = f"RMSE of the test people, hybrid less this: {one} nmol/L; below 0 favours the hybrid."
@@ -72,17 +78,17 @@ def rival_verdicts(found: Figures, unseen: dict[str, Estimate]) -> list[Verdict]
                 f" Of the training people, each by members that never saw them: {unseen[name]} nmol/L (the network and the "
                 "weights of β were chosen on these people)."
             )
-        verdicts.append(Verdict(f"The hybrid {words}: {name}", good, detail, ("comparison", name)))
+        verdicts.append(Verdict(f"The hybrid {words} {_ARTICLE[name]}", good, detail, ("comparison", name)))
     return verdicts
 
 
 def _beside(what: str, ours: Estimate, published: float, unit: str) -> Verdict:
     good = True if ours.high < published else False if ours.low > published else None
-    words = "smaller than" if ours.value < published else "larger than"
+    words = "below" if ours.value < published else "above"
     claim = {
-        True: f"{what} is smaller than the published one",
-        False: f"{what} is larger than the published one",
-        None: f"{what} is {words} the published one, by less than so few people can tell",
+        True: f"{what} is below the published one",
+        False: f"{what} is above the published one",
+        None: f"{what} is {words} the published one, and so few people cannot tell them apart",
     }[good]
     detail = f"Ours {ours} {unit}, published {published:.3f} {unit}; in brackets 95 % over people."
     return Verdict(claim, good, detail, ("published", what))

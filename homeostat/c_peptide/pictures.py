@@ -59,11 +59,11 @@ def errors_axes(found: Figures, *, axes: Axes | None = None) -> Axes:
     """RMSE of the forecasts at 90 and 120 min with 95 % intervals: ours, the published one, and what both have to beat."""
     axes = panel_axes(axes)
     shown = [
-        ("the hybrid", found.forecast[OURS], LINE),
-        ("published hybrid", None, INK),
-        ("secretion in proportion\nto glucose", found.forecast[PROPORTIONAL], GREY),
-        ("last value", found.forecast[LAST], SECOND),
-        ("kinetics alone", found.forecast[KINETICS], GREY),
+        ("hybrid", found.forecast[OURS], LINE),
+        ("published\nhybrid", None, INK),
+        ("proportional\nsecretion", found.forecast[PROPORTIONAL], GREY),
+        ("last\nvalue", found.forecast[LAST], SECOND),
+        ("kinetics\nalone", found.forecast[KINETICS], GREY),
     ]
     published = Published().forecast
     for row, (_, estimate, colour) in enumerate(shown):
@@ -139,7 +139,7 @@ def hero_picture(
     )
     width = 16.0
     figure = new_figure(width, 4.9 + header_height(title, None, width, 2))
-    left, middle, right = figure.subfigures(1, 3, squeeze=False, width_ratios=(1.0, 1.75, 1.1))[0]
+    left, middle, right = figure.subfigures(1, 3, squeeze=False, width_ratios=(1.0, 1.75, 1.15))[0]
     learned = secretion_axes(secretion, axes=left.subplots())
     panel_title(
         learned,
@@ -159,7 +159,7 @@ def hero_picture(
         f"Forecast of {len(records)} people never seen",
         "at 90 and 120 min from the first hour;\n95 % over people",
     )
-    header(figure, title, None, handles=handles, columns=3)
+    header(figure, title, None, handles=handles, columns=4)
     ours, last = found.forecast[OURS], found.forecast[LAST]
     caption = (
         "Left: how much the network lets the pancreas secrete above basal for a rise of glucose, a line for each training "
