@@ -4,13 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test test-slow bench lint types clean
+.PHONY: help setup demo test test-slow bench docs lint types clean
 
 help:
 	@echo "make demo       train, certify, calibrate and save the theophylline twin (writes runs/theophylline)"
 	@echo "make test       lint, types and every fast test"
 	@echo "make test-slow  the tests that run whole demos"
 	@echo "make bench      ours and the peers side by side (writes runs/bench); QUICK=--quick for a first look"
+	@echo "make docs       the site, notebooks run, every link followed (writes runs/docs)"
 	@echo "make clean      remove what the other targets made"
 
 $(READY): pyproject.toml constraints.txt
@@ -27,6 +28,13 @@ demo: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python -m benchmarks $(QUICK)
+
+# two passes read and write in two processes; a warning, a cell that fails and a link that leads nowhere are errors
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	rm -rf runs/docs runs/.doctrees
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -q -W --keep-going -j 2 -c docs/site -d runs/.doctrees . runs/docs
+	$(BIN)/python docs/site/links.py runs/docs
 
 lint: $(READY)
 	$(BIN)/ruff check .

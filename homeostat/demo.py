@@ -180,7 +180,7 @@ def _after_training(
         "dose doubled": given.scaled("gut", 2.0),
         "split in two": given.split("gut", 2, 12.0),
     }
-    what_if, answers = gallery.what_if_picture(folder, bundle, 0, schedules, asked, 36.0)
+    what_if, answers = gallery.what_if_picture(folder, bundle, 0, schedules, asked, 36.0, measured=records[0])
     peaks = {name: _peak(p, bundle.nonnegative) for name, p in answers.items()}
     for name, (peak, low, high) in peaks.items():
         console.print(f"person 1, {name:<13} peak {peak:5.2f} mg/L (80 % interval {low:.2f} to {high:.2f} mg/L)")

@@ -8,12 +8,13 @@ plain arrays is in `hybrid/mixture.py`; `Prediction` gives the components their 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
 import torch
 from torch import Tensor
 
 from hybrid.mixture import blocks, mixture_cdf, mixture_crossing, mixture_crps, mixture_log_prob, mixture_quantile
+from hybrid.prediction_tables import dataset, long_frame, summary
 from physics.arguments import (
     quote,
     require_choice,
@@ -24,20 +25,10 @@ from physics.arguments import (
     require_names,
     require_number,
 )
-from physics.glance import Summary, glance, with_units
+from physics.glance import glance
 
-
-def _summary(prediction: Any) -> Summary:
-    M, S, N, T, _ = prediction.mean.shape
-    real = prediction.times[prediction.mask]
-    end = f"{real.max():g} {prediction.time_unit or ''} since each one's first dose or start" if len(real) else "none"
-    return f"Prediction: people {N}, members {M}, draws of each person's own parameters {S}", [
-        ("channels", with_units(prediction.channels, prediction.units)),
-        ("people", prediction.ids or N),
-        ("times", f"at most {T} for each, to {end}"),
-        ("mean", prediction.mean),
-        ("variance", "the same; .point, .total = .aleatoric + .epistemic + .personal, .interval(0.9), .to_frame()"),
-    ]
+if TYPE_CHECKING:
+    from hybrid.frames import DataFrame, Dataset
 
 
 @final
@@ -75,7 +66,7 @@ class Prediction:
     ids: tuple[str, ...] | None = None
     time_unit: str | None = None
 
-    __repr__, _repr_html_ = glance(_summary)
+    __repr__, _repr_html_ = glance(summary)
 
     def __post_init__(self) -> None:
         for name in ("mean", "variance", "times", "mask"):
@@ -271,6 +262,25 @@ class Prediction:
         mean, variance = self.mean[chosen], self.variance[chosen]
         noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64, device=own).to(device)
         return self._masked(mean + variance.sqrt() * noise)
+
+    def to_frame(self, level: float = 0.9) -> "DataFrame":
+        """One row for each person, real time and channel, as a pandas DataFrame: what is expected, and how sure that is.
+
+        Columns: person (id, or position), time with its unit (None where nobody said it), channel and unit; in that unit mean and
+        sd of the mixture, the parts of sd² as aleatoric_sd, epistemic_sd and personal_sd, and lower and upper, the ends of the
+        central interval that holds `level`.
+        """
+        lower, upper = self.interval(level)
+        parts = {f"{name}_sd": getattr(self, name).sqrt() for name in ("aleatoric", "epistemic", "personal")}
+        values = {"mean": self.point, "sd": self.total.sqrt(), **parts, "level": float(level), "lower": lower, "upper": upper}
+        return long_frame(self, values)
+
+    def to_xarray(self) -> "Dataset":
+        """The mixture itself as an xarray Dataset: mean and variance by member, draw, person, time and channel, NaN at padding.
+
+        Coordinates: the ids, the channels and their units, `when` (person, time), and `time` where it is the same for everyone.
+        """
+        return dataset(self)
 
     def to(self, device: torch.device | str) -> "Prediction":
         """The same prediction on another device."""

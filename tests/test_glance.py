@@ -97,7 +97,8 @@ def of_many() -> Iterator[Any]:
     report = trust.uncertainty_report(outcome, generator=generator(), replicates=40)
     yield from (report, report.channels[0], report.verdicts[0], report.channels[0].zms, trust.Horizons.of(prediction))
     yield from report.flags or (trust.Flag("few people", "Forty people are forty people."),)
-    yield trust.scores_by_horizon(outcome)[0]
+    scores = trust.scores_by_horizon(outcome)
+    yield from (scores, scores[0], trust.score_table(outcome))
     yield trust.PersonNull.draw(outcome, generator=generator(), replicates=20)
     yield trust.simultaneous_band(torch.rand(40, 300, dtype=D).numpy(), torch.rand(300, dtype=D).numpy())
     yield training.AtEnd("people", "ka", "/h", "low", 0.05, 0.05, 3, 8, cohort.ids)

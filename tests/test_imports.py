@@ -141,6 +141,8 @@ def test_examples_come_by_the_doors() -> None:
         ("cvxpy", "stability/search/semidefinite.py"),
         ("ucumvert", "physics/units.py"),
         ("lark", "physics/units.py"),
+        ("pandas", "hybrid/frames.py"),
+        ("xarray", "hybrid/frames.py"),
         ("threadpoolctl", "stability/threads.py"),
     ],
 )

@@ -20,7 +20,6 @@ from homeostat.gallery.opening import opening_of
 from homeostat.gallery.page import DRAWN, Shown, write_page
 from homeostat.gallery.theta import theta_of
 from homeostat.study.asked import asked_of
-from homeostat.study.backbones import channels_shown, compartments_of
 from homeostat.study.dense import dense_of, split
 from homeostat.study.evaluation import score
 from homeostat.study.individual import fits_of
@@ -40,6 +39,7 @@ from training.people.conversion import converted
 from training.people.records import never_negative
 from training.people.tables.file_order import Order
 from training.people.tables.nonmem import read_table
+from training.people.tables.of_model import channels_shown, compartments_of
 from training.trust.verdicts import Verdict
 
 

@@ -144,6 +144,8 @@ def simulate_person(
             since=began,
             nonnegative=bundle.nonnegative,
             beyond={name: one.spans for name, one in beyond.items() if one},
+            largest=gallery.largest_doses(beyond),
+            until=who.until if who.until is not None and who.until < end else None,
         )
         lines.append(f"picture: {save(figure_of(axes), picture)}")
     return answer, "\n".join(lines)

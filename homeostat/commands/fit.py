@@ -90,10 +90,11 @@ def fit(
 ) -> Answer:
     """Train and certify a hybrid model of your own table, judge it on people never seen, save the bundle and a report."""
     from homeostat.gallery.made import Made
-    from homeostat.study.backbones import backbone_named, channels_of, compartments_of, observation_of, require_driven
+    from homeostat.study.backbones import backbone_named, observation_of, require_driven
     from homeostat.study.fit_table import fit_table
     from homeostat.study.settings import Settings
     from training.people.tables.nonmem import read_table
+    from training.people.tables.of_model import channels_of, compartments_of
 
     given = pairs(units, "--units")
     config, widths = config_of(backbone_config), widths_of(hidden, members * ((folds or 6) + 1))

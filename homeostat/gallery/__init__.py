@@ -4,6 +4,7 @@ from homeostat.gallery.claims import claim_verdict, named, outside_verdicts, spe
 from homeostat.gallery.figures import (
     beyond_training,
     hero_picture,
+    largest_doses,
     people_pictures,
     phase_of,
     phase_picture,
@@ -41,6 +42,7 @@ __all__ = [
     "hero_picture",
     "interrupted_verdicts",
     "largest_difference",
+    "largest_doses",
     "made_from",
     "named",
     "outside_verdicts",

@@ -24,6 +24,7 @@ from homeostat.pictures import (
     what_if_axes,
     write_picture,
 )
+from homeostat.pictures.in_words import people_in_words, phase_in_words, reliability_in_words, what_if_in_words
 from homeostat.pictures.people import pages
 from homeostat.pictures.reliability import counts_in_words
 from homeostat.study.asked import Asked
@@ -52,29 +53,39 @@ def people_pictures(
     *,
     name: str = "people",
 ) -> list[Picture]:
-    """Each person's data under the prediction's two uncertainties, at most 24 to a picture; `beyond`, who goes beyond what was
-    trained; `name`, the stem of the files.
+    """Each person's data under the prediction's two uncertainties, at most 24 to a picture and every channel in its own;
+    `beyond`, who goes beyond what was trained; `name`, the stem of the files.
     """
     caption = (
-        "Each panel is one person. The amber band is what more data would narrow: the members disagree, and the person is not "
-        "yet known well. The pale band adds measurement noise, which no data will take away."
+        "Each panel is one person. The inner band is what more data would narrow: the members disagree, and the person is not "
+        "yet known well. The outer band adds measurement noise, which no data will take away."
     )
     if asked.forecast_from is None:
         caption = f"Every measurement was known: these are fits, not forecasts. {caption}"
     caption = f"{caption} {cut_note(never_negative(records))}".rstrip()
-    found = []
-    for stem, which, words in pages(name, len(records)):
-        axes = people_axes(
-            dense.people(which),
-            [records[i] for i in which],
-            forecast_from=asked.forecast_from,
-            title=f"{title}{words}",
-            subtitle=subtitle,
-            time_unit=asked.time_unit,
-            beyond=beyond,
-        )
-        said = f"{words[2:3].upper()}{words[3:]}. {caption}" if words else caption
-        found.append(written(axes, folder, stem, title=f"{title}{words}", caption=said, alt=said))
+    found, several = [], len(dense.channels) > 1
+    for channel, quantity in enumerate(dense.channels):
+        begun = f"{title}: {quantity}" if several else title
+        for stem, which, words in pages(f"{name}-channel{channel + 1}" if channel else name, len(records)):
+            chosen, whose = dense.people(which), [records[i] for i in which]
+            whole = f"{begun}{words}"
+            axes = people_axes(
+                chosen,
+                whose,
+                channel=channel,
+                forecast_from=asked.forecast_from,
+                title=whole,
+                subtitle=subtitle,
+                time_unit=asked.time_unit,
+                beyond=beyond,
+            )
+            alt = people_in_words(
+                chosen, whose, channel=channel, forecast_from=asked.forecast_from, time_unit=asked.time_unit
+            )
+            apart = [quantity] * several + [words.removeprefix(": ")] * bool(words)  # two captions are never the same
+            said = f"{', '.join(apart)}. " if apart else ""
+            said = f"{said[:1].upper()}{said[1:]}{caption}"
+            found.append(written(axes, folder, stem, title=whole, caption=said, alt=alt))
     return found
 
 
@@ -105,7 +116,7 @@ def reliability_picture(folder: Path, numbers: Reliability) -> Picture:
         "chance, and each panel says how many. Not more than that is no evidence against the model, and little for it."
     )
     axes = reliability_axes(numbers, title=title, subtitle=counts_in_words(numbers))
-    return written(axes, folder, "reliability", title=title, caption=caption, alt=caption)
+    return written(axes, folder, "reliability", title=title, caption=caption, alt=reliability_in_words(numbers))
 
 
 def phase_of(bundle: Bundle, person: int, hours: float) -> Phase:
@@ -152,17 +163,26 @@ def phase_picture(folder: Path, phase: Phase, person: str) -> Picture:
             "The proof beside what is computed: the distance between two trajectories, measured in the certified metric, under "
             "the promised exponential. The proof is not read off the picture: it holds for every pair that it speaks of."
         )
-    return written(phase_axes(phase, title=title, subtitle=subtitle), folder, "phase", title=title, caption=caption, alt=caption)
+    axes = phase_axes(phase, title=title, subtitle=subtitle)
+    return written(axes, folder, "phase", title=title, caption=caption, alt=phase_in_words(phase))
 
 
 def what_if_picture(
-    folder: Path, bundle: Bundle, person: int, schedules: Mapping[str, Schedule], asked: Asked, end: float
+    folder: Path,
+    bundle: Bundle,
+    person: int,
+    schedules: Mapping[str, Schedule],
+    asked: Asked,
+    end: float,
+    *,
+    measured: Record | None = None,
 ) -> tuple[Picture, dict[str, Prediction]]:
-    """One fitted person under several schedules, with the same draws of their parameters."""
+    """One fitted person under several schedules, with the same draws of their parameters; `measured`, what was seen of them."""
     times = np.linspace(bundle.people[person].schedule.start, end, 145).tolist()
     found = {name: bundle.forecast(bundle.people[person].id, one, times) for name, one in schedules.items()}
     beyond = beyond_training(bundle, person, schedules, end)
     title = f"What if person {shortened(bundle.people[person].id)} were dosed otherwise?"
+    until = bundle.people[person].until
     axes = what_if_axes(
         found,
         threshold=asked.threshold,
@@ -172,16 +192,31 @@ def what_if_picture(
         since=asked.since,
         nonnegative=bundle.nonnegative,
         beyond={name: one.spans for name, one in beyond.items() if one},
+        largest=largest_doses(beyond),
+        until=until if until is not None and until < end else None,
+        measured=measured,
     )
     caption = [
         "A person whom these members were trained on, the same draws of their parameters and the same members: only the named "
         "doses change.",
+        "Open dots were measured under what was given, not under these doses." if measured is not None else "",
         *(f"{name[:1].upper()}{name[1:]}: {one.sentence()}" for name, one in beyond.items() if one),
         CRITERION if any(beyond.values()) else "",
         cut_note(bundle.nonnegative),
     ]
     said = " ".join(filter(None, caption))
-    return written(axes, folder, "what_if", title=title, caption=said, alt=said), found
+    alt = what_if_in_words(
+        found,
+        threshold=asked.threshold,
+        time_unit=asked.time_unit,
+        beyond={name: one.spans for name, one in beyond.items() if one},
+    )
+    return written(axes, folder, "what_if", title=title, caption=said, alt=alt), found
+
+
+def largest_doses(beyond: Mapping[str, Beyond]) -> dict[str, float]:
+    """The largest dose of training into each compartment into which some schedule puts a larger one."""
+    return {state: trained for one in beyond.values() for state, (_, trained) in one.doses.items()}
 
 
 def beyond_training(bundle: Bundle, person: int, schedules: Mapping[str, Schedule], end: float) -> dict[str, Beyond]:
@@ -205,16 +240,21 @@ def hero_picture(
     title = "Forecast with both uncertainties · checked on people never seen" + (
         " · proved to contract" if phase.rate is not None else ""
     )
+    people = sorted({0, min(4, len(records) - 1)})
     axes = hero_axes(
         dense,
         records,
         numbers,
         phase,
         forecast_from=asked.forecast_from,
-        people=(0, min(4, len(records) - 1)),
+        people=people,
         title=title,
     )
     caption = (
         "Left two people and their forecasts, in the middle whether stated probabilities are met, on the right trajectories."
     )
-    return written(axes, folder, "hero", title=title, caption=caption, alt=caption)
+    seen = people_in_words(
+        dense.people(people), [records[i] for i in people], forecast_from=asked.forecast_from, time_unit=asked.time_unit
+    )
+    alt = f"{seen} {reliability_in_words(numbers)} {phase_in_words(phase)}"
+    return written(axes, folder, "hero", title=title, caption=caption, alt=alt)

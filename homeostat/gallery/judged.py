@@ -12,6 +12,7 @@ from torch import Tensor
 from homeostat.gallery.figures import written
 from homeostat.gallery.table import Table
 from homeostat.pictures import Picture, Rings, horizons_axes, ignorance_axes
+from homeostat.pictures.in_words import horizons_in_words, ignorance_in_words
 from homeostat.pictures.uncertainty import sample_in_words
 from homeostat.study.asked import Asked
 from homeostat.wording import density_in, with_unit
@@ -148,15 +149,17 @@ def pictures_of(folder: Path, judged: Judged, asked: Asked, rings: Rings | None)
             "forecasters of as few people; the bars show which part of the variance more people, or more of this person's data, "
             "would remove. Widths are of whole intervals, not cut at 0."
         )
-        found.append(written(axes, folder, name, title=title, caption=caption, alt=caption))
+        found.append(written(axes, folder, name, title=title, caption=caption, alt=horizons_in_words(channel, asked.time_unit)))
     title = "Where does the model know little?"
     subtitle = (
         "Noise stays whatever is done; the model's part falls with more people, the person's with more of their data. A path "
         "forgets what its members disagree about, as far as the model contracts: the vector field itself does not."
     )
-    axes = ignorance_axes(_channel(judged.before, asked), rings, time_unit=asked.time_unit, title=title, subtitle=subtitle)
+    channel = _channel(judged.before, asked)
+    axes = ignorance_axes(channel, rings, time_unit=asked.time_unit, title=title, subtitle=subtitle)
     caption = "Where forecasts owe most of their width to ignorance, more data help; where to noise, they do not."
-    found.append(written(axes, folder, "ignorance", title=title, caption=caption, alt=caption))
+    alt = ignorance_in_words(channel, rings, asked.time_unit)
+    found.append(written(axes, folder, "ignorance", title=title, caption=caption, alt=alt))
     return found
 
 

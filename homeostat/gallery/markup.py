@@ -36,7 +36,7 @@ def table_section(table: Table, level: int, csv: str | None) -> str:
     for c, name in enumerate(table.columns):
         column = [row[c] for row in shown]
         values = [value_of(cell) for cell in column]
-        numeric = any(v is not None for v in values) and all(
+        numeric = c > 0 and any(v is not None for v in values) and all(
             v is not None or cell in (None, "", "–", "—") for v, cell in zip(values, column, strict=True)
         )
         head += f'<th scope="col"{" class=number" if numeric else ""}>{text(name)}</th>'

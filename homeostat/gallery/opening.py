@@ -44,12 +44,12 @@ def what_it_is(model: HybridModel, records: Sequence[Record], source: str) -> st
     count = sum(int(np.isfinite(r.values).sum()) for r in records)
     shown = dict(zip(model.observation.channels, model.observation.units, strict=True))
     channels = ", ".join(f"{name} ({unit})" if unit not in ("", "1") else name for name, unit in shown.items())
-    learned = "without a learned part" if model.residual.vanishes else "with a learned residual"
+    learned = "{} without a learned part" if model.residual.vanishes else "A hybrid of {} and a learned residual"
     members = "one member" if model.members == 1 else f"{model.members} members"
     people = "one person" if len(records) == 1 else f"{len(records)} people"
     measured = "1 measurement" if count == 1 else f"{count} measurements"
-    kind = f"A {type(model.backbone).__name__} model {learned} ({members})"
-    return f"{kind} of {people}, with {measured} of {channels}, from {source}."
+    kind = f"{learned.format(type(model.backbone).__name__)} ({members})"
+    return f"{kind}, of {people} with {measured} of {channels}, from {source}."
 
 
 def what_is_proved(verdicts: Sequence[Verdict]) -> str:

@@ -12,8 +12,8 @@ from homeostat.gallery.judged import Judged, conventions_table, pictures_of, sco
 from homeostat.gallery.made import Made
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.tables import score_rows, uncertainty_rows, values_table
-from homeostat.gallery.theta import Theta, people_table, typical_table
-from homeostat.pictures import Picture, Rings
+from homeostat.gallery.theta import people_table, typical_table
+from homeostat.pictures import Picture, Rings, Theta
 from homeostat.study.asked import Asked
 from homeostat.study.evaluation import Evaluation
 from homeostat.study.individual import Fits

@@ -77,7 +77,7 @@ def write_report(
     body = [f"<h1>{text(title)}</h1>", _made(made)]
     if picture is not None:
         body.append(drawn(picture, first=True))
-    body.append('<ul class="opening">\n' + "\n".join(f"<li>{text(one)}</li>" for one in opening) + "\n</ul>")
+    body.append('<ul class="opening">\n' + "\n".join(f"<li>{_kept(one)}</li>" for one in opening) + "\n</ul>")
     contents = [("verdicts", "What was found")] if verdicts else []
     contents += [("notes", "What a reader must know")] if notes else []
     contents += [(section.anchor, section.title) for section in sections]
@@ -122,6 +122,11 @@ def write_report(
     with whole_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
     return path
+
+
+def _kept(sentence: str) -> str:
+    # a number is not parted from its per cent at the end of a line
+    return text(sentence).replace(" %", "\u00a0%")
 
 
 def _page(title: str, inside: str) -> str:

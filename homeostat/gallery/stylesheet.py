@@ -54,14 +54,14 @@ summary p { grid-column: 2; margin: 0.15rem 0 0; color: var(--quiet); font-size:
 .inside, figure, section { scroll-margin-top: 6rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.94rem; min-width: 50%; }
-th { font-size: 0.8rem; font-weight: 600; color: var(--quiet); text-align: left; vertical-align: bottom; }
-tbody th { font-family: inherit; font-size: inherit; font-weight: inherit; color: inherit; vertical-align: top; }
+th { font-size: 0.85em; font-weight: 600; color: var(--quiet); text-align: left; vertical-align: bottom; }
+tbody th { font-family: inherit; font-size: inherit; font-weight: inherit; color: inherit; vertical-align: baseline; }
 th, td { padding: 0.45rem 1.4rem 0.45rem 0; border-bottom: 1px solid var(--rule); }
 th:first-child { overflow-wrap: anywhere; min-width: 7rem; }
 th:last-child, td:last-child { padding-right: 0; }
 thead th { border-bottom: 1.5px solid var(--quiet); }
 th.number, td.number { text-align: right; }
-td.number { font-variant-numeric: tabular-nums lining-nums; font-size: 0.9rem; white-space: nowrap; }
+td.number { font-variant-numeric: tabular-nums lining-nums; font-size: 0.96em; white-space: nowrap; }
 td.best { font-weight: 700; color: var(--accent); }
 .note { color: var(--quiet); font-size: 0.9rem; margin-top: 0.6rem; }
 .files { font-size: 0.85rem; color: var(--quiet); margin-top: 0.5rem; }
@@ -84,7 +84,7 @@ _PRINT = """
   details::details-content { content-visibility: visible; display: block; block-size: auto; }
   details { display: block; } summary { list-style: none; } summary::before { content: none; } summary { display: block; }
   .verdicts li, tr, dt, dd { break-inside: avoid; } figure { break-inside: avoid; }
-  h2, h3, summary { break-after: avoid; } table { font-size: 8.5pt; } th, td { padding-right: 0.7rem; }
+  h2, h3, summary { break-after: avoid; } table { font-size: 8.5pt; } th, td { padding: 0.15rem 0.7rem 0.15rem 0; }
   td.number { white-space: normal; } @page { margin: 16mm; }
 """
 

@@ -14,7 +14,7 @@ from training import Cohort
 from training.people.records import counted_from
 from training.trust.calibration import EVENT_BINS, describe_convention
 
-SHOWN = 40  # measurements in a page's table; the files have all of them
+SHOWN = 24  # measurements in a page's table; the files have all of them
 
 
 def baseline_notes(cohort: Cohort) -> list[str]:

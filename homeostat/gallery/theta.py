@@ -1,13 +1,12 @@
 """θ: typical values, spread, box, and everyone's own, as values and as tables."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from homeostat.gallery.table import Cell, Table
+from homeostat.pictures import Theta
 from homeostat.wording import with_unit
 from hybrid import HybridModel
 from physics import LogNormalPopulation
@@ -15,32 +14,6 @@ from training import AtEnd, Cohort, Personal, at_ends
 
 SHOWN = 60  # people in the page's table; the files have everybody
 
-
-@dataclass(frozen=True, eq=False)
-class Theta:
-    """The physical parameters of a model, and of the people of a cohort under it.
-
-    `names`, `units` (q,) · `box` (q, 2) in those units · `typical` (M, q), of η = 0 and the median covariates · `spread` (M, q),
-    ω, the standard deviation of ln θ between people as the model has it, None for a population without one; `learned`, whether
-    it was fitted · `ids` (N,) and `values` (M, N, q), everyone's most likely θ · `found` (N,), whether everyone's search ended
-    well under every member · `ends`, who and what lies at an end of its range.
-    """
-
-    names: tuple[str, ...]
-    units: tuple[str, ...]
-    box: NDArray[np.float64]
-    typical: NDArray[np.float64]
-    spread: NDArray[np.float64] | None
-    learned: bool
-    ids: tuple[str, ...]
-    values: NDArray[np.float64]
-    found: NDArray[np.bool_]
-    ends: tuple[AtEnd, ...] = ()
-
-    @property
-    def members(self) -> int:
-        """M."""
-        return len(self.values)
 
 
 def theta_of(model: HybridModel, cohort: Cohort, personal: Personal) -> Theta | None:

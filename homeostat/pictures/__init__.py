@@ -10,11 +10,13 @@ from homeostat.pictures import backend  # before anything else loads matplotlib
 from homeostat.pictures.bands import Bands, band_axes
 from homeostat.pictures.flow import flow, member_mean_field
 from homeostat.pictures.hero import hero_axes
+from homeostat.pictures.observed import Observed, observed_axes, observed_panel_axes
 from homeostat.pictures.people import people_axes, person_axes
 from homeostat.pictures.phase import Phase, distance_axes, field_axes, nearby, phase_axes
 from homeostat.pictures.picture import Picture, save, write_picture
 from homeostat.pictures.reliability import Reliability, frequency_axes, quantile_axes, reliability_axes
 from homeostat.pictures.sheet import figure_of
+from homeostat.pictures.theta import Theta, theta_axes
 from homeostat.pictures.uncertainty import (
     Rings,
     coverage_axes,
@@ -30,10 +32,12 @@ from homeostat.pictures.what_if import Exceedance, schedule_axes, what_if_axes
 __all__ = [
     "Bands",
     "Exceedance",
+    "Observed",
     "Phase",
     "Picture",
     "Reliability",
     "Rings",
+    "Theta",
     "backend",
     "band_axes",
     "coverage_axes",
@@ -47,6 +51,8 @@ __all__ = [
     "ignorance_axes",
     "member_mean_field",
     "nearby",
+    "observed_axes",
+    "observed_panel_axes",
     "people_axes",
     "person_axes",
     "phase_axes",
@@ -58,6 +64,7 @@ __all__ = [
     "schedule_axes",
     "sharpness_axes",
     "split_axes",
+    "theta_axes",
     "what_if_axes",
     "write_picture",
 ]

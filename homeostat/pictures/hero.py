@@ -8,8 +8,8 @@ from homeostat.pictures.bands import Bands
 from homeostat.pictures.people import as_drawn, limits, people_handles, person_axes, require_people
 from homeostat.pictures.phase import Phase, field_axes
 from homeostat.pictures.reliability import Reliability, frequency_axes
+from homeostat.pictures.sheet import outer_labels
 from homeostat.pictures.style import (
-    axis_labels,
     header,
     header_height,
     label,
@@ -55,14 +55,16 @@ def hero_axes(
     width = 16.0
     figure = new_figure(width, 5.3 + header_height(title or "", subtitle, width, 2))
     left, middle, right = figure.subfigures(1, 3, squeeze=False, width_ratios=(1.2, 1.12, 1.2))[0]
-    panels = left.subplots(len(chosen), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    panels = left.subplots(len(chosen), 1, squeeze=False)[:, 0]
     for i, (axes, record) in enumerate(zip(panels, chosen, strict=True)):
         person_axes(bands, record, axes=axes, person=i, channel=channel, forecast_from=forecast_from)
         panel_title(axes, person_name(record.id), size=10.5)
     limits(panels, bands, chosen, channel)
-    axis_labels(panels[-1], label(time_since(counted_from(chosen)), unit), None)
-    for axes in panels:
-        axis_labels(axes, None, label(prediction.channels[channel], prediction.units[channel]))
+    outer_labels(
+        panels,
+        label(time_since(counted_from(chosen)), unit),
+        label(prediction.channels[channel], prediction.units[channel]),
+    )
     frequency = frequency_axes(reliability, axes=middle.subplots())
     axes = right.subplots()
     field_axes(phase, axes=axes, density=0.8)
@@ -70,9 +72,9 @@ def hero_axes(
         panel_title(axes, "Trajectories", "no certificate")
     else:
         words = (
-            "the distance in P between the two starts (blue, orange)\n"
+            "the distance in P between the two starts\n"
             f"{decay_in_words(phase.rate, phase.time_unit)};\n"
-            "green: where the proof confines the second, at four moments"
+            "ellipses: where the proof confines the second, at four moments"
         )
         panel_title(axes, "Proved to contract" if phase.kept else "These trajectories break the promise", words)
     header(figure, title or "", subtitle, handles=handles, columns=3)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from homeostat.pictures.bands import Array, Bands, band_axes, band_handles
-from homeostat.pictures.colours import GREY, INK
+from homeostat.pictures.colours import GREY, INK, PAGE
 from homeostat.pictures.sheet import Given, outer_labels, sheet_axes
 from homeostat.pictures.style import grid_shape, label, panel_title, person_name, tidy, time_since
 from hybrid import Prediction
@@ -59,7 +59,7 @@ def dots(times: Array | None = None, values: Array | None = None, *, filled: boo
         markersize=5.2,
         markeredgecolor=INK,
         markeredgewidth=1.1,
-        markerfacecolor=INK if filled else "white",
+        markerfacecolor=INK if filled else PAGE,
         zorder=4.0,
         label=name,
         gid=name,
@@ -128,7 +128,6 @@ def people_axes(
         subtitle=subtitle,
         handles=handles,
         legend_columns=3 if width > 11.0 else 2,
-        share=True,
     )
     for place, (panel, record) in enumerate(zip(panels, records, strict=True)):
         person_axes(bands, record, axes=panel, person=place, channel=channel, forecast_from=forecast_from)

@@ -229,8 +229,8 @@ def _moments(phase: Phase, count: int) -> str:
 
 def _distance_words(phase: Phase) -> str:
     others = len(phase.pairs) - 1
-    return "black: the pair with the ellipses" + (
-        "; grey: the other pairs" if others > 1 else "; grey: the other pair" if others else ""
+    return "thick: the pair with the ellipses" + (
+        "; thin: the other pairs" if others > 1 else "; thin: the other pair" if others else ""
     )
 
 

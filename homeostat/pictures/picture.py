@@ -1,11 +1,14 @@
 """A picture in its two forms, with what is said of it: an SVG for pages, a PNG for everything else."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from exchange.files.whole_file import whole_file
 from homeostat.pictures.style import DPI
@@ -64,12 +67,11 @@ def save(figure: Figure, path: Path | str) -> Path:
     return path
 
 
-def write_figure(figure: Figure, paths: dict[str, Path], *, name: str, title: str, description: str) -> None:
+def write_figure(figure: Figure, paths: Mapping[str, Path], *, name: str, title: str, description: str) -> None:
     """Lay the figure out once, then draw it once into each of the files, by their kind: "png" and "svg"."""
     engine, dpi, canvas = figure.get_layout_engine(), figure.dpi, figure.canvas
     try:
-        if not isinstance(canvas, FigureCanvasAgg):
-            FigureCanvasAgg(figure)
+        FigureCanvasAgg(figure)  # whose text is measured
         figure.dpi = DPI
         if engine is not None:
             engine.execute(figure)
@@ -79,7 +81,10 @@ def write_figure(figure: Figure, paths: dict[str, Path], *, name: str, title: st
                 if kind == "svg":
                     partial.write_text(figure_svg(figure, name, title=title, description=description), encoding="utf-8")
                 else:
-                    figure.savefig(partial, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
+                    # savefig would lay out and draw a second time
+                    agg = FigureCanvasAgg(figure)
+                    agg.draw()
+                    Image.fromarray(np.asarray(agg.buffer_rgba())).save(partial, format="png", dpi=(DPI, DPI))
     finally:
         figure.dpi = dpi
         if engine is not None:

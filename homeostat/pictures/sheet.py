@@ -13,16 +13,15 @@ from homeostat.pictures.style import axis_labels, header, header_height, new_fig
 Given = Axes | Iterable[Axes] | None
 
 
-def panel_axes(axes: Axes | None, *, width: float = 6.0, height: float = 4.2) -> Axes:
-    """The axes that were given, or those of a new figure, its size in inches.
+def panel_axes(axes: Axes | None, *, width: float = 6.0, height: float = 4.2, handles: Sequence[Artist] = ()) -> Axes:
+    """The axes that were given, or those of a new figure, its size in inches, with a legend of `handles` above the panel.
 
     Errors: `ValueError` for what are no axes.
     """
-    if axes is None:
-        figure = _shown_figure(width, height)
-        figure.set_layout_engine("constrained")
-        return figure.subplots()
-    return given_axes(axes, 1)[0]
+    if axes is not None:
+        return given_axes(axes, 1)[0]
+    columns = min(2, max(1, len(handles)))
+    return sheet_axes(None, (1, 1), size=(width, height), title=None, handles=handles, legend_columns=columns)[0]
 
 
 def given_axes(axes: Given, count: int) -> list[Axes]:
@@ -93,17 +92,18 @@ def figure_of(panels: Sequence[Axes]) -> Figure:
 
 
 def outer_labels(panels: Sequence[Axes], x: str, y: str) -> None:
-    """The axes' names, once for each row and column: on the panels with nobody below, and on the first of every row."""
+    """The axes' names and numbers, once for each row and column: on the panels with nobody below, and on the first of every row.
+
+    For panels of the same limits, which are set on each: axes that matplotlib shares are drawn several times more slowly.
+    """
     for place, axes in enumerate(panels):
         spec = axes.get_subplotspec()
         columns = 1 if spec is None else spec.get_gridspec().ncols
-        if spec is None or place + columns >= len(panels):
-            axes.tick_params(labelbottom=True)
-            axis_labels(axes, x, None)
-            # above an empty place it takes no room from the rows
+        lowest, leftmost = spec is None or place + columns >= len(panels), spec is None or spec.is_first_col()
+        axes.tick_params(labelbottom=lowest, labelleft=leftmost)
+        axis_labels(axes, x if lowest else None, y if leftmost else None)
+        if lowest:  # above an empty place it takes no room from the rows
             axes.xaxis.set_in_layout(spec is None or spec.is_last_row())
-        if spec is None or spec.is_first_col():
-            axis_labels(axes, None, y)
 
 
 def _shown_figure(width: float, height: float) -> Figure:

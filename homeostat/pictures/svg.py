@@ -29,6 +29,7 @@ _DEFAULTS = {
     "stroke-width": "1",
     "stroke-dashoffset": "0",
 }
+_TICK = re.compile(r"M0 0l(-?[\d.]+ -?[\d.]+|-?[\d.]+-[\d.]+)\Z")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -43,6 +44,7 @@ def figure_svg(figure: Figure, name: str, *, title: str, description: str) -> st
         root.remove(gone)
     gids = {gid for artist in figure.findobj() if (gid := artist.get_gid())}
     _plainer(root, gids, _new_ids(root, name))
+    _styled_once(root)
     _joined(root)
     body = "".join(_written(child) for child in root)
     width, height = (72.0 * float(v) for v in figure.get_size_inches())
@@ -162,14 +164,45 @@ def _rounded(value: str, decimals: int = 1) -> str:
     return _NUMBER.sub(lambda m: number(float(m[0]), decimals), value)
 
 
+def _styled_once(root: ET.Element) -> None:
+    """A shape that is always used in one look has that look itself; a shape that is a line is drawn where it is used: ticks."""
+    parents = {child: parent for parent in root.iter() for child in parent}
+    shapes = {f"#{e.attrib['id']}": e for e in root.iter(f"{_SVG}path") if "id" in e.attrib}
+    uses: dict[str, list[ET.Element]] = {}
+    for use in root.iter(f"{_SVG}use"):
+        uses.setdefault(use.attrib["href"], []).append(use)
+    for href, those in uses.items():
+        shape = shapes[href]
+        looks = {use.attrib.get("style", "") for use in those}
+        if len(looks) > 1:
+            continue
+        line = _TICK.match(shape.attrib["d"])
+        shape.set("style", looks.pop())
+        for use in those:
+            use.attrib.pop("style", None)
+            if line:
+                x, y = use.attrib.pop("x"), use.attrib.pop("y")
+                use.tag = f"{_SVG}path"
+                del use.attrib["href"]
+                use.attrib |= {"d": f"M{x} {y}l{line[1]}", "style": "fill:none;" + _unfilled(shape.attrib["style"])}
+        if line:
+            parents[shape].remove(shape)
+
+
+def _unfilled(style: str) -> str:
+    return ";".join(part for part in style.split(";") if not part.startswith("fill"))
+
+
 def _joined(parent: ET.Element) -> None:
     """Neighbouring lines of one look are one path: a stream of hundreds of segments is."""
     children: list[ET.Element] = []
     for element in parent:
         _joined(element)
+        if element.tag == f"{_SVG}defs" and not len(element):
+            continue
         last = children[-1] if children else None
         if last is not None and _same_line(last, element):
-            last.set("d", _continued(last.attrib["d"], element.attrib["d"]))
+            last.set("d", last.attrib["d"] + element.attrib["d"])
         else:
             children.append(element)
     parent[:] = children
@@ -180,10 +213,6 @@ def _same_line(a: ET.Element, b: ET.Element) -> bool:
         return False
     apart = "opacity" in a.attrib["style"]  # what lies on itself twice would be darker
     return not apart and {**a.attrib, "d": ""} == {**b.attrib, "d": ""} and "id" not in a.attrib
-
-
-def _continued(first: str, second: str) -> str:
-    return first + second
 
 
 def _escaped(text: str) -> str:

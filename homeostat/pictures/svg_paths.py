@@ -51,7 +51,7 @@ def compact(data: str, *, tolerance: float = TOLERANCE, decimals: int = DECIMALS
     def write(letter: str, values: list[tuple[int, int]]) -> None:
         nonlocal at, previous
         step = "".join(_written(v, decimals) for x, y in values for v in (x - at[0], y - at[1]))
-        pieces.append((letter if letter != previous else "") + step)
+        pieces.append(letter + step.removeprefix(" ") if letter != previous else step)
         previous, at = letter, values[-1]
 
     for letter, values in _runs(data):
@@ -65,7 +65,7 @@ def compact(data: str, *, tolerance: float = TOLERANCE, decimals: int = DECIMALS
         places = [(round(float(x) * unit), round(float(y) * unit)) for x, y in values.reshape(-1, 2)]
         if letter == "M":
             previous, step = "", places[-1]
-            pieces.append("M" + "".join(_written(v, decimals) for v in step))
+            pieces.append("M" + "".join(_written(v, decimals) for v in step).removeprefix(" "))
             at = begun = step
         elif letter == "L":
             for place in places:

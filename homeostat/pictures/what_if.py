@@ -10,14 +10,19 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from numpy.typing import ArrayLike
 
 from homeostat.pictures.bands import Bands, band_axes, band_handles
-from homeostat.pictures.colours import GREY, INK, SECOND
+from homeostat.pictures.colours import GREY, INK, PAGE, SECOND
+from homeostat.pictures.people import dots
 from homeostat.pictures.sheet import Given, outer_labels, sheet_axes
 from homeostat.pictures.style import label, panel_title, percent, tidy, time_since
-from hybrid import Prediction, Schedule
+from hybrid import Dose, Prediction, Schedule
 from hybrid.schedules.dose import as_float
+from training import Record
 
+_DOSE: dict[str, Any] = {"color": INK, "linestyle": "none", "marker": "^", "markersize": 7.0}
+_LARGER: dict[str, Any] = _DOSE | {"markerfacecolor": PAGE, "markeredgecolor": SECOND, "markeredgewidth": 1.6}
 _HATCHED: dict[str, Any] = {"facecolor": "none", "edgecolor": GREY, "hatch": "///", "linewidth": 0.0, "alpha": 0.45}
 
 
@@ -54,31 +59,47 @@ def schedule_axes(
     threshold: float | None = None,
     schedule: Schedule | None = None,
     beyond: Sequence[tuple[float, float]] = (),
+    largest: Mapping[str, float] | None = None,
+    until: float | None = None,
+    measured: tuple[ArrayLike, ArrayLike] | None = None,
+    under_it: bool = True,
 ) -> Axes:
-    """One schedule's bands, the threshold (gid "threshold"), and a tick at every dose along the time axis (gid
-    "doses"); hatched, the times `beyond` what was trained (gid "beyond"). Returns the axes.
+    """One schedule's bands, the threshold (gid "threshold"), and a mark at every dose along the time axis (gid
+    "doses").
+
+    Arguments: `largest`, by compartment, doses above which are larger than any in training (gid "doses_beyond");
+    hatched, the times `beyond` what was trained (gid "beyond"); `until`, when this person was last measured in
+    training (gid "until"); `measured`, times and values of what was measured of this person: full dots (gid
+    "measured") `under_it`, this very schedule, and open ones where it was under another. Returns the axes.
     """
     axes = band_axes(bands, person, axes=axes)
     for begin, end in beyond:
         axes.axvspan(begin, end, zorder=0.8, gid="beyond", **_HATCHED)
     if threshold is not None:
         axes.axhline(threshold, color=SECOND, linewidth=1.3, linestyle=(0, (5, 3)), zorder=2.5, gid="threshold")
-    if schedule is not None and schedule.doses:
-        times = [as_float(d.time) for d in schedule.doses]
-        axes.plot(
-            times,
-            [0.0] * len(times),
-            transform=axes.get_xaxis_transform(),
-            linestyle="none",
-            marker="^",
-            markersize=7.0,
-            color=INK,
-            clip_on=False,
-            zorder=5.0,
-            gid="doses",
-        )
+    if until is not None:
+        axes.axvline(until, color=GREY, linewidth=1.0, linestyle=(0, (1, 2)), zorder=2.0, gid="until")
+    for gid, which, look in (("doses", False, _DOSE), ("doses_beyond", True, _LARGER)):
+        times = [as_float(d.time) for d in _doses(schedule) if _larger(d, largest) is which]
+        if times:
+            line = Line2D(
+                times, [0.0] * len(times), transform=axes.get_xaxis_transform(), clip_on=False, zorder=5.0, **look
+            )
+            line.set_gid(gid)
+            axes.add_line(line)
+    if measured is not None:
+        seen, values = (np.asarray(v, dtype=np.float64) for v in measured)
+        axes.add_line(dots(seen, values, filled=under_it, name="measured"))
     tidy(axes)
     return axes
+
+
+def _doses(schedule: Schedule | None) -> Sequence[Dose]:
+    return () if schedule is None else schedule.doses
+
+
+def _larger(dose: Dose, largest: Mapping[str, float] | None) -> bool:
+    return largest is not None and dose.state in largest and as_float(dose.amount) > 1.01 * largest[dose.state]
 
 
 def what_if_axes(
@@ -94,6 +115,9 @@ def what_if_axes(
     since: str | None = None,
     nonnegative: Sequence[str] = (),
     beyond: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    largest: Mapping[str, float] | None = None,
+    until: float | None = None,
+    measured: Record | None = None,
     title: str | None = None,
     subtitle: str | None = None,
 ) -> list[Axes]:
@@ -127,7 +151,21 @@ def what_if_axes(
             Line2D([], [], color=SECOND, linewidth=1.3, linestyle=dash, label=f"threshold, {threshold:g} {unit}")
         )
     if schedules:
-        handles.append(Line2D([], [], color=INK, linestyle="none", marker="^", markersize=7.0, label="dose"))
+        handles.append(Line2D([], [], label="dose", **_DOSE))
+        if any(_larger(dose, largest) for one in schedules.values() for dose in one.doses):
+            handles.append(Line2D([], [], label="dose larger than any in training", **_LARGER))
+    seen = None
+    if measured is not None:
+        there = np.isfinite(measured.values[:, channel])
+        measured = measured.on_own_clock()
+        seen = measured.times[there], measured.values[there, channel]
+        own = [schedules is None or schedules.get(name) == measured.schedule for name in predictions]
+        handles += [dots(filled=True, name="measured")] * any(own)
+        handles += [dots(filled=False, name="measured, under what was given")] * (not all(own))
+    if until is not None:
+        handles.append(
+            Line2D([], [], color=GREY, linewidth=1.0, linestyle=(0, (1, 2)), label="last measured in training")
+        )
     if any(beyond.values()):
         handles.append(Patch(label="beyond what was trained", **_HATCHED))
     count = len(predictions)
@@ -143,26 +181,48 @@ def what_if_axes(
         subtitle=subtitle,
         handles=handles,
         legend_columns=3 if width > 10 else 2,
-        share=True,
     )
     for panel, (name, prediction) in zip(panels, predictions.items(), strict=True):
         schedule = None if schedules is None else schedules.get(name)
-        schedule_axes(bands[name], axes=panel, threshold=threshold, schedule=schedule, beyond=beyond.get(name, ()))
-        words = _words(prediction, threshold, person, channel, time_unit)
+        schedule_axes(
+            bands[name],
+            axes=panel,
+            threshold=threshold,
+            schedule=schedule,
+            beyond=beyond.get(name, ()),
+            largest=largest,
+            until=until,
+            measured=seen,
+            under_it=measured is None or schedules is None or schedule == measured.schedule,
+        )
+        found = Exceedance.of(prediction, 0.0 if threshold is None else threshold, person=person, channel=channel)
+        words = exceedance_in_words(found, prediction, threshold, person, channel, time_unit)
         if beyond:  # a line in every panel, so that their titles stand side by side
             words += "\nBEYOND WHAT WAS TRAINED" if name in beyond else "\n "
         panel_title(panel, name, words)
     lows, highs = zip(*(b.extent() for b in bands.values()), strict=True)
-    low, high = min(lows), max([*highs, *([] if threshold is None else [threshold])])
+    values = [] if seen is None else seen[1].tolist()
+    low, high = min([*lows, *values]), max([*highs, *values, *([] if threshold is None else [threshold])])
     pad = 0.05 * (high - low)
+    clock = np.array([p.times[person][p.mask[person]][[0, -1]].tolist() for p in predictions.values()])
+    start, end = float(clock[:, 0].min()), float(clock[:, 1].max())
     for panel in panels:
+        panel.set_xlim(start - 0.03 * (end - start), end + 0.03 * (end - start))
         panel.set_ylim(0.0 if 0.0 <= low < 0.5 * high else low - pad, high + pad)
     outer_labels(panels, label(time_since(since), time_unit), label(first.channels[channel], unit))
     return panels
 
 
-def _words(prediction: Prediction, threshold: float | None, person: int, channel: int, time_unit: str | None) -> str:
-    found = Exceedance.of(prediction, 0.0 if threshold is None else threshold, person=person, channel=channel)
+def exceedance_in_words(
+    found: Exceedance,
+    prediction: Prediction,
+    threshold: float | None,
+    person: int,
+    channel: int,
+    time_unit: str | None,
+) -> str:
+    """When the median peaks, and, with a threshold, how likely a measurement then and how long one is above: short
+    lines."""
     unit, clock = prediction.units[channel], f" {time_unit}" if time_unit else ""
     t = prediction.times[person][prediction.mask[person]]
     # times to about a hundredth of the forecast's length: no reader wants more, and the integral's grid gives no more

@@ -46,5 +46,5 @@ def summary_of(claim: Any, found: str, rows: Rows) -> Summary:
 def systems_of(leading: Sequence[int]) -> str:
     """The leading axes of a system in words."""
     if len(leading) == 2:
-        return f"{leading[0]} members × {leading[1]} people"
+        return f"{leading[0] * leading[1]}: members {leading[0]}, people {leading[1]}"
     return " × ".join(map(str, leading)) or "1"

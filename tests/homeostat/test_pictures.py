@@ -41,6 +41,7 @@ from homeostat.pictures import (
     schedule_axes,
     what_if_axes,
 )
+from homeostat.pictures.colours import PAGE
 from homeostat.pictures.people import pages
 from homeostat.pictures.style import DPI, grid_shape, label, new_figure, wrapped
 from homeostat.pictures.what_if import chance
@@ -238,8 +239,8 @@ def test_dots_are_filled_up_to_the_forecast_and_open_after_it(until, known, unse
     (filled,), (open_,) = artists(axes, "known"), artists(axes, "unseen")
     assert list(filled.get_xdata()) == known  # a value that is missing (at 8) is not drawn
     assert list(open_.get_xdata()) == unseen
-    assert filled.get_markerfacecolor() != "white"
-    assert open_.get_markerfacecolor() == "white"
+    assert filled.get_markerfacecolor() != PAGE
+    assert open_.get_markerfacecolor() == PAGE
     lines = artists(axes, "forecast_from")
     assert [line.get_xdata()[0] for line in lines] == ([] if until is None else [until])
 
@@ -509,7 +510,11 @@ def test_no_promise_is_titled_where_none_is_drawn(tmp_path, monkeypatch, rate):
     monkeypatch.setattr(gallery.figures, "phase_axes", lambda phase, **words: said.update(words))
     monkeypatch.setattr(gallery.figures, "hero_axes", lambda *_, title, **__: said.update(hero=title))
     monkeypatch.setattr(gallery.figures, "written", lambda *_, **words: said.update(caption=words["caption"]))
-    gallery.hero_picture(tmp_path, build(), people(2), None, phase(rate), gallery.Asked("drug", "mg/L", 5.0, 3.0, "h"))
+    p, y, pit = events(20)
+    numbers = Reliability.of(p, y, pit, event="e", bins=2, draws=20)
+    gallery.hero_picture(
+        tmp_path, build(), people(2), numbers, phase(rate), gallery.Asked("drug", "mg/L", 5.0, 3.0, "h")
+    )
     gallery.phase_picture(tmp_path, phase(rate), "n " * 300)
     caption = said["caption"]
     words = " ".join(said.values())
@@ -678,3 +683,62 @@ def test_no_global_state_and_no_pyplot(tmp_path):
             names = [a.name for a in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             origin = node.module or "" if isinstance(node, ast.ImportFrom) else ""
             assert not any("pyplot" in name or "pylab" in name for name in (*names, origin))
+
+
+# ------------------------------------------------------------------ on given axes
+
+
+def test_a_picture_is_drawn_on_the_axes_that_it_is_given():
+    figure = new_figure(6.0, 3.0)
+    mine = figure.subplots(1, 2)
+    assert people_axes(build(), people(2), axes=mine, forecast_from=3.0) == list(mine)
+    assert [len(artists(axes, "median")) for axes in mine] == [1, 1]
+    assert figure_of(list(mine)) is figure
+    assert figure.get_size_inches().tolist() == [6.0, 3.0]
+    words = mine[1].get_legend_handles_labels()[1]
+    assert words == ["known", "unseen"]
+    with pytest.raises(ValueError, match="1 axes were given and the picture has 2 panels"):
+        people_axes(build(), people(2), axes=mine[0])
+    with pytest.raises(ValueError, match="holds a Figure; a picture is drawn on matplotlib axes"):
+        people_axes(build(), people(2), axes=[figure, figure])
+    with pytest.raises(ValueError, match="head a figure of the picture's own"):
+        people_axes(build(), people(2), axes=mine, title="Mine")
+    with pytest.raises(ValueError, match="no panels on a figure"):
+        figure_of([])
+
+
+def test_panels_of_a_row_and_a_column_say_their_units_once_and_have_the_same_limits():
+    panels = people_axes(build(N=5), people(5), forecast_from=3.0)
+    assert len({(a.get_xlim(), a.get_ylim()) for a in panels}) == 1
+    assert [bool(a.get_ylabel()) for a in panels] == [True, False, False, True, False]
+    assert [bool(a.get_xlabel()) for a in panels] == [False, False, True, True, True]
+    assert panels[0].get_ylabel() == "Drug (mg/L)"
+    assert panels[3].get_xlabel() == "Time since first dose (h)"
+
+
+def test_what_was_measured_and_how_far_training_reached_is_marked():
+    """Full dots under the record's own schedule, open ones under another; doses larger than any in training stand out."""
+    (record,) = people(1)
+    given, doubled = record.schedule, record.schedule.scaled("gut", 2.0)
+    panels = what_if_axes(
+        {"as given": build(N=1), "doubled": build(N=1, seed=1)},
+        schedules={"as given": given, "doubled": doubled},
+        largest={"gut": 320.0},
+        until=20.0,
+        measured=record,
+    )
+    for axes, full, larger in zip(panels, (True, False), (0, 1), strict=True):
+        (seen,) = artists(axes, "measured")
+        assert list(seen.get_xdata()) == [0.0, 1.0, 3.0, 20.0]  # what is missing is not drawn
+        assert (seen.get_markerfacecolor() != PAGE) is full
+        assert len(artists(axes, "doses")) == 1 - larger
+        assert len(artists(axes, "doses_beyond")) == larger
+        assert [line.get_xdata()[0] for line in artists(axes, "until")] == [20.0]
+    words = [text.get_text() for text in figure_of(panels).legends[0].get_texts()]
+    for said in (
+        "measured",
+        "measured, under what was given",
+        "dose larger than any in training",
+        "last measured in training",
+    ):
+        assert said in words

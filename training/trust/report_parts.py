@@ -1,11 +1,17 @@
 """The numbers of an uncertainty report, as plain values that JSON can hold."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
+from hybrid.frames import frame_of
 from physics.glance import Summary, glance
 from training.trust.null_band import NullBand
 from training.trust.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from hybrid.frames import DataFrame
 
 
 @final
@@ -185,10 +191,39 @@ class UncertaintyReport:
 
     __repr__, _repr_html_ = glance(_summary)
 
+    def to_frame(self) -> "DataFrame":
+        """One row for each statistic, as a pandas DataFrame: channel, unit, horizon, statistic, value, lower, upper, place.
+
+        Scores are in the channel's unit or in none, and have no band (NaN); shares and the like are beside the one of a perfect
+        forecaster, and `place` says "below" or "above" it.
+        """
+        found = [row for channel in self.channels for row in _statistics(channel)]
+        names = ("channel", "unit", "horizon", "statistic", "value", "lower", "upper", "place")
+        return frame_of({name: [row[k] for row in found] for k, name in enumerate(names)}, "UncertaintyReport.to_frame")
+
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; a number that does not exist is None."""
         found: dict[str, Any] = _plain(asdict(self))
         return found
+
+
+def _statistics(channel: ChannelReport) -> Iterator[tuple[Any, ...]]:
+    def bare(horizon: str, row: ChannelReport | ScoreRow) -> Iterator[tuple[Any, ...]]:
+        for name in ("nll", "crps", "rmse"):
+            unit = "1" if name == "nll" else channel.unit
+            yield channel.channel, unit, horizon, name, getattr(row, name), math.nan, math.nan, ""
+
+    def gate(horizon: str, name: str, one: Gate) -> tuple[Any, ...]:
+        return channel.channel, "1", horizon, name, one.observed, one.lower, one.upper, one.place
+
+    yield from bare("all", channel)
+    for name in ("zms", "ence", "quantile_error", "autocorrelation"):
+        yield gate("all", name, getattr(channel, name))
+    yield from (gate("all", f"coverage_{100 * float(level):g}", one) for level, one in channel.coverage.items())
+    yield from (gate("all", f"path_coverage_{100 * float(level):g}", one) for level, one in channel.path_coverage.items())
+    for row in channel.by_horizon:
+        yield from bare(row.horizon, row)
+    yield from (gate(row.horizon, f"coverage_{100 * row.level:g}", row.share) for row in channel.coverage_by_horizon)
 
 
 def _plain(value: Any) -> Any:
