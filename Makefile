@@ -7,7 +7,8 @@ READY  := $(VENV)/.ready
 .PHONY: help setup demo test test-slow bench docs lint types clean
 
 help:
-	@echo "make demo       train, certify, calibrate and save the theophylline twin (writes runs/theophylline)"
+	@echo "make demo       train, certify, calibrate and save the theophylline twin (writes runs/theophylline);"
+	@echo "                the second demo: $(BIN)/homeostat demo c-peptide (writes runs/c-peptide)"
 	@echo "make test       lint, types and every fast test"
 	@echo "make test-slow  the tests that run whole demos"
 	@echo "make bench      ours and the peers side by side (writes runs/bench); QUICK=--quick for a first look"
@@ -24,6 +25,7 @@ setup: $(READY)
 
 demo: $(READY)
 	$(BIN)/homeostat demo
+	@echo "The second demo, about a minute, shows what a learned part is for: $(BIN)/homeostat demo c-peptide"
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'

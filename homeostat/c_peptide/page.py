@@ -98,15 +98,11 @@ def _rank(ours: Estimate, published: tuple[float, float]) -> Verdict:
     low, high = published
     inside = low <= ours.value <= high
     good = True if ours.low > high else False if ours.high < low else None
-    words = (
-        "lies in the published range"
-        if inside
-        else "is above the published range"
-        if ours.value > high
-        else "is below it"
-    )
+    words = "lies in" if inside else "is above" if ours.value > high else "is below"
     detail = f"Spearman's ρ, without its sign: ours {ours} (95 % over people), published {low:.2f} to {high:.2f}."
-    return Verdict(f"β agrees with the clamp as the published one does: ρ {words}", good, detail, ("published", "rank"))
+    return Verdict(
+        f"The rank correlation of β with the clamp {words} the published range", good, detail, ("published", "rank")
+    )
 
 
 def coverage_table(judged: Judged, people: int) -> Table:
