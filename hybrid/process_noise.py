@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hybrid.conditions import Conditions
 from hybrid.cutting.interval import Interval
 from hybrid.cutting.segments import Segments
 from hybrid.defaults import simulating
 from hybrid.derivative import slope_of
 from hybrid.field import SemilinearField
-from hybrid.model import Conditions, HybridModel, require_given
+from hybrid.model import HybridModel, require_given
 from hybrid.problem import Problem, Start
 from hybrid.propagate import between, root
 from hybrid.solve.solver import Solver
@@ -22,6 +23,7 @@ from hybrid.solve.stability_limit import require_mesh
 from hybrid.terms import bound
 from hybrid.threads import of_conditions, threads_by
 from physics.arguments import require_kind, require_number, require_shape
+from physics.glance import glance
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Paths:
     states: Tensor
     mean: Tensor
     measurement: Tensor
+
+    __repr__, _repr_html_ = glance()
 
 
 @threads_by(of_conditions)

@@ -36,7 +36,7 @@ def quote(value: object, most: int = 120) -> str:
         return f"an array of shape {tuple(getattr(value, 'shape', ()))}"
     if not isinstance(value, str | bytes | int | float | list | tuple | dict | None) and getattr(value, "ndim", 1) != 0:
         return f"a {type(value).__name__}"  # what it holds may be anything, and long
-    text = repr(value)
+    text = repr(value).replace("\n", " ")
     return text if len(text) <= most else f"{text[: most - 25]} … {text[-20:]}"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stability.arguments import array, number
+from stability.glance import glance
 from stability.proof.arithmetic import SMALLEST
 
 Array = NDArray[np.float64]
@@ -22,6 +23,8 @@ class Box:
 
     lower: Array  # (n,)
     upper: Array  # (n,)
+
+    __repr__, _repr_html_ = glance()
 
     if TYPE_CHECKING:  # whatever numpy makes an array of is taken
 
@@ -51,6 +54,8 @@ class Ellipsoid:
     centre: Array  # (n,)
     radius: float
 
+    __repr__, _repr_html_ = glance()
+
     if TYPE_CHECKING:  # whatever numpy makes an array of is taken
 
         def __init__(self, centre: ArrayLike, radius: float) -> None: ...
@@ -79,6 +84,8 @@ class Inputs:
     upper: Array  # (m,)
     doses: Array | None = None  # (D, n): any one of them, or a mean of them, at a time
     gap: float | None = None  # the least time between two boluses
+
+    __repr__, _repr_html_ = glance()
 
     if TYPE_CHECKING:  # whatever numpy makes an array of is taken
 

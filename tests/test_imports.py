@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "stability": set(),
     "stability.proof": set(),
     # values, read and judged without what looks for them
-    "stability.claims": {f"stability.{name}" for name in ("arguments", "decay", "entries", "lure", "proof", "region")},
+    "stability.claims": {f"stability.{name}" for name in ("arguments", "decay", "entries", "glance", "lure", "proof", "region")},
     "stability.search": {"stability"},
     "training": BELOW_TRAINING,
     "training.machinery": BELOW_TRAINING | {"training.people", "training.fitted"},
@@ -90,10 +90,13 @@ def test_the_checker_needs_numpy_alone(module: str) -> None:
 
 
 def test_packages_that_know_nothing_of_each_other_keep_one_wording() -> None:
-    """physics and learned import none of ours: what both need of their laws stands twice, and is the same."""
+    """physics, learned and stability import none of ours: what they all need stands in each, and is the same."""
     one, two = ((ROOT / f"{package}/laws/rebuilt.py").read_text() for package in ("physics", "learned"))
     code = one[one.index("import copy") :].rstrip()
     assert code in two
+    three = [(ROOT / f"{package}/glance.py").read_text() for package in ("physics", "learned", "stability")]
+    assert three[1] == three[2]
+    assert three[1].rstrip() in three[0]
 
 
 def test_no_circles() -> None:
@@ -146,6 +149,8 @@ def test_examples_come_by_the_doors() -> None:
         ("clarabel", "stability/search/conic.py"),
         ("ucumvert", "physics/units.py"),
         ("lark", "physics/units.py"),
+        ("pandas", "hybrid/frames.py"),
+        ("xarray", "hybrid/frames.py"),
         ("threadpoolctl", "stability/threads.py"),
     ],
 )

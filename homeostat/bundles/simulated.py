@@ -134,17 +134,18 @@ def simulate_person(
     if picture is not None:
         fine = np.linspace(start, end, 145).tolist()
         found = [bundle.forecast(who.id, one, fine) for one in schedules.values()]
-        from homeostat.pictures import draw_what_if
+        from homeostat.pictures import figure_of, save, what_if_axes
 
-        drawn = draw_what_if(
+        axes = what_if_axes(
             dict(zip(schedules, found, strict=True)),
-            picture,
             title=f"What if, for person {shortened(who.id)}: {shortened(text) or 'nothing changed'}",
             schedules=schedules,
             time_unit=backbone.time_unit,
             since=began,
             nonnegative=bundle.nonnegative,
             beyond={name: one.spans for name, one in beyond.items() if one},
+            largest=gallery.largest_doses(beyond),
+            until=who.until if who.until is not None and who.until < end else None,
         )
-        lines.append(f"picture: {drawn}")
+        lines.append(f"picture: {save(figure_of(axes), picture)}")
     return answer, "\n".join(lines)

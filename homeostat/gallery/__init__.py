@@ -2,10 +2,10 @@
 
 from homeostat.gallery.claims import claim_verdict, named, outside_verdicts, speaks_of, whom
 from homeostat.gallery.figures import (
-    Picture,
     beyond_training,
     hero_picture,
-    people_picture,
+    largest_doses,
+    people_pictures,
     phase_of,
     phase_picture,
     reliability_numbers,
@@ -22,6 +22,7 @@ from homeostat.gallery.verdicts import (
     interrupted_verdicts,
     largest_difference,
 )
+from homeostat.pictures import Picture
 from homeostat.study.asked import Asked
 from homeostat.wording import cut_note, density_in, made_from, with_unit
 
@@ -41,10 +42,11 @@ __all__ = [
     "hero_picture",
     "interrupted_verdicts",
     "largest_difference",
+    "largest_doses",
     "made_from",
     "named",
     "outside_verdicts",
-    "people_picture",
+    "people_pictures",
     "phase_of",
     "phase_picture",
     "reliability_numbers",

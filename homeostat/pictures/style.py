@@ -1,7 +1,6 @@
-"""How every picture looks: colours, sizes, the header, and the file. Figures are objects; no global state is touched."""
+"""How every picture looks: sizes, the header, labels and ticks. Figures are objects; no global state is touched."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -11,16 +10,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from exchange.files.whole_file import whole_file
+from homeostat.pictures.colours import FAINT, GREY, INK, PALE
 
 DPI = 160
-# Blue and orange stay apart under every common colour blindness (Okabe & Ito 2008); each pair also differs in lightness.
-INK, GREY, FAINT, PALE = "#1b2733", "#5b6772", "#c3cad1", "#e6eaee"
-LINE = "#0b4a7a"  # the forecast itself
-NOISE = "#cfe0ee"  # the total band: where it is visible, noise is what adds to ignorance
-IGNORANCE = "#f5be68"  # what more data would narrow
-SECOND = "#c2570c"  # the second of two trajectories, a threshold
-PROMISE = "#00795c"  # what is proved
 TITLE, TEXT, SMALL = 15.0, 10.5, 9.5  # points
 MARGIN = 0.28  # inches around the header
 
@@ -32,21 +24,9 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path | str) -> Path:
-    """Write the figure as PNG at 160 dots per inch and return the path; the same figure gives the same bytes."""
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise ValueError(
-            f"A picture was to be written to {path}; pictures are PNG files, so write a path ending in .png."
-        )
-    with whole_file(path) as partial:
-        figure.savefig(partial, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
-    return path
-
-
 def header_height(title: str, subtitle: str | None, width: float, legend_rows: int = 0) -> float:
     """Inches that `header` needs on a figure of this width: to be added to the height of the panels."""
-    height = MARGIN + 0.29 * len(wrapped(title, TITLE, width - 2 * MARGIN, bold=True))
+    height = MARGIN + 0.29 * len(wrapped(title, TITLE, width - 2 * MARGIN, bold=True) if title else ())
     if subtitle:
         height += 0.05 + 0.21 * len(wrapped(subtitle, TEXT, width - 2 * MARGIN))
     return height + (0.14 + 0.235 * legend_rows if legend_rows else 0.0) + 0.04
@@ -63,7 +43,7 @@ def header(
     """Title, subtitle and the one legend at the top left; the panels are laid out below them."""
     width, height = figure.get_size_inches()
     x, y = MARGIN / width, height - MARGIN
-    for line in wrapped(title, TITLE, width - 2 * MARGIN, bold=True):
+    for line in wrapped(title, TITLE, width - 2 * MARGIN, bold=True) if title else ():
         _plain(figure, x, y / height, line, size=TITLE, weight="bold", colour=INK)
         y -= 0.29
     if subtitle:
@@ -110,7 +90,8 @@ def _plain(figure: Figure, x: float, y: float, text: str, *, size: float, weight
 
 
 def wrapped(text: str, size: float, width: float, *, bold: bool = False) -> list[str]:
-    """The text in lines that are at most `width` inches wide at this font size, broken at spaces; measured, not guessed."""
+    """The text in lines that are at most `width` inches wide at this font size, broken at spaces; measured, not
+    guessed."""
     renderer = FigureCanvasAgg(Figure(dpi=72)).get_renderer()  # one dot is one point
     font = FontProperties(size=size, weight="bold" if bold else "normal")
     lines: list[str] = []

@@ -81,9 +81,11 @@ def bordered(
     for v in range(V):
         A, E, W, N = loop.A[v], loop.E[v], loop.W[v], loop.N[v]
         corner = -(A.T @ P + P @ A + 2 * rate * P) - (0.0 if tube else 1.0) * square
-        blocks = [[corner, -P @ E, -P @ B[v]], [-(P @ E).T, np.zeros((H, H)), np.zeros((H, m))]]
-        blocks.append([-(P @ B[v]).T, np.zeros((m, H)), mu * np.eye(m)])
-        M = cp.bmat(blocks if H else [[corner, -P @ B[v]], [-(P @ B[v]).T, mu * np.eye(m)]])
+        blocks = [[corner, -P @ B[v]], [-(P @ B[v]).T, mu * np.eye(m)]]
+        if H:  # cvxpy before 1.9 takes no block without rows
+            blocks = [[corner, -P @ E, -P @ B[v]], [-(P @ E).T, np.zeros((H, H)), np.zeros((H, m))]]
+            blocks.append([-(P @ B[v]).T, np.zeros((m, H)), mu * np.eye(m)])
+        M = cp.bmat(blocks)
         if H:
             at = min(v, len(loop.lower) - 1)
             J, R = (

@@ -1,0 +1,5 @@
+# %% [markdown]
+# # drug_study
+
+# %%
+print(1)

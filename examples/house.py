@@ -1,0 +1,5 @@
+# %% [markdown]
+# # house
+
+# %%
+print(1)
