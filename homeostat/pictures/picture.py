@@ -14,6 +14,7 @@ from exchange.files.whole_file import whole_file
 from homeostat.pictures.style import DPI
 from homeostat.pictures.svg import figure_svg
 from physics.arguments import require_kind
+from physics.glance import glance
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
 
@@ -33,6 +34,8 @@ class Picture:
     alt: str
     svg: Path
     png: Path
+
+    __repr__, _repr_html_ = glance()
 
 
 def write_picture(figure: Figure, folder: Path, name: str, *, title: str, caption: str, alt: str) -> Picture:

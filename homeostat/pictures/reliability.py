@@ -11,6 +11,7 @@ from homeostat.pictures.colours import FAINT, GREY, LINE
 from homeostat.pictures.sheet import Given, panel_axes, sheet_axes
 from homeostat.pictures.style import axis_labels, panel_title, percent, tidy
 from physics.arguments import require_kind
+from physics.glance import glance
 from training.trust.calibration import (
     EVENT_BINS,
     ReliabilityCurve,
@@ -45,6 +46,8 @@ class Reliability:
     quantile_error: NullBand
     observations: int
     fraction_strays: NullBand
+
+    __repr__, _repr_html_ = glance()
 
     @staticmethod
     def of(
