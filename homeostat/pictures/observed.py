@@ -17,6 +17,7 @@ from homeostat.pictures.sheet import Given, panel_axes, sheet_axes
 from homeostat.pictures.style import axis_labels, label, panel_title, percent, tidy
 from hybrid import Prediction
 from physics.arguments import require_tensor
+from physics.glance import glance
 
 Array = NDArray[np.float64]
 WIDE = 30.0  # largest over smallest value, from which on both axes are logarithmic
@@ -36,6 +37,8 @@ class Observed:
     level: float
     channel: str
     unit: str
+
+    __repr__, _repr_html_ = glance()
 
     @staticmethod
     def of(

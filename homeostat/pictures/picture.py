@@ -13,6 +13,7 @@ from PIL import Image
 from exchange.files.whole_file import whole_file
 from homeostat.pictures.style import DPI
 from homeostat.pictures.svg import figure_svg
+from physics.glance import glance
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
 
@@ -32,6 +33,8 @@ class Picture:
     alt: str
     svg: Path
     png: Path
+
+    __repr__, _repr_html_ = glance()
 
 
 def write_picture(figure: Figure, folder: Path, name: str, *, title: str, caption: str, alt: str) -> Picture:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from homeostat.pictures.colours import FAINT, GREY, LINE
 from homeostat.pictures.sheet import Given, panel_axes, sheet_axes
 from homeostat.pictures.style import axis_labels, panel_title, percent, tidy
+from physics.glance import glance
 from training.trust.calibration import (
     EVENT_BINS,
     ReliabilityCurve,
@@ -44,6 +45,8 @@ class Reliability:
     quantile_error: NullBand
     observations: int
     fraction_strays: NullBand
+
+    __repr__, _repr_html_ = glance()
 
     @staticmethod
     def of(

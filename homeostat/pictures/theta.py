@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from homeostat.pictures.colours import FAINT, GREY, INK, LINE, NOISE, SECOND
 from homeostat.pictures.sheet import Given, sheet_axes
 from homeostat.pictures.style import TEXT, tidy
+from physics.glance import glance
 from training import AtEnd
 
 EDGE = 0.05  # the outermost part of a box, of the logarithm's width, in which a value leans on its end
@@ -40,6 +41,8 @@ class Theta:
     values: NDArray[np.float64]
     found: NDArray[np.bool_]
     ends: tuple[AtEnd, ...] = ()
+
+    __repr__, _repr_html_ = glance()
 
     @property
     def members(self) -> int:

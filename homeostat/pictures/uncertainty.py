@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from homeostat.pictures.colours import FAINT, GREY, IGNORANCE, INK, LINE, NOISE, PERSON, PROMISE, SECOND
 from homeostat.pictures.sheet import Given, panel_axes, sheet_axes
 from homeostat.pictures.style import axis_labels, label, panel_title, percent, tidy
+from physics.glance import glance
 from training.trust.report_parts import ChannelReport, CoverageRow, SplitRow
 
 _LEVELS = (LINE, SECOND, PROMISE, GREY)  # the colours of interval levels, in their order
@@ -68,6 +69,8 @@ class Rings:
     spread: NDArray[np.float64]
     edge: float
     whose: str = "the training people"
+
+    __repr__, _repr_html_ = glance()
 
 
 def ignorance_axes(

@@ -19,6 +19,7 @@ from homeostat.pictures.sheet import Given, outer_labels, sheet_axes
 from homeostat.pictures.style import label, panel_title, percent, tidy, time_since
 from hybrid import Dose, Prediction, Schedule
 from hybrid.schedules.dose import as_float
+from physics.glance import glance
 from training import Record
 
 _DOSE: dict[str, Any] = {"color": INK, "linestyle": "none", "marker": "^", "markersize": 7.0}
@@ -38,6 +39,8 @@ class Exceedance:
     peak: float
     probability: float
     duration: float
+
+    __repr__, _repr_html_ = glance()
 
     @staticmethod
     def of(prediction: Prediction, threshold: float, *, person: int, channel: int) -> "Exceedance":
