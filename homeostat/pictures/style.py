@@ -11,6 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from homeostat.pictures.colours import FAINT, GREY, INK, PALE
+from physics.arguments import shortened
 
 DPI = 160
 TITLE, TEXT, SMALL = 15.0, 10.5, 9.5  # points
@@ -152,7 +153,8 @@ def tidy(axes: Axes, *, grid: bool = True) -> None:
 
 def label(name: str, unit: str | None) -> str:
     """An axis label: the quantity with its unit; a dimensionless one (UCUM "1") has none to show."""
-    name = name.replace("_", " ")
+    # a column's name may be longer than an axis; a phrase of ours is not
+    name = (name if " " in name else shortened(name, 45)).replace("_", " ")
     name = name[:1].upper() + name[1:]
     return name if unit in (None, "", "1") else f"{name} ({unit})"
 
