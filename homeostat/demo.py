@@ -213,18 +213,13 @@ def _after_training(
         *verdicts_of(judged),
         *(gallery.comparison_verdict(name, value, "mg/L") for name, value in comparisons.items()),
         Verdict(
-            "The gradient that trains is torchdiffeq's",
+            f"The gradient that trains is {'' if distance < GRADIENT_LIMIT else 'not '}torchdiffeq's",
             distance < GRADIENT_LIMIT,
             f"At the trained weights the relative difference is {distance:.1e} (solver {settings.solver} against dopri5 of "
             "torchdiffeq to 1e-8, largest component over largest component).",
             ("gradient",),
         ),
-        Verdict(
-            "The saved model predicts what the trained one does",
-            identical,
-            f"Largest difference {difference:g} mg/L.",
-            ("saved",),
-        ),
+        gallery.saved_verdict(difference, "mg/L"),
     ]
     shown = Shown(
         bundle,

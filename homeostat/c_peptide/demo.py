@@ -172,13 +172,8 @@ def _after_training(
         *certified,
         *gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends),
         *verdicts_of(judged),
-        _solver_verdict(figures),
-        Verdict(
-            "The saved model predicts what the trained one does",
-            difference == 0.0,
-            f"Largest difference {difference:g} nmol/L.",
-            ("saved",),
-        ),
+        solver_verdict(figures),
+        gallery.saved_verdict(difference, "nmol/L"),
     ]
     shown = Shown(
         bundle,
@@ -275,13 +270,14 @@ def _for_the_test_people(holds: bool, count: int) -> Verdict:
     return Verdict(f"The same is {words}", holds, detail, ("certificate", "test people"))
 
 
-def _solver_verdict(figures: Figures) -> Verdict:
-    return Verdict(
-        "The steps of training are fine enough",
-        figures.apart < 0.02,
-        f"C-peptide of the test people is within {figures.apart:.1e} nmol/L of dopri5 to 1e-8; the noise is about .2 nmol/L.",
-        ("solver",),
+def solver_verdict(figures: Figures) -> Verdict:
+    """Whether the steps of training change less than a tenth of the standard deviation of the noise."""
+    fine = figures.apart < 0.1 * figures.noise
+    detail = (
+        f"C-peptide of the test people by these steps is {figures.apart:.1e} nmol/L or less from that by dopri5 to 1e-8; the "
+        f"noise has a standard deviation of {figures.noise:.2g} nmol/L."
     )
+    return Verdict(f"The steps of training are {'fine enough' if fine else 'too coarse'}", fine, detail, ("solver",))
 
 
 def _what_it_is(figures: Figures, train: int, test: int) -> str:

@@ -42,7 +42,7 @@ class Figures:
     of the test people from the samples of the first hour, nmol/L · `difference`: of that RMSE, hybrid less rival, on the same
     draws of people · `rank`: |Spearman ρ| of β with the clamp's first phase, everyone who has it, and `rank_test`, the
     test people among them · `order`, `first_phase` (n,): what `rank` is of · `apart`: how far C-peptide by the steps of
-    training is from that by dopri5 to 1e-8, nmol/L.
+    training is from that by dopri5 to 1e-8, and `noise`, the root of the mean variance of the noise there, nmol/L.
     """
 
     squared_error: dict[str, Estimate]
@@ -53,6 +53,7 @@ class Figures:
     order: np.ndarray
     first_phase: np.ndarray
     apart: float
+    noise: float
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values, each figure as [value, lower, upper]."""
@@ -63,6 +64,7 @@ class Figures:
             "rank_test": self.rank_test.to_list(),
             "rank_people": int(self.order.size),
             "solver_apart": self.apart,
+            "noise": self.noise,
         }
 
 
@@ -116,6 +118,7 @@ def figures_of(model: HybridModel, cohort: Cohort, data: Ohashi, seed: int) -> F
         order=order[clamped],
         first_phase=index[clamped],
         apart=float((fine.mean[..., 0] - full).abs().max()),
+        noise=float(fine.variance[..., 0][..., test.mask].mean().sqrt()),
     )
 
 

@@ -22,6 +22,7 @@ from homeostat.gallery.verdicts import (
     fit_verdicts,
     interrupted_verdicts,
     largest_difference,
+    saved_verdict,
 )
 from homeostat.pictures import Picture
 from homeostat.study.asked import Asked
@@ -53,6 +54,7 @@ __all__ = [
     "reliability_numbers",
     "reliability_picture",
     "reliability_pictures",
+    "saved_verdict",
     "score_rows",
     "speaks_of",
     "uncertainty_rows",

@@ -83,11 +83,11 @@ def band_axes(bands: Bands, person: int = 0, *, axes: Axes | None = None) -> Axe
     return axes
 
 
-def band_handles(level: float, cut: bool = False) -> list[Artist]:
-    """What the legend says of the bands, and that they are cut at 0 where they are."""
+def band_handles(level: float, cut: bool = False, *, line: str = "median forecast") -> list[Artist]:
+    """What the legend says of the bands, and that they are cut at 0 where they are. `line`, what the median is of."""
     noise = f"total, {percent(level)} band{', cut at 0' if cut else ''}: adds measurement noise"
     return [
-        Line2D([], [], color=LINE, linewidth=1.8, label="median forecast"),
+        Line2D([], [], color=LINE, linewidth=1.8, label=line),
         Patch(facecolor=IGNORANCE, label=f"ignorance, {percent(level)} band: more data would narrow it"),
         Patch(facecolor=NOISE, label=noise),
     ]

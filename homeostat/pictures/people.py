@@ -69,7 +69,7 @@ def dots(times: Array | None = None, values: Array | None = None, *, filled: boo
 def people_handles(level: float, forecast_from: float | None, time_unit: str | None, cut: bool = False) -> list[Artist]:
     """The legend's entries, in reading order."""
     if forecast_from is None:
-        return [*band_handles(level, cut), dots(filled=True, name="measured")]
+        return [*band_handles(level, cut, line="median"), dots(filled=True, name="measured")]
     entries: list[Artist] = [
         dots(filled=True, name="measured, known to the forecast"),
         dots(filled=False, name="measured later, never seen"),

@@ -42,7 +42,7 @@ from homeostat.pictures import (
     what_if_axes,
 )
 from homeostat.pictures.colours import PAGE
-from homeostat.pictures.people import pages
+from homeostat.pictures.people import pages, people_handles
 from homeostat.pictures.style import DPI, cut_to, grid_shape, label, new_figure, text_width, wrapped
 from homeostat.pictures.what_if import chance
 from homeostat.study.evaluation import score
@@ -276,6 +276,12 @@ def test_many_people_go_page_by_page_and_nobody_is_left_out():
     assert len(set(words)) == 6
     with pytest.raises(ValueError, match="25 people were to be drawn in one picture, which has room for 1 to 24"):
         people_axes(build(N=25), people(25))
+
+
+def test_what_everything_was_known_to_is_not_called_a_forecast():
+    known, ahead = (people_handles(0.8, since, "h") for since in (None, 5.0))
+    assert not any("forecast" in str(one.get_label()) for one in known)
+    assert any("median forecast" in str(one.get_label()) for one in ahead)
 
 
 def test_text_from_outside_is_text(tmp_path):

@@ -29,6 +29,17 @@ class Gate:
         """ "below" or "above" the band, or "" inside it and where there is nothing to see (NaN)."""
         return "below" if self.observed < self.lower else "above" if self.observed > self.upper else ""
 
+    def decimals(self, least: int = 2, *, scale: float = 1.0) -> int:
+        """As many decimals, `least` to nine, as show what was observed outside a band that it is outside of.
+
+        With fewer, 0.534 above 0.526 reads "0.53 (to 0.53)" and contradicts its own verdict. `scale`, 100 for per cent.
+        """
+        bound = {"below": self.lower, "above": self.upper}.get(self.place, math.nan)
+        for digits in range(least, 9):
+            if f"{scale * self.observed:.{digits}f}" != f"{scale * bound:.{digits}f}":
+                return digits
+        return 9
+
 
 @final
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`homeostat demo c-peptide`, small: everything is written and says the same, and an interrupted one keeps what it has."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from typer.testing import CliRunner
 
 from exchange import load
 from homeostat.c_peptide.agreement import Estimate, Published
+from homeostat.c_peptide.demo import solver_verdict
 from homeostat.c_peptide.figures import KINETICS, LAST, OURS, PROPORTIONAL, Figures
 from homeostat.c_peptide.page import published_table, published_verdicts, rival_verdicts
 from homeostat.cli import app
+from homeostat.gallery import saved_verdict
 
 SMALL = ["demo", "c-peptide", "--members", "2", "--folds", "2", "--json"]
 
@@ -29,7 +32,20 @@ def figures_with(ours: Estimate, difference: Estimate) -> Figures:
         order=np.arange(5.0),
         first_phase=np.arange(5.0),
         apart=0.0,
+        noise=0.2,
     )
+
+
+def test_steps_are_called_fine_where_they_are_and_beside_the_noise_that_was_found() -> None:
+    found = figures_with(Estimate(0.3, 0.2, 0.4), Estimate(-0.1, -0.2, 0.1))
+    right, coarse = (solver_verdict(replace(found, apart=apart, noise=0.5)) for apart in (0.04, 0.06))
+    assert (right.good, coarse.good) == (True, False)
+    assert "fine enough" in right.claim
+    assert "too coarse" in coarse.claim
+    assert "0.5 nmol/L" in right.detail
+    same, other = (saved_verdict(difference, "nmol/L") for difference in (0.0, 1e-9))
+    assert (same.good, other.good) == (True, False)
+    assert "does not predict" in other.claim
 
 
 @pytest.mark.parametrize(
