@@ -14,7 +14,8 @@ LOWEST_TESTS := tests/physics/test_units.py tests/hybrid/solve/test_solvers.py t
 .PHONY: help setup demo test test-slow test-lowest bench docs lint types clean
 
 help:
-	@echo "make demo       train, certify, calibrate and save the theophylline twin (writes runs/theophylline)"
+	@echo "make demo       train, certify, calibrate and save the theophylline twin (writes runs/theophylline);"
+	@echo "                the second demo: $(BIN)/homeostat demo c-peptide (writes runs/c-peptide)"
 	@echo "make test       lint, types and every fast test"
 	@echo "make test-slow  the tests that run whole demos"
 	@echo "make test-lowest  the tests that meet a dependency, with the lowest version of each (.venv-lowest, 5 GB where torch brings CUDA)"
@@ -32,6 +33,7 @@ setup: $(READY)
 
 demo: $(READY)
 	$(BIN)/homeostat demo
+	@echo "The second demo, about a minute, shows what a learned part is for: $(BIN)/homeostat demo c-peptide"
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'

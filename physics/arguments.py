@@ -152,11 +152,15 @@ def require_shape(
     `sizes`: a number for an axis that must have it, a letter for one of any size, `...` first for any axes before;
     `like`: a tensor on whose device it must be.
     """
-    tail = sizes[1:] if sizes[:1] == (...,) else sizes
     if isinstance(value, Tensor):
         have = tuple(value.shape)
+        tail = sizes[1:] if sizes and sizes[0] is ... else sizes
         fits = len(have) == len(sizes) or (len(tail) < len(sizes) and len(have) >= len(tail))
-        fits = fits and all(isinstance(n, str) or n == h for n, h in zip(tail, have[len(have) - len(tail) :], strict=True))
+        if fits:  # a loop: this is asked in every stage of every step
+            for n, h in zip(tail, have[len(have) - len(tail) :], strict=True):
+                if n != h and not isinstance(n, str):
+                    fits = False
+                    break
         kind = not (value.is_floating_point() or value.is_complex() or value.dtype.itemsize == 1) if whole else (
             value.is_floating_point()
         )

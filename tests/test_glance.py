@@ -2,10 +2,11 @@
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from enum import Enum
 from html.parser import HTMLParser
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 import benchmarks.slips.world as slips
 import exchange
+import homeostat.pictures as pictures
 import hybrid
 import learned
 import physics
@@ -41,7 +43,7 @@ from training.people import Ohashi
 
 PACKAGES = (
     *("physics", "learned", "hybrid", "stability", "training", "training.people", "training.trust"),
-    *("training.trust.recalibration", "exchange"),
+    *("training.trust.recalibration", "exchange", "homeostat.pictures"),
 )
 LINES, COLUMNS, CHARACTERS = 10, 120, 1200
 D = torch.float64
@@ -129,7 +131,23 @@ def of_few() -> Iterator[Any]:
     yield trust.PairedDifference(0.1, -0.2, 0.3, 0.95, 40)
 
 
-EXAMPLES = {"the families": families, "many people": of_many, "few": of_few}
+def of_pictures() -> Iterator[Any]:
+    many = np.zeros((40, 300))
+    band = trust.NullBand(1.0, 0.5, 1.5, 1.2, 0.9, 200)
+    yield pictures.Bands(many, many, np.stack([many, many]), np.stack([many, many]), 0.8)
+    yield pictures.Rings(many, many, 3.0)
+    yield pictures.Exceedance(1.0, 9.0, 0.5, 2.0)
+    yield pictures.Phase(lambda x: -x, many[0], np.zeros((3, 2, 300, 2)), np.eye(2), 0.1, ("gut", "plasma"), ("mg", "mg"), "h")
+    curve = trust.reliability_curve(np.linspace(0, 1, 300), np.arange(300) % 2.0)
+    yield pictures.Reliability("above 5 mg/L", curve, band, many[0], many[0], np.stack([many[0]] * 2), band, 300, band)
+    yield curve
+    yield pictures.Observed(many[0], many[0], many[0], many[0], 0.8, "concentration", "mg/L")
+    names, ids, values = ("ka", "ke", "V"), tuple(f"P{k}" for k in range(40)), np.ones((8, 40, 3))
+    yield pictures.Theta(names, ("/h", "/h", "L"), values[0, :3, :2], values[:, 0], None, False, ids, values, many[:, 0] == 0)
+    yield pictures.Picture("people", "People", "Words. " * 40, "Words. " * 90, Path("people.svg"), Path("people.png"))
+
+
+EXAMPLES = {"the families": families, "many people": of_many, "few": of_few, "pictures": of_pictures}
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +178,14 @@ def test_every_public_value_fits_a_screen(shown: dict[type, list[Any]]) -> None:
     assert [name for name, kind in classes().items() if kind not in shown] == []  # a new class needs an example here
     wrong = {type(value).__name__: repr(value) for values in shown.values() for value in values if _too_much(repr(value))}
     assert wrong == {}
+
+
+def test_what_a_study_leaves_shows_its_fields_in_brief() -> None:
+    """Dear to make: what it holds is shown above, and each of these shows a line of each."""
+    there = import_module("homeostat.study")
+    kinds = [thing for name in there.__all__ if is_dataclass(thing := getattr(there, name))]
+    assert kinds
+    assert [kind.__name__ for kind in kinds if "_repr_html_" not in vars(kind)] == []
 
 
 def _too_much(text: str) -> bool:

@@ -23,6 +23,7 @@ include_patterns = [
     "*.md",
     "examples/drug_study.py",
     "examples/house.py",
+    "docs/gallery.py",
 ]
 exclude_patterns = [".*", "runs", "build", "dist", "tests", "docs/site"]
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}

@@ -36,7 +36,7 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]".replace("-", "−")
 
     def to_list(self) -> list[float]:
         return [self.value, self.low, self.high]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from homeostat.c_peptide.agreement import (
     Estimate,
@@ -21,7 +22,7 @@ from homeostat.c_peptide.beta import AHEAD, ALL_FIVE, FIRST_PHASE, means
 from homeostat.c_peptide.model import FORECAST_FROM, people
 from homeostat.c_peptide.rivals import Proportional, as_predicted, carried_forward, steady, values_of
 from hybrid import HybridModel, Torchdiffeq, rollout
-from training import Cohort
+from training import Cohort, Plan
 from training.people import Ohashi
 
 OURS, LAST, KINETICS, PROPORTIONAL = (
@@ -116,3 +117,27 @@ def figures_of(model: HybridModel, cohort: Cohort, data: Ohashi, seed: int) -> F
         first_phase=index[clamped],
         apart=float((fine.mean[..., 0] - full).abs().max()),
     )
+
+
+def unseen_differences(
+    ahead: Tensor,  # (N, T)
+    plan: Plan,
+    data: Ohashi,
+    seed: int,
+) -> dict[str, Estimate]:
+    """RMSE at 90 and 120 min of the training people less that of each rival. `ahead`: by the members that never saw them.
+
+    A proportion is of the same folds: its mean and spread come from the people of the others.
+    """
+    y = values_of(data.train)
+    simple = np.zeros_like(y)
+    for k in range(plan.folds):
+        inside = (plan.fold == k).numpy()
+        own, rest = ([r for r, i in zip(data.train, inside, strict=True) if i == which] for which in (True, False))
+        if own:
+            simple[inside] = Proportional.of(rest).predict(own, AHEAD, KNOWN)
+    rivals = {PROPORTIONAL: simple, LAST: carried_forward(y, KNOWN), KINETICS: steady(y)}
+    errors = {name: ((values - y) ** 2)[:, KNOWN:].mean(1) for name, values in rivals.items()}
+    ours = ((ahead.cpu().numpy() - y) ** 2)[:, KNOWN:].mean(1)
+    rng = np.random.default_rng(seed)
+    return {name: interval(partial(root_difference, ours, e), len(y), rng) for name, e in errors.items()}

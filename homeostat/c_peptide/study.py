@@ -10,7 +10,6 @@ from homeostat.c_peptide.beta import AHEAD, SOLVER, fit_beta
 from homeostat.c_peptide.model import FORECAST_FROM, MESH, build, people, train
 from homeostat.progress import Interruption
 from homeostat.study.recipe import Recipe
-from homeostat.study.settings import Settings
 from homeostat.study.training import Trained
 from hybrid import HybridModel, Prediction, SimulationError, predict
 from training import Cohort, Plan, Record, at_ends, convergence
@@ -51,12 +50,20 @@ def train_ensembles(
     return Ensembles(plan, fitted.model, cohort, interrupted)
 
 
-def forecast(model: HybridModel, known: Cohort, asked: Cohort, draws: int, generator: torch.Generator) -> Prediction:
-    """C-peptide at the times of `asked` from the samples of the first hour of `known`, the same people: a component for each
-    member and draw of β.
+def forecasts(
+    model: HybridModel, known: Cohort, asked: Sequence[Cohort], draws: int, generator: torch.Generator
+) -> list[Prediction]:
+    """C-peptide at the times of each of `asked` from the samples of the first hour of `known`, the same people: a component for
+    each member and draw of β, the same draws for all.
     """
     beta = fit_beta(model, known, AHEAD, FORECAST_FROM).draws(draws, generator)
-    return predict(model, asked, beta, solver=SOLVER)
+    return [predict(model, one, beta, solver=SOLVER) for one in asked]
+
+
+def forecast(model: HybridModel, known: Cohort, asked: Cohort, draws: int, generator: torch.Generator) -> Prediction:
+    """`forecasts` at the times of one cohort."""
+    (found,) = forecasts(model, known, [asked], draws, generator)
+    return found
 
 
 def forecast_unseen(found: Ensembles, draws: int, generator: torch.Generator) -> Prediction:
@@ -91,8 +98,3 @@ def trained(found: Ensembles) -> Trained:
     ends = at_ends(model, found.cohort, personal.mode)
     recipe = Recipe("hybrid", model, MESH)
     return Trained(recipe, found.plan, found.cohort, found.stack, model, personal, found.interrupted, ends, arrived)
-
-
-def as_settings(members: int, folds: int, steps: int, seed: int, device: str, draws: int) -> Settings:
-    """The same settings as every other study keeps them in a bundle."""
-    return Settings(members, folds, steps, rate=0.1, forecast_from=FORECAST_FROM, draws=draws, seed=seed, device=device)

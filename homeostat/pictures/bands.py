@@ -14,6 +14,7 @@ from homeostat.pictures.colours import IGNORANCE, LINE, NOISE
 from homeostat.pictures.sheet import panel_axes
 from homeostat.pictures.style import percent
 from hybrid import Prediction
+from physics.glance import glance
 
 Array = NDArray[np.float64]
 
@@ -34,6 +35,8 @@ class Bands:
     ignorance: Array
     level: float
     cut: bool = False
+
+    __repr__, _repr_html_ = glance()
 
     @staticmethod
     def of(prediction: Prediction, *, channel: int = 0, level: float = 0.8, nonnegative: Sequence[str] = ()) -> "Bands":

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from homeostat.pictures.colours import FAINT, GREY, INK, LINE, NOISE, SECOND
 from homeostat.pictures.sheet import Given, sheet_axes
 from homeostat.pictures.style import TEXT, tidy
+from physics.arguments import require_kind
+from physics.glance import glance
 from training import AtEnd
 
 EDGE = 0.05  # the outermost part of a box, of the logarithm's width, in which a value leans on its end
@@ -40,6 +42,8 @@ class Theta:
     values: NDArray[np.float64]
     found: NDArray[np.bool_]
     ends: tuple[AtEnd, ...] = ()
+
+    __repr__, _repr_html_ = glance()
 
     @property
     def members(self) -> int:
@@ -85,6 +89,7 @@ def theta_axes(
     Arguments: `axes`, one for each parameter, by default those of a figure of its own under `title` and `subtitle`.
     Errors: `ValueError` for a model without parameters.
     """
+    require_kind(theta, Theta, "theta_axes: theta", "homeostat.gallery.theta.theta_of(model, cohort, personal)")
     q = len(theta.names)
     if not q:
         raise ValueError(

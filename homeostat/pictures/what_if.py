@@ -19,6 +19,8 @@ from homeostat.pictures.sheet import Given, outer_labels, sheet_axes
 from homeostat.pictures.style import label, panel_title, percent, tidy, time_since
 from hybrid import Dose, Prediction, Schedule
 from hybrid.schedules.dose import as_float
+from physics.arguments import require_kind
+from physics.glance import glance
 from training import Record
 
 _DOSE: dict[str, Any] = {"color": INK, "linestyle": "none", "marker": "^", "markersize": 7.0}
@@ -38,6 +40,8 @@ class Exceedance:
     peak: float
     probability: float
     duration: float
+
+    __repr__, _repr_html_ = glance()
 
     @staticmethod
     def of(prediction: Prediction, threshold: float, *, person: int, channel: int) -> "Exceedance":
@@ -131,6 +135,7 @@ def what_if_axes(
     predictions, by default those of a figure of its own under `title` and `subtitle`.
     Errors: `ValueError` for no prediction or too many, a person or channel that is not there, schedules of other names.
     """
+    require_kind(predictions, Mapping, "what_if_axes: predictions", '{"as given": bundle.forecast(…)}')
     if not 1 <= len(predictions) <= 8:
         raise ValueError(f"{len(predictions)} predictions were given; one picture compares from 1 to 8 schedules.")
     if schedules is not None and not set(schedules) <= set(predictions):
