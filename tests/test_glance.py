@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from enum import Enum
 from html.parser import HTMLParser
 from importlib import import_module
@@ -178,6 +178,14 @@ def test_every_public_value_fits_a_screen(shown: dict[type, list[Any]]) -> None:
     assert [name for name, kind in classes().items() if kind not in shown] == []  # a new class needs an example here
     wrong = {type(value).__name__: repr(value) for values in shown.values() for value in values if _too_much(repr(value))}
     assert wrong == {}
+
+
+def test_what_a_study_leaves_shows_its_fields_in_brief() -> None:
+    """Dear to make: what it holds is shown above, and each of these shows a line of each."""
+    there = import_module("homeostat.study")
+    kinds = [thing for name in there.__all__ if is_dataclass(thing := getattr(there, name))]
+    assert kinds
+    assert [kind.__name__ for kind in kinds if "_repr_html_" not in vars(kind)] == []
 
 
 def _too_much(text: str) -> bool:

@@ -45,7 +45,9 @@ ABOUT = (
     "diabetes status); how much is secreted for a given rise of glucose is not, and is learned by a small network that everyone "
     "shares, with one number β per person. Trained on the 82 training people of the published split; the figures and pictures "
     "are of the 35 test people, whom no member was trained on and for whom nothing was chosen, unless they say otherwise. Not "
-    "strictly untouched: test figures of earlier versions of this model were known to its authors."
+    "strictly untouched: test figures of earlier versions of this model were known to its authors. The figures beside the "
+    "published ones take everyone's most likely β; scores and intervals take draws of it, which moves an error in its third "
+    "digit. At the shell, `simulate --do` with another glucose leaves the inputs slope and area as they were: set all three."
 )
 
 

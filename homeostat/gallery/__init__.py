@@ -10,6 +10,7 @@ from homeostat.gallery.figures import (
     phase_picture,
     reliability_numbers,
     reliability_picture,
+    reliability_pictures,
     what_if_picture,
 )
 from homeostat.gallery.tables import baseline_notes, score_rows, uncertainty_rows
@@ -51,6 +52,7 @@ __all__ = [
     "phase_picture",
     "reliability_numbers",
     "reliability_picture",
+    "reliability_pictures",
     "score_rows",
     "speaks_of",
     "uncertainty_rows",

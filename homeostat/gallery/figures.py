@@ -94,29 +94,50 @@ def written(axes: Sequence[Axes], folder: Path, name: str, *, title: str, captio
     return write_picture(figure_of(axes), folder, name, title=title, caption=caption, alt=alt)
 
 
-def reliability_numbers(evaluation: Evaluation, asked: Asked) -> Reliability:
-    """The numbers of the calibration picture, with bands from whole predictive paths."""
+def reliability_numbers(evaluation: Evaluation, asked: Asked, channel: int | None = None) -> Reliability:
+    """The numbers of the calibration picture, with bands from whole predictive paths; of one `channel`, by default of all."""
+    there = torch.isfinite(evaluation.y)
+    which = np.ones(int(there.sum()), dtype=bool)
+    quantity = ""
+    if channel is not None:
+        which, quantity = torch.nonzero(there)[:, 2].numpy() == channel, f"{evaluation.prediction.channels[channel]} "
     return Reliability.of(
-        evaluation.probability,
-        evaluation.outcome,
-        evaluation.pit,
-        event=f"above {asked.threshold:g}{behind(asked.unit)}",
+        evaluation.probability[which],
+        evaluation.outcome[which],
+        evaluation.pit[which],
+        event=f"{quantity}above {asked.threshold:g}{behind(asked.unit)}",
         bins=EVENT_BINS,
-        joint_outcome=evaluation.joint_outcome,
-        joint_pit=evaluation.joint_pit,
+        joint_outcome=evaluation.joint_outcome[:, which],
+        joint_pit=evaluation.joint_pit[:, which],
     )
 
 
-def reliability_picture(folder: Path, numbers: Reliability) -> Picture:
-    """Event reliability and quantile calibration."""
+def reliability_pictures(folder: Path, evaluation: Evaluation, asked: Asked) -> list[Picture]:
+    """Event reliability and quantile calibration, of every channel of which anything was measured in a picture of its own."""
+    channels = evaluation.prediction.channels
+    if len(channels) == 1:
+        return [reliability_picture(folder, reliability_numbers(evaluation, asked))]
+    seen = torch.isfinite(evaluation.y).flatten(0, 1).any(0).tolist()
+    return [
+        reliability_picture(folder, reliability_numbers(evaluation, asked, k), name=f"reliability-channel{k + 1}", quantity=name)
+        for k, name in enumerate(channels)
+        if seen[k]
+    ]
+
+
+def reliability_picture(
+    folder: Path, numbers: Reliability, *, name: str = "reliability", quantity: str = ""
+) -> Picture:
+    """Event reliability and quantile calibration; `name`, the stem of the files; `quantity`, of what, where there are several."""
     title = "Is the forecast as sure as it should be?"
+    title, begin = (f"{title} {quantity}", f"Of {quantity} alone. ") if quantity else (title, "")
     caption = (
-        "When the model said 70 %, did it happen 70 % of the time? Grey shows, for each point by itself, where a perfectly "
-        "calibrated forecaster would land 95 times of 100 with this few observations: of so many points some are outside by "
-        "chance, and each panel says how many. Not more than that is no evidence against the model, and little for it."
+        f"{begin}When the model said 70 %, did it happen 70 % of the time? Grey shows, for each point by itself, where a "
+        "perfectly calibrated forecaster would land 95 times of 100 with this few observations: of so many points some are "
+        "outside by chance, and each panel says how many. Not more than that is no evidence against the model, and little for it."
     )
     axes = reliability_axes(numbers, title=title, subtitle=counts_in_words(numbers))
-    return written(axes, folder, "reliability", title=title, caption=caption, alt=reliability_in_words(numbers))
+    return written(axes, folder, name, title=title, caption=caption, alt=reliability_in_words(numbers))
 
 
 def phase_of(bundle: Bundle, person: int, hours: float) -> Phase:

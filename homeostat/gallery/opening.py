@@ -7,8 +7,9 @@ import numpy as np
 from homeostat.gallery.judged import Judged
 from homeostat.study.asked import Asked
 from homeostat.study.evaluation import Evaluation
-from homeostat.wording import behind
+from homeostat.wording import behind, with_unit
 from hybrid import HybridModel
+from physics.arguments import shortened
 from training import Record
 from training.trust.verdicts import Verdict, verdicts_about
 
@@ -43,7 +44,7 @@ def what_it_is(model: HybridModel, records: Sequence[Record], source: str) -> st
     """Which model, of how many people and measurements, from where."""
     count = sum(int(np.isfinite(r.values).sum()) for r in records)
     shown = dict(zip(model.observation.channels, model.observation.units, strict=True))
-    channels = ", ".join(f"{name} ({unit})" if unit not in ("", "1") else name for name, unit in shown.items())
+    channels = ", ".join(with_unit(shortened(name, 60), unit) for name, unit in shown.items())
     learned = "{} without a learned part" if model.residual.vanishes else "A hybrid of {} and a learned residual"
     members = "one member" if model.members == 1 else f"{model.members} members"
     people = "one person" if len(records) == 1 else f"{len(records)} people"

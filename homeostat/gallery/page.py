@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from exchange import Bundle
-from homeostat.gallery.figures import people_pictures, phase_of, phase_picture, reliability_numbers, reliability_picture
+from homeostat.gallery.figures import people_pictures, phase_of, phase_picture, reliability_pictures
 from homeostat.gallery.fitted import observed_picture, theta_picture
 from homeostat.gallery.judged import Judged, conventions_table, pictures_of, scores_table
 from homeostat.gallery.made import Made
@@ -149,8 +149,10 @@ def _forecasts(shown: Shown, pictures: Sequence[Picture]) -> Section:
 
 
 def _calibration(folder: Path, shown: Shown) -> Section:
-    numbers = reliability_numbers(shown.evaluation, shown.asked)
-    pictures = [reliability_picture(folder, numbers), *pictures_of(folder, shown.judged, shown.asked, shown.rings)]
+    pictures = [
+        *reliability_pictures(folder, shown.evaluation, shown.asked),
+        *pictures_of(folder, shown.judged, shown.asked, shown.rings),
+    ]
     return Section(
         "Is the stated uncertainty right?",
         "Stated probabilities beside what happened, by horizon, and what the uncertainty is made of.",

@@ -16,7 +16,7 @@ from homeostat.pictures.colours import FAINT, GREY, LINE
 from homeostat.pictures.sheet import Given, panel_axes, sheet_axes
 from homeostat.pictures.style import axis_labels, label, panel_title, percent, tidy
 from hybrid import Prediction
-from physics.arguments import require_tensor
+from physics.arguments import require_kind, require_tensor
 from physics.glance import glance
 
 Array = NDArray[np.float64]
@@ -144,6 +144,7 @@ def observed_axes(
     values are above 0 and the largest is more than 30 times the smallest.
     Errors: `ValueError` for none or too many, or of different channels.
     """
+    require_kind(numbers, Mapping, "observed_axes: numbers", '{"forecast": Observed.of(prediction, y)}')
     if not 1 <= len(numbers) <= 3:
         raise ValueError(f"{len(numbers)} kinds of prediction were given; one picture shows from 1 to 3 side by side.")
     kinds = list(numbers.values())

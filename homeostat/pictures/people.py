@@ -12,7 +12,7 @@ from homeostat.pictures.colours import GREY, INK, PAGE
 from homeostat.pictures.sheet import Given, outer_labels, sheet_axes
 from homeostat.pictures.style import grid_shape, label, panel_title, person_name, tidy, time_since
 from hybrid import Prediction
-from physics.arguments import require_same_people
+from physics.arguments import require_kind, require_same_people
 from training import Record
 from training.people.clock import at_or_before
 from training.people.conversion import as_shown
@@ -107,6 +107,7 @@ def people_axes(
     Errors: `ValueError` for more than 24 people (see `pages`), as many predictions as records not being so, a missing
     channel, a level outside (0, 1).
     """
+    require_kind(prediction, Prediction, "people_axes: prediction", "predict(model, cohort)")
     people = require_people(prediction, records)
     if not 1 <= people <= MOST:
         raise ValueError(

@@ -15,6 +15,7 @@ from homeostat.pictures.colours import FAINT, GREY, INK, LINE, PROMISE, SECOND
 from homeostat.pictures.flow import Array, Field, flow
 from homeostat.pictures.sheet import Given, panel_axes, sheet_axes
 from homeostat.pictures.style import TEXT, axis_labels, label, panel_title, tidy
+from physics.arguments import require_kind
 from physics.glance import glance
 from stability import decay_in_words
 
@@ -265,6 +266,7 @@ def phase_axes(
     panel.
     Arguments: `axes`, two (one without a metric), by default those of a figure of its own under `title` and `subtitle`.
     """
+    require_kind(phase, Phase, "phase_axes: phase", "Phase.of(field, starts, times, …)")
     proved = phase.metric is not None
     panels = sheet_axes(
         axes,

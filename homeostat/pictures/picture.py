@@ -13,6 +13,7 @@ from PIL import Image
 from exchange.files.whole_file import whole_file
 from homeostat.pictures.style import DPI
 from homeostat.pictures.svg import figure_svg
+from physics.arguments import require_kind
 from physics.glance import glance
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
@@ -45,6 +46,7 @@ def write_picture(figure: Figure, folder: Path, name: str, *, title: str, captio
     of the page it stands in.
     Errors: `ValueError` for a name that cannot begin an id, or an empty title or alternative text.
     """
+    require_kind(figure, Figure, "write_picture: figure", "figure_of(axes)")
     if not _NAME.match(name):
         raise ValueError(
             f"A picture was to be named {name!r}; its name begins the ids of its SVG: a letter, then letters, digits, - and _."

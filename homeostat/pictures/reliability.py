@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from homeostat.pictures.colours import FAINT, GREY, LINE
 from homeostat.pictures.sheet import Given, panel_axes, sheet_axes
 from homeostat.pictures.style import axis_labels, panel_title, percent, tidy
+from physics.arguments import require_kind
 from physics.glance import glance
 from training.trust.calibration import (
     EVENT_BINS,
@@ -213,6 +214,9 @@ def reliability_axes(
     with these predictions would be, 95 % of the time, point by point. `title`, `subtitle`: above a figure of its own,
     for which `axes` is left out.
     """
+    require_kind(
+        numbers, Reliability, "reliability_axes: numbers", "Reliability.of(probability, outcome, pit, event=…)"
+    )
     panels = sheet_axes(axes, (1, 2), size=(11.0, 5.65), title=title, subtitle=subtitle)
     frequency_axes(numbers, axes=panels[0])
     quantile_axes(numbers, axes=panels[1])

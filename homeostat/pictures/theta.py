@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from homeostat.pictures.colours import FAINT, GREY, INK, LINE, NOISE, SECOND
 from homeostat.pictures.sheet import Given, sheet_axes
 from homeostat.pictures.style import TEXT, tidy
+from physics.arguments import require_kind
 from physics.glance import glance
 from training import AtEnd
 
@@ -88,6 +89,7 @@ def theta_axes(
     Arguments: `axes`, one for each parameter, by default those of a figure of its own under `title` and `subtitle`.
     Errors: `ValueError` for a model without parameters.
     """
+    require_kind(theta, Theta, "theta_axes: theta", "homeostat.gallery.theta.theta_of(model, cohort, personal)")
     q = len(theta.names)
     if not q:
         raise ValueError(

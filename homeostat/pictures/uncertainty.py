@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from homeostat.pictures.colours import FAINT, GREY, IGNORANCE, INK, LINE, NOISE, PERSON, PROMISE, SECOND
 from homeostat.pictures.sheet import Given, panel_axes, sheet_axes
 from homeostat.pictures.style import axis_labels, label, panel_title, percent, tidy
+from physics.arguments import require_kind
 from physics.glance import glance
 from training.trust.report_parts import ChannelReport, CoverageRow, SplitRow
 
@@ -33,6 +34,7 @@ def horizons_axes(
 
     `axes`, four, by default those of a figure of its own under `title` and `subtitle`; `time_unit` of the horizons.
     """
+    require_kind(channel, ChannelReport, "horizons_axes: channel", "uncertainty_report(…).channels[0]")
     handles = [*level_handles(channel.coverage_by_horizon), *split_handles(channel.split_by_horizon)]
     panels = sheet_axes(
         axes, (2, 2), size=(11.0, 7.9), title=title, subtitle=subtitle, handles=handles, legend_columns=len(handles)
@@ -88,6 +90,7 @@ def ignorance_axes(
     `axes`, two (one without `rings`), by default those of a figure of its own under `title` and `subtitle`;
     `time_unit` of the field.
     """
+    require_kind(channel, ChannelReport, "ignorance_axes: channel", "uncertainty_report(…).channels[0]")
     handles = split_handles(channel.split_by_value)
     panels = sheet_axes(
         axes,

@@ -19,6 +19,7 @@ from homeostat.pictures.sheet import Given, outer_labels, sheet_axes
 from homeostat.pictures.style import label, panel_title, percent, tidy, time_since
 from hybrid import Dose, Prediction, Schedule
 from hybrid.schedules.dose import as_float
+from physics.arguments import require_kind
 from physics.glance import glance
 from training import Record
 
@@ -134,6 +135,7 @@ def what_if_axes(
     predictions, by default those of a figure of its own under `title` and `subtitle`.
     Errors: `ValueError` for no prediction or too many, a person or channel that is not there, schedules of other names.
     """
+    require_kind(predictions, Mapping, "what_if_axes: predictions", '{"as given": bundle.forecast(…)}')
     if not 1 <= len(predictions) <= 8:
         raise ValueError(f"{len(predictions)} predictions were given; one picture compares from 1 to 8 schedules.")
     if schedules is not None and not set(schedules) <= set(predictions):

@@ -7,6 +7,7 @@ import torch
 from homeostat.study.dense import dense_of
 from hybrid import HybridModel, Prediction, Solver, predict
 from hybrid.defaults import predicting
+from physics.glance import glance
 from training import Cohort, Personal
 
 DRAWS = 8  # of everyone's own coordinates, per member
@@ -18,6 +19,8 @@ class Fits:
 
     dense: Prediction
     prediction: Prediction
+
+    __repr__, _repr_html_ = glance()
 
 
 def fits_of(

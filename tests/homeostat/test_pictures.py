@@ -43,8 +43,9 @@ from homeostat.pictures import (
 )
 from homeostat.pictures.colours import PAGE
 from homeostat.pictures.people import pages
-from homeostat.pictures.style import DPI, grid_shape, label, new_figure, wrapped
+from homeostat.pictures.style import DPI, cut_to, grid_shape, label, new_figure, text_width, wrapped
 from homeostat.pictures.what_if import chance
+from homeostat.study.evaluation import score
 from hybrid import Concentration, Dose, HybridModel, Prediction, Schedule, simulate
 from learned import MLP, AdditiveProportional
 from learned.ensemble import Ensemble, select
@@ -662,6 +663,38 @@ def test_lines_are_broken_to_measure_and_lose_no_word():
     assert " ".join(lines) == text
     assert len(lines) > 1
     assert wrapped(text, 15.0, 30.0) == [text]
+
+
+def test_a_name_is_cut_to_its_room_and_keeps_both_ends():
+    name = "a very long identity of somebody from hospital 7"
+    assert cut_to(name, 10.0, 20.0) == name
+    cut = cut_to(name, 10.0, 2.0)
+    assert text_width(cut, 10.0) <= 2.0
+    first, last = cut.split("…")
+    assert name.startswith(first)
+    assert name.endswith(last)
+    assert min(len(first), len(last)) > 3
+
+
+def test_two_channels_are_never_in_one_calibration_picture(tmp_path):
+    g = generator(4)
+    prediction = replace(build(N=8, p=2), channels=("drug", "metabolite"))
+    y = prediction.sample(1, g)[0]
+    y[0, 3, 1] = math.nan
+    evaluation = score(prediction, y, 5.0, g, paths=60)
+    asked = gallery.Asked("drug", "mg/L", 5.0, 3.0, "h")
+    whole = gallery.reliability_numbers(evaluation, asked)
+    for k, count in enumerate((96, 95)):
+        numbers = gallery.reliability_numbers(evaluation, asked, k)
+        assert numbers.observations == count
+        alone = torch.isfinite(y[..., k])
+        assert numbers.curve.mean_outcome @ numbers.curve.count == pytest.approx(float((y[..., k][alone] > 5.0).sum()))
+        assert numbers.event == f"{prediction.channels[k]} above 5 mg/L"
+    assert whole.observations == 191
+    found = gallery.reliability_pictures(tmp_path, evaluation, asked)
+    assert [one.svg.name for one in found] == ["reliability-channel1.svg", "reliability-channel2.svg"]
+    for what in ("title", "caption", "alt"):
+        assert len({getattr(one, what) for one in found}) == 2
 
 
 def test_labels_carry_units_and_dimensionless_ones_do_not():

@@ -11,9 +11,6 @@ import torch
 from hybrid import Prediction
 from training.trust import Outcome, score_table, scores_by_horizon, uncertainty_report
 
-pd = pytest.importorskip("pandas", reason="the extra `frames` is not installed")
-xr = pytest.importorskip("xarray", reason="the extra `frames` is not installed")
-
 
 def prediction(times: torch.Tensor | None = None, **changes: object) -> Prediction:
     """Three people, two channels, four times of which the second person's last one is padding."""

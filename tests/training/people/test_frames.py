@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hybrid import HybridModel
 from training import Cohort, Record, read_nonmem, read_table
-
-pd = pytest.importorskip("pandas", reason="the extra `frames` is not installed")
 
 UNITS = {"TIME": "h", "AMT": "mg", "DV": "mg/L"}
 PEOPLE = """ID,TIME,AMT,DV,EVID,CMT,WT,SITE
