@@ -83,7 +83,7 @@ def schedule_axes(
         axes.axhline(threshold, color=SECOND, linewidth=1.3, linestyle=(0, (5, 3)), zorder=2.5, gid="threshold")
     if until is not None:
         axes.axvline(until, color=GREY, linewidth=1.0, linestyle=(0, (1, 2)), zorder=2.0, gid="until")
-    end = float(np.nanmax(bands.times))  # a later dose is beyond the picture: the marks are not clipped, and would stand beside it
+    end = float(np.nanmax(bands.times))  # the marks are not clipped: a later dose would stand beside the picture
     for gid, which, look in (("doses", False, _DOSE), ("doses_beyond", True, _LARGER)):
         given = [d for d in _doses(schedule) if as_float(d.time) <= end]
         times = [as_float(d.time) for d in given if _larger(d, largest) is which]
