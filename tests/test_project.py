@@ -56,7 +56,7 @@ def test_the_sources_that_are_handed_on_hold_these_files() -> None:
 def test_the_lowest_versions_are_those_that_are_asked_for() -> None:
     """A floor without a pin would go untested, and a pin above its floor would test something else."""
     needed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["frames"]]
-    beside = ("pytest", "pytest-xdist", "hypothesis", "scipy")  # what `make test-lowest` installs to run
+    beside = ("pytest", "pytest-xdist", "hypothesis")  # what `make test-lowest` installs to run
     needed += [n for n in PROJECT["optional-dependencies"]["dev"] if n.split(">")[0] in beside]
     floors = dict(n.split(">=") for n in needed)
     lowest, newest = pins("constraints-lowest.txt"), pins("constraints.txt")
