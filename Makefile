@@ -63,7 +63,7 @@ test-slow: $(READY)
 $(LOWEST)/.ready: pyproject.toml constraints-lowest.txt
 	rm -rf $(LOWEST)
 	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[frames]' pytest pytest-xdist hypothesis scipy
+	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[frames]' pytest pytest-xdist hypothesis
 	@touch $@
 
 test-lowest: $(LOWEST)/.ready

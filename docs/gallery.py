@@ -18,7 +18,6 @@ from homeostat.pictures import (
     Observed,
     Phase,
     Reliability,
-    figure_of,
     member_mean_field,
     nearby,
     observed_axes,
@@ -60,15 +59,15 @@ unseen = forecast_unseen(plan, stack, known, later, generator=generator)
 
 # %%
 chosen = torch.arange(4)
-figure_of(
-    people_axes(unseen.people(chosen), [records[i] for i in chosen], forecast_from=2.5, title="Never seen in training")
+axes = people_axes(
+    unseen.people(chosen), [records[i] for i in chosen], forecast_from=2.5, title="Never seen in training"
 )
 
 # %% [markdown]
 # ## Observed against predicted
 
 # %%
-figure_of(observed_axes({"forecast": Observed.of(unseen, later.y)}))
+axes = observed_axes({"forecast": Observed.of(unseen, later.y)})
 
 # %% [markdown]
 # ## When the model says 70 %, does it happen?
@@ -77,15 +76,13 @@ figure_of(observed_axes({"forecast": Observed.of(unseen, later.y)}))
 asked = torch.isfinite(later.y)
 happened = torch.where(asked, (later.y > 5.0).double(), torch.nan)
 pit = torch.where(asked, unseen.cdf(later.y.nan_to_num()), torch.nan)
-figure_of(
-    reliability_axes(Reliability.of(unseen.exceeds(5.0), happened, pit, event="above 5 mg/L", generator=generator))
-)
+axes = reliability_axes(Reliability.of(unseen.exceeds(5.0), happened, pit, event="above 5 mg/L", generator=generator))
 
 # %% [markdown]
 # ## The parameters of everyone, in their ranges
 
 # %%
-figure_of(theta_axes(theta_of(model, cohort, people)))
+axes = theta_axes(theta_of(model, cohort, people))
 
 # %% [markdown]
 # ## What if?
@@ -94,7 +91,7 @@ figure_of(theta_axes(theta_of(model, cohort, people)))
 times = np.linspace(0.0, 25.0, 101).tolist()
 schedules = {"as given": records[0].schedule, "split in two": records[0].schedule.do("split gut in 2 every 8")}
 answers = {name: bundle.forecast(records[0].id, schedule, times) for name, schedule in schedules.items()}
-figure_of(what_if_axes(answers, schedules=schedules, threshold=8.0, time_unit="h", nonnegative=("concentration",)))
+axes = what_if_axes(answers, schedules=schedules, threshold=8.0, time_unit="h", nonnegative=("concentration",))
 
 # %% [markdown]
 # ## The proof beside what is computed
@@ -115,4 +112,4 @@ phase = Phase.of(
     time_unit="h",
     lowest=(0.0, 0.0),
 )
-figure_of(phase_axes(phase))
+axes = phase_axes(phase)

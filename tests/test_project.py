@@ -56,7 +56,7 @@ def test_the_sources_that_are_handed_on_hold_these_files() -> None:
 def test_the_lowest_versions_are_those_that_are_asked_for() -> None:
     """A floor without a pin would go untested, and a pin above its floor would test something else."""
     needed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["frames"]]
-    beside = ("pytest", "pytest-xdist", "hypothesis", "scipy")  # what `make test-lowest` installs to run
+    beside = ("pytest", "pytest-xdist", "hypothesis")  # what `make test-lowest` installs to run
     needed += [n for n in PROJECT["optional-dependencies"]["dev"] if n.split(">")[0] in beside]
     floors = dict(n.split(">=") for n in needed)
     lowest, newest = pins("constraints-lowest.txt"), pins("constraints.txt")
@@ -80,3 +80,13 @@ def test_the_files_of_the_lowest_versions_exist() -> None:
 def test_python_versions_are_those_that_are_promised() -> None:
     said = [c.rpartition(" ")[2] for c in PROJECT["classifiers"] if re.search(r":: 3\.\d", c)]
     assert f">={min(said, key=lambda v: int(v[2:]))}" == PROJECT["requires-python"]
+
+
+def test_the_doors_that_are_promised_are_those_of_the_site() -> None:
+    text = (ROOT / "docs/policy.md").read_text()
+    promised = re.findall(r"`([\w.]+)`", text[text.index("of the doors:") : text.index("their arguments by name")])
+    shown = re.findall(
+        r'^    "([\w.]+)",$', (ROOT / "docs/site/doors.py").read_text().partition(")\n")[0], flags=re.MULTILINE
+    )
+    assert promised == shown
+    assert all((ROOT / name.replace(".", "/") / "__init__.py").exists() for name in promised)

@@ -28,19 +28,35 @@ def target_of(name: str, module: str | None) -> str | None:
 def complete(app: Sphinx, docname: str, content: list[str]) -> None:
     """What a page has on the site beyond its text: the first the contents, one of docs/api/ the door that it is named for.
 
-    A link to a Python file that is no page leads to the file itself.
+    A link to a file that is no page leads to the file itself, one to a folder to its first page.
     """
     path = Path(docname)
     if docname == app.config.root_doc:
-        content[0] += "\n" + (Path(__file__).parent / "contents.md").read_text()
+        contents = (Path(__file__).parent / "contents.md").read_text()
+        listed = {docname, *contents.split()}
+        more = [
+            d
+            for d in sorted(app.env.found_docs)
+            if d not in listed and not d.startswith(("docs/api/", "docs/decisions/"))
+        ]
+        content[0] += "\n" + contents
+        if more:  # CHANGELOG, CONTRIBUTING and whatever else is added: a page is never lost
+            content[0] += "\n".join(["\n```{toctree}", ":hidden:", ":caption: The project", "", *more, "```\n"])
     if path.parent == Path("docs/api") and path.name != "index":
         content[0] += "\n" + page(path.name)
 
     def led(match: re.Match[str]) -> str:
-        there = os.path.normpath(path.parent / match[1]).removesuffix(".py")
+        there = os.path.splitext(os.path.normpath(path.parent / match[1]))[0]
         return match[0] if there in app.env.found_docs else f"](path:{match[1]})"
 
-    content[0] = re.sub(r"\]\(([^():#\s]+\.py)\)", led, content[0])
+    content[0] = re.sub(r"\]\(([^():#\s]+\.(?:py|md))\)", led, content[0])
+
+    def into(match: re.Match[str]) -> str:
+        there = os.path.normpath(path.parent / match[1])
+        first = next((n for n in ("index", "README") if f"{there}/{n}" in app.env.found_docs), None)
+        return f"]({match[1]}{first}.md)" if first else match[0]
+
+    content[0] = re.sub(r"\]\(([^():#\s]+/)\)", into, content[0])
 
 
 class Types(SphinxPostTransform):

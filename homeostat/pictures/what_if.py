@@ -83,8 +83,10 @@ def schedule_axes(
         axes.axhline(threshold, color=SECOND, linewidth=1.3, linestyle=(0, (5, 3)), zorder=2.5, gid="threshold")
     if until is not None:
         axes.axvline(until, color=GREY, linewidth=1.0, linestyle=(0, (1, 2)), zorder=2.0, gid="until")
+    end = float(np.nanmax(bands.times))  # the marks are not clipped: a later dose would stand beside the picture
     for gid, which, look in (("doses", False, _DOSE), ("doses_beyond", True, _LARGER)):
-        times = [as_float(d.time) for d in _doses(schedule) if _larger(d, largest) is which]
+        given = [d for d in _doses(schedule) if as_float(d.time) <= end]
+        times = [as_float(d.time) for d in given if _larger(d, largest) is which]
         if times:
             line = Line2D(
                 times, [0.0] * len(times), transform=axes.get_xaxis_transform(), clip_on=False, zorder=5.0, **look

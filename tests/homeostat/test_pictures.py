@@ -596,10 +596,10 @@ def test_exceedance_of_a_gaussian_is_its_closed_form():
 
 def test_a_schedule_shows_its_threshold_and_doses():
     axes = new_figure(4, 4).subplots()
-    schedule = Schedule((Dose("gut", 0.0, 100.0), Dose("gut", 6.0, 100.0)))
+    schedule = Schedule((Dose("gut", 0.0, 100.0), Dose("gut", 6.0, 100.0), Dose("gut", 900.0, 100.0)))
     schedule_axes(Bands.of(build()), axes=axes, person=0, threshold=7.0, schedule=schedule)
     assert list(artists(axes, "threshold")[0].get_ydata()) == [7.0, 7.0]
-    assert list(artists(axes, "doses")[0].get_xdata()) == [0.0, 6.0]
+    assert list(artists(axes, "doses")[0].get_xdata()) == [0.0, 6.0]  # what comes after the picture is not beside it
     assert chance(0.001) == "below 1\u00a0%"
     assert chance(0.999) == "above 99\u00a0%"
     assert chance(0.337) == "34\u00a0%"
