@@ -11,7 +11,7 @@ from torch import nn
 from exchange import BUILTIN, Bundle, load
 from homeostat import gallery
 from homeostat.bundles.reach import CRITERION
-from homeostat.bundles.said import cut_short_in
+from homeostat.bundles.said import cut_short_in, not_converged_in
 from homeostat.bundles.these_people import beyond_in, certificate_verdicts, scaling_in
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
 from homeostat.gallery.made import Made
@@ -107,6 +107,9 @@ def report_on(
     same = bundle.provenance.get("table_sha256") == provenance(Settings(), data, records, units)["table_sha256"]
     folder = folder or path.parent / "report"
     verdicts = gallery.interrupted_verdicts(cut_short_in(bundle))
+    if not_converged_in(bundle):
+        claim = "The fit of this model had not converged"
+        verdicts.append(Verdict(claim, False, not_converged_in(bundle), ("convergence", "training")))
     verdicts += [Verdict(sentence, None, about=("units",)) for sentence in assumed]
     if same or seen:
         verdicts.append(

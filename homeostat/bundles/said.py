@@ -1,4 +1,4 @@
-"""What a bundle says of itself: a training that was cut short, its certificate, and in which units that was made."""
+"""What a bundle says of itself: a training that was cut short or did not arrive, its certificate, and in which units."""
 
 from exchange import Bundle
 from homeostat import gallery
@@ -10,6 +10,11 @@ from training.trust.verdicts import Verdict
 def cut_short_in(bundle: Bundle) -> str:
     """What a bundle says of a training that was cut short; "" where it says nothing."""
     return shown(str(bundle.provenance.get("interrupted", ""))[:300], lines=False)  # a stranger's words, in one line
+
+
+def not_converged_in(bundle: Bundle) -> str:
+    """What a bundle says of a fit that has not converged; "" where it says nothing."""
+    return shown(str(bundle.provenance.get("not_converged", ""))[:400], lines=False)  # a stranger's words, in one line
 
 
 def bundle_verdict(claim: Claim | Refusal, best: float | None, bundle: Bundle, *, proved: bool = True) -> Verdict:

@@ -10,7 +10,7 @@ from torch import nn
 from exchange import BUILTIN, Bundle, load
 from homeostat import gallery
 from homeostat.bundles.predicted import most_steps
-from homeostat.bundles.said import cut_short_in
+from homeostat.bundles.said import cut_short_in, not_converged_in
 from hybrid import Schedule
 from hybrid.schedules.dose import as_float
 from hybrid.schedules.schedule_text import format_schedule, parse_schedule, schedule_units
@@ -116,6 +116,8 @@ def simulate_person(
             lines.append("The times at which the state is there are marked with *.")
     if cut_short_in(bundle):
         lines.append(f"this model's training was cut short ({cut_short_in(bundle)})")
+    if not_converged_in(bundle):
+        lines.append(f"of this model: {not_converged_in(bundle)}")
     if {as_float(d.arrival) for d in schedule.doses} & set(times):
         lines.append("At the time of a dose stands the value before it.")
     for name, values in answer["channels"].items():

@@ -26,8 +26,12 @@ class Made:
         """
         command = by if isinstance(by, str) else shlex.join(["homeostat", *by])
         epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-        seconds = int(epoch) if epoch.isdigit() else int(time.time())
-        return Made(command, datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        seconds = int(epoch) if epoch.isdecimal() else int(time.time())
+        try:
+            day = datetime.fromtimestamp(seconds, UTC)
+        except (OverflowError, ValueError, OSError) as error:
+            raise ValueError(f"SOURCE_DATE_EPOCH={epoch} is no time in seconds since 1970; unset it, or write it so") from error
+        return Made(command, day.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
     def to_dict(self) -> dict[str, str]:
         """As plain JSON values."""

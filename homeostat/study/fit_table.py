@@ -170,7 +170,7 @@ def fit_table(
     page = write_page(
         folder,
         shown_on_page,
-        title=f"{table.name}: a hybrid twin of {len(records)} people",
+        title=f"{table.name}: a {'hybrid ' if hidden else ''}twin of {len(records)} people",
         opening=opening_of(trained.model, records, first, judged, asked, verdicts, source=table.name, unseen=True),
         notes=[
             f"Forecasts below concern people whom the forecasting members had not been trained on. {gallery.WHAT_EVERYONE_SAID}",

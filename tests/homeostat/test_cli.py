@@ -308,6 +308,18 @@ def test_report(reported: tuple[Path, Result]) -> None:
     assert all(v.keys() == {"claim", "good", "detail", "about"} for v in written["verdicts"])
 
 
+def test_a_fit_that_has_not_converged_is_said_wherever_its_bundle_goes(
+    bundle: Path, reported: tuple[Path, Result], tmp_path: Path
+) -> None:
+    loaded = load(bundle)
+    assert "not converged" in loaded.provenance["not_converged"]  # it had few steps
+    assert "Beware: the fit of this model had not converged" in (reported[0] / "report.html").read_text()
+    assert "The fit has not converged" in run("inspect", bundle).stdout
+    arrived = {name: value for name, value in loaded.provenance.items() if name != "not_converged"}
+    path = save(replace(loaded, provenance=arrived), tmp_path / "arrived.twin")
+    assert "not converged" not in run("inspect", path).stdout
+
+
 @pytest.mark.usefixtures("without_a_page")
 def test_people_on_other_clocks_have_the_same_report(bundle: Path, reported: tuple[Path, Result], tmp_path: Path) -> None:
     """Late enrolment, and a table whose clock began a year earlier, change no score; nor do columns that nothing needs."""

@@ -305,6 +305,11 @@ def test_how_it_was_made_is_as_it_was_typed(monkeypatch):
     made = Made.now(["fit", "my table.csv", "--units", "DV=mg/L", "$(rm x)"])
     assert made.command == "homeostat fit 'my table.csv' --units DV=mg/L '$(rm x)'"
     assert made.date == "1970-01-02T00:00:00Z"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "9" * 30)
+    with pytest.raises(ValueError, match="no time in seconds since 1970"):
+        Made.now("x")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "²")  # a digit, and no number
+    assert Made.now("x").date > "2020"
     monkeypatch.delenv("SOURCE_DATE_EPOCH")
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", Made.now("fit_table(...)").date)
     assert Made.now("fit_table(...)").command == "fit_table(...)"
