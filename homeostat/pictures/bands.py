@@ -14,6 +14,7 @@ from homeostat.pictures.colours import IGNORANCE, LINE, NOISE
 from homeostat.pictures.sheet import panel_axes
 from homeostat.pictures.style import percent
 from hybrid import Prediction
+from physics.arguments import require_kind
 from physics.glance import glance
 
 Array = NDArray[np.float64]
@@ -72,6 +73,9 @@ def band_axes(bands: Bands, person: int = 0, *, axes: Axes | None = None) -> Axe
 
     `person`, the place in `bands`. Returns the axes.
     """
+    require_kind(bands, Bands, "band_axes: bands", "Bands.of(prediction)")
+    if not -len(bands.times) <= person < len(bands.times):
+        raise ValueError(f"Person {person} was asked for; the bands are of {len(bands.times)}, counted from 0.")
     axes = panel_axes(axes)
     here = np.isfinite(bands.times[person])
     t = bands.times[person, here]

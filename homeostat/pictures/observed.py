@@ -94,6 +94,7 @@ def observed_panel_axes(
     `ends`, lowest and highest value of both axes, and `log`, whether both are logarithmic: by default what the values ask for.
     Returns the axes.
     """
+    require_kind(numbers, Observed, "observed_panel_axes: numbers", "Observed.of(prediction, y)")
     axes = panel_axes(axes, width=5.2, height=5.2, handles=observed_handles(numbers.level))
     low, high, logarithmic = _reach([numbers])
     low, high = (low, high) if ends is None else ends

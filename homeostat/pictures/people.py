@@ -36,6 +36,7 @@ def person_axes(
     units; `forecast_from`, the time up to which all was known, since the record's origin; None where nothing was
     withheld. Returns the axes.
     """
+    require_kind(bands, Bands, "person_axes: bands", "Bands.of(prediction)")
     axes = band_axes(bands, person, axes=axes)
     values = record.values[:, channel]
     seen = np.isfinite(values)

@@ -141,6 +141,7 @@ def field_axes(phase: Phase, *, axes: Axes | None = None, ellipses: int = 4, den
 
     `ellipses`, at how many times; `density` of the streamlines. Returns the axes.
     """
+    require_kind(phase, Phase, "field_axes: phase", "Phase.of(field, starts, times, …)")
     axes = panel_axes(axes)
     shapes: list[Array] = []
     marks = _marks(phase, ellipses)
@@ -199,6 +200,7 @@ def distance_axes(phase: Phase, *, axes: Axes | None = None) -> Axes:
 
     Returns the axes. Errors: `ValueError` for a phase without a metric.
     """
+    require_kind(phase, Phase, "distance_axes: phase", "Phase.of(field, starts, times, …)")
     axes = panel_axes(axes)
     elapsed = phase.times - phase.times[0]
     axes.plot(elapsed, phase.promise[0] / phase.promise[0, 0], color=PROMISE, linewidth=1.6, gid="promise")

@@ -147,6 +147,7 @@ def frequency_axes(numbers: Reliability, *, axes: Axes | None = None, words: boo
 
     `words`: the error beside its band, above the panel. Returns the axes.
     """
+    require_kind(numbers, Reliability, "frequency_axes: numbers", "Reliability.of(probability, outcome, pit, …)")
     axes = panel_axes(axes, width=5.2, height=5.2)
     curve = numbers.curve
     _diagonal(axes)
@@ -170,6 +171,7 @@ def quantile_axes(numbers: Reliability, *, axes: Axes | None = None, words: bool
 
     `words`: the mean gap beside its band, above the panel. Returns the axes.
     """
+    require_kind(numbers, Reliability, "quantile_axes: numbers", "Reliability.of(probability, outcome, pit, …)")
     axes = panel_axes(axes, width=5.2, height=5.2)
     _diagonal(axes)
     axes.fill_between(

@@ -128,6 +128,7 @@ def split_handles(rows: Sequence[SplitRow]) -> list[Artist]:
 def rings_axes(rings: Rings, *, axes: Axes | None = None, time_unit: str | None = None) -> Axes:
     """The field's spread against the distance from the data (gid "rings"); shaded where training has been (gid
     "seen")."""
+    require_kind(rings, Rings, "rings_axes: rings", "Rings(radius, spread, edge)")
     axes = panel_axes(axes)
     axes.axvspan(0.0, rings.edge, color=NOISE, alpha=0.5, linewidth=0.0, zorder=0.5, gid="seen")
     axes.plot(rings.radius, rings.spread, "o-", color=SECOND, linewidth=1.5, markersize=5.0, zorder=3.0, gid="rings")

@@ -76,6 +76,7 @@ def schedule_axes(
     training (gid "until"); `measured`, times and values of what was measured of this person: full dots (gid
     "measured") `under_it`, this very schedule, and open ones where it was under another. Returns the axes.
     """
+    require_kind(bands, Bands, "schedule_axes: bands", "Bands.of(prediction)")
     axes = band_axes(bands, person, axes=axes)
     for begin, end in beyond:
         axes.axvspan(begin, end, zorder=0.8, gid="beyond", **_HATCHED)

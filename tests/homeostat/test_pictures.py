@@ -32,11 +32,13 @@ from homeostat.pictures import (
     hero_axes,
     member_mean_field,
     nearby,
+    observed_panel_axes,
     people_axes,
     person_axes,
     phase_axes,
     quantile_axes,
     reliability_axes,
+    rings_axes,
     save,
     schedule_axes,
     what_if_axes,
@@ -781,3 +783,21 @@ def test_what_was_measured_and_how_far_training_reached_is_marked():
         "last measured in training",
     ):
         assert said in words
+
+
+@pytest.mark.parametrize(
+    "panel",
+    [
+        band_axes, person_axes, schedule_axes, field_axes, distance_axes, frequency_axes, quantile_axes, rings_axes,
+        observed_panel_axes,
+    ],
+)  # fmt: skip
+def test_a_single_panel_of_the_wrong_kind_is_answered_in_words(panel):
+    arguments = (3, people(1)[0]) if panel is person_axes else (3,)
+    with pytest.raises(ValueError, match=f"{panel.__name__}: .* must be a"):
+        panel(*arguments)
+
+
+def test_a_person_who_is_not_there_is_answered_in_words():
+    with pytest.raises(ValueError, match="Person 9 was asked for; the bands are of 2"):
+        band_axes(Bands.of(build(N=2)), 9)
