@@ -21,7 +21,7 @@ from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
 from homeostat.gallery.made import Made
 from homeostat.gallery.markup import MARKS
 from homeostat.gallery.opening import opening_of
-from homeostat.gallery.page import DRAWN, Shown, sections_of
+from homeostat.gallery.page import DRAWN, Shown, proof_section, sections_of
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.theta import theta_of
 from homeostat.progress import cut_short
@@ -234,11 +234,7 @@ def _after_training(
         fits_of(hybrid.model, hybrid.cohort, hybrid.personal, END, most=DRAWN, solver=solver_named(settings.solver)),
     )
     phase = gallery.phase_of(bundle, 0, 24.0)
-    proof = Section(
-        "The proof, beside what is computed",
-        "Two pairs of trajectories under the vector field.",
-        pictures=[gallery.phase_picture(folder, phase, records[0].id)],
-    )
+    proof = proof_section(folder, phase, records[0].id)
     asking = Section(
         "What if?",
         "One person under other doses, with what lies beyond what was trained marked.",

@@ -112,12 +112,13 @@ def report_on(
         verdicts.append(Verdict(claim, False, not_converged_in(bundle), ("convergence", "training")))
     verdicts += [Verdict(sentence, None, about=("units",)) for sentence in assumed]
     if same or seen:
+        own = " `homeostat inspect` shows the scores that the bundle brings of itself." if bundle.calibration else ""
         verdicts.append(
             Verdict(
-                f"{len(seen)} of {len(records)} people have ids that the model was trained on",
+                f"{len(seen)} of {_people(len(records))} {'has an id' if len(seen) == 1 else 'have ids'} that the model was "
+                "trained on",
                 None,
-                "If they are the same people, this page flatters the model: the bundle's own calibration, below, was made on "
-                "people never seen.",
+                f"If they are the same people, this page flatters the model.{own}",
                 ("people seen",),
             )
         )

@@ -13,7 +13,7 @@ from homeostat.gallery.made import Made
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.tables import score_rows, uncertainty_rows, values_table
 from homeostat.gallery.theta import people_table, typical_table
-from homeostat.pictures import Picture, Rings, Theta
+from homeostat.pictures import Phase, Picture, Rings, Theta
 from homeostat.study.asked import Asked
 from homeostat.study.evaluation import Evaluation
 from homeostat.study.individual import Fits
@@ -127,10 +127,15 @@ def phase_section(folder: Path, shown: Shown) -> Section | None:
     if len(bundle.model.backbone.states) != 2 or bundle.model.backbone.inputs or not bundle.people:
         return None
     end = max(float(r.times[-1]) for r in shown.records)
-    picture = phase_picture(folder, phase_of(bundle, 0, end), bundle.people[0].id)
-    return Section(
-        "The proof, beside what is computed", "Two pairs of trajectories under the vector field.", pictures=[picture]
-    )
+    return proof_section(folder, phase_of(bundle, 0, end), bundle.people[0].id)
+
+
+def proof_section(folder: Path, phase: Phase, person: str) -> Section:
+    """Trajectories beside what is proved of them; without a proof that speaks of them, its title promises none."""
+    proved, bare = "The proof, beside what is computed", "Two pairs of trajectories, of which nothing is proved"
+    picture = phase_picture(folder, phase, person)
+    words = "Two pairs of trajectories under the vector field."
+    return Section(bare if phase.rate is None else proved, words, pictures=[picture])
 
 
 def _forecasts(shown: Shown, pictures: Sequence[Picture]) -> Section:

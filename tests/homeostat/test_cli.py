@@ -317,6 +317,9 @@ def test_a_fit_that_has_not_converged_is_said_wherever_its_bundle_goes(
     assert "not converged" in loaded.provenance["not_converged"]  # it had few steps
     assert "Beware: the fit of this model had not converged" in (reported[0] / "report.html").read_text()
     assert "The fit has not converged" in run("inspect", bundle).stdout
+    page = (reported[0] / "report.html").read_text()
+    assert "4 of 4 people have ids that the model was trained on" in page
+    assert "calibration, below" not in page  # the bundle's own scores are not on this page
     arrived = {name: value for name, value in loaded.provenance.items() if name != "not_converged"}
     path = save(replace(loaded, provenance=arrived), tmp_path / "arrived.twin")
     assert "not converged" not in run("inspect", path).stdout

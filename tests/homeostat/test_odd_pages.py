@@ -18,7 +18,7 @@ from homeostat.pictures import people_axes
 from hybrid import HybridModel, Mesh, States
 from learned import AdditiveProportional, Ensemble
 from physics import LinearBackbone, LogNormalPopulation
-from tests.homeostat.test_pictures import build, people
+from tests.homeostat.test_pictures import build, people, phase
 from tests.homeostat.test_reach import personal_of
 
 LONG = "a_channel_whose_name_is_as_long_as_only_a_laboratory_can_make_it_" * 2
@@ -67,6 +67,12 @@ def test_one_person_under_a_bundle_of_nothing_else(tmp_path: Path) -> None:
     assert "nan" not in re.sub(r"<[^>]*>", " ", page).lower().split()
     assert said["opening"][1].startswith("Nothing is proved of this model")
     assert "of one person with 5 measurements" in said["opening"][0]
+
+
+def test_a_section_of_trajectories_promises_no_proof_where_there_is_none(tmp_path: Path) -> None:
+    proved, not_proved = (module_of_page.proof_section(tmp_path, phase(rate), "1") for rate in (0.05, None))
+    assert proved.title.startswith("The proof")
+    assert not_proved.title.endswith("of which nothing is proved")
 
 
 def test_of_too_many_people_the_first_are_drawn_and_all_are_in_the_files(
