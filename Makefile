@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+RUNS   := $(VENV)/.runs
 READY  := $(VENV)/.ready
 LOWEST := .venv-lowest
 
@@ -23,15 +24,20 @@ help:
 	@echo "make docs       the site, notebooks run, every link followed (writes runs/docs)"
 	@echo "make clean      remove what the other targets made"
 
-$(READY): pyproject.toml constraints.txt
+$(RUNS): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "homeostat needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(READY): $(RUNS)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	@touch $(READY)
+	@touch $@
 
 setup: $(READY)
 
-demo: $(READY)
+# no more than it needs: the picture is there sooner
+demo: $(RUNS)
 	$(BIN)/homeostat demo
 	@echo "The second demo, about a minute, shows what a learned part is for: $(BIN)/homeostat demo c-peptide"
 

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -66,8 +67,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def browse(address: str, *options: str) -> str:
-    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", *options, address]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    # a profile of its own: two browsers on one wait for each other
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+        command += ["--virtual-time-budget=20000", *options, address]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
 @pytest.mark.skipif(AXE is None, reason="axe-core-python is not installed")

@@ -19,10 +19,12 @@ from typer.testing import CliRunner, Result
 from exchange import Bundle, load, save
 from homeostat.bundles.reach import Reach
 from homeostat.cli import app, main
+from homeostat.commands import COMMANDS
 from homeostat.data import theophylline
 from stability import Certificate, Refusal
 
-COMMANDS = ("demo", "fit", "certify", "check", "report", "simulate", "inspect", "grammar")
+PROMISED = {"demo", "fit", "certify", "check", "report", "simulate", "inspect", "grammar"}  # none of these is lost
+NAMES = [command.name for command in COMMANDS]
 UNITS = ["--units", "TIME=h,AMT=mg,DV=mg/L"]
 SMALL = ["--members", "2", "--folds", "2", "--steps", "3", "--hidden", "4"]
 TABLE = str(theophylline())
@@ -89,7 +91,7 @@ def training_is_traced_once() -> Iterator[None]:
 # ---- help ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", NAMES)
 def test_help_has_an_example_that_is_that_command(command: str) -> None:
     done = run(command, "--help")
     assert done.exit_code == 0
@@ -99,8 +101,8 @@ def test_help_has_an_example_that_is_that_command(command: str) -> None:
 def test_help_names_every_command() -> None:
     done = run("--help")
     assert done.exit_code == 0
-    assert all(command in done.stdout for command in COMMANDS)
-    assert {c.name or c.callback.__name__ for c in app.registered_commands} == set(COMMANDS)
+    assert all(command in done.stdout for command in NAMES)
+    assert {c.name or c.callback.__name__ for c in app.registered_commands} == set(NAMES) >= PROMISED
 
 
 def test_without_a_command_there_is_help_and_exit_code_2() -> None:
