@@ -1,6 +1,6 @@
 """How far can the C-peptide forecasts of `cpeptide.py` be trusted? Their intervals, before and after recalibration.
 
-    python examples/cpeptide_uncertainty.py --data DIR [--device cpu] [--seed 0]
+    python examples/cpeptide_uncertainty.py [--data DIR] [--device cpu] [--seed 0]
 
 From the samples of the first hour to those at 90 and 120 min, with the same network, steps and weights as there. Two things
 differ: members are trained on bootstrap draws of people, since a spread by first weights alone is no measure of ignorance,
@@ -15,15 +15,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import cpeptide
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from hybrid import HybridModel, Prediction, predict
-from training import Cohort, Plan
+from homeostat.c_peptide.model import FORECAST_FROM, STEPS, people
+from homeostat.c_peptide.study import forecast, forecast_unseen, train_ensembles
+from homeostat.data import ohashi
+from hybrid import Prediction
+from training import Cohort
 from training.people import Ohashi, read_ohashi
 from training.trust import (
     Gate,
@@ -51,32 +52,11 @@ class Judged:
     change: dict[str, PairedDifference]  # "nll", "crps": after minus before
 
 
-def forecast(model: HybridModel, cohort: Cohort, generator: torch.Generator) -> Prediction:
-    """Everyone's C-peptide from the samples of the first hour: a component for each member and draw of β."""
-    beta = cpeptide.fit_beta(model, cohort, cpeptide.AHEAD, cpeptide.FORECAST_FROM).draws(DRAWS, generator)
-    return predict(model, cohort, beta, solver=cpeptide.SOLVER)
-
-
-def forecast_unseen(plan: Plan, stack: HybridModel, cohort: Cohort, generator: torch.Generator) -> Prediction:
-    """The same by the members that never saw them, in the cohort's order."""
-    folds = [torch.nonzero(plan.fold == k)[:, 0] for k in range(plan.folds)]
-    parts = [forecast(plan.unseen(stack, k), cohort.people(index), generator) for k, index in enumerate(folds)]
-    back = torch.argsort(torch.cat(folds))
-    return replace(
-        parts[0],
-        mean=torch.cat([p.mean for p in parts], 2)[:, :, back],
-        variance=torch.cat([p.variance for p in parts], 2)[:, :, back],
-        times=cohort.times,
-        mask=cohort.real,
-        ids=cohort.ids,
-    )
-
-
 def judge(
     prediction: Prediction, cohort: Cohort, calibration: Scaling | CrossScaling, generator: torch.Generator
 ) -> Judged:
     """Both reports and the paired differences, on the samples after the first hour."""
-    stated = Outcome.of(prediction, cohort.after(cpeptide.FORECAST_FROM))
+    stated = Outcome.of(prediction, cohort.after(FORECAST_FROM))
     mended = replace(stated, prediction=calibration.apply(prediction, cohort.ids))
     before, after = (
         uncertainty_report(
@@ -92,17 +72,17 @@ def judge(
 def study(data: Ohashi, steps: int, seed: int, device: str, console: Console) -> tuple[dict[str, Judged], Scaling]:
     """Train the ensemble beside its cross-validation; forecast, recalibrate and judge the training and the test people."""
     generator = torch.Generator().manual_seed(seed)
-    plan = Plan.of(len(data.train), MEMBERS, FOLDS, generator)
-    stack = plan.stack(cpeptide.build(), generator).to(device)
-    cohort = cpeptide.people(data.train, stack)
-    stack = cpeptide.train(stack, cohort, plan.weights.to(device), steps, console).model
-    unseen = forecast_unseen(plan, stack, cohort, generator)
-    outcome = Outcome.of(unseen, cohort.after(cpeptide.FORECAST_FROM))
+    trained = train_ensembles(
+        data.train, members=MEMBERS, folds=FOLDS, steps=steps, generator=generator, device=device, console=console
+    )
+    cohort = trained.cohort
+    unseen = forecast_unseen(trained, DRAWS, generator)
+    outcome = Outcome.of(unseen, cohort.after(FORECAST_FROM))
     cross = CrossScaling.fit(outcome, folds=min(10, len(cohort.ids)), generator=generator)
     scaling = Scaling.fit(outcome)
     found = {"training people, cross-validated": judge(unseen, cohort, cross, generator)}
-    test = cpeptide.people(data.test, stack)
-    found["test people"] = judge(forecast(plan.final(stack), test, generator), test, scaling, generator)
+    test = people(data.test, trained.final)
+    found["test people"] = judge(forecast(trained.final, test, test, DRAWS, generator), test, scaling, generator)
     return found, scaling
 
 
@@ -141,20 +121,19 @@ def table_of(name: str, judged: Judged) -> Table:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read, fit, recalibrate, judge. Returns the exit code."""
     parser = argparse.ArgumentParser(description="C-peptide forecasts: are their intervals right?")
-    parser.add_argument("--data", help="the folder with the Ohashi tables and split.csv")
+    parser.add_argument(
+        "--data", default=str(ohashi()), help="a folder with the Ohashi tables; by default the bundled one"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    if options.data is None or not Path(options.data).is_dir():
-        print(f"No data: {cpeptide.WHERE}", file=sys.stderr)
-        return 2
     try:
         data = read_ohashi(options.data)
     except ValueError as error:
-        print(f"{error}.\nIf the data are not there: {cpeptide.WHERE}", file=sys.stderr)
+        print(f"{error}.\nWithout --data the tables of the package are read, which are CC BY 4.0.", file=sys.stderr)
         return 2
     console = Console()
-    found, scaling = study(data, cpeptide.STEPS, options.seed, options.device, console)
+    found, scaling = study(data, STEPS, options.seed, options.device, console)
     for name, judged in found.items():
         console.print(table_of(name, judged))
         for verdict in judged.after.verdicts:

@@ -1,5 +1,10 @@
 """What travels: the model bundle, with certificate and calibration inside."""
 
+from homeostat_siblings import require_siblings
+
+# before the first of them is imported
+require_siblings("exchange", ("physics", "learned", "hybrid", "stability", "training"))
+
 from exchange.bundle import Bundle
 from exchange.coverage import Outside
 from exchange.person import Person

@@ -17,6 +17,7 @@ from exchange.systems import Subjects, lure_of
 from exchange.units import units_of
 from hybrid import Conditions, HybridModel, Mesh, Prediction, Schedule, Solver, conditions_of
 from physics.arguments import quote, require_kind, require_same_people, require_text
+from physics.glance import Summary, glance, with_units
 from stability import Certificate, Claim, Lure, Refusal, prove
 from stability.proof import Verdict
 from stability.threads import few_threads
@@ -25,6 +26,18 @@ from training.people.records import never_negative
 from training.trust.recalibration.scaling import Scaling
 
 _OTHERS = "the digest is not that of the bundle's system, or of its layers: the arrays were changed after the claim was made"
+
+
+def _summary(bundle: Any) -> Summary:
+    return f"Bundle: members {bundle.model.members}, people {len(bundle.people)}", [
+        ("model", bundle.model),
+        ("observed", with_units(bundle.model.observation.channels, bundle.model.observation.units)),
+        ("people", tuple(person.id for person in bundle.people)),
+        *((claim.kind, claim) for claim in bundle.claims[:3]),
+        ("calibration", tuple(bundle.calibration) or "none"),
+        ("provenance", dict(bundle.provenance) or None),
+        ("not below 0", ", ".join(bundle.nonnegative)),
+    ]
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,8 @@ class Bundle:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     nonnegative: tuple[str, ...] = ()
     made_in: tuple[tuple[Claim, Mapping[str, Any]], ...] = ()
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         require_kind(self.model, HybridModel, "Bundle: model", "Bundle.of(model, cohort, people)")

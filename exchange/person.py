@@ -11,6 +11,7 @@ from exchange.files.json_parts import listed, mapping, number, only
 from hybrid import Dose, Schedule, Signal
 from hybrid.schedules.dose import as_float
 from physics.arguments import quote, require_kind, require_number, require_text
+from physics.glance import Summary, glance
 from training.people import Cohort
 from training.people.records import LONGEST_ID
 
@@ -18,6 +19,15 @@ from training.people.records import LONGEST_ID
 _PERSON = ({"id", "schedule", "covariates", "baseline"}, {"until"})
 _SCHEDULE = ({"start", "doses", "inputs"}, set[str]())
 _SIGNAL = ({"times", "values", "kind"}, set[str]())
+
+
+def _summary(person: Any) -> Summary:
+    return f"Person {person.id}", [
+        ("given", person.schedule),
+        ("covariates", dict(person.covariates) or None),
+        ("baseline", person.baseline),
+        ("measured until", person.until),
+    ]
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,8 @@ class Person:
     covariates: Mapping[str, float]
     baseline: tuple[float, ...]
     until: float | None = None
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         require_text(self.id, "Person: id", 'Person("1", …)')

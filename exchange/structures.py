@@ -11,6 +11,7 @@ from learned import NOISES, PROCESS_NOISES, RESIDUALS
 from physics import BACKBONES, POPULATIONS
 from physics.arguments import InputError, quote, require_kind
 
+# the classes of ours that a bundle may name, by their names: `load(path, structures={**BUILTIN, "Mine": Mine})`
 BUILTIN: Mapping[str, type[nn.Module]] = {
     family_member.__name__: family_member
     for family in (BACKBONES, POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES, PROCESS_NOISES, TERMS)

@@ -16,6 +16,7 @@ from homeostat import __version__
 from homeostat.commands import COMMANDS, Command
 from homeostat.door import Door, explain, print_json, say, say_notes
 from homeostat.interrupted import stoppable
+from homeostat_siblings import HOUSE, require_siblings
 
 app = typer.Typer(
     name="homeostat",
@@ -76,6 +77,7 @@ def _answered(command: Command, given: dict[str, Any], as_json: bool) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = said  # a sentence, without the line of code that it comes from
+            require_siblings("homeostat", HOUSE)
             answer = command.run(**given, as_json=as_json)
             say_notes(answer.notes)
             if as_json:

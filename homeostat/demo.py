@@ -13,19 +13,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from exchange import load, save
+from exchange import load, save, solver_named
 from homeostat import gallery
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked
-from homeostat.gallery.judged import (
-    conventions_table,
-    judge_uncertainty,
-    pictures_of,
-    rings_of,
-    scores_table,
-    verdicts_of,
-)
-from homeostat.gallery.report import MARKS, write_report
+from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
+from homeostat.gallery.made import Made
+from homeostat.gallery.markup import MARKS
+from homeostat.gallery.opening import opening_of
+from homeostat.gallery.page import DRAWN, Shown, proof_section, sections_of
+from homeostat.gallery.report import Section, write_report
+from homeostat.gallery.theta import theta_of
 from homeostat.progress import cut_short
 from homeostat.study import (
     Evaluation,
@@ -43,6 +41,7 @@ from homeostat.study import (
     train,
 )
 from homeostat.study.backbones import backbone_named
+from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
 from homeostat.study.recipe import hybrid_recipe, neural_ode_recipe
 from homeostat.terminal import rich_table
@@ -55,16 +54,20 @@ from training.trust.verdicts import Verdict, verdicts_about
 THRESHOLD = 5.0  # mg/L, the lower end of the range aimed at in treatment
 DOSE_GAP = 24.0  # h: the certificate's region leaves room for anyone's largest dose once a day
 GRADIENT_LIMIT = 1e-2  # relative: the mesh is made for 1e-4 of the largest state, and a gradient cancels more
+END = 25.0  # h, until when people are drawn
+SOURCE = "a clinical study of theophylline (Boeckmann, Sheiner & Beal 1994)"
 FORECAST_FROM = 2.5  # h, three or four samples after the dose
 STATES = (("gut", "mg"), ("plasma", "mg"))
 
 
-def run_demo(folder: Path, settings: Settings, console: Console) -> dict[str, Any]:
+def run_demo(folder: Path, settings: Settings, console: Console, *, made: Made | None = None) -> dict[str, Any]:
     """Run all of it, writing into `folder`; a summary as plain JSON values, "certified" among them.
 
+    `made`: what the page says of how it was made, by default this call and now.
     Errors: `SimulationError` naming the person; `KeyboardInterrupt` before anything was trained.
     """
     began = time.perf_counter()
+    made = made or Made.now("homeostat.demo.run_demo(…)")
     folder.mkdir(parents=True, exist_ok=True)
     asked = Asked("concentration", "mg/L", THRESHOLD, settings.forecast_from, "h")
 
@@ -92,7 +95,7 @@ def run_demo(folder: Path, settings: Settings, console: Console) -> dict[str, An
         hybrid = train(hybrid_recipe(backbone, records), records, settings, console)
         for one in gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends):
             console.print(f"{MARKS[one.good]} {one}", markup=False)
-        return _after_training(folder, settings, asked, records, hybrid, waiting, console, began)
+        return _after_training(folder, settings, asked, records, hybrid, waiting, console, began, made)
 
 
 def _ignore_interrupts() -> None:
@@ -109,25 +112,40 @@ def _after_training(
     waiting: Mapping[str, AsyncResult[Evaluation]],
     console: Console,
     began: float,
+    made: Made,
 ) -> dict[str, Any]:
-    """Certify, judge, draw, ask, save: everything after the hybrid is trained."""
-    console.rule("[bold]4 · certify[/bold]", align="left")
+    """Forecast, certify, judge, draw, ask, save: everything after the hybrid is trained."""
+    console.rule("[bold]4 · forecast people never seen[/bold]", align="left")
     stopped = cut_short({"hybrid": hybrid.interrupted})
     marked = {"interrupted": stopped} if stopped else {}
     bundle = bundle_of(hybrid, None, {}, {**marked, "settings.solver": settings.solver})
     notes = gallery.baseline_notes(hybrid.cohort)
     save(bundle, folder / "model.twin")  # whatever fails from here on, the trained model is there
+    found = evaluate(hybrid, settings, THRESHOLD)
+    dense = dense_unseen(hybrid, settings, END)
+    (people,) = gallery.people_pictures(
+        folder,
+        dense,
+        records,
+        asked,
+        title="Twelve people, each forecast by members that were not trained on them",
+        subtitle=f"From the samples of the first {FORECAST_FROM:g} hours (filled) to the rest of the day (open)",
+    )
+    # whoever waits has something to look at, while the proof is searched for
+    console.print(f"the first picture, after {time.perf_counter() - began:.0f} s: {people.png}", markup=False)
+
+    console.rule("[bold]5 · certify[/bold]", align="left")
     system = bundle.system()
     region, inputs = dosed_region(records, bundle.model.backbone.states, DOSE_GAP)
     certificate, best = certify_rounded(system, share=0.95, region=region, inputs=inputs)
     if isinstance(certificate, Refusal):
         certificate, best = certify_rounded(system)
-    proved = check(certificate, system) if isinstance(certificate, Certificate) else False
+    proved = isinstance(certificate, Certificate) and bool(check(certificate, system))
     identity = certify(system, metric=np.eye(2), seconds=10.0)
     _print_certificate(certificate, best, proved, identity, console)
 
-    console.rule("[bold]5 · judge on people never seen[/bold]", align="left")
-    evaluations: dict[str, Evaluation] = {"hybrid": evaluate(hybrid, settings, THRESHOLD)}
+    console.rule("[bold]6 · judge[/bold]", align="left")
+    evaluations: dict[str, Evaluation] = {"hybrid": found}
     left_out: list[str] = []
     for name, answer in waiting.items():
         if stopped and not answer.ready():
@@ -136,20 +154,15 @@ def _after_training(
             continue
         with console.status(f"waiting for the {name}"):
             evaluations[name] = answer.get()
-    tables = [gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, "mg/L")]
-    for table in tables:
+    for table in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, "mg/L")):
         console.print(rich_table(table))
-
-    found = evaluations["hybrid"]
     judged = judge_uncertainty(found.prediction, found.y, [r.id for r in records], asked, resample="bootstrap")
     for verdict in verdicts_about(verdicts_of(judged), "gates"):
         console.print(verdict.claim)
-    tables.append(scores_table(judged, asked))
-
     distance = gradient_difference(hybrid, settings)
     console.print(f"the training gradient is within {distance:.1e} of torchdiffeq's (dopri5; relative, in the largest component)")
 
-    console.rule("[bold]6 · draw[/bold]", align="left")
+    console.rule("[bold]7 · what if?[/bold]", align="left")
     bundle = bundle_of(
         hybrid,
         certificate,
@@ -161,33 +174,13 @@ def _after_training(
         },
         {**marked, **provenance(settings, theophylline(), records, THEOPHYLLINE_UNITS)},
     )
-    dense = dense_unseen(hybrid, settings, 25.0)
-    numbers = gallery.reliability_numbers(evaluations["hybrid"], asked)
-    phase = gallery.phase_of(bundle, 0, 24.0)
-    pictures = [
-        gallery.people_picture(
-            folder,
-            dense,
-            records,
-            asked,
-            title="Twelve people, each forecast by members that were not trained on them",
-            subtitle=f"From the samples of the first {FORECAST_FROM:g} hours (filled) to the rest of the day (open)",
-        ),
-        gallery.reliability_picture(folder, numbers),
-        *pictures_of(folder, judged, asked, rings_of(hybrid.model, hybrid.cohort, hybrid.personal)),
-        gallery.phase_picture(folder, phase, records[0].id),
-    ]
-    gallery.hero_picture(folder, dense, records, numbers, phase, asked)
-
-    console.rule("[bold]7 · what if?[/bold]", align="left")
     given = bundle.people[0].schedule
     schedules = {
         "as given": given,
         "dose doubled": given.scaled("gut", 2.0),
         "split in two": given.split("gut", 2, 12.0),
     }
-    picture, answers = gallery.what_if_picture(folder, bundle, 0, schedules, asked, 36.0)
-    pictures.append(picture)
+    what_if, answers = gallery.what_if_picture(folder, bundle, 0, schedules, asked, 36.0, measured=records[0])
     peaks = {name: _peak(p, bundle.nonnegative) for name, p in answers.items()}
     for name, (peak, low, high) in peaks.items():
         console.print(f"person 1, {name:<13} peak {peak:5.2f} mg/L (80 % interval {low:.2f} to {high:.2f} mg/L)")
@@ -196,7 +189,7 @@ def _after_training(
         if one:
             console.print(f"{name}: {one.sentence()}", markup=False)
 
-    console.rule("[bold]8 · save and load[/bold]", align="left")
+    console.rule("[bold]8 · save and load, and the page[/bold]", align="left")
     path = save(bundle, folder / "model.twin")
     again = load(path)
     times = np.linspace(0.0, 36.0, 145).tolist()
@@ -214,41 +207,42 @@ def _after_training(
     }
     verdicts = [
         *gallery.interrupted_verdicts(stopped, left_out),
-        gallery.claim_verdict(certificate, "h", STATES, best=best),
+        gallery.claim_verdict(certificate, "h", STATES, best=best, proved=proved),
         *gallery.outside_verdicts(bundle.outside(), len(records)),
         *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends),
         *verdicts_of(judged),
         *(gallery.comparison_verdict(name, value, "mg/L") for name, value in comparisons.items()),
         Verdict(
-            "The gradient that trains is torchdiffeq's",
+            f"The gradient that trains is {'' if distance < GRADIENT_LIMIT else 'not '}torchdiffeq's",
             distance < GRADIENT_LIMIT,
             f"At the trained weights the relative difference is {distance:.1e} (solver {settings.solver} against dopri5 of "
             "torchdiffeq to 1e-8, largest component over largest component).",
             ("gradient",),
         ),
-        Verdict(
-            "The saved model predicts what the trained one does",
-            identical,
-            f"Largest difference {difference:g} mg/L.",
-            ("saved",),
-        ),
+        gallery.saved_verdict(difference, "mg/L"),
     ]
-    report = write_report(
-        folder / "report.html",
-        title="Theophylline: a hybrid twin of twelve people",
-        lead="\n\n".join([_lead(isinstance(certificate, Certificate) and proved), *notes]),
-        verdicts=verdicts,
-        tables=[*tables, conventions_table(judged)],
-        pictures=pictures,
-        provenance=gallery.made_from(bundle.provenance, asked.time_unit),
+    shown = Shown(
+        bundle,
+        evaluations,
+        records,
+        hybrid.cohort,
+        asked,
+        dense,
+        judged,
+        rings_of(hybrid.model, hybrid.cohort, hybrid.personal),
+        theta_of(hybrid.model, hybrid.cohort, hybrid.personal),
+        fits_of(hybrid.model, hybrid.cohort, hybrid.personal, END, most=DRAWN, solver=solver_named(settings.solver)),
     )
-    seconds = time.perf_counter() - began
-    console.rule(align="left")
-    console.print(f"report: {report}   ({seconds:.0f} s in all)")
-    if stopped:
-        console.print(f"training was cut short ({stopped}), and the bundle and the report say so", markup=False)
-    return {
-        "certified": isinstance(certificate, Certificate) and proved,
+    phase = gallery.phase_of(bundle, 0, 24.0)
+    proof = proof_section(folder, phase, records[0].id)
+    asking = Section(
+        "What if?",
+        "One person under other doses, with what lies beyond what was trained marked.",
+        ["Of a person whom the model was trained on."],
+        pictures=[what_if],
+    )
+    summary = {
+        "certified": proved,
         "rate": certificate.rate if isinstance(certificate, Certificate) else None,
         "best_rate": best,
         "refusal": None if isinstance(certificate, Certificate) else certificate.message,
@@ -266,21 +260,34 @@ def _after_training(
         "interrupted": bool(stopped),
         "cut_short": stopped,
         "notes": notes,
-        "bundle": str(path),
-        "report": str(report),
-        "seconds": seconds,
     }
+    report = write_report(
+        folder / "report.html",
+        title="Theophylline: a hybrid twin of twelve people",
+        opening=opening_of(hybrid.model, records, found, judged, asked, verdicts, source=SOURCE, unseen=True),
+        made=made,
+        picture=gallery.hero_picture(folder, dense, records, gallery.reliability_numbers(found, asked), phase, asked),
+        verdicts=verdicts,
+        notes=[_about(), *notes],
+        sections=sections_of(folder, shown, [people], proof, asking),
+        provenance=gallery.made_from(bundle.provenance, asked.time_unit),
+        values=summary,
+    )
+    seconds = time.perf_counter() - began
+    console.rule(align="left")
+    console.print(f"report: {report}   ({seconds:.0f} s in all)")
+    if stopped:
+        console.print(f"training was cut short ({stopped}), and the bundle and the report say so", markup=False)
+    return {**summary, "bundle": str(path), "report": str(report), "seconds": seconds}
 
 
-def _lead(proved: bool) -> str:
-    stable = "and comes with a proof that the sum is stable" if proved else "and no proof was found that the sum is stable"
+def _about() -> str:
     return (
         "Twelve people took one oral dose of theophylline. The model knows how a drug is absorbed and eliminated (a linear "
-        "compartment model, stable for all parameters in its box), learns from the people what that misses (a small neural "
-        f"residual), {stable}.\n\n"
-        "Forecasts and their scores below concern people whom the forecasting members had not been trained on: each person's "
-        f"first samples are shown to the model, and the rest of the day is asked of it. {gallery.WHAT_EVERYONE_SAID} The last "
-        "two pictures, the vector field and the question of other doses, are of a person whom the model was trained on."
+        "compartment model, stable for all parameters in its box), and learns from the people what that misses (a small neural "
+        "residual). Forecasts and their scores concern people whom the forecasting members had not been trained on: each "
+        f"person's first samples are shown to the model, and the rest of the day is asked of it. {gallery.WHAT_EVERYONE_SAID} "
+        "The vector field and the question of other doses are of a person whom the model was trained on."
     )
 
 

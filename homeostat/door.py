@@ -18,7 +18,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from homeostat.plain_text import json_shown, shown
+from homeostat.plain_text import finite, json_shown, shown
 
 UNUSABLE, INTERNAL, NO_READER = 2, 70, 141
 TRACEBACK = "HOMEOSTAT_TRACEBACK"
@@ -49,15 +49,7 @@ def say_notes(notes: Sequence[str]) -> None:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on standard output; what is no finite number is null, as JSON has no other."""
-    say(json_shown(json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False)))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+    say(json_shown(json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False)))
 
 
 def fail(problem: str, cure: str | None, code: int, as_json: bool) -> int:
@@ -132,6 +124,11 @@ def _let_go(stream: Any) -> None:
         stream.flush()
 
 
+def typed(context: typer.Context) -> tuple[str, ...]:
+    """The words behind `homeostat` as they were typed, for a page that says how it was made."""
+    return tuple(context.find_root().obj or ())
+
+
 class Door(TyperGroup):
     """The commands as one program, whose every way out is one of the exit codes above, wrong use included."""
 
@@ -145,6 +142,7 @@ class Door(TyperGroup):
         **extra: Any,
     ) -> Any:
         given = sys.argv[1:] if args is None else list(args)
+        extra.setdefault("obj", tuple(given))  # for whoever writes down how something was made: `typed`
         if not standalone_mode:
             return super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
         as_json = "--json" in given

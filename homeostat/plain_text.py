@@ -1,6 +1,8 @@
 """What a terminal shows of text that others wrote: every character as itself, or as the code of one that would not be seen."""
 
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 
 def shown(text: str, *, lines: bool = True) -> str:
@@ -29,3 +31,12 @@ def json_shown(text: str) -> str:
 def _json_code(character: str) -> str:
     pairs = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{pairs[k]:02x}{pairs[k + 1]:02x}" for k in range(0, len(pairs), 2))
+
+
+def finite(value: Any) -> Any:
+    """The same plain JSON values with null for what is no finite number: JSON has no other."""
+    if isinstance(value, Mapping):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value

@@ -1,13 +1,16 @@
-"""A progress bar around a fit: loss, learning rate and time left, and nothing lost by Ctrl-C."""
+"""A progress bar around a fit, in a terminal and in a notebook: loss and time left, and nothing lost by an interruption."""
 
-from collections.abc import Generator, Mapping
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training import Fitted, Step
+from homeostat.notebook_bar import NotebookBar
+from physics.arguments import quote, require_kind, require_text
+from training import FitStep, Fitted, Step
 
 
 @dataclass(frozen=True)
@@ -26,49 +29,108 @@ def cut_short(found: Mapping[str, Interruption | None]) -> str:
     return "; ".join(f"{name}: {one}" for name, one in found.items() if one is not None)
 
 
-def watched(steps: Generator[Step, None, None], title: str, console: Console) -> tuple[Fitted, Interruption | None]:
-    """Run a fit to its end under a progress bar; the best fit, and where it was interrupted, None where it was not.
+class Bar(Protocol):
+    """What shows how far a fit is: a bar of the terminal, or of a notebook."""
 
-    Ctrl-C stops the fit and keeps its best state so far, or before anybody held out was looked at its last one; a fit with a
-    checkpoint saves. A resumed fit begins where it was, also in the bar.
-    Errors: `KeyboardInterrupt` if that comes before the first step.
-    """
-    last: Step | None = None
-    kept: Fitted | None = None
-    interruption: Interruption | None = None
+    def show(self, index: int, total: int, words: Mapping[str, str]) -> None:
+        """Step `index` of `total` has been done, and what is said of it, by name."""
+
+    def end(self, index: int, said: str) -> None:
+        """No more steps come after this one; `said`, a sentence about that, or ""."""
+
+
+class TerminalBar:
+    """Rich's bar."""
+
+    def __init__(self, title: str, progress: Progress) -> None:
+        self.title, self.progress, self.began = title, progress, False
+        self.task = progress.add_task(f"{title:<16}", total=None, words="loss …")
+
+    def show(self, index: int, total: int, words: Mapping[str, str]) -> None:
+        """Redraw the bar."""
+        if not self.began and index > 1:
+            # steps of an earlier run took no time in this one: the time left is not to be judged by them
+            self.progress.reset(self.task, completed=index, total=total)
+        self.began = True
+        said = " ".join(f"{name} {value}" for name, value in words.items())
+        self.progress.update(self.task, completed=index, total=total, words=said)
+
+    def end(self, index: int, said: str) -> None:
+        """An early stop is an end, at which the bar should not look unfinished; an interruption is said."""
+        if said:
+            self.progress.console.print(f"[yellow]{self.title.strip()}: {said}[/yellow]")
+        else:
+            self.progress.update(self.task, total=self.progress.tasks[0].completed or 1)
+
+
+@contextmanager
+def _bar(title: str, console: Console) -> Iterator[Bar]:
+    if console.is_jupyter:  # rich would need ipywidgets, and leave nothing to be read in a notebook that is saved
+        yield NotebookBar(title)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=12),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]} unseen {task.fields[unseen]} rate {task.fields[rate]}"),
+        TextColumn("{task.fields[words]}"),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
-    with closing(steps), Progress(*columns, console=console, transient=False) as bar:
-        task = bar.add_task(f"{title:<16}", total=None, loss="…", unseen="…", rate="…")
+    with Progress(*columns, console=console, transient=False) as progress:
+        yield TerminalBar(title, progress)
+
+
+def watched(
+    steps: Iterable[FitStep],
+    title: str = "fit",
+    console: Console | None = None,
+) -> tuple[Fitted, Interruption | None]:
+    """Run a fit to its end under a progress bar; the best fit, and where it was interrupted, None where it was not.
+
+    Arguments: `steps`, what `fit`, `shoot` or `fit_population` yield, as they come; `title`, how the bar begins; `console`, where
+    it is drawn, by default where the program runs: a terminal, or the cell of a notebook, in which one line is kept up to date.
+    Ctrl-C, or a notebook's stop, ends the fit and keeps its best state so far, or before anybody held out was looked at its last
+    one; a fit with a checkpoint saves. A resumed fit begins where it was, also in the bar.
+    Errors: `KeyboardInterrupt` if that comes before the first step; `ValueError` for what yields no steps of a fit.
+    """
+    write = "watched(fit(model, cohort))"
+    if not isinstance(steps, Iterable) or isinstance(steps, str | bytes):
+        raise ValueError(f"watched: steps are those of a fit, as they come, and are {quote(steps)}; write {write}")
+    require_text(title, "watched: title", '"hybrid"')
+    require_kind(console, (Console, type(None)), "watched: console", "rich.console.Console(), or None")
+    last: FitStep | None = None
+    kept: Fitted | None = None
+    held: AbstractContextManager[object] = closing(steps) if isinstance(steps, Generator) else nullcontext()
+    with held, _bar(title, console or Console()) as bar:
         try:
             for step in steps:
-                if last is None and step.index > 1:
-                    # steps of an earlier run took no time in this one: the time left is not to be judged by them
-                    bar.reset(task, completed=step.index, total=step.total)
-                seen = step.held_out[step.held_out.isfinite()]
-                # members that nobody has looked at yet have no best state but the one they began with
-                kept, last = (step.best if len(seen) or step.now is None else step.now()), step
-                bar.update(
-                    task,
-                    completed=step.index,
-                    total=step.total,
-                    loss=f"{float(step.loss.mean()):.2f}",
-                    unseen=f"{float(seen.mean()):.2f}" if len(seen) else "…",
-                    rate=f"{step.rate:.3f}",
-                )
-            # an early stop is an end: the bar should not look unfinished
-            bar.update(task, total=bar.tasks[0].completed or 1)
+                if not isinstance(step, FitStep):
+                    raise ValueError(f"watched: steps are those of a fit, and one is {quote(step)}; write {write}")
+                kept, last = _to_keep(step), step
+                bar.show(step.index, step.total, _words(step))
+            if last is not None:
+                bar.end(last.index, "")
         except KeyboardInterrupt:
-            if last is None:
+            if last is None or kept is None:
                 raise
             if last.index < last.total:  # after the last step nothing is missing
                 interruption = Interruption(last.index, last.total)
-                console.print(f"[yellow]{title.strip()}: {interruption}; going on with the best state so far[/yellow]")
-    if last is None or kept is None:
-        raise KeyboardInterrupt
-    return (last.best, None) if interruption is None else (kept, interruption)
+                bar.end(last.index, f"{interruption}; going on with the best state so far")
+                return kept, interruption
+    if last is None:
+        raise ValueError(f"watched: no step is left: the steps of a fit are used up by the loop over them; write {write}")
+    return last.best, None
+
+
+def _to_keep(step: FitStep) -> Fitted:
+    if isinstance(step, Step) and step.now is not None and not bool(step.held_out.isfinite().any()):
+        return step.now()  # members that nobody has looked at yet have no best state but the one they began with
+    return step.best
+
+
+def _words(step: FitStep) -> dict[str, str]:
+    words = {"loss": f"{float(step.loss.mean()):.2f}"}
+    if isinstance(step, Step):
+        seen = step.held_out[step.held_out.isfinite()]
+        words["unseen"] = f"{float(seen.mean()):.2f}" if len(seen) else "…"
+        words["rate"] = f"{step.rate:.3f}"
+    return words

@@ -4,7 +4,7 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from homeostat.gallery.report import Table
+from homeostat.gallery.table import Table
 from homeostat.plain_text import shown
 
 

@@ -1,5 +1,10 @@
 """Known plus learned: models, schedules, observation, simulation, predictions."""
 
+from homeostat_siblings import require_siblings
+
+require_siblings("hybrid", ("physics", "learned"))  # before the first of them is imported
+
+from hybrid.conditions import Conditions
 from hybrid.cutting.cut import build_segments
 from hybrid.cutting.interval import Interval
 from hybrid.cutting.mesh import Mesh
@@ -9,7 +14,7 @@ from hybrid.field_spread import field_spread
 from hybrid.laws.observation import check_observation
 from hybrid.laws.solver import check_solver
 from hybrid.laws.term import check_term
-from hybrid.model import Conditions, HybridModel
+from hybrid.model import HybridModel
 from hybrid.observation import Concentration, Observation, States
 from hybrid.prediction import Prediction
 from hybrid.process_noise import Paths, sample_paths

@@ -241,17 +241,9 @@ class SemilinearField:
         N = self.segments.dt.shape[0]
         require_shape(index, "SemilinearField: index, everyone's segment,", N, write="torch.zeros(N)", whole=True, like=self.A)
         require_shape(s, "SemilinearField: s, everyone's share of it,", N, write="torch.zeros(N)", like=self.A)
-        everyone = torch.arange(len(index), device=index.device)
         if s.dtype != x.dtype:
             raise ValueError(f"SemilinearField: s is {s.dtype} and x {x.dtype}; write s.to(x)")
-        rate = torch.zeros_like(x)
-        if self.learned is not None:
-            u0, u1 = self.segments.u0[everyone, index], self.segments.u1[everyone, index]
-            rate = self.learned(x, torch.lerp(u0, u1, s[:, None])[None])
-        if self.forced is not None:
-            first, change = (v[:, everyone, index] for v in self.forced)
-            rate = rate + first + s[:, None] * change
-        return rate
+        return nonlinear_in(self, index)(s, x)
 
     def depends_on(
         self,
@@ -280,3 +272,22 @@ class SemilinearField:
 
     def _forcing(self, k: int, s: float | Tensor) -> Tensor:
         return self._f0[k] + s * self._f1[k] if self._bends else self._f0[k]
+
+
+def nonlinear_in(
+    field: SemilinearField,
+    index: Tensor,  # (N,) each record's segment
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """`field.nonlinear_at(index, s, x)` as a function of s (N,) and x (M, N, n) alone, for all stages of a step.
+
+    What drives everyone's segment is looked up once; s and x are taken as they are.
+    """
+    everyone, learned, forced = torch.arange(len(index), device=index.device), field.learned, field.forced
+    u0, u1 = field.segments.u0[everyone, index], field.segments.u1[everyone, index]
+    first, change = (None, None) if forced is None else (v[:, everyone, index] for v in forced)
+
+    def rate(s: Tensor, x: Tensor) -> Tensor:  # (M, N, n)
+        found = torch.zeros_like(x) if learned is None else learned(x, torch.lerp(u0, u1, s[:, None])[None])
+        return found if first is None or change is None else found + first + s[:, None] * change
+
+    return rate

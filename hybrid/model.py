@@ -2,14 +2,13 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hybrid.baseline import by_state
-from hybrid.cutting.mesh import Mesh
+from hybrid.conditions import Conditions
 from hybrid.cutting.segments import Segments
 from hybrid.field import SemilinearField
 from hybrid.joining import (
@@ -30,48 +29,27 @@ from physics.arguments import (
     require_covariates,
     require_kind,
     require_number,
-    require_people,
     require_shape,
 )
+from physics.glance import Summary, glance, with_units
 from physics.units import factor
 
 
-@dataclass(frozen=True)
-class Conditions:
-    """What is given about N people: their segments, covariates (each (N,)) and baseline measurement (N, p), NaN for none.
-
-    `mesh`: what cut the segments, for whoever cuts the same people otherwise (a dense grid, a what-if); None for none.
-    """
-
-    segments: Segments
-    covariates: dict[str, Tensor]
-    baseline: Tensor
-    mesh: Mesh | None = None
-
-    def __post_init__(self) -> None:
-        require_kind(self.segments, Segments, "Conditions: segments", "conditions_of(model, schedules, times)")
-        N = self.segments.dt.shape[0]
-        require_shape(self.baseline, "Conditions: baseline", N, "p", write="a row of channels for each person, NaN for none")
-        require_covariates(self.covariates, N, "Conditions: covariates")
-        if self.mesh is not None:
-            require_kind(self.mesh, Mesh, "Conditions: mesh", "Mesh.of(model, records)")
-
-    @property
-    def size(self) -> int:
-        """N."""
-        return self.baseline.shape[0]
-
-    def to(self, like: Tensor) -> "Conditions":
-        """The same in the dtype and on the device of `like`."""
-        require_shape(like, "Conditions.to: like", ..., write="cohort.y, or another tensor of the type and device wanted")
-        covariates = {k: v.to(like) for k, v in self.covariates.items()}
-        return Conditions(self.segments.to(like), covariates, self.baseline.to(like), self.mesh)
-
-    def people(self, index: Tensor) -> "Conditions":
-        """The same for the chosen people, with repeats."""
-        require_people(index, self.size, "Conditions.people: index")
-        covariates = {k: v[index] for k, v in self.covariates.items()}
-        return Conditions(self.segments.people(index), covariates, self.baseline[index], self.mesh)
+def _summary(model: Any) -> Summary:
+    beside = "".join(f" + {type(term).__name__}" for term in model.known) + ("" if model.residual.vanishes else " + ε(x, u, c)")
+    seen = [*(f"{name} ({unit})" if unit else name for name, unit in model.uses.items()), f"latents {model.latents}"]
+    count = sum(p[0].numel() for p in model.parameters())
+    return f"HybridModel: dx/dt = A(θ) x + B(θ) u{beside}, members {model.members}", [
+        ("backbone", f"{type(model.backbone).__name__}, time in {model.backbone.time_unit}"),
+        ("states", with_units(model.backbone.states, model.backbone.state_units)),
+        ("inputs", with_units(model.backbone.inputs, model.backbone.input_units)),
+        ("θ", ", ".join(f"{p.name} ({p.unit})" for p in model.backbone.physical)),
+        ("population", f"{type(model.population).__name__}, coordinates of a person {model.personal}; {', '.join(seen)}"),
+        ("residual", type(model.residual).__name__),
+        ("observed", with_units(model.observation.channels, model.observation.units)),
+        ("noise", ", ".join(type(part).__name__ for part in (model.noise, model.process) if part is not None)),
+        ("trained", f"{count} numbers in each member, {str(model.dtype).removeprefix('torch.')} on {model.device}"),
+    ]
 
 
 class HybridModel(nn.Module):
@@ -92,6 +70,8 @@ class HybridModel(nn.Module):
     Errors: `ValueError` where sizes, names or units do not fit together.
     Law: with a zero residual the solution is the matrix exponential.
     """
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __init__(
         self,

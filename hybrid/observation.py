@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from learned.joints import name_or_place, places
 from physics import Backbone
 from physics.arguments import quote, require_kind, require_names, require_number, require_shape, require_text
+from physics.glance import built_with, glance
 from physics.units import convert, factor, over, require
 
 
@@ -23,6 +24,8 @@ class Observation(nn.Module, ABC):
     channels: tuple[str, ...]
     units: tuple[str, ...]
     linear: bool
+
+    __repr__, _repr_html_ = glance(built_with)
 
     @abstractmethod
     def mean(
@@ -95,6 +98,7 @@ class States(Observation):
         self.register_buffer("ratio", None, persistent=False)
 
     def joined(self, backbone: Backbone) -> "States":
+        """These states of this backbone, each by its place, in the unit asked for."""
         require_kind(backbone, Backbone, "States.joined: backbone", "OneCompartmentOral()")
         index = places(self.given, backbone.states, "States: index")
         own = [backbone.state_units[i] for i in index]
@@ -159,6 +163,7 @@ class Concentration(Observation):
         self.measured: tuple[tuple[int, int | None, float], ...] = ((self.at[0], self.at[1], 1.0),) if self.at else ()
 
     def joined(self, backbone: Backbone) -> "Concentration":
+        """This concentration of this backbone: state and parameter by their places, in the unit asked for."""
         require_kind(backbone, Backbone, "Concentration.joined: backbone", "OneCompartmentOral()")
         names = [p.name for p in backbone.physical]
         (state,) = places((self.state,), backbone.states, "Concentration: state")

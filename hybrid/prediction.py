@@ -8,12 +8,13 @@ plain arrays is in `hybrid/mixture.py`; `Prediction` gives the components their 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
 import torch
 from torch import Tensor
 
 from hybrid.mixture import blocks, mixture_cdf, mixture_crossing, mixture_crps, mixture_log_prob, mixture_quantile
+from hybrid.prediction_tables import dataset, long_frame, summary
 from physics.arguments import (
     quote,
     require_choice,
@@ -24,6 +25,10 @@ from physics.arguments import (
     require_names,
     require_number,
 )
+from physics.glance import glance
+
+if TYPE_CHECKING:
+    from hybrid.frames import DataFrame, Dataset
 
 
 @final
@@ -42,6 +47,7 @@ class Prediction:
       mask      (N, T) bool, true where a time is real; false is padding
       channels, units   p names and p UCUM codes
       ids       (N,) whose each row is, None where that is not known: it is compared with the cohort that the prediction meets
+      time_unit a UCUM code, None where nobody said it; it is shown and handed on
 
     Everything computed is (N, T, p) in float64, NaN at padding and where an observation handed in is NaN (missing). What
     padding holds is never looked at.
@@ -58,6 +64,9 @@ class Prediction:
     channels: tuple[str, ...]
     units: tuple[str, ...]
     ids: tuple[str, ...] | None = None
+    time_unit: str | None = None
+
+    __repr__, _repr_html_ = glance(summary)
 
     def __post_init__(self) -> None:
         for name in ("mean", "variance", "times", "mask"):
@@ -253,6 +262,25 @@ class Prediction:
         mean, variance = self.mean[chosen], self.variance[chosen]
         noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64, device=own).to(device)
         return self._masked(mean + variance.sqrt() * noise)
+
+    def to_frame(self, level: float = 0.9) -> "DataFrame":
+        """One row for each person, real time and channel, as a pandas DataFrame: what is expected, and how sure that is.
+
+        Columns: person (id, or position), time with its unit (None where nobody said it), channel and unit; in that unit mean and
+        sd of the mixture, the parts of sd² as aleatoric_sd, epistemic_sd and personal_sd, and lower and upper, the ends of the
+        central interval that holds `level`.
+        """
+        lower, upper = self.interval(level)
+        parts = {f"{name}_sd": getattr(self, name).sqrt() for name in ("aleatoric", "epistemic", "personal")}
+        values = {"mean": self.point, "sd": self.total.sqrt(), **parts, "level": float(level), "lower": lower, "upper": upper}
+        return long_frame(self, values)
+
+    def to_xarray(self) -> "Dataset":
+        """The mixture itself as an xarray Dataset: mean and variance by member, draw, person, time and channel, NaN at padding.
+
+        Coordinates: the ids, the channels and their units, `when` (person, time), and `time` where it is the same for everyone.
+        """
+        return dataset(self)
 
     def to(self, device: torch.device | str) -> "Prediction":
         """The same prediction on another device."""

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hybrid.conditions import Conditions
 from hybrid.cutting.segments import Segments
 from hybrid.defaults import simulating
 from hybrid.derivative import values_of
 from hybrid.field import SemilinearField
 from hybrid.leading_axes import leading
-from hybrid.model import Conditions, HybridModel, require_alike
+from hybrid.model import HybridModel, require_alike
 from hybrid.solve.solver import Solution, Solver
 from physics import Parameter, capture
 

@@ -3,18 +3,19 @@
 Both take the step of `hybrid.propagate` between two boundaries of the mesh.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from hybrid.conditions import Conditions
 from hybrid.cutting.interval import Interval
 from hybrid.cutting.segments import Segments
 from hybrid.defaults import simulating
 from hybrid.derivative import slope_of
 from hybrid.field import SemilinearField
-from hybrid.model import Conditions, HybridModel, require_given
+from hybrid.model import HybridModel, require_given
 from hybrid.problem import Problem, Start
 from hybrid.propagate import between, root
 from hybrid.solve.solver import Solver
@@ -22,6 +23,7 @@ from hybrid.solve.stability_limit import require_mesh
 from hybrid.terms import bound
 from hybrid.threads import of_conditions, threads_by
 from physics.arguments import require_kind, require_number, require_shape
+from physics.glance import glance
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Paths:
     states: Tensor
     mean: Tensor
     measurement: Tensor
+
+    __repr__, _repr_html_ = glance()
 
 
 @threads_by(of_conditions)
@@ -89,23 +93,29 @@ def sample_paths(
         x, solver = problem.start, solver or simulating(model.dtype)
         if problem.covariance is not None:
             x = x + (root(problem.covariance) @ normal((*x.shape, 1), x))[..., 0]
-        driven = Driven.of(problem, solver)
-        passed = [x]
-        for k in range(segments.dt.shape[1]):
-            one = Interval.at(segments, k)
-            begin = x + one.jump
-            x = driven.flow(begin, one)
-            if model.process is not None:
-                _, Q = between(driven, (begin, x), (one.u0, one.u1), one.dt)
-                x = x + (root(Q) @ normal((*x.shape, 1), x))[..., 0]
-            passed.append(x)
-        states = segments.read(torch.stack(passed, 2))
+        problem = replace(problem, start=x)
+        # without process noise nothing is drawn on the way
+        states = problem.solve(solver).require() if model.process is None else _walked(problem, solver, normal)
         mean, variance = problem.measured(states, segments.read_inputs())
         noise = normal(mean.shape, mean)
-    shape = (x.shape[0], count, N, states.shape[2])
+    shape = (states.shape[0], count, N, states.shape[2])
     return Paths(
-        states.reshape(*shape, x.shape[-1]), mean.reshape(*shape, -1), (mean + variance.sqrt() * noise).reshape(*shape, -1)
+        states.reshape(*shape, states.shape[-1]), mean.reshape(*shape, -1), (mean + variance.sqrt() * noise).reshape(*shape, -1)
     )
+
+
+def _walked(problem: Problem, solver: Solver, normal: Callable[[Sequence[int], Tensor], Tensor]) -> Tensor:  # (M, R, T, n)
+    """The states at the observations, with the noise of every step drawn at its end."""
+    driven, segments, x = Driven.of(problem, solver), problem.segments, problem.start
+    passed = [x]
+    for k in range(segments.dt.shape[1]):
+        one = Interval.at(segments, k)
+        begin = x + one.jump
+        x = driven.flow(begin, one)
+        _, Q = between(driven, (begin, x), (one.u0, one.u1), one.dt)
+        x = x + (root(Q) @ normal((*x.shape, 1), x))[..., 0]
+        passed.append(x)
+    return segments.read(torch.stack(passed, 2))
 
 
 def _for_each_path(problem: Problem, given: Conditions, everyone: Tensor) -> Problem:

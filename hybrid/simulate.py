@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid.conditions import Conditions
 from hybrid.cutting.cut import build_segments
 from hybrid.cutting.given_rows import require_rows
 from hybrid.cutting.mesh import Mesh
 from hybrid.derivative import lasting, values_of
 from hybrid.leading_axes import leading
-from hybrid.model import Conditions, HybridModel, require_given
+from hybrid.model import HybridModel, require_given
 from hybrid.prediction import Prediction
 from hybrid.problem import Problem, Start, require_admissible, starting
 from hybrid.process_noise import process_variance, read_boundaries
@@ -22,6 +23,7 @@ from hybrid.solve.solver import Failure, Solution, Solver, require_solver
 from hybrid.threads import of_conditions, of_schedules, threads_by
 from physics import capture
 from physics.arguments import quote, require_choice, require_kind, require_shape
+from physics.glance import glance
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Rollout:
     variance: Tensor
     failures: tuple[Failure, ...] = ()
     infused: Tensor | None = None
+
+    __repr__, _repr_html_ = glance()
 
 
 @threads_by(of_conditions)
@@ -164,6 +168,7 @@ def predict(
         channels=model.observation.channels,
         units=model.observation.units,
         ids=ids,
+        time_unit=model.backbone.time_unit,
     )
 
 

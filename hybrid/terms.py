@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from hybrid.derivative import slope_of
 from learned.residual import Bound, Field, LayeredResidual, Residual
 from physics.arguments import require_callable, require_kind, require_shape
+from physics.glance import glance
 
 Rate = Callable[[Tensor, Tensor], Tensor]  # of x (M, N, n) and u (M|1, N, m), (M, N, n) in state units per time
 
@@ -33,6 +34,8 @@ class BoundTerm:
     value: Rate
     slope: Rate | None = None
     layers: Field | None = None
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         if self.layers is not None:
@@ -95,6 +98,8 @@ class Parts:
     known: Tensor | None
     learned: Tensor | None
 
+    __repr__, _repr_html_ = glance()
+
     @property
     def total(self) -> Tensor:  # (M, N, n)
         """Their sum, dx/dt."""
@@ -118,6 +123,8 @@ class RightHandSide:
     known: tuple[BoundTerm, ...] = ()
     learned: BoundTerm | None = None
     tensors: tuple[Tensor, ...] = ()
+
+    __repr__, _repr_html_ = glance()
 
     @property
     def linear(self) -> bool:

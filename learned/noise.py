@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learned.glance import built_with, glance
 from learned.joints import Joint, in_order, places
 from learned.sizes import column_of, shown, tensor_of
 
@@ -55,6 +56,8 @@ class NoiseHead(nn.Module, ABC):
 
     channels: int
     floor: Tensor
+
+    __repr__, _repr_html_ = glance(built_with)
 
     @abstractmethod
     def variance(

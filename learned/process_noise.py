@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from learned.glance import built_with, glance
+
 
 class ProcessNoise(nn.Module, ABC):
     """g(x), the diffusion of every state: in a short time Δt the state gains a standard deviation of g √Δt.
@@ -15,6 +17,8 @@ class ProcessNoise(nn.Module, ABC):
     """
 
     states: int
+
+    __repr__, _repr_html_ = glance(built_with)
 
     @abstractmethod
     def diffusion(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from learned.glance import built_with, glance
 from learned.sizes import tensor_of
 
 Activation = Literal["tanh", "relu", "sigmoid", "softplus", "silu", "gelu"]
@@ -72,6 +73,8 @@ class Residual(nn.Module, ABC):
     sees_theta: bool = False
     vanishes: bool = False
 
+    __repr__, _repr_html_ = glance(built_with)
+
     @abstractmethod
     def forward(
         self,
@@ -117,6 +120,8 @@ class Layers:
     activation: Activation
     vanishes_at_origin: bool
     skip: Tensor | None = None
+
+    __repr__, _repr_html_ = glance()
 
     def at(
         self,
@@ -164,6 +169,8 @@ class Field:
     activation: Activation
     zero: bool
     skip: Tensor | None = None  # (M, n, n)
+
+    __repr__, _repr_html_ = glance()
 
     def __call__(
         self,

@@ -17,7 +17,7 @@ def shown(value: object) -> str:
     if not isinstance(value, str | bytes | int | float | complex | list | tuple | dict | set | None):
         shape = getattr(value, "shape", None)
         return f"a {type(value).__name__}" + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) and shape else "")
-    text = repr(value)
+    text = repr(value).replace("\n", " ")
     return text if len(text) <= 100 else f"{text[:80]} …"
 
 

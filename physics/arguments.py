@@ -36,7 +36,7 @@ def quote(value: object, most: int = 120) -> str:
         return f"an array of shape {tuple(getattr(value, 'shape', ()))}"
     if not isinstance(value, str | bytes | int | float | list | tuple | dict | None) and getattr(value, "ndim", 1) != 0:
         return f"a {type(value).__name__}"  # what it holds may be anything, and long
-    text = repr(value)
+    text = repr(value).replace("\n", " ")
     return text if len(text) <= most else f"{text[: most - 25]} … {text[-20:]}"
 
 
@@ -152,11 +152,15 @@ def require_shape(
     `sizes`: a number for an axis that must have it, a letter for one of any size, `...` first for any axes before;
     `like`: a tensor on whose device it must be.
     """
-    tail = sizes[1:] if sizes[:1] == (...,) else sizes
     if isinstance(value, Tensor):
         have = tuple(value.shape)
+        tail = sizes[1:] if sizes and sizes[0] is ... else sizes
         fits = len(have) == len(sizes) or (len(tail) < len(sizes) and len(have) >= len(tail))
-        fits = fits and all(isinstance(n, str) or n == h for n, h in zip(tail, have[len(have) - len(tail) :], strict=True))
+        if fits:  # a loop: this is asked in every stage of every step
+            for n, h in zip(tail, have[len(have) - len(tail) :], strict=True):
+                if n != h and not isinstance(n, str):
+                    fits = False
+                    break
         kind = not (value.is_floating_point() or value.is_complex() or value.dtype.itemsize == 1) if whole else (
             value.is_floating_point()
         )

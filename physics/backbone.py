@@ -8,7 +8,16 @@ from torch import Tensor, nn
 
 from physics.arguments import require_shape, require_text
 from physics.defaults import Defaults
+from physics.glance import Summary, glance, with_units
 from physics.parameter import Parameter
+
+
+def _summary(backbone: Any) -> Summary:
+    return f"{type(backbone).__name__}: dx/dt = A(θ) x + B(θ) u, time in {backbone.time_unit}", [
+        ("states", with_units(backbone.states, backbone.state_units)),
+        ("inputs", with_units(backbone.inputs, backbone.input_units)),
+        *((p.name, f"{p.typical:.4g} {p.unit}, from {p.low:.4g} to {p.high:.4g}") for p in backbone.physical),
+    ]
 
 
 class Backbone(nn.Module, ABC):
@@ -30,6 +39,8 @@ class Backbone(nn.Module, ABC):
     time_unit: str
     starts: tuple[tuple[str, str | None], ...] | None = None
     defaults: Defaults = Defaults()
+
+    __repr__, _repr_html_ = glance(_summary)
 
     @abstractmethod
     def matrices(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from physics.arguments import quote, require_kind, require_number, require_text
+from physics.glance import glance
 from physics.units import require
 
 
@@ -50,6 +51,8 @@ class Defaults:
     spread: Mapping[str, float] = field(default_factory=dict)
     powers: Mapping[str, Mapping[str, tuple[float, float, str]]] = field(default_factory=dict)
     amounts: bool = False
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         require_kind(self.observed, tuple, "Defaults: observed", '(Observed("plasma", "V"),)')

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from physics.arguments import quote, require_number, require_text
+from physics.glance import glance
 from physics.units import require
 
 
@@ -24,6 +25,8 @@ class Parameter:
     high: float
     source: str = ""
     above: str = ""
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         require_text(self.name, "Parameter: name", "Parameter('ka', '/h', 1.5, 0.05, 20.0)")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from physics.arguments import quote, require_kind, require_number
 from physics.backbone import Backbone
+from physics.glance import built_with, glance
 from physics.parameter import Parameter
 
 
@@ -27,6 +28,8 @@ class Population(nn.Module, ABC):
     by_marginal: tuple[str, ...] = ()
     covariates: Mapping[str, str | None] = MappingProxyType({})
     gives: tuple[tuple[str, str], ...] | None = None
+
+    __repr__, _repr_html_ = glance(built_with)
 
     @abstractmethod
     def theta(

@@ -1,20 +1,29 @@
 """C-peptide kinetics in two compartments, with parameters from a person's age and diabetes status."""
 
 import math
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Mapping, Sized
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from physics.arguments import quote, require_covariates, require_number, require_shape, require_together
+from physics.arguments import (
+    quote,
+    require_covariates,
+    require_kind,
+    require_number,
+    require_shape,
+    require_text,
+    require_together,
+)
 from physics.backbone import Backbone
 from physics.capture import capturing
 from physics.defaults import Defaults, Observed
 from physics.hull import corners, require_parameters
 from physics.parameter import Parameter
 from physics.population import Population
+from physics.units import require
 
 _SOURCE = "Van Cauter, Mestrez, Sturis & Polonsky, Diabetes 41 (1992) 368"
 _AGES = (10.0, 110.0)
@@ -25,18 +34,26 @@ class VanCauter(Backbone):
 
     dC/dt = −(k0 + k2) C + k1 Y + k0·basal + production and dY/dt = −k1 Y + k2 C.
     Parameters θ: k0, k1, k2 in /min. Inputs: `basal`, the C-peptide before the test (basal production equals its
-    clearance k0·C(0)); `glucose`, which B leaves out: only the residual sees it.
+    clearance k0·C(0)); `glucose`, which B leaves out: only the residual sees it; and those of `residual_inputs`, a UCUM unit by
+    name, likewise: {"slope": "mmol/L/min"} for what else a secretion may be learned from.
     The trace of A is −(k0+k1+k2) < 0 and its determinant k0·k1 > 0, so A is Hurwitz for every positive θ.
     `initial`: C(0) as measured and Y(0) = (k2/k1) C(0), the steady state. Without a measured C(0) there is none to start from:
     `basal` is an input, and need not be what the person had. That is a `ValueError`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, residual_inputs: Mapping[str, str] = MappingProxyType({})) -> None:
         super().__init__()
+        require_kind(residual_inputs, Mapping, "VanCauter: residual_inputs", '{"slope": "mmol/L/min"}')
+        for name, unit in residual_inputs.items():
+            require_text(name, "VanCauter: the name of a residual input", '{"slope": "mmol/L/min"}')
+            if name in ("basal", "glucose"):
+                raise ValueError(f"VanCauter: {name} is an input already; leave it out of residual_inputs")
+            require_text(unit, f"VanCauter: the unit of the residual input {quote(name, 60)}", '{"slope": "mmol/L/min"}')
+            require(unit, f"VanCauter: the residual input {quote(name, 60)}")
         self.states = ("plasma", "second")
         self.state_units = ("nmol/L", "nmol/L")
-        self.inputs = ("basal", "glucose")
-        self.input_units = ("nmol/L", "mmol/L")
+        self.inputs = ("basal", "glucose", *residual_inputs)
+        self.input_units = ("nmol/L", "mmol/L", *residual_inputs.values())
         self.time_unit = "min"
         self.starts = (("plasma", None),)
         self.defaults = Defaults(observed=(Observed("plasma", channel="c-peptide", unit="nmol/L"),), amounts=True)
@@ -50,7 +67,8 @@ class VanCauter(Backbone):
         k0, k1, k2 = theta.unbind(-1)
         zero = torch.zeros_like(k0)
         A = torch.stack([torch.stack([-(k0 + k2), k1], -1), torch.stack([k2, -k1], -1)], -2)
-        B = torch.stack([torch.stack([k0, zero], -1), torch.stack([zero, zero], -1)], -2)
+        unseen = [zero] * (len(self.inputs) - 1)  # by the kinetics
+        B = torch.stack([torch.stack([k0, *unseen], -1), torch.stack([zero, *unseen], -1)], -2)
         return A, B
 
     def hull(self, lower: Tensor, upper: Tensor) -> Tensor:
@@ -77,7 +95,8 @@ class VanCauter(Backbone):
         return torch.stack([first, theta[..., 2] / theta[..., 1] * first], -1)
 
     def config(self) -> dict[str, Any]:
-        return {}
+        more = dict(zip(self.inputs[2:], self.input_units[2:], strict=True))
+        return {"residual_inputs": more} if more else {}  # without any, a bundle says what it said before there were
 
 
 class VanCauterPopulation(Population):

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from stability.search.climb.elimination import contraction_barrier, contraction_rate
     from stability.search.climb.layered import best_multipliers
     from stability.search.climb.margin import contraction_margin
+    from stability.search.conic import common_metric
     from stability.search.gain import l2_gain, tube
     from stability.search.lipschitz import lipschitz_bound
     from stability.search.polytope import multi_affine, vertices
-    from stability.search.semidefinite import common_metric
     from stability.search.states.attack import falsify
     from stability.search.states.counterexample import Counterexample
     from stability.search.step import certify_step
@@ -95,7 +95,7 @@ _HOME = {
     "certify": "search.certify",
     "certify_step": "search.step",
     "check": "claims",
-    "common_metric": "search.semidefinite",
+    "common_metric": "search.conic",
     "contraction_barrier": "search.climb.elimination",
     "contraction_margin": "search.climb.margin",
     "contraction_rate": "search.climb.elimination",

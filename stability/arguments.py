@@ -21,7 +21,7 @@ def shown(value: object) -> str:
         return f"a {type(value).__name__} of shape {tuple(shape)} and type {getattr(value, 'dtype', '?')}"
     if not isinstance(value, str | bytes | int | float | complex | list | tuple | Mapping | set | None):
         return f"a {type(value).__name__}"
-    text = repr(value)
+    text = repr(value).replace("\n", " ")
     return text if len(text) <= 100 else f"{text[:80]} …"
 
 

@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stability.arguments import choice, listed, shown
+from stability.glance import Summary, brief, glance
 
 Array = NDArray[np.float64]
 
@@ -54,6 +55,18 @@ def sides(loop: Loop) -> tuple[Array, Array]:
     return both[0], both[1]
 
 
+def _summary(system: Any) -> Summary:
+    inputs = 0 if system.B is None else system.B.shape[-1]
+    return f"Lure: states {system.states}, inputs {inputs}, hidden units {brief(system.widths)}, {system.activation}", [
+        ("systems", system.leading or None),
+        ("A", system.A),
+        ("B", system.B),
+        ("weights", ", ".join(brief(w.shape) for w in system.weights)),
+        ("input_weights", system.input_weights),
+        ("skip", system.skip),
+    ]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lure:
     """dx/dt = (A + S) x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L.
@@ -80,6 +93,22 @@ class Lure:
     B: Array | None = None
     input_weights: Array | None = None
     skip: Array | None = None
+
+    if TYPE_CHECKING:  # whatever numpy makes an array of is taken
+
+        def __init__(
+            self,
+            *,
+            A: ArrayLike,
+            weights: Sequence[ArrayLike],
+            biases: Sequence[ArrayLike],
+            activation: str = "tanh",
+            B: ArrayLike | None = None,
+            input_weights: ArrayLike | None = None,
+            skip: ArrayLike | None = None,
+        ) -> None: ...
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # the one place where a frozen value is filled

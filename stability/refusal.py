@@ -5,8 +5,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stability.entries import entries_of, written
+from stability.glance import Summary, glance
 
 Reason = Literal["disproved", "no common metric", "not proved"]
+
+
+def _summary(refusal: Any) -> Summary:
+    return f"Refusal: {refusal.reason}", [
+        ("message", refusal.message),
+        ("best rate", refusal.best_rate),
+        ("this inequality", None if refusal.rate_bound is None else f"at most {refusal.rate_bound:.6g}"),
+        ("any metric", None if refusal.metric_cap is None else f"at most {refusal.metric_cap:.6g}"),
+        ("counterexample", refusal.counterexample),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,7 +40,9 @@ class Refusal:
     rate_bound: float | None = None  # what this inequality can reach at most, where the search found out
     metric_cap: float | None = None  # what no constant metric can exceed, from Jacobians at real states, where it found out
 
-    def __bool__(self) -> bool:
+    __repr__, _repr_html_ = glance(_summary)
+
+    def __bool__(self) -> Literal[False]:
         return False
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,12 +5,13 @@ Every number is zero or at least 1e-100 in magnitude: the products of smaller on
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from stability.arguments import array, number
+from stability.glance import glance
 from stability.proof.arithmetic import SMALLEST
 
 Array = NDArray[np.float64]
@@ -22,6 +23,12 @@ class Box:
 
     lower: Array  # (n,)
     upper: Array  # (n,)
+
+    __repr__, _repr_html_ = glance()
+
+    if TYPE_CHECKING:  # whatever numpy makes an array of is taken
+
+        def __init__(self, lower: ArrayLike, upper: ArrayLike) -> None: ...
 
     def __post_init__(self) -> None:
         _bounds(self, "the box")
@@ -47,6 +54,12 @@ class Ellipsoid:
     centre: Array  # (n,)
     radius: float
 
+    __repr__, _repr_html_ = glance()
+
+    if TYPE_CHECKING:  # whatever numpy makes an array of is taken
+
+        def __init__(self, centre: ArrayLike, radius: float) -> None: ...
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "centre", _vector(self.centre, "the ellipsoid's centre"))
         radius = number(self.radius, "the ellipsoid's radius", "a finite positive number", above=0.0)
@@ -71,6 +84,14 @@ class Inputs:
     upper: Array  # (m,)
     doses: Array | None = None  # (D, n): any one of them, or a mean of them, at a time
     gap: float | None = None  # the least time between two boluses
+
+    __repr__, _repr_html_ = glance()
+
+    if TYPE_CHECKING:  # whatever numpy makes an array of is taken
+
+        def __init__(
+            self, lower: ArrayLike, upper: ArrayLike, doses: ArrayLike | None = None, gap: float | None = None
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         _bounds(self, "the inputs")

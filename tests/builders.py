@@ -69,6 +69,7 @@ BACKBONE_BUILDERS: Mapping[str, Callable[[], Backbone]] = {
     "oral, clearance": lambda: OneCompartmentOral(parameters="clearance"),
     "oral, depot": lambda: OneCompartmentOral(ka=(0.0005, 5.0), ke=(0.05, 20.0), faster="ke"),
     "van Cauter": VanCauter,
+    "van Cauter, more inputs": lambda: VanCauter({"slope": "mmol/L/min", "gut": "1"}),
 }
 
 POPULATION_BUILDERS: Mapping[str, Callable[[], Population]] = {

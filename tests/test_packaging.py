@@ -7,6 +7,8 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+from training.people.tables.ohashi import TABLES
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("physics", "learned", "hybrid", "stability", "training", "exchange", "homeostat")
 
@@ -19,13 +21,19 @@ def test_the_wheel_is_whole_and_imports_elsewhere(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "elsewhere")
-    assert {f"{p}/py.typed" for p in PACKAGES} | {"homeostat/data/theophylline.csv"} <= names
-    assert any(n.endswith("licenses/LICENSE") for n in names)
+    tables = {f"homeostat/data/ohashi/{name}" for name in ("ATTRIBUTION.md", *TABLES)}
+    assert {f"{p}/py.typed" for p in PACKAGES} | {"homeostat/data/theophylline.csv", "homeostat_siblings.py"} | tables <= names
+    for file in ("LICENSE", "NOTICE", "homeostat/data/ohashi/ATTRIBUTION.md"):
+        assert any(n.endswith(f"licenses/{file}") for n in names), file
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (archive.read(n).decode() for n in names if n.endswith(".dist-info/METADATA"))
+    assert "License-Expression: Apache-2.0 AND CC-BY-4.0" in metadata
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'elsewhere')!r})\n"
         + "".join(f"import {p}; assert 'elsewhere' in {p}.__file__\n" for p in PACKAGES)
-        + "from training import read_nonmem\nfrom homeostat.data import THEOPHYLLINE_UNITS, theophylline\n"
+        + "from training import read_nonmem\nfrom homeostat.data import THEOPHYLLINE_UNITS, ohashi, theophylline\n"
         "assert len(read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)) == 12\n"
+        "from training.people import read_ohashi\nassert len(read_ohashi(ohashi()).test) == 35\n"
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,8 @@ optimiser and no conic solver.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from homeostat_siblings import require_siblings
+
 if TYPE_CHECKING:
     from training.anchor import Anchor
     from training.arrival import Convergence, convergence, recorded
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from training.shooting import ShootingStep, shoot
     from training.starts import Start, starting_values
     from training.window import Windows, windows
+
+require_siblings("training", ("physics", "learned", "hybrid", "stability"))
 
 __all__ = [
     "Anchor",

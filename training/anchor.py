@@ -19,6 +19,7 @@ from physics.arguments import (
     require_people,
     require_shape,
 )
+from physics.glance import glance
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
 from training.people.likelihoods import Likelihood, require_scored
@@ -53,6 +54,8 @@ class Anchor:
     precision: Mapping[str, float]
     personal: Tensor
     noise: Tensor
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         for what, by in (("centre", self.centre), ("precision", self.precision)):

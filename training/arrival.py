@@ -12,6 +12,7 @@ from torch import Tensor
 from hybrid import HybridModel
 from physics import LogNormalPopulation
 from physics.arguments import quote, require_kind, require_names, require_same_people, require_shape, require_tensor
+from physics.glance import glance
 from training.fitting import Step, require_steps
 from training.people.posterior import Personal
 
@@ -38,6 +39,8 @@ class Convergence:
     fall: Tensor
     people: int
     unfinished: tuple[str, ...]
+
+    __repr__, _repr_html_ = glance()
 
     @property
     def far(self) -> Tensor:  # (M, q) bool

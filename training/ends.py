@@ -9,6 +9,7 @@ from torch import Tensor
 from hybrid import HybridModel
 from physics import Backbone, LogNormalPopulation, OneCompartmentOral
 from physics.arguments import require_shape, require_tensor
+from physics.glance import glance
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
 from training.people.covariates import far_covariates
@@ -39,6 +40,8 @@ class AtEnd:
     of: int
     people: tuple[str, ...] = ()
     cause: str = ""
+
+    __repr__, _repr_html_ = glance()
 
     def sentence(self) -> str:
         """In words, with what to do."""

@@ -2,12 +2,17 @@
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from hybrid import HybridModel
 from physics.arguments import quote
+from physics.glance import Summary, glance
+
+
+def _summary(fitted: Any) -> Summary:
+    return "Fitted", [("model", fitted.model), ("personal", fitted.personal), ("step", fitted.step)]
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,8 @@ class Fitted:
     model: HybridModel
     personal: Tensor
     step: "FitStep | None" = field(default=None, repr=False, compare=False)
+
+    __repr__, _repr_html_ = glance(_summary)
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from hybrid import HybridModel, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
 from physics.arguments import quote, require_kind
+from physics.glance import Summary, glance
 from training.fitted import Fitted
 from training.looks import Looks
 from training.losses import residual_share
@@ -27,6 +28,11 @@ from training.people.information import sensitivity
 from training.people.likelihoods import gaussian_nll
 from training.people.mode import personalise
 from training.search import Search
+
+
+def _summary(step: Any) -> Summary:
+    more = [("on held-out people", step.held_out), ("learning rate", step.rate)]
+    return f"Step {step.index} of {step.total}", [("loss", step.loss), *more, ("best", step.best.model)]
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Step:
     rate: float
     best: Fitted
     now: Callable[[], Fitted] | None = None
+
+    __repr__, _repr_html_ = glance(_summary)
 
 
 @threads_by(of_cohort)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from physics.arguments import require_kind, require_number
+from physics.glance import glance
 from training.machinery.checkpoint import Checkpoint
 
 
@@ -22,6 +23,8 @@ class Looks:
     every: int = 20
     patience: int | None = None
     checkpoint: Checkpoint | None = None
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         require_number(self.every, "Looks: every, a number of steps,", least=1.0, most=1e12, whole=True)

@@ -16,6 +16,7 @@ from physics.arguments import (
     require_number,
     require_shape,
 )
+from physics.glance import glance
 from stability import common_metric, contraction_margin
 from training.machinery.state import model_like
 
@@ -92,6 +93,8 @@ class Stability:
     metric: Tensor
     rate: float
     weight: float = 10.0
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         require_shape(self.metric, "Stability: metric", "n", "n", write="Stability.of(model, covariates)")

@@ -10,6 +10,7 @@ from torch import Tensor
 from hybrid import HybridModel, Rollout, Solver
 from hybrid.threads import of_slopes, threads_by
 from physics.arguments import require_choice, require_number, require_tensor
+from physics.glance import glance
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
 from training.people.information import copies, difference_offsets, expand, simulate_copies, slopes
@@ -35,6 +36,8 @@ class Marginal:
     mode: Tensor
     converged: Tensor
     failed: dict[int, str]
+
+    __repr__, _repr_html_ = glance()
 
 
 @threads_by(of_slopes)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from physics.arguments import require_callable, require_kind, require_number, require_tensor
+from physics.glance import glance
 from training.anchor import Anchor
 from training.losses import Stability
 from training.people.likelihoods import Likelihood, gaussian_nll
@@ -40,6 +41,8 @@ class Objective:
     forecast_from: float | None = None
     weights: Tensor | None = None
     held_out: Tensor | None = None
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         if self.likelihood is None:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
 from learned import select
 from physics.arguments import require_choice, require_kind, require_number, require_tensor
+from physics.glance import Summary, glance
 from training.fitted import Fitted
 from training.lbfgs import Memory
 from training.looks import Looks
@@ -41,6 +43,11 @@ _WITHOUT = {
 }
 
 
+def _summary(step: Any) -> Summary:
+    more = [("slope", step.slope), ("converged", step.converged), ("on held-out people", step.held_out), ("ended", step.ended)]
+    return f"PopulationStep {step.index} of {step.total}", [("loss", step.loss), *more, ("best", step.best.model)]
+
+
 @dataclass(frozen=True)
 class PopulationStep:
     """One step of `fit_population`.
@@ -60,6 +67,8 @@ class PopulationStep:
     held_out: Tensor
     best: Fitted
     ended: tuple[str, ...] = ()
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def sentences(self) -> list[str]:
         """What a reader of the result must know of the search, in words; nothing where every member has arrived."""

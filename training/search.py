@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from hybrid import Solver
 from hybrid.solve.solver import require_solver
 from physics.arguments import require_callable, require_flag, require_kind, require_number
+from physics.glance import glance
 from training.machinery.distributed import Shard
 
 
@@ -39,6 +40,8 @@ class Search:
     bfloat16: bool = False
     capture: bool = True
     shard: Shard | None = None
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         if self.optimiser is None:

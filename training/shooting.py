@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from hybrid.defaults import differentiating
 from hybrid.problem import Problem
 from hybrid.threads import of_cohort, threads_by
 from physics.arguments import require_kind, require_number, require_shape, require_tensor
+from physics.glance import Summary, glance
 from training.fitted import Fitted
 from training.fitting import named
 from training.looks import Looks
@@ -42,6 +43,11 @@ _WITHOUT = {
 }
 
 
+def _summary(step: Any) -> Summary:
+    more = [("phase", step.phase), ("defect", step.defect), ("learning rate", step.rate)]
+    return f"ShootingStep {step.index} of {step.total}", [("loss", step.loss), *more, ("best", step.best.model)]
+
+
 @dataclass(frozen=True)
 class ShootingStep:
     """One step of `shoot`.
@@ -59,6 +65,8 @@ class ShootingStep:
     defect: Tensor
     rate: float
     best: Fitted
+
+    __repr__, _repr_html_ = glance(_summary)
 
 
 @threads_by(of_cohort)

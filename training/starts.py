@@ -10,6 +10,7 @@ import numpy as np
 from hybrid.schedules.dose import as_float
 from physics import Backbone, LogNormalPopulation, OneCompartmentOral
 from physics.arguments import require_kind
+from physics.glance import glance
 from training.people.conversion import in_units
 from training.people.records import Record, require_records
 
@@ -31,6 +32,8 @@ class Start:
     values: Mapping[str, float]
     people: int
     sentence: str
+
+    __repr__, _repr_html_ = glance()
 
     def to_dict(self) -> dict[str, object]:
         """As plain JSON values."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hybrid import Conditions, Segments
 from physics.arguments import require_choice, require_kind, require_number, require_shape
+from physics.glance import glance
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Windows:
     segments: Segments
     window: Tensor
     place: Tensor
+
+    __repr__, _repr_html_ = glance()
 
     @property
     def count(self) -> int:

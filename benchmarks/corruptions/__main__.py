@@ -35,12 +35,12 @@ def main() -> int:
         try:
             for seed in range(given.seed, given.seed + given.count):
                 found = corruption(content, raw, seed)
-                began = time.perf_counter()
+                began = time.process_time()
                 try:
                     verdict, fault = judge(found, path, content)
                 except Exception as error:
                     verdict, fault = "an exception", f"{type(error).__name__}: {error}"[:300]
-                took = time.perf_counter() - began
+                took = time.process_time() - began  # what others run beside it is not the file's fault
                 slowest = max(slowest, (took, f"{found.kind} {seed}"))
                 told[found.kind, verdict] += 1
                 if fault or took > given.seconds:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hybrid.frames import is_frame
+
 
 def same(a: Any, b: Any) -> bool:
     """The same values, whatever holds them: tensors and arrays up to the rounding of float32."""
@@ -24,6 +26,8 @@ def same(a: Any, b: Any) -> bool:
         return type(a) is type(b) and same(dict(a.state_dict()), dict(b.state_dict())) and same(*told)
     if is_dataclass(a) and type(a) is type(b) and not isinstance(a, type):
         return all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a) if f.compare)
+    if is_frame(a) and is_frame(b):
+        return same(a.to_dict("list"), b.to_dict("list"))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):

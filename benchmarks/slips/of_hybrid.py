@@ -153,6 +153,7 @@ def rows() -> dict[str, Call]:
         "Prediction.crosses": lambda: (p.crosses, {"threshold": 5.0, "side": "above", "measured": True}),
         "Prediction.quantile": lambda: (p.quantile, {"levels": (0.1, 0.9)}),
         "Prediction.interval": lambda: (p.interval, {"level": 0.9}),
+        "Prediction.to_frame": lambda: (p.to_frame, {"level": 0.9}),
         "Prediction.sample": lambda: (p.sample, {"count": 3, "generator": generator(), "shared_member": False}),
         "Prediction.to": lambda: (p.to, {"device": "cpu"}),
         "Prediction.members": lambda: (p.members, {"indices": [0, 1]}),

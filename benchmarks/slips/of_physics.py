@@ -55,6 +55,7 @@ def rows() -> dict[str, Call]:
         "SharedPopulation": lambda: (SharedPopulation, {"parameters": w.backbone, "values": {"ka": 1.5, "ke": 0.1, "V": 30.0}}),
         "SharedPopulation.theta": lambda: (shared.theta, {"eta": none, "covariates": {}}),
         "SharedPopulation.log_prior": lambda: (shared.log_prior, {"eta": none}),
+        "VanCauter": lambda: (VanCauter, {"residual_inputs": {"slope": "mmol/L/min"}}),
         "VanCauter.matrices": lambda: (vc.matrices, {"theta": rates.clone()}),
         "VanCauter.hull": lambda: (vc.hull, {"lower": rates[0, 0] * 0.9, "upper": rates[0, 0] * 1.1}),
         "VanCauter.initial": lambda: (vc.initial, {"theta": rates.clone(), "baseline": torch.tensor([[0.5]], dtype=D)}),

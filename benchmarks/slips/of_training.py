@@ -1,6 +1,7 @@
 """One valid call of every public name and method of `training`, tiny."""
 
 from datetime import timedelta
+from importlib import import_module
 
 import numpy as np
 import torch
@@ -80,6 +81,10 @@ def rows() -> dict[str, Call]:
         "Cohort": lambda: (Cohort, {"records": cohort.records, "conditions": given, "times": cohort.times, "y": cohort.y,
                                     "unscored": cohort.unscored}),
         "Cohort.of": Call(lambda: (Cohort.of, {"records": w.people, "model": model, "mesh": Mesh(0.5)}), dear=True),
+        "Cohort.from_frame": Call(lambda: (Cohort.from_frame, {
+            "frame": import_module("pandas").read_csv(table), "model": w.model, "units": dict(read["units"]),
+            "compartments": {1: "gut"}, "channels": {1: "concentration"}, "covariates": ["WT"], "order": "dose-first",
+            "channel_column": None, "signed": (), "ignore": (), "mesh": Mesh(0.5)}), dear=True),
         "Cohort.until": lambda: (cohort.until, {"time": 2.0}),
         "Cohort.after": lambda: (cohort.after, {"time": 2.0}),
         "Cohort.people": lambda: (cohort.people, {"index": torch.tensor([0, 2])}),

@@ -80,10 +80,10 @@ def read_archive(path: Path) -> Archive:
                 entries = _entries(archive, path, room)
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file; train one with `homeostat demo` or `homeostat fit`") from error
-    except ValueError:
-        raise
-    # damaged deflate streams raise zlib.error and others, depending on where the damage is
+    # damaged deflate streams raise zlib.error and others, depending on where the damage is; names that are no UTF-8 a ValueError
     except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith(f"{path}: "):
+            raise  # our own sentence
         why = one_line(str(error), 200)
         raise ValueError(f"{path}: not a whole bundle ({why}); it is truncated, damaged or another kind of file") from error
     try:

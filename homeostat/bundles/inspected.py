@@ -8,7 +8,7 @@ from torch import nn
 
 from exchange import BUILTIN, Bundle, describe, load
 from exchange.units import units_of
-from homeostat.bundles.said import bundle_verdict, cut_short_in, made_in, none_can_be_made
+from homeostat.bundles.said import bundle_verdict, cut_short_in, made_in, none_can_be_made, not_converged_in
 from homeostat.plain_text import shown
 from physics.arguments import shortened
 from stability import Claim, Refusal
@@ -48,6 +48,8 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
     ]
     if cut_short_in(bundle):
         lines.append(f"training   was cut short ({cut_short_in(bundle)})")
+    if not_converged_in(bundle):
+        lines.append(f"fit        {not_converged_in(bundle)}")
     if certificate is None:
         lines.append(f"certificate none{none_can_be_made(bundle) or '; make one with `homeostat certify BUNDLE --write`'}")
     lines += [f"certified  {shown(_in_words(claim, bundle), lines=False)}" for claim in bundle.claims]

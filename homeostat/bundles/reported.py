@@ -1,6 +1,5 @@
 """The people of a table forecast by a bundle, scored and drawn."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,32 +9,37 @@ import torch
 from torch import nn
 
 from exchange import BUILTIN, Bundle, load
-from exchange.files.whole_file import whole_file
 from homeostat import gallery
 from homeostat.bundles.reach import CRITERION
-from homeostat.bundles.said import cut_short_in
+from homeostat.bundles.said import cut_short_in, not_converged_in
 from homeostat.bundles.these_people import beyond_in, certificate_verdicts, scaling_in
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
-from homeostat.gallery.page import write_page
-from homeostat.gallery.report import MARKS
+from homeostat.gallery.made import Made
+from homeostat.gallery.markup import MARKS
+from homeostat.gallery.opening import opening_of
+from homeostat.gallery.page import DRAWN, Shown, write_page
+from homeostat.gallery.theta import theta_of
 from homeostat.study.asked import asked_of
-from homeostat.study.backbones import channels_shown, compartments_of
 from homeostat.study.dense import dense_of, split
 from homeostat.study.evaluation import score
+from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
 from homeostat.study.settings import Settings
 from homeostat.study.suited import notes_of, require_room, unstated
+from homeostat.wording import behind
 from physics.arguments import shortened
 from training import (
     Cohort,
     at_ends,
     convergence,
     forecast,
+    personalise,
 )
 from training.people.conversion import converted
 from training.people.records import never_negative
 from training.people.tables.file_order import Order
 from training.people.tables.nonmem import read_table
+from training.people.tables.of_model import channels_shown, compartments_of
 from training.trust.verdicts import Verdict
 
 
@@ -54,10 +58,12 @@ def report_on(
     threshold: float | None,
     forecast_from: float | None,
     structures: Mapping[str, type[nn.Module]] = BUILTIN,
+    made: Made | None = None,
 ) -> dict[str, Any]:
     """Personalise the people of a table with the network frozen, forecast the rest of their records, score and draw.
 
-    `compartments` and `channels` of the table are by default those of the bundle's model.
+    `compartments` and `channels` of the table are by default those of the bundle's model; `made`, what the page says of how
+    it was made, by default this call and now.
     Errors: `ValueError` for a bundle or table that cannot be used.
     """
     bundle = load(path, structures)
@@ -91,22 +97,28 @@ def report_on(
         prediction, later.y, cohort.ids, asked, resample="bootstrap", recalibrate=False, calibration=scaling
     )
     end = max(float(r.times[-1]) for r in records)
-    asked_dense = dense_of(cohort, bundle.model, end)
-    dense, _ = forecast(bundle.model, known, asked_dense, generator=generator, solver=bundle.solver)
+    first = torch.arange(min(DRAWN, len(records)))
+    asked_dense = dense_of(cohort.people(first), bundle.model, end)
+    dense, _ = forecast(bundle.model, known.people(first), asked_dense, generator=generator, solver=bundle.solver)
     if scaling is not None:
-        dense = scaling.apply(dense, cohort.ids)
+        dense = scaling.apply(dense, cohort.ids[:DRAWN])
+    whole = personalise(bundle.model, cohort, solver=bundle.solver)
     seen = sorted({p.id for p in bundle.people} & set(cohort.ids))
     same = bundle.provenance.get("table_sha256") == provenance(Settings(), data, records, units)["table_sha256"]
     folder = folder or path.parent / "report"
     verdicts = gallery.interrupted_verdicts(cut_short_in(bundle))
+    if not_converged_in(bundle):
+        claim = "The fit of this model had not converged"
+        verdicts.append(Verdict(claim, False, not_converged_in(bundle), ("convergence", "training")))
     verdicts += [Verdict(sentence, None, about=("units",)) for sentence in assumed]
     if same or seen:
+        own = " `homeostat inspect` shows the scores that the bundle brings of itself." if bundle.calibration else ""
         verdicts.append(
             Verdict(
-                f"{len(seen)} of {len(records)} people have ids that the model was trained on",
+                f"{len(seen)} of {_people(len(records))} {'has an id' if len(seen) == 1 else 'have ids'} that the model was "
+                "trained on",
                 None,
-                "If they are the same people, this page flatters the model: the bundle's own calibration, below, was made on "
-                "people never seen.",
+                f"If they are the same people, this page flatters the model.{own}",
                 ("people seen",),
             )
         )
@@ -115,7 +127,7 @@ def report_on(
         some = "; ".join(f"{shortened(name, 40)}: {one.reasons()[0]}" for name, one in [*beyond.items()][:3])
         verdicts.append(
             Verdict(
-                f"{len(beyond)} of {len(records)} people {'goes' if len(beyond) == 1 else 'go'} beyond what the model was "
+                f"{len(beyond)} of {_people(len(records))} {'goes' if len(beyond) == 1 else 'go'} beyond what the model was "
                 "trained on",
                 None,
                 f"{some}{' …' if len(beyond) > 3 else '.'} For them the learned part extrapolates, and the intervals show only "
@@ -142,30 +154,9 @@ def report_on(
     evaluations, notes = {"this table": evaluation}, [*filter(None, [asked.note]), *map(str, table.left_out)]
     notes += [*notes_of(records, bundle.model), *gallery.baseline_notes(cohort)]
     rings = rings_of(bundle.model, cohort, personal)
-    page = write_page(
-        folder,
-        bundle,
-        evaluations,
-        records,
-        asked,
-        dense=dense,
-        title=f"{data.name}: forecasts of {len(records)} people",
-        lead="\n\n".join(
-            [
-                f"Each person was learned from what was measured up to {asked.forecast_from:g} {asked.time_unit} since the "
-                f"{asked.since}, with the trained network frozen; the rest of their record was then asked of the model.",
-                *notes,
-            ]
-        ),
-        verdicts=verdicts,
-        heading="This table",
-        judged=judged,
-        rings=rings and replace(rings, whose="these people"),
-        beyond=list(beyond),
-    )
+    verdicts += _missing(bundle)
     summary: dict[str, Any] = {
         "scores": dict(evaluation.scores),
-        "verdicts": [v.to_dict() for v in verdicts],
         "uncertainty": judged.to_dict(),
         "people_seen_in_training": seen,
         "converged": bool(personal.converged.all()),
@@ -179,13 +170,58 @@ def report_on(
         "cut_short": cut_short_in(bundle),
         "people_not_converged": list(search.unfinished),
         "ends": [e.to_dict() for e in ends],
-        "report": str(page),
     }
-    with whole_file(folder / "report.json") as partial:
-        partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False), encoding="utf-8")
+    page = write_page(
+        folder,
+        Shown(
+            bundle,
+            evaluations,
+            records,
+            cohort,
+            asked,
+            dense,
+            judged,
+            rings and replace(rings, whose="these people"),
+            theta_of(bundle.model, cohort, whole),
+            fits_of(bundle.model, cohort, whole, end, most=DRAWN, solver=bundle.solver),
+            beyond=list(beyond),
+            heading="This table",
+        ),
+        title=f"{data.name}: forecasts of {_people(len(records))}",
+        opening=opening_of(bundle.model, records, evaluation, judged, asked, verdicts, source=data.name, unseen=False),
+        notes=[
+            f"Each person was learned from what was measured up to {asked.forecast_from:g}{behind(asked.time_unit)} since the "
+            f"{asked.since}, with the trained network frozen; the rest of their record was then asked of the model.",
+            *notes,
+        ],
+        verdicts=verdicts,
+        made=made or Made.now("homeostat.bundles.reported.report_on(…)"),
+        values=summary,
+    )
+    summary |= {"verdicts": [v.to_dict() for v in verdicts], "report": str(page)}
     lines = [f"{MARKS[v.good]} {v}" for v in verdicts]
     summary["text"] = "\n".join([*lines, f"report: {page}"])
     return summary
+
+
+def _missing(bundle: Bundle) -> list[Verdict]:
+    """What a reader might look for on the page, and the bundle does not bring."""
+    found = []
+    if not bundle.claims:
+        detail = "`homeostat certify BUNDLE --write` looks for a certificate."
+        claim = "Nothing is proved of this model: the bundle holds no certificate"
+        found.append(Verdict(claim, None, detail, ("missing", "claims")))
+    if not bundle.people:
+        detail = "Nobody can say whether the people of this table go beyond what it was trained on."
+        found.append(Verdict("The bundle holds none of the people it was trained on", None, detail, ("missing", "people")))
+    if not bundle.calibration:
+        detail = "How well it forecasts is judged by the people of this table alone."
+        found.append(Verdict("The bundle brings no scores of its own", None, detail, ("missing", "calibration")))
+    return found
+
+
+def _people(count: int) -> str:
+    return "one person" if count == 1 else f"{count} people"
 
 
 def _stated_in(bundle: Bundle, path: Path) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""What a bundle says of itself: a training that was cut short, its certificate, and in which units that was made."""
+"""What a bundle says of itself: a training that was cut short or did not arrive, its certificate, and in which units."""
 
 from exchange import Bundle
 from homeostat import gallery
@@ -12,11 +12,16 @@ def cut_short_in(bundle: Bundle) -> str:
     return shown(str(bundle.provenance.get("interrupted", ""))[:300], lines=False)  # a stranger's words, in one line
 
 
-def bundle_verdict(claim: Claim | Refusal, best: float | None, bundle: Bundle) -> Verdict:
-    """The verdict of a claim, or a refusal, in the time unit in which it was made."""
+def not_converged_in(bundle: Bundle) -> str:
+    """What a bundle says of a fit that has not converged; "" where it says nothing."""
+    return shown(str(bundle.provenance.get("not_converged", ""))[:400], lines=False)  # a stranger's words, in one line
+
+
+def bundle_verdict(claim: Claim | Refusal, best: float | None, bundle: Bundle, *, proved: bool = True) -> Verdict:
+    """The verdict of a claim, or a refusal, in the time unit in which it was made; `proved`, by the checker."""
     backbone = bundle.model.backbone
     states = [*zip(backbone.states, backbone.state_units, strict=True)]
-    return gallery.claim_verdict(claim, made_in(bundle, claim), states, best=best)
+    return gallery.claim_verdict(claim, made_in(bundle, claim), states, best=best, proved=proved)
 
 
 def made_in(bundle: Bundle, claim: Claim | Refusal | None) -> str:

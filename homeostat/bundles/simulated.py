@@ -10,7 +10,7 @@ from torch import nn
 from exchange import BUILTIN, Bundle, load
 from homeostat import gallery
 from homeostat.bundles.predicted import most_steps
-from homeostat.bundles.said import cut_short_in
+from homeostat.bundles.said import cut_short_in, not_converged_in
 from hybrid import Schedule
 from hybrid.schedules.dose import as_float
 from hybrid.schedules.schedule_text import format_schedule, parse_schedule, schedule_units
@@ -116,6 +116,8 @@ def simulate_person(
             lines.append("The times at which the state is there are marked with *.")
     if cut_short_in(bundle):
         lines.append(f"this model's training was cut short ({cut_short_in(bundle)})")
+    if not_converged_in(bundle):
+        lines.append(f"of this model: {not_converged_in(bundle)}")
     if {as_float(d.arrival) for d in schedule.doses} & set(times):
         lines.append("At the time of a dose stands the value before it.")
     for name, values in answer["channels"].items():
@@ -134,17 +136,18 @@ def simulate_person(
     if picture is not None:
         fine = np.linspace(start, end, 145).tolist()
         found = [bundle.forecast(who.id, one, fine) for one in schedules.values()]
-        from homeostat.pictures import draw_what_if
+        from homeostat.pictures import figure_of, save, what_if_axes
 
-        drawn = draw_what_if(
+        axes = what_if_axes(
             dict(zip(schedules, found, strict=True)),
-            picture,
             title=f"What if, for person {shortened(who.id)}: {shortened(text) or 'nothing changed'}",
             schedules=schedules,
             time_unit=backbone.time_unit,
             since=began,
             nonnegative=bundle.nonnegative,
             beyond={name: one.spans for name, one in beyond.items() if one},
+            largest=gallery.largest_doses(beyond),
+            until=who.until if who.until is not None and who.until < end else None,
         )
-        lines.append(f"picture: {drawn}")
+        lines.append(f"picture: {save(figure_of(axes), picture)}")
     return answer, "\n".join(lines)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from homeostat.commands.answer import Answer, Command
-from homeostat.door import say_notes
+from homeostat.door import say_notes, typed
 from homeostat.interrupted import INTERRUPTED
 from homeostat.options import (
     Channels,
@@ -35,6 +35,7 @@ from homeostat.options import (
 
 
 def fit(
+    context: typer.Context,
     table: Annotated[
         Path, typer.Argument(metavar="TABLE", help="Columns ID TIME AMT DV EVID CMT RATE and covariates.")
     ],
@@ -88,10 +89,12 @@ def fit(
     as_json: Json = False,
 ) -> Answer:
     """Train and certify a hybrid model of your own table, judge it on people never seen, save the bundle and a report."""
-    from homeostat.study.backbones import backbone_named, channels_of, compartments_of, observation_of, require_driven
+    from homeostat.gallery.made import Made
+    from homeostat.study.backbones import backbone_named, observation_of, require_driven
     from homeostat.study.fit_table import fit_table
     from homeostat.study.settings import Settings
     from training.people.tables.nonmem import read_table
+    from training.people.tables.of_model import channels_of, compartments_of
 
     given = pairs(units, "--units")
     config, widths = config_of(backbone_config), widths_of(hidden, members * ((folds or 6) + 1))
@@ -127,6 +130,7 @@ def fit(
         console=console_of(as_json),
         resume=resume,
         log=log,
+        made=Made.now(typed(context)),
     )
     if ":" in backbone:
         say_notes([f"the bundle names your {type(physics).__name__}: read it with --structures {backbone}"])

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from homeostat.commands.answer import Answer, Command
+from homeostat.door import typed
 from homeostat.options import (
     BundleFile,
     Channels,
@@ -26,6 +27,7 @@ from homeostat.options import (
 
 
 def report(
+    context: typer.Context,
     bundle: BundleFile,
     data: Annotated[Path, typer.Option("--data", help="A table like that of `fit`: the people to forecast.")],
     units: Annotated[str, typer.Option("--units", help="As in `fit`; by default the bundle's own.")] = "",
@@ -41,8 +43,9 @@ def report(
     structures: Structures = None,
     as_json: Json = False,
 ) -> Answer:
-    """Forecast the people of a table with a trained bundle, score it, and write HTML, PNG and JSON."""
+    """Forecast the people of a table with a trained bundle, score it, and write HTML, SVG, PNG, CSV and JSON."""
     from homeostat.bundles.reported import report_on
+    from homeostat.gallery.made import Made
     from homeostat.own_structures import own_structures
 
     summary = report_on(
@@ -59,6 +62,7 @@ def report(
         threshold=threshold,
         forecast_from=forecast_from,
         structures=own_structures(structures or []),
+        made=Made.now(typed(context)),
     )
     return Answer(summary, summary["text"], notes=summary["notes"])
 

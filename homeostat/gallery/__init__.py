@@ -2,14 +2,15 @@
 
 from homeostat.gallery.claims import claim_verdict, named, outside_verdicts, speaks_of, whom
 from homeostat.gallery.figures import (
-    Picture,
     beyond_training,
     hero_picture,
-    people_picture,
+    largest_doses,
+    people_pictures,
     phase_of,
     phase_picture,
     reliability_numbers,
     reliability_picture,
+    reliability_pictures,
     what_if_picture,
 )
 from homeostat.gallery.tables import baseline_notes, score_rows, uncertainty_rows
@@ -21,7 +22,9 @@ from homeostat.gallery.verdicts import (
     fit_verdicts,
     interrupted_verdicts,
     largest_difference,
+    saved_verdict,
 )
+from homeostat.pictures import Picture
 from homeostat.study.asked import Asked
 from homeostat.wording import cut_note, density_in, made_from, with_unit
 
@@ -41,14 +44,17 @@ __all__ = [
     "hero_picture",
     "interrupted_verdicts",
     "largest_difference",
+    "largest_doses",
     "made_from",
     "named",
     "outside_verdicts",
-    "people_picture",
+    "people_pictures",
     "phase_of",
     "phase_picture",
     "reliability_numbers",
     "reliability_picture",
+    "reliability_pictures",
+    "saved_verdict",
     "score_rows",
     "speaks_of",
     "uncertainty_rows",

@@ -19,14 +19,19 @@ def claim_verdict(
     states: Sequence[tuple[str, str]] = (),  # names and units
     *,
     best: float | None = None,
+    proved: bool = True,
 ) -> Verdict:
-    """A claim of any kind, which is taken to be proved, or a refusal, in plain language.
+    """A claim of any kind, or a refusal, in plain language.
 
-    `time_unit`, in which the claim was made · `best`, the best rate that was certified, where a little of it was given away.
+    `time_unit`, in which the claim was made · `best`, the best rate that was certified, where a little of it was given away ·
+    `proved`, whether the checker proved it, as it is taken to have.
     """
     if isinstance(claim, Refusal):
         detail = f"Refused ({claim.reason}): {claim.message}"
         return Verdict("Contraction is not certified", False, detail, ("certificate",))
+    if not proved:
+        detail = "A search found one, and the independent checker does not prove it: nothing may be relied on."
+        return Verdict(f"The {named(claim.kind)} is not proved", False, detail, ("certificate",))
     parts = [f"{one}{'' if one.endswith('.') else '.'}" for one in claim.details(time_unit, states)]
     rate = getattr(claim, "rate", None)
     if best is not None and rate is not None and best > rate:

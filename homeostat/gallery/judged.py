@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from homeostat.gallery.figures import Picture
-from homeostat.gallery.report import Table
-from homeostat.pictures.uncertainty import Rings, draw_horizons, draw_ignorance
+from homeostat.gallery.figures import written
+from homeostat.gallery.table import Table
+from homeostat.pictures import Picture, Rings, horizons_axes, ignorance_axes
+from homeostat.pictures.in_words import horizons_in_words, ignorance_in_words
+from homeostat.pictures.uncertainty import sample_in_words
 from homeostat.study.asked import Asked
 from homeostat.wording import density_in, with_unit
 from hybrid import HybridModel, Prediction, field_spread, rollout
@@ -133,25 +135,31 @@ def rings_of(model: HybridModel, cohort: Cohort, personal: Personal, seed: int =
 def pictures_of(folder: Path, judged: Judged, asked: Asked, rings: Rings | None) -> list[Picture]:
     """Coverage, width, split and PIT by horizon, and where the model knows little."""
     found: list[Picture] = []
-    steps = [(judged.before, "horizons.png", "How far ahead can it be trusted?")]
+    steps = [(judged.before, "horizons", "How far ahead can it be trusted?", "")]
     if judged.after is not None:
-        steps.append((judged.after, "horizons_recalibrated.png", "And after recalibration by the other people?"))
-    for report, name, title in steps:
+        after = "Everyone's forecast is recalibrated by the other people alone. "
+        steps.append((judged.after, "horizons_recalibrated", "And after recalibration by the other people?", after))
+    for report, name, title, begin in steps:
         channel = _channel(report, asked)
-        path = draw_horizons(
-            channel, folder / name, time_unit=asked.time_unit, gates=report.gates, title=title, since=asked.since
+        said = sample_in_words(channel, report.gates, report.band_level, asked.since)
+        axes = horizons_axes(channel, time_unit=asked.time_unit, title=title, subtitle=said)
+        caption = (
+            f"{begin}Each dot is a share of measurements inside an interval. Grey, in the first panel and the last, is one "
+            f"band that holds all {report.gates} gates of the report for {100 * report.band_level:.0f} of 100 perfect "
+            "forecasters of as few people; the bars show which part of the variance more people, or more of this person's data, "
+            "would remove. Widths are of whole intervals, not cut at 0."
         )
-        found.append(
-            (
-                path,
-                "Each dot is a share of measurements inside an interval. Grey, in the first panel and the last, is one band that "
-                f"holds all {report.gates} gates of the report for {100 * report.band_level:.0f} of 100 perfect forecasters of "
-                "as few people; the bars show which part of the variance more people, or more of this person's data, would "
-                "remove. Widths are of whole intervals, not cut at 0.",
-            )
-        )
-    path = draw_ignorance(_channel(judged.before, asked), rings, folder / "ignorance.png", time_unit=asked.time_unit)
-    found.append((path, "Where forecasts owe most of their width to ignorance, more data help; where to noise, they do not."))
+        found.append(written(axes, folder, name, title=title, caption=caption, alt=horizons_in_words(channel, asked.time_unit)))
+    title = "Where does the model know little?"
+    subtitle = (
+        "Noise stays whatever is done; the model's part falls with more people, the person's with more of their data. A path "
+        "forgets what its members disagree about, as far as the model contracts: the vector field itself does not."
+    )
+    channel = _channel(judged.before, asked)
+    axes = ignorance_axes(channel, rings, time_unit=asked.time_unit, title=title, subtitle=subtitle)
+    caption = "Where forecasts owe most of their width to ignorance, more data help; where to noise, they do not."
+    alt = ignorance_in_words(channel, rings, asked.time_unit)
+    found.append(written(axes, folder, "ignorance", title=title, caption=caption, alt=alt))
     return found
 
 

@@ -2,12 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 
-from homeostat.gallery.report import Cell, Table
+import torch
+from torch import Tensor
+
+from homeostat.gallery.table import Cell, Table
+from homeostat.study.asked import Asked
 from homeostat.study.evaluation import Evaluation
 from homeostat.wording import behind, density_in, with_unit
+from hybrid import Prediction
 from training import Cohort
 from training.people.records import counted_from
 from training.trust.calibration import EVENT_BINS, describe_convention
+
+SHOWN = 24  # measurements in a page's table; the files have all of them
 
 
 def baseline_notes(cohort: Cohort) -> list[str]:
@@ -34,8 +41,12 @@ def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never
         "quantile gap",
     ]
     rows: list[Sequence[Cell]] = []
+    whole: list[Sequence[Cell]] = []
+    bands = ("event_ece", "quantile_calibration_error")
     for name, e in evaluations.items():
         s = e.scores
+        plain = [s[k] for k in ("nll", "crps", "rmse", "coverage_80", "coverage_95")]
+        whole.append([name, *plain, *(s[f"{b}{part}"] for b in bands for part in ("", "_null_lower", "_null_upper"))])
         rows.append(
             [
                 name,
@@ -54,7 +65,9 @@ def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never
         "ECE, quantile gap: in brackets where 95 % of perfect forecasters with these predictions would be. "
         f"ECE is the {describe_convention(bins=EVENT_BINS)}."
     )
-    return Table(title, columns, rows, note=note)
+    parts = ("", " of a perfect forecaster, from", " of a perfect forecaster, to")
+    names = [*columns[:4], "share in 80 %", "share in 95 %", *(f"{b}{p}" for b in ("event ECE", "quantile gap") for p in parts)]
+    return Table(title, columns, rows, note=note, full=Table(title, names, whole))
 
 
 def uncertainty_rows(evaluations: Mapping[str, Evaluation], unit: str) -> Table:
@@ -75,3 +88,27 @@ def uncertainty_rows(evaluations: Mapping[str, Evaluation], unit: str) -> Table:
 
 def _with_band(scores: Mapping[str, float], name: str) -> str:
     return f"{scores[name]:.3f} ({scores[f'{name}_null_lower']:.2f}–{scores[f'{name}_null_upper']:.2f})"
+
+
+def values_table(title: str, prediction: Prediction, y: Tensor, asked: Asked, note: str) -> Table:
+    """Every measurement beside what was predicted of it: mean, 80 % interval, and what the standard deviation is made of.
+
+    `prediction` at the measured times, `y` (N, T, p), NaN where nothing was measured or scored.
+    """
+    prediction, y = prediction.to("cpu"), y.detach().cpu()
+    low, high = prediction.interval(0.8)
+    found = [prediction.point, low, high, prediction.aleatoric.sqrt(), prediction.personal.sqrt(), prediction.epistemic.sqrt()]
+    units = dict.fromkeys(prediction.units)
+    one = next(iter(units)) if len(units) == 1 else ""
+    named = ("measured", "mean", "80 % from", "80 % to", "SD: noise", "SD: person", "SD: model")
+    columns = ["person", with_unit("time", asked.time_unit), "channel", *(with_unit(name, one) for name in named)]
+    if len(units) > 1:
+        columns.append("unit of the channel")
+    rows: list[Sequence[Cell]] = []
+    ids = prediction.ids or tuple(str(k + 1) for k in range(len(y)))
+    for i, t, c in torch.nonzero(torch.isfinite(y)).tolist():
+        row: list[Cell] = [ids[i], float(prediction.times[i, t]), prediction.channels[c], float(y[i, t, c])]
+        row += [float(value[i, t, c]) for value in found]
+        rows.append([*row, prediction.units[c]] if len(units) > 1 else row)
+    said = f"Times since the {asked.since}. SD: standard deviations, their squares add up to the variance; intervals are not cut."
+    return Table(title, columns, rows, note=f"{said} {note}".rstrip(), most=SHOWN)

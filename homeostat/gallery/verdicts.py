@@ -77,6 +77,13 @@ def comparison_verdict(name: str, difference: tuple[float, float, float], unit: 
     return Verdict(claim, good, detail, ("comparison", name))
 
 
+def saved_verdict(difference: float, unit: str) -> Verdict:
+    """Whether a model read from its file predicts what the trained one does, to the last bit. `difference`, the largest."""
+    same = difference == 0.0
+    claim = f"The saved model {'predicts what' if same else 'does not predict quite what'} the trained one does"
+    return Verdict(claim, same, f"Largest difference {difference:g}{behind(unit)}.", ("saved",))
+
+
 def largest_difference(a: Sequence[Prediction], b: Sequence[Prediction]) -> float:
     """How far two sets of predictions are apart, in the channel's unit: 0 exactly when they agree to the last bit."""
     gaps = [(x.mean - y.mean).abs().max() for x, y in zip(a, b, strict=True)]

@@ -1,8 +1,8 @@
 """Matplotlib, imported whatever the environment asks it to draw with.
 
-A notebook sets MPLBACKEND for its own window, and every program started from it inherits that: where the named backend is not
-installed, importing matplotlib fails. Pictures here have Agg canvases of their own (`style.new_figure`), so the variable is set
-aside while matplotlib loads, and given back to a caller who can use it.
+A notebook sets MPLBACKEND for its own window, and every program started from it inherits that: where the named
+backend is not installed, importing matplotlib fails. Pictures here have Agg canvases of their own
+(`style.new_figure`), so the variable is set aside while matplotlib loads, and given back to a caller who can use it.
 """
 
 import contextlib

@@ -10,8 +10,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from homeostat.pictures.style import IGNORANCE, LINE, NOISE, percent
+from homeostat.pictures.colours import IGNORANCE, LINE, NOISE
+from homeostat.pictures.sheet import panel_axes
+from homeostat.pictures.style import percent
 from hybrid import Prediction
+from physics.arguments import require_kind
+from physics.glance import glance
 
 Array = NDArray[np.float64]
 
@@ -33,12 +37,12 @@ class Bands:
     level: float
     cut: bool = False
 
+    __repr__, _repr_html_ = glance()
+
     @staticmethod
-    def of(
-        prediction: Prediction, *, channel: int = 0, level: float = 0.8, nonnegative: Sequence[str] = ()
-    ) -> "Bands":
-        """The bands of one channel; cut at 0, below which a Gaussian reaches and the channel cannot be, where it is named in
-        `nonnegative`. A quantile of max(y, 0) is the larger of y's and 0.
+    def of(prediction: Prediction, *, channel: int = 0, level: float = 0.8, nonnegative: Sequence[str] = ()) -> "Bands":
+        """The bands of one channel; cut at 0, below which a Gaussian reaches and the channel cannot be, where it is
+        named in `nonnegative`. A quantile of max(y, 0) is the larger of y's and 0.
 
         Errors: `ValueError` for a channel that is not there or a level outside (0, 1)."""
         if not 0 <= channel < len(prediction.channels):
@@ -64,8 +68,15 @@ class Bands:
         return float(np.nanmin(self.total)), float(np.nanmax(self.total))
 
 
-def band_axes(axes: Axes, bands: Bands, person: int) -> None:
-    """Draw one person's bands and median line (gids "total", "ignorance", "median")."""
+def band_axes(bands: Bands, person: int = 0, *, axes: Axes | None = None) -> Axes:
+    """Draw one person's bands and median line (gids "total", "ignorance", "median").
+
+    `person`, the place in `bands`. Returns the axes.
+    """
+    require_kind(bands, Bands, "band_axes: bands", "Bands.of(prediction)")
+    if not -len(bands.times) <= person < len(bands.times):
+        raise ValueError(f"Person {person} was asked for; the bands are of {len(bands.times)}, counted from 0.")
+    axes = panel_axes(axes)
     here = np.isfinite(bands.times[person])
     t = bands.times[person, here]
     total, ignorance = bands.total[:, person, here], bands.ignorance[:, person, here]
@@ -73,13 +84,14 @@ def band_axes(axes: Axes, bands: Bands, person: int) -> None:
     axes.fill_between(t, *ignorance, color=IGNORANCE, linewidth=0, zorder=1.5).set_gid("ignorance")
     (line,) = axes.plot(t, bands.median[person, here], color=LINE, linewidth=1.8, zorder=3.0)
     line.set_gid("median")
+    return axes
 
 
-def band_handles(level: float, cut: bool = False) -> list[Artist]:
-    """What the legend says of the bands, and that they are cut at 0 where they are."""
+def band_handles(level: float, cut: bool = False, *, line: str = "median forecast") -> list[Artist]:
+    """What the legend says of the bands, and that they are cut at 0 where they are. `line`, what the median is of."""
     noise = f"total, {percent(level)} band{', cut at 0' if cut else ''}: adds measurement noise"
     return [
-        Line2D([], [], color=LINE, linewidth=1.8, label="median forecast"),
+        Line2D([], [], color=LINE, linewidth=1.8, label=line),
         Patch(facecolor=IGNORANCE, label=f"ignorance, {percent(level)} band: more data would narrow it"),
         Patch(facecolor=NOISE, label=noise),
     ]

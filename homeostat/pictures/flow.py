@@ -21,9 +21,9 @@ def member_mean_field(
 ) -> Field:
     """dx/dt of one person, averaged over the members' vector fields, with the inputs held at u (0 by default).
 
-    (1/M) Σ_m of the sum of each member's terms, A(θ_m) x + B(θ_m) u + ε_m(x, u, c_m). Members are averaged as vector fields,
-    never as parameters. Where one P certifies every member at a rate, it certifies their average at that rate too: the
-    condition JᵀP + PJ ⪯ −2λP is linear in the Jacobian J.
+    (1/M) Σ_m of the sum of each member's terms, A(θ_m) x + B(θ_m) u + ε_m(x, u, c_m). Members are averaged as vector
+    fields, never as parameters. Where one P certifies every member at a rate, it certifies their average at that rate
+    too: the condition JᵀP + PJ ⪯ −2λP is linear in the Jacobian J.
     """
     where, personal = model.device, personal.to(model.device)
     values = {k: torch.tensor([v], dtype=torch.float64, device=where) for k, v in (covariates or {}).items()}
@@ -50,8 +50,8 @@ def flow(
 ) -> Array:  # (K, T, 2)
     """Trajectories of dx/dt = field(x) from each start, by the classic fourth-order Runge–Kutta method.
 
-    Steps are halved until that moves no point by more than 1e-6 of the largest coordinate; the finer path, which is kept, is
-    then off by a fifteenth of that (the method's order), less than a picture shows.
+    Steps are halved until that moves no point by more than 1e-6 of the largest coordinate; the finer path, which is
+    kept, is then off by a fifteenth of that (the method's order), less than a picture shows.
     Errors: `ValueError` where 2¹² steps between two times are not enough, or the field is not finite.
     """
     x0, t = np.atleast_2d(np.asarray(starts, dtype=np.float64)), np.asarray(times, dtype=np.float64)

@@ -1,21 +1,21 @@
 """One wide picture: people forecast, probabilities checked, contraction proved."""
 
 from collections.abc import Sequence
-from pathlib import Path
+
+from matplotlib.axes import Axes
 
 from homeostat.pictures.bands import Bands
 from homeostat.pictures.people import as_drawn, limits, people_handles, person_axes, require_people
-from homeostat.pictures.phase import Phase, phase_axes
-from homeostat.pictures.reliability import Reliability, reliability_axes
+from homeostat.pictures.phase import Phase, field_axes
+from homeostat.pictures.reliability import Reliability, frequency_axes
+from homeostat.pictures.sheet import outer_labels
 from homeostat.pictures.style import (
-    axis_labels,
     header,
     header_height,
     label,
     new_figure,
     panel_title,
     person_name,
-    save,
     time_since,
 )
 from hybrid import Prediction
@@ -24,24 +24,24 @@ from training import Record
 from training.people.records import counted_from, never_negative
 
 
-def draw_hero(
+def hero_axes(
     prediction: Prediction,
     records: Sequence[Record],
     reliability: Reliability,
     phase: Phase,
-    path: Path | str,
     *,
     channel: int = 0,
-    forecast_from: float | None,
+    forecast_from: float | None = None,
     people: Sequence[int] = (0, 1),
-    title: str,
-    subtitle: str | None = None,
     level: float = 0.8,
-) -> Path:
+    title: str | None = None,
+    subtitle: str | None = None,
+) -> list[Axes]:
     """Left two or three people with forecast bands, in the middle reliability, on the right the certificate's ellipse.
 
-    Arguments as in `draw_people`; `people`, which of them are shown; `reliability` and `phase` as for their own pictures.
-    Writes a PNG, returns its path.
+    Arguments as in `people_axes`; `people`, which of them are shown; `reliability` and `phase` as for their own
+    pictures. Always a figure of its own, under `title` and `subtitle`. Returns the people's axes, those of
+    reliability and those of the field.
     """
     require_people(prediction, records)
     chosen = as_drawn(prediction, [records[i] for i in people], phase.time_unit)
@@ -53,27 +53,29 @@ def draw_hero(
     unit = chosen[0].units.get("time")
     handles = people_handles(level, forecast_from, unit, bands.cut)
     width = 16.0
-    figure = new_figure(width, 5.3 + header_height(title, subtitle, width, 2))
+    figure = new_figure(width, 5.3 + header_height(title or "", subtitle, width, 2))
     left, middle, right = figure.subfigures(1, 3, squeeze=False, width_ratios=(1.2, 1.12, 1.2))[0]
-    panels = left.subplots(len(chosen), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    panels = left.subplots(len(chosen), 1, squeeze=False)[:, 0]
     for i, (axes, record) in enumerate(zip(panels, chosen, strict=True)):
-        person_axes(axes, bands, record, person=i, channel=channel, forecast_from=forecast_from)
+        person_axes(bands, record, axes=axes, person=i, channel=channel, forecast_from=forecast_from)
         panel_title(axes, person_name(record.id), size=10.5)
-    limits(panels[0], bands, chosen, channel)
-    axis_labels(panels[-1], label(time_since(counted_from(chosen)), unit), None)
-    for axes in panels:
-        axis_labels(axes, None, label(prediction.channels[channel], prediction.units[channel]))
-    reliability_axes(middle.subplots(), reliability)
+    limits(panels, bands, chosen, channel)
+    outer_labels(
+        panels,
+        label(time_since(counted_from(chosen)), unit),
+        label(prediction.channels[channel], prediction.units[channel]),
+    )
+    frequency = frequency_axes(reliability, axes=middle.subplots())
     axes = right.subplots()
-    phase_axes(axes, phase, density=0.8)
+    field_axes(phase, axes=axes, density=0.8)
     if phase.rate is None:
         panel_title(axes, "Trajectories", "no certificate")
     else:
         words = (
-            "the distance in P between the two starts (blue, orange)\n"
+            "the distance in P between the two starts\n"
             f"{decay_in_words(phase.rate, phase.time_unit)};\n"
-            "green: where the proof confines the second, at four moments"
+            "ellipses: where the proof confines the second, at four moments"
         )
         panel_title(axes, "Proved to contract" if phase.kept else "These trajectories break the promise", words)
-    header(figure, title, subtitle, handles=handles, columns=3)
-    return save(figure, path)
+    header(figure, title or "", subtitle, handles=handles, columns=3)
+    return [*panels, frequency, axes]

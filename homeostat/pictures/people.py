@@ -1,7 +1,6 @@
 """Forecasts of many people as small multiples."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -9,23 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from homeostat.pictures.bands import Array, Bands, band_axes, band_handles
-from homeostat.pictures.style import (
-    GREY,
-    INK,
-    axis_labels,
-    grid_shape,
-    header,
-    header_height,
-    label,
-    new_figure,
-    panel_title,
-    person_name,
-    save,
-    tidy,
-    time_since,
-)
+from homeostat.pictures.colours import GREY, INK, PAGE
+from homeostat.pictures.sheet import Given, outer_labels, sheet_axes
+from homeostat.pictures.style import grid_shape, label, panel_title, person_name, tidy, time_since
 from hybrid import Prediction
-from physics.arguments import require_same_people
+from physics.arguments import require_kind, require_same_people
 from training import Record
 from training.people.clock import at_or_before
 from training.people.conversion import as_shown
@@ -35,16 +22,22 @@ MOST = 24  # panels in one picture; more could not be read
 
 
 def person_axes(
-    axes: Axes,
     bands: Bands,
     record: Record,
     *,
-    person: int,
-    channel: int,
-    forecast_from: float | None,
-) -> None:
-    """One person: bands, median, what was known (filled dots, gid "known") and what came later (open, gid "unseen")."""
-    band_axes(axes, bands, person)
+    axes: Axes | None = None,
+    person: int = 0,
+    channel: int = 0,
+    forecast_from: float | None = None,
+) -> Axes:
+    """One person: bands, median, what was known (filled dots, gid "known") and what came later (open, gid "unseen").
+
+    Arguments: `person`, the record's place in `bands`; `channel`, the record's column, the one of the bands, in their
+    units; `forecast_from`, the time up to which all was known, since the record's origin; None where nothing was
+    withheld. Returns the axes.
+    """
+    require_kind(bands, Bands, "person_axes: bands", "Bands.of(prediction)")
+    axes = band_axes(bands, person, axes=axes)
     values = record.values[:, channel]
     seen = np.isfinite(values)
     times = record.on_own_clock().times
@@ -54,6 +47,7 @@ def person_axes(
     if forecast_from is not None and np.isfinite(forecast_from):
         axes.axvline(forecast_from, color=GREY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2.0, gid="forecast_from")
     tidy(axes)
+    return axes
 
 
 def dots(times: Array | None = None, values: Array | None = None, *, filled: bool, name: str) -> Line2D:
@@ -66,19 +60,17 @@ def dots(times: Array | None = None, values: Array | None = None, *, filled: boo
         markersize=5.2,
         markeredgecolor=INK,
         markeredgewidth=1.1,
-        markerfacecolor=INK if filled else "white",
+        markerfacecolor=INK if filled else PAGE,
         zorder=4.0,
         label=name,
         gid=name,
     )
 
 
-def people_handles(
-    level: float, forecast_from: float | None, time_unit: str | None, cut: bool = False
-) -> list[Artist]:
+def people_handles(level: float, forecast_from: float | None, time_unit: str | None, cut: bool = False) -> list[Artist]:
     """The legend's entries, in reading order."""
     if forecast_from is None:
-        return [*band_handles(level, cut), dots(filled=True, name="measured")]
+        return [*band_handles(level, cut, line="median"), dots(filled=True, name="measured")]
     entries: list[Artist] = [
         dots(filled=True, name="measured, known to the forecast"),
         dots(filled=False, name="measured later, never seen"),
@@ -89,70 +81,87 @@ def people_handles(
     return [*band_handles(level, cut), *entries]
 
 
-def draw_people(
+def people_axes(
     prediction: Prediction,
     records: Sequence[Record],
-    path: Path | str,
     *,
+    axes: Given = None,
     channel: int = 0,
-    forecast_from: float | None,
-    title: str,
+    forecast_from: float | None = None,
     level: float = 0.8,
-    subtitle: str | None = None,
     time_unit: str | None = None,
     beyond: Sequence[str] = (),
-) -> Path:
-    """Small multiples: every person's forecast with two bands, and what was measured. Writes a PNG, returns its path.
+    title: str | None = None,
+    subtitle: str | None = None,
+) -> list[Axes]:
+    """Small multiples: every person's forecast with two bands, and what was measured. Returns the panels' axes.
 
     The wide band holds `level` of the measurements that the model expects; the inner one is the share of ignorance (see
-    `Bands`). Filled dots were known to the forecast (time ≤ forecast_from), open dots came later. Axes are shared.
-    Arguments: `prediction` on its own dense times, people in the order of `records`, times since everyone's `origin`, as a
-    `Cohort` has them (the records' own are counted from there, and drawn in the prediction's units); `forecast_from` likewise,
-    None where nothing was withheld; `time_unit`, that of the prediction, by default the first record's. Beyond 24 people the
-    first 24 are drawn and the picture says so; `beyond`, the ids of those who go beyond what the model was trained on, whose
-    panels say that. Of a channel that all records declare nonnegative, bands and median are cut at 0, and the legend says so.
-    Errors: `ValueError` for as many predictions as records not being so, a missing channel, a level outside (0, 1).
+    `Bands`). Filled dots were known to the forecast (time ≤ forecast_from), open dots came later. Limits are shared.
+    Arguments: `prediction` on its own dense times, people in the order of `records`, times since everyone's `origin`,
+    as a `Cohort` has them (the records' own are counted from there, and drawn in the prediction's units); `axes`, as
+    many as people, by default those of a figure of its own; `channel`, which of the prediction's; `forecast_from` in
+    the prediction's time, None where nothing was withheld; `time_unit`, that of the prediction, by default the first
+    record's; `beyond`, the ids of those who go beyond what the model was trained on, whose panels say that; `title`,
+    `subtitle`, above a figure of its own. Of a channel that all records declare nonnegative, bands and median are cut
+    at 0, and the legend says so.
+    Errors: `ValueError` for more than 24 people (see `pages`), as many predictions as records not being so, a missing
+    channel, a level outside (0, 1).
     """
+    require_kind(prediction, Prediction, "people_axes: prediction", "predict(model, cohort)")
     people = require_people(prediction, records)
+    if not 1 <= people <= MOST:
+        raise ValueError(
+            f"{people} people were to be drawn in one picture, which has room for 1 to {MOST}; choose some: "
+            "prediction.people(range(24)) and records[:24]."
+        )
     records = as_drawn(prediction, records, time_unit)
-    shown = min(people, MOST)
-    if people > MOST:
-        note = f"The first {MOST} of {people} people."
-        subtitle = note if subtitle is None else f"{subtitle} {note}"
-    prediction = prediction.people(range(shown))
     bands = Bands.of(prediction, channel=channel, level=level, nonnegative=never_negative(records))
     unit = time_unit or records[0].units.get("time")
     handles = people_handles(level, forecast_from, unit, bands.cut)
-    rows, columns = grid_shape(shown)
+    rows, columns = grid_shape(people)
     width = {1: 9.0, 2: 10.5}.get(columns, 12.0)
-    height = 4.4 if rows == 1 else 2.15 * rows + 0.3
-    legend_columns = 3 if width > 11.0 else 2
-    legend_rows = -(-len(handles) // legend_columns)
-    figure = new_figure(width, height + header_height(title, subtitle, width, legend_rows))
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for place, axes in enumerate(grid.flat):
-        if place >= shown:
-            axes.set_visible(False)
-            continue
-        record = records[place]
-        person_axes(axes, bands, record, person=place, channel=channel, forecast_from=forecast_from)
+    panels = sheet_axes(
+        axes,
+        (rows, columns),
+        count=people,
+        size=(width, 4.4 if rows == 1 else 2.15 * rows + 0.3),
+        title=title,
+        subtitle=subtitle,
+        handles=handles,
+        legend_columns=3 if width > 11.0 else 2,
+    )
+    for place, (panel, record) in enumerate(zip(panels, records, strict=True)):
+        person_axes(bands, record, axes=panel, person=place, channel=channel, forecast_from=forecast_from)
         words = "goes beyond what was trained" if record.id in beyond else " " if beyond else ""  # titles side by side
-        panel_title(axes, person_name(record.id), words, size=10.5)
-        if place + columns >= shown:  # nobody below: the column's time axis is here
-            axes.tick_params(labelbottom=True)
-            axis_labels(axes, label(time_since(counted_from(records)), unit), None)
-            axes.xaxis.set_in_layout(
-                place // columns == rows - 1
-            )  # above an empty place it takes no room from the rows
-    limits(grid.flat[0], bands, records[:shown], channel)
-    for row in grid:
-        axis_labels(row[0], None, label(prediction.channels[channel], prediction.units[channel]))
-    header(figure, title, subtitle, handles=handles, columns=legend_columns)
-    return save(figure, path)
+        panel_title(panel, person_name(record.id), words, size=10.5)
+    limits(panels, bands, records, channel)
+    outer_labels(
+        panels,
+        label(time_since(counted_from(records)), unit),
+        label(prediction.channels[channel], prediction.units[channel]),
+    )
+    return panels
+
+
+def pages(name: str, people: int) -> list[tuple[str, range, str]]:
+    """How many people are shared out to pictures of at most 24: a file's stem, the people's places, and what a title
+    adds.
+
+    One picture keeps the name and adds nothing; several are `name-1`, `name-2`, …: ", people 1 to 24 of 120".
+    """
+    if people <= MOST:
+        return [(name, range(people), "")]
+    found = []
+    for k, start in enumerate(range(0, people, MOST)):
+        which = range(start, min(start + MOST, people))
+        found.append((f"{name}-{k + 1}", which, f": people {which.start + 1} to {which.stop} of {people}"))
+    return found
 
 
 def as_drawn(prediction: Prediction, records: Sequence[Record], time_unit: str | None) -> list[Record]:
-    """The records in the prediction's units, so that dots and bands share an axis; times in `time_unit` where it is said."""
+    """The records in the prediction's units, so that dots and bands share an axis; times in `time_unit` where it is
+    said."""
     channels = dict(zip(prediction.channels, prediction.units, strict=True))
     return [as_shown(record, channels, time_unit) for record in records]
 
@@ -170,15 +179,17 @@ def require_people(prediction: Prediction, records: Sequence[Record]) -> int:
     return people
 
 
-def limits(axes: Axes, bands: Bands, records: Sequence[Record], channel: int) -> None:
+def limits(panels: Sequence[Axes], bands: Bands, records: Sequence[Record], channel: int) -> None:
     """Limits that hold bands and dots, from 0 where nothing is negative: sizes then compare as lengths."""
     low, high = bands.extent()
     values = np.concatenate([r.values[:, channel] for r in records])
     values = values[np.isfinite(values)]
     low, high = min([low, *values]), max([high, *values])
     pad = 0.05 * (high - low)
-    axes.set_ylim(0.0 if 0.0 <= low < 0.5 * high else low - pad, high + pad)
+    floor = 0.0 if 0.0 <= low < 0.5 * high else low - pad
     start, end = float(np.nanmin(bands.times)), float(np.nanmax(bands.times))
     own = [r.on_own_clock().times for r in records]
     start, end = min([start, *(t[0] for t in own)]), max([end, *(t[-1] for t in own)])
-    axes.set_xlim(start - 0.03 * (end - start), end + 0.03 * (end - start))
+    for axes in panels:
+        axes.set_ylim(floor, high + pad)
+        axes.set_xlim(start - 0.03 * (end - start), end + 0.03 * (end - start))

@@ -1,8 +1,8 @@
-"""Contraction, seen: a vector field of two states, pairs of trajectories that meet, and the ellipse that says how fast."""
+"""Contraction, seen: a vector field of two states, pairs of trajectories that meet, and the ellipse that says how
+fast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -11,24 +11,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon
 from numpy.typing import ArrayLike
 
+from homeostat.pictures.colours import FAINT, GREY, INK, LINE, PROMISE, SECOND
 from homeostat.pictures.flow import Array, Field, flow
-from homeostat.pictures.style import (
-    FAINT,
-    GREY,
-    INK,
-    LINE,
-    PROMISE,
-    SECOND,
-    TEXT,
-    axis_labels,
-    header,
-    header_height,
-    label,
-    new_figure,
-    panel_title,
-    save,
-    tidy,
-)
+from homeostat.pictures.sheet import Given, panel_axes, sheet_axes
+from homeostat.pictures.style import TEXT, axis_labels, label, panel_title, tidy
+from physics.arguments import require_kind
+from physics.glance import glance
 from stability import decay_in_words
 
 
@@ -52,8 +40,8 @@ class Phase:
     """What a phase picture shows.
 
     `field`; `times` (T,); `pairs` (K, 2, T, 2): K pairs of trajectories, each of two starts, at these times, under this
-    field; `metric` P (2, 2) and `rate` λ of the certificate, None where there is none; names and UCUM units; `lowest` (2,),
-    where the axes begin, e.g. (0, 0) for amounts, which are never negative.
+    field; `metric` P (2, 2) and `rate` λ of the certificate, None where there is none; names and UCUM units; `lowest`
+    (2,), where the axes begin, e.g. (0, 0) for amounts, which are never negative.
     Errors: `ValueError` for shapes that do not fit, or a metric that is not symmetric and positive definite.
     """
 
@@ -66,6 +54,8 @@ class Phase:
     units: tuple[str, str]
     time_unit: str
     lowest: tuple[float, float] | None = None
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         times, pairs = np.asarray(self.times, dtype=np.float64), np.asarray(self.pairs, dtype=np.float64)
@@ -145,8 +135,14 @@ class Phase:
         return np.asarray(centre + radius * np.linalg.solve(C.T, circle).T)
 
 
-def phase_axes(axes: Axes, phase: Phase, *, ellipses: int = 4, density: float = 1.0) -> None:
-    """Streamlines, pairs (gids "first", "second"), and the ellipse around the first pair's first trajectory ("promise")."""
+def field_axes(phase: Phase, *, axes: Axes | None = None, ellipses: int = 4, density: float = 1.0) -> Axes:
+    """Streamlines, pairs (gids "first", "second"), and the ellipse around the first pair's first trajectory
+    ("promise").
+
+    `ellipses`, at how many times; `density` of the streamlines. Returns the axes.
+    """
+    require_kind(phase, Phase, "field_axes: phase", "Phase.of(field, starts, times, …)")
+    axes = panel_axes(axes)
     shapes: list[Array] = []
     marks = _marks(phase, ellipses)
     if phase.metric is not None:
@@ -188,6 +184,7 @@ def phase_axes(axes: Axes, phase: Phase, *, ellipses: int = 4, density: float = 
     axes.set_ylim(low[1], high[1])
     tidy(axes, grid=False)
     axis_labels(axes, *(label(name, unit) for name, unit in zip(phase.states, phase.units, strict=True)))
+    return axes
 
 
 def _marks(phase: Phase, count: int) -> list[int]:
@@ -198,8 +195,13 @@ def _marks(phase: Phase, count: int) -> list[int]:
     return sorted({int(np.searchsorted(travelled, w)) for w in wanted})
 
 
-def distance_axes(axes: Axes, phase: Phase) -> None:
-    """Each pair's distance in the metric (gid "distance") under its promise (gid "promise"), relative to the first."""
+def distance_axes(phase: Phase, *, axes: Axes | None = None) -> Axes:
+    """Each pair's distance in the metric (gid "distance") under its promise (gid "promise"), relative to the first.
+
+    Returns the axes. Errors: `ValueError` for a phase without a metric.
+    """
+    require_kind(phase, Phase, "distance_axes: phase", "Phase.of(field, starts, times, …)")
+    axes = panel_axes(axes)
     elapsed = phase.times - phase.times[0]
     axes.plot(elapsed, phase.promise[0] / phase.promise[0, 0], color=PROMISE, linewidth=1.6, gid="promise")
     for k, (distance, first) in enumerate(zip(phase.distance, phase.distance[:, 0], strict=True)):
@@ -223,6 +225,7 @@ def distance_axes(axes: Axes, phase: Phase) -> None:
         fontsize=TEXT,
     )
     axis_labels(axes, label("time", phase.time_unit), "Distance, as a fraction of the first")
+    return axes
 
 
 def _moments(phase: Phase, count: int) -> str:
@@ -232,8 +235,8 @@ def _moments(phase: Phase, count: int) -> str:
 
 def _distance_words(phase: Phase) -> str:
     others = len(phase.pairs) - 1
-    return "black: the pair with the ellipses" + (
-        "; grey: the other pairs" if others > 1 else "; grey: the other pair" if others else ""
+    return "thick: the pair with the ellipses" + (
+        "; thin: the other pairs" if others > 1 else "; thin: the other pair" if others else ""
     )
 
 
@@ -249,37 +252,45 @@ def phase_handles(phase: Phase) -> list[Artist]:
     return entries
 
 
-def draw_phase(
+def phase_axes(
     phase: Phase,
-    path: Path | str,
     *,
-    title: str,
-    subtitle: str | None = None,
+    axes: Given = None,
     ellipses: int = 4,
-) -> Path:
-    """Vector field, converging pairs, and the certificate's shrinking ellipse. Writes a PNG, returns its path.
+    title: str | None = None,
+    subtitle: str | None = None,
+) -> list[Axes]:
+    """Vector field, converging pairs, and the certificate's shrinking ellipse. Returns the panels' axes.
 
     Around the first trajectory of the first pair the ellipse {δx : δxᵀPδx = r₀² e^{−2λt}} is drawn at `ellipses` times,
     with r₀ the pair's first distance: the certificate says that the second trajectory is inside. The panel on the right
-    shows the same for all times and pairs, on a logarithmic axis. Without a metric, neither is drawn.
-    The default subtitle says whether the promise was kept, from the trajectories.
+    shows the same for all times and pairs, on a logarithmic axis. Without a metric neither is drawn, and there is one
+    panel.
+    Arguments: `axes`, two (one without a metric), by default those of a figure of its own under `title` and `subtitle`.
     """
-    if subtitle is None:
-        subtitle = "Vector field: the average of the members' vector fields, for one person."
-        if phase.rate is not None:
-            kept = "stays inside" if phase.kept else "DOES NOT stay inside"
-            subtitle += f" Every pair {kept} its ellipse, which {decay_in_words(phase.rate, phase.time_unit)}."
-    width, handles = 12.0 if phase.metric is not None else 8.0, phase_handles(phase)
-    columns = 4 if width > 10 else 3
-    rows = -(-len(handles) // columns)
-    figure = new_figure(width, 5.4 + header_height(title, subtitle, width, rows))
-    if phase.metric is None:
-        phase_axes(figure.subplots(), phase)
-    else:
-        left, right = figure.subplots(1, 2, width_ratios=(1.55, 1.0))
-        phase_axes(left, phase, ellipses=ellipses)
-        panel_title(left, "Two starts, one destination", _moments(phase, ellipses))
-        distance_axes(right, phase)
-        panel_title(right, "Distance in the certified metric", _distance_words(phase))
-    header(figure, title, subtitle, handles=handles, columns=columns)
-    return save(figure, path)
+    require_kind(phase, Phase, "phase_axes: phase", "Phase.of(field, starts, times, …)")
+    proved = phase.metric is not None
+    panels = sheet_axes(
+        axes,
+        (1, 2 if proved else 1),
+        size=(12.0 if proved else 8.0, 5.4),
+        title=title,
+        subtitle=subtitle,
+        handles=phase_handles(phase),
+        legend_columns=4 if proved else 3,
+        width_ratios=(1.55, 1.0) if proved else None,
+    )
+    field_axes(phase, axes=panels[0], ellipses=ellipses)
+    if proved:
+        panel_title(panels[0], "Two starts, one destination", _moments(phase, ellipses))
+        distance_axes(phase, axes=panels[1])
+        panel_title(panels[1], "Distance in the certified metric", _distance_words(phase))
+    return panels
+
+
+def kept_in_words(phase: Phase) -> str:
+    """Whether the promise was kept, from the trajectories; "" where nothing is promised."""
+    if phase.rate is None:
+        return ""
+    kept = "stays inside" if phase.kept else "DOES NOT stay inside"
+    return f"Every pair {kept} its ellipse, which {decay_in_words(phase.rate, phase.time_unit)}."

@@ -1,26 +1,17 @@
 """Are stated probabilities met? Two diagrams, each with the band that a perfect forecaster would show."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from homeostat.pictures.style import (
-    FAINT,
-    GREY,
-    LINE,
-    axis_labels,
-    header,
-    header_height,
-    new_figure,
-    panel_title,
-    percent,
-    save,
-    tidy,
-)
+from homeostat.pictures.colours import FAINT, GREY, LINE
+from homeostat.pictures.sheet import Given, panel_axes, sheet_axes
+from homeostat.pictures.style import axis_labels, panel_title, percent, tidy
+from physics.arguments import require_kind
+from physics.glance import glance
 from training.trust.calibration import (
     EVENT_BINS,
     ReliabilityCurve,
@@ -40,11 +31,10 @@ class Reliability:
 
     `event`, what the probabilities are of, as words that end a sentence ("above 8 mg/L") · `curve` with its pointwise
     null band and `error`, the expected calibration error with its band · `levels` (J,), `fraction` (J,) of observations
-    at or below their predicted quantile, its pointwise band `fraction_band` (2, J), and `quantile_error` with its band ·
-    `observations`, how many · `fraction_strays`, how many of the J fractions leave their own band, as a null band of that count
-    (the curve's own is `curve.strays`).
-    A point's band is of that point alone: of many points some leave theirs by chance, and an error inside its band says nothing
-    of them.
+    at or below their predicted quantile, its pointwise band `fraction_band` (2, J), and `quantile_error` with its
+    band · `observations`, how many · `fraction_strays`, how many of the J fractions leave their own band, as a null
+    band of that count (the curve's own is `curve.strays`). A point's band is of that point alone: of many points some
+    leave theirs by chance, and an error inside its band says nothing of them.
     """
 
     event: str
@@ -56,6 +46,8 @@ class Reliability:
     quantile_error: NullBand
     observations: int
     fraction_strays: NullBand
+
+    __repr__, _repr_html_ = glance()
 
     @staticmethod
     def of(
@@ -136,7 +128,8 @@ class Reliability:
 
 
 def in_words(name: str, null: NullBand, strays: NullBand | None, points: int) -> str:
-    """An error beside its null band, and how many points leave their own grey beside how many that are by chance: short lines.
+    """An error beside its null band, and how many points leave their own grey beside how many that are by chance:
+    short lines.
 
     They are two things: the error is one number over all points, and each point's grey is of that point alone.
     """
@@ -149,8 +142,13 @@ def in_words(name: str, null: NullBand, strays: NullBand | None, points: int) ->
     return "\n".join([*lines, f"in brackets: {share} of perfect forecasters"])
 
 
-def reliability_axes(axes: Axes, numbers: Reliability, *, words: bool = True) -> None:
-    """Mean outcome against mean probability per bin (gid "bins"), over the null range of each bin (gid "null")."""
+def frequency_axes(numbers: Reliability, *, axes: Axes | None = None, words: bool = True) -> Axes:
+    """Mean outcome against mean probability per bin (gid "bins"), over the null range of each bin (gid "null").
+
+    `words`: the error beside its band, above the panel. Returns the axes.
+    """
+    require_kind(numbers, Reliability, "frequency_axes: numbers", "Reliability.of(probability, outcome, pit, …)")
+    axes = panel_axes(axes, width=5.2, height=5.2)
     curve = numbers.curve
     _diagonal(axes)
     if curve.null_lower is not None and curve.null_upper is not None:
@@ -165,10 +163,16 @@ def reliability_axes(axes: Axes, numbers: Reliability, *, words: bool = True) ->
     axis_labels(axes, f"Forecast probability: {numbers.event}", "How often it happened")
     text = in_words("calibration error", numbers.error, curve.strays, len(curve.count)) if words else ""
     panel_title(axes, "Stated and observed frequency", text)
+    return axes
 
 
-def quantile_axes(axes: Axes, numbers: Reliability, *, words: bool = True) -> None:
-    """Fraction of observations below their predicted quantile against the level (gid "fraction"), over its null band."""
+def quantile_axes(numbers: Reliability, *, axes: Axes | None = None, words: bool = True) -> Axes:
+    """Fraction of observations below their predicted quantile against the level (gid "fraction"), over its null band.
+
+    `words`: the mean gap beside its band, above the panel. Returns the axes.
+    """
+    require_kind(numbers, Reliability, "quantile_axes: numbers", "Reliability.of(probability, outcome, pit, …)")
+    axes = panel_axes(axes, width=5.2, height=5.2)
     _diagonal(axes)
     axes.fill_between(
         numbers.levels, *numbers.fraction_band, color=FAINT, alpha=0.75, linewidth=0, zorder=1.5, gid="null"
@@ -188,6 +192,7 @@ def quantile_axes(axes: Axes, numbers: Reliability, *, words: bool = True) -> No
     axis_labels(axes, "Level of the predicted quantile", "Fraction of measurements below it")
     text = in_words("mean gap", numbers.quantile_error, numbers.fraction_strays, len(numbers.levels)) if words else ""
     panel_title(axes, "Predicted quantiles and measurements", text)
+    return axes
 
 
 def _diagonal(axes: Axes) -> None:
@@ -202,60 +207,28 @@ def _diagonal(axes: Axes) -> None:
     axes.set_yticks(ticks, ["0", "25 %", "50 %", "75 %", "100 %"])
 
 
-def draw_reliability(
-    probability: ArrayLike,
-    outcome: ArrayLike,
-    pit: ArrayLike,
-    path: Path | str,
-    *,
-    event: str,
-    null: NullBand | None = None,
-    bins: int = EVENT_BINS,
-    groups: ArrayLike | None = None,
-    joint_outcome: ArrayLike | None = None,
-    joint_pit: ArrayLike | None = None,
-    generator: torch.Generator | None = None,
-    title: str = "Is the forecast as sure as it should be?",
-    subtitle: str | None = None,
-) -> Path:
-    """Reliability of event probabilities, and quantile calibration, side by side. Writes a PNG, returns its path.
+def reliability_axes(
+    numbers: Reliability, *, axes: Given = None, title: str | None = None, subtitle: str | None = None
+) -> list[Axes]:
+    """Reliability of event probabilities, and quantile calibration, side by side. Returns the two axes.
 
     Dots have areas proportional to the number of events in their bin. Grey is where a perfectly calibrated forecaster
-    with these predictions would be, 95 % of the time, point by point. Arguments and errors: `Reliability.of`.
+    with these predictions would be, 95 % of the time, point by point. `title`, `subtitle`: above a figure of its own,
+    for which `axes` is left out.
     """
-    numbers = Reliability.of(
-        probability,
-        outcome,
-        pit,
-        event=event,
-        null=null,
-        bins=bins,
-        groups=groups,
-        joint_outcome=joint_outcome,
-        joint_pit=joint_pit,
-        generator=generator,
+    require_kind(
+        numbers, Reliability, "reliability_axes: numbers", "Reliability.of(probability, outcome, pit, event=…)"
     )
-    return draw_reliability_of(numbers, path, title=title, subtitle=subtitle)
+    panels = sheet_axes(axes, (1, 2), size=(11.0, 5.65), title=title, subtitle=subtitle)
+    frequency_axes(numbers, axes=panels[0])
+    quantile_axes(numbers, axes=panels[1])
+    return panels
 
 
-def draw_reliability_of(
-    numbers: Reliability,
-    path: Path | str,
-    *,
-    title: str = "Is the forecast as sure as it should be?",
-    subtitle: str | None = None,
-) -> Path:
-    """The picture of `draw_reliability` from numbers that are there already."""
-    if subtitle is None:
-        subtitle = (
-            f"Left: {int(numbers.curve.count.sum())} probabilities in {len(numbers.curve.count)} bins, area of a dot by "
-            f"count; right: {numbers.observations} measurements. Grey: where {percent(numbers.error.level)} of perfectly "
-            "calibrated forecasters have that point, each point by itself."
-        )
-    width = 11.0
-    figure = new_figure(width, 5.65 + header_height(title, subtitle, width))
-    left, right = figure.subplots(1, 2)
-    reliability_axes(left, numbers)
-    quantile_axes(right, numbers)
-    header(figure, title, subtitle)
-    return save(figure, path)
+def counts_in_words(numbers: Reliability) -> str:
+    """How many probabilities and measurements the two diagrams show, and what is grey."""
+    return (
+        f"Left: {int(numbers.curve.count.sum())} probabilities in {len(numbers.curve.count)} bins, area of a dot by "
+        f"count; right: {numbers.observations} measurements. Grey: where {percent(numbers.error.level)} of perfectly "
+        "calibrated forecasters have that point, each point by itself."
+    )

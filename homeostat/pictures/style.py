@@ -1,7 +1,6 @@
-"""How every picture looks: colours, sizes, the header, and the file. Figures are objects; no global state is touched."""
+"""How every picture looks: sizes, the header, labels and ticks. Figures are objects; no global state is touched."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -11,16 +10,10 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from exchange.files.whole_file import whole_file
+from homeostat.pictures.colours import FAINT, GREY, INK, PALE
+from physics.arguments import shortened
 
 DPI = 160
-# Blue and orange stay apart under every common colour blindness (Okabe & Ito 2008); each pair also differs in lightness.
-INK, GREY, FAINT, PALE = "#1b2733", "#5b6772", "#c3cad1", "#e6eaee"
-LINE = "#0b4a7a"  # the forecast itself
-NOISE = "#cfe0ee"  # the total band: where it is visible, noise is what adds to ignorance
-IGNORANCE = "#f5be68"  # what more data would narrow
-SECOND = "#c2570c"  # the second of two trajectories, a threshold
-PROMISE = "#00795c"  # what is proved
 TITLE, TEXT, SMALL = 15.0, 10.5, 9.5  # points
 MARGIN = 0.28  # inches around the header
 
@@ -32,21 +25,9 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path | str) -> Path:
-    """Write the figure as PNG at 160 dots per inch and return the path; the same figure gives the same bytes."""
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise ValueError(
-            f"A picture was to be written to {path}; pictures are PNG files, so write a path ending in .png."
-        )
-    with whole_file(path) as partial:
-        figure.savefig(partial, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
-    return path
-
-
 def header_height(title: str, subtitle: str | None, width: float, legend_rows: int = 0) -> float:
     """Inches that `header` needs on a figure of this width: to be added to the height of the panels."""
-    height = MARGIN + 0.29 * len(wrapped(title, TITLE, width - 2 * MARGIN, bold=True))
+    height = MARGIN + 0.29 * len(wrapped(title, TITLE, width - 2 * MARGIN, bold=True) if title else ())
     if subtitle:
         height += 0.05 + 0.21 * len(wrapped(subtitle, TEXT, width - 2 * MARGIN))
     return height + (0.14 + 0.235 * legend_rows if legend_rows else 0.0) + 0.04
@@ -63,7 +44,7 @@ def header(
     """Title, subtitle and the one legend at the top left; the panels are laid out below them."""
     width, height = figure.get_size_inches()
     x, y = MARGIN / width, height - MARGIN
-    for line in wrapped(title, TITLE, width - 2 * MARGIN, bold=True):
+    for line in wrapped(title, TITLE, width - 2 * MARGIN, bold=True) if title else ():
         _plain(figure, x, y / height, line, size=TITLE, weight="bold", colour=INK)
         y -= 0.29
     if subtitle:
@@ -110,21 +91,49 @@ def _plain(figure: Figure, x: float, y: float, text: str, *, size: float, weight
 
 
 def wrapped(text: str, size: float, width: float, *, bold: bool = False) -> list[str]:
-    """The text in lines that are at most `width` inches wide at this font size, broken at spaces; measured, not guessed."""
-    renderer = FigureCanvasAgg(Figure(dpi=72)).get_renderer()  # one dot is one point
-    font = FontProperties(size=size, weight="bold" if bold else "normal")
+    """The text in lines that are at most `width` inches wide at this font size, broken at spaces; measured, not
+    guessed."""
     lines: list[str] = []
     for paragraph in text.split("\n"):
         words, line = paragraph.split(), ""
         for word in words:
             longer = f"{line} {word}".strip()
-            if line and renderer.get_text_width_height_descent(longer, font, ismath=False)[0] > 72 * width:
+            if line and text_width(longer, size, bold=bold) > width:
                 lines.append(line)
                 line = word
             else:
                 line = longer
         lines.append(line)
     return lines
+
+
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """How many inches wide a line of text is at this font size, in points."""
+    renderer = FigureCanvasAgg(Figure(dpi=72)).get_renderer()  # one dot is one point
+    font = FontProperties(size=size, weight="bold" if bold else "normal")
+    return float(renderer.get_text_width_height_descent(text, font, ismath=False)[0]) / 72.0
+
+
+def cut_to(text: str, size: float, width: float, *, bold: bool = False) -> str:
+    """A line of text, its middle left out where it is wider than `width` inches: a name's two ends tell it apart."""
+    if text_width(text, size, bold=bold) <= width:
+        return text
+    for kept in range(min(len(text) - 1, 200), 4, -1):
+        shorter = f"{text[: kept - kept // 3].rstrip()}…{text[len(text) - kept // 3 :].lstrip()}"
+        if text_width(shorter, size, bold=bold) <= width:
+            return shorter
+    return f"{text[:2]}…{text[-2:]}"
+
+
+def cell_size(axes: Axes) -> tuple[float, float]:
+    """Width and height in inches of the place that a panel has on its figure, with its labels."""
+    spec, figure = axes.get_subplotspec(), axes.get_figure()
+    if spec is None or figure is None:
+        return 4.0, 4.0
+    rows, columns = spec.get_gridspec().get_geometry()
+    root = axes.get_figure(root=True)
+    box = figure.bbox.transformed(root.dpi_scale_trans.inverted()) if root is not None else figure.bbox
+    return float(box.width) / columns, float(box.height) / rows
 
 
 def tidy(axes: Axes, *, grid: bool = True) -> None:
@@ -144,7 +153,8 @@ def tidy(axes: Axes, *, grid: bool = True) -> None:
 
 def label(name: str, unit: str | None) -> str:
     """An axis label: the quantity with its unit; a dimensionless one (UCUM "1") has none to show."""
-    name = name.replace("_", " ")
+    # a column's name may be longer than an axis; a phrase of ours is not
+    name = (name if " " in name else shortened(name, 45)).replace("_", " ")
     name = name[:1].upper() + name[1:]
     return name if unit in (None, "", "1") else f"{name} ({unit})"
 
@@ -155,16 +165,28 @@ def time_since(since: str | None) -> str:
 
 
 def axis_labels(axes: Axes, x: str | None, y: str | None) -> None:
-    """Labels in the house size; dollar signs are dollar signs."""
+    """Labels in the house size, broken or cut where they are longer than the panel; dollar signs are dollar signs."""
+    width, height = cell_size(axes)
     if x is not None:
+        x = _two_lines(x, max(0.97 * width - 0.3, 1.2))
         axes.set_xlabel(x, fontsize=TEXT, color=INK, parse_math=False)
     if y is not None:
+        y = _two_lines(y, max(0.85 * height - 0.25, 1.2))
         axes.set_ylabel(y, fontsize=TEXT, color=INK, parse_math=False)
+
+
+def _two_lines(text: str, width: float) -> str:
+    if "\n" in text or text_width(text, TEXT) <= width:
+        return text
+    lines = wrapped(text, TEXT, width)
+    first, rest = lines[0], " ".join(lines[1:])
+    return "\n".join(cut_to(line, TEXT, width) for line in (first, rest) if line)
 
 
 def panel_title(axes: Axes, title: str, words: str = "", *, size: float = 11.5) -> None:
     """A panel's title at its left edge, with a quieter line or two of words between it and the panel."""
     lines = len(words.split("\n")) if words else 0
+    title = cut_to(title, size, max(0.95 * cell_size(axes)[0] - 0.35, 0.8), bold=True)
     axes.set_title(
         title, loc="left", fontsize=size, fontweight="bold", color=INK, pad=7.0 + 13.5 * lines, parse_math=False
     )

@@ -4,14 +4,7 @@
 """
 
 from homeostat.study.asked import Asked, asked_of, require_two_forecasts
-from homeostat.study.backbones import (
-    backbone_named,
-    channels_of,
-    channels_shown,
-    compartments_of,
-    observation_of,
-    require_driven,
-)
+from homeostat.study.backbones import backbone_named, observation_of, require_driven
 from homeostat.study.bundled import bundle_of, marked
 from homeostat.study.dense import dense_of, dense_unseen, split
 from homeostat.study.evaluation import Evaluation, evaluate, judge, paired_difference, score
@@ -21,6 +14,7 @@ from homeostat.study.rounded import certify_rounded, dosed_region
 from homeostat.study.settings import Settings
 from homeostat.study.suited import notes_of, require_one_unit, require_room, unstated
 from homeostat.study.training import Trained, gradient_difference, require_folds, train
+from training.people.tables.of_model import channels_of, channels_shown, compartments_of
 
 __all__ = [
     "Asked",

@@ -7,6 +7,7 @@ import numpy as np
 
 from homeostat.wording import behind
 from hybrid.schedules.dose import SAME
+from physics.glance import glance
 from training import Record
 from training.people.clock import at_or_before
 from training.people.records import counted_from
@@ -26,6 +27,8 @@ class Asked:
     time_unit: str
     since: str = "first dose"
     note: str = ""
+
+    __repr__, _repr_html_ = glance()
 
     @property
     def event(self) -> str:

@@ -1,11 +1,11 @@
-"""A backbone by its name at the shell, and which numbers of a table mean its compartments and channels."""
+"""A backbone by its name at the shell, and how it is seen through a table's channels."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from homeostat.own_structures import own_class
-from hybrid import Concentration, HybridModel, Observation, States
+from hybrid import Concentration, Observation, States
 from physics import BACKBONES, Backbone, Observed
 from physics.arguments import quote
 from physics.laws.backbone import check_backbone
@@ -52,27 +52,6 @@ def _of_own(name: str, error: BaseException) -> ValueError:
         return error
     said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
     return ValueError(f"--backbone {name} cannot be used ({said}); correct the class, or --backbone-config")
-
-
-def compartments_of(backbone: Backbone) -> dict[int | str, str]:
-    """The states by the numbers that a table gives them in CMT: the backbone's, or in their order from 1."""
-    return {**backbone.defaults.compartments} or dict(enumerate(backbone.states, 1))
-
-
-def channels_of(backbone: Backbone) -> dict[int | str, str]:
-    """The channels by the numbers of the states that they show; 2=concentration where the backbone does not say."""
-    numbers = {name: k for k, name in compartments_of(backbone).items()}
-    shown = {numbers.get(one.state, backbone.states.index(one.state) + 1): one.channel for one in backbone.defaults.observed}
-    return shown or {2: "concentration"}
-
-
-def channels_shown(model: HybridModel) -> dict[int | str, str]:
-    """A model's channels by the numbers of the states that they show; those of its backbone where it does not say which."""
-    numbers = {name: k for k, name in compartments_of(model.backbone).items()}
-    states = [model.backbone.states[at] for at, *_ in getattr(model.observation, "measured", ())]
-    if len(states) != len(model.observation.channels) or not numbers.keys() >= set(states):
-        return channels_of(model.backbone)
-    return {numbers[state]: channel for state, channel in zip(states, model.observation.channels, strict=True)}
 
 
 def require_driven(backbone: Backbone, inputs: Collection[str]) -> None:

@@ -14,7 +14,9 @@ def bundle_of(
     calibration: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> Bundle:
-    """The trained model as it travels."""
+    """The trained model as it travels; where its fit has not converged, its provenance says so under `not_converged`."""
+    if not trained.convergence.converged:
+        provenance = {"not_converged": " ".join(trained.convergence.sentences()), **provenance}
     claims = [] if certificate is None else [certificate]
     return Bundle.of(
         trained.model, trained.cohort, trained.personal, claims=claims, calibration=calibration, provenance=provenance

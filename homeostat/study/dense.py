@@ -36,15 +36,19 @@ def dense_of(cohort: Cohort, model: HybridModel, end: float, points: int = 97) -
     return at_times(cohort, conditions, torch.tensor(grid, dtype=torch.float64, device=given.baseline.device))
 
 
-def dense_unseen(trained: Trained, settings: Settings, end: float) -> Prediction:
-    """Forecasts of unseen people on a dense grid, from the same early samples."""
-    known, _ = split(trained.cohort, settings.forecast_from)
+def dense_unseen(trained: Trained, settings: Settings, end: float, most: int | None = None) -> Prediction:
+    """Forecasts of unseen people, the first `most` of them or all, on a dense grid, from the same early samples."""
+    cohort, plan = trained.cohort, trained.plan
+    if most is not None and most < len(cohort.ids):
+        cohort = cohort.people(torch.arange(most, device=cohort.y.device))
+        plan = replace(plan, weights=plan.weights[:, :most], held_out=plan.held_out[:, :most], fold=plan.fold[:most])
+    known, _ = split(cohort, settings.forecast_from)
     generator = torch.Generator().manual_seed(settings.seed + 1)
     return forecast_unseen(
-        trained.plan,
+        plan,
         trained.stack,
         known,
-        dense_of(trained.cohort, trained.model, end),
+        dense_of(cohort, trained.model, end),
         draws=settings.draws,
         generator=generator,
         solver=solver_named(settings.solver),

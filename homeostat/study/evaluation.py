@@ -14,6 +14,7 @@ from homeostat.study.recipe import Recipe
 from homeostat.study.settings import Settings
 from homeostat.study.training import Trained, train
 from hybrid import Prediction
+from physics.glance import glance
 from training import (
     Record,
     forecast_unseen,
@@ -47,6 +48,8 @@ class Evaluation:
     pit: np.ndarray
     joint_outcome: np.ndarray
     joint_pit: np.ndarray
+
+    __repr__, _repr_html_ = glance()
 
 
 def score(

@@ -12,14 +12,18 @@ from exchange.files.names import require_names
 from homeostat import gallery
 from homeostat.bundles.said import bundle_verdict
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
-from homeostat.gallery.page import write_page
-from homeostat.gallery.report import MARKS
+from homeostat.gallery.made import Made
+from homeostat.gallery.markup import MARKS
+from homeostat.gallery.opening import opening_of
+from homeostat.gallery.page import DRAWN, Shown, write_page
+from homeostat.gallery.theta import theta_of
 from homeostat.plain_text import shown
 from homeostat.progress import cut_short
 from homeostat.study.asked import asked_of, require_two_forecasts
 from homeostat.study.bundled import bundle_of, marked
 from homeostat.study.dense import dense_unseen
 from homeostat.study.evaluation import evaluate, paired_difference
+from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
 from homeostat.study.recipe import hybrid_recipe
 from homeostat.study.rounded import certify_rounded
@@ -50,13 +54,14 @@ def fit_table(
     console: Console,
     resume: bool | None = None,
     log: bool = False,
+    made: Made | None = None,
 ) -> dict[str, Any]:
     """Train, certify, judge beside the backbone alone, draw, and save `model.twin` and `report.html` in `folder`.
 
     Times of the answer are since everyone's first dose (or start), as `settings.forecast_from` is.
     While it trains, checkpoints are in `folder`; they go when all is done, and stay when training was interrupted.
     `resume`: go on from them where they are there (True), begin anew (False), or refuse to choose (None); `log`: curves for
-    TensorBoard in `folder/log`.
+    TensorBoard in `folder/log`; `made`, what the page says of how it was made, by default this call and now.
     Errors: `ValueError` for input that cannot be used, `SimulationError` naming the person.
     """
     solver_named(settings.solver)  # an unknown name is better known before anything is read or written
@@ -116,58 +121,38 @@ def fit_table(
     stopped = cut_short(interrupted)
     bundle = bundle_of(trained, certificate, calibration, {**marked(stopped), **provenance(settings, table, records, units)})
     save(bundle, path)
-    dense = dense_unseen(trained, settings, max(float(r.times[-1]) for r in records))
+    end = max(float(r.times[-1]) for r in records)
+    dense = dense_unseen(trained, settings, end, DRAWN)
     notes = [
         *filter(None, [asked.note]),
         *about_table,
         *gallery.baseline_notes(trained.cohort),
     ]
     about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends)
-    page = write_page(
-        folder,
+    said = bundle_verdict(certificate, best, bundle, proved=bool(proved))
+    verdicts = [
+        *gallery.interrupted_verdicts(stopped),
+        *(Verdict(sentence, None, about=("units",)) for sentence in assumed),
+        said,
+        *about_fit,
+        *verdicts_of(judged),
+        *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
+    ]
+    solver = solver_named(settings.solver)
+    shown_on_page = Shown(
         bundle,
         evaluations,
         records,
+        trained.cohort,
         asked,
-        dense=dense,
-        title=f"{table.name}: a hybrid twin of {len(records)} people",
-        lead="\n\n".join(
-            [
-                "Forecasts below concern people whom the forecasting members had not been trained on. "
-                f"{gallery.WHAT_EVERYONE_SAID}",
-                *notes,
-            ]
-        ),
-        judged=judged,
-        rings=rings_of(trained.model, trained.cohort, trained.personal),
-        verdicts=[
-            *gallery.interrupted_verdicts(stopped),
-            *(Verdict(sentence, None, about=("units",)) for sentence in assumed),
-            bundle_verdict(certificate, best, bundle),
-            *about_fit,
-            *verdicts_of(judged),
-            *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
-        ],
+        dense,
+        judged,
+        rings_of(trained.model, trained.cohort, trained.personal),
+        theta_of(trained.model, trained.cohort, trained.personal),
+        fits_of(trained.model, trained.cohort, trained.personal, end, most=DRAWN, solver=solver),
     )
-    for rows in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, asked.unit)):
-        console.print(rich_table(rows))
-    for sentence in assumed:
-        console.print(shown(sentence), markup=False)
-    said = bundle_verdict(certificate, best, bundle)
-    console.print(shown(str(said)), markup=False)
-    for one in about_fit:
-        console.print(shown(f"{MARKS[one.good]} {one}"), markup=False)
-    console.print(f"bundle: {path}\nreport: {page}", markup=False)
-    if stopped:
-        console.print(
-            f"training was cut short ({stopped}), and the bundle and the report say so; the same command with --resume goes on "
-            "with it",
-            markup=False,
-        )
-    else:
-        for checkpoint in checkpoints.values():
-            checkpoint.remove()
-    return {
+    first = evaluations[recipe.name]
+    summary = {
         "certified": bool(proved),
         "rate": certificate.rate if isinstance(certificate, Certificate) else None,
         "refusal": certificate.message if isinstance(certificate, Refusal) else None,
@@ -181,6 +166,35 @@ def fit_table(
         "unit": asked.unit,
         "cut_at_zero": list(bundle.nonnegative),
         "notes": notes,
-        "bundle": str(path),
-        "report": str(page),
     }
+    page = write_page(
+        folder,
+        shown_on_page,
+        title=f"{table.name}: a {'hybrid ' if hidden else ''}twin of {len(records)} people",
+        opening=opening_of(trained.model, records, first, judged, asked, verdicts, source=table.name, unseen=True),
+        notes=[
+            f"Forecasts below concern people whom the forecasting members had not been trained on. {gallery.WHAT_EVERYONE_SAID}",
+            *notes,
+        ],
+        verdicts=verdicts,
+        made=made or Made.now("homeostat.study.fit_table.fit_table(…)"),
+        values=summary,
+    )
+    for rows in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, asked.unit)):
+        console.print(rich_table(rows))
+    for sentence in assumed:
+        console.print(shown(sentence), markup=False)
+    console.print(shown(str(said)), markup=False)
+    for one in about_fit:
+        console.print(shown(f"{MARKS[one.good]} {one}"), markup=False)
+    console.print(f"bundle: {path}\nreport: {page}", markup=False)
+    if stopped:
+        console.print(
+            f"training was cut short ({stopped}), and the bundle and the report say so; the same command with --resume goes on "
+            "with it",
+            markup=False,
+        )
+    else:
+        for checkpoint in checkpoints.values():
+            checkpoint.remove()
+    return {**summary, "bundle": str(path), "report": str(page)}

@@ -21,6 +21,7 @@ from physics import (
     Population,
     SharedPopulation,
 )
+from physics.glance import glance
 from training import Record, Start, starting_values
 from training.people.conversion import in_units
 
@@ -35,6 +36,8 @@ class Recipe:
     model: HybridModel
     mesh: Mesh
     start: Start | None = None
+
+    __repr__, _repr_html_ = glance()
 
 
 def hybrid_recipe(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from exchange.solvers import DEFAULT
+from physics.glance import glance
 
 
 @dataclass(frozen=True)
@@ -24,3 +25,5 @@ class Settings:
     seed: int = 2026
     device: str = "cpu"
     solver: str = DEFAULT
+
+    __repr__, _repr_html_ = glance()

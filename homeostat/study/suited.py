@@ -63,6 +63,6 @@ def _channel_notes(records: Sequence[Record]) -> list[str]:
     if len(records[0].channels) < 2:
         return []
     return [
-        f"The pictures of people and the table by horizon are of {records[0].channels[0]} alone; the other tables and the event "
-        "are of all channels together."
+        "Every channel has its own pictures of people and of stated and observed frequency. The pictures and the table by "
+        f"horizon are of {records[0].channels[0]} alone; the other tables are of all channels together."
     ]

@@ -19,6 +19,7 @@ from hybrid import (
     Torchdiffeq,
     rollout,
 )
+from physics.glance import glance
 from training import (
     AtEnd,
     Checkpoint,
@@ -58,6 +59,8 @@ class Trained:
     interrupted: Interruption | None
     ends: tuple[AtEnd, ...]
     convergence: Convergence
+
+    __repr__, _repr_html_ = glance()
 
 
 def train(

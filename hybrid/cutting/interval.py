@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hybrid.cutting.segments import Segments
 from physics.arguments import require_flag, require_kind, require_number, require_shape
+from physics.glance import glance
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Interval:
     u1: Tensor
     start: Tensor
     meshed: bool = False
+
+    __repr__, _repr_html_ = glance()
 
     @staticmethod
     def of(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hybrid.derivative import constant, varies
 from physics.arguments import require_number, require_people, require_shape
+from physics.glance import glance
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Segments:
     segment: Tensor
     fraction: Tensor
     meshed: bool = False
+
+    __repr__, _repr_html_ = glance()
 
     @cached_property
     def longest(self) -> Tensor:  # (N,)

@@ -3,11 +3,33 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
 
 from hybrid.schedules.dose import Dose, as_float, no_earlier, slack
 from hybrid.schedules.schedule_text import parse_schedule
 from hybrid.schedules.signal import Signal
 from physics.arguments import quote, require_callable, require_kind, require_number, require_text
+from physics.glance import Summary, brief, glance
+
+
+def _summary(schedule: Any) -> Summary:
+    into: dict[str, list[Dose]] = {}
+    for dose in schedule.doses:
+        into.setdefault(dose.state, []).append(dose)
+    doses = ", ".join(f"{state} ({len(given)})" for state, given in into.items())
+    inputs = f"; inputs {', '.join(schedule.inputs)}" if schedule.inputs else ""
+    return f"Schedule from {schedule.start:g}: {f'doses into {doses}' if doses else 'no doses'}{inputs}", [
+        *((f"into {state}", tuple(_words(dose) for dose in given)) for state, given in into.items()),
+        *schedule.inputs.items(),
+    ]
+
+
+def _words(dose: Dose) -> str:
+    slowly = f" over {brief(dose.duration)}" if isinstance(dose.duration, Tensor) or dose.duration else ""
+    late = f", {brief(dose.lag)} late" if isinstance(dose.lag, Tensor) or dose.lag else ""
+    return f"{brief(dose.amount)} at {brief(dose.time)}{slowly}{late}"
 
 
 @dataclass(frozen=True)
@@ -22,6 +44,8 @@ class Schedule:
     doses: tuple[Dose, ...] = ()
     inputs: Mapping[str, Signal] = field(default_factory=dict)
     start: float = 0.0
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         require_number(self.start, "schedule: start, the time at which the record begins,")

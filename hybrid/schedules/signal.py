@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -11,9 +11,18 @@ from torch import Tensor
 from hybrid.many_rows import Rows
 from hybrid.schedules.columns import column
 from physics.arguments import require_choice, require_kind, require_number
+from physics.glance import Summary, glance
 
 Side: TypeAlias = Literal["left", "right"]
 Column: TypeAlias = Sequence[float] | np.ndarray | Tensor
+
+
+def _summary(signal: Any) -> Summary:
+    times, values = signal.times, signal.values
+    return f"Signal: points {len(times)}, {signal.kind}", [
+        ("times", f"{times[0]:g} to {times[-1]:g}"),
+        ("values", f"{min(values):.4g} to {max(values):.4g}, first {values[0]:.4g}"),
+    ]
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,8 @@ class Signal:
     times: tuple[float, ...]
     values: tuple[float, ...]
     kind: Literal["linear", "held"] = "linear"
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         times, values = column(self.times, "Signal: times"), column(self.values, "Signal: values")

@@ -144,7 +144,8 @@ def _search(
             for record in torch.nonzero(stuck)[:, 0].tolist():
                 failed[record] = _collapse(field, record, int(index[record]), float(begin[record]), bool(finite[record]))
             done = done | stuck
-        leave(accept & final)
+        if bool((arrived := accept & final).any()):
+            leave(arrived)
     for record in torch.nonzero(~done)[:, 0].tolist():
         at = float(s.start[record, index[record]] + begin[record] * s.dt[record, index[record]])
         failed[record] = Failure(record, at, Cause.OUT_OF_STEPS, numbers={"steps": tolerance.max_steps})

@@ -14,6 +14,7 @@ from hybrid.derivative import mapped, values_of
 from hybrid.field import SemilinearField, among
 from physics import capture
 from physics.arguments import quote, require_kind, require_shape
+from physics.glance import glance
 
 
 class Cause(Enum):
@@ -67,6 +68,8 @@ class Failure:
     members: tuple[int, ...] | None = None
     numbers: Mapping[str, float | str] = field(default_factory=dict, hash=False)
 
+    __repr__, _repr_html_ = glance()
+
     def __post_init__(self) -> None:
         require_kind(self.cause, Cause, "Failure: cause", "Cause.NOT_FINITE, or another of Cause")
         require_kind(self.numbers, Mapping, "Failure: numbers", "{}, what the cause's sentence says, by name")
@@ -93,6 +96,8 @@ class Solution:
 
     states: Tensor
     failures: tuple[Failure, ...] = ()
+
+    __repr__, _repr_html_ = glance()
 
     def require(self) -> Tensor:
         """The states, or a `SimulationError` for the record that failed first."""

@@ -9,9 +9,10 @@ import numpy as np
 import stability.proof as checker
 from stability.arguments import shown
 from stability.claims.claim import Array, Claim, Progress
-from stability.claims.words import behind, named, per
+from stability.claims.words import behind, named, per, summary_of, systems_of
 from stability.decay import decay_in_words, rounded
 from stability.entries import own_arrays
+from stability.glance import Summary, glance
 from stability.proof import NOT_COVERED, Budget, Verdict
 from stability.proof.contraction import statement
 from stability.proof.region.claim import regional_statement
@@ -34,6 +35,19 @@ def _caps_of_now(found: dict[str, Any]) -> dict[str, Any]:
         new = {"spectral_cap": None, "metric_cap": None, "inequality_cap": min(known, default=None), "identity_refused": refused}
         return {**found, **new}
     return {**found, "metric_cap": None}
+
+
+def _summary(claim: Any) -> Summary:
+    caps = [cap for cap in (claim.metric_cap, claim.spectral_cap) if cap is not None]
+    metric = f"P {claim.metric.shape[0]} × {claim.metric.shape[1]}, condition number {rounded(claim.condition, 3, 'up')}"
+    rows = [
+        ("where", claim.where_in_words()),
+        ("systems", systems_of(claim.leading)),
+        ("metric", metric),
+        ("at most", f"{rounded(min(caps), 4, 'up')}, in any constant metric" if caps else ""),
+        ("digest", claim.digest[:16]),
+    ]
+    return summary_of(claim, f"rate {rounded(claim.rate, 4, 'down')} per unit of time", rows)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +80,8 @@ class Certificate(Claim):
     not_covered: tuple[str, ...] = NOT_COVERED
 
     _of_now: ClassVar[Callable[[dict[str, Any]], dict[str, Any]]] = staticmethod(_caps_of_now)
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         own_arrays(self)

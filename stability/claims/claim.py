@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +60,8 @@ class Claim(ABC):
         Arguments: the unit as for `in_words`; the states' names and units, () where they are not to be said.
         """
 
-    def __bool__(self) -> bool:
-        """True: a `Refusal`, which stands where a claim might, is False."""
+    def __bool__(self) -> Literal[True]:
+        """True: a `Refusal`, which stands where a claim might, is False. `if result:` tells them apart, for type checkers too."""
         return True
 
     @property

@@ -2,15 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import stability.proof as checker
 from stability.claims.claim import Array, Claim, Progress
-from stability.claims.words import behind, named
+from stability.claims.words import behind, named, summary_of, systems_of
 from stability.decay import decay_in_words, rounded
 from stability.entries import own_arrays
+from stability.glance import Summary, glance
 from stability.proof import Budget, Verdict
 from stability.proof.gain import NOT_COVERED, statement
+
+
+def _summary(claim: Any) -> Summary:
+    output = claim.output if claim.kind == "l2" else None
+    rows = [("systems", systems_of(claim.leading)), ("metric", claim.metric), ("output", output)]
+    return summary_of(claim, f"{claim.kind}, {rounded(claim.value, 4, 'up')}", rows)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +37,8 @@ class Gain(Claim):
     digest: str
     not_covered: tuple[str, ...] = NOT_COVERED
     claim: str = ""  # written from the numbers when left empty
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         own_arrays(self)

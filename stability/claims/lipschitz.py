@@ -6,10 +6,16 @@ from typing import Any, Literal
 
 import stability.proof as checker
 from stability.claims.claim import Array, Claim, Progress
-from stability.claims.words import behind, named
+from stability.claims.words import behind, named, summary_of
 from stability.decay import rounded
 from stability.entries import own_arrays
+from stability.glance import Summary, glance
 from stability.proof import Budget, Verdict
+
+
+def _summary(claim: Any) -> Summary:
+    rows = [("hidden units", len(claim.multipliers)), ("where", claim.region or "everywhere"), ("least", claim.floor)]
+    return summary_of(claim, rounded(claim.bound, 4, "up"), rows)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,6 +34,8 @@ class LipschitzBound(Claim):
     digest: str
     floor: float  # about the least bound this inequality can give (computed in float64, not proved); 0 where unknown
     region: Mapping[str, Any] | None = None  # what `Box.to_dict` writes; None for all of Rⁿ
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         own_arrays(self)

@@ -2,18 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 import stability.proof as checker
 from stability.arguments import number
 from stability.claims.claim import Array, Claim, Progress
-from stability.claims.words import behind, named, per
+from stability.claims.words import behind, named, per, summary_of, systems_of
 from stability.decay import rounded
 from stability.entries import own_arrays
+from stability.glance import Summary, glance
 from stability.proof import Budget, Verdict
 from stability.proof.step import NOT_COVERED, statement
+
+
+def _summary(claim: Any) -> Summary:
+    found = f"{claim.method} of {claim.step:g}, factor {rounded(claim.factor, 6, 'up')}"
+    return summary_of(claim, found, [("systems", systems_of(claim.leading)), ("metric", claim.metric)])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +37,8 @@ class Step(Claim):
     not_covered: tuple[str, ...] = NOT_COVERED
     claim: str = ""  # written from the numbers when left empty
     kind: Literal["step"] = "step"
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         own_arrays(self)

@@ -2,17 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 import stability.proof as checker
 from stability.claims.claim import Array, Claim, Progress
-from stability.claims.words import named, per
+from stability.claims.words import named, per, summary_of, systems_of
 from stability.decay import decay_in_words, rounded
 from stability.entries import own_arrays
+from stability.glance import Summary, glance
 from stability.proof import NOT_COVERED, Budget, Verdict
 from stability.proof.weighted_l1 import statement
+
+
+def _summary(claim: Any) -> Summary:
+    found = f"rate {rounded(claim.rate, 4, 'down')} per unit of time"
+    return summary_of(claim, found, [("systems", systems_of(claim.leading)), ("weights", claim.weights)])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,6 +33,8 @@ class WeightedL1(Claim):
     not_covered: tuple[str, ...] = NOT_COVERED
     claim: str = ""  # written from the numbers when left empty
     kind: Literal["weighted l1"] = "weighted l1"
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         own_arrays(self)

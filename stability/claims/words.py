@@ -1,8 +1,10 @@
 """Units and names as claims put them into words."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from stability.arguments import listed, shown
+from stability.glance import Rows, Summary
 
 
 def per(time_unit: str) -> str:
@@ -30,3 +32,19 @@ def named(states: Sequence[tuple[str, str]], count: int | None) -> list[tuple[st
     if not pairs or count not in (None, len(found)):
         raise ValueError(f"states is {shown(states)}{'' if count is None else f', of {count} states'}; give {write}.")
     return [(name, unit) for name, unit in found]
+
+
+def summary_of(claim: Any, found: str, rows: Rows) -> Summary:
+    """What a claim shows of itself: what was `found`, the claim in words, `rows` of its own, and what it does not cover."""
+    return f"{type(claim).__name__}, for check(claim, system) to prove: {found}", [
+        ("says", claim.in_words("")),
+        *rows,
+        ("not covered", "; ".join(claim.not_covered)),
+    ]
+
+
+def systems_of(leading: Sequence[int]) -> str:
+    """The leading axes of a system in words."""
+    if len(leading) == 2:
+        return f"{leading[0] * leading[1]}: members {leading[0]}, people {leading[1]}"
+    return " × ".join(map(str, leading)) or "1"

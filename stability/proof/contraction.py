@@ -21,6 +21,7 @@ from stability.proof.reading import array, get, number
 from stability.proof.system import Stack, another, unlike
 from stability.proof.verdict import Verdict
 
+# what a certificate of contraction does not say, each in words: every one of them carries these
 NOT_COVERED = (
     "the discretisation: the statement is about the differential equation, not about a solver's steps",
     "deployment in lower precision than the stored float64 arrays",

@@ -1,5 +1,6 @@
 """What the checker says."""
 
+import textwrap
 from dataclasses import dataclass
 
 
@@ -16,6 +17,11 @@ class Verdict:
     rate: float | None = None
     systems: int | None = None
     decided: bool = True
+
+    def __repr__(self) -> str:
+        """The sentence in lines of a screen's width, at most ten."""
+        more = "" if self.rate is None else f" (rate {self.rate:.6g}, systems {self.systems})"
+        return "\n  ".join(textwrap.wrap(f"Verdict{more}: {self}", 108, max_lines=10, placeholder=" …"))
 
     def __bool__(self) -> bool:
         return self.proved

@@ -412,6 +412,15 @@ def test_a_flipped_bit_is_refused_or_read_by_nobody(bundle: Bundle, tmp_path: Pa
     assert read < 100  # of some 400 flips
 
 
+def test_a_name_that_is_no_text_is_refused_in_our_words(bundle: Bundle, tmp_path: Path) -> None:
+    data = bytearray(save(bundle, tmp_path / "a.twin").read_bytes())
+    entry = data.rfind(b"PK\x01\x02")  # an entry of the directory: flags at 8, the name at 46
+    data[entry + 9] |= 0x08  # says that the name is UTF-8
+    data[entry + 46] |= 0x80  # which it then is not
+    (tmp_path / "a.twin").write_bytes(data)
+    assert "not a whole bundle" in refused(tmp_path / "a.twin")
+
+
 @pytest.mark.parametrize("where", ["prefix", "suffix"])
 def test_rubbish_around_the_archive_changes_nothing_or_is_refused(bundle: Bundle, tmp_path: Path, where: str) -> None:
     whole = save(bundle, tmp_path / "a.twin").read_bytes()

@@ -16,6 +16,7 @@ from homeostat.study import backbones, hybrid_recipe
 from hybrid import Dose, Schedule
 from physics import LinearBackbone, OneCompartmentOral, VanCauter
 from training import Record
+from training.people.tables.of_model import channels_of, channels_shown, compartments_of
 
 OWN = Path(__file__).with_name("two_compartments.py")
 PLACE = f"{OWN}:TwoCompartmentOral"
@@ -129,12 +130,12 @@ def test_a_backbone_in_the_family_is_one_word(
 
 
 def test_numbers_and_names_of_a_table_come_from_the_backbone() -> None:
-    assert backbones.compartments_of(OneCompartmentOral()) == {1: "gut", 2: "plasma"}
-    assert backbones.channels_of(OneCompartmentOral()) == {2: "concentration"}
+    assert compartments_of(OneCompartmentOral()) == {1: "gut", 2: "plasma"}
+    assert channels_of(OneCompartmentOral()) == {2: "concentration"}
     own = backbones.backbone_named(PLACE)
-    assert backbones.compartments_of(own) == {1: "gut", 2: "central", 3: "outer"}
-    assert backbones.channels_of(own) == {2: "concentration"}
-    assert backbones.channels_of(VanCauter()) == {1: "c-peptide"}
+    assert compartments_of(own) == {1: "gut", 2: "central", 3: "outer"}
+    assert channels_of(own) == {2: "concentration"}
+    assert channels_of(VanCauter()) == {1: "c-peptide"}
 
 
 def test_a_linear_backbone_is_observed_through_its_states() -> None:
@@ -147,7 +148,7 @@ def test_a_linear_backbone_is_observed_through_its_states() -> None:
     ]
     model = hybrid_recipe(backbone, people).model
     assert (model.observation.channels, model.observation.units) == (("y",), ("g",))
-    assert backbones.channels_shown(model) == {2: "y"}
+    assert channels_shown(model) == {2: "y"}
     assert not model.residual.separable  # its states may be of either sign
 
 

@@ -1,12 +1,13 @@
 """The command line: exit codes, one sentence for wrong input, JSON alone on standard output."""
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from exchange import load, save
+from exchange import Bundle, load, save
+from homeostat.bundles.reach import Reach
 from homeostat.cli import app, main
+from homeostat.commands import COMMANDS
 from homeostat.data import theophylline
 from stability import Certificate, Refusal
 
-COMMANDS = ("demo", "fit", "certify", "check", "report", "simulate", "inspect", "grammar")
+PROMISED = {"demo", "fit", "certify", "check", "report", "simulate", "inspect", "grammar"}  # none of these is lost
+NAMES = [command.name for command in COMMANDS]
 UNITS = ["--units", "TIME=h,AMT=mg,DV=mg/L"]
 SMALL = ["--members", "2", "--folds", "2", "--steps", "3", "--hidden", "4"]
 TABLE = str(theophylline())
@@ -61,10 +65,33 @@ def unstable(bundle: Path) -> Path:
     return save(replace(loaded, claims=()), bundle.parent / "unstable.twin")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def training_is_traced_once() -> Iterator[None]:
+    """How far a bundle's training reached is the same for every question to it, and half of what a question costs.
+
+    `test_reach.py` looks at what is found.
+    """
+    found: dict[tuple[str, float], Reach] = {}
+
+    def of(bundle: Bundle, end: float) -> Reach:
+        digest = hashlib.sha256(repr((bundle.people, bundle.mesh, bundle.solver)).encode())
+        for part in (*bundle.model.parameters(), bundle.personal.mode):
+            digest.update(part.detach().numpy().tobytes())
+        key = digest.hexdigest(), end
+        if key not in found:
+            found[key] = traced(bundle, end)
+        return found[key]
+
+    traced = Reach.of
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Reach, "of", staticmethod(of))
+        yield
+
+
 # ---- help ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", NAMES)
 def test_help_has_an_example_that_is_that_command(command: str) -> None:
     done = run(command, "--help")
     assert done.exit_code == 0
@@ -74,8 +101,8 @@ def test_help_has_an_example_that_is_that_command(command: str) -> None:
 def test_help_names_every_command() -> None:
     done = run("--help")
     assert done.exit_code == 0
-    assert all(command in done.stdout for command in COMMANDS)
-    assert {c.name or c.callback.__name__ for c in app.registered_commands} == set(COMMANDS)
+    assert all(command in done.stdout for command in NAMES)
+    assert {c.name or c.callback.__name__ for c in app.registered_commands} == set(NAMES) >= PROMISED
 
 
 def test_without_a_command_there_is_help_and_exit_code_2() -> None:
@@ -281,6 +308,21 @@ def test_report(reported: tuple[Path, Result]) -> None:
     written = json.loads((folder / "report.json").read_text())
     assert written["scores"] == summary["scores"]
     assert all(v.keys() == {"claim", "good", "detail", "about"} for v in written["verdicts"])
+
+
+def test_a_fit_that_has_not_converged_is_said_wherever_its_bundle_goes(
+    bundle: Path, reported: tuple[Path, Result], tmp_path: Path
+) -> None:
+    loaded = load(bundle)
+    assert "not converged" in loaded.provenance["not_converged"]  # it had few steps
+    assert "Beware: the fit of this model had not converged" in (reported[0] / "report.html").read_text()
+    assert "The fit has not converged" in run("inspect", bundle).stdout
+    page = (reported[0] / "report.html").read_text()
+    assert "4 of 4 people have ids that the model was trained on" in page
+    assert "calibration, below" not in page  # the bundle's own scores are not on this page
+    arrived = {name: value for name, value in loaded.provenance.items() if name != "not_converged"}
+    path = save(replace(loaded, provenance=arrived), tmp_path / "arrived.twin")
+    assert "not converged" not in run("inspect", path).stdout
 
 
 @pytest.mark.usefixtures("without_a_page")
@@ -520,7 +562,8 @@ def test_a_long_question_is_quoted_around_the_slip(bundle: Path) -> None:
         assert max(map(len, (said, shown, caret))) < 260
         assert shown[caret.index("^")] in text
         assert "…" in shown
-    assert run("simulate", bundle, "--do", doses, "--picture", bundle.parent / "long.png").exit_code == 0
+    # more than any title has room for; the first six hours of it are simulated as all of it is
+    assert run("simulate", bundle, "--do", doses, "--until", "6", "--picture", bundle.parent / "long.png").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -581,6 +624,7 @@ def test_doses_into_the_plasma_alone_make_a_whole_report(tmp_path: Path) -> None
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.usefixtures("without_a_page")
 def test_what_is_odd_about_people_is_named(bundle: Path, tmp_path: Path) -> None:
     """A covariate that no part of the model uses, one that nobody can have, and a dose beyond training."""
     lines = (bundle.parent / "four.csv").read_text().splitlines()

@@ -404,7 +404,7 @@ def test_a_full_disk_leaves_what_was_there(plain: Bundle, tmp_path: Path, monkey
         save(plain, path)
     monkeypatch.undo()
     assert path.read_bytes() == before
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    monkeypatch.setattr("PIL.Image.Image.save", full)
     done = run("simulate", path, "--picture", tmp_path / "x.png")
     assert done.exit_code == 2
     assert f"{tmp_path / 'x.png'}: No space left" in done.stderr

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from homeostat.gallery import Asked
+from homeostat.gallery import figures as module
 from homeostat.gallery.judged import (
     Judged,
     conventions_table,
@@ -20,10 +21,10 @@ from homeostat.gallery.judged import (
     scores_table,
     verdicts_of,
 )
+from homeostat.gallery.made import Made
 from homeostat.gallery.report import write_report
-from homeostat.pictures import uncertainty
+from homeostat.pictures import Rings
 from homeostat.pictures.style import DPI
-from homeostat.pictures.uncertainty import Rings
 from hybrid import HybridModel, Prediction, rollout
 from learned import MLP, AdditiveProportional, Ensemble
 from learned.ensemble import concatenate, select
@@ -141,10 +142,7 @@ def test_too_few_people_are_not_recalibrated(truth, tmp_path):
         assert "Recalibra" not in words
         assert "below 10 a horizon's numbers say little" in words
         assert " h: 3 people only" in words
-        assert [path.name for path, _ in pictures_of(tmp_path, judged, ASKED, None)] == [
-            "horizons.png",
-            "ignorance.png",
-        ]
+        assert [p.png.name for p in pictures_of(tmp_path, judged, ASKED, None)] == ["horizons.png", "ignorance.png"]
     four = judge_uncertainty(prediction.people(range(4)), y[:4], PEOPLE[:4], ASKED)
     assert four.after is not None
 
@@ -214,7 +212,8 @@ def test_names_have_no_say_in_the_colour(right, wrong, tmp_path, name):
         expected = verdicts_of(plain)
         assert [v.good for v in found] == [v.good for v in expected]
         assert [v.about for v in found] == [tuple(name if a == "drug" else a for a in v.about) for v in expected]
-        source = write_report(tmp_path / "r.html", title="t", lead="x", verdicts=found).read_text("utf-8")
+        page = write_report(tmp_path / "r.html", title="t", opening=["x"], made=Made.now("f(…)"), verdicts=found)
+        source = page.read_text("utf-8")
         assert re.findall('<li class="([a-z]+)">', source) == [colour[v.good] for v in expected]
 
 
@@ -303,17 +302,18 @@ def png_size(path) -> tuple[int, int]:
 
 
 def test_the_pictures_show_the_reports_numbers(tmp_path, monkeypatch, wrong):
-    figures, whole = [], uncertainty.save
+    figures, whole = [], module.write_picture
 
-    def noted(figure, path):
+    def noted(figure, *words, **said):
         figures.append(figure)
-        return whole(figure, path)
+        return whole(figure, *words, **said)
 
-    monkeypatch.setattr(uncertainty, "save", noted)
+    monkeypatch.setattr(module, "write_picture", noted)
     rings = Rings(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.4, 0.9]), 1.5)
     found = pictures_of(tmp_path, wrong, ASKED, rings)
-    assert [path.name for path, _ in found] == ["horizons.png", "horizons_recalibrated.png", "ignorance.png"]
-    assert all(path.parent == tmp_path and png_size(path)[0] == 11 * DPI and words for path, words in found)
+    assert [p.png.name for p in found] == ["horizons.png", "horizons_recalibrated.png", "ignorance.png"]
+    assert all(p.png.parent == tmp_path and png_size(p.png)[0] == 11 * DPI and p.caption for p in found)
+    assert len({p.title for p in found}) == len({p.caption for p in found}) == 3
 
     def drawn(figure, gid: str) -> list:
         return figure.findobj(lambda a: a.get_gid() == gid)

@@ -23,21 +23,31 @@ from homeostat.pictures import (
     Exceedance,
     Phase,
     Reliability,
-    draw_hero,
-    draw_people,
-    draw_phase,
-    draw_reliability,
-    draw_what_if,
+    band_axes,
+    distance_axes,
+    field_axes,
+    figure_of,
     flow,
+    frequency_axes,
+    hero_axes,
     member_mean_field,
     nearby,
+    observed_panel_axes,
+    people_axes,
+    person_axes,
+    phase_axes,
+    quantile_axes,
+    reliability_axes,
+    rings_axes,
+    save,
+    schedule_axes,
+    what_if_axes,
 )
-from homeostat.pictures.bands import band_axes
-from homeostat.pictures.people import person_axes
-from homeostat.pictures.phase import distance_axes, phase_axes
-from homeostat.pictures.reliability import quantile_axes, reliability_axes
-from homeostat.pictures.style import DPI, grid_shape, label, new_figure, save, wrapped
-from homeostat.pictures.what_if import chance, what_if_axes
+from homeostat.pictures.colours import PAGE
+from homeostat.pictures.people import pages, people_handles
+from homeostat.pictures.style import DPI, cut_to, grid_shape, label, new_figure, text_width, wrapped
+from homeostat.pictures.what_if import chance
+from homeostat.study.evaluation import score
 from hybrid import Concentration, Dose, HybridModel, Prediction, Schedule, simulate
 from learned import MLP, AdditiveProportional
 from learned.ensemble import Ensemble, select
@@ -100,7 +110,8 @@ for k, backend in enumerate(sys.argv[1:]):
     child = os.fork()
     if child == 0:
         os.environ["MPLBACKEND"] = backend
-        from homeostat.pictures.style import new_figure, save
+        from homeostat.pictures.picture import save
+        from homeostat.pictures.style import new_figure
         figure = new_figure(3, 2)
         figure.subplots()
         save(figure, f"{k}.png")
@@ -122,7 +133,7 @@ def test_people_are_drawn_on_clocks_of_their_own():
     late = replace(people(1)[0], schedule=late, times=people(1)[0].times + 8760.3)
     figure = new_figure(4.0, 3.0)
     for axes, record in zip(figure.subplots(1, 2), (people(1)[0], late), strict=True):
-        person_axes(axes, bands, record, person=0, channel=0, forecast_from=3.0)
+        person_axes(bands, record, axes=axes, person=0, channel=0, forecast_from=3.0)
     for gid in ("known", "unseen"):
         plain, shifted = (line.get_xdata() for axes in figure.axes for line in artists(axes, gid))
         assert len(plain) > 0
@@ -174,7 +185,7 @@ def test_what_is_drawn_is_what_was_computed_and_padding_is_not_drawn():
     bands = Bands.of(prediction)
     for person, length in ((0, 12), (1, 8)):
         axes = new_figure(3, 3).subplots()
-        band_axes(axes, bands, person)
+        band_axes(bands, person, axes=axes)
         low, high = prediction.interval(0.8)
         t = prediction.times[person, :length].numpy()
         (total,), (inner,), (line,) = (artists(axes, gid) for gid in ("total", "ignorance", "median"))
@@ -196,7 +207,7 @@ def test_each_channel_has_its_own_bands():
         Bands.of(prediction, level=1.0)
 
 
-def test_a_channel_that_is_never_negative_is_cut_at_0(tmp_path, monkeypatch):
+def test_a_channel_that_is_never_negative_is_cut_at_0(monkeypatch):
     """The quantiles of max(y, 0): a Gaussian reaches below 0 where little is there, and nothing measured does."""
     prediction = build()
     whole, cut = Bands.of(prediction), Bands.of(prediction, nonnegative=("drug",))
@@ -206,13 +217,13 @@ def test_a_channel_that_is_never_negative_is_cut_at_0(tmp_path, monkeypatch):
     for name in ("total", "ignorance", "median"):
         assert np.array_equal(getattr(cut, name), np.maximum(getattr(whole, name), 0.0))
     assert not Bands.of(prediction, nonnegative=("another",)).cut
-    from homeostat.pictures import people as module
+    from homeostat.pictures import sheet as module
 
     shown = []
     monkeypatch.setattr(module, "header", lambda figure, *_, handles, **__: shown.append((figure, handles)))
     declared = [replace(r, nonnegative=("drug",)) for r in people(2)]
     for records in (declared, [declared[0], people(2)[1]]):  # what one of them does not declare is of nobody
-        draw_people(prediction, records, tmp_path / "p.png", forecast_from=5.0, title="x")
+        people_axes(prediction, records, forecast_from=5.0, title="x")
     (first, said), (second, silent) = shown
     assert any("cut at 0" in h.get_label() for h in said)
     assert not any("cut at 0" in h.get_label() for h in silent)
@@ -227,19 +238,20 @@ def test_a_channel_that_is_never_negative_is_cut_at_0(tmp_path, monkeypatch):
 )
 def test_dots_are_filled_up_to_the_forecast_and_open_after_it(until, known, unseen):
     axes = new_figure(3, 3).subplots()
-    person_axes(axes, Bands.of(build()), people(2)[1], person=1, channel=0, forecast_from=until)
+    person_axes(Bands.of(build()), people(2)[1], axes=axes, person=1, channel=0, forecast_from=until)
     (filled,), (open_,) = artists(axes, "known"), artists(axes, "unseen")
     assert list(filled.get_xdata()) == known  # a value that is missing (at 8) is not drawn
     assert list(open_.get_xdata()) == unseen
-    assert filled.get_markerfacecolor() != "white"
-    assert open_.get_markerfacecolor() == "white"
+    assert filled.get_markerfacecolor() != PAGE
+    assert open_.get_markerfacecolor() == PAGE
     lines = artists(axes, "forecast_from")
     assert [line.get_xdata()[0] for line in lines] == ([] if until is None else [until])
 
 
 @pytest.mark.parametrize("count", [1, 5, 12])
 def test_people_are_drawn_as_a_png_of_the_stated_size(tmp_path, count):
-    path = draw_people(build(N=count), people(count), tmp_path / "a" / "people.png", forecast_from=5.0, title="Seen")
+    panels = people_axes(build(N=count), people(count), forecast_from=5.0, title="Seen")
+    path = save(figure_of(panels), tmp_path / "a" / "people.png")
     width, height = png_size(path)
     assert width == {1: 9, 5: 12, 12: 12}[count] * DPI
     assert height > 300 * grid_shape(count)[0]
@@ -247,39 +259,45 @@ def test_people_are_drawn_as_a_png_of_the_stated_size(tmp_path, count):
 
 def test_a_single_gaussian_is_drawn_and_the_same_picture_has_the_same_bytes(tmp_path):
     prediction, records = build(1, 1, 1), people(1)
-    first = draw_people(prediction, records, tmp_path / "1.png", forecast_from=None, title="One")
-    again = draw_people(prediction, records, tmp_path / "2.png", forecast_from=None, title="One")
+    first, again = (
+        save(figure_of(people_axes(prediction, records, forecast_from=None, title="One")), tmp_path / name)
+        for name in ("1.png", "2.png")
+    )
     assert first.read_bytes() == again.read_bytes()
 
 
-def test_more_people_than_fit_are_cut_and_named_as_cut(tmp_path, monkeypatch):
-    from homeostat.pictures import people as module
+def test_many_people_go_page_by_page_and_nobody_is_left_out():
+    """Each picture has at most 24 people and a title of its own; together they have everyone, in order, once."""
+    assert pages("people", 24) == [("people", range(24), "")]
+    shared = pages("people", 121)
+    assert [i for _, which, _ in shared for i in which] == list(range(121))
+    assert max(len(which) for _, which, _ in shared) == 24
+    assert [name for name, _, _ in shared] == [f"people-{k}" for k in range(1, 7)]
+    words = [words for *_, words in shared]
+    assert (words[0], words[5]) == (": people 1 to 24 of 121", ": people 121 to 121 of 121")
+    assert len(set(words)) == 6
+    with pytest.raises(ValueError, match="25 people were to be drawn in one picture, which has room for 1 to 24"):
+        people_axes(build(N=25), people(25))
 
-    said = []
-    monkeypatch.setattr(module, "MOST", 2)  # 24 panels would test the same and take seconds
-    monkeypatch.setattr(
-        module, "header", lambda figure, title, subtitle, **_: said.append((subtitle, len(figure.axes)))
-    )
-    draw_people(build(N=3), people(3), tmp_path / "p.png", forecast_from=None, title="Many", subtitle="Held out.")
-    assert said == [("Held out. The first 2 of 3 people.", 2)]
+
+def test_what_everything_was_known_to_is_not_called_a_forecast():
+    known, ahead = (people_handles(0.8, since, "h") for since in (None, 5.0))
+    assert not any("forecast" in str(one.get_label()) for one in known)
+    assert any("median forecast" in str(one.get_label()) for one in ahead)
 
 
 def test_text_from_outside_is_text(tmp_path):
     names = ("$\\frac{1}{", "Zoë & <b>")
-    path = draw_people(
-        build(),
-        people(2, names=names),
-        tmp_path / "p.png",
-        forecast_from=4.0,
-        title="Costs $5 and $\\alpha_",
-        subtitle="$x^{",
+    panels = people_axes(
+        build(), people(2, names=names), forecast_from=4.0, title="Costs $5 and $\\alpha_", subtitle="$x^{"
     )
+    path = save(figure_of(panels), tmp_path / "p.png")
     assert png_size(path)[0] > 0
 
 
-def test_people_and_records_must_be_the_same(tmp_path):
+def test_people_and_records_must_be_the_same():
     with pytest.raises(ValueError, match="for 2 people and 3 records"):
-        draw_people(build(N=2), people(3), tmp_path / "p.png", forecast_from=None, title="x")
+        people_axes(build(N=2), people(3), forecast_from=None, title="x")
 
 
 # ------------------------------------------------------------------ reliability
@@ -296,7 +314,7 @@ def test_the_diagram_shows_the_calibration_modules_numbers():
     numbers = Reliability.of(p, y, pit, event="above 5", bins=6, draws=200)
     curve = reliability_curve(p, y, bins=6)
     axes = new_figure(4, 4).subplots()
-    reliability_axes(axes, numbers)
+    frequency_axes(numbers, axes=axes)
     (dots,) = artists(axes, "bins")
     assert np.array_equal(dots.get_offsets(), np.stack([curve.mean_probability, curve.mean_outcome], 1))
     np.testing.assert_allclose(dots.get_sizes() / dots.get_sizes()[0], curve.count / curve.count[0])
@@ -317,7 +335,7 @@ def test_fractions_and_their_band_are_those_of_a_count():
         # the band is a sample quantile of 4,000 counts: within two counts of the exact one
         np.testing.assert_allclose(numbers.fraction_band[:, j], exact, atol=2.0 / len(kept))
     axes = new_figure(4, 4).subplots()
-    quantile_axes(axes, numbers)
+    quantile_axes(numbers, axes=axes)
     assert np.array_equal(artists(axes, "fraction")[0].get_ydata(), numbers.fraction)
 
 
@@ -350,10 +368,16 @@ def test_points_outside_their_own_grey_are_counted_apart_from_the_error():
     p, pit = rng.random(400), np.clip(rng.random(400) ** 1.05, 0.0, 1.0)
     numbers = Reliability.of(p, (rng.random(400) < p).astype(float), pit, event="above 5", bins=10, draws=500)
     axes = new_figure(5, 4).subplots(1, 2)
-    reliability_axes(axes[0], numbers)
-    quantile_axes(axes[1], numbers)
+    reliability_axes(numbers, axes=axes)
     for one, seen, points, (low, high), error, strays in (
-        (axes[0], numbers.curve.mean_outcome, 10, (numbers.curve.null_lower, numbers.curve.null_upper), numbers.error, None),
+        (
+            axes[0],
+            numbers.curve.mean_outcome,
+            10,
+            (numbers.curve.null_lower, numbers.curve.null_upper),
+            numbers.error,
+            None,
+        ),
         (axes[1], numbers.fraction, 20, numbers.fraction_band, numbers.quantile_error, numbers.fraction_strays),
     ):
         outside = int(((seen < low) | (seen > high)).sum())
@@ -376,7 +400,8 @@ def test_a_null_band_of_other_bins_is_refused():
 
 def test_reliability_is_drawn(tmp_path):
     p, y, pit = events(40)
-    path = draw_reliability(p, y, pit, tmp_path / "r.png", event="above 5 mg/L", bins=4)
+    numbers = Reliability.of(p, y, pit, event="above 5 mg/L", bins=4)
+    path = save(figure_of(reliability_axes(numbers, title="Is it?")), tmp_path / "r.png")
     assert png_size(path)[0] == 11 * DPI
 
 
@@ -456,7 +481,7 @@ def test_a_true_promise_is_kept_and_a_false_one_is_seen():
 def test_ellipses_shrink_around_the_first_trajectory_and_hold_the_second():
     axes = new_figure(5, 4).subplots()
     shown = phase()
-    phase_axes(axes, shown, ellipses=3)
+    field_axes(shown, axes=axes, ellipses=3)
     patches = artists(axes, "promise")
     assert len(patches) == 3
     radii = []
@@ -475,7 +500,7 @@ def test_ellipses_shrink_around_the_first_trajectory_and_hold_the_second():
 def test_the_distance_panel_shows_distances_under_the_promise():
     axes = new_figure(5, 4).subplots()
     shown = phase()
-    distance_axes(axes, shown)
+    distance_axes(shown, axes=axes)
     (promise,) = artists(axes, "promise")
     for k, line in enumerate(artists(axes, "distance")):
         np.testing.assert_allclose(line.get_ydata(), shown.distance[k] / shown.distance[k, 0])
@@ -484,18 +509,24 @@ def test_the_distance_panel_shows_distances_under_the_promise():
 
 @pytest.mark.parametrize("rate", [0.05, None])
 def test_phase_is_drawn_with_and_without_a_certificate(tmp_path, rate):
-    path = draw_phase(phase(rate), tmp_path / "p.png", title="Two starts meet")
+    path = save(figure_of(phase_axes(phase(rate), title="Two starts meet")), tmp_path / "p.png")
     assert png_size(path)[0] == (8 if rate is None else 12) * DPI
 
 
 @pytest.mark.parametrize("rate", [0.05, None])
 def test_no_promise_is_titled_where_none_is_drawn(tmp_path, monkeypatch, rate):
     said = {}
-    monkeypatch.setattr(gallery.figures, "draw_phase", lambda phase, path, **words: said.update(words))
-    monkeypatch.setattr(gallery.figures, "draw_hero", lambda *_, title, **__: said.update(hero=title))
-    _, caption = gallery.phase_picture(tmp_path, phase(rate), "n " * 300)
-    gallery.hero_picture(tmp_path, build(), people(2), None, phase(rate), gallery.Asked("drug", "mg/L", 5.0, 3.0, "h"))
-    words = " ".join([*said.values(), caption])
+    monkeypatch.setattr(gallery.figures, "phase_axes", lambda phase, **words: said.update(words))
+    monkeypatch.setattr(gallery.figures, "hero_axes", lambda *_, title, **__: said.update(hero=title))
+    monkeypatch.setattr(gallery.figures, "written", lambda *_, **words: said.update(caption=words["caption"]))
+    p, y, pit = events(20)
+    numbers = Reliability.of(p, y, pit, event="e", bins=2, draws=20)
+    gallery.hero_picture(
+        tmp_path, build(), people(2), numbers, phase(rate), gallery.Asked("drug", "mg/L", 5.0, 3.0, "h")
+    )
+    gallery.phase_picture(tmp_path, phase(rate), "n " * 300)
+    caption = said["caption"]
+    words = " ".join(said.values())
     assert ("proved" in words) is (rate is not None)
     assert ("proof" in caption.replace("without a proof", "")) is (rate is not None)
     assert len(said["title"]) < 200
@@ -567,10 +598,10 @@ def test_exceedance_of_a_gaussian_is_its_closed_form():
 
 def test_a_schedule_shows_its_threshold_and_doses():
     axes = new_figure(4, 4).subplots()
-    schedule = Schedule((Dose("gut", 0.0, 100.0), Dose("gut", 6.0, 100.0)))
-    what_if_axes(axes, Bands.of(build()), person=0, threshold=7.0, schedule=schedule)
+    schedule = Schedule((Dose("gut", 0.0, 100.0), Dose("gut", 6.0, 100.0), Dose("gut", 900.0, 100.0)))
+    schedule_axes(Bands.of(build()), axes=axes, person=0, threshold=7.0, schedule=schedule)
     assert list(artists(axes, "threshold")[0].get_ydata()) == [7.0, 7.0]
-    assert list(artists(axes, "doses")[0].get_xdata()) == [0.0, 6.0]
+    assert list(artists(axes, "doses")[0].get_xdata()) == [0.0, 6.0]  # what comes after the picture is not beside it
     assert chance(0.001) == "below 1\u00a0%"
     assert chance(0.999) == "above 99\u00a0%"
     assert chance(0.337) == "34\u00a0%"
@@ -579,12 +610,13 @@ def test_a_schedule_shows_its_threshold_and_doses():
 @pytest.mark.parametrize("count", [1, 3])
 def test_what_if_is_drawn(tmp_path, count):
     predictions = {f"{k} doses": build(seed=k) for k in range(count)}
-    path = draw_what_if(predictions, tmp_path / "w.png", threshold=5.0, person=1, time_unit="h")
+    panels = what_if_axes(predictions, threshold=5.0, person=1, time_unit="h", title="What if?")
+    path = save(figure_of(panels), tmp_path / "w.png")
     assert png_size(path)[0] == (9 if count == 1 else 12) * DPI
 
 
-def test_times_beyond_what_was_trained_are_hatched_and_their_panel_says_so(tmp_path, monkeypatch):
-    from homeostat.pictures import what_if as module
+def test_times_beyond_what_was_trained_are_hatched_and_their_panel_says_so(monkeypatch):
+    from homeostat.pictures import sheet as module
 
     shown = []
     monkeypatch.setattr(module, "header", lambda figure, *_, handles, **__: shown.append((figure, handles)))
@@ -592,8 +624,8 @@ def test_times_beyond_what_was_trained_are_hatched_and_their_panel_says_so(tmp_p
     names = ("as given", "more", "only the dose")
     predictions = {name: build(seed=k) for k, name in enumerate(names)}
     options = {"threshold": 5.0, "time_unit": "h", "nonnegative": ("drug",)}
-    draw_what_if(predictions, tmp_path / "w.png", beyond=spans, **options)
-    draw_what_if(predictions, tmp_path / "w.png", **options)
+    what_if_axes(predictions, beyond=spans, **options)
+    what_if_axes(predictions, **options)
     (marked, handles), (plain, others) = shown
     for axes, name in zip(marked.axes, names, strict=True):
         assert [(p.get_x(), p.get_x() + p.get_width()) for p in artists(axes, "beyond")] == spans.get(name, [])
@@ -606,29 +638,21 @@ def test_times_beyond_what_was_trained_are_hatched_and_their_panel_says_so(tmp_p
     assert any("cut at 0" in h.get_label() for h in handles)
 
 
-def test_what_if_refuses_nothing_and_strangers(tmp_path):
+def test_what_if_refuses_nothing_and_strangers():
     with pytest.raises(ValueError, match="from 1 to 8"):
-        draw_what_if({}, tmp_path / "w.png")
+        what_if_axes({})
     with pytest.raises(ValueError, match="the same names"):
-        draw_what_if({"a": build()}, tmp_path / "w.png", schedules={"b": Schedule()})
+        what_if_axes({"a": build()}, schedules={"b": Schedule()})
 
 
 def test_the_wide_picture_is_drawn(tmp_path):
     p, y, pit = events(60)
     numbers = Reliability.of(p, y, pit, event="above 5", bins=5, draws=100)
-    path = draw_hero(
-        build(N=3),
-        people(3),
-        numbers,
-        phase(),
-        tmp_path / "hero.png",
-        forecast_from=5.0,
-        people=(2, 0),
-        title="All in one",
-    )
+    panels = hero_axes(build(N=3), people(3), numbers, phase(), forecast_from=5.0, people=(2, 0), title="All in one")
+    path = save(figure_of(panels), tmp_path / "hero.png")
     assert png_size(path)[0] == 16 * DPI
     with pytest.raises(ValueError, match="room for 1 to 3"):
-        draw_hero(build(N=3), people(3), numbers, phase(), path, forecast_from=None, people=(), title="x")
+        hero_axes(build(N=3), people(3), numbers, phase(), forecast_from=None, people=(), title="x")
 
 
 # ------------------------------------------------------------------ style
@@ -649,6 +673,38 @@ def test_lines_are_broken_to_measure_and_lose_no_word():
     assert wrapped(text, 15.0, 30.0) == [text]
 
 
+def test_a_name_is_cut_to_its_room_and_keeps_both_ends():
+    name = "a very long identity of somebody from hospital 7"
+    assert cut_to(name, 10.0, 20.0) == name
+    cut = cut_to(name, 10.0, 2.0)
+    assert text_width(cut, 10.0) <= 2.0
+    first, last = cut.split("…")
+    assert name.startswith(first)
+    assert name.endswith(last)
+    assert min(len(first), len(last)) > 3
+
+
+def test_two_channels_are_never_in_one_calibration_picture(tmp_path):
+    g = generator(4)
+    prediction = replace(build(N=8, p=2), channels=("drug", "metabolite"))
+    y = prediction.sample(1, g)[0]
+    y[0, 3, 1] = math.nan
+    evaluation = score(prediction, y, 5.0, g, paths=60)
+    asked = gallery.Asked("drug", "mg/L", 5.0, 3.0, "h")
+    whole = gallery.reliability_numbers(evaluation, asked)
+    for k, count in enumerate((96, 95)):
+        numbers = gallery.reliability_numbers(evaluation, asked, k)
+        assert numbers.observations == count
+        alone = torch.isfinite(y[..., k])
+        assert numbers.curve.mean_outcome @ numbers.curve.count == pytest.approx(float((y[..., k][alone] > 5.0).sum()))
+        assert numbers.event == f"{prediction.channels[k]} above 5 mg/L"
+    assert whole.observations == 191
+    found = gallery.reliability_pictures(tmp_path, evaluation, asked)
+    assert [one.svg.name for one in found] == ["reliability-channel1.svg", "reliability-channel2.svg"]
+    for what in ("title", "caption", "alt"):
+        assert len({getattr(one, what) for one in found}) == 2
+
+
 def test_labels_carry_units_and_dimensionless_ones_do_not():
     assert label("plasma_glucose", "mmol/L") == "Plasma glucose (mmol/L)"
     assert label("fraction", "1") == label("fraction", None) == "Fraction"
@@ -661,10 +717,87 @@ def test_only_png_is_written(tmp_path):
 
 def test_no_global_state_and_no_pyplot(tmp_path):
     before = matplotlib.rcParams.copy()
-    draw_people(build(N=1), people(1), tmp_path / "p.png", forecast_from=4.0, title="One")
+    save(figure_of(people_axes(build(N=1), people(1), forecast_from=4.0, title="One")), tmp_path / "p.svg")
     assert matplotlib.rcParams.copy() == before
     for file in Path(pictures.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             origin = node.module or "" if isinstance(node, ast.ImportFrom) else ""
             assert not any("pyplot" in name or "pylab" in name for name in (*names, origin))
+
+
+# ------------------------------------------------------------------ on given axes
+
+
+def test_a_picture_is_drawn_on_the_axes_that_it_is_given():
+    figure = new_figure(6.0, 3.0)
+    mine = figure.subplots(1, 2)
+    assert people_axes(build(), people(2), axes=mine, forecast_from=3.0) == list(mine)
+    assert [len(artists(axes, "median")) for axes in mine] == [1, 1]
+    assert figure_of(list(mine)) is figure
+    assert figure.get_size_inches().tolist() == [6.0, 3.0]
+    words = mine[1].get_legend_handles_labels()[1]
+    assert words == ["known", "unseen"]
+    with pytest.raises(ValueError, match="1 axes were given and the picture has 2 panels"):
+        people_axes(build(), people(2), axes=mine[0])
+    with pytest.raises(ValueError, match="holds a Figure; a picture is drawn on matplotlib axes"):
+        people_axes(build(), people(2), axes=[figure, figure])
+    with pytest.raises(ValueError, match="head a figure of the picture's own"):
+        people_axes(build(), people(2), axes=mine, title="Mine")
+    with pytest.raises(ValueError, match="no panels on a figure"):
+        figure_of([])
+
+
+def test_panels_of_a_row_and_a_column_say_their_units_once_and_have_the_same_limits():
+    panels = people_axes(build(N=5), people(5), forecast_from=3.0)
+    assert len({(a.get_xlim(), a.get_ylim()) for a in panels}) == 1
+    assert [bool(a.get_ylabel()) for a in panels] == [True, False, False, True, False]
+    assert [bool(a.get_xlabel()) for a in panels] == [False, False, True, True, True]
+    assert panels[0].get_ylabel() == "Drug (mg/L)"
+    assert panels[3].get_xlabel() == "Time since first dose (h)"
+
+
+def test_what_was_measured_and_how_far_training_reached_is_marked():
+    """Full dots under the record's own schedule, open ones under another; doses larger than any in training stand out."""
+    (record,) = people(1)
+    given, doubled = record.schedule, record.schedule.scaled("gut", 2.0)
+    panels = what_if_axes(
+        {"as given": build(N=1), "doubled": build(N=1, seed=1)},
+        schedules={"as given": given, "doubled": doubled},
+        largest={"gut": 320.0},
+        until=20.0,
+        measured=record,
+    )
+    for axes, full, larger in zip(panels, (True, False), (0, 1), strict=True):
+        (seen,) = artists(axes, "measured")
+        assert list(seen.get_xdata()) == [0.0, 1.0, 3.0, 20.0]  # what is missing is not drawn
+        assert (seen.get_markerfacecolor() != PAGE) is full
+        assert len(artists(axes, "doses")) == 1 - larger
+        assert len(artists(axes, "doses_beyond")) == larger
+        assert [line.get_xdata()[0] for line in artists(axes, "until")] == [20.0]
+    words = [text.get_text() for text in figure_of(panels).legends[0].get_texts()]
+    for said in (
+        "measured",
+        "measured, under what was given",
+        "dose larger than any in training",
+        "last measured in training",
+    ):
+        assert said in words
+
+
+@pytest.mark.parametrize(
+    "panel",
+    [
+        band_axes, person_axes, schedule_axes, field_axes, distance_axes, frequency_axes, quantile_axes, rings_axes,
+        observed_panel_axes,
+    ],
+)  # fmt: skip
+def test_a_single_panel_of_the_wrong_kind_is_answered_in_words(panel):
+    arguments = (3, people(1)[0]) if panel is person_axes else (3,)
+    with pytest.raises(ValueError, match=f"{panel.__name__}: .* must be a"):
+        panel(*arguments)
+
+
+def test_a_person_who_is_not_there_is_answered_in_words():
+    with pytest.raises(ValueError, match="Person 9 was asked for; the bands are of 2"):
+        band_axes(Bands.of(build(N=2)), 9)

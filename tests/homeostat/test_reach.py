@@ -1,13 +1,15 @@
 """What a bundle was trained on, and what goes beyond it."""
 
+import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 
 from exchange import Bundle, Person, load, save
-from homeostat.bundles.reach import CRITERION, Reach
+from homeostat.bundles.reach import CRITERION, Beyond, Reach
 from homeostat.gallery import beyond_training
 from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
 from learned import MLP, AdditiveProportional, Ensemble
@@ -50,16 +52,30 @@ def bundle() -> Bundle:
     return oral()
 
 
-def test_nobody_goes_beyond_their_own_training(bundle: Bundle) -> None:
-    for person, who in enumerate(bundle.people):
-        # also when they are followed for longer, on a grid of other times: what decays to 0 stays inside
-        for end in (UNTIL, 36.0, 11.3):
-            (found,) = beyond_training(bundle, person, {"own": who.schedule}, end).values()
-            assert not found
-            assert found.sentence() == ""
-            assert found.spans == ()
-            assert found.disagreement is not None
-            assert found.disagreement <= 1.1
+@pytest.fixture(scope="module")
+def reach(bundle: Bundle) -> Reach:
+    return Reach.of(bundle, UNTIL)
+
+
+def beyond(
+    reach: Reach, bundle: Bundle, schedules: Sequence[Schedule], ends: Sequence[float], persons: Sequence[int]
+) -> list[Beyond]:
+    """Several questions at once, each to a person of the bundle: as `beyond_training` asks them one by one."""
+    baseline = torch.zeros(len(persons), 1, dtype=torch.float64)
+    return reach.beyond(bundle, schedules, ends, bundle.personal.mode[:, list(persons)], covariates={}, baseline=baseline)
+
+
+def test_nobody_goes_beyond_their_own_training(reach: Reach, bundle: Bundle) -> None:
+    # also when they are followed for longer, on a grid of other times: what decays to 0 stays inside
+    persons, ends = zip(*itertools.product(range(3), (UNTIL, 36.0, 11.3)), strict=True)
+    together = beyond(reach, bundle, [bundle.people[k].schedule for k in persons], ends, persons)
+    (alone,) = beyond_training(bundle, 1, {"own": bundle.people[1].schedule}, 36.0).values()
+    for found in (*together, alone):
+        assert not found
+        assert found.sentence() == ""
+        assert found.spans == ()
+        assert found.disagreement is not None
+        assert found.disagreement <= 1.1
 
 
 @pytest.mark.parametrize("times", [1.5, 100.0])
@@ -173,11 +189,13 @@ def test_a_bundle_carries_what_is_needed(bundle: Bundle, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("until", [168.0, 1000.0, 1e4])
-def test_a_peak_is_seen_however_long_people_are_followed(bundle: Bundle, until: float) -> None:
+def test_a_peak_is_seen_however_long_people_are_followed(bundle: Bundle, reach: Reach, until: float) -> None:
     followed = replace(bundle, people=tuple(replace(p, until=until) for p in bundle.people))
-    short, long = Reach.of(bundle, UNTIL), Reach.of(followed, UNTIL)
-    assert long.states[1] == pytest.approx(short.states[1], rel=2e-3)
+    long = Reach.of(followed, UNTIL)
+    assert long.states[1] == pytest.approx(reach.states[1], rel=2e-3)
+
+
+def test_a_peak_is_seen_however_long_the_question_is(bundle: Bundle, reach: Reach) -> None:
     twice = Schedule((Dose("gut", 0.0, 340.0), Dose("gut", 4.0, 340.0)))
-    for end in (24.0, 600.0, 5000.0):  # and however long the question is
-        (found,) = beyond_training(bundle, 0, {"twice": twice}, end).values()
-        assert found.states["plasma"][0][1] > short.states[1, 1]
+    for found in beyond(reach, bundle, [twice] * 3, (24.0, 600.0, 5000.0), [0] * 3):
+        assert found.states["plasma"][0][1] > reach.states[1, 1]

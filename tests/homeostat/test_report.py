@@ -1,18 +1,22 @@
-"""The report: one file, all text escaped, nothing fetched."""
+"""The report: all text escaped, nothing fetched, every part once; its numbers as files beside it."""
 
-import base64
+import csv
 import io
+import json
 import math
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from homeostat.gallery.report import Table, as_written, write_report
-from homeostat.pictures.style import new_figure, save
+from homeostat.gallery.made import Made
+from homeostat.gallery.report import POLICY, Section, write_report
+from homeostat.gallery.table import Table, as_written
+from homeostat.pictures.picture import Picture
 from homeostat.terminal import rich_table
 from training.trust.verdicts import Verdict
 
@@ -48,54 +52,161 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def picture(folder, name="a.png"):
-    figure = new_figure(2.0, 1.5)
-    figure.subplots().plot([0, 1], [0, 1])
-    return save(figure, folder / name)
+MADE = Made("homeostat fit table.csv", "2026-01-02T03:04:05Z")
+
+
+LINE = '<path id="{name}-p" d="M0 0L1 1" style="stroke: var(--ink, #000)"/><use href="#{name}-p"/>'
+
+
+def picture(folder, name="a", caption="A caption", inside=LINE):
+    folder.mkdir(parents=True, exist_ok=True)
+    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+    svg.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 2 1">{inside.format(name=name)}</svg>')
+    png.write_bytes(b"\x89PNG")
+    return Picture(name, f"Picture {name}", caption, f"A line of {name}, from 0 to 1", svg, png)
 
 
 def report(folder, **changes):
     parts = {
         "title": "A title",
-        "lead": "First.\n\nSecond.",
+        "opening": ["First.", "Second."],
+        "made": MADE,
+        "picture": changes["picture"] if "picture" in changes else picture(folder / "deep"),
         "verdicts": [Verdict("Good", True, "why"), Verdict("Bad", False, "why"), Verdict("Neither", None)],
-        "tables": [Table("Scores", ("model", "CRPS"), [("a", 0.5), ("b", 0.25)], "A note.", {"CRPS": "low"})],
-        "pictures": [(picture(folder), "A caption")],
+        "sections": [
+            Section(
+                "Judged",
+                "What is folded.",
+                ["A paragraph."],
+                [picture(folder / "deep", "b", "Another caption")],
+                [Table("Scores", ("model", "CRPS"), [("a", 0.5), ("b", 0.25)], "A note.", {"CRPS": "low"})],
+            )
+        ],
         "provenance": {"seed": "1"},
     } | changes
     return write_report(folder / "deep" / "report.html", **parts).read_text(encoding="utf-8")
 
 
+def tabled(*tables):
+    return {"sections": [Section("Judged", tables=tables)]}
+
+
 def test_everything_is_there_once(tmp_path):
     page = Page(report(tmp_path))
     words = [text.strip() for _, text in page.text]
-    for word in ("First.", "Second.", "Good", "Bad", "Neither", "Scores", "A note.", "A caption", "seed"):
-        assert words.count(word) == 1
-    assert [a["class"] for a in page.of("li")] == ["good", "bad", "neutral"]
-    assert len(page.of("table")) == len(page.of("img")) == len(page.of("figure")) == 1
+    once = ("First.", "Second.", "Good", "Bad", "Neither", "Scores", "A note.", "A caption", "seed", "A paragraph.", MADE.command)
+    for word in (*once, "Another caption", "What is folded.", "Picture a"):
+        assert words.count(word) == 1, word
+    assert [a["class"] for a in page.of("li") if a.get("class")] == ["good", "bad", "neutral"]
+    assert len(page.of("table")) == 1
+    assert len(page.of("svg")) == len(page.of("figure")) == len(page.of("details")) == 2
 
 
-def test_pictures_come_back_byte_for_byte_with_their_size(tmp_path):
+def test_the_picture_and_the_opening_come_first_and_the_rest_is_folded(tmp_path):
+    source = report(tmp_path)
+    order = ["<h1>", MADE.command, 'id="picture-a"', "First.", "<nav", 'id="verdicts"', "<details>", 'id="made-from"']
+    assert [source.index(one) for one in order] == sorted(source.index(one) for one in order)
+    assert source.index("Scores") > source.index("<details>")
+
+
+def test_every_link_of_the_page_leads_somewhere(tmp_path):
     page = Page(report(tmp_path))
-    (image,) = page.of("img")
-    kind, data = image["src"].split(",", 1)
-    assert kind == "data:image/png;base64"
-    assert base64.b64decode(data, validate=True) == (tmp_path / "a.png").read_bytes()
-    assert (image["width"], image["height"], image["alt"]) == ("320", "240", "A caption")
+    ids = [a["id"] for _, a in page.elements if a.get("id")]
+    assert len(ids) == len(set(ids))
+    links = [a["href"] for a in page.of("a")]
+    assert len(links) > 8
+    for link in links:
+        assert link[1:] in ids if link.startswith("#") else (tmp_path / "deep" / link).is_file()
+    for _, attributes in page.elements:
+        assert set((attributes.get("aria-labelledby") or "").split()) <= set(ids)
+
+
+def test_headings_go_down_by_one(tmp_path):
+    levels = [int(tag[1]) for tag, _ in Page(report(tmp_path)).elements if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in pairwise(levels))
+
+
+def test_pictures_are_inside_with_what_is_seen_in_words(tmp_path):
+    page = Page(report(tmp_path))
+    first, second = page.of("svg")
+    assert (first["role"], first["viewbox"]) == ("img", "0 0 2 1")
+    said = [words for tag, words in page.text if tag == "desc"]
+    seen = dict(zip([a.get("id") for a in page.of("desc")], said, strict=True))
+    assert seen[first["aria-labelledby"]] == "A line of a, from 0 to 1"
+    assert seen[second["aria-labelledby"]] == "A line of b, from 0 to 1"
+    assert [a["style"] for a in page.of("path")] == ["stroke: var(--ink, #000)"] * 2
 
 
 def test_nothing_is_fetched_and_nothing_runs(tmp_path):
     source = report(tmp_path)
     page = Page(source)
     for tag, attributes in page.elements:
-        assert tag not in {"script", "link", "iframe", "object", "embed", "form", "base"}
+        assert tag not in {"script", "link", "iframe", "object", "embed", "form", "base", "img", "image"}
         for name, value in attributes.items():
             assert not name.startswith("on")
-            if name in {"src", "href", "srcset", "action", "poster", "data"}:
-                assert value.startswith("data:image/png;base64,")
-    assert not re.search(r"https?:|//|url\(|@import", re.sub(r"base64,[^\"]*", "", source))
+            assert name not in {"src", "srcset", "action", "poster", "data"}
+            if name == "href":
+                assert re.fullmatch(r"#[\w-]+|[\w./-]+", value)
+    assert not re.search(r"https?:|//|url\((?!#)|@import", source)
     (policy,) = [a["content"] for a in page.of("meta") if a.get("http-equiv") == "Content-Security-Policy"]
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert policy == POLICY == "default-src 'none'; style-src 'unsafe-inline'"
+
+
+@pytest.mark.parametrize(
+    ("inside", "said"),
+    [
+        ("<script>alert(1)</script>", "holds <script>"),
+        ('<g onload="alert(1)"/>', "would run or fetch"),
+        ('<use href="https://evil.example/x.svg#a"/>', "would run or fetch"),
+        ('<use xmlns:xlink="http://www.w3.org/1999/xlink" xlink:href="javascript:alert(1)"/>', "would run or fetch"),
+        ('<rect style="fill: url(https://evil.example/x)"/>', "would run or fetch"),
+        ("<style>@import 'x.css';</style>", "would fetch"),
+        ("<foreignObject/>", "holds <foreignObject>"),
+        ('<image href="#a"/>', "holds <image>"),
+        ('<g id="x"/><g id="x"/><use href="#x"/>', "twice"),
+        ("<g>", "not an SVG file"),
+    ],
+)
+def test_a_picture_that_would_do_more_than_be_seen_is_refused(tmp_path, inside, said):
+    with pytest.raises(ValueError, match=said):
+        report(tmp_path, picture=picture(tmp_path / "deep", inside=inside))
+
+
+def test_ids_that_nothing_refers_to_are_left_out(tmp_path):
+    inside = '<g id="a-panel"/><g id="a-panel"/><path id="a-p" d="M 0 0 \nL 1 1 "/><use href="#a-p"/>'
+    source = report(tmp_path, picture=picture(tmp_path / "deep", inside=inside))
+    assert "a-panel" not in source
+    assert '<path id="a-p" d="M 0 0 L 1 1">' in source
+
+
+def test_what_is_no_picture_is_refused(tmp_path):
+    one = picture(tmp_path / "deep")
+    one.svg.write_text('<!DOCTYPE svg [<!ENTITY a "b">]><svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1">&a;</svg>')
+    with pytest.raises(ValueError, match="not an SVG"):
+        report(tmp_path, picture=one)
+    one.svg.write_text("<html/>")
+    with pytest.raises(ValueError, match="not an SVG"):
+        report(tmp_path, picture=one)
+    one.svg.unlink()
+    with pytest.raises(FileNotFoundError):
+        report(tmp_path, picture=one)
+
+
+def test_two_parts_of_one_name_are_refused(tmp_path):
+    one, table = picture(tmp_path / "deep"), Table("Scores", ("a",), [(1,)])
+    again = picture(tmp_path / "deep", "d", "D", LINE.replace("{name}", "a"))
+    same = Picture("c", "Picture c", one.caption, "x", *[picture(tmp_path / "deep", "c").svg] * 2)
+    for changes, said in [
+        ({"sections": [Section("A", pictures=[same])]}, "caption"),
+        ({"sections": [Section("A", pictures=[one])]}, "name"),
+        ({"sections": [Section("A"), Section("A!")]}, "two sections"),
+        ({"sections": [Section("A", tables=[table]), Section("B", tables=[table])]}, "two tables"),
+        ({"sections": [Section("A", pictures=[again])]}, "the id 'a-p'"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            report(tmp_path, picture=one, **changes)
 
 
 def test_hostile_text_is_text_everywhere(tmp_path):
@@ -104,25 +215,32 @@ def test_hostile_text_is_text_everywhere(tmp_path):
         report(
             tmp_path,
             title=HOSTILE,
-            lead=HOSTILE,
+            opening=[HOSTILE, HOSTILE],
+            made=Made(HOSTILE, HOSTILE, HOSTILE),
+            picture=picture(tmp_path / "deep", caption=HOSTILE),
             verdicts=[Verdict(HOSTILE, True, HOSTILE), Verdict(HOSTILE, False, HOSTILE), Verdict(HOSTILE, None)],
-            tables=[Table(HOSTILE, (HOSTILE, "CRPS"), [(HOSTILE, 0.5), ("b", HOSTILE)], HOSTILE, {"CRPS": "low"})],
-            pictures=[(tmp_path / "a.png", HOSTILE)],
+            sections=[
+                Section(
+                    HOSTILE,
+                    HOSTILE,
+                    [HOSTILE],
+                    [picture(tmp_path / "deep", "b", "Another caption")],
+                    [Table(HOSTILE, (HOSTILE, "CRPS"), [(HOSTILE, 0.5), ("b", HOSTILE)], HOSTILE, {"CRPS": "low"})],
+                )
+            ],
             provenance={HOSTILE: HOSTILE},
         )
     )
-    # the same elements as with harmless text, but for the second paragraph of the lead
-    assert len(page.elements) == len(plain.elements) - 1
+    assert [tag for tag, _ in page.elements] == [tag for tag, _ in plain.elements]
     assert not page.of("script")
-    assert sum(text.strip() == HOSTILE for _, text in page.text) == 16  # title counts twice, the caption once as text
-    assert page.of("img")[0]["alt"] == HOSTILE
+    assert sum(text.strip() == HOSTILE for _, text in page.text) == 23  # the title counts twice, a section's too
 
 
 @settings(deadline=None, max_examples=20, derandomize=True)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"))))
 def test_any_text_survives_as_it_is(tmp_path_factory, text):
     source = write_report(
-        tmp_path_factory.getbasetemp() / "r.html", title="t", lead="x", provenance={"key": f"[{text}]"}
+        tmp_path_factory.getbasetemp() / "r.html", title="t", opening=["x"], made=MADE, provenance={"key": f"[{text}]"}
     ).read_text("utf-8")
     (value,) = [t for tag, t in Page(source).text if tag == "dd"]
     assert value == f"[{text}]"
@@ -130,18 +248,71 @@ def test_any_text_survives_as_it_is(tmp_path_factory, text):
 
 def cells(source):
     page = Page(source)
-    return [attributes.get("class", "") or "" for attributes in page.of("td")], page.of("th")
+    found = [(a.get("class", "") or "", a.get("scope")) for tag, a in page.elements if tag == "td" or a.get("scope") == "row"]
+    return [c for c, _ in found], [h for h in page.of("th") if h["scope"] == "col"]
 
 
 def test_numbers_stand_right_and_the_best_is_marked_only_when_asked(tmp_path):
     rows = [("a", 0.5, "71 %", "−3"), ("b", 0.25, "82 %", None), ("c", 0.7, "90 %", "12 ± 2")]
     columns = ("model", "CRPS", "covered", "gain")
-    plain, head = cells(report(tmp_path, tables=[Table("t", columns, rows)]))
+    plain, head = cells(report(tmp_path, **tabled(Table("t", columns, rows))))
     assert plain == ["", "number", "number", "number"] * 3
     assert [h.get("class") for h in head] == [None, "number", "number", "number"]
     best = {"CRPS": "low", "covered": "high", "gain": "low"}
-    marked, _ = cells(report(tmp_path, tables=[Table("t", columns, rows, best=best)]))
+    marked, _ = cells(report(tmp_path, **tabled(Table("t", columns, rows, best=best))))
     assert [k for k, c in enumerate(marked) if "best" in c] == [3, 5, 10]  # −3, 0.25 and 90 %
+
+
+def read_csv(path):
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.reader(stream))
+
+
+def test_every_table_is_a_file_of_all_its_rows_and_digits(tmp_path):
+    third = 1.0 / 3.0
+    rows = [["x", third, None], ["=1+1", math.nan, "−3"], ["-5", -0.25, "-note"]]
+    table = Table("θ, of everyone!", ("person", "ka (/h)", "c"), rows, most=1)
+    whole = Table("Shares", ("model", "share in 80 %"), [["a", third]])
+    short = Table("Shares", ("model", "in 80 %"), [["a", "33 %"]], full=whole)
+    source = report(tmp_path, **tabled(table, short))
+    folder = tmp_path / "deep" / "tables"
+    want = [["person", "ka (/h)", "c"], ["x", repr(third), ""], ["'=1+1", "", "−3"], ["-5", "-0.25", "'-note"]]
+    assert read_csv(folder / "theta-of-everyone.csv") == want
+    assert read_csv(folder / "shares.csv") == [["model", "share in 80 %"], ["a", repr(third)]]
+    assert 'href="tables/theta-of-everyone.csv"' in source
+    assert "The first 1 of 3 rows" in source
+    assert "=1+1" not in source
+    written = json.loads((tmp_path / "deep" / "report.json").read_text("utf-8"))
+    assert written["tables"][0]["rows"] == [["x", third, None], ["=1+1", None, "−3"], ["-5", -0.25, "-note"]]
+    assert written["tables"][1]["columns"] == ["model", "share in 80 %"]
+    assert written["tables"][1]["csv"] == "tables/shares.csv"
+
+
+def test_what_a_page_says_is_in_its_json(tmp_path):
+    report(tmp_path, values={"scores": {"nll": math.inf}}, notes=["Read this."])
+    written = json.loads((tmp_path / "deep" / "report.json").read_text("utf-8"))
+    assert written["scores"] == {"nll": None}
+    assert written["opening"] == ["First.", "Second."]
+    assert written["made"] == {"command": MADE.command, "date": MADE.date, "version": MADE.version}
+    assert [v["good"] for v in written["verdicts"]] == [True, False, None]
+    assert written["page_notes"] == ["Read this."]
+    assert [p["svg"] for p in written["pictures"]] == ["a.svg", "b.svg"]
+    assert written["made_from"] == {"seed": "1"}
+
+
+def test_how_it_was_made_is_as_it_was_typed(monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    made = Made.now(["fit", "my table.csv", "--units", "DV=mg/L", "$(rm x)"])
+    assert made.command == "homeostat fit 'my table.csv' --units DV=mg/L '$(rm x)'"
+    assert made.date == "1970-01-02T00:00:00Z"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "9" * 30)
+    with pytest.raises(ValueError, match="no time in seconds since 1970"):
+        Made.now("x")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "²")  # a digit, and no number
+    assert Made.now("x").date > "2020"
+    monkeypatch.delenv("SOURCE_DATE_EPOCH")
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", Made.now("fit_table(...)").date)
+    assert Made.now("fit_table(...)").command == "fit_table(...)"
 
 
 def test_floats_of_a_column_share_decimals():
@@ -170,19 +341,10 @@ def test_tables_that_do_not_fit_are_refused():
         Table("t", ("a",), [(1,)], best={"c": "low"})
 
 
-def test_only_png_is_embedded(tmp_path):
-    other = tmp_path / "a.png"
-    other.write_text("<svg onload=alert(1)>")
-    with pytest.raises(ValueError, match="not a PNG"):
-        report(tmp_path / "b", pictures=[(other, "x")])
-    with pytest.raises(FileNotFoundError):
-        report(tmp_path / "c", pictures=[(tmp_path / "missing.png", "x")])
-
-
 def test_a_report_of_words_alone(tmp_path):
-    source = write_report(tmp_path / "r.html", title="t", lead="x").read_text("utf-8")
+    source = write_report(tmp_path / "r.html", title="t", opening=["x"], made=MADE).read_text("utf-8")
     page = Page(source)
-    assert not page.of("img")
-    assert not page.of("table")
-    assert not page.of("dl")
-    assert not page.of("ul")
+    for tag in ("svg", "table", "dl", "nav", "details"):
+        assert not page.of(tag)
+    assert json.loads((tmp_path / "r.json").read_text())["tables"] == []
+    assert not (tmp_path / "tables").exists()

@@ -405,3 +405,18 @@ def test_the_slope_of_layers_is_their_derivative(residual: Residual) -> None:
         for v in field(at, u).unbind(-1)
     ]
     torch.testing.assert_close(field.jacobian(at, u), torch.stack(rows, -2), rtol=1e-12, atol=1e-14)
+
+
+def test_sees_inputs_is_part_of_the_configuration() -> None:
+    chosen = MLP(2, 3, 1, (4,), sees_inputs=(2, 0))
+    rebuilt = MLP(**chosen.config())
+    rebuilt.load_state_dict(chosen.state_dict())
+    u = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x, c = torch.ones(1, 5, 2, dtype=torch.float64), torch.ones(1, 5, 1, dtype=torch.float64)
+    assert torch.equal(rebuilt(x, u, c), chosen(x, u, c))
+    assert torch.equal(chosen(x, u + torch.tensor([0.0, 9.0, 0.0]), c), chosen(x, u, c))
+    blind = MLP(2, 3, 1, (4,), sees_inputs=())
+    assert torch.equal(blind(x, u, c), blind(x, 2.0 * u, c))
+    for inputs, wrong in ((3, (3,)), (3, (-1,)), (0, (0,))):
+        with pytest.raises(ValueError, match="sees_inputs"):
+            MLP(2, inputs, 1, (4,), sees_inputs=wrong)

@@ -22,12 +22,14 @@ def exponential(x: Fraction) -> tuple[Fraction, Fraction]:
     if x > 1:
         low, high = exponential(x / 2)
         return low * low, high * high
-    # short fractions on either side, so that squaring them stays cheap
-    down, up = Fraction(math.floor(x * 2**300), 2**300), Fraction(math.ceil(x * 2**300), 2**300)
-    low, high = Fraction(0), Fraction(0)
-    for k in range(60):
-        low, high = low + down**k / math.factorial(k), high + up**k / math.factorial(k)
-    return low, high + 2 * up**60 / math.factorial(60)
+    # in multiples of 2⁻³⁰⁰, those of `low` rounded down and those of `high` up
+    one = 2**300
+    down, up = math.floor(x * one), math.ceil(x * one)
+    low, high, least, most = 0, 0, one, one
+    for k in range(1, 61):
+        low, high = low + least, high + most
+        least, most = least * down // (k * one), -(-most * up // (k * one))
+    return Fraction(low, one), Fraction(high + 2 * most, one)
 
 
 def shown(rate: float) -> tuple[str, str]:

@@ -31,10 +31,11 @@ CHECKPOINTS = ("hybrid.checkpoint", "backbone.checkpoint")
 
 
 def command(folder: Path, *more: str) -> list[str]:
-    table = folder / "four.csv"
+    # three people are too few to be recalibrated, which is a function of the forecasts that are compared here anyway
+    table = folder / "three.csv"
     if not table.exists():
         lines = theophylline().read_text().splitlines()
-        table.write_text("\n".join([lines[0], *(x for x in lines[1:] if int(x.split(",")[0]) <= 4)]))
+        table.write_text("\n".join([lines[0], *(x for x in lines[1:] if int(x.split(",")[0]) <= 3)]))
     small = ["--members", "2", "--folds", "2", "--steps", "16", "--hidden", "4", "--threshold", "5"]
     return ["fit", str(table), "--units", "TIME=h,AMT=mg,DV=mg/L", *small, "--out", str(folder / "out"), *more]
 
@@ -54,6 +55,7 @@ def without_a_page() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("homeostat.study.fit_table.write_page", page)
+        patch.setattr("homeostat.bundles.reported.write_page", page)
         yield
 
 
@@ -108,7 +110,7 @@ def test_ctrl_c_saves_and_resume_goes_on(whole: Bundle, tmp_path: Path, monkeypa
         assert f"training was cut short ({mark})" in CliRunner().invoke(app, [*arguments, str(path)]).stdout.replace("   ", " ")
     for arguments in (["inspect", "--json"], ["simulate", "--json"]):
         assert json.loads(CliRunner().invoke(app, [*arguments, str(path)]).stdout)["cut_short"] == mark
-    told = CliRunner().invoke(app, ["report", str(path), "--data", str(tmp_path / "four.csv"), "--json"])
+    told = CliRunner().invoke(app, ["report", str(path), "--data", str(tmp_path / "three.csv"), "--json"])
     verdicts = json.loads(told.stdout)["verdicts"]
     assert (verdicts[0]["claim"], verdicts[0]["good"]) == (f"Training was cut short ({mark})", False)
     # which of the two is wanted is not guessed

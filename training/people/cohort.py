@@ -1,8 +1,9 @@
 """Many people as one padded batch, cut for one model."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -10,10 +11,33 @@ from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Mesh, build_segments
 from hybrid.derivative import lasting
+from hybrid.frames import is_frame
 from hybrid.schedules.dose import SAME
 from physics.arguments import quote, require_device, require_kind, require_number, require_people, require_shape
+from physics.glance import Summary, glance, with_units
 from training.people.conversion import converted
-from training.people.records import Record, require_records
+from training.people.records import Record, counted_from, require_records
+from training.people.tables.file_order import Order
+from training.people.tables.nonmem import read_nonmem
+from training.people.tables.of_model import channels_shown, compartments_of
+
+if TYPE_CHECKING:
+    from hybrid.frames import DataFrame
+
+
+def _summary(cohort: Any) -> Summary:
+    first = cohort.records[0]
+    baselines = f", baselines beside them {sum(cohort.unscored)}" if any(cohort.unscored) else ""
+    end = f"{cohort.times.max():g} {first.units.get('time', '')} since each one's {counted_from(cohort.records)}"
+    return f"Cohort: people {len(cohort.records)}, measurements to score {int(cohort.mask.sum())}{baselines}", [
+        ("people", cohort.ids),
+        ("channels", with_units(first.channels, [first.units.get(name, "?") for name in first.channels])),
+        ("times", f"at most {cohort.times.shape[1]} for each, to {end}"),
+        ("covariates", ", ".join(cohort.conditions.covariates)),
+        ("doses", f"{sum(len(r.schedule.doses) for r in cohort.records)} in all"),
+        ("y", cohort.y),
+        ("mesh", cohort.conditions.mesh),
+    ]
 
 
 @dataclass(frozen=True)
@@ -32,6 +56,8 @@ class Cohort:
     times: Tensor
     y: Tensor
     unscored: tuple[int, ...] = ()
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         require_kind(self.conditions, Conditions, "Cohort: conditions", "Cohort.of(records, model)")
@@ -93,6 +119,49 @@ class Cohort:
         covariates = {k: torch.tensor([r.covariates[k] for r in records], dtype=torch.float64) for k in names}
         cohort = Cohort(records, Conditions(segments, covariates, baseline, mesh), times, y, unscored)
         return cohort if model.device == y.device else cohort.to(model.device)
+
+    @staticmethod
+    def from_frame(
+        frame: "DataFrame",
+        model: HybridModel,
+        *,
+        units: Mapping[str, str],
+        compartments: Mapping[int, str] | Mapping[int | str, str] | None = None,
+        channels: Mapping[int, str] | Mapping[int | str, str] | None = None,
+        covariates: Sequence[str] | None = None,
+        order: Order | None = None,
+        channel_column: Literal["CMT", "DVID", "YTYPE"] | None = None,
+        signed: Sequence[str] = (),
+        ignore: Sequence[str] = (),
+        mesh: Mesh | None = None,
+    ) -> "Cohort":
+        """The people of a pandas DataFrame, one row for each dose or measurement, cut for this model.
+
+        `read_nonmem` reads it by the rules of a file: columns ID, TIME, AMT, DV and what else stands there, `units` of the
+        columns as UCUM codes, {"TIME": "h", "AMT": "mg", "DV": "mg/L"}, and the other arguments; then it is `Cohort.of`.
+        `compartments` and `channels` are by default those of the model: its states by the numbers that its backbone gives them
+        (in their order from 1), its channels by the numbers of the states that they show.
+        Errors: `ValueError` for what is no DataFrame, and what `read_table` and `Cohort.of` refuse, naming row and cure.
+        Law: equals `Cohort.of(read_nonmem(path, …), model)` of the file that the frame was read from.
+        """
+        require_kind(model, HybridModel, "Cohort.from_frame: model", "Cohort.from_frame(frame, model, units=…)")
+        if not is_frame(frame):
+            raise ValueError(
+                f"Cohort.from_frame: frame is a pandas DataFrame, and is {quote(frame)}; of a file write "
+                "Cohort.of(read_nonmem(path, units=…), model), of another library's table frame.to_pandas()"
+            )
+        records = read_nonmem(
+            frame,
+            units=units,
+            compartments=compartments_of(model.backbone) if compartments is None else compartments,
+            channels=channels_shown(model) if channels is None else channels,
+            covariates=covariates,
+            order=order,
+            channel_column=channel_column,
+            signed=signed,
+            ignore=ignore,
+        )
+        return Cohort.of(records, model, mesh)
 
     @property
     def mask(self) -> Tensor:  # (N, T, p)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hybrid import HybridModel
 from physics import LogNormalPopulation
 from physics.arguments import require_kind
+from physics.glance import glance
 from training.people.records import Record, require_records
 
 _FAR = 100.0  # times the reference, or a hundredth of it: a newborn of 1 kg is a seventieth of a reference adult
@@ -25,6 +26,8 @@ class FarCovariate:
     value: float
     reference: float
     parameters: tuple[str, ...] = ()
+
+    __repr__, _repr_html_ = glance()
 
     def sentence(self) -> str:
         """In words, with what to do."""

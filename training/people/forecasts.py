@@ -10,6 +10,7 @@ from hybrid import Conditions, HybridModel, Prediction, Solver, predict
 from hybrid.defaults import predicting
 from learned import Ensemble, select
 from physics.arguments import quote, require_generator, require_kind, require_number, require_shape
+from physics.glance import glance
 from training.people.arguments import require_alike, require_fit
 from training.people.cohort import Cohort, in_float64
 from training.people.mode import personalise
@@ -33,6 +34,8 @@ class Plan:
     weights: Tensor
     held_out: Tensor
     fold: Tensor
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         require_number(self.members, "Plan: members", least=1.0, most=1e6, whole=True)

@@ -1,6 +1,7 @@
 """What is known of people's own coordinates: before their data, and after."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,18 @@ from physics.arguments import (
     require_shape,
     require_tensor,
 )
+from physics.glance import Summary, glance
+
+
+def _summary(known: Any) -> Summary:
+    M, N, d = known.mode.shape
+    return f"Personal: people {N}, members {M}, own coordinates of each {d}", [
+        ("people", known.ids or N),
+        ("converged", f"{int(known.converged.sum())} of {M * N}"),
+        ("failed", known.failed or None),
+        ("mode", known.mode),
+        ("covariance", known.covariance),
+    ]
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,8 @@ class Personal:
     converged: Tensor
     failed: dict[int, str] = field(default_factory=dict)
     ids: tuple[str, ...] | None = None
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         write = "personalise(model, cohort)"

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from torch.nn import Module
 
 from hybrid import Schedule
 from hybrid.schedules.columns import as_array
 from physics.arguments import quote, require_kind, require_names, require_number, require_text
+from physics.glance import Summary, glance
 from physics.units import require
 from training.people.clock import at_or_before, counts_from, origin_of, since
 
@@ -23,6 +26,19 @@ def _numbers(value: object, what: str) -> np.ndarray:
         return raw.astype(np.float64)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{what} must be numbers in a list, an array or a tensor, got {quote(value)}") from error
+
+
+def _summary(record: Any) -> Summary:
+    said = {name: record.units.get(name, "?") for name in (*record.channels, *record.covariates)}
+    counts = zip(record.channels, np.isfinite(record.values).sum(0), strict=True)
+    span = f"{record.times[0]:g} to {record.times[-1]:g} {record.units.get('time', '')}"
+    return f"Record {record.id}: times {len(record.times)}, {span}", [
+        ("measured", ", ".join(f"{name} ({said[name]}) × {count}" for name, count in counts)),
+        ("given", record.schedule),
+        ("first dose", record.first_dose if record.schedule.doses else "none"),
+        ("covariates", ", ".join(f"{name} {value:g} ({said[name]})" for name, value in record.covariates.items())),
+        ("not below 0", ", ".join(record.nonnegative)),
+    ]
 
 
 @dataclass(frozen=True)
@@ -51,6 +67,22 @@ class Record:
     covariates: Mapping[str, float] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     nonnegative: tuple[str, ...] = ()
+
+    if TYPE_CHECKING:  # whatever numpy makes an array of is taken
+
+        def __init__(
+            self,
+            id: str,
+            schedule: Schedule,
+            times: ArrayLike,
+            values: ArrayLike,
+            channels: str | Sequence[str],
+            covariates: Mapping[str, float] = ...,
+            units: Mapping[str, str] = ...,
+            nonnegative: Sequence[str] = (),
+        ) -> None: ...
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         require_text(self.id, "Record: id", 'Record("1", …)')

@@ -18,7 +18,15 @@ from training.trust.null_band import NullBand
 from training.trust.outcome import Outcome
 from training.trust.person_null import PersonNull
 from training.trust.report_parts import ChannelReport, Flag, Gate, UncertaintyReport
-from training.trust.score_rows import HorizonScores, PairedDifference, mean_scores, paired_difference, scores_by_horizon
+from training.trust.score_frames import ScoreTable
+from training.trust.score_rows import (
+    HorizonScores,
+    HorizonTable,
+    PairedDifference,
+    mean_scores,
+    paired_difference,
+    scores_by_horizon,
+)
 from training.trust.scores import (
     brier,
     brier_decomposition,
@@ -44,11 +52,13 @@ __all__ = [
     "Flag",
     "Gate",
     "HorizonScores",
+    "HorizonTable",
     "Horizons",
     "NullBand",
     "Outcome",
     "PairedDifference",
     "PersonNull",
+    "ScoreTable",
     "SimultaneousBand",
     "UncertaintyReport",
     "Verdict",

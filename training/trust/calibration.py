@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from physics.glance import glance
 from training.trust.null_band import (
     Array,
     ArrayLike,
@@ -62,6 +63,8 @@ class ReliabilityCurve:
     null_lower: Array | None  # (B,), None without a generator
     null_upper: Array | None  # (B,)
     strays: NullBand | None = None  # how many means leave their own band, of perfect forecasters and observed
+
+    __repr__, _repr_html_ = glance()
 
 
 @final

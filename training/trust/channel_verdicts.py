@@ -9,17 +9,26 @@ def _percent(value: float) -> str:
     return f"{100.0 * value:.0f} %" if 0.01 <= value <= 0.99 or value in (0.0, 1.0) else f"{100.0 * value:.1f} %"
 
 
+def _decimals(gate: Gate) -> int:
+    """Of a share in per cent: one where its band is narrow, more where it would else be written on the band's end."""
+    return gate.decimals(0 if gate.upper - gate.lower >= 0.04 else 1, scale=100.0)
+
+
+def _observed(gate: Gate) -> str:
+    digits = _decimals(gate)
+    return f"{100.0 * gate.observed:.{digits}f} %" if digits else _percent(gate.observed)
+
+
 def _range(gate: Gate) -> str:
-    """A band of shares, with a decimal where it is narrow."""
-    digits = 0 if gate.upper - gate.lower >= 0.04 else 1
+    """A band of shares, as exactly as `_observed` writes what is beside it."""
+    digits = _decimals(gate)
     low, high = max(gate.lower, 0.0), min(gate.upper, 1.0)
     return f"{100.0 * low:.{digits}f}–{100.0 * high:.{digits}f} %"
 
 
 def coverage_verdict(channel: str, level: str, gate: Gate) -> Verdict:
     """The 80 % interval covers 74 %, outside its null band of 77–83 %: recalibrate."""
-    digits = 0 if gate.upper - gate.lower >= 0.04 else 1
-    covers = f"{channel}: the {_percent(float(level))} interval covers {100.0 * gate.observed:.{digits}f} %"
+    covers = f"{channel}: the {_percent(float(level))} interval covers {100.0 * gate.observed:.{_decimals(gate)}f} %"
     about = ("coverage", channel, level)
     if not gate.place:
         return Verdict(f"{covers}, inside its null band of {_range(gate)}: no evidence against it", True, about=about)
@@ -42,14 +51,14 @@ def channel_verdicts(report: ChannelReport, time_unit: str | None = None) -> lis
     for level, gate in report.path_coverage.items():
         if gate.place:
             claim = (
-                f"{name}: {_percent(gate.observed)} of people have every measurement inside their {_percent(float(level))} "
+                f"{name}: {_observed(gate)} of people have every measurement inside their {_percent(float(level))} "
                 f"intervals, where a perfect forecaster has {_range(gate)}: whole paths are not described"
             )
             found.append(Verdict(claim, False, about=("paths", name, level)))
     for row in report.coverage_by_horizon:
         if row.share.place:
             claim = (
-                f"{name}, {row.horizon}{clock}: the {_percent(row.level)} interval covers {_percent(row.share.observed)} of "
+                f"{name}, {row.horizon}{clock}: the {_percent(row.level)} interval covers {_observed(row.share)} of "
                 f"{row.count}, outside its null band of {_range(row.share)}"
             )
             found.append(Verdict(claim, False, about=("coverage", name, f"{row.level:g}", row.horizon)))
@@ -78,8 +87,8 @@ def channel_verdicts(report: ChannelReport, time_unit: str | None = None) -> lis
     if lag.place:
         why = "the model misses something that lasts" if lag.place == "above" else "the forecast lets errors last too long"
         say(
-            f"a person's innovation foretells the next (correlation {lag.observed:.2f}, a right model {lag.lower:.2f} to "
-            f"{lag.upper:.2f}): {why}",
+            f"a person's innovation foretells the next (correlation {lag.observed:.{lag.decimals()}f}, a right model "
+            f"{lag.lower:.{lag.decimals()}f} to {lag.upper:.{lag.decimals()}f}): {why}",
             False,
             "innovations",
         )

@@ -56,9 +56,10 @@ def residuals_correlated(channel: ChannelReport, measurement_sd: float | None) -
     """A missing piece of physics ends up in the noise: residuals of a person follow each other, and the noise is inflated."""
     texts, band = [], channel.autocorrelation
     if band.place == "above":
+        digits = band.decimals()
         texts.append(
-            f"{channel.channel}: neighbouring innovations of a person correlate by {band.observed:.2f} (a right model: "
-            f"{band.lower:.2f} to {band.upper:.2f})"
+            f"{channel.channel}: neighbouring innovations of a person correlate by {band.observed:.{digits}f} (a right model: "
+            f"{band.lower:.{digits}f} to {band.upper:.{digits}f})"
         )
     if measurement_sd is not None:
         rows = channel.split_by_horizon

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hybrid.prediction import Prediction
 from hybrid.schedules.dose import SAME
 from physics.arguments import as_written, quote, require_number
+from physics.glance import glance
 from training.trust.null_band import ArrayLike, as_array
 
 FEW = 10  # records in a horizon below which its numbers come with a sentence
@@ -26,6 +27,8 @@ class Horizons:
     """
 
     edges: tuple[float, ...]
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         edges = as_array(self.edges)

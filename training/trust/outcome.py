@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, final
+from typing import Any, Protocol, final
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from hybrid.prediction import Prediction
 from hybrid.schedules.dose import SAME
 from physics.arguments import quote, require_kind, require_number, require_same_people
+from physics.glance import Summary, glance
 from training.trust.ids import ids_of, people_index
 from training.trust.null_band import Array, ArrayLike, as_array
 
@@ -38,6 +39,15 @@ class People(Protocol):
     def records(self) -> Sequence[Measured]: ...  # (N,)
 
 
+def _summary(outcome: Any) -> Summary:
+    count = int((~torch.isnan(outcome.y)).sum())
+    return f"Outcome: people {len(outcome.names)}, observations {count}, beside their prediction", [
+        ("prediction", outcome.prediction),
+        ("people", outcome.people),
+        ("y", outcome.y),
+    ]
+
+
 @final
 @dataclass(frozen=True, eq=False, init=False)
 class Outcome:
@@ -57,6 +67,8 @@ class Outcome:
     prediction: Prediction
     y: Tensor
     people: tuple[str, ...]
+
+    __repr__, _repr_html_ = glance(_summary)
 
     def __init__(self, prediction: Prediction, y: ArrayLike, people: Sequence[str | int]) -> None:
         require_prediction(prediction, "Outcome")

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from physics.glance import glance
 from training.trust.null_band import Array, NullBand, as_array, tails
 from training.trust.outcome import Outcome, require_outcome
 from training.trust.recalibration.cross_scaling import CrossScaling
@@ -30,6 +31,8 @@ class PersonNull:
     transform: Array
     person: NDArray[np.int64]
     chosen: NDArray[np.int64] | None
+
+    __repr__, _repr_html_ = glance()
 
     @staticmethod
     def draw(

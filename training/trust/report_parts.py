@@ -1,10 +1,17 @@
 """The numbers of an uncertainty report, as plain values that JSON can hold."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
+from hybrid.frames import frame_of
+from physics.glance import Summary, glance
 from training.trust.null_band import NullBand
 from training.trust.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from hybrid.frames import DataFrame
 
 
 @final
@@ -21,6 +28,17 @@ class Gate:
     def place(self) -> str:
         """ "below" or "above" the band, or "" inside it and where there is nothing to see (NaN)."""
         return "below" if self.observed < self.lower else "above" if self.observed > self.upper else ""
+
+    def decimals(self, least: int = 2, *, scale: float = 1.0) -> int:
+        """As many decimals, `least` to nine, as show what was observed outside a band that it is outside of.
+
+        With fewer, 0.534 above 0.526 reads "0.53 (to 0.53)" and contradicts its own verdict. `scale`, 100 for per cent.
+        """
+        bound = {"below": self.lower, "above": self.upper}.get(self.place, math.nan)
+        for digits in range(least, 9):
+            if f"{scale * self.observed:.{digits}f}" != f"{scale * bound:.{digits}f}":
+                return digits
+        return 9
 
 
 @final
@@ -121,6 +139,8 @@ class ChannelReport:
     split_by_value: tuple[SplitRow, ...]
     split_by_distance: tuple[SplitRow, ...]  # empty where no distance from the data was given
 
+    __repr__, _repr_html_ = glance()
+
 
 @final
 @dataclass(frozen=True)
@@ -140,6 +160,24 @@ class Flag:
         """As a verdict, about ("flag", name, channel)."""
         about = ("flag", self.name) if self.channel is None else ("flag", self.name, self.channel)
         return Verdict(self.sentence.rstrip("."), self.good, about=about)
+
+
+def _summary(report: Any) -> Summary:
+    title = f"UncertaintyReport: people {report.people}, observations {report.observations}"
+    first, *others = report.verdicts
+    good = sum(bool(v.good) for v in others)
+    return f"{title}; {report.failed} of {report.gates} statistics are outside their band", [
+        *((c.channel, _scores(c)) for c in report.channels[:3]),
+        ("together", first.claim),
+        *(("bad", v.claim) for v in others if v.good is False),
+        ("beside them", f"{good} good, {sum(v.good is None for v in others)} neither: print(*report.verdicts, sep='\\n')"),
+        ("fitted on", report.fitted_on or None),
+    ]
+
+
+def _scores(channel: ChannelReport) -> str:
+    covered = ", ".join(f"{100 * gate.observed:.0f} % in {100 * float(level):g} %" for level, gate in channel.coverage.items())
+    return f"NLL {channel.nll:.3g}, CRPS {channel.crps:.3g} {channel.unit}, RMSE {channel.rmse:.3g} {channel.unit}; {covered}"
 
 
 @final
@@ -162,10 +200,41 @@ class UncertaintyReport:
     conventions: tuple[tuple[str, str], ...]  # what, and how it is defined, to be printed with it
     fitted_on: tuple[str, ...]  # the people that a recalibration before this was fitted on
 
+    __repr__, _repr_html_ = glance(_summary)
+
+    def to_frame(self) -> "DataFrame":
+        """One row for each statistic, as a pandas DataFrame: channel, unit, horizon, statistic, value, lower, upper, place.
+
+        Scores are in the channel's unit or in none, and have no band (NaN); shares and the like are beside the one of a perfect
+        forecaster, and `place` says "below" or "above" it.
+        """
+        found = [row for channel in self.channels for row in _statistics(channel)]
+        names = ("channel", "unit", "horizon", "statistic", "value", "lower", "upper", "place")
+        return frame_of({name: [row[k] for row in found] for k, name in enumerate(names)}, "UncertaintyReport.to_frame")
+
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; a number that does not exist is None."""
         found: dict[str, Any] = _plain(asdict(self))
         return found
+
+
+def _statistics(channel: ChannelReport) -> Iterator[tuple[Any, ...]]:
+    def bare(horizon: str, row: ChannelReport | ScoreRow) -> Iterator[tuple[Any, ...]]:
+        for name in ("nll", "crps", "rmse"):
+            unit = "1" if name == "nll" else channel.unit
+            yield channel.channel, unit, horizon, name, getattr(row, name), math.nan, math.nan, ""
+
+    def gate(horizon: str, name: str, one: Gate) -> tuple[Any, ...]:
+        return channel.channel, "1", horizon, name, one.observed, one.lower, one.upper, one.place
+
+    yield from bare("all", channel)
+    for name in ("zms", "ence", "quantile_error", "autocorrelation"):
+        yield gate("all", name, getattr(channel, name))
+    yield from (gate("all", f"coverage_{100 * float(level):g}", one) for level, one in channel.coverage.items())
+    yield from (gate("all", f"path_coverage_{100 * float(level):g}", one) for level, one in channel.path_coverage.items())
+    for row in channel.by_horizon:
+        yield from bare(row.horizon, row)
+    yield from (gate(row.horizon, f"coverage_{100 * row.level:g}", row.share) for row in channel.coverage_by_horizon)
 
 
 def _plain(value: Any) -> Any:

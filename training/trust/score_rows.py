@@ -2,18 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
 
+from hybrid.frames import frame_of
 from hybrid.threads import of_blocks, threads_by
 from physics.arguments import require_generator, require_kind
+from physics.glance import Summary, glance
 from training.trust.horizons import FEW, Horizons
 from training.trust.ids import people_index
 from training.trust.null_band import Array, ArrayLike, as_array, levels_of, tails
 from training.trust.outcome import Outcome, require_outcome
+from training.trust.score_frames import ScoreTable
 from training.trust.scores import score_table
+
+if TYPE_CHECKING:
+    from hybrid.frames import DataFrame
 
 
 @final
@@ -25,8 +31,32 @@ class HorizonScores:
     unit: str
     horizon: str
     records: int
-    scores: dict[str, float]  # as `score_table`, "count" included
+    scores: ScoreTable  # as `score_table`, "count" included
     sentence: str | None
+
+    __repr__, _repr_html_ = glance()
+
+
+def _rows(table: Any) -> Summary:
+    shown = ("nll", "crps", "rmse", "coverage_80")
+    return f"HorizonTable: {len(table)} rows, one for each channel and horizon", [
+        (f"{row.channel}, {row.horizon}", ", ".join(f"{k} {row.scores[k]:.4g}" for k in shown if k in row.scores))
+        for row in table
+    ]
+
+
+@final
+class HorizonTable(list[HorizonScores]):
+    """The rows of `scores_by_horizon`."""
+
+    __repr__, _repr_html_ = glance(_rows)
+
+    def to_frame(self) -> "DataFrame":
+        """A pandas DataFrame of a row for each channel and horizon: channel, unit, horizon, records, every score by name."""
+        names = dict.fromkeys(name for row in self for name in row.scores)
+        columns: dict[str, list[Any]] = {k: [getattr(row, k) for row in self] for k in ("channel", "unit", "horizon", "records")}
+        columns |= {name: [row.scores.get(name) for row in self] for name in names}
+        return frame_of(columns, "HorizonTable.to_frame")
 
 
 @threads_by(of_blocks)
@@ -36,7 +66,7 @@ def scores_by_horizon(
     horizons: Horizons | None = None,
     levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
     generator: torch.Generator | None = None,
-) -> list[HorizonScores]:
+) -> HorizonTable:
     """`score_table` for every channel and horizon in which something was observed.
 
     With fewer than ten people a row says what its numbers are worth: the standard error that the coverage of an 80 %
@@ -72,7 +102,7 @@ def scores_by_horizon(
             f"None of the {seen.size} observations is present within the horizons {horizons.edges}; check the mask, the "
             "times, and that horizons count from everyone's own first dose (or start)."
         )
-    return rows
+    return HorizonTable(rows)
 
 
 def mean_scores(outcome: Outcome) -> dict[str, Array]:  # each (N, T, p)

@@ -29,6 +29,7 @@ from training.trust.calibration import (
 )
 from training.trust.null_band import Array, ArrayLike, as_array, levels_of, present
 from training.trust.outcome import Outcome, require_outcome
+from training.trust.score_frames import ScoreTable
 
 Axis = int | tuple[int, ...] | None
 
@@ -302,13 +303,14 @@ def score_table(
     mask: ArrayLike | None = None,  # (N, T) or (N, T, p), true where to score
     levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
     generator: torch.Generator | None = None,
-) -> dict[str, float]:
+) -> ScoreTable:
     """The numbers that a report prints about one outcome, over the observations that are present and in `mask`.
 
     count; nll (of the mixture), crps, rmse (of the mixture's mean); coverage_50 … of central intervals; ence and zms of the
     mixture's variance; sharpness_80, the mean width of the 80 % interval; quantile_calibration_error (20 levels, L1);
     aleatoric_sd, epistemic_sd, personal_sd, roots of the mean variances. With a generator also ence_reference, what Gaussian
     errors of these variances would score. Per horizon or channel: call it with a mask of that horizon or channel.
+    Returns a dictionary that knows its `unit`, and is a pandas DataFrame by `.to_frame()`.
     Errors: ValueError for shapes, no data, or a selection that mixes units, over which no mean is meaningful.
     """
     require_outcome(outcome, "score_table")
@@ -330,6 +332,7 @@ def score_table(
             f"The observations scored are in different units ({', '.join(sorted(units))}), which no mean can mix. Score one "
             "channel at a time: mask = np.zeros(y.shape, bool); mask[..., channel] = True."
         )
+    unit = units.pop()
     # The chosen observations as one record of G times in one channel: nothing is computed for the others.
     count, chosen = int(chosen.sum()), chosen.to(prediction.mean.device)
     size = (*prediction.mean.shape[:2], 1, count, 1)
@@ -339,7 +342,7 @@ def score_table(
         times=torch.zeros(1, count),
         mask=torch.ones(1, count, dtype=torch.bool),
         channels=("selected",),
-        units=(units.pop(),),
+        units=(unit,),
     )
     value = seen.to(chosen.device)[chosen].reshape(1, count, 1)
     transform, variance = as_array(selected.cdf(value)), as_array(selected.total)
@@ -367,4 +370,4 @@ def score_table(
     table["aleatoric_sd"] = float(selected.aleatoric.mean().sqrt())
     table["epistemic_sd"] = float(selected.epistemic.mean().sqrt())
     table["personal_sd"] = float(selected.personal.mean().sqrt())
-    return table
+    return ScoreTable(table, unit)

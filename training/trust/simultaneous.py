@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid.threads import of_blocks, threads_by
+from physics.glance import glance
 from training.trust.null_band import Array, ArrayLike, as_array, tails
 
 
@@ -26,6 +27,8 @@ class SimultaneousBand:
     level: float
     gates: int
     replicates: int
+
+    __repr__, _repr_html_ = glance()
 
     @property
     def outside(self) -> NDArray[np.bool_]:  # (G,)

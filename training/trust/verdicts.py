@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, final
 
+from physics.glance import glance
+
 
 @final
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Verdict:
     good: bool | None
     detail: str = ""
     about: tuple[str, ...] = ()
+
+    __repr__, _repr_html_ = glance()
 
     def __str__(self) -> str:
         return f"{self.claim}. {self.detail}".rstrip()

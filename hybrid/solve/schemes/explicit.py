@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hybrid.field import SemilinearField
+from hybrid.field import SemilinearField, nonlinear_in
 from hybrid.solve.pool import Tape
 from hybrid.solve.schemes.scheme import (
     Backwards,
@@ -234,13 +234,13 @@ class _Trials(Trials):
     def step(
         self, index: Tensor, begin: Tensor, delta: Tensor, x: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
-        t, field, stage = self.tableau, self.field, x
+        t, field, stage, rate = self.tableau, self.field, x, nonlinear_in(self.field, index)
         h = (delta * field.segments.dt[torch.arange(len(index), device=x.device), index])[None, :, None]
         f: list[Tensor] = []
         for c, row in zip(t.c, t.a, strict=True):
             if row:
                 stage = x + h * torch.tensordot(constants((row,), x.dtype, x.device)[0], torch.stack(f), 1)
-            f.append(field.linear(stage) + field.nonlinear_at(index, begin + c * delta, stage))
+            f.append(field.linear(stage) + rate(begin + c * delta, stage))
         slopes = torch.stack(f)
         error = h * torch.tensordot(constants((t.error,), x.dtype, x.device)[0], slopes, 1)
         if t.closing:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from hybrid.field import SemilinearField
+from hybrid.field import SemilinearField, nonlinear_in
 from hybrid.solve.schemes.phi import phi
 from hybrid.solve.schemes.scheme import Trials
 
@@ -25,7 +25,7 @@ class Functions:
             return self.found
         z = A.to(torch.float64) * span[None, :, None, None].to(torch.float64)
         found = [tuple(v.to(like.dtype) for v in level) for level in phi(z, 2)]
-        if same is not None and self.span is not None:
+        if same is not None and self.span is not None and bool(same.any()):
             # whose step is as long keeps what it had, whoever else there is
             old, span = self.found, torch.where(same, self.span, span)
             found = [
@@ -50,7 +50,7 @@ class ExponentialTrials(Trials):
     def step(
         self, index: Tensor, begin: Tensor, delta: Tensor, x: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
-        field = self.field
+        field, rate = self.field, nonlinear_in(self.field, index)
         dense = not field.segments.cut or bool(hidden.any())
         span = delta * field.segments.dt[torch.arange(len(index), device=x.device), index]
         h = span[None, :, None]
@@ -61,7 +61,7 @@ class ExponentialTrials(Trials):
             return (matrix @ value[..., None])[..., 0]
 
         def g(c: float, state: Tensor) -> Tensor:
-            return h * field.nonlinear_at(index, begin + c * delta, state)
+            return h * rate(begin + c * delta, state)
 
         g1 = g(0.0, x)
         half = times(eh, x)

@@ -1,6 +1,7 @@
 """The functions φ_k of matrices, in which a linear equation is solved exactly."""
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -78,6 +79,13 @@ def phi_of_multiples(
     return _doubled(found[..., :n].contiguous(), found[..., n:].contiguous(), q, halves)
 
 
+@lru_cache(maxsize=64)
+def _mix(n: int) -> tuple[tuple[float, ...], ...]:
+    """The Kronecker product of [S, diag S] with the identity of n, S those numbers."""
+    both = [[*row, *(row[k] if k == j else 0.0 for j in range(3))] for k, row in enumerate(_SUMS)]
+    return tuple(tuple(v if i == j else 0.0 for v in row for j in range(n)) for row in both for i in range(n))
+
+
 def _doubled(
     e: Tensor,  # (..., n, n)
     p: Tensor,  # (..., n, 3n)
@@ -87,9 +95,7 @@ def _doubled(
     """e^Z and [φ₁ φ₂ φ₃](Z) at 2^q Z, and before it the last `halves` on the way."""
     n = e.shape[-1]
     # 2^{−k} Σ_{l≤k} φ_l/(k−l)! and 2^{−k} φ_k as one product with numbers
-    sums = constants(_SUMS, e.dtype, e.device)
-    one = torch.eye(n, dtype=e.dtype, device=e.device)
-    mix = torch.kron(torch.cat([sums, torch.diag(torch.diagonal(sums))], 1), one)  # (3n, 6n)
+    mix = constants(_mix(n), e.dtype, e.device)  # (3n, 6n)
     found = [(e, p)]
     for _ in range(doublings):
         beside, shared = (p @ mix).split(3 * n, -1)

@@ -62,11 +62,18 @@ def _room(problem: Problem, point: Point, step: Point, dual: bool) -> float:
         length = min(length, 1.0 / max(float((-change / value).max(initial=0.0)), 1.0))
     eye = np.eye(problem.n)
     for _ in range(60):
-        at = point.along(step, length, length)
-        boxed = (at.low, at.high) if dual else (at.P - eye, problem.condition * eye - at.P)
-        inside = problem.fixed or positive(np.stack(boxed))
-        if inside and positive(at.Z if dual else problem.matrix(at.rate, at.P, at.L)):
-            return 1.0 if length == 1.0 else 0.9 * length
+        if dual:
+            boxed = (point.low + length * step.low, point.high + length * step.high)
+        else:
+            P = point.P + length * step.P
+            boxed = (P - eye, problem.condition * eye - P)
+        if problem.fixed or positive(np.stack(boxed)):
+            if dual:
+                whole = point.Z + length * step.Z
+            else:
+                whole = problem.matrix(point.rate + length * step.rate, P, point.L + length * step.L)
+            if positive(whole):
+                return 1.0 if length == 1.0 else 0.9 * length
         length *= 0.85
     return 0.0
 

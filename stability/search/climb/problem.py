@@ -208,19 +208,23 @@ def symmetric(matrix: Array) -> Array:
 
 
 def _largest_ratio(G: Array, Z: Array, condition: float, g: float) -> float:
-    """max (⟨G, P⟩ + g)/⟨Z, P⟩ over I ⪯ P ⪯ κI, for Z ≻ 0 and g ≥ 0.
+    """max (⟨G, P⟩ + g)/⟨Z, P⟩ over I ⪯ P ⪯ κI, for Z ≻ 0 and g ≥ 0, from above.
 
-    ⟨G − rZ, P⟩ is largest where P takes κ on the positive eigenvalues of G − rZ and 1 on the others; r is bisected until
-    that largest value, plus g, is no longer positive.
+    The excess g + max_P ⟨G − rZ, P⟩ is convex and falling in r, and zero at the answer; the P that attains it takes κ on the
+    positive eigenvalues of G − rZ and 1 on the others, and the ratio at that P is Newton's next r, which comes from below
+    (Dinkelbach 1967). With P ⪰ I the excess falls by tr Z at least, which says how far above r the answer can be.
     """
-
-    def excess(ratio: float) -> float:
-        values = np.linalg.eigvalsh(G - ratio * Z)
-        return g + float(np.sum(np.where(values > 0, condition * values, values)))
-
-    reach = (g + condition * float(np.abs(np.linalg.eigvalsh(G)).sum())) / max(float(np.trace(Z)), 1e-300)
-    low, high = -reach, reach
-    while high - low > 1e-6 * abs(high) + 1e-9 * reach / condition:
-        middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return high
+    size = max(float(np.trace(Z)), 1e-300)
+    reach = (g + condition * float(np.abs(np.linalg.eigvalsh(G)).sum())) / size
+    ratio = (g + float(np.trace(G))) / size  # at P = I
+    while True:
+        values, vectors = np.linalg.eigh(G - ratio * Z)
+        weights = np.where(values > 0, condition, 1.0)
+        above = max(g + float(weights @ values), 0.0) / size
+        if not above > 1e-6 * abs(ratio + above) + 1e-9 * reach / condition:
+            return ratio + above
+        P = (vectors * weights) @ vectors.T
+        following = (g + float(np.sum(G * P))) / float(np.sum(Z * P))
+        if not following > ratio:  # rounding has the last word
+            return ratio + above
+        ratio = following

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stability.glance import glance
 from stability.lure import Array, Lure
 from stability.search.states.jacobians import abscissa
 from stability.search.states.routh import LARGEST, decays
@@ -22,6 +23,8 @@ class Counterexample:
     slopes: tuple[Array, ...]  # per hidden layer (h,)
     jacobian: Array  # (n, n), 1/time
     eigenvalue: complex  # the one with the largest real part
+
+    __repr__, _repr_html_ = glance()
 
     @property
     def eigenvector(self) -> NDArray[np.complex128]:  # (n,)

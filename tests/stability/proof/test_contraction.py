@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,47 +17,59 @@ from stability.proof.arithmetic import proved_positive
 from stability.proof.checker import prove
 from stability.proof.command import main
 
-Matrix = list[list[Fraction]]
+Matrix = list[list[int]]
 
 
 def exactly_positive(matrix: Matrix) -> bool:
-    """Symmetric elimination in rationals: positive definite exactly if every pivot is positive."""
+    """Symmetric elimination in whole numbers, without a division: positive definite exactly if every pivot is positive."""
     rows = [row[:] for row in matrix]
     for k in range(len(rows)):
-        if rows[k][k] <= 0:
+        pivot = rows[k][k]
+        if pivot <= 0:
             return False
         for i in range(k + 1, len(rows)):
-            factor = rows[i][k] / rows[k][k]
-            rows[i] = [a - factor * b for a, b in zip(rows[i], rows[k], strict=True)]
+            factor = rows[i][k]
+            rows[i][k:] = [pivot * a - factor * b for a, b in zip(rows[i][k:], rows[k][k:], strict=True)]
     return True
 
 
+def whole(values: Any) -> tuple[np.ndarray, int]:
+    """Doubles as whole numbers over 2ᵉ: their numerators (objects) and e."""
+    array = np.asarray(values, dtype=np.float64)
+    ratios = [value.as_integer_ratio() for value in array.ravel().tolist()]
+    e = max((d.bit_length() - 1 for _, d in ratios), default=0)
+    found = np.empty(len(ratios), dtype=object)
+    found[:] = [n << (e - d.bit_length() + 1) for n, d in ratios]
+    return found.reshape(array.shape), e
+
+
 def exact_inequality(system: Lure, certificate: Certificate, index: int) -> Matrix:
-    """−[[AᵀP + PA + 2λP, PE], [·, 0]] + (D − αV)ᵀΛ(D − βV) + its transpose of one system, in rationals from the dense form."""
-    loop, F = system.loop(), np.vectorize(Fraction, otypes=[object])
-    flat = system.flatten()
-    A, P, L = F(flat.A[index]), F(certificate.metric), F(certificate.multipliers[index])
-    if flat.skip is not None:
-        A = A + F(flat.skip[index])
-    alpha, beta = (Fraction(s) for s in SLOPES[system.activation])
-    n, H = A.shape[0], len(L)
-    V = F(np.hstack([loop.W[index], loop.N[index]]))
-    D = F(np.hstack([np.zeros((H, n)), np.eye(H)]))
-    half = (D - alpha * V).T @ (L[:, None] * (D - beta * V))
-    M = half + half.T
-    M[:n, :n] -= A.T @ P + P @ A + 2 * Fraction(certificate.rate) * P
-    PE = P @ F(loop.E[index])
+    """−[[AᵀP + PA + 2λP, PE], [·, 0]] + (D − αV)ᵀΛ(D − βV) + its transpose of one system, times a power of 2."""
+    loop, flat = system.loop(), system.flatten()
+    linear = [flat.A[index]] if flat.skip is None else [flat.A[index], flat.skip[index]]
+    A, a = whole(np.stack(linear))
+    (P, p), (L, m), (E, e) = whole(certificate.metric), whole(certificate.multipliers[index]), whole(loop.E[index])
+    (rate, r), (slopes, s) = whole(certificate.rate), whole(SLOPES[system.activation])
+    V, v = whole(np.hstack([loop.W[index], loop.N[index]]))
+    n, H = len(P), len(L)
+    D = np.hstack([np.zeros((H, n), dtype=int), np.eye(H, dtype=int)]).astype(object) << (s + v)
+    left, right = D - slopes[0] * V, D - slopes[1] * V
+    sector = left.T @ (L[:, None] * right)  # over 2^(2s + 2v + m)
+    bits = max(2 * (s + v) + m, a + p, r + p, p + e)
+    M = (sector + sector.T) << (bits - 2 * (s + v) - m)
+    PA = P @ A.sum(0)
+    M[:n, :n] -= ((PA + PA.T) << (bits - p - a)) + (2 * rate[()] * P << (bits - r - p))
+    PE = (P @ E) << (bits - p - e)
     M[:n, n:] -= PE
     M[n:, :n] -= PE.T
-    return M.tolist()
+    rows: Matrix = M.tolist()
+    return rows
 
 
 def exactly_true(system: Lure, certificate: Certificate) -> bool:
-    P = [[Fraction(v) for v in row] for row in certificate.metric]
-    n = len(P)
-    if certificate.rate <= 0 or any(P[i][j] != P[j][i] for i in range(n) for j in range(n)) or not exactly_positive(P):
+    if certificate.rate <= 0 or (certificate.metric != certificate.metric.T).any():
         return False
-    if (certificate.multipliers <= 0).any():
+    if not exactly_positive(whole(certificate.metric)[0].tolist()) or (certificate.multipliers <= 0).any():
         return False
     return all(exactly_positive(exact_inequality(system, certificate, v)) for v in range(len(certificate.multipliers)))
 
@@ -274,7 +285,7 @@ def test_verified_cholesky_against_exact_arithmetic() -> None:
         G = B @ B.T
         G = (G + G.T) / 2 + rng.choice([-1, 1]) * 10.0 ** rng.uniform(-18, 0) * np.diag(np.diag(G))
         said = bool(proved_positive(G[None], np.zeros_like(G[None]))[0])
-        truth = exactly_positive([[Fraction(v) for v in row] for row in G])
+        truth = exactly_positive(whole(G)[0].tolist())
         assert not said or truth
         accepted += said
     assert accepted > 150

@@ -2,7 +2,9 @@
 
 import time
 from itertools import pairwise
+from types import SimpleNamespace
 
+import clarabel
 import cvxpy as cp
 import numpy as np
 import pytest
@@ -111,7 +113,14 @@ def test_solver_errors_end_as_values(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: cp.Problem, **_: object) -> None:
         raise cp.error.SolverError("no")
 
+    class Ends:
+        def __init__(self, *_: object) -> None: ...
+
+        def solve(self) -> SimpleNamespace:
+            return SimpleNamespace(status="NumericalError", x=[1.0, 0.0, 1.0, 0.0])
+
     monkeypatch.setattr(cp.Problem, "solve", broken)
+    monkeypatch.setattr(clarabel, "DefaultSolver", Ends)
     P, rate = common_metric(THEOPHYLLINE)
     np.testing.assert_array_equal(P, np.eye(2))
     assert rate == pytest.approx(reached(THEOPHYLLINE, np.eye(2)))

@@ -3,11 +3,12 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,13 @@ def stacked(model: HybridModel, members: int = 3, seed: int = 3) -> HybridModel:
     return Ensemble(members).stack(model, torch.Generator().manual_seed(seed))
 
 
-def settings(model: HybridModel) -> dict:
+@cache
+def penalty() -> Stability:
+    """Of the model before it is stacked, whose backbones every stack of it has: found once, it takes longer than a fit here."""
+    return Stability.of(oral_model(), {})
+
+
+def settings() -> dict:
     """Everything that has a state: looks, warm starts, patience, a penalty."""
     held_out = torch.eye(4, dtype=torch.bool)[:3]
     return {
@@ -35,7 +42,7 @@ def settings(model: HybridModel) -> dict:
         "steps": 9,
         "every": 2,
         "forecast_from": 1.0,
-        "stability": Stability.of(model, {}),
+        "stability": penalty(),
     }
 
 
@@ -74,14 +81,20 @@ OPTIMISERS = {
 }
 
 
+@cache
+def whole_by(how: str) -> list[Step]:
+    """Every step of the fit that is never stopped."""
+    model = stacked(oral_model())
+    cohort = Cohort.of(oral_people(), model, MESH)
+    return list(fit(model, cohort, **as_values(**settings(), **OPTIMISERS[how])))
+
+
 @pytest.mark.parametrize("how", OPTIMISERS)
 @pytest.mark.parametrize("stop", [1, 4, 9])
 def test_stopped_saved_and_resumed_is_never_stopped(
     model: HybridModel, cohort: Cohort, tmp_path: Path, how: str, stop: int
 ) -> None:
-    model = stacked(model)
-    given = {**settings(model), **OPTIMISERS[how]}
-    whole = list(fit(model, cohort, **as_values(**given)))
+    model, given, whole = stacked(model), {**settings(), **OPTIMISERS[how]}, whole_by(how)
     # every second step, and the last one before it stops: also where that is no second one
     checkpoint = Checkpoint(tmp_path / "fit.checkpoint", every=2)
     for step in fit(model, cohort, **as_values(**given, checkpoint=checkpoint)):
@@ -112,7 +125,7 @@ def test_an_interrupt_amid_a_step_saves_the_last_whole_one(
     model: HybridModel, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = stacked(model)
-    whole = list(fit(model, cohort, **as_values(**settings(model))))
+    whole = whole_by("adam")
     checkpoint = Checkpoint(tmp_path / "fit.checkpoint", every=100)
     step = torch.optim.Adam.step
     count = 0
@@ -129,8 +142,8 @@ def test_an_interrupt_amid_a_step_saves_the_last_whole_one(
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.Adam, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            list(fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint)))
-    resumed = list(fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint)))
+            list(fit(model, cohort, **as_values(**settings(), checkpoint=checkpoint)))
+    resumed = list(fit(model, cohort, **as_values(**settings(), checkpoint=checkpoint)))
     assert resumed[0].index == 3
     assert all(same(a, b) for a, b in zip(resumed, whole[2:], strict=True))
 
@@ -226,12 +239,25 @@ def test_killed_at_random_moments_and_resumed_is_never_killed(tmp_path: Path) ->
 # ---- damaged ---------------------------------------------------------------------------------------------------------
 
 
-def stopped(model: HybridModel, cohort: Cohort, path: Path, steps: int = 5) -> Checkpoint:
-    checkpoint = Checkpoint(path, every=2)
-    for step in fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint)):
-        if step.index == steps:
+@pytest.fixture(scope="module")
+def at_five(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """Of a fit that was stopped at step 5, with the one before it, of step 4."""
+    checkpoint = Checkpoint(tmp_path_factory.mktemp("stopped") / "fit.checkpoint", every=2)
+    model = stacked(oral_model())
+    cohort = Cohort.of(oral_people(), model, MESH)
+    for step in fit(model, cohort, **as_values(**settings(), checkpoint=checkpoint)):
+        if step.index == 5:
             break
     return checkpoint
+
+
+@pytest.fixture
+def checkpoint(at_five: Checkpoint, tmp_path: Path) -> Checkpoint:
+    """A copy of that, to damage."""
+    copy = Checkpoint(tmp_path / "fit.checkpoint", every=2)
+    for there, here in ((at_five.path, copy.path), (at_five.previous, copy.previous)):
+        shutil.copyfile(there, here)
+    return copy
 
 
 def truncate(data: bytes) -> bytes:
@@ -259,56 +285,50 @@ DAMAGE = {
 
 @pytest.mark.parametrize("how", DAMAGE)
 def test_a_damaged_file_is_passed_over_for_the_one_before_it(
-    model: HybridModel, cohort: Cohort, tmp_path: Path, how: str
+    model: HybridModel, cohort: Cohort, checkpoint: Checkpoint, how: str
 ) -> None:
-    model = stacked(model)
-    whole = last(fit(model, cohort, **as_values(**settings(model))))
-    checkpoint = stopped(model, cohort, tmp_path / "fit.checkpoint")
+    model, whole = stacked(model), whole_by("adam")[-1]
     assert checkpoint.previous.exists()
     before = checkpoint.path.read_bytes()
     assert DAMAGE[how](before) != before
     checkpoint.path.write_bytes(DAMAGE[how](before))
     with pytest.warns(UserWarning, match="no whole checkpoint .* going on from the one before it, step 4") as warned:
-        resumed = list(fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint)))
+        resumed = list(fit(model, cohort, **as_values(**settings(), checkpoint=checkpoint)))
     assert len(warned) == 1
     assert resumed[0].index == 4
     assert same(resumed[-1], whole)
 
 
-def test_where_both_are_damaged_it_is_one_sentence(model: HybridModel, cohort: Cohort, tmp_path: Path) -> None:
+def test_where_both_are_damaged_it_is_one_sentence(
+    model: HybridModel, cohort: Cohort, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
     model = stacked(model)
-    checkpoint = stopped(model, cohort, tmp_path / "fit.checkpoint")
     for path in (checkpoint.path, checkpoint.previous):
         path.write_bytes(truncate(path.read_bytes()))
     with pytest.raises(ValueError, match="no whole one before it: delete it to start anew") as caught:
-        next(fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint)))
+        next(fit(model, cohort, **as_values(**settings(), checkpoint=checkpoint)))
     assert "\n" not in str(caught.value)
     checkpoint.remove()
     assert list(tmp_path.iterdir()) == []
-    assert next(fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint))).index == 1
+    assert next(fit(model, cohort, **as_values(**settings(), checkpoint=checkpoint))).index == 1
 
 
-def test_a_damaged_one_before_it_is_nobodys_business(model: HybridModel, cohort: Cohort, tmp_path: Path) -> None:
+def test_a_damaged_one_before_it_is_nobodys_business(model: HybridModel, cohort: Cohort, checkpoint: Checkpoint) -> None:
     model = stacked(model)
-    checkpoint = stopped(model, cohort, tmp_path / "fit.checkpoint")
     checkpoint.previous.write_bytes(b"")
-    assert next(fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint))).index == 5
+    assert next(fit(model, cohort, **as_values(**settings(), checkpoint=checkpoint))).index == 5
 
 
-def test_a_deleted_file_starts_anew_whatever_is_beside_it(model: HybridModel, cohort: Cohort, tmp_path: Path) -> None:
+def test_a_deleted_file_starts_anew_whatever_is_beside_it(model: HybridModel, cohort: Cohort, checkpoint: Checkpoint) -> None:
     model = stacked(model)
-    checkpoint = stopped(model, cohort, tmp_path / "fit.checkpoint")
     checkpoint.path.unlink()
-    steps = fit(model, cohort, **as_values(**settings(model), checkpoint=checkpoint))
+    steps = fit(model, cohort, **as_values(**settings(), checkpoint=checkpoint))
     assert next(steps).index == 1
     steps.close()
     assert not checkpoint.previous.exists()  # it belonged to the deleted one
 
 
-def test_nothing_is_half_written_where_the_disk_is_full(
-    model: HybridModel, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checkpoint = stopped(stacked(model), cohort, tmp_path / "fit.checkpoint")
+def test_nothing_is_half_written_where_the_disk_is_full(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     before = checkpoint.path.read_bytes()
 
     def full(_: int) -> None:
@@ -334,10 +354,9 @@ def test_without_links_the_one_before_is_a_copy(tmp_path: Path, monkeypatch: pyt
     assert [s.index for s in checkpoint.read({"a": 1})] == [2]
 
 
-def test_the_file_is_safetensors_and_holds_no_code(model: HybridModel, cohort: Cohort, tmp_path: Path) -> None:
+def test_the_file_is_safetensors_and_holds_no_code(checkpoint: Checkpoint) -> None:
     import safetensors
 
-    checkpoint = stopped(stacked(model), cohort, tmp_path / "fit.checkpoint")
     with safetensors.safe_open(checkpoint.path, "pt") as file:
         about = file.metadata()
         names = set(file.keys())
@@ -377,23 +396,21 @@ def changed_dose(cohort: Cohort) -> Cohort:
     ],
 )
 def test_other_settings_are_refused_by_name(
-    model: HybridModel, cohort: Cohort, tmp_path: Path, arguments: dict, words: str
+    model: HybridModel, cohort: Cohort, checkpoint: Checkpoint, arguments: dict, words: str
 ) -> None:
     model = stacked(model)
-    checkpoint = stopped(model, cohort, tmp_path / "fit.checkpoint")
     before = checkpoint.path.read_bytes()
     with pytest.raises(ValueError, match=f"is the checkpoint of another fit: .*{words}") as caught:
-        next(fit(model, cohort, **as_values(**{**settings(model), **arguments}, checkpoint=checkpoint)))
+        next(fit(model, cohort, **as_values(**{**settings(), **arguments}, checkpoint=checkpoint)))
     assert "\n" not in str(caught.value)
     assert checkpoint.path.read_bytes() == before
 
 
 def test_another_model_or_cohort_is_refused_by_name(
-    people: tuple[Record, ...], model: HybridModel, cohort: Cohort, tmp_path: Path
+    people: tuple[Record, ...], model: HybridModel, cohort: Cohort, checkpoint: Checkpoint
 ) -> None:
     stack = stacked(model)
-    checkpoint = stopped(stack, cohort, tmp_path / "fit.checkpoint")
-    given = settings(stack)
+    given = settings()
 
     def words(other: HybridModel, on: Cohort) -> str:
         with pytest.raises(ValueError, match="another fit") as caught:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from exchange import Bundle, load, save
-from homeostat.pictures.people import draw_people
+from homeostat.pictures.people import people_axes
 from hybrid import Prediction, predict
 from tests.builders import MESH, oral_model, oral_people
 from training import Cohort, Plan, convergence, forecast_unseen, personalise
@@ -147,7 +147,7 @@ def test_what_knows_whose_it_is_meets_no_other_people() -> None:
         lambda: Bundle.of(model, other, known),
         lambda: replace(Bundle.of(model, other, known.people(back)), personal=known),
         lambda: parameters_averaged(prediction, prediction.people(back)),
-        lambda: draw_people(prediction, other.records, "none.png", forecast_from=None, title=""),
+        lambda: people_axes(prediction, other.records),
     ):
         with pytest.raises(ValueError, match=named):
             call()

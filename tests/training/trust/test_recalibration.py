@@ -187,7 +187,8 @@ def naive(mean, variance, y, score="nll"):
         mu = centre[lift] + np.sqrt(e) * (member - centre)[lift] + np.sqrt(s) * (mean - member)[lift]
         v = a * variance[lift]
         if score == "nll":
-            return -special.logsumexp(stats.norm.logpdf(y, mu, np.sqrt(v)), axis=(0, 1)) + math.log(M * S)
+            density = -0.5 * (np.square(y - mu) / v + np.log(2.0 * math.pi * v))
+            return -special.logsumexp(density, axis=(0, 1)) + math.log(M * S)
         mu, v = mu.reshape(M * S, *mu.shape[2:]), np.broadcast_to(v, mu.shape).reshape(M * S, *mu.shape[2:])
 
         def distance(d, w):
@@ -212,9 +213,18 @@ def brute(f, members, draws, count=21):
     axes = [np.linspace(*end, count) if k else np.zeros(1) for end, k in zip(ends, there, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1)
     value = np.concatenate([f(part) for part in np.array_split(grid, max(1, grid.shape[1] // 2000), axis=1)])
+    steps = 1e-6 * np.concatenate([np.zeros((3, 1)), np.eye(3), -np.eye(3)], 1)
+
+    def with_slope(u):
+        """The value and central differences, in one call."""
+        around = f(u[:, None] + steps)
+        return around[0], np.where(there, around[1:4] - around[4:], 0.0) / 2e-6
+
     bounds = [(low, None), *((None, None) if k else (0.0, 0.0) for k in there[1:])]
     found = [
-        optimize.minimize(f, grid[:, k], method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-15, "gtol": 1e-10})
+        optimize.minimize(
+            with_slope, grid[:, k], jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-15, "gtol": 1e-10}
+        )
         for k in np.argsort(value)[:30]
     ]
     return min(found, key=lambda r: r.fun)

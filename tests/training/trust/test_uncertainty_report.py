@@ -11,9 +11,11 @@ from scipy import stats
 
 from hybrid.prediction import Prediction
 from training.trust import Horizons, Outcome, PersonNull, innovations, simultaneous_band, uncertainty_report
+from training.trust.channel_verdicts import coverage_verdict
 from training.trust.controls import AVERAGED, CONSTANT, DROPPED, NOT_MEASURED
 from training.trust.innovations import neighbour_sums
 from training.trust.recalibration import Scaling, scale_parts
+from training.trust.report_parts import Gate
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -415,3 +417,11 @@ def test_two_channels_few_people_and_bad_input():
         uncertainty_report(Outcome(both, y[..., 0], ids(6)), generator=seeded())
     partly = uncertainty_report(Outcome(both, y, ids(6)), generator=seeded(), horizons=Horizons((0.0, 1.0)), replicates=100)
     assert sum(r.count for r in partly.channels[0].by_horizon) == 12  # what is outside of all horizons has no row
+
+
+def test_what_is_outside_a_band_is_written_outside_of_it():
+    gate = Gate(observed=0.5304, mean=0.0, lower=-0.5, upper=0.5298)
+    assert (gate.place, gate.decimals(), gate.decimals(0, scale=100.0)) == ("above", 4, 2)
+    claim = coverage_verdict("y", "0.8", gate).claim
+    assert claim.startswith("y: the 80 % interval covers 53.04 %, outside its null band of 0.00–52.98 %")
+    assert replace(gate, observed=0.4).decimals() == 2

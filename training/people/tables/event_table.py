@@ -50,15 +50,24 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class EventTable:
-    """The whole file: `name` to speak of it, `columns` by their standard names, `rows`, and what was `left_out`."""
+    """The whole table: `name` to speak of it, `columns` by their standard names, `rows`, and what was `left_out`.
+
+    `header_line`: None for a table that is no file, whose rows are counted from 0.
+    """
 
     name: str
-    header_line: int
+    header_line: int | None
     columns: dict[str, str]  # standard name in capitals, or the covariate's own → spelling in the file
     rows: list[Row]
     left_out: list[LeftOut] = field(default_factory=list)
 
-    def error(self, line: int, message: str, cure: str = "", cure_at_shell: str = "") -> ValueError:
+    def place(self, line: int | None) -> str:
+        """Where a row stands, or the header, in words."""
+        if self.header_line is not None:
+            return f"line {line}"
+        return "its columns" if line is None else f"row {line} (counted from 0)"
+
+    def error(self, line: int | None, message: str, cure: str = "", cure_at_shell: str = "") -> ValueError:
         """The error that names file and line. A name or cell as long as a page is cut. A `cure` that the shell says in other
         words is given apart.
         """
@@ -66,7 +75,7 @@ class EventTable:
         def cut(text: str) -> str:
             return re.sub(r"\S{100,}", lambda found: f"{found[0][:60]}…", text)
 
-        where = f"{self.name}, line {line}: {cut(message)}"
+        where = f"{self.name}, {self.place(line)}: {cut(message)}"
         return InputError(where, cut(cure), cut(cure_at_shell)) if cure else ValueError(where)
 
     def number(self, row: Row, column: str) -> float | None:
@@ -142,12 +151,36 @@ def read_events(path: Path, ignore: Sequence[str] = (), covariates: Sequence[str
     longest, at = max((content.count(separator), line) for line, content in lines)
     if longest > _MOST_COLUMNS:
         raise ValueError(f"{path.name}, line {at}: {longest} fields, and {_MOST_COLUMNS} columns are the most that is read")
-    spelling = _split(header, separator)
+    table = EventTable(path.name, header_line, {}, [])
+    found = [(line, content, _split(content, separator)) for line, content in lines[1:]]
+    return _filled(table, _split(header, separator), found, separator, ignore, covariates)
+
+
+def events_in(
+    name: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    ignore: Sequence[str] = (),
+    covariates: Sequence[str] = (),
+) -> EventTable:
+    """The same of cells that are in memory already, read by the same rules."""
+    table = EventTable(name, None, {}, [])
+    found = [(k, "", [cell.strip() for cell in cells]) for k, cells in enumerate(rows)]
+    return _filled(table, [one.strip() for one in header], found, "", ignore, covariates)
+
+
+def _filled(
+    table: EventTable,
+    spelling: list[str],
+    found: list[tuple[int, str, list[str]]],
+    separator: str,
+    ignore: Sequence[str],
+    covariates: Sequence[str],
+) -> EventTable:
+    """The table, with the rows that are data under the names that the header gives."""
     width = len(spelling)  # as it stands in the file, with the empty cells behind it
     while spelling and not spelling[-1]:
         spelling.pop()
-    table = EventTable(path.name, header_line, {}, [])
-    found = [(line, content, _split(content, separator)) for line, content in lines[1:]]
     found = [f for f in found if not _second_header(table, f[0], f[2], spelling)]
     rows = _without_comments(table, found, len(spelling), spelling[0].upper() == "C" if spelling else False)
     # unquoted numbers before every row of commas may as well be people, with a decimal comma in each row
@@ -170,7 +203,7 @@ def read_events(path: Path, ignore: Sequence[str] = (), covariates: Sequence[str
         own = tuple(cell for name, cell in zip(spelling, clean, strict=True) if name.upper() not in _ROW_NAMES)
         table.rows.append(Row(line, named, own))
     if not table.rows:
-        raise table.error(header_line, "the header is all there is; add rows below it")
+        raise table.error(table.header_line, "the header is all there is; add rows below it")
     return table
 
 
@@ -297,8 +330,13 @@ def _name_columns(
         perhaps = f" (is it {', '.join(meant)}? Rename it)" if meant else ""
         raise table.error(
             table.header_line,
-            f"the header {listed(spelling)} lacks {', '.join(missing)}{perhaps}; the first line that is no comment must name the "
-            "columns, separated like the rows (comma, semicolon, tab or blanks)",
+            f"the header {listed(spelling)} lacks {', '.join(missing)}{perhaps}; "
+            + (
+                "give them, frame.rename(columns={…})"
+                if table.header_line is None
+                else "the first line that is no comment must name the columns, separated like the rows (comma, semicolon, tab or "
+                "blanks)"
+            ),
         )
     read = [(c, s) for c, s in zip(columns, spelling, strict=True) if c]
     capitals_read = [s.upper() for _, s in read]

@@ -71,9 +71,9 @@ def _no_covariate(table: EventTable, column: str) -> str | None:
         if _DECIMAL_COMMA.fullmatch(text):
             return None  # a number that was meant as one
         if value is None or not math.isfinite(value):
-            return f"{short(text, 40)} on line {row.line} is no number"
+            return f"{short(text, 40)} on {table.place(row.line)} is no number"
         if found.setdefault(person, value) != value:
-            return f"it changes for person {person} on line {row.line}"
+            return f"it changes for person {person} on {table.place(row.line)}"
     missing = [row.cells["ID"] for row in table.rows if row.cells["ID"] not in found]
     return f"person {missing[0]} has no value" if missing else None
 

@@ -8,19 +8,25 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from hybrid import Schedule
-from physics.arguments import InputError, quote, require_choice, require_kind, require_names, require_path, require_text
+from hybrid.frames import is_frame
+from physics.glance import glance
 from training.people.records import LONGEST_ID, Record
-from training.people.tables.convention import BY_NAME, NEEDED, ignored
+from training.people.tables.arguments import require_reading
+from training.people.tables.convention import BY_NAME, ignored
 from training.people.tables.dates import Clock
-from training.people.tables.event_table import EventTable, LeftOut, Row, listed, number_in, read_events, short
+from training.people.tables.event_table import EventTable, LeftOut, Row, events_in, number_in, read_events, short
 from training.people.tables.events import MOST_DOSES, Events, Given, Observation, endpoint_column
 from training.people.tables.file_order import Event, Order, placed
+from training.people.tables.frame_cells import cells_of
 from training.people.tables.kept_columns import covariate_columns, name_the_rest, stated_units
+
+if TYPE_CHECKING:
+    from hybrid.frames import DataFrame
 
 ORAL: Mapping[int | str, str] = MappingProxyType({1: "gut", 2: "plasma"})
 PLASMA: Mapping[int | str, str] = MappingProxyType({2: "concentration"})
@@ -33,9 +39,11 @@ class Table:
     records: list[Record]
     left_out: tuple[LeftOut, ...]
 
+    __repr__, _repr_html_ = glance()
+
 
 def read_nonmem(
-    path: str | Path,
+    path: "str | Path | DataFrame",
     *,
     units: Mapping[str, str],
     compartments: Mapping[int, str] | Mapping[int | str, str] = ORAL,
@@ -63,15 +71,15 @@ def read_nonmem(
     )
     lost = [f"{one.column} ({one.why})" for one in table.left_out if one.covariate]
     if lost:
+        name = "the frame" if is_frame(path) else Path(str(path)).name
         warnings.warn(
-            f"{Path(path).name}: left out as covariates: {', '.join(lost)}; name a column in covariates if it is needed",
-            stacklevel=2,
+            f"{name}: left out as covariates: {', '.join(lost)}; name a column in covariates if it is needed", stacklevel=2
         )
     return table.records
 
 
 def read_table(
-    path: str | Path,
+    path: "str | Path | DataFrame",
     *,
     units: Mapping[str, str],
     compartments: Mapping[int, str] | Mapping[int | str, str] = ORAL,
@@ -82,11 +90,12 @@ def read_table(
     signed: Sequence[str] = (),
     ignore: Sequence[str] = (),
 ) -> Table:
-    """The people of a table, and which of its columns were left out.
+    """The people of a table, a text file or a pandas DataFrame, and which of its columns were left out.
 
     The file: a header, then one row per event; separated by commas, semicolons, tabs or blanks; ".", NA, NaN, N/A, null or
     nothing means missing (a dash too, but in a DV that may have been measured); lines that begin with "#" or "C " are
-    comments; R's row numbers and repeated headers are passed over. Names of columns in any case, all of them in
+    comments; R's row numbers and repeated headers are passed over. A DataFrame is read by the same rules, as if it had been
+    written to a file: named levels of its index are columns too. Names of columns in any case, all of them in
     `training.people.tables.convention`:
     - ID, TIME, AMT, DV: person, time, dose, measured value. Needed. A person's rows stand together, sorted by time.
     - EVID: 0 observation, 1 dose, 2 other (only its covariates count). 3 and 4 (resets) are refused. Without the column a
@@ -133,49 +142,22 @@ def read_table(
     Source: the column convention is that of Beal, Sheiner, Boeckmann & Bauer, NONMEM Users Guides (1989–2009), part V,
     chapter 6 for days and clock times.
     """
-    require_path(path, "read_nonmem: path", "read_nonmem('people.csv', units=…)")
-    require_choice(order, (None, "observation-first", "dose-first", "file"), "read_nonmem: order")
-    require_choice(channel_column, (None, "CMT", "DVID", "YTYPE"), "read_nonmem: channel_column")
-    for argument, mapping, write in (
-        ("units", units, '{"TIME": "h", "AMT": "mg", "DV": "mg/L"}'),
-        ("compartments", compartments, '{1: "gut", 2: "plasma"}'),
-        ("channels", channels, '{2: "concentration"}'),
-    ):
-        require_kind(mapping, Mapping, f"read_nonmem: {argument}", write)
-        for key, name in mapping.items():
-            if isinstance(key, bool) or not isinstance(key, str if argument == "units" else (int, str)):
-                raise ValueError(f"read_nonmem: {argument} goes by {quote(key)}, which is no name; write {write}")
-            require_text(name, f"read_nonmem: {argument}[{quote(key, 60)}]", write)
-    if not compartments or not channels:
-        raise InputError(
-            f"read_nonmem: needs a compartment and a channel, got {dict(compartments)}, {dict(channels)}",
-            'write compartments={1: "gut"}, channels={2: "concentration"}',
-            "write --compartments 1=gut --channels 2=concentration",
-            "a table needs a compartment and a channel",
-        )
-    names_of: dict[str, tuple[str, ...] | None] = {"covariates": None}
-    for argument, given in (("covariates", covariates), ("ignore", ignore), ("signed", signed)):
-        if given is not None:
-            if isinstance(given, str):
-                raise ValueError(
-                    f"read_nonmem: {argument} is a list of names, got {short(given)}; write {argument}=[{short(given)}]"
-                )
-            names_of[argument] = require_names(given, f"read_nonmem: {argument}", f'{argument}=["WT"]')
-        elif argument != "covariates":
-            raise ValueError(f"read_nonmem: {argument} is a list of names, and is None; leave it out for none")
-    covariates, ignore, signed = names_of["covariates"], names_of["ignore"] or (), names_of["signed"] or ()
+    covariates, ignore, signed = require_reading(
+        path,
+        units=units,
+        compartments=compartments,
+        channels=channels,
+        covariates=covariates,
+        order=order,
+        channel_column=channel_column,
+        signed=signed,
+        ignore=ignore,
+    )
     names = tuple(dict.fromkeys(channels.values()))
-    unknown = set(signed) - set(names)
-    if unknown:
-        problem = f"signed names {listed(sorted(unknown))}"
-        known = f"the channels are {listed(names)}"
-        raise InputError(f"read_nonmem: {problem}", known, f"{known}, and --channels names more", f"--{problem}")
-    needed = [name for name in ignore if name.upper() in NEEDED]
-    if needed:
-        problem = f"ignore names {listed(needed)}, and {', '.join(NEEDED)} are needed"
-        cure = "leave them out of"
-        raise InputError(f"read_nonmem: {problem}", f"{cure} ignore", f"{cure} --ignore", f"--{problem}")
-    table = read_events(Path(path), ignore, covariates or ())
+    if is_frame(path):
+        table = events_in("the frame", *cells_of(path), ignore, covariates or ())
+    else:
+        table = read_events(Path(str(path)), ignore, covariates or ())
     kept = covariate_columns(table, covariates, units)
     stated = stated_units(table, units, names, kept)
     events = Events.of(
@@ -247,8 +229,8 @@ class _Reader:
             if key in last_line:
                 raise self.table.error(
                     rows[0].line,
-                    f"person {person} comes back, whose rows ended on line {last_line[key]}; sort the file by ID, then "
-                    "TIME, or give two people two IDs",
+                    f"person {person} comes back, whose rows ended on {self.table.place(last_line[key])}; sort the file by ID, "
+                    "then TIME, or give two people two IDs",
                 )
             last_line[key] = rows[-1].line
         return [self._record(person, rows) for person, rows in people]
@@ -310,13 +292,13 @@ class _Reader:
         if not measured:
             raise self.table.error(
                 row.line,
-                f"this dose of person {person} is given twice, first on line {first.line}; delete one row, or write the "
-                "sum in one row if both were given",
+                f"this dose of person {person} is given twice, first on {self.table.place(first.line)}; delete one row, or write "
+                "the sum in one row if both were given",
             )
         raise self.table.error(
             row.line,
-            f"this value of person {person} at time {time:g} is given twice, first on line {first.line}; delete one of them, or, "
-            "if it was measured twice, add a column REP with 1 and 2",
+            f"this value of person {person} at time {time:g} is given twice, first on {self.table.place(first.line)}; delete one "
+            "of them, or, if it was measured twice, add a column REP with 1 and 2",
         )
 
     def _values(

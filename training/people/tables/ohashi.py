@@ -9,6 +9,7 @@ import numpy as np
 
 from hybrid import Schedule, Signal
 from physics.arguments import require_path
+from physics.glance import glance
 from training.people.records import Record
 
 TIMES = (0.0, 30.0, 60.0, 90.0, 120.0)  # min
@@ -30,6 +31,8 @@ class Ohashi:
     train: tuple[Record, ...]
     test: tuple[Record, ...]
     first_phase: dict[str, float]
+
+    __repr__, _repr_html_ = glance()
 
 
 def read_ohashi(folder: str | Path) -> Ohashi:

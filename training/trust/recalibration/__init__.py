@@ -11,6 +11,7 @@ from training.trust.recalibration.fitted_on import FittedOn
 from training.trust.recalibration.isotonic import IsotonicEvents, pool_adjacent_violators
 from training.trust.recalibration.scaling import Scaling, scale_parts
 
+# any of them, for a type checker
 Recalibration = Scaling | CrossScaling | IsotonicEvents | SplitConformal | AdaptiveConformal
 
 # a new member is one file and one line here; the key is the "kind" in its JSON

@@ -7,6 +7,7 @@ from typing import Any, final
 import numpy as np
 
 from physics.arguments import as_written, quote, require_kind, require_names, require_number
+from physics.glance import glance
 from training.trust.null_band import Array, ArrayLike, as_array
 from training.trust.outcome import Outcome, require_outcome
 from training.trust.recalibration.conformal import residuals
@@ -27,6 +28,8 @@ class Followed:
     missed: Array
     alpha: Array
 
+    __repr__, _repr_html_ = glance()
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,8 @@ class AdaptiveConformal:
     target: float
     gamma: float
     fitted_on: FittedOn
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         for name in ("target", "gamma"):

@@ -10,6 +10,7 @@ import torch
 
 from hybrid.prediction import Prediction
 from physics.arguments import as_written, require_choice, require_generator, require_kind, require_names, require_number
+from physics.glance import glance
 from training.trust.horizons import Horizons
 from training.trust.ids import people_index
 from training.trust.null_band import Array, as_array
@@ -68,6 +69,8 @@ class SplitConformal:
     base: float
     channels: tuple[str, ...]
     fitted_on: FittedOn
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         channels = require_names(self.channels, "SplitConformal: channels", "SplitConformal.fit(outcome, …)")

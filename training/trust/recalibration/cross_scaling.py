@@ -8,10 +8,12 @@ import torch
 
 from hybrid.prediction import Prediction
 from physics.arguments import as_written, require_generator, require_kind, require_number
+from physics.glance import glance
 from training.trust.ids import ids_of, people_index
 from training.trust.null_band import Array, as_array
 from training.trust.outcome import Outcome, require_outcome, require_own_rows, require_prediction
-from training.trust.recalibration.scaling import Scaling, Score
+from training.trust.recalibration.factors import Score
+from training.trust.recalibration.scaling import Scaling
 
 
 @final
@@ -26,6 +28,8 @@ class CrossScaling:
 
     scalings: tuple[Scaling, ...]
     fold: Mapping[str, int]
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         for scaling in self.scalings:

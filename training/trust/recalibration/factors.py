@@ -13,6 +13,7 @@ DOUBT = math.log(4.0)  # standard deviation of a factor's logarithm before anyon
 FLOOR = 1e-4  # the smallest factor of the noise: a hundredth of the stated standard deviation
 WORK = 2**20  # components × observations × points that a grid may cost, where that leaves it enough points
 FEW = 32  # observations, up to which a grid may cost four times as much: few of them are where there are many minima
+CACHED = 2**16  # numbers in one temporary array of a grid (512 kB): a dozen of them pass through one after the other
 STARTS = 24  # of the grid's own minima, the lowest
 Score = Literal["nll", "crps"]
 Triple = tuple[Tensor, Tensor, Tensor]
@@ -98,9 +99,18 @@ class FactorProblem:
         found = []
         with torch.no_grad():
             for part in u.split(max(1, BLOCK // (self.components * self.y.shape[0]))):
-                total = sum(self._block(part, c) @ self.count[c] for c in self._columns(len(part)))
+                total = sum(self._totals(part, c) for c in self._columns(len(part)))
                 found.append(total / self.total + 0.5 * self._weight * part.square().sum(1))
         return torch.cat(found)
+
+    def _totals(self, u: Tensor, c: slice) -> Tensor:  # (R, 3) -> (R,)
+        """The scores of some observations, summed, at R points: so many points at once as a cache holds.
+
+        Always a multiple of eight, which leaves every point its place in the kernels of the product, and so its last digit.
+        """
+        width = self.components * self.y[c].shape[0]
+        rows = max(8, CACHED // width // 8 * 8)
+        return torch.cat([self._block(part, c) @ self.count[c] for part in u.split(rows)])
 
     def derivatives(self, u: Tensor) -> Triple:  # (R, 3) -> (R,), (R, 3), (R, 3, 3)
         """f, its gradient and its Hessian at R points, by automatic differentiation, block by block."""
@@ -112,9 +122,9 @@ class FactorProblem:
             total = self._block(at, c) @ self.count[c] / self.total
             (slope,) = torch.autograd.grad(total.sum(), at, create_graph=True)
             # a point's value depends on its own u alone: the gradient of a sum over points is each one's
-            rows = [torch.autograd.grad(slope[:, k].sum(), at, retain_graph=True)[0] for k in range(3)]
             value, gradient = value + total.detach(), gradient + slope.detach()
-            hessian = hessian + torch.stack(rows, 1)
+            for k in self.free:  # what is held is overwritten below
+                hessian[:, k] += torch.autograd.grad(slope[:, k].sum(), at, retain_graph=True)[0]
         held = torch.ones(3, dtype=torch.bool)
         held[self.free] = False
         gradient[:, held] = 0.0
@@ -209,7 +219,6 @@ class FactorProblem:
         """
         u, value = u.clone(), self.values(u)
         active = torch.arange(len(u))
-        value = self.values(u)
         for _ in range(100):
             at = u[active]
             _, gradient, hessian = self.derivatives(at)

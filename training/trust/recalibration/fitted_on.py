@@ -8,6 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from physics.arguments import as_written, require_flag, require_kind, require_names, require_number
+from physics.glance import glance
 from training.trust.ids import ids_of, people_index
 from training.trust.null_band import ArrayLike, as_array
 
@@ -25,6 +26,8 @@ class FittedOn:
     people: tuple[str, ...]
     observations: int
     digest: str
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "people", require_names(self.people, "FittedOn: people", "cohort.ids"))

@@ -7,6 +7,7 @@ from typing import Any, final
 import numpy as np
 
 from physics.arguments import as_written, quote, require_kind, require_number
+from physics.glance import glance
 from training.trust.calibration import events
 from training.trust.ids import people_index
 from training.trust.null_band import Array, ArrayLike, as_array
@@ -56,6 +57,8 @@ class IsotonicEvents:
     happened: int
     end_counts: tuple[int, int]
     fitted_on: FittedOn
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         knots = (as_array(self.stated), as_array(self.calibrated))

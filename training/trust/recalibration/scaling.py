@@ -19,6 +19,7 @@ from physics.arguments import (
     require_names,
     require_number,
 )
+from physics.glance import glance
 from training.trust.ids import people_index
 from training.trust.null_band import Array, ArrayLike, as_array
 from training.trust.outcome import Outcome, require_outcome, require_own_rows, require_prediction
@@ -84,6 +85,8 @@ class Scaling:
     before: tuple[float, ...]
     after: tuple[float, ...]
     fitted_on: FittedOn
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         channels = require_names(self.channels, "Scaling: channels", "Scaling.fit(outcome)")

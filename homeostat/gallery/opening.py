@@ -1,0 +1,105 @@
+"""A page's first three sentences: what it is and of whom, what is proved, how far to trust it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from homeostat.gallery.judged import Judged
+from homeostat.study.asked import Asked
+from homeostat.study.evaluation import Evaluation
+from homeostat.wording import behind, with_unit
+from hybrid import HybridModel
+from physics.arguments import shortened
+from training import Record
+from training.trust.verdicts import Verdict, verdicts_about
+
+# verdicts without which "how far to trust it" would be said too well
+_BEWARE = ("interrupted", "convergence", "people seen", "beyond training", "certificate")
+_MOST = 3  # of them in one sentence; the verdicts have all
+
+
+def opening_of(
+    model: HybridModel,
+    records: Sequence[Record],
+    evaluation: Evaluation,
+    judged: Judged,
+    asked: Asked,
+    verdicts: Sequence[Verdict],
+    *,
+    source: str,
+    unseen: bool,
+) -> list[str]:
+    """The three sentences. They say nothing that the page's verdicts do not say, and so are true where those are.
+
+    `source`, where the people come from · `unseen`, whether the forecasting members are known never to have seen them.
+    """
+    return [
+        what_it_is(model, records, source),
+        what_is_proved(verdicts),
+        how_far(evaluation, judged, asked, verdicts, unseen),
+    ]
+
+
+def what_it_is(model: HybridModel, records: Sequence[Record], source: str) -> str:
+    """Which model, of how many people and measurements, from where."""
+    count = sum(int(np.isfinite(r.values).sum()) for r in records)
+    shown = dict(zip(model.observation.channels, model.observation.units, strict=True))
+    channels = ", ".join(with_unit(shortened(name, 60), unit) for name, unit in shown.items())
+    learned = "{} without a learned part" if model.residual.vanishes else "A hybrid of {} and a learned residual"
+    members = "one member" if model.members == 1 else f"{model.members} members"
+    people = "one person" if len(records) == 1 else f"{len(records)} people"
+    measured = "1 measurement" if count == 1 else f"{count} measurements"
+    kind = f"{learned.format(type(model.backbone).__name__)} ({members})"
+    return f"{kind}, of {people} with {measured} of {channels}, from {source}."
+
+
+def what_is_proved(verdicts: Sequence[Verdict]) -> str:
+    """The proofs, or that there is none and why."""
+    about = [v for v in verdicts if v.about == ("certificate",)]
+    good = [v.claim for v in about if v.good]
+    bad = [v for v in about if v.good is False]
+    parts = [f"{claim}." for claim in good]
+    parts += [f"{v.claim}{f' ({_first(v.detail)})' if v.detail else ''}." for v in bad]
+    if not about:
+        parts.append("Nothing is proved of this model: there is no certificate.")
+    outside = [
+        v.claim for v in verdicts_about(verdicts, "certificate") if v.about != ("certificate",) and v.good is False
+    ]
+    return " ".join([*parts, *(f"{claim}." for claim in outside)])
+
+
+def how_far(evaluation: Evaluation, judged: Judged, asked: Asked, verdicts: Sequence[Verdict], unseen: bool) -> str:
+    """Coverage beside that of a perfect forecaster of these people, the error in its unit, the gates; then what warns."""
+    scores, before = evaluation.scores, judged.before
+    count = int(scores["count"])
+    unit = " or ".join(dict.fromkeys(evaluation.prediction.units))
+    whom = " of people never seen in training" if unseen else ""
+    since = ""
+    if asked.forecast_from is not None:
+        since = f" after {asked.forecast_from:g}{behind(asked.time_unit)} since the {asked.since}"
+    values = "the one value" if count == 1 else f"{count} values"
+    low, high = (100 * scores[f"coverage_80_null_{end}"] for end in ("lower", "upper"))
+    gates = (
+        f"passes all {before.gates} gates of calibration"
+        if before.failed == 0
+        else f"fails {before.failed} of {before.gates} gates of calibration"
+    )
+    said = (
+        f"Of {values}{since}, forecast{whom}, {100 * scores['coverage_80']:.0f} % lie in their 80 % interval (95 of 100 perfect "
+        f"forecasters: {low:.0f} to {high:.0f} %); the root mean square error is {scores['rmse']:.3g}{behind(unit)}, and the "
+        f"stated uncertainty {gates}."
+    )
+    warned = [v.claim for name in _BEWARE[:-1] for v in verdicts_about(verdicts, name) if v.good is not True]
+    warned = list(dict.fromkeys(warned))
+    if warned:
+        more = f" (and {len(warned) - _MOST} more)" if len(warned) > _MOST else ""
+        said += f" Beware: {'; '.join(_within(claim) for claim in warned[:_MOST])}{more}."
+    return said
+
+
+def _within(claim: str) -> str:
+    return claim[:1].lower() + claim[1:] if claim.startswith(("The ", "Training ")) else claim
+
+
+def _first(detail: str) -> str:
+    return detail.split(". ")[0].rstrip(".")

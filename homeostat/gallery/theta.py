@@ -1,0 +1,127 @@
+"""θ: typical values, spread, box, and everyone's own, as values and as tables."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from homeostat.gallery.table import Cell, Table
+from homeostat.pictures import Theta
+from homeostat.wording import with_unit
+from hybrid import HybridModel
+from physics import LogNormalPopulation
+from training import AtEnd, Cohort, Personal, at_ends
+
+SHOWN = 60  # people in the page's table; the files have everybody
+
+
+
+def theta_of(model: HybridModel, cohort: Cohort, personal: Personal) -> Theta | None:
+    """θ of these people at the coordinates that were found for them; None for a model without physical parameters."""
+    backbone, population, M = model.backbone, model.population, model.members
+    q = len(backbone.physical)
+    if not q:
+        return None
+    with torch.no_grad():
+        own = model.theta(personal.mode, cohort.conditions.covariates).cpu()
+        middle = {k: v.median()[None] for k, v in cohort.conditions.covariates.items()}
+        typical = population.theta(personal.mode.new_zeros(M, 1, population.dimension), middle)[:, 0].cpu()
+        spread = population.omega.detach().cpu() if isinstance(population, LogNormalPopulation) else None
+    N = len(cohort.ids)
+    return Theta(
+        tuple(p.name for p in backbone.physical),
+        tuple(p.unit for p in backbone.physical),
+        population.box.detach().cpu().double().numpy(),
+        typical.expand(M, q).double().numpy(),
+        None if spread is None else spread.expand(M, q).double().numpy(),
+        isinstance(population, LogNormalPopulation) and population.learn_spread,
+        cohort.ids,
+        own.expand(M, N, q).double().numpy(),
+        personal.converged.cpu().all(0).numpy(),
+        at_ends(model, cohort, personal.mode),
+    )
+
+
+def typical_table(theta: Theta) -> Table:
+    """Typical values, spread and box, one parameter a row."""
+    rows: list[Sequence[Cell]] = []
+    for j, (name, unit) in enumerate(zip(theta.names, theta.units, strict=True)):
+        people = np.log(theta.values[:, :, j])
+        between = float(people.mean(0).std(ddof=1)) if people.shape[1] > 1 else None
+        rows.append(
+            [
+                name,
+                _unit(unit),
+                f"{theta.typical[:, j].mean():.4g}",
+                f"{theta.typical[:, j].std(ddof=1):.2g}" if theta.members > 1 else None,
+                None if theta.spread is None else f"{theta.spread[:, j].mean():.3g}",
+                None if between is None else f"{between:.3g}",
+                f"{theta.box[j, 0]:.4g}",
+                f"{theta.box[j, 1]:.4g}",
+                "; ".join(dict.fromkeys(_end(e) for e in theta.ends if e.name == name)) or "no",
+            ]
+        )
+    columns = ["parameter", "unit", "typical", "± over members", "ω", "SD of ln θ", "box from", "box to", "at an end"]
+    full: list[Sequence[Cell]] = [
+        [
+            name,
+            _unit(unit),
+            float(theta.typical[:, j].mean()),
+            float(theta.typical[:, j].std(ddof=1)) if theta.members > 1 else None,
+            None if theta.spread is None else float(theta.spread[:, j].mean()),
+            float(np.log(theta.values[:, :, j]).mean(0).std(ddof=1)) if len(theta.ids) > 1 else None,
+            float(theta.box[j, 0]),
+            float(theta.box[j, 1]),
+            rows[j][-1],
+        ]
+        for j, (name, unit) in enumerate(zip(theta.names, theta.units, strict=True))
+    ]
+    whole = "fitted" if theta.learned else "given, not fitted"
+    note = (
+        "Typical: of a person with η = 0 and the median covariates, mean over the members; ±, box and typical value are in the "
+        f"parameter's unit. ω (no unit) is the standard deviation of ln θ between people that the model expects ({whole}); SD of "
+        "ln θ (no unit) is that of the people's own most likely values, which are drawn towards the typical one. At an end: the "
+        "outermost twentieth of the box, where the box speaks and not the data."
+    )
+    title = "Typical values, spread and box"
+    return Table(title, columns, rows, note=note, full=Table(title, columns, full))
+
+
+def people_table(theta: Theta) -> Table:
+    """Everyone's θ: the members' mean and standard deviation, and who leans on an end."""
+    columns = ["person"]
+    for name, unit in zip(theta.names, theta.units, strict=True):
+        columns += [with_unit(name, unit), with_unit(f"± {name}", unit)]
+    columns += ["at an end", "search ended well"]
+    ended: dict[str, list[str]] = {}
+    for end in theta.ends:
+        for who in end.people:
+            ended.setdefault(who, []).append(f"{end.name}: {_words(end)}")
+    mean = theta.values.mean(0)  # (N, q)
+    spread = theta.values.std(0, ddof=1) if theta.members > 1 else np.full_like(mean, np.nan)
+    whole: list[Sequence[Cell]] = []
+    shown: list[Sequence[Cell]] = []
+    for i, who in enumerate(theta.ids):
+        last: list[Cell] = ["; ".join(ended.get(who, [])) or "no", "yes" if theta.found[i] else "no"]
+        pairs = [(float(m), float(s)) for m, s in zip(mean[i], spread[i], strict=True)]
+        whole.append([who, *(v for pair in pairs for v in pair), *last])
+        shown.append([who, *(v for m, s in pairs for v in (f"{m:.4g}", f"{s:.2g}" if s == s else None)), *last])
+    note = (
+        "Everyone's most likely θ given their own data, mean over the members; ± is the standard deviation over the members, "
+        "which is not a person's standard error: it leaves out what that person's own data do not settle."
+    )
+    title = "Everyone's θ"
+    return Table(title, columns, shown, note=note, most=SHOWN, full=Table(title, columns, whole))
+
+
+def _unit(unit: str) -> str:
+    return "none" if unit in ("", "1") else unit
+
+
+def _words(end: AtEnd) -> str:
+    return "at what it is kept above" if end.end == "bound" else f"{end.end} end"
+
+
+def _end(end: AtEnd) -> str:
+    whose = {"typical": "typical value", "people": f"{len(end.people)} people", "spread": "ω"}[end.what]
+    return f"{'1 person' if len(end.people) == 1 else whose}, {_words(end)}"

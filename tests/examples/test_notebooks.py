@@ -1,0 +1,35 @@
+"""The notebooks of the docs site, as scripts: they run to their end, and what they print says what the pages around it say."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def said_by(name: str, folder: Path) -> str:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
+    run = [sys.executable, str(ROOT / f"examples/{name}.py")]
+    done = subprocess.run(run, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_house_is_learned_and_proved(tmp_path: Path) -> None:
+    said = said_by("house", tmp_path)
+    assert "proved again: True" in said
+    hybrid, alone = map(float, re.findall(r"rmse: hybrid ([\d.]+) °C, physics alone ([\d.]+) °C", said)[0])
+    assert hybrid < alone / 2.0
+    assert float(re.findall(r"correlation with the true one ([\d.]+)", said)[0]) > 0.9
+
+
+@pytest.mark.slow
+def test_a_drug_study_is_proved_and_judged(tmp_path: Path) -> None:
+    said = said_by("drug_study", tmp_path)
+    assert "proved again: True" in said
+    assert "the 80 % interval covers" in said
