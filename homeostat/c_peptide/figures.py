@@ -118,7 +118,7 @@ def figures_of(model: HybridModel, cohort: Cohort, data: Ohashi, seed: int) -> F
         order=order[clamped],
         first_phase=index[clamped],
         apart=float((fine.mean[..., 0] - full).abs().max()),
-        noise=float(fine.variance[..., 0][..., test.mask].mean().sqrt()),
+        noise=float(fine.variance[..., 0][..., test.mask[..., 0]].mean().sqrt()),
     )
 
 
