@@ -49,9 +49,9 @@ def demo(
     solver: SolverName = "rk4",
     as_json: Json = False,
 ) -> Answer:
-    """Train, certify, calibrate, draw and save a hybrid model of twelve real people (under three minutes on two cores).
+    """Train, certify, calibrate, draw and save a hybrid model of twelve real people (70 s on two cores).
 
-    `homeostat demo c-peptide` is the second one (about a minute): it shows what a learned part is for.
+    `homeostat demo c-peptide` is the second one (a minute and a quarter): it shows what a learned part is for.
     """
     from homeostat.gallery.made import Made
     from homeostat.study.settings import Settings
