@@ -29,7 +29,7 @@ def simulate(
     ] = None,
     points: Annotated[int, typer.Option(min=2, max=4_000, help="How many times to print.")] = 13,
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Level of the intervals.")] = 0.8,
-    picture: Annotated[Path | None, typer.Option(help="Also draw as given and as done into this PNG.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Also draw as given and as done into this PNG or SVG.")] = None,
     structures: Structures = None,
     as_json: Json = False,
 ) -> Answer:
