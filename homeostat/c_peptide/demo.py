@@ -136,8 +136,8 @@ def _after_training(
         hybrid,
         certificate,
         {
-            "protocol": f"trained on 82 people, 35 others forecast from the samples up to {FORECAST_FROM:g} min; the scaling is "
-            "from the 82, cross-validated by person",
+            "protocol": f"trained on {len(data.train)} people, {len(data.test)} others forecast from the samples up to "
+            f"{FORECAST_FROM:g} min; the scaling is from the {len(data.train)}, cross-validated by person",
             "event": asked.event,
             "scores": {name: dict(e.scores) for name, e in evaluations.items()},
             "uncertainty": judged_train.to_dict(),
