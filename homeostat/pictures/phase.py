@@ -17,7 +17,6 @@ from homeostat.pictures.sheet import Given, panel_axes, sheet_axes
 from homeostat.pictures.style import TEXT, axis_labels, label, panel_title, tidy
 from physics.arguments import require_kind
 from physics.glance import glance
-from stability import decay_in_words
 
 
 def nearby(
@@ -286,11 +285,3 @@ def phase_axes(
         distance_axes(phase, axes=panels[1])
         panel_title(panels[1], "Distance in the certified metric", _distance_words(phase))
     return panels
-
-
-def kept_in_words(phase: Phase) -> str:
-    """Whether the promise was kept, from the trajectories; "" where nothing is promised."""
-    if phase.rate is None:
-        return ""
-    kept = "stays inside" if phase.kept else "DOES NOT stay inside"
-    return f"Every pair {kept} its ellipse, which {decay_in_words(phase.rate, phase.time_unit)}."
