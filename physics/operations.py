@@ -96,7 +96,7 @@ def maximum(v: Any, w: Any) -> Any:
 
 
 def saturating(v: Any) -> Any:
-    """v/(1 + v), v > −1, for what saturates: Vmax·x/(Km + x) is Vmax·saturating(x/Km). Its slope is monotone: bounds are exact."""
+    """v/(1 + v), v > −1: Vmax·x/(Km + x) is Vmax·saturating(x/Km). Its slope is monotone, so that bounds of it are exact."""
     return apply("saturating", v)
 
 
