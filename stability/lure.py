@@ -369,8 +369,8 @@ class Lure:
         if missing:
             raise ValueError(f"the system lacks {', '.join(missing)}; write it with Lure.to_dict().")
         found: dict[str, Any] = {name: data[name] for name in fields}
-        # earlier files lack these
-        return Lure(**found, **{name: data.get(name) for name in ("skip", "tape", "theta", "theta_upper", "scale")})
+        found |= {name: data.get(name) for name in ("skip", "tape", "theta", "theta_upper", "scale")}  # earlier files lack these
+        return Lure(**found)
 
 
 # In the forms in which public calls take one; `Lure.of` reads them.
