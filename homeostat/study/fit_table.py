@@ -95,9 +95,12 @@ def fit_table(
     certificate, best = certify_rounded(system)
     proved = isinstance(certificate, Certificate) and check(certificate, system)
     evaluations = {recipe.name: evaluate(trained, settings, asked.threshold)}
-    comparisons = {}
-    if hidden:
-        other = hybrid_recipe(backbone, records, with_residual=False)
+    comparisons, left_out = {}, []
+    other = hybrid_recipe(backbone, records, with_residual=False)
+    if hidden and trained.interrupted is not None:
+        left_out = [other.name]  # whoever stops a training does not ask for the next one
+        console.print(f"{other.name}: left out, since training was interrupted")
+    elif hidden:
         alone = train(
             other, records, settings, console, checkpoint=checkpoints["backbone"], log=curves and curves / "backbone"
         )
@@ -128,10 +131,10 @@ def fit_table(
         *about_table,
         *gallery.baseline_notes(trained.cohort),
     ]
-    about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends)
+    about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends, trained.interrupted)
     said = bundle_verdict(certificate, best, bundle, proved=bool(proved))
     verdicts = [
-        *gallery.interrupted_verdicts(stopped),
+        *gallery.interrupted_verdicts(stopped, left_out),
         *(Verdict(sentence, None, about=("units",)) for sentence in assumed),
         said,
         *about_fit,
