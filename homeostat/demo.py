@@ -36,7 +36,7 @@ from homeostat.study import (
     evaluate,
     gradient_difference,
     judge,
-    paired_difference,
+    crps_difference,
     require_folds,
     train,
 )
@@ -203,7 +203,7 @@ def _after_training(
     )
 
     comparisons = {
-        name: paired_difference(evaluations["hybrid"], evaluations[name]) for name in evaluations if name in waiting
+        name: crps_difference(evaluations["hybrid"], evaluations[name]) for name in evaluations if name in waiting
     }
     verdicts = [
         *gallery.interrupted_verdicts(stopped, left_out),
