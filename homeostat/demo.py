@@ -31,12 +31,12 @@ from homeostat.study import (
     Trained,
     bundle_of,
     certify_rounded,
+    crps_difference,
     dense_unseen,
     dosed_region,
     evaluate,
     gradient_difference,
     judge,
-    crps_difference,
     require_folds,
     train,
 )

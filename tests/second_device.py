@@ -30,9 +30,9 @@ from homeostat.pictures.what_if import Exceedance
 from homeostat.study import (
     Settings,
     bundle_of,
+    crps_difference,
     dense_of,
     evaluate,
-    crps_difference,
     split,
     train,
 )

@@ -22,7 +22,7 @@ from homeostat.progress import cut_short
 from homeostat.study.asked import asked_of, require_two_forecasts
 from homeostat.study.bundled import bundle_of, marked
 from homeostat.study.dense import dense_unseen
-from homeostat.study.evaluation import evaluate, crps_difference
+from homeostat.study.evaluation import crps_difference, evaluate
 from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
 from homeostat.study.recipe import hybrid_recipe

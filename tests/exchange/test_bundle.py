@@ -376,7 +376,8 @@ def test_what_a_bundle_shows_of_a_claim_has_its_unit_of_time(bundle: Bundle) -> 
     shown = repr(bundle)
     assert "unit of time" not in shown
     assert " per h or more" in " ".join(shown.split())
-    minutes = replace(bundle, made_in=((bundle.claims[0], {"time": "min"}),))  # in which the claim was made, whatever the model's is
+    # in which the claim was made, whatever the model's is
+    minutes = replace(bundle, made_in=((bundle.claims[0], {"time": "min"}),))
     assert " per min or more" in " ".join(repr(minutes).split())
 
 

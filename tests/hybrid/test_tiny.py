@@ -9,7 +9,7 @@ from rich.console import Console
 
 from exchange import Bundle
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
-from homeostat.study import Settings, Trained, bundle_of, evaluate, crps_difference, train
+from homeostat.study import Settings, Trained, bundle_of, crps_difference, evaluate, train
 from homeostat.study.backbones import backbone_named
 from homeostat.study.recipe import hybrid_recipe
 from hybrid import Mesh, SimulationError

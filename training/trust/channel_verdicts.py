@@ -4,7 +4,6 @@ from training.trust.horizons import FEW
 from training.trust.report_parts import ChannelReport, Gate, SplitRow
 from training.trust.verdicts import Verdict
 
-
 _TOGETHER = " (all gates together)"  # wider than the band of this gate by itself, which a page may show too
 
 
