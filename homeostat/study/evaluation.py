@@ -102,5 +102,6 @@ def crps_difference(a: Evaluation, b: Evaluation, seed: int = 11) -> tuple[float
     Errors: `ValueError` for evaluations of other observations.
     """
     first, second = (mean_scores(Outcome(e.prediction, e.y, range(len(e.y))))["crps"] for e in (a, b))
-    found = paired_difference(first, second, range(len(first)), generator=torch.Generator().manual_seed(seed))
+    people = [str(person) for person in range(len(first))]  # a row each
+    found = paired_difference(first, second, people, generator=torch.Generator().manual_seed(seed))
     return found.difference, found.lower, found.upper
