@@ -31,12 +31,12 @@ from homeostat.study import (
     Trained,
     bundle_of,
     certify_rounded,
+    crps_difference,
     dense_unseen,
     dosed_region,
     evaluate,
     gradient_difference,
     judge,
-    paired_difference,
     require_folds,
     train,
 )
@@ -93,7 +93,7 @@ def run_demo(folder: Path, settings: Settings, console: Console, *, made: Made |
             waiting[baseline.name] = second.apply_async(judge, (baseline, records, own, THRESHOLD))
         console.print(f"meanwhile, in a second process, trained the same way: {', '.join(waiting)}")
         hybrid = train(hybrid_recipe(backbone, records), records, settings, console)
-        for one in gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends):
+        for one in gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends, hybrid.interrupted):
             console.print(f"{MARKS[one.good]} {one}", markup=False)
         return _after_training(folder, settings, asked, records, hybrid, waiting, console, began, made)
 
@@ -203,13 +203,13 @@ def _after_training(
     )
 
     comparisons = {
-        name: paired_difference(evaluations["hybrid"], evaluations[name]) for name in evaluations if name in waiting
+        name: crps_difference(evaluations["hybrid"], evaluations[name]) for name in evaluations if name in waiting
     }
     verdicts = [
         *gallery.interrupted_verdicts(stopped, left_out),
         gallery.claim_verdict(certificate, "h", STATES, best=best, proved=proved),
         *gallery.outside_verdicts(bundle.outside(), len(records)),
-        *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends),
+        *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends, hybrid.interrupted),
         *verdicts_of(judged),
         *(gallery.comparison_verdict(name, value, "mg/L") for name, value in comparisons.items()),
         Verdict(

@@ -32,9 +32,9 @@ from homeostat.pictures.what_if import Exceedance
 from homeostat.study import (
     Settings,
     bundle_of,
+    crps_difference,
     dense_of,
     evaluate,
-    paired_difference,
     split,
     train,
 )
@@ -490,7 +490,7 @@ def study(device: torch.device | str, folder: Path) -> tuple[dict[str, float], l
     arrays = [
         *(found.pit, found.joint_pit, Bands.of(dense).median, rings.spread, whatif.point.cpu().numpy()),
         *(np.array(judged.before.channels[0].zms.upper), np.array(judged.change["crps"]), numbers.fraction),
-        *(np.array(paired_difference(found, found)), field(np.array([[100.0, 50.0], [0.0, 1.0]]))),
+        *(np.array(crps_difference(found, found)), field(np.array([[100.0, 50.0], [0.0, 1.0]]))),
     ]
     return dict(found.scores), arrays, path
 

@@ -170,7 +170,7 @@ def _after_training(
         *gallery.interrupted_verdicts(stopped),
         *compared,
         *certified,
-        *gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends),
+        *gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends, hybrid.interrupted),
         *verdicts_of(judged),
         solver_verdict(figures),
         gallery.saved_verdict(difference, "nmol/L"),

@@ -67,6 +67,11 @@ def test_one_person_under_a_bundle_of_nothing_else(tmp_path: Path) -> None:
     assert "nan" not in re.sub(r"<[^>]*>", " ", page).lower().split()
     assert said["opening"][1].startswith("Nothing is proved of this model")
     assert "of one person with 5 measurements" in said["opening"][0]
+    # two bands for one coverage, and each says which it is
+    assert "(by this share alone, 95 of 100 perfect forecasters have" in said["opening"][2]
+    covers = [v["claim"] for v in said["verdicts"] if v["about"][0] == "coverage"]
+    assert covers
+    assert all("(all gates together)" in claim for claim in covers)
 
 
 def test_a_section_of_trajectories_promises_no_proof_where_there_is_none(tmp_path: Path) -> None:
