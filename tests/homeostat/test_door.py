@@ -293,10 +293,10 @@ def test_tables_that_ask_for_too_much(text: str, tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["simulate", "BUNDLE", "--points", "2", "--picture", "a file/x.png"], "a file: a file stands there, where a folder is"),
-        (["simulate", "BUNDLE", "--points", "2", "--picture", "a file/b/x.png"], "a part of this path is a file, where a folder is"),
+        (["simulate", "BUNDLE", "--points", "2", "--picture", "a file/b/x.png"], "a part of this path is a file, where"),
         (["simulate", "BUNDLE", "--points", "2", "--picture", "a folder.png"], "a folder.png: this is a folder, where a file is"),
-        (["simulate", "BUNDLE", "--points", "2", "--picture", f"{'x' * 300}.png"], "too long for the system; write a shorter one"),
-        (["report", "BUNDLE", "--data", str(theophylline()), "--out", "a file"], "a file is a file, where a folder is needed; name"),
+        (["simulate", "BUNDLE", "--points", "2", "--picture", f"{'x' * 300}.png"], "too long for the system; write a shorter"),
+        (["report", "BUNDLE", "--data", TABLE, "--out", "a file"], "a file is a file, where a folder is needed;"),
         (["certify", "BUNDLE", "--region", "nowhere"], "nowhere cannot be read: there is no such file; give the path of a JSON"),
         (["certify", "BUNDLE", "--region", "a file"], "a file cannot be used as a region: it is not JSON"),
     ],
