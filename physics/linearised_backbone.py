@@ -36,8 +36,11 @@ class LinearisedBackbone(Backbone):
         u: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        mechanism = TapedMechanism(mechanism) if isinstance(mechanism, Mapping) else mechanism
-        require_mechanism(mechanism)
+        if not isinstance(mechanism, TapedMechanism):
+            if not isinstance(mechanism, Mapping):
+                require_mechanism(mechanism)
+                mechanism = mechanism.to_dict()
+            mechanism = TapedMechanism(mechanism)  # the tape, not the Python, is the mechanism: what is saved is what ran
         self.mechanism, name = mechanism, f"LinearisedBackbone of {mechanism.name}"
         self.states, self.state_units = tuple(mechanism.states), tuple(mechanism.states.values())
         self.inputs, self.input_units = tuple(mechanism.inputs), tuple(mechanism.inputs.values())
