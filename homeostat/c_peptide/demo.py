@@ -26,6 +26,7 @@ from homeostat.gallery.opening import how_far, what_is_proved
 from homeostat.gallery.page import Shown, sections_of
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.theta import theta_of
+from homeostat.places import require_folder
 from homeostat.progress import cut_short
 from homeostat.study import Evaluation, Settings, asked_of, bundle_of, dense_of, marked, require_folds, score
 from homeostat.study.provenance import provenance
@@ -59,7 +60,7 @@ def run_c_peptide(folder: Path, settings: Settings, console: Console, *, made: M
     trained.
     """
     began = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
+    require_folder(folder)
     console.rule("[bold]1 · read[/bold]", align="left")
     data = read_ohashi(ohashi())
     require_folds(settings.folds, len(data.train))
@@ -171,7 +172,7 @@ def _after_training(
         *gallery.interrupted_verdicts(stopped),
         *compared,
         *certified,
-        *gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends),
+        *gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends, hybrid.interrupted),
         *verdicts_of(judged),
         solver_verdict(figures),
         gallery.saved_verdict(difference, "nmol/L"),

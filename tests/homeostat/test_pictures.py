@@ -785,6 +785,9 @@ def test_a_picture_is_drawn_on_the_axes_that_it_is_given():
         people_axes(build(), people(2), axes=mine, title="Mine")
     with pytest.raises(ValueError, match="no panels on a figure"):
         figure_of([])
+    with pytest.raises(ValueError, match="each of panels must be a Axes"):
+        figure_of([figure])
+    assert figure_of(mine[0]) is figure
 
 
 def test_panels_of_a_row_and_a_column_say_their_units_once_and_have_the_same_limits():

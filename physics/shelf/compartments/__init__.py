@@ -1,0 +1,1 @@
+"""Flows between named compartments: doses arrive, amounts move and leave."""
