@@ -156,4 +156,4 @@ words = "Two people forecast, stated probabilities beside what happened, and two
 folder = Path(mkdtemp())
 picture = write_picture(figure_of(axes), folder, "hero", title="All in one", caption="Read from left to right.", alt=words)
 plt.close("all")
-picture  # noqa: B018
+picture

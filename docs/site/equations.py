@@ -8,15 +8,16 @@ RAISED = r"\^(?:\{([^{}]*)\}|([A-Za-z0-9])(?![A-Za-z0-9]))"
 LOWERED = r"_(?:\{([^{}]*)\}|([a-z]{2}|[A-Za-z0-9\u0370-\u03ff])(?![a-z_0-9]))"
 # a small letter is a variable where it stands alone or behind a Greek one (δz_j): `from_frame` is a name
 BASE = r"[A-Z\u0370-\u03ff)\]|‖\u0300-\u036f]|(?<![A-Za-z0-9_])[a-z]"
-TYPED = re.compile(rf"(?:(?<=[\w)\]|‖*])){RAISED}|({BASE}){LOWERED}")
+TYPED = re.compile(rf"(?:(?<=[\w)\]|‖*])){RAISED}|({BASE}){LOWERED}|(?<=[a-z])_\{{([^{{}}]*)\}}")
 
 
 def parts(text: str) -> Iterator[tuple[str, str]]:
     """The text in pieces, each ("", plain), ("up", an exponent) or ("down", an index)."""
     done = 0
     for match in TYPED.finditer(text):
-        up, one, base, down, letter = match.groups()
+        up, one, base, down, letter, of_a_word = match.groups()
         yield "", text[done : match.start()] + (base or "")
-        yield ("down", down or letter) if base else ("up", up if up is not None else one)
+        lowered = down or letter or of_a_word  # the last as in max_{cells}
+        yield ("down", lowered) if lowered else ("up", up if up is not None else one)
         done = match.end()
     yield "", text[done:]

@@ -1,4 +1,4 @@
-"""Notebooks run beside the build and talk to it through sockets in a folder of their own, not over TCP, which others might read."""
+"""Notebooks run beside the build and talk to it through files that are sockets, not over TCP, which others might read."""
 
 import os
 import tempfile

@@ -16,7 +16,7 @@ html { scroll-behavior: smooth; }
 @media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto; } }
 body { margin: 0; background: var(--hs-page); color: var(--hs-ink); font: 17px/1.6 Charter, "Bitstream Charter", "Sitka Text",
   Cambria, Georgia, serif; overflow-wrap: anywhere; }
-td, thead th { overflow-wrap: normal; }
+td, th { overflow-wrap: normal; }
 main { max-width: 66rem; margin: 0 auto; padding: 2.6rem 1.5rem 5rem; }
 h1, h2, h3, th, .mark, .claim, figcaption b, dt, .number, nav, summary, .files, .made { font-family: system-ui,
   -apple-system, "Segoe UI", "Helvetica Neue", "Liberation Sans", Arial, sans-serif; }

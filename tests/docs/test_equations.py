@@ -22,6 +22,7 @@ def read(text: str) -> str:
         ("[α, β]^H", "[α, β]<sup>H</sup>"),
         ("(δz_j − αδv_j)", "(δz<sub>j</sub> − αδv<sub>j</sub>)"),
         ("C_kC_kᵀ, |f|_P, J_ij", "C<sub>k</sub>C<sub>k</sub>ᵀ, |f|<sub>P</sub>, J<sub>ij</sub>"),
+        ("λmax ≤ max_{d ∈ corners} λmax", "λmax ≤ max<sub>d ∈ corners</sub> λmax"),
         ("from_frame, x_of_y, model_a.py, nb_x", "from_frame, x_of_y, model_a.py, nb_x"),
     ],
 )
