@@ -1,6 +1,7 @@
 """What is known: stable linear backbones and mechanisms, with units and sources, and the populations that people come from."""
 
 from physics.backbone import Backbone, require_hurwitz, spectral_abscissa
+from physics.compartments import Compartments
 from physics.defaults import Defaults, Observed
 from physics.equilibria import Equilibrium, equilibrium
 from physics.laws.backbone import check_backbone
@@ -28,6 +29,7 @@ __all__ = [
     "MECHANISMS",
     "POPULATIONS",
     "Backbone",
+    "Compartments",
     "Defaults",
     "Equilibrium",
     "LinearBackbone",

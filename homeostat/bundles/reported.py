@@ -68,6 +68,12 @@ def report_on(
     Errors: `ValueError` for a bundle or table that cannot be used.
     """
     bundle = load(path, structures)
+    if bundle.model.backbone.inputs:
+        named = ", ".join(bundle.model.backbone.inputs)
+        raise ValueError(
+            f"{path}: its model needs inputs ({named}) that a table of doses and measurements does not hold; forecast its people "
+            "in Python, with a schedule.do(inputs={name: Signal(times, values), …}) for everyone"
+        )
     units = units or _stated_in(bundle, path)
     table = read_table(
         data,

@@ -1,1 +1,0 @@
-"""Flows between named compartments: doses arrive, amounts move and leave."""
