@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from stability.search.gain import l2_gain, tube
     from stability.search.lipschitz import lipschitz_bound
     from stability.search.polytope import multi_affine, vertices
+    from stability.search.regional_rate import regional_rate
     from stability.search.states.attack import falsify
     from stability.search.states.counterexample import Counterexample
-    from stability.search.regional_rate import regional_rate
     from stability.search.step import certify_step
     from stability.search.weighted_l1 import weighted_l1
 

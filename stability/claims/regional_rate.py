@@ -1,4 +1,4 @@
-"""The claim of a rate on a region: how fast two trajectories approach each other for as long as both are there; no certificate."""
+"""The claim of a rate on a region: how fast two trajectories approach while both are there; no certificate."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,8 @@ class RegionalRate(Claim):
     """A candidate proof of a rate on a region; `check(claim, system)` says whether it is one.
 
     With this P and these multipliers the inequality of `stability/proof/known.py` holds over the whole box, its levels of the
-    input and every θ of the systems: √(δxᵀPδx) shrinks at the rate for as long as both trajectories are in the box. That they stay
+    input and every θ of the systems: √(δxᵀPδx) shrinks at the rate for as long as both trajectories are in the box. That they
+    stay
     there is not proved: it is no certificate.
     """
 
@@ -41,7 +42,7 @@ class RegionalRate(Claim):
     digest: str  # Lure.digest of the system it was made for
     region: Mapping[str, Any]  # a box, lower and upper with None where it has no end; inputs: their levels, or None; the proof
     wide: bool = False  # whether θ is a box, all of which is meant
-    spectral_cap: float | None = None  # the smallest −abscissa of a Jacobian at a state of the region: no constant metric exceeds it
+    spectral_cap: float | None = None  # the smallest −abscissa at a state of the region: no metric exceeds it
     metric_cap: float | None = None  # the best rate of one metric for all of those that were sampled; None where not found out
     sampled: int | None = None  # how many Jacobians
     not_covered: tuple[str, ...] = NOT_COVERED
@@ -68,17 +69,17 @@ class RegionalRate(Claim):
     def in_words(self, time_unit: str) -> str:
         """"under the same inputs and doses, for as long as both are in the stated region, the distance in P …"."""
         return (
-            "under the same inputs and doses, and for as long as both stay in the stated region, which is not proved, the distance "
-            f"in P between any two trajectories of one person and member {decay_in_words(self.rate, time_unit)}"
+            "under the same inputs and doses, and for as long as both stay in the stated region, which is not proved, the "
+            f"distance in P between any two trajectories of one person and member {decay_in_words(self.rate, time_unit)}"
         )
 
     def details(self, time_unit: str, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """Where it holds, the metric, the rate, and what limits it."""
-        corners = "corner by corner of the box that the slopes span" if self.region.get("proof") == "vertices" else "slope by slope"
+        corners = "by the corners of the box that the slopes span" if self.region.get("proof") == "vertices" else "slope by slope"
         unit = per(time_unit)
         found = [
-            f"It is a rate on a region, not a certificate: it speaks of {self.where_in_words(states)}, while both trajectories are "
-            "there.",
+            f"It is a rate on a region, not a certificate: it speaks of {self.where_in_words(states)}, while both trajectories "
+            "are there.",
             f"One metric P, of condition number {rounded(self.condition, 3, 'up')} in the states' own units, serves every member "
             f"and every person; it is proved {corners}, and the distance √(δxᵀPδx) falls like e^(−λt) or faster, λ = "
             f"{rounded(self.rate, 4, 'down')} per {unit}.",
@@ -87,8 +88,8 @@ class RegionalRate(Claim):
         if known:
             count = "" if self.sampled is None else f"{self.sampled} "
             found.append(
-                f"No constant metric can exceed {rounded(min(known), 4, 'up')} per {unit} there (from {count}sampled Jacobians at "
-                "states of the region)."
+                f"No constant metric can exceed {rounded(min(known), 4, 'up')} per {unit} there (from {count}sampled Jacobians "
+                "at states of the region)."
             )
         return tuple(found)
 
@@ -97,7 +98,7 @@ class RegionalRate(Claim):
         names = named(states, len(self.metric))
         parts = []
         for (name, unit), low, high in zip(names, self.region["lower"], self.region["upper"], strict=True):
-            a, b = (None if end is None else rounded(end, 4, way) for end, way in ((low, "up"), (high, "down")))
+            a, b = None if low is None else rounded(low, 4, "up"), None if high is None else rounded(high, 4, "down")
             words = f"{a} to {b}{behind(unit)}" if low is not None and high is not None else "of any value"
             words = f"from {a}{behind(unit)} on" if high is None and low is not None else words
             words = f"up to {b}{behind(unit)}" if low is None and high is not None else words

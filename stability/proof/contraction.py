@@ -48,8 +48,8 @@ def statement(rate: float, states: int, systems: int, *, wide: bool = False) -> 
     `wide`: the systems' tape has a box of θ.
     """
     return (
-        f"For every pair of trajectories in R^{states} with the same inputs, doses, {same_parameters(wide)} and member, the distance "
-        f"sqrt(dx' P dx) shrinks at rate {rate!r} per unit of time or faster, for each of the {systems} systems, "
+        f"For every pair of trajectories in R^{states} with the same inputs, doses, {same_parameters(wide)} and member, the "
+        f"distance sqrt(dx' P dx) shrinks at rate {rate!r} per unit of time or faster, for each of the {systems} systems, "
         "in real arithmetic with the stored float64 arrays."
     )
 
@@ -149,7 +149,8 @@ def inequality(
     Written out, (D − αV)ᵀΛ(D − βV) + its transpose is 2Λ on the diagonal, −(α + β)Λ V beside it, and 2Vᵀ(αβΛ)V.
     A tape's unit z = s x_j, |s| ≤ r, has −P e_i beside 2Λ, and −2r²Λ at (j, j); up to n of these meet there, each with three
     roundings. Of the entries that are not units the radius R, which is no rounding, is taken at its full size: |P|R + R|P|.
-    Underflow, widened: r²Λ as (rΛ)r, with r ≤ 1e50. PA and PE have two factors; 2λP and (α + β)(ΛW) three, and Wᵀ(αβΛW) five, evaluated so that what may
+    Underflow, widened: r²Λ as (rΛ)r, with r ≤ 1e50. PA and PE have two factors; 2λP and (α + β)(ΛW) three, and Wᵀ(αβΛW) five,
+    evaluated so that what may
     underflow first, αβΛ or ΛW, meets at most W and Wᵀ, each ≤ 1e50; α, β and 2 are about 1. So TINY covers every entry.
     """
     ends = slopes or tuple(np.full((len(multipliers), sum(stack.widths)), end) for end in SLOPES[stack.activation])

@@ -1,15 +1,17 @@
 """The Jacobian of a tape over a region, as the inequality takes it: a centre, what is not known of it, and slope units.
 
-For two trajectories with the same input and θ, f(x₂) − f(x₁) = S (x₂ − x₁) with a matrix S whose entries lie within bounds that the tape
-gives for the whole (convex) region, its levels and its θ (`tape.slope_bounds`). With c the centre of an entry's bounds and r their
-half, S_ij = c + s, |s| ≤ r: an entry that differs by more than its rounding is a *unit* z = s x_j with slopes [−r, r], whose column of E
-is e_i and whose row of W is e_jᵀ; of any other entry r goes into the error bound of the inequality. Taking c out changes nothing of
-what can be proved: the matrix is congruent to that with slopes [c − r, c + r].
+For two trajectories with the same input and θ, f(x₂) − f(x₁) = S (x₂ − x₁) with a matrix S whose entries lie within bounds that
+the tape gives for the whole (convex) region, its levels and its θ (`tape.slope_bounds`). With c the centre of an entry's bounds
+and r their half, S_ij = c + s, |s| ≤ r: an entry that differs by more than its rounding is a *unit* z = s x_j with slopes [−r,
+r], whose column of E is e_i and whose row of W is e_jᵀ; of any other entry r goes into the error bound of the inequality.
+Taking c out changes nothing of what can be proved: the matrix is congruent to that with slopes [c − r, c + r].
 
-*Vertices* instead: for one P and λ, M is affine in the entries and multipliers together, so that it is positive on the whole box of
+*Vertices* instead: for one P and λ, M is affine in the entries and multipliers together, so that it is positive on the whole
+box of
 entries if it is at each of its corners, each with multipliers of its own. What is proved is the same, and sharper.
 
-Rounding: the centre is some number; r is raised so that [c − r, c + r] holds both ends. Where both ends are equal, c is that number
+Rounding: the centre is some number; r is raised so that [c − r, c + r] holds both ends. Where both ends are equal, c is that
+number
 and r zero. Differences that are flushed to zero are below 2⁻¹⁰²², and times P below 1e50: TINY of the inequality covers them.
 """
 
@@ -62,7 +64,7 @@ class Entries:
         return Known(centre, radius, self.rows, self.columns, half[:, self.rows, self.columns])
 
     def corners(self, which: NDArray[np.int64]) -> tuple[NDArray[np.int64], Known]:
-        """Corners by their number, 2^K v + bits: of which systems they are, and their matrices. Bit k is that of unit k: its end."""
+        """Corners by their number, 2^K v + bits: of which systems they are, and their matrices. Bit k: unit k's end."""
         system, bits = which >> self.units, which & ((1 << self.units) - 1)
         centre, radius = _halved(self.lower[system], self.upper[system])
         for k, (i, j) in enumerate(zip(self.rows, self.columns, strict=True)):
@@ -95,8 +97,8 @@ def entries_in(
     if bad.any():
         i, j = (int(k) for k in np.argwhere(bad)[0])
         raise Unbounded(
-            f"the slope of the rate of {tape.states[i]} by {tape.states[j]} has no bound over the region (it may be anything from "
-            f"{low[:, i, j].min():g} to {high[:, i, j].max():g}): shrink the region, or say which levels the inputs have"
+            f"the slope of the rate of {tape.states[i]} by {tape.states[j]} has no bound over the region (it may be anything "
+            f"from {low[:, i, j].min():g} to {high[:, i, j].max():g}): shrink the region, or say which levels the inputs have"
         )
     differs = (high - low > CONSTANT * np.maximum(np.abs(low), np.abs(high))).any(0)
     rows, columns = np.nonzero(differs)

@@ -80,7 +80,8 @@ def regional_statement(rate: float, states: int, systems: int, region: Mapping[s
         doses = f"the same doses, each x -> x + d with d among {bolus!r} or a mean of them, at least {inputs['gap']!r} apart"
     return (
         f"For every pair of trajectories in R^{states} that start {start}, with {levels}, {doses}, and the same "
-        f"{same_parameters(wide)} and member: both stay in {kept}, and the distance sqrt(dx' P dx) shrinks at rate {rate!r} per unit of time or faster, "
+        f"{same_parameters(wide)} and member: both stay in {kept}, and the distance sqrt(dx' P dx) shrinks at rate {rate!r} "
+        "per unit of time or faster, "
         f"for each of the {systems} systems, in real arithmetic with the stored float64 arrays."
     )
 

@@ -101,6 +101,8 @@ def prove_in_region(
 
 def prove_stay(claim: RegionalClaim, frame: Frame, rate: float, stack: Stack, meter: Meter | None = None) -> str:
     """Empty if it is proved that trajectories stay as claimed, given contraction at the rate; else why not."""
+    if stack.tape is not None:
+        return "that trajectories stay is not proved of a system with a tape; a rate on a region says what is"
     fields, stay = each_field(stack, True), claim.stay
     if stay.kind == "box":
         if stay.doses or claim.kind != "box":
