@@ -14,7 +14,7 @@ from homeostat.c_peptide.beta import fit_beta
 from homeostat.c_peptide.figures import LAST, OURS, PROPORTIONAL, Figures, figures_of, unseen_differences
 from homeostat.c_peptide.model import FORECAST_FROM, RATE, STEPS, drinking, people
 from homeostat.c_peptide.page import coverage_table, published_table, published_verdicts, rival_verdicts
-from homeostat.c_peptide.pictures import hero_picture, rank_picture, secretion_picture
+from homeostat.c_peptide.pictures import hero_picture, narrow_pictures, rank_picture, secretion_picture
 from homeostat.c_peptide.proof import certify_open, holds_for
 from homeostat.c_peptide.secretion import Secretion
 from homeostat.c_peptide.study import Ensembles, forecast_unseen, forecasts, train_ensembles, trained
@@ -48,7 +48,7 @@ ABOUT = (
     "are of the 35 test people, whom no member was trained on and for whom nothing was chosen, unless they say otherwise. Not "
     "strictly untouched: test figures of earlier versions of this model were known to its authors. The figures beside the "
     "published ones take everyone's most likely β; scores and intervals take draws of it, which moves an error in its third "
-    "digit. At the shell, `simulate --do` with another glucose leaves the inputs slope and area as they were: set all three."
+    "digit. At the shell, simulate --do with another glucose leaves the inputs slope and area as they were: set all three."
 )
 
 
@@ -159,6 +159,7 @@ def _after_training(
     secretion = Secretion.of(hybrid.model, found.cohort, hybrid.personal.mode)
     records = [drinking(r) for r in data.test]
     hero = hero_picture(folder, dense, records, secretion, figures, FORECAST_FROM)
+    narrow_pictures(folder, dense, records, secretion, figures, FORECAST_FROM)  # the README's
     drawn = gallery.people_pictures(
         folder,
         dense,
