@@ -372,6 +372,15 @@ def test_certificates_and_refusals_travel(bundle: Bundle, tmp_path: Path) -> Non
     assert "refusal" in found.text
 
 
+def test_what_a_bundle_shows_of_a_claim_has_its_unit_of_time(bundle: Bundle) -> None:
+    shown = repr(bundle)
+    assert "unit of time" not in shown
+    assert " per h or more" in " ".join(shown.split())
+    # in which the claim was made, whatever the model's is
+    minutes = replace(bundle, made_in=((bundle.claims[0], {"time": "min"}),))
+    assert " per min or more" in " ".join(repr(minutes).split())
+
+
 def test_a_model_in_float32_is_not_written_as_what_nobody_can_read(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing was written: .* the model is torch\.float32"):
         save(replace(bundle, model=copy.deepcopy(bundle.model).to(torch.float32)), tmp_path / "x.twin")
