@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from hybrid.many_rows import Rows
-from hybrid.remainder import Remainder
 from hybrid.schedules.columns import column
 from hybrid.terms import BoundTerm, RightHandSide
 from physics import Backbone, Population
@@ -321,7 +320,7 @@ def _slopes_of(
     n = x.shape[-1]
     found = [torch.zeros(0, n, n, dtype=torch.float64)]
     x = x.clone()[None].requires_grad_()  # (1, R, n)
-    rates = term.value(x, u.expand(1, x.shape[1], -1) if isinstance(term.value, Remainder) else u[None, None])
+    rates = term.value(x, u[None, None])
     if not rates.requires_grad:
         return found[0]
     for member in rates:  # (R, n)
