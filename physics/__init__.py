@@ -16,13 +16,19 @@ from physics.one_compartment_oral import OneCompartmentOral
 from physics.parameter import Parameter
 from physics.population import Population
 from physics.shared_population import SharedPopulation
-from physics.shelf import MECHANISMS, MichaelisMenten
+from physics.shelf import MECHANISMS, MarshPopulation, MichaelisMenten, SchniderPopulation
 from physics.tape import Tape
 from physics.van_cauter import VanCauter, VanCauterPopulation
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
 BACKBONES: tuple[type[Backbone], ...] = (LinearBackbone, OneCompartmentOral, VanCauter)
-POPULATIONS: tuple[type[Population], ...] = (LogNormalPopulation, SharedPopulation, VanCauterPopulation)
+POPULATIONS: tuple[type[Population], ...] = (
+    LogNormalPopulation,
+    SharedPopulation,
+    VanCauterPopulation,
+    MarshPopulation,
+    SchniderPopulation,
+)
 
 __all__ = [
     "BACKBONES",
@@ -36,12 +42,14 @@ __all__ = [
     "Linearised",
     "LinearisedBackbone",
     "LogNormalPopulation",
+    "MarshPopulation",
     "Mechanism",
     "MichaelisMenten",
     "Observed",
     "OneCompartmentOral",
     "Parameter",
     "Population",
+    "SchniderPopulation",
     "SharedPopulation",
     "Tape",
     "TapedMechanism",
