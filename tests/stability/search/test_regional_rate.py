@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from stability import Box, Certificate, Inputs, Lure, Refusal, RegionalRate, check, prove, read_claim, regional_rate
+from stability.proof.region.claim import regional_statement
 
 MICHAELIS_MENTEN: dict[str, Any] = {
     "tape": 1,
@@ -199,7 +200,9 @@ def test_no_certificate_is_proved_in_a_region_whose_staying_nobody_looks_at() ->
     found = regional_rate(system, box)
     assert isinstance(found, RegionalRate)
     asked = {**found.region, "stays": {"set": "box", "doses": False}}
-    shared = {name: getattr(found, name) for name in ("rate", "metric", "multipliers", "slope_range", "condition", "leading", "digest")}
-    said = prove(Certificate(**shared, region=asked, spectral_cap=None, metric_cap=None, identity_refused=None), system)
+    names = ("rate", "metric", "multipliers", "slope_range", "condition", "leading", "digest")
+    shared = {name: getattr(found, name) for name in names}
+    shared |= {"claim": regional_statement(found.rate, 2, 1, asked), "region": asked}
+    said = prove(Certificate(**shared, spectral_cap=None, metric_cap=None, identity_refused=None), system)
     assert not said
-    assert "that trajectories stay is not proved" in said.reason
+    assert "that trajectories stay is not proved" in said.reason, said.reason
