@@ -19,8 +19,8 @@ T = TypeVar("T")
 class SecondProcess:
     """A process that answers the calls asked of it, in their order; at the end of the `with` it is ended, whatever it does.
 
-    `load`: the module that it imports at once, since that takes seconds. Ctrl-C is for the first process alone, which decides what is kept; where the first
-    one ends, for whatever reason, so does the second.
+    `load`: the module that it imports at once, since that takes seconds. Ctrl-C is for the first process alone, which decides
+    what is kept; where the first one ends, for whatever reason, so does the second.
     """
 
     def __init__(self, load: str) -> None:

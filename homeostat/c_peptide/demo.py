@@ -14,7 +14,13 @@ from homeostat.c_peptide.agreement import Estimate, Published
 from homeostat.c_peptide.beta import fit_beta
 from homeostat.c_peptide.figures import LAST, OURS, PROPORTIONAL, Figures, figures_of, unseen_differences
 from homeostat.c_peptide.model import FORECAST_FROM, RATE, STEPS, drinking, people
-from homeostat.c_peptide.page import coverage_table, published_table, published_verdicts, rival_verdicts
+from homeostat.c_peptide.page import (
+    coverage_table,
+    published_table,
+    published_verdicts,
+    rival_verdicts,
+    training_verdict,
+)
 from homeostat.c_peptide.pictures import hero_picture, rank_picture, secretion_picture
 from homeostat.c_peptide.proof import certify_open, holds_for
 from homeostat.c_peptide.secretion import Secretion
@@ -179,8 +185,7 @@ def _after_training(
     save(bundle, path)
     difference = _largest_difference(bundle, load(path))
     console.print(
-        f"{path}: {path.stat().st_size / 1024:.0f} kB; loaded again, predictions are "
-        + ("identical to the last bit" if difference == 0.0 else f"NOT identical (by up to {difference:.3g} nmol/L)")
+        f"{path}: {path.stat().st_size / 1024:.0f} kB; {gallery.saved_words(difference, 'nmol/L')}", markup=False
     )
     secretion = Secretion.of(hybrid.model, found.cohort, hybrid.personal.mode)
     hero = hero_picture(folder, dense, records, secretion, figures, FORECAST_FROM)
@@ -188,6 +193,7 @@ def _after_training(
         *gallery.interrupted_verdicts(stopped),
         *compared,
         *certified,
+        training_verdict(found),
         *gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends, hybrid.interrupted),
         *verdicts_of(judged),
         solver_verdict(figures),
@@ -305,7 +311,7 @@ def _what_it_is(figures: Figures, train: int, test: int) -> str:
     ahead = figures.forecast
     return (
         f"A secretion learned from {train} people on kinetics that are known: from the first hour of {test} people never seen it "
-        f"forecasts C-peptide at 90 and 120 min with a root mean square error of {of(ahead[OURS])} nmol/L, where the last value "
-        f"carried forward has {of(ahead[LAST])}, a secretion in proportion to glucose {of(ahead[PROPORTIONAL])}, and the "
-        f"published hybrid {Published().forecast:.2f}; in brackets 95 % over people."
+        f"forecasts C-peptide at 90 and 120 min with a root mean square error (of the members' mean at everyone's most likely β) "
+        f"of {of(ahead[OURS])} nmol/L, where the last value carried forward has {of(ahead[LAST])}, a secretion in proportion to "
+        f"glucose {of(ahead[PROPORTIONAL])}, and the published hybrid {Published().forecast:.2f}; in brackets 95 % over people."
     )

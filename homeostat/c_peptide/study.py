@@ -106,14 +106,8 @@ def trained(found: Ensembles) -> Trained:
     personal = fit_beta(model, found.cohort, None, float(found.cohort.times.max()))
     for index, why in personal.failed.items():
         raise SimulationError(why, record=index)
-    members = found.plan.members
-    arrived = convergence(
-        model,
-        personal,
-        found.cohort.ids,
-        weights=found.plan.weights[:members],
-        losses=[loss[:members] for loss in found.losses],
-    )
+    # of the people's search alone: training is stopped, and does not arrive (`page.training_verdict`)
+    arrived = convergence(model, personal, found.cohort.ids, weights=found.plan.weights[: found.plan.members])
     ends = at_ends(model, found.cohort, personal.mode)
     recipe = Recipe("hybrid", model, MESH)
     return Trained(recipe, found.plan, found.cohort, found.stack, model, personal, found.interrupted, ends, arrived)
