@@ -21,7 +21,7 @@ from homeostat.c_peptide.page import (
     rival_verdicts,
     training_verdict,
 )
-from homeostat.c_peptide.pictures import hero_picture, rank_picture, secretion_picture
+from homeostat.c_peptide.pictures import hero_picture, narrow_pictures, rank_picture, secretion_picture
 from homeostat.c_peptide.proof import certify_open, holds_for
 from homeostat.c_peptide.secretion import Secretion
 from homeostat.c_peptide.study import Ensembles, forecast_unseen, forecasts, train_ensembles, trained
@@ -33,6 +33,7 @@ from homeostat.gallery.opening import how_far, what_is_proved
 from homeostat.gallery.page import Shown, sections_of
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.theta import theta_of
+from homeostat.places import require_folder
 from homeostat.progress import cut_short
 from homeostat.second_process import SecondProcess
 from homeostat.study import Evaluation, Settings, asked_of, bundle_of, dense_of, marked, require_folds, score
@@ -55,7 +56,7 @@ ABOUT = (
     "are of the 35 test people, whom no member was trained on and for whom nothing was chosen, unless they say otherwise. Not "
     "strictly untouched: test figures of earlier versions of this model were known to its authors. The figures beside the "
     "published ones take everyone's most likely β; scores and intervals take draws of it, which moves an error in its third "
-    "digit. At the shell, `simulate --do` with another glucose leaves the inputs slope and area as they were: set all three."
+    "digit. At the shell, simulate --do with another glucose leaves the inputs slope and area as they were: set all three."
 )
 
 
@@ -66,7 +67,7 @@ def run_c_peptide(folder: Path, settings: Settings, console: Console, *, made: M
     Errors: `ValueError` for more folds than people; `SimulationError` naming the person; `KeyboardInterrupt` before anything was
     trained.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    require_folder(folder)
     with SecondProcess("homeostat.c_peptide.study") as second:
         return _run(folder, settings, console, second, made)
 
@@ -189,6 +190,7 @@ def _after_training(
     )
     secretion = Secretion.of(hybrid.model, found.cohort, hybrid.personal.mode)
     hero = hero_picture(folder, dense, records, secretion, figures, FORECAST_FROM)
+    narrow_pictures(folder, dense, records, secretion, figures, FORECAST_FROM)  # the README's
     verdicts = [
         *gallery.interrupted_verdicts(stopped),
         *compared,

@@ -81,7 +81,7 @@ def build() -> HybridModel:
         VanCauter(RESIDUAL_INPUTS),
         VanCauterPopulation(),
         production,
-        observation=States(("plasma",), ["c-peptide"], ["nmol/L"]),
+        observation=States(("plasma",), ["C-peptide"], ["nmol/L"]),
         noise=AdditiveProportional([0.2], [0.02], [0.02]),
         latents=1,
     )
