@@ -24,6 +24,7 @@ from homeostat.gallery.opening import opening_of
 from homeostat.gallery.page import DRAWN, Shown, proof_section, sections_of
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.theta import theta_of
+from homeostat.places import require_folder
 from homeostat.progress import cut_short
 from homeostat.study import (
     Evaluation,
@@ -68,7 +69,7 @@ def run_demo(folder: Path, settings: Settings, console: Console, *, made: Made |
     """
     began = time.perf_counter()
     made = made or Made.now("homeostat.demo.run_demo(…)")
-    folder.mkdir(parents=True, exist_ok=True)
+    require_folder(folder)
     asked = Asked("concentration", "mg/L", THRESHOLD, settings.forecast_from, "h")
 
     console.rule("[bold]1 · read[/bold]", align="left")

@@ -52,6 +52,8 @@ def own_class(place: str, option: str, kind: type[nn.Module]) -> type[Any]:
 
 
 def _module(where: str, option: str) -> ModuleType:
+    if where.endswith(".py") and not Path(where).is_file():
+        raise ValueError(f"{option}: there is no file {where}; check the path, seen from {Path.cwd()}")
     try:
         if not where.endswith(".py"):
             return importlib.import_module(where)
@@ -71,5 +73,7 @@ def _module(where: str, option: str) -> ModuleType:
             raise
         return module
     except (Exception, SystemExit) as error:  # whatever the code does; ending the program is not an answer either
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{where}.".startswith(f"{error.name}."):
+            raise ValueError(f"{option}: there is no module {where}; check its name, or write FILE.py:NAME") from error
         found = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise ValueError(f"{option}: {where} cannot be run ({found}); correct the path or the code") from error

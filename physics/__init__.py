@@ -1,16 +1,22 @@
 """What is known: stable linear backbones and mechanisms, with units and sources, and the populations that people come from."""
 
 from physics.backbone import Backbone, require_hurwitz, spectral_abscissa
+from physics.compartments import Compartments
 from physics.defaults import Defaults, Observed
+from physics.equilibria import Equilibrium, equilibrium
 from physics.laws.backbone import check_backbone
+from physics.laws.mechanism import check_mechanism
 from physics.laws.population import check_population
 from physics.linear_backbone import LinearBackbone
+from physics.linearised import Linearised, linearise
+from physics.linearised_backbone import LinearisedBackbone
 from physics.log_normal_population import LogNormalPopulation
 from physics.mechanism import Mechanism, TapedMechanism
 from physics.one_compartment_oral import OneCompartmentOral
 from physics.parameter import Parameter
 from physics.population import Population
 from physics.shared_population import SharedPopulation
+from physics.shelf import MECHANISMS, MichaelisMenten
 from physics.tape import Tape
 from physics.van_cauter import VanCauter, VanCauterPopulation
 
@@ -20,12 +26,18 @@ POPULATIONS: tuple[type[Population], ...] = (LogNormalPopulation, SharedPopulati
 
 __all__ = [
     "BACKBONES",
+    "MECHANISMS",
     "POPULATIONS",
     "Backbone",
+    "Compartments",
     "Defaults",
+    "Equilibrium",
     "LinearBackbone",
+    "Linearised",
+    "LinearisedBackbone",
     "LogNormalPopulation",
     "Mechanism",
+    "MichaelisMenten",
     "Observed",
     "OneCompartmentOral",
     "Parameter",
@@ -36,7 +48,10 @@ __all__ = [
     "VanCauter",
     "VanCauterPopulation",
     "check_backbone",
+    "check_mechanism",
     "check_population",
+    "equilibrium",
+    "linearise",
     "require_hurwitz",
     "spectral_abscissa",
 ]

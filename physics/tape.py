@@ -204,6 +204,20 @@ class BoundTape:
             return like.new_zeros(*like.shape, len(rows), 0)
         return torch.stack([_stacked(row, like) for row in rows], -2)
 
+    def divisors(
+        self,
+        x: Tensor,  # (..., n)
+        u: Tensor,  # (..., m)
+    ) -> Tensor:  # (..., d)
+        """What the rate divides by at a point, as far as x or u move it: between two signs of one lies a pole."""
+        values, found = self._values(x, u), list[Value]()
+        for i, (operation, arguments, _) in enumerate(self.tape.code):
+            if self.tape.moves[i] and operation in ("divide", "saturating"):
+                below = values[arguments[-1]]
+                found.append(1.0 + below if operation == "saturating" else below)
+        like = self._like(x, u)
+        return _stacked(found, like) if found else like.new_zeros(*like.shape, 0)
+
     def _values(self, x: Tensor, u: Tensor) -> list[Value]:
         values: list[Value] = list(self.held)
         given = {"state": x.unbind(-1), "input": u.unbind(-1)}

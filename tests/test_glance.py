@@ -61,6 +61,12 @@ def families() -> Iterator[Any]:
     yield learned.MLP(hidden=(8,))  # waits for its model
     yield from (physics.OneCompartmentOral().defaults, physics.Observed("plasma", "V"), physics.OneCompartmentOral().physical[0])
     yield from (Ensemble(8), learned.Joint(("gut", "plasma"), ("u",), ("concentration",), 1))
+    for mechanism in (kind() for kind in physics.MECHANISMS):
+        backbone, tape = physics.LinearisedBackbone(mechanism), mechanism.tape
+        typical = torch.tensor([p.typical for p in mechanism.physical], dtype=D).expand(8, 40, -1)
+        yield from (mechanism, physics.TapedMechanism(mechanism.to_dict()), backbone, tape)
+        yield from (physics.linearise(mechanism, backbone.x, backbone.u, typical), tape.at(typical))
+        yield physics.equilibrium(mechanism, backbone.u, typical)
 
 
 def of_many() -> Iterator[Any]:

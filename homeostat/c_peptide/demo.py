@@ -14,7 +14,7 @@ from homeostat.c_peptide.beta import fit_beta
 from homeostat.c_peptide.figures import LAST, OURS, PROPORTIONAL, Figures, figures_of, unseen_differences
 from homeostat.c_peptide.model import FORECAST_FROM, RATE, STEPS, drinking, people
 from homeostat.c_peptide.page import coverage_table, published_table, published_verdicts, rival_verdicts
-from homeostat.c_peptide.pictures import hero_picture, rank_picture, secretion_picture
+from homeostat.c_peptide.pictures import hero_picture, narrow_pictures, rank_picture, secretion_picture
 from homeostat.c_peptide.proof import certify_open, holds_for
 from homeostat.c_peptide.secretion import Secretion
 from homeostat.c_peptide.study import Ensembles, forecast_unseen, forecasts, train_ensembles, trained
@@ -26,6 +26,7 @@ from homeostat.gallery.opening import how_far, what_is_proved
 from homeostat.gallery.page import Shown, sections_of
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.theta import theta_of
+from homeostat.places import require_folder
 from homeostat.progress import cut_short
 from homeostat.study import Evaluation, Settings, asked_of, bundle_of, dense_of, marked, require_folds, score
 from homeostat.study.provenance import provenance
@@ -47,7 +48,7 @@ ABOUT = (
     "are of the 35 test people, whom no member was trained on and for whom nothing was chosen, unless they say otherwise. Not "
     "strictly untouched: test figures of earlier versions of this model were known to its authors. The figures beside the "
     "published ones take everyone's most likely β; scores and intervals take draws of it, which moves an error in its third "
-    "digit. At the shell, `simulate --do` with another glucose leaves the inputs slope and area as they were: set all three."
+    "digit. At the shell, simulate --do with another glucose leaves the inputs slope and area as they were: set all three."
 )
 
 
@@ -59,7 +60,7 @@ def run_c_peptide(folder: Path, settings: Settings, console: Console, *, made: M
     trained.
     """
     began = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
+    require_folder(folder)
     console.rule("[bold]1 · read[/bold]", align="left")
     data = read_ohashi(ohashi())
     require_folds(settings.folds, len(data.train))
@@ -158,6 +159,7 @@ def _after_training(
     secretion = Secretion.of(hybrid.model, found.cohort, hybrid.personal.mode)
     records = [drinking(r) for r in data.test]
     hero = hero_picture(folder, dense, records, secretion, figures, FORECAST_FROM)
+    narrow_pictures(folder, dense, records, secretion, figures, FORECAST_FROM)  # the README's
     drawn = gallery.people_pictures(
         folder,
         dense,

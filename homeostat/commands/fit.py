@@ -26,6 +26,7 @@ from homeostat.options import (
     Units,
     config_of,
     console_of,
+    learning_rate_of,
     names,
     numbered,
     order_of,
@@ -117,7 +118,16 @@ def fit(
     left_out = [str(one) for one in read.left_out]
     say_notes(left_out)  # before minutes of training
     parts = min(6, len(read.records)) if folds is None else folds
-    settings = Settings(members, parts, steps, rate, forecast_from=forecast_from, seed=seed, device=device, solver=solver)
+    settings = Settings(
+        members,
+        parts,
+        steps,
+        learning_rate_of(rate),
+        forecast_from=forecast_from,
+        seed=seed,
+        device=device,
+        solver=solver,
+    )
     summary = fit_table(
         table,
         read.records,

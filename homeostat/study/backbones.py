@@ -1,5 +1,6 @@
 """A backbone by its name at the shell, and how it is seen through a table's channels."""
 
+import inspect
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,6 +31,14 @@ def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbo
             f"{name}: its constructor's arguments do not fit: they go by name, and are {quote(config)}; write a JSON object, as "
             '{"A": [[-1.0]], "states": ["x"]} for a LinearBackbone: see --backbone-config'
         )
+    takes = inspect.signature(kind).parameters
+    if all(p.kind is not p.VAR_KEYWORD for p in takes.values()):
+        unknown = [key for key in config or {} if key not in takes]
+        lacking = [key for key, p in takes.items() if p.default is p.empty and key not in (config or {})]
+        if unknown or lacking:
+            why = f"it takes no {quote(unknown[0])}" if unknown else f"it needs {', '.join(lacking)}"
+            said = f"it takes {', '.join(takes)}" if takes else "it takes none"
+            raise ValueError(f"{name}: its constructor's arguments do not fit: {why}; {said}: see --backbone-config")
     try:
         made: Backbone = kind(**(config or {}))
     except TypeError as error:

@@ -17,6 +17,7 @@ from homeostat.gallery.markup import MARKS
 from homeostat.gallery.opening import opening_of
 from homeostat.gallery.page import DRAWN, Shown, write_page
 from homeostat.gallery.theta import theta_of
+from homeostat.places import require_folder
 from homeostat.plain_text import shown
 from homeostat.progress import cut_short
 from homeostat.study.asked import asked_of, require_two_forecasts
@@ -78,7 +79,7 @@ def fit_table(
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
     require_two_forecasts(records, asked)
     settings = replace(settings, forecast_from=asked.forecast_from)
-    folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is better known before than after training
+    require_folder(folder)  # a place that cannot be written is better known before than after training
     checkpoints = {name: Checkpoint(folder / f"{name}.checkpoint", every=10) for name in ("hybrid", "backbone")}
     if resume is None and any(c.path.exists() for c in checkpoints.values()):
         raise ValueError(f"{folder} holds training that did not end: --resume goes on with it, --anew begins anew")

@@ -163,7 +163,7 @@ def test_a_linear_backbone_is_observed_through_its_states() -> None:
         (["--backbone", f"{OWN}:Parameter"], "Parameter is no class of"),
         (["--backbone", "learned:MLP"], "MLP is no class of learned that extends physics.Backbone"),
         (["--backbone", "physics:VanCauter"], "VanCauter is the name of a class of homeostat"),
-        (["--backbone", "nowhere.py:Mine"], "--backbone: nowhere.py cannot be run (FileNotFoundError"),
+        (["--backbone", "nowhere.py:Mine"], "--backbone: there is no file nowhere.py; check the path, seen from "),
         (["--backbone", PLACE, "--backbone-config", '{"half": 2}'], "its constructor's arguments do not fit"),
         (["--backbone", PLACE, "--backbone-config", '{"ke": "a"}'], "its constructor's arguments do not fit"),
         (["--backbone", "Mine"], "--backbone FILE.py:NAME or --backbone MODULE:NAME"),

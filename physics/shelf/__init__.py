@@ -1,0 +1,59 @@
+"""Mechanisms that are in print, ready with their numbers: one file each, by subject."""
+
+from physics.mechanism import Mechanism
+from physics.shelf.drugs.michaelis_menten import MichaelisMenten
+from physics.shelf.drugs.one_compartment import (
+    OneCompartment,
+    OneCompartmentByMouth,
+    OneCompartmentByMouthRates,
+    OneCompartmentRates,
+)
+from physics.shelf.drugs.parallel_elimination import ParallelElimination
+from physics.shelf.drugs.three_compartments import (
+    ThreeCompartments,
+    ThreeCompartmentsByMouth,
+    ThreeCompartmentsByMouthRates,
+    ThreeCompartmentsRates,
+)
+from physics.shelf.drugs.two_compartments import (
+    TwoCompartments,
+    TwoCompartmentsByMouth,
+    TwoCompartmentsByMouthRates,
+    TwoCompartmentsRates,
+)
+
+# a new entry is one file and one word here: the contract tests and `homeostat fit --backbone NAME` run over this tuple
+MECHANISMS: tuple[type[Mechanism], ...] = (
+    OneCompartment,
+    OneCompartmentRates,
+    OneCompartmentByMouth,
+    OneCompartmentByMouthRates,
+    TwoCompartments,
+    TwoCompartmentsRates,
+    TwoCompartmentsByMouth,
+    TwoCompartmentsByMouthRates,
+    ThreeCompartments,
+    ThreeCompartmentsRates,
+    ThreeCompartmentsByMouth,
+    ThreeCompartmentsByMouthRates,
+    MichaelisMenten,
+    ParallelElimination,
+)
+
+__all__ = [
+    "MECHANISMS",
+    "MichaelisMenten",
+    "OneCompartment",
+    "OneCompartmentByMouth",
+    "OneCompartmentByMouthRates",
+    "OneCompartmentRates",
+    "ParallelElimination",
+    "ThreeCompartments",
+    "ThreeCompartmentsByMouth",
+    "ThreeCompartmentsByMouthRates",
+    "ThreeCompartmentsRates",
+    "TwoCompartments",
+    "TwoCompartmentsByMouth",
+    "TwoCompartmentsByMouthRates",
+    "TwoCompartmentsRates",
+]
