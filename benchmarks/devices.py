@@ -28,7 +28,7 @@ VALUE, GRADIENT = 1e-8, 1e-6  # relative to the largest: sums in another order, 
 MEMBERS = 8
 STEPS = 40
 RK4 = RungeKutta("rk4")
-MESH = ours.COHORT.mesh
+MESH = replace(ours.COHORT.mesh, step=0.6)  # a fit moves rates, and its steps must be fine enough for those
 OBSERVED = replace(MESH, observed=True)  # torchdiffeq knows states at the ends of steps alone
 SOLVERS: dict[str, Solver] = {
     "rk4": RK4,
