@@ -66,10 +66,11 @@ def subjects_of(
     personal: Tensor,  # (M, N, d)
     covariates: Mapping[str, Tensor],  # each (N,)
     baseline: Tensor,  # (N, p)
+    inputs: Tensor | None = None,  # (N, m), those at the start
 ) -> list[Subject]:
     """These people with the starts that the model gives them."""
     theta = model.theta(personal.detach(), dict(covariates))
-    starts = model.initial(theta, baseline).detach().cpu().numpy().astype(np.float64)  # (M, N, n)
+    starts = model.initial(theta, baseline, inputs).detach().cpu().numpy().astype(np.float64)  # (M, N, n)
     return [Subject(id, schedule, starts[:, i]) for i, (id, schedule) in enumerate(zip(ids, schedules, strict=True))]
 
 
