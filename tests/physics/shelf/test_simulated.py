@@ -10,7 +10,6 @@ from physics import MECHANISMS, Mechanism, SharedPopulation
 from physics.shelf import WarfarinTurnover
 from tests.physics.shelf.solved import solved
 
-
 # a defect of the solver, found here: its steps do not see that a remainder bends which reads only what is linear
 BENT = pytest.mark.xfail(
     reason="Exponential is 1e-5 (after days 2e-3) off for any rtol; RungeKutta is right", strict=True
