@@ -7,20 +7,9 @@ import torch
 from hybrid import HybridModel, Schedule, Signal, States, simulate
 from learned import Constant
 from physics import MECHANISMS, Mechanism, SharedPopulation
-from physics.shelf import WarfarinTurnover
 from tests.physics.shelf.solved import solved
 
-# a defect of the solver, found here: its steps do not see that a remainder bends which reads only what is linear
-BENT = pytest.mark.xfail(
-    reason="Exponential is 1e-5 (after days 2e-3) off for any rtol; RungeKutta is right", strict=True
-)
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [pytest.param(kind, marks=BENT) if kind is WarfarinTurnover else kind for kind in MECHANISMS],
-    ids=lambda kind: kind.__name__,
-)
+@pytest.mark.parametrize("kind", MECHANISMS, ids=lambda kind: kind.__name__)
 def test_the_default_solver_follows(kind: type[Mechanism]) -> None:
     """From half the typical sizes, at typical θ and inputs (half the size of 1 where these are 0), for a time of 3."""
     mechanism = kind()
