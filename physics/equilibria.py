@@ -17,6 +17,7 @@ _STARTS = (1.0, 0.1, 3.0, 0.01, 0.0)
 _STEPS = 60
 _DAMPING = tuple(0.5**k for k in range(9))
 _CLOSE = 1e-9  # a step of that share of the typical size is the last: the next one is its square
+_FAR = 1e6  # times the typical size: a rate that only tends to 0 has no root there
 _SAME = 1e-6
 _SINGULAR = 1e-10
 
@@ -114,7 +115,8 @@ def _search(
         moves = lowest <= before
         length = (step.abs() / (scale + x.abs())).amax(-1)
         level = (J * scale / scale[:, None]).abs().sum(-1).amax(-1) * (1.0 + (x.abs() / scale).amax(-1))
-        arrived = torch.isfinite(length) & (length <= _CLOSE) & (before <= 1e-6 * level)
+        near = (x.abs() / scale).amax(-1) <= _FAR
+        arrived = torch.isfinite(length) & near & (length <= _CLOSE) & (before <= 1e-6 * level)
         if _every(arrived | ~moves):
             return x, arrived
         x = torch.where((moves & ~arrived)[..., None], there, x)

@@ -36,8 +36,11 @@ class LinearisedBackbone(Backbone):
         u: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        mechanism = TapedMechanism(mechanism) if isinstance(mechanism, Mapping) else mechanism
-        require_mechanism(mechanism)
+        if not isinstance(mechanism, TapedMechanism):
+            if not isinstance(mechanism, Mapping):
+                require_mechanism(mechanism)
+                mechanism = mechanism.to_dict()
+            mechanism = TapedMechanism(mechanism)  # the tape, not the Python, is the mechanism: what is saved is what ran
         self.mechanism, name = mechanism, f"LinearisedBackbone of {mechanism.name}"
         self.states, self.state_units = tuple(mechanism.states), tuple(mechanism.states.values())
         self.inputs, self.input_units = tuple(mechanism.inputs), tuple(mechanism.inputs.values())
@@ -106,8 +109,10 @@ class LinearisedBackbone(Backbone):
         columns, names = list(x.unbind(-1)), [p.name for p in self.physical]
         for k, (state, by) in enumerate(starts):
             measured, i = baseline[..., k], self.states.index(state)
-            there = measured if by is None else measured * theta[..., names.index(by)]
-            columns[i] = torch.where(torch.isnan(there), columns[i], there)
+            absent = torch.isnan(measured)
+            there = torch.where(absent, 0.0, measured)  # the gradient of what is not taken is 0 times it: not NaN
+            there = there if by is None else there * theta[..., names.index(by)]
+            columns[i] = torch.where(absent, columns[i], there)
         return torch.stack(columns, -1)
 
     def config(self) -> dict[str, Any]:

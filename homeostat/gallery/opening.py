@@ -49,7 +49,8 @@ def what_it_is(model: HybridModel, records: Sequence[Record], source: str) -> st
     members = "one member" if model.members == 1 else f"{model.members} members"
     people = "one person" if len(records) == 1 else f"{len(records)} people"
     measured = "1 measurement" if count == 1 else f"{count} measurements"
-    kind = f"{learned.format(type(model.backbone).__name__)} ({members})"
+    name = type(model.backbone).__name__ if model.mechanism is None else shortened(model.mechanism.name, 60)
+    kind = f"{learned.format(name)} ({members})"
     return f"{kind}, of {people} with {measured} of {channels}, from {source}."
 
 
