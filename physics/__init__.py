@@ -2,6 +2,7 @@
 
 from physics.backbone import Backbone, require_hurwitz, spectral_abscissa
 from physics.compartments import Compartments
+from physics.composition import feedback, parallel, renamed, series
 from physics.defaults import Defaults, Observed
 from physics.equilibria import Equilibrium, equilibrium
 from physics.laws.backbone import check_backbone
@@ -16,13 +17,19 @@ from physics.one_compartment_oral import OneCompartmentOral
 from physics.parameter import Parameter
 from physics.population import Population
 from physics.shared_population import SharedPopulation
-from physics.shelf import MECHANISMS, MichaelisMenten
+from physics.shelf import MECHANISMS, MarshPopulation, MichaelisMenten, SchniderPopulation
 from physics.tape import Tape
 from physics.van_cauter import VanCauter, VanCauterPopulation
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
 BACKBONES: tuple[type[Backbone], ...] = (LinearBackbone, OneCompartmentOral, VanCauter)
-POPULATIONS: tuple[type[Population], ...] = (LogNormalPopulation, SharedPopulation, VanCauterPopulation)
+POPULATIONS: tuple[type[Population], ...] = (
+    LogNormalPopulation,
+    SharedPopulation,
+    VanCauterPopulation,
+    MarshPopulation,
+    SchniderPopulation,
+)
 
 __all__ = [
     "BACKBONES",
@@ -36,12 +43,14 @@ __all__ = [
     "Linearised",
     "LinearisedBackbone",
     "LogNormalPopulation",
+    "MarshPopulation",
     "Mechanism",
     "MichaelisMenten",
     "Observed",
     "OneCompartmentOral",
     "Parameter",
     "Population",
+    "SchniderPopulation",
     "SharedPopulation",
     "Tape",
     "TapedMechanism",
@@ -51,7 +60,11 @@ __all__ = [
     "check_mechanism",
     "check_population",
     "equilibrium",
+    "feedback",
     "linearise",
+    "parallel",
+    "renamed",
     "require_hurwitz",
+    "series",
     "spectral_abscissa",
 ]

@@ -69,7 +69,7 @@ class Compartments(Mechanism):
     def _stated(self, rate: str, source: str | None, u: Any, theta: Any) -> Any:
         """The product that a text names: a rate constant, or a flow from outside."""
         found: Any = None
-        for one, power in _factors(rate):
+        for one, power in factors(rate):
             value = u[one] if source is None and one in self.inputs else theta[one]
             found = value if found is None else found * value if power > 0 else found / value
         return found
@@ -118,7 +118,7 @@ def trapped(flows: Sequence[Flow], states: Sequence[str]) -> list[str]:
 
 def _require_names(rate: str, known: set[str], where: str) -> None:
     require_text(rate, f"{where}: its rate", '"CL/V"')
-    unknown = [one for one, _ in _factors(rate) if one not in known]
+    unknown = [one for one, _ in factors(rate) if one not in known]
     if unknown:
         raise ValueError(
             f"{where}: its rate {quote(rate, 60)} is no product or quotient of {', '.join(sorted(known)) or 'parameters'}; write "
@@ -126,8 +126,8 @@ def _require_names(rate: str, known: set[str], where: str) -> None:
         )
 
 
-def _factors(rate: str) -> list[tuple[str, int]]:
-    """Each name, and +1 or −1 for what it is raised to."""
+def factors(rate: str) -> list[tuple[str, int]]:
+    """The names in a product or quotient, "CL/V", each with +1 or −1 for what it is raised to."""
     parts = re.split(r"([*/])", rate.replace(" ", ""))
     return list(zip(parts[::2], [1, *(1 if sign == "*" else -1 for sign in parts[1::2])], strict=True))
 

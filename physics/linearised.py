@@ -96,6 +96,11 @@ def is_linear(tape: Tape) -> bool:
     """Is f(x, u, θ) = A(θ) x + B(θ) u, so that the split leaves nothing? Read off the tape's operations: sums, and products
     and quotients by what neither x nor u enters. A constant beside them is no part of it.
     """
+    return not any(bends(tape))
+
+
+def bends(tape: Tape) -> tuple[bool, ...]:
+    """For each state: is its rate other than linear in x and u, as `is_linear` reads it?"""
     kinds = list[str]()  # of each line: "held", "linear" or "other"
     for i, (operation, arguments, _) in enumerate(tape.code):
         if operation in LEAVES or not tape.moves[i]:
@@ -110,7 +115,7 @@ def is_linear(tape: Tape) -> bool:
         )
         kinds.append("linear" if sums or scaled else "other")
     zero = {i for i, line in enumerate(tape.code) if line.operation == "constant" and line.number == 0.0}
-    return all(kinds[i] == "linear" or i in zero for i in tape.rate)
+    return tuple(kinds[i] != "linear" and i not in zero for i in tape.rate)
 
 
 def _require_decays(mechanism: Mechanism, found: Linearised) -> None:

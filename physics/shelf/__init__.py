@@ -1,6 +1,14 @@
 """Mechanisms that are in print, ready with their numbers: one file each, by subject."""
 
 from physics.mechanism import Mechanism
+from physics.shelf.drugs.effect_compartment import EffectCompartment
+from physics.shelf.drugs.indirect_response import (
+    InhibitedLoss,
+    InhibitedProduction,
+    StimulatedLoss,
+    StimulatedProduction,
+)
+from physics.shelf.drugs.marsh import Marsh, MarshPopulation
 from physics.shelf.drugs.michaelis_menten import MichaelisMenten
 from physics.shelf.drugs.one_compartment import (
     OneCompartment,
@@ -9,6 +17,7 @@ from physics.shelf.drugs.one_compartment import (
     OneCompartmentRates,
 )
 from physics.shelf.drugs.parallel_elimination import ParallelElimination
+from physics.shelf.drugs.schnider import Schnider, SchniderPopulation
 from physics.shelf.drugs.three_compartments import (
     ThreeCompartments,
     ThreeCompartmentsByMouth,
@@ -21,6 +30,7 @@ from physics.shelf.drugs.two_compartments import (
     TwoCompartmentsByMouthRates,
     TwoCompartmentsRates,
 )
+from physics.shelf.drugs.warfarin import WarfarinTurnover
 
 # a new entry is one file and one word here: the contract tests and `homeostat fit --backbone NAME` run over this tuple
 MECHANISMS: tuple[type[Mechanism], ...] = (
@@ -38,16 +48,33 @@ MECHANISMS: tuple[type[Mechanism], ...] = (
     ThreeCompartmentsByMouthRates,
     MichaelisMenten,
     ParallelElimination,
+    EffectCompartment,
+    InhibitedProduction,
+    InhibitedLoss,
+    StimulatedProduction,
+    StimulatedLoss,
+    WarfarinTurnover,
+    Marsh,
+    Schnider,
 )
 
 __all__ = [
     "MECHANISMS",
+    "EffectCompartment",
+    "InhibitedLoss",
+    "InhibitedProduction",
+    "Marsh",
+    "MarshPopulation",
     "MichaelisMenten",
     "OneCompartment",
     "OneCompartmentByMouth",
     "OneCompartmentByMouthRates",
     "OneCompartmentRates",
     "ParallelElimination",
+    "Schnider",
+    "SchniderPopulation",
+    "StimulatedLoss",
+    "StimulatedProduction",
     "ThreeCompartments",
     "ThreeCompartmentsByMouth",
     "ThreeCompartmentsByMouthRates",
@@ -56,4 +83,5 @@ __all__ = [
     "TwoCompartmentsByMouth",
     "TwoCompartmentsByMouthRates",
     "TwoCompartmentsRates",
+    "WarfarinTurnover",
 ]

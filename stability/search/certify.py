@@ -49,6 +49,10 @@ def certify(
     if region is not None and not isinstance(region, Box | Ellipsoid):
         raise ValueError(f"the region is a Box or an Ellipsoid, not {str(region)[:100]!r}; write Box([-1.0], [1.0]).")
     system = Lure.stack(system) if isinstance(system, Sequence) else Lure.of(system)
+    if isinstance(region, Box) and not region.finite:
+        raise ValueError("the box has no end on some side; a certificate is searched in a finite one, regional_rate in any.")
+    if system.tape is not None:
+        raise ValueError("the system has a tape; ask regional_rate(system, region, inputs) how fast it contracts on a region.")
     given = _check_arguments(rate, metric, seconds, system, condition)
     beyond = _beyond_numbers(system)
     if beyond is not None:

@@ -347,7 +347,8 @@ def test_the_models_above_are_every_family_member() -> None:
         for part in describe(make()).values()
         if isinstance(part, dict) and "class" in part
     }
-    assert used == members == set(BUILTIN)
+    assert used == members
+    assert set(BUILTIN) == members | {"LinearisedBackbone"}  # of mechanisms: tests/homeostat/test_any_mechanism.py
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -23,7 +23,9 @@ def test_what_is_swallowed_leaves_at_the_saturated_rate() -> None:
     t = np.linspace(0.0, 4.0, 4001)
     found = solved(MichaelisMenten(), {"gut": 900.0}, t)
     taken = simpson(500.0 * found["plasma"] / (4.0 * 50.0 + found["plasma"]), t)
-    assert abs(taken - (900.0 - found["gut"][-1] - found["plasma"][-1])) < 1e-5  # mg, by Simpson's rule in steps of .001 d
+    assert (
+        abs(taken - (900.0 - found["gut"][-1] - found["plasma"][-1])) < 1e-5
+    )  # mg, by Simpson's rule in steps of .001 d
 
 
 def test_parallel_elimination_solves_the_separated_equation() -> None:
