@@ -45,7 +45,7 @@ Found = tuple[Tensor, Tensor, dict[str, Tensor | None]]
 def answer(raw: object) -> Answer:
     """As float64 arrays, what was simulated as a share of its largest value."""
     states, loss, gradients = raw  # type: ignore[misc]
-    arrays = {name: g.detach().cpu().numpy() for name, g in gradients.items() if g is not None}
+    arrays = {name: g.detach().cpu().numpy() for name, g in gradients.items() if g is not None and g.numel()}
     found = states.detach().cpu().numpy()
     return Answer(found / np.abs(found).max(), float(loss.detach().sum()), arrays)
 
