@@ -204,11 +204,16 @@ class SemilinearField:
         s: float | Tensor,
         x: Tensor,  # (M, N, n)
     ) -> Tensor:  # (M, N, n)
-        """dx/dt in segment k at its own clock s, unchecked: this runs in every stage of every step."""
-        if self.unsplit is None:
-            return self._linear(x) + self._nonlinear(k, s, x)
-        rate = self.unsplit(x, self._input(k, s))
-        return rate + self._infused[k] if self._infused else rate
+        """dx/dt in segment k at its own clock s."""
+        try:
+            if self.unsplit is None:
+                return self._linear(x) + self._nonlinear(k, s, x)
+            rate = self.unsplit(x, self._input(k, s))
+            return rate + self._infused[k] if self._infused else rate
+        except (TypeError, AttributeError, RuntimeError, IndexError):  # this runs in every stage of every step: only now look
+            self._require_place(k, s)
+            self._require_state(x)
+            raise
 
     def linear(
         self,

@@ -83,6 +83,7 @@ def renamed(mechanism: Mechanism, names: Mapping[str, str], *, name: str = "") -
     """
     require_mechanism(mechanism)
     require_kind(names, Mapping, "renamed: names", '{"plasma": "other"}')
+    require_kind(name, str, "renamed: name", 'name="Other"')
     known = [*mechanism.states, *mechanism.inputs, *(p.name for p in mechanism.physical)]
     for old, new in names.items():
         require_text(new, "renamed: a new name", '{"plasma": "other"}')
@@ -137,6 +138,9 @@ class _Joined(Mechanism):
         one, two = parts
         for part in parts:
             require_mechanism(part)
+        require_kind(said[0], str, f"{how}: name", 'name="Both"')
+        if said[2] is not None:
+            require_kind(said[2], Mapping, f"{how}: signs", '{"plasma": 1}, or None')
         self._parts, self._links, given = parts, links, said[2]
         self._name = said[0] or f"{one.name}, {two.name}"
         where = f"{how} of {one.name} and {two.name}"

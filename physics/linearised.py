@@ -45,6 +45,7 @@ class Linearised:
         u: Tensor,  # (..., m)
     ) -> Tensor:  # (..., n)
         """f(x, u, θ) − A x − B u, in state units per time: it does not vanish at the point unless f does and both are 0."""
+        self.tape.require_point(x, u, "Linearised.remainder")
         rate = self.tape.rate(x, u) - (self.A @ x[..., None])[..., 0]
         return rate - (self.B @ u[..., None])[..., 0] if u.shape[-1] else rate
 
@@ -54,6 +55,7 @@ class Linearised:
         u: Tensor,  # (..., m)
     ) -> Tensor:  # (..., n, n)
         """∂remainder/∂x."""
+        self.tape.require_point(x, u, "Linearised.slope")
         return self.tape.jacobian(x, u) - self.A
 
 
@@ -121,7 +123,7 @@ def bends(tape: Tape) -> tuple[bool, ...]:
 def _require_decays(mechanism: Mechanism, found: Linearised) -> None:
     """Raise `ValueError` unless every A is finite and Hurwitz. Under `torch.func.vmap`, and in a capture, nobody looks."""
     A = found.A.detach()
-    if capturing():
+    if capturing() or not A.numel():
         return
     try:
         finite = bool(torch.isfinite(A).all() and torch.isfinite(found.B.detach()).all())

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stability.arguments import number, time_limit
+from stability.arguments import number, shown, time_limit
 from stability.claims.regional_rate import RegionalRate
 from stability.decay import rounded
 from stability.lure import SLOPES, Array, Lure, System
@@ -57,9 +57,11 @@ def regional_rate(
         raise ValueError("the system has no tape; ask certify(system, region=…) of it.")
     if not isinstance(region, Box):
         raise ValueError(f"the region is {str(region)[:100]!r}; give a Box, as in Box([0.0], [np.inf]).")
-    number(condition, "the condition number", "a finite number above 1", above=1.0)
+    if inputs is not None and not isinstance(inputs, Inputs):
+        raise ValueError(f"the inputs are {shown(inputs)}; give Inputs(lower, upper), the levels that u may take, or None.")
+    condition = number(condition, "the condition number", "a finite number above 1", above=1.0)
     if rate is not None:
-        number(rate, "the rate", "one finite positive rate in 1/time, or None for the best one", above=0.0)
+        rate = number(rate, "the rate", "one finite positive rate in 1/time, or None for the best one", above=0.0)
     deadline = time.monotonic() + time_limit(seconds)
     check_fit(system, region, inputs)
     if inputs is not None and inputs.doses is not None:

@@ -9,6 +9,7 @@ from learned import Constant
 from physics import MECHANISMS, Mechanism, SharedPopulation
 from tests.physics.shelf.solved import solved
 
+
 @pytest.mark.parametrize("kind", MECHANISMS, ids=lambda kind: kind.__name__)
 def test_the_default_solver_follows(kind: type[Mechanism]) -> None:
     """From half the typical sizes, at typical θ and inputs (half the size of 1 where these are 0), for a time of 3."""
