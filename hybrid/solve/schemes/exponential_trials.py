@@ -72,10 +72,10 @@ class ExponentialTrials(Trials):
         # what the end's own slope would have changed
         error = times(4.0 * p3 - p2, g(1.0, after) - g4).abs()
         # And inside the step: the polynomial through the stages is quadratic, and what it misses of g is near
-        # θ(θ − ½)(θ − 1) times a constant, seen at θ = ¼; in the middle it moves the state by a third of that. The end it moves by
-        # (64/3)|6φ₄ − 3φ₃ + ½φ₂| of it, at most .14 for any decay; what a fourth power misses beside it is less for steps within a
-        # time constant. Without this look a residual of states that move linearly (an effect of a concentration), or of inputs,
-        # had no error: the end's own slope is then exact.
+        # θ(θ − ½)(θ − 1) times a constant, seen at θ = ¼; in the middle it moves the state by a third of that. The end it
+        # moves by (64/3)|6φ₄ − 3φ₃ + ½φ₂| of it, some .14 at most; what a fourth power misses beside it is less for steps within
+        # a time constant. Without this look a residual of states that move linearly (an effect of a concentration), or of
+        # inputs, had no error: the end's own slope is then exact.
         quarter = times(eq, x) + times(0.25 * p1q - 0.1875 * p2q + 0.0625 * p3q, g1)
         quarter = quarter + times(0.125 * p2q - 0.0625 * p3q, g2 + g3) + times(0.0625 * (p3q - p2q), g4)
         missed = g(0.25, quarter) - (0.375 * (g1 + g2 + g3) - 0.125 * g4)

@@ -13,8 +13,10 @@ from typing import NamedTuple
 from stability.proof.reading import Unusable, get, number, sequence, shown
 from stability.proof.tape.functions import FUNCTIONS, NUMBERED
 
+# what a tape begins with: numbers, and what it is given
 LEAVES = ("constant", "state", "input", "parameter")
 PAIRS = ("add", "subtract", "multiply", "divide", "minimum", "maximum")
+# every operation that the checker can bound; what is not among them is refused by name
 OPERATIONS = (*PAIRS, *FUNCTIONS)
 _ENTRIES = {"tape", "states", "inputs", "parameters", "code", "rate"}
 _MOST = 100_000  # lines
