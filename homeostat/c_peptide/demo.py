@@ -52,7 +52,9 @@ ABOUT = (
     "117 people drank glucose; glucose and C-peptide were measured five times in two hours. C-peptide is what the pancreas "
     "releases beside insulin. How it spreads and is cleared is known (Van Cauter's two compartments, with rates from age and "
     "diabetes status); how much is secreted for a given rise of glucose is not, and is learned by a small network that everyone "
-    "shares, with one number β per person. Trained on the 82 training people of the published split; the figures and pictures "
+    "shares, with one number β per person. The network reads glucose and β, and no state: what is "
+    "proved is of the kinetics, whatever it learned. Trained on the 82 training people of the published split; the figures "
+    "and pictures "
     "are of the 35 test people, whom no member was trained on and for whom nothing was chosen, unless they say otherwise. Not "
     "strictly untouched: test figures of earlier versions of this model were known to its authors. The figures beside the "
     "published ones take everyone's most likely β; scores and intervals take draws of it, which moves an error in its third "
@@ -117,6 +119,10 @@ def _after_training(
     hybrid = trained(found)
     stopped = cut_short({"hybrid": found.interrupted})
     said = {**marked(stopped), "settings.solver": settings.solver}
+    steps = training_verdict(found)
+    if steps.good is False:
+        said["not_converged"] = f"{steps.claim}."
+        console.print(f"{MARKS[steps.good]} {steps.claim}", markup=False)
     path = save(bundle_of(hybrid, None, {}, said), folder / "model.twin")  # whatever fails from here on, it is there
 
     train = [drinking(r) for r in data.train]

@@ -27,6 +27,7 @@ from stability.search.states.jacobians import abscissa
 from stability.threads import of_system, threads_by
 
 _CORNERS, _MOST_SYSTEMS = 8, 20_000  # entries, and systems times corners, up to which corners are taken
+_RIM = 1e-7  # of a box: so far from its faces states are sampled
 _FAR = 1e3  # of a scale: how far states are sampled where a box has no end
 
 
@@ -77,7 +78,10 @@ def regional_rate(
     scale = np.ones(system.states) if system.scale is None else system.scale
     lower = np.where(np.isfinite(region.lower), region.lower, np.minimum(-_FAR * scale, region.upper - _FAR * scale))
     upper = np.where(np.isfinite(region.upper), region.upper, np.maximum(_FAR * scale, region.lower + _FAR * scale))
-    samples = sample_known(system, stack, lower, upper, levels)
+    # strictly inside: at a kink on a face the slope of a table may be that of outside, which no two states of the box see
+    rim = _RIM * (upper - lower)
+    within = tuple(end + sign * _RIM * (levels[1] - levels[0]) for end, sign in zip(levels, (1.0, -1.0), strict=True))
+    samples = sample_known(system, stack, lower + rim, upper - rim, (within[0], within[1]))
     goal = 0.0 if rate is None else rate
     refusal = disproof(system, samples, goal, everywhere=False)
     if refusal is not None:

@@ -22,7 +22,7 @@ from stability.proof.known import entries_in
 from stability.proof.reading import Unusable, array, get, number, sequence, shown
 from stability.proof.region.claim import box_in_words, ends_of, extremes
 from stability.proof.region.contraction import multipliers_shape, rate_by_slopes, unproved_kind
-from stability.proof.system import Stack, read_system
+from stability.proof.system import Stack, another, read_system
 from stability.proof.verdict import Verdict
 
 NOT_COVERED = ("that trajectories stay in the region: beyond the moment at which one leaves it nothing is said", *OF_CONTRACTION)
@@ -55,8 +55,8 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
         raise Unusable(f"a rate on a region proved by {shown(proof)} is not one that this checker knows")
     rate, P = number(get(claim, "rate")), array(get(claim, "metric"), "metric")
     multipliers = array(get(claim, "multipliers"), "multipliers")
-    refusal = _unusable_region(stack, lower, upper, levels)
-    if refusal:
+    refusal = another(claim, stack) or _unusable_region(stack, lower, upper, levels)
+    if refusal:  # before a tape is bounded, which may take long
         return Verdict(False, refusal)
     words = statement(rate, stack.A.shape[-1], stack.count, {**region, "inputs": inputs}, wide=stack.wide)
     entries = entries_in(stack, lower, upper, levels, meter)

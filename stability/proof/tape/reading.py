@@ -101,6 +101,8 @@ def _names(value: object, what: str) -> tuple[str, ...]:
     found = sequence(value)
     if not all(isinstance(name, str) and name for name in found) or len(set(found)) < len(found):
         raise Unusable(f"the tape's {what} are not names that differ")
+    if not all(name.isascii() or name.encode("utf-8", "replace").decode("utf-8") == name for name in found):
+        raise Unusable(f"the tape's {what} hold characters that no text has")
     return tuple(found)
 
 

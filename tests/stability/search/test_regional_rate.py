@@ -134,6 +134,41 @@ def test_people_share_one_metric() -> None:
     assert 0.98 * limit <= found.rate <= limit
 
 
+def of_one(*lines: list[Any]) -> Lure:
+    """dx/dt as the last line of these, which follow x."""
+    code = [["state", 0], *lines]
+    tape = {"tape": 1, "states": ["x"], "inputs": [], "parameters": [], "code": code, "rate": [len(code) - 1]}
+    return Lure(A=[[0.0]], weights=[], biases=[], tape=tape, theta=[])
+
+
+@pytest.mark.parametrize(
+    ("lines", "box", "rate"),
+    [
+        ([["relu", 0], ["constant", 2.0], ["multiply", 1, 2], ["subtract", 0, 3]], (0.0, 1.0), 1.0),
+        ([["relu", 0], ["negate", 1]], (0.0, np.inf), 1.0),
+        ([["abs", 0], ["negate", 1]], (0.0, 1.0), 1.0),
+        ([["hill", 0, 1.0], ["negate", 1]], (0.0, 1.0), 0.25),
+        ([["constant", 0.0], ["maximum", 0, 1], ["constant", 2.0], ["multiply", 3, 2], ["subtract", 4, 0]], (-1.0, 0.0), 1.0),
+    ],
+)
+def test_a_kink_on_a_face_disproves_nothing(lines: list[list[Any]], box: tuple[float, float], rate: float) -> None:
+    """At the face a table's slope may be that of outside, which no two states of the box see."""
+    system = of_one(*lines)
+    found = regional_rate(system, Box([box[0]], [box[1]]))
+    assert isinstance(found, RegionalRate)
+    assert 0.99 * rate <= found.rate <= rate
+    assert check(found, system)
+
+
+def test_a_name_that_no_text_has_is_refused() -> None:
+    system = saturating()
+    found = regional_rate(system, Box([0.0, 0.0], [300.0, 300.0]))
+    assert isinstance(found, RegionalRate)
+    data = system.to_dict()
+    tape = {**data["tape"], "parameters": ["\ud800", "b", "c"]}
+    assert not prove(found, {**data, "tape": tape}).proved
+
+
 def test_where_there_is_none_it_is_said_why() -> None:
     unbounded = regional_rate(saturating(), Box([0.0, 0.0], [np.inf, np.inf]))
     assert isinstance(unbounded, Refusal)

@@ -169,7 +169,8 @@ def test_bounds_are_reached(case: tuple[str, float | None], low: float, width: f
         name in ("hill", "relu", "abs") and -0.05 < low <= 0.0
     ):  # a slope at a kink is one of those beside it, wherever the box ends
         low = 0.05
-    if name == "power" and n is not None and n < 0:
+    steep = name == "hill" and n is not None and n < 1  # without a bound of its slope at 0
+    if (name == "power" and n is not None and n < 0) or steep:
         low = max(low, 0.05)
     x = np.linspace(low, low + width, 4_001)[:, None]
     tape, box = tape_of(name, n), (x[0], x[-1])
