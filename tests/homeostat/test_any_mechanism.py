@@ -1,6 +1,7 @@
 """The shell fits a mechanism as it fits a backbone; its bundle holds the tape, and nothing of the user's Python."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from homeostat.study.backbones import backbone_named
 from hybrid import Dose, HybridModel, Schedule, States, simulate
 from learned import AdditiveProportional
 from physics import LinearisedBackbone, SharedPopulation, TapedMechanism, check_mechanism
-from stability import certify
+from stability import Box, RegionalRate, certify, regional_rate
 from tests.homeostat.own_mechanism import TwoWays
 from training import Cohort, personalise
 from training.people.tables.nonmem import read_table
@@ -84,6 +85,19 @@ def test_a_bundle_is_inspected_simulated_and_reported_without_the_code(bundle: P
     ahead = run("simulate", bundle, "--person", "0", "--do", "dose 100 mg -> gut @ 20 h", "--until", "30", "--json")
     assert ahead.exit_code == 0, ahead.output
     assert "certificate" in run("check", bundle).output  # there is none to prove
+
+
+def test_a_rate_on_a_region_travels_under_its_own_name(bundle: Path, tmp_path: Path) -> None:
+    read = load(bundle)
+    found = regional_rate(read.system(), Box([0.0, 0.0], [300.0, 300.0]))
+    assert isinstance(found, RegionalRate)
+    path = save(replace(read, claims=(found,)), tmp_path / "rate.twin")
+    again = load(path)
+    assert again.certificate is None
+    assert again.claims[0].to_dict() == found.to_dict()
+    told = run("check", path)
+    assert told.exit_code == 0
+    assert "that they stay is not proved" in told.output.replace("\n", " ")
 
 
 def test_a_tape_that_was_changed_is_refused_in_a_sentence() -> None:
