@@ -104,7 +104,7 @@ unseen = forecast_unseen(plan, stack, known, later, generator=generator)
 outcome = Outcome.of(unseen, later)
 score_table(outcome)
 
-# %%
+# %% mystnb={"image": {"alt": "Six people's measurements and the 80 % intervals of their forecasts, which fall with time"}}
 figure, panels = plt.subplots(2, 3, figsize=(10, 5), sharex=True, sharey=True, layout="constrained")
 low, high = unseen.quantile([0.1, 0.9])[..., 0].clamp(min=0.0)
 for axes, i in zip(panels.flat, range(6), strict=True):
@@ -137,7 +137,7 @@ print(*report.verdicts, sep="\n")
 # The first person, half of the dose at once and half after eight hours, under their own parameters with what is not
 # known of them.
 
-# %%
+# %% mystnb={"image": {"alt": "The 80 % interval as given, and that of two halves, which peaks later and lower"}}
 first = cohort.people(torch.tensor([0]))
 (dose,) = records[0].schedule.doses
 halved = records[0].schedule.do(Dose("gut", dose.time, dose.amount / 2), Dose("gut", dose.time + 8.0, dose.amount / 2))

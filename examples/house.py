@@ -202,7 +202,7 @@ for name in ("crps", "rmse", "sharpness_80"):
 share, without = hybrid_scores["coverage_80"], alone_scores["coverage_80"]
 print(f"  80 % interval: holds {share:.0%} of the measurements with the hybrid, {without:.0%} with physics alone")
 
-# %%
+# %% mystnb={"image": {"alt": "Room temperature of three days within the hybrid's narrow band and the wide one of physics"}}
 shown = torch.argsort(later.y[:, :, 0].nan_to_num().amax(1), descending=True)[
     [0, 6, 12]
 ].tolist()  # a warm day, and two others
@@ -222,7 +222,7 @@ plt.show()
 # When the model says 70 %, does it happen? For every level, the share of measurements below the quantile that was
 # stated for it:
 
-# %%
+# %% mystnb={"image": {"alt": "Observed share against stated probability: hybrid and physics alone, beside the diagonal"}}
 levels = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
 asked = torch.isfinite(later.y)
 figure, axes = plt.subplots(figsize=(3.6, 3.4), layout="constrained")
@@ -240,7 +240,7 @@ plt.show()
 # Heat that the residual brings into the room at noon, 500 W/m² and 6 °C outside, as the room gets warmer: each member,
 # and what `people_do` says. Where no day had such a room, members part.
 
-# %%
+# %% mystnb={"image": {"alt": "Heat into the room falls above 23 °C: four members near the truth, parting beyond the data"}}
 rooms = torch.linspace(17.0, 28.0, 60, dtype=torch.float64)
 states = torch.stack([rooms, torch.full_like(rooms, 18.0)], -1)[None].expand(4, -1, -1)  # (M, 60, n)
 inputs = torch.tensor([0.0, 6.0, 500.0], dtype=torch.float64).expand(4, 60, 3)
@@ -285,7 +285,7 @@ result
 # The same day, weather and leak, another heating. The model answers with a band; the house that we made answers with a
 # line.
 
-# %%
+# %% mystnb={"image": {"alt": "Room temperature with two heatings, a band for each, the true house dashed"}}
 i = shown[-1]
 setback = Signal(HOURS, 600.0 + 3500.0 * ((HOURS >= 4) & (HOURS < 8)) + 2500.0 * ((HOURS >= 16) & (HOURS < 21)))
 other = days[i].schedule.do(inputs={"heating": setback})

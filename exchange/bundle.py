@@ -33,11 +33,22 @@ def _summary(bundle: Any) -> Summary:
         ("model", bundle.model),
         ("observed", with_units(bundle.model.observation.channels, bundle.model.observation.units)),
         ("people", tuple(person.id for person in bundle.people)),
-        *((claim.kind, claim) for claim in bundle.claims[:3]),
+        *((claim.kind, _claimed(bundle, claim)) for claim in bundle.claims[:3]),
         ("calibration", tuple(bundle.calibration) or "none"),
         ("provenance", dict(bundle.provenance) or None),
         ("not below 0", ", ".join(bundle.nonnegative)),
     ]
+
+
+def _claimed(bundle: Any, claim: Claim | Refusal) -> object:
+    """A claim in the unit of time in which it was made, which it does not know itself."""
+    if not isinstance(claim, Claim):
+        return claim
+    time = bundle.units_made_in(claim).get("time", bundle.model.backbone.time_unit)
+    try:
+        return f"{type(claim).__name__}, for bundle.prove() to prove: {claim.in_words(str(time))}"
+    except ValueError:  # its numbers are such that no proof can stand behind them
+        return claim
 
 
 @dataclass(frozen=True)
@@ -222,7 +233,9 @@ class Bundle:
         for certificate in (claim for claim in self.claims if isinstance(claim, Certificate)):
             given = self.conditions()
             ids, schedules = [p.id for p in self.people], [p.schedule for p in self.people]
-            subjects = subjects_of(self.model, ids, schedules, self.personal.mode, given.covariates, given.baseline)
+            subjects = subjects_of(
+                self.model, ids, schedules, self.personal.mode, given.covariates, given.baseline, given.segments.u0[:, 0]
+            )
             found += outside(certificate, self.model, subjects)
         return found
 

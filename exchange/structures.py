@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from hybrid import OBSERVATIONS, TERMS, HybridModel
 from learned import NOISES, PROCESS_NOISES, RESIDUALS
-from physics import BACKBONES, POPULATIONS
+from physics import BACKBONES, POPULATIONS, LinearisedBackbone
 from physics.arguments import InputError, quote, require_kind
 
 # the classes of ours that a bundle may name, by their names: `load(path, structures={**BUILTIN, "Mine": Mine})`
 BUILTIN: Mapping[str, type[nn.Module]] = {
     family_member.__name__: family_member
-    for family in (BACKBONES, POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES, PROCESS_NOISES, TERMS)
+    # what a mechanism is beside A and B follows from its tape, which is in the configuration
+    for family in (BACKBONES, (LinearisedBackbone,), POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES, PROCESS_NOISES, TERMS)
     for family_member in family
 }
 # arguments that a class did not take at first, and what it then did: a bundle that names none of them keeps that meaning
@@ -111,8 +112,9 @@ def _integers(value: object) -> Iterator[int]:
     if isinstance(value, int) and not isinstance(value, bool):
         yield value
     elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _integers(inner)
+        for name, inner in value.items():
+            if name != "tape":  # places of lines, which make nothing: a tape bounds them itself
+                yield from _integers(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _integers(inner)

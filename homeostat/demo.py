@@ -24,6 +24,7 @@ from homeostat.gallery.opening import opening_of
 from homeostat.gallery.page import DRAWN, Shown, proof_section, sections_of
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.theta import theta_of
+from homeostat.places import require_folder
 from homeostat.progress import cut_short
 from homeostat.study import (
     Evaluation,
@@ -31,12 +32,12 @@ from homeostat.study import (
     Trained,
     bundle_of,
     certify_rounded,
+    crps_difference,
     dense_unseen,
     dosed_region,
     evaluate,
     gradient_difference,
     judge,
-    paired_difference,
     require_folds,
     train,
 )
@@ -68,7 +69,7 @@ def run_demo(folder: Path, settings: Settings, console: Console, *, made: Made |
     """
     began = time.perf_counter()
     made = made or Made.now("homeostat.demo.run_demo(…)")
-    folder.mkdir(parents=True, exist_ok=True)
+    require_folder(folder)
     asked = Asked("concentration", "mg/L", THRESHOLD, settings.forecast_from, "h")
 
     console.rule("[bold]1 · read[/bold]", align="left")
@@ -93,7 +94,7 @@ def run_demo(folder: Path, settings: Settings, console: Console, *, made: Made |
             waiting[baseline.name] = second.apply_async(judge, (baseline, records, own, THRESHOLD))
         console.print(f"meanwhile, in a second process, trained the same way: {', '.join(waiting)}")
         hybrid = train(hybrid_recipe(backbone, records), records, settings, console)
-        for one in gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends):
+        for one in gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends, hybrid.interrupted):
             console.print(f"{MARKS[one.good]} {one}", markup=False)
         return _after_training(folder, settings, asked, records, hybrid, waiting, console, began, made)
 
@@ -198,18 +199,17 @@ def _after_training(
     )
     identical = difference == 0.0
     console.print(
-        f"{path}: {path.stat().st_size / 1024:.0f} kB; loaded again, predictions are "
-        + ("identical to the last bit" if identical else f"NOT identical (largest difference {difference:.3g} mg/L)")
+        f"{path}: {path.stat().st_size / 1024:.0f} kB; {gallery.saved_words(difference, 'mg/L')}", markup=False
     )
 
     comparisons = {
-        name: paired_difference(evaluations["hybrid"], evaluations[name]) for name in evaluations if name in waiting
+        name: crps_difference(evaluations["hybrid"], evaluations[name]) for name in evaluations if name in waiting
     }
     verdicts = [
         *gallery.interrupted_verdicts(stopped, left_out),
         gallery.claim_verdict(certificate, "h", STATES, best=best, proved=proved),
         *gallery.outside_verdicts(bundle.outside(), len(records)),
-        *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends),
+        *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends, hybrid.interrupted),
         *verdicts_of(judged),
         *(gallery.comparison_verdict(name, value, "mg/L") for name, value in comparisons.items()),
         Verdict(

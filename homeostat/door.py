@@ -27,6 +27,20 @@ _SIMULATION = (
     "likely causes, in order: steps too long for the fastest rate (--solver exponential, or torchdiffeq:dopri5), a residual that "
     "grows (a lower --rate of learning), a time or an amount in another unit than --units says"
 )
+_OTHER_PLACE, _ROOM = "name another place, or move the file", "make room on the disk, or write elsewhere"
+# what a system says in half a sentence, by its number: what it means here, and what helps
+_SYSTEM: Mapping[int, tuple[str, str]] = {
+    errno.EEXIST: ("a file stands there, where a folder is needed", _OTHER_PLACE),
+    errno.ENOTDIR: ("a part of this path is a file, where a folder is needed", _OTHER_PLACE),
+    errno.EISDIR: ("this is a folder, where a file is needed", "name a file"),
+    errno.ENOENT: ("there is no such place", "check the path"),
+    errno.EACCES: ("this place may not be used", "name one that you may read and write"),
+    errno.EPERM: ("this place may not be used", "name one that you may read and write"),
+    errno.EROFS: ("nothing can be written there", "name another place"),
+    errno.ENAMETOOLONG: ("this name is too long for the system", "write a shorter one"),
+    errno.ENOSPC: ("No space left on device", _ROOM),
+    errno.EDQUOT: ("no more may be written there", _ROOM),
+}
 _MEMORY = "ask for less: fewer --points, --members or --folds, narrower --hidden layers, a shorter table"
 
 
@@ -95,8 +109,8 @@ def _said(error: Exception) -> tuple[str, str | None, int]:
         return "this takes more memory than there is", _MEMORY, UNUSABLE
     if isinstance(error, OSError) and error.strerror is not None:
         where = "" if error.filename is None else f"{error.filename}: "
-        full = "make room on the disk, or write elsewhere" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
-        return f"{where}{error.strerror}", full, UNUSABLE
+        problem, cure = _SYSTEM.get(error.errno or 0, (error.strerror, None))
+        return f"{where}{problem}", cure, UNUSABLE
     if isinstance(error, ValueError | ImportError | OSError):
         # the house's sentences end with the cure, behind a semicolon; further lines show a place in a text
         first, line, rest = str(error).partition("\n")

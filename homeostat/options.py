@@ -1,6 +1,7 @@
 """The options that several commands share, and how their texts are read. Nothing heavy is imported here."""
 
 import itertools
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -108,7 +109,7 @@ def order_of(text: str | None) -> Any:
 
 def numbered(text: str, option: str) -> dict[int | str, str]:
     """Numbers or names of the table → names of the model."""
-    return {int(key) if key.isdigit() else key: value for key, value in pairs(text, option).items()}
+    return {int(key) if key.isdecimal() else key: value for key, value in pairs(text, option).items()}
 
 
 def config_of(text: str) -> Any:
@@ -117,21 +118,28 @@ def config_of(text: str) -> Any:
     try:
         return plain_json(text.encode("utf-8", "surrogateescape"), _MOST)
     except ValueError as error:
-        raise ValueError(f'--backbone-config must be JSON ({error}); write it in quotes: \'{{"A": [[-1.0]]}}\'') from error
+        raise ValueError(f'--backbone-config must be JSON: {error}; write it in quotes: \'{{"A": [[-1.0]]}}\'') from error
 
 
 def widths_of(text: str, networks: int) -> list[int]:
     """The hidden widths; none for 0. Refused before anything is made of them: more weights than any memory holds."""
     cure = "write 8, or 16,16, or 0 for none"
-    try:
-        widths = [int(w) for w in text.split(",")]
-    except ValueError as error:
-        raise ValueError(f"--hidden must be whole numbers ({error}); {cure}") from error
+    parts = [part.strip() for part in text.split(",")]
+    odd = [part for part in parts if not part.removeprefix("-").isdecimal()]
+    if odd:
+        raise ValueError(f"--hidden {text!r} is not made of whole numbers: {odd[0]!r} is none; {cure}")
+    widths = [int(part) for part in parts]
     if min(widths) < 0 or (0 in widths and len(widths) > 1):
         raise ValueError(f"--hidden {text} has a layer without units; {cure}")
     if networks * (widths[0] + sum(a * b for a, b in itertools.pairwise(widths))) > _MOST:
         raise ValueError(f"--hidden {text} makes more than {_MOST:,} weights in all members and folds; {cure}")
     return widths if widths != [0] else []
+
+
+def learning_rate_of(rate: float) -> float:
+    if not 0.0 < rate < math.inf:  # NaN neither
+        raise ValueError(f"--rate {rate:g} is no learning rate; write a positive one, as 0.03")
+    return rate
 
 
 def console_of(as_json: bool) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hybrid.cutting.segments import Segments
 from learned.residual import Field
-from physics.arguments import quote, require_kind, require_number, require_shape
+from physics.arguments import quote, require_callable, require_kind, require_number, require_shape
 
 
 class HasRecord(Protocol):
@@ -39,7 +39,8 @@ class SemilinearField:
     ε is everything that is neither: what is learned, and the known terms of the model where it has any.
     For solvers that use the structure: `network`, the residual as layers, where it has them, and `forced`, the forcing at
     the beginning of every segment and its change along it, (M|1, N, K, n) each, or None where nothing drives.
-    `tensors`: what the residual is made from, for the adjoint method.
+    `tensors`: what the residual is made from, for the adjoint method. `unsplit`: A x + B u + ε as one function of x and u, where
+    it costs less than its parts (a mechanism, of which A and B are slopes); who needs no split calls it.
     Law: the call is the sum of its parts.
     """
 
@@ -50,6 +51,8 @@ class SemilinearField:
         residual: Callable[[Tensor, Tensor], Tensor] | None,
         segments: Segments,
         tensors: Sequence[Tensor] = (),
+        *,
+        unsplit: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         require_kind(segments, Segments, "SemilinearField: segments", "conditions.segments")
         require_shape(A, "SemilinearField: A", ..., "n", "n", write="backbone.matrices(theta)[0]")
@@ -64,6 +67,9 @@ class SemilinearField:
             raise ValueError(f"SemilinearField: tensors are those that the residual is made from, and are {quote(tensors)}")
         self.A, self.B, self.segments, self.learned = A, B, segments, residual
         self.network = residual if isinstance(residual, Field) else None
+        require_callable(unsplit, "SemilinearField: unsplit", "bound.rate", A, A)
+        self.unsplit = unsplit
+        self._infused = segments.rate[None].unbind(2) if unsplit is not None and segments.infused else ()
         self._tensors = tuple(tensors)
         self._flat = A.reshape(-1, n, n) if A.ndim == 4 else None  # (M·N, n, n)
         self._dt = segments.dt[None, :, :, None].unbind(2)  # K × (1, N, 1)
@@ -90,7 +96,7 @@ class SemilinearField:
     def on(self, segments: Segments) -> "SemilinearField":
         """The same right-hand side on the same records, cut otherwise."""
         require_kind(segments, Segments, "SemilinearField.on: segments", "conditions.segments")
-        return SemilinearField(self.A, self.B, self.learned, segments, self._tensors)
+        return SemilinearField(self.A, self.B, self.learned, segments, self._tensors, unsplit=self.unsplit)
 
     def without(self, failures: Sequence["HasRecord"]) -> "SemilinearField":
         """The same with some records at rest: nothing happens to them, and no gradient comes from them."""
@@ -116,7 +122,7 @@ class SemilinearField:
         if isinstance(learned, Field):
             origin, active = (tuple(still(v, 1) for v in vs) for vs in (learned.origin, learned.active))
             learned = replace(learned, origin=origin, active=active)
-        return SemilinearField(still(self.A, 1), still(self.B, 1), learned, quiet, self._tensors)
+        return SemilinearField(still(self.A, 1), still(self.B, 1), learned, quiet, self._tensors, unsplit=self.unsplit)
 
     def slowed(
         self,
@@ -186,7 +192,24 @@ class SemilinearField:
     ) -> Tensor:  # (M, N, n)
         """dx/ds in segment k at its own clock s ∈ [0, 1]: at s = 1 still this segment's inputs, not the next one's."""
         try:
-            return self._dt[k] * (self._linear(x) + self._nonlinear(k, s, x))
+            return self._dt[k] * self.rate(k, s, x)
+        except (TypeError, AttributeError, RuntimeError, IndexError):  # this runs in every stage of every step: only now look
+            self._require_place(k, s)
+            self._require_state(x)
+            raise
+
+    def rate(
+        self,
+        k: int,
+        s: float | Tensor,
+        x: Tensor,  # (M, N, n)
+    ) -> Tensor:  # (M, N, n)
+        """dx/dt in segment k at its own clock s."""
+        try:
+            if self.unsplit is None:
+                return self._linear(x) + self._nonlinear(k, s, x)
+            rate = self.unsplit(x, self._input(k, s))
+            return rate + self._infused[k] if self._infused else rate
         except (TypeError, AttributeError, RuntimeError, IndexError):  # this runs in every stage of every step: only now look
             self._require_place(k, s)
             self._require_state(x)
@@ -227,6 +250,8 @@ class SemilinearField:
     def _nonlinear(self, k: int, s: float | Tensor, x: Tensor) -> Tensor:
         if self.learned is None:
             return self._forcing(k, s).expand_as(x) if self._f0 else torch.zeros_like(x)
+        if self.unsplit is not None:
+            return self.rate(k, s, x) - self._linear(x)
         rate = self.learned(x, self._input(k, s))
         return rate + self._forcing(k, s) if self._f0 else rate
 
@@ -286,8 +311,31 @@ def nonlinear_in(
     u0, u1 = field.segments.u0[everyone, index], field.segments.u1[everyone, index]
     first, change = (None, None) if forced is None else (v[:, everyone, index] for v in forced)
 
+    if field.unsplit is not None:
+        whole = rate_in(field, index)
+        return lambda s, x: whole(s, x) - field.linear(x)
+
     def rate(s: Tensor, x: Tensor) -> Tensor:  # (M, N, n)
         found = torch.zeros_like(x) if learned is None else learned(x, torch.lerp(u0, u1, s[:, None])[None])
         return found if first is None or change is None else found + first + s[:, None] * change
+
+    return rate
+
+
+def rate_in(
+    field: SemilinearField,
+    index: Tensor,  # (N,) each record's segment
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The same of all of dx/dt."""
+    if field.unsplit is None:
+        nonlinear = nonlinear_in(field, index)
+        return lambda s, x: field.linear(x) + nonlinear(s, x)
+    everyone, unsplit, given = torch.arange(len(index), device=index.device), field.unsplit, field.segments
+    u0, u1 = given.u0[everyone, index], given.u1[everyone, index]
+    infused = given.rate[everyone, index] if given.infused else None
+
+    def rate(s: Tensor, x: Tensor) -> Tensor:  # (M, N, n)
+        found = unsplit(x, torch.lerp(u0, u1, s[:, None])[None])
+        return found if infused is None else found + infused
 
     return rate

@@ -4,12 +4,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hybrid.baseline import by_state
 from hybrid.conditions import Conditions
 from hybrid.cutting.segments import Segments
+from hybrid.described import summary_of
 from hybrid.field import SemilinearField
 from hybrid.joining import (
     require_parameters,
@@ -24,32 +26,15 @@ from hybrid.leading_axes import leading
 from hybrid.observation import JoinsBackbone, Observation
 from hybrid.terms import RightHandSide, Term, bound
 from learned import Joins, Joint, LayeredResidual, NoiseHead, ProcessNoise, Residual, Zero
-from physics import Backbone, Population
+from physics import Backbone, LinearisedBackbone, Mechanism, Population
 from physics.arguments import (
     require_covariates,
     require_kind,
     require_number,
     require_shape,
 )
-from physics.glance import Summary, glance, with_units
+from physics.glance import glance
 from physics.units import factor
-
-
-def _summary(model: Any) -> Summary:
-    beside = "".join(f" + {type(term).__name__}" for term in model.known) + ("" if model.residual.vanishes else " + ε(x, u, c)")
-    seen = [*(f"{name} ({unit})" if unit else name for name, unit in model.uses.items()), f"latents {model.latents}"]
-    count = sum(p[0].numel() for p in model.parameters())
-    return f"HybridModel: dx/dt = A(θ) x + B(θ) u{beside}, members {model.members}", [
-        ("backbone", f"{type(model.backbone).__name__}, time in {model.backbone.time_unit}"),
-        ("states", with_units(model.backbone.states, model.backbone.state_units)),
-        ("inputs", with_units(model.backbone.inputs, model.backbone.input_units)),
-        ("θ", ", ".join(f"{p.name} ({p.unit})" for p in model.backbone.physical)),
-        ("population", f"{type(model.population).__name__}, coordinates of a person {model.personal}; {', '.join(seen)}"),
-        ("residual", type(model.residual).__name__),
-        ("observed", with_units(model.observation.channels, model.observation.units)),
-        ("noise", ", ".join(type(part).__name__ for part in (model.noise, model.process) if part is not None)),
-        ("trained", f"{count} numbers in each member, {str(model.dtype).removeprefix('torch.')} on {model.device}"),
-    ]
 
 
 class HybridModel(nn.Module):
@@ -60,9 +45,11 @@ class HybridModel(nn.Module):
     `covariates` names, as {"WT": (70.0, 20.0, "kg")} for (WT − 70 kg)/20 kg, and then of the latents. The unit may be left
     out, and then records may not state one either.
 
-    Arguments: `backbone`, `population` of its θ, `residual` (none: the backbone alone), `observation`, `noise`; `process`, what
-    drives the states at random (none: they follow the equation), which `rollout` adds to the variance of a measurement and
-    `sample_paths` draws; `known`, nonlinear terms of dx/dt that are known, as a saturable elimination: `Term`.
+    Arguments: `backbone`, or in its place a `Mechanism` f(x, u, θ): its slopes at one point are A(θ) and B(θ), and what they
+    leave of it is a known term, so that dx/dt = f(x, u, θ) + Σ k + ε, however it is split; `population` of its θ, `residual`
+    (none: what is known alone), `observation`, `noise`; `process`, what drives the states at random (none: they follow the
+    equation), which `rollout` adds to the variance of a measurement and `sample_paths` draws; `known`, nonlinear terms of dx/dt
+    that are known beside these: `Term`.
     The parts join by the names and units that they state: the population gives the backbone's parameters, in its order and
     units; names in observation, residual and noise are resolved here (such a part is replaced by one that fits this model).
     A population in another order is refused, not reordered: η, ω and μ are kept and reported in its order, and two orders in
@@ -71,11 +58,11 @@ class HybridModel(nn.Module):
     Law: with a zero residual the solution is the matrix exponential.
     """
 
-    __repr__, _repr_html_ = glance(_summary)
+    __repr__, _repr_html_ = glance(summary_of)
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | Mechanism,
         population: Population,
         residual: Residual | None = None,
         *,
@@ -87,6 +74,7 @@ class HybridModel(nn.Module):
         known: Sequence[Term] = (),
     ) -> None:
         super().__init__()
+        backbone = LinearisedBackbone(backbone) if isinstance(backbone, Mechanism) else backbone
         require_parts(backbone, population, residual, observation=observation, noise=noise, process=process)
         require_number(latents, "HybridModel: latents", least=0.0, whole=True)
         require_units(backbone)
@@ -110,8 +98,18 @@ class HybridModel(nn.Module):
 
     @property
     def known(self) -> tuple[Term, ...]:
-        """The known nonlinear terms of dx/dt beside A(θ) x + B(θ) u."""
+        """The known nonlinear terms of dx/dt beside A(θ) x + B(θ) u, or beside the mechanism."""
         return tuple(term for term in self.terms if isinstance(term, Term))
+
+    @property
+    def mechanism(self) -> Mechanism | None:
+        """What is known, where that is a mechanism and not a backbone of its own."""
+        return self.backbone.mechanism if isinstance(self.backbone, LinearisedBackbone) else None
+
+    @property
+    def curved(self) -> LinearisedBackbone | None:
+        """The backbone of a mechanism of which A x + B u leave something."""
+        return self.backbone if isinstance(self.backbone, LinearisedBackbone) and not self.backbone.linear else None
 
     @property
     def members(self) -> int:
@@ -146,7 +144,7 @@ class HybridModel(nn.Module):
     @property
     def linear(self) -> bool:
         """Is A(θ) x all that there is beside what drives it?"""
-        return not self.known and self.residual.vanishes
+        return not self.known and self.curved is None and self.residual.vanishes
 
     @property
     def opaque(self) -> tuple[str, ...]:
@@ -242,8 +240,13 @@ class HybridModel(nn.Module):
         self,
         theta: Tensor,  # (M, N, q)
         baseline: Tensor,  # (N, p), NaN where nothing was measured
+        inputs: Tensor | None = None,  # (N, m), those at the start
     ) -> Tensor:  # (M, N, n)
-        """The state in which each record starts."""
+        """The state in which each record starts: what the backbone says, or the equilibrium of a mechanism at everyone's own θ
+        and `inputs` (those that it is linearised at, where they are left out).
+
+        Errors: `ValueError` for shapes that do not fit, and for someone whose mechanism has no equilibrium, or several.
+        """
         q, p = len(self.backbone.physical), len(self.observation.channels)
         require_shape(theta, "HybridModel.initial: theta", "M", "N", q, write="model.theta(personal, covariates)")
         require_shape(baseline, "HybridModel.initial: baseline", ..., p, write="conditions.baseline", like=theta)
@@ -251,7 +254,12 @@ class HybridModel(nn.Module):
             raise ValueError(
                 f"HybridModel.initial: baseline is of {baseline.shape[-2]} people, theta of {theta.shape[1]}; give both for all"
             )
-        x0 = self.backbone.initial(theta, by_state(self.backbone, self.observation, theta, baseline))
+        given = by_state(self.backbone, self.observation, theta, baseline)
+        if inputs is not None and isinstance(self.backbone, LinearisedBackbone):
+            require_shape(inputs, "HybridModel.initial: inputs", ..., len(self.backbone.inputs), write="segments.u0[:, 0]")
+            x0 = self.backbone.start(theta, given, inputs)
+        else:
+            x0 = self.backbone.initial(theta, given)
         return x0.expand(*torch.broadcast_shapes(x0.shape[:-1], theta.shape[:-1]), x0.shape[-1])
 
     def bind(
@@ -270,7 +278,7 @@ class HybridModel(nn.Module):
                 )
         terms = self._at(theta, c)
         A, beside = terms.semilinear()
-        return SemilinearField(A, terms.B, beside, segments, terms.tensors)
+        return SemilinearField(A, terms.B, beside, segments, terms.tensors, unsplit=terms.unsplit())
 
     def at(
         self,
@@ -293,11 +301,11 @@ class HybridModel(nn.Module):
     def _at(self, theta: Tensor, c: Tensor, points: int = 1) -> RightHandSide:
         A, B = self.backbone.matrices(theta)
         if points > 1:
-            N, read = max(theta.shape[1], c.shape[1]), self.known or self.residual.sees_theta
+            N, read = max(theta.shape[1], c.shape[1]), self.known or self.curved or self.residual.sees_theta
             given = (A, B if B.shape[-1] else None, theta if read else None, c)  # what nobody reads stays as it is
             each = [None if v is None else v.expand(-1, N, *v.shape[2:]).repeat_interleave(points, 1) for v in given]
             A, B, theta, c = (old if new is None else new for new, old in zip(each, (A, B, theta, c), strict=True))
-        return bound((A, B), self.known, self.residual, theta, c)
+        return bound((A, B), self.known, self.residual, theta, c, self.curved)
 
     def _context_of(self, theta: object, c: Any, name: str) -> Any:
         """c, which has no columns in a model without covariates and latents."""
@@ -326,7 +334,8 @@ class HybridModel(nn.Module):
 
         A (M, N, n, n), B (M, N, n, m); weights (M, 1, out, in), biases (M, N|1, out) with c folded in, input_weights
         (M, 1, h, m) or None, activation; skip (M, 1, n, n) where the residual has one. Axes of size 1 are put in front.
-        Lists and arrays are taken too.
+        Of a mechanism: A (1, 1, n, n) of zeros, no B, and `tape`, `theta` (M, N, q) and `scale` (n,), for the certificate is one
+        of the field and not of its split. Lists and arrays are taken too.
         `c` may be left out where the model has neither covariates nor latents.
         Errors: `ValueError` for numbers of other shapes, a residual without layers, and a model with known nonlinear terms.
         """
@@ -339,7 +348,10 @@ class HybridModel(nn.Module):
                 f"{' and '.join(self.opaque)} has neither layers nor a tape, so it has no Lur'e form to certify; use a residual "
                 "with layers (MLP, ContractingMLP), and no known term beside it"
             )
-        return self._at(theta, c).lure()
+        arrays = self._at(theta, c).lure()
+        if "tape" in arrays and self.mechanism is not None:
+            arrays["scale"] = np.array([float(self.mechanism.scale[name]) for name in self.backbone.states])
+        return arrays
 
 
 def require_given(model: HybridModel, conditions: Conditions, name: str) -> None:

@@ -54,7 +54,7 @@ class Problem:
         theta = model.theta(personal, conditions.covariates)
         context = model.context(personal, conditions.covariates)
         if start is None:
-            x, S = model.initial(theta, conditions.baseline), None
+            x, S = model.initial(theta, conditions.baseline, conditions.segments.u0[:, 0]), None
         else:
             x, S = starting(start, len(model.backbone.states), conditions.size, name, theta)
         M = max(model.members, theta.shape[0], x.shape[0], 1 if S is None else S.shape[0])

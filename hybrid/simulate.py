@@ -284,7 +284,8 @@ def integrate(
     if not capture.capturing() and bool(torch.isinf(values_of(c)).any()):
         raise ValueError("simulate: c holds infinite values, at which the residual is not learned; give finite ones")
     if start is None:
-        x = model.initial(theta.expand(-1, N, -1), like.new_full((N, len(model.observation.channels)), torch.nan))
+        nothing = like.new_full((N, len(model.observation.channels)), torch.nan)
+        x = model.initial(theta.expand(-1, N, -1), nothing, segments.u0[:, 0])
     else:
         x, S = starting(start, len(backbone.states), N, "simulate", like)
         if S is not None:

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.derivative import slope_of
+from hybrid.remainder import Remainder, remainder_at
 from learned.residual import Bound, Field, LayeredResidual, Residual
+from physics import LinearisedBackbone
 from physics.arguments import require_callable, require_kind, require_shape
 from physics.glance import glance
 
@@ -43,7 +45,9 @@ class BoundTerm:
         if self.value is None:
             raise ValueError("BoundTerm: value is a function of x and u, and is None; write BoundTerm(lambda x, u: -x)")
         for what, function in (("value", self.value), ("slope", self.slope)):
-            ours = isinstance(function, Field | Bound) or getattr(function, "__self__", None) is self.layers is not None
+            owner = getattr(function, "__self__", None)
+            ours = isinstance(function, Field | Bound | Remainder) or owner is self.layers is not None
+            ours = ours or isinstance(owner, Remainder)
             if not ours:  # ours are made in every solve
                 require_callable(function, f"BoundTerm: {what}", "BoundTerm(lambda x, u: -x)", *[torch.zeros(1, 1, 1)] * 2)
 
@@ -113,8 +117,9 @@ class Parts:
 class RightHandSide:
     """dx/dt of people whose θ and c are held: what `HybridModel.at(theta, c)` gives.
 
-    `A` (M|1, N|1, n, n), `B` (M|1, N|1, n, m) · `known`: the known terms beside them · `learned`: ε, None where it is 0
-    everywhere · `tensors`: what known and learned terms are made from, none of them made from another.
+    `A` (M|1, N|1, n, n), `B` (M|1, N|1, n, m) · `known`: the known terms beside them, first what they leave of a mechanism ·
+    `learned`: ε, None where it is 0 everywhere · `tensors`: what known and learned terms are made from, none of them made from
+    another.
     Laws: `rate` is the sum of `parts`; `jacobian` is its derivative.
     """
 
@@ -181,15 +186,33 @@ class RightHandSide:
             return self.A, self.learned.value
         return _plus(self.A, layers.skip), replace(layers, skip=None)
 
-    def lure(self) -> dict[str, Any]:
-        """The arrays of the Lur'e form, float64, as `HybridModel.lure` says.
+    @property
+    def remainder(self) -> Remainder | None:
+        """What A x + B u leave of a mechanism, None where there is none, or nothing is left of it."""
+        first = self.known[0].value if self.known else None
+        return first if isinstance(first, Remainder) else None
 
-        Errors: `ValueError` where a term has no layers.
+    def unsplit(self) -> Rate | None:
+        """A x + B u and all other terms as one function of x and u, where a mechanism gives them without the split; else None."""
+        remainder = self.remainder
+        if remainder is None:
+            return None
+        others = (*self.known[1:], *(() if self.learned is None else (self.learned,)))
+        return Sum((remainder.tape.rate, *(term.value for term in others))) if others else remainder.tape.rate
+
+    def lure(self) -> dict[str, Any]:
+        """The arrays of the Lur'e form, float64, as `HybridModel.lure` says, without the `scale` of a mechanism.
+
+        Errors: `ValueError` where a term has neither layers nor a tape.
         """
-        layers = None if self.learned is None else self.learned.layers
-        if self.known or (self.learned is not None and layers is None):
+        layers, remainder = None if self.learned is None else self.learned.layers, self.remainder
+        if len(self.known) > (remainder is not None) or (self.learned is not None and layers is None):
             raise ValueError("RightHandSide.lure: a term has neither layers nor a tape, so there is no Lur'e form to certify")
         arrays: dict[str, Any] = {"A": _array(self.A), "B": _array(self.B), "weights": [], "biases": [], "activation": "tanh"}
+        if remainder is not None:  # a proof is of the field, whatever split a solver takes
+            tape = remainder.tape
+            arrays |= {"A": np.zeros_like(arrays["A"][:1, :1]), "tape": tape.tape.to_dict(), "theta": _array(tape.theta)}
+            del arrays["B"]
         if layers is None:
             return arrays
         arrays["weights"] = [_array(w[:, None]) for w in layers.weights]
@@ -228,14 +251,20 @@ def bound(
     residual: Residual,
     theta: Tensor,  # (M, N, q)
     c: Tensor,  # (M, N, r)
+    mechanism: LinearisedBackbone | None = None,
 ) -> RightHandSide:
-    """The right-hand side that these terms make for people whose θ and c are held."""
+    """The right-hand side that these terms make for people whose θ and c are held; `mechanism`: what A and B are slopes of,
+    where they leave something of it.
+    """
     learned, tensors = learned_at(residual, theta, c)
-    if not known:
+    if not known and mechanism is None:
         return RightHandSide(*matrices, learned=learned, tensors=tensors)
     # aliases: A is made from θ too, and what one is differentiated in must not be made from the other (the adjoint's law)
     theta, c = theta.view_as(theta), c.view_as(c)
     terms = tuple(term.at(theta, c) for term in known)
+    if mechanism is not None:
+        left = remainder_at(mechanism, theta)
+        terms = (BoundTerm(left, left.slope), *terms)
     own = (p for term in known for p in term.parameters())
     return RightHandSide(*matrices, terms, learned, (*tensors, theta, c, *own))
 

@@ -20,6 +20,7 @@ from physics.arguments import (
     require_text,
 )
 from physics.backbone import Backbone
+from physics.mechanism import Mechanism
 from physics.parameter import Parameter
 from physics.population import Population, by_parameter, parameters_of
 from physics.units import require
@@ -68,7 +69,7 @@ class LogNormalPopulation(Population):
 
     def __init__(
         self,
-        parameters: Backbone | Sequence[Parameter],
+        parameters: Backbone | Mechanism | Sequence[Parameter],
         spread: Mapping[str, float] | Sequence[float],  # (q,)
         powers: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
         learn_spread: bool = False,
@@ -80,7 +81,7 @@ class LogNormalPopulation(Population):
         self.gives = tuple((p.name, p.unit) for p in self.physical)
         if isinstance(spread, Mapping):
             spread = by_parameter(spread, names, "LogNormalPopulation: spread")
-        elif isinstance(parameters, Backbone):
+        elif isinstance(parameters, Backbone | Mechanism):
             shown = ", ".join(f'"{n}": …' for n in names)
             raise ValueError(
                 f"LogNormalPopulation: a spread in order can be taken for another parameter's; write spread={{{shown}}}, or put "

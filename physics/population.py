@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from physics.arguments import quote, require_kind, require_number
 from physics.backbone import Backbone
 from physics.glance import built_with, glance
+from physics.mechanism import Mechanism
 from physics.parameter import Parameter
 
 
@@ -57,10 +58,10 @@ class Population(nn.Module, ABC):
 
 
 def parameters_of(
-    given: Backbone | Sequence[Parameter | Mapping[str, Any]],
+    given: Backbone | Mechanism | Sequence[Parameter | Mapping[str, Any]],
 ) -> tuple[Parameter, ...]:
-    """The parameters of a backbone, or those given, which a bundle brings back as plain mappings."""
-    if isinstance(given, Backbone):
+    """The parameters of a backbone or a mechanism, or those given, which a bundle brings back as plain mappings."""
+    if isinstance(given, Backbone | Mechanism):
         return given.physical
     if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
         raise ValueError(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from physics.arguments import quote, require_number, require_shape
 from physics.backbone import Backbone
+from physics.mechanism import Mechanism
 from physics.parameter import Parameter
 from physics.population import Population, by_parameter, parameters_of
 
@@ -26,19 +27,20 @@ class SharedPopulation(Population):
 
     def __init__(
         self,
-        parameters: Backbone | Sequence[Parameter] | Sequence[float] | None = None,
+        parameters: Backbone | Mechanism | Sequence[Parameter] | Sequence[float] | None = None,
         values: Mapping[str, float] | Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.physical: tuple[Parameter, ...] | None = None
         for what, given in (("parameters", parameters), ("values", values)):
-            listed = isinstance(given, Backbone | Mapping | None) or (isinstance(given, Sized) and isinstance(given, Iterable))
+            listed = isinstance(given, Backbone | Mechanism | Mapping | None)
+            listed = listed or (isinstance(given, Sized) and isinstance(given, Iterable))
             if isinstance(given, str | bytes) or not listed:
                 raise ValueError(
                     f"SharedPopulation: {what} is {quote(given)}; write SharedPopulation(backbone, values={{…}}), one number for "
                     "each of its parameters by name, or a list of numbers in their order"
                 )
-        if isinstance(parameters, Backbone) or (
+        if isinstance(parameters, Backbone | Mechanism) or (
             parameters is not None and len(parameters) and isinstance(next(iter(parameters)), Parameter | Mapping)
         ):
             self.physical = parameters_of(parameters)  # type: ignore[arg-type]  # just found to be parameters

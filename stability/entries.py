@@ -33,7 +33,7 @@ def own_arrays(value: Any) -> None:
     """Make every array of a dataclass a read-only float64 copy: what was proved stays what it was."""
     cls: Any = type(value)
     for name, hint in _hints(cls).items():
-        if get_origin(hint) is np.ndarray:
+        if _origin(hint) is np.ndarray:
             held = np.array(getattr(value, name), dtype=np.float64)
             held.setflags(write=False)
             object.__setattr__(value, name, held)
@@ -68,6 +68,12 @@ def _hints(cls: Any) -> dict[str, Any]:
     return {f.name: known[f.name] for f in fields(cls)}
 
 
+def _origin(hint: Any) -> Any:
+    """What the type is made of; where it is a name for another (as NDArray is from numpy 2.5 on), what that one is made of."""
+    named = getattr(get_origin(hint), "__value__", None)
+    return get_origin(hint) if named is None else get_origin(named)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
@@ -76,7 +82,7 @@ def _plain(value: Any) -> Any:
 
 def _read(value: Any, hint: Any, name: str) -> Any:
     """An entry, if it can be what a field of this type holds."""
-    origin, inner = get_origin(hint), get_args(hint)
+    origin, inner = _origin(hint), get_args(hint)
     if origin is np.ndarray:
         found = array(value, name)
         if not found.ndim:

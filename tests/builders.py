@@ -42,8 +42,10 @@ from physics import (
     Backbone,
     LinearBackbone,
     LogNormalPopulation,
+    MarshPopulation,
     OneCompartmentOral,
     Population,
+    SchniderPopulation,
     SharedPopulation,
     VanCauter,
     VanCauterPopulation,
@@ -78,11 +80,16 @@ POPULATION_BUILDERS: Mapping[str, Callable[[], Population]] = {
     ),
     "shared": lambda: SharedPopulation([0.3, 2.0]),
     "van Cauter": VanCauterPopulation,
+    "Marsh": MarshPopulation,
+    "Schnider": SchniderPopulation,
 }
 # what the populations above read of three people
 COVARIATES = {
     name: torch.tensor(values, dtype=torch.float64)
-    for name, values in {"WT": (55.0, 70.0, 101.0), "age": (18.0, 50.0, 91.0), "type2": (0.0, 1.0, 1.0)}.items()
+    for name, values in {
+        **{"WT": (55.0, 70.0, 101.0), "age": (18.0, 50.0, 91.0), "type2": (0.0, 1.0, 1.0)},
+        **{"weight": (44.0, 70.0, 123.0), "height": (155.0, 170.0, 196.0), "male": (0.0, 1.0, 1.0)},
+    }.items()
 }
 
 RESIDUAL_BUILDERS: Mapping[str, Callable[[], Residual]] = {

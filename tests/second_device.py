@@ -6,7 +6,7 @@ The law: what stands on one device stays there, what reads arrays takes it from 
 import copy
 import csv
 import runpy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,19 +20,21 @@ from typer.testing import CliRunner
 
 from exchange import load, lure_of, save
 from homeostat import demo
+from homeostat.c_peptide import demo as c_peptide
 from homeostat.cli import app
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked, reliability_numbers
 from homeostat.gallery.judged import judge_uncertainty, rings_of
+from homeostat.gallery.made import Made
 from homeostat.pictures.bands import Bands
 from homeostat.pictures.flow import member_mean_field
 from homeostat.pictures.what_if import Exceedance
 from homeostat.study import (
     Settings,
     bundle_of,
+    crps_difference,
     dense_of,
     evaluate,
-    paired_difference,
     split,
     train,
 )
@@ -356,6 +358,30 @@ def test_every_way_of_fitting_is_that_of_the_processor(
         torch.testing.assert_close(have.detach().cpu(), want.detach(), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("from_there", [True, False], ids=["from there to here", "from here to there"])
+def test_a_fit_goes_on_where_another_device_left_it(
+    stack: HybridModel, weighed: tuple[Record, ...], device: torch.device, tmp_path: Path, from_there: bool
+) -> None:
+    cohort = Cohort.of(weighed, stack, MESH)
+
+    def fitting(where: torch.device | str, file: Checkpoint | None) -> Iterator[Any]:
+        model = copy.deepcopy(stack).to(where)
+        return fit(model, cohort.to(where), search=Search(steps=4), looks=Looks(checkpoint=file))
+
+    first, second = (device, "cpu") if from_there else ("cpu", device)
+    file = Checkpoint(tmp_path / "fit.checkpoint", every=1)
+    begun = fitting(first, file)
+    next(begun), next(begun)
+    begun.close()
+    steps = list(fitting(second, file))
+    assert [step.index for step in steps] == [2, 3, 4]  # the saved one once more
+    whole = last(fitting("cpu", None))
+    there = (steps[-1].best.personal, *steps[-1].best.model.parameters())
+    assert {t.device for t in there} == {torch.device(second)}
+    for have, want in zip(there, (whole.best.personal, *whole.best.model.parameters()), strict=True):
+        torch.testing.assert_close(have.detach().cpu(), want.detach(), rtol=1e-7, atol=1e-9)
+
+
 def test_every_part_of_a_model_moves_with_it(
     device: torch.device, people_of: Any
 ) -> None:
@@ -464,7 +490,7 @@ def study(device: torch.device | str, folder: Path) -> tuple[dict[str, float], l
     arrays = [
         *(found.pit, found.joint_pit, Bands.of(dense).median, rings.spread, whatif.point.cpu().numpy()),
         *(np.array(judged.before.channels[0].zms.upper), np.array(judged.change["crps"]), numbers.fraction),
-        *(np.array(paired_difference(found, found)), field(np.array([[100.0, 50.0], [0.0, 1.0]]))),
+        *(np.array(crps_difference(found, found)), field(np.array([[100.0, 50.0], [0.0, 1.0]]))),
     ]
     return dict(found.scores), arrays, path
 
@@ -514,6 +540,15 @@ def test_the_demo_runs_on_a_device(device: torch.device, tmp_path: Path, monkeyp
     assert summary["certified"]
     assert summary["identical_after_load"]
     assert set(summary["scores"]) == {"hybrid", "backbone alone", "neural ODE alone"}
+
+
+@pytest.mark.slow
+def test_the_second_demo_runs_on_a_device(device: torch.device, tmp_path: Path) -> None:
+    settings = replace(c_peptide.SETTINGS, members=2, folds=2, steps=2, draws=2, device=str(device))
+    console, made = Console(quiet=True), Made.now("homeostat demo c-peptide")
+    summary = c_peptide.run_c_peptide(tmp_path / "demo", settings, console, made=made)
+    assert summary["identical_after_load"]
+    assert load(tmp_path / "demo" / "model.twin").model.device == torch.device("cpu")
 
 
 @pytest.mark.slow

@@ -17,7 +17,10 @@ BELOW_HOMEOSTAT = BELOW_TRAINING | {"training", "exchange"}
 # what works for the commands, and knows neither them nor the program
 BELOW_COMMANDS = BELOW_HOMEOSTAT | {
     f"homeostat.{name}"
-    for name in ("bundles", "gallery", "own_structures", "pictures", "plain_text", "progress", "study", "terminal", "wording")
+    for name in (
+        *("bundles", "gallery", "own_structures", "pictures", "places", "plain_text", "progress", "study", "terminal"),
+        "wording",
+    )
 }
 # What a package may import of ours beside itself and what lies in it; the innermost package of a file holds. A part of another
 # package is named with its dot; a whole one stands for all that lies in it.

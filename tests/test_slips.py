@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import benchmarks.slips.attempt as slips
+import homeostat.pictures
 import hybrid
 from benchmarks.slips.attempt import WRONG, Answer, Call, attempt, is_ours, run
 from benchmarks.slips.exported import public
-from benchmarks.slips.table import calls, unlisted
+from benchmarks.slips.table import calls, pictures, unlisted
 from benchmarks.slips.world import generator, others, world
 from learned import DiagonalDiffusion, Ensemble
 from training import forecast, gaussian_nll
@@ -35,6 +36,14 @@ def test_a_slip_is_answered_in_our_words_or_is_none(package: str, monkeypatch: p
     monkeypatch.setattr(slips, "SECONDS", 60.0)  # a busy machine is none of our calls' faults
     table = {name: call for name, call in calls().items() if name.startswith(package)}
     found = run(table, others(), few=1, most=8, seed=1)
+    assert [one for one in found if one.kind in WRONG] == []
+    assert {one.kind for one in found} >= {"ours", "the same"}
+
+
+def test_a_slip_in_a_picture_is_answered_in_our_words() -> None:
+    table = pictures()
+    assert {name.removeprefix("homeostat.pictures.").split(".")[0] for name in table} <= set(homeostat.pictures.__all__)
+    found = run(table, others(), few=8, seed=1)
     assert [one for one in found if one.kind in WRONG] == []
     assert {one.kind for one in found} >= {"ours", "the same"}
 

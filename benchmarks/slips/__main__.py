@@ -7,7 +7,7 @@ from collections import Counter
 
 import benchmarks.slips
 from benchmarks.slips.attempt import WRONG, run
-from benchmarks.slips.table import calls, unlisted
+from benchmarks.slips.table import calls, pictures, unlisted
 from benchmarks.slips.world import others
 
 
@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="calls whose name begins so: hybrid.Dose")
     parser.add_argument("--show", nargs="*", default=[], help="print outcomes of these kinds too: ours taken 'the same'")
     a = parser.parse_args()
-    table = {name: call for name, call in calls().items() if name.startswith(a.only)}
+    table = {name: call for name, call in {**calls(), **pictures()}.items() if name.startswith(a.only)}
     begin = time.perf_counter()
     found = run(table, others(), few=3 if a.quick else None, progress=lambda name: print(name, file=sys.stderr))
     for one in found:

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 
-from benchmarks.slips import of_exchange, of_hybrid, of_learned, of_physics, of_recalibration, of_stability, of_training
+from benchmarks.slips import (
+    of_exchange,
+    of_hybrid,
+    of_learned,
+    of_mechanisms,
+    of_physics,
+    of_pictures,
+    of_recalibration,
+    of_stability,
+    of_training,
+)
 from benchmarks.slips.attempt import Call
 from benchmarks.slips.exported import public
 from benchmarks.slips.taken import TAKEN
@@ -13,9 +23,14 @@ from benchmarks.slips.taken import TAKEN
 @cache
 def calls() -> Mapping[str, Call]:
     """The table, by package, each row with what its call may take (`taken.py`)."""
-    parts = (of_physics, of_learned, of_hybrid, of_training, of_recalibration, of_exchange, of_stability)
+    parts = (of_physics, of_mechanisms, of_learned, of_hybrid, of_training, of_recalibration, of_exchange, of_stability)
     rows = {name: row for part in parts for name, row in part.rows().items()}
     return {name: replace(row, taken=TAKEN.get(name, {})) for name, row in rows.items()}
+
+
+def pictures() -> Mapping[str, Call]:
+    """Calls of `homeostat.pictures`, which say themselves what they may take; not all of its names have a row."""
+    return of_pictures.rows()
 
 
 def unlisted() -> list[str]:

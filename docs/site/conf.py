@@ -10,7 +10,7 @@ from homeostat import __version__  # noqa: E402
 
 project, author, release = "homeostat", "the authors of homeostat", __version__
 project_copyright = "the authors of homeostat, Apache-2.0"
-extensions = ["myst_nb", "docs.site.pages"]
+extensions = ["myst_nb", "docs.site.pages", "docs.site.kernels"]
 
 # The source is the repository itself: a README is a page where it lies, and its links are those that it has there.
 root_doc = "README"
@@ -28,7 +28,7 @@ include_patterns = [
 exclude_patterns = [".*", "runs", "build", "dist", "tests", "docs/site"]
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 
-myst_enable_extensions = ["colon_fence", "fieldlist"]
+myst_enable_extensions = ["colon_fence", "fieldlist", "html_image"]
 myst_heading_anchors = 4
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True

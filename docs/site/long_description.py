@@ -29,6 +29,7 @@ def for_an_index(readme: str, repository: str | None, version: str) -> str:
 
     readme = LINK.sub(link, LINK.sub(link, readme))  # a link, then the picture that is its text
     if repository is None:
+        readme = re.sub(r"""<img\b(?=[^>]*\bsrc=["'](?!https?:))[^>]*\balt="([^"]*)"[^>]*>""", r"*\1*", readme)
         return re.sub(r"</?(?:picture|source|img|a)\b(?![^>]*https?:)[^>]*>", "", readme)
     return HTML.sub(lambda m: m[1] + absolute(m[2], "blob" if m[1].startswith("<a") else "raw"), readme)
 

@@ -13,6 +13,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
 from docs.site.doors import entries, page
+from docs.site.equations import parts
 
 TARGETS = {(e.name, e.door): f"{e.home}.{e.name}" for e in entries()}
 
@@ -109,8 +110,37 @@ class Names(SphinxPostTransform):
                 yield node
 
 
+class Equations(SphinxPostTransform):
+    """Sets exponents and indices in text, and in the theorem page's blocks, but never in code."""
+
+    default_priority = 450  # when links stand
+
+    def run(self, **_: object) -> None:
+        for node in list(self.document.findall(nodes.Text)):
+            if self._set(node):
+                pieces = [_piece(kind, words) for kind, words in parts(node.astext()) if words]
+                if len(pieces) > 1:
+                    node.parent.replace(node, pieces)
+
+    def _set(self, node: nodes.Node) -> bool:
+        kept = nodes.literal | nodes.literal_block | nodes.raw | desc_signature
+        above = node.parent
+        while above is not None and not isinstance(above, kept):
+            above = above.parent
+        if isinstance(above, nodes.literal_block):  # an indented equation has no language
+            return self.env.docname == "docs/certification" and above.get("language", "none") in ("default", "none")
+        return above is None
+
+
+def _piece(kind: str, words: str) -> nodes.Node:
+    if not kind:
+        return nodes.Text(words)
+    return nodes.superscript("", words) if kind == "up" else nodes.subscript("", words)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", complete)
     app.add_post_transform(Types)
     app.add_post_transform(Names)
+    app.add_post_transform(Equations)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -61,8 +61,13 @@ _REGION = 2**20  # bytes: a box of thousands of states takes less
 
 
 def _region_in(file: Path) -> tuple[Region, Inputs | None]:
+    write = 'write {"lower": [...], "upper": [...]}, as `homeostat certify --help` has it'
     try:
         with open(file, "rb") as opened:
             return region_and_inputs(plain_json(opened.read(_REGION + 1), _REGION))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be used as a region: {error}") from error
+    except OSError as error:
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
+        raise ValueError(f"--region: {file} cannot be read: {why}; give the path of a JSON file") from error
+    except ValueError as error:
+        found = str(error)
+        raise ValueError(f"{file} cannot be used as a region: {found}{'' if '; ' in found else f'; {write}'}") from error

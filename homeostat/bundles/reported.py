@@ -19,6 +19,7 @@ from homeostat.gallery.markup import MARKS
 from homeostat.gallery.opening import opening_of
 from homeostat.gallery.page import DRAWN, Shown, write_page
 from homeostat.gallery.theta import theta_of
+from homeostat.places import require_folder
 from homeostat.study.asked import asked_of
 from homeostat.study.dense import dense_of, split
 from homeostat.study.evaluation import score
@@ -67,6 +68,12 @@ def report_on(
     Errors: `ValueError` for a bundle or table that cannot be used.
     """
     bundle = load(path, structures)
+    if bundle.model.backbone.inputs:
+        named = ", ".join(bundle.model.backbone.inputs)
+        raise ValueError(
+            f"{path}: its model needs inputs ({named}) that a table of doses and measurements does not hold; forecast its people "
+            "in Python, with a schedule.do(inputs={name: Signal(times, values), …}) for everyone"
+        )
     units = units or _stated_in(bundle, path)
     table = read_table(
         data,
@@ -84,6 +91,8 @@ def report_on(
     # a channel that was signed where the model was trained is, whatever this table holds
     records = [replace(r, nonnegative=tuple(c for c in r.nonnegative if c in bundle.nonnegative)) for r in records]
     asked = asked_of(records, bundle.model.observation.units[0], threshold, forecast_from)
+    folder = folder or path.parent / "report"
+    require_folder(folder)
     require_room(records, bundle.mesh, 16 * bundle.model.members, len(bundle.model.backbone.states))
     cohort = Cohort.of(records, bundle.model, bundle.mesh)
     known, later = split(cohort, asked.forecast_from)
@@ -105,7 +114,6 @@ def report_on(
     whole = personalise(bundle.model, cohort, solver=bundle.solver)
     seen = sorted({p.id for p in bundle.people} & set(cohort.ids))
     same = bundle.provenance.get("table_sha256") == provenance(Settings(), data, records, units)["table_sha256"]
-    folder = folder or path.parent / "report"
     verdicts = gallery.interrupted_verdicts(cut_short_in(bundle))
     if not_converged_in(bundle):
         claim = "The fit of this model had not converged"

@@ -1,6 +1,7 @@
 """What was learned, and what it is worth: the pictures of the C-peptide study."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +14,16 @@ from homeostat.c_peptide.figures import KINETICS, LAST, OURS, PROPORTIONAL, Figu
 from homeostat.c_peptide.secretion import Secretion
 from homeostat.pictures import Bands, Picture, figure_of, person_axes, write_picture
 from homeostat.pictures.colours import FAINT, GREY, INK, LINE, PAGE, SECOND
+from homeostat.pictures.in_words import people_in_words
 from homeostat.pictures.people import limits, people_handles
 from homeostat.pictures.sheet import panel_axes, sheet_axes
-from homeostat.pictures.style import (
-    SMALL,
-    axis_labels,
-    header,
-    header_height,
-    new_figure,
-    panel_title,
-    person_name,
-    tidy,
-)
+from homeostat.pictures.style import SMALL, axis_labels, header_height, panel_title, person_name, tidy
 from hybrid import Prediction
 from training import Record
 from training.people.records import never_negative
 
 PERCENTILES = (10.0, 50.0, 90.0)
+_DASHED = (0, (5, 2))
 
 
 def secretion_axes(found: Secretion, *, late: bool = False, axes: Axes | None = None) -> Axes:
@@ -101,7 +95,7 @@ def forecast_axes(bands: Bands, record: Record, *, person: int, forecast_from: f
         [record.values[last, 0]] * 2,
         color=SECOND,
         linewidth=1.6,
-        linestyle=(0, (5, 2)),
+        linestyle=_DASHED,
         zorder=2.5,
         gid="last_value",
     )
@@ -129,51 +123,111 @@ def hero_picture(
     found: Figures,
     forecast_from: float,
 ) -> Picture:
-    """The wide picture: what was learned, three people forecast, and what the forecasts are worth."""
-    chosen = list(range(3))
-    bands = Bands.of(dense.people(chosen), nonnegative=never_negative(records))
+    """The page's first picture: what was learned, two people forecast, and what the forecasts are worth."""
     title = "A secretion that nobody wrote down, learned on kinetics that are known"
-    handles: list[Artist] = people_handles(0.8, forecast_from, "min", bands.cut)
-    handles.append(
-        Line2D([], [], color=SECOND, linewidth=1.6, linestyle=(0, (5, 2)), label="last value carried forward")
+    two = _Two.of(dense, records, forecast_from)
+    ratios = (1.2, 1.0, 1.0, 1.35)
+    panels = sheet_axes(
+        None, (1, 4), size=(13.4, 4.6), title=title, handles=two.handles, legend_columns=3, width_ratios=ratios
     )
-    width = 16.0
-    figure = new_figure(width, 4.9 + header_height(title, None, width, 2))
-    left, middle, right = figure.subfigures(1, 3, squeeze=False, width_ratios=(1.0, 1.75, 1.15))[0]
-    learned = secretion_axes(secretion, axes=left.subplots())
-    panel_title(
-        learned,
-        "Learned",
-        f"30 min after the drink, of {len(secretion.early)} people;\nbold: the 10th, 50th and 90th percentile",
-    )
-    panels = list(middle.subplots(1, 3, sharey=True))
-    for i, axes in zip(chosen, panels, strict=True):
-        forecast_axes(bands, records[i], person=i, forecast_from=forecast_from, axes=axes)
-        panel_title(axes, person_name(records[i].id), size=10.5)
-        axis_labels(axes, "Time since the drink (min)", None)
-    limits(panels, bands, [records[i] for i in chosen], 0)
-    axis_labels(panels[0], None, "C-peptide (nmol/L)")
-    errors = errors_axes(found, axes=right.subplots())
-    panel_title(
-        errors,
-        f"Forecast of {len(records)} people never seen",
-        "at 90 and 120 min from the first hour;\n95 % over people",
-    )
-    header(figure, title, None, handles=handles, columns=4)
-    ours, last = found.forecast[OURS], found.forecast[LAST]
+    _learned_panel(secretion, panels[0])
+    two.draw(panels[1:3])
+    axis_labels(panels[2], None, "")
+    _errors_panel(found, len(records), panels[3])
     caption = (
         "Left: how much the network lets the pancreas secrete above basal for a rise of glucose, a line for each training "
-        "person. Middle: the first three test people of the published split, forecast from their first hour; orange is the last "
-        "value carried forward. Right: the root mean square error of all test people's forecasts at 90 and 120 min."
+        "person. Middle: the first two test people of the published split, forecast from their first hour; dashed in orange is "
+        "the last value carried forward. Right: the root mean square error of all test people's forecasts at 90 and 120 min."
     )
+    alt = f"{_learned_in_words(secretion)} {_errors_in_words(found)}"
+    return write_picture(figure_of(panels), folder, "hero", title=title, caption=caption, alt=alt)
+
+
+def narrow_pictures(
+    folder: Path,
+    dense: Prediction,
+    records: Sequence[Record],
+    secretion: Secretion,
+    found: Figures,
+    forecast_from: float,
+) -> list[Picture]:
+    """The same in two pictures that stand beside each other or, on a phone, one below the other: `learned` and `forecast`."""
+    size, height = 4.7, 9.2  # inches
+    title = "Learned on known kinetics"
+    panels = sheet_axes(None, (2, 1), size=(size, height - header_height(title, None, size)), title=title)
+    _learned_panel(secretion, panels[0])
+    _errors_panel(found, len(records), panels[1])
+    caption = (
+        "Above: secretion above basal for a rise of glucose, a line for each training person. Below: the error of all test "
+        "people's forecasts, beside what it has to beat."
+    )
+    alt = f"{_learned_in_words(secretion)} {_errors_in_words(found)}"
+    learned = write_picture(figure_of(panels), folder, "learned", title=title, caption=caption, alt=alt)
+
+    two = _Two.of(dense, records, forecast_from)
+    title = f"Two of {len(records)} people never seen"
+    rows = header_height(title, None, size, len(two.handles))
+    panels = sheet_axes(
+        None, (2, 1), size=(size, height - rows), title=title, handles=two.handles, legend_columns=1
+    )
+    two.draw(panels)
+    caption = "The first two test people of the published split, forecast from their first hour."
+    alt = people_in_words(two.prediction, two.records, forecast_from=forecast_from, time_unit="min")
+    forecast = write_picture(figure_of(panels), folder, "forecast", title=title, caption=caption, alt=alt)
+    return [learned, forecast]
+
+
+@dataclass(frozen=True, eq=False)
+class _Two:
+    """The first two people, as both pictures draw them."""
+
+    prediction: Prediction
+    records: Sequence[Record]
+    bands: Bands
+    handles: list[Artist]
+    forecast_from: float
+
+    @staticmethod
+    def of(dense: Prediction, records: Sequence[Record], forecast_from: float) -> "_Two":
+        prediction = dense.people([0, 1])
+        bands = Bands.of(prediction, nonnegative=never_negative(records))
+        last = Line2D([], [], color=SECOND, linewidth=1.6, linestyle=_DASHED, label="last value carried forward")
+        return _Two(
+            prediction, records[:2], bands, [*people_handles(0.8, forecast_from, "min", bands.cut), last], forecast_from
+        )
+
+    def draw(self, panels: Sequence[Axes]) -> None:
+        for i, (axes, record) in enumerate(zip(panels, self.records, strict=True)):
+            forecast_axes(self.bands, record, person=i, forecast_from=self.forecast_from, axes=axes)
+            panel_title(axes, person_name(record.id))
+            axis_labels(axes, "Time since the drink (min)", "C-peptide (nmol/L)")
+        limits(panels, self.bands, self.records, 0)
+
+
+def _learned_panel(secretion: Secretion, axes: Axes) -> None:
+    secretion_axes(secretion, axes=axes)
+    words = f"30 min after the drink, {len(secretion.early)} people;\nbold: 10th, 50th and 90th percentile"
+    panel_title(axes, "Secretion, learned", words)
+
+
+def _errors_panel(found: Figures, people: int, axes: Axes) -> None:
+    errors_axes(found, axes=axes)
+    words = f"{people} people never seen, at 90 and 120 min\nfrom the first hour; 95 % over people"
+    panel_title(axes, "Error of the forecast", words)
+
+
+def _learned_in_words(secretion: Secretion) -> str:
     mid = 1000.0 * secretion.percentile(50.0)[-1]
-    alt = (
-        f"Learned secretion rises with glucose, to {mid:.0f} pmol/L/min at {secretion.rise[-1]:.1f} mmol/L for the median. "
+    return f"Learned secretion rises with glucose, to {mid:.0f} pmol/L/min at {secretion.rise[-1]:.1f} mmol/L for the median."
+
+
+def _errors_in_words(found: Figures) -> str:
+    ours, last = found.forecast[OURS], found.forecast[LAST]
+    return (
         f"Root mean square errors in nmol/L: the hybrid {ours.value:.2f} ({ours.low:.2f} to {ours.high:.2f}), the published "
         f"hybrid {Published().forecast:.2f}, secretion in proportion to glucose {found.forecast[PROPORTIONAL].value:.2f}, the "
         f"last value {last.value:.2f}, the kinetics alone {found.forecast[KINETICS].value:.2f}."
     )
-    return write_picture(figure, folder, "hero", title=title, caption=caption, alt=alt)
 
 
 def secretion_picture(folder: Path, found: Secretion) -> Picture:

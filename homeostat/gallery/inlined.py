@@ -59,10 +59,12 @@ def inline_svg(path: Path, *, name: str, alt: str) -> tuple[str, set[str]]:
     box = root.get("viewBox")
     if box is None:
         raise ValueError(f"{path} says no viewBox, and so not how wide it is to how high; write it with write_picture.")
+    # at most as wide on a page as its letters are still letters of a text: an inch of it, 72 units, is 96 pixels
+    wide = f' style="--wide: {float(box.split()[2]) * 96.0 / 72.0:.0f}px"'
     label = f"{name}-seen"
     ids.add(label)
     kept = {k: v for k, v in root.attrib.items() if k in _INHERITED}
-    named = f'role="img" aria-labelledby="{label}" viewBox="{html.escape(box)}"{_attributes(kept)}'
+    named = f'role="img" aria-labelledby="{label}" viewBox="{html.escape(box)}"{wide}{_attributes(kept)}'
     # a description, not a title, which a browser would show over the picture wherever the pointer rests
     return f'<svg {named}><desc id="{label}">{html.escape(alt, quote=True)}</desc>{inside}</svg>', ids
 

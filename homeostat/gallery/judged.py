@@ -133,34 +133,48 @@ def rings_of(model: HybridModel, cohort: Cohort, personal: Personal, seed: int =
 
 
 def pictures_of(folder: Path, judged: Judged, asked: Asked, rings: Rings | None) -> list[Picture]:
-    """Coverage, width, split and PIT by horizon, and where the model knows little."""
+    """Coverage, width, split and PIT by horizon, and where the model knows little: of every channel in pictures of its own."""
     found: list[Picture] = []
     steps = [(judged.before, "horizons", "How far ahead can it be trusted?", "")]
     if judged.after is not None:
         after = "Everyone's forecast is recalibrated by the other people alone. "
         steps.append((judged.after, "horizons_recalibrated", "And after recalibration by the other people?", after))
     for report, name, title, begin in steps:
-        channel = _channel(report, asked)
-        said = sample_in_words(channel, report.gates, report.band_level, asked.since)
-        axes = horizons_axes(channel, time_unit=asked.time_unit, title=title, subtitle=said)
-        caption = (
-            f"{begin}Each dot is a share of measurements inside an interval. Grey, in the first panel and the last, is one "
-            f"band that holds all {report.gates} gates of the report for {100 * report.band_level:.0f} of 100 perfect "
-            "forecasters of as few people; the bars show which part of the variance more people, or more of this person's data, "
-            "would remove. Widths are of whole intervals, not cut at 0."
-        )
-        found.append(written(axes, folder, name, title=title, caption=caption, alt=horizons_in_words(channel, asked.time_unit)))
-    title = "Where does the model know little?"
+        for channel, stem, whose, alone in _by_channel(report):
+            said = sample_in_words(channel, report.gates, report.band_level, asked.since)
+            headed = f"{title}{whose}"
+            axes = horizons_axes(channel, time_unit=asked.time_unit, title=headed, subtitle=said)
+            caption = (
+                f"{alone}{begin}Each dot is a share of measurements inside an interval. Grey, in the first panel and the last, "
+                f"is one band that holds all {report.gates} gates of the report for {100 * report.band_level:.0f} of 100 "
+                "perfect forecasters of as few people; the bars show which part of the variance more people, or more of this "
+                "person's data, would remove. Widths are of whole intervals, not cut at 0."
+            )
+            alt = horizons_in_words(channel, asked.time_unit)
+            found.append(written(axes, folder, f"{name}{stem}", title=headed, caption=caption, alt=alt))
     subtitle = (
         "Noise stays whatever is done; the model's part falls with more people, the person's with more of their data. A path "
         "forgets what its members disagree about, as far as the model contracts: the vector field itself does not."
     )
-    channel = _channel(judged.before, asked)
-    axes = ignorance_axes(channel, rings, time_unit=asked.time_unit, title=title, subtitle=subtitle)
-    caption = "Where forecasts owe most of their width to ignorance, more data help; where to noise, they do not."
-    alt = ignorance_in_words(channel, rings, asked.time_unit)
-    found.append(written(axes, folder, "ignorance", title=title, caption=caption, alt=alt))
+    for place, (channel, stem, whose, alone) in enumerate(_by_channel(judged.before)):
+        headed = f"Where does the model know little?{whose}"
+        field = rings if place == 0 else None  # of the states, whatever is measured of them
+        axes = ignorance_axes(channel, field, time_unit=asked.time_unit, title=headed, subtitle=subtitle)
+        caption = f"{alone}Where forecasts owe most of their width to ignorance, more data help; where to noise, they do not."
+        alt = ignorance_in_words(channel, field, asked.time_unit)
+        found.append(written(axes, folder, f"ignorance{stem}", title=headed, caption=caption, alt=alt))
     return found
+
+
+def _by_channel(report: UncertaintyReport) -> list[tuple[ChannelReport, str, str, str]]:
+    """Each channel of which anything was measured; what its files, its titles and its captions add where there are several."""
+    if len(report.channels) == 1:
+        return [(report.channels[0], "", "", "")]
+    return [
+        (one, f"-channel{k + 1}", f" {one.channel}", f"Of {one.channel} alone. ")
+        for k, one in enumerate(report.channels)
+        if one.count
+    ]
 
 
 def verdicts_of(judged: Judged) -> list[Verdict]:
@@ -216,7 +230,7 @@ def scores_table(judged: Judged, asked: Asked) -> Table:
 def conventions_table(judged: Judged) -> Table:
     """How the page's numbers are defined: some have several definitions in use."""
     rows = [list(pair) for pair in judged.before.conventions]
-    return Table("How these numbers are defined", ["what", "convention"], rows)
+    return Table("Conventions", ["what", "convention"], rows)
 
 
 def _gates(report: UncertaintyReport, what: str, which: str) -> Verdict:

@@ -2,6 +2,8 @@
 
 import html
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from homeostat.gallery.inlined import inline_svg
@@ -11,6 +13,8 @@ from training.trust.verdicts import Verdict
 
 MARKS = {True: "✓", False: "✗", None: "–"}  # of a verdict's `good`
 _SAID = {True: "good", False: "bad", None: "neutral"}
+_MINUS = re.compile(r"(?<![\w.)\-])-(?=\.?\d)")  # no hyphen: "2-3", "1e-8" and "--steps" keep theirs
+LONG = 16  # letters of a word that a cell of a table may break
 
 
 def text(value: object) -> str:
@@ -18,14 +22,23 @@ def text(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
+def prose(sentence: object) -> str:
+    """A sentence as text of a page: numbers with a minus sign, and not parted from their per cent at the end of a line."""
+    return _MINUS.sub("−", text(sentence)).replace(" %", "\u00a0%")
+
+
 def verdict_item(verdict: Verdict) -> str:
     """One verdict as an item of a list: its mark, which is read aloud too, the claim, and what stands behind it."""
     kind = _SAID[verdict.good]
-    below = f' <span class="detail">{text(verdict.detail)}</span>' if verdict.detail else ""
+    below = f' <span class="detail">{prose(verdict.detail)}</span>' if verdict.detail else ""
     return (
         f'<li class="{kind}"><span class="mark" role="img" aria-label="{kind}">{MARKS[verdict.good]}</span>'
-        f'<div><span class="claim">{text(verdict.claim)}</span>{below}</div></li>'
+        f'<div><span class="claim">{prose(verdict.claim)}</span>{below}</div></li>'
     )
+
+
+def _classes(names: Sequence[str]) -> str:
+    return f' class="{" ".join(names)}"' if names else ""
 
 
 def table_section(table: Table, level: int, csv: str | None) -> str:
@@ -39,12 +52,15 @@ def table_section(table: Table, level: int, csv: str | None) -> str:
         numeric = c > 0 and any(v is not None for v in values) and all(
             v is not None or cell in (None, "", "–", "—") for v, cell in zip(values, column, strict=True)
         )
-        head += f'<th scope="col"{" class=number" if numeric else ""}>{text(name)}</th>'
+        head += f'<th scope="col"{" class=number" if numeric else ""}>{prose(name)}</th>'
         present = [v for v in values if v is not None]
         best = (min if table.best[name] == "low" else max)(present) if name in table.best and present else None
         for r, written in enumerate(as_written(column)):
-            classes = ("number" if numeric else "") + (" best" if best is not None and values[r] == best else "")
-            mark = f' class="{classes.strip()}"' if classes else ""
+            classes = ["number"] * numeric + ["best"] * (best is not None and values[r] == best)
+            long = max(map(len, written.split()), default=0) > LONG
+            # a browser breaks words at a hyphen: "c-peptide" would be two lines in every row
+            whole = not numeric and not long and c > 0 and "-" in written[1:] and " " not in written
+            mark = _classes(classes + ["long"] * (long and c == 0) + ["whole"] * whole)
             cells[r].append(
                 f'<th scope="row"{mark}>{text(written)}</th>' if c == 0 else f"<td{mark}>{text(written)}</td>"
             )
@@ -52,7 +68,7 @@ def table_section(table: Table, level: int, csv: str | None) -> str:
     cut = len(shown) < len(table.rows)
     more = f"The first {len(shown)} of {len(table.rows)} rows; the files have all of them." if cut else ""
     below = " ".join(filter(None, [more, table.note]))
-    note = f'\n<p class="note">{text(below)}</p>' if below else ""
+    note = f'\n<p class="note">{prose(below)}</p>' if below else ""
     link = "" if csv is None else f'\n<p class="files"><a href="{text(csv)}">{text(Path(csv).name)}</a></p>'
     label = f"{table.name}-heading"
     return (
@@ -79,6 +95,6 @@ def figure(picture: Picture, folder: Path, *, first: bool = False) -> tuple[str,
     return (
         f'<figure id="picture-{text(picture.name)}"{" class=first" if first else ""}>\n'
         f'<div class="scroll" tabindex="0" role="group" aria-labelledby="{label}">{drawn}</div>\n'
-        f'<figcaption><b id="{label}">{text(picture.title)}</b> <span>{text(picture.caption)}</span> '
+        f'<figcaption><b id="{label}">{text(picture.title)}</b> <span>{prose(picture.caption)}</span> '
         f'<span class="zoom">({links})</span></figcaption>\n</figure>'
     ), ids | {f"picture-{picture.name}", label}

@@ -9,7 +9,7 @@ from typing import Any
 from exchange.files.whole_file import whole_file
 from homeostat.gallery.beside import FOLDER, table_values, write_csv, write_json
 from homeostat.gallery.made import Made
-from homeostat.gallery.markup import figure, table_section, text, verdict_item
+from homeostat.gallery.markup import figure, prose, table_section, text, verdict_item
 from homeostat.gallery.stylesheet import stylesheet
 from homeostat.gallery.table import Table, stem
 from homeostat.pictures import Picture
@@ -77,7 +77,7 @@ def write_report(
     body = [f"<h1>{text(title)}</h1>", _made(made)]
     if picture is not None:
         body.append(drawn(picture, first=True))
-    body.append('<ul class="opening">\n' + "\n".join(f"<li>{_kept(one)}</li>" for one in opening) + "\n</ul>")
+    body.append('<ul class="opening">\n' + "\n".join(f"<li>{prose(one)}</li>" for one in opening) + "\n</ul>")
     contents = [("verdicts", "What was found")] if verdicts else []
     contents += [("notes", "What a reader must know")] if notes else []
     contents += [(section.anchor, section.title) for section in sections]
@@ -89,10 +89,10 @@ def write_report(
         items = "\n".join(verdict_item(verdict) for verdict in verdicts)
         body.append(f'<h2 id="verdicts">What was found</h2>\n<ul class="verdicts">\n{items}\n</ul>')
     if notes:
-        body.append('<h2 id="notes">What a reader must know</h2>\n' + "\n".join(f"<p>{text(one)}</p>" for one in notes))
+        body.append('<h2 id="notes">What a reader must know</h2>\n' + "\n".join(f"<p>{prose(one)}</p>" for one in notes))
     folded = []
     for section in sections:
-        inside = [f"<p>{text(one)}</p>" for one in section.notes] + [drawn(one) for one in section.pictures]
+        inside = [f"<p>{prose(one)}</p>" for one in section.notes] + [drawn(one) for one in section.pictures]
         inside += [table_section(table, 3, f"{FOLDER}/{table.name}.csv") for table in section.tables]
         folded.append(_folded(section.anchor, section.title, section.summary, inside, open=section.open))
     if provenance:
@@ -122,11 +122,6 @@ def write_report(
     with whole_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
     return path
-
-
-def _kept(sentence: str) -> str:
-    # a number is not parted from its per cent at the end of a line
-    return text(sentence).replace(" %", "\u00a0%")
 
 
 def _page(title: str, inside: str) -> str:

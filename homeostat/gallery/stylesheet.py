@@ -16,7 +16,7 @@ html { scroll-behavior: smooth; }
 @media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto; } }
 body { margin: 0; background: var(--hs-page); color: var(--hs-ink); font: 17px/1.6 Charter, "Bitstream Charter", "Sitka Text",
   Cambria, Georgia, serif; overflow-wrap: anywhere; }
-td, thead th { overflow-wrap: normal; }
+td, th { overflow-wrap: normal; }
 main { max-width: 66rem; margin: 0 auto; padding: 2.6rem 1.5rem 5rem; }
 h1, h2, h3, th, .mark, .claim, figcaption b, dt, .number, nav, summary, .files, .made { font-family: system-ui,
   -apple-system, "Segoe UI", "Helvetica Neue", "Liberation Sans", Arial, sans-serif; }
@@ -58,7 +58,7 @@ table { border-collapse: collapse; font-size: 0.94rem; min-width: 50%; }
 th { font-size: 0.85em; font-weight: 600; color: var(--quiet); text-align: left; vertical-align: bottom; }
 tbody th { font-family: inherit; font-size: inherit; font-weight: inherit; color: inherit; vertical-align: baseline; }
 th, td { padding: 0.45rem 1.4rem 0.45rem 0; border-bottom: 1px solid var(--rule); }
-th:first-child { overflow-wrap: anywhere; min-width: 7rem; }
+th:first-child { min-width: 6rem; } th.long { overflow-wrap: anywhere; } td.whole { white-space: nowrap; }
 th:last-child, td:last-child { padding-right: 0; }
 thead th { border-bottom: 1.5px solid var(--quiet); }
 th.number, td.number { text-align: right; }
@@ -68,7 +68,7 @@ td.best { font-weight: 700; color: var(--accent); }
 .files { font-size: 0.85rem; color: var(--quiet); margin-top: 0.5rem; }
 figure { margin: 2rem 0 0; }
 .first { margin-top: 1.2rem; }
-figure svg { display: block; width: 100%; height: auto; min-width: 44rem; }
+figure svg { display: block; width: 100%; height: auto; min-width: min(44rem, var(--wide)); max-width: var(--wide); }
 figcaption { color: var(--quiet); font-size: 0.95rem; margin-top: 0.7rem; max-width: 48rem; }
 figcaption b { color: var(--hs-ink); font-size: 0.92rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.35rem 1.6rem; font-size: 0.9rem; margin: 0; }

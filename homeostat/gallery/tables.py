@@ -62,7 +62,7 @@ def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never
     note = (
         f"{int(first.scores['count'])} measurements; the event is one above {first.threshold:g}{behind(unit)}. "
         f"NLL{density_in(unit)}, CRPS, RMSE: lower is better. In 80 %, in 95 %: measurements inside these intervals. "
-        "ECE, quantile gap: in brackets where 95 % of perfect forecasters with these predictions would be. "
+        "ECE, quantile gap: in brackets where 95 % of perfect forecasters with these predictions would be, each by itself. "
         f"ECE is the {describe_convention(bins=EVENT_BINS)}."
     )
     parts = ("", " of a perfect forecaster, from", " of a perfect forecaster, to")

@@ -53,7 +53,7 @@ def typical_table(theta: Theta) -> Table:
                 name,
                 _unit(unit),
                 f"{theta.typical[:, j].mean():.4g}",
-                f"{theta.typical[:, j].std(ddof=1):.2g}" if theta.members > 1 else None,
+                _apart(theta.typical[:, j].mean(), theta.typical[:, j].std(ddof=1)) if theta.members > 1 else None,
                 None if theta.spread is None else f"{theta.spread[:, j].mean():.3g}",
                 None if between is None else f"{between:.3g}",
                 f"{theta.box[j, 0]:.4g}",
@@ -105,13 +105,18 @@ def people_table(theta: Theta) -> Table:
         last: list[Cell] = ["; ".join(ended.get(who, [])) or "no", "yes" if theta.found[i] else "no"]
         pairs = [(float(m), float(s)) for m, s in zip(mean[i], spread[i], strict=True)]
         whole.append([who, *(v for pair in pairs for v in pair), *last])
-        shown.append([who, *(v for m, s in pairs for v in (f"{m:.4g}", f"{s:.2g}" if s == s else None)), *last])
+        shown.append([who, *(v for m, s in pairs for v in (f"{m:.4g}", _apart(m, s))), *last])
     note = (
         "Everyone's most likely θ given their own data, mean over the members; ± is the standard deviation over the members, "
         "which is not a person's standard error: it leaves out what that person's own data do not settle."
     )
     title = "Everyone's θ"
     return Table(title, columns, shown, note=note, most=SHOWN, full=Table(title, columns, whole))
+
+
+def _apart(mean: float, spread: float) -> str | None:
+    """A standard deviation over members; what is only rounding, of members that agree, is 0."""
+    return None if spread != spread else f"{0.0 if spread < 1e-12 * abs(mean) else spread:.2g}"
 
 
 def _unit(unit: str) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from homeostat.study.training import Trained
+from homeostat.progress import Interruption
+from homeostat.study.training import Trained, why_not_converged
 from homeostat.wording import behind
 from hybrid import Prediction
 from training import AtEnd, Convergence, Start
@@ -18,7 +19,7 @@ WHAT_EVERYONE_SAID = "Where the fit starts and in which scales it works was read
 def interrupted_verdicts(cut_short: str, left_out: Sequence[str] = ()) -> list[Verdict]:
     """That training was cut short, as `progress.cut_short` says it; none where it was not.
 
-    `left_out`: the models that nobody waited for then.
+    `left_out`: the models that were not trained to their end for that.
     """
     if not cut_short:
         return []
@@ -27,31 +28,35 @@ def interrupted_verdicts(cut_short: str, left_out: Sequence[str] = ()) -> list[V
         "cross-validation too: the scores, the certificate and the pictures are of that."
     )
     if left_out:
-        detail += f" Not waited for, and so left out: {', '.join(left_out)}."
+        detail += f" Not trained to the end, and so left out: {', '.join(left_out)}."
     return [Verdict(f"Training was cut short ({cut_short})", False, detail, ("interrupted",))]
 
 
-def fit_verdicts(start: Start | None, convergence: Convergence, ends: Sequence[AtEnd]) -> list[Verdict]:
-    """Where a fit started, whether it has arrived, and what it left at an end of its range."""
+def fit_verdicts(
+    start: Start | None, convergence: Convergence, ends: Sequence[AtEnd], interrupted: Interruption | None = None
+) -> list[Verdict]:
+    """Where a fit started, whether it has arrived, which one that was `interrupted` has not, and what it left at an end."""
     found: list[Verdict] = []
     if start is not None and start.values:
         found.append(Verdict("Where the fit started", None, start.sentence, ("start",)))
-    said = " ".join(convergence.sentences())
-    if convergence.converged:
-        claim = "The fit has converged" if len(convergence.names) else "The search for everyone's own parameters has converged"
-        arrived = said or "Nothing in it would move by more than its own uncertainty."
-        found.append(Verdict(claim, True, arrived, ("convergence",)))
+    why = why_not_converged(convergence, interrupted)
+    if why:
+        found.append(Verdict("The fit has not converged", False, why, ("convergence",)))
     else:
-        found.append(Verdict("The fit has not converged", False, said, ("convergence",)))
+        claim = "The fit has converged" if len(convergence.names) else "The search for everyone's own parameters has converged"
+        arrived = "Nothing in it would move by more than its own uncertainty."
+        found.append(Verdict(claim, True, arrived, ("convergence",)))
     return found + ends_verdicts(ends)
 
 
 def fit_summary(trained: Trained) -> dict[str, Any]:
     """Where the fit started, whether it has arrived, and what it left at an end of its range, as plain JSON values."""
-    start = trained.recipe.start
+    start, arrival = trained.recipe.start, trained.convergence.to_dict()
+    if trained.interrupted is not None:
+        arrival |= {"converged": False, "sentences": [f"Training was {trained.interrupted}.", *arrival["sentences"]]}
     return {
         "start": None if start is None else start.to_dict(),
-        "convergence": trained.convergence.to_dict(),
+        "convergence": arrival,
         "ends": [e.to_dict() for e in trained.ends],
     }
 
@@ -82,6 +87,13 @@ def saved_verdict(difference: float, unit: str) -> Verdict:
     same = difference == 0.0
     claim = f"The saved model {'predicts what' if same else 'does not predict quite what'} the trained one does"
     return Verdict(claim, same, f"Largest difference {difference:g}{behind(unit)}.", ("saved",))
+
+
+def saved_words(difference: float, unit: str) -> str:
+    """The same for the shell, to stand behind what was saved."""
+    if difference == 0.0:
+        return "loaded again, predictions are identical to the last bit"
+    return f"loaded again, predictions are NOT identical (largest difference {difference:.3g}{behind(unit)})"
 
 
 def largest_difference(a: Sequence[Prediction], b: Sequence[Prediction]) -> float:

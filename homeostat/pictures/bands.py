@@ -14,7 +14,7 @@ from homeostat.pictures.colours import IGNORANCE, LINE, NOISE
 from homeostat.pictures.sheet import panel_axes
 from homeostat.pictures.style import percent
 from hybrid import Prediction
-from physics.arguments import require_kind
+from physics.arguments import require_kind, require_names, require_number
 from physics.glance import glance
 
 Array = NDArray[np.float64]
@@ -44,7 +44,13 @@ class Bands:
         """The bands of one channel; cut at 0, below which a Gaussian reaches and the channel cannot be, where it is
         named in `nonnegative`. A quantile of max(y, 0) is the larger of y's and 0.
 
-        Errors: `ValueError` for a channel that is not there or a level outside (0, 1)."""
+        Errors: `ValueError` for what is no prediction, a channel that is not there or a level outside (0, 1).
+        """
+        require_kind(prediction, Prediction, "Bands.of: prediction", "predict(model, cohort, draws)")
+        require_number(channel, "Bands.of: channel", whole=True)
+        require_number(level, "Bands.of: level")
+        nonnegative = require_names(nonnegative, "Bands.of: nonnegative", '("concentration",), or () for none')
+        channel, level = int(channel), float(level)
         if not 0 <= channel < len(prediction.channels):
             raise ValueError(
                 f"Channel {channel} was asked for; the prediction has {len(prediction.channels)} "
@@ -74,6 +80,8 @@ def band_axes(bands: Bands, person: int = 0, *, axes: Axes | None = None) -> Axe
     `person`, the place in `bands`. Returns the axes.
     """
     require_kind(bands, Bands, "band_axes: bands", "Bands.of(prediction)")
+    require_number(person, "band_axes: person", whole=True)
+    person = int(person)
     if not -len(bands.times) <= person < len(bands.times):
         raise ValueError(f"Person {person} was asked for; the bands are of {len(bands.times)}, counted from 0.")
     axes = panel_axes(axes)

@@ -1,12 +1,13 @@
 """The vector field of one person, and trajectories along it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid import HybridModel
+from physics.arguments import quote, require_kind, require_number, require_shape, require_text
 
 Array = NDArray[np.float64]
 Field = Callable[[Array], Array]  # (K, 2) -> (K, 2)
@@ -24,14 +25,29 @@ def member_mean_field(
     (1/M) Σ_m of the sum of each member's terms, A(θ_m) x + B(θ_m) u + ε_m(x, u, c_m). Members are averaged as vector
     fields, never as parameters. Where one P certifies every member at a rate, it certifies their average at that rate
     too: the condition JᵀP + PJ ⪯ −2λP is linear in the Jacobian J.
+    Errors: `ValueError` for coordinates of another model, of other members or of several people, a covariate that is no
+    number, and as many inputs as the model has not.
     """
+    require_kind(model, HybridModel, "member_mean_field: model", "member_mean_field(bundle.model, …)")
+    write = "bundle.personal.mode[:, [0]]"
+    require_shape(personal, "member_mean_field: personal", "M", 1, model.personal, write=f"{write}, of one person")
+    if personal.shape[0] not in (1, model.members) and model.members > 1:
+        raise ValueError(
+            f"member_mean_field: personal is of {personal.shape[0]} members and the model has {model.members}; write {write}"
+        )
+    require_kind(covariates, (Mapping, type(None)), "member_mean_field: covariates", '{"WT": 70.0}, or None')
+    for name, value in (covariates or {}).items():
+        require_text(name, "member_mean_field: covariates: a name", '{"WT": 70.0}')
+        require_number(value, f"member_mean_field: covariates: {name}")
+    inputs = model.backbone.inputs
+    held_at = [0.0] * len(inputs) if u is None else _numbers(u, len(inputs))
     where, personal = model.device, personal.to(model.device)
-    values = {k: torch.tensor([v], dtype=torch.float64, device=where) for k, v in (covariates or {}).items()}
+    values = {k: torch.tensor([float(v)], dtype=torch.float64, device=where) for k, v in (covariates or {}).items()}
     members = max(model.members, personal.shape[0])
     with torch.no_grad():
         theta, context = model.theta(personal, values), model.context(personal, values)
         terms = model.at(theta, context)  # bound once
-    held = torch.tensor(list(u or [0.0] * len(model.backbone.inputs)), dtype=torch.float64, device=where)
+    held = torch.tensor(held_at, dtype=torch.float64, device=where)
 
     def field(x: Array) -> Array:
         with torch.no_grad():
@@ -41,6 +57,19 @@ def member_mean_field(
         return mean
 
     return field
+
+
+def _numbers(u: object, count: int) -> list[float]:
+    if isinstance(u, str | bytes | Mapping) or not isinstance(u, Iterable):
+        raise ValueError(f"member_mean_field: u is a list of {count} numbers, one an input, and is {quote(u)}; write u=[0.0]")
+    found = list(u)
+    for value in found:
+        require_number(value, "member_mean_field: each of u")
+    if len(found) != count:
+        raise ValueError(
+            f"member_mean_field: u has {len(found)} numbers and the model {count} inputs; give one each, or u=None for 0"
+        )
+    return [float(value) for value in found]
 
 
 def flow(

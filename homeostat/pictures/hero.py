@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from homeostat.pictures.bands import Bands
 from homeostat.pictures.people import as_drawn, limits, people_handles, person_axes, require_people
-from homeostat.pictures.phase import Phase, field_axes
+from homeostat.pictures.phase import Phase, field_axes, field_handles
 from homeostat.pictures.reliability import Reliability, frequency_axes
 from homeostat.pictures.sheet import outer_labels
 from homeostat.pictures.style import (
@@ -51,9 +51,9 @@ def hero_axes(
         )
     bands = Bands.of(prediction.people(list(people)), channel=channel, level=level, nonnegative=never_negative(chosen))
     unit = chosen[0].units.get("time")
-    handles = people_handles(level, forecast_from, unit, bands.cut)
-    width = 16.0
-    figure = new_figure(width, 5.3 + header_height(title or "", subtitle, width, 2))
+    handles = [*people_handles(level, forecast_from, unit, bands.cut), *field_handles(phase)]
+    width, columns = 16.0, 4
+    figure = new_figure(width, 5.3 + header_height(title or "", subtitle, width, -(-len(handles) // columns)))
     left, middle, right = figure.subfigures(1, 3, squeeze=False, width_ratios=(1.2, 1.12, 1.2))[0]
     panels = left.subplots(len(chosen), 1, squeeze=False)[:, 0]
     for i, (axes, record) in enumerate(zip(panels, chosen, strict=True)):
@@ -77,5 +77,5 @@ def hero_axes(
             "ellipses: where the proof confines the second, at four moments"
         )
         panel_title(axes, "Proved to contract" if phase.kept else "These trajectories break the promise", words)
-    header(figure, title or "", subtitle, handles=handles, columns=3)
+    header(figure, title or "", subtitle, handles=handles, columns=columns)
     return [*panels, frequency, axes]

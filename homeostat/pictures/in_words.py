@@ -32,18 +32,21 @@ def people_in_words(
 ) -> str:
     """How many panels of what, from where to where, and how many measurements lie inside the band as it is drawn.
 
+    Of fits the measurements that are scored are counted, as in every other number of a page: none at or before the first dose.
+
     Arguments as those of `people_axes`. Between two times of the prediction the band's ends are straight lines.
     """
     records = as_drawn(prediction, records, time_unit)
     bands = Bands.of(prediction, channel=channel, level=level, nonnegative=never_negative(records))
     known, later = [0, 0], [0, 0]  # inside, all
-    everyone = 0  # people all of whose later measurements are inside
+    everyone = before = 0  # people all of whose later measurements are inside; baselines, by which nobody is judged
     for person, record in enumerate(records):
         own, values = record.on_own_clock().times, record.values[:, channel]
         here = np.isfinite(bands.times[person])
         low, high = (np.interp(own, bands.times[person, here], end[person, here]) for end in bands.total)
         inside, there = (low <= values) & (values <= high), np.isfinite(values)
-        early = there if forecast_from is None else there & at_or_before(own, forecast_from)
+        early = there & record.scored if forecast_from is None else there & at_or_before(own, forecast_from)
+        before += int((there & ~record.scored).sum())
         for counted, which in ((known, early), (later, there & ~early)):
             counted[0] += int((inside & which).sum())
             counted[1] += int(which.sum())
@@ -60,7 +63,8 @@ def people_in_words(
     )
     words += f"The {percent(level)} bands reach from {low:.3g} to {high:.3g}{_behind(unit)}. "
     if forecast_from is None:
-        return words + f"{known[0]} of {known[1]} measurements lie inside them."
+        drawn = f"; {before} at or before the {counted_from(records)} {'is' if before == 1 else 'are'} drawn and not counted"
+        return words + f"{known[0]} of {known[1]} measurements lie inside them{drawn if before else ''}."
     words += f"{later[0]} of {later[1]} measurements made after the forecast lie inside them"
     if later[1]:
         words += f"; of {everyone} of {count} people all do"

@@ -10,7 +10,16 @@ from matplotlib.lines import Line2D
 from homeostat.pictures.bands import Array, Bands, band_axes, band_handles
 from homeostat.pictures.colours import GREY, INK, PAGE
 from homeostat.pictures.sheet import Given, outer_labels, sheet_axes
-from homeostat.pictures.style import grid_shape, label, panel_title, person_name, tidy, time_since
+from homeostat.pictures.style import (
+    cut_apart,
+    grid_shape,
+    label,
+    panel_title,
+    person_name,
+    tidy,
+    time_since,
+    title_width,
+)
 from hybrid import Prediction
 from physics.arguments import require_kind, require_same_people
 from training import Record
@@ -131,10 +140,11 @@ def people_axes(
         handles=handles,
         legend_columns=3 if width > 11.0 else 2,
     )
+    names = cut_apart([person_name(r.id) for r in records], 10.5, min(map(title_width, panels)), bold=True)
     for place, (panel, record) in enumerate(zip(panels, records, strict=True)):
         person_axes(bands, record, axes=panel, person=place, channel=channel, forecast_from=forecast_from)
         words = "goes beyond what was trained" if record.id in beyond else " " if beyond else ""  # titles side by side
-        panel_title(panel, person_name(record.id), words, size=10.5)
+        panel_title(panel, names[place], words, size=10.5)
     limits(panels, bands, records, channel)
     outer_labels(
         panels,

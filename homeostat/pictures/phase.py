@@ -141,7 +141,7 @@ def field_axes(phase: Phase, *, axes: Axes | None = None, ellipses: int = 4, den
     `ellipses`, at how many times; `density` of the streamlines. Returns the axes.
     """
     require_kind(phase, Phase, "field_axes: phase", "Phase.of(field, starts, times, …)")
-    axes = panel_axes(axes)
+    axes = panel_axes(axes, handles=field_handles(phase))
     shapes: list[Array] = []
     marks = _marks(phase, ellipses)
     if phase.metric is not None:
@@ -240,14 +240,23 @@ def _distance_words(phase: Phase) -> str:
 
 
 def phase_handles(phase: Phase) -> list[Artist]:
-    """The legend's entries."""
+    """The legend's entries; of what the certificate promises, the ellipse and, on the right, the line."""
+    entries = field_handles(phase)
+    if phase.metric is not None:
+        entries.append(Line2D([], [], color=PROMISE, linewidth=1.6, label="certificate: the distance stays below"))
+    return entries
+
+
+def field_handles(phase: Phase) -> list[Artist]:
+    """The legend's entries of the panel with the vector field."""
     entries: list[Artist] = [
         Line2D([], [], color=LINE, linewidth=1.8, marker="o", markersize=5.0, label="one start"),
         Line2D([], [], color=SECOND, linewidth=1.8, marker="o", markersize=5.0, label="another start, nearby"),
         Line2D([], [], color=FAINT, linewidth=1.4, label="direction of dx/dt"),
     ]
     if phase.metric is not None:
-        entries.insert(2, Patch(facecolor="#00795c1c", edgecolor=PROMISE, label="where the proof confines the second"))
+        inside = "certificate: the second stays inside"
+        entries.append(Patch(facecolor="#00795c1c", edgecolor=PROMISE, label=inside))
     return entries
 
 
@@ -276,7 +285,7 @@ def phase_axes(
         title=title,
         subtitle=subtitle,
         handles=phase_handles(phase),
-        legend_columns=4 if proved else 3,
+        legend_columns=3,
         width_ratios=(1.55, 1.0) if proved else None,
     )
     field_axes(phase, axes=panels[0], ellipses=ellipses)

@@ -1,8 +1,10 @@
 """A picture in its two forms, with what is said of it: an SVG for pages, a PNG for everything else."""
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,17 @@ class Picture:
     svg: Path
     png: Path
 
-    __repr__, _repr_html_ = glance()
+    __repr__, _fields = glance()
+
+    def _repr_html_(self) -> str:
+        """The picture itself, on a white ground, and its caption; its fields where the file is no longer there."""
+        try:
+            drawn = base64.b64encode(self.svg.read_bytes()).decode()
+        except OSError:
+            return self._fields()
+        # as an image, so that its ids stay its own; a notebook in the dark does not set the SVG's colours
+        image = f'<img alt="{escape(self.alt)}" src="data:image/svg+xml;base64,{drawn}" style="background:#fff;max-width:100%">'
+        return f"<figure>{image}<figcaption><b>{escape(self.title)}</b> {escape(self.caption)}</figcaption></figure>"
 
 
 def write_picture(figure: Figure, folder: Path, name: str, *, title: str, caption: str, alt: str) -> Picture:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from homeostat.pictures.style import axis_labels, header, header_height, new_figure
+from physics.arguments import require_kind
 
 Given = Axes | Iterable[Axes] | None
 
@@ -80,12 +81,15 @@ def sheet_axes(
     return list(grid[:count])
 
 
-def figure_of(panels: Sequence[Axes]) -> Figure:
-    """The figure that a picture's panels lie on: what `write_picture` and `save` take.
+def figure_of(panels: Axes | Iterable[Axes]) -> Figure:
+    """The figure that a picture's panels, one or a list of them, lie on: what `write_picture` and `save` take.
 
-    Errors: `ValueError` for no panels, or such as lie on no figure.
+    Errors: `ValueError` for no panels, for what are none, or such as lie on no figure.
     """
-    figure = panels[0].get_figure(root=True) if len(panels) else None
+    found = np.asarray(panels, dtype=object).ravel().tolist()
+    for one in found:
+        require_kind(one, Axes, "figure_of: each of panels", "figure_of(people_axes(prediction, records))")
+    figure = found[0].get_figure(root=True) if found else None
     if figure is None:
         raise ValueError("There are no panels on a figure; give the axes that a picture's function returned.")
     return figure

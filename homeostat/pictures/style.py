@@ -125,6 +125,34 @@ def cut_to(text: str, size: float, width: float, *, bold: bool = False) -> str:
     return f"{text[:2]}…{text[-2:]}"
 
 
+def cut_apart(texts: Sequence[str], size: float, width: float, *, bold: bool = False) -> list[str]:
+    """Lines of text, each cut to `width` inches, of which those that differ still do: where their two ends are alike, the
+    beginning is shown and then the place where they part."""
+    cut = [cut_to(text, size, width, bold=bold) for text in texts]
+    shown = []
+    for text, mine in zip(texts, cut, strict=True):
+        alike = {other for other, short in zip(texts, cut, strict=True) if short == mine and other != text}
+        parts = max((_alike(text, other) for other in alike), default=None)
+        shown.append(mine if parts is None else _parting(text, parts, size, width, bold))
+    return shown
+
+
+def _alike(text: str, other: str) -> int:
+    """With how many equal letters both begin."""
+    pairs = enumerate(zip(text, other, strict=False))
+    return next((k for k, (a, b) in pairs if a != b), min(len(text), len(other)))
+
+
+def _parting(text: str, place: int, size: float, width: float, bold: bool) -> str:
+    """The first letters of a text, and as many of those around `place` as fit."""
+    for kept in range(len(text) - place, 0, -1):
+        behind = "…" if place + kept < len(text) else ""
+        shorter = f"{text[:3]}…{text[max(place - 2, 3) : place + kept]}{behind}"
+        if text_width(shorter, size, bold=bold) <= width:
+            return shorter
+    return f"…{text[place : place + 1]}…"
+
+
 def cell_size(axes: Axes) -> tuple[float, float]:
     """Width and height in inches of the place that a panel has on its figure, with its labels."""
     spec, figure = axes.get_subplotspec(), axes.get_figure()
@@ -183,10 +211,15 @@ def _two_lines(text: str, width: float) -> str:
     return "\n".join(cut_to(line, TEXT, width) for line in (first, rest) if line)
 
 
+def title_width(axes: Axes) -> float:
+    """How many inches wide a panel's title may be."""
+    return max(0.95 * cell_size(axes)[0] - 0.35, 0.8)
+
+
 def panel_title(axes: Axes, title: str, words: str = "", *, size: float = 11.5) -> None:
     """A panel's title at its left edge, with a quieter line or two of words between it and the panel."""
     lines = len(words.split("\n")) if words else 0
-    title = cut_to(title, size, max(0.95 * cell_size(axes)[0] - 0.35, 0.8), bold=True)
+    title = cut_to(title, size, title_width(axes), bold=True)
     axes.set_title(
         title, loc="left", fontsize=size, fontweight="bold", color=INK, pad=7.0 + 13.5 * lines, parse_math=False
     )

@@ -10,15 +10,18 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from homeostat.pictures.arguments import require_rows, require_words
 from homeostat.pictures.colours import FAINT, GREY, IGNORANCE, INK, LINE, NOISE, PERSON, PROMISE, SECOND
 from homeostat.pictures.sheet import Given, panel_axes, sheet_axes
 from homeostat.pictures.style import axis_labels, label, panel_title, percent, tidy
-from physics.arguments import require_kind
+from physics.arguments import require_kind, require_text
 from physics.glance import glance
 from training.trust.report_parts import ChannelReport, CoverageRow, SplitRow
 
 _LEVELS = (LINE, SECOND, PROMISE, GREY)  # the colours of interval levels, in their order
 _SHAPES = ("o", "s", "D", "^")  # and their dots, so that they are told apart in grey
+_CHANNEL = "uncertainty_report(…).channels[0]"
+_ROWS = f"{_CHANNEL}.coverage_by_horizon"
 _PARTS = (("aleatoric", NOISE, "noise"), ("personal", PERSON, "person not known"), ("epistemic", IGNORANCE, "model"))
 
 
@@ -34,7 +37,7 @@ def horizons_axes(
 
     `axes`, four, by default those of a figure of its own under `title` and `subtitle`; `time_unit` of the horizons.
     """
-    require_kind(channel, ChannelReport, "horizons_axes: channel", "uncertainty_report(…).channels[0]")
+    require_kind(channel, ChannelReport, "horizons_axes: channel", _CHANNEL)
     handles = [*level_handles(channel.coverage_by_horizon), *split_handles(channel.split_by_horizon)]
     panels = sheet_axes(
         axes, (2, 2), size=(11.0, 7.9), title=title, subtitle=subtitle, handles=handles, legend_columns=len(handles)
@@ -90,7 +93,7 @@ def ignorance_axes(
     `axes`, two (one without `rings`), by default those of a figure of its own under `title` and `subtitle`;
     `time_unit` of the field.
     """
-    require_kind(channel, ChannelReport, "ignorance_axes: channel", "uncertainty_report(…).channels[0]")
+    require_kind(channel, ChannelReport, "ignorance_axes: channel", _CHANNEL)
     handles = split_handles(channel.split_by_value)
     panels = sheet_axes(
         axes,
@@ -147,6 +150,8 @@ def rings_axes(rings: Rings, *, axes: Axes | None = None, time_unit: str | None 
 
 def coverage_axes(rows: Sequence[CoverageRow], *, axes: Axes | None = None, time_unit: str | None = None) -> Axes:
     """Share of measurements inside each interval (gid "coverage"), over its band (gid "null"), per horizon."""
+    rows = require_rows(rows, CoverageRow, "coverage_axes: rows", _ROWS)
+    require_words(time_unit, "coverage_axes: time_unit", '"h", or None')
     axes = panel_axes(axes, handles=level_handles(rows))
     for k, (level, colour, shape) in enumerate(_by_level(rows)):
         mine = [r for r in rows if r.level == level]
@@ -180,6 +185,9 @@ def sharpness_axes(
 ) -> Axes:
     """Mean width of each interval per horizon (gid "width"): of two forecasters that cover alike, the narrower one is
     better."""
+    rows = require_rows(rows, CoverageRow, "sharpness_axes: rows", _ROWS)
+    require_words(unit, "sharpness_axes: unit", '"mg/L", or None')
+    require_words(time_unit, "sharpness_axes: time_unit", '"h", or None')
     axes = panel_axes(axes, handles=level_handles(rows))
     for level, colour, shape in _by_level(rows):
         mine = [r for r in rows if r.level == level]
@@ -199,6 +207,9 @@ def split_axes(
     rows: Sequence[SplitRow], *, axes: Axes | None = None, unit: str | None = None, words: str = "Group"
 ) -> Axes:
     """Stacked mean variances per group (gid "split") and the mean squared error where there is one (gid "error")."""
+    rows = require_rows(rows, SplitRow, "split_axes: rows", "uncertainty_report(…).channels[0].split_by_horizon")
+    require_words(unit, "split_axes: unit", '"mg/L", or None')
+    require_text(words, "split_axes: words", '"Group"')
     axes = panel_axes(axes, handles=split_handles(rows))
     at, bottom = np.arange(len(rows)), np.zeros(len(rows))
     for part, colour, name in _PARTS:
@@ -220,6 +231,7 @@ def split_axes(
 
 def pit_axes(channel: ChannelReport, *, axes: Axes | None = None) -> Axes:
     """The histogram of the probability integral transform (gid "pit") over its simultaneous band (gid "null")."""
+    require_kind(channel, ChannelReport, "pit_axes: channel", _CHANNEL)
     axes = panel_axes(axes)
     share = channel.pit.share
     bins = len(share)

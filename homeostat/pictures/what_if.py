@@ -16,7 +16,7 @@ from homeostat.pictures.bands import Bands, band_axes, band_handles
 from homeostat.pictures.colours import GREY, INK, PAGE, SECOND
 from homeostat.pictures.people import dots
 from homeostat.pictures.sheet import Given, outer_labels, sheet_axes
-from homeostat.pictures.style import label, panel_title, percent, tidy, time_since
+from homeostat.pictures.style import cut_apart, label, panel_title, percent, tidy, time_since, title_width
 from hybrid import Dose, Prediction, Schedule
 from hybrid.schedules.dose import as_float
 from physics.arguments import require_kind
@@ -190,7 +190,8 @@ def what_if_axes(
         handles=handles,
         legend_columns=3 if width > 10 else 2,
     )
-    for panel, (name, prediction) in zip(panels, predictions.items(), strict=True):
+    names = cut_apart([*predictions], 11.5, min(map(title_width, panels)), bold=True)
+    for panel, shown, (name, prediction) in zip(panels, names, predictions.items(), strict=True):
         schedule = None if schedules is None else schedules.get(name)
         schedule_axes(
             bands[name],
@@ -207,7 +208,7 @@ def what_if_axes(
         words = exceedance_in_words(found, prediction, threshold, person, channel, time_unit)
         if beyond:  # a line in every panel, so that their titles stand side by side
             words += "\nBEYOND WHAT WAS TRAINED" if name in beyond else "\n "
-        panel_title(panel, name, words)
+        panel_title(panel, shown, words)
     lows, highs = zip(*(b.extent() for b in bands.values()), strict=True)
     values = [] if seen is None else seen[1].tolist()
     low, high = min([*lows, *values]), max([*highs, *values, *([] if threshold is None else [threshold])])

@@ -7,7 +7,7 @@ from homeostat.study.asked import Asked, asked_of, require_two_forecasts
 from homeostat.study.backbones import backbone_named, observation_of, require_driven
 from homeostat.study.bundled import bundle_of, marked
 from homeostat.study.dense import dense_of, dense_unseen, split
-from homeostat.study.evaluation import Evaluation, evaluate, judge, paired_difference, score
+from homeostat.study.evaluation import Evaluation, crps_difference, evaluate, judge, score
 from homeostat.study.provenance import provenance
 from homeostat.study.recipe import Recipe, hybrid_recipe, neural_ode_recipe, noise_for
 from homeostat.study.rounded import certify_rounded, dosed_region
@@ -29,6 +29,7 @@ __all__ = [
     "channels_of",
     "channels_shown",
     "compartments_of",
+    "crps_difference",
     "dense_of",
     "dense_unseen",
     "dosed_region",
@@ -41,7 +42,6 @@ __all__ = [
     "noise_for",
     "notes_of",
     "observation_of",
-    "paired_difference",
     "provenance",
     "require_driven",
     "require_folds",

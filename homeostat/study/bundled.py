@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from exchange import Bundle
-from homeostat.study.training import Trained
+from homeostat.study.training import Trained, why_not_converged
 from stability import Certificate, Refusal
 
 
@@ -14,9 +14,13 @@ def bundle_of(
     calibration: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> Bundle:
-    """The trained model as it travels; where its fit has not converged, its provenance says so under `not_converged`."""
-    if not trained.convergence.converged:
-        provenance = {"not_converged": " ".join(trained.convergence.sentences()), **provenance}
+    """The trained model as it travels.
+
+    Where its fit has not converged, or was cut short, its provenance says so under `not_converged`.
+    """
+    why = why_not_converged(trained.convergence, trained.interrupted)
+    if why:
+        provenance = {"not_converged": why, **provenance}
     claims = [] if certificate is None else [certificate]
     return Bundle.of(
         trained.model, trained.cohort, trained.personal, claims=claims, calibration=calibration, provenance=provenance

@@ -25,8 +25,8 @@ from training.trust.calibration import (
     expected_calibration_error,
     quantile_null_band,
 )
-from training.trust.null_band import as_array
 from training.trust.outcome import Outcome
+from training.trust.score_rows import mean_scores, paired_difference
 from training.trust.scores import brier_decomposition, score_table
 
 
@@ -96,11 +96,12 @@ def judge(recipe: Recipe, records: Sequence[Record], settings: Settings, thresho
     return evaluate(train(recipe, records, settings, Console(quiet=True)), settings, threshold)
 
 
-def paired_difference(a: Evaluation, b: Evaluation, draws: int = 2000, seed: int = 11) -> tuple[float, float, float]:
-    """Mean CRPS of `a` minus that of `b` over the same people, with a 95 % interval by resampling people."""
-    difference = as_array(a.prediction.crps(a.y)) - as_array(b.prediction.crps(b.y))  # (N, T, p), NaN where nothing is scored
-    total, count = np.nansum(difference, (1, 2)), np.isfinite(difference).sum((1, 2))
-    rows = np.random.default_rng(seed).integers(0, len(total), (draws, len(total)))
-    resampled = total[rows].sum(1) / count[rows].sum(1)
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return float(total.sum() / count.sum()), float(low), float(high)
+def crps_difference(a: Evaluation, b: Evaluation, seed: int = 11) -> tuple[float, float, float]:
+    """Mean CRPS of `a` minus that of `b` over the same people, with a 95 % interval by resampling people.
+
+    Errors: `ValueError` for evaluations of other observations.
+    """
+    first, second = (mean_scores(Outcome(e.prediction, e.y, range(len(e.y))))["crps"] for e in (a, b))
+    people = [str(person) for person in range(len(first))]  # a row each
+    found = paired_difference(first, second, people, generator=torch.Generator().manual_seed(seed))
+    return found.difference, found.lower, found.upper

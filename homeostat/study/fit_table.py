@@ -17,12 +17,13 @@ from homeostat.gallery.markup import MARKS
 from homeostat.gallery.opening import opening_of
 from homeostat.gallery.page import DRAWN, Shown, write_page
 from homeostat.gallery.theta import theta_of
+from homeostat.places import require_folder
 from homeostat.plain_text import shown
 from homeostat.progress import cut_short
 from homeostat.study.asked import asked_of, require_two_forecasts
 from homeostat.study.bundled import bundle_of, marked
 from homeostat.study.dense import dense_unseen
-from homeostat.study.evaluation import evaluate, paired_difference
+from homeostat.study.evaluation import crps_difference, evaluate
 from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
 from homeostat.study.recipe import hybrid_recipe
@@ -78,7 +79,7 @@ def fit_table(
     asked = asked_of(records, recipe.model.observation.units[0], threshold, settings.forecast_from)
     require_two_forecasts(records, asked)
     settings = replace(settings, forecast_from=asked.forecast_from)
-    folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is better known before than after training
+    require_folder(folder)  # a place that cannot be written is better known before than after training
     checkpoints = {name: Checkpoint(folder / f"{name}.checkpoint", every=10) for name in ("hybrid", "backbone")}
     if resume is None and any(c.path.exists() for c in checkpoints.values()):
         raise ValueError(f"{folder} holds training that did not end: --resume goes on with it, --anew begins anew")
@@ -95,15 +96,18 @@ def fit_table(
     certificate, best = certify_rounded(system)
     proved = isinstance(certificate, Certificate) and check(certificate, system)
     evaluations = {recipe.name: evaluate(trained, settings, asked.threshold)}
-    comparisons = {}
-    if hidden:
-        other = hybrid_recipe(backbone, records, with_residual=False)
+    comparisons, left_out = {}, []
+    other = hybrid_recipe(backbone, records, with_residual=False)
+    if hidden and trained.interrupted is not None:
+        left_out = [other.name]  # whoever stops a training does not ask for the next one
+        console.print(f"{other.name}: left out, since training was interrupted")
+    elif hidden:
         alone = train(
             other, records, settings, console, checkpoint=checkpoints["backbone"], log=curves and curves / "backbone"
         )
         evaluations[other.name] = evaluate(alone, settings, asked.threshold)
         interrupted[other.name] = alone.interrupted
-        comparisons[other.name] = paired_difference(evaluations[recipe.name], evaluations[other.name])
+        comparisons[other.name] = crps_difference(evaluations[recipe.name], evaluations[other.name])
     judged = judge_uncertainty(
         evaluations[recipe.name].prediction,
         evaluations[recipe.name].y,
@@ -128,10 +132,10 @@ def fit_table(
         *about_table,
         *gallery.baseline_notes(trained.cohort),
     ]
-    about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends)
+    about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends, trained.interrupted)
     said = bundle_verdict(certificate, best, bundle, proved=bool(proved))
     verdicts = [
-        *gallery.interrupted_verdicts(stopped),
+        *gallery.interrupted_verdicts(stopped, left_out),
         *(Verdict(sentence, None, about=("units",)) for sentence in assumed),
         said,
         *about_fit,

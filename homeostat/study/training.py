@@ -129,6 +129,12 @@ def require_folds(folds: int, people: int) -> None:
         )
 
 
+def why_not_converged(convergence: Convergence, interrupted: Interruption | None) -> str:
+    """Why a fit counts as not converged, in sentences; "" where it has. One that was cut short never had the time to show it."""
+    stopped = [] if interrupted is None else [f"Training was {interrupted}, before it could be seen to arrive."]
+    return " ".join([*stopped, *convergence.sentences()])
+
+
 def gradient_difference(trained: Trained, settings: Settings) -> float:
     """How far the gradient that trains is from torchdiffeq's, at the trained weights: |g − g'|∞/|g'|∞, with g' by dopri5.
 

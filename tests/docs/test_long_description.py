@@ -23,5 +23,6 @@ def test_without_a_repository_links_are_their_text() -> None:
     text = for_an_index(README, None, "1.2")
     assert "folder and [out](https://example.org/a) and [here](#x)" in text
     assert "*What is seen*" in text
+    assert "*seen*" in text
     assert "docs/" not in text
     assert "LICENSE" not in text

@@ -484,12 +484,16 @@ LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
         ([*FIT, "--backbone-config", "{"], "must be JSON"),
         ([*FIT, "--backbone-config", "[1]"], "arguments do not fit: they go by name, and are [1]; write a JSON object"),
         ([*FIT, "--backbone-config", '"A"'], "arguments do not fit: they go by name, and are 'A'"),
-        ([*FIT, "--backbone-config", '{"B": 1}'], "arguments do not fit"),
+        ([*FIT, "--backbone-config", '{"B": 1}'], "arguments do not fit: it takes no 'B'; it takes "),
+        ([*LINEAR, '{"states": ["x"]}'], "arguments do not fit: it needs A; it takes "),
         ([*FIT, "--folds", "13"], "13 folds were asked for and there are 12 people"),
         ([*LINEAR, '{"A": [["x"]]}'], "A must be a matrix of numbers"),
         ([*LINEAR, '{"A": [[1.0]]}'], "not Hurwitz"),
         ([*LINEAR, '{"A": [[-1.0]]}'], "name its states like the channels"),
-        ([*FIT, "--hidden", "a"], "whole numbers"),
+        ([*FIT, "--hidden", "a"], "--hidden 'a' is not made of whole numbers: 'a' is none; write 8, or 16,16, or 0 for none"),
+        ([*FIT, "--hidden", "8,"], "'' is none; write 8"),
+        ([*FIT, "--hidden", "²"], "'²' is none; write 8"),
+        ([*FIT, "--channels", "²=concentration"], "CMT is 2 on an observation, and the channels are"),
         ([*FIT, "--hidden", "-3"], "hidden"),
         ([*FIT, "--compartments", "x=gut"], "CMT is 1"),
         ([*FIT, "--order", "backwards"], "--order 'backwards' is not one of file"),
@@ -501,8 +505,12 @@ LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
         ([*FIT, "--forecast-from", "nan"], "leave nothing"),
         ([*FIT, "--threshold", "nan"], "threshold"),
         ([*FIT, "--device", "banana"], "device banana"),
-        ([*FIT, "--rate", "nan"], "rate must be a finite number"),
-        ([*FIT, "--out", TABLE], "theophylline.csv"),
+        ([*FIT, "--rate", "nan"], "--rate nan is no learning rate; write a positive one, as 0.03"),
+        ([*FIT, "--out", TABLE], "theophylline.csv is a file, where a folder is needed; name another folder with --out"),
+        ([*FIT, "--out", f"{TABLE}/sub"], f"is a file, where a folder is needed, so that {TABLE}/sub cannot be made in it; name"),
+        ([*FIT, "--out", "x" * 300], "this name is too long for the system; write a shorter one"),
+        (["demo", "--out", TABLE], "theophylline.csv is a file, where a folder is needed; name another folder with --out"),
+        (["demo", "c-peptide", "--out", TABLE], "theophylline.csv is a file, where a folder is needed; name another"),
     ],
 )
 def test_wrong_input_is_one_sentence(
@@ -514,7 +522,7 @@ def test_wrong_input_is_one_sentence(
     assert done.stderr.startswith("homeostat: ")
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
-    if "--rate" not in arguments:  # the progress bar of a fit that could not begin
+    if arguments[0] != "demo":  # whose first line says what it is
         assert done.stdout == ""
 
 

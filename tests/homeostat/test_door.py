@@ -289,6 +289,32 @@ def test_tables_that_ask_for_too_much(text: str, tmp_path: Path) -> None:
     assert len(done.stderr) < 1000
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["simulate", "BUNDLE", "--points", "2", "--picture", "a file/x.png"], "a file: a file stands there, where a folder is"),
+        (["simulate", "BUNDLE", "--points", "2", "--picture", "a file/b/x.png"], "a part of this path is a file, where"),
+        (["simulate", "BUNDLE", "--points", "2", "--picture", "a folder.png"], "a folder.png: this is a folder, where a file is"),
+        (["simulate", "BUNDLE", "--points", "2", "--picture", f"{'x' * 300}.png"], "too long for the system; write a shorter"),
+        (["report", "BUNDLE", "--data", TABLE, "--out", "a file"], "a file is a file, where a folder is needed;"),
+        (["certify", "BUNDLE", "--region", "nowhere"], "nowhere cannot be read: there is no such file; give the path of a JSON"),
+        (["certify", "BUNDLE", "--region", "a file"], "a file cannot be used as a region: it is not JSON"),
+    ],
+)
+def test_a_place_that_cannot_be_used_has_a_cure(
+    arguments: list[str], words: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a file").write_text("x")
+    Path("a folder.png").mkdir()
+    done = run(*(bundle if word == "BUNDLE" else word for word in arguments), *(UNITS if arguments[0] == "report" else []))
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "; " in done.stderr  # and the cure
+    assert "Errno" not in done.stderr
+
+
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no /dev/zero here")
 def test_what_never_ends_is_no_input(bundle: Path, tmp_path: Path) -> None:
     assert run("fit", "/dev/zero", *UNITS, "--out", tmp_path / "out").exit_code == 2
@@ -467,8 +493,8 @@ def test_a_class_of_ones_own_works_at_the_shell(own: tuple[Path, Path], monkeypa
     [
         ("Saturating", "FILE.py:NAME"),
         (":Saturating", "FILE.py:NAME"),
-        ("nowhere.py:Saturating", "cannot be run (FileNotFoundError"),
-        ("no.such.module:Saturating", "cannot be run (ModuleNotFoundError"),
+        ("nowhere.py:Saturating", "there is no file nowhere.py; check the path, seen from "),
+        ("no.such.module:Saturating", "there is no module no.such.module; check its name, or write FILE.py:NAME"),
         ("{file}:Nothing", "Nothing is no class"),
         ("{file}:torch", "torch is no class"),
         ("learned:MLP", "MLP is the name of a class of homeostat"),

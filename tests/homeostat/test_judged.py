@@ -341,6 +341,18 @@ def test_the_pictures_show_the_reports_numbers(tmp_path, monkeypatch, wrong):
     assert len(drawn(figures[2], "split")) == 3 * len(wrong.before.channels[0].split_by_value)
 
 
+def test_every_channel_has_pictures_of_its_own(tmp_path, right):
+    (one,) = right.before.channels
+    both = replace(right.before, channels=(one, replace(one, channel="other", unit="L"), replace(one, channel="unseen", count=0)))
+    rings = Rings(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.4, 0.9]), 1.5)
+    found = pictures_of(tmp_path, replace(right, before=both, after=None), ASKED, rings)
+    stems = ["horizons-channel1", "horizons-channel2", "ignorance-channel1", "ignorance-channel2"]
+    assert [p.name for p in found] == stems
+    assert len({p.title for p in found}) == len({p.caption for p in found}) == 4
+    assert [p.caption.startswith("Of other alone.") for p in found] == [False, True, False, True]
+    assert ["the members' spread" in p.alt for p in found] == [False, False, True, False]  # the field has no channel
+
+
 # ---- the field away from the data
 
 

@@ -54,6 +54,21 @@ def reported(folder: Path, bundle: Bundle, count: int) -> tuple[str, dict[str, A
     return page, json.loads((folder / "page" / "report.json").read_text("utf-8"))
 
 
+def test_what_a_table_cannot_hold_is_said_before_it_is_read(tmp_path: Path) -> None:
+    states = {"states": ("plasma",), "state_units": ("mg",), "time_unit": "h"}
+    driven = LinearBackbone([[-0.5]], [[1.0]], inputs=("u",), input_units=("mg/h",), **states)
+    model = HybridModel(
+        driven,
+        LogNormalPopulation(driven, spread={p.name: 0.2 for p in driven.physical}),
+        None,
+        observation=States(("plasma",)),
+        noise=AdditiveProportional([0.5], [0.1], [0.02]),
+    )
+    stack = Ensemble(2).stack(model, torch.Generator().manual_seed(5))
+    with pytest.raises(ValueError, match=r"m\.twin: its model needs inputs \(u\) that a table .* does not hold; forecast its"):
+        reported(tmp_path, Bundle(stack, (), personal_of(stack, 0), Mesh(0.5, 0.1)), 2)
+
+
 def test_one_person_under_a_bundle_of_nothing_else(tmp_path: Path) -> None:
     page, said = reported(tmp_path, bare(LONG), 1)
     for words in (
@@ -67,6 +82,11 @@ def test_one_person_under_a_bundle_of_nothing_else(tmp_path: Path) -> None:
     assert "nan" not in re.sub(r"<[^>]*>", " ", page).lower().split()
     assert said["opening"][1].startswith("Nothing is proved of this model")
     assert "of one person with 5 measurements" in said["opening"][0]
+    # two bands for one coverage, and each says which it is
+    assert "(by this share alone, 95 of 100 perfect forecasters have" in said["opening"][2]
+    covers = [v["claim"] for v in said["verdicts"] if v["about"][0] == "coverage"]
+    assert covers
+    assert all("(all gates together)" in claim for claim in covers)
 
 
 def test_a_section_of_trajectories_promises_no_proof_where_there_is_none(tmp_path: Path) -> None:

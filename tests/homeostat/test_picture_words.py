@@ -39,6 +39,8 @@ def test_measurements_inside_the_band_are_counted_as_they_are_drawn(until: float
             k = max(j for j in range(12) if bands.times[i, j] <= t)
             part = 0.0 if k == 11 else (t - bands.times[i, k]) / (bands.times[i, k + 1] - bands.times[i, k])
             ends = [v[i, k] if k == 11 else v[i, k] + part * (v[i, k + 1] - v[i, k]) for v in bands.total]
+            if until is None and t <= 0.0:  # a baseline, which no score counts either
+                continue
             count = counts["early" if until is None or t <= until else "late"]
             count[0] += bool(ends[0] <= value <= ends[1])
             count[1] += 1
@@ -48,6 +50,7 @@ def test_measurements_inside_the_band_are_counted_as_they_are_drawn(until: float
     inside, whole = counts["early" if until is None else "late"]
     assert f"{inside} of {whole} measurements" in words
     assert ("made after the forecast" in words) is (until is not None)
+    assert ("; 3 at or before the first dose are drawn and not counted." in words) is (until is None)
 
 
 def test_observed_numbers_are_those_of_the_pairs() -> None:

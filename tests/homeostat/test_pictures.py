@@ -42,10 +42,12 @@ from homeostat.pictures import (
     save,
     schedule_axes,
     what_if_axes,
+    write_picture,
 )
 from homeostat.pictures.colours import PAGE
 from homeostat.pictures.people import pages, people_handles
-from homeostat.pictures.style import DPI, cut_to, grid_shape, label, new_figure, text_width, wrapped
+from homeostat.pictures.phase import phase_handles
+from homeostat.pictures.style import DPI, cut_apart, cut_to, grid_shape, label, new_figure, text_width, wrapped
 from homeostat.pictures.what_if import chance
 from homeostat.study.evaluation import score
 from hybrid import Concentration, Dose, HybridModel, Prediction, Schedule, simulate
@@ -673,6 +675,43 @@ def test_lines_are_broken_to_measure_and_lose_no_word():
     assert wrapped(text, 15.0, 30.0) == [text]
 
 
+def test_names_that_differ_in_their_middle_are_still_told_apart_once_cut():
+    names = [f"the trial in the north, person {i:02d}, second visit of the year" for i in range(12)] + ["Person 7"]
+    assert len({cut_to(name, 10.0, 2.0) for name in names}) == 2
+    shown = cut_apart(names, 10.0, 2.0)
+    assert len({*shown}) == 13
+    assert all(text_width(one, 10.0) <= 2.0 for one in shown)
+    assert all(f"{i:02d}" in one for i, one in enumerate(shown[:12]))
+    assert cut_apart(["short", "short", "x" * 80], 10.0, 2.0)[:2] == ["short", "short"]
+
+
+def test_a_panel_of_people_whose_names_differ_in_their_middle_tells_who_they_are():
+    names = [f"a trial whose name is long, person {i:02d}, and its second visit" for i in range(12)]
+    records = [replace(r, id=name) for r, name in zip(people(12), names, strict=True)]
+    panels = people_axes(replace(build(N=12), ids=tuple(names)), records, forecast_from=5.0)
+    assert len({axes.get_title(loc="left") for axes in panels}) == 12
+
+
+def test_the_legend_names_the_certificate_beside_both_panels():
+    labels = [str(one.get_label()) for one in phase_handles(phase())]
+    assert [one for one in labels if one.startswith("certificate")] == [
+        "certificate: the second stays inside",
+        "certificate: the distance stays below",
+    ]
+
+
+def test_a_picture_shows_itself_in_a_notebook_and_its_fields_without_its_files(tmp_path):
+    panels = people_axes(build(N=2), people(2), title="Two")
+    one = write_picture(figure_of(panels), tmp_path, "two", title="Two <of> them", caption="Read so.", alt='Seen "here".')
+    shown = one._repr_html_()
+    assert "data:image/svg+xml;base64," in shown
+    assert 'alt="Seen &quot;here&quot;."' in shown
+    assert "Two &lt;of&gt; them" in shown
+    assert "background:#fff" in shown
+    one.svg.unlink()
+    assert one._repr_html_().startswith("<table>")
+
+
 def test_a_name_is_cut_to_its_room_and_keeps_both_ends():
     name = "a very long identity of somebody from hospital 7"
     assert cut_to(name, 10.0, 20.0) == name
@@ -746,6 +785,9 @@ def test_a_picture_is_drawn_on_the_axes_that_it_is_given():
         people_axes(build(), people(2), axes=mine, title="Mine")
     with pytest.raises(ValueError, match="no panels on a figure"):
         figure_of([])
+    with pytest.raises(ValueError, match="each of panels must be a Axes"):
+        figure_of([figure])
+    assert figure_of(mine[0]) is figure
 
 
 def test_panels_of_a_row_and_a_column_say_their_units_once_and_have_the_same_limits():

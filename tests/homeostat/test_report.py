@@ -319,6 +319,8 @@ def test_floats_of_a_column_share_decimals():
     assert as_written([0.5, 0.25, -0.125, None, math.nan]) == ["0.500", "0.250", "−0.125", "–", "–"]
     assert as_written([123.4, 5.0, 7]) == ["123", "5", "7"]
     assert as_written([0.0]) == ["0.000"]
+    assert as_written([10.5, 0.74, 2.84]) == ["10.50", "0.74", "2.84"]  # a small one is not lost beside a large one
+    assert as_written([90.0, 90.0, 120.0]) == ["90", "90", "120"]
     assert as_written(["as it is", 3]) == ["as it is", "3"]
 
 
@@ -348,3 +350,19 @@ def test_a_report_of_words_alone(tmp_path):
         assert not page.of(tag)
     assert json.loads((tmp_path / "r.json").read_text())["tables"] == []
     assert not (tmp_path / "tables").exists()
+
+
+def test_sentences_have_minus_signs_and_keep_their_per_cent_and_short_words_are_whole(tmp_path):
+    rows = [("recalibrated by others", "c-peptide", 1.0), ("a" * 40, "x", 2.0)]
+    page = report(
+        tmp_path,
+        **tabled(Table("t", ("model", "in 80 %", "v"), rows, "From -3 to -.5 of 1e-8, --steps 2-3.")),
+        verdicts=[Verdict("Covers 19 % of it", True, "-0.051 %")],
+    )
+    assert "From −3 to −.5 of 1e-8, --steps 2-3." in page
+    assert "Covers 19\u00a0% of it" in page
+    assert "−0.051\u00a0%" in page
+    assert "in 80\u00a0%" in page
+    assert '<td class="whole">c-peptide</td>' in page
+    assert '<th scope="row">recalibrated by others</th>' in page
+    assert f'<th scope="row" class="long">{"a" * 40}</th>' in page

@@ -19,12 +19,12 @@ from homeostat.study import (
     Trained,
     bundle_of,
     certify_rounded,
+    crps_difference,
     dense_unseen,
     dosed_region,
     evaluate,
     gradient_difference,
     judge,
-    paired_difference,
     score,
     split,
     train,
@@ -103,18 +103,18 @@ def test_an_event_that_never_happens_is_scored_too() -> None:
     assert found.scores["event_ece"] == 0.0
 
 
-def test_paired_difference() -> None:
+def test_crps_difference() -> None:
     prediction = forecaster(7)
     y = prediction.sample(1, generator(8))[0]
     y[0, 3] = torch.nan
     a = score(prediction, y, 5.0, generator(), paths=50)
     b = score(replace(prediction, mean=prediction.mean + 1.5), y, 5.0, generator(), paths=50)
-    assert paired_difference(a, a) == (0.0, 0.0, 0.0)
-    mean, low, high = paired_difference(a, b)
+    assert crps_difference(a, a) == (0.0, 0.0, 0.0)
+    mean, low, high = crps_difference(a, b)
     exact = float((prediction.crps(y) - b.prediction.crps(y)).nanmean())
     assert mean == pytest.approx(exact, rel=1e-12)
     assert low < mean < high < 0.0  # the one who is right is better, beyond what twelve people leave open
-    other = paired_difference(b, a)
+    other = crps_difference(b, a)
     assert other[0] == -mean
     assert other[1:] == pytest.approx((-high, -low), rel=1e-12)  # the same people are drawn
 

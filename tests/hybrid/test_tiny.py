@@ -9,7 +9,7 @@ from rich.console import Console
 
 from exchange import Bundle
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
-from homeostat.study import Settings, Trained, bundle_of, evaluate, paired_difference, train
+from homeostat.study import Settings, Trained, bundle_of, crps_difference, evaluate, train
 from homeostat.study.backbones import backbone_named
 from homeostat.study.recipe import hybrid_recipe
 from hybrid import Mesh, SimulationError
@@ -157,5 +157,5 @@ def test_penalty_is_zero_inside_and_felt_outside() -> None:
 
 def test_an_evaluation_against_itself_differs_by_nothing() -> None:
     evaluation = evaluate(tiny(), SETTINGS, 5.0)
-    assert paired_difference(evaluation, evaluation) == (0.0, 0.0, 0.0)
+    assert crps_difference(evaluation, evaluation) == (0.0, 0.0, 0.0)
     assert evaluation.scores["event_ece_null_lower"] <= evaluation.scores["event_ece_null_upper"]

@@ -100,9 +100,17 @@ def test_ctrl_c_saves_and_resume_goes_on(whole: Bundle, tmp_path: Path, monkeypa
     assert "--resume" in done.stderr
     assert f"training was cut short ({mark})" in " ".join(done.stderr.split())
     assert f"Training was cut short ({mark})" in Path(summary["report"]).read_text()
-    assert left(tmp_path) == set(CHECKPOINTS)
+    # one Ctrl-C ends all training: nobody who wants to stop waits for the backbone alone
+    assert left(tmp_path) == {"hybrid.checkpoint"}
+    assert list(summary["scores"]) == ["hybrid"]
+    page = Path(summary["report"]).read_text()
+    assert "Not trained to the end, and so left out: backbone alone." in page
+    assert "The fit has not converged. Training was interrupted at step 7 of 16" in page
+    assert "has converged" not in page
     early = load(tmp_path / "out/model.twin")
     assert early.provenance["interrupted"] == mark
+    assert "Training was interrupted at step 7 of 16" in early.provenance["not_converged"]
+    assert summary["convergence"]["converged"] is False
     assert not same(early, whole)  # what there was after seven steps, in full
     # and whoever uses the bundle is told
     path = tmp_path / "out/model.twin"
@@ -123,7 +131,7 @@ def test_ctrl_c_saves_and_resume_goes_on(whole: Bundle, tmp_path: Path, monkeypa
     assert done.exit_code == 2
     assert "rate was 0.03 and is 0.01" in done.stderr
     assert done.stderr.count("\n") == 1
-    assert left(tmp_path) == set(CHECKPOINTS)
+    assert left(tmp_path) == {"hybrid.checkpoint"}
     # a damaged file is said in a sentence, and the training goes on from the one before it or not at all
     path = tmp_path / "out/hybrid.checkpoint"
     data = path.read_bytes()

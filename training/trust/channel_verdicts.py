@@ -4,6 +4,8 @@ from training.trust.horizons import FEW
 from training.trust.report_parts import ChannelReport, Gate, SplitRow
 from training.trust.verdicts import Verdict
 
+_TOGETHER = " (all gates together)"  # wider than the band of this gate by itself, which a page may show too
+
 
 def _percent(value: float) -> str:
     return f"{100.0 * value:.0f} %" if 0.01 <= value <= 0.99 or value in (0.0, 1.0) else f"{100.0 * value:.1f} %"
@@ -27,13 +29,13 @@ def _range(gate: Gate) -> str:
 
 
 def coverage_verdict(channel: str, level: str, gate: Gate) -> Verdict:
-    """The 80 % interval covers 74 %, outside its null band of 77–83 %: recalibrate."""
+    """The 80 % interval covers 74 %, outside its null band of 77–83 % (all gates together): recalibrate."""
     covers = f"{channel}: the {_percent(float(level))} interval covers {100.0 * gate.observed:.{_decimals(gate)}f} %"
     about = ("coverage", channel, level)
     if not gate.place:
-        return Verdict(f"{covers}, inside its null band of {_range(gate)}: no evidence against it", True, about=about)
+        return Verdict(f"{covers}, inside its null band of {_range(gate)}{_TOGETHER}: no evidence against it", True, about=about)
     width = "narrow" if gate.place == "below" else "wide"
-    claim = f"{covers}, outside its null band of {_range(gate)}: it is too {width}, recalibrate"
+    claim = f"{covers}, outside its null band of {_range(gate)}{_TOGETHER}: it is too {width}, recalibrate"
     return Verdict(claim, False, about=about)
 
 
@@ -59,7 +61,7 @@ def channel_verdicts(report: ChannelReport, time_unit: str | None = None) -> lis
         if row.share.place:
             claim = (
                 f"{name}, {row.horizon}{clock}: the {_percent(row.level)} interval covers {_observed(row.share)} of "
-                f"{row.count}, outside its null band of {_range(row.share)}"
+                f"{row.count}, outside its null band of {_range(row.share)}{_TOGETHER}"
             )
             found.append(Verdict(claim, False, about=("coverage", name, f"{row.level:g}", row.horizon)))
     if any(gate.place for gate in report.pit.share):

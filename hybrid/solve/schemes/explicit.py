@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hybrid.field import SemilinearField, nonlinear_in
+from hybrid.field import SemilinearField, rate_in
 from hybrid.solve.pool import Tape
 from hybrid.solve.schemes.scheme import (
     Backwards,
@@ -58,7 +58,7 @@ class Polynomials(Scheme):
             h = field.segments.dt[None, :, k, None]
             if alone is not None:
                 return _compiled(self, dense)(alone.residual, alone.c, field.A, x, h, *field.driving(k))
-            return _stages(self, dense, lambda c, stage: field.linear(stage) + field.nonlinear(k, c, stage), x, h)
+            return _stages(self, dense, lambda c, stage: field.rate(k, c, stage), x, h)
 
         return step
 
@@ -234,13 +234,13 @@ class _Trials(Trials):
     def step(
         self, index: Tensor, begin: Tensor, delta: Tensor, x: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
-        t, field, stage, rate = self.tableau, self.field, x, nonlinear_in(self.field, index)
+        t, field, stage, rate = self.tableau, self.field, x, rate_in(self.field, index)
         h = (delta * field.segments.dt[torch.arange(len(index), device=x.device), index])[None, :, None]
         f: list[Tensor] = []
         for c, row in zip(t.c, t.a, strict=True):
             if row:
                 stage = x + h * torch.tensordot(constants((row,), x.dtype, x.device)[0], torch.stack(f), 1)
-            f.append(field.linear(stage) + rate(begin + c * delta, stage))
+            f.append(rate(begin + c * delta, stage))
         slopes = torch.stack(f)
         error = h * torch.tensordot(constants((t.error,), x.dtype, x.device)[0], slopes, 1)
         if t.closing:

@@ -90,7 +90,7 @@ def test_it_writes_everything_and_the_shell_reads_it(tmp_path: Path) -> None:
     figures = summary["figures"]
     assert figures["forecast"][LAST][0] == pytest.approx(0.830, abs=5e-4)  # whatever was trained
     assert figures["rank_people"] == 117
-    for name in ("hero", "secretion", "first_phase"):
+    for name in ("hero", "learned", "forecast", "secretion", "first_phase"):
         for kind in ("png", "svg"):
             assert (tmp_path / f"{name}.{kind}").stat().st_size > 5_000
     page = (tmp_path / "report.html").read_text()

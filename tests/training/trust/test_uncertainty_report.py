@@ -423,5 +423,5 @@ def test_what_is_outside_a_band_is_written_outside_of_it():
     gate = Gate(observed=0.5304, mean=0.0, lower=-0.5, upper=0.5298)
     assert (gate.place, gate.decimals(), gate.decimals(0, scale=100.0)) == ("above", 4, 2)
     claim = coverage_verdict("y", "0.8", gate).claim
-    assert claim.startswith("y: the 80 % interval covers 53.04 %, outside its null band of 0.00–52.98 %")
+    assert claim.startswith("y: the 80 % interval covers 53.04 %, outside its null band of 0.00–52.98 % (all gates together)")
     assert replace(gate, observed=0.4).decimals() == 2

@@ -190,7 +190,7 @@ def _require_few_doses(table: EventTable) -> None:
 
 def _keys(names: Mapping[int, str] | Mapping[int | str, str]) -> dict[int | str, str]:
     """Numbers as numbers, however they were typed."""
-    return {int(k) if isinstance(k, str) and k.isdigit() else k: name for k, name in names.items()}
+    return {int(k) if isinstance(k, str) and k.isdecimal() else k: name for k, name in names.items()}
 
 
 def _given(given: Given, line: int, times: Sequence[float]) -> Event:

@@ -1,0 +1,26 @@
+"""The folder that a command writes into: known to take files before anything is computed for it."""
+
+import tempfile
+from pathlib import Path
+
+from physics.arguments import InputError
+
+
+def require_folder(folder: Path) -> None:
+    """Make the folder, if it is not there, and see that a file can be written in it.
+
+    Errors: `ValueError`, one sentence, for a file of that name or on the way to it, and for a place that cannot be written.
+    """
+    cure, at_shell = "give another folder", "name another folder with --out"
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            way = "" if place == folder else f", so that {folder} cannot be made in it"
+            raise InputError(
+                f"{place} is a file, where a folder is needed{way}", f"{cure}, or move the file", f"{at_shell}, or move the file"
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"nothing can be written in {folder} ({error.strerror})", cure, at_shell) from error

@@ -1,0 +1,102 @@
+"""Mechanisms that are in print, ready with their numbers: one file each, by subject."""
+
+from physics.mechanism import Mechanism
+from physics.shelf.drugs.effect_compartment import EffectCompartment
+from physics.shelf.drugs.indirect_response import (
+    InhibitedLoss,
+    InhibitedProduction,
+    StimulatedLoss,
+    StimulatedProduction,
+)
+from physics.shelf.drugs.marsh import Marsh, MarshPopulation
+from physics.shelf.drugs.michaelis_menten import MichaelisMenten
+from physics.shelf.drugs.one_compartment import (
+    OneCompartment,
+    OneCompartmentByMouth,
+    OneCompartmentByMouthRates,
+    OneCompartmentRates,
+)
+from physics.shelf.drugs.parallel_elimination import ParallelElimination
+from physics.shelf.drugs.schnider import Schnider, SchniderPopulation
+from physics.shelf.drugs.three_compartments import (
+    ThreeCompartments,
+    ThreeCompartmentsByMouth,
+    ThreeCompartmentsByMouthRates,
+    ThreeCompartmentsRates,
+)
+from physics.shelf.drugs.two_compartments import (
+    TwoCompartments,
+    TwoCompartmentsByMouth,
+    TwoCompartmentsByMouthRates,
+    TwoCompartmentsRates,
+)
+from physics.shelf.drugs.warfarin import WarfarinTurnover
+from physics.shelf.engineering.coupled_tanks import CoupledTanks
+from physics.shelf.engineering.dc_motor import DCMotor
+from physics.shelf.physiology.bergman import Bergman
+from physics.shelf.physiology.sirs import SIRS
+from physics.shelf.physiology.windkessel import Windkessel
+
+# a new entry is one file and one word here: the contract tests and `homeostat fit --backbone NAME` run over this tuple
+MECHANISMS: tuple[type[Mechanism], ...] = (
+    OneCompartment,
+    OneCompartmentRates,
+    OneCompartmentByMouth,
+    OneCompartmentByMouthRates,
+    TwoCompartments,
+    TwoCompartmentsRates,
+    TwoCompartmentsByMouth,
+    TwoCompartmentsByMouthRates,
+    ThreeCompartments,
+    ThreeCompartmentsRates,
+    ThreeCompartmentsByMouth,
+    ThreeCompartmentsByMouthRates,
+    MichaelisMenten,
+    ParallelElimination,
+    EffectCompartment,
+    InhibitedProduction,
+    InhibitedLoss,
+    StimulatedProduction,
+    StimulatedLoss,
+    WarfarinTurnover,
+    Marsh,
+    Schnider,
+    Bergman,
+    Windkessel,
+    SIRS,
+    CoupledTanks,
+    DCMotor,
+)
+
+__all__ = [
+    "MECHANISMS",
+    "SIRS",
+    "Bergman",
+    "CoupledTanks",
+    "DCMotor",
+    "EffectCompartment",
+    "InhibitedLoss",
+    "InhibitedProduction",
+    "Marsh",
+    "MarshPopulation",
+    "MichaelisMenten",
+    "OneCompartment",
+    "OneCompartmentByMouth",
+    "OneCompartmentByMouthRates",
+    "OneCompartmentRates",
+    "ParallelElimination",
+    "Schnider",
+    "SchniderPopulation",
+    "StimulatedLoss",
+    "StimulatedProduction",
+    "ThreeCompartments",
+    "ThreeCompartmentsByMouth",
+    "ThreeCompartmentsByMouthRates",
+    "ThreeCompartmentsRates",
+    "TwoCompartments",
+    "TwoCompartmentsByMouth",
+    "TwoCompartmentsByMouthRates",
+    "TwoCompartmentsRates",
+    "WarfarinTurnover",
+    "Windkessel",
+]

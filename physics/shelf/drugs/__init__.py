@@ -1,0 +1,1 @@
+"""Drugs: where they go, how they leave, and what they do."""

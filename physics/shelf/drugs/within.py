@@ -1,0 +1,34 @@
+"""Covariates that a published θ is a formula of, held to the range in which it is used."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from physics.arguments import quote
+from physics.capture import capturing
+
+
+def require_within(
+    who: str,
+    covariates: Mapping[str, Tensor],  # each (N,)
+    ranges: Mapping[str, tuple[float, float, str]],  # least, most and unit
+    people: int,
+) -> None:
+    """Raise `ValueError`, beginning with `who`, for a covariate that is missing, out of its range, or of other people."""
+    missing = [name for name in ranges if name not in covariates]
+    if missing:
+        raise ValueError(f"{who} needs the covariates {', '.join(ranges)}; missing: {', '.join(missing)}")
+    for name, (least, most, unit) in ranges.items():
+        values = covariates[name]
+        if len(values) not in (1, people):
+            raise ValueError(f"{who}: {name} has {len(values)} numbers and eta is of {people} people; give one each")
+        if not capturing() and not bool(((values >= least) & (values <= most)).all()):
+            stated = f"{least:g}–{most:g}" + ("" if unit == "1" else f" {unit}")
+            raise ValueError(f"{who}: {name} lies in {stated}, got {quote(values.tolist())}")
+
+
+def require_either(who: str, covariates: Mapping[str, Tensor], name: str, said: str) -> None:
+    """Raise `ValueError`, beginning with `who`, for a covariate that is not 0 or 1; `said` is what these stand for."""
+    values = covariates[name]
+    if not capturing() and not bool(((values == 0.0) | (values == 1.0)).all()):
+        raise ValueError(f"{who}: {name} is {said}, got {quote(values.tolist())}")
