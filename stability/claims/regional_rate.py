@@ -27,8 +27,7 @@ class RegionalRate(Claim):
 
     With this P and these multipliers the inequality of `stability/proof/known.py` holds over the whole box, its levels of the
     input and every θ of the systems: √(δxᵀPδx) shrinks at the rate for as long as both trajectories are in the box. That they
-    stay
-    there is not proved: it is no certificate.
+    stay there is not proved: it is no certificate.
     """
 
     kind: Literal["rate on a region"] = "rate on a region"

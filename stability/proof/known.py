@@ -7,12 +7,11 @@ r], whose column of E is e_i and whose row of W is e_jᵀ; of any other entry r 
 Taking c out changes nothing of what can be proved: the matrix is congruent to that with slopes [c − r, c + r].
 
 *Vertices* instead: for one P and λ, M is affine in the entries and multipliers together, so that it is positive on the whole
-box of
-entries if it is at each of its corners, each with multipliers of its own. What is proved is the same, and sharper.
+box of entries if it is at each of its corners, each with multipliers of its own. What is proved is the same, and sharper.
 
 Rounding: the centre is some number; r is raised so that [c − r, c + r] holds both ends. Where both ends are equal, c is that
-number
-and r zero. Differences that are flushed to zero are below 2⁻¹⁰²², and times P below 1e50: TINY of the inequality covers them.
+number and r zero. Differences that are flushed to zero are below 2⁻¹⁰²², and times P below 1e50: TINY of the inequality
+covers them.
 """
 
 from dataclasses import dataclass

@@ -44,8 +44,8 @@ def regional_rate(
     """How fast a system with a tape contracts for as long as both trajectories are in a box; that they stay is not proved.
 
     Arguments: `system`, a `Lure` with a tape, or several of one structure; `region`, a `Box`, whose ends may be infinite;
-    `inputs`,
-    the levels of the input, which a system with inputs needs (doses move no difference: leave them out); `rate` to prove, or None
+    `inputs`, the levels of the input, which a system with inputs needs (doses move no difference: leave them out);
+    `rate` to prove, or None
     for the best one; `condition` number of the metric in units of the system's `scale`.
     Returns a `RegionalRate` that `check` accepts, or a `Refusal`: *disproved* only with a state, an input and an eigenvector in
     the region; *not proved* with the corner of the entries that limits it, which no state needs to attain, or with what the tape

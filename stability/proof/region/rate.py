@@ -1,10 +1,8 @@
 """A rate on a region proved: contraction of any two trajectories while both are there, and nothing on whether they stay.
 
 It is the first half of a regional certificate (`contraction.py`): the same inequality, over a box that may be without an end
-where
-the system has a tape. Between two states of a convex set the secant slopes lie within the bounds of the whole set, at every
-moment
-at which both trajectories are in it; so its length in P shrinks at λ then. A dose that both get moves their difference by
+where the system has a tape. Between two states of a convex set the secant slopes lie within the bounds of the whole set, at every
+moment at which both trajectories are in it; so its length in P shrinks at λ then. A dose that both get moves their difference by
 nothing.
 Underflow as there: every number of the system and the region is zero or between 1e-100 and 1e50.
 """
