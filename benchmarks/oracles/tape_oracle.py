@@ -28,6 +28,7 @@ class Dual:
 
     value: Array  # (S,)
     gradient: Array  # (S, n)
+    size: Array  # (S,): the sum of the magnitudes of its last terms
 
 
 def _function(operation: str, v: Array, number: float) -> tuple[Array, Array]:
@@ -59,8 +60,8 @@ def _function(operation: str, v: Array, number: float) -> tuple[Array, Array]:
     return found[operation]()
 
 
-def dual_rate(tape: Tree, x: Array, u: Array, theta: Array) -> tuple[Array, Array]:
-    """f (S, n) and ∂f/∂x (S, n, n) at points (S, n), (S, m), (S, q)."""
+def dual_rate(tape: Tree, x: Array, u: Array, theta: Array) -> tuple[Array, Array, Array]:
+    """f (S, n), ∂f/∂x (S, n, n) and the magnitudes in f (S, n) at points (S, n), (S, m), (S, q)."""
     S, n = x.shape
     unit, none = np.eye(n), np.zeros((S, n))
     given = {"state": x, "input": u, "parameter": theta}
@@ -68,16 +69,25 @@ def dual_rate(tape: Tree, x: Array, u: Array, theta: Array) -> tuple[Array, Arra
     for operation, *rest in tape["code"]:
         if operation in given:
             slope = np.tile(unit[rest[0]], (S, 1)) if operation == "state" else none
-            lines.append(Dual(given[operation][:, rest[0]], slope))
+            lines.append(_dual(given[operation][:, rest[0]], slope))
         elif operation == "constant":
-            lines.append(Dual(np.full(S, rest[0]), none))
+            lines.append(_dual(np.full(S, rest[0]), none))
         elif operation in _PAIRS:
             lines.append(_pair(operation, lines[rest[0]], lines[rest[1]]))
         else:
             inner = lines[rest[0]]
             value, slope = _function(operation, inner.value, rest[1] if len(rest) > 1 else 0.0)
-            lines.append(Dual(value, slope[:, None] * inner.gradient))
-    return np.stack([lines[k].value for k in tape["rate"]], 1), np.stack([lines[k].gradient for k in tape["rate"]], 1)
+            lines.append(_dual(value, slope[:, None] * inner.gradient))
+    found = [lines[k] for k in tape["rate"]]
+    return (
+        np.stack([d.value for d in found], 1),
+        np.stack([d.gradient for d in found], 1),
+        np.stack([d.size for d in found], 1),
+    )
+
+
+def _dual(value: Array, gradient: Array) -> Dual:
+    return Dual(value, gradient, np.abs(value))
 
 
 _PAIRS = ("add", "subtract", "multiply", "divide", "minimum", "maximum")
@@ -86,15 +96,15 @@ _PAIRS = ("add", "subtract", "multiply", "divide", "minimum", "maximum")
 def _pair(operation: str, a: Dual, b: Dual) -> Dual:
     v, w, dv, dw = a.value, b.value, a.gradient, b.gradient
     if operation == "add":
-        return Dual(v + w, dv + dw)
+        return Dual(v + w, dv + dw, a.size + b.size)
     if operation == "subtract":
-        return Dual(v - w, dv - dw)
+        return Dual(v - w, dv - dw, a.size + b.size)
     if operation == "multiply":
-        return Dual(v * w, v[:, None] * dw + w[:, None] * dv)
+        return _dual(v * w, v[:, None] * dw + w[:, None] * dv)
     if operation == "divide":
-        return Dual(v / w, dv / w[:, None] - (v / w**2)[:, None] * dw)
+        return _dual(v / w, dv / w[:, None] - (v / w**2)[:, None] * dw)
     first = v <= w if operation == "minimum" else v >= w
-    return Dual(np.where(first, v, w), np.where(first[:, None], dv, dw))
+    return _dual(np.where(first, v, w), np.where(first[:, None], dv, dw))
 
 
 def exact_rate(tape: Tree, x: Sequence[Any], u: Sequence[Any], theta: Sequence[Any]) -> list[Any]:
@@ -178,6 +188,41 @@ def thetas(system: Tree, count: int) -> tuple[Array, Array]:
     return low, high
 
 
+@dataclass(frozen=True)
+class Taped:
+    """One system with one θ, as `adversary.Field` sees it."""
+
+    beside: Network
+    tape: Tree
+    theta: Array  # (q,)
+
+    def field(self, y: Array) -> tuple[Array, Array]:
+        f, size = self.beside.field(y)
+        rate, _, magnitude = self._known(y)
+        return f + rate, size + magnitude
+
+    def jacobian(self, y: Array) -> Array:
+        return self.beside.jacobian(y) + self._known(y)[1]
+
+    def _known(self, y: Array) -> tuple[Array, Array, Array]:
+        n = self.beside.states
+        return dual_rate(self.tape, y[:, :n], y[:, n:], np.broadcast_to(self.theta, (len(y), len(self.theta))))
+
+
+def taped(system: Tree, rng: np.random.Generator) -> list[Taped]:
+    """Every system at its θ; where θ is a box, at its ends, its middle, and two between."""
+    found, fields = list[Taped](), beside(system)
+    low, high = thetas(system, len(fields))
+    for one, a, b in zip(fields, low, high, strict=True):
+        shares = (
+            [np.zeros(1)]
+            if (a == b).all()
+            else [np.zeros(1), np.ones(1), *rng.uniform(0, 1, (2, len(a))), np.full(1, 0.5)]
+        )
+        found += [Taped(one, system["tape"], a + share * (b - a)) for share in shares]
+    return found
+
+
 def contradicts_rate(claim: Tree, system: Tree, rng: np.random.Generator) -> str:
     """Two states, an input and θ that contradict the rate, with 60 digits; empty where none was found.
 
@@ -204,7 +249,7 @@ def contradicts_rate(claim: Tree, system: Tree, rng: np.random.Generator) -> str
 
         def excess(y: Array, k: int = k) -> Array:
             """The largest eigenvalue of (PJ + JᵀP)/2 + λP in P's own coordinates; without a value infinite."""
-            f, J = dual_rate(tape, y[:, :n], y[:, n : n + m], y[:, n + m :])
+            f, J, _ = dual_rate(tape, y[:, :n], y[:, n : n + m], y[:, n + m :])
             J = J + fields[k].jacobian(y[:, : n + m])
             bad = ~(np.isfinite(f).all(1) & np.isfinite(J).all((1, 2)))
             turned = root.T @ np.where(bad[:, None, None], 0.0, J) @ np.linalg.inv(root).T
