@@ -96,7 +96,7 @@ def simultaneous_band(
     full = np.full((3, len(seen)), np.nan)
     alone, able = np.full((2, len(seen)), np.nan), np.zeros(len(seen), dtype=bool)
     if not here.any():
-        return SimultaneousBand(seen, *full, level, 0, len(rows), *alone, able)
+        return SimultaneousBand(seen, full[0], full[1], full[2], level, 0, len(rows), alone[0], alone[1], able)
     gates = rows[:, here]
     low, centre, high = np.nanquantile(gates, [0.025, 0.5, 0.975], axis=0)
     below, above = centre - low, high - centre
@@ -110,4 +110,5 @@ def simultaneous_band(
     full[:, here] = np.nanmean(gates, 0), centre - c * below - slack, centre + c * above + slack
     alone[:, here] = low - slack, high + slack
     able[here] = ((full[1] > as_array(least)) | (full[2] < as_array(most)))[here]
-    return SimultaneousBand(seen, *full, level, int(here.sum()), len(rows), *alone, able)
+    count = int(here.sum())
+    return SimultaneousBand(seen, full[0], full[1], full[2], level, count, len(rows), alone[0], alone[1], able)

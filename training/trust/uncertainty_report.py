@@ -124,8 +124,18 @@ def uncertainty_report(
     names, rows, shown = list(facts.found), np.stack([r for r, _ in facts.found.values()], 1), facts.found.values()
     least, most = np.array([facts.possible(name) for name in names]).T
     band = simultaneous_band(rows, np.array([value for _, value in shown]), level=band_level, least=least, most=most)
-    parts = (band.observed, band.mean, band.lower, band.upper, band.alone_lower, band.alone_upper)
-    gates = {name: Gate(*(float(v[g]) for v in parts), bool(band.decides[g])) for g, name in enumerate(names)}
+    gates = {
+        name: Gate(
+            float(band.observed[g]),
+            float(band.mean[g]),
+            float(band.lower[g]),
+            float(band.upper[g]),
+            alone_lower=float(band.alone_lower[g]),
+            alone_upper=float(band.alone_upper[g]),
+            decides=bool(band.decides[g]),
+        )
+        for g, name in enumerate(names)
+    }
     channels = tuple(
         facts.channel(c, gates, events[name], distance, generator) for c, name in enumerate(prediction.channels)
     )
