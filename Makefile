@@ -39,7 +39,7 @@ setup: $(READY)
 # no more than it needs: the picture is there sooner
 demo: $(RUNS)
 	$(BIN)/homeostat demo
-	@echo "The second demo, a minute and a quarter, shows what a learned part is for: $(BIN)/homeostat demo c-peptide"
+	@echo "The second demo, three quarters of a minute, shows what a learned part is for: $(BIN)/homeostat demo c-peptide"
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.race import EXIT_CODES, MISSED, OK, SKIPPED, WRONG
 
 NAMES = (
-    *("nonstiff", "cohort", "stiff", "members", "memory", "personalise", "gpu", "workprecision"),
+    *("nonstiff", "cohort", "stiff", "members", "memory", "personalise", "gpu", "devices", "workprecision"),
     *("certify", "regional", "contracting", "mutations", "junk"),
     *("uncertainty", "scores"),
 )

@@ -47,7 +47,7 @@ def validate(data: Ohashi, ensemble: Ensemble, steps: int, seed: int, device: st
     N, M = len(data.train), ensemble.members
     fold = ensemble.fold_of(N, generator)
     weights = ensemble.record_weights(N, generator, fold).to(device)
-    fitted, _ = train(model, cohort, weights, steps, console)
+    fitted, *_ = train(model, cohort, weights, steps, console)
     model = fitted.model
     own = fold * M + torch.arange(M)[:, None]  # (M, N): the members that never saw person n
     (full, _), (ahead, _) = means(model, cohort, ALL_FIVE, 120.0), means(model, cohort, AHEAD, FORECAST_FROM)
@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
         model = ensemble.stack(build(), generator).to(options.device)
         cohort = people(data.train, model)
         weights = ensemble.record_weights(len(data.train), generator).to(options.device)
-        fitted, _ = train(model, cohort, weights, STEPS, console)
+        fitted, *_ = train(model, cohort, weights, STEPS, console)
         # the network is frozen from here on: β is found for each person and member
         found = figures_of(fitted.model, cohort, data, options.seed)
         console.print(table_of(found, len(data.test)))

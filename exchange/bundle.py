@@ -233,7 +233,9 @@ class Bundle:
         for certificate in (claim for claim in self.claims if isinstance(claim, Certificate)):
             given = self.conditions()
             ids, schedules = [p.id for p in self.people], [p.schedule for p in self.people]
-            subjects = subjects_of(self.model, ids, schedules, self.personal.mode, given.covariates, given.baseline)
+            subjects = subjects_of(
+                self.model, ids, schedules, self.personal.mode, given.covariates, given.baseline, given.segments.u0[:, 0]
+            )
             found += outside(certificate, self.model, subjects)
         return found
 

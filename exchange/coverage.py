@@ -13,6 +13,7 @@ their levels. Beside that stands what the bundle's own people do:
 The numbers mean what they do in the units in which the certificate was made, and its rate is per unit of that time.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -66,10 +67,11 @@ def subjects_of(
     personal: Tensor,  # (M, N, d)
     covariates: Mapping[str, Tensor],  # each (N,)
     baseline: Tensor,  # (N, p)
+    inputs: Tensor | None = None,  # (N, m), those at the start
 ) -> list[Subject]:
     """These people with the starts that the model gives them."""
     theta = model.theta(personal.detach(), dict(covariates))
-    starts = model.initial(theta, baseline).detach().cpu().numpy().astype(np.float64)  # (M, N, n)
+    starts = model.initial(theta, baseline, inputs).detach().cpu().numpy().astype(np.float64)  # (M, N, n)
     return [Subject(id, schedule, starts[:, i]) for i, (id, schedule) in enumerate(zip(ids, schedules, strict=True))]
 
 
@@ -113,18 +115,7 @@ def strangers(certified: Lure, system: Lure, ids: Sequence[str]) -> list[Outside
 
 def _keys(system: Lure) -> list[str]:
     """The digest of each system on its own."""
-    flat = system.flatten()
-    optional = (flat.B, flat.input_weights, flat.skip)
-    return [
-        Lure(
-            A=flat.A[v],
-            weights=tuple(w[v] for w in flat.weights),
-            biases=tuple(b[v] for b in flat.biases),
-            activation=flat.activation,
-            **{name: None if a is None else a[v] for name, a in zip(("B", "input_weights", "skip"), optional, strict=True)},
-        ).digest()
-        for v in range(flat.A.shape[0])
-    ]
+    return [system.one(v).digest() for v in range(math.prod(system.leading))]
 
 
 def outside_units(then: Mapping[str, Any], now: Mapping[str, Any], claim: str = "certificate") -> list[Outside]:

@@ -112,8 +112,9 @@ def _integers(value: object) -> Iterator[int]:
     if isinstance(value, int) and not isinstance(value, bool):
         yield value
     elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _integers(inner)
+        for name, inner in value.items():
+            if name != "tape":  # places of lines, which make nothing: a tape bounds them itself
+                yield from _integers(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _integers(inner)

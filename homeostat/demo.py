@@ -199,8 +199,7 @@ def _after_training(
     )
     identical = difference == 0.0
     console.print(
-        f"{path}: {path.stat().st_size / 1024:.0f} kB; loaded again, predictions are "
-        + ("identical to the last bit" if identical else f"NOT identical (largest difference {difference:.3g} mg/L)")
+        f"{path}: {path.stat().st_size / 1024:.0f} kB; {gallery.saved_words(difference, 'mg/L')}", markup=False
     )
 
     comparisons = {

@@ -29,8 +29,8 @@ def own_structures(places: Sequence[str]) -> Mapping[str, type[nn.Module]]:
     return {**BUILTIN, **found}
 
 
-def own_class(place: str, option: str, kind: type[nn.Module]) -> type[Any]:
-    """The class at FILE.py:NAME or MODULE:NAME, whose code is run; it extends `kind` and takes no name of ours.
+def own_class(place: str, option: str, *kinds: type[Any]) -> type[Any]:
+    """The class at FILE.py:NAME or MODULE:NAME, whose code is run; it extends one of `kinds` and takes no name of ours.
 
     Errors: `ValueError`, which begins with the option, as `own_structures` has them.
     """
@@ -38,12 +38,14 @@ def own_class(place: str, option: str, kind: type[nn.Module]) -> type[Any]:
     if not where or not name.isidentifier():
         raise ValueError(f"{option} {place!r} is not of the form FILE.py:NAME or MODULE:NAME")
     given: Any = getattr(_module(where, option), name, None)
-    if not (inspect.isclass(given) and issubclass(given, kind)):
-        whole = "torch.nn.Module" if kind is nn.Module else f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+    if not (inspect.isclass(given) and issubclass(given, kinds)):
+        named = ("torch.nn.Module" if k is nn.Module else f"{k.__module__.partition('.')[0]}.{k.__name__}" for k in kinds)
+        whole = " or ".join(named)
         raise ValueError(f"{option} {place!r}: {name} is no class of {where} that extends {whole}; name one")
     if inspect.isabstract(given):
+        kind = next(k.__name__ for k in kinds if issubclass(given, k))
         lacking = ", ".join(sorted(getattr(given, "__abstractmethods__", ())))
-        raise ValueError(f"{option} {place!r}: {name} has no {lacking} yet, which every {kind.__name__} has; add it")
+        raise ValueError(f"{option} {place!r}: {name} has no {lacking} yet, which every {kind} has; add it")
     if given.__name__ in BUILTIN:
         cure = "rename yours" + (", and save the bundle again" if option == "--structures" else "")
         raise ValueError(f"{option} {place!r}: {given.__name__} is the name of a class of homeostat; {cure}")

@@ -192,7 +192,7 @@ class SemilinearField:
     ) -> Tensor:  # (M, N, n)
         """dx/ds in segment k at its own clock s ∈ [0, 1]: at s = 1 still this segment's inputs, not the next one's."""
         try:
-            return self._dt[k] * self.rate(k, s, x)
+            return self._dt[k] * self._rate(k, s, x)
         except (TypeError, AttributeError, RuntimeError, IndexError):  # this runs in every stage of every step: only now look
             self._require_place(k, s)
             self._require_state(x)
@@ -204,7 +204,15 @@ class SemilinearField:
         s: float | Tensor,
         x: Tensor,  # (M, N, n)
     ) -> Tensor:  # (M, N, n)
-        """dx/dt in segment k at its own clock s, unchecked: this runs in every stage of every step."""
+        """dx/dt in segment k at its own clock s."""
+        try:
+            return self._rate(k, s, x)
+        except (TypeError, AttributeError, RuntimeError, IndexError):  # this runs in every stage of every step: only now look
+            self._require_place(k, s)
+            self._require_state(x)
+            raise
+
+    def _rate(self, k: int, s: float | Tensor, x: Tensor) -> Tensor:
         if self.unsplit is None:
             return self._linear(x) + self._nonlinear(k, s, x)
         rate = self.unsplit(x, self._input(k, s))

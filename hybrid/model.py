@@ -107,7 +107,7 @@ class HybridModel(nn.Module):
         return self.backbone.mechanism if isinstance(self.backbone, LinearisedBackbone) else None
 
     @property
-    def _curved(self) -> LinearisedBackbone | None:
+    def curved(self) -> LinearisedBackbone | None:
         """The backbone of a mechanism of which A x + B u leave something."""
         return self.backbone if isinstance(self.backbone, LinearisedBackbone) and not self.backbone.linear else None
 
@@ -144,7 +144,7 @@ class HybridModel(nn.Module):
     @property
     def linear(self) -> bool:
         """Is A(θ) x all that there is beside what drives it?"""
-        return not self.known and self._curved is None and self.residual.vanishes
+        return not self.known and self.curved is None and self.residual.vanishes
 
     @property
     def opaque(self) -> tuple[str, ...]:
@@ -301,20 +301,11 @@ class HybridModel(nn.Module):
     def _at(self, theta: Tensor, c: Tensor, points: int = 1) -> RightHandSide:
         A, B = self.backbone.matrices(theta)
         if points > 1:
-            N, read = max(theta.shape[1], c.shape[1]), self.known or self._curved or self.residual.sees_theta
+            N, read = max(theta.shape[1], c.shape[1]), self.known or self.curved or self.residual.sees_theta
             given = (A, B if B.shape[-1] else None, theta if read else None, c)  # what nobody reads stays as it is
             each = [None if v is None else v.expand(-1, N, *v.shape[2:]).repeat_interleave(points, 1) for v in given]
             A, B, theta, c = (old if new is None else new for new, old in zip(each, (A, B, theta, c), strict=True))
-        return self.bound((A, B), theta, c)
-
-    def bound(
-        self,
-        matrices: tuple[Tensor, Tensor],  # A (M|1, N|1, n, n), B (M|1, N|1, n, m)
-        theta: Tensor,  # (M, N, q)
-        c: Tensor,  # (M, N, r)
-    ) -> RightHandSide:
-        """As `at`, where the backbone's matrices of these θ are there already; unchecked."""
-        return bound(matrices, self.known, self.residual, theta, c, self._curved)
+        return bound((A, B), self.known, self.residual, theta, c, self.curved)
 
     def _context_of(self, theta: object, c: Any, name: str) -> Any:
         """c, which has no columns in a model without covariates and latents."""

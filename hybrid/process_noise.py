@@ -20,6 +20,7 @@ from hybrid.problem import Problem, Start
 from hybrid.propagate import between, root
 from hybrid.solve.solver import Solver
 from hybrid.solve.stability_limit import require_mesh
+from hybrid.terms import bound
 from hybrid.threads import of_conditions, threads_by
 from physics.arguments import require_kind, require_number, require_shape
 from physics.glance import glance
@@ -231,7 +232,7 @@ class Driven:
         times = x.shape[1] // self.A.shape[1]
         theta, c = (v.repeat(1, times, 1) for v in (self.theta, self.c))
         matrices = self.A.repeat(1, times, 1, 1), self.B
-        return self.model.bound(matrices, theta, c).jacobian(x, u[None])
+        return bound(matrices, self.model.known, self.model.residual, theta, c, self.model.curved).jacobian(x, u[None])
 
     def intensity(self, x: Tensor) -> Tensor:  # (M, R, n) -> (M, R, n, n)
         """diag(g²), 0 where nothing drives the states."""

@@ -2,6 +2,7 @@
 
 from physics.backbone import Backbone, require_hurwitz, spectral_abscissa
 from physics.compartments import Compartments
+from physics.composition import feedback, parallel, renamed, series
 from physics.defaults import Defaults, Observed
 from physics.equilibria import Equilibrium, equilibrium
 from physics.laws.backbone import check_backbone
@@ -59,7 +60,11 @@ __all__ = [
     "check_mechanism",
     "check_population",
     "equilibrium",
+    "feedback",
     "linearise",
+    "parallel",
+    "renamed",
     "require_hurwitz",
+    "series",
     "spectral_abscissa",
 ]

@@ -45,6 +45,7 @@ class Linearised:
         u: Tensor,  # (..., m)
     ) -> Tensor:  # (..., n)
         """f(x, u, θ) − A x − B u, in state units per time: it does not vanish at the point unless f does and both are 0."""
+        self.tape.require_point(x, u, "Linearised.remainder")
         rate = self.tape.rate(x, u) - (self.A @ x[..., None])[..., 0]
         return rate - (self.B @ u[..., None])[..., 0] if u.shape[-1] else rate
 
@@ -54,6 +55,7 @@ class Linearised:
         u: Tensor,  # (..., m)
     ) -> Tensor:  # (..., n, n)
         """∂remainder/∂x."""
+        self.tape.require_point(x, u, "Linearised.slope")
         return self.tape.jacobian(x, u) - self.A
 
 
@@ -96,6 +98,11 @@ def is_linear(tape: Tape) -> bool:
     """Is f(x, u, θ) = A(θ) x + B(θ) u, so that the split leaves nothing? Read off the tape's operations: sums, and products
     and quotients by what neither x nor u enters. A constant beside them is no part of it.
     """
+    return not any(bends(tape))
+
+
+def bends(tape: Tape) -> tuple[bool, ...]:
+    """For each state: is its rate other than linear in x and u, as `is_linear` reads it?"""
     kinds = list[str]()  # of each line: "held", "linear" or "other"
     for i, (operation, arguments, _) in enumerate(tape.code):
         if operation in LEAVES or not tape.moves[i]:
@@ -110,13 +117,13 @@ def is_linear(tape: Tape) -> bool:
         )
         kinds.append("linear" if sums or scaled else "other")
     zero = {i for i, line in enumerate(tape.code) if line.operation == "constant" and line.number == 0.0}
-    return all(kinds[i] == "linear" or i in zero for i in tape.rate)
+    return tuple(kinds[i] != "linear" and i not in zero for i in tape.rate)
 
 
 def _require_decays(mechanism: Mechanism, found: Linearised) -> None:
     """Raise `ValueError` unless every A is finite and Hurwitz. Under `torch.func.vmap`, and in a capture, nobody looks."""
     A = found.A.detach()
-    if capturing():
+    if capturing() or not A.numel():
         return
     try:
         finite = bool(torch.isfinite(A).all() and torch.isfinite(found.B.detach()).all())

@@ -40,7 +40,9 @@ class LinearisedBackbone(Backbone):
             if not isinstance(mechanism, Mapping):
                 require_mechanism(mechanism)
                 mechanism = mechanism.to_dict()
-            mechanism = TapedMechanism(mechanism)  # the tape, not the Python, is the mechanism: what is saved is what ran
+            mechanism = TapedMechanism(
+                mechanism
+            )  # the tape, not the Python, is the mechanism: what is saved is what ran
         self.mechanism, name = mechanism, f"LinearisedBackbone of {mechanism.name}"
         self.states, self.state_units = tuple(mechanism.states), tuple(mechanism.states.values())
         self.inputs, self.input_units = tuple(mechanism.inputs), tuple(mechanism.inputs.values())
@@ -66,6 +68,7 @@ class LinearisedBackbone(Backbone):
         linearise(mechanism, self.x, self.u, typical)  # refuses a point that does not decay
 
     def matrices(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        self._require(theta)
         found = split(self.mechanism, self.x.to(theta), self.u.to(theta), theta)
         return found.A, found.B
 
@@ -76,6 +79,7 @@ class LinearisedBackbone(Backbone):
         )
 
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
+        self._require(theta)
         return self.start(theta, baseline, self.u.to(theta))
 
     def start(
@@ -89,15 +93,19 @@ class LinearisedBackbone(Backbone):
         Errors: `ValueError` for someone who has no equilibrium, or several.
         """
         name = self.mechanism.name
-        require_shape(theta, f"{name}: theta", ..., len(self.physical), write="model.theta(personal, covariates)")
-        require_shape(baseline, f"{name}: baseline", ..., "p", write="conditions.baseline, NaN where nothing was", like=theta)
+        self._require(theta)
+        require_shape(
+            baseline, f"{name}: baseline", ..., "p", write="conditions.baseline, NaN where nothing was", like=theta
+        )
         require_shape(u, f"{name}: u", ..., len(self.inputs), write="conditions.segments.u0[:, 0]", like=theta)
         require_together(theta, baseline, f"{name}: theta and baseline")
         require_together(theta, u, f"{name}: theta and u")
         starts = self.mechanism.starts
         if baseline.shape[-1] < len(starts):
             of = ", ".join(state for state, _ in starts)
-            raise ValueError(f"{name}: baseline has {baseline.shape[-1]} columns, and it starts from {of}; give one each, or NaN")
+            raise ValueError(
+                f"{name}: baseline has {baseline.shape[-1]} columns, and it starts from {of}; give one each, or NaN"
+            )
         lead = torch.broadcast_shapes(theta.shape[:-1], baseline.shape[:-1], u.shape[:-1])
         if self.mechanism.starts_empty:
             x = theta.new_zeros(*lead, len(self.states))
@@ -115,6 +123,10 @@ class LinearisedBackbone(Backbone):
             columns[i] = torch.where(absent, columns[i], there)
         return torch.stack(columns, -1)
 
+    def _require(self, theta: object) -> None:
+        what = f"{self.mechanism.name}: theta"
+        require_shape(theta, what, ..., len(self.physical), write="model.theta(personal, covariates)")
+
     def config(self) -> dict[str, Any]:
         return {
             "mechanism": self.mechanism.to_dict(),
@@ -128,7 +140,9 @@ def _named(values: object, names: tuple[str, ...], what: str) -> dict[str, float
     require_kind(values, Mapping, what, f"{{{names[0]!r}: 1.0}}" if names else "{}")
     given: Mapping[str, Any] = values  # type: ignore[assignment]  # just found to be one
     if more := [one for one in given if one not in names]:
-        raise ValueError(f"{what} names {quote(more[0])}, which there is none of; there are {', '.join(names) or 'none'}")
+        raise ValueError(
+            f"{what} names {quote(more[0])}, which there is none of; there are {', '.join(names) or 'none'}"
+        )
     for name, value in given.items():
         require_number(value, f"{what}: {name}")
     return {name: float(value) for name, value in given.items()}

@@ -7,7 +7,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from physics.arguments import as_written, quote, require_kind, require_number, require_text
+from physics.arguments import as_written, quote, require_flag, require_kind, require_number, require_text
 from physics.defaults import Defaults, Observed
 from physics.glance import Summary, glance
 from physics.parameter import Parameter
@@ -118,7 +118,10 @@ class TapedMechanism(Mechanism):
         with as_written(data, "Mechanism"):
             if set(data) != set(self._ENTRIES):
                 raise ValueError(f"its entries are {quote(list(data))}")
-            self._name, self._tape = str(data["name"]), Tape.from_dict(data["tape"])
+            require_text(data["name"], "its name", '"MichaelisMenten"')
+            require_kind(data["source"], str, "its source", '"a book"')
+            require_flag(data["starts_empty"], "its starts_empty")
+            self._name, self._tape = data["name"], Tape.from_dict(data["tape"])
             self.time_unit, self.source, self.starts_empty = data["time_unit"], data["source"], data["starts_empty"]
             self.states, self.inputs = dict(data["states"]), dict(data["inputs"])
             self.physical = tuple(Parameter(**one) for one in data["physical"])

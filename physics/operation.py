@@ -1,7 +1,7 @@
 """The closed list of operations that a tape may hold: what each gives, and its slopes, in torch and in numpy.
 
 Where an operation has a kink, its slope there is one of those beside it (torch's choice). The checker has a table of its own
-(`stability/proof/tape.py`), and a test holds the two alike.
+(`stability/proof/tape/`), and a test holds the two alike.
 """
 
 from collections.abc import Callable
@@ -34,11 +34,16 @@ class Operation:
 
 def hill_value(v: Value, n: float) -> Value:
     """vⁿ/(1 + vⁿ) above 0, and 0 below: as a sigmoid of n log v, which does not overflow."""
+    if n == 1.0:
+        above = v.clamp(min=0.0)  # whose slope at 0 is that of the right
+        return above / (1.0 + above)
     inside = torch.sigmoid(n * torch.log(v.clamp(min=1e-300 if v.dtype == torch.float64 else 1e-37)))
     return torch.where(v > 0.0, inside, torch.zeros_like(v))
 
 
 def _hill_slope(z: Value, v: Value, n: float) -> Value:
+    if n == 1.0:
+        return torch.where(v >= 0.0, (1.0 - z) ** 2, torch.zeros_like(v))
     safe = v.clamp(min=1e-300 if v.dtype == torch.float64 else 1e-37)
     return torch.where(v > 0.0, n * z * (1.0 - z) / safe, torch.zeros_like(v))
 

@@ -14,7 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physics.arguments import as_written, quote, require_names, require_number, require_shape
+from physics.arguments import (
+    as_written,
+    quote,
+    require_kind,
+    require_names,
+    require_number,
+    require_shape,
+    require_together,
+)
 from physics.glance import Summary, glance
 from physics.operation import OPERATIONS, Value
 
@@ -63,6 +71,9 @@ class Tape:
             if len(set(names)) < len(names):
                 raise ValueError(f"Tape: {what} need names that differ, and are {quote(names)}")
             object.__setattr__(self, what, names)
+        for what in ("code", "rate"):
+            require_kind(getattr(self, what), (tuple, list), f"Tape: {what}", "mechanism.tape")
+            object.__setattr__(self, what, tuple(getattr(self, what)))
         if not self.states or len(self.code) > _MOST:
             raise ValueError(f"Tape: needs a state and at most {_MOST} lines, and has {len(self.code)}")
         for i, line in enumerate(self.code):
@@ -107,7 +118,9 @@ class Tape:
         theta: Tensor,  # (..., q)
     ) -> Tensor:  # (..., n)
         """f(x, u, θ), in state units per time; leading axes broadcast."""
-        return self.at(theta).rate(x, u)
+        bound = self.at(theta)
+        bound.require_point(x, u, "Tape")
+        return bound.rate(x, u)
 
     def plain(
         self,
@@ -116,8 +129,15 @@ class Tape:
         theta: Any,  # (..., q)
     ) -> np.ndarray:  # (..., n)
         """The same in numpy, float64, by the table's other column: the reference that the tests hold `evaluate` against."""
-        given = {"state": x, "input": u, "parameter": theta}
-        arrays = {name: np.asarray(value, dtype=np.float64) for name, value in given.items()}
+        given = {"state": (x, self.states), "input": (u, self.inputs), "parameter": (theta, self.parameters)}
+        arrays = {name: _array(value, len(names), f"Tape.plain: {name}s") for name, (value, names) in given.items()}
+        try:
+            np.broadcast_shapes(*(array.shape[:-1] for array in arrays.values()))
+        except ValueError as error:
+            have = ", ".join(str(array.shape) for array in arrays.values())
+            raise ValueError(
+                f"Tape.plain: x, u and theta have the shapes {have}; give all three for the same people"
+            ) from error
         values: list[Any] = []
         for operation, arguments, number in self.code:
             if operation == "constant":
@@ -126,7 +146,8 @@ class Tape:
                 values.append(arrays[operation][..., arguments[0]])
             else:
                 more = () if number is None else (number,)
-                values.append(OPERATIONS[operation].plain(*(values[j] for j in arguments), *more))
+                with np.errstate(all="ignore"):  # what is not finite comes out as it is
+                    values.append(OPERATIONS[operation].plain(*(values[j] for j in arguments), *more))
         return np.stack(np.broadcast_arrays(*(values[i] for i in self.rate)), -1)
 
     def to_dict(self) -> dict[str, Any]:
@@ -165,6 +186,18 @@ class BoundTape:
     theta: Tensor
 
     __repr__, _repr_html_ = glance()
+
+    def require_point(self, x: Tensor, u: Tensor, name: str) -> None:
+        """Raise `ValueError`, beginning with `name`, unless x (..., n) and u (..., m) are states and inputs of these people."""
+        require_shape(x, f"{name}: x", ..., len(self.tape.states), write="torch.zeros(M, N, n)", like=self.theta)
+        require_shape(u, f"{name}: u", ..., len(self.tape.inputs), write="torch.zeros(1, N, m)", like=self.theta)
+        require_together(x, self.theta, f"{name}: x and theta")
+        require_together(u, self.theta, f"{name}: u and theta")
+        require_together(x, u, f"{name}: x and u")
+        if not x.dtype == u.dtype == self.theta.dtype:
+            raise ValueError(
+                f"{name}: x is {x.dtype}, u {u.dtype} and theta {self.theta.dtype}; write x.to(theta), u.to(theta)"
+            )
 
     def rate(
         self,
@@ -233,6 +266,19 @@ class BoundTape:
         return x[..., 0].expand(lead)
 
 
+def _array(value: Any, count: int, what: str) -> np.ndarray:
+    """Real numbers (..., count) in float64. Errors: `ValueError` for anything else."""
+    try:
+        found = np.asarray(value)
+        if found.dtype.kind not in "fiu" or found.ndim < 1 or found.shape[-1] != count:
+            raise TypeError
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{what} are an array of numbers (..., {count}), and are {quote(value)}; write np.ones({count})"
+        ) from error
+    return found.astype(np.float64)
+
+
 def _value(line: Line, values: Sequence[Value | None]) -> Value:
     more = () if line.number is None else (line.number,)
     return OPERATIONS[line.operation].value(*[values[j] for j in line.arguments], *more)
@@ -265,6 +311,8 @@ def _line_of(entry: Sequence[Any]) -> Line:
 
 def _require_line(i: int, line: Line, sizes: Mapping[str, int]) -> None:
     """Raise `ValueError` unless line i is one that a tape may hold."""
+    if not isinstance(line, Line) or not isinstance(line.operation, str) or not isinstance(line.arguments, tuple):
+        raise ValueError(f"Tape: line {i} is {quote(line)}; write Line('multiply', (0, 1))")
     operation, arguments, number = line
     if operation not in LEAVES and operation not in OPERATIONS:
         raise ValueError(f"Tape: line {i} is {quote(operation)}, which is none of {', '.join((*LEAVES, *OPERATIONS))}")

@@ -82,6 +82,8 @@ class _Scalar(Traced):
         return self.record("multiply", other, self)
 
     def __truediv__(self, other: Any) -> "_Scalar":
+        if isinstance(other, int | float) and other == 0:
+            raise TypeError("it divides by 0; write what is not 0, or leave the term out")
         return self.record("divide", self, other)
 
     def __rtruediv__(self, other: Any) -> "_Scalar":

@@ -19,6 +19,9 @@ _COMMON = frozenset(
         "l", "g", "kg", "mg", "ug", "ng", "mol", "mmol", "umol", "nmol", "pmol", "mg/L", "g/L", "ug/L", "ng/mL",
         "ug/mL", "mg/mL", "mg/dL", "mmol/L", "umol/L", "nmol/L", "pmol/L", "L/h", "mL/min", "mg/h", "mmol/L/min",
         "kg/m2", "cm", "m",
+        # of the shelf (physics/shelf), or every import would load the library
+        "A", "H", "L/(m[IU].min2)", "L/min", "N.m", "N.m.s", "Ohm", "V", "V.s", "cm2", "cm2/s", "cm3/s", "kg.m2",
+        "mL/mm[Hg]", "mL/s", "m[IU]/L", "mg/d", "mg/dL/min", "mm[Hg]", "mm[Hg].s/mL", "rad/s",
     )
 )
 _NUMBERS = frozenset(("10*", "10^", "[pi]", "%", "[ppth]", "[ppm]", "[ppb]", "[pptr]"))  # the atoms that are plain numbers

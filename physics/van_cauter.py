@@ -56,7 +56,7 @@ class VanCauter(Backbone):
         self.input_units = ("nmol/L", "mmol/L", *residual_inputs.values())
         self.time_unit = "min"
         self.starts = (("plasma", None),)
-        self.defaults = Defaults(observed=(Observed("plasma", channel="c-peptide", unit="nmol/L"),), amounts=True)
+        self.defaults = Defaults(observed=(Observed("plasma", channel="C-peptide", unit="nmol/L"),), amounts=True)
         typical, (low, high) = _rates(50.0, 0.0), _box()
         self.physical = tuple(
             Parameter(name, "/min", typical[j], low[j], high[j], _SOURCE) for j, name in enumerate(("k0", "k1", "k2"))

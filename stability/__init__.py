@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from stability.claims.claim import Claim
     from stability.claims.gain import Gain
     from stability.claims.lipschitz import LipschitzBound
+    from stability.claims.regional_rate import RegionalRate
     from stability.claims.step import Step
     from stability.claims.weighted_l1 import WeightedL1
     from stability.decay import decay_in_words
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from stability.search.gain import l2_gain, tube
     from stability.search.lipschitz import lipschitz_bound
     from stability.search.polytope import multi_affine, vertices
+    from stability.search.regional_rate import regional_rate
     from stability.search.states.attack import falsify
     from stability.search.states.counterexample import Counterexample
     from stability.search.step import certify_step
@@ -49,6 +51,7 @@ __all__ = [
     "LipschitzBound",
     "Lure",
     "Refusal",
+    "RegionalRate",
     "Step",
     "Verdict",
     "WeightedL1",
@@ -69,6 +72,7 @@ __all__ = [
     "multi_affine",
     "prove",
     "read_claim",
+    "regional_rate",
     "spectral_cap",
     "tube",
     "vertices",
@@ -88,6 +92,7 @@ _HOME = {
     "LipschitzBound": "claims.lipschitz",
     "Lure": "lure",
     "Refusal": "refusal",
+    "RegionalRate": "claims.regional_rate",
     "Step": "claims.step",
     "Verdict": "proof.verdict",
     "WeightedL1": "claims.weighted_l1",
@@ -108,6 +113,7 @@ _HOME = {
     "multi_affine": "search.polytope",
     "prove": "claims",
     "read_claim": "claims",
+    "regional_rate": "search.regional_rate",
     "spectral_cap": "search.caps",
     "tube": "search.gain",
     "vertices": "search.polytope",

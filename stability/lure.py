@@ -1,15 +1,17 @@
-"""The system that a certificate speaks about: a stable linear part and a layered residual, as plain float64 arrays."""
+"""The system that a certificate speaks about: a linear part, a layered residual and a tape, as plain float64 arrays and JSON."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stability.arguments import choice, listed, shown
+from stability.arguments import listed, number, shown
 from stability.glance import Summary, brief, glance
+from stability.shapes import RANKS, check_activation, check_shapes, leading_of, real_array, theta_of
+from stability.tapes import plain_tape, tape_bytes
 
 Array = NDArray[np.float64]
 
@@ -64,12 +66,14 @@ def _summary(system: Any) -> Summary:
         ("weights", ", ".join(brief(w.shape) for w in system.weights)),
         ("input_weights", system.input_weights),
         ("skip", system.skip),
+        *(() if system.tape is None else (("tape", f"{len(system.tape['code'])} lines"), ("theta", system.theta))),
+        *(() if system.theta_upper is None else (("theta up to", system.theta_upper),)),
     ]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lure:
-    """dx/dt = (A + S) x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L.
+    """dx/dt = (A + S) x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L + f(x, u, θ).
 
     Arguments, every one with optional leading axes that broadcast (members M|1, records N|1), converted to read-only
     float64 copies; CPU torch tensors are accepted:
@@ -80,10 +84,14 @@ class Lure:
         B                (..., n, m) or None
         input_weights    W_u (..., h_1, m) or None
         skip             S (..., n, n), the learned part's own linear term, or None
+        tape             f as a list of operations, what a tape's `to_dict` writes, or None
+        theta            θ (..., q), the tape's parameters in its order: each system's own
+        theta_upper      (..., q): the claim is about every θ from `theta` to this one, or None
+        scale            (n,), a typical size of each state: how round a metric is, is judged in these units; not in the digest
     B, W_u and the biases do not enter the inequality (the input is the same on both trajectories) but they are part of
     the system and of its digest.
     A need not be stable: whether the whole contracts is for `certify` to say.
-    Errors: ValueError for wrong shapes, values that are not finite, or an unknown activation.
+    Errors: ValueError for wrong shapes, values that are not finite, an unknown activation, or what is no tape.
     """
 
     A: Array
@@ -93,6 +101,10 @@ class Lure:
     B: Array | None = None
     input_weights: Array | None = None
     skip: Array | None = None
+    tape: Mapping[str, Any] | None = None
+    theta: Array | None = None
+    theta_upper: Array | None = None
+    scale: Array | None = None
 
     if TYPE_CHECKING:  # whatever numpy makes an array of is taken
 
@@ -106,23 +118,30 @@ class Lure:
             B: ArrayLike | None = None,
             input_weights: ArrayLike | None = None,
             skip: ArrayLike | None = None,
+            tape: object = None,
+            theta: ArrayLike | None = None,
+            theta_upper: ArrayLike | None = None,
+            scale: ArrayLike | None = None,
         ) -> None: ...
 
     __repr__, _repr_html_ = glance(_summary)
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # the one place where a frozen value is filled
-        put(self, "A", _array("A", self.A, 2))
+        put(self, "A", real_array("A", self.A, 2))
         weights = listed(self.weights, "weights", "a list of arrays (..., out, in), [] for a linear system")
         biases = listed(self.biases, "biases", "a list of arrays (..., out), one per layer")
-        put(self, "weights", tuple(_array(f"weights[{k}]", w, 2) for k, w in enumerate(weights)))
-        put(self, "biases", tuple(_array(f"biases[{k}]", b, 1) for k, b in enumerate(biases)))
-        put(self, "B", None if self.B is None else _array("B", self.B, 2))
+        put(self, "weights", tuple(real_array(f"weights[{k}]", w, 2) for k, w in enumerate(weights)))
+        put(self, "biases", tuple(real_array(f"biases[{k}]", b, 1) for k, b in enumerate(biases)))
+        put(self, "B", None if self.B is None else real_array("B", self.B, 2))
         if self.input_weights is not None:
-            put(self, "input_weights", _array("input_weights", self.input_weights, 2))
-        put(self, "skip", None if self.skip is None else _array("skip", self.skip, 2))
-        _check_activation(self.activation)
-        _check_shapes(self)
+            put(self, "input_weights", real_array("input_weights", self.input_weights, 2))
+        put(self, "skip", None if self.skip is None else real_array("skip", self.skip, 2))
+        put(self, "tape", None if self.tape is None else plain_tape(self.tape))
+        for name, value in theta_of(self).items():
+            put(self, name, value)
+        check_activation(self.activation, SLOPES)
+        check_shapes(self)
 
     @staticmethod
     def stack(systems: "Sequence[System]") -> "Lure":
@@ -133,28 +152,28 @@ class Lure:
         if not isinstance(systems, Sequence) or not systems:
             raise ValueError(f"a Lure is needed, or a list of some, not {shown(systems)}; write [model.lure(theta)].")
         read = [Lure.of(one) for one in systems]
-        kinds = {(s.states, s.widths, s.activation, s.B is None, s.input_weights is None, s.skip is None) for s in read}
+        kinds = {
+            (s.states, s.widths, s.activation, *(f"no {name}" for name in RANKS if getattr(s, name) is None)) for s in read
+        }
         if len(kinds) > 1:
             raise ValueError(
-                f"the systems differ in structure (states, widths, activation, and which of B, input_weights and skip they "
-                f"have): {sorted(kinds)}; certify them one by one."
+                f"the systems differ in structure (states, widths, activation, and which of {', '.join(RANKS)} they have): "
+                f"{sorted(kinds, key=str)}; certify them one by one."
             )
+        if len({None if s.tape is None else tape_bytes(s.tape) for s in read}) > 1:
+            raise ValueError("the systems have different tapes; certify them one by one.")
         lead = np.broadcast_shapes(*(s.leading for s in read))
 
         def joined(arrays: Sequence[Array], rank: int) -> Array:
             return np.stack([np.broadcast_to(a, lead + a.shape[a.ndim - rank :]) for a in arrays])
 
-        def optional(arrays: Sequence[Array | None]) -> Array | None:
-            return None if arrays[0] is None else joined([a for a in arrays if a is not None], 2)
-
-        return Lure(
-            A=joined([s.A for s in read], 2),
+        held = read[0]._held()
+        others: dict[str, Any] = {name: joined([getattr(s, name) for s in read], rank) for name, rank in held.items()}
+        return replace(
+            read[0],
             weights=tuple(joined(w, 2) for w in zip(*(s.weights for s in read), strict=True)),
             biases=tuple(joined(b, 1) for b in zip(*(s.biases for s in read), strict=True)),
-            activation=read[0].activation,
-            B=optional([s.B for s in read]),
-            input_weights=optional([s.input_weights for s in read]),
-            skip=optional([s.skip for s in read]),
+            **others,
         )
 
     @staticmethod
@@ -189,7 +208,7 @@ class Lure:
     @property
     def leading(self) -> tuple[int, ...]:
         """The broadcast shape of all leading axes: members and records."""
-        return _leading(self)
+        return leading_of(self)
 
     def flatten(self) -> "Lure":
         """The V distinct systems on one leading axis, V = the product of `leading` (1 where there is none).
@@ -203,23 +222,45 @@ class Lure:
             core = array.shape[array.ndim - rank :]
             return np.broadcast_to(array, lead + core).reshape((count, *core))
 
-        return Lure(
-            A=flat(self.A, 2),
-            weights=tuple(flat(w, 2) for w in self.weights),
-            biases=tuple(flat(b, 1) for b in self.biases),
-            activation=self.activation,
-            B=None if self.B is None else flat(self.B, 2),
-            input_weights=None if self.input_weights is None else flat(self.input_weights, 2),
-            skip=None if self.skip is None else flat(self.skip, 2),
+        return self._each(flat)
+
+    def one(self, index: int) -> "Lure":
+        """One of the V systems on its own, in the order of `flatten`, without leading axes.
+
+        Errors: ValueError for an index beyond them.
+        """
+        lead = self.leading
+        count = int(np.prod(lead, dtype=int))
+        number(index, "the index of a system", f"a whole number from 0 to {count - 1}", least=0, most=count - 1, whole=True)
+        where = np.unravel_index(int(index), lead)
+        return self._each(lambda array, rank: np.broadcast_to(array, lead + array.shape[array.ndim - rank :])[where])
+
+    def _held(self) -> dict[str, int]:
+        """The arrays that there are beside weights and biases, and how many axes each has of its own."""
+        return {name: rank for name, rank in RANKS.items() if getattr(self, name) is not None}
+
+    def _each(self, change: Callable[[Array, int], Array]) -> "Lure":
+        """The same with every array changed; `change` is told how many axes are its own."""
+        others: dict[str, Any] = {name: change(getattr(self, name), rank) for name, rank in self._held().items()}
+        return replace(
+            self,
+            weights=tuple(change(w, 2) for w in self.weights),
+            biases=tuple(change(b, 1) for b in self.biases),
+            **others,
         )
 
     def linear(self) -> Array:  # (..., n, n)
-        """Everything linear in x: A, the skip, and the weight of a residual without a hidden layer."""
+        """What is linear in x beside the tape: A, the skip, and the weight of a residual without a hidden layer."""
         total = self.A if self.skip is None else self.A + self.skip
         return total + self.weights[0] if len(self.weights) == 1 else total
 
     def loop(self) -> Loop:
-        """The flattened systems in the form v = W x + N z, dx/dt = A x + E z, on which the inequality is written."""
+        """The flattened systems in the form v = W x + N z, dx/dt = A x + E z, on which the inequality is written.
+
+        Errors: ValueError for a system with a tape, whose units depend on a region (`search.known.loop_in`).
+        """
+        if self.tape is not None:
+            raise ValueError("the system has a tape: its loop is that of a region; ask regional_rate(system, region) for a rate.")
         flat = self.flatten()
         count, n, widths = flat.A.shape[0], flat.states, flat.widths
         starts = np.concatenate([[0], np.cumsum(widths, dtype=int)])
@@ -236,12 +277,20 @@ class Lure:
     def jacobian(
         self,
         slopes: Sequence[ArrayLike],  # L − 1 arrays (..., h_l)
+        known: ArrayLike | None = None,  # (..., n, n)
     ) -> Array:  # (..., n, n)
-        """A + S + W_L D_{L-1} W_{L-1} … D_1 W_1 with D_l = diag(slopes[l]); the leading axes broadcast.
+        """A + S + W_L D_{L-1} W_{L-1} … D_1 W_1 with D_l = diag(slopes[l]), and `known`; the leading axes broadcast.
 
-        Errors: ValueError when the number of slope vectors is not the number of hidden layers.
+        `known`: the Jacobian ∂f/∂x of the tape at the state, which a system with a tape needs.
+        Errors: ValueError when the number of slope vectors is not the number of hidden layers, and for a tape without `known`.
         """
-        given = [_array(f"slopes[{k}]", s, 1) for k, s in enumerate(listed(slopes, "slopes", "a list of arrays (..., h_l)"))]
+        if (known is None) != (self.tape is None):
+            have = "no tape" if self.tape is None else "a tape"
+            raise ValueError(f"the system has {have}: give `known`, the tape's Jacobian (..., n, n), where it has one, else not.")
+        if known is not None:
+            bare = replace(self, tape=None, theta=None, theta_upper=None)
+            return bare.jacobian(slopes) + real_array("the tape's Jacobian", known, 2)
+        given = [real_array(f"slopes[{k}]", s, 1) for k, s in enumerate(listed(slopes, "slopes", "a list of arrays (..., h_l)"))]
         if len(given) != len(self.widths):
             raise ValueError(f"{len(given)} slope vectors for {len(self.widths)} hidden layers; give one per layer.")
         for k, (s, h) in enumerate(zip(given, self.widths, strict=True)):
@@ -266,6 +315,11 @@ class Lure:
         weights[0] …, biases[0] …, input_weights a line `NAME SHAPE` with the axes' lengths separated by commas, followed
         by the entries as little-endian IEEE double precision in C order; where B or input_weights is absent its line is
         `NAME none` and no entries follow; where skip is present the same follows for it. Lines end in \\n and are ASCII.
+        Where there is a tape there follow: the line `tape`; for states, inputs and parameters a line `NAME COUNT` and for each
+        name a line with its length in bytes, a space, and the name in UTF-8; the line `code COUNT` and for each line of the code
+        a line of its operation and what it reads, separated by spaces, and behind a constant, a power and a Hill function the
+        number as a little-endian double; the line `rate LINES`, separated by commas; and theta and theta_upper as B is written.
+        `scale` is no part of it.
         """
         parts = hashlib.sha256(f"lure 1\nactivation {self.activation}\n".encode())
         named: list[tuple[str, Array | None]] = [("A", self.A), ("B", self.B)]
@@ -274,7 +328,10 @@ class Lure:
         named += [("input_weights", self.input_weights)]
         if self.skip is not None:
             named += [("skip", self.skip)]
-        for name, array in named:
+        after = [] if self.tape is None else [("theta", self.theta), ("theta_upper", self.theta_upper)]
+        for name, array in [*named, *after]:
+            if name == "theta" and self.tape is not None:
+                parts.update(tape_bytes(self.tape))
             shape = "none" if array is None else ",".join(map(str, array.shape))
             parts.update(f"{name} {shape}\n".encode())
             if array is not None:
@@ -291,7 +348,16 @@ class Lure:
             "B": None if self.B is None else self.B.tolist(),
             "input_weights": None if self.input_weights is None else self.input_weights.tolist(),
             "skip": None if self.skip is None else self.skip.tolist(),
+            **self._known_to_dict(),
         }
+
+    def _known_to_dict(self) -> dict[str, Any]:
+        """The entries of a tape, where there is one; a system without writes what it always wrote."""
+        names = ("theta", "theta_upper", "scale")
+        found = {name: None if getattr(self, name) is None else getattr(self, name).tolist() for name in names}
+        if self.tape is None:
+            return {name: value for name, value in found.items() if value is not None}
+        return {"tape": plain_tape(self.tape), **found}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Lure":
@@ -302,83 +368,18 @@ class Lure:
         missing = [name for name in fields if name not in data]
         if missing:
             raise ValueError(f"the system lacks {', '.join(missing)}; write it with Lure.to_dict().")
-        return Lure(**{name: data[name] for name in fields}, skip=data.get("skip"))  # written before skips were: none
+        found: dict[str, Any] = {name: data[name] for name in fields}
+        found |= {name: data.get(name) for name in ("skip", "tape", "theta", "theta_upper", "scale")}  # earlier files lack these
+        return Lure(**found)
 
 
 # In the forms in which public calls take one; `Lure.of` reads them.
 System = Lure | Mapping[str, Any]
 
 
-def _array(name: str, value: Any, rank: int) -> Array:
-    try:
-        if hasattr(value, "detach") and hasattr(value, "cpu"):
-            value = value.detach().cpu()
-        raw = np.asarray(value)
-        if raw.dtype.kind not in "fiu":
-            raise TypeError(f"entries of kind {raw.dtype}")
-        array = np.array(raw, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        why = str(error)[:100]
-        raise ValueError(f"{name} is not an array of real numbers ({why}); give nested lists or an array.") from error
-    if array.ndim < rank:
-        raise ValueError(f"{name} has shape {array.shape}; it needs at least {rank} axes.")
-    if not np.isfinite(array).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(f"{name}{list(where)} is {array[where]}; every entry must be finite (diverged training?).")
-    array.setflags(write=False)
-    return array
-
-
-def _check_activation(name: object) -> None:
-    choice(name, SLOPES, "the activation, whose slope range must be known:")
-
-
-def _check_shapes(system: Lure) -> None:
-    n = system.A.shape[-1]
-    if system.A.shape[-2] != n or n == 0:
-        raise ValueError(f"A has shape {system.A.shape}; its last two axes must be equal: (..., n, n).")
-    if len(system.biases) != len(system.weights):
-        raise ValueError(
-            f"{len(system.weights)} weights and {len(system.biases)} biases; give one bias per layer, "
-            "the output's too (zeros where the layer has none)."
-        )
-    size = n
-    for k, (w, b) in enumerate(zip(system.weights, system.biases, strict=True)):
-        if w.shape[-1] != size:
-            raise ValueError(f"weights[{k}] has shape {w.shape}; it must take {size} inputs: (..., out, {size}).")
-        size = w.shape[-2]
-        if b.shape[-1] != size:
-            raise ValueError(f"biases[{k}] has shape {b.shape}; weights[{k}] gives {size} outputs: (..., {size}).")
-        if size == 0:
-            raise ValueError(f"weights[{k}] has shape {w.shape}: a layer without units; leave the layer out.")
-    if size != n:
-        raise ValueError(
-            f"the last weight has shape {system.weights[-1].shape}; it must give {n} outputs, one per state."
-        )
-    if system.B is not None and system.B.shape[-2] != n:
-        raise ValueError(f"B has shape {system.B.shape}; it needs {n} rows: (..., {n}, m).")
-    if system.input_weights is not None:
-        if not system.weights or system.input_weights.shape[-2] != system.weights[0].shape[-2]:
-            raise ValueError(
-                f"input_weights has shape {system.input_weights.shape}; it needs one row per unit of the first layer."
-            )
-        if system.B is not None and system.B.shape[-1] != system.input_weights.shape[-1]:
-            raise ValueError(
-                f"B takes {system.B.shape[-1]} inputs and input_weights {system.input_weights.shape[-1]}; "
-                "both multiply the same u."
-            )
-    if system.skip is not None and system.skip.shape[-2:] != (n, n):
-        raise ValueError(f"skip has shape {system.skip.shape}; it adds to A, so it needs (..., {n}, {n}).")
-    try:
-        lead = _leading(system)
-    except ValueError as error:
-        raise ValueError(f"the leading axes of the arrays do not broadcast together: {error}.") from error
-    if 0 in lead:
-        raise ValueError(f"the leading axes have shape {lead}: no system at all; give at least one.")
-
-
-def _leading(system: Lure) -> tuple[int, ...]:
-    shapes = [system.A.shape[:-2]]
-    shapes += [w.shape[:-2] for w in system.weights] + [b.shape[:-1] for b in system.biases]
-    shapes += [a.shape[:-2] for a in (system.B, system.input_weights, system.skip) if a is not None]
-    return np.broadcast_shapes(*shapes)
+def without_tape(system: object, asked: str) -> Lure:
+    """A system, in whatever form, for a search that sees no tape. Errors: ValueError for one that has a tape."""
+    found = Lure.of(system)
+    if found.tape is not None:
+        raise ValueError(f"the system has a tape, for which there is no {asked}; ask certify or regional_rate of it.")
+    return found

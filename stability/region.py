@@ -19,7 +19,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """{x : lower ≤ x ≤ upper}, in the states' own units. Errors: ValueError where it is empty, flat or not finite."""
+    """{x : lower ≤ x ≤ upper}, in the states' own units; infinite where it has no end, which rates on a region alone take.
+
+    Errors: ValueError where it is empty or flat.
+    """
 
     lower: Array  # (n,)
     upper: Array  # (n,)
@@ -31,7 +34,7 @@ class Box:
         def __init__(self, lower: ArrayLike, upper: ArrayLike) -> None: ...
 
     def __post_init__(self) -> None:
-        _bounds(self, "the box")
+        _bounds(self, "the box", infinite=True)
         if not (self.lower < self.upper).all():
             where = int(np.argmin(self.lower < self.upper))
             raise ValueError(
@@ -41,7 +44,13 @@ class Box:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists for JSON."""
-        return {"kind": "box", "lower": self.lower.tolist(), "upper": self.upper.tolist()}
+        lower, upper = ([end if np.isfinite(end) else None for end in ends.tolist()] for ends in (self.lower, self.upper))
+        return {"kind": "box", "lower": lower, "upper": upper}  # JSON has no infinity
+
+    @property
+    def finite(self) -> bool:
+        """Whether it has an end on every side."""
+        return bool(np.isfinite(self.lower).all() and np.isfinite(self.upper).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +145,12 @@ def region_of(data: Mapping[str, Any]) -> Region:
     kind = data.get("kind", "box")
     if kind == "box":
         _only(data, {"lower", "upper"}, {"kind"}, "a box")
-        return Box(data["lower"], data["upper"])
+        ends = ((data[name], none) for name, none in (("lower", -np.inf), ("upper", np.inf)))
+        lower, upper = (
+            [none if end is None else end for end in values] if isinstance(values, list | tuple) else values
+            for values, none in ends
+        )
+        return Box(lower, upper)
     if kind == "ellipsoid":
         _only(data, {"centre", "radius"}, {"kind"}, "an ellipsoid")
         return Ellipsoid(data["centre"], data["radius"])
@@ -170,9 +184,9 @@ def _only(data: Mapping[str, Any], needed: set[str], allowed: set[str], what: st
         )
 
 
-def _vector(value: Any, what: str) -> Array:
+def _vector(value: Any, what: str, infinite: bool = False) -> Array:
     vector = array(value, what).copy()
-    if vector.ndim != 1 or not np.isfinite(vector).all():
+    if vector.ndim != 1 or not (np.isfinite(vector).all() or (infinite and not np.isnan(vector).any())):
         raise ValueError(f"{what} has shape {vector.shape}; give a list of finite numbers.")
     _not_faint(vector, what)
     vector.setflags(write=False)
@@ -188,8 +202,8 @@ def _not_faint(values: Array, what: str) -> None:
         )
 
 
-def _bounds(owner: Any, what: str) -> None:
+def _bounds(owner: Any, what: str, infinite: bool = False) -> None:
     for name in ("lower", "upper"):
-        object.__setattr__(owner, name, _vector(getattr(owner, name), f"{what}: {name}"))
+        object.__setattr__(owner, name, _vector(getattr(owner, name), f"{what}: {name}", infinite))
     if owner.lower.shape != owner.upper.shape:
         raise ValueError(f"{what}: lower has {len(owner.lower)} entries and upper {len(owner.upper)}; give as many of each.")

@@ -128,6 +128,9 @@ def of_few() -> Iterator[Any]:
     yield from (stability.lipschitz_bound(plain, seconds=1.0), stability.certify_step(w.certificate, w.system, 0.1, seconds=2.0))
     yield from (stability.Box([0.0] * 12, [1.0] * 12), stability.Ellipsoid([0.0] * 12, 1.0), stability.Inputs([0.0], [1.0]))
     yield from (stability.certify(stability.Lure(A=[[1.0]], weights=[], biases=[])), stability.Budget())
+    tape = physics.MichaelisMenten().tape.to_dict()
+    taped = stability.Lure(A=np.zeros((2, 2)), weights=[], biases=[], tape=tape, theta=[1.0] * 4)
+    yield stability.regional_rate(taped, stability.Box([0.0, 0.0], [9.0, 9.0]))
     yield from (stability.prove(w.certificate, w.system), stability.falsify(w.system, rate=9.0, seconds=1.0))
     yield from (recalibration.Scaling.fit(outcome), recalibration.CrossScaling.fit(outcome, folds=2, generator=generator()))
     yield from (adaptive, recalibration.SplitConformal.fit(outcome, horizons=None))
@@ -174,6 +177,8 @@ def classes() -> dict[str, type]:
         for name in there.__all__:
             thing = getattr(there, name)
             if not inspect.isclass(thing) or inspect.isabstract(thing) or issubclass(thing, Enum | Exception):
+                continue
+            if issubclass(thing, physics.Mechanism) and not hasattr(thing, "states"):  # for its heirs
                 continue
             if not getattr(thing, "_is_protocol", False):
                 found[f"{package}.{name}"] = thing

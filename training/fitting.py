@@ -145,7 +145,8 @@ def fit(
         else:
             each = anchors.likelihood(objective.likelihood, cohort.y, run.mean, run.variance)
             each = each - model.log_prior(personal - anchors.personal) + anchors.penalty(model)[:, None] / everyone
-        each = each + objective.least_residual * residual_share(model, run, share, everyone=shard.total)
+        if objective.least_residual:  # the share costs a fifth of a step
+            each = each + objective.least_residual * residual_share(model, run, share, everyone=shard.total)
         if stability is not None:
             each = each + stability.penalty(model, run.theta)
         return (share * each).sum(1)

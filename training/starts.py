@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hybrid.schedules.dose import as_float
-from physics import Backbone, LogNormalPopulation, OneCompartmentOral
+from physics import Backbone, LinearisedBackbone, LogNormalPopulation, OneCompartmentOral
 from physics.arguments import require_kind
 from physics.glance import glance
 from training.people.conversion import in_units
@@ -73,7 +73,7 @@ def starting_values(
     for parameter, by in (powers or {}).items():
         require_kind(by, Mapping, f"starting_values: the powers of {parameter}", '{"V": {"WT": (70.0, 1.0, "kg")}}')
     typical = {p.name: p.typical for p in backbone.physical}
-    name = type(backbone).__name__
+    name = backbone.mechanism.name if isinstance(backbone, LinearisedBackbone) else type(backbone).__name__
     if not backbone.physical:
         return Start(backbone, typical, 0, f"{name} has no parameters to start.")
     if not isinstance(backbone, OneCompartmentOral):

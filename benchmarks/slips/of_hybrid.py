@@ -181,6 +181,7 @@ def rows() -> dict[str, Call]:
         "SemilinearField.forcing": lambda: (field.forcing, {"t": 0.5}),
         "SemilinearField.residual": lambda: (field.residual, {"t": 0.5, "x": x}),
         "SemilinearField.__call__": lambda: (field, {"t": 0.5, "x": x}),
+        "SemilinearField.rate": lambda: (field.rate, {"k": 0, "s": 0.5, "x": x}),
         "SemilinearField.within": lambda: (field.within, {"k": 0, "s": 0.5, "x": x}),
         "SemilinearField.linear": lambda: (field.linear, {"x": x}),
         "SemilinearField.nonlinear": lambda: (field.nonlinear, {"k": 0, "s": 0.5, "x": x}),

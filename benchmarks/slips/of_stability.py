@@ -8,7 +8,8 @@ import torch
 import stability
 from benchmarks.slips.attempt import Call, of
 from benchmarks.slips.world import D, world
-from stability import Box, Lure, Refusal, certify
+from physics.shelf import ParallelElimination
+from stability import Box, Lure, Refusal, certify, regional_rate
 
 
 def rows() -> dict[str, Call]:
@@ -73,7 +74,12 @@ def rows() -> dict[str, Call]:
         "vertices": lambda: (stability.vertices, {"lower": [[-2.0, 0.1], [0.0, -1.0]], "upper": [[-1.0, 0.1], [0.0, -1.0]]}),
         "weighted_l1": Call(lambda: (stability.weighted_l1, {"system": system, "rate": 0.5}), dear=True),
     }
-    claims = (certificate, stability.tube(certificate, system), stability.lipschitz_bound(plain, seconds=1.0),
+    taped = Lure(A=np.zeros((2, 2)), weights=[], biases=[], tape=ParallelElimination().tape.to_dict(),
+                 theta=[1.0, 2.5, 20.0, 4.0, 50.0])
+    amounts = Box([0.0, 0.0], [300.0, 300.0])
+    on_region = regional_rate(taped, amounts)
+    assert isinstance(on_region, stability.RegionalRate)
+    claims = (certificate, on_region, stability.tube(certificate, system), stability.lipschitz_bound(plain, seconds=1.0),
               Refusal(reason="not proved", message="Nothing was found."),
               stability.certify_step(certificate, system, 0.1, seconds=2.0),
               stability.weighted_l1(system))
@@ -81,7 +87,8 @@ def rows() -> dict[str, Call]:
         rows[f"{type(claim).__name__}.from_dict"] = lambda claim=claim: (type(claim).from_dict, {"data": claim.to_dict()})
     names = [("a", "mg"), ("b", "mg")]
     for claim in (one for one in claims if isinstance(one, stability.Claim)):
-        about = {"weights": plain, "activation": "tanh"} if claim.kind == "lipschitz" else system
+        about: Any = {"weights": plain, "activation": "tanh"} if claim.kind == "lipschitz" else system
+        about = taped if isinstance(claim, stability.RegionalRate) else about
         rows |= {f"{type(claim).__name__}.{name}": lambda call=call, given=given: (call, dict(given)) for name, call, given in (
             ("prove", claim.prove, {"system": about, "budget": stability.Budget(cells=1000)}),
             ("in_words", claim.in_words, {"time_unit": "h"}),
@@ -89,6 +96,10 @@ def rows() -> dict[str, Call]:
         )}
     rows |= {
         "Certificate.caps_in_words": lambda: (certificate.caps_in_words, {"time_unit": "h"}),
+        "Lure.one": lambda: (Lure.stack([system, system]).one, {"index": 1}),
+        "RegionalRate.where_in_words": lambda: (on_region.where_in_words, {"states": names}),
+        "regional_rate": Call(lambda: (regional_rate, {
+            "system": taped, "region": amounts, "inputs": None, "rate": None, "seconds": 2.0, "condition": 1e4}), dear=True),
         "Certificate.where_in_words": lambda: (certificate.where_in_words, {"states": names, "time_unit": "h"}),
     }
     return of("stability", rows)

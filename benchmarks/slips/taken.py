@@ -35,6 +35,11 @@ _AXES_OF = (
     *("physics.LinearBackbone.initial", "physics.LinearBackbone.matrices", "physics.LogNormalPopulation.log_prior"),
     *("physics.OneCompartmentOral.matrices", "physics.OneCompartmentOral.rates", "physics.SharedPopulation.log_prior"),
     *("physics.SharedPopulation.theta", "physics.VanCauter.initial", "physics.VanCauter.matrices"),
+    *("physics.LinearisedBackbone.initial", "physics.LinearisedBackbone.matrices", "physics.LinearisedBackbone.start"),
+    *("physics.Linearised.remainder", "physics.Linearised.slope"),
+    *("physics.Tape.at", "physics.Tape.evaluate", "physics.Tape.plain"),
+    *("physics.linearise", "physics.MarshPopulation.log_prior", "physics.MarshPopulation.theta"),
+    *("physics.SchniderPopulation.log_prior", "physics.SchniderPopulation.theta"),
     *("physics.VanCauterPopulation.log_prior", "physics.VanCauterPopulation.theta", "physics.spectral_abscissa"),
     *("stability.Lure", "stability.Lure.jacobian", "stability.contraction_barrier", "stability.contraction_margin"),
     *("stability.contraction_rate", "stability.best_multipliers"),
@@ -44,7 +49,7 @@ _LIMIT_OF = (
     *("hybrid.BoundTerm.rate", "hybrid.BoundTerm.jacobian", "hybrid.RightHandSide.jacobian", "learned.Field.jacobian"),
     *("learned.Field.__call__", "learned.MLP.forward", "learned.ContractingMLP.forward"),
 )
-_CLAIMS = ("Certificate", "Gain", "LipschitzBound", "Step", "WeightedL1", "Refusal")
+_CLAIMS = ("Certificate", "RegionalRate", "Gain", "LipschitzBound", "Step", "WeightedL1", "Refusal")
 
 TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     **{name: {"*": _AXES} for name in _AXES_OF},
@@ -73,6 +78,9 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "physics.Defaults": {"compartments": {"words in it": "whether there is such a state, the backbone says"}},
     "physics.OneCompartmentOral": {"faster": {"None": "the boxes may tell the rates apart"}},
     "physics.OneCompartmentOral.initial": {"*": {**_AXES, **_MISSING}},
+    "physics.Tape": {"code": {"one too many": "a line that no rate reads changes nothing"}},
+    "physics.TapedMechanism": {"data": {"words in it": "any name will do"}},
+    "physics.equilibrium": {"*": {**_AXES, **dict.fromkeys(("NaN in it", "all NaN"), "a value that says who has none")}},
     "stability.check": {"*": _REFUSED},
     "stability.exactly": {"*": _REFUSED},
     "stability.prove": {"claim": _REFUSED, "system": _REFUSED},

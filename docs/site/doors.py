@@ -15,12 +15,14 @@ from importlib import import_module
 
 DOORS = (
     "physics",
+    "physics.shelf",
     "learned",
     "hybrid",
     "hybrid.solve",
     "stability",
     "stability.claims",
     "stability.proof",
+    "stability.proof.tape",
     "training",
     "training.people",
     "training.people.tables",

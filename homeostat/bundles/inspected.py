@@ -10,7 +10,9 @@ from exchange import BUILTIN, Bundle, describe, load
 from exchange.units import units_of
 from homeostat.bundles.said import bundle_verdict, cut_short_in, made_in, none_can_be_made, not_converged_in
 from homeostat.plain_text import shown
+from hybrid import HybridModel
 from physics.arguments import shortened
+from physics.linearised import bends
 from stability import Claim, Refusal
 
 
@@ -38,10 +40,12 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         for c, u in zip(model.observation.channels, model.observation.units, strict=True)
     )
     weights = sum(p.numel() for p in model.parameters()) // model.members
-    terms = " + ".join(type(part).__name__ for part in (backbone, *model.known, model.residual))
+    known = type(backbone).__name__ if model.mechanism is None else shown(model.mechanism.name[:60], lines=False)
+    terms = " + ".join((known, *(type(part).__name__ for part in (*model.known, model.residual))))
     driven = "" if model.process is None else f", driven by {type(model.process).__name__}"
     lines = [
         f"model      {terms}{driven}, {model.members} members of {weights} numbers",
+        *_known_part(model),
         f"states     {states}; time in {backbone.time_unit}",
         f"measured   {measured}",
         f"people     {len(bundle.people)}: {', '.join(shortened(p.id, 60) for p in bundle.people)}",
@@ -67,6 +71,18 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         )
     lines += [f"{shown(str(k)[:200], lines=False):<26} {shown(str(v)[:2000], lines=False)}" for k, v in bundle.provenance.items()]
     return about, "\n".join(lines)
+
+
+def _known_part(model: HybridModel) -> list[str]:
+    """Which part of a mechanism's field is linear and which is not: where each state's rate bends."""
+    if model.mechanism is None:
+        return []
+    tape, states = model.mechanism.tape, list(model.mechanism.states)
+    bent = [s for s, one in zip(states, bends(tape), strict=True) if one]
+    said = f"bends in the rate of {', '.join(bent)}" if bent else "is linear in states and inputs"
+    learned = "nothing" if model.residual.vanishes else type(model.residual).__name__
+    name = shown(model.mechanism.name[:60], lines=False)
+    return [f"known      {name}, {len(tape.code)} operations, {said}; learned beside it: {learned}"]
 
 
 def _in_words(claim: Claim | Refusal, bundle: Bundle) -> str:

@@ -92,9 +92,8 @@ def _these_people_too(
     unit, given = bundle.model.backbone.time_unit, cohort.conditions
     if isinstance(found, Certificate):
         detail = f"Proved, with the parameters that were found for them: {found.in_words(unit)}."
-        subjects = subjects_of(
-            bundle.model, cohort.ids, [r.schedule for r in cohort.records], mode, given.covariates, given.baseline
-        )
+        schedules, begun = [r.schedule for r in cohort.records], given.segments.u0[:, 0]
+        subjects = subjects_of(bundle.model, cohort.ids, schedules, mode, given.covariates, given.baseline, begun)
         new = gallery.outside_verdicts(outside(found, bundle.model, subjects), len(cohort.ids))
         new = [replace(one, claim=f"{one.claim} in this table", about=("certificate", "these people")) for one in new]
         good = Verdict("The same metric serves the people of this table", True, detail, ("certificate", "these people"))

@@ -9,7 +9,7 @@ With the rise alone this is the conditional universal differential equation of d
 Appl. 11 (2025) 84).
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -22,7 +22,7 @@ from homeostat.progress import Interruption, watched
 from hybrid import HybridModel, Mesh, Signal, States
 from learned import MLP, AdditiveProportional
 from physics import VanCauter, VanCauterPopulation
-from training import Cohort, Fitted, Objective, Record, Search, fit
+from training import Cohort, Fitted, Objective, Record, Search, Step, fit, recorded
 
 # Chosen by five-fold cross-validation on the training people: summed squared error and forecast RMSE of people not seen, over
 # several draws of folds, 3 to 12 members averaged. The rise of glucose alone: .37, .59. Slope and area as well: .26, .53; the
@@ -81,7 +81,7 @@ def build() -> HybridModel:
         VanCauter(RESIDUAL_INPUTS),
         VanCauterPopulation(),
         production,
-        observation=States(("plasma",), ["c-peptide"], ["nmol/L"]),
+        observation=States(("plasma",), ["C-peptide"], ["nmol/L"]),
         noise=AdditiveProportional([0.2], [0.02], [0.02]),
         latents=1,
     )
@@ -92,17 +92,30 @@ def people(records: Sequence[Record], model: HybridModel) -> Cohort:
     return Cohort.of([drinking(r) for r in records], model, MESH).to(model.device)
 
 
+def steps_of(
+    model: HybridModel,
+    cohort: Cohort,
+    weights: Tensor,  # (M, N)
+    steps: int,
+) -> Generator[Step, None, None]:
+    """The steps of fitting every member."""
+    # The backbone has no parameter to fit, so the residual cannot absorb any of it: it need not be kept small.
+    # Nobody is held out to stop early: in the cross-validation that made forecasts worse, looks being noisy.
+    objective = Objective(weights=weights, least_residual=0.0)
+    return fit(model, cohort, objective=objective, search=Search(steps=steps, rate=RATE, solver=SOLVER))
+
+
 def train(
     model: HybridModel,
     cohort: Cohort,
     weights: Tensor,  # (M, N)
     steps: int,
     console: Console,
-) -> tuple[Fitted, Interruption | None]:
-    """Fit every member under a progress bar, and give β its unit; Ctrl-C keeps the last complete step, and says where it was."""
-    # The backbone has no parameter to fit, so the residual cannot absorb any of it: it need not be kept small.
-    # Nobody is held out to stop early: in the cross-validation that made forecasts worse, looks being noisy.
-    objective = Objective(weights=weights, least_residual=0.0)
-    found = fit(model, cohort, objective=objective, search=Search(steps=steps, rate=RATE, solver=SOLVER))
-    best, interruption = watched(found, "hybrid", console)
-    return standardise(best, weights), interruption
+) -> tuple[Fitted, Interruption | None, list[Tensor]]:
+    """Fit every member under a progress bar, and give β its unit; where it was interrupted, and every step's losses (M,).
+
+    Ctrl-C keeps the last complete step.
+    """
+    losses: list[Tensor] = []
+    best, interruption = watched(recorded(steps_of(model, cohort, weights, steps), losses), "hybrid", console)
+    return standardise(best, weights), interruption, losses

@@ -1,7 +1,11 @@
 """The words and tables of the C-peptide page: the published figures beside ours, and how far both can be told apart."""
 
+import torch
+
 from homeostat.c_peptide.agreement import Estimate, Published
 from homeostat.c_peptide.figures import KINETICS, LAST, OURS, PROPORTIONAL, Figures
+from homeostat.c_peptide.model import STEPS
+from homeostat.c_peptide.study import Ensembles
 from homeostat.gallery.judged import Judged
 from homeostat.gallery.table import Cell, Table
 from training.trust.verdicts import Verdict
@@ -32,7 +36,7 @@ def published_table(found: Figures, test: int) -> Table:
         ],
         ["the same, the test people alone", str(found.rank_test), "–", *["–"] * 3],
         [
-            "RMSE at 90 and 120 min, β from 0–60 min (nmol/L)",
+            "RMSE at 90 and 120 min, most likely β from 0–60 min, members' mean (nmol/L)",
             str(found.forecast[OURS]),
             f"{published.forecast:.3f}",
             *(str(found.forecast[name]) for name in _NAMES[1:]),
@@ -60,6 +64,25 @@ def published_verdicts(found: Figures) -> list[Verdict]:
         _beside("The forecast error at 90 and 120 min", found.forecast[OURS], published.forecast, "nmol/L"),
         _rank(found.rank, published.rank),
     ]
+
+
+def training_verdict(found: Ensembles) -> Verdict:
+    """Where the training of the network stopped, whose steps are a number that was chosen, and how its objective still moved."""
+    losses = torch.stack([loss[: found.plan.members] for loss in found.losses]).detach().cpu()  # (S, M)
+    made = len(losses)
+    back = min(made - 1, max(3, made // 10))
+    steps = "1 step" if made == 1 else f"{made} steps"
+    detail = f"Of the {made} steps the last alone tells nothing." if made == 1 else ""
+    if back:
+        fall = float(len(found.cohort.ids) * (losses[-1 - back] - losses[-1]).median())
+        way = "fell" if fall > 0.0 else "rose"
+        detail = f"In the last {back} the objective of everyone together still {way} by {abs(fall):.2g} (the members' median)."
+    if made < STEPS:
+        claim = f"Training of the network stopped after {steps}, before the {STEPS} that were chosen"
+        return Verdict(claim, False, detail, ("convergence", "network"))
+    chosen = f"{STEPS} steps were chosen by cross-validation on the training people, where more forecast no better."
+    claim = f"Training of the network stopped after {steps}, and was not waited for until nothing changed"
+    return Verdict(claim, None, f"{chosen} {detail}", ("network",))
 
 
 def rival_verdicts(found: Figures, unseen: dict[str, Estimate]) -> list[Verdict]:

@@ -5,10 +5,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from homeostat.c_peptide.beta import AHEAD, SOLVER, fit_beta
+from homeostat.c_peptide.halves import train_halves
 from homeostat.c_peptide.model import FORECAST_FROM, MESH, build, people, train
 from homeostat.progress import Interruption
+from homeostat.second_process import SecondProcess
 from homeostat.study.recipe import Recipe
 from homeostat.study.training import Trained
 from hybrid import HybridModel, Prediction, SimulationError, predict
@@ -17,12 +20,16 @@ from training import Cohort, Plan, Record, at_ends, convergence
 
 @dataclass(frozen=True)
 class Ensembles:
-    """Members trained on draws of everybody, the `plan`'s folds beside them, all in one `stack`; the training people."""
+    """Members trained on draws of everybody, the `plan`'s folds beside them, all in one `stack`; the training people.
+
+    `losses`: of every step, each of the final members or more.
+    """
 
     plan: Plan
     stack: HybridModel
     cohort: Cohort
     interrupted: Interruption | None
+    losses: Sequence[Tensor] = ()
 
     @property
     def final(self) -> HybridModel:
@@ -39,15 +46,20 @@ def train_ensembles(
     generator: torch.Generator,
     device: str,
     console: Console,
+    second: SecondProcess | None = None,
 ) -> Ensembles:
     """One computation for the final ensemble and every fold's, all on bootstrap draws of people: a spread by first weights alone
-    is no measure of ignorance.
+    is no measure of ignorance. `second`: a process that trains half of the members meanwhile; none is needed on a GPU.
     """
     plan = Plan.of(len(records), members, folds, generator)
     stack = plan.stack(build(), generator).to(device)
     cohort = people(records, stack)
-    fitted, interrupted = train(stack, cohort, plan.weights.to(device), steps, console)
-    return Ensembles(plan, fitted.model, cohort, interrupted)
+    weights = plan.weights.to(device)
+    if second is None:
+        fitted, interrupted, losses = train(stack, cohort, weights, steps, console)
+    else:
+        fitted, interrupted, losses = train_halves(stack, cohort, weights, steps, console, second=second)
+    return Ensembles(plan, fitted.model, cohort, interrupted, losses)
 
 
 def forecasts(
@@ -94,6 +106,7 @@ def trained(found: Ensembles) -> Trained:
     personal = fit_beta(model, found.cohort, None, float(found.cohort.times.max()))
     for index, why in personal.failed.items():
         raise SimulationError(why, record=index)
+    # of the people's search alone: training is stopped, and does not arrive (`page.training_verdict`)
     arrived = convergence(model, personal, found.cohort.ids, weights=found.plan.weights[: found.plan.members])
     ends = at_ends(model, found.cohort, personal.mode)
     recipe = Recipe("hybrid", model, MESH)

@@ -51,7 +51,7 @@ def demo(
 ) -> Answer:
     """Train, certify, calibrate, draw and save a hybrid model of twelve real people (70 s on two cores).
 
-    `homeostat demo c-peptide` is the second one (a minute and a quarter): it shows what a learned part is for.
+    `homeostat demo c-peptide` is the second one (46 s on two cores): it shows what a learned part is for.
     """
     from homeostat.gallery.made import Made
     from homeostat.study.settings import Settings

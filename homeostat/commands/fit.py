@@ -44,8 +44,8 @@ def fit(
     backbone: Annotated[
         str,
         typer.Option(
-            help="A built-in backbone, by class name, or your own, as mine.py:Mine or package.module:Mine: THIS RUNS THAT CODE, "
-            "and the other commands read the bundle with --structures of the same place."
+            help="A built-in backbone or mechanism, by class name, or your own, as mine.py:Mine or package.module:Mine: THIS "
+            "RUNS THAT CODE, and the other commands read a bundle of your own backbone with --structures of the same place."
         ),
     ] = "OneCompartmentOral",
     backbone_config: Annotated[
@@ -94,6 +94,7 @@ def fit(
     from homeostat.study.backbones import backbone_named, observation_of, require_driven
     from homeostat.study.fit_table import fit_table
     from homeostat.study.settings import Settings
+    from physics import LinearisedBackbone
     from training.people.tables.nonmem import read_table
     from training.people.tables.of_model import channels_of, compartments_of
 
@@ -142,7 +143,7 @@ def fit(
         log=log,
         made=Made.now(typed(context)),
     )
-    if ":" in backbone:
+    if ":" in backbone and not isinstance(physics, LinearisedBackbone):  # a mechanism's tape is in the bundle
         say_notes([f"the bundle names your {type(physics).__name__}: read it with --structures {backbone}"])
     values = {**summary, "notes": [*left_out, *summary["notes"]]}
     code = INTERRUPTED if summary["interrupted"] else 0 if summary["certified"] else 1

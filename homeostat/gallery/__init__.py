@@ -23,6 +23,7 @@ from homeostat.gallery.verdicts import (
     interrupted_verdicts,
     largest_difference,
     saved_verdict,
+    saved_words,
 )
 from homeostat.pictures import Picture
 from homeostat.study.asked import Asked
@@ -55,6 +56,7 @@ __all__ = [
     "reliability_picture",
     "reliability_pictures",
     "saved_verdict",
+    "saved_words",
     "score_rows",
     "speaks_of",
     "uncertainty_rows",

@@ -49,7 +49,8 @@ def what_it_is(model: HybridModel, records: Sequence[Record], source: str) -> st
     members = "one member" if model.members == 1 else f"{model.members} members"
     people = "one person" if len(records) == 1 else f"{len(records)} people"
     measured = "1 measurement" if count == 1 else f"{count} measurements"
-    kind = f"{learned.format(type(model.backbone).__name__)} ({members})"
+    name = type(model.backbone).__name__ if model.mechanism is None else shortened(model.mechanism.name, 60)
+    kind = f"{learned.format(name)} ({members})"
     return f"{kind}, of {people} with {measured} of {channels}, from {source}."
 
 
@@ -89,8 +90,8 @@ def how_far(evaluation: Evaluation, judged: Judged, asked: Asked, verdicts: Sequ
     )
     said = (
         f"Of {values}{since}, forecast{whom}, {100 * scores['coverage_80']:.0f} % lie in their 80 % interval (by this share "
-        f"alone, 95 of 100 perfect forecasters have {low:.0f} to {high:.0f} %); the root mean square error is "
-        f"{scores['rmse']:.3g}{behind(unit)}, and the stated uncertainty {gates}."
+        f"alone, 95 of 100 perfect forecasters have {low:.0f} to {high:.0f} %); the root mean square error of the "
+        f"predictive mean is {scores['rmse']:.3g}{behind(unit)}, and the stated uncertainty {gates}."
     )
     warned = [v.claim for name in _BEWARE[:-1] for v in verdicts_about(verdicts, name) if v.good is not True]
     warned = list(dict.fromkeys(warned))

@@ -64,10 +64,14 @@ def value_of(cell: Cell) -> float | None:
 
 
 def as_written(column: Sequence[Cell]) -> list[str]:
-    """Cells as text. Floats share as many decimals as give the largest three significant digits, at most six."""
+    """Cells as text. Floats share as many decimals as give the middle one three significant digits, at most six.
+
+    Where the largest needs fewer and nothing is lost by them (whole minutes), they are fewer.
+    """
     floats = [abs(c) for c in column if isinstance(c, float) and c == c and abs(c) != float("inf")]
-    largest = max(floats, default=0.0)
-    decimals = 3 if largest == 0.0 else next((d for d in range(7) if largest * 10**d >= 100.0), 6)
+    decimals, middle = (_decimals(value) for value in (max(floats, default=0.0), sorted(floats or [0.0])[len(floats) // 2]))
+    if any(value != round(value, decimals) for value in floats):
+        decimals = max(decimals, middle)
     out = []
     for cell in column:
         if cell is None or (isinstance(cell, float) and cell != cell):
@@ -77,3 +81,8 @@ def as_written(column: Sequence[Cell]) -> list[str]:
         else:
             out.append(str(cell))
     return out
+
+
+def _decimals(value: float) -> int:
+    """How many give this number three significant digits."""
+    return 3 if value == 0.0 else next((d for d in range(7) if value * 10**d >= 100.0), 6)

@@ -89,6 +89,13 @@ def saved_verdict(difference: float, unit: str) -> Verdict:
     return Verdict(claim, same, f"Largest difference {difference:g}{behind(unit)}.", ("saved",))
 
 
+def saved_words(difference: float, unit: str) -> str:
+    """The same for the shell, to stand behind what was saved."""
+    if difference == 0.0:
+        return "loaded again, predictions are identical to the last bit"
+    return f"loaded again, predictions are NOT identical (largest difference {difference:.3g}{behind(unit)})"
+
+
 def largest_difference(a: Sequence[Prediction], b: Sequence[Prediction]) -> float:
     """How far two sets of predictions are apart, in the channel's unit: 0 exactly when they agree to the last bit."""
     gaps = [(x.mean - y.mean).abs().max() for x, y in zip(a, b, strict=True)]

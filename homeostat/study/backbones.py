@@ -7,25 +7,26 @@ from typing import Any
 
 from homeostat.own_structures import own_class
 from hybrid import Concentration, Observation, States
-from physics import BACKBONES, Backbone, Observed
+from physics import BACKBONES, MECHANISMS, Backbone, LinearisedBackbone, Mechanism, Observed, check_mechanism
 from physics.arguments import quote
 from physics.laws.backbone import check_backbone
 
 
 def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbone:
-    """A built-in backbone by its class name, or one of the user's own by FILE.py:NAME or MODULE:NAME, which runs that code.
+    """A built-in backbone or mechanism by its class name, or one of the user's own by FILE.py:NAME or MODULE:NAME, which runs
+    that code. A mechanism comes back as the backbone of its slopes, from which a model makes both parts.
 
-    One's own is held against the laws of backbones before anything is read or trained.
+    One's own is held against the laws of its kind before anything is read or trained.
     Errors: `ValueError` that lists the names, for arguments that do not fit, and for one that breaks a law.
     """
-    known = {b.__name__: b for b in BACKBONES}
+    known: dict[str, type[Any]] = {b.__name__: b for b in (*BACKBONES, *MECHANISMS)}
     own = ":" in name
     if not own and name not in known:
         raise ValueError(
             f"unknown backbone {quote(name)}; choose one of {', '.join(known)}, or name your own, whose code then runs: "
             "--backbone FILE.py:NAME or --backbone MODULE:NAME"
         )
-    kind = own_class(name, "--backbone", Backbone) if own else known[name]
+    kind = own_class(name, "--backbone", Backbone, Mechanism) if own else known[name]
     if config is not None and not isinstance(config, Mapping):
         raise ValueError(
             f"{name}: its constructor's arguments do not fit: they go by name, and are {quote(config)}; write a JSON object, as "
@@ -40,7 +41,7 @@ def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbo
             said = f"it takes {', '.join(takes)}" if takes else "it takes none"
             raise ValueError(f"{name}: its constructor's arguments do not fit: {why}; {said}: see --backbone-config")
     try:
-        made: Backbone = kind(**(config or {}))
+        made: Backbone | Mechanism = kind(**(config or {}))
     except TypeError as error:
         raise ValueError(f"{name}: its constructor's arguments do not fit ({error}); see --backbone-config") from error
     except (Exception, SystemExit) as error:  # ending the program is not an answer either
@@ -49,10 +50,18 @@ def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbo
         raise _of_own(name, error) from error
     if own:
         try:
-            check_backbone(made)
+            if isinstance(made, Mechanism):
+                check_mechanism(made)
+            else:
+                check_backbone(made)
         except (Exception, SystemExit) as error:
             raise _of_own(name, error) from error
-    return made
+    return LinearisedBackbone(made) if isinstance(made, Mechanism) else made
+
+
+def name_of(backbone: Backbone) -> str:
+    """What a backbone is called: its class, or the mechanism that it is the linear part of."""
+    return backbone.mechanism.name if isinstance(backbone, LinearisedBackbone) else type(backbone).__name__
 
 
 def _of_own(name: str, error: BaseException) -> ValueError:
@@ -68,14 +77,14 @@ def require_driven(backbone: Backbone, inputs: Collection[str]) -> None:
     absent = [name for name in backbone.inputs if name not in inputs]
     if absent:
         raise ValueError(
-            f"{type(backbone).__name__} needs inputs ({', '.join(absent)}) that a table of doses and measurements does not hold; "
+            f"{name_of(backbone)} needs inputs ({', '.join(absent)}) that a table of doses and measurements does not hold; "
             "build its model in Python, as examples/cpeptide.py does for VanCauter"
         )
 
 
 def observation_of(backbone: Backbone, channels: Sequence[str]) -> Observation:
     """How the backbone is seen through a table's channels. Errors: `ValueError` for one that shows nothing of it."""
-    name, observed = type(backbone).__name__, backbone.defaults.observed
+    name, observed = name_of(backbone), backbone.defaults.observed
     # whatever the table calls it, but for the name of another state
     if len(observed) == 1 and len(channels) == 1 and channels[0] not in set(backbone.states) - {observed[0].state}:
         observed = (replace(observed[0], channel=channels[0]),)
@@ -112,7 +121,7 @@ def _concentration_unit(backbone: Backbone, one: Observed) -> str:
     volume = {p.name: p.unit for p in backbone.physical}.get(str(one.volume))
     if amount is None or volume is None:
         raise ValueError(
-            f"{type(backbone).__name__} says that it is observed through {one.state}/{one.volume}, and its states are "
+            f"{name_of(backbone)} says that it is observed through {one.state}/{one.volume}, and its states are "
             f"{', '.join(backbone.states)}, its parameters {', '.join(p.name for p in backbone.physical)}; correct its defaults"
         )
     return f"{amount}/{volume}"

@@ -295,27 +295,32 @@ def _slopes(model: HasRates) -> Tensor:  # (R, n, n)
     with torch.inference_mode(False), torch.enable_grad():
         found = [nothing]
         terms = model.at(model.typical, like.new_zeros(1, 1, r))
+        mechanism, u = getattr(model, "mechanism", None), like.new_zeros(m)
+        size = like.new_ones(n)
+        if mechanism is not None:  # it says what is large for its states, and at which inputs it is looked at
+            size = like.new_tensor([float(mechanism.scale[name]) for name in mechanism.states])
+            u = like.new_tensor([float(mechanism.typical_inputs.get(name, 0.0)) for name in mechanism.inputs])
         for term in terms.known:
-            found.append(_slopes_of(term, drawn.abs(), m))
+            found.append(_slopes_of(term, drawn.abs() * size, u))
         if terms.learned is not None:
             scale = like.new_ones(n)
             if terms.learned.layers is not None:
                 size = terms.learned.layers.weights[0].detach().square().mean((0, 1)).sqrt()
                 scale = torch.where(size > 0, 1.0 / size.clamp(min=torch.finfo(size.dtype).tiny), 1.0)
-            found.append(_slopes_of(terms.learned, drawn * scale, m))
+            found.append(_slopes_of(terms.learned, drawn * scale, like.new_zeros(m)))
         return torch.cat(found)
 
 
 def _slopes_of(
     term: BoundTerm,
     x: Tensor,  # (R, n)
-    inputs: int,
+    u: Tensor,  # (m,)
 ) -> Tensor:  # (R', n, n)
     """∂f/∂x of every member at every x, where it is finite: a member without numbers fails where it is simulated."""
     n = x.shape[-1]
     found = [torch.zeros(0, n, n, dtype=torch.float64)]
     x = x.clone()[None].requires_grad_()  # (1, R, n)
-    rates = term.value(x, x.new_zeros(1, 1, inputs))
+    rates = term.value(x, u[None, None])
     if not rates.requires_grad:
         return found[0]
     for member in rates:  # (R, n)

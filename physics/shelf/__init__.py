@@ -31,6 +31,11 @@ from physics.shelf.drugs.two_compartments import (
     TwoCompartmentsRates,
 )
 from physics.shelf.drugs.warfarin import WarfarinTurnover
+from physics.shelf.engineering.coupled_tanks import CoupledTanks
+from physics.shelf.engineering.dc_motor import DCMotor
+from physics.shelf.physiology.bergman import Bergman
+from physics.shelf.physiology.sirs import SIRS
+from physics.shelf.physiology.windkessel import Windkessel
 
 # a new entry is one file and one word here: the contract tests and `homeostat fit --backbone NAME` run over this tuple
 MECHANISMS: tuple[type[Mechanism], ...] = (
@@ -56,10 +61,19 @@ MECHANISMS: tuple[type[Mechanism], ...] = (
     WarfarinTurnover,
     Marsh,
     Schnider,
+    Bergman,
+    Windkessel,
+    SIRS,
+    CoupledTanks,
+    DCMotor,
 )
 
 __all__ = [
     "MECHANISMS",
+    "SIRS",
+    "Bergman",
+    "CoupledTanks",
+    "DCMotor",
     "EffectCompartment",
     "InhibitedLoss",
     "InhibitedProduction",
@@ -84,4 +98,5 @@ __all__ = [
     "TwoCompartmentsByMouthRates",
     "TwoCompartmentsRates",
     "WarfarinTurnover",
+    "Windkessel",
 ]

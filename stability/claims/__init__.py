@@ -9,13 +9,14 @@ from stability.claims.certificate import Certificate
 from stability.claims.claim import Claim
 from stability.claims.gain import Gain
 from stability.claims.lipschitz import LipschitzBound
+from stability.claims.regional_rate import RegionalRate
 from stability.claims.step import Step
 from stability.claims.weighted_l1 import WeightedL1
 from stability.proof import Budget, Verdict
 from stability.proof.checker import JUDGES
 
 # A new claim is one file and one word here (a tube is a kind of Gain).
-CLAIMS: tuple[type[Claim], ...] = (Certificate, Gain, WeightedL1, Step, LipschitzBound)
+CLAIMS: tuple[type[Claim], ...] = (Certificate, RegionalRate, Gain, WeightedL1, Step, LipschitzBound)
 
 __all__ = [
     "CLAIMS",
@@ -23,6 +24,7 @@ __all__ = [
     "Claim",
     "Gain",
     "LipschitzBound",
+    "RegionalRate",
     "Step",
     "WeightedL1",
     "check",

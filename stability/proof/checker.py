@@ -78,12 +78,18 @@ def _kind(claim: object) -> object:
 
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
 def _contraction(claim: object, system: object, meter: Meter) -> Verdict:
-    stack, region = read_system(system), get(claim, "region")
+    stack, region = read_system(system, tapes=True), get(claim, "region")
     if isinstance(region, str) and region == "global":
         return prove_everywhere(claim, stack, meter)
     from stability.proof.region.contraction import prove_in_region
 
     return prove_in_region(claim, stack, meter=meter)
+
+
+def _rate(claim: object, system: object, meter: Meter) -> Verdict:
+    from stability.proof.region.rate import judge
+
+    return judge(claim, system, meter)
 
 
 def _gain(claim: object, system: object, meter: Meter) -> Verdict:
@@ -113,6 +119,7 @@ def _weighted_l1(claim: object, system: object, meter: Meter) -> Verdict:
 # Each kind of claim, as its `kind` says, and what proves it.
 JUDGES: dict[str, Callable[[object, object, Meter], Verdict]] = {
     "certificate": _contraction,
+    "rate on a region": _rate,
     "lipschitz": _lipschitz,
     "tube": _gain,
     "l2": _gain,

@@ -109,6 +109,8 @@ def _second_opinion(verdict: Verdict, claim: object, system: object, meter: Mete
     if kind != "certificate" or get(claim, "region") != "global":
         what = "regional claims" if kind == "certificate" else f"claims of the kind {shown(kind)}"
         return undecided(f"rational arithmetic does not decide {what}; without --exact this one is proved, in rounded arithmetic")
+    if get(system, "tape", None) is not None:
+        return undecided("rational arithmetic does not decide tapes; without --exact this one is proved, in rounded arithmetic")
     try:
         true = exactly(claim, system, budget=meter.budget)
     except NotDecided as error:

@@ -8,15 +8,19 @@ For each system it rebuilds, from the certificate and the system's own arrays, w
 and proves M ≻ 0 and P ≻ 0 in real arithmetic from floating-point computations (`arithmetic.proved_positive`). With Λ > 0 diagonal
 and slopes in [α, β] the term 2 (δz − αδv)ᵀΛ(δz − βδv) is never positive, so M ≻ 0 gives d/dt(δxᵀPδx) ≤ −2λ δxᵀPδx along
 any two trajectories with the same input: contraction at rate λ in √(δxᵀPδx).
+
+A tape adds its Jacobian: a centre to A, and units (`known.py`), which stand behind those of the layers.
 """
 
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stability.proof.activation import SLOPES
-from stability.proof.arithmetic import LARGEST, TINY, Array, gamma, proved_positive
+from stability.proof.arithmetic import LARGEST, TINY, UP, Array, gamma, proved_positive
 from stability.proof.budget import Meter
+from stability.proof.known import Known, entries_in
 from stability.proof.reading import array, get, number
 from stability.proof.system import Stack, another, unlike
 from stability.proof.verdict import Verdict
@@ -33,11 +37,19 @@ NOT_COVERED = (
 )
 
 
-def statement(rate: float, states: int, systems: int) -> str:
-    """The sentence that a certificate claims; the checker refuses a certificate that carries another one."""
+def same_parameters(wide: bool) -> str:
+    """Whose trajectories are compared, where θ is a list, or a box."""
+    return "parameters (any theta within its stated bounds)" if wide else "parameters"
+
+
+def statement(rate: float, states: int, systems: int, *, wide: bool = False) -> str:
+    """The sentence that a certificate claims; the checker refuses a certificate that carries another one.
+
+    `wide`: the systems' tape has a box of θ.
+    """
     return (
-        f"For every pair of trajectories in R^{states} with the same inputs, doses, parameters and member, the distance "
-        f"sqrt(dx' P dx) shrinks at rate {rate!r} per unit of time or faster, for each of the {systems} systems, "
+        f"For every pair of trajectories in R^{states} with the same inputs, doses, {same_parameters(wide)} and member, the "
+        f"distance sqrt(dx' P dx) shrinks at rate {rate!r} per unit of time or faster, for each of the {systems} systems, "
         "in real arithmetic with the stored float64 arrays."
     )
 
@@ -53,7 +65,11 @@ def prove_everywhere(certificate: object, stack: Stack, meter: Meter) -> Verdict
     """
     rate, P = number(get(certificate, "rate")), array(get(certificate, "metric"), "metric")
     multipliers = array(get(certificate, "multipliers"), "multipliers")
-    refusal = disagreement(certificate, stack, rate, P, multipliers, statement(rate, stack.A.shape[-1], stack.count))
+    n, m = stack.A.shape[-1], stack.inputs
+    words = statement(rate, n, stack.count, wide=stack.wide)
+    entries = entries_in(stack, np.full(n, -np.inf), np.full(n, np.inf), (np.full(m, -np.inf), np.full(m, np.inf)), meter)
+    units = sum(stack.widths) + (0 if entries is None else entries.units)
+    refusal = disagreement(certificate, stack, rate, P, multipliers, words, (stack.count, units))
     if refusal:
         return Verdict(False, refusal)
     if not proved_positive(P[None], np.zeros_like(P[None]))[0]:
@@ -64,25 +80,34 @@ def prove_everywhere(certificate: object, stack: Stack, meter: Meter) -> Verdict
     for first in range(0, stack.count, chunk := meter.matrices(size, stack.count, 14)):  # some 32 MB per array at a time
         meter.look(f"at system {first} of {stack.count}")
         part = slice(first, first + chunk)
-        good[part] = proved_positive(*inequality(stack, part, rate, P, multipliers[part]))
+        known = None if entries is None else entries.some(part)
+        good[part] = proved_positive(*inequality(stack, part, rate, P, multipliers[part], known=known))
         if not good[part].all():
             break
     if not good.all():
         where = tuple(int(i) for i in np.unravel_index(int(np.argmin(good)), stack.leading))
         return Verdict(False, f"the inequality is not proved for system {list(where)}", rate, stack.count)
-    return Verdict(True, statement(rate, P.shape[0], stack.count), rate, stack.count)
+    return Verdict(True, words, rate, stack.count)
 
 
 def disagreement(
-    certificate: object, stack: Stack, rate: float, P: Array, multipliers: Array, claim: str, units: int | None = None
+    certificate: object,
+    stack: Stack,
+    rate: float,
+    P: Array,
+    multipliers: Array,
+    claim: str,
+    needed: tuple[int, int],
 ) -> str:
-    """Everything about a certificate that can be refused without arithmetic; empty if nothing is wrong."""
+    """Everything about a certificate that can be refused without arithmetic; empty if nothing is wrong.
+
+    `needed`: the shape of the multipliers.
+    """
     n = stack.A.shape[-1]
     if not (math.isfinite(rate) and rate > 0):
         return f"the rate is {rate!r}; a certificate needs a finite positive rate"
     if P.shape != (n, n):
         return another(certificate, stack) or f"the metric has shape {P.shape}; the system has {n} states"
-    needed = (stack.count, sum(stack.widths) if units is None else units)
     if multipliers.shape != needed:
         return another(certificate, stack) or f"the multipliers have shape {multipliers.shape}; needed is {needed}"
     if not (np.isfinite(P).all() and np.isfinite(multipliers).all()):
@@ -108,11 +133,13 @@ def disagreement(
 
 def inequality(
     stack: Stack,
-    part: slice,
+    part: "slice | NDArray[np.int64]",
     rate: float,
     P: Array,
-    multipliers: Array,
-    slopes: tuple[Array, Array] | None = None,  # α and β (V, H); the activation's own where not given
+    multipliers: Array,  # (k, H + K): those of the layers' units, then those of the tape's
+    slopes: tuple[Array, Array] | None = None,  # α and β (k, H); the activation's own where not given
+    *,
+    known: Known | None = None,  # of the same systems, where they have a tape
 ) -> tuple[Array, Array]:
     """M and a bound of its rounding error, entry by entry.
 
@@ -120,15 +147,19 @@ def inequality(
     error, where k counts the roundings that one product can pass: four for itself, the additions of the dot product (n − 1,
     or the layer's width − 1), and six more for the terms put together.
     Written out, (D − αV)ᵀΛ(D − βV) + its transpose is 2Λ on the diagonal, −(α + β)Λ V beside it, and 2Vᵀ(αβΛ)V.
-    Underflow, widened: PA and PE have two factors; 2λP and (α + β)(ΛW) three, and Wᵀ(αβΛW) five, evaluated so that what may
+    A tape's unit z = s x_j, |s| ≤ r, has −P e_i beside 2Λ, and −2r²Λ at (j, j); up to n of these meet there, each with three
+    roundings. Of the entries that are not units the radius R, which is no rounding, is taken at its full size: |P|R + R|P|.
+    Underflow, widened: r²Λ as (rΛ)r, with r ≤ 1e50. PA and PE have two factors; 2λP and (α + β)(ΛW) three, and Wᵀ(αβΛW) five,
+    evaluated so that what may
     underflow first, αβΛ or ΛW, meets at most W and Wᵀ, each ≤ 1e50; α, β and 2 are about 1. So TINY covers every entry.
     """
-    ends = slopes or tuple(np.full(multipliers.shape, end) for end in SLOPES[stack.activation])
+    ends = slopes or tuple(np.full((len(multipliers), sum(stack.widths)), end) for end in SLOPES[stack.activation])
     weights = [w[part] for w in stack.weights]
     widths = stack.widths
-    count, n, H = len(multipliers), stack.A.shape[-1], sum(widths)
+    count, n, H = len(multipliers), stack.A.shape[-1], multipliers.shape[1]
     edges = [n + sum(widths[:k]) for k in range(len(widths) + 1)]
     mid, size = (np.zeros((count, n + H, n + H)) for _ in range(2))
+    loose = np.zeros((count, n, n))
 
     def add(rows: slice, columns: slice, value: Array, magnitude: Array) -> None:
         # The block and its mirror image: both get the same float, so M is symmetric to the last bit.
@@ -158,7 +189,22 @@ def inequality(
             corner = weights[k].swapaxes(1, 2) @ (alpha * beta * L[:, :, None] * weights[k])
             large = np.abs(weights[k]).swapaxes(1, 2) @ (np.abs(alpha * beta) * L[:, :, None] * np.abs(weights[k]))
             add(before, before, 2.0 * corner, 2.0 * large)
+    if known is not None:
+        PA, magnitude = P @ known.centre, np.abs(P) @ np.abs(known.centre)
+        add(x, x, -(PA + PA.swapaxes(1, 2)), magnitude + magnitude.swapaxes(1, 2))
+        reach = np.abs(P) @ known.radius
+        loose += UP * (reach + reach.swapaxes(1, 2))
+        for k, (i, j) in enumerate(zip(known.rows, known.columns, strict=True)):
+            unit = edges[-1] + k
+            mid[:, :n, unit] -= P[:, i]
+            mid[:, unit, :n] -= P[:, i]
+            r = known.reach[:, k]
+            turned = 2.0 * (r * multipliers[:, unit - n]) * r
+            mid[:, j, j] -= turned
+            size[:, j, j] += turned
     diagonal = np.arange(n, n + H)
     mid[:, diagonal, diagonal] += 2.0 * multipliers
     size[:, diagonal, diagonal] += 2.0 * multipliers
-    return mid, gamma(max(n, *widths, 0) + 12) * size + TINY
+    radius = gamma(max(n, *widths, 0) + n * (known is not None) + 12) * size + TINY
+    radius[:, x, x] += loose
+    return mid, radius

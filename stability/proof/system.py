@@ -2,17 +2,22 @@
 
 import hashlib
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stability.proof.activation import SLOPES
 from stability.proof.arithmetic import Array
 from stability.proof.reading import Unusable, array, get, has, number, sequence, shown, unlike_any
+from stability.proof.tape import Tape, read_tape
 
 NEEDED, OPTIONAL = ("A", "weights", "biases"), ("activation", "B", "input_weights", "skip")  # as `Lure` takes them
-_PARTS = {*NEEDED, *OPTIONAL}
+KNOWN = ("tape", "theta", "theta_upper")
+NUMBERED = ("constant", "power", "hill")  # the operations behind which a number stands
+_PARTS = {*NEEDED, *OPTIONAL, *KNOWN, "scale"}  # of the scale, by which the search judges what is round, nothing is proved
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,12 @@ class Flat:
     def shape(self) -> tuple[int, ...]:
         return (math.prod(self.leading), *self.held.shape[self.held.ndim - self.rank :])
 
-    def __getitem__(self, which: int | slice) -> Array:
+    def __getitem__(self, which: "int | slice | NDArray[np.int64]") -> Array:
         core = self.held.shape[self.held.ndim - self.rank :]
         if self.held.shape == self.leading + core:
             return self.held.reshape(self.shape)[which]
         whole = np.broadcast_to(self.held, self.leading + core)
-        index = which if isinstance(which, int) else np.arange(*which.indices(self.shape[0]))
+        index = np.arange(*which.indices(self.shape[0])) if isinstance(which, slice) else which
         return whole[np.unravel_index(index, self.leading)]
 
 
@@ -50,6 +55,9 @@ class Stack:
     biases: tuple[Flat, ...]  # (V, out); these three enter regional claims alone
     B: Flat | None  # (V, n, m)
     input_weights: Flat | None  # (V, h_1, m)
+    tape: Tape | None = None
+    theta: tuple[Flat, Flat] | None = None  # of the tape, (V, q): every θ between the two, which may be one
+    wide: bool = False  # whether they are two
 
     @property
     def count(self) -> int:
@@ -62,15 +70,19 @@ class Stack:
     @property
     def inputs(self) -> int:
         """m."""
-        return max(0 if a is None else a.shape[-1] for a in (self.B, self.input_weights))
+        arrays = max(0 if a is None else a.shape[-1] for a in (self.B, self.input_weights))
+        return arrays if self.tape is None else len(self.tape.inputs)
 
 
-def read_system(system: object) -> Stack:
+def read_system(system: object, *, tapes: bool = False) -> Stack:
     """The system's arrays, verified: of a Lure, of what `Lure.to_dict` writes, or of the arrays that `Lure` is made from.
 
+    `tapes`: whether the caller's proof sees a tape; a system that has one is refused by any other.
     Errors: Unusable for what is not a system, has a part that the proof would not see, or arrays that do not fit together.
     """
     _require_system(system)
+    if not tapes and get(system, "tape", None) is not None:
+        raise Unusable("the system has a tape, which this kind of claim does not see; it is not proved of such systems")
     activation = get(system, "activation", "tanh")
     if not isinstance(activation, str) or activation not in SLOPES:
         raise Unusable(f"the activation {shown(activation)} is not one of {', '.join(SLOPES)}")
@@ -93,8 +105,9 @@ def read_system(system: object) -> Stack:
     if any(matrix.shape[-2:] != A.shape[-2:] for matrix in linear):
         raise Unusable("the skip does not have the shape of A")
     _check_inputs(A, weights, inputs["B"], inputs["input_weights"])
+    tape, ends = _read_known(system, A.shape[-1], inputs["B"], inputs["input_weights"])
     try:
-        leading = np.broadcast_shapes(*(a.shape[: a.ndim - rank] for _, a, rank in named if a is not None))
+        leading = np.broadcast_shapes(*(a.shape[: a.ndim - rank] for _, a, rank in [*named, *ends] if a is not None))
     except ValueError as error:
         raise Unusable("the leading axes of the system's arrays do not broadcast together") from error
     count = math.prod(leading)
@@ -105,7 +118,7 @@ def read_system(system: object) -> Stack:
         return Flat(entries, leading, rank)
 
     largest = max(float(np.abs(a).max()) for a in (*linear, *weights))
-    digest = _digest(activation, named)
+    digest = _digest(activation, named, tape, ends)
     felt = [None if a is None else flat(a) for a in (inputs["B"], inputs["input_weights"])]
     return Stack(
         flat(A),
@@ -118,7 +131,49 @@ def read_system(system: object) -> Stack:
         tuple(flat(b, 1) for b in biases),
         felt[0],
         felt[1],
+        tape,
+        None if tape is None else (flat(low := _given(ends[0]), 1), flat(low if ends[1][1] is None else ends[1][1], 1)),
+        tape is not None and ends[1][1] is not None,
     )
+
+
+_Named = list[tuple[str, Array | None, int]]
+
+
+def _given(named: tuple[str, Array | None, int]) -> Array:
+    return np.zeros(0) if named[1] is None else named[1]
+
+
+def _read_known(system: object, n: int, B: Array | None, Wu: Array | None) -> tuple[Tape | None, _Named]:
+    """The tape and θ, verified against each other and the arrays."""
+    data = get(system, "tape", None)
+    given = {name: get(system, name, None) for name in ("theta", "theta_upper")}
+    ends: _Named = [(name, None if value is None else array(value, name), 1) for name, value in given.items()]
+    if data is None:
+        if any(value is not None for value in given.values()):
+            raise Unusable("the system has a theta and no tape, to which it belongs")
+        return None, []
+    tape = read_tape(data)
+    q, m = len(tape.parameters), len(tape.inputs)
+    if len(tape.states) != n:
+        raise Unusable(f"the tape has {len(tape.states)} states and A {n}")
+    if ends[0][1] is None:
+        if q:
+            raise Unusable(f"the tape has {q} parameters, and there is no theta")
+        ends[0] = ("theta", np.zeros(0), 1)
+    for name, values, _ in ends:
+        if values is not None and (values.ndim < 1 or values.shape[-1] != q or not np.isfinite(values).all()):
+            raise Unusable(f"{name} is not {q} finite numbers, one for each parameter of the tape")
+    if ends[1][1] is not None:
+        try:
+            ordered = bool((_given(ends[0]) <= ends[1][1]).all())
+        except ValueError as error:
+            raise Unusable("theta and theta_upper do not broadcast together") from error
+        if not ordered:
+            raise Unusable("an entry of theta is above that of theta_upper")
+    if any(a is not None and a.shape[-1] != m for a in (B, Wu)):
+        raise Unusable(f"the tape has {m} inputs, and B or input_weights another number")
+    return tape, ends
 
 
 def _require_system(system: object) -> None:
@@ -156,16 +211,35 @@ def _check_inputs(A: Array, weights: list[Array], B: Array | None, Wu: Array | N
         raise Unusable("B and input_weights take different numbers of inputs")
 
 
-def _digest(activation: str, named: Sequence[tuple[str, Array | None, int]]) -> str:
+def _digest(activation: str, named: _Named, tape: Tape | None, ends: _Named) -> str:
     """The definition stands at `Lure.digest`; this is the second implementation of it."""
     chunks = [f"lure 1\nactivation {activation}\n".encode("ascii")]
-    for name, entries, _ in named:
+    for name, entries, _ in [*named, ("", None, 0), *ends]:
+        if not name:
+            chunks += [] if tape is None else _tape_chunks(tape)
+            continue
         if entries is None:
             chunks.append(f"{name} none\n".encode("ascii"))
         else:
             shape = ",".join(str(s) for s in entries.shape)
             chunks += [f"{name} {shape}\n".encode("ascii"), entries.astype("<f8").tobytes("C")]
     return hashlib.sha256(b"".join(chunks)).hexdigest()
+
+
+def _tape_chunks(tape: Tape) -> list[bytes]:
+    chunks = [b"tape\n"]
+    for what, names in (("states", tape.states), ("inputs", tape.inputs), ("parameters", tape.parameters)):
+        chunks.append(f"{what} {len(names)}\n".encode("ascii"))
+        for name in names:
+            text = name.encode("utf-8")
+            chunks.append(b"%d %s\n" % (len(text), text))
+    chunks.append(f"code {len(tape.code)}\n".encode("ascii"))
+    for line in tape.code:
+        chunks.append(" ".join((line.operation, *map(str, line.arguments))).encode("ascii") + b"\n")
+        if line.operation in NUMBERED:
+            chunks.append(struct.pack("<d", line.number))
+    chunks.append(f"rate {','.join(map(str, tape.rate))}\n".encode("ascii"))
+    return chunks
 
 
 def another(claim: object, stack: Stack) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stability.arguments import number, time_limit
-from stability.lure import Lure, System
+from stability.lure import Lure, System, without_tape
 from stability.search.climb.interior_point import lyapunov_frame
 from stability.search.states.duals import metric_bound, one_metric
 from stability.search.states.jacobians import abscissa
@@ -42,7 +42,7 @@ def metric_cap(system: System, *, samples: int = 64, seed: int = 0, seconds: flo
 
 
 def _require_sample(system: System, samples: int, seed: int) -> tuple[Lure, int, int]:
-    found = Lure.of(system)
+    found = without_tape(system, "spectral or metric cap")
     number(samples, "samples", "how many states are drawn, from 4 on", least=4.0, most=1e6, whole=True)
     number(seed, "seed", "a whole number from 0 on", least=0.0, most=2.0**62, whole=True)
     return found, int(samples), int(seed)

@@ -49,7 +49,11 @@ def certify(
     if region is not None and not isinstance(region, Box | Ellipsoid):
         raise ValueError(f"the region is a Box or an Ellipsoid, not {str(region)[:100]!r}; write Box([-1.0], [1.0]).")
     system = Lure.stack(system) if isinstance(system, Sequence) else Lure.of(system)
+    if isinstance(region, Box) and not region.finite:
+        raise ValueError("the box has no end on some side; a certificate is searched in a finite one, regional_rate in any.")
     given = _check_arguments(rate, metric, seconds, system, condition)
+    if system.tape is not None:
+        return Refusal(reason="not proved", message=_TAPED)
     beyond = _beyond_numbers(system)
     if beyond is not None:
         return beyond
@@ -92,6 +96,11 @@ def _beyond_numbers(system: Lure) -> Refusal | None:
     message = f"The entries of the system are {size} {largest:.3g}, and a proof is stated for 1e-100 to 1e50: take other units."
     return Refusal(reason="not proved", message=message)
 
+
+_TAPED = (
+    "That trajectories of a mechanism stay in a region is not searched, so there is no certificate of it; ask "
+    "regional_rate(system, region, inputs) how fast any two contract for as long as they stay in one."
+)
 
 # A condition number so near to 1 leaves the climb no interior, and its metrics are the identity to a thousandth.
 _ROUND_ENOUGH = 1.001

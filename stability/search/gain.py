@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from stability.arguments import array, flag, kind, number, time_limit
 from stability.claims.certificate import Certificate
 from stability.claims.gain import Gain
-from stability.lure import SLOPES, Array, Loop, Lure, System, sides
+from stability.lure import SLOPES, Array, Loop, Lure, System, sides, without_tape
 from stability.proof.checker import prove
 from stability.refusal import Refusal
 from stability.threads import of_system, threads_by
@@ -50,7 +50,7 @@ def tube(
     time_limit(seconds)
     if isinstance(certificate, Refusal):
         return certificate
-    system = Lure.of(system)
+    system = without_tape(system, "tube or L2 gain")
     problem, C = _problem(certificate, system), _selected(system.states, state)
     rate, metric, multipliers = certificate.rate, certificate.metric, certificate.multipliers
 
@@ -97,7 +97,7 @@ def l2_gain(
     time_limit(seconds)
     if isinstance(certificate, Refusal):
         return certificate
-    system = Lure.of(system)
+    system = without_tape(system, "tube or L2 gain")
     problem, n = _problem(certificate, system), system.states
     C = np.eye(n) if output is None else array(output, "the output")
     if C.ndim != 2 or C.shape[1] != n or not C.size or not (np.abs(C) <= 1e100).all() or not C.any():

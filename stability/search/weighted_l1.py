@@ -17,7 +17,7 @@ import numpy as np
 
 from stability.arguments import number
 from stability.claims.weighted_l1 import WeightedL1
-from stability.lure import SLOPES, Array, Lure, System
+from stability.lure import SLOPES, Array, System, without_tape
 from stability.proof.checker import prove
 from stability.proof.reading import Unusable
 from stability.proof.system import read_system
@@ -41,7 +41,7 @@ def weighted_l1(
     Errors: ValueError for arguments that cannot be used.
     Law: the rate never exceeds minus the spectral abscissa of any Jacobian of the system.
     """
-    system = Lure.of(system)
+    system = without_tape(system, "weighted distance")
     if rate is not None:
         rate = number(rate, "the rate", "a finite positive rate in 1/time, or None for the best one", above=0.0)
     stack = read_system(system)

@@ -40,7 +40,7 @@ def person(i: int, rng: np.random.Generator) -> Record:
     }
     covariates = {"age": 40.0 + i, "type2": float(i % 2)}
     return Record(
-        str(i), Schedule(inputs=inputs), np.array(TIMES), values[:, None], ("c-peptide",), covariates, {"time": "min"}
+        str(i), Schedule(inputs=inputs), np.array(TIMES), values[:, None], ("C-peptide",), covariates, {"time": "min"}
     )
 
 

@@ -96,7 +96,8 @@ def edited(path: Path, proof: Callable[[dict[str, Any]], Any], **manifest: objec
 
 def test_a_claim_of_every_kind_travels_and_is_proved(bundle: Bundle, tmp_path: Path) -> None:
     kinds = [kind for one in stability.claims.CLAIMS for kind in one.kinds()]
-    assert {claim.kind for claim in bundle.claims if isinstance(claim, Claim)} == set(kinds)
+    # a rate on a region is of a mechanism: tests/homeostat/test_any_mechanism.py
+    assert {claim.kind for claim in bundle.claims if isinstance(claim, Claim)} == set(kinds) - {"rate on a region"}
     path = save(bundle, tmp_path / "a.twin")
     again = load(path)
     assert [c.to_dict() for c in again.claims] == [c.to_dict() for c in bundle.claims]
@@ -202,7 +203,7 @@ def test_a_new_kind_of_claim_is_one_file_and_one_word(tmp_path: Path, monkeypatc
     true, false = (Slowest(rate=rate, digest=plain.system().digest()) for rate in (0.9, 1.2))
     named = replace(plain, claims=(true,))
     for path in (tmp_path / "never.twin", tmp_path / "deep" / "never.twin"):
-        with pytest.raises(ValueError, match=r"nothing was written.*'slowest'.*certificate, tube, l2, weighted l1") as caught:
+        with pytest.raises(ValueError, match=r"nothing was written.*'slowest'.*certificate, .*tube, l2, weighted l1") as caught:
             save(named, path)
         assert "\n" not in str(caught.value)
         assert not path.exists()
@@ -215,7 +216,7 @@ def test_a_new_kind_of_claim_is_one_file_and_one_word(tmp_path: Path, monkeypatc
         assert "every state decays at 0.9 per h or faster" in inspect_bundle(path)[1]
         wrong = examine_bundle(save(replace(plain, claims=(false,)), tmp_path / "b.twin"))
         assert (wrong.good, wrong.reason) == (False, "a state is slower")
-    with pytest.raises(ValueError, match=r"a\.twin: .*'slowest' is not known; there are certificate, tube, l2, weighted l1"):
+    with pytest.raises(ValueError, match=r"a\.twin: .*'slowest' is not known; there are certificate, .*tube, l2, weighted l1"):
         load(path)
 
 
@@ -308,7 +309,8 @@ def test_a_bundle_of_format_1_is_what_it_was(tmp_path: Path) -> None:
     assert examine_bundle(FORMAT_1 / "certificate.twin").good
     asked = json.loads((FORMAT_1 / "forecast.json").read_text())
     found = old.forecast(old.people[1].id, old.people[1].schedule.scaled("gut", 2.0), asked["times"], draws=3)
-    assert torch.allclose(found.mean[:, :, 0, :, 0], torch.tensor(asked["mean"], dtype=torch.float64), rtol=1e-9, atol=0.0)
+    # to the tolerance of the steps, 1e-6: they look inside themselves since, and are shorter for it
+    assert torch.allclose(found.mean[:, :, 0, :, 0], torch.tensor(asked["mean"], dtype=torch.float64), rtol=1e-5, atol=0.0)
     new = save(old, tmp_path / "new.twin")
     with zipfile.ZipFile(new) as archive:
         assert json.loads(archive.read("manifest.json"))["version"] == 2

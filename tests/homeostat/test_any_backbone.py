@@ -135,7 +135,7 @@ def test_numbers_and_names_of_a_table_come_from_the_backbone() -> None:
     own = backbones.backbone_named(PLACE)
     assert compartments_of(own) == {1: "gut", 2: "central", 3: "outer"}
     assert channels_of(own) == {2: "concentration"}
-    assert channels_of(VanCauter()) == {1: "c-peptide"}
+    assert channels_of(VanCauter()) == {1: "C-peptide"}
 
 
 def test_a_linear_backbone_is_observed_through_its_states() -> None:
@@ -155,7 +155,7 @@ def test_a_linear_backbone_is_observed_through_its_states() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--backbone", "VanCauter", "--channels", "2=c-peptide"], "VanCauter needs inputs (basal, glucose) that a table"),
+        (["--backbone", "VanCauter", "--channels", "2=C-peptide"], "VanCauter needs inputs (basal, glucose) that a table"),
         (["--backbone", PLACE, "--channels", "2=a,3=b"], "is observed through one concentration, the table has"),
         (["--backbone", PLACE, "--channels", "2=outer"], "is observed through one concentration, the table has ['outer']"),
         (["--backbone", f"{OWN}:Nothing"], "Nothing is no class of"),

@@ -319,6 +319,8 @@ def test_floats_of_a_column_share_decimals():
     assert as_written([0.5, 0.25, -0.125, None, math.nan]) == ["0.500", "0.250", "−0.125", "–", "–"]
     assert as_written([123.4, 5.0, 7]) == ["123", "5", "7"]
     assert as_written([0.0]) == ["0.000"]
+    assert as_written([10.5, 0.74, 2.84]) == ["10.50", "0.74", "2.84"]  # a small one is not lost beside a large one
+    assert as_written([90.0, 90.0, 120.0]) == ["90", "90", "120"]
     assert as_written(["as it is", 3]) == ["as it is", "3"]
 
 

@@ -58,7 +58,7 @@ def oral(
 def two_inputs(**options: Any) -> HybridModel:
     """VanCauter with what a test puts into it: two states, the inputs basal and glucose."""
     given: dict[str, Any] = {
-        "observation": States(("plasma",), ["c-peptide"]),
+        "observation": States(("plasma",), ["C-peptide"]),
         "noise": AdditiveProportional([0.05], [0.05], [0.01]),
         **options,
     }

@@ -150,6 +150,14 @@ def test_a_tape_travels_as_json() -> None:
     assert "log" in repr(again.tape)
 
 
+def test_a_hill_function_of_exponent_one_has_its_slope_at_0() -> None:
+    tape = trace(lambda x, u, t: {"a": -hill(x.a, 1.0)}, ["a"], [], [])
+    x = torch.tensor([[0.0], [1.0], [-1.0]], dtype=torch.float64, requires_grad=True)
+    found = tape.at(x[:, :0]).jacobian(x, x[:, :0])[:, 0, 0]
+    assert found.tolist() == [-1.0, -0.25, 0.0]
+    assert torch.equal(torch.autograd.grad(tape.evaluate(x, x[:, :0], x[:, :0]).sum(), x)[0][:, 0], found)
+
+
 def test_what_is_equal_is_recorded_once() -> None:
     tape = trace(lambda x, u, t: {"a": exp(x.a) + exp(x.a), "b": 2.0 * 3.0 * log(2.0) * x.b}, ["a", "b"], [], [])
     operations = [line.operation for line in tape.code]
@@ -171,6 +179,7 @@ def test_what_is_equal_is_recorded_once() -> None:
         (lambda x, u, t: {"a": x.a**t.n}, "exp(n * log(v))"),
         (lambda x, u, t: {"a": 2.0**x.a}, "exp(v * log(2.0))"),
         (lambda x, u, t: {"a": x.a // 2}, "not listed"),
+        (lambda x, u, t: {"a": x.a / 0.0}, "divides by 0"),
         (lambda x, u, t: {"a": x.b}, "'b' is none of the states; there are: a"),
         (lambda x, u, t: {"a": x.a + "1"}, "neither a number"),
         (lambda x, u, t: {"a": hill(x.a, 0.0)}, "must be above 0"),

@@ -96,7 +96,7 @@ def test_every_call_takes_every_form_and_says_the_same(form: str) -> None:
         (3.0, "a Lure is needed"),
         ({}, "lacks A, weights, biases"),
         ({"A": [[-1.0]], "weights": []}, "lacks biases"),
-        ({**arrays(), "theta": 1.0}, "an entry 'theta', which is none of a system's"),
+        ({**arrays(), "gamma": 1.0}, "an entry 'gamma', which is none of a system's"),
         ({**arrays(), "A": "x"}, "A is not an array"),
     ],
 )
@@ -117,7 +117,7 @@ def test_what_is_no_system_is_refused_with_what_to_write(wrong: object, says: st
     for call in calls:
         with pytest.raises(ValueError, match=says):
             call(wrong)
-    if not isinstance(wrong, Mapping) or "theta" not in wrong:  # what more there is the checker does not look at
+    if not isinstance(wrong, Mapping) or "gamma" not in wrong:  # what more there is the checker does not look at
         assert not check(found, wrong)
         assert prove(found, wrong).reason
 

@@ -69,7 +69,7 @@ def residuals_correlated(channel: ChannelReport, measurement_sd: float | None) -
                 f"{channel.channel}: the noise has a standard deviation of {sd:.3g} {channel.unit}, {sd / measurement_sd:.1f} "
                 f"times the {measurement_sd:.3g} that the measurement itself has"
             )
-    why = "Something lasting is called noise: a term of the physics is missing."
+    why = "Something lasting is called noise: a term of the physics may be missing, or the training be unfinished."
     return [Flag(DROPPED, f"{text}. {why}", False, channel.channel) for text in texts]
 
 

@@ -44,7 +44,17 @@ _VOLUME, _FLOW = {"WT": (70.0, 1.0, "kg")}, {"WT": (70.0, 0.75, "kg")}
 _BY_WEIGHT = {"V1": _VOLUME, "V2": _VOLUME, "V3": _VOLUME, "CL": _FLOW, "Q2": _FLOW, "Q3": _FLOW}
 
 
-class ThreeCompartments(Compartments):
+class _Mammillary(Compartments):
+    """What all of them are: a plasma with tissues around it, which starts empty."""
+
+    time_unit = "h"
+    amount = 200.0
+    starts_empty = True
+    starts = (("plasma", "V1"),)
+    source = _GIBALDI
+
+
+class ThreeCompartments(_Mammillary):
     """d plasma/dt = −(CL + Q2 + Q3)/V1 plasma + Q2/V2 fast + Q3/V3 slow · d fast/dt = Q2/V1 plasma − Q2/V2 fast, slow likewise.
 
     Doses and infusions straight into the plasma; the concentration is plasma/V1. One that is measured before the first dose is
@@ -52,60 +62,40 @@ class ThreeCompartments(Compartments):
     Law: after a bolus the concentration is a sum of three exponentials, whose rates are the eigenvalues of −A(θ).
     """
 
-    time_unit = "h"
     states = {"plasma": "mg", "fast": "mg", "slow": "mg"}
     flows = _BY_CLEARANCE
     physical = _CLEARANCES
-    amount = 200.0
-    starts_empty = True
-    starts = (("plasma", "V1"),)
-    source = _GIBALDI
     defaults = Defaults(observed=_OBSERVED, powers=_BY_WEIGHT, amounts=True)
 
 
-class ThreeCompartmentsRates(Compartments):
+class ThreeCompartmentsRates(_Mammillary):
     """d plasma/dt = −(k10 + k12 + k13) plasma + k21 fast + k31 slow · d fast/dt = k12 plasma − k21 fast, slow likewise.
 
     As `ThreeCompartments`, k10 = CL/V1, k12 = Q2/V1, k21 = Q2/V2, k13 = Q3/V1 and k31 = Q3/V3.
     """
 
-    time_unit = "h"
     states = {"plasma": "mg", "fast": "mg", "slow": "mg"}
     flows = _BY_RATE
     physical = _RATES
-    amount = 200.0
-    starts_empty = True
-    starts = (("plasma", "V1"),)
-    source = _GIBALDI
     defaults = Defaults(observed=_OBSERVED, powers={"V1": _VOLUME}, amounts=True)
 
 
-class ThreeCompartmentsByMouth(Compartments):
+class ThreeCompartmentsByMouth(_Mammillary):
     """`ThreeCompartments` with d gut/dt = −ka gut, which enters the plasma: clearances and volumes over the share that does.
 
     A curve does not say which of four rates is the absorption's: choose the box of ka, or give a dose into the plasma too.
     """
 
-    time_unit = "h"
     states = {"gut": "mg", "plasma": "mg", "fast": "mg", "slow": "mg"}
     flows = (_ABSORBED, *_BY_CLEARANCE)
     physical = (_KA, *_CLEARANCES)
-    amount = 200.0
-    starts_empty = True
-    starts = (("plasma", "V1"),)
-    source = _GIBALDI
     defaults = Defaults(observed=_OBSERVED, spread={"ka": 0.6}, powers=_BY_WEIGHT, amounts=True)
 
 
-class ThreeCompartmentsByMouthRates(Compartments):
+class ThreeCompartmentsByMouthRates(_Mammillary):
     """`ThreeCompartmentsRates` with d gut/dt = −ka gut, which enters the plasma. As `ThreeCompartmentsByMouth`."""
 
-    time_unit = "h"
     states = {"gut": "mg", "plasma": "mg", "fast": "mg", "slow": "mg"}
     flows = (_ABSORBED, *_BY_RATE)
     physical = (_KA, *_RATES)
-    amount = 200.0
-    starts_empty = True
-    starts = (("plasma", "V1"),)
-    source = _GIBALDI
     defaults = Defaults(observed=_OBSERVED, spread={"ka": 0.6}, powers={"V1": _VOLUME}, amounts=True)

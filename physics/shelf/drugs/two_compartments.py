@@ -28,7 +28,17 @@ _VOLUME, _FLOW = {"WT": (70.0, 1.0, "kg")}, {"WT": (70.0, 0.75, "kg")}
 _BY_WEIGHT = {"V1": _VOLUME, "V2": _VOLUME, "CL": _FLOW, "Q": _FLOW}
 
 
-class TwoCompartments(Compartments):
+class _Mammillary(Compartments):
+    """What all of them are: a plasma with tissues around it, which starts empty."""
+
+    time_unit = "h"
+    amount = 1000.0
+    starts_empty = True
+    starts = (("plasma", "V1"),)
+    source = _GIBALDI
+
+
+class TwoCompartments(_Mammillary):
     """d plasma/dt = −(CL + Q)/V1 plasma + Q/V2 tissue · d tissue/dt = Q/V1 plasma − Q/V2 tissue, into the plasma.
 
     The concentration is plasma/V1. One that is measured before the first dose is taken to be in the plasma alone.
@@ -36,60 +46,40 @@ class TwoCompartments(Compartments):
     s² − (k10 + k12 + k21) s + k10 k21, k10 = CL/V1, k12 = Q/V1 and k21 = Q/V2.
     """
 
-    time_unit = "h"
     states = {"plasma": "mg", "tissue": "mg"}
     flows = _BY_CLEARANCE
     physical = _CLEARANCES
-    amount = 1000.0
-    starts_empty = True
-    starts = (("plasma", "V1"),)
-    source = _GIBALDI
     defaults = Defaults(observed=_OBSERVED, powers=_BY_WEIGHT, amounts=True)
 
 
-class TwoCompartmentsRates(Compartments):
+class TwoCompartmentsRates(_Mammillary):
     """d plasma/dt = −(k10 + k12) plasma + k21 tissue · d tissue/dt = k12 plasma − k21 tissue, into the plasma.
 
     The concentration is plasma/V1. Law: as `TwoCompartments`.
     """
 
-    time_unit = "h"
     states = {"plasma": "mg", "tissue": "mg"}
     flows = _BY_RATE
     physical = _RATES
-    amount = 1000.0
-    starts_empty = True
-    starts = (("plasma", "V1"),)
-    source = _GIBALDI
     defaults = Defaults(observed=_OBSERVED, powers={"V1": _VOLUME}, amounts=True)
 
 
-class TwoCompartmentsByMouth(Compartments):
+class TwoCompartmentsByMouth(_Mammillary):
     """`TwoCompartments` with d gut/dt = −ka gut, which enters the plasma: clearances and volumes over the share that does.
 
     A curve does not say which of three rates is the absorption's: choose the box of ka, or give a dose into the plasma too.
     """
 
-    time_unit = "h"
     states = {"gut": "mg", "plasma": "mg", "tissue": "mg"}
     flows = (_ABSORBED, *_BY_CLEARANCE)
     physical = (_KA, *_CLEARANCES)
-    amount = 1000.0
-    starts_empty = True
-    starts = (("plasma", "V1"),)
-    source = _GIBALDI
     defaults = Defaults(observed=_OBSERVED, spread={"ka": 0.6}, powers=_BY_WEIGHT, amounts=True)
 
 
-class TwoCompartmentsByMouthRates(Compartments):
+class TwoCompartmentsByMouthRates(_Mammillary):
     """`TwoCompartmentsRates` with d gut/dt = −ka gut, which enters the plasma. As `TwoCompartmentsByMouth`."""
 
-    time_unit = "h"
     states = {"gut": "mg", "plasma": "mg", "tissue": "mg"}
     flows = (_ABSORBED, *_BY_RATE)
     physical = (_KA, *_RATES)
-    amount = 1000.0
-    starts_empty = True
-    starts = (("plasma", "V1"),)
-    source = _GIBALDI
     defaults = Defaults(observed=_OBSERVED, spread={"ka": 0.6}, powers={"V1": _VOLUME}, amounts=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from stability.proof.arithmetic import LARGEST, SMALLEST, UP, Array
+from stability.proof.contraction import same_parameters
 from stability.proof.reading import Unusable, array, get, number, sequence, shown
 from stability.proof.region.cells import Frame
 from stability.proof.region.invariance import extents
@@ -35,15 +36,34 @@ class RegionalClaim:
     levels: tuple[Array, Array]  # (m,) each
     doses: Array  # (D, n)
     gap: float
-    proof: str  # "slopes" or "cells"
+    proof: str  # "slopes", "vertices" or "cells"
     stay: Stay
 
 
-def regional_statement(rate: float, states: int, systems: int, region: Mapping[str, Any]) -> str:
-    """The sentence that a regional certificate claims."""
+def ends_of(region: Mapping[str, Any]) -> tuple[Array, Array]:
+    """The ends of a box (n,); None, as JSON has no infinity, where it has no end."""
+    found = []
+    for name, none in (("lower", -np.inf), ("upper", np.inf)):
+        ends = [none if value is None else number(value) for value in sequence(get(region, name))]
+        found.append(np.array(ends, dtype=np.float64))
+    return found[0], found[1]
+
+
+def _written(region: Mapping[str, Any], name: str) -> list[Any]:
+    none = float("-inf") if name == "lower" else float("inf")
+    return [none if value is None else value for value in region[name]]
+
+
+def box_in_words(region: Mapping[str, Any]) -> str:
+    """The box as sentences have it, every digit."""
+    return f"the box {_written(region, 'lower')!r} <= x <= {_written(region, 'upper')!r}"
+
+
+def regional_statement(rate: float, states: int, systems: int, region: Mapping[str, Any], *, wide: bool = False) -> str:
+    """The sentence that a regional certificate claims. `wide`: the systems' tape has a box of θ."""
     stays, inputs = region["stays"], region["inputs"]
     if region["kind"] == "box":
-        where = f"the box {list(region['lower'])!r} <= x <= {list(region['upper'])!r}"
+        where = box_in_words(region)
     else:
         where = f"the ellipsoid |x - {list(region['centre'])!r}|_P <= {region['radius']!r}"
     if stays["set"] == "box":
@@ -59,8 +79,9 @@ def regional_statement(rate: float, states: int, systems: int, region: Mapping[s
         bolus = [list(d) for d in inputs["doses"]]
         doses = f"the same doses, each x -> x + d with d among {bolus!r} or a mean of them, at least {inputs['gap']!r} apart"
     return (
-        f"For every pair of trajectories in R^{states} that start {start}, with {levels}, {doses}, and the same parameters and "
-        f"member: both stay in {kept}, and the distance sqrt(dx' P dx) shrinks at rate {rate!r} per unit of time or faster, "
+        f"For every pair of trajectories in R^{states} that start {start}, with {levels}, {doses}, and the same "
+        f"{same_parameters(wide)} and member: both stay in {kept}, and the distance sqrt(dx' P dx) shrinks at rate {rate!r} "
+        "per unit of time or faster, "
         f"for each of the {systems} systems, in real arithmetic with the stored float64 arrays."
     )
 
@@ -77,7 +98,10 @@ def extremes(stack: Stack) -> str:
 
 def empty(claim: RegionalClaim, stack: Stack) -> str:
     n, m = stack.A.shape[-1], stack.inputs
-    arrays = [claim.lower, claim.upper, *claim.levels, claim.doses]
+    walls = [claim.lower, claim.upper]
+    if stack.tape is not None:  # a box may be without an end there
+        walls = [wall[np.isfinite(wall)] for wall in walls]
+    arrays = [*walls, *claim.levels, claim.doses]
     arrays += [] if claim.stay.centre is None else [claim.stay.centre]
     if not all(np.isfinite(a).all() and np.abs(a).max(initial=0.0) < LARGEST for a in arrays):
         return f"the region holds values that are not finite, or beyond {LARGEST:.0e}"
@@ -128,7 +152,7 @@ def check_plain(region: Mapping[str, Any]) -> None:
         number(0.0 if gap is None else gap)
     for vector in vectors:
         for value in sequence(vector):
-            number(value)
+            number(0.0 if value is None and get(region, "kind") == "box" else value)
     for name in ("radius", "start"):
         number(get(ball, name, 0.0))
     number(get(region, "radius", 0.0))
@@ -136,11 +160,11 @@ def check_plain(region: Mapping[str, Any]) -> None:
 
 def read_region(region: Mapping[str, Any], frame: Frame, n: int) -> RegionalClaim:
     kind, proof = get(region, "kind"), get(region, "proof")
-    if kind not in ("box", "ellipsoid") or proof not in ("slopes", "cells"):
+    if kind not in ("box", "ellipsoid") or proof not in ("slopes", "vertices", "cells"):
         raise Unusable(f"a region of the kind {shown(kind)} proved by {shown(proof)} is not one that this checker knows")
     ellipsoid = None
     if kind == "box":
-        lower, upper = array(get(region, "lower"), "lower"), array(get(region, "upper"), "upper")
+        lower, upper = ends_of(region)
     else:
         ellipsoid = array(get(region, "centre"), "centre"), number(get(region, "radius"))
         if ellipsoid[0].shape != (n,) or not ellipsoid[1] > 0:

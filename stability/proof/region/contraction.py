@@ -4,8 +4,9 @@ A regional certificate holds P, λ, the region and how the rate is proved in it:
 - "slopes": the inequality of `proof.contraction` with each unit's own slope range over the region, computed anew (`slopes.py`).
   (Between two states of a convex set a unit's argument takes every value between its two values, so the difference quotient of φ
   is a mean of slopes that the range contains.)
+- "vertices": the same, with every corner of the box that the entries of a tape's Jacobian span in the place of its units.
 - "cells": −(JᵀP + PJ) − 2λP ≻ 0 at every point of the box, cell by cell (`cells.py`); nothing but P and λ need be stored.
-Both hold for every system with the one P. An ellipsoid is proved on the smallest box around it. A box is convex, so the segment
+All hold for every system with the one P. An ellipsoid is proved on the smallest box around it. A box is convex, so the segment
 between two states lies in it and its length in P shrinks at λ, as long as both trajectories stay: the second half of the proof,
 `invariance.py`.
 
@@ -24,12 +25,14 @@ import numpy as np
 from stability.proof.arithmetic import UP, Array, proved_positive
 from stability.proof.budget import Budget, Meter
 from stability.proof.contraction import disagreement, inequality
+from stability.proof.known import MOST_CORNERS, Entries, entries_in
 from stability.proof.reading import Unusable, array, get, number, shown
 from stability.proof.region.cells import Frame, cover
 from stability.proof.region.claim import (
     RegionalClaim,
     check_plain,
     empty,
+    ends_of,
     extremes,
     faint,
     read_region,
@@ -65,11 +68,14 @@ def prove_in_region(
     multipliers = array(get(certificate, "multipliers"), "multipliers")
     n = stack.A.shape[-1]
     try:
-        words = regional_statement(rate, n, stack.count, region)
+        words = regional_statement(rate, n, stack.count, region, wide=stack.wide)
     except (KeyError, TypeError) as error:
         raise Unusable(f"the region lacks a part or has one of another kind: {error}") from error
-    units = 0 if region.get("proof") == "cells" else None
-    refusal = disagreement(certificate, stack, rate, P, multipliers, words, units) or extremes(stack)
+    by_cells = region.get("proof") == "cells"
+    entries = _entries(region, stack, meter)
+    needed = multipliers_shape(stack, entries, str(region.get("proof")))
+    refusal = disagreement(certificate, stack, rate, P, multipliers, words, needed) or extremes(stack)
+    refusal = refusal or unproved_kind(str(region.get("proof")), entries)
     if refusal:
         return Verdict(False, refusal)
     if not proved_positive(P[None], np.zeros_like(P[None]))[0]:
@@ -84,8 +90,9 @@ def prove_in_region(
     refusal = prove_stay(claim, frame, rate, stack, meter)
     if refusal:
         return Verdict(False, refusal, rate, stack.count)
-    if units is None:
-        refusal = _rate_by_slopes(claim, stack, rate, P, multipliers, meter)
+    if not by_cells:
+        box = claim.lower, claim.upper
+        refusal = rate_by_slopes(box, claim.levels, stack, (rate, P, multipliers), entries, str(region.get("proof")), meter)
     else:
         most = most_cells if most_cells is not None else math.inf if meter is not None else Budget().cells
         refusal = _rate_by_cells(claim, stack, rate, frame, most, meter)
@@ -94,6 +101,8 @@ def prove_in_region(
 
 def prove_stay(claim: RegionalClaim, frame: Frame, rate: float, stack: Stack, meter: Meter | None = None) -> str:
     """Empty if it is proved that trajectories stay as claimed, given contraction at the rate; else why not."""
+    if stack.tape is not None:
+        return "that trajectories stay is not proved of a system with a tape; a rate on a region says what is"
     fields, stay = each_field(stack, True), claim.stay
     if stay.kind == "box":
         if stay.doses or claim.kind != "box":
@@ -130,19 +139,68 @@ def ball_room(claim: RegionalClaim, frame: Frame, centre: Array) -> float:
     return float((gaps / extents(frame)).min()) / UP
 
 
-def _rate_by_slopes(
-    claim: RegionalClaim, stack: Stack, rate: float, P: Array, multipliers: Array, meter: Meter | None
+def _entries(region: Mapping[str, object], stack: Stack, meter: Meter | None) -> Entries | None:
+    """Of a tape over the region's box; None where there is no tape, or the region is none that could be proved."""
+    if stack.tape is None:
+        return None
+    if get(region, "kind") != "box":
+        raise Unusable("of a system with a tape a box is proved, and no other region")
+    lower, upper = ends_of(region)
+    inputs, none = get(region, "inputs"), np.zeros(0)
+    levels = (none, none) if inputs is None else (array(get(inputs, "lower"), "inputs"), array(get(inputs, "upper"), "inputs"))
+    return entries_in(stack, lower, upper, levels, meter)
+
+
+def multipliers_shape(stack: Stack, entries: Entries | None, proof: str) -> tuple[int, int]:
+    """What a proof of this kind needs: one for each system, or corner, and unit."""
+    units = 0 if entries is None else entries.units
+    if proof == "cells":
+        return stack.count, 0
+    if proof == "vertices":
+        return stack.count << min(units, MOST_CORNERS), sum(stack.widths)
+    return stack.count, sum(stack.widths) + units
+
+
+def unproved_kind(proof: str, entries: Entries | None) -> str:
+    """Why this kind of proof is none for the system; empty where it is one."""
+    if proof == "cells" and entries is not None:
+        return "the rate of a system with a tape is not proved by cells"
+    if proof == "vertices" and entries is None:
+        return "the system has no tape, whose corners could be tried"
+    if proof == "vertices" and entries is not None and entries.units > MOST_CORNERS:
+        return f"the tape has {entries.units} entries that vary, and corners of more than {MOST_CORNERS} are not tried"
+    return ""
+
+
+def rate_by_slopes(
+    box: tuple[Array, Array],  # (n,) each, infinite ends allowed where there is a tape
+    levels: tuple[Array, Array],  # (m,) each
+    stack: Stack,
+    candidate: tuple[float, Array, Array],  # λ, P, Λ
+    entries: Entries | None,
+    proof: str,  # "slopes" or "vertices"
+    meter: Meter | None,
 ) -> str:
-    meter = meter or Meter()
-    chunk = meter.matrices(len(P) + multipliers.shape[1], stack.count, 14)
-    slopes = slopes_in(stack, claim.lower, claim.upper, claim.levels, meter)
-    for first in range(0, stack.count, chunk):
-        meter.look(f"at system {first} of {stack.count}")
-        part = slice(first, first + chunk)
-        ends = (slopes[0][part], slopes[1][part])
-        good = proved_positive(*inequality(stack, part, rate, P, multipliers[part], ends))
+    """Empty if the inequality is proved with each unit's slopes over the box; else why not."""
+    (rate, P, multipliers), meter = candidate, meter or Meter()
+    count = len(multipliers)
+    meter.room(8.0 * multipliers.size, f"{count} systems")
+    chunk = meter.matrices(len(P) + multipliers.shape[1], count, 14)
+    slopes = slopes_in(stack, *box, levels, meter)
+    for first in range(0, count, chunk):
+        which = np.arange(first, min(first + chunk, count))
+        meter.look(f"at system {first} of {count}")
+        known, system = None, which
+        if entries is not None and proof == "vertices":
+            system, known = entries.corners(which)
+        elif entries is not None:
+            known = entries.some(slice(first, first + chunk))
+        ends = (slopes[0][system], slopes[1][system])
+        good = proved_positive(*inequality(stack, system, rate, P, multipliers[which], ends, known=known))
         if not good.all():
-            return f"the inequality with the region's slopes is not proved for system {first + int(np.argmin(good))}"
+            where = int(np.argmin(good))
+            corner = f" at the corner {first + where} of its entries" if proof == "vertices" else ""
+            return f"the inequality with the region's slopes is not proved for system {int(system[where])}{corner}"
     return ""
 
 

@@ -30,6 +30,8 @@ def slopes_in(
     low = np.concatenate([lower, levels[0]]) if with_inputs else lower
     high = np.concatenate([upper, levels[1]]) if with_inputs else upper
     alpha, beta = (np.full((stack.count, sum(stack.widths)), end) for end in SLOPES[stack.activation])
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return alpha, beta  # a box without an end: what holds everywhere
     for v, field in enumerate(each_field(stack, with_inputs)):
         if field.layers is not None:
             ends = slopes_over(field.layers, low, high, stack.count, meter)

@@ -13,8 +13,10 @@ from typing import NamedTuple
 from stability.proof.reading import Unusable, get, number, sequence, shown
 from stability.proof.tape.functions import FUNCTIONS, NUMBERED
 
+# what a tape begins with: numbers, and what it is given
 LEAVES = ("constant", "state", "input", "parameter")
 PAIRS = ("add", "subtract", "multiply", "divide", "minimum", "maximum")
+# every operation that the checker can bound; what is not among them is refused by name
 OPERATIONS = (*PAIRS, *FUNCTIONS)
 _ENTRIES = {"tape", "states", "inputs", "parameters", "code", "rate"}
 _MOST = 100_000  # lines
@@ -99,6 +101,8 @@ def _names(value: object, what: str) -> tuple[str, ...]:
     found = sequence(value)
     if not all(isinstance(name, str) and name for name in found) or len(set(found)) < len(found):
         raise Unusable(f"the tape's {what} are not names that differ")
+    if not all(name.isascii() or name.encode("utf-8", "replace").decode("utf-8") == name for name in found):
+        raise Unusable(f"the tape's {what} hold characters that no text has")
     return tuple(found)
 
 

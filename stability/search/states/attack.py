@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stability.arguments import array, number, time_limit
-from stability.lure import Array, Lure, System
+from stability.lure import Array, Lure, System, without_tape
 from stability.search.states.activation import slope, value
 from stability.search.states.counterexample import Counterexample, worst
 from stability.search.states.jacobians import abscissa, jacobians_at
@@ -57,7 +57,7 @@ def falsify(
     Errors: ValueError for arguments that cannot be used.
     Law: the Jacobian of the counterexample is the derivative of the vector field at its state and input.
     """
-    system = Lure.of(system)
+    system = without_tape(system, "falsifier")
     if rate is not None:
         rate = number(rate, "the rate", "a finite positive rate in 1/time, or None for any", above=0.0)
     seconds = time_limit(seconds)

@@ -85,8 +85,9 @@ def test_ctrl_c_keeps_the_fit_so_far(tables: Path, monkeypatch: pytest.MonkeyPat
     whole = homeostat.c_peptide.model.fit
     monkeypatch.setattr(homeostat.c_peptide.model, "fit", interrupted)
     console = Console(record=True, width=100)
-    fitted, where = train(model, cohort, torch.ones(1, 2, dtype=torch.float64), 10, console)
+    fitted, where, losses = train(model, cohort, torch.ones(1, 2, dtype=torch.float64), 10, console)
     assert "interrupted at step 3 of 10" in console.export_text()
     assert where == Interruption(3, 10)
+    assert len(losses) == 3
     assert fitted.personal.shape == (1, 2, 1)
     assert not torch.equal(fitted.model.residual.weights[1], model.residual.weights[1])

@@ -24,6 +24,7 @@ from stability import (
     LipschitzBound,
     Lure,
     Refusal,
+    RegionalRate,
     Step,
     WeightedL1,
     certify,
@@ -33,6 +34,7 @@ from stability import (
     lipschitz_bound,
     prove,
     read_claim,
+    regional_rate,
     tube,
     weighted_l1,
 )
@@ -58,6 +60,13 @@ def layers() -> dict[str, Any]:
     return {"weights": system().weights, "activation": "tanh", "biases": system().biases}
 
 
+def taped() -> Lure:
+    """x' = ½ sin y − x, y' = −y."""
+    code = [["state", 0], ["state", 1], ["sin", 1], ["constant", 0.5], ["multiply", 3, 2], ["subtract", 4, 0], ["negate", 1]]
+    tape = {"tape": 1, "states": ["x", "y"], "inputs": [], "parameters": [], "code": code, "rate": [5, 6]}
+    return Lure(A=np.zeros((2, 2)), weights=[], biases=[], tape=tape)
+
+
 @cache
 def claims() -> dict[str, tuple[Claim, object]]:
     """Every kind of claim, with what it is about."""
@@ -69,6 +78,7 @@ def claims() -> dict[str, tuple[Claim, object]]:
     made: dict[str, tuple[object, object]] = {
         "certificate": (found, whole),
         "certificate in a region": (certify(whole, region=region, inputs=Inputs([-0.1], [0.1])), whole),
+        "rate on a region": (regional_rate(taped(), region), taped()),
         "tube": (tube(found, whole), whole),
         "l2": (l2_gain(found, whole), whole),
         "weighted l1": (weighted_l1(whole), whole),
@@ -86,6 +96,7 @@ def claims() -> dict[str, tuple[Claim, object]]:
 NAMES = (
     "certificate",
     "certificate in a region",
+    "rate on a region",
     "tube",
     "l2",
     "weighted l1",
@@ -96,9 +107,9 @@ NAMES = (
 
 
 def test_there_is_a_claim_of_every_kind() -> None:
-    assert (Certificate, Gain, WeightedL1, Step, LipschitzBound) == CLAIMS
+    assert (Certificate, RegionalRate, Gain, WeightedL1, Step, LipschitzBound) == CLAIMS
     kinds = [kind for one in CLAIMS for kind in one.kinds()]
-    assert kinds == ["certificate", "tube", "l2", "weighted l1", "step", "lipschitz"]
+    assert kinds == ["certificate", "rate on a region", "tube", "l2", "weighted l1", "step", "lipschitz"]
     assert {claim.kind for claim, _ in claims().values()} == set(kinds)
     assert set(JUDGES) == set(kinds)  # the checker knows each of them
 
@@ -217,7 +228,7 @@ def test_an_entry_that_is_not_what_it_stands_for_is_named(name: str) -> None:
 def test_a_kind_that_is_not_known_is_refused_with_those_that_are() -> None:
     data = claims()["step"][0].to_dict()
     for kind in ("slowest", "refusal", 3, None, ["step"]):
-        with pytest.raises(ValueError, match="certificate, tube, l2, weighted l1, step, lipschitz"):
+        with pytest.raises(ValueError, match="certificate, rate on a region, tube, l2, weighted l1, step, lipschitz"):
             read_claim({**data, "kind": kind})
     with pytest.raises(ValueError, match="to_dict"):
         read_claim([data])  # type: ignore[arg-type]

@@ -455,7 +455,8 @@ def test_bounds_of_the_field_hold_at_its_points(seed: int, size: float) -> None:
     [
         (lambda: Box([0.0, 1.0], [1.0, 1.0]), r"lower\[1\] = 1 is not below"),
         (lambda: Box([0.0], [1.0, 2.0]), "lower has 1 entries and upper 2"),
-        (lambda: Box([0.0], [np.inf]), "finite"),
+        (lambda: Box([0.0], [np.nan]), "finite"),
+        (lambda: certify(gate(), region=Box([0.0], [np.inf])), "no end on some side"),
         (lambda: Ellipsoid([0.0], -1.0), "radius"),
         (lambda: Inputs([1.0], [0.0]), "empty"),
         (lambda: Inputs([0.0], [1.0], [[1.0]]), "gap"),

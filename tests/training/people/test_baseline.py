@@ -228,14 +228,14 @@ def cpeptide() -> HybridModel:
     return HybridModel(
         VanCauter(),
         VanCauterPopulation(),
-        observation=States([0], ["c-peptide"], ["nmol/L"]),
+        observation=States([0], ["C-peptide"], ["nmol/L"]),
         noise=AdditiveProportional([0.2], [0.02], [0.02]),
     )
 
 
 def test_who_cannot_start_without_a_value_is_refused_by_name() -> None:
     known = Record(
-        "a", glucose(), np.array([0.0, 30.0]), np.array([[0.4], [1.0]]), ("c-peptide",), {"age": 50.0, "type2": 0.0}
+        "a", glucose(), np.array([0.0, 30.0]), np.array([[0.4], [1.0]]), ("C-peptide",), {"age": 50.0, "type2": 0.0}
     )
     late = replace(known, id="b", times=np.array([15.0, 30.0]))
     Cohort.of([known], cpeptide())

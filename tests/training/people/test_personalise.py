@@ -135,7 +135,7 @@ def secretion(members: int, latents: int = 1) -> tuple[HybridModel, Cohort]:
         VanCauter(),
         VanCauterPopulation(),
         network,
-        observation=States([0], ["c-peptide"], ["nmol/L"]),
+        observation=States([0], ["C-peptide"], ["nmol/L"]),
         # noise of about the misfit: with far less, scoring zigzags, since the curvature is then not the information
         noise=AdditiveProportional([0.5], [0.2], [0.01]),
         latents=latents,
@@ -151,7 +151,7 @@ def secretion(members: int, latents: int = 1) -> tuple[HybridModel, Cohort]:
             ),
             times=np.array([0.0, 20.0, 40.0, 60.0]),
             values=np.array([[0.5], [1.0 + 0.5 * k], [2.0], [1.5 - 0.3 * k]]),
-            channels=("c-peptide",),
+            channels=("C-peptide",),
             covariates={"age": 40.0 + 10 * k, "type2": float(k == 2)},
         )
         for k in range(3)
@@ -253,7 +253,7 @@ def test_someone_without_coordinates() -> None:
     one = HybridModel(
         VanCauter(),
         VanCauterPopulation(),
-        observation=States([0], ["c-peptide"], ["nmol/L"]),
+        observation=States([0], ["C-peptide"], ["nmol/L"]),
         noise=AdditiveProportional([0.1], [0.2], [0.01]),
     )
     _, cohort = secretion(1)

@@ -39,7 +39,7 @@ def read_ohashi(folder: str | Path) -> Ohashi:
     """Read the four tables in `folder`: three with semicolons as published, and split.csv (columns No,set; commas).
 
     Every record has the inputs `basal` (the C-peptide at 0 min, nmol/L, constant) and `glucose` (G(t) − G(0), mmol/L,
-    linear between the five samples), the channel `c-peptide` (nmol/L), and the covariates `age` (years) and `type2`.
+    linear between the five samples), the channel `C-peptide` (nmol/L), and the covariates `age` (years) and `type2`.
     People whom split.csv does not name are left out: the published split names exactly those with complete tests.
     Errors: `ValueError` for a table or column that is missing, a cell that is not a number, a negative concentration,
     an unknown type or set, or a person of the split whose test is missing or incomplete.
@@ -89,9 +89,9 @@ def _record(number: str, glucose: list[float], c_peptide: list[float], subject: 
         schedule=Schedule(inputs=inputs),
         times=np.array(TIMES),
         values=np.array(c_peptide)[:, None],
-        channels=("c-peptide",),
+        channels=("C-peptide",),
         covariates={"age": _number(subject, "age", TABLES[1], number), "type2": _TYPE2[kind]},
-        units={"time": "min", "c-peptide": "nmol/L", "basal": "nmol/L", "glucose": "mmol/L", "age": "a"},
+        units={"time": "min", "C-peptide": "nmol/L", "basal": "nmol/L", "glucose": "mmol/L", "age": "a"},
     )
 
 

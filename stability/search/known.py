@@ -1,0 +1,91 @@
+"""A system with a tape over a box: its loop, the entries of the tape as units, or its corners; and Jacobians at its states."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from stability.lure import Array, Loop, Lure
+from stability.proof.known import Entries
+from stability.proof.system import Stack
+from stability.proof.tape import slopes as slopes_at
+from stability.search.states.jacobians import jacobians_at
+from stability.search.states.sampling import Samples
+
+
+def without_known(system: Lure) -> Lure:
+    """What stands beside the tape, of each of the V systems."""
+    return replace(system.flatten(), tape=None, theta=None, theta_upper=None)
+
+
+def corner_loop(system: Lure, entries: Entries, slopes: tuple[Array, Array]) -> Loop:
+    """Every corner of the entries as a system of its own, (V 2^K): see `Entries.corners`."""
+    count = len(entries.lower)
+    which, known = entries.corners(np.arange(count << entries.units))
+    loop = without_known(system).loop()
+    A, E, W, N = (part[which] for part in (loop.A, loop.E, loop.W, loop.N))
+    return Loop(A + known.centre, E, W, N, slopes[0][which], slopes[1][which], loop.widths)
+
+
+def unit_loop(system: Lure, entries: Entries, slopes: tuple[Array, Array]) -> Loop:
+    """The entries as units in [−1, 1], before those of the first layer: z = s x_j / r, and r e_i is their column of E."""
+    loop, known, K = without_known(system).loop(), entries.some(slice(None)), entries.units
+    V, n, H = loop.E.shape
+    E, W, N = np.zeros((V, n, K + H)), np.zeros((V, K + H, n)), np.zeros((V, K + H, K + H))
+    E[:, :, K:], W[:, K:], N[:, K:, K:] = loop.E, loop.W, loop.N
+    E[:, known.rows, np.arange(K)] = known.reach
+    W[:, np.arange(K), known.columns] = 1.0
+    ends = [np.concatenate([np.full((V, K), end), side], axis=1) for end, side in zip((-1.0, 1.0), slopes, strict=True)]
+    widths = (K + loop.widths[0], *loop.widths[1:]) if loop.widths else (K,)
+    return Loop(loop.A + known.centre, E, W, N, ends[0], ends[1], widths)
+
+
+def unit_multipliers(found: Array, entries: Entries) -> Array:
+    """Multipliers of `unit_loop` as a claim has them: the layers' first, then the entries', of units in [−r, r]."""
+    K, reach = entries.units, entries.some(slice(None)).reach
+    return np.concatenate([found[:, K:], found[:, :K] / np.maximum(reach, 1e-150) ** 2], axis=1)
+
+
+def sample_known(
+    system: Lure,
+    stack: Stack,
+    lower: Array,  # (n,), finite
+    upper: Array,
+    levels: tuple[Array, Array],
+    *,
+    samples: int = 256,
+    rounds: int = 4,
+) -> Samples:
+    """Jacobians at states, inputs and θ of the box: its corners, random points, then steps about the worst."""
+    assert stack.tape is not None
+    assert stack.theta is not None
+    generator, n, m = np.random.default_rng(0), len(lower), len(levels[0])
+    flat = without_known(system)
+    V = len(flat.A)
+    ends = [
+        np.concatenate([np.broadcast_to(np.concatenate([a, b]), (V, n + m)), theta[:]], axis=1)
+        for a, b, theta in ((lower, levels[0], stack.theta[0]), (upper, levels[1], stack.theta[1]))
+    ]
+    low, high = ends[0][:, None], ends[1][:, None]
+    unit = generator.uniform(0, 1, (V, samples, low.shape[2]))
+    corners = min(n + m, 7)
+    unit[:, : 1 << corners, :corners] = (np.arange(1 << corners)[:, None] >> np.arange(corners)) & 1
+    points, seen = low + unit * (high - low), []
+    for step in range(rounds):
+        x, u, theta = points[..., :n], points[..., n : n + m], points[..., n + m :]
+        slopes: tuple[Array, ...] = ()
+        J = np.broadcast_to(flat.linear()[:, None], (V, points.shape[1], n, n))
+        if flat.widths:
+            felt = points[..., : n + m] if flat.input_weights is not None else x
+            slopes, J = jacobians_at(flat, felt)
+        J = J + slopes_at(stack.tape, x, u, theta)
+        fine = np.isfinite(J).all((-1, -2), keepdims=True)
+        J = np.where(fine, J, -np.eye(n) * 1e6)
+        seen.append((points, slopes, J))
+        worst = np.linalg.eigvals(J).real.max(-1).argmax(1)
+        start = np.take_along_axis(points, worst[:, None, None], 1)
+        noise = generator.standard_normal((V, samples // 4, points.shape[2])) * 0.3**step * 0.3
+        points = np.clip(start + noise * (high - low), low, high)
+    points = np.concatenate([p for p, _, _ in seen], 1)
+    merged = tuple(np.concatenate(layer, 1) for layer in zip(*(s for _, s, _ in seen), strict=True))
+    J = np.concatenate([j for _, _, j in seen], 1)
+    return Samples(J, points[..., :n], points[..., n : n + m] if m else None, merged, J[:, :0])

@@ -1,0 +1,174 @@
+"""The search for a rate on a region: one metric for the corners of a tape's entries, or a climb over them; then the proof."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from stability.arguments import number, shown, time_limit
+from stability.claims.regional_rate import RegionalRate
+from stability.decay import rounded
+from stability.lure import SLOPES, Array, Lure, System
+from stability.proof.checker import prove
+from stability.proof.known import Entries, entries_in
+from stability.proof.reading import Unusable
+from stability.proof.region.slopes import slopes_in
+from stability.proof.system import read_system
+from stability.refusal import Refusal
+from stability.region import Box, Inputs
+from stability.search.aim import beyond, share
+from stability.search.climb.few_systems import climb_few
+from stability.search.climb.interior_point import Ascent, lyapunov_frame
+from stability.search.conic import common_metric
+from stability.search.known import corner_loop, sample_known, unit_loop, unit_multipliers
+from stability.search.regional_task import check_fit
+from stability.search.states.disproof import disproof
+from stability.search.states.jacobians import abscissa
+from stability.threads import of_system, threads_by
+
+_CORNERS, _MOST_SYSTEMS = 8, 20_000  # entries, and systems times corners, up to which corners are taken
+_RIM = 1e-7  # of a box: so far from its faces states are sampled
+_FAR = 1e3  # of a scale: how far states are sampled where a box has no end
+
+
+@threads_by(of_system)
+def regional_rate(
+    system: System | Sequence[System],
+    region: Box,
+    inputs: Inputs | None = None,
+    rate: float | None = None,  # 1/time
+    seconds: float = 60.0,
+    *,
+    condition: float = 1e4,
+) -> RegionalRate | Refusal:
+    """How fast a system with a tape contracts for as long as both trajectories are in a box; that they stay is not proved.
+
+    Arguments: `system`, a `Lure` with a tape, or several of one structure; `region`, a `Box`, whose ends may be infinite;
+    `inputs`, the levels of the input, which a system with inputs needs (doses move no difference: leave them out);
+    `rate` to prove, or None
+    for the best one; `condition` number of the metric in units of the system's `scale`.
+    Returns a `RegionalRate` that `check` accepts, or a `Refusal`: *disproved* only with a state, an input and an eigenvector in
+    the region; *not proved* with the corner of the entries that limits it, which no state needs to attain, or with what the tape
+    does there that nothing bounds.
+    Errors: ValueError for arguments that cannot be used.
+    Law: the rate never exceeds minus the spectral abscissa of a Jacobian at a state of the region.
+    """
+    system = Lure.stack(system) if isinstance(system, Sequence) else Lure.of(system)
+    if system.tape is None:
+        raise ValueError("the system has no tape; ask certify(system, region=…) of it.")
+    if not isinstance(region, Box):
+        raise ValueError(f"the region is {str(region)[:100]!r}; give a Box, as in Box([0.0], [np.inf]).")
+    if inputs is not None and not isinstance(inputs, Inputs):
+        raise ValueError(f"the inputs are {shown(inputs)}; give Inputs(lower, upper), the levels that u may take, or None.")
+    condition = number(condition, "the condition number", "a finite number above 1", above=1.0)
+    if rate is not None:
+        rate = number(rate, "the rate", "one finite positive rate in 1/time, or None for the best one", above=0.0)
+    deadline = time.monotonic() + time_limit(seconds)
+    check_fit(system, region, inputs)
+    if inputs is not None and inputs.doses is not None:
+        raise ValueError("a rate on a region speaks of no doses: both trajectories get the same; leave them out of the inputs.")
+    stack = read_system(system, tapes=True)
+    none = np.zeros(0)
+    levels = (none, none) if inputs is None else (inputs.lower, inputs.upper)
+    try:
+        entries = entries_in(stack, region.lower, region.upper, levels)
+    except Unusable as error:
+        return Refusal(reason="not proved", message=f"{error}.")
+    assert entries is not None
+    scale = np.ones(system.states) if system.scale is None else system.scale
+    lower = np.where(np.isfinite(region.lower), region.lower, np.minimum(-_FAR * scale, region.upper - _FAR * scale))
+    upper = np.where(np.isfinite(region.upper), region.upper, np.maximum(_FAR * scale, region.lower + _FAR * scale))
+    # strictly inside: at a kink on a face the slope of a table may be that of outside, which no two states of the box see
+    rim = _RIM * (upper - lower)
+    within = tuple(end + sign * _RIM * (levels[1] - levels[0]) for end, sign in zip(levels, (1.0, -1.0), strict=True))
+    samples = sample_known(system, stack, lower + rim, upper - rim, (within[0], within[1]))
+    goal = 0.0 if rate is None else rate
+    refusal = disproof(system, samples, goal, everywhere=False)
+    if refusal is not None:
+        return refusal
+    cap = float(-abscissa(samples.attained).max())
+    slopes = slopes_in(stack, region.lower, region.upper, levels)
+    proof, ascent = _climbed(system, entries, slopes, scale, rate, condition, share(deadline, 0.8))
+    if ascent.rate > goal or ascent.rate == rate:
+        P = (ascent.metric + ascent.metric.T) / 2
+        unit = float(np.linalg.eigvalsh(P)[-1]) / float(np.linalg.cond(P)) if np.linalg.cond(P) < 1e15 else 1.0
+        multipliers = ascent.multipliers if proof == "vertices" else unit_multipliers(ascent.multipliers, entries)
+        for shrink in (1e-4, 1e-3, 1e-2, 0.1) if rate is None else (0.0,):
+            found = RegionalRate(
+                rate=float(ascent.rate * (1.0 - shrink) if rate is None else rate),
+                metric=P / unit,
+                multipliers=multipliers / unit,
+                slope_range=SLOPES[system.activation],
+                condition=float(np.linalg.cond(P / unit)),
+                leading=system.leading,
+                digest=system.digest(),
+                region={
+                    **region.to_dict(),
+                    "inputs": None if inputs is None else {"lower": levels[0].tolist(), "upper": levels[1].tolist()},
+                    "proof": proof,
+                },
+                wide=stack.wide,
+                spectral_cap=cap,
+                sampled=samples.attained.shape[0] * samples.attained.shape[1],
+            )
+            if prove(found, system):
+                return found
+    return _not_proved(system, entries, ascent, rate, cap, time.monotonic() > deadline)
+
+
+def _climbed(
+    system: Lure,
+    entries: Entries,
+    slopes: tuple[Array, Array],
+    scale: Array,
+    rate: float | None,
+    condition: float,
+    deadline: float,
+) -> tuple[str, Ascent]:
+    """The best metric, by corners where they are few, else by units; its condition number is meant in units of the scale."""
+    by_corners = entries.units <= _CORNERS and len(entries.lower) << entries.units <= _MOST_SYSTEMS
+    loop = (corner_loop if by_corners else unit_loop)(system, entries, slopes)
+    if by_corners and not system.widths:  # P alone is sought: the conic solver's cutting planes end nearer to the best
+        J = loop.A * scale[None, None, :] / scale[None, :, None]
+        metric, reached = common_metric(J, beyond(rate), condition, seconds=max(deadline - time.monotonic(), 1e-3))
+        none = np.zeros((len(J), 0))
+        return "vertices", Ascent(reached, metric / np.outer(scale, scale), none, np.inf, np.zeros_like(J), 0)
+    frame = np.diag(1.0 / scale)
+    inner = lyapunov_frame(loop.A * scale[None, None, :] / scale[None, :, None], condition)
+    if inner is not None:
+        frame = frame @ inner
+    start = frame @ frame.T
+    ascent = climb_few(loop, start, frame, beyond(rate), deadline, condition)
+    return "vertices" if by_corners else "slopes", ascent
+
+
+def _not_proved(
+    system: Lure, entries: Entries, ascent: Ascent, rate: float | None, cap: float, late: bool
+) -> Refusal:
+    wanted = "a positive rate" if rate is None else f"the rate {rate:g}"
+    message = f"No proof was found for {wanted} on the region; the best that was reached is {ascent.rate:.6g}."
+    tape = system.tape
+    if tape is not None and 0 < entries.units <= _CORNERS and not system.widths:
+        which, known = entries.corners(np.arange(len(entries.lower) << entries.units))
+        J = without_widths(system)[which] + known.centre
+        found = abscissa(J)
+        worst = int(found.argmax())
+        if found[worst] > -(rate or 0.0):
+            parts = ", ".join(
+                f"{tape['states'][i]} by {tape['states'][j]} {J[worst, i, j]:.4g}"
+                for i, j in zip(entries.rows, entries.columns, strict=True)
+            )
+            message += (
+                f" The slopes vary independently in this proof, and one corner of theirs has the eigenvalue {found[worst]:.4g}: "
+                f"{parts}; whether a state has all of them at once is not said."
+            )
+    message += f" No constant metric can exceed {rounded(cap, 4, 'up')} (from sampled states of the region)."
+    message += " The time ran out; give more seconds." if late else " Shrink the region."
+    reached = ascent.rate if np.isfinite(ascent.rate) else None
+    bound = ascent.bound if np.isfinite(ascent.bound) else None
+    return Refusal(reason="not proved", message=message, best_rate=reached, rate_bound=bound, metric_cap=cap)
+
+
+def without_widths(system: Lure) -> Array:
+    """The linear part beside the tape, (V, n, n)."""
+    return system.flatten().linear()

@@ -1,0 +1,134 @@
+"""The shell fits a mechanism as it fits a backbone; its bundle holds the tape, and nothing of the user's Python."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from exchange import Bundle, load, save
+from exchange.structures import describe, rebuild
+from homeostat.cli import app
+from homeostat.study.backbones import backbone_named
+from hybrid import Dose, HybridModel, Schedule, States, simulate
+from learned import AdditiveProportional
+from physics import LinearisedBackbone, SharedPopulation, TapedMechanism, check_mechanism
+from stability import Box, RegionalRate, certify, regional_rate
+from tests.homeostat.own_mechanism import TwoWays
+from training import Cohort, personalise
+from training.people.tables.nonmem import read_table
+
+PLACE = f"{Path(__file__).with_name('own_mechanism.py')}:TwoWays"
+TRUE = {"ka": 1.2, "ke": 0.12, "Vmax": 18.0}
+TIMES = (0.25, 0.5, 1.0, 2.0, 4.0, 6.0, 9.0, 14.0)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+CHANNELS = ["--channels", "2=plasma"]
+GIVEN = ["--units", "TIME=h,AMT=mg,DV=mg", *CHANNELS]
+
+
+def model_of(values: dict[str, float]) -> HybridModel:
+    seen = {"observation": States(["plasma"]), "noise": AdditiveProportional([0.5], [0.1], [0.1])}
+    return HybridModel(TwoWays(), SharedPopulation(TwoWays(), values=values), **seen)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four people of the same known θ, measured with an error of .5 mg."""
+    rng, path = np.random.default_rng(3), tmp_path_factory.mktemp("own") / "table.csv"
+    rows = ["ID,TIME,AMT,DV,EVID,CMT"]
+    for person, dose in enumerate((100.0, 150.0, 200.0, 250.0)):
+        rows.append(f"{person},0,{dose},.,1,1")
+        theta = torch.tensor(list(TRUE.values()), dtype=torch.float64)
+        x = simulate(model_of(TRUE), Schedule(doses=(Dose("gut", 0.0, dose),)), TIMES, theta)[:, 1]
+        rows += [f"{person},{t},.,{v + 0.5 * rng.standard_normal():.4f},0,2" for t, v in zip(TIMES, x.tolist(), strict=True)]
+    path.write_text("\n".join(rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def bundle(table: Path) -> Path:
+    units = {"TIME": "h", "AMT": "mg", "DV": "mg"}
+    records = read_table(table, units=units, channels={2: "plasma"}, compartments={1: "gut", 2: "plasma"}).records
+    model = model_of(TRUE)
+    cohort = Cohort.of(records, model)
+    path = table.with_name("own.twin")
+    save(Bundle.of(model, cohort, personalise(model, cohort)), path)
+    return path
+
+
+def test_a_mechanism_by_its_name_or_its_place() -> None:
+    check_mechanism(TwoWays())
+    own, ours = backbone_named(PLACE), backbone_named("MichaelisMenten")
+    assert isinstance(own, LinearisedBackbone)
+    assert own.mechanism.name == "TwoWays"
+    assert isinstance(ours, LinearisedBackbone)
+    with pytest.raises(ValueError, match=r"choose one of .*MichaelisMenten"):
+        backbone_named("Michaelis")
+
+
+def test_a_bundle_is_inspected_simulated_and_reported_without_the_code(bundle: Path, table: Path) -> None:
+    read = load(bundle)  # no structures: the tape is inside, and nothing runs
+    assert isinstance(read.model.mechanism, TapedMechanism)
+    assert read.model.mechanism.tape == TwoWays().tape
+    told = run("inspect", bundle)
+    assert told.exit_code == 0, told.output
+    assert "model      TwoWays + Zero" in told.stdout
+    assert "bends in the rate of plasma; learned beside it: nothing" in told.stdout
+    ahead = run("simulate", bundle, "--person", "0", "--do", "dose 100 mg -> gut @ 20 h", "--until", "30", "--json")
+    assert ahead.exit_code == 0, ahead.output
+    assert "certificate" in run("check", bundle).output  # there is none to prove
+
+
+def test_a_rate_on_a_region_travels_under_its_own_name(bundle: Path, tmp_path: Path) -> None:
+    read = load(bundle)
+    found = regional_rate(read.system(), Box([0.0, 0.0], [300.0, 300.0]))
+    assert isinstance(found, RegionalRate)
+    path = save(replace(read, claims=(found,)), tmp_path / "rate.twin")
+    again = load(path)
+    assert again.certificate is None
+    assert again.claims[0].to_dict() == found.to_dict()
+    told = run("check", path)
+    assert told.exit_code == 0
+    assert "that they stay is not proved" in told.output.replace("\n", " ")
+
+
+def test_a_tape_that_was_changed_is_refused_in_a_sentence() -> None:
+    structure = json.loads(json.dumps(describe(model_of(TRUE))))
+    taped = structure["backbone"]["config"]["mechanism"]["tape"]
+    for change, said in (
+        ({"code": [["system", 0], *taped["code"][1:]]}, "is none of constant, state"),
+        ({"rate": [0, 10**9]}, "the line of a rate"),
+        ({"tape": 2}, "its version is 2"),
+        ({"states": ["gut", "blood"]}, "names other states"),
+        ({"code": [["state", 0], ["add", 5, 0], *taped["code"][2:]]}, "earlier lines"),
+    ):
+        wrong = json.loads(json.dumps(structure))
+        wrong["backbone"]["config"]["mechanism"]["tape"] |= change
+        with pytest.raises(ValueError, match=said):
+            rebuild(wrong, {})
+
+
+def takes_tapes() -> bool:
+    """Does `certify` answer for a mechanism? Every fit asks it."""
+    try:
+        certify(model_of(TRUE).lure(list(TRUE.values())))
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_a_fit_at_the_shell(table: Path) -> None:
+    if not takes_tapes():
+        pytest.skip("certify answers for no tape yet")
+    small = ["--members", "2", "--folds", "2", "--hidden", "0", "--steps", "5"]
+    done = run("fit", table, "--backbone", PLACE, *GIVEN, *small, "--out", table.parent / "out")
+    assert done.exit_code in (0, 1), done.output
