@@ -90,7 +90,7 @@ def entries_in(
         return None
     if meter is not None:
         meter.room(32.0 * len(tape.code) * stack.count * (len(lower) + 2), f"a tape of {len(tape.code)} lines")
-    low, high = slope_bounds(tape, (lower, upper), levels, (theta[0][:], theta[1][:]))
+    low, high = slope_bounds(tape, (lower, upper), levels, (theta[0][:], theta[1][:]), meter=meter)
     low, high = (np.broadcast_to(end, (stack.count, len(lower), len(lower))) for end in (low, high))
     bad = ~((np.abs(low) <= LARGEST) & (np.abs(high) <= LARGEST)).all(0)
     if bad.any():
