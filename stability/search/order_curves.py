@@ -3,93 +3,49 @@
 Nothing here is trusted: `proof/region/order.py` proves what is found, or does not.
 """
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stability.proof.arithmetic import Array
-from stability.proof.region.order import Pair, Tube, Whole, choices, tube_kept
+from stability.proof.region.order import Pair, Tube
+from stability.search.two_fields import Ends, TwoFields
 
-Ends = Callable[[Array], Array]  # y⁻ and y⁺ (K, 2, n) to the lower and the upper field there
 _OUTWARD = np.array([[-1.0], [1.0]])
 _INNER = np.array([0.1, 0.3, 0.5, 0.7, 0.9])  # of a piece: where its residual is looked at
 
 
-def together(fields: list[Whole]) -> Whole:
-    """The hull of several: curves for it serve each of them."""
-
-    def hull(pairs: list[Pair]) -> Pair:
-        return np.min([p[0] for p in pairs], axis=0), np.max([p[1] for p in pairs], axis=0)
-
-    if len(fields) == 1:
-        return fields[0]
-    return Whole(lambda a, b: hull([f.values(a, b) for f in fields]), lambda a, b: hull([f.slopes(a, b) for f in fields]))
-
-
-def resting(field: Whole, region: Pair, scale: Array) -> Tube | None:
-    """x̲ ≤ x̄ in the region that are kept without doses, as far apart as was found; None where none was."""
-    n = len(scale)
-    problem = _Problem.of(field, region, scale, None)
-    found = None
-    for margin in (1e-3, 1e-6):
-        y = _still(problem.ends, problem.begin(), problem.free, scale, margin)
-        if y is None:
-            continue
-        found = _bare(y)
-        if _holds(field, found, region):
-            break
-    else:
-        return None
-    walls = np.stack(region)
-    y = np.stack(found.rest)
-    for share in (1.0, 0.5, 0.25, 0.1):
-        wider = y + share * (walls - y)
-        if np.isfinite(wider).all() and _holds(field, _bare(wider), region):
-            y = wider
-            break
-    for _ in range(2):
-        for end, i in [(end, i) for i in range(n) for end in (0, 1) if np.isfinite(walls[end, i])]:
-            for share in (1.0, 0.5, 0.25, 0.1):
-                wider = y.copy()
-                wider[end, i] += share * (walls[end, i] - y[end, i])
-                if _holds(field, _bare(wider), region):
-                    y = wider
-                    break
-    return _bare(y)
-
-
 def dosed(
-    field: Whole,
-    region: Pair,
+    problem: TwoFields,
     scale: Array,  # (n,): a typical size of each state
     doses: Pair,  # the least and the largest (n,), none among them
     gap: float,
     *,
     any_gap: bool,
-    margin: float = 1e-2,  # of the scale, per gap: what the curves stand apart from the solutions
+    margin: float,  # of the scale, per gap: what the curves stand apart from the solutions
+    deadline: float = np.inf,
 ) -> Tube | None:
     """x̲, x̄ to which the curves from x̲ + least and x̄ + largest dose come back; None where none were found.
 
     `any_gap`: and which are kept without doses too.
     """
-    problem = _Problem.of(field, region, scale, doses)
     push = _OUTWARD * margin * scale / gap * problem.free
     shift = _OUTWARD * 0.1 * margin * scale * problem.free
     jump = np.stack(doses) + 1e-9 * _OUTWARD * scale * problem.free
+    steps = problem.steps(gap)
 
     def pushed(y: Array) -> Array:
         return np.asarray(problem.ends(y) * problem.free + push)
 
-    steps = problem.steps(gap)
-
     def after(y: Array) -> Array:
         return _flow(pushed, y + jump, gap, steps)[0][-1] + shift
 
-    y = _periodic(after, problem.begin(), problem.free, scale, 0.1 * margin)
+    y = _periodic(problem, after, scale, 0.1 * margin, deadline)
     if y is not None and any_gap:
-        y = _lifted(pushed, after, y, scale, gap, margin)
+        y = _lifted(problem, pushed, after, (y, scale), gap, margin, deadline)
     if y is None:
         return None
     fine = 1 << int(np.ceil(np.log2(4 * steps)))
@@ -97,71 +53,6 @@ def dosed(
     if not (np.isfinite(states).all() and np.isfinite(slopes).all()):
         return None
     return _tube(problem, (states, slopes), y, gap, 0.9 * margin * scale / gap)
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """The lower and the upper field as one of twice as many states."""
-
-    ends: Ends
-    free: Array  # (2, n): 0 where a lower curve is a constant
-    wall: Array  # (n,): that constant
-    region: Pair
-    stiff: float  # about the largest rate
-
-    @staticmethod
-    def of(field: Whole, region: Pair, scale: Array, doses: Pair | None) -> "_Problem":
-        n = len(scale)
-        box = tuple(np.clip(end, -1e6 * scale, 1e6 * scale) for end in region)
-        slopes = field.slopes(box[0][None], box[1][None])
-        worst = choices((slopes[0][0], slopes[1][0]))
-
-        def ends(y: Array) -> Array:
-            out, K = np.empty_like(y), len(y)
-            picked = [_ordered(choice.pick((y[:, 0], y[:, 0]), (y[:, 1], y[:, 1]))) for choice in worst]
-            f = field.values(*(np.concatenate([box[end] for box in picked]) for end in (0, 1)))
-            for k, choice in enumerate(worst):
-                for end in (0, 1):
-                    out[:, end, choice.rows[end]] = f[end][k * K : (k + 1) * K, choice.rows[end]]
-            return out
-
-        # lower curves that may stay at 0 throughout, whatever the others do within the region
-        least = np.zeros(n) if doses is None else doses[0]
-        still = (region[0] <= 0) & (region[1] >= 0) & (least >= 0)
-        while still.any():
-            f = ends(np.stack([np.where(still, 0.0, box[0]), box[1]])[None])[0, 0]
-            if (f[still] >= 0).all():
-                break
-            still = still & (f >= 0)
-        speed = np.abs(np.diagonal(field.slopes(box[0][None], box[1][None])[0][0])).max()
-        free = np.ones((2, n))
-        free[0, still] = 0.0
-        return _Problem(ends, free, np.zeros(n), region, float(min(speed, 1e6)))
-
-    def begin(self) -> Array:
-        """(2, n): the walls, and a point of the region near to zero."""
-        low = np.where(np.isfinite(self.region[0]), self.region[0], np.minimum(self.region[1], 0.0))
-        high = np.where(np.isfinite(self.region[1]), self.region[1], np.maximum(low, 0.0))
-        near = np.clip(0.0, low, high)
-        inside = np.where((low < 0.0) | (self.free[0] == 0.0), near, 0.5 * (low + high))
-        return np.stack([np.where(self.free[0] == 0.0, self.wall, inside), inside])
-
-    def steps(self, gap: float) -> int:
-        """Of Runge–Kutta's method in a gap, so that it is stable."""
-        return int(np.clip(np.ceil(gap * self.stiff), 32, 1000))
-
-
-def _ordered(box: Pair) -> Pair:
-    return np.minimum(*box), np.maximum(*box)
-
-
-def _holds(field: Whole, tube: Tube, region: Pair) -> bool:
-    return not tube_kept(field, tube, region, None)
-
-
-def _bare(y: Array) -> Tube:
-    none = np.zeros((0, y.shape[1], 1))
-    return Tube((y[0], y[1]), np.zeros(1), none, none)
 
 
 def _flow(field: Ends, y: Array, gap: float, count: int) -> tuple[Array, Array]:
@@ -182,7 +73,9 @@ def _flow(field: Ends, y: Array, gap: float, count: int) -> tuple[Array, Array]:
         return np.stack(states), np.stack([*slopes, field(y)])
 
 
-def _differences(f: Callable[[Array], Array], y: Array, free: Array, scale: Array) -> tuple[Array, Array, NDArray[np.int64]]:
+def differences(
+    f: Callable[[Array], Array], y: Array, free: Array, scale: Array
+) -> tuple[Array, Array, NDArray[np.int64]]:
     """f (2, n), and its derivative by the free entries, by differences, all at once."""
     where = np.flatnonzero(free)
     step = 1e-6 * np.tile(scale, 2)[where]
@@ -192,26 +85,26 @@ def _differences(f: Callable[[Array], Array], y: Array, free: Array, scale: Arra
     return out[0].reshape(y.shape), ((out[1:] - out[0]).T / step)[where], where
 
 
-def _periodic(after: Ends, y: Array, free: Array, scale: Array, close: float) -> Array | None:
+def _periodic(problem: TwoFields, after: Ends, scale: Array, close: float, deadline: float) -> Array | None:
     """y with after(y) = y, to that part of the scale: a few gaps, then Newton's method where it comes nearer."""
+    y, free = problem.begin(), problem.free
     for _ in range(3):
         y = _freed(after(y[None])[0], y, free)
     for _ in range(40):
-        if not np.isfinite(y).all():
+        if problem.outside(y) or time.monotonic() > deadline:
             return None
-        reached, J, where = _differences(lambda b: after(b), y, free, scale)
+        reached, J, where = differences(after, y, free, scale)
         if not (np.isfinite(reached).all() and np.isfinite(J).all()):
             return None
         off = (reached - y) * free
         if np.abs(off / scale).max(initial=0.0) < 1e-3 * close:
             return y
         step = np.zeros(y.size)
-        matrix = np.eye(len(where)) - J
-        step[where] = np.linalg.lstsq(matrix, off.ravel()[where], rcond=None)[0]
+        step[where] = np.linalg.lstsq(np.eye(len(where)) - J, off.ravel()[where], rcond=None)[0]
         ahead = y + step.reshape(y.shape)
         better = after(ahead[None])[0]
         gain = np.abs(((better - ahead) * free) / scale).max(initial=0.0) < 0.5 * np.abs(off / scale).max(initial=0.0)
-        y = ahead if gain else _freed(reached, y, free)
+        y = ahead if gain and not problem.outside(ahead) else _freed(reached, y, free)
     return None
 
 
@@ -219,68 +112,47 @@ def _freed(new: Array, old: Array, free: Array) -> Array:
     return np.where(free > 0, new, old)
 
 
-def _lifted(pushed: Ends, after: Ends, y: Array, scale: Array, gap: float, margin: float) -> Array | None:
+def _lifted(
+    problem: TwoFields, pushed: Ends, after: Ends, at: Pair, gap: float, margin: float, deadline: float
+) -> Array | None:
     """From the periodic states outward, until they are kept without doses too."""
-    for _ in range(60):
+    y, scale = at
+    while time.monotonic() < deadline:
         moved = y
         for _ in range(2000):
             f = pushed(moved[None])[0]
             out = np.stack([np.minimum(f[0], 0.0), np.maximum(f[1], 0.0)])
             size = np.abs(out / scale).max(initial=0.0)
-            if not np.isfinite(size) or size == 0.0:
+            if not size > 0.0:
                 break
-            moved = moved + out * min(gap / 20, 1e-2 / size)
-        if not np.isfinite(moved).all() or (np.abs(moved - y) > 1e3 * scale).any():
-            return None
+            moved = moved + out * min(0.5 / max(problem.stiff, 1e-300), 1e-2 / size)
+            if problem.outside(moved):
+                return None
         back = after(moved[None])[0]
         y = np.stack([np.minimum(moved[0], back[0]), np.maximum(moved[1], back[1])])
-        if not np.isfinite(y).all():
+        if problem.outside(y):
             return None
         if np.abs((y - moved) / scale).max(initial=0.0) <= 0.05 * margin:  # half of what `after` adds
             return moved
     return None
 
 
-def _still(ends: Ends, y: Array, free: Array, scale: Array, margin: float) -> Array | None:
-    """Where the lower and the upper field, a little apart, are zero: implicit steps that grow."""
-    jacobian_at = _differences
-    pace, y = 0.0, y.copy()
-
-    def pushed(batch: Array) -> Array:
-        return np.asarray(ends(batch) * free)
-
-    with np.errstate(all="ignore"):
-        for k in range(200):
-            f, J, where = jacobian_at(pushed, y, free, scale)
-            if not (np.isfinite(f).all() and np.isfinite(J).all()):
-                return None
-            rate = np.abs(np.diagonal(J))
-            aim = f + _OUTWARD * margin * scale * np.maximum(rate.max(initial=0.0), 1e-300) * free * 0.1
-            size = np.abs(aim / scale).max(initial=0.0)
-            if size <= 1e-12 * max(rate.max(initial=0.0), 1e-300):
-                return y
-            pace = max(size, rate.max(initial=0.0)) / 2.0 ** min(k, 60)
-            step = np.zeros(y.size)
-            step[where] = np.linalg.lstsq(pace * np.eye(len(where)) - J, aim.ravel()[where], rcond=None)[0]
-            y = y + step.reshape(y.shape)
-            if k > 60 and np.abs(step.reshape(y.shape) / scale).max() < 1e-12:
-                return y
-    return None
-
-
-def _tube(problem: _Problem, flow: Pair, y: Array, gap: float, room: Array) -> Tube:
+def _tube(problem: TwoFields, flow: Pair, y: Array, gap: float, room: Array) -> Tube:
     """Cubics through the states with the slopes of the flow, on pieces so short that they leave something of the margin."""
     states, slopes = flow
     count, scale = len(states) - 1, room * gap
     knots = [0, count // 4, count // 2, 3 * count // 4, count]
-    waiting, done = list(zip(knots[:-1], knots[1:], strict=True)), list[tuple[int, int]]()
+    waiting, done = list(pairwise(knots)), list[tuple[int, int]]()
     while waiting:
         ends = np.array(waiting)
         cubic = _cubics(states, slopes, ends, gap / count)
         s = _INNER[:, None] ** np.arange(4)
         steep = np.arange(1, 4) * _INNER[:, None] ** np.arange(3)
         at = np.einsum("kend,sd->ksen", cubic, s)
-        rate = np.einsum("kend,sd->ksen", cubic[..., 1:], steep) / ((ends[:, 1] - ends[:, 0]) * gap / count)[:, None, None, None]
+        rate = (
+            np.einsum("kend,sd->ksen", cubic[..., 1:], steep)
+            / ((ends[:, 1] - ends[:, 0]) * gap / count)[:, None, None, None]
+        )
         f = problem.ends(at.reshape(-1, *at.shape[2:])).reshape(at.shape)
         left = np.where(problem.free > 0, _OUTWARD * (rate - f), np.inf)
         good = (left >= 0.3 * room).all((1, 2, 3)) | (ends[:, 1] - ends[:, 0] <= 1)

@@ -10,10 +10,10 @@ w_i − y⁺_i does not grow; it was 0 when that began; so it never begins, and 
 secant slopes over the region, so its solution is unique: w is the trajectory. Hence the inequalities need not be strict.
 
 *Order.* Where F_i never falls with z_j over the tube, its largest value is at the largest z_j, and where it never rises at the
-least: z_j is then the end of a curve and no interval. If all slopes beside the diagonal have signs with σ_i σ_j ∂F_i/∂x_j ≥ 0, this is the
-order of the orthant σ (Kamke 1932): the upper curves of σ then see one another alone, and F is looked at on two curves, with
-the inputs of most, and of least, effect. A column without a sign is taken as an interval: the coupled form. So no σ is stored,
-and a field of which some rows have signs loses nothing there.
+least: z_j is then the end of a curve and no interval. If all slopes beside the diagonal have signs with σ_i σ_j ∂F_i/∂x_j ≥ 0,
+this is the order of the orthant σ (Kamke 1932): the upper curves of σ then see one another alone, and F is looked at on two
+curves, with the inputs of most, and of least, effect. A column without a sign is taken as an interval: the coupled form. So no
+σ is stored, and a field of which some rows have signs loses nothing there.
 
 *Doses.* Let x̲ ≤ x̄ with y⁺(0) ≥ x̄ + largest dose, y⁻(0) ≤ x̲ + least dose, where no dose is one of them, y⁺(τ) ≤ x̄ and
 y⁻(τ) ≥ x̲. Then trajectories that start between x̲ and x̄, dosed at multiples of τ exactly, stay, and are between x̲ and x̄
@@ -21,8 +21,8 @@ again before every dose. For doses at gaps of at least τ the interval from x̲ 
 inequalities with ẏ = 0. Without that the conclusion is false: a second peak after τ may exceed x̄. Without doses they alone
 are needed, and [0, τ] has no pieces.
 
-*Along a piece* the residual r(s) = ẏ_i − F_i(z(s)) is taken at the middle m of a stretch and r(s) − r(m) = (c″ − S ż)(s − m), S the
-secant slopes of F over the stretch: what is lost is of second order in its length, and few stretches suffice.
+*Along a piece* the residual r(s) = ẏ_i − F_i(z(s)) is taken at the middle m of a stretch, and r(s) − r(m) = (ÿ_i − S ż)(s − m)
+with S the secant slopes of F over the stretch: what is lost is of second order in its length, and few stretches suffice.
 
 Rounding, underflow: `tape/interval.py`; exact zeros stay zeros.
 Source: Müller, Math. Z. 26 (1926); Kamke, Acta Math. 58 (1932); Walter, Differential and Integral Inequalities (1970), § 12.
@@ -93,7 +93,9 @@ class Choice:
     def slope(self, falls: Interval, rises: Interval) -> Interval:
         """Of intervals that hold their derivatives: any mean of the two where all between them count."""
         both, c = hull(falls, rises), self.columns
-        low, high = (np.where(c == _LEAST, f, np.where(c == _LARGEST, r, b)) for f, r, b in zip(falls, rises, both, strict=True))
+        low, high = (
+            np.where(c == _LEAST, f, np.where(c == _LARGEST, r, b)) for f, r, b in zip(falls, rises, both, strict=True)
+        )
         return low, high
 
 
@@ -158,7 +160,11 @@ def tube_kept(
     if doses is None or any_gap:
         refusal = _rests(field, tube.rest, worst)
         if refusal:
-            return refusal if doses is None else f"{refusal}, so that only doses at multiples of the gap exactly could be covered"
+            return (
+                refusal
+                if doses is None
+                else f"{refusal}, so that only doses at multiples of the gap exactly could be covered"
+            )
     return _pieces_kept(field, tube, region, worst, most, meter) if len(tube.least) else ""
 
 
@@ -214,7 +220,10 @@ def _pieces_kept(field: Whole, tube: Tube, region: Pair, worst: list[Choice], mo
         if hopeless.any() or (tried > most and not good.all()):
             k = int(np.argmax(hopeless)) if hopeless.any() else int(np.argmin(good))
             t = tube.knots[piece[k]] + 0.5 * (a[k] + b[k]) * (tube.knots[piece[k] + 1] - tube.knots[piece[k]])
-            why = f"that trajectories stay between the curves of the doses, and these in the region, is not proved near t = {t:g}"
+            why = (
+                "it is not proved that trajectories stay between the curves of the doses, and these in the region: not at "
+                f"t = {t:g} after a dose"
+            )
             if meter is not None and not hopeless.any():
                 raise NotDecided(why)
             return why
@@ -262,7 +271,7 @@ def _stretches(
             else:
                 good &= (np.minimum(plain[1], about[1]) <= 0)[:, rows].all(1)
                 hopeless |= ~(here[1] <= 0)[:, rows].all(1)
-    return good, hopeless & ~good
+    return np.asarray(good), np.asarray(hopeless & ~good)
 
 
 @dataclass(frozen=True)
