@@ -7,6 +7,7 @@ import numpy as np
 from stability.lure import Array, Lure
 from stability.proof.region.cells import Frame
 from stability.proof.region.claim import RegionalClaim, Stay, box_around
+from stability.proof.region.jacobian import Jacobian, jacobians_over
 from stability.proof.system import Stack
 from stability.region import Box, Inputs, Region
 
@@ -54,6 +55,10 @@ class RegionalTask:
         if self.stack.input_weights is None:
             return lower, upper
         return np.concatenate([lower, self.levels[0]]), np.concatenate([upper, self.levels[1]])
+
+    def jacobians(self, frame: Frame | None = None) -> list[Jacobian]:
+        """Each system's Jacobian over the region, or the box around it, as cells see it."""
+        return list(jacobians_over(self.stack, *self.box(frame), self.levels))
 
     def claim(self, frame: Frame, proof: str, stay: Stay) -> RegionalClaim:
         ellipsoid = None if isinstance(self.region, Box) else (self.region.centre, self.region.radius)

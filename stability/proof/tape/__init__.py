@@ -2,6 +2,7 @@
 
 from stability.proof.tape.bounds import plain, slope_bounds, slopes, value_bounds
 from stability.proof.tape.reading import LEAVES, OPERATIONS, Line, Tape, Unbounded, read_tape
+from stability.proof.tape.seen import seen_by_slopes
 
 __all__ = [
     "LEAVES",
@@ -11,6 +12,7 @@ __all__ = [
     "Unbounded",
     "plain",
     "read_tape",
+    "seen_by_slopes",
     "slope_bounds",
     "slopes",
     "value_bounds",
