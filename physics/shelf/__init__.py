@@ -34,6 +34,9 @@ from physics.shelf.drugs.warfarin import WarfarinTurnover
 from physics.shelf.engineering.coupled_tanks import CoupledTanks
 from physics.shelf.engineering.dc_motor import DCMotor
 from physics.shelf.physiology.bergman import Bergman
+from physics.shelf.physiology.s2008 import S2008
+from physics.shelf.physiology.s2008_people import S2008Person, s2008_people, s2008_person
+from physics.shelf.physiology.s2008_stomach import S2008Stomach
 from physics.shelf.physiology.sirs import SIRS
 from physics.shelf.physiology.windkessel import Windkessel
 
@@ -62,6 +65,8 @@ MECHANISMS: tuple[type[Mechanism], ...] = (
     Marsh,
     Schnider,
     Bergman,
+    S2008,
+    S2008Stomach,
     Windkessel,
     SIRS,
     CoupledTanks,
@@ -70,6 +75,7 @@ MECHANISMS: tuple[type[Mechanism], ...] = (
 
 __all__ = [
     "MECHANISMS",
+    "S2008",
     "SIRS",
     "Bergman",
     "CoupledTanks",
@@ -85,6 +91,8 @@ __all__ = [
     "OneCompartmentByMouthRates",
     "OneCompartmentRates",
     "ParallelElimination",
+    "S2008Person",
+    "S2008Stomach",
     "Schnider",
     "SchniderPopulation",
     "StimulatedLoss",
@@ -99,4 +107,6 @@ __all__ = [
     "TwoCompartmentsRates",
     "WarfarinTurnover",
     "Windkessel",
+    "s2008_people",
+    "s2008_person",
 ]
