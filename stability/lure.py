@@ -138,7 +138,8 @@ class Lure:
             raise ValueError(f"a Lure is needed, or a list of some, not {shown(systems)}; write [model.lure(theta)].")
         read = [Lure.of(one) for one in systems]
         kinds = {
-            (_form(s), *map(_form, s.branches), s.states, *(f"no {name}" for name in RANKS if getattr(s, name) is None)) for s in read
+            (s.states, _form(s), *map(_form, s.branches), *(f"no {name}" for name in RANKS if getattr(s, name) is None))
+            for s in read
         }
         if len(kinds) > 1:
             raise ValueError(
