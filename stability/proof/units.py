@@ -65,8 +65,14 @@ def layers(activation: Activation, depth: int) -> tuple[Layer, ...]:
 
 def slope_ends(activation: Activation, widths: Sequence[int]) -> tuple[Array, Array]:
     """α and β (H,) of all units, layer after layer."""
-    names = [name for layer, width in zip(layers(activation, len(widths)), widths, strict=True) for name in units(layer, width)]
-    ends = np.array([UNITS[name] for name in names], dtype=np.float64).reshape(-1, 2)
+    found = [unit_slopes(layer, width) for layer, width in zip(layers(activation, len(widths)), widths, strict=True)]
+    none = np.zeros(0)
+    return np.concatenate([none, *(low for low, _ in found)]), np.concatenate([none, *(high for _, high in found)])
+
+
+def unit_slopes(layer: Layer, width: int) -> tuple[Array, Array]:
+    """The same of one layer."""
+    ends = np.array([UNITS[name] for name in units(layer, width)], dtype=np.float64).reshape(-1, 2)
     return ends[:, 0], ends[:, 1]
 
 
