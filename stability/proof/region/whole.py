@@ -8,9 +8,11 @@ units' slopes, which keeps signs in large ones. An entry that no part has is zer
 Underflow: of a product that is nearly zero LOST is taken, and nothing of one that is zero.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
-from stability.proof.activation import SLOPES, slope_range
+from stability.proof.activation import SLOPES, slope_range, value_range
 from stability.proof.arithmetic import UP, Array, gamma
 from stability.proof.budget import Meter
 from stability.proof.region.enclosure import LOST, Layers, argument_ranges, combine, expand
@@ -24,6 +26,7 @@ from stability.proof.tape.interval import Interval, add, multiply, point
 def whole_of(field: Field, levels: Pair, meter: Meter | None = None) -> Whole:
     """The field over boxes (K, n), for every input between the levels (m,)."""
     n, m = field.states, len(levels[0])
+    bare = replace(field, layers=None)
     rows, none, far = np.eye(n), np.zeros((n, n)), np.full(n, np.inf)
     ends = np.concatenate([-far, levels[0]]), np.concatenate([far, levels[1]])
 
@@ -39,7 +42,12 @@ def whole_of(field: Field, levels: Pair, meter: Meter | None = None) -> Whole:
         return centre, np.where(exact, radius, UP * radius + LOST)
 
     def values(low: Array, high: Array) -> Pair:
-        found = bounds_and_axes(field, rows, none, *cells(low, high), ends=ends, meter=meter)
+        found = bounds_and_axes(field, rows, none, *cells(low, high), ends=ends, meter=meter)[:2]
+        if field.layers is not None:  # of a large box the expansion of the layers says less than their plain ranges
+            centre, radius = cells(low, high)
+            rest = bounds_and_axes(bare, rows, none, centre, radius, ends=ends, meter=meter)[:2]
+            more = add(rest, _ranges(field.layers, field.last, centre, radius))
+            found = np.fmax(found[0], more[0]), np.fmin(found[1], more[1])
         return found[0].T, found[1].T
 
     def slopes(low: Array, high: Array) -> Pair:
@@ -71,6 +79,13 @@ def _of_layers(layers: Layers, last: Array, centre: Array, radius: Array, n: int
     return np.moveaxis(np.where(np.isnan(low), -np.inf, low), 2, 0), np.moveaxis(
         np.where(np.isnan(high), np.inf, high), 2, 0
     )
+
+
+def _ranges(layers: Layers, last: Array, centre: Array, radius: Array) -> Interval:
+    """Of what the layers give, (o, K)."""
+    low, high = value_range(layers.activation, *argument_ranges(layers, centre, radius)[-1])
+    found = _times(last, (low[:, None], high[:, None]))
+    return found[0][:, 0], found[1][:, 0]
 
 
 def _times(W: Array, J: Interval) -> Interval:
