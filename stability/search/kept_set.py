@@ -34,6 +34,13 @@ def kept_set(task: RegionalTask, frame: Frame, rate: float) -> Stay | Refusal:
     reasons.append(prove_stay(task.claim(frame, "cells", ball), frame, rate, task.stack))
     if not reasons[-1]:
         return ball
+    if isinstance(task.order, str):
+        reasons.append(task.order)
+    else:
+        curves = Stay("order", None, None, None, asked, task.order)
+        reasons.append(prove_stay(task.claim(frame, "cells", curves), frame, rate, task.stack))
+        if not reasons[-1]:
+            return curves
     return Refusal(
         reason="not proved",
         message=(

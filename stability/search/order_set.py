@@ -40,6 +40,8 @@ def order_set(
     task = _Asked(
         region, levels, None if doses is None else hull_of_doses(doses), gap, any_gap, _sizes(region, scale), deadline
     )
+    if task.doses is not None and not (task.doses[1] - task.doses[0] <= region[1] - region[0]).all():
+        return "a dose alone is longer than the region"
     wholes = [whole_of(field, levels) for field in fields]
     found = task.tube(fields, wholes)
     if isinstance(found, Tube):
