@@ -10,11 +10,11 @@ from itertools import product
 
 import numpy as np
 
-from stability.proof.activation import FUNCTIONS
 from stability.proof.arithmetic import Array
 from stability.proof.region.field import Field
 from stability.proof.region.order import Pair, Whole, choices
 from stability.proof.tape import plain, slope_bounds
+from stability.search.states.activation import value as activated
 
 Ends = Callable[[Array], Array]  # y⁻ and y⁺ (K, 2, n) to the lower and the upper field there
 _MOST_CORNERS = 256  # of states without a sign, and of θ
@@ -169,8 +169,8 @@ def _values(fields: Sequence[Field]) -> Callable[[Array, Array], Pair]:
         for v, field in enumerate(fields):
             if field.layers is not None:
                 z, layers = np.concatenate([x, u], -1)[..., : field.layers.weights[0].shape[1]], field.layers
-                for W, b in zip(layers.weights, layers.biases, strict=True):
-                    z = FUNCTIONS[layers.activation][0](z @ W.T + b)
+                for k, (W, b) in enumerate(zip(layers.weights, layers.biases, strict=True)):
+                    z = activated(layers.of(k), z @ W.T + b)
                 f[:, :, v] += z @ field.last.T
         if tape is None:
             return f.min(2), f.max(2)

@@ -166,8 +166,8 @@ def multipliers_shape(stack: Stack, entries: Entries | None, proof: str) -> tupl
     if proof == "cells":
         return stack.count, 0
     if proof == "vertices":
-        return stack.count << min(units, MOST_CORNERS), sum(stack.widths)
-    return stack.count, sum(stack.widths) + units
+        return stack.count << min(units, MOST_CORNERS), stack.units
+    return stack.count, stack.units + units
 
 
 def unproved_kind(proof: str, entries: Entries | None) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from stability.proof.activation import SLOPES, slope_range, value_range
+from stability.proof.activation import slope_range, value_range
 from stability.proof.arithmetic import UP, Array, gamma
 from stability.proof.budget import Meter
 from stability.proof.region.enclosure import LOST, Layers, argument_ranges, combine, expand
@@ -21,6 +21,7 @@ from stability.proof.region.invariance import bounds_and_axes
 from stability.proof.region.order import Pair, Whole
 from stability.proof.tape import slope_bounds
 from stability.proof.tape.interval import Interval, add, multiply, point
+from stability.proof.units import unit_slopes
 
 
 def whole_of(field: Field, levels: Pair, meter: Meter | None = None) -> Whole:
@@ -72,8 +73,9 @@ def _of_layers(layers: Layers, last: Array, centre: Array, radius: Array, n: int
     off = UP * (f.gradient_error + f.change())
     low, high = (f.gradient - off)[:, :n], (f.gradient + off)[:, :n]
     J: Interval = (layers.weights[0][:, :n, None], layers.weights[0][:, :n, None])
-    for ends, W in zip(argument_ranges(layers, centre, radius), (*layers.weights[1:], last), strict=True):
-        s = [np.clip(end, *SLOPES[layers.activation]) for end in slope_range(layers.activation, *ends)]
+    for k, (ends, W) in enumerate(zip(argument_ranges(layers, centre, radius), (*layers.weights[1:], last), strict=True)):
+        lowest, highest = unit_slopes(layers.of(k), len(layers.weights[k]))
+        s = [np.clip(end, lowest[:, None], highest[:, None]) for end in slope_range(layers.of(k), *ends)]
         J = _times(W, multiply((s[0][:, None], s[1][:, None]), J))
     low, high = np.fmax(low, J[0]), np.fmin(high, J[1])
     return np.moveaxis(np.where(np.isnan(low), -np.inf, low), 2, 0), np.moveaxis(
@@ -83,7 +85,7 @@ def _of_layers(layers: Layers, last: Array, centre: Array, radius: Array, n: int
 
 def _ranges(layers: Layers, last: Array, centre: Array, radius: Array) -> Interval:
     """Of what the layers give, (o, K)."""
-    low, high = value_range(layers.activation, *argument_ranges(layers, centre, radius)[-1])
+    low, high = value_range(layers.of(len(layers.weights) - 1), *argument_ranges(layers, centre, radius)[-1])
     found = _times(last, (low[:, None], high[:, None]))
     return found[0][:, 0], found[1][:, 0]
 
