@@ -86,7 +86,7 @@ class Ellipsoid:
 class Inputs:
     """Levels lower ≤ u ≤ upper that the input may take at any time, and boluses x ↦ x + d at least `gap` apart.
 
-    `exactly`: boluses at multiples of the gap since the start alone, any of which may be left out; less is covered, and more proved.
+    `exactly`: boluses at multiples of the gap since the start alone, any of which may be left out: of these more is proved.
     Errors: ValueError for empty levels, doses without a gap, or values that are not finite.
     """
 

@@ -198,7 +198,7 @@ def _box_in_words(box: Mapping[str, Any], states: Sequence[tuple[str, str]]) -> 
     """From which states trajectories may start, rounded inward."""
     names = states or [(f"state {k}", "") for k in range(len(box["lower"]))]
     ends = zip(names, box["lower"], box["upper"], strict=True)
-    words = (f"{name} {rounded(low, 4, 'up')} to {rounded(high, 4, 'down')}{behind(unit)}" for (name, unit), low, high in ends)
+    words = (f"{name} {ends_in_words(low, high, unit)}" for (name, unit), low, high in ends)
     return f"in {', '.join(words)}"
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from stability.lure import Array, Lure
 from stability.proof.region.cells import Frame
 from stability.proof.region.claim import RegionalClaim, Stay, box_around
-from stability.proof.region.order_claim import Order
 from stability.proof.region.jacobian import Jacobian, jacobians_over
+from stability.proof.region.order_claim import Order
 from stability.proof.system import Stack
 from stability.region import Box, Inputs, Region
 from stability.search.aim import share

@@ -38,9 +38,9 @@ from stability.proof.region.claim import (
     regional_statement,
 )
 from stability.proof.region.field import each_field
-from stability.proof.region.order_claim import order_kept
 from stability.proof.region.invariance import box_kept, drift_within, extents, vector_length
 from stability.proof.region.jacobian import jacobians_over
+from stability.proof.region.order_claim import order_kept
 from stability.proof.region.slopes import slopes_in
 from stability.proof.system import Stack
 from stability.proof.verdict import Verdict

@@ -18,7 +18,7 @@ _MOST = 1_000_000  # numbers of curves
 
 @dataclass(frozen=True)
 class Order:
-    """Trajectories start within `starts` (n,), which every tube holds before a dose · `tubes`: for all systems one, or one each."""
+    """`starts` (n,): where trajectories may start, which every tube holds before a dose · `tubes`: one for all, or for each."""
 
     starts: Pair
     tubes: tuple[Tube, ...]
