@@ -168,14 +168,22 @@ def test_what_is_equal_is_recorded_once() -> None:
 @pytest.mark.parametrize(
     ("rate", "says"),
     [
-        (lambda x, u, t: {"a": math.exp(x.a)}, "operation that is not listed"),
-        (lambda x, u, t: {"a": np.exp(x.a)}, "functions come from physics.operations"),
-        (lambda x, u, t: {"a": torch.exp(x.a)}, "functions come from physics.operations"),
-        (lambda x, u, t: {"a": np.float64(2.0) * x.a + np.maximum(x.a, 0.0)}, "functions come from physics.operations"),
-        (lambda x, u, t: {"a": x.a if x.a > 0 else 0.0}, "operation that is not listed"),
+        (
+            lambda x, u, t: {"a": math.exp(x.a)},
+            "`math.exp` needs a value, and a tape has none yet; use physics.operations.exp",
+        ),
+        (
+            lambda x, u, t: {"a": np.exp(x.a)},
+            "`np.exp` needs a value, and a tape has none yet; use physics.operations.exp",
+        ),
+        (lambda x, u, t: {"a": np.sinh(x.a)}, "functions come from physics.operations"),
+        (lambda x, u, t: {"a": math.erf(x.a)}, "operation that is not listed"),
+        (lambda x, u, t: {"a": torch.exp(x.a)}, "use physics.operations.exp"),
+        (lambda x, u, t: {"a": np.float64(2.0) * x.a + np.maximum(x.a, 0.0)}, "use physics.operations.maximum"),
+        (lambda x, u, t: {"a": x.a if x.a > 0 else 0.0}, "`x.a > 0` compares values, and a tape has no branches"),
         (lambda x, u, t: {"a": x.a if x.a else 0.0}, "no branches"),
         (lambda x, u, t: {"a": x.a if x.a == u.r else 0.0}, "no branches"),
-        (lambda x, u, t: {"a": max(x.a, 0.0)}, "operation that is not listed"),
+        (lambda x, u, t: {"a": max(x.a, 0.0)}, "use physics.operations.maximum"),
         (lambda x, u, t: {"a": x.a**t.n}, "exp(n * log(v))"),
         (lambda x, u, t: {"a": 2.0**x.a}, "exp(v * log(2.0))"),
         (lambda x, u, t: {"a": x.a // 2}, "not listed"),

@@ -18,7 +18,14 @@ from homeostat.study.backbones import backbone_named
 from homeostat.study.recipe import hybrid_recipe
 from hybrid import Concentration, Dose, Exponential, HybridModel, Schedule, simulate
 from learned import MLP, AdditiveProportional, Ensemble
-from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
+from physics import (
+    LinearBackbone,
+    LinearisedBackbone,
+    LogNormalPopulation,
+    MichaelisMenten,
+    OneCompartmentOral,
+    SharedPopulation,
+)
 from training import (
     Cohort,
     Record,
@@ -157,6 +164,9 @@ def test_where_the_data_say_nothing_the_typical_values_stay() -> None:
     assert start.backbone is backbone
     assert "typical values of OneCompartmentOral" in start.sentence
     assert starting_values(made(), LinearBackbone([[-1.0]])).values == {}
+    own = starting_values(nothing, MichaelisMenten())  # a mechanism stands where a backbone stands
+    assert own.sentence == "The fit starts at the typical values of MichaelisMenten: no start from data is known for it."
+    assert isinstance(own.backbone, LinearisedBackbone)
     narrow = starting_values(made(typical=(1.0, 0.005, 10.0)), OneCompartmentOral(**NARROW))
     assert "ke at an end of its box or beyond: widen it" in narrow.sentence
     assert narrow.values["ke"] > 0.02

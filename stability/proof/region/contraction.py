@@ -40,6 +40,7 @@ from stability.proof.region.claim import (
 )
 from stability.proof.region.field import each_field
 from stability.proof.region.invariance import box_kept, drift_within, extents, vector_length
+from stability.proof.region.jacobian import jacobians_over
 from stability.proof.region.slopes import slopes_in
 from stability.proof.system import Stack
 from stability.proof.verdict import Verdict
@@ -95,7 +96,7 @@ def prove_in_region(
         refusal = rate_by_slopes(box, claim.levels, stack, (rate, P, multipliers), entries, str(region.get("proof")), meter)
     else:
         most = most_cells if most_cells is not None else math.inf if meter is not None else Budget().cells
-        refusal = _rate_by_cells(claim, stack, rate, frame, most, meter)
+        refusal = rate_by_cells((claim.lower, claim.upper), claim.levels, stack, rate, frame, most=most, meter=meter)
     return Verdict(not refusal, refusal or words, rate, stack.count)
 
 
@@ -157,14 +158,12 @@ def multipliers_shape(stack: Stack, entries: Entries | None, proof: str) -> tupl
     if proof == "cells":
         return stack.count, 0
     if proof == "vertices":
-        return stack.count << min(units, MOST_CORNERS), sum(stack.widths)
-    return stack.count, sum(stack.widths) + units
+        return stack.count << min(units, MOST_CORNERS), stack.units
+    return stack.count, stack.units + units
 
 
 def unproved_kind(proof: str, entries: Entries | None) -> str:
     """Why this kind of proof is none for the system; empty where it is one."""
-    if proof == "cells" and entries is not None:
-        return "the rate of a system with a tape is not proved by cells"
     if proof == "vertices" and entries is None:
         return "the system has no tape, whose corners could be tried"
     if proof == "vertices" and entries is not None and entries.units > MOST_CORNERS:
@@ -204,16 +203,23 @@ def rate_by_slopes(
     return ""
 
 
-def _rate_by_cells(
-    claim: RegionalClaim, stack: Stack, rate: float, frame: Frame, most: float, meter: Meter | None
+def rate_by_cells(
+    box: tuple[Array, Array],  # (n,) each, infinite ends allowed along what no slope depends on
+    levels: tuple[Array, Array],  # (m,) each
+    stack: Stack,
+    rate: float,
+    frame: Frame,
+    *,
+    most: float,  # cells
+    meter: Meter | None,
 ) -> str:
-    with_inputs, left = stack.input_weights is not None, most
-    low = np.concatenate([claim.lower, claim.levels[0]]) if with_inputs else claim.lower
-    high = np.concatenate([claim.upper, claim.levels[1]]) if with_inputs else claim.upper
-    for index, field in enumerate(each_field(stack, with_inputs)):
-        found = cover(field, frame, rate, low, high, most=left, meter=meter, doing=f"on system {index}")
+    """Empty if contraction at the rate is proved at every point of the box; else why not."""
+    left = most
+    for index, jacobian in enumerate(jacobians_over(stack, *box, levels)):
+        found = cover(jacobian, frame, rate, most=left, meter=meter, doing=f"on system {index}")
         if found.counterexample is not None:
-            return f"system {index} does not contract at the rate in this metric at {found.counterexample.tolist()}"
+            point = jacobian.whole(found.counterexample[:, None])[:, 0]
+            return f"system {index} does not contract at the rate in this metric at {point.tolist()}"
         if not found.proved:
             return f"system {index} is not proved within {most:.0f} cells; {found.left} are left"
         left -= found.cells

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from stability.proof.arithmetic import TINY, UP, Array, gamma
 from stability.proof.budget import Meter, NotDecided
-from stability.proof.region.cells import Coverage, Frame, batch_for, bisect, root_of_squares
+from stability.proof.region.cells import Coverage, Frame, bisect, root_of_squares
 from stability.proof.region.enclosure import LOST, combine, expand
 from stability.proof.region.field import Field
+from stability.proof.region.mean_value import batch_of, tape_rows
 
 
 def looseness(frame: Frame) -> float:
@@ -77,11 +78,27 @@ def field_bounds(
     lower: Array,  # (n + m,): the box that the cells are meant to cover; nothing outside it counts
     upper: Array,
 ) -> tuple[Array, Array]:
-    """Bounds (o, K) of rows · f over the cells.
+    """Bounds (o, K) of rows · f over the cells, f being the whole field.
 
-    The linear part is taken with the ends of each interval, so that what is zero or of one sign on a face stays so exactly;
-    beside it the expansion about the centre, in which linear part and residual may cancel.
+    The linear part is taken with the ends of each interval, and a tape with its values, so that what is zero or of one sign on
+    a face stays so exactly; beside it the expansion about the centre, in which linear part, tape and residual may cancel.
     """
+    low, high, _ = bounds_and_axes(field, rows, rows_error, centre, radius, ends=(lower, upper))
+    return low, high
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def bounds_and_axes(
+    field: Field,
+    rows: Array,
+    rows_error: Array,
+    centre: Array,
+    radius: Array,
+    *,
+    ends: tuple[Array, Array],
+    meter: Meter | None = None,
+) -> tuple[Array, Array, Array]:
+    """The same, and how much the tape sees of each axis, (n + m, K), for the choice of the axis to cut."""
     n, K = field.states, centre.shape[1]
     m = len(centre) - n
     size = gamma(2 * n + m + 10)
@@ -91,7 +108,7 @@ def field_bounds(
     lost = LOST if taken.any() else 0.0  # where rows or their products are rounded anyway
     joined = [np.concatenate([matrix, np.zeros((n, m))], axis=1) for matrix in field.linear]
     joined += [np.concatenate([np.zeros((n, n)), matrix], axis=1) for matrix in field.B]
-    a, b = np.maximum(centre - radius, lower[:, None]), np.minimum(centre + radius, upper[:, None])
+    a, b = np.maximum(centre - radius, ends[0][:, None]), np.minimum(centre + radius, ends[1][:, None])
     low, high = np.zeros((len(rows), K)), np.zeros((len(rows), K))
     slope, slope_error = np.zeros((len(rows), len(centre))), np.zeros((len(rows), len(centre)))
     for matrix in joined:
@@ -104,25 +121,44 @@ def field_bounds(
         high = high + _summed(np.maximum(one, two), size, 1.0) + blur
         slope, slope_error = slope + M, slope_error + bound + size * np.abs(M)
     offset, offset_error = (rows @ field.bias)[:, None], (UP * (taken @ np.abs(field.bias)))[:, None]
+    parts: list[_Part] = []
     if field.layers is None:
         c, d = offset - offset_error, offset + offset_error
     else:
         z = expand(field.layers, centre, radius)
         f = combine(z, rows @ field.last, UP * (taken @ np.abs(field.last)), radius)
+        parts.append((f.value, f.value_error, f.gradient, f.gradient_error + 0.5 * f.change()))
         c, d = f.ranges(radius)
         c, d = c + offset - offset_error - size * np.abs(c), d + offset + offset_error + size * np.abs(d)
     low = low + c - size * (np.abs(c) + np.abs(low))
     high = high + d + size * (np.abs(d) + np.abs(high))
-    if field.layers is None:
-        return low, high
-    # The expansion of the sum: value ± Σ_k r_k |slope_k + g_k| ± what f leaves out.
-    value = slope @ centre + f.value + offset
-    left = (slope_error + size * np.abs(slope)) @ np.abs(centre) + f.value_error + offset_error
-    left = left + size * (np.abs(f.value) + np.abs(value) + np.abs(offset))
-    change = np.abs(slope[:, :, None] + f.gradient) + size * (np.abs(slope)[:, :, None] + np.abs(f.gradient))
-    change = change + slope_error[:, :, None] + f.gradient_error + 0.5 * f.change()
+    felt = np.zeros_like(centre)
+    if field.tape is not None:
+        of_tape = tape_rows(field, rows, taken, centre, (a, b), meter)
+        felt = of_tape.felt
+        parts.append((of_tape.value, of_tape.value_error, of_tape.gradient, of_tape.gradient_error))
+        low = low + of_tape.low - size * (np.abs(of_tape.low) + np.abs(low))
+        high = high + of_tape.high + size * (np.abs(of_tape.high) + np.abs(high))
+    if not parts:
+        return low, high, felt
+    # The expansion of the sum: value ± Σ_k r_k |slope_k + g_k| ± what the parts leave out.
+    value = slope @ centre + offset
+    left = (slope_error + size * np.abs(slope)) @ np.abs(centre) + offset_error + size * np.abs(offset)
+    gradient = np.broadcast_to(slope[:, :, None], (len(rows), *centre.shape))
+    change = size * np.abs(gradient) + slope_error[:, :, None]
+    for at, at_error, g, g_error in parts:
+        value, left = value + at, left + at_error + size * np.abs(at)
+        gradient, change = gradient + g, change + g_error + size * np.abs(g)
+    left = left + size * np.abs(value)
+    change = np.abs(gradient) + change
+    change = np.where(radius > 0, change, 0.0)  # an axis that is one number, though a slope along it has no bound
     reach = UP * (left + np.einsum("ojk,jk->ok", change, radius)) + TINY
-    return np.maximum(low, value - reach), np.minimum(high, value + reach)
+    # of two bounds, one that overflowed does not count
+    return np.fmax(low, value - reach), np.fmin(high, value + reach), felt
+
+
+# The value at the centres (o, K), the bound of its error, the gradient (o, n + m, K) and how far it may be off in the cells.
+_Part = tuple[Array, Array, Array, Array]
 
 
 def _summed(terms: Array, size: float, sign: float) -> Array:
@@ -151,13 +187,14 @@ def drift_within(
 
     def within(field: Field) -> Coverage:
         def test(c: Array, r: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
-            low, high = field_bounds(field, frame.left, frame.left_error, c, r, lower=lower, upper=upper)
+            rows, ends = (frame.left, frame.left_error), (lower, upper)
+            low, high, felt = bounds_and_axes(field, *rows, c, r, ends=ends, meter=meter)
             good = length(frame, low, high) <= bound
-            here = field_bounds(field, frame.left, frame.left_error, c, 0.0 * r, lower=lower, upper=upper)
+            here = bounds_and_axes(field, *rows, c, 0.0 * r, ends=ends, meter=meter)[:2]
             fails = ~good & ((r.max(0, initial=0.0) == 0) | (shortest(frame, *here) > bound))
-            return good, fails, _widest(field, r)
+            return good, fails, _widest(field, r, felt)
 
-        batch = batch_for(field, len(lower), meter, matrices=False)
+        batch = batch_of(field, len(lower), meter)
         return _told(bisect(test, lower, upper, most=most, batch=batch, meter=meter, doing="at the levels of the input"), meter)
 
     return all(within(field).proved for field in fields)
@@ -201,11 +238,12 @@ def _face_kept(
     row[0, i] = sign  # the outward normal
 
     def test(c: Array, r: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
-        good = field_bounds(field, row, np.zeros_like(row), c, r, lower=low, upper=high)[1][0] <= 0
-        point = field_bounds(field, row, np.zeros_like(row), c, 0.0 * r, lower=low, upper=high)[0][0]
-        return good, (~good & (point > 0)) | (~good & (r.max(0) == 0)), _widest(field, r)
+        _, worst, felt = bounds_and_axes(field, row, np.zeros_like(row), c, r, ends=(low, high), meter=meter)
+        good = worst[0] <= 0
+        point = bounds_and_axes(field, row, np.zeros_like(row), c, 0.0 * r, ends=(low, high), meter=meter)[0][0]
+        return good, (~good & (point > 0)) | (~good & (r.max(0) == 0)), _widest(field, r, felt)
 
-    batch = batch_for(field, len(low), meter, matrices=False)
+    batch = batch_of(field, len(low), meter)
     return _told(bisect(test, low, high, most=most, batch=batch, meter=meter, doing=f"on the face x[{i}] = {at:g}"), meter).proved
 
 
@@ -216,9 +254,9 @@ def _told(found: Coverage, meter: Meter | None) -> Coverage:
     return found
 
 
-def _widest(field: Field, radius: Array) -> NDArray[np.int64]:
-    """The axis that moves the first layer most."""
+def _widest(field: Field, radius: Array, felt: Array) -> NDArray[np.int64]:
+    """The axis that moves the linear part, the first layer and the tape most."""
     scale = np.concatenate([sum(np.abs(m) for m in field.linear), sum(np.abs(m) for m in field.B)], axis=1).max(0)
     if field.layers is not None:
         scale = scale + np.abs(field.layers.weights[0]).max(0)
-    return np.asarray((radius * np.maximum(scale, 1e-300)[:, None]).argmax(0), dtype=np.int64)
+    return np.asarray((radius * np.maximum(scale[:, None] + felt, 1e-300)).argmax(0), dtype=np.int64)
