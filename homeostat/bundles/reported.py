@@ -114,8 +114,8 @@ def report_on(
     whole = personalise(bundle.model, cohort, solver=bundle.solver)
     seen = sorted({p.id for p in bundle.people} & set(cohort.ids))
     same = bundle.provenance.get("table_sha256") == provenance(Settings(), data, records, units)["table_sha256"]
-    verdicts = gallery.interrupted_verdicts(cut_short_in(bundle))
-    if not_converged_in(bundle):
+    verdicts = gallery.interrupted_verdicts(cut_short_in(bundle), unfinished=not_converged_in(bundle))
+    if not_converged_in(bundle) and not verdicts:  # one cause is one line
         claim = "The fit of this model had not converged"
         verdicts.append(Verdict(claim, False, not_converged_in(bundle), ("convergence", "training")))
     verdicts += [Verdict(sentence, None, about=("units",)) for sentence in assumed]

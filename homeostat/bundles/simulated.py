@@ -116,7 +116,7 @@ def simulate_person(
             lines.append("The times at which the state is there are marked with *.")
     if cut_short_in(bundle):
         lines.append(f"this model's training was cut short ({cut_short_in(bundle)})")
-    if not_converged_in(bundle):
+    elif not_converged_in(bundle):
         lines.append(f"of this model: {not_converged_in(bundle)}")
     if {as_float(d.arrival) for d in schedule.doses} & set(times):
         lines.append("At the time of a dose stands the value before it.")

@@ -120,7 +120,7 @@ def _after_training(
     stopped = cut_short({"hybrid": found.interrupted})
     said = {**marked(stopped), "settings.solver": settings.solver}
     steps = training_verdict(found)
-    if steps.good is False:
+    if steps.good is False and not stopped:  # that it was cut short is said, and is why
         said["not_converged"] = f"{steps.claim}."
         console.print(f"{MARKS[steps.good]} {steps.claim}", markup=False)
     path = save(bundle_of(hybrid, None, {}, said), folder / "model.twin")  # whatever fails from here on, it is there
@@ -198,10 +198,12 @@ def _after_training(
     hero = hero_picture(folder, dense, records, secretion, figures, FORECAST_FROM)
     narrow_pictures(folder, dense, records, secretion, figures, FORECAST_FROM)  # the README's
     verdicts = [
-        *gallery.interrupted_verdicts(stopped),
+        *gallery.interrupted_verdicts(
+            stopped, unfinished=" ".join([f"{steps.claim}.", steps.detail, *hybrid.convergence.sentences()])
+        ),
         *compared,
         *certified,
-        training_verdict(found),
+        *([] if stopped else [steps]),
         *gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends, hybrid.interrupted),
         *verdicts_of(judged),
         solver_verdict(figures),

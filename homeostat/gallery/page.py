@@ -1,7 +1,7 @@
 """The page of one evaluation: its pictures and tables in their sections."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ class Shown:
     `evaluations`, by the name of the model, the first of which the page is about · `records`, everybody, and their `cohort` ·
     `dense`, forecasts of the first `DRAWN` of them on a grid · `judged`, `rings`, of the first evaluation · `theta`, None for a
     model without parameters · `fits`, from all of everyone's data, None where that was not asked · `beyond`, the ids of those who
-    go beyond what was trained · `heading`, whose scores they are.
+    go beyond what was trained · `heading`, whose scores they are · `unfinished`, by the name of another model why its training
+    counts as not converged.
     """
 
     bundle: Bundle
@@ -47,6 +48,7 @@ class Shown:
     fits: Fits | None
     beyond: Sequence[str] = ()
     heading: str = "People never seen in training"
+    unfinished: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def evaluation(self) -> Evaluation:
@@ -149,7 +151,11 @@ def _forecasts(shown: Shown, pictures: Sequence[Picture]) -> Section:
         "Every person's forecast, the scores, and every number behind the pictures.",
         notes,
         pictures,
-        [score_rows(shown.evaluations, shown.heading), uncertainty_rows(shown.evaluations, asked.unit), values],
+        [
+            score_rows(shown.evaluations, shown.heading, unfinished=shown.unfinished),
+            uncertainty_rows(shown.evaluations, asked.unit),
+            values,
+        ],
     )
 
 
