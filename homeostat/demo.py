@@ -15,6 +15,7 @@ from rich.table import Table as RichTable
 
 from exchange import load, save, solver_named
 from homeostat import gallery
+from homeostat.bundles.uncertified import outside_certificates, outside_in_words
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
@@ -190,6 +191,10 @@ def _after_training(
     for name, one in beyond.items():
         if one:
             console.print(f"{name}: {one.sentence()}", markup=False)
+    uncertified = outside_certificates(bundle, 0, schedules)
+    for name, outside in uncertified.items():
+        if outside:
+            console.print(f"{name}: {outside_in_words(outside)}", markup=False)
 
     console.rule("[bold]8 · save and load, and the page[/bold]", align="left")
     path = save(bundle, folder / "model.twin")
@@ -258,6 +263,7 @@ def _after_training(
         "not_converged": {name: why for name, why in unfinished.items() if why},
         "peaks": {name: list(value) for name, value in peaks.items()},
         "beyond_training": {name: one.to_dict() for name, one in beyond.items()},
+        "outside_certificates": uncertified,
         "unit": asked.unit,
         "time_unit": asked.time_unit,
         "identical_after_load": identical,

@@ -52,7 +52,7 @@ def secretion_axes(found: Secretion, *, late: bool = False, axes: Axes | None = 
             color=LINE,
             fontsize=SMALL,
             va="center",
-        ).set_gid("percentile")
+        )
     return axes
 
 

@@ -224,7 +224,7 @@ def test_the_region_of_daily_doses(people: tuple[Record, ...]) -> None:
     assert not speaks_of(kept, np.array([[largest, 0.0], [20.0 * largest, 0.0]]))
     assert speaks_of(certify(system), np.array([[1e6, 0.0]]))
     words = kept.where_in_words()
-    assert f"under doses of up to {largest:.4g}, at least 24 apart" in words
+    assert f"under doses of up to {largest:.4g} into x[0], at least 24 apart" in words
     assert certify(system).where_in_words() == "all states"
 
 
