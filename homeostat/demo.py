@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 
 from exchange import load, save, solver_named
 from homeostat import gallery
+from homeostat.bundles.uncertified import outside_certificates, outside_in_words
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
@@ -90,7 +91,7 @@ def run_demo(folder: Path, settings: Settings, console: Console, *, made: Made |
     # the baselines are trained meanwhile on the second core; a network that must find the physics by itself gets more steps
     longer = replace(settings, steps=5 * settings.steps // 2)
     with SecondProcess("homeostat.study") as second:
-        waiting: dict[str, Answer[Evaluation]] = {}
+        waiting: dict[str, Answer[tuple[Evaluation, str]]] = {}
         for baseline in baselines:
             own = settings if baseline.model.backbone.physical else longer
             waiting[baseline.name] = second.ask(judge, baseline, records, own, THRESHOLD)
@@ -107,7 +108,7 @@ def _after_training(
     asked: Asked,
     records: Sequence[Record],
     hybrid: Trained,
-    waiting: Mapping[str, Answer[Evaluation]],
+    waiting: Mapping[str, Answer[tuple[Evaluation, str]]],
     console: Console,
     began: float,
     made: Made,
@@ -145,6 +146,7 @@ def _after_training(
 
     console.rule("[bold]6 · judge[/bold]", align="left")
     evaluations: dict[str, Evaluation] = {"hybrid": found}
+    unfinished: dict[str, str] = {}
     left_out: list[str] = []
     for name, answer in waiting.items():
         if stopped and not answer.ready():
@@ -152,8 +154,8 @@ def _after_training(
             console.print(f"[yellow]{name}: left out, since training was interrupted[/yellow]")
             continue
         with console.status(f"waiting for the {name}"):
-            evaluations[name] = answer.get()
-    for table in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, "mg/L")):
+            evaluations[name], unfinished[name] = answer.get()
+    for table in (gallery.score_rows(evaluations, unfinished=unfinished), gallery.uncertainty_rows(evaluations, "mg/L")):
         console.print(rich_table(table))
     judged = judge_uncertainty(found.prediction, found.y, [r.id for r in records], asked, resample="bootstrap")
     for verdict in verdicts_about(verdicts_of(judged), "gates"):
@@ -187,6 +189,10 @@ def _after_training(
     for name, one in beyond.items():
         if one:
             console.print(f"{name}: {one.sentence()}", markup=False)
+    uncertified = outside_certificates(bundle, 0, schedules)
+    for name, outside in uncertified.items():
+        if outside:
+            console.print(f"{name}: {outside_in_words(outside)}", markup=False)
 
     console.rule("[bold]8 · save and load, and the page[/bold]", align="left")
     path = save(bundle, folder / "model.twin")
@@ -204,12 +210,15 @@ def _after_training(
         name: crps_difference(evaluations["hybrid"], evaluations[name]) for name in evaluations if name in waiting
     }
     verdicts = [
-        *gallery.interrupted_verdicts(stopped, left_out),
+        *gallery.interrupted_verdicts(stopped, left_out, " ".join(hybrid.convergence.sentences())),
         gallery.claim_verdict(certificate, "h", STATES, best=best, proved=proved),
         *gallery.outside_verdicts(bundle.outside(), len(records)),
         *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends, hybrid.interrupted),
         *verdicts_of(judged),
-        *(gallery.comparison_verdict(name, value, "mg/L") for name, value in comparisons.items()),
+        *(
+            gallery.comparison_verdict(name, value, "mg/L", unfinished=unfinished[name])
+            for name, value in comparisons.items()
+        ),
         Verdict(
             f"The gradient that trains is {'' if distance < GRADIENT_LIMIT else 'not '}torchdiffeq's",
             distance < GRADIENT_LIMIT,
@@ -230,6 +239,7 @@ def _after_training(
         rings_of(hybrid.model, hybrid.cohort, hybrid.personal),
         theta_of(hybrid.model, hybrid.cohort, hybrid.personal),
         fits_of(hybrid.model, hybrid.cohort, hybrid.personal, END, most=DRAWN, solver=solver_named(settings.solver)),
+        unfinished=unfinished,
     )
     phase = gallery.phase_of(bundle, 0, 24.0)
     proof = proof_section(folder, phase, records[0].id)
@@ -248,8 +258,10 @@ def _after_training(
         "scores": bundle.calibration["scores"],
         **gallery.fit_summary(hybrid),
         "crps_difference": {name: list(value) for name, value in comparisons.items()},
+        "not_converged": {name: why for name, why in unfinished.items() if why},
         "peaks": {name: list(value) for name, value in peaks.items()},
         "beyond_training": {name: one.to_dict() for name, one in beyond.items()},
+        "outside_certificates": uncertified,
         "unit": asked.unit,
         "time_unit": asked.time_unit,
         "identical_after_load": identical,

@@ -31,7 +31,7 @@ from homeostat.study.recipe import hybrid_recipe
 from homeostat.study.rounded import certify_rounded
 from homeostat.study.settings import Settings, require_settings
 from homeostat.study.suited import notes_of, require_one_unit, require_room, unstated
-from homeostat.study.training import require_folds, train
+from homeostat.study.training import require_folds, train, why_not_converged
 from homeostat.terminal import rich_table
 from physics import Backbone
 from stability import Certificate, Refusal, check
@@ -102,7 +102,7 @@ def fit_table(
     certificate, best = certify_rounded(system)
     proved = isinstance(certificate, Certificate) and check(certificate, system)
     evaluations = {recipe.name: evaluate(trained, settings, asked.threshold)}
-    comparisons, left_out = {}, []
+    comparisons, left_out, unfinished = {}, [], dict[str, str]()
     other = hybrid_recipe(backbone, records, with_residual=False)
     if hidden and trained.interrupted is not None:
         left_out = [other.name]  # whoever stops a training does not ask for the next one
@@ -113,6 +113,7 @@ def fit_table(
         )
         evaluations[other.name] = evaluate(alone, settings, asked.threshold)
         interrupted[other.name] = alone.interrupted
+        unfinished[other.name] = why_not_converged(alone.convergence, alone.interrupted)
         comparisons[other.name] = crps_difference(evaluations[recipe.name], evaluations[other.name])
     judged = judge_uncertainty(
         evaluations[recipe.name].prediction,
@@ -139,14 +140,19 @@ def fit_table(
         *gallery.baseline_notes(trained.cohort),
     ]
     about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends, trained.interrupted)
+    # where the backbone alone was interrupted the hybrid is judged as it is
+    about_hybrid = [] if trained.interrupted is None else trained.convergence.sentences()
     said = bundle_verdict(certificate, best, bundle, proved=bool(proved))
     verdicts = [
-        *gallery.interrupted_verdicts(stopped, left_out),
+        *gallery.interrupted_verdicts(stopped, left_out, " ".join(about_hybrid)),
         *(Verdict(sentence, None, about=("units",)) for sentence in assumed),
         said,
         *about_fit,
         *verdicts_of(judged),
-        *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
+        *(
+            gallery.comparison_verdict(name, value, asked.unit, unfinished=unfinished[name])
+            for name, value in comparisons.items()
+        ),
     ]
     solver = solver_named(settings.solver)
     shown_on_page = Shown(
@@ -160,6 +166,7 @@ def fit_table(
         rings_of(trained.model, trained.cohort, trained.personal),
         theta_of(trained.model, trained.cohort, trained.personal),
         fits_of(trained.model, trained.cohort, trained.personal, end, most=DRAWN, solver=solver),
+        unfinished=unfinished,
     )
     summary = {
         "certified": bool(proved),
@@ -190,7 +197,7 @@ def fit_table(
         values=summary,
     )
     path, page = run.finished(path, page, cut_short=bool(stopped))
-    for rows in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, asked.unit)):
+    for rows in (gallery.score_rows(evaluations, unfinished=unfinished), gallery.uncertainty_rows(evaluations, asked.unit)):
         console.print(rich_table(rows))
     for sentence in assumed:
         console.print(shown(sentence), markup=False)
