@@ -13,7 +13,7 @@ import numpy as np
 from stability.claims.certificate import Certificate
 from stability.claims.regional_rate import RegionalRate
 from stability.decay import decay_in_words, rounded
-from stability.lure import SLOPES, Array, Lure
+from stability.lure import Array, Lure
 from stability.proof.checker import prove
 from stability.proof.known import Entries, entries_in
 from stability.proof.reading import Unusable
@@ -63,7 +63,7 @@ def certify_taped(
     seconds: float,
 ) -> Certificate | Refusal:
     """A certificate of a system with a tape, in a region or in all states, or why there is none; see `certify`."""
-    deadline, stack = time.monotonic() + seconds, read_system(system, tapes=True)
+    deadline, stack = time.monotonic() + seconds, read_system(system, tapes=True, mixed=True)
     if region is None:
         return _everywhere(system, stack, rate, given, condition, deadline)
     check_fit(system, region, inputs)
@@ -154,7 +154,7 @@ def _certified(task: RegionalTask, found: _Found, stay: Stay) -> Certificate | R
         rate=found.rate,
         metric=P / unit,
         multipliers=found.multipliers / unit,
-        slope_range=SLOPES[system.activation],
+        slope_range=system.slope_range,
         condition=float(np.linalg.cond(P / unit)),
         leading=system.leading,
         digest=system.digest(),
@@ -207,7 +207,7 @@ def _everywhere(
                 rate=float(ascent.rate * (1.0 - shrink) if rate is None else rate),
                 metric=P / unit,
                 multipliers=multipliers / unit,
-                slope_range=SLOPES[system.activation],
+                slope_range=system.slope_range,
                 condition=float(np.linalg.cond(P / unit)),
                 leading=system.leading,
                 digest=system.digest(),
