@@ -264,7 +264,7 @@ def _after_training(
     report = write_report(
         folder / "report.html",
         title="Theophylline: a hybrid twin of twelve people",
-        opening=opening_of(hybrid.model, records, found, judged, asked, verdicts, source=SOURCE, unseen=True),
+        opening=opening_of(hybrid.model, records, judged, asked, verdicts, source=SOURCE, unseen=True),
         made=made,
         picture=gallery.hero_picture(folder, dense, records, gallery.reliability_numbers(found, asked), phase, asked),
         verdicts=verdicts,

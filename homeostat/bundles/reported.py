@@ -196,7 +196,7 @@ def report_on(
             heading="This table",
         ),
         title=f"{data.name}: forecasts of {_people(len(records))}",
-        opening=opening_of(bundle.model, records, evaluation, judged, asked, verdicts, source=data.name, unseen=False),
+        opening=opening_of(bundle.model, records, judged, asked, verdicts, source=data.name, unseen=False),
         notes=[
             f"Each person was learned from what was measured up to {asked.forecast_from:g}{behind(asked.time_unit)} since the "
             f"{asked.since}, with the trained network frozen; the rest of their record was then asked of the model.",

@@ -257,7 +257,7 @@ def _after_training(
         opening=[
             _what_it_is(figures, len(data.train), len(data.test)),
             what_is_proved(verdicts),
-            how_far(shown.evaluation, judged, asked, verdicts, True),
+            how_far(judged, asked, verdicts, True),
         ],
         made=made,
         picture=hero,

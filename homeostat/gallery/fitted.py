@@ -35,7 +35,7 @@ def observed_picture(
     }
     title = "Observed against predicted"
     caption = (
-        "Each dot is one measurement, with the interval that was stated for it. On the dashed line it is as predicted; on the "
+        "Each dot is one measurement, with its interval. On the dashed line it is as predicted; on the "
         "right it was known to the fit."
     )
     axes = observed_axes(numbers, title=title)

@@ -159,7 +159,7 @@ def _calibration(folder: Path, shown: Shown) -> Section:
         *pictures_of(folder, shown.judged, shown.asked, shown.rings),
     ]
     return Section(
-        "Is the stated uncertainty right?",
+        "Is the uncertainty right?",
         "Stated probabilities beside what happened, by horizon, and what the uncertainty is made of.",
         pictures=pictures,
         tables=[scores_table(shown.judged, shown.asked)],

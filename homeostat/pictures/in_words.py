@@ -160,11 +160,14 @@ def horizons_in_words(channel: ChannelReport, time_unit: str | None = None) -> s
     found = []
     for level in sorted({r.level for r in channel.coverage_by_horizon}):
         rows = [r for r in channel.coverage_by_horizon if r.level == level]
-        outside = sum(bool(r.share.place) for r in rows)
+        outside, able = sum(bool(r.share.place) for r in rows), sum(r.share.decides for r in rows)
+        gone = f"{outside} of {len(rows)} shares outside their band"
+        if able < len(rows):
+            gone += f" (of so few people {'none' if not able else f'only {able}'} can be)"
         found.append(
             f"The {percent(level)} interval holds {percent(rows[0].share.observed)} at {rows[0].horizon}{clock} and "
-            f"{percent(rows[-1].share.observed)} at {rows[-1].horizon}{clock}, {outside} of {len(rows)} shares outside their "
-            f"band, and is {rows[0].sharpness:.3g} and {rows[-1].sharpness:.3g}{unit} wide."
+            f"{percent(rows[-1].share.observed)} at {rows[-1].horizon}{clock}, {gone}, "
+            f"and is {rows[0].sharpness:.3g} and {rows[-1].sharpness:.3g}{unit} wide."
         )
     bins = channel.pit.share
     strays = sum(bool(g.place) for g in bins)

@@ -155,7 +155,6 @@ def fit_table(
         theta_of(trained.model, trained.cohort, trained.personal),
         fits_of(trained.model, trained.cohort, trained.personal, end, most=DRAWN, solver=solver),
     )
-    first = evaluations[recipe.name]
     summary = {
         "certified": bool(proved),
         "rate": certificate.rate if isinstance(certificate, Certificate) else None,
@@ -175,7 +174,7 @@ def fit_table(
         folder,
         shown_on_page,
         title=f"{table.name}: a {'hybrid ' if hidden else ''}twin of {len(records)} people",
-        opening=opening_of(trained.model, records, first, judged, asked, verdicts, source=table.name, unseen=True),
+        opening=opening_of(trained.model, records, judged, asked, verdicts, source=table.name, unseen=True),
         notes=[
             f"Forecasts below concern people whom the forecasting members had not been trained on. {gallery.WHAT_EVERYONE_SAID}",
             *notes,

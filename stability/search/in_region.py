@@ -15,7 +15,7 @@ import numpy as np
 
 from stability.claims.certificate import Certificate, no_metric_exceeds
 from stability.decay import decay_in_words
-from stability.lure import SLOPES, Array, Loop, Lure
+from stability.lure import Array, Loop, Lure
 from stability.proof.checker import prove
 from stability.proof.region.cells import Frame
 from stability.proof.region.claim import Stay
@@ -55,7 +55,7 @@ def certify_in_region(
     doses are asked for and not covered it is a refusal, which says what is proved without them.
     """
     check_fit(system, region, inputs)
-    task = RegionalTask(system, read_system(system), region, inputs, rate, condition, time.monotonic() + seconds)
+    task = RegionalTask(system, read_system(system, mixed=True), region, inputs, rate, condition, time.monotonic() + seconds)
     if inputs is None or inputs.doses is None:
         return _searched(task, given)
     found = _searched(replace(task, deadline=share(task.deadline, 0.8)), given)
@@ -185,7 +185,7 @@ def _by_cells(task: RegionalTask, P: Array, samples: Samples, fixed: bool) -> tu
 
 
 def _around(task: RegionalTask, point: Array) -> Array:
-    flat = task.system.flatten()
+    flat = task.system.merged()
     low, high = task.axes()
     noise = np.random.default_rng(0).standard_normal((16, len(low))) * 0.02 * (high - low)
     noise[0] = 0.0
@@ -208,7 +208,7 @@ def _proved(task: RegionalTask, best: tuple[float, Array, Array], facts: dict[st
                 rate=rate,
                 metric=P,
                 multipliers=multipliers,
-                slope_range=SLOPES[task.system.activation],
+                slope_range=task.system.slope_range,
                 condition=float(np.linalg.cond(P)),
                 leading=task.system.leading,
                 digest=task.system.digest(),

@@ -13,8 +13,8 @@ from stability.search.states.sampling import Samples
 
 
 def without_known(system: Lure) -> Lure:
-    """What stands beside the tape, of each of the V systems."""
-    return replace(system.flatten(), tape=None, theta=None, theta_upper=None)
+    """What stands beside the tape, of each of the V systems, all layers in one network."""
+    return replace(system.merged(), tape=None, theta=None, theta_upper=None)
 
 
 def corner_loop(system: Lure, entries: Entries, slopes: tuple[Array, Array]) -> Loop:

@@ -13,7 +13,7 @@ import numpy as np
 from stability.arguments import number, shown, time_limit
 from stability.claims.regional_rate import RegionalRate
 from stability.decay import rounded
-from stability.lure import SLOPES, Array, Lure, System
+from stability.lure import Array, Lure, System
 from stability.proof.checker import prove
 from stability.proof.known import Entries, entries_in
 from stability.proof.reading import Unusable
@@ -74,7 +74,7 @@ def regional_rate(
     check_fit(system, region, inputs)
     if inputs is not None and inputs.doses is not None:
         raise ValueError("a rate on a region speaks of no doses: both trajectories get the same; leave them out of the inputs.")
-    stack = read_system(system, tapes=True)
+    stack = read_system(system, tapes=True, mixed=True)
     none = np.zeros(0)
     levels = (none, none) if inputs is None else (inputs.lower, inputs.upper)
     try:
@@ -118,7 +118,7 @@ def regional_rate(
                 rate=float(best.rate * (1.0 - shrink) if rate is None else rate),
                 metric=P / unit,
                 multipliers=best.multipliers / unit,
-                slope_range=SLOPES[system.activation],
+                slope_range=system.slope_range,
                 condition=float(np.linalg.cond(P / unit)),
                 leading=system.leading,
                 digest=system.digest(),

@@ -71,7 +71,8 @@ class RegionalTask:
 
 def check_fit(system: Lure, region: Region, inputs: Inputs | None) -> None:
     n = system.states
-    m = max([a.shape[-1] for a in (system.B, system.input_weights) if a is not None], default=0)
+    felt = [system.input_weights, *(one.input_weights for one in system.branches)]
+    m = max([a.shape[-1] for a in (system.B, *felt) if a is not None], default=0)
     m = m if system.tape is None else len(system.tape["inputs"])
     size = len(region.lower) if isinstance(region, Box) else len(region.centre)
     if size != n:

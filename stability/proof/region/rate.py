@@ -45,7 +45,7 @@ def statement(rate: float, states: int, systems: int, region: Mapping[str, Any],
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
 def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a rate on a region, or say why it is refused. Law: accepted ⇒ its sentence holds in real arithmetic."""
-    stack, region = read_system(system, tapes=True), get(claim, "region")
+    stack, region = read_system(system, tapes=True, mixed=True), get(claim, "region")
     if not isinstance(region, Mapping):
         raise Unusable(f"the region {shown(region)} is not one that this checker knows")
     if set(region) != {"kind", "lower", "upper", "inputs", "proof"} or get(region, "kind") != "box":
