@@ -114,7 +114,14 @@ def test_no_point_and_no_secant_of_random_systems_beats_what_is_proved(seed: int
     P = common_metric(J[:300])[0]
     most = -float(log_norm(J, P).max())
     assert most > 0
-    found = [prove(claimed(system, box, inputs, P, share * most), system, budget=Budget(cells=2500 if system.activation == "tanh" else 500)) for share in SHARES]
+    found = [
+        prove(
+            claimed(system, box, inputs, P, share * most),
+            system,
+            budget=Budget(cells=2500 if system.activation == "tanh" else 500),
+        )
+        for share in SHARES
+    ]
     assert found[0].proved or system.activation == "relu"  # whose kinks take many more cells
     rate = max([one.rate for one in found if one.proved and one.rate is not None], default=0.0)
     assert rate <= min(most, -float(abscissa(J).max())) + 1e-9
@@ -214,7 +221,7 @@ def test_theta_in_a_box_is_every_theta_and_what_cutting_cannot_reach_ends_the_se
 
 
 def test_no_mutated_claim_is_accepted_that_a_state_contradicts() -> None:
-    """With the digest forged for the changed system, so that cells alone are asked; the oracle is the log norm at 2,000 states."""
+    """With the digest forged for the changed system, so that cells alone are asked; the oracle: log norms at 2,000 states."""
     system = bergman(**network())
     box, inputs = Box([60.0, 0.001], [250.0, 0.04]), LEVELS
     found = regional_rate(system, box, inputs)
