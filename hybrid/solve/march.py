@@ -91,7 +91,7 @@ def march(
     combination = scheme.combination(field, M, Mw, R)
     stages = scheme.stages(dense)
     if chunk is None:
-        width = (0 if net is None else sum(net.widths)) + (0 if tape is None else n + tape.width)
+        width = (0 if net is None else sum(net.widths)) + (0 if tape is None else tape.width)
         size = K * stages * Mw * R * width * x0.element_size()
         chunk = K if size <= _KEEP else max(1, math.isqrt(K - 1) + 1)
     smooth = segments.smooth if scheme.closing(dense) else [False] * K

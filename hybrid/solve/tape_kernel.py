@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from hybrid.solve.pool import Pool, Tape
-from hybrid.solve.tape_rows import PLUS_PRODUCT, Place, TapeRows
-from hybrid.solve.tape_rows import Work as Line
+from hybrid.solve.tape_rows import PLUS_PRODUCT, Place, TapeRows, Task
 from physics.operation import OPERATIONS
 
 
@@ -43,24 +42,24 @@ class TapeKernel:
         self.do, self.rows = do, rows
         self.members, self.count, self.n = like.shape
         long = self.members * self.count
-        self.values = pool.take(like, steps, stages, self.n + rows.width, long)
+        self.values = pool.take(like, steps, stages, max(1, rows.width), long)
         self.buffers = [self.values]  # to give back to the pool
         self.constants = [like.new_tensor(v) for v in rows.constants]
-        # where each line's value goes: those that are rates of one state alone stand in a block that is handed on as a whole
-        self.places: dict[int, int] = {}
+        # the derivative does not read the others, so that all stages write them into the same rows; those of the rates stand
+        # in a block that is handed on as a whole
+        self.passing = like.new_empty(self.n + len(rows.code), long)
+        self.rates = self.passing[: self.n]
+        kept = [*sorted(rows.kept), *(k for k, task in enumerate(rows.code) if task.operation == "saturating")]
+        count = len(rows.kept)
+        self.kept = {k: self.n + i for i, k in enumerate(kept[:count])}
+        self.beside = {k: self.n + count + i for i, k in enumerate(kept[count:])}  # 1 + v
+        self.passes = {k: self.n + k for k in range(len(rows.code)) if k not in self.kept}
         self.copies: list[tuple[int, Place]] = []  # the rates that stand elsewhere
         for i, place in enumerate(rows.rate):
-            if place.kind == "line" and place.position not in self.places:
-                self.places[place.position] = self.n + i
+            if place.kind == "line" and self.passes.get(place.position, 0) >= self.n:
+                self.passes[place.position] = i
             else:
                 self.copies.append((i, place))
-        free = 2 * self.n
-        self.beside: dict[int, int] = {}  # a second row, for 1 + v
-        for k, line in enumerate(rows.code):
-            if k not in self.places:
-                self.places[k], free = free, free + 1
-            if line.operation == "saturating":
-                self.beside[k], free = free, free + 1
         self.bars = like.new_empty(max(1, len(rows.code)), long)
         self.more = like.new_empty(max(1, len(rows.code)), long)
         self.kappa, self.mu = like.new_empty(self.n, long), like.new_empty(self.n, long)
@@ -85,33 +84,33 @@ class TapeKernel:
                 self.do(torch.lerp, first, u1.T[:, None].expand(lead), at, out=one)
 
     def _found(self, c: int, i: int) -> Callable[[Place], Tensor]:
-        values = self.values[c, i].unbind(0)
-        given = {
-            "state": values[: self.n],
-            "input": self.u[self.same[i]].unbind(0),
-            "held": self.held.unbind(0),
-            "constant": self.constants,
-        }
-        return lambda place: (
-            values[self.places[place.position]] if place.kind == "line" else given[place.kind][place.position]
-        )
+        values, passing = self.values[c, i].unbind(0), self.passing.unbind(0)
+        given = {"input": self.u[self.same[i]].unbind(0), "held": self.held.unbind(0), "constant": self.constants}
+
+        def at(place: Place) -> Tensor:
+            kind, k = place
+            if kind == "line":
+                return values[self.kept[k]] if k in self.kept else passing[self.passes[k]]
+            return values[k] if kind == "state" else given[kind][k]
+
+        return at
 
     def evaluate(self, c: int, i: int, x: Tensor, out: Tensor, *, add: bool) -> None:
         """The rates into `out`, or added to it, keeping what `pull` needs."""
         do, n, at, values = self.do, self.n, self._found(c, i), self.values[c, i]
         do(values[:n].copy_, x.view(-1, n).T)
-        for k, line in enumerate(self.rows.code):
-            z, read = values[self.places[k]], [at(place) for place in line.arguments]
-            if line.operation == "saturating":
+        for k, task in enumerate(self.rows.code):
+            z, read = at(Place("line", k)), [at(place) for place in task.arguments]
+            if task.operation == "saturating":
                 below = values[self.beside[k]]
                 do(torch.add, read[0], 1.0, out=below)
                 do(torch.div, read[0], below, out=z)
             else:
-                _forwards(do, line, read, z)
+                _forwards(do, task, read, z)
         for i, place in self.copies:
-            do(values[n + i].copy_, at(place))
+            do(self.rates[i].copy_, at(place))
         whole = out.view(-1, n)
-        do(whole.add_ if add else whole.copy_, values[n : 2 * n].T)
+        do(whole.add_ if add else whole.copy_, self.rates.T)
 
     def begin_gradients(self, needed: bool, inputs: bool) -> None:
         """Forget the gradients so far; who is asked for: that of what is held, those of the inputs."""
@@ -139,10 +138,10 @@ class TapeKernel:
             summands = found.pop(Place("line", k), None)
             if summands is None:
                 continue
-            line, z = self.rows.code[k], values[self.places[k]]
+            task, z = self.rows.code[k], at(Place("line", k))
             bar = _put_together(do, summands, self.bars[k])
             beside = values[self.beside[k]] if k in self.beside else None
-            _backwards(do, line, [at(place) for place in line.arguments], z, beside, bar, self.more[k], give)
+            _backwards(do, task, [at(place) for place in task.arguments], z, beside, bar, self.more[k], give)
         ends = [(Place("state", j), row) for j, row in enumerate(self.mu.unbind(0))]
         ends += [(Place("input", j), row) for j, row in enumerate(self.gu[i].unbind(0)) if self.wants_inputs]
         for place, out_row in ends:
@@ -207,11 +206,11 @@ _INTO: dict[str, Callable[..., Any]] = {
 }
 
 
-def _forwards(do: Tape, line: Line, read: Sequence[Tensor], z: Tensor) -> None:
-    """The value of a line into z."""
-    operation, more = line.operation, () if line.number is None else (line.number,)
+def _forwards(do: Tape, task: Task, read: Sequence[Tensor], z: Tensor) -> None:
+    """The value of a task into z."""
+    operation, more = task.operation, () if task.number is None else (task.number,)
     if operation == PLUS_PRODUCT:
-        do(torch.addcmul, *read, value=line.number, out=z)
+        do(torch.addcmul, *read, out=z)
     elif operation == "relu":
         do(torch.clamp, *read, min=0.0, out=z)
     elif operation in _INTO:
@@ -223,7 +222,7 @@ def _forwards(do: Tape, line: Line, read: Sequence[Tensor], z: Tensor) -> None:
 
 def _backwards(
     do: Tape,
-    line: Line,
+    task: Task,
     read: Sequence[Tensor],
     z: Tensor,
     beside: Tensor | None,
@@ -231,8 +230,8 @@ def _backwards(
     out: Tensor,
     give: Callable[..., None],
 ) -> None:
-    """Hand the cotangent of a line on to what it reads; `out` is room for one row."""
-    operation, places, number, g = line.operation, line.arguments, bar.number, bar.one
+    """Hand the cotangent of a task on to what it reads; `out` is room for one row."""
+    operation, places, number, g = task.operation, task.arguments, bar.number, bar.one
     if operation == "add":
         give(places[0], number, g)
         give(places[1], number, g)
@@ -245,10 +244,9 @@ def _backwards(
         give(places[0], number, g, read[1])
         give(places[1], number, g, read[0])
     elif operation == PLUS_PRODUCT:
-        sign = number * (line.number or 0.0)
         give(places[0], number, g)
-        give(places[1], sign, g, read[2])
-        give(places[2], sign, g, read[1])
+        give(places[1], number, g, read[2])
+        give(places[2], number, g, read[1])
     elif operation == "divide":
         do(torch.div, g, read[1], out=out)
         give(places[0], number, out)
@@ -266,14 +264,14 @@ def _backwards(
         do(out.div_, beside)
         give(places[0], number, out)
     elif operation == "power":
-        assert line.number is not None
-        do(torch.pow, read[0], line.number - 1.0, out=out)
-        give(places[0], number * line.number, g, out)
+        assert task.number is not None
+        do(torch.pow, read[0], task.number - 1.0, out=out)
+        give(places[0], number * task.number, g, out)
     elif operation in _PULLS:
         do(_PULLS[operation], g, z, grad_input=out)
         give(places[0], number, out)
     else:
-        slopes, more = OPERATIONS[operation].slopes, () if line.number is None else (line.number,)
+        slopes, more = OPERATIONS[operation].slopes, () if task.number is None else (task.number,)
         do(lambda: out.copy_(slopes(z, *read, *more)[0]))
         give(places[0], number, g, out)
         if len(places) > 1:  # of two, one is chosen
