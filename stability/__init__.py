@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stability.branches import Branch
     from stability.claims import CLAIMS, check, prove, read_claim
     from stability.claims.certificate import Certificate
     from stability.claims.claim import Claim
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLAIMS",
     "Box",
+    "Branch",
     "Budget",
     "Certificate",
     "Claim",
@@ -82,6 +84,7 @@ __all__ = [
 _HOME = {
     "CLAIMS": "claims",
     "Box": "region",
+    "Branch": "branches",
     "Budget": "proof.budget",
     "Certificate": "claims.certificate",
     "Claim": "claims.claim",

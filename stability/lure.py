@@ -1,19 +1,23 @@
 """The system that a certificate speaks about: a linear part, a layered residual and a tape, as plain float64 arrays and JSON."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from stability.arguments import listed, number, shown
+from stability.branches import Branch, branches_of, units_of
+from stability.digest import digest_of
 from stability.glance import Summary, brief, glance
-from stability.shapes import RANKS, check_activation, check_shapes, leading_of, real_array, theta_of
+from stability.loop import Array, Loop, sides
+from stability.proof.reading import Unusable
+from stability.proof.units import Activation, Layer, Network, beside, layers, slope_ends, slope_hull
+from stability.shapes import RANKS, check_shapes, leading_of, real_array, theta_of
 from stability.tapes import plain_tape, tape_bytes
 
-Array = NDArray[np.float64]
+__all__ = ["SLOPES", "Array", "Loop", "Lure", "System", "one_activation", "sides", "without_tape"]
 
 # Slopes of the activations, [lower, upper], over the whole real line; where the ends are irrational they are rounded outward.
 SLOPES: dict[str, tuple[float, float]] = {
@@ -26,64 +30,41 @@ SLOPES: dict[str, tuple[float, float]] = {
 }
 
 
-@dataclass(frozen=True)
-class Loop:
-    """The same systems, flattened to one leading axis, as v = W x + N z, z = φ(v), dx/dt = A x + E z (differences only).
-
-    The layers are stacked into one vector z of H units, so N is strictly block lower triangular, W is W_1 on the first
-    layer's rows and zero below, and E is W_L on the last layer's columns and zero before.
-    """
-
-    A: Array  # (V, n, n)
-    E: Array  # (V, n, H)
-    W: Array  # (V, H, n)
-    N: Array  # (V, H, H)
-    lower: Array  # α (V|1, H): the slope of unit j of system v lies in [α, β], and so do its difference quotients
-    upper: Array  # β (V|1, H)
-    widths: tuple[int, ...]  # h_1 … h_{L-1}, summing to H
-
-
-def sides(loop: Loop) -> tuple[Array, Array]:
-    """J = [−Wᵀα; I − Nᵀα] and R = [−Wᵀβ; I − Nᵀβ], each (V, n + H, H): the sector's two factors, written densely.
-
-    The rows of Jᵀ and Rᵀ take (δx, δz) to δz − αδv and δz − βδv.
-    """
-    stacked = np.concatenate([-loop.W, -loop.N], axis=2).swapaxes(1, 2)  # (V, n + H, H)
-    both = []
-    for slope in (loop.lower, loop.upper):
-        side = stacked * slope[:, None, :]
-        side[:, loop.W.shape[2] :] += np.eye(loop.N.shape[1])
-        both.append(side)
-    return both[0], both[1]
-
-
 def _summary(system: Any) -> Summary:
     inputs = 0 if system.B is None else system.B.shape[-1]
-    return f"Lure: states {system.states}, inputs {inputs}, hidden units {brief(system.widths)}, {system.activation}", [
+    return f"Lure: states {system.states}, inputs {inputs}, hidden units {brief(system.widths)}, {_name(system)}", [
         ("systems", system.leading or None),
         ("A", system.A),
         ("B", system.B),
         ("weights", ", ".join(brief(w.shape) for w in system.weights)),
         ("input_weights", system.input_weights),
         ("skip", system.skip),
+        *((f"branches[{k}]", ", ".join(brief(w.shape) for w in one.weights)) for k, one in enumerate(system.branches)),
         *(() if system.tape is None else (("tape", f"{len(system.tape['code'])} lines"), ("theta", system.theta))),
         *(() if system.theta_upper is None else (("theta up to", system.theta_upper),)),
     ]
 
 
+def _name(system: Any) -> str:
+    return system.activation if isinstance(system.activation, str) else "units of their own"
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lure:
-    """dx/dt = (A + S) x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L + f(x, u, θ).
+    """dx/dt = (A + S) x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L + Σ_b branch_b(x, u) + f(x, u, θ).
 
     Arguments, every one with optional leading axes that broadcast (members M|1, records N|1), converted to read-only
     float64 copies; CPU torch tensors are accepted:
         A                (..., n, n), per unit of time
         weights          L arrays (..., out, in); the first has in = n, the last out = n; [] for a linear system
         biases           L arrays (..., out)
-        activation       tanh, relu, sigmoid, softplus, silu or gelu
+        activation       tanh, relu, sigmoid, softplus, silu, gelu or identity; or, for each hidden layer, a list of
+                         them, unit by unit
         B                (..., n, m) or None
         input_weights    W_u (..., h_1, m) or None
         skip             S (..., n, n), the learned part's own linear term, or None
+        branches         further networks beside the first: `Branch`es, or mappings of their weights, biases, activation and
+                         input_weights; at least one hidden layer each
         tape             f as a list of operations, what a tape's `to_dict` writes, or None
         theta            θ (..., q), the tape's parameters in its order: each system's own
         theta_upper      (..., q): the claim is about every θ from `theta` to this one, or None
@@ -97,10 +78,11 @@ class Lure:
     A: Array
     weights: tuple[Array, ...]
     biases: tuple[Array, ...]
-    activation: str = "tanh"
+    activation: Activation = "tanh"
     B: Array | None = None
     input_weights: Array | None = None
     skip: Array | None = None
+    branches: tuple[Branch, ...] = ()
     tape: Mapping[str, Any] | None = None
     theta: Array | None = None
     theta_upper: Array | None = None
@@ -114,10 +96,11 @@ class Lure:
             A: ArrayLike,
             weights: Sequence[ArrayLike],
             biases: Sequence[ArrayLike],
-            activation: str = "tanh",
+            activation: str | Sequence[Sequence[str]] = "tanh",
             B: ArrayLike | None = None,
             input_weights: ArrayLike | None = None,
             skip: ArrayLike | None = None,
+            branches: Sequence[object] = (),
             tape: object = None,
             theta: ArrayLike | None = None,
             theta_upper: ArrayLike | None = None,
@@ -138,10 +121,12 @@ class Lure:
             put(self, "input_weights", real_array("input_weights", self.input_weights, 2))
         put(self, "skip", None if self.skip is None else real_array("skip", self.skip, 2))
         put(self, "tape", None if self.tape is None else plain_tape(self.tape))
+        put(self, "branches", branches_of(self.branches, self.states))
         for name, value in theta_of(self).items():
             put(self, name, value)
-        check_activation(self.activation, SLOPES)
+        put(self, "activation", units_of(self.activation, [w.shape[-2] for w in self.weights[:-1]]))
         check_shapes(self)
+        self.together()
 
     @staticmethod
     def stack(systems: "Sequence[System]") -> "Lure":
@@ -153,7 +138,8 @@ class Lure:
             raise ValueError(f"a Lure is needed, or a list of some, not {shown(systems)}; write [model.lure(theta)].")
         read = [Lure.of(one) for one in systems]
         kinds = {
-            (s.states, s.widths, s.activation, *(f"no {name}" for name in RANKS if getattr(s, name) is None)) for s in read
+            (s.states, _form(s), *map(_form, s.branches), *(f"no {name}" for name in RANKS if getattr(s, name) is None))
+            for s in read
         }
         if len(kinds) > 1:
             raise ValueError(
@@ -169,6 +155,15 @@ class Lure:
 
         held = read[0]._held()
         others: dict[str, Any] = {name: joined([getattr(s, name) for s in read], rank) for name, rank in held.items()}
+        others["branches"] = tuple(
+            Branch(
+                weights=tuple(joined(w, 2) for w in zip(*(one.weights for one in same), strict=True)),
+                biases=tuple(joined(b, 1) for b in zip(*(one.biases for one in same), strict=True)),
+                activation=same[0].activation,
+                input_weights=None if same[0].input_weights is None else joined([one.input_weights for one in same], 2),
+            )
+            for same in zip(*(s.branches for s in read), strict=True)
+        )
         return replace(
             read[0],
             weights=tuple(joined(w, 2) for w in zip(*(s.weights for s in read), strict=True)),
@@ -202,8 +197,43 @@ class Lure:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """h_1 … h_{L-1}, the widths of the hidden layers."""
-        return tuple(w.shape[-2] for w in self.weights[:-1])
+        """h_1 … h_{L-1}, the widths of the hidden layers; with branches those of all networks together (`together`)."""
+        own = tuple(w.shape[-2] for w in self.weights[:-1])
+        if not self.branches:
+            return own
+        every = [widths for widths in (own, *(one.widths for one in self.branches)) if widths]
+        depth = max(map(len, every))
+        return tuple(sum((*widths, *[widths[-1]] * depth)[k] for widths in every) for k in range(depth))
+
+    @property
+    def units(self) -> tuple[Layer, ...]:
+        """The activation of each hidden layer: a name, or one for each unit."""
+        whole = self.together()
+        return layers(whole.activation, len(whole.widths))
+
+    @property
+    def slope_range(self) -> tuple[float, float]:
+        """The least and the largest slope of any unit."""
+        return slope_hull(self.together().activation)
+
+    def together(self) -> "Lure":
+        """The same with its branches in one network: block by block, padded with units φ(v) = v where depths differ.
+
+        The differential equation is the same to the last bit; the digest is not.
+        """
+        if not self.branches:
+            return self
+        own = [Network(self.weights, self.biases, self.activation, self.input_weights)] if self.weights else []
+        try:
+            whole = beside([*own, *(one.network for one in self.branches)])
+        except Unusable as error:
+            raise ValueError(f"{error}.") from error
+        parts: dict[str, Any] = {"weights": whole.weights, "biases": whole.biases, "input_weights": whole.input_weights}
+        return replace(self, branches=(), activation=whole.activation, **parts)
+
+    def merged(self) -> "Lure":
+        """The V distinct systems on one leading axis, each with all its layers in one network: what a search works on."""
+        return self.together().flatten()
 
     @property
     def leading(self) -> tuple[int, ...]:
@@ -244,6 +274,7 @@ class Lure:
         others: dict[str, Any] = {name: change(getattr(self, name), rank) for name, rank in self._held().items()}
         return replace(
             self,
+            branches=tuple(one.each(change) for one in self.branches),
             weights=tuple(change(w, 2) for w in self.weights),
             biases=tuple(change(b, 1) for b in self.biases),
             **others,
@@ -261,7 +292,7 @@ class Lure:
         """
         if self.tape is not None:
             raise ValueError("the system has a tape: its loop is that of a region; ask regional_rate(system, region) for a rate.")
-        flat = self.flatten()
+        flat = self.merged()
         count, n, widths = flat.A.shape[0], flat.states, flat.widths
         starts = np.concatenate([[0], np.cumsum(widths, dtype=int)])
         H = int(starts[-1])
@@ -271,7 +302,7 @@ class Lure:
             E[:, :, starts[-2] :] = flat.weights[-1]
         for k in range(1, len(widths)):
             N[:, starts[k] : starts[k + 1], starts[k - 1] : starts[k]] = flat.weights[k]
-        lower, upper = (np.full((1, H), end) for end in SLOPES[self.activation])
+        lower, upper = (end[None] for end in slope_ends(flat.activation, widths))
         return Loop(A=flat.linear(), E=E, W=W, N=N, lower=lower, upper=upper, widths=widths)
 
     def jacobian(
@@ -302,6 +333,8 @@ class Lure:
                 raise ValueError(f"slopes[{k}] has shape {s.shape}; give (..., {h}), leading axes that go with {self.leading}.")
         if not self.widths:
             return self.linear()
+        if self.branches:
+            return self.together().jacobian(slopes)
         # From the left: the running product has n rows, so a wide layer never meets a wide layer as a full product.
         product = self.weights[-1]
         for weight, slope in zip(self.weights[-2::-1], given[::-1], strict=True):
@@ -319,24 +352,12 @@ class Lure:
         name a line with its length in bytes, a space, and the name in UTF-8; the line `code COUNT` and for each line of the code
         a line of its operation and what it reads, separated by spaces, and behind a constant, a power and a Hill function the
         number as a little-endian double; the line `rate LINES`, separated by commas; and theta and theta_upper as B is written.
-        `scale` is no part of it.
+        Where there are branches there follow: the line `branches COUNT`, and for each of them the line of its activation and its
+        arrays weights[0] …, biases[0] … and input_weights, as above.
+        Where units have activations of their own the line of the activation is `activation units`, followed by a line for each
+        hidden layer of the units' names, separated by spaces. `scale` is no part of it.
         """
-        parts = hashlib.sha256(f"lure 1\nactivation {self.activation}\n".encode())
-        named: list[tuple[str, Array | None]] = [("A", self.A), ("B", self.B)]
-        named += [(f"weights[{k}]", w) for k, w in enumerate(self.weights)]
-        named += [(f"biases[{k}]", b) for k, b in enumerate(self.biases)]
-        named += [("input_weights", self.input_weights)]
-        if self.skip is not None:
-            named += [("skip", self.skip)]
-        after = [] if self.tape is None else [("theta", self.theta), ("theta_upper", self.theta_upper)]
-        for name, array in [*named, *after]:
-            if name == "theta" and self.tape is not None:
-                parts.update(tape_bytes(self.tape))
-            shape = "none" if array is None else ",".join(map(str, array.shape))
-            parts.update(f"{name} {shape}\n".encode())
-            if array is not None:
-                parts.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
-        return parts.hexdigest()
+        return digest_of(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Lists and numbers for JSON; Python writes the shortest decimal that reads back as the same double."""
@@ -344,10 +365,11 @@ class Lure:
             "A": self.A.tolist(),
             "weights": [w.tolist() for w in self.weights],
             "biases": [b.tolist() for b in self.biases],
-            "activation": self.activation,
+            "activation": self.activation if isinstance(self.activation, str) else [list(layer) for layer in self.activation],
             "B": None if self.B is None else self.B.tolist(),
             "input_weights": None if self.input_weights is None else self.input_weights.tolist(),
             "skip": None if self.skip is None else self.skip.tolist(),
+            **({"branches": [one.to_dict() for one in self.branches]} if self.branches else {}),
             **self._known_to_dict(),
         }
 
@@ -370,11 +392,24 @@ class Lure:
             raise ValueError(f"the system lacks {', '.join(missing)}; write it with Lure.to_dict().")
         found: dict[str, Any] = {name: data[name] for name in fields}
         found |= {name: data.get(name) for name in ("skip", "tape", "theta", "theta_upper", "scale")}  # earlier files lack these
+        found["branches"] = data.get("branches") or ()
         return Lure(**found)
 
 
 # In the forms in which public calls take one; `Lure.of` reads them.
 System = Lure | Mapping[str, Any]
+
+
+def _form(one: "Lure | Branch") -> tuple[object, ...]:
+    return one.widths, one.activation, one.input_weights is None
+
+
+def one_activation(system: object, asked: str) -> Lure:
+    """A system for a search whose units are all of one kind. Errors: ValueError for one with a tape, or with several kinds."""
+    found = without_tape(system, asked)
+    if not isinstance(found.together().activation, str):
+        raise ValueError(f"the system has units of different activations, for which there is no {asked}; ask certify of it.")
+    return found
 
 
 def without_tape(system: object, asked: str) -> Lure:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stability.arguments import shown
-from stability.proof.tape import read_tape
+from stability.proof.tape import NUMBERED, read_tape
 
 
 def plain_tape(value: object) -> dict[str, Any]:
@@ -34,8 +34,7 @@ def tape_bytes(tape: Mapping[str, Any]) -> bytes:
         out += [str(len(name)).encode() + b" " + name + b"\n" for name in names]
     out.append(f"code {len(tape['code'])}\n".encode())
     for operation, *rest in tape["code"]:
-        numbered = operation in ("constant", "power", "hill")
-        read, number = (rest[:-1], rest[-1:]) if numbered else (rest, [])
+        read, number = (rest[:-1], rest[-1:]) if operation in NUMBERED else (rest, [])
         out.append(" ".join([operation, *(str(int(j)) for j in read)]).encode() + b"\n")
         out += [struct.pack("<d", float(value)) for value in number]
     out.append(("rate " + ",".join(str(int(i)) for i in tape["rate"]) + "\n").encode())

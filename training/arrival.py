@@ -72,10 +72,14 @@ class Convergence:
                 if 2 * int(self.far[:, j].sum()) >= M:
                     far = float(self.away[self.far[:, j], j].median())
                     side = f"is {abs(far):.1f} standard errors too {'low' if far > 0 else 'high'}"
-                    parts.append(f"the typical {name} {side if math.isfinite(far) else 'is where the objective has no minimum'}")
+                    side = side if math.isfinite(far) else "is where the objective has no minimum"
+                    parts.append(f"{_in(int(self.far[:, j].sum()), M)}the typical {name} {side}")
             if 2 * int(self.falling.sum()) >= M:
                 fall = float(self.fall[self.falling].median())
-                parts.append(f"the objective still fell by {fall:.2g} in the last steps")
+                whose = " (their median)" if M > 1 else ""
+                parts.append(
+                    f"{_in(int(self.falling.sum()), M)}the objective still fell by {fall:.2g}{whose} in the last steps"
+                )
             why = "; ".join(parts) or "each for a reason of its own"
             found.append(f"The fit has not converged in {missing} of {M} members: {why}. Give it more steps, or a better start.")
         if self.unfinished:
@@ -96,6 +100,10 @@ class Convergence:
             "people_not_converged": list(self.unfinished),
             "sentences": self.sentences(),
         }
+
+
+def _in(count: int, members: int) -> str:
+    return f"in {count} of {members} " if members > 1 else ""
 
 
 def convergence(

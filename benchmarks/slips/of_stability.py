@@ -32,6 +32,8 @@ def rows() -> dict[str, Call]:
         "Lure": lambda: (Lure, {
             "A": system.A, "weights": system.weights, "biases": system.biases, "activation": "tanh", "B": system.B,
             "input_weights": system.input_weights, "skip": np.zeros((2, 2))}),
+        "Branch": lambda: (stability.Branch, {
+            "weights": plain, "biases": system.biases, "activation": "tanh", "input_weights": system.input_weights}),
         "Lure.of": lambda: (Lure.of, {"system": system.to_dict()}),
         "Lure.stack": lambda: (Lure.stack, {"systems": [system, system]}),
         "Lure.jacobian": lambda: (system.jacobian, {"slopes": [np.ones(3)]}),

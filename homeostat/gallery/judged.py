@@ -179,14 +179,14 @@ def _by_channel(report: UncertaintyReport) -> list[tuple[ChannelReport, str, str
 
 def verdicts_of(judged: Judged) -> list[Verdict]:
     """The page in plain language: all gates together, what stands out, then what recalibration does."""
-    found = [_gates(judged.before, "The stated uncertainty", "as it is")]
+    found = [_gates(judged.before, f"The {which_uncertainty(judged.before)} uncertainty", "as it is")]
     flagged = {flag.channel for flag in judged.before.flags if flag.name == DROPPED}
     for verdict in judged.before.verdicts:
         if verdict.about[0] == "gates" or (verdict.about[0] == "innovations" and verdict.about[1] in flagged):
             continue  # said above; and the flag says it, and what it means
         found.append(replace(verdict, claim=verdict.claim[:1].upper() + verdict.claim[1:]))
     if judged.after is not None:
-        found.append(_gates(judged.after, "Recalibrated by the other people, the stated uncertainty", "recalibrated"))
+        found.append(_gates(judged.after, "Recalibrated by the other people, the uncertainty", "recalibrated"))
         for name, (mean, low, high) in judged.change.items():
             words = "worse" if low > 0.0 else "better" if high < 0.0 else "neither better nor worse, as far as these people tell"
             # of several channels in different units there is no unit; NLL has none
@@ -233,11 +233,29 @@ def conventions_table(judged: Judged) -> Table:
     return Table("Conventions", ["what", "convention"], rows)
 
 
+def which_uncertainty(report: UncertaintyReport) -> str:
+    """The one word that a page has for what was judged: "stated", as the model states it, or "recalibrated" by people."""
+    return "recalibrated" if report.fitted_on else "stated"
+
+
+def passes_in_words(report: UncertaintyReport, gates: str = "gates") -> tuple[str, bool | None]:
+    """Whether it passes those gates that can decide, to stand behind what was judged; neither where none can."""
+    able = report.gates - report.undecided
+    people = "one person" if report.people == 1 else f"{report.people} people"
+    if not able:
+        return f"cannot be judged, since with {people} none of {report.gates} {gates} can decide", None
+    these = f"{gates} that can decide" if report.undecided else gates
+    too_few = "with one person" if report.people == 1 else "where people are too few"
+    unable = f"; {report.undecided} cannot {too_few}" if report.undecided else ""
+    if report.failed:
+        return f"fails {report.failed} of {able} {these}{unable}", False
+    return f"passes {able} of {able} {these}{unable}" if unable else f"passes all {able} {these}", True
+
+
 def _gates(report: UncertaintyReport, what: str, which: str) -> Verdict:
-    good = report.failed == 0
-    claim = f"{what} " + (
-        f"passes all {report.gates} gates" if good else f"fails {report.failed} of {report.gates} gates: recalibrate, or see why"
-    )
+    words, good = passes_in_words(report)
+    cure = ": see why" if report.fitted_on else ": recalibrate, or see why"
+    claim = f"{what} {words}{cure if good is False else ''}"
     return Verdict(claim, good, str(report.verdicts[0]), ("gates", which))
 
 

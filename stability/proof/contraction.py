@@ -17,7 +17,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.proof.activation import SLOPES
 from stability.proof.arithmetic import LARGEST, TINY, UP, Array, gamma, proved_positive
 from stability.proof.budget import Meter
 from stability.proof.known import Known, entries_in
@@ -68,7 +67,7 @@ def prove_everywhere(certificate: object, stack: Stack, meter: Meter) -> Verdict
     n, m = stack.A.shape[-1], stack.inputs
     words = statement(rate, n, stack.count, wide=stack.wide)
     entries = entries_in(stack, np.full(n, -np.inf), np.full(n, np.inf), (np.full(m, -np.inf), np.full(m, np.inf)), meter)
-    units = sum(stack.widths) + (0 if entries is None else entries.units)
+    units = stack.units + (0 if entries is None else entries.units)
     refusal = disagreement(certificate, stack, rate, P, multipliers, words, (stack.count, units))
     if refusal:
         return Verdict(False, refusal)
@@ -153,7 +152,7 @@ def inequality(
     evaluated so that what may
     underflow first, αβΛ or ΛW, meets at most W and Wᵀ, each ≤ 1e50; α, β and 2 are about 1. So TINY covers every entry.
     """
-    ends = slopes or tuple(np.full((len(multipliers), sum(stack.widths)), end) for end in SLOPES[stack.activation])
+    ends = slopes or tuple(np.broadcast_to(end, (len(multipliers), stack.units)) for end in stack.slopes)
     weights = [w[part] for w in stack.weights]
     widths = stack.widths
     count, n, H = len(multipliers), stack.A.shape[-1], multipliers.shape[1]

@@ -17,7 +17,6 @@ from fractions import Fraction
 
 import numpy as np
 
-from stability.proof.activation import SLOPES
 from stability.proof.arithmetic import LARGEST, TINY, Array, gamma, proved_positive
 from stability.proof.budget import Meter
 from stability.proof.contraction import inequality
@@ -158,7 +157,7 @@ def _bordered(
     stack: Stack, part: slice, rate: float, P: Array, multipliers: Array, supply: float, inputs: tuple[Array, Array, Array]
 ) -> tuple[Array, Array]:
     """The bordered matrix and a bound of its rounding error, entry by entry, as in `inequality`."""
-    alpha, beta = SLOPES[stack.activation]
+    alpha, beta = stack.slope_range
     B, U, C = inputs
     inner, blur = inequality(stack, part, rate, P, multipliers)
     count, size, _ = inner.shape

@@ -30,6 +30,7 @@ _RANGES = {
     "sigmoid": (Fraction(0), Fraction(1, 4)),
     "softplus": (Fraction(0), Fraction(1)),
     "silu": (Fraction(-998394, 10**7), Fraction(10998394, 10**7)),
+    "identity": (Fraction(1), Fraction(1)),
     "gelu": (Fraction(-1289043, 10**7), Fraction(11289043, 10**7)),
 }
 
@@ -128,7 +129,7 @@ def _decided(certificate: object, stack: Stack, meter: Meter | None) -> bool:
     # The decimals of the table round outward only as decimals: the double next to one may lie inside it by an ulp,
     # which is far less than the distance of either from the true, irrational end.
     slopes = tuple(Fraction(s) for s in stated)
-    true, slack = _RANGES[stack.activation], Fraction(1, 2**52)
+    true, slack = _RANGES[str(stack.activation)], Fraction(1, 2**52)
     if slopes[0] > true[0] + slack * abs(true[0]) or slopes[1] < true[1] - slack * true[1] or slopes[0] > slopes[1]:
         return False
     if get(certificate, "region") != "global" or get(certificate, "digest") != stack.digest or not rate > 0:

@@ -7,6 +7,7 @@ import numpy as np
 from stability.lure import Array, Lure
 from stability.proof.region.cells import Frame
 from stability.proof.region.claim import RegionalClaim, Stay, box_around
+from stability.proof.region.jacobian import Jacobian, jacobians_over
 from stability.proof.system import Stack
 from stability.region import Box, Inputs, Region
 
@@ -55,6 +56,10 @@ class RegionalTask:
             return lower, upper
         return np.concatenate([lower, self.levels[0]]), np.concatenate([upper, self.levels[1]])
 
+    def jacobians(self, frame: Frame | None = None) -> list[Jacobian]:
+        """Each system's Jacobian over the region, or the box around it, as cells see it."""
+        return list(jacobians_over(self.stack, *self.box(frame), self.levels))
+
     def claim(self, frame: Frame, proof: str, stay: Stay) -> RegionalClaim:
         ellipsoid = None if isinstance(self.region, Box) else (self.region.centre, self.region.radius)
         doses, gap = np.zeros((0, self.system.states)), np.inf
@@ -66,7 +71,8 @@ class RegionalTask:
 
 def check_fit(system: Lure, region: Region, inputs: Inputs | None) -> None:
     n = system.states
-    m = max([a.shape[-1] for a in (system.B, system.input_weights) if a is not None], default=0)
+    felt = [system.input_weights, *(one.input_weights for one in system.branches)]
+    m = max([a.shape[-1] for a in (system.B, *felt) if a is not None], default=0)
     m = m if system.tape is None else len(system.tape["inputs"])
     size = len(region.lower) if isinstance(region, Box) else len(region.centre)
     if size != n:

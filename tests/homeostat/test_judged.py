@@ -180,7 +180,7 @@ def test_verdicts_have_the_colour_of_what_they_say(right, wrong):
     good, bad = verdicts_of(right), verdicts_of(wrong)
     assert colour_of(good, f"The stated uncertainty passes all {right.before.gates} gates") is True
     assert colour_of(bad, f"The stated uncertainty fails {wrong.before.failed} of {wrong.before.gates} gates") is False
-    assert colour_of(bad, f"Recalibrated by the other people, the stated uncertainty passes all {wrong.after.gates}") is True
+    assert colour_of(bad, f"Recalibrated by the other people, the uncertainty passes all {wrong.after.gates}") is True
     assert colour_of(bad, "Recalibration makes the NLL better") is True
     assert colour_of(good, "What new people's forecasts are scaled by") is None
     assert colour_of(good, "Drug: the 80 % interval covers") is True

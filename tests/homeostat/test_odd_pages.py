@@ -86,7 +86,19 @@ def test_one_person_under_a_bundle_of_nothing_else(tmp_path: Path) -> None:
     assert "(by this share alone, 95 of 100 perfect forecasters have" in said["opening"][2]
     covers = [v["claim"] for v in said["verdicts"] if v["about"][0] == "coverage"]
     assert covers
-    assert all("(all gates together)" in claim for claim in covers)
+    # of one person a share may be anything: it has no mark, and is not counted among the gates that are passed
+    unable = [v for v in said["verdicts"] if v["about"][0] == "coverage" and "cannot say (one person)" in v["claim"]]
+    assert [v["about"][2] for v in unable] == ["0.8"]
+    assert unable[0]["good"] is None
+    assert all("(all gates together)" in claim for claim in covers if claim != unable[0]["claim"])
+    (gates,) = (v["claim"] for v in said["verdicts"] if v["about"][0] == "gates")
+    report = said["uncertainty"]["before"]
+    able = report["gates"] - report["undecided"]
+    assert 0 < able < report["gates"]
+    for words in (gates, said["opening"][2]):
+        assert f"of {able} gates" in words
+        assert f"{report['undecided']} cannot with one person" in words
+    assert sum(v["about"][0] == "people" for v in said["verdicts"]) == 1  # one line for all horizons
 
 
 def test_a_section_of_trajectories_promises_no_proof_where_there_is_none(tmp_path: Path) -> None:

@@ -17,26 +17,41 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class Gate:
-    """A statistic beside what a perfect forecaster of this sample shows: its mean, and the one band over all gates of a page."""
+    """A statistic beside what a perfect forecaster of this sample shows: its mean, and the one band over all gates of a page.
+
+    `alone_lower`, `alone_upper`: the central 95 % of this statistic by itself, which is narrower · `decides`: False where
+    the band holds whatever can be observed, as a share of one person's measurements may be anything from 0 to 1.
+    """
 
     observed: float
     mean: float
     lower: float
     upper: float
+    alone_lower: float = math.nan
+    alone_upper: float = math.nan
+    decides: bool = True
+
+    __repr__, _repr_html_ = glance()
 
     @property
     def place(self) -> str:
         """ "below" or "above" the band, or "" inside it and where there is nothing to see (NaN)."""
         return "below" if self.observed < self.lower else "above" if self.observed > self.upper else ""
 
+    @property
+    def place_alone(self) -> str:
+        """ "below" or "above" the 95 % of this statistic by itself: of many right ones, one in twenty is."""
+        return "below" if self.observed < self.alone_lower else "above" if self.observed > self.alone_upper else ""
+
     def decimals(self, least: int = 2, *, scale: float = 1.0) -> int:
-        """As many decimals, `least` to nine, as show what was observed outside a band that it is outside of.
+        """As many decimals, `least` to nine, as show what was observed outside each band that it is outside of.
 
         With fewer, 0.534 above 0.526 reads "0.53 (to 0.53)" and contradicts its own verdict. `scale`, 100 for per cent.
         """
-        bound = {"below": self.lower, "above": self.upper}.get(self.place, math.nan)
+        bounds = [{"below": self.lower, "above": self.upper}.get(self.place, math.nan)]
+        bounds.append({"below": self.alone_lower, "above": self.alone_upper}.get(self.place_alone, math.nan))
         for digits in range(least, 9):
-            if f"{scale * self.observed:.{digits}f}" != f"{scale * bound:.{digits}f}":
+            if all(f"{scale * self.observed:.{digits}f}" != f"{scale * bound:.{digits}f}" for bound in bounds):
                 return digits
         return 9
 
@@ -166,7 +181,8 @@ def _summary(report: Any) -> Summary:
     title = f"UncertaintyReport: people {report.people}, observations {report.observations}"
     first, *others = report.verdicts
     good = sum(bool(v.good) for v in others)
-    return f"{title}; {report.failed} of {report.gates} statistics are outside their band", [
+    unable = f", {report.undecided} cannot be" if report.undecided else ""
+    return f"{title}; {report.failed} of {report.gates} statistics are outside their band{unable}", [
         *((c.channel, _scores(c)) for c in report.channels[:3]),
         ("together", first.claim),
         *(("bad", v.claim) for v in others if v.good is False),
@@ -183,7 +199,9 @@ def _scores(channel: ChannelReport) -> str:
 @final
 @dataclass(frozen=True)
 class UncertaintyReport:
-    """Is the uncertainty right? `gates`: how many statistics one band holds, and `failed`, how many of them are outside."""
+    """Is the uncertainty right? `gates`: how many statistics one band holds; `failed`, how many of them are outside;
+    `undecided`, of how many the band holds whatever can be observed, so that they pass nobody.
+    """
 
     people: int
     observations: int
@@ -194,6 +212,7 @@ class UncertaintyReport:
     replicates: int
     gates: int
     failed: int
+    undecided: int
     channels: tuple[ChannelReport, ...]
     flags: tuple[Flag, ...]
     verdicts: tuple[Verdict, ...]  # of all gates together, then of every channel, then the flags

@@ -11,13 +11,16 @@ from functools import cached_property
 from typing import NamedTuple
 
 from stability.proof.reading import Unusable, get, number, sequence, shown
-from stability.proof.tape.functions import FUNCTIONS, NUMBERED
+from stability.proof.tape.functions import FUNCTIONS
+from stability.proof.tape.functions import NUMBERED as NUMBERED_FUNCTIONS
 
 # what a tape begins with: numbers, and what it is given
 LEAVES = ("constant", "state", "input", "parameter")
 PAIRS = ("add", "subtract", "multiply", "divide", "minimum", "maximum")
 # every operation that the checker can bound; what is not among them is refused by name
 OPERATIONS = (*PAIRS, *FUNCTIONS)
+# behind which a number stands
+NUMBERED = ("constant", *NUMBERED_FUNCTIONS)
 _ENTRIES = {"tape", "states", "inputs", "parameters", "code", "rate"}
 _MOST = 100_000  # lines
 
@@ -117,7 +120,7 @@ def _line(i: int, entry: object, sizes: Mapping[str, int]) -> Line:
         raise Unusable(
             f"line {i} of the tape is {shown(operation)}, which is none of {', '.join((*LEAVES, *OPERATIONS))}"
         )
-    numbered = operation == "constant" or operation in NUMBERED
+    numbered = operation in NUMBERED
     arity = 0 if operation == "constant" else 2 if operation in PAIRS else 1
     if len(parts) != arity + numbered:
         needed = f"{arity} lines" + (" and a number" if numbered else "")
