@@ -1,5 +1,6 @@
 """The claim of a rate on a region: how fast two trajectories approach while both are there; no certificate."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,7 +8,7 @@ from typing import Any, Literal
 import stability.proof as checker
 from stability.arguments import shown
 from stability.claims.claim import Array, Claim, Progress
-from stability.claims.words import behind, named, per, summary_of, systems_of
+from stability.claims.words import ends_in_words, named, per, summary_of, systems_of
 from stability.decay import decay_in_words, rounded
 from stability.entries import own_arrays
 from stability.glance import Summary, glance
@@ -26,7 +27,8 @@ class RegionalRate(Claim):
     """A candidate proof of a rate on a region; `check(claim, system)` says whether it is one.
 
     With this P and these multipliers the inequality of `stability/proof/known.py` holds over the whole box, its levels of the
-    input and every θ of the systems: √(δxᵀPδx) shrinks at the rate for as long as both trajectories are in the box. That they
+    input and every θ of the systems, or with this P alone that of `stability/proof/region/cells.py` on each cell of it:
+    √(δxᵀPδx) shrinks at the rate for as long as both trajectories are in the box. That they
     stay there is not proved: it is no certificate.
     """
 
@@ -34,7 +36,8 @@ class RegionalRate(Claim):
     claim: str = ""  # written from the numbers when left empty
     rate: float  # λ, per unit of time
     metric: Array  # P (n, n), symmetric
-    multipliers: Array  # (V, H + K): the layers' units, then the tape's entries; by vertices (V·2^K, H), a row for each corner
+    # (V, H + K): the layers' units, then the tape's entries; by vertices (V·2^K, H), a row for each corner; by cells (V, 0)
+    multipliers: Array
     slope_range: tuple[float, float]  # of the activation
     condition: float  # λmax(P)/λmin(P), in the states' own units
     leading: tuple[int, ...]  # members and records of the system; V is the product
@@ -51,7 +54,7 @@ class RegionalRate(Claim):
     def __post_init__(self) -> None:
         own_arrays(self)
         if not self.claim:
-            size = self.metric.shape[0], _product(self.leading)
+            size = self.metric.shape[0], math.prod(self.leading)
             try:
                 words = statement(self.rate, *size, self.region, wide=self.wide)
             except (KeyError, TypeError) as error:
@@ -62,7 +65,7 @@ class RegionalRate(Claim):
             object.__setattr__(self, "claim", words)
 
     def prove(self, system: object, *, budget: Budget | None = None, progress: Progress | None = None) -> Verdict:
-        """By the inequality over the box, with the tape's entries as units or corner by corner: `stability.proof.region.rate`."""
+        """By the inequality over the box, the tape's entries as units or corners, or by cells: `stability.proof.region.rate`."""
         return checker.prove(self, system, budget=budget, progress=progress)
 
     def in_words(self, time_unit: str) -> str:
@@ -74,7 +77,8 @@ class RegionalRate(Claim):
 
     def details(self, time_unit: str, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """Where it holds, the metric, the rate, and what limits it."""
-        corners = "by the corners of the box that the slopes span" if self.region.get("proof") == "vertices" else "slope by slope"
+        ways = {"vertices": "by the corners of the box that the slopes span", "cells": "cell by cell of the region"}
+        corners = ways.get(str(self.region.get("proof")), "slope by slope")
         unit = per(time_unit)
         found = [
             f"It is a rate on a region, not a certificate: it speaks of {self.where_in_words(states)}, while both trajectories "
@@ -87,26 +91,13 @@ class RegionalRate(Claim):
         if known:
             count = "" if self.sampled is None else f"{self.sampled} "
             found.append(
-                f"No constant metric can exceed {rounded(min(known), 4, 'up')} per {unit} there (from {count}sampled Jacobians "
-                "at states of the region)."
+                f"No constant metric can exceed {rounded(min(known), 4, 'up')} per {unit} there: so the search found from {count}"
+                "sampled Jacobians at states of the region, and check does not look at it."
             )
         return tuple(found)
 
     def where_in_words(self, states: Sequence[tuple[str, str]] = ()) -> str:
         """The box, briefly; the claim has every digit. `states`: names and units."""
         names = named(states, len(self.metric))
-        parts = []
-        for (name, unit), low, high in zip(names, self.region["lower"], self.region["upper"], strict=True):
-            a, b = None if low is None else rounded(low, 4, "up"), None if high is None else rounded(high, 4, "down")
-            words = f"{a} to {b}{behind(unit)}" if low is not None and high is not None else "of any value"
-            words = f"from {a}{behind(unit)} on" if high is None and low is not None else words
-            words = f"up to {b}{behind(unit)}" if low is None and high is not None else words
-            parts.append(f"{name} {words}")
-        return f"states in the box {', '.join(parts)}"
-
-
-def _product(leading: Sequence[int]) -> int:
-    count = 1
-    for size in leading:
-        count *= size
-    return count
+        ends = zip(names, self.region["lower"], self.region["upper"], strict=True)
+        return f"states in the box {', '.join(f'{name} {ends_in_words(low, high, unit)}' for (name, unit), low, high in ends)}"
