@@ -49,10 +49,9 @@ class Chart:
 def about(low: Array, high: Array) -> tuple[Array, Array]:
     """A centre of each cell between its ends (d, K), and its radius, which is infinite where an end is."""
     known = np.isfinite(low) & np.isfinite(high)
-    centre = np.where(
-        known, 0.5 * low + 0.5 * high, np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, 0.0))
-    )
-    centre = np.where(low == high, low, centre)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # of ends that are infinite: not taken
+        middle = 0.5 * low + 0.5 * high
+        centre = np.where(known, middle, np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, 0.0)))
+        centre = np.where(low == high, low, centre)
         radius = UP * np.maximum(high - centre, centre - low)
     return centre, np.where(known, radius, np.inf)
