@@ -10,7 +10,7 @@ from stability.arguments import choice, listed, shown
 from stability.glance import glance
 from stability.loop import Array
 from stability.proof.reading import Unusable
-from stability.proof.units import UNITS, Activation, Network, read_activation
+from stability.proof.units import UNITS, Activation, Network, beside, read_activation
 from stability.shapes import check_layers, real_array
 
 
@@ -101,6 +101,14 @@ def branches_of(value: object, n: int) -> tuple[Branch, ...]:
             raise ValueError(f"branches[{k}] takes {one.weights[0].shape[-1]} states and the system has {n}.")
         found.append(one)
     return tuple(found)
+
+
+def one_network(networks: Sequence[Network]) -> Network:
+    """Networks beside each other as one. Errors: ValueError."""
+    try:
+        return beside(networks)
+    except Unusable as error:
+        raise ValueError(f"{error}.") from error
 
 
 def units_of(value: object, widths: Sequence[int]) -> Activation:
