@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """{x : lower ≤ x ≤ upper}, in the states' own units; infinite where it has no end, which rates on a region alone take.
+    """{x : lower ≤ x ≤ upper}, in the states' own units; infinite where it has no end, which only systems with a tape take.
 
     Errors: ValueError where it is empty or flat.
     """

@@ -31,6 +31,7 @@ from physics.shelf.drugs.two_compartments import (
     TwoCompartmentsRates,
 )
 from physics.shelf.drugs.warfarin import WarfarinTurnover
+from physics.shelf.engineering.building_zone import BuildingZone
 from physics.shelf.engineering.coupled_tanks import CoupledTanks
 from physics.shelf.engineering.dc_motor import DCMotor
 from physics.shelf.physiology.bergman import Bergman
@@ -71,6 +72,7 @@ MECHANISMS: tuple[type[Mechanism], ...] = (
     SIRS,
     CoupledTanks,
     DCMotor,
+    BuildingZone,
 )
 
 __all__ = [
@@ -78,6 +80,7 @@ __all__ = [
     "S2008",
     "SIRS",
     "Bergman",
+    "BuildingZone",
     "CoupledTanks",
     "DCMotor",
     "EffectCompartment",

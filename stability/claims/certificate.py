@@ -1,5 +1,6 @@
 """The claim of contraction: one metric P in which the distance of any two trajectories shrinks at a rate or faster."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -9,7 +10,7 @@ import numpy as np
 import stability.proof as checker
 from stability.arguments import shown
 from stability.claims.claim import Array, Claim, Progress
-from stability.claims.words import behind, named, per, summary_of, systems_of
+from stability.claims.words import behind, ends_in_words, named, per, summary_of, systems_of
 from stability.decay import decay_in_words, rounded
 from stability.entries import own_arrays
 from stability.glance import Summary, glance
@@ -63,7 +64,9 @@ class Certificate(Claim):
     claim: str = ""  # written from the numbers when left empty
     rate: float  # λ, per unit of time
     metric: Array  # P (n, n), symmetric, smallest eigenvalue about 1
-    multipliers: Array  # (V, H), one positive number per hidden unit and system; (V, 0) where cells prove it
+    # (V, H), one positive number per hidden unit and system; (V, 0) where cells prove it. With a tape (V, H + K), those of its
+    # entries last; by vertices (V·2^K, H), a row for each corner.
+    multipliers: Array
     slope_range: tuple[float, float]  # of the activation
     condition: float  # λmax(P)/λmin(P)
     leading: tuple[int, ...]  # members and records of the system; V is the product
@@ -75,6 +78,7 @@ class Certificate(Claim):
     # another proof may exceed it. A dual bound; None where the proof is by cells, or where it was not found out.
     inequality_cap: float | None = None
     sampled: int | None = None  # how many Jacobians the first two caps are from
+    wide: bool = False  # whether the θ of a tape is a box, all of which is meant
     identity_refused: bool | None  # whether P = I fails: True at a state that was sampled, False by proof; None unknown
     region: str | Mapping[str, Any] = "global"  # or box or ellipsoid, inputs, the kind of proof, the set trajectories stay in
     not_covered: tuple[str, ...] = NOT_COVERED
@@ -86,15 +90,20 @@ class Certificate(Claim):
     def __post_init__(self) -> None:
         own_arrays(self)
         if not self.claim:
-            size = self.metric.shape[0], self.multipliers.shape[0]
+            size, wide = (self.metric.shape[0], math.prod(self.leading)), self.wide
             try:
-                regional = None if isinstance(self.region, str) else regional_statement(self.rate, *size, self.region)
+                regional = None if isinstance(self.region, str) else regional_statement(self.rate, *size, self.region, wide=wide)
             except (KeyError, TypeError) as error:
                 raise ValueError(
                     f"the region of the certificate is {shown(self.region)}, and no sentence can be made of it "
                     f"({type(error).__name__}: {error}); give what to_dict of a certificate in a region writes."
                 ) from error
-            object.__setattr__(self, "claim", regional or statement(self.rate, *size))
+            object.__setattr__(self, "claim", regional or statement(self.rate, *size, wide=wide))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As every claim; `wide` only where θ is a box, since claims about systems without a tape have no such entry."""
+        found = super().to_dict()
+        return found if self.wide else {name: value for name, value in found.items() if name != "wide"}
 
     @property
     def _stays(self) -> Mapping[str, Any]:
@@ -160,10 +169,10 @@ class Certificate(Claim):
             return "all states"
         region, inputs = claimed(self.region)
         if isinstance(region, Box):
-            lists = region.lower.tolist(), region.upper.tolist()
-            ends = [f"{rounded(a, 4, 'up')} to {rounded(b, 4, 'down')}" for a, b in zip(*lists, strict=True)]
+            lists = list(zip(region.lower.tolist(), region.upper.tolist(), strict=True))
+            ends = [ends_in_words(*pair) for pair in lists]
             if states:
-                ends = [f"{name} {end}{behind(unit)}" for (name, unit), end in zip(states, ends, strict=True)]
+                ends = [f"{name} {ends_in_words(*pair, unit)}" for (name, unit), pair in zip(states, lists, strict=True)]
             words = f"states in the box {', '.join(ends)}"
         else:
             words = f"states within {rounded(region.radius, 4, 'down')} of {np.round(region.centre, 4).tolist()} in P"

@@ -1,5 +1,6 @@
 """The claim of a rate on a region: how fast two trajectories approach while both are there; no certificate."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,7 +8,7 @@ from typing import Any, Literal
 import stability.proof as checker
 from stability.arguments import shown
 from stability.claims.claim import Array, Claim, Progress
-from stability.claims.words import behind, named, per, summary_of, systems_of
+from stability.claims.words import ends_in_words, named, per, summary_of, systems_of
 from stability.decay import decay_in_words, rounded
 from stability.entries import own_arrays
 from stability.glance import Summary, glance
@@ -51,7 +52,7 @@ class RegionalRate(Claim):
     def __post_init__(self) -> None:
         own_arrays(self)
         if not self.claim:
-            size = self.metric.shape[0], _product(self.leading)
+            size = self.metric.shape[0], math.prod(self.leading)
             try:
                 words = statement(self.rate, *size, self.region, wide=self.wide)
             except (KeyError, TypeError) as error:
@@ -87,26 +88,13 @@ class RegionalRate(Claim):
         if known:
             count = "" if self.sampled is None else f"{self.sampled} "
             found.append(
-                f"No constant metric can exceed {rounded(min(known), 4, 'up')} per {unit} there (from {count}sampled Jacobians "
-                "at states of the region)."
+                f"No constant metric can exceed {rounded(min(known), 4, 'up')} per {unit} there: so the search found from {count}"
+                "sampled Jacobians at states of the region, and check does not look at it."
             )
         return tuple(found)
 
     def where_in_words(self, states: Sequence[tuple[str, str]] = ()) -> str:
         """The box, briefly; the claim has every digit. `states`: names and units."""
         names = named(states, len(self.metric))
-        parts = []
-        for (name, unit), low, high in zip(names, self.region["lower"], self.region["upper"], strict=True):
-            a, b = None if low is None else rounded(low, 4, "up"), None if high is None else rounded(high, 4, "down")
-            words = f"{a} to {b}{behind(unit)}" if low is not None and high is not None else "of any value"
-            words = f"from {a}{behind(unit)} on" if high is None and low is not None else words
-            words = f"up to {b}{behind(unit)}" if low is None and high is not None else words
-            parts.append(f"{name} {words}")
-        return f"states in the box {', '.join(parts)}"
-
-
-def _product(leading: Sequence[int]) -> int:
-    count = 1
-    for size in leading:
-        count *= size
-    return count
+        ends = zip(names, self.region["lower"], self.region["upper"], strict=True)
+        return f"states in the box {', '.join(f'{name} {ends_in_words(low, high, unit)}' for (name, unit), low, high in ends)}"

@@ -99,7 +99,7 @@ def extremes(stack: Stack) -> str:
 def empty(claim: RegionalClaim, stack: Stack) -> str:
     n, m = stack.A.shape[-1], stack.inputs
     walls = [claim.lower, claim.upper]
-    if stack.tape is not None:  # a box may be without an end there
+    if stack.tape is not None and claim.kind == "box":  # a box may be without an end there
         walls = [wall[np.isfinite(wall)] for wall in walls]
     arrays = [*walls, *claim.levels, claim.doses]
     arrays += [] if claim.stay.centre is None else [claim.stay.centre]

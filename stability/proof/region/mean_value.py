@@ -64,8 +64,10 @@ def tape_rows(
     centre: Array,  # (d, K)
     ends: tuple[Array, Array],  # (d, K) each: what of the cells counts
     meter: Meter | None = None,
+    *,
+    by_values: bool = False,
 ) -> Rows:
-    """Of the tape of one field, for every θ of its own."""
+    """Of the tape of one field, for every θ of its own. `by_values`: without the mean-value form, of which nothing is known."""
     tape, theta, n = field.tape, field.theta, field.states
     assert tape is not None
     assert theta is not None
@@ -76,6 +78,10 @@ def tape_rows(
         return (a[:n].T, b[:n].T), (a[n:].T, b[n:].T), theta
 
     whole = value_bounds(tape, *over(low, high), strict=False, meter=meter)
+    a, b = along(rows, error, whole[0].T, whole[1].T)
+    if by_values:
+        none, unknown = np.zeros((len(rows), *centre.shape)), np.full((len(rows), *centre.shape), np.inf)
+        return Rows(a, b, none[:, 0], unknown[:, 0], none, unknown)
     here = value_bounds(tape, *over(centre, centre), strict=False, meter=meter)
     box = over(*reach)
     parts = [slope_bounds(tape, *box, strict=False, meter=meter)]
@@ -85,7 +91,6 @@ def tape_rows(
             slope_bounds(tape, (centre[:n].T, centre[:n].T), *box[1:], by_inputs=True, strict=False, meter=meter)
         )
     slopes = tuple(np.concatenate([part[k] for part in parts], -1) for k in (0, 1))  # (K, n, d)
-    a, b = along(rows, error, whole[0].T, whole[1].T)
     c, d = along(rows, error, here[0].T, here[1].T)
     s, t = along(rows, error, *(np.moveaxis(end, 0, -1).reshape(n, -1) for end in slopes))
     shape = (len(rows), *centre.shape)

@@ -23,7 +23,7 @@ _SATURATING = ("tanh", "sigmoid")
 
 def disproof(system: Lure, samples: Samples, goal: float, *, everywhere: bool = True) -> Refusal | None:
     """A Jacobian at a real state, or among all states a limit of such, whose eigenvalue forbids the rate."""
-    where: Where = "state" if system.widths else "linear"
+    where: Where = "state" if system.widths or system.tape is not None else "linear"
     found = worst(system, samples, goal)
     if found is None and everywhere and system.widths and system.together().activation in _SATURATING:
         found, where = of_the_linear_part(system, goal), "limit"

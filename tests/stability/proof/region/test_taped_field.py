@@ -88,7 +88,7 @@ def test_a_face_on_which_nothing_flows_is_exactly_zero() -> None:
     assert box_kept([field], *box, (none, none), most=1000) == ""
     # 12 · 31.3 mg/d flow in where 500 · 600/800 = 375 flow out
     assert box_kept([field], box[0], np.array([31.2, 600.0]), (none, none), most=1000) == ""
-    assert "x[1] = 600" in box_kept([field], box[0], np.array([31.3, 600.0]), (none, none), most=1000)
+    assert "plasma = 600" in box_kept([field], box[0], np.array([31.3, 600.0]), (none, none), most=1000)
 
 
 def test_terms_that_cancel_do_so_in_the_mean_value_form() -> None:

@@ -1,0 +1,103 @@
+"""Ten states of glucose and insulin (S2008), each of the 30 public people by themselves: a rate on a region.
+
+Claim: for adult#001, glucose 70–180 mg/dL and insulin .7–2 times basal, at least .0033 /min in 60 s of processor time; where a
+region does not suit a person, that is said with a state of it.
+"""
+
+import sys
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.optimize import brentq
+
+from benchmarks import race
+from physics.shelf import S2008, S2008Person, s2008_people
+from stability import Box, Inputs, Lure, Refusal, RegionalRate, check, regional_rate
+
+CORE = S2008()
+GLUCOSE, INSULIN, MEAL = (70.0, 180.0), (0.7, 2.0), 10.0  # mg/dL; times basal; Ra to this, mg/kg/min
+WANTED, SECONDS = 0.0033, 60.0
+
+
+def system_of(person: S2008Person) -> Lure:
+    """The core with θ of the person."""
+    theta, scale = list(person.theta(CORE).values()), list(CORE.scale.values())
+    A, B = np.zeros((10, 10)), np.zeros((10, 2))
+    return Lure(A=A, B=B, weights=[], biases=[], tape=CORE.tape.to_dict(), theta=theta, scale=scale)
+
+
+def region_of(
+    person: S2008Person,
+    glucose: tuple[float, float] = GLUCOSE,  # mg/dL
+    insulin: tuple[float, float] = INSULIN,  # times basal
+    tissue: tuple[float, float] | None = None,  # mg/kg
+) -> tuple[Box, Inputs]:
+    """A region of all ten states, and levels of the inputs.
+
+    Insulin everywhere, and its actions, lie between `insulin` times their basal values. Glucose in tissue, where nothing is said,
+    lies between where it balances the least glucose with the most action, and the other way round.
+    """
+    basal, p = person.rest, person.columns
+    ends: list[dict[str, float]] = []
+    for g, times, other in zip(glucose, insulin, insulin[::-1], strict=True):
+        end = {state: times * basal[state] for state in ("Ip", "I1", "Id", "Il", "Isc1", "Isc2")}
+        end |= {"X": (times - 1.0) * p["Ib"], "Gp": g * p["Vg"], "Gs": g * p["Vg"]}
+        end["Gt"] = _balanced(p, end["Gp"], (other - 1.0) * p["Ib"])
+        ends.append(end)
+    if tissue is not None:
+        for end, value in zip(ends, tissue, strict=True):
+            end["Gt"] = value
+    levels = [[times * person.insulin, Ra] for times, Ra in zip(insulin, (0.0, MEAL), strict=True)]
+    return Box(*([end[state] for state in CORE.states] for end in ends)), Inputs(*levels)
+
+
+def _balanced(p: Mapping[str, float], Gp: float, X: float) -> float:
+    """Gt where glucose in tissue does not change."""
+
+    def rate(Gt: float) -> float:
+        return p["k1"] * Gp - p["k2"] * Gt - (p["Vm0"] + p["Vmx"] * X) * Gt / (p["Km0"] + Gt)
+
+    return float(brentq(rate, 0.0, 1e4))
+
+
+def main() -> int:
+    """Run the benchmark; the exit code."""
+    setup = race.settings("s2008", __doc__)
+    report = race.Report("s2008", "Glucose and insulin in ten states, person by person")
+    people = s2008_people()
+    for name in ("adult#001", "child#001") if setup.quick else people:
+        setup.progress(f"s2008: {name}")
+        system, (box, levels) = system_of(people[name]), region_of(people[name])
+        begin = time.process_time()
+        found = regional_rate(system, box, levels, seconds=SECONDS)
+        passed = time.process_time() - begin
+        if isinstance(found, RegionalRate):
+            report.wrong |= not check(found, system)
+            report.figures |= {f"{name}: rate, /min": found.rate, f"{name}: seconds of processor time": passed}
+            report.figures[f"{name}: condition number in typical sizes"] = _condition(found)
+        else:
+            report.notes.append(f"{name}: {_refused(found)}\n")
+        if name == "adult#001":
+            ok = isinstance(found, RegionalRate) and found.rate >= WANTED and passed <= SECONDS
+            rate = found.rate if isinstance(found, RegionalRate) else 0.0
+            report.target(f"{name}: {WANTED} /min in {SECONDS:g} s", f"{rate:.5f} /min in {passed:.1f} s", ok)
+    return setup.finish(report)
+
+
+def _condition(found: RegionalRate) -> float:
+    size = np.array(list(CORE.scale.values()))
+    return float(np.linalg.cond(np.asarray(found.metric) * np.outer(size, size)))
+
+
+def _refused(found: Refusal) -> str:
+    """Why there is no rate: with a state, where one was found."""
+    if found.counterexample is None:
+        return f"{found.reason}: {found.message}"
+    state, (real, _) = found.counterexample["state"], found.counterexample["eigenvalue"]
+    at = ", ".join(f"{name} {value:.4g}" for name, value in zip(CORE.states, state, strict=True))
+    return f"{found.reason}: an eigenvalue {real:+.5f} /min at {at}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
