@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stability.arguments import listed, number, shown
-from stability.branches import Branch, branches_of, one_network, units_of
+from stability.arguments import kind, listed, number, shown
+from stability.branches import Branch, branches_of, each_of, one_network, units_of
 from stability.digest import digest_of
 from stability.glance import Summary, brief, glance
 from stability.loop import Array, Loop, sides
@@ -61,13 +61,11 @@ class Lure:
         A                (..., n, n), per unit of time
         weights          L arrays (..., out, in); the first has in = n, the last out = n; [] for a linear system
         biases           L arrays (..., out)
-        activation       tanh, relu, sigmoid, softplus, silu, gelu or identity; or, for each hidden layer, a list of
-                         them, unit by unit
+        activation       tanh, relu, sigmoid, softplus, silu, gelu or identity; or a list for each hidden layer, unit by unit
         B                (..., n, m) or None
         input_weights    W_u (..., h_1, m) or None
         skip             S (..., n, n), the learned part's own linear term, or None
-        branches         further networks beside the first: `Branch`es, or mappings of their weights, biases, activation and
-                         input_weights; at least one hidden layer each
+        branches         further networks beside the first, `Branch`es or mappings of their parts
         tape             f as a list of operations, what a tape's `to_dict` writes, or None
         theta            θ (..., q), the tape's parameters in its order: each system's own
         theta_upper      (..., q): the claim is about every θ from `theta` to this one, or None
@@ -148,6 +146,7 @@ class Lure:
     @staticmethod
     def closed(feedback: Feedback) -> "Lure":
         """The closed loop of an open one and a policy, which it keeps; `close_loop` is the door to it."""
+        kind(feedback, Feedback, "the feedback", "close_loop(system, policy), which makes one")
         system = Lure(weights=[], biases=[], **feedback.parts())
         object.__setattr__(system, "feedback", feedback)
         return system
@@ -225,6 +224,11 @@ class Lure:
         return max([*known, *(a.shape[-1] for a in (self.B, *felt) if a is not None)], default=0)
 
     @property
+    def under(self) -> str:
+        """How a claim names the policy under which the system is; empty where it is under none."""
+        return "" if self.feedback is None else self.feedback.read().words
+
+    @property
     def network(self) -> Network:
         """The first network, for the arithmetic that checker and search share."""
         return Network(self.weights, self.biases, self.activation, self.input_weights)
@@ -265,7 +269,7 @@ class Lure:
         others: dict[str, Any] = {name: change(getattr(self, name), rank) for name, rank in self._held().items()}
         return replace(
             self,
-            branches=tuple(one.each(change) for one in self.branches),
+            branches=tuple(each_of(one, change) for one in self.branches),
             weights=tuple(change(w, 2) for w in self.weights),
             biases=tuple(change(b, 1) for b in self.biases),
             **others,
@@ -379,8 +383,10 @@ System = Lure | Mapping[str, Any]
 
 
 def one_activation(system: object, asked: str) -> Lure:
-    """A system for a search whose units are all of one kind. Errors: ValueError for one with a tape, or with several kinds."""
+    """A system for a search that sees units of one kind, no tape and no policy. Errors: ValueError for another."""
     found = without_tape(system, asked)
+    if found.feedback is not None:
+        raise ValueError(f"the system is under a policy, for which there is no {asked}; ask certify or regional_rate of it.")
     if not isinstance(found.together().activation, str):
         raise ValueError(f"the system has units of different activations, for which there is no {asked}; ask certify of it.")
     return found

@@ -107,9 +107,9 @@ class Policy:
 
     def __call__(self, x: ArrayLike) -> Array:  # (..., n) -> (..., k)
         """κ(x), in float64."""
-        z = np.asarray(x, dtype=np.float64)
+        z = real_array("the state", x, 1)
         read = _read({"inputs": list(range(self.outputs)), **self.to_dict()}, self.states, self.outputs)
-        if z.ndim < 1 or z.shape[-1] != self.states:
+        if z.shape[-1] != self.states:
             raise ValueError(f"the state has shape {z.shape}; the policy sees {self.states} states: (..., {self.states}).")
         return read.value(z)
 

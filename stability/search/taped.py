@@ -13,7 +13,7 @@ import numpy as np
 from stability.claims.certificate import Certificate
 from stability.claims.regional_rate import RegionalRate
 from stability.decay import decay_in_words, rounded
-from stability.lure import SLOPES, Array, Lure
+from stability.lure import Array, Lure
 from stability.proof.checker import prove
 from stability.proof.known import Entries, entries_in
 from stability.proof.reading import Unusable
@@ -63,7 +63,7 @@ def certify_taped(
     seconds: float,
 ) -> Certificate | Refusal:
     """A certificate of a system with a tape, in a region or in all states, or why there is none; see `certify`."""
-    deadline, stack = time.monotonic() + seconds, read_system(system, tapes=True)
+    deadline, stack = time.monotonic() + seconds, read_system(system, tapes=True, mixed=True, policies=True)
     if region is None:
         return _everywhere(system, stack, rate, given, condition, deadline)
     check_fit(system, region, inputs)
@@ -157,12 +157,13 @@ def _certified(task: RegionalTask, found: _Found, stay: Stay) -> Certificate | R
         rate=found.rate,
         metric=P / unit,
         multipliers=found.multipliers / unit,
-        slope_range=SLOPES[system.activation],
+        slope_range=system.slope_range,
         condition=float(np.linalg.cond(P / unit)),
         leading=system.leading,
         digest=system.digest(),
         region={**task.region.to_dict(), "inputs": inputs, "proof": found.proof, "stays": stays},
         wide=task.stack.wide,
+        feedback=task.stack.feedback,
         spectral_cap=found.cap,
         metric_cap=None,
         sampled=found.sampled,
@@ -210,11 +211,12 @@ def _everywhere(
                 rate=float(ascent.rate * (1.0 - shrink) if rate is None else rate),
                 metric=P / unit,
                 multipliers=multipliers / unit,
-                slope_range=SLOPES[system.activation],
+                slope_range=system.slope_range,
                 condition=float(np.linalg.cond(P / unit)),
                 leading=system.leading,
                 digest=system.digest(),
                 wide=stack.wide,
+                feedback=stack.feedback,
                 spectral_cap=float(-abscissa(samples.attained).max()),
                 metric_cap=None,
                 sampled=samples.attained.shape[0] * samples.attained.shape[1],
