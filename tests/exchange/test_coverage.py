@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from exchange import Bundle, Outside, Person, load, save
 from exchange.dose_means import is_mean
 from homeostat.bundles.checked import examine_bundle
+from homeostat.bundles.uncertified import outside_certificates
 from homeostat.cli import app
 from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
 from learned import MLP, AdditiveProportional, Ensemble
@@ -140,6 +141,33 @@ def test_what_lies_outside_is_said_of_the_person(
     answer = json.loads(run("check", path, "--json").stdout)
     assert (answer["proved"], answer["covered"], answer["outside"][0]["person"]) == (True, False, who)
     assert not examine_bundle(path).good
+
+
+def test_a_question_beyond_the_certificate_is_marked(bundle: Bundle, tmp_path: Path) -> None:
+    """Less of a dose, farther apart, is covered; more, nearer, or at another level is said, in words and as values."""
+    own = SCHEDULES["Ada"]
+    asked = {
+        "as given": own,
+        "half": own.scaled("gut", 0.5),
+        "more": own.scaled("gut", 50.0),
+        "nearer": schedule(Dose("gut", 0.0, 2.0), Dose("gut", 9.0, 1.0)),
+        "sweeter": replace(own, inputs={"glucose": Signal((0.0, 5.0), (0.5, 4.0))}),
+    }
+    found = outside_certificates(bundle, 0, asked)
+    assert (found["as given"], found["half"]) == ([], [])
+    assert found["more"][0].startswith("has a dose of 100 mg gut at 0 h, and the certificate covers 2 mg gut")
+    assert "doses 9 h apart, at 9 h, and the certificate covers doses at least 12 h apart" in found["nearer"][0]
+    assert "goes from 0.5 to 4 mmol/L, and the certificate covers 0 to 3 mmol/L" in found["sweeter"][0]
+    assert not any(outside_certificates(replace(bundle, claims=()), 0, asked).values())
+    path = save(bundle, tmp_path / "a.twin")
+    picture = tmp_path / "x.svg"
+    done = run("simulate", path, "--person", "Ada", "--do", "scale gut by 50", "--picture", picture)
+    assert done.exit_code == 0, done.output
+    assert "Outside what is certified: has a dose of 100 mg gut at 0 h" in done.stdout
+    assert "OUTSIDE WHAT IS CERTIFIED" in picture.read_text()
+    values = json.loads(run("simulate", path, "--person", "Ada", "--do", "scale gut by 0.5", "--json").stdout)
+    assert values["outside_certificates"] == []
+    assert "Outside" not in run("simulate", path, "--person", "Ada", "--do", "scale gut by 0.5").stdout
 
 
 def test_two_doses_at_once_are_one(bundle: Bundle) -> None:

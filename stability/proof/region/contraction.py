@@ -94,7 +94,6 @@ def prove_in_region(
     if taped:
         needed = multipliers_shape(stack, entries, proof)
         refusal = unproved_kind(proof, entries)
-        refusal = "the rate of a system with a tape is not proved by cells" if by_cells else refusal
         if not refusal and multipliers.shape != needed:
             refusal = f"the multipliers have shape {multipliers.shape}; needed is {needed}"
     refusal = refusal or prove_stay(claim, frame, rate, stack, meter)
