@@ -180,7 +180,7 @@ def _opened(system: object) -> tuple[object, object]:
     if isinstance(system, Mapping):
         return system, system.get("policy")
     feedback = get(system, "feedback", None)
-    return (system, None) if feedback is None else (get(feedback, "system"), feedback)
+    return (get(feedback, "system"), feedback) if has(feedback, "system") else (system, None)  # a claim has a feedback too
 
 
 def _networks(first: Network, branches: list[Network], policy: object) -> list[Network]:
