@@ -12,6 +12,7 @@ from exchange import BUILTIN, load, save
 from exchange.files.plain_json import plain_json
 from homeostat import gallery
 from homeostat.bundles.said import bundle_verdict, notes_of
+from homeostat.places import require_folder
 from homeostat.study.rounded import certify_rounded
 from stability import Certificate, Claim, Refusal, certify
 from stability.region import Inputs, Region, region_and_inputs
@@ -35,6 +36,8 @@ def certify_bundle(
     if rate is not None and not 0.0 < rate < np.inf:
         raise ValueError(f"--rate {rate:g} is no rate; write a positive one, or leave it out for the best")
     bundle = load(path, structures)
+    if write:
+        require_folder(path.absolute().parent, "leave --write out, or copy the bundle to where files can be written")
     system = bundle.system()
     if region is not None:
         where, inputs = _region_in(region)
