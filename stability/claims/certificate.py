@@ -114,7 +114,9 @@ class Certificate(Claim):
         """The set that is kept. Errors: ValueError where the region does not say it."""
         stays = self.region.get("stays") if isinstance(self.region, Mapping) else None
         needed = {"set", "doses"}
-        if isinstance(stays, Mapping) and stays.get("set") != "box":
+        if isinstance(stays, Mapping) and stays.get("set") == "order":
+            needed |= {"lower", "upper"}
+        elif isinstance(stays, Mapping) and stays.get("set") != "box":
             needed |= {"centre", "start"}
         if not isinstance(stays, Mapping) or not needed <= stays.keys():
             raise ValueError(
@@ -184,12 +186,25 @@ class Certificate(Claim):
         else:
             words = f"states within {rounded(region.radius, 4, 'down')} of {np.round(region.centre, 4).tolist()} in P"
         stays = self._stays
-        if stays["set"] != "box":
+        if stays["set"] == "order":
+            words += f" that start {_box_in_words(stays, states)}"
+        elif stays["set"] != "box":
             words += f" that start within {rounded(stays['start'], 4, 'down')} of {np.round(stays['centre'], 4).tolist()} in P"
         if inputs is not None and inputs.doses is not None and stays["doses"]:
             largest, gap = _doses_in_words(inputs.doses, states), rounded(float(inputs.gap or 0.0), 4, "up")
-            return f"{words}, and are kept there under doses of up to {largest}, at least {gap}{behind(time_unit)} apart"
+            apart = f"at least {gap}{behind(time_unit)} apart"
+            if inputs.exactly:
+                apart = f"at multiples of {inputs.gap!r}{behind(time_unit)} since the start"
+            return f"{words}, and are kept there under doses of up to {largest}, {apart}"
         return f"{words}, without doses"
+
+
+def _box_in_words(box: Mapping[str, Any], states: Sequence[tuple[str, str]]) -> str:
+    """From which states trajectories may start, rounded inward."""
+    names = states or [(f"x[{k}]", "") for k in range(len(box["lower"]))]
+    ends = zip(names, box["lower"], box["upper"], strict=True)
+    words = (f"{name} {ends_in_words(low, high, unit)}" for (name, unit), low, high in ends)
+    return f"in {', '.join(words)}"
 
 
 def _doses_in_words(doses: Array, states: Sequence[tuple[str, str]]) -> str:  # (D, n)
