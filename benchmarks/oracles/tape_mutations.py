@@ -31,7 +31,7 @@ class Original:
 
 
 def originals() -> list[Original]:
-    """Small claims, all of them proved: by vertices and by slopes, alone and beside a network, one θ, a list, and a box."""
+    """Small claims, all of them proved: by vertices, slopes and cells, alone and beside a network, one θ, a list, and a box."""
     rng = np.random.default_rng(0)
     network: Tree = {
         "weights": [0.02 * rng.normal(size=(5, 2)), 0.5 * rng.normal(size=(2, 5))],
@@ -53,7 +53,7 @@ def originals() -> list[Original]:
         _proved(_system(minimal, glucose, **small), region, levels),
     ]
     found += [_proved(*of_random(np.random.default_rng(seed))) for seed in range(6)]
-    return found
+    return found + [_by_cells(found[k]) for k in (0, 1, 2, 3, 5, 6, 7)]
 
 
 def of_random(rng: np.random.Generator) -> tuple[Lure, Box, Inputs | None]:
@@ -104,6 +104,20 @@ def _proved(system: Lure, box: Box, inputs: Inputs | None) -> Original:
     if not isinstance(found, RegionalRate):
         raise ValueError(f"no claim to mutate: {found.message}")
     return Original(found.to_dict(), system.to_dict())
+
+
+def _by_cells(one: Original) -> Original:
+    """The same metric at a little less, proved by cells."""
+    region, none = (
+        one.claim["region"] | {"proof": "cells"},
+        [[] for _ in range(int(np.prod(one.claim["leading"], dtype=np.int64)))],
+    )
+    claim = one.claim | {"rate": 0.97 * one.claim["rate"], "multipliers": none, "region": region, "claim": ""}
+    said = RegionalRate.from_dict(claim)
+    verdict = said.prove(one.system)
+    if not verdict:
+        raise ValueError(f"cells do not prove what {one.claim['region']['proof']} do: {verdict.reason}")
+    return Original(said.to_dict(), one.system)
 
 
 # ---- mutations: each changes the dictionaries in place --------------------------------------------------------------
@@ -205,7 +219,14 @@ def mutate_proof(one: Original, rng: np.random.Generator) -> None:
     """Another kind of proof, with multipliers of some size and of its shape, at the rate or at another."""
     region, multipliers = one.claim["region"], one.claim["multipliers"]
     count, hidden = int(np.prod(one.claim["leading"], dtype=np.int64)), sum(len(w) for w in one.system["weights"][:-1])
-    if region["proof"] == "vertices":
+    if region["proof"] != "cells" and rng.integers(2):
+        region["proof"], shape = "cells", (count, 0)
+    elif region["proof"] == "cells":
+        region["proof"], shape = (
+            str(rng.choice(["slopes", "vertices"])),
+            (count << int(rng.integers(3)), hidden + int(rng.integers(3))),
+        )
+    elif region["proof"] == "vertices":
         region["proof"], shape = "slopes", (count, hidden + (len(multipliers) // count).bit_length() - 1)
     else:
         region["proof"], shape = "vertices", (count << (len(multipliers[0]) - hidden), hidden)
