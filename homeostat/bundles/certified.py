@@ -12,8 +12,9 @@ from exchange import BUILTIN, load, save
 from exchange.files.plain_json import plain_json
 from homeostat import gallery
 from homeostat.bundles.said import bundle_verdict, notes_of
+from homeostat.study.known_claims import certify_known
 from homeostat.study.rounded import certify_rounded
-from stability import Certificate, Claim, Refusal, certify
+from stability import Certificate, Claim, Refusal, RegionalRate, certify
 from stability.region import Inputs, Region, region_and_inputs
 
 
@@ -35,19 +36,24 @@ def certify_bundle(
     if rate is not None and not 0.0 < rate < np.inf:
         raise ValueError(f"--rate {rate:g} is no rate; write a positive one, or leave it out for the best")
     bundle = load(path, structures)
-    system = bundle.system()
+    system, on_region = bundle.system(), None
     if region is not None:
         where, inputs = _region_in(region)
         result, best = certify(system, rate, region=where, inputs=inputs, seconds=seconds), None
+    elif rate is None and system.tape is not None:
+        (result, on_region), best = certify_known(bundle, 0.0, seconds), None
     elif rate is None:
         result, best = certify_rounded(system, seconds)
     else:
         result, best = certify(system, rate=rate, seconds=seconds), None
-    others = [c for c in bundle.claims if isinstance(c, Claim) and not isinstance(c, Certificate)]
+    others: list[Claim] = [c for c in bundle.claims if isinstance(c, Claim) and not isinstance(c, Certificate)]
+    if on_region is not None:
+        others = [on_region, *(c for c in others if not isinstance(c, RegionalRate))]
     new = replace(bundle, claims=(result, *others))
     verdict = bundle_verdict(result, best, new)
     beyond, notes = new.outside(), notes_of(new)
-    told = gallery.outside_verdicts(beyond, len(bundle.people))
+    told = [] if on_region is None else [bundle_verdict(on_region, None, new)]
+    told += gallery.outside_verdicts(beyond, len(bundle.people))
     text = "\n".join([verdict.claim, verdict.detail, *map(str, told), *notes])
     if write and isinstance(bundle.certificate, Certificate) and not result:
         # a rate or a region that is refused, or a search that ran out of time, says nothing against what is proved
