@@ -12,6 +12,7 @@ from exchange import BUILTIN, load, save
 from exchange.files.plain_json import plain_json
 from homeostat import gallery
 from homeostat.bundles.said import bundle_verdict, notes_of
+from homeostat.places import require_folder
 from homeostat.study.known_claims import certify_known
 from homeostat.study.rounded import certify_rounded
 from stability import Certificate, Claim, Refusal, RegionalRate, certify
@@ -36,6 +37,8 @@ def certify_bundle(
     if rate is not None and not 0.0 < rate < np.inf:
         raise ValueError(f"--rate {rate:g} is no rate; write a positive one, or leave it out for the best")
     bundle = load(path, structures)
+    if write:
+        require_folder(path.absolute().parent, "leave --write out, or copy the bundle to where files can be written")
     system, on_region = bundle.system(), None
     if region is not None:
         where, inputs = _region_in(region)

@@ -14,11 +14,13 @@ from homeostat.bundles.reach import CRITERION
 from homeostat.bundles.said import cut_short_in, not_converged_in
 from homeostat.bundles.these_people import beyond_in, certificate_verdicts, scaling_in
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
+from homeostat.gallery.latents import latent_of
 from homeostat.gallery.made import Made
 from homeostat.gallery.markup import MARKS
 from homeostat.gallery.opening import opening_of
 from homeostat.gallery.page import DRAWN, Shown, write_page
 from homeostat.gallery.theta import theta_of
+from homeostat.one_run import Run
 from homeostat.places import require_folder
 from homeostat.study.asked import asked_of
 from homeostat.study.dense import dense_of, split
@@ -114,8 +116,8 @@ def report_on(
     whole = personalise(bundle.model, cohort, solver=bundle.solver)
     seen = sorted({p.id for p in bundle.people} & set(cohort.ids))
     same = bundle.provenance.get("table_sha256") == provenance(Settings(), data, records, units)["table_sha256"]
-    verdicts = gallery.interrupted_verdicts(cut_short_in(bundle))
-    if not_converged_in(bundle):
+    verdicts = gallery.interrupted_verdicts(cut_short_in(bundle), unfinished=not_converged_in(bundle))
+    if not_converged_in(bundle) and not verdicts:  # one cause is one line
         claim = "The fit of this model had not converged"
         verdicts.append(Verdict(claim, False, not_converged_in(bundle), ("convergence", "training")))
     verdicts += [Verdict(sentence, None, about=("units",)) for sentence in assumed]
@@ -179,8 +181,9 @@ def report_on(
         "people_not_converged": list(search.unfinished),
         "ends": [e.to_dict() for e in ends],
     }
+    run = Run(folder)
     page = write_page(
-        folder,
+        run.begin(),
         Shown(
             bundle,
             evaluations,
@@ -194,6 +197,7 @@ def report_on(
             fits_of(bundle.model, cohort, whole, end, most=DRAWN, solver=bundle.solver),
             beyond=list(beyond),
             heading="This table",
+            latent=latent_of(bundle.model, cohort.ids, whole),
         ),
         title=f"{data.name}: forecasts of {_people(len(records))}",
         opening=opening_of(bundle.model, records, judged, asked, verdicts, source=data.name, unseen=False),
@@ -206,6 +210,7 @@ def report_on(
         made=made or Made.now("homeostat.bundles.reported.report_on(…)"),
         values=summary,
     )
+    (page,) = run.finished(page)
     summary |= {"verdicts": [v.to_dict() for v in verdicts], "report": str(page)}
     lines = [f"{MARKS[v.good]} {v}" for v in verdicts]
     summary["text"] = "\n".join([*lines, f"report: {page}"])

@@ -74,9 +74,13 @@ def training_verdict(found: Ensembles) -> Verdict:
     steps = "1 step" if made == 1 else f"{made} steps"
     detail = f"Of the {made} steps the last alone tells nothing." if made == 1 else ""
     if back:
-        fall = float(len(found.cohort.ids) * (losses[-1 - back] - losses[-1]).median())
-        way = "fell" if fall > 0.0 else "rose"
-        detail = f"In the last {back} the objective of everyone together still {way} by {abs(fall):.2g} (the members' median)."
+        fall = len(found.cohort.ids) * (losses[-1 - back] - losses[-1])  # (M,)
+        middle, falling = float(fall.median()), int((fall > 0.0).sum())
+        way = "lower" if middle > 0.0 else "higher"
+        detail = (
+            f"In the last {back} steps the objective of everyone together still fell in {falling} of {len(fall)} members; their "
+            f"median is {abs(middle):.2g} {way} than before."
+        )
     if made < STEPS:
         claim = f"Training of the network stopped after {steps}, before the {STEPS} that were chosen"
         return Verdict(claim, False, detail, ("convergence", "network"))

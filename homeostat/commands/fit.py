@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from homeostat.commands.answer import Answer, Command
-from homeostat.door import say_notes, typed
-from homeostat.interrupted import INTERRUPTED
+from homeostat.door import INTERRUPTED, say_notes, typed
 from homeostat.options import (
     Channels,
     Compartments,

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from exchange import Bundle
 from homeostat.bundles.reach import CRITERION, Beyond, Reach
+from homeostat.bundles.uncertified import outside_certificates, outside_in_words
 from homeostat.gallery.claims import speaks_of
 from homeostat.pictures import (
     Phase,
@@ -202,6 +203,7 @@ def what_if_picture(
     times = np.linspace(bundle.people[person].schedule.start, end, 145).tolist()
     found = {name: bundle.forecast(bundle.people[person].id, one, times) for name, one in schedules.items()}
     beyond = beyond_training(bundle, person, schedules, end)
+    uncertified = {name: said for name, said in outside_certificates(bundle, person, schedules).items() if said}
     title = f"What if person {shortened(bundle.people[person].id)} were dosed otherwise?"
     until = bundle.people[person].until
     axes = what_if_axes(
@@ -213,6 +215,7 @@ def what_if_picture(
         since=asked.since,
         nonnegative=bundle.nonnegative,
         beyond={name: one.spans for name, one in beyond.items() if one},
+        uncertified=uncertified,
         largest=largest_doses(beyond),
         until=until if until is not None and until < end else None,
         measured=measured,
@@ -223,6 +226,7 @@ def what_if_picture(
         "Open dots were measured under what was given, not under these doses." if measured is not None else "",
         *(f"{name[:1].upper()}{name[1:]}: {one.sentence()}" for name, one in beyond.items() if one),
         CRITERION if any(beyond.values()) else "",
+        *(f"{name[:1].upper()}{name[1:]}: {outside_in_words(said)}" for name, said in uncertified.items()),
         cut_note(bundle.nonnegative),
     ]
     said = " ".join(filter(None, caption))
@@ -231,6 +235,7 @@ def what_if_picture(
         threshold=asked.threshold,
         time_unit=asked.time_unit,
         beyond={name: one.spans for name, one in beyond.items() if one},
+        uncertified=uncertified,
     )
     return written(axes, folder, "what_if", title=title, caption=said, alt=alt), found
 

@@ -22,6 +22,11 @@ def theta_of(model: HybridModel, cohort: Cohort, personal: Personal) -> Theta | 
     q = len(backbone.physical)
     if not q:
         return None
+    units = dict(getattr(population, "covariates", {}))
+    given = None
+    if population.dimension == 0 and not any(p.requires_grad for p in population.parameters()):
+        known = cohort.conditions.covariates
+        given = {with_unit(k, u): known[k].detach().cpu().double().numpy() for k, u in units.items() if k in known}
     with torch.no_grad():
         own = model.theta(personal.mode, cohort.conditions.covariates).cpu()
         middle = {k: v.median()[None] for k, v in cohort.conditions.covariates.items()}
@@ -38,12 +43,15 @@ def theta_of(model: HybridModel, cohort: Cohort, personal: Personal) -> Theta | 
         cohort.ids,
         own.expand(M, N, q).double().numpy(),
         personal.converged.cpu().all(0).numpy(),
-        at_ends(model, cohort, personal.mode),
+        () if given is not None else at_ends(model, cohort, personal.mode),
+        given,
     )
 
 
 def typical_table(theta: Theta) -> Table:
     """Typical values, spread and box, one parameter a row."""
+    if theta.given is not None:
+        return _given_table(theta)
     rows: list[Sequence[Cell]] = []
     for j, (name, unit) in enumerate(zip(theta.names, theta.units, strict=True)):
         people = np.log(theta.values[:, :, j])
@@ -53,7 +61,7 @@ def typical_table(theta: Theta) -> Table:
                 name,
                 _unit(unit),
                 f"{theta.typical[:, j].mean():.4g}",
-                _apart(theta.typical[:, j].mean(), theta.typical[:, j].std(ddof=1)) if theta.members > 1 else None,
+                apart(theta.typical[:, j].mean(), theta.typical[:, j].std(ddof=1)) if theta.members > 1 else None,
                 None if theta.spread is None else f"{theta.spread[:, j].mean():.3g}",
                 None if between is None else f"{between:.3g}",
                 f"{theta.box[j, 0]:.4g}",
@@ -87,8 +95,41 @@ def typical_table(theta: Theta) -> Table:
     return Table(title, columns, rows, note=note, full=Table(title, columns, full))
 
 
+def _given_table(theta: Theta) -> Table:
+    """Of parameters that nothing was fitted for: what people have, and what the formula may give."""
+    values = theta.values.mean(0)  # (N, q): the members have the same
+    numbers = [
+        [name, _unit(unit), float(theta.typical[0, j]), values[:, j].min(), values[:, j].max(), *theta.box[j]]
+        for j, (name, unit) in enumerate(zip(theta.names, theta.units, strict=True))
+    ]
+    columns = ["parameter", "unit", "typical", "lowest", "highest", "box from", "box to"]
+    full: list[Sequence[Cell]] = [[*row[:2], *map(float, row[2:])] for row in numbers]
+    rows: list[Sequence[Cell]] = [[*row[:2], *(f"{v:.4g}" for v in row[2:])] for row in numbers]
+    note = (
+        f"Not estimated: {computed(theta)}, the same under every member. Typical: of a person with the median covariates; lowest "
+        "and highest: of these people; the box is what the formula can give. All in the parameter's unit."
+    )
+    title = "θ, which was not estimated"
+    return Table(title, columns, rows, note=note, full=Table(title, columns, full))
+
+
+def computed(theta: Theta) -> str:
+    """What θ comes from where nothing of it is estimated."""
+    names = " and ".join(theta.given or ())
+    return f"θ is computed from everyone's {names}" if names else "θ is the same constant for everyone"
+
+
 def people_table(theta: Theta) -> Table:
-    """Everyone's θ: the members' mean and standard deviation, and who leans on an end."""
+    """Everyone's θ: the members' mean and standard deviation, and who leans on an end; where it is given, what it comes from."""
+    if theta.given is not None:
+        named = [with_unit(n, u) for n, u in zip(theta.names, theta.units, strict=True)]
+        parts = [*theta.given.values(), *theta.values.mean(0).T]
+        numbers = [[who, *row] for who, row in zip(theta.ids, np.stack(parts, 1).tolist(), strict=True)]
+        full: list[Sequence[Cell]] = [list(row) for row in numbers]
+        short: list[Sequence[Cell]] = [[who, *(f"{v:.4g}" for v in row)] for who, *row in numbers]
+        columns, title = ["person", *theta.given, *named], "Everyone's θ, and what it comes from"
+        note = f"No measurement had a say: {computed(theta)}."
+        return Table(title, columns, short, note=note, most=SHOWN, full=Table(title, columns, full))
     columns = ["person"]
     for name, unit in zip(theta.names, theta.units, strict=True):
         columns += [with_unit(name, unit), with_unit(f"± {name}", unit)]
@@ -105,7 +146,7 @@ def people_table(theta: Theta) -> Table:
         last: list[Cell] = ["; ".join(ended.get(who, [])) or "no", "yes" if theta.found[i] else "no"]
         pairs = [(float(m), float(s)) for m, s in zip(mean[i], spread[i], strict=True)]
         whole.append([who, *(v for pair in pairs for v in pair), *last])
-        shown.append([who, *(v for m, s in pairs for v in (f"{m:.4g}", _apart(m, s))), *last])
+        shown.append([who, *(v for m, s in pairs for v in (f"{m:.4g}", apart(m, s))), *last])
     note = (
         "Everyone's most likely θ given their own data, mean over the members; ± is the standard deviation over the members, "
         "which is not a person's standard error: it leaves out what that person's own data do not settle."
@@ -114,7 +155,7 @@ def people_table(theta: Theta) -> Table:
     return Table(title, columns, shown, note=note, most=SHOWN, full=Table(title, columns, whole))
 
 
-def _apart(mean: float, spread: float) -> str | None:
+def apart(mean: float, spread: float) -> str | None:
     """A standard deviation over members; what is only rounding, of members that agree, is 0."""
     return None if spread != spread else f"{0.0 if spread < 1e-12 * abs(mean) else spread:.2g}"
 

@@ -1,6 +1,6 @@
 """What each picture shows, in words with its numbers, for whoever does not see it: made from what the picture is drawn from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -133,6 +133,7 @@ def what_if_in_words(
     person: int = 0,
     time_unit: str | None = None,
     beyond: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    uncertified: Collection[str] = (),
 ) -> str:
     """Of each schedule, what its panel says, in one sentence. Arguments as those of `what_if_axes`."""
     first = next(iter(predictions.values()))
@@ -146,6 +147,8 @@ def what_if_in_words(
             rounded = [_shown(np.array(span), np.array([length, length])) for span in beyond[name]]
             spans = ", ".join(f"{a:.3g} to {b:.3g}{clock}" for a, b in rounded)
             said += f", beyond what was trained{f' from {spans}' if spans else ''}"
+        if name in uncertified:
+            said += ", outside what is certified"
         found.append(f"{name}: {said}")
     count = len(predictions)
     return (

@@ -12,7 +12,7 @@ from exchange import solver_named
 from homeostat.study.dense import split
 from homeostat.study.recipe import Recipe
 from homeostat.study.settings import Settings
-from homeostat.study.training import Trained, train
+from homeostat.study.training import Trained, train, why_not_converged
 from hybrid import Prediction
 from physics.glance import glance
 from training import (
@@ -91,9 +91,14 @@ def evaluate(trained: Trained, settings: Settings, threshold: float) -> Evaluati
     return score(prediction, asked.y, threshold, generator)
 
 
-def judge(recipe: Recipe, records: Sequence[Record], settings: Settings, threshold: float) -> Evaluation:
-    """Train without a word and judge: what a second process does for a baseline."""
-    return evaluate(train(recipe, records, settings, Console(quiet=True)), settings, threshold)
+def judge(
+    recipe: Recipe, records: Sequence[Record], settings: Settings, threshold: float
+) -> tuple[Evaluation, str]:
+    """Train without a word and judge: what a second process does for a baseline. The evaluation, and why the training counts as
+    not converged, "" where it has: to be better than what was not trained to its end is no news.
+    """
+    trained = train(recipe, records, settings, Console(quiet=True))
+    return evaluate(trained, settings, threshold), why_not_converged(trained.convergence, trained.interrupted)
 
 
 def crps_difference(a: Evaluation, b: Evaluation, seed: int = 11) -> tuple[float, float, float]:

@@ -17,6 +17,7 @@ from homeostat.gallery.markup import MARKS
 from homeostat.gallery.opening import opening_of
 from homeostat.gallery.page import DRAWN, Shown, write_page
 from homeostat.gallery.theta import theta_of
+from homeostat.one_run import Run
 from homeostat.places import require_folder
 from homeostat.plain_text import shown
 from homeostat.progress import cut_short
@@ -29,9 +30,9 @@ from homeostat.study.known_claims import certify_known
 from homeostat.study.provenance import provenance
 from homeostat.study.recipe import hybrid_recipe
 from homeostat.study.rounded import certify_rounded
-from homeostat.study.settings import Settings
+from homeostat.study.settings import Settings, require_settings
 from homeostat.study.suited import notes_of, require_one_unit, require_room, unstated
-from homeostat.study.training import require_folds, train
+from homeostat.study.training import require_folds, train, why_not_converged
 from homeostat.terminal import rich_table
 from physics import Backbone
 from stability import Certificate, Refusal, check
@@ -39,6 +40,7 @@ from training import (
     Checkpoint,
     Record,
 )
+from training.log import require_tensorboard
 from training.people.conversion import converted
 from training.trust.verdicts import Verdict
 
@@ -58,7 +60,8 @@ def fit_table(
     log: bool = False,
     made: Made | None = None,
 ) -> dict[str, Any]:
-    """Train, certify, judge beside the backbone alone, draw, and save `model.twin` and `report.html` in `folder`.
+    """Train, certify, judge beside the backbone alone, draw, and save `model.twin` and `report.html` in `folder`, all together
+    at the end (`Run`).
 
     Times of the answer are since everyone's first dose (or start), as `settings.forecast_from` is.
     While it trains, checkpoints are in `folder`; they go when all is done, and stay when training was interrupted.
@@ -66,7 +69,9 @@ def fit_table(
     TensorBoard in `folder/log`; `made`, what the page says of how it was made, by default this call and now.
     Errors: `ValueError` for input that cannot be used, `SimulationError` naming the person.
     """
-    solver_named(settings.solver)  # an unknown name is better known before anything is read or written
+    require_settings(settings)  # better known before anything is read or written
+    if log:
+        require_tensorboard()
     require_names((r.id for r in records), "a person's ID")  # a bundle would refuse them, after training
     require_names({name for r in records for name in (*r.covariates, *r.channels)}, "the name of a column or channel")
     records = [r.on_own_clock() for r in records]
@@ -92,7 +97,8 @@ def fit_table(
     interrupted = {recipe.name: trained.interrupted}
     bundle = bundle_of(trained, None, {}, {**marked(cut_short(interrupted)), "settings.solver": settings.solver})
     # the trained model is saved before anything else can fail
-    path = save(bundle, folder / "model.twin")
+    run = Run(folder)
+    path = save(bundle, run.begin() / "model.twin")
     system = bundle.system()
     on_region = None
     if system.tape is None:
@@ -102,7 +108,7 @@ def fit_table(
         (certificate, on_region), best = certify_known(bundle, last), None
     proved = isinstance(certificate, Certificate) and check(certificate, system)
     evaluations = {recipe.name: evaluate(trained, settings, asked.threshold)}
-    comparisons, left_out = {}, []
+    comparisons, left_out, unfinished = {}, [], dict[str, str]()
     other = hybrid_recipe(backbone, records, with_residual=False)
     if hidden and trained.interrupted is not None:
         left_out = [other.name]  # whoever stops a training does not ask for the next one
@@ -113,6 +119,7 @@ def fit_table(
         )
         evaluations[other.name] = evaluate(alone, settings, asked.threshold)
         interrupted[other.name] = alone.interrupted
+        unfinished[other.name] = why_not_converged(alone.convergence, alone.interrupted)
         comparisons[other.name] = crps_difference(evaluations[recipe.name], evaluations[other.name])
     judged = judge_uncertainty(
         evaluations[recipe.name].prediction,
@@ -140,15 +147,20 @@ def fit_table(
         *gallery.baseline_notes(trained.cohort),
     ]
     about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends, trained.interrupted)
+    # where the backbone alone was interrupted the hybrid is judged as it is
+    about_hybrid = [] if trained.interrupted is None else trained.convergence.sentences()
     said = bundle_verdict(certificate, best, bundle, proved=bool(proved))
     verdicts = [
-        *gallery.interrupted_verdicts(stopped, left_out),
+        *gallery.interrupted_verdicts(stopped, left_out, " ".join(about_hybrid)),
         *(Verdict(sentence, None, about=("units",)) for sentence in assumed),
         said,
         *([] if on_region is None else [bundle_verdict(on_region, None, bundle)]),
         *about_fit,
         *verdicts_of(judged),
-        *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
+        *(
+            gallery.comparison_verdict(name, value, asked.unit, unfinished=unfinished[name])
+            for name, value in comparisons.items()
+        ),
     ]
     solver = solver_named(settings.solver)
     shown_on_page = Shown(
@@ -162,6 +174,7 @@ def fit_table(
         rings_of(trained.model, trained.cohort, trained.personal),
         theta_of(trained.model, trained.cohort, trained.personal),
         fits_of(trained.model, trained.cohort, trained.personal, end, most=DRAWN, solver=solver),
+        unfinished=unfinished,
     )
     summary = {
         "certified": bool(proved),
@@ -179,7 +192,7 @@ def fit_table(
         "notes": notes,
     }
     page = write_page(
-        folder,
+        run.place,
         shown_on_page,
         title=f"{table.name}: a {'hybrid ' if hidden else ''}twin of {len(records)} people",
         opening=opening_of(trained.model, records, judged, asked, verdicts, source=table.name, unseen=True),
@@ -191,7 +204,8 @@ def fit_table(
         made=made or Made.now("homeostat.study.fit_table.fit_table(…)"),
         values=summary,
     )
-    for rows in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, asked.unit)):
+    path, page = run.finished(path, page, cut_short=bool(stopped))
+    for rows in (gallery.score_rows(evaluations, unfinished=unfinished), gallery.uncertainty_rows(evaluations, asked.unit)):
         console.print(rich_table(rows))
     for sentence in assumed:
         console.print(shown(sentence), markup=False)
@@ -205,6 +219,8 @@ def fit_table(
             "with it",
             markup=False,
         )
+        if apart := run.kept_apart():
+            console.print(apart, markup=False)
     else:
         for checkpoint in checkpoints.values():
             checkpoint.remove()

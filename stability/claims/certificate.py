@@ -19,6 +19,8 @@ from stability.proof.contraction import statement
 from stability.proof.region.claim import regional_statement
 from stability.region import Box, claimed
 
+_KINDS = 4  # kinds of doses that are named; the claim has all
+
 
 def _caps_of_now(found: dict[str, Any]) -> dict[str, Any]:
     """The caps of an earlier certificate under the names that say what they are.
@@ -110,7 +112,9 @@ class Certificate(Claim):
         """The set that is kept. Errors: ValueError where the region does not say it."""
         stays = self.region.get("stays") if isinstance(self.region, Mapping) else None
         needed = {"set", "doses"}
-        if isinstance(stays, Mapping) and stays.get("set") != "box":
+        if isinstance(stays, Mapping) and stays.get("set") == "order":
+            needed |= {"lower", "upper"}
+        elif isinstance(stays, Mapping) and stays.get("set") != "box":
             needed |= {"centre", "start"}
         if not isinstance(stays, Mapping) or not needed <= stays.keys():
             raise ValueError(
@@ -137,6 +141,8 @@ class Certificate(Claim):
         named(states, len(self.metric))
         if not isinstance(self.region, str):
             found.append(f"It holds for {self.where_in_words(states, time_unit)}; the exact sentence is in the certificate.")
+            if self._stays["doses"]:
+                found.append("The proof counts a dose by its length in P alone, and less of a dose is shorter.")
         found.append(
             f"One metric P, of condition number {rounded(self.condition, 3, 'up')}, serves every member and every fitted "
             "person, with the parameters that were found for them; the distance is √(δxᵀPδx), and it falls like "
@@ -177,14 +183,41 @@ class Certificate(Claim):
         else:
             words = f"states within {rounded(region.radius, 4, 'down')} of {np.round(region.centre, 4).tolist()} in P"
         stays = self._stays
-        if stays["set"] != "box":
+        if stays["set"] == "order":
+            words += f" that start {_box_in_words(stays, states)}"
+        elif stays["set"] != "box":
             words += f" that start within {rounded(stays['start'], 4, 'down')} of {np.round(stays['centre'], 4).tolist()} in P"
         if inputs is not None and inputs.doses is not None and stays["doses"]:
-            largest, gap = rounded(float(inputs.doses.max()), 4, "down"), rounded(float(inputs.gap or 0.0), 4, "up")
-            units = {unit for _, unit in states}
-            largest += behind(units.pop()) if len(units) == 1 else ""
-            return f"{words}, and are kept there under doses of up to {largest}, at least {gap}{behind(time_unit)} apart"
+            largest, gap = _doses_in_words(inputs.doses, states), rounded(float(inputs.gap or 0.0), 4, "up")
+            apart = f"at least {gap}{behind(time_unit)} apart"
+            if inputs.exactly:
+                apart = f"at multiples of {inputs.gap!r}{behind(time_unit)} since the start"
+            return f"{words}, and are kept there under doses of up to {largest}, {apart}"
         return f"{words}, without doses"
+
+
+def _box_in_words(box: Mapping[str, Any], states: Sequence[tuple[str, str]]) -> str:
+    """From which states trajectories may start, rounded inward."""
+    names = states or [(f"x[{k}]", "") for k in range(len(box["lower"]))]
+    ends = zip(names, box["lower"], box["upper"], strict=True)
+    words = (f"{name} {ends_in_words(low, high, unit)}" for (name, unit), low, high in ends)
+    return f"in {', '.join(words)}"
+
+
+def _doses_in_words(doses: Array, states: Sequence[tuple[str, str]]) -> str:  # (D, n)
+    """The largest doses, each with the state that it goes into; nothing is printed that is larger than what is covered."""
+    said = []
+    for dose in doses.tolist():
+        parts = []
+        for i, amount in enumerate(dose):
+            if amount:
+                name, unit = states[i] if states else (f"x[{i}]", "")
+                parts.append(f"{'-' if amount < 0 else ''}{rounded(abs(amount), 4, 'down')}{behind(unit)} into {name}")
+        said.append(" with ".join(parts) or "nothing")
+    said = [*dict.fromkeys(said)]
+    if len(said) > _KINDS:
+        said = [*said[:_KINDS], f"{len(said) - _KINDS} more"]
+    return said[0] if len(said) == 1 else f"{', or up to '.join(said)}, or a mean of them"
 
 
 def no_metric_exceeds(cap: float, sampled: int | None, unit: str = "", where: str = "of real states") -> str:

@@ -27,7 +27,8 @@ class RegionalRate(Claim):
     """A candidate proof of a rate on a region; `check(claim, system)` says whether it is one.
 
     With this P and these multipliers the inequality of `stability/proof/known.py` holds over the whole box, its levels of the
-    input and every θ of the systems: √(δxᵀPδx) shrinks at the rate for as long as both trajectories are in the box. That they
+    input and every θ of the systems, or with this P alone that of `stability/proof/region/cells.py` on each cell of it:
+    √(δxᵀPδx) shrinks at the rate for as long as both trajectories are in the box. That they
     stay there is not proved: it is no certificate.
     """
 
@@ -35,7 +36,8 @@ class RegionalRate(Claim):
     claim: str = ""  # written from the numbers when left empty
     rate: float  # λ, per unit of time
     metric: Array  # P (n, n), symmetric
-    multipliers: Array  # (V, H + K): the layers' units, then the tape's entries; by vertices (V·2^K, H), a row for each corner
+    # (V, H + K): the layers' units, then the tape's entries; by vertices (V·2^K, H), a row for each corner; by cells (V, 0)
+    multipliers: Array
     slope_range: tuple[float, float]  # of the activation
     condition: float  # λmax(P)/λmin(P), in the states' own units
     leading: tuple[int, ...]  # members and records of the system; V is the product
@@ -63,7 +65,7 @@ class RegionalRate(Claim):
             object.__setattr__(self, "claim", words)
 
     def prove(self, system: object, *, budget: Budget | None = None, progress: Progress | None = None) -> Verdict:
-        """By the inequality over the box, with the tape's entries as units or corner by corner: `stability.proof.region.rate`."""
+        """By the inequality over the box, the tape's entries as units or corners, or by cells: `stability.proof.region.rate`."""
         return checker.prove(self, system, budget=budget, progress=progress)
 
     def in_words(self, time_unit: str) -> str:
@@ -75,7 +77,8 @@ class RegionalRate(Claim):
 
     def details(self, time_unit: str, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """Where it holds, the metric, the rate, and what limits it."""
-        corners = "by the corners of the box that the slopes span" if self.region.get("proof") == "vertices" else "slope by slope"
+        ways = {"vertices": "by the corners of the box that the slopes span", "cells": "cell by cell of the region"}
+        corners = ways.get(str(self.region.get("proof")), "slope by slope")
         unit = per(time_unit)
         found = [
             f"It is a rate on a region, not a certificate: it speaks of {self.where_in_words(states)}, while both trajectories "

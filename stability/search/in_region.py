@@ -235,8 +235,5 @@ def _proved(task: RegionalTask, best: tuple[float, Array, Array], facts: dict[st
 
 def _written(task: RegionalTask, stay: Stay, proof: str) -> dict[str, Any]:
     """The region as the certificate carries it."""
-    stays: dict[str, Any] = {"set": stay.kind, "doses": stay.doses}
-    if stay.centre is not None:
-        stays |= {"centre": stay.centre.tolist(), "radius": stay.radius, "start": stay.start}
     inputs = None if task.inputs is None else task.inputs.to_dict()
-    return {**task.region.to_dict(), "inputs": inputs, "proof": proof, "stays": stays}
+    return {**task.region.to_dict(), "inputs": inputs, "proof": proof, "stays": stay.to_dict()}

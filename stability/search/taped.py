@@ -147,11 +147,8 @@ def _in_the_metric(
 
 def _certified(task: RegionalTask, found: _Found, stay: Stay) -> Certificate | Refusal:
     system, P = task.system, found.metric
-    unit = float(np.linalg.eigvalsh(P)[0]) if stay.kind == "box" else 1.0  # a ball's radius is in this metric as it is
+    unit = float(np.linalg.eigvalsh(P)[0]) if stay.kind != "ball" else 1.0  # a ball's radius is in this metric as it is
     unit = unit if unit > 1e-12 * float(np.linalg.eigvalsh(P)[-1]) else 1.0
-    stays = {"set": stay.kind, "doses": stay.doses}
-    if stay.centre is not None:
-        stays |= {"centre": stay.centre.tolist(), "radius": stay.radius, "start": stay.start}
     inputs = None if task.inputs is None else task.inputs.to_dict()
     certificate = Certificate(
         rate=found.rate,
@@ -161,7 +158,7 @@ def _certified(task: RegionalTask, found: _Found, stay: Stay) -> Certificate | R
         condition=float(np.linalg.cond(P / unit)),
         leading=system.leading,
         digest=system.digest(),
-        region={**task.region.to_dict(), "inputs": inputs, "proof": found.proof, "stays": stays},
+        region={**task.region.to_dict(), "inputs": inputs, "proof": found.proof, "stays": stay.to_dict()},
         wide=task.stack.wide,
         spectral_cap=found.cap,
         metric_cap=None,

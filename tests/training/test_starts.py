@@ -13,6 +13,7 @@ from rich.console import Console
 
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import fit_summary, fit_verdicts
+from homeostat.progress import Interruption
 from homeostat.study import Settings, train
 from homeostat.study.backbones import backbone_named
 from homeostat.study.recipe import hybrid_recipe
@@ -416,6 +417,11 @@ def test_a_fit_from_three_times_off_says_that_it_has_not_arrived() -> None:
     assert [(v.claim, v.good) for v in claims["far"]] == [("The fit has not converged", False)]
     assert [(v.claim, v.good) for v in claims["start"]] == [("The fit has converged", True)]
     assert said["far"].to_dict()["converged"] is False
+    # of a fit that was cut short the interruption is said, once and elsewhere
+    assert fit_verdicts(None, said["far"], (), Interruption(30, 90)) == []
+    many = replace(said["far"], fall=torch.tensor([3.0, 0.0, 9.0], dtype=torch.float64))
+    many = replace(many, names=(), away=torch.zeros(3, 0), moves=torch.zeros(3, 0))
+    assert "in 2 of 3 the objective still fell by 3 (their median) in the last steps" in many.sentences()[0]
 
 
 def test_a_population_that_ran_out_of_steps_says_so() -> None:

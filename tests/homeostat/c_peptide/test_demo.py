@@ -128,4 +128,9 @@ def test_an_interrupted_one_keeps_what_it_has_and_says_so(tmp_path: Path, monkey
     summary = json.loads(done.stdout)
     assert (summary["interrupted"], summary["cut_short"]) == (True, mark)
     assert load(summary["bundle"]).provenance["interrupted"] == mark
-    assert f"Training was cut short ({mark})" in Path(summary["report"]).read_text()
+    page = Path(summary["report"]).read_text()
+    assert f"Training was cut short ({mark})" in page
+    said = json.loads(Path(summary["report"]).with_suffix(".json").read_text())["verdicts"]
+    about = [v for v in said if v["about"][0] in ("interrupted", "convergence", "network")]
+    assert [v["about"] for v in about] == [["interrupted"]]  # one cause, one line, which says what has not arrived for it
+    assert "stopped after 3 steps, before the 250 that were chosen" in about[0]["detail"]
