@@ -6,6 +6,7 @@ none is, because trajectories are not proved to stay, the rate on the trained bo
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -35,17 +36,28 @@ def certify_known(
         return whole, None
     low, high = _plain(reach.states[0]), _plain(reach.states[1])
     levels = Inputs(_plain(reach.inputs[0]), _plain(reach.inputs[1]))
+    dosed = Inputs(levels.lower, levels.upper, *_doses(bundle, end)) if reach.doses else levels
     if (low >= 0).all():
-        dosed = Inputs(levels.lower, levels.upper, *_doses(bundle)) if reach.doses else levels
         half = certify(system, None, Box(np.zeros_like(low), np.full_like(high, np.inf)), dosed, seconds / 4)
-        if half:
+        if _serves(half, bundle):
             return half, None
     box = _trained(low, high)
-    there = certify(system, None, box, levels, seconds / 4)
-    if there:
+    there = certify(system, None, box, dosed, seconds / 4)
+    if _serves(there, bundle):
         return there, None
     rate = regional_rate(system, box, levels, seconds=seconds / 4)
+    if there:  # it is true, and says nothing of where these people are
+        message = "What is certified in the trained range covers nobody whole: starts, doses or inputs lie beyond it."
+        there = Refusal(reason="not proved", message=message, best_rate=there.rate)
     return there, rate if isinstance(rate, RegionalRate) else None
+
+
+def _serves(found: Certificate | Refusal, bundle: Bundle) -> bool:
+    """Whether it is a certificate that covers somebody."""
+    if isinstance(found, Refusal):
+        return False
+    beyond = replace(bundle, claims=(found,)).outside()
+    return not any(one.person is None for one in beyond) and len({one.person for one in beyond}) < len(bundle.people)
 
 
 def _plain(values: np.ndarray) -> np.ndarray:
@@ -59,15 +71,15 @@ def _trained(low: np.ndarray, high: np.ndarray) -> Box:
     return Box(np.where(low >= 0, np.maximum(low - spare, 0.0), low - spare), high + spare)
 
 
-def _doses(bundle: Bundle) -> tuple[np.ndarray, float]:
-    """The largest bolus into each compartment that gets one, and the shortest time between two of anyone."""
+def _doses(bundle: Bundle, end: float) -> tuple[np.ndarray, float]:
+    """The largest bolus into each compartment that gets one; the shortest time between two of anyone, or the longest record."""
     states = list(bundle.model.backbone.states)
-    largest, gaps = np.zeros(len(states)), [np.inf]
+    largest, gaps = np.zeros(len(states)), list[float]()
     for person in bundle.people:
         times: Sequence[float] = sorted({as_float(d.time) + as_float(d.lag) for d in person.schedule.doses})
         gaps += [b - a for a, b in pairwise(times)]
         for dose in person.schedule.doses:
             at = states.index(dose.state)
             largest[at] = max(largest[at], as_float(dose.amount))
-    gap = min(gaps)
-    return np.diag(largest)[largest > 0], float(gap) if np.isfinite(gap) else 1.0
+    lasting = max(end if person.until is None else person.until for person in bundle.people)
+    return np.diag(largest)[largest > 0], min(gaps, default=lasting if lasting > 0 else 1.0)
