@@ -1,11 +1,8 @@
 """The main job: twelve real people, from their table to a certified, calibrated, saved twin."""
 
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from multiprocessing import get_context
-from multiprocessing.pool import AsyncResult
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +22,10 @@ from homeostat.gallery.opening import opening_of
 from homeostat.gallery.page import DRAWN, Shown, proof_section, sections_of
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.theta import theta_of
+from homeostat.one_run import Run
 from homeostat.places import require_folder
 from homeostat.progress import cut_short
+from homeostat.second_process import Answer, SecondProcess
 from homeostat.study import (
     Evaluation,
     Settings,
@@ -46,6 +45,7 @@ from homeostat.study.backbones import backbone_named
 from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
 from homeostat.study.recipe import hybrid_recipe, neural_ode_recipe
+from homeostat.study.settings import require_settings
 from homeostat.terminal import rich_table
 from hybrid import Prediction
 from stability import Certificate, Refusal, certify, check, decay_in_words
@@ -63,13 +63,15 @@ STATES = (("gut", "mg"), ("plasma", "mg"))
 
 
 def run_demo(folder: Path, settings: Settings, console: Console, *, made: Made | None = None) -> dict[str, Any]:
-    """Run all of it, writing into `folder`; a summary as plain JSON values, "certified" among them.
+    """Run all of it, writing into `folder`, all together at the end (`Run`); a summary as plain JSON values, "certified" among
+    them.
 
     `made`: what the page says of how it was made, by default this call and now.
     Errors: `SimulationError` naming the person; `KeyboardInterrupt` before anything was trained.
     """
     began = time.perf_counter()
     made = made or Made.now("homeostat.demo.run_demo(…)")
+    require_settings(settings)
     require_folder(folder)
     asked = Asked("concentration", "mg/L", THRESHOLD, settings.forecast_from, "h")
 
@@ -83,35 +85,30 @@ def run_demo(folder: Path, settings: Settings, console: Console, *, made: Made |
     backbone = backbone_named("OneCompartmentOral")
     console.print(
         f"{settings.members} members, and {settings.folds} folds of {settings.members} that never see their fold's people, "
-        "stacked into one computation; Ctrl-C keeps the best so far"
+        "stacked into one computation; from its first step on, Ctrl-C keeps the best so far"
     )
     baselines = [hybrid_recipe(backbone, records, with_residual=False), neural_ode_recipe(backbone, records)]
     # the baselines are trained meanwhile on the second core; a network that must find the physics by itself gets more steps
     longer = replace(settings, steps=5 * settings.steps // 2)
-    with get_context("spawn").Pool(1, initializer=_ignore_interrupts) as second:
-        waiting: dict[str, AsyncResult[tuple[Evaluation, str]]] = {}
+    with SecondProcess("homeostat.study") as second:
+        waiting: dict[str, Answer[tuple[Evaluation, str]]] = {}
         for baseline in baselines:
             own = settings if baseline.model.backbone.physical else longer
-            waiting[baseline.name] = second.apply_async(judge, (baseline, records, own, THRESHOLD))
+            waiting[baseline.name] = second.ask(judge, baseline, records, own, THRESHOLD)
         console.print(f"meanwhile, in a second process, trained the same way: {', '.join(waiting)}")
         hybrid = train(hybrid_recipe(backbone, records), records, settings, console)
         for one in gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends, hybrid.interrupted):
             console.print(f"{MARKS[one.good]} {one}", markup=False)
-        return _after_training(folder, settings, asked, records, hybrid, waiting, console, began, made)
-
-
-def _ignore_interrupts() -> None:
-    # Ctrl-C is for the first process, which decides what is kept and then ends this one
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return _after_training(Run(folder), settings, asked, records, hybrid, waiting, console, began, made)
 
 
 def _after_training(
-    folder: Path,
+    run: Run,
     settings: Settings,
     asked: Asked,
     records: Sequence[Record],
     hybrid: Trained,
-    waiting: Mapping[str, AsyncResult[tuple[Evaluation, str]]],
+    waiting: Mapping[str, Answer[tuple[Evaluation, str]]],
     console: Console,
     began: float,
     made: Made,
@@ -122,6 +119,7 @@ def _after_training(
     marked = {"interrupted": stopped} if stopped else {}
     bundle = bundle_of(hybrid, None, {}, {**marked, "settings.solver": settings.solver})
     notes = gallery.baseline_notes(hybrid.cohort)
+    folder = run.begin()
     save(bundle, folder / "model.twin")  # whatever fails from here on, the trained model is there
     found = evaluate(hybrid, settings, THRESHOLD)
     dense = dense_unseen(hybrid, settings, END)
@@ -205,7 +203,7 @@ def _after_training(
     )
     identical = difference == 0.0
     console.print(
-        f"{path}: {path.stat().st_size / 1024:.0f} kB; {gallery.saved_words(difference, 'mg/L')}", markup=False
+        f"{path.name}: {path.stat().st_size / 1024:.0f} kB; {gallery.saved_words(difference, 'mg/L')}", markup=False
     )
 
     comparisons = {
@@ -285,11 +283,14 @@ def _after_training(
         provenance=gallery.made_from(bundle.provenance, asked.time_unit),
         values=summary,
     )
+    path, report = run.finished(path, report, cut_short=bool(stopped))
     seconds = time.perf_counter() - began
     console.rule(align="left")
-    console.print(f"report: {report}   ({seconds:.0f} s in all)")
+    console.print(f"bundle: {path}\nreport: {report}   ({seconds:.0f} s in all)", markup=False)
     if stopped:
         console.print(f"training was cut short ({stopped}), and the bundle and the report say so", markup=False)
+    if apart := run.kept_apart():
+        console.print(apart, markup=False)
     return {**summary, "bundle": str(path), "report": str(report), "seconds": seconds}
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from physics.arguments import InputError
 
 
-def require_folder(folder: Path) -> None:
+def require_folder(folder: Path, at_shell: str = "name another folder with --out") -> None:
     """Make the folder, if it is not there, and see that a file can be written in it.
 
-    Errors: `ValueError`, one sentence, for a file of that name or on the way to it, and for a place that cannot be written.
+    `at_shell`: what helps there. Errors: `ValueError`, one sentence, for a file of that name or on the way to it, and for a place
+    that cannot be written.
     """
-    cure, at_shell = "give another folder", "name another folder with --out"
+    cure = "give another folder"
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
             way = "" if place == folder else f", so that {folder} cannot be made in it"

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from hybrid.cutting.segments import Segments
+from hybrid.remainder import Whole
 from learned.residual import Field
 from physics.arguments import quote, require_callable, require_kind, require_number, require_shape
+from physics.tape import BoundTape
 
 
 class HasRecord(Protocol):
@@ -37,7 +39,8 @@ class SemilinearField:
     `A` (M, N, n, n) stable; `forcing(t)` (M, N, n) = B u(t) + infusions; `residual(t, x)` (M, N, n). All three are in
     state units per time; the call returns dx/ds = Δt_k · (A x + forcing + ε), which is what a solver integrates.
     ε is everything that is neither: what is learned, and the known terms of the model where it has any.
-    For solvers that use the structure: `network`, the residual as layers, where it has them, and `forced`, the forcing at
+    For solvers that use the structure: `network`, the residual as layers, where it has them; `tape`, the mechanism, where
+    dx/dt is it and at most these layers; and `forced`, the forcing at
     the beginning of every segment and its change along it, (M|1, N, K, n) each, or None where nothing drives.
     `tensors`: what the residual is made from, for the adjoint method. `unsplit`: A x + B u + ε as one function of x and u, where
     it costs less than its parts (a mechanism, of which A and B are slopes); who needs no split calls it.
@@ -69,6 +72,11 @@ class SemilinearField:
         self.network = residual if isinstance(residual, Field) else None
         require_callable(unsplit, "SemilinearField: unsplit", "bound.rate", A, A)
         self.unsplit = unsplit
+        self.tape: BoundTape | None = None
+        if isinstance(unsplit, Whole) and len(unsplit.others) < 2:
+            beside = next(iter(unsplit.others), None)
+            if beside is None or (isinstance(beside, Field) and beside.skip is None):
+                self.tape, self.network = unsplit.tape, beside
         self._infused = segments.rate[None].unbind(2) if unsplit is not None and segments.infused else ()
         self._tensors = tuple(tensors)
         self._flat = A.reshape(-1, n, n) if A.ndim == 4 else None  # (M·N, n, n)

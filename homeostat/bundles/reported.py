@@ -20,6 +20,7 @@ from homeostat.gallery.markup import MARKS
 from homeostat.gallery.opening import opening_of
 from homeostat.gallery.page import DRAWN, Shown, write_page
 from homeostat.gallery.theta import theta_of
+from homeostat.one_run import Run
 from homeostat.places import require_folder
 from homeostat.study.asked import asked_of
 from homeostat.study.dense import dense_of, split
@@ -179,8 +180,9 @@ def report_on(
         "people_not_converged": list(search.unfinished),
         "ends": [e.to_dict() for e in ends],
     }
+    run = Run(folder)
     page = write_page(
-        folder,
+        run.begin(),
         Shown(
             bundle,
             evaluations,
@@ -207,6 +209,7 @@ def report_on(
         made=made or Made.now("homeostat.bundles.reported.report_on(…)"),
         values=summary,
     )
+    (page,) = run.finished(page)
     summary |= {"verdicts": [v.to_dict() for v in verdicts], "report": str(page)}
     lines = [f"{MARKS[v.good]} {v}" for v in verdicts]
     summary["text"] = "\n".join([*lines, f"report: {page}"])

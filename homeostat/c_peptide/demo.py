@@ -34,11 +34,13 @@ from homeostat.gallery.opening import how_far, what_is_proved
 from homeostat.gallery.page import Shown, sections_of
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.theta import theta_of
+from homeostat.one_run import Run
 from homeostat.places import require_folder
 from homeostat.progress import cut_short
 from homeostat.second_process import SecondProcess
 from homeostat.study import Evaluation, Settings, asked_of, bundle_of, dense_of, marked, require_folds, score
 from homeostat.study.provenance import provenance
+from homeostat.study.settings import require_settings
 from hybrid import Prediction
 from stability import Certificate, check
 from training.people import Ohashi, read_ohashi
@@ -75,12 +77,14 @@ BETA = (
 
 
 def run_c_peptide(folder: Path, settings: Settings, console: Console, *, made: Made) -> dict[str, Any]:
-    """Train, certify, judge, draw and save, into `folder`; a summary as plain JSON values, "certified" among them.
+    """Train, certify, judge, draw and save, into `folder`, all together at the end (`Run`); a summary as plain JSON values,
+    "certified" among them.
 
     `settings`: its rate, `forecast_from` and solver are the study's own (`SETTINGS`).
     Errors: `ValueError` for more folds than people; `SimulationError` naming the person; `KeyboardInterrupt` before anything was
     trained.
     """
+    require_settings(settings)
     require_folder(folder)
     with SecondProcess("homeostat.c_peptide.study") as second:
         return _run(folder, settings, console, second, made)
@@ -97,7 +101,7 @@ def _run(folder: Path, settings: Settings, console: Console, second: SecondProce
     console.rule("[bold]2 · train[/bold]", align="left")
     console.print(
         f"{settings.members} members, and {settings.folds} folds of {settings.members} that never see their fold's people, "
-        "stacked; Ctrl-C keeps the best so far"
+        "stacked; from the first step on, Ctrl-C keeps the best so far"
     )
     apart = torch.device(settings.device).type == "cpu"  # a GPU takes all members at once
     if apart:
@@ -113,11 +117,11 @@ def _run(folder: Path, settings: Settings, console: Console, second: SecondProce
         console=console,
         second=second if apart else None,
     )
-    return _after_training(folder, settings, data, found, generator, console, began, second, made)
+    return _after_training(Run(folder), settings, data, found, generator, console, began, second, made)
 
 
 def _after_training(
-    folder: Path,
+    run: Run,
     settings: Settings,
     data: Ohashi,
     found: Ensembles,
@@ -135,6 +139,7 @@ def _after_training(
     if steps.good is False and not stopped:  # that it was cut short is said, and is why
         said["not_converged"] = f"{steps.claim}."
         console.print(f"{MARKS[steps.good]} {steps.claim}", markup=False)
+    folder = run.begin()
     path = save(bundle_of(hybrid, None, {}, said), folder / "model.twin")  # whatever fails from here on, it is there
 
     train = [drinking(r) for r in data.train]
@@ -204,7 +209,7 @@ def _after_training(
     save(bundle, path)
     difference = _largest_difference(bundle, load(path))
     console.print(
-        f"{path}: {path.stat().st_size / 1024:.0f} kB; {gallery.saved_words(difference, 'nmol/L')}", markup=False
+        f"{path.name}: {path.stat().st_size / 1024:.0f} kB; {gallery.saved_words(difference, 'nmol/L')}", markup=False
     )
     secretion = Secretion.of(hybrid.model, found.cohort, hybrid.personal.mode)
     hero = hero_picture(folder, dense, records, secretion, figures, FORECAST_FROM)
@@ -283,11 +288,14 @@ def _after_training(
         provenance=gallery.made_from(bundle.provenance, asked.time_unit),
         values=summary,
     )
+    path, report = run.finished(path, report, cut_short=bool(stopped))
     seconds = time.perf_counter() - began
     console.rule(align="left")
-    console.print(f"report: {report}   ({seconds:.0f} s in all)", markup=False)
+    console.print(f"bundle: {path}\nreport: {report}   ({seconds:.0f} s in all)", markup=False)
     if stopped:
         console.print(f"training was cut short ({stopped}), and the bundle and the report say so", markup=False)
+    if apart := run.kept_apart():
+        console.print(apart, markup=False)
     return {**summary, "bundle": str(path), "report": str(report), "seconds": seconds}
 
 
