@@ -121,8 +121,8 @@ class Stability:
     def of(model: HybridModel, covariates: dict[str, Tensor], share: float = 0.5, weight: float = 10.0) -> "Stability":
         """A common metric of the backbones at η = 0 and ±2 per coordinate, and `share` of the best rate one reaches.
 
-        Of a mechanism: of its slopes at the point of the split, and with each state in turn larger by its `scale`; where no metric
-        serves all of these, at the point alone.
+        Of a mechanism: of its slopes at the point of the split, and with each state in turn larger by its `scale`; where no
+        metric serves all of these, at the point alone.
         Errors: `ValueError` where no metric serves all of these backbones.
         """
         require_kind(model, HybridModel, "Stability.of: model", "Stability.of(model, cohort.conditions.covariates)")
