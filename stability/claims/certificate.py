@@ -15,7 +15,7 @@ from stability.decay import decay_in_words, rounded
 from stability.entries import own_arrays
 from stability.glance import Summary, glance
 from stability.proof import NOT_COVERED, Budget, Verdict
-from stability.proof.contraction import statement
+from stability.proof.contraction import not_covered, statement
 from stability.proof.region.claim import regional_statement
 from stability.region import Box, claimed
 
@@ -81,6 +81,7 @@ class Certificate(Claim):
     inequality_cap: float | None = None
     sampled: int | None = None  # how many Jacobians the first two caps are from
     wide: bool = False  # whether the θ of a tape is a box, all of which is meant
+    feedback: str = ""  # how the policy is named, under which the system is, if it is under one
     identity_refused: bool | None  # whether P = I fails: True at a state that was sampled, False by proof; None unknown
     region: str | Mapping[str, Any] = "global"  # or box or ellipsoid, inputs, the kind of proof, the set trajectories stay in
     not_covered: tuple[str, ...] = NOT_COVERED
@@ -92,20 +93,21 @@ class Certificate(Claim):
     def __post_init__(self) -> None:
         own_arrays(self)
         if not self.claim:
-            size, wide = (self.metric.shape[0], math.prod(self.leading)), self.wide
+            size, region = (self.metric.shape[0], math.prod(self.leading)), self.region
+            about: Any = {"wide": self.wide, "feedback": self.feedback}
             try:
-                regional = None if isinstance(self.region, str) else regional_statement(self.rate, *size, self.region, wide=wide)
+                regional = None if isinstance(region, str) else regional_statement(self.rate, *size, region, **about)
             except (KeyError, TypeError) as error:
                 raise ValueError(
                     f"the region of the certificate is {shown(self.region)}, and no sentence can be made of it "
                     f"({type(error).__name__}: {error}); give what to_dict of a certificate in a region writes."
                 ) from error
-            object.__setattr__(self, "claim", regional or statement(self.rate, *size, wide=wide))
+            object.__setattr__(self, "claim", regional or statement(self.rate, *size, **about))
+        object.__setattr__(self, "not_covered", not_covered(self.feedback, self.not_covered))
 
     def to_dict(self) -> dict[str, Any]:
-        """As every claim; `wide` only where θ is a box, since claims about systems without a tape have no such entry."""
-        found = super().to_dict()
-        return found if self.wide else {name: value for name, value in found.items() if name != "wide"}
+        """As every claim; `wide` and `feedback` only where there is something to say, as other claims have no such entries."""
+        return {name: value for name, value in super().to_dict().items() if name not in ("wide", "feedback") or value}
 
     @property
     def _stays(self) -> Mapping[str, Any]:
@@ -129,10 +131,11 @@ class Certificate(Claim):
 
     def in_words(self, time_unit: str) -> str:
         """"under the same inputs and doses, the distance in P between any two trajectories … shrinks by …"."""
-        whose, under = "any two trajectories of one person and member", "under the same inputs and doses"
+        same = "the stated policy and the same external inputs" if self.feedback else "the same inputs"
+        whose, under = "any two trajectories of one person and member", f"under {same} and doses"
         if not isinstance(self.region, str):
             whose += " from the stated region"
-            under = "under the same inputs" + (" and doses as stated" if self._stays["doses"] else ", without doses")
+            under = f"under {same}" + (" and doses as stated" if self._stays["doses"] else ", without doses")
         return f"{under}, the distance in P between {whose} {decay_in_words(self.rate, time_unit)}"
 
     def details(self, time_unit: str, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:

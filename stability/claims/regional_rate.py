@@ -13,6 +13,7 @@ from stability.decay import decay_in_words, rounded
 from stability.entries import own_arrays
 from stability.glance import Summary, glance
 from stability.proof import Budget, Verdict
+from stability.proof.contraction import not_covered
 from stability.proof.region.rate import NOT_COVERED, statement
 
 
@@ -44,6 +45,7 @@ class RegionalRate(Claim):
     digest: str  # Lure.digest of the system it was made for
     region: Mapping[str, Any]  # a box, lower and upper with None where it has no end; inputs: their levels, or None; the proof
     wide: bool = False  # whether θ is a box, all of which is meant
+    feedback: str = ""  # how the policy is named, under which the system is, if it is under one
     spectral_cap: float | None = None  # the smallest −abscissa at a state of the region: no metric exceeds it
     metric_cap: float | None = None  # the best rate of one metric for all of those that were sampled; None where not found out
     sampled: int | None = None  # how many Jacobians
@@ -56,13 +58,18 @@ class RegionalRate(Claim):
         if not self.claim:
             size = self.metric.shape[0], math.prod(self.leading)
             try:
-                words = statement(self.rate, *size, self.region, wide=self.wide)
+                words = statement(self.rate, *size, self.region, wide=self.wide, feedback=self.feedback)
             except (KeyError, TypeError) as error:
                 raise ValueError(
                     f"the region of the rate is {shown(self.region)}, and no sentence can be made of it "
                     f"({type(error).__name__}: {error}); give what to_dict of a rate on a region writes."
                 ) from error
             object.__setattr__(self, "claim", words)
+        object.__setattr__(self, "not_covered", not_covered(self.feedback, self.not_covered))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As every claim; `feedback` only of a system under a policy."""
+        return {name: value for name, value in super().to_dict().items() if name != "feedback" or value}
 
     def prove(self, system: object, *, budget: Budget | None = None, progress: Progress | None = None) -> Verdict:
         """By the inequality over the box, the tape's entries as units or corners, or by cells: `stability.proof.region.rate`."""
@@ -70,8 +77,9 @@ class RegionalRate(Claim):
 
     def in_words(self, time_unit: str) -> str:
         """"under the same inputs and doses, for as long as both are in the stated region, the distance in P …"."""
+        same = "the stated policy and the same external inputs" if self.feedback else "the same inputs"
         return (
-            "under the same inputs and doses, and for as long as both stay in the stated region, which is not proved, the "
+            f"under {same} and doses, and for as long as both stay in the stated region, which is not proved, the "
             f"distance in P between any two trajectories of one person and member {decay_in_words(self.rate, time_unit)}"
         )
 

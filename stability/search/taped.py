@@ -63,7 +63,7 @@ def certify_taped(
     seconds: float,
 ) -> Certificate | Refusal:
     """A certificate of a system with a tape, in a region or in all states, or why there is none; see `certify`."""
-    deadline, stack = time.monotonic() + seconds, read_system(system, tapes=True, mixed=True)
+    deadline, stack = time.monotonic() + seconds, read_system(system, tapes=True, mixed=True, policies=True)
     if region is None:
         return _everywhere(system, stack, rate, given, condition, deadline)
     check_fit(system, region, inputs)
@@ -160,6 +160,7 @@ def _certified(task: RegionalTask, found: _Found, stay: Stay) -> Certificate | R
         digest=system.digest(),
         region={**task.region.to_dict(), "inputs": inputs, "proof": found.proof, "stays": stay.to_dict()},
         wide=task.stack.wide,
+        feedback=task.stack.feedback,
         spectral_cap=found.cap,
         metric_cap=None,
         sampled=found.sampled,
@@ -212,6 +213,7 @@ def _everywhere(
                 leading=system.leading,
                 digest=system.digest(),
                 wide=stack.wide,
+                feedback=stack.feedback,
                 spectral_cap=float(-abscissa(samples.attained).max()),
                 metric_cap=None,
                 sampled=samples.attained.shape[0] * samples.attained.shape[1],

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stability.proof.arithmetic import LARGEST, SMALLEST, UP, Array
-from stability.proof.contraction import same_parameters
+from stability.proof.contraction import same_parameters, under
 from stability.proof.reading import Unusable, array, get, number, sequence, shown
 from stability.proof.region.cells import Frame
 from stability.proof.region.invariance import extents
@@ -72,8 +72,11 @@ def box_in_words(region: Mapping[str, Any]) -> str:
     return f"the box {_written(region, 'lower')!r} <= x <= {_written(region, 'upper')!r}"
 
 
-def regional_statement(rate: float, states: int, systems: int, region: Mapping[str, Any], *, wide: bool = False) -> str:
-    """The sentence that a regional certificate claims. `wide`: the systems' tape has a box of θ."""
+def regional_statement(
+    rate: float, states: int, systems: int, region: Mapping[str, Any], *, wide: bool = False, feedback: str = ""
+) -> str:
+    """The sentence that a regional certificate claims. `wide`: the systems' tape has a box of θ; `feedback`: a policy's name."""
+    policy, felt = under(feedback)
     stays, inputs = region["stays"], region["inputs"]
     if region["kind"] == "box":
         where = box_in_words(region)
@@ -86,9 +89,9 @@ def regional_statement(rate: float, states: int, systems: int, region: Mapping[s
     else:
         about = f"|x - {list(stays['centre'])!r}|_P <= "
         start, kept = f"with {about}{stays['start']!r}", f"{about}{stays['radius']!r}, which lies in {where}"
-    levels = "no inputs"
+    levels = f"no {felt}"
     if inputs is not None and len(inputs["lower"]):
-        levels = f"the same inputs, any signals within {list(inputs['lower'])!r} <= u <= {list(inputs['upper'])!r}"
+        levels = f"the same {felt}, any signals within {list(inputs['lower'])!r} <= u <= {list(inputs['upper'])!r}"
     doses = "no doses"
     if stays["doses"]:
         bolus = [list(d) for d in inputs["doses"]]
@@ -97,7 +100,7 @@ def regional_statement(rate: float, states: int, systems: int, region: Mapping[s
             apart = f"at multiples of {inputs['gap']!r} since the start exactly, or left out there"
         doses = f"the same doses, each x -> x + d with d among {bolus!r} or a mean of them, {apart}"
     return (
-        f"For every pair of trajectories in R^{states} that start {start}, with {levels}, {doses}, and the same "
+        f"For every pair of trajectories in R^{states}{policy} that start {start}, with {levels}, {doses}, and the same "
         f"{same_parameters(wide)} and member: both stay in {kept}, and the distance sqrt(dx' P dx) shrinks at rate {rate!r} "
         "per unit of time or faster, "
         f"for each of the {systems} systems, in real arithmetic with the stored float64 arrays."

@@ -69,7 +69,7 @@ def prove_in_region(
     multipliers = array(get(certificate, "multipliers"), "multipliers")
     n = stack.A.shape[-1]
     try:
-        words = regional_statement(rate, n, stack.count, region, wide=stack.wide)
+        words = regional_statement(rate, n, stack.count, region, wide=stack.wide, feedback=stack.feedback)
     except (KeyError, TypeError) as error:
         raise Unusable(f"the region lacks a part or has one of another kind: {error}") from error
     proof, taped = str(region.get("proof")), stack.tape is not None
