@@ -23,6 +23,7 @@ include_patterns = [
     "*.md",
     "examples/drug_study.py",
     "examples/house.py",
+    "examples/warfarin.py",
     "docs/gallery.py",
 ]
 exclude_patterns = [".*", "runs", "build", "dist", "tests", "docs/site"]

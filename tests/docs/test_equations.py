@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def read(text: str) -> str:
-    return "".join({"": words, "up": f"<sup>{words}</sup>", "down": f"<sub>{words}</sub>"}[kind] for kind, words in parts(text))
+    return "".join(
+        {"": words, "up": f"<sup>{words}</sup>", "down": f"<sub>{words}</sub>"}[kind] for kind, words in parts(text)
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,9 @@ def test_what_is_typed_is_set(typed: str, seen: str) -> None:
     assert "".join(words for _, words in parts(typed)) == re.sub(r"[<>/]|sup|sub", "", seen)
 
 
-@pytest.mark.parametrize("name", ["examples/drug_study.py", "examples/house.py", "docs/gallery.py"])
+@pytest.mark.parametrize(
+    "name", ["examples/drug_study.py", "examples/house.py", "examples/warfarin.py", "docs/gallery.py"]
+)
 def test_every_plot_of_a_notebook_has_words(name: str) -> None:
     """A cell that draws says what is seen in its first line, by which the site gives the picture its alternative text."""
     cells = re.split(r"^# %%", (ROOT / name).read_text("utf-8"), flags=re.MULTILINE)
