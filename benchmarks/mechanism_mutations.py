@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks import race
 from benchmarks.oracles.tape_mutations import MUTATIONS, mutant, originals
-from benchmarks.oracles.tape_oracle import contradicts_rate
+from benchmarks.oracles.tape_oracle import contradicts_claim
 from stability import check
 from stability.proof.budget import Budget
 
@@ -49,7 +49,7 @@ def main() -> int:
         row["accepted" if accepted else "refused"] += 1
         if not accepted and row["refused and attacked"] >= row["accepted"]:
             continue
-        found = contradicts_rate(one.claim, one.system, rng)
+        found = contradicts_claim(one.claim, one.system, rng)
         row["accepted though false"] += accepted and bool(found)
         row["refused and attacked"] += not accepted
         row["of these false"] += not accepted and bool(found)

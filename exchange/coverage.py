@@ -90,10 +90,12 @@ def outside(certificate: Certificate, model: HybridModel, subjects: Sequence[Sub
         start: _Ball | _Whole
         if stays["set"] == "ball":
             start = _Ball(frame, np.asarray(stays["centre"], dtype=np.float64), float(stays["start"]))
+        elif stays["set"] == "order":
+            start = _Whole(np.asarray(stays["lower"], dtype=np.float64), np.asarray(stays["upper"], dtype=np.float64))
         else:
             if not isinstance(region, Box):
                 raise ValueError("the certificate lets trajectories start in a box, and its region is none")
-            start = _Whole(region)
+            start = _Whole(region.lower, region.upper)
         found += _of_doses(who, model, start, inputs if stays["doses"] else None)
         found += _of_inputs(who, model, inputs)
     return found
@@ -153,13 +155,14 @@ class _Ball:
 
 @dataclass(frozen=True)
 class _Whole:
-    box: Box
+    lower: Array
+    upper: Array
 
     def holds(self, x: Array) -> bool:
-        return bool((self.box.lower <= x).all() and (x <= self.box.upper).all())
+        return bool((self.lower <= x).all() and (x <= self.upper).all())
 
     def __str__(self) -> str:
-        return f"in the box {self.box.lower.tolist()} to {self.box.upper.tolist()}"
+        return f"in the box {self.lower.tolist()} to {self.upper.tolist()}"
 
 
 def _of_doses(who: Subject, model: HybridModel, start: _Ball | _Whole, inputs: Inputs | None) -> Iterator[Outside]:
@@ -205,6 +208,15 @@ def _of_doses(who: Subject, model: HybridModel, start: _Ball | _Whole, inputs: I
             f"has a dose of {_amounts(amount, states, units)} at {time:g} {time_unit}, and the certificate covers {kinds}",
         )
     times = [time for time, _ in boluses]
+    off = [time for time in times if inputs.exactly and not _multiple(time - as_float(who.schedule.start), inputs.gap)]
+    if off:
+        yield Outside(
+            who.id,
+            "doses",
+            f"has a dose at {off[0]:g} {time_unit}, and the certificate covers doses at multiples of {_exact(inputs.gap)} "
+            f"{time_unit} since the start",
+        )
+        return
     near = [(b - a, b) for a, b in pairwise(times) if not _apart(a, b, inputs.gap)]
     if near:
         gap, time = min(near)
@@ -253,6 +265,12 @@ def _amounts(amount: Array, states: Sequence[str], units: Sequence[str], zeros: 
 def _exact(value: float) -> str:
     """All digits: what is outside by little must not look as if it were inside."""
     return repr(float(value)).removesuffix(".0")
+
+
+def _multiple(time: float, gap: float) -> bool:
+    """Whether a time is a multiple of the gap, up to the rounding that `_apart` grants."""
+    rest = Fraction(time) % Fraction(gap)
+    return min(rest, Fraction(gap) - rest) <= min(ROUNDING * abs(Fraction(time)), Fraction(gap) / 2**40)
 
 
 def _apart(a: float, b: float, gap: float) -> bool:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from stability.claims.step import Step
     from stability.claims.weighted_l1 import WeightedL1
     from stability.decay import decay_in_words
+    from stability.feedback import close_loop
     from stability.lure import Lure
+    from stability.policy import Policy
     from stability.proof.budget import Budget
     from stability.proof.rational import exactly
     from stability.proof.verdict import Verdict
@@ -52,6 +54,7 @@ __all__ = [
     "Inputs",
     "LipschitzBound",
     "Lure",
+    "Policy",
     "Refusal",
     "RegionalRate",
     "Step",
@@ -61,6 +64,7 @@ __all__ = [
     "certify",
     "certify_step",
     "check",
+    "close_loop",
     "common_metric",
     "contraction_barrier",
     "contraction_margin",
@@ -94,6 +98,7 @@ _HOME = {
     "Inputs": "region",
     "LipschitzBound": "claims.lipschitz",
     "Lure": "lure",
+    "Policy": "policy",
     "Refusal": "refusal",
     "RegionalRate": "claims.regional_rate",
     "Step": "claims.step",
@@ -103,6 +108,7 @@ _HOME = {
     "certify": "search.certify",
     "certify_step": "search.step",
     "check": "claims",
+    "close_loop": "feedback",
     "common_metric": "search.conic",
     "contraction_barrier": "search.climb.elimination",
     "contraction_margin": "search.climb.margin",

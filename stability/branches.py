@@ -10,7 +10,7 @@ from stability.arguments import choice, listed, shown
 from stability.glance import glance
 from stability.loop import Array
 from stability.proof.reading import Unusable
-from stability.proof.units import UNITS, Activation, Network, read_activation
+from stability.proof.units import UNITS, Activation, Network, beside, read_activation
 from stability.shapes import check_layers, real_array
 
 
@@ -67,12 +67,6 @@ class Branch:
         """The same, for the arithmetic that checker and search share."""
         return Network(self.weights, self.biases, self.activation, self.input_weights)
 
-    def each(self, change: Callable[[Array, int], Array]) -> "Branch":
-        """The same with every array changed; `change` is told how many axes are its own."""
-        felt = None if self.input_weights is None else change(self.input_weights, 2)
-        weights, biases = tuple(change(w, 2) for w in self.weights), tuple(change(b, 1) for b in self.biases)
-        return replace(self, weights=weights, biases=biases, input_weights=felt)
-
     def to_dict(self) -> dict[str, Any]:
         """Lists and numbers for JSON, exact."""
         named = isinstance(self.activation, str)
@@ -101,6 +95,21 @@ def branches_of(value: object, n: int) -> tuple[Branch, ...]:
             raise ValueError(f"branches[{k}] takes {one.weights[0].shape[-1]} states and the system has {n}.")
         found.append(one)
     return tuple(found)
+
+
+def each_of(one: Branch, change: Callable[[Array, int], Array]) -> Branch:
+    """The same with every array changed; `change` is told how many axes are its own."""
+    felt = None if one.input_weights is None else change(one.input_weights, 2)
+    weights, biases = tuple(change(w, 2) for w in one.weights), tuple(change(b, 1) for b in one.biases)
+    return replace(one, weights=weights, biases=biases, input_weights=felt)
+
+
+def one_network(networks: Sequence[Network]) -> Network:
+    """Networks beside each other as one. Errors: ValueError."""
+    try:
+        return beside(networks)
+    except Unusable as error:
+        raise ValueError(f"{error}.") from error
 
 
 def units_of(value: object, widths: Sequence[int]) -> Activation:

@@ -14,7 +14,19 @@ from stability.tapes import tape_bytes
 
 def digest_of(system: Any) -> str:
     """SHA-256 (hexadecimal) of a `Lure`."""
-    parts = hashlib.sha256(b"lure 1\n" + activation_bytes(system.activation))
+    if system.feedback is not None:
+        return hashlib.sha256(_bytes(system.feedback.system) + _policy_bytes(system.feedback)).hexdigest()
+    return hashlib.sha256(_bytes(system)).hexdigest()
+
+
+def _policy_bytes(feedback: Any) -> bytes:
+    out = [f"policy {','.join(map(str, feedback.inputs))}\n".encode(), activation_bytes(feedback.activation)]
+    out += [array_bytes(f"weights[{k}]", w) for k, w in enumerate(feedback.weights)]
+    return b"".join([*out, *(array_bytes(f"biases[{k}]", b) for k, b in enumerate(feedback.biases))])
+
+
+def _bytes(system: Any) -> bytes:
+    parts = [b"lure 1\n", activation_bytes(system.activation)]
     named: list[tuple[str, Array | None]] = [("A", system.A), ("B", system.B)]
     named += [(f"weights[{k}]", w) for k, w in enumerate(system.weights)]
     named += [(f"biases[{k}]", b) for k, b in enumerate(system.biases)]
@@ -22,13 +34,13 @@ def digest_of(system: Any) -> str:
     if system.skip is not None:
         named += [("skip", system.skip)]
     for name, array in named:
-        parts.update(array_bytes(name, array))
+        parts.append(array_bytes(name, array))
     if system.tape is not None:
-        parts.update(tape_bytes(system.tape))
+        parts.append(tape_bytes(system.tape))
         for name in ("theta", "theta_upper"):
-            parts.update(array_bytes(name, getattr(system, name)))
-    parts.update(branch_bytes(system.branches))
-    return parts.hexdigest()
+            parts.append(array_bytes(name, getattr(system, name)))
+    parts.append(branch_bytes(system.branches))
+    return b"".join(parts)
 
 
 def branch_bytes(branches: Sequence[Branch]) -> bytes:

@@ -1,21 +1,23 @@
 """The system that a certificate speaks about: a linear part, a layered residual and a tape, as plain float64 arrays and JSON."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stability.arguments import listed, number, shown
-from stability.branches import Branch, branches_of, units_of
+from stability.arguments import kind, listed, number, shown
+from stability.branches import Branch, branches_of, each_of, one_network, units_of
 from stability.digest import digest_of
 from stability.glance import Summary, brief, glance
 from stability.loop import Array, Loop, sides
-from stability.proof.reading import Unusable
-from stability.proof.units import Activation, Layer, Network, beside, layers, slope_ends, slope_hull
+from stability.policy import Feedback, together_of
+from stability.proof.units import Activation, Layer, Network, layers, slope_ends, slope_hull
 from stability.shapes import RANKS, check_shapes, leading_of, real_array, theta_of
-from stability.tapes import plain_tape, tape_bytes
+from stability.stacking import stacked
+from stability.tapes import plain_tape
+from stability.written import written
 
 __all__ = ["SLOPES", "Array", "Loop", "Lure", "System", "one_activation", "sides", "without_tape"]
 
@@ -39,6 +41,7 @@ def _summary(system: Any) -> Summary:
         ("weights", ", ".join(brief(w.shape) for w in system.weights)),
         ("input_weights", system.input_weights),
         ("skip", system.skip),
+        ("under", None if system.feedback is None else f"a policy for input {', '.join(map(str, system.feedback.inputs))}"),
         *((f"branches[{k}]", ", ".join(brief(w.shape) for w in one.weights)) for k, one in enumerate(system.branches)),
         *(() if system.tape is None else (("tape", f"{len(system.tape['code'])} lines"), ("theta", system.theta))),
         *(() if system.theta_upper is None else (("theta up to", system.theta_upper),)),
@@ -58,13 +61,11 @@ class Lure:
         A                (..., n, n), per unit of time
         weights          L arrays (..., out, in); the first has in = n, the last out = n; [] for a linear system
         biases           L arrays (..., out)
-        activation       tanh, relu, sigmoid, softplus, silu, gelu or identity; or, for each hidden layer, a list of
-                         them, unit by unit
+        activation       tanh, relu, sigmoid, softplus, silu, gelu or identity; or a list for each hidden layer, unit by unit
         B                (..., n, m) or None
         input_weights    W_u (..., h_1, m) or None
         skip             S (..., n, n), the learned part's own linear term, or None
-        branches         further networks beside the first: `Branch`es, or mappings of their weights, biases, activation and
-                         input_weights; at least one hidden layer each
+        branches         further networks beside the first, `Branch`es or mappings of their parts
         tape             f as a list of operations, what a tape's `to_dict` writes, or None
         theta            θ (..., q), the tape's parameters in its order: each system's own
         theta_upper      (..., q): the claim is about every θ from `theta` to this one, or None
@@ -87,6 +88,7 @@ class Lure:
     theta: Array | None = None
     theta_upper: Array | None = None
     scale: Array | None = None
+    feedback: Feedback | None = field(default=None, init=False)  # of a closed loop: what it was made of
 
     if TYPE_CHECKING:  # whatever numpy makes an array of is taken
 
@@ -137,39 +139,17 @@ class Lure:
         if not isinstance(systems, Sequence) or not systems:
             raise ValueError(f"a Lure is needed, or a list of some, not {shown(systems)}; write [model.lure(theta)].")
         read = [Lure.of(one) for one in systems]
-        kinds = {
-            (s.states, _form(s), *map(_form, s.branches), *(f"no {name}" for name in RANKS if getattr(s, name) is None))
-            for s in read
-        }
-        if len(kinds) > 1:
-            raise ValueError(
-                f"the systems differ in structure (states, widths, activation, and which of {', '.join(RANKS)} they have): "
-                f"{sorted(kinds, key=str)}; certify them one by one."
-            )
-        if len({None if s.tape is None else tape_bytes(s.tape) for s in read}) > 1:
-            raise ValueError("the systems have different tapes; certify them one by one.")
-        lead = np.broadcast_shapes(*(s.leading for s in read))
+        if all(one.feedback is None for one in read):
+            return cast("Lure", stacked(read))
+        return Lure.closed(together_of([one.feedback for one in read]))
 
-        def joined(arrays: Sequence[Array], rank: int) -> Array:
-            return np.stack([np.broadcast_to(a, lead + a.shape[a.ndim - rank :]) for a in arrays])
-
-        held = read[0]._held()
-        others: dict[str, Any] = {name: joined([getattr(s, name) for s in read], rank) for name, rank in held.items()}
-        others["branches"] = tuple(
-            Branch(
-                weights=tuple(joined(w, 2) for w in zip(*(one.weights for one in same), strict=True)),
-                biases=tuple(joined(b, 1) for b in zip(*(one.biases for one in same), strict=True)),
-                activation=same[0].activation,
-                input_weights=None if same[0].input_weights is None else joined([one.input_weights for one in same], 2),
-            )
-            for same in zip(*(s.branches for s in read), strict=True)
-        )
-        return replace(
-            read[0],
-            weights=tuple(joined(w, 2) for w in zip(*(s.weights for s in read), strict=True)),
-            biases=tuple(joined(b, 1) for b in zip(*(s.biases for s in read), strict=True)),
-            **others,
-        )
+    @staticmethod
+    def closed(feedback: Feedback) -> "Lure":
+        """The closed loop of an open one and a policy, which it keeps; `close_loop` is the door to it."""
+        kind(feedback, Feedback, "the feedback", "close_loop(system, policy), which makes one")
+        system = Lure(weights=[], biases=[], **feedback.parts())
+        object.__setattr__(system, "feedback", feedback)
+        return system
 
     @staticmethod
     def of(system: object) -> "Lure":
@@ -179,7 +159,7 @@ class Lure:
         """
         if isinstance(system, Lure):
             return system
-        names = [f.name for f in fields(Lure)]
+        names = [*(f.name for f in fields(Lure) if f.init), "policy"]
         needed = ("A", "weights", "biases")
         if not isinstance(system, Mapping):
             raise ValueError(f"a Lure is needed, not {shown(system)}; write model.lure(theta), or what Lure.to_dict gives.")
@@ -188,7 +168,7 @@ class Lure:
         if lacks or more:
             wrong = f"lacks {', '.join(lacks)}" if lacks else f"has an entry {shown(more[0])}, which is none of a system's"
             raise ValueError(f"the system {wrong}; write model.lure(theta), or what Lure.to_dict gives.")
-        return Lure(**system)
+        return Lure.from_dict({"B": None, "input_weights": None, "activation": "tanh", **system})
 
     @property
     def states(self) -> int:
@@ -223,11 +203,7 @@ class Lure:
         """
         if not self.branches:
             return self
-        own = [Network(self.weights, self.biases, self.activation, self.input_weights)] if self.weights else []
-        try:
-            whole = beside([*own, *(one.network for one in self.branches)])
-        except Unusable as error:
-            raise ValueError(f"{error}.") from error
+        whole = one_network([*([self.network] if self.weights else []), *(one.network for one in self.branches)])
         parts: dict[str, Any] = {"weights": whole.weights, "biases": whole.biases, "input_weights": whole.input_weights}
         return replace(self, branches=(), activation=whole.activation, **parts)
 
@@ -239,6 +215,23 @@ class Lure:
     def leading(self) -> tuple[int, ...]:
         """The broadcast shape of all leading axes: members and records."""
         return leading_of(self)
+
+    @property
+    def inputs(self) -> int:
+        """m, the number of inputs."""
+        felt = [self.input_weights, *(one.input_weights for one in self.branches)]
+        known = [] if self.tape is None else [len(self.tape["inputs"])]
+        return max([*known, *(a.shape[-1] for a in (self.B, *felt) if a is not None)], default=0)
+
+    @property
+    def under(self) -> str:
+        """How a claim names the policy under which the system is; empty where it is under none."""
+        return "" if self.feedback is None else self.feedback.read().words
+
+    @property
+    def network(self) -> Network:
+        """The first network, for the arithmetic that checker and search share."""
+        return Network(self.weights, self.biases, self.activation, self.input_weights)
 
     def flatten(self) -> "Lure":
         """The V distinct systems on one leading axis, V = the product of `leading` (1 where there is none).
@@ -271,10 +264,12 @@ class Lure:
 
     def _each(self, change: Callable[[Array, int], Array]) -> "Lure":
         """The same with every array changed; `change` is told how many axes are its own."""
+        if self.feedback is not None:
+            return Lure.closed(replace(self.feedback, system=self.feedback.system._each(change)))
         others: dict[str, Any] = {name: change(getattr(self, name), rank) for name, rank in self._held().items()}
         return replace(
             self,
-            branches=tuple(one.each(change) for one in self.branches),
+            branches=tuple(each_of(one, change) for one in self.branches),
             weights=tuple(change(w, 2) for w in self.weights),
             biases=tuple(change(b, 1) for b in self.biases),
             **others,
@@ -354,6 +349,8 @@ class Lure:
         number as a little-endian double; the line `rate LINES`, separated by commas; and theta and theta_upper as B is written.
         Where there are branches there follow: the line `branches COUNT`, and for each of them the line of its activation and its
         arrays weights[0] …, biases[0] … and input_weights, as above.
+        Of a closed loop these are the bytes of the open one; there follow the line `policy POSITIONS`, the inputs that the policy
+        gives, separated by commas; the line of its activation; and its weights[0] …, biases[0] …, as above.
         Where units have activations of their own the line of the activation is `activation units`, followed by a line for each
         hidden layer of the units' names, separated by spaces. `scale` is no part of it.
         """
@@ -361,25 +358,9 @@ class Lure:
 
     def to_dict(self) -> dict[str, Any]:
         """Lists and numbers for JSON; Python writes the shortest decimal that reads back as the same double."""
-        return {
-            "A": self.A.tolist(),
-            "weights": [w.tolist() for w in self.weights],
-            "biases": [b.tolist() for b in self.biases],
-            "activation": self.activation if isinstance(self.activation, str) else [list(layer) for layer in self.activation],
-            "B": None if self.B is None else self.B.tolist(),
-            "input_weights": None if self.input_weights is None else self.input_weights.tolist(),
-            "skip": None if self.skip is None else self.skip.tolist(),
-            **({"branches": [one.to_dict() for one in self.branches]} if self.branches else {}),
-            **self._known_to_dict(),
-        }
-
-    def _known_to_dict(self) -> dict[str, Any]:
-        """The entries of a tape, where there is one; a system without writes what it always wrote."""
-        names = ("theta", "theta_upper", "scale")
-        found = {name: None if getattr(self, name) is None else getattr(self, name).tolist() for name in names}
-        if self.tape is None:
-            return {name: value for name, value in found.items() if value is not None}
-        return {"tape": plain_tape(self.tape), **found}
+        if self.feedback is not None:
+            return {**self.feedback.system.to_dict(), "policy": self.feedback.to_dict()}
+        return written(self)
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Lure":
@@ -393,20 +374,19 @@ class Lure:
         found: dict[str, Any] = {name: data[name] for name in fields}
         found |= {name: data.get(name) for name in ("skip", "tape", "theta", "theta_upper", "scale")}  # earlier files lack these
         found["branches"] = data.get("branches") or ()
-        return Lure(**found)
+        system = Lure(**found)
+        return system if data.get("policy") is None else Lure.closed(Feedback.of(system, data["policy"]))
 
 
 # In the forms in which public calls take one; `Lure.of` reads them.
 System = Lure | Mapping[str, Any]
 
 
-def _form(one: "Lure | Branch") -> tuple[object, ...]:
-    return one.widths, one.activation, one.input_weights is None
-
-
 def one_activation(system: object, asked: str) -> Lure:
-    """A system for a search whose units are all of one kind. Errors: ValueError for one with a tape, or with several kinds."""
+    """A system for a search that sees units of one kind, no tape and no policy. Errors: ValueError for another."""
     found = without_tape(system, asked)
+    if found.feedback is not None:
+        raise ValueError(f"the system is under a policy, for which there is no {asked}; ask certify or regional_rate of it.")
     if not isinstance(found.together().activation, str):
         raise ValueError(f"the system has units of different activations, for which there is no {asked}; ask certify of it.")
     return found

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stability.arguments import shown
-from stability.proof.tape import NUMBERED, read_tape
+from stability.proof.tape import NUMBERED, Tape, read_tape
 
 
 def plain_tape(value: object) -> dict[str, Any]:
@@ -23,6 +23,13 @@ def plain_tape(value: object) -> dict[str, Any]:
         raise ValueError(f"the tape holds what JSON cannot ({str(error)[:100]}); give what its to_dict writes.") from error
     read_tape(copied)
     return copied
+
+
+def written_tape(tape: Tape) -> dict[str, Any]:
+    """What a tape that was read is written as."""
+    code = [[o, *arguments, *([number] if o in NUMBERED else [])] for o, arguments, number in tape.code]
+    names: dict[str, Any] = {what: list(getattr(tape, what)) for what in ("states", "inputs", "parameters")}
+    return {"tape": 1, **names, "code": code, "rate": list(tape.rate)}
 
 
 def tape_bytes(tape: Mapping[str, Any]) -> bytes:

@@ -114,6 +114,8 @@ def contradicted(claim: Plain, fields: Sequence[Field], rng: np.random.Generator
     region, P, rate = claim["region"], np.array(claim["metric"], dtype=np.float64), float(claim["rate"])
     if not np.linalg.eigvalsh(P / np.abs(P).max())[0] > -1e-12 or not rate > 0:
         return "the metric or the rate is not positive"
+    if np.linalg.eigvalsh(P / np.abs(P).max())[0] < 1e-13:
+        return ""  # so near to singular that nothing is said
     inputs = region["inputs"] or {"lower": [], "upper": [], "doses": None, "gap": None}
     levels = np.array(inputs["lower"], dtype=np.float64), np.array(inputs["upper"], dtype=np.float64)
     root = np.linalg.cholesky(P / np.abs(P).max()) * np.sqrt(np.abs(P).max())

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.oracles.mutants import factor
 from physics.mechanism import Mechanism
 from physics.shelf import Bergman, MichaelisMenten
-from stability import Box, Inputs, Lure, RegionalRate, regional_rate
+from stability import Box, Inputs, Lure, certify, read_claim, regional_rate
 from stability.proof.tape import OPERATIONS
 from stability.proof.tape.reading import PAIRS
 
@@ -53,10 +53,31 @@ def originals() -> list[Original]:
         _proved(_system(minimal, glucose, **small), region, levels),
     ]
     found += [_proved(*of_random(np.random.default_rng(seed))) for seed in range(6)]
-    return found
+    return found + certificates()
 
 
-def of_random(rng: np.random.Generator) -> tuple[Lure, Box, Inputs | None]:
+def certificates() -> list[Original]:
+    """Claims that trajectories stay as well: in a box, in a ball without and with doses, and of all states."""
+    saturable, minimal = MichaelisMenten(), Bergman()
+    typical, glucose = (np.array([p.typical for p in m.physical]) for m in (saturable, minimal))
+    kept = Box([0.0, 0.0], [30.0, 600.0])
+    found = [
+        (_system(saturable, typical), kept, None),
+        (_system(saturable, typical, theta_upper=1.02 * typical), kept, None),
+        (_system(minimal, glucose), Box([60.0, -0.004], [200.0, 0.012]), Inputs([9.0, 0.0], [14.0, 0.3])),
+    ]
+    for seed in (3, 5):
+        system, box, inputs = of_random(np.random.default_rng(seed))
+        doses = 0.05 * np.eye(system.states)[:2]
+        found += [
+            (system, box, inputs),
+            (system, box, Inputs(inputs.lower, inputs.upper, doses, 5.0)),
+            (system, None, None),
+        ]
+    return [_certified(*one) for one in found]
+
+
+def of_random(rng: np.random.Generator) -> tuple[Lure, Box, Inputs]:
     """Two or three states that decay, with a few random lines of the tape between them."""
     n = int(rng.integers(2, 4))
     code: list[list[Any]] = [["state", k] for k in range(n)] + [["input", 0], ["parameter", 0], ["constant", 0.3]]
@@ -101,8 +122,15 @@ def _system(mechanism: Mechanism, theta: np.ndarray, **more: Any) -> Lure:
 
 def _proved(system: Lure, box: Box, inputs: Inputs | None) -> Original:
     found = regional_rate(system, box, inputs, seconds=10.0)
-    if not isinstance(found, RegionalRate):
+    if not found:
         raise ValueError(f"no claim to mutate: {found.message}")
+    return Original(found.to_dict(), system.to_dict())
+
+
+def _certified(system: Lure, box: Box | None, inputs: Inputs | None) -> Original:
+    found = certify(system, region=box, inputs=inputs, seconds=10.0)
+    if not found:
+        raise ValueError(f"no certificate to mutate: {found.message}")
     return Original(found.to_dict(), system.to_dict())
 
 
@@ -169,6 +197,8 @@ def mutate_weights(one: Original, rng: np.random.Generator) -> None:
 
 def mutate_walls(one: Original, rng: np.random.Generator) -> None:
     """An end of the region moved, taken away, or set where there was none."""
+    if one.claim["region"] == "global":
+        return mutate_rate(one, rng)
     side = one.claim["region"][str(rng.choice(["lower", "upper"]))]
     k = int(rng.integers(len(side)))
     if side[k] is None:
@@ -178,8 +208,8 @@ def mutate_walls(one: Original, rng: np.random.Generator) -> None:
 
 
 def mutate_levels(one: Original, rng: np.random.Generator) -> None:
-    inputs = one.claim["region"]["inputs"]
-    if inputs is None:
+    inputs = None if one.claim["region"] == "global" else one.claim["region"]["inputs"]
+    if not (inputs and inputs["lower"]):
         return mutate_walls(one, rng)
     _change_in(inputs[str(rng.choice(["lower", "upper"]))], rng)
 
@@ -204,18 +234,55 @@ def mutate_multipliers(one: Original, rng: np.random.Generator) -> None:
 def mutate_proof(one: Original, rng: np.random.Generator) -> None:
     """Another kind of proof, with multipliers of some size and of its shape, at the rate or at another."""
     region, multipliers = one.claim["region"], one.claim["multipliers"]
+    if region == "global":
+        return mutate_multipliers(one, rng)
     count, hidden = int(np.prod(one.claim["leading"], dtype=np.int64)), sum(len(w) for w in one.system["weights"][:-1])
-    if region["proof"] == "vertices":
-        region["proof"], shape = "slopes", (count, hidden + (len(multipliers) // count).bit_length() - 1)
-    else:
-        region["proof"], shape = "vertices", (count << (len(multipliers[0]) - hidden), hidden)
+    units = {
+        "vertices": (len(multipliers) // count).bit_length() - 1,
+        "slopes": len(multipliers[0]) - hidden,
+        "cells": int(rng.integers(1, 5)),
+    }[region["proof"]]
+    region["proof"] = str(rng.choice([name for name in ("vertices", "slopes", "cells") if name != region["proof"]]))
+    shape = {"vertices": (count << units, hidden), "slopes": (count, hidden + units), "cells": (count, 0)}[
+        region["proof"]
+    ]
     one.claim["multipliers"] = (np.ones(shape) * 10.0 ** rng.uniform(-4, 4)).tolist()
     one.claim["rate"] *= float(10.0 ** rng.uniform(-2, 0.2))
 
 
+def mutate_kept(one: Original, rng: np.random.Generator) -> None:
+    """What is said to be kept, and under what: the ball, its starts, the doses, their gap, whether they are covered, the set."""
+    region = one.claim["region"]
+    stays = region.get("stays") if isinstance(region, dict) else None
+    if stays is None:
+        return mutate_walls(one, rng)
+    doses = bool(region["inputs"]) and region["inputs"]["doses"] is not None
+    how = int(rng.integers(4))
+    if how == 0 and doses:
+        region["inputs"]["gap"] *= abs(factor(rng))
+    elif how <= 1 and doses:
+        _change_in(region["inputs"]["doses"], rng)
+    elif how == 2 and stays["set"] == "ball":
+        name = str(rng.choice(["centre", "radius", "start"]))
+        if name == "centre":
+            _change_in(stays["centre"], rng)
+        else:
+            stays[name] *= factor(rng)
+    elif stays["set"] == "ball":
+        if rng.integers(3):
+            stays["doses"] = doses and not stays["doses"]
+        else:
+            region["stays"] = {"set": "box", "doses": False}
+    else:
+        low, high = np.array(region["lower"]), np.array(region["upper"])
+        centre = low + rng.uniform(0.2, 0.8, len(low)) * (high - low)
+        size = float(10.0 ** rng.uniform(-3, 0.5)) * float(np.abs(high - low).min())
+        region["stays"] = {"set": "ball", "centre": centre.tolist(), "radius": size, "start": size, "doses": False}
+
+
 def mutate_two(one: Original, rng: np.random.Generator) -> None:
     """A change of the system and a rate that forgives it, or does not."""
-    kinds = [mutate_operation, mutate_index, mutate_constant, mutate_theta, mutate_walls, mutate_metric]
+    kinds = [mutate_operation, mutate_index, mutate_constant, mutate_theta, mutate_walls, mutate_metric, mutate_kept]
     kinds[int(rng.integers(len(kinds)))](one, rng)
     one.claim["rate"] *= float(10.0 ** rng.uniform(-3, 0.3))
 
@@ -232,6 +299,7 @@ MUTATIONS: dict[str, Mutation] = {
     "metric": mutate_metric,
     "multipliers": mutate_multipliers,
     "kind of proof": mutate_proof,
+    "what is kept": mutate_kept,
     "system and rate": mutate_two,
 }
 
@@ -244,9 +312,11 @@ def mutant(one: Original, kind: str, rng: np.random.Generator) -> Original | Non
         system = Lure.from_dict(new.system)
         metric = np.array(new.claim["metric"])
         condition = float(np.linalg.cond(metric))
-        caps: Tree = {"claim": "", "spectral_cap": None, "metric_cap": None, "sampled": None}
-        said = RegionalRate.from_dict(new.claim | caps | {"digest": system.digest(), "condition": condition})
-    except (ValueError, np.linalg.LinAlgError):
+        caps: Tree = {
+            name: None for name in ("spectral_cap", "metric_cap", "inequality_cap", "sampled") if name in new.claim
+        }
+        said = read_claim(new.claim | caps | {"claim": "", "digest": system.digest(), "condition": condition})
+    except (ValueError, TypeError, np.linalg.LinAlgError):
         return None
     return Original(said.to_dict(), system.to_dict())
 

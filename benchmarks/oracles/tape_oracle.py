@@ -13,7 +13,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from benchmarks.oracles.adversary import Network, climb, networks
+from benchmarks.oracles.adversary import Network, climb, contradicted, networks
 
 Array = np.ndarray
 Tree = Mapping[str, Any]
@@ -223,6 +223,21 @@ def taped(system: Tree, rng: np.random.Generator) -> list[Taped]:
     return found
 
 
+def contradicts_claim(claim: Tree, system: Tree, rng: np.random.Generator) -> str:
+    """What contradicts a rate on a region, or a certificate, which says that trajectories stay as well; empty where nothing does.
+
+    That they leave is found on the faces, in the arithmetic of the ball, and by simulation, in float64, beyond rounding.
+    """
+    region = claim["region"]
+    found = contradicts_rate(claim, system, rng)
+    if found or region == "global" or "stays" not in region:
+        return found
+    if any(end is None for side in ("lower", "upper") for end in region[side]):
+        return ""  # the adversary wants walls; only the rate was looked at
+    with np.errstate(all="ignore"):
+        return contradicted({**claim, "region": region}, taped(system, rng), rng)
+
+
 def contradicts_rate(claim: Tree, system: Tree, rng: np.random.Generator) -> str:
     """Two states, an input and θ that contradict the rate, with 60 digits; empty where none was found.
 
@@ -230,8 +245,13 @@ def contradicts_rate(claim: Tree, system: Tree, rng: np.random.Generator) -> str
     """
     region, P, rate = claim["region"], np.array(claim["metric"], dtype=np.float64), float(claim["rate"])
     n = len(P)
-    if not (np.isfinite(P).all() and rate > 0 and np.linalg.eigvalsh(P / np.abs(P).max())[0] > -1e-12):
+    if not (np.isfinite(P).all() and rate > 0 and (least := np.linalg.eigvalsh(P / np.abs(P).max())[0]) > -1e-12):
         return "the metric or the rate is not positive"
+    if least < 1e-13:
+        return ""  # so near to singular that nothing is said
+    if region == "global":  # any state, any input
+        ends, far = [None] * n, [1e2] * len(system["tape"]["inputs"])
+        region = {"lower": ends, "upper": ends, "inputs": {"lower": [-level for level in far], "upper": far}}
     inputs = region["inputs"] or {"lower": [], "upper": []}
     levels = [np.array(inputs[side], dtype=np.float64) for side in ("lower", "upper")]
     lower = np.array([-np.inf if end is None else end for end in region["lower"]], dtype=np.float64)
@@ -240,7 +260,7 @@ def contradicts_rate(claim: Tree, system: Tree, rng: np.random.Generator) -> str
     upper = np.where(np.isfinite(upper), upper, lower + 2.0 * _FAR)
     rim = 1e-6 * (upper - lower)  # two states beside one another have to be in the region
     scale = np.abs(P).max()
-    root = np.linalg.cholesky(P / scale + 1e-300 * np.eye(n)) * np.sqrt(scale)
+    root = np.linalg.cholesky(P / scale) * np.sqrt(scale)
     fields, m = beside(system), len(levels[0])
     low, high = thetas(system, count := len(fields))
     tape = system["tape"]

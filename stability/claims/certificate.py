@@ -15,7 +15,7 @@ from stability.decay import decay_in_words, rounded
 from stability.entries import own_arrays
 from stability.glance import Summary, glance
 from stability.proof import NOT_COVERED, Budget, Verdict
-from stability.proof.contraction import statement
+from stability.proof.contraction import not_covered, statement
 from stability.proof.region.claim import regional_statement
 from stability.region import Box, claimed
 
@@ -81,6 +81,7 @@ class Certificate(Claim):
     inequality_cap: float | None = None
     sampled: int | None = None  # how many Jacobians the first two caps are from
     wide: bool = False  # whether the θ of a tape is a box, all of which is meant
+    feedback: str = ""  # how the policy is named, under which the system is, if it is under one
     identity_refused: bool | None  # whether P = I fails: True at a state that was sampled, False by proof; None unknown
     region: str | Mapping[str, Any] = "global"  # or box or ellipsoid, inputs, the kind of proof, the set trajectories stay in
     not_covered: tuple[str, ...] = NOT_COVERED
@@ -92,27 +93,30 @@ class Certificate(Claim):
     def __post_init__(self) -> None:
         own_arrays(self)
         if not self.claim:
-            size, wide = (self.metric.shape[0], math.prod(self.leading)), self.wide
+            size, region = (self.metric.shape[0], math.prod(self.leading)), self.region
+            about: Any = {"wide": self.wide, "feedback": self.feedback}
             try:
-                regional = None if isinstance(self.region, str) else regional_statement(self.rate, *size, self.region, wide=wide)
+                regional = None if isinstance(region, str) else regional_statement(self.rate, *size, region, **about)
             except (KeyError, TypeError) as error:
                 raise ValueError(
                     f"the region of the certificate is {shown(self.region)}, and no sentence can be made of it "
                     f"({type(error).__name__}: {error}); give what to_dict of a certificate in a region writes."
                 ) from error
-            object.__setattr__(self, "claim", regional or statement(self.rate, *size, wide=wide))
+            object.__setattr__(self, "claim", regional or statement(self.rate, *size, **about))
+        object.__setattr__(self, "not_covered", not_covered(self.feedback, self.not_covered))
 
     def to_dict(self) -> dict[str, Any]:
-        """As every claim; `wide` only where θ is a box, since claims about systems without a tape have no such entry."""
-        found = super().to_dict()
-        return found if self.wide else {name: value for name, value in found.items() if name != "wide"}
+        """As every claim; `wide` and `feedback` only where there is something to say, as other claims have no such entries."""
+        return {name: value for name, value in super().to_dict().items() if name not in ("wide", "feedback") or value}
 
     @property
     def _stays(self) -> Mapping[str, Any]:
         """The set that is kept. Errors: ValueError where the region does not say it."""
         stays = self.region.get("stays") if isinstance(self.region, Mapping) else None
         needed = {"set", "doses"}
-        if isinstance(stays, Mapping) and stays.get("set") != "box":
+        if isinstance(stays, Mapping) and stays.get("set") == "order":
+            needed |= {"lower", "upper"}
+        elif isinstance(stays, Mapping) and stays.get("set") != "box":
             needed |= {"centre", "start"}
         if not isinstance(stays, Mapping) or not needed <= stays.keys():
             raise ValueError(
@@ -127,10 +131,11 @@ class Certificate(Claim):
 
     def in_words(self, time_unit: str) -> str:
         """"under the same inputs and doses, the distance in P between any two trajectories … shrinks by …"."""
-        whose, under = "any two trajectories of one person and member", "under the same inputs and doses"
+        same = "the stated policy and the same external inputs" if self.feedback else "the same inputs"
+        whose, under = "any two trajectories of one person and member", f"under {same} and doses"
         if not isinstance(self.region, str):
             whose += " from the stated region"
-            under = "under the same inputs" + (" and doses as stated" if self._stays["doses"] else ", without doses")
+            under = f"under {same}" + (" and doses as stated" if self._stays["doses"] else ", without doses")
         return f"{under}, the distance in P between {whose} {decay_in_words(self.rate, time_unit)}"
 
     def details(self, time_unit: str, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
@@ -181,12 +186,25 @@ class Certificate(Claim):
         else:
             words = f"states within {rounded(region.radius, 4, 'down')} of {np.round(region.centre, 4).tolist()} in P"
         stays = self._stays
-        if stays["set"] != "box":
+        if stays["set"] == "order":
+            words += f" that start {_box_in_words(stays, states)}"
+        elif stays["set"] != "box":
             words += f" that start within {rounded(stays['start'], 4, 'down')} of {np.round(stays['centre'], 4).tolist()} in P"
         if inputs is not None and inputs.doses is not None and stays["doses"]:
             largest, gap = _doses_in_words(inputs.doses, states), rounded(float(inputs.gap or 0.0), 4, "up")
-            return f"{words}, and are kept there under doses of up to {largest}, at least {gap}{behind(time_unit)} apart"
+            apart = f"at least {gap}{behind(time_unit)} apart"
+            if inputs.exactly:
+                apart = f"at multiples of {inputs.gap!r}{behind(time_unit)} since the start"
+            return f"{words}, and are kept there under doses of up to {largest}, {apart}"
         return f"{words}, without doses"
+
+
+def _box_in_words(box: Mapping[str, Any], states: Sequence[tuple[str, str]]) -> str:
+    """From which states trajectories may start, rounded inward."""
+    names = states or [(f"x[{k}]", "") for k in range(len(box["lower"]))]
+    ends = zip(names, box["lower"], box["upper"], strict=True)
+    words = (f"{name} {ends_in_words(low, high, unit)}" for (name, unit), low, high in ends)
+    return f"in {', '.join(words)}"
 
 
 def _doses_in_words(doses: Array, states: Sequence[tuple[str, str]]) -> str:  # (D, n)

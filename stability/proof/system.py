@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stability.proof.arithmetic import Array
 from stability.proof.branches import Named, activation_bytes, arrays_of, branch_bytes, read_branches
+from stability.proof.feedback import closed, read_policy
 from stability.proof.reading import Unusable, array, get, has, number, sequence, shown, unlike_any
 from stability.proof.tape import NUMBERED, Tape, read_tape
 from stability.proof.units import UNITS, Activation, Network, beside, read_activation, slope_ends, slope_hull
@@ -18,7 +19,7 @@ from stability.proof.units import UNITS, Activation, Network, beside, read_activ
 NEEDED, OPTIONAL = ("A", "weights", "biases"), ("activation", "B", "input_weights", "skip")  # as `Lure` takes them
 KNOWN = ("tape", "theta", "theta_upper")
 # of the scale, by which the search judges what is round, nothing is proved
-_PARTS = {*NEEDED, *OPTIONAL, *KNOWN, "branches", "scale"}
+_PARTS = {*NEEDED, *OPTIONAL, *KNOWN, "branches", "policy", "scale"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Stack:
     tape: Tape | None = None
     theta: tuple[Flat, Flat] | None = None  # of the tape, (V, q): every θ between the two, which may be one
     wide: bool = False  # whether they are two
+    feedback: str = ""  # how a sentence names the policy under which the system is; empty where it is under none
 
     @property
     def count(self) -> int:
@@ -90,14 +92,17 @@ class Stack:
         return arrays if self.tape is None else len(self.tape.inputs)
 
 
-def read_system(system: object, *, tapes: bool = False, mixed: bool = False) -> Stack:
+def read_system(system: object, *, tapes: bool = False, mixed: bool = False, policies: bool = False) -> Stack:
     """The system's arrays, verified: of a Lure, of what `Lure.to_dict` writes, or of the arrays that `Lure` is made from.
 
-    `tapes`, `mixed`: whether the caller's proof sees a tape, or units of different activations; a system that has one, or such,
-    is refused by any other.
+    `tapes`, `mixed`, `policies`: whether the caller's proof sees a tape, units of different activations, or a system under a
+    policy; a system that has one, or such, is refused by any other. Under a policy it is the closed loop, put together here.
     Errors: Unusable for what is not a system, has a part that the proof would not see, or arrays that do not fit together.
     """
+    system, given_policy = _opened(system)
     _require_system(system)
+    if not policies and given_policy is not None:
+        raise Unusable("the system is under a policy, which this kind of claim does not see; it is not proved of such systems")
     if not tapes and get(system, "tape", None) is not None:
         raise Unusable("the system has a tape, which this kind of claim does not see; it is not proved of such systems")
     own = get(system, "activation", "tanh")
@@ -125,7 +130,7 @@ def read_system(system: object, *, tapes: bool = False, mixed: bool = False) -> 
     branches = read_branches(get(system, "branches", None), A.shape[-1])
     _check_inputs(A, weights, inputs["B"], [inputs["input_weights"], *(one.input_weights for one in branches)])
     felt = [inputs["B"], inputs["input_weights"], *(one.input_weights for one in branches)]
-    tape, ends = _read_known(system, A.shape[-1], felt)
+    own_tape, ends = _read_known(system, A.shape[-1], felt)
     further = [part for k, one in enumerate(branches) for part in arrays_of(one, f"branches[{k}]")]
     try:
         leading = np.broadcast_shapes(
@@ -140,8 +145,15 @@ def read_system(system: object, *, tapes: bool = False, mixed: bool = False) -> 
     def flat(entries: Array, rank: int = 2) -> Flat:
         return Flat(entries, leading, rank)
 
-    digest = _digest(activation, named, tape, ends, branches)
-    whole = _together(Network(tuple(weights), tuple(biases), activation, inputs["input_weights"]), branches)
+    networks = _networks(Network(tuple(weights), tuple(biases), activation, inputs["input_weights"]), branches, given_policy)
+    B, tape, policy, after = inputs["B"], own_tape, None, b""
+    if given_policy is not None:
+        m = len(own_tape.inputs) if own_tape is not None else max((a.shape[-1] for a in felt if a is not None), default=0)
+        policy = read_policy(given_policy, A.shape[-1], m)
+        B, networks, tape = closed(B, networks, tape, policy)
+        after = policy.bytes()
+    digest = _digest(activation, named, own_tape, ends, branches, after)
+    whole = beside(networks) if networks else Network((), (), activation, None)
     if not (mixed or isinstance(whole.activation, str)):
         raise Unusable("the system has units of different activations, which this kind of claim does not see")
     largest = max(float(np.abs(a).max()) for a in (*linear, *whole.weights))
@@ -154,19 +166,28 @@ def read_system(system: object, *, tapes: bool = False, mixed: bool = False) -> 
         digest,
         largest,
         tuple(flat(b, 1) for b in whole.biases),
-        None if inputs["B"] is None else flat(inputs["B"]),
+        None if B is None else flat(B),
         None if whole.input_weights is None else flat(whole.input_weights),
         tape,
         None if tape is None else (flat(low := _given(ends[0]), 1), flat(low if ends[1][1] is None else ends[1][1], 1)),
         tape is not None and ends[1][1] is not None,
+        "" if policy is None else policy.words,
     )
 
 
-def _together(first: Network, branches: list[Network]) -> Network:
-    """All layers as one network."""
-    if branches and len(first.weights) == 1:
-        raise Unusable("weights has one layer, which is linear: beside branches it belongs into A or the skip")
-    return beside([*([first] if first.weights else []), *branches]) if branches else first
+def _opened(system: object) -> tuple[object, object]:
+    """The open loop, and its policy or None: of a mapping with a policy, or of a `Lure` that `close_loop` made."""
+    if isinstance(system, Mapping):
+        return system, system.get("policy")
+    feedback = get(system, "feedback", None)
+    return (get(feedback, "system"), feedback) if has(feedback, "system") else (system, None)  # a claim has a feedback too
+
+
+def _networks(first: Network, branches: list[Network], policy: object) -> list[Network]:
+    """All networks that stand beside each other."""
+    if len(first.weights) == 1 and (branches or policy is not None):
+        raise Unusable("weights has one layer, which is linear: beside branches or under a policy it belongs into A")
+    return [*([first] if first.weights else []), *branches]
 
 
 def _given(named: tuple[str, Array | None, int]) -> Array:
@@ -242,7 +263,12 @@ def _check_inputs(A: Array, weights: list[Array], B: Array | None, felt: Sequenc
 
 
 def _digest(
-    activation: Activation, named: Named, tape: Tape | None, ends: Named, branches: Sequence[Network]
+    activation: Activation,
+    named: Named,
+    tape: Tape | None,
+    ends: Named,
+    branches: Sequence[Network],
+    after: bytes,  # of a policy
 ) -> str:
     """The definition stands at `Lure.digest`; this is the second implementation of it."""
     chunks = [b"lure 1\n", activation_bytes(activation)]
@@ -255,7 +281,7 @@ def _digest(
         else:
             shape = ",".join(str(s) for s in entries.shape)
             chunks += [f"{name} {shape}\n".encode("ascii"), entries.astype("<f8").tobytes("C")]
-    return hashlib.sha256(b"".join([*chunks, *branch_bytes(branches)])).hexdigest()
+    return hashlib.sha256(b"".join([*chunks, *branch_bytes(branches), after])).hexdigest()
 
 
 def _tape_chunks(tape: Tape) -> list[bytes]:

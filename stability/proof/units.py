@@ -111,19 +111,18 @@ def beside(networks: Sequence[Network]) -> Network:
         return networks[0]
     depth = max(len(one.widths) for one in networks)
     deep = [_deepened(one, depth) for one in networks]
-    weights = [_stacked([one.weights[0] for one in deep], 2, -2)]
-    weights += [_diagonal([one.weights[k] for one in deep]) for k in range(1, depth)]
-    weights += [_stacked([one.weights[-1] for one in deep], 2, -1)]
-    biases = [_stacked([one.biases[k] for one in deep], 1, -1) for k in range(depth)]
-    names = [_names(one) for one in deep]
+    weights = [along([one.weights[0] for one in deep], 2, -2)]
+    weights += [diagonal([one.weights[k] for one in deep]) for k in range(1, depth)]
+    weights += [along([one.weights[-1] for one in deep], 2, -1)]
+    biases = [along([one.biases[k] for one in deep], 1, -1) for k in range(depth)]
+    names = [names_of(one.activation, one.widths) for one in deep]
     activation = joined(tuple(tuple(name for one in names for name in one[k]) for k in range(depth)))
     return Network(tuple(weights), (*biases, _output([one.biases[-1] for one in deep])), activation, _felt(deep))
 
 
-def _names(one: Network) -> list[tuple[str, ...]]:
+def names_of(activation: Activation, widths: Sequence[int]) -> list[tuple[str, ...]]:
     """The activation of every unit, layer by layer."""
-    widths = one.widths
-    return [units(layer, width) for layer, width in zip(layers(one.activation, len(widths)), widths, strict=True)]
+    return [units(layer, width) for layer, width in zip(layers(activation, len(widths)), widths, strict=True)]
 
 
 def _deepened(one: Network, depth: int) -> Network:
@@ -131,7 +130,7 @@ def _deepened(one: Network, depth: int) -> Network:
     more, width = depth - len(one.widths), one.widths[-1]
     if not more:
         return one
-    names = _names(one)
+    names = names_of(one.activation, one.widths)
     weights = (*one.weights[:-1], *(np.eye(width) for _ in range(more)), one.weights[-1])
     biases = (*one.biases[:-1], *(np.zeros(width) for _ in range(more)), one.biases[-1])
     return Network(weights, biases, joined((*names, *(("identity",) * width for _ in range(more)))), one.input_weights)
@@ -147,13 +146,14 @@ def _leading(arrays: Sequence[Array], rank: int, size: int) -> tuple[int, ...]:
     return lead
 
 
-def _stacked(arrays: Sequence[Array], rank: int, axis: int) -> Array:
+def along(arrays: Sequence[Array], rank: int, axis: int) -> Array:
     """One behind the other along an axis of the last `rank`."""
     lead = _leading(arrays, rank, sum(math.prod(a.shape[a.ndim - rank :]) for a in arrays))
     return np.concatenate([np.broadcast_to(a, lead + a.shape[a.ndim - rank :]) for a in arrays], axis=axis)
 
 
-def _diagonal(arrays: Sequence[Array]) -> Array:
+def diagonal(arrays: Sequence[Array]) -> Array:
+    """Block by block."""
     rows, columns = (sum(a.shape[axis] for a in arrays) for axis in (-2, -1))
     found = np.zeros((*_leading(arrays, 2, rows * columns), rows, columns))
     row = column = 0
@@ -185,4 +185,4 @@ def _felt(networks: Sequence[Network]) -> Array | None:
         return None
     m = given[0].shape[-1]
     rows = [np.zeros((one.widths[0], m)) if one.input_weights is None else one.input_weights for one in networks]
-    return _stacked(rows, 2, -2)
+    return along(rows, 2, -2)

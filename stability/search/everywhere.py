@@ -142,6 +142,7 @@ def _proved(system: Lure, ascent: Ascent, rate: float | None, facts: dict[str, A
             condition=float(np.linalg.cond(P)),
             leading=system.leading,
             digest=system.digest(),
+            feedback=system.under,
             **facts,
         )
         if prove(certificate, system):

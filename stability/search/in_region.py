@@ -55,7 +55,8 @@ def certify_in_region(
     doses are asked for and not covered it is a refusal, which says what is proved without them.
     """
     check_fit(system, region, inputs)
-    task = RegionalTask(system, read_system(system, mixed=True), region, inputs, rate, condition, time.monotonic() + seconds)
+    stack = read_system(system, mixed=True, policies=True)
+    task = RegionalTask(system, stack, region, inputs, rate, condition, time.monotonic() + seconds)
     if inputs is None or inputs.doses is None:
         return _searched(task, given)
     found = _searched(replace(task, deadline=share(task.deadline, 0.8)), given)
@@ -212,6 +213,7 @@ def _proved(task: RegionalTask, best: tuple[float, Array, Array], facts: dict[st
                 condition=float(np.linalg.cond(P)),
                 leading=task.system.leading,
                 digest=task.system.digest(),
+                feedback=task.stack.feedback,
                 region=_written(task, stay, "slopes" if multipliers.shape[1] or not task.system.widths else "cells"),
                 **facts,
             )
@@ -235,8 +237,5 @@ def _proved(task: RegionalTask, best: tuple[float, Array, Array], facts: dict[st
 
 def _written(task: RegionalTask, stay: Stay, proof: str) -> dict[str, Any]:
     """The region as the certificate carries it."""
-    stays: dict[str, Any] = {"set": stay.kind, "doses": stay.doses}
-    if stay.centre is not None:
-        stays |= {"centre": stay.centre.tolist(), "radius": stay.radius, "start": stay.start}
     inputs = None if task.inputs is None else task.inputs.to_dict()
-    return {**task.region.to_dict(), "inputs": inputs, "proof": proof, "stays": stays}
+    return {**task.region.to_dict(), "inputs": inputs, "proof": proof, "stays": stay.to_dict()}

@@ -18,7 +18,7 @@ from stability.search.regional_task import RegionalTask
 
 
 def kept_set(task: RegionalTask, frame: Frame, rate: float) -> Stay | Refusal:
-    """How trajectories are kept, at this rate: the box itself, with doses only where none crosses a face, else a ball."""
+    """How trajectories are kept, at this rate: the box itself, with doses only where none crosses a face; a ball; or curves."""
     asked = task.inputs is not None and task.inputs.doses is not None
     reasons = []
     whole = Stay("box", None, None, None, asked)
@@ -30,6 +30,10 @@ def kept_set(task: RegionalTask, frame: Frame, rate: float) -> Stay | Refusal:
     centre, drift = _centre(task, claim, frame, rate)
     radius = ball_room(claim, frame, centre) * (1.0 - 1e-9)
     if not np.isfinite(radius):  # no face at all: what keeps the whole from being kept is said already
+        curves = _between_curves(task, frame, rate, asked)
+        if isinstance(curves, Stay):
+            return curves
+        reasons.append(curves)
         return Refusal(reason="not proved", message=f"No set is proved that trajectories stay in: {reasons[-1]}.")
     longest = max((vector_length(frame, d) for d in claim.doses), default=0.0)
     start = radius - longest * (1.0 + 1e-9) if asked else radius * (1.0 - 1e-9)
@@ -37,6 +41,10 @@ def kept_set(task: RegionalTask, frame: Frame, rate: float) -> Stay | Refusal:
     reasons.append(prove_stay(task.claim(frame, "cells", ball), frame, rate, task.stack))
     if not reasons[-1]:
         return ball
+    curves = _between_curves(task, frame, rate, asked)
+    if isinstance(curves, Stay):
+        return curves
+    reasons.append(curves)
     return Refusal(
         reason="not proved",
         message=(
@@ -49,6 +57,13 @@ def kept_set(task: RegionalTask, frame: Frame, rate: float) -> Stay | Refusal:
         ),
         best_rate=None,
     )
+
+
+def _between_curves(task: RegionalTask, frame: Frame, rate: float, asked: bool) -> Stay | str:
+    if isinstance(task.order, str):
+        return task.order
+    curves = Stay("order", None, None, None, asked, task.order)
+    return prove_stay(task.claim(frame, "cells", curves), frame, rate, task.stack) or curves
 
 
 def _centre(task: RegionalTask, claim: RegionalClaim, frame: Frame, rate: float) -> tuple[Array, float]:

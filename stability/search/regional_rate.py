@@ -74,7 +74,7 @@ def regional_rate(
     check_fit(system, region, inputs)
     if inputs is not None and inputs.doses is not None:
         raise ValueError("a rate on a region speaks of no doses: both trajectories get the same; leave them out of the inputs.")
-    stack = read_system(system, tapes=True, mixed=True)
+    stack = read_system(system, tapes=True, mixed=True, policies=True)
     none = np.zeros(0)
     levels = (none, none) if inputs is None else (inputs.lower, inputs.upper)
     try:
@@ -128,6 +128,7 @@ def regional_rate(
                     "proof": best.proof,
                 },
                 wide=stack.wide,
+                feedback=stack.feedback,
                 spectral_cap=cap,
                 sampled=samples.attained.shape[0] * samples.attained.shape[1],
             )

@@ -63,7 +63,7 @@ def certify_taped(
     seconds: float,
 ) -> Certificate | Refusal:
     """A certificate of a system with a tape, in a region or in all states, or why there is none; see `certify`."""
-    deadline, stack = time.monotonic() + seconds, read_system(system, tapes=True, mixed=True)
+    deadline, stack = time.monotonic() + seconds, read_system(system, tapes=True, mixed=True, policies=True)
     if region is None:
         return _everywhere(system, stack, rate, given, condition, deadline)
     check_fit(system, region, inputs)
@@ -147,11 +147,8 @@ def _in_the_metric(
 
 def _certified(task: RegionalTask, found: _Found, stay: Stay) -> Certificate | Refusal:
     system, P = task.system, found.metric
-    unit = float(np.linalg.eigvalsh(P)[0]) if stay.kind == "box" else 1.0  # a ball's radius is in this metric as it is
+    unit = float(np.linalg.eigvalsh(P)[0]) if stay.kind != "ball" else 1.0  # a ball's radius is in this metric as it is
     unit = unit if unit > 1e-12 * float(np.linalg.eigvalsh(P)[-1]) else 1.0
-    stays = {"set": stay.kind, "doses": stay.doses}
-    if stay.centre is not None:
-        stays |= {"centre": stay.centre.tolist(), "radius": stay.radius, "start": stay.start}
     inputs = None if task.inputs is None else task.inputs.to_dict()
     certificate = Certificate(
         rate=found.rate,
@@ -161,8 +158,9 @@ def _certified(task: RegionalTask, found: _Found, stay: Stay) -> Certificate | R
         condition=float(np.linalg.cond(P / unit)),
         leading=system.leading,
         digest=system.digest(),
-        region={**task.region.to_dict(), "inputs": inputs, "proof": found.proof, "stays": stays},
+        region={**task.region.to_dict(), "inputs": inputs, "proof": found.proof, "stays": stay.to_dict()},
         wide=task.stack.wide,
+        feedback=task.stack.feedback,
         spectral_cap=found.cap,
         metric_cap=None,
         sampled=found.sampled,
@@ -215,6 +213,7 @@ def _everywhere(
                 leading=system.leading,
                 digest=system.digest(),
                 wide=stack.wide,
+                feedback=stack.feedback,
                 spectral_cap=float(-abscissa(samples.attained).max()),
                 metric_cap=None,
                 sampled=samples.attained.shape[0] * samples.attained.shape[1],

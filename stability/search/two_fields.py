@@ -22,12 +22,14 @@ _MOST_CORNERS = 256  # of states without a sign, and of θ
 
 @dataclass(frozen=True)
 class TwoFields:
-    """`ends`; which curves move, (2, n): 0 where a lower one may stay at 0; and about the largest rate."""
+    """`ends` · `free` (2, n): 0 where a lower curve may stay at 0, else 1 · `stiff`: about the largest rate · `sharp`: whether
+    every sign is known, so that the proof sees just these fields."""
 
     ends: Ends
     free: Array
     region: Pair
     stiff: float
+    sharp: bool
 
     def begin(self) -> Array:
         """(2, n): one state of the region, near to zero."""
@@ -66,6 +68,7 @@ def two_fields(
     by_state = _hull([whole.slopes(box[0][None], box[1][None]) for whole in wholes])
     speed = float(np.abs(np.stack([np.diagonal(end[0]) for end in by_state])).max())
     ends = sure = _of_intervals(wholes, (by_state[0][0], by_state[1][0]))
+    signed = ((by_state[0] >= 0) | (by_state[1] <= 0))[0][~np.eye(n, dtype=np.bool_)].all()
     if not by_intervals:
         by_input = _hull([_by_input(field, box, levels) for field in fields])
         ends = _of_corners(fields, levels, (by_state[0][0], by_state[1][0]), by_input)
@@ -77,7 +80,10 @@ def two_fields(
         still = still & (f >= 0)
     free = np.ones((2, n))
     free[0, still] = 0.0
-    return TwoFields(ends, free, region, min(speed, 1e6) if np.isfinite(speed) else 1e6)
+    sharp = bool(signed) and all(
+        f.layers is None and (f.theta is None or (f.theta[0] == f.theta[1]).all()) for f in fields
+    )
+    return TwoFields(ends, free, region, min(speed, 1e6) if np.isfinite(speed) else 1e6, sharp)
 
 
 def _hull(pairs: Sequence[Pair]) -> Pair:

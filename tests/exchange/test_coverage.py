@@ -246,6 +246,29 @@ def test_without_certified_doses_the_first_one_belongs_to_the_start(bundle: Bund
     ]
 
 
+def test_doses_at_multiples_of_the_gap_and_starts_between_curves(bundle: Bundle) -> None:
+    """Of a certificate whose trajectories stay between curves: where they start is said, and when doses come."""
+    certificate = certify(bundle.system(), None, REGION, Inputs([0.0], [3.0]), seconds=20.0)
+    assert isinstance(certificate, Certificate)
+    stays = {"set": "order", "doses": True, "lower": [0.0, 0.0], "upper": [1.0, 1.0], "curves": []}
+    inputs = Inputs([0.0], [3.0], [[5.0, 0.0]], 8.0, exactly=True)
+    region = {**certificate.region, "inputs": inputs.to_dict(), "stays": stays}  # type: ignore[dict-item]
+    taken = replace(certificate, region=region, claim="")
+
+    def outside(*doses: Dose) -> list[str]:
+        found = replace(with_people(bundle, {"Ada": schedule(*doses), "Bob": schedule()}), claims=(taken,)).outside()
+        return [one.sentence for one in found]
+
+    assert outside(Dose("gut", 0.0, 5.0), Dose("gut", 16.0, 3.0)) == []
+    assert outside(Dose("gut", 0.0, 5.0), Dose("gut", 9.0, 3.0)) == [
+        "has a dose at 9 h, and the certificate covers doses at multiples of 8 h since the start",
+    ]
+    small = replace(taken, region={**region, "stays": {**stays, "lower": [0.5, 0.5]}}, claim="")
+    said = replace(with_people(bundle, {"Ada": schedule(), "Bob": schedule()}), claims=(small,)).outside()
+    assert {one.what for one in said} == {"start"}
+    assert "in the box [0.5, 0.5] to [1.0, 1.0]" in said[0].sentence
+
+
 # ---- starts and parameters of a population -----------------------------------------------------------------------------
 
 

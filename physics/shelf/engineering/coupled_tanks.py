@@ -6,7 +6,7 @@ from typing import Any
 
 from physics.defaults import Defaults, Observed
 from physics.mechanism import Mechanism
-from physics.operations import maximum, relu, sqrt
+from physics.operations import maximum, minimum, relu, sqrt
 from physics.parameter import Parameter
 
 _SOURCE = "Johansson, IEEE Trans. Control Syst. Technol. 8 (2000) 456, table I"
@@ -17,8 +17,9 @@ _LEAST = (
 
 
 def _out(hole: Any, level: Any) -> Any:
-    """a √(2 g h) in cm³/s."""
-    return hole * math.sqrt(2.0 * _GRAVITY) * level / sqrt(maximum(level, _LEAST))
+    """a √(2 g h) in cm³/s; a sum of two, the second 0 but below the least level, so that bounds of the slope are exact."""
+    root = sqrt(maximum(level, _LEAST)) + (minimum(level, _LEAST) - _LEAST) / math.sqrt(_LEAST)
+    return hole * math.sqrt(2.0 * _GRAVITY) * root
 
 
 class CoupledTanks(Mechanism):

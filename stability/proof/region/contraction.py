@@ -40,6 +40,7 @@ from stability.proof.region.claim import (
 from stability.proof.region.field import each_field
 from stability.proof.region.invariance import box_kept, drift_within, extents, vector_length
 from stability.proof.region.jacobian import jacobians_over
+from stability.proof.region.order_claim import order_kept
 from stability.proof.region.slopes import slopes_in
 from stability.proof.system import Stack
 from stability.proof.verdict import Verdict
@@ -68,7 +69,7 @@ def prove_in_region(
     multipliers = array(get(certificate, "multipliers"), "multipliers")
     n = stack.A.shape[-1]
     try:
-        words = regional_statement(rate, n, stack.count, region, wide=stack.wide)
+        words = regional_statement(rate, n, stack.count, region, wide=stack.wide, feedback=stack.feedback)
     except (KeyError, TypeError) as error:
         raise Unusable(f"the region lacks a part or has one of another kind: {error}") from error
     proof, taped = str(region.get("proof")), stack.tape is not None
@@ -118,6 +119,13 @@ def prove_stay(claim: RegionalClaim, frame: Frame, rate: float, stack: Stack, me
         if claim.kind != "box" or (stay.doses and not doses_inside(claim)):
             return "only a box without doses, or with such as never cross one of its faces, can be kept as a whole box"
         return box_kept(fields, claim.lower, claim.upper, claim.levels, most=_MOST_SIDE_CELLS, meter=meter)
+    if stay.order is not None:
+        if claim.kind != "box":
+            return "between curves trajectories are kept in a box alone"
+        doses = claim.doses if stay.doses else None
+        where = (claim.lower, claim.upper), claim.levels
+        any_gap = not claim.exactly
+        return order_kept(stay.order, fields, stack.count, *where, doses, claim.gap, any_gap=any_gap, meter=meter)
     if stay.centre is None or stay.radius is None or stay.start is None:
         return "the ball that trajectories stay in is not stated"
     delta = max((vector_length(frame, d) for d in claim.doses), default=0.0) if stay.doses else 0.0

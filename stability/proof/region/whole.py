@@ -8,9 +8,11 @@ units' slopes, which keeps signs in large ones. An entry that no part has is zer
 Underflow: of a product that is nearly zero LOST is taken, and nothing of one that is zero.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
-from stability.proof.activation import slope_range
+from stability.proof.activation import slope_range, value_range
 from stability.proof.arithmetic import UP, Array, gamma
 from stability.proof.budget import Meter
 from stability.proof.region.enclosure import LOST, Layers, argument_ranges, combine, expand
@@ -24,23 +26,26 @@ from stability.proof.units import unit_slopes
 
 def whole_of(field: Field, levels: Pair, meter: Meter | None = None) -> Whole:
     """The field over boxes (K, n), for every input between the levels (m,)."""
-    n, m = field.states, len(levels[0])
-    rows, none, far = np.eye(n), np.zeros((n, n)), np.full(n, np.inf)
-    ends = np.concatenate([-far, levels[0]]), np.concatenate([far, levels[1]])
+    n = field.states
+    bare = replace(field, layers=None)
+    rows, none = np.eye(n), np.zeros((n, n))
 
-    def cells(low: Array, high: Array) -> Pair:
-        """Centres and radii (n + m, K) of cells that hold the boxes: where an end is 0, or both are one, exactly."""
+    def cells(low: Array, high: Array) -> tuple[Array, Array, Pair]:
+        """Centres and radii (n + m, K) of cells that hold the boxes, and the ends, which count."""
         a, b = (
-            np.concatenate([x.T, np.broadcast_to(u[:, None], (m, len(x)))])
-            for x, u in zip((low, high), levels, strict=True)
+            np.concatenate([x.T, np.repeat(u[:, None], len(x), 1)]) for x, u in zip((low, high), levels, strict=True)
         )
         centre = np.where(a == b, a, 0.5 * a + 0.5 * b)
         radius = np.maximum(b - centre, centre - a)
-        exact = (a == b) | (((a == 0) | (b == 0)) & (radius > 1e-290))
-        return centre, np.where(exact, radius, UP * radius + LOST)
+        return centre, np.where(a == b, 0.0, UP * radius + LOST), (a, b)
 
     def values(low: Array, high: Array) -> Pair:
-        found = bounds_and_axes(field, rows, none, *cells(low, high), ends=ends, meter=meter)
+        centre, radius, ends = cells(low, high)
+        found = bounds_and_axes(field, rows, none, centre, radius, ends=ends, meter=meter)[:2]
+        if field.layers is not None:  # of a large box the expansion of the layers says less than their plain ranges
+            rest = bounds_and_axes(bare, rows, none, centre, radius, ends=ends, meter=meter)[:2]
+            more = add(rest, _ranges(field.layers, field.last, centre, radius))
+            found = np.fmax(found[0], more[0]), np.fmin(found[1], more[1])
         return found[0].T, found[1].T
 
     def slopes(low: Array, high: Array) -> Pair:
@@ -49,7 +54,7 @@ def whole_of(field: Field, levels: Pair, meter: Meter | None = None) -> Whole:
             total = add(total, (matrix, matrix))
         total = tuple(np.broadcast_to(end, (len(low), n, n)) for end in total)  # type: ignore[assignment]
         if field.layers is not None:
-            centre, radius = cells(low, high)
+            centre, radius, _ = cells(low, high)
             total = add(total, _of_layers(field.layers, field.last, centre, radius, n))
         if field.tape is not None and field.theta is not None:
             total = add(total, slope_bounds(field.tape, (low, high), levels, field.theta, strict=False, meter=meter))
@@ -65,7 +70,9 @@ def _of_layers(layers: Layers, last: Array, centre: Array, radius: Array, n: int
     off = UP * (f.gradient_error + f.change())
     low, high = (f.gradient - off)[:, :n], (f.gradient + off)[:, :n]
     J: Interval = (layers.weights[0][:, :n, None], layers.weights[0][:, :n, None])
-    for k, (ends, W) in enumerate(zip(argument_ranges(layers, centre, radius), (*layers.weights[1:], last), strict=True)):
+    for k, (ends, W) in enumerate(
+        zip(argument_ranges(layers, centre, radius), (*layers.weights[1:], last), strict=True)
+    ):
         lowest, highest = unit_slopes(layers.of(k), len(layers.weights[k]))
         s = [np.clip(end, lowest[:, None], highest[:, None]) for end in slope_range(layers.of(k), *ends)]
         J = _times(W, multiply((s[0][:, None], s[1][:, None]), J))
@@ -73,6 +80,13 @@ def _of_layers(layers: Layers, last: Array, centre: Array, radius: Array, n: int
     return np.moveaxis(np.where(np.isnan(low), -np.inf, low), 2, 0), np.moveaxis(
         np.where(np.isnan(high), np.inf, high), 2, 0
     )
+
+
+def _ranges(layers: Layers, last: Array, centre: Array, radius: Array) -> Interval:
+    """Of what the layers give, (o, K)."""
+    low, high = value_range(layers.of(len(layers.weights) - 1), *argument_ranges(layers, centre, radius)[-1])
+    found = _times(last, (low[:, None], high[:, None]))
+    return found[0][:, 0], found[1][:, 0]
 
 
 def _times(W: Array, J: Interval) -> Interval:

@@ -61,7 +61,7 @@ def test_an_emptying_tank_and_one_that_overflows() -> None:
     over = rest(CoupledTanks(), {}, [25.0])
     assert over[0] > 20.0
     assert 0.071 * np.sqrt(1962.0 * over[0]) + 10.0 * (over[0] - 20.0) == pytest.approx(25.0, rel=1e-10)
-    assert solved(CoupledTanks(), {"upper": 0.5}, [500.0], u={"q": 0.0})["upper"][0] == pytest.approx(
+    assert solved(CoupledTanks(), {"upper": 0.5}, [15.0], u={"q": 0.0})["upper"][0] == pytest.approx(
         0.0, abs=1e-5
     )  # empty
 
