@@ -61,7 +61,7 @@ def own_ends(field: SemilinearField, M: int) -> Callable[[int], Tensor] | None:
     segments = field.segments
     if field.shared and not varies(segments.dt):
         return None
-    N, K = segments.dt.shape
+    N = segments.dt.shape[0]
     own, which = (segments.dt, None) if varies(segments.dt) else segments.own_lengths
     A, h = _rows_of(field.A, own, M)
     q = _doublings_of_multiples(field, A, h, "stages")
