@@ -33,14 +33,13 @@ def certify_bundle(
     Returns the value, a text, and as plain JSON values what it does not cover of the bundle's own people.
     Errors: `ValueError` for a file that is no bundle or no region.
     """
-    if rate is not None and not 0.0 < rate < np.inf:
-        raise ValueError(f"--rate {rate:g} is no rate; write a positive one, or leave it out for the best")
+    require_rate(rate)
     bundle = load(path, structures)
     if write:
         require_folder(path.absolute().parent, "leave --write out, or copy the bundle to where files can be written")
     system = bundle.system()
     if region is not None:
-        where, inputs = _region_in(region)
+        where, inputs = region_in(region)
         result, best = certify(system, rate, region=where, inputs=inputs, seconds=seconds), None
     elif rate is None:
         result, best = certify_rounded(system, seconds)
@@ -50,8 +49,10 @@ def certify_bundle(
     new = replace(bundle, claims=(result, *others))
     verdict = bundle_verdict(result, best, new)
     beyond, notes = new.outside(), notes_of(new)
-    told = gallery.outside_verdicts(beyond, len(bundle.people))
-    text = "\n".join([verdict.claim, verdict.detail, *map(str, told), *notes])
+    told = [*map(str, gallery.outside_verdicts(beyond, len(bundle.people)))]
+    if isinstance(result, Refusal) and system.tape is not None:
+        told.append("At the shell --region FILE names the region; --while-inside asks for the rate alone, not that they stay.")
+    text = "\n".join([verdict.claim, verdict.detail, *told, *notes])
     if write and isinstance(bundle.certificate, Certificate) and not result:
         # a rate or a region that is refused, or a search that ran out of time, says nothing against what is proved
         text += "\nThe bundle keeps the certificate that it has."
@@ -63,7 +64,14 @@ def certify_bundle(
 _REGION = 2**20  # bytes: a box of thousands of states takes less
 
 
-def _region_in(file: Path) -> tuple[Region, Inputs | None]:
+def require_rate(rate: float | None) -> None:
+    """Errors: `ValueError` for a rate that is none."""
+    if rate is not None and not 0.0 < rate < np.inf:
+        raise ValueError(f"--rate {rate:g} is no rate; write a positive one, or leave it out for the best")
+
+
+def region_in(file: Path) -> tuple[Region, Inputs | None]:
+    """The region of a JSON file, and the inputs where it states them. Errors: `ValueError` with the file and what to write."""
     write = 'write {"lower": [...], "upper": [...]}, as `homeostat certify --help` has it'
     try:
         with open(file, "rb") as opened:

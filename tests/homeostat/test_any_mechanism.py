@@ -132,3 +132,54 @@ def test_a_fit_at_the_shell(table: Path) -> None:
     small = ["--members", "2", "--folds", "2", "--hidden", "0", "--steps", "5"]
     done = run("fit", table, "--backbone", PLACE, *GIVEN, *small, "--out", table.parent / "out")
     assert done.exit_code in (0, 1), done.output
+
+
+def test_a_rate_while_inside_is_asked_written_and_checked_at_the_shell(bundle: Path, tmp_path: Path) -> None:
+    path, small, large, open_ = (tmp_path / name for name in ("m.twin", "small.json", "large.json", "open.json"))
+    path.write_bytes(bundle.read_bytes())
+    small.write_text('{"lower": [0, 0], "upper": [100, 100]}')
+    large.write_text('{"lower": [0, 0], "upper": [300, 300]}')
+    open_.write_text('{"lower": [0, 0], "upper": [null, null]}')
+    before = path.read_bytes()
+    found = run("certify", path, "--region", large, "--while-inside")
+    assert found.exit_code == 0, found.output
+    assert "for as long as" in found.stdout
+    assert "stay in the stated region, which is not proved" in " ".join(found.stdout.split())
+    assert path.read_bytes() == before  # nothing is written that was not asked
+    rates = []
+    for file in (large, small, large, open_):
+        told = run("certify", path, "--region", file, "--while-inside", "--write", "--json")
+        assert told.exit_code == 0, told.output
+        values = json.loads(told.stdout)
+        assert (values["certified"], values["proved"], values["kind"]) == (False, True, "rate on a region")
+        rates.append(values["rate"])
+    assert rates[1] > rates[0] > rates[3] > 0.0  # the slope falls with the amount
+    claims = load(path).claims
+    assert [type(c) for c in claims] == [RegionalRate] * 3  # one for each box
+    checked = run("check", path)
+    assert checked.exit_code == 0, checked.output
+    assert checked.output.count("proved: ") == 3
+    # one that cannot be had is a refusal, and changes nothing
+    before = path.read_bytes()
+    refused = run("certify", path, "--region", large, "--while-inside", "--rate", "9", "--write")
+    assert refused.exit_code == 1, refused.output
+    assert "The bundle is left as it is." in refused.stdout
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("region", "words"),
+    [
+        (None, "--while-inside asks about a box, and none is named"),
+        ('{"kind": "ellipsoid", "centre": [0, 0], "radius": 3}', "is an ellipsoid, and --while-inside asks about a box"),
+        ('{"lower": [0, 0], "upper": [9, 9], "inputs": {"lower": [], "upper": [], "doses": [[1, 0]], "gap": 2}}', "states doses"),
+        ('{"lower": [0], "upper": [9]}', "states"),
+        ('{"lower": [0, 0]}', "cannot be used as a region"),
+    ],
+)
+def test_a_rate_while_inside_of_no_box_is_one_sentence(region: str | None, words: str, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(region or "")
+    done = run("certify", bundle, "--while-inside", *(["--region", tmp_path / "r.json"] if region else []))
+    assert done.exit_code == 2, done.output
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
