@@ -13,8 +13,9 @@ from exchange.files.plain_json import plain_json
 from homeostat import gallery
 from homeostat.bundles.said import bundle_verdict, notes_of
 from homeostat.places import require_folder
+from homeostat.study.known_claims import certify_known
 from homeostat.study.rounded import certify_rounded
-from stability import Certificate, Claim, Refusal, certify
+from stability import Certificate, Claim, Refusal, RegionalRate, certify
 from stability.region import Inputs, Region, region_and_inputs
 
 
@@ -37,19 +38,24 @@ def certify_bundle(
     bundle = load(path, structures)
     if write:
         require_folder(path.absolute().parent, "leave --write out, or copy the bundle to where files can be written")
-    system = bundle.system()
+    system, on_region = bundle.system(), None
     if region is not None:
         where, inputs = region_in(region)
         result, best = certify(system, rate, region=where, inputs=inputs, seconds=seconds), None
+    elif rate is None and system.tape is not None:
+        (result, on_region), best = certify_known(bundle, 0.0, seconds), None
     elif rate is None:
         result, best = certify_rounded(system, seconds)
     else:
         result, best = certify(system, rate=rate, seconds=seconds), None
-    others = [c for c in bundle.claims if isinstance(c, Claim) and not isinstance(c, Certificate)]
+    others: list[Claim] = [c for c in bundle.claims if isinstance(c, Claim) and not isinstance(c, Certificate)]
+    if on_region is not None:
+        others = [on_region, *(c for c in others if not (isinstance(c, RegionalRate) and c.region == on_region.region))]
     new = replace(bundle, claims=(result, *others))
     verdict = bundle_verdict(result, best, new)
     beyond, notes = new.outside(), notes_of(new)
-    told = [*map(str, gallery.outside_verdicts(beyond, len(bundle.people)))]
+    told = [] if on_region is None else [str(bundle_verdict(on_region, None, new))]
+    told += map(str, gallery.outside_verdicts(beyond, len(bundle.people)))
     if isinstance(result, Refusal) and system.tape is not None:
         told.append("At the shell --region FILE names the region; --while-inside asks for the rate alone, not that they stay.")
     text = "\n".join([verdict.claim, verdict.detail, *told, *notes])

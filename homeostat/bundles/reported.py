@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -40,6 +40,7 @@ from training import (
 )
 from training.people.conversion import converted
 from training.people.records import never_negative
+from training.people.tables.driven import driven
 from training.people.tables.file_order import Order
 from training.people.tables.nonmem import read_table
 from training.people.tables.of_model import channels_shown, compartments_of
@@ -70,26 +71,24 @@ def report_on(
     Errors: `ValueError` for a bundle or table that cannot be used.
     """
     bundle = load(path, structures)
-    if bundle.model.backbone.inputs:
-        named = ", ".join(bundle.model.backbone.inputs)
-        raise ValueError(
-            f"{path}: its model needs inputs ({named}) that a table of doses and measurements does not hold; forecast its people "
-            "in Python, with a schedule.do(inputs={name: Signal(times, values), …}) for everyone"
-        )
+    inputs = _inputs_of(bundle, path)
     units = units or _stated_in(bundle, path)
+    shown = channels_shown(bundle.model) if channels is None else channels
+    shown = {**shown, **{name: name for name in inputs if name not in shown.values()}}
     table = read_table(
         data,
         units=units,
         compartments=compartments_of(bundle.model.backbone) if compartments is None else compartments,
-        channels=channels_shown(bundle.model) if channels is None else channels,
+        channels=shown,
         covariates=covariates,
         order=order,
-        signed=signed,
+        signed=[*dict.fromkeys((*signed, *inputs))] if inputs else signed,
         ignore=ignore,
     )
-    assumed = unstated(table.records, bundle.model)
+    given = [driven(record, inputs) for record in table.records] if inputs else table.records
+    assumed = unstated(given, bundle.model)
     # what is asked and drawn is in the model's units, on everybody's own clock
-    records = [converted(record, bundle.model).on_own_clock() for record in table.records]
+    records = [converted(record, bundle.model).on_own_clock() for record in given]
     # a channel that was signed where the model was trained is, whatever this table holds
     records = [replace(r, nonnegative=tuple(c for c in r.nonnegative if c in bundle.nonnegative)) for r in records]
     asked = asked_of(records, bundle.model.observation.units[0], threshold, forecast_from)
@@ -215,6 +214,26 @@ def report_on(
     lines = [f"{MARKS[v.good]} {v}" for v in verdicts]
     summary["text"] = "\n".join([*lines, f"report: {page}"])
     return summary
+
+
+def _inputs_of(bundle: Bundle, path: Path) -> dict[str, Literal["linear", "held"]]:
+    """The model's inputs by name, and how those of the bundle's own people go between their points."""
+    names = bundle.model.backbone.inputs
+    if not names:
+        return {}
+    if not bundle.people:
+        raise ValueError(
+            f"{path}: its model needs inputs ({', '.join(names)}), and without people the bundle does not say whether they go in "
+            "lines between their points or are held; forecast in Python, with a schedule.do(inputs={name: Signal(times, values), "
+            "…}) for everyone"
+        )
+    twice = sorted(set(names) & set(bundle.model.observation.channels))
+    if twice:
+        raise ValueError(
+            f"{path}: {twice[0]} is an input of its model and a channel too, which a row of a table cannot tell apart; forecast "
+            "in Python, with a schedule.do(inputs={name: Signal(times, values), …}) for everyone"
+        )
+    return {name: bundle.people[0].schedule.inputs[name].kind for name in names}
 
 
 def _missing(bundle: Bundle) -> list[Verdict]:

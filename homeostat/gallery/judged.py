@@ -245,7 +245,7 @@ def passes_in_words(report: UncertaintyReport, gates: str = "gates") -> tuple[st
     if not able:
         return f"cannot be judged, since with {people} none of {report.gates} {gates} can decide", None
     these = f"{gates} that can decide" if report.undecided else gates
-    too_few = "with one person" if report.people == 1 else "where people are too few"
+    too_few = "with one person" if report.people == 1 else "for want of people"
     unable = f"; {report.undecided} cannot {too_few}" if report.undecided else ""
     if report.failed:
         return f"fails {report.failed} of {able} {these}{unable}", False

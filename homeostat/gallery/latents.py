@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homeostat.gallery.table import Cell, Table
-from homeostat.gallery.theta import SHOWN, apart
+from homeostat.gallery.theta import SHOWN
 from hybrid import HybridModel
 from training import Personal
 
@@ -65,13 +65,11 @@ def latent_table(latent: Latent) -> Table:
     many = len(latent.values) > 1
     over = latent.values.std(0, ddof=1) if many else np.full(len(latent.ids), np.nan)
     ended = ["yes" if found else "no" for found in latent.found]
-    numbers = list(zip(latent.ids, *(v.tolist() for v in (middle, over, own)), ended, strict=True))
-    full: list[Sequence[Cell]] = [list(row) for row in numbers]
-    rows: list[Sequence[Cell]] = [[who, f"{m:.2f}", apart(m, s), f"{o:.2g}", end] for who, m, s, o, end in numbers]
+    numbers = zip(latent.ids, *(v.tolist() for v in (middle, over, own)), ended, strict=True)
+    rows: list[Sequence[Cell]] = [list(row) for row in numbers]
     note = (
         f"{latent.meaning} No column has a unit. Everyone's most likely value given all of their data, mean over the members, "
         "which are turned so that they agree on its direction; ± over members, their standard deviation; ± of their own data, "
         "the standard deviation that a person's measurements leave (Laplace, root mean square over the members)."
     )
-    title = f"Everyone's {latent.name}"
-    return Table(title, columns, rows, note=note, most=SHOWN, full=Table(title, columns, full))
+    return Table(f"Everyone's {latent.name}", columns, rows, note=note, most=SHOWN)

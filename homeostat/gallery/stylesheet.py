@@ -86,7 +86,9 @@ _PRINT = """
   details { display: block; } summary { list-style: none; display: block; }
   summary::before, details[open] > summary::before { content: none; }
   .verdicts li, tr, dt, dd, figure, summary { break-inside: avoid; } h2, h3, summary, summary p, thead { break-after: avoid; }
-  .inside > p { break-after: avoid; } .note, .files, dd { break-before: avoid; } p { orphans: 3; widows: 3; }
+  .inside > p { break-after: avoid; break-inside: avoid; }
+  section:not(:has(tbody tr:nth-child(13))) { break-inside: avoid; }
+  .note, .files, dd { break-before: avoid; } p { orphans: 3; widows: 3; }
   table { font-size: 8.5pt; } th, td { padding: 0.15rem 0.7rem 0.15rem 0; }
   td.number { white-space: normal; } @page { margin: 16mm; }
 """

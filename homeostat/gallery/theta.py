@@ -61,7 +61,7 @@ def typical_table(theta: Theta) -> Table:
                 name,
                 _unit(unit),
                 f"{theta.typical[:, j].mean():.4g}",
-                apart(theta.typical[:, j].mean(), theta.typical[:, j].std(ddof=1)) if theta.members > 1 else None,
+                _apart(theta.typical[:, j].mean(), theta.typical[:, j].std(ddof=1)) if theta.members > 1 else None,
                 None if theta.spread is None else f"{theta.spread[:, j].mean():.3g}",
                 None if between is None else f"{between:.3g}",
                 f"{theta.box[j, 0]:.4g}",
@@ -98,19 +98,16 @@ def typical_table(theta: Theta) -> Table:
 def _given_table(theta: Theta) -> Table:
     """Of parameters that nothing was fitted for: what people have, and what the formula may give."""
     values = theta.values.mean(0)  # (N, q): the members have the same
-    numbers = [
-        [name, _unit(unit), float(theta.typical[0, j]), values[:, j].min(), values[:, j].max(), *theta.box[j]]
+    rows: list[Sequence[Cell]] = [
+        [name, _unit(unit), float(theta.typical[0, j]), *map(float, (values[:, j].min(), values[:, j].max(), *theta.box[j]))]
         for j, (name, unit) in enumerate(zip(theta.names, theta.units, strict=True))
     ]
     columns = ["parameter", "unit", "typical", "lowest", "highest", "box from", "box to"]
-    full: list[Sequence[Cell]] = [[*row[:2], *map(float, row[2:])] for row in numbers]
-    rows: list[Sequence[Cell]] = [[*row[:2], *(f"{v:.4g}" for v in row[2:])] for row in numbers]
     note = (
         f"Not estimated: {computed(theta)}, the same under every member. Typical: of a person with the median covariates; lowest "
         "and highest: of these people; the box is what the formula can give. All in the parameter's unit."
     )
-    title = "θ, which was not estimated"
-    return Table(title, columns, rows, note=note, full=Table(title, columns, full))
+    return Table("θ, which was not estimated", columns, rows, note=note)
 
 
 def computed(theta: Theta) -> str:
@@ -124,12 +121,9 @@ def people_table(theta: Theta) -> Table:
     if theta.given is not None:
         named = [with_unit(n, u) for n, u in zip(theta.names, theta.units, strict=True)]
         parts = [*theta.given.values(), *theta.values.mean(0).T]
-        numbers = [[who, *row] for who, row in zip(theta.ids, np.stack(parts, 1).tolist(), strict=True)]
-        full: list[Sequence[Cell]] = [list(row) for row in numbers]
-        short: list[Sequence[Cell]] = [[who, *(f"{v:.4g}" for v in row)] for who, *row in numbers]
+        rows: list[Sequence[Cell]] = [[who, *row] for who, row in zip(theta.ids, np.stack(parts, 1).tolist(), strict=True)]
         columns, title = ["person", *theta.given, *named], "Everyone's θ, and what it comes from"
-        note = f"No measurement had a say: {computed(theta)}."
-        return Table(title, columns, short, note=note, most=SHOWN, full=Table(title, columns, full))
+        return Table(title, columns, rows, note=f"No measurement had a say: {computed(theta)}.", most=SHOWN)
     columns = ["person"]
     for name, unit in zip(theta.names, theta.units, strict=True):
         columns += [with_unit(name, unit), with_unit(f"± {name}", unit)]
@@ -146,7 +140,7 @@ def people_table(theta: Theta) -> Table:
         last: list[Cell] = ["; ".join(ended.get(who, [])) or "no", "yes" if theta.found[i] else "no"]
         pairs = [(float(m), float(s)) for m, s in zip(mean[i], spread[i], strict=True)]
         whole.append([who, *(v for pair in pairs for v in pair), *last])
-        shown.append([who, *(v for m, s in pairs for v in (f"{m:.4g}", apart(m, s))), *last])
+        shown.append([who, *(v for m, s in pairs for v in (f"{m:.4g}", _apart(m, s))), *last])
     note = (
         "Everyone's most likely θ given their own data, mean over the members; ± is the standard deviation over the members, "
         "which is not a person's standard error: it leaves out what that person's own data do not settle."
@@ -155,7 +149,7 @@ def people_table(theta: Theta) -> Table:
     return Table(title, columns, shown, note=note, most=SHOWN, full=Table(title, columns, whole))
 
 
-def apart(mean: float, spread: float) -> str | None:
+def _apart(mean: float, spread: float) -> str | None:
     """A standard deviation over members; what is only rounding, of members that agree, is 0."""
     return None if spread != spread else f"{0.0 if spread < 1e-12 * abs(mean) else spread:.2g}"
 

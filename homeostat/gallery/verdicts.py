@@ -90,7 +90,7 @@ def comparison_verdict(
     }[good]
     arrived = f"The training of the {name} has converged."
     if unfinished:
-        claim, good = f"{claim}, whose training has not converged", None if good else good
+        claim, good = f"{claim}; the training of the {name} has not converged", None if good else good
         arrived = f"Of the {name}: {unfinished}"
     interval = f"95 % interval over people {low:+.3f} to {high:+.3f}{behind(unit)}"
     detail = f"CRPS difference {mean:+.3f}{behind(unit)}, {interval}; negative favours the hybrid. {arrived}"

@@ -26,6 +26,7 @@ from homeostat.study.bundled import bundle_of, marked
 from homeostat.study.dense import dense_unseen
 from homeostat.study.evaluation import crps_difference, evaluate
 from homeostat.study.individual import fits_of
+from homeostat.study.known_claims import certify_known
 from homeostat.study.provenance import provenance
 from homeostat.study.recipe import hybrid_recipe
 from homeostat.study.rounded import certify_rounded
@@ -99,7 +100,12 @@ def fit_table(
     run = Run(folder)
     path = save(bundle, run.begin() / "model.twin")
     system = bundle.system()
-    certificate, best = certify_rounded(system)
+    on_region = None
+    if system.tape is None:
+        certificate, best = certify_rounded(system)
+    else:
+        last = max(float(r.times[-1]) for r in records)
+        (certificate, on_region), best = certify_known(bundle, last), None
     proved = isinstance(certificate, Certificate) and check(certificate, system)
     evaluations = {recipe.name: evaluate(trained, settings, asked.threshold)}
     comparisons, left_out, unfinished = {}, [], dict[str, str]()
@@ -130,7 +136,8 @@ def fit_table(
         "scores": {name: dict(e.scores) for name, e in evaluations.items()},
     }
     stopped = cut_short(interrupted)
-    bundle = bundle_of(trained, certificate, calibration, {**marked(stopped), **provenance(settings, table, records, units)})
+    about = {**marked(stopped), **provenance(settings, table, records, units)}
+    bundle = bundle_of(trained, certificate, calibration, about, beside=on_region)
     save(bundle, path)
     end = max(float(r.times[-1]) for r in records)
     dense = dense_unseen(trained, settings, end, DRAWN)
@@ -147,6 +154,7 @@ def fit_table(
         *gallery.interrupted_verdicts(stopped, left_out, " ".join(about_hybrid)),
         *(Verdict(sentence, None, about=("units",)) for sentence in assumed),
         said,
+        *([] if on_region is None else [bundle_verdict(on_region, None, bundle)]),
         *about_fit,
         *verdicts_of(judged),
         *(

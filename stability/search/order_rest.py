@@ -40,7 +40,7 @@ def resting(problem: TwoFields, scale: Array, margin: float) -> Tube | None:
 def _inward(problem: TwoFields, y: Array) -> bool:
     """With room for rounding, where it is not zero exactly."""
     f = problem.ends(y[None])[0]
-    room = 1e-9 * problem.stiff * np.abs(y) * problem.free
+    room = 1e-9 * problem.speeds * np.abs(y) * problem.free
     return bool(
         (f[0] >= room[0]).all() and (f[1] <= -room[1]).all() and not problem.outside(y) and (y[0] <= y[1]).all()
     )
@@ -49,7 +49,7 @@ def _inward(problem: TwoFields, y: Array) -> bool:
 def _still(problem: TwoFields, scale: Array, margin: float) -> Array | None:
     """Where the two fields, a little apart, are zero: implicit steps that grow."""
     y, free = problem.begin(), problem.free
-    push = margin * problem.stiff * scale * free * np.array([[-1.0], [1.0]])
+    push = margin * problem.speeds * scale * free * np.array([[-1.0], [1.0]])
 
     def pushed(batch: Array) -> Array:
         return np.asarray(problem.ends(batch) * free + push)
@@ -60,7 +60,7 @@ def _still(problem: TwoFields, scale: Array, margin: float) -> Array | None:
             if not (np.isfinite(f).all() and np.isfinite(J).all()):
                 return None
             size = np.abs(f / scale).max(initial=0.0)
-            if size <= 1e-3 * margin * problem.stiff:
+            if (np.abs(f) <= 1e-3 * np.abs(push) + 1e-12 * problem.speeds * scale).all():
                 return y
             pace = max(size, problem.stiff) / 2.0 ** min(k, 60)
             step = np.zeros(y.size)

@@ -19,7 +19,8 @@ from stability.search.order_curves import dosed
 from stability.search.order_rest import resting
 from stability.search.two_fields import two_fields
 
-_MARGINS = (1e-2, 1e-3, 1e-4)
+_MARGINS = (1e-2, 1e-3, 1e-4)  # of the curves of doses: the first leave few pieces, the last little room
+_APART = (0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-4)  # of states that are kept without doses: the first are the widest
 _MOST_SYSTEMS = 1000  # with curves of their own
 _MOST_TOGETHER = 8  # whose intervals are looked at, where signs are not known
 
@@ -80,7 +81,7 @@ class _Asked:
             problem = two_fields(fields, wholes, self.levels, self.region, self.scale, least, by_intervals=by_intervals)
             if by_intervals and (problem.sharp or len(fields) > _MOST_TOGETHER):
                 break
-            for margin in _MARGINS:
+            for margin in _APART if self.doses is None else _MARGINS:
                 if time.monotonic() > self.deadline:
                     return f"{said}; the time ran out"
                 if self.doses is None:

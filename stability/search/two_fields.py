@@ -22,14 +22,19 @@ _MOST_CORNERS = 256  # of states without a sign, and of θ
 
 @dataclass(frozen=True)
 class TwoFields:
-    """`ends` · `free` (2, n): 0 where a lower curve may stay at 0, else 1 · `stiff`: about the largest rate · `sharp`: whether
-    every sign is known, so that the proof sees just these fields."""
+    """`ends` · `free` (2, n): 0 where a lower curve may stay at 0, else 1 · `speeds` (n,): about each state's largest rate ·
+    `sharp`: whether every sign is known, so that the proof sees just these fields."""
 
     ends: Ends
     free: Array
     region: Pair
-    stiff: float
+    speeds: Array
     sharp: bool
+
+    @property
+    def stiff(self) -> float:
+        """The largest of the rates."""
+        return float(self.speeds.max())
 
     def begin(self) -> Array:
         """(2, n): one state of the region, near to zero."""
@@ -66,7 +71,7 @@ def two_fields(
         np.clip(region[1], -far, np.maximum(far, region[0] + far)),
     )
     by_state = _hull([whole.slopes(box[0][None], box[1][None]) for whole in wholes])
-    speed = float(np.abs(np.stack([np.diagonal(end[0]) for end in by_state])).max())
+    speeds = np.abs(np.stack([np.diagonal(end[0]) for end in by_state])).max(0)
     ends = sure = _of_intervals(wholes, (by_state[0][0], by_state[1][0]))
     signed = ((by_state[0] >= 0) | (by_state[1] <= 0))[0][~np.eye(n, dtype=np.bool_)].all()
     if not by_intervals:
@@ -83,7 +88,7 @@ def two_fields(
     sharp = bool(signed) and all(
         f.layers is None and (f.theta is None or (f.theta[0] == f.theta[1]).all()) for f in fields
     )
-    return TwoFields(ends, free, region, min(speed, 1e6) if np.isfinite(speed) else 1e6, sharp)
+    return TwoFields(ends, free, region, np.where(np.isfinite(speeds), np.minimum(speeds, 1e6), 1e6), sharp)
 
 
 def _hull(pairs: Sequence[Pair]) -> Pair:

@@ -1,6 +1,7 @@
 """The shell fits a mechanism as it fits a backbone; its bundle holds the tape, and nothing of the user's Python."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from exchange import Bundle, load, save
 from exchange.structures import describe, rebuild
 from homeostat.cli import app
 from homeostat.study.backbones import backbone_named
+from homeostat.study.known_claims import certify_known
 from hybrid import Dose, HybridModel, Schedule, States, simulate
 from learned import AdditiveProportional
-from physics import LinearisedBackbone, SharedPopulation, TapedMechanism, check_mechanism
-from stability import Box, RegionalRate, certify, regional_rate
+from physics import LinearisedBackbone, MichaelisMenten, SharedPopulation, TapedMechanism, check_mechanism
+from stability import Box, Certificate, Refusal, RegionalRate, regional_rate
 from tests.homeostat.own_mechanism import TwoWays
 from training import Cohort, personalise
 from training.people.tables.nonmem import read_table
@@ -48,7 +50,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(f"{person},0,{dose},.,1,1")
         theta = torch.tensor(list(TRUE.values()), dtype=torch.float64)
         x = simulate(model_of(TRUE), Schedule(doses=(Dose("gut", 0.0, dose),)), TIMES, theta)[:, 1]
-        rows += [f"{person},{t},.,{v + 0.5 * rng.standard_normal():.4f},0,2" for t, v in zip(TIMES, x.tolist(), strict=True)]
+        rows += [
+            f"{person},{t},.,{v + 0.5 * rng.standard_normal():.4f},0,2" for t, v in zip(TIMES, x.tolist(), strict=True)
+        ]
     path.write_text("\n".join(rows))
     return path
 
@@ -116,22 +120,58 @@ def test_a_tape_that_was_changed_is_refused_in_a_sentence() -> None:
             rebuild(wrong, {})
 
 
-def takes_tapes() -> bool:
-    """Does `certify` answer for a mechanism? Every fit asks it."""
-    try:
-        certify(model_of(TRUE).lure(list(TRUE.values())))
-    except ValueError:
-        return False
-    return True
+def test_a_half_space_is_certified_with_the_doses_of_the_bundles_people(bundle: Path, tmp_path: Path) -> None:
+    read = load(bundle)
+    path = save(read, tmp_path / "own.twin")
+    done = run("certify", path, "--write")
+    assert done.exit_code == 0, done.output
+    found = load(path).certificate
+    assert isinstance(found, Certificate)
+    assert isinstance(found.region, Mapping)
+    assert found.region["upper"] == [None, None]
+    assert found.region["stays"] == {"set": "box", "doses": True}
+    # both ways together at no concentration, the linear one alone at the highest: the slowest person is proved
+    assert 0.9 * TRUE["ke"] <= found.rate <= TRUE["ke"]
+    assert "gut from 0 mg on" in done.output.replace("\n", " ")
+    told = run("check", path)
+    assert told.exit_code == 0, told.output
+    assert not load(path).outside()
+    narrow = tmp_path / "region.json"
+    doses = {"lower": [], "upper": [], "doses": [[99, 0]], "gap": 9}
+    narrow.write_text(json.dumps({"lower": [0, 0], "upper": [50, 60], "inputs": doses}))
+    refused = run("certify", path, "--region", narrow)
+    assert refused.exit_code == 1
+    assert "that they stay there is not" in refused.output.replace("\n", " ")
+
+
+def test_where_staying_is_not_proved_the_rate_on_the_trained_box_is_kept(table: Path) -> None:
+    """Saturable elimination alone contracts ever more slowly: no half-space has a rate, and doses leave the trained box."""
+    units = {"TIME": "d", "AMT": "mg", "DV": "mg"}
+    records = read_table(table, units=units, channels={2: "plasma"}, compartments={1: "gut", 2: "plasma"}).records
+    known, seen = (
+        MichaelisMenten(),
+        {"observation": States(["plasma"]), "noise": AdditiveProportional([0.5], [0.1], [0.1])},
+    )
+    model = HybridModel(
+        known, SharedPopulation(known, values={"ka": 12.0, "Vmax": 500.0, "Km": 4.0, "V": 50.0}), **seen
+    )
+    cohort = Cohort.of(records, model)
+    found, rate = certify_known(Bundle.of(model, cohort, personalise(model, cohort)), 14.0)
+    assert isinstance(found, Refusal)
+    assert "that they stay there is not" in found.message, found.message
+    assert isinstance(rate, RegionalRate)
+    plasma = rate.region["upper"][1]
+    assert 0.95 * 500.0 * 200.0 / (200.0 + plasma) ** 2 <= rate.rate <= 500.0 * 200.0 / (200.0 + plasma) ** 2
 
 
 @pytest.mark.slow
 def test_a_fit_at_the_shell(table: Path) -> None:
-    if not takes_tapes():
-        pytest.skip("certify answers for no tape yet")
     small = ["--members", "2", "--folds", "2", "--hidden", "0", "--steps", "5"]
     done = run("fit", table, "--backbone", PLACE, *GIVEN, *small, "--out", table.parent / "out")
     assert done.exit_code in (0, 1), done.output
+    assert isinstance(load(table.parent / "out" / "model.twin").certificate, Certificate)
+    page = (table.parent / "out" / "report.html").read_text()
+    assert "from 0 mg on" in page
 
 
 def test_a_rate_while_inside_is_asked_written_and_checked_at_the_shell(bundle: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import homeostat.bundles.certified
 import homeostat.demo
 import homeostat.study.fit_table
 from exchange import load
+from homeostat.__main__ import main
 from homeostat.cli import app
 from homeostat.data import theophylline
 from homeostat.gallery import interrupted_verdicts
@@ -155,17 +156,39 @@ def test_an_interrupt_while_the_words_are_read_is_said_too(where: str, as_json: 
 def test_an_interrupt_while_the_program_is_loaded_is_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from homeostat.__main__ import main
-
     class Stopped:
         def __getattr__(self, name: str) -> object:
             raise KeyboardInterrupt
 
+    before = signal.getsignal(signal.SIGINT)
     monkeypatch.setitem(sys.modules, "homeostat.cli", Stopped())
-    with pytest.raises(SystemExit) as ended:
-        main()
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended.value.code == 130
     assert capsys.readouterr().err == "homeostat: interrupted; nothing was written\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the signal is sent as a shell on POSIX does")
+@pytest.mark.parametrize(("raised", "code"), [("SystemExit(2)", 2), ("SystemExit(0)", 0), ("KeyboardInterrupt", 130)])
+def test_an_interrupt_when_all_is_said_changes_no_exit_code(raised: str, code: int) -> None:
+    """A second Ctrl-C, while Python was ending, ended by the signal."""
+    lines = f"""
+import atexit, os, signal, sys, types
+signal.signal(signal.SIGINT, signal.default_int_handler)
+cli = types.ModuleType("homeostat.cli")
+def ends():
+    raise {raised}
+cli.main = ends
+sys.modules["homeostat.cli"] = cli
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+from homeostat.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", lines], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
 
 
 @pytest.mark.usefixtures("usual")

@@ -294,7 +294,7 @@ def test_better_than_what_was_not_trained_to_its_end_is_no_news() -> None:
     assert plain.detail.endswith("The training of the neural ODE alone has converged.")
     early = comparison_verdict("neural ODE alone", better, "mg/L", unfinished=why)
     assert early.good is None
-    assert early.claim.endswith("better than the neural ODE alone, whose training has not converged")
+    assert early.claim.endswith("better than the neural ODE alone; the training of the neural ODE alone has not converged")
     assert early.detail.endswith(f"Of the neural ODE alone: {why}")
     # who was beaten by it, was beaten
     assert comparison_verdict("neural ODE alone", worse, "mg/L", unfinished=why).good is False

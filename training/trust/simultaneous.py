@@ -88,6 +88,10 @@ def simultaneous_band(
     rows, seen = as_array(replicates), as_array(observed)
     if rows.ndim != 2 or seen.shape != rows.shape[1:]:
         raise ValueError(f"replicates have shape {rows.shape} and observed {seen.shape}; they need (R, G) and (G,).")
+    lowest, highest = as_array(least), as_array(most)
+    for name, end in (("least", lowest), ("most", highest)):
+        if end.shape not in ((), seen.shape):
+            raise ValueError(f"{name} has shape {end.shape}; it is one number, or one for each of the {len(seen)} gates.")
     rank = int(np.ceil((len(rows) + 1) * level - 1e-9))
     if rank > len(rows):
         needed = int(np.ceil(level / (1.0 - level) - 1e-9))
@@ -109,6 +113,6 @@ def simultaneous_band(
     slack = 1e-12 * np.abs(centre)  # a statistic that is the same to rounding is the same
     full[:, here] = np.nanmean(gates, 0), centre - c * below - slack, centre + c * above + slack
     alone[:, here] = low - slack, high + slack
-    able[here] = ((full[1] > as_array(least)) | (full[2] < as_array(most)))[here]
+    able[here] = ((full[1] > lowest) | (full[2] < highest))[here]
     count = int(here.sum())
     return SimultaneousBand(seen, full[0], full[1], full[2], level, count, len(rows), alone[0], alone[1], able)

@@ -28,8 +28,8 @@ from stability.proof.budget import Meter, NotDecided
 from stability.proof.region.cells import Coverage, Frame, bisect, root_of_squares
 from stability.proof.region.enclosure import LOST, combine, expand
 from stability.proof.region.field import Field
-from stability.proof.region.mean_value import batch_of, tape_rows
-from stability.proof.region.unbounded import Chart, about
+from stability.proof.region.mean_value import along, batch_of, tape_rows
+from stability.proof.region.unbounded import Chart, about, last_layer
 
 
 def looseness(frame: Frame) -> float:
@@ -136,6 +136,12 @@ def bounds_and_axes(
         f = combine(z, rows @ field.last, UP * (taken @ np.abs(field.last)), radius)
         parts.append((f.value, f.value_error, f.gradient, f.gradient_error + 0.5 * f.change()))
         c, d = f.ranges(radius)
+        far = np.isinf(radius).any(0)
+        if far.any():  # of a cell without an end nothing but the range of the units is known, and that a row without any is 0
+            W = rows @ field.last
+            error = gamma(W.shape[1] + 2) * np.abs(W) + UP * (taken @ np.abs(field.last))
+            beyond = along(W, error, *last_layer(field.layers))
+            c, d = np.where(far, beyond[0], c), np.where(far, beyond[1], d)
         c, d = c + offset - offset_error - size * np.abs(c), d + offset + offset_error + size * np.abs(d)
     low = low + c - size * (np.abs(c) + np.abs(low))
     high = high + d + size * (np.abs(d) + np.abs(high))

@@ -108,7 +108,8 @@ def along(rows: Array, error: Array, low: Array, high: Array) -> tuple[Array, Ar
         out += np.minimum(one, two), np.maximum(one, two)
         if not picked:
             most = np.maximum(np.abs(low[k]), np.abs(high[k]))
-            size += np.where(E != 0, E * most, 0.0) + gamma(n + 4) * np.maximum(np.abs(one), np.abs(two)) + LOST
+            size += np.where(E != 0, E * most, 0.0) + gamma(n + 4) * np.maximum(np.abs(one), np.abs(two))
+            size += LOST * ((M != 0) | (E != 0))
     out[0] -= UP * size
     out[1] += UP * size
     return np.where(np.isnan(out[0]), -np.inf, out[0]), np.where(np.isnan(out[1]), np.inf, out[1])

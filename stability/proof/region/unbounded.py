@@ -10,6 +10,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from stability.proof.arithmetic import UP, Array
+from stability.proof.region.enclosure import Layers
+
+# Between which values each activation lies, whatever its argument; in truth silu reaches −0.278465 and gelu −0.169971.
+RANGES = {
+    "tanh": (-1.0, 1.0),
+    "sigmoid": (0.0, 1.0),
+    "relu": (0.0, np.inf),
+    "softplus": (0.0, np.inf),
+    "silu": (-0.2785, np.inf),
+    "gelu": (-0.17, np.inf),
+}
+
+
+def last_layer(layers: Layers) -> tuple[Array, Array]:
+    """Bounds (h, 1) of the last hidden layer's outputs, whatever the arguments."""
+    units = layers.of(-1)
+    names = [units] * len(layers.biases[-1]) if isinstance(units, str) else list(units)
+    low, high = (np.array([[RANGES[name][k]] for name in names], dtype=np.float64) for k in (0, 1))
+    return low, high
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,13 @@ from exchange import load
 from homeostat.c_peptide.agreement import Estimate, Published
 from homeostat.c_peptide.demo import solver_verdict
 from homeostat.c_peptide.figures import KINETICS, LAST, OURS, PROPORTIONAL, Figures
+from homeostat.c_peptide.model import RESIDUAL_INPUTS, drinking
 from homeostat.c_peptide.page import published_table, published_verdicts, rival_verdicts
 from homeostat.cli import app
+from homeostat.data import ohashi
 from homeostat.gallery import saved_verdict
+from tests.ohashi_tables import ROW_UNITS, write_rows
+from training.people import read_ohashi
 
 SMALL = ["demo", "c-peptide", "--members", "2", "--folds", "2", "--json"]
 
@@ -108,6 +112,14 @@ def test_it_writes_everything_and_the_shell_reads_it(tmp_path: Path) -> None:
     assert len(load(bundle).people) == 82
     for command in (["check", bundle], ["inspect", bundle], ["simulate", bundle, "--person", "1", "--until", "120"]):
         assert CliRunner().invoke(app, command).exit_code == 0, command
+    # people of a table whose inputs stand in rows of their own
+    table = write_rows(tmp_path / "people.csv", [drinking(one) for one in read_ohashi(ohashi()).test[:3]])
+    units = ",".join(f"{name}={unit}" for name, unit in {**ROW_UNITS, **RESIDUAL_INPUTS}.items())
+    given = ["--data", str(table), "--units", units, "--forecast-from", "60", "--out", str(tmp_path / "people")]
+    done = CliRunner().invoke(app, ["report", bundle, *given, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["scores"]["count"] == 6
+    assert "Not estimated: θ is computed from everyone" in (tmp_path / "people/report.html").read_text()
 
 
 @pytest.mark.slow

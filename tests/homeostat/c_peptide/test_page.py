@@ -55,7 +55,7 @@ def test_what_nothing_was_fitted_for_is_not_called_an_estimate(model: HybridMode
     assert "computed from everyone's age (a) and type2" in typical.note
     assert everyone.columns == ["person", "age (a)", "type2", "k0 (/min)", "k1 (/min)", "k2 (/min)"]
     # by the formula itself, for one person: the slow half-life is .14·age + 29.2 min
-    _, age, type2, k0, k1, k2 = (everyone.full or everyone).rows[0]
+    _, age, type2, k0, k1, k2 = everyone.rows[0]
     fast = np.log(2.0) / (4.95 - 0.43 * float(type2))  # type: ignore[arg-type]
     slow = np.log(2.0) / (0.14 * float(age) + 29.2)  # type: ignore[arg-type]
     assert float(k0) * float(k1) == pytest.approx(fast * slow, rel=1e-12)  # type: ignore[arg-type]
@@ -73,7 +73,8 @@ def test_beta_is_shown_with_what_it_means(model: HybridModel, cohort: Cohort) ->
     table = latent_table(found)
     assert table.columns == ["person", "β", "± over members", "± of their own data", "search ended well"]
     assert table.note.startswith("A number. No column has a unit.")
-    assert table.rows[0][1:4] == ["-1.50", f"{np.sqrt(0.5):.2g}", "0.2"]
+    assert table.rows[0][1:4] == pytest.approx([-1.5, np.sqrt(0.5), 0.2])
+    assert table.name == "everyones-beta"
     # a larger β is one that secretes more, whichever way a member's network has it
     sign = turned(model, cohort, beta[..., None])
     much = production(model, cohort, beta[..., None], np.array([5.0]), minutes=30.0)[..., 0]

@@ -157,7 +157,8 @@ def test_the_double_peak_is_refused_for_gaps_of_at_least_tau() -> None:
     assert kept(field, fixed, box, dose, any_gap=False) == ""
     assert "only doses at multiples of the gap" in kept(field, fixed, box, dose, any_gap=True)
     small = box[0], np.append(np.full(41, 100.0), 38.8)
-    assert found(field, small, dose, any_gap=True) is None
+    close = found(field, small, dose, any_gap=True)
+    assert close is None or kept(field, close, small, dose, any_gap=True)
     wider = found(field, box, dose, any_gap=True)  # with larger states before a dose, and room, it does hold
     assert wider is not None
     assert wider.largest.sum(2)[:, -1].max() > 42.0

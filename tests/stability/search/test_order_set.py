@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.s2008 import region_of, system_of
+from physics.shelf import s2008_person
 from stability import Box, Certificate, Inputs, Lure, Refusal, certify, check, prove, read_claim
 from stability.proof import NOT_COVERED
 from stability.proof.region.claim import regional_statement
@@ -192,3 +194,19 @@ def test_regions_and_systems_without_a_tape_stay_as_they_were() -> None:
     dosed = certify(system, region=Box([0.0, 0.0], [4.0, 4.0]), inputs=Inputs([], [], [[2.0, 0.0]], 1.0))
     assert isinstance(dosed, Certificate), dosed
     assert dosed.region["stays"]["set"] == "order"  # type: ignore[index]
+
+
+def test_ten_states_between_bounds_of_insulin_and_appearance() -> None:
+    """S2008, adult#001: insulin .9 to 1.2 times basal, glucose appears at up to .1 mg/kg/min."""
+    person = s2008_person("adult#001")
+    system, (box, _) = system_of(person), region_of(person)
+    inputs = Inputs([0.9 * person.insulin, 0.0], [1.2 * person.insulin, 0.1])
+    found = certify(system, region=box, inputs=inputs)
+    assert isinstance(found, Certificate), found
+    assert found.rate >= 0.0033
+    assert found.region["stays"]["set"] == "order"  # type: ignore[index]
+    rest = np.array([person.rest[state] for state in person.rest])
+    stays = found.region["stays"]  # type: ignore[index]
+    assert (np.array(stays["lower"]) < rest).all()
+    assert (rest < np.array(stays["upper"])).all()
+    assert check(found, system)

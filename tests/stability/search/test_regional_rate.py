@@ -112,8 +112,8 @@ def test_the_minimal_model_and_a_network_beside_it() -> None:
     system = bergman(**network())
     beside = regional_rate(system, BOX, LEVELS)
     assert isinstance(beside, RegionalRate)
-    # 0.021 is asked for, and at sampled states 0.0233 is the most; the climb with slopes over the whole box ends here
-    assert 0.0175 <= beside.rate <= 0.0234
+    # at sampled states 0.0233 is the most; slopes over the whole box end at 0.0177, cells go on
+    assert 0.0225 <= beside.rate <= 0.0234
     assert check(beside, system)
 
 

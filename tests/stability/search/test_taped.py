@@ -76,8 +76,12 @@ def test_a_ball_with_doses_is_known_exactly_in_one_state() -> None:
     found = certify(system, region=box, inputs=Inputs([], [], [[0.98 * room]], 10.0))
     assert isinstance(found, Certificate)
     assert isinstance(found.region, Mapping)
+    assert found.region["stays"]["set"] == "ball"
     assert found.region["stays"]["doses"]
-    assert isinstance(certify(system, region=box, inputs=Inputs([], [], [[1.02 * room]], 10.0)), Refusal)
+    for part, kept in ((0.99, True), (1.01, False)):
+        inputs = {**found.region["inputs"], "doses": [[part * room]]}
+        stays = {**found.region["stays"], "start": 1e-3}
+        assert check(replace(found, region={**found.region, "inputs": inputs, "stays": stays}, claim=""), system) == kept
     sooner = {**found.region, "inputs": {**found.region["inputs"], "gap": 5.0}}
     assert not check(replace(found, region=sooner, claim=""), system)
 
@@ -122,11 +126,10 @@ def test_a_half_space_with_doses_is_kept_and_its_rate_is_that_of_the_slowest() -
     forged = replace(found, region={**dict(found.region), "inputs": negative}, claim="")  # type: ignore[arg-type]
     assert "cross one of its faces" in prove(forged, system).reason
     # where the drug stops more than all production, the response may become negative
-    beyond = certify(taped(response, "c r", DRUG | {"most": 1.1}, scale=[2.0, 100.0]), region=HALF, inputs=doses)
-    assert isinstance(beyond, Refusal)
-    assert "face r = 0" in beyond.message
-    upper = certify(system, region=Box([0.0, 0.0], [20.0, 200.0]), inputs=doses)
-    assert isinstance(upper, Refusal)
+    beyond = taped(response, "c r", DRUG | {"most": 1.1}, scale=[2.0, 100.0])
+    assert "face r = 0" in prove(replace(found, digest=beyond.digest()), beyond).reason
+    upper = {**dict(found.region), "upper": [20.0, 200.0]}  # type: ignore[arg-type]
+    assert "cross one of its faces" in prove(replace(found, region=upper, claim=""), system).reason
 
 
 def test_all_states_where_every_slope_is_bounded_and_else_a_sentence() -> None:

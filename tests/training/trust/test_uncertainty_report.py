@@ -461,6 +461,8 @@ def test_gates_that_cannot_fail_pass_nobody():
     some = simultaneous_band(rows, np.full(2, 0.5), least=0.0, most=[1.0, 3.0])
     assert some.undecided == 0 if some.lower.min() > 0.0 else some.decides.tolist() == [False, True]
     none = simultaneous_band(rows, np.full(2, 0.5), least=0.1, most=0.9)
+    with pytest.raises(ValueError, match="most has shape \\(3,\\); it is one number, or one for each of the 2 gates"):
+        simultaneous_band(rows, np.full(2, 0.5), most=[1.0, 1.0, 1.0])
     assert (none.undecided, none.passes, none.sentence().startswith("None of 2 gates can decide")) == (2, True, True)
 
 

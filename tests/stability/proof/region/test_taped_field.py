@@ -12,8 +12,10 @@ from physics.operations import exp, saturating, sin, square
 from physics.trace import trace
 from stability import Lure
 from stability.proof.budget import Budget, Meter, NotDecided
+from stability.proof.region.cells import bisect
 from stability.proof.region.field import Field, fields_of
 from stability.proof.region.invariance import box_kept, field_bounds
+from stability.proof.region.unbounded import Chart
 from stability.proof.system import read_system
 from stability.proof.tape import plain, read_tape, value_bounds
 
@@ -122,3 +124,44 @@ def test_the_clock_is_asked_inside_a_long_tape() -> None:
     meter = Meter(Budget(seconds=1e-9))
     with pytest.raises(NotDecided, match="of a tape of 5001"):
         value_bounds(tape, box, none, none, meter=meter)
+
+
+def test_a_network_in_a_box_without_an_end() -> None:
+    """On an endless cell its units are known by their range alone, and a state that it does not feed by nothing of it."""
+
+    def rate(x: Any, u: Any, theta: Any) -> Mapping[str, Any]:
+        return {"gut": -2.0 * x.gut, "r": 1.0 - x.r}
+
+    weights, none = [np.ones((2, 2)), np.array([[0.0, 0.0], [0.4, -0.5]])], (np.zeros(0), np.zeros(0))
+    half = np.zeros(2), np.full(2, np.inf)
+    for activation, bias, kept in (
+        ("tanh", 0.0, True),
+        ("tanh", -0.2, False),
+        ("sigmoid", -0.2, True),
+        ("silu", 0.0, False),
+    ):
+        field = of_tape(
+            rate, "gut r", {}, weights=weights, biases=[np.zeros(2), np.array([0.0, bias])], activation=activation
+        )
+        assert (box_kept([field], *half, none, most=500) == "") == kept, (activation, bias)
+
+
+def test_cells_of_an_endless_box_cover_it() -> None:
+    chart = Chart(np.array([0.0, -np.inf, 3.0, -np.inf]), np.array([np.inf, 5.0, 4.0, np.inf]))
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def test(c: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        small = r.max(0) <= 0.2
+        if small.any():
+            seen.append(chart.cells(c[:, small], r[:, small]))
+        return small, np.zeros(len(small), dtype=bool), r.argmax(0)
+
+    assert bisect(test, *chart.ends, most=10_000).proved
+    low, high = (np.concatenate(ends, axis=1) for ends in zip(*seen, strict=True))
+    rng = np.random.default_rng(0)
+    far = 10.0 ** rng.uniform(-5, 12, (400, 4))
+    points = np.stack([far[:, 0], 5.0 - far[:, 1], rng.uniform(3, 4, 400), far[:, 3] * rng.choice([-1.0, 1.0], 400)], 1)
+    inside = (points[:, :, None] >= low) & (points[:, :, None] <= high)
+    assert inside.all(1).any(1).all()
+    assert np.isinf(low[3]).any()
+    assert np.isinf(high[0]).any()
