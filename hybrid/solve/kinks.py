@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from hybrid.field import SemilinearField, rate_in
-from hybrid.remainder import Whole
 from physics.tape import BoundTape
 
 _LOOKS = 8
@@ -36,8 +35,8 @@ class Kinks:
     @staticmethod
     def of(field: SemilinearField) -> "Kinks | None":
         """None where the right-hand side is no tape, or one without kinks."""
-        whole = field.unsplit
-        return Kinks(field, whole.tape) if isinstance(whole, Whole) and whole.tape.tape.bent else None
+        tape = field.tape
+        return Kinks(field, tape) if tape is not None and tape.tape.bent else None
 
     def crossed(
         self,
