@@ -156,7 +156,7 @@ def test_where_staying_is_not_proved_the_rate_on_the_trained_box_is_kept(table: 
         known, SharedPopulation(known, values={"ka": 12.0, "Vmax": 500.0, "Km": 4.0, "V": 50.0}), **seen
     )
     cohort = Cohort.of(records, model)
-    found, rate = certify_known(Bundle.of(model, cohort, personalise(model, cohort)), 14.0)
+    found, rate = certify_known(Bundle.of(model, cohort, personalise(model, cohort)), 14.0, seconds=6.0)
     assert isinstance(found, Refusal)
     assert "that they stay there is not" in found.message, found.message
     assert isinstance(rate, RegionalRate)

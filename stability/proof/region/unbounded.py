@@ -65,6 +65,7 @@ class Chart:
         return found[0], np.maximum(*found)
 
 
+@np.errstate(invalid="ignore")  # of an end that is not there
 def about(low: Array, high: Array) -> tuple[Array, Array]:
     """A centre of each cell between its ends (d, K), and its radius, which is infinite where an end is."""
     known = np.isfinite(low) & np.isfinite(high)
@@ -72,6 +73,5 @@ def about(low: Array, high: Array) -> tuple[Array, Array]:
         known, 0.5 * low + 0.5 * high, np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, 0.0))
     )
     centre = np.where(low == high, low, centre)
-    with np.errstate(invalid="ignore"):
-        radius = UP * np.maximum(high - centre, centre - low)
+    radius = UP * np.maximum(high - centre, centre - low)
     return centre, np.where(known, radius, np.inf)

@@ -74,8 +74,10 @@ class Unbounded(Unusable):
 
 
 def read_tape(data: object) -> Tape:
-    """The tape that the JSON writes. Errors: Unusable, naming the line and what is wrong with it."""
+    """The tape that the JSON writes; one that is read already is verified again. Errors: Unusable, naming line and fault."""
     if isinstance(data, Tape):
+        if read_tape(_written(data)) != data:
+            raise Unusable("the tape is not one that its own JSON gives")
         return data
     if not isinstance(data, Mapping) or set(data) != _ENTRIES:
         needed = ", ".join(sorted(_ENTRIES))
@@ -98,6 +100,16 @@ def read_tape(data: object) -> Tape:
         if not _index(end, len(lines)):
             raise Unusable(f"the rate of a state is a line from 0 to {len(lines) - 1}, and {shown(end)} is none")
     return Tape(names["states"], names["inputs"], names["parameters"], lines, tuple(rate))
+
+
+def _written(tape: Tape) -> dict[str, object]:
+    """The JSON of a tape, whatever its parts are."""
+    try:
+        code = [[o, *lines, *((n,) if o == "constant" or o in NUMBERED else ())] for o, lines, n in tape.code]
+        names = {what: list(getattr(tape, what)) for what in ("states", "inputs", "parameters")}
+        return {"tape": 1, **names, "code": code, "rate": list(tape.rate)}
+    except (TypeError, ValueError) as error:
+        raise Unusable(f"the tape's parts are not those of a tape: {error}") from error
 
 
 def _names(value: object, what: str) -> tuple[str, ...]:
