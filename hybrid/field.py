@@ -40,8 +40,9 @@ class SemilinearField:
     state units per time; the call returns dx/ds = Δt_k · (A x + forcing + ε), which is what a solver integrates.
     ε is everything that is neither: what is learned, and the known terms of the model where it has any.
     For solvers that use the structure: `network`, the residual as layers, where it has them; `tape`, the mechanism that is
-    part of `unsplit`; `in_buffers`: what is not linear is these two at most, whose steps are differentiated by hand; and `forced`, the forcing at
-    the beginning of every segment and its change along it, (M|1, N, K, n) each, or None where nothing drives.
+    part of `unsplit`; `in_buffers`: what is not linear is these two at most, whose steps are differentiated by hand; and
+    `forced`, the forcing at the beginning of every segment and its change along it, (M|1, N, K, n) each, or None where nothing
+    drives.
     `tensors`: what the residual is made from, for the adjoint method. `unsplit`: A x + B u + ε as one function of x and u, where
     it costs less than its parts (a mechanism, of which A and B are slopes); who needs no split calls it.
     Law: the call is the sum of its parts.
