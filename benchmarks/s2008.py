@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import torch
 from scipy.optimize import brentq
 
 from benchmarks import race
+from physics import equilibrium
 from physics.shelf import S2008, S2008Person, s2008_people
 from stability import Box, Inputs, Lure, Refusal, RegionalRate, check, regional_rate
 
@@ -63,6 +65,25 @@ def region_of(
             end["Gt"] = value
     levels = [[times * person.insulin, Ra] for times, Ra in zip(insulin, (0.0, MEAL), strict=True)]
     return Box(*([end[state] for state in CORE.states] for end in ends)), Inputs(*levels)
+
+
+def kept_region(person: S2008Person, insulin: tuple[float, float], meal: float) -> tuple[Box, Inputs]:
+    """A region that is kept at `insulin` times basal and Ra up to `meal` mg/kg/min, in the order of the mechanism's signs.
+
+    Its ends are where the person rests with the most glucose and with the least. Behind each state its followers have ends of
+    levels a little wider, so that every face is crossed inwards: .5 % of the insulin for each step of the chain.
+    """
+    steps = {"Isc1": 1, "Isc2": 2, "Ip": 3, "Il": 3, "X": 4, "I1": 4, "Id": 5, "Gp": 6, "Gt": 6, "Gs": 7}
+    theta = torch.tensor(list(person.theta(CORE).values()), dtype=torch.float64)
+    ends: list[list[float]] = []
+    for times, Ra, side in ((insulin[0], meal, -1.0), (insulin[1], 0.0, 1.0)):
+        rests = []
+        for step in range(8):
+            held = times * (1.0 + side * 0.005 * step) * person.insulin, Ra - side * 1e-3
+            rests.append(equilibrium(CORE, torch.tensor(held, dtype=torch.float64), theta).x)
+        ends.append([float(rests[steps[state]][i]) for i, state in enumerate(CORE.states)])
+    levels = Inputs([insulin[0] * person.insulin, 0.0], [insulin[1] * person.insulin, meal])
+    return Box(np.minimum(*ends), np.maximum(*ends)), levels
 
 
 def _balanced(p: Mapping[str, float], Gp: float, X: float) -> float:

@@ -76,7 +76,7 @@ def read_policy(value: object, n: int, m: int) -> Policy:
     if not has(value, "inputs", "weights", "biases"):
         raise Unusable(f"the policy is {shown(value)}; it has inputs, weights and biases")
     inputs = tuple(sequence(get(value, "inputs")))
-    if not inputs or len(set(inputs)) < len(inputs) or not all(type(k) is int and 0 <= k < m for k in inputs):
+    if not inputs or not all(type(k) is int and 0 <= k < m for k in inputs) or len(set(inputs)) < len(inputs):
         raise Unusable(f"the policy gives the inputs {shown(list(inputs))}, which are not different ones of 0 to {m - 1}")
     weights = tuple(array(w, f"the policy's weights[{k}]") for k, w in enumerate(sequence(get(value, "weights"))))
     biases = tuple(array(b, f"the policy's biases[{k}]") for k, b in enumerate(sequence(get(value, "biases"))))

@@ -238,6 +238,7 @@ def test_insulin_under_the_skin_by_glucose() -> None:
     assert real > 0.001
     assert J[3, 0] == 1.0  # the depot by glucose: the policy's slope
     assert len(example["eigenvector"][0]) == 5
+    assert example["policy"] == [pytest.approx(example["state"][0] - 100.0)]
     assert ((np.array(BOX.lower) < example["state"]) & (example["state"] < np.array(BOX.upper))).all()
 
 

@@ -32,6 +32,8 @@ def disproof(system: Lure, samples: Samples, goal: float, *, everywhere: bool = 
     example = found.to_dict()
     if where == "limit":  # of no single state
         example = {name: example[name] for name in ("index", "jacobian", "eigenvalue", "eigenvector")}
+    elif system.feedback is not None:
+        example["policy"] = system.feedback.policy(found.state).tolist()  # the inputs that it gives there
     return Refusal(
         reason="disproved",
         message=f"{disproof_in_words(found, goal, where)} {instead(found, goal, where)}",

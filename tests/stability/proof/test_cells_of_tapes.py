@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stability import Box, Certificate, Inputs, Lure, RegionalRate, certify, common_metric, prove, regional_rate
+from stability import (
+    Box,
+    Certificate,
+    Inputs,
+    Lure,
+    Policy,
+    RegionalRate,
+    certify,
+    close_loop,
+    common_metric,
+    prove,
+    regional_rate,
+)
 from stability.proof import Budget
 from stability.proof.reading import Unusable
 from stability.proof.region.cells import Frame, affine_on
@@ -38,7 +50,7 @@ def claimed(system: Lure, box: Box, inputs: Inputs | None, metric: Array, rate: 
     """The claim that cells prove this rate in this metric."""
     P = (metric + metric.T) / 2
     levels = None if inputs is None else {"lower": inputs.lower.tolist(), "upper": inputs.upper.tolist()}
-    stack = read_system(system, tapes=True, mixed=True)
+    stack = read_system(system, tapes=True, mixed=True, policies=True)
     return RegionalRate(
         rate=rate,
         metric=P,
@@ -49,6 +61,7 @@ def claimed(system: Lure, box: Box, inputs: Inputs | None, metric: Array, rate: 
         digest=system.digest(),
         region={**box.to_dict(), "inputs": levels, "proof": "cells"},
         wide=stack.wide,
+        feedback=stack.feedback,
     )
 
 
@@ -80,7 +93,7 @@ def random_system(seed: int) -> Lure:
 
 def points_in(system: Lure, box: Box, inputs: Inputs, count: int, seed: int = 0) -> Array:
     """(count, n + m + q): x, u and θ of the first system, the box's corners among them."""
-    stack = read_system(system, tapes=True, mixed=True)
+    stack = read_system(system, tapes=True, mixed=True, policies=True)
     assert stack.theta is not None
     low = np.concatenate([box.lower, inputs.lower, stack.theta[0][0]])
     high = np.concatenate([box.upper, inputs.upper, stack.theta[1][0]])
@@ -127,6 +140,21 @@ def test_no_point_and_no_secant_of_random_systems_beats_what_is_proved(seed: int
     other = np.concatenate([points_in(system, box, inputs, 10_000, seed + 100)[:, :n], points[:, n:]], 1)
     dx, df = other[:, :n] - points[:, :n], rate_of(system, other) - rate_of(system, points)
     assert ((dx @ P) * (df + rate * dx)).sum(1).max() <= 1e-9
+
+
+@pytest.mark.parametrize("seed", [4, 6])
+def test_under_a_policy_no_secant_beats_what_is_proved(seed: int) -> None:
+    open_loop, rng = random_system(seed), np.random.default_rng(seed)
+    n = open_loop.states
+    K = rng.normal(size=(2, n)), 0.3 * rng.normal(size=(1, 2))
+    system = close_loop(open_loop, Policy(weights=K, biases=[np.zeros(2), np.zeros(1)], activation="tanh"))
+    one, two = rng.uniform(-1.0, 0.75, (2, 5000, n))
+    f = [rate_of(open_loop, np.c_[x, np.tanh(x @ K[0].T) @ K[1].T, np.full(5000, 0.5)]) for x in (one, two)]
+    dx, df, box = two - one, f[1] - f[0], Box(np.full(n, -1.0), np.full(n, 0.75))
+    most = float(-((dx * df).sum(1) / (dx * dx).sum(1)).max())
+    for share, proved in ((0.5, True), (1.001, False)):
+        said = prove(claimed(system, box, None, np.eye(n), share * most), system, budget=Budget(cells=1500))
+        assert said.proved == proved
 
 
 @pytest.mark.parametrize("seed", range(6))
