@@ -136,7 +136,8 @@ def contradicted(claim: Plain, fields: Sequence[Field], rng: np.random.Generator
             size = np.einsum("si,ij,sjk,sk->s", *(np.abs(a) for a in (v, P, J, v)))
             return found / (size + rate * np.einsum("si,ij,sj->s", *(np.abs(a) for a in (v, P, v))))
 
-        worst, at = climb(excess, low, high, rng)
+        rim = 1e-9 * (high - low)  # at a kink on a face the slope may be that of outside
+        worst, at = climb(excess, low + rim, high - rim, rng)
         if worst > _SURE:
             return f"the Jacobian of system {k} at {at.tolist()} exceeds the rate by {worst:.2e} of its size"
     return _leaves(region, fields, P, root, rate, (lower, upper), levels, rng) or _simulated(
