@@ -39,9 +39,10 @@ class SemilinearField:
     `A` (M, N, n, n) stable; `forcing(t)` (M, N, n) = B u(t) + infusions; `residual(t, x)` (M, N, n). All three are in
     state units per time; the call returns dx/ds = Δt_k · (A x + forcing + ε), which is what a solver integrates.
     ε is everything that is neither: what is learned, and the known terms of the model where it has any.
-    For solvers that use the structure: `network`, the residual as layers, where it has them; `tape`, the mechanism, where
-    dx/dt is it and at most these layers; and `forced`, the forcing at
-    the beginning of every segment and its change along it, (M|1, N, K, n) each, or None where nothing drives.
+    For solvers that use the structure: `network`, the residual as layers, where it has them; `tape`, the mechanism that is
+    part of `unsplit`; `in_buffers`: what is not linear is these two at most, whose steps are differentiated by hand; and
+    `forced`, the forcing at the beginning of every segment and its change along it, (M|1, N, K, n) each, or None where nothing
+    drives.
     `tensors`: what the residual is made from, for the adjoint method. `unsplit`: A x + B u + ε as one function of x and u, where
     it costs less than its parts (a mechanism, of which A and B are slopes); who needs no split calls it.
     Law: the call is the sum of its parts.
@@ -73,10 +74,11 @@ class SemilinearField:
         require_callable(unsplit, "SemilinearField: unsplit", "bound.rate", A, A)
         self.unsplit = unsplit
         self.tape: BoundTape | None = None
-        if isinstance(unsplit, Whole) and len(unsplit.others) < 2:
-            beside = next(iter(unsplit.others), None)
-            if beside is None or (isinstance(beside, Field) and beside.skip is None):
-                self.tape, self.network = unsplit.tape, beside
+        self.in_buffers = self.network is not None
+        if isinstance(unsplit, Whole):
+            self.tape, beside = unsplit.tape, next(iter(unsplit.others), None)
+            if len(unsplit.others) < 2 and (beside is None or (isinstance(beside, Field) and beside.skip is None)):
+                self.in_buffers, self.network = True, beside
         self._infused = segments.rate[None].unbind(2) if unsplit is not None and segments.infused else ()
         self._tensors = tuple(tensors)
         self._flat = A.reshape(-1, n, n) if A.ndim == 4 else None  # (M·N, n, n)

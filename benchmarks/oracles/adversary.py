@@ -136,7 +136,8 @@ def contradicted(claim: Plain, fields: Sequence[Field], rng: np.random.Generator
             size = np.einsum("si,ij,sjk,sk->s", *(np.abs(a) for a in (v, P, J, v)))
             return found / (size + rate * np.einsum("si,ij,sj->s", *(np.abs(a) for a in (v, P, v))))
 
-        worst, at = climb(excess, low, high, rng)
+        rim = 1e-9 * (high - low)  # at a kink on a face the slope may be that of outside
+        worst, at = climb(excess, low + rim, high - rim, rng)
         if worst > _SURE:
             return f"the Jacobian of system {k} at {at.tolist()} exceeds the rate by {worst:.2e} of its size"
     return _leaves(region, fields, P, root, rate, (lower, upper), levels, rng) or _simulated(
@@ -179,6 +180,8 @@ def _leaves(
                     if worst > _SURE:
                         return f"system {k} leaves the box at {point.tolist()}"
         return "doses take a corner out of the box" if stays["doses"] and np.any(region["inputs"]["doses"]) else ""
+    if stays["set"] == "order":
+        return ""  # that they leave is left to the simulation
     centre, radius, start = np.array(stays["centre"], dtype=np.float64), float(stays["radius"]), float(stays["start"])
     reach = np.linalg.norm(np.linalg.inv(root), axis=0)
     if region["kind"] == "box":
@@ -219,8 +222,11 @@ def _simulated(
     """Eight pairs under a square wave of the levels and every dose when it is allowed: do they stay, and approach as claimed?"""
     stays, n, count = region["stays"], len(root), 8
     for k, one in enumerate(fields):
-        if stays["set"] == "box":
-            x = walls[0] + rng.uniform(0, 1, (2, count, n)) * (walls[1] - walls[0])
+        if stays["set"] != "ball":
+            ends = walls if stays["set"] == "box" else tuple(np.array(stays[end], dtype=np.float64) for end in ("lower", "upper"))
+            share = rng.uniform(0, 1, (2, count, n))
+            share[:, ::2] = np.round(share[:, ::2])
+            x = ends[0] + share * (ends[1] - ends[0])
         else:
             direction = rng.normal(size=(2, count, n))
             direction /= np.linalg.norm(direction @ root, axis=-1, keepdims=True)
@@ -229,10 +235,15 @@ def _simulated(
         fastest = max(float(np.linalg.norm(one.jacobian(middle)[0], 2)), rate)
         step, apart = 0.2 / fastest, np.linalg.norm((x[0] - x[1]) @ root, axis=-1)
         doses = region["inputs"]["doses"] if stays["doses"] else []
-        clock, since, elapsed = 0.0, np.inf, 0
-        for turn in range(60):
-            if len(doses) and since >= region["inputs"]["gap"]:
-                x, since = x + np.array(doses[turn % len(doses)]), 0.0
+        clock, since, elapsed, gap = 0.0, np.inf, 0, float(region["inputs"]["gap"]) if len(doses) else np.inf
+        turns, wait = (int(min(2000.0, 60 + 6 * gap / step)), 0.0) if len(doses) and stays["set"] == "order" else (60, 0.0)
+        exactly = bool((region["inputs"] or {}).get("exactly", False))
+        if turns > 60:  # a whole number of steps to a gap, and beyond it by less than one step
+            step = gap / np.ceil(gap / step)
+        for turn in range(turns):
+            if len(doses) and since >= gap * (1 - 1e-9) + wait:
+                x, since = x + np.array(doses[int(rng.integers(len(doses)))]), 0.0
+                wait = 0.0 if exactly or stays["set"] != "order" else float(rng.choice([0.0, 0.0, 0.3, 0.7])) * gap
             u = np.broadcast_to(levels[turn // 10 % 2], (*x.shape[:-1], len(levels[0])))
 
             def rhs(z: Array, u: Array = u, one: Field = one) -> Array:
@@ -248,7 +259,7 @@ def _simulated(
             now = np.linalg.norm((x[0] - x[1]) @ root, axis=-1)
             if (now > apart * np.exp(-rate * clock) * (1 + 1e-3) + 1e-9 * apart.max()).any():
                 return f"two trajectories of system {k} approach more slowly than claimed"
-            if stays["set"] == "box":
+            if stays["set"] != "ball":
                 width = walls[1] - walls[0]
                 out = (x < walls[0] - 1e-3 * width).any() or (x > walls[1] + 1e-3 * width).any()
             else:

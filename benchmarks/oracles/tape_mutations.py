@@ -65,6 +65,13 @@ def certificates() -> list[Original]:
         (_system(saturable, typical), kept, None),
         (_system(saturable, typical, theta_upper=1.02 * typical), kept, None),
         (_system(minimal, glucose), Box([60.0, -0.004], [200.0, 0.012]), Inputs([9.0, 0.0], [14.0, 0.3])),
+        (_system(minimal, glucose), Box([50.0, -0.006], [300.0, 0.03]), Inputs([5.0, 0.0], [20.0, 1.0])),
+        (_system(saturable, typical), Box([0.0, 0.0], [400.0, 600.0]), Inputs([], [], [[300.0, 0.0]], 1.0)),
+        (
+            _system(saturable, typical, theta_upper=1.02 * typical),
+            Box([0.0, 0.0], [400.0, 600.0]),
+            Inputs([], [], [[200.0, 0.0]], 1.0),
+        ),
     ]
     for seed in (3, 5):
         system, box, inputs = of_random(np.random.default_rng(seed))
@@ -270,7 +277,20 @@ def mutate_kept(one: Original, rng: np.random.Generator) -> None:
         return mutate_walls(one, rng)
     doses = bool(region["inputs"]) and region["inputs"]["doses"] is not None
     how = int(rng.integers(4))
-    if how == 0 and doses:
+    if stays["set"] == "order" and how >= 1:
+        curve = stays["curves"][int(rng.integers(len(stays["curves"])))]
+        name = str(rng.choice(sorted(curve)))
+        if rng.integers(2):
+            _change_in(curve[name], rng)
+        elif rng.integers(2):
+            end = str(rng.choice(["lower", "upper"]))
+            k = int(rng.integers(len(stays[end])))
+            stays[end][k] = curve[end][k] = _changed(stays[end][k], rng)
+        elif doses:
+            gap = abs(factor(rng))
+            region["inputs"]["gap"] *= gap
+            curve["knots"] = [gap * t for t in curve["knots"]]
+    elif how == 0 and doses:
         region["inputs"]["gap"] *= abs(factor(rng))
     elif how <= 1 and doses:
         _change_in(region["inputs"]["doses"], rng)

@@ -38,9 +38,10 @@ def _function(operation: str, v: Array, number: float) -> tuple[Array, Array]:
     if operation == "power":
         return v**number, number * v ** (number - 1.0)
     if operation == "hill":
-        raised = np.where(v > 0, v, 0.0) ** number
-        slope = np.where(v > 0, number * np.where(v > 0, v, 1.0) ** (number - 1.0) / (1.0 + raised) ** 2, 0.0)
-        return raised / (1.0 + raised), slope
+        w = np.where(v > 0, v, 1.0)
+        less = np.minimum(w, 1.0 / w) ** number  # the smaller of vⁿ and v⁻ⁿ, neither of which may overflow
+        value = np.where(w > 1.0, 1.0 / (1.0 + less), less / (1.0 + less))
+        return np.where(v > 0, value, 0.0), np.where(v > 0, number * less / (1.0 + less) ** 2 / w, 0.0)
     found: dict[str, Callable[[], tuple[Array, Array]]] = {
         "negate": lambda: (-v, -one),
         "square": lambda: (v * v, 2.0 * v),

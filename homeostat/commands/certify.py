@@ -17,8 +17,8 @@ def certify(
         typer.Option(
             metavar="FILE",
             help='Prove it in a box only, where trajectories stay: JSON {"lower": [...], "upper": [...], "inputs": '
-            '{"lower": [...], "upper": [...], "doses": [[...]], "gap": 24}} ("inputs" and its doses may be left out; of a '
-            "mechanism an end may be null: none).",
+            '{"lower": [...], "upper": [...], "doses": [[...]], "gap": 24}} ("inputs" and its doses may be left out; '
+            '"exactly": true beside the gap, doses at its multiples alone; of a mechanism an end may be null: none).',
         ),
     ] = None,
     while_inside: Annotated[

@@ -8,6 +8,7 @@ from torch import Tensor
 from hybrid.cutting.segments import Segments
 from hybrid.derivative import mapped, transforming
 from hybrid.field import SemilinearField
+from hybrid.solve.kinks import ENDS, Kinks
 from hybrid.solve.schemes.scheme import Scheme
 from hybrid.solve.solver import Cause, Failure
 
@@ -84,7 +85,8 @@ def _search(
     fastest = field.A.abs().sum(-1).amax(-1).amax(0).expand(N) if graded else begin
     h0, since = torch.zeros_like(begin), torch.zeros_like(begin)  # the first step after a jump, and the time since
     power = -1.0 / (scheme.error_order + 1)
-    trials = scheme.trials(field)
+    trials, kinks = scheme.trials(field), Kinks.of(field)
+    landing, longer = torch.zeros_like(fresh), torch.zeros_like(begin)  # is a step to end where the slope jumps, and what was it?
 
     def leave(crossed: Tensor) -> None:
         """Go on to the next segment."""
@@ -121,7 +123,8 @@ def _search(
         left = 1.0 - begin
         delta = torch.minimum(h / dt.clamp(min=tiny), left)
         # no sliver at the end of a segment
-        delta = torch.where(delta > 0.9 * left, left, torch.where(delta > 0.55 * left, 0.5 * left, delta))
+        even = torch.where(delta > 0.9 * left, left, torch.where(delta > 0.55 * left, 0.5 * left, delta))
+        delta = even if kinks is None else torch.where(landing, delta, even)
         final = delta >= left
         hidden = early & (delta * dt * fastest > 1.0)  # only a mode faster than the step can be over before it looks
         after, error = trials.step(index, begin, delta, x, hidden)
@@ -129,10 +132,19 @@ def _search(
         ratio = (error / scale).square().mean(-1).sqrt().amax(0)  # (N,)
         finite = torch.isfinite(ratio) & torch.isfinite(after).all(-1).all(0)
         accept = ~done & finite & (ratio <= 1.0)
+        if kinks is not None:
+            share = kinks.crossed(index, begin, delta, x, after)
+            ahead = finite & (share < torch.where(landing & ~accept, 1.0 - 1e-9, 1.0 - ENDS))
+            accept = accept & ~ahead
         factor = torch.where(finite, (0.9 * ratio.clamp(min=1e-10) ** power).clamp(0.2, 5.0), 0.1)
         proposed = delta * dt * factor
         # a segment that ends early says little against a longer step than it allowed
         h = torch.where(accept & final, torch.maximum(h.clamp(max=huge), proposed).minimum(5.0 * proposed), proposed)
+        if kinks is not None:  # up to the kink, and from there as before
+            h = torch.where(accept & landing, torch.maximum(h, longer), h)
+            longer = torch.where(ahead & ~landing, delta * dt, longer)
+            h = torch.where(ahead, torch.minimum(h, share * delta * dt), h)
+            landing = ahead
         end = torch.where(final, 1.0, begin + delta)
         parts.append((accept, index, begin, end))
         x = torch.where(accept[None, :, None], after, x)

@@ -40,6 +40,14 @@ def _caps_of_now(found: dict[str, Any]) -> dict[str, Any]:
     return {**found, "metric_cap": None}
 
 
+# What the proof that trajectories stay sees of a dose, by the set that is kept.
+_OF_DOSES = {
+    "ball": "The proof counts a dose by its length in P alone, and less of a dose is shorter.",
+    "box": "No dose leads out of the region, however often it comes, and no part of one does.",
+    "order": "The curves that are kept hold for any part of a dose, and for none.",
+}
+
+
 def _summary(claim: Any) -> Summary:
     caps = [cap for cap in (claim.metric_cap, claim.spectral_cap) if cap is not None]
     metric = f"P {claim.metric.shape[0]} × {claim.metric.shape[1]}, condition number {rounded(claim.condition, 3, 'up')}"
@@ -145,10 +153,11 @@ class Certificate(Claim):
         if not isinstance(self.region, str):
             found.append(f"It holds for {self.where_in_words(states, time_unit)}; the exact sentence is in the certificate.")
             if self._stays["doses"]:
-                found.append("The proof counts a dose by its length in P alone, and less of a dose is shorter.")
+                found.append(_OF_DOSES.get(str(self._stays["set"]), _OF_DOSES["ball"]))
+        whose = "any parameters within the stated bounds" if self.wide else "the parameters that were found for them"
         found.append(
             f"One metric P, of condition number {rounded(self.condition, 3, 'up')}, serves every member and every fitted "
-            "person, with the parameters that were found for them; the distance is √(δxᵀPδx), and it falls like "
+            f"person, with {whose}; the distance is √(δxᵀPδx), and it falls like "
             f"e^(−λt) or faster, λ = {rounded(self.rate, 4, 'down')} per {per(time_unit)}."
         )
         found += self.caps_in_words(time_unit)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stability.arguments import array, metric_of, number, time_limit
+from stability.arguments import array, metric_of, number, shown, time_limit
 from stability.claims.certificate import Certificate
 from stability.lure import Array, Lure, System
 from stability.refusal import Refusal
@@ -50,6 +50,8 @@ def certify(
     """
     if region is not None and not isinstance(region, Box | Ellipsoid):
         raise ValueError(f"the region is a Box or an Ellipsoid, not {str(region)[:100]!r}; write Box([-1.0], [1.0]).")
+    if inputs is not None and not isinstance(inputs, Inputs):
+        raise ValueError(f"the inputs are {shown(inputs)}; give Inputs(lower, upper), the levels that u may take, or None.")
     system = Lure.stack(system) if isinstance(system, Sequence) else Lure.of(system)
     if isinstance(region, Box) and not region.finite and system.tape is None:
         raise ValueError("the box has no end on some side; of a system without a tape a certificate is searched in a finite one.")

@@ -120,7 +120,7 @@ def _best(task: RegionalTask, given: Array | None, condition: float, part: float
     proof, ascent = _in_the_metric(system, entries, slopes, P, task.rate, share(task.deadline, part))
     wanted = 0.0 if task.rate is None else task.rate
     if not ascent.rate > wanted and ascent.rate != task.rate:
-        message = f"The metric is proved to contract in the region at {ascent.rate:.6g}, and not at {wanted:g}."
+        message = f"The best rate that this metric reached in the region is {ascent.rate:.6g}; needed is one above {wanted:g}."
         return Refusal(reason="not proved", message=message, best_rate=ascent.rate)
     reached = ascent.rate * (1.0 - 1e-4) if task.rate is None else task.rate
     return _Found(reached, P, ascent.multipliers, proof, cap, sampled)

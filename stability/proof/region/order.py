@@ -49,11 +49,13 @@ class Whole:
     """The whole field F of one system over boxes of states, for every level of its inputs and every θ.
 
     `values`: of boxes (K, n), lower and upper, to bounds (K, n) of F · `slopes`: to bounds (K, n, n) of every mean Jacobian
-    between two of its states with the same input and θ.
+    between two of its states with the same input and θ · `keeps`: another way to prove that a box (n,), lower and upper, is
+    kept, by cells of its faces, where there is one: over a whole face too little is known of a network.
     """
 
     values: Callable[[Array, Array], Pair]
     slopes: Callable[[Array, Array], Pair]
+    keeps: Callable[[Array, Array], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,8 @@ def _rests(field: Whole, rest: Pair, worst: list[Choice]) -> str:
         for end, wrong in ((_LEAST, ~(f[0][0] >= 0)), (_LARGEST, ~(f[1][0] <= 0))):
             for i in choice.rows[end]:
                 if wrong[i]:
+                    if field.keeps is not None and field.keeps(*rest):
+                        return ""
                     return (
                         f"the states from {rest[0].tolist()} to {rest[1].tolist()} are not kept without doses: at "
                         f"x[{i}] = {rest[end][i]:g} the field is not proved to point inward"

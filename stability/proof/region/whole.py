@@ -13,15 +13,17 @@ from dataclasses import replace
 import numpy as np
 
 from stability.proof.activation import slope_range, value_range
-from stability.proof.arithmetic import UP, Array, gamma
+from stability.proof.arithmetic import SMALLEST, UP, Array, gamma
 from stability.proof.budget import Meter
 from stability.proof.region.enclosure import LOST, Layers, argument_ranges, combine, expand
 from stability.proof.region.field import Field
-from stability.proof.region.invariance import bounds_and_axes
+from stability.proof.region.invariance import bounds_and_axes, box_kept
 from stability.proof.region.order import Pair, Whole
 from stability.proof.tape import slope_bounds
 from stability.proof.tape.interval import Interval, add, multiply, point
 from stability.proof.units import unit_slopes
+
+_MOST_SIDE_CELLS = 4_000  # per face
 
 
 def whole_of(field: Field, levels: Pair, meter: Meter | None = None) -> Whole:
@@ -60,7 +62,12 @@ def whole_of(field: Field, levels: Pair, meter: Meter | None = None) -> Whole:
             total = add(total, slope_bounds(field.tape, (low, high), levels, field.theta, strict=False, meter=meter))
         return total
 
-    return Whole(values, slopes)
+    def keeps(low: Array, high: Array) -> bool:
+        ends = np.abs(np.concatenate([low, high]))
+        usual = bool(((ends == 0) | (ends >= SMALLEST)).all())  # as the walls of a region are
+        return usual and not box_kept([field], low, high, levels, most=_MOST_SIDE_CELLS, meter=meter)
+
+    return Whole(values, slopes, None if field.layers is None else keeps)
 
 
 @np.errstate(all="ignore")  # the bounds of a very large cell; what is not a number is nothing known

@@ -15,7 +15,7 @@ from stability import Box, Certificate, Inputs, Lure, Refusal, certify, check, p
 from stability.proof import NOT_COVERED
 from stability.proof.region.claim import regional_statement
 from stability.proof.tape import plain, read_tape
-from tests.stability.search.test_regional_rate import MICHAELIS_MENTEN, bergman, saturating
+from tests.stability.search.test_regional_rate import MICHAELIS_MENTEN, bergman, network, saturating
 
 REGION = Box([0.0, 0.0], [330.0, 600.0])
 DAILY = Inputs([], [], [[300.0, 0.0]], 1.0)
@@ -155,6 +155,16 @@ def test_the_minimal_model_between_bounds_of_insulin_and_appearance() -> None:
         x = x + plain(read, half, u, theta)
         assert (np.subtract(stays["lower"], 1e-6) <= x).all()
         assert (x <= np.add(stays["upper"], 1e-6)).all()
+
+
+def test_the_minimal_model_beside_a_network() -> None:
+    """No signs are known of it over the whole box, and its faces are looked at cell by cell."""
+    system = bergman(**network())
+    found = certify(system, region=Box([50.0, -0.002], [300.0, 0.05]), inputs=Inputs([10.0], [40.0]))
+    assert isinstance(found, Certificate), found
+    assert found.region["stays"]["set"] == "order"  # type: ignore[index]
+    assert found.rate >= 0.02
+    assert check(found, system)
 
 
 def test_changed_certificates_that_are_accepted_are_true() -> None:
