@@ -158,8 +158,8 @@ def _search(
                 if not bool(finite[record]):  # a step may have spread it to all: who runs away from where the step began?
                     share = (field.linear(x) + field.nonlinear_at(index, begin, x)) / (tolerance.atol + tolerance.rtol * x.abs())
                 worst = share[:, record].abs().nan_to_num(nan=torch.inf).amax(0)  # (n,)
-                at = (int(index[record]), float(begin[record]))
-                failed[record] = _collapse(field, record, at, bool(finite[record]), field.named(worst >= worst.max()))
+                place = (int(index[record]), float(begin[record]))
+                failed[record] = _collapse(field, record, place, bool(finite[record]), field.named(worst >= worst.max()))
             done = done | stuck
         if bool((arrived := accept & final).any()):
             leave(arrived)
