@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.axes import Axes
 
 from hybrid import HybridModel, Schedule, Signal, States, simulate
 from learned import Constant
@@ -41,7 +42,7 @@ def size_of(largest: float) -> float:
     return ten * max(n for n in (1.0, 2.0, 5.0) if n * ten <= largest * 1.001)
 
 
-def draw(axes: plt.Axes, scene: Scene) -> None:
+def draw(axes: Axes, scene: Scene) -> None:
     """Its states against time in their unit; where there are several, each state in a size that the legend tells."""
     one = scene.kind()
     typical = {p.name: p.typical for p in one.physical}
@@ -49,7 +50,7 @@ def draw(axes: plt.Axes, scene: Scene) -> None:
     seen, noise = States(list(one.states)), Constant(error, floor=error)
     model = HybridModel(one, SharedPopulation(one, values=typical), observation=seen, noise=noise)
     levels = {name: scene.inputs.get(name, [(0.0, one.typical_inputs.get(name, 0.0))]) for name in one.inputs}
-    held = {name: Signal(*map(list, zip(*steps, strict=True)), "held") for name, steps in levels.items()}
+    held = {n: Signal(tuple(t for t, _ in s), tuple(v for _, v in s), "held") for n, s in levels.items()}
     times = torch.linspace(0.0, scene.until, 161, dtype=torch.float64)
     theta = torch.tensor(list(typical.values()), dtype=torch.float64)
     start = torch.tensor([scene.start.get(name, 0.0) for name in one.states], dtype=torch.float64)
@@ -169,8 +170,8 @@ panels(
     Scene(
         shelf.CoupledTanks,
         900.0,
-        "q 8 cm³/s, from 300 to 600 s 25 cm³/s",
-        inputs={"q": [(0.0, 8.0), (300.0, 25.0), (600.0, 8.0)]},
+        "q 8 cm³/s, from 300 to 600 s 18 cm³/s",
+        inputs={"q": [(0.0, 8.0), (300.0, 18.0), (600.0, 8.0)]},
     ),
     Scene(
         shelf.DCMotor,
