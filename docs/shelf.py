@@ -130,7 +130,7 @@ plt.show()
 # ## Physiology
 #
 # `Bergman` as after glucose into a vein. `S2008` at rest, then Ra 3 mg/kg/min for two hours and insulin of 6 pmol/kg/min,
-# some five times its basal rate, for one. `S2008Stomach` empties most slowly when half of the meal is left.
+# some five times its basal rate, for one. `S2008Stomach` empties most slowly when about half of the meal is left.
 
 # %% mystnb={"image": {"alt": "Five plots: glucose falls; with a meal it rises; a stomach empties; pressure beats; SIRS swings"}}
 FALLING = [(0.0, 100.0), (5.0, 60.0), (15.0, 40.0), (30.0, 25.0), (60.0, 15.0), (90.0, 10.0)]  # m[IU]/L from minutes on
@@ -164,7 +164,7 @@ plt.show()
 # `CoupledTanks`: above 20 cm the upper one runs over into the lower. `BuildingZone`: the radiators' valve, walls that
 # store heat, 100 W/m² of sun.
 
-# %% mystnb={"image": {"alt": "Three plots: one tank stays full, one rises; a load slows a motor; a house cools by night"}}
+# %% mystnb={"image": {"alt": "Three plots: a tank runs over, one fills; a load slows a motor; a house cools by night"}}
 NIGHTS = [(0.0, 16.0), (6.0, 21.0), (22.0, 16.0), (30.0, 21.0), (46.0, 16.0)]  # °C from hours on
 panels(
     Scene(
