@@ -14,9 +14,9 @@ from stability.proof.region.field import Field
 from stability.proof.region.order import Pair, Tube, choices, hull_of_doses, tube_kept
 from stability.proof.region.whole import whole_of
 from stability.proof.tape import read_tape
-from stability.search.order_curves import dosed
-from stability.search.order_rest import resting
-from stability.search.two_fields import two_fields
+from stability.search.curves.order_curves import dosed
+from stability.search.curves.order_rest import resting
+from stability.search.curves.two_fields import two_fields
 
 NONE = np.zeros(0), np.zeros(0)
 # gut → plasma → out by Vmax v/(1 + v), v = plasma/Km
