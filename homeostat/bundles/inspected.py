@@ -9,6 +9,7 @@ from torch import nn
 from exchange import BUILTIN, Bundle, describe, load
 from exchange.units import units_of
 from homeostat.bundles.said import bundle_verdict, cut_short_in, made_in, none_can_be_made, not_converged_in
+from homeostat.bundles.units_needed import inputs_in_words
 from homeostat.plain_text import shown
 from hybrid import HybridModel
 from physics.arguments import shortened
@@ -48,6 +49,8 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         *_known_part(model),
         f"states     {states}; time in {backbone.time_unit}",
         f"measured   {measured}",
+        *([f"inputs     {inputs_in_words(model)}"] if backbone.inputs else []),
+        *([f"reads      {_covariates(model)}"] if model.uses else []),
         f"people     {len(bundle.people)}: {', '.join(shortened(p.id, 60) for p in bundle.people)}",
     ]
     if cut_short_in(bundle):
@@ -83,6 +86,10 @@ def _known_part(model: HybridModel) -> list[str]:
     learned = "nothing" if model.residual.vanishes else type(model.residual).__name__
     name = shown(model.mechanism.name[:60], lines=False)
     return [f"known      {name}, {len(tape.code)} operations, {said}; learned beside it: {learned}"]
+
+
+def _covariates(model: HybridModel) -> str:
+    return ", ".join(f"{name} [{unit}]" if unit else name for name, unit in model.uses.items()) + " of each person"
 
 
 def _in_words(claim: Claim | Refusal, bundle: Bundle) -> str:

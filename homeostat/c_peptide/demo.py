@@ -84,17 +84,19 @@ def run_c_peptide(folder: Path, settings: Settings, console: Console, *, made: M
     Errors: `ValueError` for more folds than people; `SimulationError` naming the person; `KeyboardInterrupt` before anything was
     trained.
     """
-    require_settings(settings)
-    require_folder(folder)
-    with SecondProcess("homeostat.c_peptide.study") as second:
-        return _run(folder, settings, console, second, made)
-
-
-def _run(folder: Path, settings: Settings, console: Console, second: SecondProcess, made: Made) -> dict[str, Any]:
     began = time.perf_counter()
-    console.rule("[bold]1 · read[/bold]", align="left")
+    require_settings(settings)
     data = read_ohashi(ohashi())
     require_folds(settings.folds, len(data.train))
+    require_folder(folder)
+    with SecondProcess("homeostat.c_peptide.study") as second:
+        return _run(folder, settings, data, console, began, second, made)
+
+
+def _run(
+    folder: Path, settings: Settings, data: Ohashi, console: Console, began: float, second: SecondProcess, made: Made
+) -> dict[str, Any]:
+    console.rule("[bold]1 · read[/bold]", align="left")
     console.print(f"{len(data.train)} training and {len(data.test)} test people of the published split")
     console.print(OHASHI_CREDIT, markup=False)
 
