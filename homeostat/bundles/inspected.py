@@ -11,6 +11,7 @@ from exchange.units import units_of
 from homeostat.bundles.said import bundle_verdict, cut_short_in, made_in, none_can_be_made, not_converged_in
 from homeostat.bundles.units_needed import inputs_in_words
 from homeostat.plain_text import shown
+from homeostat.wording import provenance_in_words
 from hybrid import HybridModel
 from physics.arguments import shortened
 from physics.linearised import bends
@@ -72,7 +73,8 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
             f"unseen     {name}: CRPS {crps:.3f}{'' if unit == '1' else f' {unit}'}, NLL {nll:.3f}, the 80 % interval covers "
             f"{100 * covered:.0f} %"
         )
-    lines += [f"{shown(str(k)[:200], lines=False):<26} {shown(str(v)[:2000], lines=False)}" for k, v in bundle.provenance.items()]
+    made = provenance_in_words(bundle.provenance)
+    lines += [f"{shown(str(k)[:200], lines=False):<26} {shown(str(v)[:2000], lines=False)}" for k, v in made.items()]
     return about, "\n".join(lines)
 
 

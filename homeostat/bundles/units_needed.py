@@ -25,6 +25,18 @@ def own_units(bundle: Bundle) -> dict[str, str]:
     return found | dict(zip(backbone.inputs, backbone.input_units, strict=True))
 
 
+def how_to_forecast(bundle: Bundle) -> str:
+    """What a table of other people holds for this model, and what is typed."""
+    inputs = inputs_in_words(bundle.model)
+    rows = f" Each input stands in rows of its own, its name in CMT and its value in DV: {inputs}." if inputs else ""
+    reads = ", ".join(f"{name} in {unit}" if unit else name for name, unit in bundle.model.uses.items())
+    columns = f" A column for each of {reads}, one number a person." if reads else ""
+    return (
+        f"Other people are forecast by `homeostat report model.twin --data table.csv {_typed(bundle)}`, from a table with ID, "
+        f"TIME, AMT and DV (AMT is . where nothing was given).{rows}{columns}"
+    )
+
+
 def units_for(bundle: Bundle, path: Path, typed: Mapping[str, str]) -> Mapping[str, str]:
     """The units of the table's columns and inputs: those that were typed, else the bundle's where they are of such a table.
 

@@ -10,14 +10,16 @@ from rich.console import Console
 
 from exchange import Bundle, load, save
 from homeostat import gallery
+from homeostat.bundles.units_needed import how_to_forecast
 from homeostat.c_peptide.agreement import Estimate, Published
-from homeostat.c_peptide.beta import fit_beta
+from homeostat.c_peptide.beta import SOLVER, fit_beta
 from homeostat.c_peptide.figures import LAST, OURS, PROPORTIONAL, Figures, figures_of, unseen_differences
 from homeostat.c_peptide.model import FORECAST_FROM, RATE, STEPS, drinking, people
 from homeostat.c_peptide.page import (
     coverage_table,
     published_table,
     published_verdicts,
+    recalibration_verdicts,
     rival_verdicts,
     training_verdict,
 )
@@ -31,7 +33,7 @@ from homeostat.gallery.latents import latent_of
 from homeostat.gallery.made import Made
 from homeostat.gallery.markup import MARKS
 from homeostat.gallery.opening import how_far, what_is_proved
-from homeostat.gallery.page import Shown, sections_of
+from homeostat.gallery.page import DRAWN, Shown, sections_of
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.theta import theta_of
 from homeostat.one_run import Run
@@ -39,6 +41,7 @@ from homeostat.places import require_folder
 from homeostat.progress import cut_short
 from homeostat.second_process import SecondProcess
 from homeostat.study import Evaluation, Settings, asked_of, bundle_of, dense_of, marked, require_folds, score
+from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
 from homeostat.study.settings import require_settings
 from hybrid import Prediction
@@ -225,6 +228,7 @@ def _after_training(
         *([] if stopped else [steps]),
         *gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends, hybrid.interrupted),
         *verdicts_of(judged),
+        *recalibration_verdicts(stated, evaluations, judged_train, test.after(FORECAST_FROM).y.cpu(), test.ids),
         solver_verdict(figures),
         gallery.saved_verdict(difference, "nmol/L"),
     ]
@@ -238,7 +242,7 @@ def _after_training(
         judged,
         None,
         theta_of(hybrid.model, test, whole),
-        None,
+        fits_of(hybrid.model, test, whole, END, most=DRAWN, solver=SOLVER),
         heading="Test people, never seen in training",
         latent=latent_of(hybrid.model, test.ids, whole, name="β", meaning=BETA, turn=turned(hybrid.model, test, whole.mode)),
         about_theta=[KINETICS_GIVEN],
@@ -285,7 +289,7 @@ def _after_training(
         made=made,
         picture=hero,
         verdicts=verdicts,
-        notes=[ABOUT, *summary["notes"]],
+        notes=[ABOUT, *summary["notes"], how_to_forecast(bundle)],
         sections=[learned, *sections_of(folder, shown, drawing.get(), others)],
         provenance=gallery.made_from(bundle.provenance, asked.time_unit),
         values=summary,
@@ -333,7 +337,8 @@ def solver_verdict(figures: Figures) -> Verdict:
     fine = figures.apart < 0.1 * figures.noise
     detail = (
         f"C-peptide of the test people by these steps is {figures.apart:.1e} nmol/L or less from that by dopri5 to 1e-8; the "
-        f"noise has a standard deviation of {figures.noise:.2g} nmol/L."
+        f"noise that the model states of these people, before any recalibration, has a root mean variance of {figures.noise:.2g} "
+        "nmol/L."
     )
     return Verdict(f"The steps of training are {'fine enough' if fine else 'too coarse'}", fine, detail, ("solver",))
 

@@ -64,10 +64,12 @@ def people_pictures(
     if asked.forecast_from is None:
         caption = f"Every measurement was known: these are fits, not forecasts. {caption}"
     caption = f"{caption} {cut_note(never_negative(records))}".rstrip()
-    found, several = [], len(dense.channels) > 1
+    found: list[Picture] = []
+    several = len(dense.channels) > 1
     for channel, quantity in enumerate(dense.channels):
         begun = f"{title}: {quantity}" if several else title
-        for stem, which, words in pages(f"{name}-channel{channel + 1}" if channel else name, len(records)):
+        shared = pages(f"{name}-channel{channel + 1}" if channel else name, len(records))
+        for place, (stem, which, words) in enumerate(shared, 1):
             chosen, whose = dense.people(which), [records[i] for i in which]
             whole = f"{begun}{words}"
             axes = people_axes(
@@ -83,9 +85,11 @@ def people_pictures(
             alt = people_in_words(
                 chosen, whose, channel=channel, forecast_from=asked.forecast_from, time_unit=asked.time_unit
             )
-            apart = [quantity] * several + [words.removeprefix(": ")] * bool(words)  # two captions are never the same
-            said = f"{', '.join(apart)}. " if apart else ""
-            said = f"{said[:1].upper()}{said[1:]}{caption}"
+            said = f"{quantity[:1].upper()}{quantity[1:]}. " if several else ""  # two captions are never the same
+            if words:  # the title says which places of the list these are
+                ends = f"person {shortened(whose[0].id, 40)} first and {shortened(whose[-1].id, 40)} last"
+                said += f"Picture {place} of {len(shared)}, with {ends}. "
+            said = f"{said}{caption}"
             found.append(written(axes, folder, stem, title=whole, caption=said, alt=alt))
     return found
 
@@ -132,11 +136,20 @@ def reliability_picture(
     """Event reliability and quantile calibration; `name`, the stem of the files; `quantity`, of what, where there are several."""
     title = "Is the forecast as sure as it should be?"
     title, begin = (f"{title} {quantity}", f"Of {quantity} alone. ") if quantity else (title, "")
+    beyond = [
+        f"{side} {one.observed:.0f}, where chance gives up to {one.upper:.0f}"
+        for side, one in (("left", numbers.curve.strays), ("right", numbers.fraction_strays))
+        if one is not None and one.observed is not None and one.observed > one.upper
+    ]
     caption = (
         f"{begin}When the model said 70 %, did it happen 70 % of the time? Grey shows, for each point by itself, where a "
         "perfectly calibrated forecaster would land 95 times of 100 with this few observations: of so many points some are "
-        "outside by chance, and each panel says how many. Not more than that is no evidence against the model, and little for it."
+        "outside by chance, and each panel says how many. "
     )
+    if beyond:
+        caption += f"Here more are outside than that ({'; '.join(beyond)}), which is evidence against these probabilities."
+    else:
+        caption += "Not more than that is no evidence against the model, and little for it."
     axes = reliability_axes(numbers, title=title, subtitle=counts_in_words(numbers))
     return written(axes, folder, name, title=title, caption=caption, alt=reliability_in_words(numbers))
 

@@ -19,7 +19,8 @@ def driven(
 
     What was read as measured of such a channel are the signal's points; before the first and after the last the nearest
     holds. The other channels are measured as before; times at which nothing else was measured are left out.
-    Errors: `ValueError` for a person without any value of an input, which names all that lack, or with two of one time, naming person and cure.
+    Errors: `ValueError` for a person without any value of some inputs, all of which it names, or with two values of one time,
+    naming person and cure.
     Law: the values at the points are those of the table, to the last bit.
     """
     missing = [name for name in inputs if not _given(record, name).any()]

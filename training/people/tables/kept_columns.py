@@ -90,7 +90,9 @@ def _doses(table: EventTable) -> bool:
 def stated_units(
     table: EventTable, units: Mapping[str, str], channels: tuple[str, ...], covariates: Mapping[str, str]
 ) -> dict[str, str]:
-    """The units of a record: "time", "dose" (not needed where no row gives one), every channel and covariate; those of other columns must be what they are read in.
+    """The units of a record: "time", "dose", every channel and covariate; those of other columns must be what they are read in.
+
+    Where no row gives a dose, AMT needs no unit, and the record states none.
 
     Errors: `ValueError` for units that lack, that name nothing, or that a column is not read in.
     """
