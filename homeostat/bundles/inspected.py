@@ -91,7 +91,8 @@ def _known_part(model: HybridModel) -> list[str]:
 
 
 def _covariates(model: HybridModel) -> str:
-    return ", ".join(f"{name} [{unit}]" if unit else name for name, unit in model.uses.items()) + " of each person"
+    named = (name if unit in (None, "", "1") else f"{name} [{unit}]" for name, unit in model.uses.items())
+    return f"{', '.join(named)} of each person"
 
 
 def _in_words(claim: Claim | Refusal, bundle: Bundle) -> str:

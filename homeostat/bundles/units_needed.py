@@ -29,7 +29,7 @@ def how_to_forecast(bundle: Bundle) -> str:
     """What a table of other people holds for this model, and what is typed."""
     inputs = inputs_in_words(bundle.model)
     rows = f" Each input stands in rows of its own, its name in CMT and its value in DV: {inputs}." if inputs else ""
-    reads = ", ".join(f"{name} in {unit}" if unit else name for name, unit in bundle.model.uses.items())
+    reads = ", ".join(f"{name} in {unit}" if unit not in (None, "", "1") else name for name, unit in bundle.model.uses.items())
     columns = f" A column for each of {reads}, one number a person." if reads else ""
     return (
         f"Other people are forecast by `homeostat report model.twin --data table.csv {_typed(bundle)}`, from a table with ID, "

@@ -64,7 +64,8 @@ ABOUT = (
     "are of the 35 test people, whom no member was trained on and for whom nothing was chosen, unless they say otherwise. Not "
     "strictly untouched: test figures of earlier versions of this model were known to its authors. The figures beside the "
     "published ones take everyone's most likely β; scores and intervals take draws of it, which moves an error in its third "
-    "digit. At the shell, simulate --do with another glucose leaves the inputs slope and area as they were: set all three."
+    "digit. Individual fits are as the model states them, not recalibrated. At the shell, "
+    "simulate --do with another glucose leaves the inputs slope and area as they were: set all three."
 )
 
 KINETICS_GIVEN = (
@@ -337,8 +338,8 @@ def solver_verdict(figures: Figures) -> Verdict:
     fine = figures.apart < 0.1 * figures.noise
     detail = (
         f"C-peptide of the test people by these steps is {figures.apart:.1e} nmol/L or less from that by dopri5 to 1e-8; the "
-        f"noise that the model states of these people, before any recalibration, has a root mean variance of {figures.noise:.2g} "
-        "nmol/L."
+        f"noise that the model states of these people, before any recalibration, has a standard deviation of {figures.noise:.2g} "
+        "nmol/L (root of the mean variance)."
     )
     return Verdict(f"The steps of training are {'fine enough' if fine else 'too coarse'}", fine, detail, ("solver",))
 

@@ -169,7 +169,8 @@ def coverage_table(judged: Judged, people: int) -> Table:
             rows.append([which, row.horizon, f"{100 * row.level:.0f} %", inside, band, row.sharpness])
     note = (
         f"{people} training people, each forecast by members that never saw them; recalibrated: everyone by the others' factors. "
-        f"The band holds all gates of the report for 95 of 100 perfect forecasters of as few people. {_outside(reports)}"
+        f"The band holds all gates of the report for 95 of 100 perfect forecasters of as few people; outside it: "
+        f"{_outside(reports)}."
     )
     columns = ["forecast", "time (min)", "interval", "inside", "band", "mean width (nmol/L)"]
     return Table("Training people, cross-validated", columns, rows, note)
@@ -181,7 +182,7 @@ def _outside(reports: Sequence[tuple[str, UncertaintyReport]]) -> str:
     for which, report in reports:
         rows = report.channels[0].coverage_by_horizon
         counted.append(f"{which} {sum(bool(row.share.place) for row in rows) or 'none'} of {len(rows)}")
-    return f"Outside their band: {', '.join(counted)}."
+    return ", ".join(counted)
 
 
 def recalibration_verdicts(
@@ -212,8 +213,8 @@ def recalibration_verdicts(
     )
     detail = (
         f"As stated → recalibrated: mean width {before['sharpness_80']:.2f} → {after['sharpness_80']:.2f} nmol/L; "
-        f"{'; '.join(changes)}; quantile gap {before[gap]:.3f} → {after[gap]:.3f}. Of the training people, cross-validated, the "
-        f"shares inside the intervals: {_outside(_reports(judged_train))} Factors: {' '.join(scaling.sentences())}"
+        f"{'; '.join(changes)}; quantile gap {before[gap]:.3f} → {after[gap]:.3f}. Training people, cross-validated: of the "
+        f"shares inside an interval, outside their band are {_outside(_reports(judged_train))}. {' '.join(scaling.sentences())}"
     )
     return [Verdict(claim, None, detail, ("scaling", "test people"))]
 

@@ -27,7 +27,7 @@ from homeostat.pictures import (
 )
 from homeostat.pictures.in_words import people_in_words, phase_in_words, reliability_in_words, what_if_in_words
 from homeostat.pictures.people import pages
-from homeostat.pictures.reliability import counts_in_words
+from homeostat.pictures.reliability import counts_in_words, strays_in_words
 from homeostat.study.asked import Asked
 from homeostat.study.evaluation import Evaluation
 from homeostat.wording import behind, cut_note
@@ -136,20 +136,11 @@ def reliability_picture(
     """Event reliability and quantile calibration; `name`, the stem of the files; `quantity`, of what, where there are several."""
     title = "Is the forecast as sure as it should be?"
     title, begin = (f"{title} {quantity}", f"Of {quantity} alone. ") if quantity else (title, "")
-    beyond = [
-        f"{side} {one.observed:.0f}, where chance gives up to {one.upper:.0f}"
-        for side, one in (("left", numbers.curve.strays), ("right", numbers.fraction_strays))
-        if one is not None and one.observed is not None and one.observed > one.upper
-    ]
     caption = (
         f"{begin}When the model said 70 %, did it happen 70 % of the time? Grey shows, for each point by itself, where a "
         "perfectly calibrated forecaster would land 95 times of 100 with this few observations: of so many points some are "
-        "outside by chance, and each panel says how many. "
+        f"outside by chance, and each panel says how many. {strays_in_words(numbers)}"
     )
-    if beyond:
-        caption += f"Here more are outside than that ({'; '.join(beyond)}), which is evidence against these probabilities."
-    else:
-        caption += "Not more than that is no evidence against the model, and little for it."
     axes = reliability_axes(numbers, title=title, subtitle=counts_in_words(numbers))
     return written(axes, folder, name, title=title, caption=caption, alt=reliability_in_words(numbers))
 
