@@ -37,9 +37,9 @@ from training import (
     fit,
     gaussian_nll,
     log_steps,
-    personalise,
     recorded,
 )
+from training.people.mode import modes
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def train(
     steps = recorded(steps, losses)
     best, interrupted = watched(steps if log is None else log_steps(steps, log), recipe.name, console)
     model = plan.final(best.model)
-    personal = personalise(model, cohort, solver=solver)
+    personal = modes(model, cohort, solver=solver)
     for index, why in personal.failed.items():  # someone on whom the members were trained: the fit itself is broken
         raise SimulationError(why, record=index)
     arrived = convergence(

@@ -154,7 +154,12 @@ def _search(
         stuck = ~done & ~accept & ~(delta * dt > rounding * (s.start[everyone, index].abs() + dt))  # what is no number is stuck
         if bool(stuck.any()):
             for record in torch.nonzero(stuck)[:, 0].tolist():
-                failed[record] = _collapse(field, record, int(index[record]), float(begin[record]), bool(finite[record]))
+                share = error / scale
+                if not bool(finite[record]):  # a step may have spread it to all: who runs away from where the step began?
+                    share = (field.linear(x) + field.nonlinear_at(index, begin, x)) / (tolerance.atol + tolerance.rtol * x.abs())
+                worst = share[:, record].abs().nan_to_num(nan=torch.inf).amax(0)  # (n,)
+                place = (int(index[record]), float(begin[record]))
+                failed[record] = _collapse(field, record, place, bool(finite[record]), field.named(worst >= worst.max()))
             done = done | stuck
         if bool((arrived := accept & final).any()):
             leave(arrived)
@@ -173,10 +178,12 @@ def _first_step(field: SemilinearField, index: Tensor, begin: Tensor, x: Tensor,
     return torch.where((size > 1e-5) & (slope > 1e-5), short, torch.inf).clamp(max=limits.max / 100.0)
 
 
-def _collapse(field: SemilinearField, record: int, k: int, begin: float, finite: bool) -> Failure:
-    s = field.segments
+def _collapse(
+    field: SemilinearField, record: int, place: tuple[int, float], finite: bool, states: tuple[str, ...]
+) -> Failure:
+    (k, begin), s = place, field.segments
     at = float(s.start[record, k] + begin * s.dt[record, k])
-    return Failure(record, at, Cause.COLLAPSED if finite else Cause.NOT_FINITE)
+    return Failure(record, at, Cause.COLLAPSED if finite else Cause.NOT_FINITE, states=states)
 
 
 def _assemble(parts: list[_Part]) -> tuple[Tensor, Tensor, Tensor]:  # (N, L) each

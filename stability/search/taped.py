@@ -2,6 +2,7 @@
 
 The rate comes from `regional_rate`, which is proved. In its metric a set is sought: the box itself, or a ball. A ball depends on
 the metric: where none is kept in the best metric, rounder ones are tried, which contract more slowly and may keep a larger ball.
+In a metric that is given, and in an ellipsoid, which turns with its metric, corners or units are tried, then cells.
 About all states the inequality itself is climbed, with the tape's entries as units.
 """
 
@@ -24,10 +25,12 @@ from stability.proof.system import Stack, read_system
 from stability.refusal import Refusal
 from stability.region import Box, Inputs, Region
 from stability.search.aim import beyond, share
+from stability.search.by_cells import MOST_AXES
 from stability.search.climb.few_systems import climb_few
 from stability.search.climb.interior_point import Ascent, climb, lyapunov_frame
 from stability.search.kept_set import kept_set
 from stability.search.known import corner_loop, sample_known, unit_loop, unit_multipliers
+from stability.search.raise_rate import raise_rate
 from stability.search.regional_rate import regional_rate
 from stability.search.regional_task import RegionalTask, check_fit
 from stability.search.states.disproof import disproof
@@ -35,6 +38,7 @@ from stability.search.states.jacobians import abscissa, log_norm
 
 _CORNERS, _MOST_SYSTEMS = 8, 20_000  # entries, and systems times corners, up to which corners are taken
 _FAR = 1e3  # of a scale: how far states are sampled where there is no end
+_RIM = 1e-7  # of a box: so far from its faces states are sampled
 _ROUNDER = (30.0, 3.0)  # condition numbers, in units of the scale, that are tried where the best metric keeps no ball
 _GIVE = "Give the region in which the states are, which may be without an end, and the levels of the inputs."
 _ASK = "Ask regional_rate(system, region, inputs) for that alone."
@@ -117,8 +121,11 @@ def _best(task: RegionalTask, given: Array | None, condition: float, part: float
         return Refusal(reason="not proved", message=f"{error}.")
     assert entries is not None
     slopes = slopes_in(stack, lower, upper, levels)
-    proof, ascent = _in_the_metric(system, entries, slopes, P, task.rate, share(task.deadline, part))
-    wanted = 0.0 if task.rate is None else task.rate
+    until = share(task.deadline, part)
+    proof, ascent = _in_the_metric(system, entries, slopes, P, task.rate, share(until, 0.5))
+    wanted, by_cells = 0.0 if task.rate is None else task.rate, _by_cells(task, P, ascent.rate, until)
+    if by_cells > ascent.rate:
+        proof, ascent = "cells", replace(ascent, rate=by_cells, multipliers=np.zeros((stack.count, 0)))
     if not ascent.rate > wanted and ascent.rate != task.rate:
         message = f"The best rate that this metric reached in the region is {ascent.rate:.6g}; needed is one above {wanted:g}."
         return Refusal(reason="not proved", message=message, best_rate=ascent.rate)
@@ -143,6 +150,35 @@ def _in_the_metric(
     ascent = climb(loop, P, fixed=True, target=beyond(rate), deadline=deadline)
     multipliers = ascent.multipliers if few else unit_multipliers(ascent.multipliers, entries)
     return "vertices" if few else "slopes", replace(ascent, metric=P, multipliers=multipliers)
+
+
+def _by_cells(task: RegionalTask, P: Array, reached: float, deadline: float) -> float:
+    """The rate that cells reach in one metric, over the box or the one around the ellipsoid; −inf where they are not tried."""
+    frame = Frame.of(P)
+    if task.rate is not None and reached >= task.rate:
+        return -np.inf
+    try:
+        over = task.jacobians(frame)
+    except Unusable:
+        return -np.inf
+    if max(len(one.axes) for one in over) > MOST_AXES:
+        return -np.inf
+    samples = sample_known(task.system, task.stack, *_finite_ends(task, frame), task.levels)
+    most = -float(log_norm(samples.attained, P).max())  # no proof in this metric gets beyond
+    if most <= (task.rate or 0.0) or most < 1.02 * reached:
+        return -np.inf
+    stop, floor = (0.99 * most, max(reached, 0.0)) if task.rate is None else (task.rate, task.rate)
+    return raise_rate(over, frame, stop, floor=floor, deadline=deadline)[0]
+
+
+def _finite_ends(task: RegionalTask, frame: Frame) -> tuple[Array, Array]:
+    """The box strictly inside, where states are sampled; so many scales further on where it has no end."""
+    lower, upper = task.box(frame)
+    far = _FAR * (np.ones(task.system.states) if task.system.scale is None else task.system.scale)
+    low = np.where(np.isfinite(lower), lower, np.minimum(-far, upper - far))
+    high = np.where(np.isfinite(upper), upper, np.maximum(far, lower + far))
+    rim = _RIM * (high - low)
+    return low + rim, high - rim
 
 
 def _certified(task: RegionalTask, found: _Found, stay: Stay) -> Certificate | Refusal:

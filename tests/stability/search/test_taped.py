@@ -13,7 +13,20 @@ from hypothesis import strategies as st
 
 from physics.operations import hill, maximum, relu, saturating, sin, square
 from physics.trace import trace
-from stability import Box, Certificate, Ellipsoid, Inputs, Lure, Refusal, certify, check, prove, read_claim
+from stability import (
+    Box,
+    Certificate,
+    Ellipsoid,
+    Inputs,
+    Lure,
+    Policy,
+    Refusal,
+    certify,
+    check,
+    close_loop,
+    prove,
+    read_claim,
+)
 from stability.proof.tape import plain, read_tape, slopes
 
 Rate = Callable[[Any, Any, Any], Mapping[str, Any]]
@@ -161,6 +174,29 @@ def test_a_face_that_is_only_touched_needs_slopes_on_both_of_its_sides() -> None
     assert "just outside of the region" in found.message
     system = taped(lambda x, u, theta: {"x": -x.x - hill(-x.x, 1.5)}, "x", {})
     assert isinstance(certify(system, region=Box([0.0], [1.0])), Certificate)
+
+
+def lent(x: Any, u: Any, theta: Any) -> Mapping[str, Any]:
+    """What p gains by q, q loses by p: corners take both slopes at their worst at once, which no state has."""
+    return {"p": -x.p - theta.a * square(x.p) * x.p + x.p * square(x.q), "q": u.r - square(x.p) * x.q}
+
+
+@pytest.mark.parametrize("where", [Ellipsoid([0.0, 0.0], 0.9), Box([-0.9, -0.9], [0.9, 0.9])], ids=["ellipsoid", "box"])
+def test_a_given_metric_and_an_ellipsoid_are_cut_into_cells_and_so_is_a_closed_loop(where: Box | Ellipsoid) -> None:
+    closed = close_loop(taped(lent, "p q", {"a": 0.3}, "r"), Policy.linear([[0.0, -1.0]]), ["r"])
+    found = certify(closed, region=where, metric=np.eye(2), seconds=10)
+    assert isinstance(found, Certificate), found
+    assert found.region["proof"] == "cells"  # type: ignore[index, call-overload]
+    # in the middle of the face p = 0 the symmetric part is q² − 1
+    assert 0.97 * 0.19 <= found.rate <= 0.19
+    assert check(found, closed)
+    asked = certify(closed, 0.15, where, metric=np.eye(2), seconds=10)
+    assert isinstance(asked, Certificate)
+    assert asked.rate == 0.15
+    none = certify(closed, 0.191, where, metric=np.eye(2), seconds=10)
+    assert isinstance(none, Refusal)
+    if isinstance(where, Ellipsoid):  # its metric is sought
+        assert isinstance(certify(closed, 0.15, where, seconds=10), Certificate)
 
 
 def faces_hold(system: Lure, box: Box, levels: Inputs, theta: list[float], rate: float) -> bool:
