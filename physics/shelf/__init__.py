@@ -41,7 +41,8 @@ from physics.shelf.physiology.s2008_stomach import S2008Stomach
 from physics.shelf.physiology.sirs import SIRS
 from physics.shelf.physiology.windkessel import Windkessel
 
-# a new entry is one file and one word here: the contract tests and `homeostat fit --backbone NAME` run over this tuple
+# a new entry is one file, one word here and a Scene in docs/shelf.py: the contract tests and `homeostat fit --backbone NAME` run
+# over this tuple
 MECHANISMS: tuple[type[Mechanism], ...] = (
     OneCompartment,
     OneCompartmentRates,
