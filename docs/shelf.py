@@ -2,8 +2,8 @@
 # # The shelf in pictures
 #
 # One plot of every mechanism that is [on the shelf](../physics/README.md#the-shelf), at its typical θ; above each what
-# is given. What starts with no amount starts at 0 or where it rests, and inputs that are not named are at their typical
-# levels. Nothing is learned here; a part that is learned would be one more argument of `HybridModel`.
+# is given. Where that names no start, drugs and the stomach are empty, and all else is at rest; inputs that it does not
+# name are at their typical levels. Nothing is learned here: that would be one more argument of `HybridModel`.
 
 # %%
 import math
@@ -26,7 +26,7 @@ READ = {"1": "share", "Cel": "°C", "mm[Hg]": "mmHg"}  # codes of units, as they
 class Scene:
     """What a plot shows of a mechanism until a time, in its units; `words` say it.
 
-    `start`: where states start, the others at 0; empty for where all rest. `inputs`: from when on, which level.
+    `start`: where states start, the others at 0; none for the model's own. `inputs`: from when on, which level.
     """
 
     kind: type[Mechanism]

@@ -91,7 +91,7 @@ for k, p in enumerate(mechanism.physical):
 #
 # Four of them: the fit at their most likely θ, with the error of measurement, beside what was measured.
 
-# %% mystnb={"image": {"alt": "Four people: concentrations rise and fall in two days; activity falls below half, and returns"}}
+# %% mystnb={"image": {"alt": "Four people: concentrations rise in hours, fall for days; activity falls below half, and turns"}}
 people = personalise(model, cohort, solver=Exponential())
 times = torch.linspace(0.0, 144.0, 97, dtype=torch.float64)
 figure, panels = plt.subplots(2, 4, figsize=(11, 4.6), sharex=True, sharey="row", layout="constrained")
@@ -115,7 +115,8 @@ panels[0, 0].legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# Everyone's own θ, found from both channels together, beside the one that they were made with:
+# Everyone's own θ, found from both channels together, beside the one that they were made with. EC50, of which one dose
+# says less, is drawn towards the typical one:
 
 # %% mystnb={"image": {"alt": "Three panels, CL, EC50 and E0: most likely against true, a dot a person, beside the diagonal"}}
 with torch.no_grad():

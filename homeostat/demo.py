@@ -72,12 +72,12 @@ def run_demo(folder: Path, settings: Settings, console: Console, *, made: Made |
     began = time.perf_counter()
     made = made or Made.now("homeostat.demo.run_demo(…)")
     require_settings(settings)
+    records = read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)
+    require_folds(settings.folds, len(records))
     require_folder(folder)
     asked = Asked("concentration", "mg/L", THRESHOLD, settings.forecast_from, "h")
 
     console.rule("[bold]1 · read[/bold]", align="left")
-    records = read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)
-    require_folds(settings.folds, len(records))
     count = sum(int(np.isfinite(r.values).sum()) for r in records)
     console.print(f"{len(records)} people, {count} measurements, one oral dose each (Boeckmann, Sheiner & Beal 1994)")
 

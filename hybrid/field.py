@@ -157,8 +157,11 @@ class SemilinearField:
     ) -> tuple[str, ...]:
         """The names of these states, and none where they are all, or nobody knows the names."""
         n = self.A.shape[-1]
-        if not isinstance(some, Tensor) or some.dtype != torch.bool or some.shape != (n,):
-            raise ValueError(f"SemilinearField.named: some says yes or no of {n} states, and is {quote(some)}; write x[m, i] > 1")
+        if not isinstance(some, Tensor) or some.dtype != torch.bool or some.shape != (n,) or some.device != self.A.device:
+            raise ValueError(
+                f"SemilinearField.named: some says yes or no of {n} states, on {self.A.device}, and is {quote(some)}; write "
+                "x[m, i] > 1"
+            )
         index = torch.nonzero(some)[:, 0].tolist()
         return tuple(self.states[i] for i in index) if self.states and len(index) < len(some) else ()
 

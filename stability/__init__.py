@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stability.search.climb.margin import contraction_margin
     from stability.search.conic import common_metric
     from stability.search.gain import l2_gain, tube
-    from stability.search.lipschitz import lipschitz_bound
+    from stability.search.lipschitz_bounds.bounded import lipschitz_bound
     from stability.search.polytope import multi_affine, vertices
     from stability.search.regional_rate import regional_rate
     from stability.search.states.attack import falsify
@@ -117,7 +117,7 @@ _HOME = {
     "exactly": "proof.rational",
     "falsify": "search.states.attack",
     "l2_gain": "search.gain",
-    "lipschitz_bound": "search.lipschitz",
+    "lipschitz_bound": "search.lipschitz_bounds.bounded",
     "metric_cap": "search.caps",
     "multi_affine": "search.polytope",
     "prove": "claims",

@@ -14,6 +14,7 @@ from homeostat.bundles.reach import CRITERION
 from homeostat.bundles.said import cut_short_in, not_converged_in
 from homeostat.bundles.seen import asked_as_in, horizons_verdicts, seen_verdict, some_of
 from homeostat.bundles.these_people import beyond_in, certificate_verdicts, scaling_in
+from homeostat.bundles.units_needed import units_for
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
 from homeostat.gallery.latents import latent_of
 from homeostat.gallery.made import Made
@@ -72,7 +73,7 @@ def report_on(
     """
     bundle = load(path, structures)
     inputs = _inputs_of(bundle, path)
-    units = units or _stated_in(bundle, path)
+    units = units_for(bundle, path, units)
     shown = channels_shown(bundle.model) if channels is None else channels
     shown = {**shown, **{name: name for name in inputs if name not in shown.values()}}
     table = read_table(
@@ -245,11 +246,3 @@ def _missing(bundle: Bundle) -> list[Verdict]:
 
 def _people(count: int) -> str:
     return "one person" if count == 1 else f"{count} people"
-
-
-def _stated_in(bundle: Bundle, path: Path) -> Mapping[str, str]:
-    """The units of the table that the bundle was made from, as it says."""
-    units = bundle.provenance.get("units", {})
-    if not isinstance(units, Mapping) or not all(isinstance(unit, str) for unit in units.values()):
-        raise ValueError(f"{path}: its provenance does not say the units of a table; state them: --units TIME=h,AMT=mg,DV=mg/L")
-    return units

@@ -13,7 +13,7 @@ from stability.proof.region.order_claim import Order
 from stability.proof.system import Stack
 from stability.region import Box, Inputs, Region
 from stability.search.aim import share
-from stability.search.order_set import order_set
+from stability.search.curves.order_set import order_set
 
 
 @dataclass(frozen=True)

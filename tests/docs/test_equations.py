@@ -25,6 +25,8 @@ def read(text: str) -> str:
         ("(δz_j − αδv_j)", "(δz<sub>j</sub> − αδv<sub>j</sub>)"),
         ("C_kC_kᵀ, |f|_P, J_ij", "C<sub>k</sub>C<sub>k</sub>ᵀ, |f|<sub>P</sub>, J<sub>ij</sub>"),
         ("λmax ≤ max_{d ∈ corners} λmax", "λmax ≤ max<sub>d ∈ corners</sub> λmax"),
+        ("ẏ⁺_i ≥ F_i, ÿ_i, y⁻_j", "ẏ⁺<sub>i</sub> ≥ F<sub>i</sub>, ÿ<sub>i</sub>, y⁻<sub>j</sub>"),
+        ("S_{net}, x_{max}, e_{i(k)}", "S<sub>net</sub>, x<sub>max</sub>, e<sub>i(k)</sub>"),
         ("from_frame, x_of_y, model_a.py, nb_x", "from_frame, x_of_y, model_a.py, nb_x"),
     ],
 )

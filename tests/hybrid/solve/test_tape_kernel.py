@@ -107,15 +107,18 @@ def agree(found: Tensor | None, wanted: Tensor | None, tolerance: float = 1e-13)
         assert bool(gap <= tolerance * size)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES, ids=["rk4", "tsit5", "Krogstad"])
 @pytest.mark.parametrize(
-    ("hidden", "members", "M", "mode", "dense"),
-    [
-        (None, 1, 1, "linear", True),
-        (None, 1, 2, "held", False),
-        ((3,), 1, 2, "linear", False),
-        ((3,), 2, 2, "linear", True),
+    ("scheme", "hidden", "members", "M", "mode", "dense"),
+    [  # every scheme alone and beside a network, dense and not; a whole stack of members once
+        (SCHEMES[0], None, 1, 1, "linear", True),
+        (SCHEMES[0], (3,), 1, 2, "linear", False),
+        (SCHEMES[1], None, 1, 2, "held", False),
+        (SCHEMES[1], (3,), 2, 2, "linear", True),
+        (SCHEMES[2], None, 1, 1, "linear", True),
+        (SCHEMES[2], None, 1, 2, "held", False),
+        (SCHEMES[2], (3,), 1, 2, "linear", False),
     ],
+    ids=["rk4", "rk4-learned", "tsit5-held", "tsit5-members", "Krogstad", "Krogstad-held", "Krogstad-learned"],
 )
 def test_steps_in_buffers_are_those_of_autograd(
     scheme: Scheme, hidden: tuple[int, ...] | None, members: int, M: int, mode: str, dense: bool

@@ -7,8 +7,8 @@ import numpy as np
 
 from stability.proof.arithmetic import Array
 from stability.proof.region.order import Tube
-from stability.search.order_curves import differences
-from stability.search.two_fields import TwoFields
+from stability.search.curves.order_curves import differences
+from stability.search.curves.two_fields import TwoFields
 
 _SHARES = (1.0, 0.9, 0.75, 0.5, 0.25, 0.1)  # of the way to a wall of the region
 

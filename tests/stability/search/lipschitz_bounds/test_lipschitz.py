@@ -16,8 +16,8 @@ from stability.lure import SLOPES
 from stability.proof.checker import prove
 from stability.proof.lipschitz import digest, holds, inequality, statement
 from stability.proof.loop_shift import centre_and_radius, multipliers_of, shifted_inequality
-from stability.search.lipschitz_climb import least
-from stability.search.lipschitz_closed_form import closed_form, layer_by_layer
+from stability.search.lipschitz_bounds.climbed import least
+from stability.search.lipschitz_bounds.closed_form import closed_form, layer_by_layer
 from stability.search.states.activation import slope, value
 
 

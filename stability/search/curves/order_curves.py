@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stability.proof.arithmetic import Array
 from stability.proof.region.order import Pair, Tube
-from stability.search.two_fields import Ends, TwoFields
+from stability.search.curves.two_fields import Ends, TwoFields
 
 _OUTWARD = np.array([[-1.0], [1.0]])
 _INNER = np.array([0.1, 0.3, 0.5, 0.7, 0.9])  # of a piece: where its residual is looked at

@@ -15,9 +15,9 @@ from stability.proof.region.order import Pair, Tube, Whole, hull_of_doses, tube_
 from stability.proof.region.order_claim import Order
 from stability.proof.region.whole import whole_of
 from stability.proof.system import Stack
-from stability.search.order_curves import dosed
-from stability.search.order_rest import resting
-from stability.search.two_fields import two_fields
+from stability.search.curves.order_curves import dosed
+from stability.search.curves.order_rest import resting
+from stability.search.curves.two_fields import two_fields
 
 _MARGINS = (1e-2, 1e-3, 1e-4)  # of the curves of doses: the first leave few pieces, the last little room
 _APART = (0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-4)  # of states that are kept without doses: the first are the widest

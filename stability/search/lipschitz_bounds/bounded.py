@@ -17,8 +17,8 @@ from stability.proof.loop_shift import multipliers_of
 from stability.proof.region.slopes import slopes_in_box
 from stability.region import Box
 from stability.search.climb.interior_point import Ascent
-from stability.search.lipschitz_climb import least
-from stability.search.lipschitz_closed_form import closed_between
+from stability.search.lipschitz_bounds.climbed import least
+from stability.search.lipschitz_bounds.closed_form import closed_between
 from stability.threads import of_weights, threads_by
 
 
