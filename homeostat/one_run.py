@@ -36,6 +36,7 @@ class Run:
         if self.place.is_dir() and not self.place.is_symlink():
             shutil.rmtree(self.place)
         require_folder(self.place)
+        self.place.mkdir(parents=True, exist_ok=True)
         return self.place
 
     def finish(self, *, cut_short: bool = False) -> Path:

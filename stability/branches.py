@@ -11,7 +11,8 @@ from stability.glance import glance
 from stability.loop import Array
 from stability.proof.reading import Unusable
 from stability.proof.units import UNITS, Activation, Network, beside, read_activation
-from stability.shapes import check_layers, real_array
+from stability.shapes import check_layers, layers_of, real_array
+from stability.written import layers_written
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,10 +47,9 @@ class Branch:
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # the one place where a frozen value is filled
-        weights = listed(self.weights, "weights", "a list of arrays (..., out, in), at least two")
-        biases = listed(self.biases, "biases", "a list of arrays (..., out), one per layer")
-        put(self, "weights", tuple(real_array(f"weights[{k}]", w, 2) for k, w in enumerate(weights)))
-        put(self, "biases", tuple(real_array(f"biases[{k}]", b, 1) for k, b in enumerate(biases)))
+        forms = "a list of arrays (..., out, in), at least two", "a list of arrays (..., out), one per layer"
+        for name, arrays in zip(("weights", "biases"), layers_of(self, *forms), strict=True):
+            put(self, name, arrays)
         if self.input_weights is not None:
             put(self, "input_weights", real_array("input_weights", self.input_weights, 2))
         if len(self.weights) < 2:
@@ -69,13 +69,7 @@ class Branch:
 
     def to_dict(self) -> dict[str, Any]:
         """Lists and numbers for JSON, exact."""
-        named = isinstance(self.activation, str)
-        return {
-            "weights": [w.tolist() for w in self.weights],
-            "biases": [b.tolist() for b in self.biases],
-            "activation": self.activation if named else [list(layer) for layer in self.activation],
-            "input_weights": None if self.input_weights is None else self.input_weights.tolist(),
-        }
+        return {**layers_written(self), "input_weights": None if self.input_weights is None else self.input_weights.tolist()}
 
 
 def branches_of(value: object, n: int) -> tuple[Branch, ...]:

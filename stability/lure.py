@@ -14,7 +14,7 @@ from stability.glance import Summary, brief, glance
 from stability.loop import Array, Loop, sides
 from stability.policy import Feedback, together_of
 from stability.proof.units import Activation, Layer, Network, layers, slope_ends, slope_hull
-from stability.shapes import RANKS, check_shapes, leading_of, real_array, theta_of
+from stability.shapes import RANKS, check_shapes, layers_of, leading_of, real_array, theta_of
 from stability.stacking import stacked
 from stability.tapes import plain_tape
 from stability.written import written
@@ -114,10 +114,9 @@ class Lure:
     def __post_init__(self) -> None:
         put = object.__setattr__  # the one place where a frozen value is filled
         put(self, "A", real_array("A", self.A, 2))
-        weights = listed(self.weights, "weights", "a list of arrays (..., out, in), [] for a linear system")
-        biases = listed(self.biases, "biases", "a list of arrays (..., out), one per layer")
-        put(self, "weights", tuple(real_array(f"weights[{k}]", w, 2) for k, w in enumerate(weights)))
-        put(self, "biases", tuple(real_array(f"biases[{k}]", b, 1) for k, b in enumerate(biases)))
+        forms = "a list of arrays (..., out, in), [] for a linear system", "a list of arrays (..., out), one per layer"
+        for name, arrays in zip(("weights", "biases"), layers_of(self, *forms), strict=True):
+            put(self, name, arrays)
         put(self, "B", None if self.B is None else real_array("B", self.B, 2))
         if self.input_weights is not None:
             put(self, "input_weights", real_array("input_weights", self.input_weights, 2))

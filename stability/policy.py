@@ -16,9 +16,10 @@ from stability.proof.feedback import closed, read_policy
 from stability.proof.reading import Unusable
 from stability.proof.tape import read_tape
 from stability.proof.units import Activation
-from stability.shapes import real_array
+from stability.shapes import layers_of, real_array
 from stability.stacking import stacked
 from stability.tapes import written_tape
+from stability.written import layers_written
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,10 +51,9 @@ class Policy:
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # the one place where a frozen value is filled
-        weights = listed(self.weights, "weights", "a list of arrays (out, in), at least one")
-        biases = listed(self.biases, "biases", "a list of arrays (out,), one per layer")
-        put(self, "weights", tuple(real_array(f"weights[{k}]", w, 2) for k, w in enumerate(weights)))
-        put(self, "biases", tuple(real_array(f"biases[{k}]", b, 1) for k, b in enumerate(biases)))
+        forms = "a list of arrays (out, in), at least one", "a list of arrays (out,), one per layer"
+        for name, arrays in zip(("weights", "biases"), layers_of(self, *forms), strict=True):
+            put(self, name, arrays)
         if not self.weights or any(w.ndim != 2 for w in self.weights):
             raise ValueError("a policy needs one weight at least, each of shape (out, in), without leading axes.")
         put(self, "activation", units_of(self.activation, [len(w) for w in self.weights[:-1]]))
@@ -115,12 +115,7 @@ class Policy:
 
     def to_dict(self) -> dict[str, Any]:
         """Lists and numbers for JSON, exact."""
-        named = isinstance(self.activation, str)
-        return {
-            "weights": [w.tolist() for w in self.weights],
-            "biases": [b.tolist() for b in self.biases],
-            "activation": self.activation if named else [list(layer) for layer in self.activation],
-        }
+        return layers_written(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stability.arguments import listed
+
 Array = NDArray[np.float64]
 
 # The arrays of a system beside its weights and biases, and how many axes each has behind the leading ones.
@@ -29,6 +31,15 @@ def real_array(name: str, value: Any, rank: int) -> Array:
         raise ValueError(f"{name}{list(where)} is {array[where]}; every entry must be finite (diverged training?).")
     array.setflags(write=False)
     return array
+
+
+def layers_of(network: Any, weights: str, biases: str) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """The weights and biases of a network as arrays; `weights`, `biases` say what to write where they are no lists."""
+    chain, offsets = listed(network.weights, "weights", weights), listed(network.biases, "biases", biases)
+    return (
+        tuple(real_array(f"weights[{k}]", w, 2) for k, w in enumerate(chain)),
+        tuple(real_array(f"biases[{k}]", b, 1) for k, b in enumerate(offsets)),
+    )
 
 
 def check_shapes(system: Any) -> None:

@@ -5,14 +5,21 @@ from typing import Any
 from stability.tapes import plain_tape
 
 
+def layers_written(network: Any) -> dict[str, Any]:
+    """The weights, biases and activation of a network."""
+    named = isinstance(network.activation, str)
+    return {
+        "weights": [w.tolist() for w in network.weights],
+        "biases": [b.tolist() for b in network.biases],
+        "activation": network.activation if named else [list(layer) for layer in network.activation],
+    }
+
+
 def written(system: Any) -> dict[str, Any]:
     """The entries of a `Lure` that is under no policy."""
-    named = isinstance(system.activation, str)
     return {
         "A": system.A.tolist(),
-        "weights": [w.tolist() for w in system.weights],
-        "biases": [b.tolist() for b in system.biases],
-        "activation": system.activation if named else [list(layer) for layer in system.activation],
+        **layers_written(system),
         "B": None if system.B is None else system.B.tolist(),
         "input_weights": None if system.input_weights is None else system.input_weights.tolist(),
         "skip": None if system.skip is None else system.skip.tolist(),

@@ -10,14 +10,16 @@ from rich.console import Console
 
 from exchange import Bundle, load, save
 from homeostat import gallery
+from homeostat.bundles.units_needed import how_to_forecast
 from homeostat.c_peptide.agreement import Estimate, Published
-from homeostat.c_peptide.beta import fit_beta
+from homeostat.c_peptide.beta import SOLVER, fit_beta
 from homeostat.c_peptide.figures import LAST, OURS, PROPORTIONAL, Figures, figures_of, unseen_differences
 from homeostat.c_peptide.model import FORECAST_FROM, RATE, STEPS, drinking, people
 from homeostat.c_peptide.page import (
     coverage_table,
     published_table,
     published_verdicts,
+    recalibration_verdicts,
     rival_verdicts,
     training_verdict,
 )
@@ -31,7 +33,7 @@ from homeostat.gallery.latents import latent_of
 from homeostat.gallery.made import Made
 from homeostat.gallery.markup import MARKS
 from homeostat.gallery.opening import how_far, what_is_proved
-from homeostat.gallery.page import Shown, sections_of
+from homeostat.gallery.page import DRAWN, Shown, sections_of
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.theta import theta_of
 from homeostat.one_run import Run
@@ -39,6 +41,7 @@ from homeostat.places import require_folder
 from homeostat.progress import cut_short
 from homeostat.second_process import SecondProcess
 from homeostat.study import Evaluation, Settings, asked_of, bundle_of, dense_of, marked, require_folds, score
+from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
 from homeostat.study.settings import require_settings
 from hybrid import Prediction
@@ -61,7 +64,8 @@ ABOUT = (
     "are of the 35 test people, whom no member was trained on and for whom nothing was chosen, unless they say otherwise. Not "
     "strictly untouched: test figures of earlier versions of this model were known to its authors. The figures beside the "
     "published ones take everyone's most likely β; scores and intervals take draws of it, which moves an error in its third "
-    "digit. At the shell, simulate --do with another glucose leaves the inputs slope and area as they were: set all three."
+    "digit. Individual fits are as the model states them, not recalibrated. At the shell, "
+    "simulate --do with another glucose leaves the inputs slope and area as they were: set all three."
 )
 
 KINETICS_GIVEN = (
@@ -84,17 +88,19 @@ def run_c_peptide(folder: Path, settings: Settings, console: Console, *, made: M
     Errors: `ValueError` for more folds than people; `SimulationError` naming the person; `KeyboardInterrupt` before anything was
     trained.
     """
-    require_settings(settings)
-    require_folder(folder)
-    with SecondProcess("homeostat.c_peptide.study") as second:
-        return _run(folder, settings, console, second, made)
-
-
-def _run(folder: Path, settings: Settings, console: Console, second: SecondProcess, made: Made) -> dict[str, Any]:
     began = time.perf_counter()
-    console.rule("[bold]1 · read[/bold]", align="left")
+    require_settings(settings)
     data = read_ohashi(ohashi())
     require_folds(settings.folds, len(data.train))
+    require_folder(folder)
+    with SecondProcess("homeostat.c_peptide.study") as second:
+        return _run(folder, settings, data, console, began, second, made)
+
+
+def _run(
+    folder: Path, settings: Settings, data: Ohashi, console: Console, began: float, second: SecondProcess, made: Made
+) -> dict[str, Any]:
+    console.rule("[bold]1 · read[/bold]", align="left")
     console.print(f"{len(data.train)} training and {len(data.test)} test people of the published split")
     console.print(OHASHI_CREDIT, markup=False)
 
@@ -223,6 +229,7 @@ def _after_training(
         *([] if stopped else [steps]),
         *gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends, hybrid.interrupted),
         *verdicts_of(judged),
+        *recalibration_verdicts(stated, evaluations, judged_train, test.after(FORECAST_FROM).y.cpu(), test.ids),
         solver_verdict(figures),
         gallery.saved_verdict(difference, "nmol/L"),
     ]
@@ -236,7 +243,7 @@ def _after_training(
         judged,
         None,
         theta_of(hybrid.model, test, whole),
-        None,
+        fits_of(hybrid.model, test, whole, END, most=DRAWN, solver=SOLVER),
         heading="Test people, never seen in training",
         latent=latent_of(hybrid.model, test.ids, whole, name="β", meaning=BETA, turn=turned(hybrid.model, test, whole.mode)),
         about_theta=[KINETICS_GIVEN],
@@ -263,6 +270,8 @@ def _after_training(
         "figures": figures.to_dict(),
         "unseen_training_difference": {name: one.to_list() for name, one in differences.items()},
         "scores": bundle.calibration["scores"],
+        "uncertainty": judged.to_dict(),
+        "uncertainty_of_the_training_people": judged_train.to_dict(),
         **gallery.fit_summary(hybrid),
         "unit": asked.unit,
         "time_unit": asked.time_unit,
@@ -283,7 +292,7 @@ def _after_training(
         made=made,
         picture=hero,
         verdicts=verdicts,
-        notes=[ABOUT, *summary["notes"]],
+        notes=[ABOUT, *summary["notes"], how_to_forecast(bundle)],
         sections=[learned, *sections_of(folder, shown, drawing.get(), others)],
         provenance=gallery.made_from(bundle.provenance, asked.time_unit),
         values=summary,
@@ -331,7 +340,8 @@ def solver_verdict(figures: Figures) -> Verdict:
     fine = figures.apart < 0.1 * figures.noise
     detail = (
         f"C-peptide of the test people by these steps is {figures.apart:.1e} nmol/L or less from that by dopri5 to 1e-8; the "
-        f"noise has a standard deviation of {figures.noise:.2g} nmol/L."
+        f"noise that the model states of these people, before any recalibration, has a standard deviation of {figures.noise:.2g} "
+        "nmol/L (root of the mean variance)."
     )
     return Verdict(f"The steps of training are {'fine enough' if fine else 'too coarse'}", fine, detail, ("solver",))
 

@@ -11,6 +11,7 @@ import homeostat.study.fit_table
 from homeostat.cli import app
 from homeostat.data import theophylline
 from homeostat.one_run import UNFINISHED, Run
+from homeostat.places import require_folder
 
 
 def files_of(folder: Path) -> dict[str, str]:
@@ -145,3 +146,24 @@ def test_a_rerun_that_ends_early_says_what_there_is_and_leaves_the_earlier_one(
     kept = f"written before and kept: {tmp_path / UNFINISHED / 'model.twin'}; what an earlier run left in {tmp_path} is as it was"
     assert kept in done.stderr
     assert files_of(tmp_path) == first
+
+
+def test_a_folder_that_is_only_looked_at_is_not_left(tmp_path: Path) -> None:
+    require_folder(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    require_folder(tmp_path)
+    assert Run(tmp_path / "a" / "b").begin().is_dir()  # and what is written into is there
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("ID,TIME,AMT,DV,CMT\n1,0,100,.,1\n1,1,.,5,2\n1,2,.,4,2\n1,4,.,2,2\n")
+    units = ["--units", "TIME=h,AMT=mg,DV=mg/L"]
+    for words in (
+        ["demo", "--folds", "50"],
+        ["demo", "c-peptide", "--folds", "500"],
+        ["fit", str(tmp_path / "one.csv"), *units],
+    ):
+        done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
+        assert done.exit_code == 2, done.output
+        assert "read" not in done.stdout
+        assert [one.name for one in tmp_path.iterdir()] == ["one.csv"]

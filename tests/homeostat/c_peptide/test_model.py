@@ -113,3 +113,10 @@ def test_inputs_in_the_rows_of_a_table_are_those_of_the_record(tables: Path, tmp
         np.testing.assert_array_equal(again.values, one.values)
     with pytest.raises(ValueError, match=r"record .*: no row gives the input insulin, .* CMT=insulin and its value in DV"):
         driven(read[0], {**kinds, "insulin": "linear"})
+    with pytest.raises(ValueError, match=r"no row gives the inputs insulin, glucagon, and the model needs them of everyone"):
+        driven(read[0], {**kinds, "insulin": "linear", "glucagon": "held"})
+    # nobody is dosed, so that AMT needs no unit
+    undosed = {name: unit for name, unit in units.items() if name != "AMT"}
+    again = read_table(path, units=undosed, compartments={1: "plasma"}, channels=names, signed=[*kinds]).records
+    assert "dose" not in again[0].units
+    np.testing.assert_array_equal(again[0].values, read[0].values)

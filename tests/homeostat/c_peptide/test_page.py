@@ -1,5 +1,6 @@
 """What the C-peptide page says of each person: what is given, what is estimated, and labels that can be read."""
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from homeostat.c_peptide.secretion import Secretion, production, turned
 from homeostat.gallery.latents import latent_of, latent_table
 from homeostat.gallery.theta import people_table, theta_of, typical_table
 from homeostat.pictures.theta import theta_handles
+from homeostat.wording import made_from
 from hybrid import HybridModel
 from learned import Ensemble
 from tests.ohashi_tables import write_tables
@@ -93,3 +95,18 @@ def test_labels_stand_apart_and_keep_their_order() -> None:
     boxes = [one.get_window_extent() for one in axes.texts]
     assert [one.get_text() for one in axes.texts] == ["10th", "50th", "90th"]
     assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+
+def test_years_are_whole_and_bounds_have_the_digits_that_were_meant(model: HybridModel, cohort: Cohort) -> None:
+    beta = torch.zeros(2, len(cohort.ids), dtype=torch.float64)
+    theta = theta_of(model, cohort, known(model, cohort, beta))
+    assert theta is not None
+    assert [row[1:3] for row in people_table(theta).rows] == [[34, 0], [61, 1]]
+    assert all(isinstance(cell, int) for row in people_table(theta).rows for cell in row[1:3])
+    box = np.tile([[0.05000000000000001, 20.000000000000004]], (len(theta.names), 1))
+    assert [*typical_table(replace(theta, box=box)).rows[0][-2:]] == [0.05, 20.0]
+
+
+def test_made_from_has_units_behind_their_columns_and_a_rate_that_says_of_what() -> None:
+    made = made_from({"units": {"TIME": "h", "DV": "mg/L"}, "settings.rate": 0.03}, "h")
+    assert made == {"units": "TIME in h, DV in mg/L", "settings.rate (of learning, at first)": "0.03"}

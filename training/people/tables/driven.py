@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hybrid import Signal
 from training.people.records import Record
@@ -18,21 +19,21 @@ def driven(
 
     What was read as measured of such a channel are the signal's points; before the first and after the last the nearest
     holds. The other channels are measured as before; times at which nothing else was measured are left out.
-    Errors: `ValueError` for a person without any value of an input, or with two of one time, naming person and cure.
+    Errors: `ValueError` for a person without any value of some inputs, all of which it names, or with two values of one time,
+    naming person and cure.
     Law: the values at the points are those of the table, to the last bit.
     """
+    missing = [name for name in inputs if not _given(record, name).any()]
+    if missing:
+        several = len(missing) > 1
+        raise ValueError(
+            f"record {record.id}: no row gives the input{'s' * several} {', '.join(missing)}, and the model needs "
+            f"{'them' if several else 'it'} of everyone; write rows with CMT={missing[0]} and its value in DV, one at least, "
+            f"and its unit: --units {missing[0]}=…{', and so for each' * several}"
+        )
     signals = {}
     for name, kind in inputs.items():
-        here = np.zeros(len(record.times), dtype=bool)
-        values = np.full(len(record.times), np.nan)
-        if name in record.channels:
-            values = record.values[:, record.channels.index(name)]
-            here = np.isfinite(values)
-        if not here.any():
-            raise ValueError(
-                f"record {record.id}: no row gives the input {name}, and the model needs it of everyone; write rows with "
-                f"CMT={name} and its value in DV, one at least, and its unit: --units {name}=…"
-            )
+        here, values = _given(record, name), record.values[:, record.channels.index(name)]
         times = record.times[here]
         twice = np.flatnonzero(np.diff(times) <= 0.0)
         if len(twice):
@@ -51,3 +52,10 @@ def driven(
         channels=tuple(record.channels[k] for k in kept),
         nonnegative=tuple(c for c in record.nonnegative if c not in inputs),
     )
+
+
+def _given(record: Record, name: str) -> NDArray[np.bool_]:  # (T,)
+    """At which of the record's times the channel of this name has a value."""
+    if name not in record.channels:
+        return np.zeros(len(record.times), dtype=bool)
+    return np.isfinite(record.values[:, record.channels.index(name)])

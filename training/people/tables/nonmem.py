@@ -165,7 +165,7 @@ def read_table(
         _keys(compartments),
         _keys(channels),
         by=endpoint_column(table, channel_column),
-        units={"TIME": stated["time"], "AMT": stated["dose"], **{name: stated[name] for name in names}},
+        units={"TIME": stated["time"], "AMT": stated.get("dose", ""), **{name: stated[name] for name in names}},
         signed=signed,
     )
     _require_few_doses(table)
