@@ -9,7 +9,7 @@ import torch
 
 from exchange import forecasts
 from exchange.calibration import as_calibration
-from exchange.coverage import Outside, outside, outside_units, subjects_of
+from exchange.coverage import Outside, Subject, outside, outside_box, outside_units, subjects_of
 from exchange.joined import require_about, require_claims, require_joined, require_own_calibration
 from exchange.person import Person, people_of
 from exchange.solvers import DEFAULT, name_of, solver_named
@@ -18,7 +18,7 @@ from exchange.units import units_of
 from hybrid import Conditions, HybridModel, Mesh, Prediction, Schedule, Solver, conditions_of
 from physics.arguments import quote, require_kind, require_same_people, require_text
 from physics.glance import Summary, glance, with_units
-from stability import Certificate, Claim, Lure, Refusal, prove
+from stability import Certificate, Claim, Lure, Refusal, RegionalRate, prove
 from stability.proof import Verdict
 from stability.threads import few_threads
 from training.people import Cohort, Personal
@@ -228,16 +228,22 @@ class Bundle:
         for claim, then in self.made_in:
             name = "certificate" if isinstance(claim, Certificate) else f"claim ({claim.kind})"
             found += outside_units(then, now, name)
+        certificates = [claim for claim in self.claims if isinstance(claim, Certificate)]
+        subjects = self._subjects() if certificates else []
+        return found + [one for certificate in certificates for one in outside(certificate, self.model, subjects)]
+
+    def outside_box(self, claim: RegionalRate) -> list[Outside]:
+        """Of which of the bundle's own people a rate on a region says nothing: who starts beyond its box, or has other inputs."""
+        require_kind(claim, RegionalRate, "Bundle.outside_box: claim", "regional_rate(bundle.system(), region)")
+        return outside_box(claim, self.model, self._subjects())
+
+    def _subjects(self) -> list[Subject]:
         if not self.people:
-            return found
-        for certificate in (claim for claim in self.claims if isinstance(claim, Certificate)):
-            given = self.conditions()
-            ids, schedules = [p.id for p in self.people], [p.schedule for p in self.people]
-            subjects = subjects_of(
-                self.model, ids, schedules, self.personal.mode, given.covariates, given.baseline, given.segments.u0[:, 0]
-            )
-            found += outside(certificate, self.model, subjects)
-        return found
+            return []
+        given, personal = self.conditions(), self.personal.mode
+        ids, schedules = [p.id for p in self.people], [p.schedule for p in self.people]
+        begun = given.segments.u0[:, 0]
+        return subjects_of(self.model, ids, schedules, personal, given.covariates, given.baseline, begun)
 
     def person(self, id: str) -> int:
         """The index of a fitted person. Errors: `ValueError` listing who is there."""

@@ -91,7 +91,7 @@ def run_demo(folder: Path, settings: Settings, console: Console, *, made: Made |
     # the baselines are trained meanwhile on the second core; a network that must find the physics by itself gets more steps
     longer = replace(settings, steps=5 * settings.steps // 2)
     with SecondProcess("homeostat.study") as second:
-        waiting: dict[str, Answer[tuple[Evaluation, str]]] = {}
+        waiting: dict[str, Answer[tuple[Evaluation, str, str]]] = {}
         for baseline in baselines:
             own = settings if baseline.model.backbone.physical else longer
             waiting[baseline.name] = second.ask(judge, baseline, records, own, THRESHOLD)
@@ -108,7 +108,7 @@ def _after_training(
     asked: Asked,
     records: Sequence[Record],
     hybrid: Trained,
-    waiting: Mapping[str, Answer[tuple[Evaluation, str]]],
+    waiting: Mapping[str, Answer[tuple[Evaluation, str, str]]],
     console: Console,
     began: float,
     made: Made,
@@ -147,6 +147,7 @@ def _after_training(
     console.rule("[bold]6 · judge[/bold]", align="left")
     evaluations: dict[str, Evaluation] = {"hybrid": found}
     unfinished: dict[str, str] = {}
+    where: dict[str, str] = {}
     left_out: list[str] = []
     for name, answer in waiting.items():
         if stopped and not answer.ready():
@@ -154,7 +155,7 @@ def _after_training(
             console.print(f"[yellow]{name}: left out, since training was interrupted[/yellow]")
             continue
         with console.status(f"waiting for the {name}"):
-            evaluations[name], unfinished[name] = answer.get()
+            evaluations[name], unfinished[name], where[name] = answer.get()
     for table in (gallery.score_rows(evaluations, unfinished=unfinished), gallery.uncertainty_rows(evaluations, "mg/L")):
         console.print(rich_table(table))
     judged = judge_uncertainty(found.prediction, found.y, [r.id for r in records], asked, resample="bootstrap")
@@ -216,7 +217,7 @@ def _after_training(
         *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends, hybrid.interrupted),
         *verdicts_of(judged),
         *(
-            gallery.comparison_verdict(name, value, "mg/L", unfinished=unfinished[name])
+            gallery.comparison_verdict(name, value, "mg/L", unfinished=unfinished[name], where=where[name])
             for name, value in comparisons.items()
         ),
         Verdict(
@@ -256,6 +257,7 @@ def _after_training(
         "refusal": None if isinstance(certificate, Certificate) else certificate.message,
         "identity_metric_refused": isinstance(identity, Refusal),
         "scores": bundle.calibration["scores"],
+        "uncertainty": judged.to_dict(),
         **gallery.fit_summary(hybrid),
         "crps_difference": {name: list(value) for name, value in comparisons.items()},
         "not_converged": {name: why for name, why in unfinished.items() if why},

@@ -12,6 +12,7 @@ from exchange import BUILTIN, Bundle, load
 from homeostat import gallery
 from homeostat.bundles.reach import CRITERION
 from homeostat.bundles.said import cut_short_in, not_converged_in
+from homeostat.bundles.seen import asked_as_in, horizons_verdicts, seen_verdict, some_of
 from homeostat.bundles.these_people import beyond_in, certificate_verdicts, scaling_in
 from homeostat.bundles.units_needed import units_for
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
@@ -23,7 +24,6 @@ from homeostat.gallery.page import DRAWN, Shown, write_page
 from homeostat.gallery.theta import theta_of
 from homeostat.one_run import Run
 from homeostat.places import require_folder
-from homeostat.study.asked import asked_of
 from homeostat.study.dense import dense_of, split
 from homeostat.study.evaluation import score
 from homeostat.study.individual import fits_of
@@ -92,7 +92,7 @@ def report_on(
     records = [converted(record, bundle.model).on_own_clock() for record in given]
     # a channel that was signed where the model was trained is, whatever this table holds
     records = [replace(r, nonnegative=tuple(c for c in r.nonnegative if c in bundle.nonnegative)) for r in records]
-    asked = asked_of(records, bundle.model.observation.units[0], threshold, forecast_from)
+    asked = asked_as_in(bundle, records, threshold, forecast_from)
     folder = folder or path.parent / "report"
     require_folder(folder)
     require_room(records, bundle.mesh, 16 * bundle.model.members, len(bundle.model.backbone.states))
@@ -121,24 +121,14 @@ def report_on(
         claim = "The fit of this model had not converged"
         verdicts.append(Verdict(claim, False, not_converged_in(bundle), ("convergence", "training")))
     verdicts += [Verdict(sentence, None, about=("units",)) for sentence in assumed]
-    if same or seen:
-        own = " `homeostat inspect` shows the scores that the bundle brings of itself." if bundle.calibration else ""
-        verdicts.append(
-            Verdict(
-                f"{len(seen)} of {_people(len(records))} {'has an id' if len(seen) == 1 else 'have ids'} that the model was "
-                "trained on",
-                None,
-                f"If they are the same people, this page flatters the model.{own}",
-                ("people seen",),
-            )
-        )
+    verdicts.append(seen_verdict(bundle, len(seen), len(records), same=same))
     beyond = beyond_in(bundle, cohort, personal.mode)
     if beyond:
         some = "; ".join(f"{shortened(name, 40)}: {one.reasons()[0]}" for name, one in [*beyond.items()][:3])
+        who = f"{some_of(len(beyond), len(records))} {'goes' if len(beyond) == 1 else 'go'}"
         verdicts.append(
             Verdict(
-                f"{len(beyond)} of {_people(len(records))} {'goes' if len(beyond) == 1 else 'go'} beyond what the model was "
-                "trained on",
+                f"{who} beyond what the model was trained on",
                 None,
                 f"{some}{' …' if len(beyond) > 3 else '.'} For them the learned part extrapolates, and the intervals show only "
                 f"what the members disagree about. {CRITERION}",
@@ -149,6 +139,7 @@ def report_on(
     if scaling is not None:
         sentences = " ".join(scaling.sentences())
         verdicts.append(Verdict("The forecasts are recalibrated by the people of the bundle", None, sentences, ("scaling",)))
+        verdicts += horizons_verdicts(bundle, asked)
     if withheld:
         detail = f"{withheld} On them it would look better than it is."
         verdicts.append(Verdict("The bundle's recalibration is not applied to these people", None, detail, ("scaling",)))

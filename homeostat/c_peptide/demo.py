@@ -270,6 +270,8 @@ def _after_training(
         "figures": figures.to_dict(),
         "unseen_training_difference": {name: one.to_list() for name, one in differences.items()},
         "scores": bundle.calibration["scores"],
+        "uncertainty": judged.to_dict(),
+        "uncertainty_of_the_training_people": judged_train.to_dict(),
         **gallery.fit_summary(hybrid),
         "unit": asked.unit,
         "time_unit": asked.time_unit,

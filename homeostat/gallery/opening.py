@@ -14,7 +14,7 @@ from training.trust import ChannelReport
 from training.trust.verdicts import Verdict, verdicts_about
 
 # verdicts without which "how far to trust it" would be said too well
-_BEWARE = ("interrupted", "convergence", "people seen", "beyond training", "certificate")
+_BEWARE = ("interrupted", "convergence", "people seen", "beyond training", "other horizons", "certificate")
 _MOST = 3  # of them in one sentence; the verdicts have all
 
 

@@ -43,6 +43,7 @@ nav li { margin: 0 0 0.25rem; break-inside: avoid; }
 .claim { font-weight: 600; }
 .detail { color: var(--quiet); font-size: 0.95rem; display: block; max-width: 48rem; }
 details { border-bottom: 1px solid var(--rule); }
+.more { border: 0; font-size: 0.95rem; } .more > summary { padding: 0.2rem 0; color: var(--quiet); }
 .folded { margin-top: 2.6rem; border-top: 1px solid var(--rule); }
 summary { cursor: pointer; padding: 0.9rem 0; display: grid; grid-template-columns: 1.4rem 1fr; align-items: baseline; }
 summary::-webkit-details-marker { display: none; }

@@ -40,7 +40,9 @@ def fit_verdicts(
 ) -> list[Verdict]:
     """Where a fit started, whether it has arrived, and what it left at an end.
 
-    Of one that was `interrupted` nothing is said of arriving: `interrupted_verdicts` says it, and why.
+    Good is a fit of which every member has arrived; where more than half have, and not all, it is neither good nor bad, of a
+    model and of what it is compared with alike. Of one that was `interrupted` nothing is said of arriving:
+    `interrupted_verdicts` says it, and why.
     """
     found: list[Verdict] = []
     if start is not None and start.values:
@@ -50,8 +52,9 @@ def fit_verdicts(
         found.append(Verdict("The fit has not converged", False, why, ("convergence",)))
     elif not why:
         claim = "The fit has converged" if len(convergence.names) else "The search for everyone's own parameters has converged"
-        arrived = "Nothing in it would move by more than its own uncertainty."
-        found.append(Verdict(claim, True, arrived, ("convergence",)))
+        whole = bool(convergence.arrived.all())
+        claim = claim if whole else f"{claim} {convergence.where}, not in all"
+        found.append(Verdict(claim, True if whole else None, convergence.as_found(), ("convergence",)))
     return found + ends_verdicts(ends)
 
 
@@ -75,11 +78,12 @@ def ends_verdicts(ends: Sequence[AtEnd]) -> list[Verdict]:
 
 
 def comparison_verdict(
-    name: str, difference: tuple[float, float, float], unit: str, *, unfinished: str
+    name: str, difference: tuple[float, float, float], unit: str, *, unfinished: str, where: str = ""
 ) -> Verdict:
     """The hybrid against one baseline, by CRPS paired over people.
 
     `unfinished`: why the baseline's own training counts as not converged, "" where it has. To be better than that is no news.
+    `where`: in which of its members it has (`Convergence.where`).
     """
     mean, low, high = difference
     good = True if high < 0 else False if low > 0 else None
@@ -88,7 +92,7 @@ def comparison_verdict(
         False: f"On people never seen the hybrid forecasts worse than the {name}",
         None: f"On people never seen the hybrid and the {name} cannot be told apart",
     }[good]
-    arrived = f"The training of the {name} has converged."
+    arrived = f"The training of the {name} has converged{f' {where}' if where else ''}."
     if unfinished:
         claim, good = f"{claim}; the training of the {name} has not converged", None if good else good
         arrived = f"Of the {name}: {unfinished}"

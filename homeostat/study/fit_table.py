@@ -108,7 +108,7 @@ def fit_table(
         (certificate, on_region), best = certify_known(bundle, last), None
     proved = isinstance(certificate, Certificate) and check(certificate, system)
     evaluations = {recipe.name: evaluate(trained, settings, asked.threshold)}
-    comparisons, left_out, unfinished = {}, [], dict[str, str]()
+    comparisons, left_out, unfinished, where = {}, [], dict[str, str](), dict[str, str]()
     other = hybrid_recipe(backbone, records, with_residual=False)
     if hidden and trained.interrupted is not None:
         left_out = [other.name]  # whoever stops a training does not ask for the next one
@@ -120,6 +120,7 @@ def fit_table(
         evaluations[other.name] = evaluate(alone, settings, asked.threshold)
         interrupted[other.name] = alone.interrupted
         unfinished[other.name] = why_not_converged(alone.convergence, alone.interrupted)
+        where[other.name] = alone.convergence.where
         comparisons[other.name] = crps_difference(evaluations[recipe.name], evaluations[other.name])
     judged = judge_uncertainty(
         evaluations[recipe.name].prediction,
@@ -158,7 +159,7 @@ def fit_table(
         *about_fit,
         *verdicts_of(judged),
         *(
-            gallery.comparison_verdict(name, value, asked.unit, unfinished=unfinished[name])
+            gallery.comparison_verdict(name, value, asked.unit, unfinished=unfinished[name], where=where[name])
             for name, value in comparisons.items()
         ),
     ]

@@ -100,8 +100,11 @@ def test_a_rate_on_a_region_travels_under_its_own_name(bundle: Path, tmp_path: P
     assert again.certificate is None
     assert again.claims[0].to_dict() == found.to_dict()
     told = run("check", path)
-    assert told.exit_code == 0
+    assert told.exit_code == 1  # it is proved, and is no certificate
+    assert told.stdout.startswith("NO CERTIFICATE: ")
+    assert "\nrate on a region: proved: " in told.stdout
     assert "that they stay is not proved" in told.output.replace("\n", " ")
+    assert "says nothing of" not in told.stdout  # everyone's first dose is in the box
 
 
 def test_a_tape_that_was_changed_is_refused_in_a_sentence() -> None:
@@ -197,8 +200,21 @@ def test_a_rate_while_inside_is_asked_written_and_checked_at_the_shell(bundle: P
     claims = load(path).claims
     assert [type(c) for c in claims] == [RegionalRate] * 3  # one for each box
     checked = run("check", path)
-    assert checked.exit_code == 0, checked.output
-    assert checked.output.count("proved: ") == 3
+    assert checked.exit_code == 1, checked.output  # proved, each of them, and none is a certificate
+    assert checked.output.count("rate on a region: proved: ") == 3
+    # each is held beside its people: the small box has nobody after the first dose but the one with 100 mg
+    assert checked.output.count("it says nothing of 3 of 4 people from the start on") == 1
+    assert "person 1: starts, with the dose that is given then, at 150 mg gut and 0 mg plasma" in checked.output
+    values = json.loads(run("check", path, "--json").stdout)
+    assert (values["proved"], values["certified"], values["covered"]) == (True, False, False)
+    assert sorted(len(one["outside"]) for one in values["claims"]) == [0, 0, 3]
+    # beside a certificate that covers everyone they take nothing away; beside a refusal they add nothing
+    assert run("certify", path, "--write").exit_code == 0
+    assert run("check", path).exit_code == 0
+    refusal = Refusal(reason="not proved", message="Nothing was found.")
+    alone = run("check", save(replace(load(path), claims=(refusal, *claims[:1])), tmp_path / "refused.twin"))
+    assert alone.exit_code == 1
+    assert "the bundle holds a refusal, not a certificate: Nothing was found." in alone.stdout
     # one that cannot be had is a refusal, and changes nothing
     before = path.read_bytes()
     refused = run("certify", path, "--region", large, "--while-inside", "--rate", "9", "--write")

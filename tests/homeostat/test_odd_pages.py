@@ -95,9 +95,14 @@ def test_one_person_under_a_bundle_of_nothing_else(tmp_path: Path) -> None:
     report = said["uncertainty"]["before"]
     able = report["gates"] - report["undecided"]
     assert 0 < able < report["gates"]
-    for words in (gates, said["opening"][2]):
-        assert f"of {able} gates" in words
-        assert f"{report['undecided']} cannot with one person" in words
+    assert report["failed"] == 0
+    assert [v["good"] for v in said["verdicts"] if v["about"][0] == "gates"] == [None]  # with one person that is no news
+    for words, what in ((gates, "gates"), (said["opening"][2], "gates of calibration")):
+        assert f"{report['undecided']} of {report['gates']} {what} cannot decide" in words
+        assert f"cannot be judged with one person: {report['undecided']}" in words
+        assert f"to fail none of the other {able} says little" in words
+    unknown = "Whether the model has seen this person in training is not known"
+    assert [v["claim"] for v in said["verdicts"] if v["about"][0] == "people unknown"] == [unknown]
     assert sum(v["about"][0] == "people" for v in said["verdicts"]) == 1  # one line for all horizons
 
 

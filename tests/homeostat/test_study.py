@@ -61,7 +61,8 @@ BANDS = ("event_ece", "quantile_calibration_error", "coverage_50", "coverage_80"
 
 
 def inside(scores: dict[str, float], name: str) -> bool:
-    return scores[f"{name}_null_lower"] - 1e-12 <= scores[name] <= scores[f"{name}_null_upper"] + 1e-12
+    band = f"{name}_drawn" if name.startswith("coverage") else f"{name}_null"
+    return scores[f"{band}_lower"] - 1e-12 <= scores[name] <= scores[f"{band}_upper"] + 1e-12
 
 
 def test_the_null_bands_hold_a_perfect_forecaster_and_not_a_bold_one() -> None:
@@ -278,11 +279,12 @@ def test_a_study_is_reproducible_and_knows_its_seed(
     trained: Trained, recipe: Recipe, people: tuple[Record, ...]
 ) -> None:
     evaluation = evaluate(trained, SETTINGS, 5.0)
-    again, why = judge(recipe, people, SETTINGS, 5.0)
+    again, why, where = judge(recipe, people, SETTINGS, 5.0)
     assert why == " ".join(trained.convergence.sentences())
+    assert where == trained.convergence.where
     assert again.scores == evaluation.scores
     assert torch.equal(again.prediction.mean, evaluation.prediction.mean)
-    other, _ = judge(recipe, people, replace(SETTINGS, seed=1), 5.0)
+    other, *_ = judge(recipe, people, replace(SETTINGS, seed=1), 5.0)
     assert not torch.equal(other.prediction.mean, evaluation.prediction.mean)
 
 
@@ -292,6 +294,8 @@ def test_better_than_what_was_not_trained_to_its_end_is_no_news() -> None:
     plain = comparison_verdict("neural ODE alone", better, "mg/L", unfinished="")
     assert plain.good is True
     assert plain.detail.endswith("The training of the neural ODE alone has converged.")
+    some = comparison_verdict("neural ODE alone", better, "mg/L", unfinished="", where="in 5 of 8 members")
+    assert some.detail.endswith("The training of the neural ODE alone has converged in 5 of 8 members.")
     early = comparison_verdict("neural ODE alone", better, "mg/L", unfinished=why)
     assert early.good is None
     assert early.claim.endswith("better than the neural ODE alone; the training of the neural ODE alone has not converged")
@@ -335,7 +339,7 @@ def test_the_bundle_of_a_study_predicts_what_it_learned(trained: Trained) -> Non
 
 
 def test_a_device_that_is_not_there_is_a_value_error(recipe: Recipe, people: tuple[Record, ...]) -> None:
-    with pytest.raises(ValueError, match="device banana"):
+    with pytest.raises(ValueError, match="no device 'banana'"):
         train(recipe, people, replace(SETTINGS, device="banana"), QUIET)
 
 

@@ -454,6 +454,30 @@ def test_a_distance_that_is_no_number_is_not_arrived() -> None:
     assert near.converged  # of the spread between people it is nothing
 
 
+def test_members_that_have_not_arrived_are_said_beside_those_that_have() -> None:
+    away = torch.tensor([[0.2], [-1.37], [0.9], [1.0], [1.1], [0.1], [1.05], [0.0]], dtype=torch.float64)
+    fall = torch.full((8,), 0.1, dtype=torch.float64)
+    some = Convergence(("ka",), away, away, fall, 12, ())
+    assert some.converged
+    (verdict,) = fit_verdicts(None, some, ())
+    assert verdict.claim == "The fit has converged in 5 of 8 members, not in all"
+    assert verdict.good is None
+    assert verdict.detail.startswith("In 5 of 8 members no typical value would move by more than its standard error")
+    assert verdict.detail.endswith("in the last steps; in 3 of 8 the typical ka is up to 1.4 standard errors away.")
+    assert some.sentences() == []  # more than half have arrived
+    whole = replace(some, away=0.5 * away)
+    (verdict,) = fit_verdicts(None, whole, ())
+    assert (verdict.claim, verdict.good) == ("The fit has converged", True)
+    assert verdict.detail.startswith("In all 8 members no typical value would move")
+    falling = replace(whole, fall=torch.tensor([0.1, 3.0, *[0.1] * 6], dtype=torch.float64))
+    assert falling.as_found().endswith("; in 1 of 8 the objective still fell by up to 3.")
+    lost = replace(whole, away=torch.where(away == 0.0, torch.nan, 0.5 * away), moves=torch.full_like(away, torch.nan))
+    assert lost.where == "in 7 of 8 members"
+    assert lost.as_found().endswith("; in 1 of 8 the typical ka is where the objective has no minimum.")
+    alone = Convergence((), torch.zeros(1, 0), torch.zeros(1, 0), torch.full((1,), torch.nan), 12, ())
+    assert alone.as_found() == "Everyone's own parameters were found."
+
+
 @pytest.mark.parametrize(("count", "over"), [(2, 1), (3, 2), (9, 3), (20, 3), (80, 8)])
 def test_a_short_fit_is_judged_by_the_steps_that_it_had(count: int, over: int) -> None:
     records = made(count=3, spread=(0.3, 0.2, 0.2), noise=0.05)

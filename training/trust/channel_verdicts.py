@@ -36,7 +36,7 @@ def coverage_verdict(channel: str, level: str, gate: Gate, people: int, *, recal
     """The 80 % interval covers 74 %, outside its null band of 77–83 % (all gates together): recalibrate.
 
     Good is what lies inside the band of all gates together and inside that of this share by itself, which a page may show
-    beside it. Between them, and where the band holds every share there is, it is neither good nor bad.
+    beside it. Between them, and where to lie inside is no news (`Gate.tells`), it is neither good nor bad.
     """
     covers = f"{channel}: the {_percent(float(level))} interval covers {100.0 * gate.observed:.{_decimals(gate)}f} %"
     about, inside = ("coverage", channel, level), f"inside its null band of {_range(gate)}{_TOGETHER}"
@@ -52,6 +52,9 @@ def coverage_verdict(channel: str, level: str, gate: Gate, people: int, *, recal
         by_itself = f"outside the {_range(gate, alone=True)} of 95 in 100 perfect forecasters by this share alone"
         claim = f"{covers}, {by_itself}, and {inside}: a hint, and no more, that it is too {width}"
         return Verdict(claim, None, about=about)
+    if not gate.tells(people):
+        why = "and one person is no sample of people" if people == 1 else "and so wide a band holds nearly every forecaster"
+        return Verdict(f"{covers}, {inside}, {why}", None, about=about)
     return Verdict(f"{covers}, {inside}: no evidence against it", True, about=about)
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from hybrid.frames import DataFrame
 
 
+WIDE = 0.5  # of a share: a band wider than this holds so much that to lie inside it says nothing
+
+
 @final
 @dataclass(frozen=True)
 class Gate:
@@ -42,6 +45,10 @@ class Gate:
     def place_alone(self) -> str:
         """ "below" or "above" the 95 % of this statistic by itself: of many right ones, one in twenty is."""
         return "below" if self.observed < self.alone_lower else "above" if self.observed > self.alone_upper else ""
+
+    def tells(self, people: int) -> bool:
+        """Is a share inside its band news? Not of one person, who is no sample of people, nor where the band is that wide."""
+        return self.decides and people > 1 and min(self.upper, 1.0) - max(self.lower, 0.0) <= WIDE
 
     def decimals(self, least: int = 2, *, scale: float = 1.0) -> int:
         """As many decimals, `least` to nine, as show what was observed outside each band that it is outside of.
@@ -156,6 +163,13 @@ class ChannelReport:
 
     __repr__, _repr_html_ = glance()
 
+    @property
+    def every_gate(self) -> tuple[Gate, ...]:
+        """All of its statistics that have a band."""
+        single = (self.zms, self.ence, self.quantile_error, self.autocorrelation, self.events.error)
+        by_horizon = (row.share for row in self.coverage_by_horizon)
+        return (*single, *self.coverage.values(), *self.path_coverage.values(), *self.pit.share, *by_horizon)
+
 
 @final
 @dataclass(frozen=True)
@@ -220,6 +234,18 @@ class UncertaintyReport:
     fitted_on: tuple[str, ...]  # the people that a recalibration before this was fitted on
 
     __repr__, _repr_html_ = glance(_summary)
+
+    @property
+    def outside_alone(self) -> int:
+        """How many of the statistics that can decide lie outside the 95 % of perfect forecasters by themselves, as one in twenty
+        does of a right one.
+        """
+        return sum(gate.decides and bool(gate.place_alone) for channel in self.channels for gate in channel.every_gate)
+
+    @property
+    def tells(self) -> bool:
+        """Is to fail no gate news? Not where every share of the intervals is one of those that are none (`Gate.tells`)."""
+        return any(gate.tells(self.people) for channel in self.channels for gate in channel.coverage.values())
 
     def to_frame(self) -> "DataFrame":
         """One row for each statistic, as a pandas DataFrame: channel, unit, horizon, statistic, value, lower, upper, place.

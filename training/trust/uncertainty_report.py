@@ -144,11 +144,14 @@ def uncertainty_report(
     )
     whole = band.sentence("gates (coverage by level and horizon, PIT, variance, events, innovations)").rstrip(".")
     allowed = "" if calibration is None else "The band allows for other calibration people, too."
-    good = band.passes if band.undecided < band.gates else None
+    people = int(null.person.max()) + 1
+    able = band.undecided < band.gates
+    tells = any(gate.tells(people) for channel in channels for gate in channel.coverage.values())
+    good = None if not able or (band.passes and not tells) else band.passes
     verdicts = [Verdict(whole, good, allowed, ("gates",))]
     verdicts += [one for channel in channels for one in channel_verdicts(channel, time_unit, calibration is not None)]
     return UncertaintyReport(
-        people=int(null.person.max()) + 1,
+        people=people,
         observations=int((~np.isnan(seen)).sum()),
         horizon_edges=horizons.edges,
         members=prediction.mean.shape[0],
