@@ -12,6 +12,8 @@ from hybrid.solve.kinks import ENDS, Kinks
 from hybrid.solve.schemes.scheme import Scheme
 from hybrid.solve.solver import Cause, Failure
 
+_CUTS = 16  # after so many trials in a row that a kink has ended, one is passed: found nearer each time, it is at no place
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -87,6 +89,7 @@ def _search(
     power = -1.0 / (scheme.error_order + 1)
     trials, kinks = scheme.trials(field), Kinks.of(field)
     landing, longer = torch.zeros_like(fresh), torch.zeros_like(begin)  # is a step to end where the slope jumps, and what was it?
+    cuts = torch.zeros_like(index)  # how many trials in a row a kink has ended
 
     def leave(crossed: Tensor) -> None:
         """Go on to the next segment."""
@@ -133,8 +136,9 @@ def _search(
         finite = torch.isfinite(ratio) & torch.isfinite(after).all(-1).all(0)
         accept = ~done & finite & (ratio <= 1.0)
         if kinks is not None:
-            share = kinks.crossed(index, begin, delta, x, after)
-            ahead = finite & (share < torch.where(landing & ~accept, 1.0 - 1e-9, 1.0 - ENDS))
+            share = kinks.crossed(index, begin, delta, x, after, known=scale)
+            ahead = finite & (cuts < _CUTS) & (share < torch.where(landing & ~accept, 1.0 - 1e-9, 1.0 - ENDS))
+            cuts = torch.where(ahead, cuts + 1, 0)
             accept = accept & ~ahead
         factor = torch.where(finite, (0.9 * ratio.clamp(min=1e-10) ** power).clamp(0.2, 5.0), 0.1)
         proposed = delta * dt * factor

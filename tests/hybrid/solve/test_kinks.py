@@ -25,7 +25,7 @@ from hybrid import (
 )
 from learned import AdditiveProportional
 from physics import Mechanism, Parameter, SharedPopulation
-from physics.operations import maximum, relu, sigmoid
+from physics.operations import hill, maximum, relu, sigmoid
 
 F64 = torch.float64
 BY_ERROR = [Exponential(rtol=1e-6), RungeKutta("tsit5", rtol=1e-6), RungeKutta("bosh3", rtol=1e-6)]
@@ -102,6 +102,46 @@ class Switch(Mechanism):
 
     def rate(self, x: Any, u: Any, theta: Any) -> Mapping[str, Any]:
         return {"y": sigmoid(1000.0 * (u.clock - 5.0)) * sigmoid(1000.0 * (5.1 - u.clock)) - theta.k * x.y}
+
+
+class Glider(Mechanism):
+    """At rest on the kink of its quadratic drag; an actuator of first order pushes it, so that it leaves as t³."""
+
+    time_unit = "s"
+    states = {"v": "m/s", "push": "m/s2"}
+    inputs = {"order": "m/s2"}
+    physical = (Parameter("c", "/m", 0.5, 0.01, 5.0), Parameter("b", "/s", 0.1, 0.01, 5.0))
+    scale = {"v": 1.0, "push": 1.0}
+    starts_empty = True
+
+    def rate(self, x: Any, u: Any, theta: Any) -> Mapping[str, Any]:
+        return {"v": x.push - theta.b * x.v - theta.c * abs(x.v) * x.v, "push": u.order - x.push}
+
+
+class Guarded(Glider):
+    """The same with a drag that acts forwards only."""
+
+    def rate(self, x: Any, u: Any, theta: Any) -> Mapping[str, Any]:
+        return {"v": x.push - theta.b * x.v - theta.c * relu(x.v), "push": u.order - x.push}
+
+
+class EffectSite(Mechanism):
+    """A depot, plasma, the effect site behind it, and an effect that saturates there: t³ and t⁴ after an infusion's onset."""
+
+    time_unit = "h"
+    states = {"effect": "1", "gut": "mg", "plasma": "mg", "site": "mg"}
+    inputs = {}
+    physical = (Parameter("k", "/h", 0.5, 0.01, 5.0),)
+    scale = {"effect": 5.0, "gut": 100.0, "plasma": 100.0, "site": 100.0}
+    starts_empty = True
+
+    def rate(self, x: Any, u: Any, theta: Any) -> Mapping[str, Any]:
+        return {
+            "effect": hill(x.site / 50.0, 1.0) - 0.2 * x.effect,
+            "gut": -theta.k * x.gut,
+            "plasma": theta.k * x.gut - 0.1 * x.plasma,
+            "site": 0.3 * (x.plasma - x.site),
+        }
 
 
 def solved(
@@ -186,6 +226,33 @@ def test_a_steep_switch_is_seen(solver: Solver) -> None:
     k = torch.tensor(0.1, dtype=F64)
     want = (torch.exp(-4.9 * k) - torch.exp(-5.0 * k)) / k  # sharp edges: the width of the steps adds some (k/1000)²
     assert float((found / want - 1.0).abs()) < 1e-4
+
+
+RAMP, LATE = ([0.0, 5.0], [0.0, 2.0]), ([0.0, 2.0, 5.0], [0.0, 0.0, 2.0])
+
+
+@pytest.mark.parametrize("solver", BY_ERROR[:2], ids=NAMES[:2])
+@pytest.mark.parametrize(("mechanism", "order"), [(Glider(), RAMP), (Guarded(), RAMP), (Glider(), LATE)])
+def test_a_state_at_rest_on_a_kink_leaves_it(
+    mechanism: Mechanism, order: tuple[list[float], list[float]], solver: Solver
+) -> None:
+    schedule = Schedule(inputs={"order": Signal(*order)})
+    found = solved(mechanism, schedule, [2.5, 5.0], (0.5, 0.1), solver)
+    want = by_scipy(mechanism, [0.0, 0.0], [2.5, 5.0], (0.5, 0.1), lambda t: np.interp([t], *order))
+    np.testing.assert_allclose(found, want, atol=2e-6)
+
+
+@pytest.mark.parametrize("solver", BY_ERROR[:2], ids=NAMES[:2])
+def test_an_infusion_acts_behind_an_effect_site(solver: Solver) -> None:
+    """50 mg/h for 2 h from the first hour: until then everything is 0."""
+    found = solved(EffectSite(), Schedule((Dose("gut", 1.0, 100.0, 2.0),)), [1.0, 1.5, 3.0], (0.5,), solver)
+    tape = EffectSite().tape
+
+    def rate(t: float, x: np.ndarray) -> np.ndarray:
+        return tape.plain(x, np.zeros(0), np.array([0.5])) + np.array([0.0, 50.0, 0.0, 0.0])
+
+    want = solve_ivp(rate, (1.0, 3.0), [0.0] * 4, "DOP853", [1.0, 1.5, 3.0], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(found, want.y.T, rtol=1e-5, atol=1e-6)
 
 
 def test_a_kink_cuts_the_steps_of_whom_it_concerns() -> None:
