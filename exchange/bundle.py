@@ -9,7 +9,7 @@ import torch
 
 from exchange import forecasts
 from exchange.calibration import as_calibration
-from exchange.coverage import Outside, Subject, outside, outside_box, outside_units, subjects_of
+from exchange.coverage import Outside, Subject, outside, outside_units, subjects_of
 from exchange.joined import require_about, require_claims, require_joined, require_own_calibration
 from exchange.person import Person, people_of
 from exchange.solvers import DEFAULT, name_of, solver_named
@@ -18,7 +18,7 @@ from exchange.units import units_of
 from hybrid import Conditions, HybridModel, Mesh, Prediction, Schedule, Solver, conditions_of
 from physics.arguments import quote, require_kind, require_same_people, require_text
 from physics.glance import Summary, glance, with_units
-from stability import Certificate, Claim, Lure, Refusal, RegionalRate, prove
+from stability import Certificate, Claim, Lure, Refusal, prove
 from stability.proof import Verdict
 from stability.threads import few_threads
 from training.people import Cohort, Personal
@@ -229,15 +229,11 @@ class Bundle:
             name = "certificate" if isinstance(claim, Certificate) else f"claim ({claim.kind})"
             found += outside_units(then, now, name)
         certificates = [claim for claim in self.claims if isinstance(claim, Certificate)]
-        subjects = self._subjects() if certificates else []
+        subjects = self.subjects() if certificates else []
         return found + [one for certificate in certificates for one in outside(certificate, self.model, subjects)]
 
-    def outside_box(self, claim: RegionalRate) -> list[Outside]:
-        """Of which of the bundle's own people a rate on a region says nothing: who starts beyond its box, or has other inputs."""
-        require_kind(claim, RegionalRate, "Bundle.outside_box: claim", "regional_rate(bundle.system(), region)")
-        return outside_box(claim, self.model, self._subjects())
-
-    def _subjects(self) -> list[Subject]:
+    def subjects(self) -> list[Subject]:
+        """The bundle's own people as a claim meets them: what is done, and where each member lets them start."""
         if not self.people:
             return []
         given, personal = self.conditions(), self.personal.mode

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from exchange import BUILTIN, Bundle, Outside, load
-from exchange.coverage import strangers
+from exchange.coverage import outside_box, strangers
 from exchange.reading import certified_system
 from homeostat import gallery
 from homeostat.bundles.said import none_can_be_made, notes_of
@@ -132,4 +132,6 @@ def examine_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
 
 
 def _beyond(bundle: Bundle, claim: Claim, proved: bool) -> tuple[Outside, ...]:
-    return tuple(bundle.outside_box(claim)) if proved and isinstance(claim, RegionalRate) else ()
+    if not proved or not isinstance(claim, RegionalRate):
+        return ()
+    return tuple(outside_box(claim, bundle.model, bundle.subjects()))
