@@ -369,3 +369,5 @@ def _require_line(i: int, line: Line, sizes: Mapping[str, int]) -> None:
         raise ValueError(f"Tape: line {i}, {operation}, has the number {quote(number)}; needed is {needed}")
     if operation == "hill" and not (number or 0.0) > 0.0:
         raise ValueError(f"Tape: line {i}, hill, has the exponent {quote(number)}; needed is a positive one")
+    if operation == "power" and abs(number or 0.0) >= 2.0**53:  # from there on n − 1, of the slope, loses its parity
+        raise ValueError(f"Tape: line {i}, power, has the exponent {quote(number)}; needed is one of a size below 2^53")

@@ -23,7 +23,7 @@ _OURS = {
     **{"arctan": "atan", "expit": "sigmoid", "logistic": "sigmoid", "minimum": "minimum", "maximum": "maximum"},
     **{"min": "minimum", "max": "maximum", "fmin": "minimum", "fmax": "maximum"},
 }
-_HERE = {Path(__file__).resolve(), Path(__file__).resolve().with_name("operations.py")}
+_HERE = {Path(__file__).resolve().with_name(name) for name in ("trace.py", "operations.py", "arguments.py")}
 
 
 class Named:

@@ -27,6 +27,8 @@ def close_loop(
     if system.feedback is not None:
         raise ValueError("the system is under a policy already; give one policy for all the inputs, to the open loop.")
     m = system.inputs
+    if not m:
+        raise ValueError("the system has no inputs, so that no policy can give one; ask certify or regional_rate of it as it is.")
     if inputs is None:
         fed = list(range(m))
     else:

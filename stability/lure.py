@@ -33,8 +33,7 @@ SLOPES: dict[str, tuple[float, float]] = {
 
 
 def _summary(system: Any) -> Summary:
-    inputs = 0 if system.B is None else system.B.shape[-1]
-    return f"Lure: states {system.states}, inputs {inputs}, hidden units {brief(system.widths)}, {_name(system)}", [
+    return f"Lure: states {system.states}, inputs {system.inputs}, hidden units {brief(system.widths)}, {_name(system)}", [
         ("systems", system.leading or None),
         ("A", system.A),
         ("B", system.B),

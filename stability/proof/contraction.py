@@ -21,7 +21,7 @@ from stability.proof.arithmetic import LARGEST, TINY, UP, Array, gamma, proved_p
 from stability.proof.budget import Meter
 from stability.proof.known import Known, entries_in
 from stability.proof.reading import array, get, number
-from stability.proof.system import Stack, another, unlike
+from stability.proof.system import Stack, another, misnamed, unlike
 from stability.proof.verdict import Verdict
 
 # what a certificate of contraction does not say, each in words: every one of them carries these
@@ -136,6 +136,9 @@ def disagreement(
     if not (multipliers > 0).all():
         return "a multiplier is not positive"
     refusal = unlike(certificate, stack, claim, not_covered(stack.feedback))
+    if refusal:
+        return refusal
+    refusal = misnamed(certificate, stack)
     if refusal:
         return refusal
     condition = float(np.linalg.cond(P))  # itself known to a relative error of about its size times the rounding

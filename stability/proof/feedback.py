@@ -21,12 +21,14 @@ import numpy as np
 from stability.proof.activation import FUNCTIONS
 from stability.proof.arithmetic import Array
 from stability.proof.branches import activation_bytes
+from stability.proof.budget import Meter
 from stability.proof.reading import Unusable, array, get, has, sequence, shown
 from stability.proof.tape import Line, Tape
 from stability.proof.units import Activation, Network, along, diagonal, joined, names_of, read_activation
 
 _Put = Callable[..., int]  # adds a line of a tape, and says where it is
 _MOST = 100_000  # lines of a tape
+_LINE = 300.0  # bytes that one takes
 _PARTS = ("inputs", "weights", "biases", "activation")
 
 
@@ -91,22 +93,22 @@ def read_policy(value: object, n: int, m: int) -> Policy:
 
 
 def closed(
-    B: Array | None, networks: Sequence[Network], tape: Tape | None, policy: Policy
+    B: Array | None, networks: Sequence[Network], tape: Tape | None, policy: Policy, meter: Meter | None = None
 ) -> tuple[Array | None, list[Network], Tape | None]:
     """B, networks and tape of the closed loop, whose inputs are those that the policy does not give, in their order."""
     fed = list(policy.inputs)
     arrays = [a for a in (B, *(one.input_weights for one in networks)) if a is not None]
     m = len(tape.inputs) if tape is not None else arrays[0].shape[-1] if arrays else 0
     left = [k for k in range(m) if k not in fed]
-    found = [_through(one, policy, fed, left) for one in networks]
+    found = [_through(one, policy, fed, left, meter) for one in networks]
     if B is not None and B[..., fed].any():
         names = joined(tuple(policy.names))
         found.append(Network((*policy.weights, B[..., fed]), (*policy.biases, np.zeros(B.shape[-2])), names, None))
     outer = None if B is None or not left else B[..., left]
-    return outer, found, None if tape is None else substituted(tape, policy)
+    return outer, found, None if tape is None else substituted(tape, policy, meter)
 
 
-def _through(one: Network, policy: Policy, fed: list[int], left: list[int]) -> Network:
+def _through(one: Network, policy: Policy, fed: list[int], left: list[int], meter: Meter | None) -> Network:
     """A network that may read u, with κ before it."""
     Wu = one.input_weights
     if Wu is None or not Wu[..., fed].any():
@@ -115,7 +117,8 @@ def _through(one: Network, policy: Policy, fed: list[int], left: list[int]) -> N
     n, outer = one.weights[0].shape[-1], len(left) if Wu[..., left].any() else 0
     carried = n + outer
     start = np.concatenate([np.eye(n), np.zeros((outer, n))])
-    weights = [along([policy.weights[0], start], 2, -2), *(diagonal([w, np.eye(carried)]) for w in policy.weights[1:])]
+    weights = [along([policy.weights[0], start], 2, -2, meter)]
+    weights += [diagonal([w, np.eye(carried)], meter) for w in policy.weights[1:]]
     reads = [Wu[..., fed], one.weights[0], *([Wu[..., left]] if outer else [])]
     biases = [np.concatenate([b, np.zeros(carried)]) for b in policy.biases]
     names = [(*layer, *("identity",) * carried) for layer in policy.names]
@@ -124,12 +127,32 @@ def _through(one: Network, policy: Policy, fed: list[int], left: list[int]) -> N
     if outer:
         felt = np.concatenate([np.zeros((len(policy.weights[0]) + n, outer)), np.eye(outer)])
     return Network(
-        (*weights, along(reads, 2, -1), *one.weights[1:]), (*biases, *one.biases), joined(tuple(names)), felt
+        (*weights, along(reads, 2, -1, meter), *one.weights[1:]), (*biases, *one.biases), joined(tuple(names)), felt
     )
 
 
-def substituted(tape: Tape, policy: Policy) -> Tape:
-    """The tape with the lines of κ in the place of the inputs that it gives. Errors: Unusable."""
+def lines_with(tape: Tape, policy: Policy) -> int:
+    """How many lines `substituted` writes."""
+    found = len(tape.states) + sum(line.operation != "input" or line.arguments[0] not in policy.inputs for line in tape.code)
+    for weight, bias, names in zip(policy.weights, policy.biases, policy.names, strict=True):
+        terms = (weight != 0.0).sum(1)
+        found += int((terms + 2 * ((weight != 0.0) & (weight != 1.0)).sum(1)).sum())  # each a sum, and a product with a number
+        found += int(np.where(terms == 0, 1, 2 * (bias != 0.0) - 1).sum())
+        found += sum(0 if name == "identity" else 2 if name == "silu" else 1 for name in names)
+    return found
+
+
+def substituted(tape: Tape, policy: Policy, meter: Meter | None = None) -> Tape:
+    """The tape with the lines of κ in the place of the inputs that it gives; they are counted before one is written.
+
+    Errors: Unusable; with a meter, `NotDecided` where the budget has no room for them.
+    """
+    count = lines_with(tape, policy)
+    if count > _MOST:
+        raise Unusable(f"with the policy the tape has {count} lines; at most {_MOST} are read")
+    if meter is not None:
+        meter.room(_LINE * count, f"a tape of {count} lines")
+        meter.look("putting the policy into the tape")
     lines: list[Line] = []
 
     def put(operation: str, *arguments: int, number: float = 0.0) -> int:
@@ -162,8 +185,6 @@ def substituted(tape: Tape, policy: Policy) -> Tape:
             place.append(put(operation, *arguments, number=number))
         else:
             place.append(put(operation, *(place[j] for j in arguments), number=number))
-    if len(lines) > _MOST:
-        raise Unusable(f"with the policy the tape has {len(lines)} lines; at most {_MOST} are read")
     names = tuple(tape.inputs[k] for k in left)
     return Tape(tape.states, names, tape.parameters, tuple(lines), tuple(place[i] for i in tape.rate))
 

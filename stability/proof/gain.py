@@ -55,7 +55,7 @@ def statement(kind: str, value: float, rate: float, states: int, systems: int) -
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
 def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a gain for the system, or say why it is refused."""
-    stack = read_system(system)
+    stack = read_system(system, meter=meter)
     kind, n = str(get(claim, "kind")), stack.A.shape[-1]
     value, rate, supply = (number(get(claim, name)) for name in ("value", "rate", "supply"))
     P, multipliers, units = (array(get(claim, name), name) for name in ("metric", "multipliers", "units"))

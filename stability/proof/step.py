@@ -85,7 +85,7 @@ class Ball:
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
 def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a step certificate for the system, or say why it is refused."""
-    stack = read_system(system)
+    stack = read_system(system, meter=meter)
     n, method = stack.A.shape[-1], get(claim, "method")
     step, factor = number(get(claim, "step")), number(get(claim, "factor"))
     P, multipliers = (array(get(claim, name), name) for name in ("metric", "multipliers"))

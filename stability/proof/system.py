@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stability.proof.arithmetic import Array
 from stability.proof.branches import Named, activation_bytes, arrays_of, branch_bytes, read_branches
+from stability.proof.budget import Meter
 from stability.proof.feedback import closed, read_policy
 from stability.proof.reading import Unusable, array, get, has, number, sequence, shown, unlike_any
 from stability.proof.tape import NUMBERED, Tape, read_tape
@@ -92,14 +93,22 @@ class Stack:
         return arrays if self.tape is None else len(self.tape.inputs)
 
 
-def read_system(system: object, *, tapes: bool = False, mixed: bool = False, policies: bool = False) -> Stack:
+def read_system(
+    system: object,
+    *,
+    tapes: bool = False,
+    mixed: bool = False,
+    policies: bool = False,
+    meter: Meter | None = None,
+) -> Stack:
     """The system's arrays, verified: of a Lure, of what `Lure.to_dict` writes, or of the arrays that `Lure` is made from.
 
     `tapes`, `mixed`, `policies`: whether the caller's proof sees a tape, units of different activations, or a system under a
     policy; a system that has one, or such, is refused by any other. Under a policy it is the closed loop, put together here.
+    `meter`: whose budget is asked before networks and a policy are put together; `NotDecided` where it does not suffice.
     Errors: Unusable for what is not a system, has a part that the proof would not see, or arrays that do not fit together.
     """
-    system, given_policy = _opened(system)
+    system, given_policy = opened(system)
     _require_system(system)
     if not policies and given_policy is not None:
         raise Unusable("the system is under a policy, which this kind of claim does not see; it is not proved of such systems")
@@ -150,10 +159,10 @@ def read_system(system: object, *, tapes: bool = False, mixed: bool = False, pol
     if given_policy is not None:
         m = len(own_tape.inputs) if own_tape is not None else max((a.shape[-1] for a in felt if a is not None), default=0)
         policy = read_policy(given_policy, A.shape[-1], m)
-        B, networks, tape = closed(B, networks, tape, policy)
+        B, networks, tape = closed(B, networks, tape, policy, meter)
         after = policy.bytes()
     digest = _digest(activation, named, own_tape, ends, branches, after)
-    whole = beside(networks) if networks else Network((), (), activation, None)
+    whole = beside(networks, meter) if networks else Network((), (), activation, None)
     if not (mixed or isinstance(whole.activation, str)):
         raise Unusable("the system has units of different activations, which this kind of claim does not see")
     largest = max(float(np.abs(a).max()) for a in (*linear, *whole.weights))
@@ -175,12 +184,22 @@ def read_system(system: object, *, tapes: bool = False, mixed: bool = False, pol
     )
 
 
-def _opened(system: object) -> tuple[object, object]:
-    """The open loop, and its policy or None: of a mapping with a policy, or of a `Lure` that `close_loop` made."""
-    if isinstance(system, Mapping):
-        return system, system.get("policy")
-    feedback = get(system, "feedback", None)
-    return (get(feedback, "system"), feedback) if has(feedback, "system") else (system, None)  # a claim has a feedback too
+def opened(system: object) -> tuple[object, object]:
+    """The open loop, and its policy or None: of a mapping or an object with a policy, or of a `Lure` that `close_loop` made.
+
+    Errors: Unusable where a policy or a feedback stands that would not be seen.
+    """
+    policy = get(system, "policy", None)
+    feedback = None if isinstance(system, Mapping) else get(system, "feedback", None)
+    if feedback is None or isinstance(feedback, str):  # a claim has a feedback too, which is a name
+        return system, policy
+    if policy is not None or not has(feedback, "system"):
+        what = f"the system's feedback is {shown(feedback)}"
+        raise Unusable(f"{what}; give what close_loop returns, or the open loop with a policy and no feedback")
+    inner = get(feedback, "system")
+    if get(inner, "policy", None) is not None or get(inner, "feedback", None) is not None:
+        raise Unusable("the system is under a policy, and its open loop under another, which the proof would not see")
+    return inner, feedback
 
 
 def _networks(first: Network, branches: list[Network], policy: object) -> list[Network]:
@@ -326,4 +345,13 @@ def unlike(claim: object, stack: Stack, sentence: str, not_covered: Sequence[str
         return "the claim is not the sentence that the numbers support"
     if not set(not_covered) <= {s for s in sequence(get(claim, "not_covered")) if isinstance(s, str)}:
         return "the list of what is not covered lacks a sentence"
+    return ""
+
+
+def misnamed(claim: object, stack: Stack) -> str:
+    """What a claim says of a box of θ and of the policy, by which it is put in words, if it is not so; else empty."""
+    for name, true in (("wide", stack.wide), ("feedback", stack.feedback)):
+        said = get(claim, name, type(true)())  # written only where there is something to say
+        if type(said) is not type(true) or said != true:
+            return f"the claim's {name} is {shown(said)}, and that of the system is {shown(true)}"
     return ""

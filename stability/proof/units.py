@@ -15,6 +15,7 @@ import numpy as np
 
 from stability.proof.activation import SLOPES
 from stability.proof.arithmetic import Array
+from stability.proof.budget import Meter
 from stability.proof.reading import Unusable, sequence, shown
 
 # What a unit may be, and the slopes of each over the real line.
@@ -102,22 +103,24 @@ class Network:
         return [w.shape[-2] for w in self.weights[:-1]]
 
 
-def beside(networks: Sequence[Network]) -> Network:
+def beside(networks: Sequence[Network], meter: Meter | None = None) -> Network:
     """Several networks as one, layer by layer in their order; see the head of this file.
 
-    Errors: Unusable where the leading axes do not broadcast, or two output biases move one state.
+    Errors: Unusable where the leading axes do not broadcast, or two output biases move one state; with a meter `NotDecided`
+    before a layer is made that would take more than its budget allows.
     """
     if len(networks) == 1:
         return networks[0]
     depth = max(len(one.widths) for one in networks)
     deep = [_deepened(one, depth) for one in networks]
-    weights = [along([one.weights[0] for one in deep], 2, -2)]
-    weights += [diagonal([one.weights[k] for one in deep]) for k in range(1, depth)]
-    weights += [along([one.weights[-1] for one in deep], 2, -1)]
-    biases = [along([one.biases[k] for one in deep], 1, -1) for k in range(depth)]
+    weights = [along([one.weights[0] for one in deep], 2, -2, meter)]
+    weights += [diagonal([one.weights[k] for one in deep], meter) for k in range(1, depth)]
+    weights += [along([one.weights[-1] for one in deep], 2, -1, meter)]
+    biases = [along([one.biases[k] for one in deep], 1, -1, meter) for k in range(depth)]
     names = [names_of(one.activation, one.widths) for one in deep]
     activation = joined(tuple(tuple(name for one in names for name in one[k]) for k in range(depth)))
-    return Network(tuple(weights), (*biases, _output([one.biases[-1] for one in deep])), activation, _felt(deep))
+    output = _output([one.biases[-1] for one in deep], meter)
+    return Network(tuple(weights), (*biases, output), activation, _felt(deep, meter))
 
 
 def names_of(activation: Activation, widths: Sequence[int]) -> list[tuple[str, ...]]:
@@ -136,26 +139,30 @@ def _deepened(one: Network, depth: int) -> Network:
     return Network(weights, biases, joined((*names, *(("identity",) * width for _ in range(more)))), one.input_weights)
 
 
-def _leading(arrays: Sequence[Array], rank: int, size: int) -> tuple[int, ...]:
+def _leading(arrays: Sequence[Array], rank: int, size: int, meter: Meter | None) -> tuple[int, ...]:
     try:
         lead = np.broadcast_shapes(*(a.shape[: a.ndim - rank] for a in arrays))
     except ValueError as error:
         raise Unusable("the leading axes of the branches do not broadcast together") from error
+    what = f"{math.prod(lead)} systems with a layer of {size} numbers from several branches"
     if math.prod(lead) * size > _MOST:
-        raise Unusable(f"{math.prod(lead)} systems with a layer of {size} numbers from several branches are too many")
+        raise Unusable(f"{what} are too many")
+    if meter is not None:
+        meter.look("putting networks together")
+        meter.room(8.0 * math.prod(lead) * size, what)
     return lead
 
 
-def along(arrays: Sequence[Array], rank: int, axis: int) -> Array:
+def along(arrays: Sequence[Array], rank: int, axis: int, meter: Meter | None = None) -> Array:
     """One behind the other along an axis of the last `rank`."""
-    lead = _leading(arrays, rank, sum(math.prod(a.shape[a.ndim - rank :]) for a in arrays))
+    lead = _leading(arrays, rank, sum(math.prod(a.shape[a.ndim - rank :]) for a in arrays), meter)
     return np.concatenate([np.broadcast_to(a, lead + a.shape[a.ndim - rank :]) for a in arrays], axis=axis)
 
 
-def diagonal(arrays: Sequence[Array]) -> Array:
+def diagonal(arrays: Sequence[Array], meter: Meter | None = None) -> Array:
     """Block by block."""
     rows, columns = (sum(a.shape[axis] for a in arrays) for axis in (-2, -1))
-    found = np.zeros((*_leading(arrays, 2, rows * columns), rows, columns))
+    found = np.zeros((*_leading(arrays, 2, rows * columns, meter), rows, columns))
     row = column = 0
     for a in arrays:
         found[..., row : row + a.shape[-2], column : column + a.shape[-1]] = a
@@ -163,7 +170,7 @@ def diagonal(arrays: Sequence[Array]) -> Array:
     return found
 
 
-def _output(biases: Sequence[Array]) -> Array:
+def _output(biases: Sequence[Array], meter: Meter | None) -> Array:
     """The sum of the output biases, of which at most one is not zero for any state."""
     moved = np.array([(b != 0).reshape(-1, b.shape[-1]).any(0) for b in biases])  # (branches, n)
     twice = np.flatnonzero(moved.sum(0) > 1)
@@ -172,17 +179,17 @@ def _output(biases: Sequence[Array]) -> Array:
             f"the output biases of two branches move state {int(twice[0])}, and their sum may be rounded: write it into one of "
             "them and 0 into the others"
         )
-    total = np.zeros((*_leading(biases, 1, biases[0].shape[-1]), biases[0].shape[-1]))
+    total = np.zeros((*_leading(biases, 1, biases[0].shape[-1], meter), biases[0].shape[-1]))
     for b in biases:
         total = total + b
     return total
 
 
-def _felt(networks: Sequence[Network]) -> Array | None:
+def _felt(networks: Sequence[Network], meter: Meter | None) -> Array | None:
     """The input weights of all first layers; rows of zeros where a network sees no input."""
     given = [one.input_weights for one in networks if one.input_weights is not None]
     if not given:
         return None
     m = given[0].shape[-1]
     rows = [np.zeros((one.widths[0], m)) if one.input_weights is None else one.input_weights for one in networks]
-    return along(rows, 2, -2)
+    return along(rows, 2, -2, meter)

@@ -38,7 +38,7 @@ def statement(rate: float, states: int, systems: int) -> str:
 
 def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a weighted ℓ1 certificate for the system, or say why it is refused."""
-    stack = read_system(system)
+    stack = read_system(system, meter=meter)
     n, rate, weights = stack.A.shape[-1], number(get(claim, "rate")), array(get(claim, "weights"), "weights")
     if not (np.isfinite(rate) and rate > 0):
         return Verdict(False, f"the rate is {rate!r}; a certificate needs a finite positive rate")

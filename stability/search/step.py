@@ -45,7 +45,8 @@ def certify_step(
     """
     if isinstance(certificate, Refusal):
         return certificate
-    kind(certificate, Certificate, "the certificate", "certify(system), which gives a Certificate")
+    first = "certify(system), which gives a Certificate, and the system behind it: certify_step(certificate, system, step)"
+    kind(certificate, Certificate, "the certificate", first)
     system = one_activation(system, "contracting step")
     step = number(step, "the step", "a finite positive step size, in the system's unit of time", above=0.0, most=1e100)
     choice(method, METHODS, "the method")

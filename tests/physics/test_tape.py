@@ -191,6 +191,7 @@ def test_what_is_equal_is_recorded_once() -> None:
         (lambda x, u, t: {"a": x.b}, "'b' is none of the states; there are: a"),
         (lambda x, u, t: {"a": x.a + "1"}, "neither a number"),
         (lambda x, u, t: {"a": hill(x.a, 0.0)}, "must be above 0"),
+        (lambda x, u, t: {"a": hill(x.a, t.n)}, "{\"a\": hill(x.a, t.n)}, "),
         (lambda x, u, t: {"a": log(0.0) * x.a}, "-inf"),
         (lambda x, u, t: {"b": x.a}, "gives no rate of a"),
         (lambda x, u, t: {"a": x.a, "b": x.a}, "which is no state"),

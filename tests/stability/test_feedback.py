@@ -277,6 +277,7 @@ def test_people_share_a_policy_and_refusals_are_in_words() -> None:
         (lambda: close_loop(OPEN, pump(0.1), ["glucagon"]), "insulin, meal"),
         (lambda: close_loop(people[0], damped, ["insulin"]), "positions alone"),
         (lambda: close_loop(linear, damped), "one layer"),
+        (lambda: close_loop(Lure(A=[[-1.0]], weights=[], biases=[]), damped, [0]), "has no inputs, so that no policy"),
         (lambda: close_loop(OPEN, gelu, ["insulin"]), "gelu"),
         (lambda: close_loop(people[0], 3), "the policy"),  # type: ignore[arg-type]
         (lambda: Policy.saturating([[1.0]]), "lower or upper"),
@@ -285,6 +286,7 @@ def test_people_share_a_policy_and_refusals_are_in_words() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             call()
+    assert "inputs 1," in repr(close_loop(OPEN, pump(0.1), ["insulin"]))  # the meal, which only the tape reads
     slips: list[dict[str, Any]] = [{"inputs": [1]}, {"inputs": [True]}, {"inputs": []}, {"more": 1}]
     for change in (*slips, {"weights": [[[1.0, 2.0]]]}, {"biases": [[np.nan]]}):
         data = close_loop(people[0], damped).to_dict()

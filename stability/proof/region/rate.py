@@ -48,7 +48,7 @@ def statement(
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
 def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a rate on a region, or say why it is refused. Law: accepted ⇒ its sentence holds in real arithmetic."""
-    stack, region = read_system(system, tapes=True, mixed=True, policies=True), get(claim, "region")
+    stack, region = read_system(system, tapes=True, mixed=True, policies=True, meter=meter), get(claim, "region")
     if not isinstance(region, Mapping):
         raise Unusable(f"the region {shown(region)} is not one that this checker knows")
     if set(region) != {"kind", "lower", "upper", "inputs", "proof"} or get(region, "kind") != "box":

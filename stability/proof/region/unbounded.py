@@ -20,6 +20,7 @@ RANGES = {
     "softplus": (0.0, np.inf),
     "silu": (-0.2785, np.inf),
     "gelu": (-0.17, np.inf),
+    "identity": (-np.inf, np.inf),
 }
 
 

@@ -23,6 +23,8 @@ OPERATIONS = (*PAIRS, *FUNCTIONS)
 NUMBERED = ("constant", *NUMBERED_FUNCTIONS)
 _ENTRIES = {"tape", "states", "inputs", "parameters", "code", "rate"}
 _MOST = 100_000  # lines
+# of a power: from here on every double is even or not told from its neighbour, and n − 1, in the slope n vⁿ⁻¹, loses its parity
+_EXPONENT = 2.0**53
 
 
 class Line(NamedTuple):
@@ -142,6 +144,8 @@ def _line(i: int, entry: object, sizes: Mapping[str, int]) -> Line:
         raise Unusable(f"line {i} of the tape, {operation}, has the number {value}, which is not finite")
     if operation == "hill" and not value > 0.0:
         raise Unusable(f"line {i} of the tape, hill, has the exponent {value:g}; it must be above 0")
+    if operation == "power" and abs(value) >= _EXPONENT:
+        raise Unusable(f"line {i} of the tape, power, has the exponent {value:g}; its size must be below 2^53")
     most = sizes.get(operation, i)
     for j in parts:
         if not _index(j, most):

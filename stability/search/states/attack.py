@@ -157,7 +157,7 @@ def curvature(activation: Layer, v: NDArray[np.float64]) -> Array:
 
 
 # Where a unit is steepest, or changes its slope most: what starts are aimed at.
-_STEEP = {
+STEEP = {
     "tanh": (0.0,),
     "sigmoid": (0.0,),
     "relu": (-1e-3, 1e-3),  # either side of the kink
@@ -170,7 +170,7 @@ _STEEP = {
 
 def _steep(flat: Lure, layer: int, unit: int) -> tuple[float, ...]:
     names = flat.units[layer]
-    return _STEEP[names if isinstance(names, str) else names[unit]]
+    return STEEP[names if isinstance(names, str) else names[unit]]
 
 
 def _aimed(flat: Lure, points: Array, generator: np.random.Generator, count: int, deadline: float) -> Array:
