@@ -175,7 +175,7 @@ def _search(
             leave(arrived)
     for record in torch.nonzero(~done)[:, 0].tolist():
         at = float(s.start[record, index[record]] + begin[record] * s.dt[record, index[record]])
-        numbers = {"steps": tolerance.max_steps, "fast": _FAST[scheme.exact]}
+        numbers: dict[str, float | str] = {"steps": tolerance.max_steps, "fast": _FAST[scheme.exact]}
         failed[record] = Failure(record, at, Cause.OUT_OF_STEPS, numbers=numbers)
     return parts, tuple(failed[r] for r in sorted(failed))
 
