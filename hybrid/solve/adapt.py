@@ -13,6 +13,12 @@ from hybrid.solve.schemes.scheme import Scheme
 from hybrid.solve.solver import Cause, Failure
 
 _CUTS = 16  # after so many trials in a row that a kink has ended, one is passed: found nearer each time, it is at no place
+_FAST = {  # what is said of a fast rate, to whom has a linear part exactly and to whom has not
+    True: "a fast rate that bends, of which the linear part holds little (use RungeKutta, whose steps cost less, or "
+    'Torchdiffeq("scipy_solver"), which is implicit where it must be)',
+    False: "a rate too fast for an explicit method (use Exponential where the linear part holds it, else "
+    'Torchdiffeq("scipy_solver"))',
+}
 
 
 @dataclass(frozen=True)
@@ -169,7 +175,8 @@ def _search(
             leave(arrived)
     for record in torch.nonzero(~done)[:, 0].tolist():
         at = float(s.start[record, index[record]] + begin[record] * s.dt[record, index[record]])
-        failed[record] = Failure(record, at, Cause.OUT_OF_STEPS, numbers={"steps": tolerance.max_steps})
+        numbers: dict[str, float | str] = {"steps": tolerance.max_steps, "fast": _FAST[scheme.exact]}
+        failed[record] = Failure(record, at, Cause.OUT_OF_STEPS, numbers=numbers)
     return parts, tuple(failed[r] for r in sorted(failed))
 
 

@@ -24,13 +24,13 @@ class Cause(Enum):
     """
 
     NOT_FINITE = (
-        "the state is not finite at time {time}. Likely causes, in order: a step too long for the fastest rate (shorten "
-        "Mesh.step, or use Exponential or an adaptive solver), a residual that grows (train it with the stability penalty, or "
+        "the state is not finite at time {time}. Likely causes, in order: of steps by a mesh, one too long for the fastest "
+        "rate (shorten Mesh.step, or give the solver an rtol), a residual that grows (train it with the stability penalty, or "
         "certify it), a parameter far outside its box"
     )
     OUT_OF_STEPS = (
-        "{steps} steps were not enough, they reached time {time}. Likely causes, in order: a rate too "
-        "fast for an explicit method (use Exponential), a tolerance below rounding, a very long record (max_steps)"
+        "{steps} steps were not enough, they reached time {time}. Likely causes, in order: {fast}, "
+        "a tolerance below rounding, a very long record (max_steps)"
     )
     COLLAPSED = (
         "the step size collapsed at time {time}: no step keeps the tolerance. Likely causes, in order: a right-hand side that "

@@ -61,9 +61,10 @@ def test_an_emptying_tank_and_one_that_overflows() -> None:
     over = rest(CoupledTanks(), {}, [25.0])
     assert over[0] > 20.0
     assert 0.071 * np.sqrt(1962.0 * over[0]) + 10.0 * (over[0] - 20.0) == pytest.approx(25.0, rel=1e-10)
-    assert solved(CoupledTanks(), {"upper": 0.5}, [15.0], u={"q": 0.0})["upper"][0] == pytest.approx(
-        0.0, abs=1e-5
-    )  # empty
+    last, empty = solved(CoupledTanks(), {"upper": 0.5}, [15.0, 25.0], u={"q": 0.0})["upper"]
+    falls = 0.071 / 28.0 * np.sqrt(981.0 / 2.0)  # of √h, until it is the root of a tenth of a millimetre; then h dies out
+    assert last == pytest.approx(0.01 * np.exp(-2.0 * falls / 0.1 * (15.0 - (np.sqrt(0.5) - 0.1) / falls)), rel=1e-6)
+    assert empty == pytest.approx(0.0, abs=1e-8)
 
 
 def test_a_motor_is_its_matrix_exponential() -> None:
