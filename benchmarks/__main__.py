@@ -9,7 +9,7 @@ from benchmarks.race import EXIT_CODES, MISSED, OK, SKIPPED, WRONG
 
 NAMES = (
     *("nonstiff", "cohort", "stiff", "members", "memory", "personalise", "gpu", "devices", "workprecision"),
-    *("certify", "regional", "contracting", "mutations", "junk"),
+    *("certify", "regional", "s2008", "contracting", "mutations", "mechanism_mutations", "junk"),
     *("uncertainty", "scores"),
 )
 

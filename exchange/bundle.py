@@ -9,7 +9,7 @@ import torch
 
 from exchange import forecasts
 from exchange.calibration import as_calibration
-from exchange.coverage import Outside, outside, outside_units, subjects_of
+from exchange.coverage import Outside, Subject, outside, outside_units, subjects_of
 from exchange.joined import require_about, require_claims, require_joined, require_own_calibration
 from exchange.person import Person, people_of
 from exchange.solvers import DEFAULT, name_of, solver_named
@@ -228,16 +228,18 @@ class Bundle:
         for claim, then in self.made_in:
             name = "certificate" if isinstance(claim, Certificate) else f"claim ({claim.kind})"
             found += outside_units(then, now, name)
+        certificates = [claim for claim in self.claims if isinstance(claim, Certificate)]
+        subjects = self.subjects() if certificates else []
+        return found + [one for certificate in certificates for one in outside(certificate, self.model, subjects)]
+
+    def subjects(self) -> list[Subject]:
+        """The bundle's own people as a claim meets them: what is done, and where each member lets them start."""
         if not self.people:
-            return found
-        for certificate in (claim for claim in self.claims if isinstance(claim, Certificate)):
-            given = self.conditions()
-            ids, schedules = [p.id for p in self.people], [p.schedule for p in self.people]
-            subjects = subjects_of(
-                self.model, ids, schedules, self.personal.mode, given.covariates, given.baseline, given.segments.u0[:, 0]
-            )
-            found += outside(certificate, self.model, subjects)
-        return found
+            return []
+        given, personal = self.conditions(), self.personal.mode
+        ids, schedules = [p.id for p in self.people], [p.schedule for p in self.people]
+        begun = given.segments.u0[:, 0]
+        return subjects_of(self.model, ids, schedules, personal, given.covariates, given.baseline, begun)
 
     def person(self, id: str) -> int:
         """The index of a fitted person. Errors: `ValueError` listing who is there."""

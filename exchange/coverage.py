@@ -27,7 +27,7 @@ from torch import Tensor
 from exchange.dose_means import ROUNDING, is_mean
 from hybrid import HybridModel, Schedule
 from hybrid.schedules.dose import as_float
-from stability import Box, Certificate, Inputs, Lure
+from stability import Box, Certificate, Inputs, Lure, RegionalRate
 from stability.decay import rounded
 from stability.proof.region.cells import Frame
 from stability.proof.region.invariance import vector_length
@@ -90,12 +90,41 @@ def outside(certificate: Certificate, model: HybridModel, subjects: Sequence[Sub
         start: _Ball | _Whole
         if stays["set"] == "ball":
             start = _Ball(frame, np.asarray(stays["centre"], dtype=np.float64), float(stays["start"]))
+        elif stays["set"] == "order":
+            start = _Whole(np.asarray(stays["lower"], dtype=np.float64), np.asarray(stays["upper"], dtype=np.float64))
         else:
             if not isinstance(region, Box):
                 raise ValueError("the certificate lets trajectories start in a box, and its region is none")
-            start = _Whole(region)
+            start = _Whole(region.lower, region.upper)
         found += _of_doses(who, model, start, inputs if stays["doses"] else None)
         found += _of_inputs(who, model, inputs)
+    return found
+
+
+def outside_box(claim: RegionalRate, model: HybridModel, subjects: Sequence[Subject]) -> list[Outside]:
+    """Of whom a rate on a region, taken to be true, says nothing at their start, and whose inputs leave its levels.
+
+    Whether anyone stays in the box is not asked, as the claim does not say it: this is the least of what it needs.
+    """
+    region, inputs = claimed({**claim.region, "inputs": None})[0], claim.region.get("inputs")
+    if not isinstance(region, Box):
+        raise ValueError("a rate on a region is of a box, and its region is none")
+    box, found = _Whole(region.lower, region.upper), list[Outside]()
+    levels = None if inputs is None else Inputs(inputs["lower"], inputs["upper"])
+    states, units = model.backbone.states, model.backbone.state_units
+    for who in subjects:
+        boluses, _ = _arrivals(who.schedule, tuple(states))
+        begins, dosed = who.starts, ""
+        if boluses and boluses[0][0] <= who.schedule.start:
+            begins, dosed = begins + boluses[0][1], ", with the dose that is given then,"
+        late = [m for m, x in enumerate(begins) if not box.holds(x)]
+        if late:
+            at = _amounts(begins[late[0]], states, units, zeros=True)
+            which = f" (member {late[0] + 1})" if len(begins) > 1 else ""
+            words = f"starts{dosed} at {at}{which}, and the rate is of two trajectories that are both {box}"
+            found.append(Outside(who.id, "start", words))
+        if levels is not None:
+            found += _of_inputs(who, model, levels, "rate")
     return found
 
 
@@ -153,13 +182,14 @@ class _Ball:
 
 @dataclass(frozen=True)
 class _Whole:
-    box: Box
+    lower: Array
+    upper: Array
 
     def holds(self, x: Array) -> bool:
-        return bool((self.box.lower <= x).all() and (x <= self.box.upper).all())
+        return bool((self.lower <= x).all() and (x <= self.upper).all())
 
     def __str__(self) -> str:
-        return f"in the box {self.box.lower.tolist()} to {self.box.upper.tolist()}"
+        return f"in the box {self.lower.tolist()} to {self.upper.tolist()}"
 
 
 def _of_doses(who: Subject, model: HybridModel, start: _Ball | _Whole, inputs: Inputs | None) -> Iterator[Outside]:
@@ -205,6 +235,15 @@ def _of_doses(who: Subject, model: HybridModel, start: _Ball | _Whole, inputs: I
             f"has a dose of {_amounts(amount, states, units)} at {time:g} {time_unit}, and the certificate covers {kinds}",
         )
     times = [time for time, _ in boluses]
+    off = [time for time in times if inputs.exactly and not _multiple(time - as_float(who.schedule.start), inputs.gap)]
+    if off:
+        yield Outside(
+            who.id,
+            "doses",
+            f"has a dose at {off[0]:g} {time_unit}, and the certificate covers doses at multiples of {_exact(inputs.gap)} "
+            f"{time_unit} since the start",
+        )
+        return
     near = [(b - a, b) for a, b in pairwise(times) if not _apart(a, b, inputs.gap)]
     if near:
         gap, time = min(near)
@@ -216,7 +255,9 @@ def _of_doses(who: Subject, model: HybridModel, start: _Ball | _Whole, inputs: I
         )
 
 
-def _of_inputs(who: Subject, model: HybridModel, inputs: Inputs | None) -> Iterator[Outside]:
+def _of_inputs(
+    who: Subject, model: HybridModel, inputs: Inputs | None, claim: str = "certificate"
+) -> Iterator[Outside]:
     backbone = model.backbone
     for k, name in enumerate(backbone.inputs):
         values = who.schedule.inputs[name].values
@@ -225,7 +266,7 @@ def _of_inputs(who: Subject, model: HybridModel, inputs: Inputs | None) -> Itera
             unit = backbone.input_units[k]
             levels = None if inputs is None else f"{_exact(inputs.lower[k])} to {_exact(inputs.upper[k])} {unit}"
             covered, words = levels or "no level of it", f"the input {name} goes from {_exact(low)} to {_exact(high)} {unit}"
-            yield Outside(who.id, "inputs", f"{words}, and the certificate covers {covered}")
+            yield Outside(who.id, "inputs", f"{words}, and the {claim} covers {covered}")
 
 
 def _arrivals(
@@ -253,6 +294,12 @@ def _amounts(amount: Array, states: Sequence[str], units: Sequence[str], zeros: 
 def _exact(value: float) -> str:
     """All digits: what is outside by little must not look as if it were inside."""
     return repr(float(value)).removesuffix(".0")
+
+
+def _multiple(time: float, gap: float) -> bool:
+    """Whether a time is a multiple of the gap, up to the rounding that `_apart` grants."""
+    rest = Fraction(time) % Fraction(gap)
+    return min(rest, Fraction(gap) - rest) <= min(ROUNDING * abs(Fraction(time)), Fraction(gap) / 2**40)
 
 
 def _apart(a: float, b: float, gap: float) -> bool:

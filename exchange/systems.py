@@ -58,6 +58,8 @@ class Subjects:
     def layers(self) -> dict[str, dict[str, Any]]:
         """The layers of each member and person, by the digests of their bounds: without biases, and with them, in a region."""
         flat, found = self.system.flatten(), dict[str, dict[str, Any]]()
+        if not isinstance(flat.activation, str):  # bounds are of layers with one activation
+            return found
         for v in range(flat.A.shape[0]) if flat.weights else ():
             weights, biases = [w[v] for w in flat.weights], [b[v] for b in flat.biases]
             skip = None if flat.skip is None else flat.skip[v]

@@ -14,7 +14,7 @@ import typer
 
 from homeostat import __version__
 from homeostat.commands import COMMANDS, Command
-from homeostat.door import Door, explain, print_json, say, say_notes
+from homeostat.door import Door, print_json, say, say_notes
 from homeostat.interrupted import stoppable
 from homeostat_siblings import HOUSE, require_siblings
 
@@ -69,24 +69,21 @@ def offer(command: Command, to: typer.Typer = app) -> None:
 
 
 def _answered(command: Command, given: dict[str, Any], as_json: bool) -> int:
-    """Run a command and print what it answers: its exit code, or what `explain` makes of an error, and one sentence."""
+    """Run a command and print what it answers: its exit code."""
 
     def said(message: Warning | str, *_: Any, **__: Any) -> None:
         say(f"homeostat: {message}", err=True)
 
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = said  # a sentence, without the line of code that it comes from
-            require_siblings("homeostat", HOUSE)
-            answer = command.run(**given, as_json=as_json)
-            say_notes(answer.notes)
-            if as_json:
-                print_json(answer.values)
-            elif answer.text:
-                say(answer.text)
-            return answer.code
-    except Exception as error:
-        return explain(error, as_json)
+    with warnings.catch_warnings():
+        warnings.showwarning = said  # a sentence, without the line of code that it comes from
+        require_siblings("homeostat", HOUSE)
+        answer = command.run(**given, as_json=as_json)
+        say_notes(answer.notes)
+        if as_json:
+            print_json(answer.values)
+        elif answer.text:
+            say(answer.text)
+        return answer.code
 
 
 for _command in COMMANDS:

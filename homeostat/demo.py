@@ -1,11 +1,8 @@
 """The main job: twelve real people, from their table to a certified, calibrated, saved twin."""
 
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from multiprocessing import get_context
-from multiprocessing.pool import AsyncResult
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ from rich.table import Table as RichTable
 
 from exchange import load, save, solver_named
 from homeostat import gallery
+from homeostat.bundles.uncertified import outside_certificates, outside_in_words
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
@@ -24,8 +22,10 @@ from homeostat.gallery.opening import opening_of
 from homeostat.gallery.page import DRAWN, Shown, proof_section, sections_of
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.theta import theta_of
+from homeostat.one_run import Run
 from homeostat.places import require_folder
 from homeostat.progress import cut_short
+from homeostat.second_process import Answer, SecondProcess
 from homeostat.study import (
     Evaluation,
     Settings,
@@ -45,6 +45,7 @@ from homeostat.study.backbones import backbone_named
 from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
 from homeostat.study.recipe import hybrid_recipe, neural_ode_recipe
+from homeostat.study.settings import require_settings
 from homeostat.terminal import rich_table
 from hybrid import Prediction
 from stability import Certificate, Refusal, certify, check, decay_in_words
@@ -62,19 +63,21 @@ STATES = (("gut", "mg"), ("plasma", "mg"))
 
 
 def run_demo(folder: Path, settings: Settings, console: Console, *, made: Made | None = None) -> dict[str, Any]:
-    """Run all of it, writing into `folder`; a summary as plain JSON values, "certified" among them.
+    """Run all of it, writing into `folder`, all together at the end (`Run`); a summary as plain JSON values, "certified" among
+    them.
 
     `made`: what the page says of how it was made, by default this call and now.
     Errors: `SimulationError` naming the person; `KeyboardInterrupt` before anything was trained.
     """
     began = time.perf_counter()
     made = made or Made.now("homeostat.demo.run_demo(…)")
+    require_settings(settings)
+    records = read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)
+    require_folds(settings.folds, len(records))
     require_folder(folder)
     asked = Asked("concentration", "mg/L", THRESHOLD, settings.forecast_from, "h")
 
     console.rule("[bold]1 · read[/bold]", align="left")
-    records = read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)
-    require_folds(settings.folds, len(records))
     count = sum(int(np.isfinite(r.values).sum()) for r in records)
     console.print(f"{len(records)} people, {count} measurements, one oral dose each (Boeckmann, Sheiner & Beal 1994)")
 
@@ -82,35 +85,30 @@ def run_demo(folder: Path, settings: Settings, console: Console, *, made: Made |
     backbone = backbone_named("OneCompartmentOral")
     console.print(
         f"{settings.members} members, and {settings.folds} folds of {settings.members} that never see their fold's people, "
-        "stacked into one computation; Ctrl-C keeps the best so far"
+        "stacked into one computation; from its first step on, Ctrl-C keeps the best so far"
     )
     baselines = [hybrid_recipe(backbone, records, with_residual=False), neural_ode_recipe(backbone, records)]
     # the baselines are trained meanwhile on the second core; a network that must find the physics by itself gets more steps
     longer = replace(settings, steps=5 * settings.steps // 2)
-    with get_context("spawn").Pool(1, initializer=_ignore_interrupts) as second:
-        waiting: dict[str, AsyncResult[Evaluation]] = {}
+    with SecondProcess("homeostat.study") as second:
+        waiting: dict[str, Answer[tuple[Evaluation, str, str]]] = {}
         for baseline in baselines:
             own = settings if baseline.model.backbone.physical else longer
-            waiting[baseline.name] = second.apply_async(judge, (baseline, records, own, THRESHOLD))
+            waiting[baseline.name] = second.ask(judge, baseline, records, own, THRESHOLD)
         console.print(f"meanwhile, in a second process, trained the same way: {', '.join(waiting)}")
         hybrid = train(hybrid_recipe(backbone, records), records, settings, console)
         for one in gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends, hybrid.interrupted):
             console.print(f"{MARKS[one.good]} {one}", markup=False)
-        return _after_training(folder, settings, asked, records, hybrid, waiting, console, began, made)
-
-
-def _ignore_interrupts() -> None:
-    # Ctrl-C is for the first process, which decides what is kept and then ends this one
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return _after_training(Run(folder), settings, asked, records, hybrid, waiting, console, began, made)
 
 
 def _after_training(
-    folder: Path,
+    run: Run,
     settings: Settings,
     asked: Asked,
     records: Sequence[Record],
     hybrid: Trained,
-    waiting: Mapping[str, AsyncResult[Evaluation]],
+    waiting: Mapping[str, Answer[tuple[Evaluation, str, str]]],
     console: Console,
     began: float,
     made: Made,
@@ -121,6 +119,7 @@ def _after_training(
     marked = {"interrupted": stopped} if stopped else {}
     bundle = bundle_of(hybrid, None, {}, {**marked, "settings.solver": settings.solver})
     notes = gallery.baseline_notes(hybrid.cohort)
+    folder = run.begin()
     save(bundle, folder / "model.twin")  # whatever fails from here on, the trained model is there
     found = evaluate(hybrid, settings, THRESHOLD)
     dense = dense_unseen(hybrid, settings, END)
@@ -147,6 +146,8 @@ def _after_training(
 
     console.rule("[bold]6 · judge[/bold]", align="left")
     evaluations: dict[str, Evaluation] = {"hybrid": found}
+    unfinished: dict[str, str] = {}
+    where: dict[str, str] = {}
     left_out: list[str] = []
     for name, answer in waiting.items():
         if stopped and not answer.ready():
@@ -154,8 +155,8 @@ def _after_training(
             console.print(f"[yellow]{name}: left out, since training was interrupted[/yellow]")
             continue
         with console.status(f"waiting for the {name}"):
-            evaluations[name] = answer.get()
-    for table in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, "mg/L")):
+            evaluations[name], unfinished[name], where[name] = answer.get()
+    for table in (gallery.score_rows(evaluations, unfinished=unfinished), gallery.uncertainty_rows(evaluations, "mg/L")):
         console.print(rich_table(table))
     judged = judge_uncertainty(found.prediction, found.y, [r.id for r in records], asked, resample="bootstrap")
     for verdict in verdicts_about(verdicts_of(judged), "gates"):
@@ -189,6 +190,10 @@ def _after_training(
     for name, one in beyond.items():
         if one:
             console.print(f"{name}: {one.sentence()}", markup=False)
+    uncertified = outside_certificates(bundle, 0, schedules)
+    for name, outside in uncertified.items():
+        if outside:
+            console.print(f"{name}: {outside_in_words(outside)}", markup=False)
 
     console.rule("[bold]8 · save and load, and the page[/bold]", align="left")
     path = save(bundle, folder / "model.twin")
@@ -199,19 +204,22 @@ def _after_training(
     )
     identical = difference == 0.0
     console.print(
-        f"{path}: {path.stat().st_size / 1024:.0f} kB; {gallery.saved_words(difference, 'mg/L')}", markup=False
+        f"{path.name}: {path.stat().st_size / 1024:.0f} kB; {gallery.saved_words(difference, 'mg/L')}", markup=False
     )
 
     comparisons = {
         name: crps_difference(evaluations["hybrid"], evaluations[name]) for name in evaluations if name in waiting
     }
     verdicts = [
-        *gallery.interrupted_verdicts(stopped, left_out),
+        *gallery.interrupted_verdicts(stopped, left_out, " ".join(hybrid.convergence.sentences())),
         gallery.claim_verdict(certificate, "h", STATES, best=best, proved=proved),
         *gallery.outside_verdicts(bundle.outside(), len(records)),
         *gallery.fit_verdicts(hybrid.recipe.start, hybrid.convergence, hybrid.ends, hybrid.interrupted),
         *verdicts_of(judged),
-        *(gallery.comparison_verdict(name, value, "mg/L") for name, value in comparisons.items()),
+        *(
+            gallery.comparison_verdict(name, value, "mg/L", unfinished=unfinished[name], where=where[name])
+            for name, value in comparisons.items()
+        ),
         Verdict(
             f"The gradient that trains is {'' if distance < GRADIENT_LIMIT else 'not '}torchdiffeq's",
             distance < GRADIENT_LIMIT,
@@ -232,6 +240,7 @@ def _after_training(
         rings_of(hybrid.model, hybrid.cohort, hybrid.personal),
         theta_of(hybrid.model, hybrid.cohort, hybrid.personal),
         fits_of(hybrid.model, hybrid.cohort, hybrid.personal, END, most=DRAWN, solver=solver_named(settings.solver)),
+        unfinished=unfinished,
     )
     phase = gallery.phase_of(bundle, 0, 24.0)
     proof = proof_section(folder, phase, records[0].id)
@@ -248,10 +257,13 @@ def _after_training(
         "refusal": None if isinstance(certificate, Certificate) else certificate.message,
         "identity_metric_refused": isinstance(identity, Refusal),
         "scores": bundle.calibration["scores"],
+        "uncertainty": judged.to_dict(),
         **gallery.fit_summary(hybrid),
         "crps_difference": {name: list(value) for name, value in comparisons.items()},
+        "not_converged": {name: why for name, why in unfinished.items() if why},
         "peaks": {name: list(value) for name, value in peaks.items()},
         "beyond_training": {name: one.to_dict() for name, one in beyond.items()},
+        "outside_certificates": uncertified,
         "unit": asked.unit,
         "time_unit": asked.time_unit,
         "identical_after_load": identical,
@@ -264,7 +276,7 @@ def _after_training(
     report = write_report(
         folder / "report.html",
         title="Theophylline: a hybrid twin of twelve people",
-        opening=opening_of(hybrid.model, records, found, judged, asked, verdicts, source=SOURCE, unseen=True),
+        opening=opening_of(hybrid.model, records, judged, asked, verdicts, source=SOURCE, unseen=True),
         made=made,
         picture=gallery.hero_picture(folder, dense, records, gallery.reliability_numbers(found, asked), phase, asked),
         verdicts=verdicts,
@@ -273,11 +285,14 @@ def _after_training(
         provenance=gallery.made_from(bundle.provenance, asked.time_unit),
         values=summary,
     )
+    path, report = run.finished(path, report, cut_short=bool(stopped))
     seconds = time.perf_counter() - began
     console.rule(align="left")
-    console.print(f"report: {report}   ({seconds:.0f} s in all)")
+    console.print(f"bundle: {path}\nreport: {report}   ({seconds:.0f} s in all)", markup=False)
     if stopped:
         console.print(f"training was cut short ({stopped}), and the bundle and the report say so", markup=False)
+    if apart := run.kept_apart():
+        console.print(apart, markup=False)
     return {**summary, "bundle": str(path), "report": str(report), "seconds": seconds}
 
 

@@ -1,8 +1,8 @@
 """What the program says when it cannot do what was asked: one sentence, one object for `--json`, and an exit code.
 
-Exit codes: 0 done, 1 refused, 2 input that cannot be used, 70 a mistake of the program (EX_SOFTWARE of sysexits.h), 141 the
-reader of a pipe went away (128 + SIGPIPE). Python itself ends with 1 after an error, which here means "refused": nothing is
-left to it.
+Exit codes: 0 done, 1 refused, 2 input that cannot be used, 70 a mistake of the program (EX_SOFTWARE of sysexits.h), 130
+interrupted (128 + SIGINT), 141 the reader of a pipe went away (128 + SIGPIPE). Python itself ends with 1 after an error, which
+here means "refused": nothing is left to it.
 """
 
 import contextlib
@@ -12,15 +12,16 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from homeostat.misuse import wrong_use
 from homeostat.plain_text import finite, json_shown, shown
 
-UNUSABLE, INTERNAL, NO_READER = 2, 70, 141
+UNUSABLE, INTERNAL, INTERRUPTED, NO_READER = 2, 70, 130, 141
 TRACEBACK = "HOMEOSTAT_TRACEBACK"
 _LONG = re.compile(r"\S{200,}")  # a word as long as a page, of which a message quotes the beginning
 _SIMULATION = (
@@ -89,11 +90,12 @@ def explain(error: Exception, as_json: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, BrokenPipeError):
         return no_reader()
-    problem, cure, code = _said(error)
+    problem, cure, code = explained(error)
     return fail(problem, cure, code, as_json)
 
 
-def _said(error: Exception) -> tuple[str, str | None, int]:
+def explained(error: Exception) -> tuple[str, str | None, int]:
+    """What is wrong, what would help, and the exit code."""
     # a module that nobody has imported has raised nothing, and importing it takes seconds
     if "physics" in sys.modules:
         from physics.arguments import InputError
@@ -168,18 +170,36 @@ class Door(TyperGroup):
         except Exception as error:
             # wrong use has a class of typer's own, which some versions keep to themselves
             try:
-                code = _wrong_use(error, as_json) if hasattr(error, "format_message") else explain(error, as_json)
+                code = _wrong_use(error, given, as_json) if hasattr(error, "format_message") else explain(error, as_json)
             except OSError as unsaid:  # nobody can be told
                 code = explain(unsaid, as_json)
         sys.exit(code)
 
 
-def _wrong_use(error: Any, as_json: bool) -> int:
-    if hasattr(error, "message"):
-        error.message = shown(error.message)
-    error.show()
-    if as_json:
-        context = getattr(error, "ctx", None)
-        cure = f"{context.command_path if context else 'homeostat'} --help lists what it takes"
-        print_json({"error": {"message": error.format_message(), "cure": cure, "exit": UNUSABLE}})
-    return UNUSABLE
+    def make_context(self, info_name: Any, args: Any, *given: Any, **named: Any) -> Any:
+        """Read what was typed before the command."""
+        with _interruptible(args):
+            return super().make_context(info_name, args, *given, **named)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read what was typed behind the command, and run it."""
+        with _interruptible(typed(ctx)):
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _interruptible(words: Sequence[str]) -> Iterator[None]:
+    """Ctrl-C while words are read, which takes seconds on a slow disk: typer would end without a sentence."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise typer.Exit(fail("interrupted; nothing was written", None, INTERRUPTED, "--json" in words)) from error
+
+
+def _wrong_use(error: Any, given: Sequence[str], as_json: bool) -> int:
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        with contextlib.suppress(OSError):
+            say(context.get_usage(), err=True)
+    problem, cure = wrong_use(error, given)
+    return fail(problem, cure, UNUSABLE, as_json)

@@ -6,9 +6,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from homeostat.door import fail, say
+from homeostat.door import INTERNAL, INTERRUPTED, UNUSABLE, explain, explained, fail, say
+from homeostat.one_run import PAGE, UNFINISHED
 
-INTERRUPTED = 128 + signal.SIGINT
 ENDED = 128 + signal.SIGTERM
 
 
@@ -21,11 +21,18 @@ def stoppable(command: Callable[[], int], as_json: bool, places: Sequence[Path])
     before = _written(places)
     try:
         with _noting_interrupts() as noted:
-            code = command()
+            try:
+                code = command()
+            except Exception as error:
+                if noted and explained(error)[2] == INTERNAL:  # a library that was stopped while it was loaded
+                    raise KeyboardInterrupt from error
+                code = explain(error, as_json)
             if noted:
                 if code < 2:  # a search was stopped, and what it had found until then was used
                     say("homeostat: interrupted; the answer is the best that was found until then", err=True)
                 code = INTERRUPTED
+            elif code in (UNUSABLE, INTERNAL) and _new(before, places):
+                say(f"homeostat: {_kept(before, places)}", err=True)
         return code
     except KeyboardInterrupt:
         return fail(f"interrupted; {_kept(before, places)}", None, INTERRUPTED, as_json)
@@ -68,7 +75,8 @@ def _written(places: Sequence[Path]) -> dict[Path, int]:
     found: dict[Path, int] = {}
     with suppress(OSError):  # the command itself says that a place cannot be read or written
         for place in places:
-            for file in place.iterdir() if place.is_dir() else [place]:
+            inside = [*place.iterdir(), *(place / UNFINISHED).glob("*")] if place.is_dir() else [place]
+            for file in inside:
                 if file.is_file() and file.suffix not in (".partial", ".previous"):
                     found[file] = file.stat().st_mtime_ns
     return found
@@ -76,8 +84,15 @@ def _written(places: Sequence[Path]) -> dict[Path, int]:
 
 def _kept(before: dict[Path, int], places: Sequence[Path]) -> str:
     """What a command that was stopped leaves behind, in words."""
-    new = sorted(str(file) for file, when in _written(places).items() if before.get(file) != when)
+    new = _new(before, places)
     if not new:
         return "nothing was written"
     resume = "; the same command with --resume goes on with the training" if any(".checkpoint" in name for name in new) else ""
-    return f"written before and kept: {', '.join(new[:8])}{' …' if len(new) > 8 else ''}{resume}"
+    whole = [place for place in places if (place / PAGE).is_file() and (place / UNFINISHED).is_dir()]
+    earlier = f"; what an earlier run left in {whole[0]} is as it was" if whole else ""
+    return f"written before and kept: {', '.join(new[:8])}{' …' if len(new) > 8 else ''}{earlier}{resume}"
+
+
+def _new(before: dict[Path, int], places: Sequence[Path]) -> list[str]:
+    """What has been written since."""
+    return sorted(str(file) for file, when in _written(places).items() if before.get(file) != when)

@@ -75,7 +75,8 @@ ForecastFrom = Annotated[
         help="Forecast unseen people from what was measured up to this time since everyone's own first dose, or start where "
         "there is no dose, in the model's unit (default: the first time by which everybody has a value since then and after "
         "which somebody has another; where there is none, the last of people's first values after which somebody has another, "
-        "with a sentence that says of how many nothing is known by then)."
+        "with a sentence that says of how many nothing is known by then; of `report`: the time from which the bundle's "
+        "own people were forecast, where that is not before this one)."
     ),
 ]
 SolverName = Annotated[

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from hybrid.cutting.segments import Segments
+from hybrid.remainder import Whole
 from learned.residual import Field
-from physics.arguments import quote, require_callable, require_kind, require_number, require_shape
+from physics.arguments import quote, require_callable, require_kind, require_names, require_number, require_shape
+from physics.tape import BoundTape
 
 
 class HasRecord(Protocol):
@@ -37,10 +39,13 @@ class SemilinearField:
     `A` (M, N, n, n) stable; `forcing(t)` (M, N, n) = B u(t) + infusions; `residual(t, x)` (M, N, n). All three are in
     state units per time; the call returns dx/ds = Δt_k · (A x + forcing + ε), which is what a solver integrates.
     ε is everything that is neither: what is learned, and the known terms of the model where it has any.
-    For solvers that use the structure: `network`, the residual as layers, where it has them, and `forced`, the forcing at
-    the beginning of every segment and its change along it, (M|1, N, K, n) each, or None where nothing drives.
+    For solvers that use the structure: `network`, the residual as layers, where it has them; `tape`, the mechanism that is
+    part of `unsplit`; `in_buffers`: what is not linear is these two at most, whose steps are differentiated by hand; and
+    `forced`, the forcing at the beginning of every segment and its change along it, (M|1, N, K, n) each, or None where nothing
+    drives.
     `tensors`: what the residual is made from, for the adjoint method. `unsplit`: A x + B u + ε as one function of x and u, where
-    it costs less than its parts (a mechanism, of which A and B are slopes); who needs no split calls it.
+    it costs less than its parts (a mechanism, of which A and B are slopes); who needs no split calls it. `states`: their names,
+    for whoever says in which of them something went wrong; none where nobody knows them.
     Law: the call is the sum of its parts.
     """
 
@@ -53,6 +58,7 @@ class SemilinearField:
         tensors: Sequence[Tensor] = (),
         *,
         unsplit: Callable[[Tensor, Tensor], Tensor] | None = None,
+        states: Sequence[str] = (),
     ) -> None:
         require_kind(segments, Segments, "SemilinearField: segments", "conditions.segments")
         require_shape(A, "SemilinearField: A", ..., "n", "n", write="backbone.matrices(theta)[0]")
@@ -69,6 +75,15 @@ class SemilinearField:
         self.network = residual if isinstance(residual, Field) else None
         require_callable(unsplit, "SemilinearField: unsplit", "bound.rate", A, A)
         self.unsplit = unsplit
+        self.states = require_names(states, "SemilinearField: states", "backbone.states")
+        if len(self.states) not in (0, n):
+            raise ValueError(f"SemilinearField: states names {len(self.states)}, and A has {n}; write backbone.states, or ()")
+        self.tape: BoundTape | None = None
+        self.in_buffers = self.network is not None
+        if isinstance(unsplit, Whole):
+            self.tape, beside = unsplit.tape, next(iter(unsplit.others), None)
+            if len(unsplit.others) < 2 and (beside is None or (isinstance(beside, Field) and beside.skip is None)):
+                self.in_buffers, self.network = True, beside
         self._infused = segments.rate[None].unbind(2) if unsplit is not None and segments.infused else ()
         self._tensors = tuple(tensors)
         self._flat = A.reshape(-1, n, n) if A.ndim == 4 else None  # (M·N, n, n)
@@ -96,7 +111,7 @@ class SemilinearField:
     def on(self, segments: Segments) -> "SemilinearField":
         """The same right-hand side on the same records, cut otherwise."""
         require_kind(segments, Segments, "SemilinearField.on: segments", "conditions.segments")
-        return SemilinearField(self.A, self.B, self.learned, segments, self._tensors, unsplit=self.unsplit)
+        return SemilinearField(self.A, self.B, self.learned, segments, self._tensors, unsplit=self.unsplit, states=self.states)
 
     def without(self, failures: Sequence["HasRecord"]) -> "SemilinearField":
         """The same with some records at rest: nothing happens to them, and no gradient comes from them."""
@@ -122,7 +137,8 @@ class SemilinearField:
         if isinstance(learned, Field):
             origin, active = (tuple(still(v, 1) for v in vs) for vs in (learned.origin, learned.active))
             learned = replace(learned, origin=origin, active=active)
-        return SemilinearField(still(self.A, 1), still(self.B, 1), learned, quiet, self._tensors, unsplit=self.unsplit)
+        A, B = still(self.A, 1), still(self.B, 1)
+        return SemilinearField(A, B, learned, quiet, self._tensors, unsplit=self.unsplit, states=self.states)
 
     def slowed(
         self,
@@ -132,7 +148,22 @@ class SemilinearField:
         require_shape(factor, "SemilinearField.slowed: factor", "M", "N", write="torch.ones(M, N)", like=self.A)
         if not all(a == b or 1 in (a, b) for a, b in zip(factor.shape, self.A.shape, strict=False)):
             raise ValueError(f"SemilinearField.slowed: factor has shape {tuple(factor.shape)} and A {tuple(self.A.shape)}")
-        return SemilinearField(self.A * factor[..., None, None], self.B, self.learned, self.segments, self._tensors)
+        A = self.A * factor[..., None, None]
+        return SemilinearField(A, self.B, self.learned, self.segments, self._tensors, states=self.states)
+
+    def named(
+        self,
+        some: Tensor,  # (n,), yes or no
+    ) -> tuple[str, ...]:
+        """The names of these states, and none where they are all, or nobody knows the names."""
+        n = self.A.shape[-1]
+        if not isinstance(some, Tensor) or some.dtype != torch.bool or some.shape != (n,) or some.device != self.A.device:
+            raise ValueError(
+                f"SemilinearField.named: some says yes or no of {n} states, on {self.A.device}, and is {quote(some)}; write "
+                "x[m, i] > 1"
+            )
+        index = torch.nonzero(some)[:, 0].tolist()
+        return tuple(self.states[i] for i in index) if self.states and len(index) < len(some) else ()
 
     def _locate(self, t: Tensor | float) -> tuple[int, float]:
         require_number(t, "SemilinearField: t, on the segment clock,", least=0.0, most=float(len(self._dt)))

@@ -278,7 +278,8 @@ class HybridModel(nn.Module):
                 )
         terms = self._at(theta, c)
         A, beside = terms.semilinear()
-        return SemilinearField(A, terms.B, beside, segments, terms.tensors, unsplit=terms.unsplit())
+        names = tuple(self.backbone.states)
+        return SemilinearField(A, terms.B, beside, segments, terms.tensors, unsplit=terms.unsplit(), states=names)
 
     def at(
         self,

@@ -1,5 +1,6 @@
 """What A x + B u leave of a mechanism: the known term beside the linear part, and the mechanism whole for who needs no split."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -38,6 +39,26 @@ class Remainder:
     ) -> Tensor:  # (M, N, n, n)
         """∂/∂x."""
         return self.tape.jacobian(x, u) - self.A
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The rate of a mechanism and of what stands beside it as one function of x and u: all of dx/dt, without any split."""
+
+    tape: BoundTape
+    others: tuple[Callable[[Tensor, Tensor], Tensor], ...] = ()
+
+    __repr__, _repr_html_ = glance()
+
+    def __call__(
+        self,
+        x: Tensor,  # (M, N, n)
+        u: Tensor,  # (M|1, N, m)
+    ) -> Tensor:  # (M, N, n)
+        found = self.tape.rate(x, u)
+        for rate in self.others:
+            found = found + rate(x, u)
+        return found
 
 
 def remainder_at(

@@ -221,7 +221,7 @@ def simulate(
     a failure on the way (`integrate` returns what went well).
     """
     require_kind(model, HybridModel, "simulate: model", "simulate(model, schedule, times, theta)")
-    _require_finite_start(start)
+    _require_finite_start(start, tuple(model.backbone.states))
     if isinstance(times, str | bytes | Mapping | set) or not isinstance(times, Iterable) or getattr(times, "ndim", 1) == 0:
         raise ValueError(f"simulate: times is a list of times, even of one, and is {quote(times)}; write [1.0, 6.0, 24.0]")
     given: list[Any] = times.tolist() if isinstance(times, Tensor | np.ndarray) else list(times)
@@ -238,7 +238,7 @@ def simulate(
     return states[0, 0] if states.shape[0] == 1 else states[:, 0]
 
 
-def _require_finite_start(start: object) -> None:
+def _require_finite_start(start: object, names: tuple[str, ...]) -> None:
     """Raise `ValueError` for a start that holds NaN or infinity; what is none at all is answered by whoever reads it."""
     if start is None:
         return
@@ -251,7 +251,8 @@ def _require_finite_start(start: object) -> None:
     *record, state = (int(i) for i in (~torch.isfinite(values)).nonzero()[0][-2:]) if values.ndim else (0,)
     of = f" of record {record[0]}" if record else ""
     seen = "NaN" if bool(values.isnan().any()) else "infinity"
-    raise ValueError(f"simulate: start holds {seen}, in the state at position {state}{of}; give finite numbers, or leave it out")
+    name = f"{names[state]} (position {state})" if state < len(names) else f"at position {state}"
+    raise ValueError(f"simulate: start holds {seen}, in the state {name}{of}; give finite numbers, or leave it out")
 
 
 @threads_by(of_schedules)

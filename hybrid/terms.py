@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.derivative import slope_of
-from hybrid.remainder import Remainder, remainder_at
+from hybrid.remainder import Remainder, Whole, remainder_at
 from learned.residual import Bound, Field, LayeredResidual, Residual
 from physics import LinearisedBackbone
 from physics.arguments import require_callable, require_kind, require_shape
@@ -192,13 +192,13 @@ class RightHandSide:
         first = self.known[0].value if self.known else None
         return first if isinstance(first, Remainder) else None
 
-    def unsplit(self) -> Rate | None:
+    def unsplit(self) -> Whole | None:
         """A x + B u and all other terms as one function of x and u, where a mechanism gives them without the split; else None."""
         remainder = self.remainder
         if remainder is None:
             return None
         others = (*self.known[1:], *(() if self.learned is None else (self.learned,)))
-        return Sum((remainder.tape.rate, *(term.value for term in others))) if others else remainder.tape.rate
+        return Whole(remainder.tape, tuple(term.value for term in others))
 
     def lure(self) -> dict[str, Any]:
         """The arrays of the Lur'e form, float64, as `HybridModel.lure` says, without the `scale` of a mechanism.

@@ -14,6 +14,7 @@ from physics.tape import BoundTape
 
 # times the typical sizes: whoever finds one equilibrium from all of them has not proved that there is no other
 _STARTS = (1.0, 0.1, 3.0, 0.01, 0.0)
+_BELOW = (-1.0, -0.1, -3.0)  # beside them, where the states may be negative and people start from the equilibrium
 _STEPS = 60
 _DAMPING = tuple(0.5**k for k in range(9))
 _CLOSE = 1e-9  # a step of that share of the typical size is the last: the next one is its square
@@ -55,7 +56,8 @@ def equilibrium(
     One that is found from every start that ends anywhere is the equilibrium. Of several it is the one that is stable, where
     exactly one is: nothing rests in the others. None, several that are stable, several of which none is, and one that is not
     isolated (a total that nothing changes) are a value with its diagnosis. Steps across a pole of the rate are not taken, and
-    none below 0 where the mechanism's states are amounts.
+    none below 0 where the mechanism's states are amounts. Starts are of both signs, unless these are amounts or people
+    start empty; what lies below 0 in a state that rises at 0 does not count, as nobody who starts above gets there.
     That no start finds another is no proof that there is none.
     Differentiable in u and θ, thrice: two Newton steps from the solution carry the derivatives of the implicit function.
     Errors: `ValueError` for what is no mechanism, and shapes that do not fit.
@@ -74,9 +76,11 @@ def equilibrium(
         held, level = held.expand(*lead, -1), level.expand(*lead, -1)
         bound = tape.at(held)
         scale = held.new_tensor([float(mechanism.scale[s]) for s in mechanism.states])
-        factors = held.new_tensor(_STARTS).reshape(-1, *[1] * (len(lead) + 1))
+        factors = held.new_tensor(_starts(mechanism)).reshape(-1, *[1] * (len(lead) + 1))
         starts = (factors * scale).expand(-1, *lead, -1)
         ends, arrived = _search(bound, starts, level, scale, positive=mechanism.defaults.amounts)
+        if not mechanism.defaults.amounts:
+            arrived = arrived & ~_beyond_reach(bound, ends, arrived, level, scale)
         x, found, count, stable, isolated = _chosen(bound, ends, arrived, level, scale)
         message = _message(mechanism, found, (count, stable, isolated), (ends, arrived), (level, held))
     x = x.to(torch.promote_types(u.dtype, theta.dtype))
@@ -85,6 +89,11 @@ def equilibrium(
         step = _solved(exact.jacobian(x, u), exact.rate(x, u))
         x = torch.where(found[..., None] & torch.isfinite(step), x - step, x)
     return Equilibrium(x, found, message)
+
+
+def _starts(mechanism: Mechanism) -> tuple[float, ...]:
+    """Multiples of the typical sizes. Whoever starts empty needs a point to hold, not what rests on the other side of 0."""
+    return _STARTS if mechanism.defaults.amounts or mechanism.starts_empty else _STARTS + _BELOW
 
 
 def _search(
@@ -121,6 +130,24 @@ def _search(
             return x, arrived
         x = torch.where((moves & ~arrived)[..., None], there, x)
     return x, arrived
+
+
+def _beyond_reach(
+    bound: BoundTape, ends: Tensor, arrived: Tensor, u: Tensor, scale: Tensor
+) -> Tensor:  # (S, ...) bool
+    """Roots with a state below 0 that rises where it is 0, the others being at the first root: who starts at or above 0 stays so.
+
+    Exact of one state. Of several the others could be elsewhere, and that they are not is a guess, as all of the search is.
+    """
+    pick = arrived.to(torch.uint8).argmax(0)
+    first = ends.gather(0, pick[None, ..., None].expand(1, *ends.shape[1:]))[0]  # (..., n)
+    n = len(scale)
+    eye = torch.eye(n, dtype=torch.bool, device=ends.device).reshape(n, *[1] * (first.ndim - 1), n)
+    rises = torch.where(eye, bound.rate(torch.where(eye, 0.0, first), u), 0.0).sum(0)
+    size = (bound.jacobian(first, u).abs() * (scale + first.abs())[..., None, :]).sum(-1)
+    lost = ((ends < -_SAME * scale) & (rises > _CLOSE * size)).any(-1)
+    own = torch.arange(len(ends), device=ends.device).reshape(-1, *[1] * pick.ndim) == pick
+    return lost & ~own & arrived.any(0)
 
 
 def _solved(J: Tensor, f: Tensor) -> Tensor:
@@ -185,28 +212,34 @@ def _message(
     where = ", ".join(
         (*_named(mechanism.inputs, u), *_named({p.name: p.unit for p in mechanism.physical}, theta))
     )
+    where = f" ({where})" if where else ""
     begin = f"{mechanism.name} has no equilibrium that was found" if not count else f"{mechanism.name} has {count} equilibria"
     if not isolated:
         one = ", ".join(_named(mechanism.states, ours[0].tolist()))
         return (
-            f"{mechanism.name} has equilibria that are not isolated, as {one} ({where}): a sum of states stays as it began, as "
+            f"{mechanism.name} has equilibria that are not isolated, as {one}{where}: a sum of states stays as it began, as "
             "in compartments that nothing leaves; remove one of the states, or add what leaves them"
         )
+    starts, empty = _starts(mechanism), "" if mechanism.starts_empty else ", or set starts_empty = True in the class"
     if not count:
         return (
-            f"{begin} from {len(places)} starts between 0 and {max(_STARTS):g} times its scale ({where}): more may come in "
-            "than can leave, or a rate is not finite there; give another u or θ, or set starts_empty"
+            f"{begin} from {len(places)} starts between {min(starts):g} and {max(starts):g} times its scale{where}: more may "
+            f"come in than can leave, or a rate is not finite there; give another u or θ{empty}"
         )
-    each = "; ".join(", ".join(_named(mechanism.states, one.tolist())) for one in _unlike(ours))
+    each = "; ".join(", ".join(_named(mechanism.states, one.tolist())) for one in _unlike(ours, mechanism))
     which = "none of them stable" if not stable else f"{stable} of them stable"
-    return f"{begin}, {which}: {each} ({where}); give the state to start from, or set starts_empty"
+    below = bool((ours < 0.0).any()) and not mechanism.defaults.amounts
+    amounts = ", or defaults = Defaults(amounts=True) where no state is ever below 0" if below else ""
+    return f"{begin}, {which}: {each}{where}; give the state to start from{empty}{amounts}"
 
 
-def _unlike(places: Tensor) -> list[Tensor]:
-    """The rows that are no copy of an earlier one."""
+def _unlike(places: Tensor, mechanism: Mechanism) -> list[Tensor]:
+    """The rows that are no copy of an earlier one, to the typical sizes: 1e-10 of them is 0."""
+    scale = places.new_tensor([float(mechanism.scale[s]) for s in mechanism.states])
     kept = list[Tensor]()
     for one in places:
-        if not any(torch.allclose(one, other, rtol=_SAME, atol=1e-12) for other in kept):
+        one = torch.where(one.abs() <= 1e-3 * _SAME * scale, 0.0, one)
+        if not any(bool(((one - other).abs() <= _SAME * (scale + other.abs())).all()) for other in kept):
             kept.append(one)
     return kept
 

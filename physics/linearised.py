@@ -136,7 +136,7 @@ def _require_decays(mechanism: Mechanism, found: Linearised) -> None:
         of = f" of the rate of {states[bad[0][0]]} by {states[bad[0][1]]}" if bad else " by an input"
         raise ValueError(
             f"{at}: the slope{of} is not finite at this point; give a point inside of where the mechanism is smooth (a square "
-            "root or a logarithm needs what it is taken of above 0)"
+            "root or a logarithm needs what it is taken of above 0): for a model LinearisedBackbone(mechanism, x={…})"
         )
     flat = A.reshape(-1, *A.shape[-2:])
     values, vectors = torch.linalg.eig(flat.double())

@@ -10,7 +10,7 @@ from physics.arguments import quote, require_kind, require_number, require_shape
 from physics.backbone import Backbone
 from physics.equilibria import equilibrium
 from physics.linearised import is_linear, linearise, split
-from physics.mechanism import Mechanism, TapedMechanism, require_mechanism
+from physics.mechanism import Mechanism, TapedMechanism, require_mechanism, require_own_time
 
 
 class LinearisedBackbone(Backbone):
@@ -20,7 +20,8 @@ class LinearisedBackbone(Backbone):
     Arguments
     - `mechanism`, or what its `to_dict` wrote.
     - `x`, `u`: the point by the names of states and inputs, in their units. By default `u` is the mechanism's `typical_inputs`,
-      0 for those left out, and `x` the equilibrium there at the typical θ.
+      0 for those left out, and `x` the equilibrium there at the typical θ; 0 where there are several, of which 0 is one, and the
+      mechanism `starts_empty`.
     `initial` starts from an equilibrium at `u`, or empty where the mechanism `starts_empty`; a measured baseline then sets the
     states that the mechanism's `starts` name. A model starts everyone from the equilibrium at their own inputs: `start`.
     Errors: `ValueError` where there is no equilibrium, or none that is one place; where A at the point and the typical θ has an
@@ -39,6 +40,7 @@ class LinearisedBackbone(Backbone):
         if not isinstance(mechanism, TapedMechanism):
             if not isinstance(mechanism, Mapping):
                 require_mechanism(mechanism)
+                require_own_time(mechanism)
                 mechanism = mechanism.to_dict()
             mechanism = TapedMechanism(
                 mechanism
@@ -55,9 +57,16 @@ class LinearisedBackbone(Backbone):
         held = torch.tensor(list(level.values()), dtype=torch.float64)
         if x is None:
             rest = equilibrium(mechanism, held, typical)
+            there, nowhere = rest.x, torch.zeros_like(rest.x)
             if not bool(rest.found):
-                raise ValueError(f"{name}: {rest.message}, or give the point, x={{{self.states[0]!r}: …}}")
-            x = dict(zip(self.states, rest.x.tolist(), strict=True))
+                if not (mechanism.starts_empty and bool((mechanism.tape.at(typical).rate(nowhere, held) == 0.0).all())):
+                    each = ", ".join(f"{state!r}: …" for state in self.states)
+                    raise ValueError(
+                        f"{name}: {rest.message}, or give the point, LinearisedBackbone({mechanism.name}(), x={{{each}}}), in "
+                        "the mechanism's place"
+                    )
+                there = nowhere  # nothing moves where everyone starts, whatever rests elsewhere
+            x = dict(zip(self.states, there.tolist(), strict=True))
         point = _named(x, self.states, f"{name}: x")
         if lacks := [one for one in self.states if one not in point]:
             raise ValueError(f"{name}: x lacks {', '.join(lacks)}; give every state")

@@ -1,5 +1,6 @@
 """What is known and not linear: a mechanism, its rate written on scalars and traced to a tape."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -15,6 +16,7 @@ from physics.tape import Tape
 from physics.trace import replay, trace
 from physics.units import require
 
+_PER_TIME = re.compile(r"1?/(s|min|h|d|wk|mo|a)|(s|min|h|d|wk|mo|a)-1")
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -175,6 +177,24 @@ def require_mechanism(mechanism: object) -> None:
         if state not in mechanism.states or (by is not None and by not in names):
             raise ValueError(
                 f"{name}: starts names {quote((state, by))}; write states with a parameter or None, (('plasma', 'V'),)"
+            )
+
+
+def require_own_time(mechanism: Mechanism) -> None:
+    """Raise `ValueError` for a rate constant that is per another unit of time than the mechanism's, which nothing converts.
+
+    Parts of a composition keep their own units, and their tape converts: what was joined or read is not asked.
+    """
+    if isinstance(mechanism, TapedMechanism):
+        return
+    name = mechanism.name
+    time = require(mechanism.time_unit, f"{name}: time_unit")
+    for one in mechanism.physical:
+        per = _PER_TIME.fullmatch(one.unit)
+        if per is not None and (per[1] or per[2]) != time:
+            raise ValueError(
+                f"{name}: {one.name} is in {one.unit}, and time in {time}: its number would be taken to be per {time}; write "
+                f"Parameter({one.name!r}, '/{time}', …) with the numbers converted, or time_unit = '{per[1] or per[2]}'"
             )
 
 

@@ -94,6 +94,24 @@ class Tape:
             found.append(operation in ("state", "input") if leaf else any(found[j] for j in arguments))
         return tuple(found)
 
+    @cached_property
+    def bent(self) -> tuple[tuple[str, int], ...]:
+        """The lines that x or u move and whose slope jumps ("jump") or steps within a short stretch ("middle")."""
+        found = []
+        for i, (operation, _, number) in enumerate(self.code):
+            if not self.moves[i]:
+                continue
+            if operation in ("relu", "abs", "minimum", "maximum") or (operation == "hill" and (number or 0.0) <= 1.0):
+                found.append(("jump", i))
+            elif operation in ("sigmoid", "tanh") or (operation == "hill" and (number or 0.0) >= 4.0):
+                found.append(("middle", i))
+        return tuple(found)
+
+    @property
+    def kinked(self) -> int:
+        """In how many lines the slope jumps."""
+        return sum(kind == "jump" for kind, _ in self.bent)
+
     def at(
         self,
         theta: Tensor,  # (..., q)
@@ -251,6 +269,28 @@ class BoundTape:
         like = self._like(x, u)
         return _stacked(found, like) if found else like.new_zeros(*like.shape, 0)
 
+    def kinks(
+        self,
+        x: Tensor,  # (..., n)
+        u: Tensor,  # (..., m)
+    ) -> Tensor:  # (..., d)
+        """What is 0 where the slope jumps: what relu and abs are taken of, the difference of two of which one is chosen; and the
+        middles of steep steps, the argument of sigmoid and tanh, n log v of a Hill function with n of 4 or more.
+
+        The first `Tape.kinked` of them are jumps of a slope, the others middles.
+        """
+        values, jumps, middles = self._values(x, u), list[Value](), list[Value]()
+        for kind, i in self.tape.bent:
+            a, *more = (values[j] for j in self.tape.code[i].arguments)
+            if kind == "jump":
+                jumps.append(a - more[0] if more else a)
+            elif self.tape.code[i].operation == "hill":
+                middles.append((self.tape.code[i].number or 1.0) * torch.log(a.clamp(min=1e-30)))
+            else:
+                middles.append(a)
+        like, found = self._like(x, u), [*jumps, *middles]
+        return _stacked(found, like) if found else like.new_zeros(*like.shape, 0)
+
     def _values(self, x: Tensor, u: Tensor) -> list[Value]:
         values: list[Value] = list(self.held)
         given = {"state": x.unbind(-1), "input": u.unbind(-1)}
@@ -329,3 +369,5 @@ def _require_line(i: int, line: Line, sizes: Mapping[str, int]) -> None:
         raise ValueError(f"Tape: line {i}, {operation}, has the number {quote(number)}; needed is {needed}")
     if operation == "hill" and not (number or 0.0) > 0.0:
         raise ValueError(f"Tape: line {i}, hill, has the exponent {quote(number)}; needed is a positive one")
+    if operation == "power" and abs(number or 0.0) >= 2.0**53:  # from there on n − 1, of the slope, loses its parity
+        raise ValueError(f"Tape: line {i}, power, has the exponent {quote(number)}; needed is one of a size below 2^53")

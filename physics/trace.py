@@ -1,5 +1,7 @@
 """From a mechanism's `rate`, written in Python, to its tape: it is run once on scalars that record what is done to them."""
 
+import linecache
+import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,16 @@ from physics.operation import OPERATIONS
 from physics.operations import Traced, apply
 from physics.tape import Line, Tape
 
-_HERE = {Path(__file__).resolve(), Path(__file__).resolve().with_name("operations.py")}
+# the names that other libraries give to the operations which are called as functions
+_OURS = {
+    **{
+        name: name
+        for name in ("exp", "log", "sqrt", "sin", "cos", "atan", "tanh", "sigmoid", "softplus", "relu", "square")
+    },
+    **{"arctan": "atan", "expit": "sigmoid", "logistic": "sigmoid", "minimum": "minimum", "maximum": "maximum"},
+    **{"min": "minimum", "max": "maximum", "fmin": "minimum", "fmax": "maximum"},
+}
+_HERE = {Path(__file__).resolve().with_name(name) for name in ("trace.py", "operations.py", "arguments.py")}
 
 
 class Named:
@@ -113,6 +124,11 @@ class _Scalar(Traced):
             "it branches on a value, and a tape has no branches; write relu, minimum or maximum of physics.operations"
         )
 
+    def _compared(self, *_: object) -> Any:
+        raise TypeError(
+            "it compares values, and a tape has no branches; write relu, minimum or maximum of physics.operations"
+        )
+
     def _valueless(self, *_: object) -> Any:
         raise TypeError(
             "it needs a value, or an operation that is not listed; write what physics.operations has (exp, log, sqrt, sin, cos, "
@@ -122,15 +138,12 @@ class _Scalar(Traced):
     __float__ = __int__ = __index__ = __complex__ = __round__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = (
         _valueless
     )
-    __lt__ = __le__ = __gt__ = __ge__ = __matmul__ = __divmod__ = __iter__ = __len__ = __getitem__ = _valueless
+    __matmul__ = __divmod__ = __iter__ = __len__ = __getitem__ = _valueless
+    __lt__ = __le__ = __gt__ = __ge__ = _compared
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        raise TypeError(
-            "it compares values, and a tape has no branches; write relu, minimum or maximum of physics.operations"
-        )
+        return True if self is other else bool(self._compared())
 
 
 def _index(recorder: _Recorder, value: Any) -> int:
@@ -169,10 +182,8 @@ def trace(
     try:
         found = rate(*given)
     except Exception as error:  # whatever the Python of a user does
-        said = str(error) or type(error).__name__
-        if isinstance(error, TypeError) and "physics.operations" not in said:  # another library's function
-            said += "; functions come from physics.operations"
-        raise ValueError(f"{name}: {_place(error)}: {said}") from error
+        place, part = _place(error)
+        raise ValueError(f"{name}: {place}: {_said(error, part)}") from error
     require_kind(found, Mapping, f"{name}: what it gives", '{"plasma": -theta.ke * x.plasma}')
     lacks, more = [s for s in states if s not in found], [s for s in found if s not in states]
     if lacks or more:
@@ -230,10 +241,26 @@ def _without_unread(
     return Tape(states, inputs, parameters, tuple(moved), tuple(place[i] for i in ends))
 
 
-def _place(error: Exception) -> str:
-    """The line of Python that failed: the last that is not ours."""
+def _place(error: Exception) -> tuple[str, str]:
+    """The line of Python that failed, the last that is not ours, and what of it did."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() not in _HERE]
     if not frames:
-        return "the call"
+        return "the call", ""
     last = frames[-1]
-    return f"line {last.lineno}, `{(last.line or '').strip()}`"
+    source = linecache.getline(last.filename, last.lineno or 0) if last.lineno == last.end_lineno else ""
+    part = source.encode()[last.colno : last.end_colno].decode() if source and last.colno is not None else ""
+    return f"line {last.lineno}, `{(last.line or '').strip()}`", part.strip()
+
+
+def _said(error: Exception, part: str) -> str:
+    """What is wrong, with `part`, the words that failed, named where they are a comparison or another library's function."""
+    said = str(error) or type(error).__name__
+    if not isinstance(error, TypeError):
+        return said
+    called = re.match(r"([\w.]*?)(\w+)\(", part)
+    ours = called and _OURS.get(called[2])
+    if called and ours and not part.startswith("physics.operations"):
+        return f"`{called[1]}{called[2]}` needs a value, and a tape has none yet; use physics.operations.{ours}"
+    if "it compares values" in said and part and not called:
+        return f"`{part}` compares values" + said.removeprefix("it compares values")
+    return said if "physics.operations" in said else f"{said}; functions come from physics.operations"

@@ -22,6 +22,8 @@ _COMMON = frozenset(
         # of the shelf (physics/shelf), or every import would load the library
         "A", "H", "L/(m[IU].min2)", "L/min", "N.m", "N.m.s", "Ohm", "V", "V.s", "cm2", "cm2/s", "cm3/s", "kg.m2",
         "mL/mm[Hg]", "mL/s", "m[IU]/L", "mg/d", "mg/dL/min", "mm[Hg]", "mm[Hg].s/mL", "rad/s",
+        "Cel", "K", "L/kg", "W", "W.h/K", "W/K", "W/m2", "dL/kg", "m2", "mg.L/(kg.min.pmol)", "mg/kg", "mg/kg/min", "mg/min",
+        "pmol/kg", "pmol/kg/min",
     )
 )
 _NUMBERS = frozenset(("10*", "10^", "[pi]", "%", "[ppth]", "[ppm]", "[ppb]", "[pptr]"))  # the atoms that are plain numbers

@@ -112,8 +112,9 @@ class VanCauterPopulation(Population):
     covariates = MappingProxyType({"age": "a", "type2": "1"})
     gives = (("k0", "/min"), ("k1", "/min"), ("k2", "/min"))
 
-    def theta(self, eta: Tensor, covariates: dict[str, Tensor]) -> Tensor:
+    def theta(self, eta: Tensor, covariates: dict[str, Tensor] | None = None) -> Tensor:
         require_shape(eta, "VanCauterPopulation: eta", ..., 0, write="torch.zeros(M, N, 0), for there is no η")
+        covariates = {} if covariates is None else covariates  # whoever leaves them out is told which are needed
         require_covariates(covariates, None, "VanCauterPopulation: covariates")
         missing = {"age", "type2"} - covariates.keys()
         if missing:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stability.branches import Branch
     from stability.claims import CLAIMS, check, prove, read_claim
     from stability.claims.certificate import Certificate
     from stability.claims.claim import Claim
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from stability.claims.step import Step
     from stability.claims.weighted_l1 import WeightedL1
     from stability.decay import decay_in_words
+    from stability.feedback import close_loop
     from stability.lure import Lure
+    from stability.policy import Policy
     from stability.proof.budget import Budget
     from stability.proof.rational import exactly
     from stability.proof.verdict import Verdict
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from stability.search.climb.margin import contraction_margin
     from stability.search.conic import common_metric
     from stability.search.gain import l2_gain, tube
-    from stability.search.lipschitz import lipschitz_bound
+    from stability.search.lipschitz_bounds.bounded import lipschitz_bound
     from stability.search.polytope import multi_affine, vertices
     from stability.search.regional_rate import regional_rate
     from stability.search.states.attack import falsify
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLAIMS",
     "Box",
+    "Branch",
     "Budget",
     "Certificate",
     "Claim",
@@ -50,6 +54,7 @@ __all__ = [
     "Inputs",
     "LipschitzBound",
     "Lure",
+    "Policy",
     "Refusal",
     "RegionalRate",
     "Step",
@@ -59,6 +64,7 @@ __all__ = [
     "certify",
     "certify_step",
     "check",
+    "close_loop",
     "common_metric",
     "contraction_barrier",
     "contraction_margin",
@@ -82,6 +88,7 @@ __all__ = [
 _HOME = {
     "CLAIMS": "claims",
     "Box": "region",
+    "Branch": "branches",
     "Budget": "proof.budget",
     "Certificate": "claims.certificate",
     "Claim": "claims.claim",
@@ -91,6 +98,7 @@ _HOME = {
     "Inputs": "region",
     "LipschitzBound": "claims.lipschitz",
     "Lure": "lure",
+    "Policy": "policy",
     "Refusal": "refusal",
     "RegionalRate": "claims.regional_rate",
     "Step": "claims.step",
@@ -100,6 +108,7 @@ _HOME = {
     "certify": "search.certify",
     "certify_step": "search.step",
     "check": "claims",
+    "close_loop": "feedback",
     "common_metric": "search.conic",
     "contraction_barrier": "search.climb.elimination",
     "contraction_margin": "search.climb.margin",
@@ -108,7 +117,7 @@ _HOME = {
     "exactly": "proof.rational",
     "falsify": "search.states.attack",
     "l2_gain": "search.gain",
-    "lipschitz_bound": "search.lipschitz",
+    "lipschitz_bound": "search.lipschitz_bounds.bounded",
     "metric_cap": "search.caps",
     "multi_affine": "search.polytope",
     "prove": "claims",

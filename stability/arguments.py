@@ -21,6 +21,8 @@ def shown(value: object) -> str:
         return f"a {type(value).__name__} of shape {tuple(shape)} and type {getattr(value, 'dtype', '?')}"
     if not isinstance(value, str | bytes | int | float | complex | list | tuple | Mapping | set | None):
         return f"a {type(value).__name__}"
+    if isinstance(value, Mapping) and any(hasattr(one, "shape") for one in value.values()):
+        return f"a mapping of {', '.join(map(str, list(value)[:4]))}{', …' if len(value) > 4 else ''}"
     text = repr(value).replace("\n", " ")
     return text if len(text) <= 100 else f"{text[:80]} …"
 

@@ -1,19 +1,25 @@
 """The system that a certificate speaks about: a linear part, a layered residual and a tape, as plain float64 arrays and JSON."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from stability.arguments import listed, number, shown
+from stability.arguments import kind, listed, number, shown
+from stability.branches import Branch, branches_of, each_of, one_network, units_of
+from stability.digest import digest_of
 from stability.glance import Summary, brief, glance
-from stability.shapes import RANKS, check_activation, check_shapes, leading_of, real_array, theta_of
-from stability.tapes import plain_tape, tape_bytes
+from stability.loop import Array, Loop, sides
+from stability.policy import Feedback, together_of
+from stability.proof.units import Activation, Layer, Network, layers, slope_ends, slope_hull
+from stability.shapes import RANKS, check_shapes, layers_of, leading_of, real_array, theta_of
+from stability.stacking import stacked
+from stability.tapes import plain_tape
+from stability.written import written
 
-Array = NDArray[np.float64]
+__all__ = ["SLOPES", "Array", "Loop", "Lure", "System", "one_activation", "sides", "without_tape"]
 
 # Slopes of the activations, [lower, upper], over the whole real line; where the ends are irrational they are rounded outward.
 SLOPES: dict[str, tuple[float, float]] = {
@@ -26,64 +32,39 @@ SLOPES: dict[str, tuple[float, float]] = {
 }
 
 
-@dataclass(frozen=True)
-class Loop:
-    """The same systems, flattened to one leading axis, as v = W x + N z, z = φ(v), dx/dt = A x + E z (differences only).
-
-    The layers are stacked into one vector z of H units, so N is strictly block lower triangular, W is W_1 on the first
-    layer's rows and zero below, and E is W_L on the last layer's columns and zero before.
-    """
-
-    A: Array  # (V, n, n)
-    E: Array  # (V, n, H)
-    W: Array  # (V, H, n)
-    N: Array  # (V, H, H)
-    lower: Array  # α (V|1, H): the slope of unit j of system v lies in [α, β], and so do its difference quotients
-    upper: Array  # β (V|1, H)
-    widths: tuple[int, ...]  # h_1 … h_{L-1}, summing to H
-
-
-def sides(loop: Loop) -> tuple[Array, Array]:
-    """J = [−Wᵀα; I − Nᵀα] and R = [−Wᵀβ; I − Nᵀβ], each (V, n + H, H): the sector's two factors, written densely.
-
-    The rows of Jᵀ and Rᵀ take (δx, δz) to δz − αδv and δz − βδv.
-    """
-    stacked = np.concatenate([-loop.W, -loop.N], axis=2).swapaxes(1, 2)  # (V, n + H, H)
-    both = []
-    for slope in (loop.lower, loop.upper):
-        side = stacked * slope[:, None, :]
-        side[:, loop.W.shape[2] :] += np.eye(loop.N.shape[1])
-        both.append(side)
-    return both[0], both[1]
-
-
 def _summary(system: Any) -> Summary:
-    inputs = 0 if system.B is None else system.B.shape[-1]
-    return f"Lure: states {system.states}, inputs {inputs}, hidden units {brief(system.widths)}, {system.activation}", [
+    return f"Lure: states {system.states}, inputs {system.inputs}, hidden units {brief(system.widths)}, {_name(system)}", [
         ("systems", system.leading or None),
         ("A", system.A),
         ("B", system.B),
         ("weights", ", ".join(brief(w.shape) for w in system.weights)),
         ("input_weights", system.input_weights),
         ("skip", system.skip),
+        ("under", None if system.feedback is None else f"a policy for input {', '.join(map(str, system.feedback.inputs))}"),
+        *((f"branches[{k}]", ", ".join(brief(w.shape) for w in one.weights)) for k, one in enumerate(system.branches)),
         *(() if system.tape is None else (("tape", f"{len(system.tape['code'])} lines"), ("theta", system.theta))),
         *(() if system.theta_upper is None else (("theta up to", system.theta_upper),)),
     ]
 
 
+def _name(system: Any) -> str:
+    return system.activation if isinstance(system.activation, str) else "units of their own"
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lure:
-    """dx/dt = (A + S) x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L + f(x, u, θ).
+    """dx/dt = (A + S) x + B u + W_L φ(W_{L-1} … φ(W_1 x + W_u u + b_1) … + b_{L-1}) + b_L + Σ_b branch_b(x, u) + f(x, u, θ).
 
     Arguments, every one with optional leading axes that broadcast (members M|1, records N|1), converted to read-only
     float64 copies; CPU torch tensors are accepted:
         A                (..., n, n), per unit of time
         weights          L arrays (..., out, in); the first has in = n, the last out = n; [] for a linear system
         biases           L arrays (..., out)
-        activation       tanh, relu, sigmoid, softplus, silu or gelu
+        activation       tanh, relu, sigmoid, softplus, silu, gelu or identity; or a list for each hidden layer, unit by unit
         B                (..., n, m) or None
         input_weights    W_u (..., h_1, m) or None
         skip             S (..., n, n), the learned part's own linear term, or None
+        branches         further networks beside the first, `Branch`es or mappings of their parts
         tape             f as a list of operations, what a tape's `to_dict` writes, or None
         theta            θ (..., q), the tape's parameters in its order: each system's own
         theta_upper      (..., q): the claim is about every θ from `theta` to this one, or None
@@ -97,14 +78,16 @@ class Lure:
     A: Array
     weights: tuple[Array, ...]
     biases: tuple[Array, ...]
-    activation: str = "tanh"
+    activation: Activation = "tanh"
     B: Array | None = None
     input_weights: Array | None = None
     skip: Array | None = None
+    branches: tuple[Branch, ...] = ()
     tape: Mapping[str, Any] | None = None
     theta: Array | None = None
     theta_upper: Array | None = None
     scale: Array | None = None
+    feedback: Feedback | None = field(default=None, init=False)  # of a closed loop: what it was made of
 
     if TYPE_CHECKING:  # whatever numpy makes an array of is taken
 
@@ -114,10 +97,11 @@ class Lure:
             A: ArrayLike,
             weights: Sequence[ArrayLike],
             biases: Sequence[ArrayLike],
-            activation: str = "tanh",
+            activation: str | Sequence[Sequence[str]] = "tanh",
             B: ArrayLike | None = None,
             input_weights: ArrayLike | None = None,
             skip: ArrayLike | None = None,
+            branches: Sequence[object] = (),
             tape: object = None,
             theta: ArrayLike | None = None,
             theta_upper: ArrayLike | None = None,
@@ -129,19 +113,20 @@ class Lure:
     def __post_init__(self) -> None:
         put = object.__setattr__  # the one place where a frozen value is filled
         put(self, "A", real_array("A", self.A, 2))
-        weights = listed(self.weights, "weights", "a list of arrays (..., out, in), [] for a linear system")
-        biases = listed(self.biases, "biases", "a list of arrays (..., out), one per layer")
-        put(self, "weights", tuple(real_array(f"weights[{k}]", w, 2) for k, w in enumerate(weights)))
-        put(self, "biases", tuple(real_array(f"biases[{k}]", b, 1) for k, b in enumerate(biases)))
+        forms = "a list of arrays (..., out, in), [] for a linear system", "a list of arrays (..., out), one per layer"
+        for name, arrays in zip(("weights", "biases"), layers_of(self, *forms), strict=True):
+            put(self, name, arrays)
         put(self, "B", None if self.B is None else real_array("B", self.B, 2))
         if self.input_weights is not None:
             put(self, "input_weights", real_array("input_weights", self.input_weights, 2))
         put(self, "skip", None if self.skip is None else real_array("skip", self.skip, 2))
         put(self, "tape", None if self.tape is None else plain_tape(self.tape))
+        put(self, "branches", branches_of(self.branches, self.states))
         for name, value in theta_of(self).items():
             put(self, name, value)
-        check_activation(self.activation, SLOPES)
+        put(self, "activation", units_of(self.activation, [w.shape[-2] for w in self.weights[:-1]]))
         check_shapes(self)
+        self.together()
 
     @staticmethod
     def stack(systems: "Sequence[System]") -> "Lure":
@@ -152,29 +137,17 @@ class Lure:
         if not isinstance(systems, Sequence) or not systems:
             raise ValueError(f"a Lure is needed, or a list of some, not {shown(systems)}; write [model.lure(theta)].")
         read = [Lure.of(one) for one in systems]
-        kinds = {
-            (s.states, s.widths, s.activation, *(f"no {name}" for name in RANKS if getattr(s, name) is None)) for s in read
-        }
-        if len(kinds) > 1:
-            raise ValueError(
-                f"the systems differ in structure (states, widths, activation, and which of {', '.join(RANKS)} they have): "
-                f"{sorted(kinds, key=str)}; certify them one by one."
-            )
-        if len({None if s.tape is None else tape_bytes(s.tape) for s in read}) > 1:
-            raise ValueError("the systems have different tapes; certify them one by one.")
-        lead = np.broadcast_shapes(*(s.leading for s in read))
+        if all(one.feedback is None for one in read):
+            return cast("Lure", stacked(read))
+        return Lure.closed(together_of([one.feedback for one in read]))
 
-        def joined(arrays: Sequence[Array], rank: int) -> Array:
-            return np.stack([np.broadcast_to(a, lead + a.shape[a.ndim - rank :]) for a in arrays])
-
-        held = read[0]._held()
-        others: dict[str, Any] = {name: joined([getattr(s, name) for s in read], rank) for name, rank in held.items()}
-        return replace(
-            read[0],
-            weights=tuple(joined(w, 2) for w in zip(*(s.weights for s in read), strict=True)),
-            biases=tuple(joined(b, 1) for b in zip(*(s.biases for s in read), strict=True)),
-            **others,
-        )
+    @staticmethod
+    def closed(feedback: Feedback) -> "Lure":
+        """The closed loop of an open one and a policy, which it keeps; `close_loop` is the door to it."""
+        kind(feedback, Feedback, "the feedback", "close_loop(system, policy), which makes one")
+        system = Lure(weights=[], biases=[], **feedback.parts())
+        object.__setattr__(system, "feedback", feedback)
+        return system
 
     @staticmethod
     def of(system: object) -> "Lure":
@@ -184,7 +157,7 @@ class Lure:
         """
         if isinstance(system, Lure):
             return system
-        names = [f.name for f in fields(Lure)]
+        names = [*(f.name for f in fields(Lure) if f.init), "policy"]
         needed = ("A", "weights", "biases")
         if not isinstance(system, Mapping):
             raise ValueError(f"a Lure is needed, not {shown(system)}; write model.lure(theta), or what Lure.to_dict gives.")
@@ -193,7 +166,7 @@ class Lure:
         if lacks or more:
             wrong = f"lacks {', '.join(lacks)}" if lacks else f"has an entry {shown(more[0])}, which is none of a system's"
             raise ValueError(f"the system {wrong}; write model.lure(theta), or what Lure.to_dict gives.")
-        return Lure(**system)
+        return Lure.from_dict({"B": None, "input_weights": None, "activation": "tanh", **system})
 
     @property
     def states(self) -> int:
@@ -202,13 +175,61 @@ class Lure:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """h_1 … h_{L-1}, the widths of the hidden layers."""
-        return tuple(w.shape[-2] for w in self.weights[:-1])
+        """h_1 … h_{L-1}, the widths of the hidden layers; with branches those of all networks together (`together`)."""
+        own = tuple(w.shape[-2] for w in self.weights[:-1])
+        if not self.branches:
+            return own
+        every = [widths for widths in (own, *(one.widths for one in self.branches)) if widths]
+        depth = max(map(len, every))
+        return tuple(sum((*widths, *[widths[-1]] * depth)[k] for widths in every) for k in range(depth))
+
+    @property
+    def units(self) -> tuple[Layer, ...]:
+        """The activation of each hidden layer: a name, or one for each unit."""
+        whole = self.together()
+        return layers(whole.activation, len(whole.widths))
+
+    @property
+    def slope_range(self) -> tuple[float, float]:
+        """The least and the largest slope of any unit."""
+        return slope_hull(self.together().activation)
+
+    def together(self) -> "Lure":
+        """The same with its branches in one network: block by block, padded with units φ(v) = v where depths differ.
+
+        The differential equation is the same to the last bit; the digest is not.
+        """
+        if not self.branches:
+            return self
+        whole = one_network([*([self.network] if self.weights else []), *(one.network for one in self.branches)])
+        parts: dict[str, Any] = {"weights": whole.weights, "biases": whole.biases, "input_weights": whole.input_weights}
+        return replace(self, branches=(), activation=whole.activation, **parts)
+
+    def merged(self) -> "Lure":
+        """The V distinct systems on one leading axis, each with all its layers in one network: what a search works on."""
+        return self.together().flatten()
 
     @property
     def leading(self) -> tuple[int, ...]:
         """The broadcast shape of all leading axes: members and records."""
         return leading_of(self)
+
+    @property
+    def inputs(self) -> int:
+        """m, the number of inputs."""
+        felt = [self.input_weights, *(one.input_weights for one in self.branches)]
+        known = [] if self.tape is None else [len(self.tape["inputs"])]
+        return max([*known, *(a.shape[-1] for a in (self.B, *felt) if a is not None)], default=0)
+
+    @property
+    def under(self) -> str:
+        """How a claim names the policy under which the system is; empty where it is under none."""
+        return "" if self.feedback is None else self.feedback.read().words
+
+    @property
+    def network(self) -> Network:
+        """The first network, for the arithmetic that checker and search share."""
+        return Network(self.weights, self.biases, self.activation, self.input_weights)
 
     def flatten(self) -> "Lure":
         """The V distinct systems on one leading axis, V = the product of `leading` (1 where there is none).
@@ -241,9 +262,12 @@ class Lure:
 
     def _each(self, change: Callable[[Array, int], Array]) -> "Lure":
         """The same with every array changed; `change` is told how many axes are its own."""
+        if self.feedback is not None:
+            return Lure.closed(replace(self.feedback, system=self.feedback.system._each(change)))
         others: dict[str, Any] = {name: change(getattr(self, name), rank) for name, rank in self._held().items()}
         return replace(
             self,
+            branches=tuple(each_of(one, change) for one in self.branches),
             weights=tuple(change(w, 2) for w in self.weights),
             biases=tuple(change(b, 1) for b in self.biases),
             **others,
@@ -261,7 +285,7 @@ class Lure:
         """
         if self.tape is not None:
             raise ValueError("the system has a tape: its loop is that of a region; ask regional_rate(system, region) for a rate.")
-        flat = self.flatten()
+        flat = self.merged()
         count, n, widths = flat.A.shape[0], flat.states, flat.widths
         starts = np.concatenate([[0], np.cumsum(widths, dtype=int)])
         H = int(starts[-1])
@@ -271,7 +295,7 @@ class Lure:
             E[:, :, starts[-2] :] = flat.weights[-1]
         for k in range(1, len(widths)):
             N[:, starts[k] : starts[k + 1], starts[k - 1] : starts[k]] = flat.weights[k]
-        lower, upper = (np.full((1, H), end) for end in SLOPES[self.activation])
+        lower, upper = (end[None] for end in slope_ends(flat.activation, widths))
         return Loop(A=flat.linear(), E=E, W=W, N=N, lower=lower, upper=upper, widths=widths)
 
     def jacobian(
@@ -302,6 +326,8 @@ class Lure:
                 raise ValueError(f"slopes[{k}] has shape {s.shape}; give (..., {h}), leading axes that go with {self.leading}.")
         if not self.widths:
             return self.linear()
+        if self.branches:
+            return self.together().jacobian(slopes)
         # From the left: the running product has n rows, so a wide layer never meets a wide layer as a full product.
         product = self.weights[-1]
         for weight, slope in zip(self.weights[-2::-1], given[::-1], strict=True):
@@ -319,45 +345,20 @@ class Lure:
         name a line with its length in bytes, a space, and the name in UTF-8; the line `code COUNT` and for each line of the code
         a line of its operation and what it reads, separated by spaces, and behind a constant, a power and a Hill function the
         number as a little-endian double; the line `rate LINES`, separated by commas; and theta and theta_upper as B is written.
-        `scale` is no part of it.
+        Where there are branches there follow: the line `branches COUNT`, and for each of them the line of its activation and its
+        arrays weights[0] …, biases[0] … and input_weights, as above.
+        Of a closed loop these are the bytes of the open one; there follow the line `policy POSITIONS`, the inputs that the policy
+        gives, separated by commas; the line of its activation; and its weights[0] …, biases[0] …, as above.
+        Where units have activations of their own the line of the activation is `activation units`, followed by a line for each
+        hidden layer of the units' names, separated by spaces. `scale` is no part of it.
         """
-        parts = hashlib.sha256(f"lure 1\nactivation {self.activation}\n".encode())
-        named: list[tuple[str, Array | None]] = [("A", self.A), ("B", self.B)]
-        named += [(f"weights[{k}]", w) for k, w in enumerate(self.weights)]
-        named += [(f"biases[{k}]", b) for k, b in enumerate(self.biases)]
-        named += [("input_weights", self.input_weights)]
-        if self.skip is not None:
-            named += [("skip", self.skip)]
-        after = [] if self.tape is None else [("theta", self.theta), ("theta_upper", self.theta_upper)]
-        for name, array in [*named, *after]:
-            if name == "theta" and self.tape is not None:
-                parts.update(tape_bytes(self.tape))
-            shape = "none" if array is None else ",".join(map(str, array.shape))
-            parts.update(f"{name} {shape}\n".encode())
-            if array is not None:
-                parts.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
-        return parts.hexdigest()
+        return digest_of(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Lists and numbers for JSON; Python writes the shortest decimal that reads back as the same double."""
-        return {
-            "A": self.A.tolist(),
-            "weights": [w.tolist() for w in self.weights],
-            "biases": [b.tolist() for b in self.biases],
-            "activation": self.activation,
-            "B": None if self.B is None else self.B.tolist(),
-            "input_weights": None if self.input_weights is None else self.input_weights.tolist(),
-            "skip": None if self.skip is None else self.skip.tolist(),
-            **self._known_to_dict(),
-        }
-
-    def _known_to_dict(self) -> dict[str, Any]:
-        """The entries of a tape, where there is one; a system without writes what it always wrote."""
-        names = ("theta", "theta_upper", "scale")
-        found = {name: None if getattr(self, name) is None else getattr(self, name).tolist() for name in names}
-        if self.tape is None:
-            return {name: value for name, value in found.items() if value is not None}
-        return {"tape": plain_tape(self.tape), **found}
+        if self.feedback is not None:
+            return {**self.feedback.system.to_dict(), "policy": self.feedback.to_dict()}
+        return written(self)
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Lure":
@@ -370,11 +371,23 @@ class Lure:
             raise ValueError(f"the system lacks {', '.join(missing)}; write it with Lure.to_dict().")
         found: dict[str, Any] = {name: data[name] for name in fields}
         found |= {name: data.get(name) for name in ("skip", "tape", "theta", "theta_upper", "scale")}  # earlier files lack these
-        return Lure(**found)
+        found["branches"] = data.get("branches") or ()
+        system = Lure(**found)
+        return system if data.get("policy") is None else Lure.closed(Feedback.of(system, data["policy"]))
 
 
 # In the forms in which public calls take one; `Lure.of` reads them.
 System = Lure | Mapping[str, Any]
+
+
+def one_activation(system: object, asked: str) -> Lure:
+    """A system for a search that sees units of one kind, no tape and no policy. Errors: ValueError for another."""
+    found = without_tape(system, asked)
+    if found.feedback is not None:
+        raise ValueError(f"the system is under a policy, for which there is no {asked}; ask certify or regional_rate of it.")
+    if not isinstance(found.together().activation, str):
+        raise ValueError(f"the system has units of different activations, for which there is no {asked}; ask certify of it.")
+    return found
 
 
 def without_tape(system: object, asked: str) -> Lure:

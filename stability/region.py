@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stability.arguments import array, number
+from stability.arguments import array, number, shown
 from stability.glance import glance
 from stability.proof.arithmetic import SMALLEST
 
@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """{x : lower ≤ x ≤ upper}, in the states' own units; infinite where it has no end, which rates on a region alone take.
+    """{x : lower ≤ x ≤ upper}, in the states' own units; infinite where it has no end, which only systems with a tape take.
 
     Errors: ValueError where it is empty or flat.
     """
@@ -86,6 +86,7 @@ class Ellipsoid:
 class Inputs:
     """Levels lower ≤ u ≤ upper that the input may take at any time, and boluses x ↦ x + d at least `gap` apart.
 
+    `exactly`: boluses at multiples of the gap since the start alone, any of which may be left out: of these more is proved.
     Errors: ValueError for empty levels, doses without a gap, or values that are not finite.
     """
 
@@ -93,13 +94,19 @@ class Inputs:
     upper: Array  # (m,)
     doses: Array | None = None  # (D, n): any one of them, or a mean of them, at a time
     gap: float | None = None  # the least time between two boluses
+    exactly: bool = False
 
     __repr__, _repr_html_ = glance()
 
     if TYPE_CHECKING:  # whatever numpy makes an array of is taken
 
         def __init__(
-            self, lower: ArrayLike, upper: ArrayLike, doses: ArrayLike | None = None, gap: float | None = None
+            self,
+            lower: ArrayLike,
+            upper: ArrayLike,
+            doses: ArrayLike | None = None,
+            gap: float | None = None,
+            exactly: bool = False,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -107,7 +114,11 @@ class Inputs:
         if not (self.lower <= self.upper).all():
             where = int(np.argmin(self.lower <= self.upper))
             raise ValueError(f"the input levels are empty: lower[{where}] > upper[{where}]; give lower ≤ upper.")
+        if not isinstance(self.exactly, bool):
+            raise ValueError(f"exactly is {shown(self.exactly)}; give True for doses at multiples of the gap alone, or False.")
         if self.doses is None:
+            if self.exactly:
+                raise ValueError("exactly without doses says nothing; give the bolus vectors and their gap as well, or neither.")
             if self.gap is not None:
                 raise ValueError("a gap without doses says nothing; give the bolus vectors as well, or neither.")
             return
@@ -128,13 +139,14 @@ class Inputs:
             "upper": self.upper.tolist(),
             "doses": None if self.doses is None else self.doses.tolist(),
             "gap": self.gap,
+            **({"exactly": True} if self.exactly else {}),
         }
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Inputs":
-        """The inverse of `to_dict`; doses and gap may be left out."""
-        _only(data, {"lower", "upper"}, {"doses", "gap"}, "inputs")
-        return Inputs(data["lower"], data["upper"], data.get("doses"), data.get("gap"))
+        """The inverse of `to_dict`; doses, gap and exactly may be left out."""
+        _only(data, {"lower", "upper"}, {"doses", "gap", "exactly"}, "inputs")
+        return Inputs(data["lower"], data["upper"], data.get("doses"), data.get("gap"), data.get("exactly", False))
 
 
 Region = Box | Ellipsoid

@@ -1,12 +1,11 @@
 """That what a system is made of are real numbers, and that their shapes fit together; else a sentence that says what does not."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.arguments import choice
+from stability.arguments import listed
 
 Array = NDArray[np.float64]
 
@@ -34,21 +33,53 @@ def real_array(name: str, value: Any, rank: int) -> Array:
     return array
 
 
-def check_activation(name: object, known: Iterable[str]) -> None:
-    choice(name, known, "the activation, whose slope range must be known:")
+def layers_of(network: Any, weights: str, biases: str) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """The weights and biases of a network as arrays; `weights`, `biases` say what to write where they are no lists."""
+    chain, offsets = listed(network.weights, "weights", weights), listed(network.biases, "biases", biases)
+    return (
+        tuple(real_array(f"weights[{k}]", w, 2) for k, w in enumerate(chain)),
+        tuple(real_array(f"biases[{k}]", b, 1) for k, b in enumerate(offsets)),
+    )
 
 
 def check_shapes(system: Any) -> None:
     n = system.A.shape[-1]
     if system.A.shape[-2] != n or n == 0:
         raise ValueError(f"A has shape {system.A.shape}; its last two axes must be equal: (..., n, n).")
-    if len(system.biases) != len(system.weights):
+    check_layers(system, n)
+    if system.branches and len(system.weights) == 1:
+        raise ValueError("weights has one layer, which is linear; beside branches give it as skip, or add it to A.")
+    m = None if system.B is None else system.B.shape[-1]
+    if system.B is not None and system.B.shape[-2] != n:
+        raise ValueError(f"B has shape {system.B.shape}; it needs {n} rows: (..., {n}, m).")
+    for one in (system, *system.branches):
+        felt = one.input_weights
+        if felt is None:
+            continue
+        if system.B is not None and system.B.shape[-1] != felt.shape[-1]:
+            raise ValueError(f"B takes {system.B.shape[-1]} inputs and input_weights {felt.shape[-1]}; both multiply the same u.")
+        m = felt.shape[-1] if m is None else m
+        if m != felt.shape[-1]:
+            raise ValueError(f"one network takes {m} inputs and another {felt.shape[-1]}; all of them see the same u.")
+    if system.skip is not None and system.skip.shape[-2:] != (n, n):
+        raise ValueError(f"skip has shape {system.skip.shape}; it adds to A, so it needs (..., {n}, {n}).")
+    try:
+        lead = leading_of(system)
+    except ValueError as error:
+        raise ValueError(f"the leading axes of the arrays do not broadcast together: {error}.") from error
+    if 0 in lead:
+        raise ValueError(f"the leading axes have shape {lead}: no system at all; give at least one.")
+
+
+def check_layers(network: Any, n: int) -> None:
+    """That n states go in and out, and that each layer takes what the one before it gives."""
+    if len(network.biases) != len(network.weights):
         raise ValueError(
-            f"{len(system.weights)} weights and {len(system.biases)} biases; give one bias per layer, "
+            f"{len(network.weights)} weights and {len(network.biases)} biases; give one bias per layer, "
             "the output's too (zeros where the layer has none)."
         )
     size = n
-    for k, (w, b) in enumerate(zip(system.weights, system.biases, strict=True)):
+    for k, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
         if w.shape[-1] != size:
             raise ValueError(f"weights[{k}] has shape {w.shape}; it must take {size} inputs: (..., out, {size}).")
         size = w.shape[-2]
@@ -58,28 +89,11 @@ def check_shapes(system: Any) -> None:
             raise ValueError(f"weights[{k}] has shape {w.shape}: a layer without units; leave the layer out.")
     if size != n:
         raise ValueError(
-            f"the last weight has shape {system.weights[-1].shape}; it must give {n} outputs, one per state."
+            f"the last weight has shape {network.weights[-1].shape}; it must give {n} outputs, one per state."
         )
-    if system.B is not None and system.B.shape[-2] != n:
-        raise ValueError(f"B has shape {system.B.shape}; it needs {n} rows: (..., {n}, m).")
-    if system.input_weights is not None:
-        if not system.weights or system.input_weights.shape[-2] != system.weights[0].shape[-2]:
-            raise ValueError(
-                f"input_weights has shape {system.input_weights.shape}; it needs one row per unit of the first layer."
-            )
-        if system.B is not None and system.B.shape[-1] != system.input_weights.shape[-1]:
-            raise ValueError(
-                f"B takes {system.B.shape[-1]} inputs and input_weights {system.input_weights.shape[-1]}; "
-                "both multiply the same u."
-            )
-    if system.skip is not None and system.skip.shape[-2:] != (n, n):
-        raise ValueError(f"skip has shape {system.skip.shape}; it adds to A, so it needs (..., {n}, {n}).")
-    try:
-        lead = leading_of(system)
-    except ValueError as error:
-        raise ValueError(f"the leading axes of the arrays do not broadcast together: {error}.") from error
-    if 0 in lead:
-        raise ValueError(f"the leading axes have shape {lead}: no system at all; give at least one.")
+    felt = network.input_weights
+    if felt is not None and (not network.weights or felt.shape[-2] != network.weights[0].shape[-2]):
+        raise ValueError(f"input_weights has shape {felt.shape}; it needs one row per unit of the first layer.")
 
 
 def theta_of(system: Any) -> dict[str, Array | None]:
@@ -110,8 +124,8 @@ def theta_of(system: Any) -> dict[str, Array | None]:
             raise ValueError(f"theta has shape {low.shape} and theta_upper {high.shape}, which do not broadcast.") from error
         if not ordered:
             raise ValueError("an entry of theta is above that of theta_upper; give theta <= theta_upper.")
-    for name in ("B", "input_weights"):
-        array = getattr(system, name)
+    felt = [("input_weights", one.input_weights) for one in (system, *system.branches)]
+    for name, array in [("B", system.B), *felt]:
         if array is not None and array.shape[-1] != m:
             raise ValueError(f"{name} takes {array.shape[-1]} inputs and the tape {m}; all of them see the same u.")
     return {**ends, "scale": _scale_of(system.scale, n)}
@@ -128,6 +142,9 @@ def _scale_of(value: Any, n: int) -> Array | None:
 
 def leading_of(system: Any) -> tuple[int, ...]:
     shapes = [w.shape[:-2] for w in system.weights] + [b.shape[:-1] for b in system.biases]
+    for one in system.branches:
+        felt = [] if one.input_weights is None else [one.input_weights]
+        shapes += [a.shape[:-2] for a in (*one.weights, *felt)] + [b.shape[:-1] for b in one.biases]
     for name, rank in RANKS.items():
         array = getattr(system, name)
         shapes += [] if array is None else [array.shape[: array.ndim - rank]]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stability.arguments import shown
-from stability.proof.tape import read_tape
+from stability.proof.tape import NUMBERED, Tape, read_tape
 
 
 def plain_tape(value: object) -> dict[str, Any]:
@@ -25,6 +25,13 @@ def plain_tape(value: object) -> dict[str, Any]:
     return copied
 
 
+def written_tape(tape: Tape) -> dict[str, Any]:
+    """What a tape that was read is written as."""
+    code = [[o, *arguments, *([number] if o in NUMBERED else [])] for o, arguments, number in tape.code]
+    names: dict[str, Any] = {what: list(getattr(tape, what)) for what in ("states", "inputs", "parameters")}
+    return {"tape": 1, **names, "code": code, "rate": list(tape.rate)}
+
+
 def tape_bytes(tape: Mapping[str, Any]) -> bytes:
     """The bytes of a tape in a digest; `Lure.digest` says which."""
     out = [b"tape\n"]
@@ -34,8 +41,7 @@ def tape_bytes(tape: Mapping[str, Any]) -> bytes:
         out += [str(len(name)).encode() + b" " + name + b"\n" for name in names]
     out.append(f"code {len(tape['code'])}\n".encode())
     for operation, *rest in tape["code"]:
-        numbered = operation in ("constant", "power", "hill")
-        read, number = (rest[:-1], rest[-1:]) if numbered else (rest, [])
+        read, number = (rest[:-1], rest[-1:]) if operation in NUMBERED else (rest, [])
         out.append(" ".join([operation, *(str(int(j)) for j in read)]).encode() + b"\n")
         out += [struct.pack("<d", float(value)) for value in number]
     out.append(("rate " + ",".join(str(int(i)) for i in tape["rate"]) + "\n").encode())

@@ -102,7 +102,9 @@ def of_system(given: Mapping[str, Any]) -> int:
 def _rows_of(system: Any) -> int:
     if not isinstance(system, Mapping):
         return int(system.states + sum(system.widths))
-    return int(np.shape(system["A"])[-1] + sum(np.shape(w)[-2] for w in system["weights"][:-1]))
+    networks = [system, *(system.get("branches") or ())]
+    hidden = [w for one in networks for w in (one["weights"] if isinstance(one, Mapping) else one.weights)[:-1]]
+    return int(np.shape(system["A"])[-1] + sum(np.shape(w)[-2] for w in hidden))
 
 
 def of_weights(given: Mapping[str, Any]) -> int:

@@ -128,6 +128,8 @@ def of_few() -> Iterator[Any]:
     yield from (stability.lipschitz_bound(plain, seconds=1.0), stability.certify_step(w.certificate, w.system, 0.1, seconds=2.0))
     yield from (stability.Box([0.0] * 12, [1.0] * 12), stability.Ellipsoid([0.0] * 12, 1.0), stability.Inputs([0.0], [1.0]))
     yield from (stability.certify(stability.Lure(A=[[1.0]], weights=[], biases=[])), stability.Budget())
+    yield stability.Branch(weights=[np.ones((30, 12)), np.ones((12, 30))], biases=[np.zeros(30), np.zeros(12)])
+    yield stability.Policy.saturating(np.ones((1, 12)), lower=[0.0])
     tape = physics.MichaelisMenten().tape.to_dict()
     taped = stability.Lure(A=np.zeros((2, 2)), weights=[], biases=[], tape=tape, theta=[1.0] * 4)
     yield stability.regional_rate(taped, stability.Box([0.0, 0.0], [9.0, 9.0]))

@@ -18,7 +18,7 @@ BELOW_HOMEOSTAT = BELOW_TRAINING | {"training", "exchange"}
 BELOW_COMMANDS = BELOW_HOMEOSTAT | {
     f"homeostat.{name}"
     for name in (
-        *("bundles", "gallery", "own_structures", "pictures", "places", "plain_text", "progress", "study", "terminal"),
+        *("bundles", "gallery", "one_run", "own_structures", "pictures", "places", "plain_text", "progress", "study", "terminal"),
         "wording",
     )
 }

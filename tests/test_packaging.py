@@ -22,17 +22,20 @@ def test_the_wheel_is_whole_and_imports_elsewhere(tmp_path: Path) -> None:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "elsewhere")
     tables = {f"homeostat/data/ohashi/{name}" for name in ("ATTRIBUTION.md", *TABLES)}
+    people = {f"physics/data/s2008/{name}" for name in ("vpatient_params.csv", "LICENSE", "ATTRIBUTION.md")}
     assert {f"{p}/py.typed" for p in PACKAGES} | {"homeostat/data/theophylline.csv", "homeostat_siblings.py"} | tables <= names
-    for file in ("LICENSE", "NOTICE", "homeostat/data/ohashi/ATTRIBUTION.md"):
+    assert people <= names
+    for file in ("LICENSE", "NOTICE", "homeostat/data/ohashi/ATTRIBUTION.md", "physics/data/s2008/LICENSE"):
         assert any(n.endswith(f"licenses/{file}") for n in names), file
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = (archive.read(n).decode() for n in names if n.endswith(".dist-info/METADATA"))
-    assert "License-Expression: Apache-2.0 AND CC-BY-4.0" in metadata
+    assert "License-Expression: Apache-2.0 AND CC-BY-4.0 AND MIT" in metadata
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'elsewhere')!r})\n"
         + "".join(f"import {p}; assert 'elsewhere' in {p}.__file__\n" for p in PACKAGES)
         + "from training import read_nonmem\nfrom homeostat.data import THEOPHYLLINE_UNITS, ohashi, theophylline\n"
         "assert len(read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)) == 12\n"
+        "from physics.shelf import s2008_people\nassert len(s2008_people()) == 30\n"
         "from training.people import read_ohashi\nassert len(read_ohashi(ohashi()).test) == 35\n"
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True)

@@ -62,6 +62,41 @@ class Convergence:
         """Have more than half of the members, and everyone's own search?"""
         return bool(2 * int(self.arrived.sum()) > len(self.arrived)) and not self.unfinished
 
+    @property
+    def where(self) -> str:
+        """In which members the fit has arrived, "in all 8 members" or "in 5 of 8 members"; "" where there is one."""
+        M, arrived = len(self.fall), int(self.arrived.sum())
+        return "" if M == 1 else f"in all {M} members" if arrived == M else f"in {arrived} of {M} members"
+
+    def as_found(self) -> str:
+        """What was found of those that have arrived, and how far each of the others still is, in one sentence."""
+        M, arrived = len(self.fall), int(self.arrived.sum())
+        still = []
+        if self.names:
+            least = "its standard error and more than a tenth of the spread between people"
+            still.append(f"no typical value would move by more than {least}")
+        if not bool(self.fall.isnan().all()):
+            limit = max(_FALL, _FALL_EACH * self.people)
+            still.append(f"the objective of everyone together fell by {limit:.2g} or less in the last steps")
+        if not still:
+            return "Everyone's own parameters were found."
+        found = " and ".join(still)
+        found = f"{self.where[:1].upper()}{self.where[1:]} {found}" if M > 1 else f"{found[:1].upper()}{found[1:]}"
+        if arrived == M:
+            return f"{found}."
+        others = []
+        for j, name in enumerate(self.names):
+            which = self.far[:, j]
+            if bool(which.any()):
+                most = float(self.away[which, j].abs().max())
+                said = f"is up to {most:.1f} standard errors away"
+                said = said if math.isfinite(most) else "is where the objective has no minimum"
+                others.append(f"{_in(int(which.sum()), M)}the typical {name} {said}")
+        if bool(self.falling.any()):
+            most = float(self.fall[self.falling].max())
+            others.append(f"{_in(int(self.falling.sum()), M)}the objective still fell by up to {most:.2g}")
+        return f"{found}; {', '.join(others)}."
+
     def sentences(self) -> list[str]:
         """In words; nothing where all is well."""
         found, M = [], len(self.fall)
@@ -72,10 +107,14 @@ class Convergence:
                 if 2 * int(self.far[:, j].sum()) >= M:
                     far = float(self.away[self.far[:, j], j].median())
                     side = f"is {abs(far):.1f} standard errors too {'low' if far > 0 else 'high'}"
-                    parts.append(f"the typical {name} {side if math.isfinite(far) else 'is where the objective has no minimum'}")
+                    side = side if math.isfinite(far) else "is where the objective has no minimum"
+                    parts.append(f"{_in(int(self.far[:, j].sum()), M)}the typical {name} {side}")
             if 2 * int(self.falling.sum()) >= M:
                 fall = float(self.fall[self.falling].median())
-                parts.append(f"the objective still fell by {fall:.2g} in the last steps")
+                whose = " (their median)" if M > 1 else ""
+                parts.append(
+                    f"{_in(int(self.falling.sum()), M)}the objective still fell by {fall:.2g}{whose} in the last steps"
+                )
             why = "; ".join(parts) or "each for a reason of its own"
             found.append(f"The fit has not converged in {missing} of {M} members: {why}. Give it more steps, or a better start.")
         if self.unfinished:
@@ -96,6 +135,10 @@ class Convergence:
             "people_not_converged": list(self.unfinished),
             "sentences": self.sentences(),
         }
+
+
+def _in(count: int, members: int) -> str:
+    return f"in {count} of {members} " if members > 1 else ""
 
 
 def convergence(

@@ -26,7 +26,7 @@ from training.people.arguments import require_fit
 from training.people.cohort import Cohort, in_float64
 from training.people.information import sensitivity
 from training.people.likelihoods import gaussian_nll
-from training.people.mode import personalise
+from training.people.mode import modes
 from training.search import Search
 
 
@@ -264,7 +264,7 @@ def _judge(
     model, cohort = in_float64(model, cohort)
     known, asked = cohort if forecast_from is None else cohort.until(forecast_from), _asked(cohort, forecast_from)
     # a few damped steps suffice: the next look goes on from here; all of them, so that nobody waits for who else converged
-    found = personalise(model, known, start=warm, iterations=4, tolerance=0.0, solver=solver)
+    found = modes(model, known, start=warm, iterations=4, tolerance=0.0, solver=solver)
     with torch.no_grad():
         # a forecaster does not know the person exactly: their posterior widens what is predicted (to first order)
         s = sensitivity(model, asked.conditions, found.mode, solver)

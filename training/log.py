@@ -18,10 +18,8 @@ def log_steps(steps: Generator[Step, None, None], folder: str | os.PathLike[str]
     """
     require_steps(steps, "log_steps: steps")
     require_path(folder, "log_steps: folder", "log_steps(fit(model, cohort), 'runs/log')")
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ImportError("the log needs tensorboard: pip install 'homeostat[log]'") from error
+    require_tensorboard()
+    from torch.utils.tensorboard import SummaryWriter
 
     def passed_on() -> Generator[Step, None, None]:
         first = next(steps, None)
@@ -40,3 +38,11 @@ def log_steps(steps: Generator[Step, None, None], folder: str | os.PathLike[str]
                 yield step
 
     return passed_on()
+
+
+def require_tensorboard() -> None:
+    """See that curves can be written, before anything is trained for them. Errors: `ImportError` with the line to write."""
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise ImportError("the log needs tensorboard: pip install 'homeostat[log]'") from error

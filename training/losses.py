@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid import HybridModel, Rollout
+from hybrid import HybridModel, RightHandSide, Rollout
+from physics import LinearisedBackbone
 from physics.arguments import (
     require_callable,
     require_covariates,
@@ -87,12 +89,15 @@ class Stability:
     """A penalty that keeps a model where it can be certified: weight · ((rate − margin)/rate)₊², per person.
 
     `metric` P (n, n), `rate` the contraction rate in 1/time that training asks for, `weight`. The margin is
-    `stability.contraction_margin`, a sound lower bound of the rate in this metric.
+    `stability.contraction_margin`, a sound lower bound of the rate in this metric; of a mechanism it is taken with the slopes of
+    the mechanism at `points`, states (K, n) and inputs (K, m), the least of them. Between these nothing is looked at: a
+    certificate looks everywhere.
     """
 
     metric: Tensor
     rate: float
     weight: float = 10.0
+    points: tuple[Tensor, Tensor] | None = None  # None: of a mechanism the linear part alone, A(θ)
 
     __repr__, _repr_html_ = glance()
 
@@ -102,6 +107,11 @@ class Stability:
             raise ValueError(f"Stability: metric needs shape (n, n), has {tuple(self.metric.shape)}; write Stability.of(…)")
         require_number(self.rate, "Stability: rate, in 1/time,", above=0.0)
         require_number(self.weight, "Stability: weight", least=0.0)
+        if self.points is not None:
+            require_kind(self.points, tuple, "Stability: points", "(states, inputs), tensors (K, n) and (K, m)")
+            states, inputs = self.points
+            require_shape(states, "Stability: states", "K", self.metric.shape[0], write="torch.tensor([[90.0, 0.0]])")
+            require_shape(inputs, "Stability: inputs", states.shape[0], "m", write="torch.zeros(K, 0) where there are none")
         if self.metric.device.type == "cpu" and not bool(torch.isfinite(self.metric).all()):
             raise ValueError("Stability: the metric has an entry that is not finite; write Stability.of(model, covariates)")
         if self.metric.device.type == "cpu" and int(torch.linalg.cholesky_ex(self.metric.detach()).info) != 0:
@@ -111,6 +121,8 @@ class Stability:
     def of(model: HybridModel, covariates: dict[str, Tensor], share: float = 0.5, weight: float = 10.0) -> "Stability":
         """A common metric of the backbones at η = 0 and ±2 per coordinate, and `share` of the best rate one reaches.
 
+        Of a mechanism: of its slopes at the point of the split, and with each state in turn larger by its `scale`; where no
+        metric serves all of these, at the point alone.
         Errors: `ValueError` where no metric serves all of these backbones.
         """
         require_kind(model, HybridModel, "Stability.of: model", "Stability.of(model, cohort.conditions.covariates)")
@@ -121,17 +133,24 @@ class Stability:
         q, like = model.population.dimension, model_like(model)
         covariates = {name: value.to(like) for name, value in covariates.items()}  # a cohort's may be elsewhere
         corners = torch.cat([torch.zeros(1, q), 2.0 * torch.eye(q), -2.0 * torch.eye(q)]).to(torch.float64)
+        points = _points_of(model)
         with torch.no_grad():
-            rows = []
+            thetas = []
             for corner in corners:  # one corner for everyone at a time: covariates come per person
                 people = next(iter(covariates.values())).shape[0] if covariates else 1
                 eta = corner.expand(1, people, q).to(like)
                 personal = torch.cat([eta, eta.new_zeros(1, people, model.latents)], -1)
-                A, _ = model.backbone.matrices(model.theta(personal, covariates))
-                rows.append(A.reshape(-1, *A.shape[-2:]))
-            A = torch.unique(torch.cat(rows).to("cpu", torch.float64), dim=0)
-        J = A.numpy()
-        P, best = common_metric(J)
+                thetas.append(model.theta(personal, covariates))
+
+            def slopes(where: tuple[Tensor, Tensor] | None) -> np.ndarray:
+                found = torch.cat([_known_slopes(model, theta, where)[1].flatten(0, -3) for theta in thetas])
+                return torch.unique(found.to("cpu", torch.float64), dim=0).numpy()
+
+            J = slopes(points)
+            P, best = common_metric(J)
+            if points is not None and not best > 0:
+                points, J = None, slopes(None)
+                P, best = common_metric(J)
         if not best > 0:
             raise ValueError(
                 f"no single metric makes the backbones within two standard deviations contract (best rate {best:.3g}); "
@@ -145,12 +164,13 @@ class Stability:
             if reached >= wanted * (1.0 - 1e-6):
                 P = candidate
                 break
-        return Stability(torch.as_tensor(P, dtype=torch.float64, device=like.device), share * best, weight)
+        return Stability(torch.as_tensor(P, dtype=torch.float64, device=like.device), share * best, weight, points)
 
     def to(self, device: torch.device) -> "Stability":
         """The same penalty on the device of the model that it is for."""
         require_device(device, "Stability.to: device")
-        return replace(self, metric=self.metric.to(device))
+        points = None if self.points is None else (self.points[0].to(device), self.points[1].to(device))
+        return replace(self, metric=self.metric.to(device), points=points)
 
     def penalty(
         self,
@@ -174,12 +194,44 @@ class Stability:
                 "nothing can be certified; train without the penalty, stability=None, or use a residual with layers (MLP, "
                 "ContractingMLP) and no known term beside it"
             )
-        terms, metric = model.at(theta, theta.new_zeros(1, 1, model.sees)), self.metric.to(theta.device)
+        metric = self.metric.to(theta.device)
+        terms, known = _known_slopes(model, theta, self.points)
         layers = None if terms.learned is None else terms.learned.layers
         if layers is None:
             return theta.new_zeros(theta.shape[:2])
         # what is near to a proof is float64 whatever the model is: metrics are close to singular
         weights = [w[:, None].to(metric.dtype) for w in layers.weights]
-        A = terms.A if layers.skip is None else terms.A + layers.skip[:, None]
+        A = known if layers.skip is None else known + layers.skip[:, None]
         margin = contraction_margin(A.to(metric.dtype), weights, metric, layers.activation)
+        if self.points is not None:
+            margin = margin.unflatten(1, (theta.shape[1], -1)).amin(-1)
         return (self.weight * ((self.rate - margin) / self.rate).clamp(min=0.0).square()).to(theta.dtype)
+
+
+def _points_of(model: HybridModel) -> tuple[Tensor, Tensor] | None:
+    """The point of a mechanism's split, and with each state in turn larger by its scale, (n + 1, n) and (n + 1, m)."""
+    backbone = model.backbone
+    if not isinstance(backbone, LinearisedBackbone) or backbone.linear:
+        return None
+    scale = torch.tensor([float(backbone.mechanism.scale[name]) for name in backbone.states], dtype=backbone.x.dtype)
+    states = torch.cat([backbone.x[None], backbone.x + torch.diag(scale.to(backbone.x.device))])
+    return states, backbone.u.expand(len(states), -1)
+
+
+def _known_slopes(
+    model: HybridModel,
+    theta: Tensor,  # (M, N, q)
+    points: tuple[Tensor, Tensor] | None,  # (K, n) and (K, m)
+) -> tuple[RightHandSide, Tensor]:  # and (M, N, n, n), or (M, N · K, n, n)
+    """The field, and the slopes of all that is known of it: A(θ), or of a mechanism those at the points."""
+    c = theta.new_zeros(1, 1, model.sees)
+    if points is None:
+        terms = model.at(theta, c)
+        return terms, terms.A
+    (M, N, _), (states, inputs) = theta.shape, (end.to(theta) for end in points)
+    terms = model.at(theta, c, points=len(states))
+    x, u = states.repeat(N, 1).expand(M, -1, -1), inputs.repeat(N, 1).expand(M, -1, -1)
+    known = terms.A
+    for term in terms.known:
+        known = known + term.jacobian(x, u)
+    return terms, known

@@ -15,7 +15,7 @@ from training.people.arguments import require_fit
 from training.people.cohort import Cohort
 from training.people.information import copies, difference_offsets, expand, simulate_copies, slopes
 from training.people.likelihoods import gaussian_nll
-from training.people.mode import Curvature, personalise
+from training.people.mode import Curvature, modes
 
 # a penalty (M, N) of everyone's simulation at the mode, given the rows (N,) that they have in the cohort
 Penalty = Callable[[HybridModel, Rollout, Tensor], Tensor]
@@ -100,7 +100,7 @@ def penalised_marginal(
     """`laplace_marginal` plus a penalty at the modes, whose gradient follows them too."""
     require_float64(model, cohort)
     require_choice(curvature, ("fisher", "observed"), "the curvature of a marginal likelihood")
-    found = personalise(model, cohort, start=start, iterations=iterations, tolerance=_MODE, solver=solver)
+    found = modes(model, cohort, start=start, iterations=iterations, tolerance=_MODE, solver=solver)
     fine = [i for i in range(cohort.conditions.size) if i not in found.failed]
     rows = torch.tensor(fine, dtype=torch.long, device=found.mode.device)
     value = found.mode.new_full(found.mode.shape[:2], torch.nan)

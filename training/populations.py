@@ -22,7 +22,7 @@ from training.marginal import Marginal, penalised_marginal, require_float64
 from training.objective import Objective, people_counted
 from training.people.arguments import require_fit, require_untouched
 from training.people.cohort import Cohort
-from training.people.mode import Curvature, personalise
+from training.people.mode import Curvature, modes
 from training.search import Search
 
 _NEARER = "a start from the data: build the model of `starting_values(records, backbone).backbone`"
@@ -271,7 +271,7 @@ class Marginals:
         """With the scale of the states at a few steps from the start."""
         scale: Tensor | None = None
         if least_residual > 0 and not model.residual.vanishes:
-            found = personalise(model, cohort, start=start, iterations=4, solver=solver)
+            found = modes(model, cohort, start=start, iterations=4, solver=solver)
             fine = [i for i in range(cohort.conditions.size) if i not in found.failed]
             if fine:
                 rows = torch.tensor(fine, device=share.device)

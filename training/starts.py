@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hybrid.schedules.dose import as_float
-from physics import Backbone, LinearisedBackbone, LogNormalPopulation, OneCompartmentOral
+from physics import Backbone, LinearisedBackbone, LogNormalPopulation, Mechanism, OneCompartmentOral
 from physics.arguments import require_kind
 from physics.glance import glance
 from training.people.conversion import in_units
@@ -42,7 +42,7 @@ class Start:
 
 def starting_values(
     records: Sequence[Record],
-    backbone: Backbone,
+    backbone: Backbone | Mechanism,
     powers: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
 ) -> Start:
     """Typical values of θ from everyone's measurements at once, by least squares.
@@ -56,7 +56,7 @@ def starting_values(
     departures are found, by Gauss–Newton steps with standard deviations of .6 for ka and .3 for the others beforehand, and their
     mean is added, until it is 0.
 
-    Arguments: `records`; `backbone`; `powers`, the covariate powers of the population that will be fitted, as
+    Arguments: `records`; `backbone`, or a `Mechanism`; `powers`, the covariate powers of the population that will be fitted, as
     `LogNormalPopulation` takes them, so that the values are those at the reference covariates.
     Returns a `Start`; build the population from `start.backbone`. Where the data say nothing (no doses and no baseline, nothing
     measured after a dose) or no such start is known for the backbone, its typical values stay, and the sentence says so.
@@ -64,6 +64,8 @@ def starting_values(
     Law: people without differences and noise give their θ back.
     Source: Sheiner & Beal, J. Pharmacokinet. Biopharm. 8 (1980) 553 (everyone's data at once); Huber (1964).
     """
+    if isinstance(backbone, Mechanism):
+        backbone = LinearisedBackbone(backbone)
     require_kind(backbone, Backbone, "starting_values: backbone", "starting_values(records, OneCompartmentOral())")
     records = require_records(records, "starting_values: records")
     if powers is not None:

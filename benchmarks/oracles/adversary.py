@@ -4,9 +4,9 @@ It judges by example: what it finds is a counterexample beyond rounding, and wha
 Jacobian at a state is the chain rule's, in float64 (no differences); the field and the claim are written here anew.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -94,14 +94,31 @@ def climb(score: Callable[[Array], Array], lower: Array, upper: Array, rng: np.r
     return best, at
 
 
+class Field(Protocol):
+    """dx/dt at points y = (x, u), (S, n + m)."""
+
+    def field(self, y: Array) -> tuple[Array, Array]:
+        """f (S, n), and the sum of the magnitudes in it."""
+
+    def jacobian(self, y: Array) -> Array:
+        """∂f/∂x (S, n, n)."""
+
+
 def contradicts(claim: Plain, system: Plain, rng: np.random.Generator) -> str:
     """A sentence on what contradicts a regional certificate; empty where nothing was found."""
+    return contradicted(claim, networks(system), rng)
+
+
+def contradicted(claim: Plain, fields: Sequence[Field], rng: np.random.Generator) -> str:
+    """The same of any fields."""
     region, P, rate = claim["region"], np.array(claim["metric"], dtype=np.float64), float(claim["rate"])
     if not np.linalg.eigvalsh(P / np.abs(P).max())[0] > -1e-12 or not rate > 0:
         return "the metric or the rate is not positive"
+    if np.linalg.eigvalsh(P / np.abs(P).max())[0] < 1e-13:
+        return ""  # so near to singular that nothing is said
     inputs = region["inputs"] or {"lower": [], "upper": [], "doses": None, "gap": None}
     levels = np.array(inputs["lower"], dtype=np.float64), np.array(inputs["upper"], dtype=np.float64)
-    fields, root = networks(system), np.linalg.cholesky(P / np.abs(P).max()) * np.sqrt(np.abs(P).max())
+    root = np.linalg.cholesky(P / np.abs(P).max()) * np.sqrt(np.abs(P).max())
     reach = np.linalg.norm(np.linalg.inv(root), axis=0)  # max |x_i| over |x|_P ≤ 1
     if region["kind"] == "box":
         lower, upper = np.array(region["lower"], dtype=np.float64), np.array(region["upper"], dtype=np.float64)
@@ -110,7 +127,7 @@ def contradicts(claim: Plain, system: Plain, rng: np.random.Generator) -> str:
     low, high = np.concatenate([lower, levels[0]]), np.concatenate([upper, levels[1]])
     for k, one in enumerate(fields):
 
-        def excess(y: Array, one: Network = one) -> Array:
+        def excess(y: Array, one: Field = one) -> Array:
             """The largest vᵀ(PJ + JᵀP + 2λP)v over the magnitudes in it."""
             J = one.jacobian(y if region["kind"] == "box" else _into(y, region, root))
             turned = root.T @ J @ np.linalg.inv(root).T
@@ -119,7 +136,8 @@ def contradicts(claim: Plain, system: Plain, rng: np.random.Generator) -> str:
             size = np.einsum("si,ij,sjk,sk->s", *(np.abs(a) for a in (v, P, J, v)))
             return found / (size + rate * np.einsum("si,ij,sj->s", *(np.abs(a) for a in (v, P, v))))
 
-        worst, at = climb(excess, low, high, rng)
+        rim = 1e-9 * (high - low)  # at a kink on a face the slope may be that of outside
+        worst, at = climb(excess, low + rim, high - rim, rng)
         if worst > _SURE:
             return f"the Jacobian of system {k} at {at.tolist()} exceeds the rate by {worst:.2e} of its size"
     return _leaves(region, fields, P, root, rate, (lower, upper), levels, rng) or _simulated(
@@ -138,7 +156,7 @@ def _into(y: Array, region: Plain, root: Array) -> Array:
 
 def _leaves(
     region: Plain,
-    fields: list[Network],
+    fields: Sequence[Field],
     P: Array,
     root: Array,
     rate: float,
@@ -154,7 +172,7 @@ def _leaves(
                     low, high = np.concatenate([walls[0], levels[0]]), np.concatenate([walls[1], levels[1]])
                     low[i] = high[i] = at
 
-                    def outward(y: Array, one: Network = one, i: int = i, sign: float = sign) -> Array:
+                    def outward(y: Array, one: Field = one, i: int = i, sign: float = sign) -> Array:
                         f, size = one.field(y)
                         return sign * f[:, i] / np.maximum(size[:, i], 1e-320)
 
@@ -162,6 +180,8 @@ def _leaves(
                     if worst > _SURE:
                         return f"system {k} leaves the box at {point.tolist()}"
         return "doses take a corner out of the box" if stays["doses"] and np.any(region["inputs"]["doses"]) else ""
+    if stays["set"] == "order":
+        return ""  # that they leave is left to the simulation
     centre, radius, start = np.array(stays["centre"], dtype=np.float64), float(stays["radius"]), float(stays["start"])
     reach = np.linalg.norm(np.linalg.inv(root), axis=0)
     if region["kind"] == "box":
@@ -176,19 +196,23 @@ def _leaves(
     drift = 0.0
     for one in fields:
 
-        def speed(u: Array, one: Network = one) -> Array:
-            return np.linalg.norm(one.field(np.concatenate([np.tile(centre, (len(u), 1)), u], axis=1))[0] @ root, axis=1)
+        def speed(u: Array, one: Field = one) -> Array:
+            return np.linalg.norm(
+                one.field(np.concatenate([np.tile(centre, (len(u), 1)), u], axis=1))[0] @ root, axis=1
+            )
 
         sizes = one.field(np.concatenate([centre, levels[1]])[None])[1] @ np.abs(root)
         worst, _ = climb(speed, *levels, rng)
         drift = max(drift, worst - _SURE * float(np.linalg.norm(sizes)))
     kick = longest / -np.expm1(-rate * float(region["inputs"]["gap"])) if longest else 0.0
-    return "" if drift / rate + kick <= radius * (1 + _SURE) else f"the drift {drift:g} takes trajectories out of the ball"
+    return (
+        "" if drift / rate + kick <= radius * (1 + _SURE) else f"the drift {drift:g} takes trajectories out of the ball"
+    )
 
 
 def _simulated(
     region: Plain,
-    fields: list[Network],
+    fields: Sequence[Field],
     root: Array,
     rate: float,
     walls: tuple[Array, Array],
@@ -198,8 +222,11 @@ def _simulated(
     """Eight pairs under a square wave of the levels and every dose when it is allowed: do they stay, and approach as claimed?"""
     stays, n, count = region["stays"], len(root), 8
     for k, one in enumerate(fields):
-        if stays["set"] == "box":
-            x = walls[0] + rng.uniform(0, 1, (2, count, n)) * (walls[1] - walls[0])
+        if stays["set"] != "ball":
+            ends = walls if stays["set"] == "box" else tuple(np.array(stays[end], dtype=np.float64) for end in ("lower", "upper"))
+            share = rng.uniform(0, 1, (2, count, n))
+            share[:, ::2] = np.round(share[:, ::2])
+            x = ends[0] + share * (ends[1] - ends[0])
         else:
             direction = rng.normal(size=(2, count, n))
             direction /= np.linalg.norm(direction @ root, axis=-1, keepdims=True)
@@ -208,14 +235,21 @@ def _simulated(
         fastest = max(float(np.linalg.norm(one.jacobian(middle)[0], 2)), rate)
         step, apart = 0.2 / fastest, np.linalg.norm((x[0] - x[1]) @ root, axis=-1)
         doses = region["inputs"]["doses"] if stays["doses"] else []
-        clock, since, elapsed = 0.0, np.inf, 0
-        for turn in range(60):
-            if len(doses) and since >= region["inputs"]["gap"]:
-                x, since = x + np.array(doses[turn % len(doses)]), 0.0
+        clock, since, elapsed, gap = 0.0, np.inf, 0, float(region["inputs"]["gap"]) if len(doses) else np.inf
+        turns, wait = (int(min(2000.0, 60 + 6 * gap / step)), 0.0) if len(doses) and stays["set"] == "order" else (60, 0.0)
+        exactly = bool((region["inputs"] or {}).get("exactly", False))
+        if turns > 60:  # a whole number of steps to a gap, and beyond it by less than one step
+            step = gap / np.ceil(gap / step)
+        for turn in range(turns):
+            if len(doses) and since >= gap * (1 - 1e-9) + wait:
+                x, since = x + np.array(doses[int(rng.integers(len(doses)))]), 0.0
+                wait = 0.0 if exactly or stays["set"] != "order" else float(rng.choice([0.0, 0.0, 0.3, 0.7])) * gap
             u = np.broadcast_to(levels[turn // 10 % 2], (*x.shape[:-1], len(levels[0])))
 
-            def rhs(z: Array, u: Array = u, one: Network = one) -> Array:
-                return one.field(np.concatenate([z, u], axis=-1).reshape(-1, z.shape[-1] + u.shape[-1]))[0].reshape(z.shape)
+            def rhs(z: Array, u: Array = u, one: Field = one) -> Array:
+                return one.field(np.concatenate([z, u], axis=-1).reshape(-1, z.shape[-1] + u.shape[-1]))[0].reshape(
+                    z.shape
+                )
 
             a = rhs(x)
             b = rhs(x + step / 2 * a)
@@ -225,11 +259,13 @@ def _simulated(
             now = np.linalg.norm((x[0] - x[1]) @ root, axis=-1)
             if (now > apart * np.exp(-rate * clock) * (1 + 1e-3) + 1e-9 * apart.max()).any():
                 return f"two trajectories of system {k} approach more slowly than claimed"
-            if stays["set"] == "box":
+            if stays["set"] != "ball":
                 width = walls[1] - walls[0]
                 out = (x < walls[0] - 1e-3 * width).any() or (x > walls[1] + 1e-3 * width).any()
             else:
-                out = (np.linalg.norm((x - np.array(stays["centre"])) @ root, axis=-1) > stays["radius"] * (1 + 1e-3)).any()
+                out = (
+                    np.linalg.norm((x - np.array(stays["centre"])) @ root, axis=-1) > stays["radius"] * (1 + 1e-3)
+                ).any()
             if out:
                 return f"a trajectory of system {k} leaves the set"
     return ""

@@ -175,6 +175,7 @@ def rows() -> dict[str, Call]:
         "SemilinearField.on": lambda: (field.on, {"segments": segments}),
         "SemilinearField.without": lambda: (field.without, {"failures": [failure]}),
         "SemilinearField.slowed": lambda: (field.slowed, {"factor": torch.ones(1, 4, dtype=D)}),
+        "SemilinearField.named": lambda: (field.named, {"some": x[0, 0] > 1.0}),
         "SemilinearField.depends_on": lambda: (field.depends_on, {"k": 0, "x": x}),
         "SemilinearField.driving": lambda: (field.driving, {"k": 0}),
         "SemilinearField.input": lambda: (field.input, {"t": 0.5}),

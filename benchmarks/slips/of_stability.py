@@ -32,6 +32,17 @@ def rows() -> dict[str, Call]:
         "Lure": lambda: (Lure, {
             "A": system.A, "weights": system.weights, "biases": system.biases, "activation": "tanh", "B": system.B,
             "input_weights": system.input_weights, "skip": np.zeros((2, 2))}),
+        "Branch": lambda: (stability.Branch, {
+            "weights": plain, "biases": system.biases, "activation": "tanh", "input_weights": system.input_weights}),
+        "Policy": lambda: (stability.Policy, {"weights": [np.ones((1, 2))], "biases": [[0.0]], "activation": "relu"}),
+        "Policy.linear": lambda: (stability.Policy.linear, {"gain": [[1.0, 0.0]], "offset": [0.0]}),
+        "Policy.saturating": lambda: (stability.Policy.saturating, {
+            "gain": [[1.0, 0.0]], "offset": [0.0], "lower": [0.0], "upper": [1.0]}),
+        "Policy.__call__": lambda: (stability.Policy.linear([[1.0, 0.0]]), {"x": [1.0, 2.0]}),
+        "close_loop": lambda: (stability.close_loop, {
+            "system": system, "policy": stability.Policy.linear([[-0.1, 0.0]]), "inputs": [0]}),
+        "Lure.closed": lambda: (Lure.closed, {
+            "feedback": stability.close_loop(system, stability.Policy.linear([[-0.1, 0.0]]), [0]).feedback}),
         "Lure.of": lambda: (Lure.of, {"system": system.to_dict()}),
         "Lure.stack": lambda: (Lure.stack, {"systems": [system, system]}),
         "Lure.jacobian": lambda: (system.jacobian, {"slopes": [np.ones(3)]}),

@@ -41,6 +41,7 @@ _AXES_OF = (
     *("physics.linearise", "physics.MarshPopulation.log_prior", "physics.MarshPopulation.theta"),
     *("physics.SchniderPopulation.log_prior", "physics.SchniderPopulation.theta"),
     *("physics.VanCauterPopulation.log_prior", "physics.VanCauterPopulation.theta", "physics.spectral_abscissa"),
+    *("stability.Branch", "stability.Policy.__call__"),
     *("stability.Lure", "stability.Lure.jacobian", "stability.contraction_barrier", "stability.contraction_margin"),
     *("stability.contraction_rate", "stability.best_multipliers"),
 )

@@ -23,7 +23,9 @@ include_patterns = [
     "*.md",
     "examples/drug_study.py",
     "examples/house.py",
+    "examples/warfarin.py",
     "docs/gallery.py",
+    "docs/shelf.py",
 ]
 exclude_patterns = [".*", "runs", "build", "dist", "tests", "docs/site"]
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
@@ -32,7 +34,7 @@ myst_enable_extensions = ["colon_fence", "fieldlist", "html_image"]
 myst_heading_anchors = 4
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 300  # s for a cell: three times what the longest takes, where others use the machine too
 nb_execution_in_temp = True  # what a notebook writes is nobody's
 nb_merge_streams = True
 nb_number_source_lines = False

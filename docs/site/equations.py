@@ -7,7 +7,7 @@ from collections.abc import Iterator
 RAISED = r"\^(?:\{([^{}]*)\}|([A-Za-z0-9])(?![A-Za-z0-9]))"
 LOWERED = r"_(?:\{([^{}]*)\}|([a-z]{2}|[A-Za-z0-9\u0370-\u03ff])(?![a-z_0-9]))"
 # a small letter is a variable where it stands alone or behind a Greek one (δz_j): `from_frame` is a name
-BASE = r"[A-Z\u0370-\u03ff)\]|‖\u0300-\u036f]|(?<![A-Za-z0-9_])[a-z]"
+BASE = r"[A-Z\u0370-\u03ff)\]|‖\u0300-\u036f⁺⁻ẋẏżẍÿ]|(?<![A-Za-z0-9_])[a-z]"
 TYPED = re.compile(rf"(?:(?<=[\w)\]|‖*])){RAISED}|({BASE}){LOWERED}|(?<=[a-z])_\{{([^{{}}]*)\}}")
 
 

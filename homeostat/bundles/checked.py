@@ -7,21 +7,31 @@ from typing import Any
 
 from torch import nn
 
-from exchange import BUILTIN, Outside, load
-from exchange.coverage import strangers
+from exchange import BUILTIN, Bundle, Outside, load
+from exchange.coverage import outside_box, strangers
 from exchange.reading import certified_system
 from homeostat import gallery
 from homeostat.bundles.said import none_can_be_made, notes_of
-from stability import Refusal
+from stability import Claim, Refusal, RegionalRate
+
+ON_REGION = "rate on a region"
+_NO_CERTIFICATE = (
+    "NO CERTIFICATE: what follows holds for as long as both trajectories are in the box that it names; that they stay there is "
+    "not proved, and nobody is covered."
+)
 
 
 @dataclass(frozen=True)
 class Beside:
-    """A claim beside the first: whether it is `proved` for what the bundle's own weights give, and the `reason`."""
+    """A claim beside the first: whether it is `proved` for what the bundle's own weights give, and the `reason`.
+
+    `outside`: of a rate on a region, of whom it says nothing.
+    """
 
     kind: str
     proved: bool
     reason: str
+    outside: tuple[Outside, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,8 @@ class Checked:
     `proved`: whether its certificate, or its first claim where it has none, is proved for what the bundle's own weights and
     people give · `reason` · `outside`: what is not covered of what these people do · `people`, how many they are · `notes`,
     sentences that a reader must know · `kind` of that claim · `others`, each judged by itself.
+    A rate on a region is no certificate and covers nobody: where all is such rates, `kind` is theirs and nothing is covered;
+    beside a certificate it takes nothing away.
     """
 
     proved: bool
@@ -43,32 +55,48 @@ class Checked:
 
     @property
     def good(self) -> bool:
-        """Is everything proved, and does it cover everyone?"""
-        return self.proved and all(one.proved for one in self.others) and not self.outside
+        """Is everything proved, more of it than rates on regions, and does it cover everyone?"""
+        certified = self.proved and self.kind != ON_REGION
+        return certified and all(one.proved for one in self.others) and not self.outside
 
     @property
     def text(self) -> str:
         """All of it in words."""
-        lines = [_said(self.proved, self.reason)]
         beyond = [f"  {one}" for one in self.outside]
+        if self.kind == ON_REGION:
+            first = Beside(self.kind, self.proved, self.reason, self.outside)
+            some = any(one.proved for one in (first, *self.others))
+            head = _NO_CERTIFICATE if some else "NO CERTIFICATE is in the bundle."
+            return "\n".join([head, *self._beside((first, *self.others)), *self.notes])
+        lines = [_said(self.proved, self.reason)]
         if beyond and self.proved:
             who = gallery.whom(self.outside, self.people)
             name = gallery.named(self.kind)
             lines = [f"NOT COVERED: the {name} is proved, and does not cover {who}:", *beyond, f"what is {lines[0]}"]
         elif beyond:
             lines = [*lines, *beyond]
-        beside = [f"{one.kind}: {_said(one.proved, one.reason)}" for one in self.others]
-        return "\n".join([*lines, *beside, *self.notes])
+        return "\n".join([*lines, *self._beside(self.others), *self.notes])
+
+    def _beside(self, claims: tuple[Beside, ...]) -> list[str]:
+        lines = []
+        for one in claims:
+            lines.append(f"{one.kind}: {_said(one.proved, one.reason)}")
+            if one.outside and one.proved:
+                lines.append(f"  it says nothing of {gallery.whom(one.outside, self.people)} from the start on:")
+            lines += [f"  {out}" for out in one.outside]
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
+        first = Beside(self.kind, self.proved, self.reason, self.outside)
         return {
             "proved": self.proved,
+            "certified": self.proved and self.kind == "certificate",
             "reason": self.reason,
             "covered": self.good,
             "outside": [asdict(one) for one in self.outside],
             "notes": list(self.notes),
-            "claims": [asdict(one) for one in (Beside(self.kind, self.proved, self.reason), *self.others)],
+            "claims": [asdict(one) for one in (first, *self.others)],
         }
 
 
@@ -91,12 +119,19 @@ def examine_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
     found = bundle.prove()
     if not found:
         return Checked(False, refused[0], (), people, notes)
-    # the certificate of contraction, where there is one, is what is spoken of first
-    (first, verdict), *others = sorted(found, key=lambda one: one[0].kind != "certificate")
+    # the certificate of contraction, where there is one, is what is spoken of first; a rate on a region is no certificate
+    (first, verdict), *others = sorted(found, key=lambda one: (one[0].kind != "certificate", one[0].kind == ON_REGION))
     beyond = bundle.outside() if verdict.proved else []
     certified = certified_system(path) if first.kind == "certificate" and not verdict.proved else None
     # what the certificate was made for may stand beside it: then it can be said whose systems are others
     if certified is not None and certified.digest() == first.digest != bundle.system().digest():
         beyond = strangers(certified, bundle.system(), [p.id for p in bundle.people])
-    beside = tuple(Beside(claim.kind, one.proved, one.reason) for claim, one in others)
+    beside = tuple(Beside(claim.kind, one.proved, one.reason, _beyond(bundle, claim, one.proved)) for claim, one in others)
+    beyond += _beyond(bundle, first, verdict.proved)
     return Checked(verdict.proved, verdict.reason, tuple(beyond), people, (*notes, *refused), first.kind, beside)
+
+
+def _beyond(bundle: Bundle, claim: Claim, proved: bool) -> tuple[Outside, ...]:
+    if not proved or not isinstance(claim, RegionalRate):
+        return ()
+    return tuple(outside_box(claim, bundle.model, bundle.subjects()))

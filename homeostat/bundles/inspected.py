@@ -9,7 +9,9 @@ from torch import nn
 from exchange import BUILTIN, Bundle, describe, load
 from exchange.units import units_of
 from homeostat.bundles.said import bundle_verdict, cut_short_in, made_in, none_can_be_made, not_converged_in
+from homeostat.bundles.units_needed import inputs_in_words
 from homeostat.plain_text import shown
+from homeostat.wording import provenance_in_words
 from hybrid import HybridModel
 from physics.arguments import shortened
 from physics.linearised import bends
@@ -48,6 +50,8 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         *_known_part(model),
         f"states     {states}; time in {backbone.time_unit}",
         f"measured   {measured}",
+        *([f"inputs     {inputs_in_words(model)}"] if backbone.inputs else []),
+        *([f"reads      {_covariates(model)}"] if model.uses else []),
         f"people     {len(bundle.people)}: {', '.join(shortened(p.id, 60) for p in bundle.people)}",
     ]
     if cut_short_in(bundle):
@@ -69,7 +73,8 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
             f"unseen     {name}: CRPS {crps:.3f}{'' if unit == '1' else f' {unit}'}, NLL {nll:.3f}, the 80 % interval covers "
             f"{100 * covered:.0f} %"
         )
-    lines += [f"{shown(str(k)[:200], lines=False):<26} {shown(str(v)[:2000], lines=False)}" for k, v in bundle.provenance.items()]
+    made = provenance_in_words(bundle.provenance)
+    lines += [f"{shown(str(k)[:200], lines=False):<26} {shown(str(v)[:2000], lines=False)}" for k, v in made.items()]
     return about, "\n".join(lines)
 
 
@@ -83,6 +88,11 @@ def _known_part(model: HybridModel) -> list[str]:
     learned = "nothing" if model.residual.vanishes else type(model.residual).__name__
     name = shown(model.mechanism.name[:60], lines=False)
     return [f"known      {name}, {len(tape.code)} operations, {said}; learned beside it: {learned}"]
+
+
+def _covariates(model: HybridModel) -> str:
+    named = (name if unit in (None, "", "1") else f"{name} [{unit}]" for name, unit in model.uses.items())
+    return f"{', '.join(named)} of each person"
 
 
 def _in_words(claim: Claim | Refusal, bundle: Bundle) -> str:

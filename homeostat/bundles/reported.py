@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -12,15 +12,18 @@ from exchange import BUILTIN, Bundle, load
 from homeostat import gallery
 from homeostat.bundles.reach import CRITERION
 from homeostat.bundles.said import cut_short_in, not_converged_in
+from homeostat.bundles.seen import asked_as_in, horizons_verdicts, seen_verdict, some_of
 from homeostat.bundles.these_people import beyond_in, certificate_verdicts, scaling_in
+from homeostat.bundles.units_needed import units_for
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
+from homeostat.gallery.latents import latent_of
 from homeostat.gallery.made import Made
 from homeostat.gallery.markup import MARKS
 from homeostat.gallery.opening import opening_of
 from homeostat.gallery.page import DRAWN, Shown, write_page
 from homeostat.gallery.theta import theta_of
+from homeostat.one_run import Run
 from homeostat.places import require_folder
-from homeostat.study.asked import asked_of
 from homeostat.study.dense import dense_of, split
 from homeostat.study.evaluation import score
 from homeostat.study.individual import fits_of
@@ -38,6 +41,7 @@ from training import (
 )
 from training.people.conversion import converted
 from training.people.records import never_negative
+from training.people.tables.driven import driven
 from training.people.tables.file_order import Order
 from training.people.tables.nonmem import read_table
 from training.people.tables.of_model import channels_shown, compartments_of
@@ -68,29 +72,27 @@ def report_on(
     Errors: `ValueError` for a bundle or table that cannot be used.
     """
     bundle = load(path, structures)
-    if bundle.model.backbone.inputs:
-        named = ", ".join(bundle.model.backbone.inputs)
-        raise ValueError(
-            f"{path}: its model needs inputs ({named}) that a table of doses and measurements does not hold; forecast its people "
-            "in Python, with a schedule.do(inputs={name: Signal(times, values), …}) for everyone"
-        )
-    units = units or _stated_in(bundle, path)
+    inputs = _inputs_of(bundle, path)
+    units = units_for(bundle, path, units)
+    shown = channels_shown(bundle.model) if channels is None else channels
+    shown = {**shown, **{name: name for name in inputs if name not in shown.values()}}
     table = read_table(
         data,
         units=units,
         compartments=compartments_of(bundle.model.backbone) if compartments is None else compartments,
-        channels=channels_shown(bundle.model) if channels is None else channels,
+        channels=shown,
         covariates=covariates,
         order=order,
-        signed=signed,
+        signed=[*dict.fromkeys((*signed, *inputs))] if inputs else signed,
         ignore=ignore,
     )
-    assumed = unstated(table.records, bundle.model)
+    given = [driven(record, inputs) for record in table.records] if inputs else table.records
+    assumed = unstated(given, bundle.model)
     # what is asked and drawn is in the model's units, on everybody's own clock
-    records = [converted(record, bundle.model).on_own_clock() for record in table.records]
+    records = [converted(record, bundle.model).on_own_clock() for record in given]
     # a channel that was signed where the model was trained is, whatever this table holds
     records = [replace(r, nonnegative=tuple(c for c in r.nonnegative if c in bundle.nonnegative)) for r in records]
-    asked = asked_of(records, bundle.model.observation.units[0], threshold, forecast_from)
+    asked = asked_as_in(bundle, records, threshold, forecast_from)
     folder = folder or path.parent / "report"
     require_folder(folder)
     require_room(records, bundle.mesh, 16 * bundle.model.members, len(bundle.model.backbone.states))
@@ -114,29 +116,19 @@ def report_on(
     whole = personalise(bundle.model, cohort, solver=bundle.solver)
     seen = sorted({p.id for p in bundle.people} & set(cohort.ids))
     same = bundle.provenance.get("table_sha256") == provenance(Settings(), data, records, units)["table_sha256"]
-    verdicts = gallery.interrupted_verdicts(cut_short_in(bundle))
-    if not_converged_in(bundle):
+    verdicts = gallery.interrupted_verdicts(cut_short_in(bundle), unfinished=not_converged_in(bundle))
+    if not_converged_in(bundle) and not verdicts:  # one cause is one line
         claim = "The fit of this model had not converged"
         verdicts.append(Verdict(claim, False, not_converged_in(bundle), ("convergence", "training")))
     verdicts += [Verdict(sentence, None, about=("units",)) for sentence in assumed]
-    if same or seen:
-        own = " `homeostat inspect` shows the scores that the bundle brings of itself." if bundle.calibration else ""
-        verdicts.append(
-            Verdict(
-                f"{len(seen)} of {_people(len(records))} {'has an id' if len(seen) == 1 else 'have ids'} that the model was "
-                "trained on",
-                None,
-                f"If they are the same people, this page flatters the model.{own}",
-                ("people seen",),
-            )
-        )
+    verdicts.append(seen_verdict(bundle, len(seen), len(records), same=same))
     beyond = beyond_in(bundle, cohort, personal.mode)
     if beyond:
         some = "; ".join(f"{shortened(name, 40)}: {one.reasons()[0]}" for name, one in [*beyond.items()][:3])
+        who = f"{some_of(len(beyond), len(records))} {'goes' if len(beyond) == 1 else 'go'}"
         verdicts.append(
             Verdict(
-                f"{len(beyond)} of {_people(len(records))} {'goes' if len(beyond) == 1 else 'go'} beyond what the model was "
-                "trained on",
+                f"{who} beyond what the model was trained on",
                 None,
                 f"{some}{' …' if len(beyond) > 3 else '.'} For them the learned part extrapolates, and the intervals show only "
                 f"what the members disagree about. {CRITERION}",
@@ -147,6 +139,7 @@ def report_on(
     if scaling is not None:
         sentences = " ".join(scaling.sentences())
         verdicts.append(Verdict("The forecasts are recalibrated by the people of the bundle", None, sentences, ("scaling",)))
+        verdicts += horizons_verdicts(bundle, asked)
     if withheld:
         detail = f"{withheld} On them it would look better than it is."
         verdicts.append(Verdict("The bundle's recalibration is not applied to these people", None, detail, ("scaling",)))
@@ -179,8 +172,9 @@ def report_on(
         "people_not_converged": list(search.unfinished),
         "ends": [e.to_dict() for e in ends],
     }
+    run = Run(folder)
     page = write_page(
-        folder,
+        run.begin(),
         Shown(
             bundle,
             evaluations,
@@ -194,9 +188,10 @@ def report_on(
             fits_of(bundle.model, cohort, whole, end, most=DRAWN, solver=bundle.solver),
             beyond=list(beyond),
             heading="This table",
+            latent=latent_of(bundle.model, cohort.ids, whole),
         ),
         title=f"{data.name}: forecasts of {_people(len(records))}",
-        opening=opening_of(bundle.model, records, evaluation, judged, asked, verdicts, source=data.name, unseen=False),
+        opening=opening_of(bundle.model, records, judged, asked, verdicts, source=data.name, unseen=False),
         notes=[
             f"Each person was learned from what was measured up to {asked.forecast_from:g}{behind(asked.time_unit)} since the "
             f"{asked.since}, with the trained network frozen; the rest of their record was then asked of the model.",
@@ -206,10 +201,31 @@ def report_on(
         made=made or Made.now("homeostat.bundles.reported.report_on(…)"),
         values=summary,
     )
+    (page,) = run.finished(page)
     summary |= {"verdicts": [v.to_dict() for v in verdicts], "report": str(page)}
     lines = [f"{MARKS[v.good]} {v}" for v in verdicts]
     summary["text"] = "\n".join([*lines, f"report: {page}"])
     return summary
+
+
+def _inputs_of(bundle: Bundle, path: Path) -> dict[str, Literal["linear", "held"]]:
+    """The model's inputs by name, and how those of the bundle's own people go between their points."""
+    names = bundle.model.backbone.inputs
+    if not names:
+        return {}
+    if not bundle.people:
+        raise ValueError(
+            f"{path}: its model needs inputs ({', '.join(names)}), and without people the bundle does not say whether they go in "
+            "lines between their points or are held; forecast in Python, with a schedule.do(inputs={name: Signal(times, values), "
+            "…}) for everyone"
+        )
+    twice = sorted(set(names) & set(bundle.model.observation.channels))
+    if twice:
+        raise ValueError(
+            f"{path}: {twice[0]} is an input of its model and a channel too, which a row of a table cannot tell apart; forecast "
+            "in Python, with a schedule.do(inputs={name: Signal(times, values), …}) for everyone"
+        )
+    return {name: bundle.people[0].schedule.inputs[name].kind for name in names}
 
 
 def _missing(bundle: Bundle) -> list[Verdict]:
@@ -230,11 +246,3 @@ def _missing(bundle: Bundle) -> list[Verdict]:
 
 def _people(count: int) -> str:
     return "one person" if count == 1 else f"{count} people"
-
-
-def _stated_in(bundle: Bundle, path: Path) -> Mapping[str, str]:
-    """The units of the table that the bundle was made from, as it says."""
-    units = bundle.provenance.get("units", {})
-    if not isinstance(units, Mapping) or not all(isinstance(unit, str) for unit in units.values()):
-        raise ValueError(f"{path}: its provenance does not say the units of a table; state them: --units TIME=h,AMT=mg,DV=mg/L")
-    return units

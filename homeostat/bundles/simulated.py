@@ -11,6 +11,7 @@ from exchange import BUILTIN, Bundle, load
 from homeostat import gallery
 from homeostat.bundles.predicted import most_steps
 from homeostat.bundles.said import cut_short_in, not_converged_in
+from homeostat.bundles.uncertified import outside_certificates, outside_in_words
 from hybrid import Schedule
 from hybrid.schedules.dose import as_float
 from hybrid.schedules.schedule_text import format_schedule, parse_schedule, schedule_units
@@ -83,6 +84,7 @@ def simulate_person(
     channels, channel_units = bundle.model.observation.channels, bundle.model.observation.units
     schedules = {"as given": given, "what if": schedule}
     beyond = gallery.beyond_training(bundle, index, schedules, end)
+    uncertified = outside_certificates(bundle, index, schedules)
     answer: dict[str, Any] = {
         "person": who.id,
         "schedule": format_schedule(schedule, units=units),
@@ -92,6 +94,7 @@ def simulate_person(
         "cut_short": cut_short_in(bundle),
         "level": level,
         "beyond_training": beyond["what if"].to_dict(),
+        "outside_certificates": uncertified["what if"],
         "channels": {
             name: {
                 "unit": channel_units[j],
@@ -114,9 +117,11 @@ def simulate_person(
         lines.append(beyond["what if"].sentence())
         if beyond["what if"].spans:
             lines.append("The times at which the state is there are marked with *.")
+    if uncertified["what if"]:
+        lines.append(outside_in_words(uncertified["what if"]))
     if cut_short_in(bundle):
         lines.append(f"this model's training was cut short ({cut_short_in(bundle)})")
-    if not_converged_in(bundle):
+    elif not_converged_in(bundle):
         lines.append(f"of this model: {not_converged_in(bundle)}")
     if {as_float(d.arrival) for d in schedule.doses} & set(times):
         lines.append("At the time of a dose stands the value before it.")
@@ -146,6 +151,7 @@ def simulate_person(
             since=began,
             nonnegative=bundle.nonnegative,
             beyond={name: one.spans for name, one in beyond.items() if one},
+            uncertified=[name for name, said in uncertified.items() if said],
             largest=gallery.largest_doses(beyond),
             until=who.until if who.until is not None and who.until < end else None,
         )

@@ -10,34 +10,40 @@ from rich.console import Console
 
 from exchange import Bundle, load, save
 from homeostat import gallery
+from homeostat.bundles.units_needed import how_to_forecast
 from homeostat.c_peptide.agreement import Estimate, Published
-from homeostat.c_peptide.beta import fit_beta
+from homeostat.c_peptide.beta import SOLVER, fit_beta
 from homeostat.c_peptide.figures import LAST, OURS, PROPORTIONAL, Figures, figures_of, unseen_differences
 from homeostat.c_peptide.model import FORECAST_FROM, RATE, STEPS, drinking, people
 from homeostat.c_peptide.page import (
     coverage_table,
     published_table,
     published_verdicts,
+    recalibration_verdicts,
     rival_verdicts,
     training_verdict,
 )
 from homeostat.c_peptide.pictures import hero_picture, narrow_pictures, rank_picture, secretion_picture
 from homeostat.c_peptide.proof import certify_open, holds_for
-from homeostat.c_peptide.secretion import Secretion
+from homeostat.c_peptide.secretion import Secretion, turned
 from homeostat.c_peptide.study import Ensembles, forecast_unseen, forecasts, train_ensembles, trained
 from homeostat.data import OHASHI_CREDIT, ohashi
 from homeostat.gallery.judged import Judged, judge_uncertainty, verdicts_of
+from homeostat.gallery.latents import latent_of
 from homeostat.gallery.made import Made
 from homeostat.gallery.markup import MARKS
 from homeostat.gallery.opening import how_far, what_is_proved
-from homeostat.gallery.page import Shown, sections_of
+from homeostat.gallery.page import DRAWN, Shown, sections_of
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.theta import theta_of
+from homeostat.one_run import Run
 from homeostat.places import require_folder
 from homeostat.progress import cut_short
 from homeostat.second_process import SecondProcess
 from homeostat.study import Evaluation, Settings, asked_of, bundle_of, dense_of, marked, require_folds, score
+from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
+from homeostat.study.settings import require_settings
 from hybrid import Prediction
 from stability import Certificate, check
 from training.people import Ohashi, read_ohashi
@@ -58,34 +64,50 @@ ABOUT = (
     "are of the 35 test people, whom no member was trained on and for whom nothing was chosen, unless they say otherwise. Not "
     "strictly untouched: test figures of earlier versions of this model were known to its authors. The figures beside the "
     "published ones take everyone's most likely β; scores and intervals take draws of it, which moves an error in its third "
-    "digit. At the shell, simulate --do with another glucose leaves the inputs slope and area as they were: set all three."
+    "digit. Individual fits are as the model states them, not recalibrated. At the shell, "
+    "simulate --do with another glucose leaves the inputs slope and area as they were: set all three."
+)
+
+KINETICS_GIVEN = (
+    "The rates k0, k1 and k2 (/min) of clearance and exchange were not estimated here: Van Cauter and others (Diabetes 41 (1992) "
+    "368) give them from a person's age in years and whether they have type 2 diabetes (type2 = 1, else 0). What was estimated "
+    "of each person is β, and nothing else."
+)
+BETA = (
+    "β, without unit, is the one number of a person that the network reads beside the drink's glucose. Under each member the "
+    "people it was trained on have mean 0 and standard deviation 1; the network decides what it means, and a larger β, turned as "
+    "here, means more secretion above basal for the same glucose 30 min after the drink."
 )
 
 
 def run_c_peptide(folder: Path, settings: Settings, console: Console, *, made: Made) -> dict[str, Any]:
-    """Train, certify, judge, draw and save, into `folder`; a summary as plain JSON values, "certified" among them.
+    """Train, certify, judge, draw and save, into `folder`, all together at the end (`Run`); a summary as plain JSON values,
+    "certified" among them.
 
     `settings`: its rate, `forecast_from` and solver are the study's own (`SETTINGS`).
     Errors: `ValueError` for more folds than people; `SimulationError` naming the person; `KeyboardInterrupt` before anything was
     trained.
     """
-    require_folder(folder)
-    with SecondProcess("homeostat.c_peptide.study") as second:
-        return _run(folder, settings, console, second, made)
-
-
-def _run(folder: Path, settings: Settings, console: Console, second: SecondProcess, made: Made) -> dict[str, Any]:
     began = time.perf_counter()
-    console.rule("[bold]1 · read[/bold]", align="left")
+    require_settings(settings)
     data = read_ohashi(ohashi())
     require_folds(settings.folds, len(data.train))
+    require_folder(folder)
+    with SecondProcess("homeostat.c_peptide.study") as second:
+        return _run(folder, settings, data, console, began, second, made)
+
+
+def _run(
+    folder: Path, settings: Settings, data: Ohashi, console: Console, began: float, second: SecondProcess, made: Made
+) -> dict[str, Any]:
+    console.rule("[bold]1 · read[/bold]", align="left")
     console.print(f"{len(data.train)} training and {len(data.test)} test people of the published split")
     console.print(OHASHI_CREDIT, markup=False)
 
     console.rule("[bold]2 · train[/bold]", align="left")
     console.print(
         f"{settings.members} members, and {settings.folds} folds of {settings.members} that never see their fold's people, "
-        "stacked; Ctrl-C keeps the best so far"
+        "stacked; from the first step on, Ctrl-C keeps the best so far"
     )
     apart = torch.device(settings.device).type == "cpu"  # a GPU takes all members at once
     if apart:
@@ -101,11 +123,11 @@ def _run(folder: Path, settings: Settings, console: Console, second: SecondProce
         console=console,
         second=second if apart else None,
     )
-    return _after_training(folder, settings, data, found, generator, console, began, second, made)
+    return _after_training(Run(folder), settings, data, found, generator, console, began, second, made)
 
 
 def _after_training(
-    folder: Path,
+    run: Run,
     settings: Settings,
     data: Ohashi,
     found: Ensembles,
@@ -120,9 +142,10 @@ def _after_training(
     stopped = cut_short({"hybrid": found.interrupted})
     said = {**marked(stopped), "settings.solver": settings.solver}
     steps = training_verdict(found)
-    if steps.good is False:
+    if steps.good is False and not stopped:  # that it was cut short is said, and is why
         said["not_converged"] = f"{steps.claim}."
         console.print(f"{MARKS[steps.good]} {steps.claim}", markup=False)
+    folder = run.begin()
     path = save(bundle_of(hybrid, None, {}, said), folder / "model.twin")  # whatever fails from here on, it is there
 
     train = [drinking(r) for r in data.train]
@@ -192,18 +215,21 @@ def _after_training(
     save(bundle, path)
     difference = _largest_difference(bundle, load(path))
     console.print(
-        f"{path}: {path.stat().st_size / 1024:.0f} kB; {gallery.saved_words(difference, 'nmol/L')}", markup=False
+        f"{path.name}: {path.stat().st_size / 1024:.0f} kB; {gallery.saved_words(difference, 'nmol/L')}", markup=False
     )
     secretion = Secretion.of(hybrid.model, found.cohort, hybrid.personal.mode)
     hero = hero_picture(folder, dense, records, secretion, figures, FORECAST_FROM)
     narrow_pictures(folder, dense, records, secretion, figures, FORECAST_FROM)  # the README's
     verdicts = [
-        *gallery.interrupted_verdicts(stopped),
+        *gallery.interrupted_verdicts(
+            stopped, unfinished=" ".join([f"{steps.claim}.", steps.detail, *hybrid.convergence.sentences()])
+        ),
         *compared,
         *certified,
-        training_verdict(found),
+        *([] if stopped else [steps]),
         *gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends, hybrid.interrupted),
         *verdicts_of(judged),
+        *recalibration_verdicts(stated, evaluations, judged_train, test.after(FORECAST_FROM).y.cpu(), test.ids),
         solver_verdict(figures),
         gallery.saved_verdict(difference, "nmol/L"),
     ]
@@ -217,8 +243,10 @@ def _after_training(
         judged,
         None,
         theta_of(hybrid.model, test, whole),
-        None,
+        fits_of(hybrid.model, test, whole, END, most=DRAWN, solver=SOLVER),
         heading="Test people, never seen in training",
+        latent=latent_of(hybrid.model, test.ids, whole, name="β", meaning=BETA, turn=turned(hybrid.model, test, whole.mode)),
+        about_theta=[KINETICS_GIVEN],
     )
     learned = Section(
         "What was learned, and beside what is published",
@@ -242,6 +270,8 @@ def _after_training(
         "figures": figures.to_dict(),
         "unseen_training_difference": {name: one.to_list() for name, one in differences.items()},
         "scores": bundle.calibration["scores"],
+        "uncertainty": judged.to_dict(),
+        "uncertainty_of_the_training_people": judged_train.to_dict(),
         **gallery.fit_summary(hybrid),
         "unit": asked.unit,
         "time_unit": asked.time_unit,
@@ -257,21 +287,24 @@ def _after_training(
         opening=[
             _what_it_is(figures, len(data.train), len(data.test)),
             what_is_proved(verdicts),
-            how_far(shown.evaluation, judged, asked, verdicts, True),
+            how_far(judged, asked, verdicts, True),
         ],
         made=made,
         picture=hero,
         verdicts=verdicts,
-        notes=[ABOUT, *summary["notes"]],
+        notes=[ABOUT, *summary["notes"], how_to_forecast(bundle)],
         sections=[learned, *sections_of(folder, shown, drawing.get(), others)],
         provenance=gallery.made_from(bundle.provenance, asked.time_unit),
         values=summary,
     )
+    path, report = run.finished(path, report, cut_short=bool(stopped))
     seconds = time.perf_counter() - began
     console.rule(align="left")
-    console.print(f"report: {report}   ({seconds:.0f} s in all)", markup=False)
+    console.print(f"bundle: {path}\nreport: {report}   ({seconds:.0f} s in all)", markup=False)
     if stopped:
         console.print(f"training was cut short ({stopped}), and the bundle and the report say so", markup=False)
+    if apart := run.kept_apart():
+        console.print(apart, markup=False)
     return {**summary, "bundle": str(path), "report": str(report), "seconds": seconds}
 
 
@@ -307,7 +340,8 @@ def solver_verdict(figures: Figures) -> Verdict:
     fine = figures.apart < 0.1 * figures.noise
     detail = (
         f"C-peptide of the test people by these steps is {figures.apart:.1e} nmol/L or less from that by dopri5 to 1e-8; the "
-        f"noise has a standard deviation of {figures.noise:.2g} nmol/L."
+        f"noise that the model states of these people, before any recalibration, has a standard deviation of {figures.noise:.2g} "
+        "nmol/L (root of the mean variance)."
     )
     return Verdict(f"The steps of training are {'fine enough' if fine else 'too coarse'}", fine, detail, ("solver",))
 

@@ -1,6 +1,10 @@
 """The words and tables of the C-peptide page: the published figures beside ours, and how far both can be told apart."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 import torch
+from torch import Tensor
 
 from homeostat.c_peptide.agreement import Estimate, Published
 from homeostat.c_peptide.figures import KINETICS, LAST, OURS, PROPORTIONAL, Figures
@@ -8,6 +12,9 @@ from homeostat.c_peptide.model import STEPS
 from homeostat.c_peptide.study import Ensembles
 from homeostat.gallery.judged import Judged
 from homeostat.gallery.table import Cell, Table
+from homeostat.study.evaluation import Evaluation
+from hybrid import Prediction
+from training.trust import Outcome, UncertaintyReport, mean_scores, paired_difference
 from training.trust.verdicts import Verdict
 
 _NAMES = (OURS, PROPORTIONAL, LAST, KINETICS)
@@ -48,12 +55,31 @@ def published_table(found: Figures, test: int) -> Table:
         "other: .389 and .540); no intervals are published. Secretion ∝ rise of glucose: the same kinetics, production = b·ΔG "
         "with one b per person, no network. Kinetics alone: basal production, so that C-peptide stays what it was."
     )
-    return Table(
-        "Beside the published hybrid",
-        ["figure", "ours", "published", "secretion ∝ ΔG", "last value", "kinetics alone"],
-        rows,
-        note,
-    )
+    title = "Beside the published hybrid"
+    columns = ["figure", "ours", "published", "secretion ∝ ΔG", "last value", "kinetics alone"]
+    return Table(title, columns, rows, note, full=Table(title, _NUMBERED, _numbers(found)))
+
+
+_NUMBERED = ("figure", "of", "value", "from", "to")  # 95 % over people; of what is published its range
+_RANK = "rank correlation of β with the clamp's first phase"
+
+
+def _numbers(found: Figures) -> list[list[Cell]]:
+    """The same as numbers, one of them a row."""
+    published = Published()
+    rows: list[list[Cell]] = []
+
+    def put(figure: str, of: Mapping[str, Estimate]) -> None:
+        rows.extend([figure, name, one.value, one.low, one.high] for name, one in of.items())
+
+    put("squared error of one person (nmol²/L²)", found.squared_error)
+    rows.append(["squared error of one person (nmol²/L²)", "published", published.squared_error, None, None])
+    put("RMSE at 90 and 120 min (nmol/L)", found.forecast)
+    rows.append(["RMSE at 90 and 120 min (nmol/L)", "published", published.forecast, None, None])
+    put(f"{_RANK}, all people", {OURS: found.rank})
+    rows.append([f"{_RANK}, all people", "published", None, *published.rank])
+    put(f"{_RANK}, test people", {OURS: found.rank_test})
+    return rows
 
 
 def published_verdicts(found: Figures) -> list[Verdict]:
@@ -74,9 +100,13 @@ def training_verdict(found: Ensembles) -> Verdict:
     steps = "1 step" if made == 1 else f"{made} steps"
     detail = f"Of the {made} steps the last alone tells nothing." if made == 1 else ""
     if back:
-        fall = float(len(found.cohort.ids) * (losses[-1 - back] - losses[-1]).median())
-        way = "fell" if fall > 0.0 else "rose"
-        detail = f"In the last {back} the objective of everyone together still {way} by {abs(fall):.2g} (the members' median)."
+        fall = len(found.cohort.ids) * (losses[-1 - back] - losses[-1])  # (M,)
+        middle, falling = float(fall.median()), int((fall > 0.0).sum())
+        way = "lower" if middle > 0.0 else "higher"
+        detail = (
+            f"In the last {back} steps the objective of everyone together still fell in {falling} of {len(fall)} members; their "
+            f"median is {abs(middle):.2g} {way} than before."
+        )
     if made < STEPS:
         claim = f"Training of the network stopped after {steps}, before the {STEPS} that were chosen"
         return Verdict(claim, False, detail, ("convergence", "network"))
@@ -130,7 +160,7 @@ def _rank(ours: Estimate, published: tuple[float, float]) -> Verdict:
 
 def coverage_table(judged: Judged, people: int) -> Table:
     """Shares inside the intervals of the training people, before and after recalibration, each beside its band."""
-    reports = [("as it is", judged.before)] + ([("recalibrated", judged.after)] if judged.after is not None else [])
+    reports = _reports(judged)
     rows: list[list[Cell]] = []
     for which, report in reports:
         for row in report.channels[0].coverage_by_horizon:
@@ -139,7 +169,55 @@ def coverage_table(judged: Judged, people: int) -> Table:
             rows.append([which, row.horizon, f"{100 * row.level:.0f} %", inside, band, row.sharpness])
     note = (
         f"{people} training people, each forecast by members that never saw them; recalibrated: everyone by the others' factors. "
-        "The band holds all gates of the report for 95 of 100 perfect forecasters of as few people."
+        f"The band holds all gates of the report for 95 of 100 perfect forecasters of as few people; outside it: "
+        f"{_outside(reports)}."
     )
     columns = ["forecast", "time (min)", "interval", "inside", "band", "mean width (nmol/L)"]
     return Table("Training people, cross-validated", columns, rows, note)
+
+
+def _outside(reports: Sequence[tuple[str, UncertaintyReport]]) -> str:
+    """How many shares leave their band, before and after."""
+    counted = []
+    for which, report in reports:
+        rows = report.channels[0].coverage_by_horizon
+        counted.append(f"{which} {sum(bool(row.share.place) for row in rows) or 'none'} of {len(rows)}")
+    return ", ".join(counted)
+
+
+def recalibration_verdicts(
+    stated: Prediction, evaluations: Mapping[str, Evaluation], judged_train: Judged, y: Tensor, ids: Sequence[str]
+) -> list[Verdict]:
+    """What the factors of the training people are, and what they did to the test people's forecasts; none where there are none.
+
+    `evaluations`: the recalibrated one first, then that `stated`; `y` (N, T, 1), what came true of the people `ids`.
+    """
+    scaling = judged_train.scaling
+    if scaling is None:
+        return []
+    after, before = (one.scores for one in evaluations.values())
+    plain = Outcome(stated.to("cpu"), y, ids)
+    first, second = mean_scores(plain), mean_scores(replace(plain, prediction=scaling.apply(plain.prediction, ids)))
+    changes = []
+    for name, unit in (("nll", ""), ("crps", " nmol/L")):
+        one = paired_difference(second[name], first[name], ids, generator=torch.Generator().manual_seed(5))
+        changes.append(
+            f"{name.upper()} {before[name]:.3f} → {after[name]:.3f}{unit} (change {one.difference:+.3f}, 95 % over people "
+            f"{one.lower:+.3f} to {one.upper:+.3f}; below 0 is better)"
+        )
+    gap = "quantile_calibration_error"
+    wide = after["sharpness_80"] > before["sharpness_80"]
+    claim = (
+        f"Recalibration by the training people makes the test people's 80 % intervals {'wider' if wide else 'narrower'}: they "
+        f"hold {100 * after['coverage_80']:.0f} % instead of {100 * before['coverage_80']:.0f} %"
+    )
+    detail = (
+        f"As stated → recalibrated: mean width {before['sharpness_80']:.2f} → {after['sharpness_80']:.2f} nmol/L; "
+        f"{'; '.join(changes)}; quantile gap {before[gap]:.3f} → {after[gap]:.3f}. Training people, cross-validated: of the "
+        f"shares inside an interval, outside their band are {_outside(_reports(judged_train))}. {' '.join(scaling.sentences())}"
+    )
+    return [Verdict(claim, None, detail, ("scaling", "test people"))]
+
+
+def _reports(judged: Judged) -> list[tuple[str, UncertaintyReport]]:
+    return [("as it is", judged.before)] + ([("recalibrated", judged.after)] if judged.after is not None else [])

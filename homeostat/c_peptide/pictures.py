@@ -17,7 +17,7 @@ from homeostat.pictures.colours import FAINT, GREY, INK, LINE, PAGE, SECOND
 from homeostat.pictures.in_words import people_in_words
 from homeostat.pictures.people import limits, people_handles
 from homeostat.pictures.sheet import panel_axes, sheet_axes
-from homeostat.pictures.style import SMALL, axis_labels, header_height, panel_title, person_name, tidy
+from homeostat.pictures.style import SMALL, axis_labels, cell_size, header_height, panel_title, person_name, tidy
 from hybrid import Prediction
 from training import Record
 from training.people.records import never_negative
@@ -31,22 +31,47 @@ def secretion_axes(found: Secretion, *, late: bool = False, axes: Axes | None = 
     axes = panel_axes(axes)
     for curve in found.late if late else found.early:
         axes.plot(found.rise, 1000.0 * curve, color=FAINT, linewidth=0.7, zorder=1.5)
+    ends = []
     for which in PERCENTILES:
         curve = 1000.0 * found.percentile(which, late)
         axes.plot(found.rise, curve, color=LINE, linewidth=2.4, zorder=3.0)
+        ends.append(float(curve[-1]))
+    tidy(axes)
+    axes.set_xlim(0.0, 1.09 * found.rise[-1])
+    axis_labels(axes, "Rise of glucose (mmol/L)", "Secretion above basal (pmol/L/min)")
+    shared = len(axes.get_shared_y_axes().get_siblings(axes)) > 1  # the other panel may be drawn later, and reach higher
+    curves = np.stack([found.early, found.late] if shared else [found.late if late else found.early])
+    high = 1000.0 * float(curves.max() - min(curves.min(), 0.0))
+    between = 1.2 * SMALL / 72.0 / (0.6 * cell_size(axes)[1]) * high  # a line of text, in a panel of so much of its place
+    for which, end, at in zip(PERCENTILES, ends, apart(ends, between), strict=True):
         axes.annotate(
             f"{which:.0f}th",
-            (found.rise[-1], curve[-1]),
-            xytext=(4.0, 0.0),
-            textcoords="offset points",
+            (found.rise[-1], end),
+            xytext=(1.015 * found.rise[-1], at),
+            textcoords="data",
             color=LINE,
             fontsize=SMALL,
             va="center",
         )
-    tidy(axes)
-    axes.set_xlim(0.0, 1.09 * found.rise[-1])
-    axis_labels(axes, "Rise of glucose (mmol/L)", "Secretion above basal (pmol/L/min)")
     return axes
+
+
+def apart(heights: Sequence[float], between: float) -> list[float]:
+    """Places for labels of these heights, at least so far apart and no farther from them than that needs.
+
+    They keep their order; labels that would overlap share the room about their middle.
+    """
+    groups: list[tuple[float, int]] = []  # middle and number of labels
+    for height in sorted(heights):
+        groups.append((height, 1))
+        while len(groups) > 1:
+            (a, m), (b, n) = groups[-2:]
+            if b - a >= between * (m + n) / 2.0:
+                break
+            groups[-2:] = [((m * a + n * b) / (m + n), m + n)]
+    places = [middle + between * (k - (n - 1) / 2.0) for middle, n in groups for k in range(n)]
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
+    return [place for _, place in sorted(zip(order, places, strict=True))]
 
 
 def errors_axes(found: Figures, *, axes: Axes | None = None) -> Axes:

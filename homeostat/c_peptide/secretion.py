@@ -44,6 +44,14 @@ class Secretion:
         return np.asarray((self.late if late else self.early)[person])
 
 
+def turned(model: HybridModel, cohort: Cohort, beta: Tensor) -> np.ndarray:  # beta (M, N, 1) → (M,)
+    """1 for the members under which a larger β secretes more at 30 min, on average over a rise of up to 10 mmol/L, else −1."""
+    much = production(model, cohort, beta, np.linspace(2.5, 10.0, 4), minutes=30.0).mean(-1)  # (M, N)
+    own = beta[..., 0].detach().cpu().numpy()
+    with_it = ((own - own.mean(1, keepdims=True)) * much).sum(1)
+    return np.where(with_it < 0.0, -1.0, 1.0)
+
+
 def production(
     model: HybridModel,
     cohort: Cohort,

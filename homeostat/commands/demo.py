@@ -1,35 +1,28 @@
 """`homeostat demo`."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from homeostat.commands.answer import Answer, Command
-from homeostat.door import typed
-from homeostat.interrupted import INTERRUPTED
+from homeostat.door import INTERRUPTED, typed
 from homeostat.options import Device, Json, Seed, SolverName, console_of
 
-
-class Which(StrEnum):
-    """The bundled data that a demo is about."""
-
-    THEOPHYLLINE = "theophylline"
-    C_PEPTIDE = "c-peptide"
+THEOPHYLLINE, C_PEPTIDE = "theophylline", "c-peptide"
 
 
 def demo(
     context: typer.Context,
     which: Annotated[
-        Which,
+        str,
         typer.Argument(
             metavar="[theophylline|c-peptide]",
             help="theophylline: twelve people, one dose, the whole path in little; c-peptide: 117 people after a glucose drink, "
             "a secretion that is learned, beside the published hybrid's figures.",
         ),
-    ] = Which.THEOPHYLLINE,
+    ] = THEOPHYLLINE,
     out: Annotated[
         Path | None, typer.Option(help="Where everything is written; by default runs/theophylline or runs/c-peptide.")
     ] = None,
@@ -57,7 +50,7 @@ def demo(
     from homeostat.study.settings import Settings
 
     folder, made = _folder(which, out), Made.now(typed(context))
-    if which is Which.C_PEPTIDE:
+    if _known(which) == C_PEPTIDE:
         from homeostat.c_peptide.demo import SETTINGS, run_c_peptide
 
         if solver != SETTINGS.solver:
@@ -91,12 +84,19 @@ def demo(
     return Answer(summary, code=INTERRUPTED if summary["interrupted"] else 0 if good else 1, notes=summary["notes"])
 
 
-def _folder(which: Which, out: Path | None) -> Path:
-    return Path("runs") / which.value if out is None else out
+def _known(which: str) -> str:
+    if which.lower() not in (THEOPHYLLINE, C_PEPTIDE):
+        raise ValueError(f"there is no demo {which!r}; write homeostat demo {THEOPHYLLINE}, or homeostat demo {C_PEPTIDE}")
+    return which.lower()
+
+
+def _folder(which: str, out: Path | None) -> Path:
+    return Path("runs") / _known(which) if out is None else out
 
 
 def _writes(given: Mapping[str, Any]) -> list[Path]:
-    return [_folder(given["which"], given["out"])]
+    # an unknown one is refused by the command itself
+    return [_folder(given["which"], given["out"])] if given["which"].lower() in (THEOPHYLLINE, C_PEPTIDE) else []
 
 
 DEMO = Command(demo, "homeostat demo c-peptide --out runs/c-peptide", _writes)

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from homeostat.commands.answer import Answer, Command
-from homeostat.door import say_notes, typed
-from homeostat.interrupted import INTERRUPTED
+from homeostat.door import INTERRUPTED, say_notes, typed
 from homeostat.options import (
     Channels,
     Compartments,
@@ -89,7 +88,11 @@ def fit(
     log: Annotated[bool, typer.Option("--log", help="Curves for TensorBoard in OUT/log (needs homeostat[log]).")] = False,
     as_json: Json = False,
 ) -> Answer:
-    """Train and certify a hybrid model of your own table, judge it on people never seen, save the bundle and a report."""
+    """Train and certify a hybrid model of your own table, judge it on people never seen, save the bundle and a report.
+
+    Known physics that is not linear is a mechanism: homeostat fit table.csv --backbone MichaelisMenten --units
+    TIME=d,AMT=mg,DV=mg/L
+    """
     from homeostat.gallery.made import Made
     from homeostat.study.backbones import backbone_named, observation_of, require_driven
     from homeostat.study.fit_table import fit_table

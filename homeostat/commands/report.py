@@ -29,7 +29,14 @@ from homeostat.options import (
 def report(
     context: typer.Context,
     bundle: BundleFile,
-    data: Annotated[Path, typer.Option("--data", help="A table like that of `fit`: the people to forecast.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data",
+            help="A table like that of `fit`: the people to forecast. "
+            "An input of the model stands in rows of its own: its name in CMT, its value in DV, its unit in --units.",
+        ),
+    ],
     units: Annotated[str, typer.Option("--units", help="As in `fit`; by default the bundle's own.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder of the report (default: report/ beside the bundle).")] = None,
     compartments: Compartments = None,

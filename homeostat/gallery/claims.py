@@ -59,6 +59,8 @@ def speaks_of(
     if stays["set"] == "box":
         box, _ = claimed(certificate.region)
         return isinstance(box, Box) and bool(((starts >= box.lower) & (starts <= box.upper)).all())
+    if stays["set"] == "order":
+        return bool(((starts >= np.asarray(stays["lower"])) & (starts <= np.asarray(stays["upper"]))).all())
     away = np.asarray(starts, dtype=np.float64) - np.asarray(stays["centre"])
     metric = np.asarray(certificate.metric)
     return bool((np.sqrt(np.einsum("...i,ij,...j->...", away, metric, away)) <= stays["start"]).all())

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from exchange import Bundle
 from homeostat.bundles.reach import CRITERION, Beyond, Reach
+from homeostat.bundles.uncertified import outside_certificates, outside_in_words
 from homeostat.gallery.claims import speaks_of
 from homeostat.pictures import (
     Phase,
@@ -26,7 +27,7 @@ from homeostat.pictures import (
 )
 from homeostat.pictures.in_words import people_in_words, phase_in_words, reliability_in_words, what_if_in_words
 from homeostat.pictures.people import pages
-from homeostat.pictures.reliability import counts_in_words
+from homeostat.pictures.reliability import counts_in_words, strays_in_words
 from homeostat.study.asked import Asked
 from homeostat.study.evaluation import Evaluation
 from homeostat.wording import behind, cut_note
@@ -63,10 +64,12 @@ def people_pictures(
     if asked.forecast_from is None:
         caption = f"Every measurement was known: these are fits, not forecasts. {caption}"
     caption = f"{caption} {cut_note(never_negative(records))}".rstrip()
-    found, several = [], len(dense.channels) > 1
+    found: list[Picture] = []
+    several = len(dense.channels) > 1
     for channel, quantity in enumerate(dense.channels):
         begun = f"{title}: {quantity}" if several else title
-        for stem, which, words in pages(f"{name}-channel{channel + 1}" if channel else name, len(records)):
+        shared = pages(f"{name}-channel{channel + 1}" if channel else name, len(records))
+        for place, (stem, which, words) in enumerate(shared, 1):
             chosen, whose = dense.people(which), [records[i] for i in which]
             whole = f"{begun}{words}"
             axes = people_axes(
@@ -82,9 +85,11 @@ def people_pictures(
             alt = people_in_words(
                 chosen, whose, channel=channel, forecast_from=asked.forecast_from, time_unit=asked.time_unit
             )
-            apart = [quantity] * several + [words.removeprefix(": ")] * bool(words)  # two captions are never the same
-            said = f"{', '.join(apart)}. " if apart else ""
-            said = f"{said[:1].upper()}{said[1:]}{caption}"
+            said = f"{quantity[:1].upper()}{quantity[1:]}. " if several else ""  # two captions are never the same
+            if words:  # the title says which places of the list these are
+                ends = f"person {shortened(whose[0].id, 40)} first and {shortened(whose[-1].id, 40)} last"
+                said += f"Picture {place} of {len(shared)}, with {ends}. "
+            said = f"{said}{caption}"
             found.append(written(axes, folder, stem, title=whole, caption=said, alt=alt))
     return found
 
@@ -134,7 +139,7 @@ def reliability_picture(
     caption = (
         f"{begin}When the model said 70 %, did it happen 70 % of the time? Grey shows, for each point by itself, where a "
         "perfectly calibrated forecaster would land 95 times of 100 with this few observations: of so many points some are "
-        "outside by chance, and each panel says how many. Not more than that is no evidence against the model, and little for it."
+        f"outside by chance, and each panel says how many. {strays_in_words(numbers)}"
     )
     axes = reliability_axes(numbers, title=title, subtitle=counts_in_words(numbers))
     return written(axes, folder, name, title=title, caption=caption, alt=reliability_in_words(numbers))
@@ -202,6 +207,7 @@ def what_if_picture(
     times = np.linspace(bundle.people[person].schedule.start, end, 145).tolist()
     found = {name: bundle.forecast(bundle.people[person].id, one, times) for name, one in schedules.items()}
     beyond = beyond_training(bundle, person, schedules, end)
+    uncertified = {name: said for name, said in outside_certificates(bundle, person, schedules).items() if said}
     title = f"What if person {shortened(bundle.people[person].id)} were dosed otherwise?"
     until = bundle.people[person].until
     axes = what_if_axes(
@@ -213,6 +219,7 @@ def what_if_picture(
         since=asked.since,
         nonnegative=bundle.nonnegative,
         beyond={name: one.spans for name, one in beyond.items() if one},
+        uncertified=uncertified,
         largest=largest_doses(beyond),
         until=until if until is not None and until < end else None,
         measured=measured,
@@ -223,6 +230,7 @@ def what_if_picture(
         "Open dots were measured under what was given, not under these doses." if measured is not None else "",
         *(f"{name[:1].upper()}{name[1:]}: {one.sentence()}" for name, one in beyond.items() if one),
         CRITERION if any(beyond.values()) else "",
+        *(f"{name[:1].upper()}{name[1:]}: {outside_in_words(said)}" for name, said in uncertified.items()),
         cut_note(bundle.nonnegative),
     ]
     said = " ".join(filter(None, caption))
@@ -231,6 +239,7 @@ def what_if_picture(
         threshold=asked.threshold,
         time_unit=asked.time_unit,
         beyond={name: one.spans for name, one in beyond.items() if one},
+        uncertified=uncertified,
     )
     return written(axes, folder, "what_if", title=title, caption=said, alt=alt), found
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from homeostat.gallery.figures import written
+from homeostat.gallery.theta import computed
 from homeostat.pictures import Observed, Picture, Theta, observed_axes, theta_axes
 from homeostat.pictures.in_words import observed_in_words
 from homeostat.pictures.theta import shown_in_words
@@ -15,11 +16,15 @@ from hybrid import Prediction
 def theta_picture(folder: Path, theta: Theta) -> Picture:
     """Everyone's θ in its box."""
     title = "Everyone's θ in its box"
-    axes = theta_axes(theta, title=title, subtitle=f"{len(theta.ids)} people, from all of their own data")
+    subtitle, whole = f"{len(theta.ids)} people, from all of their own data", "the axis is the whole box, in logarithms"
     caption = (
-        "Each stroke is one person, the mean over the members; the axis is the whole box, in logarithms, and hatched is its "
-        "outermost twentieth at either end: there the box speaks, and not the data."
+        f"Each stroke is one person, the mean over the members; {whole}, and hatched is its outermost twentieth at either end: "
+        "there the box speaks, and not the data."
     )
+    if theta.given is not None:
+        subtitle = f"{len(theta.ids)} people, not estimated: {computed(theta)}"
+        caption = f"Each stroke is one person; {whole}. No measurement had a say: {computed(theta)}."
+    axes = theta_axes(theta, title=title, subtitle=subtitle)
     alt = f"A strip for each parameter, on a logarithmic axis, with a stroke for each of {len(theta.ids)} people. "
     return written(axes, folder, "theta", title=title, caption=caption, alt=f"{alt}{shown_in_words(theta)}.")
 
@@ -35,7 +40,7 @@ def observed_picture(
     }
     title = "Observed against predicted"
     caption = (
-        "Each dot is one measurement, with the interval that was stated for it. On the dashed line it is as predicted; on the "
+        "Each dot is one measurement, with its interval. On the dashed line it is as predicted; on the "
         "right it was known to the fit."
     )
     axes = observed_axes(numbers, title=title)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from homeostat.gallery.figures import written
-from homeostat.gallery.table import Table
+from homeostat.gallery.table import Cell, Table
 from homeostat.pictures import Picture, Rings, horizons_axes, ignorance_axes
 from homeostat.pictures.in_words import horizons_in_words, ignorance_in_words
 from homeostat.pictures.uncertainty import sample_in_words
@@ -179,14 +179,14 @@ def _by_channel(report: UncertaintyReport) -> list[tuple[ChannelReport, str, str
 
 def verdicts_of(judged: Judged) -> list[Verdict]:
     """The page in plain language: all gates together, what stands out, then what recalibration does."""
-    found = [_gates(judged.before, "The stated uncertainty", "as it is")]
+    found = [_gates(judged.before, f"The {which_uncertainty(judged.before)} uncertainty", "as it is")]
     flagged = {flag.channel for flag in judged.before.flags if flag.name == DROPPED}
     for verdict in judged.before.verdicts:
         if verdict.about[0] == "gates" or (verdict.about[0] == "innovations" and verdict.about[1] in flagged):
             continue  # said above; and the flag says it, and what it means
         found.append(replace(verdict, claim=verdict.claim[:1].upper() + verdict.claim[1:]))
     if judged.after is not None:
-        found.append(_gates(judged.after, "Recalibrated by the other people, the stated uncertainty", "recalibrated"))
+        found.append(_gates(judged.after, "Recalibrated by the other people, the uncertainty", "recalibrated"))
         for name, (mean, low, high) in judged.change.items():
             words = "worse" if low > 0.0 else "better" if high < 0.0 else "neither better nor worse, as far as these people tell"
             # of several channels in different units there is no unit; NLL has none
@@ -207,12 +207,20 @@ def verdicts_of(judged: Judged) -> list[Verdict]:
 
 
 def scores_table(judged: Judged, asked: Asked) -> Table:
-    """NLL, CRPS and the rest per horizon, before recalibration."""
+    """NLL, CRPS, shares inside the intervals and the rest per horizon, before recalibration."""
     channel = _channel(judged.before, asked)
-    rows = [(r.horizon, r.count, r.records, r.nll, r.crps, r.rmse, r.zms) for r in channel.by_horizon]
+    shares = {(r.horizon, r.level): r.share for r in channel.coverage_by_horizon}
+    levels = sorted({level for _, level in shares})
+    rows, whole = list[list[Cell]](), list[list[Cell]]()
+    for r in channel.by_horizon:
+        plain: list[Cell] = [r.horizon, r.count, r.records, r.nll, r.crps, r.rmse, r.zms]
+        found = [shares.get((r.horizon, level)) for level in levels]
+        rows.append([*plain, *(None if one is None else f"{100 * one.observed:.0f} %" for one in found)])
+        whole.append([*plain, *(None if one is None else one.observed for one in found)])
     note = (
         f"Times in {asked.time_unit} since the {asked.since}. NLL, CRPS, RMSE: lower is better; NLL"
-        f"{density_in(channel.unit)}. Mean z²: squared errors over their stated variance, 1 if right. A horizon with few people "
+        f"{density_in(channel.unit)}. Mean z²: squared errors over their stated variance, 1 if right. In 80 % and the like: "
+        "measurements inside these intervals. A horizon with few people "
         "says little by itself."
     )
     columns = [
@@ -224,7 +232,8 @@ def scores_table(judged: Judged, asked: Asked) -> Table:
         with_unit("RMSE", channel.unit),
         "mean z²",
     ]
-    return Table("By horizon", columns, [list(row) for row in rows], note=note)
+    inside = [[*columns, *(f"{what}{100 * level:g} %" for level in levels)] for what in ("in ", "share in ")]
+    return Table("By horizon", inside[0], rows, note=note, full=Table("By horizon", inside[1], whole))
 
 
 def conventions_table(judged: Judged) -> Table:
@@ -233,11 +242,41 @@ def conventions_table(judged: Judged) -> Table:
     return Table("Conventions", ["what", "convention"], rows)
 
 
+def which_uncertainty(report: UncertaintyReport) -> str:
+    """The one word that a page has for what was judged: "stated", as the model states it, or "recalibrated" by people."""
+    return "recalibrated" if report.fitted_on else "stated"
+
+
+def passes_in_words(report: UncertaintyReport, gates: str = "gates") -> tuple[str, bool | None]:
+    """Whether it passes those gates that can decide, to stand behind what was judged; neither where none can, or where to pass
+    is no news (`UncertaintyReport.tells`).
+
+    A report that passes says how many gates are outside their own band all the same, which is narrower than the one over all.
+    """
+    able = report.gates - report.undecided
+    people = "one person" if report.people == 1 else f"{report.people} people"
+    if not able:
+        return f"cannot be judged: with {people} none of {report.gates} {gates} can decide", None
+    these = f"{gates} that {people} can decide" if report.undecided else gates
+    if report.failed:
+        return f"fails {report.failed} of {able} {these}", False
+    if not report.tells:
+        first = f"{report.undecided} of {report.gates} {gates} cannot decide, and " if report.undecided else ""
+        which = f"the other {able}" if first else f"{able} {gates}"
+        return f"cannot be judged with {people}: {first}to fail none of {which} says little", None
+    alone, chance = report.outside_alone, round(0.05 * able)
+    if not alone:
+        return f"passes all {able} {these}", True
+    verb = "is" if chance == 1 else "are"
+    by_chance = f"of a perfect forecaster about {chance} {verb}" if chance else "of a perfect forecaster hardly one is"
+    outside = f"{alone} of them {'is' if alone == 1 else 'are'} outside {'its' if alone == 1 else 'their'} own band"
+    return f"passes all {able} {these} together, though {outside} ({by_chance})", True
+
+
 def _gates(report: UncertaintyReport, what: str, which: str) -> Verdict:
-    good = report.failed == 0
-    claim = f"{what} " + (
-        f"passes all {report.gates} gates" if good else f"fails {report.failed} of {report.gates} gates: recalibrate, or see why"
-    )
+    words, good = passes_in_words(report)
+    cure = ": see why" if report.fitted_on else ": recalibrate, or see why"
+    claim = f"{what} {words}{cure if good is False else ''}"
     return Verdict(claim, good, str(report.verdicts[0]), ("gates", which))
 
 

@@ -11,6 +11,7 @@ from homeostat.gallery.table import Table, as_written, value_of
 from homeostat.pictures import Picture
 from training.trust.verdicts import Verdict
 
+FOLDED = 420  # characters: a detail longer than this, as a certificate's is, is folded behind its first sentence
 MARKS = {True: "✓", False: "✗", None: "–"}  # of a verdict's `good`
 _SAID = {True: "good", False: "bad", None: "neutral"}
 _MINUS = re.compile(r"(?<![\w.)\-])-(?=\.?\d)")  # no hyphen: "2-3", "1e-8" and "--steps" keep theirs
@@ -31,6 +32,12 @@ def verdict_item(verdict: Verdict) -> str:
     """One verdict as an item of a list: its mark, which is read aloud too, the claim, and what stands behind it."""
     kind = _SAID[verdict.good]
     below = f' <span class="detail">{prose(verdict.detail)}</span>' if verdict.detail else ""
+    first, _, rest = verdict.detail.partition(". ")
+    if rest and len(verdict.detail) > FOLDED:
+        below = (
+            f' <span class="detail">{prose(first)}.</span>'
+            f'<details class="more"><summary>More of this</summary><span class="detail">{prose(rest)}</span></details>'
+        )
     return (
         f'<li class="{kind}"><span class="mark" role="img" aria-label="{kind}">{MARKS[verdict.good]}</span>'
         f'<div><span class="claim">{prose(verdict.claim)}</span>{below}</div></li>'

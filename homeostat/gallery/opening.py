@@ -4,24 +4,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from homeostat.gallery.judged import Judged
+from homeostat.gallery.judged import Judged, passes_in_words, which_uncertainty
 from homeostat.study.asked import Asked
-from homeostat.study.evaluation import Evaluation
 from homeostat.wording import behind, with_unit
 from hybrid import HybridModel
 from physics.arguments import shortened
 from training import Record
+from training.trust import ChannelReport
 from training.trust.verdicts import Verdict, verdicts_about
 
 # verdicts without which "how far to trust it" would be said too well
-_BEWARE = ("interrupted", "convergence", "people seen", "beyond training", "certificate")
+_BEWARE = ("interrupted", "convergence", "people seen", "beyond training", "other horizons", "certificate")
 _MOST = 3  # of them in one sentence; the verdicts have all
 
 
 def opening_of(
     model: HybridModel,
     records: Sequence[Record],
-    evaluation: Evaluation,
     judged: Judged,
     asked: Asked,
     verdicts: Sequence[Verdict],
@@ -36,7 +35,7 @@ def opening_of(
     return [
         what_it_is(model, records, source),
         what_is_proved(verdicts),
-        how_far(evaluation, judged, asked, verdicts, unseen),
+        how_far(judged, asked, verdicts, unseen),
     ]
 
 
@@ -69,36 +68,42 @@ def what_is_proved(verdicts: Sequence[Verdict]) -> str:
     return " ".join([*parts, *(f"{claim}." for claim in outside)])
 
 
-def how_far(evaluation: Evaluation, judged: Judged, asked: Asked, verdicts: Sequence[Verdict], unseen: bool) -> str:
+def how_far(judged: Judged, asked: Asked, verdicts: Sequence[Verdict], unseen: bool) -> str:
     """Coverage beside that of a perfect forecaster of these people, the error in its unit, the gates; then what warns.
 
-    The band of the coverage is of this share alone, pooled over channels; those of the verdicts hold all gates together.
+    Each channel's share stands beside the band of this share alone, the very one that its verdict looks at.
     """
-    scores, before = evaluation.scores, judged.before
-    count = int(scores["count"])
-    unit = " or ".join(dict.fromkeys(evaluation.prediction.units))
+    before = judged.before
     whom = " of people never seen in training" if unseen else ""
     since = ""
     if asked.forecast_from is not None:
         since = f" after {asked.forecast_from:g}{behind(asked.time_unit)} since the {asked.since}"
-    values = "the one value" if count == 1 else f"{count} values"
-    low, high = (100 * scores[f"coverage_80_null_{end}"] for end in ("lower", "upper"))
-    gates = (
-        f"passes all {before.gates} gates of calibration"
-        if before.failed == 0
-        else f"fails {before.failed} of {before.gates} gates of calibration"
-    )
-    said = (
-        f"Of {values}{since}, forecast{whom}, {100 * scores['coverage_80']:.0f} % lie in their 80 % interval (by this share "
-        f"alone, 95 of 100 perfect forecasters have {low:.0f} to {high:.0f} %); the root mean square error of the "
-        f"predictive mean is {scores['rmse']:.3g}{behind(unit)}, and the stated uncertainty {gates}."
-    )
+    several = len(before.channels) > 1
+    parts = [_of_channel(one, since, whom, several=several) for one in before.channels[:_MOST]]
+    rest = len(before.channels) - _MOST
+    if rest > 0:
+        parts.append(f"{rest} more channel{'' if rest == 1 else 's'} below")
+    gates, _ = passes_in_words(before, "gates of calibration")
+    said = f"{'; '.join(parts)}; and the {which_uncertainty(before)} uncertainty {gates}."
     warned = [v.claim for name in _BEWARE[:-1] for v in verdicts_about(verdicts, name) if v.good is not True]
     warned = list(dict.fromkeys(warned))
     if warned:
         more = f" (and {len(warned) - _MOST} more)" if len(warned) > _MOST else ""
         said += f" Beware: {'; '.join(_within(claim) for claim in warned[:_MOST])}{more}."
     return said
+
+
+def _of_channel(channel: ChannelReport, since: str, whom: str, *, several: bool) -> str:
+    values = "the one value" if channel.count == 1 else f"{channel.count} values"
+    of = f" of {shortened(channel.channel, 60)}" if several else ""
+    gate = channel.coverage["0.8"]
+    digits = gate.decimals(0, scale=100.0)
+    low, high = (100 * min(max(end, 0.0), 1.0) for end in (gate.alone_lower, gate.alone_upper))
+    return (
+        f"Of {values}{of}{since}, forecast{whom}, {100 * gate.observed:.{digits}f} % lie in their 80 % interval (by this share "
+        f"alone, 95 of 100 perfect forecasters have {low:.{digits}f} to {high:.{digits}f} %), with a root mean square error of "
+        f"the predictive mean of {channel.rmse:.3g}{behind(channel.unit)}"
+    )
 
 
 def _within(claim: str) -> str:

@@ -1,7 +1,7 @@
 """The page of one evaluation: its pictures and tables in their sections."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,11 @@ from exchange import Bundle
 from homeostat.gallery.figures import people_pictures, phase_of, phase_picture, reliability_pictures
 from homeostat.gallery.fitted import observed_picture, theta_picture
 from homeostat.gallery.judged import Judged, conventions_table, pictures_of, scores_table
+from homeostat.gallery.latents import Latent, latent_table
 from homeostat.gallery.made import Made
 from homeostat.gallery.report import Section, write_report
 from homeostat.gallery.tables import score_rows, uncertainty_rows, values_table
-from homeostat.gallery.theta import people_table, typical_table
+from homeostat.gallery.theta import computed, people_table, typical_table
 from homeostat.pictures import Phase, Picture, Rings, Theta
 from homeostat.study.asked import Asked
 from homeostat.study.evaluation import Evaluation
@@ -32,7 +33,8 @@ class Shown:
     `evaluations`, by the name of the model, the first of which the page is about · `records`, everybody, and their `cohort` ·
     `dense`, forecasts of the first `DRAWN` of them on a grid · `judged`, `rings`, of the first evaluation · `theta`, None for a
     model without parameters · `fits`, from all of everyone's data, None where that was not asked · `beyond`, the ids of those who
-    go beyond what was trained · `heading`, whose scores they are.
+    go beyond what was trained · `heading`, whose scores they are · `unfinished`, by the name of another model why its training
+    counts as not converged · `latent`, what people have besides θ · `about_theta`, what a reader must know of both.
     """
 
     bundle: Bundle
@@ -47,6 +49,9 @@ class Shown:
     fits: Fits | None
     beyond: Sequence[str] = ()
     heading: str = "People never seen in training"
+    unfinished: Mapping[str, str] = field(default_factory=dict)
+    latent: Latent | None = None
+    about_theta: Sequence[str] = ()
 
     @property
     def evaluation(self) -> Evaluation:
@@ -149,7 +154,11 @@ def _forecasts(shown: Shown, pictures: Sequence[Picture]) -> Section:
         "Every person's forecast, the scores, and every number behind the pictures.",
         notes,
         pictures,
-        [score_rows(shown.evaluations, shown.heading), uncertainty_rows(shown.evaluations, asked.unit), values],
+        [
+            score_rows(shown.evaluations, shown.heading, unfinished=shown.unfinished),
+            uncertainty_rows(shown.evaluations, asked.unit),
+            values,
+        ],
     )
 
 
@@ -159,7 +168,7 @@ def _calibration(folder: Path, shown: Shown) -> Section:
         *pictures_of(folder, shown.judged, shown.asked, shown.rings),
     ]
     return Section(
-        "Is the stated uncertainty right?",
+        "Is the uncertainty right?",
         "Stated probabilities beside what happened, by horizon, and what the uncertainty is made of.",
         pictures=pictures,
         tables=[scores_table(shown.judged, shown.asked)],
@@ -170,12 +179,15 @@ def _theta(folder: Path, shown: Shown) -> Section:
     title, theta = "Parameters θ", shown.theta
     if theta is None:
         return Section(title, "This model has no physical parameters.", ["Its right-hand side is learned as a whole."])
-    return Section(
-        title,
-        "Typical values, spread, box, everyone's θ from all of their data, and who leans on an end.",
-        pictures=[theta_picture(folder, theta)],
-        tables=[typical_table(theta), people_table(theta)],
-    )
+    tables = [typical_table(theta), people_table(theta)]
+    summary = "Typical values, spread, box, everyone's θ from all of their data, and who leans on an end."
+    if theta.given is not None:
+        summary = f"Not estimated: {computed(theta)}."
+    if shown.latent is not None:
+        title = f"{title} and {shown.latent.name}"
+        summary += f" Estimated is everyone's {shown.latent.name}."
+        tables = [latent_table(shown.latent), *tables] if theta.given is not None else [*tables, latent_table(shown.latent)]
+    return Section(title, summary, shown.about_theta, [theta_picture(folder, theta)], tables)
 
 
 def _individual(folder: Path, shown: Shown) -> Section | None:

@@ -43,6 +43,7 @@ nav li { margin: 0 0 0.25rem; break-inside: avoid; }
 .claim { font-weight: 600; }
 .detail { color: var(--quiet); font-size: 0.95rem; display: block; max-width: 48rem; }
 details { border-bottom: 1px solid var(--rule); }
+.more { border: 0; font-size: 0.95rem; } .more > summary { padding: 0.2rem 0; color: var(--quiet); }
 .folded { margin-top: 2.6rem; border-top: 1px solid var(--rule); }
 summary { cursor: pointer; padding: 0.9rem 0; display: grid; grid-template-columns: 1.4rem 1fr; align-items: baseline; }
 summary::-webkit-details-marker { display: none; }
@@ -83,9 +84,13 @@ _PRINT = """
   body { font-size: 10pt; } main { max-width: none; padding: 0; } .scroll { overflow: visible; }
   figure svg { min-width: 0; max-height: 225mm; } nav, .zoom { display: none; }
   details::details-content { content-visibility: visible; display: block; block-size: auto; }
-  details { display: block; } summary { list-style: none; } summary::before { content: none; } summary { display: block; }
-  .verdicts li, tr, dt, dd { break-inside: avoid; } figure { break-inside: avoid; }
-  h2, h3, summary { break-after: avoid; } table { font-size: 8.5pt; } th, td { padding: 0.15rem 0.7rem 0.15rem 0; }
+  details { display: block; } summary { list-style: none; display: block; }
+  summary::before, details[open] > summary::before { content: none; }
+  .verdicts li, tr, dt, dd, figure, summary { break-inside: avoid; } h2, h3, summary, summary p, thead { break-after: avoid; }
+  .inside > p { break-after: avoid; break-inside: avoid; }
+  section:not(:has(tbody tr:nth-child(13))) { break-inside: avoid; }
+  .note, .files, dd { break-before: avoid; } p { orphans: 3; widows: 3; }
+  table { font-size: 8.5pt; } th, td { padding: 0.15rem 0.7rem 0.15rem 0; }
   td.number { white-space: normal; } @page { margin: 16mm; }
 """
 

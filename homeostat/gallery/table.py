@@ -51,7 +51,7 @@ class Table:
 
 def stem(title: str) -> str:
     """A title as the stem of a file and as an anchor: plain letters and digits with hyphens, never empty."""
-    plain = re.sub(r"[^a-z0-9]+", "-", title.lower().replace("θ", "theta").replace("'", "")).strip("-")
+    plain = re.sub(r"[^a-z0-9]+", "-", title.lower().replace("θ", "theta").replace("β", "beta").replace("'", "")).strip("-")
     return plain[:60].strip("-") or "untitled"
 
 

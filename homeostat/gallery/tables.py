@@ -26,8 +26,13 @@ def baseline_notes(cohort: Cohort) -> list[str]:
     return [f"{count} {words.format(f'at or before the {counted_from(cohort.records)}')} not scored."]
 
 
-def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never seen in training") -> Table:
-    """The comparison table."""
+def score_rows(
+    evaluations: Mapping[str, Evaluation],
+    title: str = "People never seen in training",
+    *,
+    unfinished: Mapping[str, str] | None = None,
+) -> Table:
+    """The comparison table. `unfinished`: by model, why its training counts as not converged, "" where it has."""
     first = next(iter(evaluations.values()))
     unit = " or ".join(dict.fromkeys(first.prediction.units))
     columns = [
@@ -65,6 +70,9 @@ def score_rows(evaluations: Mapping[str, Evaluation], title: str = "People never
         "ECE, quantile gap: in brackets where 95 % of perfect forecasters with these predictions would be, each by itself. "
         f"ECE is the {describe_convention(bins=EVENT_BINS)}."
     )
+    still = [name for name, why in (unfinished or {}).items() if why]
+    if still:
+        note += f" Training has not converged of: {', '.join(still)}."
     parts = ("", " of a perfect forecaster, from", " of a perfect forecaster, to")
     names = [*columns[:4], "share in 80 %", "share in 95 %", *(f"{b}{p}" for b in ("event ECE", "quantile gap") for p in parts)]
     return Table(title, columns, rows, note=note, full=Table(title, names, whole))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from homeostat.gallery.table import Cell, Table
 from homeostat.pictures import Theta
@@ -22,6 +23,11 @@ def theta_of(model: HybridModel, cohort: Cohort, personal: Personal) -> Theta | 
     q = len(backbone.physical)
     if not q:
         return None
+    units = dict(getattr(population, "covariates", {}))
+    given = None
+    if population.dimension == 0 and not any(p.requires_grad for p in population.parameters()):
+        known = cohort.conditions.covariates
+        given = {with_unit(k, u): known[k].detach().cpu().double().numpy() for k, u in units.items() if k in known}
     with torch.no_grad():
         own = model.theta(personal.mode, cohort.conditions.covariates).cpu()
         middle = {k: v.median()[None] for k, v in cohort.conditions.covariates.items()}
@@ -38,12 +44,15 @@ def theta_of(model: HybridModel, cohort: Cohort, personal: Personal) -> Theta | 
         cohort.ids,
         own.expand(M, N, q).double().numpy(),
         personal.converged.cpu().all(0).numpy(),
-        at_ends(model, cohort, personal.mode),
+        () if given is not None else at_ends(model, cohort, personal.mode),
+        given,
     )
 
 
 def typical_table(theta: Theta) -> Table:
     """Typical values, spread and box, one parameter a row."""
+    if theta.given is not None:
+        return _given_table(theta)
     rows: list[Sequence[Cell]] = []
     for j, (name, unit) in enumerate(zip(theta.names, theta.units, strict=True)):
         people = np.log(theta.values[:, :, j])
@@ -70,8 +79,8 @@ def typical_table(theta: Theta) -> Table:
             float(theta.typical[:, j].std(ddof=1)) if theta.members > 1 else None,
             None if theta.spread is None else float(theta.spread[:, j].mean()),
             float(np.log(theta.values[:, :, j]).mean(0).std(ddof=1)) if len(theta.ids) > 1 else None,
-            float(theta.box[j, 0]),
-            float(theta.box[j, 1]),
+            _written(theta.box[j, 0]),
+            _written(theta.box[j, 1]),
             rows[j][-1],
         ]
         for j, (name, unit) in enumerate(zip(theta.names, theta.units, strict=True))
@@ -87,8 +96,45 @@ def typical_table(theta: Theta) -> Table:
     return Table(title, columns, rows, note=note, full=Table(title, columns, full))
 
 
+def _given_table(theta: Theta) -> Table:
+    """Of parameters that nothing was fitted for: what people have, and what the formula may give."""
+    values = theta.values.mean(0)  # (N, q): the members have the same
+    rows: list[Sequence[Cell]] = [
+        [name, _unit(unit), *map(_written, (theta.typical[0, j], values[:, j].min(), values[:, j].max(), *theta.box[j]))]
+        for j, (name, unit) in enumerate(zip(theta.names, theta.units, strict=True))
+    ]
+    columns = ["parameter", "unit", "typical", "lowest", "highest", "box from", "box to"]
+    note = (
+        f"Not estimated: {computed(theta)}, the same under every member. Typical: of a person with the median covariates; lowest "
+        "and highest: of these people; the box is what the formula can give. All in the parameter's unit."
+    )
+    return Table("θ, which was not estimated", columns, rows, note=note)
+
+
+def _written(value: float) -> float:
+    """A number that came through a logarithm, to the digits that were meant: 0.05, not 0.05000000000000001."""
+    return float(f"{float(value):.13g}")
+
+
+def _counted(values: NDArray[np.float64]) -> list[int] | list[float]:
+    """Whole numbers, as years and yes or no, without decimals."""
+    return [int(v) for v in values] if np.array_equal(values, np.round(values)) else values.tolist()
+
+
+def computed(theta: Theta) -> str:
+    """What θ comes from where nothing of it is estimated."""
+    names = " and ".join(theta.given or ())
+    return f"θ is computed from everyone's {names}" if names else "θ is the same constant for everyone"
+
+
 def people_table(theta: Theta) -> Table:
-    """Everyone's θ: the members' mean and standard deviation, and who leans on an end."""
+    """Everyone's θ: the members' mean and standard deviation, and who leans on an end; where it is given, what it comes from."""
+    if theta.given is not None:
+        named = [with_unit(n, u) for n, u in zip(theta.names, theta.units, strict=True)]
+        parts = [*map(_counted, theta.given.values()), *theta.values.mean(0).T.tolist()]
+        rows: list[Sequence[Cell]] = [[who, *row] for who, *row in zip(theta.ids, *parts, strict=True)]
+        columns, title = ["person", *theta.given, *named], "Everyone's θ, and what it comes from"
+        return Table(title, columns, rows, note=f"No measurement had a say: {computed(theta)}.", most=SHOWN)
     columns = ["person"]
     for name, unit in zip(theta.names, theta.units, strict=True):
         columns += [with_unit(name, unit), with_unit(f"± {name}", unit)]

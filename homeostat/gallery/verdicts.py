@@ -16,10 +16,11 @@ from training.trust.verdicts import Verdict
 WHAT_EVERYONE_SAID = "Where the fit starts and in which scales it works was read off everyone's data."
 
 
-def interrupted_verdicts(cut_short: str, left_out: Sequence[str] = ()) -> list[Verdict]:
+def interrupted_verdicts(cut_short: str, left_out: Sequence[str] = (), unfinished: str = "") -> list[Verdict]:
     """That training was cut short, as `progress.cut_short` says it; none where it was not.
 
-    `left_out`: the models that were not trained to their end for that.
+    `left_out`: the models that were not trained to their end for that · `unfinished`: what else has not arrived for that, in
+    sentences. One cause is one line.
     """
     if not cut_short:
         return []
@@ -29,23 +30,31 @@ def interrupted_verdicts(cut_short: str, left_out: Sequence[str] = ()) -> list[V
     )
     if left_out:
         detail += f" Not trained to the end, and so left out: {', '.join(left_out)}."
+    if unfinished:
+        detail += f" {unfinished}"
     return [Verdict(f"Training was cut short ({cut_short})", False, detail, ("interrupted",))]
 
 
 def fit_verdicts(
     start: Start | None, convergence: Convergence, ends: Sequence[AtEnd], interrupted: Interruption | None = None
 ) -> list[Verdict]:
-    """Where a fit started, whether it has arrived, which one that was `interrupted` has not, and what it left at an end."""
+    """Where a fit started, whether it has arrived, and what it left at an end.
+
+    Good is a fit of which every member has arrived; where more than half have, and not all, it is neither good nor bad, of a
+    model and of what it is compared with alike. Of one that was `interrupted` nothing is said of arriving:
+    `interrupted_verdicts` says it, and why.
+    """
     found: list[Verdict] = []
     if start is not None and start.values:
         found.append(Verdict("Where the fit started", None, start.sentence, ("start",)))
     why = why_not_converged(convergence, interrupted)
-    if why:
+    if why and interrupted is None:
         found.append(Verdict("The fit has not converged", False, why, ("convergence",)))
-    else:
+    elif not why:
         claim = "The fit has converged" if len(convergence.names) else "The search for everyone's own parameters has converged"
-        arrived = "Nothing in it would move by more than its own uncertainty."
-        found.append(Verdict(claim, True, arrived, ("convergence",)))
+        whole = bool(convergence.arrived.all())
+        claim = claim if whole else f"{claim} {convergence.where}, not in all"
+        found.append(Verdict(claim, True if whole else None, convergence.as_found(), ("convergence",)))
     return found + ends_verdicts(ends)
 
 
@@ -68,8 +77,14 @@ def ends_verdicts(ends: Sequence[AtEnd]) -> list[Verdict]:
     return [Verdict("Parameters lie at an end of their range", False, " ".join(e.sentence() for e in ends), ("ends",))]
 
 
-def comparison_verdict(name: str, difference: tuple[float, float, float], unit: str) -> Verdict:
-    """The hybrid against one baseline, by CRPS paired over people."""
+def comparison_verdict(
+    name: str, difference: tuple[float, float, float], unit: str, *, unfinished: str, where: str = ""
+) -> Verdict:
+    """The hybrid against one baseline, by CRPS paired over people.
+
+    `unfinished`: why the baseline's own training counts as not converged, "" where it has. To be better than that is no news.
+    `where`: in which of its members it has (`Convergence.where`).
+    """
     mean, low, high = difference
     good = True if high < 0 else False if low > 0 else None
     claim = {
@@ -77,8 +92,12 @@ def comparison_verdict(name: str, difference: tuple[float, float, float], unit: 
         False: f"On people never seen the hybrid forecasts worse than the {name}",
         None: f"On people never seen the hybrid and the {name} cannot be told apart",
     }[good]
+    arrived = f"The training of the {name} has converged{f' {where}' if where else ''}."
+    if unfinished:
+        claim, good = f"{claim}; the training of the {name} has not converged", None if good else good
+        arrived = f"Of the {name}: {unfinished}"
     interval = f"95 % interval over people {low:+.3f} to {high:+.3f}{behind(unit)}"
-    detail = f"CRPS difference {mean:+.3f}{behind(unit)}, {interval}; negative favours the hybrid."
+    detail = f"CRPS difference {mean:+.3f}{behind(unit)}, {interval}; negative favours the hybrid. {arrived}"
     return Verdict(claim, good, detail, ("comparison", name))
 
 

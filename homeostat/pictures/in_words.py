@@ -1,6 +1,6 @@
 """What each picture shows, in words with its numbers, for whoever does not see it: made from what the picture is drawn from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -133,6 +133,7 @@ def what_if_in_words(
     person: int = 0,
     time_unit: str | None = None,
     beyond: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    uncertified: Collection[str] = (),
 ) -> str:
     """Of each schedule, what its panel says, in one sentence. Arguments as those of `what_if_axes`."""
     first = next(iter(predictions.values()))
@@ -146,6 +147,8 @@ def what_if_in_words(
             rounded = [_shown(np.array(span), np.array([length, length])) for span in beyond[name]]
             spans = ", ".join(f"{a:.3g} to {b:.3g}{clock}" for a, b in rounded)
             said += f", beyond what was trained{f' from {spans}' if spans else ''}"
+        if name in uncertified:
+            said += ", outside what is certified"
         found.append(f"{name}: {said}")
     count = len(predictions)
     return (
@@ -160,11 +163,14 @@ def horizons_in_words(channel: ChannelReport, time_unit: str | None = None) -> s
     found = []
     for level in sorted({r.level for r in channel.coverage_by_horizon}):
         rows = [r for r in channel.coverage_by_horizon if r.level == level]
-        outside = sum(bool(r.share.place) for r in rows)
+        outside, able = sum(bool(r.share.place) for r in rows), sum(r.share.decides for r in rows)
+        gone = f"{outside} of {len(rows)} shares outside their band"
+        if able < len(rows):
+            gone += f" (of so few people {'none' if not able else f'only {able}'} can be)"
         found.append(
             f"The {percent(level)} interval holds {percent(rows[0].share.observed)} at {rows[0].horizon}{clock} and "
-            f"{percent(rows[-1].share.observed)} at {rows[-1].horizon}{clock}, {outside} of {len(rows)} shares outside their "
-            f"band, and is {rows[0].sharpness:.3g} and {rows[-1].sharpness:.3g}{unit} wide."
+            f"{percent(rows[-1].share.observed)} at {rows[-1].horizon}{clock}, {gone}, "
+            f"and is {rows[0].sharpness:.3g} and {rows[-1].sharpness:.3g}{unit} wide."
         )
     bins = channel.pit.share
     strays = sum(bool(g.place) for g in bins)

@@ -225,6 +225,18 @@ def reliability_axes(
     return panels
 
 
+def strays_in_words(numbers: Reliability) -> str:
+    """What it means that so many points are outside their own band."""
+    beyond = [
+        f"{side} {one.observed:.0f}, where chance gives up to {one.upper:.0f}"
+        for side, one in (("left", numbers.curve.strays), ("right", numbers.fraction_strays))
+        if one is not None and one.observed is not None and one.observed > one.upper
+    ]
+    if not beyond:
+        return "Not more than that is no evidence against the model, and little for it."
+    return f"Here more are outside than that ({'; '.join(beyond)}), which is evidence against these probabilities."
+
+
 def counts_in_words(numbers: Reliability) -> str:
     """How many probabilities and measurements the two diagrams show, and what is grey."""
     return (

@@ -1,6 +1,6 @@
 """Everyone's parameters θ, each in its box: typical value, spread between people, and who leans on an end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,8 @@ class Theta:
     `names`, `units` (q,) · `box` (q, 2) in those units · `typical` (M, q), of η = 0 and the median covariates · `spread`
     (M, q), ω, the standard deviation of ln θ between people as the model has it, None for a population without one;
     `learned`, whether it was fitted · `ids` (N,) and `values` (M, N, q), everyone's most likely θ · `found` (N,), whether
-    everyone's search ended well under every member · `ends`, who and what lies at an end of its range.
+    everyone's search ended well under every member · `ends`, who and what lies at an end of its range · `given`, where nothing
+    of θ is estimated, the covariates (N,) that it is computed from, by name with unit; None where it is.
     """
 
     names: tuple[str, ...]
@@ -42,6 +43,7 @@ class Theta:
     values: NDArray[np.float64]
     found: NDArray[np.bool_]
     ends: tuple[AtEnd, ...] = ()
+    given: Mapping[str, NDArray[np.float64]] | None = None
 
     __repr__, _repr_html_ = glance()
 
@@ -84,8 +86,8 @@ def theta_axes(
 
     Everyone is a stroke (gid "people"), those who lean on an end of the range thicker (gid "leaning"); the pale bar is where the
     model expects 95 % of people (gid "expected"), the dot the typical value (gid "typical"); hatched, the outermost
-    twentieth of the box at either end (gid "edge"), where the box speaks and not the data. Values are means over the
-    members. A parameter whose box is a single value is a dot on a line.
+    twentieth of the box at either end (gid "edge"), where the box speaks and not the data; not where θ is given. Values are
+    means over the members. A parameter whose box is a single value is a dot on a line.
     Arguments: `axes`, one for each parameter, by default those of a figure of its own under `title` and `subtitle`.
     Errors: `ValueError` for a model without parameters.
     """
@@ -118,7 +120,7 @@ def strip_axes(theta: Theta, parameter: int, *, axes: Axes) -> Axes:
     if high > low:
         step = (high / low) ** EDGE
         axes.set_xlim(low, high)
-        for begin, end in ((low, low * step), (high / step, high)):
+        for begin, end in ((low, low * step), (high / step, high)) if theta.given is None else ():
             axes.axvspan(
                 begin, end, facecolor="none", edgecolor=FAINT, hatch="////", linewidth=0.0, zorder=0.6, gid="edge"
             )
@@ -162,7 +164,7 @@ def theta_handles(theta: Theta) -> list[Artist]:
     entries.append(Line2D([], [], color=INK, marker="o", linestyle="none", markersize=7.0, label="typical value"))
     if theta.spread is not None:
         entries.append(Patch(facecolor=NOISE, label="where 95\u00a0% of people are expected"))
-    if (theta.box[:, 1] > theta.box[:, 0]).any():
+    if theta.given is None and (theta.box[:, 1] > theta.box[:, 0]).any():
         entries.append(
             Patch(facecolor="none", edgecolor=GREY, hatch="////", linewidth=0.0, label="outermost twentieth of the box")
         )

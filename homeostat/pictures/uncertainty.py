@@ -245,12 +245,12 @@ def pit_axes(channel: ChannelReport, *, axes: Axes | None = None) -> Axes:
     axes.set_xlim(0.0, 1.0)
     axes.set_ylim(0.0, max(1.25 * seen.max(), 2.5 / bins))
     axis_labels(axes, "Predicted probability of a value\nbelow the measured one (PIT)", "Share of measurements")
-    outside = any(g.place for g in share)
-    words = (
-        "leaves its band: centre, width or shape is wrong"
-        if outside
-        else "inside its band, as a calibrated forecaster's"
-    )
+    if any(g.place for g in share):
+        words = "leaves its band: centre, width or shape is wrong"
+    elif any(g.decides for g in share):
+        words = "inside its band, as a calibrated forecaster's"
+    else:
+        words = "of too few people: its band holds whatever may be seen"
     panel_title(axes, "Flat is right", words)
     return axes
 

@@ -1,7 +1,7 @@
 """The same person under several schedules."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,6 +122,7 @@ def what_if_axes(
     since: str | None = None,
     nonnegative: Sequence[str] = (),
     beyond: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    uncertified: Collection[str] = (),
     largest: Mapping[str, float] | None = None,
     until: float | None = None,
     measured: Record | None = None,
@@ -134,7 +135,8 @@ def what_if_axes(
     above the threshold. Arguments: `predictions` by the name of what is done, at most eight; `threshold` in the
     channel's unit; `schedules`, by the same names, mark the doses; `since`, what the times count from, stands at
     their axis; `nonnegative`, the channels that are cut at 0; `beyond`, by name of those that go beyond what was
-    trained, the times at which they do: their panels say so, and these times are hatched; `axes`, as many as
+    trained, the times at which they do: their panels say so, and these times are hatched; `uncertified`, the names of those
+    that no certificate speaks of, whose panels say that; `axes`, as many as
     predictions, by default those of a figure of its own under `title` and `subtitle`.
     Errors: `ValueError` for no prediction or too many, a person or channel that is not there, schedules of other names.
     """
@@ -206,8 +208,10 @@ def what_if_axes(
         )
         found = Exceedance.of(prediction, 0.0 if threshold is None else threshold, person=person, channel=channel)
         words = exceedance_in_words(found, prediction, threshold, person, channel, time_unit)
-        if beyond:  # a line in every panel, so that their titles stand side by side
-            words += "\nBEYOND WHAT WAS TRAINED" if name in beyond else "\n "
+        # a line in every panel, so that their titles stand side by side
+        for said, where in (("BEYOND WHAT WAS TRAINED", beyond), ("OUTSIDE WHAT IS CERTIFIED", uncertified)):
+            if where:
+                words += f"\n{said}" if name in where else "\n "
         panel_title(panel, shown, words)
     lows, highs = zip(*(b.extent() for b in bands.values()), strict=True)
     values = [] if seen is None else seen[1].tolist()

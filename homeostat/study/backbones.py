@@ -100,7 +100,7 @@ def observation_of(backbone: Backbone, channels: Sequence[str]) -> Observation:
     if missing:
         raise ValueError(
             f"channels {missing} are no states of {name}; name its states like the channels, or the channels like its states, as "
-            f"in --channels 1={backbone.states[0]}"
+            f"in --channels {len(backbone.states)}={backbone.states[-1]} (the number in CMT of what was measured, and its state)"
         )
     shown = [by_channel[c] for c in channels]
     if all(one.volume is None for one in shown):

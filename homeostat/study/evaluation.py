@@ -12,7 +12,7 @@ from exchange import solver_named
 from homeostat.study.dense import split
 from homeostat.study.recipe import Recipe
 from homeostat.study.settings import Settings
-from homeostat.study.training import Trained, train
+from homeostat.study.training import Trained, train, why_not_converged
 from hybrid import Prediction
 from physics.glance import glance
 from training import (
@@ -35,8 +35,9 @@ class Evaluation:
     """How well people were forecast.
 
     `prediction` at the observed times · `y` (N, T, p) what was then measured, NaN elsewhere · `threshold` of the event
-    "a measurement above it" · `scores` by name, with null bands · `probability`, `outcome`, `pit` (n,), one per scored
-    observation, and `joint_outcome`, `joint_pit` (R, n) of R draws of whole predictive paths.
+    "a measurement above it" · `scores` by name, with null bands (a coverage's, `drawn`, is of whole cohorts drawn from the
+    forecast) · `probability`, `outcome`, `pit` (n,), one per scored observation, and `joint_outcome`, `joint_pit` (R, n) of R
+    draws of whole predictive paths.
     """
 
     prediction: Prediction
@@ -77,7 +78,9 @@ def score(
     for level in (50, 80, 90, 95):
         inside = (np.abs(joint_pit - 0.5) <= level / 200).mean(1)
         low, high = np.quantile(inside, [0.025, 0.975])
-        scores |= {f"coverage_{level}_null_lower": float(low), f"coverage_{level}_null_upper": float(high)}
+        # of cohorts drawn from this forecast as it stands: the band that a page shows (a `Gate`'s `alone_lower`, `alone_upper`)
+        # takes everyone from a draw of their own, and allows for the luck of a recalibration's people
+        scores |= {f"coverage_{level}_drawn_lower": float(low), f"coverage_{level}_drawn_upper": float(high)}
     return Evaluation(prediction, y, threshold, scores, probability, outcome, pit, joint_outcome, joint_pit)
 
 
@@ -91,9 +94,15 @@ def evaluate(trained: Trained, settings: Settings, threshold: float) -> Evaluati
     return score(prediction, asked.y, threshold, generator)
 
 
-def judge(recipe: Recipe, records: Sequence[Record], settings: Settings, threshold: float) -> Evaluation:
-    """Train without a word and judge: what a second process does for a baseline."""
-    return evaluate(train(recipe, records, settings, Console(quiet=True)), settings, threshold)
+def judge(
+    recipe: Recipe, records: Sequence[Record], settings: Settings, threshold: float
+) -> tuple[Evaluation, str, str]:
+    """Train without a word and judge: what a second process does for a baseline. The evaluation; why the training counts as
+    not converged, "" where it has: to be better than what was not trained to its end is no news; and in which members it has.
+    """
+    trained = train(recipe, records, settings, Console(quiet=True))
+    why = why_not_converged(trained.convergence, trained.interrupted)
+    return evaluate(trained, settings, threshold), why, trained.convergence.where
 
 
 def crps_difference(a: Evaluation, b: Evaluation, seed: int = 11) -> tuple[float, float, float]:

@@ -17,6 +17,7 @@ from homeostat.gallery.markup import MARKS
 from homeostat.gallery.opening import opening_of
 from homeostat.gallery.page import DRAWN, Shown, write_page
 from homeostat.gallery.theta import theta_of
+from homeostat.one_run import Run
 from homeostat.places import require_folder
 from homeostat.plain_text import shown
 from homeostat.progress import cut_short
@@ -25,12 +26,13 @@ from homeostat.study.bundled import bundle_of, marked
 from homeostat.study.dense import dense_unseen
 from homeostat.study.evaluation import crps_difference, evaluate
 from homeostat.study.individual import fits_of
+from homeostat.study.known_claims import certify_known
 from homeostat.study.provenance import provenance
 from homeostat.study.recipe import hybrid_recipe
 from homeostat.study.rounded import certify_rounded
-from homeostat.study.settings import Settings
+from homeostat.study.settings import Settings, require_settings
 from homeostat.study.suited import notes_of, require_one_unit, require_room, unstated
-from homeostat.study.training import require_folds, train
+from homeostat.study.training import require_folds, train, why_not_converged
 from homeostat.terminal import rich_table
 from physics import Backbone
 from stability import Certificate, Refusal, check
@@ -38,6 +40,7 @@ from training import (
     Checkpoint,
     Record,
 )
+from training.log import require_tensorboard
 from training.people.conversion import converted
 from training.trust.verdicts import Verdict
 
@@ -57,7 +60,8 @@ def fit_table(
     log: bool = False,
     made: Made | None = None,
 ) -> dict[str, Any]:
-    """Train, certify, judge beside the backbone alone, draw, and save `model.twin` and `report.html` in `folder`.
+    """Train, certify, judge beside the backbone alone, draw, and save `model.twin` and `report.html` in `folder`, all together
+    at the end (`Run`).
 
     Times of the answer are since everyone's first dose (or start), as `settings.forecast_from` is.
     While it trains, checkpoints are in `folder`; they go when all is done, and stay when training was interrupted.
@@ -65,7 +69,9 @@ def fit_table(
     TensorBoard in `folder/log`; `made`, what the page says of how it was made, by default this call and now.
     Errors: `ValueError` for input that cannot be used, `SimulationError` naming the person.
     """
-    solver_named(settings.solver)  # an unknown name is better known before anything is read or written
+    require_settings(settings)  # better known before anything is read or written
+    if log:
+        require_tensorboard()
     require_names((r.id for r in records), "a person's ID")  # a bundle would refuse them, after training
     require_names({name for r in records for name in (*r.covariates, *r.channels)}, "the name of a column or channel")
     records = [r.on_own_clock() for r in records]
@@ -91,12 +97,18 @@ def fit_table(
     interrupted = {recipe.name: trained.interrupted}
     bundle = bundle_of(trained, None, {}, {**marked(cut_short(interrupted)), "settings.solver": settings.solver})
     # the trained model is saved before anything else can fail
-    path = save(bundle, folder / "model.twin")
+    run = Run(folder)
+    path = save(bundle, run.begin() / "model.twin")
     system = bundle.system()
-    certificate, best = certify_rounded(system)
+    on_region = None
+    if system.tape is None:
+        certificate, best = certify_rounded(system)
+    else:
+        last = max(float(r.times[-1]) for r in records)
+        (certificate, on_region), best = certify_known(bundle, last), None
     proved = isinstance(certificate, Certificate) and check(certificate, system)
     evaluations = {recipe.name: evaluate(trained, settings, asked.threshold)}
-    comparisons, left_out = {}, []
+    comparisons, left_out, unfinished, where = {}, [], dict[str, str](), dict[str, str]()
     other = hybrid_recipe(backbone, records, with_residual=False)
     if hidden and trained.interrupted is not None:
         left_out = [other.name]  # whoever stops a training does not ask for the next one
@@ -107,6 +119,8 @@ def fit_table(
         )
         evaluations[other.name] = evaluate(alone, settings, asked.threshold)
         interrupted[other.name] = alone.interrupted
+        unfinished[other.name] = why_not_converged(alone.convergence, alone.interrupted)
+        where[other.name] = alone.convergence.where
         comparisons[other.name] = crps_difference(evaluations[recipe.name], evaluations[other.name])
     judged = judge_uncertainty(
         evaluations[recipe.name].prediction,
@@ -123,7 +137,8 @@ def fit_table(
         "scores": {name: dict(e.scores) for name, e in evaluations.items()},
     }
     stopped = cut_short(interrupted)
-    bundle = bundle_of(trained, certificate, calibration, {**marked(stopped), **provenance(settings, table, records, units)})
+    about = {**marked(stopped), **provenance(settings, table, records, units)}
+    bundle = bundle_of(trained, certificate, calibration, about, beside=on_region)
     save(bundle, path)
     end = max(float(r.times[-1]) for r in records)
     dense = dense_unseen(trained, settings, end, DRAWN)
@@ -133,14 +148,20 @@ def fit_table(
         *gallery.baseline_notes(trained.cohort),
     ]
     about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends, trained.interrupted)
+    # where the backbone alone was interrupted the hybrid is judged as it is
+    about_hybrid = [] if trained.interrupted is None else trained.convergence.sentences()
     said = bundle_verdict(certificate, best, bundle, proved=bool(proved))
     verdicts = [
-        *gallery.interrupted_verdicts(stopped, left_out),
+        *gallery.interrupted_verdicts(stopped, left_out, " ".join(about_hybrid)),
         *(Verdict(sentence, None, about=("units",)) for sentence in assumed),
         said,
+        *([] if on_region is None else [bundle_verdict(on_region, None, bundle)]),
         *about_fit,
         *verdicts_of(judged),
-        *(gallery.comparison_verdict(name, value, asked.unit) for name, value in comparisons.items()),
+        *(
+            gallery.comparison_verdict(name, value, asked.unit, unfinished=unfinished[name], where=where[name])
+            for name, value in comparisons.items()
+        ),
     ]
     solver = solver_named(settings.solver)
     shown_on_page = Shown(
@@ -154,8 +175,8 @@ def fit_table(
         rings_of(trained.model, trained.cohort, trained.personal),
         theta_of(trained.model, trained.cohort, trained.personal),
         fits_of(trained.model, trained.cohort, trained.personal, end, most=DRAWN, solver=solver),
+        unfinished=unfinished,
     )
-    first = evaluations[recipe.name]
     summary = {
         "certified": bool(proved),
         "rate": certificate.rate if isinstance(certificate, Certificate) else None,
@@ -172,10 +193,10 @@ def fit_table(
         "notes": notes,
     }
     page = write_page(
-        folder,
+        run.place,
         shown_on_page,
         title=f"{table.name}: a {'hybrid ' if hidden else ''}twin of {len(records)} people",
-        opening=opening_of(trained.model, records, first, judged, asked, verdicts, source=table.name, unseen=True),
+        opening=opening_of(trained.model, records, judged, asked, verdicts, source=table.name, unseen=True),
         notes=[
             f"Forecasts below concern people whom the forecasting members had not been trained on. {gallery.WHAT_EVERYONE_SAID}",
             *notes,
@@ -184,7 +205,8 @@ def fit_table(
         made=made or Made.now("homeostat.study.fit_table.fit_table(…)"),
         values=summary,
     )
-    for rows in (gallery.score_rows(evaluations), gallery.uncertainty_rows(evaluations, asked.unit)):
+    path, page = run.finished(path, page, cut_short=bool(stopped))
+    for rows in (gallery.score_rows(evaluations, unfinished=unfinished), gallery.uncertainty_rows(evaluations, asked.unit)):
         console.print(rich_table(rows))
     for sentence in assumed:
         console.print(shown(sentence), markup=False)
@@ -198,6 +220,8 @@ def fit_table(
             "with it",
             markup=False,
         )
+        if apart := run.kept_apart():
+            console.print(apart, markup=False)
     else:
         for checkpoint in checkpoints.values():
             checkpoint.remove()

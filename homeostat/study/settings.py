@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
+import torch
+
+from exchange import solver_named
 from exchange.solvers import DEFAULT
+from physics.arguments import InputError, quote, require_device
 from physics.glance import glance
 
 
@@ -27,3 +31,20 @@ class Settings:
     solver: str = DEFAULT
 
     __repr__, _repr_html_ = glance()
+
+
+def require_settings(settings: Settings) -> None:
+    """See that there are such a solver and such a device, before anything is read or written for them.
+
+    Errors: `ValueError`, with what there is.
+    """
+    solver_named(settings.solver)
+    try:
+        require_device(settings.device, "settings.device")
+    except ValueError as error:
+        problem, more = f"there is no device {quote(settings.device)}", ""
+        if str(settings.device).startswith("cuda"):
+            problem = f"device {settings.device}: this torch sees no such GPU"
+            more = "" if torch.backends.cuda.is_built() else ", or install a torch with CUDA"
+        there = " or ".join(["cpu", *(f"cuda:{k}" for k in range(min(torch.cuda.device_count(), 4)))])
+        raise InputError(problem, f"the devices here are {there}{more}", f"write --device {there}{more}") from error

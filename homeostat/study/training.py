@@ -12,7 +12,7 @@ from torch import Tensor
 from exchange import solver_named
 from homeostat.progress import Interruption, watched
 from homeostat.study.recipe import Recipe
-from homeostat.study.settings import Settings
+from homeostat.study.settings import Settings, require_settings
 from hybrid import (
     HybridModel,
     SimulationError,
@@ -37,9 +37,9 @@ from training import (
     fit,
     gaussian_nll,
     log_steps,
-    personalise,
     recorded,
 )
+from training.people.mode import modes
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,7 @@ def train(
     `checkpoint`: go on from it if it is there, and save into it; `log`: a folder for TensorBoard.
     Errors: `ValueError` for records that do not fit the model; `SimulationError` naming the person.
     """
-    try:
-        torch.empty(0, device=settings.device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise ValueError(
-            f"device {settings.device}: this torch sees no such GPU; use --device cpu, or a CUDA build of torch"
-        ) from error
+    require_settings(settings)
     solver = solver_named(settings.solver)
     generator = torch.Generator().manual_seed(settings.seed)
     require_folds(settings.folds, len(records))
@@ -106,7 +101,7 @@ def train(
     steps = recorded(steps, losses)
     best, interrupted = watched(steps if log is None else log_steps(steps, log), recipe.name, console)
     model = plan.final(best.model)
-    personal = personalise(model, cohort, solver=solver)
+    personal = modes(model, cohort, solver=solver)
     for index, why in personal.failed.items():  # someone on whom the members were trained: the fit itself is broken
         raise SimulationError(why, record=index)
     arrived = convergence(

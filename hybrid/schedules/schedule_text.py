@@ -255,7 +255,11 @@ class _Parser(Generic[S]):
         }.get(token.text if token.kind == "word" else "")
         if act is None:
             begins = ", ".join(_STATEMENTS)
-            self.read.fail(token, f"found {self.read.seen()} where a statement begins; it begins with {begins}, or from")
+            self.read.fail(
+                token,
+                f"found {self.read.seen()} where a statement begins; it begins with {begins}, or from, as in "
+                f"{self._statement_of()}",
+            )
         self.read.take()
         try:
             act()
@@ -283,7 +287,7 @@ class _Parser(Generic[S]):
         after, self.read.place = self.read.place, unit_at
         self._unit(state)
         self.read.place = after
-        self.read.need_sign("@", "the time of the dose")
+        self.read.need_sign("@", "the time of the dose", f"dose {at_amount.text} -> {_name_text(state)} @ 0")
         time, at_time = self._quantity("time", "time")
         if time < self._earliest(time):
             self.read.fail(at_time, f"{self._begins()} at {self.now.start:g}; dose at that time or later")
@@ -319,7 +323,7 @@ class _Parser(Generic[S]):
 
     def _scale(self) -> None:
         state = self._dosed("scale")
-        self.read.need_word("by", use="the factor")
+        self.read.need_word("by", use="the factor", example=f"scale {_name_text(state)} by {self.read.number_ahead('2')}")
         factor, token = self.read.number("factor")
         if factor < 0.0:
             self.read.fail(token, f"the factor is {token.text}, and doses cannot be negative; write one from 0 on")
@@ -328,7 +332,7 @@ class _Parser(Generic[S]):
 
     def _split(self) -> None:
         token, state = self.read.peek(), self._dosed("split")
-        self.read.need_word("in", use="the number of parts")
+        self.read.need_word("in", use="the number of parts", example=f"split {_name_text(state)} in 2 every 12")
         parts = self._count("number of parts")
         self._require_few(token, len(self.now.doses) + (parts - 1) * len(self.now.into(state)))
         self.read.need_word("every", use="the interval between the parts")
@@ -346,7 +350,7 @@ class _Parser(Generic[S]):
         if name in self.given:
             self.read.fail(token, f"{name} is set twice; put all of its points into one statement, separated by commas")
         self.given.add(name)
-        self.read.need_sign("=", "the value")
+        self.read.need_sign("=", "the value", f"set {_name_text(name)} = {self.read.number_ahead('8')}")
         values = [self._quantity("value", name)[0]]
         if self.read.take_sign("@"):
             times = [self._quantity("time", "time")]
@@ -370,6 +374,12 @@ class _Parser(Generic[S]):
 
     def _begins(self) -> str:
         return "what is done here begins" if self.since else "the record starts"
+
+    def _statement_of(self) -> str:
+        """A statement that this model takes."""
+        if self.inputs and not self.now.doses:
+            return f"set {_name_text(self.inputs[0])} = 8"
+        return f"dose 100 -> {self._example()} @ 0"
 
     def _example(self) -> str:
         return _name_text(self.states[0]) if self.states else "gut"

@@ -82,15 +82,22 @@ class Reader:
         token = self.peek()
         return self.take().text if token.kind == "word" and token.text in words else None
 
-    def need_sign(self, sign: str, use: str) -> None:
-        """Take this sign, or fail."""
+    def need_sign(self, sign: str, use: str, example: str = "") -> None:
+        """Take this sign, or fail with an example of the statement."""
         if not self.take_sign(sign):
-            self.fail(self.peek(), f"found {self.seen()} where {sign} and {use} belong")
+            self.fail(self.peek(), f"found {self.seen()} where {sign} and {use} belong{_as_in(example)}")
 
-    def need_word(self, *words: str, use: str) -> None:
-        """Take one of these words, or fail."""
+    def need_word(self, *words: str, use: str, example: str = "") -> None:
+        """Take one of these words, or fail with an example of the statement."""
         if self.take_word(*words) is None:
-            self.fail(self.peek(), f"found {self.seen()} where {words[0]} and {use} belong")
+            self.fail(self.peek(), f"found {self.seen()} where {words[0]} and {use} belong{_as_in(example)}")
+
+    def number_ahead(self, otherwise: str) -> str:
+        """The next number of the statement, as a reader may have meant it."""
+        for token in self.tokens[self.place : self.place + 3]:
+            if token.kind == "number":
+                return token.text
+        return otherwise
 
     def number(self, what: str) -> tuple[float, Token]:
         """The number that is next, and its token."""
@@ -115,3 +122,7 @@ class Reader:
         if len(token.text) > _WORD:
             message = message.replace(token.text, shortened(token.text, _WORD))
         raise ScheduleTextError(f"schedule: {message}\n  {shown}\n  {' ' * place}^", token.at)
+
+
+def _as_in(example: str) -> str:
+    return f", as in {example}" if example else ""

@@ -8,8 +8,17 @@ from torch import Tensor
 from hybrid.cutting.segments import Segments
 from hybrid.derivative import mapped, transforming
 from hybrid.field import SemilinearField
+from hybrid.solve.kinks import ENDS, Kinks
 from hybrid.solve.schemes.scheme import Scheme
 from hybrid.solve.solver import Cause, Failure
+
+_CUTS = 16  # after so many trials in a row that a kink has ended, one is passed: found nearer each time, it is at no place
+_FAST = {  # what is said of a fast rate, to whom has a linear part exactly and to whom has not
+    True: "a fast rate that bends, of which the linear part holds little (use RungeKutta, whose steps cost less, or "
+    'Torchdiffeq("scipy_solver"), which is implicit where it must be)',
+    False: "a rate too fast for an explicit method (use Exponential where the linear part holds it, else "
+    'Torchdiffeq("scipy_solver"))',
+}
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,9 @@ def _search(
     fastest = field.A.abs().sum(-1).amax(-1).amax(0).expand(N) if graded else begin
     h0, since = torch.zeros_like(begin), torch.zeros_like(begin)  # the first step after a jump, and the time since
     power = -1.0 / (scheme.error_order + 1)
-    trials = scheme.trials(field)
+    trials, kinks = scheme.trials(field), Kinks.of(field)
+    landing, longer = torch.zeros_like(fresh), torch.zeros_like(begin)  # is a step to end where the slope jumps, and what was it?
+    cuts = torch.zeros_like(index)  # how many trials in a row a kink has ended
 
     def leave(crossed: Tensor) -> None:
         """Go on to the next segment."""
@@ -121,7 +132,8 @@ def _search(
         left = 1.0 - begin
         delta = torch.minimum(h / dt.clamp(min=tiny), left)
         # no sliver at the end of a segment
-        delta = torch.where(delta > 0.9 * left, left, torch.where(delta > 0.55 * left, 0.5 * left, delta))
+        even = torch.where(delta > 0.9 * left, left, torch.where(delta > 0.55 * left, 0.5 * left, delta))
+        delta = even if kinks is None else torch.where(landing, delta, even)
         final = delta >= left
         hidden = early & (delta * dt * fastest > 1.0)  # only a mode faster than the step can be over before it looks
         after, error = trials.step(index, begin, delta, x, hidden)
@@ -129,10 +141,20 @@ def _search(
         ratio = (error / scale).square().mean(-1).sqrt().amax(0)  # (N,)
         finite = torch.isfinite(ratio) & torch.isfinite(after).all(-1).all(0)
         accept = ~done & finite & (ratio <= 1.0)
+        if kinks is not None:
+            share = kinks.crossed(index, begin, delta, x, after, known=scale)
+            ahead = finite & (cuts < _CUTS) & (share < torch.where(landing & ~accept, 1.0 - 1e-9, 1.0 - ENDS))
+            cuts = torch.where(ahead, cuts + 1, 0)
+            accept = accept & ~ahead
         factor = torch.where(finite, (0.9 * ratio.clamp(min=1e-10) ** power).clamp(0.2, 5.0), 0.1)
         proposed = delta * dt * factor
         # a segment that ends early says little against a longer step than it allowed
         h = torch.where(accept & final, torch.maximum(h.clamp(max=huge), proposed).minimum(5.0 * proposed), proposed)
+        if kinks is not None:  # up to the kink, and from there as before
+            h = torch.where(accept & landing, torch.maximum(h, longer), h)
+            longer = torch.where(ahead & ~landing, delta * dt, longer)
+            h = torch.where(ahead, torch.minimum(h, share * delta * dt), h)
+            landing = ahead
         end = torch.where(final, 1.0, begin + delta)
         parts.append((accept, index, begin, end))
         x = torch.where(accept[None, :, None], after, x)
@@ -142,13 +164,19 @@ def _search(
         stuck = ~done & ~accept & ~(delta * dt > rounding * (s.start[everyone, index].abs() + dt))  # what is no number is stuck
         if bool(stuck.any()):
             for record in torch.nonzero(stuck)[:, 0].tolist():
-                failed[record] = _collapse(field, record, int(index[record]), float(begin[record]), bool(finite[record]))
+                share = error / scale
+                if not bool(finite[record]):  # a step may have spread it to all: who runs away from where the step began?
+                    share = (field.linear(x) + field.nonlinear_at(index, begin, x)) / (tolerance.atol + tolerance.rtol * x.abs())
+                worst = share[:, record].abs().nan_to_num(nan=torch.inf).amax(0)  # (n,)
+                place = (int(index[record]), float(begin[record]))
+                failed[record] = _collapse(field, record, place, bool(finite[record]), field.named(worst >= worst.max()))
             done = done | stuck
         if bool((arrived := accept & final).any()):
             leave(arrived)
     for record in torch.nonzero(~done)[:, 0].tolist():
         at = float(s.start[record, index[record]] + begin[record] * s.dt[record, index[record]])
-        failed[record] = Failure(record, at, Cause.OUT_OF_STEPS, numbers={"steps": tolerance.max_steps})
+        numbers: dict[str, float | str] = {"steps": tolerance.max_steps, "fast": _FAST[scheme.exact]}
+        failed[record] = Failure(record, at, Cause.OUT_OF_STEPS, numbers=numbers)
     return parts, tuple(failed[r] for r in sorted(failed))
 
 
@@ -161,10 +189,12 @@ def _first_step(field: SemilinearField, index: Tensor, begin: Tensor, x: Tensor,
     return torch.where((size > 1e-5) & (slope > 1e-5), short, torch.inf).clamp(max=limits.max / 100.0)
 
 
-def _collapse(field: SemilinearField, record: int, k: int, begin: float, finite: bool) -> Failure:
-    s = field.segments
+def _collapse(
+    field: SemilinearField, record: int, place: tuple[int, float], finite: bool, states: tuple[str, ...]
+) -> Failure:
+    (k, begin), s = place, field.segments
     at = float(s.start[record, k] + begin * s.dt[record, k])
-    return Failure(record, at, Cause.COLLAPSED if finite else Cause.NOT_FINITE)
+    return Failure(record, at, Cause.COLLAPSED if finite else Cause.NOT_FINITE, states=states)
 
 
 def _assemble(parts: list[_Part]) -> tuple[Tensor, Tensor, Tensor]:  # (N, L) each

@@ -24,6 +24,7 @@ from hybrid.solve.pool import Pool
 from hybrid.solve.replay import replay
 from hybrid.solve.schemes.scheme import Driving, Scheme
 from hybrid.solve.steps import Plan, Work
+from hybrid.solve.tape_rows import TapeRows
 from learned.residual import Field
 
 _KEEP = 2**30  # bytes of activities that a whole solve may keep before it is cut into chunks
@@ -55,8 +56,7 @@ def march(
     """
     M, N, n = x0.shape
     segments, network = field.segments, field.network
-    assert network is not None
-    Mw = network.weights[0].shape[0]
+    Mw = 1 if network is None else network.weights[0].shape[0]
     R = N if Mw == M else M * N
     K = segments.dt.shape[1]
 
@@ -65,31 +65,37 @@ def march(
             return value
         return value.expand(M, *value.shape[1:]).reshape(1, R, *value.shape[2:])
 
-    net = Network.of(network, R) if Mw == M else Network.of(_spread(network, M, N), R)
+    net = None if network is None else Network.of(network if Mw == M else _spread(network, M, N), R)
+    tape = None if field.tape is None else TapeRows.of(field.tape, (M, N), field.A if scheme.exact else None)
     h = segments.dt.T[:, :, None]  # (K, N, 1)
     if segments.one_length:
         h = h[:, :1]
     elif Mw != M:
         h = h.repeat(1, M, 1)
-    forced = None if field.forced is None else [rows(v).permute(2, 0, 1, 3) for v in field.forced]  # (K, Mw|1, R, n)
+    given = field.forced
+    if tape is not None:  # which holds what the inputs do
+        given = (segments.rate[None], torch.zeros_like(segments.rate[None])) if segments.infused else None
+    forced = None if given is None else [rows(v).permute(2, 0, 1, 3) for v in given]  # (K, Mw|1, R, n)
+    reads = (net is not None and net.input_weights is not None) or (tape is not None and segments.u0.shape[-1] > 0)
     per = segments.jump[None], segments.u0[None], segments.u1[None]
     jump, u0, u1 = (rows(v)[0].transpose(0, 1).contiguous() for v in per)  # (K, R, ·)
     driving = Driving(
         h=h,
         f0=None if forced is None else forced[0].contiguous(),
-        f1=None if forced is None or not segments.bends else forced[1].contiguous(),
+        f1=None if forced is None or tape is not None or not segments.bends else forced[1].contiguous(),
         jump=jump,
-        u0=u0 if net.input_weights is not None else None,
-        u1=u1 if net.input_weights is not None and segments.bends else None,
+        u0=u0 if reads else None,
+        u1=u1 if reads and segments.bends else None,
     )
     start = rows(x0)
     combination = scheme.combination(field, M, Mw, R)
     stages = scheme.stages(dense)
     if chunk is None:
-        size = K * stages * Mw * R * sum(net.widths) * x0.element_size()
+        width = (0 if net is None else sum(net.widths)) + (0 if tape is None else tape.width)
+        size = K * stages * Mw * R * width * x0.element_size()
         chunk = K if size <= _KEEP else max(1, math.isqrt(K - 1) + 1)
     smooth = segments.smooth if scheme.closing(dense) else [False] * K
-    plan = Plan(scheme, dense, min(chunk, K), segments, smooth, net, driving, combination, pool or Pool())
+    plan = Plan(scheme, dense, min(chunk, K), segments, smooth, net, tape, driving, combination, pool or Pool())
     # a transform of torch.func does not see the derivative by hand, nor does forward mode
     out = replay(plan, start, plan.tensors()) if transforming() else _March.apply(plan, start, *plan.tensors())
 
@@ -125,18 +131,19 @@ class _March(torch.autograd.Function):
         needs = ctx.needs_input_grad[2:]
         K = plan.driving.h.shape[0]
         whole = any(ctx.needs_input_grad) and plan.chunk >= K
-        if whole and plan.repeats and not plan.needs(needs)[1]["h"]:
+        if whole and plan.repeats(needs):
             # the same steps as last time run without the Python between their operations
             shapes = (x0.shape, *(None if t is None else t.shape for t in tensors))
             # the work holds the segments, so that no others can have their identity
-            key = (id(plan.segments), plan.scheme, plan.dense, x0.dtype, x0.device, needs, shapes)
+            code = None if plan.network is None else plan.network.activation, None if plan.tape is None else plan.tape.source
+            key = (id(plan.segments), plan.scheme, plan.dense, x0.dtype, x0.device, needs, shapes, code)
             work = plan.pool.borrow(key)
             if not isinstance(work, Work):
                 work = Work(plan.held(), x0, K)
             ctx.key = key
         else:
             work, ctx.key = Work(plan, x0, plan.chunk if whole else 1), None
-        work.forward(x0, tensors, slots=whole)
+        work.forward(x0, tensors, needs, slots=whole)
         ctx.plan, ctx.work = plan, work if whole else None
         if not whole:
             plan.pool.give(work.buffers)

@@ -61,7 +61,7 @@ def _states(
 ) -> tuple[Tensor, Tensor]:
     """At the observations (M, N, T, n), and detached at the boundaries (M, N, K+1, n)."""
     dense = not field.segments.cut
-    if field.network is None:
+    if not field.in_buffers:
         run = plain_march(field, x0, scheme, dense=dense, chunk=chunk, compiled=compiled)
     else:
         run = march(field, x0, scheme, dense=dense, chunk=chunk, pool=pool)

@@ -21,30 +21,39 @@ def replay(
     `tensors` stand for `plan.tensors()`, in that order. Everything is kept for the derivative.
     Law: the numbers are those of `march`.
     """
-    layers = len(plan.network.weights)
-    weights, biases, push = tensors[:layers], tensors[layers : 2 * layers], tensors[2 * layers]
-    fields = tensors[2 * layers + 1 :]
-    h, f0, f1, jump, u0, u1 = fields[:6]
+    layered, taped, driven, combined = plan.parts(tensors)
+    layers = len(layered) // 2
+    h, f0, f1, jump, u0, u1 = driven
     assert h is not None
     assert jump is not None
     driving = Driving(h, f0, f1, jump, u0, u1)
-    network, how, times = plan.network, plan.combination.ordinary(fields[6:]), plan.scheme.times(plan.dense)
-    phi = ACTIVATIONS[network.activation]
+    how, times = plan.combination.ordinary(combined), plan.scheme.times(plan.dense)
     closing = plan.scheme.closing(plan.dense)
     last = len(times) - 1 if closing else len(times)
 
-    def slope(k: int, c: float, x: Tensor) -> Tensor:
-        value = x
-        for layer, (W, b) in enumerate(zip(weights, biases, strict=True)):
+    def network(x: Tensor, u: Tensor | None) -> Tensor:
+        assert plan.network is not None
+        value, push, phi = x, layered[-1], ACTIVATIONS[plan.network.activation]
+        for layer, (W, b) in enumerate(zip(layered[:layers], layered[layers : 2 * layers], strict=True)):
             assert W is not None
             assert b is not None
             value = value @ W.mT + b
-            if layer == 0 and push is not None and driving.u0 is not None:
-                u = driving.u0[k] if driving.u1 is None else torch.lerp(driving.u0[k], driving.u1[k], c)
+            if layer == 0 and push is not None and u is not None:
                 value = value + u @ push.mT
             if layer < layers - 1:
                 value = phi(value)
-        value = how.plus_linear(x, value)
+        return value
+
+    def slope(k: int, c: float, x: Tensor) -> Tensor:
+        u = driving.u0 if driving.u0 is None else driving.u0[k]
+        if u is not None and driving.u1 is not None:
+            u = torch.lerp(u, driving.u1[k], c)
+        parts = [network(x, u)] if plan.network is not None else []
+        if plan.tape is not None:
+            (held,) = taped
+            assert held is not None
+            parts.append(plan.tape.ordinary(held, x, u))
+        value = how.plus_linear(x, parts[0] if len(parts) == 1 else parts[0] + parts[1])
         if driving.f0 is not None:
             value = value + driving.f0[k]
             if driving.f1 is not None and c != 0.0:

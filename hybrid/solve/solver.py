@@ -13,7 +13,7 @@ from torch import Tensor
 from hybrid.derivative import mapped, values_of
 from hybrid.field import SemilinearField, among
 from physics import capture
-from physics.arguments import quote, require_kind, require_shape
+from physics.arguments import quote, require_kind, require_names, require_shape
 from physics.glance import glance
 
 
@@ -24,13 +24,13 @@ class Cause(Enum):
     """
 
     NOT_FINITE = (
-        "the state is not finite at time {time}. Likely causes, in order: a step too long for the fastest rate (shorten "
-        "Mesh.step, or use Exponential or an adaptive solver), a residual that grows (train it with the stability penalty, or "
+        "the state is not finite at time {time}. Likely causes, in order: of steps by a mesh, one too long for the fastest "
+        "rate (shorten Mesh.step, or give the solver an rtol), a residual that grows (train it with the stability penalty, or "
         "certify it), a parameter far outside its box"
     )
     OUT_OF_STEPS = (
-        "{steps} steps were not enough, they reached time {time}. Likely causes, in order: a rate too "
-        "fast for an explicit method (use Exponential), a tolerance below rounding, a very long record (max_steps)"
+        "{steps} steps were not enough, they reached time {time}. Likely causes, in order: {fast}, "
+        "a tolerance below rounding, a very long record (max_steps)"
     )
     COLLAPSED = (
         "the step size collapsed at time {time}: no step keeps the tolerance. Likely causes, in order: a right-hand side that "
@@ -59,7 +59,8 @@ class Failure:
     """Why one record could not be simulated: its index, the time where it failed, and the cause, one of `Cause`.
 
     `members`: those under which it failed, where the others' states are known; None where it failed for all together.
-    `numbers`: what the cause's sentence says beside the time, by name.
+    `numbers`: what the cause's sentence says beside the time, by name. `states`: the names of those in which it failed, where
+    they are known and not all.
     """
 
     record: int
@@ -67,12 +68,14 @@ class Failure:
     cause: Cause
     members: tuple[int, ...] | None = None
     numbers: Mapping[str, float | str] = field(default_factory=dict, hash=False)
+    states: tuple[str, ...] = ()
 
     __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         require_kind(self.cause, Cause, "Failure: cause", "Cause.NOT_FINITE, or another of Cause")
         require_kind(self.numbers, Mapping, "Failure: numbers", "{}, what the cause's sentence says, by name")
+        object.__setattr__(self, "states", require_names(self.states, "Failure: states", "states=()"))
         missing = needs(self.cause) - self.numbers.keys()
         if missing:
             raise ValueError(
@@ -82,7 +85,9 @@ class Failure:
     @property
     def sentence(self) -> str:
         """The cause in words."""
-        return self.cause.value.format(time=f"{self.time:g}", **self.numbers)
+        some = ", ".join(self.states[:3]) + (f" and {len(self.states) - 3} more" if len(self.states) > 3 else "")
+        where = f", in {some}" if self.states else ""
+        return self.cause.value.format(time=f"{self.time:g}{where}", **self.numbers)
 
     def __str__(self) -> str:
         return f"record {self.record}: {self.sentence}"
@@ -169,7 +174,9 @@ def not_finite(
     for record in torch.nonzero(bad.any(1))[:, 0].tolist():
         boundary = first + int(bad[record].long().argmax())
         k = max(boundary - 1, 0)
-        found.append(Failure(record, float(start[record, k] + (dt[record, k] if boundary else 0.0)), Cause.NOT_FINITE))
+        at = float(start[record, k] + (dt[record, k] if boundary else 0.0))
+        lost = ~torch.isfinite(states[:, record, boundary - first]).all(0)  # (n,)
+        found.append(Failure(record, at, Cause.NOT_FINITE, states=field.named(lost)))
     return tuple(found)
 
 

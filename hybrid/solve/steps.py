@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,10 @@ from hybrid.cutting.segments import Segments
 from hybrid.solve.kernel import Kernel, Network
 from hybrid.solve.pool import Pool, Tape
 from hybrid.solve.schemes.scheme import Combination, Driving, Scheme
+from hybrid.solve.tape_kernel import TapeKernel
+from hybrid.solve.tape_rows import TapeRows
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Plan:
     chunk: int
     segments: Segments
     smooth: list[bool]
-    network: Network
+    network: Network | None
+    tape: TapeRows | None
     driving: Driving
     combination: Combination
     pool: Pool
@@ -31,24 +36,32 @@ class Plan:
         """The differentiable tensors, in the order of `gradients`."""
         net, d = self.network, self.driving
         return [
-            *net.weights,
-            *net.biases,
-            net.input_weights,
+            *(() if net is None else (*net.weights, *net.biases, net.input_weights)),
+            *(() if self.tape is None else (self.tape.held,)),
             *(getattr(d, f.name) for f in fields(d)),
             *self.combination.tensors(),
         ]
 
-    def needs(self, needed: Sequence[bool]) -> tuple[bool, dict[str, bool], list[bool]]:
-        """Which of the `tensors` want a gradient: any of the network's, the driving's by name, and the combination's."""
-        count = 2 * len(self.network.weights) + 1
-        names = [f.name for f in fields(Driving)]
-        driving = dict(zip(names, needed[count : count + len(names)], strict=True))
-        return any(needed[:count]), driving, list(needed[count + len(names) :])
+    def parts(self, each: Sequence[_T]) -> tuple[Sequence[_T], ...]:
+        """Something for each of the `tensors`, apart: the network's, the tape's, the driving's and the combination's."""
+        first = 0 if self.network is None else 2 * len(self.network.weights) + 1
+        second = first + (self.tape is not None)
+        third = second + len(fields(Driving))
+        return each[:first], each[first:second], each[second:third], each[third:]
 
-    @property
-    def repeats(self) -> bool:
-        """May the steps be kept as a list of operations? Not where the residual's inputs are put together on the way."""
-        return self.combination.repeats and self.driving.u0 is None
+    def needs(self, needed: Sequence[bool]) -> tuple[bool, bool, dict[str, bool], list[bool]]:
+        """Which of the `tensors` want a gradient: any of network and tape, the driving's by name, the combination's."""
+        network, tape, driving, rest = self.parts(needed)
+        by_name = dict(zip((f.name for f in fields(Driving)), driving, strict=True))
+        return any(network), any(tape), by_name, list(rest)
+
+    def repeats(self, needed: Sequence[bool]) -> bool:
+        """May the steps be kept as a list of operations? Not where a network's inputs are put together on the way, and not
+        where lengths or inputs want a gradient.
+        """
+        driving = self.needs(needed)[2]
+        fixed = self.driving.u0 is None or (self.network is None and not (driving["u0"] or driving["u1"]))
+        return self.combination.repeats and fixed and not driving["h"]
 
     def held(self) -> "Plan":
         """The same on copies of its tensors, which stay and may be written anew."""
@@ -59,9 +72,12 @@ class Plan:
 
         held: dict[str, Any] = {f.name: getattr(d, f.name) for f in fields(d)}
         held = {name: None if value is None else copy(value) for name, value in held.items()}
+        if net is not None:
+            net = replace(net, weights=tuple(map(copy, net.weights)), biases=tuple(map(copy, net.biases)))
         return replace(
             self,
-            network=replace(net, weights=tuple(map(copy, net.weights)), biases=tuple(map(copy, net.biases))),
+            network=net,
+            tape=None if self.tape is None else replace(self.tape, held=copy(self.tape.held)),
             driving=Driving(**held),
             combination=self.combination.held(),
         )
@@ -81,17 +97,12 @@ class Work:
         self.do = Tape()
         self.forwards: list[Callable[[], Any]] | None = None
         self.backwards: list[Callable[[], Any]] | None = None
-        self.kernel = Kernel(
-            plan.network,
-            like,
-            steps=chunk,
-            stages=self.stages,
-            inputs=None if d.u0 is None else d.u0[0],
-            pool=plan.pool,
-            do=self.do,
-        )
+        inputs = None if d.u0 is None else d.u0[0]
+        size: dict[str, Any] = {"steps": chunk, "stages": self.stages, "inputs": inputs, "pool": plan.pool, "do": self.do}
+        self.kernel = None if plan.network is None else Kernel(plan.network, like, **size)
+        self.taped = None if plan.tape is None else TapeKernel(plan.tape, like, **size)
         shape = (self.stages, *like.shape)
-        flat = self.kernel.flat
+        flat = like.shape[0] == 1
         self.x = plan.pool.take(like, chunk, *shape)  # the stages' states
         room = plan.combination.room(like, self.stages, chunk, self.do)
         self.f, self.forth, self.back, self.gathers = room.slopes, room.forwards, room.backwards, room.gathers  # and slopes
@@ -114,9 +125,9 @@ class Work:
         self.g: dict[str, Tensor] = {}
         self.incoming: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def forward(self, x0: Tensor, tensors: tuple[Tensor | None, ...], slots: bool) -> None:
+    def forward(self, x0: Tensor, tensors: tuple[Tensor | None, ...], needs: Sequence[bool], *, slots: bool) -> None:
         """All steps, each in a slot of its own or all in the first one."""
-        repeats = slots and self.plan.repeats
+        repeats = slots and self.plan.repeats(needs)
         self.path[0].copy_(x0)
         if self.forwards is not None:
             for mine, new in zip(self.plan.tensors(), tensors, strict=True):
@@ -160,13 +171,13 @@ class Work:
     @property
     def buffers(self) -> list[Tensor]:
         """What goes back to the pool."""
-        return [*self.kernel.buffers, self.x]
+        return [*(b for kernel in (self.kernel, self.taped) if kernel is not None for b in kernel.buffers), self.x]
 
     # ---- forwards
 
     def step(self, k: int, c: int, again: bool = False) -> None:
         """Step k in slot c, from path[k] to path[k+1]; `again`: only what the derivative needs is computed anew."""
-        plan, d, kernel, do = self.plan, self.plan.driving, self.kernel, self.do
+        plan, d, do = self.plan, self.plan.driving, self.do
         X, F = self.x[c], self.f[c]
         now = X[0]
         do(now.copy_, self.path[k])
@@ -174,8 +185,7 @@ class Work:
             do(now.add_, d.jump[k])
         if plan.dense and not again:
             do(self.after[k].copy_, now)
-        if d.u0 is not None:
-            kernel.drive(d.u0[k], None if d.u1 is None else d.u1[k], self.c)
+        self._drive(k)
         closing = plan.scheme.closing(plan.dense)
         last = self.stages - 1 if closing else self.stages
         for i in range(last):
@@ -195,9 +205,18 @@ class Work:
         if plan.dense and not again:
             do(self.slopes[k].copy_, F)
 
+    def _drive(self, k: int) -> None:
+        d = self.plan.driving
+        for kernel in (self.kernel, self.taped):
+            if kernel is not None and d.u0 is not None:
+                kernel.drive(d.u0[k], None if d.u1 is None else d.u1[k], self.c)
+
     def _slope(self, k: int, c: int, i: int) -> None:
         d, out = self.plan.driving, self.fs[c][i]
-        self.kernel.evaluate(c, i, self.xs[c][i], out)
+        if self.kernel is not None:
+            self.kernel.evaluate(c, i, self.xs[c][i], out)
+        if self.taped is not None:
+            self.taped.evaluate(c, i, self.x[c, i], self.f[c, i], add=self.kernel is not None)
         self.forth.add_linear(self.x[c, i], self.f[c, i])
         if d.f0 is not None:
             self.do(self.f[c, i].add_, d.f0[k])
@@ -208,9 +227,12 @@ class Work:
 
     def begin_gradients(self, needs: list[bool]) -> None:
         """Forget the gradients so far; `needs` says which of the plan's tensors want one."""
-        self.kernel.begin_gradients()
         d = self.plan.driving
-        self.weights_needed, wanted, rest = self.plan.needs(needs)
+        self.weights_needed, tape_needed, wanted, rest = self.plan.needs(needs)
+        if self.kernel is not None:
+            self.kernel.begin_gradients()
+        if self.taped is not None:
+            self.taped.begin_gradients(tape_needed, wanted["u0"] or wanted["u1"])
         self.g = {
             name: torch.zeros_like(getattr(d, name))
             for name, want in wanted.items()
@@ -223,10 +245,9 @@ class Work:
 
     def step_back(self, k: int, c: int, lam: Tensor, gafter: Tensor, gslopes: Tensor) -> None:
         """Turn `lam`, the cotangent of path[k+1], into that of path[k], in place."""
-        plan, d, kernel, how, do = self.plan, self.plan.driving, self.kernel, self.back, self.do
+        plan, how, do = self.plan, self.back, self.do
         X, F, kappa = self.x[c], self.f[c], self.kappa
-        if d.u0 is not None:
-            kernel.drive(d.u0[k], None if d.u1 is None else d.u1[k], self.c)
+        self._drive(k)
         extra = gslopes[k] if plan.dense else None
         last = self.stages
         if plan.scheme.closing(plan.dense):
@@ -258,13 +279,16 @@ class Work:
                 do(self.g["jump"][k].add_, one)
 
     def _pull(self, c: int, i: int) -> None:
-        self.kernel.pull(c, i, self.kappas[i], self.mu_flat)
+        if self.kernel is not None:
+            self.kernel.pull(c, i, self.kappas[i], self.mu_flat)
+        if self.taped is not None:
+            self.taped.pull(c, i, self.kappa[i], self.mu, add=self.kernel is not None)
         self.back.add_linear(self.kappa[i], self.mu)
 
     def _collect(self, k: int, c: int, X: Tensor, F: Tensor) -> None:
         """The gradients of what this step used."""
         first = 1 if self.plan.smooth[k] else 0
-        if self.weights_needed:
+        if self.weights_needed and self.kernel is not None:
             self.kernel.collect(c, first, X, self.kappa)
         self.gathers.collect(k, X[first:], F, self.kappa[first:], self.g.get("h"))
         for name in ("f0", "f1"):
@@ -278,12 +302,17 @@ class Work:
             if name in self.g:
                 for i in range(first, self.stages):
                     share = self.c[i] if name == "u1" else 1.0 if self.plan.driving.u1 is None else 1.0 - self.c[i]
-                    self.g[name][k] += share * self.kernel.input_cotangent(i, self.kappas[i])
+                    if self.kernel is not None and self.kernel.push is not None:
+                        self.g[name][k] += share * self.kernel.input_cotangent(i, self.kappas[i])
+                    if self.taped is not None:
+                        self.g[name][k] += share * self.taped.input_cotangent(i)
 
     def gradients(self) -> list[Tensor | None]:
         """In the order of `Plan.tensors`."""
-        net = self.kernel.gradients
-        if self.plan.network.input_weights is None:
-            net = [*net, None]  # type: ignore[list-item]
-        return [*net, *(self.g.get(f.name) for f in fields(self.plan.driving)), *self.gathers.gradients()]
+        found: list[Tensor | None] = []
+        if self.kernel is not None and self.plan.network is not None:
+            found += [*self.kernel.gradients, *(() if self.plan.network.input_weights is not None else (None,))]
+        if self.taped is not None:
+            found.append(self.taped.total)
+        return [*found, *(self.g.get(f.name) for f in fields(self.plan.driving)), *self.gathers.gradients()]
 

@@ -23,6 +23,7 @@ def check_mechanism(mechanism: Mechanism, *, draws: int = 1000, generator: torch
     in torch, in numpy, and the Python give the same · A x + B u + remainder is the rate · the slopes are its derivatives · what
     `to_dict` writes is read back to the same · there is a point at which it can be made linear: an equilibrium at the typical
     θ and inputs, at which everything decays.
+    Where it names `signs`, its slopes at these points are those of an order: σ_i σ_j ∂f_i/∂x_j ≥ 0 for i ≠ j.
     Agreement is to 1e-13 of |A||x| + |B||u| + |remainder|, each rate by itself.
     Arguments: `mechanism` · `draws`, points · `generator`, by default one of its own with seed 0.
     """
@@ -36,6 +37,7 @@ def check_mechanism(mechanism: Mechanism, *, draws: int = 1000, generator: torch
     bound = tape.at(theta)
     rate, J = bound.rate(x, u), bound.jacobian(x, u)
     _finite(mechanism, (rate, J), (x, u, theta), name)
+    _monotone(mechanism, J, (x, u, theta), name)
     found = split(mechanism, backbone.x, backbone.u, theta)
     remainder = found.remainder(x, u)
     size = found.A.abs() @ x.abs()[..., None] + found.B.abs() @ u.abs()[..., None]
@@ -58,7 +60,10 @@ def check_mechanism(mechanism: Mechanism, *, draws: int = 1000, generator: torch
             )
     few = slice(0, 20)
     automatic = torch.func.vmap(torch.func.jacrev(tape.evaluate))(x[few], u[few], theta[few])
-    gap = (automatic - J[few]).abs() - 1e-10 * (J[few].abs() + automatic.abs() + 1e-300)
+    # where a tanh is level its slope 1 − z² is known to the rounding of 1: of the row's largest, each state in its typical size
+    scale = torch.tensor([mechanism.scale[s] for s in mechanism.states], dtype=torch.float64)
+    floor = 1e-14 * (J[few].abs() * scale).amax(-1, keepdim=True) / scale
+    gap = (automatic - J[few]).abs() - 1e-10 * (J[few].abs() + automatic.abs()) - floor - 1e-300
     if not bool((gap <= 0.0).all()):
         k = int(gap.flatten(1).amax(1).argmax())
         raise ValueError(f"{name}: its slopes differ from autograd's at {_said(mechanism, x[k], u[k], theta[k])}")
@@ -93,6 +98,25 @@ def _finite(mechanism: Mechanism, values: tuple[Tensor, Tensor], at: tuple[Tenso
                 f"{name}: the {what} of {state} is not finite at {_said(mechanism, *(v[k] for v in at))}; shrink the boxes of θ, "
                 "or write saturating, relu or hill of physics.operations where the rate divides"
             )
+
+
+def _monotone(mechanism: Mechanism, J: Tensor, at: tuple[Tensor, Tensor, Tensor], name: str) -> None:
+    """Raise `ValueError` unless the slopes are those of the orthant's order that the mechanism names, if it names one."""
+    if mechanism.signs is None:
+        return
+    states = list(mechanism.states)
+    sigma = torch.tensor([float(mechanism.signs[s]) for s in states], dtype=torch.float64)
+    scale = torch.tensor([float(mechanism.scale[s]) for s in states], dtype=torch.float64)
+    slopes = sigma[:, None] * sigma * J * (1.0 - torch.eye(len(states), dtype=torch.float64))
+    size = (J.abs() * scale).amax(-1, keepdim=True) / scale  # what rounds to 0 beside it has no sign
+    wrong = slopes < -1e-13 * size
+    if bool(wrong.any()):
+        k, i, j = wrong.nonzero()[0].tolist()
+        needed = "not below 0" if sigma[i] == sigma[j] else "not above 0"
+        raise ValueError(
+            f"{name}: by its signs the slope of the rate of {states[i]} by {states[j]} is {needed}, and it is "
+            f"{float(J[k, i, j]):.6g} at {_said(mechanism, *(v[k] for v in at))}; give other signs, or leave signs out"
+        )
 
 
 def _python(mechanism: Mechanism, x: Tensor, u: Tensor, theta: Tensor) -> Tensor:

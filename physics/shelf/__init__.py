@@ -31,13 +31,18 @@ from physics.shelf.drugs.two_compartments import (
     TwoCompartmentsRates,
 )
 from physics.shelf.drugs.warfarin import WarfarinTurnover
+from physics.shelf.engineering.building_zone import BuildingZone
 from physics.shelf.engineering.coupled_tanks import CoupledTanks
 from physics.shelf.engineering.dc_motor import DCMotor
 from physics.shelf.physiology.bergman import Bergman
+from physics.shelf.physiology.s2008 import S2008
+from physics.shelf.physiology.s2008_people import S2008Person, s2008_people, s2008_person
+from physics.shelf.physiology.s2008_stomach import S2008Stomach
 from physics.shelf.physiology.sirs import SIRS
 from physics.shelf.physiology.windkessel import Windkessel
 
-# a new entry is one file and one word here: the contract tests and `homeostat fit --backbone NAME` run over this tuple
+# a new entry is one file, one word here and a Scene in docs/shelf.py: the contract tests and `homeostat fit --backbone NAME` run
+# over this tuple
 MECHANISMS: tuple[type[Mechanism], ...] = (
     OneCompartment,
     OneCompartmentRates,
@@ -62,16 +67,21 @@ MECHANISMS: tuple[type[Mechanism], ...] = (
     Marsh,
     Schnider,
     Bergman,
+    S2008,
+    S2008Stomach,
     Windkessel,
     SIRS,
     CoupledTanks,
     DCMotor,
+    BuildingZone,
 )
 
 __all__ = [
     "MECHANISMS",
+    "S2008",
     "SIRS",
     "Bergman",
+    "BuildingZone",
     "CoupledTanks",
     "DCMotor",
     "EffectCompartment",
@@ -85,6 +95,8 @@ __all__ = [
     "OneCompartmentByMouthRates",
     "OneCompartmentRates",
     "ParallelElimination",
+    "S2008Person",
+    "S2008Stomach",
     "Schnider",
     "SchniderPopulation",
     "StimulatedLoss",
@@ -99,4 +111,6 @@ __all__ = [
     "TwoCompartmentsRates",
     "WarfarinTurnover",
     "Windkessel",
+    "s2008_people",
+    "s2008_person",
 ]

@@ -1,9 +1,11 @@
 """Units and names as claims put them into words."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from stability.arguments import listed, shown
+from stability.decay import rounded
 from stability.glance import Rows, Summary
 
 
@@ -17,6 +19,16 @@ def behind(unit: str) -> str:
     if not isinstance(unit, str):
         raise ValueError(f"the unit is {shown(unit)}; give a UCUM code as text, 'h', or '' where there is none.")
     return "" if unit in ("", "1") else f" {unit}"
+
+
+def ends_in_words(low: float | None, high: float | None, unit: str = "") -> str:
+    """Between which ends a state lies, rounded inward, None or infinite where there is none; its unit behind."""
+    a, b = (None if end is None or math.isinf(end) else end for end in (low, high))
+    if a is not None and b is not None:
+        return f"{rounded(a, 4, 'up')} to {rounded(b, 4, 'down')}{behind(unit)}"
+    if a is not None:
+        return f"from {rounded(a, 4, 'up')}{behind(unit)} on"
+    return "of any value" if b is None else f"up to {rounded(b, 4, 'down')}{behind(unit)}"
 
 
 def named(states: Sequence[tuple[str, str]], count: int | None) -> list[tuple[str, str]]:

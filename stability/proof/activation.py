@@ -26,16 +26,33 @@ SLOPES = {
 BLUR = 2.0**-36
 
 
-def slope_range(activation: str, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """Bounds of φ' over the arguments in [lower, upper], elementwise."""
+def slope_range(activation: str | tuple[str, ...], lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Bounds of φ' over the arguments in [lower, upper], elementwise; of several names each is that of a row."""
+    if not isinstance(activation, str):
+        return _row_by_row(activation, slope_range, lower, upper)
+    if activation == "identity":
+        return np.ones_like(lower), np.ones_like(upper)
     if activation == "relu":
         return (lower > 0).astype(np.float64), (~(upper < 0)).astype(np.float64)  # NaN is anything
     return _range(activation, 1, lower, upper)
 
 
-def value_range(activation: str, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """Bounds of φ over the arguments in [lower, upper], elementwise."""
+def value_range(activation: str | tuple[str, ...], lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Bounds of φ over the arguments in [lower, upper], elementwise; of several names each is that of a row."""
+    if not isinstance(activation, str):
+        return _row_by_row(activation, value_range, lower, upper)
     return _range(activation, 0, lower, upper)
+
+
+_Bounds = Callable[[str, Array, Array], tuple[Array, Array]]
+
+
+def _row_by_row(names: tuple[str, ...], bounds: _Bounds, lower: Array, upper: Array) -> tuple[Array, Array]:
+    low, high = np.empty_like(lower), np.empty_like(upper)
+    for name in set(names):
+        rows = np.array([one == name for one in names])
+        low[rows], high[rows] = bounds(name, lower[rows], upper[rows])
+    return low, high
 
 
 def supremum(activation: str, order: int, lower: Array, upper: Array) -> Array:
@@ -120,6 +137,7 @@ FUNCTIONS: dict[str, _Functions] = {
         lambda v: _q(v) * (3.0 * (1.0 - 2.0 * _logistic(v)) + v * (1.0 - 6.0 * _q(v))),
         lambda v: _q(v) * (4.0 * (1.0 - 6.0 * _q(v)) + v * (1.0 - 2.0 * _logistic(v)) * (1.0 - 12.0 * _q(v))),
     ),
+    "identity": (lambda v: v, lambda v: 0.0 * v + 1.0, lambda v: 0.0 * v, lambda v: 0.0 * v, lambda v: 0.0 * v),
     "gelu": (
         lambda v: v * _normal(v),
         lambda v: _normal(v) + v * _density(v),
@@ -144,6 +162,7 @@ EXTREMES: dict[str, tuple[tuple[float, ...], ...]] = {
         _both(0.4213164740646883, 1.5721592030774652),
     ),
     "relu": ((), (), (), (), ()),
+    "identity": ((), (), (), (), ()),
     "sigmoid": (
         (),
         (0.0,),

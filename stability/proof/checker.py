@@ -78,7 +78,7 @@ def _kind(claim: object) -> object:
 
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
 def _contraction(claim: object, system: object, meter: Meter) -> Verdict:
-    stack, region = read_system(system, tapes=True), get(claim, "region")
+    stack, region = read_system(system, tapes=True, mixed=True, policies=True, meter=meter), get(claim, "region")
     if isinstance(region, str) and region == "global":
         return prove_everywhere(claim, stack, meter)
     from stability.proof.region.contraction import prove_in_region

@@ -17,12 +17,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.proof.activation import SLOPES
 from stability.proof.arithmetic import LARGEST, TINY, UP, Array, gamma, proved_positive
 from stability.proof.budget import Meter
 from stability.proof.known import Known, entries_in
 from stability.proof.reading import array, get, number
-from stability.proof.system import Stack, another, unlike
+from stability.proof.system import Stack, another, misnamed, unlike
 from stability.proof.verdict import Verdict
 
 # what a certificate of contraction does not say, each in words: every one of them carries these
@@ -37,20 +36,38 @@ NOT_COVERED = (
 )
 
 
+# what stands in the place of the third sentence, of a system under a policy
+OTHER_FEEDBACK = (
+    "any other feedback than the stated policy of the true state at every instant: one that is sampled, delayed, or sees an "
+    "estimate of the state"
+)
+
+
+def not_covered(feedback: str, sentences: tuple[str, ...] = NOT_COVERED) -> tuple[str, ...]:
+    """What a claim does not say: `sentences`, and of a system under a policy, which `feedback` names, of other feedback alone."""
+    return tuple(OTHER_FEEDBACK if feedback and s == NOT_COVERED[2] else s for s in sentences)
+
+
+def under(feedback: str) -> tuple[str, str]:
+    """What a sentence says of the policy, and what it calls the inputs that remain."""
+    return (f" under the feedback {feedback},", "external inputs") if feedback else ("", "inputs")
+
+
 def same_parameters(wide: bool) -> str:
     """Whose trajectories are compared, where θ is a list, or a box."""
     return "parameters (any theta within its stated bounds)" if wide else "parameters"
 
 
-def statement(rate: float, states: int, systems: int, *, wide: bool = False) -> str:
+def statement(rate: float, states: int, systems: int, *, wide: bool = False, feedback: str = "") -> str:
     """The sentence that a certificate claims; the checker refuses a certificate that carries another one.
 
-    `wide`: the systems' tape has a box of θ.
+    `wide`: the systems' tape has a box of θ; `feedback`: how the policy is named, under which they are, if they are.
     """
+    policy, inputs = under(feedback)
     return (
-        f"For every pair of trajectories in R^{states} with the same inputs, doses, {same_parameters(wide)} and member, the "
-        f"distance sqrt(dx' P dx) shrinks at rate {rate!r} per unit of time or faster, for each of the {systems} systems, "
-        "in real arithmetic with the stored float64 arrays."
+        f"For every pair of trajectories in R^{states}{policy} with the same {inputs}, doses, {same_parameters(wide)} and "
+        f"member, the distance sqrt(dx' P dx) shrinks at rate {rate!r} per unit of time or faster, for each of the {systems} "
+        "systems, in real arithmetic with the stored float64 arrays."
     )
 
 
@@ -66,9 +83,9 @@ def prove_everywhere(certificate: object, stack: Stack, meter: Meter) -> Verdict
     rate, P = number(get(certificate, "rate")), array(get(certificate, "metric"), "metric")
     multipliers = array(get(certificate, "multipliers"), "multipliers")
     n, m = stack.A.shape[-1], stack.inputs
-    words = statement(rate, n, stack.count, wide=stack.wide)
+    words = statement(rate, n, stack.count, wide=stack.wide, feedback=stack.feedback)
     entries = entries_in(stack, np.full(n, -np.inf), np.full(n, np.inf), (np.full(m, -np.inf), np.full(m, np.inf)), meter)
-    units = sum(stack.widths) + (0 if entries is None else entries.units)
+    units = stack.units + (0 if entries is None else entries.units)
     refusal = disagreement(certificate, stack, rate, P, multipliers, words, (stack.count, units))
     if refusal:
         return Verdict(False, refusal)
@@ -118,7 +135,10 @@ def disagreement(
         return "the metric is not exactly symmetric"
     if not (multipliers > 0).all():
         return "a multiplier is not positive"
-    refusal = unlike(certificate, stack, claim, NOT_COVERED)
+    refusal = unlike(certificate, stack, claim, not_covered(stack.feedback))
+    if refusal:
+        return refusal
+    refusal = misnamed(certificate, stack)
     if refusal:
         return refusal
     condition = float(np.linalg.cond(P))  # itself known to a relative error of about its size times the rounding
@@ -153,7 +173,7 @@ def inequality(
     evaluated so that what may
     underflow first, αβΛ or ΛW, meets at most W and Wᵀ, each ≤ 1e50; α, β and 2 are about 1. So TINY covers every entry.
     """
-    ends = slopes or tuple(np.full((len(multipliers), sum(stack.widths)), end) for end in SLOPES[stack.activation])
+    ends = slopes or tuple(np.broadcast_to(end, (len(multipliers), stack.units)) for end in stack.slopes)
     weights = [w[part] for w in stack.weights]
     widths = stack.widths
     count, n, H = len(multipliers), stack.A.shape[-1], multipliers.shape[1]

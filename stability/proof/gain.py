@@ -17,7 +17,6 @@ from fractions import Fraction
 
 import numpy as np
 
-from stability.proof.activation import SLOPES
 from stability.proof.arithmetic import LARGEST, TINY, Array, gamma, proved_positive
 from stability.proof.budget import Meter
 from stability.proof.contraction import inequality
@@ -56,7 +55,7 @@ def statement(kind: str, value: float, rate: float, states: int, systems: int) -
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
 def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a gain for the system, or say why it is refused."""
-    stack = read_system(system)
+    stack = read_system(system, meter=meter)
     kind, n = str(get(claim, "kind")), stack.A.shape[-1]
     value, rate, supply = (number(get(claim, name)) for name in ("value", "rate", "supply"))
     P, multipliers, units = (array(get(claim, name), name) for name in ("metric", "multipliers", "units"))
@@ -158,7 +157,7 @@ def _bordered(
     stack: Stack, part: slice, rate: float, P: Array, multipliers: Array, supply: float, inputs: tuple[Array, Array, Array]
 ) -> tuple[Array, Array]:
     """The bordered matrix and a bound of its rounding error, entry by entry, as in `inequality`."""
-    alpha, beta = SLOPES[stack.activation]
+    alpha, beta = stack.slope_range
     B, U, C = inputs
     inner, blur = inequality(stack, part, rate, P, multipliers)
     count, size, _ = inner.shape

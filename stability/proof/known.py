@@ -57,7 +57,7 @@ class Entries:
 
     def some(self, part: slice) -> Known:
         """Systems with slope units."""
-        centre, half = _halved(self.lower[part], self.upper[part])
+        centre, half = halved(self.lower[part], self.upper[part])
         radius = half.copy()
         radius[:, self.rows, self.columns] = 0.0
         return Known(centre, radius, self.rows, self.columns, half[:, self.rows, self.columns])
@@ -65,7 +65,7 @@ class Entries:
     def corners(self, which: NDArray[np.int64]) -> tuple[NDArray[np.int64], Known]:
         """Corners by their number, 2^K v + bits: of which systems they are, and their matrices. Bit k: unit k's end."""
         system, bits = which >> self.units, which & ((1 << self.units) - 1)
-        centre, radius = _halved(self.lower[system], self.upper[system])
+        centre, radius = halved(self.lower[system], self.upper[system])
         for k, (i, j) in enumerate(zip(self.rows, self.columns, strict=True)):
             at = (bits >> k) & 1 == 1
             centre[:, i, j] = np.where(at, self.upper[system, i, j], self.lower[system, i, j])
@@ -90,7 +90,7 @@ def entries_in(
         return None
     if meter is not None:
         meter.room(32.0 * len(tape.code) * stack.count * (len(lower) + 2), f"a tape of {len(tape.code)} lines")
-    low, high = slope_bounds(tape, (lower, upper), levels, (theta[0][:], theta[1][:]))
+    low, high = slope_bounds(tape, (lower, upper), levels, (theta[0][:], theta[1][:]), meter=meter)
     low, high = (np.broadcast_to(end, (stack.count, len(lower), len(lower))) for end in (low, high))
     bad = ~((np.abs(low) <= LARGEST) & (np.abs(high) <= LARGEST)).all(0)
     if bad.any():
@@ -104,8 +104,8 @@ def entries_in(
     return Entries(low, high, rows, columns)
 
 
-def _halved(low: Array, high: Array) -> tuple[Array, Array]:
-    """The centre, and the distance of the ends from it, from above."""
+def halved(low: Array, high: Array) -> tuple[Array, Array]:
+    """The centre of intervals, and the distance of the ends from it, from above."""
     centre = 0.5 * low + 0.5 * high
     centre = np.where(low == high, low, centre)
     return centre, UP * np.maximum(high - centre, centre - low)

@@ -32,6 +32,7 @@ from stability.proof.budget import Meter
 from stability.proof.loop_shift import centre_and_radius, shifted_inequality
 from stability.proof.reading import Unusable, array, get, has, number, sequence, shown, unlike_any
 from stability.proof.region.slopes import slopes_in_box
+from stability.proof.system import opened
 from stability.proof.verdict import Verdict
 
 MOST_INPUTS = 40  # of a bound in a box: the enclosures keep third derivatives, whose number grows with the cube
@@ -76,13 +77,16 @@ def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a Lipschitz bound for `system.weights` (each (out, in)) and `system.activation`, or say why it is refused.
 
     In a region `system.biases`, one (out,) per weight, are needed too. `system.skip` (out, in), where there is one, is the linear
-    term of a residual, and part of what is bounded.
+    term of a residual, and part of what is bounded. What has branches, a tape or a policy is refused: it is more than the layers.
 
     Errors: Unusable for what is not a bound and layers at all.
     Law: accepted ⇒ the inequality holds in real arithmetic.
     """
     if not has(system, "weights", "activation"):
         raise Unusable(unlike_any(system, "system", "the layers that are bounded: weights, each (out, in), and activation"))
+    more = _beside(system)
+    if more:
+        raise Unusable(f"the system has {more}, which a bound of the layers alone does not see")
     activation = get(system, "activation")
     if not isinstance(activation, str) or activation not in SLOPES:
         raise Unusable(f"the activation {shown(activation)} is not one of {', '.join(SLOPES)}")
@@ -160,6 +164,16 @@ def holds_shifted(
     centre, radius = centre_and_radius(lower, upper, max(abs(end) for end in SLOPES[activation]))
     found = shifted_inequality(weights, bound, multipliers, centre, radius, skip)
     return found is not None and bool(proved_positive(found[0][None], found[1][None])[0])
+
+
+def _beside(system: object) -> str:
+    """What the system has besides the layers, in a word; empty where it has nothing."""
+    if opened(system)[1] is not None:
+        return "a policy"
+    branches = get(system, "branches", None)
+    if branches is not None and not (isinstance(branches, list | tuple) and not branches):
+        return "branches"
+    return "" if get(system, "tape", None) is None else "a tape"
 
 
 def _linear_term(system: object, weights: Sequence[Array]) -> Array | None:

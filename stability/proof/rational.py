@@ -18,18 +18,20 @@ from numpy.typing import NDArray
 from stability.proof.budget import Budget, Meter
 from stability.proof.reading import Unusable, array, get, number, sequence
 from stability.proof.system import Stack, read_system
+from stability.proof.units import names_of
 
 Matrix = Sequence[Sequence[Fraction]]
 Rationals = NDArray[np.object_]
 LARGEST = 40  # n + H; the integers grow by a few hundred bits with every row
 
 # The slope ranges once more, as the true claim needs them: at least these.
-_RANGES = {
+RANGES = {
     "tanh": (Fraction(0), Fraction(1)),
     "relu": (Fraction(0), Fraction(1)),
     "sigmoid": (Fraction(0), Fraction(1, 4)),
     "softplus": (Fraction(0), Fraction(1)),
     "silu": (Fraction(-998394, 10**7), Fraction(10998394, 10**7)),
+    "identity": (Fraction(1), Fraction(1)),
     "gelu": (Fraction(-1289043, 10**7), Fraction(11289043, 10**7)),
 }
 
@@ -41,7 +43,8 @@ def exactly(certificate: object, system: object, *, budget: Budget | None = None
     Returns True exactly if the region is "global", the digest is the system's, λ > 0, P = Pᵀ ≻ 0, Λ > 0, the stated slope
     range covers the activation's, and M ≻ 0 for every system, with the stated slope range.
     Errors: ValueError for a system of more than 40 states and units together, which would take long; for a certificate in a
-    region, whose slopes are those of transcendental functions, and for claims of other kinds: these it does not decide.
+    region, whose slopes are those of transcendental functions, of a system with a tape, and for claims of other kinds: these it
+    does not decide. Of a system with branches or under a policy it is the closed loop, whose units have each their own slopes.
     `NotDecided` where a budget is given and used up.
     Law: `check` accepts ⇒ `exactly` is True.
     """
@@ -49,7 +52,9 @@ def exactly(certificate: object, system: object, *, budget: Budget | None = None
     try:
         if get(certificate, "kind", "certificate") != "certificate" or isinstance(get(certificate, "region"), Mapping):
             raise ValueError("rational arithmetic decides certificates about all states, not this kind of claim. Use check.")
-        return _decided(certificate, read_system(system), meter)
+        if get(system, "tape", None) is not None:
+            raise ValueError("rational arithmetic does not decide tapes, and the system has one. Use check.")
+        return _decided(certificate, read_system(system, mixed=True, policies=True, meter=meter), meter)
     except Unusable:
         return False
 
@@ -79,10 +84,10 @@ def inequality(
     rate: float,
     P: Rationals,  # (n, n)
     multipliers: Rationals,  # (H,)
-    slopes: tuple[Fraction, ...],  # α, β
+    slopes: tuple[Rationals, Rationals],  # α, β (H,)
 ) -> Matrix:  # (n + H, n + H)
     """M of one system, from the dense form."""
-    alpha, beta = slopes
+    alpha, beta = (end[:, None] for end in slopes)
     n, H = P.shape[0], len(multipliers)
     widths, zero = stack.widths, Fraction(0)
     V = np.full((H, n + H), zero, dtype=object)  # [W N]
@@ -125,11 +130,8 @@ def _decided(certificate: object, stack: Stack, meter: Meter | None) -> bool:
         return False
     if not (np.isfinite(P).all() and np.isfinite(multipliers).all() and np.isfinite([rate, *stated]).all()):
         return False
-    # The decimals of the table round outward only as decimals: the double next to one may lie inside it by an ulp,
-    # which is far less than the distance of either from the true, irrational end.
-    slopes = tuple(Fraction(s) for s in stated)
-    true, slack = _RANGES[stack.activation], Fraction(1, 2**52)
-    if slopes[0] > true[0] + slack * abs(true[0]) or slopes[1] < true[1] - slack * true[1] or slopes[0] > slopes[1]:
+    slopes = slopes_of(stack, stated)
+    if slopes is None:
         return False
     if get(certificate, "region") != "global" or get(certificate, "digest") != stack.digest or not rate > 0:
         return False
@@ -138,3 +140,22 @@ def _decided(certificate: object, stack: Stack, meter: Meter | None) -> bool:
     exact_P, exact_L = rational(P), rational(multipliers)
     systems = (inequality(stack, v, rate, exact_P, exact_L[v], slopes) for v in range(stack.count))
     return all(positive_definite(matrix, meter) for matrix in systems)
+
+
+def slopes_of(stack: Stack, stated: Sequence[float]) -> tuple[Rationals, Rationals] | None:
+    """α and β (H,): as stated, or each unit's own where they differ; None where that does not cover what is true.
+
+    The decimals of the table round outward only as decimals: the double next to one may lie inside it by an ulp, which is far
+    less than the distance of either from the true, irrational end.
+    """
+    slack, one = Fraction(1, 2**52), isinstance(stack.activation, str)
+    names = [name for layer in names_of(stack.activation, stack.widths) for name in layer]
+    own = [np.full(stack.units, end) for end in stated] if one else stack.slopes
+    low, high = rational(own[0]), rational(own[1])
+    needed = [RANGES[name] for name in {*names, *([str(stack.activation)] if one else [])}]
+    least, most = (Fraction(end) for end in stated)
+    ends = [*zip(low, high, (RANGES[name] for name in names), strict=True), *((least, most, true) for true in needed)]
+    covered = all(
+        a <= true[0] + slack * abs(true[0]) and b >= true[1] - slack * abs(true[1]) and a <= b for a, b, true in ends
+    )
+    return (low, high) if covered else None

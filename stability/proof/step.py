@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stability.proof.activation import SLOPES
 from stability.proof.arithmetic import SMALLEST, Array, gamma, outward, proved_positive
 from stability.proof.budget import Meter
 from stability.proof.reading import array, get, number, shown
@@ -86,7 +85,7 @@ class Ball:
 @np.errstate(all="ignore")  # overflow and NaN are meant to arrive at the comparisons, where they refuse
 def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a step certificate for the system, or say why it is refused."""
-    stack = read_system(system)
+    stack = read_system(system, meter=meter)
     n, method = stack.A.shape[-1], get(claim, "method")
     step, factor = number(get(claim, "step")), number(get(claim, "factor"))
     P, multipliers = (array(get(claim, name), name) for name in ("metric", "multipliers"))
@@ -126,7 +125,7 @@ def inequality(
     stack: Stack, part: slice, method: str, step: float, factor: float, P: Array, multipliers: Array
 ) -> Ball:
     """M of some systems, with its radius."""
-    alpha, beta = SLOPES[stack.activation]
+    alpha, beta = stack.slope_range
     n, H, (starts, parts) = stack.A.shape[-1], sum(stack.widths), METHODS[method]
     size, count = n + len(starts) * H, len(multipliers)
     A = _exact(stack.linear[0][part])

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.proof.activation import SLOPES
 from stability.proof.arithmetic import Array
+from stability.proof.branches import Named, activation_bytes, arrays_of, branch_bytes, read_branches
+from stability.proof.budget import Meter
+from stability.proof.feedback import closed, read_policy
 from stability.proof.reading import Unusable, array, get, has, number, sequence, shown, unlike_any
-from stability.proof.tape import Tape, read_tape
+from stability.proof.tape import NUMBERED, Tape, read_tape
+from stability.proof.units import UNITS, Activation, Network, beside, read_activation, slope_ends, slope_hull
 
 NEEDED, OPTIONAL = ("A", "weights", "biases"), ("activation", "B", "input_weights", "skip")  # as `Lure` takes them
 KNOWN = ("tape", "theta", "theta_upper")
-NUMBERED = ("constant", "power", "hill")  # the operations behind which a number stands
-_PARTS = {*NEEDED, *OPTIONAL, *KNOWN, "scale"}  # of the scale, by which the search judges what is round, nothing is proved
+# of the scale, by which the search judges what is round, nothing is proved
+_PARTS = {*NEEDED, *OPTIONAL, *KNOWN, "branches", "policy", "scale"}
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,12 @@ class Flat:
 
 @dataclass(frozen=True)
 class Stack:
-    """A system's arrays as the checker sees them: shapes verified, leading axes flattened to V."""
+    """A system's arrays as the checker sees them: shapes verified, leading axes flattened to V, branches as one network."""
 
     A: Flat  # (V, n, n)
     weights: tuple[Flat, ...]  # (V, out, in)
     linear: tuple[Flat, ...]  # what adds up to the linear part, each (V, n, n): A, a skip, a weight without hidden units
-    activation: str
+    activation: Activation
     leading: tuple[int, ...]
     digest: str
     largest: float  # the largest magnitude that enters the inequality
@@ -58,6 +61,7 @@ class Stack:
     tape: Tape | None = None
     theta: tuple[Flat, Flat] | None = None  # of the tape, (V, q): every θ between the two, which may be one
     wide: bool = False  # whether they are two
+    feedback: str = ""  # how a sentence names the policy under which the system is; empty where it is under none
 
     @property
     def count(self) -> int:
@@ -68,24 +72,51 @@ class Stack:
         return [w.shape[1] for w in self.weights[:-1]]
 
     @property
+    def units(self) -> int:
+        """H, all hidden units."""
+        return sum(self.widths)
+
+    @property
+    def slopes(self) -> tuple[Array, Array]:
+        """α and β (H,), each unit's own."""
+        return slope_ends(self.activation, self.widths)
+
+    @property
+    def slope_range(self) -> tuple[float, float]:
+        """The least and the largest slope of any unit."""
+        return slope_hull(self.activation)
+
+    @property
     def inputs(self) -> int:
         """m."""
         arrays = max(0 if a is None else a.shape[-1] for a in (self.B, self.input_weights))
         return arrays if self.tape is None else len(self.tape.inputs)
 
 
-def read_system(system: object, *, tapes: bool = False) -> Stack:
+def read_system(
+    system: object,
+    *,
+    tapes: bool = False,
+    mixed: bool = False,
+    policies: bool = False,
+    meter: Meter | None = None,
+) -> Stack:
     """The system's arrays, verified: of a Lure, of what `Lure.to_dict` writes, or of the arrays that `Lure` is made from.
 
-    `tapes`: whether the caller's proof sees a tape; a system that has one is refused by any other.
+    `tapes`, `mixed`, `policies`: whether the caller's proof sees a tape, units of different activations, or a system under a
+    policy; a system that has one, or such, is refused by any other. Under a policy it is the closed loop, put together here.
+    `meter`: whose budget is asked before networks and a policy are put together; `NotDecided` where it does not suffice.
     Errors: Unusable for what is not a system, has a part that the proof would not see, or arrays that do not fit together.
     """
+    system, given_policy = opened(system)
     _require_system(system)
+    if not policies and given_policy is not None:
+        raise Unusable("the system is under a policy, which this kind of claim does not see; it is not proved of such systems")
     if not tapes and get(system, "tape", None) is not None:
         raise Unusable("the system has a tape, which this kind of claim does not see; it is not proved of such systems")
-    activation = get(system, "activation", "tanh")
-    if not isinstance(activation, str) or activation not in SLOPES:
-        raise Unusable(f"the activation {shown(activation)} is not one of {', '.join(SLOPES)}")
+    own = get(system, "activation", "tanh")
+    if isinstance(own, str) and own not in UNITS:
+        raise Unusable(f"the activation {shown(own)} is not one of {', '.join(UNITS)}")
     A = array(get(system, "A"), "A")
     weights = [array(w, f"weights[{k}]") for k, w in enumerate(sequence(get(system, "weights")))]
     biases = [array(b, f"biases[{k}]") for k, b in enumerate(sequence(get(system, "biases")))]
@@ -104,10 +135,16 @@ def read_system(system: object, *, tapes: bool = False) -> Stack:
     linear = [A] + ([] if inputs["skip"] is None else [inputs["skip"]]) + (weights if len(weights) == 1 else [])
     if any(matrix.shape[-2:] != A.shape[-2:] for matrix in linear):
         raise Unusable("the skip does not have the shape of A")
-    _check_inputs(A, weights, inputs["B"], inputs["input_weights"])
-    tape, ends = _read_known(system, A.shape[-1], inputs["B"], inputs["input_weights"])
+    activation = read_activation(own, [w.shape[-2] for w in weights[:-1]])
+    branches = read_branches(get(system, "branches", None), A.shape[-1])
+    _check_inputs(A, weights, inputs["B"], [inputs["input_weights"], *(one.input_weights for one in branches)])
+    felt = [inputs["B"], inputs["input_weights"], *(one.input_weights for one in branches)]
+    own_tape, ends = _read_known(system, A.shape[-1], felt)
+    further = [part for k, one in enumerate(branches) for part in arrays_of(one, f"branches[{k}]")]
     try:
-        leading = np.broadcast_shapes(*(a.shape[: a.ndim - rank] for _, a, rank in [*named, *ends] if a is not None))
+        leading = np.broadcast_shapes(
+            *(a.shape[: a.ndim - rank] for _, a, rank in [*named, *ends, *further] if a is not None)
+        )
     except ValueError as error:
         raise Unusable("the leading axes of the system's arrays do not broadcast together") from error
     count = math.prod(leading)
@@ -117,38 +154,70 @@ def read_system(system: object, *, tapes: bool = False) -> Stack:
     def flat(entries: Array, rank: int = 2) -> Flat:
         return Flat(entries, leading, rank)
 
-    largest = max(float(np.abs(a).max()) for a in (*linear, *weights))
-    digest = _digest(activation, named, tape, ends)
-    felt = [None if a is None else flat(a) for a in (inputs["B"], inputs["input_weights"])]
+    networks = _networks(Network(tuple(weights), tuple(biases), activation, inputs["input_weights"]), branches, given_policy)
+    B, tape, policy, after = inputs["B"], own_tape, None, b""
+    if given_policy is not None:
+        m = len(own_tape.inputs) if own_tape is not None else max((a.shape[-1] for a in felt if a is not None), default=0)
+        policy = read_policy(given_policy, A.shape[-1], m)
+        B, networks, tape = closed(B, networks, tape, policy, meter)
+        after = policy.bytes()
+    digest = _digest(activation, named, own_tape, ends, branches, after)
+    whole = beside(networks, meter) if networks else Network((), (), activation, None)
+    if not (mixed or isinstance(whole.activation, str)):
+        raise Unusable("the system has units of different activations, which this kind of claim does not see")
+    largest = max(float(np.abs(a).max()) for a in (*linear, *whole.weights))
     return Stack(
         flat(A),
-        tuple(map(flat, weights)),
+        tuple(map(flat, whole.weights)),
         tuple(map(flat, linear)),
-        activation,
+        whole.activation,
         leading,
         digest,
         largest,
-        tuple(flat(b, 1) for b in biases),
-        felt[0],
-        felt[1],
+        tuple(flat(b, 1) for b in whole.biases),
+        None if B is None else flat(B),
+        None if whole.input_weights is None else flat(whole.input_weights),
         tape,
         None if tape is None else (flat(low := _given(ends[0]), 1), flat(low if ends[1][1] is None else ends[1][1], 1)),
         tape is not None and ends[1][1] is not None,
+        "" if policy is None else policy.words,
     )
 
 
-_Named = list[tuple[str, Array | None, int]]
+def opened(system: object) -> tuple[object, object]:
+    """The open loop, and its policy or None: of a mapping or an object with a policy, or of a `Lure` that `close_loop` made.
+
+    Errors: Unusable where a policy or a feedback stands that would not be seen.
+    """
+    policy = get(system, "policy", None)
+    feedback = None if isinstance(system, Mapping) else get(system, "feedback", None)
+    if feedback is None or isinstance(feedback, str):  # a claim has a feedback too, which is a name
+        return system, policy
+    if policy is not None or not has(feedback, "system"):
+        what = f"the system's feedback is {shown(feedback)}"
+        raise Unusable(f"{what}; give what close_loop returns, or the open loop with a policy and no feedback")
+    inner = get(feedback, "system")
+    if get(inner, "policy", None) is not None or get(inner, "feedback", None) is not None:
+        raise Unusable("the system is under a policy, and its open loop under another, which the proof would not see")
+    return inner, feedback
+
+
+def _networks(first: Network, branches: list[Network], policy: object) -> list[Network]:
+    """All networks that stand beside each other."""
+    if len(first.weights) == 1 and (branches or policy is not None):
+        raise Unusable("weights has one layer, which is linear: beside branches or under a policy it belongs into A")
+    return [*([first] if first.weights else []), *branches]
 
 
 def _given(named: tuple[str, Array | None, int]) -> Array:
     return np.zeros(0) if named[1] is None else named[1]
 
 
-def _read_known(system: object, n: int, B: Array | None, Wu: Array | None) -> tuple[Tape | None, _Named]:
+def _read_known(system: object, n: int, felt: Sequence[Array | None]) -> tuple[Tape | None, Named]:
     """The tape and θ, verified against each other and the arrays."""
     data = get(system, "tape", None)
     given = {name: get(system, name, None) for name in ("theta", "theta_upper")}
-    ends: _Named = [(name, None if value is None else array(value, name), 1) for name, value in given.items()]
+    ends: Named = [(name, None if value is None else array(value, name), 1) for name, value in given.items()]
     if data is None:
         if any(value is not None for value in given.values()):
             raise Unusable("the system has a theta and no tape, to which it belongs")
@@ -171,7 +240,7 @@ def _read_known(system: object, n: int, B: Array | None, Wu: Array | None) -> tu
             raise Unusable("theta and theta_upper do not broadcast together") from error
         if not ordered:
             raise Unusable("an entry of theta is above that of theta_upper")
-    if any(a is not None and a.shape[-1] != m for a in (B, Wu)):
+    if any(a is not None and a.shape[-1] != m for a in felt):
         raise Unusable(f"the tape has {m} inputs, and B or input_weights another number")
     return tape, ends
 
@@ -202,18 +271,26 @@ def _check_chain(A: Array, weights: list[Array], biases: list[Array]) -> None:
         raise Unusable("the shapes of A, the weights and the biases do not fit together")
 
 
-def _check_inputs(A: Array, weights: list[Array], B: Array | None, Wu: Array | None) -> None:
+def _check_inputs(A: Array, weights: list[Array], B: Array | None, felt: Sequence[Array | None]) -> None:
+    Wu = felt[0]
     if B is not None and B.shape[-2] != A.shape[-2]:
         raise Unusable("B does not have one row per state")
     if Wu is not None and (not weights or Wu.shape[-2] != weights[0].shape[-2]):
         raise Unusable("input_weights does not have one row per unit of the first layer")
-    if B is not None and Wu is not None and B.shape[-1] != Wu.shape[-1]:
+    if len({a.shape[-1] for a in (B, *felt) if a is not None}) > 1:
         raise Unusable("B and input_weights take different numbers of inputs")
 
 
-def _digest(activation: str, named: _Named, tape: Tape | None, ends: _Named) -> str:
+def _digest(
+    activation: Activation,
+    named: Named,
+    tape: Tape | None,
+    ends: Named,
+    branches: Sequence[Network],
+    after: bytes,  # of a policy
+) -> str:
     """The definition stands at `Lure.digest`; this is the second implementation of it."""
-    chunks = [f"lure 1\nactivation {activation}\n".encode("ascii")]
+    chunks = [b"lure 1\n", activation_bytes(activation)]
     for name, entries, _ in [*named, ("", None, 0), *ends]:
         if not name:
             chunks += [] if tape is None else _tape_chunks(tape)
@@ -223,7 +300,7 @@ def _digest(activation: str, named: _Named, tape: Tape | None, ends: _Named) -> 
         else:
             shape = ",".join(str(s) for s in entries.shape)
             chunks += [f"{name} {shape}\n".encode("ascii"), entries.astype("<f8").tobytes("C")]
-    return hashlib.sha256(b"".join(chunks)).hexdigest()
+    return hashlib.sha256(b"".join([*chunks, *branch_bytes(branches), after])).hexdigest()
 
 
 def _tape_chunks(tape: Tape) -> list[bytes]:
@@ -257,9 +334,10 @@ def another(claim: object, stack: Stack) -> str:
 
 def unlike(claim: object, stack: Stack, sentence: str, not_covered: Sequence[str]) -> str:
     """What a claim of any kind says of its system, its sentence and its exclusions, if it is not so; else empty."""
-    slopes = list(SLOPES[stack.activation])
+    slopes = list(stack.slope_range)
     if [number(s) for s in sequence(get(claim, "slope_range"))] != slopes:
-        return f"the slope range is not that of {stack.activation}, {slopes}"
+        whose = stack.activation if isinstance(stack.activation, str) else "the units"
+        return f"the slope range is not that of {whose}, {slopes}"
     other, said = another(claim, stack), get(claim, "claim")
     if other:
         return other
@@ -267,4 +345,13 @@ def unlike(claim: object, stack: Stack, sentence: str, not_covered: Sequence[str
         return "the claim is not the sentence that the numbers support"
     if not set(not_covered) <= {s for s in sequence(get(claim, "not_covered")) if isinstance(s, str)}:
         return "the list of what is not covered lacks a sentence"
+    return ""
+
+
+def misnamed(claim: object, stack: Stack) -> str:
+    """What a claim says of a box of θ and of the policy, by which it is put in words, if it is not so; else empty."""
+    for name, true in (("wide", stack.wide), ("feedback", stack.feedback)):
+        said = get(claim, name, type(true)())  # written only where there is something to say
+        if type(said) is not type(true) or said != true:
+            return f"the claim's {name} is {shown(said)}, and that of the system is {shown(true)}"
     return ""

@@ -15,7 +15,6 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.proof.activation import SLOPES
 from stability.proof.budget import Meter, NotDecided
 from stability.proof.contraction import NOT_COVERED
 from stability.proof.reading import Unusable, array, get, number
@@ -39,7 +38,7 @@ def statement(rate: float, states: int, systems: int) -> str:
 
 def judge(claim: object, system: object, meter: Meter) -> Verdict:
     """Prove a weighted ℓ1 certificate for the system, or say why it is refused."""
-    stack = read_system(system)
+    stack = read_system(system, meter=meter)
     n, rate, weights = stack.A.shape[-1], number(get(claim, "rate")), array(get(claim, "weights"), "weights")
     if not (np.isfinite(rate) and rate > 0):
         return Verdict(False, f"the rate is {rate!r}; a certificate needs a finite positive rate")
@@ -83,7 +82,7 @@ def majorant(stack: Stack, index: int | slice, meter: Meter | None = None) -> Ra
 
 def hull(stack: Stack, index: int | slice, meter: Meter | None = None) -> tuple[Rationals, Rationals]:
     """The ends, entry by entry, of every J of one system, or of each of several."""
-    alpha, beta = (Fraction(s) for s in SLOPES[stack.activation])
+    alpha, beta = (Fraction(s) for s in stack.slope_range)
     linear = sum((rational(part[index]) for part in stack.linear[1:]), rational(stack.linear[0][index]))
     if not stack.widths:
         return linear, linear

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stability.arguments import array, metric_of, number, time_limit
+from stability.arguments import array, metric_of, number, shown, time_limit
 from stability.claims.certificate import Certificate
 from stability.lure import Array, Lure, System
 from stability.refusal import Refusal
 from stability.region import Box, Ellipsoid, Inputs, Region
 from stability.search.everywhere import certify_everywhere, certify_given
 from stability.search.in_region import certify_in_region
+from stability.search.taped import certify_taped
 from stability.threads import of_system, threads_by
 
 
@@ -36,9 +37,10 @@ def certify(
     in the states' own units (where those leave no room, in the coordinates of `lyapunov_frame`; 1: the identity alone);
     `region`, a `Box` or `Ellipsoid` in which to prove it, with the `inputs` (levels, doses) under which trajectories stay there,
     or None for all states and any input (doses that are asked for are covered, or it is a refusal that says what is proved
-    without them); `seconds`, after which the best candidate so far is used;
-    `multipliers`, with a metric: that pair is proved before anything is searched (`learned.ContractingMLP.witness` gives
-    one), at `rate` or the best that it reaches.
+    without them); of a system with a tape the box may be without an end, its metric is limited in units of `scale`, and where
+    staying alone is not proved the refusal says the rate; `seconds`, after which the best candidate so far is used;
+    `multipliers`, with a metric (not of a tape): that pair is proved before anything is searched
+    (`learned.ContractingMLP.witness` gives one), at `rate` or the best that it reaches.
     Returns a `Certificate` that `check` accepts, or a `Refusal`: where the linear part does not decay (an integrator, an
     oscillation without damping, growth) and nothing in the residual outweighs it, with the eigenvalue, the eigenvector, and
     what may be claimed instead.
@@ -48,20 +50,24 @@ def certify(
     """
     if region is not None and not isinstance(region, Box | Ellipsoid):
         raise ValueError(f"the region is a Box or an Ellipsoid, not {str(region)[:100]!r}; write Box([-1.0], [1.0]).")
+    if inputs is not None and not isinstance(inputs, Inputs):
+        raise ValueError(f"the inputs are {shown(inputs)}; give Inputs(lower, upper), the levels that u may take, or None.")
     system = Lure.stack(system) if isinstance(system, Sequence) else Lure.of(system)
-    if isinstance(region, Box) and not region.finite:
-        raise ValueError("the box has no end on some side; a certificate is searched in a finite one, regional_rate in any.")
+    if isinstance(region, Box) and not region.finite and system.tape is None:
+        raise ValueError("the box has no end on some side; of a system without a tape a certificate is searched in a finite one.")
     given = _check_arguments(rate, metric, seconds, system, condition)
-    if system.tape is not None:
-        return Refusal(reason="not proved", message=_TAPED)
     beyond = _beyond_numbers(system)
     if beyond is not None:
         return beyond
+    if multipliers is not None and system.tape is not None:
+        raise ValueError("multipliers are taken of systems without a tape; leave them out, or give the metric alone.")
     if multipliers is not None and region is not None:
         raise ValueError("multipliers belong to a claim about all states; leave them out with a region, or the region.")
     if region is None and inputs is not None:
         raise ValueError("inputs are for a region; without one the certificate holds for any input. Give a region, or neither.")
     try:
+        if system.tape is not None:
+            return certify_taped(system, region, inputs, rate, given, condition=condition, seconds=seconds)
         if multipliers is not None:
             certificate = certify_given(system, rate, given, array(multipliers, "the multipliers"))
             if certificate is not None:
@@ -96,11 +102,6 @@ def _beyond_numbers(system: Lure) -> Refusal | None:
     message = f"The entries of the system are {size} {largest:.3g}, and a proof is stated for 1e-100 to 1e50: take other units."
     return Refusal(reason="not proved", message=message)
 
-
-_TAPED = (
-    "That trajectories of a mechanism stay in a region is not searched, so there is no certificate of it; ask "
-    "regional_rate(system, region, inputs) how fast any two contract for as long as they stay in one."
-)
 
 # A condition number so near to 1 leaves the climb no interior, and its metrics are the identity to a thousandth.
 _ROUND_ENOUGH = 1.001

@@ -8,8 +8,9 @@ import numpy as np
 
 from stability.claims.certificate import Certificate, no_metric_exceeds
 from stability.decay import rounded
-from stability.lure import SLOPES, Array, Lure
+from stability.lure import Array, Lure
 from stability.proof.checker import prove
+from stability.proof.units import slope_ends
 from stability.refusal import Refusal
 from stability.search.aim import beyond, share
 from stability.search.caps import Caps
@@ -103,8 +104,9 @@ def _ascent(
     if sum(system.widths) > _LARGE:
         from stability.search.climb.layered import climb_layers  # torch, which small systems do without
 
-        flat = system.flatten()
-        lower, upper = ([np.full((1, h), end) for h in system.widths] for end in SLOPES[system.activation])
+        flat = system.merged()
+        edges = np.cumsum(flat.widths)[:-1]
+        lower, upper = (np.split(end[None], edges, axis=1) for end in slope_ends(flat.activation, flat.widths))
         A, weights = flat.linear(), flat.weights
         return climb_layers(
             A, weights, lower, upper, metric, fixed=fixed, target=target, condition=condition, deadline=deadline
@@ -136,10 +138,11 @@ def _proved(system: Lure, ascent: Ascent, rate: float | None, facts: dict[str, A
             rate=float(ascent.rate * (1.0 - shrink) if rate is None else rate),
             metric=P,
             multipliers=ascent.multipliers / unit,
-            slope_range=SLOPES[system.activation],
+            slope_range=system.slope_range,
             condition=float(np.linalg.cond(P)),
             leading=system.leading,
             digest=system.digest(),
+            feedback=system.under,
             **facts,
         )
         if prove(certificate, system):

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from stability.arguments import array, flag, kind, number, time_limit
 from stability.claims.certificate import Certificate
 from stability.claims.gain import Gain
-from stability.lure import SLOPES, Array, Loop, Lure, System, sides, without_tape
+from stability.lure import Array, Loop, Lure, System, one_activation, sides
 from stability.proof.checker import prove
 from stability.refusal import Refusal
 from stability.threads import of_system, threads_by
@@ -50,7 +50,7 @@ def tube(
     time_limit(seconds)
     if isinstance(certificate, Refusal):
         return certificate
-    system = without_tape(system, "tube or L2 gain")
+    system = one_activation(system, "tube or L2 gain")
     problem, C = _problem(certificate, system), _selected(system.states, state)
     rate, metric, multipliers = certificate.rate, certificate.metric, certificate.multipliers
 
@@ -97,7 +97,7 @@ def l2_gain(
     time_limit(seconds)
     if isinstance(certificate, Refusal):
         return certificate
-    system = without_tape(system, "tube or L2 gain")
+    system = one_activation(system, "tube or L2 gain")
     problem, n = _problem(certificate, system), system.states
     C = np.eye(n) if output is None else array(output, "the output")
     if C.ndim != 2 or C.shape[1] != n or not C.size or not (np.abs(C) <= 1e100).all() or not C.any():
@@ -169,7 +169,7 @@ class _Problem:
                     multipliers=L,
                     output=C,
                     units=np.sqrt(np.diagonal(np.linalg.inv(P))) * (1 + 1e-9),
-                    slope_range=SLOPES[self.system.activation],
+                    slope_range=self.system.slope_range,
                     leading=self.system.leading,
                     digest=self.system.digest(),
                 )
@@ -187,7 +187,7 @@ def _problem(certificate: Certificate, system: Lure) -> _Problem:
     verdict = prove(certificate, system)
     if not verdict:
         raise ValueError(f"the certificate is not proved for this system: {verdict.reason}; certify it first.")
-    flat, loop = system.flatten(), system.loop()
+    flat, loop = system.merged(), system.loop()
     V, n, H = loop.E.shape
     if flat.B is None and flat.input_weights is None:
         raise ValueError("the system has no input, neither B nor input_weights: there is no gain from it.")

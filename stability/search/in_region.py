@@ -15,30 +15,26 @@ import numpy as np
 
 from stability.claims.certificate import Certificate, no_metric_exceeds
 from stability.decay import decay_in_words
-from stability.lure import SLOPES, Array, Loop, Lure
+from stability.lure import Array, Loop, Lure
 from stability.proof.checker import prove
 from stability.proof.region.cells import Frame
 from stability.proof.region.claim import Stay
-from stability.proof.region.field import fields_of
 from stability.proof.region.slopes import slopes_in
 from stability.proof.system import read_system
 from stability.refusal import Refusal
 from stability.region import Box, Inputs, Region
 from stability.search.aim import beyond, share
+from stability.search.by_cells import MOST_AXES, rate_by_cells
 from stability.search.caps import Caps
 from stability.search.climb.few_systems import climb_few
 from stability.search.climb.interior_point import Ascent, climb, lyapunov_frame
 from stability.search.kept_set import kept_set
-from stability.search.raise_rate import raise_rate
 from stability.search.regional_task import RegionalTask, check_fit
 from stability.search.states.attack import attack
 from stability.search.states.disproof import disproof, no_common_metric
 from stability.search.states.duals import metric_bound, one_metric
 from stability.search.states.jacobians import abscissa, jacobians_at, log_norm
 from stability.search.states.sampling import Samples, sample_in
-
-_CELLS_AXES = 8  # beyond so many axes cells are not tried: their number grows exponentially
-
 
 _ROUND = 100.0  # the condition number up to which metrics are tried first
 
@@ -59,7 +55,8 @@ def certify_in_region(
     doses are asked for and not covered it is a refusal, which says what is proved without them.
     """
     check_fit(system, region, inputs)
-    task = RegionalTask(system, read_system(system), region, inputs, rate, condition, time.monotonic() + seconds)
+    stack = read_system(system, mixed=True, policies=True)
+    task = RegionalTask(system, stack, region, inputs, rate, condition, time.monotonic() + seconds)
     if inputs is None or inputs.doses is None:
         return _searched(task, given)
     found = _searched(replace(task, deadline=share(task.deadline, 0.8)), given)
@@ -107,8 +104,8 @@ def _searched(task: RegionalTask, given: Array | None) -> Certificate | Refusal:
     by_slopes = _by_slopes(task, P, rate, given is not None)
     best: tuple[float, Array, Array] = (by_slopes.rate, by_slopes.metric, by_slopes.multipliers)
     enough = rate if rate is not None else 0.97 * cap
-    if best[0] < enough and len(task.axes()[0]) <= _CELLS_AXES:
-        reached, P = _by_cells(task, P, samples, cap, given is not None)
+    if best[0] < enough and len(task.axes()[0]) <= MOST_AXES:
+        reached, P = _by_cells(task, P, samples, given is not None)
         if reached > best[0]:
             best = (reached, P, np.zeros((task.stack.count, 0)))
     facts, by_cells = caps.facts(refused), not best[2].shape[1] and bool(system.widths)
@@ -168,38 +165,32 @@ def _climbed(ascent: Ascent) -> Ascent:
     return replace(ascent, metric=_scaled(ascent.metric), multipliers=ascent.multipliers / scale)
 
 
-def _by_cells(task: RegionalTask, P: Array, samples: Samples, cap: float, fixed: bool) -> tuple[float, Array]:
+def _by_cells(task: RegionalTask, P: Array, samples: Samples, fixed: bool) -> tuple[float, Array]:
     """The rate that cells reach within half of the time left (the proof needs the other half), and its metric."""
-    with_inputs = task.stack.input_weights is not None
-    fields = fields_of(task.stack, with_inputs)
     until = share(task.deadline, 0.45)
-    reached = -np.inf
-    for attempt in range(6):
-        frame = Frame.of(P)
-        worst = float(-log_norm(samples.attained, P).max())
-        goal = 0.0 if task.rate is None else task.rate
-        if worst <= goal:
-            break
-        floor = 0.98 * worst if task.rate is None and attempt < 5 else goal
-        stop = 0.99 * worst if task.rate is None else task.rate
-        reached, point = raise_rate(fields, frame, *task.axes(frame), stop, floor=floor, deadline=until)
-        if point is None or fixed:
-            break
-        # The metric does worse at this point than on the samples: it joins them, with its neighbours, for every system.
-        samples = replace(samples, attained=np.concatenate([samples.attained, _around(task, point)], 1))
-        turned = lyapunov_frame(task.system.loop().A)
-        most = min(_ROUND, task.condition)
-        _, ascent = one_metric(samples, P, with_corners=False, frame=turned, condition=most, deadline=until)
-        P = _scaled(ascent.metric)
-    return reached, P
+
+    def another(attained: Array, P: Array) -> Array:
+        turned, most = lyapunov_frame(task.system.loop().A), min(_ROUND, task.condition)
+        seen = replace(samples, attained=attained)
+        return _scaled(one_metric(seen, P, with_corners=False, frame=turned, condition=most, deadline=until)[1].metric)
+
+    return rate_by_cells(
+        task.jacobians,
+        P,
+        samples.attained,
+        around=lambda point: _around(task, point),
+        another=None if fixed else another,
+        rate=task.rate,
+        deadline=until,
+    )
 
 
 def _around(task: RegionalTask, point: Array) -> Array:
-    flat = task.system.flatten()
+    flat = task.system.merged()
     low, high = task.axes()
-    noise = np.random.default_rng(0).standard_normal((16, len(point))) * 0.02 * (high - low)
+    noise = np.random.default_rng(0).standard_normal((16, len(low))) * 0.02 * (high - low)
     noise[0] = 0.0
-    points = np.broadcast_to(np.clip(point + noise, low, high), (flat.A.shape[0], 16, len(point)))
+    points = np.broadcast_to(np.clip(point[: len(low)] + noise, low, high), (flat.A.shape[0], 16, len(low)))
     return jacobians_at(flat, points)[1]
 
 
@@ -218,10 +209,11 @@ def _proved(task: RegionalTask, best: tuple[float, Array, Array], facts: dict[st
                 rate=rate,
                 metric=P,
                 multipliers=multipliers,
-                slope_range=SLOPES[task.system.activation],
+                slope_range=task.system.slope_range,
                 condition=float(np.linalg.cond(P)),
                 leading=task.system.leading,
                 digest=task.system.digest(),
+                feedback=task.stack.feedback,
                 region=_written(task, stay, "slopes" if multipliers.shape[1] or not task.system.widths else "cells"),
                 **facts,
             )
@@ -245,8 +237,5 @@ def _proved(task: RegionalTask, best: tuple[float, Array, Array], facts: dict[st
 
 def _written(task: RegionalTask, stay: Stay, proof: str) -> dict[str, Any]:
     """The region as the certificate carries it."""
-    stays: dict[str, Any] = {"set": stay.kind, "doses": stay.doses}
-    if stay.centre is not None:
-        stays |= {"centre": stay.centre.tolist(), "radius": stay.radius, "start": stay.start}
     inputs = None if task.inputs is None else task.inputs.to_dict()
-    return {**task.region.to_dict(), "inputs": inputs, "proof": proof, "stays": stays}
+    return {**task.region.to_dict(), "inputs": inputs, "proof": proof, "stays": stay.to_dict()}

@@ -13,8 +13,8 @@ from stability.search.states.sampling import Samples
 
 
 def without_known(system: Lure) -> Lure:
-    """What stands beside the tape, of each of the V systems."""
-    return replace(system.flatten(), tape=None, theta=None, theta_upper=None)
+    """What stands beside the tape, of each of the V systems, all layers in one network."""
+    return replace(system.merged(), tape=None, theta=None, theta_upper=None)
 
 
 def corner_loop(system: Lure, entries: Entries, slopes: tuple[Array, Array]) -> Loop:
@@ -45,6 +45,43 @@ def unit_multipliers(found: Array, entries: Entries) -> Array:
     return np.concatenate([found[:, K:], found[:, :K] / np.maximum(reach, 1e-150) ** 2], axis=1)
 
 
+def known_jacobians(
+    flat: Lure,  # what stands beside the tape
+    stack: Stack,
+    points: Array,  # (V, S, n + m + q): x, u and θ
+) -> tuple[tuple[Array, ...], Array]:
+    """Slopes of the layers' units, and Jacobians (V, S, n, n) of the whole; where there is no slope, one that decays fast."""
+    assert stack.tape is not None
+    n, m = flat.states, stack.inputs
+    x, u, theta = points[..., :n], points[..., n : n + m], points[..., n + m :]
+    slopes: tuple[Array, ...] = ()
+    J = np.broadcast_to(flat.linear()[:, None], (*points.shape[:2], n, n))
+    if flat.widths:
+        slopes, J = jacobians_at(flat, points[..., : n + m] if flat.input_weights is not None else x)
+    J = J + slopes_at(stack.tape, x, u, theta)
+    return slopes, np.where(np.isfinite(J).all((-1, -2), keepdims=True), J, -np.eye(n) * 1e6)
+
+
+def known_around(
+    system: Lure,
+    stack: Stack,
+    point: Array,  # (n + m,)
+    ends: tuple[Array, Array],  # (n + m,) each, finite
+    *,
+    count: int = 16,
+) -> Array:
+    """Jacobians (V, count, n, n) of every system at a point and beside it, within the ends; θ between its own."""
+    assert stack.theta is not None
+    generator, (low, high) = np.random.default_rng(0), ends
+    noise = generator.standard_normal((count, len(point))) * 0.02 * (high - low)
+    noise[0] = 0.0
+    y = np.clip(point + noise, low, high)
+    least, most = (theta[:][:, None] for theta in stack.theta)
+    theta = least + generator.uniform(0, 1, (1, count, 1)) * (most - least)
+    points = np.concatenate([np.broadcast_to(y, (len(theta), *y.shape)), theta], axis=2)
+    return known_jacobians(without_known(system), stack, points)[1]
+
+
 def sample_known(
     system: Lure,
     stack: Stack,
@@ -71,15 +108,7 @@ def sample_known(
     unit[:, : 1 << corners, :corners] = (np.arange(1 << corners)[:, None] >> np.arange(corners)) & 1
     points, seen = low + unit * (high - low), []
     for step in range(rounds):
-        x, u, theta = points[..., :n], points[..., n : n + m], points[..., n + m :]
-        slopes: tuple[Array, ...] = ()
-        J = np.broadcast_to(flat.linear()[:, None], (V, points.shape[1], n, n))
-        if flat.widths:
-            felt = points[..., : n + m] if flat.input_weights is not None else x
-            slopes, J = jacobians_at(flat, felt)
-        J = J + slopes_at(stack.tape, x, u, theta)
-        fine = np.isfinite(J).all((-1, -2), keepdims=True)
-        J = np.where(fine, J, -np.eye(n) * 1e6)
+        slopes, J = known_jacobians(flat, stack, points)
         seen.append((points, slopes, J))
         worst = np.linalg.eigvals(J).real.max(-1).argmax(1)
         start = np.take_along_axis(points, worst[:, None, None], 1)

@@ -1,29 +1,36 @@
-"""The search for a rate on a region: one metric for the corners of a tape's entries, or a climb over them; then the proof."""
+"""The search for a rate on a region: one metric for the corners of a tape's entries, or a climb over them; then cells; the proof.
+
+Corners and units take each entry's bounds over the whole box. Where a metric for the sampled Jacobians does better than these
+allow, cells are tried in it: the box is cut along what the slopes depend on.
+"""
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from stability.arguments import number, shown, time_limit
 from stability.claims.regional_rate import RegionalRate
 from stability.decay import rounded
-from stability.lure import SLOPES, Array, Lure, System
+from stability.lure import Array, Lure, System
 from stability.proof.checker import prove
 from stability.proof.known import Entries, entries_in
 from stability.proof.reading import Unusable
+from stability.proof.region.jacobian import Jacobian, jacobians_over
 from stability.proof.region.slopes import slopes_in
-from stability.proof.system import read_system
+from stability.proof.system import Stack, read_system
 from stability.refusal import Refusal
 from stability.region import Box, Inputs
 from stability.search.aim import beyond, share
+from stability.search.by_cells import MOST_AXES, rate_by_cells
 from stability.search.climb.few_systems import climb_few
 from stability.search.climb.interior_point import Ascent, lyapunov_frame
 from stability.search.conic import common_metric
-from stability.search.known import corner_loop, sample_known, unit_loop, unit_multipliers
+from stability.search.known import corner_loop, known_around, sample_known, unit_loop, unit_multipliers
 from stability.search.regional_task import check_fit
 from stability.search.states.disproof import disproof
-from stability.search.states.jacobians import abscissa
+from stability.search.states.jacobians import abscissa, log_norm
 from stability.threads import of_system, threads_by
 
 _CORNERS, _MOST_SYSTEMS = 8, 20_000  # entries, and systems times corners, up to which corners are taken
@@ -67,7 +74,7 @@ def regional_rate(
     check_fit(system, region, inputs)
     if inputs is not None and inputs.doses is not None:
         raise ValueError("a rate on a region speaks of no doses: both trajectories get the same; leave them out of the inputs.")
-    stack = read_system(system, tapes=True)
+    stack = read_system(system, tapes=True, mixed=True, policies=True)
     none = np.zeros(0)
     levels = (none, none) if inputs is None else (inputs.lower, inputs.upper)
     try:
@@ -88,32 +95,96 @@ def regional_rate(
         return refusal
     cap = float(-abscissa(samples.attained).max())
     slopes = slopes_in(stack, region.lower, region.upper, levels)
-    proof, ascent = _climbed(system, entries, slopes, scale, rate, condition, share(deadline, 0.8))
-    if ascent.rate > goal or ascent.rate == rate:
-        P = (ascent.metric + ascent.metric.T) / 2
+    try:
+        over, why = list(jacobians_over(stack, region.lower, region.upper, levels)), ""
+        if max(len(one.axes) for one in over) > MOST_AXES:
+            over, why = [], f"the slopes depend on more than {MOST_AXES} states and inputs"
+    except Unusable as error:
+        over, why = [], str(error)
+    proof, ascent = _climbed(system, entries, slopes, scale, rate, condition, share(deadline, 0.35 if over else 0.8))
+    multipliers = ascent.multipliers if proof == "vertices" else unit_multipliers(ascent.multipliers, entries)
+    best = _Candidate(proof, ascent.rate, (ascent.metric + ascent.metric.T) / 2, multipliers, ascent.bound)
+    if over and best.rate < (0.97 * cap if rate is None else rate):
+        ends = np.concatenate([lower + rim, within[0]]), np.concatenate([upper - rim, within[1]])
+        asked = _Asked(system, stack, rate, condition, scale, ends, deadline)
+        reached, metric = _by_cells(asked, over, samples.attained, best)
+        if reached > best.rate:
+            best = _Candidate("cells", reached, metric, np.zeros((stack.count, 0)), np.inf)
+    if best.rate > goal or best.rate == rate:
+        P = best.metric
         unit = float(np.linalg.eigvalsh(P)[-1]) / float(np.linalg.cond(P)) if np.linalg.cond(P) < 1e15 else 1.0
-        multipliers = ascent.multipliers if proof == "vertices" else unit_multipliers(ascent.multipliers, entries)
         for shrink in (1e-4, 1e-3, 1e-2, 0.1) if rate is None else (0.0,):
             found = RegionalRate(
-                rate=float(ascent.rate * (1.0 - shrink) if rate is None else rate),
+                rate=float(best.rate * (1.0 - shrink) if rate is None else rate),
                 metric=P / unit,
-                multipliers=multipliers / unit,
-                slope_range=SLOPES[system.activation],
+                multipliers=best.multipliers / unit,
+                slope_range=system.slope_range,
                 condition=float(np.linalg.cond(P / unit)),
                 leading=system.leading,
                 digest=system.digest(),
                 region={
                     **region.to_dict(),
                     "inputs": None if inputs is None else {"lower": levels[0].tolist(), "upper": levels[1].tolist()},
-                    "proof": proof,
+                    "proof": best.proof,
                 },
                 wide=stack.wide,
+                feedback=stack.feedback,
                 spectral_cap=cap,
                 sampled=samples.attained.shape[0] * samples.attained.shape[1],
             )
             if prove(found, system):
                 return found
-    return _not_proved(system, entries, ascent, rate, cap, time.monotonic() > deadline)
+            if time.monotonic() > deadline:
+                break
+    return _not_proved(system, entries, best, rate, cap, f" Cells were not tried: {why}." if why else "", deadline)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """What a search found, to be proved."""
+
+    proof: str
+    rate: float
+    metric: Array  # (n, n)
+    multipliers: Array
+    bound: float  # of the rate by this proof
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What cells are asked for."""
+
+    system: Lure
+    stack: Stack
+    rate: float | None
+    condition: float
+    scale: Array  # (n,)
+    ends: tuple[Array, Array]  # of (x, u), within which Jacobians are sampled
+    deadline: float
+
+
+def _by_cells(asked: _Asked, over: list[Jacobian], attained: Array, best: _Candidate) -> tuple[float, Array]:
+    """The rate that cells reach within half of the time left, and its metric; not tried where samples allow hardly more."""
+    until, outer = share(asked.deadline, 0.5), np.outer(asked.scale, asked.scale)
+
+    def another(attained: Array, metric: Array) -> Array:
+        J = (attained * asked.scale[None, :] / asked.scale[:, None]).reshape(-1, *metric.shape)
+        seconds = max(share(until, 0.3) - time.monotonic(), 1e-3)
+        found = common_metric(J, beyond(asked.rate), asked.condition, seconds=seconds)[0] / outer
+        return np.asarray((found + found.T) / 2, dtype=np.float64)
+
+    metric = another(attained, best.metric)
+    if -float(log_norm(attained, metric).max()) < 1.02 * best.rate:
+        return -np.inf, metric
+    return rate_by_cells(
+        lambda frame: over,
+        metric,
+        attained,
+        around=lambda point: known_around(asked.system, asked.stack, point, asked.ends),
+        another=another,
+        rate=asked.rate,
+        deadline=until,
+    )
 
 
 def _climbed(
@@ -143,10 +214,10 @@ def _climbed(
 
 
 def _not_proved(
-    system: Lure, entries: Entries, ascent: Ascent, rate: float | None, cap: float, late: bool
+    system: Lure, entries: Entries, best: _Candidate, rate: float | None, cap: float, untried: str, deadline: float
 ) -> Refusal:
     wanted = "a positive rate" if rate is None else f"the rate {rate:g}"
-    message = f"No proof was found for {wanted} on the region; the best that was reached is {ascent.rate:.6g}."
+    message = f"No proof was found for {wanted} on the region; the best that was reached is {best.rate:.6g}.{untried}"
     tape = system.tape
     if tape is not None and 0 < entries.units <= _CORNERS and not system.widths:
         which, known = entries.corners(np.arange(len(entries.lower) << entries.units))
@@ -159,13 +230,14 @@ def _not_proved(
                 for i, j in zip(entries.rows, entries.columns, strict=True)
             )
             message += (
-                f" The slopes vary independently in this proof, and one corner of theirs has the eigenvalue {found[worst]:.4g}: "
+                " The slopes vary independently in a proof by corners, and one corner of theirs has the eigenvalue "
+                f"{found[worst]:.4g}: "
                 f"{parts}; whether a state has all of them at once is not said."
             )
     message += f" No constant metric can exceed {rounded(cap, 4, 'up')} (from sampled states of the region)."
-    message += " The time ran out; give more seconds." if late else " Shrink the region."
-    reached = ascent.rate if np.isfinite(ascent.rate) else None
-    bound = ascent.bound if np.isfinite(ascent.bound) else None
+    message += " The time ran out; give more seconds." if time.monotonic() > deadline else " Shrink the region."
+    reached = best.rate if np.isfinite(best.rate) else None
+    bound = best.bound if np.isfinite(best.bound) else None
     return Refusal(reason="not proved", message=message, best_rate=reached, rate_bound=bound, metric_cap=cap)
 
 

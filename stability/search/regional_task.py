@@ -1,14 +1,19 @@
 """What is asked of a region, in the forms that the search and the checker need."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from stability.lure import Array, Lure
 from stability.proof.region.cells import Frame
 from stability.proof.region.claim import RegionalClaim, Stay, box_around
+from stability.proof.region.jacobian import Jacobian, jacobians_over
+from stability.proof.region.order_claim import Order
 from stability.proof.system import Stack
 from stability.region import Box, Inputs, Region
+from stability.search.aim import share
+from stability.search.curves.order_set import order_set
 
 
 @dataclass(frozen=True)
@@ -55,18 +60,42 @@ class RegionalTask:
             return lower, upper
         return np.concatenate([lower, self.levels[0]]), np.concatenate([upper, self.levels[1]])
 
+    def jacobians(self, frame: Frame | None = None) -> list[Jacobian]:
+        """Each system's Jacobian over the region, or the box around it, as cells see it."""
+        return list(jacobians_over(self.stack, *self.box(frame), self.levels))
+
     def claim(self, frame: Frame, proof: str, stay: Stay) -> RegionalClaim:
         ellipsoid = None if isinstance(self.region, Box) else (self.region.centre, self.region.radius)
-        doses, gap = np.zeros((0, self.system.states)), np.inf
+        doses, gap, exactly = np.zeros((0, self.system.states)), np.inf, False
         if self.inputs is not None and self.inputs.doses is not None and self.inputs.gap is not None:
-            doses, gap = self.inputs.doses, self.inputs.gap
+            doses, gap, exactly = self.inputs.doses, self.inputs.gap, self.inputs.exactly
         kind = "box" if ellipsoid is None else "ellipsoid"
-        return RegionalClaim(kind, *self.box(frame), ellipsoid, self.levels, doses, gap, proof, stay)
+        return RegionalClaim(kind, *self.box(frame), ellipsoid, self.levels, doses, gap, exactly, proof, stay)
+
+    @cached_property
+    def order(self) -> Order | str:
+        """Curves between which trajectories stay in the box, whatever the metric and the rate; or why there are none."""
+        if not isinstance(self.region, Box):
+            return "between curves trajectories are kept in a box alone"
+        asked, doses, gap = self.inputs, None, np.inf
+        if asked is not None and asked.doses is not None and asked.gap is not None:
+            doses, gap = asked.doses, asked.gap
+        return order_set(
+            self.stack,
+            (self.region.lower, self.region.upper),
+            self.levels,
+            doses,
+            gap,
+            any_gap=asked is None or not asked.exactly,
+            scale=self.system.scale,
+            deadline=share(self.deadline, 0.4 if self.stack.tape is not None else 0.1),
+        )
 
 
 def check_fit(system: Lure, region: Region, inputs: Inputs | None) -> None:
     n = system.states
-    m = max([a.shape[-1] for a in (system.B, system.input_weights) if a is not None], default=0)
+    felt = [system.input_weights, *(one.input_weights for one in system.branches)]
+    m = max([a.shape[-1] for a in (system.B, *felt) if a is not None], default=0)
     m = m if system.tape is None else len(system.tape["inputs"])
     size = len(region.lower) if isinstance(region, Box) else len(region.centre)
     if size != n:

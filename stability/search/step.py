@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from stability.arguments import choice, kind, number, time_limit
 from stability.claims.certificate import Certificate
 from stability.claims.step import Step
-from stability.lure import SLOPES, Array, Loop, System, without_tape
+from stability.lure import Array, Loop, System, one_activation
 from stability.proof.checker import prove
 from stability.proof.step import METHODS
 from stability.refusal import Refusal
@@ -45,8 +45,9 @@ def certify_step(
     """
     if isinstance(certificate, Refusal):
         return certificate
-    kind(certificate, Certificate, "the certificate", "certify(system), which gives a Certificate")
-    system = without_tape(system, "contracting step")
+    first = "certify(system), which gives a Certificate, and the system behind it: certify_step(certificate, system, step)"
+    kind(certificate, Certificate, "the certificate", first)
+    system = one_activation(system, "contracting step")
     step = number(step, "the step", "a finite positive step size, in the system's unit of time", above=0.0, most=1e100)
     choice(method, METHODS, "the method")
     time_limit(seconds)
@@ -71,7 +72,7 @@ def certify_step(
             factor=factor,
             metric=P,
             multipliers=np.stack([multipliers for _, multipliers in found]),
-            slope_range=SLOPES[system.activation],
+            slope_range=system.slope_range,
             leading=system.leading,
             digest=certificate.digest,
         )

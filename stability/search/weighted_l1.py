@@ -17,7 +17,7 @@ import numpy as np
 
 from stability.arguments import number
 from stability.claims.weighted_l1 import WeightedL1
-from stability.lure import SLOPES, Array, System, without_tape
+from stability.lure import Array, System, one_activation
 from stability.proof.checker import prove
 from stability.proof.reading import Unusable
 from stability.proof.system import read_system
@@ -41,7 +41,7 @@ def weighted_l1(
     Errors: ValueError for arguments that cannot be used.
     Law: the rate never exceeds minus the spectral abscissa of any Jacobian of the system.
     """
-    system = without_tape(system, "weighted distance")
+    system = one_activation(system, "weighted distance")
     if rate is not None:
         rate = number(rate, "the rate", "a finite positive rate in 1/time, or None for the best one", above=0.0)
     stack = read_system(system)
@@ -71,7 +71,7 @@ def weighted_l1(
             best_rate=best,
         )
     certificate = WeightedL1(
-        rate=proved, weights=w, slope_range=SLOPES[system.activation], leading=system.leading, digest=system.digest()
+        rate=proved, weights=w, slope_range=system.slope_range, leading=system.leading, digest=system.digest()
     )
     verdict = prove(certificate, system)
     return certificate if verdict else Refusal(reason="not proved", message=verdict.reason)

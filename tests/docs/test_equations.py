@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def read(text: str) -> str:
-    return "".join({"": words, "up": f"<sup>{words}</sup>", "down": f"<sub>{words}</sub>"}[kind] for kind, words in parts(text))
+    return "".join(
+        {"": words, "up": f"<sup>{words}</sup>", "down": f"<sub>{words}</sub>"}[kind] for kind, words in parts(text)
+    )
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,8 @@ def read(text: str) -> str:
         ("(δz_j − αδv_j)", "(δz<sub>j</sub> − αδv<sub>j</sub>)"),
         ("C_kC_kᵀ, |f|_P, J_ij", "C<sub>k</sub>C<sub>k</sub>ᵀ, |f|<sub>P</sub>, J<sub>ij</sub>"),
         ("λmax ≤ max_{d ∈ corners} λmax", "λmax ≤ max<sub>d ∈ corners</sub> λmax"),
+        ("ẏ⁺_i ≥ F_i, ÿ_i, y⁻_j", "ẏ⁺<sub>i</sub> ≥ F<sub>i</sub>, ÿ<sub>i</sub>, y⁻<sub>j</sub>"),
+        ("S_{net}, x_{max}, e_{i(k)}", "S<sub>net</sub>, x<sub>max</sub>, e<sub>i(k)</sub>"),
         ("from_frame, x_of_y, model_a.py, nb_x", "from_frame, x_of_y, model_a.py, nb_x"),
     ],
 )
@@ -31,7 +35,9 @@ def test_what_is_typed_is_set(typed: str, seen: str) -> None:
     assert "".join(words for _, words in parts(typed)) == re.sub(r"[<>/]|sup|sub", "", seen)
 
 
-@pytest.mark.parametrize("name", ["examples/drug_study.py", "examples/house.py", "docs/gallery.py"])
+@pytest.mark.parametrize(
+    "name", ["examples/drug_study.py", "examples/house.py", "examples/warfarin.py", "docs/gallery.py", "docs/shelf.py"]
+)
 def test_every_plot_of_a_notebook_has_words(name: str) -> None:
     """A cell that draws says what is seen in its first line, by which the site gives the picture its alternative text."""
     cells = re.split(r"^# %%", (ROOT / name).read_text("utf-8"), flags=re.MULTILINE)

@@ -33,3 +33,13 @@ def test_a_drug_study_is_proved_and_judged(tmp_path: Path) -> None:
     said = said_by("drug_study", tmp_path)
     assert "proved again: True" in said
     assert "the 80 % interval covers" in said
+
+
+@pytest.mark.slow
+def test_warfarin_is_fitted_in_both_channels_and_proved(tmp_path: Path) -> None:
+    said = said_by("warfarin", tmp_path)
+    assert "proved again: True" in said
+    found = {name: (float(a), float(b)) for name, a, b in re.findall(r"(\w+) +([\d.]+) \S+, true +([\d.]+);", said)}
+    assert set(found) == {"ktr", "ka", "CL", "V", "Emax", "EC50", "kout", "E0"}
+    for name in ("CL", "V", "kout", "E0"):  # of sixteen people; ktr and ka can be taken for each other
+        assert abs(found[name][0] / found[name][1] - 1.0) < 0.2, name

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from exchange import Bundle, Outside, Person, load, save
 from exchange.dose_means import is_mean
 from homeostat.bundles.checked import examine_bundle
+from homeostat.bundles.uncertified import outside_certificates
 from homeostat.cli import app
 from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
 from learned import MLP, AdditiveProportional, Ensemble
@@ -142,6 +143,33 @@ def test_what_lies_outside_is_said_of_the_person(
     assert not examine_bundle(path).good
 
 
+def test_a_question_beyond_the_certificate_is_marked(bundle: Bundle, tmp_path: Path) -> None:
+    """Less of a dose, farther apart, is covered; more, nearer, or at another level is said, in words and as values."""
+    own = SCHEDULES["Ada"]
+    asked = {
+        "as given": own,
+        "half": own.scaled("gut", 0.5),
+        "more": own.scaled("gut", 50.0),
+        "nearer": schedule(Dose("gut", 0.0, 2.0), Dose("gut", 9.0, 1.0)),
+        "sweeter": replace(own, inputs={"glucose": Signal((0.0, 5.0), (0.5, 4.0))}),
+    }
+    found = outside_certificates(bundle, 0, asked)
+    assert (found["as given"], found["half"]) == ([], [])
+    assert found["more"][0].startswith("has a dose of 100 mg gut at 0 h, and the certificate covers 2 mg gut")
+    assert "doses 9 h apart, at 9 h, and the certificate covers doses at least 12 h apart" in found["nearer"][0]
+    assert "goes from 0.5 to 4 mmol/L, and the certificate covers 0 to 3 mmol/L" in found["sweeter"][0]
+    assert not any(outside_certificates(replace(bundle, claims=()), 0, asked).values())
+    path = save(bundle, tmp_path / "a.twin")
+    picture = tmp_path / "x.svg"
+    done = run("simulate", path, "--person", "Ada", "--do", "scale gut by 50", "--picture", picture)
+    assert done.exit_code == 0, done.output
+    assert "Outside what is certified: has a dose of 100 mg gut at 0 h" in done.stdout
+    assert "OUTSIDE WHAT IS CERTIFIED" in picture.read_text()
+    values = json.loads(run("simulate", path, "--person", "Ada", "--do", "scale gut by 0.5", "--json").stdout)
+    assert values["outside_certificates"] == []
+    assert "Outside" not in run("simulate", path, "--person", "Ada", "--do", "scale gut by 0.5").stdout
+
+
 def test_two_doses_at_once_are_one(bundle: Bundle) -> None:
     """Half of either is a mean of the two; all of both is not."""
     fits = schedule(Dose("gut", 5.0, 1.0), Dose("plasma", 5.0, 0.5))
@@ -216,6 +244,29 @@ def test_without_certified_doses_the_first_one_belongs_to_the_start(bundle: Bund
     assert [one.sentence for one in later] == [
         "has 2 doses, the first of 3 mg gut at 8 h, and the certificate covers none",
     ]
+
+
+def test_doses_at_multiples_of_the_gap_and_starts_between_curves(bundle: Bundle) -> None:
+    """Of a certificate whose trajectories stay between curves: where they start is said, and when doses come."""
+    certificate = certify(bundle.system(), None, REGION, Inputs([0.0], [3.0]), seconds=20.0)
+    assert isinstance(certificate, Certificate)
+    stays = {"set": "order", "doses": True, "lower": [0.0, 0.0], "upper": [1.0, 1.0], "curves": []}
+    inputs = Inputs([0.0], [3.0], [[5.0, 0.0]], 8.0, exactly=True)
+    region = {**certificate.region, "inputs": inputs.to_dict(), "stays": stays}  # type: ignore[dict-item]
+    taken = replace(certificate, region=region, claim="")
+
+    def outside(*doses: Dose) -> list[str]:
+        found = replace(with_people(bundle, {"Ada": schedule(*doses), "Bob": schedule()}), claims=(taken,)).outside()
+        return [one.sentence for one in found]
+
+    assert outside(Dose("gut", 0.0, 5.0), Dose("gut", 16.0, 3.0)) == []
+    assert outside(Dose("gut", 0.0, 5.0), Dose("gut", 9.0, 3.0)) == [
+        "has a dose at 9 h, and the certificate covers doses at multiples of 8 h since the start",
+    ]
+    small = replace(taken, region={**region, "stays": {**stays, "lower": [0.5, 0.5]}}, claim="")
+    said = replace(with_people(bundle, {"Ada": schedule(), "Bob": schedule()}), claims=(small,)).outside()
+    assert {one.what for one in said} == {"start"}
+    assert "in the box [0.5, 0.5] to [1.0, 1.0]" in said[0].sentence
 
 
 # ---- starts and parameters of a population -----------------------------------------------------------------------------

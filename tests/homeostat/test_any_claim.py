@@ -62,7 +62,13 @@ def test_a_new_claim_reaches_the_shell(
     assert claim.to_dict() in json.loads(run("inspect", path, "--json").stdout)["claims"]
 
     seen: list[Any] = []
-    monkeypatch.setattr(reported, "write_page", lambda *_, verdicts, **__: seen.extend(verdicts))
+    write_page = reported.write_page
+
+    def written(*given: Any, verdicts: Any, **more: Any) -> Path:
+        seen.extend(verdicts)
+        return write_page(*given, verdicts=verdicts, **more)
+
+    monkeypatch.setattr(reported, "write_page", written)
     rows = ["ID,TIME,AMT,DV,EVID,CMT"]
     rows += [r for who in ("x", "y") for r in (f"{who},0,20,.,1,2", f"{who},.5,.,9,0,2", f"{who},1,.,4,0,2", f"{who},2,.,1,0,2")]
     (tmp_path / "t.csv").write_text("\n".join(rows))

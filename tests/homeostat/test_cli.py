@@ -504,7 +504,7 @@ LINEAR = [*FIT, "--backbone", "LinearBackbone", "--backbone-config"]
         ([*FIT, "--forecast-from", "1000"], "forecasts from 1000 h since the first dose leave nothing to forecast"),
         ([*FIT, "--forecast-from", "nan"], "leave nothing"),
         ([*FIT, "--threshold", "nan"], "threshold"),
-        ([*FIT, "--device", "banana"], "device banana"),
+        ([*FIT, "--device", "banana"], "there is no device 'banana'; write --device cpu"),
         ([*FIT, "--rate", "nan"], "--rate nan is no learning rate; write a positive one, as 0.03"),
         ([*FIT, "--out", TABLE], "theophylline.csv is a file, where a folder is needed; name another folder with --out"),
         ([*FIT, "--out", f"{TABLE}/sub"], f"is a file, where a folder is needed, so that {TABLE}/sub cannot be made in it; name"),

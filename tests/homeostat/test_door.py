@@ -562,3 +562,71 @@ def test_a_new_command_is_one_file() -> None:
     assert "Example: homeostat count a.twin" in text
     assert "--letter" in text
     assert [c.name for c in commands.COMMANDS] == list(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["demo", "foo"], "there is no demo 'foo'; write homeostat demo theophylline, or homeostat demo c-peptide"),
+        (["frobnicate"], "there is no command 'frobnicate'; write one of demo, fit, certify, check, report, "),
+        (["demo", "--fold", "3"], "homeostat demo has no option --fold; write --folds"),
+        (["demo", "--members", "1"], "--members 1 is not a whole number from 2 to 1024; "),
+        (["demo", "--members=2.5"], "--members 2.5 is not a whole number from 2 to 1024; "),
+        (["certify", "x.twin", "--rate", "fast"], "--rate fast is not a number; "),
+        (["certify", "x.twin", "--seconds", "0"], "--seconds 0 is not a number of 0.1 or more; "),
+        (["fit", TABLE], "homeostat fit needs --units, and it is missing; "),
+        (["fit"], "homeostat fit needs TABLE, and it is missing; "),
+        (["check", "a.twin", "b.twin"], "b.twin"),
+    ],
+)
+def test_wrong_use_is_said_in_our_words(arguments: list[str], words: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith("homeostat: ")
+    assert words in done.stderr
+    assert not re.search(r"Value error|Input should|Invalid value|\benum\b|parse", done.stderr)  # typer's and pydantic's
+
+
+def test_a_demo_s_name_is_the_same_in_capitals() -> None:
+    assert "the c-peptide demo is trained with rk4" in run("demo", "C-Peptide", "--solver", "dopri5").stderr
+
+
+@pytest.mark.parametrize("command", [["demo"], ["demo", "c-peptide"], ["fit", TABLE, *UNITS]])
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--device", "banana"], "there is no device 'banana'; write --device cpu"),
+        (["--device", "cuda:77"], "device cuda:77: this torch sees no such GPU; write --device cpu"),
+        (["--device", "meta"], "there is no device 'meta'; write --device cpu"),
+        (["--solver", "rk5"], "rk"),
+    ],
+)
+def test_what_there_is_not_is_known_before_anything_is_written_or_trained(
+    command: list[str], option: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(*_: object, **__: object) -> None:
+        raise AssertionError("training began")
+
+    for name in ("homeostat.demo.train", "homeostat.demo.SecondProcess", "homeostat.c_peptide.demo.SecondProcess"):
+        monkeypatch.setattr(name, trained)
+    monkeypatch.setattr("homeostat.study.fit_table.train", trained)
+    done = run(*command, *option, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_that_cannot_be_written_is_known_before_the_search(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def searched(*_: object, **__: object) -> None:
+        raise AssertionError("the search began")
+
+    def full(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("homeostat.bundles.certified.certify_rounded", searched)
+    monkeypatch.setattr("homeostat.places.tempfile.TemporaryFile", full)
+    done = run("certify", bundle, "--write")
+    assert done.exit_code == 2
+    assert "nothing can be written in " in done.stderr
+    assert "leave --write out" in done.stderr

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 import homeostat.bundles.certified
 import homeostat.demo
 import homeostat.study.fit_table
 from exchange import load
+from homeostat.__main__ import main
 from homeostat.cli import app
 from homeostat.data import theophylline
 from homeostat.gallery import interrupted_verdicts
@@ -136,6 +138,72 @@ def test_what_ignores_ctrl_c_goes_on_ignoring_it(monkeypatch: pytest.MonkeyPatch
     assert run("certify", "x.twin").exit_code == 0
 
 
+@pytest.mark.parametrize("where", ["make_context", "invoke"])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_interrupt_while_the_words_are_read_is_said_too(where: str, as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading what reads them takes longer than the words: it ended with 130 and without a sentence, or by the signal."""
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TyperGroup, where, stopped)
+    done = run("check", "x.twin", *(["--json"] if as_json else []))
+    assert done.exit_code == 130
+    assert done.stderr == "homeostat: interrupted; nothing was written\n"
+    assert ("interrupted" in done.stdout) is as_json
+
+
+def test_an_interrupt_while_the_program_is_loaded_is_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stopped:
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setitem(sys.modules, "homeostat.cli", Stopped())
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "homeostat: interrupted; nothing was written\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the signal is sent as a shell on POSIX does")
+@pytest.mark.parametrize(("raised", "code"), [("SystemExit(2)", 2), ("SystemExit(0)", 0), ("KeyboardInterrupt", 130)])
+def test_an_interrupt_when_all_is_said_changes_no_exit_code(raised: str, code: int) -> None:
+    """A second Ctrl-C, while Python was ending, ended by the signal."""
+    lines = f"""
+import atexit, os, signal, sys, types
+signal.signal(signal.SIGINT, signal.default_int_handler)
+cli = types.ModuleType("homeostat.cli")
+def ends():
+    raise {raised}
+cli.main = ends
+sys.modules["homeostat.cli"] = cli
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+from homeostat.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", lines], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+
+
+@pytest.mark.usefixtures("usual")
+def test_a_library_that_was_stopped_while_it_was_loaded_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(*_: object) -> None:
+        try:
+            raising(signal.SIGINT)()
+        except KeyboardInterrupt:
+            raise RecursionError("maximum recursion depth exceeded") from None
+
+    monkeypatch.setattr(homeostat.bundles.certified, "certify_bundle", work)
+    done = run("certify", "x.twin")
+    assert (done.exit_code, done.stderr) == (130, "homeostat: interrupted; nothing was written\n")
+
+
 # ---- what is kept ------------------------------------------------------------------------------------------------------
 
 
@@ -224,11 +292,12 @@ def test_ctrl_c_twice_in_a_real_process(tmp_path: Path) -> None:
     program = [sys.executable, "-c", code, *given, "--steps", "1000000", "--out", "out"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     path, begun = tmp_path / "out/model.twin", time.monotonic()
+    at_first = tmp_path / "out/unfinished-run/model.twin"
     with (
         (tmp_path / "said").open("w") as said,
         subprocess.Popen(program, env=environment, cwd=tmp_path, stdout=said, stderr=said) as process,
     ):
-        for file in (tmp_path / "out/hybrid.checkpoint", path):
+        for file in (tmp_path / "out/hybrid.checkpoint", at_first):
             while not file.exists() and process.poll() is None and time.monotonic() - begun < 240:
                 time.sleep(0.02)
             process.send_signal(signal.SIGINT)

@@ -16,6 +16,7 @@ from homeostat.gallery.judged import (
     Judged,
     conventions_table,
     judge_uncertainty,
+    passes_in_words,
     pictures_of,
     rings_of,
     scores_table,
@@ -31,7 +32,7 @@ from learned.ensemble import concatenate, select
 from physics import LogNormalPopulation, OneCompartmentOral
 from training import Cohort, personalise
 from training.trust import Outcome, mean_scores
-from training.trust.channel_verdicts import channel_verdicts
+from training.trust.channel_verdicts import channel_verdicts, coverage_verdict
 from training.trust.recalibration import Scaling
 from training.trust.verdicts import Verdict, verdicts_about
 
@@ -180,7 +181,7 @@ def test_verdicts_have_the_colour_of_what_they_say(right, wrong):
     good, bad = verdicts_of(right), verdicts_of(wrong)
     assert colour_of(good, f"The stated uncertainty passes all {right.before.gates} gates") is True
     assert colour_of(bad, f"The stated uncertainty fails {wrong.before.failed} of {wrong.before.gates} gates") is False
-    assert colour_of(bad, f"Recalibrated by the other people, the stated uncertainty passes all {wrong.after.gates}") is True
+    assert colour_of(bad, f"Recalibrated by the other people, the uncertainty passes all {wrong.after.gates}") is True
     assert colour_of(bad, "Recalibration makes the NLL better") is True
     assert colour_of(good, "What new people's forecasts are scaled by") is None
     assert colour_of(good, "Drug: the 80 % interval covers") is True
@@ -189,6 +190,45 @@ def test_verdicts_have_the_colour_of_what_they_say(right, wrong):
     assert colour_of(bad, "of the variance") is None
     sentences = [v.claim[:1].upper() + v.claim[1:] for v in right.before.verdicts[1:]]
     assert [v.claim for v in good][1 : 1 + len(sentences)] == sentences
+
+
+def test_gates_that_pass_together_say_how_many_are_outside_their_own_band(right):
+    before = right.before
+    (channel,) = before.channels
+    assert len(channel.every_gate) == before.gates
+    inside = replace(channel.zms, observed=channel.zms.mean, alone_lower=0.0, alone_upper=9.0)
+    hint = replace(inside, observed=channel.zms.upper - 1e-6, alone_upper=channel.zms.mean)
+    claims = {}
+    for name, one in (("none", inside), ("one", hint)):
+        report = replace(before, channels=(replace(channel, zms=one),))
+        claims[name] = passes_in_words(report)
+    others = before.outside_alone - bool(channel.zms.place_alone)
+    assert claims["one"][1] is True
+    assert f"gates together, though {others + 1} of them" in claims["one"][0]
+    assert f"outside {'its' if others == 0 else 'their'} own band (of a perfect forecaster about 2 are)" in claims["one"][0]
+    assert (f"though {others} of them" in claims["none"][0]) == (others > 0)
+    assert passes_in_words(replace(report, failed=2))[0].startswith("fails 2 of ")
+
+
+def test_to_pass_with_one_person_or_within_wide_bands_is_no_news(right):
+    alone = replace(right.before, people=1, undecided=15)
+    words, good = passes_in_words(alone)
+    assert good is None
+    assert words == (
+        f"cannot be judged with one person: 15 of {alone.gates} gates cannot decide, and to fail none of the other "
+        f"{alone.gates - 15} says little"
+    )
+    (channel,) = right.before.channels
+    wide = {level: replace(gate, lower=0.11, upper=1.0) for level, gate in channel.coverage.items()}
+    few = replace(right.before, people=5, channels=(replace(channel, coverage=wide),))
+    assert passes_in_words(few)[1] is None
+    gate = replace(wide["0.8"], observed=0.89, alone_lower=0.2, alone_upper=1.0)
+    for people, why in ((1, "one person is no sample of people"), (5, "so wide a band holds nearly every forecaster")):
+        verdict = coverage_verdict("y", "0.8", gate, people)
+        assert verdict.good is None
+        assert verdict.claim.endswith(f"inside its null band of 11–100 % (all gates together), and {why}")
+    assert coverage_verdict("y", "0.8", replace(gate, lower=0.6), 5).good is True
+    assert coverage_verdict("y", "0.8", replace(gate, lower=0.9, upper=1.0), 1).good is False  # to lie outside is
 
 
 HARMLESS = (
@@ -286,8 +326,12 @@ def test_the_table_has_every_horizons_own_scores(truth, right):
         assert row[1:3] == [seen, seen]
         naive = [np.nanmean(scores[name][:, k]) for name in ("nll", "crps")]
         naive += [np.nanmean(squares[:, k]) ** 0.5, np.nanmean(squares[:, k] / prediction.total[:, k, 0].numpy())]
-        assert row[3:] == pytest.approx(naive, rel=1e-12)
+        assert row[3:7] == pytest.approx(naive, rel=1e-12)
+        shares = [r.share.observed for r in right.before.channels[0].coverage_by_horizon if r.horizon == row[0]]
+        assert table.full.rows[k] == [*row[:7], *shares]  # the file has numbers
+        assert row[7:] == [f"{100 * share:.0f} %" for share in shares]
     assert [table.columns[k] for k in (0, 4, 5)] == ["horizon (h)", "CRPS (mg/L)", "RMSE (mg/L)"]
+    assert table.columns[7:] == ["in 80 %", "in 95 %"]
     assert "h since the first dose." in table.note
 
 

@@ -65,7 +65,7 @@ def test_what_a_table_cannot_hold_is_said_before_it_is_read(tmp_path: Path) -> N
         noise=AdditiveProportional([0.5], [0.1], [0.02]),
     )
     stack = Ensemble(2).stack(model, torch.Generator().manual_seed(5))
-    with pytest.raises(ValueError, match=r"m\.twin: its model needs inputs \(u\) that a table .* does not hold; forecast its"):
+    with pytest.raises(ValueError, match=r"m\.twin: its model needs inputs \(u\), and without people the bundle does not say"):
         reported(tmp_path, Bundle(stack, (), personal_of(stack, 0), Mesh(0.5, 0.1)), 2)
 
 
@@ -86,7 +86,24 @@ def test_one_person_under_a_bundle_of_nothing_else(tmp_path: Path) -> None:
     assert "(by this share alone, 95 of 100 perfect forecasters have" in said["opening"][2]
     covers = [v["claim"] for v in said["verdicts"] if v["about"][0] == "coverage"]
     assert covers
-    assert all("(all gates together)" in claim for claim in covers)
+    # of one person a share may be anything: it has no mark, and is not counted among the gates that are passed
+    unable = [v for v in said["verdicts"] if v["about"][0] == "coverage" and "cannot say (one person)" in v["claim"]]
+    assert [v["about"][2] for v in unable] == ["0.8"]
+    assert unable[0]["good"] is None
+    assert all("(all gates together)" in claim for claim in covers if claim != unable[0]["claim"])
+    (gates,) = (v["claim"] for v in said["verdicts"] if v["about"][0] == "gates")
+    report = said["uncertainty"]["before"]
+    able = report["gates"] - report["undecided"]
+    assert 0 < able < report["gates"]
+    assert report["failed"] == 0
+    assert [v["good"] for v in said["verdicts"] if v["about"][0] == "gates"] == [None]  # with one person that is no news
+    for words, what in ((gates, "gates"), (said["opening"][2], "gates of calibration")):
+        assert f"{report['undecided']} of {report['gates']} {what} cannot decide" in words
+        assert f"cannot be judged with one person: {report['undecided']}" in words
+        assert f"to fail none of the other {able} says little" in words
+    unknown = "Whether the model has seen this person in training is not known"
+    assert [v["claim"] for v in said["verdicts"] if v["about"][0] == "people unknown"] == [unknown]
+    assert sum(v["about"][0] == "people" for v in said["verdicts"]) == 1  # one line for all horizons
 
 
 def test_a_section_of_trajectories_promises_no_proof_where_there_is_none(tmp_path: Path) -> None:

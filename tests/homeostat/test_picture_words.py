@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from homeostat.pictures.in_words import (
     what_if_in_words,
 )
 from homeostat.pictures.observed import WIDE
+from homeostat.pictures.reliability import strays_in_words
 from homeostat.pictures.style import new_figure
 from homeostat.pictures.theta import shown_in_words
 from homeostat.pictures.what_if import Exceedance
@@ -145,6 +147,17 @@ def test_reliability_says_its_errors_and_strays() -> None:
         assert f"{value:.3f}" in words
     outside = int(((numbers.fraction < numbers.fraction_band[0]) | (numbers.fraction > numbers.fraction_band[1])).sum())
     assert f"{outside} of 20 points outside their own band" in words
+
+
+def test_more_points_outside_than_chance_gives_are_evidence_and_the_caption_says_it() -> None:
+    p, y, pit = events(60)
+    numbers = Reliability.of(p, y, pit, event="above 5 mg/L", bins=3, draws=50)
+    strays = numbers.fraction_strays
+    few, many = (replace(numbers, curve=replace(numbers.curve, strays=None), fraction_strays=one) for one in (
+        replace(strays, observed=strays.upper), replace(strays, observed=strays.upper + 1.0)))  # fmt: skip
+    assert strays_in_words(few).startswith("Not more than that is no evidence")
+    said = f"(right {strays.upper + 1:.0f}, where chance gives up to {strays.upper:.0f}), which is evidence against"
+    assert said in strays_in_words(many)
 
 
 def test_a_question_says_what_its_panels_say() -> None:

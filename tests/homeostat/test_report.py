@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from homeostat.gallery.made import Made
+from homeostat.gallery.markup import verdict_item
 from homeostat.gallery.report import POLICY, Section, write_report
 from homeostat.gallery.table import Table, as_written
 from homeostat.pictures.picture import Picture
@@ -107,6 +109,17 @@ def test_the_picture_and_the_opening_come_first_and_the_rest_is_folded(tmp_path)
     order = ["<h1>", MADE.command, 'id="picture-a"', "First.", "<nav", 'id="verdicts"', "<details>", 'id="made-from"']
     assert [source.index(one) for one in order] == sorted(source.index(one) for one in order)
     assert source.index("Scores") > source.index("<details>")
+
+
+def test_a_long_detail_is_folded_behind_its_first_sentence():
+    long = Verdict("Proved", True, f"It holds. {'And so on. ' * 60}".strip())
+    item = verdict_item(long)
+    first, _, rest = item.partition("<details")
+    assert '<span class="detail">It holds.</span>' in first
+    assert "And so on" not in first
+    assert rest.count("And so on.") == 60
+    assert "<details" not in verdict_item(replace(long, detail="It holds. And so on."))
+    assert "<details" not in verdict_item(replace(long, detail="one sentence " * 60))
 
 
 def test_every_link_of_the_page_leads_somewhere(tmp_path):

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from exchange import Bundle, solver_named
 from homeostat.bundles.these_people import scaling_in
-from homeostat.gallery import speaks_of
+from homeostat.gallery import comparison_verdict, speaks_of
 from homeostat.study import (
     Settings,
     Trained,
@@ -61,7 +61,8 @@ BANDS = ("event_ece", "quantile_calibration_error", "coverage_50", "coverage_80"
 
 
 def inside(scores: dict[str, float], name: str) -> bool:
-    return scores[f"{name}_null_lower"] - 1e-12 <= scores[name] <= scores[f"{name}_null_upper"] + 1e-12
+    band = f"{name}_drawn" if name.startswith("coverage") else f"{name}_null"
+    return scores[f"{band}_lower"] - 1e-12 <= scores[name] <= scores[f"{band}_upper"] + 1e-12
 
 
 def test_the_null_bands_hold_a_perfect_forecaster_and_not_a_bold_one() -> None:
@@ -224,7 +225,7 @@ def test_the_region_of_daily_doses(people: tuple[Record, ...]) -> None:
     assert not speaks_of(kept, np.array([[largest, 0.0], [20.0 * largest, 0.0]]))
     assert speaks_of(certify(system), np.array([[1e6, 0.0]]))
     words = kept.where_in_words()
-    assert f"under doses of up to {largest:.4g}, at least 24 apart" in words
+    assert f"under doses of up to {largest:.4g} into x[0], at least 24 apart" in words
     assert certify(system).where_in_words() == "all states"
 
 
@@ -278,11 +279,29 @@ def test_a_study_is_reproducible_and_knows_its_seed(
     trained: Trained, recipe: Recipe, people: tuple[Record, ...]
 ) -> None:
     evaluation = evaluate(trained, SETTINGS, 5.0)
-    again = judge(recipe, people, SETTINGS, 5.0)
+    again, why, where = judge(recipe, people, SETTINGS, 5.0)
+    assert why == " ".join(trained.convergence.sentences())
+    assert where == trained.convergence.where
     assert again.scores == evaluation.scores
     assert torch.equal(again.prediction.mean, evaluation.prediction.mean)
-    other = judge(recipe, people, replace(SETTINGS, seed=1), 5.0)
+    other, *_ = judge(recipe, people, replace(SETTINGS, seed=1), 5.0)
     assert not torch.equal(other.prediction.mean, evaluation.prediction.mean)
+
+
+def test_better_than_what_was_not_trained_to_its_end_is_no_news() -> None:
+    why = "The fit has not converged in 2 of 2 members: each for a reason of its own."
+    better, worse = (-0.3, -0.4, -0.2), (0.3, 0.2, 0.4)
+    plain = comparison_verdict("neural ODE alone", better, "mg/L", unfinished="")
+    assert plain.good is True
+    assert plain.detail.endswith("The training of the neural ODE alone has converged.")
+    some = comparison_verdict("neural ODE alone", better, "mg/L", unfinished="", where="in 5 of 8 members")
+    assert some.detail.endswith("The training of the neural ODE alone has converged in 5 of 8 members.")
+    early = comparison_verdict("neural ODE alone", better, "mg/L", unfinished=why)
+    assert early.good is None
+    assert early.claim.endswith("better than the neural ODE alone; the training of the neural ODE alone has not converged")
+    assert early.detail.endswith(f"Of the neural ODE alone: {why}")
+    # who was beaten by it, was beaten
+    assert comparison_verdict("neural ODE alone", worse, "mg/L", unfinished=why).good is False
 
 
 def test_what_is_known_and_what_is_asked_are_everything_once(trained: Trained) -> None:
@@ -320,7 +339,7 @@ def test_the_bundle_of_a_study_predicts_what_it_learned(trained: Trained) -> Non
 
 
 def test_a_device_that_is_not_there_is_a_value_error(recipe: Recipe, people: tuple[Record, ...]) -> None:
-    with pytest.raises(ValueError, match="device banana"):
+    with pytest.raises(ValueError, match="no device 'banana'"):
         train(recipe, people, replace(SETTINGS, device="banana"), QUIET)
 
 

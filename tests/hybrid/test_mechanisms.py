@@ -21,6 +21,7 @@ from hybrid import (
     RungeKutta,
     Schedule,
     Signal,
+    SimulationError,
     Solver,
     States,
     Torchdiffeq,
@@ -346,3 +347,37 @@ def test_a_backbone_of_a_mechanism_may_be_given_its_point() -> None:
     with torch.no_grad():
         found = simulate(model, BOLUS, TIMES, row(*THETA), solver=Exponential(rtol=1e-8))
     np.testing.assert_allclose(found[:, 1] / 50.0, closed_form(), rtol=1e-6)
+
+
+class RunsAway(Mechanism):
+    """Of two states that know nothing of each other the second is infinite after ln 1.5 hours, from 3."""
+
+    time_unit = "h"
+    states = {"quiet": "1", "loud": "1"}
+    physical = (Parameter("k", "/h", 1.0, 0.1, 10.0),)
+    scale = {"quiet": 1.0, "loud": 1.0}
+    starts_empty = True
+
+    def rate(self, x: Any, u: Any, theta: Any) -> Mapping[str, Any]:
+        return {"quiet": -theta.k * x.quiet, "loud": theta.k * x.loud * (x.loud - 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("solver", "mesh"),
+    [
+        (None, None),
+        (RungeKutta("dopri5", rtol=1e-6), None),
+        (RungeKutta("rk4"), Mesh(0.5)),
+        (Torchdiffeq("rk4"), Mesh(0.5)),
+    ],
+)
+def test_who_runs_away_is_named(solver: Solver | None, mesh: Mesh | None) -> None:
+    model = HybridModel(
+        RunsAway(),
+        SharedPopulation(RunsAway(), values={"k": 1.0}),
+        observation=States(["quiet"]),
+        noise=AdditiveProportional([0.1], [0.1], [0.01]),
+    )
+    with pytest.raises(SimulationError, match=r"time [0-9.]+, in loud[.:]") as seen:
+        simulate(model, Schedule(), [10.0], row(1.0), row(1.0, 3.0), solver=solver, mesh=mesh)
+    assert seen.value.failures[0].states == ("loud",)

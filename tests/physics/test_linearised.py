@@ -20,7 +20,7 @@ from physics import (
 )
 from physics.defaults import Defaults
 from physics.linearised import is_linear
-from physics.operations import saturating, square
+from physics.operations import hill, saturating, square, tanh
 from physics.trace import trace
 
 
@@ -117,7 +117,7 @@ def test_derivatives_are_those_of_the_closed_form() -> None:
 def test_none_and_several_are_values_with_their_diagnosis() -> None:
     none = equilibrium(Infused(), torch.stack([row(5.0), row(30.0)]), row(20.0, 10.0))
     assert none.found.tolist() == [True, False]
-    assert "Infused has no equilibrium that was found from 5 starts" in none.message
+    assert "Infused has no equilibrium that was found from 5 starts between 0 and 3 times its scale" in none.message
     assert "infusion 30 mg/h, Vmax 20 mg/h" in none.message
     several = equilibrium(Switch(), row(), row(4.0))
     assert not bool(several.found)
@@ -127,6 +127,44 @@ def test_none_and_several_are_values_with_their_diagnosis() -> None:
     kept = equilibrium(total, row(), row(0.5, 0.25, 0.01))
     assert not bool(kept.found)
     assert "not isolated" in kept.message
+
+
+class Signed(Mechanism):
+    """x' = −x + 2 tanh x: it rests at 0, which does not attract, and at ±1.915, which do."""
+
+    time_unit, states, scale = "h", {"x": "1"}, {"x": 1.0}
+
+    def rate(self, x: Any, u: Any, theta: Any) -> Mapping[str, Any]:
+        return {"x": -x.x + 2.0 * tanh(x.x)}
+
+
+class Sticky(Signed):
+    """x' = −x + 2.5 x²/(1 + x²): stable at 0 and at 2."""
+
+    starts_empty = True
+
+    def rate(self, x: Any, u: Any, theta: Any) -> Mapping[str, Any]:
+        return {"x": -x.x + 2.5 * hill(x.x, 2)}
+
+
+def test_equilibria_on_both_sides_of_0_are_several() -> None:
+    found = equilibrium(Signed(), row(), row())
+    assert not bool(found.found)
+    assert "3 equilibria, 2 of them stable: x 1.91501 1; x 0 1; x -1.91501 1" in found.message
+    assert "set starts_empty = True in the class, or defaults = Defaults(amounts=True)" in found.message
+    with pytest.raises(ValueError, match=r"or give the point, LinearisedBackbone\(Signed\(\), x=\{'x': …\}\), in the mech"):
+        LinearisedBackbone(Signed())
+    fed = type("Fed", (Signed,), {"rate": lambda self, x, u, theta: {"x": 0.1 - x.x + 2.0 * tanh(x.x)}})()
+    assert bool(equilibrium(fed, row(), row()).found)  # it rises at 0, so that nobody who starts above gets to the one below
+    positive = type("Positive", (Signed,), {"defaults": Defaults(amounts=True)})()
+    assert bool(equilibrium(positive, row(), row()).found)  # nothing is below 0, so that one attracts
+
+
+def test_who_starts_empty_where_nothing_moves_needs_no_other_place() -> None:
+    found = equilibrium(Sticky(), row(), row())
+    assert "2 of them stable: x 0 1; x 2 1;" in found.message  # 0 once, of whatever rounding is left
+    assert "starts_empty" not in found.message
+    assert LinearisedBackbone(Sticky()).x.tolist() == [0.0]
 
 
 def test_a_backbone_of_a_mechanism() -> None:
@@ -188,3 +226,16 @@ def test_a_mechanism_that_breaks_a_law_is_named() -> None:
 
     with pytest.raises(ValueError, match="no equilibrium that was found"):
         check_mechanism(Divides(), draws=10)
+
+    class Falling(MichaelisMenten):
+        signs = {"gut": 1, "plasma": -1}
+
+    with pytest.raises(ValueError, match="by its signs the slope of the rate of plasma by gut is not above 0, and it is"):
+        check_mechanism(Falling(), draws=10)
+
+    class Daily(MichaelisMenten):
+        time_unit = "h"
+        physical = (Parameter("ka", "/d", 12.0, 1.0, 100.0), *MichaelisMenten.physical[1:])
+
+    with pytest.raises(ValueError, match=r"ka is in /d, and time in h: .* write Parameter\('ka', '/h', …\)"):
+        LinearisedBackbone(Daily())

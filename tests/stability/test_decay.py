@@ -102,11 +102,18 @@ def test_the_page_says_what_is_proved() -> None:
     words = local.where_in_words()
     # nothing is printed that is larger than what is covered
     assert "box -4000 to 4000, -4000 to 4000" in words
-    assert "doses of up to 319.9, at least 24.01 apart" in words
+    assert "doses of up to 319.9 into x[0], at least 24.01 apart" in words
     words = local.where_in_words([("gut", "mg"), ("plasma", "mg")], "h")
     assert "box gut -4000 to 4000 mg, plasma -4000 to 4000 mg" in words
-    assert "doses of up to 319.9 mg, at least 24.01 h apart" in words
-    assert "doses of up to 319.9, at least" in local.where_in_words([("gut", "mg"), ("plasma", "mg/L")], "h")
+    assert "doses of up to 319.9 mg into gut, at least 24.01 h apart" in words
+    assert "doses of up to 319.9 mg into gut, at least" in local.where_in_words([("gut", "mg"), ("plasma", "mg/L")], "h")
+    # one number for doses into two compartments would be more than is covered of one of them
+    two = Inputs([], [], [[319.97, 0.0], [0.0, 40.0]], 24.001)
+    both = certify(small(), rate=0.044, region=box, inputs=two)
+    assert isinstance(both, Certificate)
+    said = both.where_in_words([("gut", "mg"), ("plasma", "mg")], "h")
+    assert "under doses of up to 319.9 mg into gut, or up to 40 mg into plasma, or a mean of them, at least 24.01 h apart" in said
+    assert "less of a dose is shorter" in " ".join(both.details("h", [("gut", "mg"), ("plasma", "mg")]))
     without = certify(small(), rate=0.044, region=box)
     assert isinstance(without, Certificate)
     assert "under the same inputs, without doses" in claim_verdict(without, "h").claim

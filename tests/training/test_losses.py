@@ -15,6 +15,7 @@ from hybrid import HybridModel, RungeKutta, States, rollout
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import Backbone, LogNormalPopulation, Parameter
 from physics.hull import entries
+from physics.shelf import MichaelisMenten
 from stability import Lure, certify
 from training import Cohort, Stability, beta_nll, gaussian_crps, gaussian_nll, residual_share
 
@@ -273,3 +274,31 @@ def test_a_model_without_layers_has_no_penalty(model: HybridModel, cohort: Cohor
     alone = HybridModel(model.backbone, model.population, observation=model.observation, noise=model.noise)
     theta = alone.theta(origin(alone, cohort), {})
     assert stability.penalty(alone, theta).tolist() == [[0.0] * 4]
+
+
+def test_of_a_mechanism_the_penalty_sees_its_slopes_where_they_are_small() -> None:
+    """Saturable elimination: a gain of 1 /d is held where plasma is empty, by 2.5 /d, and not at 300 mg, by .4 /d."""
+    mechanism = MichaelisMenten()
+    model = HybridModel(
+        mechanism,
+        LogNormalPopulation(mechanism.physical, [0.01] * 4),
+        observation=States(["plasma"], ["c"], ["mg"]),
+        noise=AdditiveProportional([0.5], [0.1], [0.02]),
+        residual=MLP(2, 0, hidden=(2,), generator=torch.Generator().manual_seed(0)),
+    )
+    stability = Stability.of(model, {})
+    assert stability.points is not None
+    assert stability.points[0].tolist() == [[0.0, 0.0], [300.0, 0.0], [0.0, 300.0]]
+    assert 0.1 < stability.rate < 0.4
+    theta = model.theta(torch.zeros(1, 3, 4), {})
+    theta[0, 1, 1] *= 1.05
+    gain = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
+    with torch.no_grad():
+        for weight, to in zip(model.residual.weights, (torch.eye(2), gain), strict=True):
+            weight.copy_(to)
+        outside = stability.penalty(model, theta)
+        assert (outside > 0).all()
+        assert outside[0, 1] < outside[0, 0] == outside[0, 2]  # each person by their own θ: more elimination holds more
+        assert (replace(stability, points=None).penalty(model, theta) == 0).all()
+        model.residual.weights[1].mul_(0.05)
+        assert (stability.penalty(model, theta) == 0).all()

@@ -105,7 +105,6 @@ def test_ctrl_c_saves_and_resume_goes_on(whole: Bundle, tmp_path: Path, monkeypa
     assert list(summary["scores"]) == ["hybrid"]
     page = Path(summary["report"]).read_text()
     assert "Not trained to the end, and so left out: backbone alone." in page
-    assert "The fit has not converged. Training was interrupted at step 7 of 16" in page
     assert "has converged" not in page
     early = load(tmp_path / "out/model.twin")
     assert early.provenance["interrupted"] == mark

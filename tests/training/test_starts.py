@@ -13,12 +13,20 @@ from rich.console import Console
 
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import fit_summary, fit_verdicts
+from homeostat.progress import Interruption
 from homeostat.study import Settings, train
 from homeostat.study.backbones import backbone_named
 from homeostat.study.recipe import hybrid_recipe
 from hybrid import Concentration, Dose, Exponential, HybridModel, Schedule, simulate
 from learned import MLP, AdditiveProportional, Ensemble
-from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
+from physics import (
+    LinearBackbone,
+    LinearisedBackbone,
+    LogNormalPopulation,
+    MichaelisMenten,
+    OneCompartmentOral,
+    SharedPopulation,
+)
 from training import (
     Cohort,
     Record,
@@ -157,6 +165,9 @@ def test_where_the_data_say_nothing_the_typical_values_stay() -> None:
     assert start.backbone is backbone
     assert "typical values of OneCompartmentOral" in start.sentence
     assert starting_values(made(), LinearBackbone([[-1.0]])).values == {}
+    own = starting_values(nothing, MichaelisMenten())  # a mechanism stands where a backbone stands
+    assert own.sentence == "The fit starts at the typical values of MichaelisMenten: no start from data is known for it."
+    assert isinstance(own.backbone, LinearisedBackbone)
     narrow = starting_values(made(typical=(1.0, 0.005, 10.0)), OneCompartmentOral(**NARROW))
     assert "ke at an end of its box or beyond: widen it" in narrow.sentence
     assert narrow.values["ke"] > 0.02
@@ -406,6 +417,11 @@ def test_a_fit_from_three_times_off_says_that_it_has_not_arrived() -> None:
     assert [(v.claim, v.good) for v in claims["far"]] == [("The fit has not converged", False)]
     assert [(v.claim, v.good) for v in claims["start"]] == [("The fit has converged", True)]
     assert said["far"].to_dict()["converged"] is False
+    # of a fit that was cut short the interruption is said, once and elsewhere
+    assert fit_verdicts(None, said["far"], (), Interruption(30, 90)) == []
+    many = replace(said["far"], fall=torch.tensor([3.0, 0.0, 9.0], dtype=torch.float64))
+    many = replace(many, names=(), away=torch.zeros(3, 0), moves=torch.zeros(3, 0))
+    assert "in 2 of 3 the objective still fell by 3 (their median) in the last steps" in many.sentences()[0]
 
 
 def test_a_population_that_ran_out_of_steps_says_so() -> None:
@@ -436,6 +452,30 @@ def test_a_distance_that_is_no_number_is_not_arrived() -> None:
     assert "the typical ka is where the objective has no minimum" in " ".join(lost.sentences())
     near = Convergence(("ka",), nan, 0.0 * nan.nan_to_num(), torch.zeros(2, dtype=torch.float64), 3, ())
     assert near.converged  # of the spread between people it is nothing
+
+
+def test_members_that_have_not_arrived_are_said_beside_those_that_have() -> None:
+    away = torch.tensor([[0.2], [-1.37], [0.9], [1.0], [1.1], [0.1], [1.05], [0.0]], dtype=torch.float64)
+    fall = torch.full((8,), 0.1, dtype=torch.float64)
+    some = Convergence(("ka",), away, away, fall, 12, ())
+    assert some.converged
+    (verdict,) = fit_verdicts(None, some, ())
+    assert verdict.claim == "The fit has converged in 5 of 8 members, not in all"
+    assert verdict.good is None
+    assert verdict.detail.startswith("In 5 of 8 members no typical value would move by more than its standard error")
+    assert verdict.detail.endswith("in the last steps; in 3 of 8 the typical ka is up to 1.4 standard errors away.")
+    assert some.sentences() == []  # more than half have arrived
+    whole = replace(some, away=0.5 * away)
+    (verdict,) = fit_verdicts(None, whole, ())
+    assert (verdict.claim, verdict.good) == ("The fit has converged", True)
+    assert verdict.detail.startswith("In all 8 members no typical value would move")
+    falling = replace(whole, fall=torch.tensor([0.1, 3.0, *[0.1] * 6], dtype=torch.float64))
+    assert falling.as_found().endswith("; in 1 of 8 the objective still fell by up to 3.")
+    lost = replace(whole, away=torch.where(away == 0.0, torch.nan, 0.5 * away), moves=torch.full_like(away, torch.nan))
+    assert lost.where == "in 7 of 8 members"
+    assert lost.as_found().endswith("; in 1 of 8 the typical ka is where the objective has no minimum.")
+    alone = Convergence((), torch.zeros(1, 0), torch.zeros(1, 0), torch.full((1,), torch.nan), 12, ())
+    assert alone.as_found() == "Everyone's own parameters were found."
 
 
 @pytest.mark.parametrize(("count", "over"), [(2, 1), (3, 2), (9, 3), (20, 3), (80, 8)])

@@ -1,5 +1,6 @@
 """A new person: their own coordinates from their own data, with the population and the network frozen."""
 
+import warnings
 from dataclasses import replace
 from typing import Literal
 
@@ -19,7 +20,6 @@ from training.people.quadratic import Batch, Gaussian
 Curvature = Literal["fisher", "observed"]
 
 
-@threads_by(of_slopes)
 def personalise(
     model: HybridModel,
     cohort: Cohort,
@@ -53,7 +53,8 @@ def personalise(
     Everything is float64, and so is the result: of a model in another type a float64 copy is taken, since differences of
     1e-5 and the inverse of an information matrix are beyond float32.
     A person who cannot be simulated stops nobody: a step that leads there is not taken, and a beginning that lies there
-    is tried again at the prior's mean before the reason ends up in `failed`.
+    is tried again at the prior's mean before the reason ends up in `failed`, and a warning says how many they are and why: what
+    is drawn of them is what was known before. A mesh that was cut for another solver is such a reason.
     Errors: `ValueError` for shapes that do not fit.
     Law: with a mean that is linear in η and constant noise, the result is the exact Gaussian posterior, and data in two
     parts, the first part's result before the second, give what they give at once. A person's result is their own,
@@ -62,6 +63,40 @@ def personalise(
     Boyd & Vandenberghe, Convex Optimization (2004) § 9.5.1 (decrement); MacKay, Neural Comput. 4 (1992) 448 (Laplace);
     Efron & Hinkley, Biometrika 65 (1978) 457 (observed against expected information).
     """
+    found = modes(
+        model,
+        cohort,
+        start=start,
+        before=before,
+        curvature=curvature,
+        iterations=iterations,
+        tolerance=tolerance,
+        solver=solver,
+    )
+    if found.failed:
+        first = next(iter(found.failed.values()))
+        several = "" if len(found.failed) == 1 else f", and of {len(found.failed) - 1} more (Personal.failed)"
+        warnings.warn(
+            f"personalise: {len(found.failed)} of {len(cohort.ids)} people could not be simulated, and their result is what was "
+            f"known before, not what their data say: {first}{several}",
+            stacklevel=2,
+        )
+    return found
+
+
+@threads_by(of_slopes)
+def modes(
+    model: HybridModel,
+    cohort: Cohort,
+    *,
+    start: Tensor | None = None,  # (M, N, d)
+    before: Personal | None = None,
+    curvature: Curvature = "fisher",
+    iterations: int = 40,
+    tolerance: float = 1e-4,
+    solver: Solver | None = None,
+) -> Personal:
+    """`personalise` for who looks at `failed` themselves: nothing is said."""
     require_fit(model, cohort, "personalise", solver)
     require_number(iterations, "personalise: iterations", least=0.0, whole=True)
     require_number(tolerance, "personalise: tolerance", least=0.0)

@@ -25,7 +25,7 @@ def _summary(known: Any) -> Summary:
     return f"Personal: people {N}, members {M}, own coordinates of each {d}", [
         ("people", known.ids or N),
         ("converged", f"{int(known.converged.sum())} of {M * N}"),
-        ("failed", known.failed or None),
+        ("failed", f"{len(known.failed)} of {N}: {next(iter(known.failed.values()))}" if known.failed else None),
         ("mode", known.mode),
         ("covariance", known.covariance),
     ]

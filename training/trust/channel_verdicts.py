@@ -4,7 +4,7 @@ from training.trust.horizons import FEW
 from training.trust.report_parts import ChannelReport, Gate, SplitRow
 from training.trust.verdicts import Verdict
 
-_TOGETHER = " (all gates together)"  # wider than the band of this gate by itself, which a page may show too
+_TOGETHER = " (all gates together)"  # wider than the band of this gate by itself, which a page shows too
 
 
 def _percent(value: float) -> str:
@@ -21,31 +21,53 @@ def _observed(gate: Gate) -> str:
     return f"{100.0 * gate.observed:.{digits}f} %" if digits else _percent(gate.observed)
 
 
-def _range(gate: Gate) -> str:
+def _range(gate: Gate, *, alone: bool = False) -> str:
     """A band of shares, as exactly as `_observed` writes what is beside it."""
     digits = _decimals(gate)
-    low, high = max(gate.lower, 0.0), min(gate.upper, 1.0)
-    return f"{100.0 * low:.{digits}f}–{100.0 * high:.{digits}f} %"
+    low, high = (gate.alone_lower, gate.alone_upper) if alone else (gate.lower, gate.upper)
+    return f"{100.0 * max(low, 0.0):.{digits}f}–{100.0 * min(high, 1.0):.{digits}f} %"
 
 
-def coverage_verdict(channel: str, level: str, gate: Gate) -> Verdict:
-    """The 80 % interval covers 74 %, outside its null band of 77–83 % (all gates together): recalibrate."""
+def _people(count: int) -> str:
+    return "one person" if count == 1 else f"{count} people"
+
+
+def coverage_verdict(channel: str, level: str, gate: Gate, people: int, *, recalibrated: bool = False) -> Verdict:
+    """The 80 % interval covers 74 %, outside its null band of 77–83 % (all gates together): recalibrate.
+
+    Good is what lies inside the band of all gates together and inside that of this share by itself, which a page may show
+    beside it. Between them, and where to lie inside is no news (`Gate.tells`), it is neither good nor bad.
+    """
     covers = f"{channel}: the {_percent(float(level))} interval covers {100.0 * gate.observed:.{_decimals(gate)}f} %"
-    about = ("coverage", channel, level)
-    if not gate.place:
-        return Verdict(f"{covers}, inside its null band of {_range(gate)}{_TOGETHER}: no evidence against it", True, about=about)
-    width = "narrow" if gate.place == "below" else "wide"
-    claim = f"{covers}, outside its null band of {_range(gate)}{_TOGETHER}: it is too {width}, recalibrate"
-    return Verdict(claim, False, about=about)
+    about, inside = ("coverage", channel, level), f"inside its null band of {_range(gate)}{_TOGETHER}"
+    if not gate.decides:
+        claim = f"{covers}: cannot say ({_people(people)}), a perfect forecaster may show any share"
+        return Verdict(claim, None, about=about)
+    width = "narrow" if (gate.place or gate.place_alone) == "below" else "wide"
+    if gate.place:
+        mend = "" if recalibrated else ", recalibrate"
+        claim = f"{covers}, outside its null band of {_range(gate)}{_TOGETHER}: it is too {width}{mend}"
+        return Verdict(claim, False, about=about)
+    if gate.place_alone:
+        by_itself = f"outside the {_range(gate, alone=True)} of 95 in 100 perfect forecasters by this share alone"
+        claim = f"{covers}, {by_itself}, and {inside}: a hint, and no more, that it is too {width}"
+        return Verdict(claim, None, about=about)
+    if not gate.tells(people):
+        why = "and one person is no sample of people" if people == 1 else "and so wide a band holds nearly every forecaster"
+        return Verdict(f"{covers}, {inside}, {why}", None, about=about)
+    return Verdict(f"{covers}, {inside}: no evidence against it", True, about=about)
 
 
-def channel_verdicts(report: ChannelReport, time_unit: str | None = None) -> list[Verdict]:
+def channel_verdicts(report: ChannelReport, time_unit: str | None = None, recalibrated: bool = False) -> list[Verdict]:
     """Coverage, shape, events, innovations and the split of one channel: gates inside are good, outside bad, the rest neither.
 
-    `time_unit` stands behind the horizons, where it is known.
+    `time_unit` stands behind the horizons, where it is known · `recalibrated`: whether the forecast was, which is then no advice.
     """
     name, clock = report.channel, "" if time_unit in (None, "", "1") else f" {time_unit}"
-    found = [coverage_verdict(name, level, gate) for level, gate in report.coverage.items()]
+    found = [
+        coverage_verdict(name, level, gate, report.records, recalibrated=recalibrated)
+        for level, gate in report.coverage.items()
+    ]
 
     def say(claim: str, good: bool | None, what: str, *where: str) -> None:
         found.append(Verdict(f"{name}{''.join(f', {w}{clock}' for w in where)}: {claim}", good, about=(what, name, *where)))
@@ -72,9 +94,19 @@ def channel_verdicts(report: ChannelReport, time_unit: str | None = None) -> lis
             "pit",
         )
     for about, what, gate, mend in (
-        ("zms", "mean square of standardised errors", report.zms, "variances are wrong on average: scale them"),
+        (
+            "zms",
+            "mean square of standardised errors",
+            report.zms,
+            f"variances are wrong on average{'' if recalibrated else ': scale them'}",
+        ),
         ("ence", "variance error (ENCE)", report.ence, "variances are wrong where they are large or small: refit the noise"),
-        ("quantile error", "quantile error", report.quantile_error, "quantiles are off: recalibrate"),
+        (
+            "quantile error",
+            "quantile error",
+            report.quantile_error,
+            f"quantiles are off{'' if recalibrated else ': recalibrate'}",
+        ),
         (
             "events",
             "calibration error of events",
@@ -111,15 +143,14 @@ def channel_verdicts(report: ChannelReport, time_unit: str | None = None) -> lis
             None,
             "threshold",
         )
-    for scores in report.by_horizon:
-        if scores.records < FEW:
-            say(
-                f"{scores.records} {'person' if scores.records == 1 else 'people'} only; below {FEW} a horizon's numbers say "
-                "little by themselves, as its band shows",
-                None,
-                "people",
-                scores.horizon,
-            )
+    few = [scores for scores in report.by_horizon if scores.records < FEW]
+    if few:
+        parts = []
+        for count in dict.fromkeys(scores.records for scores in few):
+            at = ", ".join(scores.horizon for scores in few if scores.records == count)
+            parts.append(f"{at}{clock}: {count} {'person' if count == 1 else 'people'} only")
+        claim = f"{name}, {'; '.join(parts)}; below {FEW} a horizon's numbers say little by themselves, as its band shows"
+        found.append(Verdict(claim, None, about=("people", name, *(scores.horizon for scores in few))))
     return found
 
 

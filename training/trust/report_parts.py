@@ -14,29 +14,51 @@ if TYPE_CHECKING:
     from hybrid.frames import DataFrame
 
 
+WIDE = 0.5  # of a share: a band wider than this holds so much that to lie inside it says nothing
+
+
 @final
 @dataclass(frozen=True)
 class Gate:
-    """A statistic beside what a perfect forecaster of this sample shows: its mean, and the one band over all gates of a page."""
+    """A statistic beside what a perfect forecaster of this sample shows: its mean, and the one band over all gates of a page.
+
+    `alone_lower`, `alone_upper`: the central 95 % of this statistic by itself, which is narrower · `decides`: False where
+    the band holds whatever can be observed, as a share of one person's measurements may be anything from 0 to 1.
+    """
 
     observed: float
     mean: float
     lower: float
     upper: float
+    alone_lower: float = math.nan
+    alone_upper: float = math.nan
+    decides: bool = True
+
+    __repr__, _repr_html_ = glance()
 
     @property
     def place(self) -> str:
         """ "below" or "above" the band, or "" inside it and where there is nothing to see (NaN)."""
         return "below" if self.observed < self.lower else "above" if self.observed > self.upper else ""
 
+    @property
+    def place_alone(self) -> str:
+        """ "below" or "above" the 95 % of this statistic by itself: of many right ones, one in twenty is."""
+        return "below" if self.observed < self.alone_lower else "above" if self.observed > self.alone_upper else ""
+
+    def tells(self, people: int) -> bool:
+        """Is a share inside its band news? Not of one person, who is no sample of people, nor where the band is that wide."""
+        return self.decides and people > 1 and min(self.upper, 1.0) - max(self.lower, 0.0) <= WIDE
+
     def decimals(self, least: int = 2, *, scale: float = 1.0) -> int:
-        """As many decimals, `least` to nine, as show what was observed outside a band that it is outside of.
+        """As many decimals, `least` to nine, as show what was observed outside each band that it is outside of.
 
         With fewer, 0.534 above 0.526 reads "0.53 (to 0.53)" and contradicts its own verdict. `scale`, 100 for per cent.
         """
-        bound = {"below": self.lower, "above": self.upper}.get(self.place, math.nan)
+        bounds = [{"below": self.lower, "above": self.upper}.get(self.place, math.nan)]
+        bounds.append({"below": self.alone_lower, "above": self.alone_upper}.get(self.place_alone, math.nan))
         for digits in range(least, 9):
-            if f"{scale * self.observed:.{digits}f}" != f"{scale * bound:.{digits}f}":
+            if all(f"{scale * self.observed:.{digits}f}" != f"{scale * bound:.{digits}f}" for bound in bounds):
                 return digits
         return 9
 
@@ -141,6 +163,13 @@ class ChannelReport:
 
     __repr__, _repr_html_ = glance()
 
+    @property
+    def every_gate(self) -> tuple[Gate, ...]:
+        """All of its statistics that have a band."""
+        single = (self.zms, self.ence, self.quantile_error, self.autocorrelation, self.events.error)
+        by_horizon = (row.share for row in self.coverage_by_horizon)
+        return (*single, *self.coverage.values(), *self.path_coverage.values(), *self.pit.share, *by_horizon)
+
 
 @final
 @dataclass(frozen=True)
@@ -166,7 +195,8 @@ def _summary(report: Any) -> Summary:
     title = f"UncertaintyReport: people {report.people}, observations {report.observations}"
     first, *others = report.verdicts
     good = sum(bool(v.good) for v in others)
-    return f"{title}; {report.failed} of {report.gates} statistics are outside their band", [
+    unable = f", {report.undecided} cannot be" if report.undecided else ""
+    return f"{title}; {report.failed} of {report.gates} statistics are outside their band{unable}", [
         *((c.channel, _scores(c)) for c in report.channels[:3]),
         ("together", first.claim),
         *(("bad", v.claim) for v in others if v.good is False),
@@ -183,7 +213,9 @@ def _scores(channel: ChannelReport) -> str:
 @final
 @dataclass(frozen=True)
 class UncertaintyReport:
-    """Is the uncertainty right? `gates`: how many statistics one band holds, and `failed`, how many of them are outside."""
+    """Is the uncertainty right? `gates`: how many statistics one band holds; `failed`, how many of them are outside;
+    `undecided`, of how many the band holds whatever can be observed, so that they pass nobody.
+    """
 
     people: int
     observations: int
@@ -194,6 +226,7 @@ class UncertaintyReport:
     replicates: int
     gates: int
     failed: int
+    undecided: int
     channels: tuple[ChannelReport, ...]
     flags: tuple[Flag, ...]
     verdicts: tuple[Verdict, ...]  # of all gates together, then of every channel, then the flags
@@ -201,6 +234,18 @@ class UncertaintyReport:
     fitted_on: tuple[str, ...]  # the people that a recalibration before this was fitted on
 
     __repr__, _repr_html_ = glance(_summary)
+
+    @property
+    def outside_alone(self) -> int:
+        """How many of the statistics that can decide lie outside the 95 % of perfect forecasters by themselves, as one in twenty
+        does of a right one.
+        """
+        return sum(gate.decides and bool(gate.place_alone) for channel in self.channels for gate in channel.every_gate)
+
+    @property
+    def tells(self) -> bool:
+        """Is to fail no gate news? Not where every share of the intervals is one of those that are none (`Gate.tells`)."""
+        return any(gate.tells(self.people) for channel in self.channels for gate in channel.coverage.values())
 
     def to_frame(self) -> "DataFrame":
         """One row for each statistic, as a pandas DataFrame: channel, unit, horizon, statistic, value, lower, upper, place.

@@ -41,6 +41,15 @@ from training.trust.verdicts import Verdict
 
 PIT_BINS, QUANTILES, VARIANCE_BINS, GROUPS = 20, 20, 10, 5
 
+# what each statistic can be at all; a quantile error is largest, mean |1 − (j − ½)/J| = ½, where all fall below every quantile,
+# and a correlation of neighbours Σ ab / Σ ½(a² + b²) is within ±1
+_POSSIBLE: dict[object, tuple[float, float]] = {
+    **dict.fromkeys(("coverage", "path", "pit"), (0.0, 1.0)),
+    "quantile": (0.0, 0.5),
+    **dict.fromkeys(("zms", "ence"), (0.0, np.inf)),
+    "lag": (-1.0, 1.0),
+}
+
 CONVENTIONS = (
     ("coverage", "share of observations in the closed central interval of the mixture; of paths: people with all theirs inside"),
     ("ECE", describe_convention(bins=EVENT_BINS)),
@@ -113,9 +122,19 @@ def uncertainty_report(
     for c, name in enumerate(prediction.channels):
         facts.observe(c, events[name])
     names, rows, shown = list(facts.found), np.stack([r for r, _ in facts.found.values()], 1), facts.found.values()
-    band = simultaneous_band(rows, np.array([value for _, value in shown]), level=band_level)
+    least, most = np.array([facts.possible(name) for name in names]).T
+    band = simultaneous_band(rows, np.array([value for _, value in shown]), level=band_level, least=least, most=most)
     gates = {
-        name: Gate(*(float(v[g]) for v in (band.observed, band.mean, band.lower, band.upper))) for g, name in enumerate(names)
+        name: Gate(
+            float(band.observed[g]),
+            float(band.mean[g]),
+            float(band.lower[g]),
+            float(band.upper[g]),
+            alone_lower=float(band.alone_lower[g]),
+            alone_upper=float(band.alone_upper[g]),
+            decides=bool(band.decides[g]),
+        )
+        for g, name in enumerate(names)
     }
     channels = tuple(
         facts.channel(c, gates, events[name], distance, generator) for c, name in enumerate(prediction.channels)
@@ -125,10 +144,14 @@ def uncertainty_report(
     )
     whole = band.sentence("gates (coverage by level and horizon, PIT, variance, events, innovations)").rstrip(".")
     allowed = "" if calibration is None else "The band allows for other calibration people, too."
-    verdicts = [Verdict(whole, band.passes, allowed, ("gates",))]
-    verdicts += [verdict for channel in channels for verdict in channel_verdicts(channel, time_unit)]
+    people = int(null.person.max()) + 1
+    able = band.undecided < band.gates
+    tells = any(gate.tells(people) for channel in channels for gate in channel.coverage.values())
+    good = None if not able or (band.passes and not tells) else band.passes
+    verdicts = [Verdict(whole, good, allowed, ("gates",))]
+    verdicts += [one for channel in channels for one in channel_verdicts(channel, time_unit, calibration is not None)]
     return UncertaintyReport(
-        people=int(null.person.max()) + 1,
+        people=people,
         observations=int((~np.isnan(seen)).sum()),
         horizon_edges=horizons.edges,
         members=prediction.mean.shape[0],
@@ -137,6 +160,7 @@ def uncertainty_report(
         replicates=null.replicates,
         gates=band.gates,
         failed=int(band.outside.sum()),
+        undecided=band.undecided,
         channels=channels,
         flags=flags,
         verdicts=tuple(verdicts + [flag.verdict for flag in flags]),
@@ -146,7 +170,9 @@ def uncertainty_report(
 
 
 class _Facts:
-    """What all channels share, computed once; `found`: by (channel, what, ...) the replicates (D,) and the observed statistic."""
+    """What all channels share, computed once; `found`: by (channel, what, ...) the replicates (D,) and the observed statistic ·
+    `most_error`, by channel, the largest calibration error of events that outcomes could give.
+    """
 
     def __init__(self, outcome: Outcome, null: PersonNull, horizons: Horizons, levels: tuple[float, ...]) -> None:
         prediction, seen = outcome.prediction, outcome.values
@@ -162,10 +188,16 @@ class _Facts:
         self.whitened = innovations(outcome)
         self.whitened_null = innovations(outcome, null.drawn)
         self.found: dict[tuple[object, ...], tuple[Array, float]] = {}
+        self.most_error: dict[object, float] = {}
 
     def threshold(self, c: int, given: float | None) -> float:
         """The event's threshold: the one asked for, or the median prediction, which no outcome has a say in."""
         return float(np.median(self.point[..., c][~np.isnan(self.seen[..., c])])) if given is None else float(given)
+
+    def possible(self, name: tuple[object, ...]) -> tuple[float, float]:
+        """The least and the most that a statistic of `found` can be, whatever is observed."""
+        c, what = name[:2]
+        return (0.0, self.most_error[c]) if what == "events" else _POSSIBLE[what]
 
     def observe(self, c: int, threshold: float) -> None:
         """Every statistic of one channel that has a gate, beside its replicates."""
@@ -177,6 +209,8 @@ class _Facts:
         cell, parts, p, outcome = self._binned(c, threshold)
         mean_null = self.null.counts(cell, len(parts.counts), self._happened(c, threshold)) / parts.counts
         weight, gap = parts.counts / p.size, np.abs(parts.means(outcome) - parts.means(p))
+        farthest = np.maximum(parts.means(p), 1.0 - parts.means(p))  # all have the event, or nobody
+        self.most_error[c] = float((weight * farthest).sum())
         self.found[c, "events"] = (weight * np.abs(mean_null - parts.means(p))).sum(1), float((weight * gap).sum())
         near = neighbour_sums(self.whitened[..., c]).sum(0)
         near_null = self.null.sums(neighbour_sums(self.whitened_null[..., c]))

@@ -43,7 +43,9 @@ class Polynomials(Scheme):
 
     def combination(self, field: SemilinearField, M: int, Mw: int, R: int) -> Combination:
         n, A = field.A.shape[-1], field.A
-        rows = A[:1, :1].reshape(1, n, n) if field.shared else A.expand(M, -1, n, n).reshape(-1, n, n)
+        rows: Tensor | None = A[:1, :1].reshape(1, n, n) if field.shared else A.expand(M, -1, n, n).reshape(-1, n, n)
+        if field.tape is not None:
+            rows = None  # its rates hold all that is linear
         h = field.segments.dt.T[:, :, None]
         if field.segments.one_length:
             h = h[:, :1]
@@ -84,14 +86,15 @@ class Polynomials(Scheme):
 
 
 class _Numbers(Combination):
-    """On rows with A (Mw·R, n, n), or one for all, and lengths h."""
+    """On rows with A (Mw·R, n, n), one for all, or none, and lengths h."""
 
-    def __init__(self, tableau: Tableau, A: Tensor, h: Tensor) -> None:
+    def __init__(self, tableau: Tableau, A: Tensor | None, h: Tensor) -> None:
         self.tableau, self.A, self.h = tableau, A, h.detach()
         self.repeats = True
 
     def held(self) -> Combination:
-        return _Numbers(self.tableau, self.A.detach().clone(memory_format=torch.contiguous_format), self.h.clone())
+        A = None if self.A is None else self.A.detach().clone(memory_format=torch.contiguous_format)
+        return _Numbers(self.tableau, A, self.h.clone())
 
     def tensors(self) -> list[Tensor | None]:
         return [self.A]
@@ -103,7 +106,6 @@ class _Numbers(Combination):
 
     def ordinary(self, own: Sequence[Tensor | None]) -> Ordinary:
         (A,) = own
-        assert A is not None
         return _NumbersOrdinary(self.tableau, A)
 
 
@@ -121,9 +123,8 @@ class _There:
         self.scaled = [[row * step for row in self.weigh] for step in self.h[:, 0, 0].unbind(0)] if self.one else []
         self.tmp = like.new_empty(like.shape)
         self.up = like.new_empty(S, *like.shape)  # cotangents of h f
-        self.A_rows = self.A.detach().contiguous()
-        self.AT = self.A_rows.mT
-        self.shared = self.A.shape[0] == 1
+        self.A_rows = None if self.A is None else self.A.detach().contiguous()
+        self.shared = self.A is not None and self.A.shape[0] == 1
 
 
 class _NumbersForwards(Forwards):
@@ -132,7 +133,7 @@ class _NumbersForwards(Forwards):
 
     def renew(self) -> None:
         t = self.there
-        if t.A_rows is not t.A:
+        if t.A_rows is not None and t.A is not None and t.A_rows is not t.A:
             t.A_rows.copy_(t.A.detach())
 
     def _advance(self, k: int, row: int, count: int, X: Tensor, F: Tensor, out: Tensor) -> None:
@@ -152,10 +153,12 @@ class _NumbersForwards(Forwards):
 
     def add_linear(self, x: Tensor, out: Tensor) -> None:
         t = self.there
+        if t.A_rows is None:
+            return
         if t.shared:
-            self.do(out.view(-1, t.n).addmm_, x.view(-1, t.n), t.AT[0])
+            self.do(out.view(-1, t.n).addmm_, x.view(-1, t.n), t.A_rows.mT[0])
         else:
-            self.do(out.view(-1, 1, t.n).baddbmm_, x.view(-1, 1, t.n), t.AT)
+            self.do(out.view(-1, 1, t.n).baddbmm_, x.view(-1, 1, t.n), t.A_rows.mT)
 
 
 class _NumbersBackwards(Backwards):
@@ -181,6 +184,8 @@ class _NumbersBackwards(Backwards):
 
     def add_linear(self, kappa: Tensor, mu: Tensor) -> None:
         t = self.there
+        if t.A_rows is None:
+            return
         if t.shared:
             self.do(mu.view(-1, t.n).addmm_, kappa.view(-1, t.n), t.A_rows[0])
         else:
@@ -192,7 +197,8 @@ class _NumbersGathers(Gathers):
         self.there, self.do = there, there.do
 
     def begin(self, needs: list[bool]) -> None:
-        self.gA = torch.zeros_like(self.there.A_rows) if needs[0] else None
+        A = self.there.A_rows
+        self.gA = None if A is None or not needs[0] else torch.zeros_like(A)
         if self.gA is not None:
             self.do(self.gA.zero_)
 
@@ -214,7 +220,7 @@ class _NumbersGathers(Gathers):
 
 
 class _NumbersOrdinary(Ordinary):
-    def __init__(self, tableau: Tableau, A: Tensor) -> None:
+    def __init__(self, tableau: Tableau, A: Tensor | None) -> None:
         self.tableau, self.A = tableau, A
 
     def state(self, h: Tensor, k: int, i: int, x: Tensor, f: Sequence[Tensor]) -> Tensor:
@@ -222,6 +228,8 @@ class _NumbersOrdinary(Ordinary):
         return x + h * sum((b * g for b, g in zip(row, f, strict=False) if b), torch.zeros_like(x))
 
     def plus_linear(self, x: Tensor, value: Tensor) -> Tensor:
+        if self.A is None:
+            return value
         if len(self.A) == 1:
             return value + x @ self.A[0].mT
         return value + (self.A.unflatten(0, x.shape[:2]) @ x[..., None])[..., 0]

@@ -51,6 +51,35 @@ def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor
     return [C.permute(2, 0, 1, 3, 4).expand(K, M, N, *C.shape[3:]).flatten(0, 2) for C in made], None
 
 
+def own_ends(field: SemilinearField, M: int) -> Callable[[int], Tensor] | None:
+    """C of the end alone, (M·N, 5n, n) for step k, where everyone has their own: all that a step without a residual needs.
+
+    Everyone's different lengths stay as few as they are, and the functions are made for some thousand people at a time: for very
+    many people their series would fill the memory. None where people share their matrices, which are few.
+    Law: the numbers are those of `stage_matrices`.
+    """
+    segments = field.segments
+    if field.shared and not varies(segments.dt):
+        return None
+    N = segments.dt.shape[0]
+    own, which = (segments.dt, None) if varies(segments.dt) else segments.own_lengths
+    A, h = _rows_of(field.A, own, M)
+    q = _doublings_of_multiples(field, A, h, "stages")
+    some = max(1, _AT_ONCE // h.shape[1])
+    blocks = [
+        _combined(phi_of_multiples(a, s, 1, doublings=q), s.reshape(-1))[-1]
+        for a, s in zip(A.split(some), h.split(some), strict=True)
+    ]
+    made = torch.cat(blocks).unflatten(0, (-1, N, own.shape[1]))  # (M|1, N, K', 5n, n)
+    everyone = torch.arange(N, device=A.device)
+
+    def end(k: int) -> Tensor:
+        found = made[:, :, k] if which is None else made[:, everyone, which[:, k]]
+        return found.expand(M, -1, -1, -1).flatten(0, 1)
+
+    return end
+
+
 def _rows_of(
     A: Tensor,  # (M|1, N|1, n, n)
     h: Tensor,  # (N, K)
@@ -144,6 +173,7 @@ def _read(
     return torch.cat([b.mT for b in row], 1)
 
 
+_AT_ONCE = 4096  # matrices, each with a series of some ten times its size
 _EXACT = torch.float64  # the φ functions are few and cheap, and everything rests on them
 
 

@@ -78,6 +78,13 @@ class ExponentialTrials(Trials):
         # inputs, had no error: the end's own slope is then exact.
         quarter = times(eq, x) + times(0.25 * p1q - 0.1875 * p2q + 0.0625 * p3q, g1)
         quarter = quarter + times(0.125 * p2q - 0.0625 * p3q, g2 + g3) + times(0.0625 * (p3q - p2q), g4)
-        missed = g(0.25, quarter) - (0.375 * (g1 + g2 + g3) - 0.125 * g4)
+        seen = g(0.25, quarter)
+        if not bool((inside := torch.isfinite(seen)).all()):
+            # From 0 a state may rise so flatly that the polynomial begins below it, in a step of any length, and a root or
+            # a power has no value there: then by the first two stages alone.
+            nearer = times(eq, x) + times(0.25 * p1q, g1) + times(0.125 * p2q, g2 - g1)
+            inside = inside.all(-1, keepdim=True)
+            seen = torch.where(inside, seen, g(0.25, torch.where(inside, quarter, nearer)))
+        missed = seen - (0.375 * (g1 + g2 + g3) - 0.125 * g4)
         share = torch.where(hidden[:, None], 0.5, 0.15 if field.segments.cut else 1.0 / 3.0).to(x)
         return after, error + share * times(p1h, missed).abs()

@@ -72,8 +72,9 @@ class MarshPopulation(Population):
     covariates = MappingProxyType({"weight": "kg"})
     gives = tuple((p.name, p.unit) for p in Marsh.physical)
 
-    def theta(self, eta: Tensor, covariates: dict[str, Tensor]) -> Tensor:
+    def theta(self, eta: Tensor, covariates: dict[str, Tensor] | None = None) -> Tensor:
         require_shape(eta, "MarshPopulation: eta", ..., 0, write="torch.zeros(M, N, 0), for there is no η")
+        covariates = {} if covariates is None else covariates  # whoever leaves them out is told which are needed
         require_covariates(covariates, None, "MarshPopulation: covariates")
         require_within("MarshPopulation", covariates, {"weight": (*_WEIGHTS, "kg")}, eta.shape[-2])
         V1 = _BY_KILOGRAM * covariates["weight"]

@@ -82,8 +82,9 @@ class SchniderPopulation(Population):
     covariates = MappingProxyType({name: unit for name, (_, _, unit) in _RANGES.items()})
     gives = tuple((p.name, p.unit) for p in Schnider.physical)
 
-    def theta(self, eta: Tensor, covariates: dict[str, Tensor]) -> Tensor:
+    def theta(self, eta: Tensor, covariates: dict[str, Tensor] | None = None) -> Tensor:
         require_shape(eta, "SchniderPopulation: eta", ..., 0, write="torch.zeros(M, N, 0), for there is no η")
+        covariates = {} if covariates is None else covariates  # whoever leaves them out is told which are needed
         require_covariates(covariates, None, "SchniderPopulation: covariates")
         require_within("SchniderPopulation", covariates, _RANGES, eta.shape[-2])
         require_either("SchniderPopulation", covariates, "male", "1 for men or 0 for women")

@@ -6,25 +6,27 @@ from typing import Any
 
 from physics.defaults import Defaults, Observed
 from physics.mechanism import Mechanism
-from physics.operations import maximum, relu, sqrt
+from physics.operations import maximum, minimum, relu, sqrt
 from physics.parameter import Parameter
 
 _SOURCE = "Johansson, IEEE Trans. Control Syst. Technol. 8 (2000) 456, table I"
 _GRAVITY = 981.0  # cm/s²
-_LEAST = (
-    1e-6  # cm; below it the outflow is laminar, in proportion to the level, and nothing is taken from an empty tank
-)
+# cm, a tenth of a millimetre: below it the outflow is laminar, in proportion to the level, and nothing is taken from an empty
+# tank. A smaller one makes the emptying stiff: the rate there is a/A √(2g/least), 1.1 /s.
+_LEAST = 1e-2
 
 
 def _out(hole: Any, level: Any) -> Any:
-    """a √(2 g h) in cm³/s."""
-    return hole * math.sqrt(2.0 * _GRAVITY) * level / sqrt(maximum(level, _LEAST))
+    """a √(2 g h) in cm³/s; a sum of two, the second 0 but below the least level, so that bounds of the slope are exact."""
+    root = sqrt(maximum(level, _LEAST)) + (minimum(level, _LEAST) - _LEAST) / math.sqrt(_LEAST)
+    return hole * math.sqrt(2.0 * _GRAVITY) * root
 
 
 class CoupledTanks(Mechanism):
     """A₁ dh₁/dt = q − a₁√(2gh₁) − w (h₁ − H)₊ · A₂ dh₂/dt = a₁√(2gh₁) + w (h₁ − H)₊ − a₂√(2gh₂), levels in cm, time in s.
 
-    The pump gives q cm³/s. Above the brim H the upper tank overflows; the kink is a relu. Monotone.
+    The pump gives q cm³/s. Above the brim H the upper tank overflows; the kink is a relu. Below 0.1 mm √h is
+    h/√(0.01 cm): the last of it leaves as a laminar flow, at a rate of about 1 /s. Monotone.
     Law: without inflow, below the brim, √h₁ falls at (a₁/A₁) √(g/2); of a constant q both rest where a √(2gh) = q.
     """
 

@@ -5,11 +5,12 @@ With an invertible T that brings P near the identity, contraction at rate λ in 
     −½(X + Xᵀ) − λ TᵀPT ≻ 0,   X = TᵀP J(y) T.
 
 On a cell X is affine in the distance δ from the centre, up to a matrix of which every entry is bounded (`enclosure.py`; the
-quadratic term, in which the units have cancelled, is bounded as a matrix), so up to a matrix of spectral norm at most ρ. The
-largest eigenvalue of a symmetric matrix is convex, so an affine family over a box of δ is worst at one of the box's 2^d
-corners: the cell is proved if at each corner the matrix minus ρI is positive definite. A cell that is not proved is cut in two
-along the axis that the remainder feels most, until the matrix at a centre itself fails (then the point disproves the rate in
-this metric) or the allowance of cells is used up (then nothing is said).
+quadratic term, in which the units have cancelled, is bounded as a matrix), so up to a matrix of spectral norm at most ρ; each
+entry of a tape's Jacobian that varies on the cell is one more δ (`taped.py`). The largest eigenvalue of a symmetric matrix is
+convex, so an affine family over a box of δ is worst at one of the box's 2^d corners: the cell is proved if at each corner the
+matrix minus ρI is positive definite. A cell that is not proved is cut in two along the axis that the remainder feels most, or
+that narrows the tape's entries most, until the matrix at a centre itself fails (then the point disproves the rate in this
+metric) or the allowance of cells is used up (then nothing is said).
 
 Each corner is tried by a floating-point Cholesky factorisation of the matrix shifted by c: if it runs to the end, the smallest
 eigenvalue exceeds that of the shift's error bound (Rump, Verification of positive definiteness, BIT 46, 2006).
@@ -33,6 +34,8 @@ from stability.proof.arithmetic import TINY, UP, Array, gamma
 from stability.proof.budget import Meter, NotDecided
 from stability.proof.region.enclosure import LOST, Expansion, combine, doubles, expand, pairs, triples
 from stability.proof.region.field import Field
+from stability.proof.region.jacobian import Jacobian
+from stability.proof.region.taped import relief, tape_part
 
 _BATCH = 512  # cells at a time
 _BATCH_BYTES = 2.5e8  # that they may take together; where one takes more, one at a time
@@ -78,13 +81,15 @@ class Coverage:
 
     proved: bool
     cells: int
-    counterexample: Array | None = None  # (d,): a point y
+    counterexample: Array | None = None  # (d,): a point, along the axes that are cut
     left: int = 0  # cells not proved when the allowance was used up
 
 
-def batch_for(field: Field, axes: int, meter: Meter | None, *, matrices: bool = True) -> int:
+def batch_for(field: Field | Jacobian, axes: int, meter: Meter | None, *, matrices: bool = True) -> int:
     """How many cells to try at a time. Errors: `NotDecided` where a single one takes more than the budget allows."""
     each = 8.0 * doubles(field.layers, axes, field.states, matrices)
+    if isinstance(field, Jacobian) and field.tape is not None:
+        each += 32.0 * (axes + 1) * len(field.tape.code) * (field.states + 2) + 24.0 * field.states**4
     if meter is not None:
         if field.layers is not None and math.comb(axes + 2, 3) > _MOST_COLUMNS:
             raise NotDecided(f"{axes} axes have more than {_MOST_COLUMNS:,} third derivatives")
@@ -132,33 +137,33 @@ def bisect(
         if fails.any():
             return Coverage(False, done, counterexample=centre[:, int(np.argmax(fails))])
         bad = np.flatnonzero(~good)
+        if bad.size and not len(lower):  # nothing to cut
+            return Coverage(False, done, left=int(bad.size))
         if bad.size:
             waiting.append(halves(centre[:, bad], radius[:, bad], axis[bad]))
     return Coverage(True, done)
 
 
 def cover(
-    field: Field,
+    jacobian: Jacobian,
     frame: Frame,
     rate: float,
-    lower: Array,  # (d,): the box of y = (x, u), or of x where the layers see no input
-    upper: Array,  # (d,)
     *,
     most: float = math.inf,  # cells
     deadline: float = math.inf,
     meter: Meter | None = None,
     doing: str = "",
 ) -> Coverage:
-    """Prove contraction at the rate over the whole box.
+    """Prove contraction at the rate over the Jacobian's whole box.
 
     Law: proved ⇒ at every point of the box the matrix above is positive definite, in real arithmetic.
     """
 
     def test(centre: Array, radius: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
-        return _contracts(field, frame, rate, centre, radius)
+        return _contracts(jacobian, frame, rate, centre, radius)
 
-    batch = batch_for(field, len(lower), meter)
-    return bisect(test, lower, upper, most=most, deadline=deadline, batch=batch, meter=meter, doing=doing)
+    batch = batch_for(jacobian, len(jacobian.axes), meter)
+    return bisect(test, *jacobian.box, most=most, deadline=deadline, batch=batch, meter=meter, doing=doing)
 
 
 def halves(centre: Array, radius: Array, axis: NDArray[np.int64]) -> tuple[Array, Array]:
@@ -219,16 +224,32 @@ class Affine:
 
 
 def _contracts(
-    field: Field, frame: Frame, rate: float, centre: Array, radius: Array
+    jacobian: Jacobian, frame: Frame, rate: float, centre: Array, radius: Array
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
     """Which cells are proved, which centres fail, and which axis to cut."""
-    affine = affine_on(field, frame, centre, radius)
+    affine = affine_on(jacobian, frame, centre, radius)
     good = affine.holds(frame, rate)
-    fails = np.zeros(len(good), dtype=np.bool_)
+    fails, axis = np.zeros(len(good), dtype=np.bool_), np.zeros(len(good), dtype=np.int64)
     doubtful = np.flatnonzero(~good)
     if doubtful.size:
         fails[doubtful] = affine.take(doubtful).fails(frame, rate)
-    return good, fails, affine.influence.argmax(0)
+        axis[doubtful] = axes_to_cut(jacobian, frame, affine.take(doubtful), centre[:, doubtful], radius[:, doubtful])
+    return good, fails, axis
+
+
+def axes_to_cut(jacobian: Jacobian, frame: Frame, affine: Affine, centre: Array, radius: Array) -> NDArray[np.int64]:  # (K,)
+    """Along which axis to cut each cell: nothing that is proved depends on it."""
+    if not len(radius):
+        return np.zeros(radius.shape[1], dtype=np.int64)
+    if jacobian.tape is None:
+        return affine.influence.argmax(0)
+    # both in the entries' own size: what the layers' error owes to each axis, and what the tape's entries would lose
+    total = affine.influence.sum(0)
+    felt = affine.influence / np.where(total > 0, total, 1.0) * np.where(total > 0, affine.error.sum((0, 1)), 0.0)
+    felt = np.where(np.isfinite(felt), felt, 0.0) + relief(jacobian, frame.left, frame.right, (centre, radius))
+    low, high = jacobian.box
+    share = radius / np.where(high > low, high - low, 1.0)[:, None]
+    return np.where((felt > 0).any(0), felt.argmax(0), share.argmax(0))
 
 
 def root_of_squares(values: Array, axis: int | tuple[int, ...]) -> Array:
@@ -241,37 +262,46 @@ def root_of_squares(values: Array, axis: int | tuple[int, ...]) -> Array:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the bounds of a very large cell; what is not a number proves nothing
-def affine_on(field: Field, frame: Frame, centre: Array, radius: Array) -> Affine:
+def affine_on(jacobian: Jacobian, frame: Frame, centre: Array, radius: Array) -> Affine:
     """The affine family of each cell.
 
     Underflow, widened: TᵀP times a matrix, a gradient times T and a radius times a second derivative times T each meet T at most
     once afterwards; TINY in every entry of E, which comes twice or more, covers their sums.
     """
-    n, (d, K) = field.states, centre.shape
+    n, (d, K) = jacobian.states, centre.shape
     T, size = frame.right, gamma(n + 6)
     absolute = np.abs(T)
     X = np.zeros((n, n, K))
     E = np.zeros((n, n, K))
-    for matrix in field.linear:
+    for matrix in jacobian.linear:
         X += ((frame.left @ matrix) @ T)[:, :, None]
         bound = (frame.left_error + gamma(2 * n + 6) * np.abs(frame.left)) @ np.abs(matrix) @ absolute
         E += UP * bound[:, :, None] + TINY
-    slopes, shift = np.zeros((d, n, n, K)), np.zeros((n, n, K))
-    influence = radius.copy()
-    if field.layers is not None:
-        z = expand(field.layers, centre, radius)
-        W_error = UP * ((frame.left_error + size * np.abs(frame.left)) @ np.abs(field.last)) + TINY
-        f = combine(z, frame.left @ field.last, W_error, radius)
+    slopes, shift = np.zeros((0, n, n, K)), np.zeros((n, n, K))
+    influence = np.zeros((d, K))
+    if jacobian.layers is not None:
+        felt = jacobian.felt
+        states = jacobian.axes[felt]
+        states = states[states < n]  # the layers' axes begin with these
+        c, r = centre[felt], radius[felt]
+        z = expand(jacobian.layers, c, r)
+        W_error = UP * ((frame.left_error + size * np.abs(frame.left)) @ np.abs(jacobian.last)) + TINY
+        f = combine(z, frame.left @ jacobian.last, W_error, r)
         bound = f.gradient_error + f.hessian_error + f.remainder / 6.0
         bound = bound + size * (np.abs(f.gradient) + f.spread + f.spread_third)
-        X += np.einsum("ojk,jl->olk", f.gradient[:, :n], T, optimize=True)
-        E += UP * np.einsum("ojk,jl->olk", bound[:, :n], absolute, optimize=True) + TINY
-        slopes = _slopes(f, T, radius)
-        influence = radius * (f.remainder / 6.0 + 0.5 * f.spread_third).sum(0)
-        influence = np.where(np.isfinite(influence), influence, 1e100 * radius)  # a cell so large that its bounds overflow
-        shift, curvature = _curvature(f, T, radius)
+        X += np.einsum("ojk,jl->olk", f.gradient[:, : len(states)], T[states], optimize=True)
+        E += UP * np.einsum("ojk,jl->olk", bound[:, : len(states)], absolute[states], optimize=True) + TINY
+        slopes = _slopes(f, T[states], r)
+        found = r * (f.remainder / 6.0 + 0.5 * f.spread_third).sum(0)
+        influence[felt] = np.where(np.isfinite(found), found, 1e100 * r)  # a cell so large that its bounds overflow
+        shift, curvature = _curvature(f, T[states], r)
         E = E + curvature
-    centre_value = -(X + X.swapaxes(0, 1)) / 2
+    here = X
+    if jacobian.tape is not None:
+        part = tape_part(jacobian, frame.left, frame.left_error, T, (centre, radius))
+        here, X, E = X + part.here, X + part.centre, E + part.error
+        slopes = np.concatenate([slopes, part.family])
+    centre_value = -(here + here.swapaxes(0, 1)) / 2
     X = X + shift
     middle = -(X + X.swapaxes(0, 1)) / 2
     error = UP * (E + E.swapaxes(0, 1)) / 2 + gamma(4) * (np.abs(X) + np.abs(X).swapaxes(0, 1))
@@ -279,13 +309,13 @@ def affine_on(field: Field, frame: Frame, centre: Array, radius: Array) -> Affin
 
 
 def _slopes(f: Expansion, T: Array, radius: Array) -> Array:
-    """r_k h_k T for each axis k of the cell: (d, n, n, K)."""
-    n, (d, K) = len(T), radius.shape
-    out = np.zeros((d, n, n, K))
+    """r_k h_k T for each axis k of the cell, (d, n, n, K); T (s, n), the rows of the s states that the layers see."""
+    (s, n), (d, K) = T.shape, radius.shape
+    out = np.zeros((d, n, s, K))
     for column, (k, j) in enumerate(pairs(d)):
-        if j < n:
+        if j < s:
             out[k, :, j] = f.hessian[:, column]
-        if k < n:
+        if k < s:
             out[j, :, k] = f.hessian[:, column]
     out *= radius[:, None, None]
     return np.einsum("koju,jl->kolu", out, T, optimize=True)
@@ -297,12 +327,12 @@ def _curvature(f: Expansion, T: Array, radius: Array) -> tuple[Array, Array]:
     δ_k² lies in ½r_k² ± ½r_k², and δ_kδ_l in ± r_k r_l; both hold for numbers above r_k r_l too, so the products are raised by
     what they may lose, before they meet third derivatives that may be large.
     """
-    n, (d, K) = len(T), radius.shape
+    (s, n), (d, K) = T.shape, radius.shape
     second = {kl: c for c, kl in enumerate(pairs(d))}
-    out = np.zeros((len(second), n, n, K))
+    out = np.zeros((len(second), n, s, K))
     for column, axes in enumerate(triples(d)):
         for j in set(axes):
-            if j < n:
+            if j < s:
                 left = list(axes)
                 left.remove(j)
                 out[second[left[0], left[1]], :, j] = f.third[:, column]

@@ -7,22 +7,34 @@ from typing import Any
 import numpy as np
 
 from stability.proof.arithmetic import LARGEST, SMALLEST, UP, Array
-from stability.proof.contraction import same_parameters
+from stability.proof.contraction import same_parameters, under
 from stability.proof.reading import Unusable, array, get, number, sequence, shown
 from stability.proof.region.cells import Frame
 from stability.proof.region.invariance import extents
+from stability.proof.region.order_claim import Order, read_order
 from stability.proof.system import Stack
 
 
 @dataclass(frozen=True)
 class Stay:
-    """The set that trajectories do not leave, and where they may start: the region's box itself, or a ball in P within it."""
+    """The set that trajectories do not leave, and where they may start.
 
-    kind: str  # "box" or "ball"
+    The region's box itself, or within it a ball in P, or what lies between two curves after a dose ("order").
+    """
+
+    kind: str  # "box", "ball" or "order"
     centre: Array | None  # x̂ (n,), for a ball
     radius: float | None  # ρ
     start: float | None  # starts lie within this distance of x̂: ρ, or with doses ρ − sup|d|_P
     doses: bool  # whether the stated doses are covered
+    order: Order | None = None  # the curves
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a certificate has it: plain values for JSON."""
+        found: dict[str, Any] = {"set": self.kind, "doses": self.doses}
+        if self.centre is not None:
+            found |= {"centre": self.centre.tolist(), "radius": self.radius, "start": self.start}
+        return found if self.order is None else found | self.order.to_dict()
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,7 @@ class RegionalClaim:
     levels: tuple[Array, Array]  # (m,) each
     doses: Array  # (D, n)
     gap: float
+    exactly: bool  # doses at multiples of the gap alone
     proof: str  # "slopes", "vertices" or "cells"
     stay: Stay
 
@@ -59,8 +72,11 @@ def box_in_words(region: Mapping[str, Any]) -> str:
     return f"the box {_written(region, 'lower')!r} <= x <= {_written(region, 'upper')!r}"
 
 
-def regional_statement(rate: float, states: int, systems: int, region: Mapping[str, Any], *, wide: bool = False) -> str:
-    """The sentence that a regional certificate claims. `wide`: the systems' tape has a box of θ."""
+def regional_statement(
+    rate: float, states: int, systems: int, region: Mapping[str, Any], *, wide: bool = False, feedback: str = ""
+) -> str:
+    """The sentence that a regional certificate claims. `wide`: the systems' tape has a box of θ; `feedback`: a policy's name."""
+    policy, felt = under(feedback)
     stays, inputs = region["stays"], region["inputs"]
     if region["kind"] == "box":
         where = box_in_words(region)
@@ -68,18 +84,23 @@ def regional_statement(rate: float, states: int, systems: int, region: Mapping[s
         where = f"the ellipsoid |x - {list(region['centre'])!r}|_P <= {region['radius']!r}"
     if stays["set"] == "box":
         start, kept = f"in {where}", "it"
+    elif stays["set"] == "order":
+        start, kept = f"in {box_in_words(stays)}", where
     else:
         about = f"|x - {list(stays['centre'])!r}|_P <= "
         start, kept = f"with {about}{stays['start']!r}", f"{about}{stays['radius']!r}, which lies in {where}"
-    levels = "no inputs"
+    levels = f"no {felt}"
     if inputs is not None and len(inputs["lower"]):
-        levels = f"the same inputs, any signals within {list(inputs['lower'])!r} <= u <= {list(inputs['upper'])!r}"
+        levels = f"the same {felt}, any signals within {list(inputs['lower'])!r} <= u <= {list(inputs['upper'])!r}"
     doses = "no doses"
     if stays["doses"]:
         bolus = [list(d) for d in inputs["doses"]]
-        doses = f"the same doses, each x -> x + d with d among {bolus!r} or a mean of them, at least {inputs['gap']!r} apart"
+        apart = f"at least {inputs['gap']!r} apart"
+        if inputs.get("exactly", False):
+            apart = f"at multiples of {inputs['gap']!r} since the start exactly, or left out there"
+        doses = f"the same doses, each x -> x + d with d among {bolus!r} or a mean of them, {apart}"
     return (
-        f"For every pair of trajectories in R^{states} that start {start}, with {levels}, {doses}, and the same "
+        f"For every pair of trajectories in R^{states}{policy} that start {start}, with {levels}, {doses}, and the same "
         f"{same_parameters(wide)} and member: both stay in {kept}, and the distance sqrt(dx' P dx) shrinks at rate {rate!r} "
         "per unit of time or faster, "
         f"for each of the {systems} systems, in real arithmetic with the stored float64 arrays."
@@ -99,7 +120,7 @@ def extremes(stack: Stack) -> str:
 def empty(claim: RegionalClaim, stack: Stack) -> str:
     n, m = stack.A.shape[-1], stack.inputs
     walls = [claim.lower, claim.upper]
-    if stack.tape is not None:  # a box may be without an end there
+    if stack.tape is not None and claim.kind == "box":  # a box may be without an end there
         walls = [wall[np.isfinite(wall)] for wall in walls]
     arrays = [*walls, *claim.levels, claim.doses]
     arrays += [] if claim.stay.centre is None else [claim.stay.centre]
@@ -146,8 +167,12 @@ def check_plain(region: Mapping[str, Any]) -> None:
     vectors = [get(region, name) for name in (("lower", "upper") if get(region, "kind") == "box" else ("centre",))]
     if get(ball, "set") == "ball":
         vectors.append(get(ball, "centre"))
+    if get(ball, "set") == "order":
+        vectors += [get(ball, "lower"), get(ball, "upper")]
     if inputs is not None:
         doses, gap = get(inputs, "doses", None), get(inputs, "gap", None)
+        if not isinstance(get(inputs, "exactly", False), bool):
+            raise Unusable("it is not said in a word whether doses come at multiples of the gap exactly")
         vectors += [get(inputs, "lower"), get(inputs, "upper"), *(() if doses is None else sequence(doses))]
         number(0.0 if gap is None else gap)
     for vector in vectors:
@@ -178,10 +203,12 @@ def read_region(region: Mapping[str, Any], frame: Frame, n: int) -> RegionalClai
         if get(inputs, "doses", None) is not None:
             doses, gap = array(get(inputs, "doses"), "doses"), number(get(inputs, "gap"))
     what = get(stays, "set")
-    if what not in ("box", "ball") or not isinstance(get(stays, "doses"), bool):
+    if what not in ("box", "ball", "order") or not isinstance(get(stays, "doses"), bool):
         raise Unusable("it is not stated in which set trajectories stay, or whether with doses")
     if what == "box":
         stay = Stay("box", None, None, None, get(stays, "doses"))
+    elif what == "order":
+        stay = Stay("order", None, None, None, get(stays, "doses"), read_order(stays, n))
     else:
         stay = Stay(
             "ball",
@@ -190,7 +217,8 @@ def read_region(region: Mapping[str, Any], frame: Frame, n: int) -> RegionalClai
             number(get(stays, "start")),
             get(stays, "doses"),
         )
-    return RegionalClaim(kind, lower, upper, ellipsoid, levels, doses, gap, proof, stay)
+    exactly = inputs is not None and get(inputs, "exactly", False)
+    return RegionalClaim(kind, lower, upper, ellipsoid, levels, doses, gap, exactly, proof, stay)
 
 
 def box_around(centre: Array, radius: float, frame: Frame) -> tuple[Array, Array]:

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from stability.proof.arithmetic import UP, Array, proved_positive
+from stability.proof.arithmetic import SMALLEST, UP, Array, proved_positive
 from stability.proof.budget import Budget, Meter
 from stability.proof.contraction import disagreement, inequality
 from stability.proof.known import MOST_CORNERS, Entries, entries_in
@@ -32,7 +32,6 @@ from stability.proof.region.claim import (
     RegionalClaim,
     check_plain,
     empty,
-    ends_of,
     extremes,
     faint,
     read_region,
@@ -40,6 +39,8 @@ from stability.proof.region.claim import (
 )
 from stability.proof.region.field import each_field
 from stability.proof.region.invariance import box_kept, drift_within, extents, vector_length
+from stability.proof.region.jacobian import jacobians_over
+from stability.proof.region.order_claim import order_kept
 from stability.proof.region.slopes import slopes_in
 from stability.proof.system import Stack
 from stability.proof.verdict import Verdict
@@ -68,14 +69,17 @@ def prove_in_region(
     multipliers = array(get(certificate, "multipliers"), "multipliers")
     n = stack.A.shape[-1]
     try:
-        words = regional_statement(rate, n, stack.count, region, wide=stack.wide)
+        words = regional_statement(rate, n, stack.count, region, wide=stack.wide, feedback=stack.feedback)
     except (KeyError, TypeError) as error:
         raise Unusable(f"the region lacks a part or has one of another kind: {error}") from error
-    by_cells = region.get("proof") == "cells"
-    entries = _entries(region, stack, meter)
-    needed = multipliers_shape(stack, entries, str(region.get("proof")))
+    proof, taped = str(region.get("proof")), stack.tape is not None
+    by_cells = proof == "cells"
+    # How many units a tape has is known where its region is.
+    needed = multipliers_shape(stack, None, proof)
+    if taped and multipliers.ndim == 2:
+        needed = multipliers.shape[0], multipliers.shape[1]
     refusal = disagreement(certificate, stack, rate, P, multipliers, words, needed) or extremes(stack)
-    refusal = refusal or unproved_kind(str(region.get("proof")), entries)
+    refusal = refusal or ("" if taped else unproved_kind(proof, None))
     if refusal:
         return Verdict(False, refusal)
     if not proved_positive(P[None], np.zeros_like(P[None]))[0]:
@@ -87,27 +91,41 @@ def prove_in_region(
     refusal = empty(claim, stack) or faint(claim, rate)
     if refusal:
         return Verdict(False, refusal, rate, stack.count)
-    refusal = prove_stay(claim, frame, rate, stack, meter)
+    entries = None if by_cells else entries_in(stack, claim.lower, claim.upper, claim.levels, meter)
+    if taped:
+        needed = multipliers_shape(stack, entries, proof)
+        refusal = unproved_kind(proof, entries)
+        if not refusal and multipliers.shape != needed:
+            refusal = f"the multipliers have shape {multipliers.shape}; needed is {needed}"
+    refusal = refusal or prove_stay(claim, frame, rate, stack, meter)
     if refusal:
         return Verdict(False, refusal, rate, stack.count)
     if not by_cells:
         box = claim.lower, claim.upper
-        refusal = rate_by_slopes(box, claim.levels, stack, (rate, P, multipliers), entries, str(region.get("proof")), meter)
+        refusal = rate_by_slopes(box, claim.levels, stack, (rate, P, multipliers), entries, proof, meter)
     else:
         most = most_cells if most_cells is not None else math.inf if meter is not None else Budget().cells
-        refusal = _rate_by_cells(claim, stack, rate, frame, most, meter)
+        refusal = rate_by_cells((claim.lower, claim.upper), claim.levels, stack, rate, frame, most=most, meter=meter)
     return Verdict(not refusal, refusal or words, rate, stack.count)
 
 
 def prove_stay(claim: RegionalClaim, frame: Frame, rate: float, stack: Stack, meter: Meter | None = None) -> str:
     """Empty if it is proved that trajectories stay as claimed, given contraction at the rate; else why not."""
-    if stack.tape is not None:
-        return "that trajectories stay is not proved of a system with a tape; a rate on a region says what is"
+    refusal = lipschitz_beyond(claim, stack, meter)
+    if refusal:
+        return refusal
     fields, stay = each_field(stack, True), claim.stay
     if stay.kind == "box":
-        if stay.doses or claim.kind != "box":
-            return "only a box without doses can be kept as a whole box"
+        if claim.kind != "box" or (stay.doses and not doses_inside(claim)):
+            return "only a box without doses, or with such as never cross one of its faces, can be kept as a whole box"
         return box_kept(fields, claim.lower, claim.upper, claim.levels, most=_MOST_SIDE_CELLS, meter=meter)
+    if stay.order is not None:
+        if claim.kind != "box":
+            return "between curves trajectories are kept in a box alone"
+        doses = claim.doses if stay.doses else None
+        where = (claim.lower, claim.upper), claim.levels
+        any_gap = not claim.exactly
+        return order_kept(stay.order, fields, stack.count, *where, doses, claim.gap, any_gap=any_gap, meter=meter)
     if stay.centre is None or stay.radius is None or stay.start is None:
         return "the ball that trajectories stay in is not stated"
     delta = max((vector_length(frame, d) for d in claim.doses), default=0.0) if stay.doses else 0.0
@@ -139,16 +157,32 @@ def ball_room(claim: RegionalClaim, frame: Frame, centre: Array) -> float:
     return float((gaps / extents(frame)).min()) / UP
 
 
-def _entries(region: Mapping[str, object], stack: Stack, meter: Meter | None) -> Entries | None:
-    """Of a tape over the region's box; None where there is no tape, or the region is none that could be proved."""
+def doses_inside(claim: RegionalClaim) -> bool:
+    """Whether no dose, from anywhere in the box, crosses a face: none upward where it has an upper end, none downward else."""
+    up, down = (claim.doses > 0).any(0), (claim.doses < 0).any(0)
+    return not (up & np.isfinite(claim.upper)).any() and not (down & np.isfinite(claim.lower)).any()
+
+
+def lipschitz_beyond(claim: RegionalClaim, stack: Stack, meter: Meter | None) -> str:
+    """That a tape's slopes are bounded on a neighbourhood of the region, which its edges need; empty where it is proved.
+
+    Where the field only touches a face, nothing but a Lipschitz bound on both sides of it keeps a second solution from leaving:
+    x' = −√(max(−x, 0)) is 0 on x ≥ 0, and x = −t²/4 starts there. Any neighbourhood will do. A bound over the whole region is
+    also why no trajectory leaves, through an end that is not there, in finite time.
+    """
     if stack.tape is None:
-        return None
-    if get(region, "kind") != "box":
-        raise Unusable("of a system with a tape a box is proved, and no other region")
-    lower, upper = ends_of(region)
-    inputs, none = get(region, "inputs"), np.zeros(0)
-    levels = (none, none) if inputs is None else (array(get(inputs, "lower"), "inputs"), array(get(inputs, "upper"), "inputs"))
-    return entries_in(stack, lower, upper, levels, meter)
+        return ""
+    lower, upper = (_moved(end, sign) for end, sign in ((claim.lower, -1.0), (claim.upper, 1.0)))
+    try:
+        entries_in(stack, lower, upper, claim.levels, meter)
+    except Unusable as error:
+        return f"the field is not bounded in its slopes just outside of the region, where a trajectory may leave it: {error}"
+    return ""
+
+
+def _moved(ends: Array, sign: float) -> Array:
+    """Further out by about a rounding."""
+    return np.where(np.isfinite(ends), ends + sign * np.maximum(2.0**-40 * np.abs(ends), SMALLEST), ends)
 
 
 def multipliers_shape(stack: Stack, entries: Entries | None, proof: str) -> tuple[int, int]:
@@ -157,14 +191,12 @@ def multipliers_shape(stack: Stack, entries: Entries | None, proof: str) -> tupl
     if proof == "cells":
         return stack.count, 0
     if proof == "vertices":
-        return stack.count << min(units, MOST_CORNERS), sum(stack.widths)
-    return stack.count, sum(stack.widths) + units
+        return stack.count << min(units, MOST_CORNERS), stack.units
+    return stack.count, stack.units + units
 
 
 def unproved_kind(proof: str, entries: Entries | None) -> str:
     """Why this kind of proof is none for the system; empty where it is one."""
-    if proof == "cells" and entries is not None:
-        return "the rate of a system with a tape is not proved by cells"
     if proof == "vertices" and entries is None:
         return "the system has no tape, whose corners could be tried"
     if proof == "vertices" and entries is not None and entries.units > MOST_CORNERS:
@@ -204,16 +236,23 @@ def rate_by_slopes(
     return ""
 
 
-def _rate_by_cells(
-    claim: RegionalClaim, stack: Stack, rate: float, frame: Frame, most: float, meter: Meter | None
+def rate_by_cells(
+    box: tuple[Array, Array],  # (n,) each, infinite ends allowed along what no slope depends on
+    levels: tuple[Array, Array],  # (m,) each
+    stack: Stack,
+    rate: float,
+    frame: Frame,
+    *,
+    most: float,  # cells
+    meter: Meter | None,
 ) -> str:
-    with_inputs, left = stack.input_weights is not None, most
-    low = np.concatenate([claim.lower, claim.levels[0]]) if with_inputs else claim.lower
-    high = np.concatenate([claim.upper, claim.levels[1]]) if with_inputs else claim.upper
-    for index, field in enumerate(each_field(stack, with_inputs)):
-        found = cover(field, frame, rate, low, high, most=left, meter=meter, doing=f"on system {index}")
+    """Empty if contraction at the rate is proved at every point of the box; else why not."""
+    left = most
+    for index, jacobian in enumerate(jacobians_over(stack, *box, levels)):
+        found = cover(jacobian, frame, rate, most=left, meter=meter, doing=f"on system {index}")
         if found.counterexample is not None:
-            return f"system {index} does not contract at the rate in this metric at {found.counterexample.tolist()}"
+            point = jacobian.whole(found.counterexample[:, None])[:, 0]
+            return f"system {index} does not contract at the rate in this metric at {point.tolist()}"
         if not found.proved:
             return f"system {index} is not proved within {most:.0f} cells; {found.left} are left"
         left -= found.cells

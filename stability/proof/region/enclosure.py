@@ -34,13 +34,15 @@ Source: mean-value and Taylor forms after Neumaier, Interval Methods for Systems
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import combinations_with_replacement
 
 import numpy as np
 
 from stability.proof.activation import BLUR, FUNCTIONS, supremum, value_range
 from stability.proof.arithmetic import TINY, UP, Array, gamma
+from stability.proof.units import Activation, Layer
+from stability.proof.units import layers as by_layer
 
 LOST = 1e-300  # more than underflow takes from any sum of fewer than 1e7 products, 2⁻¹⁰²² ≈ 2.2e-308 each
 
@@ -51,7 +53,11 @@ class Layers:
 
     weights: tuple[Array, ...]  # (h_1, d), (h_2, h_1), …
     biases: tuple[Array, ...]  # (h_l,)
-    activation: str
+    activation: Activation
+
+    def of(self, k: int) -> Layer:
+        """The activation of the hidden layer k, from 0 on, or from the last one backwards."""
+        return by_layer(self.activation, len(self.weights))[k]
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ def expand(
     Law: for every y in a cell the functions and their Jacobians lie within the stated bounds, in real arithmetic.
     """
     v, ranges = _forward(layers, centre, radius)
-    return _activate(v, *ranges[-1], layers.activation, radius)
+    return _activate(v, *ranges[-1], layers.of(-1), radius)
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -139,9 +145,9 @@ def _forward(layers: Layers, centre: Array, radius: Array) -> tuple[Expansion, l
     )
     lower, upper = v.ranges(radius)
     ranges = [(lower, upper)]
-    for W, bias in zip(layers.weights[1:], layers.biases[1:], strict=True):
-        z = _activate(v, lower, upper, layers.activation, radius)
-        low, high = value_range(layers.activation, lower, upper)
+    for k, (W, bias) in enumerate(zip(layers.weights[1:], layers.biases[1:], strict=True)):
+        z = _activate(v, lower, upper, layers.of(k), radius)
+        low, high = value_range(layers.of(k), lower, upper)
         v = combine(z, W, np.zeros_like(W), radius, bias)
         lower, upper = v.ranges(radius)
         # The plain interval as well: better where the cell is large.
@@ -195,13 +201,18 @@ def combine(
     )
 
 
-def _activate(v: Expansion, lower: Array, upper: Array, activation: str, radius: Array) -> Expansion:
-    """φ(v), by the formulas at the head of this file."""
+def _activate(v: Expansion, lower: Array, upper: Array, activation: Layer, radius: Array) -> Expansion:
+    """φ(v), by the formulas at the head of this file; of several names each is that of a unit."""
+    if not isinstance(activation, str):
+        return _unit_by_unit(v, lower, upper, activation, radius)
     blur, size = BLUR * (1.0 + np.abs(v.value)), gamma(32)
     value, f1, f2, f3 = (f(v.value) for f in FUNCTIONS[activation][:4])
     if activation == "relu":
         uncertain = ~((lower > 0) | (upper < 0))  # what is not known, NaN, is uncertain
         f1, e1 = np.where(uncertain, 0.5, np.where(lower > 0, 1.0, 0.0)), np.where(uncertain, 0.5, 0.0)
+        e2 = e3 = sup2 = sup3 = sup4 = np.zeros((1, 1))
+    elif activation == "identity":
+        blur, e1 = np.zeros((1, 1)), np.zeros((1, 1))  # exact, and so is its slope
         e2 = e3 = sup2 = sup3 = sup4 = np.zeros((1, 1))
     else:
         # Over the cell's values a supremum bounds also what an error of the centre's argument does.
@@ -239,6 +250,17 @@ def _activate(v: Expansion, lower: Array, upper: Array, activation: str, radius:
         spread=_spread(hessian, radius) + TINY,
         spread_third=_spread_third(third, radius) + TINY,
     )
+
+
+def _unit_by_unit(v: Expansion, lower: Array, upper: Array, names: tuple[str, ...], radius: Array) -> Expansion:
+    parts, order = [], []
+    for name in sorted(set(names)):
+        rows = [j for j, one in enumerate(names) if one == name]
+        some = Expansion(**{f.name: getattr(v, f.name)[rows] for f in fields(v)})
+        parts.append(_activate(some, lower[rows], upper[rows], name, radius))
+        order += rows
+    back = np.argsort(order)
+    return Expansion(**{f.name: np.concatenate([getattr(part, f.name) for part in parts])[back] for f in fields(v)})
 
 
 def _derivatives(v: Expansion, f1: Array, f2: Array, f3: Array, d: int) -> tuple[Array, Array]:

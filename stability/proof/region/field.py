@@ -1,4 +1,4 @@
-"""Each system as the enclosures see it: dx/dt = linear x + B u + last z + bias, z the last hidden layer in (x, u)."""
+"""Each system as the enclosures see it: dx/dt = linear x + B u + last z + bias + tape, z the last hidden layer in (x, u)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,17 +8,20 @@ import numpy as np
 from stability.proof.arithmetic import Array
 from stability.proof.region.enclosure import Layers
 from stability.proof.system import Stack
+from stability.proof.tape import Tape
 
 
 @dataclass(frozen=True)
 class Field:
-    """One system dx/dt = linear x + B u + last z + bias, z the last hidden layer in (x, u)."""
+    """One system dx/dt = linear x + B u + last z + bias + f(x, u, θ), z the last hidden layer in (x, u), f a tape's."""
 
     linear: tuple[Array, ...]  # (n, n) each; the linear part is their sum
     B: tuple[Array, ...]  # (n, m) each; what the input adds to dx/dt beside the layers is their sum times u
     layers: Layers | None  # None where there is no hidden layer
     last: Array  # (n, h)
     bias: Array  # (n,)
+    tape: Tape | None = None
+    theta: tuple[Array, Array] | None = None  # (q,) each: every θ between the two, which may be one
 
     @property
     def states(self) -> int:
@@ -51,4 +54,5 @@ def each_field(stack: Stack, with_inputs: bool) -> Iterator[Field]:
             last = stack.weights[-1][v]
         if stack.weights:
             bias = stack.biases[-1][v]
-        yield Field(tuple(a[v] for a in stack.linear), tuple(B), layers, last, bias)
+        theta = None if stack.theta is None else (stack.theta[0][v], stack.theta[1][v])
+        yield Field(tuple(a[v] for a in stack.linear), tuple(B), layers, last, bias, stack.tape, theta)

@@ -25,9 +25,11 @@ from numpy.typing import NDArray
 
 from stability.proof.arithmetic import TINY, UP, Array, gamma
 from stability.proof.budget import Meter, NotDecided
-from stability.proof.region.cells import Coverage, Frame, batch_for, bisect, root_of_squares
+from stability.proof.region.cells import Coverage, Frame, bisect, root_of_squares
 from stability.proof.region.enclosure import LOST, combine, expand
 from stability.proof.region.field import Field
+from stability.proof.region.mean_value import along, batch_of, tape_rows
+from stability.proof.region.unbounded import Chart, about, last_layer
 
 
 def looseness(frame: Frame) -> float:
@@ -77,10 +79,30 @@ def field_bounds(
     lower: Array,  # (n + m,): the box that the cells are meant to cover; nothing outside it counts
     upper: Array,
 ) -> tuple[Array, Array]:
-    """Bounds (o, K) of rows · f over the cells.
+    """Bounds (o, K) of rows · f over the cells, f being the whole field.
 
-    The linear part is taken with the ends of each interval, so that what is zero or of one sign on a face stays so exactly;
-    beside it the expansion about the centre, in which linear part and residual may cancel.
+    The linear part is taken with the ends of each interval, and a tape with its values, so that what is zero or of one sign on
+    a face stays so exactly; beside it the expansion about the centre, in which linear part, tape and residual may cancel.
+    """
+    low, high, _ = bounds_and_axes(field, rows, rows_error, centre, radius, ends=(lower[:, None], upper[:, None]))
+    return low, high
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def bounds_and_axes(
+    field: Field,
+    rows: Array,
+    rows_error: Array,
+    centre: Array,
+    radius: Array,
+    *,
+    ends: tuple[Array, Array],  # (n + m, K), or (n + m, 1)
+    meter: Meter | None = None,
+    by_values: bool = False,  # of a tape without its slopes: cheaper, and as good at a point
+) -> tuple[Array, Array, Array]:
+    """The same, and how much the tape sees of each axis, (n + m, K), for the choice of the axis to cut.
+
+    A radius may be infinite; then the ends, which may be so too, are what bounds the cell.
     """
     n, K = field.states, centre.shape[1]
     m = len(centre) - n
@@ -91,38 +113,65 @@ def field_bounds(
     lost = LOST if taken.any() else 0.0  # where rows or their products are rounded anyway
     joined = [np.concatenate([matrix, np.zeros((n, m))], axis=1) for matrix in field.linear]
     joined += [np.concatenate([np.zeros((n, n)), matrix], axis=1) for matrix in field.B]
-    a, b = np.maximum(centre - radius, lower[:, None]), np.minimum(centre + radius, upper[:, None])
+    a, b = np.maximum(centre - radius, ends[0]), np.minimum(centre + radius, ends[1])
     low, high = np.zeros((len(rows), K)), np.zeros((len(rows), K))
     slope, slope_error = np.zeros((len(rows), len(centre))), np.zeros((len(rows), len(centre)))
     for matrix in joined:
         M, bound = rows @ matrix, UP * (taken @ np.abs(matrix))
-        one, two = M[:, :, None] * a, M[:, :, None] * b
-        blur = UP * (bound @ np.maximum(np.abs(a), np.abs(b))) + lost
+        one, two = (np.where(M[:, :, None] != 0, M[:, :, None] * end, 0.0) for end in (a, b))  # a cell may have no end
+        blur = np.full((len(rows), K), lost)
+        if bound.any():
+            blur = blur + UP * (bound @ np.maximum(np.abs(a), np.abs(b)))
         faint = [(M != 0)[:, :, None] & (end != 0) & (np.abs(part) < 1e-290) for end, part in ((a, one), (b, two))]
         blur = blur + LOST * (faint[0] | faint[1]).sum(1)
         low = low + _summed(np.minimum(one, two), size, -1.0) - blur
         high = high + _summed(np.maximum(one, two), size, 1.0) + blur
         slope, slope_error = slope + M, slope_error + bound + size * np.abs(M)
     offset, offset_error = (rows @ field.bias)[:, None], (UP * (taken @ np.abs(field.bias)))[:, None]
+    parts: list[_Part] = []
     if field.layers is None:
         c, d = offset - offset_error, offset + offset_error
     else:
         z = expand(field.layers, centre, radius)
         f = combine(z, rows @ field.last, UP * (taken @ np.abs(field.last)), radius)
+        parts.append((f.value, f.value_error, f.gradient, f.gradient_error + 0.5 * f.change()))
         c, d = f.ranges(radius)
+        far = np.isinf(radius).any(0)
+        if far.any():  # of a cell without an end nothing but the range of the units is known, and that a row without any is 0
+            W = rows @ field.last
+            error = gamma(W.shape[1] + 2) * np.abs(W) + UP * (taken @ np.abs(field.last))
+            beyond = along(W, error, *last_layer(field.layers))
+            c, d = np.where(far, beyond[0], c), np.where(far, beyond[1], d)
         c, d = c + offset - offset_error - size * np.abs(c), d + offset + offset_error + size * np.abs(d)
     low = low + c - size * (np.abs(c) + np.abs(low))
     high = high + d + size * (np.abs(d) + np.abs(high))
-    if field.layers is None:
-        return low, high
-    # The expansion of the sum: value ± Σ_k r_k |slope_k + g_k| ± what f leaves out.
-    value = slope @ centre + f.value + offset
-    left = (slope_error + size * np.abs(slope)) @ np.abs(centre) + f.value_error + offset_error
-    left = left + size * (np.abs(f.value) + np.abs(value) + np.abs(offset))
-    change = np.abs(slope[:, :, None] + f.gradient) + size * (np.abs(slope)[:, :, None] + np.abs(f.gradient))
-    change = change + slope_error[:, :, None] + f.gradient_error + 0.5 * f.change()
+    felt = np.zeros_like(centre)
+    if field.tape is not None:
+        of_tape = tape_rows(field, rows, taken, centre, (a, b), meter, by_values=by_values)
+        felt = of_tape.felt
+        parts.append((of_tape.value, of_tape.value_error, of_tape.gradient, of_tape.gradient_error))
+        low = low + of_tape.low - size * (np.abs(of_tape.low) + np.abs(low))
+        high = high + of_tape.high + size * (np.abs(of_tape.high) + np.abs(high))
+    if not parts:
+        return low, high, felt
+    # The expansion of the sum: value ± Σ_k r_k |slope_k + g_k| ± what the parts leave out.
+    value = slope @ centre + offset
+    left = (slope_error + size * np.abs(slope)) @ np.abs(centre) + offset_error + size * np.abs(offset)
+    gradient = np.broadcast_to(slope[:, :, None], (len(rows), *centre.shape))
+    change = size * np.abs(gradient) + slope_error[:, :, None]
+    for at, at_error, g, g_error in parts:
+        value, left = value + at, left + at_error + size * np.abs(at)
+        gradient, change = gradient + g, change + g_error + size * np.abs(g)
+    left = left + size * np.abs(value)
+    change = np.abs(gradient) + change
+    change = np.where(radius > 0, change, 0.0)  # an axis that is one number, though a slope along it has no bound
     reach = UP * (left + np.einsum("ojk,jk->ok", change, radius)) + TINY
-    return np.maximum(low, value - reach), np.minimum(high, value + reach)
+    # of two bounds, one that overflowed does not count
+    return np.fmax(low, value - reach), np.fmin(high, value + reach), felt
+
+
+# The value at the centres (o, K), the bound of its error, the gradient (o, n + m, K) and how far it may be off in the cells.
+_Part = tuple[Array, Array, Array, Array]
 
 
 def _summed(terms: Array, size: float, sign: float) -> Array:
@@ -151,13 +200,17 @@ def drift_within(
 
     def within(field: Field) -> Coverage:
         def test(c: Array, r: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
-            low, high = field_bounds(field, frame.left, frame.left_error, c, r, lower=lower, upper=upper)
-            good = length(frame, low, high) <= bound
-            here = field_bounds(field, frame.left, frame.left_error, c, 0.0 * r, lower=lower, upper=upper)
-            fails = ~good & ((r.max(0, initial=0.0) == 0) | (shortest(frame, *here) > bound))
-            return good, fails, _widest(field, r)
+            rows, ends = (frame.left, frame.left_error), (lower[:, None], upper[:, None])
+            low, high, felt = bounds_and_axes(field, *rows, c, r, ends=ends, meter=meter)
+            good, fails = length(frame, low, high) <= bound, np.zeros(c.shape[1], dtype=np.bool_)
+            bad = np.flatnonzero(~good)
+            if bad.size:
+                centre, none = c[:, bad], np.zeros((len(c), bad.size))
+                here = bounds_and_axes(field, *rows, centre, none, ends=ends, meter=meter, by_values=True)[:2]
+                fails[bad] = (r[:, bad].max(0, initial=0.0) == 0) | (shortest(frame, *here) > bound)
+            return good, fails, _widest(field, r, felt)
 
-        batch = batch_for(field, len(lower), meter, matrices=False)
+        batch = batch_of(field, len(lower), meter)
         return _told(bisect(test, lower, upper, most=most, batch=batch, meter=meter, doing="at the levels of the input"), meter)
 
     return all(within(field).proved for field in fields)
@@ -165,7 +218,7 @@ def drift_within(
 
 def box_kept(
     fields: Iterable[Field],
-    lower: Array,  # (n,)
+    lower: Array,  # (n,), infinite where the box has no end
     upper: Array,  # (n,)
     levels: tuple[Array, Array],  # (m,) each
     *,
@@ -174,13 +227,15 @@ def box_kept(
 ) -> str:
     """Empty if on every face of the box the field of every system is proved not to point outward; else which one may.
 
+    Where the box has no end there is no face to leave through; that no trajectory leaves in finite time is for the caller.
     Errors: with a meter, `NotDecided` where its budget or `most` is used up.
     """
     for index, field in enumerate(fields):
         for i in range(len(lower)):
             for sign, at in ((-1.0, lower), (1.0, upper)):
-                if not _face_kept(field, i, sign, at[i], lower, upper, levels, most, meter):
-                    return f"the field of system {index} is not proved to point inward on the face x[{i}] = {at[i]:g}"
+                if np.isfinite(at[i]) and not _face_kept(field, i, sign, at[i], (lower, upper), levels, most, meter):
+                    name = f"x[{i}]" if field.tape is None else field.tape.states[i]
+                    return f"the field of system {index} is not proved to point inward on the face {name} = {at[i]:g}"
     return ""
 
 
@@ -189,23 +244,44 @@ def _face_kept(
     i: int,
     sign: float,
     at: float,
-    lower: Array,
-    upper: Array,
+    box: tuple[Array, Array],
     levels: tuple[Array, Array],
     most: int,
     meter: Meter | None,
 ) -> bool:
-    low, high = np.concatenate([lower, levels[0]]), np.concatenate([upper, levels[1]])
+    low, high = np.concatenate([box[0], levels[0]]), np.concatenate([box[1], levels[1]])
     low[i] = high[i] = at
-    row = np.zeros((1, len(lower)))
+    row = np.zeros((1, len(box[0])))
     row[0, i] = sign  # the outward normal
+    chart = None if np.isfinite(low).all() and np.isfinite(high).all() else Chart(low, high)
+
+    def most_outward(c: Array, r: Array, ends: tuple[Array, Array], by_values: bool) -> tuple[Array, Array, Array]:
+        zero = np.zeros_like(row)
+        least, most, felt = bounds_and_axes(field, row, zero, c, r, ends=ends, meter=meter, by_values=by_values)
+        return least[0], most[0], felt
 
     def test(c: Array, r: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
-        good = field_bounds(field, row, np.zeros_like(row), c, r, lower=low, upper=high)[1][0] <= 0
-        point = field_bounds(field, row, np.zeros_like(row), c, 0.0 * r, lower=low, upper=high)[0][0]
-        return good, (~good & (point > 0)) | (~good & (r.max(0) == 0)), _widest(field, r)
+        ends, size = (np.broadcast_to(low[:, None], c.shape), np.broadcast_to(high[:, None], c.shape)), r
+        if chart is not None:
+            ends = chart.cells(c, r)
+            c, size = about(*ends)
+        axis, fails = np.zeros(c.shape[1], dtype=np.int64), np.zeros(c.shape[1], dtype=np.bool_)
+        good = np.zeros(c.shape[1], dtype=np.bool_)
+        if field.tape is not None:  # its values alone suffice on most cells, and its slopes cost as much as it has states
+            good = most_outward(c, size, ends, True)[1] <= 0
+        bad = np.flatnonzero(~good)
+        if bad.size:
+            c, r, size, ends = c[:, bad], r[:, bad], size[:, bad], (ends[0][:, bad], ends[1][:, bad])
+            _, most, felt = most_outward(c, size, ends, False)
+            good[bad] = most <= 0
+            point = most_outward(c, np.zeros_like(c), (c, c) if chart is not None else ends, True)[0]
+            fails[bad] = ~good[bad] & ((point > 0) | (r.max(0) == 0))
+            axis[bad] = _widest(field, np.where(np.isfinite(size), size, 1e100 * r), felt)
+        return good, fails, axis
 
-    batch = batch_for(field, len(low), meter, matrices=False)
+    batch = batch_of(field, len(low), meter)
+    if chart is not None:
+        low, high = chart.ends
     return _told(bisect(test, low, high, most=most, batch=batch, meter=meter, doing=f"on the face x[{i}] = {at:g}"), meter).proved
 
 
@@ -216,9 +292,9 @@ def _told(found: Coverage, meter: Meter | None) -> Coverage:
     return found
 
 
-def _widest(field: Field, radius: Array) -> NDArray[np.int64]:
-    """The axis that moves the first layer most."""
+def _widest(field: Field, radius: Array, felt: Array) -> NDArray[np.int64]:
+    """The axis that moves the linear part, the first layer and the tape most."""
     scale = np.concatenate([sum(np.abs(m) for m in field.linear), sum(np.abs(m) for m in field.B)], axis=1).max(0)
     if field.layers is not None:
         scale = scale + np.abs(field.layers.weights[0]).max(0)
-    return np.asarray((radius * np.maximum(scale, 1e-300)[:, None]).argmax(0), dtype=np.int64)
+    return np.asarray((radius * np.maximum(scale[:, None] + felt, 1e-300)).argmax(0), dtype=np.int64)

@@ -29,7 +29,7 @@ def slopes_in(
     with_inputs = stack.input_weights is not None
     low = np.concatenate([lower, levels[0]]) if with_inputs else lower
     high = np.concatenate([upper, levels[1]]) if with_inputs else upper
-    alpha, beta = (np.full((stack.count, sum(stack.widths)), end) for end in SLOPES[stack.activation])
+    alpha, beta = (np.repeat(end[None], stack.count, axis=0) for end in stack.slopes)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         return alpha, beta  # a box without an end: what holds everywhere
     for v, field in enumerate(each_field(stack, with_inputs)):
@@ -56,7 +56,7 @@ def slopes_over(
         small = r.prod(0, where=r > 0) <= volume
         if small.any():
             ranges = argument_ranges(layers, c[:, small], r[:, small])
-            bounds = [slope_range(layers.activation, a, b) for a, b in ranges]
+            bounds = [slope_range(layers.of(k), a, b) for k, (a, b) in enumerate(ranges)]
             alpha[:] = np.minimum(alpha, np.concatenate([a.min(1) for a, _ in bounds]))
             beta[:] = np.maximum(beta, np.concatenate([b.max(1) for _, b in bounds]))
         return small, np.zeros(len(small), dtype=np.bool_), (r * scale).argmax(0)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stability.proof.arithmetic import Array
+from stability.proof.budget import Meter
 from stability.proof.reading import Unusable, array
 from stability.proof.tape.functions import FUNCTIONS, outside
 from stability.proof.tape.interval import (
@@ -40,6 +41,7 @@ from stability.proof.tape.interval import (
 from stability.proof.tape.reading import LEAVES, Line, Tape, Unbounded
 
 Pair = tuple[Array, Array]  # lower and upper ends (..., k)
+_LOOK = 64  # lines of a tape between two looks at the clock
 _Slopes = dict[int, Interval]  # of a line, by the variable; what is not named is 0 exactly
 
 
@@ -50,13 +52,14 @@ def value_bounds(
     theta: Pair,  # (..., q)
     *,
     strict: bool = True,
+    meter: Meter | None = None,
 ) -> Pair:  # (..., n)
     """f(x, u, θ) for every x, u and θ between their ends, which may be infinite; leading axes broadcast.
 
     Where a line has no value somewhere in a box, `strict` raises `Unbounded`; else the bounds of that box are infinite.
-    Errors: Unusable for ends that do not fit together.
+    Errors: Unusable for ends that do not fit together; with a meter, `NotDecided` where its seconds are used up.
     """
-    walk = _Walk(tape, x, u, theta, strict)
+    walk = _Walk(tape, x, u, theta, strict, meter)
     return walk.stacked([walk.values[i] for i in tape.rate])
 
 
@@ -68,13 +71,14 @@ def slope_bounds(
     *,
     by_inputs: bool = False,
     strict: bool = True,
+    meter: Meter | None = None,
 ) -> Pair:  # (..., n, n), or (..., n, m)
     """Every mean Jacobian between two points of the box with the same u and θ: f(x₂) − f(x₁) = S (x₂ − x₁), S within the bounds.
 
     `by_inputs`: between two u, with the same x and θ. An entry that θ alone enters comes with the width of its rounding.
     `strict`, errors: as `value_bounds`; an operation whose slope has no bound over a finite range counts as one without a value.
     """
-    walk = _Walk(tape, x, u, theta, strict)
+    walk = _Walk(tape, x, u, theta, strict, meter)
     slopes = walk.slopes("input" if by_inputs else "state")
     count = len(tape.inputs if by_inputs else tape.states)
     if not count:
@@ -119,8 +123,8 @@ class _Walk:
     """The intervals of every line over the boxes, and which boxes a line has no value in."""
 
     @np.errstate(all="ignore")
-    def __init__(self, tape: Tape, x: Pair, u: Pair, theta: Pair, strict: bool) -> None:
-        self.tape, self.strict = tape, strict
+    def __init__(self, tape: Tape, x: Pair, u: Pair, theta: Pair, strict: bool, meter: Meter | None) -> None:
+        self.tape, self.strict, self.meter = tape, strict, meter
         given = {
             "state": (x, tape.states, "x"),
             "input": (u, tape.inputs, "u"),
@@ -134,6 +138,7 @@ class _Walk:
         self.lost: NDArray[np.bool_] = np.zeros((), dtype=np.bool_)  # boxes in which some line has no value
         self.values: list[Interval] = []
         for i, line in enumerate(tape.code):
+            self._look(i)
             if line.operation in ends:
                 k = line.arguments[0]
                 self.values.append((ends[line.operation][0][..., k], ends[line.operation][1][..., k]))
@@ -164,6 +169,10 @@ class _Walk:
         rest = everything(np.broadcast_arrays(*found, bad)[0])
         return np.where(bad, rest[0], found[0]), np.where(bad, rest[1], found[1])
 
+    def _look(self, i: int) -> None:
+        if self.meter is not None and i % _LOOK == 0:
+            self.meter.look(f"at line {i} of a tape of {len(self.tape.code)}")
+
     def _refuse(self, i: int, argument: int, bad: NDArray[np.bool_], needs: str) -> None:
         if not (self.strict and bad.any()):
             return
@@ -180,6 +189,7 @@ class _Walk:
         """Of every line by every state, or input."""
         found: list[_Slopes] = []
         for i, line in enumerate(self.tape.code):
+            self._look(i)
             if line.operation in LEAVES:
                 found.append({line.arguments[0]: ONE} if line.operation == leaf else {})
             else:

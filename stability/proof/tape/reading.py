@@ -11,15 +11,20 @@ from functools import cached_property
 from typing import NamedTuple
 
 from stability.proof.reading import Unusable, get, number, sequence, shown
-from stability.proof.tape.functions import FUNCTIONS, NUMBERED
+from stability.proof.tape.functions import FUNCTIONS
+from stability.proof.tape.functions import NUMBERED as NUMBERED_FUNCTIONS
 
 # what a tape begins with: numbers, and what it is given
 LEAVES = ("constant", "state", "input", "parameter")
 PAIRS = ("add", "subtract", "multiply", "divide", "minimum", "maximum")
 # every operation that the checker can bound; what is not among them is refused by name
 OPERATIONS = (*PAIRS, *FUNCTIONS)
+# behind which a number stands
+NUMBERED = ("constant", *NUMBERED_FUNCTIONS)
 _ENTRIES = {"tape", "states", "inputs", "parameters", "code", "rate"}
 _MOST = 100_000  # lines
+# of a power: from here on every double is even or not told from its neighbour, and n − 1, in the slope n vⁿ⁻¹, loses its parity
+_EXPONENT = 2.0**53
 
 
 class Line(NamedTuple):
@@ -71,8 +76,10 @@ class Unbounded(Unusable):
 
 
 def read_tape(data: object) -> Tape:
-    """The tape that the JSON writes. Errors: Unusable, naming the line and what is wrong with it."""
+    """The tape that the JSON writes; one that is read already is verified again. Errors: Unusable, naming line and fault."""
     if isinstance(data, Tape):
+        if read_tape(_written(data)) != data:
+            raise Unusable("the tape is not one that its own JSON gives")
         return data
     if not isinstance(data, Mapping) or set(data) != _ENTRIES:
         needed = ", ".join(sorted(_ENTRIES))
@@ -97,6 +104,16 @@ def read_tape(data: object) -> Tape:
     return Tape(names["states"], names["inputs"], names["parameters"], lines, tuple(rate))
 
 
+def _written(tape: Tape) -> dict[str, object]:
+    """The JSON of a tape, whatever its parts are."""
+    try:
+        code = [[o, *lines, *((n,) if o == "constant" or o in NUMBERED else ())] for o, lines, n in tape.code]
+        names = {what: list(getattr(tape, what)) for what in ("states", "inputs", "parameters")}
+        return {"tape": 1, **names, "code": code, "rate": list(tape.rate)}
+    except (TypeError, ValueError) as error:
+        raise Unusable(f"the tape's parts are not those of a tape: {error}") from error
+
+
 def _names(value: object, what: str) -> tuple[str, ...]:
     found = sequence(value)
     if not all(isinstance(name, str) and name for name in found) or len(set(found)) < len(found):
@@ -117,7 +134,7 @@ def _line(i: int, entry: object, sizes: Mapping[str, int]) -> Line:
         raise Unusable(
             f"line {i} of the tape is {shown(operation)}, which is none of {', '.join((*LEAVES, *OPERATIONS))}"
         )
-    numbered = operation == "constant" or operation in NUMBERED
+    numbered = operation in NUMBERED
     arity = 0 if operation == "constant" else 2 if operation in PAIRS else 1
     if len(parts) != arity + numbered:
         needed = f"{arity} lines" + (" and a number" if numbered else "")
@@ -127,6 +144,8 @@ def _line(i: int, entry: object, sizes: Mapping[str, int]) -> Line:
         raise Unusable(f"line {i} of the tape, {operation}, has the number {value}, which is not finite")
     if operation == "hill" and not value > 0.0:
         raise Unusable(f"line {i} of the tape, hill, has the exponent {value:g}; it must be above 0")
+    if operation == "power" and abs(value) >= _EXPONENT:
+        raise Unusable(f"line {i} of the tape, power, has the exponent {value:g}; its size must be below 2^53")
     most = sizes.get(operation, i)
     for j in parts:
         if not _index(j, most):

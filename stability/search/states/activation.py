@@ -1,15 +1,21 @@
 """The activations and their slopes at given arguments, in float64: the search's own, apart from the checker's."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stability.lure import Array
+from stability.loop import Array
+from stability.proof.units import Layer
 
 
-def value(activation: str, v: NDArray[np.float64]) -> Array:
-    """φ(v), entry by entry."""
+def value(activation: Layer, v: NDArray[np.float64]) -> Array:
+    """φ(v), entry by entry; of several names each is that of an entry of the last axis."""
+    if not isinstance(activation, str):
+        return unit_by_unit(value, activation, v)
+    if activation == "identity":
+        return v
     if activation == "tanh":
         return np.tanh(v)
     if activation == "relu":
@@ -22,8 +28,12 @@ def value(activation: str, v: NDArray[np.float64]) -> Array:
     return s if activation == "sigmoid" else v * s
 
 
-def slope(activation: str, v: NDArray[np.float64]) -> Array:
+def slope(activation: Layer, v: NDArray[np.float64]) -> Array:
     """φ'(v), entry by entry."""
+    if not isinstance(activation, str):
+        return unit_by_unit(slope, activation, v)
+    if activation == "identity":
+        return np.ones_like(v)
     if activation == "tanh":
         return 1.0 - np.tanh(v) ** 2
     if activation == "relu":
@@ -34,6 +44,15 @@ def slope(activation: str, v: NDArray[np.float64]) -> Array:
     if activation == "softplus":
         return s
     return s * (1.0 - s) if activation == "sigmoid" else s + v * s * (1.0 - s)
+
+
+def unit_by_unit(function: Callable[[str, Array], Array], names: tuple[str, ...], v: Array) -> Array:
+    """A function of each entry of the last axis by its own name."""
+    found = np.empty_like(v)
+    for name in set(names):
+        these = [j for j, one in enumerate(names) if one == name]
+        found[..., these] = function(name, v[..., these])
+    return found
 
 
 def _logistic(v: NDArray[np.float64]) -> Array:

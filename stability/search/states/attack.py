@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from stability.arguments import array, number, time_limit
 from stability.lure import Array, Lure, System, without_tape
-from stability.search.states.activation import slope, value
+from stability.proof.units import Layer
+from stability.search.states.activation import slope, unit_by_unit, value
 from stability.search.states.counterexample import Counterexample, worst
 from stability.search.states.jacobians import abscissa, jacobians_at
 from stability.search.states.sampling import Samples, sample
@@ -91,7 +92,7 @@ def attack(
     With a region, points outside of it are moved onto its nearest point before anything is evaluated, and none of the
     samples' own states outside of it stays; with levels, the same holds of the inputs.
     """
-    flat = system.flatten()
+    flat = system.merged()
     if not flat.widths:
         return samples
     generator = np.random.default_rng(seed)
@@ -120,7 +121,7 @@ def attack(
 def ascent_direction(flat: Lure, points: Array) -> tuple[Array, Array]:
     """The abscissa (V, S) at points (V, S, n + m), and its gradient there (V, S, n + m)."""
     arguments = _arguments(flat, points)
-    slopes = [slope(flat.activation, v) for v in arguments]
+    slopes = [slope(layer, v) for layer, v in zip(flat.units, arguments, strict=True)]
     _, jacobians = jacobians_at(flat, points)
     values, vectors = np.linalg.eig(jacobians)
     index = values.real.argmax(-1)[..., None, None]
@@ -132,17 +133,19 @@ def ascent_direction(flat: Lure, points: Array) -> tuple[Array, Array]:
     backward = [left @ flat.weights[-1]]
     for weight, s in zip(flat.weights[-2:0:-1], slopes[:0:-1], strict=True):
         backward.insert(0, (s * backward[0]) @ weight)
-    bend = [curvature(flat.activation, v) for v in arguments]
+    bend = [curvature(layer, v) for layer, v in zip(flat.units, arguments, strict=True)]
     seeds = [(f * b).real * c for f, b, c in zip(forward, backward, bend, strict=True)]
     return values.real.max(-1), _pulled_back(flat, slopes, seeds)
 
 
-def curvature(activation: str, v: NDArray[np.float64]) -> Array:
+def curvature(activation: Layer, v: NDArray[np.float64]) -> Array:
     """φ''(v), zero for relu."""
+    if not isinstance(activation, str):
+        return unit_by_unit(curvature, activation, v)
     if activation == "tanh":
         t = np.tanh(v)
         return np.asarray(-2.0 * t * (1.0 - t * t), dtype=np.float64)
-    if activation == "relu":
+    if activation in ("relu", "identity"):
         return np.zeros_like(v)
     if activation == "gelu":
         return np.asarray((2.0 - v * v) * np.exp(-0.5 * v * v) / np.sqrt(2.0 * np.pi), dtype=np.float64)
@@ -154,14 +157,20 @@ def curvature(activation: str, v: NDArray[np.float64]) -> Array:
 
 
 # Where a unit is steepest, or changes its slope most: what starts are aimed at.
-_STEEP = {
+STEEP = {
     "tanh": (0.0,),
     "sigmoid": (0.0,),
     "relu": (-1e-3, 1e-3),  # either side of the kink
     "softplus": (-3.0, 0.0, 3.0),
     "silu": (-2.3994, 2.3994),
     "gelu": (-1.4142, 1.4142),
+    "identity": (0.0,),
 }
+
+
+def _steep(flat: Lure, layer: int, unit: int) -> tuple[float, ...]:
+    names = flat.units[layer]
+    return STEEP[names if isinstance(names, str) else names[unit]]
 
 
 def _aimed(flat: Lure, points: Array, generator: np.random.Generator, count: int, deadline: float) -> Array:
@@ -174,7 +183,7 @@ def _aimed(flat: Lure, points: Array, generator: np.random.Generator, count: int
     order = np.concatenate([generator.permutation(h) for _ in range(-(-count // h))])
     for s in range(count):
         units = [int(order[s])] if s % 2 or most == 1 else generator.choice(h, generator.integers(2, most + 1), False)
-        rows, goal = first[:, units], generator.choice(_STEEP[flat.activation], len(units))
+        rows, goal = first[:, units], generator.choice(_steep(flat, 0, units[0]), len(units))
         miss = np.einsum("vki,vi->vk", rows, base[:, s]) + flat.biases[0][:, units] - goal
         base[:, s] -= np.einsum("vik,vk->vi", np.linalg.pinv(rows, rcond=1e-6), miss)
     deep = len(flat.widths) > 1
@@ -187,13 +196,14 @@ def _aimed(flat: Lure, points: Array, generator: np.random.Generator, count: int
 
 def _towards(flat: Lure, base: Array, generator: np.random.Generator) -> Array:
     arguments = _arguments(flat, base)
-    slopes = [slope(flat.activation, v) for v in arguments]
+    slopes = [slope(layer, v) for layer, v in zip(flat.units, arguments, strict=True)]
     seeds, miss = [np.zeros_like(v) for v in arguments], np.zeros(base.shape[:2])
     for s in range(0, base.shape[1], 2):
         layer = 1 + (s // 2) % (len(flat.widths) - 1)
         unit = (s // 2) % flat.widths[layer]
         seeds[layer][:, s, unit] = 1.0
-        miss[:, s] = arguments[layer][:, s, unit] - _STEEP[flat.activation][s // 4 % len(_STEEP[flat.activation])]
+        steep = _steep(flat, layer, unit)
+        miss[:, s] = arguments[layer][:, s, unit] - steep[s // 4 % len(steep)]
     gradient = _pulled_back(flat, slopes, seeds)
     square = np.sum(gradient**2, -1, keepdims=True)
     step = gradient * miss[..., None] / np.maximum(square, 1e-12)
@@ -232,8 +242,8 @@ def _arguments(flat: Lure, points: Array) -> list[Array]:
     if flat.input_weights is not None:
         argument = argument + _through(points[..., n:], flat.input_weights)
     arguments = [argument]
-    for weight, bias in zip(flat.weights[1:-1], flat.biases[1:-1], strict=True):
-        arguments.append(_through(value(flat.activation, arguments[-1]), weight) + bias[:, None])
+    for layer, weight, bias in zip(flat.units, flat.weights[1:-1], flat.biases[1:-1], strict=False):
+        arguments.append(_through(value(layer, arguments[-1]), weight) + bias[:, None])
     return arguments
 
 

@@ -56,7 +56,7 @@ def worst(system: Lure, samples: Samples, goal: float) -> Counterexample | None:
     if not found.size:
         return None
     index, point = (int(i) for i in np.unravel_index(int(found.argmax()), found.shape))
-    if not system.widths and system.states <= LARGEST:
+    if not system.widths and system.tape is None and system.states <= LARGEST:
         decided = _decided(system, found, goal)
         if decided is None:
             return None

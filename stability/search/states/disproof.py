@@ -23,15 +23,17 @@ _SATURATING = ("tanh", "sigmoid")
 
 def disproof(system: Lure, samples: Samples, goal: float, *, everywhere: bool = True) -> Refusal | None:
     """A Jacobian at a real state, or among all states a limit of such, whose eigenvalue forbids the rate."""
-    where: Where = "state" if system.widths else "linear"
+    where: Where = "state" if system.widths or system.tape is not None else "linear"
     found = worst(system, samples, goal)
-    if found is None and everywhere and system.widths and system.activation in _SATURATING:
+    if found is None and everywhere and system.widths and system.together().activation in _SATURATING:
         found, where = of_the_linear_part(system, goal), "limit"
     if found is None:
         return None
     example = found.to_dict()
     if where == "limit":  # of no single state
         example = {name: example[name] for name in ("index", "jacobian", "eigenvalue", "eigenvector")}
+    elif system.feedback is not None:
+        example["policy"] = system.feedback.policy(found.state).tolist()  # the inputs that it gives there
     return Refusal(
         reason="disproved",
         message=f"{disproof_in_words(found, goal, where)} {instead(found, goal, where)}",

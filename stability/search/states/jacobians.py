@@ -7,15 +7,16 @@ from stability.search.states.activation import slope, value
 
 
 def jacobians_at(flat: Lure, points: Array) -> tuple[tuple[Array, ...], Array]:
-    """Slopes and Jacobians at points (V, S, n + m) of the combined argument (x, u)."""
+    """Slopes and Jacobians at points (V, S, n + m) of the combined argument (x, u), of `merged` systems."""
     n = flat.states
     argument = points[..., :n] @ flat.weights[0].swapaxes(1, 2) + flat.biases[0][:, None, :]
     if flat.input_weights is not None:
         argument = argument + points[..., n:] @ flat.input_weights.swapaxes(1, 2)
-    slopes = [slope(flat.activation, argument)]
-    for weight, bias in zip(flat.weights[1:-1], flat.biases[1:-1], strict=True):
-        argument = value(flat.activation, argument) @ weight.swapaxes(1, 2) + bias[:, None, :]
-        slopes.append(slope(flat.activation, argument))
+    units = flat.units
+    slopes = [slope(units[0], argument)]
+    for k, (weight, bias) in enumerate(zip(flat.weights[1:-1], flat.biases[1:-1], strict=True)):
+        argument = value(units[k], argument) @ weight.swapaxes(1, 2) + bias[:, None, :]
+        slopes.append(slope(units[k + 1], argument))
     return tuple(slopes), jacobians_of(flat, slopes)
 
 

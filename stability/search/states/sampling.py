@@ -12,7 +12,8 @@ from itertools import product
 
 import numpy as np
 
-from stability.lure import SLOPES, Array, Lure
+from stability.lure import Array, Lure
+from stability.proof.units import slope_ends
 from stability.search.states.jacobians import abscissa, jacobians_at, jacobians_of, log_norm
 
 
@@ -35,7 +36,7 @@ def sample(system: Lure, *, samples: int = 64, seed: int = 0, rounds: int = 4) -
     found.
     """
     generator = np.random.default_rng(seed)
-    flat = system.flatten()
+    flat = system.merged()
     count, n = flat.A.shape[0], flat.states
     if not flat.widths:
         jacobians = flat.jacobian([])[:, None]
@@ -49,7 +50,7 @@ def sample(system: Lure, *, samples: int = 64, seed: int = 0, rounds: int = 4) -
     points = direction * spread * 10.0 ** generator.uniform(-2, 2, (count, samples, 1))
     points[:, ::2] += centre
     points[:, :1], points[:, 1:2] = centre, 0.0
-    if flat.activation == "relu":
+    if "relu" in (units if isinstance(units := flat.units[0], tuple) else (units,)):
         # There the arguments are zero, on the kink, where rounding would choose the slopes: step off it.
         points[:, :2] += 1e-3 * spread * generator.standard_normal((count, 2, first.shape[2]))
     best, slopes, jacobians = points, *jacobians_at(flat, points)
@@ -75,11 +76,13 @@ def _corners(flat: Lure, generator: np.random.Generator, count: int, rounds: int
     For an eigenvalue with left and right eigenvectors y, x (yx = 1) the derivative with respect to the slope of unit j in
     layer l is Re (y W_L D … W_{l+1})_j (W_l D … W_1 x)_j; each step sets every slope to the end that this sign favours.
     """
-    alpha, beta = SLOPES[flat.activation]
+    edges = np.cumsum(flat.widths)[:-1]
+    alpha, beta = (np.split(end, edges) for end in slope_ends(flat.activation, flat.widths))
     V = flat.A.shape[0]
-    slopes = [np.where(generator.integers(0, 2, (V, count, h)) == 1, beta, alpha) for h in flat.widths]
-    for layer in slopes:
-        layer[:, 0], layer[:, 1] = alpha, beta
+    layers = list(zip(flat.widths, alpha, beta, strict=True))
+    slopes = [np.where(generator.integers(0, 2, (V, count, h)) == 1, high, low) for h, low, high in layers]
+    for layer, (_, low, high) in zip(slopes, layers, strict=True):
+        layer[:, 0], layer[:, 1] = low, high
     jacobians = [jacobians_of(flat, slopes)]
     for _ in range(rounds):
         values, vectors = np.linalg.eig(jacobians[-1])
@@ -92,7 +95,8 @@ def _corners(flat: Lure, generator: np.random.Generator, count: int, rounds: int
         backward = [np.einsum("vih,vsi->vsh", flat.weights[-1], left)]
         for weight, slope in zip(flat.weights[-2:0:-1], slopes[:0:-1], strict=True):
             backward.insert(0, np.einsum("vih,vsi->vsh", weight, slope * backward[0]))
-        slopes = [np.where((f * b).real > 0, beta, alpha) for f, b in zip(forward, backward, strict=True)]
+        both = zip(forward, backward, layers, strict=True)
+        slopes = [np.where((f * b).real > 0, high, low) for f, b, (_, low, high) in both]
         jacobians.append(jacobians_of(flat, slopes))
     return np.concatenate(jacobians, axis=1)
 
@@ -109,7 +113,7 @@ def sample_in(
 ) -> Samples:
     """Jacobians at states of a box and inputs within their levels: corners, random points, then steps about the worst."""
     generator = np.random.default_rng(seed)
-    flat = system.flatten()
+    flat = system.merged()
     count, n = flat.A.shape[0], flat.states
     felt = flat.input_weights is not None
     low = np.concatenate([lower, levels[0]]) if felt else lower

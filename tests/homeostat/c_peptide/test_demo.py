@@ -1,5 +1,6 @@
 """`homeostat demo c-peptide`, small: everything is written and says the same, and an interrupted one keeps what it has."""
 
+import html
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,13 @@ from exchange import load
 from homeostat.c_peptide.agreement import Estimate, Published
 from homeostat.c_peptide.demo import solver_verdict
 from homeostat.c_peptide.figures import KINETICS, LAST, OURS, PROPORTIONAL, Figures
+from homeostat.c_peptide.model import RESIDUAL_INPUTS, drinking
 from homeostat.c_peptide.page import published_table, published_verdicts, rival_verdicts
 from homeostat.cli import app
+from homeostat.data import ohashi
 from homeostat.gallery import saved_verdict
+from tests.ohashi_tables import ROW_UNITS, write_rows
+from training.people import read_ohashi
 
 SMALL = ["demo", "c-peptide", "--members", "2", "--folds", "2", "--json"]
 
@@ -79,6 +84,23 @@ def test_the_help_says_that_there_are_two() -> None:
     assert "homeostat demo c-peptide" in " ".join(done.stdout.split())
 
 
+INPUTS = {"basal": "nmol/L", "glucose": "mmol/L", **RESIDUAL_INPUTS}
+
+
+def require_named_inputs(bundle: str, table: Path) -> None:
+    """`inspect` says which inputs, one refusal names all whose unit nobody stated, and the bundle's own units are said whose."""
+    said = CliRunner().invoke(app, ["inspect", bundle]).stdout
+    assert f"inputs     {', '.join(f'{name} [{unit}]' for name, unit in INPUTS.items())}" in said
+    assert "O-PG in mg/dL, O-CPR in ng/mL" in said
+    done = CliRunner().invoke(app, ["report", bundle, "--data", str(table), "--units", "TIME=min,DV=nmol/L,glucose=mmol/L"])
+    assert done.exit_code == 2
+    assert "nothing of basal, slope, area, gut" in done.stderr
+    assert "--units TIME=min,DV=nmol/L,basal=nmol/L,glucose=mmol/L,slope=" in done.stderr
+    done = CliRunner().invoke(app, ["report", bundle, "--data", str(table)])
+    assert done.exit_code == 2
+    assert "are those of ohashi_OGTT.csv (O-PG in mg/dL" in done.stderr
+
+
 @pytest.mark.slow
 def test_it_writes_everything_and_the_shell_reads_it(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*SMALL, "--steps", "12", "--out", str(tmp_path)])
@@ -104,10 +126,27 @@ def test_it_writes_everything_and_the_shell_reads_it(tmp_path: Path) -> None:
         "licenses/by/4.0",
     ):
         assert words in page
+    assert "Individual fits, and observed against predicted" in page
+    assert "Recalibration by the training people makes the test people" in page
+    assert "before any recalibration" in page
+    numbers = (tmp_path / "tables/beside-the-published-hybrid.csv").read_text().splitlines()
+    assert numbers[0] == "figure,of,value,from,to"
+    assert all(float(cell) for row in numbers[1:] for cell in row.rsplit(",", 3)[1:] if cell)
     bundle = summary["bundle"]
+    assert f"--units TIME=min,DV=nmol/L,{','.join(f'{k}={v}' for k, v in INPUTS.items())}" in html.unescape(page)
     assert len(load(bundle).people) == 82
     for command in (["check", bundle], ["inspect", bundle], ["simulate", bundle, "--person", "1", "--until", "120"]):
         assert CliRunner().invoke(app, command).exit_code == 0, command
+    # people of a table whose inputs stand in rows of their own
+    table = write_rows(tmp_path / "people.csv", [drinking(one) for one in read_ohashi(ohashi()).test[:3]])
+    own = {name: unit for name, unit in {**ROW_UNITS, **RESIDUAL_INPUTS}.items() if name != "AMT"}  # nobody is dosed
+    units = ",".join(f"{name}={unit}" for name, unit in own.items())
+    given = ["--data", str(table), "--units", units, "--forecast-from", "60", "--out", str(tmp_path / "people")]
+    done = CliRunner().invoke(app, ["report", bundle, *given, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["scores"]["count"] == 6
+    require_named_inputs(bundle, table)
+    assert "Not estimated: θ is computed from everyone" in (tmp_path / "people/report.html").read_text()
 
 
 @pytest.mark.slow
@@ -128,4 +167,9 @@ def test_an_interrupted_one_keeps_what_it_has_and_says_so(tmp_path: Path, monkey
     summary = json.loads(done.stdout)
     assert (summary["interrupted"], summary["cut_short"]) == (True, mark)
     assert load(summary["bundle"]).provenance["interrupted"] == mark
-    assert f"Training was cut short ({mark})" in Path(summary["report"]).read_text()
+    page = Path(summary["report"]).read_text()
+    assert f"Training was cut short ({mark})" in page
+    said = json.loads(Path(summary["report"]).with_suffix(".json").read_text())["verdicts"]
+    about = [v for v in said if v["about"][0] in ("interrupted", "convergence", "network")]
+    assert [v["about"] for v in about] == [["interrupted"]]  # one cause, one line, which says what has not arrived for it
+    assert "stopped after 3 steps, before the 250 that were chosen" in about[0]["detail"]

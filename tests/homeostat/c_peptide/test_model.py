@@ -12,8 +12,10 @@ from homeostat.c_peptide.model import RESIDUAL_INPUTS, build, drinking, train
 from homeostat.c_peptide.model import people as people_of
 from homeostat.progress import Interruption
 from physics import VanCauter, VanCauterPopulation
-from tests.ohashi_tables import write_tables
+from tests.ohashi_tables import ROW_UNITS, write_rows, write_tables
 from training.people import read_ohashi
+from training.people.tables.driven import driven
+from training.people.tables.nonmem import read_table
 
 
 @pytest.fixture
@@ -91,3 +93,30 @@ def test_ctrl_c_keeps_the_fit_so_far(tables: Path, monkeypatch: pytest.MonkeyPat
     assert len(losses) == 3
     assert fitted.personal.shape == (1, 2, 1)
     assert not torch.equal(fitted.model.residual.weights[1], model.residual.weights[1])
+
+
+def test_inputs_in_the_rows_of_a_table_are_those_of_the_record(tables: Path, tmp_path: Path) -> None:
+    """A row with the input's name in CMT and its value in DV: the same record comes back, and what is missing is named."""
+    made = [drinking(one) for one in read_ohashi(tables).train[:2]]
+    path = write_rows(tmp_path / "people.csv", made)
+    kinds = {name: signal.kind for name, signal in made[0].schedule.inputs.items()}
+    units = {**ROW_UNITS, **RESIDUAL_INPUTS}
+    names = {name: name for name in ("C-peptide", *kinds)}
+    read = read_table(path, units=units, compartments={1: "plasma"}, channels=names, signed=[*kinds]).records
+    assert "glucose" in read[0].channels
+    for one, again in zip(made, (driven(r, kinds) for r in read), strict=True):
+        assert again.schedule.inputs == one.schedule.inputs
+        assert (again.id, again.channels, again.nonnegative) == (one.id, one.channels, one.nonnegative)
+        assert dict(again.covariates) == dict(one.covariates)
+        assert again.units["glucose"] == "mmol/L"
+        np.testing.assert_array_equal(again.times, one.times)
+        np.testing.assert_array_equal(again.values, one.values)
+    with pytest.raises(ValueError, match=r"record .*: no row gives the input insulin, .* CMT=insulin and its value in DV"):
+        driven(read[0], {**kinds, "insulin": "linear"})
+    with pytest.raises(ValueError, match=r"no row gives the inputs insulin, glucagon, and the model needs them of everyone"):
+        driven(read[0], {**kinds, "insulin": "linear", "glucagon": "held"})
+    # nobody is dosed, so that AMT needs no unit
+    undosed = {name: unit for name, unit in units.items() if name != "AMT"}
+    again = read_table(path, units=undosed, compartments={1: "plasma"}, channels=names, signed=[*kinds]).records
+    assert "dose" not in again[0].units
+    np.testing.assert_array_equal(again[0].values, read[0].values)

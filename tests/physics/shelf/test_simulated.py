@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from hybrid import HybridModel, Schedule, Signal, States, simulate
+from hybrid import Exponential, HybridModel, Schedule, Signal, States, simulate
 from learned import Constant
 from physics import MECHANISMS, Mechanism, SharedPopulation
+from physics.shelf import CoupledTanks
 from tests.physics.shelf.solved import solved
 
 
@@ -30,3 +31,18 @@ def test_the_default_solver_follows(kind: type[Mechanism]) -> None:
     for j, state in enumerate(states):
         gap = np.abs(found[:, j] - want[state]).max() / mechanism.scale[state]
         assert gap <= 1e-6, f"{state}: {gap:.2g} of its typical size"
+
+
+def test_tanks_run_empty() -> None:
+    """With the pump off: the last tenth of a millimetre leaves at a rate of 1 /s, for which no solver needs many steps."""
+    mechanism = CoupledTanks()
+    typical = {p.name: p.typical for p in mechanism.physical}
+    seen = {"observation": States(["upper", "lower"]), "noise": Constant([1.0, 1.0], floor=[1.0, 1.0])}
+    model = HybridModel(mechanism, SharedPopulation(mechanism, values=typical), **seen)
+    times = [30.0, 200.0, 250.0, 400.0]
+    off = Schedule(inputs={"q": Signal([0.0], [0.0])})
+    theta, x0 = (torch.tensor(v, dtype=torch.float64) for v in (list(typical.values()), [10.0, 15.0]))
+    with torch.no_grad():
+        found = simulate(model, off, times, theta, x0, solver=Exponential(rtol=1e-6, max_steps=500)).numpy()
+    want = solved(mechanism, {"upper": 10.0, "lower": 15.0}, times, typical, {"q": 0.0})
+    np.testing.assert_allclose(found, np.stack([want["upper"], want["lower"]], -1), atol=1e-5)  # cm

@@ -24,6 +24,7 @@ from stability.proof.region.claim import regional_statement
 from stability.proof.region.enclosure import Layers, argument_ranges, combine, expand, pairs, triples
 from stability.proof.region.field import Field, fields_of
 from stability.proof.region.invariance import field_bounds
+from stability.proof.region.jacobian import jacobians_over
 from stability.proof.region.slopes import slopes_in
 from stability.proof.system import read_system
 from stability.search.states.jacobians import jacobians_at, log_norm
@@ -140,14 +141,14 @@ def test_cells_prove_the_rate_up_to_the_known_one() -> None:
     """On x ≥ a > 0 the slope of −x + 2 tanh x is at most −1 + 2 sech²(a), there and nowhere else."""
     a = 1.2
     best = 1.0 - 2.0 / math.cosh(a) ** 2
-    field, frame = fields_of(read_system(gate()), False)[0], Frame.of(np.eye(1))
-    box = np.array([a]), np.array([2.5])
-    assert cover(field, frame, best - 1e-6, *box, most=10_000).proved
-    beyond = cover(field, frame, best + 1e-3, *box, most=10_000)
+    none, frame = np.zeros(0), Frame.of(np.eye(1))
+    jacobian = next(jacobians_over(read_system(gate()), np.array([a]), np.array([2.5]), (none, none)))
+    assert cover(jacobian, frame, best - 1e-6, most=10_000).proved
+    beyond = cover(jacobian, frame, best + 1e-3, most=10_000)
     assert not beyond.proved
     assert beyond.counterexample is not None
     assert 1.0 - 2.0 / math.cosh(float(beyond.counterexample[0])) ** 2 < best + 1e-3
-    assert not cover(field, frame, best, *box, most=20).proved  # out of cells is a refusal, never a yes
+    assert not cover(jacobian, frame, best, most=20).proved  # out of cells is a refusal, never a yes
 
 
 @cache

@@ -112,8 +112,8 @@ def test_the_minimal_model_and_a_network_beside_it() -> None:
     system = bergman(**network())
     beside = regional_rate(system, BOX, LEVELS)
     assert isinstance(beside, RegionalRate)
-    # 0.021 is asked for, and at sampled states 0.0233 is the most; the climb with slopes over the whole box ends here
-    assert 0.0175 <= beside.rate <= 0.0234
+    # at sampled states 0.0233 is the most; slopes over the whole box end at 0.0177, cells go on
+    assert 0.0225 <= beside.rate <= 0.0234
     assert check(beside, system)
 
 
@@ -230,7 +230,7 @@ def test_every_change_of_tape_theta_or_region_that_breaks_the_rate_is_refused() 
     assert refused > 100
 
 
-def test_no_certificate_is_proved_in_a_region_whose_staying_nobody_looks_at() -> None:
+def test_no_certificate_is_proved_in_a_region_that_trajectories_leave() -> None:
     system, box = saturating(), Box([0.0, 0.0], [1000.0, 600.0])
     found = regional_rate(system, box)
     assert isinstance(found, RegionalRate)
@@ -240,4 +240,4 @@ def test_no_certificate_is_proved_in_a_region_whose_staying_nobody_looks_at() ->
     shared |= {"claim": regional_statement(found.rate, 2, 1, asked), "region": asked}
     said = prove(Certificate(**shared, spectral_cap=None, metric_cap=None, identity_refused=None), system)
     assert not said
-    assert "that trajectories stay is not proved" in said.reason, said.reason
+    assert "not proved to point inward on the face plasma = 600" in said.reason, said.reason

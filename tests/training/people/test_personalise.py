@@ -30,7 +30,10 @@ from hybrid import (
 )
 from learned import MLP, AdditiveProportional, Ensemble, Residual, select
 from physics import LinearBackbone, SharedPopulation, VanCauter, VanCauterPopulation
-from training import Cohort, Personal, Record, observed_information, personalise, prior, sensitivity
+from training import Cohort, Personal, Record, forecast, observed_information, personalise, prior, sensitivity
+from training.people.mode import modes
+
+SAID = pytest.mark.filterwarnings("ignore:personalise. . of 4 people could not be simulated")  # that it is said has its own test
 
 A = torch.tensor([[-1.0, 0.4], [0.3, -0.7]], dtype=torch.float64)
 TIMES = (0.0, 0.4, 1.0, 1.7, 3.0)
@@ -414,6 +417,21 @@ def test_an_indefinite_curvature_falls_back_to_fisher(model: HybridModel, people
     torch.testing.assert_close(observed.covariance[~down], torch.linalg.inv(curvature)[~down], rtol=1e-6, atol=1e-9)
 
 
+def test_a_mesh_too_coarse_for_the_solver_is_said(model: HybridModel, people: tuple[Record, ...]) -> None:
+    cohort = Cohort.of(people, model, Mesh(30.0))
+    with pytest.warns(UserWarning, match=r"^personalise: 4 of 4 people could not .* and of 3 more") as said:
+        found = personalise(model, cohort)
+    assert set(found.failed) == {0, 1, 2, 3}
+    assert "becomes unstable. Cut the record for these parameters, Mesh.of(model, records)" in str(said[0].message)
+    assert said[0].filename == __file__  # where it is asked, not where it is found
+    assert "4 of 4: person P1: the step of" in repr(found)
+    silent = modes(model, cohort)
+    assert torch.equal(silent.mode, found.mode)
+    with pytest.warns(UserWarning, match=r"4 of 4 people could not be simulated"):
+        forecast(model, cohort, cohort, draws=1, generator=torch.Generator().manual_seed(0))
+
+
+@SAID
 def test_who_cannot_be_simulated_stops_nobody(model: HybridModel, people: tuple[Record, ...]) -> None:
     stack = Ensemble(2).stack(model, torch.Generator().manual_seed(0))
     cohort = Cohort.of(people, stack, Mesh(0.65, 0.2, 0.5))
@@ -443,6 +461,7 @@ def test_who_cannot_be_simulated_stops_nobody(model: HybridModel, people: tuple[
     assert torch.equal(before.covariance[:, 1], known.covariance[:, 1])
 
 
+@SAID
 def test_a_prediction_that_is_not_finite_is_a_failure_too(model: HybridModel, cohort: Cohort) -> None:
     class Silent(Solver):
         """Returns what it has, NaN and all, for whoever starts below nothing."""
@@ -482,6 +501,7 @@ def test_a_step_into_failure_is_not_taken(model: HybridModel, people: tuple[Reco
     torch.testing.assert_close(found.mode, whole.mode, atol=1e-4, rtol=0.0)
 
 
+@SAID
 def test_a_failure_under_one_member_is_that_members(model: HybridModel, people: tuple[Record, ...]) -> None:
     stack = Ensemble(2).stack(model, torch.Generator().manual_seed(0))
     cohort = Cohort.of(people, stack, Mesh(0.65, 0.2, 0.5))
@@ -498,6 +518,7 @@ def test_a_failure_under_one_member_is_that_members(model: HybridModel, people: 
     torch.testing.assert_close(found.mode[0], alone.mode[0], atol=1e-9, rtol=0.0)
 
 
+@SAID
 def test_an_unnamed_failure_is_found_by_halves(model: HybridModel, people: tuple[Record, ...]) -> None:
     cohort = Cohort.of(people, model, Mesh(0.65, 0.2, 0.5))
 

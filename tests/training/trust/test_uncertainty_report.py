@@ -188,7 +188,9 @@ def test_page_of_one_right_forecaster():
     data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert data["channels"][0]["coverage"]["0.8"]["observed"] == one.coverage["0.8"].observed
     text = "\n".join(map(str, report.verdicts))
-    assert f"{report.gates} of {report.gates} gates" in report.verdicts[0].claim
+    able = report.gates - report.undecided  # at 4.5–5, of five people, one interval may hold any share
+    assert report.undecided <= 3
+    assert f"{able} of {able} gates" in report.verdicts[0].claim
     assert "the 80 % interval covers" in text
     assert "no evidence against it" in text
     assert "y, 4.5–5: 5 people only; below 10" in text
@@ -403,7 +405,10 @@ def test_two_channels_few_people_and_bad_input():
     assert [c.channel for c in report.channels] == ["a", "b"]
     assert math.isnan(report.channels[1].autocorrelation.observed)
     assert report.to_dict()["channels"][1]["autocorrelation"]["observed"] is None
-    assert sum("6 people only" in v.claim for v in report.verdicts) == 4
+    few = [v for v in report.verdicts if "6 people only" in v.claim]
+    assert [len(v.about[2:]) for v in few] == [len(c.by_horizon) for c in report.channels]  # one line each, which names them all
+    assert sum(len(v.about[2:]) for v in few) == 4
+    assert all(horizon in v.claim for v in few for horizon in v.about[2:])
     for arguments, sentence in (
         ({"thresholds": {"c": 1.0}}, r"thresholds names \['c'\]"),
         ({"levels": (80,)}, "strictly between 0 and 1"),
@@ -419,9 +424,51 @@ def test_two_channels_few_people_and_bad_input():
     assert sum(r.count for r in partly.channels[0].by_horizon) == 12  # what is outside of all horizons has no row
 
 
+def test_a_share_that_is_outside_its_own_band_alone_is_neither_good_nor_bad():
+    """Beside a page's "by this share alone 77 to 83 %" no mark may say that there is nothing against it."""
+    gate = Gate(observed=0.70, mean=0.8, lower=0.65, upper=0.95, alone_lower=0.704, alone_upper=0.90)
+    between = coverage_verdict("y", "0.8", gate, 40)
+    assert (gate.place, gate.place_alone, between.good) == ("", "below", None)
+    assert "covers 70.0 %, outside the 70.4–90.0 % of 95 in 100 perfect forecasters by this share alone" in between.claim
+    assert "a hint, and no more, that it is too narrow" in between.claim
+    assert coverage_verdict("y", "0.8", replace(gate, observed=0.71), 40).good is True
+    outside = coverage_verdict("y", "0.8", replace(gate, observed=0.6), 40)
+    assert (outside.good, "recalibrate" in outside.claim) == (False, True)
+    # who recalibrated already is not told to
+    assert "recalibrate" not in coverage_verdict("y", "0.8", replace(gate, observed=0.6), 40, recalibrated=True).claim
+
+
+def test_gates_that_cannot_fail_pass_nobody():
+    """Of one person all measurements may lie inside together, or none: a share from 0 to 1 decides nothing."""
+    prediction = cohort(1, 4, seed=2)
+    y = prediction.sample(1, seeded(3))[0]
+    report = uncertainty_report(Outcome(prediction, y, ids(1)), generator=seeded(), replicates=200)
+    (one,) = report.channels
+    every = [*one.coverage.values(), *one.path_coverage.values(), *(row.share for row in one.coverage_by_horizon)]
+    assert not any(gate.decides for gate in every)
+    assert all(gate.lower <= 0.0 and gate.upper >= 1.0 for gate in every)
+    assert one.zms.decides
+    assert len(every) <= report.undecided < report.gates
+    able = report.gates - report.undecided
+    assert report.verdicts[0].claim.startswith(f"{able - report.failed} of {able} gates")
+    assert f"; {report.undecided} cannot, since the band holds whatever can be observed" in report.verdicts[0].claim
+    said = [v for v in report.verdicts if v.about[0] == "coverage"]
+    assert [v.good for v in said] == [None] * 3
+    assert all("cannot say (one person)" in v.claim for v in said)
+    assert sum(v.about[0] == "people" for v in report.verdicts) == 1  # one line, however many horizons
+    # a band that ends within what can be observed decides, from whichever side
+    rows = np.random.default_rng(0).uniform(size=(200, 2))
+    some = simultaneous_band(rows, np.full(2, 0.5), least=0.0, most=[1.0, 3.0])
+    assert some.undecided == 0 if some.lower.min() > 0.0 else some.decides.tolist() == [False, True]
+    none = simultaneous_band(rows, np.full(2, 0.5), least=0.1, most=0.9)
+    with pytest.raises(ValueError, match="most has shape \\(3,\\); it is one number, or one for each of the 2 gates"):
+        simultaneous_band(rows, np.full(2, 0.5), most=[1.0, 1.0, 1.0])
+    assert (none.undecided, none.passes, none.sentence().startswith("None of 2 gates can decide")) == (2, True, True)
+
+
 def test_what_is_outside_a_band_is_written_outside_of_it():
     gate = Gate(observed=0.5304, mean=0.0, lower=-0.5, upper=0.5298)
     assert (gate.place, gate.decimals(), gate.decimals(0, scale=100.0)) == ("above", 4, 2)
-    claim = coverage_verdict("y", "0.8", gate).claim
+    claim = coverage_verdict("y", "0.8", gate, 40).claim
     assert claim.startswith("y: the 80 % interval covers 53.04 %, outside its null band of 0.00–52.98 % (all gates together)")
     assert replace(gate, observed=0.4).decimals() == 2

@@ -78,15 +78,26 @@ def _no_covariate(table: EventTable, column: str) -> str | None:
     return f"person {missing[0]} has no value" if missing else None
 
 
+def _doses(table: EventTable) -> bool:
+    """Does any row give something, or say that it does? Where none does, AMT needs no unit."""
+    units = ("AMTU", "RATE", "DUR", "ADDL")  # which say something of an amount, and are refused or read beside its unit
+    if any(name in table.columns and any(row.cells.get(name) for row in table.rows) for name in units):
+        return True
+    given = ((row.cells.get("AMT", ""), row.cells.get("EVID", "")) for row in table.rows)
+    return any((amount and number_in(amount) != 0.0) or number_in(event) in (1.0, 4.0) for amount, event in given)
+
+
 def stated_units(
     table: EventTable, units: Mapping[str, str], channels: tuple[str, ...], covariates: Mapping[str, str]
 ) -> dict[str, str]:
     """The units of a record: "time", "dose", every channel and covariate; those of other columns must be what they are read in.
 
+    Where no row gives a dose, AMT needs no unit, and the record states none.
+
     Errors: `ValueError` for units that lack, that name nothing, or that a column is not read in.
     """
     capitals = {key.upper(): unit for key, unit in units.items()}
-    missing = [key for key in ("TIME", "AMT") if key not in capitals]
+    missing = [key for key in ("TIME", "AMT") if key not in capitals and (key == "TIME" or _doses(table))]
     if "DV" not in capitals and any(channel not in units for channel in channels):
         missing.append("DV")
     columns = {c.upper() for c in (*table.columns, *table.columns.values(), *(out.column for out in table.left_out))}
@@ -107,10 +118,12 @@ def stated_units(
         )
     for key, unit in units.items():
         require(unit, f"{table.name}: the unit of {key}")
-    stated = {"time": capitals["TIME"], "dose": capitals["AMT"]}
+    stated = {"time": capitals["TIME"]} | ({"dose": capitals["AMT"]} if "AMT" in capitals else {})
     stated |= {name: capitals[name.upper()] for name in covariates if name.upper() in capitals}
     stated |= {channel: units[channel] if channel in units else capitals["DV"] for channel in channels}
-    due = {"TIME": stated["time"], "AMT": stated["dose"], "AMT/TIME": f"{stated['dose']}/{stated['time']}"}
+    due = {"TIME": stated["time"]}
+    if "dose" in stated:
+        due |= {"AMT": stated["dose"], "AMT/TIME": f"{stated['dose']}/{stated['time']}"}
     for column, spelled in table.columns.items():
         have = capitals.get(spelled.upper())
         if have is None or column not in STANDARD or column in ("TIME", "AMT", "DV"):

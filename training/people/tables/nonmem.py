@@ -114,9 +114,9 @@ def read_table(
     - every other column: a covariate, one number for each person.
 
     Arguments
-    - `units`: UCUM codes, {"TIME": "h", "AMT": "mg", "DV": "mg/L"} and more keys for covariates. A channel's own
-      name as a key goes before DV, for channels in different units. The records are in these units; `Cohort.of` converts
-      them to its model's.
+    - `units`: UCUM codes, {"TIME": "h", "AMT": "mg", "DV": "mg/L"} and more keys for covariates; AMT needs none where
+      no row gives a dose. A channel's own name as a key goes before DV, for channels in different units. The
+      records are in these units; `Cohort.of` converts them to its model's.
     - `compartments`: CMT → state into which the dose goes; {1: "gut", 2: "plasma"} by default. Names may be keys:
       {"central": "plasma"}.
     - `channels`: CMT (or DVID) → channel; {2: "concentration"} by default. Rows of one time become one row of values, and
@@ -165,7 +165,7 @@ def read_table(
         _keys(compartments),
         _keys(channels),
         by=endpoint_column(table, channel_column),
-        units={"TIME": stated["time"], "AMT": stated["dose"], **{name: stated[name] for name in names}},
+        units={"TIME": stated["time"], "AMT": stated.get("dose", ""), **{name: stated[name] for name in names}},
         signed=signed,
     )
     _require_few_doses(table)

@@ -53,6 +53,12 @@ def test_marsh() -> None:
     near(solved(Marsh(), {"central": 140.0}, t, p)["central"] / p["V1"], want, 1e-10)
 
 
+def test_covariates_that_are_left_out_are_named() -> None:
+    for population, needed in ((SchniderPopulation(), "age, weight, height, male"), (MarshPopulation(), "weight")):
+        with pytest.raises(ValueError, match=f"needs the covariates {needed}; missing: {needed}"):
+            population.theta(torch.zeros(1, 1, 0, dtype=F64))
+
+
 def test_everyone_lies_in_the_box() -> None:
     generator = torch.Generator().manual_seed(1)
     low, high = torch.tensor([[18.0, 95.0], [40.0, 130.0], [140.0, 200.0], [0.0, 1.0]], dtype=F64).unbind(-1)

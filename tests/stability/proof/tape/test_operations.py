@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
@@ -332,3 +333,16 @@ def test_boxes_that_do_not_fit() -> None:
             value_bounds(tape, box, one, one)
     with pytest.raises(Unusable, match="do not broadcast"):
         value_bounds(tape, (np.ones((2, 1)), np.ones((2, 1))), (np.ones((3, 1)), np.ones((3, 1))), one)
+
+
+def test_a_tape_that_somebody_made_is_verified_too() -> None:
+    tape = read_tape(GOOD)
+    for change in (
+        {"rate": (7,)},
+        {"code": (*tape.code[:2], tape.code[2]._replace(arguments=(0, 5)))},
+        {"code": (*tape.code[:2], tape.code[2]._replace(operation="system"))},
+        {"code": (*tape.code[:2], tape.code[2]._replace(number=3.0))},
+        {"code": None},
+    ):
+        with pytest.raises(Unusable):
+            read_tape(replace(tape, **change))

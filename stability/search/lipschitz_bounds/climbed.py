@@ -15,7 +15,7 @@ from stability.lure import Array, Loop
 from stability.proof.loop_shift import multipliers_of, rows
 from stability.search.climb.interior_point import Ascent, ascend
 from stability.search.climb.problem import Problem, positive
-from stability.search.lipschitz_closed_form import closed_between
+from stability.search.lipschitz_bounds.closed_form import closed_between
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")

@@ -2,13 +2,13 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stability.arguments import array, choice, kind, listed, time_limit
+from stability.arguments import array, choice, kind, listed, shown, time_limit
 from stability.claims.lipschitz import LipschitzBound
 from stability.lure import SLOPES, Array
 from stability.proof.checker import check
@@ -17,8 +17,8 @@ from stability.proof.loop_shift import multipliers_of
 from stability.proof.region.slopes import slopes_in_box
 from stability.region import Box
 from stability.search.climb.interior_point import Ascent
-from stability.search.lipschitz_climb import least
-from stability.search.lipschitz_closed_form import closed_between
+from stability.search.lipschitz_bounds.climbed import least
+from stability.search.lipschitz_bounds.closed_form import closed_between
 from stability.threads import of_weights, threads_by
 
 
@@ -47,6 +47,9 @@ def lipschitz_bound(
     ≥ 0 and the slopes in [0, 1] (to the climb's tolerance of 0.2 %); near the norm of the one Jacobian in a small region.
     Source: the inequality of Fazlyab et al., NeurIPS 2019; the search is `closed_form`, then the climb of `interior_point`.
     """
+    if isinstance(weights, Mapping):
+        write = 'lipschitz_bound(system["weights"], system["activation"])'
+        raise ValueError(f"weights is {shown(weights)}; of a system write {write}.")
     choice(activation, SLOPES, "the activation, whose slope range must be known:")
     time_limit(seconds)
     if region is not None:

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stability import Box, Ellipsoid, LipschitzBound, Lure, check, lipschitz_bound
+from stability import Box, Ellipsoid, LipschitzBound, Lure, certify_step, check, lipschitz_bound
 from stability.lure import SLOPES
 from stability.proof.checker import prove
 from stability.proof.lipschitz import digest, holds, inequality, statement
 from stability.proof.loop_shift import centre_and_radius, multipliers_of, shifted_inequality
-from stability.search.lipschitz_climb import least
-from stability.search.lipschitz_closed_form import closed_form, layer_by_layer
+from stability.search.lipschitz_bounds.climbed import least
+from stability.search.lipschitz_bounds.closed_form import closed_form, layer_by_layer
 from stability.search.states.activation import slope, value
 
 
@@ -129,6 +129,10 @@ def test_every_change_is_refused_and_json_is_exact() -> None:
 
 
 def test_bad_weights_say_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match=r'weights is a mapping of A, weights; .*lipschitz_bound\(system\["weights"\]'):
+        lipschitz_bound({"A": np.eye(2), "weights": [np.eye(2)]})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"certificate is a mapping of A; .* certify_step\(certificate, system, step\)"):
+        certify_step({"A": np.eye(2)}, {"A": np.eye(2)}, 0.1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="takes 4 inputs"):
         lipschitz_bound([np.ones((3, 2)), np.ones((2, 4))])
     with pytest.raises(ValueError, match="finite matrix"):
