@@ -304,7 +304,8 @@ def test_ctrl_c_twice_in_a_real_process(tmp_path: Path) -> None:
         process.wait(timeout=240)
     text = " ".join((tmp_path / "said").read_text().split())
     assert process.returncode == 130, text
-    mark = str(load(path).provenance["interrupted"])
+    # who ends the command keeps what was saved where the run was; who ends the search alone has a whole run
+    mark = str(load(path if path.exists() else at_first).provenance["interrupted"])
     assert mark.startswith("backbone alone: interrupted at step ")
     assert mark.endswith(" of 1000000")
     assert int(mark.split()[5]) >= 10  # the checkpoint is written every ten steps
