@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.oracles.mutants import factor
 from physics.mechanism import Mechanism
 from physics.shelf import Bergman, MichaelisMenten
-from stability import Box, Inputs, Lure, certify, prove, read_claim, regional_rate
+from stability import Box, Claim, Inputs, Lure, Refusal, certify, prove, read_claim, regional_rate
 from stability.proof.tape import OPERATIONS
 from stability.proof.tape.reading import PAIRS
 
@@ -128,10 +128,7 @@ def _system(mechanism: Mechanism, theta: np.ndarray, **more: Any) -> Lure:
 
 
 def _proved(system: Lure, box: Box, inputs: Inputs | None) -> Original:
-    found = regional_rate(system, box, inputs, seconds=10.0)
-    if not found:
-        raise ValueError(f"no claim to mutate: {found.message}")
-    return Original(found.to_dict(), system.to_dict())
+    return _original(regional_rate(system, box, inputs, seconds=10.0), system)
 
 
 def _by_cells(one: Original) -> Original:
@@ -147,9 +144,12 @@ def _by_cells(one: Original) -> Original:
 
 
 def _certified(system: Lure, box: Box | None, inputs: Inputs | None) -> Original:
-    found = certify(system, region=box, inputs=inputs, seconds=10.0)
-    if not found:
-        raise ValueError(f"no certificate to mutate: {found.message}")
+    return _original(certify(system, region=box, inputs=inputs, seconds=10.0), system)
+
+
+def _original(found: Claim | Refusal, system: Lure) -> Original:
+    if isinstance(found, Refusal):
+        raise ValueError(f"no claim to mutate: {found.message}")
     return Original(found.to_dict(), system.to_dict())
 
 

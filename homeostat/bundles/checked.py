@@ -1,6 +1,6 @@
 """Are a bundle's claims proved for its own weights, and do they cover what its people do?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from exchange import BUILTIN, Bundle, Outside, load
-from exchange.coverage import outside_box, strangers
+from exchange.coverage import Subject, outside_box, strangers
 from exchange.reading import certified_system
 from homeostat import gallery
 from homeostat.bundles.said import none_can_be_made, notes_of
@@ -126,12 +126,15 @@ def examine_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
     # what the certificate was made for may stand beside it: then it can be said whose systems are others
     if certified is not None and certified.digest() == first.digest != bundle.system().digest():
         beyond = strangers(certified, bundle.system(), [p.id for p in bundle.people])
-    beside = tuple(Beside(claim.kind, one.proved, one.reason, _beyond(bundle, claim, one.proved)) for claim, one in others)
-    beyond += _beyond(bundle, first, verdict.proved)
+    subjects = bundle.subjects() if any(one.kind == ON_REGION and judged.proved for one, judged in found) else []
+    beside = tuple(
+        Beside(claim.kind, one.proved, one.reason, _beyond(bundle, claim, one.proved, subjects)) for claim, one in others
+    )
+    beyond += _beyond(bundle, first, verdict.proved, subjects)
     return Checked(verdict.proved, verdict.reason, tuple(beyond), people, (*notes, *refused), first.kind, beside)
 
 
-def _beyond(bundle: Bundle, claim: Claim, proved: bool) -> tuple[Outside, ...]:
+def _beyond(bundle: Bundle, claim: Claim, proved: bool, subjects: Sequence[Subject]) -> tuple[Outside, ...]:
     if not proved or not isinstance(claim, RegionalRate):
         return ()
-    return tuple(outside_box(claim, bundle.model, bundle.subjects()))
+    return tuple(outside_box(claim, bundle.model, subjects))

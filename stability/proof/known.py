@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from stability.proof.arithmetic import LARGEST, UP, Array
 from stability.proof.budget import Meter
-from stability.proof.reading import Unusable
 from stability.proof.system import Stack
 from stability.proof.tape import Unbounded, slope_bounds
 
@@ -114,9 +113,3 @@ def halved(low: Array, high: Array) -> tuple[Array, Array]:
 def bounded(entries: Entries | None) -> float:
     """The largest magnitude that enters the inequality."""
     return 0.0 if entries is None else float(max(np.abs(entries.lower).max(), np.abs(entries.upper).max()))
-
-
-def require_corners(entries: Entries) -> None:
-    """Errors: Unusable where there are too many units to try their corners."""
-    if entries.units > MOST_CORNERS:
-        raise Unusable(f"the tape has {entries.units} entries that vary, and corners of more than {MOST_CORNERS} are not tried")

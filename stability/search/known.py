@@ -8,8 +8,41 @@ from stability.lure import Array, Loop, Lure
 from stability.proof.known import Entries
 from stability.proof.system import Stack
 from stability.proof.tape import slopes as slopes_at
+from stability.search.climb.interior_point import lyapunov_frame
 from stability.search.states.jacobians import jacobians_at
 from stability.search.states.sampling import Samples
+
+CORNERS, _MOST_SYSTEMS = 8, 20_000  # entries, and systems times corners, up to which corners are taken
+RIM = 1e-7  # of a box: so far from its faces states are sampled
+FAR = 1e3  # of a scale: how far states are sampled where a box has no end
+
+
+def few_corners(entries: Entries) -> bool:
+    """Whether a search takes the corners of the entries, not units."""
+    return entries.units <= CORNERS and len(entries.lower) << entries.units <= _MOST_SYSTEMS
+
+
+def scale_of(system: Lure) -> Array:
+    """The typical sizes of the states (n,), 1 where nobody says them."""
+    return np.ones(system.states) if system.scale is None else system.scale
+
+
+def inside(lower: Array, upper: Array, scale: Array) -> tuple[Array, Array]:
+    """A box (n,) strictly inside, where states are sampled, so many scales long where it has no end.
+
+    At a kink on a face the slope of a table may be that of outside, which no two states of the box see.
+    """
+    low = np.where(np.isfinite(lower), lower, np.minimum(-FAR * scale, upper - FAR * scale))
+    high = np.where(np.isfinite(upper), upper, np.maximum(FAR * scale, lower + FAR * scale))
+    rim = RIM * (high - low)
+    return low + rim, high - rim
+
+
+def scaled_frame(A: Array, scale: Array, condition: float) -> Array:
+    """Coordinates (n, n) for a climb over metrics whose condition number is limited in units of the scale."""
+    frame = np.diag(1.0 / scale)
+    inner = lyapunov_frame(A * scale[None, None, :] / scale[None, :, None], condition)
+    return frame if inner is None else frame @ inner
 
 
 def without_known(system: Lure) -> Lure:

@@ -25,17 +25,25 @@ from stability.region import Box, Inputs
 from stability.search.aim import beyond, share
 from stability.search.by_cells import MOST_AXES, rate_by_cells
 from stability.search.climb.few_systems import climb_few
-from stability.search.climb.interior_point import Ascent, lyapunov_frame
+from stability.search.climb.interior_point import Ascent
 from stability.search.conic import common_metric
-from stability.search.known import corner_loop, known_around, sample_known, unit_loop, unit_multipliers
+from stability.search.known import (
+    CORNERS,
+    RIM,
+    corner_loop,
+    few_corners,
+    inside,
+    known_around,
+    sample_known,
+    scale_of,
+    scaled_frame,
+    unit_loop,
+    unit_multipliers,
+)
 from stability.search.regional_task import check_fit
 from stability.search.states.disproof import disproof
 from stability.search.states.jacobians import abscissa, log_norm
 from stability.threads import of_system, threads_by
-
-_CORNERS, _MOST_SYSTEMS = 8, 20_000  # entries, and systems times corners, up to which corners are taken
-_RIM = 1e-7  # of a box: so far from its faces states are sampled
-_FAR = 1e3  # of a scale: how far states are sampled where a box has no end
 
 
 @threads_by(of_system)
@@ -82,13 +90,10 @@ def regional_rate(
     except Unusable as error:
         return Refusal(reason="not proved", message=f"{error}.")
     assert entries is not None
-    scale = np.ones(system.states) if system.scale is None else system.scale
-    lower = np.where(np.isfinite(region.lower), region.lower, np.minimum(-_FAR * scale, region.upper - _FAR * scale))
-    upper = np.where(np.isfinite(region.upper), region.upper, np.maximum(_FAR * scale, region.lower + _FAR * scale))
-    # strictly inside: at a kink on a face the slope of a table may be that of outside, which no two states of the box see
-    rim = _RIM * (upper - lower)
-    within = tuple(end + sign * _RIM * (levels[1] - levels[0]) for end, sign in zip(levels, (1.0, -1.0), strict=True))
-    samples = sample_known(system, stack, lower + rim, upper - rim, (within[0], within[1]))
+    scale = scale_of(system)
+    lower, upper = inside(region.lower, region.upper, scale)
+    within = tuple(end + sign * RIM * (levels[1] - levels[0]) for end, sign in zip(levels, (1.0, -1.0), strict=True))
+    samples = sample_known(system, stack, lower, upper, (within[0], within[1]))
     goal = 0.0 if rate is None else rate
     refusal = disproof(system, samples, goal, everywhere=False)
     if refusal is not None:
@@ -105,7 +110,7 @@ def regional_rate(
     multipliers = ascent.multipliers if proof == "vertices" else unit_multipliers(ascent.multipliers, entries)
     best = _Candidate(proof, ascent.rate, (ascent.metric + ascent.metric.T) / 2, multipliers, ascent.bound)
     if over and best.rate < (0.97 * cap if rate is None else rate):
-        ends = np.concatenate([lower + rim, within[0]]), np.concatenate([upper - rim, within[1]])
+        ends = np.concatenate([lower, within[0]]), np.concatenate([upper, within[1]])
         asked = _Asked(system, stack, rate, condition, scale, ends, deadline)
         reached, metric = _by_cells(asked, over, samples.attained, best)
         if reached > best.rate:
@@ -197,19 +202,15 @@ def _climbed(
     deadline: float,
 ) -> tuple[str, Ascent]:
     """The best metric, by corners where they are few, else by units; its condition number is meant in units of the scale."""
-    by_corners = entries.units <= _CORNERS and len(entries.lower) << entries.units <= _MOST_SYSTEMS
+    by_corners = few_corners(entries)
     loop = (corner_loop if by_corners else unit_loop)(system, entries, slopes)
     if by_corners and not system.widths:  # P alone is sought: the conic solver's cutting planes end nearer to the best
         J = loop.A * scale[None, None, :] / scale[None, :, None]
         metric, reached = common_metric(J, beyond(rate), condition, seconds=max(deadline - time.monotonic(), 1e-3))
         none = np.zeros((len(J), 0))
         return "vertices", Ascent(reached, metric / np.outer(scale, scale), none, np.inf, np.zeros_like(J), 0)
-    frame = np.diag(1.0 / scale)
-    inner = lyapunov_frame(loop.A * scale[None, None, :] / scale[None, :, None], condition)
-    if inner is not None:
-        frame = frame @ inner
-    start = frame @ frame.T
-    ascent = climb_few(loop, start, frame, beyond(rate), deadline, condition)
+    frame = scaled_frame(loop.A, scale, condition)
+    ascent = climb_few(loop, frame @ frame.T, frame, beyond(rate), deadline, condition)
     return "vertices" if by_corners else "slopes", ascent
 
 
@@ -219,7 +220,7 @@ def _not_proved(
     wanted = "a positive rate" if rate is None else f"the rate {rate:g}"
     message = f"No proof was found for {wanted} on the region; the best that was reached is {best.rate:.6g}.{untried}"
     tape = system.tape
-    if tape is not None and 0 < entries.units <= _CORNERS and not system.widths:
+    if tape is not None and 0 < entries.units <= CORNERS and not system.widths:
         which, known = entries.corners(np.arange(len(entries.lower) << entries.units))
         J = without_widths(system)[which] + known.centre
         found = abscissa(J)

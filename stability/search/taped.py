@@ -27,18 +27,25 @@ from stability.region import Box, Inputs, Region
 from stability.search.aim import beyond, share
 from stability.search.by_cells import MOST_AXES
 from stability.search.climb.few_systems import climb_few
-from stability.search.climb.interior_point import Ascent, climb, lyapunov_frame
+from stability.search.climb.interior_point import Ascent, climb
 from stability.search.kept_set import kept_set
-from stability.search.known import corner_loop, sample_known, unit_loop, unit_multipliers
+from stability.search.known import (
+    FAR,
+    corner_loop,
+    few_corners,
+    inside,
+    sample_known,
+    scale_of,
+    scaled_frame,
+    unit_loop,
+    unit_multipliers,
+)
 from stability.search.raise_rate import raise_rate
 from stability.search.regional_rate import regional_rate
 from stability.search.regional_task import RegionalTask, check_fit
 from stability.search.states.disproof import disproof
 from stability.search.states.jacobians import abscissa, log_norm
 
-_CORNERS, _MOST_SYSTEMS = 8, 20_000  # entries, and systems times corners, up to which corners are taken
-_FAR = 1e3  # of a scale: how far states are sampled where there is no end
-_RIM = 1e-7  # of a box: so far from its faces states are sampled
 _ROUNDER = (30.0, 3.0)  # condition numbers, in units of the scale, that are tried where the best metric keeps no ball
 _GIVE = "Give the region in which the states are, which may be without an end, and the levels of the inputs."
 _ASK = "Ask regional_rate(system, region, inputs) for that alone."
@@ -142,7 +149,7 @@ def _in_the_metric(
     system: Lure, entries: Entries, slopes: tuple[Array, Array], P: Array, rate: float | None, deadline: float
 ) -> tuple[str, Ascent]:
     """The rate of one metric: by corners where they are few, else by units, with multipliers as a claim has them."""
-    few = entries.units <= _CORNERS and len(entries.lower) << entries.units <= _MOST_SYSTEMS
+    few = few_corners(entries)
     loop = (corner_loop if few else unit_loop)(system, entries, slopes)
     if few and not system.widths:
         reached = -float(log_norm(loop.A, P).max())
@@ -163,22 +170,12 @@ def _by_cells(task: RegionalTask, P: Array, reached: float, deadline: float) -> 
         return -np.inf
     if max(len(one.axes) for one in over) > MOST_AXES:
         return -np.inf
-    samples = sample_known(task.system, task.stack, *_finite_ends(task, frame), task.levels)
+    samples = sample_known(task.system, task.stack, *inside(*task.box(frame), scale_of(task.system)), task.levels)
     most = -float(log_norm(samples.attained, P).max())  # no proof in this metric gets beyond
     if most <= (task.rate or 0.0) or most < 1.02 * reached:
         return -np.inf
     stop, floor = (0.99 * most, max(reached, 0.0)) if task.rate is None else (task.rate, task.rate)
     return raise_rate(over, frame, stop, floor=floor, deadline=deadline)[0]
-
-
-def _finite_ends(task: RegionalTask, frame: Frame) -> tuple[Array, Array]:
-    """The box strictly inside, where states are sampled; so many scales further on where it has no end."""
-    lower, upper = task.box(frame)
-    far = _FAR * (np.ones(task.system.states) if task.system.scale is None else task.system.scale)
-    low = np.where(np.isfinite(lower), lower, np.minimum(-far, upper - far))
-    high = np.where(np.isfinite(upper), upper, np.maximum(far, lower + far))
-    rim = _RIM * (high - low)
-    return low + rim, high - rim
 
 
 def _certified(task: RegionalTask, found: _Found, stay: Stay) -> Certificate | Refusal:
@@ -221,8 +218,8 @@ def _everywhere(
         message = f"There is no certificate for all states and any input: {error}. {_GIVE}"
         return Refusal(reason="not proved", message=message)
     assert entries is not None
-    scale, goal = np.ones(n) if system.scale is None else system.scale, 0.0 if rate is None else rate
-    samples = sample_known(system, stack, -_FAR * scale, _FAR * scale, (np.full(m, -_FAR), np.full(m, _FAR)))
+    scale, goal = scale_of(system), 0.0 if rate is None else rate
+    samples = sample_known(system, stack, -FAR * scale, FAR * scale, (np.full(m, -FAR), np.full(m, FAR)))
     refusal = disproof(system, samples, goal, everywhere=False)
     if refusal is not None:
         return refusal
@@ -230,9 +227,7 @@ def _everywhere(
     if given is not None:
         ascent = climb(loop, given, fixed=True, target=beyond(rate), deadline=deadline)
     else:
-        frame = np.diag(1.0 / scale)
-        inner = lyapunov_frame(loop.A * scale[None, None, :] / scale[None, :, None], condition)
-        frame = frame if inner is None else frame @ inner
+        frame = scaled_frame(loop.A, scale, condition)
         ascent = climb_few(loop, frame @ frame.T, frame, beyond(rate), deadline, condition)
     if ascent.rate > goal or ascent.rate == rate:
         P = (ascent.metric + ascent.metric.T) / 2

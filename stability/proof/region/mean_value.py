@@ -19,6 +19,7 @@ import numpy as np
 
 from stability.proof.arithmetic import UP, Array, gamma
 from stability.proof.budget import Meter
+from stability.proof.known import halved
 from stability.proof.region.cells import batch_for
 from stability.proof.region.enclosure import LOST
 from stability.proof.region.field import Field
@@ -94,7 +95,7 @@ def tape_rows(
     c, d = along(rows, error, here[0].T, here[1].T)
     s, t = along(rows, error, *(np.moveaxis(end, 0, -1).reshape(n, -1) for end in slopes))
     shape = (len(rows), *centre.shape)
-    return Rows(a, b, *halved(c, d), *halved(s.reshape(shape), t.reshape(shape)))
+    return Rows(a, b, *halved_where_finite(c, d), *halved_where_finite(s.reshape(shape), t.reshape(shape)))
 
 
 def along(rows: Array, error: Array, low: Array, high: Array) -> tuple[Array, Array]:
@@ -115,9 +116,8 @@ def along(rows: Array, error: Array, low: Array, high: Array) -> tuple[Array, Ar
     return np.where(np.isnan(out[0]), -np.inf, out[0]), np.where(np.isnan(out[1]), np.inf, out[1])
 
 
-def halved(low: Array, high: Array) -> tuple[Array, Array]:
+def halved_where_finite(low: Array, high: Array) -> tuple[Array, Array]:
     """The middle and the distance of the ends from it, from above; 0 and infinity where an end is infinite."""
-    middle = 0.5 * low + 0.5 * high
+    middle, half = halved(low, high)
     known = np.isfinite(low) & np.isfinite(high) & np.isfinite(middle)
-    middle = np.where(known, np.where(low == high, low, middle), 0.0)
-    return middle, np.where(known, UP * np.maximum(high - middle, middle - low) + LOST * (low != high), np.inf)
+    return np.where(known, middle, 0.0), np.where(known, half + LOST * (low != high), np.inf)
