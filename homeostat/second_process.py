@@ -1,15 +1,16 @@
 """A second process beside this one: calls that are asked of it, waited for, and one sentence where it dies."""
 
+import contextlib
 import os
 import queue
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -99,7 +100,7 @@ class Answer(Generic[T]):
         return found
 
 
-@contextmanager
+@contextlib.contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may say what a signal does
@@ -123,11 +124,19 @@ def _answer_calls(there: Connection, load: str) -> None:
         except EOFError:
             os._exit(0)
 
-    threading.Thread(target=read, daemon=True).start()
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def write() -> None:  # a pipe holds little, and the next call does not wait until somebody reads the answer to the last
+        while True:
+            with contextlib.suppress(OSError):  # nobody is there any more, which `read` is told
+                there.send_bytes(answers.get())
+
+    for beside in (read, write):
+        threading.Thread(target=beside, daemon=True).start()
     while True:
         function, arguments = calls.get()
         try:
-            there.send((True, function(*arguments)))
+            answers.put(ForkingPickler.dumps((True, function(*arguments))))
         except Exception as error:
             error.add_note(traceback.format_exc())  # a traceback is not pickled
-            there.send((False, error))
+            answers.put(ForkingPickler.dumps((False, error)))

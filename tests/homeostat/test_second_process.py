@@ -2,8 +2,10 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from operator import mul, truediv
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,23 @@ def test_calls_are_answered_in_any_order_of_asking_for_them_and_errors_are_raise
     assert first.get() == 42
     with pytest.raises(ZeroDivisionError):
         wrong.get()
+
+
+def test_a_large_answer_that_nobody_reads_keeps_no_call_waiting(second: SecondProcess, tmp_path: Path) -> None:
+    large, there = second.ask(mul, b"x", 10_000_000), tmp_path / "there"
+    made = second.ask(os.mkdir, there)
+    until = time.monotonic() + 30.0
+    while not there.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert there.exists()  # before any answer was read, which a pipe cannot hold
+    assert len(large.get()) == 10_000_000
+    assert made.get() is None
+
+
+def test_what_cannot_be_sent_back_is_an_error_here(second: SecondProcess) -> None:
+    with pytest.raises((TypeError, AttributeError), match="pickle"):
+        second.ask(open, os.devnull).get()
+    assert second.ask(mul, 3, 3).get() == 9
 
 
 def test_ctrl_c_is_for_the_first_process_alone(second: SecondProcess) -> None:
