@@ -5,15 +5,15 @@ from homeostat_siblings import require_siblings
 # before the first of them is imported
 require_siblings("exchange", ("physics", "learned", "hybrid", "stability", "training"))
 
-from exchange.bundle import Bundle
-from exchange.coverage import Outside
-from exchange.person import Person
-from exchange.reading import load
-from exchange.solvers import solver_named
-from exchange.structures import BUILTIN, describe, rebuild
-from exchange.systems import lure_of
-from exchange.units import units_of
-from exchange.writing import save
+from exchange.bundle.bundle import Bundle
+from exchange.bundle.coverage import Outside
+from exchange.bundle.person import Person
+from exchange.bundle.reading import load
+from exchange.bundle.solvers import solver_named
+from exchange.bundle.structures import BUILTIN, describe, rebuild
+from exchange.bundle.systems import lure_of
+from exchange.bundle.units import units_of
+from exchange.bundle.writing import save
 
 __all__ = [
     "BUILTIN",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from exchange.structures import BUILTIN, describe, rebuild
+from exchange.bundle.structures import BUILTIN, describe, rebuild
 from hybrid import OBSERVATIONS, SOLVERS, TERMS, HybridModel, States, check_observation, check_solver, check_term
 from learned import NOISES, PROCESS_NOISES, RESIDUALS, Constant, check_noise, check_process_noise, check_residual
 from physics import (

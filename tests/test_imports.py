@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BELOW_HYBRID = {"physics", "learned"}
 BELOW_TRAINING = BELOW_HYBRID | {"hybrid", "stability"}
+BELOW_EXCHANGE = BELOW_TRAINING | {"training.people", "training.trust"}
 BELOW_HOMEOSTAT = BELOW_TRAINING | {"training", "exchange"}
 # what works for the commands, and knows neither them nor the program
 BELOW_COMMANDS = BELOW_HOMEOSTAT | {
@@ -40,7 +41,11 @@ ALLOWED: dict[str, set[str]] = {
     "training.machinery": BELOW_TRAINING | {"training.people", "training.fitted"},
     "training.people": BELOW_HYBRID | {"hybrid"},
     "training.trust": BELOW_HYBRID | {"hybrid"},
-    "exchange": BELOW_TRAINING | {"training.people", "training.trust"},
+    "exchange": BELOW_EXCHANGE,
+    "exchange.files": {"physics"},
+    # what is written of a bundle asks the bundle, which knows nothing of it
+    "exchange.bundle": BELOW_EXCHANGE | {"exchange.files"},
+    "exchange.program": BELOW_HYBRID | {"hybrid"},
     "homeostat": BELOW_HOMEOSTAT,
     "homeostat.commands": BELOW_HOMEOSTAT | {"homeostat"},
     "homeostat.study": BELOW_COMMANDS,

@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from exchange import BUILTIN, Bundle, Outside, load
-from exchange.coverage import Subject, outside_box, strangers
-from exchange.reading import certified_system
+from exchange.bundle.coverage import Subject, outside_box, strangers
+from exchange.bundle.reading import certified_system
 from homeostat import gallery
 from homeostat.bundles.said import none_can_be_made, notes_of
 from stability import Claim, Refusal, RegionalRate

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from exchange import BUILTIN, Bundle, describe, load
-from exchange.units import units_of
+from exchange.bundle.units import units_of
 from homeostat.bundles.said import bundle_verdict, cut_short_in, made_in, none_can_be_made, not_converged_in
 from homeostat.bundles.units_needed import inputs_in_words
 from homeostat.plain_text import shown

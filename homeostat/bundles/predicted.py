@@ -1,7 +1,7 @@
 """The mesh of a bundle's predictions, and how long they may be."""
 
 from exchange import Bundle
-from exchange.forecasts import mesh_for, steps_over_mesh
+from exchange.bundle.forecasts import mesh_for, steps_over_mesh
 from hybrid import Mesh
 from hybrid.cutting.mesh import MOST_STEPS
 

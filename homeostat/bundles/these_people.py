@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import torch
 
-from exchange import Bundle, calibration, lure_of
-from exchange.coverage import outside, subjects_of
+from exchange import Bundle, lure_of
+from exchange.bundle import calibration
+from exchange.bundle.coverage import outside, subjects_of
 from homeostat import gallery
 from homeostat.bundles.reach import Beyond, Reach
 from homeostat.bundles.said import bundle_verdict

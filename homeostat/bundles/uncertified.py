@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 
 from exchange import Bundle
-from exchange.coverage import outside, outside_units, subjects_of
-from exchange.units import units_of
+from exchange.bundle.coverage import outside, outside_units, subjects_of
+from exchange.bundle.units import units_of
 from hybrid import Schedule
 from hybrid.schedules.dose import as_float
 from stability import Certificate

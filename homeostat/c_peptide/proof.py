@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from exchange.systems import lure_of
+from exchange.bundle.systems import lure_of
 from homeostat.study.rounded import certify_rounded
 from hybrid import HybridModel
 from learned import select

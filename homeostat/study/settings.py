@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from exchange import solver_named
-from exchange.solvers import DEFAULT
+from exchange.bundle.solvers import DEFAULT
 from physics.arguments import InputError, quote, require_device
 from physics.glance import glance
 

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from exchange import Bundle, load, save
-from exchange.structures import describe, rebuild
+from exchange.bundle.structures import describe, rebuild
 from homeostat.cli import app
 from homeostat.study.backbones import backbone_named
 from homeostat.study.known_claims import certify_known

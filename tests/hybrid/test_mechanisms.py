@@ -11,7 +11,7 @@ import torch
 from scipy.special import lambertw
 from torch import Tensor
 
-from exchange.structures import describe, rebuild
+from exchange.bundle.structures import describe, rebuild
 from hybrid import (
     Concentration,
     Dose,

@@ -9,7 +9,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
-from exchange.structures import BUILTIN, describe, rebuild
+from exchange.bundle.structures import BUILTIN, describe, rebuild
 from hybrid import (
     BoundTerm,
     Dose,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from exchange.structures import describe, rebuild
+from exchange.bundle.structures import describe, rebuild
 from hybrid import Exponential, HybridModel, Mesh, Schedule, States, Torchdiffeq, simulate
 from hybrid.solve.kernel import Network
 from learned import MLP, AdditiveProportional, ContractingMLP, Ensemble

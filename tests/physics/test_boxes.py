@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from exchange.structures import describe, rebuild
+from exchange.bundle.structures import describe, rebuild
 from hybrid import Concentration, HybridModel
 from learned import AdditiveProportional
 from physics import LogNormalPopulation, OneCompartmentOral, Parameter

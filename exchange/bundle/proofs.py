@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import stability.claims as known
+from exchange.bundle.systems import Subjects, plain
 from exchange.files.json_parts import listed, mapping, only, says
-from exchange.systems import Subjects, plain
 from physics.arguments import quote
 from stability import Certificate, Claim, Lure, Refusal, read_claim
 from stability.region import claimed

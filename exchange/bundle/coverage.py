@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from exchange.dose_means import ROUNDING, is_mean
+from exchange.bundle.dose_means import ROUNDING, is_mean
 from hybrid import HybridModel, Schedule
 from hybrid.schedules.dose import as_float
 from stability import Box, Certificate, Inputs, Lure, RegionalRate

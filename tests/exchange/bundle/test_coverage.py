@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from exchange import Bundle, Outside, Person, load, save
-from exchange.dose_means import is_mean
+from exchange.bundle.dose_means import is_mean
 from homeostat.bundles.checked import examine_bundle
 from homeostat.bundles.uncertified import outside_certificates
 from homeostat.cli import app

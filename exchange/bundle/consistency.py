@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from exchange.bundle import Bundle
+from exchange.bundle.bundle import Bundle
+from exchange.bundle.structures import describe
 from exchange.files.names import require_names
-from exchange.structures import describe
 from hybrid import rollout
 
 

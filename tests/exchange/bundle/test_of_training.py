@@ -13,7 +13,7 @@ import torch
 
 import hybrid
 from exchange import Bundle, Person, load, lure_of, save, solver_named
-from exchange.solvers import name_of, solvers
+from exchange.bundle.solvers import name_of, solvers
 from hybrid import Exponential, HybridModel, RungeKutta, SemilinearField, Solution, Solver, Torchdiffeq
 from learned import Ensemble
 from stability import Certificate, certify, lipschitz_bound

@@ -4,17 +4,17 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from exchange import proofs
-from exchange.bundle import Bundle
-from exchange.consistency import require_named
+from exchange.bundle import proofs
+from exchange.bundle.bundle import Bundle
+from exchange.bundle.consistency import require_named
+from exchange.bundle.joined import require_float64
+from exchange.bundle.person import written
+from exchange.bundle.proofs import Stated, require_known
+from exchange.bundle.structures import describe
+from exchange.bundle.tensors import packed
+from exchange.bundle.units import units_of
 from exchange.files.archive import write_archive
 from exchange.files.plain_json import as_json
-from exchange.joined import require_float64
-from exchange.person import written
-from exchange.proofs import Stated, require_known
-from exchange.structures import describe
-from exchange.tensors import packed
-from exchange.units import units_of
 from physics.arguments import require_kind, require_path
 from stability import Claim
 

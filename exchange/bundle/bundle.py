@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from exchange import forecasts
-from exchange.calibration import as_calibration
-from exchange.coverage import Outside, Subject, outside, outside_units, subjects_of
-from exchange.joined import require_about, require_claims, require_joined, require_own_calibration
-from exchange.person import Person, people_of
-from exchange.solvers import DEFAULT, name_of, solver_named
-from exchange.systems import Subjects, lure_of
-from exchange.units import units_of
+from exchange.bundle import forecasts
+from exchange.bundle.calibration import as_calibration
+from exchange.bundle.coverage import Outside, Subject, outside, outside_units, subjects_of
+from exchange.bundle.joined import require_about, require_claims, require_joined, require_own_calibration
+from exchange.bundle.person import Person, people_of
+from exchange.bundle.solvers import DEFAULT, name_of, solver_named
+from exchange.bundle.systems import Subjects, lure_of
+from exchange.bundle.units import units_of
 from hybrid import Conditions, HybridModel, Mesh, Prediction, Schedule, Solver, conditions_of
 from physics.arguments import quote, require_kind, require_same_people, require_text
 from physics.glance import Summary, glance, with_units

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from exchange.calibration import scaling_in
-from exchange.systems import Subjects
+from exchange.bundle.calibration import scaling_in
+from exchange.bundle.systems import Subjects
 from hybrid import HybridModel
 from physics.arguments import quote, require_kind, require_same_people, shortened
 from stability import Claim, Lure, Refusal

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from exchange.person import Person
+from exchange.bundle.person import Person
 from hybrid import HybridModel, Mesh, Prediction, Schedule, Solver, Torchdiffeq, conditions_of, predict
 from hybrid.defaults import predicting
 from hybrid.schedules.schedule_text import parse_schedule, schedule_units

@@ -56,7 +56,7 @@ TIMES = np.linspace(0.0, 12.0, 7).tolist()
 # populations of mechanisms, whose bundles tests/hybrid/test_mechanisms.py and tests/homeostat/test_any_mechanism.py save
 OF_MECHANISMS = {"MarshPopulation", "SchniderPopulation"}
 FAMILIES = (BACKBONES, POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES, PROCESS_NOISES)
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def oral(residual: bool = True) -> HybridModel:

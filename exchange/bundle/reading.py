@@ -9,17 +9,17 @@ from typing import Any
 import safetensors
 from torch import nn
 
-from exchange import proofs
-from exchange.bundle import Bundle
-from exchange.consistency import require_fit, require_named
+from exchange.bundle import proofs
+from exchange.bundle.bundle import Bundle
+from exchange.bundle.consistency import require_fit, require_named
+from exchange.bundle.person import read
+from exchange.bundle.structures import BUILTIN, describe, rebuild
+from exchange.bundle.tensors import personal_in, unpacked, weights_in
+from exchange.bundle.units import require_same_units, units_of
 from exchange.files.archive import DAMAGE, read_archive
 from exchange.files.json_parts import listed, mapping, only, says
 from exchange.files.names import one_line
 from exchange.files.plain_json import plain_json
-from exchange.person import read
-from exchange.structures import BUILTIN, describe, rebuild
-from exchange.tensors import personal_in, unpacked, weights_in
-from exchange.units import require_same_units, units_of
 from hybrid import HybridModel, Mesh
 from physics.arguments import InputError, quote, require_kind, require_path
 from stability import Claim, Lure

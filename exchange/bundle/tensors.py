@@ -6,8 +6,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from exchange.bundle.structures import LARGEST
 from exchange.files.plain_json import plain_json
-from exchange.structures import LARGEST
 from hybrid import HybridModel
 from training.people import Personal
 
