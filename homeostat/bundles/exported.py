@@ -1,7 +1,7 @@
 """A bundle's model, written in a form that runs without us."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from physics.arguments import InputError, quote, shortened
 TYPICAL = "typical"
 # an option of the shell, and what the forms that have it call it
 _FIELDS = {"--precision": "precision", "--fmi": "fmi", "--name": "prefix"}
+
+_WHAT = {"c": "The model as one header of C99", "fmu": "The model as an FMU, for any simulator that reads them"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,46 @@ def export_bundle(
     export: Export = kind(selection=_selection(bundle, member, choice.theta), replace=choice.replace, **given)  # type: ignore[call-arg]
     written = export.write(bundle, target)
     return Exported(kind.name, written.path, size_of(written.path), written.sentences)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What was written beside a bundle: the `files`, and `problems`, sentences, of those that could not be."""
+
+    files: tuple[Exported, ...]
+    problems: tuple[str, ...]
+
+    def in_folder(self, folder: Path) -> "Beside":
+        """The same, moved to another folder."""
+        return replace(self, files=tuple(replace(one, path=folder / one.path.name) for one in self.files))
+
+    @property
+    def links(self) -> dict[str, str]:
+        """What each of the files is, by its name: for a page."""
+        return {one.path.name: _WHAT.get(one.to, one.to) for one in self.files}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"files": [one.to_dict() for one in self.files], "problems": list(self.problems)}
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What is there, a line each, and what whoever uses it must know."""
+        said = dict.fromkeys(sentence for one in self.files for sentence in one.sentences)
+        return (*(one.text for one in self.files), *said, *self.problems)
+
+
+def export_beside(path: Path, name: str) -> Beside:
+    """A header of C and an FMU beside a bundle, called `name`, instead of those of an earlier run: what a demo leaves."""
+    files, problems = [], []
+    for to in ("c", "fmu"):
+        target = path.with_name(f"{name}{form_of(to).suffix}")
+        target.unlink(missing_ok=True)  # where it cannot be written, none of another model stays beside this one
+        try:
+            files.append(export_bundle(path, Choice(to), target))
+        except (ValueError, OSError) as error:
+            problems.append(f"{target.name} was not written: {error}")
+    return Beside(tuple(files), tuple(problems))
 
 
 def form_of(word: str) -> type[Export]:
