@@ -13,7 +13,7 @@ from physics.arguments import InputError, quote, shortened
 
 TYPICAL = "typical"
 # an option of the shell, and what the forms that have it call it
-_FIELDS = {"--precision": "precision", "--fmi": "fmi", "--name": "prefix"}
+_FIELDS = {"--precision": ("precision",), "--fmi": ("fmi",), "--name": ("prefix", "identifier")}
 
 _WHAT = {"c": "The model as one header of C99", "fmu": "The model as an FMU, for any simulator that reads them"}
 
@@ -61,11 +61,13 @@ def export_bundle(
     whatever the form cannot hold, by its name.
     """
     kind = form_of(choice.to)
-    given = _options(kind, choice.options)
+    given = _options(kind, choice.options, choice.theta)
     member = _member(choice.member)
-    bundle = load(path, structures)
     target = path.with_suffix(kind.suffix) if out is None else out
     _require_target(target, choice.replace)
+    if "prefix" in given or "prefix" in _fields(kind):
+        _require_name(given.get("prefix"), target)
+    bundle = load(path, structures)
     export: Export = kind(selection=_selection(bundle, member, choice.theta), replace=choice.replace, **given)  # type: ignore[call-arg]
     written = export.write(bundle, target)
     return Exported(kind.name, written.path, size_of(written.path), written.sentences)
@@ -120,16 +122,28 @@ def form_of(word: str) -> type[Export]:
     return known[word]
 
 
-def _options(kind: type[Export], options: Mapping[str, Any]) -> dict[str, Any]:
-    own = {one.name for one in fields(kind)}  # type: ignore[arg-type]
-    given = {name: value for name, value in options.items() if value is not None}
-    for name in given:
-        if _FIELDS[name] not in own:
-            others = [f"--to {k.name}" for k in EXPORTS if _FIELDS[name] in {one.name for one in fields(k)}]  # type: ignore[arg-type]
-            raise ValueError(
-                f"{name} is of {' and '.join(others)}, and means nothing to --to {kind.name}; leave it out"
-            )
-    return {_FIELDS[name]: value for name, value in given.items()}
+def _options(kind: type[Export], options: Mapping[str, Any], theta: str | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is None:
+            continue
+        field = _field(kind, name)
+        if field is None:
+            others = " and ".join(f"--to {other.name}" for other in EXPORTS if _field(other, name))
+            raise ValueError(f"{name} is of {others or 'no form'}, and means nothing to --to {kind.name}; leave it out")
+        found[field] = value
+    if theta == TYPICAL and "population" in _fields(kind):
+        found["population"] = False  # nobody in particular, for good: without the map by which somebody could be
+    return found
+
+
+def _field(kind: type[Export], option: str) -> str | None:
+    """What the form calls an option of the shell; None where it has none such."""
+    return next((name for name in _FIELDS[option] if name in _fields(kind)), None)
+
+
+def _fields(kind: type[Export]) -> set[str]:
+    return {one.name for one in fields(kind)}  # type: ignore[arg-type]
 
 
 def _member(text: str) -> int | None:
@@ -158,6 +172,15 @@ def _require_target(target: Path, replace: bool) -> None:
     if not replace and (target.exists() or target.is_symlink()):
         raise ValueError(f"{target} is there already; name another file behind --out, or write over it with --replace")
     require_folder(target.parent)
+
+
+def _require_name(name: str | None, target: Path) -> None:
+    try:
+        require_prefix(target.stem if name is None else name, "the model's name in it" if name is None else "--name")
+    except ValueError as error:
+        said, _, write = str(error).rpartition("; write ")
+        cure = write.strip("'") if write.strip("'").isidentifier() else "model"
+        raise ValueError(f"{said}; write --name {cure}") from error
 
 
 def size_of(path: Path) -> int:
