@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from exchange import BUILTIN, EXPORTS, Bundle, Export, Selection, load
+from exchange.c.identifiers import require_prefix
 from homeostat.places import require_folder
 from physics.arguments import InputError, quote, shortened
 

@@ -2,8 +2,8 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,3 +75,38 @@ def run_c(folder: Path, name: str, text: str) -> str:
     done = subprocess.run([str(folder / name)], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     return done.stdout
+
+
+@pytest.mark.skipif(compiler() is None, reason="no C compiler")
+def test_the_certificate_in_c(folder: Path) -> None:
+    exported(folder, "c")
+    _, proof = blocks("c")
+    assert "-" in run_c(folder, "proof", proof)  # below 0
+
+
+@pytest.mark.skipif(compiler() is None, reason="no C compiler")
+def test_fmpy(folder: Path, wanted: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fmpy")
+    exported(folder, "fmu")
+    monkeypatch.chdir(folder)
+    run, proof, _ = blocks("python")
+    found = program(run, "fmpy_runs")
+    np.testing.assert_allclose(found["exchanged"]["y.concentration"], wanted, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(found["together"]["y.concentration"], wanted, rtol=1e-5, atol=1e-7)
+    assert program(proof, "fmpy_proves")["worst"] <= 1e-9
+
+
+def test_onnxruntime(folder: Path, wanted: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    exported(folder, "onnx")
+    monkeypatch.chdir(folder)
+    found = program(blocks("python")[2], "onnx_runs")
+    np.testing.assert_allclose(found["mean"][:, 0], wanted, rtol=1e-6, atol=1e-8)
+    assert found["worst"] <= 1e-9
+
+
+def program(text: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"__name__": name}
+    exec(compile(text, name, "exec"), found)
+    return found
