@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def exported(folder: Path, to: str) -> Path:
-    target = folder / f"theophylline{ {'c': '.h', 'fmu': '.fmu', 'onnx': '.onnx'}[to]}"
+    target = folder / f"theophylline{ {'c': '.h', 'fmu': '.fmu', 'onnx': '.onnx'}[to] }"
     if not target.exists():
         export_bundle(folder / "model.twin", Choice(to, theta="3"), target)
     return target
@@ -47,7 +47,7 @@ def wanted() -> np.ndarray:
     solver = Torchdiffeq("dopri5", rtol=1e-10, atol=1e-10)
     with torch.no_grad():
         x = simulate(chosen.model, given, HOURS.tolist(), chosen.theta[:, None], solver=solver)
-    y = chosen.model.observation.mean(x, chosen.theta[:, None, None])
+    y = chosen.model.observation.mean(x, chosen.theta)  # (M, T, p)
     return y.mean(0).squeeze().numpy()
 
 
