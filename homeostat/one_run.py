@@ -94,7 +94,7 @@ def _values_in(folder: Path) -> Mapping[str, Any]:
 
 
 def _parts_in(folder: Path) -> set[Path]:
-    """The tables, pictures and exports that an earlier page names, below the folder: nobody's file elsewhere, whatever it names."""
+    """Tables, pictures and exports that an earlier page names, below the folder: nobody's file elsewhere, whatever it names."""
     values = _values_in(folder)
     named = [(one, key) for key in ("tables", "pictures") for one in _listed(values.get(key))]
     names = [one.get(kind) for one, key in named for kind in (("csv",) if key == "tables" else ("svg", "png"))]

@@ -24,8 +24,8 @@ def kind_of(path: Path) -> Kind:
     named = {kind.suffix: kind.name for kind in EXPORTS}
     if path.suffix in named:
         raise ValueError(
-            f"{path}: what `--to {named[path.suffix]}` writes cannot be checked by itself; check the bundle that it was made from, or "
-            "an FMU or ONNX graph of the same"
+            f"{path}: what `--to {named[path.suffix]}` writes cannot be checked by itself; check the bundle that it was made "
+            "from, or an FMU or ONNX graph of the same"
         )
     with open(path, "rb") as file:
         return "fmu" if file.read(4) == b"PK\x03\x04" and _OF_A_FMU in _directory(file) else "bundle"

@@ -20,8 +20,8 @@ def check(
         bool,
         typer.Option(
             "--run",
-            help="Of an FMU: also rebuild its Jacobian through its own interface. THIS RUNS THE CODE IN THE FMU; without it nothing of a "
-            "file is ever run, and that its code is what was certified stays unknown: exit 1.",
+            help="Of an FMU: also rebuild its Jacobian through its own interface. THIS RUNS THE CODE IN THE FMU; without it nothing "
+            "of a file is ever run, and that its code is what was certified stays unknown: exit 1.",
         ),
     ] = False,
     structures: Structures = None,
@@ -30,8 +30,8 @@ def check(
     """Prove a bundle's certificate again, in outward-rounded arithmetic, against its own weights, and hold it beside what its
     own people do: exit 0 proved and covering them, 1 not. A rate on a region is proved too, and is no certificate: alone it is 1.
 
-    Of an FMU or an ONNX graph: prove the certificate inside from the weights stored beside it, and ask the file itself, at sampled
-    states, whether it is the model that was certified: exit 0 both, 1 not. As homeostat check theophylline.fmu --run
+    Of an FMU or an ONNX graph: prove the certificate inside from the weights stored beside it, and ask the file itself, at
+    sampled states, whether it is the model that was certified: exit 0 both, 1 not. As homeostat check theophylline.fmu --run
     """
     from homeostat.bundles.kinds import kind_of
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.corruptions.content import ordinary
-from exchange import CHeader, Selection, save, selected
+from exchange import Selection, save, selected
 from exchange.c.compiled import compiler
 from homeostat.bundles.exported import Choice, export_bundle
 from hybrid import Dose, Schedule, Torchdiffeq, simulate
