@@ -19,7 +19,7 @@ RARE = ("bombs", "large")  # one in thirty: each takes a second to make
 
 @dataclass(frozen=True)
 class Corrupted:
-    """`kind`, the bytes of the file, and whether hashes are right again: then it is the content that is refused, or read as what it
+    """`kind`, the bytes of the file, and whether hashes are right again: then the content is refused, or read as what it
     says."""
 
     kind: str
