@@ -6,6 +6,8 @@ from homeostat_siblings import require_siblings
 require_siblings("exchange", ("physics", "learned", "hybrid", "stability", "training"))
 
 from exchange.bundle.bundle import Bundle
+from exchange.bundle.card import card
+from exchange.bundle.contents import content_hash
 from exchange.bundle.coverage import Outside
 from exchange.bundle.person import Person
 from exchange.bundle.reading import load
@@ -14,17 +16,30 @@ from exchange.bundle.structures import BUILTIN, describe, rebuild
 from exchange.bundle.systems import lure_of
 from exchange.bundle.units import units_of
 from exchange.bundle.writing import save
+from exchange.c.header import CHeader
+from exchange.export import Export, Written
+from exchange.exports import EXPORTS
+from exchange.selection import Selected, Selection, selected
 
 __all__ = [
     "BUILTIN",
+    "EXPORTS",
     "Bundle",
+    "CHeader",
+    "Export",
     "Outside",
     "Person",
+    "Selected",
+    "Selection",
+    "Written",
+    "card",
+    "content_hash",
     "describe",
     "load",
     "lure_of",
     "rebuild",
     "save",
+    "selected",
     "solver_named",
     "units_of",
 ]
