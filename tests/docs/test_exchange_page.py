@@ -46,7 +46,7 @@ def wanted() -> np.ndarray:
     given = Schedule((Dose("gut", 0.0, 320.0),))
     solver = Torchdiffeq("dopri5", rtol=1e-10, atol=1e-10)
     with torch.no_grad():
-        x = simulate(chosen.model, given, HOURS.tolist(), chosen.theta[:, None], solver=solver)
+        x = simulate(chosen.model, given, HOURS.tolist(), chosen.theta[:, None], start=chosen.x0[:, None], solver=solver)
     y = chosen.model.observation.mean(x, chosen.theta)  # (M, T, p)
     return y.mean(0).squeeze().numpy()
 
