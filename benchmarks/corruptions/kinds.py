@@ -119,7 +119,7 @@ PATHS = (
 
 
 def _renamed(content: Content, raw: bytes, rng: random.Random) -> bytes:
-    """An entry goes somewhere else: another is added, or one of ours is called so, under a manifest that may be right about it."""
+    """An entry goes somewhere else: another is added, or one of ours is called so, and the manifest may be right about it."""
     path, out, named = rng.choice(PATHS), io.BytesIO(), dict(content)
     if rng.random() < 0.5:
         named[path] = b"1"

@@ -218,8 +218,8 @@ def _entries(archive: zipfile.ZipFile, path: Path, room: int) -> dict[str, bytes
         raise ValueError(f"{path}: unexpected or repeated entries {quote(stray)}; this is not a bundle that we wrote")
     if len(names) > len(KNOWN) + 1 + MOST:  # a signature beside them
         raise ValueError(
-            f"{path}: it has {len(names)} entries, and a bundle at most {len(KNOWN) + 1} and {MOST} that are optional; this is not "
-            "a bundle that we wrote"
+            f"{path}: it has {len(names)} entries, and a bundle at most {len(KNOWN) + 1} and {MOST} that are optional; this is "
+            "not a bundle that we wrote"
         )
     claimed_size = sum(i.file_size for i in infos)
     if claimed_size > room or any(i.filename in (MANIFEST, SIGNATURE) and i.file_size > _MANIFEST for i in infos):
