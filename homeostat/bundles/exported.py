@@ -106,10 +106,10 @@ def export_beside(path: Path, name: str) -> Beside:
     files, problems = [], []
     for to in ("c", "fmu"):
         target = path.with_name(f"{name}{form_of(to).suffix}")
-        target.unlink(missing_ok=True)  # where it cannot be written, none of another model stays beside this one
         try:
-            files.append(export_bundle(path, Choice(to), target))
+            files.append(export_bundle(path, Choice(to, replace=True), target))
         except (ValueError, OSError) as error:
+            target.unlink(missing_ok=True)  # of another model, beside this one
             problems.append(f"{target.name} was not written: {error}")
     return Beside(tuple(files), tuple(problems))
 

@@ -87,7 +87,8 @@ def _in_words(about: Described) -> list[str]:
         more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
         lines.append(f"{kind:<12} {', '.join(there[:_SHOWN]) or 'none'}{more}")
     lines.append(f"{'time':<12} {about.time_unit or 'unit unknown'}")
-    lines.append(f"{'slopes':<12} {'directional derivatives' if about.directional else 'differences: it has no directional derivatives'}")
+    slopes = "directional derivatives" if about.directional else "differences: it has no directional derivatives"
+    lines.append(f"{'slopes':<12} {slopes}")
     if about.left_out:
         lines.append(f"{'left out':<12} {', '.join(about.left_out)}: no single real number")
     lines.append(f"{'certificate':<12} {UNCERTIFIED}")

@@ -20,8 +20,8 @@ def check(
         bool,
         typer.Option(
             "--run",
-            help="Of an FMU: also rebuild its Jacobian through its own interface. THIS RUNS THE CODE IN THE FMU; without it nothing "
-            "of a file is ever run, and that its code is what was certified stays unknown: exit 1.",
+            help="Of an FMU: also rebuild its Jacobian through its own interface. THIS RUNS THE CODE IN THE FMU; without it "
+            "nothing of a file is ever run, and that its code is what was certified stays unknown: exit 1.",
         ),
     ] = False,
     structures: Structures = None,

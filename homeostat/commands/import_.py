@@ -15,8 +15,8 @@ def import_(
         Path | None,
         typer.Option(
             metavar="TABLE.csv",
-            help="Simulate it, by its own Co-Simulation, and write its outputs as a table that `homeostat fit` reads. THIS RUNS THE "
-            "CODE IN THE FMU; without it nothing of the file is run.",
+            help="Simulate it, by its own Co-Simulation, and write its outputs as a table that `homeostat fit` reads. THIS "
+            "RUNS THE CODE IN THE FMU; without it nothing of the file is run.",
         ),
     ] = None,
     until: Annotated[float, typer.Option(help="End of the simulation, in the FMU's unit of time.")] = 1.0,
@@ -28,8 +28,8 @@ def import_(
         str,
         typer.Option(
             "--do",
-            help="What is done: inputs, \"set heat = 2 @ 0, 3 @ 5 held\", and infusions into a state that has an input of that name, "
-            "infused.STATE. The grammar is in `homeostat grammar`.",
+            help="What is done: inputs, \"set heat = 2 @ 0, 3 @ 5 held\", and infusions into a state that has an input of that "
+            "name, infused.STATE. The grammar is in `homeostat grammar`.",
         ),
     ] = "",
     channels: Annotated[str, typer.Option(help="Outputs or states to write, as y,plasma (default: every output).")] = "",
