@@ -16,6 +16,7 @@ TYPICAL = "typical"
 # an option of the shell, and what the forms that have it call it
 _FIELDS = {"--precision": ("precision",), "--fmi": ("fmi",), "--name": ("prefix", "identifier")}
 
+_FACTS = ("claimed (", "beside it: ", "onnxruntime gives ")  # how sentences begin that warn of nothing
 _WHAT = {"c": "The model as one header of C99", "fmu": "The model as an FMU, for any simulator that reads them"}
 
 
@@ -45,8 +46,14 @@ class Exported:
 
     @property
     def text(self) -> str:
-        """All of it in words, but the sentences."""
-        return f"{self.to}: {self.path} ({self.size / 1000:.0f} kB)"
+        """All of it in words, but what warns."""
+        facts = [sentence for sentence in self.sentences if sentence.startswith(_FACTS)]
+        return "\n".join([f"{self.to}: {self.path} ({self.size / 1000:.0f} kB)", *facts])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know: not certified, no compiler, whose start it is."""
+        return tuple(sentence for sentence in self.sentences if not sentence.startswith(_FACTS))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -88,7 +95,7 @@ class Beside:
     @property
     def links(self) -> dict[str, str]:
         """What each of the files is, by its name: for a page."""
-        return {one.path.name: _WHAT.get(one.to, one.to) for one in self.files}
+        return {one.path.name: _WHAT[one.to] for one in self.files}
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -97,8 +104,9 @@ class Beside:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What is there, a line each, and what whoever uses it must know."""
-        said = dict.fromkeys(sentence for one in self.files for sentence in one.sentences)
-        return (*(one.text for one in self.files), *said, *self.problems)
+        said = dict.fromkeys(note for one in self.files for note in one.notes)
+        lines = (f"{_WHAT[one.to]}: {one.path} ({one.size / 1000:.0f} kB)" for one in self.files)
+        return (*lines, *said, *self.problems)
 
 
 def export_beside(path: Path, name: str) -> Beside:
