@@ -14,17 +14,28 @@ from exchange.bundle.structures import BUILTIN, describe, rebuild
 from exchange.bundle.systems import lure_of
 from exchange.bundle.units import units_of
 from exchange.bundle.writing import save
+from exchange.c.header import CHeader
+from exchange.export import Export, Written
+from exchange.exports import EXPORTS
+from exchange.selection import Selected, Selection, selected
 
 __all__ = [
     "BUILTIN",
+    "EXPORTS",
     "Bundle",
+    "CHeader",
+    "Export",
     "Outside",
     "Person",
+    "Selected",
+    "Selection",
+    "Written",
     "describe",
     "load",
     "lure_of",
     "rebuild",
     "save",
+    "selected",
     "solver_named",
     "units_of",
 ]

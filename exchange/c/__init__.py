@@ -1,0 +1,1 @@
+"""One way to C: a header of straight C99 out of programs and layers, and compiling it."""

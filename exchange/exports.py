@@ -1,0 +1,6 @@
+"""The forms in which a bundle is exported: one word a form."""
+
+from exchange.c.header import CHeader
+from exchange.export import Export
+
+EXPORTS: tuple[type[Export], ...] = (CHeader,)

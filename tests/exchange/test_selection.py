@@ -1,0 +1,73 @@
+"""What of a bundle is exported: members, and whose θ and c."""
+
+import math
+
+import pytest
+import torch
+
+from exchange import EXPORTS, Selection, selected
+from exchange.bundle.bundle import Bundle
+from tests.exchange.bundle.test_bundle import MODELS, bundle_for
+
+
+@pytest.fixture(scope="module")
+def bundles() -> dict[str, Bundle]:
+    return {name: bundle_for(make()) for name, make in MODELS.items()}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_person_is_who_the_bundle_says(bundles: dict[str, Bundle], name: str) -> None:
+    bundle = bundles[name]
+    found, given = selected(bundle, Selection(person="№ 2")), bundle.conditions()
+    theta = bundle.model.theta(bundle.personal.mode, given.covariates)
+    assert torch.equal(found.theta, theta.expand(2, 2, -1)[:, 1])
+    assert torch.equal(found.c, bundle.model.context(bundle.personal.mode, given.covariates).expand(2, 2, -1)[:, 1])
+    start = bundle.model.initial(theta, given.baseline, given.segments.u0[:, 0])
+    assert torch.equal(found.x0, start.expand(2, 2, -1)[:, 1])
+    assert found.covariates.keys() == bundle.model.uses.keys()
+    assert not any(p.requires_grad for p in found.model.parameters())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_member_alone_is_that_member(bundles: dict[str, Bundle], name: str) -> None:
+    whole, one = (selected(bundles[name], Selection(member, "Ada")) for member in (None, 1))
+    assert (whole.members, one.members) == ((0, 1), (1,))
+    for part in ("theta", "c", "x0", "personal"):
+        assert torch.equal(getattr(one, part), getattr(whole, part)[1:])
+    x, u = torch.ones(2, 1, len(one.model.backbone.states)), torch.ones(1, 1, len(one.model.backbone.inputs))
+    x, u = x.double(), u.double()
+    both = whole.model.at(whole.theta[:, None], whole.c[:, None]).rate(x, u)
+    torch.testing.assert_close(
+        one.model.at(one.theta[:, None], one.c[:, None]).rate(x[1:], u), both[1:], rtol=1e-13, atol=0
+    )
+
+
+def test_the_typical_person_has_the_reference_covariates(bundles: dict[str, Bundle]) -> None:
+    found = selected(bundles["oral"], Selection())
+    assert found.covariates == {"WT": 70.0}
+    assert bool((found.personal == 0.0).all())
+    assert all(math.isnan(value) for value in found.baseline)
+    assert found.said == ()
+
+
+def test_a_typical_person_of_a_model_that_starts_from_a_measurement(bundles: dict[str, Bundle]) -> None:
+    found = selected(bundles["VanCauter"], Selection())
+    assert found.covariates == {"age": 40.0, "type2": 0.0}  # someone's, and not a mean of a yes and a no
+    assert bool(found.x0.isfinite().all())
+    assert "middle" in found.said[0]
+
+
+def test_who_is_not_there_is_refused(bundles: dict[str, Bundle]) -> None:
+    with pytest.raises(ValueError, match="members 0 to 1"):
+        selected(bundles["oral"], Selection(member=2))
+    with pytest.raises(ValueError, match="no person"):
+        selected(bundles["oral"], Selection(person="Bob"))
+    for wrong in ({"member": -1}, {"member": 0.5}, {"person": 3}):
+        with pytest.raises(ValueError, match="Selection"):
+            Selection(**wrong)
+
+
+def test_every_form_has_its_word_and_its_suffix() -> None:
+    names = [one.name for one in EXPORTS]
+    assert len(set(names)) == len(names)
+    assert all(one.suffix.startswith(".") for one in EXPORTS)
