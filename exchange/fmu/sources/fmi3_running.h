@@ -86,17 +86,6 @@ STATUS FMI3(fmi3GetNumberOfContinuousStates)(fmi3Instance handle, size_t *count)
     return fmi3OK;
 }
 
-STATUS FMI3(fmi3EnterStepMode)(fmi3Instance handle)
-{
-    return lacking(handle);
-}
-
-STATUS FMI3(fmi3GetOutputDerivatives)(fmi3Instance handle, REFERENCES, const fmi3Int32 orders[], fmi3Float64 values[], size_t size)
-{
-    UNUSED(references), UNUSED(count), UNUSED(orders), UNUSED(values), UNUSED(size);
-    return lacking(handle);
-}
-
 STATUS FMI3(fmi3DoStep)(fmi3Instance handle, fmi3Float64 from, fmi3Float64 size, fmi3Boolean final, fmi3Boolean *events,
                         fmi3Boolean *ends, fmi3Boolean *early, fmi3Float64 *reached)
 {
@@ -109,10 +98,4 @@ STATUS FMI3(fmi3DoStep)(fmi3Instance handle, fmi3Float64 from, fmi3Float64 size,
         return fmi3Error;
     *reached = OF(handle)->memory.value[V_TIME];
     return fmi3OK;
-}
-
-STATUS FMI3(fmi3ActivateModelPartition)(fmi3Instance handle, fmi3ValueReference clock, fmi3Float64 time)
-{
-    UNUSED(clock), UNUSED(time);
-    return lacking(handle);
 }

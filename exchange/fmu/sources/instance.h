@@ -343,7 +343,7 @@ static int set_value(Instance *instance, uint32_t reference, double number)
         if (memory->mode == CONTINUOUS)
             return failed(instance, "a tunable parameter is set before initialising ends, or in event or step mode");
         if (reference < V_CONTEXT) {
-            const double *box = theta_boxes[(reference - V_THETA) % SIZE(PARAMETERS)];
+            const double *box = theta_boxes[reference - V_THETA];
             if (number < box[0] || number > box[1])
                 return failed(instance, "a parameter theta is outside its min and max");
         }
