@@ -21,7 +21,7 @@ from exchange.fmu.extra import FOLDER, extra_files
 from exchange.fmu.model_header import model_header
 from exchange.fmu.variables import Variables, variables_of
 from exchange.selection import TYPICAL, Selected, Selection, selected
-from physics.arguments import require_choice
+from physics.arguments import quote, require_choice, require_flag
 
 _SOURCES = {3: ("fmi3.c", "fmi3_lacking.h", "fmi3_running.h"), 2: ("fmi2.c", "fmi2_running.h")}
 # no rounding that differs from one machine to another (-ffp-contract), nothing of the build in the file
@@ -56,8 +56,10 @@ class Fmu(Export):
         Errors: `ValueError` for what the header cannot hold, by its name, for names that FMI has no place for, an identifier that
         is none, and a target that exists; `OSError`, naming the file.
         """
-        require_choice(self.fmi, (3, 2), "Fmu: fmi")
+        if type(self.fmi) is not int or self.fmi not in (3, 2):
+            raise ValueError(f"Fmu: fmi is 3 or 2, got {quote(self.fmi)}; write Fmu(fmi=3)")
         require_choice(self.step, ("exponential", "rk4"), "Fmu: step")
+        require_flag(self.binary, "Fmu: binary")
         target = target_of(self, path, "Fmu")
         prefix = require_prefix(self.identifier or identifier(target.stem), "Fmu: identifier")
         chosen = selected(bundle, self.selection)
