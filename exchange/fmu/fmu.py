@@ -12,8 +12,8 @@ from typing import ClassVar, Literal
 
 from exchange.bundle.bundle import Bundle
 from exchange.c.compiled import FLAGS, compiler, shared_library
-from exchange.c.header import CHeader
 from exchange.c.identifiers import identifier, require_prefix
+from exchange.c.text import header_text
 from exchange.export import Export, Written, certified, claimed, target_of
 from exchange.fmu.archive import write_fmu
 from exchange.fmu.description import Head, build_description, described
@@ -77,7 +77,8 @@ class Fmu(Export):
         self, bundle: Bundle, chosen: Selected, variables: Variables, prefix: str, said: list[str]
     ) -> dict[str, bytes]:
         model, header = chosen.model, f"{prefix}_model.h"
-        text = _header_text(bundle, self.selection, prefix)
+        about = "\n".join((_about(bundle, chosen), *claimed(bundle)))
+        text = header_text(chosen, prefix, "double", about).encode()
         sources = {header: text, **{name: _source(name) for name in ("instance.h", *_SOURCES[self.fmi])}}
         files = extra_files(bundle, chosen, variables)
         head = Head(prefix, prefix, "", _about(bundle, chosen), (_SOURCES[self.fmi][0],))
@@ -113,13 +114,6 @@ def _about(bundle: Bundle, chosen: Selected) -> str:
     status = "claims are in extra/org.homeostat/proof.json" if certified(bundle) else "not certified"
     time = chosen.model.backbone.time_unit
     return f"dx/dt = A(θ)x + B(θ)u + learned and known terms, {members}; time counts in {time}; {status}"
-
-
-def _header_text(bundle: Bundle, selection: Selection, prefix: str) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{prefix}.h"
-        CHeader(selection=selection, prefix=prefix).write(bundle, path)
-        return path.read_bytes()
 
 
 def _source(name: str) -> bytes:
