@@ -25,7 +25,7 @@ from physics.arguments import quote, require_choice, require_flag
 
 _SOURCES = {3: ("fmi3.c", "fmi3_lacking.h", "fmi3_running.h"), 2: ("fmi2.c", "fmi2_running.h")}
 # no rounding that differs from one machine to another (-ffp-contract), nothing of the build in the file
-_FLAGS = (*FLAGS, "-g0", "-ffp-contract=off", "-fvisibility=hidden")
+_FLAGS = (*FLAGS, "-Werror=implicit-function-declaration", "-g0", "-ffp-contract=off", "-fvisibility=hidden")
 
 
 @dataclass(frozen=True)
