@@ -6,10 +6,11 @@
 | `proof.json` | the claims and the systems that they are about, as in a bundle: `python -m stability.proof proof.json` proves them |
 | `calibration.json`, `card.md` | scores on people never seen, and the model card, as in a bundle |
 | `states.json` | which variable is which state, parameter and input of those systems, and states at which to compare |
+| `hashes.json` | SHA-256 of every other file of the FMU, by its name; binaries that were built later are in addition |
 
 `states.json`:
 
-    {"version": 1, "time": UNIT,
+    {"version": 1, "content": SHA-256 of the bundle's content, "time": UNIT,
      "members": [{"index": k, "states": [NAME, …], "rates": […], "theta": […], "context": […]}, …],
      "inputs": [NAME, …], "people": {"theta": [[[…]]], "context": [[[…]]]},
      "samples": [{"x": […], "u": […]}, …]}
@@ -19,6 +20,8 @@ the members of this FMU, in the units of its variables. A receiver sets them, an
 `getDirectionalDerivative`. Samples are a courtesy: a receiver draws states of its own.
 """
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,7 +29,7 @@ import torch
 
 from exchange.bundle.bundle import Bundle
 from exchange.bundle.card import card
-from exchange.bundle.contents import contents_of
+from exchange.bundle.contents import content_hash, contents_of
 from exchange.files.plain_json import as_json
 from exchange.fmu.sampled import sampled_states
 from exchange.fmu.variables import Variables
@@ -59,6 +62,11 @@ def extra_files(bundle: Bundle, chosen: Selected, variables: Variables) -> dict[
     return {f"{FOLDER}/{name}": data for name, data in files.items()}
 
 
+def hashes(files: Mapping[str, bytes]) -> bytes:
+    """`hashes.json` of all these files."""
+    return as_json({name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())})
+
+
 def _states(bundle: Bundle, chosen: Selected, variables: Variables) -> dict[str, Any]:
     model = chosen.model
     owned = {
@@ -72,6 +80,7 @@ def _states(bundle: Bundle, chosen: Selected, variables: Variables) -> dict[str,
     ]
     return {
         "version": 1,
+        "content": content_hash(bundle),
         "time": model.backbone.time_unit,
         "members": members,
         "inputs": [v.name for v in variables.named("V_INPUT")],

@@ -17,13 +17,13 @@ from exchange.c.text import header_text
 from exchange.export import Export, Written, certified, claimed, target_of
 from exchange.fmu.archive import write_fmu
 from exchange.fmu.description import Head, build_description, described
-from exchange.fmu.extra import FOLDER, extra_files
+from exchange.fmu.extra import FOLDER, extra_files, hashes
 from exchange.fmu.model_header import model_header
 from exchange.fmu.variables import Variables, variables_of
 from exchange.selection import TYPICAL, Selected, Selection, selected
 from physics.arguments import quote, require_choice, require_flag
 
-_SOURCES = {3: ("fmi3.c", "fmi3_lacking.h", "fmi3_running.h"), 2: ("fmi2.c", "fmi2_running.h")}
+_SOURCES = {3: ("fmi3.c", "adjoint.h", "fmi3_lacking.h", "fmi3_running.h"), 2: ("fmi2.c", "fmi2_running.h")}
 # no rounding that differs from one machine to another (-ffp-contract), nothing of the build in the file
 _FLAGS = (*FLAGS, "-Werror=implicit-function-declaration", "-g0", "-ffp-contract=off", "-fvisibility=hidden")
 
@@ -70,6 +70,7 @@ class Fmu(Export):
             said.append("no C compiler was found: the FMU holds sources only, which most importers build by themselves")
         elif self.binary:
             entries |= _binary(entries, prefix, self.fmi)
+        entries[f"{FOLDER}/hashes.json"] = hashes(entries)
         write_fmu(target, entries)
         return Written(target, (*said, *chosen.said))
 

@@ -8,6 +8,8 @@
 
 #include "instance.h"
 
+#include "adjoint.h"
+
 #ifndef fmi3PlatformTypes_h
 typedef void *fmi3Instance, *fmi3InstanceEnvironment, *fmi3FMUState;
 typedef uint32_t fmi3ValueReference;
