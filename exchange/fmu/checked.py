@@ -40,8 +40,8 @@ AGREES, HOLDS = 1e-12, 1e-9  # how far J may be from that of the stored system, 
 @dataclass(frozen=True)
 class Rebuilt:
     """What the FMU's own interface says: `states` at which it was asked, of every certified member and person; `off`, the largest
-    difference of J from that of the stored system, over J's largest entry; `eigenvalue`, the largest of L⁻¹(PJ + JᵀP + 2λP)L⁻ᵀ
-    over λ; None where there is no certificate to hold against it.
+    difference of J from that of the stored system, over J's largest entry; `eigenvalue`, the largest of
+    L⁻¹(PJ + JᵀP + 2λP)L⁻ᵀ, per unit of time; None where there is no certificate to hold against it.
     """
 
     states: int
@@ -170,4 +170,4 @@ def _of_interface(found: Rebuilt) -> str:
     if found.eigenvalue is None:
         return words
     holds = "holds" if found.eigenvalue <= HOLDS else "does NOT hold"
-    return f"{words}, and the inequality of the certificate {holds} there (largest eigenvalue {found.eigenvalue:.1e} of the rate)"
+    return f"{words}, and the inequality of the certificate {holds} there (largest eigenvalue {found.eigenvalue:.1e})"

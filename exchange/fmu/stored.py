@@ -64,7 +64,7 @@ class Stored:
         return Stored(str(value["time"]), members, inputs, theta, context, samples, rated)
 
     def rebuilt(self, opened: Opened, states: int, seed: int) -> tuple[int, float, float | None]:
-        """Runs the FMU: how many states were asked, how far J is off, and the largest eigenvalue over the rate.
+        """Runs the FMU: how many states were asked, how far J is off, and the largest eigenvalue.
 
         Without a claim about a rate nothing is stored that J could be held against: it is asked, and has to be finite.
         """
@@ -80,7 +80,7 @@ class Stored:
                         known = jacobians_of_system(system, member.index, person, x, u)
                         size = max(float(np.abs(known).max()), 1e-300)
                         off = max(off, float(np.abs(mine - known).max()) / size)
-                        top = float(_eigenvalues(claim.metric, mine, claim.rate).max()) / claim.rate
+                        top = float(_eigenvalues(claim.metric, mine, claim.rate).max())
                         worst = top if worst is None else max(worst, top)
                         asked += len(x)
                 if not self.rated:
