@@ -50,8 +50,10 @@ class Stored:
         members = tuple(_member(mapping(one, "a member")) for one in listed(value["members"], "members"))
         people, inputs = mapping(value["people"], "people"), _names(value["inputs"])
         count, n = len(members), len(members[0].states)
-        theta, context = (np.array(listed(people[name], name), dtype=np.float64) for name in ("theta", "context"))
-        theta, context = theta.reshape(count, -1, len(members[0].theta)), context.reshape(count, -1, len(members[0].context))
+        theta, context = (
+            np.array(listed(people[name], name), dtype=np.float64).reshape(count, _people(people), len(names))
+            for name, names in (("theta", members[0].theta), ("context", members[0].context))
+        )
         samples = tuple(
             (np.array(one["x"], dtype=np.float64).reshape(n), np.array(one["u"], dtype=np.float64).reshape(len(inputs)))
             for one in listed(value["samples"], "samples")
@@ -150,6 +152,11 @@ def _member(value: Mapping[str, Any]) -> Member:
     if type(value["index"]) is not int or value["index"] < 0:
         raise ValueError("a member's index is a whole number from 0 on")
     return Member(value["index"], *(_names(value[name]) for name in ("states", "rates", "theta", "context")))
+
+
+def _people(value: Mapping[str, Any]) -> int:
+    rows = listed(value["theta"], "theta")
+    return len(listed(rows[0], "theta")) if rows else 0
 
 
 def _names(value: Any) -> tuple[str, ...]:
