@@ -75,7 +75,8 @@ def _version_3(head: Head, variables: Variables) -> ET.Element:
     structure = ET.SubElement(root, "ModelStructure")
     for element, found in _structure(variables).items():
         for variable in found:
-            ET.SubElement(structure, element, {"valueReference": str(variable.reference)})
+            by = " ".join(str(known.reference) for known in _known(element, variable, variables))
+            ET.SubElement(structure, element, {"valueReference": str(variable.reference), "dependencies": by})
     return root
 
 
@@ -121,9 +122,17 @@ def _version_2(head: Head, variables: Variables) -> ET.Element:
     names = {"Output": "Outputs", "ContinuousStateDerivative": "Derivatives", "InitialUnknown": "InitialUnknowns"}
     for element, found in _structure(variables).items():
         group = ET.SubElement(structure, names[element])
-        for index in sorted(place[id(variable)] for variable in found):
-            ET.SubElement(group, "Unknown", {"index": str(index)})
+        for variable in sorted(found, key=lambda one: place[id(one)]):
+            by = " ".join(str(place[id(known)]) for known in _known(element, variable, variables))
+            ET.SubElement(group, "Unknown", {"index": str(place[id(variable)]), "dependencies": by})
     return root
+
+
+def _known(element: str, variable: Variable, variables: Variables) -> tuple[Variable, ...]:
+    """What an unknown depends on: while time goes on states and inputs, while it is initialised parameters too."""
+    moved = variables.moved_by[variable.name]
+    parameters = [v for v in variables.all if v.causality == "parameter" and v.name != "step"]
+    return (*moved, *parameters) if element == "InitialUnknown" else moved
 
 
 def _units_and_experiment(root: ET.Element, variables: Variables) -> None:

@@ -78,6 +78,28 @@ class Variables:
         """The variables of one group."""
         return next(group.variables for group in self.groups if group.macro == macro)
 
+    @property
+    def moved_by(self) -> dict[str, tuple[Variable, ...]]:
+        """For every rate and output, by name, the states and inputs that it moves with, in the order of their references.
+
+        A rate and a channel of a member move with its own states; what is of all members with all of them.
+        """
+        states, levels, infused = (self.named(macro) for macro in ("V_STATE", "V_INPUT", "V_INFUSED"))
+        n, found = len(infused), dict[str, tuple[Variable, ...]]()
+        for i, rate in enumerate(self.named("V_RATE")):
+            own = i // n * n
+            found[rate.name] = (*states[own : own + n], *levels, infused[i % n])
+        for group in self.groups:
+            for i, variable in enumerate(group.variables):
+                if group.macro == "V_OF_MEMBER":
+                    own = i // len(self.named("V_OUTPUT")) * n
+                    found[variable.name] = states[own : own + n]
+                elif group.macro in ("V_OUTPUT", "V_EPISTEMIC"):
+                    found[variable.name] = states
+                elif group.macro == "V_VARIANCE":
+                    found[variable.name] = (*states, *levels)
+        return found
+
 
 @dataclass(frozen=True)
 class _Column:
