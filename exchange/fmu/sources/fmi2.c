@@ -202,8 +202,6 @@ STATUS FMI2(fmi2SetBoolean)(fmi2Component handle, REFERENCES, const fmi2Boolean 
     for (size_t i = 0; i < count; i++) {
         if (!BY_POPULATION || references[i] != V_BY_POPULATION)
             return lacking(handle);
-        if (OF(handle)->memory.mode == CONTINUOUS)
-            return answer(failed(OF(handle), "a tunable parameter is set before initialising ends, or in event or step mode"));
         OF(handle)->memory.by_population = values[i] != 0;
         changed(OF(handle), 1);
     }

@@ -235,8 +235,6 @@ STATUS FMI3(fmi3SetBoolean)(fmi3Instance handle, REFERENCES, const fmi3Boolean v
     for (size_t i = 0; i < count; i++) {
         if (!BY_POPULATION || references[i] != V_BY_POPULATION)
             return lacking(handle);
-        if (OF(handle)->memory.mode == CONTINUOUS)
-            return answer(failed(OF(handle), "a tunable parameter is set before initialising ends, or in event or step mode"));
         OF(handle)->memory.by_population = values[i];
         changed(OF(handle), 1);
     }
