@@ -72,6 +72,20 @@ class Running:
             found = [self._instance.getDirectionalDerivative(rows, [column], [1.0]) for column in columns]
         return np.array(found, dtype=np.float64).reshape(len(by), len(of)).T
 
+    def adjoint(self, of: Sequence[str], by: Sequence[str]) -> Array:  # (len(of), len(by))
+        """∂of/∂by, row by row, by adjoint derivatives. Errors: `ValueError` for FMI 2, which has none."""
+        rows, columns = [self._reference(name) for name in of], [self._reference(name) for name in by]
+        with _told(self._path):
+            if not self.has_adjoint:
+                raise ValueError("FMI 2 has no adjoint derivatives")
+            found = [self._instance.getAdjointDerivative([row], columns, [1.0], len(columns)) for row in rows]
+        return np.array(found, dtype=np.float64).reshape(len(of), len(by))
+
+    @property
+    def has_adjoint(self) -> bool:
+        """Are there adjoint derivatives?"""
+        return self._three
+
     def _reference(self, name: str) -> int:
         if name not in self._references:
             raise ValueError(f"{self._path}: there is no variable {one_line(name, 80)!r} in its modelDescription.xml")
