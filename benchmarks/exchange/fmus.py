@@ -59,12 +59,12 @@ def figures(bundle: Bundle, folder: Path, *, fmi: int, member: int | None, step:
     Fmu(selection, fmi=fmi, step=step, replace=True).write(bundle, path)  # type: ignore[arg-type]  # of a benchmark's own loop
     seconds = time.perf_counter() - began
     chosen = selected(bundle, selection)
-    exchange, stepped = _simulated(path, chosen)
+    exchange, stepped = simulated(path, chosen)
     checked = check_fmu(path, run=True, states=8)
     rebuilt = checked.rebuilt
     eigenvalue = np.nan if rebuilt is None or rebuilt.eigenvalue is None else rebuilt.eigenvalue
-    jacobian = max(_jacobians(path, chosen), 0.0 if rebuilt is None else rebuilt.off)
-    by_casadi = _by_casadi(path, chosen, folder) if casadi else np.nan
+    jacobian = max(jacobians(path, chosen), 0.0 if rebuilt is None else rebuilt.off)
+    by_casadi = by_casadi(path, chosen, folder) if casadi else np.nan
     messages = len(validate_fmu(str(path)))
     return Figures(messages, exchange, stepped, jacobian, by_casadi, eigenvalue, seconds, path.stat().st_size)
 
@@ -77,7 +77,7 @@ def _names(chosen: Selected) -> tuple[list[str], list[str]]:
     return [f"{owner}{name}" for owner in owners for name in states], [f"infused.{name}" for name in states]
 
 
-def _simulated(path: Path, chosen: Selected) -> tuple[float, float]:
+def simulated(path: Path, chosen: Selected) -> tuple[float, float]:
     """ME and CS against our own solution: over the largest of each state, and over the stated error."""
     from fmpy import read_model_description, simulate_fmu
 
@@ -132,7 +132,7 @@ def solution(chosen: Selected, levels: Sequence[float], rates: Sequence[float], 
     return found.states[:, 0].permute(1, 0, 2).reshape(len(times), -1).detach().numpy()
 
 
-def _jacobians(path: Path, chosen: Selected) -> float:
+def jacobians(path: Path, chosen: Selected) -> float:
     """∂rates/∂states of the whole FMU at three states, block by block, against ours; off the blocks it is 0."""
     states, _ = _names(chosen)
     rates = [f"der({name})" for name in states]
@@ -165,7 +165,7 @@ def whole_jacobian(chosen: Selected, x: Array, u: torch.Tensor) -> Array:  # (M�
     return found
 
 
-def _by_casadi(path: Path, chosen: Selected, folder: Path) -> float:
+def by_casadi(path: Path, chosen: Selected, folder: Path) -> float:
     """Rates and Jacobian as CasADi's DaeBuilder imports them."""
     import casadi
 

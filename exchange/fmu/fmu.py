@@ -21,7 +21,7 @@ from exchange.fmu.extra import FOLDER, extra_files, hashes
 from exchange.fmu.model_header import model_header
 from exchange.fmu.variables import Variables, variables_of
 from exchange.selection import TYPICAL, Selected, Selection, selected
-from physics.arguments import quote, require_choice, require_flag
+from physics.arguments import quote, require_flag, require_kind
 
 _SOURCES = {3: ("fmi3.c", "adjoint.h", "fmi3_lacking.h", "fmi3_running.h"), 2: ("fmi2.c", "fmi2_running.h")}
 # no rounding that differs from one machine to another (-ffp-contract), nothing of the build in the file
@@ -50,16 +50,24 @@ class Fmu(Export):
     binary: bool = True
     replace: bool = False
 
+    def __post_init__(self) -> None:
+        require_kind(self.selection, Selection, "Fmu: selection", "Selection(member=0)")
+        if type(self.fmi) is not int or self.fmi not in (3, 2):
+            raise ValueError(f"Fmu: fmi is 3 or 2, got {quote(self.fmi)}; write Fmu(fmi=3)")
+        if self.step not in ("exponential", "rk4"):
+            raise ValueError(f'Fmu: step is "exponential" or "rk4", got {quote(self.step)}; write Fmu(step="rk4")')
+        if self.identifier is not None:
+            require_prefix(self.identifier, "Fmu: identifier")
+        require_flag(self.binary, "Fmu: binary")
+        require_flag(self.replace, "Fmu: replace")
+
     def write(self, bundle: Bundle, path: str | os.PathLike[str]) -> Written:
         """Write the FMU. The same bundle gives the same bytes, with the same compiler.
 
         Errors: `ValueError` for what the header cannot hold, by its name, for names that FMI has no place for, an identifier that
         is none, and a target that exists; `OSError`, naming the file.
         """
-        if type(self.fmi) is not int or self.fmi not in (3, 2):
-            raise ValueError(f"Fmu: fmi is 3 or 2, got {quote(self.fmi)}; write Fmu(fmi=3)")
-        require_choice(self.step, ("exponential", "rk4"), "Fmu: step")
-        require_flag(self.binary, "Fmu: binary")
+        require_kind(bundle, Bundle, "Fmu: bundle", 'load("model.twin")')
         target = target_of(self, path, "Fmu")
         prefix = require_prefix(self.identifier or identifier(target.stem), "Fmu: identifier")
         chosen = selected(bundle, self.selection)

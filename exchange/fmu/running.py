@@ -3,6 +3,7 @@
 Whoever runs an FMU runs code that the file holds, with all that this process may do.
 """
 
+import ctypes
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -50,10 +51,13 @@ class Running:
             set_all = self._instance.setFloat64 if self._three else self._instance.setReal
             set_all([self._reference(name) for name in values], list(values.values()))
 
+    def switch(self, name: str, value: bool) -> None:
+        """Set a Boolean by name."""
+        with _told(self._path):
+            self._instance.setBoolean([self._reference(name)], [value])
+
     def set_states(self, values: dict[str, float]) -> None:
         """Set every continuous state, by name."""
-        import ctypes
-
         with _told(self._path):
             column = [values[name] for name in self._states]
             numbers = (ctypes.c_double * len(column))(*column)
