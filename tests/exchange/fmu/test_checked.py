@@ -61,9 +61,9 @@ def test_a_binary_of_another_model_is_found_out(one: Made, tmp_path: Path) -> No
         for name in [n for n in entries if n.startswith("binaries/")]:
             del entries[name]  # it is made of the sources, then
         name = "sources/instance.h"
-        text = entries[name].decode().replace("found[AT_RATE(member) + k] += seed", "found[AT_RATE(member) + k] *= 1.01; found[0] += seed")
-        assert text != entries[name].decode()
-        entries[name] = text.encode()
+        own = b"found[AT_RATE(member) + k] += "
+        assert own in entries[name]
+        entries[name] = entries[name].replace(own, b"found[AT_RATE(member) + k] += 0.01 * found[AT_RATE(member) + k] + ")
 
     found = check_fmu(rewritten(one, tmp_path / "other.fmu", another), run=True, states=2)
     assert not found
@@ -125,7 +125,7 @@ def raw(path: Path, files: Mapping[str, bytes], *, mode: int = 0o644, method: in
         ({"link": b"/etc/passwd"}, 0o120777, zipfile.ZIP_DEFLATED, "link"),
         ({"a": b"", "A": b""}, 0o644, zipfile.ZIP_DEFLATED, "twice"),
         ({"a": b"x" * 1000}, 0o644, zipfile.ZIP_LZMA, "packed"),
-        ({"a": b"\0" * 300_000_000}, 0o644, zipfile.ZIP_DEFLATED, "claim"),
+        ({"a": b"\0" * 30_000_000}, 0o644, zipfile.ZIP_DEFLATED, "claim"),
         ({f"f{k}": b"" for k in range(2100)}, 0o644, zipfile.ZIP_STORED, "files inside"),
     ],
 )
