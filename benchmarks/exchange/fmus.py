@@ -4,11 +4,12 @@
 
 One line a bundle, the worst of each column at the end. Version, members and method come in turn. What is compared:
 
-- `validate`: messages of FMPy's validate_fmu;
-- `ME`: states by FMPy's CVODE, and `CS`: by co-simulation, against our solution at rtol 1e-10, under an infusion into every state and
-  inputs at their levels; ME over each state's largest value; CS over the sum of its stated step error and 1e-8 of that value;
-- `J`: the Jacobian by getDirectionalDerivative and, transposed, by getAdjointDerivative, and CasADi's, against ours, over its largest
-  entry;
+- `messages`: messages of FMPy's validate_fmu;
+- `exchange`: states by FMPy's CVODE, and `stepped`, by co-simulation, against our solution at rtol 1e-10, under an infusion into
+  every state and inputs at their levels; the first over each state's largest value, the second over the sum of its stated step
+  error and 1e-8 of that value;
+- `jacobian`: by getDirectionalDerivative and, row by row, by getAdjointDerivative; `casadi`: its Jacobian and rates; against ours,
+  over the largest entry;
 - `inequality`: the largest eigenvalue of L⁻¹(PJ + JᵀP + 2λP)L⁻ᵀ at states of the region, by `check_fmu`.
 """
 
@@ -50,7 +51,9 @@ class Figures:
     bytes: int
 
 
-def figures(bundle: Bundle, folder: Path, *, fmi: int, member: int | None, step: str = "exponential", casadi: bool = True) -> Figures:
+def figures(
+    bundle: Bundle, folder: Path, *, fmi: int, member: int | None, step: str = "exponential", casadi: bool = True
+) -> Figures:
     """Write one FMU, and have every client use it."""
     from fmpy.validation import validate_fmu
 
@@ -64,9 +67,9 @@ def figures(bundle: Bundle, folder: Path, *, fmi: int, member: int | None, step:
     rebuilt = checked.rebuilt
     eigenvalue = np.nan if rebuilt is None or rebuilt.eigenvalue is None else rebuilt.eigenvalue
     jacobian = max(jacobians(path, chosen), 0.0 if rebuilt is None else rebuilt.off)
-    by_casadi = by_casadi(path, chosen, folder) if casadi else np.nan
+    imported = by_casadi(path, chosen, folder) if casadi else np.nan
     messages = len(validate_fmu(str(path)))
-    return Figures(messages, exchange, stepped, jacobian, by_casadi, eigenvalue, seconds, path.stat().st_size)
+    return Figures(messages, exchange, stepped, jacobian, imported, eigenvalue, seconds, path.stat().st_size)
 
 
 def _names(chosen: Selected) -> tuple[list[str], list[str]]:
@@ -90,14 +93,9 @@ def simulated(path: Path, chosen: Selected) -> tuple[float, float]:
     times = np.linspace(0.0, stop, 11)
     ours = solution(chosen, [start[name] for name in _levels(chosen)], list(rates.values()), times)
     errors = [f"step_error.{name}" if "." not in name else name.replace(".", ".step_error.", 1) for name in states]
-    given = {**rates}
-    found = simulate_fmu(
-        str(path), fmi_type="ModelExchange", start_values=given, stop_time=stop, output_interval=stop / 10, relative_tolerance=1e-10,
-        output=states,
-    )  # fmt: skip
-    stepped = simulate_fmu(
-        str(path), fmi_type="CoSimulation", start_values=given, stop_time=stop, output_interval=stop / 10, output=[*states, *errors],
-    )  # fmt: skip
+    every = {"start_values": rates, "stop_time": stop, "output_interval": stop / 10}
+    found = simulate_fmu(str(path), fmi_type="ModelExchange", relative_tolerance=1e-10, output=states, **every)
+    stepped = simulate_fmu(str(path), fmi_type="CoSimulation", output=[*states, *errors], **every)
     exchange, worst = 0.0, 0.0
     for k, name in enumerate(states):
         largest = float(np.abs(ours[:, k]).max()) or 1.0
@@ -122,7 +120,11 @@ def solution(chosen: Selected, levels: Sequence[float], rates: Sequence[float], 
     """Our own, by error control at 1e-10: inputs at their levels, and so much running into every state."""
     model, stop = chosen.model, float(times[-1])
     backbone = model.backbone
-    doses = [Dose(state=s, time=0.0, amount=r * stop, duration=stop) for s, r in zip(backbone.states, rates, strict=True) if r]
+    doses = [
+        Dose(state=s, time=0.0, amount=r * stop, duration=stop)
+        for s, r in zip(backbone.states, rates, strict=True)
+        if r
+    ]
     inputs = {name: Signal([0.0], [level]) for name, level in zip(backbone.inputs, levels, strict=True)}
     schedule = Schedule(doses=tuple(doses), inputs=inputs)
     covariates = {name: [value] for name, value in chosen.covariates.items()}
@@ -157,7 +159,12 @@ def jacobians(path: Path, chosen: Selected) -> float:
 def whole_jacobian(chosen: Selected, x: Array, u: torch.Tensor) -> Array:  # (M·n, M·n)
     """Ours, of all members as one system."""
     side = chosen.model.at(chosen.theta[:, None], chosen.c[:, None])
-    J = side.jacobian(torch.from_numpy(x)[:, None], u.expand(len(x), 1, -1)).expand(len(x), 1, -1, -1)[:, 0].detach().numpy()
+    J = (
+        side.jacobian(torch.from_numpy(x)[:, None], u.expand(len(x), 1, -1))
+        .expand(len(x), 1, -1, -1)[:, 0]
+        .detach()
+        .numpy()
+    )
     M, n = len(x), x.shape[1]
     found = np.zeros((M * n, M * n))
     for m in range(M):
@@ -207,9 +214,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{seed}: {choice_of(seed)}: {type(error).__name__}: {str(error)[:300]}", flush=True)
                 continue
         found.append(one)
-        print(f"{seed}: {choice_of(seed)}: {', '.join(f'{n} {v:.3g}' for n, v in zip(names, astuple(one), strict=True))}", flush=True)
+        print(
+            f"{seed}: {choice_of(seed)}: {', '.join(f'{n} {v:.3g}' for n, v in zip(names, astuple(one), strict=True))}",
+            flush=True,
+        )
     worst = [max((v for v in column if v == v), default=np.nan) for column in zip(*map(astuple, found), strict=True)]
-    print(f"worst of {len(found)}, {failures} failed: {', '.join(f'{n} {v:.3g}' for n, v in zip(names, worst, strict=True))}")
+    print(
+        f"worst of {len(found)}, {failures} failed: {', '.join(f'{n} {v:.3g}' for n, v in zip(names, worst, strict=True))}"
+    )
     return int(failures > 0)
 
 

@@ -62,7 +62,9 @@ def open_fmu(path: str | os.PathLike[str]) -> Opened:
         if isinstance(error, ValueError) and str(error).startswith(f"{source}: "):
             raise  # our own sentence
         why = one_line(str(error), 200)
-        raise ValueError(f"{source}: not a whole FMU ({why}); it is truncated, damaged or another kind of file") from error
+        raise ValueError(
+            f"{source}: not a whole FMU ({why}); it is truncated, damaged or another kind of file"
+        ) from error
 
 
 def _require_end(size: int, file: object, path: Path) -> int:
@@ -71,17 +73,23 @@ def _require_end(size: int, file: object, path: Path) -> int:
     end: bytes = file.read(42)  # type: ignore[attr-defined]
     file.seek(0)  # type: ignore[attr-defined]
     if size < 22 or end[-22:-18] != b"PK\x05\x06":
-        raise ValueError(f"{path}: not a whole FMU (it does not end as a zip file); it is truncated or another kind of file")
+        raise ValueError(
+            f"{path}: not a whole FMU (it does not end as a zip file); it is truncated or another kind of file"
+        )
     directory = int.from_bytes(end[-10:-6], "little")
     if directory > _DIRECTORY or end[:4] == b"PK\x06\x07":
-        raise ValueError(f"{path}: its directory claims {directory:,} bytes, and {_DIRECTORY:,} are read; this is no model of ours")
+        raise ValueError(
+            f"{path}: its directory claims {directory:,} bytes, and {_DIRECTORY:,} are read; this is no model of ours"
+        )
     return size
 
 
 def _entries(archive: zipfile.ZipFile, path: Path, size: int) -> dict[str, bytes]:
     infos = [info for info in archive.infolist() if not (info.is_dir() and info.file_size == 0)]
     if len(infos) > _MOST_ENTRIES:
-        raise ValueError(f"{path}: {len(infos):,} files inside, and {_MOST_ENTRIES:,} are opened; this is no model of ours")
+        raise ValueError(
+            f"{path}: {len(infos):,} files inside, and {_MOST_ENTRIES:,} are opened; this is no model of ours"
+        )
     seen = set[str]()
     for info in infos:
         _require_inside(info, path)
@@ -92,7 +100,9 @@ def _entries(archive: zipfile.ZipFile, path: Path, size: int) -> dict[str, bytes
     claimed = sum(info.file_size for info in infos)
     most = min(_MOST_BYTES, 2**20 + _RATIO * size)
     if claimed > most:
-        raise ValueError(f"{path}: its files claim {claimed:,} bytes, and {most:,} are unpacked of a file of its size; not opened")
+        raise ValueError(
+            f"{path}: its files claim {claimed:,} bytes, and {most:,} are unpacked of a file of its size; not opened"
+        )
     return {info.filename: _unpacked(archive, info) for info in infos}
 
 
@@ -100,7 +110,14 @@ def _require_inside(info: zipfile.ZipInfo, path: Path) -> None:
     name, mode = info.filename, info.external_attr >> 16
     parts = PurePosixPath(name).parts
     # "x" stands for the folder: what is not below it by its own text leads out, on some system
-    odd = not parts or name.startswith("/") or ".." in parts or "\\" in info.orig_filename or ":" in name or len(name) > 300
+    odd = (
+        not parts
+        or name.startswith("/")
+        or ".." in parts
+        or "\\" in info.orig_filename
+        or ":" in name
+        or len(name) > 300
+    )
     if odd or "\0" in info.orig_filename or not name.isprintable() or info.is_dir():
         raise ValueError(f"{path}: a file inside is called {quote(name)}, which may lead out of its folder; not opened")
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):

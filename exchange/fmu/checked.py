@@ -34,7 +34,10 @@ from stability import Certificate, Claim, Refusal, RegionalRate, prove
 from stability.proof import Verdict
 
 _ROOM = 2**28  # bytes that reading the JSON of a file may take
-AGREES, HOLDS = 1e-12, 1e-9  # how far J may be from that of the stored system, of its largest entry; how far the eigenvalue above 0
+AGREES, HOLDS = (
+    1e-12,
+    1e-9,
+)  # how far J may be from that of the stored system, of its largest entry; how far the eigenvalue above 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,10 @@ class Checked:
     @property
     def certified(self) -> bool:
         """Is a certificate of contraction among the proved claims?"""
-        return any(isinstance(claim, Certificate) and verdict is not None and verdict.proved for claim, verdict in self.verdicts)
+        return any(
+            isinstance(claim, Certificate) and verdict is not None and verdict.proved
+            for claim, verdict in self.verdicts
+        )
 
     def __bool__(self) -> bool:
         proved = all(verdict is None or verdict.proved for _, verdict in self.verdicts)
@@ -102,7 +108,9 @@ def check_fmu(
         verdicts = tuple((one.what, _verdict(one.what, system)) for one, system in zip(stated, systems, strict=True))
         stored = Stored.of(plain_json(opened.entries[f"{FOLDER}/states.json"], _ROOM), stated, systems)
     except (*DAMAGE, ValueError) as error:
-        raise ValueError(f"{path}: its {FOLDER} is not as it is written ({quote(str(error), 200)}); export it again") from error
+        raise ValueError(
+            f"{path}: its {FOLDER} is not as it is written ({quote(str(error), 200)}); export it again"
+        ) from error
     for claim, verdict in verdicts:
         said.append(_said(claim, verdict, stored.time))
     if not any(isinstance(claim, Certificate) for claim, _ in verdicts):
@@ -111,7 +119,9 @@ def check_fmu(
     if rebuilt is not None:
         said.append(_of_interface(Rebuilt(*rebuilt)))
     elif not run:
-        said.append("its code was not run: whether it computes with the stored numbers is not known; check with run=True to see")
+        said.append(
+            "its code was not run: whether it computes with the stored numbers is not known; check with run=True to see"
+        )
     card = opened.entries.get(f"{FOLDER}/card.md", b"").decode("utf-8", "replace")
     return Checked(verdicts, None if rebuilt is None else Rebuilt(*rebuilt), card, tuple(said))
 
@@ -121,7 +131,9 @@ def _require_unchanged(opened: Opened) -> tuple[str, ...]:
     name = f"{FOLDER}/hashes.json"
     for needed in ("modelDescription.xml", name, f"{FOLDER}/states.json", f"{FOLDER}/card.md"):
         if needed not in opened.entries:
-            raise ValueError(f"{opened.path}: there is no {needed} inside; this is no FMU that `homeostat export` wrote")
+            raise ValueError(
+                f"{opened.path}: there is no {needed} inside; this is no FMU that `homeostat export` wrote"
+            )
     try:
         known = mapping(plain_json(opened.entries[name], _ROOM), "hashes.json")
     except ValueError as error:

@@ -142,7 +142,12 @@ def _units_and_experiment(root: ET.Element, variables: Variables) -> None:
         if unit.base is not None:
             ET.SubElement(one, "BaseUnit", dict(unit.base))
     span = variables.span
-    experiment = {"startTime": "0.0", "stopTime": repr(span.stop), "tolerance": "1e-08", "stepSize": repr(span.stop / 100.0)}
+    experiment = {
+        "startTime": "0.0",
+        "stopTime": repr(span.stop),
+        "tolerance": "1e-08",
+        "stepSize": repr(span.stop / 100.0),
+    }
     ET.SubElement(root, "DefaultExperiment", experiment)
 
 
@@ -167,4 +172,8 @@ def _structure(variables: Variables) -> Mapping[str, Iterable[Variable]]:
 
 def _written(root: ET.Element) -> bytes:
     ET.indent(root)
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8", short_empty_elements=True) + b"\n"
+    return (
+        b'<?xml version="1.0" encoding="UTF-8"?>\n'
+        + ET.tostring(root, encoding="utf-8", short_empty_elements=True)
+        + b"\n"
+    )

@@ -75,7 +75,10 @@ def _states(bundle: Bundle, chosen: Selected, variables: Variables) -> dict[str,
     }
     M = len(chosen.members)
     members = [
-        {"index": index, **{name: found[m * len(found) // M : (m + 1) * len(found) // M] for name, found in owned.items()}}
+        {
+            "index": index,
+            **{name: found[m * len(found) // M : (m + 1) * len(found) // M] for name, found in owned.items()},
+        }
         for m, index in enumerate(chosen.members)
     ]
     return {
@@ -109,5 +112,3 @@ def _samples(bundle: Bundle, chosen: Selected, variables: Variables) -> list[dic
     nominal, levels = variables.span.nominal, variables.span.inputs
     x, u = sampled_states(region, metric, nominal=nominal, levels=levels, count=8, seed=0)
     return [{"x": a, "u": b} for a, b in zip(x.tolist(), u.tolist(), strict=True)]
-
-

@@ -5,6 +5,7 @@ import html
 import os
 import platform
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import ClassVar, Literal
 
 from exchange.bundle.bundle import Bundle
 from exchange.c.compiled import FLAGS, compiler, shared_library
-from exchange.c.identifiers import identifier, require_prefix
-from exchange.c.text import header_text
+from exchange.c.header import header_of
+from exchange.c.identifiers import require_prefix
 from exchange.export import Export, Written, certified, claimed, target_of
 from exchange.fmu.archive import write_fmu
 from exchange.fmu.description import Head, build_description, described
@@ -34,9 +35,10 @@ class Fmu(Export):
     found, a binary of it for this platform; claims, calibration and card under `extra/org.homeostat/`.
 
     `selection`, which members (all of several: an ensemble of M·n states), and whose θ and c it starts with; without a person
-    the population's map is in it too, behind the parameter `by_population` · `fmi`, the version · `step`, by which it
-    integrates in co-simulation: "exponential" (Krogstad; the linear part exactly) or "rk4", both of order 4 · `identifier` of its
-    files and C names, by default the file's stem · `binary`: False for the sources alone · `replace` a file that is there.
+    the population's map is in it too, behind the parameter `by_population`, unless `fixed_theta` · `fmi`, the version · `step`, by
+    which it integrates in co-simulation: "exponential" (Krogstad; the linear part exactly) or "rk4", both of order 4 · `prefix`,
+    the identifier of its files and C names, by default the file's stem · `binary`: False for the sources alone · `replace` a file
+    that is there.
     In co-simulation each internal step (parameter `step`) is taken whole and as two halves; the halves are kept, and
     `step_error.STATE` sums by how much both differ.
     """
@@ -46,7 +48,8 @@ class Fmu(Export):
     selection: Selection = TYPICAL
     fmi: Literal[3, 2] = 3
     step: Literal["exponential", "rk4"] = "exponential"
-    identifier: str | None = None
+    prefix: str | None = None
+    fixed_theta: bool = False
     binary: bool = True
     replace: bool = False
 
@@ -56,8 +59,9 @@ class Fmu(Export):
             raise ValueError(f"Fmu: fmi is 3 or 2, got {quote(self.fmi)}; write Fmu(fmi=3)")
         if self.step not in ("exponential", "rk4"):
             raise ValueError(f'Fmu: step is "exponential" or "rk4", got {quote(self.step)}; write Fmu(step="rk4")')
-        if self.identifier is not None:
-            require_prefix(self.identifier, "Fmu: identifier")
+        if self.prefix is not None:
+            require_prefix(self.prefix, "Fmu: prefix, or the file's stem,")
+        require_flag(self.fixed_theta, "Fmu: fixed_theta")
         require_flag(self.binary, "Fmu: binary")
         require_flag(self.replace, "Fmu: replace")
 
@@ -69,11 +73,12 @@ class Fmu(Export):
         """
         require_kind(bundle, Bundle, "Fmu: bundle", 'load("model.twin")')
         target = target_of(self, path, "Fmu")
-        prefix = require_prefix(self.identifier or identifier(target.stem), "Fmu: identifier")
+        prefix = require_prefix(self.prefix or target.stem, "Fmu: prefix, or the file's stem,")
         chosen = selected(bundle, self.selection)
-        variables = variables_of(bundle, chosen, by_population=self.selection.person is None and _maps(chosen))
-        said = list(claimed(bundle))
-        entries = self._entries(bundle, chosen, variables, prefix, said)
+        mapped = not self.fixed_theta and self.selection.person is None and _maps(chosen)
+        variables = variables_of(bundle, chosen, by_population=mapped)
+        said = [] if certified(bundle) else [*claimed(bundle)[:1]]
+        entries = self._entries(bundle, chosen, variables, prefix)
         if self.binary and compiler() is None:
             said.append("no C compiler was found: the FMU holds sources only, which most importers build by themselves")
         elif self.binary:
@@ -82,12 +87,9 @@ class Fmu(Export):
         write_fmu(target, entries)
         return Written(target, (*said, *chosen.said))
 
-    def _entries(
-        self, bundle: Bundle, chosen: Selected, variables: Variables, prefix: str, said: list[str]
-    ) -> dict[str, bytes]:
+    def _entries(self, bundle: Bundle, chosen: Selected, variables: Variables, prefix: str) -> dict[str, bytes]:
         model, header = chosen.model, f"{prefix}_model.h"
-        about = "\n".join((_about(bundle, chosen), *claimed(bundle)))
-        text = header_text(chosen, prefix, "double", about).encode()
+        text = header_of(bundle, chosen, self.selection, prefix=prefix).encode()
         sources = {header: text, **{name: _source(name) for name in ("instance.h", *_SOURCES[self.fmi])}}
         files = extra_files(bundle, chosen, variables)
         head = Head(prefix, prefix, "", _about(bundle, chosen), (_SOURCES[self.fmi][0],))
@@ -109,7 +111,7 @@ class Fmu(Export):
         entries |= {f"sources/{name}": source for name, source in sources.items()}
         if self.fmi == 3:
             entries["sources/buildDescription.xml"] = build_description(head)
-        entries["documentation/index.html"] = _page(prefix, files[f"{FOLDER}/card.md"].decode(), said)
+        entries["documentation/index.html"] = _page(prefix, files[f"{FOLDER}/card.md"].decode(), claimed(bundle))
         return entries
 
 
@@ -135,13 +137,17 @@ def _binary(entries: dict[str, bytes], prefix: str, fmi: int) -> dict[str, bytes
     with tempfile.TemporaryDirectory() as folder:
         for name, data in sources.items():
             (Path(folder) / name).write_bytes(data)
-        built = shared_library([Path(folder) / _SOURCES[fmi][0]], Path(folder) / f"{prefix}.so", flags=_FLAGS, include=[folder])
+        built = shared_library(
+            [Path(folder) / _SOURCES[fmi][0]], Path(folder) / f"{prefix}.so", flags=_FLAGS, include=[folder]
+        )
         return {f"binaries/{_platform(fmi)}/{prefix}{_extension()}": built.read_bytes()}
 
 
 def _platform(fmi: int) -> str:
     """FMI 3: architecture and system; FMI 2: system and bits."""
-    system = {"Linux": "linux", "Darwin": "darwin", "Windows": "windows"}.get(platform.system(), platform.system().lower())
+    system = {"Linux": "linux", "Darwin": "darwin", "Windows": "windows"}.get(
+        platform.system(), platform.system().lower()
+    )
     machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
     if fmi == 3:
         return f"{machine}-{system}"
@@ -152,7 +158,7 @@ def _extension() -> str:
     return {"Darwin": ".dylib", "Windows": ".dll"}.get(platform.system(), ".so")
 
 
-def _page(name: str, card: str, said: list[str]) -> bytes:
+def _page(name: str, card: str, said: Sequence[str]) -> bytes:
     items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in said)
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(name)}</title></head><body>\n'

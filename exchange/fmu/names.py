@@ -19,7 +19,9 @@ def part(name: str, what: str) -> str:
         return name
     if _QUOTED.fullmatch(name):
         return f"'{name}'"
-    raise ValueError(f"Fmu: {what} {quote(name)} cannot be a name in FMI, which has ASCII without apostrophes; give it another name")
+    raise ValueError(
+        f"Fmu: {what} {quote(name)} cannot be a name in FMI, which has ASCII without apostrophes; give it another name"
+    )
 
 
 def numbered(count: int, name: str) -> list[str]:
@@ -32,5 +34,7 @@ def require_distinct(names: Sequence[str]) -> None:
     seen = set[str]()
     for name in names:
         if name in seen:
-            raise ValueError(f"Fmu: two variables would both be {quote(name)}; rename the state, input or channel that is called so")
+            raise ValueError(
+                f"Fmu: two variables would both be {quote(name)}; rename the state, input or channel that is called so"
+            )
         seen.add(name)

@@ -115,7 +115,9 @@ def running(opened: Opened) -> Iterator[Running]:
             if description.modelExchange is None:
                 raise ValueError("it has no Model Exchange")
             library = _library(folder, description)
-            instance = instantiate_fmu(str(folder), description, "ModelExchange", library_path=str(library), logger=_silent(description))
+            instance = instantiate_fmu(
+                str(folder), description, "ModelExchange", library_path=str(library), logger=_silent(description)
+            )
         try:
             yield Running(description, instance, opened.path)
         finally:
@@ -132,12 +134,16 @@ def _library(folder: Path, description: Any) -> Path:
     found = folder / "binaries" / (platform_tuple if three else platform) / f"{name}{sharedLibraryExtension}"
     if found.is_file():
         return found
-    sources = [f for build in description.buildConfigurations[:1] for files in build.sourceFileSets for f in files.sourceFiles]
+    sources = [
+        f for build in description.buildConfigurations[:1] for files in build.sourceFileSets for f in files.sourceFiles
+    ]
     inside = [(folder / "sources" / one).resolve() for one in sources]
     if not sources or not all(one.is_file() and one.is_relative_to((folder / "sources").resolve()) for one in inside):
         raise ValueError(f"it has no binary for {platform_tuple} and no sources to make one of")
     if compiler() is None:
-        raise ValueError(f"it has no binary for {platform_tuple}, and no C compiler was found to make one of its sources")
+        raise ValueError(
+            f"it has no binary for {platform_tuple}, and no C compiler was found to make one of its sources"
+        )
     found.parent.mkdir(parents=True, exist_ok=True)
     return shared_library(inside, found, include=[folder / "sources"])
 

@@ -42,7 +42,12 @@ def span_of(bundle: Bundle, chosen: Selected) -> Span:
     ends = [p.until - p.schedule.start for p in bundle.people if p.until is not None and p.until > p.schedule.start]
     stop = _rounded(median(ends)) if ends else _rounded(5.0 / min(slow)) if slow else 1.0
     fast = max([r for r in rates if math.isfinite(r)], default=0.0)
-    return Span(stop, _rounded(max(min(stop, _FINE / fast if fast > 0.0 else stop), stop / _STEPS)), _nominal(bundle, chosen), inputs)
+    return Span(
+        stop,
+        _rounded(max(min(stop, _FINE / fast if fast > 0.0 else stop), stop / _STEPS)),
+        _nominal(bundle, chosen),
+        inputs,
+    )
 
 
 def _rounded(value: float) -> float:
@@ -53,7 +58,9 @@ def _rounded(value: float) -> float:
 def _inputs(bundle: Bundle, chosen: Selected) -> tuple[float, ...]:
     """The levels that the bundle's people begin at, the middle one of each; 0 where there is nobody."""
     names = chosen.model.backbone.inputs
-    begun = [[float(p.schedule.inputs[name].values[0]) for p in bundle.people if name in p.schedule.inputs] for name in names]
+    begun = [
+        [float(p.schedule.inputs[name].values[0]) for p in bundle.people if name in p.schedule.inputs] for name in names
+    ]
     return tuple(float(median(values)) if values else 0.0 for values in begun)
 
 

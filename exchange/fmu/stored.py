@@ -103,7 +103,9 @@ class Stored:
         nominal = np.max([np.abs(x) for x, _ in self.samples], 0)
         nominal = np.where(nominal > 0.0, nominal, 1.0)
         levels = self.samples[0][1]
-        return sampled_states(claim.region, claim.metric, nominal=nominal.tolist(), levels=levels.tolist(), count=states, seed=seed)
+        return sampled_states(
+            claim.region, claim.metric, nominal=nominal.tolist(), levels=levels.tolist(), count=states, seed=seed
+        )
 
     def _jacobians(self, fmu: Running, m: int, x: Array, u: Array) -> Array:  # (S, n, n)
         member, found = self.members[m], []

@@ -170,54 +170,111 @@ def _columns(
     x0, theta, c = (tensor.tolist() for tensor in (chosen.x0, chosen.theta, chosen.c))
     clock = [f"time, in the unit {time}"]
     yield "V_TIME", [_Column(["time"], "independent", "continuous", clock, [time])]
-    yield "V_STATE", [
-        _Column([owner + name for name in states], "local", "continuous", _each(states, "state"), units, x0[m], span.nominal)
-        for m, owner in enumerate(owners)
-    ]
-    yield "V_RATE", [
-        _Column(
-            [f"{owner}der({name})" if not owner else f"der({owner}{name})" for name in states],
-            *("local", "continuous", _each(states, "rate of"), rates),
-            derivative=1 + m * len(states),
-            calculated=True,
-        )
-        for m, owner in enumerate(owners)
-    ]
-    yield "V_INPUT", [
-        _Column([f"u.{name}" for name in inputs], "input", "continuous", _each(inputs, "input"), list(backbone.input_units), span.inputs)
-    ]
+    yield (
+        "V_STATE",
+        [
+            _Column(
+                [owner + name for name in states],
+                "local",
+                "continuous",
+                _each(states, "state"),
+                units,
+                x0[m],
+                span.nominal,
+            )
+            for m, owner in enumerate(owners)
+        ],
+    )
+    yield (
+        "V_RATE",
+        [
+            _Column(
+                [f"{owner}der({name})" if not owner else f"der({owner}{name})" for name in states],
+                *("local", "continuous", _each(states, "rate of"), rates),
+                derivative=1 + m * len(states),
+                calculated=True,
+            )
+            for m, owner in enumerate(owners)
+        ],
+    )
+    yield (
+        "V_INPUT",
+        [
+            _Column(
+                [f"u.{name}" for name in inputs],
+                "input",
+                "continuous",
+                _each(inputs, "input"),
+                list(backbone.input_units),
+                span.inputs,
+            )
+        ],
+    )
     into = _each(states, "what runs into the state")
-    yield "V_INFUSED", [_Column([f"infused.{name}" for name in states], "input", "continuous", into, rates, [0.0] * len(states))]
-    yield "V_THETA", [
-        _Column(
-            [f"{owner}theta.{part(p.name, 'the parameter')}" for p in parameters],
-            *("parameter", "tunable", [p.source or f"parameter {p.name}" for p in parameters], [p.unit for p in parameters]),
-            start=theta[m],
-            nominal=[p.typical for p in parameters],
-            box=[(min(p.low, v), max(p.high, v)) for p, v in zip(parameters, theta[m], strict=True)],  # rounding of the map
-        )
-        for m, owner in enumerate(owners)
-    ]
+    yield (
+        "V_INFUSED",
+        [_Column([f"infused.{name}" for name in states], "input", "continuous", into, rates, [0.0] * len(states))],
+    )
+    yield (
+        "V_THETA",
+        [
+            _Column(
+                [f"{owner}theta.{part(p.name, 'the parameter')}" for p in parameters],
+                *(
+                    "parameter",
+                    "tunable",
+                    [p.source or f"parameter {p.name}" for p in parameters],
+                    [p.unit for p in parameters],
+                ),
+                start=theta[m],
+                nominal=[p.typical for p in parameters],
+                box=[
+                    (min(p.low, v), max(p.high, v)) for p, v in zip(parameters, theta[m], strict=True)
+                ],  # rounding of the map
+            )
+            for m, owner in enumerate(owners)
+        ],
+    )
     shown = [f"({name} − {a:g})/{s:g}, as the residual sees it" for name, (a, s) in model.covariates.items()]
     shown += ["latent coordinate of the person"] * model.latents
-    yield "V_CONTEXT", [
-        _Column([f"{owner}context.{name}" for name in seen], "parameter", "tunable", shown, ["1"] * len(seen), c[m])
-        for m, owner in enumerate(owners)
-    ]
+    yield (
+        "V_CONTEXT",
+        [
+            _Column([f"{owner}context.{name}" for name in seen], "parameter", "tunable", shown, ["1"] * len(seen), c[m])
+            for m, owner in enumerate(owners)
+        ],
+    )
     yield from _population(model, chosen, owners, mapped)
     step = "the longest internal step in co-simulation; each is taken as two halves, and compared with the whole"
-    yield "V_STEP", [_Column(["step"], "parameter", "tunable", [step], [time], [span.step], box=[(span.step * 1e-9, span.stop * 1e3)])]
-    stated = _each(states, "sum, over the steps of co-simulation, of what two halves of a step differ by from the whole, in")
-    yield "V_ERROR", [
-        _Column([f"{owner}step_error.{name}" for name in states], "local", "discrete", stated, units, calculated=True)
-        for owner in owners
-    ]
+    yield (
+        "V_STEP",
+        [
+            _Column(
+                ["step"], "parameter", "tunable", [step], [time], [span.step], box=[(span.step * 1e-9, span.stop * 1e3)]
+            )
+        ],
+    )
+    stated = _each(
+        states, "sum, over the steps of co-simulation, of what two halves of a step differ by from the whole, in"
+    )
+    yield (
+        "V_ERROR",
+        [
+            _Column(
+                [f"{owner}step_error.{name}" for name in states], "local", "discrete", stated, units, calculated=True
+            )
+            for owner in owners
+        ],
+    )
     yield "V_OUTPUT", [_outputs("y", channels, "mean of the channel" if len(owners) > 1 else "channel", measured)]
     if len(owners) == 1:
         yield "V_VARIANCE", [_outputs("variance", channels, "variance of a measurement, its noise alone, of", squared)]
         return
     yield "V_VARIANCE", [_outputs("aleatoric", channels, "mean of the members' variances of a measurement of", squared)]
-    yield "V_EPISTEMIC", [_outputs("epistemic", channels, "variance over the members (divided by their number) of", squared)]
+    yield (
+        "V_EPISTEMIC",
+        [_outputs("epistemic", channels, "variance over the members (divided by their number) of", squared)],
+    )
     yield "V_OF_MEMBER", [_outputs(f"{owner}y", channels, "channel", measured) for owner in owners]
 
 
@@ -226,26 +283,41 @@ def _outputs(kind: str, channels: Sequence[str], words: str, units: Sequence[str
     return _Column(names, "output", "continuous", _each(channels, words), list(units), calculated=True)
 
 
-def _population(model: HybridModel, chosen: Selected, owners: Sequence[str], mapped: bool) -> Iterator[tuple[str, list[_Column]]]:
+def _population(
+    model: HybridModel, chosen: Selected, owners: Sequence[str], mapped: bool
+) -> Iterator[tuple[str, list[_Column]]]:
     parameters = model.backbone.physical
     d, latents = model.population.dimension, model.latents
     own = [f"eta.{part(p.name, 'the parameter')}" for p in parameters] if d == len(parameters) else numbered(d, "eta")
     names = [*own, *numbered(latents, "latent")] if mapped else []
     words = ["coordinate of a person, standard normal in the population; read where by_population is true"] * len(names)
-    yield "V_ETA", [
-        _Column([owner + name for name in names], "parameter", "tunable", words, ["1"] * len(names), chosen.personal[m].tolist())
-        for m, owner in enumerate(owners)
-    ]
+    yield (
+        "V_ETA",
+        [
+            _Column(
+                [owner + name for name in names],
+                "parameter",
+                "tunable",
+                words,
+                ["1"] * len(names),
+                chosen.personal[m].tolist(),
+            )
+            for m, owner in enumerate(owners)
+        ],
+    )
     known = chosen.covariates if mapped else {}
     uses = model.uses
-    yield "V_COVARIATE", [
-        _Column(
-            [f"covariate.{part(name, 'the covariate')}" for name in known],
-            *("parameter", "tunable", _each(list(known), "read where by_population is true: the covariate")),
-            units=[uses[name] for name in known],
-            start=list(known.values()),
-        )
-    ]
+    yield (
+        "V_COVARIATE",
+        [
+            _Column(
+                [f"covariate.{part(name, 'the covariate')}" for name in known],
+                *("parameter", "tunable", _each(list(known), "read where by_population is true: the covariate")),
+                units=[uses[name] for name in known],
+                start=list(known.values()),
+            )
+        ],
+    )
 
 
 def _each(names: Sequence[str], words: str) -> list[str]:

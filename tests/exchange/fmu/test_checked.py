@@ -63,7 +63,9 @@ def test_a_binary_of_another_model_is_found_out(one: Made, tmp_path: Path) -> No
         name = "sources/instance.h"
         own = b"found[AT_RATE(member) + k] += "
         assert own in entries[name]
-        entries[name] = entries[name].replace(own, b"found[AT_RATE(member) + k] += 0.01 * found[AT_RATE(member) + k] + ")
+        entries[name] = entries[name].replace(
+            own, b"found[AT_RATE(member) + k] += 0.01 * found[AT_RATE(member) + k] + "
+        )
 
     found = check_fmu(rewritten(one, tmp_path / "other.fmu", another), run=True, states=2)
     assert not found
