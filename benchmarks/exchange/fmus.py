@@ -8,8 +8,8 @@ One line a bundle, the worst of each column at the end. Version, members and met
 - `exchange`: states by FMPy's CVODE, and `stepped`, by co-simulation, against our solution at rtol 1e-10, under an infusion into
   every state and inputs at their levels; the first over each state's largest value, the second over the sum of its stated step
   error and 1e-8 of that value;
-- `jacobian`: by getDirectionalDerivative and, row by row, by getAdjointDerivative; `casadi`: its Jacobian and rates; against ours,
-  over the largest entry;
+- `jacobian`: by getDirectionalDerivative and, row by row, by getAdjointDerivative; `casadi`: its Jacobian and rates; against
+  ours, over the largest entry;
 - `inequality`: the largest eigenvalue of L⁻¹(PJ + JᵀP + 2λP)L⁻ᵀ at states of the region, by `check_fmu`.
 """
 
@@ -93,7 +93,7 @@ def simulated(path: Path, chosen: Selected) -> tuple[float, float]:
     times = np.linspace(0.0, stop, 11)
     ours = solution(chosen, [start[name] for name in _levels(chosen)], list(rates.values()), times)
     errors = [f"step_error.{name}" if "." not in name else name.replace(".", ".step_error.", 1) for name in states]
-    every = {"start_values": rates, "stop_time": stop, "output_interval": stop / 10}
+    every = {"start_values": rates, "stop_time": stop, "output_interval": stop / 100}
     found = simulate_fmu(str(path), fmi_type="ModelExchange", relative_tolerance=1e-10, output=states, **every)
     stepped = simulate_fmu(str(path), fmi_type="CoSimulation", output=[*states, *errors], **every)
     exchange, worst = 0.0, 0.0

@@ -1,4 +1,4 @@
-"""The remark at the top of a header: what the model is, what is claimed of it, whose numbers are its defaults, what steps cost."""
+"""The remark at the top of a header: what the model is, what is claimed of it, whose its defaults are, what steps cost."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -30,23 +30,25 @@ Steps, inputs and infusions held over each; cut them where doses and inputs jump
 - {p}_step_rk4 is the classic Runge-Kutta method. Its error in one step is of order h^5 (of a component with dx/dt = r x, \
 |h r|^5/120 of x), along a path of order h^4; it blows up where h times the fastest rate exceeds 2.78.
 - {p}_step_exponential, after {p}_prepare, is Krogstad's method (2005). L x is exact but for rounding: e^hL and its functions \
-phi_1 to phi_3 are made by the Taylor series at a norm of 1/2 or less and doubling, for a stable L within {phi:g} of their largest \
-number where |hL| <= 1000{single}. What is not in L costs an error of order h^5 in one step and h^4 along a path, and of order \
-h^3 or less where a fast rate meets it.
+phi_1 to phi_3 are made by the Taylor series at a norm of 1/2 or less and doubling, for a stable L within {phi:g} of their \
+largest number where |hL| <= 1000{single}. What is not in L costs an error of order h^5 in one step and h^4 along a path, \
+and of order h^3 or less where a fast rate meets it.
 To measure the error of one long step: 16/15 of its difference from two steps of half its length, as far as the order holds."""
 
 
 def about_header(bundle: Bundle, chosen: Selected, selection: Selection, prefix: str, real: Real) -> str:
     """The whole remark, plain lines."""
-    return "\n\n".join([
-        _model(bundle, chosen, prefix, real),
-        _claims(bundle, selection, real),
-        _names(chosen),
-        _whose(bundle, chosen, selection),
-        _CALLS.format(p=prefix, n=f"{prefix}_INPUTS" if chosen.model.backbone.inputs else "1"),
-        _STEPS.format(p=prefix, phi=PHI_ERROR, single=", and within 1e-4 in float" if real == "float" else ""),
-        _rest(bundle),
-    ])
+    return "\n\n".join(
+        [
+            _model(bundle, chosen, prefix, real),
+            _claims(bundle, selection, real),
+            _names(chosen),
+            _whose(bundle, chosen, selection),
+            _CALLS.format(p=prefix, n=f"{prefix}_INPUTS" if chosen.model.backbone.inputs else "1"),
+            _STEPS.format(p=prefix, phi=PHI_ERROR, single=", and within 1e-4 in float" if real == "float" else ""),
+            _rest(bundle),
+        ]
+    )
 
 
 def _model(bundle: Bundle, chosen: Selected, prefix: str, real: Real) -> str:
@@ -66,7 +68,11 @@ def _model(bundle: Bundle, chosen: Selected, prefix: str, real: Real) -> str:
         by = f"homeostat {version('homeostat')}"
     except PackageNotFoundError:
         by = "homeostat"
-    equation = "dx/dt = f(x, u; theta) + learned(x, u, c)" if model.curved else "dx/dt = A(theta) x + B(theta) u + learned(x, u, c)"
+    equation = (
+        "dx/dt = f(x, u; theta) + learned(x, u, c)"
+        if model.curved
+        else "dx/dt = A(theta) x + B(theta) u + learned(x, u, c)"
+    )
     return (
         f"{prefix}: a trained model in C99, written by {by} from a bundle; do not edit.\n{equation}\n{said}.\n"
         f"Members of the ensemble here: {len(chosen.members)} of {max(bundle.model.members, len(bundle.personal.mode))} "
@@ -76,16 +82,23 @@ def _model(bundle: Bundle, chosen: Selected, prefix: str, real: Real) -> str:
 
 
 def _claims(bundle: Bundle, selection: Selection, real: Real) -> str:
-    lines = [f"{'CERTIFICATE' if certified(bundle) else 'NOT CERTIFIED'}", *(f"- {one_line(s, 2000)}" for s in claimed(bundle))]
+    lines = [
+        f"{'CERTIFICATE' if certified(bundle) else 'NOT CERTIFIED'}",
+        *(f"- {one_line(s, 2000)}" for s in claimed(bundle)),
+    ]
     missing = [claim for claim in bundle.claims if isinstance(claim, Claim)]
     beyond = dict.fromkeys(text for claim in missing for text in claim.not_covered)
     lines += [f"- not covered: {one_line(text, 2000)}" for text in beyond]
     if missing:
         whose = f"the {len(bundle.people)} people of the bundle" if bundle.people else "the people of the bundle"
         lines.append(
-            f"Claims are of the bundle's float64 numbers in real arithmetic, under all its members and for {whose}, and `homeostat "
-            "check` of the bundle proves them; they say nothing of rounding and steps here, nor of another theta or c"
-            + ("" if selection.person is not None else ", and so nothing of the typical person whose theta and c are the defaults")
+            f"Claims are of the bundle's float64 numbers in real arithmetic, under all its members and for {whose}, and "
+            "`homeostat check` of the bundle proves them; they say nothing of rounding and steps here, nor of another theta or c"
+            + (
+                ""
+                if selection.person is not None
+                else ", and so nothing of the typical person whose theta and c are the defaults"
+            )
             + (", nor of weights rounded to float." if real == "float" else ".")
         )
     return "\n".join(lines)
@@ -117,7 +130,9 @@ def _names(chosen: Selected) -> str:
 
 
 def _whose(bundle: Bundle, chosen: Selected, selection: Selection) -> str:
-    known = ", ".join(f"{name} {value:g} {chosen.model.uses[name] or ''}".strip() for name, value in chosen.covariates.items())
+    known = ", ".join(
+        f"{name} {value:g} {chosen.model.uses[name] or ''}".strip() for name, value in chosen.covariates.items()
+    )
     who = "the typical person (eta = 0)" if selection.person is None else f"person {selection.person} of the bundle"
     text = f"Defaults: theta, c and start are those of {who}{f', {known}' if known else ''}, one row a member."
     if chosen.x0.numel() and not bool(torch.isfinite(chosen.x0).all()):
@@ -126,6 +141,10 @@ def _whose(bundle: Bundle, chosen: Selected, selection: Selection) -> str:
 
 
 def _rest(bundle: Bundle) -> str:
-    lines = [f"The bundle holds {len(bundle.people)} people, and of calibration: {', '.join(bundle.calibration) or 'nothing'}."]
-    lines += [f"    {one_line(str(name), 100)}: {one_line(str(value), 200)}" for name, value in bundle.provenance.items()]
+    lines = [
+        f"The bundle holds {len(bundle.people)} people, and of calibration: {', '.join(bundle.calibration) or 'nothing'}."
+    ]
+    lines += [
+        f"    {one_line(str(name), 100)}: {one_line(str(value), 200)}" for name, value in bundle.provenance.items()
+    ]
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from physics.arguments import quote
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation as C text: φ(z) and φ'(z) as expressions of `z`; `{f}` is the suffix of a function of the type, `f` of float."""
+    """An activation as C text: φ(z) and φ'(z) as expressions of `z`; `{f}` is what a function of float ends in."""
 
     value: str
     slope: str
@@ -30,7 +30,7 @@ IN_C: dict[str, Activation] = {
 
 
 def activation_in_c(name: str, prefix: str, real: Real) -> str:
-    """The functions PREFIX_phi and PREFIX_phi_slope. Errors: `ValueError` for an activation that nobody wrote in C, with the list."""
+    """The functions PREFIX_phi and PREFIX_phi_slope. Errors: `ValueError` for an activation not written in C, with the list."""
     if name not in IN_C:
         raise ValueError(
             f"exchange.c: the activation {quote(name)} of the residual is not written in C; it has {', '.join(IN_C)}. Add it in "

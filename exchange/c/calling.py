@@ -58,12 +58,19 @@ class CompiledHeader:
         require_path(path, "CompiledHeader: path", "CompiledHeader('model.h')")
         self.path = Path(path)
         text = self.path.read_text(encoding="utf-8")
-        guard, real = re.search(r"^#ifndef (\w+)_INCLUDED$", text, re.M), re.search(r"^typedef (double|float) ", text, re.M)
+        guard, real = (
+            re.search(r"^#ifndef (\w+)_INCLUDED$", text, re.M),
+            re.search(r"^typedef (double|float) ", text, re.M),
+        )
         if guard is None or real is None:
-            raise ValueError(f"{self.path}: no header that was exported from a bundle; write one with `homeostat export --to c`")
+            raise ValueError(
+                f"{self.path}: no header that was exported from a bundle; write one with `homeostat export --to c`"
+            )
         self.prefix, self.real = guard[1], real[1]
         self.dtype: Any = np.float64 if self.real == "double" else np.float32
-        self.sizes = {name: int(size) for name, size in re.findall(rf"^#define {self.prefix}_([A-Z]+) (\d+)$", text, re.M)}
+        self.sizes = {
+            name: int(size) for name, size in re.findall(rf"^#define {self.prefix}_([A-Z]+) (\d+)$", text, re.M)
+        }
         source = _WRAPPER.format(header=self.path.name, p=self.prefix, R=self.real)
         for name, kinds in _OF_PERSON.items():
             words = [f"{'const ' * (k == 'r')}{self.real} {'' if k == 'h' else '*'}a{i}" for i, k in enumerate(kinds)]
@@ -85,7 +92,9 @@ class CompiledHeader:
         """θ (M, q), c (M, r) and start (M, n) that the header holds."""
         sizes = {"theta": self.sizes["PARAMETERS"], "context": self.sizes["CONTEXT"], "start": self.sizes["STATES"]}
         return {
-            name: np.ctypeslib.as_array(self._library.called_default(k), (self.sizes["MEMBERS"], max(1, size)))[:, :size].copy()
+            name: np.ctypeslib.as_array(self._library.called_default(k), (self.sizes["MEMBERS"], max(1, size)))[
+                :, :size
+            ].copy()
             for k, (name, size) in enumerate(sizes.items())
         }
 

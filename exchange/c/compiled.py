@@ -40,7 +40,9 @@ def shared_library(
     """
     using = compiler() if using is None else using
     if using is None:
-        raise ValueError("shared_library: no C compiler was found (CC, cc, gcc, clang); install one, or say where it is by CC")
+        raise ValueError(
+            "shared_library: no C compiler was found (CC, cc, gcc, clang); install one, or say where it is by CC"
+        )
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(sources, str):
             written = Path(folder) / "source.c"
@@ -58,7 +60,9 @@ def run(command: Sequence[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, errors="replace", check=False)
     except subprocess.TimeoutExpired as error:
-        raise ValueError(f"{command[0]}: not done after {LONGEST:.0f} s; compile with -O1, or export fewer members") from error
+        raise ValueError(
+            f"{command[0]}: not done after {LONGEST:.0f} s; compile with -O1, or export fewer members"
+        ) from error
     except OSError as error:
         raise ValueError(f"{command[0]}: cannot be run ({error.strerror})") from error
     if done.returncode:

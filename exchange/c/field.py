@@ -8,6 +8,7 @@ from exchange.c.layers import LayersInC
 from exchange.c.numbers import Real
 from exchange.program import adjoint, directional
 
+_POINT = "const ${p}_person *person, const ${p}_real *x, const ${p}_real *u"
 _ADD = "    for (i = 0; i < ${p}_STATES; ++i)\n        $to[i] += term[i];"
 
 
@@ -25,7 +26,7 @@ def field_in_c(
     for name, part in programs.items():
         made += _programmed(name, part, prefix, real)
     aside = layers is not None and layers.skip and known is not None  # the learned linear part is not in L
-    words = {"p": prefix, "unused": _unused(programs, layers)}
+    words = {"p": prefix, "unused": "    (void)person;\n    (void)x;\n    (void)u;"}
     made.append(_rate(programs, layers, words, whole, aside))
     made.append(_directional(programs, layers, words, whole))
     made.append(_adjoint(programs, layers, words, whole))
@@ -34,7 +35,11 @@ def field_in_c(
 
 
 def _programmed(name: str, part: OfMembers, prefix: str, real: Real) -> list[str]:
-    p, R, lead = f"{prefix}_{name}", f"{prefix}_real", f"const {prefix}_person *person, const {prefix}_real *x, const {prefix}_real *u"
+    p, R, lead = (
+        f"{prefix}_{name}",
+        f"{prefix}_real",
+        f"const {prefix}_person *person, const {prefix}_real *x, const {prefix}_real *u",
+    )
     at = {"x": "x[{i}]", "u": "u[{i}]", "theta": "person->theta[{i}]", "c": "person->c[{i}]"}
     ahead = {**at, "x_dot": "vx[{i}]", "u_dot": "vu[{i}]", "rate_dot": "v[{i}]"}
     back = {**at, "rate_bar": "w[{i}]", "x_bar": "wx[{i}]", "u_bar": "wu[{i}]"}
@@ -43,14 +48,8 @@ def _programmed(name: str, part: OfMembers, prefix: str, real: Real) -> list[str
         function_in_c(
             *(f"{p}_directional", part.each(directional)), f"{lead}, const {R} *vx, const {R} *vu, {R} *v", ahead, real
         ),
-        function_in_c(
-            *(f"{p}_adjoint", part.each(adjoint)), f"{lead}, const {R} *w, {R} *wx, {R} *wu", back, real
-        ),
+        function_in_c(*(f"{p}_adjoint", part.each(adjoint)), f"{lead}, const {R} *w, {R} *wx, {R} *wu", back, real),
     ]
-
-
-def _unused(programs: Mapping[str, OfMembers], layers: LayersInC | None) -> str:
-    return "    (void)person;\n    (void)x;\n    (void)u;"
 
 
 def _rate(
@@ -59,7 +58,10 @@ def _rate(
     """The field and what it leaves beside L x."""
     body = ["    for (i = 0; i < ${p}_STATES; ++i) {", "        rate[i] = infused ? infused[i] : 0;"]
     if not whole:
-        body += ["        for (j = 0; j < ${p}_INPUTS; ++j)", "            rate[i] += person->B[i * ${p}_INPUTS + j] * u[j];"]
+        body += [
+            "        for (j = 0; j < ${p}_INPUTS; ++j)",
+            "            rate[i] += person->B[i * ${p}_INPUTS + j] * u[j];",
+        ]
     body.append("    }")
     for name in programs:
         body += ["    ${p}_" + name + "(person, x, u, term);", Template(_ADD).safe_substitute(to="rate")]
@@ -70,7 +72,11 @@ def _rate(
     term = "    ${p}_real term[${p}_STATES];\n" if programs else ""
     product = "        for (j = 0; j < ${p}_STATES; ++j)\n            rate[i] $sign= person->$matrix[i * ${p}_STATES + j] * x[j];"
     with_x = "    for (i = 0; i < ${p}_STATES; ++i)\n" + product
-    more = Template(with_x).safe_substitute(sign="-", matrix="A") if whole else Template(with_x).safe_substitute(sign="+", matrix="L")
+    more = (
+        Template(with_x).safe_substitute(sign="-", matrix="A")
+        if whole
+        else Template(with_x).safe_substitute(sign="+", matrix="L")
+    )
     first, second = ("field", "beside") if whole else ("beside", "field")
     remarks = {
         "field": "/* dx/dt at x under the inputs u; infused (NULL: nothing): what runs in, state units per time. */",
@@ -78,7 +84,7 @@ def _rate(
     }
     text = f"""\
 {remarks[first]}
-static inline void ${{p}}_{first}(const ${{p}}_person *person, const ${{p}}_real *x, const ${{p}}_real *u, const ${{p}}_real *infused,
+static inline void ${{p}}_{first}({_POINT}, const ${{p}}_real *infused,
     ${{p}}_real *rate)
 {{
 {term}    int i, j;
@@ -88,7 +94,7 @@ $unused
 }}
 
 {remarks[second]}
-static inline void ${{p}}_{second}(const ${{p}}_person *person, const ${{p}}_real *x, const ${{p}}_real *u, const ${{p}}_real *infused,
+static inline void ${{p}}_{second}({_POINT}, const ${{p}}_real *infused,
     ${{p}}_real *rate)
 {{
     int i, j;
@@ -104,7 +110,7 @@ def _directional(
     body = _pushed(programs, layers, whole, along="vx", inputs="vu", to="v")
     text = f"""\
 /* The derivative of the field along (vx, vu): J vx + (df/du) vu. */
-static inline void ${{p}}_directional(const ${{p}}_person *person, const ${{p}}_real *x, const ${{p}}_real *u, const ${{p}}_real *vx,
+static inline void ${{p}}_directional({_POINT}, const ${{p}}_real *vx,
     const ${{p}}_real *vu, ${{p}}_real *v)
 {{
 {_locals(programs, layers)}    int i, j;
@@ -120,10 +126,12 @@ def _jacobian(
     programs: Mapping[str, OfMembers], layers: LayersInC | None, words: Mapping[str, str], whole: bool
 ) -> str:
     """Column by column: the slopes of the layers are found once."""
-    body = "\n".join(f"    {line}" for line in _pushed(programs, layers, whole, along="unit", inputs="still", to="v").split("\n"))
+    body = "\n".join(
+        f"    {line}" for line in _pushed(programs, layers, whole, along="unit", inputs="still", to="v").split("\n")
+    )
     text = f"""\
 /* J = df/dx, row by row. */
-static inline void ${{p}}_jacobian(const ${{p}}_person *person, const ${{p}}_real *x, const ${{p}}_real *u, ${{p}}_real *J)
+static inline void ${{p}}_jacobian({_POINT}, ${{p}}_real *J)
 {{
 {_locals(programs, layers)}    ${{p}}_real unit[${{p}}_STATES] = {{0}}, still[${{p}}_INPUTS + 1] = {{0}}, v[${{p}}_STATES];
     int i, j, column;
@@ -163,7 +171,7 @@ def _adjoint(programs: Mapping[str, OfMembers], layers: LayersInC | None, words:
     more = "    ${p}_real more[${p}_INPUTS + 1];\n" if programs else ""
     text = f"""\
 /* The derivative of sum w_i f_i: wx = J' w and wu = (df/du)' w. */
-static inline void ${{p}}_adjoint(const ${{p}}_person *person, const ${{p}}_real *x, const ${{p}}_real *u, const ${{p}}_real *w,
+static inline void ${{p}}_adjoint({_POINT}, const ${{p}}_real *w,
     ${{p}}_real *wx, ${{p}}_real *wu)
 {{
 {_locals(programs, layers)}{more}    int i, j;
@@ -184,7 +192,8 @@ def _pushed(
     if not whole:
         body += [
             f"        for (j = 0; j < ${{p}}_STATES; ++j)\n            {to}[i] += person->A[i * ${{p}}_STATES + j] * {along}[j];",
-            f"        for (j = 0; j < ${{p}}_INPUTS; ++j)\n            {to}[i] += person->B[i * ${{p}}_INPUTS + j] * {inputs}[j];",
+            "        for (j = 0; j < ${p}_INPUTS; ++j)",
+            f"            {to}[i] += person->B[i * ${{p}}_INPUTS + j] * {inputs}[j];",
         ]
     body.append("    }")
     for name in programs:

@@ -33,7 +33,9 @@ class OfMembers:
             for i, line in enumerate(first.code)
             if line.operation == "constant" and len({_exact(p.code[i].number) for p in programs}) > 1
         ]
-        numbers = np.array([[p.code[i].number for i in places] for p in programs], dtype=np.float64).reshape(len(programs), -1)
+        numbers = np.array([[p.code[i].number for i in places] for p in programs], dtype=np.float64).reshape(
+            len(programs), -1
+        )
         if not places:
             return OfMembers((first,), numbers)
         code, group = list(first.code), len(first.inputs)
@@ -75,7 +77,9 @@ def _alike(first: Program, other: Program) -> bool:
     """Do they differ in the numbers of constants at most?"""
     same = (first.inputs, first.outputs, len(first.code)) == (other.inputs, other.outputs, len(other.code))
     return same and all(
-        a.operation == b.operation and a.arguments == b.arguments and (a.operation == "constant" or a.number == b.number)
+        a.operation == b.operation
+        and a.arguments == b.arguments
+        and (a.operation == "constant" or a.number == b.number)
         for a, b in zip(first.code, other.code, strict=True)
     )
 

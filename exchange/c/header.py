@@ -48,7 +48,9 @@ class CHeader(Export):
         require_kind(bundle, Bundle, "CHeader.write: bundle", 'load("model.twin")')
         target = target_of(self, path, "CHeader().write")
         prefix = require_prefix(self.prefix or Path(target).stem, "CHeader: prefix, or the file's stem,")
-        text = header_of(bundle, selected(bundle, self.selection), self.selection, prefix=prefix, precision=self.precision)
+        text = header_of(
+            bundle, selected(bundle, self.selection), self.selection, prefix=prefix, precision=self.precision
+        )
         with whole_file(target) as partial:
             partial.write_text(text, encoding="utf-8", newline="\n")
         sentences = () if certified(bundle) else claimed(bundle)[:1]

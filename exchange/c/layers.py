@@ -1,8 +1,8 @@
 """A layered residual as loops over constant tables: its value, its slopes, and products with its Jacobian from either side.
 
-In differences from the values at the origin, as `learned.residual.Field` is: with v the difference of a layer's value from that at
-x = 0, u = 0, the next is W (φ(v + origin) − active), so that the origin maps to the origin without any rounding. Weights lie column
-by column: a product is a sum of columns, whose inner loop a compiler vectorises without being allowed to reorder sums.
+In differences from the values at the origin, as `learned.residual.Field` is: with v the difference of a layer's value from that
+at x = 0, u = 0, the next is W (φ(v + origin) − active), so that the origin maps to the origin without any rounding. Weights lie
+column by column: a product is a sum of columns, whose inner loop a compiler vectorises without being allowed to reorder sums.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ _TOGETHER = 4  # columns added in one go: the sum is loaded and stored a quarter
 class LayersInC:
     """The layers of all members: sizes, tables, and the text of what is computed with them.
 
-    `widths` (n, h_1, …, n) · `inputs` m, `context` how many of c (and θ behind it) the first layer sees · `activation` by its name ·
-    `zero`, whether the value at the origin is left out · `skip`, whether there is a linear part beside the layers.
+    `widths` (n, h_1, …, n) · `inputs` m, `context` how many of c (and θ behind it) the first layer sees · `activation` by its
+    name · `zero`, whether the value at the origin is left out · `skip`, whether there is a linear part beside the layers.
     """
 
     prefix: str
@@ -54,13 +54,15 @@ class LayersInC:
     @property
     def functions(self) -> str:
         """PREFIX_phi and its slope, PREFIX_layers, _layers_slopes, _layers_push and _layers_pull; ahead of them a loop over j."""
-        return "\n\n".join([
-            activation_in_c(self.activation, self.prefix, self.real) if self.hidden else "",
-            self._value(),
-            *([self._slopes()] if self.hidden else []),
-            self._push(),
-            self._pull(),
-        ]).strip()
+        return "\n\n".join(
+            [
+                activation_in_c(self.activation, self.prefix, self.real) if self.hidden else "",
+                self._value(),
+                *([self._slopes()] if self.hidden else []),
+                self._push(),
+                self._pull(),
+            ]
+        ).strip()
 
     def binding(self) -> str:
         """The statements that give a person the layers' values at the origin, from `person->c` (and θ)."""
@@ -88,7 +90,9 @@ class LayersInC:
         # a block of its own: where the columns end is known to nobody else
         lines.append(f"        const {self.prefix}_real *w = {start};")
         if whole:
-            terms = " + ".join(f"w[{k * out} + i] * {by}[j + {k}]" if k else f"w[i] * {by}[j]" for k in range(_TOGETHER))
+            terms = " + ".join(
+                f"w[{k * out} + i] * {by}[j + {k}]" if k else f"w[i] * {by}[j]" for k in range(_TOGETHER)
+            )
             lines += [
                 f"        for (j = 0; j < {whole}; j += {_TOGETHER}, w += {_TOGETHER * out})",
                 f"            for (i = 0; i < {out}; ++i)",
@@ -104,17 +108,19 @@ class LayersInC:
 
     def _rows(self, out: int, into: int, weight: str, by: str, to: str, *, add: bool) -> str:
         """`to` = Wᵀ `by`, or += with `add`."""
-        return "\n".join([
-            "    {",
-            f"        const {self.prefix}_real *w = {self.prefix}_{weight}[person->member];",
-            f"        for (j = 0; j < {into}; ++j, w += {out}) {{",
-            f"            {self.prefix}_real sum = {literal(0.0, self.real)};",
-            f"            for (i = 0; i < {out}; ++i)",
-            f"                sum += w[i] * {by}[i];",
-            f"            {to}[j] {'+' if add else ''}= sum;",
-            "        }",
-            "    }",
-        ])
+        return "\n".join(
+            [
+                "    {",
+                f"        const {self.prefix}_real *w = {self.prefix}_{weight}[person->member];",
+                f"        for (j = 0; j < {into}; ++j, w += {out}) {{",
+                f"            {self.prefix}_real sum = {literal(0.0, self.real)};",
+                f"            for (i = 0; i < {out}; ++i)",
+                f"                sum += w[i] * {by}[i];",
+                f"            {to}[j] {'+' if add else ''}= sum;",
+                "        }",
+                "    }",
+            ]
+        )
 
     def _zeroed(self, name: str, size: int) -> str:
         return f"    for (i = 0; i < {size}; ++i)\n        {name}[i] = {literal(0.0, self.real)};"

@@ -11,7 +11,8 @@ _HELD = {"theta": "person->theta[{i}]"}
 def maps_in_c(made: Model) -> list[str]:
     """PREFIX_theta and PREFIX_context."""
     theta, context = made.of("theta"), made.of("context")
-    assert theta is not None and context is not None  # every model has them
+    assert theta is not None  # every model has them
+    assert context is not None
     return [
         made.function(
             "theta",
@@ -34,7 +35,8 @@ def maps_in_c(made: Model) -> list[str]:
 def measured_in_c(made: Model) -> list[str]:
     """PREFIX_observe, _variance, the derivatives of both, _diffusion and _initial."""
     observe, variance, diffusion, initial = (made.of(part) for part in ("observe", "variance", "diffusion", "initial"))
-    assert observe is not None and variance is not None  # every model has them
+    assert observe is not None  # every model has them
+    assert variance is not None
     along = observe.each(lambda program: directional(program, ("x",), "y"))
     found = [
         made.function("observe", observe, "person, const R *x, R *y", _HELD, "The mean of what is measured."),

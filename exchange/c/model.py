@@ -27,7 +27,7 @@ class Model:
 
     @property
     def skip_in_linear(self) -> bool:
-        """Is there a learned linear part, and is it in L? As `hybrid.RightHandSide.semilinear`: where nothing known stands beside."""
+        """Is there a learned linear part, and is it in L? As `hybrid.RightHandSide.semilinear` has it: nothing known beside."""
         return self.layers is not None and self.layers.skip and all(one.known is None for one in self.parts)
 
     def of(self, part: str) -> OfMembers | None:
@@ -44,4 +44,7 @@ class Model:
 
 
 # a group of a program, and where it lies: of a bound person, or an argument of the same name
-_AT = {group: f"{group}[{{i}}]" for group in ("x", "u", "y", "eta", "latents", "covariates", "baseline", "variance", "g", "rate")}
+_AT = {
+    group: f"{group}[{{i}}]"
+    for group in ("x", "u", "y", "eta", "latents", "covariates", "baseline", "variance", "g", "rate")
+}

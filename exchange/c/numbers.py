@@ -12,12 +12,56 @@ Real = Literal["double", "float"]
 _WIDE = 120  # characters of a line of a table
 _SHORT = 6  # characters of a decimal number that says as much as a hexadecimal one
 # what names and claims are written with, in ASCII: compilers differ in what else they take
-_PLAIN = str.maketrans({
-    **{"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "η": "eta", "θ": "theta", "κ": "kappa"},
-    **{"λ": "lambda", "μ": "mu", "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "phi", "ω": "omega", "Δ": "Delta", "Σ": "Sum"},
-    **{"−": "-", "–": "-", "—": "-", "·": "*", "×": "x", "≤": "<=", "≥": ">=", "≠": "!=", "⪯": "<=", "⪰": ">=", "…": "..."},
-    **{"√": "sqrt", "∂": "d", "∈": "in", "→": "->", "⇒": "=>", "∞": "infinity", "’": "'", "‘": "'", "“": '"', "”": '"'},
-})
+_PLAIN = str.maketrans(
+    {
+        **{
+            "α": "alpha",
+            "β": "beta",
+            "γ": "gamma",
+            "δ": "delta",
+            "ε": "epsilon",
+            "η": "eta",
+            "θ": "theta",
+            "κ": "kappa",
+        },
+        **{
+            "λ": "lambda",
+            "μ": "mu",
+            "ρ": "rho",
+            "σ": "sigma",
+            "τ": "tau",
+            "φ": "phi",
+            "ω": "omega",
+            "Δ": "Delta",
+            "Σ": "Sum",
+        },
+        **{
+            "−": "-",
+            "–": "-",
+            "—": "-",
+            "·": "*",
+            "×": "x",
+            "≤": "<=",
+            "≥": ">=",
+            "≠": "!=",
+            "⪯": "<=",
+            "⪰": ">=",
+            "…": "...",
+        },
+        **{
+            "√": "sqrt",
+            "∂": "d",
+            "∈": "in",
+            "→": "->",
+            "⇒": "=>",
+            "∞": "infinity",
+            "’": "'",
+            "‘": "'",
+            "“": '"',
+            "”": '"',
+        },
+    }
+)
 
 
 def literal(value: float, real: Real) -> str:

@@ -1,4 +1,4 @@
-"""Two steps of a fixed length in C: the classic Runge–Kutta method and Krogstad's exponential one, with the functions that it needs."""
+"""Two steps of a fixed length in C: the classic Runge–Kutta method, and Krogstad's exponential one with its functions."""
 
 from string import Template
 
@@ -90,7 +90,8 @@ static inline void ${p}_lower_phi(const ${p}_real *z, const ${p}_real *above, ${
 }
 
 /* e^Z and phi_1, phi_2, phi_3 of Z = 2^doublings z, by the Taylor series of phi_3 at z (norm 1/2 or less) and doubling */
-static inline void ${p}_phi_functions(const ${p}_real *z, int doublings, ${p}_real *e, ${p}_real *p1, ${p}_real *p2, ${p}_real *p3)
+static inline void ${p}_phi_functions(const ${p}_real *z, int doublings, ${p}_real *e, ${p}_real *p1, ${p}_real *p2,
+    ${p}_real *p3)
 {
     static const ${p}_real series[$terms] = {$series};
     ${p}_real next[${p}_SQUARE];

@@ -1,4 +1,4 @@
-"""The text of a header: the remark at its top, sizes and names, tables, and the functions in the order in which they call each other."""
+"""The text of a header: the remark at its top, sizes and names, tables, and the functions in the order of their calls."""
 
 import re
 from string import Template
@@ -17,8 +17,26 @@ from learned import LayeredResidual
 
 # the functions and macros of <math.h>, C99 7.12, that a program or a layer may call
 C99 = frozenset(
-    "acos asin atan atan2 cos sin tan acosh asinh atanh cosh sinh tanh exp exp2 expm1 log log10 log1p log2 fabs hypot pow sqrt erf "
-    "floor ceil isfinite".split()
+    (
+        *("acos", "asin", "atan", "atan2", "cos", "sin", "tan", "acosh", "asinh", "atanh", "cosh", "sinh", "tanh"),
+        *(
+            "exp",
+            "exp2",
+            "expm1",
+            "log",
+            "log10",
+            "log1p",
+            "log2",
+            "fabs",
+            "hypot",
+            "pow",
+            "sqrt",
+            "erf",
+            "floor",
+            "ceil",
+        ),
+        "isfinite",
+    )
 )
 
 
