@@ -4,12 +4,12 @@ Three things are asked, and none of them of whoever sent the file:
 
 1. every file is the one that `hashes.json` names (against damage; a stranger can write both);
 2. every claim in `proof.json` is proved for the system that stands beside it, by the independent checker;
-3. where the receiver allows it to run: the Jacobian J, rebuilt by `getDirectionalDerivative` with θ of each certified person, is that
-   of the stored system, and the largest eigenvalue of L⁻¹(PJ + JᵀP + 2λP)L⁻ᵀ, P = LLᵀ, is not above 0 (to rounding) at states inside
-   the region.
+3. where the receiver allows it to run: the Jacobian J, rebuilt by `getDirectionalDerivative` with θ of each certified person, is
+   that of the stored system, and the largest eigenvalue of L⁻¹(PJ + JᵀP + 2λP)L⁻ᵀ, P = LLᵀ, is not above 0 (to rounding) at
+   states inside the region.
 
-The third runs code that the file holds. Without it the claims are proved of the numbers in the file alone, and whether its code computes
-with them is not known.
+The third runs code that the file holds. Without it the claims are proved of the numbers in the file alone, and whether its code
+computes with them is not known.
 """
 
 import hashlib
@@ -18,19 +18,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from exchange.bundle import proofs
 from exchange.files.archive import DAMAGE, VERSION
-from exchange.files.json_parts import listed, mapping, number
+from exchange.files.json_parts import listed, mapping
 from exchange.files.plain_json import plain_json
 from exchange.fmu.archive import Opened, open_fmu
 from exchange.fmu.extra import FOLDER
 from exchange.fmu.stored import Stored
 from physics.arguments import quote, require_flag, require_number, require_path
 from physics.glance import glance
-from stability import Certificate, Claim, Refusal, RegionalRate, prove
+from stability import Certificate, Claim, Refusal, prove
 from stability.proof import Verdict
 
 _ROOM = 2**28  # bytes that reading the JSON of a file may take
@@ -59,8 +56,8 @@ class Rebuilt:
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of the check: `verdicts`, a claim and what the checker says of it, None of a refusal; `rebuilt`, of the FMU's own
-    interface, None where it was not run; `card`, in Markdown; `sentences`, for a reader. True where all that was asked holds.
+    """What became of the check: `verdicts`, a claim and what the checker says of it, None of a refusal; `rebuilt`, of the FMU's
+    own interface, None where it was not run; `card`, in Markdown; `sentences`, for a reader. True where all that was asked holds.
     """
 
     verdicts: tuple[tuple[Claim | Refusal, Verdict | None], ...]

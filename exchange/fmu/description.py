@@ -108,10 +108,7 @@ def _version_2(head: Head, variables: Variables) -> ET.Element:
     listed, place = ET.SubElement(root, "ModelVariables"), dict[int, int]()
     for index, variable in enumerate(variables.all, 1):  # FMI 2 counts variables, and from 1
         place[id(variable)] = index
-        if variable.derivative is None:
-            derivative = {}
-        else:
-            derivative = {"derivative": str(variable.derivative + 1)}
+        derivative = {} if variable.derivative is None else {"derivative": str(variable.derivative + 1)}
         one = ET.SubElement(
             listed,
             "ScalarVariable",

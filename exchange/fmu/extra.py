@@ -3,7 +3,7 @@
 | file | what |
 |---|---|
 | `fmi-ls-manifest.xml` | name and version of the layered standard |
-| `proof.json` | the claims and the systems that they are about, as in a bundle: `python -m stability.proof proof.json` proves them |
+| `proof.json` | the claims and the systems that they are about, as in a bundle, for `python -m stability.proof` to prove |
 | `calibration.json`, `card.md` | scores on people never seen, and the model card, as in a bundle |
 | `states.json` | which variable is which state, parameter and input of those systems, and states at which to compare |
 | `hashes.json` | SHA-256 of every other file of the FMU, by its name; binaries that were built later are in addition |
@@ -15,9 +15,9 @@
      "inputs": [NAME, …], "people": {"theta": [[[…]]], "context": [[[…]]]},
      "samples": [{"x": […], "u": […]}, …]}
 
-`index` counts members as the systems do, whose leading axes are members and people; `people` are θ (M, N, q) and context (M, N, r) of
-the members of this FMU, in the units of its variables. A receiver sets them, and rebuilds the Jacobian of each system by
-`getDirectionalDerivative`. Samples are a courtesy: a receiver draws states of its own.
+`index` counts members as the systems do, whose leading axes are members and people; `people` are θ (M, N, q) and context
+(M, N, r) of the members of this FMU, in the units of its variables. A receiver sets them, and rebuilds the Jacobian of each
+system by `getDirectionalDerivative`. Samples are a courtesy: a receiver draws states of its own.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ _MANIFEST = f"""<?xml version="1.0" encoding="UTF-8"?>
   xmlns:fmi-ls="http://fmi-standard.org/fmi-ls-manifest"
   fmi-ls:fmi-ls-name="org.homeostat"
   fmi-ls:fmi-ls-version="{VERSION}"
-  fmi-ls:fmi-ls-description="Claims about this model with what proves them, its calibration, its card, and which variable is which."/>
+  fmi-ls:fmi-ls-description="Claims about this model and what proves them, its calibration, its card."/>
 """
 
 

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 
 class Running:
-    """A Model Exchange instance: variables by name, and the Jacobian by directional derivatives; what FMPy says is a `ValueError`."""
+    """A Model Exchange instance: variables by name, and derivatives; what FMPy raises comes as a `ValueError`."""
 
     def __init__(self, description: Any, instance: Any, path: Path) -> None:
         self._instance, self._path = instance, path
@@ -98,7 +98,7 @@ class Running:
 
 @contextmanager
 def running(opened: Opened) -> Iterator[Running]:
-    """The FMU, unpacked into a folder that goes when the block ends, its sources compiled where it has no binary for this platform.
+    """The FMU, unpacked into a folder that goes when the block ends; its sources are compiled where it has no binary for here.
 
     Errors: `ValueError`, one sentence, where FMPy is not installed, where nothing runs here, and for what FMPy says.
     """

@@ -1,4 +1,4 @@
-"""The variables of an FMU: a value reference is a place in `Memory.value` of `sources/instance.h`, in the order that stands there.
+"""The variables of an FMU: a value reference is a place in `Memory.value` of `sources/instance.h`, in the order there.
 
 A single member has `plasma`, `der(plasma)`, `theta.ka`, `y.concentration`, `variance.concentration`. An ensemble has the states,
 rates, θ, context and η of each member, `member1.plasma` …, channels of each, `member1.y.concentration`, and over the members

@@ -78,17 +78,11 @@ def test_a_claim_of_more_than_is_true_is_refused(one: Made, tmp_path: Path) -> N
         proof = json.loads(entries[name])
         claim = proof["claims"][0]["claim"]
         claim["rate"] *= 3.0
-        claim["claim"] = ""
         entries[name] = json.dumps(proof).encode()
 
-    path = rewritten(one, tmp_path / "faster.fmu", faster)
-    try:
-        found = check_fmu(path, run=False)
-    except ValueError as error:
-        assert str(path) in str(error)
-    else:
-        assert not found
-        assert any("NOT proved" in sentence for sentence in found.sentences)
+    found = check_fmu(rewritten(one, tmp_path / "faster.fmu", faster), run=False)
+    assert not found
+    assert any("NOT proved" in sentence for sentence in found.sentences)
 
 
 def test_what_was_changed_or_added_is_named(one: Made, tmp_path: Path) -> None:

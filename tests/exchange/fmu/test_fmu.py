@@ -15,9 +15,9 @@ import torch
 
 from exchange import Selection, selected
 from exchange.c.compiled import STRICT, compiler
+from exchange.fmu.archive import open_fmu
 from exchange.fmu.fmu import Fmu
 from exchange.fmu.running import running
-from exchange.fmu.archive import open_fmu
 from exchange.fmu.units import definitions, rate_of
 from tests.exchange.fmu.conftest import Made
 
