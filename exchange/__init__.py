@@ -20,6 +20,8 @@ from exchange.c.header import CHeader
 from exchange.export import Export, Written
 from exchange.exports import EXPORTS
 from exchange.files.signature import new_key, sign, signed_by, verify
+from exchange.fmu.checked import Checked, Rebuilt, check_fmu
+from exchange.fmu.fmu import Fmu
 from exchange.selection import Selected, Selection, selected
 
 __all__ = [
@@ -27,13 +29,17 @@ __all__ = [
     "EXPORTS",
     "Bundle",
     "CHeader",
+    "Checked",
     "Export",
+    "Fmu",
     "Outside",
     "Person",
+    "Rebuilt",
     "Selected",
     "Selection",
     "Written",
     "card",
+    "check_fmu",
     "content_hash",
     "describe",
     "load",
