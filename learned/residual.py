@@ -185,6 +185,8 @@ class Field:
 
     def _require(self, x: Tensor, u: Tensor) -> None:
         """Raise `ValueError` for an x or u that is none of this field's."""
+        if torch.compiler.is_exporting():  # a length that is open cannot be compared; the calls before it are checked
+            return
         tensor_of(x, "the residual: x", "M", "N", self.weights[0].shape[-1], like=self.weights[0])
         if self.input_weights.shape[-1]:
             tensor_of(u, "the residual: u", "M", "N", self.input_weights.shape[-1], like=self.weights[0])
