@@ -6,6 +6,8 @@ from homeostat_siblings import require_siblings
 require_siblings("exchange", ("physics", "learned", "hybrid", "stability", "training"))
 
 from exchange.bundle.bundle import Bundle
+from exchange.bundle.card import card
+from exchange.bundle.contents import content_hash
 from exchange.bundle.coverage import Outside
 from exchange.bundle.person import Person
 from exchange.bundle.reading import load
@@ -30,6 +32,8 @@ __all__ = [
     "Selected",
     "Selection",
     "Written",
+    "card",
+    "content_hash",
     "describe",
     "load",
     "lure_of",

@@ -25,6 +25,9 @@ def test_the_wheel_is_whole_and_imports_elsewhere(tmp_path: Path) -> None:
     people = {f"physics/data/s2008/{name}" for name in ("vpatient_params.csv", "LICENSE", "ATTRIBUTION.md")}
     assert {f"{p}/py.typed" for p in PACKAGES} | {"homeostat/data/theophylline.csv", "homeostat_siblings.py"} | tables <= names
     assert people <= names
+    # data, schemas, C and READMEs: whatever lies in a package's folder
+    beside = [f for p in PACKAGES for f in (ROOT / p).rglob("*") if f.is_file() and "__pycache__" not in f.parts]
+    assert {f.relative_to(ROOT).as_posix() for f in beside} <= names
     for file in ("LICENSE", "NOTICE", "homeostat/data/ohashi/ATTRIBUTION.md", "physics/data/s2008/LICENSE"):
         assert any(n.endswith(f"licenses/{file}") for n in names), file
     with zipfile.ZipFile(wheel) as archive:

@@ -71,6 +71,17 @@ def test_the_lowest_versions_are_those_that_are_asked_for() -> None:
     assert set(install[1].split()) == set(beside)
 
 
+def test_what_an_extra_of_the_exchange_needs_the_tests_have_with_the_same_floor() -> None:
+    """And `make demo` has none of it: an artefact's clients are no part of what writes it."""
+    extras = PROJECT["optional-dependencies"]
+    clients = {need for extra in ("fmu", "onnx", "sbml", "sign") for need in extras[extra]}
+    assert clients <= set(extras["dev"])
+    assert not clients & set(PROJECT["dependencies"])
+    assert {need.split(">=")[0].lower() for need in clients} <= set(pins("constraints.txt"))
+    skipped = next(o for o in PYPROJECT["tool"]["mypy"]["overrides"] if "fmpy.*" in o["module"])
+    assert skipped["follow_imports"] == "skip", "mypy must say the same where they are absent"
+
+
 def test_the_files_of_the_lowest_versions_exist() -> None:
     named = re.findall(r"tests/[\w/]+\.py", (ROOT / "Makefile").read_text())
     assert len(named) > 8

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from exchange import Bundle, Person
+from exchange.files.archive import VERSION, content_of
 from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import LogNormalPopulation, OneCompartmentOral
@@ -54,16 +55,26 @@ def entries(path: Path) -> Content:
         return {n: archive.read(n) for n in archive.namelist()}
 
 
+def rehashed(content: Mapping[str, bytes]) -> Content:
+    """The same entries under a manifest that is right again, in whichever format; as they are where that is no manifest."""
+    content = dict(content)
+    manifest = value_in(content.get("manifest.json", b""))
+    if not isinstance(manifest, dict):  # what was changed is the manifest
+        return content
+    hashes = {n: hashlib.sha256(d).hexdigest() for n, d in content.items() if n not in ("manifest.json", "signature.json")}
+    manifest["sha256"] = hashes
+    if manifest.get("version") == VERSION:
+        optional = manifest.get("optional")
+        manifest["content"] = content_of(content)
+        manifest["optional"] = [n for n in optional if n in hashes] if isinstance(optional, list) else optional
+    return {**content, "manifest.json": json.dumps(manifest).encode()}
+
+
 def packed(content: Mapping[str, bytes], *, rehash: bool = True) -> bytes:
     """The archive with these entries; `rehash`: under a manifest that is right again."""
-    content = dict(content)
-    manifest = value_in(content.get("manifest.json", b"")) if rehash else None
-    if isinstance(manifest, dict):  # what was changed is the manifest otherwise
-        manifest["sha256"] = {n: hashlib.sha256(d).hexdigest() for n, d in content.items() if n != "manifest.json"}
-        content["manifest.json"] = json.dumps(manifest).encode()
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in content.items():
+        for name, data in (rehashed(content) if rehash else content).items():
             archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
     return out.getvalue()
 

@@ -32,6 +32,8 @@ def rows() -> dict[str, Call]:
         "Bundle.person": lambda: (bundle.person, {"id": "1"}),
         "save": Call(lambda: (exchange.save, {"bundle": bundle, "path": str(w.folder / "a.twin")}), dear=True),
         "load": Call(lambda: (exchange.load, {"path": str(kept), "structures": dict(exchange.BUILTIN)}), dear=True),
+        "card": Call(lambda: (exchange.card, {"bundle": bundle}), dear=True),
+        "content_hash": Call(lambda: (exchange.content_hash, {"bundle": bundle}), dear=True),
         "lure_of": lambda: (exchange.lure_of, {"model": w.model, "personal": w.known.mode,
                                                "covariates": dict(w.cohort.conditions.covariates)}),
         "describe": lambda: (exchange.describe, {"model": w.model}),

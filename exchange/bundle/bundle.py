@@ -15,6 +15,7 @@ from exchange.bundle.person import Person, people_of
 from exchange.bundle.solvers import DEFAULT, name_of, solver_named
 from exchange.bundle.systems import Subjects, lure_of
 from exchange.bundle.units import units_of
+from exchange.files.entries import require_others
 from hybrid import Conditions, HybridModel, Mesh, Prediction, Schedule, Solver, conditions_of
 from physics.arguments import quote, require_kind, require_same_people, require_text
 from physics.glance import Summary, glance, with_units
@@ -61,7 +62,8 @@ class Bundle:
     `provenance`: data, versions, seed, settings, plain JSON; "interrupted" says there what training was cut short, and
     "settings.solver" what it was trained with · `nonnegative`: the channels that are declared never to be below 0 ·
     `made_in`: for each claim the units of time, states and inputs in which it was made; by default the model's, when the claim
-    and the model first meet, and from then on what they were.
+    and the model first meet, and from then on what they were · `others`: entries of a file that this program does not know
+    and that say of themselves that they are optional, bytes by name; they are kept, never read, and written again.
     """
 
     model: HybridModel
@@ -74,6 +76,7 @@ class Bundle:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     nonnegative: tuple[str, ...] = ()
     made_in: tuple[tuple[Claim, Mapping[str, Any]], ...] = ()
+    others: Mapping[str, bytes] = field(default_factory=dict)
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -90,6 +93,7 @@ class Bundle:
         require_same_people(self.personal.ids, tuple(p.id for p in self.people), "Bundle: personal and people", write)
         for what, value in (("calibration", self.calibration), ("provenance", self.provenance)):
             require_kind(value, Mapping, f"Bundle: {what}", "{}, plain JSON by name")
+        require_others(self.others)
         claims = require_claims(self.claims)
         object.__setattr__(self, "claims", claims)
         units = {kind: unit for kind, unit in units_of(self.model).items() if kind in ("time", "states", "inputs")}

@@ -84,13 +84,13 @@ def written(person: Person) -> dict[str, Any]:
     ]
     inputs = {
         name: {"times": list(s.times), "values": list(s.values), "kind": s.kind}
-        for name, s in person.schedule.inputs.items()
+        for name, s in sorted(person.schedule.inputs.items())
     }
     schedule = {"start": person.schedule.start, "doses": doses, "inputs": inputs}
     return {
         "id": person.id,
         "schedule": schedule,
-        "covariates": dict(person.covariates),
+        "covariates": dict(sorted(person.covariates.items())),
         "baseline": [None if math.isnan(v) else v for v in person.baseline],  # NaN is no JSON
         **({} if person.until is None else {"until": person.until}),
     }

@@ -62,6 +62,7 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
             provenance=mapping(about["provenance"], "provenance"),
             nonnegative=_channels(about.get("nonnegative", []), model),
             made_in=tuple((one.what, one.units) for one in stated if isinstance(one.what, Claim)),
+            others=file.others,
         )
         require_named(bundle)
         require_fit(bundle)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 # bytes that CPython takes for a mapping, a name in it, a list and any one value, beside the text itself
@@ -26,7 +27,9 @@ def plain_json(data: bytes, most: int) -> Any:
     one among it), for a name that stands twice in one object, a whole number of more than 20 digits, and nesting without end.
     """
     if memory_of(data) > most:
-        raise ValueError(f"its JSON would take {memory_of(data) / 1e6:.0f} MB to read, and {most / 1e6:.0f} MB are allowed")
+        raise ValueError(
+            f"its JSON would take {memory_of(data) / 1e6:.0f} MB to read, and {most / 1e6:.0f} MB are allowed"
+        )
     try:
         text = data.decode("utf-8-sig")
         return json.loads(
@@ -40,6 +43,25 @@ def plain_json(data: bytes, most: int) -> Any:
         raise ValueError(f"it is not JSON ({error})") from None
 
 
+def in_order(value: object) -> object:
+    """The same plain JSON value with the names of every mapping sorted: two that say the same become the same text.
+
+    Errors: `ValueError` for what is nested without end.
+    """
+
+    def sorted_in(one: object) -> object:
+        if isinstance(one, Mapping):
+            return {name: sorted_in(one[name]) for name in sorted(one, key=str)}
+        return [sorted_in(inner) for inner in one] if isinstance(one, list | tuple) else one
+
+    try:
+        return sorted_in(value)
+    except RecursionError as error:
+        raise ValueError(
+            "a bundle carries plain JSON, and something is nested without end; give lists and mappings"
+        ) from error
+
+
 def as_json(value: object) -> bytes:
     """The value as JSON text in UTF-8, every number to its last bit; NaN and infinities are not JSON, and of no use to anyone.
 
@@ -49,7 +71,9 @@ def as_json(value: object) -> bytes:
         return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         why = str(error)[:150]
-        raise ValueError(f"a bundle carries plain JSON, and {why}; give texts, finite numbers, lists and mappings") from error
+        raise ValueError(
+            f"a bundle carries plain JSON, and {why}; give texts, finite numbers, lists and mappings"
+        ) from error
 
 
 def _no_number(name: str) -> None:

@@ -4,12 +4,13 @@ from homeostat.commands.answer import Answer, Command
 from homeostat.commands.certify import CERTIFY
 from homeostat.commands.check import CHECK
 from homeostat.commands.demo import DEMO
+from homeostat.commands.export import EXPORT
 from homeostat.commands.fit import FIT
 from homeostat.commands.grammar import GRAMMAR
 from homeostat.commands.inspect import INSPECT
 from homeostat.commands.report import REPORT
 from homeostat.commands.simulate import SIMULATE
 
-COMMANDS: tuple[Command, ...] = (DEMO, FIT, CERTIFY, CHECK, REPORT, SIMULATE, INSPECT, GRAMMAR)  # as the help lists them
+COMMANDS: tuple[Command, ...] = (DEMO, FIT, CERTIFY, CHECK, REPORT, SIMULATE, INSPECT, EXPORT, GRAMMAR)  # as the help lists them
 
 __all__ = ["COMMANDS", "Answer", "Command"]

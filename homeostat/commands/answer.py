@@ -36,5 +36,5 @@ class Command:
 
     @property
     def name(self) -> str:
-        """The word."""
-        return self.run.__name__
+        """The word: that of the function, behind which an underscore keeps off a keyword of Python."""
+        return self.run.__name__.removesuffix("_")

@@ -61,6 +61,7 @@ def raising(number: int) -> Callable[..., None]:
 COMMANDS = {
     "certify": ("homeostat.bundles.certified.certify_bundle", ["x.twin"]),
     "check": ("homeostat.bundles.checked.examine_bundle", ["x.twin"]),
+    "export": ("homeostat.bundles.exported.export_bundle", ["x.twin", "--to", "c"]),
     "inspect": ("homeostat.bundles.inspected.inspect_bundle", ["x.twin"]),
     "simulate": ("homeostat.bundles.simulated.simulate_person", ["x.twin", "--picture", "x.png"]),
     "report": ("homeostat.bundles.reported.report_on", ["x.twin", "--data", "x.csv"]),

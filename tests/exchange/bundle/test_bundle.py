@@ -1,7 +1,6 @@
 """The bundle: what is loaded is what was saved, and nothing else is ever loaded."""
 
 import copy
-import hashlib
 import json
 import pickle
 import subprocess
@@ -19,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.corruptions.content import rehashed
 from exchange import BUILTIN, Bundle, Person, describe, load, rebuild, save
 from homeostat.bundles.checked import examine_bundle
 from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
@@ -204,10 +204,7 @@ def entries(path: Path) -> dict[str, bytes]:
 
 def write(path: Path, content: Mapping[str, bytes], *, rehash: bool = True) -> Path:
     """The archive with these entries, its manifest made right again unless told not to."""
-    if rehash:
-        manifest = json.loads(content["manifest.json"])
-        manifest["sha256"] = {n: hashlib.sha256(d).hexdigest() for n, d in content.items() if n != "manifest.json"}
-        content = {**content, "manifest.json": json.dumps(manifest).encode()}
+    content = rehashed(content) if rehash else content
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in content.items():
             archive.writestr(name, data)
@@ -535,7 +532,13 @@ def test_wrong_hashes_are_refused(content: Mapping[str, bytes], tmp_path: Path, 
         {"version": 99},
         {"version": 0},
         {"version": "1"},
-        {"version": 3},
+        {"version": 4},
+        {"version": 3.0},
+        {"content": "0" * 64},
+        {"content": 5},
+        {"optional": "card.md"},
+        {"optional": ["x.json"]},
+        {"surprise": 1},
         {"version": True},
         {"version": 1.0},
         {"version": None},
@@ -554,7 +557,7 @@ def test_other_formats_and_versions_are_refused(
     sentence = refused(path)
     if "version" in manifest:
         assert repr(manifest["version"]) in sentence
-        assert "versions 1 and 2" in sentence
+        assert "versions 1, 2 and 3" in sentence
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.json", "proof.json", "calibration.json"])

@@ -1,6 +1,5 @@
 """`homeostat check` holds a certificate beside the bundle's own people: what was not certified is said, whoever does it."""
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
+from benchmarks.corruptions.content import rehashed
 from exchange import Bundle, Outside, Person, load, save
 from exchange.bundle.dose_means import is_mean
 from homeostat.bundles.checked import examine_bundle
@@ -94,11 +94,8 @@ def edited(path: Path, changes: dict[str, Callable[[Any], Any]]) -> Path:
     for name, change in changes.items():
         value = json.loads(content[name])
         content[name] = json.dumps(change(value) or value).encode()
-    manifest = json.loads(content["manifest.json"])
-    manifest["sha256"] = {n: hashlib.sha256(d).hexdigest() for n, d in content.items() if n != "manifest.json"}
-    content["manifest.json"] = json.dumps(manifest).encode()
     with zipfile.ZipFile(path, "w") as archive:
-        for name, data in content.items():
+        for name, data in rehashed(content).items():
             archive.writestr(name, data)
     return path
 

@@ -1,0 +1,92 @@
+"""The model card says what the bundle holds, and where nothing was measured it says so."""
+
+import json
+import re
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.corruptions.content import ordinary
+from exchange import Bundle, card, content_hash, load, save
+from stability import Refusal
+
+GROUPS = {
+    "forecast": "hybrid",
+    "level": 0.8,
+    "groups": [
+        {
+            "group": "WT up to 70 kg", "by": "WT", "channel": "concentration", "people": 6, "count": 54,
+            "crps": {"observed": 0.51, "lower": 0.4, "upper": 0.66},
+            "coverage": {"observed": 0.5, "lower": 0.7, "upper": 0.95},
+        },
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return ordinary()
+
+
+def test_it_says_what_is_measured_and_what_is_claimed(bundle: Bundle) -> None:
+    told = card(replace(bundle, calibration={**bundle.calibration, "groups": GROUPS}))
+    certificate = bundle.claims[0]
+    assert certificate
+    assert "**The file carries a certificate**" in told
+    assert "NOT CERTIFIED" not in told
+    assert certificate.in_words("h")[1:] in told
+    for claim in bundle.claims:
+        assert isinstance(claim, Refusal) or all(one in told for one in claim.not_covered)
+    assert "| hybrid | not measured | 0.5 | 1.3 | 81 %, no band | not measured |" in told
+    assert "| WT up to 70 kg | concentration | 6 | 54 | 0.51 (0.4 to 0.66) mg/L | 50 % (70 to 95 %), **outside** |" in told
+    assert "| dose into gut | mg | 300 | 301 | 302 | 3 |" in told
+    assert content_hash(bundle) in card(bundle)
+
+
+def test_where_nothing_was_measured_it_says_so(bundle: Bundle) -> None:
+    told = card(replace(bundle, claims=(), calibration={}, provenance={}))
+    assert told.count("Not measured: ") == 2
+    assert "**NOT CERTIFIED.**" in told.split("## ")[0]
+    assert "not certified" in told.split("## What is proved")[1]
+    assert "Table: not recorded." in told
+    assert "the file holds no scores on people never seen" in told
+    refused = Refusal(reason="no common metric", message="no metric was found")
+    assert "refused: no metric was found" in card(replace(bundle, claims=(refused,))).split("## ")[0]
+    about = {"interrupted": "hybrid after 3 of 9 steps", "not_converged": "2 of 8 members went on moving"}
+    head = card(replace(bundle, provenance=about)).split("## ")[0]
+    assert all(words in head for words in about.values())
+
+
+def test_what_others_wrote_is_text_and_no_markup(bundle: Bundle) -> None:
+    evil = "<script>x</script>\n# **Certified** | [x](http://x) `y` \x1b[2J\u202e"
+    about, scores = {"table": evil, evil: evil, "credit": evil}, {"scores": {evil: {"crps": 1}}}
+    told = card(replace(bundle, claims=(), provenance=about, calibration=scores))
+    assert not re.search(r"(?<!\\)(<script|\[x\]|\*\*Cert|`y)", told)
+    assert not re.search(r"^# \*\*|\x1b|\u202e", told, re.M)
+    plain = card(replace(bundle, claims=(), provenance={}, calibration={}))
+    assert [line for line in told.splitlines() if line[:1] == "#"] == [line for line in plain.splitlines() if line[:1] == "#"]
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        {"scores": 5, "uncertainty": [], "groups": "x", "protocol": 3},
+        {"scores": {"a": {"crps": "x"}, "b": 3}, "uncertainty": {"before": {"channels": [3, {"coverage_by_horizon": {}}]}}},
+        {"uncertainty": {"scaling": 4, "before": {"gates": "x", "channels": 5}}, "groups": {"groups": [1, {}]}},
+        {"scores": {"a": {"crps": 1, "coverage_80": "x", "coverage_80_null_lower": None}}, "groups": {"groups": [{"crps": 1}]}},
+    ],
+)  # fmt: skip
+def test_a_calibration_of_rubbish_makes_a_card(bundle: Bundle, rubbish: dict[str, Any]) -> None:
+    assert "## Performance" in card(replace(bundle, calibration=rubbish))
+
+
+def test_it_stands_in_the_file_and_the_hash_beside_it(bundle: Bundle, tmp_path: Path) -> None:
+    path = save(bundle, tmp_path / "a.twin")
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("card.md").decode() == card(bundle) == card(load(path))
+        manifest = json.loads(archive.read("manifest.json"))
+    assert manifest["content"] == content_hash(bundle) == content_hash(load(path))
+    assert manifest["optional"] == ["card.md"]
