@@ -19,7 +19,9 @@ from exchange.bundle.writing import save
 from exchange.c.header import CHeader
 from exchange.export import Export, Written
 from exchange.exports import EXPORTS
+from exchange.onnx.onnx_graphs import Onnx
 from exchange.selection import Selected, Selection, selected
+from exchange.torch_program.torch_program import TorchProgram
 
 __all__ = [
     "BUILTIN",
@@ -27,10 +29,12 @@ __all__ = [
     "Bundle",
     "CHeader",
     "Export",
+    "Onnx",
     "Outside",
     "Person",
     "Selected",
     "Selection",
+    "TorchProgram",
     "Written",
     "card",
     "content_hash",

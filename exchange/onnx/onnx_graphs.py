@@ -131,7 +131,8 @@ def _rows(program: Program, chosen: Selected) -> dict[str, torch.Tensor]:
         if name in ("x", "u", "eta", "latents", "infused"):
             size = torch.where(rows == 0.0, torch.ones_like(rows), rows.abs())
             rows = rows + 0.5 * size * wave[None, :, None]
-        found[name] = (0.1 * (1.0 + wave.abs()) if name == "h" else rows.reshape(shape)).to(dtype).contiguous()
+        rows = rows.expand(shape) if len(shape) == 3 else rows[0]
+        found[name] = (0.1 * (1.0 + wave.abs()) if name == "h" else rows).to(dtype).contiguous()
     return found
 
 

@@ -12,6 +12,7 @@ from exchange.bundle.card import card
 from exchange.bundle.contents import content_hash, contents_of
 from exchange.export import NOT_CERTIFIED, certified, claimed
 from exchange.selection import Selected
+from exchange.torch_program.functions import without_slope
 from exchange.torch_program.programs import Program
 from hybrid import HybridModel
 from stability import Claim
@@ -64,6 +65,8 @@ def described(bundle: Bundle, chosen: Selected, program: Program, name: str, pre
 def said_of(bundle: Bundle, chosen: Selected) -> tuple[str, ...]:
     """What whoever exports has to see."""
     found = [] if certified(bundle) else [f"{NOT_CERTIFIED}: the files say so"]
+    if slopeless := without_slope(chosen.model):
+        found.append(f"no jacobian is written: {' and '.join(slopeless)} brings no slope of its own")
     return (*found, *chosen.said)
 
 

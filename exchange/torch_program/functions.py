@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from exchange.torch_program.folded import folded
 from hybrid import HybridModel
 from hybrid.terms import RightHandSide, bound
+from learned import LayeredResidual
 
 
 class _Sum(nn.Module):
@@ -50,7 +51,11 @@ class Field(nn.Module):
 
 
 class Jacobian(nn.Module):
-    """∂(dx/dt)/∂x, by the closed form of each part; row i holds the slopes of state i's rate."""
+    """∂(dx/dt)/∂x, by the closed form of each part; row i holds the slopes of state i's rate.
+
+    Only of a model whose every part brings its slope (`without_slope`): derivatives that torch takes are not traced over a batch of any
+    length.
+    """
 
     def __init__(self, model: HybridModel) -> None:
         super().__init__()
@@ -184,3 +189,12 @@ def inputs_of(
 ) -> Tensor:  # (1, batch, m)
     """The inputs, shared by the members; without columns where the model has none."""
     return x.new_zeros(1, x.shape[1], 0) if u is None else u[None]
+
+
+def without_slope(model: HybridModel) -> tuple[str, ...]:
+    """The names of those parts of a model that bring no slope of their own; none of them: it has a `Jacobian`."""
+    with torch.no_grad():
+        c = torch.zeros(model.members, 1, model.sees, dtype=model.dtype)
+        known = [type(term).__name__ for term in model.known if term.at(model.typical, c).slope is None]
+    layered = model.residual.vanishes or isinstance(model.residual, LayeredResidual)
+    return (*known, *(() if layered else (type(model.residual).__name__,)))

@@ -1,7 +1,10 @@
 """The functions of a bundle as programs: `torch.export` of each, over a batch of any length, with nothing of ours left in them."""
 
+import io
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
@@ -11,7 +14,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from exchange.selection import Selected
-from exchange.torch_program.functions import Field, Jacobian, Observe, Person, Step
+from exchange.torch_program.functions import Field, Jacobian, Observe, Person, Step, without_slope
 from hybrid import HybridModel
 from physics.arguments import require_choice
 from physics.glance import glance
@@ -40,17 +43,17 @@ class Program:
 def programs_of(chosen: Selected, precision: Precision = "float64") -> dict[str, Program]:
     """`field`, `jacobian`, `step`, `observe` and `person` of the chosen members, in this precision.
 
-    `person` is left out of a model whose people have no coordinates and no covariates.
+    `person` is left out of a model whose people have no coordinates and no covariates, `jacobian` where `without_slope`.
     Errors: `ValueError` for a part that cannot be traced, which names the part.
     """
     require_choice(precision, ("float64", "float32"), "programs_of: precision")
     model = chosen.model
-    size = _sizes(model)
+    size, slopeless = _sizes(model), without_slope(model)
     found = {}
     for name, (make, taken, given, does) in _FUNCTIONS.items():
         inputs = {one: _axes(one, size, model.members) for one in taken if size[one]}
         outputs = given(model, size)
-        if not inputs or not outputs:
+        if not inputs or not outputs or (name == "jacobian" and slopeless):
             continue
         exported = _exported(make(model).to(PRECISIONS[precision]), name, inputs, PRECISIONS[precision])
         found[name] = Program(exported, inputs, outputs, does)
@@ -118,7 +121,7 @@ def _exported(
     }
     shapes = {one: {axes.index("batch"): batch} for one, axes in inputs.items()}
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), _quiet(), torch.no_grad():
             warnings.simplefilter("ignore")  # torch's own, of its own insides
             found = torch.export.export(module.eval(), (), example, dynamic_shapes=shapes, strict=False)
     except Exception as error:
@@ -132,6 +135,18 @@ def _exported(
         for word in _LEFT_BEHIND:
             node.meta.pop(word, None)
     return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the pages that torch logs and prints of what it cannot trace: that is said in a sentence."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _part_of(where: TracebackType | None) -> str | None:
