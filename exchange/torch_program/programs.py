@@ -131,6 +131,8 @@ def _exported(
             f"{name}: {part or 'a part of the model'} cannot be traced by torch.export ({type(error).__name__}: {why:.200}); "
             "write it of operations on whole tensors, without asking for the value of one"
         ) from error
+    found.graph.eliminate_dead_code()  # what nobody reads; torch.export.load does not read back all of it
+    found.graph_module.recompile()
     for node in found.graph.nodes:  # where our code lies is nobody's business, and differs from machine to machine
         for word in _LEFT_BEHIND:
             node.meta.pop(word, None)
