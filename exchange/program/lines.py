@@ -99,7 +99,7 @@ class Lines:
         return self._known[key]
 
     def copy_of(self, program: Program, groups: Mapping[str, Sequence[int]] | None = None) -> list[int]:
-        """Every line of a program, written here; `groups`: the lines that stand for an input, where that is not ours of its name."""
+        """Every line of a program, written here; `groups`: the lines that stand for its inputs, by group; else our own."""
         names, found = list(program.inputs), list[int]()
         for operation, arguments, number in program.code:
             if operation == "given":
