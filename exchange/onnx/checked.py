@@ -68,7 +68,10 @@ class CheckedOnnx:
     @property
     def text(self) -> str:
         """All of it in words."""
-        lines = [f"{words}: {'proved' if ok else 'no claim' if ok is None else 'REFUSED'}: {why}" for words, ok, why in self.verdicts]
+        lines = [
+            f"{words}: {'proved' if ok else 'no claim' if ok is None else 'REFUSED'}: {why}"
+            for words, ok, why in self.verdicts
+        ]
         if not self.certified:
             lines.insert(0, "not certified: no certificate of contraction is proved of this model")
         return "\n".join([*lines, *self._of_graph(), *self.notes])
@@ -83,10 +86,14 @@ class CheckedOnnx:
                 f"REFUSED: the graph is not the stored system: {at} its rate is off by {found.value:.1e} of the largest, its "
                 f"Jacobian by {found.slope:.1e}"
             ]
-        lines = [f"the graph is the stored system {at}: its rate to {found.value:.1e}, its Jacobian by differences to {found.slope:.1e}"]
+        lines = [
+            f"the graph is the stored system {at}: its rate to {found.value:.1e}, its Jacobian by differences to {found.slope:.1e}"
+        ]
         if found.eigenvalue is not None:
             holds = "holds" if found.holds else "does NOT hold"
-            lines.append(f"the inequality of the claim {holds} of the graph's Jacobian there (largest eigenvalue {found.eigenvalue:.2e})")
+            lines.append(
+                f"the inequality of the claim {holds} of the graph's Jacobian there (largest eigenvalue {found.eigenvalue:.2e})"
+            )
         return lines
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,16 +122,24 @@ def checked(path: str | os.PathLike[str], *, states: int = 16, seed: int = 0) ->
     try:
         return _checked(found, int(states), int(seed))
     except (*DAMAGE, ValueError, np.linalg.LinAlgError) as error:
-        raise ValueError(f"{path}: not a field that homeostat wrote ({quote(str(error), 250)}); export it again") from error
+        raise ValueError(
+            f"{path}: not a field that homeostat wrote ({quote(str(error), 250)}); export it again"
+        ) from error
 
 
 def _checked(found: Read, states: int, seed: int) -> CheckedOnnx:
     function, precision = found.model["function"], found.model["precision"]
     if function != "field":
-        raise ValueError(f"it is the function {quote(function)}, and claims are about the field; check the file of the field")
+        raise ValueError(
+            f"it is the function {quote(function)}, and claims are about the field; check the file of the field"
+        )
     if precision not in AGREES:
         raise ValueError(f"its precision is {quote(precision)}")
-    notes = [] if precision == "float64" else ["what is proved is of the stored float64 numbers; the graph computes in float32"]
+    notes = (
+        []
+        if precision == "float64"
+        else ["what is proved is of the stored float64 numbers; the graph computes in float32"]
+    )
     stated, systems = _claims(found)
     verdicts, certified = [], False
     for one, system in zip(stated, systems, strict=True):
@@ -156,7 +171,9 @@ def _verdict(claim: Claim | Refusal, system: Any, time: str) -> tuple[str, bool 
     return words, verdict.proved, verdict.reason
 
 
-def _rebuilt(found: Read, stated: tuple[proofs.Stated, ...], systems: tuple[Any, ...], states: int, seed: int) -> Held | None:
+def _rebuilt(
+    found: Read, stated: tuple[proofs.Stated, ...], systems: tuple[Any, ...], states: int, seed: int
+) -> Held | None:
     """The worst over all people and members of what each system says; None where no system stands in the file."""
     about = [
         (one.what, Lure.from_dict(system))

@@ -29,11 +29,25 @@ def _erf(x: Array) -> Array:
 
 _PLAIN: Mapping[str, Callable[..., Any]] = {  # of each number by itself
     **{"Abs": np.abs, "Acos": np.arccos, "Add": np.add, "And": np.logical_and, "Asin": np.arcsin, "Atan": np.arctan},
-    **{"Ceil": np.ceil, "Cos": np.cos, "Div": np.divide, "Equal": np.equal, "Erf": _erf, "Exp": np.exp, "Floor": np.floor},
+    **{
+        "Ceil": np.ceil,
+        "Cos": np.cos,
+        "Div": np.divide,
+        "Equal": np.equal,
+        "Erf": _erf,
+        "Exp": np.exp,
+        "Floor": np.floor,
+    },
     **{"Greater": np.greater, "GreaterOrEqual": np.greater_equal, "Identity": lambda x: x, "IsNaN": np.isnan},
     **{"Less": np.less, "LessOrEqual": np.less_equal, "Log": np.log, "Max": np.maximum, "Min": np.minimum},
     **{"Mul": np.multiply, "Neg": np.negative, "Not": np.logical_not, "Or": np.logical_or, "Pow": np.power},
-    **{"Reciprocal": np.reciprocal, "Relu": lambda x: np.maximum(x, 0.0), "Sigmoid": _sigmoid, "Sign": np.sign, "Sin": np.sin},
+    **{
+        "Reciprocal": np.reciprocal,
+        "Relu": lambda x: np.maximum(x, 0.0),
+        "Sigmoid": _sigmoid,
+        "Sign": np.sign,
+        "Sin": np.sin,
+    },
     **{"Sqrt": np.sqrt, "Sub": np.subtract, "Tan": np.tan, "Tanh": np.tanh, "Where": np.where, "Xor": np.logical_xor},
 }
 _REDUCED: Mapping[str, Callable[..., Any]] = {
@@ -49,7 +63,9 @@ def evaluated(graph: "onnx.GraphProto", given: Mapping[str, Array]) -> dict[str,
     """
     from onnx import numpy_helper
 
-    values: dict[str, Array] = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer} | dict(given)
+    values: dict[str, Array] = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer} | dict(
+        given
+    )
     total = 0
     with np.errstate(all="ignore"):  # what is not finite comes out as it is
         for node in graph.node:
@@ -63,7 +79,9 @@ def evaluated(graph: "onnx.GraphProto", given: Mapping[str, Array]) -> dict[str,
                 if len(node.output) != 1:
                     raise ValueError(f"{quote(node.op_type)} gives {len(node.output)} results, and ours give one")
             except (KeyError, IndexError, TypeError, OverflowError, np.exceptions.AxisError) as error:
-                raise ValueError(f"its operation {quote(node.op_type)} does not fit what it is given ({error!r:.100})") from error
+                raise ValueError(
+                    f"its operation {quote(node.op_type)} does not fit what it is given ({error!r:.100})"
+                ) from error
             values[node.output[0]] = result
     missing = [one.name for one in graph.output if one.name not in values]
     if missing:
@@ -99,7 +117,9 @@ def _one(operation: str, operands: Sequence[Array], attributes: Mapping[str, Any
         return found.astype(operands[0].dtype) if kept else found
     if operation in _REDUCED:
         axes = tuple(int(k) for k in operands[1])
-        return np.asarray(_REDUCED[operation](operands[0], axis=axes, keepdims=bool(_integer(attributes, "keepdims", 1))))
+        return np.asarray(
+            _REDUCED[operation](operands[0], axis=axes, keepdims=bool(_integer(attributes, "keepdims", 1)))
+        )
     if operation not in _SHAPING:
         raise ValueError(f"{quote(operation)} is no operation that we write")
     return np.asarray(_SHAPING[operation](operands, attributes))

@@ -80,7 +80,9 @@ def _walked(program: Program, name: str) -> tuple[Building, list[Operand]]:
         elif node.op == "call_function":
             values[node] = _called(building, node, values, name)
         else:
-            raise ValueError(f"{name}: {quote(node.format_node())} is no operation that a graph can hold; write it otherwise")
+            raise ValueError(
+                f"{name}: {quote(node.format_node())} is no operation that a graph can hold; write it otherwise"
+            )
     ends = next(node for node in nodes if node.op == "output").args[0]
     return building, [values[node] for node in ends]  # type: ignore[union-attr]  # a tuple of nodes
 

@@ -53,7 +53,9 @@ def rate_of(
     Errors: `ValueError` for parts that no model of ours has.
     """
     if system.branches or system.feedback is not None or not isinstance(system.activation, str):
-        raise ValueError("the stored system has branches, a policy or activations unit by unit, which no exported model has")
+        raise ValueError(
+            "the stored system has branches, a policy or activations unit by unit, which no exported model has"
+        )
 
     def of(array: Any) -> Tensor:
         return torch.from_numpy(np.array(array, dtype=np.float64))

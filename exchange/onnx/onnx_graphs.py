@@ -14,7 +14,7 @@ from exchange.onnx.graph import graph_of
 from exchange.onnx.sealed import sealed
 from exchange.selection import TYPICAL, Selected, Selection, selected
 from exchange.torch_program.carried import carried, described, said_of
-from exchange.torch_program.programs import PRECISIONS, Precision, Program, programs_of
+from exchange.torch_program.programs import FUNCTIONS, PRECISIONS, Precision, Program, programs_of
 from exchange.torch_program.several import targets_of, write_all
 
 if TYPE_CHECKING:
@@ -54,9 +54,10 @@ class Onnx(Export):
         require_onnx("Onnx.write")
         import onnx
 
+        targets = targets_of(self, path, FUNCTIONS, "Onnx.write")
         chosen = selected(bundle, self.selection)
         programs = programs_of(chosen, self.precision)
-        targets, common = targets_of(self, path, tuple(programs), "Onnx.write"), carried(bundle, chosen)
+        targets, common = {name: targets[name] for name in programs}, carried(bundle, chosen)
         whole, gaps = dict[str, bytes](), dict[str, float | None]()
         for name, program in programs.items():
             about = described(bundle, chosen, program, name, self.precision)
@@ -85,7 +86,9 @@ def require_onnx(what: str) -> None:
     try:
         import onnx  # noqa: F401, is it there?
     except ImportError as error:
-        raise ValueError(f"{what} needs onnx, which is not installed; install it: pip install 'homeostat[onnx]'") from error
+        raise ValueError(
+            f"{what} needs onnx, which is not installed; install it: pip install 'homeostat[onnx]'"
+        ) from error
 
 
 def gap_of(graph: "onnx.ModelProto", program: Program, chosen: Selected) -> float | None:

@@ -256,9 +256,29 @@ def _reduced(operation: str) -> Rule:
     def rule(call: Call) -> Value:
         value = call.operand(call.arguments[0])
         axes, keep = call.get(1, "dim"), bool(call.get(2, "keepdim", False))
-        axes = list(range(rank_of(value))) if axes is None or axes == [] else [axes] if isinstance(axes, int) else list(axes)
+        axes = (
+            list(range(rank_of(value)))
+            if axes is None or axes == []
+            else [axes]
+            if isinstance(axes, int)
+            else list(axes)
+        )
         attributes = {"keepdims": int(keep)}
         return call.graph.node(operation, [value, call.graph.integers(axes)], call.dtype, call.rank, attributes)
+
+    return rule
+
+
+def _every(operation: str) -> Rule:
+    """all and any along axes, in whole numbers: of truth values there is no such reduction."""
+
+    def rule(call: Call) -> Operand:
+        value = call.graph.cast(call.operand(call.arguments[0], torch.bool), torch.int32)
+        axes = call.get(1, "dim")
+        axes = list(range(rank_of(value))) if axes is None else [axes] if isinstance(axes, int) else list(axes)
+        keep = {"keepdims": int(bool(call.get(2, "keepdim", False)))}
+        found = call.graph.node(operation, [value, call.graph.integers(axes)], torch.int32, call.rank, keep)
+        return call.graph.cast(found, torch.bool)
 
     return rule
 
@@ -311,7 +331,8 @@ def _unbind(call: Call) -> list[Value]:
     value, axis = call.operand(call.arguments[0]), call.get(1, "dim", 0)
     attributes = {"axis": axis % rank_of(value)}
     return [
-        call.graph.node("Gather", [value, torch.tensor(place)], call.dtype, call.rank, attributes) for place in range(call.count)
+        call.graph.node("Gather", [value, torch.tensor(place)], call.dtype, call.rank, attributes)
+        for place in range(call.count)
     ]
 
 
@@ -331,7 +352,9 @@ def _index_select(call: Call) -> Value:
 
 def _cat(call: Call) -> Value:
     axis = call.get(1, "dim", 0) % call.rank
-    return call.graph.node("Concat", [call.operand(v) for v in call.arguments[0]], call.dtype, call.rank, {"axis": axis})
+    return call.graph.node(
+        "Concat", [call.operand(v) for v in call.arguments[0]], call.dtype, call.rank, {"axis": axis}
+    )
 
 
 def _stack(call: Call) -> Value:
@@ -424,12 +447,28 @@ def _size(call: Call) -> Value:
 
 
 _UNARY = {
-    **{"neg": "Neg", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "sin": "Sin", "cos": "Cos", "tan": "Tan", "asin": "Asin"},
-    **{"acos": "Acos", "atan": "Atan", "tanh": "Tanh", "sigmoid": "Sigmoid", "abs": "Abs", "sign": "Sign", "floor": "Floor"},
+    **{
+        "neg": "Neg",
+        "exp": "Exp",
+        "log": "Log",
+        "sqrt": "Sqrt",
+        "sin": "Sin",
+        "cos": "Cos",
+        "tan": "Tan",
+        "asin": "Asin",
+    },
+    **{"acos": "Acos", "atan": "Atan", "tanh": "Tanh", "sigmoid": "Sigmoid", "abs": "Abs", "floor": "Floor"},
     **{"ceil": "Ceil", "erf": "Erf", "reciprocal": "Reciprocal", "logical_not": "Not", "bitwise_not": "Not"},
 }
 _COMPARISONS = {"gt": "Greater", "lt": "Less", "ge": "GreaterOrEqual", "le": "LessOrEqual", "eq": "Equal"}
 _LOGICAL = {"and": "And", "or": "Or", "xor": "Xor"}
+
+
+def _sign(call: Call) -> Value:
+    """0 of what is no number, as torch has it."""
+    x = call.operand(call.arguments[0])
+    odd = call.graph.node("IsNaN", [x], torch.bool, call.rank)
+    return call.put("Where", odd, call.number(0.0), call.put("Sign", x))
 
 
 def _quotient(call: Call) -> Value:
@@ -451,16 +490,29 @@ OPERATIONS: Mapping[str, Rule] = MappingProxyType(
         **{f"logical_{name}": _two(operation) for name, operation in _LOGICAL.items()},
         **{f"bitwise_{name}": _two(operation) for name, operation in _LOGICAL.items()},
         **{f"__{name}__": _two(operation) for name, operation in _LOGICAL.items()},
-        **dict.fromkeys(("clone", "detach", "alias", "contiguous", "lift_fresh_copy", "view_as", "to", "_to_copy"), _same),
+        **dict.fromkeys(
+            ("clone", "detach", "alias", "contiguous", "lift_fresh_copy", "view_as", "to", "_to_copy"), _same
+        ),
         **dict.fromkeys(("type_as", "positive"), _same),
         **{"add": _scaled("Add"), "sub": _scaled("Sub"), "rsub": _reversed, "mul": _two("Mul"), "div": _quotient},
-        **{"square": _square, "pow": _power, "rsqrt": _rsqrt, "isnan": _isnan, "where": _where},
+        **{"square": _square, "pow": _power, "rsqrt": _rsqrt, "isnan": _isnan, "where": _where, "sign": _sign},
         **{"maximum": _extreme(True), "minimum": _extreme(False), "clamp": _clamped, "relu": _relu},
-        **{"clamp_min": _clamped, "clamp_max": lambda call: _at_least(call, *map(call.operand, call.arguments[:2]), False)},
-        **{"log1p": _log1p, "expm1": _expm1, "softplus": _softplus, "logaddexp": _logaddexp, "silu": _silu, "gelu": _gelu},
+        **{
+            "clamp_min": _clamped,
+            "clamp_max": lambda call: _at_least(call, *map(call.operand, call.arguments[:2]), False),
+        },
+        **{
+            "log1p": _log1p,
+            "expm1": _expm1,
+            "softplus": _softplus,
+            "logaddexp": _logaddexp,
+            "silu": _silu,
+            "gelu": _gelu,
+        },
         **{"sinh": _hyperbolic("Sub"), "cosh": _hyperbolic("Add"), "leaky_relu": _leaky},
         **{"matmul": _product, "bmm": _product, "mm": _product, "mv": _product, "dot": _product, "linear": _linear},
         **{"addmm": _addmm, "einsum": _einsum, "sum": _reduced("ReduceSum"), "mean": _reduced("ReduceMean")},
+        **{"all": _every("ReduceMin"), "any": _every("ReduceMax")},
         **{"amax": _reduced("ReduceMax"), "amin": _reduced("ReduceMin")},
         **{"unsqueeze": _unsqueeze, "squeeze": _squeeze, "select": _select, "slice": _slice, "index": _index},
         **{"split": _split, "split_with_sizes": _split, "index_select": _index_select, "cat": _cat, "stack": _stack},
@@ -470,7 +522,13 @@ OPERATIONS: Mapping[str, Rule] = MappingProxyType(
         **{"expand": _expand, "broadcast_to": _expand, "expand_as": _expand_as, "broadcast_tensors": _broadcast},
         **dict.fromkeys(("zeros", "new_zeros"), _filled(0.0)),
         **dict.fromkeys(("ones", "new_ones"), _filled(1.0)),
-        **{"full": _full, "new_full": _full, "zeros_like": _like(0.0), "ones_like": _like(1.0), "full_like": _like(None)},
+        **{
+            "full": _full,
+            "new_full": _full,
+            "zeros_like": _like(0.0),
+            "ones_like": _like(1.0),
+            "full_like": _like(None),
+        },
         "sym_size": _size,
     }
 )

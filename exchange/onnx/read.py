@@ -89,7 +89,9 @@ def _parsed(data: bytes) -> Read:
         raise ValueError(f"it does not say its {', '.join(lacks)}")
     if ours["format"] != b"1":
         raise ValueError(f"its format is {quote(ours['format'].decode(errors='replace'))}, and this program reads 1")
-    parts = {name: plain_json(ours[name], _ROOM) for name in ("model", "calibration", "proof", "people") if name in ours}
+    parts = {
+        name: plain_json(ours[name], _ROOM) for name in ("model", "calibration", "proof", "people") if name in ours
+    }
     return Read(
         model=mapping(parts["model"], "model"),
         certified=ours["certified"].decode(),

@@ -24,8 +24,10 @@ def unsealed(data: bytes) -> bytes:
     """The model before its hash. Errors: `ValueError`, one clause, where it does not end with the hash of what stands before."""
     size = len(_end("0" * _HASH))
     body, end = data[:-size], data[-size:]
-    if end[: -_HASH] != _end("0" * _HASH)[: -_HASH]:
-        raise ValueError("it does not end with the hash that our files end with; it is truncated, or another kind of file")
+    if end[:-_HASH] != _end("0" * _HASH)[:-_HASH]:
+        raise ValueError(
+            "it does not end with the hash that our files end with; it is truncated, or another kind of file"
+        )
     if end != _end(hashlib.sha256(body).hexdigest()):
         raise ValueError("its hash is not that of what it holds; it was changed or damaged")
     return body

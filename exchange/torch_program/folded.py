@@ -48,7 +48,9 @@ class Folded(LayeredResidual):
         return self.layers().at(c)(x, u)
 
     def reset(self, generator: torch.Generator) -> None:
-        raise ValueError("Folded: what is exported is not trained; draw the residual's own tensors anew and export it again")
+        raise ValueError(
+            "Folded: what is exported is not trained; draw the residual's own tensors anew and export it again"
+        )
 
     def config(self) -> dict[str, Any]:
         raise ValueError("Folded: what is exported is not saved in a bundle; save the model that it was made from")

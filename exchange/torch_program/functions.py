@@ -151,7 +151,9 @@ class Person(nn.Module):
         known = {} if covariates is None else dict(zip(self.names, covariates.unbind(-1), strict=True))
         theta = self.population.theta(eta, known)
         theta = theta.expand(self.one.members, batch, theta.shape[-1])
-        columns = [((known[k] - c) / s).expand(self.one.members, batch)[..., None] for k, (c, s) in self.standardised.items()]
+        columns = [
+            ((known[k] - c) / s).expand(self.one.members, batch)[..., None] for k, (c, s) in self.standardised.items()
+        ]
         if latents is not None:
             columns.append(self.one.put(latents).expand(self.one.members, batch, self.latents))
         outs = (*((theta,) if theta.shape[-1] else ()), *((torch.cat(columns, -1),) if columns else ()))

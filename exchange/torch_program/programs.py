@@ -111,6 +111,9 @@ _FUNCTIONS: Mapping[str, tuple[Any, tuple[str, ...], Any, str]] = {
 }
 
 
+FUNCTIONS = tuple(_FUNCTIONS)
+
+
 def _exported(
     module: nn.Module, name: str, inputs: Mapping[str, tuple[int | str, ...]], dtype: torch.dtype
 ) -> ExportedProgram:

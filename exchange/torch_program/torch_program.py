@@ -12,7 +12,7 @@ from exchange.bundle.bundle import Bundle
 from exchange.export import Export, Written
 from exchange.selection import TYPICAL, Selection, selected
 from exchange.torch_program.carried import carried, described, said_of
-from exchange.torch_program.programs import Precision, programs_of
+from exchange.torch_program.programs import FUNCTIONS, Precision, programs_of
 from exchange.torch_program.several import targets_of, write_all
 
 ENDS = {"proof": "json", "people": "json", "calibration": "json", "card": "md"}  # of what is carried; the rest is text
@@ -42,9 +42,10 @@ class TorchProgram(Export):
 
         Errors: `ValueError` for a part that `torch.export` cannot trace, by its name, and for a target that exists.
         """
+        targets = targets_of(self, path, FUNCTIONS, "TorchProgram.write")
         chosen = selected(bundle, self.selection)
         programs = programs_of(chosen, self.precision)
-        targets, common = targets_of(self, path, tuple(programs), "TorchProgram.write"), carried(bundle, chosen)
+        targets, common = {name: targets[name] for name in programs}, carried(bundle, chosen)
 
         def put(name: str, partial: Path) -> None:
             texts = {f"homeostat/{one}.{ENDS.get(one, 'txt')}": text for one, text in common.items()}
