@@ -193,7 +193,8 @@ class Field:
             # a list: a length that is open while a program is exported has no hash
             counts = [t.shape[axis] for t in given if t.shape[axis] != 1]
             if any(count != counts[0] for count in counts):
-                raise ValueError(f"the residual: x, u and c are of {sorted(set(counts))} {what}; give all for the same, or for one")
+                seen = sorted(set(counts))
+                raise ValueError(f"the residual: x, u and c are of {seen} {what}; give all for the same, or for one")
 
     def _value(self, x: Tensor, u: Tensor) -> Tensor:
         phi = ACTIVATIONS[self.activation]

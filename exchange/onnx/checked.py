@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from exchange.bundle import proofs
 from exchange.files.archive import DAMAGE, VERSION
-from exchange.files.json_parts import listed, mapping
+from exchange.files.json_parts import listed
 from exchange.onnx.evaluated import evaluated
 from exchange.onnx.held import Held, held, runner
 from exchange.onnx.onnx_graphs import require_onnx
@@ -31,8 +31,8 @@ from stability import Certificate, Claim, Lure, Refusal, RegionalRate, prove
 from stability.proof import Verdict
 
 Array = NDArray[np.float64]
-# How far the graph may be from the stored system: its rate, of the largest rate; its Jacobian by differences, of the largest entry;
-# softplus is log(1 + eᵛ) to a proof and v beyond 20 to torch, 2e-9 apart.
+# How far the graph may be from the stored system: its rate, of the largest rate; its Jacobian by differences, of the largest
+# entry. softplus is log(1 + eᵛ) to a proof and v beyond 20 to torch, 2e-9 apart.
 AGREES = {"float64": 1e-8, "float32": 2e-5}
 SLOPES = {"float64": 1e-6, "float32": 1e-2}
 
@@ -87,7 +87,7 @@ class CheckedOnnx:
                 f"Jacobian by {found.slope:.1e}"
             ]
         lines = [
-            f"the graph is the stored system {at}: its rate to {found.value:.1e}, its Jacobian by differences to {found.slope:.1e}"
+            f"the graph is the stored system {at}: its rate to {found.value:.1e}, its Jacobian to {found.slope:.1e}"
         ]
         if found.eigenvalue is not None:
             holds = "holds" if found.holds else "does NOT hold"

@@ -83,8 +83,8 @@ def _walked(program: Program, name: str) -> tuple[Building, list[Operand]]:
             raise ValueError(
                 f"{name}: {quote(node.format_node())} is no operation that a graph can hold; write it otherwise"
             )
-    ends = next(node for node in nodes if node.op == "output").args[0]
-    return building, [values[node] for node in ends]  # type: ignore[union-attr]  # a tuple of nodes
+    ends: Any = next(node for node in nodes if node.op == "output").args[0]
+    return building, [values[node] for node in ends]
 
 
 def _needed(nodes: Sequence[Node]) -> set[Node]:
@@ -101,13 +101,13 @@ def _called(building: Building, node: Node, values: Mapping[Node, Any], name: st
     def put(one: Any) -> Any:
         return values[one] if isinstance(one, Node) else one
 
-    arguments = torch.fx.map_arg(node.args, put)
-    options = torch.fx.map_arg(node.kwargs, put)
+    arguments: Any = torch.fx.map_arg(node.args, put)
+    options: Any = torch.fx.map_arg(node.kwargs, put)
     if node.target is operator.getitem:
         return arguments[0][arguments[1]]
     if node.target in _SIZES:
         sizes = [torch.tensor(v) if isinstance(v, int) else v for v in arguments]
-        return building.node(_SIZES[node.target], sizes, torch.int64, 0)  # type: ignore[index]  # found in it
+        return building.node(_SIZES[node.target], sizes, torch.int64, 0)
     operation = getattr(getattr(node.target, "overloadpacket", node.target), "__name__", str(node.target))
     if not _open(arguments) and not _open(options):
         return node.target(*arguments, **options)  # type: ignore[operator]  # a constant: torch itself computes it

@@ -17,8 +17,8 @@ from stability.region import Box, claimed
 
 Array = NDArray[np.float64]
 Rate = Callable[[Array, Array], Array]  # of x (S, n) and u (S, m), for one member and person: (S, n)
-# The stencil of order 6 at distances h, 2h, 3h (Fornberg 1988, table 1), and its step over the size of x: truncation ~ h⁶, rounding
-# ~ 1e-16/h
+# The stencil of order 6 at distances h, 2h, 3h (Fornberg 1988, table 1), and its step over the size of x: truncation ~ h⁶,
+# rounding ~ 1e-16/h
 _STENCIL = ((1, 3.0 / 4.0), (2, -3.0 / 20.0), (3, 1.0 / 60.0))
 _STEP = {"float64": 2e-3, "float32": 2e-2}
 

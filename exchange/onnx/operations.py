@@ -474,7 +474,7 @@ def _sign(call: Call) -> Value:
 def _quotient(call: Call) -> Value:
     if call.options.get("rounding_mode") is not None:
         raise ValueError("a division that rounds is not written; divide, and take floor")
-    return _two("Div")(call)  # type: ignore[no-any-return]  # a node
+    return call.put("Div", *(call.operand(v) for v in call.arguments[:2]))
 
 
 def _isnan(call: Call) -> Value:
@@ -499,7 +499,7 @@ OPERATIONS: Mapping[str, Rule] = MappingProxyType(
         **{"maximum": _extreme(True), "minimum": _extreme(False), "clamp": _clamped, "relu": _relu},
         **{
             "clamp_min": _clamped,
-            "clamp_max": lambda call: _at_least(call, *map(call.operand, call.arguments[:2]), False),
+            "clamp_max": _extreme(False),
         },
         **{
             "log1p": _log1p,

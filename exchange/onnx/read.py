@@ -107,7 +107,7 @@ def _parsed(data: bytes) -> Read:
 def _pair(entry: Any) -> tuple[str, bytes]:
     parts = dict[int, bytes]()
     for field, value in Wire().entries(entry, "property"):
-        parts[field] = bytes(value)  # type: ignore[arg-type]  # the schema has texts alone
+        parts[field] = bytes(value)
     return parts[1].decode(), parts.get(2, b"")
 
 

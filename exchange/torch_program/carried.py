@@ -43,7 +43,7 @@ def carried(bundle: Bundle, chosen: Selected) -> dict[str, str]:
 
 
 def described(bundle: Bundle, chosen: Selected, program: Program, name: str, precision: str) -> str:
-    """What one program is, as JSON: its inputs and outputs with their axes, names and units, and whose θ, c and start are given."""
+    """What one program is, as JSON: inputs and outputs with axes, names and units, and whose θ, c and start are given."""
     model = chosen.model
     named = _named(model)
     ends = {

@@ -24,7 +24,7 @@ class _Sum(nn.Module):
 
     def at(self, theta: Tensor, c: Tensor) -> RightHandSide:
         mechanism = self.backbone if self.curved else None
-        return bound(self.backbone.matrices(theta), list(self.terms), self.residual, theta, c, mechanism)  # type: ignore[arg-type, operator]
+        return bound(self.backbone.matrices(theta), list(self.terms), self.residual, theta, c, mechanism)  # type: ignore[arg-type]
 
     def rate(self, bound_at: RightHandSide, x: Tensor, u: Tensor, infused: Tensor) -> Tensor:
         whole = bound_at.unsplit()  # of a mechanism: its tape, without the detour of a split
@@ -53,8 +53,8 @@ class Field(nn.Module):
 class Jacobian(nn.Module):
     """∂(dx/dt)/∂x, by the closed form of each part; row i holds the slopes of state i's rate.
 
-    Only of a model whose every part brings its slope (`without_slope`): derivatives that torch takes are not traced over a batch of any
-    length.
+    Only of a model whose every part brings its slope (`without_slope`): derivatives that torch takes are not traced over a batch
+    of any length.
     """
 
     def __init__(self, model: HybridModel) -> None:

@@ -1,4 +1,4 @@
-"""The functions of a bundle as programs: `torch.export` of each, over a batch of any length, with nothing of ours left in them."""
+"""The functions of a bundle as programs: `torch.export` of each, over a batch of any length, nothing of ours left in it."""
 
 import io
 import logging

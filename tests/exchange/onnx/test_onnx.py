@@ -26,28 +26,35 @@ F = nn.functional
 
 CERTIFIED, TAPED = 6, 10  # seeds of bundles
 
-# one that a graph holds of each idea: unary functions at ordinary, huge and odd arguments, branches, products, shapes
+# one that a graph holds of each idea: functions at ordinary, huge and odd arguments, branches, products, shapes
 FUNCTIONS: dict[str, Any] = {
     "functions": lambda x: torch.stack([
         torch.exp(-x.abs()), torch.log(x.abs()), torch.sqrt(x), torch.sin(x), torch.cos(x), torch.tanh(x), torch.sigmoid(x),
-        torch.abs(x), torch.sign(x), torch.reciprocal(x), x.floor(), torch.rsqrt(x.abs()), torch.sinh(x / 800.0), torch.cosh(x / 800.0),
+        torch.abs(x), torch.sign(x), torch.reciprocal(x), x.floor(), torch.rsqrt(x.abs()), torch.sinh(x / 800.0),
+        torch.cosh(x / 800.0),
     ]),
     "near nothing": lambda x: torch.stack([torch.log1p(1e-9 * x.abs()), torch.expm1(1e-9 * x), torch.expm1(x / 800.0)]),
     "bent": lambda x: torch.stack([
-        torch.relu(x), F.softplus(x), F.silu(x), torch.maximum(x, 2.0 - x), torch.minimum(x, 2.0 - x), x.clamp(-1.0, 1.5), x.clamp(min=0.0),
-        torch.logaddexp(x, 1.0 - x), F.leaky_relu(x), torch.where(x > 1.0, x, -x), torch.where((x >= 0.5) & ~(x == 1.0), 1.0, x),
-        torch.where((x < 0.0) | (x <= -1.0) | (x != x), 0.0, x),
+        torch.relu(x), F.softplus(x), F.silu(x), torch.maximum(x, 2.0 - x), torch.minimum(x, 2.0 - x), x.clamp(-1.0, 1.5),
+        x.clamp(min=0.0), torch.logaddexp(x, 1.0 - x), F.leaky_relu(x), torch.where(x > 1.0, x, -x),
+        torch.where((x >= 0.5) & ~(x == 1.0), 1.0, x), torch.where((x < 0.0) | (x <= -1.0) | (x != x), 0.0, x),
+        torch.where(torch.stack([x > 0.0, x < 2.0]).all(0), x, -x), torch.where(torch.stack([x > 3.0, x < 0.0]).any(0), x, -x),
     ]),
-    "powers": lambda x: torch.stack([x.square(), x**2, x**3, x**-1, x.abs() ** 0.5, x.abs() ** 1.7, x.abs() ** (0.1 * x), 2.0 - x, 2.0 / x]),
-    "products": lambda x: F.linear(x[:, None] * torch.ones(3, dtype=x.dtype), torch.ones(2, 3, dtype=x.dtype), torch.ones(2, dtype=x.dtype))
-    @ torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=x.dtype),
+    "powers": lambda x: torch.stack([
+        x.square(), x**2, x**3, x**-1, x.abs() ** 0.5, x.abs() ** 1.7, x.abs() ** (0.1 * x), 2.0 - x, 2.0 / x,
+    ]),
+    "products": lambda x: F.linear(x[:, None] * _ones(x, 3), _ones(x, 2, 3), _ones(x, 2)) @ (2.0 * _ones(x, 2, 2)),
     "shapes": lambda x: torch.cat([
         x[:, None].expand(-1, 3).mT.reshape(-1), torch.stack([x, x], -1).sum(-1), x.view(1, -1).squeeze(0), torch.ones_like(x),
         torch.zeros_like(x), x.new_full((x.shape[0],), 2.0), torch.stack([x, -x]).mean(0), torch.stack([x, -x]).amax(0),
-        torch.stack([x, 2 * x, 3 * x])[[2, 0]].amin(0), torch.stack([x, -x], 1)[:, 1:].flatten(0) if False else x,
+        torch.stack([x, 2 * x, 3 * x])[[2, 0]].amin(0), torch.stack([x, -x], 1)[:, 1:].squeeze(1),
         *torch.stack([x, -x]).unbind(0), *torch.broadcast_tensors(x, x[:1] * 0.0), torch.stack([x, -x]).transpose(0, 1)[:, 0],
     ]),
 }  # fmt: skip
+
+
+def _ones(x: Tensor, *sizes: int) -> Tensor:
+    return torch.ones(sizes, dtype=x.dtype)
 
 
 class _Of(nn.Module):
@@ -82,7 +89,8 @@ def test_onnxruntime_is_torch(name: str, dtype: torch.dtype) -> None:
     )
     want = program.exported.module()(x=x).numpy()
     for found in (session.run(None, {"x": x.numpy()})[0], evaluated(graph.graph, {"x": x.numpy()})["y"]):
-        assert found.dtype == want.dtype and np.array_equal(np.isnan(found), np.isnan(want))
+        assert found.dtype == want.dtype
+        assert np.array_equal(np.isnan(found), np.isnan(want))
         there = np.isfinite(want)
         assert np.array_equal(found[~there], want[~there], equal_nan=True)
         tolerance = 1e-12 if dtype == torch.float64 else 5e-6
@@ -126,7 +134,7 @@ def test_what_is_not_written_is_named() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.cumsum(x, 0)
 
-    with pytest.raises(ValueError, match="'cumsum' of torch is not written as ONNX; there are .*abs"):
+    with pytest.raises(ValueError, match=r"'cumsum' of torch is not written as ONNX; there are .*abs"):
         graph_of(_program(Sorted(), torch.float64), "field", {})
     assert "cumsum" not in OPERATIONS
 
@@ -143,10 +151,12 @@ def test_a_bundle_is_written_twice_with_the_same_bytes(tmp_path: Path) -> None:
     for file in files:
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
     found = read(written.path)
-    assert found.certified.startswith("not certified") and found.card.startswith("# Model card")
+    assert found.certified.startswith("not certified")
+    assert found.card.startswith("# Model card")
     assert found.model["inputs"]["x"]["names"] == list(bundle.model.backbone.states)
     named = {entry.key: entry.value for entry in onnx.load(written.path).metadata_props}
-    assert json.loads(named["homeostat.model"]) == found.model and len(named["homeostat.content"]) == 64
+    assert json.loads(named["homeostat.model"]) == found.model
+    assert len(named["homeostat.content"]) == 64
 
 
 def test_a_target_stays_and_nothing_is_half_written(tmp_path: Path) -> None:
@@ -155,7 +165,8 @@ def test_a_target_stays_and_nothing_is_half_written(tmp_path: Path) -> None:
     there.write_text("mine")
     with pytest.raises(ValueError, match="exists"):
         Onnx().write(bundle, tmp_path / "model.onnx")
-    assert [path.name for path in tmp_path.iterdir()] == ["model.step.onnx"] and there.read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.step.onnx"]
+    assert there.read_text() == "mine"
 
 
 def test_an_absent_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,11 +179,12 @@ def test_an_absent_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_every_family_is_written_and_checked(precision: Any, tmp_path: Path) -> None:
     """Bundles by chance: written, so within the tolerance of torch, or refused for a kernel that is not there, by its name."""
+    absent = "" if precision == "float32" else "no float64 kernel of"  # of what is refused at all
     for seed in range(24):
         try:
-            written = Onnx(precision=precision).write(random_bundle(seed), tmp_path / f"{seed}.onnx")
+            found = checked(Onnx(precision=precision).write(random_bundle(seed), tmp_path / f"{seed}.onnx").path)
         except ValueError as error:
-            assert precision == "float64" and "no float64 kernel of" in str(error), seed
-            continue
-        found = checked(written.path)
-        assert found.good or not found.certified, (seed, found.text)
+            if not (absent and absent in str(error)):
+                raise
+        else:
+            assert found.good or not found.certified, (seed, found.text)
