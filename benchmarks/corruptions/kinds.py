@@ -24,19 +24,21 @@ class Corruption:
     archive: bool
 
 
-def _flipped(raw: bytes, rng: random.Random) -> bytes:
+def flipped(raw: bytes, rng: random.Random) -> bytes:
+    """From one to 64 bits are the other ones."""
     data = bytearray(raw)
     for _ in range(rng.choice((1, 1, 1, 2, 8, 64))):
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     return bytes(data)
 
 
-def _cut(raw: bytes, rng: random.Random) -> bytes:
+def cut(raw: bytes, rng: random.Random) -> bytes:
+    """A part is missing, or there twice."""
     a, b = sorted((rng.randrange(len(raw) + 1), rng.randrange(len(raw) + 1)))
     return rng.choice((raw[:a], raw[a:], raw[:a] + raw[b:], raw[:b] + raw[a:], raw + raw[a:b], raw[a:b] + raw))
 
 
-def _headers(raw: bytes, rng: random.Random) -> bytes:
+def headers(raw: bytes, rng: random.Random) -> bytes:
     """One number of a header of the archive becomes another."""
     data = bytearray(raw)
     marks = [k for k in range(len(raw) - 4) if raw[k : k + 4] in (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06")]
@@ -48,7 +50,7 @@ def _headers(raw: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
-def _leaf(value: Any, rng: random.Random, new: Any) -> Any:
+def leaf(value: Any, rng: random.Random, new: Any) -> Any:
     """One value anywhere in a JSON value becomes another, disappears, or moves beside itself."""
     at, key = {"": value}, ""
     while isinstance(at[key], dict | list) and at[key] and rng.random() > 0.1:
@@ -73,7 +75,7 @@ def _json(content: Content, rng: random.Random) -> Content:
     value = json.loads(content[name])
     for _ in range(rng.choice((1, 1, 2))):
         if isinstance(value, dict | list) and value:
-            value = _leaf(value, rng, rng.choice(VALUES))
+            value = leaf(value, rng, rng.choice(VALUES))
     return {**content, name: json.dumps(value, indent=1, ensure_ascii=rng.random() < 0.2).encode("utf-8", "surrogatepass")}
 
 
@@ -96,7 +98,7 @@ def _tensor(content: Content, rng: random.Random) -> Content:
             data[rng.randrange(8 + size)] = rng.randrange(256)
     else:
         header = json.loads(data[8 : 8 + size])
-        header = _leaf(header, rng, rng.choice(VALUES))
+        header = leaf(header, rng, rng.choice(VALUES))
         text = json.dumps(header).encode("utf-8", "surrogatepass")
         data = bytearray(len(text).to_bytes(8, "little") + text + data[8 + size :])
     return {**content, "weights.safetensors": bytes(data)}
@@ -110,9 +112,9 @@ def _entry(content: Content, rng: random.Random) -> Content:
 
 
 KINDS: dict[str, Callable[[Content, bytes, random.Random], Corruption]] = {
-    "bits": lambda c, raw, rng: Corruption("bits", _flipped(raw, rng), True),
-    "cuts": lambda c, raw, rng: Corruption("cuts", _cut(raw, rng), True),
-    "headers": lambda c, raw, rng: Corruption("headers", _headers(raw, rng), True),
+    "bits": lambda c, raw, rng: Corruption("bits", flipped(raw, rng), True),
+    "cuts": lambda c, raw, rng: Corruption("cuts", cut(raw, rng), True),
+    "headers": lambda c, raw, rng: Corruption("headers", headers(raw, rng), True),
     "unhashed": lambda c, raw, rng: Corruption("unhashed", packed(_text(c, rng), rehash=False), True),
     "values": lambda c, raw, rng: Corruption("values", packed(_json(c, rng)), False),
     "text": lambda c, raw, rng: Corruption("text", packed(_text(c, rng)), False),
