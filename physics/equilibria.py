@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from physics.arguments import require_shape, require_together
-from physics.capture import capturing
+from physics.capture import capturing, exporting
 from physics.glance import Summary, glance
 from physics.mechanism import Mechanism, require_mechanism
 from physics.tape import BoundTape
@@ -69,6 +69,11 @@ def equilibrium(
     require_shape(u, f"equilibrium of {name}: u", ..., len(mechanism.inputs), write="torch.tensor([…]), a number for each input")
     require_shape(theta, f"equilibrium of {name}: theta", ..., len(mechanism.physical), write="model.theta(…)", like=u)
     require_together(u, theta, f"equilibrium of {name}: u and theta")
+    if exporting():
+        raise ValueError(
+            f"equilibrium of {name}: it is searched for, from several starts, which no program that is exported does; export the "
+            "start as numbers"
+        )
     tape = mechanism.tape
     with torch.no_grad():  # the search is of constants, in float64 whatever the type of what is asked
         held, level = theta.detach().double(), u.detach().double()

@@ -20,6 +20,7 @@ from physics.arguments import (
     require_text,
 )
 from physics.backbone import Backbone
+from physics.capture import exporting, nan_outside
 from physics.mechanism import Mechanism
 from physics.parameter import Parameter
 from physics.population import Population, by_parameter, parameters_of
@@ -136,7 +137,11 @@ class LogNormalPopulation(Population):
             z = z + self._covariate_effect(covariates)  # (N, q) meets (M, N, q)
         x = (z - self.centre) / self.half_width
         logs = self.centre + self.half_width * (_late(x) if self.bend == "late" else torch.tanh(x))
-        return torch.exp(self._ordered(logs) if self.orders else logs)
+        theta = torch.exp(self._ordered(logs) if self.orders else logs)
+        if self.powers and exporting():  # a logarithm of 0 would end at the end of the box
+            positive = [covariates[name] > 0.0 for name in self.covariates]
+            theta = nan_outside(theta, torch.stack(torch.broadcast_tensors(*positive)).all(0))
+        return theta
 
     def _ordered(
         self,
@@ -167,7 +172,7 @@ class LogNormalPopulation(Population):
                         f"parameter {parameter.name} depends on the covariate {name}, which the records lack (they "
                         f"have {sorted(covariates)}); add the column to the table or take {name} out of the powers"
                     )
-                if not bool((covariates[name] > 0.0).all()):
+                if not exporting() and not bool((covariates[name] > 0.0).all()):
                     raise ValueError(
                         f"parameter {parameter.name} depends on the logarithm of the covariate {name}, which must be "
                         f"positive, and its least value is {covariates[name].min().item():g}; correct the table, or take "

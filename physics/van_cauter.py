@@ -18,7 +18,7 @@ from physics.arguments import (
     require_together,
 )
 from physics.backbone import Backbone
-from physics.capture import capturing
+from physics.capture import capturing, exporting, nan_outside
 from physics.defaults import Defaults, Observed
 from physics.hull import corners, require_parameters
 from physics.parameter import Parameter
@@ -83,7 +83,7 @@ class VanCauter(Backbone):
         require_together(theta, baseline, "VanCauter: theta and baseline")
         if not baseline.shape[-1]:
             raise ValueError("VanCauter: baseline has no channel; the first is the plasma C-peptide, in nmol/L")
-        if not capturing():
+        if not (capturing() or exporting()):
             missing = torch.isnan(baseline[..., 0]).reshape(-1)
             if bool(missing.any()):
                 raise ValueError(
@@ -120,7 +120,7 @@ class VanCauterPopulation(Population):
         if missing:
             raise ValueError(f"VanCauterPopulation needs the covariates age and type2; missing: {sorted(missing)}")
         age, type2 = covariates["age"], covariates["type2"]
-        if not capturing():
+        if not (capturing() or exporting()):
             _require(age, type2)
         short = 4.95 + (4.52 - 4.95) * type2
         fraction = 0.76 + 0.02 * type2
@@ -128,6 +128,8 @@ class VanCauterPopulation(Population):
         k1 = fraction * slow + (1.0 - fraction) * fast
         k0 = fast * slow / k1
         theta = torch.stack([k0, k1, fast + slow - k0 - k1], -1)  # (N, 3)
+        if exporting():  # nobody can look at them then
+            theta = nan_outside(theta, _admissible(age, type2))
         if len(theta) not in (1, eta.shape[-2]):
             raise ValueError(f"VanCauterPopulation: covariates of {len(theta)} people came with an eta of {eta.shape[-2]}")
         return theta.expand(*eta.shape[:-1], 3)
@@ -171,6 +173,13 @@ class VanCauterPopulation(Population):
 
     def config(self) -> dict[str, Any]:
         return {}
+
+
+def _admissible(
+    age: Tensor,  # (N,)
+    type2: Tensor,  # (N,)
+) -> Tensor:  # (N,) bool
+    return (age >= _AGES[0]) & (age <= _AGES[1]) & ((type2 == 0.0) | (type2 == 1.0))
 
 
 def _require(age: Tensor, type2: Tensor) -> None:

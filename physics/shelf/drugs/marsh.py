@@ -11,13 +11,14 @@ from physics.compartments import Compartments
 from physics.defaults import Defaults, Observed
 from physics.parameter import Parameter
 from physics.population import Population
-from physics.shelf.drugs.within import require_within
+from physics.shelf.drugs.within import held_within, require_within
 
 _SOURCE = "Marsh, White, Morton & Kenny, Br. J. Anaesth. 67 (1991) 41"
 _KE0 = "of the Diprifusor pump, which doses by these constants"
 _BY_KILOGRAM = 0.228  # L/kg
 _RATES = {"k10": 0.119, "k12": 0.112, "k13": 0.042, "k21": 0.055, "k31": 0.0033, "ke0": 0.26}  # /min
 _WEIGHTS = (30.0, 150.0)  # kg
+_WITHIN = {"weight": (*_WEIGHTS, "kg")}
 
 
 def _seen(x: Any, u: Any, theta: Any) -> Any:
@@ -76,9 +77,10 @@ class MarshPopulation(Population):
         require_shape(eta, "MarshPopulation: eta", ..., 0, write="torch.zeros(M, N, 0), for there is no η")
         covariates = {} if covariates is None else covariates  # whoever leaves them out is told which are needed
         require_covariates(covariates, None, "MarshPopulation: covariates")
-        require_within("MarshPopulation", covariates, {"weight": (*_WEIGHTS, "kg")}, eta.shape[-2])
+        require_within("MarshPopulation", covariates, _WITHIN, eta.shape[-2])
         V1 = _BY_KILOGRAM * covariates["weight"]
         theta = torch.stack([V1, *(torch.full_like(V1, value) for value in _RATES.values())], -1)  # (N, 7)
+        theta = held_within(theta, covariates, _WITHIN)
         return theta.expand(*eta.shape[:-1], theta.shape[-1])
 
     def log_prior(self, eta: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from physics.compartments import Compartments
 from physics.defaults import Defaults, Observed
 from physics.parameter import Parameter
 from physics.population import Population
-from physics.shelf.drugs.within import require_either, require_within
+from physics.shelf.drugs.within import held_within, require_either, require_within
 
 _SOURCE = "Schnider et al., Anesthesiology 88 (1998) 1170"
 _KE0 = "Schnider et al., Anesthesiology 90 (1999) 1502"
@@ -90,6 +90,7 @@ class SchniderPopulation(Population):
         require_either("SchniderPopulation", covariates, "male", "1 for men or 0 for women")
         age, weight, height, male = (covariates[name] for name in _RANGES)
         theta = torch.stack(torch.broadcast_tensors(*_theta(age, weight, height, male)), -1)  # (N, 7)
+        theta = held_within(theta, covariates, _RANGES, either=("male",))
         return theta.expand(*eta.shape[:-1], theta.shape[-1])
 
     def log_prior(self, eta: Tensor) -> Tensor:
