@@ -19,6 +19,7 @@ from exchange.bundle.writing import save
 from exchange.c.header import CHeader
 from exchange.export import Export, Written
 from exchange.exports import EXPORTS
+from exchange.sbml.sbml import Sbml
 from exchange.selection import Selected, Selection, selected
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Export",
     "Outside",
     "Person",
+    "Sbml",
     "Selected",
     "Selection",
     "Written",

@@ -100,7 +100,7 @@ def _function(kind: str, identifier: str) -> str:
 def _parameter(one: Quantity, units: Mapping[str, str]) -> str:
     said = f"id={quoteattr(one.identifier)} name={quoteattr(one.name)}"
     said += f" value={quoteattr(repr(float(one.value)))}" if one.value is not None else ""
-    said += f" units={quoteattr(units[one.unit])}" if one.unit in units else ""
+    said += f" units={quoteattr(units[one.unit])}" if one.unit is not None and one.unit in units else ""
     return f'<parameter {said} constant="false"/>'
 
 

@@ -13,8 +13,8 @@ from physics import LinearBackbone
 def equations_of(model: HybridModel) -> Program:
     """`rate` (n) and `y` (p) of x (n), u (m), theta (q), c (r) and what runs in, infused (n), of a model of one member.
 
-    Of a mechanism its tape, and of a linear backbone A(θ) x + B(θ) u out of the entries that are not always 0; with the known terms
-    beside them.
+    Of a mechanism its tape, and of a linear backbone A(θ) x + B(θ) u out of the entries that are not always 0; with the known
+    terms beside them.
     Errors: `ValueError` for a part that no listed operation says, by its name.
     """
     backbone = model.backbone

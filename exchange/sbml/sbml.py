@@ -1,7 +1,6 @@
 """A bundle as SBML, where its model is mechanism or linear and no network."""
 
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,19 +10,13 @@ from exchange.export import NOT_CERTIFIED, Export, Written, certified, claimed, 
 from exchange.files.names import one_line
 from exchange.files.whole_file import whole_file
 from exchange.sbml.checked import require_consistent
-from exchange.sbml.document import Quantity, document
-from exchange.sbml.equations import equations_of
-from exchange.sbml.identifiers import free, identifier, identifiers
-from exchange.sbml.mathml import FUNCTIONS, formulas, named, require_operations
 from exchange.selection import TYPICAL, Selected, Selection, selected
 from hybrid import HybridModel
 from physics.arguments import require_kind
-from physics.tape import Line
-from physics.units import over
 
 _UNSAID = (
-    "The measurement noise is not in this document: it states means. Process noise and the map from a person's covariates to θ are "
-    "not in it either."
+    "The measurement noise is not in this document: it states means. Process noise and the map from a person's covariates to θ "
+    "are not in it either."
 )
 
 
@@ -57,6 +50,9 @@ class Sbml(Export):
                 "Selection(member=0), --member 0"
             )
         said = (*_about(bundle, chosen, self.selection), *claimed(bundle), *chosen.said)
+        # here, since tracing takes half a second to import
+        from exchange.sbml.text import text_of
+
         text, lacking = text_of(chosen, target.stem, said=said, facts=_facts(bundle))
         require_consistent(text, "Sbml")
         with whole_file(target) as partial:
@@ -68,86 +64,21 @@ class Sbml(Export):
         return Written(target, (*warned, *chosen.said, *units))
 
 
-def text_of(
-    chosen: Selected,
-    name: str,
-    *,
-    said: Sequence[str] = (),
-    facts: Mapping[str, str] | None = None,
-) -> tuple[str, tuple[str, ...]]:
-    """The document of one member, and the UCUM codes for which SBML has no unit. Errors: as `Sbml.write`."""
-    model, equations = chosen.model, equations_of(chosen.model)
-    backbone, channels = model.backbone, model.observation.channels
-    kinds = {
-        "state": tuple(backbone.states),
-        "theta": tuple(p.name for p in backbone.physical),
-        "u": tuple(backbone.inputs),
-        "infused": tuple(backbone.states),
-        "c": tuple(f"{k + 1}" for k in range(model.sees)),
-        "y": tuple(channels),
-    }
-    ids = identifiers(kinds)
-    require_operations(equations.code, "a rate or a channel")
-    groups = ["state" if group == "x" else group for group in equations.inputs]
-    taken = set(ids.values())
-    functions = {kind: free(kind, taken) for kind in FUNCTIONS}
-    taken |= set(functions.values())
-
-    def leaf(line: Line) -> str:
-        kind = groups[line.arguments[0]]
-        return named(ids[kind, kinds[kind][line.arguments[1]]])
-
-    def part(i: int) -> str:
-        return free(f"part_{i}", taken)
-
-    ends = equations.outputs
-    found, parts = formulas(equations.code, (*ends["rate"], *ends["y"]), leaf, part, functions)
-    rates, observed = ([found[i] for i in ends[group]] for group in ("rate", "y"))
-    own = {kind: [ids[kind, one] for one in names] for kind, names in kinds.items()}
-    x0, theta, c = (values[0].tolist() for values in (chosen.x0, chosen.theta, chosen.c))
-    levels = [_level(model, one) for one in backbone.inputs]
-    units, per_time = backbone.state_units, [over(unit, backbone.time_unit) for unit in backbone.state_units]
-    each = zip(own["state"], kinds["state"], units, x0, rates, strict=True)
-    quantities = [Quantity(i, n, unit, value, rate=rate) for i, n, unit, value, rate in each]
-    quantities += [
-        Quantity(i, p.name, p.unit, v) for i, p, v in zip(own["theta"], backbone.physical, theta, strict=True)
-    ]
-    inputs = zip(own["u"], kinds["u"], backbone.input_units, levels, strict=True)
-    quantities += [Quantity(i, n, unit, level) for i, n, unit, level in inputs]
-    quantities += [
-        Quantity(i, f"infused into {n}", u, 0.0)
-        for i, n, u in zip(own["infused"], kinds["state"], per_time, strict=True)
-    ]
-    quantities += [Quantity(i, f"c {n}", None, v) for i, n, v in zip(own["c"], kinds["c"], c, strict=True)]
-    quantities += [Quantity(part(i), f"part {i}", None, rule=rule) for i, rule in parts.items()]
-    shown = zip(own["y"], channels, model.observation.units, observed, strict=True)
-    quantities += [Quantity(i, n, unit, rule=rule) for i, n, unit, rule in shown]
-    whole = "".join((*found.values(), *parts.values()))
-    called = {kind: own for kind, own in functions.items() if named(own) in whole}
-    title = free(identifier(name, "Sbml: the file's name"), (*taken, *(part(i) for i in parts)))
-    return document(title, name, backbone.time_unit, quantities, functions=called, said=said, facts=facts or {})
-
-
 def _require_no_network(model: HybridModel) -> None:
     if not model.residual.vanishes:
         raise ValueError(
-            f"Sbml: the model has a learned residual, {type(model.residual).__name__}, and SBML holds mechanisms and linear models "
-            "without a network; export another form, --to fmu, --to c or --to onnx"
+            f"Sbml: the model has a learned residual, {type(model.residual).__name__}, and SBML holds mechanisms and linear "
+            "models without a network; export another form, --to fmu, --to c or --to onnx"
         )
-
-
-def _level(model: HybridModel, name: str) -> float:
-    """An input where nobody says otherwise: the level that a mechanism is usually looked at, and 0."""
-    return 0.0 if model.mechanism is None else float(model.mechanism.typical_inputs.get(name, 0.0))
 
 
 def _about(bundle: Bundle, chosen: Selected, selection: Selection) -> tuple[str, ...]:
     who = "a typical person" if selection.person is None else f"person {one_line(selection.person, 100)}"
     backbone = chosen.model.backbone
+    known = type(backbone).__name__ if chosen.model.mechanism is None else chosen.model.mechanism.name
     states = ", ".join(f"{name} in {unit}" for name, unit in zip(backbone.states, backbone.state_units, strict=True))
     return (
-        f"dx/dt = f(x, u, theta) of {type(backbone).__name__ if chosen.model.mechanism is None else chosen.model.mechanism.name}, "
-        f"time in {backbone.time_unit}; states: {states}.",
+        f"dx/dt = f(x, u, theta) of {known}, time in {backbone.time_unit}; states: {states}.",
         f"theta_…, the start of the states and y_… are of {who}, member {chosen.members[0]} of {bundle.model.members}: the start "
         "belongs to these theta and does not follow them.",
         "A dose into a state is an event that adds to it, or infused_…, in the state's unit per time; inputs u_… may be set.",
@@ -156,7 +87,7 @@ def _about(bundle: Bundle, chosen: Selected, selection: Selection) -> tuple[str,
 
 
 def _facts(bundle: Bundle) -> dict[str, str]:
-    """What the annotation carries for a program to read: the hash of the bundle's content, and its claims with what they are about."""
+    """What the annotation carries for a program to read: the hash of the bundle's content; its claims and what they are about."""
     proof = contents_of(bundle).get("proof.json")
     return {
         "contentHash": content_hash(bundle),
