@@ -19,7 +19,9 @@ from exchange.bundle.writing import save
 from exchange.c.header import CHeader
 from exchange.export import Export, Written
 from exchange.exports import EXPORTS
+from exchange.files.signature import new_key, sign, signed_by, verify
 from exchange.onnx.onnx_graphs import Onnx
+from exchange.sbml.sbml import Sbml
 from exchange.selection import Selected, Selection, selected
 from exchange.torch_program.torch_program import TorchProgram
 
@@ -32,6 +34,7 @@ __all__ = [
     "Onnx",
     "Outside",
     "Person",
+    "Sbml",
     "Selected",
     "Selection",
     "TorchProgram",
@@ -41,9 +44,13 @@ __all__ = [
     "describe",
     "load",
     "lure_of",
+    "new_key",
     "rebuild",
     "save",
     "selected",
+    "sign",
+    "signed_by",
     "solver_named",
     "units_of",
+    "verify",
 ]
