@@ -102,7 +102,7 @@ def test_onnxruntime(folder: Path, wanted: np.ndarray, monkeypatch: pytest.Monke
     exported(folder, "onnx")
     monkeypatch.chdir(folder)
     found = program(blocks("python")[2], "onnx_runs")
-    np.testing.assert_allclose(found["mean"][:, 0], wanted, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(found["mean"][:, 0], wanted, rtol=1e-5, atol=1e-8)  # Runge-Kutta, five minutes
     assert found["worst"] <= 1e-9
 
 
