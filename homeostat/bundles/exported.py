@@ -14,7 +14,7 @@ from physics.arguments import InputError, quote, shortened
 
 TYPICAL = "typical"
 # an option of the shell, and what the forms that have it call it
-_FIELDS = {"--precision": ("precision",), "--fmi": ("fmi",), "--name": ("prefix", "identifier")}
+_FIELDS = {"--precision": "precision", "--fmi": "fmi", "--name": "prefix"}
 
 _FACTS = ("claimed (", "beside it: ", "onnxruntime gives ")  # how sentences begin that warn of nothing
 _WHAT = {"c": "The model as one header of C99", "fmu": "The model as an FMU, for any simulator that reads them"}
@@ -73,7 +73,7 @@ def export_bundle(
     member = _member(choice.member)
     target = path.with_suffix(kind.suffix) if out is None else out
     _require_target(target, choice.replace)
-    if "prefix" in given or "prefix" in _fields(kind):
+    if "prefix" in _fields(kind):
         _require_name(given.get("prefix"), target)
     bundle = load(path, structures)
     export: Export = kind(selection=_selection(bundle, member, choice.theta), replace=choice.replace, **given)  # type: ignore[call-arg]
@@ -141,14 +141,14 @@ def _options(kind: type[Export], options: Mapping[str, Any], theta: str | None) 
             others = " and ".join(f"--to {other.name}" for other in EXPORTS if _field(other, name))
             raise ValueError(f"{name} is of {others or 'no form'}, and means nothing to --to {kind.name}; leave it out")
         found[field] = value
-    if theta == TYPICAL and "population" in _fields(kind):
-        found["population"] = False  # nobody in particular, for good: without the map by which somebody could be
+    if theta is not None and "fixed_theta" in _fields(kind):
+        found["fixed_theta"] = True  # nobody in particular, for good: without the map by which somebody could be
     return found
 
 
 def _field(kind: type[Export], option: str) -> str | None:
     """What the form calls an option of the shell; None where it has none such."""
-    return next((name for name in _FIELDS[option] if name in _fields(kind)), None)
+    return _FIELDS[option] if _FIELDS[option] in _fields(kind) else None
 
 
 def _fields(kind: type[Export]) -> set[str]:
