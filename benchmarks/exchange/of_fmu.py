@@ -41,8 +41,10 @@ def _simulated(subject: Subject, path: Path, kind: str) -> tuple[np.ndarray, np.
     names, end = list(subject.states), float(subject.times[-1])
     stepwise = kind == "CoSimulation"
     errors = [f"step_error.{name}" for name in names] if stepwise else []
-    columns = [("time", np.float64), *((f"u.{n}", np.float64) for n in subject.inputs)]
-    given: Any = np.array([(0.0, *subject.levels), (end, *(subject.levels + subject.ramp))], dtype=columns)
+    named = [*(f"u.{n}" for n in subject.inputs), *(f"infused.{n}" for n in names)]
+    held = (*subject.levels, *subject.infused)
+    columns = [("time", np.float64), *((name, np.float64) for name in named)]
+    given: Any = np.array([(0.0, *held), (end, *held)], dtype=columns)
     result = fmpy.simulate_fmu(
         str(path),
         validate=False,
@@ -53,11 +55,8 @@ def _simulated(subject: Subject, path: Path, kind: str) -> tuple[np.ndarray, np.
         step_size=end / (len(subject.times) - 1),
         relative_tolerance=1e-10,
         output_interval=end / (len(subject.times) - 1),
-        start_values={
-            **dict(zip(names, subject.start.tolist(), strict=True)),
-            **{f"infused.{n}": float(v) for n, v in zip(names, subject.infused, strict=True) if v},
-        },
-        input=given if subject.inputs else None,
+        start_values=dict(zip(names, subject.start.tolist(), strict=True)),
+        input=given,
         output=[*names, *errors],
     )
     at = [int(np.abs(result["time"] - t).argmin()) for t in subject.times]
@@ -125,13 +124,10 @@ def of_casadi(subject: Subject, folder: Path, fmi: int) -> Found:
 
     rates = np.array([np.array(function(p[order], level(q))).ravel() for p, q in zip(x, u, strict=True)])
     found: Found = {"rate gap": max(relative(a, b[order]) for a, b in zip(rates, subject.rates(x, u), strict=True))}
-    t, end = casadi.MX.sym("t"), float(subject.times[-1])
     state = casadi.MX.sym("x", len(names))
-    begun, last = (casadi.DM(level(v)) for v in (subject.levels, subject.levels + subject.ramp))
-    ode = function(state, begun + (last - begun) * (t / end))
+    ode = function(state, casadi.DM(level(subject.levels)))
     options = {"abstol": 1e-12 * float(subject.size.min()), "reltol": 1e-10, "max_num_steps": 200_000}
-    grid = subject.times[1:].tolist()
-    solver = casadi.integrator("F", "cvodes", {"x": state, "t": t, "ode": ode}, 0.0, grid, options)
+    solver = casadi.integrator("F", "cvodes", {"x": state, "ode": ode}, 0.0, subject.times[1:].tolist(), options)
     path_there = np.array(solver(x0=subject.start[order])["xf"]).T
     back = np.empty_like(path_there)
     back[:, order] = path_there

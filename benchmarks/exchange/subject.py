@@ -33,7 +33,6 @@ class Subject:
     selection: Selection
     start: Array
     levels: Array
-    ramp: Array
     infused: Array
     times: Array
     path: Array
@@ -103,9 +102,9 @@ def without_network(bundle: Bundle) -> Bundle:
     return replace(bundle, model=model, claims=())
 
 
-def subject_of(bundle: Bundle, seed: int, *, rising: bool = True) -> Subject:
-    """The first person under a member drawn by the seed: from a state near their own, with inputs that rise (`rising`) and, where
-    a person starts empty, with something that runs in.
+def subject_of(bundle: Bundle, seed: int) -> Subject:
+    """The first person under a member drawn by the seed: from a state near their own, with inputs held (between two of its steps
+    FMPy holds them too) and, where a person starts empty, with something that runs in.
 
     Errors: `SimulationError` where nothing of ours follows this person.
     """
@@ -121,14 +120,13 @@ def subject_of(bundle: Bundle, seed: int, *, rising: bool = True) -> Subject:
     )
     given = bundle.people[0].schedule.inputs
     levels = np.array([given[name].values[0] for name in backbone.inputs])
-    ramp = 0.1 * np.abs(levels) * rising
     empty = not (isinstance(backbone, LinearisedBackbone) and not backbone.mechanism.starts_empty)
     infused = np.zeros(len(start))
     infused[0] = 0.2 * large[0] / end if empty else 0.0
     times = np.linspace(0.0, end, POINTS)
-    path, by = _followed(bundle, chosen, start, levels, ramp, infused, times)
+    path, by = _followed(bundle, chosen, start, levels, infused, times)
     size = np.maximum(np.abs(path).max(0), 1e-6 * large)
-    return Subject(bundle, chosen, selection, start, levels, ramp, infused, times, path, size, by)
+    return Subject(bundle, chosen, selection, start, levels, infused, times, path, size, by)
 
 
 def _large(bundle: Bundle, chosen: Selected) -> Array:
@@ -140,14 +138,11 @@ def _large(bundle: Bundle, chosen: Selected) -> Array:
 
 
 def _followed(
-    bundle: Bundle, chosen: Selected, start: Array, levels: Array, ramp: Array, infused: Array, times: Array
+    bundle: Bundle, chosen: Selected, start: Array, levels: Array, infused: Array, times: Array
 ) -> tuple[Array, str]:
     """The path by our own solver; where that takes too many steps, by an implicit one of scipy on our own right-hand side."""
     model, end = chosen.model, float(times[-1])
-    signals = {
-        name: Signal((0.0, end), (float(a), float(a + b)), "linear")
-        for name, a, b in zip(model.backbone.inputs, levels, ramp, strict=True)
-    }
+    signals = {n: Signal((0.0,), (float(v),), "held") for n, v in zip(model.backbone.inputs, levels, strict=True)}
     doses = tuple(Dose(s, 0.0, float(v) * end, end) for s, v in zip(model.backbone.states, infused, strict=True) if v)
     known = {name: [value] for name, value in chosen.covariates.items()}
     given = conditions_of(
@@ -170,7 +165,7 @@ def _followed(
 
         def rate(t: float, x: Array) -> Array:
             with torch.no_grad():
-                return np.asarray(right.rate(_row(x), _row(levels + ramp * t / end), _row(infused))[0, 0])
+                return np.asarray(right.rate(_row(x), _row(levels), _row(infused))[0, 0])
 
         done = solve_ivp(rate, (0.0, end), start, "Radau", times, rtol=RTOL, atol=1e-12 * np.abs(start).max())
         if not done.success:

@@ -42,7 +42,7 @@ def _sbml(subject: Subject, folder: Path) -> Found:
     from benchmarks.exchange.of_sbml import of_sbml
 
     seed = int(subject.bundle.provenance["settings.seed"])
-    return of_sbml(subject_of(without_network(subject.bundle), seed, rising=False), folder)
+    return of_sbml(subject_of(without_network(subject.bundle), seed), folder)
 
 
 def main() -> None:
