@@ -130,6 +130,7 @@ TABLE: MappingProxyType[str, Carried] = MappingProxyType(
         "aten.reshape": by_place.view,
         "aten.flatten": by_place.flatten,
         "aten.broadcast_to": by_place.expand,
+        "aten.broadcast_tensors": by_place.broadcast_tensors,
         "aten.expand_as": by_place.expanded_as,
         "aten.view_as": by_place.viewed_as,
         "aten.mT": by_place.mirrored,
