@@ -123,7 +123,17 @@ TABLE: MappingProxyType[str, Carried] = MappingProxyType(
         "aten.linear": _linear,
         **{
             f"aten.{name}": by_place.same
-            for name in ("clone", "alias", "detach", "lift_fresh_copy", "contiguous", "_to_copy", "to", "type_as")
+            for name in (
+                "clone",
+                "alias",
+                "detach",
+                "lift_fresh_copy",
+                "contiguous",
+                "_to_copy",
+                "to",
+                "type_as",
+                "detach_",
+            )
         },
         "aten.view": by_place.view,
         "aten._unsafe_view": by_place.view,
@@ -138,6 +148,7 @@ TABLE: MappingProxyType[str, Carried] = MappingProxyType(
         "aten.permute": by_place.permute,
         "aten.transpose": by_place.transpose,
         "aten.t": by_place.turned,
+        "aten.numpy_T": by_place.turned,
         "aten.unsqueeze": by_place.unsqueeze,
         "aten.squeeze": by_place.squeeze,
         "aten.select": by_place.select,

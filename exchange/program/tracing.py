@@ -136,7 +136,8 @@ def _listed(node: Any) -> bool:
         return True
     schema = getattr(node.target, "_schema", None)
     packet = _packet(node)
-    return schema is not None and not schema.is_mutable and packet in TABLE.keys() | SHAPED | SAID | MADE
+    changes = schema is not None and schema.is_mutable and packet != "aten.detach_"  # which changes no number
+    return schema is not None and not changes and packet in TABLE.keys() | SHAPED | SAID | MADE
 
 
 def _packet(node: Any) -> str:
@@ -164,8 +165,8 @@ def _require_named(found: ExportedProgram, module: nn.Module | None, name: str) 
     for one in found.constants.values():
         if isinstance(one, Tensor) and one.numel() and one.data_ptr() in own:
             raise ValueError(
-                f"{name}: it reads the parameter {own[one.data_ptr()]} by a reference that it keeps beside its module; read it as "
-                "an attribute, self.weight"
+                f"{name}: it reads the parameter {own[one.data_ptr()]} by a reference that it keeps beside its module; read "
+                "it as an attribute, self.weight"
             )
 
 
