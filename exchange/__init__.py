@@ -19,6 +19,8 @@ from exchange.bundle.writing import save
 from exchange.c.header import CHeader
 from exchange.export import Export, Written
 from exchange.exports import EXPORTS
+from exchange.files.signature import new_key, sign, signed_by, verify
+from exchange.sbml.sbml import Sbml
 from exchange.selection import Selected, Selection, selected
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Export",
     "Outside",
     "Person",
+    "Sbml",
     "Selected",
     "Selection",
     "Written",
@@ -37,9 +40,13 @@ __all__ = [
     "describe",
     "load",
     "lure_of",
+    "new_key",
     "rebuild",
     "save",
     "selected",
+    "sign",
+    "signed_by",
     "solver_named",
     "units_of",
+    "verify",
 ]

@@ -2,5 +2,6 @@
 
 from exchange.c.header import CHeader
 from exchange.export import Export
+from exchange.sbml.sbml import Sbml
 
-EXPORTS: tuple[type[Export], ...] = (CHeader,)
+EXPORTS: tuple[type[Export], ...] = (CHeader, Sbml)

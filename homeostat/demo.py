@@ -42,6 +42,7 @@ from homeostat.study import (
     train,
 )
 from homeostat.study.backbones import backbone_named
+from homeostat.study.groups import scores_by_group
 from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
 from homeostat.study.recipe import hybrid_recipe, neural_ode_recipe
@@ -172,6 +173,7 @@ def _after_training(
             "protocol": f"cross-validation by person, forecast from the samples up to {FORECAST_FROM:g} h since the dose",
             "event": asked.event,
             "scores": {name: dict(e.scores) for name, e in evaluations.items()},
+            "groups": scores_by_group("hybrid", found, records),
             "uncertainty": judged.to_dict(),
         },
         {**marked, **provenance(settings, theophylline(), records, THEOPHYLLINE_UNITS)},

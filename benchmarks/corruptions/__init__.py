@@ -8,5 +8,7 @@
   and the claim are those that it was made for;
 - then `inspect`, `check` and, for one in four, `simulate` end well or with one sentence, and print nothing that a terminal would
   obey;
+- what loads is as the published JSON Schemas say, entries that call themselves optional are written again as they were, and no
+  file appears but those that were asked for;
 - no step takes longer than `--seconds`, and none more memory than `--megabytes` above the same on the ordinary file.
 """

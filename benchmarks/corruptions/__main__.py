@@ -28,7 +28,7 @@ def main() -> int:
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        path = save(ordinary(), Path(folder) / "a.twin")
+        path = save(ordinary(), Path(folder) / "deep" / "er" / "a.twin")
         content, raw = entries(path), path.read_bytes()
         used(load(path), path, content, content)  # everything that is imported and made once
         wrong, told, slowest = [], Counter[tuple[str, str]](), (0.0, "")
@@ -48,6 +48,9 @@ def main() -> int:
                     print(wrong[-1], flush=True)
         except KeyboardInterrupt:
             print("interrupted: what was seen so far")
+        there = {file.name for file in Path(folder).rglob("*") if file.is_file()}
+        if there - {"a.twin", "a.again"}:
+            wrong.append(f"written beside what was asked for: {sorted(there)}")
         for (kind, verdict), count in sorted(told.items()):
             print(f"{kind:<12} {verdict:<14} {count}")
         print(f"slowest {slowest[0]:.2f} s ({slowest[1]}), peak {peak():.0f} MB")
@@ -63,10 +66,10 @@ def _bombs(content: Content, folder: Path, given: argparse.Namespace) -> list[st
     path = save(ordinary(), folder / "ordinary.twin")
     code = (
         "import sys, time\nfrom pathlib import Path\nimport torch\ntorch.set_num_threads(1)\n"
-        "from exchange import load\nfrom homeostat.bundles.simulated import simulate_person\nbegan = time.perf_counter()\n"
+        "from exchange import load\nfrom homeostat.bundles.simulated import simulate_person\nbegan = time.process_time()\n"
         "try:\n    bundle = load(Path(sys.argv[1]))\n    said = 'loaded'\n"
         "except ValueError as error:\n    said = str(error)\n"
-        "from benchmarks.corruptions.judge import peak\nprint(time.perf_counter() - began, peak(), said[:150])\n"
+        "from benchmarks.corruptions.judge import peak\nprint(time.process_time() - began, peak(), said[:150])\n"
     )
 
     def asked(file: Path) -> tuple[float, float, str]:

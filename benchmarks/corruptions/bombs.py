@@ -84,10 +84,23 @@ def bombs(content: Content, megabytes: int = 200) -> dict[str, bytes]:
         "many doses": with_entry("model.json", json.dumps(doses).encode()),
         "wide multipliers": with_entry("proof.json", json.dumps(wide).encode()),
         "many claims": with_entry("proof.json", json.dumps(crowded).encode()),
+        "an optional entry": packed(_optional(content, {"alarms.json": b" " * many})),
+        "many optional entries": packed(_optional(content, {f"x{k}.json": b" " * (many // 40) for k in range(40)})),
+        "optional entries of long names": packed(_optional(content, {"x" * 2000 + f"{k}.json": b"" for k in range(20)})),
+        "a card of blanks": with_entry("card.md", b" " * many),
+        "a signature of blanks": packed({**content, "signature.json": b" " * many}),
+        "a manifest of names": packed(_optional(content, {f"x{k}.json": b"" for k in range(200)})),
         "wide layers": _hidden(content, [4096] * 3),
         "many layers": _hidden(content, [1] * 20_000),
         "small steps": with_entry("model.json", json.dumps(small).encode()),
     }
+
+
+def _optional(content: Content, new: Content) -> Content:
+    """With entries that the manifest calls optional."""
+    manifest = json.loads(content["manifest.json"])
+    manifest["optional"] = [*manifest["optional"], *new]
+    return {**content, **new, "manifest.json": json.dumps(manifest).encode()}
 
 
 def _many_entries(content: Content, count: int) -> bytes:

@@ -12,7 +12,9 @@ import torch
 from benchmarks.corruptions.content import Content, entries
 from benchmarks.corruptions.kinds import Corruption
 from exchange import Bundle, load, save
+from exchange.files.archive import VERSION
 from exchange.files.entries import KNOWN
+from exchange.files.schema import require_schema
 from homeostat.bundles.checked import examine_bundle
 from homeostat.bundles.inspected import inspect_bundle
 from homeostat.bundles.simulated import simulate_person
@@ -70,15 +72,29 @@ def judge(found: Corruption, path: Path, content: Content) -> tuple[str, str | N
         if "\n" in told or str(path) not in told or len(told) > 2000 or shown(told, lines=False) != told:
             return "refused", f"not one plain sentence: {told[:300]!r}"
         return "refused", None
-    again = entries(save(bundle, path.with_suffix(".again")))
+    again, mine = entries(save(bundle, path.with_suffix(".again"))), entries(path)
+    if strange := fits_no_schema(mine):
+        return "loaded", f"what loads is not as the published schema says: {strange}"
     if found.archive:
         same = says(again, content) and says(content, again)
         return "the same", None if same else "another model out of a changed archive"
-    mine = entries(path)
     # what a bundle of before did not say is completed; a value is never dropped
     if not says(again, mine):
         return "as it says", "what was loaded is not what the file says"
     return "as it says", used(bundle, path, content, mine, deep=zlib.crc32(found.data) % 4 == 0)
+
+
+def fits_no_schema(file: Content) -> str:
+    """What the published schemas say against a file that loads; "" for nothing. They are of the present format."""
+    if json.loads(file["manifest.json"])["version"] != VERSION:
+        return ""
+    for name in ("manifest.json", "model.json", "proof.json"):
+        try:
+            if name in file:
+                require_schema(json.loads(file[name]), name)
+        except ValueError as error:
+            return str(error)
+    return ""
 
 
 def used(bundle: Bundle, path: Path, content: Content, mine: Content, deep: bool = True) -> str | None:

@@ -1,13 +1,15 @@
-"""Eight kinds of corruption, of the archive's bytes and of its content."""
+"""Twelve kinds of corruption, of the archive's bytes and of its content."""
 
+import io
 import json
 import random
 import struct
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.corruptions.content import Content, packed
+from benchmarks.corruptions.content import Content, packed, rehashed
 
 VALUES: tuple[Any, ...] = (
     None, True, False, -1, 0, 1, 3, 2.5, 1e308, -1e308, 5e-324, 1e-300, 10**19, "", "x", "1", "\x1b[2J", "a\nb", "\u202egnp", "é",
@@ -111,6 +113,54 @@ def _entry(content: Content, rng: random.Random) -> Content:
     return rng.choice((rest, {**content, stray: b"1"}, {**content, name: b""}))
 
 
+PATHS = (
+    "../../x", "..", "/etc/x", "a/../../x", "..\\x", "C:\\x", "con.json", "model.json/", "./model.json", "Model.json",
+    "model.JSON", "x\x00.json", "x\n.json", "\u202ex.json", "é.json", ".x.json", "x", "", " ", "x" * 300 + ".json", "a/b.json",
+    "signature.json",
+)  # fmt: skip
+
+
+def _renamed(content: Content, raw: bytes, rng: random.Random) -> bytes:
+    """An entry goes somewhere else: another is added, or one of ours is called so, and the manifest may be right about it."""
+    path, out, named = rng.choice(PATHS), io.BytesIO(), dict(content)
+    if rng.random() < 0.5:
+        named[path] = b"1"
+    else:
+        named[path] = named.pop(rng.choice(list(content)))
+    if rng.random() < 0.7 and "manifest.json" in named:
+        manifest = json.loads(named["manifest.json"])
+        if rng.random() < 0.7:
+            manifest["optional"] = [*manifest["optional"], path]
+        named = rehashed({**named, "manifest.json": json.dumps(manifest).encode()})
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in named.items():
+            info = zipfile.ZipInfo("x")
+            info.filename = name  # past the module's own clean-up
+            archive.writestr(info, data)
+    return out.getvalue()
+
+
+def _hashes(content: Content, rng: random.Random) -> Content:
+    """One digit of a hash, or a hash of something else, in the manifest."""
+    manifest = json.loads(content["manifest.json"])
+    at, key = rng.choice([(manifest, "content"), *((manifest["sha256"], name) for name in manifest["sha256"])])
+    k, old = rng.randrange(64), at[key]
+    digit = rng.choice([d for d in "0123456789abcdefABCDEF" if d != old[k]])
+    other = rng.choice([one for one in (manifest["content"], *manifest["sha256"].values(), "", "0" * 64, None) if one != old])
+    at[key] = rng.choice((old[:k] + digit + old[k + 1 :], other, old.upper() if old.upper() != old else "", old + "0"))
+    return {**content, "manifest.json": json.dumps(manifest).encode()}
+
+
+def _optional(content: Content, rng: random.Random) -> Content:
+    """Entries that no program of today knows, which are optional, or are not."""
+    manifest, size = json.loads(content["manifest.json"]), rng.choice((0, 1, 5, 1000, 100_000))
+    names = ("alarms.json", "notes.md", "x.bin", "a-b.c_d.txt", "0.0", "model.json.bak", "evil.py")
+    new = rng.sample(names, rng.choice((1, 1, 2, 5)))
+    said = [name for name in new if rng.random() < 0.8]
+    manifest["optional"] = rng.choice(([*manifest["optional"], *said], said, [*manifest["optional"], *said, *said]))
+    return {**content, **{name: rng.randbytes(size) for name in new}, "manifest.json": json.dumps(manifest).encode()}
+
+
 KINDS: dict[str, Callable[[Content, bytes, random.Random], Corruption]] = {
     "bits": lambda c, raw, rng: Corruption("bits", flipped(raw, rng), True),
     "cuts": lambda c, raw, rng: Corruption("cuts", cut(raw, rng), True),
@@ -119,6 +169,9 @@ KINDS: dict[str, Callable[[Content, bytes, random.Random], Corruption]] = {
     "values": lambda c, raw, rng: Corruption("values", packed(_json(c, rng)), False),
     "text": lambda c, raw, rng: Corruption("text", packed(_text(c, rng)), False),
     "tensors": lambda c, raw, rng: Corruption("tensors", packed(_tensor(c, rng)), False),
+    "paths": lambda c, raw, rng: Corruption("paths", _renamed(c, raw, rng), False),
+    "hashes": lambda c, raw, rng: Corruption("hashes", packed(_hashes(c, rng), rehash=False), True),
+    "optional": lambda c, raw, rng: Corruption("optional", packed(_optional(c, rng)), False),
     "entries": lambda c, raw, rng: Corruption("entries", packed(_entry(c, rng)), False),
 }
 

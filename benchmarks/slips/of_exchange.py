@@ -1,6 +1,7 @@
 """One valid call of every public name and method of `exchange`, tiny."""
 
 
+from itertools import count
 
 import exchange
 from benchmarks.slips.attempt import Call, of
@@ -16,6 +17,10 @@ def rows() -> dict[str, Call]:
     bundle = exchange.Bundle(w.model, people, w.known, w.cohort.mesh)
     certified = exchange.Bundle(w.model, people, w.known, w.cohort.mesh, [w.certificate])
     kept = exchange.save(bundle, w.folder / "kept.twin")
+    signed, key, fresh = w.folder / "signed.twin", w.folder / "a.key", count()
+    if not key.exists():
+        exchange.new_key(key)
+    exchange.sign(kept, key, signed)
     weights = {name: p.detach() for name, p in w.model.named_parameters()}
     return of("exchange", {
         "Person": lambda: (exchange.Person, dict(person)),
@@ -33,6 +38,10 @@ def rows() -> dict[str, Call]:
         "save": Call(lambda: (exchange.save, {"bundle": bundle, "path": str(w.folder / "a.twin")}), dear=True),
         "load": Call(lambda: (exchange.load, {"path": str(kept), "structures": dict(exchange.BUILTIN)}), dear=True),
         "card": Call(lambda: (exchange.card, {"bundle": bundle}), dear=True),
+        "new_key": Call(lambda: (exchange.new_key, {"path": str(w.folder / f"{next(fresh)}.key")}), dear=True),
+        "sign": Call(lambda: (exchange.sign, {"path": str(kept), "key": str(key), "target": str(signed)}), dear=True),
+        "signed_by": Call(lambda: (exchange.signed_by, {"path": str(kept)}), dear=True),
+        "verify": Call(lambda: (exchange.verify, {"path": str(signed), "key": f"{key}.pub"}), dear=True),
         "content_hash": Call(lambda: (exchange.content_hash, {"bundle": bundle}), dear=True),
         "lure_of": lambda: (exchange.lure_of, {"model": w.model, "personal": w.known.mode,
                                                "covariates": dict(w.cohort.conditions.covariates)}),

@@ -213,9 +213,14 @@ def _require_archive(file: BinaryIO, path: Path) -> int:
 def _entries(archive: zipfile.ZipFile, path: Path, room: int) -> dict[str, bytes]:
     infos = archive.infolist()
     names = [i.filename for i in infos]
-    if len(set(names)) < len(names) or not all(map(legal, names)) or len(names) > len(KNOWN) + 1 + MOST:
-        stray = sorted({n for n in names if not legal(n) or names.count(n) > 1}) or names[:MOST]
+    if len(set(names)) < len(names) or not all(map(legal, names)):
+        stray = sorted({n for n in names if not legal(n) or names.count(n) > 1})
         raise ValueError(f"{path}: unexpected or repeated entries {quote(stray)}; this is not a bundle that we wrote")
+    if len(names) > len(KNOWN) + 1 + MOST:  # a signature beside them
+        raise ValueError(
+            f"{path}: it has {len(names)} entries, and a bundle at most {len(KNOWN) + 1} and {MOST} that are optional; this is "
+            "not a bundle that we wrote"
+        )
     claimed_size = sum(i.file_size for i in infos)
     if claimed_size > room or any(i.filename in (MANIFEST, SIGNATURE) and i.file_size > _MANIFEST for i in infos):
         raise ValueError(

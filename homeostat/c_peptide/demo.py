@@ -41,6 +41,7 @@ from homeostat.places import require_folder
 from homeostat.progress import cut_short
 from homeostat.second_process import SecondProcess
 from homeostat.study import Evaluation, Settings, asked_of, bundle_of, dense_of, marked, require_folds, score
+from homeostat.study.groups import scores_by_group
 from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
 from homeostat.study.settings import require_settings
@@ -203,6 +204,7 @@ def _after_training(
             f"{FORECAST_FROM:g} min; the scaling is from the {len(data.train)}, cross-validated by person",
             "event": asked.event,
             "scores": {name: dict(e.scores) for name, e in evaluations.items()},
+            "groups": scores_by_group(next(iter(evaluations)), next(iter(evaluations.values())), records),
             "uncertainty": judged_train.to_dict(),
             "published": figures.to_dict(),
         },

@@ -25,6 +25,7 @@ from homeostat.study.asked import asked_of, require_two_forecasts
 from homeostat.study.bundled import bundle_of, marked
 from homeostat.study.dense import dense_unseen
 from homeostat.study.evaluation import crps_difference, evaluate
+from homeostat.study.groups import scores_by_group
 from homeostat.study.individual import fits_of
 from homeostat.study.known_claims import certify_known
 from homeostat.study.provenance import provenance
@@ -135,6 +136,7 @@ def fit_table(
         f"{asked.forecast_from:g} {asked.time_unit} since the {asked.since}",
         "event": asked.event,
         "scores": {name: dict(e.scores) for name, e in evaluations.items()},
+        "groups": scores_by_group(recipe.name, evaluations[recipe.name], records),
     }
     stopped = cut_short(interrupted)
     about = {**marked(stopped), **provenance(settings, table, records, units)}

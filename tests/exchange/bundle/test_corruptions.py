@@ -66,6 +66,12 @@ BOMBS = (
     "a crowd",
     "wide multipliers",
     "many claims",
+    "an optional entry",
+    "many optional entries",
+    "optional entries of long names",
+    "a card of blanks",
+    "a signature of blanks",
+    "a manifest of names",
     "wide layers",
     "many layers",
 )
