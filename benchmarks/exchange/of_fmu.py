@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.exchange.subject import Subject, relative
-from exchange.fmu.fmu import Fmu
 from stability import Certificate
 
 Found = dict[str, float | str | None]
@@ -17,6 +16,7 @@ _STATES = 8  # at which the Jacobian is asked
 def of_fmu(subject: Subject, folder: Path, fmi: int) -> Found:
     """Messages of `validate_fmu`, gaps of Model Exchange and Co-Simulation, of the Jacobian, and the eigenvalue of the claim."""
     import fmpy.validation
+    from exchange.fmu.fmu import Fmu
 
     began = time.perf_counter()
     path = folder / f"model_{fmi}.fmu"

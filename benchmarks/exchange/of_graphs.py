@@ -12,8 +12,6 @@ import torch
 
 from benchmarks.exchange.of_fmu import Found
 from benchmarks.exchange.subject import Subject, relative
-from exchange.onnx.onnx_graphs import Onnx
-from exchange.torch_program.torch_program import TorchProgram
 
 ROWS = 16
 
@@ -71,6 +69,7 @@ def _rk4(right: Any, t: Mapping[str, torch.Tensor]) -> torch.Tensor:
 def of_onnx(subject: Subject, folder: Path, precision: str) -> Found:
     """Gaps of every graph from the model, by onnxruntime; a float64 operation without a kernel is refused by name."""
     import onnxruntime
+    from exchange.onnx.onnx_graphs import Onnx
 
     path = folder / f"{precision}.onnx"
     export = Onnx(selection=subject.selection, precision=precision, replace=True)
@@ -99,6 +98,7 @@ for file, out, names in json.loads(sys.argv[2]):
 def of_torch(subject: Subject, folder: Path, precision: str) -> Found:
     """The same of the programs of torch, reloaded in a process in which none of our packages can be imported."""
     from exchange.torch_program.programs import programs_of
+    from exchange.torch_program.torch_program import TorchProgram
 
     path = folder / f"{precision}.pt2"
     export = TorchProgram(selection=subject.selection, precision=precision, replace=True)
