@@ -67,7 +67,7 @@ def left(folder: Path) -> list[str]:
 
 
 def fault_of(
-    found: Corrupted, answer: dict[str, Any], path: Path, usual: dict[str, Any], given: argparse.Namespace
+    reader: str, found: Corrupted, answer: dict[str, Any], path: Path, usual: dict[str, Any], given: argparse.Namespace
 ) -> str | None:
     """What is wrong with what became of it, if anything is."""
     told = answer["told"]
