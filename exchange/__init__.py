@@ -22,6 +22,7 @@ from exchange.exports import EXPORTS
 from exchange.files.signature import new_key, sign, signed_by, verify
 from exchange.fmu.checked import Checked, Rebuilt, check_fmu
 from exchange.fmu.fmu import Fmu
+from exchange.sbml.sbml import Sbml
 from exchange.selection import Selected, Selection, selected
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Outside",
     "Person",
     "Rebuilt",
+    "Sbml",
     "Selected",
     "Selection",
     "Written",

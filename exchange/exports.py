@@ -3,5 +3,6 @@
 from exchange.c.header import CHeader
 from exchange.export import Export
 from exchange.fmu.fmu import Fmu
+from exchange.sbml.sbml import Sbml
 
-EXPORTS: tuple[type[Export], ...] = (CHeader, Fmu)
+EXPORTS: tuple[type[Export], ...] = (CHeader, Fmu, Sbml)
