@@ -22,8 +22,10 @@ from exchange.exports import EXPORTS
 from exchange.files.signature import new_key, sign, signed_by, verify
 from exchange.fmu.checked import Checked, Rebuilt, check_fmu
 from exchange.fmu.fmu import Fmu
+from exchange.onnx.onnx_graphs import Onnx
 from exchange.sbml.sbml import Sbml
 from exchange.selection import Selected, Selection, selected
+from exchange.torch_program.torch_program import TorchProgram
 
 __all__ = [
     "BUILTIN",
@@ -33,12 +35,14 @@ __all__ = [
     "Checked",
     "Export",
     "Fmu",
+    "Onnx",
     "Outside",
     "Person",
     "Rebuilt",
     "Sbml",
     "Selected",
     "Selection",
+    "TorchProgram",
     "Written",
     "card",
     "check_fmu",
