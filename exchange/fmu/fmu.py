@@ -37,8 +37,8 @@ class Fmu(Export):
     `selection`, which members (all of several: an ensemble of M·n states), and whose θ and c it starts with; without a person
     the population's map is in it too, behind the parameter `by_population`, unless `fixed_theta` · `fmi`, the version · `step`,
     by which it integrates in co-simulation: "exponential" (Krogstad; the linear part exactly) or "rk4", both of order 4 ·
-    `prefix`, the identifier of its files and C names, by default the file's stem · `binary`: False for the sources alone · `replace` a file
-    that is there.
+    `prefix`, the identifier of its files and C names, by default the file's stem · `binary`: False for the sources alone ·
+    `replace` a file that is there.
     In co-simulation each internal step (parameter `step`) is taken whole and as two halves; the halves are kept, and
     `step_error.STATE` sums by how much both differ.
     """
