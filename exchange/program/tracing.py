@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 
 from exchange.program.arrays import lifted
 from exchange.program.aten import MADE, SAID, SHAPED, TABLE
@@ -110,7 +110,8 @@ def exported(
     try:
         with _quiet(), torch.no_grad():
             found = torch.export.export(_Wrapped(function, module), examples, strict=False)
-            if not all(_listed(node) for node in found.graph.nodes):  # ten times dearer than the rest
+            others = [_packet(node) for node in found.graph.nodes if not _listed(node)]
+            if others:  # ten times dearer than the rest
                 found = found.run_decompositions(_decompositions())
     except Exception as error:  # torch raises whatever it met
         said = str(error).strip().split("\n", 1)[0]
@@ -118,12 +119,14 @@ def exported(
             f"{name}: torch.export cannot follow it ({type(error).__name__}: {said[:200]}); what is exported computes with torch "
             "alone on what it is given, and does not branch on a value: write torch.where in the place of if"
         ) from error
-    kinds = {one.kind for one in found.graph_signature.output_specs}
-    if len(found.graph_signature.output_specs) != len(outputs) or len(kinds) > 1:
+    kinds = [one.kind for one in found.graph_signature.output_specs]
+    if OutputKind.TOKEN in kinds:  # one that also does something else, as looking whether it worked
+        raise ValueError(_refusal(name, others[0]))
+    if kinds != [OutputKind.USER_OUTPUT] * len(outputs):
         raise ValueError(
-            f"{name}: it gives {len(found.graph_signature.output_specs)} tensors, or changes what it reads; needed are "
-            f"{', '.join(outputs)}"
+            f"{name}: it gives {len(kinds)} tensors, or changes what it reads; needed are {', '.join(outputs)}"
         )
+    _require_named(found, module, name)
     return Traced(found, sizes, tuple(outputs), name)
 
 
@@ -132,8 +135,19 @@ def _listed(node: Any) -> bool:
     if node.op != "call_function" or node.target is operator.getitem:
         return True
     schema = getattr(node.target, "_schema", None)
-    packet = str(node.target).rsplit(".", 1)[0]
-    return schema is not None and not schema.is_mutable and packet in TABLE.keys() | SHAPED | SAID | MADE
+    packet = _packet(node)
+    changes = schema is not None and schema.is_mutable and packet != "aten.detach_"  # which changes no number
+    return schema is not None and not changes and packet in TABLE.keys() | SHAPED | SAID | MADE
+
+
+def _packet(node: Any) -> str:
+    """The operation's name without that of its overload: aten.add of aten.add.Tensor."""
+    return str(node.target).rsplit(".", 1)[0]
+
+
+def _refusal(name: str, packet: str) -> str:
+    listed = ", ".join(sorted(one.removeprefix("aten.") for one in (*TABLE, *SHAPED)))
+    return f"{name}: the operation {packet} is none of those that are exported; these are {listed}"
 
 
 def _decompositions() -> Any:
@@ -143,6 +157,17 @@ def _decompositions() -> Any:
         for overload in getattr(torch.ops.aten, packet).overloads():
             table.pop(getattr(getattr(torch.ops.aten, packet), overload), None)
     return table
+
+
+def _require_named(found: ExportedProgram, module: nn.Module | None, name: str) -> None:
+    """Raise `ValueError` for a parameter that was read past its module: another member's numbers would not take its place."""
+    own = {} if module is None else {p.data_ptr(): key for key, p in module.named_parameters() if p.numel()}
+    for one in found.constants.values():
+        if isinstance(one, Tensor) and one.numel() and one.data_ptr() in own:
+            raise ValueError(
+                f"{name}: it reads the parameter {own[one.data_ptr()]} by a reference that it keeps beside its module; read "
+                "it as an attribute, self.weight"
+            )
 
 
 class _Wrapped(nn.Module):
@@ -162,7 +187,7 @@ def _carried(lines: Lines, node: Any, values: Mapping[str, Any], name: str) -> A
     arguments, options = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: values[n.name])
     if node.target is operator.getitem:
         return arguments[0][arguments[1]]
-    packet = str(node.target).rsplit(".", 1)[0]
+    packet = _packet(node)
     if packet in SAID:
         return None
     given = any(isinstance(one, np.ndarray) for one in torch.utils._pytree.tree_leaves((arguments, options)))
@@ -175,10 +200,7 @@ def _carried(lines: Lines, node: Any, values: Mapping[str, Any], name: str) -> A
         number = {"zeros": 0.0, "new_zeros": 0.0, "ones": 1.0, "new_ones": 1.0}.get(packet[5:].removesuffix("_like"))
         return torch.full(tuple(said.shape), arguments[-1] if number is None else number, dtype=said.dtype)
     if packet not in TABLE:
-        raise ValueError(
-            f"{name}: the operation {packet} is none of those that are exported; it uses {packet.removeprefix('aten.')}, and "
-            f"the list is: {', '.join(sorted(one.removeprefix('aten.') for one in (*TABLE, *SHAPED)))}"
-        )
+        raise ValueError(_refusal(name, packet))
     _require_type(packet, node, name)
     plain = {
         key: v for key, v in options.items() if key not in ("dtype", "layout", "device", "pin_memory", "memory_format")
