@@ -28,7 +28,8 @@ typedef {real} m_real;
 typedef struct {{ {real} L[{n2}]; }} m_person;
 static void m_beside(const m_person *o, const {real} *x, const {real} *u, const {real} *f, {real} *r)
 {{ int i; (void)o; (void)x; (void)u; for (i = 0; i < {n}; ++i) r[i] = f[i]; }}
-static void m_field(const m_person *o, const {real} *x, const {real} *u, const {real} *f, {real} *r) {{ m_beside(o, x, u, f, r); }}
+static void m_field(const m_person *o, const {real} *x, const {real} *u, const {real} *f, {real} *r)
+{{ m_beside(o, x, u, f, r); }}
 {steps}
 int prepare(m_plan *plan, const {real} *L, {real} h)
 {{ m_person o; int i; for (i = 0; i < {n2}; ++i) o.L[i] = L[i]; return m_prepare(plan, &o, h); }}
