@@ -20,8 +20,10 @@ from exchange.c.header import CHeader
 from exchange.export import Export, Written
 from exchange.exports import EXPORTS
 from exchange.files.signature import new_key, sign, signed_by, verify
+from exchange.onnx.onnx_graphs import Onnx
 from exchange.sbml.sbml import Sbml
 from exchange.selection import Selected, Selection, selected
+from exchange.torch_program.torch_program import TorchProgram
 
 __all__ = [
     "BUILTIN",
@@ -29,11 +31,13 @@ __all__ = [
     "Bundle",
     "CHeader",
     "Export",
+    "Onnx",
     "Outside",
     "Person",
     "Sbml",
     "Selected",
     "Selection",
+    "TorchProgram",
     "Written",
     "card",
     "content_hash",
