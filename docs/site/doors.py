@@ -29,6 +29,7 @@ DOORS = (
     "training.trust",
     "training.trust.recalibration",
     "exchange",
+    "exchange.program",
     "homeostat.study",
     "homeostat.gallery",
     "homeostat.pictures",

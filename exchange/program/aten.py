@@ -123,13 +123,24 @@ TABLE: MappingProxyType[str, Carried] = MappingProxyType(
         "aten.linear": _linear,
         **{
             f"aten.{name}": by_place.same
-            for name in ("clone", "alias", "detach", "lift_fresh_copy", "contiguous", "_to_copy", "to", "type_as")
+            for name in (
+                "clone",
+                "alias",
+                "detach",
+                "lift_fresh_copy",
+                "contiguous",
+                "_to_copy",
+                "to",
+                "type_as",
+                "detach_",
+            )
         },
         "aten.view": by_place.view,
         "aten._unsafe_view": by_place.view,
         "aten.reshape": by_place.view,
         "aten.flatten": by_place.flatten,
         "aten.broadcast_to": by_place.expand,
+        "aten.broadcast_tensors": by_place.broadcast_tensors,
         "aten.expand_as": by_place.expanded_as,
         "aten.view_as": by_place.viewed_as,
         "aten.mT": by_place.mirrored,
@@ -137,6 +148,7 @@ TABLE: MappingProxyType[str, Carried] = MappingProxyType(
         "aten.permute": by_place.permute,
         "aten.transpose": by_place.transpose,
         "aten.t": by_place.turned,
+        "aten.numpy_T": by_place.turned,
         "aten.unsqueeze": by_place.unsqueeze,
         "aten.squeeze": by_place.squeeze,
         "aten.select": by_place.select,

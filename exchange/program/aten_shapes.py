@@ -25,6 +25,10 @@ def expand(lines: Lines, a: Any, shape: Sequence[int], implicit: bool = False) -
     return np.broadcast_to(array, tuple(array.shape[i - front] if s == -1 else s for i, s in enumerate(shape)))
 
 
+def broadcast_tensors(lines: Lines, arrays: Sequence[Any]) -> tuple[Array, ...]:
+    return tuple(np.broadcast_arrays(*(lifted(lines, a) for a in arrays)))
+
+
 def expanded_as(lines: Lines, a: Any, other: Any) -> Array:
     return np.broadcast_to(lifted(lines, a), tuple(other.shape))
 

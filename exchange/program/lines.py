@@ -1,5 +1,6 @@
 """Lines as they are written: what is constant is computed at once, and what is there already is not written again."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -29,7 +30,9 @@ class Lines:
 
     def constant(self, number: float) -> int:
         """The line of a number; it may be infinite or NaN."""
-        return self._line("constant", (), float(number))
+        return self._line(
+            "constant", (), math.nan if math.isnan(number) else float(number)
+        )  # of NaN one, so that it is like itself
 
     def number(self, line: int) -> float | None:
         """The number of a line that is constant."""
@@ -84,8 +87,12 @@ class Lines:
                 known, other = (numbers[0], b) if numbers[0] is not None else (numbers[1], a)
                 if bool(known) == (operation == "or"):
                     return self.constant(float(operation == "or"))
-                return other if OPERATIONS[self._code[other].operation].truth else None
+                return other if self._true_or_false(other) else None
         return None
+
+    def _true_or_false(self, line: int) -> bool:
+        operation = self._code[line].operation
+        return operation not in LEAVES and OPERATIONS[operation].truth
 
     def _opposite(self, line: int) -> int | None:
         operation, arguments, _ = self._code[line]

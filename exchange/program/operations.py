@@ -39,6 +39,12 @@ def _sigmoid(v: Any) -> Any:
     return 1.0 / (1.0 + np.exp(-v))
 
 
+def _power(v: Any, n: float) -> Any:
+    if abs(n) == 0.5:  # as torch has it, of −∞ and −0 too
+        return np.sqrt(v) if n > 0.0 else 1.0 / np.sqrt(v)
+    return np.power(v, n)
+
+
 OPERATIONS = MappingProxyType(
     {
         # those of a tape
@@ -47,7 +53,7 @@ OPERATIONS = MappingProxyType(
         "multiply": Operation(2, np.multiply),
         "divide": Operation(2, np.divide),
         "negate": Operation(1, np.negative),
-        "power": Operation(1, np.power, numbered=True),
+        "power": Operation(1, _power, numbered=True),
         "exp": Operation(1, np.exp),
         "log": Operation(1, np.log),
         "sqrt": Operation(1, np.sqrt),

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 
 from exchange.program.arrays import lifted
 from exchange.program.aten import MADE, SAID, SHAPED, TABLE
 from exchange.program.lines import Lines
 from exchange.program.program import Program
-from physics.arguments import quote, require_kind, require_text
+from physics.arguments import quote, require_kind, require_names, require_number, require_text
 
 # torch takes these apart in a way whose slope is no number far out; the table has them whole
 _WHOLE = ("softplus", "silu", "logaddexp")
@@ -104,13 +104,20 @@ def exported(
     """The first half of `traced`: what torch wrote down, of which members with other numbers can be made."""
     require_text(name, "traced: name", '"the observation"')
     require_kind(shapes, Mapping, "traced: shapes", '{"x": (1, 1, 2)}')
-    sizes = {group: tuple(int(s) for s in shape) for group, shape in shapes.items()}
+    require_names(outputs, "traced: outputs", '["rate"]')
+    sizes = dict[str, tuple[int, ...]]()
+    for group, shape in shapes.items():
+        require_kind(shape, (tuple, list), f"traced: the shape of {quote(group)}", "(1, 1, 2)")
+        for size in shape:
+            require_number(size, f"traced: a size of {quote(group)}", least=0.0, whole=True)
+        sizes[group] = tuple(int(size) for size in shape)
     # numbers in the middle of where models live: torch.export reads their shapes alone
     examples = tuple(torch.full(shape, 0.5, dtype=torch.float64) for shape in sizes.values())
     try:
         with _quiet(), torch.no_grad():
             found = torch.export.export(_Wrapped(function, module), examples, strict=False)
-            if not all(_listed(node) for node in found.graph.nodes):  # ten times dearer than the rest
+            others = [_packet(node) for node in found.graph.nodes if not _listed(node)]
+            if others:  # ten times dearer than the rest
                 found = found.run_decompositions(_decompositions())
     except Exception as error:  # torch raises whatever it met
         said = str(error).strip().split("\n", 1)[0]
@@ -118,12 +125,14 @@ def exported(
             f"{name}: torch.export cannot follow it ({type(error).__name__}: {said[:200]}); what is exported computes with torch "
             "alone on what it is given, and does not branch on a value: write torch.where in the place of if"
         ) from error
-    kinds = {one.kind for one in found.graph_signature.output_specs}
-    if len(found.graph_signature.output_specs) != len(outputs) or len(kinds) > 1:
+    kinds = [one.kind for one in found.graph_signature.output_specs]
+    if OutputKind.TOKEN in kinds:  # one that also does something else, as looking whether it worked
+        raise ValueError(_refusal(name, others[0]))
+    if kinds != [OutputKind.USER_OUTPUT] * len(outputs):
         raise ValueError(
-            f"{name}: it gives {len(found.graph_signature.output_specs)} tensors, or changes what it reads; needed are "
-            f"{', '.join(outputs)}"
+            f"{name}: it gives {len(kinds)} tensors, or changes what it reads; needed are {', '.join(outputs)}"
         )
+    _require_named(found, module, name)
     return Traced(found, sizes, tuple(outputs), name)
 
 
@@ -132,8 +141,19 @@ def _listed(node: Any) -> bool:
     if node.op != "call_function" or node.target is operator.getitem:
         return True
     schema = getattr(node.target, "_schema", None)
-    packet = str(node.target).rsplit(".", 1)[0]
-    return schema is not None and not schema.is_mutable and packet in TABLE.keys() | SHAPED | SAID | MADE
+    packet = _packet(node)
+    changes = schema is not None and schema.is_mutable and packet != "aten.detach_"  # which changes no number
+    return schema is not None and not changes and packet in TABLE.keys() | SHAPED | SAID | MADE
+
+
+def _packet(node: Any) -> str:
+    """The operation's name without that of its overload: aten.add of aten.add.Tensor."""
+    return str(node.target).rsplit(".", 1)[0]
+
+
+def _refusal(name: str, packet: str) -> str:
+    listed = ", ".join(sorted(one.removeprefix("aten.") for one in (*TABLE, *SHAPED)))
+    return f"{name}: the operation {packet} is none of those that are exported; these are {listed}"
 
 
 def _decompositions() -> Any:
@@ -143,6 +163,17 @@ def _decompositions() -> Any:
         for overload in getattr(torch.ops.aten, packet).overloads():
             table.pop(getattr(getattr(torch.ops.aten, packet), overload), None)
     return table
+
+
+def _require_named(found: ExportedProgram, module: nn.Module | None, name: str) -> None:
+    """Raise `ValueError` for a parameter that was read past its module: another member's numbers would not take its place."""
+    own = {} if module is None else {p.data_ptr(): key for key, p in module.named_parameters() if p.numel()}
+    for one in found.constants.values():
+        if isinstance(one, Tensor) and one.numel() and one.data_ptr() in own:
+            raise ValueError(
+                f"{name}: it reads the parameter {own[one.data_ptr()]} by a reference that it keeps beside its module; read "
+                "it as an attribute, self.weight"
+            )
 
 
 class _Wrapped(nn.Module):
@@ -162,7 +193,7 @@ def _carried(lines: Lines, node: Any, values: Mapping[str, Any], name: str) -> A
     arguments, options = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: values[n.name])
     if node.target is operator.getitem:
         return arguments[0][arguments[1]]
-    packet = str(node.target).rsplit(".", 1)[0]
+    packet = _packet(node)
     if packet in SAID:
         return None
     given = any(isinstance(one, np.ndarray) for one in torch.utils._pytree.tree_leaves((arguments, options)))
@@ -175,10 +206,7 @@ def _carried(lines: Lines, node: Any, values: Mapping[str, Any], name: str) -> A
         number = {"zeros": 0.0, "new_zeros": 0.0, "ones": 1.0, "new_ones": 1.0}.get(packet[5:].removesuffix("_like"))
         return torch.full(tuple(said.shape), arguments[-1] if number is None else number, dtype=said.dtype)
     if packet not in TABLE:
-        raise ValueError(
-            f"{name}: the operation {packet} is none of those that are exported; it uses {packet.removeprefix('aten.')}, and "
-            f"the list is: {', '.join(sorted(one.removeprefix('aten.') for one in (*TABLE, *SHAPED)))}"
-        )
+        raise ValueError(_refusal(name, packet))
     _require_type(packet, node, name)
     plain = {
         key: v for key, v in options.items() if key not in ("dtype", "layout", "device", "pin_memory", "memory_format")

@@ -1,0 +1,1 @@
+"""SBML: a model without a network as an exchange format of systems biology states it."""
