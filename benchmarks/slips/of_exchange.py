@@ -3,7 +3,13 @@
 
 from itertools import count
 
+import torch
+
 import exchange
+import hybrid
+import learned
+import physics
+import training
 from benchmarks.slips.attempt import Call, of
 from benchmarks.slips.world import schedule, world
 
@@ -22,7 +28,19 @@ def rows() -> dict[str, Call]:
         exchange.new_key(key)
     exchange.sign(kept, key, signed)
     weights = {name: p.detach() for name, p in w.model.named_parameters()}
+    # what SBML holds: one member, no network
+    straight = hybrid.HybridModel(
+        physics.LinearBackbone([[-1.0]]), physics.SharedPopulation(),
+        observation=hybrid.States((0,), ("y",), ("1",)), noise=learned.Constant([0.4], [0.02]),
+    )
+    nothing = torch.zeros(1, 1, 0, dtype=torch.float64)
+    spread = torch.zeros(1, 1, 0, 0, dtype=torch.float64)
+    whom = training.Personal(nothing, spread, nothing.sum(-1), torch.ones(1, 1, dtype=torch.bool))
+    linear = exchange.Bundle(straight, (exchange.Person("1", hybrid.Schedule(), {}, (0.5,)),), whom, hybrid.Mesh(0.5))
     return of("exchange", {
+        "Sbml": lambda: (exchange.Sbml, {"selection": exchange.Selection(0), "replace": True}),
+        "Sbml.write": Call(lambda: (exchange.Sbml(replace=True).write, {"bundle": linear, "path": str(w.folder / "a.xml")}),
+                           dear=True),
         "Person": lambda: (exchange.Person, dict(person)),
         "Bundle": lambda: (exchange.Bundle, {"model": w.model, "people": people, "personal": w.known, "mesh": w.cohort.mesh,
                                              "claims": [], "calibration": {"a": 1.0}, "provenance": {"a": "b"}}),
