@@ -188,11 +188,13 @@ class Field:
         tensor_of(x, "the residual: x", "M", "N", self.weights[0].shape[-1], like=self.weights[0])
         if self.input_weights.shape[-1]:
             tensor_of(u, "the residual: u", "M", "N", self.input_weights.shape[-1], like=self.weights[0])
-        sizes = {t.shape[:2] for t in (x, u if self.input_weights.shape[-1] else x, self.origin[0])}
+        given = (x, u if self.input_weights.shape[-1] else x, self.origin[0])
         for axis, what in enumerate(("members", "people")):
-            counts = {s[axis] for s in sizes} - {1}
-            if len(counts) > 1:
-                raise ValueError(f"the residual: x, u and c are of {sorted(counts)} {what}; give all for the same, or for one")
+            # a list: a length that is open while a program is exported has no hash
+            counts = [t.shape[axis] for t in given if t.shape[axis] != 1]
+            if any(count != counts[0] for count in counts):
+                seen = sorted(set(counts))
+                raise ValueError(f"the residual: x, u and c are of {seen} {what}; give all for the same, or for one")
 
     def _value(self, x: Tensor, u: Tensor) -> Tensor:
         phi = ACTIVATIONS[self.activation]

@@ -43,8 +43,9 @@ def tensor_of(value: object, name: str, *sizes: int | str | EllipsisType, like: 
 def broadcast(name: str, *tensors: Tensor) -> None:
     """Raise `ValueError`, which begins with `name`, unless the axes before the last broadcast, member by member."""
     for axis in range(1, max(t.ndim for t in tensors)):
-        sizes = {t.shape[-1 - axis] for t in tensors if t.ndim > axis} - {1}
-        if len(sizes) > 1:
+        # a list: a length that is open while a program is exported has no hash
+        sizes = [size for t in tensors if t.ndim > axis and (size := t.shape[-1 - axis]) != 1]
+        if any(size != sizes[0] for size in sizes):
             shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
             raise ValueError(f"{name} go together, and have the shapes {shapes}; give all for the same members, people and times")
 

@@ -191,7 +191,8 @@ def require_covariates(values: object, people: int | None, what: str) -> None:
     for name, value in values.items():  # type: ignore[attr-defined]  # just found to be a mapping
         require_text(name, f"{what}: a name", '{"WT": torch.tensor([70.0])}')
         require_shape(value, f"{what}: {quote(name)}", "N", write="torch.tensor([70.0]), one number a person")
-        if people is not None and len(value) not in (1, people):
+        # not len(value): a length that is open while a program is exported would become a number
+        if people is not None and value.shape[0] not in (1, people):
             raise ValueError(f"{what}: {quote(name)} has {len(value)} numbers and there are {people} people; give one each")
 
 

@@ -130,7 +130,8 @@ class VanCauterPopulation(Population):
         theta = torch.stack([k0, k1, fast + slow - k0 - k1], -1)  # (N, 3)
         if exporting():  # nobody can look at them then
             theta = nan_outside(theta, _admissible(age, type2))
-        if len(theta) not in (1, eta.shape[-2]):
+        # a shape, for len() of a length that is open while a program is exported would make it a number
+        if theta.shape[0] not in (1, eta.shape[-2]):
             raise ValueError(f"VanCauterPopulation: covariates of {len(theta)} people came with an eta of {eta.shape[-2]}")
         return theta.expand(*eta.shape[:-1], 3)
 

@@ -46,8 +46,13 @@ ALLOWED: dict[str, set[str]] = {
     # what is written of a bundle asks the bundle, which knows nothing of it
     "exchange.bundle": BELOW_EXCHANGE | {"exchange.files"},
     "exchange.program": BELOW_HYBRID | {"hybrid"},
+    "exchange.torch_program": BELOW_EXCHANGE
+    | {f"exchange.{name}" for name in ("bundle", "files", "selection", "export")},
+    "exchange.onnx": BELOW_EXCHANGE
+    | {f"exchange.{name}" for name in ("bundle", "files", "selection", "export", "torch_program")},
     "exchange.c": BELOW_EXCHANGE
     | {f"exchange.{name}" for name in ("bundle", "files", "program", "selection", "export")},
+    "exchange.fmu": BELOW_EXCHANGE | {f"exchange.{name}" for name in ("bundle", "c", "export", "files", "selection")},
     "homeostat": BELOW_HOMEOSTAT,
     "homeostat.commands": BELOW_HOMEOSTAT | {"homeostat"},
     "homeostat.study": BELOW_COMMANDS,

@@ -9,12 +9,13 @@ from typing import ClassVar, Literal
 from exchange.bundle.bundle import Bundle
 from exchange.c.about import about_header
 from exchange.c.identifiers import require_prefix
+from exchange.c.metric import certificate_text
 from exchange.c.numbers import Real
 from exchange.c.text import header_text
 from exchange.export import Export, Written, certified, claimed, target_of
 from exchange.files.whole_file import whole_file
 from exchange.selection import TYPICAL, Selected, Selection, selected
-from physics.arguments import require_choice, require_kind
+from physics.arguments import require_choice, require_flag, require_kind
 
 Precision = Literal["float64", "float32"]
 
@@ -40,6 +41,7 @@ class CHeader(Export):
 
     def __post_init__(self) -> None:
         require_kind(self.selection, Selection, "CHeader: selection", "Selection()")
+        require_flag(self.replace, "CHeader: replace")
         require_choice(self.precision, ("float64", "float32"), "CHeader: precision")
         if self.prefix is not None:
             require_prefix(self.prefix, "CHeader: prefix")
@@ -70,7 +72,8 @@ def header_of(
     Errors: as `CHeader`.
     """
     real: Real = "double" if precision == "float64" else "float"
-    return header_text(chosen, prefix, real, wrapped(about_header(bundle, chosen, selection, prefix, real)))
+    about = wrapped(about_header(bundle, chosen, selection, prefix, real))
+    return header_text(chosen, prefix, real, about, certificate_text(bundle, prefix, real))
 
 
 def wrapped(text: str, width: int = 120) -> str:

@@ -23,7 +23,8 @@ def require_within(
         raise ValueError(f"{who} needs the covariates {', '.join(ranges)}; missing: {', '.join(missing)}")
     for name, (least, most, unit) in ranges.items():
         values = covariates[name]
-        if len(values) not in (1, people):
+        # a shape, for len() of a length that is open while a program is exported would make it a number
+        if values.shape[0] not in (1, people):
             raise ValueError(f"{who}: {name} has {len(values)} numbers and eta is of {people} people; give one each")
         if not (capturing() or exporting()) and not bool(((values >= least) & (values <= most)).all()):
             stated = f"{least:g}–{most:g}" + ("" if unit == "1" else f" {unit}")
@@ -46,7 +47,7 @@ def held_within(
     """θ, and in an exported program, where the two above cannot look, NaN for who is out of the ranges or neither 0 nor 1."""
     if not exporting():
         return theta
-    inside = torch.ones(len(theta), dtype=torch.bool, device=theta.device)
+    inside = torch.ones(theta.shape[:1], dtype=torch.bool, device=theta.device)
     for name, (least, most, _) in ranges.items():
         inside = inside & (covariates[name] >= least) & (covariates[name] <= most)
     for name in either:
