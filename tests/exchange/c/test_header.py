@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.exchange.random_bundles import one_of_each, random_bundle
-from exchange import Bundle, CHeader, Selected, Selection, selected
+from exchange import Bundle, CHeader, Selected, Selection, content_hash, selected
 from exchange.c.calling import CompiledHeader
 from exchange.c.compiled import FLAGS, STRICT, compiler, run
 from hybrid import HybridModel
@@ -205,6 +205,7 @@ def test_what_is_not_certified_says_so(header_of: HeaderOf, tmp_path: Path) -> N
     assert written.sentences == ()
     text = written.path.read_text()
     assert "NOT CERTIFIED" not in text
+    assert content_hash(proved) in text
     assert "the distance in P between" in " ".join(text.split())
     assert text.isascii()
 
