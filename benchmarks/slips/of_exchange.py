@@ -50,6 +50,12 @@ def rows() -> dict[str, Call]:
                            dear=True),
         "TorchProgram.write": Call(lambda: (exchange.TorchProgram(**graphs).write, {
             "bundle": bundle, "path": str(w.folder / "a.pt2")}), dear=True),
+        "Selection": lambda: (exchange.Selection, {"member": 0, "person": w.cohort.ids[0]}),
+        "selected": lambda: (exchange.selected, {"bundle": bundle, "selection": exchange.Selection(0)}),
+        "CHeader": lambda: (exchange.CHeader, {"selection": exchange.Selection(), "precision": "float64", "prefix": "m",
+                                               "replace": False}),
+        "CHeader.write": Call(lambda: (exchange.CHeader(replace=True).write, {"bundle": bundle, "path": str(w.folder / "a.h")}),
+                              dear=True),
         "lure_of": lambda: (exchange.lure_of, {"model": w.model, "personal": w.known.mode,
                                                "covariates": dict(w.cohort.conditions.covariates)}),
         "describe": lambda: (exchange.describe, {"model": w.model}),

@@ -1,20 +1,19 @@
 """XML that a stranger sent, looked at before any parser sees it."""
 
 import re
+from xml.parsers import expat
 
 _DECLARATION = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]*)["']""")
 # of these every byte below 128 is that of ASCII, so that what is looked for cannot be written otherwise; UTF-7 and UTF-16 are not
 _PLAIN = ("utf-8", "us-ascii", "ascii", "iso-8859-1", "windows-1252")
-# a tag, whose quoted values may hold a >; nothing is tried twice
-_TAG = re.compile(rb"""<(/?)[A-Za-z_:](?:[^<>"']|"[^"<]*"|'[^'<]*')*+>""")
 _DEEPEST, _MOST = 64, 500_000  # elements in each other, and all in all; those of FMI are five deep
 
 
 def require_plain_xml(data: bytes) -> None:
     """Raise `ValueError`, one clause, unless this is XML that says everything itself: no document type, hence no entities of its
-    own and no other files; in UTF-8 or another encoding in which ASCII is ASCII; a bounded number of elements.
+    own and no other files; in UTF-8 or another encoding in which ASCII is ASCII; well-formed, with a bounded number of elements.
 
-    It is not parsed: the parser that does may trust its size and that it opens nothing.
+    Whoever parses it then may trust that it opens nothing and does not grow.
     """
     declared = _DECLARATION.match(data.removeprefix(b"\xef\xbb\xbf"))
     encoding = declared[1].decode().lower() if declared else "utf-8"
@@ -29,16 +28,30 @@ def require_plain_xml(data: bytes) -> None:
         raise ValueError("it has a document type of its own, which may name other files or grow without end")
     if b"http://www.w3.org/2001/XInclude" in data:
         raise ValueError("it includes other files")
-    if data.count(b"<") > _MOST:
-        raise ValueError(f"it has more than {_MOST:,} elements")
-    if _deepest(data) > _DEEPEST:
-        raise ValueError(f"its elements are more than {_DEEPEST} deep")
+    _walk(data)
 
 
-def _deepest(data: bytes) -> int:
-    """How many elements stand in each other; comments and the like count as nothing. Of what is no XML any number."""
-    depth = most = 0
-    for found in _TAG.finditer(data):
-        depth += -1 if found[1] else 0 if found[0].endswith(b"/>") else 1
-        most = max(most, depth)
-    return most
+def _walk(data: bytes) -> None:
+    """Raise `ValueError` unless it is well-formed, with a bounded number of elements, in each other and all in all."""
+    parser = expat.ParserCreate()
+    depth = count = 0
+
+    def begun(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, count
+        del name, attributes
+        depth, count = depth + 1, count + 1
+        if depth > _DEEPEST:
+            raise ValueError(f"its elements are more than {_DEEPEST} deep")
+        if count > _MOST:
+            raise ValueError(f"it has more than {_MOST:,} elements")
+
+    def ended(name: str) -> None:
+        nonlocal depth
+        del name
+        depth -= 1
+
+    parser.StartElementHandler, parser.EndElementHandler = begun, ended
+    try:
+        parser.Parse(data, True)
+    except expat.ExpatError as error:
+        raise ValueError(f"it is no XML ({expat.ErrorString(error.code)} in line {error.lineno})") from error

@@ -36,7 +36,10 @@ def new_key(path: File) -> Path:
         raise ValueError(f"{there} is there already, and a key is not written over; give another path")
     key, pem = ed25519.Ed25519PrivateKey.generate(), serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    with whole_file(private) as partial, open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with (
+        whole_file(private) as partial,
+        open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+    ):
         file.write(secret)
     with whole_file(public) as partial:
         partial.write_bytes(key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
@@ -55,8 +58,12 @@ def sign(path: File, key: File, target: File | None = None) -> Path:
     ed25519, serialization = _cryptography()
     archive = read_archive(Path(path))
     if archive.version < 3:
-        raise ValueError(f"{path}: a file of format {archive.version} carries no signature; save it again, and sign that")
-    secret = _key(key, lambda data: serialization.load_pem_private_key(data, password=None), ed25519.Ed25519PrivateKey, "private")
+        raise ValueError(
+            f"{path}: a file of format {archive.version} carries no signature; save it again, and sign that"
+        )
+    secret = _key(
+        key, lambda data: serialization.load_pem_private_key(data, password=None), ed25519.Ed25519PrivateKey, "private"
+    )
     raw = secret.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     signature = secret.sign(_BEFORE + archive.entries[MANIFEST])
     about = {"algorithm": "Ed25519", "public_key": raw.hex(), "signature": signature.hex()}
@@ -102,7 +109,9 @@ def verify(path: File, key: File) -> str:
     try:
         public.verify(bytes.fromhex(about["signature"]), _BEFORE + archive.entries[MANIFEST])
     except import_module("cryptography.exceptions").InvalidSignature:
-        raise ValueError(f"{path}: its signature is not of this content: the file was changed after it was signed") from None
+        raise ValueError(
+            f"{path}: its signature is not of this content: the file was changed after it was signed"
+        ) from None
     return archive.content
 
 
@@ -123,9 +132,13 @@ def _key(path: File, read: Any, kind: type, which: str) -> Any:
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file; `new_key('twin.key')` makes a key and twin.key.pub") from error
     except Exception as error:  # the library's errors are many, and say nothing that helps
-        raise ValueError(f"{path}: no {which} key can be read from it; a PEM file as `new_key` writes it is needed") from error
+        raise ValueError(
+            f"{path}: no {which} key can be read from it; a PEM file as `new_key` writes it is needed"
+        ) from error
     if not isinstance(key, kind):
-        raise ValueError(f"{path}: it holds another kind of key than a {which} Ed25519 key; `new_key('twin.key')` makes one")
+        raise ValueError(
+            f"{path}: it holds another kind of key than a {which} Ed25519 key; `new_key('twin.key')` makes one"
+        )
     return key
 
 

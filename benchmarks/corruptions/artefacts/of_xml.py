@@ -114,7 +114,7 @@ def _encoded(xml: bytes, rng: random.Random) -> bytes:
     text = xml.decode("utf-8", "replace")
     act = rng.randrange(5)
     if act == 0:
-        return text.encode(rng.choice(("utf-16", "utf-16-le", "utf-32", "cp500", "utf-7")))
+        return text.encode(rng.choice(("utf-16", "utf-16-le", "utf-32", "cp500", "utf-7")), "replace")
     if act == 1:
         name = rng.choice((b"UTF-16", b"UTF-7", b"EBCDIC-CP-US", b"no-such", b"ISO-8859-1"))
         return re.sub(rb'encoding="[^"]*"', b'encoding="' + name + b'"', xml, count=1) + b" "

@@ -24,9 +24,11 @@ def _check_fmu(path: Path) -> object:
 
 
 def _import_fmu(path: Path) -> object:
-    from exchange.imported import described
+    from dataclasses import replace
 
-    return described(path)
+    from exchange.imported.described import described
+
+    return replace(described(path), path=Path(), sha256="")
 
 
 def _check_onnx(path: Path) -> object:

@@ -28,6 +28,10 @@ def test_whatever_reads_another_file_or_grows_is_refused(kind: str) -> None:
         (b'\xef\xbb\xbf<?xml version="1.0" encoding="cp500"?><a/>', "encoding"),
         (b"<a>\xff</a>", "UTF-8"),
         (b"<a>" * 100_000, "deep"),
+        (b"<a><b></a>", "no XML"),
+        (b"", "no XML"),
+        (b"<a/><a/>", "no XML"),
+        (b"<a>" + b"<!--" + b"-" * 10**6, "no XML"),
         (b"<a>" + b"<b/>" * 10**6 + b"</a>", "elements"),
     ],
 )
