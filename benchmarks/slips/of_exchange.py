@@ -22,6 +22,7 @@ def rows() -> dict[str, Call]:
         exchange.new_key(key)
     exchange.sign(kept, key, signed)
     weights = {name: p.detach() for name, p in w.model.named_parameters()}
+    graphs = {"selection": exchange.Selection(), "precision": "float64", "replace": True}
     return of("exchange", {
         "Person": lambda: (exchange.Person, dict(person)),
         "Bundle": lambda: (exchange.Bundle, {"model": w.model, "people": people, "personal": w.known, "mesh": w.cohort.mesh,
@@ -43,6 +44,12 @@ def rows() -> dict[str, Call]:
         "signed_by": Call(lambda: (exchange.signed_by, {"path": str(kept)}), dear=True),
         "verify": Call(lambda: (exchange.verify, {"path": str(signed), "key": f"{key}.pub"}), dear=True),
         "content_hash": Call(lambda: (exchange.content_hash, {"bundle": bundle}), dear=True),
+        "Onnx": lambda: (exchange.Onnx, dict(graphs)),
+        "TorchProgram": lambda: (exchange.TorchProgram, dict(graphs)),
+        "Onnx.write": Call(lambda: (exchange.Onnx(**graphs).write, {"bundle": bundle, "path": str(w.folder / "a.onnx")}),
+                           dear=True),
+        "TorchProgram.write": Call(lambda: (exchange.TorchProgram(**graphs).write, {
+            "bundle": bundle, "path": str(w.folder / "a.pt2")}), dear=True),
         "Selection": lambda: (exchange.Selection, {"member": 0, "person": w.cohort.ids[0]}),
         "selected": lambda: (exchange.selected, {"bundle": bundle, "selection": exchange.Selection(0)}),
         "CHeader": lambda: (exchange.CHeader, {"selection": exchange.Selection(), "precision": "float64", "prefix": "m",
