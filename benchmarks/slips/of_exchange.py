@@ -37,6 +37,7 @@ def rows() -> dict[str, Call]:
     spread = torch.zeros(1, 1, 0, 0, dtype=torch.float64)
     whom = training.Personal(nothing, spread, nothing.sum(-1), torch.ones(1, 1, dtype=torch.bool))
     linear = exchange.Bundle(straight, (exchange.Person("1", hybrid.Schedule(), {}, (0.5,)),), whom, hybrid.Mesh(0.5))
+    graphs = {"selection": exchange.Selection(), "precision": "float64", "replace": True}
     return of("exchange", {
         "Sbml": lambda: (exchange.Sbml, {"selection": exchange.Selection(0), "replace": True}),
         "Sbml.write": Call(lambda: (exchange.Sbml(replace=True).write, {"bundle": linear, "path": str(w.folder / "a.xml")}),
@@ -61,6 +62,12 @@ def rows() -> dict[str, Call]:
         "signed_by": Call(lambda: (exchange.signed_by, {"path": str(kept)}), dear=True),
         "verify": Call(lambda: (exchange.verify, {"path": str(signed), "key": f"{key}.pub"}), dear=True),
         "content_hash": Call(lambda: (exchange.content_hash, {"bundle": bundle}), dear=True),
+        "Onnx": lambda: (exchange.Onnx, dict(graphs)),
+        "TorchProgram": lambda: (exchange.TorchProgram, dict(graphs)),
+        "Onnx.write": Call(lambda: (exchange.Onnx(**graphs).write, {"bundle": bundle, "path": str(w.folder / "a.onnx")}),
+                           dear=True),
+        "TorchProgram.write": Call(lambda: (exchange.TorchProgram(**graphs).write, {
+            "bundle": bundle, "path": str(w.folder / "a.pt2")}), dear=True),
         "Selection": lambda: (exchange.Selection, {"member": 0, "person": w.cohort.ids[0]}),
         "selected": lambda: (exchange.selected, {"bundle": bundle, "selection": exchange.Selection(0)}),
         "CHeader": lambda: (exchange.CHeader, {"selection": exchange.Selection(), "precision": "float64", "prefix": "m",
