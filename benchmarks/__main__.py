@@ -10,7 +10,7 @@ from benchmarks.race import EXIT_CODES, MISSED, OK, SKIPPED, WRONG
 NAMES = (
     *("nonstiff", "cohort", "stiff", "members", "memory", "personalise", "gpu", "devices", "workprecision"),
     *("certify", "regional", "s2008", "contracting", "mutations", "mechanism_mutations", "junk"),
-    *("uncertainty", "scores"),
+    *("uncertainty", "scores", "c_header"),
 )
 
 

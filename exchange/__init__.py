@@ -20,6 +20,8 @@ from exchange.c.header import CHeader
 from exchange.export import Export, Written
 from exchange.exports import EXPORTS
 from exchange.files.signature import new_key, sign, signed_by, verify
+from exchange.fmu.checked import Checked, Rebuilt, check_fmu
+from exchange.fmu.fmu import Fmu
 from exchange.onnx.onnx_graphs import Onnx
 from exchange.sbml.sbml import Sbml
 from exchange.selection import Selected, Selection, selected
@@ -30,16 +32,20 @@ __all__ = [
     "EXPORTS",
     "Bundle",
     "CHeader",
+    "Checked",
     "Export",
+    "Fmu",
     "Onnx",
     "Outside",
     "Person",
+    "Rebuilt",
     "Sbml",
     "Selected",
     "Selection",
     "TorchProgram",
     "Written",
     "card",
+    "check_fmu",
     "content_hash",
     "describe",
     "load",

@@ -2,8 +2,9 @@
 
 from exchange.c.header import CHeader
 from exchange.export import Export
+from exchange.fmu.fmu import Fmu
 from exchange.onnx.onnx_graphs import Onnx
 from exchange.sbml.sbml import Sbml
 from exchange.torch_program.torch_program import TorchProgram
 
-EXPORTS: tuple[type[Export], ...] = (CHeader, Onnx, TorchProgram, Sbml)
+EXPORTS: tuple[type[Export], ...] = (CHeader, Fmu, Onnx, TorchProgram, Sbml)

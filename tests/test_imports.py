@@ -52,6 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     | {f"exchange.{name}" for name in ("bundle", "files", "selection", "export", "torch_program")},
     "exchange.c": BELOW_EXCHANGE
     | {f"exchange.{name}" for name in ("bundle", "files", "program", "selection", "export")},
+    "exchange.fmu": BELOW_EXCHANGE | {f"exchange.{name}" for name in ("bundle", "c", "export", "files", "selection")},
     "homeostat": BELOW_HOMEOSTAT,
     "homeostat.commands": BELOW_HOMEOSTAT | {"homeostat"},
     "homeostat.study": BELOW_COMMANDS,

@@ -16,6 +16,7 @@ _STATES = 8  # at which the Jacobian is asked
 def of_fmu(subject: Subject, folder: Path, fmi: int) -> Found:
     """Messages of `validate_fmu`, gaps of Model Exchange and Co-Simulation, of the Jacobian, and the eigenvalue of the claim."""
     import fmpy.validation
+
     from exchange.fmu.fmu import Fmu
 
     began = time.perf_counter()

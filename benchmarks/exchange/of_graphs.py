@@ -69,6 +69,7 @@ def _rk4(right: Any, t: Mapping[str, torch.Tensor]) -> torch.Tensor:
 def of_onnx(subject: Subject, folder: Path, precision: str) -> Found:
     """Gaps of every graph from the model, by onnxruntime; a float64 operation without a kernel is refused by name."""
     import onnxruntime
+
     from exchange.onnx.onnx_graphs import Onnx
 
     path = folder / f"{precision}.onnx"

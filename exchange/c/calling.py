@@ -27,6 +27,7 @@ _OF_PERSON = {
     "observe": "rw",
     "observe_directional": "rrw",
     "variance": "rrrw",
+    "variance_directional": "rrrrrrw",
     "diffusion": "rw",
     "step_rk4": "rrrhw",
 }
@@ -184,4 +185,5 @@ _WRITTEN = {
     "observe": ("CHANNELS",),
     "observe_directional": ("CHANNELS",),
     "variance": ("CHANNELS",),
+    "variance_directional": ("CHANNELS",),
 }

@@ -14,7 +14,7 @@ from exchange.c.text import header_text
 from exchange.export import Export, Written, certified, claimed, target_of
 from exchange.files.whole_file import whole_file
 from exchange.selection import TYPICAL, Selected, Selection, selected
-from physics.arguments import require_choice, require_kind
+from physics.arguments import require_choice, require_flag, require_kind
 
 Precision = Literal["float64", "float32"]
 
@@ -40,6 +40,7 @@ class CHeader(Export):
 
     def __post_init__(self) -> None:
         require_kind(self.selection, Selection, "CHeader: selection", "Selection()")
+        require_flag(self.replace, "CHeader: replace")
         require_choice(self.precision, ("float64", "float32"), "CHeader: precision")
         if self.prefix is not None:
             require_prefix(self.prefix, "CHeader: prefix")

@@ -33,7 +33,7 @@ def maps_in_c(made: Model) -> list[str]:
 
 
 def measured_in_c(made: Model) -> list[str]:
-    """PREFIX_observe, _observe_directional, _variance, _diffusion and _initial."""
+    """PREFIX_observe, _variance, the derivatives of both, _diffusion and _initial."""
     observe, variance, diffusion, initial = (made.of(part) for part in ("observe", "variance", "diffusion", "initial"))
     assert observe is not None  # every model has them
     assert variance is not None
@@ -53,6 +53,13 @@ def measured_in_c(made: Model) -> list[str]:
             "person, const R *y, const R *x, const R *u, R *variance",
             {},
             "The variance of a measurement with the mean y, each in its channel's unit squared.",
+        ),
+        made.function(
+            "variance_directional",
+            variance.each(lambda program: directional(program, ("y", "x", "u"), "variance")),
+            "person, const R *y, const R *x, const R *u, const R *vy, const R *vx, const R *vu, R *v",
+            {"y_dot": "vy[{i}]", "x_dot": "vx[{i}]", "u_dot": "vu[{i}]", "variance_dot": "v[{i}]"},
+            "Its derivative along vy, vx and vu.",
         ),
     ]
     if diffusion is None:

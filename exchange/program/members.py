@@ -18,6 +18,8 @@ def shared(programs: Sequence[Program]) -> tuple[Program, np.ndarray] | None:
     Law: the program with the m-th row as `numbers` is the m-th program, to the last bit.
     """
     require_kind(programs, (tuple, list), "shared: programs", "[parts.theta for parts in parts_of_members(model)]")
+    if not programs:
+        raise ValueError("shared: programs are none; write [parts.theta for parts in parts_of_members(model)]")
     for one in programs:
         require_kind(one, Program, "shared: each of programs", "parts.theta")
     first = programs[0]

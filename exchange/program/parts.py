@@ -66,6 +66,9 @@ def parts_of_members(model: HybridModel, members: Sequence[int] | None = None) -
             f"parts_of: the model is {model.dtype} on {model.device}; write model.to('cpu', torch.float64)"
         )
     members = range(model.members) if members is None else members
+    require_kind(members, Sequence, "parts_of_members: members", "(0, 1), or None for all")
+    for one in members:
+        require_number(one, "parts_of_members: a member", least=0.0, most=model.members - 1.0, whole=True)
     all_parts = [select(model, torch.tensor([k])) for k in members] if model.members > 1 else [model for _ in members]
     made = _traced(all_parts[0])
     return tuple(_parts(one, made) for one in all_parts)

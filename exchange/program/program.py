@@ -67,11 +67,15 @@ class Program:
             )
         arrays = []
         for name, size in self.inputs.items():
-            array = np.asarray(groups[name], dtype=np.float64)
+            array = _array(groups[name], name)
             if array.ndim < 1 or array.shape[-1] != size:
                 raise ValueError(f"Program: {name} is an array (..., {size}), and has the shape {array.shape}")
             arrays.append(array)
-        lead = np.broadcast_shapes(*(array.shape[:-1] for array in arrays))
+        try:
+            lead = np.broadcast_shapes(*(array.shape[:-1] for array in arrays))
+        except ValueError as error:
+            have = ", ".join(str(array.shape) for array in arrays)
+            raise ValueError(f"Program: the inputs have the shapes {have}; give as many of each, or one") from error
         values: list[Any] = []
         with np.errstate(all="ignore"):  # what is not finite comes out as it is
             for operation, arguments, number in self.code:
@@ -83,6 +87,13 @@ class Program:
                     more = () if number is None else (number,)
                     values.append(OPERATIONS[operation].plain(*(values[j] for j in arguments), *more))
         return {name: _stacked([values[i] for i in lines], lead) for name, lines in self.outputs.items()}
+
+
+def _array(value: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"Program: {name} is an array of numbers, and is {quote(value)}") from error
 
 
 def _stacked(columns: list[Any], lead: tuple[int, ...]) -> np.ndarray:

@@ -18,7 +18,7 @@ from exchange.program.arrays import lifted
 from exchange.program.aten import MADE, SAID, SHAPED, TABLE
 from exchange.program.lines import Lines
 from exchange.program.program import Program
-from physics.arguments import quote, require_kind, require_text
+from physics.arguments import quote, require_kind, require_names, require_number, require_text
 
 # torch takes these apart in a way whose slope is no number far out; the table has them whole
 _WHOLE = ("softplus", "silu", "logaddexp")
@@ -104,7 +104,13 @@ def exported(
     """The first half of `traced`: what torch wrote down, of which members with other numbers can be made."""
     require_text(name, "traced: name", '"the observation"')
     require_kind(shapes, Mapping, "traced: shapes", '{"x": (1, 1, 2)}')
-    sizes = {group: tuple(int(s) for s in shape) for group, shape in shapes.items()}
+    require_names(outputs, "traced: outputs", '["rate"]')
+    sizes = dict[str, tuple[int, ...]]()
+    for group, shape in shapes.items():
+        require_kind(shape, (tuple, list), f"traced: the shape of {quote(group)}", "(1, 1, 2)")
+        for size in shape:
+            require_number(size, f"traced: a size of {quote(group)}", least=0.0, whole=True)
+        sizes[group] = tuple(int(size) for size in shape)
     # numbers in the middle of where models live: torch.export reads their shapes alone
     examples = tuple(torch.full(shape, 0.5, dtype=torch.float64) for shape in sizes.values())
     try:

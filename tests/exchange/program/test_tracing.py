@@ -228,11 +228,7 @@ def test_what_no_input_enters_is_a_number() -> None:
     ids=["solve", "rand", "if", "item", "numpy", "float32", "long", "two", "norm", "sort"],
 )
 def test_what_is_outside_the_list_is_refused_by_name(function: Callable[..., Tensor], said: str) -> None:
-    with pytest.raises(ValueError, match=f"^the heart: .*({said})"):
+    with pytest.raises(ValueError, match=f"^the heart: .*({said})") as caught:
         traced(function, {"x": (1,)}, ["y"], name="the heart")
-
-
-def test_the_list_is_said_where_something_is_refused() -> None:
-    with pytest.raises(ValueError) as caught:
-        traced(lambda x: torch.sort(x)[0], {"x": (2,)}, ["y"], name="the heart")
-    assert all(one.removeprefix("aten.") in str(caught.value) for one in (*TABLE, *SHAPED))
+    if "is none of those" in said:  # the list stands behind it
+        assert all(one.removeprefix("aten.") in str(caught.value) for one in (*TABLE, *SHAPED))
