@@ -93,8 +93,8 @@ def simulated(path: Path, chosen: Selected) -> tuple[float, float]:
     times = np.linspace(0.0, stop, 11)
     ours = solution(chosen, [start[name] for name in _levels(chosen)], list(rates.values()), times)
     errors = [f"step_error.{name}" if "." not in name else name.replace(".", ".step_error.", 1) for name in states]
-    every = {"start_values": rates, "stop_time": stop, "output_interval": stop / 100}
-    found = simulate_fmu(str(path), fmi_type="ModelExchange", relative_tolerance=1e-10, output=states, **every)
+    every = {"start_values": rates, "stop_time": stop, "output_interval": stop / 500}
+    found = simulate_fmu(str(path), fmi_type="ModelExchange", relative_tolerance=1e-11, output=states, **every)
     stepped = simulate_fmu(str(path), fmi_type="CoSimulation", output=[*states, *errors], **every)
     exchange, worst = 0.0, 0.0
     for k, name in enumerate(states):
