@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 
 from exchange import load, save, solver_named
 from homeostat import gallery
+from homeostat.bundles.exported import export_beside
 from homeostat.bundles.uncertified import outside_certificates, outside_in_words
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
 from homeostat.gallery import Asked
@@ -54,6 +55,7 @@ from stability.decay import rounded
 from training import Record, read_nonmem
 from training.trust.verdicts import Verdict, verdicts_about
 
+NAME = "theophylline"  # of what is exported
 THRESHOLD = 5.0  # mg/L, the lower end of the range aimed at in treatment
 DOSE_GAP = 24.0  # h: the certificate's region leaves room for anyone's largest dose once a day
 GRADIENT_LIMIT = 1e-2  # relative: the mesh is made for 1e-4 of the largest state, and a gradient cancels more
@@ -100,7 +102,7 @@ def run_demo(folder: Path, settings: Settings, console: Console, *, made: Made |
         hybrid = train(hybrid_recipe(backbone, records), records, settings, console)
         for one in gallery.fit_verdicts(None, hybrid.convergence, hybrid.ends, hybrid.interrupted):
             console.print(f"{MARKS[one.good]} {one}", markup=False)
-        return _after_training(Run(folder), settings, asked, records, hybrid, waiting, console, began, made)
+        return _after_training(Run(folder), settings, asked, records, hybrid, waiting, console, began, made, second)
 
 
 def _after_training(
@@ -113,6 +115,7 @@ def _after_training(
     console: Console,
     began: float,
     made: Made,
+    second: SecondProcess,
 ) -> dict[str, Any]:
     """Forecast, certify, judge, draw, ask, save: everything after the hybrid is trained."""
     console.rule("[bold]4 · forecast people never seen[/bold]", align="left")
@@ -199,6 +202,8 @@ def _after_training(
 
     console.rule("[bold]8 · save and load, and the page[/bold]", align="left")
     path = save(bundle, folder / "model.twin")
+    # beside the drawing, unless the second process still trains what nobody waits for
+    exporting = None if left_out else second.ask(export_beside, path, NAME)
     again = load(path)
     times = np.linspace(0.0, 36.0, 145).tolist()
     difference = gallery.largest_difference(
@@ -275,6 +280,7 @@ def _after_training(
         "cut_short": stopped,
         "notes": notes,
     }
+    beside = export_beside(path, NAME) if exporting is None else exporting.get()
     report = write_report(
         folder / "report.html",
         title="Theophylline: a hybrid twin of twelve people",
@@ -286,16 +292,20 @@ def _after_training(
         sections=sections_of(folder, shown, [people], proof, asking),
         provenance=gallery.made_from(bundle.provenance, asked.time_unit),
         values=summary,
+        files=beside.links,
     )
     path, report = run.finished(path, report, cut_short=bool(stopped))
+    beside = beside.in_folder(path.parent)
     seconds = time.perf_counter() - began
     console.rule(align="left")
     console.print(f"bundle: {path}\nreport: {report}   ({seconds:.0f} s in all)", markup=False)
+    for sentence in beside.sentences:
+        console.print(sentence, markup=False)
     if stopped:
         console.print(f"training was cut short ({stopped}), and the bundle and the report say so", markup=False)
     if apart := run.kept_apart():
         console.print(apart, markup=False)
-    return {**summary, "bundle": str(path), "report": str(report), "seconds": seconds}
+    return {**summary, "bundle": str(path), "report": str(report), "exported": beside.to_dict(), "seconds": seconds}
 
 
 def _about() -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 UNFINISHED = "unfinished-run"
 PAGE, VALUES = "report.html", "report.json"
-_PARTS = (".csv", ".svg", ".png")  # of a page, beside it
+_PARTS = (".csv", ".svg", ".png", ".h", ".fmu")  # of a page, beside it
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,12 @@ def _values_in(folder: Path) -> Mapping[str, Any]:
 
 
 def _parts_in(folder: Path) -> set[Path]:
-    """The tables and pictures that an earlier page names, below the folder: nobody's file elsewhere, whatever it names."""
+    """Tables, pictures and exports that an earlier page names, below the folder: nobody's file elsewhere, whatever it names."""
     values = _values_in(folder)
     named = [(one, key) for key in ("tables", "pictures") for one in _listed(values.get(key))]
     names = [one.get(kind) for one, key in named for kind in (("csv",) if key == "tables" else ("svg", "png"))]
+    linked = values.get("files")
+    names += linked if isinstance(linked, dict) else ()
     paths = {Path(name) for name in names if isinstance(name, str) and name}
     return {
         p for p in paths if p.suffix in _PARTS and not p.is_absolute() and ".." not in p.parts and len(p.parts) <= 2

@@ -115,6 +115,8 @@ def of_many() -> Iterator[Any]:
     yield from (hybrid.Failure(0, 1.0, hybrid.Cause.NOT_FINITE), exchange.Outside("P1", "doses", "A dose is larger."))
     bundle = exchange.Bundle.of(model, cohort, known, provenance={"table": "people.csv", "seed": 7})
     yield from (bundle, bundle.people[0], recalibration.FittedOn.of(cohort.ids, cohort.y))
+    yield from (form() for form in exchange.EXPORTS)
+    yield from (exchange.Selection(), exchange.selected(bundle, exchange.Selection()), exchange.Written(Path("a.h"), ("Words.",)))
 
 
 def of_few() -> Iterator[Any]:

@@ -66,7 +66,9 @@ def rehashed(content: Mapping[str, bytes]) -> Content:
     if manifest.get("version") == VERSION:
         optional = manifest.get("optional")
         manifest["content"] = content_of(content)
-        manifest["optional"] = [n for n in optional if n in hashes] if isinstance(optional, list) else optional
+        manifest["optional"] = optional
+        if isinstance(optional, list):  # what is no name stays as it is
+            manifest["optional"] = [n for n in optional if not isinstance(n, str) or n in hashes]
     return {**content, "manifest.json": json.dumps(manifest).encode()}
 
 

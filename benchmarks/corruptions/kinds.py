@@ -1,4 +1,4 @@
-"""Twelve kinds of corruption, of the archive's bytes and of its content."""
+"""Eleven kinds of corruption, of the archive's bytes and of its content."""
 
 import io
 import json

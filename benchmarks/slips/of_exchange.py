@@ -3,7 +3,13 @@
 
 from itertools import count
 
+import torch
+
 import exchange
+import hybrid
+import learned
+import physics
+import training
 from benchmarks.slips.attempt import Call, of
 from benchmarks.slips.world import schedule, world
 
@@ -23,7 +29,20 @@ def rows() -> dict[str, Call]:
     exchange.sign(kept, key, signed)
     fmu = exchange.Fmu(binary=False, replace=True).write(certified, w.folder / "certified.fmu")
     weights = {name: p.detach() for name, p in w.model.named_parameters()}
+    # what SBML holds: one member, no network
+    straight = hybrid.HybridModel(
+        physics.LinearBackbone([[-1.0]]), physics.SharedPopulation(),
+        observation=hybrid.States((0,), ("y",), ("1",)), noise=learned.Constant([0.4], [0.02]),
+    )
+    nothing = torch.zeros(1, 1, 0, dtype=torch.float64)
+    spread = torch.zeros(1, 1, 0, 0, dtype=torch.float64)
+    whom = training.Personal(nothing, spread, nothing.sum(-1), torch.ones(1, 1, dtype=torch.bool))
+    linear = exchange.Bundle(straight, (exchange.Person("1", hybrid.Schedule(), {}, (0.5,)),), whom, hybrid.Mesh(0.5))
+    graphs = {"selection": exchange.Selection(), "precision": "float64", "replace": True}
     return of("exchange", {
+        "Sbml": lambda: (exchange.Sbml, {"selection": exchange.Selection(0), "replace": True}),
+        "Sbml.write": Call(lambda: (exchange.Sbml(replace=True).write, {"bundle": linear, "path": str(w.folder / "a.xml")}),
+                           dear=True),
         "Person": lambda: (exchange.Person, dict(person)),
         "Bundle": lambda: (exchange.Bundle, {"model": w.model, "people": people, "personal": w.known, "mesh": w.cohort.mesh,
                                              "claims": [], "calibration": {"a": 1.0}, "provenance": {"a": "b"}}),
@@ -44,6 +63,12 @@ def rows() -> dict[str, Call]:
         "signed_by": Call(lambda: (exchange.signed_by, {"path": str(kept)}), dear=True),
         "verify": Call(lambda: (exchange.verify, {"path": str(signed), "key": f"{key}.pub"}), dear=True),
         "content_hash": Call(lambda: (exchange.content_hash, {"bundle": bundle}), dear=True),
+        "Onnx": lambda: (exchange.Onnx, dict(graphs)),
+        "TorchProgram": lambda: (exchange.TorchProgram, dict(graphs)),
+        "Onnx.write": Call(lambda: (exchange.Onnx(**graphs).write, {"bundle": bundle, "path": str(w.folder / "a.onnx")}),
+                           dear=True),
+        "TorchProgram.write": Call(lambda: (exchange.TorchProgram(**graphs).write, {
+            "bundle": bundle, "path": str(w.folder / "a.pt2")}), dear=True),
         "Selection": lambda: (exchange.Selection, {"member": 0, "person": w.cohort.ids[0]}),
         "selected": lambda: (exchange.selected, {"bundle": bundle, "selection": exchange.Selection(0)}),
         "CHeader": lambda: (exchange.CHeader, {"selection": exchange.Selection(), "precision": "float64", "prefix": "m",

@@ -104,6 +104,8 @@ def _stated(one: dict[str, Any], systems: int) -> Stated:
     place = one["system"]
     if type(place) is not int or not 0 <= place < systems:
         raise ValueError(f"a claim's system is {quote(place)}, and there are {systems}; save it again")
+    if one.get("units") == {}:  # one that does not say its units has no such word
+        raise ValueError("the units of a claim are {}, and a claim that knows none leaves them out; save it again")
     return _claimed(mapping(one["claim"], "a claim"), one.get("units", {}))
 
 

@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from exchange.bundle.bundle import Bundle
+from exchange.bundle.contents import content_hash
 from exchange.c.numbers import Real
 from exchange.export import certified, claimed
 from exchange.files.names import one_line
@@ -141,10 +142,14 @@ def _whose(bundle: Bundle, chosen: Selected, selection: Selection) -> str:
 
 
 def _rest(bundle: Bundle) -> str:
-    lines = [
-        f"The bundle holds {len(bundle.people)} people, and of calibration: {', '.join(bundle.calibration) or 'nothing'}."
-    ]
-    lines += [
-        f"    {one_line(str(name), 100)}: {one_line(str(value), 200)}" for name, value in bundle.provenance.items()
-    ]
-    return "\n".join(lines)
+    held = ", ".join(bundle.calibration) or "nothing"
+    return "\n".join(
+        [
+            f"The bundle holds {len(bundle.people)} people, and of calibration: {held}.",
+            f"Its content has the SHA-256 {content_hash(bundle)} (exchange.content_hash).",
+            *(
+                f"    {one_line(str(name), 100)}: {one_line(str(value), 200)}"
+                for name, value in bundle.provenance.items()
+            ),
+        ]
+    )

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from exchange.bundle.bundle import Bundle
 from exchange.c.about import about_header
 from exchange.c.identifiers import require_prefix
+from exchange.c.metric import certificate_text
 from exchange.c.numbers import Real
 from exchange.c.text import header_text
 from exchange.export import Export, Written, certified, claimed, target_of
@@ -71,7 +72,8 @@ def header_of(
     Errors: as `CHeader`.
     """
     real: Real = "double" if precision == "float64" else "float"
-    return header_text(chosen, prefix, real, wrapped(about_header(bundle, chosen, selection, prefix, real)))
+    about = wrapped(about_header(bundle, chosen, selection, prefix, real))
+    return header_text(chosen, prefix, real, about, certificate_text(bundle, prefix, real))
 
 
 def wrapped(text: str, width: int = 120) -> str:

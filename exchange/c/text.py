@@ -45,6 +45,7 @@ def header_text(
     prefix: str,
     real: Real,
     about: str,  # for the remark at the top
+    proved: str = "",  # the numbers of a certificate
 ) -> str:
     """The whole header, `PREFIX_…`.
 
@@ -58,7 +59,7 @@ def header_text(
     # a model without trainable tensors has one member, however many its people were found under
     parts = parts if len(parts) == members else parts * members
     made = Model(selected, parts, layers, prefix, real)
-    body = "\n\n".join([_sizes(made), _names(made), _defaults(made), *_functions(made)])
+    body = "\n\n".join(filter(None, [_sizes(made), _names(made), _defaults(made), proved, *_functions(made)]))
     used = sorted({w for w in re.findall(r"\b([a-z][a-z0-9_]*)\(", body) if w in C99 or w.removesuffix("f") in C99})
     return Template(_FRAME).substitute(
         about=remark(about), functions=", ".join(used), guard=f"{prefix}_INCLUDED", body=body, p=prefix, real=real

@@ -12,11 +12,13 @@ import torch
 from exchange.bundle.bundle import Bundle
 from exchange.export import Export, Written
 from exchange.onnx.graph import graph_of
+from exchange.onnx.read import parsed
 from exchange.onnx.sealed import sealed
 from exchange.selection import TYPICAL, Selected, Selection, selected
 from exchange.torch_program.carried import carried, described, said_of
 from exchange.torch_program.programs import FUNCTIONS, PRECISIONS, Precision, Program, programs_of
 from exchange.torch_program.several import targets_of, write_all
+from physics.arguments import require_choice, require_flag, require_kind
 
 if TYPE_CHECKING:
     import onnx
@@ -48,6 +50,11 @@ class Onnx(Export):
     precision: Precision = "float64"
     replace: bool = False
 
+    def __post_init__(self) -> None:
+        require_kind(self.selection, Selection, "Onnx: selection", "Selection()")
+        require_choice(self.precision, ("float64", "float32"), "Onnx: precision")
+        require_flag(self.replace, "Onnx: replace")
+
     def write(self, bundle: Bundle, path: str | os.PathLike[str]) -> Written:
         """Write the graphs; all of them appear, or none. Returns the path of the field.
 
@@ -57,6 +64,7 @@ class Onnx(Export):
         require_onnx("Onnx.write")
         import onnx
 
+        require_kind(bundle, Bundle, "Onnx.write: bundle", 'load("model.twin")')
         targets = targets_of(self, path, FUNCTIONS, "Onnx.write")
         chosen = selected(bundle, self.selection)
         programs = programs_of(chosen, self.precision)
@@ -70,6 +78,7 @@ class Onnx(Export):
             gaps[name] = gap_of(graph, program, chosen)
             _require_close(name, gaps[name], TOLERANCE[self.precision][1])
             whole[name] = sealed(graph.SerializeToString(deterministic=True))
+            parsed(whole[name])  # what nobody could read again is not written
 
         def put(name: str, partial: Path) -> None:
             partial.write_bytes(whole[name])

@@ -9,14 +9,14 @@ from typing import Any
 
 from exchange.files.json_parts import listed, mapping
 from exchange.files.names import one_line
-from exchange.files.plain_json import plain_json
+from exchange.files.plain_json import memory_of, plain_json
 from exchange.onnx.sealed import KEY, unsealed
 from exchange.onnx.wire import Wire
 from physics.arguments import quote, require_path
 from physics.glance import glance
 
-LARGEST = 2**25  # bytes of a file: a network of three million numbers
-_ROOM = 2**27  # bytes of memory that the JSON of one file may take
+LARGEST = 2**24  # bytes of a file: a network of two million numbers
+_ROOM = 2**26  # bytes of memory that the JSON of one file may take
 _TEXTS = ("certified", "content", "format", "card", "model", "calibration", "proof", "people")
 _DAMAGE = (KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError)
 
@@ -48,7 +48,7 @@ def read(path: str | os.PathLike[str]) -> Read:
 
     Errors: `ValueError`, one sentence that names the file, for a file that is too large, truncated, changed by a byte, not of
     ours, or holds anything that we do not write.
-    Law: never more memory than six times the file and 128 MB.
+    Law: never more memory than five times the file and 64 MB, by what is counted before it is read.
     """
     require_path(path, "read: path", 'read("model.field.onnx")')
     path = Path(path)
@@ -63,13 +63,16 @@ def read(path: str | os.PathLike[str]) -> Read:
     try:
         with open(path, "rb") as file:
             data = file.read(LARGEST + 1)
-        return _parsed(data)
+        return parsed(data)
     except (*_DAMAGE, ValueError) as error:
         why = one_line(str(error) if isinstance(error, ValueError) else f"{error!r}", 300)
         raise ValueError(f"{path}: not a model that homeostat wrote: {why}") from error
 
 
-def _parsed(data: bytes) -> Read:
+def parsed(data: bytes) -> Read:
+    """What the bytes of a file say. Errors: `ValueError` and its like, one clause, for what is no file of ours."""
+    if len(data) > LARGEST:
+        raise ValueError(f"it has {len(data):,} bytes, and at most {LARGEST:,} are read")
     unsealed(data)
     wire, texts, graphs = Wire(), dict[str, bytes](), 0
     for field, value in wire.entries(memoryview(data), "model"):
@@ -89,6 +92,9 @@ def _parsed(data: bytes) -> Read:
         raise ValueError(f"it does not say its {', '.join(lacks)}")
     if ours["format"] != b"1":
         raise ValueError(f"its format is {quote(ours['format'].decode(errors='replace'))}, and this program reads 1")
+    room = sum(memory_of(ours[name]) for name in ("model", "calibration", "proof", "people") if name in ours)
+    if room > _ROOM:
+        raise ValueError(f"its JSON would take {room / 1e6:.0f} MB to read, and {_ROOM / 1e6:.0f} MB are allowed")
     parts = {
         name: plain_json(ours[name], _ROOM) for name in ("model", "calibration", "proof", "people") if name in ours
     }

@@ -12,7 +12,7 @@ from exchange.files.whole_file import whole_file
 from exchange.sbml.checked import require_consistent
 from exchange.selection import TYPICAL, Selected, Selection, selected
 from hybrid import HybridModel
-from physics.arguments import require_kind
+from physics.arguments import require_flag, require_kind
 
 _UNSAID = (
     "The measurement noise is not in this document: it states means. Process noise and the map from a person's covariates to θ "
@@ -38,6 +38,10 @@ class Sbml(Export):
     suffix: ClassVar[str] = ".xml"
     selection: Selection = TYPICAL
     replace: bool = False
+
+    def __post_init__(self) -> None:
+        require_kind(self.selection, Selection, "Sbml: selection", "Selection(member=0)")
+        require_flag(self.replace, "Sbml: replace")
 
     def write(self, bundle: Bundle, path: str | os.PathLike[str]) -> Written:
         require_kind(bundle, Bundle, "Sbml.write: bundle", 'load("model.twin")')

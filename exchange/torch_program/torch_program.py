@@ -14,6 +14,7 @@ from exchange.selection import TYPICAL, Selection, selected
 from exchange.torch_program.carried import carried, described, said_of
 from exchange.torch_program.programs import FUNCTIONS, Precision, programs_of
 from exchange.torch_program.several import targets_of, write_all
+from physics.arguments import require_choice, require_flag, require_kind
 
 ENDS = {"proof": "json", "people": "json", "calibration": "json", "card": "md"}  # of what is carried; the rest is text
 
@@ -37,11 +38,17 @@ class TorchProgram(Export):
     precision: Precision = "float64"
     replace: bool = False
 
+    def __post_init__(self) -> None:
+        require_kind(self.selection, Selection, "TorchProgram: selection", "Selection()")
+        require_choice(self.precision, ("float64", "float32"), "TorchProgram: precision")
+        require_flag(self.replace, "TorchProgram: replace")
+
     def write(self, bundle: Bundle, path: str | os.PathLike[str]) -> Written:
         """Write the programs; all of them appear, or none. Returns the path of the field.
 
         Errors: `ValueError` for a part that `torch.export` cannot trace, by its name, and for a target that exists.
         """
+        require_kind(bundle, Bundle, "TorchProgram.write: bundle", 'load("model.twin")')
         targets = targets_of(self, path, FUNCTIONS, "TorchProgram.write")
         chosen = selected(bundle, self.selection)
         programs = programs_of(chosen, self.precision)

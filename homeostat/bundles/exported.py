@@ -1,19 +1,23 @@
 """A bundle's model, written in a form that runs without us."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from exchange import BUILTIN, EXPORTS, Bundle, Export, Selection, load
+from exchange.c.identifiers import require_prefix
 from homeostat.places import require_folder
 from physics.arguments import InputError, quote, shortened
 
 TYPICAL = "typical"
 # an option of the shell, and what the forms that have it call it
 _FIELDS = {"--precision": "precision", "--fmi": "fmi", "--name": "prefix"}
+
+_FACTS = ("claimed (", "beside it: ", "onnxruntime gives ")  # how sentences begin that warn of nothing
+_WHAT = {"c": "The model as one header of C99", "fmu": "The model as an FMU, for any simulator that reads them"}
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,14 @@ class Exported:
 
     @property
     def text(self) -> str:
-        """All of it in words, but the sentences."""
-        return f"{self.to}: {self.path} ({self.size / 1000:.0f} kB)"
+        """All of it in words, but what warns."""
+        facts = [sentence for sentence in self.sentences if sentence.startswith(_FACTS)]
+        return "\n".join([f"{self.to}: {self.path} ({self.size / 1000:.0f} kB)", *facts])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know: not certified, no compiler, whose start it is."""
+        return tuple(sentence for sentence in self.sentences if not sentence.startswith(_FACTS))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -59,14 +69,57 @@ def export_bundle(
     whatever the form cannot hold, by its name.
     """
     kind = form_of(choice.to)
-    given = _options(kind, choice.options)
+    given = _options(kind, choice.options, choice.theta)
     member = _member(choice.member)
-    bundle = load(path, structures)
     target = path.with_suffix(kind.suffix) if out is None else out
     _require_target(target, choice.replace)
+    if "prefix" in _fields(kind):
+        _require_name(given.get("prefix"), target)
+    bundle = load(path, structures)
     export: Export = kind(selection=_selection(bundle, member, choice.theta), replace=choice.replace, **given)  # type: ignore[call-arg]
     written = export.write(bundle, target)
     return Exported(kind.name, written.path, size_of(written.path), written.sentences)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What was written beside a bundle: the `files`, and `problems`, sentences, of those that could not be."""
+
+    files: tuple[Exported, ...]
+    problems: tuple[str, ...]
+
+    def in_folder(self, folder: Path) -> "Beside":
+        """The same, moved to another folder."""
+        return replace(self, files=tuple(replace(one, path=folder / one.path.name) for one in self.files))
+
+    @property
+    def links(self) -> dict[str, str]:
+        """What each of the files is, by its name: for a page."""
+        return {one.path.name: _WHAT[one.to] for one in self.files}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"files": [one.to_dict() for one in self.files], "problems": list(self.problems)}
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What is there, a line each, and what whoever uses it must know."""
+        said = dict.fromkeys(note for one in self.files for note in one.notes)
+        lines = (f"{_WHAT[one.to]}: {one.path} ({one.size / 1000:.0f} kB)" for one in self.files)
+        return (*lines, *said, *self.problems)
+
+
+def export_beside(path: Path, name: str) -> Beside:
+    """A header of C and an FMU beside a bundle, called `name`, instead of those of an earlier run: what a demo leaves."""
+    files, problems = [], []
+    for to in ("c", "fmu"):
+        target = path.with_name(f"{name}{form_of(to).suffix}")
+        try:
+            files.append(export_bundle(path, Choice(to, replace=True), target))
+        except (ValueError, OSError) as error:
+            target.unlink(missing_ok=True)  # of another model, beside this one
+            problems.append(f"{target.name} was not written: {error}")
+    return Beside(tuple(files), tuple(problems))
 
 
 def form_of(word: str) -> type[Export]:
@@ -78,16 +131,28 @@ def form_of(word: str) -> type[Export]:
     return known[word]
 
 
-def _options(kind: type[Export], options: Mapping[str, Any]) -> dict[str, Any]:
-    own = {one.name for one in fields(kind)}  # type: ignore[arg-type]
-    given = {name: value for name, value in options.items() if value is not None}
-    for name in given:
-        if _FIELDS[name] not in own:
-            others = [f"--to {k.name}" for k in EXPORTS if _FIELDS[name] in {one.name for one in fields(k)}]  # type: ignore[arg-type]
-            raise ValueError(
-                f"{name} is of {' and '.join(others)}, and means nothing to --to {kind.name}; leave it out"
-            )
-    return {_FIELDS[name]: value for name, value in given.items()}
+def _options(kind: type[Export], options: Mapping[str, Any], theta: str | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is None:
+            continue
+        field = _field(kind, name)
+        if field is None:
+            others = " and ".join(f"--to {other.name}" for other in EXPORTS if _field(other, name))
+            raise ValueError(f"{name} is of {others or 'no form'}, and means nothing to --to {kind.name}; leave it out")
+        found[field] = value
+    if theta is not None and "fixed_theta" in _fields(kind):
+        found["fixed_theta"] = True  # nobody in particular, for good: without the map by which somebody could be
+    return found
+
+
+def _field(kind: type[Export], option: str) -> str | None:
+    """What the form calls an option of the shell; None where it has none such."""
+    return _FIELDS[option] if _FIELDS[option] in _fields(kind) else None
+
+
+def _fields(kind: type[Export]) -> set[str]:
+    return {one.name for one in fields(kind)}  # type: ignore[arg-type]
 
 
 def _member(text: str) -> int | None:
@@ -116,6 +181,15 @@ def _require_target(target: Path, replace: bool) -> None:
     if not replace and (target.exists() or target.is_symlink()):
         raise ValueError(f"{target} is there already; name another file behind --out, or write over it with --replace")
     require_folder(target.parent)
+
+
+def _require_name(name: str | None, target: Path) -> None:
+    try:
+        require_prefix(target.stem if name is None else name, "the model's name in it" if name is None else "--name")
+    except ValueError as error:
+        said, _, write = str(error).rpartition("; write ")
+        cure = write.strip("'") if write.strip("'").isidentifier() else "model"
+        raise ValueError(f"{said}; write --name {cure}") from error
 
 
 def size_of(path: Path) -> int:

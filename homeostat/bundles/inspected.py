@@ -6,8 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from exchange import BUILTIN, Bundle, describe, load
+from exchange import BUILTIN, Bundle, card, content_hash, describe, load, signed_by
 from exchange.bundle.units import units_of
+from exchange.files.archive import read_archive
+from exchange.files.entries import CARD
 from homeostat.bundles.said import bundle_verdict, cut_short_in, made_in, none_can_be_made, not_converged_in
 from homeostat.bundles.units_needed import inputs_in_words
 from homeostat.plain_text import shown
@@ -35,6 +37,10 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         "calibration": dict(bundle.calibration),
         "provenance": dict(bundle.provenance),
         "cut_short": cut_short_in(bundle),
+        "content": content_hash(bundle),
+        "signed_by": signed_by(path),
+        "others": {name: len(data) for name, data in sorted(bundle.others.items())},
+        "card": card(bundle),
     }
     states = ", ".join(f"{s} [{u}]" for s, u in zip(backbone.states, backbone.state_units, strict=True))
     measured = ", ".join(
@@ -75,7 +81,24 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         )
     made = provenance_in_words(bundle.provenance)
     lines += [f"{shown(str(k)[:200], lines=False):<26} {shown(str(v)[:2000], lines=False)}" for k, v in made.items()]
-    return about, "\n".join(lines)
+    return about, "\n".join([*lines, *_file(path, about)])
+
+
+def _file(path: Path, about: Mapping[str, Any]) -> list[str]:
+    """What the file is beside what it says: its hash, who signed it, whether its card is one, and what is not known of it."""
+    archive = read_archive(path)
+    kept, written = archive.entries.get(CARD), about["card"].encode()
+    lines = [f"content    SHA-256 {about['content']}; the file is of format {archive.version}"]
+    if kept is None:
+        lines.append("card       none in the file; `homeostat inspect --json` gives one, under card")
+    elif kept != written:
+        lines.append("card       card.md is NOT what this program writes of it: another version wrote it, or it was changed")
+    else:
+        lines.append("card       card.md, which says what it is for and not for: unzip -p FILE card.md")
+    if about["signed_by"]:
+        lines.append(f"signed     by the key {about['signed_by'][:16]}…, not compared with any; exchange.verify(FILE, KEY) does")
+    others = about["others"].items()
+    return lines + [f"besides    {name}, {size} bytes: optional, kept, and not known to this program" for name, size in others]
 
 
 def _known_part(model: HybridModel) -> list[str]:

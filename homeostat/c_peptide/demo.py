@@ -10,6 +10,7 @@ from rich.console import Console
 
 from exchange import Bundle, load, save
 from homeostat import gallery
+from homeostat.bundles.exported import export_beside
 from homeostat.bundles.units_needed import how_to_forecast
 from homeostat.c_peptide.agreement import Estimate, Published
 from homeostat.c_peptide.beta import SOLVER, fit_beta
@@ -50,6 +51,7 @@ from stability import Certificate, check
 from training.people import Ohashi, read_ohashi
 from training.trust.verdicts import Verdict, verdicts_about
 
+NAME = "c_peptide"  # of what is exported
 SETTINGS = Settings(8, 5, STEPS, rate=RATE, forecast_from=FORECAST_FROM)
 END = 120.0  # min, until when people are drawn
 STATES = (("plasma", "nmol/L"), ("second", "nmol/L"))
@@ -215,6 +217,7 @@ def _after_training(
         },
     )
     save(bundle, path)
+    exporting = second.ask(export_beside, path, NAME)
     difference = _largest_difference(bundle, load(path))
     console.print(
         f"{path.name}: {path.stat().st_size / 1024:.0f} kB; {gallery.saved_words(difference, 'nmol/L')}", markup=False
@@ -283,6 +286,7 @@ def _after_training(
         "cut_short": stopped,
         "notes": gallery.baseline_notes(test),
     }
+    page_of_the_people, beside = drawing.get(), exporting.get()
     report = write_report(
         folder / "report.html",
         title="C-peptide: a learned secretion on known kinetics",
@@ -295,19 +299,23 @@ def _after_training(
         picture=hero,
         verdicts=verdicts,
         notes=[ABOUT, *summary["notes"], how_to_forecast(bundle)],
-        sections=[learned, *sections_of(folder, shown, drawing.get(), others)],
+        sections=[learned, *sections_of(folder, shown, page_of_the_people, others)],
         provenance=gallery.made_from(bundle.provenance, asked.time_unit),
         values=summary,
+        files=beside.links,
     )
     path, report = run.finished(path, report, cut_short=bool(stopped))
+    beside = beside.in_folder(path.parent)
     seconds = time.perf_counter() - began
     console.rule(align="left")
     console.print(f"bundle: {path}\nreport: {report}   ({seconds:.0f} s in all)", markup=False)
+    for sentence in beside.sentences:
+        console.print(sentence, markup=False)
     if stopped:
         console.print(f"training was cut short ({stopped}), and the bundle and the report say so", markup=False)
     if apart := run.kept_apart():
         console.print(apart, markup=False)
-    return {**summary, "bundle": str(path), "report": str(report), "seconds": seconds}
+    return {**summary, "bundle": str(path), "report": str(report), "exported": beside.to_dict(), "seconds": seconds}
 
 
 def _judged(

@@ -11,6 +11,7 @@ from homeostat.commands.inspect import INSPECT
 from homeostat.commands.report import REPORT
 from homeostat.commands.simulate import SIMULATE
 
-COMMANDS: tuple[Command, ...] = (DEMO, FIT, CERTIFY, CHECK, REPORT, SIMULATE, INSPECT, EXPORT, GRAMMAR)  # as the help lists them
+# as the help lists them
+COMMANDS: tuple[Command, ...] = (DEMO, FIT, CERTIFY, CHECK, REPORT, SIMULATE, INSPECT, EXPORT, GRAMMAR)
 
 __all__ = ["COMMANDS", "Answer", "Command"]

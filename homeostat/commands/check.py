@@ -1,17 +1,54 @@
 """`homeostat check`."""
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from homeostat.commands.answer import Answer, Command
-from homeostat.options import BundleFile, Json, Structures
+from homeostat.options import Json, Structures
 
 
-def check(bundle: BundleFile, structures: Structures = None, as_json: Json = False) -> Answer:
+def check(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A model bundle, as runs/theophylline/model.twin, or an FMU or ONNX graph made of one."
+        ),
+    ],
+    run: Annotated[
+        bool,
+        typer.Option(
+            "--run",
+            help="Of an FMU: also rebuild its Jacobian through its own interface. THIS RUNS THE CODE IN THE FMU; without it "
+            "nothing of a file is ever run, and that its code is what was certified stays unknown: exit 1.",
+        ),
+    ] = False,
+    structures: Structures = None,
+    as_json: Json = False,
+) -> Answer:
     """Prove a bundle's certificate again, in outward-rounded arithmetic, against its own weights, and hold it beside what its
     own people do: exit 0 proved and covering them, 1 not. A rate on a region is proved too, and is no certificate: alone it is 1.
+
+    Of an FMU or an ONNX graph: prove the certificate inside from the weights stored beside it, and ask the file itself, at
+    sampled states, whether it is the model that was certified: exit 0 both, 1 not. As homeostat check theophylline.fmu --run
     """
+    from homeostat.bundles.kinds import kind_of
+
+    kind = kind_of(file)
+    if run and kind != "fmu":
+        raise ValueError(f"--run is of an FMU, and {file} is none; leave it out")
+    if kind != "bundle":
+        from homeostat.bundles.artefacts import examine_artefact
+
+        if structures:
+            raise ValueError(f"--structures is of bundles, and {file} is none; leave it out")
+        seen = examine_artefact(file, kind, run=run)
+        return Answer(seen.values, seen.text, 0 if seen.good else 1)
     from homeostat.bundles.checked import examine_bundle
     from homeostat.own_structures import own_structures
 
-    found = examine_bundle(bundle, own_structures(structures or []))
+    found = examine_bundle(file, own_structures(structures or []))
     return Answer(found.to_dict(), found.text, 0 if found.good else 1)
 
 

@@ -64,7 +64,7 @@ def export(
     options = {"--precision": precision, "--fmi": fmi, "--name": name}
     choice = Choice(to, member=member, theta=theta, options=options, replace=replace)
     found = export_bundle(bundle, choice, out, own_structures(structures or []))
-    return Answer(found.to_dict(), found.text, notes=found.sentences)
+    return Answer(found.to_dict(), found.text, notes=found.notes)
 
 
 def _writes(given: Mapping[str, Any]) -> list[Path | None]:

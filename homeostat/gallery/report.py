@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from exchange.files.whole_file import whole_file
 from homeostat.gallery.beside import FOLDER, table_values, write_csv, write_json
@@ -51,12 +52,14 @@ def write_report(
     sections: Sequence[Section] = (),
     provenance: Mapping[str, str] | None = None,
     values: Mapping[str, Any] | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a page, `tables/NAME.csv` for each of its tables and all of it as JSON beside it, and return the page's path.
 
     In this order: the title, how it was made, the first `picture`, the `opening` (what it is and of whom, what is proved, how
     far to trust it), the contents, the `verdicts` with the colour and the mark of their `good`, `notes`, and the `sections`,
-    folded; last `provenance`, what it was made from, by name. `values`: what else the JSON holds, by name.
+    folded; last `provenance`, what it was made from, by name, and links to its numbers and to other `files` beside it, with what
+    each is. `values`: what else the JSON holds, by name.
     All text is escaped: it is text, never markup. The page asks the browser to fetch nothing, and forbids it to; what it links
     to are the files beside it.
     Errors: `ValueError` for two parts of one name, two pictures of one title or caption, and a picture that is not plain
@@ -68,6 +71,7 @@ def write_report(
     _require_distinct(sections, tables, pictures)
     data = path.with_suffix(".json").name
     ids: list[str] = []
+    beside = [*(files or {}).items()]
 
     def drawn(one: Picture, first: bool = False) -> str:
         markup, own = figure(one, path.parent, first=first)
@@ -101,8 +105,9 @@ def write_report(
         folded.append(_folded("made-from", "What this was made from", words, [f"<dl>\n{pairs}\n</dl>"]))
     if folded:
         body.append('<div class="folded">\n' + "\n".join(folded) + "\n</div>")
-    files = f'<a href="{text(data)}">{text(data)}</a>' + (f", and every table as CSV in {FOLDER}/" if tables else "")
-    body.append(f'<p class="files">The numbers of this page: {files}.</p>')
+    numbers = f'<a href="{text(data)}">{text(data)}</a>' + (f", and every table as CSV in {FOLDER}/" if tables else "")
+    body.append(f'<p class="files">The numbers of this page: {numbers}.</p>')
+    body += [f'<p class="files">{text(words)}: <a href="{text(quote(name))}">{text(name)}</a>.</p>' for name, words in beside]
     _require_once(ids)
     written = {
         **(values or {}),
@@ -114,6 +119,7 @@ def write_report(
         "tables": [table_values(table) for table in tables],
         "pictures": [_described(one) for one in pictures],
         "made_from": dict(provenance or {}),
+        "files": dict(beside),
     }
     page = _page(title, "\n".join(body))
     for table in tables:

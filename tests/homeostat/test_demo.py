@@ -29,6 +29,13 @@ def test_the_demo_writes_everything_and_is_certified(tmp_path: Path) -> None:
     assert set(summary["scores"]) == {"hybrid", "backbone alone", "neural ODE alone"}
     for name in ("model.twin", "report.html", "people.png", "reliability.png", "phase.png", "what_if.png", "hero.png"):
         assert (tmp_path / name).stat().st_size > 10_000
+    assert (tmp_path / "theophylline.h").stat().st_size < 100_000
+    assert (tmp_path / "theophylline.fmu").stat().st_size < 1_000_000
+    exported = [Path(one["path"]) for one in summary["exported"]["files"]]
+    assert exported == [tmp_path / "theophylline.h", tmp_path / "theophylline.fmu"]
+    page = (tmp_path / "report.html").read_text()
+    assert '<a href="theophylline.h">' in page
+    assert '<a href="theophylline.fmu">' in page
     # a minute and a half on two quiet cores; the limit allows for a machine that does other things too
     assert time.perf_counter() - began < 400
 

@@ -26,6 +26,7 @@ def write(
     *,
     pictures: tuple[str, ...] = ("people",),
     tables: tuple[str, ...] = ("scores",),
+    files: tuple[str, ...] = (),
     cut: str = "",
 ) -> None:
     (place / "tables").mkdir(exist_ok=True)
@@ -34,24 +35,24 @@ def write(
         "png": [f"{n}.png" for n in pictures],
         "csv": [f"tables/{n}.csv" for n in tables],
     }
-    for name in ("model.twin", *named["svg"], *named["png"], *named["csv"]):
+    for name in ("model.twin", *files, *named["svg"], *named["png"], *named["csv"]):
         (place / name).write_text(of)
     listed = {
         "pictures": [{"svg": f"{n}.svg", "png": f"{n}.png"} for n in pictures],
         "tables": [{"csv": c} for c in named["csv"]],
     }
-    (place / "report.json").write_text(json.dumps({**listed, "cut_short": cut}))
+    (place / "report.json").write_text(json.dumps({**listed, "files": dict.fromkeys(files, "exported"), "cut_short": cut}))
     (place / "report.html").write_text(of)
 
 
 def test_files_of_one_run_come_together_and_those_of_the_earlier_one_go(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "own.png").write_text("mine")
-    write(Run(tmp_path).begin(), "first", pictures=("people", "people-2"), tables=("scores", "theta"))
+    write(Run(tmp_path).begin(), "first", pictures=("people", "people-2"), tables=("scores", "theta"), files=("twin.fmu",))
     assert set(files_of(tmp_path)) == {"notes.txt", "own.png"}  # nothing before the end
     assert Run(tmp_path).finish() == tmp_path
     first = files_of(tmp_path)
-    assert {"report.html", "people-2.svg", "tables/theta.csv", "model.twin"} < set(first)
+    assert {"report.html", "people-2.svg", "tables/theta.csv", "model.twin", "twin.fmu"} < set(first)
     assert not (tmp_path / UNFINISHED).exists()
     write(Run(tmp_path).begin(), "second")
     assert files_of(tmp_path) == first  # and the earlier run is whole until then

@@ -134,6 +134,14 @@ def test_every_link_of_the_page_leads_somewhere(tmp_path):
         assert set((attributes.get("aria-labelledby") or "").split()) <= set(ids)
 
 
+def test_files_beside_it_are_linked_and_said(tmp_path):
+    page = Page(report(tmp_path, files={"a b.fmu": "The model <as> an FMU"}))
+    (link,) = (a for a in page.of("a") if "fmu" in a["href"])
+    assert link["href"] == "a%20b.fmu"
+    assert ("p", "The model <as> an FMU: ") in page.text
+    assert json.loads((tmp_path / "deep" / "report.json").read_text("utf-8"))["files"] == {"a b.fmu": "The model <as> an FMU"}
+
+
 def test_headings_go_down_by_one(tmp_path):
     levels = [int(tag[1]) for tag, _ in Page(report(tmp_path)).elements if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1

@@ -236,6 +236,7 @@ WRONG: tuple[Callable[[dict[str, Any]], Any], ...] = (
     lambda p: p["claims"][0].update(system=True),
     lambda p: p["claims"][0].update(system=0.0),
     lambda p: p["claims"][0].update(units=["h"]),
+    lambda p: p["claims"][0].update(units={}),
     lambda p: p["claims"][0].update(claim="certificate"),
     lambda p: p["claims"][4]["claim"].update(kind="lipschitz"),
     lambda p: p["claims"][4]["claim"].update(kind="unheard of"),

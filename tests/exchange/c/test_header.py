@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,13 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from exchange import Bundle, CHeader, Selected, Selection, selected
+from benchmarks.exchange.random_bundles import one_of_each, random_bundle
+from exchange import Bundle, CHeader, Selected, Selection, content_hash, selected
 from exchange.c.calling import CompiledHeader
 from exchange.c.compiled import FLAGS, STRICT, compiler, run
 from hybrid import HybridModel
 from learned import select
 from stability import certify
-from tests.exchange.bundle.test_bundle import MODELS, bundle_for
+from tests.exchange.c.conftest import HeaderOf
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C compiler (CC, cc, gcc, clang)")
 ADA = Selection(person="Ada")
@@ -86,24 +86,10 @@ def _measured(one: HybridModel, theta: Tensor, x: Tensor) -> Tensor:
     return one.observation.mean(x[None, None, None], theta)[0, 0, 0]
 
 
-@pytest.fixture(scope="module")
-def header_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Bundle, Path]]:
-    """The bundle and the header of one of the models of the bundle's tests, written once."""
-    made: dict[str, tuple[Bundle, Path]] = {}
-
-    def of(name: str) -> tuple[Bundle, Path]:
-        if name not in made:
-            bundle = bundle_for(MODELS[name]())
-            made[name] = bundle, CHeader(ADA).write(bundle, tmp_path_factory.mktemp("c") / "model.h").path
-        return made[name]
-
-    return of
-
-
-# an MLP with inputs, covariates, latents, relu and two layers; a linear part beside the layers; noise as a network
-@pytest.mark.parametrize("name", ["linear", "contracting", "neural noise"])
+# an MLP with inputs, covariates, latents, relu and two layers, and noise as a network; a linear part beside the layers
+@pytest.mark.parametrize("name", ["neural noise", "contracting"])
 @needs_compiler
-def test_c_is_the_model(header_of: Callable[[str], tuple[Bundle, Path]], name: str) -> None:
+def test_c_is_the_model(header_of: HeaderOf, name: str) -> None:
     bundle, path = header_of(name)
     found = differences(selected(bundle, ADA), CompiledHeader(path, flags=(*FLAGS, *STRICT)))
     assert {k: v for k, v in found.items() if not v < EXACT} == {}
@@ -120,8 +106,31 @@ def test_c_is_the_model(header_of: Callable[[str], tuple[Bundle, Path]], name: s
     } <= found.keys()
 
 
+def written(bundle: Bundle, folder: Path) -> tuple[Selected, CompiledHeader]:
+    who = Selection(person=bundle.people[0].id)
+    path = CHeader(who).write(bundle, folder / "model.h").path
+    return selected(bundle, who), CompiledHeader(path, flags=(*FLAGS, *STRICT))
+
+
+# a mechanism that bends: with a known term and a residual without layers; with a linear part beside the layers, not in L
+@pytest.mark.parametrize("seed", [16, 84])
 @needs_compiler
-def test_nothing_is_made_from_nothing_exactly(header_of: Callable[[str], tuple[Bundle, Path]]) -> None:
+def test_c_is_the_mechanism(tmp_path: Path, seed: int) -> None:
+    found = differences(*written(random_bundle(seed), tmp_path))
+    assert {k: v for k, v in found.items() if not v < EXACT} == {}
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_every_member_of_every_family(tmp_path: Path) -> None:
+    for k, (name, bundle) in enumerate(one_of_each()):
+        (tmp_path / str(k)).mkdir()
+        found = differences(*written(bundle, tmp_path / str(k)))
+        assert {part: v for part, v in found.items() if not v < EXACT} == {}, name
+
+
+@needs_compiler
+def test_nothing_is_made_from_nothing_exactly(header_of: HeaderOf) -> None:
     _, path = header_of("contracting")
     header = CompiledHeader(path)
     for member in range(2):
@@ -131,21 +140,20 @@ def test_nothing_is_made_from_nothing_exactly(header_of: Callable[[str], tuple[B
 
 
 @needs_compiler
-def test_float_is_the_model_in_float(header_of: Callable[[str], tuple[Bundle, Path]], tmp_path: Path) -> None:
-    bundle, _ = header_of("linear")
-    path = CHeader(ADA, "float32").write(bundle, tmp_path / "single.h").path
-    text = path.read_text()
+def test_float_is_the_model_in_float(header_of: HeaderOf, tmp_path: Path) -> None:
+    bundle, _ = header_of("neural noise")
+    written = CHeader(ADA, "float32").write(bundle, tmp_path / "single.h")
+    assert "not certified" in written.sentences[0]
+    path, text = written.path, written.path.read_text()
     assert not re.search(r"\bdouble\b", text.split("*/", 1)[1])
     found = differences(selected(bundle, ADA), CompiledHeader(path, flags=(*FLAGS, *STRICT, "-Wdouble-promotion")))
     assert {k: v for k, v in found.items() if not v < 2e-5} == {}
 
 
 @needs_compiler
-def test_it_needs_the_mathematics_library_and_nothing_else(
-    header_of: Callable[[str], tuple[Bundle, Path]], tmp_path: Path
-) -> None:
+def test_it_needs_the_mathematics_library_and_nothing_else(header_of: HeaderOf, tmp_path: Path) -> None:
     """No heap: what it calls is what it lists, all of it of <math.h>; and C++ reads it too."""
-    _, path = header_of("linear")
+    _, path = header_of("neural noise")
     using = compiler()
     assert using is not None
     names = ("bind", "theta", "context", "initial", "jacobian", "adjoint", "variance", "step_exponential", "prepare")
@@ -179,33 +187,31 @@ def test_it_needs_the_mathematics_library_and_nothing_else(
         )
 
 
-def test_who_is_refused_at_bind(header_of: Callable[[str], tuple[Bundle, Path]]) -> None:
+def test_who_is_refused_at_bind(header_of: HeaderOf) -> None:
     if compiler() is None:
         pytest.skip("no C compiler")
-    header = CompiledHeader(header_of("linear")[1])
+    header = CompiledHeader(header_of("neural noise")[1])
     assert header.bind(1).field(np.ones(2), np.ones(2)).shape == (2,)
     for member, c in ((2, None), (-1, None), (0, [np.nan] * header.sizes["CONTEXT"])):
         with pytest.raises(ValueError, match="bind refuses"):
             header.bind(member, None, c)
 
 
-def test_what_is_not_certified_says_so(header_of: Callable[[str], tuple[Bundle, Path]], tmp_path: Path) -> None:
-    bundle, path = header_of("linear")
-    assert "NOT CERTIFIED" in path.read_text()
-    written = CHeader(ADA, replace=True).write(bundle, path)
-    assert "not certified" in written.sentences[0]
-    plain = bundle_for(MODELS["contracting"]())
+def test_what_is_not_certified_says_so(header_of: HeaderOf, tmp_path: Path) -> None:
+    assert "NOT CERTIFIED" in header_of("neural noise")[1].read_text()
+    plain, _ = header_of("contracting")
     proved = replace(plain, claims=(certify(plain.system()),))
     written = CHeader(ADA).write(proved, tmp_path / "proved.h")
     assert written.sentences == ()
     text = written.path.read_text()
     assert "NOT CERTIFIED" not in text
+    assert content_hash(proved) in text
     assert "the distance in P between" in " ".join(text.split())
     assert text.isascii()
 
 
-def test_a_target_that_exists_stays(header_of: Callable[[str], tuple[Bundle, Path]], tmp_path: Path) -> None:
-    bundle, _ = header_of("linear")
+def test_a_target_that_exists_stays(header_of: HeaderOf, tmp_path: Path) -> None:
+    bundle, _ = header_of("neural noise")
     there = tmp_path / "model.h"
     there.write_text("mine")
     with pytest.raises(ValueError, match="exists"):

@@ -100,6 +100,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     def fails(self: Path, *given: object, **named: object) -> int:
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr("exchange.c.header.header_of", lambda *given, **named: "int x;")
     monkeypatch.setattr(Path, "write_text", fails)
     with pytest.raises(OSError, match=r"model\.h"):
         CHeader(replace=True).write(bundle_for(MODELS["contracting"]()), tmp_path / "model.h")

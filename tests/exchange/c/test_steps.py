@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from exchange import CHeader, Selection, selected
+from exchange import Selection, selected
 from exchange.c.about import PHI_ERROR
 from exchange.c.calling import CompiledHeader
 from exchange.c.compiled import compiler, shared_library
 from exchange.c.numbers import Real
 from exchange.c.steps import steps_in_c
 from hybrid import Exponential, Mesh, RungeKutta, Schedule, Signal, conditions_of
-from tests.exchange.bundle.test_bundle import MODELS, bundle_for
+from tests.exchange.c.conftest import HeaderOf
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler (CC, cc, gcc, clang)")
 N = 3
@@ -94,10 +94,10 @@ def test_functions_of_matrices_are_as_exact_as_the_header_says(tmp_path: Path, r
         assert plan(L, 1.0) is None
 
 
-def test_steps_are_those_of_our_solvers(tmp_path: Path) -> None:
+def test_steps_are_those_of_our_solvers(header_of: HeaderOf) -> None:
     """One segment with held inputs, one step: to rounding; and four times half the step makes the error 2^4 times smaller."""
-    bundle = bundle_for(MODELS["contracting"]())
-    header = CompiledHeader(CHeader(Selection(person="Ada")).write(bundle, tmp_path / "model.h").path)
+    bundle, path_of_it = header_of("contracting")
+    header = CompiledHeader(path_of_it)
     model, chosen = bundle.model, selected(bundle, Selection(person="Ada"))
     h, u, x0 = 0.5, 0.7, np.array([0.4, -3.0])
     end = {}

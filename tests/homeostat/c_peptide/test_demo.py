@@ -115,6 +115,8 @@ def test_it_writes_everything_and_the_shell_reads_it(tmp_path: Path) -> None:
     for name in ("hero", "learned", "forecast", "secretion", "first_phase"):
         for kind in ("png", "svg"):
             assert (tmp_path / f"{name}.{kind}").stat().st_size > 5_000
+    assert (tmp_path / "c_peptide.h").stat().st_size < 100_000
+    assert (tmp_path / "c_peptide.fmu").stat().st_size < 1_000_000
     page = (tmp_path / "report.html").read_text()
     for words in (
         "Beside the published hybrid",
