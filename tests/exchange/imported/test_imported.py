@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from exchange.fmu.fmu import Fmu
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from exchange import BUILTIN, Bundle, Person, Selection, load, save, selected
+from exchange.fmu.fmu import Fmu
 from exchange.imported.described import described
 from exchange.imported.instance import Instance
 from exchange.imported.simulated import simulated_records
