@@ -1,5 +1,6 @@
 """Measures bundles in a process of its own, one JSON line a part: compiled code that runs here may end it."""
 
+import hashlib
 import json
 import sys
 import tempfile
@@ -8,12 +9,15 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.exchange.of_fmu import Found
 from benchmarks.exchange.random_bundles import choice_of, random_bundle
 from benchmarks.exchange.subject import Subject, subject_of, without_network
+from exchange import describe
+from hybrid import HybridModel
 
 Part = Callable[[Subject, Path], Found]
 
@@ -45,12 +49,31 @@ def _sbml(subject: Subject, folder: Path) -> Found:
     return of_sbml(subject_of(without_network(subject.bundle), seed), folder)
 
 
+def _traced_once() -> None:
+    """Header and both FMUs are made of the same programs, which cost more than all else: they are traced once for a bundle."""
+    import exchange.c.text
+
+    trace, kept = exchange.c.text.parts_of_members, dict[str, Any]()
+
+    def parts_of_members(model: HybridModel) -> Any:
+        about = json.dumps(describe(model)).encode()
+        numbers = b"".join(t.detach().numpy().tobytes() for t in (*model.parameters(), *model.buffers()))
+        key = hashlib.sha256(about + numbers).hexdigest()
+        if key not in kept:
+            kept.clear()
+            kept[key] = trace(model)
+        return kept[key]
+
+    exchange.c.text.parts_of_members = parts_of_members
+
+
 def main() -> None:
     """Arguments: the parts wanted of each seed, {"seed": [part, …]} as JSON."""
     wanted: dict[str, list[str]] = json.loads(sys.argv[1])
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     known = parts()
+    _traced_once()
     for seed, names in wanted.items():
         began = time.perf_counter()
         try:

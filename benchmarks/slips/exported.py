@@ -20,7 +20,7 @@ RESULTS = {
     ),
     "learned": ("Field", "Layers"),
     "physics": ("Equilibrium", "Linearised"),
-    "exchange": ("Outside", "Selected", "Written"),
+    "exchange": ("Checked", "Outside", "Rebuilt", "Selected", "Written"),
     "training": (
         *("AtEnd", "Convergence", "FarCovariate", "Fitted", "Marginal"),
         *("PopulationStep", "ShootingStep", "Start", "Step", "Table", "Windows"),

@@ -27,6 +27,7 @@ def rows() -> dict[str, Call]:
     if not key.exists():
         exchange.new_key(key)
     exchange.sign(kept, key, signed)
+    fmu = exchange.Fmu(binary=False, replace=True).write(certified, w.folder / "certified.fmu")
     weights = {name: p.detach() for name, p in w.model.named_parameters()}
     # what SBML holds: one member, no network
     straight = hybrid.HybridModel(
@@ -74,6 +75,11 @@ def rows() -> dict[str, Call]:
                                                "replace": False}),
         "CHeader.write": Call(lambda: (exchange.CHeader(replace=True).write, {"bundle": bundle, "path": str(w.folder / "a.h")}),
                               dear=True),
+        "Fmu": lambda: (exchange.Fmu, {"selection": exchange.Selection(0), "fmi": 3, "step": "rk4", "prefix": "m",
+                                       "fixed_theta": False, "binary": False, "replace": False}),
+        "Fmu.write": Call(lambda: (exchange.Fmu(binary=False, replace=True).write,
+                                   {"bundle": bundle, "path": str(w.folder / "a.fmu")}), dear=True),
+        "check_fmu": Call(lambda: (exchange.check_fmu, {"path": str(fmu.path), "run": False, "states": 2, "seed": 0}), dear=True),
         "lure_of": lambda: (exchange.lure_of, {"model": w.model, "personal": w.known.mode,
                                                "covariates": dict(w.cohort.conditions.covariates)}),
         "describe": lambda: (exchange.describe, {"model": w.model}),

@@ -103,7 +103,12 @@ def _entries(archive: zipfile.ZipFile, path: Path, size: int) -> dict[str, bytes
         raise ValueError(
             f"{path}: its files claim {claimed:,} bytes, and {most:,} are unpacked of a file of its size; not opened"
         )
-    return {info.filename: _unpacked(archive, info) for info in infos}
+    entries = {info.filename: _unpacked(archive, info) for info in infos}
+    for name, data in entries.items():
+        # what an importer's parser would expand: a few lines of entities become gigabytes, or read another file
+        if name.endswith(".xml") and (b"<!DOCTYPE" in data or b"<!ENTITY" in data or b"\0" in data):
+            raise ValueError(f"{path}: {quote(name)} inside declares a document type or is not UTF-8; no FMU of FMI needs it")
+    return entries
 
 
 def _require_inside(info: zipfile.ZipInfo, path: Path) -> None:

@@ -26,7 +26,7 @@ class Reader:
         self._folder, self._seconds = folder, seconds
         self._process: subprocess.Popen[str] | None = None
 
-    def ask(self, reader: str, path: Path) -> dict[str, Any]:
+    def ask(self, reader: str, path: Path, patience: int = 1) -> dict[str, Any]:
         """What became of it; "crashed" or "hung" where the process did not say."""
         if self._process is None:
             command = [sys.executable, "-m", "benchmarks.corruptions.artefacts.reading"]
@@ -39,9 +39,11 @@ class Reader:
         assert process.stdin is not None
         assert process.stdout is not None
         print(
-            json.dumps({"reader": reader, "path": str(path), "seconds": self._seconds}), file=process.stdin, flush=True
+            json.dumps({"reader": reader, "path": str(path), "seconds": patience * self._seconds}),
+            file=process.stdin,
+            flush=True,
         )
-        if not select.select([process.stdout], [], [], 3.0 * self._seconds + 60.0)[0]:
+        if not select.select([process.stdout], [], [], 30.0 * self._seconds + 60.0)[0]:
             self.close()
             return {"end": "hung", "told": "", "seconds": float("inf"), "megabytes": 0.0}
         line = process.stdout.readline()
@@ -125,7 +127,7 @@ def _rows(reader: str, folder: Path, given: argparse.Namespace) -> int:
     path = folder / "in" / ("file.onnx" if reader == "onnx" else "file.fmu")
     path.write_bytes(raw)
     process = Reader(folder, max(1, round(2 * given.seconds)))
-    process.ask(reader, path)  # everything that is imported and made once
+    process.ask(reader, path, 20)  # everything that is imported and made once
     usual = process.ask(reader, path)
     if usual["end"] != "read":
         print(f"{reader}: the ordinary file is {usual['end']}: {usual['told']}")

@@ -121,6 +121,7 @@ def raw(path: Path, files: Mapping[str, bytes], *, mode: int = 0o644, method: in
         ({"link": b"/etc/passwd"}, 0o120777, zipfile.ZIP_DEFLATED, "link"),
         ({"a": b"", "A": b""}, 0o644, zipfile.ZIP_DEFLATED, "twice"),
         ({"a": b"x" * 1000}, 0o644, zipfile.ZIP_LZMA, "packed"),
+        ({"a.xml": b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>"}, 0o644, zipfile.ZIP_DEFLATED, "document type"),
         ({"a": b"\0" * 30_000_000}, 0o644, zipfile.ZIP_DEFLATED, "claim"),
         ({f"f{k}": b"" for k in range(2100)}, 0o644, zipfile.ZIP_STORED, "files inside"),
     ],
