@@ -143,8 +143,9 @@ def _options(kind: type[Export], options: Mapping[str, Any], theta: str | None) 
         if field is None:
             others = " and ".join(f"--to {other.name}" for other in EXPORTS if _field(other, name))
             raise ValueError(f"{name} is of {others or 'no form'}, and means nothing to --to {kind.name}; leave it out")
-        if value not in _VALUES.get(name, (value,)):
-            raise ValueError(f"{name} {value} is none of {' and '.join(map(str, _VALUES[name]))}; write {name} {_VALUES[name][0]}")
+        known = _VALUES.get(name, (value,))
+        if value not in known:
+            raise ValueError(f"{name} {value} is none of {' and '.join(map(str, known))}; write {name} {known[0]}")
         found[field] = value
     if theta is not None and "fixed_theta" in _fields(kind):
         found["fixed_theta"] = True  # nobody in particular, for good: without the map by which somebody could be
