@@ -16,6 +16,8 @@ TYPICAL = "typical"
 # an option of the shell, and what the forms that have it call it
 _FIELDS = {"--precision": "precision", "--fmi": "fmi", "--name": "prefix"}
 
+_VALUES: Mapping[str, tuple[Any, ...]] = {"--precision": ("float64", "float32"), "--fmi": (3, 2)}
+_SINGLE = "no certificate covers float32: what is claimed is of the float64 numbers"
 _FACTS = ("claimed (", "beside it: ", "onnxruntime gives ")  # how sentences begin that warn of nothing
 _WHAT = {"c": "The model as one header of C99", "fmu": "The model as an FMU, for any simulator that reads them"}
 
@@ -78,7 +80,8 @@ def export_bundle(
     bundle = load(path, structures)
     export: Export = kind(selection=_selection(bundle, member, choice.theta), replace=choice.replace, **given)  # type: ignore[call-arg]
     written = export.write(bundle, target)
-    return Exported(kind.name, written.path, size_of(written.path), written.sentences)
+    said = (_SINGLE,) if given.get("precision") == "float32" and bundle.claims else ()
+    return Exported(kind.name, written.path, size_of(written.path), (*written.sentences, *said))
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,9 @@ def _options(kind: type[Export], options: Mapping[str, Any], theta: str | None) 
         if field is None:
             others = " and ".join(f"--to {other.name}" for other in EXPORTS if _field(other, name))
             raise ValueError(f"{name} is of {others or 'no form'}, and means nothing to --to {kind.name}; leave it out")
+        known = _VALUES.get(name, (value,))
+        if value not in known:
+            raise ValueError(f"{name} {value} is none of {' and '.join(map(str, known))}; write {name} {known[0]}")
         found[field] = value
     if theta is not None and "fixed_theta" in _fields(kind):
         found["fixed_theta"] = True  # nobody in particular, for good: without the map by which somebody could be

@@ -7,11 +7,12 @@ from homeostat.commands.demo import DEMO
 from homeostat.commands.export import EXPORT
 from homeostat.commands.fit import FIT
 from homeostat.commands.grammar import GRAMMAR
+from homeostat.commands.import_ import IMPORT
 from homeostat.commands.inspect import INSPECT
 from homeostat.commands.report import REPORT
 from homeostat.commands.simulate import SIMULATE
 
 # as the help lists them
-COMMANDS: tuple[Command, ...] = (DEMO, FIT, CERTIFY, CHECK, REPORT, SIMULATE, INSPECT, EXPORT, GRAMMAR)
+COMMANDS: tuple[Command, ...] = (DEMO, FIT, CERTIFY, CHECK, REPORT, SIMULATE, INSPECT, EXPORT, IMPORT, GRAMMAR)
 
 __all__ = ["COMMANDS", "Answer", "Command"]

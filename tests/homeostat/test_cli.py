@@ -23,7 +23,8 @@ from homeostat.commands import COMMANDS
 from homeostat.data import theophylline
 from stability import Certificate, Refusal
 
-PROMISED = {"demo", "fit", "certify", "check", "report", "simulate", "inspect", "export", "grammar"}  # none of these is lost
+# none of these is lost
+PROMISED = {"demo", "fit", "certify", "check", "report", "simulate", "inspect", "export", "import", "grammar"}
 NAMES = [command.name for command in COMMANDS]
 UNITS = ["--units", "TIME=h,AMT=mg,DV=mg/L"]
 SMALL = ["--members", "2", "--folds", "2", "--steps", "3", "--hidden", "4"]

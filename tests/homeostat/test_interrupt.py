@@ -62,6 +62,7 @@ COMMANDS = {
     "certify": ("homeostat.bundles.certified.certify_bundle", ["x.twin"]),
     "check": ("homeostat.bundles.checked.examine_bundle", ["x.twin"]),
     "export": ("homeostat.bundles.exported.export_bundle", ["x.twin", "--to", "c"]),
+    "import": ("homeostat.bundles.imported.import_fmu", ["x.fmu", "--records", "x.csv"]),
     "inspect": ("homeostat.bundles.inspected.inspect_bundle", ["x.twin"]),
     "simulate": ("homeostat.bundles.simulated.simulate_person", ["x.twin", "--picture", "x.png"]),
     "report": ("homeostat.bundles.reported.report_on", ["x.twin", "--data", "x.csv"]),
