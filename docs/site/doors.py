@@ -30,6 +30,7 @@ DOORS = (
     "training.trust.recalibration",
     "exchange",
     "exchange.program",
+    "exchange.imported",
     "homeostat.study",
     "homeostat.gallery",
     "homeostat.pictures",

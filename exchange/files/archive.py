@@ -6,20 +6,18 @@ is refused.
 """
 
 import hashlib
-import os
-import stat
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from exchange.files.entries import CARD, KNOWN, MANIFEST, MOST, NEEDED, SIGNATURE, legal
 from exchange.files.json_parts import mapping, only
-from exchange.files.names import one_line
 from exchange.files.plain_json import as_json, memory_of, plain_json
 from exchange.files.schema import require_schema
 from exchange.files.whole_file import whole_file
+from exchange.files.zipped import opened_zip, unpacked
 from physics.arguments import quote
 
 FORMAT, VERSION = "homeostat.twin", 3
@@ -32,7 +30,6 @@ _BEFORE = frozenset(KNOWN) - {CARD}  # what a file of format 1 or 2 holds
 # take ten times their bytes in the file; a file that asks for more than this was not written by `save`
 _ROOM, _FOR_EACH_BYTE = 2**25, 16
 _MANIFEST, _DIRECTORY = 2**14, 2**12  # bytes: of the manifest, of the archive's directory
-_CHUNK = 2**20
 
 
 def content_of(entries: Mapping[str, bytes]) -> str:
@@ -115,23 +112,10 @@ def read_archive(path: Path) -> Archive:
 
     Errors: `ValueError`, one sentence that names the file.
     """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ValueError(f"{path}: not a whole bundle (no regular file); give the path of a bundle")
-        with open(path, "rb") as file:
-            room = room_of(_require_archive(file, path))
-            with zipfile.ZipFile(file) as archive:
-                entries = _entries(archive, path, room)
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file; train one with `homeostat demo` or `homeostat fit`") from error
-    # damaged deflate streams raise zlib.error and others, depending on where the damage is; names that are no UTF-8 a ValueError
-    except Exception as error:
-        if isinstance(error, ValueError) and str(error).startswith(f"{path}: "):
-            raise  # our own sentence
-        why = one_line(str(error), 200)
-        raise ValueError(
-            f"{path}: not a whole bundle ({why}); it is truncated, damaged or another kind of file"
-        ) from error
+    where = "train one with `homeostat demo` or `homeostat fit`"
+    with opened_zip(path, "bundle", from_where=where, directory=_DIRECTORY) as (archive, size):
+        room = room_of(size)
+        entries = _entries(archive, path, room)
     version, hashes, optional, content = _manifest(entries, room, path)
     found = {n: hashlib.sha256(d).hexdigest() for n, d in entries.items() if n not in (MANIFEST, SIGNATURE)}
     if found != hashes:
@@ -187,29 +171,6 @@ def _manifest(entries: Mapping[str, bytes], room: int, path: Path) -> tuple[int,
     return version, hashes, [], None
 
 
-def _require_archive(file: BinaryIO, path: Path) -> int:
-    """The size of the file, which ends as an archive of ours does: a directory of a few entries, and nothing behind it.
-
-    The directory is read into memory before it can be asked how many entries it has, so its size is looked at first
-    (APPNOTE.TXT of the zip format, 4.3.16).
-    """
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - 42))
-    end = file.read(42)
-    file.seek(0)
-    if size < 22 or end[-22:-18] != b"PK\x05\x06":
-        raise ValueError(
-            f"{path}: not a whole bundle (it does not end as one); it is truncated or another kind of file"
-        )
-    directory = int.from_bytes(end[-10:-6], "little")
-    if directory > _DIRECTORY or end[:4] == b"PK\x06\x07":
-        raise ValueError(
-            f"{path}: its directory claims {directory} bytes, and the entries of a bundle take less than {_DIRECTORY}; this is "
-            "not a bundle that we wrote"
-        )
-    return size
-
-
 def _entries(archive: zipfile.ZipFile, path: Path, room: int) -> dict[str, bytes]:
     infos = archive.infolist()
     names = [i.filename for i in infos]
@@ -235,18 +196,4 @@ def _entries(archive: zipfile.ZipFile, path: Path, room: int) -> dict[str, bytes
     ]
     if odd:
         raise ValueError(f"{path}: {', '.join(odd)} is packed or locked in a way that no bundle is; save it again")
-    return {i.filename: _unpacked(archive, i) for i in infos}
-
-
-def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """One entry, never more of it in memory than it claims to hold: `ZipFile.read` would unpack first and cut afterwards."""
-    parts, left = [], info.file_size
-    with archive.open(info) as stream:
-        while part := stream.read(min(_CHUNK, left + 1)):
-            left -= len(part)
-            if left < 0:
-                raise ValueError("an entry holds more than it claims")
-            parts.append(part)
-    if left:
-        raise EOFError("an entry ends early")
-    return b"".join(parts)
+    return {i.filename: unpacked(archive, i) for i in infos}

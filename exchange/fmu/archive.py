@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from exchange.files.names import one_line
 from exchange.files.plain_xml import require_plain_xml
 from exchange.files.whole_file import whole_file
+from exchange.files.zipped import opened_zip, unpacked
 from physics.arguments import quote
 
 _MOST_ENTRIES, _MOST_BYTES = 2_000, 2**28  # of an FMU that is opened: files, and bytes that they unpack to
 _RATIO = 200  # bytes that a byte of the file may unpack to: text packs thirtyfold, zeros a thousandfold
 _DIRECTORY = 2**20
-_CHUNK = 2**20
 
 
 def write_fmu(target: Path, entries: Mapping[str, bytes]) -> None:
@@ -48,41 +47,9 @@ def open_fmu(path: str | os.PathLike[str]) -> Opened:
 
     Errors: `ValueError`, one sentence that names the file.
     """
-    source = Path(path)
-    try:
-        if not stat.S_ISREG(source.stat().st_mode):
-            raise ValueError(f"{source}: not an FMU (no regular file); give the path of an .fmu file")
-        with open(source, "rb") as file:
-            size = _require_end(file.seek(0, os.SEEK_END), file, source)
-            with zipfile.ZipFile(file) as archive:
-                return Opened(source, _entries(archive, source, size))
-    except FileNotFoundError as error:
-        raise ValueError(f"{source}: no such file; write one with `homeostat export BUNDLE --to fmu`") from error
-    # damaged deflate streams raise zlib.error and others, depending on where the damage is
-    except Exception as error:
-        if isinstance(error, ValueError) and str(error).startswith(f"{source}: "):
-            raise  # our own sentence
-        why = one_line(str(error), 200)
-        raise ValueError(
-            f"{source}: not a whole FMU ({why}); it is truncated, damaged or another kind of file"
-        ) from error
-
-
-def _require_end(size: int, file: object, path: Path) -> int:
-    """The size of a file that ends as a zip archive does, with a directory that may be read into memory (APPNOTE.TXT 4.3.16)."""
-    file.seek(max(0, size - 42))  # type: ignore[attr-defined]
-    end: bytes = file.read(42)  # type: ignore[attr-defined]
-    file.seek(0)  # type: ignore[attr-defined]
-    if size < 22 or end[-22:-18] != b"PK\x05\x06":
-        raise ValueError(
-            f"{path}: not a whole FMU (it does not end as a zip file); it is truncated or another kind of file"
-        )
-    directory = int.from_bytes(end[-10:-6], "little")
-    if directory > _DIRECTORY or end[:4] == b"PK\x06\x07":
-        raise ValueError(
-            f"{path}: its directory claims {directory:,} bytes, and {_DIRECTORY:,} are read; this is no model of ours"
-        )
-    return size
+    source, where = Path(path), "write one with `homeostat export BUNDLE --to fmu`"
+    with opened_zip(source, "FMU", from_where=where, directory=_DIRECTORY) as (archive, size):
+        return Opened(source, _entries(archive, source, size))
 
 
 def _entries(archive: zipfile.ZipFile, path: Path, size: int) -> dict[str, bytes]:
@@ -104,7 +71,7 @@ def _entries(archive: zipfile.ZipFile, path: Path, size: int) -> dict[str, bytes
         raise ValueError(
             f"{path}: its files claim {claimed:,} bytes, and {most:,} are unpacked of a file of its size; not opened"
         )
-    entries = {info.filename: _unpacked(archive, info) for info in infos}
+    entries = {info.filename: unpacked(archive, info) for info in infos}
     for name, data in entries.items():
         if name.casefold().endswith(".xml"):  # before any parser of an importer sees it
             try:
@@ -132,17 +99,3 @@ def _require_inside(info: zipfile.ZipInfo, path: Path) -> None:
         raise ValueError(f"{path}: {quote(name)} inside is a link or no regular file; not opened")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
         raise ValueError(f"{path}: {quote(name)} is packed or locked in a way that FMI has no place for; not opened")
-
-
-def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """One file, never more of it in memory than it claims to hold."""
-    pieces, left = list[bytes](), info.file_size
-    with archive.open(info) as stream:
-        while piece := stream.read(min(_CHUNK, left + 1)):
-            left -= len(piece)
-            if left < 0:
-                raise ValueError("a file holds more than it claims")
-            pieces.append(piece)
-    if left:
-        raise EOFError("a file ends early")
-    return b"".join(pieces)
