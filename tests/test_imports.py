@@ -49,10 +49,11 @@ ALLOWED: dict[str, set[str]] = {
     "exchange.torch_program": BELOW_EXCHANGE
     | {f"exchange.{name}" for name in ("bundle", "files", "selection", "export")},
     "exchange.onnx": BELOW_EXCHANGE
-    | {f"exchange.{name}" for name in ("bundle", "files", "selection", "export", "torch_program")},
+    | {f"exchange.{name}" for name in ("bundle", "files", "selection", "export", "stored_system", "torch_program")},
     "exchange.c": BELOW_EXCHANGE
     | {f"exchange.{name}" for name in ("bundle", "files", "program", "selection", "export")},
-    "exchange.fmu": BELOW_EXCHANGE | {f"exchange.{name}" for name in ("bundle", "c", "export", "files", "selection")},
+    "exchange.fmu": BELOW_EXCHANGE
+    | {f"exchange.{name}" for name in ("bundle", "c", "export", "files", "selection", "stored_system")},
     "homeostat": BELOW_HOMEOSTAT,
     "homeostat.commands": BELOW_HOMEOSTAT | {"homeostat"},
     "homeostat.study": BELOW_COMMANDS,

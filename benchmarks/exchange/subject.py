@@ -109,7 +109,11 @@ def subject_of(bundle: Bundle, seed: int) -> Subject:
     Errors: `SimulationError` where nothing of ours follows this person.
     """
     rng = random.Random(f"subject {seed}")
-    selection = Selection(member=rng.randrange(bundle.model.members), person=bundle.people[0].id)
+    return subject_for(bundle, Selection(member=rng.randrange(bundle.model.members), person=bundle.people[0].id), rng)
+
+
+def subject_for(bundle: Bundle, selection: Selection, rng: random.Random) -> Subject:
+    """The same of one member, and of a person or the typical one, by a selection."""
     chosen = selected(bundle, selection)
     model, end = chosen.model, horizon(bundle)
     backbone = model.backbone

@@ -16,7 +16,7 @@ from exchange.files.entries import MANIFEST, SIGNATURE
 from exchange.files.plain_json import as_json, plain_json
 from exchange.files.schema import require_schema
 from exchange.files.whole_file import whole_file
-from physics.arguments import require_path
+from physics.arguments import InputError, require_path
 
 _BEFORE = b"homeostat.twin signature 3\n"  # so that no signature made for something else is one of a bundle
 _LARGEST = 10_000  # bytes of a file with a key
@@ -33,7 +33,11 @@ def new_key(path: File) -> Path:
     private, public = Path(path), Path(f"{path}.pub")
     there = next((one for one in (private, public) if one.exists()), None)
     if there is not None:
-        raise ValueError(f"{there} is there already, and a key is not written over; give another path")
+        raise InputError(
+            f"{there} is there already, and a key is not written over",
+            "give another path",
+            "name another file behind --key, or sign with the one that is there, without --new-key",
+        )
     key, pem = ed25519.Ed25519PrivateKey.generate(), serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     with (
@@ -98,7 +102,11 @@ def verify(path: File, key: File) -> str:
     public = _key(key, serialization.load_pem_public_key, ed25519.Ed25519PublicKey, "public")
     archive = read_archive(Path(path))
     if SIGNATURE not in archive.entries:
-        raise ValueError(f"{path}: it is not signed; whoever wrote it signs it with `sign(path, key)`")
+        raise InputError(
+            f"{path}: it is not signed",
+            "whoever wrote it signs it with `sign(path, key)`",
+            "whoever wrote it signs it with `homeostat sign FILE --key KEY`",
+        )
     about = _signature(archive.entries[SIGNATURE], archive.room, path)
     mine = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw).hex()
     if about["public_key"] != mine:
@@ -130,14 +138,18 @@ def _key(path: File, read: Any, kind: type, which: str) -> Any:
         with open(path, "rb") as file:
             key = read(file.read(_LARGEST))
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file; `new_key('twin.key')` makes a key and twin.key.pub") from error
+        raise InputError(
+            f"{path}: no such file",
+            "`new_key('twin.key')` makes a key and twin.key.pub",
+            "`homeostat sign FILE --key twin.key --new-key` makes a key and twin.key.pub",
+        ) from error
     except Exception as error:  # the library's errors are many, and say nothing that helps
         raise ValueError(
             f"{path}: no {which} key can be read from it; a PEM file as `new_key` writes it is needed"
         ) from error
     if not isinstance(key, kind):
         raise ValueError(
-            f"{path}: it holds another kind of key than a {which} Ed25519 key; `new_key('twin.key')` makes one"
+            f"{path}: it holds another kind of key than a {which} Ed25519 key; one as `new_key` writes it is needed"
         )
     return key
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from exchange.files.names import one_line
+from exchange.files.plain_xml import require_plain_xml
 from exchange.files.whole_file import whole_file
 from physics.arguments import quote
 
@@ -105,9 +106,11 @@ def _entries(archive: zipfile.ZipFile, path: Path, size: int) -> dict[str, bytes
         )
     entries = {info.filename: _unpacked(archive, info) for info in infos}
     for name, data in entries.items():
-        # what an importer's parser would expand: a few lines of entities become gigabytes, or read another file
-        if name.endswith(".xml") and (b"<!DOCTYPE" in data or b"<!ENTITY" in data or b"\0" in data):
-            raise ValueError(f"{path}: {quote(name)} inside declares a document type or is not UTF-8; no FMU of FMI needs it")
+        if name.casefold().endswith(".xml"):  # before any parser of an importer sees it
+            try:
+                require_plain_xml(data)
+            except ValueError as error:
+                raise ValueError(f"{path}: {quote(name)} inside is not read: {error}; not opened") from error
     return entries
 
 

@@ -31,9 +31,9 @@ from exchange.bundle.bundle import Bundle
 from exchange.bundle.card import card
 from exchange.bundle.contents import content_hash, contents_of
 from exchange.files.plain_json import as_json
-from exchange.fmu.sampled import sampled_states
 from exchange.fmu.variables import Variables
 from exchange.selection import Selected
+from exchange.stored_system import sampled_states
 from stability import Certificate
 
 FOLDER = "extra/org.homeostat"

@@ -81,7 +81,7 @@ class Fmu(Export):
         said = [] if certified(bundle) else [*claimed(bundle)[:1]]
         entries = self._entries(bundle, chosen, variables, prefix)
         if self.binary and compiler() is None:
-            said.append("no C compiler was found: the FMU holds sources only, which most importers build by themselves")
+            said.append("no C compiler was found: the FMU holds sources only, which have to be built where it runs")
         elif self.binary:
             entries |= _binary(entries, prefix, self.fmi)
         entries[f"{FOLDER}/hashes.json"] = hashes(entries)

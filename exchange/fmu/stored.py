@@ -1,21 +1,18 @@
 """What stands in an FMU about its states, and its Jacobian held against that of the stored system."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from exchange.bundle.proofs import Stated
 from exchange.files.json_parts import listed, mapping
 from exchange.fmu.archive import Opened
 from exchange.fmu.running import Running, running
-from exchange.fmu.sampled import sampled_states
-from physics import Tape
+from exchange.stored_system import eigenvalues_of, jacobians_of, sampled_states, system_of
 from stability import Certificate, Lure, RegionalRate
-from stability.search.states.jacobians import jacobians_at
 
 Array = NDArray[np.float64]
 
@@ -79,10 +76,10 @@ class Stored:
                     for m, member in enumerate(self.members):
                         x, u = self._points(claim, states, seed + person)
                         mine = self._jacobians(fmu, m, x, u)
-                        known = jacobians_of_system(system, member.index, person, x, u)
+                        known = jacobians_of(system_of(system, member.index, person), x, u)
                         size = max(float(np.abs(known).max()), 1e-300)
                         off = max(off, float(np.abs(mine - known).max()) / size)
-                        top = float(_eigenvalues(claim.metric, mine, claim.rate).max())
+                        top = float(eigenvalues_of(claim.metric, mine, claim.rate).max())
                         worst = top if worst is None else max(worst, top)
                         asked += len(x)
                 if not self.rated:
@@ -115,39 +112,6 @@ class Stored:
             fmu.set_states({name: float(v) for one in self.members for name, v in zip(one.states, point, strict=True)})
             found.append(fmu.jacobian(member.rates, member.states))
         return np.array(found)
-
-
-def jacobians_of_system(
-    system: Lure,
-    member: int,
-    person: int,
-    x: Array,  # (S, n)
-    u: Array,  # (S, m)
-) -> Array:  # (S, n, n)
-    """∂f/∂x of one member and person of the stored system, by its arrays and its tape alone."""
-    leading = system.leading
-    wide = (max(1, leading[0]), max(1, leading[-1])) if len(leading) > 1 else (1, max(1, leading[0] if leading else 1))
-    index = (member if wide[0] > 1 else 0) * wide[1] + (person if wide[1] > 1 else 0)
-    one = system.one(index)
-    flat = replace(one, tape=None, theta=None, theta_upper=None, scale=None).merged()
-    if flat.widths:
-        points = np.concatenate([x, u], 1) if flat.input_weights is not None else x
-        J = jacobians_at(flat, points[None])[1][0]
-    else:
-        J = np.broadcast_to(flat.jacobian([]).reshape(1, *flat.A.shape[-2:]), (len(x), *flat.A.shape[-2:]))
-    if one.tape is None:
-        return np.asarray(J)
-    theta = np.broadcast_to(np.asarray(one.theta).reshape(1, -1), (len(x), np.asarray(one.theta).shape[-1]))
-    tape = Tape.from_dict(one.tape).at(torch.from_numpy(theta.copy()))
-    return np.asarray(J + tape.jacobian(torch.from_numpy(x), torch.from_numpy(u)).numpy())
-
-
-def _eigenvalues(metric: Array, jacobians: Array, rate: float) -> Array:
-    """The largest of L⁻¹(PJ + JᵀP + 2λP)L⁻ᵀ, P = LLᵀ, for each J."""
-    inverse = np.linalg.inv(np.linalg.cholesky(metric))
-    product = metric @ jacobians
-    both = inverse @ (product + product.swapaxes(-1, -2) + 2.0 * rate * metric) @ inverse.T
-    return np.asarray(np.linalg.eigvalsh(both)[..., -1])
 
 
 def _member(value: Mapping[str, Any]) -> Member:

@@ -4,8 +4,7 @@ import hashlib
 import os
 import tempfile
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from exchange.files.names import one_line
 from exchange.files.plain_xml import require_plain_xml
 from exchange.fmu.archive import Opened, open_fmu
+from exchange.fmu.loading import require_fmpy, told_of
 from exchange.imported.units import ucum_of
 from physics.arguments import quote, require_path
 from physics.glance import Summary, glance
@@ -138,26 +138,6 @@ def described_in(opened: Opened) -> Described:
         raise ValueError(f"{opened.path}: is of FMI {one_line(version, 20)}, and FMI 2 and 3 are read; export it anew")
     with told_of(opened.path):
         return _of(opened, about, data)
-
-
-def require_fmpy(path: Path) -> Any:
-    """FMPy. Errors: `ValueError` where it is not installed."""
-    try:
-        import fmpy
-    except ImportError as error:
-        raise ValueError(f"{path}: reading an FMU needs FMPy; pip install 'homeostat[fmu]'") from error
-    return fmpy
-
-
-@contextmanager
-def told_of(path: Path) -> Iterator[None]:
-    """What FMPy raises, which may be anything, as one sentence about the file."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, ValueError) and str(error).startswith(f"{path}: "):
-            raise
-        raise ValueError(f"{path}: this FMU cannot be read or run ({one_line(str(error), 300)})") from error
 
 
 def _says(data: bytes, part: str, *words: str) -> bool:

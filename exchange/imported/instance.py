@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exchange.fmu.archive import open_fmu
-from exchange.imported.described import described_in, require_fmpy, told_of
+from exchange.fmu.loading import loaded, told_of
+from exchange.imported.described import described_in
 
 Array = NDArray[np.float64]
 _ROUNDS = 100  # of discrete states before they rest
@@ -44,7 +45,7 @@ class Instance:
         try:
             with told_of(path):
                 opened.write_to(folder)
-                self._fmu = loaded(folder, path, "ModelExchange")
+                _, self._fmu = loaded(folder, path, "ModelExchange")
                 self._three = self.described.version == "3.0"
                 self._begin(given)
         except BaseException:
@@ -171,19 +172,6 @@ class Instance:
                 f"{self.described.path}: its rate reads the time, and a term of dx/dt is a function of states and inputs; "
                 "make what it reads an input of the FMU"
             )
-
-
-def loaded(folder: Path, path: Path, kind: str) -> Any:
-    """The FMU of a folder, its binary loaded and instantiated. This runs its code."""
-    fmpy = require_fmpy(path)
-    about = fmpy.read_model_description(str(folder), validate=False)
-    three = str(about.fmiVersion).startswith("3.")
-    name = (about.modelExchange if kind == "ModelExchange" else about.coSimulation).modelIdentifier
-    where = folder / "binaries" / (fmpy.platform_tuple if three else fmpy.platform)
-    if Path(name).name != name or not (where / f"{name}{fmpy.sharedLibraryExtension}").is_file():
-        raise ValueError(f"{path}: has no binary for {where.name}; build one of its sources, or ask its author for it")
-    # FMPy prints what an FMU logs; its errors come as exceptions anyway
-    return fmpy.instantiate_fmu(str(folder), about, kind, logger=(lambda *_: None) if three else None)
 
 
 def _closed(fmu: Any, folder: Path) -> None:

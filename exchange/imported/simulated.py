@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exchange.fmu.archive import open_fmu
-from exchange.imported.described import Described, Variable, described_in, told_of
-from exchange.imported.instance import loaded
+from exchange.fmu.loading import loaded, told_of
+from exchange.imported.described import Described, Variable, described_in
 from hybrid import Schedule, Signal
 from physics.arguments import quote, require_kind, require_number, require_path
 from training.people import Record
@@ -173,7 +173,7 @@ def _run(
     _require_steps(about, ends, step)
     rows = list[list[float]]()
     with told_of(about.path):
-        fmu, three = loaded(folder, about.path, "CoSimulation"), about.version == "3.0"
+        (_, fmu), three = loaded(folder, about.path, "CoSimulation"), about.version == "3.0"
         put, get = (fmu.setFloat64, fmu.getFloat64) if three else (fmu.setReal, fmu.getReal)
         try:
             stop = float(at[-1])

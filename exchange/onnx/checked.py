@@ -25,6 +25,7 @@ from exchange.onnx.evaluated import evaluated
 from exchange.onnx.held import Held, held, runner
 from exchange.onnx.onnx_graphs import require_onnx
 from exchange.onnx.read import Read, axes_of, read
+from exchange.stored_system import system_of
 from physics.arguments import quote, require_number
 from physics.glance import glance
 from stability import Certificate, Claim, Lure, Refusal, RegionalRate, prove
@@ -196,7 +197,7 @@ def _rebuilt(
                 rate = runner(run, k, own, axes)
                 one = held(
                     rate,
-                    _one(system, member, person),
+                    system_of(system, member, person),
                     rated,
                     size,
                     inputs=inputs,
@@ -215,12 +216,6 @@ def _worse(one: Held, two: Held) -> Held:
     top = max(one, two, key=above)
     apart = max(one.value, two.value), max(one.slope, two.slope)
     return Held(one.states + two.states, *apart, top.eigenvalue, top.allowed)
-
-
-def _one(system: Lure, member: int, person: int) -> Lure:
-    """The system of one member and person; what all share stands for each."""
-    M, N = (1, 1, *system.leading)[-2:]
-    return system.one((member if M > 1 else 0) * N + (person if N > 1 else 0))
 
 
 def _running(found: Read) -> Callable[[Mapping[str, Array]], Array]:

@@ -5,15 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from hybrid.derivative import slope_of
-from learned.residual import ACTIVATIONS
-from physics import Tape
+from exchange.stored_system import eigenvalues_of, jacobians_of, rates_at, sampled_states
 from stability import Certificate, Lure, RegionalRate
-from stability.region import Box, claimed
 
 Array = NDArray[np.float64]
 Rate = Callable[[Array, Array], Array]  # of x (S, n) and u (S, m), for one member and person: (S, n)
@@ -43,42 +38,6 @@ class Held:
         return self.eigenvalue is None or self.eigenvalue <= self.allowed
 
 
-def rate_of(
-    system: Lure,  # one, without leading axes
-    x: Tensor,  # (S, n)
-    u: Tensor,  # (S, m)
-) -> Tensor:  # (S, n)
-    """f(x, u) of the stored system, by its arrays and its tape alone.
-
-    Errors: `ValueError` for parts that no model of ours has.
-    """
-    if system.branches or system.feedback is not None or not isinstance(system.activation, str):
-        raise ValueError(
-            "the stored system has branches, a policy or activations unit by unit, which no exported model has"
-        )
-
-    def of(array: Any) -> Tensor:
-        return torch.from_numpy(np.array(array, dtype=np.float64))
-
-    found = x @ of(system.A).mT
-    if system.B is not None:
-        found = found + u @ of(system.B).mT
-    if system.skip is not None:
-        found = found + x @ of(system.skip).mT
-    if system.tape is not None and system.theta is not None:
-        found = found + Tape.from_dict(system.tape).at(of(system.theta)).rate(x, u)
-    if system.weights:
-        value, activation = x, ACTIVATIONS[system.activation] if len(system.weights) > 1 else None
-        for k, (weight, bias) in enumerate(zip(system.weights, system.biases, strict=True)):
-            if k and activation is not None:
-                value = activation(value)
-            value = value @ of(weight).mT + of(bias)
-            if not k and system.input_weights is not None:
-                value = value + u @ of(system.input_weights).mT
-        found = found + value
-    return found
-
-
 def held(
     rate: Rate,
     system: Lure,  # one, without leading axes
@@ -91,20 +50,19 @@ def held(
     seed: int,
 ) -> Held:
     """The graph's rate beside that of the stored system, at states where the claim speaks, or around states of this `size`."""
-    x, u = points(claim, size, inputs, states, seed)
-    known = rate_of(system, torch.from_numpy(x), torch.from_numpy(u))
-    slopes = slope_of(lambda at: rate_of(system, at, torch.from_numpy(u)), torch.from_numpy(x)).numpy()
+    region, metric = ("global", np.eye(len(size))) if claim is None else (claim.region, claim.metric)
+    # not to the region's edge: what is differenced must stay within it
+    x, u = sampled_states(
+        region, metric, nominal=size.tolist(), levels=[0.0] * inputs, count=states, seed=seed, most=2.0, share=0.9
+    )
+    known, slopes = rates_at(system, x, u), jacobians_of(system, x, u)
     found, J = rate(x, u), differenced(rate, x, u, _STEP[precision])
     top, allowed = None, 0.0
     if claim is not None:
-        root = np.linalg.cholesky(claim.metric)
-        inverse = np.linalg.inv(root)
         # of Lᵀ ΔJ L⁻ᵀ and its transpose
-        allowed = 1e-9 + 2.0 * J.shape[-1] * float(np.linalg.cond(root)) * float(np.abs(J - slopes).max())
-        both = claim.metric @ J
-        both = both + both.swapaxes(-1, -2) + 2.0 * claim.rate * claim.metric
-        top = float(np.linalg.eigvalsh(inverse @ both @ inverse.T).max())
-    return Held(len(x), _apart(found, known.numpy()), _apart(J, slopes), top, allowed)
+        off = J.shape[-1] * float(np.linalg.cond(np.linalg.cholesky(claim.metric)) * np.abs(J - slopes).max())
+        top, allowed = float(eigenvalues_of(claim.metric, J, claim.rate).max()), 1e-9 + 2.0 * off
+    return Held(len(x), _apart(found, known), _apart(J, slopes), top, allowed)
 
 
 def _apart(found: Array, known: Array) -> float:
@@ -129,30 +87,6 @@ def differenced(
     weights = np.array([weight for _, weight in _STENCIL])
     slopes = np.einsum("k,jksi->jsi", weights, values[:, :, 0] - values[:, :, 1])  # (n, S, n)
     return np.asarray(np.moveaxis(slopes, 0, -1) / h[:, None, :])
-
-
-def points(
-    claim: Certificate | RegionalRate | None, size: Array, inputs: int, states: int, seed: int
-) -> tuple[Array, Array]:  # x (S, n), u (S, m)
-    """States where the claim speaks, and levels of inputs that it allows."""
-    random, n = np.random.default_rng(seed), len(size)
-    x = random.standard_normal((states, n)) * size
-    u = random.uniform(0.0, 1.0, (states, inputs))
-    if claim is None or isinstance(claim.region, str):
-        return x, u
-    region, given = claimed(claim.region)
-    if given is not None and len(given.lower) == inputs:
-        u = given.lower + u * (given.upper - given.lower)
-    if isinstance(region, Box):
-        lower = np.where(np.isfinite(region.lower), region.lower, np.minimum(-size, region.upper - size))
-        upper = np.where(np.isfinite(region.upper), region.upper, np.maximum(size, lower + size))
-        # from the middle of the box: what is differenced must stay within it
-        return lower + (0.05 + 0.9 * random.uniform(size=(states, n))) * (upper - lower), u
-    directions = random.standard_normal((states, n))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    inverse = np.linalg.inv(np.linalg.cholesky(claim.metric))
-    radii = 0.9 * region.radius * random.uniform(size=(states, 1)) ** (1.0 / n)
-    return region.centre + radii * directions @ inverse, u
 
 
 def runner(

@@ -96,7 +96,8 @@ def _file(path: Path, about: Mapping[str, Any]) -> list[str]:
     else:
         lines.append("card       card.md, which says what it is for and not for: unzip -p FILE card.md")
     if about["signed_by"]:
-        lines.append(f"signed     by the key {about['signed_by'][:16]}…, not compared with any; exchange.verify(FILE, KEY) does")
+        compared = "not compared with any; `homeostat check FILE --signed-by KEY.pub` does"
+        lines.append(f"signed     by the key {about['signed_by'][:16]}…, {compared}")
     others = about["others"].items()
     return lines + [f"besides    {name}, {size} bytes: optional, kept, and not known to this program" for name, size in others]
 

@@ -10,9 +10,10 @@ from homeostat.commands.grammar import GRAMMAR
 from homeostat.commands.import_ import IMPORT
 from homeostat.commands.inspect import INSPECT
 from homeostat.commands.report import REPORT
+from homeostat.commands.sign import SIGN
 from homeostat.commands.simulate import SIMULATE
 
 # as the help lists them
-COMMANDS: tuple[Command, ...] = (DEMO, FIT, CERTIFY, CHECK, REPORT, SIMULATE, INSPECT, EXPORT, IMPORT, GRAMMAR)
+COMMANDS: tuple[Command, ...] = (DEMO, FIT, CERTIFY, CHECK, REPORT, SIMULATE, INSPECT, SIGN, EXPORT, IMPORT, GRAMMAR)
 
 __all__ = ["COMMANDS", "Answer", "Command"]

@@ -24,6 +24,14 @@ def check(
             "nothing of a file is ever run, and that its code is what was certified stays unknown: exit 1.",
         ),
     ] = False,
+    signed_by: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KEY.pub",
+            help="Of a bundle: require the signature of this key, the public one of somebody whom you trust. Exit 2, and nothing "
+            "is checked, where the file is not signed, was changed since, or is signed with another key.",
+        ),
+    ] = None,
     structures: Structures = None,
     as_json: Json = False,
 ) -> Answer:
@@ -38,6 +46,8 @@ def check(
     kind = kind_of(file)
     if run and kind != "fmu":
         raise ValueError(f"--run is of an FMU, and {file} is none; leave it out")
+    if signed_by is not None and kind != "bundle":
+        raise ValueError(f"--signed-by is of a bundle, and {file} is none; leave it out")
     if kind != "bundle":
         from homeostat.bundles.artefacts import examine_artefact
 
@@ -48,8 +58,14 @@ def check(
     from homeostat.bundles.checked import examine_bundle
     from homeostat.own_structures import own_structures
 
+    content = None
+    if signed_by is not None:
+        from exchange import verify
+
+        content = verify(file, signed_by)
     found = examine_bundle(file, own_structures(structures or []))
-    return Answer(found.to_dict(), found.text, 0 if found.good else 1)
+    signed = "" if content is None else f"signed with the key of {signed_by}: content SHA-256 {content}\n"
+    return Answer({**found.to_dict(), "signed_content": content}, signed + found.text, 0 if found.good else 1)
 
 
 CHECK = Command(check, "homeostat check runs/theophylline/model.twin")

@@ -18,7 +18,7 @@ def export(
             "--to",
             metavar="WORD",
             help="c: one header of C99, nothing to link but the mathematics library. fmu: a functional mock-up unit, FMI 3 or 2, "
-            "sources and a binary. onnx: three graphs. torch: programs of torch.export, which need none of our packages. sbml: "
+            "sources and a binary. onnx: five graphs. torch: the same of torch.export, which need none of our packages. sbml: "
             "SBML, where nothing is learned.",
         ),
     ],

@@ -64,6 +64,7 @@ COMMANDS = {
     "export": ("homeostat.bundles.exported.export_bundle", ["x.twin", "--to", "c"]),
     "import": ("homeostat.bundles.imported.import_fmu", ["x.fmu", "--records", "x.csv"]),
     "inspect": ("homeostat.bundles.inspected.inspect_bundle", ["x.twin"]),
+    "sign": ("homeostat.bundles.signed.sign_bundle", ["x.twin", "--key", "x.key"]),
     "simulate": ("homeostat.bundles.simulated.simulate_person", ["x.twin", "--picture", "x.png"]),
     "report": ("homeostat.bundles.reported.report_on", ["x.twin", "--data", "x.csv"]),
     "fit": ("homeostat.study.fit_table.fit_table", [str(theophylline()), "--units", "TIME=h,AMT=mg,DV=mg/L", "--out", "out"]),

@@ -1,10 +1,13 @@
 """FMUs that the tests of this folder share: a certified bundle, one member in FMI 3 and both in FMI 2."""
 
+import random
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 
+from benchmarks.exchange.subject import Subject, subject_for
 from exchange import Bundle, Selection
 from exchange.export import Written
 from exchange.fmu.fmu import Fmu
@@ -23,6 +26,13 @@ class Made:
     @property
     def path(self) -> Path:
         return self.written.path
+
+    @cached_property
+    def subjects(self) -> list[Subject]:
+        """The typical person under each member that is in it, followed by ourselves."""
+        member = self.export.selection.member
+        members = range(self.bundle.model.members) if member is None else (member,)
+        return [subject_for(self.bundle, Selection(member=k), random.Random(k)) for k in members]
 
 
 @pytest.fixture(scope="session")

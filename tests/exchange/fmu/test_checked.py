@@ -13,7 +13,7 @@ from exchange.c.compiled import compiler
 from exchange.fmu.archive import open_fmu, write_fmu
 from exchange.fmu.checked import check_fmu
 from exchange.fmu.extra import FOLDER
-from exchange.fmu.sampled import sampled_states
+from exchange.stored_system import sampled_states
 from tests.exchange.fmu.conftest import Made
 
 can_run = pytest.mark.skipif(compiler() is None, reason="no C compiler")
