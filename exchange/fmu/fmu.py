@@ -40,8 +40,8 @@ class Fmu(Export):
     `prefix`, the identifier of its files and C names, by default the file's stem · `binary`: False for the sources alone ·
     `replace` a file that is there.
     In co-simulation two solutions go on side by side, by internal steps (parameter `step`) taken whole, and as two halves each; the
-    second is kept, and `step_error.STATE` is the largest distance between the two so far: an estimate of the error (15 times it,
-    where the order is reached), and no bound.
+    second is kept, and `step_error.STATE` is twice the largest distance between the two so far: an estimate of the error (30 times
+    it, where the order is reached), and no bound.
     """
 
     name: ClassVar[str] = "fmu"

@@ -255,7 +255,7 @@ def _columns(
         ],
     )
     stated = _each(
-        states, "estimate of the error of co-simulation: the largest distance so far from a second solution by whole steps, in"
+        states, "estimate of the error of co-simulation: twice the largest distance so far from a solution by whole steps, in"
     )
     yield (
         "V_ERROR",

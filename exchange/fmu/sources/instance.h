@@ -233,9 +233,9 @@ static int directional(Instance *instance, const uint32_t *unknowns, size_t coun
 }
 
 /* Two solutions go on side by side from the same start, one by internal steps of h, one by twice as many of h/2, which is kept.
-   The largest distance between them so far stands beside each state: it holds what an error of one state has become in another.
-   The error of what is kept is a 15th of it where the order 4 is reached, and no more than it where halving a step halves the
-   error (Richardson 1911; Hairer, Norsett & Wanner 1993, II.4). An estimate, and no bound. */
+   Twice the largest distance between them so far stands beside each state: it holds what an error of one state has become in
+   another. The error of what is kept is a 30th of it where the order 4 is reached, and half of it where halving a step only halves
+   the error (Richardson 1911; Hairer, Norsett & Wanner 1993, II.4). An estimate, and no bound. */
 static int advance(Instance *instance, double until)
 {
     double *value = instance->memory.value, left = until - value[V_TIME];
@@ -273,7 +273,7 @@ static int advance(Instance *instance, double until)
             MODEL(step_rk4)(person, middle, value + V_INPUT, infused, step / 2, twice);
 #endif
             for (int i = 0; i < STATES; i++) {
-                double off = fabs(twice[i] - once[i]), *error = value + AT_ERROR(member) + i;
+                double off = 2.0 * fabs(twice[i] - once[i]), *error = value + AT_ERROR(member) + i;
                 if (!(off <= *error)) /* where the longer steps end in no number, nothing is known */
                     *error = isfinite(off) ? off : INFINITY;
                 whole[i] = once[i];
