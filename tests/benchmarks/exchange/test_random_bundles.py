@@ -50,7 +50,11 @@ def test_a_seed_is_a_bundle(seed, tmp_path) -> None:
     assert one.read_bytes() == two.read_bytes()
 
 
-@pytest.mark.parametrize("k", range(0, len(NAMES), 5), ids=lambda k: NAMES[k])
+# a few in every run of the tests, the others where there is time
+FEW = [pytest.param(k, id=NAMES[k], marks=[] if k % 15 == 0 else [pytest.mark.slow]) for k in range(0, len(NAMES), 5)]
+
+
+@pytest.mark.parametrize("k", FEW)
 def test_what_is_loaded_predicts_the_same(k, tmp_path) -> None:
     bundle = each(k)
     back = load(save(bundle, tmp_path / "a.twin"), structures=STRUCTURES)

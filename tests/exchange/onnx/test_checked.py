@@ -9,20 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.exchange.random_bundles import random_bundle
-from exchange import Onnx
 from exchange.onnx.checked import checked
 from exchange.onnx.read import read
 from exchange.onnx.sealed import sealed, unsealed
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-CERTIFIED = 6
-
-
-@pytest.fixture(scope="module")
-def field(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Onnx().write(random_bundle(CERTIFIED), tmp_path_factory.mktemp("onnx") / "model.onnx").path
 
 
 def _changed(field: Path, change: Callable[[Any], None], target: Path) -> Path:

@@ -19,8 +19,8 @@ from exchange.torch_program.programs import Program, programs_of
 from learned import Residual
 from tests.builders import RESIDUAL_BUILDERS, oral_of
 
-# seeds of bundles: several members and a map of covariates; one member, one compartment and a certificate
-ENSEMBLE, PLAIN = 2, 6
+# a seed of a bundle: several members and a map of covariates
+ENSEMBLE = 2
 
 _ELSEWHERE = """
 import importlib.util, json, sys, torch
@@ -44,8 +44,8 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def plain() -> Bundle:
-    return random_bundle(PLAIN)
+def plain(by_chance: Bundle) -> Bundle:
+    return by_chance
 
 
 @pytest.fixture(scope="module")
