@@ -39,8 +39,9 @@ class Fmu(Export):
     by which it integrates in co-simulation: "exponential" (Krogstad; the linear part exactly) or "rk4", both of order 4 ·
     `prefix`, the identifier of its files and C names, by default the file's stem · `binary`: False for the sources alone ·
     `replace` a file that is there.
-    In co-simulation each internal step (parameter `step`) is taken whole and as two halves; the halves are kept, and
-    `step_error.STATE` sums by how much both differ.
+    In co-simulation two solutions go on side by side, by internal steps (parameter `step`) taken whole, and as two halves each;
+    the second is kept, and `step_error.STATE` is twice the largest distance between the two so far: an estimate of the error
+    (30 times it, where the order is reached), and no bound.
     """
 
     name: ClassVar[str] = "fmu"

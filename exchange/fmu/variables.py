@@ -245,7 +245,7 @@ def _columns(
         ],
     )
     yield from _population(model, chosen, owners, mapped)
-    step = "the longest internal step in co-simulation; each is taken as two halves, and compared with the whole"
+    step = "the longest internal step in co-simulation, which is taken as two halves; a second solution takes it whole"
     yield (
         "V_STEP",
         [
@@ -255,7 +255,7 @@ def _columns(
         ],
     )
     stated = _each(
-        states, "sum, over the steps of co-simulation, of what two halves of a step differ by from the whole, in"
+        states, "estimate of the error of co-simulation: twice the largest distance so far from a solution by whole steps, in"
     )
     yield (
         "V_ERROR",

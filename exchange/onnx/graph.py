@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.fx import Node
 
 from exchange.onnx.building import NAMES, Building, Operand, Value
+from exchange.onnx.call import Call
 from exchange.onnx.kernels import require_float64
-from exchange.onnx.operations import OPERATIONS, Call
+from exchange.onnx.operations import OPERATIONS
 from exchange.torch_program.programs import Program
 from physics.arguments import quote
 
