@@ -1,6 +1,6 @@
 """What of a bundle is exported: which members, and whose θ and c the artefact starts with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 
@@ -43,7 +43,8 @@ class Selected:
     `model`, with the chosen members alone · `theta` (M, q), `c` (M, r), of the person or of the typical one · `x0` (M, n), the
     state that they start from · `personal` (M, d), their coordinates · `covariates`, those that the model reads, in its units ·
     `baseline` (p,), what x0 was made from, NaN where nothing was measured · `members`, the chosen ones as the bundle counts
-    them · `said`, sentences about x0 that a reader needs.
+    them · `said`, sentences about x0 that a reader needs · `inputs` (m,), the levels that inputs begin at, which belong to
+    x0, and `begins`, in words whose they are.
     """
 
     model: HybridModel
@@ -55,6 +56,8 @@ class Selected:
     baseline: tuple[float, ...]
     members: tuple[int, ...]
     said: tuple[str, ...] = ()
+    inputs: tuple[float, ...] = ()
+    begins: str = ""
 
     __repr__, _repr_html_ = glance()
 
@@ -64,7 +67,8 @@ def selected(bundle: Bundle, selection: Selection) -> Selected:
 
     A typical person starts from what the model says where nothing was measured; a model that starts from a measured baseline
     takes the middle one of the bundle's people, and a mechanism without an equilibrium at the typical θ the point that it is
-    linearised at: `said` says so.
+    linearised at: `said` says so. Inputs begin at the person's own first levels; those of a typical person at the levels that the
+    mechanism is linearised at, or at the first levels of the one from whose baseline it starts, else at 0.
     Errors: `ValueError` for a member or a person that is not there, and a typical person of whom nobody says the covariates.
     """
     require_kind(bundle, Bundle, "selected: bundle", 'load("model.twin")')
@@ -97,7 +101,8 @@ def _person(bundle: Bundle, model: HybridModel, members: tuple[int, ...], person
     )
     theta, c = model.theta(personal, given.covariates), model.context(personal, given.covariates)
     x0 = model.initial(theta, given.baseline, given.segments.u0[:, 0])
-    return _found(model, (theta, c, x0, personal), known, who.baseline, members, ())
+    begun = tuple(given.segments.u0[0, 0].tolist()), "the first level of the person whose parameters these are"
+    return _found(model, (theta, c, x0, personal), known, who.baseline, members, (), begun)
 
 
 def _typical(bundle: Bundle, model: HybridModel, members: tuple[int, ...], _: str | None) -> Selected:
@@ -107,6 +112,10 @@ def _typical(bundle: Bundle, model: HybridModel, members: tuple[int, ...], _: st
     theta, c = model.theta(personal, covariates), model.context(personal, covariates)
     nothing = torch.full((1, len(model.observation.channels)), torch.nan, dtype=torch.float64)
     middle = torch.tensor([_middle_baseline(bundle)], dtype=torch.float64) if bundle.people else nothing
+    backbone = model.backbone
+    begun = [0.0] * len(backbone.inputs), "0, for nobody says another"
+    if isinstance(backbone, LinearisedBackbone):
+        begun = backbone.u.tolist(), "the level that the mechanism is linearised at"  # what every start below is made with
     tried: list[tuple[Tensor, Callable[[Tensor], Tensor], tuple[str, ...]]] = [
         (nothing, lambda given: model.initial(theta, given), ()),
         (
@@ -115,10 +124,9 @@ def _typical(bundle: Bundle, model: HybridModel, members: tuple[int, ...], _: st
             ("the typical person starts from the middle of what was measured of the bundle's people beforehand",),
         ),
     ]
-    backbone = model.backbone
     if isinstance(backbone, LinearisedBackbone):
-        held = "the mechanism has no equilibrium at the typical θ: the typical person starts where it is linearised"
-        tried.append((nothing, lambda _: backbone.x.expand(*theta.shape[:-1], -1), (held,)))
+        nowhere = "the mechanism has no equilibrium at the typical θ: the typical person starts where it is linearised"
+        tried.append((nothing, lambda _: backbone.x.expand(*theta.shape[:-1], -1), (nowhere,)))
     why = ""
     for baseline, start, said in tried:
         try:
@@ -127,7 +135,10 @@ def _typical(bundle: Bundle, model: HybridModel, members: tuple[int, ...], _: st
             why = str(error)
             continue
         if bool(x0.isfinite().all()):
-            return _found(model, (theta, c, x0, personal), known, tuple(baseline[0].tolist()), members, said)
+            given = baseline[0].tolist()
+            if baseline is middle and not isinstance(backbone, LinearisedBackbone):
+                begun = _levels_of_the_middle(bundle, given, model), "the first level of the one whose baseline is in the middle"
+            return _found(model, (theta, c, x0, personal), known, given, members, said, begun)
     raise ValueError(
         f"selected: no start for the typical person ({why}); choose one of the bundle's people, Selection(person=…)"
     )
@@ -137,12 +148,13 @@ def _found(
     model: HybridModel,
     parts: tuple[Tensor, Tensor, Tensor, Tensor],  # θ (M|1, 1, q), c (M|1, 1, r), x0 (M|1, 1, n), personal (M, 1, d)
     covariates: dict[str, float],
-    baseline: tuple[float, ...],
+    baseline: Sequence[float],
     members: tuple[int, ...],
     said: tuple[str, ...],
+    begun: tuple[Sequence[float], str],  # levels of inputs, and whose they are
 ) -> Selected:
     theta, c, x0, personal = (part.expand(len(members), 1, -1)[:, 0].contiguous() for part in parts)
-    return Selected(model, theta, c, x0, personal, covariates, tuple(baseline), members, said)
+    return Selected(model, theta, c, x0, personal, covariates, tuple(baseline), members, said, tuple(begun[0]), begun[1])
 
 
 def _reference(bundle: Bundle, model: HybridModel) -> dict[str, float]:
@@ -175,3 +187,22 @@ def _middle_baseline(bundle: Bundle) -> list[float]:
         there = [value for value in values if value == value]
         found.append(float(median_low(there)) if there else float("nan"))
     return found
+
+
+def _levels_of_the_middle(bundle: Bundle, baseline: list[float], model: HybridModel) -> list[float]:
+    """The first levels of the inputs of the one person whose first measured channel is the middle one: one course, not a median of
+    each input by itself, which would be nobody's.
+    """
+    channel = next((k for k, value in enumerate(baseline) if value == value), None)
+    there = [] if channel is None else [p for p in bundle.people if p.baseline[channel] == baseline[channel]]
+    inputs = there[0].schedule.inputs if there else {}
+    return [float(inputs[name].values[0]) if name in inputs else 0.0 for name in model.backbone.inputs]
+
+
+def ranges_of(bundle: Bundle, model: HybridModel) -> dict[str, tuple[float, float]]:
+    """Each covariate that the model reads, from the least to the most among the bundle's people; those that nobody has left out.
+
+    Beyond them a map extrapolates, and answers all the same: whoever sets a covariate should see where it was learned.
+    """
+    seen = {name: [float(p.covariates[name]) for p in bundle.people if name in p.covariates] for name in model.uses}
+    return {name: (min(values), max(values)) for name, values in seen.items() if values}

@@ -19,7 +19,8 @@ class Population(nn.Module, ABC):
 
     Attributes: `dimension`, the size of η, the person's own coordinates; η = 0 is the typical person. `by_marginal`, the
     names of the trainable tensors that only a likelihood integrated over η determines: they do not ask for a gradient.
-    `covariates`, the covariates that θ reads, each with its UCUM unit, or None where nobody said it. `gives`, name and unit of
+    `covariates`, the covariates that θ reads, each with its UCUM unit, or None where nobody said it. `ranges`, the
+    least and most of those outside of which θ refuses or answers NaN. `gives`, name and unit of
     each θ_j in the order of θ, or None where the population does not say: a model joins it to its backbone by them.
     Law: θ(η, covariates) stays inside `box` for every real η.
     Every trainable tensor has a leading member axis (1 until an ensemble stacks it).
@@ -28,6 +29,7 @@ class Population(nn.Module, ABC):
     dimension: int
     by_marginal: tuple[str, ...] = ()
     covariates: Mapping[str, str | None] = MappingProxyType({})
+    ranges: Mapping[str, tuple[float, float]] = MappingProxyType({})
     gives: tuple[tuple[str, str], ...] | None = None
 
     __repr__, _repr_html_ = glance(built_with)

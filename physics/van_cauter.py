@@ -110,6 +110,7 @@ class VanCauterPopulation(Population):
 
     dimension = 0
     covariates = MappingProxyType({"age": "a", "type2": "1"})
+    ranges = MappingProxyType({"age": _AGES, "type2": (0.0, 1.0)})
     gives = (("k0", "/min"), ("k1", "/min"), ("k2", "/min"))
 
     def theta(self, eta: Tensor, covariates: dict[str, Tensor] | None = None) -> Tensor:

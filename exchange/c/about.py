@@ -9,7 +9,7 @@ from exchange.bundle.contents import content_hash
 from exchange.c.numbers import Real
 from exchange.export import certified, claimed
 from exchange.files.names import one_line
-from exchange.selection import Selected, Selection
+from exchange.selection import Selected, Selection, ranges_of
 from stability import Claim
 
 # What is measured in tests/exchange/c/test_steps.py, in parts of the largest number
@@ -19,12 +19,14 @@ _DIGITS = {"double": "double, some 16 digits", "float": "float, some 7 digits"}
 _CALLS = """\
 Calls. {p}_bind holds theta and c of someone under a member (0: the defaults), and everything else is asked of that person:
     {p}_person person;
-    {p}_real u[{n}] = {{0}}, after[{p}_STATES];
+    {p}_real after[{p}_STATES];
     if ({p}_bind(&person, 0, 0, 0) == 0)
-        {p}_step_rk4(&person, {p}_default_start[0], u, 0, h, after);
+        {p}_step_rk4(&person, {p}_default_start[0], {p}_default_inputs, 0, h, after);
 Of a person there are {p}_field, _directional (J vx + (df/du) vu), _adjoint, _jacobian, _observe, _observe_directional, \
 _variance, _diffusion and _initial; of others of the population {p}_theta and {p}_context. No heap and no state: one person may \
-be read by many threads. What is written may not overlap what is read. An array of size 0 is declared with 1 element."""
+be read by many threads. What is written may not overlap what is read. An array of size 0 is declared with 1 element.
+C99, and C++ from C++17 on, whose numbers may be hexadecimal. Compilers are told to refuse -ffast-math and the like, which drop \
+the checks for numbers that are not finite; {p}_ALLOW_FAST_MATH, defined, lets them."""
 
 _STEPS = """\
 Steps, inputs and infusions held over each; cut them where doses and inputs jump.
@@ -43,9 +45,9 @@ def about_header(bundle: Bundle, chosen: Selected, selection: Selection, prefix:
         [
             _model(bundle, chosen, prefix, real),
             _claims(bundle, selection, real),
-            _names(chosen),
+            _names(bundle, chosen),
             _whose(bundle, chosen, selection),
-            _CALLS.format(p=prefix, n=f"{prefix}_INPUTS" if chosen.model.backbone.inputs else "1"),
+            _CALLS.format(p=prefix),
             _STEPS.format(p=prefix, phi=PHI_ERROR, single=", and within 1e-4 in float" if real == "float" else ""),
             _rest(bundle),
         ]
@@ -105,7 +107,7 @@ def _claims(bundle: Bundle, selection: Selection, real: Real) -> str:
     return "\n".join(lines)
 
 
-def _names(chosen: Selected) -> str:
+def _names(bundle: Bundle, chosen: Selected) -> str:
     model = chosen.model
     backbone, observation = model.backbone, model.observation
 
@@ -114,12 +116,14 @@ def _names(chosen: Selected) -> str:
         return f"{what}: {each or 'none'}"
 
     uses = model.uses
+    seen = ", ".join(f"{name} from {low:.4g} to {high:.4g}" for name, (low, high) in ranges_of(bundle, model).items())
     lines = [
         f"Units are UCUM codes; time in {backbone.time_unit}.",
         listed("States", tuple(backbone.states), tuple(backbone.state_units)),
         listed("Inputs", tuple(backbone.inputs), tuple(backbone.input_units)),
         listed("Channels", tuple(observation.channels), tuple(observation.units)),
         listed("Covariates", tuple(uses), tuple(unit or "unit not stated" for unit in uses.values())),
+        *([f"Covariates of the bundle's people: {seen}; beyond that the map extrapolates."] if seen else []),
         "Parameters theta:",
         *(
             f"    {p.name} [{p.unit}], typically {p.typical:g}, never outside {p.low:g} to {p.high:g}"
@@ -136,6 +140,8 @@ def _whose(bundle: Bundle, chosen: Selected, selection: Selection) -> str:
     )
     who = "the typical person (eta = 0)" if selection.person is None else f"person {selection.person} of the bundle"
     text = f"Defaults: theta, c and start are those of {who}{f', {known}' if known else ''}, one row a member."
+    if chosen.inputs:
+        text += f" Of each input the default is {chosen.begins}."
     if chosen.x0.numel() and not bool(torch.isfinite(chosen.x0).all()):
         text += " The start is not known."
     return "\n".join([text, *(f"{said[0].upper()}{said[1:]}." for said in chosen.said)])

@@ -75,6 +75,14 @@ Functions and macros of <math.h> that are called: $functions.
 #ifndef $guard
 #define $guard
 
+/* A compiler that may take every number for finite drops the checks for numbers that are not. */
+#if !defined(${p}_ALLOW_FAST_MATH)
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || defined(_M_FP_FAST)
+#error "compile without -ffast-math, -ffinite-math-only and /fp:fast, which drop the checks here for numbers that \
+are not finite, or define ${p}_ALLOW_FAST_MATH and check arguments yourself"
+#endif
+#endif
+
 #include <math.h>
 
 typedef $real ${p}_real;
@@ -143,6 +151,7 @@ def _defaults(made: Model) -> str:
         "default_theta": chosen.theta.numpy(),
         "default_context": chosen.c.numpy(),
         "default_start": chosen.x0.numpy(),
+        "default_inputs": list(chosen.inputs),
         "parameter_low": [one.low for one in physical],
         "parameter_high": [one.high for one in physical],
         "default_covariates": list(chosen.covariates.values()),

@@ -48,13 +48,13 @@ _MANIFEST = f"""<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
-def extra_files(bundle: Bundle, chosen: Selected, variables: Variables) -> dict[str, bytes]:
-    """The files by their names in the archive."""
+def extra_files(bundle: Bundle, chosen: Selected, variables: Variables, place: str) -> dict[str, bytes]:
+    """The files by their names in the archive; `place`: where the FMU runs, which the card's copy says too."""
     contents = contents_of(bundle)
     files = {
         "fmi-ls-manifest.xml": _MANIFEST.encode(),
         "calibration.json": contents["calibration.json"],
-        "card.md": card(bundle).encode(),
+        "card.md": f"{card(bundle).rstrip()}\n\n## This FMU\n\nOf this copy in an FMU: {place}.\n".encode(),
         "states.json": as_json(_states(bundle, chosen, variables)),
     }
     if "proof.json" in contents:
@@ -109,6 +109,6 @@ def _samples(bundle: Bundle, chosen: Selected, variables: Variables) -> list[dic
     certificate = bundle.certificate
     region = certificate.region if isinstance(certificate, Certificate) else "global"
     metric = certificate.metric if isinstance(certificate, Certificate) else np.eye(chosen.x0.shape[-1])
-    nominal, levels = variables.span.nominal, variables.span.inputs
+    nominal, levels = variables.span.nominal, variables.span.levels
     x, u = sampled_states(region, metric, nominal=nominal, levels=levels, count=8, seed=0)
     return [{"x": a, "u": b} for a, b in zip(x.tolist(), u.tolist(), strict=True)]

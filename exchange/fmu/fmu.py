@@ -77,42 +77,47 @@ class Fmu(Export):
         prefix = require_prefix(self.prefix or target.stem, "Fmu: prefix, or the file's stem,")
         chosen = selected(bundle, self.selection)
         mapped = not self.fixed_theta and self.selection.person is None and _maps(chosen)
-        variables = variables_of(bundle, chosen, by_population=mapped)
+        text = header_of(bundle, chosen, self.selection, prefix=prefix)
+        starts = f" {prefix}_start(" in text  # else the header's {prefix}_initial has no program to call
+        variables = variables_of(bundle, chosen, by_population=mapped, starts=starts)
         said = [] if certified(bundle) else [*claimed(bundle)[:1]]
-        entries = self._entries(bundle, chosen, variables, prefix)
-        if self.binary and compiler() is None:
+        built = self.binary and compiler() is not None
+        entries = self._entries(bundle, chosen, variables, prefix, text, _place(self.fmi if built else None))
+        if self.binary and not built:
             said.append("no C compiler was found: the FMU holds sources only, which have to be built where it runs")
-        elif self.binary:
+        elif built:
             entries |= _binary(entries, prefix, self.fmi)
         entries[f"{FOLDER}/hashes.json"] = hashes(entries)
         write_fmu(target, entries)
         return Written(target, (*said, *chosen.said))
 
-    def _entries(self, bundle: Bundle, chosen: Selected, variables: Variables, prefix: str) -> dict[str, bytes]:
-        model, header = chosen.model, f"{prefix}_model.h"
-        text = header_of(bundle, chosen, self.selection, prefix=prefix).encode()
-        sources = {header: text, **{name: _source(name) for name in ("instance.h", *_SOURCES[self.fmi])}}
-        files = extra_files(bundle, chosen, variables)
+    def _entries(
+        self, bundle: Bundle, chosen: Selected, variables: Variables, prefix: str, text: str, place: str
+    ) -> dict[str, bytes]:
+        header = f"{prefix}_model.h"
+        sources = {header: text.encode(), **{name: _source(name) for name in ("instance.h", *_SOURCES[self.fmi])}}
+        files = extra_files(bundle, chosen, variables, place)
         head = Head(prefix, prefix, "", _about(bundle, chosen), (_SOURCES[self.fmi][0],))
         content = hashlib.sha256(described(self.fmi, head, variables))
         for name, source in sorted(sources.items()):
             content.update(name.encode() + b"\0" + source + b"\0" + self.step.encode())
         digest = content.hexdigest()
-        head = replace(head, token=f"{{{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}}}")
+        token = f"{{{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}}}"  # of any platform the same
+        head = replace(head, token=token, about=f"{head.about}; {place}")
         sources["model.h"] = model_header(
-            model,
+            chosen,
             variables,
             prefix=prefix,
             header=header,
             token=head.token,
-            members=len(chosen.members),
+            starts=f" {prefix}_start(" in text,
             exponential=self.step == "exponential",
         ).encode()
         entries = {"modelDescription.xml": described(self.fmi, head, variables), **files}
         entries |= {f"sources/{name}": source for name, source in sources.items()}
         if self.fmi == 3:
             entries["sources/buildDescription.xml"] = build_description(head)
-        entries["documentation/index.html"] = _page(prefix, files[f"{FOLDER}/card.md"].decode(), claimed(bundle))
+        entries["documentation/index.html"] = _page(prefix, files[f"{FOLDER}/card.md"].decode(), (*claimed(bundle), place))
         return entries
 
 
@@ -142,6 +147,13 @@ def _binary(entries: dict[str, bytes], prefix: str, fmi: int) -> dict[str, bytes
             [Path(folder) / _SOURCES[fmi][0]], Path(folder) / f"{prefix}.so", flags=_FLAGS, include=[folder]
         )
         return {f"binaries/{_platform(fmi)}/{prefix}{_extension()}": built.read_bytes()}
+
+
+def _place(fmi: int | None) -> str:
+    """Where it runs as it is, for a binary of this version of FMI, None without one."""
+    if fmi is None:
+        return "no binary is in it: its sources, C99, have to be built where it runs"
+    return f"its binary is for {_platform(fmi)} alone; its sources, C99, build elsewhere"
 
 
 def _platform(fmi: int) -> str:

@@ -4,22 +4,25 @@ import hashlib
 from collections.abc import Sequence
 
 from exchange.fmu.variables import Variables
-from hybrid import HybridModel
+from exchange.selection import Selected
 
 
 def model_header(
-    model: HybridModel,
+    chosen: Selected,
     variables: Variables,
     *,
     prefix: str,
     header: str,
     token: str,
-    members: int,
+    starts: bool,
     exponential: bool,
 ) -> str:
-    """The text. `header`: the file of the C header; `prefix`, of everything in it; `token`, of the instance."""
+    """The text. `header`: the file of the C header; `prefix`, of everything in it; `token`, of the instance; `starts`: does the header
+    say where someone starts?
+    """
+    model = chosen.model
     sizes = {
-        "MEMBERS": members,
+        "MEMBERS": len(chosen.members),
         "STATES": len(model.backbone.states),
         "INPUTS": len(model.backbone.inputs),
         "CHANNELS": len(model.observation.channels),
@@ -28,6 +31,7 @@ def model_header(
         "PERSONAL": model.personal,
         "DIMENSION": model.population.dimension,
         "BY_POPULATION": int(variables.switch is not None),
+        "STARTS": int(starts),
         "EXPONENTIAL": int(exponential),
     }
     places, place = dict[str, int](), 0
@@ -52,6 +56,7 @@ def model_header(
             f"#define MODEL_HASH UINT64_C(0x{hashlib.sha256(token.encode()).hexdigest()[:16]})",
             *(f"#define {name} {count}" for name, count in {**sizes, **places}.items()),
             f"static const double start_values[V_COUNT] = {{{_reals(values)}}};",
+            f"static const double start_baseline[] = {{{_reals(chosen.baseline)}}}; /* NAN: not measured */",
             f"static const double theta_boxes[][2] = {{{pairs}}};",
             f"static const double state_nominals[STATES] = {{{_reals([n or 1.0 for n in nominals])}}};",
             "#endif",
@@ -61,7 +66,7 @@ def model_header(
 
 
 def _real(value: float) -> str:
-    return float(value).hex()
+    return "NAN" if value != value else float(value).hex()
 
 
 def _reals(values: Sequence[float]) -> str:

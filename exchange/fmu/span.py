@@ -17,13 +17,13 @@ _FINE, _STEPS = 0.1, 2000.0  # a step times the fastest rate; the most steps of 
 @dataclass(frozen=True)
 class Span:
     """`stop`, when a default experiment ends · `step`, the internal step of co-simulation · `nominal` (n,), the states' size ·
-    `inputs` (m,), the levels that inputs begin at.
+    `levels` (m,), the size of inputs: the middle of the levels that the bundle's people begin at.
     """
 
     stop: float
     step: float
     nominal: tuple[float, ...]
-    inputs: tuple[float, ...]
+    levels: tuple[float, ...]
 
 
 def span_of(bundle: Bundle, chosen: Selected) -> Span:
@@ -33,8 +33,8 @@ def span_of(bundle: Bundle, chosen: Selected) -> Span:
     2,000th of the experiment.
     """
     model = chosen.model
-    inputs = _inputs(bundle, chosen)
-    u = torch.tensor([inputs], dtype=torch.float64)[None]
+    levels = _levels(bundle, chosen)
+    u = torch.tensor([levels], dtype=torch.float64)[None]
     side = model.at(chosen.theta[:, None], chosen.c[:, None])
     slopes = side.jacobian(chosen.x0[:, None], u.expand(len(chosen.theta), 1, -1))
     rates = torch.linalg.eigvals(slopes.nan_to_num(0.0, 0.0, 0.0)).abs().flatten().tolist()
@@ -46,7 +46,7 @@ def span_of(bundle: Bundle, chosen: Selected) -> Span:
         stop,
         _rounded(max(min(stop, _FINE / fast if fast > 0.0 else stop), stop / _STEPS)),
         _nominal(bundle, chosen),
-        inputs,
+        levels,
     )
 
 
@@ -55,7 +55,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.2g}")
 
 
-def _inputs(bundle: Bundle, chosen: Selected) -> tuple[float, ...]:
+def _levels(bundle: Bundle, chosen: Selected) -> tuple[float, ...]:
     """The levels that the bundle's people begin at, the middle one of each; 0 where there is nobody."""
     names = chosen.model.backbone.inputs
     begun = [

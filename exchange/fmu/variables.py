@@ -5,7 +5,7 @@ rates, θ, context and η of each member, `member1.plasma` …, channels of each
 `y.concentration` (the mean), `aleatoric.concentration` and `epistemic.concentration`, in both `u.NAME` and `infused.STATE`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,7 @@ from exchange.bundle.bundle import Bundle
 from exchange.fmu.names import numbered, part, require_distinct
 from exchange.fmu.span import Span, span_of
 from exchange.fmu.units import rate_of
-from exchange.selection import Selected
+from exchange.selection import Selected, ranges_of
 from hybrid import HybridModel
 from physics.units import times
 
@@ -112,7 +112,7 @@ class _Column:
     units: Sequence[str | None]
     start: Sequence[float] | None = None
     nominal: Sequence[float] | None = None
-    box: Sequence[tuple[float, float]] | None = None
+    box: Sequence[tuple[float | None, float | None]] | None = None
     derivative: int | None = None  # the reference of the first state
     calculated: bool = False
 
@@ -135,8 +135,9 @@ class _Column:
             )
 
 
-def variables_of(bundle: Bundle, chosen: Selected, *, by_population: bool) -> Variables:
-    """The variables of these members; `by_population`: the population's map among them, with its switch.
+def variables_of(bundle: Bundle, chosen: Selected, *, by_population: bool, starts: bool = True) -> Variables:
+    """The variables of these members; `by_population`: the population's map among them, with its switch; `starts`: does the header
+    say where someone starts?
 
     Errors: `ValueError` for names that FMI has no place for, and for two that are the same.
     """
@@ -144,13 +145,22 @@ def variables_of(bundle: Bundle, chosen: Selected, *, by_population: bool) -> Va
     M = len(chosen.theta)
     owners = [f"member{member + 1}." for member in chosen.members] if M > 1 else [""]
     groups, place = list[Group](), 0
-    for macro, columns in _columns(model, chosen, owners, span, by_population):
+    known = ranges_of(bundle, model) if by_population else {}
+    for macro, columns in _columns(model, chosen, owners, span, by_population, known):
         found = list[Variable]()
         for column in columns:
             found += column.at(place + len(found))
         groups.append(Group(macro, tuple(found)))
         place += len(found)
-    words = "take theta and context of eta, latents and covariates by the population's map, and not as they are stated"
+    words = (
+        "true: theta and context are what the population's map makes of eta, latents and covariates, and are read so, whatever they "
+        "were set to. Set before or while initialising, "
+    ) + (
+        "states that nobody sets start from what the model says at that theta, from the same baseline"
+        if starts
+        else "it leaves the states' starts as they are stated here: where the model starts is the solution of an equation, which is "
+        "not in this FMU, so set them"
+    )
     switch = Variable("by_population", place, "parameter", "tunable", words, initial="exact", start=0.0, boolean=True)
     variables = Variables(tuple(groups), switch if by_population else None, span)
     require_distinct([v.name for v in variables.all])
@@ -158,7 +168,12 @@ def variables_of(bundle: Bundle, chosen: Selected, *, by_population: bool) -> Va
 
 
 def _columns(
-    model: HybridModel, chosen: Selected, owners: Sequence[str], span: Span, mapped: bool
+    model: HybridModel,
+    chosen: Selected,
+    owners: Sequence[str],
+    span: Span,
+    mapped: bool,
+    known: Mapping[str, tuple[float, float]],  # the range of covariates among the bundle's people
 ) -> Iterator[tuple[str, list[_Column]]]:
     backbone, observation, time = model.backbone, model.observation, model.backbone.time_unit
     states, units = [part(name, "the state") for name in backbone.states], list(backbone.state_units)
@@ -204,9 +219,9 @@ def _columns(
                 [f"u.{name}" for name in inputs],
                 "input",
                 "continuous",
-                _each(inputs, "input"),
+                [f"input {name}; its start is {chosen.begins}" for name in inputs],
                 list(backbone.input_units),
-                span.inputs,
+                chosen.inputs,
             )
         ],
     )
@@ -244,7 +259,7 @@ def _columns(
             for m, owner in enumerate(owners)
         ],
     )
-    yield from _population(model, chosen, owners, mapped)
+    yield from _population(model, chosen, owners, mapped, known)
     step = "the longest internal step in co-simulation, which is taken as two halves; a second solution takes it whole"
     yield (
         "V_STEP",
@@ -284,7 +299,11 @@ def _outputs(kind: str, channels: Sequence[str], words: str, units: Sequence[str
 
 
 def _population(
-    model: HybridModel, chosen: Selected, owners: Sequence[str], mapped: bool
+    model: HybridModel,
+    chosen: Selected,
+    owners: Sequence[str],
+    mapped: bool,
+    ranges: Mapping[str, tuple[float, float]],
 ) -> Iterator[tuple[str, list[_Column]]]:
     parameters = model.backbone.physical
     d, latents = model.population.dimension, model.latents
@@ -312,9 +331,10 @@ def _population(
         [
             _Column(
                 [f"covariate.{part(name, 'the covariate')}" for name in known],
-                *("parameter", "tunable", _each(list(known), "read where by_population is true: the covariate")),
+                *("parameter", "tunable", [_covariate(name, uses[name], ranges.get(name)) for name in known]),
                 units=[uses[name] for name in known],
                 start=list(known.values()),
+                box=[_box(model.population.ranges.get(name), value) for name, value in known.items()],
             )
         ],
     )
@@ -322,3 +342,16 @@ def _population(
 
 def _each(names: Sequence[str], words: str) -> list[str]:
     return [f"{words} {name}" for name in names]
+
+
+def _covariate(name: str, unit: str | None, seen: tuple[float, float] | None) -> str:
+    words = f"read where by_population is true: the covariate {name}"
+    if seen is None:
+        return f"{words}; nobody of the bundle's people has it stated"
+    low, high, each = *(f"{end:.4g}" for end in seen), "" if unit in (None, "1") else f" {unit}"
+    return f"{words}; of the bundle's people from {low} to {high}{each}, and beyond that the map extrapolates"
+
+
+def _box(stated: tuple[float, float] | None, value: float) -> tuple[float | None, float | None]:
+    """The range that the population states, which holds the start."""
+    return (None, None) if stated is None else (min(stated[0], value), max(stated[1], value))

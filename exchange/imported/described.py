@@ -66,7 +66,7 @@ class Described:
     references of their rates in their order · `inputs`, `parameters` (which may be set before a run), `outputs`: the real ones ·
     `time_unit`, UCUM, None where nobody says · `directional`, whether it gives directional derivatives · `event_indicators`, how
     many · `step` of its own in co-simulation, `any_step`, whether it can be stepped otherwise · `left_out`, names of inputs that
-    are no single real number · `sha256` of the file.
+    are no single real number · `sha256` of the file · `switches`, the parameters that are true or false.
     """
 
     path: Path
@@ -86,6 +86,7 @@ class Described:
     any_step: bool
     left_out: tuple[str, ...]
     tool: str
+    switches: tuple[Variable, ...] = ()
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -158,6 +159,10 @@ def _of(opened: Opened, about: Any, data: bytes) -> Described:
         named = (numbers["start"], numbers["min"], numbers["max"], numbers["nominal"])
         return Variable(one.name, int(one.valueReference), unit, called, *named, one_line(one.description or "", 200))
 
+    def truth(one: Any) -> Variable:
+        start = None if one.start is None else float(str(one.start) in ("true", "1"))
+        return Variable(one.name, int(one.valueReference), None, None, start, said=one_line(one.description or "", 200))
+
     def real(one: Any) -> bool:
         return one.type in ("Real", "Float64") and not one.dimensions
 
@@ -193,6 +198,7 @@ def _of(opened: Opened, about: Any, data: bytes) -> Described:
         and _says(data, "CoSimulation", "canHandleVariableCommunicationStepSize"),
         tuple(v.name for v in of["input"] if not real(v)),
         one_line(about.generationTool or "", 100),
+        tuple(truth(v) for v in of["parameter"] if v.type == "Boolean" and not v.dimensions),
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from exchange.fmu.archive import open_fmu
 from exchange.fmu.loading import loaded, told_of
 from exchange.imported.described import described_in
+from exchange.imported.settings import Settings, settings_of
 
 Array = NDArray[np.float64]
 _ROUNDS = 100  # of discrete states before they rest
@@ -37,9 +38,7 @@ class Instance:
         opened = open_fmu(path)
         self.described, self.parameters = described_in(opened), dict(parameters)
         self._require_continuous()
-        given = {
-            self.described.one(n, ("parameters",), f"{path}:").reference: float(v) for n, v in self.parameters.items()
-        }
+        given = settings_of(self.described, self.parameters, ("parameters",), f"{path}:")
         self._lock = threading.Lock()
         folder = Path(tempfile.mkdtemp())
         try:
@@ -115,13 +114,12 @@ class Instance:
         (self._fmu.getContinuousStateDerivatives if self._three else self._fmu.getDerivatives)(self._dx, self._n)
         return np.array(self._dx, dtype=np.float64)
 
-    def _begin(self, parameters: Mapping[int, float]) -> None:
+    def _begin(self, parameters: Settings) -> None:
         """From instantiated to continuous time, as the standard has it: initialised, then its discrete states until they rest."""
         fmu, path = self._fmu, self.described.path
         if not self._three:
             fmu.setupExperiment(startTime=0.0)
-        if parameters:
-            (fmu.setFloat64 if self._three else fmu.setReal)(list(parameters), list(parameters.values()))
+        parameters.put(fmu, three=self._three)
         fmu.enterInitializationMode() if not self._three else fmu.enterInitializationMode(startTime=0.0)
         fmu.exitInitializationMode()
         for _ in range(_ROUNDS):

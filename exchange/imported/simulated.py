@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from exchange.fmu.archive import open_fmu
 from exchange.fmu.loading import loaded, told_of
 from exchange.imported.described import Described, Variable, described_in
+from exchange.imported.settings import Settings, settings_of
 from hybrid import Schedule, Signal
 from physics.arguments import quote, require_kind, require_number, require_path
 from training.people import Record
@@ -36,7 +37,7 @@ def simulated_records(
 
     THIS RUNS THE CODE THAT THE FMU HOLDS.
     Arguments: `times`, increasing, in the FMU's unit of time, from 0 on · `people`, by id, each the parameters (and starts of
-    inputs and states) that it sets, by name, in the FMU's units · `schedule`: its inputs by name, held between their points, and
+    inputs and states) that it sets, by name, in the FMU's units, and switches, 1 for true · `schedule`: its inputs by name, held between their points, and
     infusions (doses with a duration) into a state that the FMU has an input `infused.<state>` for; a bolus, which would be a jump
     that FMI has no place for, is refused · `channels`, outputs by name (default: all) · `step` between communications (default:
     the FMU's own, and without one the longest that meets every time).
@@ -105,17 +106,13 @@ def _named(channels: object, about: Described) -> list[str]:
     return list(channels)
 
 
-def _settings(about: Described, id: object, values: object) -> dict[int, float]:
+def _settings(about: Described, id: object, values: object) -> Settings:
     what = f"simulated_records: people: {quote(id, 60)}"
     if not isinstance(id, str):
         raise ValueError(f"{what} is no text; write {{'1': {{…}}}}")
     require_kind(values, Mapping, what, '{"mu": 2.0}')
     assert isinstance(values, Mapping)  # for the type checker: just required
-    found = {}
-    for name, value in values.items():
-        require_number(value, f"{what}: {quote(name, 60)}")
-        found[about.one(name, ("parameters", "states", "inputs"), f"{what} sets").reference] = float(value)
-    return found
+    return settings_of(about, values, ("parameters", "states", "inputs"), f"{what} sets")
 
 
 def _driven(about: Described, schedule: Schedule | None) -> dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -158,7 +155,7 @@ def _run(
     folder: Path,
     about: Described,
     at: NDArray[np.float64],  # (T,)
-    settings: Mapping[int, float],
+    settings: Settings,
     driven: Mapping[int, tuple[NDArray[np.float64], NDArray[np.float64]]],
     shown: Sequence[int],
     step: float | None,
@@ -180,7 +177,7 @@ def _run(
             fmu.enterInitializationMode(startTime=0.0, stopTime=stop) if three else fmu.setupExperiment(
                 startTime=0.0, stopTime=stop
             )
-            _set(put, settings)
+            settings.put(fmu, three=three)
             _set(put, _levels(driven, 0.0))
             if not three:
                 fmu.enterInitializationMode()

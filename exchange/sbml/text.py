@@ -49,7 +49,7 @@ def text_of(
     rates, observed = ([found[i] for i in ends[group]] for group in ("rate", "y"))
     own = {kind: [ids[kind, one] for one in names] for kind, names in kinds.items()}
     x0, theta, c = (values[0].tolist() for values in (chosen.x0, chosen.theta, chosen.c))
-    levels = [_level(model, one) for one in backbone.inputs]
+    levels = chosen.inputs or tuple(_level(model, one) for one in backbone.inputs)
     units, per_time = backbone.state_units, [over(unit, backbone.time_unit) for unit in backbone.state_units]
     each = zip(own["state"], kinds["state"], units, x0, rates, strict=True)
     quantities = [Quantity(i, n, unit, value, rate=rate) for i, n, unit, value, rate in each]

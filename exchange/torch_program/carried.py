@@ -55,7 +55,7 @@ def described(bundle: Bundle, chosen: Selected, program: Program, name: str, pre
         **{"time": model.backbone.time_unit, "members": list(chosen.members), "of": _count(bundle)},
         "claims": list(claimed(bundle)),
         "starts_with": {
-            **{"theta": _lists(chosen.theta), "c": _lists(chosen.c), "x": _lists(chosen.x0)},
+            **{"theta": _lists(chosen.theta), "c": _lists(chosen.c), "x": _lists(chosen.x0), "u": list(chosen.inputs)},
             **{"personal": _lists(chosen.personal), "covariates": dict(chosen.covariates), "said": list(chosen.said)},
         },
     }

@@ -73,6 +73,8 @@ def import_fmu(path: Path, records: Path | None, asked: Asked, *, replace: bool 
 
 
 def _number(name: str, text: str) -> float:
+    if text.strip().lower() in ("true", "false"):  # of a switch
+        return text.strip().lower() == "true"
     try:
         return float(text)
     except ValueError as error:
@@ -86,6 +88,8 @@ def _in_words(about: Described) -> list[str]:
         there = [one.in_words() for one in getattr(about, kind)]
         more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
         lines.append(f"{kind:<12} {', '.join(there[:_SHOWN]) or 'none'}{more}")
+    if about.switches:
+        lines.append(f"{'switches':<12} {', '.join(one.name for one in about.switches[:_SHOWN])}: 1, or 0 for false")
     lines.append(f"{'time':<12} {about.time_unit or 'unit unknown'}")
     slopes = "directional derivatives" if about.directional else "differences: it has no directional derivatives"
     lines.append(f"{'slopes':<12} {slopes}")

@@ -1,12 +1,14 @@
 """What of a bundle is exported: members, and whose θ and c."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from exchange import EXPORTS, Selection, selected
 from exchange.bundle.bundle import Bundle
+from hybrid import Schedule, Signal
 from tests.exchange.bundle.test_bundle import MODELS, bundle_for
 
 
@@ -55,6 +57,18 @@ def test_a_typical_person_of_a_model_that_starts_from_a_measurement(bundles: dic
     assert found.covariates == {"age": 40.0, "type2": 0.0}  # someone's, and not a mean of a yes and a no
     assert bool(found.x0.isfinite().all())
     assert "middle" in found.said[0]
+
+
+def test_inputs_begin_where_the_start_belongs(bundles: dict[str, Bundle]) -> None:
+    plain = bundles["VanCauter"]
+    second = replace(plain.people[1], schedule=Schedule(inputs={n: Signal((0.0, 9.0), (0.7, 0.2)) for n in ("basal", "glucose")}))
+    bundle = replace(plain, people=(plain.people[0], second))
+    one, typical = selected(bundle, Selection(person="№ 2")), selected(bundle, Selection())
+    assert (one.inputs, one.begins) == ((0.7, 0.7), "the first level of the person whose parameters these are")
+    assert typical.inputs == (0.3, 0.3)  # of Ada, in whose middle baseline it starts, and no median of each
+    assert typical.baseline == plain.people[0].baseline
+    nobody = selected(bundles["linear"], Selection())
+    assert (nobody.inputs, nobody.begins) == ((0.0, 0.0), "0, for nobody says another")
 
 
 def test_who_is_not_there_is_refused(bundles: dict[str, Bundle]) -> None:

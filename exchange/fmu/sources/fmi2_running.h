@@ -58,7 +58,7 @@ STATUS FMI2(fmi2GetEventIndicators)(fmi2Component handle, fmi2Real indicators[],
 
 STATUS FMI2(fmi2GetContinuousStates)(fmi2Component handle, fmi2Real states[], size_t count)
 {
-    if (!handle || count != MEMBERS * STATES)
+    if (!handle || count != MEMBERS * STATES || bind_people(OF(handle)))
         return fmi2Error;
     memcpy(states, OF(handle)->memory.value + V_STATE, sizeof(double) * MEMBERS * STATES);
     return fmi2OK;

@@ -55,7 +55,7 @@ STATUS FMI3(fmi3GetEventIndicators)(fmi3Instance handle, fmi3Float64 indicators[
 
 STATUS FMI3(fmi3GetContinuousStates)(fmi3Instance handle, fmi3Float64 states[], size_t count)
 {
-    if (!handle || count != MEMBERS * STATES)
+    if (!handle || count != MEMBERS * STATES || bind_people(OF(handle)))
         return fmi3Error;
     memcpy(states, OF(handle)->memory.value + V_STATE, sizeof(double) * MEMBERS * STATES);
     return fmi3OK;

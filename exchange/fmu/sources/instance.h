@@ -34,6 +34,7 @@ typedef enum { INSTANTIATED, INITIALISING, EVENTS, CONTINUOUS, STEPPING, TERMINA
 typedef struct {
     double value[V_COUNT];
     double whole[MEMBERS * STATES];        /* co-simulation by steps twice as long, to compare with; see advance */
+    double stated[MEMBERS * STATES];       /* 1 for each state that somebody set before or while initialising */
     int32_t compared;                      /* does it begin where the states do? */
     int32_t by_population;
     int32_t mode;
@@ -81,6 +82,27 @@ static int failed(Instance *instance, const char *why)
     return -1;
 }
 
+/* Before and while initialising, states that nobody set start where theta says: as they are stated, and, where the population's map
+   makes theta, where the model says that someone with it starts. */
+static int start_states(Instance *instance)
+{
+#if BY_POPULATION && STARTS
+    Memory *memory = &instance->memory;
+    for (int member = 0; member < MEMBERS && memory->mode <= INITIALISING; member++) {
+        double first[STATES];
+        memcpy(first, start_values + AT_STATE(member), sizeof first);
+        if (memory->by_population && MODEL(initial)(&instance->person[member], start_baseline, first) != 0)
+            return failed(instance, "with theta by the population's map the model has no start; set the states");
+        for (int i = 0; i < STATES; i++)
+            if (!memory->stated[member * STATES + i])
+                memory->value[AT_STATE(member) + i] = first[i];
+    }
+#else
+    (void)instance;
+#endif
+    return 0;
+}
+
 /* theta and c, stated or by the population's map, folded into what the field reads; 0, or -1 where a number is none */
 static int bind_people(Instance *instance)
 {
@@ -102,6 +124,8 @@ static int bind_people(Instance *instance)
         if (MODEL(bind)(&instance->person[member], member, theta, context) != 0)
             return failed(instance, "the parameters, or the covariates that they are mapped of, are not finite or out of range");
     }
+    if (start_states(instance))
+        return -1;
     instance->bound = 1;
     return 0;
 }
@@ -310,6 +334,7 @@ static int set_value(Instance *instance, uint32_t reference, double number)
         if (memory->mode == STEPPING)
             return failed(instance, "in co-simulation a state's start is set before or while initialising");
         memory->compared = 0;
+        memory->stated[reference - V_STATE] = 1.0;
         changed(instance, 0);
     } else if (reference >= V_THETA && reference < V_ERROR) {
         if (reference < V_CONTEXT) {
@@ -335,7 +360,19 @@ static int get_value(Instance *instance, uint32_t reference, double *number)
         return -1;
     if (reference >= V_OUTPUT && compute_outputs(instance))
         return -1;
+    /* a start, theta and context are read as they are used */
+    if (reference >= V_STATE && reference < V_RATE && bind_people(instance))
+        return -1;
     *number = instance->memory.value[reference];
+#if BY_POPULATION
+    if (instance->memory.by_population && reference >= V_THETA && reference < V_ETA) {
+        int place = (int)(reference - (reference < V_CONTEXT ? V_THETA : V_CONTEXT));
+        if (bind_people(instance))
+            return -1;
+        *number = reference < V_CONTEXT ? instance->person[place / SIZE(PARAMETERS)].theta[place % SIZE(PARAMETERS)]
+                                        : instance->person[place / SIZE(CONTEXT)].c[place % SIZE(CONTEXT)];
+    }
+#endif
     return 0;
 }
 

@@ -71,6 +71,7 @@ class MarshPopulation(Population):
 
     dimension = 0
     covariates = MappingProxyType({"weight": "kg"})
+    ranges = MappingProxyType({"weight": _WEIGHTS})
     gives = tuple((p.name, p.unit) for p in Marsh.physical)
 
     def theta(self, eta: Tensor, covariates: dict[str, Tensor] | None = None) -> Tensor:

@@ -80,6 +80,7 @@ class SchniderPopulation(Population):
 
     dimension = 0
     covariates = MappingProxyType({name: unit for name, (_, _, unit) in _RANGES.items()})
+    ranges = MappingProxyType({name: (low, high) for name, (low, high, _) in _RANGES.items()})
     gives = tuple((p.name, p.unit) for p in Schnider.physical)
 
     def theta(self, eta: Tensor, covariates: dict[str, Tensor] | None = None) -> Tensor:

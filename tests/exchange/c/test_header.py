@@ -187,6 +187,19 @@ def test_it_needs_the_mathematics_library_and_nothing_else(header_of: HeaderOf, 
         )
 
 
+@needs_compiler
+def test_a_compiler_that_takes_every_number_for_finite_is_refused(header_of: HeaderOf, tmp_path: Path) -> None:
+    _, path = header_of("neural noise")
+    (tmp_path / "a.c").write_text('#include "model.h"\n')
+    command = [str(compiler()), "-std=c99", "-fsyntax-only", f"-I{path.parent}", str(tmp_path / "a.c")]
+    for flag in ("-ffast-math", "-ffinite-math-only"):
+        with pytest.raises(ValueError, match="drop the checks"):
+            run([*command, flag])
+        run([*command, flag, "-Dmodel_ALLOW_FAST_MATH"])
+    run([*command, "-fno-fast-math"])
+    assert "C++17" in path.read_text()
+
+
 def test_who_is_refused_at_bind(header_of: HeaderOf) -> None:
     if compiler() is None:
         pytest.skip("no C compiler")

@@ -17,8 +17,9 @@ from exchange import Selection, selected
 from exchange.c.compiled import STRICT, compiler
 from exchange.fmu.archive import open_fmu
 from exchange.fmu.fmu import Fmu
-from exchange.fmu.running import running
+from exchange.fmu.running import Running, running
 from exchange.fmu.units import definitions, rate_of
+from tests.exchange.bundle.test_bundle import bundle_for, van_cauter
 from tests.exchange.fmu.conftest import Made
 
 fmpy = pytest.importorskip("fmpy", reason="FMPy, of the extra fmu, is not installed")
@@ -157,6 +158,46 @@ def test_the_population_s_map_is_behind_a_switch(one: Made) -> None:
 
 
 @needs_compiler
+def test_with_the_map_theta_is_read_as_it_is_used_and_the_start_follows(tmp_path: Path) -> None:
+    """Of a C-peptide model, whose second state starts by k2/k1 of somebody's age: what nobody set follows, what somebody set stays."""
+    bundle = bundle_for(van_cauter())
+    chosen = selected(bundle, Selection(member=0))
+    path = Fmu(Selection(member=0)).write(bundle, tmp_path / "cp.fmu").path
+    old = {"age": torch.tensor([70.0], dtype=torch.float64), "type2": torch.tensor([1.0], dtype=torch.float64)}
+    theta = chosen.model.theta(torch.zeros(1, 1, 0), old)
+    start = chosen.model.initial(theta, torch.tensor([chosen.baseline], dtype=torch.float64))[0, 0].tolist()
+    names = [f"theta.{one.name}" for one in chosen.model.backbone.physical]
+    with initialising(path) as fmu:
+        fmu.set({"covariate.age": 70.0, "covariate.type2": 1.0})
+        assert fmu.get(["plasma", "second", *names]).tolist() == [*chosen.x0[0].tolist(), *chosen.theta[0].tolist()]
+        fmu.switch("by_population", True)
+        np.testing.assert_allclose(fmu.get(["plasma", "second"]), start, rtol=1e-13)
+        np.testing.assert_allclose(fmu.get(names), theta[0, 0], rtol=1e-13)
+        fmu.set({"plasma": 3.0})
+        np.testing.assert_allclose(fmu.get(["plasma", "second"]), [3.0, start[1]], rtol=1e-13)
+        fmu.switch("by_population", False)
+        assert fmu.get(["plasma", "second", *names]).tolist() == [3.0, chosen.x0[0, 1].item(), *chosen.theta[0].tolist()]
+
+
+def test_a_description_says_what_the_map_does_where_it_was_learned_and_where_the_binary_runs(tmp_path: Path) -> None:
+    bundle = bundle_for(van_cauter())
+    entries = open_fmu(Fmu(Selection(member=0), binary=False).write(bundle, tmp_path / "cp.fmu").path).entries
+    text = entries["modelDescription.xml"].decode()
+    age = re.search(r'<Float64 name="covariate.age"[^>]*>', text)
+    assert age is not None
+    assert 'of the bundle\'s people from 40 to 41 a, and beyond' in age[0]
+    assert 'min="10.0" max="110.0"' in age[0]
+    assert "states that nobody sets start from what the model says at that theta" in text
+    for name in ("modelDescription.xml", "documentation/index.html", "extra/org.homeostat/card.md"):
+        assert "no binary is in it: its sources, C99, have to be built where it runs" in entries[name].decode()
+    # inputs begin where the start's person was, in the FMU as in its header
+    levels = selected(bundle, Selection(member=0)).inputs
+    assert levels == (0.3, 0.3)
+    assert re.findall(r'name="u\.\w+"[^>]* start="([^"]*)"', text) == [repr(level) for level in levels]
+    assert "cp_default_inputs[2] = {0.3, 0.3}" in entries["sources/cp_model.h"].decode()
+
+
+@needs_compiler
 def test_a_state_is_kept_taken_up_and_written_down(made: Made) -> None:
     def simulate(fmu: Any, steps: int, at: float) -> list[float]:
         for k in range(steps):
@@ -219,6 +260,17 @@ def test_without_a_compiler_there_are_sources_and_a_sentence(
     assert any("no C compiler" in sentence for sentence in found.sentences)
     assert not any(name.startswith("binaries/") for name in names)
     assert b"by_population" not in names["modelDescription.xml"]
+
+
+@contextmanager
+def initialising(path: Path) -> Iterator[Running]:
+    """A Model Exchange instance, instantiated and no more."""
+    with tempfile.TemporaryDirectory() as folder:
+        open_fmu(path).write_to(Path(folder))
+        described = fmpy.read_model_description(folder)
+        fmu = fmpy.instantiate_fmu(folder, described, "ModelExchange")
+        yield Running(described, fmu, path)
+        fmu.freeInstance()
 
 
 @contextmanager

@@ -236,6 +236,26 @@ def test_one_of_ours_comes_back_as_it_went(fmi: Literal[2, 3], tmp_path: Path) -
     assert read.schedule == given
 
 
+@pytest.mark.parametrize("fmi", [3, 2])
+def test_switches_are_set_and_what_would_not_be_read_is_refused(fmi: Literal[2, 3], tmp_path: Path) -> None:
+    bundle = bundle_for(oral())
+    path = Fmu(Selection(member=1), fmi=fmi).write(bundle, tmp_path / "oral.fmu").path
+    assert [one.name for one in described(path).switches] == ["by_population"]
+    heavy = {"covariate.WT": 140.0, "gut": 300.0}
+    each = {"1": {"gut": 300.0}, "2": {**heavy, "by_population": 1.0}}
+    typical, other = (one.values for one in simulated_records(path, [2.0], people=each, channels=("y.concentration",)))
+    assert other[0, 0] < 0.7 * typical[0, 0]  # in twice the volume
+    for given, words in (
+        (heavy, "read where by_population is true alone; set by_population=1"),
+        ({"by_population": 1, "theta.ka": 1.0}, "not read where by_population is true"),
+        ({"by_population": 0.5}, "true or false"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            simulated_records(path, [2.0], people={"1": given})
+    with pytest.raises(ValueError, match="set by_population=1"):
+        Instance(path, {"covariate.WT": 140.0})
+
+
 def test_a_bundle_names_the_file_and_its_hash(fmu: Path, tmp_path: Path) -> None:
     backbone = imported_backbone(fmu)
     model = model_of(imported_term(fmu, backbone, parameters={"mu": 2.0}, whole=True), backbone)
