@@ -190,8 +190,8 @@ def _middle_baseline(bundle: Bundle) -> list[float]:
 
 
 def _levels_of_the_middle(bundle: Bundle, baseline: list[float], model: HybridModel) -> list[float]:
-    """The first levels of the inputs of the one person whose first measured channel is the middle one: one course, not a median of
-    each input by itself, which would be nobody's.
+    """The first levels of the inputs of the one person whose first measured channel is the middle one: one course, not a median
+    of each input by itself, which would be nobody's.
     """
     channel = next((k for k, value in enumerate(baseline) if value == value), None)
     there = [] if channel is None else [p for p in bundle.people if p.baseline[channel] == baseline[channel]]

@@ -17,8 +17,8 @@ def model_header(
     starts: bool,
     exponential: bool,
 ) -> str:
-    """The text. `header`: the file of the C header; `prefix`, of everything in it; `token`, of the instance; `starts`: does the header
-    say where someone starts?
+    """The text. `header`: the file of the C header; `prefix`, of everything in it; `token`, of the instance; `starts`: does
+    the header say where someone starts?
     """
     model = chosen.model
     sizes = {

@@ -136,8 +136,8 @@ class _Column:
 
 
 def variables_of(bundle: Bundle, chosen: Selected, *, by_population: bool, starts: bool = True) -> Variables:
-    """The variables of these members; `by_population`: the population's map among them, with its switch; `starts`: does the header
-    say where someone starts?
+    """The variables of these members; `by_population`: the population's map among them, with its switch; `starts`: does the
+    header say where someone starts?
 
     Errors: `ValueError` for names that FMI has no place for, and for two that are the same.
     """
@@ -153,13 +153,13 @@ def variables_of(bundle: Bundle, chosen: Selected, *, by_population: bool, start
         groups.append(Group(macro, tuple(found)))
         place += len(found)
     words = (
-        "true: theta and context are what the population's map makes of eta, latents and covariates, and are read so, whatever they "
-        "were set to. Set before or while initialising, "
+        "true: theta and context are what the population's map makes of eta, latents and covariates, and are read so, whatever "
+        "they were set to. Set before or while initialising, "
     ) + (
         "states that nobody sets start from what the model says at that theta, from the same baseline"
         if starts
-        else "it leaves the states' starts as they are stated here: where the model starts is the solution of an equation, which is "
-        "not in this FMU, so set them"
+        else "it leaves the states' starts as they are stated here: where the model starts is the solution of an equation, "
+        "which is not in this FMU, so set them"
     )
     switch = Variable("by_population", place, "parameter", "tunable", words, initial="exact", start=0.0, boolean=True)
     variables = Variables(tuple(groups), switch if by_population else None, span)

@@ -27,8 +27,8 @@ class Settings:
 
 
 def settings_of(about: Described, values: Mapping[str, Any], kinds: Sequence[str], what: str) -> Settings:
-    """The settings of these `values` by name, of real variables of these `kinds` ("parameters", "states", "inputs") and of switches
-    (true or false, 1 or 0).
+    """The settings of these `values` by name, of real variables of these `kinds` ("parameters", "states", "inputs") and of
+    switches (true or false, 1 or 0).
 
     Errors: `ValueError`, beginning with `what`, for a name that is not there, a value of another kind, and what the FMU would not
     read: of one of ours, a covariate without the switch `by_population`, or a theta with it.

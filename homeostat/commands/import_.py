@@ -22,7 +22,12 @@ def import_(
     until: Annotated[float, typer.Option(help="End of the simulation, in the FMU's unit of time.")] = 1.0,
     points: Annotated[int, typer.Option(min=2, max=100_000, help="How many times, evenly from 0 to --until.")] = 101,
     setting: Annotated[
-        str, typer.Option("--set", metavar="NAME=VALUE,…", help="Parameters, inputs or starts by name, in the FMU's own units; of a switch 1 or 0.")
+        str,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE,…",
+            help="Parameters, inputs or starts by name, in the FMU's own units; of a switch 1, or 0 for false.",
+        ),
     ] = "",
     do: Annotated[
         str,

@@ -159,7 +159,7 @@ def test_the_population_s_map_is_behind_a_switch(one: Made) -> None:
 
 @needs_compiler
 def test_with_the_map_theta_is_read_as_it_is_used_and_the_start_follows(tmp_path: Path) -> None:
-    """Of a C-peptide model, whose second state starts by k2/k1 of somebody's age: what nobody set follows, what somebody set stays."""
+    """Of a C-peptide model, whose second state starts by k2/k1 of an age: what nobody set follows, what somebody set stays."""
     bundle = bundle_for(van_cauter())
     chosen = selected(bundle, Selection(member=0))
     path = Fmu(Selection(member=0)).write(bundle, tmp_path / "cp.fmu").path
