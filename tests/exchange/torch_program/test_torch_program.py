@@ -59,6 +59,7 @@ def ensemble() -> tuple[Selected, dict[str, Program]]:
     return chosen, programs_of(chosen)
 
 
+@pytest.mark.slow
 def test_it_runs_where_nothing_of_ours_is(plain: Bundle, written: Written) -> None:
     assert written.path.name == "model.field.pt2"
     out = subprocess.run(
