@@ -36,7 +36,7 @@ def card_follows(bundle: Bundle, path: str | os.PathLike[str]) -> bool | None:
 
 
 def strange_systems(bundle: Bundle, path: str | os.PathLike[str]) -> int:
-    """How many of the systems in the file's proof.json are none that the bundle's own weights and people give, by their digests."""
+    """How many of the systems in the file's proof.json the bundle's own weights do not give, by their digests."""
     require_kind(bundle, Bundle, "strange_systems: bundle", "load('model.twin')")
     require_path(path, "strange_systems: path", "strange_systems(load('model.twin'), 'model.twin')")
     file = read_archive(Path(path))
@@ -53,7 +53,9 @@ def _is_own(system: Mapping[str, Any], subjects: Subjects) -> bool:
     try:
         if "A" in system:
             return Lure.from_dict(system).digest() == subjects.digest
-        weights, biases = ([np.asarray(one, dtype=np.float64) for one in system[name]] for name in ("weights", "biases"))
+        weights, biases = (
+            [np.asarray(one, dtype=np.float64) for one in system[name]] for name in ("weights", "biases")
+        )
         skip = None if system.get("skip") is None else np.asarray(system["skip"], dtype=np.float64)
         own = subjects.layers.get(digest(weights, str(system["activation"]), biases, skip))
         return own is not None and says(plain(own), system)

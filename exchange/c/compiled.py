@@ -95,8 +95,8 @@ def run(command: Sequence[str]) -> None:
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             raise ValueError(
-                f"{command[0]}: not done with the C of this model after {LONGEST:g} s, and was ended; set CC to another compiler, "
-                "or export fewer members"
+                f"{command[0]}: not done with the C of this model after {LONGEST:g} s, and was ended; set CC to another "
+                "compiler, or export fewer members"
             ) from error
     if started.returncode:
         lines = (err.strip() or out.strip()).splitlines()[:12]

@@ -104,7 +104,8 @@ def test_required_entries_that_are_not_known_are_refused(content: Mapping[str, b
 
 @pytest.mark.parametrize(
     "others",
-    [{"../x": b""}, {"model.json": b""}, {"signature.json": b""}, {"X.json": b""}, {"x": b""}, {"con.json": b""}, {"lpt1.a.txt": b""}, {"x.json": "text"}, {3: b""}, [],
+    [{"../x": b""}, {"model.json": b""}, {"signature.json": b""}, {"X.json": b""}, {"x": b""}, {"x.json": "text"}, {3: b""}, [],
+     {"con.json": b""}, {"lpt1.a.txt": b""},
      {f"x{k}.json": b"" for k in range(17)}],
     ids=lambda o: repr(o)[:20],
 )  # fmt: skip
