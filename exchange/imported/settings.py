@@ -48,7 +48,7 @@ def settings_of(about: Described, values: Mapping[str, Any], kinds: Sequence[str
         for name in values:
             kind = name.split(".")[-2] if "." in name else name.split("[")[0]
             if kind in _MAPPED and not mapped:
-                raise ValueError(f"{what} {quote(name, 60)}, which is read where {_MAP} is true alone; set {_MAP}=1 too")
+                raise ValueError(f"{what} {quote(name, 60)} is read where {_MAP} is true alone; set {_MAP}=1 too")
             if kind in _STATED and mapped:
-                raise ValueError(f"{what} {quote(name, 60)}, which is not read where {_MAP} is true; leave one of them out")
+                raise ValueError(f"{what} {quote(name, 60)} is not read where {_MAP} is true; leave one of them out")
     return Settings(numbers, switches)

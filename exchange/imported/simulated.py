@@ -112,7 +112,7 @@ def _settings(about: Described, id: object, values: object) -> Settings:
         raise ValueError(f"{what} is no text; write {{'1': {{…}}}}")
     require_kind(values, Mapping, what, '{"mu": 2.0}')
     assert isinstance(values, Mapping)  # for the type checker: just required
-    return settings_of(about, values, ("parameters", "states", "inputs"), f"{what} sets")
+    return settings_of(about, values, ("parameters", "states", "inputs"), f"{what}:")
 
 
 def _driven(about: Described, schedule: Schedule | None) -> dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]:
