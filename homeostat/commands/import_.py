@@ -32,7 +32,7 @@ def import_(
         typer.Option(
             "--set",
             metavar="NAME=VALUE,…",
-            help="Parameters, inputs or starts by name, in the FMU's own units; of a switch 1 or 0. The table has no row of them.",
+            help="Parameters, inputs or starts by name, in the FMU's own units; switches, 1 or 0. The table has no row of them.",
         ),
     ] = "",
     do: Annotated[

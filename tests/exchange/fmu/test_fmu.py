@@ -269,7 +269,7 @@ def initialising(path: Path) -> Iterator[Running]:
         open_fmu(path).write_to(Path(folder))
         described = fmpy.read_model_description(folder)
         fmu = fmpy.instantiate_fmu(folder, described, "ModelExchange")
-        yield Running(described, fmu, path)
+        yield Running(described, fmu, path, Path(folder))
         fmu.freeInstance()
 
 
