@@ -39,7 +39,8 @@ def simulated_records(
     Arguments: `times`, increasing, in the FMU's unit of time, from 0 on · `people`, by id, each the parameters (and starts of
     inputs and states) that it sets, by name, in the FMU's units, and switches, 1 for true · `schedule`: its inputs by name, held
     between their points, and infusions (doses with a duration) into a state that the FMU has an input `infused.<state>` for; a
-    bolus, which would be a jump that FMI has no place for, is refused · `channels`, outputs by name (default: all) · `step` between communications (default:
+    bolus, which would be a jump that FMI has no place for, is refused · `channels`, outputs by name (default: all) · `step`
+    between communications (default:
     the FMU's own, and without one the longest that meets every time).
     Units are those that the FMU states; what it does not state is left out of the records' units, and `described(path).unknown`
     names it. An FMU's own step decides how near to its equations this is.
