@@ -94,7 +94,7 @@ class Fmu(Export):
     def _entries(self, bundle: Bundle, chosen: Selected, variables: Variables, prefix: str) -> dict[str, bytes]:
         model, header = chosen.model, f"{prefix}_model.h"
         text = header_of(bundle, chosen, self.selection, prefix=prefix).encode()
-        sources = {header: text, **{name: _source(name) for name in ("instance.h", *_SOURCES[self.fmi])}}
+        sources = {header: text, **{name: _source(name) for name in ("instance.h", "setting.h", *_SOURCES[self.fmi])}}
         files = extra_files(bundle, chosen, variables)
         head = Head(prefix, prefix, "", _about(bundle, chosen), (_SOURCES[self.fmi][0],))
         content = hashlib.sha256(described(self.fmi, head, variables))
