@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from exchange.bundle.bundle import Bundle
+from exchange.bundle.calibration import stated
 from exchange.c.compiled import FLAGS, compiler, shared_library
 from exchange.c.header import header_of
 from exchange.c.identifiers import require_prefix
@@ -112,7 +113,7 @@ class Fmu(Export):
         entries |= {f"sources/{name}": source for name, source in sources.items()}
         if self.fmi == 3:
             entries["sources/buildDescription.xml"] = build_description(head)
-        entries["documentation/index.html"] = _page(prefix, files[f"{FOLDER}/card.md"].decode(), claimed(bundle))
+        entries["documentation/index.html"] = _page(prefix, files[f"{FOLDER}/card.md"].decode(), (*claimed(bundle), _stated(bundle)))
         return entries
 
 
@@ -125,7 +126,11 @@ def _about(bundle: Bundle, chosen: Selected) -> str:
     members = f"{len(chosen.members)} members" if len(chosen.members) > 1 else f"member {chosen.members[0] + 1}"
     status = "claims are in extra/org.homeostat/proof.json" if certified(bundle) else "not certified"
     time = chosen.model.backbone.time_unit
-    return f"dx/dt = A(θ)x + B(θ)u + learned and known terms, {members}; time counts in {time}; {status}"
+    return f"dx/dt = A(θ)x + B(θ)u + learned and known terms, {members}; time counts in {time}; {status}. {_stated(bundle)}"
+
+
+def _stated(bundle: Bundle) -> str:
+    return stated(bundle.calibration, f"{FOLDER}/calibration.json")
 
 
 def _source(name: str) -> bytes:
