@@ -138,7 +138,8 @@ def _parameters(bundle: Bundle) -> str:
         for p, own in zip(model.backbone.physical, fitted, strict=True)
     ]
     head = ("parameter", "unit", "fitted typical value", "reference", "source of the reference", "never outside")
-    given = '; "given": by whoever wrote it, who names no source' if any(p.source == "given" for p in model.backbone.physical) else ""
+    unsourced = any(p.source == "given" for p in model.backbone.physical)
+    given = '; "given": by whoever wrote it, who names no source' if unsourced else ""
     return table(head, rows) + f"\n\n{note}. Reference: what the model was written with, before it was fitted{given}."
 
 
@@ -227,8 +228,8 @@ def _data(bundle: Bundle) -> str:
     lines.append(f"SHA-256 of the table: `{plain(digest)}`." if digest else "SHA-256 of the table: not recorded.")
     count = about.get("people", len(bundle.people))
     lines.append(
-        f"People: {plain(count)}; the file holds {len(bundle.people)}, each with schedule{_levels(bundle)}, covariates and fitted "
-        f"parameters{_measured_before(bundle)}."
+        f"People: {plain(count)}; the file holds {len(bundle.people)}, each with schedule{_levels(bundle)}, covariates and "
+        f"fitted parameters{_measured_before(bundle)}."
     )
     units = about.get("units")
     if isinstance(units, Mapping) and units:

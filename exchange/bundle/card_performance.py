@@ -188,7 +188,12 @@ def recalibration_of(calibration: Mapping[str, Any], people: Sequence[str]) -> s
         (plain(channel), *(f"{getattr(scaling, part)[c]:.4g}" for part in ("aleatoric", "epistemic", "personal")))
         for c, channel in enumerate(scaling.channels)
     ]
-    head = ("channel", "measurement noise (aleatoric)", "spread of the members (epistemic)", "the person's parameters (personal)")
+    head = (
+        "channel",
+        "measurement noise (aleatoric)",
+        "spread of the members (epistemic)",
+        "the person's parameters (personal)",
+    )
     own = len(set(scaling.people) & set(people))
     return (
         f"Fitted on forecasts of {_count(len(scaling.people))}, {own} of them among those in this file, by members that had not "

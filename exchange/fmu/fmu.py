@@ -126,7 +126,8 @@ def _about(bundle: Bundle, chosen: Selected) -> str:
     members = f"{len(chosen.members)} members" if len(chosen.members) > 1 else f"member {chosen.members[0] + 1}"
     status = "claims are in extra/org.homeostat/proof.json" if certified(bundle) else "not certified"
     time = chosen.model.backbone.time_unit
-    return f"dx/dt = A(θ)x + B(θ)u + learned and known terms, {members}; time counts in {time}; {status}. {_stated(bundle)}"
+    what = f"dx/dt = A(θ)x + B(θ)u + learned and known terms, {members}; time counts in {time}; {status}"
+    return f"{what}. {_stated(bundle)}"
 
 
 def _stated(bundle: Bundle) -> str:

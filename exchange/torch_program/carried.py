@@ -19,6 +19,7 @@ from hybrid import HybridModel
 from stability import Claim
 
 FORMAT = 1
+_BESIDE = "the calibration beside this (homeostat.calibration, homeostat/calibration.json)"
 
 
 def carried(bundle: Bundle, chosen: Selected) -> dict[str, str]:
@@ -55,7 +56,7 @@ def described(bundle: Bundle, chosen: Selected, program: Program, name: str, pre
         **{"function": name, "does": program.does, "precision": precision, **ends},
         **{"time": model.backbone.time_unit, "members": list(chosen.members), "of": _count(bundle)},
         "claims": list(claimed(bundle)),
-        "stated": stated(bundle.calibration, "the calibration beside this (homeostat.calibration, homeostat/calibration.json)"),
+        "stated": stated(bundle.calibration, _BESIDE),
         "starts_with": {
             **{"theta": _lists(chosen.theta), "c": _lists(chosen.c), "x": _lists(chosen.x0)},
             **{"personal": _lists(chosen.personal), "covariates": dict(chosen.covariates), "said": list(chosen.said)},
