@@ -118,8 +118,8 @@ def _by_channel(uncertainty: Mapping[str, Any], time_unit: str) -> list[str]:
         gates, failed, of = (_number(report.get(name)) for name in ("gates", "failed", "band_level"))
         if gates:
             parts.append(
-                f"Gates of calibration, {words}: {gates - (failed or 0):.0f} of {gates:.0f} passed ({100 * (of or 0.95):.0f} of 100 perfect "
-                "forecasters of as few people pass all of them)."
+                f"Gates of calibration, {words}: {gates - (failed or 0):.0f} of {gates:.0f} passed "
+                f"({100 * (of or 0.95):.0f} of 100 perfect forecasters of as few people pass all of them)."
             )
         rows = []
         for channel in _list(report.get("channels")):

@@ -113,7 +113,8 @@ class Fmu(Export):
         entries |= {f"sources/{name}": source for name, source in sources.items()}
         if self.fmi == 3:
             entries["sources/buildDescription.xml"] = build_description(head)
-        entries["documentation/index.html"] = _page(prefix, files[f"{FOLDER}/card.md"].decode(), (*claimed(bundle), _stated(bundle)))
+        said = (*claimed(bundle), _stated(bundle))
+        entries["documentation/index.html"] = _page(prefix, files[f"{FOLDER}/card.md"].decode(), said)
         return entries
 
 

@@ -45,7 +45,7 @@ def carried(bundle: Bundle, chosen: Selected) -> dict[str, str]:
 
 
 def described(bundle: Bundle, chosen: Selected, program: Program, name: str, precision: str) -> str:
-    """What one program is, as JSON: inputs and outputs with axes, names and units, whose θ, c and start are given, what means are."""
+    """What one program is, as JSON: inputs and outputs with axes, names and units, whose θ, c and start, what variances are."""
     model = chosen.model
     named = _named(model)
     ends = {
