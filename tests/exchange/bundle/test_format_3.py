@@ -144,6 +144,7 @@ for threads in (1, 2):
 """
 
 
+@pytest.mark.slow
 def test_another_process_and_folder_give_the_same_to_the_last_bit(bundle: Bundle, tmp_path: Path) -> None:
     """Predictions, and the bytes that are written: one and two threads, hashes of texts in another order."""
     path, folder = save(bundle, tmp_path / "a.twin"), tmp_path / "elsewhere"
