@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from exchange.bundle.bundle import Bundle
+from exchange.bundle.calibration import stated
 from exchange.c.compiled import FLAGS, compiler, shared_library
 from exchange.c.header import header_of
 from exchange.c.identifiers import require_prefix
@@ -98,7 +99,7 @@ class Fmu(Export):
         self, bundle: Bundle, chosen: Selected, variables: Variables, prefix: str, text: str, place: str
     ) -> dict[str, bytes]:
         header = f"{prefix}_model.h"
-        sources = {header: text.encode(), **{name: _source(name) for name in ("instance.h", *_SOURCES[self.fmi])}}
+        sources = {header: text.encode(), **{name: _source(name) for name in ("instance.h", "setting.h", *_SOURCES[self.fmi])}}
         files = extra_files(bundle, chosen, variables, place)
         head = Head(prefix, prefix, "", _about(bundle, chosen), (_SOURCES[self.fmi][0],))
         content = hashlib.sha256(described(self.fmi, head, variables))
@@ -120,7 +121,8 @@ class Fmu(Export):
         entries |= {f"sources/{name}": source for name, source in sources.items()}
         if self.fmi == 3:
             entries["sources/buildDescription.xml"] = build_description(head)
-        entries["documentation/index.html"] = _page(prefix, files[f"{FOLDER}/card.md"].decode(), (*claimed(bundle), place))
+        said = (*claimed(bundle), _stated(bundle), place)
+        entries["documentation/index.html"] = _page(prefix, files[f"{FOLDER}/card.md"].decode(), said)
         return entries
 
 
@@ -133,7 +135,12 @@ def _about(bundle: Bundle, chosen: Selected) -> str:
     members = f"{len(chosen.members)} members" if len(chosen.members) > 1 else f"member {chosen.members[0] + 1}"
     status = "claims are in extra/org.homeostat/proof.json" if certified(bundle) else "not certified"
     time = chosen.model.backbone.time_unit
-    return f"dx/dt = A(θ)x + B(θ)u + learned and known terms, {members}; time counts in {time}; {status}"
+    what = f"dx/dt = A(θ)x + B(θ)u + learned and known terms, {members}; time counts in {time}; {status}"
+    return f"{what}. {_stated(bundle)}"
+
+
+def _stated(bundle: Bundle) -> str:
+    return stated(bundle.calibration, f"{FOLDER}/calibration.json")
 
 
 def _source(name: str) -> bytes:
