@@ -5,7 +5,8 @@ Three things are asked, and none of them of whoever sent the file:
 1. the file ends with the hash of all that stands before (against damage; a stranger can write both);
 2. every claim in it is proved for the system that stands beside it, by the independent checker;
 3. the graph, every member of it and with θ and c of every certified person, computes the field of that system plus what is
-   infused, and its Jacobian, by differences of the graph, has the inequality of the certificate, at sampled states where it speaks.
+   infused, and its Jacobian, by differences of the graph, has the inequality of the certificate, at sampled states where it
+   speaks.
 
 Members, people and units are not the sender's to choose: `exchange.onnx.whole`.
 
@@ -89,11 +90,13 @@ class CheckedOnnx:
             how = "it gives what is no finite number, where that has one"
             if np.isfinite([found.value, found.slope]).all():
                 how = f"its rate is off by {found.value:.1e} of the largest, its Jacobian by {found.slope:.1e}"
-            return [f"REFUSED: the graph is not the stored system: of {found.states + found.far} states, at the worst {how}"]
+            return [
+                f"REFUSED: the graph is not the stored system: of {found.states + found.far} states, at the worst {how}"
+            ]
         far = f"; at {found.far} states further out only its rate was compared" if found.far else ""
         lines = [
-            f"the graph is the stored system at {found.states} states, under θ and c of those whom the claims are about: its rate "
-            f"to {found.value:.1e}, with infusions and without, its Jacobian to {found.slope:.1e}{far}"
+            f"the graph is the stored system at {found.states} states, under θ and c of those whom the claims are about: its "
+            f"rate to {found.value:.1e}, with infusions and without, its Jacobian to {found.slope:.1e}{far}"
         ]
         if found.eigenvalue is not None:
             holds = "holds" if found.holds else "does NOT hold"
@@ -229,7 +232,9 @@ def _about(
     whole = [Subjects(system) for _, system in found]
     for claim, system in claims:
         if id(system) not in read_once and id(system) not in tried and all(one.of(claim) is None for one in whole):
-            raise ValueError(f"its claim of the kind {quote(claim.kind)} is about layers of no system that stands in it")
+            raise ValueError(
+                f"its claim of the kind {quote(claim.kind)} is about layers of no system that stands in it"
+            )
     return found
 
 
@@ -259,7 +264,9 @@ def _running(found: Read) -> tuple[Callable[[Mapping[str, Array]], Array], Any]:
             return np.asarray(plain)
         whole = np.asarray(session.run(["rate"], fed)[0])
         if whole.shape != plain.shape or not np.array_equal(np.isfinite(whole), np.isfinite(plain)):
-            raise ValueError("onnxruntime gives what the graph does not say: of another shape, or where there is no number")
+            raise ValueError(
+                "onnxruntime gives what the graph does not say: of another shape, or where there is no number"
+            )
         there = np.isfinite(plain)
         gap = np.abs(whole[there] - plain[there]).max(initial=0.0)
         # where terms cancel to nothing, of what is fed

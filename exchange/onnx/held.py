@@ -75,12 +75,21 @@ def held(
     far = 0
     for reach in _FAR if claim is not None and isinstance(region, str) else ():
         beyond, level = sampled_states(
-            region, metric, nominal=np.maximum(size, 1.0).tolist(), levels=[0.0] * inputs, count=states, seed=seed, most=reach
+            region,
+            metric,
+            nominal=np.maximum(size, 1.0).tolist(),
+            levels=[0.0] * inputs,
+            count=states,
+            seed=seed,
+            most=reach,
         )
         rates = rates_at(system, beyond, level)
         there = np.isfinite(rates).all(-1)
         if there.any():
-            off, far = max(off, _value_apart(rate, beyond[there], level[there], rates[there], seed)), far + int(there.sum())
+            off, far = (
+                max(off, _value_apart(rate, beyond[there], level[there], rates[there], seed)),
+                far + int(there.sum()),
+            )
     if claim is None:
         return Held(len(x), off, slope, None, far=far)
     top, allowed = np.inf, 0.0
@@ -99,9 +108,7 @@ def _value_apart(rate: Rate, x: Array, u: Array, known: Array, seed: int) -> flo
     given = largest * draw.choice([-1.0, 1.0], x.shape) * 10.0 ** draw.uniform(-2.0, 1.0, x.shape)
     nothing = np.zeros_like(x)
     alone = np.concatenate([known[:-1], rate(x[-1:], u[-1:], nothing[-1:])])
-    return max(
-        _apart(rate(x, u, nothing), known), _apart(alone, known), _apart(rate(x, u, given), known + given)
-    )
+    return max(_apart(rate(x, u, nothing), known), _apart(alone, known), _apart(rate(x, u, given), known + given))
 
 
 def _apart(found: Array, known: Array) -> float:

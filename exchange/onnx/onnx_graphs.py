@@ -31,8 +31,8 @@ _ROWS = 5
 
 @dataclass(frozen=True)
 class Onnx(Export):
-    """Graphs of ONNX beside each other: model.onnx becomes model.field.onnx, model.jacobian.onnx, model.step.onnx,
-    model.observe.onnx and model.person.onnx.
+    """Graphs of ONNX beside each other: model.onnx, or model.field.onnx, becomes model.field.onnx, model.jacobian.onnx,
+    model.step.onnx, model.observe.onnx and model.person.onnx.
 
     Each is static, of operations of the standard alone (opset 18), over a batch of any length. Claims with their proof,
     calibration, names, units and card ride in `metadata_props`. Each is checked by `onnx.checker`, and run by onnxruntime beside
@@ -69,7 +69,7 @@ class Onnx(Export):
         targets = targets_of(self, path, FUNCTIONS, "Onnx.write")
         chosen = selected(bundle, self.selection)
         programs = programs_of(chosen, self.precision)
-        targets, common = {name: targets[name] for name in programs}, carried(bundle, chosen)
+        common = carried(bundle, chosen)
         whole, gaps = dict[str, bytes](), dict[str, float | None]()
         for name, program in programs.items():
             about = described(bundle, chosen, program, name, self.precision)
@@ -84,10 +84,9 @@ class Onnx(Export):
         def put(name: str, partial: Path) -> None:
             partial.write_bytes(whole[name])
 
-        write_all(targets, put)
-        first, *others = targets.values()
+        files, beside = write_all(targets, programs, put)
         ran = _ran({name: gap for name, gap in gaps.items() if gap is not None}, TOLERANCE[self.precision][0])
-        return Written(first, (f"beside it: {', '.join(path.name for path in others)}", ran, *said_of(bundle, chosen)))
+        return Written(files[0], (*beside, ran, *said_of(bundle, chosen)), files)
 
 
 def _ran(gaps: Mapping[str, float], near: float) -> str:

@@ -1,7 +1,7 @@
 """What a file says of itself, held against its own graph and against what its claims are about: nobody and nothing is left out.
 
-A file from a stranger chooses its own words. Whom the graph is tried for, under which members and in which units, must be what the
-certified system and the graph themselves have.
+A file from a stranger chooses its own words. Whom the graph is tried for, under which members and in which units, must be what
+the certified system and the graph themselves have.
 """
 
 from collections.abc import Mapping
@@ -57,8 +57,8 @@ def asked_of(found: Read, graph: "onnx.GraphProto", systems: list[Lure]) -> Aske
     of = _whole_numbers([found.model["of"]])[0]
     if members != _whole_numbers(found.model["members"]) or len(members) != count:
         raise ValueError(
-            f"its people are under the members {quote(list(members))}, it says that it holds {quote(found.model['members'])}, and its "
-            f"graph has {count}"
+            f"its people are under the members {quote(list(members))}, it says that it holds {quote(found.model['members'])}, "
+            f"and its graph has {count}"
         )
     if len(set(members)) < len(members) or not all(member < of for member in members) or count not in (1, of):
         raise ValueError(f"it holds the members {quote(list(members))} of {of}, and a file of ours holds one or all")
@@ -79,9 +79,7 @@ def _axes(found: Read, graph: "onnx.GraphProto") -> dict[str, list[Any]]:
     """The axes of the inputs, which the graph itself has. Errors: `ValueError` where it has others than the file says."""
 
     def own(values: Any) -> dict[str, list[Any]]:
-        return {
-            one.name: [d.dim_param or d.dim_value for d in one.type.tensor_type.shape.dim] for one in values
-        }
+        return {one.name: [d.dim_param or d.dim_value for d in one.type.tensor_type.shape.dim] for one in values}
 
     for said, known in ((found.model["inputs"], graph.input), (found.model["outputs"], graph.output)):
         if axes_of(said) != own(known):

@@ -2,16 +2,23 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
 
 from benchmarks.exchange.random_bundles import random_bundle
-from exchange import Onnx, Selection
+from exchange import Bundle, Onnx, Selection, selected
 from exchange.onnx.checked import checked
+from exchange.onnx.graph import graph_of
+from exchange.onnx.onnx_graphs import gap_of
 from exchange.onnx.sealed import sealed, unsealed
+from exchange.torch_program.programs import Program
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -23,7 +30,9 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Onnx().write(random_bundle(SEVERAL), tmp_path_factory.mktemp("several") / "model.onnx").path
 
 
-def _forged(field: Path, target: Path, graph: Callable[[Any], None] | None = None, **said: Callable[[Any], None]) -> Path:
+def _forged(
+    field: Path, target: Path, graph: Callable[[Any], None] | None = None, **said: Callable[[Any], None]
+) -> Path:
     """The file with its graph and what it says of itself changed, and sealed again."""
     model = onnx.ModelProto.FromString(unsealed(field.read_bytes()))
     if graph is not None:
@@ -47,11 +56,15 @@ def _with(graph: Any, nodes: list[tuple[str, list[str], str]], **constants: Any)
     graph.node.extend([onnx.helper.make_node(op, given, [out]) for op, given, out in nodes])
 
 
-def test_what_is_honest_is_good(several: Path, tmp_path: Path) -> None:
+def test_what_is_honest_is_good(several: Path) -> None:
     found = checked(several)
     assert found.good, found.text
     assert found.rebuilt is not None
     assert found.rebuilt.states == 64  # 16 of two members and two people each
+
+
+@pytest.mark.slow
+def test_one_member_of_several_is_good(tmp_path: Path) -> None:
     one = Onnx(selection=Selection(member=1)).write(random_bundle(SEVERAL), tmp_path / "one.onnx")
     assert checked(one.path).good
 
@@ -73,7 +86,9 @@ def test_a_member_that_is_not_named(several: Path, tmp_path: Path) -> None:
                 if name in ends:
                     ends[name]["axes"] = ends[name]["axes"][1:]
 
-    for k, said in enumerate(({"people": first}, {"people": first, "model": first}, {"people": first, "model": single})):
+    for k, said in enumerate(
+        ({"people": first}, {"people": first, "model": first}, {"people": first, "model": single})
+    ):
         with pytest.raises(ValueError, match=r"members|it says that its graph has"):
             checked(_forged(several, tmp_path / f"{k}.onnx", wild, **said))
     with pytest.raises(ValueError, match="one or all"):
@@ -146,19 +161,36 @@ def test_a_small_start_hides_nothing(several: Path, tmp_path: Path) -> None:
 
 def test_a_batch_of_one_is_asked_too(several: Path, tmp_path: Path) -> None:
     def alone(graph: Any) -> None:
-        shape = [("Shape", ["x"], "sizes"), ("Gather", ["sizes", "second"], "rows"), ("Greater", ["rows", "first"], "many")]
-        _with(graph, [*shape, ("Neg", ["rates"], "turned"), ("Where", ["many", "rates", "turned"], "rate")], second=1, first=1)
+        shape = [
+            ("Shape", ["x"], "sizes"),
+            ("Gather", ["sizes", "second"], "rows"),
+            ("Greater", ["rows", "first"], "many"),
+        ]
+        _with(
+            graph,
+            [*shape, ("Neg", ["rates"], "turned"), ("Where", ["many", "rates", "turned"], "rate")],
+            second=1,
+            first=1,
+        )
 
     assert not checked(_forged(several, tmp_path / "x.onnx", alone)).good
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("members", [12, 33])
-def test_members_that_agree_are_written(members: int, tmp_path: Path) -> None:
-    """Their epistemic variance is rounding alone."""
-    bundle = random_bundle(SEVERAL)
-    assert Onnx().write(_repeated(bundle, members), tmp_path / "model.onnx").path.exists()
+class _Members(nn.Module):
+    """What `Observe` gives of several members."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        y, mean = 3.0 * x, (3.0 * x).mean(0)
+        return y, mean, (y - mean).square().mean(0)
 
 
-def _repeated(bundle: Any, members: int) -> Any:
-    raise NotImplementedError
+@pytest.mark.parametrize("members", [12, 32, 33])
+def test_members_that_agree_have_rounding_for_an_epistemic_variance(by_chance: Bundle, members: int) -> None:
+    x = torch.ones(members, 3, 1, dtype=torch.float64)
+    exported = torch.export.export(_Members(), (), {"x": x}, dynamic_shapes={"x": {1: Dim("batch")}})
+    axes: tuple[int | str, ...] = (members, "batch", 1)
+    program = Program(exported, {"x": axes}, {"y": axes, "mean": axes[1:], "epistemic": axes[1:]}, "a test")
+    chosen = replace(selected(by_chance, Selection()), x0=torch.full((members, 1), 0.1, dtype=torch.float64))
+    gap = gap_of(graph_of(program, "observe", {}), program, chosen)
+    assert gap is not None
+    assert gap <= 1e-12
