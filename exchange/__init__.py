@@ -20,7 +20,8 @@ from exchange.c.header import CHeader
 from exchange.export import Export, Written
 from exchange.exports import EXPORTS
 from exchange.files.signature import new_key, sign, signed_by, verify
-from exchange.fmu.checked import Checked, Rebuilt, check_fmu
+from exchange.fmu.asked import Rebuilt
+from exchange.fmu.checked import Checked, check_fmu
 from exchange.fmu.fmu import Fmu
 from exchange.onnx.onnx_graphs import Onnx
 from exchange.sbml.sbml import Sbml

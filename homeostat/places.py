@@ -33,3 +33,14 @@ def require_folder(folder: Path, at_shell: str = "name another folder with --out
                     place.rmdir()
     except OSError as error:
         raise InputError(f"nothing can be written in {folder} ({error.strerror})", cure, at_shell) from error
+
+
+def require_other(target: Path, source: Path, cure: str) -> None:
+    """Raise `ValueError` where a target is the file that is read, by whatever name: written over, it would be lost."""
+    try:
+        same = target.samefile(source)
+    except OSError:  # one of them is not there
+        return
+    if same:
+        called = "" if target == source else f", which is {source},"
+        raise ValueError(f"{target}{called} is what is read, and would be lost; {cure}")

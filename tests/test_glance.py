@@ -117,6 +117,7 @@ def of_many() -> Iterator[Any]:
     yield from (bundle, bundle.people[0], recalibration.FittedOn.of(cohort.ids, cohort.y))
     yield from (form() for form in exchange.EXPORTS)
     yield from (exchange.Selection(), exchange.selected(bundle, exchange.Selection()), exchange.Written(Path("a.h"), ("Words.",)))
+    yield from (exchange.Rebuilt(64, 2e-16, -0.03), exchange.Checked((), None, "# Card", ("not certified",)))
 
 
 def of_few() -> Iterator[Any]:

@@ -10,7 +10,9 @@ MANIFEST, SIGNATURE, CARD = "manifest.json", "signature.json", "card.md"
 KNOWN = (MANIFEST, "model.json", "weights.safetensors", "proof.json", "calibration.json", CARD)
 NEEDED = frozenset({"model.json", "weights.safetensors", "calibration.json"})
 MOST = 16  # entries that this program does not know
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}(\.[a-z0-9_-]{1,15}){1,3}")
+# what some systems open instead of a file, whatever ending is behind it
+_DEVICE = r"(?!(con|prn|aux|nul|com[0-9]|lpt[0-9])\.)"
+_NAME = re.compile(_DEVICE + r"[a-z0-9][a-z0-9_-]{0,39}(\.[a-z0-9_-]{1,15}){1,3}")
 
 
 def legal(name: str) -> bool:
@@ -30,7 +32,7 @@ def require_others(others: object) -> None:
         if not isinstance(name, str) or not legal(name) or name in (*KNOWN, SIGNATURE):
             raise ValueError(
                 f"Bundle: others has an entry {quote(name)}; a name of small letters, digits, - and _ with an ending, which is "
-                'none of ours, is needed, as "alarms.json"'
+                'none of ours and of no device, is needed, as "alarms.json"'
             )
         if not isinstance(data, bytes):
             raise ValueError(

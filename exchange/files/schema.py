@@ -19,16 +19,22 @@ def schema_of(entry: str) -> dict[str, Any]:
 
 @cache
 def _validator(entry: str) -> Any:
-    import jsonschema  # takes a tenth of a second, and is of no use to whoever only writes
+    try:
+        import jsonschema  # takes a tenth of a second, and is of no use to whoever only writes
+    except ImportError as error:
+        raise ValueError(
+            "reading a bundle needs jsonschema, which is not installed; install it: pip install jsonschema"
+        ) from error
 
     return jsonschema.Draft202012Validator(schema_of(entry))
 
 
 def require_schema(value: object, entry: str) -> None:
     """Raise `ValueError`, one sentence that says where, unless the JSON value is as the schema of the entry says."""
+    validator = _validator(entry)  # says so where the package is not there
     from jsonschema.exceptions import best_match
 
-    error = best_match(_validator(entry).iter_errors(value))
+    error = best_match(validator.iter_errors(value))
     if error is not None:
         where = "/".join(map(str, error.absolute_path))
         raise ValueError(

@@ -4,15 +4,16 @@ Three things are asked, and none of them of whoever sent the file:
 
 1. every file is the one that `hashes.json` names (against damage; a stranger can write both);
 2. every claim in `proof.json` is proved for the system that stands beside it, by the independent checker;
-3. where the receiver allows it to run: the Jacobian J, rebuilt by `getDirectionalDerivative` with θ of each certified person, is
-   that of the stored system, and the largest eigenvalue of L⁻¹(PJ + JᵀP + 2λP)L⁻ᵀ, P = LLᵀ, is not above 0 (to rounding) at
-   states inside the region.
+3. where the receiver allows it to run: with θ of each certified person, at states inside the region, its rates f(x, u) + infused,
+   ∂f/∂x and ∂f/∂u by `getDirectionalDerivative`, and a short step of co-simulation are those of the stored system, and the
+   largest eigenvalue of L⁻¹(PJ + JᵀP + 2λP)L⁻ᵀ, P = LLᵀ, J = ∂f/∂x, is not above 0 (to rounding).
 
 The third runs code that the file holds. Without it the claims are proved of the numbers in the file alone, and whether its code
 computes with them is not known.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from exchange.files.archive import DAMAGE, VERSION
 from exchange.files.json_parts import listed, mapping
 from exchange.files.plain_json import plain_json
 from exchange.fmu.archive import Opened, open_fmu
+from exchange.fmu.asked import Rebuilt, rebuilt
+from exchange.fmu.described import Described
 from exchange.fmu.extra import FOLDER
 from exchange.fmu.stored import Stored
 from physics.arguments import quote, require_flag, require_number, require_path
@@ -31,27 +34,6 @@ from stability import Certificate, Claim, Refusal, prove
 from stability.proof import Verdict
 
 _ROOM = 2**28  # bytes that reading the JSON of a file may take
-AGREES, HOLDS = (
-    1e-12,
-    1e-9,
-)  # how far J may be from that of the stored system, of its largest entry; how far the eigenvalue above 0
-
-
-@dataclass(frozen=True)
-class Rebuilt:
-    """What the FMU's own interface says: `states` at which it was asked, of every certified member and person; `off`, the largest
-    difference of J from that of the stored system, over J's largest entry; `eigenvalue`, the largest of
-    L⁻¹(PJ + JᵀP + 2λP)L⁻ᵀ, per unit of time; None where there is no certificate to hold against it.
-    """
-
-    states: int
-    off: float
-    eigenvalue: float | None
-
-    __repr__, _repr_html_ = glance()
-
-    def __bool__(self) -> bool:
-        return self.off <= AGREES and (self.eigenvalue is None or self.eigenvalue <= HOLDS)
 
 
 @dataclass(frozen=True)
@@ -103,24 +85,30 @@ def check_fmu(
     try:
         stated, systems = _claims(opened)
         verdicts = tuple((one.what, _verdict(one.what, system)) for one, system in zip(stated, systems, strict=True))
-        stored = Stored.of(plain_json(opened.entries[f"{FOLDER}/states.json"], _ROOM), stated, systems)
+        described = Described.of(opened.entries["modelDescription.xml"])
+        stored = Stored.of(plain_json(opened.entries[f"{FOLDER}/states.json"], _ROOM), described, stated, systems)
     except (*DAMAGE, ValueError) as error:
         raise ValueError(
             f"{path}: its {FOLDER} is not as it is written ({quote(str(error), 200)}); export it again"
         ) from error
-    for claim, verdict in verdicts:
+    for one, (claim, verdict) in zip(stated, verdicts, strict=True):
+        # which is that of the claim, where it says one: they were held together when they were read
         said.append(_said(claim, verdict, stored.time))
+        if verdict is not None and "time" not in one.units:
+            said.append(
+                f"that claim does not say its unit of time, and is read in that of modelDescription.xml, {stored.time}"
+            )
     if not any(isinstance(claim, Certificate) for claim, _ in verdicts):
         said.insert(0, "not certified: no certificate of contraction travels with this FMU")
-    rebuilt = stored.rebuilt(opened, int(states), int(seed)) if run else None
-    if rebuilt is not None:
-        said.append(_of_interface(Rebuilt(*rebuilt)))
-    elif not run:
+    found = rebuilt(stored, opened, int(states), int(seed)) if run else None
+    if found is not None:
+        said.append(_of_interface(found, stored))
+    else:
         said.append(
             "its code was not run: whether it computes with the stored numbers is not known; check with run=True to see"
         )
     card = opened.entries.get(f"{FOLDER}/card.md", b"").decode("utf-8", "replace")
-    return Checked(verdicts, None if rebuilt is None else Rebuilt(*rebuilt), card, tuple(said))
+    return Checked(verdicts, found, card, tuple(said))
 
 
 def _require_unchanged(opened: Opened) -> tuple[str, ...]:
@@ -172,11 +160,29 @@ def _said(claim: Claim | Refusal, verdict: Verdict | None, time: str) -> str:
     return f"{'proved' if verdict.proved else f'NOT proved ({verdict.reason})'} from the stored weights: {words}"
 
 
-def _of_interface(found: Rebuilt) -> str:
-    words = f"its own Jacobian at {found.states} states is that of the stored system to {found.off:.1e} of its largest entry"
-    if found.off > AGREES:
-        words = f"its own Jacobian is NOT that of the stored system: off by {found.off:.1e} of its largest entry"
+def _of_interface(found: Rebuilt, stored: Stored) -> str:
+    if not found.compared:
+        agrees = "are" if found else "are NOT"
+        return (
+            "nothing is stored that its code could be compared with; its own Jacobian and differences of its own rates "
+            f"{agrees} the same at {found.states} states, to {_shown(found.off)} of the largest entry"
+        )
+    whose = f"for {stored.theta.shape[1]} {'person' if stored.theta.shape[1] == 1 else 'people'}"
+    if stored.all_members is not None and len(stored.members) < stored.all_members:
+        whose += f" under member {stored.members[0].index + 1} alone of {stored.all_members}"
+    off = (
+        f"its rates to {_shown(found.rates)} of their terms, its Jacobian to {_shown(found.off)} of the largest entry, the "
+        f"slopes by its inputs to {_shown(found.inputs)}, a short step of co-simulation to {_shown(found.step)}"
+    )
+    if not found.same:
+        return f"its code does NOT agree with the stored system, asked at {found.states} states {whose}: {off}"
+    asked = f"at the {found.states} states asked, {whose}"
+    words = f"{asked}, its code agrees with the stored system: {off}; outputs were not compared"
     if found.eigenvalue is None:
         return words
-    holds = "holds" if found.eigenvalue <= HOLDS else "does NOT hold"
-    return f"{words}, and the inequality of the certificate {holds} there (largest eigenvalue {found.eigenvalue:.1e})"
+    holds = "holds" if found.holds else "does NOT hold"
+    return f"{words}. The inequality of the certificate {holds} there (largest eigenvalue {found.eigenvalue:.1e})"
+
+
+def _shown(off: float | None) -> str:
+    return f"{off:.1e}" if off is not None and math.isfinite(off) else "no finite number"

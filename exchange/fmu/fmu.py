@@ -23,6 +23,7 @@ from exchange.fmu.model_header import model_header
 from exchange.fmu.variables import Variables, variables_of
 from exchange.selection import TYPICAL, Selected, Selection, selected
 from physics.arguments import quote, require_flag, require_kind
+from physics.glance import glance
 
 _SOURCES = {3: ("fmi3.c", "adjoint.h", "fmi3_lacking.h", "fmi3_running.h"), 2: ("fmi2.c", "fmi2_running.h")}
 # no rounding that differs from one machine to another (-ffp-contract), nothing of the build in the file
@@ -53,6 +54,8 @@ class Fmu(Export):
     fixed_theta: bool = False
     binary: bool = True
     replace: bool = False
+
+    __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
         require_kind(self.selection, Selection, "Fmu: selection", "Selection(member=0)")

@@ -21,8 +21,8 @@ Array = NDArray[np.float64]
 class Running:
     """A Model Exchange instance: variables by name, and derivatives; what FMPy raises comes as a `ValueError`."""
 
-    def __init__(self, description: Any, instance: Any, path: Path) -> None:
-        self._instance, self._path = instance, path
+    def __init__(self, description: Any, instance: Any, path: Path, folder: Path) -> None:
+        self._instance, self._path, self._folder = instance, path, folder
         self._three = str(description.fmiVersion).startswith("3.")
         self._references = {v.name: v.valueReference for v in description.modelVariables}
         self._states = [v.variable.derivative.name for v in description.derivatives]
@@ -52,6 +52,29 @@ class Running:
         """Set a Boolean by name."""
         with told_of(self._path):
             self._instance.setBoolean([self._reference(name)], [value])
+
+    def at(self, time: float) -> None:
+        """Set the time."""
+        with told_of(self._path):
+            self._instance.setTime(time)
+
+    def stepped(self, values: dict[str, float], step: float, names: Sequence[str]) -> Array:
+        """Variables after one step of co-simulation from time 0, begun anew with these values, states among them."""
+        with told_of(self._path):
+            description, instance = loaded(self._folder, self._path, "CoSimulation", ours=True)
+            try:
+                other = Running(description, instance, self._path, self._folder)
+                other.set(values)
+                if self._three:
+                    instance.enterInitializationMode(startTime=0.0)
+                else:
+                    instance.setupExperiment(startTime=0.0)
+                    instance.enterInitializationMode()
+                instance.exitInitializationMode()
+                instance.doStep(0.0, step)
+                return other.get(names)
+            finally:
+                instance.freeInstance()
 
     def set_states(self, values: dict[str, float]) -> None:
         """Set every continuous state, by name."""
@@ -106,7 +129,7 @@ def running(opened: Opened) -> Iterator[Running]:
         with told_of(opened.path):
             description, instance = loaded(folder, opened.path, "ModelExchange", ours=True)
         try:
-            yield Running(description, instance, opened.path)
+            yield Running(description, instance, opened.path, folder)
         finally:
             instance.freeInstance()
     finally:

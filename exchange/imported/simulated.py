@@ -114,7 +114,7 @@ def _settings(about: Described, id: object, values: object) -> dict[int, float]:
     found = {}
     for name, value in values.items():
         require_number(value, f"{what}: {quote(name, 60)}")
-        found[about.one(name, ("parameters", "states", "inputs"), f"{what} sets").reference] = float(value)
+        found[about.one(name, ("parameters", "states", "inputs"), f"{what}:").reference] = float(value)
     return found
 
 

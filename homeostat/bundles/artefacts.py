@@ -1,5 +1,6 @@
 """What was exported, checked by whoever receives it: the certificate inside, and whether the artefact is what it is about."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def _fmu(path: Path, run: bool) -> Examined:
     from exchange.fmu.checked import check_fmu
 
     found = check_fmu(path, run=run)
-    good = bool(found) and found.certified and found.rebuilt is not None
+    good = bool(found) and found.certified and found.rebuilt is not None and found.rebuilt.compared
     claims = [
         {
             "kind": claim.kind if isinstance(claim, Claim) else "refusal",
@@ -42,7 +43,11 @@ def _fmu(path: Path, run: bool) -> Examined:
         }
         for claim, verdict in found.verdicts
     ]
-    rebuilt = None if found.rebuilt is None else vars(found.rebuilt)
+    # JSON has no word for what is not finite
+    rebuilt = found.rebuilt and {
+        name: "not finite" if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in vars(found.rebuilt).items()
+    }
     # the words of Python in the words of the shell
     sentences = [sentence.replace("run=True", "--run") for sentence in found.sentences]
     values = {

@@ -1,5 +1,6 @@
 """A bundle's model, written in a form that runs without us."""
 
+import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from torch import nn
 from exchange import BUILTIN, EXPORTS, Bundle, Export, Selection, load
 from exchange.c.identifiers import require_prefix
 from exchange.export import certified
-from homeostat.places import require_folder
+from homeostat.places import require_folder, require_other
 from physics.arguments import InputError, quote, shortened
 
 TYPICAL = "typical"
@@ -94,7 +95,7 @@ def export_bundle(
     given = _options(kind, choice.options, choice.theta)
     member = _member(choice.member)
     target = path.with_suffix(kind.suffix) if out is None else out
-    _require_target(target, choice.replace)
+    _require_target(kind, target, path, choice.replace)
     if "prefix" in _fields(kind):
         _require_name(given.get("prefix"), target)
     bundle = load(path, structures)
@@ -203,9 +204,22 @@ def _selection(bundle: Bundle, member: int | None, theta: str | None) -> Selecti
     return Selection(member=member, person=theta if theta in people else None)
 
 
-def _require_target(target: Path, replace: bool) -> None:
+def _require_target(kind: type[Export], target: Path, source: Path, replace: bool) -> None:
     if target.is_dir():
         raise ValueError(f"{target} is a folder, where a file is needed; name the file behind --out")
+    other = "name another file behind --out"
+    others = {one.suffix: f"--to {one.name}" for one in EXPORTS if one.suffix != kind.suffix} | {".twin": "a bundle"}
+    if target.suffix.lower() in others:
+        raise ValueError(
+            f"{target} ends as what {others[target.suffix.lower()]} writes, and --to {kind.name} writes {kind.suffix}; "
+            f"write --out {target.with_suffix(kind.suffix).name}"
+        )
+    require_other(target, source, other)
+    # forms of several files put a word between the stem and the ending
+    stem = target.name.removesuffix(kind.suffix)
+    for base in {stem, Path(stem).stem}:  # the name of one of them is the name of all
+        for beside in target.parent.glob(f"{glob.escape(base)}.*{kind.suffix}"):
+            require_other(beside, source, other)
     if not replace and (target.exists() or target.is_symlink()):
         raise ValueError(f"{target} is there already; name another file behind --out, or write over it with --replace")
     require_folder(target.parent)

@@ -37,6 +37,8 @@ def check(
 ) -> Answer:
     """Prove a bundle's certificate again, in outward-rounded arithmetic, against its own weights, and hold it beside what its
     own people do: exit 0 proved and covering them, 1 not. A rate on a region is proved too, and is no certificate: alone it is 1.
+    So are systems in proof.json, which others read, that the weights do not give. A card that is not the one that the content
+    gives is said and changes no exit status: it proves nothing, and another version's words may be others.
 
     Of an FMU or an ONNX graph: prove the certificate inside from the weights stored beside it, and ask the file itself, at
     sampled states, whether it is the model that was certified: exit 0 both, 1 not. As homeostat check theophylline.fmu --run

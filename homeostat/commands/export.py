@@ -33,8 +33,11 @@ def export(
         str | None,
         typer.Option(
             metavar="typical|ID",
-            help="Whose parameters it has: a fitted person's, by id, or those of the typical one (no deviation, reference "
-            "covariates). Left out: the typical one's to start with, and beside them the population's map from covariates.",
+            help="Whose parameters it starts with: a fitted person's, by id, or those of the typical one (no deviation, "
+            "reference covariates); left out: the typical one's. They can be set to others in every form. The population's map, "
+            "by which "
+            "covariates become parameters, is in a header and among the graphs and programs whatever is written here; in an FMU "
+            "where this is left out; in SBML never.",
         ),
     ] = None,
     precision: Annotated[

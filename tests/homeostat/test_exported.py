@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from benchmarks.corruptions.content import ordinary
-from exchange import EXPORTS, Bundle, load, save
+from exchange import EXPORTS, Bundle, Export, load, save
 from homeostat.bundles import exported
 from homeostat.cli import app
 from tests.exchange.own_export import Matrices
@@ -89,6 +89,27 @@ def test_of_several_files_any_that_is_there_stays(bundle: Path, word: str, there
         error = refused(bundle, "--to", word, "--out", target.with_name(f"{name}{target.suffix}"))
         assert error["cure"] == "name another file behind --out, or write over it with --replace"
     assert target.read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", [*EXPORTS, Matrices], ids=lambda kind: str(kind.name))
+def test_the_bundle_itself_is_never_written_over(bundle: Path, kind: type[Export]) -> None:
+    before, hard = bundle.read_bytes(), bundle.with_name(f"hard{kind.suffix}")
+    bundle.with_name(f"link{kind.suffix}").symlink_to(bundle)
+    hard.hardlink_to(bundle)
+    for target in (bundle.with_name(f"link{kind.suffix}"), hard):
+        error = refused(bundle, "--to", kind.name, "--out", target, "--replace")
+        assert "is what is read, and would be lost" in error["message"]
+    named = bundle.rename(bundle.with_name(f"q.field{kind.suffix}"))  # what one of several files would be called
+    for target in (named, bundle.with_name(f"q{kind.suffix}")):
+        assert "would be lost" in refused(named, "--to", kind.name, "--out", target, "--replace")["message"]
+    assert named.read_bytes() == before
+
+
+@pytest.mark.parametrize(("ending", "whose"), [(".fmu", "--to fmu"), (".twin", "a bundle"), (".XML", "--to sbml")])
+def test_an_ending_of_another_form_is_refused(bundle: Path, ending: str, whose: str) -> None:
+    error = refused(bundle, "--to", "c", "--out", bundle.with_name(f"a{ending}"))
+    assert f"ends as what {whose} writes" in error["message"]
+    assert error["cure"] == "write --out a.h"
 
 
 def test_no_certificate_is_said(bundle: Path) -> None:

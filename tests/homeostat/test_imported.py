@@ -56,7 +56,7 @@ def test_its_simulation_is_a_table(fmu: Path) -> None:
     [
         (["--set", "ka=fast"], "is no number"),
         (["--set", "ka"], "is not of the form NAME=VALUE"),
-        (["--set", "nothing=1"], "is none of the FMU's"),
+        (["--set", "nothing=1"], "--set 'nothing' is none of the FMU's parameters and states and inputs: "),
         (["--channels", "nothing"], "is none of the FMU's"),
         (["--until", "-1"], "is no time after 0"),
         (["--do", "dose 3 -> gut @ 0"], "is a bolus"),
@@ -74,3 +74,32 @@ def test_what_is_no_fmu(tmp_path: Path) -> None:
     (tmp_path / "x.fmu").write_text("x")
     assert run("import", tmp_path / "x.fmu").exit_code == 2
     assert run("import", tmp_path / "nowhere.fmu").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "option", [["--until", "2"], ["--points", "3"], ["--set", "ka=1"], ["--do", "x"], ["--step", "1"], ["--replace"]]
+)
+def test_what_means_nothing_without_records_is_refused(fmu: Path, option: list[str]) -> None:
+    done = run("import", fmu, *option)
+    assert done.exit_code == 2
+    assert f"{option[0]} is of --records" in done.stderr
+
+
+def test_the_fmu_itself_is_never_written_over(fmu: Path, tmp_path: Path) -> None:
+    before, link = fmu.read_bytes(), tmp_path / "link.csv"
+    link.symlink_to(fmu)
+    for target in (fmu, link):
+        done = run("import", fmu, "--records", target, "--replace")
+        assert (done.exit_code, "would be lost" in done.stderr) == (2, True)
+    assert fmu.read_bytes() == before
+
+
+@pytest.mark.skipif(compiler() is None, reason="no C compiler")
+def test_by_default_the_table_has_the_channels_alone(fmu: Path, tmp_path: Path) -> None:
+    done = run("import", fmu, "--records", tmp_path / "a.csv", "--points", "3", "--set", "gut=320", "--json")
+    values = json.loads(done.stdout)
+    assert values["channels"] == ["y.concentration"]
+    assert "variance.concentration" in values["not_written"]
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 4
+    text = run("import", fmu, "--records", tmp_path / "b.csv", "--points", "3", "--set", "gut=320").stdout
+    assert "the table has no row of what was set (gut)" in text

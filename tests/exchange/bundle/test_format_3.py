@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.corruptions.content import entries, ordinary, packed
 from exchange import Bundle, content_hash, load, save
+from exchange.files.archive import content_of
 from exchange.files.schema import require_schema, schema_of
 from homeostat.bundles.checked import examine_bundle
 from stability import Refusal
@@ -104,12 +105,43 @@ def test_required_entries_that_are_not_known_are_refused(content: Mapping[str, b
 @pytest.mark.parametrize(
     "others",
     [{"../x": b""}, {"model.json": b""}, {"signature.json": b""}, {"X.json": b""}, {"x": b""}, {"x.json": "text"}, {3: b""}, [],
+     {"con.json": b""}, {"lpt1.a.txt": b""},
      {f"x{k}.json": b"" for k in range(17)}],
     ids=lambda o: repr(o)[:20],
 )  # fmt: skip
 def test_others_that_no_file_could_hold(bundle: Bundle, others: object) -> None:
     with pytest.raises(ValueError, match="Bundle: "):
         replace(bundle, others=others)
+
+
+def changed(content: Mapping[str, bytes], new: Mapping[str, bytes]) -> bytes:
+    """A file whose entries were changed, with a manifest that agrees."""
+    found = {**content, **new}
+    manifest = json.loads(content["manifest.json"])
+    return packed({**found, "manifest.json": json.dumps({**manifest, "content": content_of(found)}).encode()})
+
+
+def test_a_card_that_was_changed_is_said(content: Mapping[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "a.twin").write_bytes(changed(content, {"card.md": b"# Approved for everything\n"}))
+    found = examine_bundle(tmp_path / "a.twin")
+    assert found.good
+    assert found.to_dict()["card_follows"] is False
+    assert "the card in the file is not the one that its content gives" in found.text
+    save(load(tmp_path / "a.twin"), tmp_path / "a.twin")
+    assert examine_bundle(tmp_path / "a.twin").card is True
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_systems_that_the_weights_do_not_give_are_not_good(
+    content: Mapping[str, bytes], tmp_path: Path, which: int
+) -> None:
+    proof = json.loads(content["proof.json"])
+    assert examine_bundle(FORMAT_2 / "claims.twin").strange == 0
+    proof["systems"][which]["weights"][0] = [[7.0]]
+    (tmp_path / "a.twin").write_bytes(changed(content, {"proof.json": json.dumps(proof).encode()}))
+    found = examine_bundle(tmp_path / "a.twin")
+    assert (found.proved, found.good, found.strange) == (True, False, 1)
+    assert "NOT WHAT OTHERS READ: proof.json states a system that" in found.text
 
 
 # ---- equal content, equal bytes --------------------------------------------------------------------------------------
@@ -144,6 +176,7 @@ for threads in (1, 2):
 """
 
 
+@pytest.mark.slow
 def test_another_process_and_folder_give_the_same_to_the_last_bit(bundle: Bundle, tmp_path: Path) -> None:
     """Predictions, and the bytes that are written: one and two threads, hashes of texts in another order."""
     path, folder = save(bundle, tmp_path / "a.twin"), tmp_path / "elsewhere"

@@ -1,5 +1,6 @@
 """What the C writer does not take, and says so before a file is there."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from exchange import CHeader, Selection
+from exchange.c import compiled
 from exchange.c.activations import activation_in_c
 from exchange.c.calling import CompiledHeader
 from exchange.c.compiled import compiler, shared_library
@@ -130,3 +132,32 @@ def test_numbers_and_texts_lose_nothing_and_end_nothing() -> None:
     assert table("a", [], "double") == "static const double a[1] = {0.0};"
     assert string('mg/L "№"?') == '"mg/L \\"\\342\\204\\226\\"\\?"'
     assert remark("a */ b ??/ θ ≤ é № \x07") == "a * / b ? ?/ theta <= e No ?"
+
+
+SCRIPTS = {
+    "exit 3": r"refused .* \(exit status 3\) and said nothing$",
+    "echo one >&2; echo two >&2; exit 1": r"refused .* and said: one \| two$",
+    "exit 0": "made no file; set CC",
+    "sleep 60": "not done .* after 0.2 s",
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="compilers made of a shell script")
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_compiler_that_is_none_is_a_sentence(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tmp_path / "my cc"
+    made.write_text(f"#!/bin/sh\n{script}\ntrue\n" if script == "sleep 60" else f"#!/bin/sh\n{script}\n")
+    made.chmod(0o700)
+    monkeypatch.setenv("CC", f"'{made}' -O1")
+    monkeypatch.setattr(compiled, "LONGEST", 0.2 if script == "sleep 60" else 60.0)
+    with pytest.raises(ValueError, match=SCRIPTS[script]) as found:
+        shared_library("int x;", tmp_path / "a.so")
+    assert "\n" not in str(found.value)
+    assert [one.name for one in tmp_path.iterdir()] == ["my cc"]
+
+
+def test_the_compiler_that_cc_names_is_taken_or_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for named, said in (("/nonexistent -O1", "CC names the compiler '/nonexistent', which is not there"), ("'", "no command")):
+        monkeypatch.setenv("CC", named)
+        with pytest.raises(ValueError, match=said):
+            compiler()

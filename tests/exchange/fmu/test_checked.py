@@ -5,6 +5,7 @@ import json
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from exchange.c.compiled import compiler
 from exchange.fmu.archive import open_fmu, write_fmu
 from exchange.fmu.checked import check_fmu
 from exchange.fmu.extra import FOLDER
+from exchange.fmu.linearised import linearised
 from exchange.stored_system import sampled_states
+from stability import Lure
 from tests.exchange.fmu.conftest import Made
 
 can_run = pytest.mark.skipif(compiler() is None, reason="no C compiler")
@@ -69,7 +72,109 @@ def test_a_binary_of_another_model_is_found_out(one: Made, tmp_path: Path) -> No
 
     found = check_fmu(rewritten(one, tmp_path / "other.fmu", another), run=True, states=2)
     assert not found
-    assert any("NOT that of the stored system" in sentence for sentence in found.sentences)
+    assert any("does NOT agree with the stored system" in sentence for sentence in found.sentences)
+
+
+RATES = "    instance->rates = 1;\n    return 0;"
+SLOPES = "    return 0;\n}\n\n/* Two solutions go on"
+ALL = "for (int i = 0; i < STATES; i++)"
+
+
+@can_run
+@pytest.mark.parametrize(
+    ("before", "more"),
+    [
+        # whatever the slopes say; no number among them; another field where the file says that no state goes; while stepping
+        (RATES, f"    {ALL} value[V_RATE + i] = 5.0 * value[V_STATE + i];\n"),
+        (SLOPES, "    if (count > 0) sensitivity[0] = NAN;\n"),
+        (RATES, f"    {ALL} if (fabs(value[V_STATE + i]) > 1e3) value[V_RATE + i] += 1.0;\n"),
+        ("    value[V_TIME] = until;\n", f"    {ALL} value[V_STATE + i] *= 1.01;\n"),
+    ],
+    ids=["rates", "nan", "outside", "step"],
+)
+def test_code_that_tells_a_lie_is_found_out(one: Made, tmp_path: Path, before: str, more: str) -> None:
+    pytest.importorskip("fmpy", reason="FMPy, of the extra fmu, is not installed")
+
+    def lies(entries: dict[str, bytes]) -> None:
+        for name in [n for n in entries if n.startswith("binaries/")]:
+            del entries[name]
+        source = entries["sources/instance.h"].decode()
+        assert source.count(before) == 1
+        entries["sources/instance.h"] = source.replace(before, more + before).encode()
+        name = f"{FOLDER}/states.json"
+        states = json.loads(entries[name])
+        for sample in states["samples"]:
+            sample["x"] = [v * 1e-12 for v in sample["x"]]
+        entries[name] = json.dumps(states).encode()
+
+    found = check_fmu(rewritten(one, tmp_path / "lies.fmu", lies), run=True, states=8)
+    assert not found
+    assert "does NOT agree" in found.sentences[-1]
+
+
+def test_nobody_and_no_unit_is_left_out(ensemble: Made, tmp_path: Path) -> None:
+    """What states.json leaves out would not be compared."""
+
+    def one_member(states: dict[str, Any]) -> None:
+        del states["members"][1]
+
+    def twice(states: dict[str, Any]) -> None:
+        states["members"][1] = states["members"][0]
+
+    def one_person(states: dict[str, Any]) -> None:
+        states["people"] = {name: [rows[:1] for rows in value] for name, value in states["people"].items()}
+
+    def fortnight(states: dict[str, Any]) -> None:
+        states["time"] = "fortnight"
+
+    def of(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, bytes]], None]:
+        def changed(entries: dict[str, bytes]) -> None:
+            name = f"{FOLDER}/states.json"
+            states = json.loads(entries[name])
+            change(states)
+            entries[name] = json.dumps(states).encode()
+
+        return changed
+
+    def described(entries: dict[str, bytes]) -> None:
+        name = "modelDescription.xml"
+        entries[name] = entries[name].replace(b'unit="h"', b'unit="min"').replace(b'name="h"', b'name="min"')
+
+    def claimed(entries: dict[str, bytes]) -> None:
+        name = f"{FOLDER}/proof.json"
+        proof = json.loads(entries[name])
+        proof["claims"][0]["units"]["time"] = "min"
+        entries[name] = json.dumps(proof).encode()
+
+    changes = [*map(of, (one_member, twice, one_person, fortnight)), described, claimed]
+    words = ["continuous states", "continuous states", "people", "fortnight", "unit", "made in 'min'"]
+    for k, (change, said) in enumerate(zip(changes, words, strict=True)):
+        with pytest.raises(ValueError, match=said):
+            check_fmu(rewritten(ensemble, tmp_path / f"{k}.fmu", change), run=False)
+
+
+@can_run
+def test_without_a_certificate_nothing_is_said_to_be_compared(one: Made, tmp_path: Path) -> None:
+    pytest.importorskip("fmpy", reason="FMPy, of the extra fmu, is not installed")
+
+    def without(entries: dict[str, bytes]) -> None:
+        del entries[f"{FOLDER}/proof.json"]
+
+    found = check_fmu(rewritten(one, tmp_path / "plain.fmu", without), run=True, states=2)
+    assert found.rebuilt is not None
+    assert (found.certified, found.rebuilt.compared) == (False, False)
+    assert "nothing is stored that its code could be compared with" in found.sentences[-1]
+
+
+def test_softplus_is_that_of_the_code() -> None:
+    """v beyond 20, where a proof has log(1 + eᵛ)."""
+    system = Lure(
+        A=[[-1.0]], weights=[[[1.0]], [[-0.125]], [[2.0]]], biases=[[0.0], [0.0], [0.0]], activation="softplus"
+    )
+    x, sigmoid = 20.5, lambda v: 1.0 / (1.0 + np.exp(-v))
+    rate, J, _ = linearised(system, np.array([[x]]), np.zeros((1, 0)))
+    np.testing.assert_allclose(rate[0], [-x + 2.0 * np.log1p(np.exp(-0.125 * x))], rtol=1e-15)
+    np.testing.assert_allclose(J[0, 0], [-1.0 - 0.25 * sigmoid(-0.125 * x) * sigmoid(x)], rtol=1e-14)
 
 
 def test_a_claim_of_more_than_is_true_is_refused(one: Made, tmp_path: Path) -> None:

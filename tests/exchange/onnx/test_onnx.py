@@ -139,17 +139,20 @@ def test_what_is_not_written_is_named() -> None:
     assert "cumsum" not in OPERATIONS
 
 
-def test_a_bundle_is_written_twice_with_the_same_bytes(tmp_path: Path) -> None:
-    """Each graph was run by onnxruntime beside torch before it was written, or it would not be there."""
-    bundle = random_bundle(TAPED)
-    for folder in ("one", "two"):
-        written = Onnx(selection=Selection(member=0)).write(bundle, tmp_path / folder / "model.onnx")
-    assert any("onnxruntime gives what torch gives" in sentence for sentence in written.sentences)
-    assert any(sentence.startswith("not certified") for sentence in written.sentences)
-    files = sorted((tmp_path / "one").iterdir())
+def test_a_bundle_is_written_twice_with_the_same_bytes(by_chance: Bundle, field: Path, tmp_path: Path) -> None:
+    Onnx().write(by_chance, tmp_path / "model.onnx")
+    files = sorted(field.parent.iterdir())
     assert {f"model.{name}.onnx" for name in ("field", "step", "observe")} <= {file.name for file in files}
     for file in files:
-        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+        assert file.read_bytes() == (tmp_path / file.name).read_bytes()
+
+
+def test_what_is_written_of_a_mechanism_says_what_it_is(tmp_path: Path) -> None:
+    """Each graph was run by onnxruntime beside torch before it was written, or it would not be there."""
+    bundle = random_bundle(TAPED)
+    written = Onnx(selection=Selection(member=0)).write(bundle, tmp_path / "model.onnx")
+    assert any("onnxruntime gives what torch gives" in sentence for sentence in written.sentences)
+    assert any(sentence.startswith("not certified") for sentence in written.sentences)
     found = read(written.path)
     assert found.certified.startswith("not certified")
     assert found.card.startswith("# Model card")
