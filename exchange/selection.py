@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from exchange.bundle.bundle import Bundle
+from exchange.bundle.typical import reference_covariates
 from hybrid import HybridModel, conditions_of
 from learned import select
-from physics import LinearisedBackbone, LogNormalPopulation
-from physics.arguments import quote, require_kind, require_number, require_text
+from physics import LinearisedBackbone
+from physics.arguments import require_kind, require_number, require_text
 from physics.glance import glance
 
 
@@ -101,7 +102,7 @@ def _person(bundle: Bundle, model: HybridModel, members: tuple[int, ...], person
 
 
 def _typical(bundle: Bundle, model: HybridModel, members: tuple[int, ...], _: str | None) -> Selected:
-    known = _reference(bundle, model)
+    known = reference_covariates(bundle, model)
     covariates = {name: torch.tensor([value], dtype=torch.float64) for name, value in known.items()}
     personal = torch.zeros(len(members), 1, model.personal, dtype=torch.float64)
     theta, c = model.theta(personal, covariates), model.context(personal, covariates)
@@ -143,29 +144,6 @@ def _found(
 ) -> Selected:
     theta, c, x0, personal = (part.expand(len(members), 1, -1)[:, 0].contiguous() for part in parts)
     return Selected(model, theta, c, x0, personal, covariates, tuple(baseline), members, said)
-
-
-def _reference(bundle: Bundle, model: HybridModel) -> dict[str, float]:
-    """Every covariate that the model reads at its reference: of a power, of its standardisation, or the middle one."""
-    stated: dict[str, float] = {}
-    if isinstance(model.population, LogNormalPopulation):
-        for by in model.population.powers.values():
-            for name, (reference, _) in by.items():
-                stated.setdefault(name, float(reference))
-    for name, (centre, _) in model.covariates.items():
-        stated.setdefault(name, float(centre))
-    for name in model.uses:
-        # the middle one, and not a mean of two: of a yes or no there is none in between
-        values = [person.covariates[name] for person in bundle.people if name in person.covariates]
-        if name not in stated and values:
-            stated[name] = float(median_low(values))
-    lacks = [name for name in model.uses if name not in stated]
-    if lacks:
-        raise ValueError(
-            f"selected: nobody says what {quote(lacks[0])} of a typical person is; choose one of the bundle's people, "
-            "Selection(person=…)"
-        )
-    return {name: stated[name] for name in model.uses}
 
 
 def _middle_baseline(bundle: Bundle) -> list[float]:

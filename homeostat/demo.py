@@ -43,7 +43,7 @@ from homeostat.study import (
     train,
 )
 from homeostat.study.backbones import backbone_named
-from homeostat.study.groups import scores_by_group
+from homeostat.study.groups import cross_validated, scores_by_group
 from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
 from homeostat.study.recipe import hybrid_recipe, neural_ode_recipe
@@ -174,6 +174,7 @@ def _after_training(
         certificate,
         {
             "protocol": f"cross-validation by person, forecast from the samples up to {FORECAST_FROM:g} h since the dose",
+            "whom": cross_validated(len(records), "hybrid"),
             "event": asked.event,
             "scores": {name: dict(e.scores) for name, e in evaluations.items()},
             "groups": scores_by_group("hybrid", found, records),

@@ -9,8 +9,9 @@ from typing import Any
 
 from exchange.bundle.bundle import Bundle
 from exchange.bundle.card_performance import performance_of, recalibration_of
-from exchange.bundle.card_text import items, plain, ranges, table
+from exchange.bundle.card_text import behind, items, plain, ranges, table
 from exchange.bundle.contents import content_hash
+from exchange.bundle.typical import by_member, reference_covariates, typical_theta
 from exchange.bundle.units import units_of
 from hybrid import HybridModel
 from hybrid.schedules.dose import as_float
@@ -39,25 +40,30 @@ def card_of(bundle: Bundle, content: str) -> str:
         f"# Model card: {', '.join(map(plain, model.observation.channels))} by {_known(model)}",
         _status(bundle),
         f"Content: SHA-256 `{content}`.\n"
-        "This card is generated from what the file holds; where nothing was measured it says so. Numbers are of four digits.",
+        "This card is generated from what the file holds; where nothing was measured it says so. Numbers are of four digits, "
+        "units are UCUM codes (a: year, 1: none).",
         "## The model",
-        _model(model),
+        _model(bundle),
         "## Intended use",
         _use(bundle),
         "### What it is not for",
         items(_not_for(bundle)),
         "## Data",
         _data(bundle),
-        "## Performance on people never seen in training",
+        "## Performance on people whom the forecasting members had not seen",
         *performance_of(
-            bundle.calibration, model.observation.channels, model.observation.units, model.backbone.time_unit
+            bundle.calibration,
+            model.observation.channels,
+            model.observation.units,
+            model.backbone.time_unit,
+            [p.id for p in bundle.people],
         ),
         "### Recalibration",
         recalibration_of(bundle.calibration, [p.id for p in bundle.people]),
         "## What is proved, and what is not",
         *_claims(bundle),
         "## Provenance",
-        _provenance(bundle.provenance),
+        _provenance(bundle.provenance, model.backbone.time_unit),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -71,7 +77,7 @@ def _status(bundle: Bundle) -> str:
     lines = []
     if any(isinstance(claim, Certificate) for claim in bundle.claims):
         lines.append(
-            "**The file carries a certificate** (see below): a claim with its proof, which whoever receives the file checks."
+            "**The file carries a certificate** (see below): a claim with its proof, which whoever receives the file can check."
         )
     else:
         refusal = next((claim for claim in bundle.claims if isinstance(claim, Refusal)), None)
@@ -82,11 +88,13 @@ def _status(bundle: Bundle) -> str:
     if bundle.provenance.get("interrupted"):
         lines.append(f"**Training was cut short** ({plain(bundle.provenance['interrupted'])}).")
     if bundle.provenance.get("not_converged"):
-        lines.append(f"**The fit has not converged.** {plain(bundle.provenance['not_converged'], 400)}")
+        why = plain(bundle.provenance["not_converged"], 400)
+        lines.append(f"**NOT CONVERGED.** {why}")
     return "\n\n".join(lines)
 
 
-def _model(model: HybridModel) -> str:
+def _model(bundle: Bundle) -> str:
+    model = bundle.model
     backbone, observation = model.backbone, model.observation
     learned = "nothing" if model.residual.vanishes else plain(type(model.residual).__name__)
     known = ", ".join((_known(model), *(plain(type(term).__name__) for term in model.known)))
@@ -110,11 +118,33 @@ def _model(model: HybridModel) -> str:
     ]
     found = table(("what", "which"), rows)
     if backbone.physical:
-        about = [(plain(p.name), plain(p.unit), f"{p.typical:.4g}", f"{p.low:.4g} to {p.high:.4g}", plain(p.source) or "–")
-                 for p in backbone.physical]  # fmt: skip
-        head = ("parameter", "unit", "typical", "never outside", "source of the typical value")
-        found += "\n\nParameters of a person:\n\n" + table(head, about)
+        found += "\n\nParameters of a person:\n\n" + _parameters(bundle)
     return found
+
+
+def _parameters(bundle: Bundle) -> str:
+    """The typical values as they were fitted, beside the references that the fit began with or is drawn to."""
+    model = bundle.model
+    try:
+        theta = typical_theta(bundle, model)
+        fitted = [by_member(theta[:, j]) for j in range(theta.shape[1])]
+        known = reference_covariates(bundle, model)
+        at = ", ".join(f"{plain(name)} {value:.4g}{behind(model.uses[name] or '')}" for name, value in known.items())
+        note = f"Fitted: of the typical person, η = 0{f', {at}' if at else ''}, {_each(model.members)}"
+    except _NUMBERS_BROKEN as error:
+        fitted, note = ["not known"] * len(model.backbone.physical), f"The fitted values are not known ({plain(error, 200)})"
+    rows = [
+        (plain(p.name), plain(p.unit), own, f"{p.typical:.4g}", plain(p.source) or "–", f"{p.low:.4g} to {p.high:.4g}")
+        for p, own in zip(model.backbone.physical, fitted, strict=True)
+    ]
+    head = ("parameter", "unit", "fitted typical value", "reference", "source of the reference", "never outside")
+    unsourced = any(p.source == "given" for p in model.backbone.physical)
+    given = '; "given": by whoever wrote it, who names no source' if unsourced else ""
+    return table(head, rows) + f"\n\n{note}. Reference: what the model was written with, before it was fitted{given}."
+
+
+def _each(members: int) -> str:
+    return "of the one member" if members == 1 else f"of the {members} members in their order (one number where all agree)"
 
 
 def _named(pairs: Any) -> str:
@@ -180,7 +210,7 @@ def _not_for(bundle: Bundle) -> list[str]:
     if not any(isinstance(claim, Certificate) for claim in bundle.claims):
         found.append("Any use that relies on contraction (forgetting where a trajectory began): it is not certified.")
     if bundle.provenance.get("interrupted") or bundle.provenance.get("not_converged"):
-        found.append("Any use before it is trained to its end: its training did not arrive.")
+        found.append("Any use before it is trained to its end: its training was cut short, or has not converged.")
     if bundle.personal.failed:
         names = ", ".join(plain(people[i].id, 60) for i in sorted(bundle.personal.failed)[:_SHOWN])
         found.append(f"These people, of whom no parameters were found: {names}.")
@@ -198,7 +228,8 @@ def _data(bundle: Bundle) -> str:
     lines.append(f"SHA-256 of the table: `{plain(digest)}`." if digest else "SHA-256 of the table: not recorded.")
     count = about.get("people", len(bundle.people))
     lines.append(
-        f"People: {plain(count)}; the file holds {len(bundle.people)} with their schedules and covariates, no measurements."
+        f"People: {plain(count)}; the file holds {len(bundle.people)}, each with schedule{_levels(bundle)}, covariates and "
+        f"fitted parameters{_measured_before(bundle)}."
     )
     units = about.get("units")
     if isinstance(units, Mapping) and units:
@@ -212,12 +243,23 @@ def _data(bundle: Bundle) -> str:
     return items(lines)
 
 
+def _levels(bundle: Bundle) -> str:
+    return " (doses, levels of the inputs)" if bundle.model.backbone.inputs else " (doses)"
+
+
+def _measured_before(bundle: Bundle) -> str:
+    """What of people's measurements is in the file: the baselines that some models start from."""
+    if any(value == value for person in bundle.people for value in person.baseline):
+        return ", and with what was measured beforehand of the channels; no other measurements"
+    return ", and no measurements"
+
+
 def _claims(bundle: Bundle) -> list[str]:
     states = tuple(zip(bundle.model.backbone.states, bundle.model.backbone.state_units, strict=True))
     parts = []
     for claim, after in _first_of_each(bundle.claims):
         if isinstance(claim, Refusal):
-            parts.append(f"### Refused\n\n{plain(claim.message, 800)}")
+            parts.append(f"### Refused\n\n{_sentence(plain(claim.message, 800))}")
             continue
         time = str(bundle.units_made_in(claim).get("time", bundle.model.backbone.time_unit))
         try:
@@ -278,7 +320,7 @@ def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}{'' if words.endswith('.') else '.'}"
 
 
-def _provenance(about: Mapping[str, Any]) -> str:
+def _provenance(about: Mapping[str, Any], time_unit: str) -> str:
     left = {
         k: v
         for k, v in about.items()
@@ -286,6 +328,8 @@ def _provenance(about: Mapping[str, Any]) -> str:
     }
     if not left:
         return "Not recorded."
-    return table(
-        ("what", "value"), [(plain(k), plain(v, 200)) for k, v in sorted(left.items(), key=lambda one: str(one[0]))]
-    )
+    rows = [
+        (plain(k), plain(v, 200) + (behind(time_unit) if k == "settings.forecast_from" else ""))
+        for k, v in sorted(left.items(), key=lambda one: str(one[0]))
+    ]
+    return table(("what", "value"), rows)

@@ -6,24 +6,67 @@ The calibration is plain JSON of whoever trained; what is not there, or is no nu
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from exchange.bundle.calibration import scaling_in
+from exchange.bundle.calibration import STATED, scaling_in
 from exchange.bundle.card_text import behind, plain, table
 
 _NOTHING = "Not measured: the file holds no scores of forecasts of people never seen."
 _NO_GROUPS = "Not measured: the file holds no scores by group."
+_GATE = "A gate holds one figure of the forecasts, such as the share of measurements inside an interval, against a band."
 BAND = "a perfect forecaster of as few people would be within the band in 95 of 100 studies"
 
 
 def performance_of(
-    calibration: Mapping[str, Any], channels: Sequence[str], units: Sequence[str], time_unit: str
+    calibration: Mapping[str, Any],
+    channels: Sequence[str],
+    units: Sequence[str],
+    time_unit: str,
+    people: Sequence[str],
 ) -> list[str]:
-    """Overall scores, coverage by channel and horizon, and scores by group, each with its band."""
+    """Overall scores, coverage by channel and horizon, and scores by group: each with its band, and of whom it is.
+
+    `people`, the ids of those in the file. Of whom is in the calibration's `whom`, text by the name of the entry.
+    """
     protocol = calibration.get("protocol")
     parts = [f"How it was measured: {plain(protocol, 400)}."] if isinstance(protocol, str) else []
     overall = _overall(_mapping(calibration.get("scores")), units)
-    parts += [overall] if overall else [_NOTHING]
-    parts += _by_channel(_mapping(calibration.get("uncertainty")), time_unit)
-    return [*parts, "### By group", _groups(calibration.get("groups"), dict(zip(channels, units, strict=True)))]
+    parts += [f"{_whom(calibration, 'scores')}\n\n{overall}"] if overall else [_NOTHING]
+    by_channel = _by_channel(_mapping(calibration.get("uncertainty")), time_unit)
+    if by_channel:
+        whom = _whom(calibration, "uncertainty", _of_recalibration(calibration, people))
+        parts += ["### By horizon, and gates of calibration", f"{whom} {_GATE}", *by_channel]
+    groups = _groups(calibration.get("groups"), dict(zip(channels, units, strict=True)))
+    whose = "" if groups == _NO_GROUPS else f"{_whom(calibration, 'groups')}\n\n"
+    return [*parts, "### By group", whose + groups]
+
+
+def _whom(calibration: Mapping[str, Any], entry: str, otherwise: str = "") -> str:
+    """Of whom the forecasts of this table are; of an earlier file, what it says of how they were measured."""
+    said = _mapping(calibration.get("whom")).get(entry)
+    if isinstance(said, str):
+        return f"Of whom: {plain(said, 400)}."
+    if otherwise:
+        return f"Of whom: {otherwise}."
+    known = isinstance(calibration.get("protocol"), str)
+    return f"Of whom: {'those of whom it is said above how it was measured' if known else 'not recorded'}."
+
+
+def _of_recalibration(calibration: Mapping[str, Any], people: Sequence[str]) -> str:
+    """The forecasts that a recalibration was fitted on are those whose coverage stands beside it."""
+    try:
+        scaling = scaling_in(calibration)
+    except ValueError:
+        return ""
+    if scaling is None:
+        return ""
+    own = len(set(scaling.people) & set(people))
+    return (
+        f"the {_count(len(scaling.people))} on whose forecasts the recalibration below was fitted, {own} of them among those in "
+        "this file; forecast by members that were not fitted on them"
+    )
+
+
+def _count(people: int) -> str:
+    return f"{people} {'person' if people == 1 else 'people'}"
 
 
 def _overall(scores: Mapping[str, Any], units: Sequence[str]) -> str:
@@ -40,11 +83,15 @@ def _overall(scores: Mapping[str, Any], units: Sequence[str]) -> str:
         "forecast",
         "measurements",
         f"mean CRPS{unit}",
-        "mean NLL",
+        "mean NLL [nat]",
         "inside the 80 % interval (band)",
         "inside the 95 % (band)",
     )
-    return table(head, rows) + f"\n\nOf each interval the share of measurements inside it; {BAND}, where one is shown."
+    density = f", of a density per {plain(units[0])}" if unit else ""
+    return table(head, rows) + (
+        f"\n\nCRPS: continuous ranked probability score; NLL: negative log likelihood{density}; less is better of both. Of each "
+        f"interval the share of measurements inside it; {BAND}, where one is shown."
+    )
 
 
 def _share(one: Mapping[str, Any], level: int) -> str:
@@ -66,13 +113,13 @@ def _in_band(share: float | None, band: Sequence[float | None] | None) -> str:
 def _by_channel(uncertainty: Mapping[str, Any], time_unit: str) -> list[str]:
     """Coverage by horizon, as forecast and recalibrated, and how many gates of calibration were passed."""
     parts = []
-    for key, words in (("before", "as forecast"), ("after", "recalibrated by other people")):
+    for key, words in (("before", "as forecast"), ("after", "recalibrated, everyone by other people alone")):
         report = _mapping(uncertainty.get(key))
         gates, failed, of = (_number(report.get(name)) for name in ("gates", "failed", "band_level"))
         if gates:
             parts.append(
-                f"Gates of calibration, {words}: {gates - (failed or 0):.0f} of {gates:.0f} inside one band that holds all of "
-                f"them for {100 * (of or 0.95):.0f} of 100 perfect forecasters of as few people."
+                f"Gates of calibration, {words}: {gates - (failed or 0):.0f} of {gates:.0f} passed "
+                f"({100 * (of or 0.95):.0f} of 100 perfect forecasters of as few people pass all of them)."
             )
         rows = []
         for channel in _list(report.get("channels")):
@@ -141,11 +188,17 @@ def recalibration_of(calibration: Mapping[str, Any], people: Sequence[str]) -> s
         (plain(channel), *(f"{getattr(scaling, part)[c]:.4g}" for part in ("aleatoric", "epistemic", "personal")))
         for c, channel in enumerate(scaling.channels)
     ]
-    head = ("channel", "measurement noise", "model", "the person's parameters")
-    who = f"{len(scaling.people)} {'person' if len(scaling.people) == 1 else 'people'}"
+    head = (
+        "channel",
+        "measurement noise (aleatoric)",
+        "spread of the members (epistemic)",
+        "the person's parameters (personal)",
+    )
+    own = len(set(scaling.people) & set(people))
     return (
-        f"Fitted on forecasts of {who} by members that had not seen them; it is for other people than these. Factors of the "
-        "parts of a forecast's variance:\n\n" + table(head, rows)
+        f"Fitted on forecasts of {_count(len(scaling.people))}, {own} of them among those in this file, by members that had not "
+        "seen them; it is for other people than these. Factors (no unit) by which it multiplies the parts of a forecast's "
+        "variance:\n\n" + table(head, rows) + f"\n\nIn exported forms of the model: {STATED[:1].lower()}{STATED[1:]}"
     )
 
 

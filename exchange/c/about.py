@@ -5,7 +5,9 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from exchange.bundle.bundle import Bundle
+from exchange.bundle.calibration import stated
 from exchange.bundle.contents import content_hash
+from exchange.bundle.typical import by_member, typical_theta
 from exchange.c.numbers import Real
 from exchange.export import certified, claimed
 from exchange.files.names import one_line
@@ -43,7 +45,8 @@ def about_header(bundle: Bundle, chosen: Selected, selection: Selection, prefix:
         [
             _model(bundle, chosen, prefix, real),
             _claims(bundle, selection, real),
-            _names(chosen),
+            _names(bundle, chosen),
+            stated(bundle.calibration, "calibration.json of the bundle"),
             _whose(bundle, chosen, selection),
             _CALLS.format(p=prefix, n=f"{prefix}_INPUTS" if chosen.model.backbone.inputs else "1"),
             _STEPS.format(p=prefix, phi=PHI_ERROR, single=", and within 1e-4 in float" if real == "float" else ""),
@@ -105,7 +108,7 @@ def _claims(bundle: Bundle, selection: Selection, real: Real) -> str:
     return "\n".join(lines)
 
 
-def _names(chosen: Selected) -> str:
+def _names(bundle: Bundle, chosen: Selected) -> str:
     model = chosen.model
     backbone, observation = model.backbone, model.observation
 
@@ -114,17 +117,23 @@ def _names(chosen: Selected) -> str:
         return f"{what}: {each or 'none'}"
 
     uses = model.uses
+    try:
+        theta = typical_theta(bundle, model)
+        fitted = [f"fitted: typically {by_member(theta[:, j])}" for j in range(theta.shape[1])]
+    except ValueError:  # nobody says the reference covariates
+        fitted = ["fitted: of a typical person not known"] * len(backbone.physical)
     lines = [
         f"Units are UCUM codes; time in {backbone.time_unit}.",
         listed("States", tuple(backbone.states), tuple(backbone.state_units)),
         listed("Inputs", tuple(backbone.inputs), tuple(backbone.input_units)),
         listed("Channels", tuple(observation.channels), tuple(observation.units)),
         listed("Covariates", tuple(uses), tuple(unit or "unit not stated" for unit in uses.values())),
-        "Parameters theta:",
+        "Parameters theta, fitted at eta = 0 and the reference covariates by each member here, in their order (one number where "
+        "all agree), and the reference that the model was written with before it was fitted:",
         *(
-            f"    {p.name} [{p.unit}], typically {p.typical:g}, never outside {p.low:g} to {p.high:g}"
-            + (f" ({one_line(p.source, 200)})" if p.source else "")
-            for p in backbone.physical
+            f"    {p.name} [{p.unit}], {own}; reference {p.typical:g} ({one_line(p.source, 200) or 'no source'}); "
+            f"never outside {p.low:g} to {p.high:g}"
+            for p, own in zip(backbone.physical, fitted, strict=True)
         ),
     ]
     return "\n".join(lines if backbone.physical else [*lines[:-1], "Parameters theta: none"])

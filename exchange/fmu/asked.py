@@ -1,7 +1,9 @@
 """What an FMU answers about itself, held against the stored system, or against itself where nothing is stored."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +59,13 @@ class Rebuilt:
     def holds(self) -> bool:
         """Has its Jacobian the inequality of the claim, or is there none?"""
         return self.eigenvalue is None or self.eigenvalue <= self.allowed
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values, which have no word but a text for what is not finite."""
+        return {
+            name: "not finite" if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in vars(self).items()
+        }
 
     def __bool__(self) -> bool:
         return (self.same if self.compared else self.off <= DIFFERS) and self.holds
@@ -126,20 +135,22 @@ def _held(
         there = np.isfinite(f).all(1) & np.isfinite(known).all((1, 2)) & np.isfinite(by_u).all((1, 2))
         rates = _largest(np.abs(mine - f)[there] / np.maximum(terms[there], 1e-300))
         off = _apart(J[there], known[there])
+        by_inputs = _apart(G[there], by_u[there])
         if not np.isfinite(J[there]).all():
-            return Rebuilt(int(there.sum()), float("inf"), float("inf"), rates=rates, inputs=float("inf"), step=0.0)
+            top = None if claim is None else float("inf")
+            return Rebuilt(int(there.sum()), float("inf"), top, rates=rates, inputs=by_inputs, step=0.0)
         if not there.any():
             rates = off = float("inf")
-        found = Rebuilt(int(there.sum()), off, None, rates=rates, inputs=_apart(G[there], by_u[there]), step=0.0)
+        found = Rebuilt(int(there.sum()), off, None, rates=rates, inputs=by_inputs, step=0.0)
         if claim is None or not there.any():
             return found
-        top = eigenvalues_of(claim.metric, J[there], claim.rate)
+        tops = eigenvalues_of(claim.metric, J[there], claim.rate)
         skew = J.shape[-1] * float(np.linalg.cond(np.linalg.cholesky(claim.metric)))
         apart, size = np.abs(J - known)[there].max((1, 2)), np.abs(known[there]).max((1, 2))
         allowed = HOLDS + 2.0 * skew * apart + 1e-14 * skew**2 * size
-    k = int(np.argmax(top - allowed))
+    k = int(np.argmax(tops - allowed))
     return Rebuilt(
-        found.states, off, float(top[k]), rates=rates, inputs=found.inputs, step=0.0, allowed=float(allowed[k])
+        found.states, off, float(tops[k]), rates=rates, inputs=found.inputs, step=0.0, allowed=float(allowed[k])
     )
 
 

@@ -1,4 +1,4 @@
-"""An FMU of ours, checked by whoever receives it: its files, its claims from the stored weights, and its own Jacobian.
+"""An FMU of ours, checked by whoever receives it: its files, its claims from the stored weights, and what its code answers.
 
 Three things are asked, and none of them of whoever sent the file:
 

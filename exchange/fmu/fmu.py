@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from exchange.bundle.bundle import Bundle
+from exchange.bundle.calibration import stated
 from exchange.c.compiled import FLAGS, compiler, shared_library
 from exchange.c.header import header_of
 from exchange.c.identifiers import require_prefix
@@ -94,7 +95,7 @@ class Fmu(Export):
     def _entries(self, bundle: Bundle, chosen: Selected, variables: Variables, prefix: str) -> dict[str, bytes]:
         model, header = chosen.model, f"{prefix}_model.h"
         text = header_of(bundle, chosen, self.selection, prefix=prefix).encode()
-        sources = {header: text, **{name: _source(name) for name in ("instance.h", *_SOURCES[self.fmi])}}
+        sources = {header: text, **{name: _source(name) for name in ("instance.h", "setting.h", *_SOURCES[self.fmi])}}
         files = extra_files(bundle, chosen, variables)
         head = Head(prefix, prefix, "", _about(bundle, chosen), (_SOURCES[self.fmi][0],))
         content = hashlib.sha256(described(self.fmi, head, variables))
@@ -115,7 +116,8 @@ class Fmu(Export):
         entries |= {f"sources/{name}": source for name, source in sources.items()}
         if self.fmi == 3:
             entries["sources/buildDescription.xml"] = build_description(head)
-        entries["documentation/index.html"] = _page(prefix, files[f"{FOLDER}/card.md"].decode(), claimed(bundle))
+        said = (*claimed(bundle), _stated(bundle))
+        entries["documentation/index.html"] = _page(prefix, files[f"{FOLDER}/card.md"].decode(), said)
         return entries
 
 
@@ -128,7 +130,12 @@ def _about(bundle: Bundle, chosen: Selected) -> str:
     members = f"{len(chosen.members)} members" if len(chosen.members) > 1 else f"member {chosen.members[0] + 1}"
     status = "claims are in extra/org.homeostat/proof.json" if certified(bundle) else "not certified"
     time = chosen.model.backbone.time_unit
-    return f"dx/dt = A(θ)x + B(θ)u + learned and known terms, {members}; time counts in {time}; {status}"
+    what = f"dx/dt = A(θ)x + B(θ)u + learned and known terms, {members}; time counts in {time}; {status}"
+    return f"{what}. {_stated(bundle)}"
+
+
+def _stated(bundle: Bundle) -> str:
+    return stated(bundle.calibration, f"{FOLDER}/calibration.json")
 
 
 def _source(name: str) -> bytes:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from exchange.bundle.bundle import Bundle
+from exchange.bundle.calibration import stated
 from exchange.bundle.contents import content_hash, contents_of
 from exchange.export import NOT_CERTIFIED, Export, Written, certified, claimed, target_of
 from exchange.files.names import one_line
@@ -15,7 +16,7 @@ from hybrid import HybridModel
 from physics.arguments import require_flag, require_kind
 
 _UNSAID = (
-    "The measurement noise is not in this document: it states means. Process noise and the map from a person's covariates to θ "
+    "This document states means alone: variances are not in it. Process noise and the map from a person's covariates to θ "
     "are not in it either."
 )
 
@@ -86,6 +87,7 @@ def _about(bundle: Bundle, chosen: Selected, selection: Selection) -> tuple[str,
         f"theta_…, the start of the states and y_… are of {who}, member {chosen.members[0]} of {bundle.model.members}: the start "
         "belongs to these theta and does not follow them.",
         "A dose into a state is an event that adds to it, or infused_…, in the state's unit per time; inputs u_… may be set.",
+        stated(bundle.calibration, "calibration.json of the bundle"),
         _UNSAID,
     )
 

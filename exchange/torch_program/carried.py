@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from exchange.bundle.bundle import Bundle
+from exchange.bundle.calibration import stated
 from exchange.bundle.card import card
 from exchange.bundle.contents import content_hash, contents_of
 from exchange.export import NOT_CERTIFIED, certified, claimed
@@ -18,6 +19,7 @@ from hybrid import HybridModel
 from stability import Claim
 
 FORMAT = 1
+_BESIDE = "the calibration beside this (homeostat.calibration, homeostat/calibration.json)"
 
 
 def carried(bundle: Bundle, chosen: Selected) -> dict[str, str]:
@@ -43,7 +45,7 @@ def carried(bundle: Bundle, chosen: Selected) -> dict[str, str]:
 
 
 def described(bundle: Bundle, chosen: Selected, program: Program, name: str, precision: str) -> str:
-    """What one program is, as JSON: inputs and outputs with axes, names and units, and whose θ, c and start are given."""
+    """What one program is, as JSON: inputs and outputs with axes, names and units, whose θ, c and start, what variances are."""
     model = chosen.model
     named = _named(model)
     ends = {
@@ -54,6 +56,7 @@ def described(bundle: Bundle, chosen: Selected, program: Program, name: str, pre
         **{"function": name, "does": program.does, "precision": precision, **ends},
         **{"time": model.backbone.time_unit, "members": list(chosen.members), "of": _count(bundle)},
         "claims": list(claimed(bundle)),
+        "stated": stated(bundle.calibration, _BESIDE),
         "starts_with": {
             **{"theta": _lists(chosen.theta), "c": _lists(chosen.c), "x": _lists(chosen.x0)},
             **{"personal": _lists(chosen.personal), "covariates": dict(chosen.covariates), "said": list(chosen.said)},

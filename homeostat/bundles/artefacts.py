@@ -1,6 +1,5 @@
 """What was exported, checked by whoever receives it: the certificate inside, and whether the artefact is what it is about."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,11 +42,7 @@ def _fmu(path: Path, run: bool) -> Examined:
         }
         for claim, verdict in found.verdicts
     ]
-    # JSON has no word for what is not finite
-    rebuilt = found.rebuilt and {
-        name: "not finite" if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in vars(found.rebuilt).items()
-    }
+    rebuilt = None if found.rebuilt is None else found.rebuilt.to_dict()
     # the words of Python in the words of the shell
     sentences = [sentence.replace("run=True", "--run") for sentence in found.sentences]
     values = {

@@ -42,7 +42,7 @@ from homeostat.places import require_folder
 from homeostat.progress import cut_short
 from homeostat.second_process import SecondProcess
 from homeostat.study import Evaluation, Settings, asked_of, bundle_of, dense_of, marked, require_folds, score
-from homeostat.study.groups import scores_by_group
+from homeostat.study.groups import cross_validated, scores_by_group
 from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
 from homeostat.study.settings import require_settings
@@ -204,6 +204,11 @@ def _after_training(
         {
             "protocol": f"trained on {len(data.train)} people, {len(data.test)} others forecast from the samples up to "
             f"{FORECAST_FROM:g} min; the scaling is from the {len(data.train)}, cross-validated by person",
+            "whom": {
+                "scores": f"{len(data.test)} people of no training, forecast by the members in this file",
+                "groups": f"{len(data.test)} people of no training, forecast by the members in this file",
+                "uncertainty": cross_validated(len(data.train))["uncertainty"],
+            },
             "event": asked.event,
             "scores": {name: dict(e.scores) for name, e in evaluations.items()},
             "groups": scores_by_group(next(iter(evaluations)), next(iter(evaluations.values())), records),

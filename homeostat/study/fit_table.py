@@ -25,7 +25,7 @@ from homeostat.study.asked import asked_of, require_two_forecasts
 from homeostat.study.bundled import bundle_of, marked
 from homeostat.study.dense import dense_unseen
 from homeostat.study.evaluation import crps_difference, evaluate
-from homeostat.study.groups import scores_by_group
+from homeostat.study.groups import cross_validated, scores_by_group
 from homeostat.study.individual import fits_of
 from homeostat.study.known_claims import certify_known
 from homeostat.study.provenance import provenance
@@ -134,6 +134,7 @@ def fit_table(
         "uncertainty": judged.to_dict(),
         "protocol": "cross-validation by person, forecast from the samples up to "
         f"{asked.forecast_from:g} {asked.time_unit} since the {asked.since}",
+        "whom": cross_validated(len(records), recipe.name),
         "event": asked.event,
         "scores": {name: dict(e.scores) for name, e in evaluations.items()},
         "groups": scores_by_group(recipe.name, evaluations[recipe.name], records),

@@ -1,4 +1,4 @@
-"""How good a forecast is for some of its people and for the others: halves by each covariate, with bands."""
+"""Of whom a forecast is, and how good it is for some of its people and for the others: halves by each covariate, with bands."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -52,6 +52,15 @@ def scores_by_group(name: str, evaluation: Evaluation, records: Sequence[Record]
                 }
             )
     return {"forecast": name, "level": LEVEL, "groups": found}
+
+
+def cross_validated(people: int, held: str = "") -> dict[str, str]:
+    """Of whom the scores of a cross-validation by person are, for a bundle's `whom`; `held`, the forecast of the file's model."""
+    said = (
+        f"the {people} people of the training, each forecast by members that were fitted without them and are not the members in "
+        "this file"
+    )
+    return {"scores": f"{said}, whose model is that of the row {held}" if held else said, "groups": said, "uncertainty": said}
 
 
 def halves_of(records: Sequence[Record]) -> Iterator[tuple[str, str, np.ndarray]]:  # (N,) of truths

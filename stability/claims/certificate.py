@@ -168,16 +168,15 @@ class Certificate(Claim):
         return tuple(found)
 
     def caps_in_words(self, time_unit: str) -> list[str]:
-        """What limits the rate, one sentence each: this inequality, and any constant metric whatever."""
-        unit, found = per(time_unit), []
-        if self.inequality_cap is not None:
-            most = f"{rounded(self.inequality_cap, 4, 'up')} per {unit}"
-            found.append(f"In metrics as round as those searched this inequality can reach at most {most}; others may go beyond.")
+        """What limits the rate, in one sentence, if anything is known: this inequality, and any constant metric whatever."""
+        unit, own = per(time_unit), self.inequality_cap
         known = [cap for cap in (self.metric_cap, self.spectral_cap) if cap is not None]
-        if known:
-            where = "of real states" if isinstance(self.region, str) else "of states in the region"
-            found.append(no_metric_exceeds(min(known), self.sampled, unit, where))
-        return found
+        where = "of real states" if isinstance(self.region, str) else "of states in the region"
+        above = no_metric_exceeds(min(known), self.sampled, unit, where) if known else ""
+        if own is None or (known and float(rounded(own, 4, "up")) >= float(rounded(min(known), 4, "up"))):
+            return [above] if known else []  # what this inequality cannot reach nothing can, and one number says both
+        most = f"In metrics as round as those searched this inequality can reach at most {rounded(own, 4, 'up')} per {unit}"
+        return [f"{most}; another proof may reach more{f', but {above[:1].lower()}{above[1:]}' if known else '.'}"]
 
     def where_in_words(self, states: Sequence[tuple[str, str]] = (), time_unit: str = "") -> str:
         """The certified states, briefly; the claim has every digit. `states`: names and units, where they are to be said."""

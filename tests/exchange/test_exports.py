@@ -4,6 +4,7 @@ And the whole path, slow: random bundles in every form, run by clients that are 
 """
 
 import errno
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from benchmarks.exchange.subject import Subject, subject_of, without_network
 from benchmarks.exchange.table import TARGETS
 from benchmarks.exchange.worker import parts
 from exchange import EXPORTS, Bundle, Export, Selection
+from exchange.bundle.calibration import STATED
 from exchange.c.compiled import compiler
 from exchange.export import NOT_CERTIFIED
 from stability import Refusal
@@ -80,6 +82,16 @@ def test_whole_or_not_at_all(
     said = form(selection=ONE).write(plain, tmp_path / f"model{form.suffix}").sentences
     assert any(NOT_CERTIFIED in sentence for sentence in said)
     assert all(sentence == sentence.strip() and "\n" not in sentence for sentence in said)
+    assert form is Matrices or all(STATED in text_in(path) for path in tmp_path.iterdir())
+
+
+def text_in(path: Path) -> str:
+    """What is written in a file, or in the entries of an archive, with single spaces for white space."""
+    found = [path.read_bytes()]
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            found = [archive.read(name) for name in archive.namelist() if not name.endswith("card.md")]
+    return " ".join(b" ".join(found).decode(errors="replace").split())
 
 
 @pytest.mark.slow
@@ -108,3 +120,8 @@ def test_clients_that_are_not_ours_compute_what_was_trained(form: str, subject: 
     found = parts()[form](subject, tmp_path)
     for figure, most in TARGETS[form].items():
         assert figure not in found or found[figure] <= most, (figure, found)
+
+
+def test_the_page_says_it_too() -> None:
+    page = Path(__file__).parents[2] / "docs" / "exchange.md"
+    assert STATED in " ".join(page.read_text().split())

@@ -71,9 +71,9 @@ static fmi2Status answer(int failure)
     return failure ? fmi2Error : fmi2OK;
 }
 
-static fmi2Status enter(fmi2Component handle, Mode mode)
+static fmi2Status enter(fmi2Component handle, unsigned from, Mode mode)
 {
-    if (!handle)
+    if (!handle || require_mode(OF(handle), from))
         return fmi2Error;
     OF(handle)->memory.mode = mode;
     return fmi2OK;
@@ -133,7 +133,7 @@ STATUS FMI2(fmi2SetupExperiment)(fmi2Component handle, fmi2Boolean tolerant, fmi
                                  fmi2Real stop)
 {
     UNUSED(tolerant), UNUSED(tolerance), UNUSED(ends), UNUSED(stop);
-    if (!handle || !isfinite(start))
+    if (!handle || !isfinite(start) || require_mode(OF(handle), IN(INSTANTIATED)))
         return fmi2Error;
     OF(handle)->memory.value[V_TIME] = start;
     return fmi2OK;
@@ -141,19 +141,19 @@ STATUS FMI2(fmi2SetupExperiment)(fmi2Component handle, fmi2Boolean tolerant, fmi
 
 STATUS FMI2(fmi2EnterInitializationMode)(fmi2Component handle)
 {
-    return enter(handle, INITIALISING);
+    return enter(handle, IN(INSTANTIATED), INITIALISING);
 }
 
 STATUS FMI2(fmi2ExitInitializationMode)(fmi2Component handle)
 {
-    if (!handle || compute_rates(OF(handle)))
+    if (!handle || require_mode(OF(handle), IN(INITIALISING)) || compute_rates(OF(handle)))
         return fmi2Error;
-    return enter(handle, OF(handle)->exchange ? EVENTS : STEPPING);
+    return enter(handle, IN(INITIALISING), OF(handle)->exchange ? EVENTS : STEPPING);
 }
 
 STATUS FMI2(fmi2Terminate)(fmi2Component handle)
 {
-    return enter(handle, TERMINATED);
+    return enter(handle, IN(EVENTS) | IN(CONTINUOUS) | IN(STEPPING), TERMINATED);
 }
 
 STATUS FMI2(fmi2Reset)(fmi2Component handle)
@@ -197,7 +197,7 @@ STATUS FMI2(fmi2GetBoolean)(fmi2Component handle, REFERENCES, fmi2Boolean values
 
 STATUS FMI2(fmi2SetBoolean)(fmi2Component handle, REFERENCES, const fmi2Boolean values[])
 {
-    if (!handle)
+    if (!handle || OF(handle)->memory.mode == TERMINATED)
         return fmi2Error;
     for (size_t i = 0; i < count; i++) {
         if (!BY_POPULATION || references[i] != V_BY_POPULATION)

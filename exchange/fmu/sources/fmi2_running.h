@@ -2,12 +2,12 @@
 
 STATUS FMI2(fmi2EnterEventMode)(fmi2Component handle)
 {
-    return enter(handle, EVENTS);
+    return enter(handle, IN(CONTINUOUS), EVENTS);
 }
 
 STATUS FMI2(fmi2NewDiscreteStates)(fmi2Component handle, fmi2EventInfo *event)
 {
-    if (!handle)
+    if (!handle || require_mode(OF(handle), IN(EVENTS)))
         return fmi2Error;
     memset(event, 0, sizeof *event);
     return fmi2OK;
@@ -15,31 +15,24 @@ STATUS FMI2(fmi2NewDiscreteStates)(fmi2Component handle, fmi2EventInfo *event)
 
 STATUS FMI2(fmi2EnterContinuousTimeMode)(fmi2Component handle)
 {
-    return enter(handle, CONTINUOUS);
+    return enter(handle, IN(EVENTS), CONTINUOUS);
 }
 
 STATUS FMI2(fmi2CompletedIntegratorStep)(fmi2Component handle, fmi2Boolean final, fmi2Boolean *events, fmi2Boolean *ends)
 {
     UNUSED(final);
     *events = *ends = 0;
-    return answer(handle ? 0 : -1);
+    return answer(handle ? require_mode(OF(handle), IN(CONTINUOUS)) : -1);
 }
 
 STATUS FMI2(fmi2SetTime)(fmi2Component handle, fmi2Real time)
 {
-    if (!handle || !isfinite(time))
-        return fmi2Error;
-    OF(handle)->memory.value[V_TIME] = time;
-    return fmi2OK;
+    return answer(handle ? set_time(OF(handle), time) : -1);
 }
 
 STATUS FMI2(fmi2SetContinuousStates)(fmi2Component handle, const fmi2Real states[], size_t count)
 {
-    if (!handle || count != MEMBERS * STATES)
-        return fmi2Error;
-    memcpy(OF(handle)->memory.value + V_STATE, states, sizeof(double) * MEMBERS * STATES);
-    changed(OF(handle), 0);
-    return fmi2OK;
+    return answer(handle && count == MEMBERS * STATES ? set_states(OF(handle), states) : -1);
 }
 
 STATUS FMI2(fmi2GetDerivatives)(fmi2Component handle, fmi2Real rates[], size_t count)
@@ -88,7 +81,7 @@ STATUS FMI2(fmi2GetRealOutputDerivatives)(fmi2Component handle, REFERENCES, cons
 STATUS FMI2(fmi2DoStep)(fmi2Component handle, fmi2Real from, fmi2Real size, fmi2Boolean final)
 {
     UNUSED(final);
-    if (!handle || OF(handle)->memory.mode != STEPPING)
+    if (!handle || require_mode(OF(handle), IN(STEPPING)))
         return fmi2Error;
     return answer(step_to(OF(handle), from, size));
 }

@@ -77,9 +77,9 @@ static fmi3Status answer(int failure)
     return failure ? fmi3Error : fmi3OK;
 }
 
-static fmi3Status enter(fmi3Instance handle, Mode mode)
+static fmi3Status enter(fmi3Instance handle, unsigned from, Mode mode)
 {
-    if (!handle)
+    if (!handle || require_mode(OF(handle), from))
         return fmi3Error;
     OF(handle)->memory.mode = mode;
     return fmi3OK;
@@ -166,27 +166,27 @@ STATUS FMI3(fmi3EnterInitializationMode)(fmi3Instance handle, fmi3Boolean tolera
                                          fmi3Boolean ends, fmi3Float64 stop)
 {
     UNUSED(tolerant), UNUSED(tolerance), UNUSED(ends), UNUSED(stop);
-    if (!handle || !isfinite(start))
+    if (!handle || !isfinite(start) || require_mode(OF(handle), IN(INSTANTIATED)))
         return fmi3Error;
     OF(handle)->memory.value[V_TIME] = start;
-    return enter(handle, INITIALISING);
+    return enter(handle, IN(INSTANTIATED), INITIALISING);
 }
 
 STATUS FMI3(fmi3ExitInitializationMode)(fmi3Instance handle)
 {
-    if (!handle || compute_rates(OF(handle)))
+    if (!handle || require_mode(OF(handle), IN(INITIALISING)) || compute_rates(OF(handle)))
         return fmi3Error;
-    return enter(handle, OF(handle)->exchange ? EVENTS : STEPPING);
+    return enter(handle, IN(INITIALISING), OF(handle)->exchange ? EVENTS : STEPPING);
 }
 
 STATUS FMI3(fmi3EnterEventMode)(fmi3Instance handle)
 {
-    return enter(handle, EVENTS);
+    return enter(handle, IN(CONTINUOUS), EVENTS);
 }
 
 STATUS FMI3(fmi3Terminate)(fmi3Instance handle)
 {
-    return enter(handle, TERMINATED);
+    return enter(handle, IN(EVENTS) | IN(CONTINUOUS) | IN(STEPPING), TERMINATED);
 }
 
 STATUS FMI3(fmi3Reset)(fmi3Instance handle)
@@ -230,7 +230,7 @@ STATUS FMI3(fmi3GetBoolean)(fmi3Instance handle, REFERENCES, fmi3Boolean values[
 
 STATUS FMI3(fmi3SetBoolean)(fmi3Instance handle, REFERENCES, const fmi3Boolean values[], size_t size)
 {
-    if (!handle || size != count)
+    if (!handle || size != count || OF(handle)->memory.mode == TERMINATED)
         return fmi3Error;
     for (size_t i = 0; i < count; i++) {
         if (!BY_POPULATION || references[i] != V_BY_POPULATION)

@@ -3,7 +3,7 @@
 STATUS FMI3(fmi3UpdateDiscreteStates)(fmi3Instance handle, fmi3Boolean *again, fmi3Boolean *ends, fmi3Boolean *nominals,
                                       fmi3Boolean *states, fmi3Boolean *timed, fmi3Float64 *next)
 {
-    if (!handle)
+    if (!handle || require_mode(OF(handle), IN(EVENTS)))
         return fmi3Error;
     *again = *ends = *nominals = *states = *timed = false;
     *next = 0.0;
@@ -12,31 +12,24 @@ STATUS FMI3(fmi3UpdateDiscreteStates)(fmi3Instance handle, fmi3Boolean *again, f
 
 STATUS FMI3(fmi3EnterContinuousTimeMode)(fmi3Instance handle)
 {
-    return enter(handle, CONTINUOUS);
+    return enter(handle, IN(EVENTS), CONTINUOUS);
 }
 
 STATUS FMI3(fmi3CompletedIntegratorStep)(fmi3Instance handle, fmi3Boolean final, fmi3Boolean *events, fmi3Boolean *ends)
 {
     UNUSED(final);
     *events = *ends = false;
-    return answer(handle ? 0 : -1);
+    return answer(handle ? require_mode(OF(handle), IN(CONTINUOUS)) : -1);
 }
 
 STATUS FMI3(fmi3SetTime)(fmi3Instance handle, fmi3Float64 time)
 {
-    if (!handle || !isfinite(time))
-        return fmi3Error;
-    OF(handle)->memory.value[V_TIME] = time;
-    return fmi3OK;
+    return answer(handle ? set_time(OF(handle), time) : -1);
 }
 
 STATUS FMI3(fmi3SetContinuousStates)(fmi3Instance handle, const fmi3Float64 states[], size_t count)
 {
-    if (!handle || count != MEMBERS * STATES)
-        return fmi3Error;
-    memcpy(OF(handle)->memory.value + V_STATE, states, sizeof(double) * MEMBERS * STATES);
-    changed(OF(handle), 0);
-    return fmi3OK;
+    return answer(handle && count == MEMBERS * STATES ? set_states(OF(handle), states) : -1);
 }
 
 STATUS FMI3(fmi3GetContinuousStateDerivatives)(fmi3Instance handle, fmi3Float64 rates[], size_t count)
@@ -91,7 +84,7 @@ STATUS FMI3(fmi3DoStep)(fmi3Instance handle, fmi3Float64 from, fmi3Float64 size,
 {
     UNUSED(final);
     *events = *ends = *early = false;
-    if (!handle || OF(handle)->memory.mode != STEPPING)
+    if (!handle || require_mode(OF(handle), IN(STEPPING)))
         return fmi3Error;
     *reached = OF(handle)->memory.value[V_TIME];
     if (step_to(OF(handle), from, size))

@@ -81,6 +81,13 @@ static int failed(Instance *instance, const char *why)
     return -1;
 }
 
+/* 0 where this mode is one of those in which a function has its place, written IN(EVENTS) | IN(CONTINUOUS), else -1 */
+#define IN(mode) (1u << (mode))
+static int require_mode(Instance *instance, unsigned modes)
+{
+    return modes & IN(instance->memory.mode) ? 0 : failed(instance, "this function has no place in the mode of the instance");
+}
+
 /* theta and c, stated or by the population's map, folded into what the field reads; 0, or -1 where a number is none */
 static int bind_people(Instance *instance)
 {
@@ -297,68 +304,6 @@ static int step_to(Instance *instance, double from, double size)
     return advance(instance, from + size);
 }
 
-/* 0, or -1 with the reason said. More is taken than the standard asks for: in model exchange importers set states by their
-   references at any time, and parameters while time goes on */
-static int set_value(Instance *instance, uint32_t reference, double number)
-{
-    Memory *memory = &instance->memory;
-    if (!isfinite(number))
-        return failed(instance, "a value is not finite");
-    if (reference >= V_INPUT && reference < V_THETA) {
-        changed(instance, 0);
-    } else if (reference >= V_STATE && reference < V_RATE) {
-        if (memory->mode == STEPPING)
-            return failed(instance, "in co-simulation a state's start is set before or while initialising");
-        memory->compared = 0;
-        changed(instance, 0);
-    } else if (reference >= V_THETA && reference < V_ERROR) {
-        if (reference < V_CONTEXT) {
-            const double *box = theta_boxes[reference - V_THETA];
-            if (number < box[0] || number > box[1])
-                return failed(instance, "a parameter theta is outside its min and max");
-        }
-        if (reference == V_STEP && !(number > 0.0))
-            return failed(instance, "the parameter step is above 0");
-        changed(instance, reference != V_STEP);
-    } else {
-        return failed(instance, reference < V_COUNT ? "a variable that is computed cannot be set" : "there is no such variable");
-    }
-    memory->value[reference] = number;
-    return 0;
-}
-
-static int get_value(Instance *instance, uint32_t reference, double *number)
-{
-    if (reference >= V_COUNT)
-        return failed(instance, "there is no such variable");
-    if (reference >= V_RATE && reference < V_INPUT && compute_rates(instance))
-        return -1;
-    if (reference >= V_OUTPUT && compute_outputs(instance))
-        return -1;
-    *number = instance->memory.value[reference];
-    return 0;
-}
-
-/* a state as bytes: what model it is of, then the memory, in this processor's own order of bytes */
-#define SERIALISED (sizeof(uint64_t) + sizeof(Memory))
-
-static void serialise(const Memory *memory, unsigned char *bytes)
-{
-    const uint64_t model = MODEL_HASH;
-    memcpy(bytes, &model, sizeof model);
-    memcpy(bytes + sizeof model, memory, sizeof *memory);
-}
-
-static int deserialise(Instance *instance, const unsigned char *bytes, size_t size, Memory *memory)
-{
-    uint64_t model;
-    if (size != SERIALISED)
-        return failed(instance, "these bytes are no state of this model: their number differs");
-    memcpy(&model, bytes, sizeof model);
-    memcpy(memory, bytes + sizeof model, sizeof *memory);
-    if (model != MODEL_HASH || memory->mode < INSTANTIATED || memory->mode > TERMINATED)
-        return failed(instance, "these bytes are a state of another model");
-    return 0;
-}
+#include "setting.h"
 
 #endif

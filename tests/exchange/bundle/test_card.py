@@ -7,11 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.corruptions.content import ordinary
+from benchmarks.exchange.random_bundles import random_bundle
 from exchange import Bundle, card, content_hash, load, save
+from exchange.bundle.calibration import as_calibration
+from exchange.bundle.typical import typical_theta
+from homeostat.study.groups import cross_validated
 from stability import Refusal
+from training.trust.recalibration.fitted_on import FittedOn
+from training.trust.recalibration.scaling import Scaling
 
 GROUPS = {
     "forecast": "hybrid",
@@ -68,6 +75,45 @@ def test_what_others_wrote_is_text_and_no_markup(bundle: Bundle) -> None:
     assert not re.search(r"^# \*\*|\x1b|\u202e", told, re.M)
     plain = card(replace(bundle, claims=(), provenance={}, calibration={}))
     assert [line for line in told.splitlines() if line[:1] == "#"] == [line for line in plain.splitlines() if line[:1] == "#"]
+
+
+def test_every_table_says_of_whom_it_is(bundle: Bundle) -> None:
+    rows = [{"horizon": "1–2", "level": 0.8, "records": 3, "count": 9, "share": {"observed": 0.8, "lower": 0.6, "upper": 0.9}}]
+    found: dict[str, Any] = {
+        "scores": {"hybrid": {"crps": 0.5}},
+        "groups": GROUPS,
+        "uncertainty": {"before": {"gates": 2, "failed": 0, "channels": [{"coverage_by_horizon": rows}]}},
+    }
+    whom = {**cross_validated(12, "hybrid"), "groups": "4 others"}
+    told = card(replace(bundle, calibration={**found, "whom": whom})).split("## Performance")[1]
+    scores, horizons, groups = (told.split(head)[0] for head in ("### By horizon", "### By group", "### Recalibration"))
+    assert "Of whom: the 12 people of the training, each forecast by members that were fitted without them" in scores
+    assert "whose model is that of the row hybrid" in scores
+    assert horizons.count("Of whom: the 12 people") == 2
+    assert "Of whom: 4 others." in groups
+    told = card(replace(bundle, calibration=found))  # of an earlier program
+    assert told.count("Of whom: not recorded.") == 3
+    scaling = {**found["uncertainty"], **as_calibration(scaling_of(bundle, "Ada", "Somebody"))["uncertainty"]}
+    told = card(replace(bundle, calibration={**found, "uncertainty": scaling}))
+    assert "Of whom: the 2 people on whose forecasts the recalibration below was fitted, 1 of them among those" in told
+
+
+def scaling_of(bundle: Bundle, *people: str) -> Scaling:
+    channels = tuple(bundle.model.observation.channels)
+    ones, covariance = (1.0,) * len(channels), (((0.0,) * 3,) * 3,) * len(channels)
+    return Scaling(channels, ones, ones, ones, covariance, "nll", ones, ones, FittedOn.of(people, np.ones(len(people))))
+
+
+def test_typical_values_are_the_fitted_ones_beside_the_reference() -> None:
+    bundle = random_bundle(4)  # of four members that differ
+    theta = typical_theta(bundle, bundle.model)  # (4, q)
+    told = card(bundle)
+    assert "| parameter | unit | fitted typical value | reference | source of the reference | never outside |" in told
+    assert ", of the 4 members in their order" in told
+    for parameter, own in zip(bundle.model.backbone.physical, theta.T.tolist(), strict=True):
+        shown = [f"{value:.4g}" for value in own]
+        assert len(set(shown)) == 4
+        assert f"| {parameter.name} | {parameter.unit} | {', '.join(shown)} | {parameter.typical:.4g} | " in told
 
 
 @pytest.mark.parametrize(

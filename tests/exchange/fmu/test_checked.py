@@ -12,6 +12,7 @@ import pytest
 
 from exchange.c.compiled import compiler
 from exchange.fmu.archive import open_fmu, write_fmu
+from exchange.fmu.asked import Rebuilt
 from exchange.fmu.checked import check_fmu
 from exchange.fmu.extra import FOLDER
 from exchange.fmu.linearised import linearised
@@ -164,6 +165,13 @@ def test_without_a_certificate_nothing_is_said_to_be_compared(one: Made, tmp_pat
     assert found.rebuilt is not None
     assert (found.certified, found.rebuilt.compared) == (False, False)
     assert "nothing is stored that its code could be compared with" in found.sentences[-1]
+
+
+def test_what_is_not_finite_is_not_the_same_and_is_json() -> None:
+    found = Rebuilt(1, float("inf"), float("nan"), rates=0.0, inputs=0.0, step=0.0)
+    assert not found
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["off"] == "not finite"
+    assert not Rebuilt(0, 0.0, None, rates=0.0, inputs=0.0, step=0.0)  # nothing was asked
 
 
 def test_softplus_is_that_of_the_code() -> None:

@@ -1,6 +1,7 @@
 """What is in an FMU, and what it does in its clients' hands."""
 
 import re
+import struct
 import subprocess
 import tempfile
 import zipfile
@@ -185,6 +186,38 @@ def test_what_is_no_number_or_outside_its_box_is_refused(one: Made) -> None:
         for name, value in (("theta.ka", 1e6), ("theta.ka", float("nan")), ("der(gut)", 1.0), ("gut", float("inf"))):
             with pytest.raises(ValueError, match="cannot be read or run"):
                 fmu.start({name: value})
+
+
+@needs_compiler
+def test_states_that_are_no_numbers_and_calls_out_of_turn_are_refused(made: Made) -> None:
+    """In both kinds: states as set, as bytes, and functions in modes where the standard has no place for them."""
+    with running(open_fmu(made.path)) as fmu:
+        fmu.start({})
+        names, instance = fmu._states, fmu._instance  # below the names: what an importer may do out of turn
+        for number in (float("nan"), float("inf")):
+            with pytest.raises(ValueError, match="cannot be read or run"):
+                fmu.set_states(dict.fromkeys(names, number))
+        instance.terminate()
+        calls = [instance.terminate, lambda: fmu.at(1.0), lambda: fmu.set_states(dict.fromkeys(names, 1.0))]
+        for call in (*calls, instance.enterInitializationMode, lambda: fmu.set({names[0]: 1.0})):
+            with pytest.raises(Exception, match=r"rror|run"):
+                call()
+    with stepping(made) as fmu:
+        places = {v.name: v.valueReference for v in fmpy.read_model_description(str(made.path)).modelVariables}
+        state = fmu.getFMUState()
+        data = bytes(fmu.serializeFMUState(state))
+        fmu.freeFMUState(state)
+        theta = next(name for name in places if name.endswith("theta.ka"))
+        owner = theta.removesuffix("theta.ka")
+        for name, number in ((theta, -1e9), ("step", -1.0), (f"{owner}gut", float("nan")), ("time", float("inf"))):
+            at = 8 + 8 * places[name]
+            with pytest.raises(Exception, match="rror"):
+                fmu.deserializeFMUState(data[:at] + struct.pack("=d", number) + data[at + 8 :])
+        again = fmu.deserializeFMUState(data)
+        fmu.freeFMUState(again)
+        for call in (fmu.enterInitializationMode, fmu.exitInitializationMode):
+            with pytest.raises(Exception, match="rror"):
+                call()
 
 
 def test_units_have_their_factors_to_si() -> None:

@@ -1,6 +1,7 @@
 """Two caps, two names: what this inequality can reach, and what no constant metric can exceed, from states that exist alone."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -49,9 +50,13 @@ def test_what_is_printed_calls_each_by_its_name() -> None:
     for found, where in ((certified(twins()), "of real states"), (certified(twins(), region=box), "in the region")):
         said = claim_verdict(found, "h").detail
         assert "certificate could exceed" not in said
-        assert f"No constant metric can exceed 1 per h (from {found.sampled} sampled Jacobians" in said
+        assert f"o constant metric can exceed 1 per h (from {found.sampled} sampled Jacobians" in said
         assert where in said
         assert ("this inequality can reach at most" in said) == (found.inequality_cap is not None)
+        assert ("per h; another proof may reach more, but no constant metric can" in said) == (found.inequality_cap is not None)
+        (cap,) = replace(found, inequality_cap=found.metric_cap).caps_in_words("h")  # where both are one number
+        assert cap.startswith("No constant metric can exceed 1 per h")
+        assert "more" not in cap
 
 
 def layered(seed: int, widths: tuple[int, ...], n: int, **more: Any) -> Lure:
@@ -135,7 +140,7 @@ def test_an_earlier_certificate_is_read_with_its_caps_under_true_names() -> None
     assert check(again, system)
     assert (again.spectral_cap, again.metric_cap, again.inequality_cap) == (None, None, 0.09996)
     assert again.identity_refused is None
-    assert "No constant metric" not in claim_verdict(again, "h").detail
+    assert "o constant metric" not in claim_verdict(again, "h").detail
     box = certified(system, region=Box([-1.0], [1.0]))
     older = {k: v for k, v in box.to_dict().items() if k not in ("inequality_cap", "sampled")}
     again = Certificate.from_dict(older)
