@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from exchange.bundle.bundle import Bundle
 from exchange.selection import Selection
-from physics.arguments import require_flag, require_path
+from physics.arguments import InputError, require_flag, require_path
 from physics.glance import glance
 from stability import Certificate, Claim
 
@@ -17,10 +17,18 @@ NOT_CERTIFIED = "not certified"
 
 @dataclass(frozen=True)
 class Written:
-    """What `Export.write` left: the `path`, and `sentences` that whoever asked for it has to see (not certified, no compiler)."""
+    """What `Export.write` left: the `path`, and `sentences` that whoever asked for it has to see (not certified, no compiler).
+
+    `files`: all that were written, `path` first; `path` alone where none are given.
+    """
 
     path: Path
     sentences: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            object.__setattr__(self, "files", (self.path,))
 
     __repr__, _repr_html_ = glance()
 
@@ -56,7 +64,11 @@ def target_of(export: Export, path: str | os.PathLike[str], what: str) -> Path:
     if target.is_dir():
         raise ValueError(f"{target}: a folder, and a file is to be written there; give the path of a file")
     if not export.replace and (target.exists() or target.is_symlink()):
-        raise ValueError(f"{target}: exists; give another path, or say that it is to be replaced, replace=True")
+        raise InputError(
+            f"{target}: exists",
+            "give another path, or say that it is to be replaced, replace=True",
+            "name another file behind --out, or write over it with --replace",
+        )
     return target
 
 

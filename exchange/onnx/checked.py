@@ -4,8 +4,11 @@ Three things are asked, and none of them of whoever sent the file:
 
 1. the file ends with the hash of all that stands before (against damage; a stranger can write both);
 2. every claim in it is proved for the system that stands beside it, by the independent checker;
-3. the graph computes the field of that system, and its Jacobian, by differences of the graph, has the inequality of the
-   certificate, at sampled states where it speaks.
+3. the graph, every member of it and with θ and c of every certified person, computes the field of that system plus what is
+   infused, and its Jacobian, by differences of the graph, has the inequality of the certificate, at sampled states where it
+   speaks.
+
+Members, people and units are not the sender's to choose: `exchange.onnx.whole`.
 
 The graph is first evaluated in numpy, within a bound of memory, and then, where it is installed, by onnxruntime.
 """
@@ -19,12 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exchange.bundle import proofs
+from exchange.bundle.systems import Subjects
 from exchange.files.archive import DAMAGE, VERSION
 from exchange.files.json_parts import listed
 from exchange.onnx.evaluated import evaluated
 from exchange.onnx.held import Held, held, runner
 from exchange.onnx.onnx_graphs import require_onnx
 from exchange.onnx.read import Read, axes_of, read
+from exchange.onnx.whole import asked_of, units_apart
 from exchange.stored_system import system_of
 from physics.arguments import quote, require_number
 from physics.glance import glance
@@ -81,14 +86,17 @@ class CheckedOnnx:
         found = self.rebuilt
         if found is None:
             return []
-        at = f"at {found.states} states"
         if not self._same:
+            how = "it gives what is no finite number, where that has one"
+            if np.isfinite([found.value, found.slope]).all():
+                how = f"its rate is off by {found.value:.1e} of the largest, its Jacobian by {found.slope:.1e}"
             return [
-                f"REFUSED: the graph is not the stored system: {at} its rate is off by {found.value:.1e} of the largest, its "
-                f"Jacobian by {found.slope:.1e}"
+                f"REFUSED: the graph is not the stored system: of {found.states + found.far} states, at the worst {how}"
             ]
+        far = f"; at {found.far} states further out only its rate was compared" if found.far else ""
         lines = [
-            f"the graph is the stored system {at}: its rate to {found.value:.1e}, its Jacobian to {found.slope:.1e}"
+            f"the graph is the stored system at {found.states} states, under θ and c of those whom the claims are about: its "
+            f"rate to {found.value:.1e}, with infusions and without, its Jacobian to {found.slope:.1e}{far}"
         ]
         if found.eigenvalue is not None:
             holds = "holds" if found.holds else "does NOT hold"
@@ -144,7 +152,7 @@ def _checked(found: Read, states: int, seed: int) -> CheckedOnnx:
     stated, systems = _claims(found)
     verdicts, certified = [], False
     for one, system in zip(stated, systems, strict=True):
-        verdicts.append(_verdict(one.what, system, str(found.model["time"])))
+        verdicts.append(_verdict(one, system, found.model))
         certified = certified or (isinstance(one.what, Certificate) and verdicts[-1][1] is True)
     rebuilt = _rebuilt(found, stated, systems, states, seed)
     if rebuilt is None:
@@ -161,13 +169,18 @@ def _claims(found: Read) -> tuple[tuple[proofs.Stated, ...], tuple[Any, ...]]:
     return stated, tuple(None if "refusal" in one else systems[one["system"]] for one in found.proof["claims"])
 
 
-def _verdict(claim: Claim | Refusal, system: Any, time: str) -> tuple[str, bool | None, str]:
+def _verdict(one: proofs.Stated, system: Any, model: Mapping[str, Any]) -> tuple[str, bool | None, str]:
+    claim = one.what
     if isinstance(claim, Refusal):
         return "a claim that was not to be had", None, claim.message
     try:
-        words = f"{claim.kind}: {claim.in_words(time)}"
+        # in the units in which it was made; of one that says none the file's own word is nobody's
+        words = f"{claim.kind}: {claim.in_words(str(one.units.get('time', 'unit of time')))}"
     except ValueError:
         words = claim.kind
+    apart = units_apart(one.units, model)
+    if apart is not None:
+        return words, False, apart
     verdict: Verdict = prove(claim, system)
     return words, verdict.proved, verdict.reason
 
@@ -175,30 +188,25 @@ def _verdict(claim: Claim | Refusal, system: Any, time: str) -> tuple[str, bool 
 def _rebuilt(
     found: Read, stated: tuple[proofs.Stated, ...], systems: tuple[Any, ...], states: int, seed: int
 ) -> Held | None:
-    """The worst over all people and members of what each system says; None where no system stands in the file."""
-    about = [
-        (one.what, Lure.from_dict(system))
-        for one, system in zip(stated, systems, strict=True)
-        if isinstance(system, Mapping) and "A" in system
-    ]
+    """The worst over all people and members of what each system says; None where no system stands in the file.
+
+    Errors: `ValueError` for a claim about what is no part of any system that the graph is held against.
+    """
+    about = _about(stated, systems)
     if not about or found.people is None:
         return None
-    run, axes = _running(found), axes_of(found.model["inputs"])
-    members = [int(one) for one in listed(found.people["members"], "members")]
-    theta, c = (np.array(found.people[name], dtype=np.float64) for name in ("theta", "c"))
+    run, graph = _running(found)
+    axes, asked = axes_of(found.model["inputs"]), asked_of(found, graph, [system for _, system in about])
     size = np.abs(np.array(found.model["starts_with"]["x"], dtype=np.float64)).max(0)
     size, inputs = np.where(size > 0.0, size, 1.0), int(axes["u"][-1]) if "u" in axes else 0
     worst: Held | None = None
     for claim, system in about:
-        rated = claim if isinstance(claim, Certificate | RegionalRate) else None
-        for k, member in enumerate(members):
-            for person in range(theta.shape[1]):
-                own = {"theta": theta[min(member, len(theta) - 1), person], "c": c[min(member, len(c) - 1), person]}
-                rate = runner(run, k, own, axes)
+        for k, member in enumerate(asked.members):
+            for person in range(asked.people):
                 one = held(
-                    rate,
+                    runner(run, k, asked.own(member, person), axes),
                     system_of(system, member, person),
-                    rated,
+                    claim,
                     size,
                     inputs=inputs,
                     precision=found.model["precision"],
@@ -209,17 +217,40 @@ def _rebuilt(
     return worst
 
 
+def _about(
+    stated: tuple[proofs.Stated, ...], systems: tuple[Any, ...]
+) -> list[tuple[Certificate | RegionalRate | None, Lure]]:
+    """Every system that stands in the file, with each claim about it that states a rate, or once with None."""
+    claims = [(one.what, system) for one, system in zip(stated, systems, strict=True) if isinstance(one.what, Claim)]
+    read_once = {id(system): Lure.from_dict(system) for _, system in claims if "A" in system}
+    rated = [(claim, system) for claim, system in claims if isinstance(claim, Certificate | RegionalRate)]
+    found: list[tuple[Certificate | RegionalRate | None, Lure]] = [
+        (claim, read_once.get(id(system)) or Lure.from_dict(system)) for claim, system in rated
+    ]
+    tried = {id(system) for _, system in rated}
+    found += [(None, system) for key, system in read_once.items() if key not in tried]
+    whole = [Subjects(system) for _, system in found]
+    for claim, system in claims:
+        if id(system) not in read_once and id(system) not in tried and all(one.of(claim) is None for one in whole):
+            raise ValueError(
+                f"its claim of the kind {quote(claim.kind)} is about layers of no system that stands in it"
+            )
+    return found
+
+
 def _worse(one: Held, two: Held) -> Held:
     def above(held: Held) -> float:
         return -np.inf if held.eigenvalue is None else held.eigenvalue - held.allowed
 
     top = max(one, two, key=above)
     apart = max(one.value, two.value), max(one.slope, two.slope)
-    return Held(one.states + two.states, *apart, top.eigenvalue, top.allowed)
+    return Held(one.states + two.states, *apart, top.eigenvalue, top.allowed, one.far + two.far)
 
 
-def _running(found: Read) -> Callable[[Mapping[str, Array]], Array]:
-    """The field, by names of inputs: in numpy within a bound of memory, and then by onnxruntime where it is installed."""
+def _running(found: Read) -> tuple[Callable[[Mapping[str, Array]], Array], Any]:
+    """The field, by names of inputs: in numpy within a bound of memory, and then by onnxruntime where it is installed; and the
+    graph that it is.
+    """
     import onnx
 
     graph = onnx.ModelProto.FromString(found.graph).graph
@@ -232,13 +263,19 @@ def _running(found: Read) -> Callable[[Mapping[str, Array]], Array]:
         if session is None:
             return np.asarray(plain)
         whole = np.asarray(session.run(["rate"], fed)[0])
-        gap = np.nanmax(np.abs(whole - plain), initial=0.0)
-        largest = np.nanmax(np.abs(plain), initial=0.0)
-        if not gap <= 1e-4 * largest:
+        if whole.shape != plain.shape or not np.array_equal(np.isfinite(whole), np.isfinite(plain)):
+            raise ValueError(
+                "onnxruntime gives what the graph does not say: of another shape, or where there is no number"
+            )
+        there = np.isfinite(plain)
+        gap = np.abs(whole[there] - plain[there]).max(initial=0.0)
+        # where terms cancel to nothing, of what is fed
+        least = 1e-8 * max(float(np.abs(value).max(initial=0.0)) for value in fed.values())
+        if not gap <= 1e-4 * np.abs(plain[there]).max(initial=least):
             raise ValueError(f"onnxruntime gives what the graph does not say: {gap:.2g} apart")
         return whole
 
-    return run
+    return run, graph
 
 
 def _session(graph: bytes) -> Any:

@@ -31,8 +31,8 @@ _ROWS = 5
 
 @dataclass(frozen=True)
 class Onnx(Export):
-    """Graphs of ONNX beside each other: model.onnx becomes model.field.onnx, model.jacobian.onnx, model.step.onnx,
-    model.observe.onnx and model.person.onnx.
+    """Graphs of ONNX beside each other: model.onnx, or model.field.onnx, becomes model.field.onnx, model.jacobian.onnx,
+    model.step.onnx, model.observe.onnx and model.person.onnx.
 
     Each is static, of operations of the standard alone (opset 18), over a batch of any length. Claims with their proof,
     calibration, names, units and card ride in `metadata_props`. Each is checked by `onnx.checker`, and run by onnxruntime beside
@@ -41,7 +41,8 @@ class Onnx(Export):
     kernel of some operations (`WITHOUT_FLOAT64`), and a model with one of them is refused in float64 by its name · `replace`
     files that are there.
     Laws: equal bundles give equal bytes; onnxruntime gives what torch gives to 1e-12 of the largest component in float64, to
-    5e-6 in float32, or `Written.sentences` says of which graph it does not.
+    5e-6 in float32 (of the epistemic variance: of the square of the mean, where that is more), or `Written.sentences` says of
+    which graph it does not.
     """
 
     name: ClassVar[str] = "onnx"
@@ -68,7 +69,7 @@ class Onnx(Export):
         targets = targets_of(self, path, FUNCTIONS, "Onnx.write")
         chosen = selected(bundle, self.selection)
         programs = programs_of(chosen, self.precision)
-        targets, common = {name: targets[name] for name in programs}, carried(bundle, chosen)
+        common = carried(bundle, chosen)
         whole, gaps = dict[str, bytes](), dict[str, float | None]()
         for name, program in programs.items():
             about = described(bundle, chosen, program, name, self.precision)
@@ -83,10 +84,9 @@ class Onnx(Export):
         def put(name: str, partial: Path) -> None:
             partial.write_bytes(whole[name])
 
-        write_all(targets, put)
-        first, *others = targets.values()
+        files, beside = write_all(targets, programs, put)
         ran = _ran({name: gap for name, gap in gaps.items() if gap is not None}, TOLERANCE[self.precision][0])
-        return Written(first, (f"beside it: {', '.join(path.name for path in others)}", ran, *said_of(bundle, chosen)))
+        return Written(files[0], (*beside, ran, *said_of(bundle, chosen)), files)
 
 
 def _ran(gaps: Mapping[str, float], near: float) -> str:
@@ -113,6 +113,7 @@ def require_onnx(what: str) -> None:
 def gap_of(graph: "onnx.ModelProto", program: Program, chosen: Selected) -> float | None:
     """How far onnxruntime is from torch at a few rows, relative to the largest component of each output; None without it.
 
+    The epistemic variance is relative to the square of the mean, where that is more.
     ∞ where one of them has a number and the other has none.
     """
     try:
@@ -125,14 +126,22 @@ def gap_of(graph: "onnx.ModelProto", program: Program, chosen: Selected) -> floa
         wanted = program.exported.module()(**given)
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
     found = session.run(None, {name: value.numpy() for name, value in given.items()})
-    return max(_apart(np.asarray(a), b.numpy()) for a, b in zip(found, wanted, strict=True))
+    known = dict(zip(program.outputs, (one.numpy() for one in wanted), strict=True))
+    return max(_apart(np.asarray(a), b, _square(name, known)) for a, (name, b) in zip(found, known.items(), strict=True))
 
 
-def _apart(found: np.ndarray, wanted: np.ndarray) -> float:
+def _square(name: str, known: Mapping[str, np.ndarray]) -> float:
+    """Members that agree differ by rounding alone: their epistemic variance is small beside the square of their mean."""
+    mean = np.abs(known["mean"]) if name == "epistemic" else np.zeros(0)
+    return float(np.square(mean[np.isfinite(mean)]).max(initial=0.0))
+
+
+def _apart(found: np.ndarray, wanted: np.ndarray, least: float) -> float:
+    """Over the largest component, or over `least` where that is more."""
     there = np.isfinite(wanted)
     if not np.array_equal(there, np.isfinite(found)):
         return float("inf")
-    largest = np.abs(wanted[there]).max(initial=0.0)
+    largest = np.abs(wanted[there]).max(initial=least)
     gap = np.abs(found[there] - wanted[there]).max(initial=0.0)
     return float(gap / largest) if largest else float(gap)
 

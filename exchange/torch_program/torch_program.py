@@ -52,7 +52,7 @@ class TorchProgram(Export):
         targets = targets_of(self, path, FUNCTIONS, "TorchProgram.write")
         chosen = selected(bundle, self.selection)
         programs = programs_of(chosen, self.precision)
-        targets, common = {name: targets[name] for name in programs}, carried(bundle, chosen)
+        common = carried(bundle, chosen)
 
         def put(name: str, partial: Path) -> None:
             texts = {f"homeostat/{one}.{ENDS.get(one, 'txt')}": text for one, text in common.items()}
@@ -61,6 +61,5 @@ class TorchProgram(Export):
                 warnings.simplefilter("ignore")  # of a name that does not end in .pt2, and of torch's own insides
                 torch.export.save(programs[name].exported, file, extra_files=dict(sorted(texts.items())))
 
-        write_all(targets, put)
-        first, *others = targets.values()
-        return Written(first, (f"beside it: {', '.join(path.name for path in others)}", *said_of(bundle, chosen)))
+        files, beside = write_all(targets, programs, put)
+        return Written(files[0], (*beside, *said_of(bundle, chosen)), files)

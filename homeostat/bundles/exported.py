@@ -10,6 +10,7 @@ from torch import nn
 
 from exchange import BUILTIN, EXPORTS, Bundle, Export, Selection, load
 from exchange.c.identifiers import require_prefix
+from exchange.export import certified
 from homeostat.places import require_folder, require_other
 from physics.arguments import InputError, quote, shortened
 
@@ -40,12 +41,24 @@ class Choice:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: `path` and its `size` in bytes, in which form (`to`), and the `sentences` that a reader must know."""
+    """What was written: `path` and its `size` in bytes, in which form (`to`), and the `sentences` that a reader must know.
+
+    `files`: all of them · `certified`: does a certificate of contraction travel with the model? Here nothing is proved ·
+    `member` in it, None for all · `theta`: whose it starts with, a person's id, or None for the typical one.
+    """
 
     to: str
     path: Path
     size: int
     sentences: tuple[str, ...]
+    files: tuple[Path, ...]
+    certified: bool
+    member: int | None
+    theta: str | None
+
+    def in_folder(self, folder: Path) -> "Exported":
+        """The same, moved to another folder."""
+        return replace(self, path=folder / self.path.name, files=tuple(folder / path.name for path in self.files))
 
     @property
     def text(self) -> str:
@@ -60,7 +73,14 @@ class Exported:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {"to": self.to, "path": str(self.path), "bytes": self.size, "sentences": list(self.sentences)}
+        return {
+            **{"to": self.to, "path": str(self.path), "bytes": self.size},
+            "files": [{"path": str(path), "bytes": size_of(path)} for path in self.files],
+            "certified": self.certified,
+            "member": "all" if self.member is None else self.member,
+            "theta": TYPICAL if self.theta is None else self.theta,
+            "sentences": list(self.sentences),
+        }
 
 
 def export_bundle(
@@ -79,10 +99,12 @@ def export_bundle(
     if "prefix" in _fields(kind):
         _require_name(given.get("prefix"), target)
     bundle = load(path, structures)
-    export: Export = kind(selection=_selection(bundle, member, choice.theta), replace=choice.replace, **given)  # type: ignore[call-arg]
+    chosen = _selection(bundle, member, choice.theta)
+    export: Export = kind(selection=chosen, replace=choice.replace, **given)  # type: ignore[call-arg]
     written = export.write(bundle, target)
     said = (_SINGLE,) if given.get("precision") == "float32" and bundle.claims else ()
-    return Exported(kind.name, written.path, size_of(written.path), (*written.sentences, *said))
+    about = written.files, certified(bundle), chosen.member, chosen.person
+    return Exported(kind.name, written.path, size_of(written.path), (*written.sentences, *said), *about)
 
 
 @dataclass(frozen=True)
@@ -94,7 +116,7 @@ class Beside:
 
     def in_folder(self, folder: Path) -> "Beside":
         """The same, moved to another folder."""
-        return replace(self, files=tuple(replace(one, path=folder / one.path.name) for one in self.files))
+        return replace(self, files=tuple(one.in_folder(folder) for one in self.files))
 
     @property
     def links(self) -> dict[str, str]:
@@ -194,8 +216,10 @@ def _require_target(kind: type[Export], target: Path, source: Path, replace: boo
         )
     require_other(target, source, other)
     # forms of several files put a word between the stem and the ending
-    for beside in target.parent.glob(f"{glob.escape(target.name.removesuffix(kind.suffix))}.*{kind.suffix}"):
-        require_other(beside, source, other)
+    stem = target.name.removesuffix(kind.suffix)
+    for base in {stem, Path(stem).stem}:  # the name of one of them is the name of all
+        for beside in target.parent.glob(f"{glob.escape(base)}.*{kind.suffix}"):
+            require_other(beside, source, other)
     if not replace and (target.exists() or target.is_symlink()):
         raise ValueError(f"{target} is there already; name another file behind --out, or write over it with --replace")
     require_folder(target.parent)

@@ -71,7 +71,9 @@ def export(
 
 
 def _writes(given: Mapping[str, Any]) -> list[Path | None]:
-    return [given["out"] or given["bundle"].parent]
+    out, bundle = given["out"], given["bundle"]
+    # of several files none may have the name that was given
+    return [bundle.parent if out is None else out.parent if given["to"] in ("onnx", "torch") else out]
 
 
 EXPORT = Command(

@@ -52,13 +52,19 @@ def test_it_is_written_beside_the_bundle(bundle: Path) -> None:
     target = bundle.with_suffix(".json")
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
-    assert said == {"to": "matrices", "path": str(target), "bytes": target.stat().st_size, "sentences": []}
+    size = target.stat().st_size
+    assert said == {
+        **{"to": "matrices", "path": str(target), "bytes": size, "files": [{"path": str(target), "bytes": size}]},
+        **{"certified": True, "member": "all", "theta": "typical", "sentences": []},
+    }
     assert len(json.loads(target.read_text())["A"]) == 2
     assert sorted(p.name for p in bundle.parent.iterdir()) == ["model.json", "model.twin"]
     options = ["--member", "1", "--theta", "№ 2", "--out", bundle.parent / "a b" / "é.json"]
     one = run("export", bundle, "--to", "matrices", *options)
     assert one.exit_code == 0, one.output
     assert one.stdout.startswith("matrices: ")
+    again = json.loads(run("export", bundle, "--to", "matrices", *options, "--replace", "--json").stdout)
+    assert (again["member"], again["theta"]) == (1, "№ 2")
     assert len(json.loads((bundle.parent / "a b" / "é.json").read_text())["A"]) == 1
 
 
@@ -71,6 +77,18 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(bundle: Path) -> None:
     assert run("export", bundle, "--to", "matrices", "--replace").exit_code == 0
     assert target.read_text() != "mine"
     assert "--out" in refused(bundle, "--to", "matrices", "--out", bundle.parent)["cure"]
+
+
+@pytest.mark.parametrize(("word", "there"), [("torch", "q.field.pt2"), ("torch", "q.step.pt2"), ("onnx", "q.field.onnx")])
+def test_of_several_files_any_that_is_there_stays(bundle: Path, word: str, there: str) -> None:
+    if word == "onnx":
+        pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    target = bundle.with_name(there)
+    target.write_text("mine")
+    for name in ("q", "q.field"):
+        error = refused(bundle, "--to", word, "--out", target.with_name(f"{name}{target.suffix}"))
+        assert error["cure"] == "name another file behind --out, or write over it with --replace"
+    assert target.read_text() == "mine"
 
 
 @pytest.mark.parametrize("kind", [*EXPORTS, Matrices], ids=lambda kind: str(kind.name))
