@@ -6,7 +6,7 @@ from homeostat_siblings import require_siblings
 require_siblings("exchange", ("physics", "learned", "hybrid", "stability", "training"))
 
 from exchange.bundle.bundle import Bundle
-from exchange.bundle.card import card
+from exchange.bundle.cards.card import card
 from exchange.bundle.contents import content_hash
 from exchange.bundle.coverage import Outside
 from exchange.bundle.person import Person

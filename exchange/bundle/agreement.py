@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from exchange.bundle.bundle import Bundle
-from exchange.bundle.card import card_of
+from exchange.bundle.cards.card import card_of
 from exchange.bundle.systems import Subjects, plain
 from exchange.files.archive import DAMAGE, read_archive
 from exchange.files.entries import CARD

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from exchange.bundle.bundle import Bundle
-from exchange.bundle.card import card_of
+from exchange.bundle.cards.card import card_of
 from exchange.bundle.contents import contents_of
 from exchange.files.archive import content_of, write_archive
 from exchange.files.entries import CARD

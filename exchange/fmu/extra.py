@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from exchange.bundle.bundle import Bundle
-from exchange.bundle.card import card
+from exchange.bundle.cards.card import card
 from exchange.bundle.contents import content_hash, contents_of
 from exchange.files.plain_json import as_json
 from exchange.fmu.variables import Variables

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from exchange.bundle.bundle import Bundle
 from exchange.bundle.calibration import stated
-from exchange.bundle.card import card
+from exchange.bundle.cards.card import card
 from exchange.bundle.contents import content_hash, contents_of
 from exchange.export import NOT_CERTIFIED, certified, claimed
 from exchange.selection import Selected

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exchange.bundle.calibration import STATED, scaling_in
-from exchange.bundle.card_text import behind, plain, table
+from exchange.bundle.cards.text import behind, plain, table
 
 _NOTHING = "Not measured: the file holds no scores of forecasts of people never seen."
 _NO_GROUPS = "Not measured: the file holds no scores by group."

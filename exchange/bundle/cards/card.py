@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import Any
 
 from exchange.bundle.bundle import Bundle
-from exchange.bundle.card_performance import performance_of, recalibration_of
-from exchange.bundle.card_text import behind, items, plain, ranges, table
+from exchange.bundle.cards.performance import performance_of, recalibration_of
+from exchange.bundle.cards.text import behind, items, plain, ranges, table
 from exchange.bundle.contents import content_hash
 from exchange.bundle.typical import by_member, reference_covariates, typical_theta
 from exchange.bundle.units import units_of
