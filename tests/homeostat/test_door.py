@@ -78,7 +78,7 @@ def test_every_option_has_help_and_the_help_is_all_there(command: str | None) ->
 
 
 def test_the_shell_completes() -> None:
-    env = {"_HOMEOSTAT_COMPLETE": "complete_bash", "COMP_WORDS": "homeostat si", "COMP_CWORD": "1"}
+    env = {"_HOMEOSTAT_COMPLETE": "complete_bash", "COMP_WORDS": "homeostat simu", "COMP_CWORD": "1"}
     assert run(env=env).stdout.split() == ["simulate"]
     assert "_HOMEOSTAT_COMPLETE" in run(env={"_HOMEOSTAT_COMPLETE": "source_bash"}).stdout
 

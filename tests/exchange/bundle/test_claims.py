@@ -270,7 +270,9 @@ def test_the_system_beside_a_claim_is_not_what_is_believed(bundle: Bundle, tmp_p
     def smaller(proof: dict[str, Any]) -> None:
         proof["systems"][0]["A"] = [[[[-9.0, 0.0], [0.0, -9.0]]]]
 
-    assert examine_bundle(edited(save(bundle, tmp_path / "a.twin"), smaller)).good
+    found = examine_bundle(edited(save(bundle, tmp_path / "a.twin"), smaller))
+    assert found.proved
+    assert (found.strange, found.good) == (1, False)  # who reads the file without us believes it: said, and not good
 
 
 def test_a_stranger_proves_all_of_them(
