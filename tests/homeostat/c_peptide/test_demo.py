@@ -91,14 +91,14 @@ def require_named_inputs(bundle: str, table: Path) -> None:
     """`inspect` says which inputs, one refusal names all whose unit nobody stated, and the bundle's own units are said whose."""
     said = CliRunner().invoke(app, ["inspect", bundle]).stdout
     assert f"inputs     {', '.join(f'{name} [{unit}]' for name, unit in INPUTS.items())}" in said
-    assert "O-PG in mg/dL, O-CPR in ng/mL" in said
+    assert "O-CPR in ng/mL, O-PG in mg/dL" in said
     done = CliRunner().invoke(app, ["report", bundle, "--data", str(table), "--units", "TIME=min,DV=nmol/L,glucose=mmol/L"])
     assert done.exit_code == 2
     assert "nothing of basal, slope, area, gut" in done.stderr
     assert "--units TIME=min,DV=nmol/L,basal=nmol/L,glucose=mmol/L,slope=" in done.stderr
     done = CliRunner().invoke(app, ["report", bundle, "--data", str(table)])
     assert done.exit_code == 2
-    assert "are those of ohashi_OGTT.csv (O-PG in mg/dL" in done.stderr
+    assert "are those of ohashi_OGTT.csv (O-CPR in ng/mL" in done.stderr
 
 
 @pytest.mark.slow
