@@ -3,43 +3,31 @@
 Whoever reads the file without this program reads these, and not what they follow from.
 """
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from exchange.bundle.bundle import Bundle
-from exchange.bundle.cards.card import card_of
 from exchange.bundle.systems import Subjects, plain
-from exchange.files.archive import DAMAGE, read_archive
+from exchange.files.archive import DAMAGE, Archive
 from exchange.files.entries import CARD
 from exchange.files.json_parts import says
 from exchange.files.plain_json import plain_json
-from physics.arguments import require_kind, require_path
 from stability import Lure
 from stability.proof.lipschitz import digest
 
 
-def card_follows(bundle: Bundle, path: str | os.PathLike[str]) -> bool | None:
-    """Is the card in the file the one that its content gives, byte for byte? None where there is no card.
+def card_follows(card: str, file: Archive) -> bool | None:
+    """Is the card in the file the one that its content gives, `card`, byte for byte? None where there is no card.
 
     Another one was written by hand, or by another version of this program, whose words may be others.
     """
-    require_kind(bundle, Bundle, "card_follows: bundle", "load('model.twin')")
-    require_path(path, "card_follows: path", "card_follows(load('model.twin'), 'model.twin')")
-    file = read_archive(Path(path))
-    if CARD not in file.entries:
-        return None
-    return file.entries[CARD] == card_of(bundle, file.content).encode()
+    return file.entries[CARD] == card.encode() if CARD in file.entries else None
 
 
-def strange_systems(bundle: Bundle, path: str | os.PathLike[str]) -> int:
+def strange_systems(bundle: Bundle, file: Archive) -> int:
     """How many of the systems in the file's proof.json the bundle's own weights do not give, by their digests."""
-    require_kind(bundle, Bundle, "strange_systems: bundle", "load('model.twin')")
-    require_path(path, "strange_systems: path", "strange_systems(load('model.twin'), 'model.twin')")
-    file = read_archive(Path(path))
     proof = plain_json(file.entries["proof.json"], file.room) if "proof.json" in file.entries else {}
     assert isinstance(proof, Mapping)  # it was read as one, when the bundle was
     systems = proof.get("systems", [proof["system"]] if "system" in proof else [])

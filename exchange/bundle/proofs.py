@@ -88,6 +88,13 @@ def read(value: object, version: int) -> tuple[Stated, ...]:
     return tuple(_stated(mapping(one, "a claim"), len(systems)) for one in claims)
 
 
+def with_systems(value: object, version: int) -> tuple[tuple[Stated, ...], tuple[Any, ...]]:
+    """What `read` gives, and for each what stands in the file as what it is about, None beside a refusal; from format 2 on."""
+    stated = read(value, version)
+    proof = mapping(value, "proof.json")
+    return stated, tuple(None if "refusal" in one else proof["systems"][one["system"]] for one in proof["claims"])
+
+
 def certified_in(value: object, version: int) -> Lure | None:
     """The system that stands beside the certificate of contraction; None where there is no such certificate."""
     proof = mapping(value, "proof.json")

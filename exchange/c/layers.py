@@ -139,6 +139,11 @@ class LayersInC:
         lines = [self._zeroed(to, self.widths[1]), self._columns(self.widths[1], self.widths[0], "weight1", x, to)]
         return [*lines, self._columns(self.widths[1], self.inputs, "input_weight", u, to)] if self.inputs else lines
 
+    def _next(self, k: int) -> list[str]:
+        """v_{k+1} = W_{k+1} v_k."""
+        columns = self._columns(self.widths[k + 1], self.widths[k], f"weight{k + 1}", f"v{k}", f"v{k + 1}")
+        return [self._zeroed(f"v{k + 1}", self.widths[k + 1]), columns]
+
     def linear(self, x: str, to: str) -> str:
         """`to` += S x, the linear part beside the layers."""
         return self._columns(self.widths[-1], self.widths[0], "skip", x, to)
@@ -153,8 +158,7 @@ class LayersInC:
             lines += [
                 f"    for (i = 0; i < {width}; ++i)",
                 f"        v{k}[i] = {p}_phi(v{k}[i] + person->origin{k}[i]) - person->active{k}[i];",
-                self._zeroed(f"v{k + 1}", self.widths[k + 1]),
-                self._columns(self.widths[k + 1], width, f"weight{k + 1}", f"v{k}", f"v{k + 1}"),
+                *self._next(k),
             ]
         last = len(self.widths) - 1
         added = f"v{last}[i]" if self.zero else f"v{last}[i] + person->last[i]"
@@ -176,10 +180,7 @@ class LayersInC:
                 "    }",
             ]
             if k < len(self.hidden):
-                lines += [
-                    self._zeroed(f"v{k + 1}", self.widths[k + 1]),
-                    self._columns(self.widths[k + 1], width, f"weight{k + 1}", f"v{k}", f"v{k + 1}"),
-                ]
+                lines += self._next(k)
             at += width
         return "\n".join([*lines, "}"])
 
@@ -197,8 +198,7 @@ class LayersInC:
             lines += [
                 f"    for (i = 0; i < {width}; ++i)",
                 f"        v{k}[i] *= slope[{at} + i];",
-                self._zeroed(f"v{k + 1}", self.widths[k + 1]),
-                self._columns(self.widths[k + 1], width, f"weight{k + 1}", f"v{k}", f"v{k + 1}"),
+                *self._next(k),
             ]
             at += width
         lines += [f"    for (i = 0; i < {self.widths[-1]}; ++i)", f"        to[i] += v{len(self.widths) - 1}[i];"]

@@ -21,7 +21,7 @@ from typing import Any
 
 from exchange.bundle import proofs
 from exchange.files.archive import DAMAGE, VERSION
-from exchange.files.json_parts import listed, mapping
+from exchange.files.json_parts import mapping
 from exchange.files.plain_json import plain_json
 from exchange.fmu.archive import Opened, open_fmu
 from exchange.fmu.asked import Rebuilt, rebuilt
@@ -140,10 +140,7 @@ def _claims(opened: Opened) -> tuple[tuple[proofs.Stated, ...], tuple[Any, ...]]
     data = opened.entries.get(f"{FOLDER}/proof.json")
     if data is None:
         return (), ()
-    value = plain_json(data, _ROOM)
-    stated = proofs.read(value, VERSION)
-    systems = listed(mapping(value, "proof.json")["systems"], "systems")
-    return stated, tuple(None if "refusal" in one else systems[one["system"]] for one in value["claims"])
+    return proofs.with_systems(plain_json(data, _ROOM), VERSION)
 
 
 def _verdict(claim: Claim | Refusal, system: Mapping[str, Any] | None) -> Verdict | None:

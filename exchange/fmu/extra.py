@@ -28,8 +28,9 @@ import numpy as np
 import torch
 
 from exchange.bundle.bundle import Bundle
-from exchange.bundle.cards.card import card
-from exchange.bundle.contents import content_hash, contents_of
+from exchange.bundle.cards.card import card_of
+from exchange.bundle.contents import contents_of
+from exchange.files.archive import content_of
 from exchange.files.plain_json import as_json
 from exchange.fmu.variables import Variables
 from exchange.selection import Selected
@@ -51,11 +52,12 @@ _MANIFEST = f"""<?xml version="1.0" encoding="UTF-8"?>
 def extra_files(bundle: Bundle, chosen: Selected, variables: Variables, place: str) -> dict[str, bytes]:
     """The files by their names in the archive; `place`: where the FMU runs, which the card's copy says too."""
     contents = contents_of(bundle)
+    content = content_of(contents)
     files = {
         "fmi-ls-manifest.xml": _MANIFEST.encode(),
         "calibration.json": contents["calibration.json"],
-        "card.md": f"{card(bundle).rstrip()}\n\n## This FMU\n\nOf this copy in an FMU: {place}.\n".encode(),
-        "states.json": as_json(_states(bundle, chosen, variables)),
+        "card.md": f"{card_of(bundle, content).rstrip()}\n\n## This FMU\n\nOf this copy in an FMU: {place}.\n".encode(),
+        "states.json": as_json(_states(bundle, chosen, variables, content)),
     }
     if "proof.json" in contents:
         files["proof.json"] = contents["proof.json"]
@@ -67,7 +69,7 @@ def hashes(files: Mapping[str, bytes]) -> bytes:
     return as_json({name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())})
 
 
-def _states(bundle: Bundle, chosen: Selected, variables: Variables) -> dict[str, Any]:
+def _states(bundle: Bundle, chosen: Selected, variables: Variables, content: str) -> dict[str, Any]:
     model = chosen.model
     owned = {
         name: [v.name for v in variables.named(macro)]
@@ -83,7 +85,7 @@ def _states(bundle: Bundle, chosen: Selected, variables: Variables) -> dict[str,
     ]
     return {
         "version": 1,
-        "content": content_hash(bundle),
+        "content": content,
         "time": model.backbone.time_unit,
         "members": members,
         "inputs": [v.name for v in variables.named("V_INPUT")],

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from exchange.bundle import proofs
 from exchange.bundle.systems import Subjects
 from exchange.files.archive import DAMAGE, VERSION
-from exchange.files.json_parts import listed
 from exchange.onnx.evaluated import evaluated
 from exchange.onnx.held import Held, held, runner
 from exchange.onnx.onnx_graphs import require_onnx
@@ -162,11 +161,7 @@ def _checked(found: Read, states: int, seed: int) -> CheckedOnnx:
 
 def _claims(found: Read) -> tuple[tuple[proofs.Stated, ...], tuple[Any, ...]]:
     """The claims, and what each is about; none where there is no proof."""
-    if found.proof is None:
-        return (), ()
-    stated = proofs.read(found.proof, VERSION)
-    systems = listed(found.proof["systems"], "systems")
-    return stated, tuple(None if "refusal" in one else systems[one["system"]] for one in found.proof["claims"])
+    return ((), ()) if found.proof is None else proofs.with_systems(found.proof, VERSION)
 
 
 def _verdict(one: proofs.Stated, system: Any, model: Mapping[str, Any]) -> tuple[str, bool | None, str]:

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from exchange.bundle.bundle import Bundle
 from exchange.bundle.calibration import stated
-from exchange.bundle.contents import content_hash, contents_of
+from exchange.bundle.contents import contents_of
 from exchange.export import NOT_CERTIFIED, Export, Written, certified, claimed, target_of
+from exchange.files.archive import content_of
 from exchange.files.names import one_line
 from exchange.files.whole_file import whole_file
 from exchange.sbml.checked import require_consistent
@@ -94,9 +95,10 @@ def _about(bundle: Bundle, chosen: Selected, selection: Selection) -> tuple[str,
 
 def _facts(bundle: Bundle) -> dict[str, str]:
     """What the annotation carries for a program to read: the hash of the bundle's content; its claims and what they are about."""
-    proof = contents_of(bundle).get("proof.json")
+    contents = contents_of(bundle)
+    proof = contents.get("proof.json")
     return {
-        "contentHash": content_hash(bundle),
+        "contentHash": content_of(contents),
         "certificate": "claimed" if certified(bundle) else NOT_CERTIFIED,
         **({} if proof is None else {"proof": proof.decode()}),
     }

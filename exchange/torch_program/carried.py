@@ -9,9 +9,10 @@ from torch import Tensor
 
 from exchange.bundle.bundle import Bundle
 from exchange.bundle.calibration import stated
-from exchange.bundle.cards.card import card
-from exchange.bundle.contents import content_hash, contents_of
+from exchange.bundle.cards.card import card_of
+from exchange.bundle.contents import contents_of
 from exchange.export import NOT_CERTIFIED, certified, claimed
+from exchange.files.archive import content_of
 from exchange.selection import Selected
 from exchange.torch_program.functions import without_slope
 from exchange.torch_program.programs import Program
@@ -31,11 +32,12 @@ def carried(bundle: Bundle, chosen: Selected) -> dict[str, str]:
     by which whoever has the file can hold it against what was proved.
     """
     entries = contents_of(bundle)
+    content = content_of(entries)
     found = {
         "format": str(FORMAT),
-        "content": content_hash(bundle),
+        "content": content,
         "certified": "certified" if certified(bundle) else claimed(bundle)[0],
-        "card": card(bundle),
+        "card": card_of(bundle, content),
         "calibration": _tight(entries["calibration.json"]),
     }
     if any(isinstance(claim, Claim) for claim in bundle.claims):

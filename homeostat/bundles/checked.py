@@ -9,8 +9,10 @@ from torch import nn
 
 from exchange import BUILTIN, Bundle, Outside, load
 from exchange.bundle.agreement import card_follows, strange_systems
+from exchange.bundle.cards.card import card_of
 from exchange.bundle.coverage import Subject, outside_box, strangers
 from exchange.bundle.reading import certified_system
+from exchange.files.archive import read_archive
 from homeostat import gallery
 from homeostat.bundles.said import none_can_be_made, notes_of
 from stability import Claim, Refusal, RegionalRate
@@ -133,7 +135,8 @@ def examine_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         raise ValueError(f"{path}: there is no certificate inside{none or f'; make one with `homeostat certify {path} --write`'}")
     refused = [f"the bundle holds a refusal, not a certificate: {c.message}" for c in bundle.claims if isinstance(c, Refusal)]
     found = bundle.prove()
-    card, strange = card_follows(bundle, path), strange_systems(bundle, path)
+    file = read_archive(path)
+    card, strange = card_follows(card_of(bundle, file.content), file), strange_systems(bundle, file)
     if not found:
         return Checked(False, refused[0], (), people, notes, card=card, strange=strange)
     # the certificate of contraction, where there is one, is what is spoken of first; a rate on a region is no certificate

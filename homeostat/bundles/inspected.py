@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from exchange import BUILTIN, Bundle, card, content_hash, describe, load, signed_by
+from exchange import BUILTIN, Bundle, content_hash, describe, load, signed_by
+from exchange.bundle.agreement import card_follows
+from exchange.bundle.cards.card import card_of
 from exchange.bundle.units import units_of
 from exchange.files.archive import read_archive
-from exchange.files.entries import CARD
 from homeostat.bundles.said import bundle_verdict, cut_short_in, made_in, none_can_be_made, not_converged_in
 from homeostat.bundles.units_needed import inputs_in_words
 from homeostat.plain_text import shown
@@ -25,6 +26,7 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
     bundle = load(path, structures)
     model, certificate = bundle.model, bundle.certificate
     backbone = model.backbone
+    content = content_hash(bundle)
     about: dict[str, Any] = {
         "structure": describe(model),
         "units": units_of(model),
@@ -37,10 +39,10 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         "calibration": dict(bundle.calibration),
         "provenance": dict(bundle.provenance),
         "cut_short": cut_short_in(bundle),
-        "content": content_hash(bundle),
+        "content": content,
         "signed_by": signed_by(path),
         "others": {name: len(data) for name, data in sorted(bundle.others.items())},
-        "card": card(bundle),
+        "card": card_of(bundle, content),
     }
     states = ", ".join(f"{s} [{u}]" for s, u in zip(backbone.states, backbone.state_units, strict=True))
     measured = ", ".join(
@@ -87,11 +89,11 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
 def _file(path: Path, about: Mapping[str, Any]) -> list[str]:
     """What the file is beside what it says: its hash, who signed it, whether its card is one, and what is not known of it."""
     archive = read_archive(path)
-    kept, written = archive.entries.get(CARD), about["card"].encode()
+    follows = card_follows(about["card"], archive)
     lines = [f"content    SHA-256 {about['content']}; the file is of format {archive.version}"]
-    if kept is None:
+    if follows is None:
         lines.append("card       none in the file; `homeostat inspect --json` gives one, under card")
-    elif kept != written:
+    elif not follows:
         lines.append("card       card.md is NOT what this program writes of it: another version wrote it, or it was changed")
     else:
         lines.append("card       card.md, which says what it is for and not for: unzip -p FILE card.md")
