@@ -136,6 +136,7 @@ class Person(nn.Module):
 
     def __init__(self, model: HybridModel) -> None:
         super().__init__()
+        # not the model itself, whose `context` says the same: all of its weights would be in this program too
         self.population, self.one, self.names = model.population, model_axes(model), tuple(model.uses)
         self.standardised, self.latents = dict(model.covariates), model.latents
 
