@@ -1,0 +1,1 @@
+"""Filters: a model in step with one patient."""
