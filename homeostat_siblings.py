@@ -2,9 +2,9 @@
 
 The packages of this house have common names, and Python looks into the folder of the running script (in a notebook, the
 notebook's; with `python -m`, the present one) before it looks at what is installed. A `physics.py` of a user's own is then
-imported in the place of ours, and the error is about a module that they have never heard of. So the doors `hybrid`, `training`,
-`exchange` and `twin`, and the program, ask here first. A folder without an `__init__.py` hides nothing: Python prefers a package to
-it.
+imported in the place of ours, and the error is about a module that they have never heard of. So the doors `hybrid`,
+`training`, `exchange` and `twin`, and the program, ask here first. A folder without an `__init__.py` hides nothing: Python
+prefers a package to it.
 
 This is a module of its own, since each package of the house may be the one that is hidden. It needs the standard library alone.
 """
