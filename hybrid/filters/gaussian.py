@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from hybrid.triangular import tria
-from physics.arguments import require_shape
 
 
 @dataclass(frozen=True)
