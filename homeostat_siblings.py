@@ -2,8 +2,9 @@
 
 The packages of this house have common names, and Python looks into the folder of the running script (in a notebook, the
 notebook's; with `python -m`, the present one) before it looks at what is installed. A `physics.py` of a user's own is then
-imported in the place of ours, and the error is about a module that they have never heard of. So the doors `hybrid`, `training`
-and `exchange`, and the program, ask here first. A folder without an `__init__.py` hides nothing: Python prefers a package to it.
+imported in the place of ours, and the error is about a module that they have never heard of. So the doors `hybrid`,
+`training`, `exchange` and `twin`, and the program, ask here first. A folder without an `__init__.py` hides nothing: Python
+prefers a package to it.
 
 This is a module of its own, since each package of the house may be the one that is hidden. It needs the standard library alone.
 """
@@ -12,7 +13,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-HOUSE = ("physics", "learned", "hybrid", "stability", "training", "exchange")
+HOUSE = ("physics", "learned", "hybrid", "stability", "training", "exchange", "twin")
 
 
 def require_siblings(asker: str, names: tuple[str, ...]) -> None:

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 BELOW_HYBRID = {"physics", "learned"}
 BELOW_TRAINING = BELOW_HYBRID | {"hybrid", "stability"}
 BELOW_EXCHANGE = BELOW_TRAINING | {"training.people", "training.trust"}
-BELOW_HOMEOSTAT = BELOW_TRAINING | {"training", "exchange"}
+BELOW_TWIN = BELOW_EXCHANGE | {"exchange"}
+BELOW_HOMEOSTAT = BELOW_TRAINING | {"training", "exchange", "twin"}
 # what works for the commands, and knows neither them nor the program
 BELOW_COMMANDS = BELOW_HOMEOSTAT | {
     f"homeostat.{name}"
@@ -32,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "hybrid.schedules": {"physics", "hybrid.derivative", "hybrid.many_rows"},
     "hybrid.cutting": BELOW_HYBRID | {"hybrid.schedules", "hybrid.derivative", "hybrid.many_rows", "hybrid.terms"},
     "hybrid.solve": BELOW_HYBRID | {"hybrid.field", "hybrid.cutting.segments", "hybrid.derivative"},
+    "hybrid.filters": BELOW_HYBRID | {"hybrid"},
     "stability": set(),
     "stability.proof": set(),
     # values, read and judged without what looks for them
@@ -54,6 +56,9 @@ ALLOWED: dict[str, set[str]] = {
     | {f"exchange.{name}" for name in ("bundle", "files", "program", "selection", "export")},
     "exchange.fmu": BELOW_EXCHANGE
     | {f"exchange.{name}" for name in ("bundle", "c", "export", "files", "selection", "stored_system")},
+    # never what fits
+    "twin": BELOW_TWIN,
+    "twin.log": {"physics"},
     "homeostat": BELOW_HOMEOSTAT,
     "homeostat.commands": BELOW_HOMEOSTAT | {"homeostat"},
     "homeostat.study": BELOW_COMMANDS,
@@ -180,6 +185,7 @@ DOORS = {
     "training.people": ({"cvxpy", "clarabel"}, ("training.people",)),
     "training.trust": ({"cvxpy", "clarabel"}, ("training.trust",)),
     "exchange": ({"cvxpy", "clarabel"}, ("training.people", "training.trust")),
+    "twin": ({"cvxpy", "clarabel"}, ("training.people", "training.trust")),
     "training": ({"cvxpy"}, ("training",)),
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from training.people.tables.ohashi import TABLES
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("physics", "learned", "hybrid", "stability", "training", "exchange", "homeostat")
+PACKAGES = ("physics", "learned", "hybrid", "stability", "training", "exchange", "twin", "homeostat")
 
 
 def test_the_wheel_is_whole_and_imports_elsewhere(tmp_path: Path) -> None:

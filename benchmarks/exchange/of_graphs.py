@@ -88,7 +88,8 @@ def of_onnx(subject: Subject, folder: Path, precision: str) -> Found:
 
 _RELOADED = """
 import json, sys, numpy, torch
-sys.modules.update({name: None for name in ("physics", "learned", "hybrid", "stability", "training", "exchange", "homeostat")})
+ours = ("physics", "learned", "hybrid", "stability", "training", "exchange", "twin", "homeostat")
+sys.modules.update({name: None for name in ours})
 given = numpy.load(sys.argv[1])
 for file, out, names in json.loads(sys.argv[2]):
     found = torch.export.load(file).module()(**{name: torch.from_numpy(given[name]) for name in names})

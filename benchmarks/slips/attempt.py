@@ -20,7 +20,7 @@ from benchmarks.slips.alike import finite, like, same
 from benchmarks.slips.wrong_values import slips
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("hybrid", "physics", "learned", "stability", "training", "exchange", "homeostat")
+PACKAGES = ("hybrid", "physics", "learned", "stability", "training", "exchange", "twin", "homeostat")
 SECONDS = 5.0
 WRONG = ("bare", "silent", "slow")  # outcomes that may not be
 

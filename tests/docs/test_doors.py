@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def test_every_door_has_a_page() -> None:
     found = {
         ".".join(file.parent.relative_to(ROOT).parts)
-        for top in ("physics", "learned", "hybrid", "stability", "training", "exchange", "homeostat")
+        for top in ("physics", "learned", "hybrid", "stability", "training", "exchange", "twin", "homeostat")
         for file in (ROOT / top).rglob("__init__.py")
         if re.search(r"^__all__\b", file.read_text(), flags=re.M)
     }

@@ -26,7 +26,7 @@ _ELSEWHERE = """
 import importlib.util, json, sys
 sys.path.append(sys.argv[2])  # -S: an installation of ours to develop in, by a .pth file there, is not followed
 import torch
-ours = ("exchange", "hybrid", "homeostat", "learned", "physics", "stability", "training")
+ours = ("exchange", "hybrid", "homeostat", "learned", "physics", "stability", "training", "twin")
 assert not [name for name in ours if importlib.util.find_spec(name)]
 texts = {"homeostat/model.json": "", "homeostat/card.md": "", "homeostat/proof.json": "", "homeostat/certified.txt": ""}
 program = torch.export.load(sys.argv[1], extra_files=texts).module()
