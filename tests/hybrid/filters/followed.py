@@ -226,7 +226,7 @@ VAN_DER_POL = System(
 GLUCOSE = System(
     *(GlucoseInsulin, dict(zip(GlucoseInsulin.states, (0, 0, 0, 0, 0, 119.0, 119.0), strict=True)), _glucose),
     *((0.0, 0.0, 4e-5, 0.0, 0.0, 0.8, 0.0), (0.0, 0.0, 0.0, 0.0, 0.0, 119.0, 119.0), _fasting()),
-    *((6,), 4.0, 1.0, 5, 288, (2, 5, 6), ("SI", 7.1e-4 * 1.5), True),
+    *((6,), 4.0, 2.5, 2, 288, (2, 5, 6), ("SI", 7.1e-4 * 1.5), True),
 )
 SYSTEMS = {"Lorenz-63": LORENZ, "Van der Pol": VAN_DER_POL, "glucose": GLUCOSE}
 
@@ -269,10 +269,13 @@ def drawn(system: System, people: int, seed: int, *, samples: int | None = None,
     return Truth(states, states[..., list(system.seen)] + noise, arrived)
 
 
+MEALS = ((0.5, 45.0), (5.5, 70.0), (12.0, 75.0))  # hours after seven, and grams
+
+
 def _meals(system: System, people: int, samples: int, rng: np.random.Generator) -> Array:
-    """45, 70 and 75 g ± 25 % at half past seven, half past twelve and seven, with a unit of insulin for every ten grams."""
+    """45, 70 and 75 g ± 25 %, with a unit of insulin for every ten grams, of a day that begins at seven."""
     arrived = np.zeros((samples, people, len(system.mean)))
-    for hour, grams in ((7.5, 45.0), (12.5, 70.0), (19.0, 75.0)):
+    for hour, grams in MEALS:
         eaten = grams * (1.0 + 0.25 * rng.uniform(-1.0, 1.0, people))
         k = int(hour * 60.0 / (system.step * system.steps))
         if k < samples:

@@ -84,3 +84,35 @@ def said(found: dict[str, dict[str, Judged]]) -> str:
         each = ", ".join(f"{what} {j.mean:.3f} ± {j.error:.3f}, {j.out} steps out" for what, j in by.items())
         lines.append(f"{name or 'right'}: {each}")
     return "\n".join(lines)
+
+
+def require_wrong(found: dict[str, dict[str, Judged]], slack: float) -> None:
+    """Every wrong filter is out in NIS or in NEES."""
+    for name in WRONG:
+        assert not all(one.good(slack) for one in found[name].values()), f"{name} is not seen\n{said(found)}"
+
+
+# 60 people and a few samples: the mean over steps may be three of its standard errors further out
+SHORT = {"Lorenz-63": 10, "Van der Pol": 15, "glucose": 24}
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_ukf_is_as_sure_as_it_may_be_and_a_wrong_one_is_found_out(name: str) -> None:
+    found = study(UKF, SYSTEMS[name], 60, SHORT[name], seed=1)
+    assert all(one.good(3.0) for one in found[""].values()), said(found)
+    require_wrong(found, 3.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("kind", [k for k in FILTERS if k.__name__ in ("UKF", "EKF")], ids=lambda k: k.__name__)
+def test_filters_are_consistent_over_500_runs(kind: type[Filter], name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The UKF is held to it, and the EKF is shown."""
+    system = SYSTEMS[name]
+    found = study(kind, system, 500, system.samples, seed=1)
+    with capsys.disabled():
+        print(f"\n{kind.__name__}, {name}\n{said(found)}")
+    assert all(math.isfinite(one.mean) for one in found[""].values())
+    require_wrong(found, 0.0)
+    if kind is UKF:  # who follows the slope at one point is known to be too sure where it bends
+        assert all(one.good() for one in found[""].values()), said(found)
