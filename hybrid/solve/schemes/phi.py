@@ -61,7 +61,7 @@ def phi_of_multiples(
     The powers of A_r, each over its own factorials, are made once, and the series at all h_r1 … h_rK are one product with the
     powers of h: a few products of everyone's instead of dozens for every h. The series runs to a norm of 2, which takes two
     doublings less; rounding grows by e², as it would have in those.
-    `doublings` q: as in `phi`, of a tensor (R,) for every A; by default `doublings_for_multiples(A, h)`. Differentiable in A and h.
+    `doublings` q: as in `phi`, of a tensor (R,) for every A; by default `doublings_for_multiples(A, h)`. Differentiable in A, h.
     Law: the values are those of `phi`.
     """
     R, n = A.shape[0], A.shape[-1]
