@@ -236,7 +236,7 @@ SYSTEMS = {"Lorenz-63": LORENZ, "Van der Pol": VAN_DER_POL, "glucose": GLUCOSE}
 
 @dataclass(frozen=True)
 class Truth:
-    """States (T, N, n) at the samples, what was measured there (T, N, p), and what arrived just after the sample before (T, N, n)."""
+    """States (T, N, n) at the samples, what was measured there (T, N, p), what arrived just after the sample before (T, N, n)."""
 
     states: Array
     measured: Array
