@@ -78,7 +78,7 @@ def _triangle(X: Tensor, q: Tensor | None) -> Tensor:
         space = torch.empty(k * n * b, dtype=W.dtype, device=W.device)
         for j in range(n):
             m = n - j
-            sums = _sum(torch.mul(W[:, j:], W[:, j : j + 1], out=space[: k * m * b].view(k, m, b)))
+            sums = sum_of(torch.mul(W[:, j:], W[:, j : j + 1], out=space[: k * m * b].view(k, m, b)))
             square = _squared(sums[0], n)
             r = square.sqrt()
             torch.div(sums, r, out=found[j, j:])
@@ -107,14 +107,14 @@ def _reverse(L: Tensor, q: Tensor, gradient: Tensor, X: Tensor) -> Tensor:
         back = torch.zeros_like(Q)
         for j in reversed(range(n)):
             unit, lengths, after = Q[:, j : j + 1], S[j, j + 1 :], back[:, j + 1 :]
-            along = g[j, j + 1 :] - _sum(unit * after)  # of L_ij
+            along = g[j, j + 1 :] - sum_of(unit * after)  # of L_ij
             W[:, j + 1 :] += unit * lengths
             of_unit = along * W[:, j + 1 :] - lengths * after
-            turned = _sum(of_unit.movedim(1, 0)) if j + 1 < n else torch.zeros_like(Q[:, j])
+            turned = sum_of(of_unit.movedim(1, 0)) if j + 1 < n else torch.zeros_like(Q[:, j])
             after += unit * along
             r = S[j, j]
             lives = r != 0.0
-            radial = _sum(Q[:, j] * turned)
+            radial = sum_of(Q[:, j] * turned)
             back[:, j] = torch.where(lives, g[j, j] * Q[:, j] + (turned - Q[:, j] * radial) / torch.where(lives, r, 1.0), 0.0)
             W[:, j] = Q[:, j] * r
         found.view(-1, n, k)[part] = (back / size).permute(2, 1, 0)
@@ -138,8 +138,8 @@ def _plain(X: Tensor) -> Tensor:
     return torch.stack(columns, -1) * size if n else X.new_zeros(*X.shape[:-1], 0)
 
 
-def _sum(terms: Tensor) -> Tensor:  # (k, ..., b) -> (..., b), in place
-    """Their sum by halves: in an order that k alone decides."""
+def sum_of(terms: Tensor) -> Tensor:  # (k, ..., b) -> (..., b)
+    """Their sum by halves, in an order that k alone decides. What it is given is used up."""
     k = len(terms)
     while k > 1:
         half = k // 2
