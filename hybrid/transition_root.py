@@ -26,9 +26,9 @@ def transition_root(
     """e^J, and R lower triangular, R Rᵀ = ∫₀¹ e^{Js} G Gᵀ e^{Jᵀs} ds; for a length h give J h and G √h, its driven columns alone.
 
     With the Legendre polynomials p_j, orthonormal on [0, 1], e^{Js} G = Σ_j p_j(s) C_j, and the integral is Σ_j C_j C_jᵀ exactly:
-    R = tria[C_0 C_1 …], and no covariance is formed. Around the middle, C_j = Σ_k b_jk J^k e^{J/2} G, b_jk = ∫ (s − ½)^k p_j(s) ds
-    / k!, which is 0 for k < j and j + k odd. Enough j and k for a norm of J of ½, or of less; a larger J is halved q times, and
-    R(2Z) = tria[R(Z), e^Z R(Z)].
+    R = tria[C_0 C_1 …], and no covariance is formed. Around the middle, C_j = Σ_k b_jk J^k e^{J/2} G with
+    k! b_jk = ∫ (s − ½)^k p_j(s) ds, which is 0 for k < j and for j + k odd. Enough j and k for a norm of J of ½, or of less; a
+    larger J is halved q times, and R(2Z) = tria[R(Z), e^Z R(Z)].
     Rows that noise reaches over n − k others, where they are small, have the digits of their own size.
     Returns: NaN for a J or G that is not finite and for a norm of J above 2³⁰, there alone. Differentiable as `tria` is.
     Law: R Rᵀ and e^J are those of `transition`; nobody's bits depend on the others.
@@ -97,11 +97,13 @@ def _exponential(Z: Tensor, norm: float) -> Tensor:  # (n, n, b)
     one = torch.eye(len(Z), dtype=Z.dtype, device=Z.device)[..., None]
     squared = _times(Z, Z)
     cubed = _times(squared, Z)
-    found: Tensor | None = None
-    for i in reversed(range(0, terms, 3)):
-        block = one / math.factorial(i) + Z / math.factorial(i + 1) + squared / math.factorial(i + 2)
-        found = block if found is None else block + _times(found, cubed)
-    return found
+    first, *others = (
+        one / math.factorial(i) + Z / math.factorial(i + 1) + squared / math.factorial(i + 2)
+        for i in reversed(range(0, terms, 3))
+    )
+    for block in others:
+        first = block + _times(first, cubed)
+    return first
 
 
 @lru_cache(maxsize=256)
@@ -150,5 +152,6 @@ def _together(J: Tensor, G: Tensor) -> tuple[int, ...]:
         return tuple(torch.broadcast_shapes(J.shape[:-2], G.shape[:-2]))
     except RuntimeError as error:
         raise ValueError(
-            f"transition_root: J and G go together, and have the shapes {tuple(J.shape)} and {tuple(G.shape)}; give as many of both"
+            f"transition_root: J and G go together, and have the shapes {tuple(J.shape)} and {tuple(G.shape)}; give as many of "
+            "both, or one for all"
         ) from error

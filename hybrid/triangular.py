@@ -42,7 +42,7 @@ def tria(
     if transforming():
         return _plain(X)
     if torch.is_grad_enabled() and X.requires_grad:
-        return _Triangle.apply(X)  # type: ignore[no-untyped-call, no-any-return]
+        return _Triangle.apply(X)
     return _triangle(X, None)
 
 
@@ -57,7 +57,7 @@ class _Triangle(torch.autograd.Function):
         return L
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         X, L, q = ctx.saved_tensors
         if torch.is_grad_enabled():  # a derivative of the derivative is wanted
             return torch.autograd.grad(_plain(X), X, gradient, create_graph=True)[0]
@@ -159,7 +159,7 @@ def _dependent(n: int, dtype: torch.dtype) -> float:
 
 
 def _power_of_two(value: Tensor) -> Tensor:
-    """The largest power of two that is not above the value ≥ 0: a scale that rounds nothing. 1 for 0 and below the normal ones."""
+    """The largest power of two that is not above the value ≥ 0, a scale that rounds nothing; 1 below the normal numbers."""
     whole, exponent = _BITS[value.dtype]
     size = (value.view(whole) & exponent).view(value.dtype)
     return torch.where(size == 0.0, 1.0, size)
