@@ -146,8 +146,8 @@ def pushed(
     Source: Griewank & Walther, Evaluating Derivatives (2008) § 3.1.
     """
     _first()
-    value, change = torch.func.jvp(function, (x,), (direction,))
-    return value, change
+    found = torch.func.jvp(function, (x.contiguous(),), (direction.contiguous(),))  # forward mode takes no expanded memory
+    return found[0], found[1]
 
 
 @lru_cache(maxsize=1)

@@ -53,12 +53,12 @@ class EKF(Filter):
         mean = torch.cat([mean[..., :n] + interval.jump, mean[..., n:]], -1)
         if people.model.linear and mean.shape[-1] == n:  # e^{A h} is there already
             x = carried(people, mean[:, :, None], interval)[:, :, 0]
-            e, R = driven_root(people, mean, x, interval)
-            return Moved(x, root, e @ root, R)
+            e, R = driven_root(people, mean[:, :, None], x[:, :, None], interval)
+            return Moved(x, root, e[:, :, 0] @ root, R[:, :, 0])
         values, turned = pushed(lambda at: carried(people, at, interval), _copies(mean), root.mT)  # (M, N, z, n)
         after = torch.cat([values[:, :, 0], mean[..., n:]], -1)
-        _, R = driven_root(people, mean, after, interval)
-        return Moved(after, root, torch.cat([turned.mT, root[..., n:, :]], -2), R)
+        _, R = driven_root(people, mean[:, :, None], after[:, :, None], interval)
+        return Moved(after, root, torch.cat([turned.mT, root[..., n:, :]], -2), R[:, :, 0])
 
 
 def _copies(mean: Tensor) -> Tensor:  # (M, N, z) -> (M, N, z, z)

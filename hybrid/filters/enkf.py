@@ -28,9 +28,9 @@ class EnKF(Filter):
     Random numbers are a function of names: of `seed`, the person's own key, the step's time, member, particle and component.
     Whoever is followed beside somebody, and in which order, changes none of them; who goes back to a belief and comes again gets
     the same path. Steps of one person that begin at one time get the same numbers, so a time is not gone through twice.
-    Linear and Gaussian, the error to the exact filter falls as 1/√P: noise is drawn with its very mean and covariance, and what is
-    left is what chance correlates it with the states. The other two filters are exact there; this one is for laws that points do
-    not see (a threshold, two ways to go). A gradient is that of these particles.
+    Linear and Gaussian, the error to the exact filter falls as 1/√P: noise is drawn with its very mean and covariance, and what
+    is left is what chance correlates it with the states. The other two filters are exact there; this one is for laws that points
+    do not see (a threshold, two ways to go). A gradient is that of these particles.
     Arguments: `people`, who is followed; `particles` P, more than the states and coordinates together, better ten times as many;
     `seed`; `keys` (N,) whole numbers, a person's own for as long as they are followed (None: their places 0 … N − 1).
     Errors: `ValueError` for too few particles, keys that are not whole numbers, and a belief with another number of particles.
@@ -89,7 +89,7 @@ class EnKF(Filter):
 
     def _with_particles(self, belief: Belief) -> Belief:
         """The belief of every member, with particles of its very mean and covariance where it has none yet."""
-        people, M = self.people, max(self.people.model.members, len(belief.mean))
+        M = max(self.people.model.members, len(belief.mean))
         _, N, z = belief.mean.shape
         mean, root = belief.mean.expand(M, -1, -1), belief.root.expand(M, -1, -1, -1)
         if belief.particles is None:
@@ -110,7 +110,7 @@ class EnKF(Filter):
     def _step(self, belief: Belief, piece: Interval) -> Belief:
         people, n = self.people, self.people.states
         before = _of(belief).mT  # (M, N, P, z)
-        M, _, P, z = before.shape
+        M, P = before.shape[0], before.shape[2]
         x, eta = before[..., :n] + piece.jump[None, :, None], before[..., n:]
         begin = torch.cat([x, self._drifted(belief, eta, piece, _DRIFT_BEFORE)], -1)
         end = torch.cat([carried(people, begin, piece), begin[..., n:]], -1)

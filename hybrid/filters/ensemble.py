@@ -1,10 +1,10 @@
 """The ensemble Kalman filter on plain arrays: particles that stand for a belief, and what a measurement does to them.
 
-A belief is P equally likely particles, carried each by itself, so that a bent or skew law keeps its shape between measurements. A
-measurement moves them as the Kalman filter moves a Gaussian of their mean and covariance, channel by channel, in the serial
-square-root form: the mean by the gain, deviations by a smaller gain that leaves exactly the covariance (I − K H) P. No measurement
-is perturbed by drawn noise, so an update adds no error of sampling, needs no random number, and does not depend on who is updated
-beside it. What remains of sampling is the noise of the steps, an error of the order 1/√P.
+A belief is P equally likely particles, carried each by itself, so that a bent or skew law keeps its shape between measurements.
+A measurement moves them as the Kalman filter moves a Gaussian of their mean and covariance, channel by channel, in the serial
+square-root form: the mean by the gain, deviations by a smaller gain that leaves exactly the covariance (I − K H) P. No
+measurement is perturbed by drawn noise, so an update adds no error of sampling and needs no random number. What remains of
+sampling is the noise of the steps, an error of the order 1/√P.
 
 Source: Evensen, J. Geophys. Res. 99 (1994) 10143; Whitaker & Hamill, Mon. Weather Rev. 130 (2002) 1913, eq. 7–13 (serial square
 root); Pham, Mon. Weather Rev. 129 (2001) 1194 (draws with the very mean and covariance).
@@ -29,8 +29,8 @@ def whitened(
     """
     require_shape(drawn, "whitened: drawn", ..., "z", "P", write="keyed_normals(…)")
     z, P = drawn.shape[-2:]
-    if P <= z:
-        raise ValueError(f"whitened: {P} particles have no covariance of {z} components; take {z + 1} at least, better 10 times that")
+    if z >= P:
+        raise ValueError(f"whitened: {P} particles have no covariance of {z} components; take {z + 1} at least, better {10 * z}")
     centred = drawn - drawn.mean(-1, keepdim=True)
     return torch.linalg.solve_triangular(tria(centred), centred, upper=False) * math.sqrt(P - 1)
 

@@ -69,8 +69,9 @@ def backward(
     if bool(known.any()):
         # a row that the others give has no pivot to divide by: a unit of its own in its place, of which nothing else knows
         own = torch.diag_embed(known.to(later.dtype))
-        rows_of_own = torch.cat([torch.cat([later * free[..., None], own], -1), torch.cat([earlier, torch.zeros_like(own)], -1)], -2)
-        joint = torch.where(known.any(-1)[..., None, None], tria(rows_of_own), joint)
+        rest, nothing = later * free[..., None], torch.zeros_like(own)
+        again = tria(torch.cat([torch.cat([rest, own], -1), torch.cat([earlier, nothing], -1)], -2))
+        joint = torch.where(known.any(-1)[..., None, None], again, joint)
     ahead, across, left = joint[..., :z, :z], joint[..., z:, :z], joint[..., z:, z:]
     gain = torch.linalg.solve_triangular(ahead, across, upper=False, left=False)
     return Backward(gain * free[..., None, :], left)

@@ -21,7 +21,7 @@ from physics.arguments import quote, require_callable, require_number
 A = ((-1.0, 0.4, 0.0), (0.3, -0.6, 0.0), (0.5, 0.0, -2.0))
 G = (0.5, 0.0, 0.2)  # nothing drives the second state but the first
 SD = (0.3, 0.2)  # of the two channels, the second and the third state
-STEP = 1e-5
+FLOOR, STEP = 1e-3, 1e-5
 LENGTHS = ((0.3, 1.1), (0.0, 0.4), (2.5, 0.7), (0.05, 0.9))  # of two people
 
 
@@ -52,7 +52,7 @@ def problem(residual: Residual | None = None) -> HybridModel:
         SharedPopulation(),
         residual,
         observation=States([1, 2], names, ["1", "1"]),
-        noise=Constant(SD, [1e-3, 1e-3]),
+        noise=Constant(SD, [FLOOR, FLOOR]),
         process=DiagonalDiffusion(G),
     )
 
@@ -71,7 +71,7 @@ def check_filter(make: Callable[[Followed], Filter], *, accuracy: float = 1e-9) 
     · `accuracy`, in standard deviations: 1e-9 for what is exact on linear models, for what draws random numbers as far as they
     may lead it astray.
     """
-    require_callable(make, "check_filter: make", "check_filter(UKF)")
+    require_callable(make, "check_filter: make", "check_filter(UKF)", None)
     require_number(accuracy, "check_filter: accuracy", above=0.0)
     some = make(Followed.of(problem(), 2))
     if not isinstance(some, Filter):
@@ -133,7 +133,7 @@ def kalman(
         seen = ~torch.isnan(y[0])
         H = torch.eye(3, dtype=torch.float64)[1:][seen]
         v = y[0][seen] - H @ m
-        S = H @ P @ H.mT + torch.tensor(SD, dtype=torch.float64)[seen].square().diag()
+        S = H @ P @ H.mT + (torch.tensor(SD, dtype=torch.float64)[seen].square() + FLOOR**2).diag()
         K = torch.linalg.solve(S, H @ P).mT
         total = total - 0.5 * (v @ torch.linalg.solve(S, v) + torch.logdet(S) + len(v) * math.log(2.0 * math.pi))
         m, P = m + K @ v, P - K @ S @ K.mT
@@ -169,7 +169,7 @@ def _belongs(belief: Belief, found: Sequence[Innovation], values: Sequence[Tenso
         raise ValueError(f"{name}: a root is not lower triangular with a diagonal of 0 or more; end with tria(…)")
     for innovation, y in zip(found, values, strict=True):
         seen = ~torch.isnan(y)
-        count = seen.sum(-1)
+        count = seen.sum(-1).to(y)
         value = torch.where(seen, innovation.value[0], 0.0)
         white = torch.linalg.solve_triangular(innovation.root[0], value[..., None], upper=False)[..., 0]
         nis = white.square().sum(-1)
@@ -180,7 +180,7 @@ def _belongs(belief: Belief, found: Sequence[Innovation], values: Sequence[Tenso
         wrong = [
             what
             for what, got, wanted in (
-                ("count", innovation.count.to(nis), count.to(nis)),
+                ("count", innovation.count.to(nis), count),
                 ("nis", innovation.nis[0], nis),
                 ("log_likelihood", innovation.log_likelihood[0], joint),
                 ("by_channel", innovation.by_channel[0], each),
@@ -190,8 +190,8 @@ def _belongs(belief: Belief, found: Sequence[Innovation], values: Sequence[Tenso
         ]
         if wrong:
             raise ValueError(
-                f"{name}: an innovation's {', '.join(wrong)} is not what its value and its root give; a missing channel is NaN in "
-                "value and by_channel, a row of the identity in root, and counts for nothing"
+                f"{name}: an innovation's {', '.join(wrong)} is not what its value and its root give; a missing channel is NaN "
+                "in value and by_channel, a row of the identity in root, and counts for nothing"
             )
 
 
@@ -238,10 +238,10 @@ def _cut_in_two(make: Callable[[Followed], Filter], accuracy: float, name: str) 
         gap = float(((once.mean - twice.mean) / sd).abs().max())
         spread = float(((once.covariance - twice.covariance) / (sd[..., None] * sd[..., None, :])).abs().max())
         if not max(gap, spread) <= allowed:
+            which = "a linear" if model.linear else "a bent"
             raise ValueError(
-                f"{name}: cut in two, {'a linear' if model.linear else 'a bent'} model's interval gives another mean (by {gap:.3g}) "
-                f"or covariance (by {spread:.3g} standard deviations; allowed: {allowed:g}); what arrives arrives once, and the "
-                "noise of a step grows with its length"
+                f"{name}: cut in two, {which} model's interval gives another mean (by {gap:.3g}) or covariance (by {spread:.3g} "
+                f"standard deviations; allowed: {allowed:g}); what arrives arrives once, and noise grows with a step's length"
             )
 
 
@@ -260,7 +260,7 @@ def _own(make: Callable[[Followed], Filter], name: str) -> None:
             *(float((a.nis[:, :1] - b.nis).abs().max()) for a, b in zip(found, its, strict=True)),
         )
         if not gap <= 1e-12:
-            raise ValueError(f"{name}: somebody's belief differs by {gap:.3g} where others are followed beside them; to each their own")
+            raise ValueError(f"{name}: somebody's belief differs by {gap:.3g} where others are followed beside them")
         both = first(2, members=2)
         both = replace(both, mean=both.mean * torch.tensor([1.0, -0.5], dtype=torch.float64)[:, None, None])
         pair, _ = _followed(make(_mesh(model, 2)), both, intervals, values)
@@ -300,28 +300,29 @@ def _lost(make: Callable[[Followed], Filter], name: str) -> None:
 
 def _gradient(make: Callable[[Followed], Filter], name: str) -> None:
     for model in (problem(), problem(Bend())):
-        filter = make(_mesh(model, 2))
-        intervals, values = _stretches()
-        intervals = [_short(i) for i in intervals]
-        start = first(2)
-
-        def total(scale: Tensor, belief: Belief = start, stretches: Sequence[Interval] = intervals, by: Filter = filter) -> Tensor:
-            belief = replace(belief, mean=belief.mean * scale[0], root=belief.root * scale[1])
-            dosed = [replace(i, jump=i.jump * scale[2]) for i in stretches]
-            _, found = _followed(by, belief, dosed, [y * scale[3] for y in values])
-            return torch.stack([i.log_likelihood.sum() for i in found]).sum()
-
         at = torch.ones(4, dtype=torch.float64, requires_grad=True)
-        value = total(at)
+        filter = make(_mesh(model, 2))
+        value = _likelihood(filter, at)
         if not value.requires_grad:
             raise ValueError(f"{name}: the log-likelihood has no gradient; keep to torch operations on the belief itself")
         (got,) = torch.autograd.grad(value, at)
         with torch.no_grad():
-            eye = STEP * torch.eye(4, dtype=torch.float64)
-            wanted = torch.stack([(total(1.0 + e) - total(1.0 - e)) / (2.0 * STEP) for e in eye])
+            steps = STEP * torch.eye(4, dtype=torch.float64)
+            ends = [_likelihood(filter, 1.0 + e) - _likelihood(filter, 1.0 - e) for e in steps]
+        wanted = torch.stack(ends) / (2.0 * STEP)
         gap, size = float((got - wanted).abs().max()), float(wanted.abs().max())
         if not gap <= 1e-6 * size:
             raise ValueError(
-                f"{name}: the gradient of the log-likelihood by first mean, first root, dose and measurement is {got.tolist()} by "
-                f"autograd and {wanted.tolist()} by differences; compute with torch, without .item(), numpy or detach()"
+                f"{name}: the gradient of the log-likelihood by first mean, first root, dose and measurement is {got.tolist()} "
+                f"by autograd and {wanted.tolist()} by differences; compute with torch, without .item(), numpy or detach()"
             )
+
+
+def _likelihood(filter: Filter, scale: Tensor) -> Tensor:
+    """Of all that is measured, with the first mean, the first root, the dose and the measurements times these numbers."""
+    intervals, values = _stretches()
+    belief = first(2)
+    belief = replace(belief, mean=belief.mean * scale[0], root=belief.root * scale[1])
+    dosed = [replace(_short(i), jump=i.jump * scale[2]) for i in intervals]
+    _, found = _followed(filter, belief, dosed, [torch.where(torch.isnan(y), y, y.nan_to_num() * scale[3]) for y in values])
+    return torch.stack([i.log_likelihood.sum() for i in found]).sum()
