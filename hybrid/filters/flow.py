@@ -1,5 +1,7 @@
 """What the model does to points of people: every point is a copy of its person, with a state and an η of its own."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from hybrid.cutting.interval import Interval
@@ -39,7 +41,7 @@ def carried(
     each = Interval(
         _each(i.dt, P), _each(i.jump, P), _each(i.rate, P), _each(i.u0, P), _each(i.u1, P), _each(i.start, P), i.meshed
     )
-    field = people.model.bind(each.segments(), theta, c)
+    field = people.model.bind(replace(each.segments(), apart=True), theta, c)
     x = people.solver.solve(field, points[..., :n].reshape(M, N * P, n)).states[:, :, 0]
     return x.reshape(-1, N, P, n)
 
