@@ -15,14 +15,9 @@ from hybrid.cutting.stretches import meshed
 from hybrid.derivative import array_of
 from hybrid.filters.contract import Belief, Filter, Followed, Innovation, require_believed
 from hybrid.filters.readings import Kept, Readings
+from hybrid.filters.rts import Backward
 from hybrid.filters.start import starting_belief
-
-try:
-    from hybrid.filters.rts import Backward
-    from hybrid.filters.stepping import Steps, traced
-except ImportError:
-    class Steps: pass
-    class Backward: pass
+from hybrid.filters.stepping import Steps, traced
 from hybrid.solve.unmesh import unmeshed
 from physics.arguments import require_choice, require_kind, require_shape
 from physics.glance import glance
@@ -36,10 +31,10 @@ class Track:
 
     `times` (N, T) in the model's time unit · `last`, the belief at the records' ends · `log_likelihood` (M, N), of all that was
     measured of each person: log p(y₁) + log p(y₂ | y₁) + …, the evidence of the member.
-    With keep="filtered" also `mean` (M, N, T, z) and `root` (M, N, T, z, z), lower, after each measurement, and `innovation`, what
-    it said of the prediction, T behind people in every part. With keep="all" also `predicted_mean` and `predicted_root`, before
-    each measurement, and, of a filter that moves a Gaussian in steps, `backward`, for the smoother: the law of the state after
-    the measurement before (of the start, for the first), given that before this one.
+    With keep="filtered" also `mean` (M, N, T, z), and `root` (M, N, T, z, z), after each measurement, and `innovation`, what
+    each said of the prediction, with T behind the people in all of its parts. With keep="all" also `predicted_mean` and
+    `predicted_root`, before each measurement, and, of a filter that moves a Gaussian in steps, `backward`, for the smoother: the
+    law of the state after the measurement before (of the start, for the first), given that before this one.
     Where nothing was measured at a time, the belief before it is that after it, and its innovation is empty: `count` 0, `nis` 0,
     `log_likelihood` 0, NaN for values.
     """
@@ -140,7 +135,7 @@ def follow(
     require_kind(conditions, Conditions, "follow: conditions", "cohort.conditions")
     people, segments = filter.people, conditions.segments
     if people.size != conditions.size:
-        raise ValueError(f"follow: the filter is of {people.size} people and the conditions of {conditions.size}; give both of one")
+        raise ValueError(f"follow: the filter is of {people.size} people and the conditions of {conditions.size}; give as many")
     for name, value in people.covariates.items():
         given = conditions.covariates.get(name)
         if name in people.model.uses and (given is None or not torch.allclose(given.to(value), value, rtol=1e-6, atol=0.0)):
@@ -175,7 +170,7 @@ def _measurements(people: Followed, segments: Segments, y: Tensor, members: int 
     p, M = len(people.model.observation.channels), max(people.model.members, members or 1)
     require_shape(y, "along: y", ..., N, T, p, write="cohort.y, NaN for what was not measured", like=segments.dt)
     if people.size != N:
-        raise ValueError(f"along: the filter is of {people.size} people and the segments of {N}; give both of one")
+        raise ValueError(f"along: the filter is of {people.size} people and the segments of {N}; give as many")
     if y.ndim > 4 or (y.ndim == 4 and len(y) not in (1, M) and members is not None):
         raise ValueError(f"along: y has the shape {tuple(y.shape)}; give (N, T, p), or (M, N, T, p) for {M} members")
     if not segments.cut:
@@ -223,7 +218,10 @@ class _Walk:
         self.filter, self.readings, self.y, self.inputs = filter, readings, y, inputs
         N, z, p = len(start.time), start.mean.shape[-1], y.shape[-1]
         M, like = max(filter.people.model.members, len(start.mean), len(y)), start.mean
-        self.belief = replace(start, mean=like.expand(M, N, z), root=start.root.expand(M, N, z, z))
+        self.belief = start
+        if len(like) != M:
+            drawn = None if start.particles is None else start.particles.expand(M, *start.particles.shape[1:])
+            self.belief = replace(start, mean=like.expand(M, N, z), root=start.root.expand(M, N, z, z), particles=drawn)
         self.likelihood = like.new_zeros(M, N)
         self.stage = self.update = 0
         self.after = None if keep == "last" else Kept(readings.after, like)
