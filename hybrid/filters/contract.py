@@ -4,6 +4,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from hybrid.model import HybridModel
 from hybrid.solve.exponential import Exponential
 from hybrid.solve.runge_kutta import RungeKutta
 from hybrid.solve.solver import Solver, require_solver
+from learned import DiagonalDiffusion
 from physics.arguments import (
     quote,
     require_covariates,
@@ -31,7 +33,8 @@ class Belief:
     """What is believed of N people under M members at one time each: a Gaussian of z = (x, η), the states before the person.
 
     `mean` (M, N, z) · `root` (M, N, z, z), lower triangular with a diagonal of 0 or more: root rootᵀ is the covariance · `time`
-    (N,), in the model's time unit · `states` n, so that d = z − n coordinates η of a person follow.
+    (N,), in the model's time unit · `states` n, so that d = z − n coordinates η of a person follow · `particles` (M, N, z, P) of
+    a filter that has them, whose mean and root those are; a Gaussian filter neither reads nor gives any.
     Members are never mixed: each has a belief of its own. Somebody whose prediction diverged is NaN, and stays so (`lost`).
     """
 
@@ -39,6 +42,7 @@ class Belief:
     root: Tensor
     time: Tensor
     states: int
+    particles: Tensor | None = None
 
     __repr__, _repr_html_ = glance()
 
@@ -48,6 +52,8 @@ class Belief:
         require_shape(self.root, "Belief: root", M, N, z, z, write="torch.eye(z).expand(M, N, z, z)", like=self.mean)
         require_shape(self.time, "Belief: time", N, write="torch.zeros(N)", like=self.mean)
         require_number(self.states, "Belief: states, how many,", least=1.0, most=float(z), whole=True)
+        if self.particles is not None:
+            require_shape(self.particles, "Belief: particles", M, N, z, "P", write="None, or a filter's own", like=self.mean)
         for what, value in (("root", self.root), ("time", self.time)):
             if value.dtype != self.mean.dtype:
                 raise ValueError(f"Belief: mean is {self.mean.dtype} and {what} {value.dtype}; write {what}.to(mean)")
@@ -75,12 +81,14 @@ class Belief:
     def people(self, index: Tensor) -> "Belief":
         """Of the chosen people, with repeats."""
         require_people(index, self.time.shape[0], "Belief.people: index")
-        return replace(self, mean=self.mean[:, index], root=self.root[:, index], time=self.time[index])
+        particles = None if self.particles is None else self.particles[:, index]
+        return Belief(self.mean[:, index], self.root[:, index], self.time[index], self.states, particles)
 
     def to(self, like: Tensor) -> "Belief":
         """The same in the dtype and on the device of `like`."""
         require_shape(like, "Belief.to: like", ..., write="a tensor of the type and device wanted")
-        return replace(self, mean=self.mean.to(like), root=self.root.to(like), time=self.time.to(like))
+        particles = None if self.particles is None else self.particles.to(like)
+        return Belief(self.mean.to(like), self.root.to(like), self.time.to(like), self.states, particles)
 
 
 @dataclass(frozen=True)
@@ -167,15 +175,15 @@ class Followed:
         require_solver(solver, "Followed.of")
         if solver is None:
             solver = Exponential() if model.linear else RungeKutta("rk4")
-        return Followed(
-            model,
-            int(people),
-            values,
-            Mesh.fastest(model, values, int(people)) if mesh is None else mesh,
-            solver,
-            None if drift is None else float(drift),
-            _floor(model, floor, like),
-        )
+        mesh = Mesh.fastest(model, values, int(people)) if mesh is None else mesh
+        tau = None if drift is None else float(drift)
+        found = Followed(model, int(people), values, mesh, solver, tau, _floor(model, floor, like))
+        if mesh.step is None and not found.exact:
+            raise ValueError(
+                "Followed.of: a step of any length is exact for a linear model alone, and this mesh has no step; give "
+                "Mesh(step=…), or leave the mesh out"
+            )
+        return found
 
     def people(self, index: Tensor) -> "Followed":
         """The chosen people, with repeats."""
@@ -188,6 +196,20 @@ class Followed:
     def states(self) -> int:
         """n."""
         return len(self.model.backbone.states)
+
+    @cached_property
+    def noisy(self) -> bool:
+        """Is any state driven at random?"""
+        return self.model.process is not None or bool((self.floor > 0.0).any())
+
+    @cached_property
+    def exact(self) -> bool:
+        """Is a step of any length exact? Where all of a person is linear, g is constant, and the solver takes such a step."""
+        process = self.model.process
+        steady = process is None or (isinstance(process, DiagonalDiffusion) and process.proportional is None)
+        known = not self.noisy or (steady and not self.model.personal)  # else the noise of a step depends on what is not known
+        taken = isinstance(self.solver, Exponential) or self.solver.adaptive
+        return self.model.linear and self.drift is None and known and taken
 
     def driven(
         self,

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from hybrid.cutting.interval import Interval
 from hybrid.filters.contract import Followed
-from hybrid.terms import RightHandSide
+from hybrid.filters.moved import root_of_variance
+from hybrid.propagate import transition_root
 
 
 def _each(value: Tensor, points: int) -> Tensor:  # (N, …) -> (N·P, …)
@@ -61,9 +63,51 @@ def seen(
     return y.reshape(-1, N, P, y.shape[-1])
 
 
-def right_hand_side(
+def slope(
     people: Followed,
-    personal: Tensor,  # (M, N, d)
-) -> RightHandSide:
-    """dx/dt of people with these η."""
-    return people.model.at(*known(people, personal[:, :, None]))
+    points: Tensor,  # (M, N, P, z)
+    inputs: Tensor,  # (N, m)
+) -> Tensor:  # (M, N, P, n, n)
+    """∂(dx/dt)/∂x at every point."""
+    M, N, P, _ = points.shape
+    n = people.states
+    at = people.model.at(*known(people, points[..., n:]))
+    J = at.jacobian(points[..., :n].reshape(M, N * P, n), _each(inputs, P)[None])
+    return J.reshape(-1, N, P, n, n)
+
+
+def driven_root(
+    people: Followed,
+    begin: Tensor,  # (M, N, P, z)
+    end: Tensor,  # (M, N, P, z)
+    interval: Interval,
+) -> tuple[Tensor, Tensor]:  # (M, N, P, n, n), (M, N, P, z, r)
+    """e^{Jh}, and a root of what process noise adds to points on their way, J and g those at the middle of it.
+
+    Exact for a linear model with constant g, and of second order in the step along a path that is known.
+    """
+    n = people.states
+    middle = 0.5 * (begin + end)
+    J = slope(people, middle, 0.5 * (interval.u0 + interval.u1))
+    h = interval.dt[:, None, None]
+    G = torch.diag_embed(driving(people, middle) * root_of_variance(h))
+    e, R = transition_root(J * h[..., None], G)
+    return e, below(R, begin.shape[-1] - n)
+
+
+def driving(
+    people: Followed,
+    points: Tensor,  # (M, N, P, z)
+) -> Tensor:  # (M, N, P, n)
+    """g of every point."""
+    M, N, P, _ = points.shape
+    n = people.states
+    return people.driven(points[..., :n].reshape(M, N * P, n)).reshape(-1, N, P, n)
+
+
+def below(
+    R: Tensor,  # (..., n, r)
+    d: int,
+) -> Tensor:  # (..., n + d, r)
+    """The same with d rows of 0 below: what moves the states alone."""
+    return torch.nn.functional.pad(R, (0, 0, 0, d)) if d else R

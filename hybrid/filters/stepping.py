@@ -1,18 +1,24 @@
 """What filters share of a prediction and an update: the pieces of an interval, what stays as it is, what is measured."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hybrid.cutting.interval import Interval
 from hybrid.cutting.mesh import Mesh
+from hybrid.derivative import varies
 from hybrid.filters.contract import Belief, Followed, Innovation, require_believed
+from hybrid.filters.drift import HalfDrift
 from hybrid.filters.gaussian import Conditioned
+from hybrid.filters.moved import Moved
 from physics.arguments import require_kind, require_shape
 
-Step = Callable[[Tensor, Tensor, Interval], tuple[Tensor, Tensor]]  # of mean (M, N, z) and root (M, N, z, z)
+# of the mean (M, N, z), after what arrives, the root (M, N, z, z) and a meshed piece: the moves of it, one after the other
+Step = Callable[[Tensor, Tensor, Interval], Sequence[Moved]]
+_OF_DRIFT = 0.1  # of τ is the longest step: what splitting loses is then some 1e-3 of what the drift does
 
 
 def advance(
@@ -21,40 +27,79 @@ def advance(
     interval: Interval,
     step: Step,
     name: str,
+    along: list[Moved] | None = None,
 ) -> Belief:
-    """The belief at the interval's end, by a filter's own `step` over every piece of it.
+    """The belief at the interval's end, by a filter's own `step` over every piece of it, between two halves of the drift.
 
+    `along`: where all moves are put, for a smoother. Who is lost already, or on the way, goes on as somebody who is known and
+    stands at 0, and is NaN in the end.
     Errors: `ValueError`, beginning with `name`, for what is of other people.
     """
     require_believed(people, belief, f"{name}.predict")
     require_interval(people, belief, interval, f"{name}.predict")
-    M = people.model.members
-    if len(belief.mean) != M:
-        belief = replace(belief, mean=belief.mean.expand(M, -1, -1), root=belief.root.expand(M, -1, -1, -1))
+    belief, lost = whole(people, belief)
+    mean, root, time = belief.mean, belief.root, belief.time
     for piece in pieces(people, interval):
-        mean, root = step(belief.mean, belief.root, piece)
-        lost = ~torch.isfinite(mean).all(-1) | ~torch.isfinite(root).flatten(-2).all(-1)
-        lost = lost.any(0)[:, None]
-        mean, root = torch.where(lost, torch.nan, mean), torch.where(lost[..., None], torch.nan, root)
-        rests = ((piece.dt == 0.0) & (piece.jump == 0.0).all(-1))[:, None]
-        mean, root = _kept(rests, belief.mean, mean, piece), _kept(rests[..., None], belief.root, root, piece)
-        belief = Belief(mean, root, belief.time + piece.dt, belief.states)
-    return belief
+        before, rests = (mean, root), ((piece.dt == 0.0) & (piece.jump == 0.0).all(-1))[:, None]
+        moves: list[Moved] = []
+        mean = torch.cat([mean[..., : belief.states] + piece.jump, mean[..., belief.states :]], -1)
+        half = None if people.drift is None else HalfDrift.of(piece.dt, people.drift, belief.states)
+        if half is not None:
+            first, root = half.before(mean, root)
+            moves, mean = [first], first.mean
+        moves += step(mean, root, piece)
+        if half is not None:
+            moves[-1] = half.after(moves[-1])
+        last = moves[-1]
+        mean, root = last.mean, last.root()
+        lost = lost | last.lost | ~(torch.isfinite(mean).all(-1) & torch.isfinite(root).flatten(-2).all(-1)).all(0)
+        unmoved = _Unmoved.apply if varies(piece.dt) or varies(piece.jump) else _unmoved
+        mean, root = unmoved(rests, before[0], mean), unmoved(rests[..., None], before[1], root)
+        time = time + piece.dt
+        if along is not None:
+            along += moves
+    mean, root = torch.where(lost[:, None], torch.nan, mean), torch.where(lost[:, None, None], torch.nan, root)
+    return Belief(mean, root, time, belief.states)
 
 
-def _kept(rests: Tensor, before: Tensor, after: Tensor, piece: Interval) -> Tensor:
+def _unmoved(rests: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """What rests stays as it was, to the bit."""
     return torch.where(rests, before, after)
 
 
+class _Unmoved(torch.autograd.Function):
+    """The same with the derivative of what is after: how it changes with a length or an amount that is 0 now."""
+
+    @staticmethod
+    def forward(ctx: Any, rests: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        return torch.where(rests, before, after)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
+        return None, None, gradient
+
+
+def whole(people: Followed, belief: Belief) -> tuple[Belief, Tensor]:
+    """The belief under all members, with numbers in the place of those who are lost, and who that is (N,)."""
+    M, lost = max(people.model.members, len(belief.mean)), belief.lost
+    eye = torch.eye(belief.mean.shape[-1], dtype=belief.mean.dtype, device=belief.mean.device)
+    mean = torch.where(lost[:, None], 0.0, belief.mean).expand(M, -1, -1)
+    return replace(belief, mean=mean, root=torch.where(lost[:, None, None], eye, belief.root).expand(M, -1, -1, -1)), lost
+
+
 def pieces(people: Followed, interval: Interval) -> list[Interval]:
     """The steps that the people's mesh makes of an interval; one that is meshed is one, and so is one that is exact."""
-    if interval.meshed or people.mesh.step is None:
+    if interval.meshed:
         return [interval]
-    if people.model.linear and people.drift is None:
+    if people.exact:
         return [replace(interval, meshed=True)]
-    cut: Callable[[Interval, Mesh], list[Interval]] = Interval.cut
-    return cut(interval, people.mesh)
+    return interval.cut(people.mesh if people.drift is None else _within(people.mesh, _OF_DRIFT * people.drift))
+
+
+def _within(mesh: Mesh, most: float) -> Mesh:
+    """The mesh with no step longer than that."""
+    step = most if mesh.step is None else min(mesh.step, most)
+    return Mesh(step, None if mesh.first is None else min(mesh.first, step), mesh.growth, mesh.observed)
 
 
 def require_interval(people: Followed, belief: Belief, interval: Interval, name: str) -> None:
@@ -75,14 +120,29 @@ def require_interval(people: Followed, belief: Belief, interval: Interval, name:
         )
 
 
+@dataclass(frozen=True)
+class Given:
+    """A measurement and the belief that it meets, with numbers in the place of those who are lost.
+
+    `mean` (M, N, z) and `root` (M, N, z, z) of the belief · `y` (M|1, N, p), NaN where a channel is missing, and of who is lost ·
+    `inputs` (1, N, 1, m), as a noise head reads them · `lost` (N,).
+    """
+
+    mean: Tensor
+    root: Tensor
+    y: Tensor
+    inputs: Tensor
+    lost: Tensor
+
+
 def measured(
     people: Followed,
     belief: Belief,
     y: Tensor,  # (M|1, N, p) or (N, p)
     inputs: Tensor | None,  # (N, m)
     name: str,
-) -> tuple[Tensor, Tensor]:  # (M|1, N, p), (1, N, 1, m)
-    """The measurement of everyone under every member, and the inputs as a noise head reads them.
+) -> Given:
+    """What an update has.
 
     Errors: `ValueError`, beginning with `name`, for what is of other people or channels, and infinite values.
     """
@@ -104,21 +164,29 @@ def measured(
             )
         inputs = y.new_zeros(N, 0)
     require_shape(inputs, f"{name}.update: inputs", N, m, write="u at that time, a row for each person", like=belief.mean)
-    return y if y.ndim == 3 else y[None], inputs[None, :, None]
+    safe, lost = whole(people, belief)
+    y = torch.where(lost[:, None], torch.nan, y if y.ndim == 3 else y[None])
+    return Given(safe.mean, safe.root, y, inputs[None, :, None], lost)
 
 
 def deviation(
     people: Followed,
+    given: Given,
     predicted: Tensor,  # (M, N, p)
-    x: Tensor,  # (M, N, n)
-    inputs: Tensor,  # (1, N, 1, m)
 ) -> Tensor:  # (M, N, p)
     """The standard deviation of a measurement at the predicted mean."""
-    return people.model.noise.variance(predicted[:, :, None], x[:, :, None], inputs)[:, :, 0].sqrt()
+    x = given.mean[:, :, None, : people.states]
+    return people.model.noise.variance(predicted[:, :, None], x, given.inputs)[:, :, 0].sqrt()
 
 
-def corrected(belief: Belief, found: Conditioned) -> tuple[Belief, Innovation]:
+def corrected(belief: Belief, given: Given, found: Conditioned) -> tuple[Belief, Innovation]:
     """The belief, and what the measurement said, from what conditioning found."""
-    return replace(belief, mean=found.mean, root=found.root), Innovation(
-        found.value, found.innovation_root, found.nis, found.count[0], found.log_likelihood, found.by_channel
-    )
+
+    def told(value: Tensor) -> Tensor:
+        return torch.where(given.lost.reshape(-1, *[1] * (value.ndim - 2)), torch.nan, value)
+
+    count = torch.where(given.lost, 0, found.count[0])
+    said = (found.value, found.innovation_root, found.nis, found.log_likelihood, found.by_channel)
+    value, root, nis, log_likelihood, by_channel = map(told, said)
+    after = Belief(told(found.mean), told(found.root), belief.time, belief.states)
+    return after, Innovation(value, root, nis, count, log_likelihood, by_channel)
