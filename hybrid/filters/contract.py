@@ -34,7 +34,7 @@ class Belief:
 
     `mean` (M, N, z) · `root` (M, N, z, z), lower triangular with a diagonal of 0 or more: root rootᵀ is the covariance · `time`
     (N,), in the model's time unit · `states` n, so that d = z − n coordinates η of a person follow · `particles` (M, N, z, P) of
-    a filter that has them, whose mean and root those are; a Gaussian filter neither reads nor gives any.
+    a filter that has some (`EnKF`), whose mean and root these are; the others neither read nor keep them.
     Members are never mixed: each has a belief of its own. Somebody whose prediction diverged is NaN, and stays so (`lost`).
     """
 
@@ -52,9 +52,11 @@ class Belief:
         require_shape(self.root, "Belief: root", M, N, z, z, write="torch.eye(z).expand(M, N, z, z)", like=self.mean)
         require_shape(self.time, "Belief: time", N, write="torch.zeros(N)", like=self.mean)
         require_number(self.states, "Belief: states, how many,", least=1.0, most=float(z), whole=True)
+        given = [("root", self.root), ("time", self.time)]
         if self.particles is not None:
-            require_shape(self.particles, "Belief: particles", M, N, z, "P", write="None, or a filter's own", like=self.mean)
-        for what, value in (("root", self.root), ("time", self.time)):
+            require_shape(self.particles, "Belief: particles", M, N, z, "P", write="None", like=self.mean)
+            given.append(("particles", self.particles))
+        for what, value in given:
             if value.dtype != self.mean.dtype:
                 raise ValueError(f"Belief: mean is {self.mean.dtype} and {what} {value.dtype}; write {what}.to(mean)")
 
@@ -202,6 +204,11 @@ class Followed:
         """Is any state driven at random?"""
         return self.model.process is not None or bool((self.floor > 0.0).any())
 
+    @property
+    def drifts(self) -> bool:
+        """Do people have coordinates, and do these drift?"""
+        return self.drift is not None and self.model.personal > 0
+
     @cached_property
     def exact(self) -> bool:
         """Is a step of any length exact? Where all of a person is linear, g is constant, and the solver takes such a step."""
@@ -209,7 +216,7 @@ class Followed:
         steady = process is None or (isinstance(process, DiagonalDiffusion) and process.proportional is None)
         known = not self.noisy or (steady and not self.model.personal)  # else the noise of a step depends on what is not known
         taken = isinstance(self.solver, Exponential) or self.solver.adaptive
-        return self.model.linear and self.drift is None and known and taken
+        return self.model.linear and not self.drifts and known and taken
 
     def driven(
         self,
@@ -227,7 +234,7 @@ class Filter(ABC):
     """A filter: beliefs carried through time, and corrected by measurements.
 
     A member is a frozen dataclass with the field `people: Followed` first, and has no state of its own: belief in, belief out.
-    A new member is one file and one word in `FILTERS`; `hybrid.laws.filter.check_filter` tells whether it keeps the laws.
+    A new member is one file and one word in `FILTERS`; `check_filter` tells whether it keeps the laws.
     Laws: linear and Gaussian, it is the Kalman filter; an interval of no length in which nothing arrives changes nothing, to the
     bit; cutting an interval in two changes nothing (nonlinear: to second order in its length); channels that were not measured
     teach nothing; people and members do not touch each other.

@@ -51,11 +51,10 @@ class HalfDrift:
     ) -> tuple[Moved, Tensor]:
         """The half before a step, and the root of what it makes: its noise moves the last rows of the triangle alone."""
         n, after = self.states, self._scaled(root)
-        lost = torch.zeros(mean.shape[1], dtype=torch.bool, device=mean.device)
         noise = self._noise(root)
         corner = tria(torch.cat([after[..., n:, n:], noise[..., n:, :]], -1))
         low = torch.cat([after[..., n:, :n], corner], -1)
-        return Moved(self._mean(mean), root, after, noise, lost), torch.cat([after[..., :n, :], low], -2)
+        return Moved(self._mean(mean), root, after, noise), torch.cat([after[..., :n, :], low], -2)
 
     def after(self, moved: Moved) -> Moved:
         """A step and the half after it as one."""

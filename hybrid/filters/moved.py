@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hybrid.derivative import varies
 from hybrid.triangular import tria
+from physics.glance import glance
 
 
 @dataclass(frozen=True)
@@ -14,15 +15,17 @@ class Moved:
     """A Gaussian moved from one time to the next: [before, 0; after, noise] are the columns of the joint deviation.
 
     `mean` (M, N, z) after it · `before` and `after` (M, N, z, k), deviations that belong together: before beforeᵀ is the
-    covariance there was · `noise` (M, N, z, r), what came in on the way · `lost` (N,), who diverged: their numbers stand for
-    nothing, and are finite, so that no derivative of the others meets NaN.
+    covariance there was · `noise` (M, N, z, r), what came in on the way · `lost` (N,), who diverged (None: nobody can): their
+    numbers stand for nothing, and are finite, so that no derivative of the others meets NaN.
     """
 
     mean: Tensor
     before: Tensor
     after: Tensor
     noise: Tensor
-    lost: Tensor
+    lost: Tensor | None = None
+
+    __repr__, _repr_html_ = glance()
 
     def root(self) -> Tensor:  # (M, N, z, z)
         """Lower, of the covariance after it."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,11 +14,22 @@ from hybrid.filters.contract import Belief, Followed, Innovation, require_believ
 from hybrid.filters.drift import HalfDrift
 from hybrid.filters.gaussian import Conditioned
 from hybrid.filters.moved import Moved
+from hybrid.filters.rts import Backward, backward
 from physics.arguments import require_kind, require_shape
 
 # of the mean (M, N, z), after what arrives, the root (M, N, z, z) and a meshed piece: the moves of it, one after the other
 Step = Callable[[Tensor, Tensor, Interval], Sequence[Moved]]
 _OF_DRIFT = 0.1  # of τ is the longest step: what splitting loses is then some 1e-3 of what the drift does
+
+
+@runtime_checkable
+class Steps(Protocol):
+    """A filter that moves a Gaussian from step to step, and can say what it did with its deviations."""
+
+    people: Followed
+
+    def step(self, mean: Tensor, root: Tensor, interval: Interval) -> Sequence[Moved]:
+        """The moves of one step of the mesh, after what arrives at its beginning."""
 
 
 def advance(
@@ -27,39 +38,66 @@ def advance(
     interval: Interval,
     step: Step,
     name: str,
-    along: list[Moved] | None = None,
 ) -> Belief:
     """The belief at the interval's end, by a filter's own `step` over every piece of it, between two halves of the drift.
 
-    `along`: where all moves are put, for a smoother. Who is lost already, or on the way, goes on as somebody who is known and
-    stands at 0, and is NaN in the end.
+    Who is lost already, or on the way, goes on as somebody who stands at 0, and is NaN in the end.
     Errors: `ValueError`, beginning with `name`, for what is of other people.
     """
+    return _advanced(people, belief, interval, step, name)[0]
+
+
+def traced(filter: object, belief: Belief, interval: Interval) -> tuple[Belief, Backward]:
+    """`filter.predict(belief, interval)`, and the law of the state before it given that after it, for a smoother.
+
+    Errors: `ValueError` for a filter without steps of a Gaussian (`EnKF`), and what `predict` refuses.
+    """
+    if not isinstance(filter, Steps):
+        raise ValueError(
+            f"a smoother needs a filter that moves a Gaussian in steps, UKF or EKF, and {type(filter).__name__} has no `step`"
+        )
+    found, moves = _advanced(filter.people, belief, interval, filter.step, type(filter).__name__)
+    law: Backward | None = None
+    for moved in moves:
+        one = backward(moved.before, moved.after, moved.noise)
+        law = one if law is None else law.then(one)
+    if law is None:  # no piece at all
+        z = found.mean.shape[-1]
+        eye = torch.eye(z, dtype=found.mean.dtype, device=found.mean.device).expand(*found.mean.shape[:-1], z, z)
+        law = Backward(eye, torch.zeros_like(eye))
+    return found, law
+
+
+def _advanced(
+    people: Followed, belief: Belief, interval: Interval, step: Step, name: str
+) -> tuple[Belief, list[Moved]]:
+    """The belief, and all that moved it."""
     require_believed(people, belief, f"{name}.predict")
     require_interval(people, belief, interval, f"{name}.predict")
     belief, lost = whole(people, belief)
-    mean, root, time = belief.mean, belief.root, belief.time
+    n, mean, root, time = belief.states, belief.mean, belief.root, belief.time
+    moves: list[Moved] = []
     for piece in pieces(people, interval):
         before, rests = (mean, root), ((piece.dt == 0.0) & (piece.jump == 0.0).all(-1))[:, None]
-        moves: list[Moved] = []
-        mean = torch.cat([mean[..., : belief.states] + piece.jump, mean[..., belief.states :]], -1)
-        half = None if people.drift is None else HalfDrift.of(piece.dt, people.drift, belief.states)
+        mean = torch.cat([mean[..., :n] + piece.jump, mean[..., n:]], -1)
+        half = HalfDrift.of(piece.dt, people.drift, n) if people.drifts and people.drift is not None else None
         if half is not None:
             first, root = half.before(mean, root)
-            moves, mean = [first], first.mean
+            mean = first.mean
+            moves.append(first)
         moves += step(mean, root, piece)
         if half is not None:
             moves[-1] = half.after(moves[-1])
-        last = moves[-1]
-        mean, root = last.mean, last.root()
-        lost = lost | last.lost | ~(torch.isfinite(mean).all(-1) & torch.isfinite(root).flatten(-2).all(-1)).all(0)
+        mean, root = moves[-1].mean, moves[-1].root()
+        alive = (torch.isfinite(mean).all(-1) & torch.isfinite(root).flatten(-2).all(-1)).all(0)
+        lost = lost | ~alive
+        for moved in moves:
+            lost = lost if moved.lost is None else lost | moved.lost
         unmoved = _Unmoved.apply if varies(piece.dt) or varies(piece.jump) else _unmoved
         mean, root = unmoved(rests, before[0], mean), unmoved(rests[..., None], before[1], root)
         time = time + piece.dt
-        if along is not None:
-            along += moves
     mean, root = torch.where(lost[:, None], torch.nan, mean), torch.where(lost[:, None, None], torch.nan, root)
-    return Belief(mean, root, time, belief.states)
+    return Belief(mean, root, time, n), moves
 
 
 def _unmoved(rests: Tensor, before: Tensor, after: Tensor) -> Tensor:
@@ -93,7 +131,8 @@ def pieces(people: Followed, interval: Interval) -> list[Interval]:
         return [interval]
     if people.exact:
         return [replace(interval, meshed=True)]
-    return interval.cut(people.mesh if people.drift is None else _within(people.mesh, _OF_DRIFT * people.drift))
+    drifts = people.drifts and people.drift is not None
+    return interval.cut(_within(people.mesh, _OF_DRIFT * people.drift) if drifts and people.drift is not None else people.mesh)
 
 
 def _within(mesh: Mesh, most: float) -> Mesh:

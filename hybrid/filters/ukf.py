@@ -67,12 +67,11 @@ class UKF(Filter):
                 return (moved,)
             _, noise = driven_root(self.people, mean[:, :, None], moved.mean[:, :, None], interval)
             return (replace(moved, noise=noise[:, :, 0]),)
-        nobody = torch.zeros(mean.shape[1], dtype=torch.bool, device=mean.device)
         people, d = self.people, mean.shape[-1] - self.people.states
         J = slope(people, mean[:, :, None], 0.5 * (interval.u0 + interval.u1))[:, :, 0]
         norm = J.abs().sum(-1).amax(-1).clamp(min=torch.finfo(J.dtype).tiny ** 0.25)
         back = torch.minimum(0.5 * interval.dt, _MOST / norm)  # (M, N), half of the step where it is short
-        first = Moved(mean, root, root, below(_root(-J, driving(people, mean[:, :, None])[:, :, 0], back), d), nobody)
+        first = Moved(mean, root, root, below(_root(-J, driving(people, mean[:, :, None])[:, :, 0], back), d))
         moved = self._carried(mean, first.root(), interval)
         noise = _root(J, driving(people, moved.mean[:, :, None])[:, :, 0], interval.dt - back)
         return first, replace(moved, noise=below(noise, d))
