@@ -47,19 +47,19 @@ class EKF(Filter):
         noise = deviation(self.people, given, predicted)
         return corrected(belief, given, condition(given.mean, given.root, given.y, predicted, shadow.mT, noise))
 
-    def step(self, mean: Tensor, root: Tensor, interval: Interval) -> tuple[Moved, ...]:
+    def step(self, mean: Tensor, root: Tensor, interval: Interval) -> Moved:
         """One step of the mesh: the mean and the columns of the root go together, and the noise of the step is found beside."""
         people, n = self.people, self.people.states
         if people.model.linear and mean.shape[-1] == n:  # e^{A h} is there already
             x = carried(people, mean[:, :, None], interval)[:, :, 0]
             e, R = driven_root(people, mean[:, :, None], x[:, :, None], interval)
-            return (Moved(x, root, e[:, :, 0] @ root, R[:, :, 0]),)
+            return Moved(x, root, e[:, :, 0] @ root, R[:, :, 0])
         values, turned = pushed(lambda at: carried(people, at, interval), _copies(mean), root.mT)  # (M, N, z, n)
         lost = ~torch.isfinite(values + turned).flatten(-2).all(-1).all(0)
         values, turned = (torch.where(lost[:, None, None], 0.0, v) for v in (values, turned))
         after = torch.cat([values[:, :, 0], mean[..., n:]], -1)
         _, R = driven_root(people, mean[:, :, None], after[:, :, None], interval)
-        return (Moved(after, root, torch.cat([turned.mT, root[..., n:, :]], -2), R[:, :, 0], lost),)
+        return Moved(after, root, torch.cat([turned.mT, root[..., n:, :]], -2), R[:, :, 0], lost)
 
 
 def _copies(mean: Tensor) -> Tensor:  # (M, N, z) -> (M, N, z, z)

@@ -63,51 +63,23 @@ def seen(
     return y.reshape(-1, N, P, y.shape[-1])
 
 
-def slope(
-    people: Followed,
-    points: Tensor,  # (M, N, P, z)
-    inputs: Tensor,  # (N, m)
-) -> Tensor:  # (M, N, P, n, n)
-    """∂(dx/dt)/∂x at every point."""
-    M, N, P, _ = points.shape
-    n = people.states
-    at = people.model.at(*known(people, points[..., n:]))
-    J = at.jacobian(points[..., :n].reshape(M, N * P, n), _each(inputs, P)[None])
-    return J.reshape(-1, N, P, n, n)
-
-
 def driven_root(
     people: Followed,
     begin: Tensor,  # (M, N, P, z)
     end: Tensor,  # (M, N, P, z)
     interval: Interval,
 ) -> tuple[Tensor, Tensor]:  # (M, N, P, n, n), (M, N, P, z, r)
-    """e^{Jh}, and a root of what process noise adds to points on their way, J and g those at the middle of it.
+    """e^{J h}, and a root of what the process noise adds to every point's state in the step from `begin` to `end`.
 
-    Exact for a linear model with constant g, and of second order in the step along a path that is known.
+    J = ∂f/∂x and g at the middle of the path: Q = ∫₀ʰ e^{J s} g gᵀ e^{Jᵀ s} ds, exact for linear models with constant g and of
+    second order in h otherwise. η is driven by nothing here: its rows are 0.
     """
+    N, P, z = begin.shape[1:]
     n = people.states
     middle = 0.5 * (begin + end)
-    J = slope(people, middle, 0.5 * (interval.u0 + interval.u1))
-    h = interval.dt[:, None, None]
-    G = torch.diag_embed(driving(people, middle) * root_of_variance(h))
-    e, R = transition_root(J * h[..., None], G)
-    return e, below(R, begin.shape[-1] - n)
-
-
-def driving(
-    people: Followed,
-    points: Tensor,  # (M, N, P, z)
-) -> Tensor:  # (M, N, P, n)
-    """g of every point."""
-    M, N, P, _ = points.shape
-    n = people.states
-    return people.driven(points[..., :n].reshape(M, N * P, n)).reshape(-1, N, P, n)
-
-
-def below(
-    R: Tensor,  # (..., n, r)
-    d: int,
-) -> Tensor:  # (..., n + d, r)
-    """The same with d rows of 0 below: what moves the states alone."""
-    return torch.nn.functional.pad(R, (0, 0, 0, d)) if d else R
+    x, u = middle[..., :n].reshape(-1, N * P, n), 0.5 * _each(interval.u0 + interval.u1, P)[None]
+    h = _each(interval.dt, P)[:, None]
+    J = people.model.at(*known(people, middle[..., n:])).jacobian(x, u)
+    e, R = transition_root(J * h[..., None], torch.diag_embed(people.driven(x) * root_of_variance(h)))
+    R = torch.nn.functional.pad(R, (0, 0, 0, z - n))
+    return e.view(-1, N, P, n, n), R.reshape(-1, N, P, z, R.shape[-1])

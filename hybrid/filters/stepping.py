@@ -1,6 +1,6 @@
 """What filters share of a prediction and an update: the pieces of an interval, what stays as it is, what is measured."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,8 +17,8 @@ from hybrid.filters.moved import Moved
 from hybrid.filters.rts import Backward, backward
 from physics.arguments import require_kind, require_shape
 
-# of the mean (M, N, z), after what arrives, the root (M, N, z, z) and a meshed piece: the moves of it, one after the other
-Step = Callable[[Tensor, Tensor, Interval], Sequence[Moved]]
+# of the mean (M, N, z), after what arrives, the root (M, N, z, z) and one piece of the mesh
+Step = Callable[[Tensor, Tensor, Interval], Moved]
 _OF_DRIFT = 0.1  # of τ is the longest step: what splitting loses is then some 1e-3 of what the drift does
 
 
@@ -28,8 +28,8 @@ class Steps(Protocol):
 
     people: Followed
 
-    def step(self, mean: Tensor, root: Tensor, interval: Interval) -> Sequence[Moved]:
-        """The moves of one step of the mesh, after what arrives at its beginning."""
+    def step(self, mean: Tensor, root: Tensor, interval: Interval) -> Moved:
+        """One step of the mesh, after what arrives at its beginning."""
 
 
 def advance(
@@ -85,14 +85,11 @@ def _advanced(
             first, root = half.before(mean, root)
             mean = first.mean
             moves.append(first)
-        moves += step(mean, root, piece)
-        if half is not None:
-            moves[-1] = half.after(moves[-1])
+        moved = step(mean, root, piece)
+        moves.append(moved if half is None else half.after(moved))
         mean, root = moves[-1].mean, moves[-1].root()
-        alive = (torch.isfinite(mean).all(-1) & torch.isfinite(root).flatten(-2).all(-1)).all(0)
-        lost = lost | ~alive
-        for moved in moves:
-            lost = lost if moved.lost is None else lost | moved.lost
+        lost = lost | ~(torch.isfinite(mean).all(-1) & torch.isfinite(root).flatten(-2).all(-1)).all(0)
+        lost = lost if moved.lost is None else lost | moved.lost
         unmoved = _Unmoved.apply if varies(piece.dt) or varies(piece.jump) else _unmoved
         mean, root = unmoved(rests, before[0], mean), unmoved(rests[..., None], before[1], root)
         time = time + piece.dt
