@@ -171,7 +171,7 @@ SOLVER_KINDS = [
 
 @dataclass(frozen=True)
 class FilterKind:
-    """A filter as it is tested: how it is made, and how far chance may lead it astray on linear models, in standard deviations."""
+    """A filter as it is tested: how it is made, and how far chance may lead it astray on linear models, in deviations."""
 
     name: str
     make: Callable[[Followed], Filter]
