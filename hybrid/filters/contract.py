@@ -4,6 +4,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from hybrid.model import HybridModel
 from hybrid.solve.exponential import Exponential
 from hybrid.solve.runge_kutta import RungeKutta
 from hybrid.solve.solver import Solver, require_solver
+from learned import DiagonalDiffusion
 from physics.arguments import (
     quote,
     require_covariates,
@@ -82,13 +84,13 @@ class Belief:
         """Of the chosen people, with repeats."""
         require_people(index, self.time.shape[0], "Belief.people: index")
         particles = None if self.particles is None else self.particles[:, index]
-        return replace(self, mean=self.mean[:, index], root=self.root[:, index], time=self.time[index], particles=particles)
+        return Belief(self.mean[:, index], self.root[:, index], self.time[index], self.states, particles)
 
     def to(self, like: Tensor) -> "Belief":
         """The same in the dtype and on the device of `like`."""
         require_shape(like, "Belief.to: like", ..., write="a tensor of the type and device wanted")
         particles = None if self.particles is None else self.particles.to(like)
-        return replace(self, mean=self.mean.to(like), root=self.root.to(like), time=self.time.to(like), particles=particles)
+        return Belief(self.mean.to(like), self.root.to(like), self.time.to(like), self.states, particles)
 
 
 @dataclass(frozen=True)
@@ -175,15 +177,15 @@ class Followed:
         require_solver(solver, "Followed.of")
         if solver is None:
             solver = Exponential() if model.linear else RungeKutta("rk4")
-        return Followed(
-            model,
-            int(people),
-            values,
-            Mesh.fastest(model, values, int(people)) if mesh is None else mesh,
-            solver,
-            None if drift is None else float(drift),
-            _floor(model, floor, like),
-        )
+        mesh = Mesh.fastest(model, values, int(people)) if mesh is None else mesh
+        tau = None if drift is None else float(drift)
+        found = Followed(model, int(people), values, mesh, solver, tau, _floor(model, floor, like))
+        if mesh.step is None and not found.exact:
+            raise ValueError(
+                "Followed.of: a step of any length is exact for a linear model alone, and this mesh has no step; give "
+                "Mesh(step=…), or leave the mesh out"
+            )
+        return found
 
     def people(self, index: Tensor) -> "Followed":
         """The chosen people, with repeats."""
@@ -196,6 +198,25 @@ class Followed:
     def states(self) -> int:
         """n."""
         return len(self.model.backbone.states)
+
+    @cached_property
+    def noisy(self) -> bool:
+        """Is any state driven at random?"""
+        return self.model.process is not None or bool((self.floor > 0.0).any())
+
+    @property
+    def drifts(self) -> bool:
+        """Do people have coordinates, and do these drift?"""
+        return self.drift is not None and self.model.personal > 0
+
+    @cached_property
+    def exact(self) -> bool:
+        """Is a step of any length exact? Where all of a person is linear, g is constant, and the solver takes such a step."""
+        process = self.model.process
+        steady = process is None or (isinstance(process, DiagonalDiffusion) and process.proportional is None)
+        known = not self.noisy or (steady and not self.model.personal)  # else the noise of a step depends on what is not known
+        taken = isinstance(self.solver, Exponential) or self.solver.adaptive
+        return self.model.linear and not self.drifts and known and taken
 
     def driven(
         self,
