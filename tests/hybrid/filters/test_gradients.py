@@ -26,7 +26,7 @@ COARSE = Mesh(1.0)  # what is differentiated is the step as it is taken, however
 def _known(d: int) -> tuple[Any, Any]:
     backbone = OneCompartmentOral(**BOXES)
     if d:
-        return backbone, LogNormalPopulation(backbone.physical, (0.4, 0.2, 0.2), learn_spread=True)
+        return backbone, LogNormalPopulation(backbone.physical, (0.2, 0.2, 0.2), learn_spread=True)
     return backbone, SharedPopulation(backbone, values={"ka": 1.1, "ke": 0.12, "V": 35.0})
 
 
@@ -117,8 +117,8 @@ class Case:
         return total
 
 
-def difference(case: Case, leaves: list[Tensor], directions: list[Tensor], step: float, ahead: bool) -> float:
-    """The derivative along a direction, by differences of order two: central ones, or ahead alone."""
+def difference(case: Case, leaves: list[Tensor], directions: list[Tensor], step: float) -> float:
+    """The derivative along a direction, by central differences."""
 
     def at(distance: float) -> float:
         with torch.no_grad():
@@ -130,8 +130,6 @@ def difference(case: Case, leaves: list[Tensor], directions: list[Tensor], step:
                 leaf.copy_(value)
         return found
 
-    if ahead:
-        return (4.0 * at(step) - at(2.0 * step) - 3.0 * at(0.0)) / (2.0 * step)
     return (at(step) - at(-step)) / (2.0 * step)
 
 
@@ -143,7 +141,8 @@ def along_a_line(name: str, leaves: list[Tensor], generator: torch.Generator) ->
     if name == "η's covariance":
         return [0.2 * (v + v.mT) for v in found]
     if name == "their times":
-        found[0][1, 0] = 0.7  # the one at the beginning can only come later
+        # of a state that is known exactly there, a root has no derivative along the noise of a stretch of no length
+        found[0][1, 0] = 0.0
     return found
 
 
@@ -151,13 +150,15 @@ def require_gradient(kind: type[Filter], make: Callable[[int], HybridModel], d: 
     case = Case(kind, make, d, members)
     leaves, generator = case.leaves(), torch.Generator().manual_seed(11)
     everything = [leaf for some in leaves.values() for leaf in some]
-    found = dict(zip(map(id, everything), torch.autograd.grad(case.log_likelihood(), everything), strict=True))
+    value = case.log_likelihood()
+    assert torch.isfinite(value)  # nobody diverged
+    found = dict(zip(map(id, everything), torch.autograd.grad(value, everything), strict=True))
     for name, some in leaves.items():
         gradients, directions = [found[id(leaf)] for leaf in some], along_a_line(name, some, generator)
         assert all(torch.isfinite(g).all() for g in gradients), name
         slope = sum(float((g * v).sum()) for g, v in zip(gradients, directions, strict=True))
         # truncation: the square of the step, some 1e-9; rounding: 1e-14 of a value of some tens over it, 1e-9
-        assert slope == pytest.approx(difference(case, some, directions, 3e-5, name == "their times"), rel=1e-6, abs=1e-7), name
+        assert slope == pytest.approx(difference(case, some, directions, 3e-5), rel=1e-6, abs=1e-7), name
 
 
 MAKERS = (linear, learned, mechanism)

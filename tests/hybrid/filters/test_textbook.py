@@ -1,7 +1,6 @@
 """Filters against the textbook's, written plainly in numpy with covariances, and records against the same people step by step.
 
-The noise of a step may be put in by any formula of second order: as steps shrink, all of them follow one law of mean and
-covariance. So ours is compared with a plain one whose steps are much finer, and must come near it as the square of its own.
+The noise of a step may be put in by any formula: as steps shrink, all of them follow one law of mean and covariance.
 """
 
 from collections.abc import Callable
@@ -44,7 +43,7 @@ def textbook(system: System, kind: str, y: Array, steps: int) -> tuple[Array, Ar
     """Means (T, N, n), covariances (T, N, n, n) and log-likelihoods (T, N) of an EKF or a UKF with 2n points at ±√n.
 
     Särkkä & Svensson, Bayesian Filtering and Smoothing (2023), § 7 and § 8; the noise of a step is g gᵀ h, half of it before and
-    half of it after: of second order in h.
+    half of it after.
     """
     n, N = len(system.mean), y.shape[1]
     h, D = system.step * system.steps / steps, np.diag(np.square(system.g))
@@ -74,28 +73,38 @@ def textbook(system: System, kind: str, y: Array, steps: int) -> tuple[Array, Ar
     return means, covariances, logs
 
 
+# what a step leaves: an EKF's is of second order; a UKF forgets at every step how its points leaned, which is of first
+ORDERS = {"EKF": 2, "UKF": 1}
+
+
 @pytest.mark.parametrize("system", (LORENZ, VAN_DER_POL), ids=("Lorenz-63", "Van der Pol"))
-@pytest.mark.parametrize("kind", [k for k in FILTERS if k.__name__ in ("UKF", "EKF")], ids=lambda k: k.__name__)
+@pytest.mark.parametrize("kind", [k for k in FILTERS if k.__name__ in ORDERS], ids=lambda k: k.__name__)
 def test_as_steps_shrink_it_is_the_textbooks_filter(kind: type[Filter], system: System) -> None:
-    y = drawn(system, 5, seed=4, samples=4).measured
-    means, covariances, logs = textbook(system, kind.__name__, y, steps=640)
-    sizes = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
+    """Two sizes of step and their order tell where each of the two goes as steps vanish, and that is one place."""
+    y, name, order = drawn(system, 3, seed=4, samples=2).measured, kind.__name__, ORDERS[kind.__name__]
 
-    def off(steps: int) -> tuple[float, float, float]:
-        """The largest distances: of means in standard deviations, of covariances in their products, of log-likelihoods."""
-        run = stepped(kind(Followed.of(system.model(), 5)), system.start(5), y, system.step * system.steps, steps)
-        found = run.roots[:, 0] @ np.swapaxes(run.roots[:, 0], -1, -2)
-        scale = sizes[..., :, None] * sizes[..., None, :]
-        return (
-            float((np.abs(run.means[:, 0] - means) / sizes).max()),
-            float((np.abs(found - covariances) / scale).max()),
-            float(np.abs(run.log_likelihood[:, 0] - logs).max()),
-        )
+    def ours(steps: int) -> tuple[Array, ...]:
+        filter = kind(Followed.of(system.model(), 3))
+        run = stepped(filter, system.start(3), y, system.step * system.steps, steps)
+        roots = run.roots[:, 0]
+        return run.means[:, 0], roots @ np.swapaxes(roots, -1, -2), run.log_likelihood[:, 0]
 
-    coarse, fine = off(20), off(40)
-    for one, other in zip(coarse, fine, strict=True):
-        assert other < 2e-3
-        assert other < 0.3 * one + 2e-5  # second order: a quarter; the textbook's own steps leave 1/256 of one
+    def limit(coarse: tuple[Array, ...], fine: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(b + (b - a) / (2**order - 1) for a, b in zip(coarse, fine, strict=True))
+
+    book = limit(textbook(system, name, y, 160), textbook(system, name, y, 320))
+    sd = np.sqrt(np.diagonal(book[1], axis1=-2, axis2=-1))
+    scales = (sd, sd[..., :, None] * sd[..., None, :], 1.0)
+
+    def off(found: tuple[Array, ...]) -> list[float]:
+        """The largest distances of means, covariances and log-likelihoods, the first two in standard deviations."""
+        return [float((np.abs(a - b) / s).max()) for a, b, s in zip(found, book, scales, strict=True)]
+
+    coarse, fine = ours(20), ours(40)
+    for one, half, none in zip(off(coarse), off(fine), off(limit(coarse, fine)), strict=True):
+        assert one < 0.02
+        assert 0.4 < half / one * 2 ** (order - 1) < 0.6  # halving a step leaves a half of it, or a quarter
+        assert none < 0.1 * one
 
 
 def test_meals_by_schedule_are_those_step_by_step() -> None:
