@@ -1,0 +1,67 @@
+"""What the model does to points of people: every point is a copy of its person, with a state and an η of its own."""
+
+from torch import Tensor
+
+from hybrid.cutting.interval import Interval
+from hybrid.filters.contract import Followed
+from hybrid.terms import RightHandSide
+
+
+def _each(value: Tensor, points: int) -> Tensor:  # (N, …) -> (N·P, …)
+    """Of every person as of all their points, which stand in a row."""
+    return value if points == 1 else value.repeat_interleave(points, 0)
+
+
+def known(
+    people: Followed,
+    personal: Tensor,  # (M, N, P, d)
+) -> tuple[Tensor, Tensor]:  # θ (M, N·P|1, q), c (M, N·P|1, r)
+    """θ and c of every point; of one for all, where nothing tells people apart."""
+    M, N, P, d = personal.shape
+    if not d and not people.covariates:
+        nobody = personal.new_zeros(1, 1, 0)
+        return people.model.theta(nobody, {}), people.model.context(nobody, {})
+    own = personal.reshape(M, N * P, d)
+    covariates = {name: _each(value, P) for name, value in people.covariates.items()}
+    return people.model.theta(own, covariates), people.model.context(own, covariates)
+
+
+def carried(
+    people: Followed,
+    points: Tensor,  # (M, N, P, z)
+    interval: Interval,
+) -> Tensor:  # (M, N, P, n)
+    """The states of all points at the end of one step, from those after what arrived at its beginning; NaN where one diverged."""
+    M, N, P, _ = points.shape
+    n = people.states
+    theta, c = known(people, points[..., n:])
+    i = interval.quiet()
+    each = Interval(
+        _each(i.dt, P), _each(i.jump, P), _each(i.rate, P), _each(i.u0, P), _each(i.u1, P), _each(i.start, P), i.meshed
+    )
+    field = people.model.bind(each.segments(), theta, c)
+    x = people.solver.solve(field, points[..., :n].reshape(M, N * P, n)).states[:, :, 0]
+    return x.reshape(-1, N, P, n)
+
+
+def seen(
+    people: Followed,
+    points: Tensor,  # (M, N, P, z)
+) -> Tensor:  # (M, N, P, p)
+    """What every point would be measured to be."""
+    M, N, P, _ = points.shape
+    n = people.states
+    if points.shape[-1] == n:  # one θ for all of a person's points
+        theta, _ = known(people, points[:, :, :1, n:])
+        return people.model.observation.mean(points[..., :n], theta.expand(-1, N, -1))
+    theta, _ = known(people, points[..., n:])
+    y = people.model.observation.mean(points[..., :n].reshape(M, N * P, 1, n), theta)
+    return y.reshape(-1, N, P, y.shape[-1])
+
+
+def right_hand_side(
+    people: Followed,
+    personal: Tensor,  # (M, N, d)
+) -> RightHandSide:
+    """dx/dt of people with these η."""
+    return people.model.at(*known(people, personal[:, :, None]))
