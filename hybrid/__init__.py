@@ -9,6 +9,7 @@ from hybrid.cutting.cut import build_segments
 from hybrid.cutting.interval import Interval
 from hybrid.cutting.mesh import Mesh
 from hybrid.cutting.segments import Segments
+from hybrid.cutting.stretches import segments_of
 from hybrid.field import SemilinearField
 from hybrid.field_spread import field_spread
 from hybrid.laws.observation import check_observation
@@ -75,6 +76,7 @@ __all__ = [
     "rollout",
     "root",
     "sample_paths",
+    "segments_of",
     "simulate",
     "transition",
 ]

@@ -80,6 +80,7 @@ def rows() -> dict[str, Call]:
     everyone = {"schedules": [schedule()] * 4, "times": [[1.0, 2.0]] * 4}
     ends = torch.zeros(1, 4, segments.dt.shape[1] + 1, 2, dtype=D)
     spread = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=D).repeat(4, 1, 1)
+    made = Interval.of(torch.full((4,), 0.5, dtype=D), 2)
     rows: dict[str, Any] = {
         "check_observation": lambda: (hybrid.check_observation, {
             "observation": Concentration("plasma", "V"), "backbone": w.backbone, "generator": generator()}),
@@ -134,6 +135,9 @@ def rows() -> dict[str, Call]:
             "dt": torch.full((4,), 0.5, dtype=D), "states": 2, "jump": x[0].clone(), "rate": x[0].clone(),
             "inputs": (torch.ones(4, 1, dtype=D), torch.zeros(4, 1, dtype=D)), "start": torch.zeros(4, dtype=D), "meshed": True}),
         "Interval.at": lambda: (Interval.at, {"segments": segments, "k": 0}),
+        "Interval.cut": lambda: (made.cut, {"mesh": Mesh(0.2), "since": torch.zeros(4, dtype=D)}),
+        "Interval.people": lambda: (made.people, {"index": torch.tensor([0, 2])}),
+        "Interval.to": lambda: (made.to, {"like": torch.zeros((), dtype=D)}),
         "propagate": lambda: (hybrid.propagate, {
             "field": _Decay(), "x": x.clone(), "S": torch.eye(2, dtype=D).repeat(1, 4, 1, 1),
             "interval": Interval.of(torch.full((4,), 0.5, dtype=D), 2)}),
@@ -189,6 +193,10 @@ def rows() -> dict[str, Call]:
         "SemilinearField.nonlinear_at": lambda: (field.nonlinear_at, {
             "index": torch.zeros(4, dtype=torch.long), "s": torch.full((4,), 0.5, dtype=D), "x": x}),
         "build_segments": lambda: (build_segments, {**everyone, "states": ("gut", "plasma"), "inputs": (), "mesh": Mesh(0.5)}),
+        "segments_of": lambda: (hybrid.segments_of, {
+            "dt": torch.full((4, 3), 0.5, dtype=D), "states": 2, "jump": torch.ones(4, 3, 2, dtype=D),
+            "rate": torch.ones(4, 3, 2, dtype=D), "inputs": (torch.ones(4, 3, 1, dtype=D), torch.zeros(4, 3, 1, dtype=D)),
+            "start": torch.zeros(4, dtype=D), "since": torch.zeros(4, dtype=D), "mesh": Mesh(0.2)}),
         "conditions_of": lambda: (conditions_of, {"model": model, **everyone, "covariates": {"WT": [70.0, 71.0, 72.0, 73.0]},
                                                   "baseline": torch.zeros(4, 1, dtype=D), "mesh": Mesh(0.5)}),
         "field_spread": lambda: (hybrid.field_spread, {

@@ -64,6 +64,7 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "hybrid.Concentration": {"state": _NAMED, "volume": _NAMED},
     "hybrid.Conditions": {"baseline": {"one column too many": _COUNT}},
     "hybrid.Interval.of": {"inputs": {"its first alone": "the inputs may be the same at both ends"}},
+    "hybrid.segments_of": {"inputs": {"its first alone": "the inputs may be the same at both ends"}},
     "hybrid.Prediction": {"units": _ONE_NAME},
     "hybrid.Prediction.cdf": {"y": {**_AXES, **dict.fromkeys(("inf in it", "-inf in it"), "all, or nothing, lies below")}},
     "hybrid.Prediction.crosses": {"threshold": {"inf": "nothing exceeds infinity"}},

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid.cutting.mesh import Mesh
 from hybrid.cutting.segments import Segments
-from physics.arguments import require_flag, require_kind, require_number, require_shape
+from hybrid.cutting.stretches import meshed
+from hybrid.derivative import array_of
+from physics.arguments import require_flag, require_kind, require_number, require_people, require_shape
 from physics.glance import glance
 
 
@@ -85,6 +89,44 @@ class Interval:
         s = segments
         return Interval(s.dt[:, k], s.jump[:, k], s.rate[:, k], s.u0[:, k], s.u1[:, k], s.start[:, k], s.meshed)
 
+    def cut(
+        self,
+        mesh: Mesh,
+        since: Tensor | None = None,  # (N,)
+    ) -> "list[Interval]":
+        """The same in pieces of which one step of a fixed-step solver is right for each.
+
+        Person i's cuts are those of the mesh for i alone; whose pieces are fewer has some of no length at the end. What arrives
+        does so in the first piece; the inputs go on along their line. A mesh without a step cuts nothing.
+
+        Arguments: `mesh`; `since`, for each person the time since the last jump when the interval begins. By default the
+        beginning counts as one, as it does wherever something arrives: steps are short there, and grow.
+        Errors: `ValueError` for shapes that differ, a time below 0, and more than a million pieces.
+        Law: the pieces are the segments into which `build_segments` cuts the same record; nobody's depend on who else is
+        there, to the bit; gradients of all that the interval holds are kept.
+        """
+        require_kind(mesh, Mesh, "Interval.cut: mesh", "Mesh(0.1), or Mesh.fastest(model, covariates, people)")
+        N = len(self.dt)
+        if since is not None:
+            require_shape(since, "Interval.cut: since", N, write="torch.zeros(N)")
+        if mesh.step is None:
+            return [self]
+        passed = np.zeros(N) if since is None else array_of(since).astype(np.float64)
+        if self.dt.device.type != "cpu" and not bool((self.dt.detach() >= 0).all() & torch.isfinite(self.dt.detach()).all()):
+            raise ValueError("Interval.cut: dt must be finite and 0 or longer; time does not run backwards")
+        pieces = meshed(self.segments(), mesh, passed)
+        return [Interval.at(pieces, k) for k in range(pieces.dt.shape[1])]
+
+    def people(self, index: Tensor) -> "Interval":
+        """The same for the chosen people, with repeats."""
+        require_people(index, len(self.dt), "Interval.people: index")
+        return replace(self, **{name: getattr(self, name)[index] for name in _TENSORS})
+
+    def to(self, like: Tensor) -> "Interval":
+        """The same in the dtype and on the device of `like`."""
+        require_shape(like, "Interval.to: like", ..., write="cohort.y, or another tensor of the type and device wanted")
+        return replace(self, **{name: getattr(self, name).to(like) for name in _TENSORS})
+
     def quiet(self) -> "Interval":
         """The same after what arrives at its beginning has arrived."""
         return replace(self, jump=torch.zeros_like(self.jump))
@@ -97,3 +139,6 @@ class Interval:
             fraction=torch.ones_like(self.dt)[:, None].detach(),
             meshed=self.meshed,
         )
+
+
+_TENSORS = ("dt", "jump", "rate", "u0", "u1", "start")

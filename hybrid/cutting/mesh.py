@@ -212,7 +212,8 @@ class Mesh:
             return _each(math.log1p, growth * inner / first) / growth + np.maximum(tau - graded, 0.0) / step
 
         whole = float(steps(np.array([graded]))[0])
-        long = np.flatnonzero(end > begin)
+        # steps grow: who is no longer than the one allowed at the beginning needs no count
+        long = np.flatnonzero(end - begin > np.minimum(step, first + growth * begin))
         low, high = steps(begin[long]), steps(end[long])
         if bool((high - low > MOST_STEPS).any()):
             k = int(np.argmax(high - low > MOST_STEPS))

@@ -53,7 +53,7 @@ def pieces(people: Followed, interval: Interval) -> list[Interval]:
         return [interval]
     if people.model.linear and people.drift is None:
         return [replace(interval, meshed=True)]
-    cut: Callable[[Interval, Mesh], list[Interval]] = Interval.cut  # type: ignore[attr-defined]  # until it lands
+    cut: Callable[[Interval, Mesh], list[Interval]] = Interval.cut
     return cut(interval, people.mesh)
 
 
