@@ -1,0 +1,56 @@
+"""Numbers, times and stretches of time as a narrow screen shows them."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+_BARS = "▁▂▃▄▅▆▇█"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SPANS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"))
+
+
+def decimals_for(width: float) -> int:
+    """How many decimals show a band of this width to two digits."""
+    if not 0.0 < width < math.inf:
+        return 3
+    return min(max(1 - math.floor(math.log10(width)), 0), 9)
+
+
+def number(value: float, decimals: int) -> str:
+    """A number with so many decimals, or in powers of ten where it is long; – for what is none."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:.{decimals}f}"
+    text = text.removeprefix("-") if float(text) == 0.0 else text
+    return text if len(text) <= 9 else f"{value:.2e}"
+
+
+def when(micros: int, beside: int | None = None) -> str:
+    """A time in UTC to the second; without its day where that is the day of the time `beside` it."""
+    time = _EPOCH + timedelta(microseconds=micros)
+    same = beside is not None and (_EPOCH + timedelta(microseconds=beside)).date() == time.date()
+    return f"{time:%H:%M:%S}" if same else f"{time:%d %b %Y %H:%M:%S}"
+
+
+def stretch(micros: int) -> str:
+    """A stretch of time in its two largest units, cut to whole ones: 3 h 2 min."""
+    sign, rest = ("−" if micros < 0 else ""), abs(micros)
+    parts = []
+    for size, unit in _SPANS:
+        many, rest = divmod(rest, size)
+        if many or parts:
+            parts.append(f"{many} {unit}" if many else "")
+        if len(parts) == 2:
+            break
+    text = " ".join(part for part in parts if part)
+    return f"{sign}{text}" if text else "under 1 s"
+
+
+def trace(values: Sequence[float]) -> str:
+    """The values as bars between the least and the largest of them; a space where there is none."""
+    seen = [value for value in values if math.isfinite(value)]
+    if not seen:
+        return ""
+    low, size = min(seen), max(seen) - min(seen)
+    step = [0.5 if size == 0.0 else (value - low) / size for value in values]
+    return "".join(_BARS[min(int(part * len(_BARS)), len(_BARS) - 1)] if math.isfinite(part) else " " for part in step)
