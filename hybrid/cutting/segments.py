@@ -25,6 +25,8 @@ class Segments:
     `segment` (N, T) the segment in which each observation is read, and `fraction` (N, T) of it that has passed by then,
     always before any dose of the same time: 1 is the segment's end, and 0 is the record's start alone.
     `meshed`: whether a mesh with a step cut the stretches between events, so that one step a segment can be accurate.
+    `apart`: whether nobody's numbers may depend on who stands beside them, to the bit: then no solver takes the shorter way that
+    it has where everyone's segments happen to be equally long.
     """
 
     dt: Tensor
@@ -36,6 +38,7 @@ class Segments:
     segment: Tensor
     fraction: Tensor
     meshed: bool = False
+    apart: bool = False
 
     __repr__, _repr_html_ = glance()
 
@@ -63,8 +66,8 @@ class Segments:
 
     @cached_property
     def one_length(self) -> bool:
-        """Are the segments of all records equally long, and constants?"""
-        return not varies(self.dt) and bool((self.dt == self.dt[:1]).all())
+        """Are the segments of all records equally long, and constants? Nobody asks for people who stand apart."""
+        return not self.apart and not varies(self.dt) and bool((self.dt == self.dt[:1]).all())
 
     @cached_property
     def alike(self) -> bool:
@@ -259,4 +262,4 @@ class Segments:
         )
 
 
-_TENSORS = tuple(f.name for f in fields(Segments) if f.name != "meshed")
+_TENSORS = tuple(f.name for f in fields(Segments) if f.name not in ("meshed", "apart"))

@@ -31,7 +31,8 @@ class Belief:
     """What is believed of N people under M members at one time each: a Gaussian of z = (x, η), the states before the person.
 
     `mean` (M, N, z) · `root` (M, N, z, z), lower triangular with a diagonal of 0 or more: root rootᵀ is the covariance · `time`
-    (N,), in the model's time unit · `states` n, so that d = z − n coordinates η of a person follow.
+    (N,), in the model's time unit · `states` n, so that d = z − n coordinates η of a person follow · `particles` (M, N, z, P) of
+    a filter that has some (`EnKF`), whose mean and root these are; the others neither read nor keep them.
     Members are never mixed: each has a belief of its own. Somebody whose prediction diverged is NaN, and stays so (`lost`).
     """
 
@@ -39,6 +40,7 @@ class Belief:
     root: Tensor
     time: Tensor
     states: int
+    particles: Tensor | None = None
 
     __repr__, _repr_html_ = glance()
 
@@ -48,7 +50,11 @@ class Belief:
         require_shape(self.root, "Belief: root", M, N, z, z, write="torch.eye(z).expand(M, N, z, z)", like=self.mean)
         require_shape(self.time, "Belief: time", N, write="torch.zeros(N)", like=self.mean)
         require_number(self.states, "Belief: states, how many,", least=1.0, most=float(z), whole=True)
-        for what, value in (("root", self.root), ("time", self.time)):
+        given = [("root", self.root), ("time", self.time)]
+        if self.particles is not None:
+            require_shape(self.particles, "Belief: particles", M, N, z, "P", write="None", like=self.mean)
+            given.append(("particles", self.particles))
+        for what, value in given:
             if value.dtype != self.mean.dtype:
                 raise ValueError(f"Belief: mean is {self.mean.dtype} and {what} {value.dtype}; write {what}.to(mean)")
 
@@ -75,12 +81,14 @@ class Belief:
     def people(self, index: Tensor) -> "Belief":
         """Of the chosen people, with repeats."""
         require_people(index, self.time.shape[0], "Belief.people: index")
-        return replace(self, mean=self.mean[:, index], root=self.root[:, index], time=self.time[index])
+        particles = None if self.particles is None else self.particles[:, index]
+        return replace(self, mean=self.mean[:, index], root=self.root[:, index], time=self.time[index], particles=particles)
 
     def to(self, like: Tensor) -> "Belief":
         """The same in the dtype and on the device of `like`."""
         require_shape(like, "Belief.to: like", ..., write="a tensor of the type and device wanted")
-        return replace(self, mean=self.mean.to(like), root=self.root.to(like), time=self.time.to(like))
+        particles = None if self.particles is None else self.particles.to(like)
+        return replace(self, mean=self.mean.to(like), root=self.root.to(like), time=self.time.to(like), particles=particles)
 
 
 @dataclass(frozen=True)
@@ -205,7 +213,7 @@ class Filter(ABC):
     """A filter: beliefs carried through time, and corrected by measurements.
 
     A member is a frozen dataclass with the field `people: Followed` first, and has no state of its own: belief in, belief out.
-    A new member is one file and one word in `FILTERS`; `hybrid.laws.filter.check_filter` tells whether it keeps the laws.
+    A new member is one file and one word in `FILTERS`; `check_filter` tells whether it keeps the laws.
     Laws: linear and Gaussian, it is the Kalman filter; an interval of no length in which nothing arrives changes nothing, to the
     bit; cutting an interval in two changes nothing (nonlinear: to second order in its length); channels that were not measured
     teach nothing; people and members do not touch each other.

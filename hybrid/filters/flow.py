@@ -1,10 +1,13 @@
 """What the model does to points of people: every point is a copy of its person, with a state and an η of its own."""
 
+from dataclasses import replace
+
+import torch
 from torch import Tensor
 
 from hybrid.cutting.interval import Interval
 from hybrid.filters.contract import Followed
-from hybrid.terms import RightHandSide
+from hybrid.propagate import transition_root
 
 
 def _each(value: Tensor, points: int) -> Tensor:  # (N, …) -> (N·P, …)
@@ -39,7 +42,7 @@ def carried(
     each = Interval(
         _each(i.dt, P), _each(i.jump, P), _each(i.rate, P), _each(i.u0, P), _each(i.u1, P), _each(i.start, P), i.meshed
     )
-    field = people.model.bind(each.segments(), theta, c)
+    field = people.model.bind(replace(each.segments(), apart=True), theta, c)
     x = people.solver.solve(field, points[..., :n].reshape(M, N * P, n)).states[:, :, 0]
     return x.reshape(-1, N, P, n)
 
@@ -59,9 +62,23 @@ def seen(
     return y.reshape(-1, N, P, y.shape[-1])
 
 
-def right_hand_side(
+def driven_root(
     people: Followed,
-    personal: Tensor,  # (M, N, d)
-) -> RightHandSide:
-    """dx/dt of people with these η."""
-    return people.model.at(*known(people, personal[:, :, None]))
+    begin: Tensor,  # (M, N, P, z)
+    end: Tensor,  # (M, N, P, z)
+    interval: Interval,
+) -> tuple[Tensor, Tensor]:  # (M, N, P, n, n), (M, N, P, z, r)
+    """e^{J h}, and a root of what the process noise adds to every point's state in the step from `begin` to `end`.
+
+    J = ∂f/∂x and g at the middle of the path: Q = ∫₀ʰ e^{J s} g gᵀ e^{Jᵀ s} ds, exact for linear models with constant g and of
+    second order in h otherwise. η is driven by nothing here: its rows are 0.
+    """
+    N, P, z = begin.shape[1:]
+    n = people.states
+    middle = 0.5 * (begin + end)
+    x, u = middle[..., :n].reshape(-1, N * P, n), 0.5 * _each(interval.u0 + interval.u1, P)[None]
+    h = _each(interval.dt, P)[:, None]
+    J = people.model.at(*known(people, middle[..., n:])).jacobian(x, u)
+    e, R = transition_root(J * h[..., None], torch.diag_embed(people.driven(x) * h.sqrt()))
+    R = torch.cat([R, R.new_zeros(*R.shape[:-2], z - n, R.shape[-1])], -2)
+    return e.view(-1, N, P, n, n), R.reshape(-1, N, P, z, R.shape[-1])

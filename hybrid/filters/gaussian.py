@@ -62,7 +62,7 @@ def condition(
     nis = white.square().sum((-1, -2))
     count = seen.sum(-1)
     logs = torch.where(missing, 0.0, innovation_root.diagonal(dim1=-2, dim2=-1).log())
-    log_likelihood = -0.5 * (nis + count * math.log(2.0 * math.pi)) - logs.sum(-1)
+    log_likelihood = -0.5 * (nis + count.to(nis) * math.log(2.0 * math.pi)) - logs.sum(-1)
     variance = upper.square().sum(-1)
     by_channel = torch.where(missing, torch.nan, -0.5 * (safe.square() / variance + (2.0 * math.pi * variance).log()))
     none = ~seen.any(-1)

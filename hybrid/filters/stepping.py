@@ -1,7 +1,8 @@
 """What filters share of a prediction and an update: the pieces of an interval, what stays as it is, what is measured."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,9 +11,39 @@ from hybrid.cutting.interval import Interval
 from hybrid.cutting.mesh import Mesh
 from hybrid.filters.contract import Belief, Followed, Innovation, require_believed
 from hybrid.filters.gaussian import Conditioned
+from hybrid.filters.rts import Backward, backward
+from hybrid.triangular import tria
 from physics.arguments import require_kind, require_shape
+from physics.glance import glance
 
-Step = Callable[[Tensor, Tensor, Interval], tuple[Tensor, Tensor]]  # of mean (M, N, z) and root (M, N, z, z)
+
+@dataclass(frozen=True)
+class Moved:
+    """One step of a Gaussian: its mean (M, N, z) afterwards, and deviations in columns of weight one.
+
+    `before` and `after` (M, N, z, k): the same k deviations at both ends, `before` that of the covariance before it · `noise`
+    (M, N, z, r): what the step adds by itself, so that the columns of [before, 0; after, noise] are those of both ends together.
+    """
+
+    mean: Tensor
+    before: Tensor
+    after: Tensor
+    noise: Tensor
+
+    __repr__, _repr_html_ = glance()
+
+
+Step = Callable[[Tensor, Tensor, Interval], Moved]  # of mean (M, N, z) and root (M, N, z, z)
+
+
+@runtime_checkable
+class Steps(Protocol):
+    """A filter that moves a Gaussian from step to step, and can say what it did with its deviations."""
+
+    people: Followed
+
+    def step(self, mean: Tensor, root: Tensor, interval: Interval) -> Moved:
+        """One step of the mesh, beginning with what arrives."""
 
 
 def advance(
@@ -22,29 +53,82 @@ def advance(
     step: Step,
     name: str,
 ) -> Belief:
-    """The belief at the interval's end, by a filter's own `step` over every piece of it.
+    """The belief at the interval's end, by a filter's own `step` over every piece of it, with the drift of η around each.
 
     Errors: `ValueError`, beginning with `name`, for what is of other people.
     """
+    return _advanced(people, belief, interval, step, name, law=False)[0]
+
+
+def traced(filter: object, belief: Belief, interval: Interval) -> tuple[Belief, Backward]:
+    """`filter.predict(belief, interval)`, and the law of the state before it given that after it, for a smoother.
+
+    Errors: `ValueError` for a filter without steps of a Gaussian (`EnKF`), and what `predict` refuses.
+    """
+    if not isinstance(filter, Steps):
+        raise ValueError(
+            f"a smoother needs a filter that moves a Gaussian in steps, UKF or EKF, and {type(filter).__name__} has no `step`"
+        )
+    found, law = _advanced(filter.people, belief, interval, filter.step, type(filter).__name__, law=True)
+    if law is None:  # no piece at all
+        z = found.mean.shape[-1]
+        eye = torch.eye(z, dtype=found.mean.dtype, device=found.mean.device).expand(*found.mean.shape[:-1], z, z)
+        law = Backward(eye, torch.zeros_like(eye))
+    return found, law
+
+
+def _advanced(
+    people: Followed, belief: Belief, interval: Interval, step: Step, name: str, *, law: bool
+) -> tuple[Belief, Backward | None]:
     require_believed(people, belief, f"{name}.predict")
     require_interval(people, belief, interval, f"{name}.predict")
-    M = people.model.members
+    M = max(people.model.members, len(belief.mean))
     if len(belief.mean) != M:
         belief = replace(belief, mean=belief.mean.expand(M, -1, -1), root=belief.root.expand(M, -1, -1, -1))
+    found: Backward | None = None
+    drifts = people.drift is not None and people.model.personal > 0
     for piece in pieces(people, interval):
-        mean, root = step(belief.mean, belief.root, piece)
+        mean, root = belief.mean, belief.root
+        if drifts:
+            half = drifted(people, Moved(mean, root, root, root.new_zeros(*root.shape[:-1], 0)), piece)
+            root = tria(torch.cat([half.after, half.noise], -1))
+            found = _with(found, half) if law else None
+            mean = half.mean
+        moved = step(mean, root, piece)
+        moved = drifted(people, moved, piece) if drifts else moved
+        found = _with(found, moved) if law else None
+        mean, root = moved.mean, tria(torch.cat([moved.after, moved.noise], -1))
         lost = ~torch.isfinite(mean).all(-1) | ~torch.isfinite(root).flatten(-2).all(-1)
         lost = lost.any(0)[:, None]
         mean, root = torch.where(lost, torch.nan, mean), torch.where(lost[..., None], torch.nan, root)
-        rests = ((piece.dt == 0.0) & (piece.jump == 0.0).all(-1))[:, None]
-        mean, root = _kept(rests, belief.mean, mean, piece), _kept(rests[..., None], belief.root, root, piece)
+        rests = ((piece.dt == 0.0) & (piece.jump == 0.0).all(-1))[:, None]  # keeps the bits
+        mean, root = torch.where(rests, belief.mean, mean), torch.where(rests[..., None], belief.root, root)
         belief = Belief(mean, root, belief.time + piece.dt, belief.states)
-    return belief
+    return belief, found
 
 
-def _kept(rests: Tensor, before: Tensor, after: Tensor, piece: Interval) -> Tensor:
-    """What rests stays as it was, to the bit."""
-    return torch.where(rests, before, after)
+def _with(before: Backward | None, moved: Moved) -> Backward:
+    """The law over the steps so far and this one."""
+    law = backward(moved.before, moved.after, moved.noise)
+    return law if before is None else before.then(law)
+
+
+def drifted(people: Followed, moved: Moved, piece: Interval) -> Moved:
+    """The same with half of a step's drift of η behind it: η ← ρ η + √(1 − ρ²) w, ρ = e^{−h/2τ}, exact for what η does alone.
+
+    Half before and half after the states' step couple the two to second order (Strang, SIAM J. Numer. Anal. 5 (1968) 506).
+    """
+    if people.drift is None:
+        return moved
+    n, d = people.states, people.model.personal
+    half = piece.dt / (2.0 * people.drift)
+    moves = half > 0.0  # a square root has no slope at 0
+    gained = torch.where(moves, (-torch.expm1(-2.0 * torch.where(moves, half, 1.0))).sqrt(), 0.0)
+    stays = torch.cat([torch.ones_like(half)[:, None].expand(-1, n), torch.exp(-half)[:, None].expand(-1, d)], -1)  # (N, z)
+    noise = torch.cat([moved.after.new_zeros(len(half), n, d), torch.diag_embed(gained[:, None].expand(-1, d))], -2)
+    own = noise.expand(len(moved.mean), *noise.shape)
+    rows = stays[..., None]
+    return Moved(moved.mean * stays, moved.before, moved.after * rows, torch.cat([moved.noise * rows, own], -1))
 
 
 def pieces(people: Followed, interval: Interval) -> list[Interval]:
@@ -119,6 +203,6 @@ def deviation(
 
 def corrected(belief: Belief, found: Conditioned) -> tuple[Belief, Innovation]:
     """The belief, and what the measurement said, from what conditioning found."""
-    return replace(belief, mean=found.mean, root=found.root), Innovation(
+    return replace(belief, mean=found.mean, root=found.root, particles=None), Innovation(
         found.value, found.innovation_root, found.nis, found.count[0], found.log_likelihood, found.by_channel
     )

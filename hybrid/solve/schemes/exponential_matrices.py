@@ -1,5 +1,6 @@
 """The matrices of an exponential step: of its stages, of its end, and of what is read inside it."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from hybrid.derivative import kept, transforming, varies
 from hybrid.field import SemilinearField
-from hybrid.solve.schemes.phi import doublings_for, doublings_for_multiples, phi, phi_of_multiples
+from hybrid.solve.schemes.phi import doublings_for, doublings_for_multiples, own_doublings, phi, phi_of_multiples
 from hybrid.solve.schemes.tableau import constants
 from physics import capture
 
@@ -66,9 +67,10 @@ def own_ends(field: SemilinearField, M: int) -> Callable[[int], Tensor] | None:
     A, h = _rows_of(field.A, own, M)
     q = _doublings_of_multiples(field, A, h, "stages")
     some = max(1, _AT_ONCE // h.shape[1])
+    counts = q.split(some) if isinstance(q, Tensor) else itertools.repeat(q)
     blocks = [
-        _combined(phi_of_multiples(a, s, 1, doublings=q), s.reshape(-1))[-1]
-        for a, s in zip(A.split(some), h.split(some), strict=True)
+        _combined(phi_of_multiples(a, s, 1, doublings=count), s.reshape(-1))[-1]
+        for a, s, count in zip(A.split(some), h.split(some), counts, strict=False)
     ]
     made = torch.cat(blocks).unflatten(0, (-1, N, own.shape[1]))  # (M|1, N, K', 5n, n)
     everyone = torch.arange(N, device=A.device)
@@ -177,8 +179,13 @@ _AT_ONCE = 4096  # matrices, each with a series of some ten times its size
 _EXACT = torch.float64  # the φ functions are few and cheap, and everything rests on them
 
 
-def _doublings(field: SemilinearField, Z: Tensor, name: str) -> int | None:
-    """How often to halve Z: looked up while a graph is captured, since then no value may be asked for."""
+def _doublings(field: SemilinearField, Z: Tensor, name: str) -> int | Tensor | None:
+    """How often to halve Z: looked up while a graph is captured, since then no value may be asked for.
+
+    Of people who stand apart, for everyone by themselves.
+    """
+    if field.segments.apart:
+        return own_doublings(Z.abs().sum(-1).amax(-1))
     known = field.segments.__dict__
     if capture.capturing():
         count: int = known[f"_doublings_{name}"]
@@ -187,8 +194,10 @@ def _doublings(field: SemilinearField, Z: Tensor, name: str) -> int | None:
     return found
 
 
-def _doublings_of_multiples(field: SemilinearField, A: Tensor, h: Tensor, name: str) -> int:
+def _doublings_of_multiples(field: SemilinearField, A: Tensor, h: Tensor, name: str) -> int | Tensor:
     """The same for multiples h of A."""
+    if field.segments.apart:
+        return own_doublings(A.abs().sum(-1).amax(-1) * h.abs().amax(-1), 2.0)
     known = field.segments.__dict__
     if not capture.capturing():
         known[f"_doublings_{name}"] = doublings_for_multiples(A, h)

@@ -18,11 +18,12 @@ _SUMS = ((1 / 2, 1 / 4, 1 / 16), (0.0, 1 / 4, 1 / 8), (0.0, 0.0, 1 / 8))  # 2^{�
 def phi(
     Z: Tensor,  # (..., n, n)
     halves: int = 0,
-    doublings: int | None = None,
+    doublings: int | Tensor | None = None,
 ) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """(e^Z, φ₁(Z), φ₂(Z), φ₃(Z)), and before it the same at Z/2, Z/4, … as often as `halves` asks.
 
-    `doublings` q: how often Z is halved; by default `doublings_for(Z)`.
+    `doublings` q: how often Z is halved; by default `doublings_for(Z)`. Of a tensor (...,) every Z has its own, so that nobody's
+    numbers depend on who stands beside them: `own_doublings(Z)`.
 
     φ_k(Z) = ∫₀¹ e^{(1−s)Z} s^{k−1}/(k−1)! ds, so that φ_k(Z) Z = φ_{k−1}(Z) − 1/(k−1)!. Scaling and doubling: the Taylor
     series of φ₃ at Z/2^q of norm ½ or less, then φ_k(2Z) = 2^{−k} [e^Z φ_k(Z) + Σ_{l≤k} φ_l(Z)/(k−l)!], in which nothing
@@ -31,8 +32,8 @@ def phi(
     Source: Skaflestad & Wright, Appl. Numer. Math. 59 (2009) 783.
     """
     n = Z.shape[-1]
-    doublings = max(halves, doublings_for(Z) if doublings is None else doublings)
-    z = Z / 2.0**doublings
+    doublings = _at_least(halves, doublings_for(Z) if doublings is None else doublings)
+    z = Z / _power(doublings)
     one = torch.eye(n, dtype=Z.dtype, device=Z.device)
     c = [1.0 / math.factorial(k + 3) for k in range(_TERMS)]
     z2 = z @ z
@@ -53,22 +54,22 @@ def phi_of_multiples(
     A: Tensor,  # (R, n, n)
     h: Tensor,  # (R, K)
     halves: int = 0,
-    doublings: int | None = None,
+    doublings: int | Tensor | None = None,
 ) -> list[tuple[Tensor, Tensor]]:  # (R·K, n, n), (R·K, n, 3n)
     """`phi` at h_rk A_r for many h of each A: (e^Z, [φ₁ φ₂ φ₃](Z)) at the end, and before it at the halves.
 
     The powers of A_r, each over its own factorials, are made once, and the series at all h_r1 … h_rK are one product with the
     powers of h: a few products of everyone's instead of dozens for every h. The series runs to a norm of 2, which takes two
     doublings less; rounding grows by e², as it would have in those.
-    `doublings` q: as in `phi`; by default `doublings_for_multiples(A, h)`. Differentiable in A and h.
+    `doublings` q: as in `phi`, of a tensor (R,) for every A; by default `doublings_for_multiples(A, h)`. Differentiable in A, h.
     Law: the values are those of `phi`.
     """
     R, n = A.shape[0], A.shape[-1]
-    q = max(halves, doublings_for_multiples(A, h) if doublings is None else doublings)
+    q = _at_least(halves, doublings_for_multiples(A, h) if doublings is None else doublings)
     size = A.detach().abs().sum(-1).amax(-1)  # powers of A/‖A‖ neither over- nor underflow
     size = torch.where(torch.isfinite(size) & (size > 0), size, 1.0)
     unit = (A / size[:, None, None])[:, None]  # (R, 1, n, n)
-    t = (h * (size / 2.0**q)[:, None])[..., None]  # (R, K, 1), 2 at most
+    t = h[..., None] * (size[:, None, None] / _power(q))  # (R, K, 1), 2 at most
     powers = torch.eye(n, dtype=A.dtype, device=A.device).expand(R, 1, n, n)
     scales = torch.ones_like(t)
     while powers.shape[1] < _POWERS:  # the powers so far, and the same times the next one
@@ -76,6 +77,7 @@ def phi_of_multiples(
         scales, t = torch.cat([scales, scales * t], -1), t * t
     series = powers[:, :, :, None] * constants(_SERIES, A.dtype, A.device)[:, None, :, None]  # (R, J, n, 4, n)
     found = torch.bmm(scales, series.flatten(2)).view(-1, n, 4 * n)  # (R·K, n, 4n)
+    q = q.repeat_interleave(h.shape[1]) if isinstance(q, Tensor) else q
     return _doubled(found[..., :n].contiguous(), found[..., n:].contiguous(), q, halves)
 
 
@@ -89,7 +91,7 @@ def _mix(n: int) -> tuple[tuple[float, ...], ...]:
 def _doubled(
     e: Tensor,  # (..., n, n)
     p: Tensor,  # (..., n, 3n)
-    doublings: int,
+    doublings: int | Tensor,
     halves: int,
 ) -> list[tuple[Tensor, Tensor]]:
     """e^Z and [φ₁ φ₂ φ₃](Z) at 2^q Z, and before it the last `halves` on the way."""
@@ -97,11 +99,37 @@ def _doubled(
     # 2^{−k} Σ_{l≤k} φ_l/(k−l)! and 2^{−k} φ_k as one product with numbers
     mix = constants(_mix(n), e.dtype, e.device)  # (3n, 6n)
     found = [(e, p)]
-    for _ in range(doublings):
+    count = (int(doublings.amax()) if doublings.numel() else 0) if isinstance(doublings, Tensor) else doublings
+    for left in range(count, 0, -1):
         beside, shared = (p @ mix).split(3 * n, -1)
-        e, p = e @ e, beside + e @ shared
+        twice = e @ e, beside + e @ shared
+        if isinstance(doublings, Tensor):  # who needs fewer begins later, so that all are done at once
+            begun = (doublings >= left)[..., None, None]
+            twice = torch.where(begun, twice[0], e), torch.where(begun, twice[1], p)
+        e, p = twice
         found.append((e, p))
     return found[len(found) - 1 - halves :]
+
+
+def _at_least(halves: int, doublings: int | Tensor) -> int | Tensor:
+    """As many, and no fewer than there are halves."""
+    return doublings.clamp(min=halves) if isinstance(doublings, Tensor) else max(halves, doublings)
+
+
+def _power(doublings: int | Tensor) -> float | Tensor:
+    """2^q, of every matrix its own where q says so: a power of 2, by which nothing is rounded."""
+    if not isinstance(doublings, Tensor):
+        return 2.0**doublings
+    return torch.ldexp(torch.ones(doublings.shape, dtype=torch.float64, device=doublings.device), doublings)[..., None, None]
+
+
+def own_doublings(
+    size: Tensor,  # (...,)
+    most: float = 0.5,
+) -> Tensor:  # (...,), whole numbers
+    """For every size by itself: a q ≥ 0 with size/2^q below `most`, a power of 2; 0 for what is not finite."""
+    _, exponent = torch.frexp(torch.nan_to_num(values_of(size), 0.0, 0.0, 0.0) / most)
+    return exponent.clamp(min=0)
 
 
 def doublings_for(
