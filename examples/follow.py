@@ -1,4 +1,4 @@
-"""A night on a ward, followed: blood is drawn all night, the laboratory answers hours later, once wrongly, once about somebody else.
+"""A night on a ward, followed: blood is drawn all night; the laboratory answers hours later, once wrongly, once of somebody else.
 
     python examples/follow.py [--out runs/follow]
 
@@ -6,24 +6,19 @@ Everybody is simulated, so that the truth is known. Two capsules of a drug are g
 the blood is moved by chance as well, so that no curve that was fitted in the evening tells what is there in the morning.
 """
 
-import argparse
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import matplotlib.dates as dates
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
-from exchange import Bundle, save
+from exchange import Bundle
 from hybrid import Concentration, Dose, HybridModel, Schedule, conditions_of, sample_paths
 from learned import AdditiveProportional, DiagonalDiffusion
 from physics import LogNormalPopulation, OneCompartmentOral
 from training import Cohort, Record, personalise
-from twin import Change, Twin
-from twin.log import Event, as_line
+from twin.log import Event
 
 EVENING = datetime(2026, 3, 1, 20, tzinfo=UTC)
 PATIENTS = ("anna", "ben", "carla", "dan")
@@ -54,7 +49,9 @@ def ward_model() -> HybridModel:
     )
 
 
-def paths(model: HybridModel, people: int, times: tuple[float, ...], generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
+def paths(
+    model: HybridModel, people: int, times: tuple[float, ...], generator: torch.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """People drawn from the model: what is in their blood, and what a laboratory would say of it, each (N, T), mg/L."""
     given = conditions_of(model, [GIVEN] * people, [times] * people)
     eta = torch.randn(1, people, model.personal, generator=generator, dtype=torch.float64)
@@ -66,7 +63,9 @@ def ward_bundle(model: HybridModel, generator: torch.Generator) -> Bundle:
     """The model with twelve people of earlier nights; whoever comes tonight is a draw of its population."""
     _, values = paths(model, 12, DRAWN, generator)
     units = {"time": "h", "dose": "mg", "concentration": "mg/L"}
-    records = [Record(f"earlier {k + 1}", GIVEN, DRAWN, row, "concentration", units=units) for k, row in enumerate(values)]
+    records = [
+        Record(f"earlier {k + 1}", GIVEN, DRAWN, row, "concentration", units=units) for k, row in enumerate(values)
+    ]
     cohort = Cohort.of(records, model)
     return Bundle.of(model, cohort, personalise(model, cohort), provenance={"made by": "examples/follow.py"})
 

@@ -15,8 +15,8 @@ ENDED = 128 + signal.SIGTERM
 def stoppable(command: Callable[[], int], as_json: bool, places: Sequence[Path], again: str = "") -> int:
     """Run a command, which answers with its exit code, or end it with `INTERRUPTED` or `ENDED` and a sentence.
 
-    `places`: the folders and files that it writes; `again`: what the same command does with what was kept of it. A search that is interrupted answers with the best so far, and the code
-    says so all the same.
+    `places`: the folders and files that it writes; `again`: what the same command does with what was kept of it. A search that
+    is interrupted answers with the best so far, and the code says so all the same.
     """
     before = _written(places)
     try:

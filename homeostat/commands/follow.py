@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from homeostat.commands.answer import Answer, Command
-from homeostat.door import say
+from homeostat.door import say, say_notes
+from homeostat.interrupted import undisturbed
 from homeostat.options import BundleFile, Structures
 
 
@@ -33,16 +34,16 @@ def follow(
         Path | None,
         typer.Option(
             metavar="FILE.db",
-            help="Where what has arrived is kept, an SQLite file of this command's own. The same command goes on from it, and says "
-            "nothing of events that it knows. Without it nothing is kept when the command ends.",
+            help="Where what has arrived is kept, an SQLite file of this command's own. The same command goes on from it, and "
+            "says nothing of events that it knows. Without it nothing is kept when the command ends.",
         ),
     ] = None,
     rejects: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Lines that cannot be followed are added to this file, a JSON object each: line, reason, text (default: a sentence "
-            "each on standard error).",
+            help="Lines that cannot be followed are added to this file, a JSON object each: line, reason, text (default: a "
+            "sentence each on standard error).",
         ),
     ] = None,
     process_floor: Annotated[
@@ -50,18 +51,21 @@ def follow(
         typer.Option(
             "--process-floor",
             metavar="UNIT=VALUE,…",
-            help="The standard deviation that every state in this unit gains in the model's unit of time, beside what the model's "
-            "own process noise gives, as mg=2; of one state alone by its name, as plasma=2. A model without process noise needs one "
-            "of every state, 0 for none.",
+            help="The standard deviation that every state in this unit gains in the model's unit of time, beside what the "
+            "model's own process noise gives, as mg=2; of one state alone by its name, as plasma=2. A model without process "
+            "noise needs one of every state, 0 for none.",
         ),
     ] = None,
     people: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Who may be followed: a JSON object of people by id, each with covariates, and inputs until the first event says "
-            "others (default: the bundle's people, and anybody where the model reads no covariates).",
+            help="Who may be followed: a JSON object of people by id, each with covariates, and inputs that hold until an event "
+            "says others (default: the bundle's people, and anybody where the model reads no covariates).",
         ),
+    ] = None,
+    sources: Annotated[
+        str | None, typer.Option(help="Whose events are taken, as lab,ward; others are rejected (default: anybody's).")
     ] = None,
     filter_: Annotated[
         str,
@@ -84,12 +88,17 @@ def follow(
     ] = "7d",
     ahead: Annotated[
         str,
-        typer.Option(metavar="TIME", help="How far in the future an event may be, by this machine's clock, before it is rejected."),
+        typer.Option(
+            metavar="TIME",
+            help="How far in the future an event may be, by this machine's clock, before it is rejected.",
+        ),
     ] = "5min",
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Level of the bands.")] = 0.9,
     present: Annotated[
         bool,
-        typer.Option("--present", help="First say what is known of everybody in the log, a line each, changed by nothing."),
+        typer.Option(
+            "--present", help="First say what is known of everybody in the log, a line each, changed by nothing."
+        ),
     ] = False,
     structures: Structures = None,
     schema: Annotated[
@@ -105,9 +114,9 @@ def follow(
         bool,
         typer.Option(
             "--json",
-            help="Print one JSON object a line, as --schema estimate describes it, in a terminal too; it is what is printed wherever "
-            'standard output is no terminal. Where the exit code is 2, 70, 130 or 143 the last one is {"error": {"message", "cure", '
-            '"exit"}}.',
+            help="Print one JSON object a line, as --schema estimate describes it, in a terminal too; it is what is printed "
+            "wherever standard output is no terminal. Where the exit code is 2, 70, 130 or 143 the last one is "
+            '{"error": {"message", "cure", "exit"}}.',
         ),
     ] = False,
 ) -> Answer:
@@ -127,6 +136,7 @@ def follow(
         rejects=rejects,
         process_floor=process_floor,
         people=people,
+        sources=sources,
         filter=filter_,
         drift=drift,
         horizon=horizon,
@@ -136,7 +146,11 @@ def follow(
         structures=tuple(structures or ()),
         as_json=as_json,
     )
-    return Answer(None, notes=follow_stream(asked, say))
+
+    def warn(text: str) -> None:
+        say_notes([text])
+
+    return Answer(None, notes=follow_stream(asked, say, warn, undisturbed))
 
 
 def _again(given: Mapping[str, Any]) -> str:

@@ -24,7 +24,9 @@ def time_constant_of(text: str | None, option: str, unit: str) -> float | None:
         return None
     found = _in_unit(text, option, unit)
     if found == 0.0:
-        raise ValueError(f"{option} {text!r} is no time; write one above 0, as {option} 30d, or leave it out: nothing drifts")
+        raise ValueError(
+            f"{option} {text!r} is no time; write one above 0, as {option} 30d, or leave it out: nothing drifts"
+        )
     return found
 
 
@@ -66,7 +68,8 @@ def floor_of(text: str | None, model: HybridModel) -> dict[str, float] | None:
             continue
         said = [code for code in of_units if code == unit or _joins(code, unit, text)]
         if len(said) > 1:
-            raise ValueError(f"--process-floor {text!r}: {' and '.join(said)} both speak of {state}, in {unit}; write one of them")
+            both = " and ".join(said)
+            raise ValueError(f"--process-floor {text!r}: {both} both speak of {state}, in {unit}; write one of them")
         if said:
             floor[state] = of_units[said[0]] * float(factor(said[0], unit, "--process-floor"))
             used.add(said[0])
@@ -79,7 +82,9 @@ def floor_of(text: str | None, model: HybridModel) -> dict[str, float] | None:
     silent = {state: unit for state, unit in units.items() if state not in floor}
     if silent:
         lacking = ",".join(f"{unit}=VALUE" for unit in dict.fromkeys(silent.values()))
-        raise ValueError(f"--process-floor {text!r} says nothing of {_listed(silent)}; write {lacking} too, 0 for no noise")
+        raise ValueError(
+            f"--process-floor {text!r} says nothing of {_listed(silent)}; write {lacking} too, 0 for no noise"
+        )
     return floor
 
 
@@ -98,8 +103,8 @@ def require_noise(model: HybridModel, floor: Mapping[str, float] | None) -> None
     time = model.backbone.time_unit
     units = _listed(dict(zip(model.backbone.states, model.backbone.state_units, strict=True)))
     raise InputError(
-        "this model has no process noise: a filter of it is sure of itself after a few measurements, and hears no more; its states "
-        f"are {units}",
+        "this model has no process noise: a filter of it is sure of itself after a few measurements, and hears no more; "
+        f"its states are {units}",
         f"give a floor: Twin(bundle, floor={{…}}), by the states' names, in their units per √{time}",
         f"write {floor_to_write(model)}, VALUE being the standard deviation that such a state gains in 1 {time} "
         "beside what the model says; 0 for none, at your own risk",

@@ -22,8 +22,13 @@ class Followed:
     rejected: int = 0
 
     def __str__(self) -> str:
-        said = [f"{self.lines:,} lines", f"{self.changes:,} changes", f"{self.known:,} known before", f"{self.rejected:,} rejected"]
-        return ", ".join(said)
+        counts = (
+            (self.lines, "lines"),
+            (self.changes, "changes"),
+            (self.known, "known before"),
+            (self.rejected, "rejected"),
+        )
+        return ", ".join(f"{count:,} {word}" for count, word in counts)
 
 
 def follow_lines(

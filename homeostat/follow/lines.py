@@ -48,7 +48,5 @@ def waiting_lines(stream: BinaryIO) -> Iterator[list[Line]]:
 
 def _telling(lines: list[Line]) -> list[Line]:
     """Without empty lines, and without the mark that some programs put before the first."""
-    found = [
-        Line(1, line.content.removeprefix(_BOM), line.cut) if line.number == 1 else line for line in lines
-    ]
+    found = [Line(1, line.content.removeprefix(_BOM), line.cut) if line.number == 1 else line for line in lines]
     return [line for line in found if line.content.strip()]

@@ -1,16 +1,19 @@
 """Where estimates go: an interface, and JSON lines."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Sequence
 
 from homeostat.follow.lines import Line
-from homeostat.follow.said import as_json_line
-from twin import Change
+from homeostat.follow.said import change_in_json, present_in_json
+from twin import Change, Estimate
 
 
 class Shown(ABC):
-    """What is shown of a stream while it is followed; entered before the first line and left after the last."""
+    """What is shown of a stream while it is followed."""
+
+    @abstractmethod
+    def begin(self, people: Sequence[str], estimate: Callable[[str], Estimate]) -> None:
+        """Who is known before the first line, and how it is asked what is believed of them."""
 
     @abstractmethod
     def change(self, line: Line, change: Change) -> None:
@@ -20,11 +23,9 @@ class Shown(ABC):
     def reject(self, line: Line, reason: str) -> None:
         """A line was not followed."""
 
-    def __enter__(self) -> "Shown":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
-        """Nothing is left open."""
+    @abstractmethod
+    def end(self) -> None:
+        """No more lines come."""
 
 
 class JsonLines(Shown):
@@ -34,14 +35,27 @@ class JsonLines(Shown):
     dead letters.
     """
 
-    def __init__(self, say: Callable[[str], None], warn: Callable[[str], None] | None) -> None:
-        self._say, self._warn = say, warn
+    def __init__(self, say: Callable[[str], None], warn: Callable[[str], None] | None, present: bool) -> None:
+        """`present`: what is known before the first line is said too."""
+        self._say, self._warn, self._present = say, warn, present
+        self._met: set[str] = set()
+
+    def begin(self, people: Sequence[str], estimate: Callable[[str], Estimate]) -> None:
+        """A line of everybody, where that was asked for."""
+        for patient in people if self._present else ():
+            self._met.add(patient)
+            self._say(present_in_json(estimate(patient)))
 
     def change(self, line: Line, change: Change) -> None:
         """A line on standard output."""
-        self._say(as_json_line(line.number, change))
+        first = change.event.patient not in self._met
+        self._met.add(change.event.patient)
+        self._say(change_in_json(line.number, change, first=first))
 
     def reject(self, line: Line, reason: str) -> None:
         """A sentence with the line's number."""
         if self._warn is not None:
             self._warn(f"line {line.number}: {reason}")
+
+    def end(self) -> None:
+        """Nothing is left to print."""

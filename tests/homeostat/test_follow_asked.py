@@ -23,8 +23,6 @@ def oral(noisy: bool = False) -> HybridModel:
     )
 
 
-
-
 def test_a_floor_is_of_every_state_in_a_unit_or_of_one() -> None:
     assert floor_of(None, oral()) is None
     assert floor_of("mg=2", oral()) == {"gut": 2.0, "plasma": 2.0}
@@ -36,7 +34,10 @@ def test_a_floor_is_of_every_state_in_a_unit_or_of_one() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("mmol=2", "no state is called 'mmol', and none is in that unit; the states are gut in mg, plasma in mg; write --process-fl"),
+        (
+            "mmol=2",
+            "no state is called 'mmol', and none is in that unit; the states are gut in mg, plasma in mg; write --pro",
+        ),
         ("foo=1", "'foo' is not a UCUM code"),
         ("mg=-1", "mg=-1 is no number from 0 on; write mg=0.1"),
         ("mg=much", "mg=much is no number"),

@@ -145,16 +145,19 @@ def test_what_ignores_ctrl_c_goes_on_ignoring_it(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.usefixtures("usual")
 def test_what_should_not_be_left_half_done_is_done_first() -> None:
     """A signal waits for the end of the block; a second one does not."""
-    done = []
-    with pytest.raises(KeyboardInterrupt), undisturbed():
-        os.kill(os.getpid(), signal.SIGINT)
-        done.append("first")
-    assert done == ["first"]
-    with pytest.raises(KeyboardInterrupt), undisturbed():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(5.0)  # the signal comes before that is over
-        done.append("never")
+    done: list[str] = []
+
+    def stopped(times: int, word: str) -> None:
+        with undisturbed():
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.05)
+            done.append(word)
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped(1, "first")
+    with pytest.raises(KeyboardInterrupt):
+        stopped(2, "never")
     assert done == ["first"]
     with undisturbed():
         done.append("second")
