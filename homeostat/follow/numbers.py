@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 _BARS = "▁▂▃▄▅▆▇█"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SPANS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"))
+_HOUR, _MINUTE = 3_600_000_000, 60_000_000
+_SPANS = ((24 * _HOUR, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "min"), (_MINUTE, "min", 0, ""), (1_000_000, "s", 0, ""))
 
 
 def decimals_for(width: float) -> int:
@@ -26,24 +27,28 @@ def number(value: float, decimals: int) -> str:
 
 
 def when(micros: int, beside: int | None = None) -> str:
-    """A time in UTC to the second; without its day where that is the day of the time `beside` it."""
+    """A time in UTC to the second; without what it has in common with the time `beside` it, year or day."""
     time = _EPOCH + timedelta(microseconds=micros)
-    same = beside is not None and (_EPOCH + timedelta(microseconds=beside)).date() == time.date()
-    return f"{time:%H:%M:%S}" if same else f"{time:%d %b %Y %H:%M:%S}"
+    other = None if beside is None else _EPOCH + timedelta(microseconds=beside)
+    if other is not None and other.date() == time.date():
+        return f"{time:%H:%M:%S}"
+    return f"{time:%d %b %H:%M:%S}" if other is not None and other.year == time.year else f"{time:%d %b %Y %H:%M:%S}"
+
+
+def day(micros: int) -> str:
+    """The day of a time, in UTC."""
+    return f"{_EPOCH + timedelta(microseconds=micros):%d %b %Y}"
 
 
 def stretch(micros: int) -> str:
-    """A stretch of time in its two largest units, cut to whole ones: 3 h 2 min."""
+    """A stretch of time, cut to whole seconds or minutes, to minutes of hours, and to hours of days: 3 h 2 min."""
     sign, rest = ("−" if micros < 0 else ""), abs(micros)
-    parts = []
-    for size, unit in _SPANS:
+    for size, unit, below, smaller in _SPANS:
         many, rest = divmod(rest, size)
-        if many or parts:
-            parts.append(f"{many} {unit}" if many else "")
-        if len(parts) == 2:
-            break
-    text = " ".join(part for part in parts if part)
-    return f"{sign}{text}" if text else "under 1 s"
+        if many:
+            more = rest // below if below else 0
+            return f"{sign}{many} {unit}" + (f" {more} {smaller}" if more else "")
+    return "under 1 s"
 
 
 def trace(values: Sequence[float]) -> str:

@@ -3,13 +3,14 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from textwrap import wrap
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
 from homeostat.follow.lines import Line
-from homeostat.follow.numbers import decimals_for, number, stretch, trace, when
+from homeostat.follow.numbers import day, decimals_for, number, stretch, trace, when
 from homeostat.follow.shown import Shown
 from homeostat.plain_text import shown
 from physics.arguments import shortened
@@ -69,7 +70,7 @@ class LiveView(Shown):
         """Count it, and say it where nobody else keeps it."""
         self._rejects += 1
         if self._warn:
-            self._console.print(Text(shown(f"line {line.number}: {reason}"), style="yellow"))
+            self._console.print(Text(shown(f"line {line.number}: {reason}")))
 
     def end(self) -> None:
         """What is on the screen stays there."""
@@ -78,57 +79,77 @@ class LiveView(Shown):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         everybody = list(self._people.values())  # a copy: another thread draws
         room = max((options.height or console.height) - _HEAD - 1, 2)
+        wide = [max((len(row[k]) for who in everybody for row in _rows(who)), default=0) for k in range(5)]
+        latest = max((who.estimate.arrived or 0 for who in everybody), default=0)
         drawn: list[Text] = []
         count = 0
         for who in everybody:
-            block = list(_block(who))
+            block = list(_block(who, latest, wide, options.max_width))
             if count and len(drawn) + len(block) > room:
                 break
             drawn += block
             count += 1
-        yield from self._head(len(self._met), count)
+        yield from self._head(len(self._met), count, latest)
         yield from drawn
 
-    def _head(self, people: int, count: int) -> Iterator[Text]:
+    def _head(self, people: int, count: int, latest: int) -> Iterator[Text]:
         followed = "1 person" if people == 1 else f"{people:,} people"
         said = [_many(self._changes, "change"), f"{self._rejects:,} rejected", followed]
         if count < people:
             said[-1] += f", the first {count} shown"
+        if count:
+            said.append(f"{day(latest)}, UTC")
         yield _line(Text(shown(self._title, lines=False), style="bold"))
         yield _line(Text(" · ".join(said)))
         yield Text("")
 
 
-def _block(who: _Person) -> Iterator[Text]:
-    """A person: a line with the NIS and the times, one for each channel, and one for what must be known of them."""
+def _block(who: _Person, latest: int, wide: Sequence[int], width: int) -> Iterator[Text]:
+    """A person: times, without what they share with the `latest` arrival, and the NIS; channels; what must be known of them."""
     estimate = who.estimate
     head = Text(shown(shortened(estimate.patient, 40), lines=False), style="bold")
-    if estimate.last is not None:
-        (low, high), inside = estimate.last.band, estimate.last.inside
-        words = f"NIS {_two(estimate.last.nis)} {'in' if inside else 'outside'} {_two(low)}–{_two(high)}"
-        head.append(f"  {words}", style="not bold" if inside else "not bold yellow")
     if estimate.effective is not None:
-        head.append(f"  newest {when(estimate.effective)}", style="not bold")
+        head.append(f"  newest {when(estimate.effective, latest)}", style="not bold")
     if estimate.arrived is not None:
-        head.append(f", last came {when(estimate.arrived, estimate.effective)}", style="not bold")
+        head.append(f", came {when(estimate.arrived, latest)}", style="not bold")
         if who.came is not None:
             head.append(f", {stretch(estimate.arrived - who.came)} late", style="not bold")
-    yield _line(head)
-    wide = max((len(name) for name in estimate.channels), default=0)
-    for name, band in estimate.channels.items():
-        decimals = decimals_for(band.high - band.low)
-        mean, low_, high_ = (number(value, decimals) for value in (band.mean, band.low, band.high))
-        row = Text(f"  {shown(name, lines=False):<{min(wide, 30)}}  {mean:>9}")
-        row.append(f"  {low_:>9} – {high_:<9}", style="dim").append(f" {'' if band.unit == '1' else band.unit:<9} ")
-        yield _line(row.append(trace(list(who.past.get(name, ()))), style="cyan"))
+    consistency = _consistency(estimate)
+    if len(head) + 2 + len(consistency) <= width:
+        yield _line(head.append("  ").append_text(consistency))
+    else:
+        yield _line(head)
+        yield _line(Text("  ").append_text(consistency))
+    for name, mean, low, high, unit, past in _rows(who):
+        row = Text(f"  {name:<{wide[0]}}  {mean:>{wide[1]}}  ")
+        row.append(f"{low:>{wide[2]}} – {high:<{wide[3]}}", style="dim").append(f"  {unit:<{wide[4]}}  ")
+        yield _line(row.append(past, style="cyan"))
     if estimate.waits:
         yield _line(Text(f"  waits to be told {', '.join(estimate.waits)}", style="dim"))
     if estimate.held is not None:
-        yield _line(Text(f"  held: {shown(estimate.held, lines=False)}", style="red"))
+        words = wrap(f"held: {shown(estimate.held, lines=False)}", max(width - 2, 20), subsequent_indent="  ")
+        yield from (_line(Text(f"  {part}", style="red")) for part in words)
 
 
-def _two(value: float) -> str:
-    return number(value, 2 if value < 10.0 else 1)
+def _consistency(estimate: Estimate) -> Text:
+    if estimate.last is None:
+        return Text("nothing was measured yet", style="not bold dim")
+    (low, high), inside = estimate.last.band, estimate.last.inside
+    words = f"NIS {_short(estimate.last.nis)} {'in' if inside else 'outside'} {_short(low)}–{_short(high)}"
+    return Text(words, style="not bold" if inside else "bold")
+
+
+def _rows(who: _Person) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Of each channel: name, mean, both ends of the band, unit, and the means until then as bars."""
+    for name, band in who.estimate.channels.items():
+        decimals = decimals_for(band.high - band.low)
+        mean, low, high = (number(value, decimals) for value in (band.mean, band.low, band.high))
+        unit = "" if band.unit == "1" else band.unit
+        yield shortened(shown(name, lines=False), 30), mean, low, high, unit, trace(list(who.past.get(name, ())))
+
+
+def _short(value: float) -> str:
+    return number(value, 1)
 
 
 def _many(count: int, word: str) -> str:

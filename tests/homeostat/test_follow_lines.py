@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeostat.follow.lines import LONGEST, Line, waiting_lines
-from homeostat.follow.numbers import decimals_for, number, stretch, trace, when
+from homeostat.follow.numbers import day, decimals_for, number, stretch, trace, when
 from homeostat.follow.rounds import rounds
 
 
@@ -102,11 +102,13 @@ def test_times_and_stretches() -> None:
     noon = round(datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC).timestamp()) * 10**6
     assert when(noon) == "01 Mar 2026 12:00:05"
     assert when(noon, noon - 3_600_000_000) == "12:00:05"
-    assert when(noon, noon + 86_400_000_000) == "01 Mar 2026 12:00:05"
+    assert when(noon, noon + 86_400_000_000) == "01 Mar 12:00:05"
+    assert when(noon, noon + 366 * 86_400_000_000) == "01 Mar 2026 12:00:05"
+    assert day(noon) == "01 Mar 2026"
     assert when(-1) == "31 Dec 1969 23:59:59"
     for micros, text in (
-        (0, "under 1 s"), (999_999, "under 1 s"), (12_000_000, "12 s"), (62_000_000, "1 min 2 s"), (3_600_000_000, "1 h"),
-        (10_920_000_000, "3 h 2 min"), (86_400_000_000 + 5_000_000, "1 d"), (-90_000_000, "−1 min 30 s"),
+        (0, "under 1 s"), (999_999, "under 1 s"), (12_000_000, "12 s"), (62_000_000, "1 min"), (3_600_000_000, "1 h"),
+        (10_920_000_000, "3 h 2 min"), (86_400_000_000 + 5_000_000, "1 d"), (-90_000_000, "−1 min"), (90_061_000_000, "1 d 1 h"),
     ):  # fmt: skip
         assert stretch(micros) == text
 
