@@ -113,7 +113,7 @@ def _twin(asked: Asked, bundle: Bundle, log: SqliteLog) -> Twin:
         bundle,
         log,
         people=people,
-        sources=None if asked.sources is None else names(asked.sources),
+        sources=_sources(asked.sources),
         filter=filters[asked.filter],
         drift=time_constant_of(asked.drift, "--drift", bundle.model.backbone.time_unit),
         floor=floor,
@@ -121,6 +121,13 @@ def _twin(asked: Asked, bundle: Bundle, log: SqliteLog) -> Twin:
         ahead=span_of(asked.ahead, "--ahead"),
         level=asked.level,
     )
+
+
+def _sources(text: str | None) -> list[str] | None:
+    found = None if text is None else names(text)
+    if found == []:
+        raise ValueError(f"--sources {text!r} names nobody; write --sources lab,ward, or leave it out for everybody")
+    return found
 
 
 @contextmanager

@@ -20,6 +20,8 @@ def change_in_json(line: int, change: Change, *, first: bool) -> str:
         for name, m in change.moved.items()
     ]
     said |= {"line": line, "event": _event(change.event), "replayed": change.replayed}
+    if change.estimate is not None and change.estimate.arrived is not None and change.effective is not None:
+        said["lag"] = (change.estimate.arrived - change.effective) / 1e6
     if change.reason:
         said["reason"] = change.reason
     return _line(said)
@@ -34,8 +36,6 @@ def _estimate(estimate: Estimate, *, first: bool) -> dict[str, Any]:
     said = {**estimate.to_dict(), "level": estimate.level}
     if not first:
         said.pop("certified", None)
-    if estimate.lag is not None:
-        said["lag"] = estimate.lag
     if len(estimate.evidence) > 1:
         said["evidence"] = list(estimate.evidence)
     return said

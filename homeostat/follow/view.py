@@ -80,7 +80,7 @@ class LiveView(Shown):
         everybody = list(self._people.values())  # a copy: another thread draws
         room = max((options.height or console.height) - _HEAD - 1, 2)
         wide = [max((len(row[k]) for who in everybody for row in _rows(who)), default=0) for k in range(5)]
-        latest = max((who.estimate.arrived or 0 for who in everybody), default=0)
+        latest = max((who.estimate.arrived for who in everybody if who.estimate.arrived is not None), default=None)
         drawn: list[Text] = []
         count = 0
         for who in everybody:
@@ -92,19 +92,19 @@ class LiveView(Shown):
         yield from self._head(len(self._met), count, latest)
         yield from drawn
 
-    def _head(self, people: int, count: int, latest: int) -> Iterator[Text]:
+    def _head(self, people: int, count: int, latest: int | None) -> Iterator[Text]:
         followed = "1 person" if people == 1 else f"{people:,} people"
         said = [_many(self._changes, "change"), f"{self._rejects:,} rejected", followed]
         if count < people:
             said[-1] += f", the first {count} shown"
-        if count:
+        if latest is not None:
             said.append(f"{day(latest)}, UTC")
         yield _line(Text(shown(self._title, lines=False), style="bold"))
         yield _line(Text(" · ".join(said)))
         yield Text("")
 
 
-def _block(who: _Person, latest: int, wide: Sequence[int], width: int) -> Iterator[Text]:
+def _block(who: _Person, latest: int | None, wide: Sequence[int], width: int) -> Iterator[Text]:
     """A person: times, without what they share with the `latest` arrival, and the NIS; channels; what must be known of them."""
     estimate = who.estimate
     head = Text(shown(shortened(estimate.patient, 40), lines=False), style="bold")

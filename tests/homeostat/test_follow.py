@@ -222,7 +222,7 @@ def test_a_model_without_process_noise_needs_a_floor_and_runs_with_one(folder: P
         (["--stream", "night.ndjson", "--horizon", "0 d"], "horizon"),
         (["--stream", "night.ndjson", "--horizon", "long"], "--horizon 'long' is no stretch of time"),
         (["--stream", "night.ndjson", "--level", "2"], "--level 2 is not a number from 0.01 to 0.999"),
-        (["--stream", "night.ndjson", "--sources", ","], "sources"),
+        (["--stream", "night.ndjson", "--sources", ","], "--sources ',' names nobody"),
         (["--schema", "events"], "--schema"),
         ([], "needs --stream, and it is missing"),
     ],
