@@ -7,7 +7,8 @@ H Hᵀ + N Nᵀ and S Hᵀ. The lower triangle of
     [S  0]  is   [K  S⁺],
 
 V the innovation's root and S⁺ the root of what is left, and the mean moves by K V⁻¹ (y − ŷ): no covariance is formed, nothing is
-subtracted from one, and S⁺ S⁺ᵀ is positive semidefinite by construction. (Kailath, Sayed & Hassibi, Linear Estimation (2000) § 12.)
+subtracted from one, and S⁺ S⁺ᵀ is positive semidefinite by construction. Source: Kailath, Sayed & Hassibi, Linear Estimation
+(2000), chapter 12.
 """
 
 import math
@@ -53,13 +54,13 @@ def condition(
 ) -> Conditioned:
     """The Gaussian given y = ŷ + a deviation + noise, with joint deviations [root; shadow] in k columns of weight 1.
 
-    Arguments: `mean`, `root` of the state; `y`, NaN where a channel is missing; `predicted` ŷ; `shadow`, how y deviates with each
-    column of the root (H S of a linear measurement); `noise`, its standard deviations; `beside`, deviations that y alone has (what
-    of a nonlinear measurement is even in the state). Leading axes broadcast.
+    Arguments: `mean`, `root` of the state; `y`, NaN where a channel is missing; `predicted` ŷ; `shadow`, how y deviates with
+    each column of the root (H S of a linear measurement); `noise`, its standard deviations; `beside`, deviations that y alone
+    has (what of a nonlinear measurement is even in the state). Leading axes broadcast.
     Of a missing channel nothing is learned: it is as if it were not there. Where all are missing, mean and root come back as they
     are, to the bit (the root where k = z; of another one its triangle). NaN elsewhere makes that belief NaN, alone.
     A channel that is certain (no noise and no deviation, or those of channels before it, to rounding) has no density: the belief
-    does not move by it, and the log-likelihood is −∞ where the value differs from what is certain (the NIS ∞), +∞ where it does not.
+    does not move by it, and where its value is another than what is certain the log-likelihood is −∞ and the NIS ∞, else +∞.
     Differentiable as `tria` is. Bits of a row depend on that row alone.
     Law: linear and Gaussian, mean and covariance are those of Kalman's update; joint log-likelihoods add up over channels that
     are conditioned on one after another.
@@ -144,6 +145,6 @@ def _together(mean: Tensor, root: Tensor, y: Tensor, predicted: Tensor, shadow: 
     except RuntimeError as error:
         shapes = ", ".join(str(tuple(s)) for s in given)
         raise ValueError(
-            f"condition: mean, root, y, predicted, shadow and noise are of {shapes} before their last axes; give as many of each, "
-            "or one for all"
+            f"condition: mean, root, y, predicted, shadow and noise are of {shapes} before their last axes; give as many of "
+            "each, or one for all"
         ) from error
