@@ -1,5 +1,6 @@
 """Filters: a belief of a person, carried by the model and corrected by what is measured."""
 
+from hybrid.filters.along import Track, along, follow
 from hybrid.filters.contract import Belief, Filter, Followed, Innovation
 from hybrid.filters.ekf import EKF
 from hybrid.filters.enkf import EnKF
@@ -20,7 +21,10 @@ __all__ = [
     "Filter",
     "Followed",
     "Innovation",
+    "Track",
+    "along",
     "check_filter",
+    "follow",
     "smooth",
     "starting_belief",
 ]

@@ -4,6 +4,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from hybrid.model import HybridModel
 from hybrid.solve.exponential import Exponential
 from hybrid.solve.runge_kutta import RungeKutta
 from hybrid.solve.solver import Solver, require_solver
+from learned import DiagonalDiffusion
 from physics.arguments import (
     quote,
     require_covariates,
@@ -82,13 +84,13 @@ class Belief:
         """Of the chosen people, with repeats."""
         require_people(index, self.time.shape[0], "Belief.people: index")
         particles = None if self.particles is None else self.particles[:, index]
-        return replace(self, mean=self.mean[:, index], root=self.root[:, index], time=self.time[index], particles=particles)
+        return Belief(self.mean[:, index], self.root[:, index], self.time[index], self.states, particles)
 
     def to(self, like: Tensor) -> "Belief":
         """The same in the dtype and on the device of `like`."""
         require_shape(like, "Belief.to: like", ..., write="a tensor of the type and device wanted")
         particles = None if self.particles is None else self.particles.to(like)
-        return replace(self, mean=self.mean.to(like), root=self.root.to(like), time=self.time.to(like), particles=particles)
+        return Belief(self.mean.to(like), self.root.to(like), self.time.to(like), self.states, particles)
 
 
 @dataclass(frozen=True)
@@ -175,15 +177,15 @@ class Followed:
         require_solver(solver, "Followed.of")
         if solver is None:
             solver = Exponential() if model.linear else RungeKutta("rk4")
-        return Followed(
-            model,
-            int(people),
-            values,
-            Mesh.fastest(model, values, int(people)) if mesh is None else mesh,
-            solver,
-            None if drift is None else float(drift),
-            _floor(model, floor, like),
-        )
+        mesh = Mesh.fastest(model, values, int(people)) if mesh is None else mesh
+        tau = None if drift is None else float(drift)
+        found = Followed(model, int(people), values, mesh, solver, tau, _floor(model, floor, like))
+        if mesh.step is None and not found.exact:
+            raise ValueError(
+                "Followed.of: a step of any length is exact for a linear model alone, and this mesh has no step; give "
+                "Mesh(step=…), or leave the mesh out"
+            )
+        return found
 
     def people(self, index: Tensor) -> "Followed":
         """The chosen people, with repeats."""
@@ -196,6 +198,43 @@ class Followed:
     def states(self) -> int:
         """n."""
         return len(self.model.backbone.states)
+
+    @property
+    def noisy(self) -> bool:
+        """Is any state driven at random?"""
+        return len(self.driven_states) > 0
+
+    @cached_property
+    def members(self) -> int:
+        """M of the model."""
+        return self.model.members
+
+    @cached_property
+    def driven_states(self) -> tuple[int, ...]:
+        """The states that noise may drive, as the model's parts and the floor are made; the others are 0 in every g."""
+        process, floor = self.model.process, self.floor.tolist()
+        if process is None:
+            driven = [False] * self.states
+        elif isinstance(process, DiagonalDiffusion):
+            own = zip(process.start, process.proportional or process.start, strict=True)
+            driven = [s > 0.0 or b > 0.0 for s, b in own]
+        else:
+            driven = [True] * self.states
+        return tuple(k for k, (one, level) in enumerate(zip(driven, floor, strict=True)) if one or level > 0.0)
+
+    @property
+    def drifts(self) -> bool:
+        """Do people have coordinates, and do these drift?"""
+        return self.drift is not None and self.model.personal > 0
+
+    @cached_property
+    def exact(self) -> bool:
+        """Is a step of any length exact? Where all of a person is linear, g is constant, and the solver takes such a step."""
+        process = self.model.process
+        steady = process is None or (isinstance(process, DiagonalDiffusion) and process.proportional is None)
+        known = not self.noisy or (steady and not self.model.personal)  # else the noise of a step depends on what is not known
+        taken = isinstance(self.solver, Exponential) or self.solver.adaptive
+        return self.model.linear and not self.drifts and known and taken
 
     def driven(
         self,
@@ -275,8 +314,8 @@ def require_believed(people: Followed, belief: Belief, name: str) -> None:
             f"{name}: the belief is of (people, states, states and coordinates) = {(N, belief.states, z)} and the filter "
             f"of {need}; give a belief of these people: starting_belief(people), belief.people(index)"
         )
-    if model.members != M and 1 not in (M, model.members):
-        raise ValueError(f"{name}: the belief is of {M} members and the model of {model.members}; give one of as many")
+    if people.members != M and 1 not in (M, people.members):
+        raise ValueError(f"{name}: the belief is of {M} members and the model of {people.members}; give one of as many")
     like = next(itertools.chain(model.parameters(), model.buffers()), belief.mean)
     if (like.dtype, like.device) != (belief.mean.dtype, belief.mean.device):
         raise ValueError(

@@ -10,7 +10,8 @@ from hybrid.derivative import pushed
 from hybrid.filters.contract import Belief, Filter, Followed, Innovation
 from hybrid.filters.flow import carried, driven_root, seen
 from hybrid.filters.gaussian import condition
-from hybrid.filters.stepping import Moved, advance, corrected, deviation, measured
+from hybrid.filters.moved import Moved
+from hybrid.filters.stepping import advance, corrected, deviation, measured
 from physics.arguments import require_kind
 from physics.glance import glance
 
@@ -40,25 +41,25 @@ class EKF(Filter):
         return advance(self.people, belief, interval, self.step, "EKF")
 
     def update(self, belief: Belief, y: Tensor, *, inputs: Tensor | None = None) -> tuple[Belief, Innovation]:
-        y, u = measured(self.people, belief, y, inputs, "EKF")
-        each = _copies(belief.mean)
-        values, shadow = pushed(lambda at: seen(self.people, at), each, belief.root.mT)  # (M, N, z, p)
+        given = measured(self.people, belief, y, inputs, "EKF")
+        values, shadow = pushed(lambda at: seen(self.people, at), _copies(given.mean), given.root.mT)  # (M, N, z, p)
         predicted = values[:, :, 0]
-        noise = deviation(self.people, predicted, belief.x, u)
-        return corrected(belief, condition(belief.mean, belief.root, y, predicted, shadow.mT, noise))
+        noise = deviation(self.people, given, predicted)
+        return corrected(belief, given, condition(given.mean, given.root, given.y, predicted, shadow.mT, noise))
 
     def step(self, mean: Tensor, root: Tensor, interval: Interval) -> Moved:
         """One step of the mesh: the mean and the columns of the root go together, and the noise of the step is found beside."""
         people, n = self.people, self.people.states
-        mean = torch.cat([mean[..., :n] + interval.jump, mean[..., n:]], -1)
         if people.model.linear and mean.shape[-1] == n:  # e^{A h} is there already
             x = carried(people, mean[:, :, None], interval)[:, :, 0]
             e, R = driven_root(people, mean[:, :, None], x[:, :, None], interval)
             return Moved(x, root, e[:, :, 0] @ root, R[:, :, 0])
         values, turned = pushed(lambda at: carried(people, at, interval), _copies(mean), root.mT)  # (M, N, z, n)
+        lost = ~torch.isfinite(values + turned).flatten(-2).all(-1).all(0)
+        values, turned = (torch.where(lost[:, None, None], 0.0, v) for v in (values, turned))
         after = torch.cat([values[:, :, 0], mean[..., n:]], -1)
         _, R = driven_root(people, mean[:, :, None], after[:, :, None], interval)
-        return Moved(after, root, torch.cat([turned.mT, root[..., n:, :]], -2), R[:, :, 0])
+        return Moved(after, root, torch.cat([turned.mT, root[..., n:, :]], -2), R[:, :, 0], lost)
 
 
 def _copies(mean: Tensor) -> Tensor:  # (M, N, z) -> (M, N, z, z)

@@ -73,19 +73,19 @@ class EnKF(Filter):
         return belief
 
     def update(self, belief: Belief, y: Tensor, *, inputs: Tensor | None = None) -> tuple[Belief, Innovation]:
-        y, u = measured(self.people, belief, y, inputs, "EnKF")
+        given = measured(self.people, belief, y, inputs, "EnKF")
         belief = self._with_particles(belief)
         particles = _of(belief)
         shown = seen(self.people, particles.mT).mT  # (M, N, p, P)
         predicted, shadow = summed(shown)
         _, away = summed(particles)
-        noise = deviation(self.people, predicted, belief.x, u)
-        y = y.expand(len(predicted), -1, -1)
+        noise = deviation(self.people, given, predicted)
+        y = given.y.expand(len(predicted), -1, -1)
         z = away.shape[-2]
         both = tria(torch.cat([away, shadow], -2))
         found = condition(belief.mean, both[..., :z, :], y, predicted, both[..., z:, :], noise)
         after = self._moved(belief, assimilated(particles, shown, y, noise.expand_as(y)), torch.isnan(y).all(-1))
-        return after, corrected(belief, found)[1]
+        return after, corrected(belief, given, found)[1]
 
     def _with_particles(self, belief: Belief) -> Belief:
         """The belief of every member, with particles of its very mean and covariance where it has none yet."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hybrid.cutting.interval import Interval
 from hybrid.filters.contract import Followed
+from hybrid.filters.moved import root_of_variance
 from hybrid.propagate import transition_root
 
 
@@ -79,6 +80,9 @@ def driven_root(
     x, u = middle[..., :n].reshape(-1, N * P, n), 0.5 * _each(interval.u0 + interval.u1, P)[None]
     h = _each(interval.dt, P)[:, None]
     J = people.model.at(*known(people, middle[..., n:])).jacobian(x, u)
-    e, R = transition_root(J * h[..., None], torch.diag_embed(people.driven(x) * h.sqrt()))
-    R = torch.cat([R, R.new_zeros(*R.shape[:-2], z - n, R.shape[-1])], -2)
+    G = torch.diag_embed(people.driven(x) * root_of_variance(h))
+    if len(people.driven_states) < n:
+        G = G[..., list(people.driven_states or (0,))]  # one of zeros where nothing is driven
+    e, R = transition_root(J * h[..., None], G)
+    R = torch.nn.functional.pad(R, (0, 0, 0, z - n))
     return e.view(-1, N, P, n, n), R.reshape(-1, N, P, z, R.shape[-1])
