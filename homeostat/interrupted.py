@@ -84,12 +84,12 @@ def undisturbed() -> Iterator[None]:
         if len(waiting) > 1:
             before[number](number, frame)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        usual = signal.getsignal(number)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        usual = signal.getsignal(one)
         with suppress(ValueError):  # not in the main thread, which signals do not reach
             if callable(usual):
-                before[number] = usual
-                signal.signal(number, wait)
+                signal.signal(one, wait)
+                before[one] = usual
     try:
         yield
     finally:

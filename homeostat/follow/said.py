@@ -20,8 +20,8 @@ def change_in_json(line: int, change: Change, *, first: bool) -> str:
         for name, m in change.moved.items()
     ]
     said |= {"line": line, "event": _event(change.event), "replayed": change.replayed}
-    if change.estimate is not None and change.estimate.arrived is not None and change.effective is not None:
-        said["lag"] = (change.estimate.arrived - change.effective) / 1e6
+    if change.estimate is not None and change.estimate.arrived is not None:
+        said["lag"] = (change.estimate.arrived - change.event.time) / 1e6
     if change.reason:
         said["reason"] = change.reason
     return _line(said)

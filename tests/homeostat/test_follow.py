@@ -211,7 +211,7 @@ def test_a_model_without_process_noise_needs_a_floor_and_runs_with_one(folder: P
         (["--stream", "nowhere.ndjson"], "nowhere.ndjson: there is no such place"),
         (["--stream", "."], ".: this is a folder, where a file is needed"),
         (["--stream", "night.ndjson", "--log", "nowhere/x.db"], "nowhere/x.db"),
-        (["--stream", "night.ndjson", "--log", "night.ndjson"], "is what is read, and would be lost; name another file with --log"),
+        (["--stream", "night.ndjson", "--log", "night.ndjson"], "is what is read, and would be lost; name another file with"),
         (["--stream", "night.ndjson", "--rejects", "night.ndjson"], "name another file with --rejects"),
         (["--stream", "night.ndjson", "--log", "a.db", "--rejects", "./a.db"], "name another file with --rejects"),
         (["--stream", "night.ndjson", "--log", "text.txt"], "text.txt"),

@@ -31,7 +31,7 @@ def estimate(patient: str, mean: float = 7.94, nis: float = 2.1) -> Estimate:
 def change(found: Estimate, late: int = 3 * HOUR) -> Change:
     came = (found.arrived or 0) - late
     event = Event(found.patient, "lab", "1", 1, "measurement", came, "concentration", 8.0, "mg/L")
-    return Change(event, "new", None, found, effective=came)
+    return Change(event, "new", None, found)
 
 
 def screen(view: LiveView, width: int = 80, height: int = 24) -> str:
@@ -62,7 +62,8 @@ def test_a_person_s_channels_bands_times_lag_and_consistency(view: LiveView) -> 
 def test_what_must_be_known_is_said_in_words_too(view: LiveView) -> None:
     """Not by a colour alone."""
     view.change(Line(1, b""), change(estimate("anna", nis=9.0)))
-    held = replace(estimate("ben"), held="the prediction diverged, and this is what was believed at 2026-03-01T22:00:00Z, long ago")
+    why = "the prediction diverged, and this is what was believed at 2026-03-01T22:00:00Z, long ago"
+    held = replace(estimate("ben"), held=why)
     view.change(Line(2, b""), change(held))
     waits = Estimate("carla", HALF_PAST_ONE, effective=HALF_PAST_ONE, arrived=HALF_PAST_ONE, waits=("glucose",))
     view.change(Line(3, b""), change(waits, late=0))
