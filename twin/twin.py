@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 
 from exchange import Bundle, content_hash
-from hybrid import Exponential, RungeKutta, Solver
+from hybrid import Exponential, Mesh, RungeKutta, Solver
 from hybrid.filters import UKF, Filter, Followed
 from physics.arguments import quote, require_kind, require_names, require_number
 from twin.certified import certified
@@ -88,7 +88,7 @@ class Twin:
         model = bundle.model
         floor = None if floor is None else dict(sorted(floor.items()))
         if not model.uses:  # what a filter refuses is refused now, and not with the first event
-            Followed.of(model, 1, mesh=bundle.mesh, drift=drift, floor=floor)
+            Followed.of(model, 1, mesh=Mesh(1.0), drift=drift, floor=floor)
         self._joints = Joints.of(model, bundle.nonnegative)
         solver: Solver = Exponential() if model.linear else RungeKutta("rk4")
         self._replay = Replay(model, self._joints, filter, solver, drift, floor, self.horizon, int(block))
