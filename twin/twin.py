@@ -252,9 +252,9 @@ class Twin:
         effective = self._tip(id).course.time
         notes = []
         if course.missed:
-            notes.append(f"{course.missed} doses and measurements from before the start could not be used")
+            notes.append(f"doses and measurements from before the start could not be used: {course.missed}")
         if belief is not None and belief.restarts:
-            notes.append(f"the filter started anew {belief.restarts} times, after predictions that diverged")
+            notes.append(f"after a prediction that diverged the filter started anew; so far as often as: {belief.restarts}")
         if belief is None:
             waits = self._joints.waits_for(course)
             why = None if waits or not person.trouble else f"the filter could not start: {person.trouble}"
