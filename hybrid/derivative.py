@@ -135,6 +135,21 @@ def slope_of(
     return torch.stack([torch.func.jvp(function, (x,), (e.expand_as(x),))[1] for e in units], -1)
 
 
+def pushed(
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,
+    direction: Tensor,  # as x
+) -> tuple[Tensor, Tensor]:
+    """The value of a function and its derivative along a direction, ∂f/∂x · v, by forward mode; differentiable in turn.
+
+    As many points as there are directions may stand in rows of x: then all directions are one call.
+    Source: Griewank & Walther, Evaluating Derivatives (2008) § 3.1.
+    """
+    _first()
+    found = torch.func.jvp(function, (x.contiguous(),), (direction.contiguous(),))  # forward mode takes no expanded memory
+    return found[0], found[1]
+
+
 @lru_cache(maxsize=1)
 def _first() -> None:
     """torch fills a table at the first derivative by forward mode, and warns of its own use of torch.jit: once, in silence."""

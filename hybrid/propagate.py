@@ -7,13 +7,12 @@ length, and of second order in it otherwise.
 
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from hybrid.cutting.interval import Interval
 from hybrid.solve.schemes.phi import doublings_for, phi
-from hybrid.triangular import tria
+from hybrid.transition_root import transition_root as transition_root
 from physics.arguments import quote, require_kind, require_shape
 
 _TERMS = 14  # of the series of Q for ‖J h‖ ≤ ½: (2‖J h‖)^14/15! < 1e-12 of the first, and it falls from there
@@ -92,25 +91,6 @@ def transition(
         total = total + e @ total @ e.mT
         e = e @ e
     return e, total
-
-
-def transition_root(
-    J: Tensor,  # (..., n, n)
-    G: Tensor,  # (..., n, k)
-) -> tuple[Tensor, Tensor]:  # (..., n, n), (..., n, r)
-    """e^J and R with R Rᵀ = ∫₀¹ e^{Js} G Gᵀ e^{Jᵀs} ds; for a length h give J h and G √h."""
-    _require_square(J, "transition_root: J")
-    q = doublings_for(J)
-    z = J / 2.0**q
-    e = phi(z, doublings=0)[0][0]
-    at, weight = (torch.from_numpy(v).to(J) for v in np.polynomial.legendre.leggauss(10))
-    nodes = phi((0.5 * (at + 1.0))[:, None, None] * z[..., None, :, :], doublings=0)[0][0]  # (..., 10, n, n)
-    columns = nodes @ G[..., None, :, :] * (0.5 * weight / 2.0**q).sqrt()[:, None, None]
-    R = tria(columns.movedim(-3, -2).flatten(-2))
-    for _ in range(q):
-        R = tria(torch.cat([R, e @ R], -1))
-        e = e @ e
-    return e, R
 
 
 def root(

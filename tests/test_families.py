@@ -6,6 +6,8 @@ from torch import nn
 
 from exchange.bundle.structures import BUILTIN, describe, rebuild
 from hybrid import OBSERVATIONS, SOLVERS, TERMS, HybridModel, States, check_observation, check_solver, check_term
+from hybrid.filters import FILTERS, Followed, check_filter
+from hybrid.filters.laws import problem
 from learned import NOISES, PROCESS_NOISES, RESIDUALS, Constant, check_noise, check_process_noise, check_residual
 from physics import (
     BACKBONES,
@@ -18,6 +20,7 @@ from physics import (
 from tests.builders import (
     BACKBONE_BUILDERS,
     COVARIATES,
+    FILTER_KINDS,
     NOISE_BUILDERS,
     OBSERVATION_BUILDERS,
     POPULATION_BUILDERS,
@@ -25,6 +28,7 @@ from tests.builders import (
     RESIDUAL_BUILDERS,
     SOLVER_KINDS,
     TERM_BUILDERS,
+    FilterKind,
     SolverKind,
 )
 from tests.homeostat.own_terms import Saturable
@@ -51,6 +55,16 @@ def test_every_member_of_a_family_has_a_builder(family: tuple[type[nn.Module], .
 def test_every_solver_has_a_row() -> None:
     made = [kind.fixed() if kind.fixed else kind.adaptive(1e-3) for kind in SOLVER_KINDS]
     assert {type(solver) for solver in made} == set(SOLVERS), "a new solver needs a row in tests/builders.py"
+
+
+def test_every_filter_has_a_row() -> None:
+    made = [kind.make(Followed.of(problem(), 2)) for kind in FILTER_KINDS]
+    assert {type(filter) for filter in made} == set(FILTERS), "a new filter needs a row in tests/builders.py"
+
+
+@pytest.mark.parametrize("kind", FILTER_KINDS, ids=lambda kind: kind.name)
+def test_a_filter_keeps_its_laws(kind: FilterKind) -> None:
+    check_filter(kind.make, accuracy=kind.accuracy)
 
 
 @pytest.mark.parametrize("name", BACKBONE_BUILDERS)

@@ -4,6 +4,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from hybrid.model import HybridModel
 from hybrid.solve.exponential import Exponential
 from hybrid.solve.runge_kutta import RungeKutta
 from hybrid.solve.solver import Solver, require_solver
+from learned import DiagonalDiffusion
 from physics.arguments import (
     quote,
     require_covariates,
@@ -31,7 +33,8 @@ class Belief:
     """What is believed of N people under M members at one time each: a Gaussian of z = (x, η), the states before the person.
 
     `mean` (M, N, z) · `root` (M, N, z, z), lower triangular with a diagonal of 0 or more: root rootᵀ is the covariance · `time`
-    (N,), in the model's time unit · `states` n, so that d = z − n coordinates η of a person follow.
+    (N,), in the model's time unit · `states` n, so that d = z − n coordinates η of a person follow · `particles` (M, N, z, P) of
+    a filter that has some (`EnKF`), whose mean and root these are; the others neither read nor keep them.
     Members are never mixed: each has a belief of its own. Somebody whose prediction diverged is NaN, and stays so (`lost`).
     """
 
@@ -39,6 +42,7 @@ class Belief:
     root: Tensor
     time: Tensor
     states: int
+    particles: Tensor | None = None
 
     __repr__, _repr_html_ = glance()
 
@@ -48,7 +52,11 @@ class Belief:
         require_shape(self.root, "Belief: root", M, N, z, z, write="torch.eye(z).expand(M, N, z, z)", like=self.mean)
         require_shape(self.time, "Belief: time", N, write="torch.zeros(N)", like=self.mean)
         require_number(self.states, "Belief: states, how many,", least=1.0, most=float(z), whole=True)
-        for what, value in (("root", self.root), ("time", self.time)):
+        given = [("root", self.root), ("time", self.time)]
+        if self.particles is not None:
+            require_shape(self.particles, "Belief: particles", M, N, z, "P", write="None", like=self.mean)
+            given.append(("particles", self.particles))
+        for what, value in given:
             if value.dtype != self.mean.dtype:
                 raise ValueError(f"Belief: mean is {self.mean.dtype} and {what} {value.dtype}; write {what}.to(mean)")
 
@@ -75,12 +83,14 @@ class Belief:
     def people(self, index: Tensor) -> "Belief":
         """Of the chosen people, with repeats."""
         require_people(index, self.time.shape[0], "Belief.people: index")
-        return replace(self, mean=self.mean[:, index], root=self.root[:, index], time=self.time[index])
+        particles = None if self.particles is None else self.particles[:, index]
+        return Belief(self.mean[:, index], self.root[:, index], self.time[index], self.states, particles)
 
     def to(self, like: Tensor) -> "Belief":
         """The same in the dtype and on the device of `like`."""
         require_shape(like, "Belief.to: like", ..., write="a tensor of the type and device wanted")
-        return replace(self, mean=self.mean.to(like), root=self.root.to(like), time=self.time.to(like))
+        particles = None if self.particles is None else self.particles.to(like)
+        return Belief(self.mean.to(like), self.root.to(like), self.time.to(like), self.states, particles)
 
 
 @dataclass(frozen=True)
@@ -167,15 +177,15 @@ class Followed:
         require_solver(solver, "Followed.of")
         if solver is None:
             solver = Exponential() if model.linear else RungeKutta("rk4")
-        return Followed(
-            model,
-            int(people),
-            values,
-            Mesh.fastest(model, values, int(people)) if mesh is None else mesh,
-            solver,
-            None if drift is None else float(drift),
-            _floor(model, floor, like),
-        )
+        mesh = Mesh.fastest(model, values, int(people)) if mesh is None else mesh
+        tau = None if drift is None else float(drift)
+        found = Followed(model, int(people), values, mesh, solver, tau, _floor(model, floor, like))
+        if mesh.step is None and not found.exact:
+            raise ValueError(
+                "Followed.of: a step of any length is exact for a linear model alone, and this mesh has no step; give "
+                "Mesh(step=…), or leave the mesh out"
+            )
+        return found
 
     def people(self, index: Tensor) -> "Followed":
         """The chosen people, with repeats."""
@@ -188,6 +198,43 @@ class Followed:
     def states(self) -> int:
         """n."""
         return len(self.model.backbone.states)
+
+    @property
+    def noisy(self) -> bool:
+        """Is any state driven at random?"""
+        return len(self.driven_states) > 0
+
+    @cached_property
+    def members(self) -> int:
+        """M of the model."""
+        return self.model.members
+
+    @cached_property
+    def driven_states(self) -> tuple[int, ...]:
+        """The states that noise may drive, as the model's parts and the floor are made; the others are 0 in every g."""
+        process, floor = self.model.process, self.floor.tolist()
+        if process is None:
+            driven = [False] * self.states
+        elif isinstance(process, DiagonalDiffusion):
+            own = zip(process.start, process.proportional or process.start, strict=True)
+            driven = [s > 0.0 or b > 0.0 for s, b in own]
+        else:
+            driven = [True] * self.states
+        return tuple(k for k, (one, level) in enumerate(zip(driven, floor, strict=True)) if one or level > 0.0)
+
+    @property
+    def drifts(self) -> bool:
+        """Do people have coordinates, and do these drift?"""
+        return self.drift is not None and self.model.personal > 0
+
+    @cached_property
+    def exact(self) -> bool:
+        """Is a step of any length exact? Where all of a person is linear, g is constant, and the solver takes such a step."""
+        process = self.model.process
+        steady = process is None or (isinstance(process, DiagonalDiffusion) and process.proportional is None)
+        known = not self.noisy or (steady and not self.model.personal)  # else the noise of a step depends on what is not known
+        taken = isinstance(self.solver, Exponential) or self.solver.adaptive
+        return self.model.linear and not self.drifts and known and taken
 
     def driven(
         self,
@@ -205,7 +252,7 @@ class Filter(ABC):
     """A filter: beliefs carried through time, and corrected by measurements.
 
     A member is a frozen dataclass with the field `people: Followed` first, and has no state of its own: belief in, belief out.
-    A new member is one file and one word in `FILTERS`; `hybrid.laws.filter.check_filter` tells whether it keeps the laws.
+    A new member is one file and one word in `FILTERS`; `check_filter` tells whether it keeps the laws.
     Laws: linear and Gaussian, it is the Kalman filter; an interval of no length in which nothing arrives changes nothing, to the
     bit; cutting an interval in two changes nothing (nonlinear: to second order in its length); channels that were not measured
     teach nothing; people and members do not touch each other.
@@ -267,8 +314,8 @@ def require_believed(people: Followed, belief: Belief, name: str) -> None:
             f"{name}: the belief is of (people, states, states and coordinates) = {(N, belief.states, z)} and the filter "
             f"of {need}; give a belief of these people: starting_belief(people), belief.people(index)"
         )
-    if model.members != M and 1 not in (M, model.members):
-        raise ValueError(f"{name}: the belief is of {M} members and the model of {model.members}; give one of as many")
+    if people.members != M and 1 not in (M, people.members):
+        raise ValueError(f"{name}: the belief is of {M} members and the model of {people.members}; give one of as many")
     like = next(itertools.chain(model.parameters(), model.buffers()), belief.mean)
     if (like.dtype, like.device) != (belief.mean.dtype, belief.mean.device):
         raise ValueError(

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from hybrid.cutting.interval import Interval
 from hybrid.filters.contract import Followed
-from hybrid.terms import RightHandSide
+from hybrid.filters.moved import root_of_variance
+from hybrid.propagate import transition_root
 
 
 def _each(value: Tensor, points: int) -> Tensor:  # (N, …) -> (N·P, …)
@@ -61,9 +63,26 @@ def seen(
     return y.reshape(-1, N, P, y.shape[-1])
 
 
-def right_hand_side(
+def driven_root(
     people: Followed,
-    personal: Tensor,  # (M, N, d)
-) -> RightHandSide:
-    """dx/dt of people with these η."""
-    return people.model.at(*known(people, personal[:, :, None]))
+    begin: Tensor,  # (M, N, P, z)
+    end: Tensor,  # (M, N, P, z)
+    interval: Interval,
+) -> tuple[Tensor, Tensor]:  # (M, N, P, n, n), (M, N, P, z, r)
+    """e^{J h}, and a root of what the process noise adds to every point's state in the step from `begin` to `end`.
+
+    J = ∂f/∂x and g at the middle of the path: Q = ∫₀ʰ e^{J s} g gᵀ e^{Jᵀ s} ds, exact for linear models with constant g and of
+    second order in h otherwise. η is driven by nothing here: its rows are 0.
+    """
+    N, P, z = begin.shape[1:]
+    n = people.states
+    middle = 0.5 * (begin + end)
+    x, u = middle[..., :n].reshape(-1, N * P, n), 0.5 * _each(interval.u0 + interval.u1, P)[None]
+    h = _each(interval.dt, P)[:, None]
+    J = people.model.at(*known(people, middle[..., n:])).jacobian(x, u)
+    G = torch.diag_embed(people.driven(x) * root_of_variance(h))
+    if len(people.driven_states) < n:
+        G = G[..., list(people.driven_states or (0,))]  # one of zeros where nothing is driven
+    e, R = transition_root(J * h[..., None], G)
+    R = torch.nn.functional.pad(R, (0, 0, 0, z - n))
+    return e.view(-1, N, P, n, n), R.reshape(-1, N, P, z, R.shape[-1])

@@ -1,18 +1,35 @@
 """What filters share of a prediction and an update: the pieces of an interval, what stays as it is, what is measured."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from hybrid.cutting.interval import Interval
 from hybrid.cutting.mesh import Mesh
+from hybrid.derivative import varies
 from hybrid.filters.contract import Belief, Followed, Innovation, require_believed
+from hybrid.filters.drift import HalfDrift
 from hybrid.filters.gaussian import Conditioned
+from hybrid.filters.moved import Moved
+from hybrid.filters.rts import Backward, backward
 from physics.arguments import require_kind, require_shape
 
-Step = Callable[[Tensor, Tensor, Interval], tuple[Tensor, Tensor]]  # of mean (M, N, z) and root (M, N, z, z)
+# of the mean (M, N, z), after what arrives, the root (M, N, z, z) and one piece of the mesh
+Step = Callable[[Tensor, Tensor, Interval], Moved]
+_OF_DRIFT = 0.1  # of τ is the longest step: what splitting loses is then some 1e-3 of what the drift does
+
+
+@runtime_checkable
+class Steps(Protocol):
+    """A filter that moves a Gaussian from step to step, and can say what it did with its deviations."""
+
+    people: Followed
+
+    def step(self, mean: Tensor, root: Tensor, interval: Interval) -> Moved:
+        """One step of the mesh, after what arrives at its beginning."""
 
 
 def advance(
@@ -22,39 +39,103 @@ def advance(
     step: Step,
     name: str,
 ) -> Belief:
-    """The belief at the interval's end, by a filter's own `step` over every piece of it.
+    """The belief at the interval's end, by a filter's own `step` over every piece of it, between two halves of the drift.
 
+    Who is lost already, or on the way, goes on as somebody who stands at 0, and is NaN in the end.
     Errors: `ValueError`, beginning with `name`, for what is of other people.
     """
+    return _advanced(people, belief, interval, step, name)[0]
+
+
+def traced(filter: object, belief: Belief, interval: Interval) -> tuple[Belief, Backward]:
+    """`filter.predict(belief, interval)`, and the law of the state before it given that after it, for a smoother.
+
+    Errors: `ValueError` for a filter without steps of a Gaussian (`EnKF`), and what `predict` refuses.
+    """
+    if not isinstance(filter, Steps):
+        raise ValueError(
+            f"a smoother needs a filter that moves a Gaussian in steps, UKF or EKF, and {type(filter).__name__} has no `step`"
+        )
+    found, moves = _advanced(filter.people, belief, interval, filter.step, type(filter).__name__)
+    law: Backward | None = None
+    for moved in moves:
+        one = backward(moved.before, moved.after, moved.noise)
+        law = one if law is None else law.then(one)
+    if law is None:  # no piece at all
+        z = found.mean.shape[-1]
+        eye = torch.eye(z, dtype=found.mean.dtype, device=found.mean.device).expand(*found.mean.shape[:-1], z, z)
+        law = Backward(eye, torch.zeros_like(eye))
+    return found, law
+
+
+def _advanced(
+    people: Followed, belief: Belief, interval: Interval, step: Step, name: str
+) -> tuple[Belief, list[Moved]]:
+    """The belief, and all that moved it."""
     require_believed(people, belief, f"{name}.predict")
     require_interval(people, belief, interval, f"{name}.predict")
-    M = people.model.members
-    if len(belief.mean) != M:
-        belief = replace(belief, mean=belief.mean.expand(M, -1, -1), root=belief.root.expand(M, -1, -1, -1))
+    belief, lost = whole(people, belief)
+    n, mean, root, time = belief.states, belief.mean, belief.root, belief.time
+    moves: list[Moved] = []
     for piece in pieces(people, interval):
-        mean, root = step(belief.mean, belief.root, piece)
-        lost = ~torch.isfinite(mean).all(-1) | ~torch.isfinite(root).flatten(-2).all(-1)
-        lost = lost.any(0)[:, None]
-        mean, root = torch.where(lost, torch.nan, mean), torch.where(lost[..., None], torch.nan, root)
-        rests = ((piece.dt == 0.0) & (piece.jump == 0.0).all(-1))[:, None]
-        mean, root = _kept(rests, belief.mean, mean, piece), _kept(rests[..., None], belief.root, root, piece)
-        belief = Belief(mean, root, belief.time + piece.dt, belief.states)
-    return belief
+        before, rests = (mean, root), ((piece.dt == 0.0) & (piece.jump == 0.0).all(-1))[:, None]
+        mean = torch.cat([mean[..., :n] + piece.jump, mean[..., n:]], -1)
+        half = HalfDrift.of(piece.dt, people.drift, n) if people.drifts and people.drift is not None else None
+        if half is not None:
+            first, root = half.before(mean, root)
+            mean = first.mean
+            moves.append(first)
+        moved = step(mean, root, piece)
+        moves.append(moved if half is None else half.after(moved))
+        mean, root = moves[-1].mean, moves[-1].root()
+        lost = lost | ~(torch.isfinite(mean).all(-1) & torch.isfinite(root).flatten(-2).all(-1)).all(0)
+        lost = lost if moved.lost is None else lost | moved.lost
+        unmoved = _Unmoved.apply if varies(piece.dt) or varies(piece.jump) else _unmoved
+        mean, root = unmoved(rests, before[0], mean), unmoved(rests[..., None], before[1], root)
+        time = time + piece.dt
+    mean, root = torch.where(lost[:, None], torch.nan, mean), torch.where(lost[:, None, None], torch.nan, root)
+    return Belief(mean, root, time, n), moves
 
 
-def _kept(rests: Tensor, before: Tensor, after: Tensor, piece: Interval) -> Tensor:
+def _unmoved(rests: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """What rests stays as it was, to the bit."""
     return torch.where(rests, before, after)
 
 
+class _Unmoved(torch.autograd.Function):
+    """The same with the derivative of what is after: how it changes with a length or an amount that is 0 now."""
+
+    @staticmethod
+    def forward(ctx: Any, rests: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        return torch.where(rests, before, after)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
+        return None, None, gradient
+
+
+def whole(people: Followed, belief: Belief) -> tuple[Belief, Tensor]:
+    """The belief under all members, with numbers in the place of those who are lost, and who that is (N,)."""
+    M, lost = max(people.members, len(belief.mean)), belief.lost
+    eye = torch.eye(belief.mean.shape[-1], dtype=belief.mean.dtype, device=belief.mean.device)
+    mean = torch.where(lost[:, None], 0.0, belief.mean).expand(M, -1, -1)
+    return replace(belief, mean=mean, root=torch.where(lost[:, None, None], eye, belief.root).expand(M, -1, -1, -1)), lost
+
+
 def pieces(people: Followed, interval: Interval) -> list[Interval]:
     """The steps that the people's mesh makes of an interval; one that is meshed is one, and so is one that is exact."""
-    if interval.meshed or people.mesh.step is None:
+    if interval.meshed:
         return [interval]
-    if people.model.linear and people.drift is None:
+    if people.exact:
         return [replace(interval, meshed=True)]
-    cut: Callable[[Interval, Mesh], list[Interval]] = Interval.cut
-    return cut(interval, people.mesh)
+    drifts = people.drifts and people.drift is not None
+    return interval.cut(_within(people.mesh, _OF_DRIFT * people.drift) if drifts and people.drift is not None else people.mesh)
+
+
+def _within(mesh: Mesh, most: float) -> Mesh:
+    """The mesh with no step longer than that."""
+    step = most if mesh.step is None else min(mesh.step, most)
+    return Mesh(step, None if mesh.first is None else min(mesh.first, step), mesh.growth, mesh.observed)
 
 
 def require_interval(people: Followed, belief: Belief, interval: Interval, name: str) -> None:
@@ -75,21 +156,36 @@ def require_interval(people: Followed, belief: Belief, interval: Interval, name:
         )
 
 
+@dataclass(frozen=True)
+class Given:
+    """A measurement and the belief that it meets, with numbers in the place of those who are lost.
+
+    `mean` (M, N, z) and `root` (M, N, z, z) of the belief · `y` (M|1, N, p), NaN where a channel is missing, and of who is lost ·
+    `inputs` (1, N, 1, m), as a noise head reads them · `lost` (N,).
+    """
+
+    mean: Tensor
+    root: Tensor
+    y: Tensor
+    inputs: Tensor
+    lost: Tensor
+
+
 def measured(
     people: Followed,
     belief: Belief,
     y: Tensor,  # (M|1, N, p) or (N, p)
     inputs: Tensor | None,  # (N, m)
     name: str,
-) -> tuple[Tensor, Tensor]:  # (M|1, N, p), (1, N, 1, m)
-    """The measurement of everyone under every member, and the inputs as a noise head reads them.
+) -> Given:
+    """What an update has.
 
     Errors: `ValueError`, beginning with `name`, for what is of other people or channels, and infinite values.
     """
     require_believed(people, belief, f"{name}.update")
     N, m, p = people.size, len(people.model.backbone.inputs), len(people.model.observation.channels)
     require_shape(y, f"{name}.update: y", ..., N, p, write="a row of channels for each person, NaN for none", like=belief.mean)
-    M = max(people.model.members, len(belief.mean))
+    M = max(people.members, len(belief.mean))
     if y.ndim > 3 or (y.ndim == 3 and len(y) not in (1, M)):
         raise ValueError(f"{name}.update: y has the shape {tuple(y.shape)}; give (N, p), or (M, N, p) for {M} members")
     if y.dtype != belief.mean.dtype:
@@ -104,21 +200,29 @@ def measured(
             )
         inputs = y.new_zeros(N, 0)
     require_shape(inputs, f"{name}.update: inputs", N, m, write="u at that time, a row for each person", like=belief.mean)
-    return y if y.ndim == 3 else y[None], inputs[None, :, None]
+    safe, lost = whole(people, belief)
+    y = torch.where(lost[:, None], torch.nan, y if y.ndim == 3 else y[None])
+    return Given(safe.mean, safe.root, y, inputs[None, :, None], lost)
 
 
 def deviation(
     people: Followed,
+    given: Given,
     predicted: Tensor,  # (M, N, p)
-    x: Tensor,  # (M, N, n)
-    inputs: Tensor,  # (1, N, 1, m)
 ) -> Tensor:  # (M, N, p)
     """The standard deviation of a measurement at the predicted mean."""
-    return people.model.noise.variance(predicted[:, :, None], x[:, :, None], inputs)[:, :, 0].sqrt()
+    x = given.mean[:, :, None, : people.states]
+    return people.model.noise.variance(predicted[:, :, None], x, given.inputs)[:, :, 0].sqrt()
 
 
-def corrected(belief: Belief, found: Conditioned) -> tuple[Belief, Innovation]:
+def corrected(belief: Belief, given: Given, found: Conditioned) -> tuple[Belief, Innovation]:
     """The belief, and what the measurement said, from what conditioning found."""
-    return replace(belief, mean=found.mean, root=found.root), Innovation(
-        found.value, found.innovation_root, found.nis, found.count[0], found.log_likelihood, found.by_channel
-    )
+
+    def told(value: Tensor) -> Tensor:
+        return torch.where(given.lost.reshape(-1, *[1] * (value.ndim - 2)), torch.nan, value)
+
+    count = torch.where(given.lost, 0, found.count[0])
+    said = (found.value, found.innovation_root, found.nis, found.log_likelihood, found.by_channel)
+    value, root, nis, log_likelihood, by_channel = map(told, said)
+    after = Belief(told(found.mean), told(found.root), belief.time, belief.states)
+    return after, Innovation(value, root, nis, count, log_likelihood, by_channel)

@@ -7,19 +7,29 @@ from torch import Tensor
 
 from hybrid.cutting.interval import Interval
 from hybrid.filters.contract import Belief, Filter, Followed, Innovation
-from hybrid.filters.flow import carried, right_hand_side, seen
+from hybrid.filters.flow import carried, driven_root, seen
 from hybrid.filters.gaussian import condition
+from hybrid.filters.moved import Moved
 from hybrid.filters.sigma_points import halves, points
 from hybrid.filters.stepping import advance, corrected, deviation, measured
-from hybrid.propagate import transition_root
-from hybrid.triangular import tria
 from physics.arguments import require_kind
 from physics.glance import glance
 
 
 @dataclass(frozen=True)
 class UKF(Filter):
-    """2z points of everyone, copies of them with states and η of their own, are carried by the solver and make the belief."""
+    """2z points of everyone, copies of them with states and η of their own, are carried by the solver and make the belief.
+
+    The points are m ± √z L_j of equal weight (α = 1, κ = 0): none at the centre, no weight below 0. They are drawn anew at the
+    beginning of every step. At its end the belief is their mean and their spread, and beside that what the process noise adds:
+    Q = ∫₀ʰ e^{Js} g gᵀ e^{Jᵀs} ds with J and g at the middle of the mean's path.
+    Exact where model and observation are linear and θ is known, in steps of any length. Elsewhere a law is taken for Gaussian at
+    every step and every update, to which the points are right to second order, and the noise of a step spreads the points from
+    the next step on.
+    Arguments: `people`, who is followed.
+    Sources: Julier & Uhlmann, Proc. IEEE 92 (2004) 401 (points); van der Merwe & Wan, ICASSP (2001) 3461 (root form); Särkkä,
+    IEEE Trans. Autom. Control 52 (2007) 1631 (continuous time).
+    """
 
     people: Followed
 
@@ -29,32 +39,26 @@ class UKF(Filter):
         require_kind(self.people, Followed, "UKF: people", "Followed.of(model, people)")
 
     def predict(self, belief: Belief, interval: Interval) -> Belief:
-        return advance(self.people, belief, interval, self._step, "UKF")
+        return advance(self.people, belief, interval, self.step, "UKF")
 
     def update(self, belief: Belief, y: Tensor, *, inputs: Tensor | None = None) -> tuple[Belief, Innovation]:
-        y, u = measured(self.people, belief, y, inputs, "UKF")
-        predicted, odd, even = halves(seen(self.people, points(belief.mean, belief.root)))
-        noise = deviation(self.people, predicted, belief.x, u)
-        return corrected(belief, condition(belief.mean, belief.root, y, predicted, odd, noise, beside=even))
+        given = measured(self.people, belief, y, inputs, "UKF")
+        predicted, odd, even = halves(seen(self.people, points(given.mean, given.root)))
+        noise = deviation(self.people, given, predicted)
+        return corrected(belief, given, condition(given.mean, given.root, given.y, predicted, odd, noise, beside=even))
 
-    def _step(self, mean: Tensor, root: Tensor, interval: Interval) -> tuple[Tensor, Tensor]:
-        """One step: the points flow, and then the noise of the step along the mean's path is added."""
+    def step(self, mean: Tensor, root: Tensor, interval: Interval) -> Moved:
+        """One step of the mesh: the points flow, and the noise of the step is found beside, along the mean's path."""
         people, n = self.people, self.people.states
-        mean = torch.cat([mean[..., :n] + interval.jump, mean[..., n:]], -1)
         before = points(mean, root)
-        after = torch.cat([carried(people, before, interval), before[..., n:]], -1)
-        end, odd, even = halves(after)
-        R = self._driven(mean, end, interval)
-        d = mean.shape[-1] - n
-        R = torch.cat([R, R.new_zeros(*R.shape[:-2], d, R.shape[-1])], -2)
-        return end, tria(torch.cat([odd, even, R], -1))
-
-    def _driven(self, begin: Tensor, end: Tensor, interval: Interval) -> Tensor:  # (M, N, n, r)
-        """A root of what the process noise of the step adds, by the slope at the middle of the mean's path."""
-        people, n = self.people, self.people.states
-        middle = 0.5 * (begin + end)
-        x, u = middle[..., :n], 0.5 * (interval.u0 + interval.u1)[None]
-        h = interval.dt[:, None]
-        J = right_hand_side(people, middle[..., n:]).jacobian(x, u)
-        _, R = transition_root(J * h[..., None], torch.diag_embed(people.driven(x) * h.sqrt()))
-        return R
+        x = carried(people, before, interval)
+        lost = ~torch.isfinite(x).flatten(-2).all(-1).all(0)
+        x = torch.where(lost[:, None, None], 0.0, x)
+        center, odd, even = halves(x)
+        end = torch.cat([center, mean[..., n:]], -1)
+        noise = driven_root(people, mean[:, :, None], end[:, :, None], interval)[1][:, :, 0] if people.noisy else root[..., :0]
+        if people.model.linear and not people.model.personal:
+            return Moved(end, root, odd, noise, lost)  # what is even of a linear flow is rounding
+        eta = root[..., n:, :]
+        after = torch.cat([torch.cat([odd, even], -1), torch.cat([eta, torch.zeros_like(eta)], -1)], -2)
+        return Moved(end, torch.cat([root, torch.zeros_like(root)], -1), after, noise, lost)

@@ -1,0 +1,430 @@
+"""The twin: a model in step with its people, whatever order their data come in."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+
+import torch
+
+from exchange import Bundle, content_hash
+from hybrid import Exponential, Mesh, RungeKutta, Solver
+from hybrid.filters import UKF, Filter, Followed
+from physics.arguments import quote, require_kind, require_names, require_number
+from twin.certified import certified
+from twin.clock import Microseconds
+from twin.estimate import Band, Change, Consistency, Estimate, Moved, bands
+from twin.joining import Joints
+from twin.log import Event, SqliteLog, time_text
+from twin.log.judging import Receipt
+from twin.people import Known, Patient, People
+from twin.replay import Job, Replay
+from twin.snapshots import Snapshots, State, thinned
+
+_FORMAT = 1  # of folded states
+
+
+@dataclass
+class _Person:
+    """What the twin has in memory of one person, all of it computable anew from the log."""
+
+    known: Known
+    key: int
+    new: bool
+    snapshots: Snapshots = field(default_factory=Snapshots)
+    trouble: str | None = None
+    arrived: Microseconds | None = None
+
+
+class Twin:
+    """A bundle's model in step with people: events arrive, late, twice, corrected or withdrawn, and the belief of each person is
+    that of the canonical log, bit for bit, whatever the order of arrival and whoever else is followed.
+
+    Arguments
+    - `bundle`; `log`, by default one in memory; what it holds already is followed on.
+    - `people`: who may be followed, and what is known of them; by default the bundle's own people, and, where the model reads
+      no covariates, anyone (`Change.new` says so). `sources`: whose events are taken; None: anyone's.
+    - `filter`, one of `hybrid.filters.FILTERS` or your own · `drift`, the time constant with which η forgets, in the model's
+      unit of time; None: it stays · `floor`: standard deviations by the states' names that they gain per √time beside the
+      model's process noise; a model without that must be given one, and `floor={}` says in so many words that there is none.
+    - `horizon`: how far before a person's newest event the past may still change; older changes are refused, and the state
+      there is folded · `ahead`: how far in the future an event may be true; later ones are refused · `level` of the bands.
+    - `block`: how many rows are computed together; a power of two from 2 on. More is faster for many people at once, and
+      slower for one. Other sizes may give other last bits, so it is part of a log's settings.
+
+    Errors: `ValueError` for a model that needs a floor and has none, people without the covariates that the model reads, and
+    a log that was written with another bundle or other settings.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        log: SqliteLog | None = None,
+        *,
+        people: Mapping[str, Patient] | None = None,
+        sources: Iterable[str] | None = None,
+        filter: type[Filter] = UKF,
+        drift: float | None = None,
+        floor: Mapping[str, float] | None = None,
+        horizon: timedelta = timedelta(days=7),
+        ahead: timedelta = timedelta(minutes=5),
+        level: float = 0.9,
+        block: int = 16,
+    ) -> None:
+        self._who = People(bundle, people)
+        require_kind(log, (SqliteLog, type(None)), "Twin: log", 'SqliteLog("people.db")')
+        if not isinstance(filter, type) or not issubclass(filter, Filter):
+            raise ValueError(f"Twin: filter is a kind of filter, and is {quote(filter)}; write filter=UKF")
+        self.sources = None if sources is None else frozenset(require_names(sources, "Twin: sources", '["lab"]'))
+        self.horizon = _length(horizon, "horizon")
+        self.ahead = _length(ahead, "ahead", least=0)
+        require_number(level, "Twin: level", above=0.0, most=1.0)
+        if level == 1.0:
+            raise ValueError("Twin: level lies strictly between 0 and 1; write level=0.9")
+        require_number(block, "Twin: block, how many rows,", least=2.0, most=65536.0, whole=True)
+        self.bundle, self.level = bundle, float(level)
+        model = bundle.model
+        floor = None if floor is None else dict(sorted(floor.items()))
+        if not model.uses:  # what a filter refuses is refused now, and not with the first event
+            Followed.of(model, 1, mesh=Mesh(1.0), drift=drift, floor=floor)
+        self._joints = Joints.of(model, bundle.nonnegative)
+        solver: Solver = Exponential() if model.linear else RungeKutta("rk4")
+        self._replay = Replay(model, self._joints, filter, solver, drift, floor, self.horizon, int(block))
+        self.log = SqliteLog() if log is None else log
+        settings = {
+            "format": _FORMAT,
+            "filter": filter.__name__,
+            "drift": drift,
+            "floor": floor,
+            "horizon in microseconds": self.horizon,
+            "block": int(block),
+        }
+        self.log.open_for(content_hash(bundle), settings)
+        self._people: dict[str, _Person] = {}
+
+    # ---- what arrives
+
+    def arrive(self, events: Event | Iterable[Event], *, now: Microseconds | None = None) -> list[Change]:
+        """Take events and say what each changed, in the order given; they are on the disk when it returns.
+
+        Many events of many people at once are carried in blocks, and end in the very states that they would end in one by
+        one; then each person's estimate is that after all of them. `now`: µs since 1970, UTC, by our own clock, which is read
+        where it is None.
+        What cannot be used is refused in its `Change`, with a reason, and the others go on. A call that is interrupted has
+        taken all of its events or none; what was not answered may be sent again.
+        """
+        given = [events] if isinstance(events, Event) else list(events)
+        for event in given:
+            require_kind(event, Event, "Twin.arrive: each of the events", "read_event(line), or Event(…)")
+        now = time.time_ns() // 1000 if now is None else now
+        judged = [self._refusal(event) for event in given]
+        touched = list(dict.fromkeys(event.patient for event, reason in zip(given, judged, strict=True) if reason is None))
+        try:
+            fresh = [id for id in touched if self.log.person(id) is None]
+            self._ready([id for id in touched if id not in fresh])
+            before = {id: self._person(id).snapshots for id in touched}
+            tips = {id: (s.keys[-1], s.packed[-1]) if s.keys else None for id, s in before.items()}
+            with self.log.together():
+                for id in fresh:
+                    self.log.admit(id, self._person(id).known.packed())
+                receipts = self.log.add(given, now, judged, horizon=self.horizon, ahead=self.ahead)
+            return self._followed(given, receipts, tips, now)
+        except BaseException:
+            # what is in memory may be half done: it follows anew from the log
+            for id in touched:
+                self._people.pop(id, None)
+            raise
+
+    def _followed(
+        self,
+        events: list[Event],
+        receipts: list[Receipt],
+        tips: Mapping[str, tuple[tuple[int, int, bytes, bytes], bytes] | None],
+        now: Microseconds,
+    ) -> list[Change]:
+        changed: dict[str, Microseconds] = {}
+        for event, receipt in zip(events, receipts, strict=True):
+            if receipt.verdict != "refused":
+                self._people[event.patient].arrived = now
+            if receipt.changed_from is not None:
+                at = receipt.changed_from[0]
+                changed[event.patient] = min(at, changed.get(event.patient, at))
+        # what was believed at the newest time, of those whose past changes
+        late = [id for id, at in changed.items() if (tip := tips[id]) is not None and at <= tip[0][0]]
+        was = self._means([(id, self._unpacked(tips[id][1]), tips[id][0][0]) for id in late])  # type: ignore[index]
+        replayed = self._carried(changed)
+        is_now = {}
+        for id in late:
+            tip = tips[id]
+            assert tip is not None
+            is_now[id] = self._state_at(id, tip[0][0])
+        after = self._means([(id, is_now[id], tips[id][0][0]) for id in late])  # type: ignore[index]
+        estimates = self._estimates(dict.fromkeys(changed))
+        self._folded(changed)
+        found = []
+        for event, receipt in zip(events, receipts, strict=True):
+            id = event.patient
+            if receipt.changed_from is None:
+                found.append(Change(event, receipt.verdict, receipt.reason or None, new=self._is_new(event, receipt)))
+                continue
+            tip = tips[id]
+            moved = {}
+            if tip is not None and receipt.changed_from[0] <= tip[0][0]:
+                moved = self._moved(was.get(id), after.get(id), tip[0][0])
+            new = self._is_new(event, receipt)
+            found.append(Change(event, receipt.verdict, receipt.reason or None, estimates[id], moved, replayed[id], new))
+        return found
+
+    def _is_new(self, event: Event, receipt: Receipt) -> bool:
+        return receipt.verdict == "new" and event.patient in self._people and self._people[event.patient].new
+
+    def _moved(
+        self, before: tuple[float, ...] | None, after: tuple[float, ...] | None, time: Microseconds
+    ) -> dict[str, Moved]:
+        if before is None or after is None:
+            return {}
+        observation = self.bundle.model.observation
+        return {
+            name: Moved(a, b, unit, time)
+            for name, unit, a, b in zip(observation.channels, observation.units, before, after, strict=True)
+            if a != b
+        }
+
+    def _refusal(self, event: Event) -> str | None:
+        """In a sentence, why the twin cannot take an event; None where it can."""
+        if event.patient not in self._people:
+            known = self._who.known(event.patient)
+            if isinstance(known, str):
+                return known
+        if self.sources is not None and event.source not in self.sources:
+            return f"the source {quote(event.source, 60)} is unknown; events are taken of {', '.join(sorted(self.sources))[:200]}"
+        return self._joints.refusal(event)
+
+    # ---- what is believed
+
+    def estimate(self, patient: str, at: Microseconds | None = None) -> Estimate:
+        """What is believed of a person, by default at their newest event; it leaves no trace.
+
+        `at` later than that: a prediction. Earlier: what follows from everything of the canonical log up to then.
+        Errors: `ValueError` for somebody of whom nothing is known.
+        """
+        return self._estimates({self._followed_person(patient): at})[patient]
+
+    def track(self, patient: str, times: Sequence[Microseconds]) -> list[Estimate]:
+        """`estimate` at each of the times."""
+        return [self.estimate(patient, at) for at in times]
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Everyone of whom anything was taken, the first one first."""
+        return tuple(id for id in self.log.patients() if self.log.person(id) is not None)
+
+    def state(self, patient: str) -> bytes:
+        """Every bit of what is believed at a person's newest event. Law: equal canonical logs give equal bytes."""
+        return self._tip(self._followed_person(patient)).packed()
+
+    def _followed_person(self, patient: str) -> str:
+        if self.log.person(patient) is None:
+            raise ValueError(f"Twin: nothing was taken of {quote(patient, 60)} yet; those who are followed are in twin.people")
+        self._ready([patient])
+        return patient
+
+    def _estimates(self, asked: Mapping[str, Microseconds | None]) -> dict[str, Estimate]:
+        states = {}
+        for id, at in asked.items():
+            tip = self._tip(id)
+            states[id] = (tip, tip.course.time) if at is None else (self._state_at(id, at), at)
+        started = [id for id, (state, _) in states.items() if state.belief is not None]
+        shown: dict[str, dict[str, Band]] = {}
+        if started:
+            seen = self._replay.led([self._asked(id, *states[id]) for id in started])
+            observation = self.bundle.model.observation
+            parts = [v.tolist() for v in bands(seen.mean, seen.variance, self.level, self._cut)]
+            for k, id in enumerate(started):
+                rows = zip(observation.channels, observation.units, *(part[k] for part in parts), strict=True)
+                shown[id] = {name: Band(mean, low, high, unit) for name, unit, mean, low, high in rows}
+        return {id: self._said(id, state, at, shown.get(id, {})) for id, (state, at) in states.items()}
+
+    def _said(self, id: str, state: State, at: Microseconds, channels: dict[str, Band]) -> Estimate:
+        person, course, belief = self._people[id], state.course, state.belief
+        effective = self._tip(id).course.time
+        notes = []
+        if course.missed:
+            notes.append(f"doses and measurements from before the start could not be used: {course.missed}")
+        if belief is not None and belief.restarts:
+            notes.append(f"after a prediction that diverged the filter started anew; so far as often as: {belief.restarts}")
+        if belief is None:
+            waits = self._joints.waits_for(course)
+            why = None if waits or not person.trouble else f"the filter could not start: {person.trouble}"
+            return Estimate(
+                *(id, at), level=self.level, effective=effective, arrived=person.arrived, certified=self._certified(id),
+                held=why, waits=waits, notes=tuple(notes),
+            )
+        M = len(belief.nis)
+        return Estimate(
+            id,
+            at,
+            channels,
+            self.level,
+            None if not belief.seen else Consistency(float(belief.nis.sum()) / M, belief.seen),
+            None if not belief.counted else Consistency(float(belief.total.sum()) / M, belief.counted),
+            tuple(belief.evidence.tolist()),
+            effective,
+            person.arrived,
+            self._certified(id),
+            None if belief.held is None else self._why_held(person, belief.held),
+            (),
+            tuple(notes),
+        )
+
+    def _why_held(self, person: _Person, since: Microseconds) -> str:
+        detail = f" ({person.trouble})" if person.trouble else ""
+        return (
+            f"the prediction diverged{detail}, and this is what was believed at {time_text(since)}; correct or withdraw what led "
+            "there, or the filter starts anew with the first measurement later than the horizon after that"
+        )
+
+    def _certified(self, id: str) -> str:
+        if id not in self._sentences:
+            self._sentences[id] = certified(self.bundle, id)
+        return self._sentences[id]
+
+    @cached_property
+    def _sentences(self) -> dict[str, str]:
+        return {}
+
+    @cached_property
+    def _cut(self) -> torch.Tensor:  # (p,) bool
+        model = self.bundle.model
+        return torch.tensor([c in self.bundle.nonnegative for c in model.observation.channels], device=model.device)
+
+    def _asked(self, id: str, state: State, at: Microseconds) -> tuple[Known, State, Microseconds, int]:
+        person = self._people[id]
+        return person.known, state, at, person.key
+
+    def _means(self, asked: list[tuple[str, State, Microseconds]]) -> dict[str, tuple[float, ...]]:
+        """The channels' means, as an estimate would show them, of those who have started."""
+        asked = [one for one in asked if one[1].belief is not None]
+        if not asked:
+            return {}
+        mean = self._replay.led([self._asked(*one) for one in asked]).mean.mean(0)
+        mean = torch.where(self._cut & (mean < 0.0), 0.0, mean)
+        return {id: tuple(row) for (id, _, _), row in zip(asked, mean.tolist(), strict=True)}
+
+    # ---- from the log to states
+
+    def _person(self, id: str) -> _Person:
+        if id not in self._people:
+            data = self.log.person(id)
+            found = self._who.known(id)
+            if isinstance(found, str):
+                raise ValueError(f"Twin: {found}")
+            if data is not None and data != found.packed():
+                raise ValueError(
+                    f"Twin: the log knows other things of {quote(id, 60)} than the bundle and people={{…}} say; give what it was "
+                    "begun with, or begin another log"
+                )
+            number = int.from_bytes(hashlib.sha256(id.encode()).digest()[:8]) >> 1
+            self._people[id] = _Person(found, number, self._who.new(id))
+        return self._people[id]
+
+    def _ready(self, ids: Sequence[str]) -> None:
+        """Have these people in memory as the log has them."""
+        missing = [id for id in ids if id not in self._people]
+        for id in missing:
+            person, base = self._person(id), self.log.base(id)
+            if base is not None:
+                person.snapshots.add(*base)
+        self._carried(dict.fromkeys(missing))
+
+    def _carried(self, changed: Mapping[str, Microseconds | None]) -> dict[str, int]:
+        """Everyone carried from the newest snapshot before what changed to the end of their log, and through how many times."""
+        jobs: list[Job] = []
+        for id, at in changed.items():
+            person = self._people[id]
+            if at is not None:
+                person.snapshots.forget_from(at)
+        ids = list(changed)
+        keys = [s.keys[-1] if (s := self._people[id].snapshots).keys else None for id in ids]
+        timelines = self.log.timelines(ids, keys)
+        for id, events in zip(ids, timelines, strict=True):
+            person = self._people[id]
+            job = Job(id, person.known, self._tip(id), events, person.key, _keeping(person.snapshots.times))
+            jobs.append(job)
+        self._replay.run(jobs)
+        for job in jobs:
+            person = self._people[job.id]
+            if job.events:
+                person.trouble = job.trouble
+            for key, state in job.found:
+                person.snapshots.add(key, state.packed())
+            person.snapshots.thin()
+        return {job.id: job.replayed for job in jobs}
+
+    def _folded(self, ids: Iterable[str]) -> None:
+        """What is older than the horizon becomes one state in the log, and its snapshots go."""
+        due = []
+        for id in ids:
+            snapshots = self._people[id].snapshots
+            if not snapshots.times:
+                continue
+            k = snapshots.before(snapshots.times[-1] - self.horizon)
+            if k is not None and k > 0:
+                due.append((id, k))
+        if not due:
+            return
+        with self.log.together():
+            for id, k in due:
+                snapshots = self._people[id].snapshots
+                self.log.fold(id, snapshots.keys[k], snapshots.packed[k])
+        for id, k in due:
+            self._people[id].snapshots.forget_before(k)
+
+    def _tip(self, id: str) -> State:
+        person = self._people[id]
+        if not person.snapshots.packed:
+            return State(self._joints.unborn(person.known.inputs), None)
+        return self._unpacked(person.snapshots.packed[-1])
+
+    def _state_at(self, id: str, time: Microseconds) -> State:
+        """After everything that was true at this time or before; it leaves no snapshot."""
+        person = self._people[id]
+        k = person.snapshots.before(time + 1)
+        unborn = State(self._joints.unborn(person.known.inputs), None)
+        state = unborn if k is None else self._unpacked(person.snapshots.packed[k])
+        if k is not None and k == len(person.snapshots.keys) - 1:
+            return state
+        key = None if k is None else person.snapshots.keys[k]
+        events = [one for one in self.log.timeline(id, key) if one.time <= time]
+        if not events:
+            return state
+        job = Job(id, person.known, state, events, person.key)
+        self._replay.run([job])
+        return job.state
+
+    def _unpacked(self, data: bytes) -> State:
+        n, m = len(self._joints.states), len(self._joints.inputs)
+        return State.unpacked(data, n, m, n + self.bundle.model.personal)
+
+
+def _keeping(there: list[Microseconds]) -> Callable[[list[Microseconds]], set[int]]:
+    """Which of new times are worth a snapshot beside those that are there."""
+
+    def keep(times: list[Microseconds]) -> set[int]:
+        before = [time for time in there if not times or time < times[0]]
+        return {k - len(before) for k in thinned([*before, *times]) if k >= len(before)}
+
+    return keep
+
+
+def _length(given: object, what: str, least: int = 1) -> Microseconds:
+    require_kind(given, timedelta, f"Twin: {what}", f"timedelta(days=7), as {what}=…")
+    assert isinstance(given, timedelta)
+    found = given // timedelta(microseconds=1)
+    if found < least:
+        raise ValueError(f"Twin: {what} is a length of time, and is {given}; write timedelta(hours=1)")
+    return found
+
+
