@@ -1,7 +1,7 @@
 """The gradient of a filter's log-likelihood is the one of differences, in everything that a fit may want to move.
 
-A state that nothing drives and that is known exactly (the gut, which starts empty and is filled by doses) has no variance at all, so
-that the roots are singular throughout: where a derivative of a triangular root is taken carelessly it is NaN here.
+A state that nothing drives and that is known exactly (the gut, which starts empty and is filled by doses) has no variance at
+all, so that the roots are singular throughout: where a derivative of a triangular root is taken carelessly it is NaN here.
 """
 
 from collections.abc import Callable
@@ -165,7 +165,7 @@ MAKERS = (linear, learned, mechanism)
 QUICK = ((linear, 3, 1), (learned, 0, 2), (mechanism, 3, 2))
 
 
-@pytest.mark.parametrize("make, d, members", QUICK, ids=lambda one: getattr(one, "__name__", str(one)))
+@pytest.mark.parametrize(("make", "d", "members"), QUICK, ids=lambda one: getattr(one, "__name__", str(one)))
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_the_gradient_is_that_of_differences(
     kind: type[Filter], make: Callable[[int], HybridModel], d: int, members: int
@@ -177,7 +177,7 @@ REST = [(make, d, M) for make in MAKERS for d in (0, 3) for M in (1, 2) if (make
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make, d, members", REST, ids=lambda one: getattr(one, "__name__", str(one)))
+@pytest.mark.parametrize(("make", "d", "members"), REST, ids=lambda one: getattr(one, "__name__", str(one)))
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_the_gradient_is_that_of_differences_everywhere(
     kind: type[Filter], make: Callable[[int], HybridModel], d: int, members: int

@@ -77,7 +77,7 @@ def textbook(system: System, kind: str, y: Array, steps: int) -> tuple[Array, Ar
 ORDERS = {"EKF": 2, "UKF": 1}
 
 
-@pytest.mark.parametrize("system", (LORENZ, VAN_DER_POL), ids=("Lorenz-63", "Van der Pol"))
+@pytest.mark.parametrize("system", [LORENZ, VAN_DER_POL], ids=("Lorenz-63", "Van der Pol"))
 @pytest.mark.parametrize("kind", [k for k in FILTERS if k.__name__ in ORDERS], ids=lambda k: k.__name__)
 def test_as_steps_shrink_it_is_the_textbooks_filter(kind: type[Filter], system: System) -> None:
     """Two sizes of step and their order tell where each of the two goes as steps vanish, and that is one place."""
