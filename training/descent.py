@@ -108,7 +108,7 @@ def descend(
         direction = torch.where(better[:, None], memory.direction(gradient), direction)
 
 
-def reasons_in_words(ended: Sequence[str], slope: Tensor, nearer: str) -> list[str]:
+def reasons_in_words(ended: Sequence[str], slope: Tensor, nearer: str, level: float = 1e-3) -> list[str]:
     """What a reader of the result must know of the members' searches that did not arrive; nothing where all did."""
     said = (
         ("out of steps", f"went on when its steps were used up: give it more `steps`, or {nearer}"),
@@ -118,7 +118,7 @@ def reasons_in_words(ended: Sequence[str], slope: Tensor, nearer: str) -> list[s
     found = []
     for why, words in said:
         # what ends flat at ten times the default tolerance is as good as converged
-        rows = [m for m, e in enumerate(ended) if e == why and (why != "flat" or slope[m] > 1e-3)]
+        rows = [m for m, e in enumerate(ended) if e == why and (why != "flat" or slope[m] > level)]
         if rows:
             largest = float(slope[rows].max())
             found.append(f"The search of {len(rows)} of {len(ended)} members {words} (largest derivative {largest:.2g}).")
