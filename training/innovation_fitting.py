@@ -105,12 +105,12 @@ def innovation_fit(
     model whose errors were taken for noise of measurements; where the two differ much, go on with `weights=True`.
 
     Arguments
-    - `objective`: `weights` (M, N), how often each member counts each person, and `held_out`, who judge it, their
-      measurements being predicted by the same filter. `least_residual` and `stability` only with `weights=True`.
-    - `search`: at most so many `steps`, evaluations of objective and gradient for all members at once (100 where it does not say),
-      and the `solver`. `looks`: the `patience` (10 where it does not say). L-BFGS with Armijo's condition, as in
-      `fit_population`: a member is finished when no derivative is above `tolerance`, when ten steps gained next to nothing, or
-      its step has shrunk to nothing. `longest`: no step moves any number by more (they are logarithms and weights of order 1).
+    - `objective`: `weights` (M, N), how often each member counts each person, and `held_out`, those by whom it is judged: the
+      same filter predicts their measurements. `least_residual` and `stability` only with `weights=True`.
+    - `search`: at most so many `steps`, each one evaluation for all members at once (100 where it does not say), and the
+      `solver`. `looks`: the `patience` (10 where it does not say). L-BFGS with Armijo's condition, as in `fit_population`: a
+      member is finished when no derivative is above `tolerance`, when ten steps gained next to nothing, or when its step has
+      shrunk to nothing. `longest`: no step moves any number by more (they are logarithms and weights of order 1).
     - `filter`: the class, or a function that makes the filter of these people, lambda people: EnKF(people, seed=0).
     - `y`: what each member has measured in place of the cohort's, NaN where nothing was: records drawn for each member.
     - `spread`, `floor`, `drift`: as in `follow` and `Followed.of`; with a `floor` a model without process noise has its noise
@@ -170,7 +170,7 @@ def innovation_fit(
     require_callable(filter, f"{name}: filter", "filter=UKF, or lambda people: EnKF(people, seed=0)", people)
     stability = None if objective.stability is None else objective.stability.to(cohort.y.device)
     least = objective.least_residual if weights and not model.residual.vanishes else 0.0
-    whole = _Innovations(
+    whole = Innovations(
         filter, people, cohort, cohort.y[None] if y is None else y, counted / everyone, held_out, spread, least, stability
     )
     whole = whole.scaled() if least else whole
@@ -216,7 +216,7 @@ def _trained(model: HybridModel, weights: bool, members: int) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Innovations:
+class Innovations:
     """The weighted mean of −log p(y_i) by a filter, with what weights cost besides, and that of who is held out.
 
     `y` (M|1, N, T, p) · `share`, `held_out` (M, N) · `scale` (M, 1, 1, n) of the states, held for the whole fit.
@@ -271,7 +271,7 @@ class _Innovations:
                 found |= set(rows[gone].tolist())
         return ", ".join(self.cohort.ids[i] for i in sorted(found)[:5]) + (" …" if len(found) > 5 else "")
 
-    def scaled(self) -> "_Innovations":
+    def scaled(self) -> "Innovations":
         """With the scale of the states along the filter's means, as it is now."""
         square = torch.zeros_like(self.share[:, 0])[:, None, None, None]
         with torch.no_grad():
