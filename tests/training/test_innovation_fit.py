@@ -120,7 +120,7 @@ def test_the_noises_of_a_thousand_records() -> None:
 
 def test_what_the_marginal_fit_cannot_tell_apart_the_innovations_can() -> None:
     # s²/2 + σ² is the variance at each time: two starts of the same sum, one all process, one nearly all measurement
-    y = records(6, 50)
+    y = records(6, 40)
     total = 0.5 * S**2 + SIGMA**2
     starts = [(s, float(np.sqrt(total - 0.5 * s**2))) for s in (0.51, 0.1)]
     ends: dict[str, list[tuple[float, float]]] = {"fit": [], "innovations": []}
@@ -137,9 +137,9 @@ def test_what_the_marginal_fit_cannot_tell_apart_the_innovations_can() -> None:
             parts = found.model.process.log_scale, found.model.noise.log_sd
             ends[name].append(tuple(float(p.detach().exp()) for p in parts))
     # fit stays where it began: both ends explain what it looks at equally well, and neither is the truth but by its start
-    assert marginal[0] == pytest.approx(marginal[1], abs=0.1)  # of some 25 nats a record
+    assert marginal[0] == pytest.approx(marginal[1], abs=0.1)  # of some 20 nats a record
     assert abs(ends["fit"][0][0] - ends["fit"][1][0]) > 0.3
-    # the innovations end at one place, which is the truth: 6 records of 50 times know s to 9 % and σ to 13 %
+    # the innovations end at one place, which is the truth: 6 records of 40 times know s to 10 % and σ to 15 %
     assert ends["innovations"][0] == pytest.approx(ends["innovations"][1], rel=3e-3)
     assert ends["innovations"][0] == pytest.approx((S, SIGMA), rel=0.4)
 
@@ -231,7 +231,7 @@ def test_weights_and_typical_values_on_request() -> None:
     assert torch.equal(noises.model.population.shift, start.population.shift)
     assert float(all_of_it.step.loss) < float(noises.step.loss) - 0.1
     # three people know a typical value to ω/√3 = .17 at best; it was .7 away
-    assert float(all_of_it.model.population.shift[0, 1]) > 0.2
+    assert float(all_of_it.model.population.shift[0, 1].detach()) > 0.2
     assert all_of_it.personal.shape == (1, 3, 3)
 
 
@@ -349,8 +349,8 @@ def test_every_step_is_complete_and_goes_on() -> None:
     halfway = through[3].best.model
     again = next(innovation_fit(halfway, cohort))
     assert float(again.loss) == pytest.approx(losses[3], rel=1e-12)
-    later = last(innovation_fit(halfway, cohort, search=Search(steps=60)))
-    whole = last(innovation_fit(model, cohort, search=Search(steps=60)))
+    later = last(innovation_fit(halfway, cohort, search=Search(steps=30)))
+    whole = last(innovation_fit(model, cohort, search=Search(steps=30)))
     assert float(later.step.loss) == pytest.approx(float(whole.step.loss), abs=1e-4)
 
 
