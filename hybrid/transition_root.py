@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hybrid.derivative import transforming, values_of
-from hybrid.triangular import sum_of, tria
+from hybrid.triangular import constant, innermost, tria
 from physics.arguments import require_shape
 
 _SMALL = (1 / 64, 1 / 16, 1 / 4, 1 / 2)  # norms of J up to which fewer terms will do; larger ones are halved down to the last
@@ -66,21 +66,24 @@ def _part(J: Tensor, G: Tensor, halvings: int, norm: float) -> tuple[Tensor, Ten
     n, k = G.shape[-2:]
     if k > n:
         G, k = tria(G), n
-    Z = (J * 0.5**halvings).permute(1, 2, 0).contiguous()
+    Z = innermost(J * 0.5**halvings)
     half = _exponential(Z * 0.5, 0.5 * norm)
-    V = _times(half, (G * 0.5 ** (0.5 * halvings)).permute(1, 2, 0).contiguous())
+    V = _times(half, innermost(G * 0.5 ** (0.5 * halvings)))
     blocks: list[Tensor] = []
+    space = torch.empty_like(V) if constant(V) else None
     for i, row in enumerate(_coefficients(n - k, norm)):
         V = _times(Z, V) if i else V
         for j, b in row:
-            if j < len(blocks):
+            if j == len(blocks):
+                blocks.append(b * V)
+            elif space is None:
                 blocks[j] = blocks[j] + b * V
             else:
-                blocks.append(b * V)
+                blocks[j] += torch.mul(V, b, out=space)
     e = _times(half, half)
     R = tria(torch.cat(blocks, 1).permute(2, 0, 1))
     for _ in range(halvings):
-        lower = R.permute(1, 2, 0).contiguous()
+        lower = innermost(R)
         R = tria(torch.cat([lower, _times(e, lower)], 1).permute(2, 0, 1))
         e = _times(e, e)
     return e.permute(2, 0, 1).contiguous(), R
@@ -88,7 +91,14 @@ def _part(J: Tensor, G: Tensor, halvings: int, norm: float) -> tuple[Tensor, Ten
 
 def _times(A: Tensor, B: Tensor) -> Tensor:  # (n, m, b), (m, c, b) -> (n, c, b)
     """The product of matrices, batch innermost."""
-    return sum_of((A[:, :, None] * B[None]).transpose(0, 1))
+    found = A[:, 0, None] * B[0]
+    space = torch.empty_like(found) if constant(found) else None
+    for m in range(1, len(B)):
+        if space is None:
+            found = found + A[:, m, None] * B[m]
+        else:
+            found += torch.mul(A[:, m, None], B[m], out=space)
+    return found
 
 
 def _exponential(Z: Tensor, norm: float) -> Tensor:  # (n, n, b)
