@@ -190,7 +190,7 @@ class HybridModel(nn.Module):
             write="Personal.mode, or torch.zeros(M, N, model.personal) for typical people",
             like=next(itertools.chain(self.parameters(), self.buffers()), None),
         )
-        if 1 not in (len(personal), self.members) and len(personal) != self.members:
+        if len(personal) != 1 and self.members not in (1, len(personal)):  # members walks all parameters: asked last
             raise ValueError(f"HybridModel: personal is of {len(personal)} members and the model of {self.members}; give as many")
         if covariates is not None:
             require_covariates(covariates, personal.shape[1], "HybridModel: covariates")

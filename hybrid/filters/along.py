@@ -92,7 +92,7 @@ def along(
     require_choice(keep, ("last", "filtered", "all"), "along: keep")
     people = filter.people
     require_believed(people, start, "along")
-    y = _measurements(people, segments, y, len(start.mean))
+    y = _measurements(people, segments, y, len(start.mean), "along")
     segments = _steps(people, segments)
     _require_time(start, segments)
     boundary = segments.boundary.cpu().numpy()
@@ -143,7 +143,7 @@ def follow(
                 f"follow: the filter's people have another {name} than the conditions'; write Followed.of(model, "
                 "conditions.size, covariates=conditions.covariates)"
             )
-    y = _measurements(people, segments, y, None)
+    y = _measurements(people, segments, y, 1, "follow")
     starts = torch.tensor(people.model.starts_from, device=y.device)
     known = starts & torch.isfinite(conditions.baseline)  # (N, p)
     y = torch.where(_at_start(segments)[..., None] & known[:, None], torch.nan, y)
@@ -164,18 +164,22 @@ def _at_start(segments: Segments) -> Tensor:  # (N, T) bool
     return passed.gather(1, segments.segment) + segments.fraction * segments.dt.gather(1, segments.segment) == 0
 
 
-def _measurements(people: Followed, segments: Segments, y: Tensor, members: int | None) -> Tensor:  # (M|1, N, T, p)
-    """y with its members in front."""
+def _measurements(people: Followed, segments: Segments, y: Tensor, members: int, name: str) -> Tensor:  # (M|1, N, T, p)
+    """y with its members in front. Errors: `ValueError`, beginning with `name`, for what is of others."""
     N, T = segments.segment.shape
-    p, M = len(people.model.observation.channels), max(people.model.members, members or 1)
-    require_shape(y, "along: y", ..., N, T, p, write="cohort.y, NaN for what was not measured", like=segments.dt)
+    p = len(people.model.observation.channels)
     if people.size != N:
-        raise ValueError(f"along: the filter is of {people.size} people and the segments of {N}; give as many")
-    if y.ndim > 4 or (y.ndim == 4 and len(y) not in (1, M) and members is not None):
-        raise ValueError(f"along: y has the shape {tuple(y.shape)}; give (N, T, p), or (M, N, T, p) for {M} members")
+        raise ValueError(f"{name}: the filter is of {people.size} people and the segments of {N}; give as many")
+    require_shape(y, f"{name}: y", ..., N, T, p, write="cohort.y, NaN for what was not measured", like=segments.dt)
+    sizes = {people.model.members, members, len(y) if y.ndim == 4 else 1} - {1}
+    if y.ndim > 4 or len(sizes) > 1:
+        raise ValueError(
+            f"{name}: y has the shape {tuple(y.shape)}, the model {people.model.members} members and the belief {members}; give "
+            "(N, T, p), or (M, N, T, p) of as many members"
+        )
     if not segments.cut:
         raise ValueError(
-            "along: the observations lie inside the segments, and a filter takes them at their ends; cut the records at their "
+            f"{name}: the observations lie inside the segments, and a filter takes them at their ends; cut the records at their "
             "observations, Mesh(..., observed=True)"
         )
     return y if y.ndim == 4 else y[None]

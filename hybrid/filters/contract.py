@@ -199,10 +199,28 @@ class Followed:
         """n."""
         return len(self.model.backbone.states)
 
-    @cached_property
+    @property
     def noisy(self) -> bool:
         """Is any state driven at random?"""
-        return self.model.process is not None or bool((self.floor > 0.0).any())
+        return len(self.driven_states) > 0
+
+    @cached_property
+    def members(self) -> int:
+        """M of the model."""
+        return self.model.members
+
+    @cached_property
+    def driven_states(self) -> tuple[int, ...]:
+        """The states that noise may drive, as the model's parts and the floor are made; the others are 0 in every g."""
+        process, floor = self.model.process, self.floor.tolist()
+        if process is None:
+            driven = [False] * self.states
+        elif isinstance(process, DiagonalDiffusion):
+            own = zip(process.start, process.proportional or process.start, strict=True)
+            driven = [s > 0.0 or b > 0.0 for s, b in own]
+        else:
+            driven = [True] * self.states
+        return tuple(k for k, (one, level) in enumerate(zip(driven, floor, strict=True)) if one or level > 0.0)
 
     @property
     def drifts(self) -> bool:
@@ -296,8 +314,8 @@ def require_believed(people: Followed, belief: Belief, name: str) -> None:
             f"{name}: the belief is of (people, states, states and coordinates) = {(N, belief.states, z)} and the filter "
             f"of {need}; give a belief of these people: starting_belief(people), belief.people(index)"
         )
-    if model.members != M and 1 not in (M, model.members):
-        raise ValueError(f"{name}: the belief is of {M} members and the model of {model.members}; give one of as many")
+    if people.members != M and 1 not in (M, people.members):
+        raise ValueError(f"{name}: the belief is of {M} members and the model of {people.members}; give one of as many")
     like = next(itertools.chain(model.parameters(), model.buffers()), belief.mean)
     if (like.dtype, like.device) != (belief.mean.dtype, belief.mean.device):
         raise ValueError(

@@ -80,6 +80,9 @@ def driven_root(
     x, u = middle[..., :n].reshape(-1, N * P, n), 0.5 * _each(interval.u0 + interval.u1, P)[None]
     h = _each(interval.dt, P)[:, None]
     J = people.model.at(*known(people, middle[..., n:])).jacobian(x, u)
-    e, R = transition_root(J * h[..., None], torch.diag_embed(people.driven(x) * root_of_variance(h)))
+    G = torch.diag_embed(people.driven(x) * root_of_variance(h))
+    if len(people.driven_states) < n:
+        G = G[..., list(people.driven_states or (0,))]  # one of zeros where nothing is driven
+    e, R = transition_root(J * h[..., None], G)
     R = torch.nn.functional.pad(R, (0, 0, 0, z - n))
     return e.view(-1, N, P, n, n), R.reshape(-1, N, P, z, R.shape[-1])

@@ -124,7 +124,7 @@ class _Unmoved(torch.autograd.Function):
 
 def whole(people: Followed, belief: Belief) -> tuple[Belief, Tensor]:
     """The belief under all members, with numbers in the place of those who are lost, and who that is (N,)."""
-    M, lost = max(people.model.members, len(belief.mean)), belief.lost
+    M, lost = max(people.members, len(belief.mean)), belief.lost
     eye = torch.eye(belief.mean.shape[-1], dtype=belief.mean.dtype, device=belief.mean.device)
     mean = torch.where(lost[:, None], 0.0, belief.mean).expand(M, -1, -1)
     return replace(belief, mean=mean, root=torch.where(lost[:, None, None], eye, belief.root).expand(M, -1, -1, -1)), lost
@@ -193,7 +193,7 @@ def measured(
     require_believed(people, belief, f"{name}.update")
     N, m, p = people.size, len(people.model.backbone.inputs), len(people.model.observation.channels)
     require_shape(y, f"{name}.update: y", ..., N, p, write="a row of channels for each person, NaN for none", like=belief.mean)
-    M = max(people.model.members, len(belief.mean))
+    M = max(people.members, len(belief.mean))
     if y.ndim > 3 or (y.ndim == 3 and len(y) not in (1, M)):
         raise ValueError(f"{name}.update: y has the shape {tuple(y.shape)}; give (N, p), or (M, N, p) for {M} members")
     if y.dtype != belief.mean.dtype:
