@@ -39,11 +39,9 @@ def tria(
             f"tria: X is of float64 or float32 numbers in one column or more, and is {X.dtype} of shape {tuple(X.shape)}; "
             "write X.to(torch.float64), or torch.zeros(n, 1) where nothing varies"
         )
-    if transforming():
+    if transforming() or not X.numel():
         return _plain(X)
-    if torch.is_grad_enabled() and X.requires_grad:
-        return _Triangle.apply(X)
-    return _triangle(X, None)
+    return _triangle(X, None) if constant(X) else _Triangle.apply(X)
 
 
 class _Triangle(torch.autograd.Function):
@@ -61,7 +59,7 @@ class _Triangle(torch.autograd.Function):
         X, L, q = ctx.saved_tensors
         if torch.is_grad_enabled():  # a derivative of the derivative is wanted
             return torch.autograd.grad(_plain(X), X, gradient, create_graph=True)[0]
-        return _reverse(L, q, gradient, X)
+        return _reverse(L, q, X, gradient)
 
 
 def _triangle(X: Tensor, q: Tensor | None) -> Tensor:
@@ -70,54 +68,57 @@ def _triangle(X: Tensor, q: Tensor | None) -> Tensor:
     L = torch.empty(*X.shape[:-2], n, n, dtype=X.dtype, device=X.device)
     rows, lower = X.detach().reshape(-1, n, k), L.view(-1, n, n)
     for part in _parts(len(rows), n * k, X.device):
-        W = rows[part].permute(2, 1, 0).clone(memory_format=torch.contiguous_format)  # (k, n, b)
-        size = _power_of_two(W.abs().amax(0))
-        W.mul_(size.reciprocal())
+        W = innermost(rows[part])  # (n, k, b)
         b = W.shape[-1]
-        found = torch.zeros(n, n, b, dtype=W.dtype, device=W.device)  # by column, then by row
-        space = torch.empty(k * n * b, dtype=W.dtype, device=W.device)
+        size = _power_of_two(W.abs().amax(1))
+        W.mul_(size.reciprocal()[:, None])
+        found = torch.zeros(n, n, b, dtype=W.dtype, device=W.device)
+        space = torch.empty(n * k * b, dtype=W.dtype, device=W.device)
         for j in range(n):
             m = n - j
-            sums = sum_of(torch.mul(W[:, j:], W[:, j : j + 1], out=space[: k * m * b].view(k, m, b)))
-            square = _squared(sums[0], n)
+            sums = _sum(torch.mul(W[j:], W[j : j + 1], out=space[: m * k * b].view(m, k, b)))
+            square = sums[0]
+            # beside infinity all else is 0, and NaN stays
+            square = torch.where(square <= _dependent(n, W.dtype) ** 2, torch.inf, square)
             r = square.sqrt()
-            torch.div(sums, r, out=found[j, j:])
+            torch.div(sums, r, out=found[j:, j])
             if m > 1:
-                share = sums[1:] / square
-                W[:, j + 1 :].sub_(torch.mul(W[:, j : j + 1], share, out=space[: k * (m - 1) * b].view(k, m - 1, b)))
+                share = (sums[1:] / square)[:, None]
+                W[j + 1 :].sub_(torch.mul(W[j : j + 1], share, out=space[: (m - 1) * k * b].view(m - 1, k, b)))
             if q is not None:
-                W[:, j].div_(r)
-        lower[part] = found.mul_(size).permute(2, 1, 0)
+                W[j].div_(r)
+        outermost(found.mul_(size[:, None]), lower[part])
         if q is not None:
-            q.view(-1, n, k)[part] = W.permute(2, 1, 0)
+            outermost(W, q.view(-1, n, k)[part])
     return L
 
 
-def _reverse(L: Tensor, q: Tensor, gradient: Tensor, X: Tensor) -> Tensor:
+def _reverse(L: Tensor, q: Tensor, X: Tensor, gradient: Tensor) -> Tensor:
     """The gradient of X from that of L: the steps of `_triangle` backwards, in which row i regains its part along q_j."""
     n, k = q.shape[-2:]
     found = torch.empty_like(q)
-    parts = (v.reshape(-1, *v.shape[-2:]) for v in (L, q, gradient, X))
-    lower, units, given, rows = parts
+    lower, units, rows, given = (v.reshape(-1, *v.shape[-2:]) for v in (L, q, X, gradient))
     for part in _parts(len(units), 3 * n * k, q.device):
-        size = _power_of_two(rows[part].abs().amax(-1).T.contiguous())  # (n, b)
-        S, Q, g = (v[part].permute(2, 1, 0).contiguous() for v in (lower, units, given))
-        S, g = S / size, g * size
-        W = torch.zeros_like(Q)  # the rows as they were at step j
+        S, Q, W, g = (innermost(v[part]) for v in (lower, units, rows, given))  # (n, n|k, b)
+        size = _power_of_two(W.abs().amax(1))[:, None]
+        S.div_(size)
+        g.mul_(size)
+        W.zero_()  # the rows as they were at step j
         back = torch.zeros_like(Q)
         for j in reversed(range(n)):
-            unit, lengths, after = Q[:, j : j + 1], S[j, j + 1 :], back[:, j + 1 :]
-            along = g[j, j + 1 :] - sum_of(unit * after)  # of L_ij
-            W[:, j + 1 :] += unit * lengths
-            of_unit = along * W[:, j + 1 :] - lengths * after
-            turned = sum_of(of_unit.movedim(1, 0)) if j + 1 < n else torch.zeros_like(Q[:, j])
-            after += unit * along
-            r = S[j, j]
+            unit, r = Q[j], S[j, j]
             lives = r != 0.0
-            radial = sum_of(Q[:, j] * turned)
-            back[:, j] = torch.where(lives, g[j, j] * Q[:, j] + (turned - Q[:, j] * radial) / torch.where(lives, r, 1.0), 0.0)
-            W[:, j] = Q[:, j] * r
-        found.view(-1, n, k)[part] = (back / size).permute(2, 1, 0)
+            direction = g[j, j] * unit
+            if j + 1 < n:
+                lengths, rest, after = S[j + 1 :, j, None], W[j + 1 :], back[j + 1 :]
+                along = (g[j + 1 :, j] - _sum(unit * after))[:, None]  # of L_ij
+                rest += unit * lengths
+                turned = _added(along * rest - lengths * after)
+                after += unit * along
+                direction = direction + (turned - unit * _sum(unit * turned)) / torch.where(lives, r, 1.0)
+            back[j] = torch.where(lives, direction, 0.0)
+            W[j] = unit * r
+        outermost(back.div_(size), found.view(-1, n, k)[part])
     return found
 
 
@@ -138,19 +139,39 @@ def _plain(X: Tensor) -> Tensor:
     return torch.stack(columns, -1) * size if n else X.new_zeros(*X.shape[:-1], 0)
 
 
-def sum_of(terms: Tensor) -> Tensor:  # (k, ..., b) -> (..., b)
+def _sum(terms: Tensor) -> Tensor:  # (..., k, b) -> (..., b)
     """Their sum by halves, in an order that k alone decides. What it is given is used up."""
-    k = len(terms)
+    k = terms.shape[-2]
     while k > 1:
         half = k // 2
-        terms[:half] += terms[k - half : k]
+        terms[..., :half, :] += terms[..., k - half : k, :]
         k -= half
-    return terms[0]
+    return terms[..., 0, :]
 
 
-def _squared(square: Tensor, n: int) -> Tensor:
-    """The squared length of what a row has beside those before it: infinity, by which all else is 0, where that is rounding."""
-    return torch.where(square <= _dependent(n, square.dtype) ** 2, torch.inf, square)  # NaN stays
+def _added(terms: Tensor) -> Tensor:  # (m, k, b) -> (k, b)
+    """Their sum, one after another."""
+    first, *others = terms.unbind(0)
+    return sum(others, first)
+
+
+def constant(value: Tensor) -> bool:
+    """Is nobody going to ask for a derivative along it, so that what is made of it may be made in place?"""
+    return not transforming() and not (torch.is_grad_enabled() and value.requires_grad)
+
+
+def innermost(matrices: Tensor) -> Tensor:  # (b, n, k) -> (n, k, b)
+    """A copy with the batch innermost, as arithmetic over many small matrices wants it."""
+    b, n, k = matrices.shape
+    if constant(matrices) and matrices.is_contiguous():  # as one matrix: torch turns those in blocks
+        return torch.empty(n * k, b, dtype=matrices.dtype, device=matrices.device).copy_(matrices.view(b, n * k).T).view(n, k, b)
+    return matrices.permute(1, 2, 0).clone(memory_format=torch.contiguous_format)
+
+
+def outermost(values: Tensor, matrices: Tensor) -> None:  # (n, k, b), (b, n, k)
+    """Write them back, the batch outermost."""
+    n, k, b = values.shape
+    matrices.view(b, n * k).copy_(values.view(n * k, b).T)
 
 
 def _dependent(n: int, dtype: torch.dtype) -> float:

@@ -168,7 +168,7 @@ class Replay:
             self.model,
             self.block,
             covariates=covariates,
-            mesh=Mesh(),  # everyone is cut by a mesh of their own
+            mesh=Mesh(1.0),  # never asked: everyone is cut by a mesh of their own
             solver=self.solver,
             drift=self.drift,
             floor=self.floor,

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 
 from exchange import Bundle, content_hash
-from hybrid import Exponential, RungeKutta, Solver
+from hybrid import Exponential, Mesh, RungeKutta, Solver
 from hybrid.filters import UKF, Filter, Followed
 from physics.arguments import quote, require_kind, require_names, require_number
 from twin.certified import certified
@@ -88,7 +88,7 @@ class Twin:
         model = bundle.model
         floor = None if floor is None else dict(sorted(floor.items()))
         if not model.uses:  # what a filter refuses is refused now, and not with the first event
-            Followed.of(model, 1, mesh=bundle.mesh, drift=drift, floor=floor)
+            Followed.of(model, 1, mesh=Mesh(1.0), drift=drift, floor=floor)
         self._joints = Joints.of(model, bundle.nonnegative)
         solver: Solver = Exponential() if model.linear else RungeKutta("rk4")
         self._replay = Replay(model, self._joints, filter, solver, drift, floor, self.horizon, int(block))
@@ -252,9 +252,9 @@ class Twin:
         effective = self._tip(id).course.time
         notes = []
         if course.missed:
-            notes.append(f"{course.missed} doses and measurements from before the start could not be used")
+            notes.append(f"doses and measurements from before the start could not be used: {course.missed}")
         if belief is not None and belief.restarts:
-            notes.append(f"the filter started anew {belief.restarts} times, after predictions that diverged")
+            notes.append(f"after a prediction that diverged the filter started anew; so far as often as: {belief.restarts}")
         if belief is None:
             waits = self._joints.waits_for(course)
             why = None if waits or not person.trouble else f"the filter could not start: {person.trouble}"

@@ -33,7 +33,8 @@ def stage_matrices(field: SemilinearField, M: int) -> tuple[list[Tensor], Tensor
     Differentiable in A and h.
     """
     segments = field.segments
-    if field.shared and not varies(segments.dt):
+    # not of people who stand apart: as many matrices as different lengths make a batch whose size hangs on who is in it
+    if field.shared and not varies(segments.dt) and not segments.apart:
         different, index = segments.lengths
         index = index[0] if segments.one_length else index.T.repeat(1, M)
         h = different.to(_EXACT)
@@ -60,7 +61,7 @@ def own_ends(field: SemilinearField, M: int) -> Callable[[int], Tensor] | None:
     Law: the numbers are those of `stage_matrices`.
     """
     segments = field.segments
-    if field.shared and not varies(segments.dt):
+    if field.shared and not varies(segments.dt) and not segments.apart:
         return None
     N = segments.dt.shape[0]
     own, which = (segments.dt, None) if varies(segments.dt) else segments.own_lengths
@@ -133,7 +134,7 @@ def reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1,
     """[x, g_1 … g_4] times these is the state at every observation."""
     s, n = field.segments, field.A.shape[-1]
     N, T = s.segment.shape
-    if field.shared and not varies(s.dt) and not varies(s.fraction):
+    if field.shared and not varies(s.dt) and not varies(s.fraction) and not s.apart:
         (h, t), index = s.spans
         index = index[:1] if s.alike else index
 
