@@ -36,7 +36,7 @@ def naive(arrays: list[Tensor], beside: Tensor, i: int) -> tuple[np.ndarray, np.
     P, V, C = root @ root.T, H @ H.T + own @ own.T + np.diag(r**2), root @ H.T
     K = C @ np.linalg.inv(V)
     nis = float(v @ np.linalg.solve(V, v))
-    sign, logdet = np.linalg.slogdet(V)
+    _sign, logdet = np.linalg.slogdet(V)
     return mean + K @ v, P - K @ V @ K.T, nis, float(-0.5 * (nis + logdet + seen.sum() * np.log(2.0 * np.pi)))
 
 
