@@ -1,4 +1,4 @@
-"""A Gaussian conditioned in root form: the textbook's update, channel by channel, ill-conditioned, singular, and everyone's bits."""
+"""A Gaussian conditioned in root form: the textbook's update, missing channels, bad condition, singular ones, everyone's bits."""
 
 from collections.abc import Callable
 from fractions import Fraction
