@@ -92,6 +92,7 @@ def of_many() -> Iterator[Any]:
     yield training.Step(3, 200, loss, loss, 0.05, fitted)
     yield training.ShootingStep(3, 200, "shooting", loss, loss, 0.05, fitted)
     yield training.PopulationStep(3, 200, loss, loss, loss > 0, loss, fitted, ("",) * 8)
+    yield training.InnovationStep(3, 100, loss, loss, loss > 0, loss, fitted, ("",) * 8)
     yield replace(fitted, step=training.Step(3, 200, loss, loss, 0.05, fitted))
     yield training.Anchor({"w": torch.ones(8, 40, 40)}, {"w": 1.0}, personal, run.mean.detach())
     yield training.Objective(weights=plan.weights, held_out=plan.held_out)

@@ -14,6 +14,7 @@ RESULTS = {
         *("Cause", "Failure", "Interval", "Parts", "Paths", "RightHandSide", "Rollout", "Segments", "SimulationError"),
         "Solution",
     ),
+    "hybrid.filters": ("Followed", "Innovation", "Track"),
     "stability": (
         *("Certificate", "Counterexample", "Gain", "LipschitzBound", "Refusal", "RegionalRate", "Step", "Verdict"),
         "WeightedL1",
@@ -22,14 +23,14 @@ RESULTS = {
     "physics": ("Equilibrium", "Linearised"),
     "exchange": ("Checked", "Outside", "Rebuilt", "Selected", "Written"),
     "training": (
-        *("AtEnd", "Convergence", "FarCovariate", "Fitted", "Marginal"),
+        *("AtEnd", "Convergence", "FarCovariate", "Fitted", "InnovationStep", "Marginal"),
         *("PopulationStep", "ShootingStep", "Start", "Step", "Table", "Windows"),
     ),
     "training.trust.recalibration": (
         *("AdaptiveConformal", "CrossScaling", "Followed", "IsotonicEvents", "Scaling", "SplitConformal"),
     ),
 }
-MODULES = (*PACKAGES, "training.trust.recalibration")
+MODULES = (*PACKAGES, "hybrid.filters", "training.trust.recalibration")
 
 
 def exported() -> Iterator[tuple[str, Any]]:
