@@ -51,6 +51,7 @@ def rows() -> dict[str, Call]:
         "UKF": lambda: (UKF, {"people": people}),
         "EKF": lambda: (EKF, {"people": people}),
         "EnKF": lambda: (EnKF, {"people": people, "particles": 16, "seed": 1, "keys": torch.arange(N)}),
+        "EnKF.of": lambda: (EnKF(people, particles=16).of, {"index": some}),
         "along": Call(lambda: (along, {"filter": UKF(people), "start": start, "segments": given.segments, "y": w.cohort.y,
                                        "keep": "last"}), dear=True),
         "follow": Call(lambda: (follow, {"filter": UKF(people), "conditions": given, "y": w.cohort.y, "personal": personal,
@@ -65,7 +66,4 @@ def rows() -> dict[str, Call]:
         name = type(filter).__name__
         found[f"{name}.predict"] = Call(lambda f=filter: (f.predict, {"belief": start, "interval": one}), dear=True)
         found[f"{name}.update"] = Call(lambda f=filter: (f.update, {"belief": start, "y": y}), dear=True)
-    for filter in (UKF(people), EKF(people)):
-        found[f"{type(filter).__name__}.step"] = Call(
-            lambda f=filter: (f.step, {"mean": start.mean, "root": start.root, "interval": one}), dear=True)
     return of("hybrid.filters", found)

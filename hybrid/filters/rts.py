@@ -119,7 +119,7 @@ def smooth(track: Passed) -> tuple[Tensor, Tensor]:  # (M, N, T, z), (M, N, T, z
     Law: linear and Gaussian, the posterior of all states together; no variance is above the filtered one.
     """
     laws = getattr(track, "backward", None)
-    if laws is None:
+    if not isinstance(laws, Backward):
         raise ValueError(
             "smooth: this track holds no laws of a state given the next one; write along(…, keep=\"all\") with UKF or EKF (an "
             "EnKF's particles have no such law)"
