@@ -27,6 +27,7 @@ RESULTS = {
         *("AtEnd", "Convergence", "FarCovariate", "Fitted", "InnovationStep", "Marginal"),
         *("PopulationStep", "ShootingStep", "Start", "Step", "Table", "Windows"),
     ),
+    "twin": ("Receipt", "Timed"),
     "training.trust.recalibration": (
         *("AdaptiveConformal", "CrossScaling", "Followed", "IsotonicEvents", "Scaling", "SplitConformal"),
     ),
