@@ -133,8 +133,12 @@ class Replay:
                 continue
             last = groups[upto]
             if job.state.belief is None:  # could not start: the next event may
-                course = replace(last.course, origin=None)
+                course = last.course
+                unused = sum(int((row == row).sum()) for row in last.rows) + sum(amount > 0.0 for amount in course.arriving)
+                still = (0.0,) * len(course.arriving)
+                course = replace(course, origin=None, arriving=still, missed=course.missed + unused)
                 job.state = State(course, None)
+                job.found[-1] = (job.found[-1][0], job.state)
                 events = [one for one in job.events if one.time > last.course.time]
                 following = self._groups(job, course, events)
             else:
