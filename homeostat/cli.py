@@ -63,7 +63,7 @@ def offer(command: Command, to: typer.Typer = app) -> None:
     @wraps(command.run)  # typer reads the options off the signature
     def called(*, as_json: bool = False, **given: Any) -> None:
         places = [place for place in command.writes(given) if place is not None]
-        raise typer.Exit(stoppable(lambda: _answered(command, given, as_json), as_json, places))
+        raise typer.Exit(stoppable(lambda: _answered(command, given, as_json), as_json, places, command.again(given)))
 
     to.command(command.name, epilog=f"Example: {command.example}")(called)
 
@@ -79,7 +79,7 @@ def _answered(command: Command, given: dict[str, Any], as_json: bool) -> int:
         require_siblings("homeostat", HOUSE)
         answer = command.run(**given, as_json=as_json)
         say_notes(answer.notes)
-        if as_json:
+        if as_json and answer.values is not None:
             print_json(answer.values)
         elif answer.text:
             say(answer.text)

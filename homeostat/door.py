@@ -67,6 +67,11 @@ def print_json(value: Mapping[str, Any]) -> None:
     say(json_shown(json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False)))
 
 
+def print_json_line(value: Mapping[str, Any]) -> None:
+    """One JSON object on one line of standard output, which has left the program when this returns."""
+    say(json_shown(json.dumps(finite(value), ensure_ascii=False, allow_nan=False)))
+
+
 def fail(problem: str, cure: str | None, code: int, as_json: bool) -> int:
     """Say what cannot be done, and what would help, on standard error, and with `as_json` as an object on standard output."""
     problem, cure = _cut(problem), None if cure is None else _cut(cure)
@@ -76,7 +81,8 @@ def fail(problem: str, cure: str | None, code: int, as_json: bool) -> int:
         say(f"homeostat: {sentence}" + (f"\n{rest}" if rest else ""), err=True)
     if as_json:
         with contextlib.suppress(OSError):
-            print_json({"error": {"message": problem, "cure": cure, "exit": code}})
+            # on one line, since a command may have printed other objects, one a line
+            print_json_line({"error": {"message": problem, "cure": cure, "exit": code}})
     return code
 
 

@@ -12,11 +12,11 @@ from homeostat.one_run import PAGE, UNFINISHED
 ENDED = 128 + signal.SIGTERM
 
 
-def stoppable(command: Callable[[], int], as_json: bool, places: Sequence[Path]) -> int:
+def stoppable(command: Callable[[], int], as_json: bool, places: Sequence[Path], again: str = "") -> int:
     """Run a command, which answers with its exit code, or end it with `INTERRUPTED` or `ENDED` and a sentence.
 
-    `places`: the folders and files that it writes. A search that is interrupted answers with the best so far, and the code
-    says so all the same.
+    `places`: the folders and files that it writes; `again`: what the same command does with what was kept of it. A search that
+    is interrupted answers with the best so far, and the code says so all the same.
     """
     before = _written(places)
     try:
@@ -32,14 +32,14 @@ def stoppable(command: Callable[[], int], as_json: bool, places: Sequence[Path])
                     say("homeostat: interrupted; the answer is the best that was found until then", err=True)
                 code = INTERRUPTED
             elif code in (UNUSABLE, INTERNAL) and _new(before, places):
-                say(f"homeostat: {_kept(before, places)}", err=True)
+                say(f"homeostat: {_kept(before, places, again)}", err=True)
         return code
     except KeyboardInterrupt:
-        return fail(f"interrupted; {_kept(before, places)}", None, INTERRUPTED, as_json)
+        return fail(f"interrupted; {_kept(before, places, again)}", None, INTERRUPTED, as_json)
     except SystemExit as end:
         if end.code != ENDED:
             raise
-        return fail(f"ended by SIGTERM; {_kept(before, places)}", None, ENDED, as_json)
+        return fail(f"ended by SIGTERM; {_kept(before, places, again)}", None, ENDED, as_json)
 
 
 @contextmanager
@@ -70,6 +70,35 @@ def _noting_interrupts() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A context in which Ctrl-C and SIGTERM wait for its end, and are then obeyed; a second one is obeyed at once.
+
+    For what is short and should not be left half done.
+    """
+    waiting: list[tuple[int, FrameType | None]] = []
+    before: dict[int, Callable[[int, FrameType | None], object]] = {}
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        waiting.append((number, frame))
+        if len(waiting) > 1:
+            before[number](number, frame)
+
+    for one in (signal.SIGINT, signal.SIGTERM):
+        usual = signal.getsignal(one)
+        with suppress(ValueError):  # not in the main thread, which signals do not reach
+            if callable(usual):
+                signal.signal(one, wait)
+                before[one] = usual
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number, frame in waiting[:1]:
+        before[number](number, frame)
+
+
 def _written(places: Sequence[Path]) -> dict[Path, int]:
     """When each file in these places was last written; what is no folder counts as a file."""
     found: dict[Path, int] = {}
@@ -82,12 +111,13 @@ def _written(places: Sequence[Path]) -> dict[Path, int]:
     return found
 
 
-def _kept(before: dict[Path, int], places: Sequence[Path]) -> str:
+def _kept(before: dict[Path, int], places: Sequence[Path], again: str) -> str:
     """What a command that was stopped leaves behind, in words."""
     new = _new(before, places)
     if not new:
         return "nothing was written"
     resume = "; the same command with --resume goes on with the training" if any(".checkpoint" in name for name in new) else ""
+    resume = resume or (f"; {again}" if again else "")
     whole = [place for place in places if (place / PAGE).is_file() and (place / UNFINISHED).is_dir()]
     earlier = f"; what an earlier run left in {whole[0]} is as it was" if whole else ""
     return f"written before and kept: {', '.join(new[:8])}{' …' if len(new) > 8 else ''}{earlier}{resume}"

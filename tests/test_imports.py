@@ -63,6 +63,7 @@ ALLOWED: dict[str, set[str]] = {
     "homeostat.commands": BELOW_HOMEOSTAT | {"homeostat"},
     "homeostat.study": BELOW_COMMANDS,
     "homeostat.bundles": BELOW_COMMANDS,
+    "homeostat.follow": BELOW_COMMANDS | {"homeostat.options"},
     "homeostat.gallery": BELOW_COMMANDS,
     "homeostat.pictures": BELOW_HOMEOSTAT,
 }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from training.ends import AtEnd, at_ends
     from training.fitted import FitStep, Fitted, last
     from training.fitting import Step, fit
+    from training.innovation_fitting import InnovationStep, innovation_fit
     from training.log import log_steps
     from training.looks import Looks
     from training.losses import Stability, residual_share
@@ -48,6 +49,7 @@ __all__ = [
     "FarCovariate",
     "FitStep",
     "Fitted",
+    "InnovationStep",
     "Looks",
     "Marginal",
     "Objective",
@@ -75,6 +77,7 @@ __all__ = [
     "gather_members",
     "gaussian_crps",
     "gaussian_nll",
+    "innovation_fit",
     "laplace_marginal",
     "last",
     "log_steps",
@@ -100,6 +103,7 @@ _HOME = {
     "FarCovariate": "people.covariates",
     "FitStep": "fitted",
     "Fitted": "fitted",
+    "InnovationStep": "innovation_fitting",
     "Looks": "looks",
     "Marginal": "marginal",
     "Objective": "objective",
@@ -127,6 +131,7 @@ _HOME = {
     "gather_members": "machinery.distributed",
     "gaussian_crps": "people.likelihoods",
     "gaussian_nll": "people.likelihoods",
+    "innovation_fit": "innovation_fitting",
     "laplace_marginal": "marginal",
     "last": "fitted",
     "log_steps": "log",

@@ -14,8 +14,8 @@ from hybrid.threads import of_cohort, threads_by
 from learned import select
 from physics.arguments import require_choice, require_kind, require_number, require_tensor
 from physics.glance import Summary, glance
+from training.descent import Point, descend, flat, place, reasons_in_words
 from training.fitted import Fitted
-from training.lbfgs import Memory
 from training.looks import Looks
 from training.losses import Stability, mean_square, residual_share
 from training.marginal import Marginal, penalised_marginal, require_float64
@@ -72,19 +72,7 @@ class PopulationStep:
 
     def sentences(self) -> list[str]:
         """What a reader of the result must know of the search, in words; nothing where every member has arrived."""
-        said = (
-            ("out of steps", f"went on when its steps were used up: give it more `steps`, or {_NEARER}"),
-            ("short", f"ended where no step made the objective less, at a slope that is not 0: {_NEARER}"),
-            ("flat", "ended where ten steps gained next to nothing, though it is not level there: something is not determined"),
-        )
-        found = []
-        for why, words in said:
-            # what ends flat at ten times the default tolerance is as good as converged
-            rows = [m for m, e in enumerate(self.ended) if e == why and (why != "flat" or self.slope[m] > 1e-3)]
-            if rows:
-                slope = float(self.slope[rows].max())
-                found.append(f"The search of {len(rows)} of {len(self.ended)} members {words} (largest derivative {slope:.2g}).")
-        return found
+        return reasons_in_words(self.ended, self.slope, _NEARER)
 
 
 @threads_by(of_cohort)
@@ -175,55 +163,29 @@ def fit_population(
             )
     if not names:
         raise ValueError("fit_population: nothing in the model asks to be trained")
-    point = _flat(trial, names)  # (M, P)
+    point = flat(trial, names)  # (M, P)
     first = whole.at(trial, names, start)
     if not bool(torch.isfinite(first.loss).all()):
         why = next(iter(first.failed.values()), "the objective is not finite")
         raise SimulationError(f"the population cannot be fitted from here: {why}")
-    loss, gradient, mode = first.loss, first.gradient, first.mode
-    memory = Memory(M, point.shape[1], point)
-    length = torch.ones(M, dtype=torch.float64, device=device)
-    losses = [loss]
-    judged = held_out.any(1)
-    judgement, best_mode, best_judgement = first.held_out, mode, first.held_out
-    stale = torch.zeros(M, dtype=torch.long, device=device)  # points since a member was at its best
-    direction = memory.direction(gradient)
-    for index in range(1, steps + 1):
-        slope = gradient.abs().amax(1)
-        converged = slope <= tolerance
-        stalled = losses[max(0, len(losses) - 11)] - loss <= 0.1 * tolerance if index > 10 else converged
-        finished = converged | stalled | (length < 1e-8) | (judged & (stale >= patience))
-        fitted = Fitted(copy.deepcopy(best), best_mode.clone())
-        ended = _reasons(
-            (("converged", converged), ("judged", judged & (stale >= patience)), ("short", length < 1e-8), ("flat", stalled)),
-            "out of steps" if index == steps else "",
-        )
-        yield PopulationStep(index, steps, loss.clone(), slope, converged, judgement.clone(), fitted, ended)
-        if bool(finished.all()) or index == steps:
-            return
-        # a quasi-Newton step trusts a curvature that it has seen along a few directions; none may leap
-        bounded = (longest / direction.abs().amax(1).clamp(min=1e-300)).clamp(max=1.0)
-        move = torch.where(finished, 0.0, length * bounded)[:, None] * direction
-        _place(trial, names, point + move)
-        new = whole.at(trial, names, mode)
-        expected = (gradient * move).sum(1)  # < 0
-        better = ~finished & (new.loss <= loss + 1e-4 * expected)
-        memory.remember(move, new.gradient - gradient, better)
-        # the minimum of the parabola through both losses and the slope, within reason
-        bend = new.loss - loss - expected
-        shorter = torch.where(torch.isfinite(bend), -0.5 * expected / bend.clamp(min=1e-300), 0.1).clamp(0.1, 0.5)
-        length = torch.where(better, 1.0, torch.where(finished, length, length * shorter))
-        keep = better[:, None]
-        point, gradient = torch.where(keep, point + move, point), torch.where(keep, new.gradient, gradient)
-        loss, mode = torch.where(better, new.loss, loss), torch.where(keep[..., None], new.mode, mode)
-        losses.append(loss)
-        judgement = torch.where(better, new.held_out, judgement)
-        kept = better & (~judged | (judgement < best_judgement))
-        stale = torch.where(better, torch.where(kept, 0, stale + 1), stale)
-        best_judgement = torch.where(kept, judgement, best_judgement)
-        best_mode = torch.where(kept[:, None, None], mode, best_mode)
-        _place(best, names, torch.where(kept[:, None], point, _flat(best, names)))
-        direction = torch.where(keep, memory.direction(gradient), direction)
+
+    def objective_at(point: Tensor, mode: Tensor) -> Point:
+        place(trial, names, point)
+        return whole.at(trial, names, mode).point
+
+    for step in descend(
+        objective_at,
+        point,
+        first.point,
+        held_out.any(1),
+        steps=steps,
+        patience=patience,
+        tolerance=tolerance,
+        longest=longest,
+    ):
+        place(best, names, step.best)
+        fitted = Fitted(copy.deepcopy(best), step.carried.clone())
+        yield PopulationStep(step.index, steps, step.loss, step.slope, step.converged, step.held_out, fitted, step.ended)
 
 
 @dataclass(frozen=True)
@@ -238,6 +200,11 @@ class _Point:
     gradient: Tensor
     mode: Tensor
     failed: dict[int, str]
+
+    @property
+    def point(self) -> Point:
+        """As a search asks for it."""
+        return Point(self.loss, self.held_out, self.gradient, self.mode)
 
 
 @dataclass(frozen=True)
@@ -336,24 +303,3 @@ class Marginals:
             part = residual_share(model, run, self.share[:, rows], scale=self.scale, hold_field=False)
             total = total + self.least_residual * part
         return total if self.stability is None else total + self.stability.penalty(model, run.theta)
-
-
-def _reasons(cases: tuple[tuple[str, Tensor], ...], other: str) -> tuple[str, ...]:
-    """For every member the first of the cases (M,) that holds, else the other."""
-    each = zip(*(case.tolist() for _, case in cases), strict=True)
-    return tuple(next((name for (name, _), holds in zip(cases, row, strict=True) if holds), other) for row in each)
-
-
-def _flat(model: HybridModel, names: list[str]) -> Tensor:  # (M, P)
-    return torch.cat([model.get_parameter(n).detach().reshape(model.members, -1) for n in names], 1)
-
-
-def _place(model: HybridModel, names: list[str], point: Tensor) -> None:
-    """Write the numbers of every member into the model."""
-    with torch.no_grad():
-        at = 0
-        for name in names:
-            parameter = model.get_parameter(name)
-            size = parameter.numel() // parameter.shape[0]
-            parameter.copy_(point[:, at : at + size].reshape(parameter.shape))
-            at += size

@@ -6,6 +6,7 @@ from homeostat.commands.check import CHECK
 from homeostat.commands.demo import DEMO
 from homeostat.commands.export import EXPORT
 from homeostat.commands.fit import FIT
+from homeostat.commands.follow import FOLLOW
 from homeostat.commands.grammar import GRAMMAR
 from homeostat.commands.import_ import IMPORT
 from homeostat.commands.inspect import INSPECT
@@ -14,6 +15,6 @@ from homeostat.commands.sign import SIGN
 from homeostat.commands.simulate import SIMULATE
 
 # as the help lists them
-COMMANDS: tuple[Command, ...] = (DEMO, FIT, CERTIFY, CHECK, REPORT, SIMULATE, INSPECT, SIGN, EXPORT, IMPORT, GRAMMAR)
+COMMANDS: tuple[Command, ...] = (DEMO, FIT, CERTIFY, CHECK, REPORT, SIMULATE, FOLLOW, INSPECT, SIGN, EXPORT, IMPORT, GRAMMAR)
 
 __all__ = ["COMMANDS", "Answer", "Command"]

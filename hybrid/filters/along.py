@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hybrid.conditions import Conditions
 from hybrid.cutting.interval import Interval
+from hybrid.cutting.mesh import Mesh
 from hybrid.cutting.segments import Segments
 from hybrid.cutting.stretches import meshed
 from hybrid.derivative import array_of
@@ -17,7 +18,7 @@ from hybrid.filters.contract import Belief, Filter, Followed, Innovation, requir
 from hybrid.filters.readings import Kept, Readings
 from hybrid.filters.rts import Backward
 from hybrid.filters.start import starting_belief
-from hybrid.filters.stepping import Steps, traced
+from hybrid.filters.stepping import OF_DRIFT, Steps, traced
 from hybrid.solve.unmesh import unmeshed
 from physics.arguments import require_choice, require_kind, require_shape
 from physics.glance import glance
@@ -187,11 +188,14 @@ def _measurements(people: Followed, segments: Segments, y: Tensor, members: int,
 
 def _steps(people: Followed, segments: Segments) -> Segments:
     """The same records in columns of which each is one step."""
-    if people.model.linear and (people.drift is None or not people.model.personal):
+    if people.exact:
         return replace(unmeshed(segments), meshed=True)
-    if segments.meshed or people.mesh.step is None:
-        return segments
-    return meshed(segments, people.mesh, np.zeros(len(segments.dt)))
+    begins = np.zeros(len(segments.dt))
+    if not segments.meshed:
+        segments = meshed(segments, people.mesh, begins)
+    if people.drifts and people.drift is not None:  # no mesh of a cohort knows how fast η drifts
+        segments = meshed(segments, Mesh(OF_DRIFT * people.drift), begins)
+    return segments
 
 
 def _require_time(start: Belief, segments: Segments) -> None:

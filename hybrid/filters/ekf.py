@@ -10,7 +10,7 @@ from hybrid.derivative import pushed
 from hybrid.filters.contract import Belief, Filter, Followed, Innovation
 from hybrid.filters.flow import carried, driven_root, seen
 from hybrid.filters.gaussian import condition
-from hybrid.filters.moved import Moved
+from hybrid.filters.moved import Moved, diverged
 from hybrid.filters.stepping import advance, corrected, deviation, measured
 from physics.arguments import require_kind
 from physics.glance import glance
@@ -55,8 +55,9 @@ class EKF(Filter):
             e, R = driven_root(people, mean[:, :, None], x[:, :, None], interval)
             return Moved(x, root, e[:, :, 0] @ root, R[:, :, 0])
         values, turned = pushed(lambda at: carried(people, at, interval), _copies(mean), root.mT)  # (M, N, z, n)
-        lost = ~torch.isfinite(values + turned).flatten(-2).all(-1).all(0)
+        lost = diverged(values) | diverged(turned)
         values, turned = (torch.where(lost[:, None, None], 0.0, v) for v in (values, turned))
+        mean = torch.where(lost[:, None], 0.0, mean)
         after = torch.cat([values[:, :, 0], mean[..., n:]], -1)
         _, R = driven_root(people, mean[:, :, None], after[:, :, None], interval)
         return Moved(after, root, torch.cat([turned.mT, root[..., n:, :]], -2), R[:, :, 0], lost)

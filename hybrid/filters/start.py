@@ -41,14 +41,19 @@ def starting_belief(
     require_kind(people, Followed, "starting_belief: people", "Followed.of(model, people)")
     model, N, n, d = people.model, people.size, people.states, people.model.personal
     like, p, m = people.floor, len(model.observation.channels), len(model.backbone.inputs)
-    M = model.members
+    M = people.members
     if baseline is None:
         baseline = like.new_full((N, p), torch.nan)
     require_shape(baseline, "starting_belief: baseline", N, p, write="a row of channels for each person, NaN for none", like=like)
+    if bool(torch.isinf(baseline.detach()).any()):
+        raise ValueError("starting_belief: baseline holds infinite values; write NaN where nothing was measured")
     if inputs is None and m:
         raise ValueError(f"starting_belief: this model has inputs; give inputs (N, {m}), those at the start")
     u = like.new_zeros(N, 0) if inputs is None else inputs
     require_shape(u, "starting_belief: inputs", N, m, write="u at the start, a row for each person", like=like)
+    for what, value in (("baseline", baseline), ("inputs", u)):
+        if value.dtype != like.dtype:
+            raise ValueError(f"starting_belief: {what} is {value.dtype} and the model {like.dtype}; write {what}.to(…)")
     mean, covariance = _prior(people, personal, M)
     starts = torch.tensor(model.starts_from, device=like.device)
     given = torch.where(starts, baseline, torch.nan)  # (N, p)
@@ -75,6 +80,7 @@ def starting_belief(
     center, odd, even = halves(torch.cat([x, drawn[..., b:]], -1))
     beside = torch.cat([torch.diag_embed(_spread(people, spread)), like.new_zeros(N, d, n)], -2).expand(M, N, n + d, n)
     when = like.new_zeros(N) if time is None else time
+    require_shape(when, "starting_belief: time", N, write="when that is, one number a person", like=like)
     return Belief(center, tria(torch.cat([odd, even, beside], -1)), when, n)
 
 

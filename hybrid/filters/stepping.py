@@ -19,7 +19,7 @@ from physics.arguments import require_kind, require_shape
 
 # of the mean (M, N, z), after what arrives, the root (M, N, z, z) and one piece of the mesh
 Step = Callable[[Tensor, Tensor, Interval], Moved]
-_OF_DRIFT = 0.1  # of τ is the longest step: what splitting loses is then some 1e-3 of what the drift does
+OF_DRIFT = 0.1  # of τ is the longest step: what splitting loses is then some 1e-3 of what the drift does
 
 
 @runtime_checkable
@@ -129,7 +129,7 @@ def pieces(people: Followed, interval: Interval) -> list[Interval]:
     if people.exact:
         return [replace(interval, meshed=True)]
     drifts = people.drifts and people.drift is not None
-    return interval.cut(_within(people.mesh, _OF_DRIFT * people.drift) if drifts and people.drift is not None else people.mesh)
+    return interval.cut(_within(people.mesh, OF_DRIFT * people.drift) if drifts and people.drift is not None else people.mesh)
 
 
 def _within(mesh: Mesh, most: float) -> Mesh:

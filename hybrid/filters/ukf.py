@@ -9,7 +9,7 @@ from hybrid.cutting.interval import Interval
 from hybrid.filters.contract import Belief, Filter, Followed, Innovation
 from hybrid.filters.flow import carried, driven_root, seen
 from hybrid.filters.gaussian import condition
-from hybrid.filters.moved import Moved
+from hybrid.filters.moved import Moved, diverged
 from hybrid.filters.sigma_points import halves, points
 from hybrid.filters.stepping import advance, corrected, deviation, measured
 from physics.arguments import require_kind
@@ -52,8 +52,8 @@ class UKF(Filter):
         people, n = self.people, self.people.states
         before = points(mean, root)
         x = carried(people, before, interval)
-        lost = ~torch.isfinite(x).flatten(-2).all(-1).all(0)
-        x = torch.where(lost[:, None, None], 0.0, x)
+        lost = diverged(x)
+        x, mean = torch.where(lost[:, None, None], 0.0, x), torch.where(lost[:, None], 0.0, mean)
         center, odd, even = halves(x)
         end = torch.cat([center, mean[..., n:]], -1)
         noise = driven_root(people, mean[:, :, None], end[:, :, None], interval)[1][:, :, 0] if people.noisy else root[..., :0]

@@ -23,6 +23,7 @@ from homeostat.__main__ import main
 from homeostat.cli import app
 from homeostat.data import theophylline
 from homeostat.gallery import interrupted_verdicts
+from homeostat.interrupted import undisturbed
 from homeostat.progress import Interruption, cut_short, watched
 from homeostat.study import Settings, train
 from homeostat.study.backbones import backbone_named
@@ -139,6 +140,30 @@ def test_what_ignores_ctrl_c_goes_on_ignoring_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(homeostat.bundles.certified, "certify_bundle", work)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `nohup` and a script's background do
     assert run("certify", "x.twin").exit_code == 0
+
+
+@pytest.mark.usefixtures("usual")
+def test_what_should_not_be_left_half_done_is_done_first() -> None:
+    """A signal waits for the end of the block; a second one does not."""
+    done: list[str] = []
+
+    def stopped(times: int, word: str) -> None:
+        with undisturbed():
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.05)
+            done.append(word)
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped(1, "first")
+    with pytest.raises(KeyboardInterrupt):
+        stopped(2, "never")
+    assert done == ["first"]
+    with undisturbed():
+        done.append("second")
+    with pytest.raises(ValueError, match="own"), undisturbed():
+        raise ValueError("its own")
+    assert [signal.getsignal(n) for n in USUAL] == list(USUAL.values())
 
 
 @pytest.mark.parametrize("where", ["make_context", "invoke"])

@@ -5,9 +5,11 @@ from opening to closing (`locking_mode=EXCLUSIVE`), since whoever follows people
 second writer would make that wrong. The system lets the lock go when a process dies, however it dies.
 """
 
+import ctypes
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +18,7 @@ from physics.arguments import quote, require_path
 
 FORMAT = 1
 _APPLICATION = 0x686F6D65  # "home" in a file's header: whose file it is
-_MAGIC = b"SQLite format 3\0"
+_SMALLEST = 512  # bytes of the smallest database that is not empty
 _WAIT = 2.0  # seconds, for a process that is just ending
 
 # `arrivals` is all that ever came, with its acknowledgement, and is only appended to. `live` has one row an identity: the event
@@ -74,6 +76,7 @@ class Database:
         except BaseException:
             self._db.close()
             raise
+        _OPEN.add(self)
 
     def _prepare(self) -> None:
         run = self._db.execute
@@ -119,15 +122,15 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Statements that change nothing, and errors that say what is wrong."""
+        self._require_own()
         with self._lock, self._said():
-            self._require_own()
             yield
 
     @contextmanager
     def together(self) -> Iterator[None]:
         """What is done inside is done as a whole or not at all, and is on the disk when the outermost one ends."""
+        self._require_own()
         with self._lock, self._said():
-            self._require_own()
             inner = self._depth > 0
             self._db.execute(f"SAVEPOINT inner_{self._depth}" if inner else "BEGIN IMMEDIATE")
             self._depth += 1
@@ -145,9 +148,17 @@ class Database:
 
     def close(self) -> None:
         """Let the file go; what was committed is in it. Closing twice is closing once."""
-        with self._lock:
-            if os.getpid() == self._process:
+        if os.getpid() == self._process:
+            with self._lock:
                 self._db.close()
+
+    def disown(self) -> None:
+        """In a forked copy of the process: never close what is the other one's.
+
+        Closing is what Python does to a connection that nobody needs, and what SQLite does then is to move the write-ahead log
+        into the database and delete it: the process that goes on would commit into a file without a name.
+        """
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._db))
 
     def _require_own(self) -> None:
         if os.getpid() != self._process:
@@ -172,8 +183,20 @@ class Database:
             raise
 
 
+_OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _disown_all() -> None:
+    for database in _OPEN:
+        database.disown()
+
+
+if hasattr(os, "register_at_fork"):  # where processes can be copied
+    os.register_at_fork(after_in_child=_disown_all)
+
+
 def _usable(path: Path | str) -> str:
-    """The absolute path of a file that may be a log. Errors: `ValueError`, `OSError`; what is no database is not touched."""
+    """The absolute path of a file that may be a log. Errors: `ValueError`, `OSError`."""
     require_path(path, "SqliteLog: the file", 'SqliteLog("people.db"), or SqliteLog() for a log in memory')
     if str(path) == ":memory:":
         raise ValueError('SqliteLog: ":memory:" is no file; write SqliteLog() for a log in memory')
@@ -182,12 +205,11 @@ def _usable(path: Path | str) -> str:
         raise ValueError(f"{path}: this is a folder; name a file in it")
     if not os.path.isdir(os.path.dirname(file)):
         raise ValueError(f"{path}: there is no folder {quote(os.path.dirname(file))}; make it first")
-    if os.path.exists(file):
-        try:
-            with open(file, "r+b") as opened:
-                head = opened.read(len(_MAGIC))
-        except OSError as error:
-            raise OSError(f"{path}: {_SAID[sqlite3.SQLITE_READONLY]}") from error
-        if head and head != _MAGIC:
-            raise ValueError(f"{path}: this is no log, and no database at all; name another file")
+    # never opened here: closing a file lets go of every lock that this process has on it, another log's too
+    size = os.path.getsize(file) if os.path.exists(file) else 0
+    if 0 < size < _SMALLEST:  # SQLite takes one byte for nothing, and would write over it
+        raise ValueError(f"{path}: this is no database, or a damaged one (it has {size} bytes); name another file")
+    writable = os.access(file, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    if os.path.exists(file) and not writable:
+        raise OSError(f"{path}: {_SAID[sqlite3.SQLITE_READONLY]}")
     return file

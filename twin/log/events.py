@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from physics.arguments import quote
-from twin.log.times import Microseconds, duration_text, read_duration, read_time, require_stamp, time_text
+from twin.log.times import Microseconds, duration_text, in_json, read_duration, read_time, require_stamp, time_text
 
 KINDS = ("measurement", "dose", "input", "withdrawal", "offset")
 NAMED = {"measurement": "channel", "dose": "compartment", "input": "input"}  # the field of a line that is `Event.name`
@@ -90,7 +89,7 @@ class Event:
         _require_text(self.source, "source")
         _require_text(self.id, "id")
         if type(self.kind) is not str or self.kind not in KINDS:
-            raise ValueError(f'"kind" is {quote(self.kind)}; write one of {", ".join(KINDS)}')
+            raise ValueError(f'"kind" is {in_json(self.kind)}; write one of {", ".join(KINDS)}')
         _require_whole(self.version, "version", 1, HIGHEST_VERSION)
         require_stamp(self.time, "time")
         if self.arrived is not None:
@@ -99,7 +98,7 @@ class Event:
         if self.kind in NAMED:
             _require_text(self.name, NAMED[self.kind])
         elif self.name != "":
-            raise ValueError(f'"name" is {quote(self.name)}, and an event of kind {self.kind} has none; leave it out')
+            raise ValueError(f'"name" is {in_json(self.name)}, and an event of kind {self.kind} has none; leave it out')
         if "value" in fields:
             object.__setattr__(self, "value", _number(self.value))
             _require_text(self.unit, "unit")
@@ -134,7 +133,7 @@ def offset(event: Event) -> Microseconds:
     Errors: `ValueError` for a unit that is none of a clock's, and for more than a hundred years.
     """
     if event.unit not in CLOCK_UNITS:
-        raise ValueError(f'"unit" of an offset is {quote(event.unit)}; write one of {", ".join(CLOCK_UNITS)}')
+        raise ValueError(f'"unit" of an offset is {in_json(event.unit)}; write one of {", ".join(CLOCK_UNITS)}')
     added = (event.value or 0.0) * CLOCK_UNITS[event.unit]
     if not abs(added) <= LONGEST:
         raise ValueError(f'"value" of an offset is {event.value:g} {event.unit}; write a hundred years at most')
@@ -162,7 +161,7 @@ def read_event(line: str | bytes | Mapping[str, Any]) -> Event:
         _require_given(data, field)
     kind = data["kind"]
     if type(kind) is not str or kind not in KINDS:
-        raise ValueError(f'"kind" is {quote(kind)}; write one of {", ".join(KINDS)}')
+        raise ValueError(f'"kind" is {in_json(kind)}; write one of {", ".join(KINDS)}')
     fields = _OF_KIND[kind]
     for field in data:
         if field not in _ALWAYS and field not in fields:
@@ -209,7 +208,7 @@ def as_line(event: Event) -> str:
 def _object(line: str | bytes) -> dict[str, Any]:
     """What the JSON of a line says."""
     if not isinstance(line, str | bytes):
-        raise ValueError(f'an event is a line of text, and is {quote(line)}; write {{"patient": "P1", …}}')
+        raise ValueError(f'an event is a line of text, and is {in_json(line)}; write {{"patient": "P1", …}}')
     if len(line) > LONGEST_LINE:
         raise ValueError(f"the line has {len(line)} characters; write one event a line, {LONGEST_LINE} at most")
     if isinstance(line, bytes):
@@ -230,7 +229,7 @@ def _object(line: str | bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("the line is nested too deeply; write one flat object a line") from error
     if not isinstance(data, dict):
-        raise ValueError(f'the line is JSON, and no object: {quote(data)}; write {{"patient": "P1", …}}')
+        raise ValueError(f'the line is JSON, and no object: {in_json(data)}; write {{"patient": "P1", …}}')
     return data
 
 
@@ -240,7 +239,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(data) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{quote(twice)} is given twice; write it once")
+        raise ValueError(f"{in_json(twice)} is given twice; write it once")
     return data
 
 
@@ -255,9 +254,9 @@ def _integer(digits: str) -> int:
 
 
 def _refuse_field(field: object, known: Mapping[str, None]) -> None:
-    near = get_close_matches(str(field), known, n=1)
+    near = get_close_matches(str(field), known, n=1, cutoff=0.8)
     cure = f'write "{near[0]}"' if near else f"leave it out: the fields are {', '.join(known)}"
-    raise ValueError(f"the field {quote(field)} is unknown; {cure}")
+    raise ValueError(f"the field {in_json(field)} is unknown; {cure}")
 
 
 def _require_given(data: Mapping[str, Any], field: str) -> None:
@@ -268,7 +267,7 @@ def _require_given(data: Mapping[str, Any], field: str) -> None:
 def _require_text(text: object, field: str) -> None:
     """A name that can be read and repeated: nothing of `_UNSEEN`, no space at its ends, not longer than a line."""
     if type(text) is not str:
-        raise ValueError(f'"{field}" must be a text, and is {quote(text)}; write "{field}": {_EXAMPLE[field]}')
+        raise ValueError(f'"{field}" must be a text, and is {in_json(text)}; write "{field}": {_EXAMPLE[field]}')
     if not text:
         raise ValueError(f'"{field}" is empty; write "{field}": {_EXAMPLE[field]}')
     if len(text) > LONGEST_TEXT:
@@ -276,7 +275,7 @@ def _require_text(text: object, field: str) -> None:
     if not text.isprintable() and (found := _UNSEEN.search(text)):
         raise ValueError(f'"{field}" holds the character U+{ord(found[0]):04X}, which nobody sees; leave it out')
     if text[0] in _SPACES or text[-1] in _SPACES:
-        raise ValueError(f'"{field}" is {quote(text)}, with a space at its end; leave the space out')
+        raise ValueError(f'"{field}" is {in_json(text)}, with a space at its end; leave the space out')
 
 
 def _whole(value: object) -> object:
@@ -286,20 +285,20 @@ def _whole(value: object) -> object:
 
 def _require_whole(value: object, field: str, least: int, most: int) -> None:
     if type(value) is not int:
-        raise ValueError(f'"{field}" must be a whole number, and is {quote(value)}; write "{field}": {least}')
+        raise ValueError(f'"{field}" must be a whole number, and is {in_json(value)}; write "{field}": {least}')
     if not least <= value <= most:
-        raise ValueError(f'"{field}" is {quote(value)}; write a whole number from {least} to {most}')
+        raise ValueError(f'"{field}" is {in_json(value)}; write a whole number from {least} to {most}')
 
 
 def _number(value: object) -> float:
     """A finite float64; minus zero is zero, which a database would make of it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         hint = ", without quotes" if isinstance(value, str) else ""
-        raise ValueError(f'"value" must be a number, and is {quote(value)}; write "value": 5.4{hint}')
+        raise ValueError(f'"value" must be a number, and is {in_json(value)}; write "value": 5.4{hint}')
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError(f'"value" is not finite ({quote(value, 40)}); leave the event out, or withdraw it')
+        raise ValueError(f'"value" is not finite ({in_json(value)}); leave the event out, or withdraw it')
     return number + 0.0

@@ -108,7 +108,9 @@ def _impossible(after: list[Timed], latest: int | None) -> str:
         if not EARLIEST <= timed.time < LATEST:
             return "with the offset of its source it is not from 1900 to 2199; correct the offset"
         if latest is not None and timed.time > latest:
-            return f"it is of {time_text(timed.time)}, which is still to come; correct its time, or its clock by an offset"
+            return (
+                f"it is of {time_text(timed.time)}, which is still to come; correct its time, or its clock by an offset"
+            )
     return ""
 
 

@@ -71,6 +71,8 @@ def stamped_beside(database: Database, event: Event, since: int) -> list[Timed]:
 def timeline_of(database: Database, patient: str, after: Key | None) -> list[Timed]:
     """What counts of this patient, behind what is folded and behind `after`, in canonical order."""
     folded = folded_to(database, patient)
+    if after is not None:
+        columns_of(after)
     begin = max(_BEGINNING if after is None else after, _BEGINNING if folded is None else folded)
     sql = (
         f"SELECT time, {FIELDS} FROM live WHERE patient = ? AND rank IS NOT NULL "

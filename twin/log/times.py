@@ -21,6 +21,15 @@ _DURATION = re.compile(
 )
 
 
+def in_json(value: object) -> str:
+    """What was seen, for a message: as Python writes it, but null, true and false as a line of JSON has them."""
+    return (
+        {None: "null", True: "true", False: "false"}[value]
+        if value is None or isinstance(value, bool)
+        else quote(value)
+    )
+
+
 def read_time(text: object, what: str = "time") -> Microseconds:
     """RFC 3339 with a zone as µs since 1970-01-01T00:00:00Z: "2026-11-27T08:00:00.5+01:00".
 
@@ -30,32 +39,34 @@ def read_time(text: object, what: str = "time") -> Microseconds:
     write = f'write "{what}": "2026-11-27T08:00:00Z"'
     if not isinstance(text, str):
         hint = "microseconds are for Python; " if isinstance(text, int | float) else ""
-        raise ValueError(f'"{what}" must be a text, and is {quote(text)}; {hint}{write}')
+        raise ValueError(f'"{what}" must be a text, and is {in_json(text)}; {hint}{write}')
     found = _TIME.fullmatch(text)
     if found is None:
-        raise ValueError(f'"{what}" is {quote(text)}, which is no time of RFC 3339; {write}')
+        raise ValueError(f'"{what}" is {in_json(text)}, which is no time of RFC 3339; {write}')
     year, month, day, hour, minute, second = map(int, found.groups()[:6])
     fraction, zone = found[7] or "", found[8]
     if zone is None:
-        raise ValueError(f'"{what}" is {quote(text)}, without a zone; write it with Z, or with one as +01:00')
+        raise ValueError(f'"{what}" is {in_json(text)}, without a zone; write it with Z, or with one as +01:00')
     if len(fraction) > 6 and fraction[6:].strip("0"):
-        raise ValueError(f'"{what}" is {quote(text)}, finer than a microsecond; write six decimals at most')
+        raise ValueError(f'"{what}" is {in_json(text)}, finer than a microsecond; write six decimals at most')
     if second == 60:
-        raise ValueError(f'"{what}" is {quote(text)}, a leap second, which microseconds of UTC skip; write :59 or :00')
+        raise ValueError(
+            f'"{what}" is {in_json(text)}, a leap second, which microseconds of UTC skip; write :59 or :00'
+        )
     shift = 0
     if zone not in "Zz":
         hours, minutes = int(zone[1:3]), int(zone[4:6])
         if hours > 23 or minutes > 59:
             raise ValueError(
-                f'"{what}" is {quote(text)}, and there is no zone {zone}; write it with Z, or with one as +01:00'
+                f'"{what}" is {in_json(text)}, and there is no zone {zone}; write it with Z, or with one as +01:00'
             )
         shift = (hours * 60 + minutes) * (-1 if zone[0] == "-" else 1)
     if hour > 23 or minute > 59 or second > 59:
-        raise ValueError(f'"{what}" is {quote(text)}, and there is no such hour; {write}')
+        raise ValueError(f'"{what}" is {in_json(text)}, and there is no such hour; {write}')
     try:
         days = date(year, month, day).toordinal() - _EPOCH
     except ValueError as error:
-        raise ValueError(f'"{what}" is {quote(text)}, and there is no such day; {write}') from error
+        raise ValueError(f'"{what}" is {in_json(text)}, and there is no such day; {write}') from error
     whole = days * DAY + ((hour * 60 + minute - shift) * 60 + second) * SECOND + int(fraction[:6].ljust(6, "0"))
     require_stamp(whole, what)
     return whole
@@ -74,7 +85,7 @@ def require_stamp(time: object, what: str) -> None:
     """Raise `ValueError` unless the time is whole microseconds since 1970 that lie from 1900 to 2199."""
     if type(time) is not int:
         raise ValueError(
-            f'"{what}" must be whole microseconds since 1970, and is {quote(time)}; write read_time("2026-11-27T08:00:00Z")'
+            f'"{what}" must be whole microseconds since 1970, and is {in_json(time)}; write read_time("2026-11-27T08:00:00Z")'
         )
     if not EARLIEST <= time < LATEST:
         raise ValueError(f'"{what}" is not from 1900 to 2199; ask whether the clock that wrote it was ever set')
@@ -86,12 +97,12 @@ def read_duration(text: object, what: str = "duration") -> Microseconds:
     found = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if found is None or text == "P":
         raise ValueError(
-            f'"{what}" is {quote(text)}, which is no duration of ISO 8601 in days, hours, minutes and seconds; {write}'
+            f'"{what}" is {in_json(text)}, which is no duration of ISO 8601 in days, hours, minutes and seconds; {write}'
         )
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups()[:4])
     fraction = found[5] or ""
     if len(fraction) > 6 and fraction[6:].strip("0"):
-        raise ValueError(f'"{what}" is {quote(text)}, finer than a microsecond; write six decimals at most')
+        raise ValueError(f'"{what}" is {in_json(text)}, finer than a microsecond; write six decimals at most')
     return days * DAY + ((hours * 60 + minutes) * 60 + seconds) * SECOND + int(fraction[:6].ljust(6, "0"))
 
 

@@ -1,0 +1,55 @@
+"""What is printed of a change: one JSON object on one line."""
+
+import json
+from typing import Any
+
+from homeostat.plain_text import finite, json_shown
+from twin import Change, Estimate
+from twin.log import Event, time_text
+
+
+def change_in_json(line: int, change: Change, *, first: bool) -> str:
+    """The estimate behind an event, what the event was, and what it changed of what had been said before.
+
+    `line`, its number in the stream; `first`: it is the first line about this person, which says what the certificate covers.
+    """
+    said: dict[str, Any] = {} if change.estimate is None else _estimate(change.estimate, first=first)
+    said.setdefault("patient", change.event.patient)
+    said["changed"] = [
+        {"channel": name, "before": m.before, "after": m.after, "unit": m.unit, "time": time_text(m.time)}
+        for name, m in change.moved.items()
+    ]
+    said |= {"line": line, "event": _event(change.event), "replayed": change.replayed}
+    if change.estimate is not None and change.estimate.arrived is not None:
+        said["lag"] = (change.estimate.arrived - change.event.time) / 1e6
+    if change.reason:
+        said["reason"] = change.reason
+    return _line(said)
+
+
+def present_in_json(estimate: Estimate) -> str:
+    """What is known of somebody before the first line."""
+    return _line({**_estimate(estimate, first=True), "changed": []})
+
+
+def _estimate(estimate: Estimate, *, first: bool) -> dict[str, Any]:
+    said = {**estimate.to_dict(), "level": estimate.level}
+    if not first:
+        said.pop("certified", None)
+    if len(estimate.evidence) > 1:
+        said["evidence"] = list(estimate.evidence)
+    return said
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "source": event.source,
+        "id": event.id,
+        "version": event.version,
+        "kind": event.kind,
+        "time": time_text(event.time),
+    }
+
+
+def _line(said: dict[str, Any]) -> str:
+    return json_shown(json.dumps(finite(said), ensure_ascii=False, allow_nan=False))
