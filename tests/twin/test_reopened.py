@@ -92,25 +92,20 @@ def test_killed_on_the_way_nothing_acknowledged_is_lost_or_doubled(tmp_path: Pat
     count, rng, file, acknowledged = 400, random.Random(2), tmp_path / "people.db", list[str]()
     kills = 0
     while "done" not in acknowledged:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.twin.following", str(file), str(count)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        assert process.stdout is not None
-        for _ in range(rng.randrange(5, 120)):
-            line = process.stdout.readline().strip()
-            if not line:
-                break
-            acknowledged.append(line)
-        if "done" not in acknowledged:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        # a line that was written before the end is an acknowledgement too
-        acknowledged += [line for line in process.stdout.read().splitlines() if line.endswith("}") or line == "done"]
-        process.wait()
+        command = [sys.executable, "-m", "tests.twin.following", str(file), str(count)]
+        given = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=given) as process:
+            assert process.stdout is not None
+            for _ in range(rng.randrange(5, 120)):
+                line = process.stdout.readline().strip()
+                if not line:
+                    break
+                acknowledged.append(line)
+            if "done" not in acknowledged:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+            # a line that was written before the end is an acknowledgement too
+            acknowledged += [line for line in process.stdout.read().splitlines() if line.endswith("}") or line == "done"]
         acknowledged = [*dict.fromkeys(acknowledged)]
     assert kills >= 3
     events = stream(count)
