@@ -41,9 +41,14 @@ def transition_root(
     n, k = G.shape[-2:]
     lead = _together(J, G)
     J, G = J.expand(*lead, n, n).reshape(-1, n, n), G.expand(*lead, n, k).reshape(-1, n, k)
-    kinds = _kinds(J)
+    if not J.numel():
+        return J.view(*lead, n, n), J.view(*lead, n, n)
+    first, *others = J.detach().abs().unbind(-1)  # added in one order, or who is halved how often would be for the sum to say
+    norms = sum(others, first).amax(-1)
+    J = torch.where((norms > _LARGE)[:, None, None], torch.nan, J)
+    kinds = _kinds(norms)
     if len(kinds) == 1:
-        (kind, _), = kinds
+        ((kind, _),) = kinds
         e, R = _whole(J, G, *kind)
     else:
         e, R = torch.empty_like(J), torch.empty_like(J)
@@ -67,7 +72,7 @@ def _part(J: Tensor, G: Tensor, halvings: int, norm: float) -> tuple[Tensor, Ten
     if k > n:
         G, k = tria(G), n
     Z = innermost(J * 0.5**halvings)
-    half = _exponential(Z * 0.5, 0.5 * norm)
+    half = _exponential(Z * 0.5, 0.5 * norm, n - k)
     V = _times(half, innermost(G * 0.5 ** (0.5 * halvings)))
     blocks: list[Tensor] = []
     space = torch.empty_like(V) if constant(V) else None
@@ -101,9 +106,12 @@ def _times(A: Tensor, B: Tensor) -> Tensor:  # (n, m, b), (m, c, b) -> (n, c, b)
     return found
 
 
-def _exponential(Z: Tensor, norm: float) -> Tensor:  # (n, n, b)
-    """e^Z by its series, for a norm that is ¼ or less: a polynomial in Z³ whose coefficients are quadratic in Z."""
-    terms = next(i for i in range(1, 40) if norm**i / math.factorial(i) < 1e-17)
+def _exponential(Z: Tensor, norm: float, depth: int) -> Tensor:  # (n, n, b)
+    """e^Z by its series, for a norm that is ¼ or less: a polynomial in Z³ whose coefficients are quadratic in Z.
+
+    `depth` terms more than what is seen beside 1: where a row is reached over as many others they are its first ones.
+    """
+    terms = _terms(norm) + depth
     one = torch.eye(len(Z), dtype=Z.dtype, device=Z.device)[..., None]
     squared = _times(Z, Z)
     cubed = _times(squared, Z)
@@ -114,6 +122,11 @@ def _exponential(Z: Tensor, norm: float) -> Tensor:  # (n, n, b)
     for block in others:
         first = block + _times(first, cubed)
     return first
+
+
+def _terms(norm: float) -> int:
+    """How many terms of an exponential's series are seen beside 1."""
+    return next(i for i in range(1, 40) if norm**i / math.factorial(i) < 1e-17)
 
 
 @lru_cache(maxsize=256)
@@ -129,7 +142,7 @@ def _coefficients(depth: int, norm: float) -> tuple[tuple[tuple[int, float], ...
         for j in range(c + 1, c + 60)
         if (f(j) ** 2 * math.sqrt((2 * j + 1) * (2 * c + 1)) / (f(2 * j + 1) * f(j - c)) * norm ** (j - c)) ** 2 < 1e-14
     )
-    K = max(next(i for i in range(1, 40) if (0.5 * norm) ** i / f(i) < 1e-17) + c, J)
+    K = max(_terms(0.5 * norm) + c, J)
 
     def b(j: int, k: int) -> float:
         return 0.5**k * math.sqrt(2 * j + 1) * 2**j * f((k + j) // 2) / (f((k - j) // 2) * f(k + j + 1))
@@ -137,18 +150,17 @@ def _coefficients(depth: int, norm: float) -> tuple[tuple[tuple[int, float], ...
     return tuple(tuple((j, b(j, k)) for j in range(k % 2, min(k + 1, J), 2)) for k in range(K))
 
 
-def _kinds(J: Tensor) -> list[tuple[tuple[int, float], Tensor]]:
+def _kinds(norms: Tensor) -> list[tuple[tuple[int, float], Tensor]]:  # (b,)
     """Who is halved how often and is then how small: ((halvings, norm), positions) for all that occur."""
-    norms = values_of(J).abs().sum(-1).amax(-1) if J.shape[-1] else values_of(J).sum((-1, -2))
+    size = values_of(norms)
     if transforming():  # one person's values are not to be seen: all as the largest one
-        norms = norms.nan_to_num(0.0, 0.0, 0.0).amax().reshape(1)
-    size = torch.where(norms <= _LARGE, norms, 0.0)  # NaN too
-    bounds = torch.tensor([*_SMALL, *(2.0**q * _SMALL[-1] for q in range(1, 33))], dtype=norms.dtype, device=norms.device)
-    found = torch.bucketize(size, bounds)
-    first, last = (int(v) for v in torch.aminmax(found)) if found.numel() else (0, 0)
-    kinds = [(0, s) for s in _SMALL] + [(q, _SMALL[-1]) for q in range(1, 33)]
+        size = size.nan_to_num(0.0, 0.0, 0.0).amax().reshape(1)
+    kinds = [(0, s) for s in _SMALL] + [(q, _SMALL[-1]) for q in range(1, 32)]
+    bounds = torch.tensor([2.0**q * s for q, s in kinds[:-1]], dtype=size.dtype, device=size.device)
+    found = torch.bucketize(torch.where(size <= _LARGE, size, 0.0), bounds)  # NaN too is small
+    first, last = (int(v) for v in torch.aminmax(found))
     if first == last:
-        return [(kinds[first], torch.empty(0))]
+        return [(kinds[first], found)]
     return [(kinds[int(i)], (found == i).nonzero()[:, 0]) for i in torch.unique(found)]
 
 

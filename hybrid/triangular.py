@@ -39,7 +39,7 @@ def tria(
             f"tria: X is of float64 or float32 numbers in one column or more, and is {X.dtype} of shape {tuple(X.shape)}; "
             "write X.to(torch.float64), or torch.zeros(n, 1) where nothing varies"
         )
-    if transforming():
+    if transforming() or not X.numel():
         return _plain(X)
     return _triangle(X, None) if constant(X) else _Triangle.apply(X)
 

@@ -264,7 +264,8 @@ class Filter(ABC):
     def predict(self, belief: Belief, interval: Interval) -> Belief:
         """The belief at the interval's end, from that at its beginning, before what arrives there.
 
-        An interval that is not `meshed` is cut by the people's mesh; a meshed one is one step. Differentiable.
+        An interval that is not `meshed` is cut by the people's mesh; a meshed one is one step. Differentiable; along the length
+        of a stretch that has none now, what its noise would add is missing where a state is known exactly there.
         Who diverges is NaN from here on (`Belief.lost`), the others are as they would be alone.
         Errors: `ValueError` for other people, states, types or devices than the filter's.
         """

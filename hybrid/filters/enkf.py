@@ -7,10 +7,11 @@ from torch import Tensor
 
 from hybrid.cutting.interval import Interval
 from hybrid.filters.contract import Belief, Filter, Followed, Innovation, require_believed
+from hybrid.filters.drift import HalfDrift
 from hybrid.filters.ensemble import assimilated, summed, whitened
 from hybrid.filters.flow import carried, driven_root, seen
 from hybrid.filters.gaussian import condition
-from hybrid.filters.stepping import corrected, deviation, measured, pieces, require_interval
+from hybrid.filters.stepping import corrected, deviation, measured, pieces, require_interval, unmoved, whole
 from hybrid.filters.threefry import bits_of, keyed_normals
 from hybrid.triangular import tria
 from physics.arguments import require_kind, require_number, require_people, require_shape
@@ -67,84 +68,92 @@ class EnKF(Filter):
     def predict(self, belief: Belief, interval: Interval) -> Belief:
         require_believed(self.people, belief, "EnKF.predict")
         require_interval(self.people, belief, interval, "EnKF.predict")
-        belief = self._with_particles(belief)
+        belief, lost = self._whole(belief)
         for piece in pieces(self.people, interval):
-            belief = self._step(belief, piece)
-        return belief
+            belief, lost = self._step(belief, piece, lost)
+        return _told(belief, lost)
 
     def update(self, belief: Belief, y: Tensor, *, inputs: Tensor | None = None) -> tuple[Belief, Innovation]:
         given = measured(self.people, belief, y, inputs, "EnKF")
-        belief = self._with_particles(belief)
-        particles = _of(belief)
+        now, lost = self._whole(belief)
+        particles = _of(now)
+        z = particles.shape[-2]
         shown = seen(self.people, particles.mT).mT  # (M, N, p, P)
         predicted, shadow = summed(shown)
-        _, away = summed(particles)
         noise = deviation(self.people, given, predicted)
         y = given.y.expand(len(predicted), -1, -1)
-        z = away.shape[-2]
-        both = tria(torch.cat([away, shadow], -2))
-        found = condition(belief.mean, both[..., :z, :], y, predicted, both[..., z:, :], noise)
-        after = self._moved(belief, assimilated(particles, shown, y, noise.expand_as(y)), torch.isnan(y).all(-1))
-        return after, corrected(belief, given, found)[1]
+        both = tria(torch.cat([summed(particles)[1], shadow], -2))
+        found = condition(now.mean, both[..., :z, :], y, predicted, both[..., z:, :], noise)
+        taught = ~torch.isnan(y).all(-1)
+        after = _these(assimilated(particles, shown, y, noise.expand_as(y)), now)
+        mean, root, particles = (
+            torch.where(taught.reshape(*taught.shape, *[1] * (new.ndim - 2)), new, old)
+            for new, old in ((after.mean, now.mean), (after.root, now.root), (_of(after), particles))
+        )
+        return _told(replace(now, mean=mean, root=root, particles=particles), lost), corrected(belief, given, found)[1]
 
-    def _with_particles(self, belief: Belief) -> Belief:
-        """The belief of every member, with particles of its very mean and covariance where it has none yet."""
-        M = max(self.people.model.members, len(belief.mean))
-        _, N, z = belief.mean.shape
-        mean, root = belief.mean.expand(M, -1, -1), belief.root.expand(M, -1, -1, -1)
+    def _whole(self, belief: Belief) -> tuple[Belief, Tensor]:
+        """The belief of every member, with particles of its very mean and covariance where it has none yet; who is lost (N,) has
+        numbers that stand for nothing.
+        """
+        found, lost = whole(self.people, belief)
+        M, N, z = found.mean.shape
         if belief.particles is None:
-            drawn = self._drawn(belief, (M, z, self.particles), _START).to(mean)
-            return replace(belief, mean=mean, root=root, particles=mean[..., None] + root @ drawn)
+            drawn = self._drawn(found, (M, z, self.particles), _START).to(found.mean)
+            return replace(found, particles=found.mean[..., None] + found.root @ drawn), lost
         if belief.particles.shape[-1] != self.particles:
             raise ValueError(
                 f"EnKF: the belief has {belief.particles.shape[-1]} particles and the filter {self.particles}; follow on with "
                 "as many, or begin anew from its mean and root, replace(belief, particles=None)"
             )
-        return replace(belief, mean=mean, root=root, particles=belief.particles.expand(M, N, z, -1))
+        particles = torch.where(lost[:, None, None], 0.0, belief.particles)
+        return replace(found, particles=particles.expand(M, N, z, -1)), lost
 
     def _drawn(self, belief: Belief, shape: tuple[int, int, int], purpose: int) -> Tensor:  # (M, N, a, P)
         """Constants, whatever is differentiated."""
         with torch.no_grad():
             return whitened(keyed_normals(int(self.seed), self._keys, bits_of(belief.time), shape, purpose))
 
-    def _step(self, belief: Belief, piece: Interval) -> Belief:
+    def _step(self, belief: Belief, piece: Interval, lost: Tensor) -> tuple[Belief, Tensor]:
+        """Every particle's own step: what arrives, half the drift, the flow, the noise along its own path, half the drift."""
         people, n = self.people, self.people.states
         before = _of(belief).mT  # (M, N, P, z)
         M, P = before.shape[0], before.shape[2]
         x, eta = before[..., :n] + piece.jump[None, :, None], before[..., n:]
         begin = torch.cat([x, self._drifted(belief, eta, piece, _DRIFT_BEFORE)], -1)
-        end = torch.cat([carried(people, begin, piece), begin[..., n:]], -1)
-        _, R = driven_root(people, begin, end, piece)
-        noise = self._drawn(belief, (M, n, P), _NOISE).to(end)  # (M, N, n, P)
-        x = end[..., :n] + (tria(R[..., :n, :]) @ noise.mT[..., None])[..., 0]
-        after = torch.cat([x, self._drifted(belief, end[..., n:], piece, _DRIFT_AFTER)], -1).mT
-        rests = ((piece.dt == 0.0) & (piece.jump == 0.0).all(-1)).expand(M, -1)
-        return replace(self._moved(belief, after, rests), time=belief.time + piece.dt)
+        x = carried(people, begin, piece)
+        lost = lost | ~torch.isfinite(x).flatten(-2).all(-1).all(0)
+        x = torch.where(lost[:, None, None], 0.0, x)
+        if people.noisy:
+            _, R = driven_root(people, begin, torch.cat([x, begin[..., n:]], -1), piece)
+            noise = self._drawn(belief, (M, n, P), _NOISE).to(x)  # (M, N, n, P)
+            x = x + (tria(R[..., :n, :]) @ noise.mT[..., None])[..., 0]
+        after = torch.cat([x, self._drifted(belief, begin[..., n:], piece, _DRIFT_AFTER)], -1).mT
+        found = _these(after, belief)
+        mean, root = unmoved(piece, belief.mean, found.mean), unmoved(piece, belief.root, found.root)
+        particles = unmoved(piece, _of(belief), after)
+        return replace(belief, mean=mean, root=root, particles=particles, time=belief.time + piece.dt), lost
 
     def _drifted(self, belief: Belief, eta: Tensor, piece: Interval, purpose: int) -> Tensor:  # (M, N, P, d)
-        """η after half of the step's drift: η ← ρ η + √(1 − ρ²) w, ρ = e^{−h/2τ}."""
+        """η after half of the step's drift, with a number of its own for every particle."""
         tau, (M, _, P, d) = self.people.drift, eta.shape
         if tau is None or not d:
             return eta
-        half = piece.dt[:, None, None] / (2.0 * tau)
+        half = HalfDrift.of(piece.dt, tau, self.people.states)
         noise = self._drawn(belief, (M, d, P), purpose).to(eta).mT
-        moves = half > 0.0  # a square root has no slope at 0
-        gained = torch.where(moves, (-torch.expm1(-2.0 * torch.where(moves, half, 1.0))).sqrt(), 0.0)
-        return torch.exp(-half) * eta + gained * noise
+        return half.keep[:, None, None] * eta + half.gain[:, None, None] * noise
 
-    @staticmethod
-    def _moved(belief: Belief, particles: Tensor, rests: Tensor) -> Belief:  # (M, N, z, P), (M, N)
-        """The belief that these particles are; who rests keeps theirs to the bit, and who lost one is lost under every member."""
-        lost = ~torch.isfinite(particles).flatten(-2).all(-1).all(0)[:, None]  # (N, 1)
-        particles = torch.where(lost[..., None], torch.nan, particles)
-        mean, away = summed(particles)
-        root = tria(away)
-        return replace(
-            belief,
-            mean=torch.where(rests[..., None], belief.mean, mean),
-            root=torch.where(rests[..., None, None], belief.root, root),
-            particles=torch.where(rests[..., None, None], _of(belief), particles),
-        )
+
+def _these(particles: Tensor, belief: Belief) -> Belief:  # (M, N, z, P)
+    """The belief that these particles are."""
+    mean, away = summed(particles)
+    return replace(belief, mean=mean, root=tria(away), particles=particles)
+
+
+def _told(belief: Belief, lost: Tensor) -> Belief:
+    """NaN for who is lost."""
+    mean, root = torch.where(lost[:, None], torch.nan, belief.mean), torch.where(lost[:, None, None], torch.nan, belief.root)
+    return replace(belief, mean=mean, root=root, particles=torch.where(lost[:, None, None], torch.nan, _of(belief)))
 
 
 def _of(belief: Belief) -> Tensor:  # (M, N, z, P)

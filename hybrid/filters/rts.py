@@ -100,11 +100,11 @@ class Passed(Protocol):
     """
 
     @property
-    def mean(self) -> Tensor: ...
+    def mean(self) -> Tensor | None: ...
     @property
-    def root(self) -> Tensor: ...
+    def root(self) -> Tensor | None: ...
     @property
-    def predicted_mean(self) -> Tensor: ...
+    def predicted_mean(self) -> Tensor | None: ...
     @property
     def backward(self) -> Backward | None: ...
 
@@ -113,22 +113,27 @@ def smooth(track: Passed) -> tuple[Tensor, Tensor]:  # (M, N, T, z), (M, N, T, z
     """The mean and the root of the state at every time, given all measurements, those that came later too.
 
     From the last time, which has nothing after it and stays, backwards. Differentiable. Exact where the filter is (linear
-    models whose θ is known), else as good as its linearisation or its points.
+    models whose θ is known), else as good as its linearisation or its points. Of who is lost on the way the last belief that
+    there was is the last time, and what comes after it is NaN.
     Arguments: `track`, of `along(…, keep="all")`.
     Errors: `ValueError` for a track that kept less, and that of a filter without deviations from step to step (`EnKF`).
     Law: linear and Gaussian, the posterior of all states together; no variance is above the filtered one.
     """
-    laws = getattr(track, "backward", None)
-    if laws is None:
+    laws, means, roots, predicted = (getattr(track, name, None) for name in ("backward", "mean", "root", "predicted_mean"))
+    if laws is None or means is None or roots is None or predicted is None:
         raise ValueError(
             "smooth: this track holds no laws of a state given the next one; write along(…, keep=\"all\") with UKF or EKF (an "
             "EnKF's particles have no such law)"
         )
-    later = track.mean[:, :, -1], track.root[:, :, -1]
+    later = means[:, :, -1], roots[:, :, -1]
     found = [later]
-    for t in reversed(range(track.mean.shape[2] - 1)):
+    for t in reversed(range(means.shape[2] - 1)):
+        gone = ~torch.isfinite(later[0]).all(-1)[..., None]  # a number stands for them meanwhile, and sends no gradient
         law = Backward(laws.gain[:, :, t + 1], laws.root[:, :, t + 1])
-        later = corrected(track.mean[:, :, t], law, track.predicted_mean[:, :, t + 1], later)
+        mean, root = means[:, :, t], roots[:, :, t]
+        safe = torch.where(gone, 0.0, later[0]), torch.where(gone[..., None], 0.0, later[1])
+        then = corrected(mean, law, torch.where(gone, 0.0, predicted[:, :, t + 1]), safe)
+        later = torch.where(gone, mean, then[0]), torch.where(gone[..., None], root, then[1])
         found.append(later)
-    means, roots = zip(*reversed(found), strict=True)
-    return torch.stack(means, 2), torch.stack(roots, 2)
+    ends = tuple(zip(*reversed(found), strict=True))
+    return torch.stack(ends[0], 2), torch.stack(ends[1], 2)

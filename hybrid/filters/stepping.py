@@ -78,7 +78,7 @@ def _advanced(
     n, mean, root, time = belief.states, belief.mean, belief.root, belief.time
     moves: list[Moved] = []
     for piece in pieces(people, interval):
-        before, rests = (mean, root), ((piece.dt == 0.0) & (piece.jump == 0.0).all(-1))[:, None]
+        before = (mean, root)
         mean = torch.cat([mean[..., :n] + piece.jump, mean[..., n:]], -1)
         half = HalfDrift.of(piece.dt, people.drift, n) if people.drifts and people.drift is not None else None
         if half is not None:
@@ -90,16 +90,24 @@ def _advanced(
         mean, root = moves[-1].mean, moves[-1].root()
         lost = lost | ~(torch.isfinite(mean).all(-1) & torch.isfinite(root).flatten(-2).all(-1)).all(0)
         lost = lost if moved.lost is None else lost | moved.lost
-        unmoved = _Unmoved.apply if varies(piece.dt) or varies(piece.jump) else _unmoved
-        mean, root = unmoved(rests, before[0], mean), unmoved(rests[..., None], before[1], root)
+        mean, root = unmoved(piece, before[0], mean), unmoved(piece, before[1], root)
         time = time + piece.dt
     mean, root = torch.where(lost[:, None], torch.nan, mean), torch.where(lost[:, None, None], torch.nan, root)
     return Belief(mean, root, time, n), moves
 
 
-def _unmoved(rests: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """What rests stays as it was, to the bit."""
-    return torch.where(rests, before, after)
+def unmoved(
+    piece: Interval,
+    before: Tensor,  # (M, N, …)
+    after: Tensor,  # (M, N, …)
+) -> Tensor:  # (M, N, …)
+    """What is after a piece; of who rests in it, to whom nothing arrives in no time, what was before, to the bit."""
+    rests = (piece.dt == 0.0) & (piece.jump == 0.0).all(-1)
+    rests = rests.reshape(-1, *[1] * (after.ndim - 2))
+    if not (varies(piece.dt) or varies(piece.jump)):
+        return torch.where(rests, before, after)
+    found: Tensor = _Unmoved.apply(rests, before, after)
+    return found
 
 
 class _Unmoved(torch.autograd.Function):

@@ -269,6 +269,7 @@ def drawn(system: System, people: int, seed: int, *, samples: int | None = None,
     return Truth(states, states[..., list(system.seen)] + noise, arrived)
 
 
+MEALS_BY_STATE = {"depot": 0, "stomach": 3}  # what arrives, and its place among the states
 MEALS = ((0.5, 45.0), (5.5, 70.0), (12.0, 75.0))  # hours after seven, and grams
 
 
@@ -304,7 +305,7 @@ class Run:
         return (off * np.linalg.solve(covariance, off[..., None])[..., 0]).sum(-1)
 
 
-def follow(filter: Filter, belief: Belief, y: Array, every: float, steps: int, arrived: Array | None = None) -> Run:
+def stepped(filter: Filter, belief: Belief, y: Array, every: float, steps: int, arrived: Array | None = None) -> Run:
     """A filter along measurements (T, N, p) that come every so often, in as many steps between two of them."""
     people, n = y.shape[1], filter.people.states
     dt = torch.full((people,), every / steps, dtype=F64)

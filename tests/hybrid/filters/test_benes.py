@@ -8,7 +8,7 @@ import torch
 from scipy.integrate import quad
 
 from hybrid.filters import FILTERS, Belief, Filter, Followed
-from tests.hybrid.filters.followed import F64, Array, benes_model, follow
+from tests.hybrid.filters.followed import F64, Array, benes_model, stepped
 
 X0, R, EVERY = 0.5, 0.5, 0.5
 
@@ -60,7 +60,7 @@ def followed(kind: type[Filter], y: Array, every: float, r: float, steps: int):
     filter = kind(Followed.of(benes_model(r**0.5), people))
     root = torch.zeros(1, people, 1, 1, dtype=F64)  # x₀ is known
     start = Belief(torch.full((1, people, 1), X0, dtype=F64), root, torch.zeros(people, dtype=F64), 1)
-    run = follow(filter, start, y[..., None], every, steps)
+    run = stepped(filter, start, y[..., None], every, steps)
     return run.means[:, 0, :, 0], run.roots[:, 0, :, 0, 0] ** 2, run.log_likelihood[:, 0].sum(0)
 
 

@@ -14,7 +14,7 @@ from scipy.stats import chi2
 
 from hybrid.filters import FILTERS, UKF, Filter, Followed
 from learned import Ensemble
-from tests.hybrid.filters.followed import SYSTEMS, Array, System, drawn, follow
+from tests.hybrid.filters.followed import SYSTEMS, Array, System, drawn, stepped
 
 # the bands of all steps, both statistics and all systems together leave a correct filter outside once in a thousand studies
 STATISTICS = 2 * sum(system.samples for system in SYSTEMS.values())
@@ -63,7 +63,7 @@ def study(kind: type[Filter], system: System, people: int, samples: int, seed: i
     every, p, n = system.step * system.steps, len(system.seen), len(system.uncertain)
     y = np.concatenate([truth.measured, truth.late()], 1)
     twice = np.concatenate([truth.arrived] * 2, 1)
-    run = follow(kind(Followed.of(model, 2 * people)), system.start(2 * people, 3), y, every, system.steps, twice)
+    run = stepped(kind(Followed.of(model, 2 * people)), system.start(2 * people, 3), y, every, system.steps, twice)
     nees = run.nees(np.concatenate([truth.states] * 2, 1), system.uncertain)
     found = {}
     for name, member, late in (("", 0, 0), (WRONG[0], 1, 0), (WRONG[1], 2, 0), (WRONG[3], 0, 1)):
@@ -71,7 +71,7 @@ def study(kind: type[Filter], system: System, people: int, samples: int, seed: i
         # of the first sample nothing late has come yet
         found[name] = {"NIS": judged(run.nis[late:, member, of], p), "NEES": judged(nees[late:, member, of], n)}
     wrong = kind(Followed.of(system.model(wrong=True), people))
-    run = follow(wrong, system.start(people), truth.measured, every, system.steps, truth.arrived)
+    run = stepped(wrong, system.start(people), truth.measured, every, system.steps, truth.arrived)
     nees = run.nees(truth.states, system.uncertain)
     found[WRONG[2]] = {"NIS": judged(run.nis[:, 0], p), "NEES": judged(nees[:, 0], n)}
     return found

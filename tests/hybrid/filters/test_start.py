@@ -96,8 +96,8 @@ def test_with_a_known_person_it_is_the_closed_form() -> None:
     people = oral()
     eta = torch.tensor([[[0.3, -0.5, 0.8], [0.0, 0.0, 0.0]]], dtype=F64)
     y = torch.tensor([[4.0], [9.0]], dtype=F64)
-    found = starting_belief(people, baseline=y, personal=(eta, torch.zeros(1, 2, 3, 3, dtype=F64)))
     with torch.no_grad():
+        found = starting_belief(people, baseline=y, personal=(eta, torch.zeros(1, 2, 3, 3, dtype=F64)))
         V = people.model.theta(eta, {})[0, :, 2]
     sd = (0.05**2 + 0.2**2 + (0.1 * y[:, 0]) ** 2).sqrt()
     assert torch.allclose(found.x[0, :, 1], y[:, 0] * V, rtol=1e-14)
