@@ -23,6 +23,7 @@ import stability
 import training
 import training.trust as trust
 import training.trust.recalibration as recalibration
+import twin.log as log
 from hybrid import Dose, RungeKutta, Schedule, Signal
 from learned import Ensemble
 from physics.glance import as_text, brief
@@ -43,7 +44,7 @@ from training.people import Ohashi
 
 PACKAGES = (
     *("physics", "learned", "hybrid", "stability", "training", "training.people", "training.trust"),
-    *("training.trust.recalibration", "exchange", "homeostat.pictures"),
+    *("training.trust.recalibration", "exchange", "twin.log", "homeostat.pictures"),
 )
 LINES, COLUMNS, CHARACTERS = 10, 120, 1200
 D = torch.float64
@@ -120,6 +121,16 @@ def of_many() -> Iterator[Any]:
     yield from (exchange.Rebuilt(64, 2e-16, -0.03), exchange.Checked((), None, "# Card", ("not certified",)))
 
 
+def of_log() -> Iterator[Any]:
+    """With names as long as they may be."""
+    name, day = "x" * 200, 86_400_000_000
+    event = log.Event(name, name, name, 2**63 - 1, "dose", 0, name, 0.1 + 0.2, name, 1, day)
+    offset = log.Event("P1", "lab", "c1", 1, "offset", 0, value=-90.0, unit="min")
+    (timed,) = log.canonical([event])
+    receipt = log.Receipt("new", "A sentence of some length. " * 12, timed.key, day)
+    yield from (event, offset, timed, receipt, log.Receipt("duplicate"), log.SqliteLog())
+
+
 def of_few() -> Iterator[Any]:
     """What is dear to make of many."""
     w = slips.world()
@@ -161,7 +172,7 @@ def of_pictures() -> Iterator[Any]:
     yield pictures.Picture("people", "People", "Words. " * 40, "Words. " * 90, Path("people.svg"), Path("people.png"))
 
 
-EXAMPLES = {"the families": families, "many people": of_many, "few": of_few, "pictures": of_pictures}
+EXAMPLES = {"the families": families, "many people": of_many, "few": of_few, "the log": of_log, "pictures": of_pictures}
 
 
 @pytest.fixture(scope="module")

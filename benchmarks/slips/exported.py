@@ -25,6 +25,7 @@ RESULTS = {
         *("AtEnd", "Convergence", "FarCovariate", "Fitted", "Marginal"),
         *("PopulationStep", "ShootingStep", "Start", "Step", "Table", "Windows"),
     ),
+    "twin": ("Receipt", "Timed"),
     "training.trust.recalibration": (
         *("AdaptiveConformal", "CrossScaling", "Followed", "IsotonicEvents", "Scaling", "SplitConformal"),
     ),

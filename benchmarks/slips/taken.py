@@ -112,5 +112,8 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "training.trust.recalibration.IsotonicEvents.fit": {"outcome": _MISSING},
     "training.trust.recalibration.SplitConformal.fit": {"y": _MISSING},
     "training.trust.recalibration.conformal_quantile": {"scores": {**_AXES, "inf in it": "the largest of all scores"}},
+    "twin.SqliteLog.add": {"judged": {"words in it": "why the caller refuses it"}},
+    "twin.SqliteLog.timelines": {"after": {"None in it": "from the beginning"}},
+    "twin.read_event": {"line": {"words in it": "any id will do"}},
     "training.trust.recalibration.scale_parts": {"*": {"3.5": "one number for all channels"}},
 }

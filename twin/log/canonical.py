@@ -14,15 +14,34 @@ input; then by source and id, compared as the bytes of UTF-8.
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from physics.arguments import quote, require_kind
+from physics.glance import Summary, glance
 from twin.log.events import Event, offset
+from twin.log.times import EARLIEST, LATEST, time_text
 
 RANK = {"measurement": 0, "dose": 1, "input": 2}
 
 Key = tuple[int, int, bytes, bytes]  # effective time (µs), rank of the kind, source and id in UTF-8
 Identity = tuple[str, str, str]
+
+
+def shown_key(key: Key) -> str:
+    """A key for people: when, and who said what."""
+    time, _, source, name = key
+    return f"{time_text(min(max(time, EARLIEST), LATEST - 1))}, {name.decode()} by {source.decode()}"
+
+
+def _shown(timed: "Timed") -> Summary:
+    event = timed.event
+    given = "" if event.value is None else f"{event.value:.6g} {event.unit}"
+    return f"Timed: {event.kind} {event.id} of {event.patient} by {event.source}, version {event.version}", [
+        ("effective", shown_key(timed.key).partition(",")[0]),
+        ("stamped", time_text(event.time)),
+        (event.name, given),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +50,8 @@ class Timed:
 
     time: int
     event: Event
+
+    __repr__, _repr_html_ = glance(_shown)
 
     @property
     def key(self) -> Key:
@@ -74,6 +95,11 @@ def canonical(events: Iterable[Event]) -> tuple[Timed, ...]:
 
     Errors: as `counting`. Law: any order of the argument, and any event in it twice, gives the same.
     """
+    if isinstance(events, str | bytes | Mapping) or not isinstance(events, Iterable):
+        raise ValueError(f"canonical: events are many, in a list, and are {quote(events)}; write [event]")
+    events = list(events)
+    for event in events:
+        require_kind(event, Event, "canonical: each of the events", "Event(…), or read_event(line)")
     best = counting(events)
     clocks: dict[tuple[str, str], list[tuple[int, bytes, int]]] = defaultdict(list)
     for event in best.values():

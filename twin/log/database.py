@@ -30,7 +30,7 @@ _COLUMNS = (
 )
 _SCHEMA = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE people (number INTEGER PRIMARY KEY, patient TEXT NOT NULL UNIQUE, data BLOB)",
+    "CREATE TABLE people (number INTEGER PRIMARY KEY, patient TEXT NOT NULL UNIQUE, data BLOB, received INTEGER)",
     f"CREATE TABLE arrivals (number INTEGER PRIMARY KEY, received INTEGER NOT NULL, {_COLUMNS}, "
     "verdict TEXT NOT NULL, reason TEXT NOT NULL)",
     f"CREATE TABLE live ({_COLUMNS}, time INTEGER, rank INTEGER, PRIMARY KEY (patient, source, id)) WITHOUT ROWID",

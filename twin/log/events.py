@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from physics.arguments import require_kind
+from physics.glance import Summary, glance
 from twin.log.times import Microseconds, duration_text, in_json, read_duration, read_time, require_stamp, time_text
 
 KINDS = ("measurement", "dose", "input", "withdrawal", "offset")
@@ -49,6 +51,15 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\xad\u200b\u200e\u200f\u2028-\u202e\u20
 _SPACES = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 
 
+def _shown(event: "Event") -> Summary:
+    given = "" if event.value is None else f"{event.value:.6g} {event.unit}"
+    return f"Event: {event.kind} {event.id} of {event.patient} by {event.source}, version {event.version}", [
+        ("time", time_text(event.time)),
+        (event.name or "adds", given if not event.duration else f"{given} over {duration_text(event.duration)}"),
+        ("arrived", None if event.arrived is None else time_text(event.arrived)),
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One thing that is told of one person, by one source, in one version.
@@ -83,6 +94,8 @@ class Event:
     unit: str = ""
     duration: int = 0
     arrived: int | None = None
+
+    __repr__, _repr_html_ = glance(_shown)
 
     def __post_init__(self) -> None:
         _require_text(self.patient, "patient")
@@ -185,7 +198,8 @@ def read_event(line: str | bytes | Mapping[str, Any]) -> Event:
 
 
 def as_line(event: Event) -> str:
-    """The event as one line of JSON, without its end: the same event, the same characters."""
+    """The event as one line of JSON, without its end: the same event, the same characters. Errors: `ValueError` for none."""
+    require_kind(event, Event, "as_line: event", "Event(…), or read_event(line)")
     data: dict[str, Any] = {
         "patient": event.patient,
         "source": event.source,

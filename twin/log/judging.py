@@ -4,7 +4,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Literal
 
-from twin.log.canonical import RANK, Key, Timed, issued
+from physics.glance import Summary, glance
+from twin.log.canonical import RANK, Key, Timed, issued, shown_key
 from twin.log.database import Database
 from twin.log.events import Event, offset
 from twin.log.rows import added_to, folded_to, move, newest_of, offsets_beside, present_of, put, stamped_beside
@@ -13,6 +14,14 @@ from twin.log.times import EARLIEST, LATEST, time_text
 Verdict = Literal["new", "duplicate", "older version", "refused"]
 _SECOND = "a second event of the same identity and version with other content"
 _WRITE = "write a correction with a higher version"
+
+
+def _in_brief(receipt: "Receipt") -> Summary:
+    return f"Receipt: {receipt.verdict}", [
+        ("reason", receipt.reason),
+        ("changed from", None if receipt.changed_from is None else shown_key(receipt.changed_from)),
+        ("time", None if receipt.time is None else _shown(receipt.time)),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,8 @@ class Receipt:
             None where nothing changes.
         time: the effective time of a measurement, a dose or an input that counts now (µs UTC), else None.
     """
+
+    __repr__, _repr_html_ = glance(_in_brief)
 
     verdict: Verdict
     reason: str = ""

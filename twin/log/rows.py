@@ -7,7 +7,7 @@ from twin.log.events import Event, offset
 
 FIELDS = "patient, source, id, version, kind, stamp, name, value, unit, duration, arrived"  # those of `Event`, in their order
 MARKS = ", ".join("?" * len(FIELDS.split(", ")))
-_BEGINNING: Key = (-(2**63), -1, b"", b"")  # before every key
+_BEGINNING: Key = (1 - 2**63, -1, b"", b"")  # before every key
 
 
 def row_of(event: Event) -> tuple[object, ...]:
@@ -18,17 +18,23 @@ def row_of(event: Event) -> tuple[object, ...]:
 
 def columns_of(key: Key) -> tuple[int, int, str, str]:
     """A key as the columns of `live` have it. Errors: `ValueError` for what is no key."""
+    if not isinstance(key, tuple) or [type(part) for part in key] != [int, int, bytes, bytes]:
+        raise ValueError(
+            f"SqliteLog: a key is that of something in a timeline, and this is {quote(key)}; write timed.key"
+        )
+    time, rank, source, name = key
+    if not max(abs(time), abs(rank)) < 2**63:
+        raise ValueError(f"SqliteLog: the numbers of a key have 64 bits, and this is {quote(key)}; write timed.key")
     try:
-        time, rank, source, name = key
         return time, rank, source.decode(), name.decode()
-    except (TypeError, ValueError, AttributeError) as error:
-        said = f"a key is that of something in a timeline, and this is {quote(key)}"
-        raise ValueError(f"SqliteLog: {said}; write timed.key") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"SqliteLog: source and id of a key are UTF-8, and this is {quote(key)}; write timed.key"
+        ) from error
 
 
 def put(database: Database, event: Event, time: int | None) -> None:
     """Let this event be what counts of its identity."""
-    database.run("INSERT OR IGNORE INTO people (patient) VALUES (?)", (event.patient,))
     values = (*row_of(event), time, RANK.get(event.kind))
     database.run(f"INSERT OR REPLACE INTO live VALUES ({MARKS}, ?, ?)", values)
 

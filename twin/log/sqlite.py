@@ -6,13 +6,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from physics.arguments import quote, require_kind, require_text
+from physics.arguments import quote, require_kind, require_names, require_text
 from twin.log.canonical import Key, Timed
 from twin.log.database import Database
-from twin.log.events import Event
+from twin.log.events import LONGEST, Event
 from twin.log.judging import Receipt, judge
 from twin.log.rows import FIELDS, MARKS, columns_of, folded_to, is_key_of, newest_of, row_of, timeline_of
 from twin.log.times import require_stamp
+
+_RECEIVED = (
+    "INSERT INTO people (patient, received) VALUES (?, ?) "
+    "ON CONFLICT (patient) DO UPDATE SET received = excluded.received"
+)
 
 
 class SqliteLog:
@@ -34,8 +39,10 @@ class SqliteLog:
         Errors: `ValueError`, which names the first difference, for a log that was opened for another bundle or other settings.
         """
         require_text(bundle_hash, "SqliteLog.open_for: bundle_hash", "the hash of the bundle's content")
+        require_kind(settings, Mapping, "SqliteLog.open_for: settings", '{"horizon": 604_800_000_000}')
+        require_names(list(settings), "SqliteLog.open_for: the names of settings", '{"horizon": 604_800_000_000}')
         try:
-            said = {f"setting {name}": json.dumps(settings[name], sort_keys=True) for name in settings}
+            said = {f"setting {name}": json.dumps(settings[name], sort_keys=True, allow_nan=False) for name in settings}
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"SqliteLog.open_for: settings are what JSON holds ({error}); write numbers and texts"
@@ -77,18 +84,25 @@ class SqliteLog:
 
         Errors: `ValueError` for what is no event, or another number of `judged`.
         """
+        require_kind(events, (list, tuple), "SqliteLog.add: events", "[event]")
         for event in events:
             require_kind(event, Event, "SqliteLog.add: each of the events", "Event(…), or read_event(line)")
         require_stamp(received, "received")
-        reasons = [None] * len(events) if judged is None else list(judged)
-        if len(reasons) != len(events):
-            counts = f"{len(events)} events and {len(reasons)} of judged"
-            raise ValueError(f"SqliteLog.add: {counts}; give one, or None, for each event")
+        for what, span in (("horizon", horizon), ("ahead", ahead)):
+            if span is not None and (type(span) is not int or not 0 <= span <= LONGEST):
+                said = f"SqliteLog.add: {what} is whole microseconds, of a hundred years at most, and is {quote(span)}"
+                raise ValueError(f"{said}; write 7 * DAY, or None")
+        reasons = _of_each(judged, len(events), "SqliteLog.add: judged", "event")
+        for reason in reasons:
+            if reason is not None:
+                require_text(reason, "SqliteLog.add: judged: why an event is refused", "None for one that is not")
         receipts = []
         with self._database.together():
             for event, reason in zip(events, reasons, strict=True):
                 refused = Receipt("refused", reason) if reason else None
                 receipts.append(refused or judge(self._database, event, received, horizon, ahead))
+                if receipts[-1].verdict != "refused":
+                    self._database.run(_RECEIVED, (event.patient, received))
                 self._database.run(
                     f"INSERT INTO arrivals (received, {FIELDS}, verdict, reason) VALUES (?, {MARKS}, ?, ?)",
                     (received, *row_of(event), receipts[-1].verdict, receipts[-1].reason),
@@ -97,17 +111,22 @@ class SqliteLog:
 
     def timeline(self, patient: str, after: Key | None = None) -> list[Timed]:
         """What counts of this patient and is not folded, in canonical order; with `after`, what comes behind that key."""
+        _require_patient(patient)
         with self._database.reading():
             return timeline_of(self._database, patient, after)
 
     def timelines(self, patients: Sequence[str], after: Sequence[Key | None] | None = None) -> list[list[Timed]]:
         """`timeline` of each of the patients, as they are at one time."""
-        keys = [None] * len(patients) if after is None else after
+        patients = require_names(patients, "SqliteLog.timelines: patients", '["P1"]')
+        for patient in patients:
+            _require_patient(patient)
+        keys = _of_each(after, len(patients), "SqliteLog.timelines: after", "patient")
         with self._database.reading():
             return [timeline_of(self._database, patient, key) for patient, key in zip(patients, keys, strict=True)]
 
     def newest(self, patient: str) -> int | None:
         """The latest effective time of what counts of this patient (µs UTC), from which the horizon is counted."""
+        _require_patient(patient)
         with self._database.reading():
             return newest_of(self._database, patient)
 
@@ -116,11 +135,20 @@ class SqliteLog:
 
         Of the answer, verdict and reason are kept.
         """
+        if patient is not None:
+            _require_patient(patient)
         which, values = ("", ()) if patient is None else ("WHERE patient = ?", (patient,))
         with self._database.reading():
             sql = f"SELECT received, verdict, reason, {FIELDS} FROM arrivals {which} ORDER BY number"
             rows = self._database.run(sql, values).fetchall()
         return [(received, Event(*event), Receipt(verdict, reason)) for received, verdict, reason, *event in rows]
+
+    def received(self, patient: str) -> int | None:
+        """When the last event of this patient came that was not refused, by our own clock (µs UTC)."""
+        _require_patient(patient)
+        with self._database.reading():
+            row = self._database.run("SELECT received FROM people WHERE patient = ?", (patient,)).fetchone()
+        return None if row is None else row[0]
 
     def patients(self) -> tuple[str, ...]:
         """Everyone who was admitted, or of whom something was taken, the first one first."""
@@ -129,7 +157,7 @@ class SqliteLog:
 
     def admit(self, patient: str, data: bytes) -> None:
         """Keep what must be known of somebody who is followed. Errors: `ValueError` where other data of them are kept."""
-        require_text(patient, "SqliteLog.admit: patient", '"P1"')
+        _require_patient(patient)
         require_kind(data, bytes, "SqliteLog.admit: data", "bytes")
         with self._database.together():
             known = self.person(patient)
@@ -141,6 +169,7 @@ class SqliteLog:
 
     def person(self, patient: str) -> bytes | None:
         """What `admit` was given; None for somebody who was not admitted."""
+        _require_patient(patient)
         with self._database.reading():
             row = self._database.run("SELECT data FROM people WHERE patient = ?", (patient,)).fetchone()
         return None if row is None else row[0]
@@ -152,6 +181,7 @@ class SqliteLog:
 
         Errors: `ValueError` for the key of nothing that counts of this patient, and for one before an earlier fold.
         """
+        _require_patient(patient)
         require_kind(state, bytes, "SqliteLog.fold: state", "bytes")
         with self._database.together():
             if not is_key_of(self._database, patient, key):
@@ -167,6 +197,7 @@ class SqliteLog:
 
     def base(self, patient: str) -> tuple[Key, bytes] | None:
         """Up to where this patient's past is folded, and what it came to; None where it is not."""
+        _require_patient(patient)
         with self._database.reading():
             key = folded_to(self._database, patient)
             if key is None:
@@ -194,3 +225,23 @@ class SqliteLog:
 
     def __repr__(self) -> str:
         return f"SqliteLog({'' if self.path is None else repr(str(self.path))})"
+
+
+def _require_patient(patient: object) -> None:
+    """Raise `ValueError` for what is no id that an event could have."""
+    require_text(patient, "SqliteLog: patient", '"P1"')
+    try:
+        str(patient).encode()
+    except UnicodeEncodeError as error:
+        said = f"SqliteLog: patient is {quote(patient)}, with half of a character"
+        raise ValueError(f"{said}; write it as its events have it") from error
+
+
+def _of_each(values: Sequence[Any] | None, count: int, what: str, each: str) -> list[Any]:
+    """The values in a list, one of each; as many None where there are none. Errors: `ValueError`, beginning with `what`."""
+    if values is None:
+        return [None] * count
+    if not isinstance(values, list | tuple) or len(values) != count:
+        seen = f"has {len(values)}" if isinstance(values, list | tuple) else f"is {quote(values)}"
+        raise ValueError(f"{what} {seen}, for {count} of {each}s; give one, or None, for each {each}, in a list")
+    return list(values)

@@ -73,7 +73,11 @@ def read_time(text: object, what: str = "time") -> Microseconds:
 
 
 def time_text(time: Microseconds) -> str:
-    """The time as RFC 3339 in UTC, with six decimals where there are any. Law: `read_time(time_text(t)) == t`."""
+    """The time as RFC 3339 in UTC, with six decimals where there are any. Law: `read_time(time_text(t)) == t`.
+
+    Errors: `ValueError` for what is not whole microseconds since 1970, from 1900 to 2199.
+    """
+    require_stamp(time, "time")
     days, rest = divmod(time, DAY)
     seconds, micro = divmod(rest, SECOND)
     fraction = f".{micro:06d}" if micro else ""

@@ -72,6 +72,17 @@ def test_who_is_known(log: SqliteLog) -> None:
     assert log.person("Q") == b"weight 70"
 
 
+def test_when_the_last_of_somebody_came(log: SqliteLog) -> None:
+    assert log.received("P") is None
+    log.add([result("1", 5, 1.0)], START + 1)
+    log.add([result("1", 5, 1.0)], START + 3)  # told twice
+    log.add([result("1", 5, 2.0)], START + 5)  # refused
+    log.add([result("1", 5, 1.0, patient="Q")], START + 7)
+    assert (log.received("P"), log.received("Q")) == (START + 3, START + 7)
+    log.admit("R", b"")
+    assert log.received("R") is None
+
+
 def test_a_timeline_from_a_key_on(log: SqliteLog) -> None:
     log.add([*day(40), *day(30, "Q"), clock("c", 12, 30.0, source="cgm")], START)
     whole = log.timeline("P")
@@ -83,6 +94,9 @@ def test_a_timeline_from_a_key_on(log: SqliteLog) -> None:
     assert log.timelines(["Q", "P", "R"], [None, whole[9].key, None]) == [log.timeline("Q"), whole[10:], []]
     assert log.timelines(["P"]) == [whole]
     assert log.newest("P") == whole[-1].time
+    for count in ([None], "ab", 5):
+        with pytest.raises(ValueError, match=r"after .* for 2 of patients; give one, or None, for each"):
+            log.timelines(["P", "Q"], count)  # type: ignore[arg-type]
     for no_key in (5, (1, 2), (1, 2, "a", "b"), "key"):
         with pytest.raises(ValueError, match="a key is that of something in a timeline"):
             log.timeline("P", no_key)  # type: ignore[arg-type]
@@ -110,7 +124,7 @@ def test_a_batch_is_taken_as_a_whole_or_not_at_all(log: SqliteLog, monkeypatch: 
     before = log.timeline("P"), log.arrivals(), log.patients()
     with pytest.raises(ValueError, match="each of the events must be a Event, and is 'text'"):
         log.add([result("2", 6, 2.0), "text"], START)  # type: ignore[list-item]
-    with pytest.raises(ValueError, match="2 events and 1 of judged"):
+    with pytest.raises(ValueError, match="judged has 1, for 2 of events; give one, or None, for each event"):
         log.add([result("2", 6, 2.0), result("3", 6, 2.0)], START, [None])
     with pytest.raises(ValueError, match='"received" must be whole microseconds'):
         log.add([result("2", 6, 2.0)], 1.5)  # type: ignore[arg-type]
