@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from hybrid import HybridModel, Mesh, SimulationError, Solver
 from hybrid.filters import Belief, Filter, Followed, Innovation, starting_belief
+from hybrid.filters.flow import seen
+from hybrid.filters.sigma_points import halves, points
 from hybrid.threads import few_threads
 from twin.blocks import Columns, Move, moves, stacked
 from twin.clock import Microseconds
@@ -96,10 +99,14 @@ class Replay:
                 lost = ~torch.isfinite(after.mean).all(-1).all(0)
                 belief = _chosen(lost, belief, after)
             inputs = columns.inputs[-1] if len(columns.dt) else self._held(states, belief)
-            zeros = belief.mean.new_zeros(self.block, len(self.joints.channels))
-            seen = filter.update(belief, zeros, inputs=inputs)[1]
-            N = len(people)
-            return Seen(-seen.value[:, :N], seen.root[:, :N].square().sum(-1))
+            return self._seen(filter.people, belief, inputs, len(people))
+
+    def _seen(self, people: Followed, belief: Belief, inputs: Tensor, N: int) -> Seen:
+        """By sigma points through the observation: exact where that is linear in the state."""
+        predicted, odd, even = halves(seen(people, points(belief.mean, belief.root)))
+        noise = self.model.noise.variance(predicted[:, :, None], belief.x[:, :, None], inputs[None, :, None])[:, :, 0]
+        variance = odd.square().sum(-1) + even.square().sum(-1) + noise
+        return Seen(predicted[:, :N], variance[:, :N])
 
     def _held(self, states: Sequence[State], belief: Belief) -> Tensor:  # (B, m)
         rows = [_inputs(s.course) for s in states]
@@ -119,7 +126,7 @@ class Replay:
 
     def _once(self, work: list[tuple[Job, list[Group]]]) -> list[tuple[Job, list[Group]]]:
         """Once down these groups; what is left to do of those who diverged on the way."""
-        starts = self.model.starts_from
+        starts = self._starts
         states = [job.state for job, _ in work]
         plans = [moves(groups, job.state, starts, self.horizon) for job, groups in work]
         run = _Run(self, work, plans)
@@ -133,8 +140,12 @@ class Replay:
                 continue
             last = groups[upto]
             if job.state.belief is None:  # could not start: the next event may
-                course = replace(last.course, origin=None)
+                course = last.course
+                unused = sum(int((row == row).sum()) for row in last.rows) + sum(amount > 0.0 for amount in course.arriving)
+                still = (0.0,) * len(course.arriving)
+                course = replace(course, origin=None, arriving=still, missed=course.missed + unused)
                 job.state = State(course, None)
+                job.found[-1] = (job.found[-1][0], job.state)
                 events = [one for one in job.events if one.time > last.course.time]
                 following = self._groups(job, course, events)
             else:
@@ -155,7 +166,16 @@ class Replay:
                 job.state = State(group.course, belief)
                 job.found.append((job.keys[group.course.time], job.state))
 
-    @property
+    @cached_property
+    def _starts(self) -> tuple[bool, ...]:
+        return self.model.starts_from
+
+    @cached_property
+    def _anyone(self) -> Followed:
+        """A block of people of a model that reads no covariates."""
+        return self._block_of({})
+
+    @cached_property
     def _elements(self) -> int:
         return self.model.members * self.block * (len(self.joints.states) + self.model.personal)
 
@@ -164,7 +184,15 @@ class Replay:
         return belief, self._filter(covariates, keys)
 
     def _filter(self, covariates: dict[str, Tensor], keys: list[int]) -> Filter:
-        followed = Followed.of(
+        followed = self._block_of(covariates) if covariates else self._anyone
+        drawn = {}
+        if "keys" in getattr(self.filter, "__dataclass_fields__", {}):
+            drawn = {"keys": torch.tensor([*keys, *[0] * (self.block - len(keys))], device=self.model.device)}
+        made: Filter = self.filter(followed, **drawn)  # type: ignore[call-arg]  # members are dataclasses
+        return made
+
+    def _block_of(self, covariates: dict[str, Tensor]) -> Followed:
+        return Followed.of(
             self.model,
             self.block,
             covariates=covariates,
@@ -173,11 +201,6 @@ class Replay:
             drift=self.drift,
             floor=self.floor,
         )
-        drawn = {}
-        if "keys" in getattr(self.filter, "__dataclass_fields__", {}):
-            drawn = {"keys": torch.tensor([*keys, *[0] * (self.block - len(keys))], device=self.model.device)}
-        made: Filter = self.filter(followed, **drawn)  # type: ignore[call-arg]  # members are dataclasses
-        return made
 
 
 def _inputs(course: Course) -> tuple[float, ...]:

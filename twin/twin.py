@@ -257,7 +257,7 @@ class Twin:
             notes.append(f"after a prediction that diverged the filter started anew; so far as often as: {belief.restarts}")
         if belief is None:
             waits = self._joints.waits_for(course)
-            why = None if waits or not person.trouble else f"the filter could not start: {person.trouble}"
+            why = None if waits else f"the filter could not start: {person.trouble or 'the first belief is not finite'}"
             return Estimate(
                 *(id, at), level=self.level, effective=effective, arrived=person.arrived, certified=self._certified(id),
                 held=why, waits=waits, notes=tuple(notes),
@@ -341,11 +341,12 @@ class Twin:
 
     def _carried(self, changed: Mapping[str, Microseconds | None]) -> dict[str, int]:
         """Everyone carried from the newest snapshot before what changed to the end of their log, and through how many times."""
+        if not changed:
+            return {}
         jobs: list[Job] = []
         for id, at in changed.items():
-            person = self._people[id]
             if at is not None:
-                person.snapshots.forget_from(at)
+                self._people[id].snapshots.forget_from(at)
         ids = list(changed)
         keys = [s.keys[-1] if (s := self._people[id].snapshots).keys else None for id in ids]
         timelines = self.log.timelines(ids, keys)

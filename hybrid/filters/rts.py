@@ -49,8 +49,8 @@ def backward(
 
     `before` and `after`: the same k deviations, weights inside, so that before beforeᵀ is the covariance before the step;
     `noise`: what the step adds by itself, noise noiseᵀ.
-    A component of the later state that those before it give exactly (a state that nothing moves and of which all is known) says
-    nothing new: its column of the gain is 0. That is judged by rounding, at a standard deviation of 1e-14 of its own.
+    A component of the later state that those before it give exactly, to rounding (a state that nothing moves and of which all is
+    known), says nothing new: its column of the gain is 0.
     Law: linear and Gaussian, it is the conditional law of the textbook. Differentiable.
     Errors: `ValueError` for what are not deviations of as many components and columns.
     """
@@ -63,18 +63,11 @@ def backward(
     later = torch.cat([after, noise], -1)
     earlier = torch.cat([before, torch.zeros_like(noise)], -1)
     joint = tria(torch.cat([later, earlier], -2))  # (..., 2z, 2z)
-    size = later.detach().norm(dim=-1)
-    known = joint.detach()[..., :z, :z].diagonal(dim1=-2, dim2=-1) <= 50.0 * torch.finfo(later.dtype).eps * size  # (..., z)
-    free = ~known
-    if bool(known.any()):
-        # a row that the others give has no pivot to divide by: a unit of its own in its place, of which nothing else knows
-        own = torch.diag_embed(known.to(later.dtype))
-        rest, nothing = later * free[..., None], torch.zeros_like(own)
-        again = tria(torch.cat([torch.cat([rest, own], -1), torch.cat([earlier, nothing], -1)], -2))
-        joint = torch.where(known.any(-1)[..., None, None], again, joint)
     ahead, across, left = joint[..., :z, :z], joint[..., z:, :z], joint[..., z:, z:]
-    gain = torch.linalg.solve_triangular(ahead, across, upper=False, left=False)
-    return Backward(gain * free[..., None, :], left)
+    # what the rows before it give has no pivot to divide by; its column is 0 in all rows, and so is that of the gain
+    known = ahead.detach().diagonal(dim1=-2, dim2=-1) == 0.0
+    gain = torch.linalg.solve_triangular(ahead + torch.diag_embed(known.to(ahead.dtype)), across, upper=False, left=False)
+    return Backward(gain, left)
 
 
 def corrected(
@@ -120,7 +113,7 @@ def smooth(track: Passed) -> tuple[Tensor, Tensor]:  # (M, N, T, z), (M, N, T, z
     Law: linear and Gaussian, the posterior of all states together; no variance is above the filtered one.
     """
     laws, means, roots, predicted = (getattr(track, name, None) for name in ("backward", "mean", "root", "predicted_mean"))
-    if laws is None or means is None or roots is None or predicted is None:
+    if not isinstance(laws, Backward) or means is None or roots is None or predicted is None:
         raise ValueError(
             "smooth: this track holds no laws of a state given the next one; write along(…, keep=\"all\") with UKF or EKF (an "
             "EnKF's particles have no such law)"
