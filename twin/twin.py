@@ -136,7 +136,7 @@ class Twin:
         taken all of its events or none; what was not answered may be sent again.
         """
         if not isinstance(events, Iterable | Event) or isinstance(events, str | bytes | Mapping):
-            raise ValueError(f"Twin.arrive: events are an Event or a list of them, and are {quote(events)}; write read_event(line)")
+            raise ValueError(f"Twin.arrive: events are an Event or a list of them, not {quote(events)}; write read_event(line)")
         given = [events] if isinstance(events, Event) else list(events)
         for event in given:
             require_kind(event, Event, "Twin.arrive: each of the events", "read_event(line), or Event(…)")
