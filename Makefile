@@ -7,9 +7,9 @@ READY  := $(VENV)/.ready
 LOWEST := .venv-lowest
 
 # where the lowest versions of the dependencies are met: pint and ucumvert; torch's transforms and torchdiffeq; cvxpy and clarabel;
-# safetensors; typer and rich; matplotlib; threadpoolctl; hypothesis and scipy; pandas and xarray; torch's optimisers
+# safetensors; typer and rich, and its live view; matplotlib; threadpoolctl; hypothesis and scipy; pandas and xarray; torch's optimisers
 LOWEST_TESTS := tests/physics/test_units.py tests/hybrid/solve/test_solvers.py tests/stability/search/test_gain.py \
-  tests/exchange/bundle/test_bundle.py tests/homeostat/test_door.py tests/homeostat/test_pictures.py tests/hybrid/test_threads.py \
+  tests/exchange/bundle/test_bundle.py tests/homeostat/test_door.py tests/homeostat/test_follow_view.py tests/homeostat/test_pictures.py tests/hybrid/test_threads.py \
   tests/learned/test_laws.py tests/examples/test_cpeptide.py tests/training/people/test_frames.py tests/training/test_fit.py
 
 .PHONY: help setup demo test test-slow test-lowest bench docs lint types clean

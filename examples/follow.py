@@ -72,7 +72,8 @@ def ward_bundle(model: HybridModel, generator: torch.Generator) -> Bundle:
     _, values = paths(model, 12, DRAWN, generator)
     units = {"time": "h", "dose": "mg", "concentration": "mg/L"}
     records = [
-        Record(f"earlier {k + 1}", GIVEN, DRAWN, row, "concentration", units=units) for k, row in enumerate(values)
+        Record(f"earlier {k + 1}", GIVEN, DRAWN, row, "concentration", units=units, nonnegative=("concentration",))
+        for k, row in enumerate(np.maximum(values, 0.0))
     ]
     cohort = Cohort.of(records, model)
     return Bundle.of(model, cohort, personalise(model, cohort), provenance={"made by": "examples/follow.py"})

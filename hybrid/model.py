@@ -114,7 +114,7 @@ class HybridModel(nn.Module):
     @property
     def members(self) -> int:
         """M, the size of the member axis of the trainable tensors."""
-        return max((p.shape[0] for p in self.parameters()), default=1)
+        return next((p.shape[0] for p in self.parameters() if p.shape[0] > 1), 1)  # each has M, or 1: the first tells
 
     @property
     def dtype(self) -> torch.dtype:

@@ -17,6 +17,7 @@ import benchmarks.slips.world as slips
 import exchange
 import homeostat.pictures as pictures
 import hybrid
+import hybrid.filters as filters
 import learned
 import physics
 import stability
@@ -24,7 +25,7 @@ import training
 import training.trust as trust
 import training.trust.recalibration as recalibration
 import twin.log as log
-from hybrid import Dose, RungeKutta, Schedule, Signal
+from hybrid import Dose, Mesh, RungeKutta, Schedule, Signal
 from learned import Ensemble
 from physics.glance import as_text, brief
 from tests.builders import (
@@ -37,12 +38,14 @@ from tests.builders import (
     RESIDUAL_BUILDERS,
     SOLVER_KINDS,
     oral_model,
+    oral_of,
     oral_people,
 )
 from training import Cohort, prior
 from training.people import Ohashi
 
 PACKAGES = (
+    "hybrid.filters",
     *("physics", "learned", "hybrid", "stability", "training", "training.people", "training.trust"),
     *("training.trust.recalibration", "exchange", "twin.log", "homeostat.pictures"),
 )
@@ -93,6 +96,7 @@ def of_many() -> Iterator[Any]:
     yield training.Step(3, 200, loss, loss, 0.05, fitted)
     yield training.ShootingStep(3, 200, "shooting", loss, loss, 0.05, fitted)
     yield training.PopulationStep(3, 200, loss, loss, loss > 0, loss, fitted, ("",) * 8)
+    yield training.InnovationStep(3, 100, loss, loss, loss > 0, loss, fitted, ("",) * 8)
     yield replace(fitted, step=training.Step(3, 200, loss, loss, 0.05, fitted))
     yield training.Anchor({"w": torch.ones(8, 40, 40)}, {"w": 1.0}, personal, run.mean.detach())
     yield training.Objective(weights=plan.weights, held_out=plan.held_out)
@@ -119,6 +123,17 @@ def of_many() -> Iterator[Any]:
     yield from (form() for form in exchange.EXPORTS)
     yield from (exchange.Selection(), exchange.selected(bundle, exchange.Selection()), exchange.Written(Path("a.h"), ("Words.",)))
     yield from (exchange.Rebuilt(64, 2e-16, -0.03), exchange.Checked((), None, "# Card", ("not certified",)))
+
+
+def of_filters() -> Iterator[Any]:
+    """Forty people who are followed by two members."""
+    model = Ensemble(2).stack(oral_of(process=learned.DiagonalDiffusion([1.0, 1.0])), generator())
+    cohort = Cohort.of(oral_people(40, times=(0.5, 2.0)), model, Mesh(1.0))
+    people = filters.Followed.of(model, 40, covariates=cohort.conditions.covariates)
+    with torch.no_grad():
+        track = filters.follow(filters.UKF(people), cohort.conditions, cohort.y, keep="all")
+    yield from (people, track, track.last, track.innovation, track.backward)
+    yield from (filters.UKF(people), filters.EKF(people), filters.EnKF(people, particles=64))
 
 
 def of_log() -> Iterator[Any]:
@@ -172,7 +187,10 @@ def of_pictures() -> Iterator[Any]:
     yield pictures.Picture("people", "People", "Words. " * 40, "Words. " * 90, Path("people.svg"), Path("people.png"))
 
 
-EXAMPLES = {"the families": families, "many people": of_many, "few": of_few, "the log": of_log, "pictures": of_pictures}
+EXAMPLES = {
+    **{"the families": families, "many people": of_many, "filters": of_filters, "few": of_few},
+    **{"the log": of_log, "pictures": of_pictures},
+}
 
 
 @pytest.fixture(scope="module")

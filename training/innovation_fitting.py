@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel, Rollout, SimulationError
-from hybrid.filters import UKF, Filter, Followed, Track, follow
+from hybrid.filters import UKF, EnKF, Filter, Followed, Track, follow
 from hybrid.threads import of_cohort, threads_by
 from learned import select
 from physics.arguments import require_callable, require_flag, require_kind, require_number, require_shape
@@ -293,7 +293,9 @@ class Innovations:
         return torch.arange(N, device=self.y.device).split(most)
 
     def _followed(self, rows: Tensor, keep: Any) -> Track:
-        filter = self.filter(self.people.people(rows))
+        made = self.filter(self.people)
+        # particles are drawn by keys of people, who keep theirs in any company
+        filter = made.of(rows) if isinstance(made, EnKF) else self.filter(self.people.people(rows))
         return follow(filter, self.cohort.conditions.people(rows), self.y[:, rows], spread=self.spread, keep=keep)
 
     def _each(self, track: Track, rows: Tensor) -> Tensor:  # (M, N)

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from benchmarks.slips.attempt import PACKAGES
+from hybrid.filters import Filter
 from physics import LinearisedBackbone, Mechanism
 
 # what a caller does not make: results, whose fields are filled by the function that returns them, and interfaces
@@ -14,6 +15,7 @@ RESULTS = {
         *("Cause", "Failure", "Interval", "Parts", "Paths", "RightHandSide", "Rollout", "Segments", "SimulationError"),
         "Solution",
     ),
+    "hybrid.filters": ("Followed", "Innovation", "Track"),
     "stability": (
         *("Certificate", "Counterexample", "Gain", "LipschitzBound", "Refusal", "RegionalRate", "Step", "Verdict"),
         "WeightedL1",
@@ -22,7 +24,7 @@ RESULTS = {
     "physics": ("Equilibrium", "Linearised"),
     "exchange": ("Checked", "Outside", "Rebuilt", "Selected", "Written"),
     "training": (
-        *("AtEnd", "Convergence", "FarCovariate", "Fitted", "Marginal"),
+        *("AtEnd", "Convergence", "FarCovariate", "Fitted", "InnovationStep", "Marginal"),
         *("PopulationStep", "ShootingStep", "Start", "Step", "Table", "Windows"),
     ),
     "twin": ("Receipt", "Timed"),
@@ -30,7 +32,7 @@ RESULTS = {
         *("AdaptiveConformal", "CrossScaling", "Followed", "IsotonicEvents", "Scaling", "SplitConformal"),
     ),
 }
-MODULES = (*PACKAGES, "training.trust.recalibration")
+MODULES = (*PACKAGES, "hybrid.filters", "training.trust.recalibration")
 
 
 def exported() -> Iterator[tuple[str, Any]]:
@@ -77,6 +79,8 @@ def _methods(cls: type) -> Iterator[tuple[str, Callable[..., Any]]]:
             if name in getattr(cls, "__dataclass_fields__", ()):  # a field whose default is a function
                 continue
             if name == "rate" and issubclass(cls, Mechanism):  # what its author writes, and tracing alone calls
+                continue
+            if name == "step" and issubclass(cls, Filter):  # the inside of `predict`, which has looked at what is given
                 continue
             if name == "hull" and cls is LinearisedBackbone:  # it has none, whatever it is given
                 continue

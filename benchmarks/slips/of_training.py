@@ -1,5 +1,6 @@
 """One valid call of every public name and method of `training`, tiny."""
 
+import copy
 from datetime import timedelta
 from importlib import import_module
 
@@ -15,6 +16,8 @@ from hybrid import (
     RungeKutta,
     rollout,
 )
+from hybrid.filters import UKF
+from learned import DiagonalDiffusion
 from training import (
     Anchor,
     Checkpoint,
@@ -62,6 +65,8 @@ def rows() -> dict[str, Call]:
     counted = training.Objective(weights=ones, held_out=nobody, stability=penalty)
     once, soon = training.Search(steps=1, solver=solver), training.Looks(patience=5)
     fit = {"model": model, "cohort": cohort, "objective": counted, "search": once, "looks": soon}
+    noisy = copy.deepcopy(model)
+    noisy.process = DiagonalDiffusion([1.0, 1.0])
     return of("training", {
         "Anchor": lambda: (Anchor, {"centre": dict(anchor.centre), "precision": dict(anchor.precision),
                                     "personal": anchor.personal, "noise": anchor.noise}),
@@ -138,6 +143,9 @@ def rows() -> dict[str, Call]:
         "gather_members": lambda: (training.gather_members, {"module": model, "shard": shard}),
         "gaussian_crps": lambda: (training.gaussian_crps, dict(three)),
         "gaussian_nll": lambda: (training.gaussian_nll, dict(three)),
+        "innovation_fit": Call(lambda: (training.innovation_fit, {
+            **fit, "model": noisy, "filter": UKF, "weights": True, "y": cohort.y[None], "spread": {"gut": 1.0},
+            "floor": {"gut": 0.1}, "drift": 100.0, "tolerance": 1e-3, "longest": 0.5}), dear=True),
         "laplace_marginal": Call(lambda: (training.laplace_marginal, {
             "model": model, "cohort": cohort, "start": known.mode, "curvature": "fisher", "iterations": 3, "solver": solver}),
             dear=True),

@@ -6,6 +6,7 @@ from functools import cache
 
 from benchmarks.slips import (
     of_exchange,
+    of_filters,
     of_hybrid,
     of_learned,
     of_log,
@@ -24,7 +25,8 @@ from benchmarks.slips.taken import TAKEN
 @cache
 def calls() -> Mapping[str, Call]:
     """The table, by package, each row with what its call may take (`taken.py`)."""
-    parts = (of_physics, of_mechanisms, of_learned, of_hybrid, of_training, of_recalibration, of_exchange, of_log, of_stability)
+    known = (of_physics, of_mechanisms, of_learned, of_hybrid, of_filters)
+    parts = (*known, of_training, of_recalibration, of_exchange, of_log, of_stability)
     rows = {name: row for part in parts for name, row in part.rows().items()}
     return {name: replace(row, taken=TAKEN.get(name, {})) for name, row in rows.items()}
 

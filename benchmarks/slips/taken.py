@@ -64,6 +64,8 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "hybrid.Concentration": {"state": _NAMED, "volume": _NAMED},
     "hybrid.Conditions": {"baseline": {"one column too many": _COUNT}},
     "hybrid.Interval.of": {"inputs": {"its first alone": "the inputs may be the same at both ends"}},
+    "hybrid.filters.along": {"y": {"all NaN": "where nothing was measured a filter predicts"}},
+    "hybrid.filters.follow": {"y": {"all NaN": "where nothing was measured a filter predicts"}},
     "hybrid.segments_of": {"inputs": {"its first alone": "the inputs may be the same at both ends"}},
     "hybrid.Prediction": {"units": _ONE_NAME},
     "hybrid.Prediction.cdf": {"y": {**_AXES, **dict.fromkeys(("inf in it", "-inf in it"), "all, or nothing, lies below")}},

@@ -18,9 +18,10 @@ from homeostat.options import names
 from homeostat.own_structures import own_structures
 from homeostat.places import require_other
 from hybrid.filters import FILTERS
-from physics.arguments import require_choice
+from physics.arguments import quote, require_choice
 from twin import Patient, Twin
 from twin.log import SqliteLog
+from twin.people import People
 
 _MOST = 10**8  # bytes of a file of people
 _PARTS = ("covariates", "inputs", "spread")
@@ -77,7 +78,7 @@ def people_of(text: bytes, where: str) -> dict[str, Patient]:
 
     Errors: `ValueError` for anything else.
     """
-    write = f'{where}: write {{"anna": {{"covariates": {{"WT": 70}}}}}}, people by id, each with some of {", ".join(_PARTS)}'
+    write = f'write {{"anna": {{"covariates": {{"WT": 70}}}}}}, people by id, each with some of {", ".join(_PARTS)}'
     try:
         given = plain_json(text, _MOST)
     except ValueError as error:
@@ -87,9 +88,17 @@ def people_of(text: bytes, where: str) -> dict[str, Patient]:
     found = {}
     for name, about in given.items():
         if not isinstance(about, Mapping) or not about.keys() <= set(_PARTS):
-            raise ValueError(f"{where}: what is said of {name!r} cannot be used; {write}")
-        found[str(name)] = Patient(**{part: about[part] for part in _PARTS if part in about})
+            raise ValueError(f"{where}: what is said of {quote(name, 60)} cannot be used; {write}")
+        try:
+            found[str(name)] = Patient(**{part: about[part] for part in _PARTS if part in about})
+        except ValueError as error:
+            raise ValueError(f"{where}: {quote(name, 60)}: {_problem(error)}; {write}") from error
     return found
+
+
+def _problem(error: ValueError) -> str:
+    """What is wrong, without what would help in Python."""
+    return str(error).partition("; write ")[0].removeprefix("Patient: ").removeprefix("Twin: ")
 
 
 def _require_places(asked: Asked) -> None:
@@ -108,7 +117,7 @@ def _twin(asked: Asked, bundle: Bundle, log: SqliteLog) -> Twin:
     require_choice(asked.filter, filters, "--filter")
     floor = floor_of(asked.process_floor, bundle.model)
     require_noise(bundle.model, floor)
-    people = None if asked.people is None else people_of(asked.people.read_bytes(), f"--people {asked.people}")
+    people = None if asked.people is None else _people(asked.people, bundle)
     return Twin(
         bundle,
         log,
@@ -121,6 +130,16 @@ def _twin(asked: Asked, bundle: Bundle, log: SqliteLog) -> Twin:
         ahead=span_of(asked.ahead, "--ahead"),
         level=asked.level,
     )
+
+
+def _people(file: Path, bundle: Bundle) -> dict[str, Patient]:
+    where = f"--people {file}"
+    found = people_of(file.read_bytes(), where)
+    try:
+        People(bundle, found)  # all that the model must know of them
+    except ValueError as error:
+        raise ValueError(f"{where}: {_problem(error)}; correct what the file says of them") from error
+    return found
 
 
 def _sources(text: str | None) -> list[str] | None:

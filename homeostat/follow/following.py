@@ -88,6 +88,7 @@ class _Window:
             self._found.lines += 1
             reason = came if isinstance(came, str) else came.reason if came.verdict == "refused" else None
             if reason is not None:
+                reason = _at_shell(reason)
                 self._found.rejected += 1
                 if self._rejects is not None:
                     self._rejects.add(line, reason)
@@ -97,6 +98,12 @@ class _Window:
                 self._shown.change(line, came)
             else:
                 self._found.known += 1
+
+
+def _at_shell(reason: str) -> str:
+    """The twin's own sentences, with what helps at the shell."""
+    problem, python, _ = reason.partition("; say them: Twin(")
+    return f"{problem}; say them with --people" if python else reason
 
 
 def _event(line: Line) -> Event:

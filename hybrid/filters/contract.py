@@ -241,6 +241,7 @@ class Followed:
         x: Tensor,  # (M, N, n)
     ) -> Tensor:  # (M, N, n)
         """g(x), what every state gains per √time: √(process² + floor²)."""
+        require_shape(x, "Followed.driven: x", "M", "R", self.states, write="belief.x", like=self.floor)
         if self.model.process is None:
             return self.floor.expand_as(x)
         g = self.model.process.diffusion(x)

@@ -39,10 +39,8 @@ def carried(
     M, N, P, _ = points.shape
     n = people.states
     theta, c = known(people, points[..., n:])
-    i = interval.quiet()
-    each = Interval(
-        _each(i.dt, P), _each(i.jump, P), _each(i.rate, P), _each(i.u0, P), _each(i.u1, P), _each(i.start, P), i.meshed
-    )
+    i, nothing = interval, interval.dt.new_zeros(1, 1).expand(N * P, n)
+    each = Interval(_each(i.dt, P), nothing, _each(i.rate, P), _each(i.u0, P), _each(i.u1, P), _each(i.start, P), i.meshed)
     field = people.model.bind(replace(each.segments(), apart=True), theta, c)
     x = people.solver.solve(field, points[..., :n].reshape(M, N * P, n)).states[:, :, 0]
     return x.reshape(-1, N, P, n)

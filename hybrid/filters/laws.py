@@ -73,6 +73,8 @@ def check_filter(make: Callable[[Followed], Filter], *, accuracy: float = 1e-9) 
     may lead it astray.
     """
     require_callable(make, "check_filter: make", "check_filter(UKF)", None)
+    if isinstance(make, torch.nn.Module):
+        raise ValueError(f"check_filter: make makes the filter of people, and is {quote(make)}; give the class, UKF")
     require_number(accuracy, "check_filter: accuracy", above=0.0)
     some = make(Followed.of(problem(), 2))
     if not isinstance(some, Filter):

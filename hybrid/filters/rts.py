@@ -113,7 +113,7 @@ def smooth(track: Passed) -> tuple[Tensor, Tensor]:  # (M, N, T, z), (M, N, T, z
     Law: linear and Gaussian, the posterior of all states together; no variance is above the filtered one.
     """
     laws, means, roots, predicted = (getattr(track, name, None) for name in ("backward", "mean", "root", "predicted_mean"))
-    if laws is None or means is None or roots is None or predicted is None:
+    if not isinstance(laws, Backward) or means is None or roots is None or predicted is None:
         raise ValueError(
             "smooth: this track holds no laws of a state given the next one; write along(…, keep=\"all\") with UKF or EKF (an "
             "EnKF's particles have no such law)"

@@ -1,9 +1,11 @@
 """The example of a night that is followed, and docs/following.md, whose lines are of that night."""
 
 import importlib.util
+import io
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,10 +13,15 @@ from typing import Any
 import jsonschema
 import matplotlib.image
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from homeostat.cli import app
+from homeostat.follow.followed import people_of
+from homeostat.follow.lines import Line
 from homeostat.follow.schemas import schema_text
+from homeostat.follow.view import LiveView
+from twin import Twin
 from twin.log import as_line, read_event
 
 ROOT = Path(__file__).parents[2]
@@ -34,10 +41,20 @@ def load() -> ModuleType:
 example = load()
 
 
+ANSWERS: list[tuple[list[Any], Any]] = []  # what came in, and what the twin answered to each
+
+
 @pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
-    folder = tmp_path_factory.mktemp("night")
-    return folder, example.main(["--out", str(folder)])
+def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, float]]]:
+    folder, follow = tmp_path_factory.mktemp("night"), example.follow
+
+    def kept(twin: Twin, night: list[Any]) -> Any:
+        ANSWERS.append((night, follow(twin, night)))
+        return ANSWERS[-1][1]
+
+    example.follow = kept
+    yield folder, example.main(["--out", str(folder)])
+    example.follow = follow
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +130,21 @@ def _same(found: Any, page: Any) -> None:
         assert found == page
 
 
-def test_the_page_s_people_may_be_followed() -> None:
-    from homeostat.follow.followed import people_of
+@pytest.mark.usefixtures("night")
+def test_the_page_s_screen_is_that_of_a_narrow_terminal_in_the_morning() -> None:
+    """The view of the night as it was, half past five: with the times of that night as times of arrival."""
+    ((came, answers),) = ANSWERS
+    view = LiveView("homeostat follow runs/follow/model.twin --stream -", Console(file=io.StringIO()), warn=True)
+    for k, (arrival, change) in enumerate(zip(came, answers.changes, strict=True), 1):
+        if arrival.hours < 9.5:
+            view.change(Line(k, b""), change)
+    console = Console(file=io.StringIO(), width=80, height=24, color_system=None)
+    with console.capture() as screen:
+        console.print(view)
+    (block,) = re.findall(r"```text\n(.*?)```", PAGE, flags=re.DOTALL)
+    assert [line.rstrip() for line in screen.get().splitlines()] == block.rstrip().splitlines()
 
+
+def test_the_page_s_people_may_be_followed() -> None:
     (people,) = (one for one in shown_in(PAGE) if "anna" in one)
     assert people_of(json.dumps(people).encode(), "--people people.json").keys() == {"anna", "ben"}

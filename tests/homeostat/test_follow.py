@@ -254,7 +254,7 @@ def test_who_may_be_followed(tmp_path: Path) -> None:
     stream = written(tmp_path / "night.ndjson", [event("P1", "1", 1.0, 8.0), event("anna", "1", 1.0, 8.0)])
     done = run(tmp_path / "model.twin", "--stream", stream)
     assert [line["patient"] for line in lines_of(done)] == ["P1"]
-    assert "line 2: the person 'anna' is unknown, and the model reads WT" in done.stderr
+    assert "line 2: the person 'anna' is unknown, and the model reads WT; say them with --people\n" in done.stderr
     (tmp_path / "people.json").write_text('{"anna": {"covariates": {"WT": 60}}}')
     done = run(tmp_path / "model.twin", "--stream", stream, "--people", tmp_path / "people.json")
     assert [line["patient"] for line in lines_of(done)] == ["anna"]
@@ -262,8 +262,12 @@ def test_who_may_be_followed(tmp_path: Path) -> None:
     done = run(tmp_path / "model.twin", "--stream", stream, "--sources", "ward")
     assert "line 1: the source 'lab' is unknown" in done.stderr
     for text in ("[]", "{}", '{"anna": 3}', '{"anna": {"weight": 3}}', '{"anna": {"covariates": {"WT": "heavy"}}}'):
-        with pytest.raises(ValueError, match=r"people|Patient"):
+        with pytest.raises(ValueError, match=r"--people people.json.*; write \{\"anna\""):
             people_of(text.encode(), "--people people.json")
+    (tmp_path / "people.json").write_text('{"anna": {"inputs": {}}}')
+    done = run(tmp_path / "model.twin", "--stream", stream, "--people", tmp_path / "people.json")
+    assert done.exit_code == 2
+    assert "people.json: the person 'anna': the model reads WT; correct what the file says of them\n" in done.stderr
 
 
 # ---- stopped and taken up again --------------------------------------------------------------------------------------
@@ -309,7 +313,7 @@ def _usual() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as a shell on POSIX sends them")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
 def test_interrupted_and_taken_up_again_ends_where_an_uninterrupted_run_does(
     number: int, code: int, folder: Path, tmp_path: Path
 ) -> None:

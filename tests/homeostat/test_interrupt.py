@@ -63,6 +63,7 @@ COMMANDS = {
     "certify": ("homeostat.bundles.certified.certify_bundle", ["x.twin"]),
     "check": ("homeostat.bundles.checked.examine_bundle", ["x.twin"]),
     "export": ("homeostat.bundles.exported.export_bundle", ["x.twin", "--to", "c"]),
+    "follow": ("homeostat.follow.followed.follow_stream", ["x.twin", "--stream", "-"]),
     "import": ("homeostat.bundles.imported.import_fmu", ["x.fmu", "--records", "x.csv"]),
     "inspect": ("homeostat.bundles.inspected.inspect_bundle", ["x.twin"]),
     "sign": ("homeostat.bundles.signed.sign_bundle", ["x.twin", "--key", "x.key"]),

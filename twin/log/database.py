@@ -117,6 +117,10 @@ class Database:
 
     def run(self, sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
         """The rows of one statement, whose values are never part of its text."""
+        if self._depth and not self._db.in_transaction:  # somebody went on after an error that undid the whole
+            raise OSError(
+                f"{self.name}: an error undid all that was begun together, and nothing of it was written; send it again"
+            )
         return self._db.execute(sql, values)
 
     @contextmanager
@@ -131,20 +135,23 @@ class Database:
         """What is done inside is done as a whole or not at all, and is on the disk when the outermost one ends."""
         self._require_own()
         with self._lock, self._said():
-            inner = self._depth > 0
-            self._db.execute(f"SAVEPOINT inner_{self._depth}" if inner else "BEGIN IMMEDIATE")
-            self._depth += 1
+            depth = self._depth
+            begin, end, undo = ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+            if depth:
+                begin, end, undo = (f"{word} inner_{depth}" for word in ("SAVEPOINT", "RELEASE", "ROLLBACK TO"))
             try:
+                self.run(begin)
+                self._depth += 1
                 yield
-                self._db.execute(f"RELEASE inner_{self._depth - 1}" if inner else "COMMIT")
+                self.run(end)
             except BaseException:
                 # a full disk may have undone everything already
                 with suppress(sqlite3.Error):
                     if self._db.in_transaction:
-                        self._db.execute(f"ROLLBACK TO inner_{self._depth - 1}" if inner else "ROLLBACK")
+                        self._db.execute(undo)
                 raise
             finally:
-                self._depth -= 1
+                self._depth = depth
 
     def close(self) -> None:
         """Let the file go; what was committed is in it. Closing twice is closing once."""

@@ -54,8 +54,8 @@ def present_of(database: Database, event: Event) -> tuple[Event | None, int | No
 def added_to(database: Database, event: Event) -> int:
     """What the offset in force adds to the stamp of a measurement, a dose or an input."""
     sql = (
-        f"SELECT {FIELDS} FROM live WHERE patient = ? AND source = ? AND kind = 'offset' AND stamp <= ? AND id <> ? "
-        "ORDER BY stamp DESC, id DESC LIMIT 1"
+        f"SELECT {FIELDS} FROM live INDEXED BY clocks WHERE patient = ? AND source = ? AND kind = 'offset' AND stamp <= ? "
+        "AND id <> ? ORDER BY stamp DESC, id DESC LIMIT 1"
     )
     row = database.run(sql, (event.patient, event.source, event.time, event.id)).fetchone()
     return 0 if row is None else offset(Event(*row))
@@ -63,7 +63,9 @@ def added_to(database: Database, event: Event) -> int:
 
 def offsets_beside(database: Database, event: Event) -> list[Event]:
     """The offsets of the event's patient and source that count, but for that of its own identity."""
-    sql = f"SELECT {FIELDS} FROM live WHERE patient = ? AND source = ? AND id <> ? AND kind = 'offset'"
+    sql = (
+        f"SELECT {FIELDS} FROM live INDEXED BY clocks WHERE patient = ? AND source = ? AND id <> ? AND kind = 'offset'"
+    )
     return [Event(*row) for row in database.run(sql, (event.patient, event.source, event.id))]
 
 

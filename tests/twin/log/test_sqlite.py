@@ -102,18 +102,30 @@ def test_a_timeline_from_a_key_on(log: SqliteLog) -> None:
             log.timeline("P", no_key)  # type: ignore[arg-type]
 
 
-def test_a_timeline_is_read_from_the_index_alone() -> None:
-    """No sort, and no row before the key: who keeps years of a sensor asks for the last day."""
+def test_everything_is_found_by_an_index() -> None:
+    """No table is walked, nothing is sorted: who keeps years of a sensor takes one value and asks for the last day."""
     with SqliteLog() as log:
         log.add(day(), START)
+        log.admit("P", b"")
         seen: list[str] = []
         connection = log._database._db
         connection.set_trace_callback(seen.append)
         log.timeline("P", (START, 0, b"cgm", b"5"))
+        timeline = seen[-1]
+        events = [result("late", 7, 1.0, source="cgm"), clock("c", 10, 1.0, source="cgm"), withdrawn("4", source="cgm")]
+        log.add(events, START, horizon=DAY, ahead=2 * DAY)
+        log.fold("P", log.timeline("P")[3].key, b"")
+        calls = (log.newest, log.received, log.person, log.base)
+        assert all(call("P") is not None for call in calls)
         connection.set_trace_callback(None)
-        plans = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {seen[-1]}")]
-        assert len(plans) == 1
-        assert "USING INDEX in_order (patient=? AND (time,rank,source,id)>(?,?,?,?))" in plans[0]
+        statements = [sql for sql in seen if sql.split()[0] in ("SELECT", "UPDATE", "DELETE")]
+        assert len(statements) > 20
+        plans = {sql: [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in statements}
+        assert [sql for sql, plan in plans.items() if any("SCAN" in step or "B-TREE" in step for step in plan)] == []
+        assert plans[timeline][-1].endswith("USING INDEX in_order (patient=? AND (time,rank,source,id)>(?,?,?,?))")
+        of_a_clock = [plan for sql, plan in plans.items() if "kind = 'offset'" in sql]
+        assert of_a_clock
+        assert all("USING INDEX clocks" in plan[0] for plan in of_a_clock)
 
 
 # ---- transactions ------------------------------------------------------------------------------------------------------
@@ -161,6 +173,28 @@ def test_several_calls_in_one_transaction(log: SqliteLog) -> None:
         with log.together():
             log.add([result("3", 7, 3.0)], START)
     assert [t.event.id for t in log.timeline("P")] == ["1", "3"]
+
+
+def test_who_goes_on_after_an_error_that_undid_everything_is_told(tmp_path: Path) -> None:
+    """SQLite takes the whole transaction back where the disk is full: nothing may then be written outside of one."""
+    with SqliteLog(tmp_path / "people.db") as log:
+        log.add(day(3), START)
+        before = log.arrivals()
+
+        def goes_on() -> None:
+            with log.together():
+                log.add(day(3, "Q"), START)
+                log._database._db.execute("ROLLBACK")  # as SQLite does by itself
+                with suppress(OSError):
+                    log.add(day(3, "R"), START)
+
+        with pytest.raises(
+            OSError, match="an error undid all that was begun together, and nothing of it was written; send"
+        ):
+            goes_on()
+        assert log.arrivals() == before
+        assert log.patients() == ("P",)
+        assert log.add(day(3, "Q"), START)[0].verdict == "new"
 
 
 def test_from_several_threads(tmp_path: Path) -> None:
