@@ -248,7 +248,7 @@ def _found(package: str) -> bool:
 
 
 def _machine(threads: int) -> str:
-    names = [n for n in ("torch", "torchdiffeq", "torchode", "jax", "diffrax") if _found(n)]
+    names = [n for n in ("torch", "torchdiffeq", "torchode", "jax", "diffrax", "filterpy") if _found(n)]
     versions = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names)
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
