@@ -148,6 +148,12 @@ def of_schedules(given: Mapping[str, Any]) -> int:
     return _widest(given["model"]) * len(given["schedules"])
 
 
+def of_followed(given: Mapping[str, Any]) -> int:
+    """The size of carrying the points of everyone whom the filter `self` follows."""
+    people = given["self"].people
+    return _widest(people.model) * int(people.size) * 2 * (int(people.states) + int(people.model.personal))
+
+
 def of_blocks(given: Mapping[str, Any]) -> int:
     """Scores go through their numbers block by block, none of which is large."""
     return 0

@@ -14,7 +14,7 @@ from hybrid.derivative import transforming, values_of
 from hybrid.triangular import constant, innermost, tria
 from physics.arguments import require_shape
 
-_SMALL = (1 / 64, 1 / 16, 1 / 4, 1 / 2)  # norms of J up to which fewer terms will do; larger ones are halved down to the last
+_SMALL = (1 / 64, 1 / 16, 1 / 8, 1 / 4, 1 / 2)  # norms of J up to which fewer terms will do; larger ones are halved to the last
 _LARGE = 2.0**30  # of the norm of J, beyond which e^J has no digit left
 _CHUNK = 1 << 17  # numbers of a matrix [G …] worked on together
 

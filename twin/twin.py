@@ -1,24 +1,28 @@
 """The twin: a model in step with its people, whatever order their data come in."""
 
 import hashlib
+import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
+from typing import Any
 
 import torch
 
 from exchange import Bundle, content_hash
 from hybrid import Exponential, Mesh, RungeKutta, Solver
 from hybrid.filters import UKF, Filter, Followed
-from physics.arguments import quote, require_kind, require_names, require_number
+from physics.arguments import quote, require_kind, require_names, require_number, require_text
+from physics.glance import Summary, glance
 from twin.certified import certified
 from twin.clock import Microseconds
 from twin.estimate import Band, Change, Consistency, Estimate, Moved, bands
 from twin.joining import Joints
 from twin.log import Event, SqliteLog, time_text
 from twin.log.judging import Receipt
+from twin.log.times import require_stamp
 from twin.people import Known, Patient, People
 from twin.replay import Job, Replay
 from twin.snapshots import Snapshots, State, thinned
@@ -36,6 +40,17 @@ class _Person:
     snapshots: Snapshots = field(default_factory=Snapshots)
     trouble: str | None = None
     arrived: Microseconds | None = None
+
+
+def _summary(twin: Any) -> Summary:
+    ids = twin.people
+    return f"Twin: people {len(ids)}, members {twin.bundle.model.members}", [
+        ("model", twin.bundle.model),
+        ("filter", twin._replay.filter.__name__),
+        ("log", twin.log),
+        ("horizon", str(timedelta(microseconds=twin.horizon))),
+        ("people", ids),
+    ]
 
 
 class Twin:
@@ -58,6 +73,8 @@ class Twin:
     a log that was written with another bundle or other settings.
     """
 
+    __repr__, _repr_html_ = glance(_summary)
+
     def __init__(
         self,
         bundle: Bundle,
@@ -75,7 +92,7 @@ class Twin:
     ) -> None:
         self._who = People(bundle, people)
         require_kind(log, (SqliteLog, type(None)), "Twin: log", 'SqliteLog("people.db")')
-        if not isinstance(filter, type) or not issubclass(filter, Filter):
+        if not isinstance(filter, type) or not issubclass(filter, Filter) or inspect.isabstract(filter):
             raise ValueError(f"Twin: filter is a kind of filter, and is {quote(filter)}; write filter=UKF")
         self.sources = None if sources is None else frozenset(require_names(sources, "Twin: sources", '["lab"]'))
         self.horizon = _length(horizon, "horizon")
@@ -86,9 +103,12 @@ class Twin:
         require_number(block, "Twin: block, how many rows,", least=2.0, most=65536.0, whole=True)
         self.bundle, self.level = bundle, float(level)
         model = bundle.model
-        floor = None if floor is None else dict(sorted(floor.items()))
-        if not model.uses:  # what a filter refuses is refused now, and not with the first event
-            Followed.of(model, 1, mesh=Mesh(1.0), drift=drift, floor=floor)
+        require_kind(floor, (Mapping, type(None)), "Twin: floor", f"floor={{{model.backbone.states[0]!r}: 0.1}}")
+        # what a filter refuses is refused now, and not with the first event
+        anyone = {name: torch.ones(1, dtype=model.dtype, device=model.device) for name in model.uses}
+        Followed.of(model, 1, covariates=anyone, mesh=Mesh(1.0), drift=drift, floor=floor)
+        floor = None if floor is None else {name: float(value) for name, value in sorted(floor.items())}
+        drift = None if drift is None else float(drift)
         self._joints = Joints.of(model, bundle.nonnegative)
         solver: Solver = Exponential() if model.linear else RungeKutta("rk4")
         self._replay = Replay(model, self._joints, filter, solver, drift, floor, self.horizon, int(block))
@@ -115,10 +135,13 @@ class Twin:
         What cannot be used is refused in its `Change`, with a reason, and the others go on. A call that is interrupted has
         taken all of its events or none; what was not answered may be sent again.
         """
+        if not isinstance(events, Iterable | Event) or isinstance(events, str | bytes | Mapping):
+            raise ValueError(f"Twin.arrive: events are an Event or a list of them, not {quote(events)}; write read_event(line)")
         given = [events] if isinstance(events, Event) else list(events)
         for event in given:
             require_kind(event, Event, "Twin.arrive: each of the events", "read_event(line), or Event(…)")
         now = time.time_ns() // 1000 if now is None else now
+        require_stamp(now, "now")
         judged = [self._refusal(event) for event in given]
         touched = list(dict.fromkeys(event.patient for event, reason in zip(given, judged, strict=True) if reason is None))
         try:
@@ -210,10 +233,14 @@ class Twin:
         `at` later than that: a prediction. Earlier: what follows from everything of the canonical log up to then.
         Errors: `ValueError` for somebody of whom nothing is known.
         """
+        if at is not None:
+            require_stamp(at, "at")
         return self._estimates({self._followed_person(patient): at})[patient]
 
     def track(self, patient: str, times: Sequence[Microseconds]) -> list[Estimate]:
         """`estimate` at each of the times."""
+        if isinstance(times, str | bytes | Mapping) or not isinstance(times, Iterable) or getattr(times, "ndim", 1) == 0:
+            raise ValueError(f"Twin.track: times are whole microseconds in a list, and are {quote(times)}; write [read_time(…)]")
         return [self.estimate(patient, at) for at in times]
 
     @property
@@ -226,6 +253,7 @@ class Twin:
         return self._tip(self._followed_person(patient)).packed()
 
     def _followed_person(self, patient: str) -> str:
+        require_text(patient, "Twin: patient", "one of twin.people")
         if self.log.person(patient) is None:
             raise ValueError(f"Twin: nothing was taken of {quote(patient, 60)} yet; those who are followed are in twin.people")
         self._ready([patient])
@@ -327,7 +355,7 @@ class Twin:
                     "begun with, or begin another log"
                 )
             number = int.from_bytes(hashlib.sha256(id.encode()).digest()[:8]) >> 1
-            self._people[id] = _Person(found, number, self._who.new(id))
+            self._people[id] = _Person(found, number, self._who.new(id), arrived=self.log.received(id))
         return self._people[id]
 
     def _ready(self, ids: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from hybrid.filters.rts import Backward
 from hybrid.filters.start import starting_belief
 from hybrid.filters.stepping import OF_DRIFT, Steps, traced
 from hybrid.solve.unmesh import unmeshed
+from hybrid.threads import threads_by
 from physics.arguments import require_choice, require_kind, require_shape
 from physics.glance import glance
 
@@ -58,6 +59,13 @@ class Track:
         return self.last.lost
 
 
+def _people(given: Mapping[str, Any]) -> int:
+    """How many people under how many members: the step of each is small, and threads would wait for each other."""
+    people = given["filter"].people
+    return int(people.size) * int(people.model.members)
+
+
+@threads_by(_people)
 def along(
     filter: Filter,
     start: Belief,
@@ -111,6 +119,7 @@ def along(
     return walk.track(torch.where(segments.fraction == 0, segments.start.gather(1, segments.segment), ends))
 
 
+@threads_by(_people)
 def follow(
     filter: Filter,
     conditions: Conditions,

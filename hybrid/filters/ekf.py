@@ -12,6 +12,7 @@ from hybrid.filters.flow import carried, driven_root, seen
 from hybrid.filters.gaussian import condition
 from hybrid.filters.moved import Moved, diverged
 from hybrid.filters.stepping import advance, corrected, deviation, measured
+from hybrid.threads import of_followed, threads_by
 from physics.arguments import require_kind
 from physics.glance import glance
 
@@ -37,9 +38,11 @@ class EKF(Filter):
     def __post_init__(self) -> None:
         require_kind(self.people, Followed, "EKF: people", "Followed.of(model, people)")
 
+    @threads_by(of_followed)
     def predict(self, belief: Belief, interval: Interval) -> Belief:
         return advance(self.people, belief, interval, self.step, "EKF")
 
+    @threads_by(of_followed)
     def update(self, belief: Belief, y: Tensor, *, inputs: Tensor | None = None) -> tuple[Belief, Innovation]:
         given = measured(self.people, belief, y, inputs, "EKF")
         values, shadow = pushed(lambda at: seen(self.people, at), _copies(given.mean), given.root.mT)  # (M, N, z, p)

@@ -13,6 +13,7 @@ from hybrid.filters.flow import carried, driven_root, seen
 from hybrid.filters.gaussian import condition
 from hybrid.filters.stepping import corrected, deviation, measured, pieces, require_interval, unmoved, whole
 from hybrid.filters.threefry import bits_of, keyed_normals
+from hybrid.threads import of_followed, threads_by
 from hybrid.triangular import tria
 from physics.arguments import require_kind, require_number, require_people, require_shape
 from physics.glance import glance
@@ -65,6 +66,7 @@ class EnKF(Filter):
         device = self.people.floor.device
         return torch.arange(self.people.size, device=device) if self.keys is None else self.keys.to(torch.int64)
 
+    @threads_by(of_followed)
     def predict(self, belief: Belief, interval: Interval) -> Belief:
         require_believed(self.people, belief, "EnKF.predict")
         require_interval(self.people, belief, interval, "EnKF.predict")
@@ -73,6 +75,7 @@ class EnKF(Filter):
             belief, lost = self._step(belief, piece, lost)
         return _told(belief, lost)
 
+    @threads_by(of_followed)
     def update(self, belief: Belief, y: Tensor, *, inputs: Tensor | None = None) -> tuple[Belief, Innovation]:
         given = measured(self.people, belief, y, inputs, "EnKF")
         now, lost = self._whole(belief)

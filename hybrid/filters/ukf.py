@@ -12,6 +12,7 @@ from hybrid.filters.gaussian import condition
 from hybrid.filters.moved import Moved, diverged
 from hybrid.filters.sigma_points import halves, points
 from hybrid.filters.stepping import advance, corrected, deviation, measured
+from hybrid.threads import of_followed, threads_by
 from physics.arguments import require_kind
 from physics.glance import glance
 
@@ -38,9 +39,11 @@ class UKF(Filter):
     def __post_init__(self) -> None:
         require_kind(self.people, Followed, "UKF: people", "Followed.of(model, people)")
 
+    @threads_by(of_followed)
     def predict(self, belief: Belief, interval: Interval) -> Belief:
         return advance(self.people, belief, interval, self.step, "UKF")
 
+    @threads_by(of_followed)
     def update(self, belief: Belief, y: Tensor, *, inputs: Tensor | None = None) -> tuple[Belief, Innovation]:
         given = measured(self.people, belief, y, inputs, "UKF")
         predicted, odd, even = halves(seen(self.people, points(given.mean, given.root)))

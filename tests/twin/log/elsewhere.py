@@ -1,5 +1,6 @@
 """Other processes that use a log: what they run, and how a test has it run."""
 
+import gc
 import multiprocessing
 import os
 import resource
@@ -71,7 +72,8 @@ def copied(pipe: Connection, path: str) -> None:
         except ValueError as error:
             pipe.send(str(error))
         log.close()
-        del log  # the last name of it: its connection would be closed here
+        del log
+        gc.collect()  # nobody has the log any more, and Python would close its connection
         os._exit(0)
     os.waitpid(copy, 0)
     pipe.send(log.add([result("3", 5, 1.0)], START)[0].verdict)
