@@ -109,7 +109,7 @@ def latency(members: int = 8, count: int = 200) -> dict[str, float]:
 
 def held_bytes(twin: Twin) -> tuple[float, float]:
     """Of one person, on average: bytes of the snapshots as Python holds them, and how many there are."""
-    people = list(twin._people.values())
+    people = list(twin._memory.people.values())
     sizes = [
         sum(sys.getsizeof(v) for v in (*s.packed, *s.keys, *(part for key in s.keys for part in key), s.times, s.keys, s.packed))
         for s in (person.snapshots for person in people)
