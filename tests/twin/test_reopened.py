@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.twin.builders import NOW, dosed, measured, oral_bundle
+from tests.twin.builders import NOW, START, dosed, measured, oral_bundle
 from tests.twin.following import stream
 from twin import SqliteLog, Twin, as_line
 from twin.replay import Replay
@@ -30,6 +30,8 @@ def test_reopened_in_the_middle_and_folded_on_the_way(tmp_path: Path) -> None:
         wanted = whole.state("A")
         assert log.base("A") is not None
         assert whole._memory.people["A"].snapshots.times[0] == log.base("A")[0][0]  # type: ignore[index]
+        with pytest.raises(ValueError, match="is folded, being older than the horizon; ask for a later time"):
+            whole.estimate("A", START)
     endless = Twin(bundle, horizon=timedelta(days=30))  # which folds nothing
     endless.arrive([*told, late], now=NOW)
     assert endless.state("A") == wanted
