@@ -102,7 +102,7 @@ def test_the_noises_of_a_hundred_records() -> None:
     for value, truth, sd in ((s, S, least[0]), (sigma, SIGMA, least[1])):
         # the mean of a hundred is known to a tenth of the bound; beside it stands the estimator's own bias, of order bound²
         assert abs(value.mean() / truth - 1.0) < 0.3 * sd + sd**2
-        # the standard deviation of a hundred draws has one of 7 %, and that of σ a long tail below; by six other seeds .81 to 1.06
+        # the standard deviation of a hundred draws has one of 7 %, and that of σ a long tail below; six other seeds: .81–1.06
         assert 0.75 < value.std(ddof=1) / truth / sd < 1.3
 
 
