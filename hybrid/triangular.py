@@ -69,28 +69,33 @@ def _triangle(X: Tensor, q: Tensor | None) -> Tensor:
     rows, lower = X.detach().reshape(-1, n, k), L.view(-1, n, n)
     for part in _parts(len(rows), n * k, X.device):
         W = innermost(rows[part])  # (n, k, b)
-        b = W.shape[-1]
-        size = _power_of_two(W.abs().amax(1))
-        W.mul_(size.reciprocal()[:, None])
-        found = torch.zeros(n, n, b, dtype=W.dtype, device=W.device)
-        space = torch.empty(n * k * b, dtype=W.dtype, device=W.device)
-        for j in range(n):
-            m = n - j
-            sums = _sum(torch.mul(W[j:], W[j : j + 1], out=space[: m * k * b].view(m, k, b)))
-            square = sums[0]
-            # beside infinity all else is 0, and NaN stays
-            square = torch.where(square <= _dependent(n, W.dtype) ** 2, torch.inf, square)
-            r = square.sqrt()
-            torch.div(sums, r, out=found[j:, j])
-            if m > 1:
-                share = (sums[1:] / square)[:, None]
-                W[j + 1 :].sub_(torch.mul(W[j : j + 1], share, out=space[: (m - 1) * k * b].view(m - 1, k, b)))
-            if q is not None:
-                W[j].div_(r)
-        outermost(found.mul_(size[:, None]), lower[part])
+        outermost(lower_of(W, q is not None), lower[part])
         if q is not None:
             outermost(W, q.view(-1, n, k)[part])
     return L
+
+
+def lower_of(W: Tensor, units: bool = False) -> Tensor:  # (n, k, b) -> (n, n, b)
+    """`tria` of matrices with the batch innermost, without a derivative. W is used up; `units`: it becomes the unit rows q."""
+    n = len(W)
+    size = _power_of_two(W.abs().amax(1))
+    W.mul_(size.reciprocal()[:, None])
+    found = torch.zeros(n, n, W.shape[-1], dtype=W.dtype, device=W.device)
+    space, small = torch.empty_like(W), _dependent(n, W.dtype) ** 2
+    rest, room = W, space  # rows from j on, and as much room
+    for j, row in enumerate(W.unbind(0)):
+        sums = _sum(torch.mul(rest, row, out=room))
+        square = sums[0]
+        square = square.masked_fill(square <= small, torch.inf)  # beside infinity all else is 0, and NaN stays
+        r = square.sqrt()
+        torch.div(sums, r, out=found[j:, j])
+        if j + 1 < n:
+            share = (sums[1:] / square)[:, None]
+            rest, room = W[j + 1 :], space[j + 1 :]
+            rest.sub_(torch.mul(row, share, out=room))
+        if units:
+            row.div_(r)
+    return found.mul_(size[:, None])
 
 
 def _reverse(L: Tensor, q: Tensor, X: Tensor, gradient: Tensor) -> Tensor:
@@ -144,7 +149,7 @@ def _sum(terms: Tensor) -> Tensor:  # (..., k, b) -> (..., b)
     k = terms.shape[-2]
     while k > 1:
         half = k // 2
-        terms[..., :half, :] += terms[..., k - half : k, :]
+        terms.narrow(-2, 0, half).add_(terms.narrow(-2, k - half, half))
         k -= half
     return terms[..., 0, :]
 

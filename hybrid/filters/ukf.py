@@ -59,7 +59,7 @@ class UKF(Filter):
         x, mean = torch.where(lost[:, None, None], 0.0, x), torch.where(lost[:, None], 0.0, mean)
         center, odd, even = halves(x)
         end = torch.cat([center, mean[..., n:]], -1)
-        noise = driven_root(people, mean[:, :, None], end[:, :, None], interval)[1][:, :, 0] if people.noisy else root[..., :0]
+        noise = driven_root(people, mean[:, :, None], end[:, :, None], interval)[:, :, 0] if people.noisy else root[..., :0]
         if people.model.linear and not people.model.personal:
             return Moved(end, root, odd, noise, lost)  # what is even of a linear flow is rounding
         eta = root[..., n:, :]
