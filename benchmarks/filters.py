@@ -26,6 +26,7 @@ from learned import MLP, Constant, DiagonalDiffusion, Ensemble
 from physics import LinearisedBackbone, LogNormalPopulation, Mechanism, Parameter, SharedPopulation
 
 Found = TypeVar("Found")
+CHUNK = 1024  # points that are evaluated together
 EVERY, G, SD = 5.0, {"plasma": 1.5, "tissue": 0.4}, 4.0
 VALUES = {"ka": 0.02, "ke": 0.03, "kt": 0.05}
 SPREAD = {"ka": 0.3, "ke": 0.2, "kt": 0.2}
@@ -95,8 +96,8 @@ def posterior(of: HybridModel, day: Day) -> Track:
         return along(filter, starting_belief(filter.people, spread=SPREAD_AT_START), segments, day.y, keep="last")
 
 
-def bare(of: HybridModel, day: Day) -> Tensor:  # (M, N P, 4)
-    """The right-hand side, four times a step, for all points of all people; what it is."""
+def bare(of: HybridModel, day: Day) -> Tensor:  # (M, some, 4)
+    """The right-hand side, four times a step, for all points of all people, as many together as a cache holds; the last of it."""
     people, times = day.dt.shape
     z = 4 + of.personal
     rows = people * 2 * z
@@ -106,12 +107,13 @@ def bare(of: HybridModel, day: Day) -> Tensor:  # (M, N P, 4)
     u = torch.zeros(1, rows, 0, **options)
     one = rows if of.personal else 1
     eta = 0.1 * torch.randn(of.members if of.personal else 1, one, of.personal, generator=generator, **options)
-    rate = x
+    rate, every = x, CHUNK if day.dt.device.type == "cpu" else rows
     with torch.no_grad():
-        for _ in range(times):
-            right = of.at(of.theta(eta, {}), of.context(eta, {}))
-            for _ in range(4):
-                rate = right.rate(x, u)
+        for some in torch.arange(rows, device=day.dt.device).split(every):
+            own = eta[:, some] if of.personal else eta
+            right, at, held = of.at(of.theta(own, {}), of.context(own, {})), x[:, some], u[:, : len(some)]
+            for _ in range(4 * times):
+                rate = right.rate(at, held)
     return rate
 
 

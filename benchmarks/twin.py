@@ -109,7 +109,7 @@ def latency(members: int = 8, count: int = 200) -> dict[str, float]:
 
 def held_bytes(twin: Twin) -> tuple[float, float]:
     """Of one person, on average: bytes of the snapshots as Python holds them, and how many there are."""
-    people = list(twin._people.values())
+    people = list(twin._memory.people.values())
     sizes = [
         sum(sys.getsizeof(v) for v in (*s.packed, *s.keys, *(part for key in s.keys for part in key), s.times, s.keys, s.packed))
         for s in (person.snapshots for person in people)
@@ -221,7 +221,7 @@ def main() -> int:
             each = f"day {day}: {size:.0f} bytes and {snapshots:.0f} snapshots a person"
             print(f"{each}, 10,000 people: {gb:.2f} GB; process {memory:.2f} GB", flush=True)
     if "many" in a.only:
-        people, times = (300, 3) if a.quick else (10_000, 6)
+        people, times = (300, 3) if a.quick else (10_000, 3)
         before, after, size = many(a.members, people, times)
         print(f"{people} people, {times} results each: {before:.2f} GB before, {after:.2f} GB at most, {size:.0f} bytes a person")
     if "kill" in a.only:

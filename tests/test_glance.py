@@ -47,7 +47,7 @@ from training.people import Ohashi
 PACKAGES = (
     "hybrid.filters",
     *("physics", "learned", "hybrid", "stability", "training", "training.people", "training.trust"),
-    *("training.trust.recalibration", "exchange", "twin.log", "homeostat.pictures"),
+    *("training.trust.recalibration", "exchange", "twin", "twin.log", "homeostat.pictures"),
 )
 LINES, COLUMNS, CHARACTERS = 10, 120, 1200
 D = torch.float64
@@ -187,8 +187,21 @@ def of_pictures() -> Iterator[Any]:
     yield pictures.Picture("people", "People", "Words. " * 40, "Words. " * 90, Path("people.svg"), Path("people.png"))
 
 
+def of_a_twin() -> Iterator[Any]:
+    import twin
+    from tests.twin.builders import NOW, dosed, measured, oral_bundle
+
+    followed = twin.Twin(oral_bundle(8))
+    told = [dosed(f"P{k}", 0, 300.0, "d") for k in range(20)]
+    yield from followed.arrive([*told, measured("P1", 0.2, 1.0, "m"), measured("P1", 0.1, 1.0, "l")], now=NOW)
+    late = followed.arrive(measured("P1", 0.15, 1.0, "k"), now=NOW)[0]
+    estimate = followed.estimate("P1")
+    yield from (followed, late, estimate, estimate.last, *estimate.channels.values(), *late.moved.values())
+    yield twin.Patient(covariates={"WT": 70.0}, mean=[[0.0] * 3] * 8, covariance=[[[1.0, 0.0, 0.0]] * 3] * 8)
+
+
 EXAMPLES = {
-    **{"the families": families, "many people": of_many, "filters": of_filters, "few": of_few},
+    **{"the families": families, "many people": of_many, "filters": of_filters, "few": of_few, "a twin": of_a_twin},
     **{"the log": of_log, "pictures": of_pictures},
 }
 

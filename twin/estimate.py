@@ -10,6 +10,7 @@ from scipy.special import gammaincinv
 from torch import Tensor
 
 from hybrid.mixture import mixture_quantile
+from physics.glance import glance
 from twin.clock import Microseconds
 from twin.log.events import Event
 from twin.log.times import time_text
@@ -26,6 +27,8 @@ class Band:
     high: float
     unit: str
 
+    __repr__, _repr_html_ = glance()
+
 
 @dataclass(frozen=True, slots=True)
 class Consistency:
@@ -35,6 +38,8 @@ class Consistency:
 
     nis: float
     count: int
+
+    __repr__, _repr_html_ = glance()
 
     @property
     def band(self) -> tuple[float, float]:
@@ -81,6 +86,8 @@ class Estimate:
     waits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    __repr__, _repr_html_ = glance()
+
     @property
     def nis(self) -> float | None:
         """Of the last measurement."""
@@ -122,6 +129,8 @@ class Moved:
     unit: str
     time: Microseconds
 
+    __repr__, _repr_html_ = glance()
+
 
 @dataclass(frozen=True)
 class Change:
@@ -139,6 +148,8 @@ class Change:
     moved: Mapping[str, Moved] = field(default_factory=dict)
     replayed: int = 0
     new: bool = False
+
+    __repr__, _repr_html_ = glance()
 
 
 def bands(

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from exchange import Bundle
 from hybrid import Mesh
-from physics.arguments import quote, require_kind, require_number, shortened
+from physics.arguments import quote, require_kind, require_number, require_text, shortened
+from physics.glance import glance
 
 Array = NDArray[np.float64]
 
@@ -35,12 +36,18 @@ class Patient:
     covariance: Sequence[Sequence[Sequence[float]]] | None = None
     spread: Mapping[str, float] = field(default_factory=dict)
 
+    __repr__, _repr_html_ = glance()
+
     def __post_init__(self) -> None:
         for name in ("covariates", "inputs", "spread"):
             given = getattr(self, name)
             require_kind(given, Mapping, f"Patient: {name}", f'Patient({name}={{"WT": 70.0}})')
             for key, value in given.items():
+                require_text(key, f"Patient: {name}: a name", f'Patient({name}={{"WT": 70.0}})')
                 require_number(value, f"Patient: {name}: {quote(key, 60)}", least=0.0 if name == "spread" else -math.inf)
+        for name, value, axes in (("mean", self.mean, 2), ("covariance", self.covariance, 3)):
+            if value is not None:
+                _numbers(value, None, f"Patient: {name}", axes)
         if (self.mean is None) != (self.covariance is None):
             raise ValueError("Patient: mean and covariance are given together, (M, d) and (M, d, d), or not at all")
 
@@ -178,11 +185,17 @@ def _known_names(given: Mapping[str, float], names: Sequence[str], where: str) -
             raise ValueError(f"{where} name {quote(name, 60)}, and there are {', '.join(names) or 'none'}")
 
 
-def _numbers(value: object, shape: tuple[int, ...], where: str) -> Array:
+def _numbers(value: object, shape: tuple[int, ...] | None, where: str, axes: int = 0) -> Array:
     try:
-        found = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where} is an array of numbers of shape {shape}, and is {quote(value)}") from error
-    if found.shape != shape or not np.isfinite(found).all():
-        raise ValueError(f"{where} has the shape {found.shape}; give finite numbers of shape {shape}")
+        if isinstance(value, str | bytes | bool | Mapping):
+            raise TypeError
+        kind = np.asarray(value)
+        if kind.dtype.kind not in "fiu":
+            raise TypeError
+        found = kind.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"{where} is an array of numbers, one axis of members first, and is {quote(value)}") from error
+    if (found.ndim != axes if shape is None else found.shape != shape) or not np.isfinite(found).all():
+        need = f"of shape {shape}" if shape else f"with {axes} axes"
+        raise ValueError(f"{where} has the shape {found.shape}; give finite numbers {need}")
     return found

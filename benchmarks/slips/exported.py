@@ -27,7 +27,7 @@ RESULTS = {
         *("AtEnd", "Convergence", "FarCovariate", "Fitted", "InnovationStep", "Marginal"),
         *("PopulationStep", "ShootingStep", "Start", "Step", "Table", "Windows"),
     ),
-    "twin": ("Receipt", "Timed"),
+    "twin": ("Band", "Change", "Consistency", "Estimate", "Moved", "Receipt", "Timed"),
     "training.trust.recalibration": (
         *("AdaptiveConformal", "CrossScaling", "Followed", "IsotonicEvents", "Scaling", "SplitConformal"),
     ),

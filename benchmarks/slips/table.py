@@ -16,6 +16,7 @@ from benchmarks.slips import (
     of_recalibration,
     of_stability,
     of_training,
+    of_twin,
 )
 from benchmarks.slips.attempt import Call
 from benchmarks.slips.exported import public
@@ -26,7 +27,7 @@ from benchmarks.slips.taken import TAKEN
 def calls() -> Mapping[str, Call]:
     """The table, by package, each row with what its call may take (`taken.py`)."""
     known = (of_physics, of_mechanisms, of_learned, of_hybrid, of_filters)
-    parts = (*known, of_training, of_recalibration, of_exchange, of_log, of_stability)
+    parts = (*known, of_training, of_recalibration, of_exchange, of_log, of_stability, of_twin)
     rows = {name: row for part in parts for name, row in part.rows().items()}
     return {name: replace(row, taken=TAKEN.get(name, {})) for name, row in rows.items()}
 

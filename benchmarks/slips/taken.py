@@ -114,6 +114,11 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "training.trust.recalibration.IsotonicEvents.fit": {"outcome": _MISSING},
     "training.trust.recalibration.SplitConformal.fit": {"y": _MISSING},
     "training.trust.recalibration.conformal_quantile": {"scores": {**_AXES, "inf in it": "the largest of all scores"}},
+    "twin.Twin": {
+        "sources": {"as a generator": "names in any order"},
+        **dict.fromkeys(("drift", "level", "block"), dict.fromkeys(("as a tensor", "as an array"), "the number that it holds")),
+    },
+    "twin.Twin.arrive": {"events": {"its first alone": "one event needs no list"}},
     "twin.SqliteLog.add": {"judged": {"words in it": "why the caller refuses it"}},
     "twin.SqliteLog.timelines": {"after": {"None in it": "from the beginning"}},
     "twin.read_event": {"line": {"words in it": "any id will do"}},

@@ -33,7 +33,7 @@ def test_held_at_the_last_good_belief_and_marked() -> None:
     twin = lost([*GOOD, MAD, *AFTER])
     estimate, last = twin.estimate("A"), good.estimate("A")
     # the dose arrives after 3 h: up to there everything was good
-    held = twin._tip("A").belief
+    held = twin._memory.tip("A").belief
     assert held is not None
     assert held.held == START + 3 * HOUR
     assert time_text(held.held) in (estimate.held or "")
@@ -56,7 +56,7 @@ def test_a_withdrawal_or_a_correction_brings_them_back(sane: bytes) -> None:
 def test_they_start_anew_when_nothing_can_be_corrected_any_more() -> None:
     late = [measured("A", h, 2.0, f"late{h}") for h in (26, 27.5, 30)]  # the first is 23 h after the last good belief
     twin = lost([*GOOD, MAD, *AFTER, *late])
-    belief, estimate = twin._tip("A").belief, twin.estimate("A")
+    belief, estimate = twin._memory.tip("A").belief, twin.estimate("A")
     assert belief is not None
     assert (belief.held, belief.restarts, estimate.held) == (None, 1, None)
     assert "started anew" in estimate.notes[0]

@@ -85,7 +85,7 @@ def test_a_linear_model_is_followed_as_by_the_textbook(seed: int) -> None:
     events = events_of(seed)
     twin = Twin(linear_bundle(), people={"x": Patient(spread={"a": 1.5, "b": 1.5})})
     twin.arrive(events[::-1], now=NOW)
-    belief = twin._tip("x").belief
+    belief = twin._memory.tip("x").belief
     assert belief is not None
     mean, covariance, total = textbook(events, 1.5)
     # exact in exact arithmetic; expm, and the inverse of the textbook, round to some 1e-13
@@ -99,10 +99,10 @@ def test_a_prediction_is_that_of_the_textbook_and_leaves_no_trace() -> None:
     events = events_of(4)
     twin = Twin(linear_bundle(), people={"x": Patient(spread={"a": 1.0, "b": 1.0})})
     twin.arrive(events, now=NOW)
-    before, times = twin.state("x"), list(twin._people["x"].snapshots.times)
+    before, times = twin.state("x"), list(twin._memory.people["x"].snapshots.times)
     later = twin.estimate("x", START + round(20.25 * HOUR))
     earlier = twin.estimate("x", START + round(6.0 * HOUR))
-    assert (twin.state("x"), twin._people["x"].snapshots.times) == (before, times)
+    assert (twin.state("x"), twin._memory.people["x"].snapshots.times) == (before, times)
     # a measurement that carries nothing stands where the estimate is asked for
     x, P, _ = textbook([*events, driven("x", 20.25, 0.0, "nothing", name="v")], 1.0)
     for k, channel in enumerate("ab"):

@@ -142,7 +142,7 @@ def ends_of(twin: Twin, orders: Sequence[Sequence[int]]) -> set[bytes]:
         for j in order:
             assert twin.arrive(replace(events[j], patient=id), now=NOW)[0].verdict != "refused"
         states.add(twin.state(id))
-        twin._people.pop(id)
+        twin._memory.people.pop(id)
     return states
 
 
@@ -175,7 +175,7 @@ def test_the_canonical_log_in_one_piece_gives_the_same_bits() -> None:
     random.Random(7).shuffle(events)
     for event in events:
         twin.arrive(event, now=NOW)
-    person = twin._people["A"]
+    person = twin._memory.people["A"]
     job = Job("A", person.known, State(twin._joints.unborn(()), None), canonical(events), person.key)
-    twin._replay.run([job])
+    twin._memory.replay.run([job])
     assert job.state.packed() == twin.state("A")

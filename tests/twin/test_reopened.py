@@ -29,7 +29,7 @@ def test_reopened_in_the_middle_and_folded_on_the_way(tmp_path: Path) -> None:
             whole.arrive(event, now=NOW)
         wanted = whole.state("A")
         assert log.base("A") is not None
-        assert whole._people["A"].snapshots.times[0] == log.base("A")[0][0]  # type: ignore[index]
+        assert whole._memory.people["A"].snapshots.times[0] == log.base("A")[0][0]  # type: ignore[index]
     endless = Twin(bundle, horizon=timedelta(days=30))  # which folds nothing
     endless.arrive([*told, late], now=NOW)
     assert endless.state("A") == wanted
