@@ -6,6 +6,7 @@ are taken is each one's own affair.
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +14,10 @@ from torch.nn.functional import pad
 
 from hybrid.derivative import constant as made_once
 from hybrid.derivative import transforming, values_of
-from hybrid.triangular import constant, innermost, lower_of, tria
+from hybrid.triangular import cheapest, constant, innermost, lower_of, tria
 from physics.arguments import require_shape
 
-_SMALL = (1 / 64, 1 / 16, 1 / 8, 1 / 4, 1 / 2)  # norms of J up to which fewer terms will do; larger ones are halved to the last
+_SMALL = (1 / 64, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # norms of J up to which fewer terms will do; larger ones are halved
 _LARGE = 2.0**30  # of the norm of J, beyond which e^J has no digit left
 _CHUNK = 1 << 17  # numbers of [C_0 C_1 …] worked on together, and as much room: what a second-level cache holds
 
@@ -29,7 +30,7 @@ def transition_root(
 
     With the Legendre polynomials p_j, orthonormal on [0, 1], e^{Js} G = Σ_j p_j(s) C_j, and the integral is Σ_j C_j C_jᵀ exactly:
     R = tria[C_0 C_1 …], and no covariance is formed. C_j = Σ_m d_jm J^m G with m! d_jm = ∫ s^m p_j(s) ds, which is 0
-    for m < j and positive from there on. Enough j and m for a norm of J of ½, or of less; a larger J is halved q times, and
+    for m < j and positive from there on. Enough j and m for a norm of J of 1, or of less; a larger J is halved q times, and
     R(2Z) = tria[R(Z), e^Z R(Z)].
     Rows that noise reaches over n − k others, where they are small, have the digits of their own size.
     Returns: NaN for a J or G that is not finite and for a norm of J above 2³⁰, there alone. Differentiable as `tria` is.
@@ -94,67 +95,86 @@ def _whole(J: Tensor, G: Tensor, halvings: int, norm: float, exponential: bool) 
 
 
 def _part(J: Tensor, G: Tensor, halvings: int, norm: float, exponential: bool) -> tuple[Tensor, Tensor]:
-    """The same of as many as a cache holds, inside with the batch innermost: Z (n, n, b). Not e^J but J where nobody asks."""
-    n, k = G.shape[-2:]
+    """The same of as many as a cache holds, inside with the batch innermost. Not e^J but J where nobody asks."""
     Z, V = innermost(J * 0.5**halvings), innermost(G * 0.5 ** (0.5 * halvings))
-    e = _exponential(Z, norm, n - k) if exponential or halvings else Z
-    columns, count = _columns(Z), len(_weights(n - k, norm)[-1])
-    by_hand = constant(V) and constant(Z)
-    C = V.new_zeros(n, count, *V.shape[1:])  # of all powers at once: C_j stand beside each other
-    space = torch.empty_like(C) if by_hand else None
-    for i, weight in enumerate(_tables(n - k, norm, V.dtype, V.device)):
-        V = _times(columns, V) if i else V
-        few = len(weight)  # the others are 0
-        if space is None:
-            C = C + pad(weight * V[:, None], (0, 0, 0, 0, 0, count - few))
-        else:
-            C[:, :few].add_(torch.mul(V[:, None], weight, out=space[:, :few]))
-    R = _lower(C.flatten(1, 2), by_hand)
-    for _ in range(halvings):
-        columns = _columns(e)
-        R = _lower(torch.cat([R, _times(columns, R)], 1), by_hand)
-        e = _times(columns, e)
+    way = _by_hand if constant(Z) and constant(V) else _differentiable
+    e, R = way(Z, V, halvings, norm, exponential)
     return e.permute(2, 0, 1).contiguous(), R.permute(2, 0, 1).contiguous()
 
 
-def _lower(W: Tensor, by_hand: bool) -> Tensor:  # (n, k, b) -> (n, n, b)
+def _by_hand(Z: Tensor, V: Tensor, halvings: int, norm: float, exponential: bool) -> tuple[Tensor, Tensor]:
+    """Z (n, n, b), V (n, k, b) of G: e^J and R (n, n, b), in buffers."""
+    depth = len(V) - V.shape[1]
+    tables, one = _tables(depth, norm, V.dtype, V.device), torch.eye(len(Z), dtype=Z.dtype, device=Z.device)
+    C = V.new_zeros(len(V), len(tables[-1]), *V.shape[1:])  # C_j stand beside each other
+    with cheapest(C, Z, V, one, *tables) as (xp, (found, z, v, unit, *weights)):
+        columns, space = _columns(z), xp.empty_like(found)
+        for i, weight in enumerate(weights):
+            v = _times(columns, v, xp) if i else v
+            some = found[:, : len(weight)]  # the others are 0
+            some += xp.multiply(v[:, None], weight, out=space[:, : len(weight)])
+        e = _exponential(z, unit[..., None], _terms(norm) + depth, xp) if exponential or halvings else z
+        R = lower_of(C.flatten(1, 2))
+        for _ in range(halvings):
+            columns = _columns(e)
+            r = xp.asarray(R)
+            R = lower_of(torch.as_tensor(xp.concatenate([r, _times(columns, r, xp)], 1)))
+            e = _times(columns, e, xp)
+    return torch.as_tensor(e), R
+
+
+def _differentiable(Z: Tensor, V: Tensor, halvings: int, norm: float, exponential: bool) -> tuple[Tensor, Tensor]:
+    """The same in ordinary operations."""
+    depth, one = len(V) - V.shape[1], torch.eye(len(Z), dtype=Z.dtype, device=Z.device)
+    tables, columns = _tables(depth, norm, V.dtype, V.device), _columns(Z)
+    C = V.new_zeros(len(V), len(tables[-1]), *V.shape[1:])
+    for i, weight in enumerate(tables):
+        V = _times(columns, V) if i else V
+        C = C + pad(weight * V[:, None], (0, 0, 0, 0, 0, len(tables[-1]) - len(weight)))
+    e = _exponential(Z, one[..., None], _terms(norm) + depth) if exponential or halvings else Z
+    R = _lower(C.flatten(1, 2))
+    for _ in range(halvings):
+        columns = _columns(e)
+        R = _lower(torch.cat([R, _times(columns, R)], 1))
+        e = _times(columns, e)
+    return e, R
+
+
+def _lower(W: Tensor) -> Tensor:  # (n, k, b) -> (n, n, b)
     """`tria` with the batch innermost."""
-    return lower_of(W) if by_hand else innermost(tria(W.permute(2, 0, 1)))
+    return innermost(tria(W.permute(2, 0, 1)))
 
 
-def _columns(A: Tensor) -> list[Tensor]:  # (n, m, b)
+def _columns(A: Any) -> list[Any]:  # (n, m, b)
     """As `_times` takes a matrix on the left: m × (n, 1, b)."""
-    return list(A[:, :, None].unbind(1))
+    return [A[:, i, None] for i in range(A.shape[1])]
 
 
-def _times(columns: list[Tensor], B: Tensor) -> Tensor:  # m × (n, 1, b), (m, c, b) -> (n, c, b)
-    """The product of matrices, batch innermost."""
-    (column, row), *others = zip(columns, B.unbind(0), strict=True)
+def _times(columns: list[Any], B: Any, xp: Any = None) -> Any:  # m × (n, 1, b), (m, c, b) -> (n, c, b)
+    """The product of matrices, batch innermost; by `xp`, or in ordinary operations."""
+    (column, row), *others = zip(columns, B, strict=True)
     found = column * row
-    space = torch.empty_like(found) if constant(found) else None
+    space = None if xp is None else xp.empty_like(found)
     for column, row in others:
-        if space is None:
+        if xp is None:
             found = found + column * row
         else:
-            found.add_(torch.mul(column, row, out=space))
+            found += xp.multiply(column, row, out=space)
     return found
 
 
-def _exponential(Z: Tensor, norm: float, depth: int) -> Tensor:  # (n, n, b)
-    """e^Z by its series, for a norm that is ½ or less: a polynomial in Z³ whose coefficients are quadratic in Z.
+def _exponential(Z: Any, one: Any, terms: int, xp: Any = None) -> Any:  # (n, n, b), (n, n, 1) -> (n, n, b)
+    """e^Z by its series, for a norm that is 1 or less: a polynomial in Z³ whose coefficients are quadratic in Z.
 
-    `depth` terms more than what is seen beside 1: where a row is reached over as many others they are its first ones.
+    `terms`: those seen beside 1, and more where a row is reached over others: they are its first ones.
     """
-    terms = _terms(norm) + depth
-    one = torch.eye(len(Z), dtype=Z.dtype, device=Z.device)[..., None]
-    squared = _times(_columns(Z), Z)
-    cubed = _times(_columns(squared), Z)
+    squared = _times(_columns(Z), Z, xp)
+    cubed = _times(_columns(squared), Z, xp)
     first, *others = (
-        one * _share(i) + Z * _share(i + 1) + squared * _share(i + 2)
-        for i in reversed(range(0, terms, 3))
+        one * _share(i) + Z * _share(i + 1) + squared * _share(i + 2) for i in reversed(range(0, terms, 3))
     )
     for block in others:
-        first = block + _times(_columns(first), cubed)
+        first = block + _times(_columns(first), cubed, xp)
     return first
 
 

@@ -8,8 +8,12 @@ and a root are rounded in one way only, so that nobody's bits depend on the othe
 A library's decompositions, sums and products of matrices choose their order by size.
 """
 
+import math
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +21,7 @@ from hybrid.derivative import transforming
 from physics.arguments import require_shape
 
 _CHUNK = 1 << 18  # numbers of X worked on together: what a second-level cache holds
+_FEW = 1 << 15  # numbers that torch too would work on in one thread
 _BITS = {torch.float64: (torch.int64, 0x7FF << 52), torch.float32: (torch.int32, 0xFF << 23)}  # of the exponent
 
 
@@ -81,21 +86,34 @@ def lower_of(W: Tensor, units: bool = False) -> Tensor:  # (n, k, b) -> (n, n, b
     size = _power_of_two(W.abs().amax(1))
     W.mul_(size.reciprocal()[:, None])
     found = torch.zeros(n, n, W.shape[-1], dtype=W.dtype, device=W.device)
-    space, small = torch.empty_like(W), _dependent(n, W.dtype) ** 2
-    rest, room = W, space  # rows from j on, and as much room
-    for j, row in enumerate(W.unbind(0)):
-        sums = _sum(torch.mul(rest, row, out=room))
-        square = sums[0]
-        square = square.masked_fill(square <= small, torch.inf)  # beside infinity all else is 0, and NaN stays
-        r = square.sqrt()
-        torch.div(sums, r, out=found[j:, j])
-        if j + 1 < n:
-            share = (sums[1:] / square)[:, None]
-            rest, room = W[j + 1 :], space[j + 1 :]
-            rest.sub_(torch.mul(row, share, out=room))
-        if units:
-            row.div_(r)
+    small = _dependent(n, W.dtype) ** 2
+    with cheapest(W, found) as (xp, (rest, lower)):
+        space = xp.empty_like(rest)
+        for j in range(n):
+            row = rest[0]
+            sums = _sum(xp.multiply(rest, row, out=space))
+            square = xp.where(sums[0] <= small, math.inf, sums[0])  # beside infinity all else is 0, and NaN stays
+            r = _root(square)
+            xp.divide(sums, r, out=lower[j:, j])
+            rest, space = rest[1:], space[1:]
+            if j + 1 < n:
+                rest -= xp.multiply(row, (sums[1:] / square)[:, None], out=space)
+            if units:
+                row /= r
     return found.mul_(size[:, None])
+
+
+@contextmanager
+def cheapest(*values: Tensor) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """What to compute with and the same memory as its arrays: few numbers by numpy, whose calls cost a third, others by torch.
+
+    Sums, products and quotients of single numbers are rounded in one way by both.
+    """
+    if values[0].device.type != "cpu" or max(v.numel() for v in values) > _FEW:
+        yield torch, values
+        return
+    with np.errstate(all="ignore"):
+        yield np, tuple(v.numpy() for v in values)
 
 
 def _reverse(L: Tensor, q: Tensor, X: Tensor, gradient: Tensor) -> Tensor:
@@ -144,12 +162,20 @@ def _plain(X: Tensor) -> Tensor:
     return torch.stack(columns, -1) * size if n else X.new_zeros(*X.shape[:-1], 0)
 
 
-def _sum(terms: Tensor) -> Tensor:  # (..., k, b) -> (..., b)
+def _root(square: Any) -> Any:  # (b,)
+    """√, rounded as IEEE 754 says on a processor, where torch may take a library's that is off in the last bit."""
+    if not isinstance(square, Tensor):
+        return np.sqrt(square)
+    return torch.from_numpy(np.sqrt(square.numpy())) if square.device.type == "cpu" else square.sqrt()
+
+
+def _sum(terms: Any) -> Any:  # (..., k, b) -> (..., b)
     """Their sum by halves, in an order that k alone decides. What it is given is used up."""
     k = terms.shape[-2]
     while k > 1:
         half = k // 2
-        terms.narrow(-2, 0, half).add_(terms.narrow(-2, k - half, half))
+        some = terms[..., :half, :]
+        some += terms[..., k - half : k, :]
         k -= half
     return terms[..., 0, :]
 
