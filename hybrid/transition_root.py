@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from hybrid.derivative import constant as made_once
 from hybrid.derivative import transforming, values_of
@@ -105,14 +104,14 @@ def _part(J: Tensor, G: Tensor, halvings: int, norm: float, exponential: bool) -
 def _by_hand(Z: Tensor, V: Tensor, halvings: int, norm: float, exponential: bool) -> tuple[Tensor, Tensor]:
     """Z (n, n, b), V (n, k, b) of G: e^J and R (n, n, b), in buffers."""
     depth = len(V) - V.shape[1]
-    tables, one = _tables(depth, norm, V.dtype, V.device), torch.eye(len(Z), dtype=Z.dtype, device=Z.device)
-    C = V.new_zeros(len(V), len(tables[-1]), *V.shape[1:])  # C_j stand beside each other
-    with cheapest(C, Z, V, one, *tables) as (xp, (found, z, v, unit, *weights)):
+    table, one = _table(depth, norm, V.dtype, V.device), torch.eye(len(Z), dtype=Z.dtype, device=Z.device)
+    C = V.new_zeros(len(V), table.shape[1], *V.shape[1:])  # C_j stand beside each other
+    with cheapest(C, Z, V, one, table) as (xp, (found, z, v, unit, weights)):
         columns, space = _columns(z), xp.empty_like(found)
         for i, weight in enumerate(weights):
             v = _times(columns, v, xp) if i else v
-            some = found[:, : len(weight)]  # the others are 0
-            some += xp.multiply(v[:, None], weight, out=space[:, : len(weight)])
+            some = found[:, : i + 1]  # the others' weight is 0
+            some += xp.multiply(v[:, None], weight[: i + 1], out=space[:, : i + 1])
         e = _exponential(z, unit[..., None], _terms(norm) + depth, xp) if exponential or halvings else z
         R = lower_of(C.flatten(1, 2))
         for _ in range(halvings):
@@ -126,11 +125,11 @@ def _by_hand(Z: Tensor, V: Tensor, halvings: int, norm: float, exponential: bool
 def _differentiable(Z: Tensor, V: Tensor, halvings: int, norm: float, exponential: bool) -> tuple[Tensor, Tensor]:
     """The same in ordinary operations."""
     depth, one = len(V) - V.shape[1], torch.eye(len(Z), dtype=Z.dtype, device=Z.device)
-    tables, columns = _tables(depth, norm, V.dtype, V.device), _columns(Z)
-    C = V.new_zeros(len(V), len(tables[-1]), *V.shape[1:])
-    for i, weight in enumerate(tables):
+    table, columns = _table(depth, norm, V.dtype, V.device), _columns(Z)
+    C = V.new_zeros(len(V), table.shape[1], *V.shape[1:])
+    for i, weight in enumerate(table):
         V = _times(columns, V) if i else V
-        C = C + pad(weight * V[:, None], (0, 0, 0, 0, 0, len(tables[-1]) - len(weight)))
+        C = C + weight * V[:, None]
     e = _exponential(Z, one[..., None], _terms(norm) + depth) if exponential or halvings else Z
     R = _lower(C.flatten(1, 2))
     for _ in range(halvings):
@@ -207,10 +206,12 @@ def _weights(depth: int, norm: float) -> tuple[tuple[float, ...], ...]:
 
 
 @lru_cache(maxsize=256)
-def _tables(depth: int, norm: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """The same as tensors (j, 1, 1)."""
+def _table(depth: int, norm: float, dtype: torch.dtype, device: torch.device) -> Tensor:  # (m, j, 1, 1)
+    """The same with zeros where there is none."""
+    rows = _weights(depth, norm)
     with made_once():
-        return tuple(torch.tensor(row, dtype=dtype, device=device)[:, None, None] for row in _weights(depth, norm))
+        filled = [[*row, *[0.0] * (len(rows[-1]) - len(row))] for row in rows]
+        return torch.tensor(filled, dtype=dtype, device=device)[..., None, None]
 
 
 def _kinds(norms: Tensor) -> list[tuple[tuple[int, float], Tensor]]:  # (b,)

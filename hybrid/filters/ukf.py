@@ -48,7 +48,8 @@ class UKF(Filter):
         given = measured(self.people, belief, y, inputs, "UKF")
         predicted, odd, even = halves(seen(self.people, points(given.mean, given.root)))
         noise = deviation(self.people, given, predicted)
-        beside = None if self.people.model.observation.linear else even  # what is even of a linear one is rounding
+        linear = self.people.model.observation.linear and belief.mean.shape[-1] == belief.states  # in x, not in θ(η)
+        beside = None if linear else even  # what is even of a linear one is rounding
         return corrected(belief, given, condition(given.mean, given.root, given.y, predicted, odd, noise, beside=beside))
 
     def step(self, mean: Tensor, root: Tensor, interval: Interval) -> Moved:
