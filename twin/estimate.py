@@ -100,7 +100,7 @@ class Estimate:
 
     @property
     def lag(self) -> float | None:
-        """Seconds from when the newest event was true to when the last one came."""
+        """Seconds from when the newest event was true to when the last one came; of a late one less than how late it was."""
         return None if self.arrived is None or self.effective is None else (self.arrived - self.effective) / 1e6
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,10 +135,13 @@ class Moved:
 @dataclass(frozen=True)
 class Change:
     """What an arrival did: its `verdict` ("new", "duplicate", "older version" or "refused") and the `reason` ·
-    `estimate`, of a person whose log it changed, after everything that arrived together with it · `moved`: what a late,
-    corrected or withdrawn result changed of what was believed at the person's newest time before it, by channel; empty where
-    it changed nothing of the past · `replayed`: how many times of theirs were gone through again · `new`: nothing was known
-    of this person.
+    `estimate`, of a person whose log it changed · `moved`: what a late, corrected or withdrawn result changed of what was
+    believed at the person's newest time before it, by channel; empty where it changed nothing of the past · `replayed`: how
+    many times of theirs were gone through again · `new`: nothing was known of this person · `effective`: when the event was
+    true (µs, UTC), by its source's clock with the offset that was known when it came; None where it was refused or withdraws.
+
+    Of events of one person that arrive together, `estimate`, `moved` and `replayed` are those of all of them; let them arrive
+    one by one to be told of each.
     """
 
     event: Event
@@ -148,6 +151,7 @@ class Change:
     moved: Mapping[str, Moved] = field(default_factory=dict)
     replayed: int = 0
     new: bool = False
+    effective: Microseconds | None = None
 
     __repr__, _repr_html_ = glance()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from physics.arguments import quote
 from twin.clock import Microseconds
 from twin.joining import Joints
-from twin.log import SqliteLog
+from twin.log import SqliteLog, time_text
 from twin.people import Known, People
 from twin.replay import Job, Replay
 from twin.snapshots import Snapshots, State, thinned
@@ -39,7 +39,8 @@ class Memory:
         """Somebody, as they were begun with."""
         if id not in self.people:
             data = self.log.person(id)
-            found = self.who.known(id)
+            # steps are a function of the bundle and the covariates: those of before
+            found = self.who.known(id, None if data is None else Known.unpacked(data).mesh)
             if isinstance(found, str):
                 raise ValueError(f"Twin: {found}")
             if data is not None and data != found.packed():
@@ -112,10 +113,18 @@ class Memory:
         return self.unpacked(person.snapshots.packed[-1])
 
     def state_at(self, id: str, time: Microseconds) -> State:
-        """After everything that was true at this time or before; it leaves no snapshot."""
+        """After everything that was true at this time or before; it leaves no snapshot.
+
+        Errors: `ValueError` for a time before what is folded.
+        """
         person = self.people[id]
         k = person.snapshots.before(time + 1)
         unborn = State(self.joints.unborn(person.known.inputs), None)
+        if k is None and self.log.base(id) is not None:
+            raise ValueError(
+                f"Twin: what {quote(id, 60)} was before {time_text(person.snapshots.times[0])} is folded, being older than the "
+                "horizon; ask for a later time"
+            )
         state = unborn if k is None else self.unpacked(person.snapshots.packed[k])
         if k is not None and k == len(person.snapshots.keys) - 1:
             return state

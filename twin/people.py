@@ -111,24 +111,30 @@ class People:
             if not isinstance(name, str):
                 raise ValueError(f"Twin: people are given by their ids, and {quote(name)} is no text")
             require_kind(patient, Patient, f"Twin: people: {quote(name, 60)}", "Patient(…)")
-            self._resolved(name, patient)
+            self._resolved(name, patient, Mesh())  # what cannot be is refused now; steps are found when somebody is met
 
-    def known(self, id: str) -> Known | str:
-        """The person, or in a sentence why nobody of this id can be followed."""
+    def known(self, id: str, mesh: Mesh | None = None) -> Known | str:
+        """The person, or in a sentence why nobody of this id can be followed; `mesh`, their own, if it was found before."""
+        try:
+            return self._known(id, mesh)
+        except ValueError as error:
+            return str(error).removeprefix("Twin: ")
+
+    def _known(self, id: str, mesh: Mesh | None) -> Known | str:
         if self.given is not None:
             if id not in self.given:
                 some = ", ".join(shortened(name, 40) for name in list(self.given)[:5]) + (" …" if len(self.given) > 5 else "")
                 return f"the person {quote(id, 60)} is unknown; those who are followed are {some}"
-            return self._resolved(id, self.given[id])
+            return self._resolved(id, self.given[id], mesh)
         if id in self._index:
-            return self._resolved(id, Patient())
+            return self._resolved(id, Patient(), mesh)
         lacks = sorted(self.bundle.model.uses)
         if lacks:
             return (
                 f"the person {quote(id, 60)} is unknown, and the model reads {', '.join(lacks)}; say them: "
                 f"Twin(bundle, people={{{id!r}: Patient(covariates={{{lacks[0]!r}: …}})}})"
             )
-        return self._resolved(id, Patient())
+        return self._resolved(id, Patient(), mesh)
 
     def new(self, id: str) -> bool:
         """Is the person none of the bundle's, so that only the population is known of their η?"""
@@ -138,7 +144,7 @@ class People:
     def _index(self) -> dict[str, int]:
         return {person.id: k for k, person in enumerate(self.bundle.people)}
 
-    def _resolved(self, id: str, patient: Patient) -> Known:
+    def _resolved(self, id: str, patient: Patient, mesh: Mesh | None) -> Known:
         model, where = self.bundle.model, f"Twin: the person {quote(id, 60)}"
         M, d, backbone = model.members, model.personal, model.backbone
         k = self._index.get(id)
@@ -163,7 +169,7 @@ class People:
             mean,
             covariance,
             tuple(float(patient.spread.get(name, 0.0)) for name in backbone.states),
-            self._mesh(covariates),
+            mesh or self._mesh(covariates),
         )
 
     def _mesh(self, covariates: Mapping[str, float]) -> Mesh:

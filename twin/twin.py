@@ -3,6 +3,7 @@
 import inspect
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -15,12 +16,13 @@ from hybrid.filters import UKF, Filter, Followed
 from physics.arguments import quote, require_kind, require_names, require_number, require_text
 from physics.glance import Summary, glance
 from twin.ahead import Ahead
-from twin.certified import certified
+from twin.certified import certified, reads_what_was_done
 from twin.clock import Microseconds
 from twin.estimate import Band, Change, Consistency, Estimate, Moved, bands
 from twin.filtering import Filtering
 from twin.joining import Joints
 from twin.log import Event, SqliteLog, time_text
+from twin.log.canonical import Timed
 from twin.log.judging import Receipt
 from twin.log.times import require_stamp
 from twin.memory import Memory, Person
@@ -178,16 +180,15 @@ class Twin:
         self._memory.folded(changed)
         found = []
         for event, receipt in zip(events, receipts, strict=True):
-            id = event.patient
-            if receipt.changed_from is None:
-                found.append(Change(event, receipt.verdict, receipt.reason or None, new=self._is_new(event, receipt)))
-                continue
-            tip = tips[id]
-            moved = {}
-            if tip is not None and receipt.changed_from[0] <= tip[0][0]:
-                moved = self._moved(was.get(id), after.get(id), tip[0][0])
-            new = self._is_new(event, receipt)
-            found.append(Change(event, receipt.verdict, receipt.reason or None, estimates[id], moved, replayed[id], new))
+            id, tip = event.patient, tips.get(event.patient)
+            change = Change(
+                event, receipt.verdict, receipt.reason or None, new=self._is_new(event, receipt), effective=receipt.time
+            )
+            if receipt.changed_from is not None:
+                past = tip is not None and receipt.changed_from[0] <= tip[0][0]
+                moved = self._moved(was.get(id), after.get(id), tip[0][0]) if past and tip is not None else {}
+                change = replace(change, estimate=estimates[id], moved=moved, replayed=replayed[id])
+            found.append(change)
         return found
 
     def _is_new(self, event: Event, receipt: Receipt) -> bool:
@@ -221,7 +222,7 @@ class Twin:
         """What is believed of a person, by default at their newest event; it leaves no trace.
 
         `at` later than that: a prediction. Earlier: what follows from everything of the canonical log up to then.
-        Errors: `ValueError` for somebody of whom nothing is known.
+        Errors: `ValueError` for somebody of whom nothing is known, and for a time before what is folded.
         """
         if at is not None:
             require_stamp(at, "at")
@@ -305,9 +306,22 @@ class Twin:
         )
 
     def _certified(self, id: str) -> str:
+        known = self._memory.people[id].known
+        if reads_what_was_done(self.bundle):
+            return certified(self.bundle, id, known, self._course(id), self._joints)
         if id not in self._sentences:
-            self._sentences[id] = certified(self.bundle, id)
+            self._sentences[id] = certified(self.bundle, id, known)
         return self._sentences[id]
+
+    def _course(self, id: str) -> Sequence[Timed] | str:
+        """A person's events in canonical order, or why these are not all that was done."""
+        base, origin = self.log.base(id), self._memory.tip(id).course.origin
+        if base is not None:
+            return f"as what was before {time_text(base[0][0])} is folded"
+        events = self.log.timeline(id)
+        if events and origin != events[0].time:
+            return "as the filter did not start with the first that was told of them"
+        return events
 
     @cached_property
     def _sentences(self) -> dict[str, str]:

@@ -21,7 +21,8 @@ def change_in_json(line: int, change: Change, *, first: bool) -> str:
     ]
     said |= {"line": line, "event": _event(change.event), "replayed": change.replayed}
     if change.estimate is not None and change.estimate.arrived is not None:
-        said["lag"] = (change.estimate.arrived - change.event.time) / 1e6
+        true = change.event.time if change.effective is None else change.effective
+        said["lag"] = (change.estimate.arrived - true) / 1e6
     if change.reason:
         said["reason"] = change.reason
     return _line(said)

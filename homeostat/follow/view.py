@@ -23,7 +23,7 @@ _HEAD = 3  # lines above the people
 
 @dataclass
 class _Person:
-    """The last that was said of somebody, when what came last was true (its source's clock), and the means until then."""
+    """The last that was said of somebody, when what came last was true, and the means until then."""
 
     estimate: Estimate
     came: int | None = None
@@ -62,7 +62,7 @@ class LiveView(Shown):
             return
         who = self._people.setdefault(patient, _Person(estimate))
         who.estimate = estimate
-        who.came = change.event.time
+        who.came = change.event.time if change.effective is None else change.effective
         for name, band in estimate.channels.items():
             who.past.setdefault(name, deque(maxlen=_PAST)).append(band.mean)
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from exchange import Bundle, Person
-from hybrid import HybridModel, Mesh, Schedule, States
+from hybrid import HybridModel, Mesh, Schedule, Signal, States
 from learned import MLP, Constant, DiagonalDiffusion, Ensemble, Residual
 from physics import LinearBackbone, SharedPopulation
 from tests.builders import oral_of
@@ -24,7 +24,8 @@ def bundle_of(model: HybridModel, ids: Sequence[str] = (), *, nonnegative: Seque
     zeros = torch.zeros(M, N, d, dtype=torch.float64)
     eye = torch.eye(d, dtype=torch.float64).expand(M, N, d, d).clone()
     known = Personal(zeros, eye, zeros[..., :0].sum(-1), torch.ones(M, N, dtype=torch.bool), ids=tuple(ids))
-    people = tuple(Person(id, Schedule(), {}, (float("nan"),) * p) for id in ids)
+    given = Schedule(inputs={name: Signal((0.0,), (1.0,)) for name in model.backbone.inputs})
+    people = tuple(Person(id, given, {}, (float("nan"),) * p) for id in ids)
     return Bundle(model, people, known, Mesh(), nonnegative=tuple(nonnegative))
 
 
