@@ -39,8 +39,8 @@ class Seen:
     @staticmethod
     def joined(parts: Sequence["Seen"]) -> "Seen":
         """Of all their people."""
-        each = [torch.cat([getattr(p, name) for p in parts], 1) for name in ("mean", "variance", "noise")]
-        return Seen(*each, torch.cat([p.lost for p in parts]))
+        mean, variance, noise = (torch.cat([getattr(p, name) for p in parts], 1) for name in ("mean", "variance", "noise"))
+        return Seen(mean, variance, noise, torch.cat([p.lost for p in parts]))
 
 
 Led = tuple[Known, State, Microseconds, int]  # who, from where, up to when, and a number of their own

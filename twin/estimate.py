@@ -10,7 +10,7 @@ from scipy.special import gammaincinv, ndtri
 from torch import Tensor
 
 from hybrid.mixture import mixture_quantile
-from physics import Observation
+from hybrid.observation import Observation
 from physics.glance import glance
 from twin.ahead import Seen
 from twin.clock import Microseconds
@@ -161,7 +161,7 @@ class Change:
 
 
 def shown(observation: Observation, seen: Seen, level: float, cut: Tensor) -> list[tuple[dict[str, Band], tuple[str, ...]]]:
-    """Of every person the channels in words and numbers, none where they are beyond any number, and what must be known of them."""
+    """Of every person the channels, none where they are beyond any number, and what must be known to read them."""
     finite = seen.finite[:, None]
     mean, variance, noise = (torch.where(finite, v, 1.0) for v in (seen.mean, seen.variance, seen.noise))
     *numbers, outside = bands(mean, variance, noise, level, cut)
@@ -176,8 +176,8 @@ def shown(observation: Observation, seen: Seen, level: float, cut: Tensor) -> li
 
 def _outside(row: tuple[str, str, float, float, float], believed: float, below: bool) -> str:
     return (
-        f"of {row[0]} the filter believes {believed:.3g} {row[1]}, and that it is below 0 it cannot be: shown is a measurement of 0. "
-        "A wrong dose or result leads there, or a model that does not fit; correct or withdraw what is wrong"
+        f"of {row[0]}, which is never below 0, the filter believes {believed:.3g} {row[1]}, and shown is what a measurement of 0 "
+        "would be; a wrong dose or result leads there, which is to be corrected or withdrawn, or a model that does not fit"
     )
 
 
