@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from learned import AdditiveProportional
 from tests.twin.builders import HOUR, NOW, START, dosed, driven, linear_bundle, measured, oral_bundle, withdrawn
 from twin import Event, Twin
 from twin.estimate import bands
@@ -36,18 +37,39 @@ def test_a_band_of_a_channel_that_is_never_below_0_holds_the_noise_of_measuring(
 
 
 def test_a_belief_far_below_0_is_said_to_be_so() -> None:
-    twin = Twin(oral_bundle(2))
+    twin = Twin(oral_bundle())
     twin.arrive(TOLD, now=NOW)
     assert twin.estimate("A").notes == ()
-    # far too low for what was given, so that the states end far below 0
-    for k in range(8):
-        change = twin.arrive(measured("A", 1.2 + 0.01 * k, 0.0 if k % 2 else 700.0, f"slip{k}"), now=NOW)[0]
-        assert change.estimate is not None
-        band = change.estimate.channels["concentration"]
-        if band.high == 0.0 or band.mean == 0.0:
-            break
-    later = twin.estimate("A", START + round(1.6 * HOUR))
-    print(change.estimate, later)
+    slip = twin.arrive(measured("A", 2, 700.0, "slip"), now=NOW)[0]  # a point misplaced by two: linear bounds take x far below 0
+    assert slip.estimate is not None
+    band = slip.estimate.channels["concentration"]
+    assert (band.mean, band.low) == (0.0, 0.0)
+    noise = twin.bundle.model.noise.variance(*(torch.zeros(1, 1, 1, k, dtype=torch.float64) for k in (1, 2, 0)))
+    assert band.high == pytest.approx(norm.ppf(0.95) * float(noise.detach().sqrt()), rel=1e-9)
+    (note,) = slip.estimate.notes
+    assert note.startswith("of concentration, which is never below 0, the filter believes -")
+    assert slip.estimate.to_dict()["notes"] == [note]
+    assert twin.arrive(withdrawn(measured("A", 2, 700.0, "slip")), now=NOW)[0].verdict == "new"
+    assert twin.estimate("A").notes == ()
+
+
+def test_what_would_be_measured_beyond_any_number_is_not_shown() -> None:
+    """States that are numbers, and of which the variance of measuring is none."""
+    twin = Twin(linear_bundle(noise=AdditiveProportional([0.3, 0.2], [1e40, 1e40], floor=[0.05, 0.05])))
+    much = dosed("x", 1, 1e120, "much", compartment="a")
+    twin.arrive([driven("x", 0, 0.5, "1", name="u"), driven("x", 0, 0.2, "2", name="v"), much], now=NOW)
+    there = twin.estimate("x")
+    assert (len(there.channels), there.held) == (2, None)
+    ahead = twin.estimate("x", START + 2 * HOUR)
+    assert ahead.channels == there.channels
+    assert "the prediction from" in (ahead.held or "")
+    found = twin.arrive(driven("x", 2, 0.5, "3", name="u"), now=NOW)[0].estimate
+    assert found is not None
+    assert (dict(found.channels), found.held) == (
+        {}, "what would be measured is beyond any number; correct or withdraw what led there"
+    )
+    late = twin.arrive(driven("x", 0.5, 0.4, "4", name="u"), now=NOW)[0]
+    assert (late.verdict, late.moved) == ("new", {})  # between what are no numbers nothing is said
 
 
 def test_of_whom_nothing_counts_nothing_is_said() -> None:

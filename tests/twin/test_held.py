@@ -127,18 +127,3 @@ def test_a_filter_that_raises_on_the_way_ahead_holds_whom_it_raises_for() -> Non
     assert both["A"].channels == twin.estimate("A").channels
     assert both["B"].held is None
     assert both["B"] == twin.estimate("B", at)
-
-
-def test_what_would_be_measured_beyond_any_number_is_not_shown() -> None:
-    """States whose variance is beyond any number, though they are not."""
-    twin = Twin(oral_bundle(2))
-    twin.arrive([*GOOD, dosed("A", 3, 1e156, "much"), dosed("A", 3.5, 1.0, "d2")], now=NOW)
-    found = twin.estimate("A")
-    assert dict(found.channels) == {}
-    assert "beyond any number" in (found.held or "")
-    ahead = twin.estimate("A", START + 4 * HOUR)
-    assert dict(ahead.channels) == {}
-    assert ahead.held is not None
-    change = twin.arrive(measured("A", 2.5, 4.1, "late"), now=NOW)[0]  # nothing that is no number was moved
-    assert change.verdict == "new"
-    assert all(moved.before == moved.before and moved.after == moved.after for moved in change.moved.values())
