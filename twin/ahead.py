@@ -84,7 +84,7 @@ class Ahead:
 
     def _reached(self, people: Sequence[Led], plans: list[list[Move]]) -> Seen:
         everyone, states = [k for k, _, _, _ in people], [s for _, s, _, _ in people]
-        with torch.no_grad(), few_threads(self.filtering.elements):
+        with torch.inference_mode(), few_threads(self.filtering.elements):
             columns = Columns.of(self.filtering.model, plans, self.filtering.block, tuple(inputs_of(s.course) for s in states))
             begin, filter = self.filtering.of(everyone, states, [key for _, _, _, key in people])
             belief, lost = begin, torch.zeros_like(begin.time, dtype=torch.bool)

@@ -128,7 +128,7 @@ class EnKF(Filter):
         lost = lost | ~torch.isfinite(x).flatten(-2).all(-1).all(0)
         x = torch.where(lost[:, None, None], 0.0, x)
         if people.noisy:
-            _, R = driven_root(people, begin, torch.cat([x, begin[..., n:]], -1), piece)
+            R = driven_root(people, begin, torch.cat([x, begin[..., n:]], -1), piece)
             noise = self._drawn(belief, (M, n, P), _NOISE).to(x)  # (M, N, n, P)
             x = x + (tria(R[..., :n, :]) @ noise.mT[..., None])[..., 0]
         after = torch.cat([x, self._drifted(belief, begin[..., n:], piece, _DRIFT_AFTER)], -1).mT

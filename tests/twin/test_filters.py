@@ -17,6 +17,7 @@ from tests.twin.builders import NOW, bundle_of, dosed, driven, measured, oral_bu
 from twin import Event, Patient, SqliteLog, Twin
 
 OTHERS = (EKF, EnKF)
+BRIEFLY = (pytest.param(EKF, marks=pytest.mark.slow), EnKF)  # one has no more of its own than the UKF, the other draws
 
 
 def told(patient: str, k: int = 0) -> list[Event]:
@@ -36,7 +37,7 @@ def end_of(bundle: Bundle, events: list[Event], kind: type[Filter], **more: Any)
     return twin.state("A")
 
 
-@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("kind", BRIEFLY)
 def test_any_order_gives_the_same_bits(kind: type[Filter]) -> None:
     bundle, rng = oral_bundle(), random.Random(5)
     at_once = Twin(bundle, filter=kind)
@@ -67,7 +68,7 @@ def test_nobodys_bits_depend_on_the_others(kind: type[Filter]) -> None:
         assert alone.estimate(f"P{k}").channels == crowd.estimate(f"P{k}").channels
 
 
-@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("kind", BRIEFLY)
 def test_reopened_after_a_fold_the_bits_are_those_of_one_that_ran_on(kind: type[Filter], tmp_path: Path) -> None:
     bundle, horizon = oral_bundle(), timedelta(hours=2)
     events = [dosed("A", 0, 300.0, "d"), *[measured("A", 0.5 * k, 3.0 + k % 3, f"m{k}") for k in range(1, 12)]]

@@ -124,14 +124,14 @@ def test_a_log_that_cannot_be_written_leaves_everything_as_it_was(monkeypatch: p
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kill −9 is of POSIX")
 def test_killed_on_the_way_nothing_acknowledged_is_lost_or_doubled(tmp_path: Path) -> None:
-    count, rng, file, acknowledged = 400, random.Random(2), tmp_path / "people.db", list[str]()
+    count, rng, file, acknowledged = 160, random.Random(2), tmp_path / "people.db", list[str]()
     kills = 0
     while "done" not in acknowledged:
         command = [sys.executable, "-m", "tests.twin.following", str(file), str(count)]
         given = {**os.environ, "OMP_NUM_THREADS": "1"}
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=given) as process:
             assert process.stdout is not None
-            for _ in range(rng.randrange(5, 120)):
+            for _ in range(rng.randrange(5, 60)):
                 line = process.stdout.readline().strip()
                 if not line:
                     break
