@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hybrid.filters import Belief, Followed
+from hybrid.filters import Belief
 from hybrid.filters.flow import seen
 from hybrid.filters.sigma_points import halves, points
 from hybrid.threads import few_threads
 from twin.blocks import Columns, Move, moves
 from twin.clock import Microseconds
 from twin.descent import FAILS
-from twin.filtering import Filtering, chosen, inputs_of
+from twin.filtering import Filtering, Seated, chosen, inputs_of
 from twin.joining import Group, Joints
 from twin.people import Known
 from twin.snapshots import State
@@ -84,7 +84,7 @@ class Ahead:
 
     def _reached(self, people: Sequence[Led], plans: list[list[Move]]) -> Seen:
         everyone, states = [k for k, _, _, _ in people], [s for _, s, _, _ in people]
-        with torch.inference_mode(), few_threads(self.filtering.elements):
+        with torch.inference_mode(), few_threads(0):  # one thread: several share an array anywhere, and round ends otherwise
             columns = Columns.of(self.filtering.model, plans, self.filtering.block, tuple(inputs_of(s.course) for s in states))
             begin, filter = self.filtering.of(everyone, states, [key for _, _, _, key in people])
             belief, lost = begin, torch.zeros_like(begin.time, dtype=torch.bool)
@@ -93,24 +93,26 @@ class Ahead:
                 lost = lost | ~(torch.isfinite(after.mean).all(-1) & torch.isfinite(after.root).all(-1).all(-1)).all(0)
                 belief = chosen(lost, begin, after)
             inputs = columns.inputs[-1] if len(columns.dt) else self._held(states, belief)
-            found = self._seen(filter.people, belief, inputs, lost)
+            found = self._seen(filter, belief, inputs, lost)
             beyond = ~found.finite
             if bool(beyond.any()):
-                found = self._seen(filter.people, chosen(beyond, begin, belief), inputs, lost | beyond)
+                found = self._seen(filter, chosen(beyond, begin, belief), inputs, lost | beyond)
             N = len(people)
             return Seen(found.mean[:, :N], found.variance[:, :N], found.noise[:, :N], found.lost[:N])
 
-    def _seen(self, people: Followed, belief: Belief, inputs: Tensor, lost: Tensor) -> Seen:
+    def _seen(self, filter: Seated, belief: Belief, inputs: Tensor, lost: Tensor) -> Seen:
         """By sigma points through the observation: exact where that is linear in the state."""
+        belief, inputs = filter.spread(belief), filter.rows(inputs)
 
         def measuring(y: Tensor) -> Tensor:
             head = self.filtering.model.noise
             return head.variance(y[:, :, None], belief.x[:, :, None], inputs[None, :, None])[:, :, 0]
 
-        predicted, odd, even = halves(seen(people, points(belief.mean, belief.root)))
+        predicted, odd, even = halves(seen(filter.people, points(belief.mean, belief.root)))
         noise = measuring(predicted)
         least = measuring(predicted.clamp(min=0.0)) if bool((predicted < 0.0).any()) else noise
-        return Seen(predicted, odd.square().sum(-1) + even.square().sum(-1) + noise, least, lost)
+        variance = odd.square().sum(-1) + even.square().sum(-1) + noise
+        return Seen(filter.first(predicted, 1), filter.first(variance, 1), filter.first(least, 1), lost)
 
     def _held(self, states: Sequence[State], belief: Belief) -> Tensor:  # (B, m)
         rows = [inputs_of(s.course) for s in states]

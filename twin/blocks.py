@@ -1,6 +1,6 @@
 """People in blocks of one size, so that the arithmetic of a block is the same whoever is in it.
 
-A block has `size` rows and always one of them at least at rest, which lasts no time and is infused: so everything that a
+A block has `size` people and always one of them at least at rest, which lasts no time and is infused: so everything that a
 solver asks of a whole batch (are all steps equally long? is anyone infused?) has the same answer in every block, and no batch
 of another shape chooses another kernel. What a filter and a solver do to a row, then, depends on that row alone.
 """

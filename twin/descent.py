@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid import SimulationError
-from hybrid.filters import Belief, Innovation, starting_belief
+from hybrid.filters import Belief, Innovation
 from twin.blocks import Columns, Move
 from twin.clock import Microseconds
 from twin.filtering import Filtering, chosen, inputs_of
@@ -97,8 +97,8 @@ class Descent:
         self.belief, self.filter = filtering.of([job.known for job in jobs], states, [job.key for job in jobs])
         self.tally = Tally.of(states, filtering.model.members, filtering.block, self.belief.mean)
         self.good: list[tuple[Belief, Tally, Microseconds] | None] = [
-            None if s.belief is None or s.belief.held is not None else (self.belief, self.tally, s.course.time) for s in
-        states ]
+            None if s.belief is None or s.belief.held is not None else (self.belief, self.tally, s.course.time) for s in states
+        ]
         kept = [job.keep([g.course.time for g in groups]) | {len(groups) - 1} for job, groups in self.work]
         columns = self.columns
         for t in range(len(columns.dt)):
@@ -142,7 +142,7 @@ class Descent:
         if bool((columns.dt[t] > 0).any() | (columns.jump[t] != 0).any()):
             belief = self.filter.predict(replace(belief, time=columns.start[t]), columns.interval(t))
         if not bool(torch.isnan(columns.y[t]).all()):
-            belief, found = self.filter.update(belief, columns.y[t], inputs=columns.inputs[t])
+            belief, found = self.filter.update(belief, columns.y[t], columns.inputs[t])
             tally = tally.plus(found)
         return belief, tally
 
@@ -153,17 +153,17 @@ class Descent:
         like = self.belief.mean
         mean = torch.from_numpy(np.stack([k.mean for k in known], 1)).to(like)
         covariance = torch.from_numpy(np.stack([k.covariance for k in known], 1)).to(like)
-        begun = starting_belief(
-            self.filter.people,
-            baseline=torch.where(rows[:, None], columns.baseline[t], torch.nan),
-            personal=(mean, covariance),
-            inputs=columns.inputs[t] if len(filtering.model.backbone.inputs) else None,
-            spread=torch.tensor([k.spread for k in known]).to(like),
+        begun = self.filter.begun(
+            torch.where(rows[:, None], columns.baseline[t], torch.nan),
+            mean,
+            covariance,
+            columns.inputs[t] if len(filtering.model.backbone.inputs) else None,
+            torch.tensor([k.spread for k in known]).to(like),
         )
         M = filtering.model.members
         begun = replace(begun, mean=begun.mean.expand(M, -1, -1), root=begun.root.expand(M, -1, -1, -1))
         nothing = columns.y[t] * torch.nan
-        begun, _ = self.filter.update(begun, nothing, inputs=columns.inputs[t])  # a filter of particles draws them here
+        begun, _ = self.filter.update(begun, nothing, columns.inputs[t])  # a filter of particles draws them here
         before = self.belief
         if begun.particles is not None and before.particles is None:
             before = replace(before, particles=torch.zeros_like(begun.particles))

@@ -55,7 +55,7 @@ class Replay:
         states = [job.state for job, _ in work]
         plans = [moves(groups, job.state, starts, self.horizon) for job, groups in work]
         run = Descent(self.filtering, work, plans)
-        with torch.inference_mode(), few_threads(self.filtering.elements):
+        with torch.inference_mode(), few_threads(0):  # one thread: several share an array anywhere, and round ends otherwise
             run.go()
         left: list[tuple[Job, list[Group]]] = []
         for i, (job, groups) in enumerate(work):

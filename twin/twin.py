@@ -57,7 +57,7 @@ class Twin:
       model's process noise; a model without that must be given one, and `floor={}` says in so many words that there is none.
     - `horizon`: how far before a person's newest event the past may still change; older changes are refused, and the state
       there is folded · `ahead`: how far in the future an event may be true; later ones are refused · `level` of the bands.
-    - `block`: how many rows are computed together; a power of two from 2 on. More is faster for many people at once, and
+    - `block`: how many people are computed together, one of them nobody; from 2 on. More is faster for many people at once, and
       slower for one. Other sizes may give other last bits, so it is part of a log's settings.
 
     Errors: `ValueError` for a model that needs a floor and has none, people without the covariates that the model reads, and
@@ -79,7 +79,7 @@ class Twin:
         horizon: timedelta = timedelta(days=7),
         ahead: timedelta = timedelta(minutes=5),
         level: float = 0.9,
-        block: int = 16,
+        block: int = 4,
     ) -> None:
         self._who = People(bundle, people)
         require_kind(log, (SqliteLog, type(None)), "Twin: log", 'SqliteLog("people.db")')
@@ -91,7 +91,7 @@ class Twin:
         require_number(level, "Twin: level", above=0.0, most=1.0)
         if level == 1.0:
             raise ValueError("Twin: level lies strictly between 0 and 1; write level=0.9")
-        require_number(block, "Twin: block, how many rows,", least=2.0, most=65536.0, whole=True)
+        require_number(block, "Twin: block, how many people,", least=2.0, most=65536.0, whole=True)
         self.bundle, self.level = bundle, float(level)
         model = bundle.model
         require_kind(floor, (Mapping, type(None)), "Twin: floor", f"floor={{{model.backbone.states[0]!r}: 0.1}}")

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.twin import bundle_of as chain_of
+from benchmarks.twin import Chain
 from exchange import Bundle
-from tests.twin.builders import NOW, dosed, driven, linear_bundle, measured, oral_bundle
+from hybrid import HybridModel, States
+from learned import MLP, Constant, DiagonalDiffusion, Ensemble
+from physics import LogNormalPopulation
+from tests.twin.builders import NOW, bundle_of, dosed, driven, linear_bundle, measured, oral_bundle
 from twin import Event, Twin
 
 
@@ -58,12 +61,33 @@ def test_somebody_who_diverges_leaves_the_others_as_they_are() -> None:
     assert [without.state(id) for id in everyone] == [beside.state(id) for id in everyone]
 
 
-def test_of_the_same_events_everyone_of_a_block_has_the_same_bits() -> None:
-    """Four states, three coordinates and a residual of 16: rows of seven numbers, every other one of which begins at an odd
-    place of memory, where a product of matrices may round otherwise.
+class Later(Chain):
+    """Five states: an odd number."""
+
+    states = {**Chain.states, "later": "mg"}
+    scale = {**Chain.scale, "later": 100.0}
+
+    def rate(self, x: Any, u: Any, theta: Any) -> dict[str, Any]:
+        return {**Chain.rate(self, x, u, theta), "later": 0.5 * (x.sensor - x.later)}
+
+
+@pytest.mark.parametrize(("chain", "hidden"), [(Chain, (16,)), (Chain, (5,)), (Later, (16,)), (Later, (16, 7))])
+def test_of_the_same_events_everyone_of_a_block_has_the_same_bits(chain: type[Chain], hidden: tuple[int, ...]) -> None:
+    """Rows of odd numbers of columns: every other one begins at an odd place of memory, where a product of matrices may round
+    otherwise.
     """
-    twin, everyone = Twin(chain_of(1)), [f"P{k}" for k in range(15)]
-    for k in range(4):
+    mechanism = chain()
+    model = HybridModel(
+        mechanism,
+        LogNormalPopulation(mechanism.physical, [0.3, 0.3, 0.2]),
+        MLP(len(mechanism.states), hidden=hidden, state_scale=100.0, rate_scale=1.0),
+        observation=States(("sensor",)),
+        noise=Constant([3.0], [0.3]),
+        process=DiagonalDiffusion({"plasma": 4.0, "tissue": 1.0}),
+    )
+    stacked = Ensemble(1).stack(model, torch.Generator().manual_seed(1))
+    twin, everyone = Twin(bundle_of(stacked), block=16), [f"P{k}" for k in range(15)]
+    for k in range(3):
         given = [dosed(id, 0.0, 300.0, "d") for id in everyone] if k == 0 else []
         results = [measured(id, 0.1 * (k + 1), 50.0 + k, f"m{k}", channel="sensor", unit="mg") for id in everyone]
         twin.arrive([*given, *results], now=NOW)
@@ -89,9 +113,9 @@ def test_one_thread_or_more(build: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("others", [2, 9_999])
 def test_alone_with_two_or_with_ten_thousand(others: int) -> None:
-    """In blocks of 512, so that as many as that stand beside each other."""
+    """In blocks of 64, so that as many as that stand beside each other."""
     bundle: Bundle = oral_bundle()
-    crowd, alone = Twin(bundle, block=512), Twin(bundle, block=512)
+    crowd, alone = Twin(bundle, block=64), Twin(bundle, block=64)
     own = oral_events("own", 7)
     rest = [oral_events(f"P{k}", k)[: 2 + k % 3] for k in range(others)]
     crowd.arrive([e for events in rest[: others // 2] for e in events] + own[:2], now=NOW)
