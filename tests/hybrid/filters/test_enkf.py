@@ -192,7 +192,7 @@ def test_a_particle_that_diverges_loses_its_person_alone() -> None:
         calm = filter.predict(replace(start, root=root.clamp(max=0.3)), interval)
         calm, _ = filter.update(calm, torch.full((3, 1), 0.5, dtype=F64))
     assert after.lost.tolist() == [False, True, False]
-    assert said.count.tolist() == [1, 0, 1]
+    assert said.count.tolist() == [[1, 0, 1]]
     assert bool(torch.isnan(said.log_likelihood[:, 1]).all())
     assert torch.equal(after.mean[:, ::2], calm.mean[:, ::2])
 
@@ -222,3 +222,36 @@ def test_other_particles_than_the_filters_are_refused() -> None:
         again = EnKF(people, particles=30).predict(replace(before, particles=None), interval)
     assert again.particles is not None
     assert again.particles.shape == (1, 1, 3, 30)
+
+
+def test_as_many_particles_in_a_float_are_as_many() -> None:
+    people, interval = Followed.of(problem(), 1), Interval.of(torch.tensor([0.5], dtype=F64), 3)
+    with torch.no_grad():
+        one, other = (EnKF(people, particles=p).predict(belief_of(1), interval) for p in (10, 10.0))  # type: ignore[arg-type]
+    assert torch.equal(one.mean, other.mean)
+
+
+def test_steps_shorter_than_float32_tells_times_apart_draw_numbers_of_their_own() -> None:
+    """Half a year from the origin in minutes a float32 stands still for steps of .01; the time is kept in float64."""
+    model = observed(
+        LinearBackbone([[-1.0]], states=["x"], state_units=["1"], time_unit="min"), None, seen=("x",), sd=0.3, g=(0.5,)
+    ).to(torch.float32)
+    people = Followed.of(model, 1)
+    start = Belief(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1, 1), torch.full((1,), 3e5), 1)
+    filters, beliefs = (EnKF(people, particles=200), UKF(people)), [start, start]
+    with torch.no_grad():
+        for _ in range(60):
+            beliefs = [f.predict(b, Interval.of(torch.full((1,), 0.01), 1)) for f, b in zip(filters, beliefs, strict=True)]
+    for belief in beliefs:
+        assert float(belief.time) == pytest.approx(300000.6, abs=1e-6)
+        assert belief.to(torch.zeros(1)).time.dtype == F64
+    cloud, exact = (float(b.covariance) for b in beliefs)
+    # 200 particles know a variance to 1/√100 of it; the same number at every step makes it some 40 times as large
+    assert cloud == pytest.approx(exact, rel=0.5)
+
+
+def test_a_step_in_which_time_stands_still_is_refused() -> None:
+    people = Followed.of(problem(), 1)
+    late = replace(belief_of(1), time=torch.full((1,), 1e9, dtype=F64))
+    with torch.no_grad(), pytest.raises(ValueError, match=r"step of 1e-08 is shorter than float64 tells times apart at 1e\+09"):
+        EnKF(people, particles=10).predict(late, Interval.of(torch.full((1,), 1e-8, dtype=F64), 3))
