@@ -8,7 +8,8 @@ from pathlib import Path
 from benchmarks.race import EXIT_CODES, MISSED, OK, SKIPPED, WRONG
 
 NAMES = (
-    *("nonstiff", "cohort", "stiff", "members", "memory", "personalise", "filters", "gpu", "devices", "workprecision"),
+    *("nonstiff", "cohort", "stiff", "members", "memory", "personalise", "filters", "twin", "gpu", "devices"),
+    "workprecision",
     *("certify", "regional", "s2008", "contracting", "mutations", "mechanism_mutations", "junk"),
     *("uncertainty", "scores", "c_header"),
 )

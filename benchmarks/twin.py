@@ -7,7 +7,6 @@ times during 10,000 arrivals nothing acknowledged is lost or doubled, and the st
 Memory is measured on some people over all the days and on many over a few results, and extrapolated openly.
 """
 
-import argparse
 import os
 import random
 import signal
@@ -21,6 +20,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import race
 from benchmarks.memory import peak_memory
 from exchange import Bundle
 from hybrid import HybridModel, Mesh, States
@@ -201,35 +201,50 @@ def killed(count: int, kills: int) -> dict[str, Any]:
     }
 
 
+def remembered(report: race.Report, setup: race.Settings) -> None:
+    """Bytes of a person with a week of five-minute results, what that makes of 10,000; a month of hourly ones; many at once."""
+    for members, limit in ((1, 4.0), (8, 12.0)):
+        setup.progress(f"twin: a week of five-minute results, {members} members")
+        week = days(members, 15, 1 if setup.quick else 9, 60.0 if setup.quick else 5.0)
+        size, snapshots = week[-1][1:3]
+        report.figures |= {
+            f"{members} members: bytes of a person in memory": size,
+            f"{members} members: snapshots of a person": snapshots,
+            f"{members} members: GB of 10,000 people, extrapolated": size * 1e4 / 1e9,
+        }
+        if not setup.quick:
+            claim = f"10,000 people with {members} members and a week of five-minute results: less than {limit:g} GB"
+            report.target(claim, f"{size * 1e4 / 1e9:.2f}", size * 1e4 / 1e9 < limit)
+    setup.progress("twin: a month of hourly results")
+    month = days(1, 15, 3 if setup.quick else 30, 240.0 if setup.quick else 60.0)
+    if not setup.quick:
+        grown = month[-1][1] / month[8][1]
+        report.figures["bytes of a person after 30 days, over those after 9"] = grown
+        report.target("memory is flat over 30 days: at most 1.05 of day 9", f"{grown:.3f}", grown <= 1.05)
+    people = 300 if setup.quick else 10_000
+    setup.progress(f"twin: {people} people at once")
+    before, after, size = many(1, people, 3)
+    report.figures |= {f"{people} people, 3 results each: GB of the process before": before, "GB at most": after}
+
+
 def main() -> int:
-    """Measure what is asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.twin", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes: to see that it works")
-    rows = ("latency", "days", "many", "kill")
-    parser.add_argument("--only", nargs="+", choices=rows, default=rows)
-    parser.add_argument("--members", type=int, default=1, help="members in the rows of memory (1)")
-    parser.add_argument("--threads", type=int, default=1, help="torch's threads (1)")
-    a = parser.parse_args()
-    torch.set_num_threads(a.threads)
-    if "latency" in a.only:
-        for name, value in latency(count=40 if a.quick else 200).items():
-            print(f"latency, 8 members: {name} {value:.4g}")
-    if "days" in a.only:
-        people, count, minutes = (15, 9, 120.0) if a.quick else (15, 30, 30.0)
-        for day, size, snapshots, memory in days(a.members, people, count, minutes):
-            gb = 10_000 * size / 1e9
-            each = f"day {day}: {size:.0f} bytes and {snapshots:.0f} snapshots a person"
-            print(f"{each}, 10,000 people: {gb:.2f} GB; process {memory:.2f} GB", flush=True)
-    if "many" in a.only:
-        people, times = (300, 3) if a.quick else (10_000, 3)
-        before, after, size = many(a.members, people, times)
-        print(f"{people} people, {times} results each: {before:.2f} GB before, {after:.2f} GB at most, {size:.0f} bytes a person")
-    if "kill" in a.only:
-        print(killed(400 if a.quick else 10_000, 4 if a.quick else 50))
-    return 0
+    """Run the benchmark; the exit code."""
+    setup = race.settings("twin", __doc__)
+    report = race.Report("twin", "People followed, event by event")
+    setup.progress("twin: one event of one person, and one that is a day late")
+    found = latency(count=40 if setup.quick else 200)
+    report.figures |= {f"8 members, {name}: s" if "gone" not in name else name: value for name, value in found.items()}
+    if not setup.quick:
+        for name, what, limit in (("one event", "one event, median of 200", 0.010), ("24 h late", "a result 24 h late", 1.5)):
+            report.target(f"8 members, {what}: less than {limit:g} s", f"{found[name]:.4f}", found[name] < limit)
+    remembered(report, setup)
+    setup.progress("twin: killed on the way")
+    kill = killed(200 if setup.quick else 10_000, 3 if setup.quick else 50)
+    report.figures |= {"killed": kill["kills"], "acknowledged and lost": kill["lost"], "arrivals in the log": kill["in the log"]}
+    report.wrong |= bool(kill["lost"]) or not (kill["as sent, each once"] and kill["states the same to the bit"])
+    return setup.finish(report)
 
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.exit(main())
-

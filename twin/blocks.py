@@ -159,7 +159,9 @@ def stacked(model: HybridModel, people: list[Known], states: list[State], size: 
     rows = [blank if b is None else b for b in believed]
     rows += [rows[0]] * (size - len(rows))
     mean, root = np.stack([b.mean for b in rows], 1), np.stack([b.root for b in rows], 1)
-    belief = Belief(torch.from_numpy(mean).to(like), torch.from_numpy(root).to(like), like.new_zeros(size), n)
+    clouds = [b.particles for b in rows if b.particles is not None]
+    particles = torch.from_numpy(np.stack(clouds, 1)).to(like) if clouds else None
+    belief = Belief(torch.from_numpy(mean).to(like), torch.from_numpy(root).to(like), like.new_zeros(size), n, particles)
     everyone = [*people, *[people[0]] * (size - len(people))]
     names = sorted(people[0].covariates)
     return belief, {name: torch.tensor([k.covariates[name] for k in everyone]).to(like) for name in names}

@@ -130,7 +130,7 @@ class Descent:
             for i in torch.nonzero(bad[: len(self.work)])[:, 0].tolist():
                 self._lose(i, t, None)
             return False
-        self.belief, self.tally = belief, tally
+        self.belief, self.tally = _plain(belief), tally
         for i in torch.nonzero(self.columns.begins[t, : len(self.work)])[:, 0].tolist():
             self.restarts[i] += self.work[i][0].state.belief is not None
         return True
@@ -218,6 +218,15 @@ class Descent:
             self.restarts[i],
             None if belief.particles is None else of(belief.particles[:, i]),
         )
+
+
+def _plain(belief: Belief) -> Belief:
+    """In memory as a snapshot comes back: in another layout sums are taken in another order, and round otherwise."""
+    cloud = belief.particles
+    if belief.mean.is_contiguous() and belief.root.is_contiguous() and (cloud is None or cloud.is_contiguous()):
+        return belief
+    cloud = None if cloud is None else cloud.contiguous()
+    return replace(belief, mean=belief.mean.contiguous(), root=belief.root.contiguous(), particles=cloud)
 
 
 def _only(i: int, like: Tensor) -> Tensor:  # (B,) bool

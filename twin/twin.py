@@ -222,7 +222,7 @@ class Twin:
         """What is believed of a person, by default at their newest event; it leaves no trace.
 
         `at` later than that: a prediction. Earlier: what follows from everything of the canonical log up to then.
-        Errors: `ValueError` for somebody of whom nothing is known.
+        Errors: `ValueError` for somebody of whom nothing is known, and for a time before what is folded.
         """
         if at is not None:
             require_stamp(at, "at")

@@ -5,9 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jsonschema
 import pytest
@@ -16,6 +17,7 @@ from typer.testing import CliRunner, Result
 from exchange import Bundle, load, save
 from homeostat.cli import app
 from homeostat.follow.followed import people_of
+from homeostat.follow.lines import Line, waiting_lines
 from homeostat.follow.schemas import schema_text
 from hybrid import Concentration, Dose, HybridModel, Schedule
 from learned import AdditiveProportional, DiagonalDiffusion
@@ -55,6 +57,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(bundle_of(process=True), folder / "model.twin")
     save(bundle_of(process=False), folder / "quiet.twin")
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> list[dict[str, Any]]:
+    """What is said of a night that nothing interrupts."""
+    return lines_of(run(folder / "model.twin", "--stream", written(folder / "night.ndjson", night())))
 
 
 def event(patient: str, id: str, hour: float, value: float | None = None, **more: Any) -> dict[str, Any]:
@@ -124,7 +132,7 @@ def test_an_estimate_a_line(folder: Path, tmp_path: Path) -> None:
     assert done.stderr == "homeostat: followed to the end: 14 lines, 14 changes, 0 known before, 0 rejected\n"
 
 
-def test_the_twin_says_the_same(folder: Path, tmp_path: Path) -> None:
+def test_the_twin_says_the_same(folder: Path, whole: list[dict[str, Any]]) -> None:
     """The command adds nothing to `Twin`, and how much is waiting changes no line."""
     twin = Twin(load(folder / "model.twin"))
     expected = []
@@ -132,13 +140,14 @@ def test_the_twin_says_the_same(folder: Path, tmp_path: Path) -> None:
         (change,) = twin.arrive(read_event(one))
         assert change.estimate is not None
         expected.append(change.estimate.to_dict()["channels"])
-    text = "".join(json.dumps(one) + "\n" for one in night())
+    assert [line["channels"] for line in whole] == expected
+    text = "".join(json.dumps(one) + "\n" for one in night()[:4])
     done = run(folder / "model.twin", "--stream", "-", "--json", given=text)
-    assert [line["channels"] for line in lines_of(done)] == expected
+    assert [line["channels"] for line in lines_of(done)] == expected[:4]
 
 
 def test_the_level_is_the_bands(folder: Path, tmp_path: Path) -> None:
-    stream = written(tmp_path / "night.ndjson", night())
+    stream = written(tmp_path / "night.ndjson", night()[:4])
     wide, narrow = (lines_of(run(folder / "model.twin", "--stream", stream, "--level", a))[-1] for a in ("0.99", "0.5"))
     assert (wide["level"], narrow["level"]) == (0.99, 0.5)
     wide, narrow = (one["channels"]["concentration"] for one in (wide, narrow))
@@ -148,9 +157,10 @@ def test_the_level_is_the_bands(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ekf", "enkf"])
 def test_other_filters(name: str, folder: Path, tmp_path: Path) -> None:
-    done = run(folder / "model.twin", "--stream", written(tmp_path / "n", night()), "--filter", name, "--drift", "30d")
+    stream = written(tmp_path / "n", night()[:6])
+    done = run(folder / "model.twin", "--stream", stream, "--filter", name, "--drift", "30d")
     assert done.exit_code == 0, done.stderr
-    assert len(lines_of(done)) == 14
+    assert len(lines_of(done)) == 6
 
 
 # ---- what cannot be followed -----------------------------------------------------------------------------------------
@@ -194,7 +204,7 @@ def test_dead_letters_have_their_numbers_and_the_stream_goes_on(folder: Path, tm
 
 
 def test_a_model_without_process_noise_needs_a_floor_and_runs_with_one(folder: Path, tmp_path: Path) -> None:
-    stream = written(tmp_path / "night.ndjson", night())
+    stream = written(tmp_path / "night.ndjson", night()[:4])
     done = run(folder / "quiet.twin", "--stream", stream, "--json")
     assert done.exit_code == 2
     error = json.loads(done.stdout)["error"]
@@ -202,7 +212,7 @@ def test_a_model_without_process_noise_needs_a_floor_and_runs_with_one(folder: P
     assert error["cure"].startswith("write --process-floor mg=VALUE")
     done = run(folder / "quiet.twin", "--stream", stream, *FLOOR)
     assert done.exit_code == 0
-    assert len(lines_of(done)) == 14
+    assert len(lines_of(done)) == 4
 
 
 @pytest.mark.parametrize(
@@ -273,11 +283,10 @@ def test_who_may_be_followed(tmp_path: Path) -> None:
 # ---- stopped and taken up again --------------------------------------------------------------------------------------
 
 
-def test_a_log_goes_on_and_knows_what_it_knew(folder: Path, tmp_path: Path) -> None:
-    whole = lines_of(run(folder / "model.twin", "--stream", written(tmp_path / "night.ndjson", night())))
+def test_a_log_goes_on_and_knows_what_it_knew(folder: Path, tmp_path: Path, whole: list[dict[str, Any]]) -> None:
     log = ["--log", tmp_path / "night.db"]
     begun = run(folder / "model.twin", "--stream", written(tmp_path / "some.ndjson", night()[:5]), *log)
-    again = run(folder / "model.twin", "--stream", tmp_path / "night.ndjson", *log)
+    again = run(folder / "model.twin", "--stream", written(tmp_path / "night.ndjson", night()), *log)
     assert [line["line"] for line in lines_of(again)] == list(range(6, 15))
     assert "14 lines, 9 changes, 5 known before, 0 rejected" in again.stderr
     assert last_of([*lines_of(begun), *lines_of(again)]) == last_of(whole)
@@ -293,38 +302,72 @@ def test_a_log_goes_on_and_knows_what_it_knew(folder: Path, tmp_path: Path) -> N
         assert "night.db" in refused.stderr
 
 
+@pytest.fixture
+def usual() -> Iterator[None]:
+    """The handlers of a shell's foreground, whatever this process was started with."""
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as a shell on POSIX sends them")
+@pytest.mark.usefixtures("usual")
+@SIGNALS
+def test_interrupted_and_taken_up_again_ends_where_an_uninterrupted_run_does(
+    number: int, code: int, folder: Path, tmp_path: Path, whole: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seven_and_a_signal(stream: BinaryIO) -> Iterator[list[Line]]:
+        """Lines that come one by one; where the eighth is waited for, the signal comes."""
+        for line in [line for lines in waiting_lines(stream) for line in lines][:7]:
+            yield [line]
+        os.kill(os.getpid(), number)
+        time.sleep(5.0)
+
+    log = ["--log", tmp_path / "night.db"]
+    with monkeypatch.context() as patched:
+        patched.setattr("homeostat.follow.followed.waiting_lines", seven_and_a_signal)
+        done = run(folder / "model.twin", "--stream", folder / "night.ndjson", "--json", *log)
+    assert done.exit_code == code, done.stderr
+    *seen, said = lines_of(done)
+    assert len(seen) == 7
+    assert said["error"]["exit"] == code
+    assert done.stderr.endswith("night.db; the same command goes on from there\n"), done.stderr
+    again = run(folder / "model.twin", "--stream", folder / "night.ndjson", *log)
+    assert [line["line"] for line in lines_of(again)] == list(range(8, 15))
+    assert last_of([*seen, *lines_of(again)]) == last_of(whole)
+
+
 def program(folder: Path, *arguments: object) -> "subprocess.Popen[str]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    # a shell in the background has its children ignore Ctrl-C; a terminal does not
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from homeostat.__main__ import main; main()"
     return subprocess.Popen(
-        [sys.executable, "-m", "homeostat", "follow", str(folder / "model.twin"), *(str(a) for a in arguments)],
+        [sys.executable, "-c", code, "follow", str(folder / "model.twin"), *(str(a) for a in arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
         env=environment,
-        preexec_fn=_usual,
     )
 
 
-def _usual() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals as a shell on POSIX sends them")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
-def test_interrupted_and_taken_up_again_ends_where_an_uninterrupted_run_does(
-    number: int, code: int, folder: Path, tmp_path: Path
+@SIGNALS
+def test_a_real_process_is_interrupted(
+    number: int, code: int, folder: Path, tmp_path: Path, whole: list[dict[str, Any]]
 ) -> None:
-    events = night(("anna", "ben", "carla"))
-    whole = last_of(lines_of(run(folder / "model.twin", "--stream", written(tmp_path / "night.ndjson", events))))
-    log = ["--log", tmp_path / "night.db"]
-    child = program(folder, "--stream", "-", "--json", *log)
+    child = program(folder, "--stream", "-", "--json", "--log", tmp_path / "night.db")
     assert child.stdin is not None
     assert child.stdout is not None
     seen = []
-    for one in events[:8]:  # each is answered before the next is there
+    for one in night()[:7]:  # each is answered before the next is there
         child.stdin.write(json.dumps(one) + "\n")
         child.stdin.flush()
         seen.append(json.loads(child.stdout.readline()))
@@ -333,13 +376,36 @@ def test_interrupted_and_taken_up_again_ends_where_an_uninterrupted_run_does(
     assert child.returncode == code, err
     assert json.loads(out)["error"]["exit"] == code
     assert err.endswith("night.db; the same command goes on from there\n"), err
-    again = run(folder / "model.twin", "--stream", tmp_path / "night.ndjson", *log)
-    assert [line["line"] for line in lines_of(again)] == list(range(9, len(events) + 1))
-    assert last_of([*seen, *lines_of(again)]) == whole
+    again = run(folder / "model.twin", "--stream", folder / "night.ndjson", "--log", tmp_path / "night.db")
+    assert last_of([*seen, *lines_of(again)]) == last_of(whole)
 
 
+def require_kept(folder: Path, log: Path) -> None:
+    """What was taken is kept, whether anybody read of it or not."""
+    given = "".join(json.dumps(one) + "\n" for one in (dose("anna"), event("anna", "1", 1.0, 8.0)))
+    again = run(folder / "model.twin", "--stream", "-", "--log", log, given=given)
+    assert "2 lines, 0 changes, 2 known before" in again.stderr
+
+
+def test_what_nobody_reads_is_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+
+    def to_a_reader_who_goes_away(text: str, **_: object) -> None:
+        said.append(text)
+        if len(said) == 2:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("homeostat.commands.follow.say", to_a_reader_who_goes_away)
+    given = "".join(json.dumps(one) + "\n" for one in (dose("anna"), event("anna", "1", 1.0, 8.0)))
+    done = run(folder / "model.twin", "--stream", "-", "--log", tmp_path / "night.db", given=given)
+    assert (done.exit_code, done.stderr) == (141, "")
+    monkeypatch.undo()
+    require_kept(folder, tmp_path / "night.db")
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a closed pipe is a signal's number there")
-def test_a_reader_who_goes_away_ends_it(folder: Path, tmp_path: Path) -> None:
+def test_a_reader_who_goes_away_ends_a_real_process(folder: Path, tmp_path: Path) -> None:
     child = program(folder, "--stream", "-", "--log", tmp_path / "night.db")
     assert child.stdin is not None
     assert child.stdout is not None
@@ -354,11 +420,7 @@ def test_a_reader_who_goes_away_ends_it(folder: Path, tmp_path: Path) -> None:
     assert child.stderr.read() == ""
     child.stdin.close()
     child.stderr.close()
-    # what was taken is kept, whether anybody read of it or not
-    assert "2 lines, 0 changes, 2 known before" in run(
-        folder / "model.twin", "--stream", "-", "--log", tmp_path / "night.db",
-        given="".join(json.dumps(one) + "\n" for one in (dose("anna"), event("anna", "1", 1.0, 8.0))),
-    ).stderr  # fmt: skip
+    require_kept(folder, tmp_path / "night.db")
 
 
 # ---- schemas ---------------------------------------------------------------------------------------------------------

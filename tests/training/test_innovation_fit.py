@@ -95,14 +95,14 @@ def test_the_bound_is_the_one_that_was_computed_elsewhere() -> None:
 
 
 def test_the_noises_of_a_hundred_records() -> None:
-    count, length = 100, 100
+    count, length = 100, 70
     # a derivative of 1 beside curvatures of 20 and more is a fifth of the bound at most
     s, sigma = recovered(count, length, (0.45, 0.12), 1.0)
     least = bound(length)
     for value, truth, sd in ((s, S, least[0]), (sigma, SIGMA, least[1])):
         # the mean of a hundred is known to a tenth of the bound; beside it stands the estimator's own bias, of order bound²
         assert abs(value.mean() / truth - 1.0) < 0.3 * sd + sd**2
-        # the standard deviation of a hundred draws has one of 7 %, and that of σ a long tail below
+        # the standard deviation of a hundred draws has one of 7 %, and that of σ a long tail below; six other seeds: .81–1.06
         assert 0.75 < value.std(ddof=1) / truth / sd < 1.3
 
 
@@ -120,7 +120,7 @@ def test_the_noises_of_a_thousand_records() -> None:
 
 def test_what_the_marginal_fit_cannot_tell_apart_the_innovations_can() -> None:
     # s²/2 + σ² is the variance at each time: two starts of the same sum, one all process, one nearly all measurement
-    y = records(6, 40)
+    y = records(6, 25)
     total = 0.5 * S**2 + SIGMA**2
     starts = [(s, float(np.sqrt(total - 0.5 * s**2))) for s in (0.51, 0.1)]
     ends: dict[str, list[tuple[float, float]]] = {"fit": [], "innovations": []}
@@ -137,9 +137,9 @@ def test_what_the_marginal_fit_cannot_tell_apart_the_innovations_can() -> None:
             parts = found.model.process.log_scale, found.model.noise.log_sd
             ends[name].append(tuple(float(p.detach().exp()) for p in parts))
     # fit stays where it began: both ends explain what it looks at equally well, and neither is the truth but by its start
-    assert marginal[0] == pytest.approx(marginal[1], abs=0.1)  # of some 20 nats a record
+    assert marginal[0] == pytest.approx(marginal[1], abs=0.1)  # of some 12 nats a record
     assert abs(ends["fit"][0][0] - ends["fit"][1][0]) > 0.3
-    # the innovations end at one place, which is the truth: 6 records of 40 times know s to 10 % and σ to 15 %
+    # the innovations end at one place, which is the truth: 6 records of 25 times know s to 13 % and σ to 19 %
     assert ends["innovations"][0] == pytest.approx(ends["innovations"][1], rel=3e-3)
     assert ends["innovations"][0] == pytest.approx((S, SIGMA), rel=0.4)
 
@@ -185,7 +185,7 @@ def test_zeros_floors_and_weights_stay() -> None:
     model = two_states(MLP(2, hidden=(3,), rate_scale=0.3, state_scale=1.0, generator=torch.Generator().manual_seed(1)))
     cohort = of_two_states(model, size=1e-3)  # far less noise than the floor
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    found = last(innovation_fit(model, cohort, search=Search(steps=15)))
+    found = last(innovation_fit(model, cohort, search=Search(steps=8)))
     for name, p in model.named_parameters():
         assert torch.equal(p, before[name]), name  # what was given is as it was
     for name, p in found.model.named_parameters():
@@ -294,13 +294,13 @@ def test_members_do_not_influence_each_other() -> None:
         many.process.log_scale[1] += 0.7
     cohort = of_two_states(model, 4)
     weights = torch.tensor([[1.0, 2.0, 0.0, 1.0], [0.0, 1.0, 1.0, 1.0]], dtype=F64)
-    both = last(innovation_fit(many, cohort, Objective(weights=weights), Search(steps=8)))
+    both = last(innovation_fit(many, cohort, Objective(weights=weights), Search(steps=4)))
     for m in range(2):
         single = two_states()
         with torch.no_grad():
             single.process.log_scale += 0.7 * m
         here = torch.nonzero(weights[m])[:, 0]
-        alone = last(innovation_fit(single, cohort.people(here), Objective(weights=weights[m : m + 1, here]), Search(steps=8)))
+        alone = last(innovation_fit(single, cohort.people(here), Objective(weights=weights[m : m + 1, here]), Search(steps=4)))
         for name, p in alone.model.named_parameters():
             torch.testing.assert_close(both.model.get_parameter(name)[m : m + 1], p, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(both.step.loss[m : m + 1], alone.step.loss, rtol=1e-9, atol=1e-9)
@@ -342,15 +342,15 @@ def test_held_out_people_judge_by_what_the_filter_says_of_them() -> None:
 def test_every_step_is_complete_and_goes_on() -> None:
     model = two_states()
     cohort = of_two_states(model)
-    through = list(innovation_fit(model, cohort, search=Search(steps=12)))
+    through = list(innovation_fit(model, cohort, search=Search(steps=6)))
     assert [s.index for s in through] == list(range(1, len(through) + 1))
     losses = [float(s.loss) for s in through]
     assert all(b <= a for a, b in itertools.pairwise(losses))
     halfway = through[3].best.model
     again = next(innovation_fit(halfway, cohort))
     assert float(again.loss) == pytest.approx(losses[3], rel=1e-12)
-    later = last(innovation_fit(halfway, cohort, search=Search(steps=30)))
-    whole = last(innovation_fit(model, cohort, search=Search(steps=30)))
+    later = last(innovation_fit(halfway, cohort, search=Search(steps=20)))
+    whole = last(innovation_fit(model, cohort, search=Search(steps=20)))
     assert float(later.step.loss) == pytest.approx(float(whole.step.loss), abs=1e-4)
 
 

@@ -1,6 +1,7 @@
 """What becomes of events between two measurements, against a Kalman filter written down from the textbook."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -126,3 +127,26 @@ def test_steps_are_of_a_persons_own_mesh_and_begin_anew_after_what_arrives() -> 
         assert steps == sorted(steps)
     jumps: list[Any] = [piece.jump for piece in groups[2].pieces]
     assert (jumps[0], set(jumps[1:])) == ((2.0, 0.0), {(0.0, 0.0)})
+
+
+def test_features_of_a_waveform_come_on_a_clock_of_their_own() -> None:
+    """Every half minute from a monitor whose clock is 90 s behind, beside a laboratory's results: the textbook at true times."""
+    rng = np.random.default_rng(3)
+    begun = [driven("x", 0, 0.7, "u", name="u"), driven("x", 0, 0.3, "v", name="v")]
+    lab = [measured("x", h, 0.5 + h, f"r{h}", channel="b", unit="mg") for h in (0.05, 0.11, 0.2)]
+    true = [
+        measured("x", 0.03 + k / 120, rng.uniform(0.5, 1.5), f"rate{k}", channel="a", unit="mg", source="monitor")
+        for k in range(20)
+    ]
+    stamped = [replace(e, time=e.time - 90_000_000) for e in true]
+    clock = Event("x", "monitor", "clock", 1, "offset", START, value=90.0, unit="s")
+    twin = Twin(linear_bundle(), people={"x": Patient(spread={"a": 1.0, "b": 1.0})})
+    twin.arrive([*begun, *stamped], now=NOW)
+    change = twin.arrive([clock, *lab], now=NOW)[0]
+    assert change.moved["a"].before != change.moved["a"].after
+    belief = twin._memory.tip("x").belief
+    assert belief is not None
+    mean, covariance, total = textbook(sorted([*begun, *true, *lab], key=lambda e: e.time), 1.0)
+    np.testing.assert_allclose(belief.mean[0], mean, rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(belief.root[0] @ belief.root[0].T, covariance, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(belief.evidence[0], total, rtol=1e-9)

@@ -104,7 +104,8 @@ def _refused(database: Database, patient: str, first: Key | None, horizon: int |
     folded = folded_to(database, patient)
     newest = newest_of(database, patient) if horizon is not None else None
     limit = None if newest is None or horizon is None else newest - horizon
-    if (folded is None or first > folded) and (limit is None or first[0] >= limit):
+    # all of the fold's time is settled with it: what counts at one time is learned of together
+    if (folded is None or first[0] > folded[0]) and (limit is None or first[0] >= limit):
         return ""
     settled = max(time for time in (limit, None if folded is None else folded[0]) if time is not None)
     return (

@@ -175,7 +175,8 @@ class SqliteLog:
         return None if row is None else row[0]
 
     def fold(self, patient: str, key: Key, state: bytes) -> None:
-        """Settle this patient's past: everything up to and with `key` is in `state`, and later changes to it are refused.
+        """Settle this patient's past: everything up to and with `key` is in `state`, and later changes to it are refused, as is
+        whatever else would count at the time of `key`.
 
         The events stay in the file, so that a duplicate is known and a correction refused; `timeline` begins behind `key`.
 

@@ -35,7 +35,7 @@ def values(people: int) -> Tensor:  # (N, 5, 2)
 
 
 def test_the_distance_to_the_kalman_filter_falls_with_the_root_of_the_particles() -> None:
-    """64 people of a linear model, one draw each: their rms distance at 50, 200 and 800 particles."""
+    """64 people of a linear model, one draw each: their rms distance at 25, 100 and 400 particles."""
     N = 64
     people = Followed.of(problem(), N)
     start, segments, y = belief_of(1).people(torch.zeros(N, dtype=torch.long)), None, values(1).expand(N, -1, -1)
@@ -46,7 +46,7 @@ def test_the_distance_to_the_kalman_filter_falls_with_the_root_of_the_particles(
         assert exact.root is not None
         sd = (exact.root @ exact.root.mT).diagonal(dim1=-2, dim2=-1).sqrt()
         off = []
-        for P in (50, 200, 800):
+        for P in (25, 100, 400):
             found = along(EnKF(people, particles=P, seed=3), start, segments, y)
             assert found.mean is not None
             off.append(float(((found.mean - exact.mean) / sd).square().mean().sqrt()))
@@ -56,7 +56,7 @@ def test_the_distance_to_the_kalman_filter_falls_with_the_root_of_the_particles(
     # a rms over 64 people is known to some 1/√(2 · 64) = 9 %, so a ratio of two to 13 %; a factor of 4 in P is one of 2
     for more, fewer in itertools.pairwise(off):
         assert 1.4 <= more / fewer <= 2.8
-    assert off[-1] <= 0.1  # 1.7/√P as measured
+    assert off[-1] <= 0.14  # 1.7/√P as measured
 
 
 def test_nobodys_numbers_depend_on_company_to_the_bit() -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
-from itertools import permutations
+from itertools import islice, permutations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.twin.log.drawn import HOUR, MINUTE, START, any_event, clock, event_of_few, result, withdrawn
@@ -54,7 +54,7 @@ def test_the_definition_in_any_order(events: list[Event], random: object) -> Non
     assert pairs(canonical(iter(shuffled))) == expected
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(st.lists(event_of_few(), max_size=14), st.data())
 def test_the_log_is_the_canonical_one_after_every_arrival(events: list[Event], drawn: st.DataObject) -> None:
     """Receipts too: what is not new changes nothing, and nothing changes before `changed_from`, where something does."""
@@ -100,7 +100,8 @@ def test_what_nothing_tells_apart_is_refused_and_the_rest_is_canonical(arrivals:
     log.close()
 
 
-@settings(max_examples=60)
+# the first draw of all makes a table of characters, which takes a second or two
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(any_event(), max_size=12, unique_by=lambda e: e.identity))
 def test_whatever_texts_and_times_come_back_as_they_were(events: list[Event]) -> None:
     """Every field over its whole range, through the table and back; order by bytes of UTF-8 in both."""
@@ -118,8 +119,10 @@ def test_whatever_texts_and_times_come_back_as_they_were(events: list[Event]) ->
     log.close()
 
 
-def test_all_orders_of_eight_arrivals() -> None:
-    """40,320 of them; after each the log is as it was before."""
+# every 47th: a prime, so that those that come first, last and side by side are all met
+@pytest.mark.parametrize("every", [47, pytest.param(1, marks=pytest.mark.slow)])
+def test_all_orders_of_eight_arrivals(every: int) -> None:
+    """40,320 of them, or some; after each the log is as it was before."""
     log, expected = SqliteLog(), list(canonical(EIGHT))
     assert [t.event.value for t in expected] == [100.0, 77.0, 101.0, 102.0, 104.0, 105.0]
     orders = 0
@@ -127,13 +130,13 @@ def test_all_orders_of_eight_arrivals() -> None:
     class Back(Exception):
         pass
 
-    for order in permutations(EIGHT):
+    for order in islice(permutations(EIGHT), 0, None, every):
         with suppress(Back), log.together():
             log.add(order, START)
             if log.timeline("P") == expected:
                 orders += 1
             raise Back
-    assert orders == 40_320
+    assert orders == -(-40_320 // every)
     assert log.timeline("P") == []
     log.close()
 
