@@ -119,12 +119,12 @@ class HybridModel(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The floating type of the model's numbers: float64, or what `.to(...)` made of it."""
-        return next(iter((*self.parameters(), *self.buffers()))).dtype
+        return next(itertools.chain(self.parameters(), self.buffers())).dtype
 
     @property
     def device(self) -> torch.device:
         """Where the model's numbers are."""
-        return next(iter((*self.parameters(), *self.buffers()))).device
+        return next(itertools.chain(self.parameters(), self.buffers())).device
 
     @property
     def sees(self) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hybrid.cutting.interval import Interval
 from hybrid.solve.schemes.phi import doublings_for, phi
+from hybrid.transition_root import noise_root as noise_root
 from hybrid.transition_root import transition_root as transition_root
 from physics.arguments import quote, require_kind, require_shape
 

@@ -96,6 +96,8 @@ def threads_by(size: Size) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @wraps(function)
         def whole(*arguments: P.args, **named: P.kwargs) -> R:
+            if torch.get_num_threads() == 1:  # no fewer, and nothing to be asked
+                return function(*arguments, **named)
             with few_threads(elements(*arguments, **named)):
                 return function(*arguments, **named)
 

@@ -8,8 +8,12 @@ and a root are rounded in one way only, so that nobody's bits depend on the othe
 A library's decompositions, sums and products of matrices choose their order by size.
 """
 
+import math
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +21,7 @@ from hybrid.derivative import transforming
 from physics.arguments import require_shape
 
 _CHUNK = 1 << 18  # numbers of X worked on together: what a second-level cache holds
+_FEW = 1 << 15  # numbers that torch too would work on in one thread
 _BITS = {torch.float64: (torch.int64, 0x7FF << 52), torch.float32: (torch.int32, 0xFF << 23)}  # of the exponent
 
 
@@ -69,28 +74,46 @@ def _triangle(X: Tensor, q: Tensor | None) -> Tensor:
     rows, lower = X.detach().reshape(-1, n, k), L.view(-1, n, n)
     for part in _parts(len(rows), n * k, X.device):
         W = innermost(rows[part])  # (n, k, b)
-        b = W.shape[-1]
-        size = _power_of_two(W.abs().amax(1))
-        W.mul_(size.reciprocal()[:, None])
-        found = torch.zeros(n, n, b, dtype=W.dtype, device=W.device)
-        space = torch.empty(n * k * b, dtype=W.dtype, device=W.device)
-        for j in range(n):
-            m = n - j
-            sums = _sum(torch.mul(W[j:], W[j : j + 1], out=space[: m * k * b].view(m, k, b)))
-            square = sums[0]
-            # beside infinity all else is 0, and NaN stays
-            square = torch.where(square <= _dependent(n, W.dtype) ** 2, torch.inf, square)
-            r = square.sqrt()
-            torch.div(sums, r, out=found[j:, j])
-            if m > 1:
-                share = (sums[1:] / square)[:, None]
-                W[j + 1 :].sub_(torch.mul(W[j : j + 1], share, out=space[: (m - 1) * k * b].view(m - 1, k, b)))
-            if q is not None:
-                W[j].div_(r)
-        outermost(found.mul_(size[:, None]), lower[part])
+        outermost(lower_of(W, q is not None), lower[part])
         if q is not None:
             outermost(W, q.view(-1, n, k)[part])
     return L
+
+
+def lower_of(W: Tensor, units: bool = False) -> Tensor:  # (n, k, b) -> (n, n, b)
+    """`tria` of matrices with the batch innermost, without a derivative. W is used up; `units`: it becomes the unit rows q."""
+    n = len(W)
+    size = _power_of_two(W.abs().amax(1))
+    W.mul_(size.reciprocal()[:, None])
+    found = torch.zeros(n, n, W.shape[-1], dtype=W.dtype, device=W.device)
+    small = _dependent(n, W.dtype) ** 2
+    with cheapest(W, found) as (xp, (rest, lower)):
+        space = xp.empty_like(rest)
+        for j in range(n):
+            row = rest[0]
+            sums = _sum(xp.multiply(rest, row, out=space))
+            square = xp.where(sums[0] <= small, math.inf, sums[0])  # beside infinity all else is 0, and NaN stays
+            r = _root(square)
+            xp.divide(sums, r, out=lower[j:, j])
+            rest, space = rest[1:], space[1:]
+            if j + 1 < n:
+                rest -= xp.multiply(row, (sums[1:] / square)[:, None], out=space)
+            if units:
+                row /= r
+    return found.mul_(size[:, None])
+
+
+@contextmanager
+def cheapest(*values: Tensor) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """What to compute with and the same memory as its arrays: few numbers by numpy, whose calls cost a third, others by torch.
+
+    Sums, products and quotients of single numbers are rounded in one way by both.
+    """
+    if values[0].device.type != "cpu" or max(v.numel() for v in values) > _FEW:
+        yield torch, values
+        return
+    with np.errstate(all="ignore"):
+        yield np, tuple(v.numpy() for v in values)
 
 
 def _reverse(L: Tensor, q: Tensor, X: Tensor, gradient: Tensor) -> Tensor:
@@ -139,12 +162,20 @@ def _plain(X: Tensor) -> Tensor:
     return torch.stack(columns, -1) * size if n else X.new_zeros(*X.shape[:-1], 0)
 
 
-def _sum(terms: Tensor) -> Tensor:  # (..., k, b) -> (..., b)
+def _root(square: Any) -> Any:  # (b,)
+    """√, rounded as IEEE 754 says on a processor, where torch may take a library's that is off in the last bit."""
+    if not isinstance(square, Tensor):
+        return np.sqrt(square)
+    return torch.from_numpy(np.sqrt(square.numpy())) if square.device.type == "cpu" else square.sqrt()
+
+
+def _sum(terms: Any) -> Any:  # (..., k, b) -> (..., b)
     """Their sum by halves, in an order that k alone decides. What it is given is used up."""
     k = terms.shape[-2]
     while k > 1:
         half = k // 2
-        terms[..., :half, :] += terms[..., k - half : k, :]
+        some = terms[..., :half, :]
+        some += terms[..., k - half : k, :]
         k -= half
     return terms[..., 0, :]
 

@@ -237,8 +237,11 @@ class BoundTape:
 
         Source: Griewank & Walther, Evaluating Derivatives (2008) § 3.1.
         """
-        values, leaf = self._values(x, u), "input" if by_inputs else "state"
+        like, leaf = self._like(x, u), "input" if by_inputs else "state"
         count = len(self.tape.inputs if by_inputs else self.tape.states)
+        if not count:
+            return like.new_zeros(*like.shape, len(self.tape.rate), 0)
+        values = self._values(x, u)
         slopes: list[dict[int, Value]] = []
         for i, (operation, arguments, number) in enumerate(self.tape.code):
             if operation == leaf:
@@ -249,10 +252,7 @@ class BoundTape:
                 more = () if number is None else (number,)
                 parts = OPERATIONS[operation].slopes(values[i], *(values[j] for j in arguments), *more)
                 slopes.append(_chained([slopes[j] for j in arguments], parts))
-        like = self._like(x, u)
         rows = [[slopes[i].get(j, 0.0) for j in range(count)] for i in self.tape.rate]
-        if not count:
-            return like.new_zeros(*like.shape, len(rows), 0)
         return torch.stack([_stacked(row, like) for row in rows], -2)
 
     def divisors(

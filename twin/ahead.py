@@ -50,7 +50,7 @@ class Ahead:
             reached = Group(pieces, (), replace(state.course, time=time))
             plans.append(moves([reached], state, (), 0) if pieces else [])
         everyone, states = [k for k, _, _, _ in people], [s for _, s, _, _ in people]
-        with torch.no_grad(), few_threads(self.filtering.elements):
+        with torch.inference_mode(), few_threads(self.filtering.elements):
             columns = Columns.of(self.filtering.model, plans, self.filtering.block, tuple(inputs_of(s.course) for s in states))
             belief, filter = self.filtering.of(everyone, states, [key for _, _, _, key in people])
             for t in range(len(columns.dt)):

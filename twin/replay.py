@@ -55,7 +55,7 @@ class Replay:
         states = [job.state for job, _ in work]
         plans = [moves(groups, job.state, starts, self.horizon) for job, groups in work]
         run = Descent(self.filtering, work, plans)
-        with torch.no_grad(), few_threads(self.filtering.elements):
+        with torch.inference_mode(), few_threads(self.filtering.elements):
             run.go()
         left: list[tuple[Job, list[Group]]] = []
         for i, (job, groups) in enumerate(work):

@@ -8,7 +8,7 @@ from torch import Tensor
 from hybrid.cutting.interval import Interval
 from hybrid.derivative import pushed
 from hybrid.filters.contract import Belief, Filter, Followed, Innovation
-from hybrid.filters.flow import carried, driven_root, seen
+from hybrid.filters.flow import carried, driven_root, seen, transition_and_root
 from hybrid.filters.gaussian import Conditioned, condition
 from hybrid.filters.lost import diverged
 from hybrid.filters.moved import Moved
@@ -59,14 +59,14 @@ class EKF(Filter):
         people, n = self.people, self.people.states
         if people.model.linear and mean.shape[-1] == n:  # e^{A h} is there already
             x = carried(people, mean[:, :, None], interval)[:, :, 0]
-            e, R = driven_root(people, mean[:, :, None], x[:, :, None], interval)
+            e, R = transition_and_root(people, mean[:, :, None], x[:, :, None], interval)
             return Moved(x, root, e[:, :, 0] @ root, R[:, :, 0])
         values, turned = pushed(lambda at: carried(people, at, interval), _copies(mean), root.mT)  # (M, N, z, n)
         lost = diverged(values) | diverged(turned)
         values, turned = (torch.where(lost[:, None, None], 0.0, v) for v in (values, turned))
         mean = torch.where(lost[:, None], 0.0, mean)
         after = torch.cat([values[:, :, 0], mean[..., n:]], -1)
-        _, R = driven_root(people, mean[:, :, None], after[:, :, None], interval)
+        R = driven_root(people, mean[:, :, None], after[:, :, None], interval)
         return Moved(after, root, torch.cat([turned.mT, root[..., n:, :]], -2), R[:, :, 0], lost)
 
 

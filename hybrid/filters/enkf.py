@@ -36,7 +36,8 @@ class EnKF(Filter):
     told apart in float64, whatever the model's type.
     Linear and Gaussian, the error to the exact filter falls as 1/√P: noise is drawn with its very mean and covariance, and what
     is left is what chance correlates it with the states. The other two filters are exact there; this one is for laws that points
-    do not see (a threshold, two ways to go). A gradient is that of these particles.
+    do not see (a threshold, two ways to go). A gradient is that of these particles; along the length of a stretch that has none
+    now it lacks the noise, whose size √h has no derivative there.
     Arguments: `people`, who is followed; `particles` P, more than the states and coordinates together, better ten times as many;
     `seed`; `keys` (N,) whole numbers, a person's own for as long as they are followed (None: their places 0 … N − 1).
     Errors: `ValueError` for too few particles, keys that are not whole numbers, a belief with another number of particles, and a
@@ -146,9 +147,10 @@ class EnKF(Filter):
         lost = ~torch.isfinite(x).flatten(-2).all(-1).all(0)
         x = torch.where(lost[:, None, None], 0.0, x)
         if people.noisy:
-            _, R = driven_root(people, begin, torch.cat([x, begin[..., n:]], -1), piece)
+            R = driven_root(people, begin, torch.cat([x, begin[..., n:]], -1), piece)
             noise = self._drawn(moment, (M, n, P), _NOISE).to(x)  # (M, N, n, P)
-            x = x + (tria(R[..., :n, :]) @ noise.mT[..., None])[..., 0]
+            away = (tria(R[..., :n, :]) @ noise.mT[..., None])[..., 0]
+            x = x + torch.where(piece.dt[:, None, None] > 0.0, away, 0.0)  # a path has no derivative along √0
         after = _these(torch.cat([x, self._drifted(moment, begin[..., n:], piece, _DRIFT_AFTER)], -1).mT)
         lost = lost | ~torch.isfinite(after[1]).flatten(-2).all(-1).all(0)
         mean, root, particles = (
@@ -163,7 +165,8 @@ class EnKF(Filter):
             return eta
         half = HalfDrift.of(piece.dt, tau, self.people.states)
         noise = self._drawn(moment, (M, d, P), purpose).to(eta).mT
-        return half.keep[:, None, None] * eta + half.gain[:, None, None] * noise
+        away = torch.where(piece.dt[:, None, None] > 0.0, half.gain[:, None, None] * noise, 0.0)
+        return half.keep[:, None, None] * eta + away
 
 
 def _these(particles: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # (M, N, z, P)

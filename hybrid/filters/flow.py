@@ -8,7 +8,7 @@ from torch import Tensor
 from hybrid.cutting.interval import Interval
 from hybrid.filters.contract import Followed
 from hybrid.filters.moved import root_of_variance
-from hybrid.propagate import transition_root
+from hybrid.propagate import noise_root, transition_root
 
 
 def _each(value: Tensor, points: int) -> Tensor:  # (N, …) -> (N·P, …)
@@ -66,13 +66,31 @@ def driven_root(
     begin: Tensor,  # (M, N, P, z)
     end: Tensor,  # (M, N, P, z)
     interval: Interval,
-) -> tuple[Tensor, Tensor]:  # (M, N, P, n, n), (M, N, P, z, r)
-    """e^{J h}, and a root of what the process noise adds to every point's state in the step from `begin` to `end`.
+) -> Tensor:  # (M, N, P, z, r)
+    """A root of what the process noise adds to every point's state in the step from `begin` to `end`.
 
     J = ∂f/∂x and g at the middle of the path: Q = ∫₀ʰ e^{J s} g gᵀ e^{Jᵀ s} ds, exact for linear models with constant g and of
     second order in h otherwise. η is driven by nothing here: its rows are 0.
     """
-    N, P, z = begin.shape[1:]
+    return _wide(noise_root(*_slope_and_noise(people, begin, end, interval)), begin)
+
+
+def transition_and_root(
+    people: Followed,
+    begin: Tensor,  # (M, N, P, z)
+    end: Tensor,  # (M, N, P, z)
+    interval: Interval,
+) -> tuple[Tensor, Tensor]:  # (M, N, P, n, n), (M, N, P, z, r)
+    """e^{J h} with the same J, and `driven_root`."""
+    e, R = transition_root(*_slope_and_noise(people, begin, end, interval))
+    return e.view(*begin.shape[:-1], people.states, people.states), _wide(R, begin)
+
+
+def _slope_and_noise(
+    people: Followed, begin: Tensor, end: Tensor, interval: Interval
+) -> tuple[Tensor, Tensor]:  # (M, N·P, n, n), (M, N·P, n, k)
+    """J h and the driven columns of g √h."""
+    N, P, _ = begin.shape[1:]
     n = people.states
     middle = 0.5 * (begin + end)
     x, u = middle[..., :n].reshape(-1, N * P, n), 0.5 * _each(interval.u0 + interval.u1, P)[None]
@@ -81,6 +99,10 @@ def driven_root(
     G = torch.diag_embed(people.driven(x) * root_of_variance(h))
     if len(people.driven_states) < n:
         G = G[..., list(people.driven_states or (0,))]  # one of zeros where nothing is driven
-    e, R = transition_root(J * h[..., None], G)
-    R = torch.nn.functional.pad(R, (0, 0, 0, z - n))
-    return e.view(-1, N, P, n, n), R.reshape(-1, N, P, z, R.shape[-1])
+    return J * h[..., None], G
+
+
+def _wide(R: Tensor, like: Tensor) -> Tensor:  # (M, N·P, n, r), (M, N, P, z) -> (M, N, P, z, r)
+    """With the rows of η, which are 0."""
+    R = torch.nn.functional.pad(R, (0, 0, 0, like.shape[-1] - R.shape[-2]))
+    return R.reshape(*like.shape, R.shape[-1])

@@ -141,6 +141,8 @@ def _together(mean: Tensor, root: Tensor, y: Tensor, predicted: Tensor, shadow: 
         if value.dtype != mean.dtype:
             raise ValueError(f"condition: mean is {mean.dtype} and {what} {value.dtype}; give all of one type")
     given = (mean.shape[:-1], root.shape[:-2], y.shape[:-1], predicted.shape[:-1], shadow.shape[:-2], noise.shape[:-1])
+    if all(one == given[0] for one in given):
+        return given[0]
     try:
         return tuple(torch.broadcast_shapes(*given))
     except RuntimeError as error:

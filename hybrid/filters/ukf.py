@@ -52,7 +52,9 @@ class UKF(Filter):
         """What a measurement says of a belief, and makes of it."""
         predicted, odd, even = halves(seen(self.people, points(given.mean, given.root)))
         noise = deviation(self.people, given, predicted)
-        return condition(given.mean, given.root, given.y, predicted, odd, noise, beside=even)
+        linear = self.people.model.observation.linear and given.mean.shape[-1] == self.people.states  # in x, not in θ(η)
+        beside = None if linear else even  # what is even of a linear one is rounding
+        return condition(given.mean, given.root, given.y, predicted, odd, noise, beside=beside)
 
     def step(self, mean: Tensor, root: Tensor, interval: Interval) -> Moved:
         """One step of the mesh: the points flow, and the noise of the step is found beside, along the mean's path."""
@@ -63,7 +65,7 @@ class UKF(Filter):
         x, mean = torch.where(lost[:, None, None], 0.0, x), torch.where(lost[:, None], 0.0, mean)
         center, odd, even = halves(x)
         end = torch.cat([center, mean[..., n:]], -1)
-        noise = driven_root(people, mean[:, :, None], end[:, :, None], interval)[1][:, :, 0] if people.noisy else root[..., :0]
+        noise = driven_root(people, mean[:, :, None], end[:, :, None], interval)[:, :, 0] if people.noisy else root[..., :0]
         if people.model.linear and not people.model.personal:
             return Moved(end, root, odd, noise, lost)  # what is even of a linear flow is rounding
         eta = root[..., n:, :]

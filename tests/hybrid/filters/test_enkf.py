@@ -255,3 +255,24 @@ def test_a_step_in_which_time_stands_still_is_refused() -> None:
     late = replace(belief_of(1), time=torch.full((1,), 1e9, dtype=F64))
     with torch.no_grad(), pytest.raises(ValueError, match=r"step of 1e-08 is shorter than float64 tells times apart at 1e\+09"):
         EnKF(people, particles=10).predict(late, Interval.of(torch.full((1,), 1e-8, dtype=F64), 3))
+
+
+def test_a_gradient_along_a_stretch_of_no_length_is_that_of_what_is_not_drawn() -> None:
+    """A path's noise goes with √h, which has no derivative at 0: the flow's is left, and it is that of differences."""
+    model = observed(LinearBackbone([[-1.0, 0.2], [0.3, -0.6]]), None, seen=("x1",), sd=0.3, g=(0.2, 0.1))
+    quiet = observed(LinearBackbone([[-1.0, 0.2], [0.3, -0.6]]), None, seen=("x1",), sd=0.3, g=(0.0, 0.0))
+    y = torch.full((1, 1), 0.5, dtype=F64)
+    root = torch.tensor([[0.4, 0.0], [0.1, 0.3]], dtype=F64).expand(1, 1, 2, 2)
+    start = Belief(torch.ones(1, 1, 2, dtype=F64), root, torch.zeros(1, dtype=F64), 2)
+    with torch.no_grad():
+        start = EnKF(Followed.of(model, 1), particles=50).predict(start, Interval.of(torch.ones(1, dtype=F64), 2))
+
+    def said(kind: EnKF, h: torch.Tensor) -> torch.Tensor:
+        return kind.update(kind.predict(start, Interval.of(h, 2)), y)[1].log_likelihood.sum()
+
+    h = torch.zeros(1, dtype=F64, requires_grad=True)
+    (slope,) = torch.autograd.grad(said(EnKF(Followed.of(model, 1), particles=50), h), h)
+    still = EnKF(Followed.of(quiet, 1), particles=50)
+    with torch.no_grad():  # one-sided, of second order: 1e-8 of truncation and as much of rounding
+        at = [float(said(still, torch.tensor([k * 1e-4], dtype=F64))) for k in range(3)]
+    assert float(slope) == pytest.approx((4.0 * at[1] - 3.0 * at[0] - at[2]) / 2e-4, rel=1e-5)
