@@ -7,6 +7,8 @@ from physics.units import factor
 
 Microseconds = int
 
+NEVER: Microseconds = -(2**62)  # before any time that an event can have
+
 
 @dataclass(frozen=True)
 class Clock:

@@ -17,7 +17,7 @@ from twin.log.canonical import Key, Timed
 from twin.people import Known
 from twin.snapshots import Believed, State
 
-_FAILS = (ValueError, ArithmeticError, SimulationError, torch.linalg.LinAlgError)
+FAILS = (ValueError, ArithmeticError, SimulationError, torch.linalg.LinAlgError)
 
 
 @dataclass
@@ -117,7 +117,7 @@ class Descent:
         """Everyone's step t, if nobody diverges in it."""
         try:
             belief, tally = self._step(t)
-        except _FAILS as error:
+        except FAILS as error:
             whose = self._whose(t)
             if not whose:
                 raise
@@ -181,7 +181,7 @@ class Descent:
                     self.columns.rest(j, t)
             try:
                 self._step(t)
-            except _FAILS:
+            except FAILS:
                 found.append(i)
             finally:
                 self.columns = columns

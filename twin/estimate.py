@@ -6,11 +6,13 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from scipy.special import gammaincinv
+from scipy.special import gammaincinv, ndtri
 from torch import Tensor
 
 from hybrid.mixture import mixture_quantile
+from hybrid.observation import Observation
 from physics.glance import glance
+from twin.ahead import Seen
 from twin.clock import Microseconds
 from twin.log.events import Event
 from twin.log.times import time_text
@@ -64,16 +66,17 @@ def chi_square_band(count: int) -> tuple[float, float]:
 class Estimate:
     """What is believed of `patient` at `time` (µs since 1970, UTC).
 
+    `time`: None where it was not said and nothing counts of the person ·
     `channels`: what a measurement would be, by name, before what arrives at that very time; empty while the filter waits ·
     `level` of the bands · `last` and `overall`: how well the last measurement, and all since the start, agreed with what was
     predicted · `evidence` (M,): each member's log-likelihood of everything seen; members stay equally likely ·
     `effective`: when the last event was true · `arrived`: when the last that counted came · `certified`: what the bundle's
-    certificate says of this person, in a sentence · `held`: None, or why the person is held at an old belief · `waits`:
+    certificate says of this person, in a sentence · `held`: None, or why this is an old belief, or none · `waits`:
     inputs that must be told before the filter starts · `notes`, what else must be known to read the numbers.
     """
 
     patient: str
-    time: Microseconds
+    time: Microseconds | None
     channels: Mapping[str, Band] = field(default_factory=dict)
     level: float = 0.9
     last: Consistency | None = None
@@ -108,7 +111,8 @@ class Estimate:
         channels = {
             name: {"mean": b.mean, "low": b.low, "high": b.high, "unit": b.unit} for name, b in self.channels.items()
         }
-        found: dict[str, Any] = {"patient": self.patient, "time": time_text(self.time), "channels": channels, "nis": self.nis}
+        time = None if self.time is None else time_text(self.time)
+        found: dict[str, Any] = {"patient": self.patient, "time": time, "channels": channels, "nis": self.nis}
         if self.nis_band is not None:
             found["nis_band"] = list(self.nis_band)
         for name in ("held", "certified"):
@@ -156,21 +160,50 @@ class Change:
     __repr__, _repr_html_ = glance()
 
 
+def shown(observation: Observation, seen: Seen, level: float, cut: Tensor) -> list[tuple[dict[str, Band], tuple[str, ...]]]:
+    """Of every person the channels, none where they are beyond any number, and what must be known to read them."""
+    finite = seen.finite[:, None]
+    mean, variance, noise = (torch.where(finite, v, 1.0) for v in (seen.mean, seen.variance, seen.noise))
+    *numbers, outside = bands(mean, variance, noise, level, cut)
+    rows = zip(*(v.tolist() for v in (finite[:, 0], seen.mean.mean(0), outside, *numbers)), strict=True)
+    found: list[tuple[dict[str, Band], tuple[str, ...]]] = []
+    for is_number, believed, below, *parts in rows:
+        each = list(zip(observation.channels, observation.units, *parts, strict=True)) if is_number else []
+        channels = {name: Band(middle, low, high, unit) for name, unit, middle, low, high in each}
+        found.append((channels, tuple(_outside(*one) for one in zip(each, believed, below, strict=False) if one[-1])))
+    return found
+
+
+def _outside(row: tuple[str, str, float, float, float], believed: float, below: bool) -> str:
+    return (
+        f"of {row[0]}, which is never below 0, the filter believes {believed:.3g} {row[1]}, and shown is what a measurement of 0 "
+        "would be; a wrong dose or result leads there, which is to be corrected or withdrawn, or a model that does not fit"
+    )
+
+
 def bands(
     mean: Tensor,  # (M, N, p)
     variance: Tensor,  # (M, N, p)
+    noise: Tensor,  # (M, N, p)
     level: float,
     cut: Tensor,  # (p,) bool
-) -> tuple[Tensor, Tensor, Tensor]:  # (N, p) each
-    """Mean and central interval of the mixture over members; of channels that are never below 0, cut there."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # (N, p) each
+    """Mean, central interval of the mixture over members, and whether all of that lies below 0 in a channel that cannot.
+
+    Channels that are never below 0 are cut there, and what is measured of a 0 still has its noise: of a belief that lies below
+    0 the upper end is that of a measurement of 0, by `noise`, the variance of measuring alone, of the surest member.
+    """
     M, N, p = mean.shape
     tail = 0.5 * (1.0 - level)
     # the upper quantile is the mirrored mixture's lower one: both in one solve
     both = torch.cat([mean.reshape(M, -1), -mean.reshape(M, -1)], 1)
     found = mixture_quantile(tail, both, torch.cat([variance.reshape(M, -1)] * 2, 1))
     low, high = found[: N * p].reshape(N, p), -found[N * p :].reshape(N, p)
+    outside = cut & (high < 0.0)
+    of_nothing = -float(ndtri(tail)) * noise.amin(0).sqrt()
+    high = torch.where(cut & (mean < 0.0).any(0), torch.maximum(high, of_nothing), high)
 
-    def shown(value: Tensor) -> Tensor:
+    def above(value: Tensor) -> Tensor:
         return torch.where(cut & (value < 0.0), 0.0, value)
 
-    return shown(mean.mean(0)), shown(low), shown(high)
+    return above(mean.mean(0)), above(low), above(high), outside

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hybrid import HybridModel, Mesh
 from physics.arguments import quote, shortened
 from physics.units import convert, factor
-from twin.clock import Clock, Microseconds
+from twin.clock import NEVER, Clock, Microseconds
 from twin.log.canonical import Timed
 from twin.log.events import Event
 
@@ -39,10 +39,10 @@ class Infusion:
 class Course:
     """What stands beside a person's belief at `time`, after everything that was true then.
 
-    `origin`, when the filter started (None: it waits for inputs) · `since`, when last anything arrived, ended or changed ·
-    `inputs` (m,) that hold, NaN where not yet told · `arriving` (n,) what arrives at this time, after what was measured ·
-    `infusions` that go on, in canonical order · `measured`, when last anything was · `missed`: how many boluses and
-    measurements came before the start, and could not be used.
+    `time`, `NEVER` before the first event · `origin`, when the filter started (None: it waits for inputs) · `since`, when last
+    anything arrived, ended or changed · `inputs` (m,) that hold, NaN where not yet told · `arriving` (n,) what arrives at this
+    time, after what was measured · `infusions` that go on, in canonical order · `measured`, when last anything was · `missed`:
+    how many boluses and measurements came before the start, and could not be used.
     """
 
     time: Microseconds
@@ -146,7 +146,7 @@ class Joints:
 
     def unborn(self, inputs: tuple[float, ...]) -> Course:
         """Before the first event, with the inputs that are known beforehand."""
-        return Course(0, None, 0, inputs, (0.0,) * len(self.states))
+        return Course(NEVER, None, NEVER, inputs, (0.0,) * len(self.states))
 
     def waits_for(self, course: Course) -> tuple[str, ...]:
         """The inputs that must be told before the filter can start."""

@@ -17,8 +17,8 @@ from physics.arguments import quote, require_kind, require_names, require_number
 from physics.glance import Summary, glance
 from twin.ahead import Ahead
 from twin.certified import certified, reads_what_was_done
-from twin.clock import Microseconds
-from twin.estimate import Band, Change, Consistency, Estimate, Moved, bands
+from twin.clock import NEVER, Microseconds
+from twin.estimate import Band, Change, Consistency, Estimate, Moved, shown
 from twin.filtering import Filtering
 from twin.joining import Joints
 from twin.log import Event, SqliteLog, time_text
@@ -142,9 +142,11 @@ class Twin:
             before = {id: self._memory.person(id).snapshots for id in touched}
             tips = {id: (s.keys[-1], s.packed[-1]) if s.keys else None for id, s in before.items()}
             with self.log.together():
-                for id in fresh:
-                    self.log.admit(id, self._memory.person(id).known.packed())
                 receipts = self.log.add(given, now, judged, horizon=self.horizon, ahead=self.ahead)
+                taken = {one.patient for one, receipt in zip(given, receipts, strict=True) if receipt.verdict != "refused"}
+                for id in fresh:
+                    if id in taken:
+                        self.log.admit(id, self._memory.person(id).known.packed())
             return self._followed(given, receipts, tips, now)
         except BaseException:
             # what is in memory may be half done: it follows anew from the log
@@ -256,20 +258,26 @@ class Twin:
             tip = self._memory.tip(id)
             states[id] = (tip, tip.course.time) if at is None else (self._memory.state_at(id, at), at)
         started = [id for id, (state, _) in states.items() if state.belief is not None]
-        shown: dict[str, dict[str, Band]] = {}
+        found: dict[str, tuple[dict[str, Band], tuple[str, ...], bool]] = {}
         if started:
             seen = self._ahead.led([self._asked(id, *states[id]) for id in started])
-            observation = self.bundle.model.observation
-            parts = [v.tolist() for v in bands(seen.mean, seen.variance, self.level, self._cut)]
-            for k, id in enumerate(started):
-                rows = zip(observation.channels, observation.units, *(part[k] for part in parts), strict=True)
-                shown[id] = {name: Band(mean, low, high, unit) for name, unit, mean, low, high in rows}
-        return {id: self._said(id, state, at, shown.get(id, {})) for id, (state, at) in states.items()}
+            each = shown(self.bundle.model.observation, seen, self.level, self._cut)
+            found = {id: (*one, lost) for id, one, lost in zip(started, each, seen.lost.tolist(), strict=True)}
+        return {id: self._said(id, state, at, *found.get(id, ({}, (), False))) for id, (state, at) in states.items()}
 
-    def _said(self, id: str, state: State, at: Microseconds, channels: dict[str, Band]) -> Estimate:
+    def _said(
+        self, id: str, state: State, at: Microseconds, channels: dict[str, Band], outside: tuple[str, ...], lost: bool
+    ) -> Estimate:
         person, course, belief = self._memory.people[id], state.course, state.belief
-        effective = self._memory.tip(id).course.time
-        notes = []
+        last = self._memory.tip(id).course.time
+        effective = None if last == NEVER else last
+        if course.time == NEVER:
+            told = "nothing that counts was told of this person" + ("" if at == NEVER else " up to then")
+            return Estimate(
+                *(id, None if at == NEVER else at), level=self.level, effective=effective, arrived=person.arrived,
+                certified=self._certified(id), waits=self._joints.waits_for(course), notes=(told,),
+            )
+        notes = list(outside)
         if course.missed:
             notes.append(f"doses and measurements from before the start could not be used: {course.missed}")
         if belief is not None and belief.restarts:
@@ -293,7 +301,7 @@ class Twin:
             effective,
             person.arrived,
             self._certified(id),
-            None if belief.held is None else self._why_held(person, belief.held),
+            self._why_held(person, belief.held) if belief.held is not None else self._why(course.time, at, bool(channels), lost),
             (),
             tuple(notes),
         )
@@ -304,6 +312,17 @@ class Twin:
             f"the prediction diverged{detail}, and this is what was believed at {time_text(since)}; correct or withdraw what led "
             "there, or the filter starts anew with the first measurement later than the horizon after that"
         )
+
+    def _why(self, since: Microseconds, at: Microseconds, shown: bool, lost: bool) -> str | None:
+        """Why what is shown of somebody who is not held is an old belief, or none; None where it is neither."""
+        if not shown:
+            return "what would be measured is beyond any number; correct or withdraw what led there"
+        if lost:
+            return (
+                f"the prediction from {time_text(since)} to {time_text(at)} diverges, and this is what was believed before it; "
+                "correct or withdraw what leads there"
+            )
+        return None
 
     def _certified(self, id: str) -> str:
         known = self._memory.people[id].known
@@ -341,9 +360,11 @@ class Twin:
         asked = [one for one in asked if one[1].belief is not None]
         if not asked:
             return {}
-        mean = self._ahead.led([self._asked(*one) for one in asked]).mean.mean(0)
+        seen = self._ahead.led([self._asked(*one) for one in asked])
+        mean = seen.mean.mean(0)
         mean = torch.where(self._cut & (mean < 0.0), 0.0, mean)
-        return {id: tuple(row) for (id, _, _), row in zip(asked, mean.tolist(), strict=True)}
+        rows = zip(asked, mean.tolist(), seen.finite.tolist(), strict=True)
+        return {id: tuple(row) for (id, _, _), row, is_number in rows if is_number}
 
 
 def _length(given: object, what: str, least: int = 1) -> Microseconds:

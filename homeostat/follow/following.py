@@ -1,7 +1,7 @@
 """The loop: lines become events, events arrive in rounds, and what came of each is said in the order of the lines."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 from homeostat.follow.lines import LONGEST, Line
@@ -42,8 +42,8 @@ def follow_lines(
     """Follow a stream to its end.
 
     Arguments: `windows`, the lines that are waiting, again and again; `shown`, where what came of them goes; `rejects`, the file
-    of dead letters; `undisturbed`, a context in which Ctrl-C waits: between an event's place in the log and what is said of it
-    nothing comes.
+    of dead letters; `undisturbed`, a context in which Ctrl-C waits. What was taken is said, whatever ends the command between
+    two rounds: then lines before it that were not taken have no answer.
     Law: what is said of every line does not depend on how many were waiting together.
     """
     found = Followed()
@@ -71,11 +71,19 @@ class _Window:
                 places.append(place)
             except ValueError as error:
                 self._came[place] = str(error)
-        for turn in rounds([event.patient for event in events]):
-            with undisturbed():
-                for k, change in zip(turn, self._twin.arrive([events[k] for k in turn]), strict=True):
-                    self._came[places[k]] = change
-                self._say()
+        try:
+            for turn in rounds([event.patient for event in events]):
+                with undisturbed():
+                    for k, change in zip(turn, self._twin.arrive([events[k] for k in turn]), strict=True):
+                        self._came[places[k]] = change
+                    self._say()
+        except BaseException:
+            # what is in the log is known when the stream comes again, and would never be said
+            with suppress(Exception), undisturbed():
+                for line, came in zip(self._lines[self._said :], self._came[self._said :], strict=True):
+                    if isinstance(came, Change):
+                        self._tell(line, came)
+            raise
         self._say()
 
     def _say(self) -> None:
@@ -85,19 +93,22 @@ class _Window:
             if came is None:
                 return
             self._said += 1
-            self._found.lines += 1
-            reason = came if isinstance(came, str) else came.reason if came.verdict == "refused" else None
-            if reason is not None:
-                reason = _at_shell(reason)
-                self._found.rejected += 1
-                if self._rejects is not None:
-                    self._rejects.add(line, reason)
-                self._shown.reject(line, reason)
-            elif isinstance(came, Change) and came.verdict == "new":
-                self._found.changes += 1
-                self._shown.change(line, came)
-            else:
-                self._found.known += 1
+            self._tell(line, came)
+
+    def _tell(self, line: Line, came: Change | str) -> None:
+        self._found.lines += 1
+        reason = came if isinstance(came, str) else came.reason if came.verdict == "refused" else None
+        if reason is not None:
+            reason = _at_shell(reason)
+            self._found.rejected += 1
+            if self._rejects is not None:
+                self._rejects.add(line, reason)
+            self._shown.reject(line, reason)
+        elif isinstance(came, Change) and came.verdict == "new":
+            self._found.changes += 1
+            self._shown.change(line, came)
+        else:
+            self._found.known += 1
 
 
 def _at_shell(reason: str) -> str:

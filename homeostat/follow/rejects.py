@@ -1,6 +1,8 @@
 """Dead letters: the lines that were not followed, each with its number and the reason."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -25,12 +27,18 @@ class Rejects:
         """One line more, which is in the file when this returns."""
         text = f"{line.text[:_QUOTED]} …" if line.cut else line.text
         said = json.dumps({"line": line.number, "reason": reason, "text": text.rstrip("\r")}, ensure_ascii=False)
-        try:
+        with self._named():
             self._file.write(f"{json_shown(said)}\n")
             self._file.flush()
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def close(self) -> None:
         """No more come."""
-        self._file.close()
+        with self._named():  # what could not be written is tried once more
+            self._file.close()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error

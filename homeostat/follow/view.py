@@ -126,9 +126,15 @@ def _block(who: _Person, latest: int | None, wide: Sequence[int], width: int) ->
         yield _line(row.append(past, style="cyan"))
     if estimate.waits:
         yield _line(Text(f"  waits to be told {', '.join(estimate.waits)}", style="dim"))
+    for note in estimate.notes:
+        yield from _words(note, width, "dim")
     if estimate.held is not None:
-        words = wrap(f"held: {shown(estimate.held, lines=False)}", max(width - 2, 20), subsequent_indent="  ")
-        yield from (_line(Text(f"  {part}", style="red")) for part in words)
+        yield from _words(f"held: {estimate.held}", width, "red")
+
+
+def _words(text: str, width: int, style: str) -> Iterator[Text]:
+    for part in wrap(shown(text, lines=False), max(width - 2, 20), subsequent_indent="  "):
+        yield _line(Text(f"  {part}", style=style))
 
 
 def _consistency(estimate: Estimate) -> Text:

@@ -93,7 +93,8 @@ def _slope_and_noise(
     N, P, _ = begin.shape[1:]
     n = people.states
     middle = 0.5 * (begin + end)
-    x, u = middle[..., :n].reshape(-1, N * P, n), 0.5 * _each(interval.u0 + interval.u1, P)[None]
+    # rows of their own: a product rounds a row that begins at an odd place of memory otherwise
+    x, u = middle[..., :n].reshape(-1, N * P, n).contiguous(), 0.5 * _each(interval.u0 + interval.u1, P)[None]
     h = _each(interval.dt, P)[:, None]
     J = people.model.at(*known(people, middle[..., n:])).jacobian(x, u)
     G = torch.diag_embed(people.driven(x) * root_of_variance(h))

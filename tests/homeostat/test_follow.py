@@ -280,6 +280,23 @@ def test_who_may_be_followed(tmp_path: Path) -> None:
     assert "people.json: the person 'anna': the model reads WT; correct what the file says of them\n" in done.stderr
 
 
+def test_of_whom_all_is_withdrawn_nothing_is_said_but_that(folder: Path, tmp_path: Path) -> None:
+    told = [event("anna", "tube", 1.0, 8.0), event("anna", "tube", 1.0, kind="withdrawal", version=2)]
+    line = lines_of(run(folder / "model.twin", "--stream", written(tmp_path / "two.ndjson", told)))[1]
+    jsonschema.Draft202012Validator(json.loads(schema_text("estimate"))).validate(line)
+    assert (line["time"], line["channels"], line["changed"]) == (None, {}, [])
+    assert line["notes"] == ["nothing that counts was told of this person"]
+    assert "held" not in line
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is a device of Linux")
+def test_dead_letters_that_cannot_be_written_are_named(folder: Path, tmp_path: Path) -> None:
+    stream = written(tmp_path / "bad.ndjson", ["nonsense", "nonsense"])
+    done = run(folder / "model.twin", "--stream", stream, "--rejects", "/dev/full")
+    assert done.exit_code == 2
+    assert "/dev/full: No space left on device" in done.stderr
+
+
 # ---- stopped and taken up again --------------------------------------------------------------------------------------
 
 
@@ -340,6 +357,33 @@ def test_interrupted_and_taken_up_again_ends_where_an_uninterrupted_run_does(
     again = run(folder / "model.twin", "--stream", folder / "night.ndjson", *log)
     assert [line["line"] for line in lines_of(again)] == list(range(8, 15))
     assert last_of([*seen, *lines_of(again)]) == last_of(whole)
+
+
+@pytest.mark.usefixtures("usual")
+@pytest.mark.parametrize(("ends", "code"), [("the disk is full", 2), ("Ctrl-C", 130)])
+def test_what_was_taken_before_the_end_is_said(
+    ends: str, code: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ben the first of a window is taken with anna's first, and waits to be said behind her second."""
+    told = [dose("anna"), event("anna", "1", 1.0, 8.0), "nonsense", dose("ben"), event("ben", "1", 1.0, 8.3)]
+    stream, log = written(tmp_path / "five.ndjson", told), ["--log", tmp_path / "five.db"]
+    arrive = Twin.arrive
+
+    def once(self: Twin, events: Any) -> Any:
+        if ends == "Ctrl-C":
+            os.kill(os.getpid(), signal.SIGINT)  # it waits for the end of the round
+        elif self.people:
+            raise OSError(28, "the disk is full")
+        return arrive(self, events)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Twin, "arrive", once)
+        done = run(folder / "model.twin", "--stream", stream, "--json", *log)
+    assert done.exit_code == code, done.stderr
+    begun = [line["line"] for line in lines_of(done) if "line" in line]
+    assert begun == [1, 4]
+    again = run(folder / "model.twin", "--stream", stream, *log)
+    assert sorted([*begun, *(line["line"] for line in lines_of(again))]) == [1, 2, 4, 5]
 
 
 def program(folder: Path, *arguments: object) -> "subprocess.Popen[str]":

@@ -67,7 +67,13 @@ def test_what_must_be_known_is_said_in_words_too(view: LiveView) -> None:
     view.change(Line(2, b""), change(held))
     waits = Estimate("carla", HALF_PAST_ONE, effective=HALF_PAST_ONE, arrived=HALF_PAST_ONE, waits=("glucose",))
     view.change(Line(3, b""), change(waits, late=0))
+    note = "of concentration, which is never below 0, the filter believes -54.4 mg/L, and shown is what a measurement would be"
+    view.change(Line(4, b""), change(replace(estimate("dora"), notes=(note,))))
+    nothing = Estimate("emil", None, arrived=HALF_PAST_ONE, notes=("nothing that counts was told of this person",))
+    view.change(Line(5, b""), change(nothing, late=0))
     text = screen(view)
+    assert "  of concentration, which is never below 0, the filter believes -54.4 mg/L, and\n    shown is what" in text
+    assert "  nothing that counts was told of this person\n" in text
     assert "NIS 9.0 outside 0.1–7.4" in text
     assert "held: the prediction diverged, and this is what was believed at\n" in text
     assert "    2026-03-01T22:00:00Z, long ago" in text

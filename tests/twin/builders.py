@@ -57,9 +57,7 @@ def linear_bundle(**parts: Any) -> Bundle:
         backbone,
         SharedPopulation(),
         observation=States(("a", "b")),
-        noise=Constant([0.3, 0.2], [0.05, 0.05]),
-        process=DiagonalDiffusion([0.4, 0.1]),
-        **parts,
+        **{"noise": Constant([0.3, 0.2], [0.05, 0.05]), "process": DiagonalDiffusion([0.4, 0.1]), **parts},
     )
     return bundle_of(model)
 

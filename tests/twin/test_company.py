@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.twin import bundle_of as chain_of
 from exchange import Bundle
 from tests.twin.builders import NOW, dosed, driven, linear_bundle, measured, oral_bundle
 from twin import Event, Twin
@@ -55,6 +56,18 @@ def test_somebody_who_diverges_leaves_the_others_as_they_are() -> None:
     beside.arrive([*events[:3], *lost, *events[3:]], now=NOW)
     assert beside.estimate("Q").held is not None
     assert [without.state(id) for id in everyone] == [beside.state(id) for id in everyone]
+
+
+def test_of_the_same_events_everyone_of_a_block_has_the_same_bits() -> None:
+    """Four states, three coordinates and a residual of 16: rows of seven numbers, every other one of which begins at an odd
+    place of memory, where a product of matrices may round otherwise.
+    """
+    twin, everyone = Twin(chain_of(1)), [f"P{k}" for k in range(15)]
+    for k in range(4):
+        given = [dosed(id, 0.0, 300.0, "d") for id in everyone] if k == 0 else []
+        results = [measured(id, 0.1 * (k + 1), 50.0 + k, f"m{k}", channel="sensor", unit="mg") for id in everyone]
+        twin.arrive([*given, *results], now=NOW)
+    assert len({twin.state(id) for id in everyone}) == 1
 
 
 @pytest.mark.parametrize("build", [oral_bundle, linear_bundle])

@@ -1,16 +1,28 @@
 """Somebody whose prediction diverges is held where they were last good, marked, until that is mended or over."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
 
+from hybrid import Interval
+from hybrid.filters import UKF, Belief
 from tests.twin.builders import HOUR, NOW, START, dosed, measured, oral_bundle, withdrawn
 from twin import Event, Twin, time_text
 
 GOOD = [dosed("A", 0, 300.0, "d"), measured("A", 1, 4.0, "m1"), measured("A", 2, 4.5, "m2")]
 MAD = dosed("A", 3, 1e308, "mad")  # nothing that is computed of it is finite
 AFTER = [measured("A", 4, 4.0, "m4"), measured("A", 5, 3.6, "m5")]
+
+
+@dataclass(frozen=True)
+class Refusing(UKF):
+    """One that raises where much is given."""
+
+    def predict(self, belief: Belief, interval: Interval) -> Belief:
+        if bool((interval.jump > 1e5).any()):
+            raise ArithmeticError("that is too much")
+        return super().predict(belief, interval)
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +97,33 @@ def test_a_start_that_fails_is_said_and_tried_again_with_what_comes_next() -> No
         plain.arrive(replace(event, patient="B"), now=NOW)
     plain.arrive(measured("B", 0, 1e308, "m0"), now=NOW)
     assert plain.state("B") == twin.state("A")
+
+
+@pytest.mark.parametrize("told", [GOOD, [dosed("A", 0, 300.0, "d")]], ids=["measured", "given alone"])
+def test_an_estimate_ahead_of_somebody_who_diverges_on_the_way_is_held_too(told: list[Event]) -> None:
+    """As one at the time of a measurement is: nothing goes on without the dose that led there."""
+    twin = Twin(oral_bundle(2))
+    twin.arrive([*told, MAD, *(replace(event, patient="B") for event in [*told, *AFTER])], now=NOW)
+    there = twin.estimate("A")
+    assert there.held is None  # before what arrives at that time
+    for hours in (3.0001, 4, 30):
+        ahead = twin.estimate("A", START + round(hours * HOUR))
+        assert ahead.channels == there.channels
+        assert ahead.evidence == there.evidence
+        assert f"the prediction from {time_text(there.time or 0)} to {time_text(ahead.time or 0)} diverges" in (ahead.held or "")
+    at = START + 6 * HOUR
+    both = twin._estimates({"A": at, "B": at})  # and the others are as they are alone
+    assert both["A"].held is not None
+    assert both["B"] == twin.estimate("B", at)
+    assert both["B"].held is None
+
+
+def test_a_filter_that_raises_on_the_way_ahead_holds_whom_it_raises_for() -> None:
+    twin = Twin(oral_bundle(2), filter=Refusing)
+    twin.arrive([*GOOD, dosed("A", 3, 1e6, "much"), *(replace(event, patient="B") for event in GOOD)], now=NOW)
+    at = START + 4 * HOUR
+    both = twin._estimates({"A": at, "B": at})
+    assert both["A"].held is not None
+    assert both["A"].channels == twin.estimate("A").channels
+    assert both["B"].held is None
+    assert both["B"] == twin.estimate("B", at)
