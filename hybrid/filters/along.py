@@ -15,6 +15,7 @@ from hybrid.cutting.segments import Segments
 from hybrid.cutting.stretches import meshed
 from hybrid.derivative import array_of
 from hybrid.filters.contract import Belief, Filter, Followed, Innovation, require_believed
+from hybrid.filters.lost import anyone
 from hybrid.filters.readings import Kept, Readings
 from hybrid.filters.rts import Backward
 from hybrid.filters.start import starting_belief
@@ -181,6 +182,8 @@ def _measurements(people: Followed, segments: Segments, y: Tensor, members: int,
     if people.size != N:
         raise ValueError(f"{name}: the filter is of {people.size} people and the segments of {N}; give as many")
     require_shape(y, f"{name}: y", ..., N, T, p, write="cohort.y, NaN for what was not measured", like=segments.dt)
+    if anyone(torch.isinf(y)):
+        raise ValueError(f"{name}: y holds infinite values; write NaN where nothing was measured")
     sizes = {people.model.members, members, len(y) if y.ndim == 4 else 1} - {1}
     if y.ndim > 4 or len(sizes) > 1:
         raise ValueError(

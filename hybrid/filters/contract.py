@@ -260,7 +260,7 @@ class Filter(ABC):
     A new member is one file and one word in `FILTERS`; `check_filter` tells whether it keeps the laws.
     Laws: linear and Gaussian, it is the Kalman filter; an interval of no length in which nothing arrives changes nothing, to the
     bit; cutting an interval in two changes nothing (nonlinear: to second order in its length); channels that were not measured
-    teach nothing; people and members do not touch each other.
+    teach nothing; people do not touch each other, nor do members, but that who diverges under one of them is lost under all.
     """
 
     people: Followed

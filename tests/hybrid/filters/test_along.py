@@ -512,3 +512,11 @@ def test_other_people_than_the_filters() -> None:
         follow(UKF(Followed.of(model, 2)), cut(), drawn())
     with pytest.raises(ValueError, match="follow: filter"):
         follow(model, given, drawn())
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_infinite_measurement_is_refused_and_not_taken_for_a_gap(whole: bool) -> None:
+    y = drawn()
+    y[0, 0, :] = torch.inf if whole else torch.tensor([torch.inf, 1.0])
+    with pytest.raises(ValueError, match="along: y holds infinite values; write NaN"):
+        along(UKF(Followed.of(linear(bent()), 3)), beliefs(), cut(Mesh(0.3)), y)
