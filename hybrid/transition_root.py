@@ -193,14 +193,14 @@ def _weights(depth: int, norm: float) -> tuple[tuple[float, ...], ...]:
     Beside the row's leading term, (norm)^c/c! /√(2c + 1) for depth c, what is left out is below 1e-17 (m) and, squared as in the
     covariance, 1e-14 (j).
     """
-    c, f = depth, math.factorial
+    c, f = depth, math.factorial  # from 171 on above every float: whole numbers are divided by whole numbers
     J = next(
         j
         for j in range(c + 1, c + 60)
-        if (f(j) ** 2 * math.sqrt((2 * j + 1) * (2 * c + 1)) / (f(2 * j + 1) * f(j - c)) * norm ** (j - c)) ** 2 < 1e-14
+        if (f(j) ** 2 / (f(2 * j + 1) * f(j - c)) * math.sqrt((2 * j + 1) * (2 * c + 1)) * norm ** (j - c)) ** 2 < 1e-14
     )
     return tuple(
-        tuple(math.sqrt(2 * j + 1) * f(m) / (f(m - j) * f(m + j + 1)) for j in range(min(m + 1, J)))
+        tuple(f(m) / (f(m - j) * f(m + j + 1)) * math.sqrt(2 * j + 1) for j in range(min(m + 1, J)))
         for m in range(max(_terms(norm) + c, J))
     )
 

@@ -101,6 +101,9 @@ def innovation_fit(
     `weights=True`: everything that is trainable, the residual and the typical values too (and the spread ω of a population with
     `learn_spread=True`); then `least_residual` and `stability` count as in `fit_population`, along the filter's own means.
 
+    Begin with sizes that are too large rather than too small: where a g is so small that no measurement shows it, the objective
+    is level along its logarithm, and a search that begins there ends there as "converged".
+
     A model must be followed by the noises that it was fitted with: weights of `fit` beside a g that is fitted here are those of a
     model whose errors were taken for noise of measurements; where the two differ much, go on with `weights=True`.
 
@@ -247,7 +250,10 @@ class Innovations:
                 return self._apart(names)  # who is lost under one member is so under all: those go on without that one
             each = self._each(track, rows)
             part = (share * torch.where(share > 0, each, 0.0)).sum(1)
-            found = torch.autograd.grad(part.sum(), trained, allow_unused=True)
+            asked = part.sum()
+            if not asked.requires_grad:  # nobody of these is left
+                asked = asked + 0.0 * trained[0].sum()
+            found = torch.autograd.grad(asked, trained, allow_unused=True)
             flats = [torch.zeros_like(p) if g is None else g for p, g in zip(trained, found, strict=True)]
             gradient = gradient + torch.cat([g.reshape(M, -1) for g in flats], 1)
             loss = loss + part.detach()
@@ -267,8 +273,8 @@ class Innovations:
         found: set[int] = set()
         with torch.no_grad():
             for rows in self._parts():
-                gone = self._followed(rows, keep="last").log_likelihood.isfinite().logical_not().any(0)
-                found |= set(rows[gone].tolist())
+                gone = ~self._followed(rows, keep="last").log_likelihood.isfinite() & (self.share[:, rows] > 0)
+                found |= set(rows[gone.any(0)].tolist())
         return ", ".join(self.cohort.ids[i] for i in sorted(found)[:5]) + (" …" if len(found) > 5 else "")
 
     def scaled(self) -> "Innovations":
@@ -276,7 +282,7 @@ class Innovations:
         square = torch.zeros_like(self.share[:, 0])[:, None, None, None]
         with torch.no_grad():
             for rows in self._parts():
-                run = self._run(self._followed(rows, keep="filtered"), rows)
+                run = self._run(self._followed(rows, keep="filtered"), rows, torch.arange(len(rows), device=rows.device))
                 here = torch.isfinite(run.states).flatten(2).all(-1) & (self.share[:, rows] > 0)
                 states = torch.where(here[..., None, None], run.states, 0.0)
                 weight = (self.share[:, rows] * here)[:, :, None, None]
@@ -300,22 +306,27 @@ class Innovations:
 
     def _each(self, track: Track, rows: Tensor) -> Tensor:  # (M, N)
         each = -track.log_likelihood
+        here = torch.nonzero(~track.lost)[:, 0]  # of who is lost there are no states, and NaN has no derivative that is 0
+        if not len(here):
+            return each
         if self.least_residual:
-            run = self._run(track, rows)
-            share = residual_share(self.people.model, run, self.share[:, rows], scale=self.scale, hold_field=False)
-            each = each + self.least_residual * share
+            run = self._run(track, rows, here)
+            share = residual_share(self.people.model, run, self.share[:, rows[here]], scale=self.scale, hold_field=False)
+            each = each.index_add(1, here, self.least_residual * share.expand(len(each), -1))
         if self.stability is not None:
-            people = self.people.people(rows)
-            each = each + self.stability.penalty(people.model, people.model.theta(track.last.personal, people.covariates))
+            people = self.people.people(rows[here])
+            theta = people.model.theta(track.last.personal[:, here], people.covariates)
+            each = each.index_add(1, here, self.stability.penalty(people.model, theta).expand(len(each), len(here)))
         return each
 
-    def _run(self, track: Track, rows: Tensor) -> Rollout:
-        """What the filter took the people to do, as a simulation would have it."""
-        people = self.people.people(rows)
-        model, segments, personal = people.model, self.cohort.conditions.segments.people(rows), track.last.personal
+    def _run(self, track: Track, rows: Tensor, here: Tensor) -> Rollout:
+        """What the filter took some of these people to do, as a simulation would have it."""
+        people = self.people.people(rows[here])
+        segments, personal = self.cohort.conditions.segments.people(rows[here]), track.last.personal[:, here]
+        model = people.model
         assert track.mean is not None  # it was kept
         theta, context = model.theta(personal, people.covariates), model.context(personal, people.covariates)
-        states, inputs = track.mean[..., : people.states], segments.read_inputs()
+        states, inputs = track.mean[:, here, :, : people.states], segments.read_inputs()
         mean = model.observation.mean(states, theta)
         infused = segments.read_rates() if segments.infused else None
         return Rollout(theta, context, states, inputs, mean, model.noise.variance(mean, states, inputs), infused=infused)

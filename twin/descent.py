@@ -61,13 +61,14 @@ class Tally:
         return Tally(*both, *(torch.tensor(c, device=like.device) for c in counts))
 
     def plus(self, found: Innovation) -> "Tally":
-        some = found.count > 0
+        count = found.count[0].long()  # what is measured is measured for all members
+        some = count > 0
         return Tally(
             self.evidence + torch.where(some, found.log_likelihood, 0.0),
             torch.where(some, found.nis, self.nis),
             self.total + torch.where(some, found.nis, 0.0),
-            torch.where(some, found.count.long(), self.seen),
-            self.counted + found.count.long(),
+            torch.where(some, count, self.seen),
+            self.counted + count,
         )
 
     def fresh(self, rows: Tensor) -> "Tally":

@@ -48,7 +48,7 @@ class Interval:
         """Intervals of these lengths for `states` states: nothing arrives, nothing is infused and nothing drives where nothing
         is given; the inputs are constant or go from the first of a pair to the second.
 
-        Errors: `ValueError` for shapes and types that differ, and a length below 0.
+        Errors: `ValueError` for shapes and types that differ, a length below 0, and a jump or rate that is not finite.
         """
         require_shape(dt, "Interval.of: dt", "N", write="torch.full((N,), 0.5)")
         require_number(states, "Interval.of: states, how many,", least=1.0, whole=True)
@@ -70,6 +70,9 @@ class Interval:
                 raise ValueError(f"Interval.of: dt is {dt.dtype} and {what} {value.dtype}; write {what}.to(dt.dtype)")
         if dt.device.type == "cpu" and not bool((dt.detach() >= 0).all() & torch.isfinite(dt.detach()).all()):
             raise ValueError("Interval.of: dt must be finite and 0 or longer; time does not run backwards")
+        for what, value in (("jump", jump), ("rate", rate)):
+            if value is not None and value.device.type == "cpu" and not bool(torch.isfinite(value.detach()).all()):
+                raise ValueError(f"Interval.of: {what} holds NaN or infinity; give 0 where nothing arrives")
         nothing = dt.new_zeros(N, n)
         return Interval(
             dt,

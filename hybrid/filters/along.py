@@ -15,6 +15,7 @@ from hybrid.cutting.segments import Segments
 from hybrid.cutting.stretches import meshed
 from hybrid.derivative import array_of
 from hybrid.filters.contract import Belief, Filter, Followed, Innovation, require_believed
+from hybrid.filters.lost import anyone
 from hybrid.filters.readings import Kept, Readings
 from hybrid.filters.rts import Backward
 from hybrid.filters.start import starting_belief
@@ -181,6 +182,8 @@ def _measurements(people: Followed, segments: Segments, y: Tensor, members: int,
     if people.size != N:
         raise ValueError(f"{name}: the filter is of {people.size} people and the segments of {N}; give as many")
     require_shape(y, f"{name}: y", ..., N, T, p, write="cohort.y, NaN for what was not measured", like=segments.dt)
+    if anyone(torch.isinf(y)):
+        raise ValueError(f"{name}: y holds infinite values; write NaN where nothing was measured")
     sizes = {people.model.members, members, len(y) if y.ndim == 4 else 1} - {1}
     if y.ndim > 4 or len(sizes) > 1:
         raise ValueError(
@@ -247,7 +250,7 @@ class _Walk:
         self.laws: Kept | None = None
         if self.said is not None:
             nothing, none = like.new_zeros(M, N), like.new_full((M, N, p), torch.nan)
-            count = torch.zeros(N, dtype=torch.long, device=like.device)
+            count = torch.zeros(M, N, dtype=torch.long, device=like.device)
             self.said.put(-1, _parts(Innovation(none, _eye(like, M, N, p), nothing, count, nothing, none)))
         if keep == "all" and isinstance(filter, Steps):
             self.laws = Kept(np.where(readings.opens, readings.before, -1), like)
@@ -310,15 +313,15 @@ class _Walk:
             self.belief,
             self.likelihood,
             *(after["mean"], after["root"]),
-            Innovation(**{name: value[0] if name == "count" else value for name, value in said.items()}),
+            Innovation(**said),
             predicted_mean=predicted.get("mean"),
             predicted_root=predicted.get("root"),
             backward=None if self.laws is None else Backward(**self.laws.whole()),
         )
 
 
-def _parts(said: Innovation) -> dict[str, Tensor]:  # each (M, N, …); how many were counted does not differ between members
-    return {f.name: getattr(said, f.name)[None] if f.name == "count" else getattr(said, f.name) for f in fields(said)}
+def _parts(said: Innovation) -> dict[str, Tensor]:  # each (M, N, …)
+    return {f.name: getattr(said, f.name) for f in fields(said)}
 
 
 def _eye(like: Tensor, M: int, N: int, size: int) -> Tensor:  # (M, N, size, size)

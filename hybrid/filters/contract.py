@@ -33,8 +33,9 @@ class Belief:
     """What is believed of N people under M members at one time each: a Gaussian of z = (x, η), the states before the person.
 
     `mean` (M, N, z) · `root` (M, N, z, z), lower triangular with a diagonal of 0 or more: root rootᵀ is the covariance · `time`
-    (N,), in the model's time unit · `states` n, so that d = z − n coordinates η of a person follow · `particles` (M, N, z, P) of
-    a filter that has some (`EnKF`), whose mean and root these are; the others neither read nor keep them.
+    (N,), in the model's time unit, of the mean's type or in float64, as predictions make it · `states` n, so that d = z − n
+    coordinates η of a person follow · `particles` (M, N, z, P) of a filter that has some (`EnKF`), whose mean and root these are;
+    the others neither read nor keep them.
     Members are never mixed: each has a belief of its own. Somebody whose prediction diverged is NaN, and stays so (`lost`).
     """
 
@@ -52,7 +53,9 @@ class Belief:
         require_shape(self.root, "Belief: root", M, N, z, z, write="torch.eye(z).expand(M, N, z, z)", like=self.mean)
         require_shape(self.time, "Belief: time", N, write="torch.zeros(N)", like=self.mean)
         require_number(self.states, "Belief: states, how many,", least=1.0, most=float(z), whole=True)
-        given = [("root", self.root), ("time", self.time)]
+        given = [("root", self.root)]
+        if self.time.dtype != torch.float64:  # float64 tells later times apart than the mean's type may
+            given.append(("time", self.time))
         if self.particles is not None:
             require_shape(self.particles, "Belief: particles", M, N, z, "P", write="None", like=self.mean)
             given.append(("particles", self.particles))
@@ -87,10 +90,11 @@ class Belief:
         return Belief(self.mean[:, index], self.root[:, index], self.time[index], self.states, particles)
 
     def to(self, like: Tensor) -> "Belief":
-        """The same in the dtype and on the device of `like`."""
+        """The same in the dtype and on the device of `like`; a time in float64 stays so."""
         require_shape(like, "Belief.to: like", ..., write="a tensor of the type and device wanted")
+        time = self.time.to(like.device, torch.promote_types(self.time.dtype, like.dtype))
         particles = None if self.particles is None else self.particles.to(like)
-        return Belief(self.mean.to(like), self.root.to(like), self.time.to(like), self.states, particles)
+        return Belief(self.mean.to(like), self.root.to(like), time, self.states, particles)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class Innovation:
     """What a measurement said of the prediction, person by person and member by member.
 
     `value` (M, N, p) = y − ŷ, NaN where a channel is missing · `root` (M, N, p, p), lower, of its covariance, rows of the
-    identity where missing · `nis` (M, N) = valueᵀ (root rootᵀ)⁻¹ value, χ² of `count` (N,) degrees where all is as the model
+    identity where missing · `nis` (M, N) = valueᵀ (root rootᵀ)⁻¹ value, χ² of `count` (M, N) degrees where all is as the model
     says · `log_likelihood` (M, N) of what was seen, jointly · `by_channel` (M, N, p) that of each channel alone, NaN where
     missing.
     """
@@ -114,9 +118,9 @@ class Innovation:
 
     def people(self, index: Tensor) -> "Innovation":
         """Of the chosen people, with repeats."""
-        require_people(index, self.count.shape[0], "Innovation.people: index")
-        chosen: dict[str, Any] = {f.name: getattr(self, f.name)[:, index] for f in fields(self) if f.name != "count"}
-        return replace(self, **chosen, count=self.count[index])
+        require_people(index, self.count.shape[1], "Innovation.people: index")
+        chosen: dict[str, Any] = {f.name: getattr(self, f.name)[:, index] for f in fields(self)}
+        return replace(self, **chosen)
 
 
 @dataclass(frozen=True)
@@ -256,7 +260,7 @@ class Filter(ABC):
     A new member is one file and one word in `FILTERS`; `check_filter` tells whether it keeps the laws.
     Laws: linear and Gaussian, it is the Kalman filter; an interval of no length in which nothing arrives changes nothing, to the
     bit; cutting an interval in two changes nothing (nonlinear: to second order in its length); channels that were not measured
-    teach nothing; people and members do not touch each other.
+    teach nothing; people do not touch each other, nor do members, but that who diverges under one of them is lost under all.
     """
 
     people: Followed
@@ -303,6 +307,11 @@ def _floor(model: HybridModel, floor: Mapping[str, float] | None, like: Tensor) 
             raise ValueError(f"Followed.of: floor names {quote(name)}, and the states are {', '.join(states)}")
         require_number(value, f"Followed.of: floor of {name}", least=0.0)
     return like.new_tensor([float(floor.get(name, 0.0)) for name in states])
+
+
+def wide(time: Tensor) -> Tensor:
+    """A time in float64, where the device has it: added to step by step, it must not stand still."""
+    return time if time.device.type == "mps" else time.to(torch.float64)
 
 
 def require_believed(people: Followed, belief: Belief, name: str) -> None:

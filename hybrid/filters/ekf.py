@@ -9,9 +9,10 @@ from hybrid.cutting.interval import Interval
 from hybrid.derivative import pushed
 from hybrid.filters.contract import Belief, Filter, Followed, Innovation
 from hybrid.filters.flow import carried, driven_root, seen, transition_and_root
-from hybrid.filters.gaussian import condition
-from hybrid.filters.moved import Moved, diverged
-from hybrid.filters.stepping import advance, corrected, deviation, measured
+from hybrid.filters.gaussian import Conditioned, condition
+from hybrid.filters.lost import diverged
+from hybrid.filters.moved import Moved
+from hybrid.filters.stepping import Given, advance, corrected, deviation
 from hybrid.threads import of_followed, threads_by
 from physics.arguments import require_kind
 from physics.glance import glance
@@ -44,11 +45,14 @@ class EKF(Filter):
 
     @threads_by(of_followed)
     def update(self, belief: Belief, y: Tensor, *, inputs: Tensor | None = None) -> tuple[Belief, Innovation]:
-        given = measured(self.people, belief, y, inputs, "EKF")
+        return corrected(self.people, belief, y, inputs, self.look, "EKF")
+
+    def look(self, given: Given) -> Conditioned:
+        """What a measurement says of a belief, and makes of it."""
         values, shadow = pushed(lambda at: seen(self.people, at), _copies(given.mean), given.root.mT)  # (M, N, z, p)
         predicted = values[:, :, 0]
         noise = deviation(self.people, given, predicted)
-        return corrected(belief, given, condition(given.mean, given.root, given.y, predicted, shadow.mT, noise))
+        return condition(given.mean, given.root, given.y, predicted, shadow.mT, noise)
 
     def step(self, mean: Tensor, root: Tensor, interval: Interval) -> Moved:
         """One step of the mesh: the mean and the columns of the root go together, and the noise of the step is found beside."""

@@ -1,17 +1,20 @@
 """The ensemble Kalman filter: particles of everyone, each carried by itself with noise of its own."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from hybrid.cutting.interval import Interval
-from hybrid.filters.contract import Belief, Filter, Followed, Innovation, require_believed
+from hybrid.derivative import values_of
+from hybrid.filters.contract import Belief, Filter, Followed, Innovation, require_believed, wide
 from hybrid.filters.drift import HalfDrift
 from hybrid.filters.ensemble import assimilated, summed, whitened
 from hybrid.filters.flow import carried, driven_root, seen
-from hybrid.filters.gaussian import condition
-from hybrid.filters.stepping import corrected, deviation, measured, pieces, require_interval, unmoved, whole
+from hybrid.filters.gaussian import Conditioned, condition
+from hybrid.filters.lost import over
+from hybrid.filters.stepping import Given, corrected, deviation, pieces, require_interval, unmoved, whole
 from hybrid.filters.threefry import bits_of, keyed_normals
 from hybrid.threads import of_followed, threads_by
 from hybrid.triangular import tria
@@ -29,13 +32,16 @@ class EnKF(Filter):
     measurement moves them by the serial square-root update, which draws nothing (`ensemble.assimilated`).
     Random numbers are a function of names: of `seed`, the person's own key, the step's time, member, particle and component.
     Whoever is followed beside somebody, and in which order, changes none of them; who goes back to a belief and comes again gets
-    the same path. Steps of one person that begin at one time get the same numbers, so a time is not gone through twice.
+    the same path. Steps of one person that begin at one time get the same numbers, so a time is not gone through twice; times are
+    told apart in float64, whatever the model's type.
     Linear and Gaussian, the error to the exact filter falls as 1/√P: noise is drawn with its very mean and covariance, and what
     is left is what chance correlates it with the states. The other two filters are exact there; this one is for laws that points
-    do not see (a threshold, two ways to go). A gradient is that of these particles.
+    do not see (a threshold, two ways to go). A gradient is that of these particles; along the length of a stretch that has none
+    now it lacks the noise, whose size √h has no derivative there.
     Arguments: `people`, who is followed; `particles` P, more than the states and coordinates together, better ten times as many;
     `seed`; `keys` (N,) whole numbers, a person's own for as long as they are followed (None: their places 0 … N − 1).
-    Errors: `ValueError` for too few particles, keys that are not whole numbers, and a belief with another number of particles.
+    Errors: `ValueError` for too few particles, keys that are not whole numbers, a belief with another number of particles, and a
+    step so short that its time stands still.
     Law: somebody of whom a particle diverges is lost, and nothing is left out in silence.
     Source: Evensen, J. Geophys. Res. 99 (1994) 10143; Whitaker & Hamill, Mon. Weather Rev. 130 (2002) 1913.
     """
@@ -51,6 +57,7 @@ class EnKF(Filter):
         require_kind(self.people, Followed, "EnKF: people", "Followed.of(model, people)")
         z = self.people.states + self.people.model.personal
         require_number(self.particles, "EnKF: particles, how many,", least=z + 2.0, most=1e6, whole=True)
+        object.__setattr__(self, "particles", int(self.particles))  # 128.0 is taken for what it is
         require_number(self.seed, "EnKF: seed", least=-(2.0**63), most=2.0**63 - 1025, whole=True)
         if self.keys is not None:
             write = "torch.arange(N), a whole number for each person"
@@ -70,96 +77,117 @@ class EnKF(Filter):
     def predict(self, belief: Belief, interval: Interval) -> Belief:
         require_believed(self.people, belief, "EnKF.predict")
         require_interval(self.people, belief, interval, "EnKF.predict")
-        belief, lost = self._whole(belief)
+        belief, lost = whole(self.people, self._with_particles(belief))
+        values: tuple[Tensor, ...] = (belief.mean, belief.root, _of(belief))
+        clock = wide(belief.time)
         for piece in pieces(self.people, interval):
-            belief, lost = self._step(belief, piece, lost)
-        return _told(belief, lost)
+            later = clock + piece.dt
+            _require_later(clock, later, piece.dt)
+            found, values, lost = over(piece, lost, values, partial(self._step, clock))
+            values, clock = values if found is None else found, later
+        mean, root, particles = (torch.where(lost.reshape(-1, *[1] * (v.ndim - 2)), torch.nan, v) for v in values)
+        return replace(belief, mean=mean, root=root, particles=particles, time=clock)
 
     @threads_by(of_followed)
     def update(self, belief: Belief, y: Tensor, *, inputs: Tensor | None = None) -> tuple[Belief, Innovation]:
-        given = measured(self.people, belief, y, inputs, "EnKF")
-        now, lost = self._whole(belief)
-        particles = _of(now)
+        require_believed(self.people, belief, "EnKF.update")
+        return corrected(self.people, self._with_particles(belief), y, inputs, self.look, "EnKF")
+
+    def look(self, given: Given) -> Conditioned:
+        """What a measurement says of the particles, and makes of them."""
+        particles = _of(given)
         z = particles.shape[-2]
         shown = seen(self.people, particles.mT).mT  # (M, N, p, P)
         predicted, shadow = summed(shown)
         noise = deviation(self.people, given, predicted)
         y = given.y.expand(len(predicted), -1, -1)
         both = tria(torch.cat([summed(particles)[1], shadow], -2))
-        found = condition(now.mean, both[..., :z, :], y, predicted, both[..., z:, :], noise)
+        found = condition(given.mean, both[..., :z, :], y, predicted, both[..., z:, :], noise)
         taught = ~torch.isnan(y).all(-1)
-        after = _these(assimilated(particles, shown, y, noise.expand_as(y)), now)
+        after = _these(assimilated(particles, shown, y, noise.expand_as(y)))
         mean, root, particles = (
             torch.where(taught.reshape(*taught.shape, *[1] * (new.ndim - 2)), new, old)
-            for new, old in ((after.mean, now.mean), (after.root, now.root), (_of(after), particles))
+            for new, old in zip(after, (given.mean, given.root, particles), strict=True)
         )
-        return _told(replace(now, mean=mean, root=root, particles=particles), lost), corrected(belief, given, found)[1]
+        return replace(found, mean=mean, root=root, particles=particles)
 
-    def _whole(self, belief: Belief) -> tuple[Belief, Tensor]:
-        """The belief of every member, with particles of its very mean and covariance where it has none yet; who is lost (N,) has
-        numbers that stand for nothing.
-        """
-        found, lost = whole(self.people, belief)
-        M, N, z = found.mean.shape
-        if belief.particles is None:
-            drawn = self._drawn(found, (M, z, self.particles), _START).to(found.mean)
-            return replace(found, particles=found.mean[..., None] + found.root @ drawn), lost
-        if belief.particles.shape[-1] != self.particles:
+    def _with_particles(self, belief: Belief) -> Belief:
+        """The belief of every member with particles, of its very mean and covariance where it has none yet."""
+        if belief.particles is not None and belief.particles.shape[-1] != self.particles:
             raise ValueError(
                 f"EnKF: the belief has {belief.particles.shape[-1]} particles and the filter {self.particles}; follow on with "
                 "as many, or begin anew from its mean and root, replace(belief, particles=None)"
             )
-        particles = torch.where(lost[:, None, None], 0.0, belief.particles)
-        return replace(found, particles=particles.expand(M, N, z, -1)), lost
+        if belief.particles is not None:
+            return belief
+        safe, lost = whole(self.people, belief)
+        M, N, z = safe.mean.shape
+        drawn = self._drawn(wide(safe.time), (M, z, self.particles), _START).to(safe.mean)
+        particles = torch.where(lost[:, None, None], torch.nan, safe.mean[..., None] + safe.root @ drawn)
+        mean, root = belief.mean.expand(M, N, z), belief.root.expand(M, N, z, z)
+        return replace(belief, mean=mean, root=root, particles=particles)
 
-    def _drawn(self, belief: Belief, shape: tuple[int, int, int], purpose: int) -> Tensor:  # (M, N, a, P)
+    def _drawn(self, moment: Tensor, shape: tuple[int, int, int], purpose: int) -> Tensor:  # (M, N, a, P)
         """Constants, whatever is differentiated."""
         with torch.no_grad():
-            return whitened(keyed_normals(int(self.seed), self._keys, bits_of(belief.time), shape, purpose))
+            return whitened(keyed_normals(int(self.seed), self._keys, bits_of(moment), shape, purpose))
 
-    def _step(self, belief: Belief, piece: Interval, lost: Tensor) -> tuple[Belief, Tensor]:
-        """Every particle's own step: what arrives, half the drift, the flow, the noise along its own path, half the drift."""
+    def _step(
+        self, moment: Tensor, piece: Interval, mean: Tensor, root: Tensor, particles: Tensor
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+        """Every particle's own step: what arrives, half the drift, the flow, the noise along its own path, half the drift. Mean,
+        root and particles after it, and who diverges (N,).
+        """
         people, n = self.people, self.people.states
-        before = _of(belief).mT  # (M, N, P, z)
+        before = particles.mT  # (M, N, P, z)
         M, P = before.shape[0], before.shape[2]
         x, eta = before[..., :n] + piece.jump[None, :, None], before[..., n:]
-        begin = torch.cat([x, self._drifted(belief, eta, piece, _DRIFT_BEFORE)], -1)
+        begin = torch.cat([x, self._drifted(moment, eta, piece, _DRIFT_BEFORE)], -1)
         x = carried(people, begin, piece)
-        lost = lost | ~torch.isfinite(x).flatten(-2).all(-1).all(0)
+        lost = ~torch.isfinite(x).flatten(-2).all(-1).all(0)
         x = torch.where(lost[:, None, None], 0.0, x)
         if people.noisy:
             R = driven_root(people, begin, torch.cat([x, begin[..., n:]], -1), piece)
-            noise = self._drawn(belief, (M, n, P), _NOISE).to(x)  # (M, N, n, P)
-            x = x + (tria(R[..., :n, :]) @ noise.mT[..., None])[..., 0]
-        after = torch.cat([x, self._drifted(belief, begin[..., n:], piece, _DRIFT_AFTER)], -1).mT
-        found = _these(after, belief)
-        mean, root = unmoved(piece, belief.mean, found.mean), unmoved(piece, belief.root, found.root)
-        particles = unmoved(piece, _of(belief), after)
-        return replace(belief, mean=mean, root=root, particles=particles, time=belief.time + piece.dt), lost
+            noise = self._drawn(moment, (M, n, P), _NOISE).to(x)  # (M, N, n, P)
+            away = (tria(R[..., :n, :]) @ noise.mT[..., None])[..., 0]
+            x = x + torch.where(piece.dt[:, None, None] > 0.0, away, 0.0)  # a path has no derivative along √0
+        after = _these(torch.cat([x, self._drifted(moment, begin[..., n:], piece, _DRIFT_AFTER)], -1).mT)
+        lost = lost | ~torch.isfinite(after[1]).flatten(-2).all(-1).all(0)
+        mean, root, particles = (
+            unmoved(piece, old, new) for old, new in zip((mean, root, particles), after, strict=True)
+        )
+        return (mean, root, particles), lost
 
-    def _drifted(self, belief: Belief, eta: Tensor, piece: Interval, purpose: int) -> Tensor:  # (M, N, P, d)
+    def _drifted(self, moment: Tensor, eta: Tensor, piece: Interval, purpose: int) -> Tensor:  # (M, N, P, d)
         """η after half of the step's drift, with a number of its own for every particle."""
         tau, (M, _, P, d) = self.people.drift, eta.shape
         if tau is None or not d:
             return eta
         half = HalfDrift.of(piece.dt, tau, self.people.states)
-        noise = self._drawn(belief, (M, d, P), purpose).to(eta).mT
-        return half.keep[:, None, None] * eta + half.gain[:, None, None] * noise
+        noise = self._drawn(moment, (M, d, P), purpose).to(eta).mT
+        away = torch.where(piece.dt[:, None, None] > 0.0, half.gain[:, None, None] * noise, 0.0)
+        return half.keep[:, None, None] * eta + away
 
 
-def _these(particles: Tensor, belief: Belief) -> Belief:  # (M, N, z, P)
-    """The belief that these particles are."""
+def _these(particles: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # (M, N, z, P)
+    """Their mean, its root, and themselves."""
     mean, away = summed(particles)
-    return replace(belief, mean=mean, root=tria(away), particles=particles)
+    return mean, tria(away), particles
 
 
-def _told(belief: Belief, lost: Tensor) -> Belief:
-    """NaN for who is lost."""
-    mean, root = torch.where(lost[:, None], torch.nan, belief.mean), torch.where(lost[:, None, None], torch.nan, belief.root)
-    return replace(belief, mean=mean, root=root, particles=torch.where(lost[:, None, None], torch.nan, _of(belief)))
-
-
-def _of(belief: Belief) -> Tensor:  # (M, N, z, P)
+def _of(belief: Belief | Given) -> Tensor:  # (M, N, z, P)
     if belief.particles is None:
         raise ValueError("EnKF: the belief has no particles; follow it with this filter's own predict and update")
     return belief.particles
+
+
+def _require_later(before: Tensor, after: Tensor, dt: Tensor) -> None:  # (N,)
+    """Raise `ValueError` where a step ends at the very time at which it began: the next one would draw the same numbers."""
+    still = values_of((after == before) & (dt > 0.0))
+    if bool(still.any()):
+        i = int(still.nonzero()[0, -1])
+        raise ValueError(
+            f"EnKF.predict: person {i}'s step of {float(values_of(dt).flatten()[i]):g} is shorter than float64 tells times apart "
+            f"at {float(values_of(before).flatten()[i]):g}, and numbers are drawn by time; count time from nearer, from the "
+            "record's own start"
+        )

@@ -29,7 +29,7 @@ class Conditioned:
     `mean` (..., z) and `root` (..., z, z) lower · `value` (..., p) = y − ŷ, NaN where missing · `innovation_root` V (..., p, p)
     lower, rows of the identity where missing · `nis` (...,) = |V⁻¹ value|² of what was seen · `count` (...,) of channels seen ·
     `log_likelihood` (...,) of all that was seen together, in nats · `by_channel` (..., p): of each channel alone, NaN where
-    missing.
+    missing · `particles` (..., z, P), of a filter that moves some: the others have none.
     """
 
     mean: Tensor
@@ -40,6 +40,7 @@ class Conditioned:
     count: Tensor
     log_likelihood: Tensor
     by_channel: Tensor
+    particles: Tensor | None = None
 
 
 def condition(

@@ -183,7 +183,7 @@ def _belongs(found: Sequence[Innovation], values: Sequence[Tensor], name: str) -
         wrong = [
             what
             for what, got, wanted in (
-                ("count", innovation.count.to(nis), count),
+                ("count", innovation.count[0].to(nis), count),
                 ("nis", innovation.nis[0], nis),
                 ("log_likelihood", innovation.log_likelihood[0], joint),
                 ("by_channel", innovation.by_channel[0], each),

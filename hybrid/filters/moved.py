@@ -39,11 +39,3 @@ def root_of_variance(variance: Tensor) -> Tensor:
     that is next to nothing, not at 0.
     """
     return (variance + torch.finfo(variance.dtype).tiny ** 0.5).sqrt() if varies(variance) else variance.sqrt()
-
-
-def diverged(
-    states: Tensor,  # (M, N, P, n)
-) -> Tensor:  # (N,) bool
-    """Who has a point, under any member, that is NaN, or so far out that its square is no number any more."""
-    there = states.detach().abs() <= torch.finfo(states.dtype).max ** 0.45
-    return ~there.flatten(-2).all(-1).all(0)

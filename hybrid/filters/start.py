@@ -102,6 +102,16 @@ def _prior(people: Followed, personal: tuple[Tensor, Tensor] | None, M: int) -> 
             raise ValueError(f"starting_belief: personal, its {what}, is of {len(value)} members and the model of {M}")
         if not bool(torch.isfinite(value.detach()).all()):
             raise ValueError(f"starting_belief: personal, its {what}, holds NaN or infinity; give finite numbers")
+    given = covariance.detach()
+    size = given.diagonal(dim1=-2, dim2=-1).abs().amax(-1).clamp(min=torch.finfo(given.dtype).tiny) if d else given.new_ones(1)
+    off = (given - given.mT).abs().flatten(-2).amax(-1) if d else given.new_zeros(1)
+    least = torch.linalg.eigvalsh(given)[..., 0] if d else given.new_zeros(1)
+    rounding = 1e3 * torch.finfo(given.dtype).eps * size  # of whoever made it
+    if bool((off > rounding).any() | (least < -rounding).any()):
+        raise ValueError(
+            "starting_belief: personal, its covariance, is not one of anybody: it is symmetric, with no variance below 0 in any "
+            "direction; write found.covariance"
+        )
     return mean, covariance.expand(M, N, d, d)
 
 
@@ -110,8 +120,10 @@ def _spread(people: Followed, spread: Mapping[str, float] | Tensor | None) -> Te
     like, N, states = people.floor, people.size, tuple(people.model.backbone.states)
     if isinstance(spread, Tensor):
         require_shape(spread, "starting_belief: spread", ..., len(states), write='{"plasma": 1.0}, by name', like=like)
-        if spread.ndim > 2 or (spread.ndim == 2 and len(spread) != N) or not bool((spread.detach() >= 0.0).all()):
-            raise ValueError(f"starting_belief: spread is (n,) or (N, n), 0 or more, and has the shape {tuple(spread.shape)}")
+        if spread.ndim > 2 or (spread.ndim == 2 and len(spread) != N):
+            raise ValueError(f"starting_belief: spread is (n,) or (N, n), and has the shape {tuple(spread.shape)}")
+        if not bool((torch.isfinite(spread.detach()) & (spread.detach() >= 0.0)).all()):
+            raise ValueError("starting_belief: spread holds a number below 0, NaN or infinity; give standard deviations")
         return spread.expand(N, -1)
     given = {} if spread is None else spread
     require_kind(given, Mapping, "starting_belief: spread", f"{{{states[0]!r}: 1.0}}")

@@ -1,7 +1,7 @@
 """What filters share of a prediction and an update: the pieces of an interval, what stays as it is, what is measured."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -10,9 +10,10 @@ from torch import Tensor
 from hybrid.cutting.interval import Interval
 from hybrid.cutting.mesh import Mesh
 from hybrid.derivative import varies
-from hybrid.filters.contract import Belief, Followed, Innovation, require_believed
+from hybrid.filters.contract import Belief, Followed, Innovation, require_believed, wide
 from hybrid.filters.drift import HalfDrift
 from hybrid.filters.gaussian import Conditioned
+from hybrid.filters.lost import anyone, everyone, over, stood_in, watched
 from hybrid.filters.moved import Moved
 from hybrid.filters.rts import Backward, backward
 from physics.arguments import require_kind, require_shape
@@ -41,7 +42,7 @@ def advance(
 ) -> Belief:
     """The belief at the interval's end, by a filter's own `step` over every piece of it, between two halves of the drift.
 
-    Who is lost already, or on the way, goes on as somebody who stands at 0, and is NaN in the end.
+    Who is lost already, or on the way, is NaN in the end, and on the way stands where all is finite.
     Errors: `ValueError`, beginning with `name`, for what is of other people.
     """
     return _advanced(people, belief, interval, step, name)[0]
@@ -75,25 +76,39 @@ def _advanced(
     require_believed(people, belief, f"{name}.predict")
     require_interval(people, belief, interval, f"{name}.predict")
     belief, lost = whole(people, belief)
-    n, mean, root, time = belief.states, belief.mean, belief.root, belief.time
+    n, mean, root, time = belief.states, belief.mean, belief.root, wide(belief.time)
     moves: list[Moved] = []
+
+    def one(piece: Interval, mean: Tensor, root: Tensor) -> tuple[tuple[list[Moved], Tensor, Tensor], Tensor]:
+        return _one(people, step, piece, mean, root)
+
     for piece in pieces(people, interval):
-        before = (mean, root)
-        mean = torch.cat([mean[..., :n] + piece.jump, mean[..., n:]], -1)
-        half = HalfDrift.of(piece.dt, people.drift, n) if people.drifts and people.drift is not None else None
-        if half is not None:
-            first, root = half.before(mean, root)
-            mean = first.mean
-            moves.append(first)
-        moved = step(mean, root, piece)
-        moves.append(moved if half is None else half.after(moved))
-        mean, root = moves[-1].mean, moves[-1].root()
-        lost = lost | ~(torch.isfinite(mean).all(-1) & torch.isfinite(root).flatten(-2).all(-1)).all(0)
-        lost = lost if moved.lost is None else lost | moved.lost
-        mean, root = unmoved(piece, before[0], mean), unmoved(piece, before[1], root)
+        found, (mean, root), lost = over(piece, lost, (mean, root), one)
+        if found is not None:
+            made, mean, root = found
+            moves += made
         time = time + piece.dt
     mean, root = torch.where(lost[:, None], torch.nan, mean), torch.where(lost[:, None, None], torch.nan, root)
     return Belief(mean, root, time, n), moves
+
+
+def _one(
+    people: Followed, step: Step, piece: Interval, mean: Tensor, root: Tensor
+) -> tuple[tuple[list[Moved], Tensor, Tensor], Tensor]:
+    """What moves a belief over one piece, with the mean and the root after it, and who diverges (N,)."""
+    n, before, moves = people.states, (mean, root), list[Moved]()
+    mean = torch.cat([mean[..., :n] + piece.jump, mean[..., n:]], -1)
+    half = HalfDrift.of(piece.dt, people.drift, n) if people.drifts and people.drift is not None else None
+    if half is not None:
+        first, root = half.before(mean, root)
+        mean = first.mean
+        moves.append(first)
+    moved = step(mean, root, piece)
+    moves.append(moved if half is None else half.after(moved))
+    mean, root = moves[-1].mean, moves[-1].root()
+    gone = ~(torch.isfinite(mean).all(-1) & torch.isfinite(root).flatten(-2).all(-1)).all(0)
+    gone = gone if moved.lost is None else gone | moved.lost
+    return (moves, unmoved(piece, before[0], mean), unmoved(piece, before[1], root)), gone
 
 
 def unmoved(
@@ -125,9 +140,15 @@ class _Unmoved(torch.autograd.Function):
 def whole(people: Followed, belief: Belief) -> tuple[Belief, Tensor]:
     """The belief under all members, with numbers in the place of those who are lost, and who that is (N,)."""
     M, lost = max(people.members, len(belief.mean)), belief.lost
-    eye = torch.eye(belief.mean.shape[-1], dtype=belief.mean.dtype, device=belief.mean.device)
-    mean = torch.where(lost[:, None], 0.0, belief.mean).expand(M, -1, -1)
-    return replace(belief, mean=mean, root=torch.where(lost[:, None, None], eye, belief.root).expand(M, -1, -1, -1)), lost
+    mean, root, particles = belief.mean, belief.root, belief.particles
+    if watched():
+        mean, root = stood_in(lost, mean, root)
+    else:
+        eye = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device)
+        mean, root = torch.where(lost[:, None], 0.0, mean), torch.where(lost[:, None, None], eye, root)
+    if particles is not None:
+        particles = stood_in(lost, particles)[0].expand(M, -1, -1, -1)
+    return replace(belief, mean=mean.expand(M, -1, -1), root=root.expand(M, -1, -1, -1), particles=particles), lost
 
 
 def pieces(people: Followed, interval: Interval) -> list[Interval]:
@@ -169,7 +190,7 @@ class Given:
     """A measurement and the belief that it meets, with numbers in the place of those who are lost.
 
     `mean` (M, N, z) and `root` (M, N, z, z) of the belief · `y` (M|1, N, p), NaN where a channel is missing, and of who is lost ·
-    `inputs` (1, N, 1, m), as a noise head reads them · `lost` (N,).
+    `inputs` (1, N, 1, m), as a noise head reads them · `lost` (N,) · `particles` (M, N, z, P) of a belief that has some.
     """
 
     mean: Tensor
@@ -177,6 +198,14 @@ class Given:
     y: Tensor
     inputs: Tensor
     lost: Tensor
+    particles: Tensor | None = None
+
+    def without(self, gone: Tensor) -> "Given":  # (N,) bool
+        """The same with these people lost."""
+        mean, root, inputs = stood_in(gone | self.lost, self.mean, self.root, self.inputs)
+        y = torch.where(gone[:, None], torch.nan, self.y)
+        particles = None if self.particles is None else stood_in(gone | self.lost, self.particles)[0]
+        return Given(mean, root, y, inputs, gone | self.lost, particles)
 
 
 def measured(
@@ -210,7 +239,7 @@ def measured(
     require_shape(inputs, f"{name}.update: inputs", N, m, write="u at that time, a row for each person", like=belief.mean)
     safe, lost = whole(people, belief)
     y = torch.where(lost[:, None], torch.nan, y if y.ndim == 3 else y[None])
-    return Given(safe.mean, safe.root, y, inputs[None, :, None], lost)
+    return Given(safe.mean, safe.root, y, inputs[None, :, None], lost, safe.particles)
 
 
 def deviation(
@@ -223,14 +252,49 @@ def deviation(
     return people.model.noise.variance(predicted[:, :, None], x, given.inputs)[:, :, 0].sqrt()
 
 
-def corrected(belief: Belief, given: Given, found: Conditioned) -> tuple[Belief, Innovation]:
-    """The belief, and what the measurement said, from what conditioning found."""
+def corrected(
+    people: Followed,
+    belief: Belief,
+    y: Tensor,  # (M|1, N, p) or (N, p)
+    inputs: Tensor | None,  # (N, m)
+    look: Callable[[Given], Conditioned],
+    name: str,
+) -> tuple[Belief, Innovation]:
+    """The belief after a measurement, and what that said, by a filter's own `look` at the two.
+
+    Errors: `ValueError`, beginning with `name`, for what is of other people or channels, and infinite values.
+    """
+    given = measured(people, belief, y, inputs, name)
+    lost, found = given.lost, look(given)
+    if watched():
+        gone = lost | nothing_of(found)
+        if anyone(gone & ~lost):
+            first, again = _parts(found, constant=True), _parts(look(given.without(gone)))
+            found = Conditioned(**{what: torch.where(_each(gone, v), v, again[what]) for what, v in first.items()})
+        if everyone(gone):  # nothing is asked of anyone
+            found = Conditioned(**_parts(found, constant=True))
 
     def told(value: Tensor) -> Tensor:
-        return torch.where(given.lost.reshape(-1, *[1] * (value.ndim - 2)), torch.nan, value)
+        return torch.where(_each(lost, value), torch.nan, value)
 
-    count = torch.where(given.lost, 0, found.count[0])
     said = (found.value, found.innovation_root, found.nis, found.log_likelihood, found.by_channel)
     value, root, nis, log_likelihood, by_channel = map(told, said)
-    after = Belief(told(found.mean), told(found.root), belief.time, belief.states)
+    particles = None if found.particles is None else told(found.particles)
+    after = Belief(told(found.mean), told(found.root), belief.time, belief.states, particles)
+    count = torch.where(lost, 0, found.count)
     return after, Innovation(value, root, nis, count, log_likelihood, by_channel)
+
+
+def _parts(found: Conditioned, *, constant: bool = False) -> dict[str, Tensor]:
+    parts = {f.name: getattr(found, f.name) for f in fields(found)}
+    return {what: v.detach() if constant else v for what, v in parts.items() if v is not None}
+
+
+def nothing_of(found: Conditioned) -> Tensor:  # (N,) bool
+    """Of whom, under any member, no numbers are left."""
+    left = torch.isfinite(found.mean).all(-1) & torch.isfinite(found.root).flatten(-2).all(-1)
+    return ~(left & ~torch.isnan(found.log_likelihood)).all(0)
+
+
+def _each(people: Tensor, value: Tensor) -> Tensor:  # (N,), (M, N, …) -> (N, …)
+    return people.reshape(-1, *[1] * (value.ndim - 2))

@@ -8,10 +8,11 @@ from torch import Tensor
 from hybrid.cutting.interval import Interval
 from hybrid.filters.contract import Belief, Filter, Followed, Innovation
 from hybrid.filters.flow import carried, driven_root, seen
-from hybrid.filters.gaussian import condition
-from hybrid.filters.moved import Moved, diverged
+from hybrid.filters.gaussian import Conditioned, condition
+from hybrid.filters.lost import diverged
+from hybrid.filters.moved import Moved
 from hybrid.filters.sigma_points import halves, points
-from hybrid.filters.stepping import advance, corrected, deviation, measured
+from hybrid.filters.stepping import Given, advance, corrected, deviation
 from hybrid.threads import of_followed, threads_by
 from physics.arguments import require_kind
 from physics.glance import glance
@@ -45,12 +46,15 @@ class UKF(Filter):
 
     @threads_by(of_followed)
     def update(self, belief: Belief, y: Tensor, *, inputs: Tensor | None = None) -> tuple[Belief, Innovation]:
-        given = measured(self.people, belief, y, inputs, "UKF")
+        return corrected(self.people, belief, y, inputs, self.look, "UKF")
+
+    def look(self, given: Given) -> Conditioned:
+        """What a measurement says of a belief, and makes of it."""
         predicted, odd, even = halves(seen(self.people, points(given.mean, given.root)))
         noise = deviation(self.people, given, predicted)
-        linear = self.people.model.observation.linear and belief.mean.shape[-1] == belief.states  # in x, not in θ(η)
+        linear = self.people.model.observation.linear and given.mean.shape[-1] == self.people.states  # in x, not in θ(η)
         beside = None if linear else even  # what is even of a linear one is rounding
-        return corrected(belief, given, condition(given.mean, given.root, given.y, predicted, odd, noise, beside=beside))
+        return condition(given.mean, given.root, given.y, predicted, odd, noise, beside=beside)
 
     def step(self, mean: Tensor, root: Tensor, interval: Interval) -> Moved:
         """One step of the mesh: the points flow, and the noise of the step is found beside, along the mean's path."""

@@ -82,13 +82,27 @@ def test_what_grows(norm: float) -> None:
 @pytest.mark.parametrize("norm", [1e-3, 0.3, 0.5])
 def test_a_chain_of_states_of_which_noise_drives_the_first(norm: float) -> None:
     """Of the last state of a chain of n the variance is norm^(2n−2)/((n−1)!² (2n−1)): down to 1e-48 of the first one's."""
-    for n in (2, 4, 8):
+    for n in (2, 4, 12) if norm == 0.3 else (2, 4, 8):
         J = np.diag(np.full(n - 1, 0.5 * norm), -1) - 0.5 * norm * np.eye(n)
         F, Q = exact(J, np.eye(n)[:, :1])
         e, R = transition_root(torch.from_numpy(J), torch.eye(n, dtype=F64)[:, :1])
         sd = np.sqrt(np.diag(Q))
         assert (np.abs(square(R) - Q) / (sd[:, None] * sd)).max() < 1e-12
         np.testing.assert_allclose(e.numpy(), F, rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_however_many_states_noise_reaches_over_others(dtype: torch.dtype) -> None:
+    """Factorials of as many terms as there are states leave int64 at 21 and float64 at 171."""
+    for n in (9, 10, 12, 16, 24, 175):
+        J = (torch.diag(torch.ones(n - 1), -1) - torch.eye(n)).to(dtype) * 0.25
+        e, R = transition_root(J, torch.eye(n, dtype=dtype)[:, :1])
+        assert bool(torch.isfinite(R).all())
+        atol = 4.0 * float(torch.finfo(dtype).eps)
+        torch.testing.assert_close(e, torch.linalg.matrix_exp(J.double()).to(dtype), rtol=0.0, atol=atol)
+        # the first two states alone are those of a chain of two
+        two = transition_root(J[:2, :2], torch.eye(2, dtype=dtype)[:, :1])[1]
+        torch.testing.assert_close(R[:2, :2], two, rtol=atol, atol=atol)
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)

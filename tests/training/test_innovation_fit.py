@@ -8,10 +8,10 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from hybrid import HybridModel, Mesh, Schedule, SimulationError, States, rollout
+from hybrid import Dose, HybridModel, Mesh, Schedule, SimulationError, States, rollout
 from hybrid.filters import EKF, UKF, EnKF, Filter, Followed, follow
 from learned import MLP, Constant, DiagonalDiffusion, Ensemble, Residual
-from physics import LinearBackbone, SharedPopulation
+from physics import LinearBackbone, LinearisedBackbone, Mechanism, Parameter, SharedPopulation
 from tests.builders import oral_of, oral_people
 from training import (
     Cohort,
@@ -396,3 +396,44 @@ COHORT = of_two_states(MODEL)
 def test_what_cannot_be_fitted(call: Callable[[], object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         next(call())
+
+
+class Runaway(Mechanism):
+    """A large dose of both states is infinite within an hour."""
+
+    time_unit = "h"
+    states = {"a": "1", "b": "1"}
+    scale = {"a": 1.0, "b": 1.0}
+    physical = (Parameter("k", "/h", 1.0, 0.1, 5.0),)
+
+    def rate(self, x, u, theta):  # type: ignore[no-untyped-def]
+        return {"a": -theta.k * x.a + x.a * x.a * x.b, "b": -x.b + x.a * 0.1}
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_who_does_not_count_may_be_lost(weights: bool) -> None:
+    """The fit of the others is the fit without them, of noises alone and with weights, the least residual included."""
+    backbone, chance = LinearisedBackbone(Runaway(), x={"a": 0.0, "b": 0.0}), np.random.default_rng(0)
+    residual = MLP(2, hidden=(2,), generator=torch.Generator().manual_seed(0)) if weights else None
+    model = HybridModel(
+        *(backbone, SharedPopulation(backbone, values={"k": 1.0}), residual),
+        observation=States(("a",)),
+        noise=Constant([0.3], [0.01]),
+        process=DiagonalDiffusion({"a": 0.3, "b": 0.2}),
+    )
+    made = []
+    for i, dose in enumerate((0.0, 0.0, 30.0)):
+        doses = (Dose("a", 0.3, dose), Dose("b", 0.3, dose)) if dose else ()
+        made.append(Record(f"p{i}", Schedule(doses), 0.2 * np.arange(1, 5), 0.4 * chance.normal(size=(4, 1)), ("a",)))
+    least = {"least_residual": 0.1} if weights else {}
+
+    def loss(people: list[Record], counted: list[float]) -> list[torch.Tensor]:
+        objective = Objective(weights=torch.tensor([counted], dtype=F64), **least)  # type: ignore[arg-type]
+        cohort = Cohort.of(people, model, mesh=Mesh(0.1))
+        return [step.loss for step in innovation_fit(model, cohort, objective, Search(steps=2), weights=weights)]
+
+    for a, b in zip(loss(made, [1.0, 1.0, 0.0]), loss(made[:2], [1.0, 1.0]), strict=True):
+        assert torch.isfinite(a).all()
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=0.0)  # the weights go through sums of another length
+    with pytest.raises(SimulationError, match="the filter loses p2 at"):
+        loss(made, [1.0, 0.0, 1.0])

@@ -154,14 +154,14 @@ def test_every_belief_is_the_conditional_law_of_the_joint_gaussian(filter, mesh)
             L = track.root[0, i, k]
             assert (L @ L.mT).numpy() == pytest.approx(S[-2:, -2:] - gain @ S[-2:, seen].T, abs=1e-10)
             count = int(np.isfinite(values[i, k]).sum())
-            assert int(track.innovation.count[i, k]) == count
+            assert int(track.innovation.count[0, i, k]) == count
             later = multivariate_normal.logpdf(flat[seen], m[seen], Y) if len(seen) else 0.0
             assert float(track.innovation.log_likelihood[0, i, k]) == pytest.approx(later - earlier, abs=1e-9)
         assert float(track.log_likelihood[0, i]) == pytest.approx(given(i, values, len(times))[2], abs=1e-9)
         # padding repeats the last
         rest = track.mean[0, i, len(times) - 1 :]
         assert torch.equal(rest, rest[:1].expand_as(rest))
-        assert not bool(track.innovation.count[i, len(times) :].any())
+        assert not bool(track.innovation.count[0, i, len(times) :].any())
     none = track.innovation
     assert bool(torch.isnan(none.value[0, 1, 3]).all() & torch.isnan(none.by_channel[0, 1, 3]).all())
     assert torch.equal(none.root[0, 1, 3], torch.eye(2, dtype=F64))
@@ -282,6 +282,13 @@ def test_members_have_measurements_of_their_own() -> None:
         torch.testing.assert_close(both.mean[m], each[m].mean[m], rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(both.log_likelihood[m], each[m].log_likelihood[m], rtol=1e-12, atol=1e-12)
     assert shared.mean.shape == (2, 3, 6, 2)
+    # and gaps of their own, of which each member's degrees of freedom are counted
+    first[:, 2], second[:, 4] = torch.nan, torch.nan
+    with torch.no_grad():
+        both = along(UKF(Followed.of(model, 3)), beliefs(), cut(Mesh(0.3)), torch.stack([first, second]))
+    assert both.innovation is not None
+    assert torch.equal(both.innovation.count, torch.stack([first, second]).isfinite().sum(-1))
+    assert torch.equal(both.innovation.nis == 0.0, both.innovation.count == 0)
 
 
 def test_who_diverges_is_marked_and_the_others_go_on() -> None:
@@ -362,7 +369,7 @@ def test_the_baseline_is_not_taken_twice() -> None:
     assert float(track.mean[0, 0, 0, 1]) / V == pytest.approx(value, abs=1e-12)
     assert float(track.last.covariance.shape[-1]) == 2
     assert float(track.root[0, 0, 0, 1].square().sum()) / V**2 == pytest.approx(variance, rel=1e-12)
-    assert int(track.innovation.count[0, 0]) == 0
+    assert int(track.innovation.count[0, 0, 0]) == 0
     a = math.exp(-ke)
     P = a * a * variance + g**2 / (2 * ke * V**2) * (1 - a * a)
     expected = a * value + P / (P + variance) * (1.0 - a * value)
@@ -371,7 +378,7 @@ def test_the_baseline_is_not_taken_twice() -> None:
     nothing = replace(given, baseline=torch.full((1, 1), torch.nan, dtype=F64))
     with torch.no_grad():
         updated = follow(UKF(people), nothing, y, spread={"plasma": 5.0 * V})
-    assert int(updated.innovation.count[0, 0]) == 1
+    assert int(updated.innovation.count[0, 0, 0]) == 1
     assert float(updated.root[0, 0, 0, 1].square().sum()) / V**2 == pytest.approx(1.0 / (1.0 / 25.0 + 1.0 / variance), rel=1e-10)
 
 
@@ -505,3 +512,11 @@ def test_other_people_than_the_filters() -> None:
         follow(UKF(Followed.of(model, 2)), cut(), drawn())
     with pytest.raises(ValueError, match="follow: filter"):
         follow(model, given, drawn())
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_infinite_measurement_is_refused_and_not_taken_for_a_gap(whole: bool) -> None:
+    y = drawn()
+    y[0, 0, :] = torch.inf if whole else torch.tensor([torch.inf, 1.0])
+    with pytest.raises(ValueError, match="along: y holds infinite values; write NaN"):
+        along(UKF(Followed.of(linear(bent()), 3)), beliefs(), cut(Mesh(0.3)), y)

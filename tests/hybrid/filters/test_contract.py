@@ -77,10 +77,10 @@ def test_what_is_no_belief(given: dict[str, Any], said: str) -> None:
 def test_innovations_of_some() -> None:
     filter = UKF(Followed.of(model(DiagonalDiffusion([0.1, 0.0])), 3))
     _, said = filter.update(belief(), torch.tensor([[1.0, float("nan")], [0.0, 1.0], [float("nan")] * 2], dtype=F64))
-    assert said.count.tolist() == [1, 2, 0]
+    assert said.count.tolist() == [[1, 2, 0]]
     two = said.people(torch.tensor([2, 0]))
     assert isinstance(two, Innovation)
-    assert two.count.tolist() == [0, 1]
+    assert two.count.tolist() == [[0, 1]]
     assert torch.equal(two.root[:, 1], said.root[:, 0])
     assert torch.equal(two.root[:, 0], torch.eye(2, dtype=F64)[None])
     assert two.by_channel.isnan().tolist() == [[[True, True], [False, True]]]

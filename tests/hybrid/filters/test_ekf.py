@@ -86,7 +86,7 @@ def test_a_measurement_is_taken_by_its_slope_in_states_and_coordinates() -> None
         assert torch.equal(after.mean[:, 1], belief.mean[:, 1])
         assert torch.equal(after.root[:, 1], belief.root[:, 1])
         torch.testing.assert_close(said.root[:, there, 0, 0], S[:, there, 0, 0].sqrt(), rtol=1e-8, atol=0.0)
-        assert said.count.tolist() == [1, 0, 1]
+        assert said.count.tolist() == [[1, 0, 1]] * 2
 
 
 def columns_of(model: HybridModel) -> tuple[list[float], Tensor]:

@@ -192,7 +192,7 @@ def test_a_particle_that_diverges_loses_its_person_alone() -> None:
         calm = filter.predict(replace(start, root=root.clamp(max=0.3)), interval)
         calm, _ = filter.update(calm, torch.full((3, 1), 0.5, dtype=F64))
     assert after.lost.tolist() == [False, True, False]
-    assert said.count.tolist() == [1, 0, 1]
+    assert said.count.tolist() == [[1, 0, 1]]
     assert bool(torch.isnan(said.log_likelihood[:, 1]).all())
     assert torch.equal(after.mean[:, ::2], calm.mean[:, ::2])
 
@@ -222,3 +222,57 @@ def test_other_particles_than_the_filters_are_refused() -> None:
         again = EnKF(people, particles=30).predict(replace(before, particles=None), interval)
     assert again.particles is not None
     assert again.particles.shape == (1, 1, 3, 30)
+
+
+def test_as_many_particles_in_a_float_are_as_many() -> None:
+    people, interval = Followed.of(problem(), 1), Interval.of(torch.tensor([0.5], dtype=F64), 3)
+    with torch.no_grad():
+        one, other = (EnKF(people, particles=p).predict(belief_of(1), interval) for p in (10, 10.0))  # type: ignore[arg-type]
+    assert torch.equal(one.mean, other.mean)
+
+
+def test_steps_shorter_than_float32_tells_times_apart_draw_numbers_of_their_own() -> None:
+    """Half a year from the origin in minutes a float32 stands still for steps of .01; the time is kept in float64."""
+    model = observed(
+        LinearBackbone([[-1.0]], states=["x"], state_units=["1"], time_unit="min"), None, seen=("x",), sd=0.3, g=(0.5,)
+    ).to(torch.float32)
+    people = Followed.of(model, 1)
+    start = Belief(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1, 1), torch.full((1,), 3e5), 1)
+    filters, beliefs = (EnKF(people, particles=200), UKF(people)), [start, start]
+    with torch.no_grad():
+        for _ in range(60):
+            beliefs = [f.predict(b, Interval.of(torch.full((1,), 0.01), 1)) for f, b in zip(filters, beliefs, strict=True)]
+    for belief in beliefs:
+        assert float(belief.time) == pytest.approx(300000.6, abs=1e-6)
+        assert belief.to(torch.zeros(1)).time.dtype == F64
+    cloud, exact = (float(b.covariance) for b in beliefs)
+    # 200 particles know a variance to 1/√100 of it; the same number at every step makes it some 40 times as large
+    assert cloud == pytest.approx(exact, rel=0.5)
+
+
+def test_a_step_in_which_time_stands_still_is_refused() -> None:
+    people = Followed.of(problem(), 1)
+    late = replace(belief_of(1), time=torch.full((1,), 1e9, dtype=F64))
+    with torch.no_grad(), pytest.raises(ValueError, match=r"step of 1e-08 is shorter than float64 tells times apart at 1e\+09"):
+        EnKF(people, particles=10).predict(late, Interval.of(torch.full((1,), 1e-8, dtype=F64), 3))
+
+
+def test_a_gradient_along_a_stretch_of_no_length_is_that_of_what_is_not_drawn() -> None:
+    """A path's noise goes with √h, which has no derivative at 0: the flow's is left, and it is that of differences."""
+    model = observed(LinearBackbone([[-1.0, 0.2], [0.3, -0.6]]), None, seen=("x1",), sd=0.3, g=(0.2, 0.1))
+    quiet = observed(LinearBackbone([[-1.0, 0.2], [0.3, -0.6]]), None, seen=("x1",), sd=0.3, g=(0.0, 0.0))
+    y = torch.full((1, 1), 0.5, dtype=F64)
+    root = torch.tensor([[0.4, 0.0], [0.1, 0.3]], dtype=F64).expand(1, 1, 2, 2)
+    start = Belief(torch.ones(1, 1, 2, dtype=F64), root, torch.zeros(1, dtype=F64), 2)
+    with torch.no_grad():
+        start = EnKF(Followed.of(model, 1), particles=50).predict(start, Interval.of(torch.ones(1, dtype=F64), 2))
+
+    def said(kind: EnKF, h: torch.Tensor) -> torch.Tensor:
+        return kind.update(kind.predict(start, Interval.of(h, 2)), y)[1].log_likelihood.sum()
+
+    h = torch.zeros(1, dtype=F64, requires_grad=True)
+    (slope,) = torch.autograd.grad(said(EnKF(Followed.of(model, 1), particles=50), h), h)
+    still = EnKF(Followed.of(quiet, 1), particles=50)
+    with torch.no_grad():  # one-sided, of second order: 1e-8 of truncation and as much of rounding
+        at = [float(said(still, torch.tensor([k * 1e-4], dtype=F64))) for k in range(3)]
+    assert float(slope) == pytest.approx((4.0 * at[1] - 3.0 * at[0] - at[2]) / 2e-4, rel=1e-5)

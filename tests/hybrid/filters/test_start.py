@@ -200,7 +200,8 @@ def test_it_is_differentiable() -> None:
         ({"personal": (torch.zeros(2, 2, 3, dtype=F64), torch.zeros(1, 2, 3, 3, dtype=F64))}, "members"),
         ({"spread": {"liver": 1.0}}, "liver"),
         ({"spread": {"gut": -1.0}}, "at least 0"),
-        ({"spread": torch.tensor([-1.0, 0.0], dtype=F64)}, "0 or more"),
+        ({"spread": torch.tensor([-1.0, 0.0], dtype=F64)}, "below 0"),
+        ({"spread": torch.tensor([torch.inf, 0.0], dtype=F64)}, "infinity"),
         ({"time": torch.zeros(3, dtype=F64)}, "time"),
         ({"baseline": torch.zeros(2, 1)}, "float32"),
     ],
@@ -213,3 +214,14 @@ def test_what_cannot_be_is_said(given: dict[str, Any], said: str) -> None:
 def test_a_model_with_inputs_needs_them() -> None:
     with pytest.raises(ValueError, match="inputs"):
         starting_belief(basin(2))
+
+
+@pytest.mark.parametrize(
+    "covariance", [-torch.eye(3), torch.diag(torch.tensor([1.0, 1.0, -0.5])), torch.eye(3) + torch.eye(3).roll(1, 0)]
+)
+def test_what_is_no_covariance_is_refused(covariance: torch.Tensor) -> None:
+    """Read by its lower half or its roots it would say that a person is known exactly."""
+    people = oral()
+    given = covariance.to(F64).expand(1, 2, 3, 3)
+    with pytest.raises(ValueError, match="its covariance, is not one of anybody"):
+        starting_belief(people, personal=(torch.zeros(1, 2, 3, dtype=F64), given))

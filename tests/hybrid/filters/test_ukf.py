@@ -389,7 +389,7 @@ def test_an_update_of_somebody_lost_says_nothing() -> None:
     mean[:, 1] = torch.nan
     after, said = UKF(people).update(replace(belief, mean=mean), y)
     assert after.lost.tolist() == [False, True, False]
-    assert said.count.tolist() == [1, 0, 1]
+    assert said.count.tolist() == [[1, 0, 1]]
     assert torch.isnan(said.log_likelihood[0]).tolist() == [False, True, False]
 
 
