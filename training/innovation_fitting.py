@@ -38,6 +38,7 @@ _WITHOUT = {
     "checkpoint": "the search is short, and keeps no file; keep `InnovationStep.best` as the loop goes",
 }
 _NEARER = "start nearer: process noise and noise of the size that the measurements show"
+_UNSEEN = 0.01  # nats a person
 _AT_ONCE = 60_000_000  # numbers that one gradient may keep, about half a gigabyte: people are taken in parts
 
 
@@ -53,7 +54,9 @@ class InnovationStep:
     `index` of at most `total` · `loss` (M,) each member's objective where its search is, in nats a person · `slope` (M,) its
     largest derivative there · `converged` (M,) · `held_out` (M,) the mean of −log p of its held-out people there, NaN without
     any · `best`, the fit to keep if the search ends here; its `personal` (M, N, d) are the filter's means of η at the ends of the
-    records · `ended` (M,) why each member's search is over, as in `PopulationStep`, or "" where it goes on.
+    records · `ended` (M,) why each member's search is over, as in `PopulationStep`, or "" where it goes on · `unseen`, when it is
+    over under every member, the states of whose g no measurement shows anything under some: of ten times as much nobody's
+    measurements would be a hundredth of a nat less likely. It is small; how small nobody can say.
     """
 
     index: int
@@ -64,12 +67,20 @@ class InnovationStep:
     held_out: Tensor
     best: Fitted
     ended: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
     __repr__, _repr_html_ = glance(_summary)
 
     def sentences(self) -> list[str]:
         """What a reader of the result must know of the search, in words; nothing where every member has arrived."""
-        return reasons_in_words(self.ended, self.slope, _NEARER, level=1e-2)
+        said = reasons_in_words(self.ended, self.slope, _NEARER, level=1e-2)
+        if self.unseen:
+            said.append(
+                f"The process noise of {', '.join(self.unseen)} is so small that the measurements show nothing of it, and the "
+                "search cannot move it from there: if that is where it began, begin with more, of the size by which the "
+                "measurements leave what is predicted."
+            )
+        return said
 
 
 @threads_by(of_cohort)
@@ -102,7 +113,7 @@ def innovation_fit(
     `learn_spread=True`); then `least_residual` and `stability` count as in `fit_population`, along the filter's own means.
 
     Begin with sizes that are too large rather than too small: where a g is so small that no measurement shows it, the objective
-    is level along its logarithm, and a search that begins there ends there as "converged".
+    is level along its logarithm, and a search that begins there ends there as "converged"; the last step's `unseen` names it.
 
     A model must be followed by the noises that it was fitted with: weights of `fit` beside a g that is fitted here are those of a
     model whose errors were taken for noise of measurements; where the two differ much, go on with `weights=True`.
@@ -199,7 +210,11 @@ def innovation_fit(
     ):
         place(best, names, step.best)
         fitted = Fitted(copy.deepcopy(best), step.carried.clone())
-        yield InnovationStep(step.index, steps, step.loss, step.slope, step.converged, step.held_out, fitted, step.ended)
+        unseen: tuple[str, ...] = ()
+        if all(step.ended):
+            place(trial, names, step.best)
+            unseen = whole.unseen()
+        yield InnovationStep(step.index, steps, step.loss, step.slope, step.converged, step.held_out, fitted, step.ended, unseen)
 
 
 def _trained(model: HybridModel, weights: bool, members: int) -> list[str]:
@@ -288,6 +303,33 @@ class Innovations:
                 weight = (self.share[:, rows] * here)[:, :, None, None]
                 square = square + (weight * states.square().mean(2, keepdim=True)).sum(1, keepdim=True)
         return replace(self, scale=square + 1e-12)
+
+    def unseen(self) -> tuple[str, ...]:
+        """The states of whose g the measurements show nothing under some member; see `InnovationStep`."""
+        model, people = self.people.model, self.people
+        if model.process is None:
+            return ()
+        found = []
+        with torch.no_grad():
+            loss, g = self._now()
+            for i in torch.nonzero(g > 0.0)[:, 0].tolist():
+                floor = people.floor.clone()
+                floor[i] = (floor[i].square() + 99.0 * g[i].square()).sqrt()
+                more, _ = replace(self, people=replace(people, floor=floor))._now()
+                if bool(((more - loss).abs() < _UNSEEN).any()):
+                    found.append(model.backbone.states[i])
+        return tuple(found)
+
+    def _now(self) -> tuple[Tensor, Tensor]:  # (M,), (n,)
+        """The weighted mean of −log p, and the model's own g at the ends of the records, the largest of all."""
+        loss, g = self.share.new_zeros(len(self.share)), torch.zeros_like(self.people.floor)
+        for rows in self._parts():
+            track, share = self._followed(rows, keep="last"), self.share[:, rows]
+            loss = loss + (share * torch.where((share > 0) & ~track.lost, -track.log_likelihood, 0.0)).sum(1)
+            if self.people.model.process is not None:
+                own = self.people.model.process.diffusion(track.last.x)
+                g = torch.maximum(g, own.nan_to_num(nan=0.0).flatten(0, 1).amax(0))
+        return loss, g
 
     def _parts(self) -> tuple[Tensor, ...]:
         """The people in parts whose gradients need no more memory than there is."""

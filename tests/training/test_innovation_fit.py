@@ -437,3 +437,16 @@ def test_who_does_not_count_may_be_lost(weights: bool) -> None:
         torch.testing.assert_close(a, b, rtol=1e-7, atol=0.0)  # the weights go through sums of another length
     with pytest.raises(SimulationError, match="the filter loses p2 at"):
         loss(made, [1.0, 0.0, 1.0])
+
+
+def test_a_g_that_no_measurement_shows_is_named() -> None:
+    """From 1e-6 the objective is level along log g: the search ends where it began, and says so; from .3 it arrives."""
+    y = records(2, 60)
+    small, right = (
+        last(innovation_fit(model, one_record(model, y), search=Search(steps=40), tolerance=1e-2)).step
+        for model in (ornstein(1e-6, 0.1), ornstein(0.3, 0.1))
+    )
+    assert small.unseen == ("x1",)
+    assert "The process noise of x1 is so small" in small.sentences()[-1]
+    assert right.unseen == ()
+    assert float(right.loss[0]) < float(small.loss[0]) - 1.0
