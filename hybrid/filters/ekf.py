@@ -45,9 +45,9 @@ class EKF(Filter):
 
     @threads_by(of_followed)
     def update(self, belief: Belief, y: Tensor, *, inputs: Tensor | None = None) -> tuple[Belief, Innovation]:
-        return corrected(self.people, belief, y, inputs, self.look, "EKF")
+        return corrected(self.people, belief, y, inputs, self._look, "EKF")
 
-    def look(self, given: Given) -> Conditioned:
+    def _look(self, given: Given) -> Conditioned:
         """What a measurement says of a belief, and makes of it."""
         values, shadow = pushed(lambda at: seen(self.people, at), _copies(given.mean), given.root.mT)  # (M, N, z, p)
         predicted = values[:, :, 0]

@@ -91,9 +91,9 @@ class EnKF(Filter):
     @threads_by(of_followed)
     def update(self, belief: Belief, y: Tensor, *, inputs: Tensor | None = None) -> tuple[Belief, Innovation]:
         require_believed(self.people, belief, "EnKF.update")
-        return corrected(self.people, self._with_particles(belief), y, inputs, self.look, "EnKF")
+        return corrected(self.people, self._with_particles(belief), y, inputs, self._look, "EnKF")
 
-    def look(self, given: Given) -> Conditioned:
+    def _look(self, given: Given) -> Conditioned:
         """What a measurement says of the particles, and makes of them."""
         particles = _of(given)
         z = particles.shape[-2]

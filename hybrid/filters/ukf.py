@@ -46,9 +46,9 @@ class UKF(Filter):
 
     @threads_by(of_followed)
     def update(self, belief: Belief, y: Tensor, *, inputs: Tensor | None = None) -> tuple[Belief, Innovation]:
-        return corrected(self.people, belief, y, inputs, self.look, "UKF")
+        return corrected(self.people, belief, y, inputs, self._look, "UKF")
 
-    def look(self, given: Given) -> Conditioned:
+    def _look(self, given: Given) -> Conditioned:
         """What a measurement says of a belief, and makes of it."""
         predicted, odd, even = halves(seen(self.people, points(given.mean, given.root)))
         noise = deviation(self.people, given, predicted)

@@ -16,6 +16,7 @@ KINDS = ("measurement", "dose", "input", "withdrawal", "offset")
 NAMED = {"measurement": "channel", "dose": "compartment", "input": "input"}  # the field of a line that is `Event.name`
 LONGEST_LINE = 16_384  # bytes of UTF-8: an event has some three hundred
 LONGEST_TEXT = 200  # characters
+_DEEPEST = 50  # brackets in brackets, of which an event has one
 HIGHEST_VERSION = 2**63 - 1
 LONGEST = 100 * 31_557_600 * 1_000_000  # µs in a hundred Julian years: the longest infusion, the largest offset
 # units in which a clock's offset may be given, in µs
@@ -234,17 +235,28 @@ def _object(line: str | bytes) -> dict[str, Any]:
         raise ValueError("the line begins with a byte order mark; write UTF-8 without one")
     if not line.strip():
         raise ValueError('the line is empty; write {"patient": "P1", …}')
+    if _depth(line) > _DEEPEST:  # said before it is read: how deep a reader gets is a setting of the process
+        raise ValueError("the line is nested too deeply; write one flat object a line")
     try:
         data = json.loads(line, object_pairs_hook=_once, parse_constant=_refuse_constant, parse_int=_integer)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"the line is not JSON at character {error.colno} ({error.msg}); write one object a line"
         ) from error
-    except RecursionError as error:
-        raise ValueError("the line is nested too deeply; write one flat object a line") from error
     if not isinstance(data, dict):
         raise ValueError(f'the line is JSON, and no object: {in_json(data)}; write {{"patient": "P1", …}}')
     return data
+
+
+def _depth(line: str) -> int:
+    """How deep brackets stand in brackets, those in texts left out."""
+    if line.count("[") + line.count("{") <= _DEEPEST:
+        return 0  # no deeper than that
+    depth = deepest = 0
+    for bracket in re.findall(r'[\[\]{}]', re.sub(r'"(?:[^"\\]|\\.)*"', "", line)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
