@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from homeostat.misuse import wrong_use
-from homeostat.plain_text import finite, json_shown, shown
+from homeostat.plain_text import finite, json_line, json_shown, shown
 
 UNUSABLE, INTERNAL, INTERRUPTED, NO_READER = 2, 70, 130, 141
 TRACEBACK = "HOMEOSTAT_TRACEBACK"
@@ -69,7 +69,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def print_json_line(value: Mapping[str, Any]) -> None:
     """One JSON object on one line of standard output, which has left the program when this returns."""
-    say(json_shown(json.dumps(finite(value), ensure_ascii=False, allow_nan=False)))
+    say(json_line(value))
 
 
 def fail(problem: str, cure: str | None, code: int, as_json: bool) -> int:

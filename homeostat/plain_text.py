@@ -1,5 +1,6 @@
 """What a terminal shows of text that others wrote: every character as itself, or as the code of one that would not be seen."""
 
+import json
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -40,3 +41,8 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(v) for v in value]
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """Plain JSON values as one line, for a terminal too."""
+    return json_shown(json.dumps(finite(value), ensure_ascii=False, allow_nan=False))

@@ -230,6 +230,22 @@ def oral_model() -> HybridModel:
     return oral_of(MLP(2, hidden=(4,), separable=True, state_scale=300.0, rate_scale=0.1))
 
 
+def pair_of(time_unit: str = "h", **parts: Any) -> HybridModel:
+    """Two compartments with an input, and a small residual; everyone has the same parameters; further parts by name."""
+    backbone = LinearBackbone(
+        [[-1.0, 0.0], [0.8, -0.5]],
+        [[0.0], [1.0]],
+        states=("gut", "plasma"),
+        inputs=("glucose",),
+        state_units=("mg", "mg"),
+        input_units=("mmol/L",),
+        time_unit=time_unit,
+    )
+    residual = MLP(2, inputs=1, hidden=(2,), state_scale=10.0, rate_scale=0.02)
+    noise = AdditiveProportional([0.5], [0.1], [0.02])
+    return HybridModel(backbone, SharedPopulation(), residual, observation=States(("plasma",)), noise=noise, **parts)
+
+
 def oral_of(residual: Residual | None = None, **parts: Any) -> HybridModel:
     """The same people with another residual or none, and further parts of a model by name."""
     backbone = OneCompartmentOral(**BOXES)

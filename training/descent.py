@@ -9,6 +9,16 @@ from torch import Tensor
 from hybrid import HybridModel
 from training.lbfgs import Memory
 
+# what of `Search` and `Looks` this search has not, whichever objective is followed down; see `require_untouched`
+NOT_OF_LBFGS = {
+    "optimiser": "it is L-BFGS with a line search",
+    "rate": "a line search finds its own step; the largest is `longest`",
+    "schedule": "a line search finds its own step",
+    "clip": "a line search needs the whole gradient; the largest step is `longest`",
+    "shard": "people are not shared out to processes",
+    "every": "every point is looked at",
+}
+
 
 @dataclass(frozen=True)
 class Point:

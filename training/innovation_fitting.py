@@ -14,7 +14,7 @@ from hybrid.threads import of_cohort, threads_by
 from learned import select
 from physics.arguments import require_callable, require_flag, require_kind, require_number, require_shape
 from physics.glance import Summary, glance
-from training.descent import Point, descend, flat, place, reasons_in_words
+from training.descent import NOT_OF_LBFGS, Point, descend, flat, place, reasons_in_words
 from training.fitted import Fitted
 from training.looks import Looks
 from training.losses import Stability, residual_share
@@ -25,16 +25,11 @@ from training.search import Search
 
 # what of `Objective`, `Search` and `Looks` this search has not
 _WITHOUT = {
+    **NOT_OF_LBFGS,
     "likelihood": "the likelihood is the filter's own",
     "anchors": "the members are no draws of a posterior here",
     "forecast_from": "every measurement is forecast from those before it, of held-out people too",
-    "optimiser": "it is L-BFGS with a line search",
-    "rate": "a line search finds its own step; the largest is `longest`",
-    "schedule": "a line search finds its own step",
-    "clip": "a line search needs the whole gradient; the largest step is `longest`",
     "bfloat16": "a line search needs float64",
-    "shard": "people are not shared out to processes",
-    "every": "every point is looked at",
     "checkpoint": "the search is short, and keeps no file; keep `InnovationStep.best` as the loop goes",
 }
 _NEARER = "start nearer: process noise and noise of the size that the measurements show"

@@ -14,7 +14,7 @@ from hybrid.threads import of_cohort, threads_by
 from learned import select
 from physics.arguments import require_choice, require_kind, require_number, require_tensor
 from physics.glance import Summary, glance
-from training.descent import Point, descend, flat, place, reasons_in_words
+from training.descent import NOT_OF_LBFGS, Point, descend, flat, place, reasons_in_words
 from training.fitted import Fitted
 from training.looks import Looks
 from training.losses import Stability, mean_square, residual_share
@@ -29,16 +29,11 @@ _NEARER = "a start from the data: build the model of `starting_values(records, b
 
 # what of `Objective`, `Search` and `Looks` this search has not
 _WITHOUT = {
+    **NOT_OF_LBFGS,
     "likelihood": "a population is fitted by the marginal likelihood",
     "anchors": "the marginal likelihood draws no posterior",
     "forecast_from": "held-out people judge by all that was measured of them",
-    "optimiser": "it is L-BFGS with a line search",
-    "rate": "a line search finds its own step; the largest is `longest`",
-    "schedule": "a line search finds its own step",
-    "clip": "a line search needs the whole gradient; the largest step is `longest`",
     "bfloat16": "a marginal likelihood needs float64",
-    "shard": "people are not shared out to processes",
-    "every": "every point is looked at",
     "checkpoint": "the search is short, and keeps no file",
 }
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from physics.arguments import quote
 from twin.clock import Microseconds
+from twin.descent import Job
 from twin.joining import Joints
 from twin.log import SqliteLog, time_text
 from twin.people import Known, People
-from twin.replay import Job, Replay
+from twin.replay import Replay
 from twin.snapshots import Snapshots, State, thinned
 
 

@@ -91,5 +91,3 @@ class Replay:
                 job.state = State(group.course, belief)
                 job.found.append((job.keys[group.course.time], job.state))
 
-
-__all__ = ["Job", "Replay"]

@@ -1,9 +1,8 @@
 """What is printed of a change: one JSON object on one line."""
 
-import json
 from typing import Any
 
-from homeostat.plain_text import finite, json_shown
+from homeostat.plain_text import json_line
 from twin import Change, Estimate
 from twin.log import Event, time_text
 
@@ -25,12 +24,12 @@ def change_in_json(line: int, change: Change, *, first: bool) -> str:
         said["lag"] = (change.estimate.arrived - true) / 1e6
     if change.reason:
         said["reason"] = change.reason
-    return _line(said)
+    return json_line(said)
 
 
 def present_in_json(estimate: Estimate) -> str:
     """What is known of somebody before the first line."""
-    return _line({**_estimate(estimate, first=True), "changed": []})
+    return json_line({**_estimate(estimate, first=True), "changed": []})
 
 
 def _estimate(estimate: Estimate, *, first: bool) -> dict[str, Any]:
@@ -51,6 +50,3 @@ def _event(event: Event) -> dict[str, Any]:
         "time": time_text(event.time),
     }
 
-
-def _line(said: dict[str, Any]) -> str:
-    return json_shown(json.dumps(finite(said), ensure_ascii=False, allow_nan=False))

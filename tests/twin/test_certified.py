@@ -6,32 +6,16 @@ from datetime import timedelta
 import pytest
 
 from exchange import Bundle
-from hybrid import HybridModel, States
-from learned import MLP, AdditiveProportional, DiagonalDiffusion
-from physics import LinearBackbone, SharedPopulation
+from learned import DiagonalDiffusion
 from stability import Box, Certificate, Inputs, Refusal, certify
-from tests.builders import oral_of
+from tests.builders import oral_of, pair_of
 from tests.twin.builders import NOW, bundle_of, dosed, driven, measured
 from twin import Event, Twin
 
 
 def pair() -> Bundle:
     """Two compartments with an input and a small residual, of Ada and Bob; everyone has the same parameters."""
-    backbone = LinearBackbone(
-        [[-1.0, 0.0], [0.8, -0.5]],
-        [[0.0], [1.0]],
-        states=("gut", "plasma"),
-        inputs=("glucose",),
-        state_units=("mg", "mg"),
-        input_units=("mmol/L",),
-        time_unit="h",
-    )
-    model = HybridModel(
-        *(backbone, SharedPopulation(), MLP(2, inputs=1, hidden=(2,), state_scale=10.0, rate_scale=0.02)),
-        observation=States(("plasma",)),
-        noise=AdditiveProportional([0.5], [0.1], [0.02]),
-        process=DiagonalDiffusion({"plasma": 0.2}),
-    )
+    model = pair_of(process=DiagonalDiffusion({"plasma": 0.2}))
     return bundle_of(model, ["Ada", "Bob"])
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.twin.builders import HOUR, NOW, START, dosed, driven, linear_bundle, measured, oral_bundle, withdrawn
 from twin import Event, Twin
+from twin.descent import Job
 from twin.log import canonical
-from twin.replay import Job
 from twin.snapshots import State
 
 

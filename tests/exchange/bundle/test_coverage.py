@@ -20,10 +20,11 @@ from exchange.bundle.dose_means import is_mean
 from homeostat.bundles.checked import examine_bundle
 from homeostat.bundles.uncertified import outside_certificates
 from homeostat.cli import app
-from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
-from learned import MLP, AdditiveProportional, Ensemble
-from physics import LinearBackbone, LogNormalPopulation, OneCompartmentOral, SharedPopulation
+from hybrid import Concentration, Dose, HybridModel, Mesh, Schedule, Signal
+from learned import AdditiveProportional, Ensemble
+from physics import LogNormalPopulation, OneCompartmentOral
 from stability import Box, Certificate, Inputs, Refusal, certify
+from tests.builders import pair_of
 from training import Personal
 
 REGION, INPUTS = Box([-40.0, -40.0], [40.0, 40.0]), Inputs([0.0], [3.0], [[2.0, 0.0], [0.0, 1.0]], 12.0)
@@ -31,22 +32,6 @@ REGION, INPUTS = Box([-40.0, -40.0], [40.0, 40.0]), Inputs([0.0], [3.0], [[2.0, 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
-def pair(time_unit: str = "h") -> HybridModel:
-    """Two compartments with an input, and a small residual; everyone has the same parameters."""
-    backbone = LinearBackbone(
-        [[-1.0, 0.0], [0.8, -0.5]],
-        [[0.0], [1.0]],
-        states=("gut", "plasma"),
-        inputs=("glucose",),
-        state_units=("mg", "mg"),
-        input_units=("mmol/L",),
-        time_unit=time_unit,
-    )
-    residual = MLP(2, inputs=1, hidden=(2,), state_scale=10.0, rate_scale=0.02)
-    noise = AdditiveProportional([0.5], [0.1], [0.02])
-    return HybridModel(backbone, SharedPopulation(), residual, observation=States(("plasma",)), noise=noise)
 
 
 def schedule(*doses: Dose, level: float = 1.0) -> Schedule:
@@ -75,7 +60,7 @@ def bundle_for(model: HybridModel, schedules: dict[str, Schedule], certificate: 
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    plain = bundle_for(pair(), SCHEDULES)
+    plain = bundle_for(pair_of(), SCHEDULES)
     certificate = certify(plain.system(), None, REGION, INPUTS, seconds=20.0)
     assert isinstance(certificate, Certificate), certificate.message
     return replace(plain, claims=(certificate,))
@@ -185,7 +170,7 @@ def test_other_units_than_those_of_the_certificate_are_said(bundle: Bundle, tmp_
         about["units"]["time"] = "min"
 
     path = edited(save(bundle, tmp_path / "a.twin"), {"model.json": renamed})
-    script = replace(bundle, model=bundle_for(pair("min"), SCHEDULES).model)
+    script = replace(bundle, model=bundle_for(pair_of("min"), SCHEDULES).model)
     for file in (path, save(script, tmp_path / "b.twin")):
         found = examine_bundle(file)
         assert found.proved

@@ -43,40 +43,26 @@ def any_event(draw: st.DrawFn) -> Event:
     return Event(*whose, version, kind, draw(stamps), draw(texts), draw(values), draw(texts), duration, arrived)
 
 
+def _told(name: str, minute: float, changed: dict[str, object]) -> Event:
+    """By patient P's laboratory."""
+    stamp = START + round(minute * MINUTE)
+    fields = {"patient": "P", "source": "lab", "id": name, "version": 1, "time": stamp}
+    return Event(**(fields | changed))  # type: ignore[arg-type]
+
+
 def result(name: str, minute: float, value: float, **changed: object) -> Event:
     """A measured glucose of patient P by the laboratory."""
-    stamp = START + round(minute * MINUTE)
-    fields = {
-        "patient": "P",
-        "source": "lab",
-        "id": name,
-        "version": 1,
-        "kind": "measurement",
-        "time": stamp,
-        "name": "glucose",
-    }
-    return Event(**(fields | {"value": value, "unit": "mg/dL"} | changed))  # type: ignore[arg-type]
+    return _told(name, minute, {"kind": "measurement", "name": "glucose", "value": value, "unit": "mg/dL"} | changed)
 
 
 def withdrawn(name: str, version: int = 2, **changed: object) -> Event:
     """What takes back what patient P's laboratory called so."""
-    fields = {"patient": "P", "source": "lab", "id": name, "version": version, "kind": "withdrawal", "time": START}
-    return Event(**(fields | changed))  # type: ignore[arg-type]
+    return _told(name, 0.0, {"version": version, "kind": "withdrawal"} | changed)
 
 
 def clock(name: str, minute: float, value: float, **changed: object) -> Event:
     """From this minute on by its clock, so many minutes are added to the stamps of patient P's laboratory."""
-    stamp = START + round(minute * MINUTE)
-    fields = {
-        "patient": "P",
-        "source": "lab",
-        "id": name,
-        "version": 1,
-        "kind": "offset",
-        "time": stamp,
-        "value": value,
-    }
-    return Event(**(fields | {"unit": "min"} | changed))  # type: ignore[arg-type]
+    return _told(name, minute, {"kind": "offset", "value": value, "unit": "min"} | changed)
 
 
 @st.composite
