@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hybrid.cutting.pieces import Pieces
+from hybrid.cutting.restarts import Restarts
 from hybrid.derivative import constant, varies
 from physics.arguments import require_number, require_people, require_shape
 from physics.glance import glance
@@ -39,8 +41,14 @@ class Segments:
     fraction: Tensor
     meshed: bool = False
     apart: bool = False
+    restarts: Restarts | None = None
 
     __repr__, _repr_html_ = glance()
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """The rows between restarts; of records that have some."""
+        return Pieces.of(self)
 
     @cached_property
     def longest(self) -> Tensor:  # (N,)
@@ -158,13 +166,23 @@ class Segments:
     def people(self, index: Tensor) -> "Segments":
         """The same for the chosen records, with repeats."""
         require_people(index, self.dt.shape[0], "Segments.people: index")
-        return replace(self, **{name: getattr(self, name)[index] for name in _TENSORS})
+        chosen: dict[str, Any] = {name: getattr(self, name)[index] for name in _TENSORS}
+        return replace(self, **chosen, restarts=None if self.restarts is None else self.restarts.people(index))
 
     def to(self, like: Tensor) -> "Segments":
         """The same in the dtype and on the device of `like`."""
         require_shape(like, "Segments.to: like", ..., write="cohort.y, or another tensor of the type and device wanted")
         moved: dict[str, Any] = {name: getattr(self, name).to(like) for name in _TENSORS if name != "segment"}
-        return replace(self, **moved, segment=self.segment.to(like.device))
+        restarts = None if self.restarts is None else self.restarts.to(like)
+        return replace(self, **moved, segment=self.segment.to(like.device), restarts=restarts)
+
+    def require_unbroken(self, name: str, cure: str) -> None:
+        """Raise `ValueError`, beginning with `name`, where anybody's record has a reset or a steady state in it."""
+        if self.restarts is not None:
+            raise ValueError(
+                f"{name}: a record has a reset or a steady state (Schedule.resets, Schedule.steady), at which what was before is "
+                f"forgotten, and here people are followed in one piece; {cure}"
+            )
 
     def read(
         self,
@@ -230,6 +248,7 @@ class Segments:
 
         Law: cutting changes no solution; gradients with respect to lengths, jumps, rates and inputs are kept.
         """
+        self.require_unbroken("Segments.refine", "solve by a Problem, rollout or simulate, which take such records apart")
         N = self.dt.shape[0]
         require_shape(segment, "Segments.refine: segment", N, "L", write="whole numbers", whole=True, like=self.dt)
         if segment.device.type == "cpu" and not bool(((segment >= 0) & (segment < self.dt.shape[1])).all()):
@@ -262,4 +281,4 @@ class Segments:
         )
 
 
-_TENSORS = tuple(f.name for f in fields(Segments) if f.name not in ("meshed", "apart"))
+_TENSORS = tuple(f.name for f in fields(Segments) if f.name not in ("meshed", "apart", "restarts"))
