@@ -9,12 +9,18 @@ from torch import Tensor
 
 from physics.arguments import quote, require_choice, require_kind, require_shape, require_together
 from physics.backbone import Backbone
+from physics.linear_backbone import LinearBackbone
 from physics.linearised_backbone import LinearisedBackbone
 from physics.mechanism import Mechanism
+from physics.one_compartment_oral import OneCompartmentOral
 from physics.parameter import Parameter
 from physics.units import factor
+from physics.van_cauter import VanCauter
 
 Given = Mapping[str, Parameter | Mapping[str, Any]]
+
+# those that a configuration may name; the tuple of the family, `physics.BACKBONES`, would be a circle here
+OURS: tuple[type[Backbone], ...] = (LinearBackbone, OneCompartmentOral, VanCauter, LinearisedBackbone)
 
 _KINDS = ("lag", "fraction", "duration", "rate", "initial")
 
@@ -176,10 +182,7 @@ class Administered(Backbone):
 
 def _named(said: Mapping[str, Any]) -> Backbone:
     """A backbone of ours by its class and configuration."""
-    from physics import BACKBONES  # which holds all of them, and is not there yet when this file is read
-
-    ours: tuple[type[Backbone], ...] = (*BACKBONES, LinearisedBackbone)
-    kinds = {one.__name__: one for one in ours}
+    kinds = {one.__name__: one for one in OURS}
     if said.keys() != {"class", "config"} or said["class"] not in kinds or not isinstance(said["config"], Mapping):
         raise ValueError(
             f"Administered: backbone is {quote(said)}; by class and config there are {', '.join(kinds)}, and one of your own is "

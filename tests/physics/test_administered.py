@@ -8,6 +8,7 @@ import torch
 from hybrid import Concentration, HybridModel
 from learned import AdditiveProportional
 from physics import (
+    BACKBONES,
     Administered,
     Backbone,
     LinearisedBackbone,
@@ -17,7 +18,7 @@ from physics import (
     Parameter,
     check_backbone,
 )
-from physics.administered import Delivery, delivery_of, linearised_of
+from physics.administered import OURS, Delivery, delivery_of, linearised_of
 
 LAG = Parameter("Tlag", "h", 0.5, 0.01, 4.0)
 F = Parameter("F", "1", 0.8, 0.05, 1.5)
@@ -51,6 +52,10 @@ def test_it_is_the_backbone_within_with_more_parameters() -> None:
     again = type(whole)(**json.loads(json.dumps(whole.config() | {"backbone": None})) | {"backbone": inner})
     assert again.config() == whole.config()
     assert [p.name for p in whole.around(OneCompartmentOral()).physical][:3] == ["ka", "ke", "V"]
+
+
+def test_a_configuration_may_name_every_backbone_of_ours() -> None:
+    assert {*BACKBONES, LinearisedBackbone} == set(OURS)
 
 
 def test_where_a_person_starts() -> None:
