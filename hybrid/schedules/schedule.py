@@ -119,6 +119,17 @@ class Schedule:
             )
 
     @cached_property
+    def compartments(self) -> frozenset[str]:
+        """Where anything is given: doses, and those that led to a steady state."""
+        return frozenset(one.state for one in (*self.doses, *self.steady))
+
+    def require_unbroken(self, name: str, cure: str) -> None:
+        """Raise `ValueError`, beginning with `name`, where there is a reset or a steady state, for who has no place for one."""
+        if self.resets or self.steady:
+            what, when = ("a reset", self.resets[0]) if self.resets else ("a steady state", self.steady[0].time)
+            raise ValueError(f"{name}: the schedule has {what} at {when:g}, which has no place here; {cure}")
+
+    @cached_property
     def anew(self) -> tuple[float, ...]:
         """The times, ascending, at which what was before is forgotten: resets, and steady states that replace what is there."""
         return tuple(sorted({*self.resets, *(one.time for one in self.steady if not one.added)}))
@@ -204,6 +215,10 @@ class Schedule:
         for dose in doses:
             require_kind(dose, Dose, "added: each dose", 'added(Dose("gut", 0.0, 320.0))')
         return replace(self, doses=_sorted([*self.doses, *doses]))
+
+    def begun_anew(self, *, resets: Sequence[float] = (), steady: Sequence[Steady] = ()) -> "Schedule":
+        """The same with these resets and steady states besides."""
+        return replace(self, resets=(*self.resets, *resets), steady=(*self.steady, *steady))
 
     def since(self, time: float) -> "Schedule":
         """What arrives and drives from `time` on, on the same clock: later doses, the rest of a running infusion, the inputs.

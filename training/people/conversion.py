@@ -40,7 +40,7 @@ def in_units(
     if sorted(record.channels) != sorted(channels):
         problem = f"{where} measures {quote(list(record.channels))} and the model predicts {quote(list(channels))}"
         raise InputError(problem, "name the channels alike", "name the channels alike, as in --channels 2=" + min(channels))
-    unknown = sorted({d.state for d in record.schedule.doses} - set(backbone.states))
+    unknown = sorted(record.schedule.compartments - set(backbone.states))
     if unknown:
         known = f"the compartments of {type(backbone).__name__} are {list(backbone.states)}"
         name = f"name them so, as in --compartments 1={backbone.states[0]}"
@@ -52,7 +52,7 @@ def in_units(
 
     clock = ratio("time", backbone.time_unit)
     into = dict(zip(backbone.states, backbone.state_units, strict=True))
-    dosed = sorted({d.state for d in record.schedule.doses})
+    dosed = sorted(record.schedule.compartments)
     amounts = {state: ratio("dose", into[state], f"the dose into {state}") for state in dosed}
     inputs = {
         name: ratio(name, unit, f"the input {name}")
@@ -115,7 +115,7 @@ def as_shown(
             found = replace(found, values=measured, channels=tuple(channels), units=stated, lower=lower, upper=upper)
     have = record.units.get("time")
     if time_unit is not None and have is not None and have != time_unit:
-        clock, same = factor(have, time_unit, f"{where}: time"), {d.state: Fraction(1) for d in record.schedule.doses}
+        clock, same = factor(have, time_unit, f"{where}: time"), dict.fromkeys(record.schedule.compartments, Fraction(1))
         schedule, times = _schedule(record.schedule, record.times, clock, same, {})
         found = replace(found, schedule=schedule, times=times, units={**found.units, "time": time_unit})
     return found
@@ -145,7 +145,8 @@ def _schedule(
     """Schedule and observation times, times by `clock`, amounts and inputs by their own ratios."""
     signals = {name: np.asarray(s.times, dtype=np.float64) for name, s in schedule.inputs.items()}
     given = np.array([as_float(d.time) for d in schedule.doses])
-    every = np.unique(np.concatenate([times, given, [schedule.start], *signals.values()]))
+    anew = np.array([*schedule.resets, *(s.time for s in schedule.steady)], dtype=np.float64)
+    every = np.unique(np.concatenate([times, given, anew, [schedule.start], *signals.values()]))
     own = convert(every, clock)
     for k in np.flatnonzero(np.diff(own) <= 0.0):  # a dose that was moved a rounding before an observation stays before it
         own[k + 1] = np.nextafter(max(own[k], own[k + 1]), np.inf)
@@ -163,7 +164,18 @@ def _schedule(
         for name, signal in schedule.inputs.items()
     }
     start = float(moved([schedule.start])[0])
-    return replace(schedule, doses=tuple(doses), inputs=changed, start=start), moved(times)
+    steady = tuple(
+        replace(
+            one,
+            time=float(moved([one.time])[0]),
+            amount=convert(one.amount, amounts[one.state]),
+            every=convert(one.every, clock),
+            duration=convert(one.duration, clock),
+        )
+        for one in schedule.steady
+    )
+    resets = tuple(moved(schedule.resets).tolist())
+    return Schedule(tuple(doses), changed, start, resets, steady), moved(times)
 
 
 def _dose(dose: Dose, time: float, clock: Fraction, amount: Fraction) -> Dose:
