@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel, RightHandSide, Rollout
-from physics import LinearisedBackbone
+from physics.administered import linearised_of
 from physics.arguments import (
     require_callable,
     require_covariates,
@@ -229,8 +229,8 @@ class Stability:
 
 def _points_of(model: HybridModel) -> tuple[Tensor, Tensor] | None:
     """The point of a mechanism's split, and with each state in turn larger by its scale, (n + 1, n) and (n + 1, m)."""
-    backbone = model.backbone
-    if not isinstance(backbone, LinearisedBackbone) or backbone.linear:
+    backbone = linearised_of(model.backbone)
+    if backbone is None or backbone.linear:
         return None
     scale = torch.tensor([float(backbone.mechanism.scale[name]) for name in backbone.states], dtype=backbone.x.dtype)
     states = torch.cat([backbone.x[None], backbone.x + torch.diag(scale.to(backbone.x.device))])
