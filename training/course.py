@@ -13,23 +13,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from hybrid import HybridModel, SimulationError, Solver
 from training.fitted import Fitted
 from training.looks import Looks
-from training.machinery.checkpoint import Checkpoint, Saved, fingerprint_of
-from training.machinery.distributed import Shard
+from training.machinery.checkpoint import Saved, fingerprint_of
 from training.machinery.state import State
+from training.machinery.together import Part, latest_of, sum_and_clip
 from training.machinery.unit import unit
 from training.people.cohort import Cohort
 from training.score import Score
 from training.search import Search
-
-
-@dataclass(frozen=True)
-class Part:
-    """Tensors whose gradients are clipped together: `shared` (M, …) by everyone, summed over processes, and people's `own`."""
-
-    shared: Sequence[Tensor]
-    own: Sequence[Tensor] = ()
-
-
 
 
 @dataclass(frozen=True)
@@ -79,7 +69,7 @@ class Course:
         self._enter(state, stages, 0)
         if checkpoint is not None:
             fingerprint = self._fingerprint(state)
-            kept = _latest(checkpoint, fingerprint, self.score.shard)
+            kept = latest_of(checkpoint, fingerprint, self.score.shard)
             if kept is not None:
                 at = [stage.name for stage in stages].index(kept.values.get("stage", stages[0].name))
                 self._enter(state, stages, at)
@@ -164,13 +154,15 @@ class Course:
 
     def _fingerprint(self, state: State) -> dict[str, Any]:
         search, objective, score = self.search, self.score.objective, self.score
+        nobody = torch.zeros_like(score.share > 0)
+        held_out = nobody if objective.held_out is None else objective.held_out.to(nobody.device)
         settings: dict[str, object] = {
             "rate": search.rate,
             "optimiser": [type(state.optimiser).__qualname__, state.groups()],
             "schedule": [type(state.schedule).__qualname__, state.schedule.state_dict()],
             "clip": search.clip,
-            "weights": score.weights,
-            "held-out people": score.held_out,
+            "weights": score.taught.weights,
+            "held-out people": held_out,
             "least_residual": objective.least_residual,
             "stability": score.stability,
             "likelihood": objective.likelihood,
@@ -182,6 +174,9 @@ class Course:
             "bfloat16": search.bfloat16,
             "processes": [score.shard.rank, score.shard.world],
         }
+        newer = {"judged": objective.judged, "decay": objective.decay, "sparsity": objective.sparsity}
+        # at their defaults they are left out: a checkpoint that knows nothing of them is of the same fit
+        settings |= {name: value for name, value in newer.items() if isinstance(value, Tensor) or value}
         return fingerprint_of(state.model, score.cohort, {**settings, **self.settings})
 
 
@@ -196,43 +191,6 @@ def named(error: SimulationError, cohort: Cohort) -> SimulationError:
     return SimulationError(text, record=error.record, time=error.time)
 
 
-def sum_and_clip(
-    parts: Sequence[Part],
-    losses: Tensor,  # (K, M)
-    largest: float | None,
-    shard: Shard,
-) -> Tensor:  # (K, M)
-    """Sum the shared gradients over processes; scale each member's gradient of each part to at most `largest`; the losses of all.
-
-    Gradients that no loss reached stay None. A tensor that all members share, (1, …), is not scaled.
-    """
-    M = losses.shape[1]
-    shared = [[t.grad for t in part.shared if t.grad is not None] for part in parts]
-    own = [[t.grad for t in part.own if t.grad is not None] for part in parts]
-    nothing = losses.new_zeros(M)
-    squares = torch.stack([torch.stack([nothing, *(_square(g) for g in part)]).sum(0) for part in own])  # (parts, M)
-    if shard.world > 1:
-        # one exchange for everything: many small ones would each wait
-        every = [g for part in shared for g in part]
-        flat = shard.total(torch.cat([*(g.reshape(-1) for g in every), squares.reshape(-1), losses.reshape(-1)]))
-        *summed, total, said = flat.split([*(g.numel() for g in every), squares.numel(), losses.numel()])
-        for g, value in zip(every, summed, strict=True):
-            g.copy_(value.view_as(g))
-        squares, losses = total.view_as(squares), said.view_as(losses)
-    if largest is not None:
-        for mine, others, square in zip(shared, own, squares, strict=True):
-            stacked = [g for g in mine if g.shape[0] == M]
-            norm = torch.stack([*(_square(g) for g in stacked), square]).sum(0).sqrt()  # (M,)
-            factor = (largest / norm.clamp(min=1e-12)).clamp(max=1.0)
-            for g in [*stacked, *others]:
-                g.mul_(factor.reshape(-1, *[1] * (g.ndim - 1)))
-    return losses
-
-
-def _square(gradient: Tensor) -> Tensor:  # (M,)
-    return gradient.flatten(1).square().sum(1)
-
-
 def _search(optimiser: Optimizer, first: Tensor, evaluate: Callable[[], Tensor]) -> None:
     """A step of an optimiser that asks for the objective again and again, which has been evaluated where it begins."""
     known: list[Tensor] = [first]
@@ -241,16 +199,6 @@ def _search(optimiser: Optimizer, first: Tensor, evaluate: Callable[[], Tensor])
         return float((known.pop() if known else evaluate()).sum())
 
     optimiser.step(closure)
-
-
-def _latest(checkpoint: Checkpoint, fingerprint: Mapping[str, Any], shard: Shard) -> Saved | None:
-    """The state to go on from: the latest one that every process has."""
-    found = {saved.index: saved for saved in reversed(checkpoint.read(fingerprint))}
-    index = shard.latest_common(sorted(found)) if shard.world > 1 else max(found, default=None)
-    if index is None:
-        return None
-    checkpoint.back_to(found[index])
-    return found[index]
 
 
 def _merge(best: Fitted, model: HybridModel, personal: Tensor, better: Tensor) -> Fitted:

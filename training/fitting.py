@@ -15,12 +15,13 @@ from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
 from physics.arguments import quote, require_kind
 from physics.glance import Summary, glance
-from training.course import Course, Part, Stage, named
+from training.course import Course, Stage, named
 from training.fitted import Fitted
 from training.looks import Looks
 from training.machinery.distributed import Shard
 from training.machinery.precision import in_bfloat16
 from training.machinery.state import State
+from training.machinery.together import Part
 from training.objective import Objective
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
@@ -38,9 +39,9 @@ class Step:
     """One step of `fit`.
 
     `index` of `total` · `loss` (M,) each member's objective · `held_out` (M,) the latest mean −log predictive density per
-    observation of held-out people, NaN before the first look or where nobody can be scored · `rate`, the learning rate ·
-    `best`, the fit to keep if training ends here · `now`, a function that copies the fit as it is after this step, to be called
-    before the next one: before the first look `best` of members that are judged is where they began.
+    measurement that judges, of held-out people or `judged`, NaN before the first look or where nobody can be scored · `rate`, the
+    learning rate · `best`, the fit to keep if training ends here · `now`, a function that copies the fit as it is after this
+    step, to be called before the next one: before the first look `best` of members that are judged is where they began.
     """
 
     index: int
@@ -70,8 +71,9 @@ def fit(
     Arguments
     - `objective`: what is made small, and whom each member counts and is judged by.
     - `search`: how; 200 `steps` where it does not say.
-    - `looks`: how often a member is judged by its held-out people: they are personalised with the member frozen, on what was
-      measured up to `objective.forecast_from` (on everything where that is None), and scored on the rest. `fit` ends early once
+    - `looks`: how often a member is judged by its held-out people, or by `objective.judged`: people are personalised with the
+      member frozen, on what was measured up to `objective.forecast_from` (on everything where that is None), or on what is not
+      judged, and scored on the rest. `fit` ends early once
       every member is finished, after a `patience` of 5 looks where it does not say. And where the fit is kept.
 
     Yields a `Step` after every update; `last(fit(…))` waits for the end. Interrupting the loop loses nothing: the last step's
