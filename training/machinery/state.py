@@ -139,12 +139,14 @@ class State:
         on_cpu = []  # step counts live there, whatever device their parameter is on
         for i, parameter in enumerate(self._moved()):
             for key, value in self.optimiser.state.get(parameter, {}).items():
-                several = isinstance(value, list) and any(isinstance(v, Tensor) for v in value)  # L-BFGS's memory
+                listed = isinstance(value, list) and any(isinstance(v, Tensor) for v in value)  # L-BFGS's memory
                 if isinstance(value, Tensor):
                     tensors[f"optimiser.{i}.{key}"] = value.detach().clone()
                     on_cpu += [f"optimiser.{i}.{key}"] * (not value.is_cuda)
-                elif several:
-                    tensors |= {f"optimiser.{i}.{key}.{k}": v.detach().clone() for k, v in enumerate(value)}
+                elif listed:
+                    # where some are None it is room to work in, which every step fills anew
+                    kept = value if all(isinstance(v, Tensor) for v in value) else []
+                    tensors |= {f"optimiser.{i}.{key}.{k}": v.detach().clone() for k, v in enumerate(kept)}
                 else:
                     numbers.setdefault(str(i), {})[key] = value
         values: dict[str, object] = {"rate": self.rate, "groups": self.groups(), "optimiser": numbers, "on_cpu": on_cpu}
