@@ -1,5 +1,6 @@
 """What is known: stable linear backbones and mechanisms, with units and sources, and the populations that people come from."""
 
+from physics.administered import Administered
 from physics.backbone import Backbone, require_hurwitz, spectral_abscissa
 from physics.compartments import Compartments
 from physics.composition import feedback, parallel, renamed, series
@@ -39,6 +40,7 @@ __all__ = [
     "BACKBONES",
     "MECHANISMS",
     "POPULATIONS",
+    "Administered",
     "Backbone",
     "Categorical",
     "Compartments",

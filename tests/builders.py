@@ -30,6 +30,7 @@ from hybrid.solve.schemes.tableau import TABLEAUS
 from learned import (
     MLP,
     AdditiveProportional,
+    Combined1,
     Constant,
     ContractingMLP,
     DiagonalDiffusion,
@@ -158,6 +159,7 @@ RESIDUAL_BUILDERS: Mapping[str, Callable[[], Residual]] = {
 
 NOISE_BUILDERS: Mapping[str, Callable[[], NoiseHead]] = {  # of one state and one input
     "additive and proportional": lambda: AdditiveProportional([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]),
+    "standard deviations that add": lambda: Combined1([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]),
     "constant": lambda: Constant([0.3, 2.0], [0.05, 0.5]),
     "neural": lambda: NeuralNoise([0.3, 2.0], [0.05, 0.5], 1, 1, (3,), channel_scale=[4.0, 30.0], input_scale=2.0),
 }
