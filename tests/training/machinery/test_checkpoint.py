@@ -457,7 +457,7 @@ def test_every_is_a_number_of_steps(tmp_path: Path) -> None:
 
 
 def test_optimisers_that_mix_members_are_refused(model: HybridModel, cohort: Cohort) -> None:
-    with pytest.raises(ValueError, match="^fit: LBFGS searches along one line for all 2 members"):
+    with pytest.raises(ValueError, match=r"^fit: LBFGS searches along one line for all 2 members"):
         next(fit(stacked(model, 2), cohort, search=Search(optimiser=torch.optim.LBFGS)))
     with pytest.raises(ValueError, match="ReduceLROnPlateau"):
         next(fit(model, cohort, search=Search(schedule=torch.optim.lr_scheduler.ReduceLROnPlateau)))
