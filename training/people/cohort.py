@@ -13,7 +13,14 @@ from hybrid import Conditions, HybridModel, Mesh, build_segments
 from hybrid.derivative import lasting
 from hybrid.frames import is_frame
 from hybrid.schedules.dose import SAME
-from physics.arguments import quote, require_device, require_kind, require_number, require_people, require_shape
+from physics.arguments import (
+    quote,
+    require_device,
+    require_kind,
+    require_number,
+    require_people,
+    require_shape,
+)
 from physics.glance import Summary, glance, with_units
 from training.people.conversion import converted
 from training.people.records import Record, counted_from, require_records
@@ -213,6 +220,14 @@ class Cohort:
         """What came after `time` since everyone's origin: earlier observations are missing."""
         return self._where(~self._known(time))
 
+    def without(self, judged: Tensor) -> "Cohort":
+        """What is left where `judged` (N, T) bool takes measurements away: those are missing, their times are still asked for."""
+        return self._where(~self._chosen(judged, "without")[..., None])
+
+    def only(self, judged: Tensor) -> "Cohort":
+        """What `without` takes away: all other observations are missing."""
+        return self._where(self._chosen(judged, "only")[..., None])
+
     def _where(
         self,
         kept: Tensor,  # (N, T, 1) or (N, T, p) bool
@@ -220,6 +235,15 @@ class Cohort:
         """The same people; what is not kept is missing, its limits too."""
         y = torch.where(kept, self.y, torch.nan)
         return replace(self, y=y, limits=None if self.limits is None else keep_limits(self.limits, kept))
+
+    def _chosen(self, judged: Tensor, name: str) -> Tensor:  # (N, T) bool
+        require_kind(judged, Tensor, f"Cohort.{name}: judged", "judged_tail(cohort)")
+        if judged.dtype != torch.bool:
+            raise ValueError(f"Cohort.{name}: judged says yes or no, dtype bool, and has {judged.dtype}; write judged > 0")
+        if judged.shape != self.times.shape:
+            have, need = tuple(judged.shape), tuple(self.times.shape)
+            raise ValueError(f"Cohort.{name}: judged needs shape (N, T) = {need}, got {have}; write judged_tail(cohort)")
+        return judged.to(self.y.device)
 
     def _known(self, time: float) -> Tensor:  # (N, T, 1)
         require_number(time, "time, since everyone's own first dose or start,")
