@@ -62,7 +62,7 @@ def in_units(
     values = [ratio(channel, unit) for channel, unit in channels.items()]
     read: dict[str, Fraction] = {}
     for name, unit in covariates.items():
-        if name not in units or name not in record.covariates:
+        if name not in units or name not in {**record.covariates, **record.changing}:
             continue
         if unit is None:
             raise InputError(
@@ -78,11 +78,11 @@ def in_units(
         measured, lower, upper = _columns(record, order, values)
         found = replace(found, values=measured, channels=tuple(channels), lower=lower, upper=upper)
     if any(r != 1 for r in read.values()):
-        given = dict(record.covariates) | {name: convert(record.covariates[name], r) for name, r in read.items()}
-        found = replace(found, covariates=given)
+        given = {k: convert(v, read[k]) if k in read else v for k, v in record.covariates.items()}
+        changing = {k: (t, convert(v, read[k]) if k in read else v) for k, (t, v) in record.changing.items()}
+        found = replace(found, covariates=given, changing=changing)
     if any(r != 1 for r in (clock, *amounts.values(), *inputs.values())):
-        schedule, times = _schedule(record.schedule, record.times, clock, amounts, inputs)
-        found = replace(found, schedule=schedule, times=times)
+        found = _on_clock(found, clock, amounts, inputs)
     now: dict[str, set[str]] = {"time": {backbone.time_unit}}
     for name, unit in (*channels.items(), *zip(backbone.inputs, backbone.input_units, strict=True), *covariates.items()):
         if unit is not None:
@@ -116,8 +116,7 @@ def as_shown(
     have = record.units.get("time")
     if time_unit is not None and have is not None and have != time_unit:
         clock, same = factor(have, time_unit, f"{where}: time"), dict.fromkeys(record.schedule.compartments, Fraction(1))
-        schedule, times = _schedule(record.schedule, record.times, clock, same, {})
-        found = replace(found, schedule=schedule, times=times, units={**found.units, "time": time_unit})
+        found = replace(_on_clock(found, clock, same, {}), units={**found.units, "time": time_unit})
     return found
 
 
@@ -133,6 +132,15 @@ def _columns(
 
     lower, upper = (None if limit is None else moved(limit) for limit in (record.lower, record.upper))
     return moved(record.values), lower, upper
+
+
+def _on_clock(
+    record: Record, clock: Fraction, amounts: Mapping[str, Fraction], inputs: Mapping[str, Fraction]
+) -> Record:
+    """The record with its schedule in other units, and all of its times."""
+    every = np.concatenate([record.times, record.own_times])
+    schedule, moved = _schedule(record.schedule, every, clock, amounts, inputs)
+    return record.with_times(schedule, moved[: len(record.times)], moved[len(record.times) :])
 
 
 def _schedule(

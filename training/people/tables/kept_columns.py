@@ -72,8 +72,7 @@ def _no_covariate(table: EventTable, column: str) -> str | None:
             return None  # a number that was meant as one
         if value is None or not math.isfinite(value):
             return f"{short(text, 40)} on {table.place(row.line)} is no number"
-        if found.setdefault(person, value) != value:
-            return f"it changes for person {person} on {table.place(row.line)}"
+        found.setdefault(person, value)
     missing = [row.cells["ID"] for row in table.rows if row.cells["ID"] not in found]
     return f"person {missing[0]} has no value" if missing else None
 
@@ -147,7 +146,7 @@ def name_the_rest(table: EventTable, by: str, kept: set[str]) -> None:
             why = f"what was measured is read from {table.columns.get(by, by)}"
         elif column not in STANDARD:
             why = "not among the covariates asked for"
-        elif BY_NAME[column].use == "read":
+        elif BY_NAME[column].use == "read" or (column in ("LLOQ", "ULOQ") and {"CENS", "BLQ"} & table.columns.keys()):
             continue
         else:
             why = f"{BY_NAME[column].says}; no row says anything of it that matters here"
