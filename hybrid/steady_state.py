@@ -106,7 +106,7 @@ class _Interval:
             fraction=torch.ones_like(dt[:, :1]),
         )
         self.field = model.bind(segments, theta, context)
-        self.solver = solver or simulating(model.dtype)
+        self.solver = solver or (Exponential(rtol=1e-7) if model.dtype == torch.float64 else simulating(model.dtype))
 
     def __call__(self, x: Tensor) -> Tensor:  # (M, R, n)
         return self.solver.solve(self.field, x.contiguous()).states[:, :, 0]
@@ -133,7 +133,7 @@ def _searched(model: HybridModel, theta: Tensor, context: Tensor, steady: Settle
         for doubling in range(_ROUNDS):
             for _ in range(2**doubling):
                 x = roughly(x)
-            found, good = _newton(still, x, _REACHED[model.dtype])
+            found, good = _newton(still, x, _REACHED[model.dtype], steady.amount)
             best = torch.where((good & ~reached)[..., None], found, best)
             reached = reached | good
             gone = ~torch.isfinite(x).all(-1)
@@ -149,7 +149,7 @@ def _searched(model: HybridModel, theta: Tensor, context: Tensor, steady: Settle
     return Found(best + torch.linalg.solve(eye - slope, ahead[..., None])[..., 0], reached.all(0))
 
 
-def _newton(interval: _Interval, x: Tensor, within: float) -> tuple[Tensor, Tensor]:
+def _newton(interval: _Interval, x: Tensor, within: float, amount: Tensor) -> tuple[Tensor, Tensor]:
     """A fixed point ahead of x, and whose is one: contracting, and on the side to which the next doses lead."""
     eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
     y, J = interval.with_slope(x)
@@ -158,7 +158,8 @@ def _newton(interval: _Interval, x: Tensor, within: float) -> tuple[Tensor, Tens
         z = z + torch.linalg.solve(eye - J, (y - z)[..., None])[..., 0]
         z = torch.where(torch.isfinite(z).all(-1, keepdim=True), z, x)
         y, J = interval.with_slope(z)
-        size = torch.maximum(z.abs(), y.abs()).amax(-1).clamp(min=1e-300)
+        # far out, where next to nothing of what is there leaves, a dose is little beside it and still adds up
+        size = torch.minimum(torch.maximum(z.abs(), y.abs()).amax(-1), 1000.0 * amount).clamp(min=1e-300)
         off = (y - z).abs().amax(-1) / size
         near = off <= within
         if bool((near | ~(off < 0.5 * before)).all()):  # arrived, or it leads nowhere from here

@@ -1,6 +1,6 @@
 """What changes within a person's record: covariates that have a new value from a row on, and the occasions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -11,9 +11,14 @@ Changing = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def changing_of(
-    table: EventTable, person: str, rows: Sequence[Row], times: Sequence[float], columns: Mapping[str, str]
+    table: EventTable,
+    person: str,
+    rows: Sequence[Row],
+    times: Sequence[float],
+    columns: Mapping[str, str],
+    moving: Collection[str],
 ) -> tuple[dict[str, float], Changing]:
-    """The covariates of a person that are one number, and those that change: (times, values), each value from its time on.
+    """The covariates of a person that are one number for each, and those that change for anybody, `moving`: (times, values), each value from its time on.
 
     Where a row has none the last one goes on; before the first one it holds too. Of several rows of one time the last one counts.
     Errors: `ValueError` for somebody without any value.
@@ -35,7 +40,7 @@ def changing_of(
                 f"write a value, or leave {spelled} out: --ignore {spelled}",
             )
         values = list(found.values())
-        if all(value == values[0] for value in values):
+        if name not in moving:
             constant[name] = values[0]
             continue
         kept = [k for k in range(len(values)) if k == 0 or values[k] != values[k - 1]]

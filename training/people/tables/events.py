@@ -128,6 +128,12 @@ class Events:
                 f"DV is {table.number(row, 'DV'):g} on the row of a dose; give the value a row of its own with EVID 0, before or "
                 "after the dose as it was taken, or write MDV 1 here if it is none",
             )
+        if kind == "reset" and self._measured_too(row) and table.number(row, "DV") != 0.0:
+            raise table.error(
+                row.line,
+                f"DV is {table.number(row, 'DV'):g} on the row of a reset; give the value a row of its own with EVID 0, or write MDV 1 "
+                "here if it is none",
+            )
         if kind == "other" and (number_in(row.cells.get("CMT", "")) or 0.0) < 0.0:
             raise table.error(row.line, f"CMT is {row.cells['CMT']}, which turns a compartment off; that is not read")
 

@@ -25,7 +25,7 @@ from training.people.tables.event_table import EventTable, LeftOut, Row, events_
 from training.people.tables.events import MOST_DOSES, Events, Given, Observation, endpoint_column
 from training.people.tables.file_order import Event, Order, placed
 from training.people.tables.frame_cells import cells_of
-from training.people.tables.kept_columns import covariate_columns, name_the_rest, stated_units
+from training.people.tables.kept_columns import changes, covariate_columns, name_the_rest, stated_units
 
 if TYPE_CHECKING:
     from hybrid.frames import DataFrame
@@ -177,7 +177,8 @@ def read_table(
         signed=signed,
     )
     _require_few_doses(table)
-    records = _Reader(table, events, Clock.of(table, stated["time"]), names, kept, stated, order).records()
+    moving = frozenset(name for name, column in kept.items() if changes(table, column))
+    records = _Reader(table, events, Clock.of(table, stated["time"]), names, kept, stated, order, moving).records()
     name_the_rest(table, events.by, set(kept.values()))
     return Table(records, tuple(table.left_out))
 
@@ -222,6 +223,7 @@ class _Reader:
     covariates: dict[str, str]
     units: dict[str, str]
     order: Order | None
+    moving: frozenset[str] = frozenset()  # covariates that change for anybody
 
     def records(self) -> list[Record]:
         people = [(person, list(rows)) for person, rows in groupby(self.table.rows, key=lambda row: row.cells["ID"])]
@@ -274,7 +276,7 @@ class _Reader:
         when, measured, lower, upper = self._values(person, rows[0].line, happened)
         doses = [event.what.dose for event in happened if isinstance(event.what, Given)]
         anew = [(event.time, event.what.steady) for event in happened if isinstance(event.what, Anew)]
-        constant, changing = changing_of(table, person, rows, times, self.covariates)
+        constant, changing = changing_of(table, person, rows, times, self.covariates, self.moving)
         start = min([times[0], *(event.time for event in happened)])
         return Record(
             id=person,
