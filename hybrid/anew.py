@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def solve_anew(problem: "Problem", solver: Solver | None, segments: Segments) -> Solution:
     """The states at the observations of records that begin anew on the way.
 
-    A reset starts a piece from `HybridModel.initial` of somebody of whom nothing was measured, at the inputs of its time; a steady
+    A reset starts a piece from `HybridModel.initial` of somebody of whom nothing was measured, at the inputs of its time; a
+    steady
     state from x* = Φ(x*) at everyone's own θ. What a steady state adds to what is there is solved for itself and added: that is
     the superposition of a linear model, and refused for any other.
     Errors: `ValueError` for a steady state that is added under a model that is not linear, and for a reset under one that starts
@@ -32,7 +33,8 @@ def solve_anew(problem: "Problem", solver: Solver | None, segments: Segments) ->
     assert restarts is not None
     if bool(restarts.added.any()) and not model.linear:
         raise ValueError(
-            "a steady state that is added to what is there (SS=2) has a meaning for linear models alone, and this one is not: what "
+            "a steady state that is added to what is there (SS=2) has a meaning for linear models alone, and this one "
+            "is not: what "
             "is there changes how fast the rest leaves; write one steady state with all of the doses (SS=1), or the earlier "
             "doses as rows"
         )
@@ -80,7 +82,8 @@ def _rest(problem: "Problem", theta: Tensor, u: Tensor) -> Tensor:
         return model.initial(theta, nothing, u)
     except ValueError as error:
         raise ValueError(
-            f"a reset (Schedule.resets, EVID 3 or 4) starts anew as if nothing had been measured, and here that is not known: {error}"
+            "a reset (Schedule.resets, EVID 3 or 4) starts anew as if nothing had been measured, and here that is not "
+            f"known: {error}"
         ) from error
 
 

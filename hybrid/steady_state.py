@@ -1,8 +1,8 @@
 """The steady state of doses that are repeated for ever: the fixed point of one interval.
 
 Of a linear model in closed form: dx/dt = A x + b with b constant in each of the interval's two stretches gives
-x(τ) = E x(0) + g, E = e^{Aτ}, and x* = (I − E)⁻¹ g, since every eigenvalue of A has a negative real part. Of any other by Newton's
-method on x − Φ(x), from doses that are truly given one after the other until it has a contracting fixed point ahead.
+x(τ) = E x(0) + g, E = e^{Aτ}, and x* = (I − E)⁻¹ g, since every eigenvalue of A has a negative real part. Of any other by
+Newton's method on x − Φ(x), from doses that are truly given one after the other until it has a contracting fixed point ahead.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from hybrid.solve.exponential import Exponential
 from hybrid.solve.solver import Solver
 
 _ROUNDS, _NEWTON = 7, 8  # each round gives twice as many doses as the one before: 127 in all
-_REACHED = {torch.float64: 1e-6, torch.float32: 1e-4}  # of the largest amount, as of a simulation: what an interval may still move
+_REACHED = {torch.float64: 1e-6, torch.float32: 1e-4}  # of the largest amount: what an interval may still move
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def settled(
         return Found(linear, torch.isfinite(linear.detach()).all(-1).all(0))
     if transforming():
         raise ValueError(
-            "a steady state of a model that is not linear is searched for, which torch.func hides; write the earlier doses as rows, "
+            "a steady state of a model that is not linear is searched for, which torch.func hides; write the earlier "
+            "doses as rows, "
             "or differentiate by torch.autograd.grad"
         )
     return _searched(model, theta, context, steady)

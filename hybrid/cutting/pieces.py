@@ -1,5 +1,6 @@
 """Records that begin anew on the way, as the pieces between these times: rows of their own, which any solver integrates."""
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ class Pieces:
             edges = [0, *sorted(own), K]
             # an observation at the record's start is read before everything that happens there
             piece = np.where(early[i], 0, np.searchsorted(np.array(edges[1:-1]), seen[i], side="right"))
-            for p, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+            for p, (low, high) in enumerate(itertools.pairwise(edges)):
                 here = place[piece == p]
                 row[i, here], slot[i, here] = len(rows), np.arange(len(here))
                 rows.append((i, low, high, own[low] if p else FIRST))
@@ -109,8 +110,12 @@ class Pieces:
         }
         return Pieces(
             replace(whole, **made, restarts=None),
-            *(whole_numbers(v) for v in (owner, opens, kind, row, slot)),
-            whole_numbers(np.array(more, dtype=np.int64).reshape(-1, 3).T),
+            owner=whole_numbers(owner),
+            opens=whole_numbers(opens),
+            kind=whole_numbers(kind),
+            row=whole_numbers(row),
+            slot=whole_numbers(slot),
+            more=whole_numbers(np.array(more, dtype=np.int64).reshape(-1, 3).T),
         )
 
     def back(

@@ -38,13 +38,12 @@ class Restarts:
         if not len(resets[0]) and not given:
             return None
         courses = [Course.of(one) for one in given]
-        whole = {"dtype": torch.long}
         return Restarts(
-            torch.as_tensor(resets[0], **whole),
-            torch.as_tensor(resets[1], **whole),
-            torch.as_tensor(steady[0], **whole),
-            torch.as_tensor(steady[1], **whole),
-            torch.tensor([list(states).index(one.state) for one in given], **whole),
+            torch.as_tensor(resets[0], dtype=torch.long),
+            torch.as_tensor(resets[1], dtype=torch.long),
+            torch.as_tensor(steady[0], dtype=torch.long),
+            torch.as_tensor(steady[1], dtype=torch.long),
+            torch.tensor([list(states).index(one.state) for one in given], dtype=torch.long),
             torch.stack([as_time(one.amount) for one in given]) if given else torch.zeros(0, dtype=torch.float64),
             torch.tensor([one.added for one in given], dtype=torch.bool),
             torch.tensor([c.length for c in courses], dtype=torch.float64).reshape(-1, 2),

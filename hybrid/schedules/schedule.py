@@ -121,7 +121,7 @@ class Schedule:
     @cached_property
     def compartments(self) -> frozenset[str]:
         """Where anything is given: doses, and those that led to a steady state."""
-        return frozenset(one.state for one in (*self.doses, *self.steady))
+        return frozenset({*(dose.state for dose in self.doses), *(one.state for one in self.steady)})
 
     def require_unbroken(self, name: str, cure: str) -> None:
         """Raise `ValueError`, beginning with `name`, where there is a reset or a steady state, for who has no place for one."""
@@ -237,7 +237,8 @@ class Schedule:
             elif not dose.bolus and begin + as_float(dose.duration) > time + near:
                 left = dose.arrival + dose.duration - time
                 rest.append(Dose(dose.state, time, dose.amount * (left / dose.duration), left))
-        return Schedule(_sorted(rest), {k: signal.since(time) for k, signal in self.inputs.items()}, time, *self._anew_since(time))
+        inputs = {name: signal.since(time) for name, signal in self.inputs.items()}
+        return Schedule(_sorted(rest), inputs, time, *self._anew_since(time))
 
     def _anew_since(self, time: float) -> tuple[tuple[float, ...], tuple[Steady, ...]]:
         """The resets and steady states from `time` on."""

@@ -295,7 +295,8 @@ class _Parser(Generic[S]):
     def _steady(self) -> None:
         amount, _, state, _ = self._amount_into("steady")
         time = self._when("steady state")
-        self.read.need_word("every", use="the interval between the doses", example=f"steady 100 -> {self._example()} @ 0 every 24")
+        example = f"steady 100 -> {self._example()} @ 0 every 24"
+        self.read.need_word("every", use="the interval between the doses", example=example)
         every, duration = self._duration("interval"), 0.0
         if self.read.take_word("over"):
             duration = self._duration("duration of the infusion")

@@ -11,7 +11,8 @@ from physics.arguments import quote, require_flag, require_number
 
 @dataclass(frozen=True)
 class Steady:
-    """At `time` everything is where `amount` into `state` every `every`, given for ever, has brought it, just before the next one.
+    """At `time` everything is where `amount` into `state` every `every`, given for ever, has brought it, just before the next
+    one.
 
     x(time) = x* with x* = Φ(x*), Φ one interval: the dose, at once or over `duration`, and what is left of the interval. The dose
     at `time` itself is none of it: it is a `Dose` of the schedule, where one is given.
@@ -19,7 +20,8 @@ class Steady:
     ends infusions that run, and what was given before and has yet to arrive does not.
     An infusion as long as the interval runs for ever; a longer one overlaps with itself, and what is left of those that began
     before `time` has to be given too, as doses: `tails` makes them.
-    Errors: `ValueError` for an amount that is not positive, an interval or a duration that is none, and times that are not finite.
+    Errors: `ValueError` for an amount that is not positive, an interval or a duration that is none, and times that are not
+    finite.
     """
 
     state: str

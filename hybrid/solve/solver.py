@@ -38,7 +38,8 @@ class Cause(Enum):
     )
     UNSETTLED = (
         "no steady state is reached at time {time}: dose after dose adds up without an end, or what they lead to swings. Likely "
-        "causes, in order: more is given than a saturable elimination takes away, a parameter far outside its box, a residual that "
+        "causes, in order: more is given than a saturable elimination takes away, a parameter far outside its box, a "
+        "residual that "
         "grows"
     )
     UNSTABLE = (

@@ -5,7 +5,19 @@ import pytest
 import scipy.linalg
 import torch
 
-from hybrid import Cause, Dose, Exponential, HybridModel, Mesh, RungeKutta, Schedule, States, Torchdiffeq, integrate, simulate
+from hybrid import (
+    Cause,
+    Dose,
+    Exponential,
+    HybridModel,
+    Mesh,
+    RungeKutta,
+    Schedule,
+    States,
+    Torchdiffeq,
+    integrate,
+    simulate,
+)
 from hybrid.filters import UKF, Followed, follow
 from hybrid.schedules.schedule_text import format_schedule, parse_schedule
 from hybrid.schedules.steady import Steady
@@ -32,7 +44,7 @@ def settled(time: float, arrives: np.ndarray) -> np.ndarray:
 def test_a_steady_state_is_the_closed_form(every: float) -> None:
     schedule = Schedule((Dose("gut", 0.0, 100.0),), steady=(Steady("gut", 0.0, 100.0, every),))
     states = simulate(oral_of(), schedule, [0.0, 1.0, 5.0], THETA).numpy()
-    begin = settled(every, np.array([100.0, 0.0])) + [100.0, 0.0]
+    begin = settled(every, np.array([100.0, 0.0])) + np.array([100.0, 0.0])
     # what stands at the record's start is before everything that happens there
     np.testing.assert_allclose(states[0], 0.0)
     np.testing.assert_allclose(states[1:], [moved(1.0) @ begin, moved(5.0) @ begin], rtol=1e-9)
@@ -66,20 +78,21 @@ def test_every_solver_takes_a_record_apart_where_it_begins_anew(solver: object) 
     infused = np.linalg.solve(A, (moved(0.5) - np.eye(2)) @ [0.0, 12.5])
     whole = np.linalg.solve(A, (moved(1.0) - np.eye(2)) @ [0.0, 12.5])
     # the lagged dose was given before the reset at 4 and never arrives; the infusion ends at 10; nothing is left after 12.5
-    right = [[0, 0], before, moved(3.0) @ [100.0, 0.0], [0, 0], infused, whole, moved(1.0) @ [80.0, 0.0], moved(2.5) @ [80.0, 0.0]]
-    np.testing.assert_allclose(states, [*right, [0, 0]], rtol=2e-6, atol=1e-6)
+    right = [[0, 0], before, moved(3.0) @ [100.0, 0.0], [0, 0], infused, whole]
+    right += [moved(1.0) @ [80.0, 0.0], moved(2.5) @ [80.0, 0.0], [0, 0]]
+    np.testing.assert_allclose(states, right, rtol=2e-6, atol=1e-6)
 
 
 def test_what_is_added_is_the_superposition() -> None:
     morning, evening = Steady("gut", 0.0, 100.0, 24.0), Steady("plasma", 12.0, 50.0, 24.0, added=True)
-    doses = [Dose("gut", 24.0 * k, 100.0) for k in range(2)] + [Dose("plasma", 12.0 + 24.0 * k, 50.0) for k in range(2)]
+    doses = [*(Dose("gut", 24.0 * k, 100.0) for k in range(2)), *(Dose("plasma", 12.0 + 24.0 * k, 50.0) for k in range(2))]
     states = simulate(oral_of(), Schedule(doses, steady=(morning, evening)), [6.0, 12.0, 20.0, 40.0], THETA).numpy()
-    start = settled(24.0, np.array([100.0, 0.0])) + [100.0, 0.0]
+    start = settled(24.0, np.array([100.0, 0.0])) + np.array([100.0, 0.0])
     np.testing.assert_allclose(states[1], moved(12.0) @ start, rtol=1e-9)  # what is added counts from its own time on
     noon = moved(12.0) @ start + settled(24.0, np.array([0.0, 50.0])) + [0.0, 50.0]
     np.testing.assert_allclose(states[2], moved(8.0) @ noon, rtol=1e-9)
     # both for ever is the same as both given a hundred times
-    many = [Dose("gut", 24.0 * k, 100.0) for k in range(102)] + [Dose("plasma", 12.0 + 24.0 * k, 50.0) for k in range(102)]
+    many = [*(Dose("gut", 24.0 * k, 100.0) for k in range(102)), *(Dose("plasma", 12.0 + 24.0 * k, 50.0) for k in range(102))]
     brute = simulate(oral_of(), Schedule(tuple(many)), [24.0 * 100 + 20.0, 24.0 * 100 + 40.0], THETA).numpy()
     np.testing.assert_allclose(states[2:], brute, rtol=1e-9)
 
@@ -92,7 +105,8 @@ def test_gradients_are_those_of_finite_differences() -> None:
         schedule = Schedule((Dose("gut", 0.0, amount), Dose("plasma", 3.0, amount)), steady=steady)
         return simulate(model, schedule, [2.0, 7.0], theta)
 
-    assert torch.autograd.gradcheck(last, (THETA.clone().requires_grad_(), torch.tensor(80.0, dtype=torch.float64).requires_grad_()))
+    amount = torch.tensor(80.0, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(last, (THETA.clone().requires_grad_(), amount))
 
 
 def test_people_without_restarts_are_as_without_anybody_with_them() -> None:
@@ -158,8 +172,9 @@ def test_what_has_no_place_for_them_refuses() -> None:
         follow(UKF(Followed.of(model, 1, floor={})), given, y)
     with pytest.raises(ValueError, match="a reset or a steady state"):
         windows(given.segments, 2)
+    start = (torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
     with pytest.raises(ValueError, match="a reset or a steady state"):
-        rollout(model, given, torch.zeros(1, 1, 3, dtype=torch.float64), start=(torch.zeros(2, dtype=torch.float64), torch.eye(2)))
+        rollout(model, given, torch.zeros(1, 1, 3, dtype=torch.float64), start=start)
     added = Schedule(steady=(Steady("gut", 0.0, 1.0, 24.0, added=True),))
     with pytest.raises(ValueError, match="linear models alone"):
         simulate(oral_model(), added, [1.0], THETA)

@@ -341,7 +341,8 @@ def _covariates(records: Sequence[Record], model: HybridModel) -> list[str]:
         changing = sorted(model.uses.keys() & record.changing.keys())
         if changing:
             raise ValueError(
-                f"record {record.id}: {', '.join(changing)} changes on the way, and this model reads one number for each person; keep "
+                f"record {record.id}: {', '.join(changing)} changes on the way, and this model reads one number for "
+                "each person; keep "
                 "one value in the table, or give it to a model that takes it as an input: schedule.do(inputs={...: Signal(times, "
                 "values)})"
             )

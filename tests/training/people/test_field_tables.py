@@ -838,7 +838,8 @@ def test_every_column_that_is_left_out_is_named(tmp_path):
 
 @pytest.mark.parametrize("name", ["BLQFLAG", "blq_flag", "BQLFLAG"])
 def test_a_flag_of_censoring_is_one_under_any_of_its_names(tmp_path, name):
-    refused(tmp_path, f"ID,TIME,AMT,DV,{name}\n1,0,100,.,0\n1,2,.,8,0\n1,48,.,.5,1\n", f"line 4: {name} is '1' and nothing says the limit")
+    text = f"ID,TIME,AMT,DV,{name}\n1,0,100,.,0\n1,2,.,8,0\n1,48,.,.5,1\n"
+    refused(tmp_path, text, f"line 4: {name} is '1' and nothing says the limit")
 
 
 @pytest.mark.parametrize("name", ["DAY", "day", "STUDYDAY"])

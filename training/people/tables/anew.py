@@ -30,7 +30,8 @@ def steady_asked(table: EventTable, row: Row) -> int:
     if number not in (1.0, 2.0, 3.0):
         raise table.error(
             row.line,
-            f"{table.columns['SS']} is {short(text)}; it is 0 for no steady state, 1 for one instead of what is there, 2 for one on "
+            f"{table.columns['SS']} is {short(text)}; it is 0 for no steady state, 1 for one instead of what is there, "
+            "2 for one on "
             "top of it",
         )
     return 2 if number == 2.0 else 1
@@ -44,7 +45,8 @@ def settled(table: EventTable, row: Row, dose: Dose, interval: float, asked: int
     if interval == 0.0:
         raise table.error(
             row.line,
-            f"{table.columns['SS']} asks for a steady state and II does not say of which interval; write II, or, for an infusion that "
+            f"{table.columns['SS']} asks for a steady state and II does not say of which interval; write II, or, for an "
+            "infusion that "
             "never stopped, AMT 0 and its RATE",
         )
     steady = Steady(dose.state, float(dose.time), dose.amount, interval, float(dose.duration), asked == 2)

@@ -66,7 +66,8 @@ def reading_of(table: EventTable, row: Row) -> Reading:
     elif stated is not None and abs(stated - value) > 1e-9 * abs(value):
         raise table.error(
             row.line,
-            f"CENS is {row.cells['CENS']}, so that DV is the limit, {value:g}, and {table.columns[name]} is {stated:g}; write the "
+            f"CENS is {row.cells['CENS']}, so that DV is the limit, {value:g}, and {table.columns[name]} is {stated:g}; "
+            "write the "
             "limit into both, or leave one column out",
         )
     other = None if by_flag else table.number(row, "LIMIT")
@@ -74,7 +75,8 @@ def reading_of(table: EventTable, row: Row) -> Reading:
     if lower is not None and upper is not None and not lower < upper:
         raise table.error(
             row.line,
-            f"the value lies above {lower:g} and below {upper:g}, by {table.columns['CENS']}, DV and {table.columns['LIMIT']}, and "
+            f"the value lies above {lower:g} and below {upper:g}, by {table.columns['CENS']}, DV and "
+            f"{table.columns['LIMIT']}, and "
             "nothing does; LIMIT is the other end, below DV where CENS is 1 and above it where CENS is -1: correct the row",
         )
     return Reading(None, -math.inf if lower is None else lower, math.inf if upper is None else upper)
@@ -105,7 +107,8 @@ def _said(row: Row, name: str) -> bool:
 def _in_words(table: EventTable, row: Row, sign: str, text: str, side: int) -> Reading:
     limit, below = number_in(text), sign in "<≤"
     if limit is None or not math.isfinite(limit):
-        raise table.error(row.line, f"DV is {short(row.cells['DV'])}, and a number is needed behind {sign}; write <0.05 or a number")
+        said = short(row.cells["DV"])
+        raise table.error(row.line, f"DV is {said}, and a number is needed behind {sign}; write <0.05 or a number")
     if side and side != (1 if below else -1):
         raise table.error(row.line, f"DV is {short(row.cells['DV'])} and CENS or BLQ says the other side; correct one of the two")
     return Reading(None, -math.inf, limit) if below else Reading(None, limit, math.inf)

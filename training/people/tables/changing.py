@@ -18,7 +18,8 @@ def changing_of(
     columns: Mapping[str, str],
     moving: Collection[str],
 ) -> tuple[dict[str, float], Changing]:
-    """The covariates of a person that are one number for each, and those that change for anybody, `moving`: (times, values), each value from its time on.
+    """The covariates of a person that are one number for each, and those that change for anybody, `moving`: (times, values),
+    each value from its time on.
 
     Where a row has none the last one goes on; before the first one it holds too. Of several rows of one time the last one counts.
     Errors: `ValueError` for somebody without any value.
@@ -71,7 +72,8 @@ def occasions_of(
         if text in begun:
             raise table.error(
                 row.line,
-                f"{spelled} of person {person} comes back to {short(text)}, which ended before; give each occasion a number of its own, "
+                f"{spelled} of person {person} comes back to {short(text)}, which ended before; give each occasion a "
+                "number of its own, "
                 f"or leave the column out: {ignored(spelled)}",
             )
         now = text
@@ -86,7 +88,8 @@ def occasions_of(
             spelled = table.columns["OCC"]
             raise table.error(
                 begun[label][1],
-                f"nothing was measured on the occasion {short(label)} of person {person}; give its rows the {spelled} of the one before or "
+                f"nothing was measured on the occasion {short(label)} of person {person}; give its rows the {spelled} "
+                "of the one before or "
                 f"after it, or leave the column out: {ignored(spelled)}",
             )
     return tuple(starts)

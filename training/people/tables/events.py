@@ -110,7 +110,8 @@ class Events:
             if steady_asked(table, row):
                 raise table.error(
                     row.line,
-                    f"{table.columns['SS']} asks for a steady state on a row without a dose; write AMT, or 0 in {table.columns['SS']}",
+                    f"{table.columns['SS']} asks for a steady state on a row without a dose; write AMT, or 0 in "
+                    f"{table.columns['SS']}",
                 )
             for column in ("RATE", "DUR", "ADDL", "II"):
                 value = table.number(row, column)
@@ -131,7 +132,8 @@ class Events:
         if kind == "reset" and self._measured_too(row) and table.number(row, "DV") != 0.0:
             raise table.error(
                 row.line,
-                f"DV is {table.number(row, 'DV'):g} on the row of a reset; give the value a row of its own with EVID 0, or write MDV 1 "
+                f"DV is {table.number(row, 'DV'):g} on the row of a reset; give the value a row of its own with EVID 0, "
+                "or write MDV 1 "
                 "here if it is none",
             )
         if kind == "other" and (number_in(row.cells.get("CMT", "")) or 0.0) < 0.0:
@@ -320,8 +322,10 @@ class Events:
             raise self.table.error(
                 row.line,
                 f"DV is {value:g} and {self.table.columns[name]}, {BY_NAME[name].says}, is {row.cells[name]}: whether "
-                f"{channel} was measured is not clear; mark it in a column CENS, 1 below the limit in DV and -1 above, or write . in DV "
-                f"if it was not measured, or leave the column out if every value was, since only values {side} the limit are sure "
+                f"{channel} was measured is not clear; mark it in a column CENS, 1 below the limit in DV and -1 above, "
+                "or write . in DV "
+                f"if it was not measured, or leave the column out if every value was, since only values {side} the "
+                "limit are sure "
                 "to be",
             )
 

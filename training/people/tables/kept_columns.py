@@ -164,9 +164,10 @@ def name_the_rest(table: EventTable, by: str, kept: set[str]) -> None:
             why = f"what was measured is read from {table.columns.get(by, by)}"
         elif column not in STANDARD:
             why = "not among the covariates asked for"
-        elif BY_NAME[column].use == "read" and not _says_nothing(table, column):
-            continue
-        elif column in ("LLOQ", "ULOQ") and any(name in table.columns and not _says_nothing(table, name) for name in _FLAGS):
+        elif (BY_NAME[column].use == "read" and not _says_nothing(table, column)) or (
+            column in ("LLOQ", "ULOQ")
+            and any(name in table.columns and not _says_nothing(table, name) for name in _FLAGS)
+        ):
             continue
         else:
             why = f"{BY_NAME[column].says}; no row says anything of it that matters here"

@@ -110,7 +110,8 @@ def read_table(
       (modelled) rates are refused.
     - ADDL, II: ADDL more doses, every II. SS = 1 (or 3): the dose is the last of many like it, every II, that led to a steady
       state, in place of what was there; SS = 2: on top of it. AMT = 0 with RATE and without II: of an infusion that stops here.
-    - MDV = 1: the value of this row was not measured. CENS = 1 (−1): it is below (above) DV, and above (below) LIMIT where that is
+    - MDV = 1: the value of this row was not measured. CENS = 1 (−1): it is below (above) DV, and above (below) LIMIT where
+    that is
       given. BLQ: it is below LLOQ. So is "<0.05" in DV.
     - OCC: the occasion; a record keeps when each begins (`Record.occasions`). An occasion without a measured value is refused.
     - DVID, YTYPE: see `channel_column`.
@@ -276,6 +277,7 @@ class _Reader:
         when, measured, lower, upper = self._values(person, rows[0].line, happened)
         doses = [event.what.dose for event in happened if isinstance(event.what, Given)]
         anew = [(event.time, event.what.steady) for event in happened if isinstance(event.what, Anew)]
+        there = np.isfinite(measured) | np.isfinite(lower) | np.isfinite(upper)
         constant, changing = changing_of(table, person, rows, times, self.covariates, self.moving)
         start = min([times[0], *(event.time for event in happened)])
         return Record(
@@ -294,7 +296,7 @@ class _Reader:
             nonnegative=tuple(name for name in self.names if name not in self.events.signed),
             lower=lower,
             upper=upper,
-            occasions=occasions_of(table, person, rows, times, when[np.isfinite(measured).any(1) | np.isfinite(upper).any(1) | np.isfinite(lower).any(1)]),
+            occasions=occasions_of(table, person, rows, times, when[there.any(1)]),
             changing=changing,
         )
 
@@ -309,7 +311,8 @@ class _Reader:
                 if not isinstance(event.what, Given) or event.what.extra == 0:
                     raise self.table.error(
                         anew.line,
-                        f"a reset or a steady state at {anew.time:g} takes back what {self.table.place(event.line)} gives at the same "
+                        f"a reset or a steady state at {anew.time:g} takes back what {self.table.place(event.line)} "
+                        "gives at the same "
                         "time; delete that row, or move it behind this one",
                     )
             kept = [e for e in kept if e not in lost]
@@ -318,8 +321,10 @@ class _Reader:
             if anew.what.steady is not None and early and all(isinstance(e.what, Observation) for e in before):
                 raise self.table.error(
                     early[0].line,
-                    f"a value at {anew.time:g} stands before the steady state of that time, and nothing is given before it: it would "
-                    "be read as of somebody who never took anything; begin the steady state one interval earlier (TIME - II, ADDL "
+                    f"a value at {anew.time:g} stands before the steady state of that time, and nothing is given before "
+                    "it: it would "
+                    "be read as of somebody who never took anything; begin the steady state one interval earlier (TIME "
+                    "- II, ADDL "
                     "1), or move the row behind the dose if it was measured after it",
                 )
         return kept
