@@ -11,7 +11,7 @@ from exchange.bundle.bundle import Bundle
 from exchange.bundle.typical import reference_covariates
 from hybrid import HybridModel, conditions_of
 from learned import select
-from physics import LinearisedBackbone
+from physics.administered import linearised_of
 from physics.arguments import require_kind, require_number, require_text
 from physics.glance import glance
 
@@ -114,9 +114,10 @@ def _typical(bundle: Bundle, model: HybridModel, members: tuple[int, ...], _: st
     nothing = torch.full((1, len(model.observation.channels)), torch.nan, dtype=torch.float64)
     middle = torch.tensor([_middle_baseline(bundle)], dtype=torch.float64) if bundle.people else nothing
     backbone = model.backbone
+    linearised = linearised_of(backbone)
     begun = [0.0] * len(backbone.inputs), "0, for nobody says another"
-    if isinstance(backbone, LinearisedBackbone):
-        begun = backbone.u.tolist(), "the level that the mechanism is linearised at"  # what every start below is made with
+    if linearised is not None:
+        begun = linearised.u.tolist(), "the level that the mechanism is linearised at"  # what every start below is made with
     tried: list[tuple[Tensor, Callable[[Tensor], Tensor], tuple[str, ...]]] = [
         (nothing, lambda given: model.initial(theta, given), ()),
         (
@@ -125,9 +126,10 @@ def _typical(bundle: Bundle, model: HybridModel, members: tuple[int, ...], _: st
             ("the typical person starts from the middle of what was measured of the bundle's people beforehand",),
         ),
     ]
-    if isinstance(backbone, LinearisedBackbone):
+    if linearised is not None:
+        point = linearised.x
         nowhere = "the mechanism has no equilibrium at the typical θ: the typical person starts where it is linearised"
-        tried.append((nothing, lambda _: backbone.x.expand(*theta.shape[:-1], -1), (nowhere,)))
+        tried.append((nothing, lambda _: point.expand(*theta.shape[:-1], -1), (nowhere,)))
     why = ""
     for baseline, start, said in tried:
         try:
@@ -137,7 +139,7 @@ def _typical(bundle: Bundle, model: HybridModel, members: tuple[int, ...], _: st
             continue
         if bool(x0.isfinite().all()):
             given = baseline[0].tolist()
-            if baseline is middle and not isinstance(backbone, LinearisedBackbone):
+            if baseline is middle and linearised is None:
                 begun = _levels_of_the_middle(bundle, given, model), "the first level of the one whose baseline is in the middle"
             return _found(model, (theta, c, x0, personal), known, given, members, said, begun)
     raise ValueError(

@@ -26,7 +26,8 @@ from hybrid.leading_axes import leading
 from hybrid.observation import JoinsBackbone, Observation
 from hybrid.terms import RightHandSide, Term, bound
 from learned import Joins, Joint, LayeredResidual, NoiseHead, ProcessNoise, Residual, Zero
-from physics import Backbone, LinearisedBackbone, Mechanism, Population
+from physics import Administered, Backbone, LinearisedBackbone, Mechanism, Population
+from physics.administered import delivery_of, linearised_of
 from physics.arguments import (
     require_covariates,
     require_kind,
@@ -79,6 +80,8 @@ class HybridModel(nn.Module):
         require_number(latents, "HybridModel: latents", least=0.0, whole=True)
         require_units(backbone)
         require_parameters(backbone, population)
+        if delivery_of(backbone):
+            raise ValueError("HybridModel: lag, fraction, duration and rate of a backbone come with the next commit")
         self.backbone, self.population, self.latents = backbone, population, int(latents)
         self.covariates, self.covariate_units = standardising({} if covariates is None else covariates)
         self.observation = observation.joined(backbone) if isinstance(observation, JoinsBackbone) else observation
@@ -104,12 +107,14 @@ class HybridModel(nn.Module):
     @property
     def mechanism(self) -> Mechanism | None:
         """What is known, where that is a mechanism and not a backbone of its own."""
-        return self.backbone.mechanism if isinstance(self.backbone, LinearisedBackbone) else None
+        within = linearised_of(self.backbone)
+        return None if within is None else within.mechanism
 
     @property
     def curved(self) -> LinearisedBackbone | None:
         """The backbone of a mechanism of which A x + B u leave something."""
-        return self.backbone if isinstance(self.backbone, LinearisedBackbone) and not self.backbone.linear else None
+        within = linearised_of(self.backbone)
+        return None if within is None or within.linear else within
 
     @property
     def members(self) -> int:
@@ -255,7 +260,7 @@ class HybridModel(nn.Module):
                 f"HybridModel.initial: baseline is of {baseline.shape[-2]} people, theta of {theta.shape[1]}; give both for all"
             )
         given = by_state(self.backbone, self.observation, theta, baseline)
-        if inputs is not None and isinstance(self.backbone, LinearisedBackbone):
+        if inputs is not None and isinstance(self.backbone, Administered | LinearisedBackbone):
             require_shape(inputs, "HybridModel.initial: inputs", ..., len(self.backbone.inputs), write="segments.u0[:, 0]")
             x0 = self.backbone.start(theta, given, inputs)
         else:

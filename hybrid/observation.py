@@ -187,7 +187,8 @@ class Concentration(Observation):
     def _require_meant(self, backbone: Backbone) -> None:
         """A bare position is the compartment that the backbone fills from this channel's baseline, where it fills any."""
         theta = torch.tensor([p.typical for p in backbone.physical], dtype=torch.float64)
-        filled = backbone.initial(theta, torch.ones(1, dtype=torch.float64))
+        nothing, one = (torch.full((1,), value, dtype=torch.float64) for value in (0.0, 1.0))
+        filled = backbone.initial(theta, one) - backbone.initial(theta, nothing)
         if bool((filled != 0.0).any()) and float(filled[self.at[0]]) == 0.0:
             meant = backbone.states[int(filled.abs().argmax())]
             raise ValueError(

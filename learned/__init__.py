@@ -1,6 +1,7 @@
 """What is not known: residuals, the ensembles that they come in, measurement and process noise."""
 
-from learned.additive_proportional import AdditiveProportional
+from learned.additive_proportional import AdditiveProportional, Combined2
+from learned.combined1 import Combined1
 from learned.constant import Constant
 from learned.contracting import ContractingMLP
 from learned.diagonal_diffusion import DiagonalDiffusion
@@ -17,7 +18,7 @@ from learned.zero import Zero
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
 RESIDUALS: tuple[type[Residual], ...] = (MLP, ContractingMLP, Zero)
-NOISES: tuple[type[NoiseHead], ...] = (AdditiveProportional, Constant, NeuralNoise)
+NOISES: tuple[type[NoiseHead], ...] = (AdditiveProportional, Combined1, Constant, NeuralNoise)
 PROCESS_NOISES: tuple[type[ProcessNoise], ...] = (DiagonalDiffusion,)
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "PROCESS_NOISES",
     "RESIDUALS",
     "AdditiveProportional",
+    "Combined1",
+    "Combined2",
     "Constant",
     "ContractingMLP",
     "DiagonalDiffusion",

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from learned.joints import Joint
-from learned.noise import NoiseHead, PerChannel, channel_order, per_channel, require_seen
+from learned.noise import (
+    Estimates,
+    NoiseHead,
+    PerChannel,
+    called,
+    channel_order,
+    learned_sizes,
+    per_channel,
+    require_seen,
+)
 from learned.sizes import generator_of, shown
 
 
@@ -29,6 +38,7 @@ class Constant(NoiseHead):
                 f"Constant: needs positive finite sd and floor, one per channel, got {shown(sd)}, {shown(floor)}"
             )
         self.channels = len(sd)
+        self.called: tuple[str, ...] | None = self.names
         self.start = [float(s) for s in sd]
         self.register_buffer("floor", torch.tensor([float(f) for f in floor], dtype=torch.float64))
         self.log_sd = nn.Parameter(torch.tensor([self.start], dtype=torch.float64).log())
@@ -37,17 +47,21 @@ class Constant(NoiseHead):
         """This head with its channels in the model's order."""
         order = channel_order(self.names, joint, "Constant")
         if order is None:
-            return self
+            return called(self, joint)
         found = copy.deepcopy(self)
         found.names, found.start = joint.channels, [self.start[i] for i in order]
         for tensor in (*found.parameters(), *found.buffers()):
             tensor.data = tensor.data[..., order]
-        return found
+        return called(found, joint)
 
     def variance(self, y: Tensor, x: Tensor, u: Tensor) -> Tensor:
         require_seen(self, y, self.log_sd.shape[0])
         same = self.floor.square() + torch.exp(2.0 * self.log_sd)[:, None, None, :]
         return same.expand(torch.broadcast_shapes(same.shape, y.shape))
+
+    def estimates(self) -> Estimates:
+        """What is learned, by name: "additive(…)", the standard deviation, floor included."""
+        return learned_sizes({"additive": (self.log_sd, (self.floor.square() + (2.0 * self.log_sd).exp()).sqrt())}, self.called)
 
     def reset(self, generator: torch.Generator) -> None:
         generator_of(generator, "Constant.reset: generator")

@@ -1,8 +1,9 @@
 """Measurement noise: the variance of a measurement of each channel."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from learned.joints import Joint, in_order, places
 from learned.sizes import column_of, shown, tensor_of
 
 PerChannel = Mapping[str, float] | Sequence[float]  # by the channels' names, or in their order
+Estimates = dict[str, tuple[str, Tensor]]  # name → (scale: "log", "logit", "linear" or "fisher", value (M,), differentiable)
 
 
 def per_channel(given: Mapping[str, PerChannel], where: str) -> tuple[tuple[str, ...] | None, list[list[float]]]:
@@ -43,6 +45,37 @@ def channel_order(names: tuple[str, ...] | None, joint: Joint, where: str) -> li
     if set(names) != set(joint.channels):
         raise ValueError(f"{where}: noise is given for {', '.join(names)}, and the channels are {', '.join(joint.channels)}")
     return list(places(joint.channels, names, where))
+
+
+class _Called(Protocol):
+    called: tuple[str, ...] | None
+
+
+_Head = TypeVar("_Head", bound=_Called)
+
+
+def called(head: _Head, joint: Joint) -> _Head:
+    """The head that knows what its channels are called; another one, of the same tensors, where it has other names already."""
+    if head.called not in (None, joint.channels):
+        head = copy.copy(head)
+    head.called = joint.channels
+    return head
+
+
+def learned_sizes(
+    sizes: Mapping[str, tuple[Tensor, Tensor]],  # what it is called → the trainable tensor and the size it stands for, (M, p)
+    channels: Sequence[str] | None,
+) -> Estimates:
+    """Each positive size of each channel by name, such as "additive(concentration)"; what is fixed is left out.
+
+    A head that no model was built with does not know its channels' names, and counts them from 1.
+    """
+    found: Estimates = {}
+    for what, (trained, value) in sizes.items():
+        names = [str(j + 1) for j in range(value.shape[-1])] if channels is None else channels
+        if trained.requires_grad:
+            found |= {f"{what}({name})": ("log", value[:, j]) for j, name in enumerate(names)}
+    return found
 
 
 class NoiseHead(nn.Module, ABC):

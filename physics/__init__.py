@@ -1,9 +1,12 @@
 """What is known: stable linear backbones and mechanisms, with units and sources, and the populations that people come from."""
 
+from physics.administered import Administered
 from physics.backbone import Backbone, require_hurwitz, spectral_abscissa
 from physics.compartments import Compartments
 from physics.composition import feedback, parallel, renamed, series
+from physics.covariate_models import Categorical, Exponential, Linear, Power
 from physics.defaults import Defaults, Observed
+from physics.effects import Fixed, LogitNormal, LogNormal, Normal, Shared
 from physics.equilibria import Equilibrium, equilibrium
 from physics.laws.backbone import check_backbone
 from physics.laws.mechanism import check_mechanism
@@ -13,6 +16,7 @@ from physics.linearised import Linearised, linearise
 from physics.linearised_backbone import LinearisedBackbone
 from physics.log_normal_population import LogNormalPopulation
 from physics.mechanism import Mechanism, TapedMechanism
+from physics.mixed_population import MixedPopulation
 from physics.one_compartment_oral import OneCompartmentOral
 from physics.parameter import Parameter
 from physics.population import Population
@@ -26,6 +30,7 @@ BACKBONES: tuple[type[Backbone], ...] = (LinearBackbone, OneCompartmentOral, Van
 POPULATIONS: tuple[type[Population], ...] = (
     LogNormalPopulation,
     SharedPopulation,
+    MixedPopulation,
     VanCauterPopulation,
     MarshPopulation,
     SchniderPopulation,
@@ -35,22 +40,33 @@ __all__ = [
     "BACKBONES",
     "MECHANISMS",
     "POPULATIONS",
+    "Administered",
     "Backbone",
+    "Categorical",
     "Compartments",
     "Defaults",
     "Equilibrium",
+    "Exponential",
+    "Fixed",
+    "Linear",
     "LinearBackbone",
     "Linearised",
     "LinearisedBackbone",
+    "LogNormal",
     "LogNormalPopulation",
+    "LogitNormal",
     "MarshPopulation",
     "Mechanism",
     "MichaelisMenten",
+    "MixedPopulation",
+    "Normal",
     "Observed",
     "OneCompartmentOral",
     "Parameter",
     "Population",
+    "Power",
     "SchniderPopulation",
+    "Shared",
     "SharedPopulation",
     "Tape",
     "TapedMechanism",

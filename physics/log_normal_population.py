@@ -1,9 +1,8 @@
 """Log-normal parameters inside a compact box."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence, Sized
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
@@ -20,22 +19,12 @@ from physics.arguments import (
     require_text,
 )
 from physics.backbone import Backbone
+from physics.bends import late, order_of, ordered
 from physics.capture import exporting, nan_outside
 from physics.mechanism import Mechanism
 from physics.parameter import Parameter
-from physics.population import Population, by_parameter, parameters_of
+from physics.population import Population, by_parameter, parameters_of, require_positive
 from physics.units import require
-
-_BEND = 1.0 / 3.0  # β: over how much of log(θ/bound) a parameter that nears its bound gives way
-
-
-@dataclass(frozen=True)
-class Order:
-    """Parameter `upper` lies above the product of parameter `first` and the `rest`, each to the power 1 or −1; by index."""
-
-    upper: int
-    first: int
-    rest: tuple[tuple[int, int], ...]
 
 
 class LogNormalPopulation(Population):
@@ -49,20 +38,21 @@ class LogNormalPopulation(Population):
     of θ_j's box, log θ_j = b + t σ(log θ_j − b)/σ(t), where σ(x) = β log(1 + exp(x/β)) and β = 1/3. The coordinates are then the
     bound and the logarithm of the ratio, which is positive; twice above its bound, θ_j is moved by 4 %, ten times above it by
     .03 %. So that there is always room t ≥ β, the bound's first factor is bent, by the same σ, below the end of θ_j's box.
-    μ (M, q) is learned. The spread ω is what the caller says, unless `learn_spread`: then it is the trainable tensor
-    `log_spread` (M, q), which starts there. That tensor does not ask for a gradient: a joint maximum over η and ω is at
-    ω → ∞ (in the deviations ωη at ω → 0) and means nothing, so `training.fit` leaves it alone, and
-    `training.fit_population`, which integrates over η, finds it.
+    μ (M, q) is learned. η has a coordinate for each parameter with a spread, in their order. The spread ω is what the caller
+    says, unless `learn_spread`: then it is the trainable tensor `log_spread` (M, d), which starts there. That tensor does not
+    ask for a gradient: a joint maximum over η and ω is at ω → ∞ (in the deviations ωη at ω → 0) and means nothing, so
+    `training.fit` leaves it alone, and `training.fit_population`, which integrates over η, finds it.
 
     Arguments: `parameters`, the θ with their boxes: a backbone's, or a sequence; `spread` ω, standard deviations of log θ in
-    the middle of the box, by the parameters' names, {"ka": 0.6, "ke": 0.2, "V": 0.2}, or, beside an explicit sequence of
-    parameters, in its order; `powers`, for a parameter name and a covariate name the reference, the exponent and the UCUM
-    unit of the reference, as in {"V": {"WT": (70.0, 1.0, "kg")}} (without a unit, records may not state one either);
-    `learn_spread`; `bend`, "late" for the b above, or "tanh" for b = tanh, which bends everywhere (half-way to an end by 4 %
-    of h_j): it is what models had that were saved before there was a choice.
-    Errors: `ValueError` for a spread that is not positive, in order beside a backbone, or for other names; a power of an
-    unknown parameter; a covariate in two units, or missing or not positive; a parameter whose box leaves it no room above what
-    it lies above.
+    the middle of the box, by the parameters' names, {"ka": 0.6, "ke": 0.2, "V": 0.2}, None for one that everyone shares and
+    that is learned, without an η; or, beside an explicit sequence of parameters, in its order; `powers`, for a parameter name
+    and a covariate name the reference, the exponent and the UCUM unit of the reference, as in {"V": {"WT": (70.0, 1.0,
+    "kg")}} (without a unit, records may not state one either); `learn_spread`; `bend`, "late" for the b above, or "tanh" for
+    b = tanh, which bends everywhere (half-way to an end by 4 % of h_j): it is what models had that were saved before there
+    was a choice.
+    Errors: `ValueError` for a parameter that need not be positive; a spread that is not positive, in order beside a backbone,
+    or for other names; a power of an unknown parameter; a covariate in two units, or missing or not positive; a parameter
+    whose box leaves it no room above what it lies above.
     Law: `theta` stays inside `box`, and every parameter stays above what it lies above (up to rounding, where η is so far out
     that the two meet); with η = 0, μ = 0 and reference covariates it is `typical` up to the bend.
     Source: Lindstrom & Bates, Biometrics 46 (1990) 673 (mixed effects); the saturation is ours.
@@ -71,7 +61,7 @@ class LogNormalPopulation(Population):
     def __init__(
         self,
         parameters: Backbone | Mechanism | Sequence[Parameter],
-        spread: Mapping[str, float] | Sequence[float],  # (q,)
+        spread: Mapping[str, float | None] | Sequence[float | None],  # (q,)
         powers: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
         learn_spread: bool = False,
         bend: Literal["late", "tanh"] = "late",
@@ -81,7 +71,7 @@ class LogNormalPopulation(Population):
         names = [p.name for p in self.physical]
         self.gives = tuple((p.name, p.unit) for p in self.physical)
         if isinstance(spread, Mapping):
-            spread = by_parameter(spread, names, "LogNormalPopulation: spread")
+            spread = by_parameter(spread, names, "LogNormalPopulation: spread", none=True)
         elif isinstance(parameters, Backbone | Mechanism):
             shown = ", ".join(f'"{n}": …' for n in names)
             raise ValueError(
@@ -91,15 +81,19 @@ class LogNormalPopulation(Population):
         if isinstance(spread, str) or not isinstance(spread, Sized) or not isinstance(spread, Iterable):
             raise ValueError(f"LogNormalPopulation: spread is one number for each of {names}, and is {quote(spread)}")
         for one in spread:
-            require_number(one, "LogNormalPopulation: a spread")
-        if len(spread) != len(names) or not all(0.0 < s < float("inf") for s in spread):
+            if one is not None:
+                require_number(one, "LogNormalPopulation: a spread")
+        if len(spread) != len(names) or not all(s is None or 0.0 < s < float("inf") for s in spread):
             raise ValueError(f"LogNormalPopulation: needs one positive spread for each of {names}, got {quote(list(spread))}")
         self.powers = {p: {k: (float(v[0]), float(v[1])) for k, v in by.items()} for p, by in _triples(powers).items()}
         unknown = set(self.powers) - set(names)
         if unknown:
             raise ValueError(f"LogNormalPopulation: powers name {quote(sorted(map(str, unknown)))}, which is not among {names}")
         self.covariates = _covariate_units(powers)
-        self.dimension = len(names)
+        require_positive(self.physical, "LogNormalPopulation")
+        self._own = [j for j, one in enumerate(spread) if one is not None]  # who has a spread, in the order of η
+        self.effects = tuple(names[j] for j in self._own)
+        self.dimension = len(self._own)
         low = torch.tensor([p.low for p in self.physical], dtype=torch.float64).log()
         high = torch.tensor([p.high for p in self.physical], dtype=torch.float64).log()
         typical = torch.tensor([p.typical for p in self.physical], dtype=torch.float64).log()
@@ -107,7 +101,7 @@ class LogNormalPopulation(Population):
         self.centre: Tensor
         self.half_width: Tensor
         self.log_typical: Tensor
-        self.register_buffer("spread", torch.tensor([float(s) for s in spread], dtype=torch.float64))
+        self.register_buffer("spread", torch.tensor([float(s) for s in spread if s is not None], dtype=torch.float64))
         self.register_buffer("centre", (low + high) / 2)
         self.register_buffer("half_width", (high - low) / 2)
         self.register_buffer("log_typical", typical)
@@ -115,52 +109,64 @@ class LogNormalPopulation(Population):
         require_choice(bend, ("late", "tanh"), "LogNormalPopulation: bend")
         require_flag(learn_spread, "LogNormalPopulation: learn_spread")
         self.bend = bend
-        self.orders = tuple(_order(p, self.physical) for p in self.physical if p.above)
+        self.orders = tuple(order_of(p, self.physical) for p in self.physical if p.above)
         self.learn_spread = learn_spread
-        if self.learn_spread:
-            self.log_spread = nn.Parameter(self.spread.log()[None], requires_grad=False)  # log ω (M, q)
+        if self.learn_spread and self.dimension:
+            self.log_spread = nn.Parameter(self.spread.log()[None], requires_grad=False)  # log ω (M, d)
             self.by_marginal = ("log_spread",)
 
     @property
+    def _spreads(self) -> Tensor:  # (M|1, d)
+        return self.log_spread.exp() if self.by_marginal else self.spread[None]
+
+    @property
     def omega(self) -> Tensor:  # (M|1, q)
-        """The spread ω in use: learned, or as it was given."""
-        return self.log_spread.exp() if self.learn_spread else self.spread[None]
+        """The spread ω in use, learned or as it was given; 0 of a parameter that everyone shares."""
+        return self._placed(self._spreads)
+
+    @property
+    def factor(self) -> Tensor | None:
+        return torch.diag_embed(self._spreads) if self.dimension else None
+
+    @property
+    def references(self) -> Mapping[str, Mapping[str, float]]:
+        found: dict[str, dict[str, float]] = {}
+        for parameter, by in self.powers.items():
+            for name, (reference, exponent) in by.items():
+                if exponent != 0.0:
+                    found.setdefault(name, {})[parameter] = reference
+        return found
+
+    def _placed(
+        self,
+        columns: Tensor,  # (..., d)
+    ) -> Tensor:  # (..., q)
+        """A column for every parameter, 0 for those without a spread."""
+        if self.dimension == len(self.physical):
+            return columns
+        zero = columns.new_zeros(*columns.shape[:-1], 1)
+        own = {j: k for k, j in enumerate(self._own)}
+        parts = [columns[..., own[j] : own[j] + 1] if j in own else zero for j in range(len(self.physical))]
+        return torch.cat(parts, -1) if parts else columns
 
     def theta(self, eta: Tensor, covariates: dict[str, Tensor]) -> Tensor:
-        q = self.dimension
-        require_shape(eta, "LogNormalPopulation: eta", "M", "N", q, write="torch.zeros(M, N, q)", like=self.shift)
+        d = self.dimension
+        require_shape(eta, "LogNormalPopulation: eta", "M", "N", d, write=f"torch.zeros(M, N, {d})", like=self.shift)
         require_covariates(covariates, eta.shape[1], "LogNormalPopulation: covariates")
         if 1 not in (len(eta), len(self.shift)) and len(eta) != len(self.shift):
             raise ValueError(f"LogNormalPopulation: eta is of {len(eta)} members and the population of {len(self.shift)}")
-        z = self.log_typical + self.shift[:, None, :] + self.omega[:, None, :] * eta  # (M, N, q)
+        z = self.log_typical + self.shift[:, None, :] + self._placed(self._spreads[:, None, :] * eta)  # (M, N, q)
         if self.powers:
             z = z + self._covariate_effect(covariates)  # (N, q) meets (M, N, q)
         x = (z - self.centre) / self.half_width
-        logs = self.centre + self.half_width * (_late(x) if self.bend == "late" else torch.tanh(x))
-        theta = torch.exp(self._ordered(logs) if self.orders else logs)
+        logs = self.centre + self.half_width * (late(x) if self.bend == "late" else torch.tanh(x))
+        if self.orders:  # with the ends as `box` says them, so that nothing is rounded out of it
+            logs = ordered(logs, self.orders, self.centre - self.half_width, self.centre + self.half_width)
+        theta = torch.exp(logs)
         if self.powers and exporting():  # a logarithm of 0 would end at the end of the box
             positive = [covariates[name] > 0.0 for name in self.covariates]
             theta = nan_outside(theta, torch.stack(torch.broadcast_tensors(*positive)).all(0))
         return theta
-
-    def _ordered(
-        self,
-        logs: Tensor,  # (M, N, q)
-    ) -> Tensor:  # (M, N, q)
-        """log θ with every parameter above what it lies above."""
-        # as `box` says them, so that nothing is rounded out of it
-        low, high = self.centre - self.half_width, self.centre + self.half_width
-        columns = list(logs.unbind(-1))
-        for order in self.orders:
-            rest = sum((sign * columns[i] for i, sign in order.rest), torch.zeros_like(columns[0]))
-            top = high[order.upper]
-            below = top - _BEND - _softened(top - _BEND - columns[order.first] - rest)
-            columns[order.first] = (below - rest).clamp(low[order.first], high[order.first])
-            bound = columns[order.first] + rest
-            room = top - bound
-            ratio = room * _softened(columns[order.upper] - bound) / _softened(room)
-            columns[order.upper] = (bound + ratio).clamp(low[order.upper], high[order.upper])
-        return torch.stack(columns, -1)
 
     def _covariate_effect(self, covariates: dict[str, Tensor]) -> Tensor:
         columns = []
@@ -190,10 +196,22 @@ class LogNormalPopulation(Population):
     def box(self) -> Tensor:
         return torch.stack([torch.exp(self.centre - self.half_width), torch.exp(self.centre + self.half_width)], -1)
 
+    def estimates(self) -> dict[str, tuple[str, Tensor]]:
+        """Typical values at the reference covariates, and the spreads where they are learned.
+
+        By name the scale on which an interval is taken ("log") and the value (M,).
+        """
+        reference = {k: self.shift.new_tensor([v[0]]) for by in self.powers.values() for k, v in by.items()}
+        typical = self.theta(self.shift.new_zeros(1, 1, self.dimension), reference)[:, 0]  # (M, q)
+        found: dict[str, tuple[str, Tensor]] = {p.name: ("log", typical[:, j]) for j, p in enumerate(self.physical)}
+        if self.by_marginal:
+            found |= {f"omega({name})": ("log", self._spreads[:, k]) for k, name in enumerate(self.effects)}
+        return found
+
     def config(self) -> dict[str, Any]:
         return {
             "parameters": [asdict(p) for p in self.physical],
-            "spread": self.spread.tolist(),
+            "spread": [None if j not in self._own else float(self.spread[self._own.index(j)]) for j in range(len(self.physical))],
             # the unit only where there is one: a population without is described as it was before
             "powers": {
                 p: {k: [*v] if self.covariates[k] is None else [*v, self.covariates[k]] for k, v in by.items()}
@@ -248,46 +266,3 @@ def _covariate_units(powers: Mapping[str, Mapping[str, Sequence[Any]]] | None) -
                 )
             found[name] = before or unit
     return found
-
-
-def _late(
-    x: Tensor,  # (...)
-) -> Tensor:  # (...)
-    """b(x) = x/(1 + x⁸)^(1/8), for any x: of the two terms under the root, the larger is taken out."""
-    # the quotient does not depend on what is taken out, so neither does its derivative
-    largest = x.detach().abs().clamp(min=1.0)
-    return x / largest * ((1.0 / largest) ** 8 + (x / largest) ** 8) ** (-0.125)
-
-
-def _softened(
-    x: Tensor,  # (...)
-) -> Tensor:  # (...)
-    """σ(x) = β log(1 + exp(x/β)): above max(x, 0), and within β log 2 of it."""
-    return _BEND * torch.logaddexp(x / _BEND, torch.zeros_like(x))
-
-
-def _order(parameter: Parameter, parameters: Sequence[Parameter]) -> Order:
-    """What `parameter.above` says, as indices, checked for room.
-
-    Errors: `ValueError` for a text that is no product of known parameters, or boxes that leave no room.
-    """
-    names = [p.name for p in parameters]
-    parts = re.split(r"([*/])", parameter.above.replace(" ", ""))
-    factors, signs = parts[::2], [1, *(1 if s == "*" else -1 for s in parts[1::2])]
-    unknown = [f for f in factors if f not in names or f == parameter.name]
-    if unknown or len(set(factors)) < len(factors):
-        raise ValueError(
-            f"parameter {parameter.name} lies above {parameter.above[:60]!r}, which is no product or quotient of others among "
-            f'{names}; write above="ke", or above="CL/V"'
-        )
-    first, rest = names.index(factors[0]), tuple((names.index(f), s) for f, s in zip(factors[1:], signs[1:], strict=True))
-    # the bound gives way at its first factor; at that one's low end it must still leave room for θ_j
-    least = math.log(parameters[first].low)
-    least += sum(s * math.log(parameters[i].high if s > 0 else parameters[i].low) for i, s in rest)
-    if not least < math.log(parameter.high) - 2.0 * _BEND:
-        raise ValueError(
-            f"parameter {parameter.name} lies above {parameter.above}, which is at least {math.exp(least):.3g} for some people, "
-            f"and its box ends at {parameter.high:g} {parameter.unit}; raise that end to more than twice as much, or lower the "
-            f"box of {parameters[first].name}"
-        )
-    return Order(names.index(parameter.name), first, rest)

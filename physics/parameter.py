@@ -9,13 +9,14 @@ from physics.units import require
 
 @dataclass(frozen=True)
 class Parameter:
-    """One positive physical parameter θ_j of a backbone.
+    """One physical parameter θ_j of a backbone: positive, where its box is, and otherwise of either sign.
 
     Arguments: `name`; `unit` (UCUM code); `typical` value in that unit; `low` and `high`, the ends of the compact box
     that every fitted, filtered or simulated θ_j stays in; `source`, where the typical value comes from; `above`, where the
     box alone does not say which of two is the larger: the name of the parameter that θ_j is larger than in everyone, or a
     product or quotient of parameters ("ke", "CL/V", "ka*V").
-    Errors: `ValueError` unless 0 < low < typical < high, and for a unit that is not UCUM.
+    Errors: `ValueError` unless low < typical < high, all finite, and for a unit that is not UCUM; what needs positive ones
+    (log-normal people, a volume, an order) says so.
     """
 
     name: str
@@ -37,8 +38,13 @@ class Parameter:
         for name in ("source", "above"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"parameter {self.name[:60]}: {name} is a text, and is {quote(getattr(self, name))}")
-        if not 0.0 < self.low < self.typical < self.high < float("inf"):
+        if not float("-inf") < self.low < self.typical < self.high < float("inf"):
             raise ValueError(
-                f"parameter {self.name[:60]}: needs 0 < low < typical < high, all finite, and got low={self.low}, "
+                f"parameter {self.name[:60]}: needs low < typical < high, all finite, and got low={self.low}, "
                 f"typical={self.typical}, high={self.high} {self.unit}; put the typical value inside its box"
             )
+
+    @property
+    def positive(self) -> bool:
+        """Is the whole box above 0?"""
+        return self.low > 0.0

@@ -30,6 +30,7 @@ from hybrid.solve.schemes.tableau import TABLEAUS
 from learned import (
     MLP,
     AdditiveProportional,
+    Combined1,
     Constant,
     ContractingMLP,
     DiagonalDiffusion,
@@ -41,15 +42,26 @@ from learned import (
 )
 from physics import (
     Backbone,
+    Categorical,
+    Fixed,
+    Linear,
     LinearBackbone,
+    LogitNormal,
+    LogNormal,
     LogNormalPopulation,
     MarshPopulation,
+    MixedPopulation,
+    Normal,
     OneCompartmentOral,
+    Parameter,
     Population,
+    Power,
     SchniderPopulation,
+    Shared,
     SharedPopulation,
     VanCauter,
     VanCauterPopulation,
+    covariate_models,
 )
 from stability import Claim, Lure, check
 from training import Looks, Objective, Record, Search
@@ -80,6 +92,36 @@ POPULATION_BUILDERS: Mapping[str, Callable[[], Population]] = {
         OneCompartmentOral().physical, [0.6, 0.3, 0.2], {"V": {"WT": (70.0, 1.0)}, "ke": {"WT": (70.0, -0.25)}}
     ),
     "shared": lambda: SharedPopulation([0.3, 2.0]),
+    "log-normal, one shared": lambda: LogNormalPopulation(
+        OneCompartmentOral(), {"ka": None, "ke": 0.3, "V": 0.2}, {"V": {"WT": (70.0, 1.0)}}, learn_spread=True
+    ),
+    "shared, some learned": lambda: SharedPopulation(OneCompartmentOral(), {"ka": 1.2, "ke": 0.1, "V": 20.0}, ("ka", "V")),
+    "mixed": lambda: MixedPopulation(
+        [
+            Parameter("ka", "/h", 1.5, 0.05, 20.0, above="CL/V"),
+            Parameter("CL", "L/h", 2.5, 0.05, 100.0),
+            Parameter("V", "L", 31.0, 2.0, 400.0),
+            Parameter("F", "1", 0.7, 0.0, 1.0),
+            Parameter("E0", "mV", -3.0, -40.0, 60.0),
+            Parameter("n", "1", 1.2, 0.3, 5.0),
+            Parameter("Q", "L/h", 4.0, 0.1, 50.0),
+        ],
+        {
+            **{"ka": LogNormal(0.6), "CL": LogNormal(0.3), "V": LogNormal(0.2), "F": LogitNormal(0.5)},
+            **{"E0": Normal(2.0), "n": Shared(), "Q": Fixed()},
+        },
+        correlated=[("CL", "V", "E0")],
+        omega={("CL", "V"): 0.02, ("E0", "CL"): -0.1},
+        covariates={
+            "V": [Power("WT", 70.0, 1.0, unit="kg"), covariate_models.Exponential("age", 40.0, -0.002, learn=True)],
+            "CL": [Linear("age", 40.0, -0.003), Categorical("male", {0: 0.0, 1: 0.2}, learn=True)],
+            "F": [covariate_models.Exponential("age", 40.0, 0.01)],
+            "E0": [Linear("WT", 70.0, 0.1, unit="kg", learn=True), Categorical("male", {0: 0.0, 1: -1.0})],
+        },
+    ),
+    "mixed, nobody differs": lambda: MixedPopulation(
+        OneCompartmentOral(), {"ka": Shared(), "ke": Fixed(), "V": Fixed()}, learn_spread=False
+    ),
     "van Cauter": VanCauterPopulation,
     "Marsh": MarshPopulation,
     "Schnider": SchniderPopulation,
@@ -117,6 +159,7 @@ RESIDUAL_BUILDERS: Mapping[str, Callable[[], Residual]] = {
 
 NOISE_BUILDERS: Mapping[str, Callable[[], NoiseHead]] = {  # of one state and one input
     "additive and proportional": lambda: AdditiveProportional([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]),
+    "standard deviations that add": lambda: Combined1([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]),
     "constant": lambda: Constant([0.3, 2.0], [0.05, 0.5]),
     "neural": lambda: NeuralNoise([0.3, 2.0], [0.05, 0.5], 1, 1, (3,), channel_scale=[4.0, 30.0], input_scale=2.0),
 }

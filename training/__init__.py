@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from training.fitted import FitStep, Fitted, last
     from training.fitting import Step, fit
     from training.innovation_fitting import InnovationStep, innovation_fit
+    from training.judged import judged_blocks, judged_people, judged_records, judged_tail
     from training.log import log_steps
     from training.looks import Looks
     from training.losses import Stability, residual_share
@@ -78,6 +79,10 @@ __all__ = [
     "gaussian_crps",
     "gaussian_nll",
     "innovation_fit",
+    "judged_blocks",
+    "judged_people",
+    "judged_records",
+    "judged_tail",
     "laplace_marginal",
     "last",
     "log_steps",
@@ -132,6 +137,10 @@ _HOME = {
     "gaussian_crps": "people.likelihoods",
     "gaussian_nll": "people.likelihoods",
     "innovation_fit": "innovation_fitting",
+    "judged_blocks": "judged",
+    "judged_people": "judged",
+    "judged_records": "judged",
+    "judged_tail": "judged",
     "laplace_marginal": "marginal",
     "last": "fitted",
     "log_steps": "log",

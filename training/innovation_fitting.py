@@ -31,6 +31,9 @@ _WITHOUT = {
     "forecast_from": "every measurement is forecast from those before it, of held-out people too",
     "bfloat16": "a line search needs float64",
     "checkpoint": "the search is short, and keeps no file; keep `InnovationStep.best` as the loop goes",
+    "judged": "a filter forecasts every measurement from those before it: hold people out",
+    "decay": "the likelihood of a filter alone is made small; shrink the weights in fit",
+    "sparsity": "the likelihood of a filter alone is made small; shrink the weights in fit",
 }
 _NEARER = "start nearer: process noise and noise of the size that the measurements show"
 _UNSEEN = 0.01  # nats a person

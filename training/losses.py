@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel, RightHandSide, Rollout
-from physics import LinearisedBackbone
+from physics.administered import linearised_of
 from physics.arguments import (
     require_callable,
     require_covariates,
@@ -21,6 +21,8 @@ from physics.arguments import (
 from physics.glance import glance
 from stability import common_metric, contraction_margin
 from training.machinery.state import model_like
+
+_SMALL = 1e-3  # ε: below what a weight of order 1 does to a rate
 
 
 def residual_share(
@@ -82,6 +84,23 @@ def mean_square(
     counts = (counts / everyone(counts.sum(1, keepdim=True)))[:, :, None, None]
     square = run.states.detach().square().mean(2, keepdim=True)  # (M, N, 1, n)
     return everyone((counts * square).sum(1, keepdim=True)) + 1e-12
+
+
+def weight_penalty(model: HybridModel, decay: float, sparsity: float) -> Tensor:  # (M,)
+    """`decay`/2 Σ w² + `sparsity` Σ (√(w² + ε²) − ε) over the trainable matrices w (M, out, in) of the residual, ε = .001.
+
+    |w| has no slope at 0; the root has, so that every search takes it. What it asks away ends within some ε of 0, not at it.
+    """
+    total = torch.zeros(model.members, dtype=model.dtype, device=model.device)
+    for w in residual_weights(model) if decay or sparsity else ():
+        total = total + 0.5 * decay * w.square().flatten(1).sum(1)
+        total = total + sparsity * ((w.square() + _SMALL**2).sqrt() - _SMALL).flatten(1).sum(1)
+    return total
+
+
+def residual_weights(model: HybridModel) -> list[Tensor]:
+    """The matrices (M, out, in) of the residual that are trained: biases are none."""
+    return [p for p in model.residual.parameters() if p.requires_grad and p.ndim >= 3]
 
 
 @dataclass(frozen=True)
@@ -210,8 +229,8 @@ class Stability:
 
 def _points_of(model: HybridModel) -> tuple[Tensor, Tensor] | None:
     """The point of a mechanism's split, and with each state in turn larger by its scale, (n + 1, n) and (n + 1, m)."""
-    backbone = model.backbone
-    if not isinstance(backbone, LinearisedBackbone) or backbone.linear:
+    backbone = linearised_of(model.backbone)
+    if backbone is None or backbone.linear:
         return None
     scale = torch.tensor([float(backbone.mechanism.scale[name]) for name in backbone.states], dtype=backbone.x.dtype)
     states = torch.cat([backbone.x[None], backbone.x + torch.diag(scale.to(backbone.x.device))])

@@ -30,6 +30,12 @@ class Objective:
     - `weights` (M, N): how often each member counts each person, 1 for all by default. A person with weight 0 teaches the
       member nothing.
     - `held_out` (M, N), bool: the people by whom a member is judged while it trains; nobody by default.
+    - `judged` (N, T), or (M, N, T) for members that differ, bool: the measurements that teach nothing, and by which a member is
+      judged while it trains, given the others of the same person: `judged_tail(cohort)`, `judged_blocks`, `judged_people`,
+      `judged_records`, or one's own. It stands for `held_out` and `forecast_from`: who weighs 0 teaches nothing, and is judged by
+      what is judged of them, their other measurements known.
+    - `decay`: adds `decay`/2 Σ w² over the weights of the residual (its matrices, not its biases), in nats a person.
+    - `sparsity`: adds `sparsity` Σ |w| over the same weights.
 
     Errors: `ValueError` for what cannot be such a thing. How many members and people there are is for the fit to say.
     """
@@ -41,6 +47,9 @@ class Objective:
     forecast_from: float | None = None
     weights: Tensor | None = None
     held_out: Tensor | None = None
+    judged: Tensor | None = None
+    decay: float = 0.0
+    sparsity: float = 0.0
 
     __repr__, _repr_html_ = glance()
 
@@ -48,8 +57,9 @@ class Objective:
         if self.likelihood is None:
             raise ValueError("Objective: likelihood is a function, and is None; leave it out for the default")
         require_callable(self.likelihood, "Objective: likelihood", "likelihood=gaussian_nll, or beta_nll(0.5)", 0, 0, 0)
-        require_number(self.least_residual, "Objective: least_residual", least=0.0)
-        object.__setattr__(self, "least_residual", float(self.least_residual))
+        for name in ("least_residual", "decay", "sparsity"):
+            require_number(getattr(self, name), f"Objective: {name}", least=0.0)
+            object.__setattr__(self, name, float(getattr(self, name)))
         if self.forecast_from is not None:
             require_number(self.forecast_from, "Objective: forecast_from")
             object.__setattr__(self, "forecast_from", float(self.forecast_from))
@@ -72,6 +82,19 @@ class Objective:
             raise ValueError(
                 f"Objective: held_out says yes or no, dtype bool, and has {self.held_out.dtype}; write held_out > 0"
             )
+        if self.judged is None:
+            return
+        require_tensor(self.judged, "Objective: judged (N, T) or (M, N, T)", "judged_tail(cohort)")
+        if self.judged.ndim not in (2, 3):
+            have = tuple(self.judged.shape)
+            raise ValueError(f"Objective: judged needs shape (N, T), or (M, N, T), got {have}; write judged_tail(cohort)")
+        if self.judged.dtype != torch.bool:
+            raise ValueError(f"Objective: judged says yes or no, dtype bool, and has {self.judged.dtype}; write judged > 0")
+        for name in ("held_out", "forecast_from"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"Objective: judged and {name} both say what judges; leave {name} out, and give whom it held out weight 0"
+                )
 
 
 def people_counted(

@@ -40,6 +40,9 @@ _WITHOUT = {
     "every": "nobody is held out to be looked at while there are windows",
     "patience": "nobody is held out to be looked at while there are windows",
     "checkpoint": "windows keep no file; keep `ShootingStep.best` as the loop goes",
+    "judged": "windows do not judge yet",
+    "decay": "not here yet",
+    "sparsity": "not here yet",
 }
 
 

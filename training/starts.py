@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from hybrid.schedules.dose import as_float
-from physics import Backbone, LinearisedBackbone, LogNormalPopulation, Mechanism, OneCompartmentOral
+from physics import Administered, Backbone, LinearisedBackbone, LogNormalPopulation, Mechanism, OneCompartmentOral
+from physics.administered import linearised_of
 from physics.arguments import require_kind
 from physics.glance import glance
 from training.people.conversion import in_units
@@ -75,7 +76,12 @@ def starting_values(
     for parameter, by in (powers or {}).items():
         require_kind(by, Mapping, f"starting_values: the powers of {parameter}", '{"V": {"WT": (70.0, 1.0, "kg")}}')
     typical = {p.name: p.typical for p in backbone.physical}
-    name = backbone.mechanism.name if isinstance(backbone, LinearisedBackbone) else type(backbone).__name__
+    if isinstance(backbone, Administered) and isinstance(backbone.within, OneCompartmentOral):
+        inner = {p.name for p in backbone.within.physical}
+        found = starting_values(records, backbone.within, {name: by for name, by in (powers or {}).items() if name in inner})
+        return replace(found, backbone=backbone.around(found.backbone), values=typical | dict(found.values))
+    linearised = linearised_of(backbone)
+    name = type(backbone).__name__ if linearised is None else linearised.mechanism.name
     if not backbone.physical:
         return Start(backbone, typical, 0, f"{name} has no parameters to start.")
     if not isinstance(backbone, OneCompartmentOral):

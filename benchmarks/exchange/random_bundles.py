@@ -18,7 +18,7 @@ from benchmarks.exchange.own_parts import Eddy, Saturable
 from benchmarks.exchange.random_residuals import KINDS, Sizes, enlarged, residual_of
 from exchange import BUILTIN, Bundle, Person
 from hybrid import Concentration, Dose, HybridModel, Mesh, Observation, Schedule, Signal, States
-from learned import AdditiveProportional, Constant, DiagonalDiffusion, Ensemble, NeuralNoise, NoiseHead
+from learned import AdditiveProportional, Combined1, Constant, DiagonalDiffusion, Ensemble, NeuralNoise, NoiseHead
 from physics import (
     MECHANISMS,
     Backbone,
@@ -54,7 +54,7 @@ _COVARIATES = {  # what is plausible, and within every population's range
     "height": (150.0, 190.0),
 }
 _UNITS = {"WT": "kg", "weight": "kg", "age": "a", "height": "cm", "male": "1", "type2": "1"}
-NOISES = ("AdditiveProportional", "Constant", "NeuralNoise")
+NOISES = ("AdditiveProportional", "Combined1", "Constant", "NeuralNoise")
 PROCESSES = ("none", "additive", "proportional")
 CLAIMS = ("certified", "refused", "none")
 _POPULATIONS = ("log-normal", "shared", "its own")
@@ -113,7 +113,7 @@ def _each(k: int, backbone: str) -> Choice:
     return Choice(
         backbone,
         _residual(backbone, k),
-        NOISES[(k // 2) % 3],
+        NOISES[(k // 2) % len(NOISES)],
         PROCESSES[(k // 3) % 3],
         "its own" if backbone in _OF_ITS_OWN else "shared" if backbone == "LinearBackbone" else _POPULATIONS[k % 2],
         ("states", "other units", "concentration")[(k // 2) % 3],
@@ -292,7 +292,7 @@ def _noise(kind: str, backbone: Backbone, observation: Observation, sizes: Sizes
     if kind == "NeuralNoise":
         return NeuralNoise(sd, floor, hidden=(4,), channel_scale=large, state_scale=list(sizes.states),
                            input_scale=list(sizes.inputs) or 1.0)  # fmt: skip
-    return AdditiveProportional(sd, [0.1] * len(sd), floor)
+    return (Combined1 if kind == "Combined1" else AdditiveProportional)(sd, [0.1] * len(sd), floor)
 
 
 def _process(kind: str, sizes: Sizes, rng: random.Random) -> DiagonalDiffusion | None:

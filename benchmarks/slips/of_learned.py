@@ -10,6 +10,8 @@ from benchmarks.slips.world import D, generator
 from learned import (
     MLP,
     AdditiveProportional,
+    Combined1,
+    Combined2,
     Constant,
     ContractingMLP,
     DiagonalDiffusion,
@@ -26,7 +28,12 @@ def rows() -> dict[str, Call]:
     vertices = [[[-1.0, 0.2], [0.0, -2.0]]]
     mlp, zero = MLP(2, 1, 1, (4,)), Zero(2, 1, 1)
     contracting = ContractingMLP(2, 1, 1, (4,), vertices=vertices)
-    heads = (AdditiveProportional([0.5], [0.1], [0.03]), Constant([0.5], [0.03]), NeuralNoise([0.5], [0.03], 2, 1))
+    heads = (
+        AdditiveProportional([0.5], [0.1], [0.03]),
+        Constant([0.5], [0.03]),
+        Combined1([0.5], [0.1], [0.03]),
+        NeuralNoise([0.5], [0.03], 2, 1),
+    )
     noise = DiagonalDiffusion([0.1, 0.2], [0.1, 0.1])
     seen = {"y": torch.full((1, 3, 4, 1), 2.0, dtype=D), "x": torch.full((1, 3, 4, 2), 0.5, dtype=D),
             "u": torch.full((1, 3, 4, 1), 0.1, dtype=D)}
@@ -42,6 +49,8 @@ def rows() -> dict[str, Call]:
             "state_scale": (1.0, 2.0), "input_scale": (1.0,), "rate_scale": 1.0, "generator": generator()}),
         "Zero": lambda: (Zero, {"states": 2, "inputs": 1, "covariates": 1}),
         "AdditiveProportional": lambda: (AdditiveProportional, {"additive": [0.5], "proportional": [0.1], "floor": [0.03]}),
+        "Combined1": lambda: (Combined1, {"additive": [0.5], "proportional": [0.1], "floor": [0.03]}),
+        "Combined2": lambda: (Combined2, {"additive": [0.5], "proportional": [0.1], "floor": [0.03]}),
         "Constant": lambda: (Constant, {"sd": [0.5], "floor": [0.03]}),
         "NeuralNoise": lambda: (NeuralNoise, {
             "sd": [0.5], "floor": [0.03], "states": 2, "inputs": 1, "hidden": (4,), "channel_scale": [1.0],
@@ -73,8 +82,8 @@ def rows() -> dict[str, Call]:
         if name != "Zero":
             rows[f"{name}.joined"] = lambda part=part: (part.joined, {"joint": joint})
     for head in heads:
-        name = type(head).__name__
-        rows[f"{name}.variance"] = lambda head=head: (head.variance, {k: v.clone() for k, v in seen.items()})
-        rows[f"{name}.reset"] = lambda head=head: (head.reset, {"generator": generator()})
-        rows[f"{name}.joined"] = lambda head=head: (head.joined, {"joint": joint})
+        for name in {type(head).__name__, "Combined2" if isinstance(head, Combined2) else type(head).__name__}:
+            rows[f"{name}.variance"] = lambda head=head: (head.variance, {k: v.clone() for k, v in seen.items()})
+            rows[f"{name}.reset"] = lambda head=head: (head.reset, {"generator": generator()})
+            rows[f"{name}.joined"] = lambda head=head: (head.joined, {"joint": joint})
     return of("learned", rows)

@@ -58,7 +58,8 @@ def rows() -> dict[str, Call]:
     at.write(print_of, state)
     shard = Shard()
     objective = {"likelihood": training.gaussian_nll, "anchors": None, "stability": penalty, "least_residual": 1.0,
-                 "forecast_from": 1.0, "weights": ones, "held_out": nobody}
+                 "forecast_from": 1.0, "weights": ones, "held_out": nobody, "judged": None,
+                 "decay": 0.01, "sparsity": 0.01}
     search = {"optimiser": torch.optim.Adam, "rate": 0.05, "schedule": None, "clip": 10.0, "steps": 1, "solver": solver,
               "bfloat16": False, "capture": False, "shard": shard}
     looks = {"every": 20, "patience": 5, "checkpoint": at}
@@ -92,6 +93,8 @@ def rows() -> dict[str, Call]:
             "channel_column": None, "signed": (), "ignore": (), "mesh": Mesh(0.5)}), dear=True),
         "Cohort.until": lambda: (cohort.until, {"time": 2.0}),
         "Cohort.after": lambda: (cohort.after, {"time": 2.0}),
+        "Cohort.without": lambda: (cohort.without, {"judged": training.judged_tail(cohort)}),
+        "Cohort.only": lambda: (cohort.only, {"judged": training.judged_tail(cohort)}),
         "Cohort.people": lambda: (cohort.people, {"index": torch.tensor([0, 2])}),
         "Cohort.to": Call(lambda: (cohort.to, {"where": ("cpu", D)}), star="where"),
         "Personal": lambda: (Personal, {"mode": known.mode, "covariance": known.covariance, "objective": known.objective,
@@ -146,6 +149,11 @@ def rows() -> dict[str, Call]:
         "innovation_fit": Call(lambda: (training.innovation_fit, {
             **fit, "model": noisy, "filter": UKF, "weights": True, "y": cohort.y[None], "spread": {"gut": 1.0},
             "floor": {"gut": 0.1}, "drift": 100.0, "tolerance": 1e-3, "longest": 0.5}), dear=True),
+        "judged_blocks": lambda: (training.judged_blocks, {"cohort": cohort, "generator": generator(), "length": 1,
+                                                           "share": 0.5}),
+        "judged_people": lambda: (training.judged_people, {"cohort": cohort, "generator": generator(), "share": 0.5}),
+        "judged_records": lambda: (training.judged_records, {"cohort": cohort, "ids": [cohort.ids[0]]}),
+        "judged_tail": lambda: (training.judged_tail, {"cohort": cohort, "share": 0.5}),
         "laplace_marginal": Call(lambda: (training.laplace_marginal, {
             "model": model, "cohort": cohort, "start": known.mode, "curvature": "fisher", "iterations": 3, "solver": solver}),
             dear=True),

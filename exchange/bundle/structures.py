@@ -8,14 +8,15 @@ from torch import Tensor, nn
 
 from hybrid import OBSERVATIONS, TERMS, HybridModel
 from learned import NOISES, PROCESS_NOISES, RESIDUALS
-from physics import BACKBONES, POPULATIONS, LinearisedBackbone
+from physics import BACKBONES, POPULATIONS, Administered, LinearisedBackbone
 from physics.arguments import InputError, quote, require_kind
 
+_AROUND: tuple[type[nn.Module], ...] = (LinearisedBackbone, Administered)  # backbones that are made of something
 # the classes of ours that a bundle may name, by their names: `load(path, structures={**BUILTIN, "Mine": Mine})`
 BUILTIN: Mapping[str, type[nn.Module]] = {
     family_member.__name__: family_member
     # what a mechanism is beside A and B follows from its tape, which is in the configuration
-    for family in (BACKBONES, (LinearisedBackbone,), POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES, PROCESS_NOISES, TERMS)
+    for family in (BACKBONES, _AROUND, POPULATIONS, RESIDUALS, OBSERVATIONS, NOISES, PROCESS_NOISES, TERMS)
     for family_member in family
 }
 # arguments that a class did not take at first, and what it then did: a bundle that names none of them keeps that meaning
@@ -129,5 +130,10 @@ def _build(part: Mapping[str, Any], structures: Mapping[str, type[nn.Module]]) -
             "if it is yours, pass it: load(path, structures={**BUILTIN, 'Name': Class})",
             "if it is yours, say where its code is, which then runs: --structures FILE.py:NAME or --structures MODULE:NAME",
         )
-    config, earlier = part["config"], _EARLIER.get(part["class"], {})
+    # a backbone around another holds that one's description
+    config = {
+        name: _build(given, structures) if isinstance(given, Mapping) and given.keys() == {"class", "config"} else given
+        for name, given in part["config"].items()
+    }
+    earlier = _EARLIER.get(part["class"], {})
     return structures[part["class"]](**(config if earlier.keys() & config.keys() else {**earlier, **config}))

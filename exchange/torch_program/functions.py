@@ -12,6 +12,7 @@ from exchange.torch_program.folded import folded
 from hybrid import HybridModel
 from hybrid.terms import RightHandSide, bound
 from learned import LayeredResidual
+from physics.administered import linearised_of
 
 
 class _Sum(nn.Module):
@@ -23,7 +24,7 @@ class _Sum(nn.Module):
         self.curved = model.curved is not None
 
     def at(self, theta: Tensor, c: Tensor) -> RightHandSide:
-        mechanism = self.backbone if self.curved else None
+        mechanism = linearised_of(self.backbone) if self.curved else None
         return bound(self.backbone.matrices(theta), list(self.terms), self.residual, theta, c, mechanism)  # type: ignore[arg-type]
 
     def rate(self, bound_at: RightHandSide, x: Tensor, u: Tensor, infused: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def fit(
     from homeostat.study.backbones import backbone_named, observation_of, require_driven
     from homeostat.study.fit_table import fit_table
     from homeostat.study.settings import Settings
-    from physics import LinearisedBackbone
+    from physics.administered import linearised_of
     from training.people.tables.nonmem import read_table
     from training.people.tables.of_model import channels_of, compartments_of
 
@@ -146,7 +146,7 @@ def fit(
         log=log,
         made=Made.now(typed(context)),
     )
-    if ":" in backbone and not isinstance(physics, LinearisedBackbone):  # a mechanism's tape is in the bundle
+    if ":" in backbone and linearised_of(physics) is None:  # a mechanism's tape is in the bundle
         say_notes([f"the bundle names your {type(physics).__name__}: read it with --structures {backbone}"])
     values = {**summary, "notes": [*left_out, *summary["notes"]]}
     code = INTERRUPTED if summary["interrupted"] else 0 if summary["certified"] else 1

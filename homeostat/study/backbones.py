@@ -7,7 +7,17 @@ from typing import Any
 
 from homeostat.own_structures import own_class
 from hybrid import Concentration, Observation, States
-from physics import BACKBONES, MECHANISMS, Backbone, LinearisedBackbone, Mechanism, Observed, check_mechanism
+from physics import (
+    BACKBONES,
+    MECHANISMS,
+    Administered,
+    Backbone,
+    LinearisedBackbone,
+    Mechanism,
+    Observed,
+    check_mechanism,
+)
+from physics.administered import linearised_of
 from physics.arguments import quote
 from physics.laws.backbone import check_backbone
 
@@ -61,7 +71,9 @@ def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbo
 
 def name_of(backbone: Backbone) -> str:
     """What a backbone is called: its class, or the mechanism that it is the linear part of."""
-    return backbone.mechanism.name if isinstance(backbone, LinearisedBackbone) else type(backbone).__name__
+    if (linearised := linearised_of(backbone)) is not None:
+        return linearised.mechanism.name
+    return type(backbone.within if isinstance(backbone, Administered) else backbone).__name__
 
 
 def _of_own(name: str, error: BaseException) -> ValueError:

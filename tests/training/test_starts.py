@@ -20,6 +20,8 @@ from homeostat.study.recipe import hybrid_recipe
 from hybrid import Concentration, Dose, Exponential, HybridModel, Schedule, simulate
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import (
+    Administered,
+    Backbone,
     LinearBackbone,
     LinearisedBackbone,
     LogNormalPopulation,
@@ -89,7 +91,7 @@ def made(
 
 
 def model_of(
-    backbone: OneCompartmentOral,
+    backbone: Backbone,
     spread: Sequence[float] = (0.4, 0.2, 0.2),
     learn: bool = False,
     noise: tuple[float, float] = (0.1, 0.1),
@@ -192,6 +194,23 @@ def test_theophylline_ends_where_an_independent_program_does() -> None:
     # the bend of the boxes costs a few thousandths, and the stopping rules of both as much
     assert objective == pytest.approx(116.416, abs=0.03)
     assert at_ends(final.best.model, cohort, final.best.personal) == ()
+
+
+@pytest.mark.slow
+def test_theophylline_with_an_empty_start_scores_all_132_values_and_ends_where_nlmixr2_does() -> None:
+    """−2 log p without n log 2π, ka–CL–V, diagonal Ω, additive error: 116.8079 by FOCEI, 118.5261 by Laplace."""
+    records = read_nonmem(theophylline(), units=THEOPHYLLINE_UNITS)
+    inner = OneCompartmentOral(parameters="clearance", typical={"ka": 1.59, "CL": 2.75, "V": 31.8})
+    backbone = Administered(inner, start="empty")
+    for curvature, value in (("fisher", 116.8079), ("observed", 118.5261)):
+        model = model_of(backbone, (0.63, 0.26, 0.14), learn=True, noise=(0.69, 1e-6))
+        model.noise.log_proportional.requires_grad_(False)
+        cohort = Cohort.of(records, model)
+        assert int(cohort.mask.sum()) == 132
+        assert not any(cohort.unscored)
+        *_, final = fit_population(model, cohort, search=Search(solver=EXACT), curvature=curvature)
+        objective = 2.0 * len(records) * float(final.loss[0]) - 132 * math.log(2.0 * math.pi)
+        assert objective == pytest.approx(value, abs=0.02)
 
 
 @pytest.mark.slow

@@ -163,6 +163,7 @@ def padded(
     """
     N = cohort.conditions.size
     more = bucket(N) - N
+    none = cohort.y.new_tensor([-torch.inf, torch.inf])  # limits of nothing
     index = torch.cat([torch.arange(N), torch.zeros(more, dtype=torch.long)])
     wide = replace(
         cohort,
@@ -170,6 +171,7 @@ def padded(
         conditions=cohort.conditions.people(index.to(cohort.y.device)),
         times=cohort.times[index],
         y=torch.cat([cohort.y, torch.full_like(cohort.y[:1].expand(more, -1, -1), torch.nan)]),
+        limits=None if cohort.limits is None else torch.cat([cohort.limits, none.expand(more, *cohort.y.shape[1:], 2)]),
     )
     s, T = wide.conditions.segments, wide.times.shape[1]
     times = torch.nn.functional.pad(wide.times, (0, bucket(T) - T))
@@ -179,5 +181,8 @@ def padded(
         conditions=replace(wide.conditions, segments=s.padded(bucket(s.dt.shape[1]), bucket(T))),
         times=times,
         y=torch.nn.functional.pad(wide.y, (0, 0, 0, bucket(T) - T), value=torch.nan),
+        limits=None
+        if wide.limits is None
+        else torch.cat([wide.limits, none.expand(len(wide.y), bucket(T) - T, wide.y.shape[2], 2)], 1),
     )
     return wide, torch.nn.functional.pad(weights, (0, more))

@@ -13,7 +13,14 @@ from hybrid import Conditions, HybridModel, Mesh, build_segments
 from hybrid.derivative import lasting
 from hybrid.frames import is_frame
 from hybrid.schedules.dose import SAME
-from physics.arguments import quote, require_device, require_kind, require_number, require_people, require_shape
+from physics.arguments import (
+    quote,
+    require_device,
+    require_kind,
+    require_number,
+    require_people,
+    require_shape,
+)
 from physics.glance import Summary, glance, with_units
 from training.people.conversion import converted
 from training.people.records import Record, counted_from, require_records
@@ -27,9 +34,11 @@ if TYPE_CHECKING:
 
 def _summary(cohort: Any) -> Summary:
     first = cohort.records[0]
+    beyond = int(cohort.censored.sum())
+    between = f", of these between limits {beyond}" if beyond else ""
     baselines = f", baselines beside them {sum(cohort.unscored)}" if any(cohort.unscored) else ""
     end = f"{cohort.times.max():g} {first.units.get('time', '')} since each one's {counted_from(cohort.records)}"
-    return f"Cohort: people {len(cohort.records)}, measurements to score {int(cohort.mask.sum())}{baselines}", [
+    return f"Cohort: people {len(cohort.records)}, measurements to score {int(cohort.mask.sum()) + beyond}{between}{baselines}", [
         ("people", cohort.ids),
         ("channels", with_units(first.channels, [first.units.get(name, "?") for name in first.channels])),
         ("times", f"at most {cohort.times.shape[1]} for each, to {end}"),
@@ -47,7 +56,8 @@ class Cohort:
     `records`, in those units and on those clocks, each from the last value on that sets its start; `conditions` (segments,
     covariates, baseline); `times` (N, T), padded with each record's last time; `y` (N, T, p), NaN where missing, padded or
     not scored; `unscored` (N,), how many values at or before the first dose are a baseline that sets the start, and so are
-    not scored.
+    not scored; `limits` (N, T, p, 2), lower and upper, −∞ and +∞ where there is none, or None where nobody's value has any: at
+    them `y` is NaN.
     Law: a cohort of one gives what the record gives; shifting anybody's times changes nothing.
     """
 
@@ -56,6 +66,7 @@ class Cohort:
     times: Tensor
     y: Tensor
     unscored: tuple[int, ...] = ()
+    limits: Tensor | None = None
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -73,6 +84,10 @@ class Cohort:
             raise ValueError(f"Cohort: y has {self.y.shape[2]} channels and its baseline {self.conditions.baseline.shape[1]}")
         if self.y.device.type == "cpu" and (bool(torch.isinf(self.y).any()) or not bool(torch.isfinite(self.times).all())):
             raise ValueError("Cohort: times must be finite, and y finite or NaN where nothing was measured; correct the records")
+        if self.limits is not None:
+            require_shape(self.limits, "Cohort: limits", *self.y.shape, 2, write="Cohort.of(records, model)", like=self.y)
+            if self.y.device.type == "cpu" and bool((self.censored & torch.isfinite(self.y)).any()):
+                raise ValueError("Cohort: y is NaN where a value has limits; write Cohort.of(records, model)")
         if not isinstance(self.unscored, tuple) or not all(isinstance(k, int) for k in self.unscored):
             raise ValueError(f"Cohort: unscored is a count for each person, and is {quote(self.unscored)}; write Cohort.of(…)")
 
@@ -117,7 +132,8 @@ class Cohort:
             start = ~record.scored[:, None] & starts  # (T, p) what sets the state that it would be scored against
             y[i, : len(record.times)] = torch.from_numpy(np.where(start, np.nan, record.values))
         covariates = {k: torch.tensor([r.covariates[k] for r in records], dtype=torch.float64) for k in names}
-        cohort = Cohort(records, Conditions(segments, covariates, baseline, mesh), times, y, unscored)
+        limits = _limits(records, starts, y)
+        cohort = Cohort(records, Conditions(segments, covariates, baseline, mesh), times, y, unscored, limits)
         return cohort if model.device == y.device else cohort.to(model.device)
 
     @staticmethod
@@ -165,8 +181,15 @@ class Cohort:
 
     @property
     def mask(self) -> Tensor:  # (N, T, p)
-        """True where there is something to score."""
+        """True where there is a number to score."""
         return torch.isfinite(self.y)
+
+    @property
+    def censored(self) -> Tensor:  # (N, T, p)
+        """True where a value is known to lie between limits, and no more."""
+        if self.limits is None:
+            return torch.zeros_like(self.y, dtype=torch.bool)
+        return torch.isfinite(self.limits).any(-1)
 
     @property
     def real(self) -> Tensor:  # (N, T)
@@ -191,11 +214,36 @@ class Cohort:
 
     def until(self, time: float) -> "Cohort":
         """What was known at `time` since everyone's origin: later observations are missing."""
-        return replace(self, y=torch.where(self._known(time), self.y, torch.nan))
+        return self._where(self._known(time))
 
     def after(self, time: float) -> "Cohort":
         """What came after `time` since everyone's origin: earlier observations are missing."""
-        return replace(self, y=torch.where(self._known(time), torch.nan, self.y))
+        return self._where(~self._known(time))
+
+    def without(self, judged: Tensor) -> "Cohort":
+        """What is left where `judged` (N, T) bool takes measurements away: those are missing, their times are still asked for."""
+        return self._where(~self._chosen(judged, "without")[..., None])
+
+    def only(self, judged: Tensor) -> "Cohort":
+        """What `without` takes away: all other observations are missing."""
+        return self._where(self._chosen(judged, "only")[..., None])
+
+    def _where(
+        self,
+        kept: Tensor,  # (N, T, 1) or (N, T, p) bool
+    ) -> "Cohort":
+        """The same people; what is not kept is missing, its limits too."""
+        y = torch.where(kept, self.y, torch.nan)
+        return replace(self, y=y, limits=None if self.limits is None else keep_limits(self.limits, kept))
+
+    def _chosen(self, judged: Tensor, name: str) -> Tensor:  # (N, T) bool
+        require_kind(judged, Tensor, f"Cohort.{name}: judged", "judged_tail(cohort)")
+        if judged.dtype != torch.bool:
+            raise ValueError(f"Cohort.{name}: judged says yes or no, dtype bool, and has {judged.dtype}; write judged > 0")
+        if judged.shape != self.times.shape:
+            have, need = tuple(judged.shape), tuple(self.times.shape)
+            raise ValueError(f"Cohort.{name}: judged needs shape (N, T) = {need}, got {have}; write judged_tail(cohort)")
+        return judged.to(self.y.device)
 
     def _known(self, time: float) -> Tensor:  # (N, T, 1)
         require_number(time, "time, since everyone's own first dose or start,")
@@ -213,6 +261,7 @@ class Cohort:
             self.times[index],
             self.y[index],
             tuple(self.unscored[i] for i in index.tolist()) if len(self.unscored) == len(self.records) else (),
+            None if self.limits is None else self.limits[index],
         )
 
     def to(self, *where: torch.device | str | torch.dtype) -> "Cohort":
@@ -226,7 +275,37 @@ class Cohort:
             elif not one.is_floating_point:
                 raise ValueError(f"Cohort.to: measurements are real numbers, and {one} is no type of these; write torch.float64")
             like = like.to(one)
-        return replace(self, conditions=self.conditions.to(like), times=self.times.to(like), y=self.y.to(like))
+        limits = None if self.limits is None else self.limits.to(like)
+        return replace(self, conditions=self.conditions.to(like), times=self.times.to(like), y=self.y.to(like), limits=limits)
+
+
+def keep_limits(
+    limits: Tensor,  # (N, T, p, 2)
+    kept: Tensor,  # (N, T, 1) or (N, T, p) bool
+) -> Tensor | None:  # (N, T, p, 2)
+    """These limits where they are kept, −∞ and +∞ elsewhere; None where none is left."""
+    found = torch.where(kept[..., None], limits, limits.new_tensor([-torch.inf, torch.inf]))
+    return found if bool(torch.isfinite(found).any()) else None
+
+
+def _limits(
+    records: Sequence[Record],
+    starts: np.ndarray,  # (p,) bool
+    y: Tensor,  # (N, T, p)
+) -> Tensor | None:  # (N, T, p, 2)
+    """Everyone's limits, but for those up to a baseline that sets the start: the state is known later than they were."""
+    if all(r.lower is None for r in records):
+        return None
+    limits = y.new_tensor([-torch.inf, torch.inf]).repeat(*y.shape, 1)
+    for i, r in enumerate(records):
+        if r.lower is None or r.upper is None:
+            continue
+        given = np.stack([r.lower, r.upper], -1)  # (T, p, 2)
+        sets = np.isfinite(r.values) & ~r.scored[:, None] & starts  # (T, p)
+        until = np.where(sets, r.times[:, None], -np.inf).max(0)  # (p,) of each channel's last baseline
+        given[r.times[:, None] <= until] = (-np.inf, np.inf)
+        limits[i, : len(r.times)] = torch.from_numpy(given)
+    return limits if bool(torch.isfinite(limits).any()) else None
 
 
 def _from_baseline(
@@ -242,13 +321,17 @@ def _from_baseline(
         return record
     begin = record.times[sets.any(1)][-1]
     before = record.times < begin
-    if (not before.any() and begin == record.schedule.start) or np.isfinite(record.values[before][:, ~starts]).any():
+    if (not before.any() and begin == record.schedule.start) or (
+        np.isfinite(record.values) | record.censored
+    )[before][:, ~starts].any():
         return record
     return replace(
         record,
         schedule=replace(record.schedule, start=float(begin)),
         times=record.times[~before],
         values=record.values[~before],
+        lower=None if record.lower is None else record.lower[~before],
+        upper=None if record.upper is None else record.upper[~before],
     )
 
 

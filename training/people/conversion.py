@@ -75,8 +75,8 @@ def in_units(
 
     found, order = record, [record.channels.index(channel) for channel in channels]
     if order != sorted(order) or any(r != 1 for r in values):
-        columns = [convert(record.values[:, i], r) for i, r in zip(order, values, strict=True)]
-        found = replace(found, values=np.stack(columns, 1), channels=tuple(channels))
+        measured, lower, upper = _columns(record, order, values)
+        found = replace(found, values=measured, channels=tuple(channels), lower=lower, upper=upper)
     if any(r != 1 for r in read.values()):
         given = dict(record.covariates) | {name: convert(record.covariates[name], r) for name, r in read.items()}
         found = replace(found, covariates=given)
@@ -110,14 +110,29 @@ def as_shown(
         ratios = [factor(record.units.get(c, unit), unit, f"{where}: {c}") for c, unit in channels.items()]
         order = [record.channels.index(c) for c in channels]
         if order != sorted(order) or any(r != 1 for r in ratios):
-            columns = [convert(record.values[:, i], r) for i, r in zip(order, ratios, strict=True)]
-            found = replace(found, values=np.stack(columns, 1), channels=tuple(channels), units={**record.units, **channels})
+            measured, lower, upper = _columns(record, order, ratios)
+            stated = {**record.units, **channels}
+            found = replace(found, values=measured, channels=tuple(channels), units=stated, lower=lower, upper=upper)
     have = record.units.get("time")
     if time_unit is not None and have is not None and have != time_unit:
         clock, same = factor(have, time_unit, f"{where}: time"), {d.state: Fraction(1) for d in record.schedule.doses}
         schedule, times = _schedule(record.schedule, record.times, clock, same, {})
         found = replace(found, schedule=schedule, times=times, units={**found.units, "time": time_unit})
     return found
+
+
+def _columns(
+    record: Record,
+    order: Sequence[int],
+    ratios: Sequence[Fraction],
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:  # each (T, p)
+    """Values, lower and upper limits with their channels in another order, each by its own ratio."""
+
+    def moved(array: np.ndarray) -> np.ndarray:
+        return np.stack([convert(array[:, i], r) for i, r in zip(order, ratios, strict=True)], 1)
+
+    lower, upper = (None if limit is None else moved(limit) for limit in (record.lower, record.upper))
+    return moved(record.values), lower, upper
 
 
 def _schedule(

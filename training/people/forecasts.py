@@ -176,4 +176,4 @@ def at_times(cohort: Cohort, conditions: Conditions, times: Tensor) -> Cohort:
         raise ValueError(f"at_times: times must be finite, for {cohort.conditions.size} people; got {quote(times)}")
     p = cohort.y.shape[-1]
     y = torch.full((*times.shape, p), torch.nan, dtype=torch.float64, device=times.device)
-    return replace(cohort, conditions=conditions, times=times, y=y)
+    return replace(cohort, conditions=conditions, times=times, y=y, limits=None)

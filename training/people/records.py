@@ -14,6 +14,7 @@ from physics.arguments import quote, require_kind, require_names, require_number
 from physics.glance import Summary, glance
 from physics.units import require
 from training.people.clock import at_or_before, counts_from, origin_of, since
+from training.people.limits import limited, limits_of
 
 LONGEST_ID = 100  # characters: a longer one is a column that has slipped
 
@@ -31,9 +32,11 @@ def _numbers(value: object, what: str) -> np.ndarray:
 def _summary(record: Any) -> Summary:
     said = {name: record.units.get(name, "?") for name in (*record.channels, *record.covariates)}
     counts = zip(record.channels, np.isfinite(record.values).sum(0), strict=True)
+    limits = zip(record.channels, record.censored.sum(0), strict=True)
     span = f"{record.times[0]:g} to {record.times[-1]:g} {record.units.get('time', '')}"
     return f"Record {record.id}: times {len(record.times)}, {span}", [
         ("measured", ", ".join(f"{name} ({said[name]}) × {count}" for name, count in counts)),
+        ("between limits", ", ".join(f"{name} × {count}" for name, count in limits if count)),
         ("given", record.schedule),
         ("first dose", record.first_dose if record.schedule.doses else "none"),
         ("covariates", ", ".join(f"{name} {value:g} ({said[name]})" for name, value in record.covariates.items())),
@@ -52,9 +55,13 @@ class Record:
     `nonnegative`: the channels that are declared never to be below 0 (those that a table's reader was not told are signed):
     what is shown of them is cut there.
     Times are on the table's clock, whose zero means nothing; a `Cohort` counts everybody's from their own `origin`.
+    `lower`, `upper` (T, p), or None: where a value is NaN and one of them is finite, the value was not measured as a number and
+    is known to lie between them (censored: below a limit of quantification, above a range, or in an interval); NaN, −∞ and +∞
+    stand where there is no limit. They are in the channel's unit, and what is made small takes them by `Objective.censoring`.
     What is measured at or before the first dose is the `baseline`. Where it sets the state that a person starts from, it is
     not scored; where it does not, it is scored like any other measurement (`HybridModel.starts_from`).
-    Errors: `ValueError` for times that decrease, shapes that do not match, non-finite numbers, units that are not UCUM;
+    Errors: `ValueError` for times that decrease, shapes that do not match, non-finite numbers, units that are not UCUM, limits
+    beside a value that was measured, and lower limits that are not below the upper ones;
     negative concentrations being left to the reader of the file. Times and values may be lists, arrays, tensors or columns of a
     table, and values of a single channel may lack its axis.
     """
@@ -67,6 +74,8 @@ class Record:
     covariates: Mapping[str, float] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     nonnegative: tuple[str, ...] = ()
+    lower: np.ndarray | None = None
+    upper: np.ndarray | None = None
 
     if TYPE_CHECKING:  # whatever numpy makes an array of is taken
 
@@ -80,6 +89,8 @@ class Record:
             covariates: Mapping[str, float] = ...,
             units: Mapping[str, str] = ...,
             nonnegative: Sequence[str] = (),
+            lower: ArrayLike | None = None,
+            upper: ArrayLike | None = None,
         ) -> None: ...
 
     __repr__, _repr_html_ = glance(_summary)
@@ -130,8 +141,18 @@ class Record:
             )
         if times[0] < self.schedule.start:
             raise ValueError(f"record {self.id}: observed at {times[0]:g}, before it starts at {self.schedule.start:g}")
-        if not np.isfinite(values).any():
+        given = {"lower": self.lower, "upper": self.upper}
+        limits = {name: None if v is None else _numbers(v, f"{where}: {name}") for name, v in given.items()}
+        lower, upper = limits_of(limits["lower"], limits["upper"], values, channels, where)
+        object.__setattr__(self, "lower", lower)
+        object.__setattr__(self, "upper", upper)
+        if not np.isfinite(values).any() and lower is None:
             raise ValueError(f"record {self.id}: no channel was ever measured; leave the person out")
+
+    @property
+    def censored(self) -> np.ndarray:  # (T, p)
+        """True where a value is known to lie between limits, and no more."""
+        return limited(self.lower, self.upper, self.values.shape)
 
     @property
     def first_dose(self) -> float:
@@ -171,12 +192,14 @@ class Record:
         """The same person as known at `time` since their origin: later observations are missing."""
         require_number(time, "time, since the person's own first dose or start,")
         time = float(time)
-        values = np.where(at_or_before(self.on_own_clock().times, time)[:, None], self.values, np.nan)
-        if not np.isfinite(values).any():
+        known = at_or_before(self.on_own_clock().times, time)[:, None]
+        values = np.where(known, self.values, np.nan)
+        lower, upper = (None if v is None else np.where(known, v, np.nan) for v in (self.lower, self.upper))
+        if not np.isfinite(values).any() and not (self.censored & known).any():
             raise ValueError(
                 f"record {self.id}: nothing was measured up to {time:g} since the {self.began}; ask for a later time"
             )
-        return replace(self, values=values)
+        return replace(self, values=values, lower=lower, upper=upper)
 
 
 def require_records(records: object, what: str) -> list[Record]:

@@ -19,8 +19,8 @@ def driven(
 
     What was read as measured of such a channel are the signal's points; before the first and after the last the nearest
     holds. The other channels are measured as before; times at which nothing else was measured are left out.
-    Errors: `ValueError` for a person without any value of some inputs, all of which it names, or with two values of one time,
-    naming person and cure.
+    Errors: `ValueError` for a person without any value of some inputs, all of which it names, with two values of one time, or
+    with one that is censored, naming person and cure.
     Law: the values at the points are those of the table, to the last bit.
     """
     missing = [name for name in inputs if not _given(record, name).any()]
@@ -34,6 +34,11 @@ def driven(
     signals = {}
     for name, kind in inputs.items():
         here, values = _given(record, name), record.values[:, record.channels.index(name)]
+        if record.censored[:, record.channels.index(name)].any():
+            raise ValueError(
+                f"record {record.id}: the input {name} has a value that is only known to lie between limits, and what drives a "
+                "model is a number; write the number, or leave the row out"
+            )
         times = record.times[here]
         twice = np.flatnonzero(np.diff(times) <= 0.0)
         if len(twice):
@@ -43,7 +48,7 @@ def driven(
         signals[name] = Signal(tuple(times.tolist()), tuple(values[here].tolist()), kind)
     kept = [k for k, channel in enumerate(record.channels) if channel not in inputs]
     values = record.values[:, kept]
-    measured = np.isfinite(values).any(1)
+    measured = np.isfinite(values).any(1) | record.censored[:, kept].any(1)
     return replace(
         record,
         schedule=record.schedule.do(inputs=signals),
@@ -51,6 +56,8 @@ def driven(
         values=values[measured],
         channels=tuple(record.channels[k] for k in kept),
         nonnegative=tuple(c for c in record.nonnegative if c not in inputs),
+        lower=None if record.lower is None else record.lower[:, kept][measured],
+        upper=None if record.upper is None else record.upper[:, kept][measured],
     )
 
 

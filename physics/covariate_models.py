@@ -1,0 +1,226 @@
+"""How a covariate moves a parameter: by a power, exponentially, linearly, or by category."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from physics.arguments import quote, require_flag, require_number, require_text
+from physics.glance import glance
+from physics.units import require
+
+
+@dataclass(frozen=True)
+class Power:
+    """θ · (covariate/reference)^exponent, on the logarithm of θ: + exponent · log(covariate/reference). For positive covariates.
+
+    Arguments: `covariate`, its name; `reference`, where it does nothing; `exponent`; `unit` of the covariate and of the reference
+    (UCUM; without, records may not state one either); `learn`: is the exponent learned, starting here?
+    """
+
+    covariate: str
+    reference: float
+    exponent: float = 0.0
+    unit: str | None = None
+    learn: bool = False
+
+    __repr__, _repr_html_ = glance()
+    kind: ClassVar[str] = "power"
+
+    def __post_init__(self) -> None:
+        _require_stated(self, "exponent", 'Power("WT", 70.0, 0.75, unit="kg")')
+        require_number(self.reference, f"Power: the reference of {self.covariate}, whose logarithm is taken,", above=0.0)
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """θ · exp(slope · (covariate − reference)): + slope · (covariate − reference) on the logarithm or the logit of θ.
+
+    Arguments: as `Power`, but `slope`, in 1/unit.
+    """
+
+    covariate: str
+    reference: float
+    slope: float = 0.0
+    unit: str | None = None
+    learn: bool = False
+
+    __repr__, _repr_html_ = glance()
+    kind: ClassVar[str] = "exponential"
+
+    def __post_init__(self) -> None:
+        _require_stated(self, "slope", 'Exponential("AGE", 40.0, -0.01, unit="a")')
+
+
+@dataclass(frozen=True)
+class Linear:
+    """θ · (1 + slope · (covariate − reference)) on the logarithm; θ + slope · (covariate − reference) of a normal parameter.
+
+    Of a normal parameter, or of a shared one that may be negative, the slope is in the parameter's unit over the covariate's.
+    1 + slope · (covariate − reference) must be positive for everyone.
+    Arguments: as `Power`, but `slope`.
+    """
+
+    covariate: str
+    reference: float
+    slope: float = 0.0
+    unit: str | None = None
+    learn: bool = False
+
+    __repr__, _repr_html_ = glance()
+    kind: ClassVar[str] = "linear"
+
+    def __post_init__(self) -> None:
+        _require_stated(self, "slope", 'Linear("AGE", 40.0, -0.005, unit="a")')
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One number for each category: θ · exp(number), and on the logit or the linear scale + number.
+
+    Arguments: `covariate`; `levels`, the number of each value that the covariate may have, {0: 0.0, 1: -0.2}: the first is the
+    reference, and its number is 0; `unit`, as in `Power`; `learn`: are the other numbers learned, starting here?
+    """
+
+    covariate: str
+    levels: Mapping[float, float]
+    unit: str | None = None
+    learn: bool = False
+
+    __repr__, _repr_html_ = glance()
+    kind: ClassVar[str] = "categorical"
+
+    def __post_init__(self) -> None:
+        write = 'Categorical("SEX", {0: 0.0, 1: -0.2})'
+        _require_named(self, write)
+        pairs = self.levels.items() if isinstance(self.levels, Mapping) else self.levels
+        if isinstance(pairs, str) or not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
+            raise ValueError(f"Categorical: levels of {self.covariate} are {quote(self.levels)}; write {write}")
+        for level, number in pairs:
+            require_number(level, f"Categorical: a level of {self.covariate}")
+            require_number(number, f"Categorical: {self.covariate}={level}")
+        levels = {float(level): float(number) for level, number in pairs}
+        if len(levels) < 2 or len(levels) != len(list(pairs)) or next(iter(levels.values())) != 0.0:
+            raise ValueError(
+                f"Categorical: {self.covariate} needs two levels or more, each once, the first the reference with 0, and has "
+                f"{quote(self.levels)}; write {write}"
+            )
+        object.__setattr__(self, "levels", levels)
+
+    @property
+    def reference(self) -> float:
+        """The value that does nothing."""
+        return next(iter(self.levels))
+
+
+CovariateModel = Power | Exponential | Linear | Categorical
+COVARIATE_MODELS: tuple[type[CovariateModel], ...] = (Power, Exponential, Linear, Categorical)
+
+
+def covariate_model_of(given: object, where: str) -> CovariateModel:
+    """The model as it was given, or as `described` wrote it down. Errors: `ValueError`, beginning with `where`."""
+    if isinstance(given, Mapping):
+        kinds = {kind.kind: kind for kind in COVARIATE_MODELS}
+        kind = kinds.get(str(given.get("kind")))
+        rest = {k: v for k, v in given.items() if k != "kind"}
+        if kind is not None and set(rest) <= {f.name for f in fields(kind)}:
+            try:
+                return kind(**rest)
+            except TypeError:
+                pass
+    if not isinstance(given, COVARIATE_MODELS):
+        raise ValueError(
+            f'{where} is {quote(given)}; write Power("WT", 70.0, 0.75, unit="kg"), Exponential(…), Linear(…) or Categorical(…)'
+        )
+    return given
+
+
+def described(model: CovariateModel) -> dict[str, Any]:
+    """A covariate model as plain JSON values."""
+    found = {f.name: getattr(model, f.name) for f in fields(model)}
+    if isinstance(model, Categorical):
+        found["levels"] = [[level, number] for level, number in model.levels.items()]
+    return {"kind": model.kind, **found}
+
+
+def numbers_of(model: CovariateModel) -> list[float]:
+    """The coefficients that are given, and where learning starts."""
+    if isinstance(model, Categorical):
+        return list(model.levels.values())[1:]
+    return [model.exponent if isinstance(model, Power) else model.slope]
+
+
+def names_of(model: CovariateModel, parameter: str) -> list[str]:
+    """What the coefficients are called: "WT on V", "SEX=1 on CL"."""
+    if isinstance(model, Categorical):
+        return [f"{model.covariate}={level:g} on {parameter}" for level in list(model.levels)[1:]]
+    return [f"{model.covariate} on {parameter}"]
+
+
+def admissible(
+    model: CovariateModel,
+    values: Tensor,  # (N,)
+) -> Tensor:  # (N,) bool
+    """Who has a value that the model can read."""
+    if isinstance(model, Power):
+        return torch.isfinite(values) & (values > 0.0)
+    if isinstance(model, Categorical):
+        return torch.stack([values == level for level in model.levels]).any(0)
+    return torch.isfinite(values)
+
+
+def refused(model: CovariateModel, parameter: str, value: float) -> str:
+    """Why a value cannot be read, and what to do."""
+    name = model.covariate
+    if math.isnan(value):
+        return f"parameter {parameter} depends on the covariate {name}, which somebody lacks; complete the table, or take it out"
+    if isinstance(model, Categorical):
+        known = ", ".join(f"{level:g}" for level in model.levels)
+        return (
+            f"parameter {parameter} depends on the category {name}, which is {known} in the model, and {value:g} for somebody: a "
+            f"category that was never seen; correct the table, or give {name}={value:g} its number"
+        )
+    if isinstance(model, Power):
+        return (
+            f"parameter {parameter} depends on the logarithm of the covariate {name}, which must be positive, and its least "
+            f"value is {value:g}; correct the table, or use Exponential or Linear"
+        )
+    return f"parameter {parameter} depends on the covariate {name}, which is {value:g} for somebody; correct the table"
+
+
+def moved(
+    model: CovariateModel,
+    values: Tensor,  # (N,)
+    numbers: Tensor,  # (M, k)
+    multiplies: bool,
+) -> Tensor:  # (M, N)
+    """What is added on the parameter's scale; of `Linear`, where it `multiplies`, NaN for a factor that is not positive."""
+    if isinstance(model, Power):
+        return numbers * torch.log(values / model.reference)
+    if isinstance(model, Exponential):
+        return numbers * (values - model.reference)
+    if isinstance(model, Linear):
+        step = numbers * (values - model.reference)
+        return torch.where(step > -1.0, torch.log1p(torch.where(step > -1.0, step, 0.0)), torch.nan) if multiplies else step
+    found = torch.zeros_like(numbers[:, :1] * values)
+    for k, level in enumerate(list(model.levels)[1:]):
+        found = found + numbers[:, k : k + 1] * (values == level)
+    return found
+
+
+def _require_named(model: Any, write: str) -> None:
+    who = type(model).__name__
+    require_text(model.covariate, f"{who}: covariate", write)
+    require_flag(model.learn, f"{who}: learn")
+    if model.unit is not None:
+        object.__setattr__(model, "unit", require(model.unit, f"{who}: covariate {model.covariate}"))
+
+
+def _require_stated(model: Any, coefficient: str, write: str) -> None:
+    _require_named(model, write)
+    for name in ("reference", coefficient):
+        require_number(getattr(model, name), f"{type(model).__name__}: {name} of {model.covariate}")
+        object.__setattr__(model, name, float(getattr(model, name)))
