@@ -142,9 +142,10 @@ def seen(information: Tensor, noise: Tensor) -> Seen:  # (P, P), ()
     alive = diagonal > floor
     rows = torch.nonzero(alive)[:, 0]
     eye = torch.eye(P, dtype=information.dtype, device=information.device)
-    unseen, saddle = [eye[j] for j in torch.nonzero(diagonal.abs() <= floor)[:, 0]], [
-        eye[j] for j in torch.nonzero(diagonal < -floor)[:, 0]
-    ]
+    unseen, saddle = (
+        [eye[j] for j in torch.nonzero(diagonal.abs() <= floor)[:, 0]],
+        [eye[j] for j in torch.nonzero(diagonal < -floor)[:, 0]],
+    )
     covariance = torch.zeros_like(information)
     if len(rows):
         scale = diagonal[rows].rsqrt()
@@ -159,9 +160,7 @@ def seen(information: Tensor, noise: Tensor) -> Seen:  # (P, P), ()
         root = scale[:, None] * axes[:, good] * size[good].rsqrt()
         covariance[rows[:, None], rows] = root @ root.mT
     nothing = eye[:0]
-    return Seen(
-        covariance, torch.stack(unseen) if unseen else nothing, torch.stack(saddle) if saddle else nothing
-    )
+    return Seen(covariance, torch.stack(unseen) if unseen else nothing, torch.stack(saddle) if saddle else nothing)
 
 
 def decrement(gradient: Tensor, covariance: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""The numbers of a model that a fit has estimated, by the field's names, each on the scale on which its error is most nearly Gaussian."""
+"""The numbers of a model that a fit has estimated, by the field's names, each with the scale on which its error is Gaussian."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -115,7 +115,8 @@ def trained(model: HybridModel, name: str) -> tuple[HybridModel, list[str], int]
             parameter.requires_grad_(False)
     if not names:
         raise ValueError(
-            f"{name}: no number of this model that has a name is trained; write LogNormalPopulation(…, learn_spread=True), or let what "
+            f"{name}: no number of this model that has a name is trained; write LogNormalPopulation(…, learn_spread=True), or "
+            "let what "
             "is to be estimated ask for gradients"
         )
     return trial, names, held

@@ -27,7 +27,12 @@ _ROUNDING = 1e-9  # of the objective: what a step may seem to lose by rounding a
 
 def _summary(step: Any) -> Summary:
     return f"NewtonStep {step.index} of {step.total}", [
-        *(("loss", step.loss), ("−2 log L would fall by", step.away), ("converged", step.converged), ("best", step.best.model))
+        *(
+            ("loss", step.loss),
+            ("−2 log L would fall by", step.away),
+            ("converged", step.converged),
+            ("best", step.best.model),
+        )
     ]
 
 
@@ -35,8 +40,8 @@ def _summary(step: Any) -> Summary:
 class NewtonStep:
     """One step of `polish`.
 
-    `index` of at most `total` · `loss` (M,), the mean of −log p(y_i) over the people, as in `fit_population` · `away` (M,), by how
-    much −2 log L would still fall, by its quadratic · `converged` (M,) · `best`, the fit where the search is.
+    `index` of at most `total` · `loss` (M,), the mean of −log p(y_i) over the people, as in `fit_population` · `away` (M,), by
+    how much −2 log L would still fall, by its quadratic · `converged` (M,) · `best`, the fit where the search is.
     """
 
     index: int
@@ -69,12 +74,12 @@ def polish(
     is halved until the objective is less. The weights of a residual are held.
 
     Arguments: `approximation`, "focei" (Laplace's method with the Fisher information, as `fit_population` by default), "laplace"
-    (with the Hessian, `curvature="observed"`) or "quadrature" with so many `nodes` along each coordinate; `weights`, how often each
-    member counts each person; `start` of the search for modes; at most so many `steps`; `tolerance`, what −2 log L may still be
-    too high by.
+    (with the Hessian, `curvature="observed"`) or "quadrature" with so many `nodes` along each coordinate; `weights`, how often
+    each member counts each person; `start` of the search for modes; at most so many `steps`; `tolerance`, what −2 log L may
+    still be too high by.
     Yields a `NewtonStep` at every point, the first where the model is.
-    Errors: `ValueError` for shapes and numbers that cannot be, and a model that estimates nothing; `SimulationError` that names the
-    person whom the model cannot simulate at the start.
+    Errors: `ValueError` for shapes and numbers that cannot be, and a model that estimates nothing; `SimulationError` that names
+    the person whom the model cannot simulate at the start.
     Law: members do not influence each other.
     Source: Nocedal & Wright, Numerical Optimization (2006), section 3.4 (a Hessian that is not positive definite).
     """
@@ -145,7 +150,9 @@ def _line(likelihood: Likelihood, model: HybridModel, at: Slope, way: Tensor) ->
             place(model, likelihood.names, before)
             length = torch.where(done, length, 0.5 * length)
             continue
-        better = ~done & (new.total <= at.total + _ROUNDING * (1.0 + at.total.abs())) & torch.isfinite(new.gradient).all(1)
+        better = (
+            ~done & (new.total <= at.total + _ROUNDING * (1.0 + at.total.abs())) & torch.isfinite(new.gradient).all(1)
+        )
         place(model, likelihood.names, torch.where(better[:, None], trial, before))
         found = Slope(
             torch.where(better[:, None], new.value, found.value),

@@ -55,7 +55,11 @@ class ObjectiveValue:
     @property
     def described(self) -> str:
         """The approximation in words."""
-        words = {"focei": "FOCE with interaction", "laplace": "Laplace's method", "quadrature": f"quadrature with {self.nodes} nodes"}
+        words = {
+            "focei": "FOCE with interaction",
+            "laplace": "Laplace's method",
+            "quadrature": f"quadrature with {self.nodes} nodes",
+        }
         return words[self.approximation]
 
     @property
@@ -117,7 +121,9 @@ def objective_value(
         found = marginal(model, cohort, approximation, nodes=nodes, start=start, solver=solver)
     lost = [i for i in found.failed if bool((counted[:, i] > 0.0).any())]
     if lost:
-        raise ValueError(f"objective_value: the likelihood has no value: {found.failed[lost[0]]}; leave this person out by weights")
+        raise ValueError(
+            f"objective_value: the likelihood has no value: {found.failed[lost[0]]}; leave this person out by weights"
+        )
     there = cohort.mask.sum((-1, -2)).to(found.value.dtype)  # (N,)
     own = 2.0 * found.value.detach() - math.log(2.0 * math.pi) * there
     each = torch.where(counted > 0.0, counted * own, 0.0)
@@ -143,5 +149,7 @@ def _digest(cohort: Cohort, counted: Tensor) -> str:
         made.update(value.detach().to("cpu", torch.float64).contiguous().numpy().tobytes())
     limits = getattr(cohort, "limits", None)
     if isinstance(limits, Tensor):
-        made.update(torch.nan_to_num(limits, nan=-1.25e300).detach().to("cpu", torch.float64).contiguous().numpy().tobytes())
+        made.update(
+            torch.nan_to_num(limits, nan=-1.25e300).detach().to("cpu", torch.float64).contiguous().numpy().tobytes()
+        )
     return made.hexdigest()

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid import HybridModel, Solver, rollout
-from hybrid.defaults import differentiating
+from hybrid import Exponential, HybridModel, Solver, rollout
+from hybrid.defaults import simulating
 from hybrid.threads import of_slopes, threads_by
 from physics.arguments import require_number, require_tensor
 from training.marginal import Marginal, require_float64
@@ -41,7 +41,8 @@ def quadrature_marginal(
     The value is differentiable in everything trainable. Its derivative is that of the sum with nodes and weights held,
     Σ_k (posterior weight of node k)·∂[−log p(y_i, η_k)], which approaches the derivative of the integral (Fisher's identity).
 
-    Arguments: `nodes` along each coordinate; `start` of the search for the modes; at most `iterations` of it.
+    Arguments: `nodes` along each coordinate; `start` of the search for the modes; at most `iterations` of it; `solver`, by
+    default exact steps where the model is linear and steps by error control elsewhere: no mesh is made for the outer nodes.
     Returns a `Marginal`; a person of whom one node cannot be simulated is in `failed`.
     Errors: `ValueError` for more than four coordinates (13⁵ simulations of everybody), or a model or cohort that is not float64.
     Law: with a mean that is linear in η and constant noise, one node is exact and so is any number. A person's value does not
@@ -59,19 +60,29 @@ def quadrature_marginal(
             f"quadrature_marginal: a person of this model has {d} coordinates, and {int(nodes)} nodes along each are "
             f"{int(nodes) ** d} simulations of everybody; it is for at most {_MOST}: use laplace_marginal"
         )
-    solver = solver or differentiating()
+    solver = solver or _exact(model)
     found = modes(model, cohort, start=start, iterations=int(iterations), tolerance=_MODE, solver=solver)
     x, log_w = _grid(int(nodes), d, found.mode)
     value = found.mode.new_full(found.mode.shape[:2], torch.nan)
     failed = dict(found.failed)
-    rows = torch.tensor([i for i in range(cohort.conditions.size) if i not in failed], device=found.mode.device, dtype=torch.long)
+    rows = torch.tensor(
+        [i for i in range(cohort.conditions.size) if i not in failed], device=found.mode.device, dtype=torch.long
+    )
     each = max(1, _ROWS // (len(x) * model.members))
     for part in rows.split(each) if len(rows) else ():
         some = _integrated(model, cohort.people(part), found.mode[:, part], found.covariance[:, part], x, log_w, solver)
         value = value.index_copy(1, part, some)
         for i in part[~torch.isfinite(some).all(0)].tolist():
-            failed[i] = f"person {cohort.ids[i]}: a node of the quadrature cannot be simulated, or has no finite likelihood"
+            failed[i] = (
+                f"person {cohort.ids[i]}: a node of the quadrature cannot be simulated, or has no finite likelihood"
+            )
     return Marginal(torch.where(torch.isfinite(value), value, torch.nan), found.mode, found.converged, failed)
+
+
+def _exact(model: HybridModel) -> Solver:
+    """A solver for outer nodes, whose people are faster than those for whom a mesh was made: fixed steps would diverge there."""
+    linear = model.residual.vanishes and not model.known and model.curved is None and model.process is None
+    return Exponential() if linear else simulating(model.dtype)
 
 
 def _grid(nodes: int, d: int, like: Tensor) -> tuple[Tensor, Tensor]:  # (K, d), (K,)

@@ -34,12 +34,14 @@ def _summary(found: Any) -> Summary:
 class StandardErrors:
     """How well every estimate of each of M members is known.
 
-    `names` (E,) of the estimates, `scales` (E,) on which each error is taken to be Gaussian ("log", "logit", "linear", "fisher": artanh)
+    `names` (E,) of the estimates, `scales` (E,) on which each error is taken to be Gaussian ("log", "logit", "linear", "fisher":
+    artanh)
     · `value` (M, E) · `covariance` (M, E, E) on these scales; infinite on the diagonal for what the data cannot see, and NaN
     where the model is not at a minimum · `condition` (M,), the largest eigenvalue of the estimates' correlation matrix by the
-    smallest, infinite where something is not seen · `weakest` (M, E), the direction of the smallest, on the scales, of length 1 ·
-    `unseen`, for each member the directions (K, E) along which the likelihood does not change · `away` (M,), by how much −2 log L
-    would still fall · `approximation`, of the likelihood · `held`, how many weights of networks were taken as known.
+    smallest, infinite where something is not seen · `weakest` (M, E), the direction of the largest spread, on the scales, of
+    length 1 · `unseen`, for each member the directions (K, E) along which the likelihood does not change · `away` (M,), by how
+    much −2 log L would still fall · `approximation`, of the likelihood · `held`, how many weights of networks were taken as
+    known.
     """
 
     names: tuple[str, ...]
@@ -63,7 +65,11 @@ class StandardErrors:
     @property
     def se(self) -> Tensor:  # (M, E)
         """Standard errors in the unit of each estimate, by the delta method."""
-        slope = torch.stack([stretch(s, self.value[:, j]) for j, s in enumerate(self.scales)], -1) if self.names else self.value
+        slope = (
+            torch.stack([stretch(s, self.value[:, j]) for j, s in enumerate(self.scales)], -1)
+            if self.names
+            else self.value
+        )
         return slope.abs() * self.se_on_scale
 
     @property
@@ -84,12 +90,16 @@ class StandardErrors:
         """
         require_number(level, "StandardErrors.interval: level", above=0.0)
         if not level < 1.0:
-            raise ValueError(f"StandardErrors.interval: level is a share between 0 and 1, and is {level}; write interval(0.95)")
+            raise ValueError(
+                f"StandardErrors.interval: level is a share between 0 and 1, and is {level}; write interval(0.95)"
+            )
         z = torch.special.ndtri(torch.tensor(0.5 + 0.5 * float(level), dtype=torch.float64))
         sd, ends = self.se_on_scale, []
         for j, scale in enumerate(self.scales):
             middle = forward(scale, self.value[:, j])
-            ends.append(torch.stack([backward(scale, middle - z * sd[:, j]), backward(scale, middle + z * sd[:, j])], -1))
+            ends.append(
+                torch.stack([backward(scale, middle - z * sd[:, j]), backward(scale, middle + z * sd[:, j])], -1)
+            )
         return torch.stack(ends, 1) if ends else self.value.new_zeros(*self.value.shape, 2)
 
     def in_words(self, direction: Tensor) -> str:  # (E,)
@@ -97,7 +107,10 @@ class StandardErrors:
         scaled = direction / direction.abs().amax().clamp(min=1e-300)
         order = [j for j in torch.argsort(-scaled.abs()).tolist() if abs(float(scaled[j])) >= _SMALL]
         sign = 1.0 if not order or float(direction[order[0]]) > 0.0 else -1.0
-        return ", ".join(f"{_PREFIX[self.scales[j]]}{self.names[j]} {sign * float(direction[j]):+.2f}".replace("-", "−") for j in order)
+        return ", ".join(
+            f"{_PREFIX[self.scales[j]]}{self.names[j]} {sign * float(direction[j]):+.2f}".replace("-", "−")
+            for j in order
+        )
 
     def sentences(self) -> list[str]:
         """What a reader must know beside the numbers; nothing where all is well."""
@@ -108,7 +121,8 @@ class StandardErrors:
                 found.append(f"{self._not_seen(m, way)}{of}")
             if bool(torch.isnan(self.covariance[m]).any()):
                 found.append(
-                    f"The model is not at a minimum of −2 log L: it falls to both sides, and standard errors have no meaning here; fit "
+                    "The model is not at a minimum of −2 log L: it falls to both sides, and standard errors have no meaning "
+                    "here; fit "
                     f"on, or write last(polish(model, cohort, approximation={self.approximation!r})){of}."
                 )
             elif float(self.away[m]) > _ARRIVED:
@@ -123,7 +137,8 @@ class StandardErrors:
                 )
         if self.held:
             found.append(
-                f"{self.held} weights of networks are taken as known: these standard errors do not hold what is uncertain of them; "
+                f"{self.held} weights of networks are taken as known: these standard errors do not hold what is uncertain of "
+                "them; "
                 "an ensemble of members does."
             )
         return found
@@ -134,12 +149,14 @@ class StandardErrors:
             name = self.names[alone[0]]
             if name.startswith("omega(") and float(self.value[m, alone[0]]) < _NO_SPREAD:
                 return (
-                    f"{name} lies at 0, the end of its range, where the likelihood is flat in its logarithm: a standard error is not "
+                    f"{name} lies at 0, the end of its range, where the likelihood is flat in its logarithm: a standard error "
+                    "is not "
                     "defined there; take the spread away, and compare the two by `likelihood_ratio`"
                 )
             return f"The data say nothing about {name}: it has no standard error; hold it at what is known"
         return (
-            f"The data cannot see the direction ({self.in_words(way)}): along it the likelihood does not change, and what it moves "
+            f"The data cannot see the direction ({self.in_words(way)}): along it the likelihood does not change, and what it "
+            "moves "
             "has no standard error; hold one of them at what is known"
         )
 
@@ -158,16 +175,17 @@ def standard_errors(
     """Standard errors of every estimate with a name, from the curvature of the marginal likelihood where the model is.
 
     With ξ everything that is trained of population and noise (logarithms mostly) and I = ∂²(−Σ_i w_i log p(y_i))/∂ξ², by central
-    differences of the exact gradient, the covariance of ξ is I⁻¹ along the directions in which I is more than rounding, and that of
-    the estimates g(ξ), on their scales, J I⁻¹ Jᵀ with J = ∂g/∂ξ. What moves along a direction in which the likelihood does not bend
-    has no standard error: infinity, and a sentence that names the direction. So has a spread at 0.
+    differences of the exact gradient, the covariance of ξ is I⁻¹ along the directions in which I is more than rounding, and that
+    of the estimates g(ξ), on their scales, J I⁻¹ Jᵀ with J = ∂g/∂ξ. What moves along a direction in which the likelihood does
+    not bend has no standard error: infinity, and a sentence that names the direction. So has a spread at 0.
     The model is to be at the optimum of the same approximation (`polish`); how far it is stands in `away`.
 
-    Arguments: `approximation`, `nodes`, `weights`, `start` and `solver` as in `polish`; `covariance`, "observed" for I⁻¹, "sandwich" for
-    I⁻¹ (Σ_i w_i s_i s_iᵀ) I⁻¹ with s_i the slope of person i, which holds where the model is not quite that of the data.
+    Arguments: `approximation`, `nodes`, `weights`, `start` and `solver` as in `polish`; `covariance`, "observed" for I⁻¹,
+    "sandwich" for I⁻¹ (Σ_i w_i s_i s_iᵀ) I⁻¹ with s_i the slope of person i, which holds where the model is not quite that "
+    "of the data.
     The weights of a residual, and of noise that is a network, are taken as known, and `held` counts them.
-    Errors: `ValueError` for shapes and numbers that cannot be, and a model that estimates nothing; `SimulationError` that names the
-    person whom the model cannot simulate.
+    Errors: `ValueError` for shapes and numbers that cannot be, and a model that estimates nothing; `SimulationError` that names
+    the person whom the model cannot simulate.
     Law: where the mean is linear in η and the noise constant, I is that of the multivariate normal density. Another unit of a
     parameter changes its standard error by the factor alone.
     Source: Efron & Hinkley, Biometrika 65 (1978) 457; Huber, Proc. Fifth Berkeley Symp. 1 (1967) 221 (sandwich).
@@ -224,9 +242,8 @@ def _touched(way: Tensor) -> Tensor:  # (E,) bool
 
 
 def _correlation(covariance: Tensor) -> tuple[Tensor, Tensor]:  # (E,), (E, E)
-    """Eigenvalues, ascending, of the correlation matrix, and their directions on the scales, of length 1 each."""
+    """Eigenvalues of the correlation matrix, ascending, and directions on the scales, of length 1, that of the largest first."""
     sd = covariance.diagonal().sqrt().clamp(min=1e-300)
     size, axes = torch.linalg.eigh(covariance / (sd[:, None] * sd))
-    # the weakest of what the data tell is where the *information* is least: the eigenvector of the largest spread
     ways = sd[:, None] * axes.flip(1)
     return size, ways / ways.norm(dim=0).clamp(min=1e-300)
