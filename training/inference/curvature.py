@@ -13,6 +13,12 @@ from training.inference.approximations import Approximation, copies_of_each, mar
 from training.people.cohort import Cohort
 
 _STEP = 1e-3  # h of the central differences of an exact gradient: truncation h² and the gradient's own 1e-8/h meet about here
+_OF_ERROR = (
+    0.01  # the same of a number that has a unit, in its own standard errors, which is all that says how large it is
+)
+_WITHIN = (2e-3, 0.05)  # of a standard error: where such a step is as good
+_LONGEST = 0.5  # what a number may be moved by in one step of a search: a logarithm
+_ERRORS = 5.0  # … and one that has a unit, in its standard errors
 _ROWS = 40_000  # simulated at once with their graph
 
 
@@ -30,13 +36,21 @@ class Slope:
 class Curved:
     """A `Slope` with the `information` (M, P, P), the Hessian of the total, and each person's own `scores` (M, N, P).
 
-    `noise` (M,): half the largest difference between an element of the Hessian and its mirror, which should be none.
+    `size` (M, P): what each number is counted in, 1 for logarithms and their like, its own standard error with all others known
+    for what has a unit, and NaN where that could not be found, since the likelihood does not bend · `noise` (M,): half the
+    largest difference between an element of the Hessian and its mirror, which should be none, in these sizes.
     """
 
     at: Slope
     information: Tensor
     scores: Tensor
+    size: Tensor
     noise: Tensor
+
+    @property
+    def longest(self) -> Tensor:  # (M, P)
+        """What a step of a search may move each number by."""
+        return torch.where(self.size == 1.0, _LONGEST, _ERRORS * torch.nan_to_num(self.size, nan=0.0))
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,7 @@ class Likelihood:
     cohort: Cohort
     weights: Tensor  # (M, N)
     names: list[str]
+    united: Tensor  # (P,) bool, which numbers have a unit, and are not logarithms or their like
     approximation: Approximation
     nodes: int
     solver: Solver | None
@@ -103,18 +118,38 @@ class Likelihood:
         at = self.slope(model, start)
         M, P = at.gradient.shape
         N, point = self.weights.shape[1], flat(model, self.names)
-        offsets = _STEP * torch.eye(P, dtype=point.dtype, device=point.device)
-        moved = point[:, None] + torch.cat([offsets, -offsets])  # (M, 2P, P)
-        who = torch.arange(M, device=point.device).repeat_interleave(2 * P)
-        aside = select(model, who)
-        place(aside, self.names, moved.reshape(M * 2 * P, P))
-        found = self.slope(aside, at.mode[who], self.weights[who])
-        gradient = found.gradient.reshape(M, 2, P, P)
-        hessian = (gradient[:, 0] - gradient[:, 1]) / (2.0 * _STEP)
-        value = found.value.reshape(M, 2, P, N)
-        scores = ((value[:, 0] - value[:, 1]) / (2.0 * _STEP)).mT  # (M, N, P)
-        noise = 0.5 * (hessian - hessian.mT).abs().amax((1, 2)) if P else hessian.new_zeros(M)
-        return Curved(at, 0.5 * (hessian + hessian.mT), scores, noise)
+        step = torch.full_like(point, _STEP)
+        hessian, scores = point.new_zeros(M, P, P), point.new_zeros(M, N, P)
+        lost = torch.zeros_like(point, dtype=torch.bool)
+        asked = torch.ones_like(lost)
+        for _ in range(4):
+            member, j = torch.nonzero(asked, as_tuple=True)
+            if not len(member):
+                break
+            who = member.repeat_interleave(2)
+            moved = point[who]
+            moved[torch.arange(len(who)), j.repeat_interleave(2)] += step[member, j].repeat_interleave(
+                2
+            ) * point.new_tensor([1.0, -1.0]).repeat(len(member))
+            aside = select(model, who)
+            place(aside, self.names, moved)
+            found = self.slope(aside, at.mode[who], self.weights[who])
+            h = 2.0 * step[member, j]
+            hessian[member, j] = (found.gradient[::2] - found.gradient[1::2]) / h[:, None]
+            scores[member, :, j] = (found.value[::2] - found.value[1::2]) / h[:, None]
+            own = hessian.diagonal(dim1=1, dim2=2)
+            error = step * own.clamp(min=0.0).sqrt()
+            asked = self.united & ~((error > _WITHIN[0]) & (error < _WITHIN[1])) & (own > 0.0)
+            lost = self.united & ~((error > _WITHIN[0]) & (error < _WITHIN[1]))
+            step = torch.where(asked, _OF_ERROR * own.clamp(min=1e-300).rsqrt(), step)
+        own = hessian.diagonal(dim1=1, dim2=2)
+        size = torch.where(self.united, own.clamp(min=1e-300).rsqrt(), 1.0)
+        even = (hessian - hessian.mT) * size[:, :, None] * size[:, None]
+        noise = (
+            0.5 * torch.where(lost[:, :, None] | lost[:, None], 0.0, even.abs()).amax((1, 2)) if P else own.new_zeros(M)
+        )
+        size = torch.where(lost, torch.nan, size)
+        return Curved(at, 0.5 * (hessian + hessian.mT), scores, size, noise)
 
 
 @dataclass(frozen=True)
@@ -130,34 +165,37 @@ class Seen:
     saddle: Tensor
 
 
-def seen(information: Tensor, noise: Tensor) -> Seen:  # (P, P), ()
+def seen(
+    information: Tensor,  # (P, P)
+    size: Tensor,  # (P,), what each number is counted in, NaN where the likelihood does not bend along it
+    noise: Tensor,  # ()
+) -> Seen:
     """Split into what the likelihood determines and what it does not.
 
-    The matrix is first scaled to a diagonal of ones, so that units play no part. A number without curvature of its own is not
-    seen; nor is a direction whose eigenvalue then is below 1e−7, or below what the matrix is asymmetric by.
+    A number along which it does not bend, beyond `noise` in its size, is not seen. The matrix of the others is scaled to a
+    diagonal of ones, so that units play no part; a direction whose eigenvalue then is below 1e−7, or below what noise could
+    make, is not seen either.
     """
     P = len(information)
-    diagonal = information.diagonal()
-    floor = 20.0 * noise + 1e-10 * diagonal.abs().amax() if P else noise
-    alive = diagonal > floor
-    rows = torch.nonzero(alive)[:, 0]
+    unit = torch.nan_to_num(size, nan=0.0)
+    bend = information.diagonal() * unit.square()
+    floor = 20.0 * noise + (1e-10 * bend.abs().amax() if P else 0.0)
+    rows = torch.nonzero(bend > floor)[:, 0]
     eye = torch.eye(P, dtype=information.dtype, device=information.device)
-    unseen, saddle = (
-        [eye[j] for j in torch.nonzero(diagonal.abs() <= floor)[:, 0]],
-        [eye[j] for j in torch.nonzero(diagonal < -floor)[:, 0]],
-    )
+    unseen = [eye[j] for j in torch.nonzero(bend.abs() <= floor)[:, 0]]
+    saddle = [eye[j] for j in torch.nonzero(bend < -floor)[:, 0]]
     covariance = torch.zeros_like(information)
     if len(rows):
-        scale = diagonal[rows].rsqrt()
-        size, axes = torch.linalg.eigh(scale[:, None] * information[rows][:, rows] * scale)
-        least = max(1e-7, float(20.0 * noise * scale.amax().square()))
-        for k, eigenvalue in enumerate(size.tolist()):
+        scale = information.diagonal()[rows].rsqrt()
+        eigenvalues, axes = torch.linalg.eigh(scale[:, None] * information[rows][:, rows] * scale)
+        least = max(1e-7, 20.0 * float(noise) / float(bend[rows].amin()))
+        for k, eigenvalue in enumerate(eigenvalues.tolist()):
             if eigenvalue <= least:
                 way = eye.new_zeros(P)
                 way[rows] = scale * axes[:, k]
                 (unseen if eigenvalue > -least else saddle).append(way / way.norm())
-        good = size > least
-        root = scale[:, None] * axes[:, good] * size[good].rsqrt()
+        good = eigenvalues > least
+        root = scale[:, None] * axes[:, good] * eigenvalues[good].rsqrt()
         covariance[rows[:, None], rows] = root @ root.mT
     nothing = eye[:0]
     return Seen(covariance, torch.stack(unseen) if unseen else nothing, torch.stack(saddle) if saddle else nothing)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel
-from physics import LogNormalPopulation
 
 Named = dict[str, tuple[str, Tensor]]  # name → (scale, value (M,))
 
@@ -30,7 +29,7 @@ def estimates(model: HybridModel) -> Named:
     """
     found: Named = {}
     for part in _parts(model):
-        for name, (scale, value) in _of(part, model).items():
+        for name, (scale, value) in part.estimates().items() if isinstance(part, HasEstimates) else ():
             found[name] = (scale, value.expand(model.members))
     return found
 
@@ -40,29 +39,6 @@ def _parts(model: HybridModel) -> Iterator[object]:
     if model.process is not None:
         yield model.process
     yield from model.known
-
-
-def _of(part: object, model: HybridModel) -> Named:
-    if isinstance(part, HasEstimates):
-        return part.estimates()
-    if isinstance(part, LogNormalPopulation):
-        like = part.shift
-        reference = {name: like.new_tensor([ref]) for by in part.powers.values() for name, (ref, _) in by.items()}
-        typical = part.theta(like.new_zeros(len(like), 1, part.dimension), reference)[:, 0]
-        found: Named = {p.name: ("log", typical[:, j]) for j, p in enumerate(part.physical)}
-        if part.learn_spread:
-            found |= {f"omega({p.name})": ("log", part.omega[:, j]) for j, p in enumerate(part.physical)}
-        return found
-    return _of_noise(part, model)
-
-
-def _of_noise(part: object, model: HybridModel) -> Named:
-    found: Named = {}
-    for kind in ("additive", "proportional", "sd"):
-        tensor = getattr(part, f"log_{kind}", None)
-        if isinstance(tensor, Tensor):
-            found |= {f"{kind}({c})": ("log", tensor[:, j].exp()) for j, c in enumerate(model.observation.channels)}
-    return found
 
 
 def forward(scale: str, value: Tensor) -> Tensor:
@@ -147,12 +123,19 @@ def jacobian(
     return tuple(told), tuple(scales), torch.stack(values, 1), torch.stack(rows, 1)
 
 
+def united(model: HybridModel, names: Sequence[str]) -> Tensor:  # (P,) bool
+    """Which numbers of the named tensors have a unit: they move estimates on the scale "linear" alone. The others are logarithms,
+    or are like them, of order 1.
+    """
+    _, scales, _, J = jacobian(model, names)
+    moves = (J != 0.0).any(0)  # (E, P)
+    linear = torch.tensor([scale == "linear" for scale in scales], device=moves.device)[:, None]
+    return (moves & linear).any(0) & ~(moves & ~linear).any(0)
+
+
 def effects_of(model: HybridModel) -> tuple[str, ...]:
     """The parameters that have a coordinate in η, in its order; "η1", "η2", … where the population does not name them."""
     population = model.population
-    named = getattr(population, "effects", None)
-    if isinstance(named, tuple) and len(named) == population.dimension:
-        return tuple(str(name) for name in named)
-    if isinstance(population, LogNormalPopulation) and len(population.physical) == population.dimension:
-        return tuple(p.name for p in population.physical)
+    if len(population.effects) == population.dimension:
+        return population.effects
     return tuple(f"η{k + 1}" for k in range(population.dimension))

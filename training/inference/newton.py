@@ -15,12 +15,11 @@ from training.descent import flat, place
 from training.fitted import Fitted
 from training.inference.approximations import Approximation, people_counted_in, require_approximation
 from training.inference.curvature import Curved, Likelihood, Slope, decrement, seen
-from training.inference.estimates import trained
+from training.inference.estimates import trained, united
 from training.marginal import require_float64
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
 
-_LONGEST = 0.5  # of a step, in any number: they are logarithms, and coordinates of that order
 _KEPT = 0.05  # a step that leaves less than this of what was to be gained shows that the Hessian need not be made anew
 _ROUNDING = 1e-9  # of the objective: what a step may seem to lose by rounding alone, relative
 
@@ -70,7 +69,7 @@ def polish(
 
     `fit_population` ends where slopes are small; a standard error, and a difference of two objectives, are of the optimum itself,
     and of that of their own approximation. The Hessian is that of `standard_errors`: differences of the exact gradient, with all
-    moved models as members of one computation. A step goes along what the likelihood determines, no number by more than ½, and
+    moved models as members of one computation. A step goes along what the likelihood determines, no logarithm by more than ½, and
     is halved until the objective is less. The weights of a residual are held.
 
     Arguments: `approximation`, "focei" (Laplace's method with the Fisher information, as `fit_population` by default), "laplace"
@@ -91,7 +90,7 @@ def polish(
     require_tensor(start, "polish: start (M, N, d)", "Marginal.mode of an earlier call")
     counted = people_counted_in(weights, model, cohort, "polish")
     trial, names, _ = trained(model, "polish")
-    likelihood = Likelihood(cohort, counted, names, approximation, int(nodes), solver)
+    likelihood = Likelihood(cohort, counted, names, united(trial, names), approximation, int(nodes), solver)
     curved = likelihood.curved(trial, start)
     at, people = curved.at, counted.sum(1)
     ways = [_inverse(curved, m) for m in range(len(people))]
@@ -111,7 +110,7 @@ def polish(
         if bool(converged.all()) or index == steps:
             return
         way = -torch.stack([ways[m] @ at.gradient[m] for m in range(len(ways))])
-        moved = _line(likelihood, trial, at, torch.where(converged[:, None].to(way.device), 0.0, way))
+        moved = _line(likelihood, trial, at, torch.where(converged[:, None].to(way.device), 0.0, way), curved.longest)
         if moved is None:
             if fresh:
                 return  # the quadratic promises what no step finds: as near as rounding lets
@@ -124,17 +123,23 @@ def polish(
 def _inverse(curved: Curved, m: int) -> Tensor:  # (P, P)
     """The inverse of the Hessian along what is seen; where it bends the wrong way, of its size."""
     information = curved.information[m]
-    split = seen(information, curved.noise[m])
+    split = seen(information, curved.size[m], curved.noise[m])
     inverse = split.covariance
     for way in split.saddle:
         inverse = inverse + torch.outer(way, way) / (way @ information @ way).abs().clamp(min=1e-3)
     return inverse
 
 
-def _line(likelihood: Likelihood, model: HybridModel, at: Slope, way: Tensor) -> Slope | None:
-    """The model moved along `way` (M, P), every member by as much as makes its objective less; None where none is."""
+def _line(
+    likelihood: Likelihood,
+    model: HybridModel,
+    at: Slope,
+    way: Tensor,  # (M, P)
+    longest: Tensor,  # (M, P)
+) -> Slope | None:
+    """The model moved along `way`, every member by as much as makes its objective less; None where none is."""
     point = flat(model, likelihood.names)
-    length = (_LONGEST / way.abs().amax(1).clamp(min=1e-300)).clamp(max=1.0)
+    length = (longest / way.abs().clamp(min=1e-300)).amin(1).clamp(max=1.0)
     need = way.abs().amax(1) > 0.0
     done = ~need
     found = at

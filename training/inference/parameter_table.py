@@ -144,8 +144,12 @@ def parameter_table(
 
 
 def units_of(model: HybridModel) -> dict[str, str]:
-    """The unit of every estimate that has one: typical values in their parameter's, noise in its channel's."""
+    """The unit of every estimate that has one: typical values and linear spreads in the parameter's, noise in its channel's."""
     units = {p.name: p.unit for p in model.backbone.physical}
+    scales = (
+        dict(zip(units, model.population.scales, strict=True)) if len(model.population.scales) == len(units) else {}
+    )
+    units |= {f"omega({name})": units[name] for name, scale in scales.items() if scale == "linear"}
     for channel, unit in zip(model.observation.channels, model.observation.units, strict=True):
         units |= {f"{kind}({channel})": unit for kind in ("additive", "sd")}
     return units

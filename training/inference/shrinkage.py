@@ -104,9 +104,7 @@ def _sd(values: Tensor) -> float:
 
 
 def _factor(model: HybridModel, eta: Tensor) -> Tensor:  # (M, d, d)
-    """L with Ω = L Lᵀ where the population has correlations; else the identity, since η is in units of ω."""
-    d = eta.shape[-1]
-    omega = getattr(model.population, "omega_matrix", None)
-    if isinstance(omega, Tensor) and omega.shape[-1] == d and d:
-        return torch.linalg.cholesky(omega.detach().to(eta)).expand(len(eta), d, d)
-    return torch.eye(d, dtype=eta.dtype, device=eta.device).expand(len(eta), d, d)
+    """L with Ω = L Lᵀ, or the identity where the population states no spread: η has then that of 1."""
+    d, factor = eta.shape[-1], model.population.factor
+    found = torch.eye(d, dtype=eta.dtype, device=eta.device) if factor is None else factor.detach()
+    return found.expand(len(eta), d, d)

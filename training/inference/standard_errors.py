@@ -11,13 +11,13 @@ from physics.arguments import require_choice, require_number, require_tensor
 from physics.glance import Summary, glance
 from training.inference.approximations import Approximation, people_counted_in, require_approximation
 from training.inference.curvature import Likelihood, decrement, seen
-from training.inference.estimates import backward, forward, jacobian, stretch, trained
+from training.inference.estimates import backward, forward, jacobian, stretch, trained, united
 from training.marginal import require_float64
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
 
 _SMALL = 0.1  # of a direction's largest part: what is less than this is not named
-_TOUCHED = 1e-4  # of a direction's largest part: an estimate with more than this is not determined
+_TOUCHED = 0.01  # of a direction's largest part, each in its size: less is what rounding turns a direction by
 _ILL = 1000.0  # the condition number beyond which the field speaks of a model with too many numbers for its data
 _ARRIVED = 0.1  # of −2 log L: what a fit may still be away from its optimum, without a word
 _NO_SPREAD = 0.01  # ω: people who differ by 1 % cannot be told apart from people who do not
@@ -197,27 +197,34 @@ def standard_errors(
     require_tensor(start, "standard_errors: start (M, N, d)", "Marginal.mode of an earlier call")
     counted = people_counted_in(weights, model, cohort, "standard_errors")
     trial, names, held = trained(model, "standard_errors")
-    likelihood = Likelihood(cohort, counted, names, approximation, int(nodes), solver)
+    likelihood = Likelihood(cohort, counted, names, united(trial, names), approximation, int(nodes), solver)
     curved = likelihood.curved(trial, start)
     told, scales, value, J = jacobian(trial, names)
     M, E = value.shape
     spread, unseen, away, condition, weakest = [], [], [], [], []
     for m in range(M):
-        split = seen(curved.information[m], curved.noise[m])
+        split = seen(curved.information[m], curved.size[m], curved.noise[m])
         inverse = split.covariance
         if covariance == "sandwich":
             s = torch.where(counted[m, :, None] > 0.0, curved.scores[m], 0.0)
             inverse = inverse @ (s.mT @ (counted[m, :, None] * s)) @ inverse
         own = J[m] @ inverse @ J[m].mT
-        size, axes = _correlation(own)
-        condition.append(size[-1] / size[0] if E and float(size[0]) > 0.0 else own.new_tensor(torch.inf))
-        weakest.append(axes[:, 0] if E else own.new_zeros(0))
         ways = [way for way in split.unseen @ J[m].mT if float(way.abs().amax()) > 0.0] if E else []
+        if ways or len(split.saddle) or not E:
+            condition.append(own.new_tensor(torch.inf))
+            weakest.append(own.new_zeros(E))
+        else:
+            eigenvalues, axes = _correlation(own)
+            least, most = eigenvalues[0], eigenvalues[-1]
+            condition.append(most / least if float(least) > 0.0 else own.new_tensor(torch.inf))
+            weakest.append(axes[:, 0])
+        size = J[m].abs() @ torch.nan_to_num(curved.size[m], nan=1.0)
+        size = torch.where(torch.tensor([scale == "linear" for scale in scales], device=size.device), size, 1.0)
         for way in ways:
-            own[_touched(way)] = own[:, _touched(way)] = torch.nan
-            own.diagonal()[_touched(way)] = torch.inf
-        if ways:
-            condition[-1] = own.new_tensor(torch.inf)
+            touched = _touched(way / size)
+            own[touched] = torch.nan
+            own[:, touched] = torch.nan
+            own.diagonal()[touched] = torch.inf
         if len(split.saddle):
             own = torch.full_like(own, torch.nan)
         spread.append(own)
