@@ -17,6 +17,7 @@ _OF_ERROR = (
     0.01  # the same of a number that has a unit, in its own standard errors, which is all that says how large it is
 )
 _WITHIN = (2e-3, 0.05)  # of a standard error: where such a step is as good
+_FACTOR = 10.0  # the standard error of a logarithm, with all others known, beyond which the data say nothing of it
 _LONGEST = 0.5  # what a number may be moved by in one step of a search: a logarithm
 _ERRORS = 5.0  # … and one that has a unit, in its standard errors
 _ROWS = 40_000  # simulated at once with their graph
@@ -172,14 +173,15 @@ def seen(
 ) -> Seen:
     """Split into what the likelihood determines and what it does not.
 
-    A number along which it does not bend, beyond `noise` in its size, is not seen. The matrix of the others is scaled to a
+    A number along which it does not bend, beyond `noise` in its size, is not seen; nor is a logarithm that is known to ± 10 and
+    no better with all others known, a factor of 20,000. The matrix of the others is scaled to a
     diagonal of ones, so that units play no part; a direction whose eigenvalue then is below 1e−7, or below what noise could
     make, is not seen either.
     """
     P = len(information)
     unit = torch.nan_to_num(size, nan=0.0)
     bend = information.diagonal() * unit.square()
-    floor = 20.0 * noise + (1e-10 * bend.abs().amax() if P else 0.0)
+    floor = torch.maximum(20.0 * noise + (1e-10 * bend.abs().amax() if P else 0.0), noise.new_tensor(_FACTOR**-2))
     rows = torch.nonzero(bend > floor)[:, 0]
     eye = torch.eye(P, dtype=information.dtype, device=information.device)
     unseen = [eye[j] for j in torch.nonzero(bend.abs() <= floor)[:, 0]]

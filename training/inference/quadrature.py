@@ -44,7 +44,8 @@ def quadrature_marginal(
     Arguments: `nodes` along each coordinate; `start` of the search for the modes; at most `iterations` of it; `solver`, by
     default exact steps where the model is linear and steps by error control elsewhere: no mesh is made for the outer nodes.
     Returns a `Marginal`; a person of whom one node cannot be simulated is in `failed`.
-    Errors: `ValueError` for more than four coordinates (13⁵ simulations of everybody), or a model or cohort that is not float64.
+    Errors: `ValueError` for more than four coordinates (13⁵ simulations of everybody), a model or cohort that is not float64, or
+    values between limits.
     Law: with a mean that is linear in η and constant noise, one node is exact and so is any number. A person's value does not
     depend on who else is there.
     Source: Pinheiro & Bates, J. Comput. Graph. Stat. 4 (1995) 12, section 2.4; Golub & Welsch, Math. Comput. 23 (1969) 221.
@@ -54,6 +55,11 @@ def quadrature_marginal(
     require_number(iterations, "quadrature_marginal: iterations", least=0.0, whole=True)
     require_tensor(start, "quadrature_marginal: start", "Marginal.mode of an earlier call")
     require_float64(model, cohort)
+    if bool(cohort.censored.any()):
+        raise ValueError(
+            "quadrature_marginal: some values are known to lie between limits, and this likelihood holds measured values alone; use "
+            "laplace_marginal, or take the limits out of the records"
+        )
     d = model.personal
     if d > _MOST:
         raise ValueError(
