@@ -57,8 +57,8 @@ def quadrature_marginal(
     require_float64(model, cohort)
     if bool(cohort.censored.any()):
         raise ValueError(
-            "quadrature_marginal: some values are known to lie between limits, and this likelihood holds measured values alone; use "
-            "laplace_marginal, or take the limits out of the records"
+            "quadrature_marginal: some values are known to lie between limits, and this likelihood holds measured values alone; "
+            "use laplace_marginal, or take the limits out of the records"
         )
     d = model.personal
     if d > _MOST:
