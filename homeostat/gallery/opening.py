@@ -52,7 +52,7 @@ def what_it_is(model: HybridModel, records: Sequence[Record], source: str) -> st
     kind = f"{learned.format(name)} ({members})"
     beyond = sum(int(r.censored.sum()) for r in records)
     limits = "1 more is" if beyond == 1 else f"{beyond} more are"
-    said = f" {limits} only known to lie between limits: that counts in what is learned, and in no score, coverage or calibration."
+    said = f" {limits} only known to lie between limits: that counts in what is learned, and in no score or calibration."
     return f"{kind}, of {people} with {measured} of {channels}, from {source}.{said if beyond else ''}"
 
 

@@ -275,7 +275,7 @@ def test_scores_refuse_what_is_no_number_and_m1_leaves_it_out() -> None:
     records = people(3, low=3.0)
     cohort = Cohort.of(records, m)
     prediction = predict(m, cohort, torch.zeros(1, 1, 3, 3, dtype=D))
-    with pytest.raises(ValueError, match=r"Outcome.of: \d+ values are only known to lie between limits"):
+    with pytest.raises(ValueError, match=r"Outcome\.of: \d+ values are only known to lie between limits"):
         Outcome.of(prediction, cohort)
     plain = Cohort.of(records, m, censoring="m1")
     assert int(Outcome.of(prediction, plain).y.isfinite().sum()) == int(cohort.mask.sum())
