@@ -103,9 +103,10 @@ class Outcome:
             )
         write = "give prediction.people(index) in the cohort's order, or predict for this cohort"
         require_same_people(prediction.ids, cohort.ids, "Outcome.of: prediction and cohort", write)
-        if getattr(cohort, "limits", None) is not None:
+        limits = getattr(cohort, "limits", None)
+        if limits is not None:
             raise ValueError(
-                f"Outcome.of: {int(cohort.censored.sum())} values are only known to lie between limits, and scores compare with "
+                f"Outcome.of: {int(torch.isfinite(limits).any(-1).sum())} values are only known to lie between limits, and scores compare with "
                 'numbers; write Cohort.of(records, model, censoring="m1") to score the numbers alone, and say so: values are '
                 "missing there because they were low, or high"
             )
