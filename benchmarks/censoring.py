@@ -2,8 +2,8 @@
 
     python benchmarks/censoring.py --studies 200 [--seconds 3000] [--json censoring.json]
 
-Each study: 60 people × 8 samples of an oral dose, one compartment, CL and V log-normal between people, noise combined2; the limit
-is the 30th percentile of what such studies measure. Fitted by marginal likelihood (Laplace, exact second derivatives), from
+Each study: 60 people × 8 samples of an oral dose, one compartment, CL and V log-normal between people, noise combined2; the
+limit is the 30th percentile of what such studies measure. Fitted by marginal likelihood (Laplace, exact second derivatives), from
 typical values 1.3 and 0.8 times the true ones. Printed: mean relative bias of each number over the studies and its standard error.
 """
 
@@ -28,9 +28,7 @@ UNITS = {"time": "h", "dose": "mg", "concentration": "mg/L"}
 
 def model(ka: float, CL: float, V: float, noise: tuple[float, float]) -> HybridModel:
     """A one-compartment model whose population has these typical values; CL and V vary between people, ka is shared."""
-    backbone = OneCompartmentOral(
-        parameters="clearance", ka=(0.1, ka, 20.0), CL=(0.1, CL, 100.0), V=(1.0, V, 1000.0), faster="ka"
-    )
+    backbone = OneCompartmentOral(parameters="clearance", typical={"ka": ka, "CL": CL, "V": V})
     population = LogNormalPopulation(backbone.physical, [None, 0.3, 0.2], learn_spread=True)
     return HybridModel(
         backbone,

@@ -105,8 +105,9 @@ class Outcome:
         require_same_people(prediction.ids, cohort.ids, "Outcome.of: prediction and cohort", write)
         limits = getattr(cohort, "limits", None)
         if limits is not None:
+            count = int(torch.isfinite(limits).any(-1).sum())
             raise ValueError(
-                f"Outcome.of: {int(torch.isfinite(limits).any(-1).sum())} values are only known to lie between limits, and scores compare with "
+                f"Outcome.of: {count} values are only known to lie between limits, and scores compare with "
                 'numbers; write Cohort.of(records, model, censoring="m1") to score the numbers alone, and say so: values are '
                 "missing there because they were low, or high"
             )
