@@ -3,8 +3,9 @@
     python benchmarks/censoring.py --studies 200 [--seconds 3000] [--json censoring.json]
 
 Each study: 60 people × 8 samples of an oral dose, one compartment, CL and V log-normal between people, noise combined2; the
-limit is the 30th percentile of what such studies measure. Fitted by marginal likelihood (Laplace, exact second derivatives), from
-typical values 1.3 and 0.8 times the true ones. Printed: mean relative bias of each number over the studies and its standard error.
+limit is the 30th percentile of what such studies measure. Fitted by marginal likelihood (Laplace, exact second derivatives),
+from typical values 1.3 and 0.8 times the true ones. Printed: mean relative bias of each number over the studies and its
+standard error.
 """
 
 import argparse
