@@ -70,10 +70,10 @@ class ParameterTable:
 
     __repr__, _repr_html_ = glance(_summary)
 
-    def frame(self) -> "DataFrame":
+    def to_frame(self) -> "DataFrame":
         """One row for each estimate, as a pandas DataFrame: the fields of `ParameterRow`."""
         columns = list(ParameterRow.__dataclass_fields__)
-        return frame_of({name: [getattr(row, name) for row in self.rows] for name in columns}, "ParameterTable.frame")
+        return frame_of({name: [getattr(row, name) for row in self.rows] for name in columns}, "ParameterTable.to_frame")
 
     def sentences(self) -> list[str]:
         """What a reader must know beside the numbers; nothing where all is well."""
@@ -106,7 +106,7 @@ def parameter_table(
 
     Arguments: `fitted`, what `last(fit_population(…))` or `last(polish(…))` gave; `cohort`, the people of the fit; `level` of the
     intervals; `approximation`, that of the fit; the rest as in `standard_errors`.
-    Returns a `ParameterTable`: `.rows`, `.frame()` for pandas, `.sentences()`.
+    Returns a `ParameterTable`: `.rows`, `.to_frame()` for pandas, `.sentences()`.
     Errors: `ValueError` for what is no `Fitted`, and as `standard_errors`.
     """
     if not isinstance(fitted, Fitted):

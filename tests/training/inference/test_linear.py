@@ -339,7 +339,7 @@ def test_the_table_says_all_of_it() -> None:
     cohort = cohort_of(seed=10)
     fitted = last(polish(lines(), cohort, solver=Exponential()))
     table = parameter_table(fitted, cohort, solver=Exponential(), level=0.9)
-    frame = table.frame()
+    frame = table.to_frame()
     assert list(frame["name"]) == ["a", "b", "omega(a)", "omega(b)", "additive(y)"]
     assert list(frame["unit"]) == ["mg", "mg", "mg", "mg", "mg"]
     assert frame["estimate"].tolist() == pytest.approx(table.errors.value[0].tolist())
