@@ -24,6 +24,7 @@ def _summary(found: Any) -> Summary:
         ("AIC", found.aic),
         ("people", found.people),
         ("measurements", found.measurements),
+        ("between limits", found.between or None),
         ("estimated", f"{len(found.estimated)}: {', '.join(found.estimated)}"),
     ]
 
@@ -34,9 +35,9 @@ class ObjectiveValue:
 
     `ofv` (M,), the objective function value of the field's programs: −2 log L without n log 2π, n the measurements ·
     `each` (M, N), what every person adds to it · `approximation` of the likelihood, and `nodes` of quadrature (0 of the others) ·
-    `measurements` n and `people` N · `data`, the digest of what was measured, of whom and when · `estimated`, the names of the
-    estimated numbers · `spreads`, the parameters that have an η, learned spread or not · `held`, how many weights of networks
-    were taken as known: their number counts in no criterion here.
+    `measurements` n, `between`, how many values more are known to lie between limits, and `people` N · `data`, the digest of what
+    was measured, of whom and when · `estimated`, the names of the estimated numbers · `spreads`, the parameters that have an η,
+    learned spread or not · `held`, how many weights of networks were taken as known: no criterion here counts them.
     """
 
     ofv: Tensor
@@ -44,6 +45,7 @@ class ObjectiveValue:
     approximation: Approximation
     nodes: int
     measurements: int
+    between: int
     people: int
     data: str
     estimated: tuple[str, ...]
@@ -81,7 +83,7 @@ class ObjectiveValue:
         Source: Schwarz, Ann. Stat. 6 (1978) 461; Delattre, Lavielle & Poursat, Electron. J. Stat. 8 (2014) 456, equation 5.
         """
         require_choice(count, ("people", "measurements", "mixed"), "ObjectiveValue.bic: count")
-        several, all_of = math.log(self.people), math.log(max(1, self.measurements))
+        several, all_of = math.log(self.people), math.log(max(1, self.measurements + self.between))
         if count != "mixed":
             return self.minus_two_log_likelihood + len(self.estimated) * (several if count == "people" else all_of)
         of_people = sum(_of_people(name, self.spreads) for name in self.estimated)
@@ -134,6 +136,7 @@ def objective_value(
         approximation,
         int(nodes) if approximation == "quadrature" else 0,
         round(float((counted[0] * there).sum())),
+        round(float((counted[0] * cohort.censored.sum((-1, -2))).sum())),
         round(float(counted[0].sum())),
         _digest(cohort, counted),
         estimated,
@@ -143,13 +146,11 @@ def objective_value(
 
 
 def _digest(cohort: Cohort, counted: Tensor) -> str:
-    """Of who was measured when, with what result, and how often each counts."""
+    """Of who was measured when, with what result, how values between limits count, and how often each person does."""
     made = hashlib.sha256(repr(cohort.ids).encode())
     for value in (cohort.times, torch.nan_to_num(cohort.y, nan=-1.25e300), counted):
         made.update(value.detach().to("cpu", torch.float64).contiguous().numpy().tobytes())
-    limits = getattr(cohort, "limits", None)
-    if isinstance(limits, Tensor):
-        made.update(
-            torch.nan_to_num(limits, nan=-1.25e300).detach().to("cpu", torch.float64).contiguous().numpy().tobytes()
-        )
+    if cohort.limits is not None:
+        made.update(cohort.limits.detach().to("cpu", torch.float64).contiguous().numpy().tobytes())
+    made.update(cohort.censoring.encode())
     return made.hexdigest()

@@ -73,7 +73,9 @@ class ParameterTable:
     def to_frame(self) -> "DataFrame":
         """One row for each estimate, as a pandas DataFrame: the fields of `ParameterRow`."""
         columns = list(ParameterRow.__dataclass_fields__)
-        return frame_of({name: [getattr(row, name) for row in self.rows] for name in columns}, "ParameterTable.to_frame")
+        return frame_of(
+            {name: [getattr(row, name) for row in self.rows] for name in columns}, "ParameterTable.to_frame"
+        )
 
     def sentences(self) -> list[str]:
         """What a reader must know beside the numbers; nothing where all is well."""

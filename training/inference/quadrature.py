@@ -13,7 +13,6 @@ from physics.arguments import require_number, require_tensor
 from training.marginal import Marginal, require_float64
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
-from training.people.likelihoods import gaussian_nll
 from training.people.mode import modes
 
 _MOST = 4  # coordinates of a person: 13 nodes along each are 28,561 simulations of everybody
@@ -37,15 +36,16 @@ def quadrature_marginal(
     dimensions, and η_k = η* + √2 L x_k:
     p(y_i) ≈ 2^{d/2} det L Σ_k w_k e^{|x_k|²} p(y_i | η_k) N(η_k; 0, I).
     One node is Laplace's approximation with the Fisher information; with more it approaches the integral, however far from
-    Gaussian a person's posterior is, as long as it has one mode. Every person is simulated nodes^d times.
+    Gaussian a person's posterior is, as long as it has one mode. Every person is simulated nodes^d times. Values between limits
+    count as in `laplace_marginal`.
     The value is differentiable in everything trainable. Its derivative is that of the sum with nodes and weights held,
     Σ_k (posterior weight of node k)·∂[−log p(y_i, η_k)], which approaches the derivative of the integral (Fisher's identity).
 
     Arguments: `nodes` along each coordinate; `start` of the search for the modes; at most `iterations` of it; `solver`, by
     default exact steps where the model is linear and steps by error control elsewhere: no mesh is made for the outer nodes.
     Returns a `Marginal`; a person of whom one node cannot be simulated is in `failed`.
-    Errors: `ValueError` for more than four coordinates (13⁵ simulations of everybody), a model or cohort that is not float64, or
-    values between limits.
+    Errors: `ValueError` for more than four coordinates (13⁵ simulations of everybody), or a model or cohort that is not
+    float64.
     Law: with a mean that is linear in η and constant noise, one node is exact and so is any number. A person's value does not
     depend on who else is there.
     Source: Pinheiro & Bates, J. Comput. Graph. Stat. 4 (1995) 12, section 2.4; Golub & Welsch, Math. Comput. 23 (1969) 221.
@@ -55,11 +55,6 @@ def quadrature_marginal(
     require_number(iterations, "quadrature_marginal: iterations", least=0.0, whole=True)
     require_tensor(start, "quadrature_marginal: start", "Marginal.mode of an earlier call")
     require_float64(model, cohort)
-    if bool(cohort.censored.any()):
-        raise ValueError(
-            "quadrature_marginal: some values are known to lie between limits, and this likelihood holds measured values alone; "
-            "use laplace_marginal, or take the limits out of the records"
-        )
     d = model.personal
     if d > _MOST:
         raise ValueError(
@@ -118,7 +113,7 @@ def _integrated(
         k = some.shape[1]
         who = torch.arange(N, device=mode.device).repeat(k)
         run = rollout(model, cohort.conditions.people(who), some.reshape(M, k * N, d), solver, on_failure="return")
-        nll = gaussian_nll(cohort.y.repeat(k, 1, 1), run.mean, run.variance).reshape(-1, k, N)
+        nll = cohort.nll(run.mean, run.variance).reshape(-1, k, N)
         log_f.append(-nll - 0.5 * some.square().sum(-1))
     summed = torch.logsumexp(log_w[:, None] + torch.cat(log_f, 1), 1)  # (M, N)
     width = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)

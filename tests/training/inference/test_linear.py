@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import quad
 from scipy.optimize import minimize
 from scipy.stats import chi2, norm
 
@@ -174,6 +175,41 @@ def test_members_do_not_influence_each_other_and_weights_count_people() -> None:
     torch.testing.assert_close(both.away[1], one.away[0], rtol=1e-4, atol=1e-7)
 
 
+def test_values_between_limits_count_by_their_probability() -> None:
+    """One coordinate: scipy integrates the normal densities and tails of one person after the other."""
+    whole = cohort_of(seed=11)
+    model = lines({"a": Normal(0.8), "b": Fixed()})
+    low = torch.quantile(whole.y[torch.isfinite(whole.y)], 0.3)
+    below = whole.y < low
+    limits = torch.full((*whole.y.shape, 2), math.inf, dtype=F64)
+    limits[..., 0] = -math.inf
+    limits[..., 1] = torch.where(below, low, math.inf)
+    cohort = replace(whole, y=torch.where(below, torch.nan, whole.y), limits=limits)
+    expected = []
+    for i in range(12):
+        y, x = cohort.y[i, :, 0].numpy(), regressors(cohort)[i].numpy()
+
+        def density(
+            eta: float, y: np.ndarray = y, x: np.ndarray = x, under: np.ndarray = below[i, :, 0].numpy()
+        ) -> float:
+            mean = 1.0 + 0.8 * eta - 2.0 * x
+            known = norm.logpdf(y, mean, 0.3)[np.isfinite(y)].sum()
+            return float(np.exp(known + norm.logcdf((float(low) - mean) / 0.3)[under].sum()) * norm.pdf(eta))
+
+        expected.append(-math.log(quad(density, -6.0, 6.0, epsabs=0.0, epsrel=1e-10, limit=200)[0]))
+    found = quadrature_marginal(model, cohort, nodes=25, solver=Exponential()).value[0].detach()
+    # a posterior whose tails are not the normal's takes more nodes: 25 leave this
+    np.testing.assert_allclose(found.numpy(), np.array(expected), atol=1e-6)
+    value = objective_value(model, cohort, approximation="quadrature", nodes=25, solver=Exponential())
+    assert value.between == int(below.sum())
+    assert value.measurements == int(cohort.mask.sum())
+    without = objective_value(
+        model, replace(cohort, censoring="m1"), approximation="quadrature", nodes=25, solver=Exponential()
+    )
+    with pytest.raises(ValueError, match="different data"):
+        likelihood_ratio(value, replace(without, estimated=(*without.estimated, "more")))
+
+
 # --- comparisons
 
 
@@ -194,7 +230,7 @@ def test_the_test_of_a_spread_knows_that_zero_is_the_end_of_its_range() -> None:
 
 def value_of(ofv: float, estimated: tuple[str, ...], spreads: tuple[str, ...], **other: Any) -> ObjectiveValue:
     one = torch.tensor([ofv], dtype=F64)
-    return replace(ObjectiveValue(one, one[:, None], "focei", 0, 100, 10, "data", estimated, spreads, 0), **other)
+    return replace(ObjectiveValue(one, one[:, None], "focei", 0, 100, 0, 10, "data", estimated, spreads, 0), **other)
 
 
 @pytest.mark.parametrize("fall", [0.0, 0.3, 2.7055, 3.8415, 11.0])
