@@ -187,11 +187,9 @@ def test_values_between_limits_count_by_their_probability() -> None:
     cohort = replace(whole, y=torch.where(below, torch.nan, whole.y), limits=limits)
     expected = []
     for i in range(12):
-        y, x = cohort.y[i, :, 0].numpy(), regressors(cohort)[i].numpy()
+        y, x, those = cohort.y[i, :, 0].numpy(), regressors(cohort)[i].numpy(), below[i, :, 0].numpy()
 
-        def density(
-            eta: float, y: np.ndarray = y, x: np.ndarray = x, under: np.ndarray = below[i, :, 0].numpy()
-        ) -> float:
+        def density(eta: float, y: np.ndarray = y, x: np.ndarray = x, under: np.ndarray = those) -> float:
             mean = 1.0 + 0.8 * eta - 2.0 * x
             known = norm.logpdf(y, mean, 0.3)[np.isfinite(y)].sum()
             return float(np.exp(known + norm.logcdf((float(low) - mean) / 0.3)[under].sum()) * norm.pdf(eta))
