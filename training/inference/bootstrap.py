@@ -122,7 +122,9 @@ def bootstrap(
     for name, parameter in trial.named_parameters():
         parameter.requires_grad_(name in names)  # networks are held, as standard errors hold them
     counts = people_drawn(cohort.conditions.size, int(count), generator, strata).to(cohort.y)
-    models, ended, arrived = [], [], []
+    models: list[HybridModel] = []
+    ended: list[str] = []
+    arrived: list[Tensor] = []
     for rows in torch.arange(int(count)).split(int(together)):
         stack = select(trial, torch.zeros(len(rows), dtype=torch.long))
         fitted = last(
