@@ -110,6 +110,8 @@ def bootstrap(
     require_fit(model, cohort, "bootstrap", solver)
     require_float64(model, cohort)
     require_number(count, "bootstrap: count", least=1.0, most=1e6, whole=True)
+    require_number(steps, "bootstrap: steps", least=1.0, whole=True)
+    require_number(tolerance, "bootstrap: tolerance", above=0.0)
     require_number(together, "bootstrap: together", least=1.0, whole=True)
     require_generator(generator, "bootstrap: generator")
     require_tensor(start, "bootstrap: start (1, N, d)", "Marginal.mode of an earlier call")
@@ -160,9 +162,12 @@ def people_drawn(
     strata: Sequence[str] | None = None,  # (N,)
 ) -> Tensor:  # (B, N)
     """How often each of B draws with replacement holds each person; within each stratum as many as it has."""
-    labels = ["" for _ in range(people)] if strata is None else list(strata)
-    if len(labels) != people:
-        raise ValueError(f"bootstrap: strata is a label for each of {people} people, and is {quote(strata)}")
+    listed = isinstance(strata, Sequence) and not isinstance(strata, str)
+    labels = [*strata] if strata is not None and listed else [""] * (people if strata is None else -1)
+    if len(labels) != people or not all(isinstance(label, str) for label in labels):
+        raise ValueError(
+            f"bootstrap: strata is a label for each of {people} people, and is {quote(strata)}; write a list of words"
+        )
     counts = torch.zeros(count, people, dtype=torch.float64)
     for label in dict.fromkeys(labels):
         mine = torch.tensor([i for i, one in enumerate(labels) if one == label])

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from physics.arguments import require_kind
+from physics.arguments import require_kind, require_number
 from physics.glance import Summary, glance
 from training.inference.objective_value import ObjectiveValue
 
@@ -46,6 +46,8 @@ class LikelihoodRatio:
 
     def sentence(self, member: int = 0) -> str:
         """In words."""
+        require_number(member, "LikelihoodRatio.sentence: member", least=0.0, most=len(self.p) - 1.0, whole=True)
+        member = int(member)
         return (
             f"With {', '.join(self.added)} estimated, −2 log L falls by {float(self.fall[member]):.2f}; if the smaller model "
             "were true, it "

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel
+from physics.arguments import require_kind
 
 Named = dict[str, tuple[str, Tensor]]  # name → (scale, value (M,))
 
@@ -27,6 +28,7 @@ def estimates(model: HybridModel) -> Named:
     scale; "corr(CL,V)" a correlation of two; "WT on V" a learned covariate coefficient; "additive(concentration)" a noise head's.
     Arguments: `model`. Returns name → (scale, value (M,)), differentiable in the model's tensors.
     """
+    require_kind(model, HybridModel, "estimates: model", "estimates(fitted.model)")
     found: Named = {}
     for part in _parts(model):
         for name, (scale, value) in part.estimates().items() if isinstance(part, HasEstimates) else ():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel, Solver
-from physics.arguments import require_choice, require_number, require_tensor
+from physics.arguments import require_choice, require_number, require_shape, require_tensor
 from physics.glance import Summary, glance
 from training.inference.approximations import Approximation, people_counted_in, require_approximation
 from training.inference.curvature import Likelihood, decrement, seen
@@ -104,6 +104,10 @@ class StandardErrors:
 
     def in_words(self, direction: Tensor) -> str:  # (E,)
         """A direction on the scales, by the names of what it moves: "log V +0.71, log F −0.71"."""
+        require_tensor(direction, "StandardErrors.in_words: direction", "errors.weakest[0]")
+        require_shape(
+            direction, "StandardErrors.in_words: direction", len(self.names), write="errors.weakest[0]", like=self.value
+        )
         scaled = direction / direction.abs().amax().clamp(min=1e-300)
         order = [j for j in torch.argsort(-scaled.abs()).tolist() if abs(float(scaled[j])) >= _SMALL]
         sign = 1.0 if not order or float(direction[order[0]]) > 0.0 else -1.0
