@@ -102,7 +102,10 @@ def study() -> tuple[HybridModel, Cohort]:
 @cache
 def at_optimum(approximation: Any, nodes: int = 1) -> Fitted:
     model, cohort = study()
-    fitted = last(polish(model, cohort, approximation=approximation, nodes=nodes, tolerance=1e-5))
+    # five nodes are people for whom the mesh still serves; the thirteenth is not
+    fitted = last(
+        polish(model, cohort, approximation=approximation, nodes=nodes, tolerance=1e-5, solver=RungeKutta("rk4"))
+    )
     assert bool(fitted.step.converged.all())  # type: ignore[union-attr]
     return fitted
 
@@ -177,7 +180,7 @@ def test_laplace_is_the_textbooks_on_the_closed_form() -> None:
             (slope,) = torch.autograd.grad(function(eta, point).sum(), eta, create_graph=True)
             H = torch.stack([torch.autograd.grad(slope[:, j].sum(), eta, retain_graph=True)[0] for j in range(3)], -1)
             eta = (eta - torch.linalg.solve(H, slope[..., None])[..., 0]).detach()
-            if float(slope.abs().max()) < 1e-11:
+            if float(slope.detach().abs().max()) < 1e-11:
                 break
         total = 2.0 * (function(eta, point) + 0.5 * torch.logdet(H) - 1.5 * math.log(2.0 * math.pi)).sum()
         return total.detach() - 132 * math.log(2.0 * math.pi)
