@@ -98,9 +98,9 @@ def _pictures(folder: Path, found: Diagnosed, since: str) -> list[Picture]:
             subtitle = f"{found.draws} cohorts of the same people drawn from {one.about.members}, {one.binning}"
             axes = predictive_check_axes(kinds, title=title, subtitle=subtitle, since=since)
             caption = (
-                f"{alone}A visual predictive check: quantiles of what was measured, over where 95 of 100 cohorts drawn from the "
-                "model have the same quantile; of the whole law, not cut at 0. Prediction-corrected: doses and covariates no longer "
-                "add to the spread. Ticks on the axis of time part the bins."
+                f"{alone}A visual predictive check: quantiles of what was measured, over where 95 of 100 cohorts drawn from "
+                "the model have the same quantile; of the whole law, not cut at 0. Prediction-corrected: doses and covariates no "
+                "longer add to the spread. Ticks on the axis of time part the bins."
             )
             pictures.append(
                 written(
