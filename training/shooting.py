@@ -15,8 +15,8 @@ from hybrid.problem import Problem
 from hybrid.threads import of_cohort, threads_by
 from physics.arguments import require_kind, require_number, require_shape, require_tensor
 from physics.glance import Summary, glance
+from training.course import named
 from training.fitted import Fitted
-from training.fitting import named
 from training.looks import Looks
 from training.losses import residual_share
 from training.objective import Objective, people_counted

@@ -3,9 +3,9 @@
 import copy
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,60 +24,103 @@ KindT = TypeVar("KindT")
 class State:
     """A fit after step `index`.
 
-    The `model` and the people's coordinates `personal` (M, N, d), their `optimiser` and its `schedule`; the `best` fit;
-    `best_score`, `latest` score and `stale` looks (M,) of held-out people, whose coordinates `warm` (M, N, d) the next
-    look goes on from; `loss` (M,) and learning `rate` of the step.
+    The `model` and the people's coordinates `personal` (M, N, d), and `more` that a step changes, by name (starts of windows,
+    multipliers); the `best` fit; `best_score`, `latest` score and `stale` looks (M,) of what judges, whose people's coordinates
+    `warm` (M, N, d) the next look goes on from; `loss` (M,) and learning `rate` of the step. The `optimiser` and its `schedule`
+    are those of the `stage` that began after step `since`.
     Law: `restore(saved())` and going on is going on.
     """
 
     model: HybridModel
     personal: Tensor
-    optimiser: Optimizer
-    schedule: LRScheduler
     best: Fitted
     best_score: Tensor
     latest: Tensor
     stale: Tensor
     loss: Tensor
+    more: dict[str, Tensor] = field(default_factory=dict)
     warm: Tensor | None = None
     rate: float = math.nan
     index: int = 0
+    stage: str = ""
+    since: int = 0
+    moved_by: Optimizer | None = None
+    scheduled: LRScheduler | None = None
 
     @staticmethod
     def begin(
         model: HybridModel,
         people: int,
-        optimiser: Callable[..., Optimizer],
-        rate: float,
-        schedule: Callable[[Optimizer], LRScheduler],
+        personal: Tensor | None = None,  # (M, N, d)
+        more: Mapping[str, Tensor] | None = None,
     ) -> "State":
-        """Before the first step: everyone at 0, in the model's own type and on its device.
-
-        Errors: `ValueError` for an optimiser or schedule that cannot keep members apart.
-        """
+        """Before the first step: everyone at 0 or as `personal` says, in the model's own type and on its device."""
         M = model.members
         like = model_like(model)
-        personal = torch.zeros(M, people, model.personal, dtype=like.dtype, device=like.device, requires_grad=True)
-        moved_by = _made(lambda: optimiser([*model.parameters(), personal], lr=rate), Optimizer, "optimiser=torch.optim.Adam")
-        if isinstance(moved_by, torch.optim.LBFGS):
-            raise ValueError("fit: LBFGS searches along one line for all members; use one that works by element (Adam, SGD)")
-        scheduled = _made(
-            lambda: schedule(moved_by), LRScheduler, "schedule=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 200)"
-        )
-        if isinstance(scheduled, ReduceLROnPlateau):
-            raise ValueError("fit: ReduceLROnPlateau would let one member's loss set the others' rate; use one that counts steps")
+        if personal is None:
+            personal = torch.zeros(M, people, model.personal, dtype=like.dtype, device=like.device)
+        personal = personal.detach().clone().requires_grad_()
         unknown = torch.full((M,), math.nan, dtype=torch.float64, device=like.device)
         return State(
             model,
             personal,
-            moved_by,
-            scheduled,
             best=Fitted(copy.deepcopy(model), personal.detach().clone()),
             best_score=torch.full_like(unknown, math.inf),
             latest=unknown,
             stale=torch.zeros(M, dtype=torch.long, device=like.device),
             loss=unknown,
+            more=dict(more or {}),
         )
+
+    def enter(
+        self,
+        stage: str,
+        since: int,
+        groups: Sequence[Mapping[str, Any]],
+        optimiser: Callable[..., Optimizer],
+        rate: float,
+        schedule: Callable[[Optimizer], LRScheduler],
+        name: str = "fit",
+    ) -> None:
+        """Begin a stage: an optimiser of these groups of tensors, and its schedule.
+
+        A group may carry numbers of its own beside its "params", as torch takes them; of one group the tensors alone are given.
+        Errors: `ValueError`, beginning with `name`, for an optimiser or schedule that cannot keep members apart.
+        """
+        write = "optimiser=torch.optim.Adam"
+
+        def moves() -> Optimizer:
+            plainly = len(groups) == 1 and groups[0].keys() == {"params"}
+            return optimiser(groups[0]["params"] if plainly else [dict(g) for g in groups], lr=rate)
+
+        self.moved_by = _made(moves, Optimizer, write, name)
+        if isinstance(self.moved_by, torch.optim.LBFGS) and self.model.members > 1:
+            raise ValueError(
+                f"{name}: LBFGS searches along one line for all {self.model.members} members; use one that works by element "
+                "(Adam, SGD), or fit members one by one, select(model, torch.tensor([0]))"
+            )
+        by = self.moved_by
+        write = "schedule=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 200)"
+        self.scheduled = _made(lambda: schedule(by), LRScheduler, write, name)
+        if isinstance(self.scheduled, ReduceLROnPlateau):
+            raise ValueError(
+                f"{name}: ReduceLROnPlateau would let one member's loss set the others' rate; use one that counts steps"
+            )
+        self.stage, self.since = stage, since
+
+    @property
+    def optimiser(self) -> Optimizer:
+        """What moves the tensors of this stage."""
+        if self.moved_by is None:
+            raise RuntimeError("State.optimiser: no stage has begun")
+        return self.moved_by
+
+    @property
+    def schedule(self) -> LRScheduler:
+        """What sets its rates."""
+        if self.scheduled is None:
+            raise RuntimeError("State.schedule: no stage has begun")
+        return self.scheduled
 
     def saved(self) -> Saved:
         """A copy that no later step changes."""
@@ -85,6 +128,7 @@ class State:
         tensors |= {f"best.{name}": t.detach() for name, t in _tensors(self.best.model)}
         tensors |= {"personal": self.personal.detach().clone(), "best_personal": self.best.personal}
         tensors |= {name: getattr(self, name) for name in ("best_score", "latest", "stale", "loss")}
+        tensors |= {f"more.{name}": t.detach().clone() for name, t in self.more.items()}
         if self.warm is not None:
             tensors["warm"] = self.warm
         # fit draws nothing; a residual of one's own may
@@ -95,16 +139,22 @@ class State:
         on_cpu = []  # step counts live there, whatever device their parameter is on
         for i, parameter in enumerate(self._moved()):
             for key, value in self.optimiser.state.get(parameter, {}).items():
+                listed = isinstance(value, list) and any(isinstance(v, Tensor) for v in value)  # L-BFGS's memory
                 if isinstance(value, Tensor):
                     tensors[f"optimiser.{i}.{key}"] = value.detach().clone()
                     on_cpu += [f"optimiser.{i}.{key}"] * (not value.is_cuda)
+                elif listed:
+                    # where some are None it is room to work in, which every step fills anew
+                    kept = value if all(isinstance(v, Tensor) for v in value) else []
+                    tensors |= {f"optimiser.{i}.{key}.{k}": v.detach().clone() for k, v in enumerate(kept)}
                 else:
                     numbers.setdefault(str(i), {})[key] = value
-        values = {"rate": self.rate, "groups": self.groups(), "optimiser": numbers, "on_cpu": on_cpu}
+        values: dict[str, object] = {"rate": self.rate, "groups": self.groups(), "optimiser": numbers, "on_cpu": on_cpu}
+        values |= {"stage": self.stage, "since": self.since}
         return Saved(self.index, values, tensors)
 
     def restore(self, saved: Saved) -> None:
-        """Become the state that was saved, of the same fit.
+        """Become the state that was saved, of the same fit and in the stage that it was saved in.
 
         Errors: `ValueError` where the schedule does not lead to the rates that were saved.
         """
@@ -112,8 +162,12 @@ class State:
         # The schedule's state is the count of its steps, so it is stepped there: whatever a schedule of one's own keeps
         # inside need not be written. Without gradients the optimiser's own steps change nothing.
         self.optimiser.zero_grad()
-        for _ in range(saved.index):
-            self.optimiser.step()
+        nothing = self.personal.detach().new_zeros(())
+        for _ in range(saved.index - self.since):
+            if isinstance(self.optimiser, torch.optim.LBFGS):
+                self.optimiser.step(lambda: nothing)  # no gradient: it stays where it is
+            else:
+                self.optimiser.step()
             self.schedule.step()
         if json.dumps(self.groups()) != json.dumps(saved.values["groups"]):
             raise ValueError(
@@ -127,12 +181,20 @@ class State:
                 for name, tensor in _tensors(model):
                     tensor.copy_(tensors[f"{start}.{name}"])
             self.personal.copy_(tensors["personal"])
+            for name, tensor in self.more.items():
+                tensor.copy_(tensors[f"more.{name}"])
         moved = self._moved()
+        several: dict[tuple[int, str], dict[int, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimiser."):
-                _, i, key = name.split(".", 2)
+                _, i, key, *place = name.split(".")
+                if place:
+                    several.setdefault((int(i), key), {})[int(place[0])] = tensor.to(where)
+                    continue
                 counts = tensor.ndim == 0 and name in saved.values["on_cpu"]
                 self.optimiser.state[moved[int(i)]][key] = tensor if counts else tensor.to(where)
+        for (at, key), parts in several.items():
+            self.optimiser.state[moved[at]][key] = [parts[k] for k in sorted(parts)]
         for i, numbers in saved.values["optimiser"].items():
             self.optimiser.state[moved[int(i)]].update(numbers)
         self.best = Fitted(best, tensors["best_personal"].to(where))
@@ -156,13 +218,13 @@ def _tensors(model: HybridModel) -> list[tuple[str, Tensor]]:
     return [*model.named_parameters(), *model.named_buffers()]
 
 
-def _made(make: Callable[[], KindT], kind: type[KindT], write: str) -> KindT:
+def _made(make: Callable[[], KindT], kind: type[KindT], write: str, name: str) -> KindT:
     """What a function of the caller's makes. Errors: `ValueError` where it makes something else, or nothing."""
     try:
         made = make()
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"fit: no {kind.__name__} can be made: {str(error)[:150]}; write {write}") from error
-    require_kind(made, kind, f"fit: what the function gives, which is to be a {kind.__name__},", write)
+        raise ValueError(f"{name}: no {kind.__name__} can be made: {str(error)[:150]}; write {write}") from error
+    require_kind(made, kind, f"{name}: what the function gives, which is to be a {kind.__name__},", write)
     return made
 
 

@@ -1,12 +1,12 @@
 """What one step exchanges between processes: gradients and their norms; and the state that all of them have."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hybrid import HybridModel
 from training.machinery.checkpoint import Checkpoint, Saved
 from training.machinery.distributed import Shard
 
@@ -21,31 +21,46 @@ def latest_of(checkpoint: Checkpoint, fingerprint: Mapping[str, Any], shard: Sha
     return found[index]
 
 
+@dataclass(frozen=True)
+class Part:
+    """Tensors whose gradients are clipped together: `shared` (M, …) by everyone, summed over processes, and people's `own`."""
+
+    shared: Sequence[Tensor]
+    own: Sequence[Tensor] = ()
+
+
 def sum_and_clip(
-    model: HybridModel,
-    personal: Tensor,  # (M, N, d)
-    loss: Tensor,  # (M,)
+    parts: Sequence[Part],
+    losses: Tensor,  # (K, M)
     largest: float | None,
     shard: Shard,
-) -> Tensor:  # (M,)
-    """Sum the shared gradients over processes; scale each member's whole gradient to at most `largest`; the loss of all.
+) -> Tensor:  # (K, M)
+    """Sum the shared gradients over processes; scale each member's gradient of each part to at most `largest`; the losses of all.
 
-    Gradients that no loss reached stay None.
+    Gradients that no loss reached stay None. A tensor that all members share, (1, …), is not scaled.
     """
-    shared = [p.grad for p in model.parameters() if p.grad is not None]
-    own = [] if personal.grad is None else [personal.grad]
-    M = loss.shape[0]
-    square = torch.stack([loss.new_zeros(M), *(g.flatten(1).square().sum(1) for g in own)]).sum(0)  # (M,)
+    M = losses.shape[1]
+    shared = [[t.grad for t in part.shared if t.grad is not None] for part in parts]
+    own = [[t.grad for t in part.own if t.grad is not None] for part in parts]
+    nothing = losses.new_zeros(M)
+    squares = torch.stack([torch.stack([nothing, *(_square(g) for g in part)]).sum(0) for part in own])  # (parts, M)
     if shard.world > 1:
         # one exchange for everything: many small ones would each wait
-        flat = shard.total(torch.cat([*(g.reshape(-1) for g in shared), square, loss]))
-        *parts, square, loss = flat.split([*(g.numel() for g in shared), M, M])
-        for g, part in zip(shared, parts, strict=True):
-            g.copy_(part.view_as(g))
+        every = [g for part in shared for g in part]
+        flat = shard.total(torch.cat([*(g.reshape(-1) for g in every), squares.reshape(-1), losses.reshape(-1)]))
+        *summed, total, said = flat.split([*(g.numel() for g in every), squares.numel(), losses.numel()])
+        for g, value in zip(every, summed, strict=True):
+            g.copy_(value.view_as(g))
+        squares, losses = total.view_as(squares), said.view_as(losses)
     if largest is not None:
-        stacked = [g for g in shared if g.shape[0] == M]
-        norm = torch.stack([*(g.flatten(1).square().sum(1) for g in stacked), square]).sum(0).sqrt()  # (M,)
-        factor = (largest / norm.clamp(min=1e-12)).clamp(max=1.0)
-        for g in [*stacked, *own]:
-            g.mul_(factor.reshape(-1, *[1] * (g.ndim - 1)))
-    return loss
+        for mine, others, square in zip(shared, own, squares, strict=True):
+            stacked = [g for g in mine if g.shape[0] == M]
+            norm = torch.stack([*(_square(g) for g in stacked), square]).sum(0).sqrt()  # (M,)
+            factor = (largest / norm.clamp(min=1e-12)).clamp(max=1.0)
+            for g in [*stacked, *others]:
+                g.mul_(factor.reshape(-1, *[1] * (g.ndim - 1)))
+    return losses
+
+
+def _square(gradient: Tensor) -> Tensor:  # (M,)
+    return gradient.flatten(1).square().sum(1)

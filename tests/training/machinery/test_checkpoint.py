@@ -457,12 +457,33 @@ def test_every_is_a_number_of_steps(tmp_path: Path) -> None:
 
 
 def test_optimisers_that_mix_members_are_refused(model: HybridModel, cohort: Cohort) -> None:
-    with pytest.raises(ValueError, match="LBFGS"):
-        next(fit(model, cohort, search=Search(optimiser=torch.optim.LBFGS)))
+    with pytest.raises(ValueError, match=r"^fit: LBFGS searches along one line for all 2 members"):
+        next(fit(stacked(model, 2), cohort, search=Search(optimiser=torch.optim.LBFGS)))
     with pytest.raises(ValueError, match="ReduceLROnPlateau"):
         next(fit(model, cohort, search=Search(schedule=torch.optim.lr_scheduler.ReduceLROnPlateau)))
     with pytest.raises(ValueError, match="must be above 0"):
         next(fit(model, cohort, search=Search(clip=0.0)))
+
+
+def test_a_line_search_finds_the_minimum_of_one_member_and_resumes(
+    model: HybridModel, cohort: Cohort, tmp_path: Path
+) -> None:
+    by = Search(optimiser=partial(torch.optim.LBFGS, line_search_fn="strong_wolfe", max_iter=5), rate=1.0, steps=12)
+    alone = HybridModel(model.backbone, model.population, observation=model.observation, noise=model.noise)
+    whole = list(fit(alone, cohort, search=by))
+    # some 60 evaluations of a smooth function of some 20 numbers: it ends where its slope is gone, where 60 steps of Adam do not
+    losses = [float(step.loss) for step in whole]
+    assert losses == sorted(losses, reverse=True)
+    adam = last(fit(alone, cohort, search=Search(steps=60)))
+    assert losses[-1] < float(adam.loss)
+    assert losses[-2] - losses[-1] < 0.05
+    checkpoint = Checkpoint(tmp_path / "fit.checkpoint", every=3)
+    for step in fit(alone, cohort, search=by, looks=Looks(checkpoint=checkpoint)):
+        if step.index == 4:
+            break
+    resumed = list(fit(alone, cohort, search=by, looks=Looks(checkpoint=checkpoint)))
+    assert [s.index for s in resumed] == list(range(4, 13))
+    assert all(same(a, b) for a, b in zip(resumed, whole[3:], strict=True))
 
 
 def test_clipping_is_per_member_and_can_be_left_out(model: HybridModel, cohort: Cohort) -> None:
