@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -120,13 +119,18 @@ def _each_member(
     for m in range(members):
         row = torch.tensor([m if len(personal) > 1 else 0], device=personal.device)
         begun = start_of_member(start, m)
-        run = of_member(model, m, partial(rollout, conditions=conditions, personal=personal[row], solver=solver, start=begun,
-                                          on_failure=on_failure))
+
+        def alone(one: HybridModel, row: Tensor = row, begun: Start | None = begun) -> Rollout:
+            return rollout(one, conditions, personal[row], solver, start=begun, on_failure=on_failure)
+
+        run = of_member(model, m, alone)
         runs.append(replace(run, failures=tuple(replace(f, members=(m,)) for f in run.failures)))
     rates = [r.infused for r in runs]
     nothing = runs[0].states.new_zeros(1, *runs[0].states.shape[1:])
     return Rollout(
-        *(torch.cat([getattr(r, name) for r in runs]) for name in ("theta", "context", "states")),
+        theta=torch.cat([r.theta for r in runs]),
+        context=torch.cat([r.context for r in runs]),
+        states=torch.cat([r.states for r in runs]),
         inputs=runs[0].inputs,
         mean=torch.cat([r.mean for r in runs]),
         variance=torch.cat([r.variance for r in runs]),

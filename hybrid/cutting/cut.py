@@ -18,7 +18,7 @@ from hybrid.many_rows import Rows
 from hybrid.schedules.dose import Number, as_time
 from hybrid.schedules.schedule import Schedule
 from hybrid.schedules.signal import sampled
-from physics.administered import Delivery
+from physics.administered import NO_DELIVERY, Delivery
 from physics.arguments import require_kind, require_names
 
 
@@ -29,7 +29,7 @@ def build_segments(
     inputs: Sequence[str] = (),
     mesh: Mesh | None = None,
     *,
-    delivery: Delivery = Delivery(),
+    delivery: Delivery = NO_DELIVERY,
 ) -> Segments:
     """Cut every record at its doses, infusion ends, input points and (by the mesh) observations and steps; pad to one K, T.
 

@@ -26,10 +26,11 @@ class Doses:
     """What is given to N people, at most D doses each, as it was said: none of it has been moved by any θ yet.
 
     `time`, `lag`, `duration`, `amount` (N, D), and `state` (N, D) by number; who has fewer has some of amount 0 at the end.
-    `edges` (N, K0 + 1): the ends of those stretches, each the very number of its observation. `left` (N, D): 0 where the duration is said, 1 where the model knows the rate, 2 where it knows the duration. `fixed`: the
-    records cut where nothing moves, at observations and points of inputs; `times` (N, T) of the observations. `who` (N,): the
-    same number for copies of one person, whose stretches are cut into equally many steps, so that differences between copies
-    hold nothing of the solver's error. `mesh` cuts the steps.
+    `left` (N, D): 0 where the duration is said, 1 where the model knows the rate, 2 where it knows the duration. `fixed`: the
+    records cut where nothing moves, at observations and points of inputs; `edges` (N, K0 + 1), the ends of those stretches, each
+    the very number of its observation; `times` (N, T) of the observations. `who` (N,): the same number for copies of one person,
+    whose stretches are cut into equally many steps, so that differences between copies hold nothing of the solver's error. `mesh`
+    cuts the steps.
     """
 
     fixed: Segments
@@ -45,7 +46,13 @@ class Doses:
     mesh: Mesh
 
     @staticmethod
-    def of(schedules: Sequence[Schedule], times: Sequence[np.ndarray], fixed: Segments, states: Sequence[str], mesh: Mesh) -> "Doses":
+    def of(
+        schedules: Sequence[Schedule],
+        times: Sequence[np.ndarray],  # N × (T_i,)
+        fixed: Segments,
+        states: Sequence[str],
+        mesh: Mesh,
+    ) -> "Doses":
         """Of these people, whose records without their doses are `fixed`."""
         N, D, T = len(schedules), max((len(s.doses) for s in schedules), default=0), fixed.segment.shape[1]
         seen = np.stack([np.concatenate([t, np.full(T - len(t), t[-1])]) for t in times])
@@ -54,7 +61,8 @@ class Doses:
         def table(name: str) -> Tensor:  # (N, D)
             column = [[getattr(d, name) for d in s.doses] for s in schedules]
             if all(isinstance(v, float | int) for row in column for v in row):
-                return torch.tensor([[*map(float, row), *[0.0] * (D - len(row))] for row in column], dtype=torch.float64).view(N, D)
+                plain = [[*map(float, row), *[0.0] * (D - len(row))] for row in column]
+                return torch.tensor(plain, dtype=torch.float64).view(N, D)
             rows = [torch.stack([*map(as_time, row), *[as_time(0.0)] * (D - len(row))]) for row in column]
             return torch.stack(rows)
 
@@ -215,10 +223,10 @@ def _arrivals(
     amount = given.amount * of(delivery.fraction, 1.0)
     lasts = torch.where(given.left == 2, of(delivery.duration, 1.0), given.duration)
     lasts = torch.where(given.left == 1, amount / of(delivery.rate, 1.0), lasts)
-    slow = (given.left > 0) | (given.duration.detach() > 0)
-    # of nothing at all the duration is 0: no rate divides by it
-    slow = slow & (lasts.detach() > 0)
-    return given.time + given.lag + of(delivery.lag, 0.0), lasts, amount, slow
+    arrives = given.time + given.lag + of(delivery.lag, 0.0)
+    # what lasts no time that a number can tell is there at once: no rate divides by it
+    slow = ((given.left > 0) | (given.duration.detach() > 0)) & ((arrives + lasts).detach() > arrives.detach())
+    return arrives, lasts, amount, slow
 
 
 def _inputs(

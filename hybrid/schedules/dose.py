@@ -48,7 +48,8 @@ class Dose:
     first. The lag is the time between giving and arriving: a tablet that has to dissolve.
     `modelled`: "rate" or "duration" of a dose that runs in at a rate, or for a time, that is a parameter of the model
     (`physics.Administered`; RATE −1 and −2 in tables) and that its own `duration` leaves out.
-    Errors: `ValueError` for a duration beside `modelled`, and a negative or non-finite amount, duration or lag, or a time that is not finite.
+    Errors: `ValueError` for a duration beside `modelled`, a negative or non-finite amount, duration or lag, and a time that is
+    not finite.
     """
 
     state: str
