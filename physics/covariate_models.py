@@ -12,6 +12,8 @@ from physics.arguments import quote, require_flag, require_number, require_text
 from physics.glance import glance
 from physics.units import require
 
+FAR = 100.0  # times the reference, or a hundredth of it: a newborn of 1 kg is a seventieth of a reference adult
+
 
 @dataclass(frozen=True)
 class Power:
@@ -189,6 +191,15 @@ def refused(model: CovariateModel, parameter: str, value: float) -> str:
             f"value is {value:g}; correct the table, or use Exponential or Linear"
         )
     return f"parameter {parameter} depends on the covariate {name}, which is {value:g} for somebody; correct the table"
+
+
+def plausible(model: CovariateModel) -> tuple[float, float] | None:
+    """From where to where values are no surprise; None where the model does not say: a newborn's age is a small part of any."""
+    if isinstance(model, Power):
+        return model.reference / FAR, model.reference * FAR
+    if isinstance(model, Categorical) or not model.reference > 0.0:
+        return None
+    return -math.inf, model.reference * FAR
 
 
 def moved(

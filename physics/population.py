@@ -83,9 +83,21 @@ class Population(nn.Module, ABC):
         return None
 
     @property
-    def references(self) -> Mapping[str, Mapping[str, float]]:
-        """For each covariate and each parameter that it moves, the value at which it does nothing."""
+    def references(self) -> Mapping[str, float]:
+        """The value of each covariate at which it does nothing, of those of which that is said."""
         return {}
+
+    @property
+    def moved_by(self) -> Mapping[str, tuple[str, ...]]:
+        """For each covariate the parameters that it moves, where the population says it."""
+        return {}
+
+    def plausible(
+        self,
+        covariate: str,
+    ) -> tuple[float, float] | None:
+        """From where to where values of a covariate are no surprise; None where nothing is said: outside a slip is likely."""
+        return None
 
     def deviations(
         self,
