@@ -118,21 +118,23 @@ def delivered(
 ) -> Segments:
     """The segments of these records for these θ: each dose arrives when, how fast and as much of it as the person's θ says.
 
-    Errors: `ValueError` for segments that hold no doses to move, and under `torch.func.vmap` or in a graph that is captured,
-    where nobody can look at the order in which doses arrive.
+    Errors: `ValueError` for segments that hold no doses to move, and under `torch.func.vmap`, `RuntimeError` in a graph that is
+    captured: there nobody can look at the order in which doses arrive.
     Law: with lag 0 and fraction 1 it is what `build_segments` cuts; differentiable in θ, and in the numbers of doses.
     """
-    if segments.doses is None:
+    given = segments.doses
+    if not isinstance(given, Doses):
         raise ValueError(
             "these segments were cut for a model in which θ says nothing of doses, and this one's says how they arrive; cut the "
             "people for this model: Cohort.of(records, model) or conditions_of(model, schedules, times)"
         )
-    if capture.capturing() or mapped(theta):
+    if capture.capturing():  # as torch itself says it: who tries a capture goes on without
+        raise RuntimeError("how doses arrive is θ's here, and a graph that is captured cannot look at the order of arrivals")
+    if mapped(theta):
         raise ValueError(
-            "how doses arrive is θ's here, and the order of arrivals must be looked at: neither a captured graph nor "
-            "torch.func.vmap can do that; write Search(capture=False), or give people or members as rows (M, N, …)"
+            "how doses arrive is θ's here, and torch.func.vmap hides the order of arrivals; give people or members as rows, "
+            "(M, N, …), without vmap"
         )
-    given = segments.doses
     N, D = given.time.shape
     n = segments.jump.shape[-1]
     require_shape(theta, "delivered: theta", N, "q", write="model.theta(personal, covariates)[m]", like=segments.dt)

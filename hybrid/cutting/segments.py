@@ -6,7 +6,7 @@ dx/ds = Δt[i, k] f(x). Doses are jumps between segments, and padding is a segme
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +15,17 @@ from hybrid.derivative import constant, varies
 from physics.arguments import require_number, require_people, require_shape
 from physics.glance import glance
 
-if TYPE_CHECKING:
-    from hybrid.cutting.delivered import Doses
+class Said(Protocol):
+    """What was said of N people's doses, where θ says how they arrive: `hybrid.cutting.delivered.Doses`."""
+
+    def people(self, index: Tensor) -> "Said":
+        """Of the chosen records."""
+
+    def to(self, like: Tensor) -> "Said":
+        """In the dtype and on the device of `like`."""
+
+    def padded(self, T: int) -> "Said":
+        """Read at T times."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Segments:
     fraction: Tensor
     meshed: bool = False
     apart: bool = False
-    doses: "Doses | None" = None
+    doses: Said | None = None
     delivered: bool = False
 
     __repr__, _repr_html_ = glance()
