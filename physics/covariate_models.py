@@ -98,14 +98,14 @@ class Categorical:
     def __post_init__(self) -> None:
         write = 'Categorical("SEX", {0: 0.0, 1: -0.2})'
         _require_named(self, write)
-        pairs = self.levels.items() if isinstance(self.levels, Mapping) else self.levels
-        if isinstance(pairs, str) or not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
+        pairs = list(self.levels.items()) if isinstance(self.levels, Mapping) else self.levels
+        if not isinstance(pairs, list | tuple) or not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
             raise ValueError(f"Categorical: levels of {self.covariate} are {quote(self.levels)}; write {write}")
         for level, number in pairs:
             require_number(level, f"Categorical: a level of {self.covariate}")
             require_number(number, f"Categorical: {self.covariate}={level}")
         levels = {float(level): float(number) for level, number in pairs}
-        if len(levels) < 2 or len(levels) != len(list(pairs)) or next(iter(levels.values())) != 0.0:
+        if len(levels) < 2 or len(levels) != len(pairs) or next(iter(levels.values())) != 0.0:
             raise ValueError(
                 f"Categorical: {self.covariate} needs two levels or more, each once, the first the reference with 0, and has "
                 f"{quote(self.levels)}; write {write}"

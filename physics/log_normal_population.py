@@ -147,6 +147,7 @@ class LogNormalPopulation(Population):
         return found
 
     def plausible(self, covariate: str) -> tuple[float, float] | None:
+        super().plausible(covariate)  # which looks at the name
         reference = self.references.get(covariate)
         return None if reference is None else (reference / FAR, reference * FAR)
 

@@ -139,6 +139,7 @@ class MixedPopulation(Population):
         return found
 
     def plausible(self, covariate: str) -> tuple[float, float] | None:
+        super().plausible(covariate)  # which looks at the name
         said = [r for _, model in self.moves if model.covariate == covariate and (r := plausible(model)) is not None]
         return (max(low for low, _ in said), min(high for _, high in said)) if said else None
 
