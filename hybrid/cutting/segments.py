@@ -15,6 +15,7 @@ from hybrid.derivative import constant, varies
 from physics.arguments import require_number, require_people, require_shape
 from physics.glance import glance
 
+
 class Said(Protocol):
     """What was said of N people's doses, where θ says how they arrive: `hybrid.cutting.delivered.Doses`."""
 
