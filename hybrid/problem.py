@@ -121,7 +121,7 @@ def require_admissible(physical: Sequence[Parameter], theta: Tensor) -> None:
     # a float32 θ at the very end of its box may be rounded beyond it
     slack = 4.0 * torch.finfo(torch.float32).eps
     for j, p in enumerate(physical):
-        bad = ~((values[..., j] >= p.low * (1.0 - slack)) & (values[..., j] <= p.high * (1.0 + slack)))
+        bad = ~((values[..., j] >= p.low - slack * abs(p.low)) & (values[..., j] <= p.high + slack * abs(p.high)))
         bad = values_of(bad)  # of a batch of torch.func.vmap all are looked at
         if bool(bad.any()):
             value = float(values_of(values[..., j])[bad][0])
