@@ -141,7 +141,12 @@ class Cohort:
         records = tuple(from_baseline(r, starts) for r in records)
         mesh = Mesh.of(model, records) if mesh is None else mesh
         segments = build_segments(
-            [r.schedule for r in records], [r.times.tolist() for r in records], backbone.states, backbone.inputs, mesh
+            [r.schedule for r in records],
+            [r.times.tolist() for r in records],
+            backbone.states,
+            backbone.inputs,
+            mesh,
+            delivery=model.delivery,
         )
         T, p = max(len(r.times) for r in records), len(model.observation.channels)
         times = torch.empty(len(records), T, dtype=torch.float64)
