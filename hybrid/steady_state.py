@@ -94,16 +94,17 @@ class _Interval:
     def __init__(self, model: HybridModel, theta: Tensor, context: Tensor, steady: Settled, solver: Solver | None = None) -> None:
         n = len(model.backbone.states)
         jump, rate = steady.arriving(n)
-        dt, u = steady.length, steady.inputs[:, None].expand(-1, 2, -1)
-        begins = torch.stack([torch.zeros_like(dt[:, 0]), dt[:, 0]], 1)
+        parts = 1 if bool((steady.length[:, 1] == 0).all()) else 2
+        dt, u = steady.length[:, :parts], steady.inputs[:, None].expand(-1, parts, -1)
+        begins = torch.stack([torch.zeros_like(dt[:, 0]), dt[:, 0]], 1)[:, :parts]
         segments = Segments(
             dt=dt,
             start=begins,
-            jump=torch.stack([jump, torch.zeros_like(jump)], 1),
-            rate=rate,
+            jump=torch.stack([jump, torch.zeros_like(jump)], 1)[:, :parts],
+            rate=rate[:, :parts],
             u0=u,
             u1=u,
-            segment=torch.ones(len(dt), 1, dtype=torch.long, device=dt.device),
+            segment=torch.full((len(dt), 1), parts - 1, dtype=torch.long, device=dt.device),
             fraction=torch.ones_like(dt[:, :1]),
         )
         self.field = model.bind(segments, theta, context)

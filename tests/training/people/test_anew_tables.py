@@ -164,3 +164,11 @@ def test_two_doses_of_one_person_at_steady_state(tmp_path: Path) -> None:
     assert record.schedule.steady == (Steady("gut", 0.0, 100.0, 24.0), Steady("gut", 12.0, 50.0, 24.0, added=True))
     assert len(record.schedule.doses) == 12
     assert isinstance(record.schedule.doses[0], Dose)
+
+
+@pytest.mark.parametrize(("rate", "modelled"), [("-1", "rate"), ("-2", "duration")])
+def test_a_rate_that_a_model_finds_is_read_and_needs_a_model_for_it(tmp_path: Path, rate: str, modelled: str) -> None:
+    record = read(tmp_path, HEAD + f"1,0,100,.,1,2,{rate},1,24,.\n1,5,.,8,0,2,.,.,.,.\n")
+    assert [(float(d.time), d.modelled) for d in record.schedule.doses] == [(0.0, modelled), (24.0, modelled)]
+    with pytest.raises(ValueError, match=modelled):
+        Cohort.of([record], oral_of())

@@ -269,7 +269,7 @@ BAD = [
     ("unknown event", HEAD + DOSE + SEEN.replace(",0,2,", ",7,2,"), 3, "EVID is 7", "0 for an observation"),
     ("a reset", HEAD + DOSE + SEEN + LATE.replace(",0,2,", ",3,2,"), 4, "on the row of a reset", "EVID 0"),
     ("steady state", HEAD + "1,0,100,.,1,1,.,.,.,1,70\n" + SEEN, 2, "SS asks for a steady state and II does not", "write II"),
-    ("a modelled rate", HEAD + "1,0,100,.,1,1,-2,.,.,.,70\n" + SEEN, 2, "RATE is -2", "write the rate that was given"),
+    ("a modelled rate", HEAD + "1,0,100,.,1,1,-3,.,.,.,70\n" + SEEN, 2, "RATE is -3", "write the rate that was given"),
     ("an empty infusion", HEAD + "1,0,0,.,1,1,5,.,.,.,70\n" + SEEN, 2, "RATE is 5 and AMT is 0", "rate × duration"),
     ("no interval", HEAD + "1,0,100,.,1,1,.,3,.,.,70\n" + SEEN, 2, "ADDL is 3 and II is 0", "II > 0"),
     ("a dose of nothing", HEAD + "1,0,.,.,1,1,.,.,.,.,70\n" + SEEN, 2, "a dose without an AMT", "EVID 2"),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hybrid import Dose
@@ -222,6 +222,9 @@ class Events:
         state, rate = self._compartment(row), table.number(row, "RATE") or 0.0
         if asked and amount == 0.0 and rate > 0.0 and interval == 0.0:
             return [Anew(unending(state, time, rate, asked))]
+        if rate in (-1.0, -2.0):
+            found_by_model = Dose(state, time, amount, modelled="rate" if rate == -1.0 else "duration")
+            return self._modelled(row, found_by_model, more or 0, interval)
         duration = self._duration(row, amount)
         found: list[Given | Anew] = [
             Given(Dose(state, time + k * interval, amount, duration), k) for k in range((more or 0) + 1)
@@ -231,6 +234,17 @@ class Events:
         steady, tails = settled(table, row, Dose(state, time, amount, duration), interval, asked)
         return [Anew(steady), *(Given(tail, 0) for tail in tails), *found]
 
+    def _modelled(self, row: Row, dose: Dose, more: int, interval: float) -> list[Given | Anew]:
+        """Doses whose rate or duration a model finds."""
+        if steady_asked(self.table, row) or self.table.number(row, "DUR"):
+            raise self.table.error(
+                row.line,
+                f"{self.table.columns['RATE']} is {self.table.number(row, 'RATE'):g}, a {dose.modelled} that a model "
+                "finds, beside a "
+                "steady state or a duration; write the earlier doses as rows, and . in the duration",
+            )
+        return [Given(replace(dose, time=float(dose.time) + k * interval), k) for k in range(more + 1)]
+
     def _duration(self, row: Row, amount: float) -> float:
         table = self.table
         rate, stated = table.number(row, "RATE") or 0.0, table.number(row, "DUR") or 0.0
@@ -238,7 +252,8 @@ class Events:
             if value < 0.0:
                 raise table.error(
                     row.line,
-                    f"{table.columns[name]} is {value:g}: rates and durations that a model finds are not read; write the "
+                    f"{table.columns[name]} is {value:g}: a rate is that of an infusion, -1 for one that a "
+                    "model finds, -2 for a duration that it finds; write the "
                     f"{'rate' if name == 'RATE' else 'duration'} that was given",
                 )
             if value > 0.0 and amount == 0.0:

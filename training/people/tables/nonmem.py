@@ -106,8 +106,8 @@ def read_table(
       nor 0; every other one is an observation.
     - CMT: where a dose goes and what is measured: a number of `compartments` or `channels`, or a name in them. Missing or
       0: the first of `compartments`, the first of `channels`.
-    - RATE > 0: an infusion over AMT/RATE; DUR (TINF, DURATION) > 0: over that time. Missing or 0: all at once. Negative
-      (modelled) rates are refused.
+    - RATE > 0: an infusion over AMT/RATE; DUR (TINF, DURATION) > 0: over that time. Missing or 0: all at once. RATE −1
+      (−2): over a time that the model's rate (duration) says (`physics.Administered`).
     - ADDL, II: ADDL more doses, every II. SS = 1 (or 3): the dose is the last of many like it, every II, that led to a steady
       state, in place of what was there; SS = 2: on top of it. AMT = 0 with RATE and without II: of an infusion that stops here.
     - MDV = 1: the value of this row was not measured. CENS = 1 (−1): it is below (above) DV, and above (below) LIMIT where
