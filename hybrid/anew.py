@@ -1,7 +1,6 @@
 """Records with resets and steady states: each piece starts where it does, and is solved beside the others."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,14 +10,19 @@ from hybrid.cutting.restarts import Restarts
 from hybrid.cutting.segments import Segments
 from hybrid.defaults import simulating
 from hybrid.derivative import array_of
+from hybrid.model import HybridModel
 from hybrid.solve.solver import Cause, Failure, Solution, Solver, without
 from hybrid.steady_state import Settled, settled
 
-if TYPE_CHECKING:
-    from hybrid.problem import Problem
 
-
-def solve_anew(problem: "Problem", solver: Solver | None, segments: Segments) -> Solution:
+def solve_anew(
+    model: HybridModel,
+    segments: Segments,
+    theta: Tensor,  # (M|1, N, q)
+    context: Tensor,  # (M|1, N, r)
+    begins: Tensor,  # (M, N, n) where the records start
+    solver: Solver | None = None,
+) -> Solution:
     """The states at the observations of records that begin anew on the way.
 
     A reset starts a piece from `HybridModel.initial` of somebody of whom nothing was measured, at the inputs of its time; a
@@ -29,7 +33,7 @@ def solve_anew(problem: "Problem", solver: Solver | None, segments: Segments) ->
     from what is measured alone.
     Law: people without restarts are as they are without anybody's; a piece is what a record of its own would be.
     """
-    model, restarts = problem.model, segments.restarts
+    restarts = segments.restarts
     assert restarts is not None
     if bool(restarts.added.any()) and not model.linear:
         raise ValueError(
@@ -39,12 +43,12 @@ def solve_anew(problem: "Problem", solver: Solver | None, segments: Segments) ->
             "doses as rows"
         )
     pieces: Pieces = segments.pieces
-    owner, rows = pieces.owner, pieces.segments
-    theta, context = (v.expand(-1, len(segments.dt), -1)[:, owner] for v in (problem.theta, problem.context))
-    start, u = problem.start[:, owner], segments.u0[owner, pieces.opens]
+    owner, rows = pieces.owner, segments.in_pieces
+    theta, context = (v.expand(-1, len(segments.dt), -1)[:, owner] for v in (theta, context))
+    start, u = begins[:, owner], segments.u0[owner, pieces.opens]
     rests = pieces.kind == REST
     if bool(rests.any()):
-        start = _placed(start, rests, _rest(problem, theta[:, rests], u[rests]))
+        start = _placed(start, rests, _rest(model, theta[:, rests], u[rests]))
     lost = torch.zeros(len(owner), dtype=torch.bool, device=owner.device)
     steady = pieces.kind >= 0
     if bool(steady.any()):
@@ -74,9 +78,8 @@ def _placed(
     return start.index_copy(1, rows.nonzero()[:, 0], values.to(start).expand(len(start), -1, -1))
 
 
-def _rest(problem: "Problem", theta: Tensor, u: Tensor) -> Tensor:
+def _rest(model: HybridModel, theta: Tensor, u: Tensor) -> Tensor:
     """Where somebody starts of whom nothing was measured, at these inputs."""
-    model = problem.model
     nothing = theta.new_full((theta.shape[1], len(model.observation.channels)), torch.nan)
     try:
         return model.initial(theta, nothing, u)

@@ -80,7 +80,7 @@ class Problem:
         """The states at the observations, with failures as values; `solver`: `Exponential(rtol=1e-6)` by default."""
         on = self.segments if segments is None else segments
         if on.restarts is not None:
-            return solve_anew(self, solver, on)
+            return solve_anew(self.model, on, self.theta, self.context, self.start, solver)
         return (solver or simulating(self.model.dtype)).solve(self.field(segments), self.start)
 
     def measured(

@@ -1,32 +1,54 @@
 """Records that begin anew on the way, as the pieces between these times: rows of their own, which any solver integrates."""
 
 import itertools
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid.cutting.restarts import Restarts
 from hybrid.derivative import array_of
 
-if TYPE_CHECKING:
-    from hybrid.cutting.segments import Segments
-
 FIRST, REST = -2, -1  # what a piece starts from: where the record does, or where somebody of whom nothing is known does
+
+
+class Records(Protocol):
+    """Segments of N people, as `hybrid.cutting.segments` has them, which make pieces themselves and so are not known here."""
+
+    @property
+    def dt(self) -> Tensor: ...
+    @property
+    def start(self) -> Tensor: ...
+    @property
+    def jump(self) -> Tensor: ...
+    @property
+    def rate(self) -> Tensor: ...
+    @property
+    def u0(self) -> Tensor: ...
+    @property
+    def u1(self) -> Tensor: ...
+    @property
+    def segment(self) -> Tensor: ...
+    @property
+    def fraction(self) -> Tensor: ...
+    @property
+    def restarts(self) -> Restarts | None: ...
 
 
 @dataclass(frozen=True)
 class Pieces:
     """N records as R rows, one for each piece of each.
 
-    `segments` of the rows · `owner` (R,) whose each is · `opens` (R,) the record's segment at which it begins · `kind` (R,):
+    `rows`: the tensors of the rows' segments, by name · `owner` (R,) whose each is · `opens` (R,) the record's segment at
+    which it begins · `kind` (R,):
     `FIRST`, `REST`, or the number of the steady state that it starts from · `row`, `slot` (N, T): where each observation is read.
     What a steady state adds is a row of its own, in which nothing arrives and nothing drives, and is added to what is read:
     `more` (3, A), the place of the observation in (N, T) in one number, the row and the slot.
     """
 
-    segments: "Segments"
+    rows: dict[str, Tensor]
     owner: Tensor
     opens: Tensor
     kind: Tensor
@@ -35,7 +57,7 @@ class Pieces:
     more: Tensor
 
     @staticmethod
-    def of(whole: "Segments") -> "Pieces":
+    def of(whole: Records) -> "Pieces":
         """The pieces of these records. Law: without a restart each record is one piece."""
         found = whole.restarts
         assert found is not None
@@ -98,7 +120,7 @@ class Pieces:
         none = np.array([not len(t) for t in readings])[:, None]
         local = np.where(none, 0, seen[owner[:, None], read] - opens[:, None])
         fraction = whole.fraction[mine, whole_numbers(read)]
-        made: dict[str, Any] = {
+        made = {
             "dt": torch.where(there, dt, torch.zeros_like(dt)),
             "start": whole.start[mine, index],
             "jump": of(whole.jump, True),
@@ -109,7 +131,7 @@ class Pieces:
             "fraction": torch.where(whole_numbers(none), torch.ones_like(fraction), fraction),
         }
         return Pieces(
-            replace(whole, **made, restarts=None),
+            rows=made,
             owner=whole_numbers(owner),
             opens=whole_numbers(opens),
             kind=whole_numbers(kind),

@@ -64,8 +64,14 @@ class Segments:
 
     @cached_property
     def pieces(self) -> Pieces:
-        """The rows between restarts; of records that have some."""
+        """What lies between the restarts of records that have some."""
         return Pieces.of(self)
+
+    @cached_property
+    def in_pieces(self) -> "Segments":
+        """A row for each of `pieces`."""
+        made: dict[str, Any] = self.pieces.rows
+        return replace(self, **made, restarts=None)
 
     @cached_property
     def longest(self) -> Tensor:  # (N,)
