@@ -1,8 +1,8 @@
-"""One record of 30,000 samples, two states, MLP(16): `shoot` with its tail as judge, timed, beside single starts of it run longer.
+"""One record of 30,000 samples, two states, MLP(16): `shoot` with its tail as judge, timed, beside single starts run longer.
 
-`python benchmarks/long_record.py` fits once and says seconds, processor seconds, peak memory and the error of the tail against the
-noiseless truth and in nats a measurement; `--rivals 10` then fits from so many other first weights with twice the steps (about
-an hour), and says the ratio to the best of them.
+`python benchmarks/long_record.py` fits once and says seconds, processor seconds, peak memory and the error of the tail against
+the noiseless truth; `--rivals 10` then fits from so many other first weights with twice the steps (about an hour), and says the
+ratio to the best of them.
 """
 
 import argparse
