@@ -20,7 +20,7 @@ from training.fitted import Fitted
 from training.looks import Looks
 from training.losses import residual_share
 from training.objective import Objective, people_counted
-from training.people.arguments import require_fit, require_untouched
+from training.people.arguments import require_trainable, require_untouched
 from training.people.cohort import Cohort
 from training.search import Search
 from training.window import Windows, windows
@@ -130,7 +130,7 @@ def shoot(
     Source: Bock & Plitt, IFAC Proc. 17 (1984) 1603, multiple shooting; Turan & Jäschke, IEEE Control Syst. Lett. 6 (2022)
     1897, for neural ODEs; Nocedal & Wright (2006), framework 17.3, augmented Lagrangian; Kingma & Ba (2015), Adam.
     """
-    require_fit(model, cohort, "shoot")
+    require_trainable(model, cohort, "shoot")
     require_kind(objective, Objective, "shoot: objective", "shoot(model, cohort, objective=Objective(weights=…), count=16)")
     require_kind(search, Search, "shoot: search", "shoot(model, cohort, search=Search(steps=300), count=16)")
     require_kind(looks, Looks, "shoot: looks", "leave it out: shoot(model, cohort, count=16)")
