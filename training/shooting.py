@@ -126,6 +126,11 @@ def shoot(
     1897, for neural ODEs; Nocedal & Wright (2006), framework 17.3, augmented Lagrangian; Kingma & Ba (2015), Adam.
     """
     require_trainable(model, cohort, "shoot")
+    if model.delivery:
+        raise ValueError(
+            "shoot: this model's θ says how doses arrive (lag, fraction, duration, rate), so that a dose may move from one window "
+            "into the next; write fit(…) or fit_population(…), which simulate whole records"
+        )
     require_kind(objective, Objective, "shoot: objective", "shoot(model, cohort, objective=Objective(weights=…), count=16)")
     require_kind(search, Search, "shoot: search", "shoot(model, cohort, search=Search(steps=300), count=16)")
     require_kind(looks, Looks, "shoot: looks", "leave it out: shoot(model, cohort, count=16)")

@@ -9,7 +9,7 @@ import torch
 from hybrid import Concentration, Dose, HybridModel, Schedule, simulate
 from learned import AdditiveProportional
 from physics import Administered, LogNormalPopulation, OneCompartmentOral, Parameter
-from training import Cohort, Record, Search, fit, fit_population, laplace_marginal, personalise
+from training import Cohort, Record, Search, fit, fit_population, laplace_marginal, personalise, shoot
 
 LAG = Parameter("Tlag", "h", 0.5, 0.01, 4.0)
 F = Parameter("F", "1", 0.8, 0.05, 1.5)
@@ -94,6 +94,8 @@ def test_a_fit_moves_the_lag_and_a_dose_that_asks_for_a_gradient_is_refused() ->
     moving = [
         Record("1", Schedule((Dose("gut", 0.0, 320.0, lag=lag),)), np.array(TIMES), np.ones((10, 1)), ("concentration",))
     ]
+    with pytest.raises(ValueError, match="from one window into the next"):
+        next(iter(shoot(start, cohort, count=2)))
     for fitted in (fit, fit_population):
         with pytest.raises(ValueError, match="asks for a gradient"):
             next(iter(fitted(start, Cohort.of(moving, start))))
