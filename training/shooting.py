@@ -128,7 +128,7 @@ def shoot(
     require_trainable(model, cohort, "shoot")
     if model.delivery:
         raise ValueError(
-            "shoot: this model's θ says how doses arrive (lag, fraction, duration, rate), so that a dose may move from one window "
+            "shoot: this model's θ says how doses arrive (lag, fraction, duration, rate), so that one may move from one window "
             "into the next; write fit(…) or fit_population(…), which simulate whole records"
         )
     require_kind(objective, Objective, "shoot: objective", "shoot(model, cohort, objective=Objective(weights=…), count=16)")
