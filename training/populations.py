@@ -20,7 +20,7 @@ from training.looks import Looks
 from training.losses import Stability, mean_square, residual_share
 from training.marginal import Marginal, penalised_marginal, require_float64
 from training.objective import Objective, people_counted
-from training.people.arguments import require_fit, require_untouched
+from training.people.arguments import require_trainable, require_untouched
 from training.people.cohort import Cohort
 from training.people.mode import Curvature, modes
 from training.search import Search
@@ -124,7 +124,7 @@ def fit_population(
     Law: members do not influence each other; a person with weight 0 does not influence the member.
     Source: Liu & Nocedal, Math. Program. 45 (1989) 503 (L-BFGS); Armijo, Pacific J. Math. 16 (1966) 1.
     """
-    require_fit(model, cohort, "fit_population")
+    require_trainable(model, cohort, "fit_population")
     require_kind(objective, Objective, "fit_population: objective", "fit_population(model, cohort, Objective(weights=…))")
     require_kind(search, Search, "fit_population: search", "fit_population(model, cohort, search=Search(steps=100))")
     require_kind(looks, Looks, "fit_population: looks", "fit_population(model, cohort, looks=Looks(patience=10))")
