@@ -17,6 +17,7 @@ from hybrid.laws.solver import check_solver
 from hybrid.laws.term import check_term
 from hybrid.model import HybridModel
 from hybrid.observation import Concentration, Observation, States
+from hybrid.offset import Offset
 from hybrid.prediction import Prediction
 from hybrid.process_noise import Paths, sample_paths
 from hybrid.propagate import Moves, propagate, root, transition
@@ -28,7 +29,7 @@ from hybrid.solve import Cause, Exponential, Failure, RungeKutta, SimulationErro
 from hybrid.terms import BoundTerm, Parts, RightHandSide, Term
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
-OBSERVATIONS: tuple[type[Observation], ...] = (Concentration, States)
+OBSERVATIONS: tuple[type[Observation], ...] = (Concentration, States, Offset)
 TERMS: tuple[type[Term], ...] = ()
 SOLVERS: tuple[type[Solver], ...] = (RungeKutta, Exponential, Torchdiffeq)
 
@@ -48,6 +49,7 @@ __all__ = [
     "Mesh",
     "Moves",
     "Observation",
+    "Offset",
     "Parts",
     "Paths",
     "Prediction",

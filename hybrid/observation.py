@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -15,15 +16,19 @@ from physics.units import convert, factor, over, require
 
 
 class Observation(nn.Module, ABC):
-    """The mean of the measured channels, y = h(x, θ).
+    """The mean of the measured channels, y = h(x, θ), and what inputs and covariates add to it.
 
-    Attributes: `channels` and `units`, names and UCUM codes (p,); `linear`, whether h is linear in x.
+    Attributes: `channels` and `units`, names and UCUM codes (p,); `linear`, whether h is linear in x, but for what it is at x = 0;
+    `sees_inputs`, whether it reads the inputs of its time, and `covariates` that it reads, each with its UCUM code, or None where
+    nobody said it: neither, but where a member says so, which then overrides `seen`.
     Law: linear where it says so.
     """
 
     channels: tuple[str, ...]
     units: tuple[str, ...]
     linear: bool
+    sees_inputs: bool = False
+    covariates: Mapping[str, str | None] = MappingProxyType({})
 
     __repr__, _repr_html_ = glance(built_with)
 
@@ -33,7 +38,26 @@ class Observation(nn.Module, ABC):
         x: Tensor,  # (M, N, T, n)
         theta: Tensor,  # (M, N, q)
     ) -> Tensor:  # (M, N, T, p)
-        """h(x, θ)."""
+        """h(x, θ), where nothing else is read."""
+
+    def seen(
+        self,
+        x: Tensor,  # (M, N, T, n)
+        theta: Tensor,  # (M, N, q)
+        u: Tensor | None = None,  # (1, N, T, m)
+        covariates: Mapping[str, Tensor] | None = None,  # each (N,)
+    ) -> Tensor:  # (M, N, T, p)
+        """What is measured of people with these inputs at these times, and these covariates."""
+        return self.mean(x, theta)
+
+    def offset(
+        self,
+        theta: Tensor,  # (M, N, q)
+        u: Tensor | None = None,  # (1, N, T, m)
+        covariates: Mapping[str, Tensor] | None = None,  # each (N,)
+    ) -> Tensor | None:  # (M|1, N|1, T|1, p)
+        """What is measured beside what the states of `measured` show; None for nothing. A baseline without it is of these states."""
+        return None
 
     @abstractmethod
     def config(self) -> dict[str, Any]:

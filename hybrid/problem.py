@@ -3,8 +3,8 @@
 Whoever simulates opens it here: one record, a cohort, windows of long records, whole paths under process noise.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ class Problem:
     """dx/dt = A(θ) x + B(θ) u + ε(x, u, c) on these segments from x(0) = `start`, known up to `covariance`.
 
     `theta` (M|1, N, q) · `context` c (M|1, N, r) · `start` (M, N, n), before what arrives at that moment · `covariance`
-    (M, N, n, n), None where the start is known.
+    (M, N, n, n), None where the start is known · `covariates`, each (N,), as the observation reads them.
     """
 
     model: HybridModel
@@ -38,6 +38,7 @@ class Problem:
     context: Tensor
     start: Tensor
     covariance: Tensor | None = None
+    covariates: Mapping[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
     def of(
@@ -56,7 +57,8 @@ class Problem:
         theta = model.theta(personal, conditions.covariates)
         context = model.context(personal, conditions.covariates)
         if start is None:
-            x, S = model.initial(theta, conditions.baseline, conditions.segments.u0[:, 0]), None
+            u = conditions.segments.u0[:, 0]
+            x, S = model.initial(theta, conditions.baseline, u, conditions.covariates), None
         else:
             x, S = starting(start, len(model.backbone.states), conditions.size, name, theta)
         M = max(model.members, theta.shape[0], x.shape[0], 1 if S is None else S.shape[0])
@@ -70,7 +72,7 @@ class Problem:
                     "ask for one member at a time, learned.select(model, torch.tensor([m]))"
                 )
             segments = delivered(segments, model.delivery, theta[0].expand(conditions.size, -1))
-        return Problem(model, segments, theta, context, x, S)
+        return Problem(model, segments, theta, context, x, S, conditions.covariates)
 
     def field(self, segments: Segments | None = None) -> SemilinearField:
         """The right-hand side, on these segments or on the same records cut otherwise."""
@@ -89,7 +91,7 @@ class Problem:
         inputs: Tensor,  # (1, N, T, m)
     ) -> tuple[Tensor, Tensor]:  # (M, N, T, p) twice
         """Mean and variance of a measurement in each state, by its noise alone."""
-        mean = self.model.observation.mean(states, self.theta)
+        mean = self.model.observation.seen(states, self.theta, inputs, self.covariates)
         return mean, self.model.noise.variance(mean, states, inputs)
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from exchange.observed import require_held
 from exchange.program.lines import Lines
 from exchange.program.of_tape import of_tape
 from exchange.program.program import Program
@@ -65,6 +66,7 @@ def parts_of_members(model: HybridModel, members: Sequence[int] | None = None) -
         raise ValueError(
             f"parts_of: the model is {model.dtype} on {model.device}; write model.to('cpu', torch.float64)"
         )
+    require_held(model.observation, "parts_of")
     members = range(model.members) if members is None else members
     require_kind(members, Sequence, "parts_of_members: members", "(0, 1), or None for all")
     for one in members:

@@ -11,6 +11,7 @@ from exchange.export import NOT_CERTIFIED, Export, Written, certified, claimed, 
 from exchange.files.archive import content_of
 from exchange.files.names import one_line
 from exchange.files.whole_file import whole_file
+from exchange.observed import require_held
 from exchange.sbml.checked import require_consistent
 from exchange.selection import TYPICAL, Selected, Selection, selected
 from hybrid import HybridModel
@@ -49,6 +50,7 @@ class Sbml(Export):
         require_kind(bundle, Bundle, "Sbml.write: bundle", 'load("model.twin")')
         target = target_of(self, path, "Sbml.write")
         _require_no_network(bundle.model)
+        require_held(bundle.model.observation, "Sbml")
         chosen = selected(bundle, self.selection)
         if len(chosen.members) > 1:
             raise ValueError(

@@ -370,7 +370,7 @@ def _require_start(
     for record, given in zip(records, baseline.to(typical), strict=True):
         if torch.isnan(given).any():
             try:
-                model.initial(typical[None, None], given[None])
+                model.initial(typical[None, None], given[None], *model.anybody)
             except ValueError as error:
                 raise ValueError(f"record {record.id}: {error}") from error
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from benchmarks.corruptions.content import rehashed
 from exchange import BUILTIN, Bundle, Person, describe, load, rebuild, save
 from homeostat.bundles.checked import examine_bundle
-from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
+from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Mesh, Offset, Schedule, Signal, States
 from learned import (
     MLP,
     NOISES,
@@ -38,6 +38,7 @@ from learned import (
 from physics import (
     BACKBONES,
     POPULATIONS,
+    Administered,
     CategoryOf,
     ExponentialOf,
     LinearBackbone,
@@ -46,7 +47,9 @@ from physics import (
     LogNormal,
     LogNormalPopulation,
     MixedPopulation,
+    Normal,
     OneCompartmentOral,
+    Parameter,
     PowerOf,
     Shared,
     SharedPopulation,
@@ -180,6 +183,21 @@ def mixed() -> HybridModel:
     return HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=model.noise)
 
 
+def beside() -> HybridModel:
+    """An offset that is everyone's own, of which the backbone knows, and one that is a number."""
+    model = oral()
+    own = Parameter("E0", "mg/L", 0.05, -3.0, 6.0)
+    backbone = Administered(OneCompartmentOral(), observed=(own,))
+    laws = {"ka": LogNormal(0.6), "ke": LogNormal(0.2), "V": LogNormal(0.2), "E0": Normal(0.02)}
+    return HybridModel(
+        backbone,
+        MixedPopulation(backbone, laws, covariates={"V": [PowerOf("WT", 70.0, 1.0)]}),
+        model.residual,
+        observation=Offset(Offset(Concentration("plasma", "V"), "E0"), 0.01),
+        noise=model.noise,
+    )
+
+
 def people_for(model: HybridModel) -> tuple[Person, ...]:
     """Two people with doses, an infusion and input signals, wherever the model has them."""
     names, channels = model.backbone.inputs, len(model.observation.channels)
@@ -279,6 +297,7 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "noise that adds": added,
     "process noise": driven,
     "mixed": mixed,
+    "offset": beside,
 }
 
 
