@@ -66,6 +66,7 @@ def families() -> Iterator[Any]:
     yield from (build() for build in OBSERVATION_BUILDERS.values())
     yield from (kind.fixed() if kind.fixed else kind.adaptive(1e-6) for kind in SOLVER_KINDS if kind.fixed or kind.adaptive)
     yield learned.MLP(hidden=(8,))  # waits for its model
+    yield learned.SumOfResiduals([learned.MLP(hidden=(8,)), learned.MLP(hidden=(4,), acts_on=("plasma",))])
     yield from (physics.LogNormal(0.3), physics.LogitNormal(0.5), physics.Normal(2.0), physics.Shared(), physics.Fixed())
     yield from (physics.Power("WT", 70.0, 0.75, "kg"), physics.Exponential("AGE", 40.0, -0.01), physics.Linear("AGE", 40.0))
     yield physics.Categorical("SEX", {0: 0.0, 1: -0.2})

@@ -33,6 +33,7 @@ from learned import (
     DiagonalDiffusion,
     Ensemble,
     NeuralNoise,
+    SumOfResiduals,
 )
 from physics import (
     BACKBONES,
@@ -172,6 +173,19 @@ def mixed() -> HybridModel:
     return HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=model.noise)
 
 
+def summed() -> HybridModel:
+    """A sum of residuals, each of which sees and acts on something else; two see θ."""
+    residual = SumOfResiduals(
+        [
+            MLP(hidden=(4, 3), sees_states=("gut",), acts_on=("plasma",), sees_theta=("V", "ka"), state_scale=300.0),
+            MLP(hidden=(2, 3), sees_states=[1], acts_on=("gut",), sees_theta=("ke",), state_scale={"gut": 3.0, "plasma": 9.0}),
+        ]
+    )
+    model = oral(residual=False)
+    parts = {"observation": model.observation, "noise": model.noise, "covariates": {"WT": (70.0, 20.0)}, "latents": 1}
+    return HybridModel(model.backbone, model.population, residual, **parts)
+
+
 def people_for(model: HybridModel) -> tuple[Person, ...]:
     """Two people with doses, an infusion and input signals, wherever the model has them."""
     names, channels = model.backbone.inputs, len(model.observation.channels)
@@ -270,6 +284,7 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "constant noise": constant,
     "process noise": driven,
     "mixed": mixed,
+    "sum of residuals": summed,
 }
 
 
@@ -376,7 +391,7 @@ def test_the_models_above_are_every_family_member() -> None:
         if isinstance(part, dict) and "class" in part
     }
     assert used == members - OF_MECHANISMS
-    assert set(BUILTIN) == members | {"LinearisedBackbone"}  # of mechanisms: tests/homeostat/test_any_mechanism.py
+    assert set(BUILTIN) == members | {"LinearisedBackbone", "Administered"}  # tests/homeostat/test_any_mechanism.py
 
 
 @pytest.mark.parametrize("name", MODELS)
