@@ -200,8 +200,8 @@ class ContractingMLP(LayeredResidual):
 
         self.weights = nn.ParameterList([zeros(o, i) for i, o in itertools.pairwise(widths)])
         self.biases = nn.ParameterList([zeros(o) for o in biased])
-        given = covariates + (0 if self.seen_theta is None else self.seen_theta.count)
-        self.input_weights, self.covariate_weights = zeros(widths[1], inputs), zeros(widths[1], given)
+        held = covariates + (0 if self.seen_theta is None else self.seen_theta.count)
+        self.input_weights, self.covariate_weights = zeros(widths[1], inputs), zeros(widths[1], held)
         self.multipliers = nn.ParameterList([zeros(h) for h in self.hidden])
         self.linear = zeros(states, states)
         if learn_metric:

@@ -71,7 +71,7 @@ def requested(given: object, where: str) -> bool | list[Any]:
     """The option `sees_theta` as it was written: yes, no, or a list. Errors: `ValueError`, beginning with `where`."""
     if isinstance(given, bool):
         return given
-    if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping | Tensor):
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping | set | Tensor):
         given = list(given)
         if _boxed(given):
             return list(given)
