@@ -155,10 +155,18 @@ class Segments:
         """The boundary, 0…K, at which each observation is read, where the records are cut at them."""
         return self.segment + (self.fraction > 0).long()
 
+    @cached_property
+    def without_mesh(self) -> "Segments | None":
+        """The same without the cuts of a mesh, where a solver that needs none has put it (`hybrid.solve.unmesh.whole`)."""
+        return None
+
     def people(self, index: Tensor) -> "Segments":
         """The same for the chosen records, with repeats."""
         require_people(index, self.dt.shape[0], "Segments.people: index")
-        return replace(self, **{name: getattr(self, name)[index] for name in _TENSORS})
+        found = replace(self, **{name: getattr(self, name)[index] for name in _TENSORS})
+        if self.without_mesh is not None:
+            found.__dict__["without_mesh"] = self.without_mesh.people(index)
+        return found
 
     def to(self, like: Tensor) -> "Segments":
         """The same in the dtype and on the device of `like`."""
