@@ -74,6 +74,12 @@ def selected(bundle: Bundle, selection: Selection) -> Selected:
     """
     require_kind(bundle, Bundle, "selected: bundle", 'load("model.twin")')
     require_kind(selection, Selection, "selected: selection", "Selection()")
+    if bundle.model.delivery:
+        raise ValueError(
+            "selected: in this model θ says how doses arrive (lag, fraction, duration, rate), and no exported form carries that: "
+            "who gives doses there would give them as they were said; export a model without them, and simulate this one from "
+            "its bundle"
+        )
     count = max(bundle.model.members, len(bundle.personal.mode))
     if selection.member is not None and selection.member >= count:
         raise ValueError(

@@ -122,8 +122,7 @@ def require_parameters(backbone: Backbone, population: Population) -> None:
                     f"HybridModel: the population gives {name} in {unit} and the backbone reads it in {parameter.unit}; {cure}"
                 )
         for parameter, (low, high) in zip(backbone.physical, box.tolist(), strict=True):
-            slack = 1e-6 * min(abs(parameter.low), abs(parameter.high), parameter.high - parameter.low)
-            if not (low >= parameter.low - slack and high <= parameter.high + slack):
+            if not (low >= parameter.low - 1e-6 * abs(parameter.low) and high <= parameter.high + 1e-6 * abs(parameter.high)):
                 raise ValueError(
                     f"HybridModel: the population gives {parameter.name} from {low:g} to {high:g} {parameter.unit} and the box "
                     f"of the backbone is {parameter.low:g} to {parameter.high:g}; {cure}, or give the backbone that box"

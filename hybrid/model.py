@@ -27,7 +27,7 @@ from hybrid.observation import JoinsBackbone, Observation
 from hybrid.terms import RightHandSide, Term, bound
 from learned import Joins, Joint, LayeredResidual, NoiseHead, ProcessNoise, Residual, Zero
 from physics import Administered, Backbone, LinearisedBackbone, Mechanism, Population
-from physics.administered import delivery_of, linearised_of
+from physics.administered import Delivery, delivery_of, linearised_of
 from physics.arguments import (
     require_covariates,
     require_kind,
@@ -80,8 +80,6 @@ class HybridModel(nn.Module):
         require_number(latents, "HybridModel: latents", least=0.0, whole=True)
         require_units(backbone)
         require_parameters(backbone, population)
-        if delivery_of(backbone):
-            raise ValueError("HybridModel: lag, fraction, duration and rate of a backbone come with the next commit")
         self.backbone, self.population, self.latents = backbone, population, int(latents)
         self.covariates, self.covariate_units = standardising({} if covariates is None else covariates)
         self.observation = observation.joined(backbone) if isinstance(observation, JoinsBackbone) else observation
@@ -115,6 +113,11 @@ class HybridModel(nn.Module):
         """The backbone of a mechanism of which A x + B u leave something."""
         within = linearised_of(self.backbone)
         return None if within is None or within.linear else within
+
+    @property
+    def delivery(self) -> Delivery:
+        """What θ says of how doses arrive: nothing, but for an `Administered` backbone."""
+        return delivery_of(self.backbone)
 
     @property
     def members(self) -> int:
@@ -275,6 +278,12 @@ class HybridModel(nn.Module):
     ) -> SemilinearField:
         """The right-hand side for these people on the segment clock."""
         require_kind(segments, Segments, "HybridModel.bind: segments", "conditions.segments")
+        if self.delivery and not segments.delivered:
+            raise ValueError(
+                "HybridModel.bind: this model's θ says how doses arrive, and these segments do not know it: what simulates whole "
+                "records does that (rollout, simulate, personalise, fit, fit_population, predict, sample_paths), and nobody else "
+                "can; for filters, a twin, windows of shoot and innovations leave lag, fraction, duration and rate out"
+            )
         self._require_theta(theta, c, "HybridModel.bind")
         for what, tensor in (("theta", theta), ("c", c)):
             if tensor.shape[1] not in (1, segments.dt.shape[0]):

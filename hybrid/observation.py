@@ -172,6 +172,11 @@ class Concentration(Observation):
         natural = over(backbone.state_units[state], backbone.physical[volume].unit)
         plain = f"{backbone.state_units[state]}/{backbone.physical[volume].unit}"
         found = Concentration(self.state, self.volume, self.channels[0], self.units[0], molar_mass=self.molar_mass)
+        if not backbone.physical[volume].positive:
+            raise ValueError(
+                f"Concentration: {names[volume]} is a volume, and its box is not positive: {backbone.physical[volume].low:g} to "
+                f"{backbone.physical[volume].high:g}; name the volume, or give it a positive box"
+            )
         found.at = (state, volume)
         if plain != self.units[0]:  # else the codes say it themselves
             try:

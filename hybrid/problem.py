@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hybrid.conditions import Conditions
+from hybrid.cutting.delivered import delivered
 from hybrid.cutting.segments import Segments
 from hybrid.defaults import simulating
 from hybrid.derivative import values_of
@@ -60,7 +61,15 @@ class Problem:
         M = max(model.members, theta.shape[0], x.shape[0], 1 if S is None else S.shape[0])
         x = x.expand(M, conditions.size, x.shape[-1])
         S = None if S is None else S.expand(M, conditions.size, *S.shape[-2:])
-        return Problem(model, conditions.segments, theta, context, x, S)
+        segments = conditions.segments
+        if model.delivery:
+            if M > 1:
+                raise ValueError(
+                    f"{name}: this model's θ says how doses arrive, so that each of its {M} members has segments of its own; "
+                    "ask for one member at a time, learned.select(model, torch.tensor([m]))"
+                )
+            segments = delivered(segments, model.delivery, theta[0].expand(conditions.size, -1))
+        return Problem(model, segments, theta, context, x, S)
 
     def field(self, segments: Segments | None = None) -> SemilinearField:
         """The right-hand side, on these segments or on the same records cut otherwise."""
@@ -121,7 +130,7 @@ def require_admissible(physical: Sequence[Parameter], theta: Tensor) -> None:
     # a float32 θ at the very end of its box may be rounded beyond it
     slack = 4.0 * torch.finfo(torch.float32).eps
     for j, p in enumerate(physical):
-        bad = ~((values[..., j] >= p.low * (1.0 - slack)) & (values[..., j] <= p.high * (1.0 + slack)))
+        bad = ~((values[..., j] >= p.low - slack * abs(p.low)) & (values[..., j] <= p.high + slack * abs(p.high)))
         bad = values_of(bad)  # of a batch of torch.func.vmap all are looked at
         if bool(bad.any()):
             value = float(values_of(values[..., j])[bad][0])

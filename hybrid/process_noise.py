@@ -82,21 +82,19 @@ def sample_paths(
     count, N = int(count), conditions.size
     _require_mesh(model, conditions.segments)
     everyone = torch.arange(N, device=conditions.baseline.device).repeat(count)
-    given = conditions.people(everyone)
-    segments = given.segments
 
     def normal(shape: Sequence[int], like: Tensor) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64, device=generator.device).to(like)
 
     with torch.no_grad():
-        problem = _for_each_path(Problem.of(model, conditions, personal, start, "sample_paths"), given, everyone)
+        problem = _for_each_path(Problem.of(model, conditions, personal, start, "sample_paths"), everyone)
         x, solver = problem.start, solver or simulating(model.dtype)
         if problem.covariance is not None:
             x = x + (root(problem.covariance) @ normal((*x.shape, 1), x))[..., 0]
         problem = replace(problem, start=x)
         # without process noise nothing is drawn on the way
         states = problem.solve(solver).require() if model.process is None else _walked(problem, solver, normal)
-        mean, variance = problem.measured(states, segments.read_inputs())
+        mean, variance = problem.measured(states, problem.segments.read_inputs())
         noise = normal(mean.shape, mean)
     shape = (states.shape[0], count, N, states.shape[2])
     return Paths(
@@ -118,12 +116,12 @@ def _walked(problem: Problem, solver: Solver, normal: Callable[[Sequence[int], T
     return segments.read(torch.stack(passed, 2))
 
 
-def _for_each_path(problem: Problem, given: Conditions, everyone: Tensor) -> Problem:
+def _for_each_path(problem: Problem, everyone: Tensor) -> Problem:
     """The problem of N people as that of C N paths."""
     start, covariance = problem.start[:, everyone], problem.covariance
     theta, c = (v[:, everyone] for v in (problem.theta, problem.context))
     S = None if covariance is None else covariance[:, everyone]
-    return Problem(problem.model, given.segments, theta, c, start, S)
+    return Problem(problem.model, problem.segments.people(everyone), theta, c, start, S)
 
 
 def read_boundaries(segments: Segments) -> Segments:

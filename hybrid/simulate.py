@@ -1,7 +1,7 @@
 """From a model and schedules to states, observations and predictions."""
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -10,9 +10,12 @@ from torch import Tensor
 
 from hybrid.conditions import Conditions
 from hybrid.cutting.cut import build_segments
+from hybrid.cutting.delivered import delivered
 from hybrid.cutting.given_rows import require_rows
 from hybrid.cutting.mesh import Mesh
+from hybrid.cutting.segments import Segments
 from hybrid.derivative import lasting, values_of
+from hybrid.each_member import members_of, of_member, start_of_member
 from hybrid.leading_axes import leading
 from hybrid.model import HybridModel, require_given
 from hybrid.prediction import Prediction
@@ -83,11 +86,14 @@ def rollout(
         )
     require_solver(solver, "rollout")
     require_choice(on_failure, ("raise", "return"), "rollout: on_failure")
+    members = max(model.members, len(personal), members_of(start))
+    if model.delivery and members > 1:
+        return _each_member(model, conditions, personal, members, solver, start, on_failure)
     problem = Problem.of(model, conditions, personal, start, "rollout")
     inputs = conditions.segments.read_inputs()
     spread = model.process is not None or problem.covariance is not None
     # the covariance needs the states at the boundaries too: they are read in the same simulation
-    solution = problem.solve(solver, read_boundaries(conditions.segments) if spread else None)
+    solution = problem.solve(solver, read_boundaries(problem.segments) if spread else None)
     states = solution.states if on_failure == "return" else solution.require()
     driven: Tensor | None = None
     if spread:
@@ -95,8 +101,42 @@ def rollout(
     mean, variance = problem.measured(states, inputs)
     if driven is not None:
         variance = variance + driven
-    infused = conditions.segments.read_rates() if conditions.segments.infused else None
+    infused = problem.segments.read_rates() if problem.segments.infused else None
     return Rollout(problem.theta, problem.context, states, inputs, mean, variance, solution.failures, infused)
+
+
+def _each_member(
+    model: HybridModel,
+    conditions: Conditions,
+    personal: Tensor,  # (M|1, N, d)
+    members: int,
+    solver: Solver | None,
+    start: Start | None,
+    on_failure: Literal["raise", "return"],
+) -> Rollout:
+    """`rollout`, one member after the other: where θ says how doses arrive, each has segments of its own."""
+    runs = []
+    for m in range(members):
+        row = torch.tensor([m if len(personal) > 1 else 0], device=personal.device)
+        begun = start_of_member(start, m)
+
+        def alone(one: HybridModel, row: Tensor = row, begun: Start | None = begun) -> Rollout:
+            return rollout(one, conditions, personal[row], solver, start=begun, on_failure=on_failure)
+
+        run = of_member(model, m, alone)
+        runs.append(replace(run, failures=tuple(replace(f, members=(m,)) for f in run.failures)))
+    rates = [r.infused for r in runs]
+    nothing = runs[0].states.new_zeros(1, *runs[0].states.shape[1:])
+    return Rollout(
+        theta=torch.cat([r.theta for r in runs]),
+        context=torch.cat([r.context for r in runs]),
+        states=torch.cat([r.states for r in runs]),
+        inputs=runs[0].inputs,
+        mean=torch.cat([r.mean for r in runs]),
+        variance=torch.cat([r.variance for r in runs]),
+        failures=tuple(f for r in runs for f in r.failures),
+        infused=None if all(r is None for r in rates) else torch.cat([nothing if r is None else r for r in rates]),
+    )
 
 
 class Asked(Protocol):
@@ -277,7 +317,7 @@ def integrate(
         require_kind(mesh, Mesh, "simulate: mesh", "Mesh(0.1) or Mesh.of(model, records)")
     backbone = model.backbone
     like = torch.zeros((), dtype=model.dtype, device=model.device)
-    segments = build_segments(people, rows, backbone.states, backbone.inputs, mesh).to(like)
+    segments = build_segments(people, rows, backbone.states, backbone.inputs, mesh, delivery=model.delivery).to(like)
     N, r = len(people), model.sees
     theta = leading(theta, len(backbone.physical), N, "theta", like)
     require_admissible(backbone.physical, theta)
@@ -293,7 +333,18 @@ def integrate(
             raise ValueError("simulate: start is a state, and a covariance came with it; rollout(…, start=(x, S)) carries both")
     M = max(model.members, theta.shape[0], x.shape[0], c.shape[0])
     theta, x, c = (v.expand(M, N, v.shape[-1]) for v in (theta, x, c))
-    return Problem(model, segments, theta, c, x).solve(solver)
+    if not model.delivery:
+        return Problem(model, segments, theta, c, x).solve(solver)
+    found = []
+    for m in range(M):
+        own = delivered(segments, model.delivery, theta[m])
+
+        def solved(one: HybridModel, m: int = m, own: Segments = own) -> Solution:
+            return Problem(one, own, theta[m : m + 1], c[m : m + 1], x[m : m + 1]).solve(solver)
+
+        found.append(of_member(model, m, solved))
+    failures = tuple(replace(f, members=(m,) if M > 1 else None) for m, one in enumerate(found) for f in one.failures)
+    return Solution(torch.cat([one.states for one in found]), failures)
 
 
 @lasting()
@@ -338,7 +389,8 @@ def conditions_of(
                 f"{quote(covariates[name] if covariates else None)}; write a list"
             )
     mesh = Mesh.fastest(model, values, len(people)) if mesh is None else mesh
-    segments = build_segments(people, rows, model.backbone.states, model.backbone.inputs, mesh)
+    backbone = model.backbone
+    segments = build_segments(people, rows, backbone.states, backbone.inputs, mesh, delivery=model.delivery)
     if baseline is not None:
         require_kind(baseline, Tensor, "conditions_of: baseline", "torch.tensor([[0.0]]), a row of channels for each person")
         require_shape(baseline, "conditions_of: baseline", "N", "p", write="a row of channels for each person, NaN for none")

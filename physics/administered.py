@@ -39,6 +39,9 @@ class Delivery:
         return bool(self.lag or self.fraction or self.duration or self.rate)
 
 
+NO_DELIVERY = Delivery()
+
+
 class Administered(Backbone):
     """A backbone of whose person θ also says how doses arrive, and what is there at the start.
 
@@ -200,7 +203,7 @@ def linearised_of(backbone: Backbone) -> LinearisedBackbone | None:
 
 def delivery_of(backbone: Backbone) -> Delivery:
     """What θ says of doses: nothing, but for an `Administered` backbone."""
-    return backbone.delivery if isinstance(backbone, Administered) else Delivery()
+    return backbone.delivery if isinstance(backbone, Administered) else NO_DELIVERY
 
 
 def _parameters(kind: str, given: object, within: Backbone) -> dict[str, Parameter]:

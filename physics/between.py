@@ -100,7 +100,7 @@ class Between(nn.Module):
         """L η."""
         if not self.places:
             return self.omega[:, None, :] * eta
-        return eta @ self.factor.mT
+        return (self.factor[:, None] * eta[..., None, :]).sum(-1)
 
     def estimates(self) -> dict[str, tuple[str, Tensor]]:
         """ω of each effect and the correlations in each block, where they are learned."""

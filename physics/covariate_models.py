@@ -12,6 +12,8 @@ from physics.arguments import quote, require_flag, require_number, require_text
 from physics.glance import glance
 from physics.units import require
 
+FAR = 100.0  # times the reference, or a hundredth of it: a newborn of 1 kg is a seventieth of a reference adult
+
 
 @dataclass(frozen=True)
 class Power:
@@ -96,14 +98,14 @@ class Categorical:
     def __post_init__(self) -> None:
         write = 'Categorical("SEX", {0: 0.0, 1: -0.2})'
         _require_named(self, write)
-        pairs = self.levels.items() if isinstance(self.levels, Mapping) else self.levels
-        if isinstance(pairs, str) or not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
+        pairs = list(self.levels.items()) if isinstance(self.levels, Mapping) else self.levels
+        if not isinstance(pairs, list | tuple) or not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
             raise ValueError(f"Categorical: levels of {self.covariate} are {quote(self.levels)}; write {write}")
         for level, number in pairs:
             require_number(level, f"Categorical: a level of {self.covariate}")
             require_number(number, f"Categorical: {self.covariate}={level}")
         levels = {float(level): float(number) for level, number in pairs}
-        if len(levels) < 2 or len(levels) != len(list(pairs)) or next(iter(levels.values())) != 0.0:
+        if len(levels) < 2 or len(levels) != len(pairs) or next(iter(levels.values())) != 0.0:
             raise ValueError(
                 f"Categorical: {self.covariate} needs two levels or more, each once, the first the reference with 0, and has "
                 f"{quote(self.levels)}; write {write}"
@@ -189,6 +191,15 @@ def refused(model: CovariateModel, parameter: str, value: float) -> str:
             f"value is {value:g}; correct the table, or use Exponential or Linear"
         )
     return f"parameter {parameter} depends on the covariate {name}, which is {value:g} for somebody; correct the table"
+
+
+def plausible(model: CovariateModel) -> tuple[float, float] | None:
+    """From where to where values are no surprise; None where the model does not say: a newborn's age is a small part of any."""
+    if isinstance(model, Power):
+        return model.reference / FAR, model.reference * FAR
+    if isinstance(model, Categorical) or not model.reference > 0.0:
+        return None
+    return -math.inf, model.reference * FAR
 
 
 def moved(

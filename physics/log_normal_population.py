@@ -21,6 +21,7 @@ from physics.arguments import (
 from physics.backbone import Backbone
 from physics.bends import late, order_of, ordered
 from physics.capture import exporting, nan_outside
+from physics.covariate_models import FAR
 from physics.mechanism import Mechanism
 from physics.parameter import Parameter
 from physics.population import Population, by_parameter, parameters_of, require_positive
@@ -129,13 +130,26 @@ class LogNormalPopulation(Population):
         return torch.diag_embed(self._spreads) if self.dimension else None
 
     @property
-    def references(self) -> Mapping[str, Mapping[str, float]]:
-        found: dict[str, dict[str, float]] = {}
-        for parameter, by in self.powers.items():
-            for name, (reference, exponent) in by.items():
-                if exponent != 0.0:
-                    found.setdefault(name, {})[parameter] = reference
+    def references(self) -> Mapping[str, float]:
+        found: dict[str, float] = {}
+        for by in self.powers.values():
+            for name, (reference, _) in by.items():
+                found.setdefault(name, reference)
         return found
+
+    @property
+    def moved_by(self) -> Mapping[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for parameter, by in self.powers.items():
+            for name, (_, exponent) in by.items():
+                if exponent != 0.0:
+                    found[name] = (*found.get(name, ()), parameter)
+        return found
+
+    def plausible(self, covariate: str) -> tuple[float, float] | None:
+        super().plausible(covariate)  # which looks at the name
+        reference = self.references.get(covariate)
+        return None if reference is None else (reference / FAR, reference * FAR)
 
     def _placed(
         self,
@@ -158,15 +172,22 @@ class LogNormalPopulation(Population):
         z = self.log_typical + self.shift[:, None, :] + self._placed(self._spreads[:, None, :] * eta)  # (M, N, q)
         if self.powers:
             z = z + self._covariate_effect(covariates)  # (N, q) meets (M, N, q)
-        x = (z - self.centre) / self.half_width
-        logs = self.centre + self.half_width * (late(x) if self.bend == "late" else torch.tanh(x))
-        if self.orders:  # with the ends as `box` says them, so that nothing is rounded out of it
-            logs = ordered(logs, self.orders, self.centre - self.half_width, self.centre + self.half_width)
-        theta = torch.exp(logs)
+        theta = self._bent(z)
         if self.powers and exporting():  # a logarithm of 0 would end at the end of the box
             positive = [covariates[name] > 0.0 for name in self.covariates]
             theta = nan_outside(theta, torch.stack(torch.broadcast_tensors(*positive)).all(0))
         return theta
+
+    def _bent(
+        self,
+        z: Tensor,  # (..., q)
+    ) -> Tensor:  # (..., q)
+        """θ, of the sum that bends into the box."""
+        x = (z - self.centre) / self.half_width
+        logs = self.centre + self.half_width * (late(x) if self.bend == "late" else torch.tanh(x))
+        if self.orders:  # with the ends as `box` says them, so that nothing is rounded out of it
+            logs = ordered(logs, self.orders, self.centre - self.half_width, self.centre + self.half_width)
+        return torch.exp(logs)
 
     def _covariate_effect(self, covariates: dict[str, Tensor]) -> Tensor:
         columns = []
@@ -201,8 +222,7 @@ class LogNormalPopulation(Population):
 
         By name the scale on which an interval is taken ("log") and the value (M,).
         """
-        reference = {k: self.shift.new_tensor([v[0]]) for by in self.powers.values() for k, v in by.items()}
-        typical = self.theta(self.shift.new_zeros(1, 1, self.dimension), reference)[:, 0]  # (M, q)
+        typical = self._bent(self.log_typical + self.shift)  # (M, q)
         found: dict[str, tuple[str, Tensor]] = {p.name: ("log", typical[:, j]) for j, p in enumerate(self.physical)}
         if self.by_marginal:
             found |= {f"omega({name})": ("log", self._spreads[:, k]) for k, name in enumerate(self.effects)}

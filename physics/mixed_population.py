@@ -23,6 +23,7 @@ from physics.covariate_models import (
     moved,
     names_of,
     numbers_of,
+    plausible,
     refused,
 )
 from physics.covariate_models import described as described_covariate
@@ -123,11 +124,24 @@ class MixedPopulation(Population):
         return _placed(self.between.omega, self._spread) if self.dimension else None
 
     @property
-    def references(self) -> Mapping[str, Mapping[str, float]]:
-        found: dict[str, dict[str, float]] = {}
-        for j, model in self.moves:
-            found.setdefault(model.covariate, {})[self.physical[j].name] = model.reference
+    def references(self) -> Mapping[str, float]:
+        found: dict[str, float] = {}
+        for _, model in self.moves:
+            found.setdefault(model.covariate, model.reference)
         return found
+
+    @property
+    def moved_by(self) -> Mapping[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for j, model in self.moves:
+            if model.learn or any(numbers_of(model)):
+                found[model.covariate] = (*found.get(model.covariate, ()), self.physical[j].name)
+        return found
+
+    def plausible(self, covariate: str) -> tuple[float, float] | None:
+        super().plausible(covariate)  # which looks at the name
+        said = [r for _, model in self.moves if model.covariate == covariate and (r := plausible(model)) is not None]
+        return (max(low for low, _ in said), min(high for _, high in said)) if said else None
 
     def theta(self, eta: Tensor, covariates: dict[str, Tensor]) -> Tensor:
         require_shape(eta, f"{_WHO}: eta", "M", "N", self.dimension, write="torch.zeros(M, N, d)", like=self.shift)
@@ -185,8 +199,7 @@ class MixedPopulation(Population):
 
         By name the scale on which an interval is taken ("log", "logit", "linear" or "fisher") and the value (M,).
         """
-        reference = {m.covariate: self.shift.new_tensor([m.reference]) for _, m in self.moves}
-        typical = self.theta(self.shift.new_zeros(1, 1, self.dimension), reference)[:, 0]  # (M, q)
+        typical = self.coordinates(self.coordinates.start + _placed(self.shift, self._shifted))  # (M, q)
         found: dict[str, tuple[str, Tensor]] = {}
         for j, (parameter, effect) in enumerate(zip(self.physical, self.how, strict=True)):
             if not isinstance(effect, Fixed):

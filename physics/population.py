@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from physics.arguments import quote, require_kind, require_number, require_shape
+from physics.arguments import quote, require_kind, require_number, require_shape, require_text
 from physics.backbone import Backbone
 from physics.bends import Order
 from physics.effects import Scale
@@ -83,9 +83,22 @@ class Population(nn.Module, ABC):
         return None
 
     @property
-    def references(self) -> Mapping[str, Mapping[str, float]]:
-        """For each covariate and each parameter that it moves, the value at which it does nothing."""
+    def references(self) -> Mapping[str, float]:
+        """The value of each covariate at which it does nothing, of those of which that is said."""
         return {}
+
+    @property
+    def moved_by(self) -> Mapping[str, tuple[str, ...]]:
+        """For each covariate the parameters that it moves, where the population says it."""
+        return {}
+
+    def plausible(
+        self,
+        covariate: str,
+    ) -> tuple[float, float] | None:
+        """From where to where values of a covariate are no surprise; None where nothing is said: outside a slip is likely."""
+        require_text(covariate, f"{type(self).__name__}: covariate", '"WT"')
+        return None
 
     def deviations(
         self,
@@ -97,9 +110,11 @@ class Population(nn.Module, ABC):
         """
         require_shape(eta, f"{type(self).__name__}: eta", "M", "N", self.dimension, write="Personal.mode[..., :dimension]")
         L = self.factor
+        if not self.dimension:
+            return eta
         if L is None:
             raise ValueError(f"{type(self).__name__} states no spread between people: η itself is all that there is")
-        return eta @ L.mT
+        return (L[:, None] * eta[..., None, :]).sum(-1)
 
     def bound(
         self,
@@ -107,6 +122,9 @@ class Population(nn.Module, ABC):
         parameter: int,
     ) -> Tensor | None:  # (...)
         """What θ_j is kept above in everyone, None where it is free."""
+        q = len(self.box)
+        require_shape(theta, f"{type(self).__name__}: theta", ..., q, write="model.theta(personal, covariates)")
+        require_number(parameter, f"{type(self).__name__}: parameter, by its place,", least=0.0, most=q - 1.0, whole=True)
         for order in self.orders:
             if order.upper == parameter:
                 found = theta[..., order.first]

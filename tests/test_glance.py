@@ -22,6 +22,7 @@ import learned
 import physics
 import stability
 import training
+import training.diagnostics as diagnostics
 import training.trust as trust
 import training.trust.recalibration as recalibration
 import twin.log as log
@@ -47,7 +48,7 @@ from training.people import Ohashi
 PACKAGES = (
     "hybrid.filters",
     *("physics", "learned", "hybrid", "stability", "training", "training.people", "training.trust"),
-    *("training.trust.recalibration", "exchange", "twin", "twin.log", "homeostat.pictures"),
+    *("training.trust.recalibration", "training.diagnostics", "exchange", "twin", "twin.log", "homeostat.pictures"),
 )
 LINES, COLUMNS, CHARACTERS = 10, 120, 1200
 D = torch.float64
@@ -63,6 +64,9 @@ def families() -> Iterator[Any]:
     yield from (build() for build in OBSERVATION_BUILDERS.values())
     yield from (kind.fixed() if kind.fixed else kind.adaptive(1e-6) for kind in SOLVER_KINDS if kind.fixed or kind.adaptive)
     yield learned.MLP(hidden=(8,))  # waits for its model
+    yield from (physics.LogNormal(0.3), physics.LogitNormal(0.5), physics.Normal(2.0), physics.Shared(), physics.Fixed())
+    yield from (physics.Power("WT", 70.0, 0.75, "kg"), physics.Exponential("AGE", 40.0, -0.01), physics.Linear("AGE", 40.0))
+    yield physics.Categorical("SEX", {0: 0.0, 1: -0.2})
     yield from (physics.OneCompartmentOral().defaults, physics.Observed("plasma", "V"), physics.OneCompartmentOral().physical[0])
     yield from (Ensemble(8), learned.Joint(("gut", "plasma"), ("u",), ("concentration",), 1))
     for mechanism in (kind() for kind in physics.MECHANISMS):
@@ -163,6 +167,10 @@ def of_few() -> Iterator[Any]:
     taped = stability.Lure(A=np.zeros((2, 2)), weights=[], biases=[], tape=tape, theta=[1.0] * 4)
     yield stability.regional_rate(taped, stability.Box([0.0, 0.0], [9.0, 9.0]))
     yield from (stability.prove(w.certificate, w.system), stability.falsify(w.system, rate=9.0, seconds=1.0))
+    drawn = diagnostics.simulated_cohorts(w.model, w.cohort, 20, generator())
+    yield from (drawn, diagnostics.npde(drawn, generator()), diagnostics.predictive_check(drawn))
+    yield from (diagnostics.residuals(w.model, w.cohort, w.known), diagnostics.fitted_curves(w.model, w.cohort, w.known))
+    yield diagnostics.eta_against_covariates(w.model, w.cohort, w.known, generator=generator(), permutations=9)
     yield from (recalibration.Scaling.fit(outcome), recalibration.CrossScaling.fit(outcome, folds=2, generator=generator()))
     yield from (adaptive, recalibration.SplitConformal.fit(outcome, horizons=None))
     yield recalibration.IsotonicEvents.fit(chance, (chance > 0.5).astype(float), list(w.cohort.ids))

@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "training.machinery": BELOW_TRAINING | {"training.people", "training.fitted"},
     "training.people": BELOW_HYBRID | {"hybrid"},
     "training.trust": BELOW_HYBRID | {"hybrid"},
+    "training.diagnostics": BELOW_HYBRID | {"hybrid", "training.people", "training.trust"},
     "exchange": BELOW_EXCHANGE,
     "exchange.files": {"physics"},
     # what is written of a bundle asks the bundle, which knows nothing of it

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel
-from physics import LogNormalPopulation
 from physics.arguments import quote, require_kind, require_names, require_same_people, require_shape, require_tensor
 from physics.glance import glance
 from training.fitting import Step, require_steps
@@ -155,7 +154,9 @@ def convergence(
     typical value by δ changes the objective by −δᵀ Σ w_i e_i + ½ δᵀ Σ w_i (I − C_i) δ, since the prior pulls e_i exactly as
     hard as the data pull back, and I − C_i = (I + (C_i⁻¹ − I)⁻¹)⁻¹ is what curvature is left once the person follows. So the
     Newton step is (Σ w (I − C))⁻¹ Σ w e, and its standard errors are the roots of the diagonal of that inverse. At a maximum of
-    the joint likelihood the weighted mean of the modes is 0. Penalties on the residual and for stability are not counted.
+    the joint likelihood the weighted mean of the modes is 0. Penalties on the residual and for stability are not counted, nor
+    are parameters that everyone shares and coefficients of covariates: these are taken to be where they are. Where effects are
+    correlated, the step and its errors are those of each parameter, L δ.
 
     Arguments: `model`; `personal`, everyone's coordinates under it (`personalise`); `people`, their ids; `weights`, how often
     each member counted each person, 1 for all; `losses`, the `Step.loss` of every step (`recorded` collects them).
@@ -193,7 +194,8 @@ def convergence(
     if len(losses) >= 2:
         back = min(len(losses) - 1, max(3, len(losses) // 10))  # one step of a short fit says little
         fall = N * (losses[-1 - back] - losses[-1]).detach().to("cpu", torch.float64)
-    if not isinstance(model.population, LogNormalPopulation) or N == 0:
+    factor = model.population.factor
+    if factor is None or len(model.population.effects) != q or N == 0:
         nothing = torch.zeros(M, 0, dtype=torch.float64)
         return Convergence((), nothing, nothing, fall, N, unfinished)
     mode = personal.mode[..., :q].to("cpu", torch.float64)
@@ -205,8 +207,11 @@ def convergence(
     information = torch.einsum("mn,mnij->mij", w, curvature) + 1e-9 * torch.eye(q, dtype=torch.float64)
     inverse = torch.linalg.inv(information)
     step = (inverse @ torch.einsum("mn,mni->mi", w, mode)[..., None])[..., 0]
-    away = step / inverse.diagonal(dim1=-2, dim2=-1).sqrt()
-    return Convergence(tuple(p.name for p in model.backbone.physical), away, step, fall, N, unfinished)
+    # from coordinates of η to the parameters' own scales, where Ω may join several
+    L = factor.detach().to("cpu", torch.float64)
+    moved, error = (L @ step[..., None])[..., 0], (L @ inverse @ L.mT).diagonal(dim1=-2, dim2=-1).sqrt()
+    spreads = (L @ L.mT).diagonal(dim1=-2, dim2=-1).sqrt()
+    return Convergence(model.population.effects, moved / error, moved / spreads, fall, N, unfinished)
 
 
 def recorded(

@@ -1,5 +1,6 @@
 """What a fit left at an end of its range: there the box speaks, and not the data."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel
-from physics import Backbone, LogNormalPopulation, OneCompartmentOral
+from physics import Backbone, OneCompartmentOral
 from physics.arguments import require_shape, require_tensor
 from physics.glance import glance
 from training.people.arguments import require_fit
@@ -82,10 +83,12 @@ def at_ends(
 
     Where the ends are those that a drug leaves which is absorbed more slowly than it is eliminated (flip-flop), or those of a
     covariate that is far from its reference (`training.people.far_covariates`), `cause` says so, once.
-    A value is at an end where it lies in the outermost twentieth of its box (in logarithms), or less than 10 % above a
-    parameter that it is kept above. The typical value is that of η = 0 and the cohort's median covariates. A learned spread ω is
-    at an end where it is below .01, or above half of the half-width of the box of log θ, so that the ends hold people whom
-    two standard deviations hold. A population that has nothing of its own to fit has no ends.
+    A value is at an end where it lies in the outermost twentieth of its box (in logarithms, where the parameter is kept in
+    them), or less than 10 % above a parameter that it is kept above. The typical value is that of η = 0 and the cohort's median
+    covariates. A learned spread ω is at an end where it is below .01 (of a normal parameter: a thousandth of its box), or above
+    half of the half-width of the box of log θ or of a normal θ, so that the ends hold people whom two standard deviations hold;
+    of a logit, where two of them from the middle of the box reach its outermost twentieth. A population that has nothing of its
+    own to fit has no ends.
     Arguments: `model`; `cohort`; `personal`, the people's coordinates (`Personal.mode`, `Fitted.personal`), or None.
     Returns one `AtEnd` for each, typical values first.
     Law: none where every θ is in the middle of its box; the order of people and members does not matter.
@@ -106,29 +109,36 @@ def at_ends(
 def _all_ends(model: HybridModel, cohort: Cohort, personal: Tensor | None) -> list[AtEnd]:
     population, backbone = model.population, model.backbone
     M = model.members
-    low, high = population.box.to("cpu", torch.float64).log().unbind(-1)
+    logs = torch.tensor([scale == "log" for scale in population.scales])
+
+    def placed(theta: Tensor) -> Tensor:  # (..., q)
+        """θ where its place in the box is measured: the logarithm of what is kept in logarithms."""
+        return torch.where(logs, torch.where(logs, theta, 1.0).log(), theta)
+
+    ends = population.box.to("cpu", torch.float64)
+    low, high = placed(ends.mT)
     free = (high > low).tolist()
     found: list[AtEnd] = []
     with torch.no_grad():
         covariates = {k: v.median()[None] for k, v in cohort.conditions.covariates.items()}
         like = next(iter((*population.parameters(), *population.buffers())))
         middle = population.theta(like.new_zeros(M, 1, population.dimension), covariates)
-        typical = middle.to("cpu", torch.float64).log().expand(M, 1, len(free))
+        typical = middle.to("cpu", torch.float64).expand(M, 1, len(free))
         people = None
         if personal is not None and personal.shape[1]:
             own = model.theta(personal.to(like), cohort.conditions.covariates)
-            people = own.to("cpu", torch.float64).log().expand(M, personal.shape[1], len(free))
+            people = own.to("cpu", torch.float64).expand(M, personal.shape[1], len(free))
     for theta, what in ((typical, "typical"), (people, "people")):
         if theta is None:
             continue
         for j, parameter in enumerate(backbone.physical):
             if not free[j]:
                 continue
-            place = (theta[..., j] - low[j]) / (high[j] - low[j])  # (M, N)
-            cases = [("low", place < _EDGE, low[j].exp()), ("high", place > 1.0 - _EDGE, high[j].exp())]
-            bound = _bound(population, theta, j)
+            place = (placed(theta)[..., j] - low[j]) / (high[j] - low[j])  # (M, N)
+            cases = [("low", place < _EDGE, ends[j, 0]), ("high", place > 1.0 - _EDGE, ends[j, 1])]
+            bound = population.bound(theta, j)
             if bound is not None:
-                cases.append(("bound", theta[..., j] - bound < _TIE, bound.median().exp()))
+                cases.append(("bound", (theta[..., j] / bound).log() < _TIE, bound.median()))
             for end, there, limit in cases:
                 if what == "typical":
                     at, ids = there[:, 0], ()
@@ -137,14 +147,16 @@ def _all_ends(model: HybridModel, cohort: Cohort, personal: Tensor | None) -> li
                     at, ids = there[:, rows].any(1), tuple(cohort.ids[i] for i in rows.tolist())
                     there = there & (2 * there.sum(0) > M)
                 if bool(at.any()):
-                    value = float(theta[..., j][there].median().exp())
+                    value = float(theta[..., j][there].median())
                     names = (parameter.name, parameter.unit)
                     found.append(AtEnd(what, *names, end, value, float(limit), int(at.sum()), M, ids))  # type: ignore[arg-type]
-    if isinstance(population, LogNormalPopulation) and population.learn_spread:
+    if population.omega is not None and population.learn_spread:
         omega = population.omega.detach().to("cpu", torch.float64)
         for j, parameter in enumerate(backbone.physical):
-            widest = 0.25 * float(high[j] - low[j])
-            for kind, at, edge in (("low", omega[:, j] < _NO_SPREAD, _NO_SPREAD), ("high", omega[:, j] > widest, widest)):
+            if parameter.name not in population.effects:
+                continue
+            least, widest = _spreads_within(population.scales[j], float(high[j] - low[j]))
+            for kind, at, edge in (("low", omega[:, j] < least, least), ("high", omega[:, j] > widest, widest)):
                 if bool(at.any()):
                     value = float(omega[at, j].median())
                     names = (parameter.name, parameter.unit)
@@ -192,14 +204,8 @@ def _exchanged(backbone: Backbone, end: AtEnd) -> str:
     return ""
 
 
-def _bound(population: object, logs: Tensor, j: int) -> Tensor | None:  # (M, N)
-    """The logarithm of what parameter j is kept above, None where it is free."""
-    if not isinstance(population, LogNormalPopulation):
-        return None
-    for order in population.orders:
-        if order.upper == j:
-            bound = logs[..., order.first]
-            for i, sign in order.rest:
-                bound = bound + sign * logs[..., i]
-            return bound
-    return None
+def _spreads_within(scale: str, width: float) -> tuple[float, float]:
+    """Below and above which ω says little, on a parameter's scale, in a box that is so wide there."""
+    if scale == "logit":  # two standard deviations then reach the outermost twentieths of the box
+        return _NO_SPREAD, 0.5 * math.log(1.0 / _EDGE - 1.0)
+    return _NO_SPREAD if scale == "log" else _NO_SPREAD * 0.1 * width, 0.25 * width

@@ -19,7 +19,7 @@ from training.fitted import Fitted
 from training.looks import Looks
 from training.losses import Stability, residual_share
 from training.objective import Objective, people_counted
-from training.people.arguments import require_fit, require_untouched
+from training.people.arguments import require_fit, require_numbers, require_untouched
 from training.people.cohort import Cohort
 from training.search import Search
 
@@ -154,6 +154,7 @@ def innovation_fit(
             f"{name}: a line search needs float64, and the model is {model.dtype} and the cohort {cohort.y.dtype}; write "
             "model.to(torch.float64) and cohort.to(torch.float64)"
         )
+    require_numbers(cohort, name, "a filter takes numbers")
     if model.process is None and floor is None:
         states = ", ".join(f"{state!r}: …" for state in model.backbone.states)
         raise ValueError(

@@ -18,7 +18,7 @@ def judged_tail(cohort: Cohort, share: float = 0.2) -> Tensor:  # (N, T) bool
     Errors: `ValueError` for a share outside (0, 1), and a cohort in which nobody was measured at two times.
     """
     share = _share(share, "judged_tail", cohort)
-    there, judged = cohort.mask.any(-1), torch.zeros_like(cohort.times, dtype=torch.bool)  # (N, T)
+    there, judged = cohort.informative.any(-1), torch.zeros_like(cohort.times, dtype=torch.bool)  # (N, T)
     for measured, times, row in zip(there, cohort.times, judged, strict=True):
         own = times[measured]
         distinct = torch.unique(own)
@@ -44,7 +44,7 @@ def judged_blocks(
     share = _share(share, "judged_blocks", cohort)
     require_number(length, "judged_blocks: length, a number of measured times,", least=1.0, whole=True)
     require_generator(generator, "judged_blocks: generator")
-    there, judged = cohort.mask.any(-1), torch.zeros_like(cohort.times, dtype=torch.bool)  # (N, T)
+    there, judged = cohort.informative.any(-1), torch.zeros_like(cohort.times, dtype=torch.bool)  # (N, T)
     for measured, row in zip(there, judged, strict=True):
         own = torch.nonzero(measured)[:, 0]
         blocks = own.split(int(length))
@@ -63,7 +63,7 @@ def judged_people(cohort: Cohort, generator: torch.Generator, share: float = 0.2
     """
     share = _share(share, "judged_people", cohort)
     require_generator(generator, "judged_people: generator")
-    there = cohort.mask.any(-1)  # (N, T)
+    there = cohort.informative.any(-1)  # (N, T)
     who = torch.nonzero(there.any(1))[:, 0]
     count = min(len(who) - 1, max(1, round(share * len(who))))
     chosen = torch.zeros_like(there[:, 0])
@@ -83,7 +83,7 @@ def judged_records(cohort: Cohort, ids: Sequence[str]) -> Tensor:  # (N, T) bool
     if unknown:
         raise ValueError(f"judged_records: the cohort has no {quote(unknown[0])}; its ids are {quote(list(cohort.ids), 200)}")
     chosen = torch.tensor([one in ids for one in cohort.ids], device=cohort.y.device)
-    judged = cohort.mask.any(-1) & chosen[:, None]
+    judged = cohort.informative.any(-1) & chosen[:, None]
     return _some(judged, "judged_records", "nothing was measured of these; give others")
 
 

@@ -37,7 +37,7 @@ class Lesson:
     @property
     def count(self) -> Tensor:  # (k,)
         """How many measurements judge each member."""
-        return (self.judges * self.asked.mask.sum((-1, -2))).sum(1)
+        return (self.judges * self.asked.informative.sum((-1, -2))).sum(1)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def lessons(
             "judged_tail(cohort) of this cohort"
         )
     judged = judged.expand(M, N, T)
-    there = cohort.mask.any(-1)  # (N, T)
+    there = cohort.informative.any(-1)  # (N, T)
     teach, judge = (there & ~judged).any(-1), (there & judged).any(-1)  # (M, N)
     weights = torch.where(judge & ~teach, 0.0, weights)
     everyone = total(weights.sum(1, keepdim=True))
@@ -126,6 +126,15 @@ def scored(
     if not lesson.every:
         mean, variance = mean[lesson.members], variance[lesson.members]
         anchors = None if anchors is None else anchors.members(lesson.members)
+    beyond = lesson.taught.limits is not None or lesson.taught.censoring == "m4"
+    if beyond and (anchors is not None or likelihood is not gaussian_nll):
+        what = "this likelihood scores numbers" if anchors is None else "anchors move every measurement by a draw of its noise"
+        raise ValueError(
+            f"{name}: some values are only known to lie between limits, and {what}; write likelihood=gaussian_nll without "
+            'anchors, or leave such values out, Cohort.of(records, model, censoring="m1")'
+        )
+    if beyond:
+        return lesson.taught.nll(mean, variance)
     if anchors is not None:
         return anchors.likelihood(likelihood, y, mean, variance)
     try:
@@ -178,7 +187,7 @@ def judgement(
         # a forecaster does not know the person exactly: their posterior widens what is predicted (to first order)
         s = sensitivity(model, asked.conditions, found.mode, solver)
         own = torch.einsum("mntpi,mnij,mntpj->mntp", s.mean_slope, found.covariance, s.mean_slope)
-        each = gaussian_nll(asked.y, s.mean, s.variance + own)  # (k, N)
+        each = asked.nll(s.mean, s.variance + own)  # (k, N)
     count = total(lesson.count)
     score = total(torch.where(lesson.judges, each, 0.0).sum(1)) / count.clamp(min=1)
     return torch.where(count > 0, score, torch.nan), found.mode.contiguous()

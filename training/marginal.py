@@ -13,8 +13,7 @@ from physics.arguments import require_choice, require_number, require_tensor
 from physics.glance import glance
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
-from training.people.information import copies, difference_offsets, expand, simulate_copies, slopes
-from training.people.likelihoods import gaussian_nll
+from training.people.information import copies, difference_offsets, expand, limits_information, simulate_copies, slopes
 from training.people.mode import Curvature, modes
 
 # a penalty (M, N) of everyone's simulation at the mode, given the rows (N,) that they have in the cohort
@@ -58,6 +57,8 @@ def laplace_marginal(
       the information of FOCE with interaction (there without the second term in some programs).
     - "observed": H = ∂²φ/∂η², by second central differences: Laplace's method proper, exact to O(1/observations). Where
       it is not positive definite the Fisher information stands in.
+    Values between limits count by their probability (`Cohort.censoring`), which has no Fisher information: with either curvature
+    their part of H is its exact second derivative, by second central differences.
 
     The value is differentiable in everything trainable, and the mode follows: with a = ½ log det H and w = K⁻¹ ∂a/∂η,
     where K = ∂²φ/∂η² is exact (also with the Fisher H), the derivative is ∂φ + ∂a − wᵀ ∂(∂φ/∂η), since dη*/dϕ =
@@ -123,17 +124,25 @@ def _at_modes(
     with torch.enable_grad():
         eta = mode.detach().clone().requires_grad_()
         offsets = difference_offsets(eta)
-        if curvature == "observed":
+        # values between limits have no Fisher information: their second derivatives are taken whatever the curvature
+        beyond = cohort.limits is not None or cohort.censoring == "m4"
+        if curvature == "observed" or beyond:
             offsets = torch.cat([offsets, _second_offsets(eta)])
         moved = copies(eta, offsets)
         # all copies of a person are in one simulation: one graph gives φ, its gradient, H, and by one more backward
         # pass each K and the slope of log det H
         run = simulate_copies(model, cohort.conditions, moved, N, solver)
-        value, gradient, information = expand(cohort.y, slopes(run, N, d), eta)
+        s = slopes(run, N, d)
+        value, gradient, information = expand(cohort, s, eta)
         constant = 0.5 * math.log(2.0 * math.pi) * cohort.mask.to(value.dtype).sum((-1, -2))  # (N,)
         nearby = _objective(cohort, run, moved, len(offsets)) if d else value[:, None]  # (M, R, N)
-        if curvature == "observed" and d:
-            observed = _second_differences(nearby, d)
+        if (curvature == "observed" or beyond) and d:
+            far = None if curvature == "observed" else cohort.limits_nll(run.mean, run.variance)
+            if far is None:
+                observed = _second_differences(nearby, d)
+            else:
+                curved = _second_differences(far.reshape(M, len(offsets), N), d)
+                observed = information - limits_information(cohort, s) + curved
             definite = torch.linalg.cholesky_ex(observed.detach()).info == 0
             information = torch.where(definite[..., None, None], observed, information)
         root = torch.linalg.cholesky(information)
@@ -162,7 +171,7 @@ def _at_modes(
 
 def _objective(cohort: Cohort, run: Rollout, moved: Tensor, count: int) -> Tensor:  # (M, R, N)
     """φ of every copy."""
-    likelihood = gaussian_nll(cohort.y.repeat(count, 1, 1), run.mean, run.variance)
+    likelihood = cohort.nll(run.mean, run.variance)
     return (likelihood + 0.5 * moved.square().sum(-1)).reshape(moved.shape[0], count, -1)
 
 

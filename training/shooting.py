@@ -22,7 +22,6 @@ from training.losses import residual_share
 from training.objective import Objective, people_counted
 from training.people.arguments import require_fit, require_untouched
 from training.people.cohort import Cohort
-from training.people.likelihoods import gaussian_nll
 from training.search import Search
 from training.window import Windows, windows
 
@@ -211,7 +210,7 @@ def shoot(
                 gap = torch.zeros_like(scaled)
         except SimulationError as error:
             raise named(error, cohort) from error
-        each = gaussian_nll(cohort.y, run.mean, run.variance) - model.log_prior(personal)
+        each = cohort.nll(run.mean, run.variance) - model.log_prior(personal)
         each = each + objective.least_residual * residual_share(model, run, share)
         if stability is not None:
             each = each + stability.penalty(model, run.theta)

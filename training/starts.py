@@ -72,7 +72,8 @@ def starting_values(
     if powers is not None:
         require_kind(powers, Mapping, "starting_values: powers", '{"V": {"WT": (70.0, 1.0, "kg")}}')
         # which refuses what are no powers of these parameters
-        LogNormalPopulation(backbone, dict.fromkeys((p.name for p in backbone.physical), 0.3), powers)
+        positive = [p for p in backbone.physical if p.positive]
+        LogNormalPopulation([replace(p, above="") for p in positive], [0.3] * len(positive), powers)
     for parameter, by in (powers or {}).items():
         require_kind(by, Mapping, f"starting_values: the powers of {parameter}", '{"V": {"WT": (70.0, 1.0, "kg")}}')
     typical = {p.name: p.typical for p in backbone.physical}

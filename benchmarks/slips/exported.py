@@ -28,11 +28,14 @@ RESULTS = {
         *("PopulationStep", "ShootingStep", "Start", "Step", "Table", "Windows"),
     ),
     "twin": ("Band", "Change", "Consistency", "Estimate", "Moved", "Receipt", "Timed"),
+    "training.diagnostics": (
+        *("EtaCovariates", "FittedCurves", "PredictionErrors", "PredictiveCheck", "Residuals", "SimulatedCohorts"),
+    ),
     "training.trust.recalibration": (
         *("AdaptiveConformal", "CrossScaling", "Followed", "IsotonicEvents", "Scaling", "SplitConformal"),
     ),
 }
-MODULES = (*PACKAGES, "hybrid.filters", "training.trust.recalibration")
+MODULES = (*PACKAGES, "hybrid.filters", "training.diagnostics", "training.trust.recalibration")
 
 
 def exported() -> Iterator[tuple[str, Any]]:

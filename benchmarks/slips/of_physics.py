@@ -8,8 +8,12 @@ from benchmarks.slips.attempt import Call, of
 from benchmarks.slips.world import D, generator, world
 from physics import (
     LinearBackbone,
+    LogitNormal,
+    LogNormal,
     LogNormalPopulation,
+    MixedPopulation,
     OneCompartmentOral,
+    Power,
     SharedPopulation,
     VanCauter,
     VanCauterPopulation,
@@ -26,7 +30,38 @@ def rows() -> dict[str, Call]:
     rates = torch.tensor([[[0.06, 0.05, 0.05]]], dtype=D)
     status = {"age": torch.tensor([40.0, 50.0], dtype=D), "type2": torch.tensor([0.0, 1.0], dtype=D)}
     none = torch.zeros(1, 2, 0, dtype=D)
+    mixed = MixedPopulation(
+        w.backbone, {"ka": LogNormal(0.5), "ke": LogNormal(0.3), "V": LogitNormal(0.4)}, correlated=[("ke", "V")],
+        covariates={"ke": [Power("WT", 70.0, 0.5, unit="kg")]})
+    populations = {
+        **{"LogNormalPopulation": w.population, "MixedPopulation": mixed, "SharedPopulation": shared, "VanCauterPopulation": vcp},
+        **{"MarshPopulation": physics.MarshPopulation(), "SchniderPopulation": physics.SchniderPopulation()},
+    }
+    asked: dict[str, Call | object] = {}
+    for name, one in populations.items():
+        q = len(one.box)
+        asked |= {
+            f"{name}.bound": lambda one=one, q=q: (one.bound, {"theta": torch.ones(1, 2, q, dtype=D), "parameter": 0}),
+            f"{name}.deviations": lambda one=one: (one.deviations, {"eta": torch.zeros(1, 2, one.dimension, dtype=D)}),
+            f"{name}.plausible": lambda one=one: (one.plausible, {"covariate": "WT"}),
+        }
     return of("physics", {
+        **asked,
+        "Categorical": lambda: (physics.Categorical, {
+            "covariate": "SEX", "levels": {0.0: 0.0, 1.0: -0.2}, "unit": "1", "learn": True}),
+        "Exponential": lambda: (physics.Exponential, {
+            "covariate": "AGE", "reference": 40.0, "slope": -0.01, "unit": "a", "learn": True}),
+        "Linear": lambda: (physics.Linear, {"covariate": "AGE", "reference": 40.0, "slope": -0.01, "unit": "a", "learn": True}),
+        "Power": lambda: (Power, {"covariate": "WT", "reference": 70.0, "exponent": 0.75, "unit": "kg", "learn": False}),
+        "LogNormal": lambda: (LogNormal, {"spread": 0.3}),
+        "LogitNormal": lambda: (LogitNormal, {"spread": 0.3}),
+        "Normal": lambda: (physics.Normal, {"spread": 2.0}),
+        "MixedPopulation": lambda: (MixedPopulation, {
+            "parameters": w.backbone, "effects": {"ka": LogNormal(0.5), "ke": LogNormal(0.3), "V": LogitNormal(0.4)},
+            "correlated": [("ke", "V")], "omega": {("ke", "V"): 0.02},
+            "covariates": {"ke": [Power("WT", 70.0, 0.5, unit="kg")]}, "learn_spread": True}),
+        "MixedPopulation.theta": lambda: (mixed.theta, {"eta": eta, "covariates": dict(cov)}),
+        "MixedPopulation.log_prior": lambda: (mixed.log_prior, {"eta": eta}),
         "Defaults": lambda: (physics.Defaults, {
             "observed": (physics.Observed("plasma", "V"),), "compartments": {1: "gut"}, "spread": {"V": 0.2},
             "powers": {"V": {"WT": (70.0, 1.0, "kg")}}, "amounts": True}),
@@ -52,7 +87,8 @@ def rows() -> dict[str, Call]:
                                                                     "baseline": torch.tensor([[0.5]], dtype=D)}),
         "Parameter": lambda: (physics.Parameter, {"name": "ka", "unit": "/h", "typical": 1.0, "low": 0.1, "high": 10.0,
                                                   "source": "a book", "above": "ke"}),
-        "SharedPopulation": lambda: (SharedPopulation, {"parameters": w.backbone, "values": {"ka": 1.5, "ke": 0.1, "V": 30.0}}),
+        "SharedPopulation": lambda: (SharedPopulation, {
+            "parameters": w.backbone, "values": {"ka": 1.5, "ke": 0.1, "V": 30.0}, "learned": ("ka",)}),
         "SharedPopulation.theta": lambda: (shared.theta, {"eta": none, "covariates": {}}),
         "SharedPopulation.log_prior": lambda: (shared.log_prior, {"eta": none}),
         "VanCauter": lambda: (VanCauter, {"residual_inputs": {"slope": "mmol/L/min"}}),

@@ -35,6 +35,8 @@ _AXES_OF = (
     *("physics.LinearBackbone.initial", "physics.LinearBackbone.matrices", "physics.LogNormalPopulation.log_prior"),
     *("physics.OneCompartmentOral.matrices", "physics.OneCompartmentOral.rates", "physics.SharedPopulation.log_prior"),
     *("physics.SharedPopulation.theta", "physics.VanCauter.initial", "physics.VanCauter.matrices"),
+    *(f"physics.{name}.bound" for name in ("LogNormalPopulation", "MixedPopulation", "SharedPopulation", "VanCauterPopulation")),
+    *("physics.MarshPopulation.bound", "physics.SchniderPopulation.bound", "physics.MixedPopulation.log_prior"),
     *("physics.LinearisedBackbone.initial", "physics.LinearisedBackbone.matrices", "physics.LinearisedBackbone.start"),
     *("physics.Linearised.remainder", "physics.Linearised.slope"),
     *("physics.Tape.at", "physics.Tape.evaluate", "physics.Tape.plain"),
@@ -53,6 +55,10 @@ _LIMIT_OF = (
 _CLAIMS = ("Certificate", "RegionalRate", "Gain", "LipschitzBound", "Step", "WeightedL1", "Refusal")
 
 TAKEN: Mapping[str, Mapping[str, Reasons]] = {
+    "physics.Categorical": {"levels": {"a number for a name": "a further category, and its number"}},
+    "physics.MixedPopulation": {"omega": {"an empty list": "no covariance is known"}},
+    "physics.LogNormalPopulation": {"spread": {"None in it": "that parameter is shared and learned"}},
+    "physics.SharedPopulation": {"learned": {"True": "all of them are"}},
     **{name: {"*": _AXES} for name in _AXES_OF},
     **{name: {"*": _LIMIT} for name in _LIMIT_OF},
     **{f"stability.{name}.from_dict": {"data": _READ} for name in _CLAIMS},

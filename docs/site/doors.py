@@ -29,6 +29,7 @@ DOORS = (
     "training.people.tables",
     "training.trust",
     "training.trust.recalibration",
+    "training.diagnostics",
     "exchange",
     "exchange.program",
     "exchange.imported",

@@ -114,6 +114,8 @@ def outside_box(claim: RegionalRate, model: HybridModel, subjects: Sequence[Subj
     states, units = model.backbone.states, model.backbone.state_units
     for who in subjects:
         boluses, _ = _arrivals(who.schedule, tuple(states))
+        if model.delivery:  # the start alone: nobody knows here what of a dose is there then
+            boluses = []
         begins, dosed = who.starts, ""
         if boluses and boluses[0][0] <= who.schedule.start:
             begins, dosed = begins + boluses[0][1], ", with the dose that is given then,"
@@ -204,6 +206,13 @@ def _of_doses(who: Subject, model: HybridModel, start: _Ball | _Whole, inputs: I
             "infusions",
             f"{much:g} {unit} go into {state} as an infusion from {time:g} {time_unit} on, and the certificate's region covers "
             "boluses alone",
+        )
+    if model.delivery and (boluses or infused):
+        boluses, infused = [], []
+        yield Outside(
+            who.id,
+            "doses",
+            "has doses that arrive as θ says (lag, fraction, duration, rate), and the certificate speaks of doses as given",
         )
     begins, dosed = who.starts, ""
     if inputs is None and boluses and boluses[0][0] <= who.schedule.start:

@@ -79,7 +79,11 @@ def _last(
 def written(person: Person) -> dict[str, Any]:
     """A person as plain JSON values."""
     doses = [
-        {"state": d.state, **{name: as_float(getattr(d, name)) for name in ("time", "amount", "duration", "lag")}}
+        {
+            "state": d.state,
+            **{name: as_float(getattr(d, name)) for name in ("time", "amount", "duration", "lag")},
+            **({"modelled": d.modelled} if d.modelled else {}),  # an earlier version refuses the word
+        }
         for d in person.schedule.doses
     ]
     inputs = {

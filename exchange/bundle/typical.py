@@ -7,7 +7,6 @@ from torch import Tensor
 
 from exchange.bundle.bundle import Bundle
 from hybrid import HybridModel
-from physics import LogNormalPopulation
 from physics.arguments import quote
 
 
@@ -16,11 +15,7 @@ def reference_covariates(bundle: Bundle, model: HybridModel) -> dict[str, float]
 
     Errors: `ValueError` for a covariate of which nobody says a value.
     """
-    stated: dict[str, float] = {}
-    if isinstance(model.population, LogNormalPopulation):
-        for by in model.population.powers.values():
-            for name, (reference, _) in by.items():
-                stated.setdefault(name, float(reference))
+    stated: dict[str, float] = {name: float(value) for name, value in model.population.references.items()}
     for name, (centre, _) in model.covariates.items():
         stated.setdefault(name, float(centre))
     for name in model.uses:

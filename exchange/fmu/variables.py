@@ -242,7 +242,7 @@ def _columns(
                     [p.unit for p in parameters],
                 ),
                 start=theta[m],
-                nominal=[p.typical for p in parameters],
+                nominal=[abs(p.typical) or max(abs(p.low), abs(p.high)) for p in parameters],  # a positive size
                 box=[
                     (min(p.low, v), max(p.high, v)) for p, v in zip(parameters, theta[m], strict=True)
                 ],  # rounding of the map
@@ -307,7 +307,8 @@ def _population(
 ) -> Iterator[tuple[str, list[_Column]]]:
     parameters = model.backbone.physical
     d, latents = model.population.dimension, model.latents
-    own = [f"eta.{part(p.name, 'the parameter')}" for p in parameters] if d == len(parameters) else numbered(d, "eta")
+    effects = model.population.effects or tuple(p.name for p in parameters)
+    own = [f"eta.{part(name, 'the parameter')}" for name in effects] if d == len(effects) else numbered(d, "eta")
     names = [*own, *numbered(latents, "latent")] if mapped else []
     words = ["coordinate of a person, standard normal in the population; read where by_population is true"] * len(names)
     yield (

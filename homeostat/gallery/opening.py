@@ -50,7 +50,10 @@ def what_it_is(model: HybridModel, records: Sequence[Record], source: str) -> st
     measured = "1 measurement" if count == 1 else f"{count} measurements"
     name = type(model.backbone).__name__ if model.mechanism is None else shortened(model.mechanism.name, 60)
     kind = f"{learned.format(name)} ({members})"
-    return f"{kind}, of {people} with {measured} of {channels}, from {source}."
+    beyond = sum(int(r.censored.sum()) for r in records)
+    limits = "1 more is" if beyond == 1 else f"{beyond} more are"
+    said = f" {limits} only known to lie between limits: that counts in what is learned, and in no score or calibration."
+    return f"{kind}, of {people} with {measured} of {channels}, from {source}.{said if beyond else ''}"
 
 
 def what_is_proved(verdicts: Sequence[Verdict]) -> str:

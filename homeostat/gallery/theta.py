@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from homeostat.gallery.table import Cell, Table
 from homeostat.pictures import Theta
+from homeostat.pictures.theta import on_scale
 from homeostat.wording import with_unit
 from hybrid import HybridModel
-from physics import LogNormalPopulation
 from training import AtEnd, Cohort, Personal, at_ends
 
 SHOWN = 60  # people in the page's table; the files have everybody
@@ -32,7 +32,7 @@ def theta_of(model: HybridModel, cohort: Cohort, personal: Personal) -> Theta | 
         own = model.theta(personal.mode, cohort.conditions.covariates).cpu()
         middle = {k: v.median()[None] for k, v in cohort.conditions.covariates.items()}
         typical = population.theta(personal.mode.new_zeros(M, 1, population.dimension), middle)[:, 0].cpu()
-        spread = population.omega.detach().cpu() if isinstance(population, LogNormalPopulation) else None
+        spread = None if population.omega is None else population.omega.detach().cpu()
     N = len(cohort.ids)
     return Theta(
         tuple(p.name for p in backbone.physical),
@@ -40,12 +40,13 @@ def theta_of(model: HybridModel, cohort: Cohort, personal: Personal) -> Theta | 
         population.box.detach().cpu().double().numpy(),
         typical.expand(M, q).double().numpy(),
         None if spread is None else spread.expand(M, q).double().numpy(),
-        isinstance(population, LogNormalPopulation) and population.learn_spread,
+        population.learn_spread,
         cohort.ids,
         own.expand(M, N, q).double().numpy(),
         personal.converged.cpu().all(0).numpy(),
         () if given is not None else at_ends(model, cohort, personal.mode),
         given,
+        population.scales,
     )
 
 
@@ -55,30 +56,32 @@ def typical_table(theta: Theta) -> Table:
         return _given_table(theta)
     rows: list[Sequence[Cell]] = []
     for j, (name, unit) in enumerate(zip(theta.names, theta.units, strict=True)):
-        people = np.log(theta.values[:, :, j])
-        between = float(people.mean(0).std(ddof=1)) if people.shape[1] > 1 else None
+        own = _omega(theta, j)
+        between = _between(theta, j)
         rows.append(
             [
                 name,
                 _unit(unit),
                 f"{theta.typical[:, j].mean():.4g}",
                 _apart(theta.typical[:, j].mean(), theta.typical[:, j].std(ddof=1)) if theta.members > 1 else None,
-                None if theta.spread is None else f"{theta.spread[:, j].mean():.3g}",
+                None if own is None else f"{own:.3g}",
                 None if between is None else f"{between:.3g}",
                 f"{theta.box[j, 0]:.4g}",
                 f"{theta.box[j, 1]:.4g}",
                 "; ".join(dict.fromkeys(_end(e) for e in theta.ends if e.name == name)) or "no",
             ]
         )
-    columns = ["parameter", "unit", "typical", "± over members", "ω", "SD of ln θ", "box from", "box to", "at an end"]
+    logs = all(theta.scale(j) == "log" for j in range(len(theta.names)))
+    sd = "SD of ln θ" if logs else "SD on its scale"
+    columns = ["parameter", "unit", "typical", "± over members", "ω", sd, "box from", "box to", "at an end"]
     full: list[Sequence[Cell]] = [
         [
             name,
             _unit(unit),
             float(theta.typical[:, j].mean()),
             float(theta.typical[:, j].std(ddof=1)) if theta.members > 1 else None,
-            None if theta.spread is None else float(theta.spread[:, j].mean()),
-            float(np.log(theta.values[:, :, j]).mean(0).std(ddof=1)) if len(theta.ids) > 1 else None,
+            _omega(theta, j),
+            _between(theta, j),
             _written(theta.box[j, 0]),
             _written(theta.box[j, 1]),
             rows[j][-1],
@@ -86,14 +89,35 @@ def typical_table(theta: Theta) -> Table:
         for j, (name, unit) in enumerate(zip(theta.names, theta.units, strict=True))
     ]
     whole = "fitted" if theta.learned else "given, not fitted"
+    what = f"ω (no unit) is the standard deviation of ln θ between people that the model expects ({whole}); SD of ln θ (no unit)"
+    if not logs:
+        kinds = {"log": "of ln θ", "logit": "of the logit of θ within its box", "linear": "of θ itself, in its unit"}
+        each = "; ".join(
+            f"{words}: {', '.join(n for j, n in enumerate(theta.names) if theta.scale(j) == kind)}"
+            for kind, words in kinds.items()
+            if any(theta.scale(j) == kind for j in range(len(theta.names)))
+        )
+        what = f"ω is the standard deviation between people that the model expects ({whole}), {each}; SD on its scale"
     note = (
         "Typical: of a person with η = 0 and the median covariates, mean over the members; ±, box and typical value are in the "
-        f"parameter's unit. ω (no unit) is the standard deviation of ln θ between people that the model expects ({whole}); SD of "
-        "ln θ (no unit) is that of the people's own most likely values, which are drawn towards the typical one. At an end: the "
-        "outermost twentieth of the box, where the box speaks and not the data."
+        f"parameter's unit. {what} is that of the people's own most likely values, which are drawn towards the typical one. At "
+        "an end: the outermost twentieth of the box, where the box speaks and not the data."
     )
     title = "Typical values, spread and box"
     return Table(title, columns, rows, note=note, full=Table(title, columns, full))
+
+
+def _omega(theta: Theta, j: int) -> float | None:
+    """ω of a parameter, the mean over the members; None of one that everyone shares."""
+    return None if theta.spread is None or not theta.spread[:, j].any() else float(theta.spread[:, j].mean())
+
+
+def _between(theta: Theta, j: int) -> float | None:
+    """The standard deviation of the people's own values, on the scale on which they are spread."""
+    if len(theta.ids) < 2 or theta.box[j, 0] == theta.box[j, 1]:
+        return None
+    people = on_scale(theta.values[:, :, j], theta.scale(j), float(theta.box[j, 0]), float(theta.box[j, 1]))
+    return float(people.mean(0).std(ddof=1))
 
 
 def _given_table(theta: Theta) -> Table:

@@ -8,6 +8,11 @@ matplotlib.
 
 from homeostat.pictures import backend  # before anything else loads matplotlib
 from homeostat.pictures.bands import Bands, band_axes
+from homeostat.pictures.diagnostics.curves import curves_axes
+from homeostat.pictures.diagnostics.eta import eta_axes
+from homeostat.pictures.diagnostics.npde import npde_axes
+from homeostat.pictures.diagnostics.predictive_check import predictive_check_axes, predictive_check_panel_axes
+from homeostat.pictures.diagnostics.residuals import residuals_axes
 from homeostat.pictures.flow import flow, member_mean_field
 from homeostat.pictures.hero import hero_axes
 from homeostat.pictures.observed import Observed, observed_axes, observed_panel_axes
@@ -41,7 +46,9 @@ __all__ = [
     "backend",
     "band_axes",
     "coverage_axes",
+    "curves_axes",
     "distance_axes",
+    "eta_axes",
     "field_axes",
     "figure_of",
     "flow",
@@ -51,14 +58,18 @@ __all__ = [
     "ignorance_axes",
     "member_mean_field",
     "nearby",
+    "npde_axes",
     "observed_axes",
     "observed_panel_axes",
     "people_axes",
     "person_axes",
     "phase_axes",
     "pit_axes",
+    "predictive_check_axes",
+    "predictive_check_panel_axes",
     "quantile_axes",
     "reliability_axes",
+    "residuals_axes",
     "rings_axes",
     "save",
     "schedule_axes",

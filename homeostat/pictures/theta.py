@@ -27,10 +27,12 @@ class Theta:
     """The physical parameters of a model, and of the people of a cohort under it.
 
     `names`, `units` (q,) · `box` (q, 2) in those units · `typical` (M, q), of η = 0 and the median covariates · `spread`
-    (M, q), ω, the standard deviation of ln θ between people as the model has it, None for a population without one;
+    (M, q), ω, the standard deviation between people as the model has it, of ln θ or on what other scale `scales` says, 0 for a
+    parameter that everyone shares, None for a population without one;
     `learned`, whether it was fitted · `ids` (N,) and `values` (M, N, q), everyone's most likely θ · `found` (N,), whether
     everyone's search ended well under every member · `ends`, who and what lies at an end of its range · `given`, where nothing
-    of θ is estimated, the covariates (N,) that it is computed from, by name with unit; None where it is.
+    of θ is estimated, the covariates (N,) that it is computed from, by name with unit; None where it is · `scales` (q,), "log",
+    "logit" or "linear", on which people are spread; () for logarithms all through.
     """
 
     names: tuple[str, ...]
@@ -44,6 +46,7 @@ class Theta:
     found: NDArray[np.bool_]
     ends: tuple[AtEnd, ...] = ()
     given: Mapping[str, NDArray[np.float64]] | None = None
+    scales: tuple[str, ...] = ()
 
     __repr__, _repr_html_ = glance()
 
@@ -62,17 +65,40 @@ class Theta:
         return float(self.typical[:, j].mean())
 
     def expected(self, j: int) -> tuple[float, float] | None:
-        """From where to where 95 % of people are expected, typical · e^{±1.96 ω}, within the box; None without a spread."""
-        if self.spread is None:
+        """From where to where 95 % of people are expected, typical · e^{±1.96 ω}, or as far on another scale, within the box.
+
+        None without a spread.
+        """
+        if self.spread is None or not self.spread[:, j].any():
             return None
-        reach = float(np.exp(1.96 * self.spread[:, j].mean()))
-        low, high = self.box[j]
-        return max(self.middle(j) / reach, float(low)), min(self.middle(j) * reach, float(high))
+        reach, low, high = 1.96 * float(self.spread[:, j].mean()), *map(float, self.box[j])
+        placed = on_scale(np.array(self.middle(j)), self.scale(j), low, high)
+        ends = from_scale(np.array([placed - reach, placed + reach]), self.scale(j), low, high)
+        return max(float(ends[0]), low), min(float(ends[1]), high)
+
+    def scale(self, j: int) -> str:
+        """The scale on which people's values of a parameter are spread."""
+        return self.scales[j] if self.scales else "log"
 
     def leaning(self, j: int) -> list[str]:
         """The ids of the people who lean on an end of a parameter's range, in their order."""
         leaning = {who for end in self.ends if end.what == "people" and end.name == self.names[j] for who in end.people}
         return [who for who in self.ids if who in leaning]
+
+
+def on_scale(values: NDArray[np.float64], scale: str, low: float, high: float) -> NDArray[np.float64]:
+    """Values of a parameter with this box on the scale on which people are spread."""
+    if scale == "logit":
+        share = np.clip((values - low) / (high - low), 1e-15, 1.0 - 1e-15)
+        return np.asarray(np.log(share / (1.0 - share)))
+    return np.asarray(np.log(values)) if scale == "log" else values
+
+
+def from_scale(values: NDArray[np.float64], scale: str, low: float, high: float) -> NDArray[np.float64]:
+    """The other way round."""
+    if scale == "logit":
+        return np.asarray(low + (high - low) / (1.0 + np.exp(-values)))
+    return np.asarray(np.exp(values)) if scale == "log" else values
 
 
 def theta_axes(
@@ -82,7 +108,7 @@ def theta_axes(
     title: str | None = None,
     subtitle: str | None = None,
 ) -> list[Axes]:
-    """One strip for each parameter, on a logarithmic axis as wide as its box. Returns the strips' axes.
+    """One strip for each parameter, on an axis as wide as its box, logarithmic where people are so spread. Returns their axes.
 
     Everyone is a stroke (gid "people"), those who lean on an end of the range thicker (gid "leaning"); the pale bar is where the
     model expects 95 % of people (gid "expected"), the dot the typical value (gid "typical"); hatched, the outermost
@@ -115,12 +141,14 @@ def strip_axes(theta: Theta, parameter: int, *, axes: Axes) -> Axes:
     """One parameter of `theta_axes`, by its place. Returns the axes."""
     j = parameter
     low, high = (float(v) for v in theta.box[j])
-    axes.set_xscale("log")
+    logs = theta.scale(j) == "log"
+    axes.set_xscale("log" if logs else "linear")
     values, leaning = theta.people[:, j], np.isin(theta.ids, theta.leaning(j))
     if high > low:
-        step = (high / low) ** EDGE
+        share = np.array([EDGE, 1.0 - EDGE])
+        within = low * (high / low) ** share if logs else low + (high - low) * share
         axes.set_xlim(low, high)
-        for begin, end in ((low, low * step), (high / step, high)) if theta.given is None else ():
+        for begin, end in ((low, within[0]), (within[1], high)) if theta.given is None else ():
             axes.axvspan(
                 begin, end, facecolor="none", edgecolor=FAINT, hatch="////", linewidth=0.0, zorder=0.6, gid="edge"
             )
@@ -128,7 +156,7 @@ def strip_axes(theta: Theta, parameter: int, *, axes: Axes) -> Axes:
         if expected is not None:
             axes.fill_between(expected, -0.5, 0.5, color=NOISE, linewidth=0.0, zorder=1.0).set_gid("expected")
     else:
-        axes.set_xlim(low / 1.5, low * 1.5)
+        axes.set_xlim(*((low / 1.5, low * 1.5) if logs else (low - 0.5 * abs(low) - 1e-9, low + 0.5 * abs(low) + 1e-9)))
     for gid, chosen, colour, width in (("people", ~leaning, LINE, 1.0), ("leaning", leaning, SECOND, 2.6)):
         # within the box to the last digit: a stroke on its end is seen whole
         axes.vlines(values[chosen], -0.42, 0.42, color=colour, linewidth=width, zorder=3.0, clip_on=False).set_gid(gid)
@@ -139,8 +167,9 @@ def strip_axes(theta: Theta, parameter: int, *, axes: Axes) -> Axes:
     tidy(axes, grid=False)
     axes.spines["left"].set_visible(False)
     axes.set_yticks([])
-    axes.xaxis.set_major_locator(LogLocator(base=10.0, subs=(1.0, 2.0, 5.0), numticks=12))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    if logs:
+        axes.xaxis.set_major_locator(LogLocator(base=10.0, subs=(1.0, 2.0, 5.0), numticks=12))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_ylabel(
         theta.names[j]
@@ -162,7 +191,7 @@ def theta_handles(theta: Theta) -> list[Artist]:
     if any(theta.leaning(j) for j in range(len(theta.names))):
         entries.append(Line2D([], [], color=SECOND, markeredgewidth=2.6, label="leans on an end", **bar))
     entries.append(Line2D([], [], color=INK, marker="o", linestyle="none", markersize=7.0, label="typical value"))
-    if theta.spread is not None:
+    if any(theta.expected(j) is not None for j in range(len(theta.names))):
         entries.append(Patch(facecolor=NOISE, label="where 95\u00a0% of people are expected"))
     if theta.given is None and (theta.box[:, 1] > theta.box[:, 0]).any():
         entries.append(

@@ -31,7 +31,8 @@ def dense_of(cohort: Cohort, model: HybridModel, end: float, points: int = 97) -
     """The cohort asked on a dense grid from every record's start to `end`, on everyone's own clock, for drawing."""
     grid = [np.linspace(r.schedule.start, end, points).tolist() for r in cohort.records]
     backbone, given = model.backbone, cohort.conditions
-    segments = build_segments([r.schedule for r in cohort.records], grid, backbone.states, backbone.inputs, given.mesh)
+    schedules = [r.schedule for r in cohort.records]
+    segments = build_segments(schedules, grid, backbone.states, backbone.inputs, given.mesh, delivery=model.delivery)
     conditions = replace(given, segments=segments.to(given.baseline))
     return at_times(cohort, conditions, torch.tensor(grid, dtype=torch.float64, device=given.baseline.device))
 

@@ -17,8 +17,12 @@ from learned import MLP, AdditiveProportional
 from physics import (
     Backbone,
     LinearBackbone,
+    LogNormal,
     LogNormalPopulation,
+    MixedPopulation,
+    Normal,
     Population,
+    Power,
     SharedPopulation,
 )
 from physics.glance import glance
@@ -140,7 +144,23 @@ def _population(backbone: Backbone, powers: Mapping[str, Mapping[str, Sequence[A
     if not backbone.physical:
         return SharedPopulation()
     spread = {p.name: backbone.defaults.spread.get(p.name, _SPREAD) for p in backbone.physical}
-    return LogNormalPopulation(backbone, spread, powers)
+    if all(p.positive for p in backbone.physical):
+        return LogNormalPopulation(backbone, spread, powers)
+    return MixedPopulation(
+        backbone,
+        # of one that may be negative, the same part of its typical size
+        {
+            p.name: LogNormal(spread[p.name])
+            if p.positive
+            else Normal(spread[p.name] * (abs(p.typical) or 0.25 * (p.high - p.low)))
+            for p in backbone.physical
+        },
+        covariates={
+            parameter: [Power(name, float(given[0]), float(given[1]), *given[2:3]) for name, given in by.items()]
+            for parameter, by in powers.items()
+        },
+        learn_spread=False,
+    )
 
 
 def _state_scale(backbone: Backbone, records: Sequence[Record]) -> list[float]:

@@ -1,12 +1,14 @@
 """From schedules and times to segments: every record is cut where something happens, all records at once, without a loop."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid.cutting.delivered import Doses, require_said
 from hybrid.cutting.given_rows import require_cuttable, require_rows
 from hybrid.cutting.knots import Given, Knots, Moments
 from hybrid.cutting.mesh import Mesh
@@ -16,6 +18,7 @@ from hybrid.many_rows import Rows
 from hybrid.schedules.dose import Number, as_time
 from hybrid.schedules.schedule import Schedule
 from hybrid.schedules.signal import sampled
+from physics.administered import NO_DELIVERY, Delivery
 from physics.arguments import require_kind, require_names
 
 
@@ -25,9 +28,13 @@ def build_segments(
     states: Sequence[str],
     inputs: Sequence[str] = (),
     mesh: Mesh | None = None,
+    *,
+    delivery: Delivery = NO_DELIVERY,
 ) -> Segments:
     """Cut every record at its doses, infusion ends, input points and (by the mesh) observations and steps; pad to one K, T.
 
+    `delivery`: what θ says of doses (`physics.Administered`). The segments are then those of the doses as they were said, and
+    hold the doses: `delivered` cuts them for a θ.
     Errors: `ValueError`, naming the record, for unknown compartments, missing inputs, unsorted or early times.
     Law: `dt`, and so every solution, is differentiable in the times, lags, durations and amounts of doses that are tensors.
     """
@@ -37,13 +44,26 @@ def build_segments(
     if mesh is not None:
         require_kind(mesh, Mesh, "build_segments: mesh", "Mesh(0.1), or none to cut nothing between events")
     require_cuttable(people, rows, tuple(states), tuple(inputs))
+    require_said(people, states, delivery)
+    mesh = mesh or Mesh()
+    if delivery:
+        empty, whole = [replace(s, doses=()) for s in people], replace(mesh, step=None, first=None)
+        fixed = _shared(empty, rows, tuple(states), tuple(inputs), whole)
+        doses = Doses.of(people, rows, fixed, states, mesh)
+        return replace(_shared(people, rows, tuple(states), tuple(inputs), mesh), doses=doses)
+    return _shared(people, rows, tuple(states), tuple(inputs), mesh)
+
+
+def _shared(
+    people: list[Schedule], rows: list[np.ndarray], states: tuple[str, ...], inputs: tuple[str, ...], mesh: Mesh
+) -> Segments:
     # people who share a schedule and times are cut once
     known: dict[tuple[int, bytes], int] = {}
     which = [known.setdefault((id(s), t.tobytes()), len(known)) for s, t in zip(people, rows, strict=True)]
     if len(known) == len(people):
-        return _cut(people, rows, tuple(states), tuple(inputs), mesh or Mesh())
+        return _cut(people, rows, states, inputs, mesh)
     first = np.unique(which, return_index=True)[1]
-    found = _cut([people[i] for i in first], [rows[i] for i in first], tuple(states), tuple(inputs), mesh or Mesh())
+    found = _cut([people[i] for i in first], [rows[i] for i in first], states, inputs, mesh)
     return found.people(torch.tensor(which))
 
 

@@ -188,9 +188,10 @@ class Mesh:
         self,
         begin: np.ndarray,  # (S,)
         end: np.ndarray,  # (S,)
+        least: np.ndarray | None = None,  # (S,)
     ) -> tuple[np.ndarray, np.ndarray]:  # (S,), (F,)
         """Of S stretches, each measured from its last jump: in how many parts each is cut, and the fractions at which, those of
-        the first stretch, then of the second, and so on.
+        the first stretch, then of the second, and so on. `least`: as many parts at least.
 
         Errors: `ValueError` for what is no time, and a stretch of more than a million parts.
         """
@@ -213,7 +214,8 @@ class Mesh:
 
         whole = float(steps(np.array([graded]))[0])
         # steps grow: who is no longer than the one allowed at the beginning needs no count
-        long = np.flatnonzero(end - begin > np.minimum(step, first + growth * begin))
+        asked = end - begin > np.minimum(step, first + growth * begin)
+        long = np.flatnonzero(asked if least is None else asked | (least > 1))
         low, high = steps(begin[long]), steps(end[long])
         if bool((high - low > MOST_STEPS).any()):
             k = int(np.argmax(high - low > MOST_STEPS))
@@ -227,14 +229,19 @@ class Mesh:
                 "or give longer steps: Mesh(step=…)",
                 "write an earlier time, or the unit of the table's times in --units",
             )
-        count[long] = np.maximum(1, np.ceil(high - low - 1e-9)).astype(np.int64)
+        count[long] = np.maximum(1 if least is None else least[long], np.ceil(high - low - 1e-9)).astype(np.int64)
         inner = Rows(count[long] - 1)
         of, j = inner.row, inner.place + 1
         reached = low[of] + (high[of] - low[of]) * j / count[long][of]
         early = reached <= whole
         tau = graded + (reached - whole) * step
         tau[early] = first * _each(math.expm1, growth * reached[early]) / growth
-        return count, (tau - begin[long][of]) / (end[long][of] - begin[long][of])
+        length = end[long][of] - begin[long][of]
+        if least is None:
+            return count, (tau - begin[long][of]) / length
+        # a stretch of no time may be asked to have parts: they are of no time either
+        share = (tau - begin[long][of]) / np.where(length > 0.0, length, 1.0)
+        return count, np.where(length > 0.0, share.clip(0.0, 1.0), j / count[long][of])
 
 
 def _each(function: Callable[[float], float], values: np.ndarray) -> np.ndarray:

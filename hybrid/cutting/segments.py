@@ -6,7 +6,7 @@ dx/ds = Δt[i, k] f(x). Doses are jumps between segments, and padding is a segme
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +14,19 @@ from torch import Tensor
 from hybrid.derivative import constant, varies
 from physics.arguments import require_number, require_people, require_shape
 from physics.glance import glance
+
+
+class Said(Protocol):
+    """What was said of N people's doses, where θ says how they arrive: `hybrid.cutting.delivered.Doses`."""
+
+    def people(self, index: Tensor) -> "Said":
+        """Of the chosen records."""
+
+    def to(self, like: Tensor) -> "Said":
+        """In the dtype and on the device of `like`."""
+
+    def padded(self, T: int) -> "Said":
+        """Read at T times."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,8 @@ class Segments:
     `segment` (N, T) the segment in which each observation is read, and `fraction` (N, T) of it that has passed by then,
     always before any dose of the same time: 1 is the segment's end, and 0 is the record's start alone.
     `meshed`: whether a mesh with a step cut the stretches between events, so that one step a segment can be accurate.
+    `doses`: what was given, where θ says how it arrives, for `delivered` to cut these records for a θ; `delivered`: whether that
+    has been done.
     `apart`: whether nobody's numbers may depend on who stands beside them, to the bit: then no solver takes the shorter way that
     it has where everyone's segments happen to be equally long.
     """
@@ -39,6 +54,8 @@ class Segments:
     fraction: Tensor
     meshed: bool = False
     apart: bool = False
+    doses: Said | None = None
+    delivered: bool = False
 
     __repr__, _repr_html_ = glance()
 
@@ -163,7 +180,8 @@ class Segments:
     def people(self, index: Tensor) -> "Segments":
         """The same for the chosen records, with repeats."""
         require_people(index, self.dt.shape[0], "Segments.people: index")
-        found = replace(self, **{name: getattr(self, name)[index] for name in _TENSORS})
+        doses = None if self.doses is None else self.doses.people(index)
+        found = replace(self, **{name: getattr(self, name)[index] for name in _TENSORS}, doses=doses)
         if self.without_mesh is not None:
             found.__dict__["without_mesh"] = self.without_mesh.people(index)
         return found
@@ -172,7 +190,8 @@ class Segments:
         """The same in the dtype and on the device of `like`."""
         require_shape(like, "Segments.to: like", ..., write="cohort.y, or another tensor of the type and device wanted")
         moved: dict[str, Any] = {name: getattr(self, name).to(like) for name in _TENSORS if name != "segment"}
-        return replace(self, **moved, segment=self.segment.to(like.device))
+        doses = None if self.doses is None else self.doses.to(like)
+        return replace(self, **moved, segment=self.segment.to(like.device), doses=doses)
 
     def read(
         self,
@@ -226,7 +245,7 @@ class Segments:
         ends = {"start": self.start, "u0": self.u1, "u1": self.u1, "segment": self.segment, "fraction": self.fraction}
         sizes = {"segment": T, "fraction": T}
         wide: dict[str, Any] = {name: widen(getattr(self, name), sizes.get(name, K), ends.get(name)) for name in _TENSORS}
-        return replace(self, **wide)
+        return replace(self, **wide, doses=None if self.doses is None else self.doses.padded(T))
 
     def refine(
         self,
@@ -255,7 +274,8 @@ class Segments:
         part = torch.searchsorted(reached.contiguous(), asked.contiguous()).clamp(max=segment.shape[1] - 1)
         low, high = begin.gather(1, part), end.gather(1, part)
         # rounding of segment + end loses digits of the end: what is at a part's end is so exactly
-        passed = ((self.fraction - low) / (high - low).clamp(min=torch.finfo(dt.dtype).tiny)).clamp(0.0, 1.0)
+        passed = (self.fraction - low) / (high - low).clamp(min=torch.finfo(dt.dtype).tiny)
+        passed = passed + (passed.clamp(0.0, 1.0) - passed).detach()  # a rounding beyond an end has its gradient all the same
         whole = (asked == reached.gather(1, part)) & (asked > 0)
         return replace(
             self,
@@ -266,8 +286,8 @@ class Segments:
             u0=u0 + begin[..., None] * change,
             u1=u0 + end[..., None] * change,
             segment=part,
-            fraction=torch.where(whole & (self.fraction.detach() == 1), torch.ones_like(passed), passed),
+            fraction=torch.where(whole & (self.fraction.detach() == 1), passed + (1.0 - passed).detach(), passed),
         )
 
 
-_TENSORS = tuple(f.name for f in fields(Segments) if f.name not in ("meshed", "apart"))
+_TENSORS = tuple(f.name for f in fields(Segments) if f.name not in ("meshed", "apart", "doses", "delivered"))

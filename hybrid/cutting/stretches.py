@@ -86,8 +86,11 @@ def meshed(
     segments: Segments,
     mesh: Mesh,
     since: np.ndarray,  # (N,)
+    who: Tensor | None = None,  # (N,)
 ) -> Segments:
     """The same people cut by a mesh too: `since`, how long before everyone's first segment the last jump was.
+
+    `who`: those with the same number are copies of one person, of whom each segment has as many steps as any of them needs.
 
     Gradients are kept; where the cuts lie is a constant of them, as the shares of a segment.
     """
@@ -105,6 +108,12 @@ def meshed(
     jumped = np.where(latest >= 0, np.take_along_axis(begins, np.maximum(latest, 0), 1), -since[:, None])
     passed = np.maximum(begins - jumped, 0.0)
     count, inner = mesh.parts(passed.ravel(), (passed + dt).ravel())
+    if who is not None and len(np.unique(alike := array_of(who))) < N:
+        most = np.zeros((int(alike.max()) + 1, K), dtype=np.int64)
+        np.maximum.at(most, alike, count.reshape(N, K))
+        least = most[alike].ravel()
+        if (least > count).any():
+            count, inner = mesh.parts(passed.ravel(), (passed + dt).ravel(), least)
     if not len(inner):
         return replace(segments, meshed=True)
     # every segment's parts: those of the mesh, the last of them up to its end

@@ -166,6 +166,12 @@ class Followed:
         measurement, without end. `floor={}` says in so many words that there is none.
         """
         require_kind(model, HybridModel, "Followed.of: model", "Followed.of(model, people)")
+        if model.delivery:
+            raise ValueError(
+                "Followed.of: this model's θ says how doses arrive (lag, fraction, duration or rate), and a filter that learns θ "
+                "on the way would have to take back what has arrived; follow a model without them, and give each dose its own "
+                "lag, amount and duration: personalise and predict take this one"
+            )
         require_number(people, "Followed.of: people, how many,", least=1.0, most=1e9, whole=True)
         given = {} if covariates is None else covariates
         require_covariates(given, int(people), "Followed.of: covariates")

@@ -1,12 +1,13 @@
 """A dose: an amount that arrives in a compartment at once, or at a constant rate."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from hybrid.derivative import mapped, values_of
-from physics.arguments import quote, require_number
+from physics.arguments import quote, require_choice, require_number
 
 Number = float | Tensor
 
@@ -45,7 +46,10 @@ class Dose:
 
     All four numbers may be tensors that need a gradient. At a time that is also an observation's, the observation comes
     first. The lag is the time between giving and arriving: a tablet that has to dissolve.
-    Errors: `ValueError` for a negative or non-finite amount, duration or lag, or a time that is not finite.
+    `modelled`: "rate" or "duration" of a dose that runs in at a rate, or for a time, that is a parameter of the model
+    (`physics.Administered`; RATE −1 and −2 in tables) and that its own `duration` leaves out.
+    Errors: `ValueError` for a duration beside `modelled`, a negative or non-finite amount, duration or lag, and a time that is
+    not finite.
     """
 
     state: str
@@ -53,12 +57,14 @@ class Dose:
     amount: Number
     duration: Number = 0.0
     lag: Number = 0.0
+    modelled: Literal["", "rate", "duration"] = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.state, str) or not self.state.strip():
             raise ValueError(
                 f"a dose goes into a compartment, by its name, and got {quote(self.state)}; write Dose('gut', 0.0, 320.0)"
             )
+        require_choice(self.modelled, ("", "rate", "duration"), f"dose into {quote(self.state)}: modelled")
         for name in ("time", "duration", "lag", "amount"):
             value, least = getattr(self, name), -float("inf") if name == "time" else 0.0
             each: list[object] = [value]
@@ -68,9 +74,15 @@ class Dose:
             for one in each:
                 require_number(one, f"dose into {quote(self.state)}: {name}", least=least)
 
+        if self.modelled and as_float(self.duration) != 0.0:
+            raise ValueError(
+                f"dose into {quote(self.state)}: its {self.modelled} is the model's, and it has a duration of "
+                f"{as_float(self.duration):g}; leave one of the two out"
+            )
+
     @property
     def bolus(self) -> bool:
-        """Does all of it arrive at once?"""
+        """Does all of it arrive at once, as far as the dose says?"""
         return as_float(self.duration) == 0.0
 
     @property

@@ -28,6 +28,7 @@ def _summary(schedule: Any) -> Summary:
 
 def _words(dose: Dose) -> str:
     slowly = f" over {brief(dose.duration)}" if isinstance(dose.duration, Tensor) or dose.duration else ""
+    slowly = f", its {dose.modelled} the model's" if dose.modelled else slowly
     late = f", {brief(dose.lag)} late" if isinstance(dose.lag, Tensor) or dose.lag else ""
     return f"{brief(dose.amount)} at {brief(dose.time)}{slowly}{late}"
 
@@ -137,13 +138,17 @@ class Schedule:
         """What arrives and drives from `time` on, on the same clock: later doses, the rest of a running infusion, the inputs.
 
         A dose that was given before and arrives later is one without a lag, at its arrival; at `time` itself it is still to come.
-        Errors: `ValueError` for a time before the start.
+        What is still to come by a lag of the model's own (`physics.Administered`) nobody knows here: of such a model simulate the
+        whole schedule.
+        Errors: `ValueError` for a time before the start, and a dose before it whose rate or duration is the model's.
         Law: from the state at `time`, it goes on as the whole schedule does.
         """
         time, near = self._from(time, "since")
         rest = []
         for dose in self.doses:
             begin = as_float(dose.arrival)
+            if dose.modelled and as_float(dose.time) < time - near:
+                raise ValueError(_unknown("since", dose, time))
             if begin >= time - near:
                 given = as_float(dose.time) >= time - near
                 rest.append(no_earlier(dose if given else replace(dose, time=dose.arrival, lag=0.0), time))
@@ -168,6 +173,8 @@ class Schedule:
         for dose in self.doses:
             if as_float(dose.time) >= time - near:
                 later.append(no_earlier(dose, time))
+            elif dose.modelled:
+                later.append(replace(dose, time=time))  # it may run: who changes it is told that nobody can cut it
             elif not dose.bolus and as_float(dose.time) + as_float(dose.duration) > time + near:
                 left = dose.time + dose.duration - time
                 later.append(replace(dose, time=time, amount=dose.amount * (left / dose.duration), duration=left))
@@ -194,6 +201,9 @@ class Schedule:
         for name, signal in after.inputs.items():
             if signal is not before.inputs.get(name):
                 inputs[name] = inputs[name].followed(signal, time) if name in inputs else signal
+        for d in past:
+            if d.modelled and d.state not in alike:
+                raise ValueError(_unknown("onwards", d, time))
         new = [no_earlier(d, time) for d in after.doses if d.state not in alike]
         return replace(self, doses=_sorted([*past, *new]), inputs=inputs)
 
@@ -244,6 +254,14 @@ class Schedule:
 def _sorted(doses: Iterable[Dose]) -> tuple[Dose, ...]:
     """By time; those of one time stay in their order."""
     return tuple(sorted(doses, key=lambda d: as_float(d.time)))
+
+
+def _unknown(name: str, dose: Dose, time: float) -> str:
+    """Why a dose that the model alone knows the duration of cannot be cut."""
+    return (
+        f"{name}: how much of the dose into {dose.state} at {as_float(dose.time):g} is given by {time:g} is the model's to say "
+        f"(its {dose.modelled}), and not known here; give it a duration, or change nothing that goes into {dose.state}"
+    )
 
 
 def _until(dose: Dose, time: float, near: float) -> Dose:

@@ -29,7 +29,7 @@ GRAMMAR = """\
 schedule  = statements { ";" "from" time ":" statements }
 statements = statement { ";" statement }
 statement = dose | scale | split | clear | set | nothing
-dose      = "dose" amount "->" state "@" time [ "every" duration "x" count ] [ "over" duration ]
+dose      = "dose" amount "->" state "@" time [ "every" duration "x" count ] [ "over" ( duration | "duration" | "rate" ) ]
 scale     = "scale" state "by" number
 split     = "split" state "in" count "every" duration
 clear     = "clear" state
@@ -37,7 +37,8 @@ set       = "set" input "=" value [ "@" time ] { "," value "@" time } [ "linear"
 amount, value, time, duration = number [ unit ]
 
 dose   replaces the doses into that compartment; several dose statements into one compartment add up.
-       every 8 h x 3: three doses in all, 8 h apart. over 2 h: an infusion at a constant rate.
+       every 8 h x 3: three doses in all, 8 h apart. over 2 h: an infusion at a constant rate. over duration, over rate: an
+       infusion whose duration or rate the model knows of each person.
 scale  multiplies every dose into the compartment; split cuts each into equal ones, the first at the old time.
 clear  takes the doses into the compartment away.
 set    replaces an input signal: linear between its points (default), or held from each to the next. One value
@@ -120,7 +121,8 @@ def format_schedule(schedule: Given, *, units: Mapping[str, str] | None = None) 
     for dose in schedule.doses:
         statement = f"dose {amount(as_float(dose.amount), dose.state)} -> {_name_text(dose.state)}"
         statement += f" @ {amount(as_float(dose.arrival), 'time')}"
-        parts.append(statement + (f" over {amount(as_float(dose.duration), 'time')}" if not dose.bolus else ""))
+        slowly = f" over {amount(as_float(dose.duration), 'time')}" if not dose.bolus else ""
+        parts.append(statement + (f" over {dose.modelled}" if dose.modelled else slowly))
     for name, signal in schedule.inputs.items():
         points = [f"{amount(v, name)} @ {amount(t, 'time')}" for t, v in zip(signal.times, signal.values, strict=True)]
         parts.append(f"set {_name_text(name)} = {', '.join(points)} {signal.kind}")
@@ -293,12 +295,18 @@ class _Parser(Generic[S]):
             self.read.fail(at_time, f"{self._begins()} at {self.now.start:g}; dose at that time or later")
         time = max(time, self.now.start)
         interval, count, duration = 0.0, 1, 0.0
+        modelled: Literal["", "rate", "duration"] = ""
         if self.read.take_word("every"):
             interval = self._duration("interval")
             self.read.need_word("x", "×", use="the number of doses in all")
             count = self._count("number of doses")
         if self.read.take_word("over"):
-            duration = self._duration("duration of the infusion")
+            if self.read.take_word("duration"):
+                modelled = "duration"
+            elif self.read.take_word("rate"):
+                modelled = "rate"
+            else:
+                duration = self._duration("duration of the infusion")
         if state in self.altered and state not in self.retold:
             self.read.fail(
                 target,
@@ -309,7 +317,7 @@ class _Parser(Generic[S]):
             self.retold.add(state)
             self.now = self.now.do({state: []})
         self._require_few(at_amount, len(self.now.doses) + count)
-        new = [Dose(state, time + k * interval, amount, duration) for k in range(count)]
+        new = [Dose(state, time + k * interval, amount, duration, modelled=modelled) for k in range(count)]
         self.now = self.now.added(*new)  # those of one time stay in the order in which they were typed
 
     def _dosed(self, verb: str) -> str:

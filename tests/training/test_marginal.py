@@ -192,7 +192,7 @@ def test_against_quadrature_where_nothing_is_linear() -> None:
     assert ((error + following).abs() < 0.25 * following.abs()).all()
     # the Fisher information instead of the curvature is a stated difference, no more
     fisher = laplace_marginal(model, cohort)
-    _, _, H = expand(cohort.y, sensitivity(model, cohort.conditions, fisher.mode), fisher.mode)
+    _, _, H = expand(cohort, sensitivity(model, cohort.conditions, fisher.mode), fisher.mode)
     K = observed_information(model, cohort, fisher.mode)
     between = 0.5 * (H.logdet() - K.logdet())
     torch.testing.assert_close(fisher.value - observed.value, between, atol=1e-6, rtol=0.0)
@@ -298,7 +298,7 @@ def test_gradients_against_differences_of_the_profiled_function(
     found = laplace_marginal(model, cohort, curvature=curvature)
     gradients = torch.autograd.grad(found.value.sum(), list(parameters.values()), allow_unused=True)
     # at the modes held fixed: what a gradient without the implicit function theorem would be
-    values, _, H = expand(cohort.y, tracked(model, cohort, found.mode), found.mode)
+    values, _, H = expand(cohort, tracked(model, cohort, found.mode), found.mode)
     fixed = torch.autograd.grad((values + 0.5 * H.logdet()).sum(), list(parameters.values()), allow_unused=True)
     generator = torch.Generator().manual_seed(2)
     h = 1e-3 if curvature == "fisher" else 1e-2

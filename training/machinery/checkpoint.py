@@ -174,6 +174,7 @@ def fingerprint_of(model: HybridModel, cohort: Cohort, settings: Mapping[str, ob
         "first weights": _digest([*model.parameters(), *model.buffers()]),
         "people": list(cohort.ids),
         "measurements": _digest([cohort.times, cohort.y, *([] if cohort.limits is None else [cohort.limits])]),
+        **({} if cohort.censoring == "m3" else {"censoring": cohort.censoring}),
         "schedules": plain(given.segments),
         "covariates": plain([given.covariates, given.baseline]),
         **{name: plain(value) for name, value in settings.items()},

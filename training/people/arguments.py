@@ -21,6 +21,19 @@ def require_fit(model: HybridModel, cohort: Cohort, name: str, solver: Solver | 
     require_solver(solver, name)
 
 
+def require_numbers(cohort: Cohort, name: str, does: str) -> None:
+    """Raise `ValueError`, beginning with `name`, for a cohort with values that are only known to lie between limits.
+
+    `does`: what is done with measurements here that needs numbers, "a filter takes numbers".
+    """
+    if cohort.limits is not None or cohort.censoring == "m4":
+        count = int(cohort.censored.sum())
+        raise ValueError(
+            f"{name}: {count} values are only known to lie between limits, or every value is conditioned on being above 0, and "
+            f'{does}; write Cohort.of(records, model, censoring="m1") to leave such values out, and say so beside the result'
+        )
+
+
 def require_alike(first: Cohort, second: Cohort, name: str) -> None:
     """Raise `ValueError`, beginning with `name`, unless two cohorts are of the same people in the same order."""
     if first.ids != second.ids:

@@ -15,6 +15,7 @@ from hybrid.frames import is_frame
 from hybrid.schedules.dose import SAME
 from physics.arguments import (
     quote,
+    require_choice,
     require_device,
     require_kind,
     require_number,
@@ -22,7 +23,9 @@ from physics.arguments import (
     require_shape,
 )
 from physics.glance import Summary, glance, with_units
+from training.people.beginning import from_baseline, kept_limits, limits_to_score
 from training.people.conversion import converted
+from training.people.likelihoods import gaussian_nll, limits_nll
 from training.people.records import Record, counted_from, require_records
 from training.people.tables.file_order import Order
 from training.people.tables.nonmem import read_nonmem
@@ -30,6 +33,8 @@ from training.people.tables.of_model import channels_shown, compartments_of
 
 if TYPE_CHECKING:
     from hybrid.frames import DataFrame
+
+Censoring = Literal["m3", "m4", "m1"]
 
 
 def _summary(cohort: Any) -> Summary:
@@ -57,7 +62,8 @@ class Cohort:
     covariates, baseline); `times` (N, T), padded with each record's last time; `y` (N, T, p), NaN where missing, padded or
     not scored; `unscored` (N,), how many values at or before the first dose are a baseline that sets the start, and so are
     not scored; `limits` (N, T, p, 2), lower and upper, −∞ and +∞ where there is none, or None where nobody's value has any: at
-    them `y` is NaN.
+    them `y` is NaN. `censoring`, how they count in everything that is made small: "m3", each with the probability of lying there;
+    "m4", that of every value on y > 0 besides; "m1", not at all, for comparison: then `limits` is None.
     Law: a cohort of one gives what the record gives; shifting anybody's times changes nothing.
     """
 
@@ -67,6 +73,7 @@ class Cohort:
     y: Tensor
     unscored: tuple[int, ...] = ()
     limits: Tensor | None = None
+    censoring: Censoring = "m3"
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -84,22 +91,35 @@ class Cohort:
             raise ValueError(f"Cohort: y has {self.y.shape[2]} channels and its baseline {self.conditions.baseline.shape[1]}")
         if self.y.device.type == "cpu" and (bool(torch.isinf(self.y).any()) or not bool(torch.isfinite(self.times).all())):
             raise ValueError("Cohort: times must be finite, and y finite or NaN where nothing was measured; correct the records")
+        require_choice(self.censoring, ("m3", "m4", "m1"), "Cohort: censoring")
+        if self.censoring == "m1":
+            object.__setattr__(self, "limits", None)
         if self.limits is not None:
             require_shape(self.limits, "Cohort: limits", *self.y.shape, 2, write="Cohort.of(records, model)", like=self.y)
             if self.y.device.type == "cpu" and bool((self.censored & torch.isfinite(self.y)).any()):
                 raise ValueError("Cohort: y is NaN where a value has limits; write Cohort.of(records, model)")
+        if self.censoring == "m4" and self.y.device.type == "cpu":
+            below = bool((self.y <= 0.0).any()) or (self.limits is not None and bool((self.limits[..., 1] <= 0.0).any()))
+            if below:
+                raise ValueError(
+                    "Cohort: m4 conditions every value on being above 0, and one was measured at 0 or below, or has its upper "
+                    'limit there; write censoring="m3"'
+                )
         if not isinstance(self.unscored, tuple) or not all(isinstance(k, int) for k in self.unscored):
             raise ValueError(f"Cohort: unscored is a count for each person, and is {quote(self.unscored)}; write Cohort.of(…)")
 
     @staticmethod
     @lasting()
-    def of(records: Sequence[Record], model: HybridModel, mesh: Mesh | None = None) -> "Cohort":
+    def of(
+        records: Sequence[Record], model: HybridModel, mesh: Mesh | None = None, *, censoring: Censoring = "m3"
+    ) -> "Cohort":
         """The batch of these records, cut for this model, in float64 and where the model is: by the mesh given,
         `Mesh.of(model, records)` by default.
 
         Every quantity is converted to the model's unit first; times that are asked for later (`until`, `after`) are in the
         model's unit too.
         Covariates that no part of the model reads are kept where everybody has them.
+        `censoring`: how values between limits count.
         Errors: `ValueError` for no record, equal ids, channels that are not the model's, units that do not become its own by a
         factor, a person without a covariate that the model reads, or without the baseline that its backbone starts from.
         """
@@ -118,10 +138,15 @@ class Cohort:
         unscored = tuple(int(np.isfinite(r.values[~r.scored][:, starts]).sum()) for r in records)
         baseline = torch.from_numpy(np.stack([r.baseline for r in records]))
         _require_start(records, model, baseline)
-        records = tuple(_from_baseline(r, starts) for r in records)
+        records = tuple(from_baseline(r, starts) for r in records)
         mesh = Mesh.of(model, records) if mesh is None else mesh
         segments = build_segments(
-            [r.schedule for r in records], [r.times.tolist() for r in records], backbone.states, backbone.inputs, mesh
+            [r.schedule for r in records],
+            [r.times.tolist() for r in records],
+            backbone.states,
+            backbone.inputs,
+            mesh,
+            delivery=model.delivery,
         )
         T, p = max(len(r.times) for r in records), len(model.observation.channels)
         times = torch.empty(len(records), T, dtype=torch.float64)
@@ -132,8 +157,8 @@ class Cohort:
             start = ~record.scored[:, None] & starts  # (T, p) what sets the state that it would be scored against
             y[i, : len(record.times)] = torch.from_numpy(np.where(start, np.nan, record.values))
         covariates = {k: torch.tensor([r.covariates[k] for r in records], dtype=torch.float64) for k in names}
-        limits = _limits(records, starts, y)
-        cohort = Cohort(records, Conditions(segments, covariates, baseline, mesh), times, y, unscored, limits)
+        limits = limits_to_score(records, starts, y)
+        cohort = Cohort(records, Conditions(segments, covariates, baseline, mesh), times, y, unscored, limits, censoring)
         return cohort if model.device == y.device else cohort.to(model.device)
 
     @staticmethod
@@ -150,6 +175,7 @@ class Cohort:
         signed: Sequence[str] = (),
         ignore: Sequence[str] = (),
         mesh: Mesh | None = None,
+        censoring: Censoring = "m3",
     ) -> "Cohort":
         """The people of a pandas DataFrame, one row for each dose or measurement, cut for this model.
 
@@ -177,7 +203,7 @@ class Cohort:
             signed=signed,
             ignore=ignore,
         )
-        return Cohort.of(records, model, mesh)
+        return Cohort.of(records, model, mesh, censoring=censoring)
 
     @property
     def mask(self) -> Tensor:  # (N, T, p)
@@ -190,6 +216,40 @@ class Cohort:
         if self.limits is None:
             return torch.zeros_like(self.y, dtype=torch.bool)
         return torch.isfinite(self.limits).any(-1)
+
+    @property
+    def informative(self) -> Tensor:  # (N, T, p)
+        """True where anything is known: a number, or limits."""
+        return self.mask if self.limits is None else self.mask | self.censored
+
+    def nll(
+        self,
+        mean: Tensor,  # (M, R·N, T, p)
+        variance: Tensor,  # (M, R·N, T, p)
+    ) -> Tensor:  # (M, R·N)
+        """`gaussian_nll` of all that is known of everyone, or of R copies of them in a row, by this cohort's `censoring`."""
+        require_shape(mean, "Cohort.nll: mean", "M", "R·N", *self.y.shape[1:], write="rollout(…).mean", like=self.y)
+        y, limits = self._copies(mean)
+        return gaussian_nll(y, mean, variance, limits, self.censoring == "m4")
+
+    def limits_nll(
+        self,
+        mean: Tensor,  # (M, R·N, T, p)
+        variance: Tensor,
+    ) -> Tensor | None:  # (M, R·N)
+        """The part of `nll` that is not Gaussian: of values between limits, and of M4's condition; None where there is none."""
+        positive = self.censoring == "m4"
+        if self.limits is None and not positive:
+            return None
+        y, limits = self._copies(mean)
+        return limits_nll(y, mean, variance, limits, positive)
+
+    def _copies(self, mean: Tensor) -> tuple[Tensor, Tensor | None]:
+        """y and limits as often in a row as these means are of the same people."""
+        count = mean.shape[1] // max(len(self.y), 1)
+        if count == 1:
+            return self.y, self.limits
+        return self.y.repeat(count, 1, 1), None if self.limits is None else self.limits.repeat(count, 1, 1, 1)
 
     @property
     def real(self) -> Tensor:  # (N, T)
@@ -234,7 +294,7 @@ class Cohort:
     ) -> "Cohort":
         """The same people; what is not kept is missing, its limits too."""
         y = torch.where(kept, self.y, torch.nan)
-        return replace(self, y=y, limits=None if self.limits is None else keep_limits(self.limits, kept))
+        return replace(self, y=y, limits=None if self.limits is None else kept_limits(self.limits, kept))
 
     def _chosen(self, judged: Tensor, name: str) -> Tensor:  # (N, T) bool
         require_kind(judged, Tensor, f"Cohort.{name}: judged", "judged_tail(cohort)")
@@ -262,6 +322,7 @@ class Cohort:
             self.y[index],
             tuple(self.unscored[i] for i in index.tolist()) if len(self.unscored) == len(self.records) else (),
             None if self.limits is None else self.limits[index],
+            self.censoring,
         )
 
     def to(self, *where: torch.device | str | torch.dtype) -> "Cohort":
@@ -277,62 +338,6 @@ class Cohort:
             like = like.to(one)
         limits = None if self.limits is None else self.limits.to(like)
         return replace(self, conditions=self.conditions.to(like), times=self.times.to(like), y=self.y.to(like), limits=limits)
-
-
-def keep_limits(
-    limits: Tensor,  # (N, T, p, 2)
-    kept: Tensor,  # (N, T, 1) or (N, T, p) bool
-) -> Tensor | None:  # (N, T, p, 2)
-    """These limits where they are kept, −∞ and +∞ elsewhere; None where none is left."""
-    found = torch.where(kept[..., None], limits, limits.new_tensor([-torch.inf, torch.inf]))
-    return found if bool(torch.isfinite(found).any()) else None
-
-
-def _limits(
-    records: Sequence[Record],
-    starts: np.ndarray,  # (p,) bool
-    y: Tensor,  # (N, T, p)
-) -> Tensor | None:  # (N, T, p, 2)
-    """Everyone's limits, but for those up to a baseline that sets the start: the state is known later than they were."""
-    if all(r.lower is None for r in records):
-        return None
-    limits = y.new_tensor([-torch.inf, torch.inf]).repeat(*y.shape, 1)
-    for i, r in enumerate(records):
-        if r.lower is None or r.upper is None:
-            continue
-        given = np.stack([r.lower, r.upper], -1)  # (T, p, 2)
-        sets = np.isfinite(r.values) & ~r.scored[:, None] & starts  # (T, p)
-        until = np.where(sets, r.times[:, None], -np.inf).max(0)  # (p,) of each channel's last baseline
-        given[r.times[:, None] <= until] = (-np.inf, np.inf)
-        limits[i, : len(r.times)] = torch.from_numpy(given)
-    return limits if bool(torch.isfinite(limits).any()) else None
-
-
-def _from_baseline(
-    record: Record,
-    starts: np.ndarray,  # (p,) bool
-) -> Record:
-    """The record from its last baseline value on: that value is the state of its own time, not of an earlier row's.
-
-    As it was where nothing was measured that sets the start, or where something is scored before that.
-    """
-    sets = np.isfinite(record.values) & ~record.scored[:, None] & starts
-    if not sets.any():
-        return record
-    begin = record.times[sets.any(1)][-1]
-    before = record.times < begin
-    if (not before.any() and begin == record.schedule.start) or (
-        np.isfinite(record.values) | record.censored
-    )[before][:, ~starts].any():
-        return record
-    return replace(
-        record,
-        schedule=replace(record.schedule, start=float(begin)),
-        times=record.times[~before],
-        values=record.values[~before],
-        lower=None if record.lower is None else record.lower[~before],
-        upper=None if record.upper is None else record.upper[~before],
-    )
 
 
 def _covariates(records: Sequence[Record], model: HybridModel) -> list[str]:

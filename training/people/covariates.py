@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hybrid import HybridModel
-from physics import LogNormalPopulation
 from physics.arguments import require_kind
 from physics.glance import glance
 from training.people.records import Record, require_records
 
-_FAR = 100.0  # times the reference, or a hundredth of it: a newborn of 1 kg is a seventieth of a reference adult
+_FAR = 100.0  # stated sizes from the centre
 
 
 @dataclass(frozen=True)
@@ -44,32 +43,30 @@ class FarCovariate:
 def far_covariates(records: Sequence[Record], model: HybridModel) -> tuple[FarCovariate, ...]:
     """The covariates of these people, in the model's units, that are far outside of what is plausible.
 
-    Of a covariate whose powers change θ: more than 100 times its reference, or less than a hundredth. Of one that the
-    residual sees: more than 100 of its stated sizes from its centre.
+    Of a covariate whose powers change θ: more than 100 times its reference, or less than a hundredth; of one that moves θ
+    exponentially or linearly, more than 100 times a positive reference. Of one that the residual sees: more than 100 of its
+    stated sizes from its centre.
     Returns one `FarCovariate` for each name and part of the model.
     Law: none where everybody's are within a factor of 100; the order of people does not matter.
     """
     require_kind(model, HybridModel, "far_covariates: model", "far_covariates(records, model)")
     records, found = require_records(records, "far_covariates: records"), []
-    population = model.population
-    powers = population.powers if isinstance(population, LogNormalPopulation) else {}
-    references: dict[str, dict[str, float]] = {}
-    for parameter, by in powers.items():
-        for name, (reference, exponent) in by.items():
-            if exponent != 0.0:
-                references.setdefault(name, {})[parameter] = reference
+    population, references = model.population, model.population.references
     units = model.uses
-    for name, of in references.items():
-        reference = next(iter(of.values()))
+    for name, of in population.moved_by.items():
+        within = population.plausible(name)
+        if within is None:
+            continue
+        reference = references[name]
         given = [(r.id, float(r.covariates[name])) for r in records if r.covariates.get(name, 0.0) > 0.0]
-        off = {i: max(v / reference, reference / v) for i, v in given if not 1.0 / _FAR <= v / reference <= _FAR}
+        off = {i: max(v / reference, reference / v) for i, v in given if not within[0] <= v <= within[1]}
         if off:
             values, farthest = dict(given), max(off, key=lambda i: off[i])
-            found.append(FarCovariate(name, units.get(name), tuple(off), values[farthest], reference, tuple(of)))
+            found.append(FarCovariate(name, units.get(name), tuple(off), values[farthest], reference, of))
     for name, (centre, size) in model.covariates.items():
         given = [(r.id, float(r.covariates[name])) for r in records if name in r.covariates]
         off = {i: abs(v - centre) / size for i, v in given if abs(v - centre) > _FAR * size}
-        if off and name not in references:
+        if off and name not in population.moved_by:
             values, farthest = dict(given), max(off, key=lambda i: off[i])
             found.append(FarCovariate(name, units.get(name), tuple(off), values[farthest], centre))
     return tuple(found)

@@ -12,8 +12,9 @@ from hybrid.model import require_given
 from hybrid.solve.unmesh import whole
 from hybrid.threads import of_slopes, threads_by
 from physics.arguments import require_kind, require_shape
+from training.people.between import log_between
 from training.people.cohort import Cohort
-from training.people.likelihoods import gaussian_nll
+from training.people.likelihoods import standardised
 
 _STEP = 1e-5  # h of the central differences along a person's coordinates, whose error is O(h²)
 
@@ -100,15 +101,18 @@ def slopes(run: Rollout, people: int, d: int) -> Sensitivity:
 
 
 def expand(
-    y: Tensor,  # (N, T, p), NaN where missing
+    cohort: Cohort,
     s: Sensitivity,
     personal: Tensor,  # (M, N, d)
     mean: Tensor | None = None,  # (M, N, d), of what is known before
     precision: Tensor | None = None,  # (M, N, d, d)
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """φ (M, N), its gradient (M, N, d) and its Fisher information (M, N, d, d); see `personalise`."""
+    """φ (M, N), its gradient (M, N, d) and its Fisher information (M, N, d, d); see `personalise`.
+
+    A value between limits has no Fisher information of its own kind: it counts with `limits_information`.
+    """
     slope, bend = s.mean_slope.flatten(2, 3), s.variance_slope.flatten(2, 3)  # (M, N, T·p, d)
-    y = y.flatten(1)
+    y = cohort.y.flatten(1)
     there = torch.isfinite(y)
     # what was not measured takes no part, not even with a NaN of its own
     variance = torch.where(there, s.variance.flatten(2), 1.0)
@@ -121,10 +125,58 @@ def expand(
     gradient = (by_mean[..., None] * slope + by_variance[..., None] * bend).sum(2) + pull
     information = slope.mT @ (weight[..., None] * slope) + 0.5 * bend.mT @ (weight.square()[..., None] * bend)
     value = 0.5 * torch.where(there, e.square() * weight + variance.log(), 0.0).sum(-1) + 0.5 * (away * pull).sum(-1)
+    beyond = cohort.limits_nll(s.mean, s.variance)
+    if beyond is not None:
+        by_mean, by_variance = (v.flatten(2) for v in _limits_slopes(cohort, s))
+        value = value + beyond
+        gradient = gradient + (by_mean[..., None] * slope + by_variance[..., None] * bend).sum(2)
+        information = information + limits_information(cohort, s)
     own = (
         torch.eye(personal.shape[-1], dtype=personal.dtype, device=personal.device) if precision is None else precision
     )
     return value, gradient, information + own
+
+
+def _limits_slopes(cohort: Cohort, s: Sensitivity) -> tuple[Tensor, Tensor]:  # (M, N, T, p) twice
+    """∂/∂μ and ∂/∂v of what limits, and M4's condition, add to −log p."""
+    positive, known = cohort.censoring == "m4", cohort.informative
+    by_mean, by_variance = torch.zeros_like(s.mean), torch.zeros_like(s.mean)
+    if cohort.limits is not None:
+        z = standardised(cohort.limits, s.mean, s.variance, positive)
+        v = torch.where(z.there, s.variance, 1.0)
+        _, pa, pb = log_between(z.a, z.b, z.low, z.high)
+        by_mean, by_variance = by_mean + (pb - pa) / v.sqrt(), by_variance + 0.5 * (z.b * pb - z.a * pa) / v
+    if positive:
+        v = torch.where(known, s.variance, 1.0)
+        c = torch.where(known, s.mean, 0.0) / v.sqrt()
+        _, p, _ = log_between(-c, torch.ones_like(c), known.expand(c.shape), torch.zeros_like(c, dtype=torch.bool))
+        by_mean, by_variance = by_mean + p / v.sqrt(), by_variance - 0.5 * c * p / v
+    return by_mean, by_variance
+
+
+def limits_information(cohort: Cohort, s: Sensitivity) -> Tensor:  # (M, N, d, d)
+    """Σ JᵀKJ over values between limits: K = −∂² log[Φ(b) − Φ(a)] exactly, J how a and b move with the person's coordinates.
+
+    log[Φ(b) − Φ(a)] is concave in (a, b) (Prékopa), so that this is never negative; what it lacks of the Hessian is the second
+    derivatives of a and b, which `observed_information` has. M4's condition, whose sign is the other one, is left to that too.
+    """
+    M, N, _, _, d = s.mean_slope.shape
+    if cohort.limits is None:
+        return s.mean.new_zeros(M, N, d, d)
+    z = standardised(cohort.limits, s.mean, s.variance, cohort.censoring == "m4")
+    v = torch.where(z.there, s.variance, 1.0)
+    _, pa, pb = log_between(z.a, z.b, z.low, z.high)
+    # along a shift of both limits, and along a width of the interval that changes: near limits would cancel in (a, b)
+    shift = (z.b * pb - z.a * pa + (pb - pa).square()).clamp(min=0.0)
+    mixed, width = pb * (z.b + pb - pa), pb * (z.b + pb)
+    there = z.there[..., None]
+    bend = torch.where(there, s.variance_slope, 0.0) / (2.0 * v[..., None])
+    moved = -torch.where(there, s.mean_slope, 0.0) / v.sqrt()[..., None] - z.a[..., None] * bend  # of a
+    wider = -(z.b - z.a)[..., None] * bend  # of b − a
+    A, W = moved.flatten(2, 3), wider.flatten(2, 3)
+    shift, mixed, width = (torch.where(z.there, k, 0.0).flatten(2)[..., None] for k in (shift, mixed, width))
+    crossed = A.mT @ (mixed * W)
+    return A.mT @ (shift * A) + crossed + crossed.mT + W.mT @ (width * W)
 
 
 @threads_by(of_slopes)
@@ -178,7 +230,7 @@ def _hessian(
     with torch.enable_grad():
         moved = copies(personal.detach(), difference_offsets(personal)[1:]).requires_grad_()
         run = simulate_copies(model, cohort.conditions, moved, N, solver)
-        likelihood = gaussian_nll(cohort.y.repeat(2 * d, 1, 1), run.mean, run.variance).sum()
+        likelihood = cohort.nll(run.mean, run.variance).sum()
         (gradient,) = torch.autograd.grad(likelihood, moved)
     gradient = gradient.reshape(M, 2 * d, N, d)
     hessian = ((gradient[:, :d] - gradient[:, d:]) / (2.0 * _STEP)).movedim(1, -1)  # (M, N, d, d)

@@ -3,22 +3,89 @@
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from physics.arguments import require_number, require_shape
+from physics.arguments import require_flag, require_number, require_shape
+from training.people.between import log_between
 
 
 def gaussian_nll(
     y: Tensor,  # (N, T, p), NaN where there is nothing to score
     mean: Tensor,  # (M, N, T, p)
     variance: Tensor,  # (M, N, T, p)
+    limits: Tensor | None = None,  # (N, T, p, 2)
+    positive: bool = False,
 ) -> Tensor:  # (M, N)
-    """−log N(y; mean, variance) summed over the times and channels of each person, without the constant ½ log 2π."""
+    """−log N(y; mean, variance) summed over the times and channels of each person, without the constant ½ log 2π.
+
+    `limits`: lower and upper of what is only known to lie between them, −∞ and +∞ where there is none: each such value counts
+    with −log[Φ((upper − μ)/σ) − Φ((lower − μ)/σ)], the method M3, or the tobit model; there y is NaN. `positive`: everything
+    known is conditioned on y > 0, M4: + log Φ(μ/σ) for each, and no lower limit is below 0.
+    Source: Beal, J. Pharmacokinet. Pharmacodyn. 28 (2001) 481 (M1 to M7); Tobin, Econometrica 26 (1958) 24.
+    """
     require_scored(y, mean, variance, "gaussian_nll")
+    require_flag(positive, "gaussian_nll: positive")
     there, error, one = _masked(y, mean, variance)
-    return 0.5 * torch.where(there, error.square() / one + one.log(), 0.0).sum((-1, -2))
+    found = 0.5 * torch.where(there, error.square() / one + one.log(), 0.0).sum((-1, -2))
+    if limits is None and not positive:
+        return found
+    if limits is not None:
+        require_shape(limits, "gaussian_nll: limits", *y.shape, 2, write="cohort.limits", like=y)
+    return found + limits_nll(y, mean, variance, limits, positive)
+
+
+def limits_nll(
+    y: Tensor,  # (N, T, p)
+    mean: Tensor,  # (M, N, T, p)
+    variance: Tensor,  # (M, N, T, p)
+    limits: Tensor | None,  # (N, T, p, 2)
+    positive: bool,
+) -> Tensor:  # (M, N)
+    """What `gaussian_nll` adds for values between limits, and for the condition y > 0."""
+    found = mean.new_zeros(mean.shape[:2])
+    known = ~torch.isnan(y)
+    if limits is not None:
+        s = standardised(limits, mean, variance, positive)
+        found = found - torch.where(s.there, log_between(s.a, s.b, s.low, s.high)[0], 0.0).sum((-1, -2))
+        known = known | s.there
+    if positive:
+        m, one = torch.where(known, mean, 0.0), torch.where(known, variance, 1.0)
+        above = log_between(-m / one.sqrt(), torch.ones_like(m), known, torch.zeros_like(known))[0]
+        found = found + above.sum((-1, -2))
+    return found
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """Limits in standard deviations from the mean, a and b (M, N, T, p); `low`, `high`: whether there is one; `there`: either."""
+
+    a: Tensor
+    b: Tensor
+    low: Tensor
+    high: Tensor
+    there: Tensor
+
+
+def standardised(
+    limits: Tensor,  # (N, T, p, 2)
+    mean: Tensor,  # (M, N, T, p)
+    variance: Tensor,
+    positive: bool = False,
+) -> Standardised:
+    """(limit − μ)/σ of both; 0 where there is none, and without a gradient there."""
+    lower, upper = limits.unbind(-1)
+    low, high = torch.isfinite(lower), torch.isfinite(upper)
+    there = low | high
+    if positive:
+        lower, low = torch.where(there, lower.clamp(min=0.0), lower), there
+    m, sd = torch.where(there, mean, 0.0), torch.where(there, variance, 1.0).sqrt()
+    a = torch.where(low, (torch.where(low, lower, 0.0) - m) / sd, 0.0)
+    b = torch.where(high, (torch.where(high, upper, 0.0) - m) / sd, 0.0)
+    shape = a.shape
+    return Standardised(a, b, low.expand(shape), high.expand(shape), there.expand(shape))
 
 
 # what a fit makes small of the measurements: (y (N, T, p), mean, variance (M, N, T, p)) -> (M, N), NaN in y masked

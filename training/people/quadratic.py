@@ -60,7 +60,7 @@ class Batch:
                 eta, lost, torch.zeros_like(eta), gaussian.precision, {0: f"person {cohort.ids[0]}: {error}"}
             )
             return found if M == 1 else Batch._by_member(model, cohort, eta, gaussian, solver)
-        value, gradient, information = expand(cohort.y, slopes(run, n, d), eta, gaussian.mean, gaussian.precision)
+        value, gradient, information = expand(cohort, slopes(run, n, d), eta, gaussian.mean, gaussian.precision)
         why = {
             f.record % n: str(f).removeprefix(f"record {f.record}: ") for f in run.failures
         }  # copies repeat the order

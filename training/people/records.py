@@ -57,7 +57,7 @@ class Record:
     Times are on the table's clock, whose zero means nothing; a `Cohort` counts everybody's from their own `origin`.
     `lower`, `upper` (T, p), or None: where a value is NaN and one of them is finite, the value was not measured as a number and
     is known to lie between them (censored: below a limit of quantification, above a range, or in an interval); NaN, −∞ and +∞
-    stand where there is no limit. They are in the channel's unit, and what is made small takes them by `Objective.censoring`.
+    stand where there is no limit. They are in the channel's unit, and `Cohort.censoring` says how they count.
     What is measured at or before the first dose is the `baseline`. Where it sets the state that a person starts from, it is
     not scored; where it does not, it is scored like any other measurement (`HybridModel.starts_from`).
     Errors: `ValueError` for times that decrease, shapes that do not match, non-finite numbers, units that are not UCUM, limits

@@ -103,6 +103,14 @@ class Outcome:
             )
         write = "give prediction.people(index) in the cohort's order, or predict for this cohort"
         require_same_people(prediction.ids, cohort.ids, "Outcome.of: prediction and cohort", write)
+        limits = getattr(cohort, "limits", None)
+        if limits is not None:
+            count = int(torch.isfinite(limits).any(-1).sum())
+            raise ValueError(
+                f"Outcome.of: {count} values are only known to lie between limits, and scores compare with "
+                'numbers; write Cohort.of(records, model, censoring="m1") to score the numbers alone, and say so: values are '
+                "missing there because they were low, or high"
+            )
         found = Outcome(prediction, cohort.y, cohort.ids)
         for name, person in zip(cohort.ids, cohort.records, strict=True):
             theirs = dict(zip(prediction.channels, prediction.units, strict=True))  # what no unit is stated of is in the model's

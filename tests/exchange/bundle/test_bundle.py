@@ -37,12 +37,20 @@ from learned import (
 from physics import (
     BACKBONES,
     POPULATIONS,
+    Categorical,
+    Linear,
     LinearBackbone,
+    LogitNormal,
+    LogNormal,
     LogNormalPopulation,
+    MixedPopulation,
     OneCompartmentOral,
+    Power,
+    Shared,
     SharedPopulation,
     VanCauter,
     VanCauterPopulation,
+    covariate_models,
 )
 from physics.arguments import InputError
 from stability import (
@@ -144,6 +152,26 @@ def driven() -> HybridModel:
     return HybridModel(model.backbone, model.population, model.residual, noise=model.noise, process=process, **parts)
 
 
+def mixed() -> HybridModel:
+    """Parameters that are shared, fixed, logit-normal and correlated, and covariates of every kind."""
+    model, backbone = oral(residual=False), OneCompartmentOral(parameters="clearance")
+    population = MixedPopulation(
+        backbone,
+        {"ka": Shared(), "CL": LogNormal(0.2), "V": LogitNormal(0.5)},
+        correlated=[("CL", "V")],
+        omega={("CL", "V"): 0.03},
+        covariates={
+            "CL": [
+                Power("WT", 70.0, 0.75, learn=True),
+                covariate_models.Exponential("age", 40.0, -0.01),
+                Categorical("type2", {0: 0.0, 1: -0.2}, learn=True),
+            ],
+            "ka": [Linear("age", 40.0, 0.004)],
+        },
+    )
+    return HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=model.noise)
+
+
 def people_for(model: HybridModel) -> tuple[Person, ...]:
     """Two people with doses, an infusion and input signals, wherever the model has them."""
     names, channels = model.backbone.inputs, len(model.observation.channels)
@@ -241,6 +269,7 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "neural noise": neural,
     "constant noise": constant,
     "process noise": driven,
+    "mixed": mixed,
 }
 
 
