@@ -3,8 +3,8 @@
     python -m benchmarks.populations starts [DRAWS]     # three models, every number times 3^U(-1, 1), 200 draws of each
     python -m benchmarks.populations thousand           # 1,000 people, two compartments by mouth, FOCE
 
-Data are simulated from the model itself, with fixed seeds. Times are the processor's, with the wall clock and the load beside them,
-since a machine may be shared.
+Data are simulated from the model itself, with fixed seeds. Times are the processor's, with the wall clock and the load beside
+them, since a machine may be shared.
 """
 
 import os

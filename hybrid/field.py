@@ -45,7 +45,8 @@ class SemilinearField:
     drives.
     `tensors`: what the residual is made from, for the adjoint method. `unsplit`: A x + B u + ε as one function of x and u, where
     it costs less than its parts (a mechanism, of which A and B are slopes); who needs no split calls it. `states`: their names,
-    for whoever says in which of them something went wrong; none where nobody knows them.
+    whoever says in which of them something went wrong; none where nobody knows them. `again`: the same right-hand side for chosen
+    rows of its people, on other segments, (segments, rows) -> field; None where only what bound it could say.
     Law: the call is the sum of its parts.
     """
 
@@ -59,6 +60,7 @@ class SemilinearField:
         *,
         unsplit: Callable[[Tensor, Tensor], Tensor] | None = None,
         states: Sequence[str] = (),
+        again: "Callable[[Segments, Tensor], SemilinearField] | None" = None,
     ) -> None:
         require_kind(segments, Segments, "SemilinearField: segments", "conditions.segments")
         require_shape(A, "SemilinearField: A", ..., "n", "n", write="backbone.matrices(theta)[0]")
@@ -74,7 +76,7 @@ class SemilinearField:
         self.A, self.B, self.segments, self.learned = A, B, segments, residual
         self.network = residual if isinstance(residual, Field) else None
         require_callable(unsplit, "SemilinearField: unsplit", "bound.rate", A, A)
-        self.unsplit = unsplit
+        self.unsplit, self.again = unsplit, again
         self.states = require_names(states, "SemilinearField: states", "backbone.states")
         if len(self.states) not in (0, n):
             raise ValueError(f"SemilinearField: states names {len(self.states)}, and A has {n}; write backbone.states, or ()")

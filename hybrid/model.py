@@ -293,7 +293,13 @@ class HybridModel(nn.Module):
         terms = self._at(theta, c)
         A, beside = terms.semilinear()
         names = tuple(self.backbone.states)
-        return SemilinearField(A, terms.B, beside, segments, terms.tensors, unsplit=terms.unsplit(), states=names)
+
+        def again(cut: Segments, rows: Tensor) -> SemilinearField:
+            return self.bind(cut, *(v if v.shape[1] == 1 else v[:, rows] for v in (theta, c)))
+
+        return SemilinearField(
+            *(A, terms.B, beside, segments, terms.tensors), unsplit=terms.unsplit(), states=names, again=again
+        )
 
     def at(
         self,

@@ -23,6 +23,7 @@ import physics
 import stability
 import training
 import training.diagnostics as diagnostics
+import training.inference as inference
 import training.trust as trust
 import training.trust.recalibration as recalibration
 import twin.log as log
@@ -48,7 +49,8 @@ from training.people import Ohashi
 PACKAGES = (
     "hybrid.filters",
     *("physics", "learned", "hybrid", "stability", "training", "training.people", "training.trust"),
-    *("training.trust.recalibration", "training.diagnostics", "exchange", "twin", "twin.log", "homeostat.pictures"),
+    *("training.trust.recalibration", "training.diagnostics", "training.inference", "exchange", "twin", "twin.log"),
+    "homeostat.pictures",
 )
 LINES, COLUMNS, CHARACTERS = 10, 120, 1200
 D = torch.float64
@@ -167,6 +169,13 @@ def of_few() -> Iterator[Any]:
     taped = stability.Lure(A=np.zeros((2, 2)), weights=[], biases=[], tape=tape, theta=[1.0] * 4)
     yield stability.regional_rate(taped, stability.Box([0.0, 0.0], [9.0, 9.0]))
     yield from (stability.prove(w.certificate, w.system), stability.falsify(w.system, rate=9.0, seconds=1.0))
+    fitted = training.Fitted(w.model, w.known.mode)
+    table = inference.parameter_table(fitted, w.cohort)
+    yield from (table, table.rows[0], table.errors, table.objective, table.shrinkage)
+    smaller = replace(table.objective, ofv=table.objective.ofv + 3.0, estimated=table.objective.estimated[1:], held=0)
+    yield inference.likelihood_ratio(smaller, replace(table.objective, held=0))
+    yield next(inference.polish(w.model, w.cohort, steps=1))
+    yield inference.bootstrap(w.model, w.cohort, 3, generator(), steps=2)
     drawn = diagnostics.simulated_cohorts(w.model, w.cohort, 20, generator())
     yield from (drawn, diagnostics.npde(drawn, generator()), diagnostics.predictive_check(drawn))
     yield from (diagnostics.residuals(w.model, w.cohort, w.known), diagnostics.fitted_curves(w.model, w.cohort, w.known))

@@ -49,7 +49,8 @@ class Stage:
 class Course:
     """What the stages of a fit have in common.
 
-    `settings`: what makes it another fit, by the words in which a checkpoint of another one is refused.
+    `settings`: what makes it another fit, by the words in which a checkpoint of another one is refused · `judging`: gives
+    what simulates at a look, where that is not `solver`.
     """
 
     score: Score
@@ -58,6 +59,7 @@ class Course:
     patience: int
     solver: Solver
     settings: Mapping[str, object]
+    judging: Callable[[], Solver] | None = None
 
     def run(self, state: State, stages: Sequence[Stage]) -> Iterator[State]:
         """Go through the stages, and yield the state after every update; after a checkpoint, first the saved one.
@@ -143,11 +145,12 @@ class Course:
             yield state.saved() if self.looks.checkpoint is not None else None
 
     def _look(self, state: State, stage: Stage) -> None:
+        solver = self.solver if self.judging is None else self.judging()
         if stage.forgiving:
-            state.latest, state.warm = self.score.judge_or_lose(state.model, state.warm, self.solver)
+            state.latest, state.warm = self.score.judge_or_lose(state.model, state.warm, solver)
             return
         try:
-            state.latest, state.warm = self.score.judge(state.model, state.warm, self.solver)
+            state.latest, state.warm = self.score.judge(state.model, state.warm, solver)
         except SimulationError as error:
             raise named(error, self.score.cohort) from error
 
@@ -177,6 +180,14 @@ class Course:
         # at their defaults they are left out: a checkpoint that knows nothing of them is of the same fit
         settings |= {name: value for name, value in newer.items() if isinstance(value, Tensor) or value}
         return fingerprint_of(state.model, score.cohort, {**settings, **self.settings})
+
+
+def line_search(search: Search) -> bool:
+    """Does the optimiser ask for the objective again and again in a step, so that a rate is a share of a step found?"""
+    try:
+        return isinstance(search.optimiser([torch.zeros(1, requires_grad=True)], lr=search.rate), torch.optim.LBFGS)
+    except (TypeError, ValueError, AttributeError, RuntimeError):  # whoever begins with it says so
+        return False
 
 
 def named(error: SimulationError, cohort: Cohort) -> SimulationError:

@@ -25,7 +25,7 @@ from training.machinery.together import Part
 from training.objective import Objective
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
-from training.score import Score
+from training.score import Score, require_forecast
 from training.search import Search
 
 
@@ -89,12 +89,7 @@ def fit(
     require_kind(objective, Objective, "fit: objective", "fit(model, cohort, objective=Objective(weights=…))")
     require_kind(search, Search, "fit: search", "fit(model, cohort, search=Search(steps=200))")
     require_kind(looks, Looks, "fit: looks", "fit(model, cohort, looks=Looks(every=20))")
-    if objective.forecast_from is not None and objective.held_out is None:
-        raise ValueError(
-            f"fit: forecast_from is {objective.forecast_from:g} and nobody is held out, so nothing would be forecast from there: "
-            "everyone's measurements teach, late ones too; say who is held out, Objective(held_out=…, weights=…), or teach by "
-            "the early ones alone, fit(model, cohort.until(time))"
-        )
+    require_forecast(objective, "fit")
     rate = search.rate
     steps = 200 if search.steps is None else search.steps
     patience = 5 if looks.patience is None else looks.patience

@@ -112,3 +112,13 @@ class Score:
                 score, mode = like.new_full((1,), torch.inf), start[row]
             scores, modes = [*scores, score], [*modes, mode]
         return torch.cat(scores), torch.cat(modes)
+
+
+def require_forecast(objective: Objective, name: str) -> None:
+    """Raise `ValueError`, beginning with `name`, for a time to forecast from where nobody is held out to be forecast."""
+    if objective.forecast_from is not None and objective.held_out is None:
+        raise ValueError(
+            f"{name}: forecast_from is {objective.forecast_from:g} and nobody is held out, so nothing would be forecast from "
+            "there: everyone's measurements teach, late ones too; say who is held out, Objective(held_out=…, weights=…), or "
+            f"teach by the early ones alone, {name}(model, cohort.until(time))"
+        )

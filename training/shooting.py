@@ -2,51 +2,42 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, rollout
+from hybrid import HybridModel, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
-from hybrid.problem import Problem
 from hybrid.threads import of_cohort, threads_by
 from physics.arguments import require_kind, require_number, require_shape, require_tensor
 from physics.glance import Summary, glance
-from training.course import named
+from training.course import Course, Stage, line_search, named
 from training.fitted import Fitted
+from training.in_windows import InWindows
+from training.joints import Joints
 from training.looks import Looks
-from training.losses import residual_share
-from training.objective import Objective, people_counted
-from training.people.arguments import require_fit, require_untouched
+from training.machinery.distributed import Shard
+from training.machinery.precision import in_bfloat16
+from training.machinery.state import State
+from training.machinery.together import Part
+from training.objective import Objective
+from training.people.arguments import require_fit
 from training.people.cohort import Cohort
+from training.score import Score, require_forecast
 from training.search import Search
-from training.window import Windows, windows
+from training.window import windows
+from training.windowed import rollout_windows, simulated_starts, states_scale
 
-# what of `Objective`, `Search` and `Looks` windows have not
-_WITHOUT = {
-    "likelihood": "windows are fitted by the likelihood",
-    "anchors": "windows draw no posterior",
-    "forecast_from": "nobody is held out while there are windows",
-    "held_out": "nobody is held out while there are windows; give these people weight 0, and judge the result by `fit`",
-    "optimiser": "windows are moved by Adam",
-    "schedule": "the rate falls by a cosine in `steps`, and again in `polish`",
-    "clip": "gradients are clipped to norm 10",
-    "bfloat16": "windows are simulated in the model's own type",
-    "shard": "windows are not shared out to processes",
-    "every": "nobody is held out to be looked at while there are windows",
-    "patience": "nobody is held out to be looked at while there are windows",
-    "checkpoint": "windows keep no file; keep `ShootingStep.best` as the loop goes",
-    "judged": "windows do not judge yet",
-    "decay": "not here yet",
-    "sparsity": "not here yet",
-}
+LONG = 500  # segments in a row: from here on whole records are simulated through their windows
 
 
 def _summary(step: Any) -> Summary:
-    more = [("phase", step.phase), ("defect", step.defect), ("learning rate", step.rate)]
+    more = [("phase", step.phase), ("defect", step.defect), ("on what judges", step.held_out), ("learning rate", step.rate)]
     return f"ShootingStep {step.index} of {step.total}", [("loss", step.loss), *more, ("best", step.best.model)]
 
 
@@ -56,8 +47,10 @@ class ShootingStep:
 
     `index` of `total` · `phase`: "shooting" in windows, then "polish" over whole records · `loss` (M,) each member's
     objective, without multipliers and penalty · `defect` (M,) the largest |end of a window − start of the next|, in the
-    states' scales, of the people whom the member counts; 0 in the polish, which has no windows · `rate`, the learning
-    rate · `best`, the fit to keep if training ends here.
+    states' scales, of the people whom the member counts; 0 in the polish, where nothing gapes · `rate`, the learning
+    rate · `best`, the fit to keep if training ends here · `held_out` (M,) the latest mean −log predictive density per
+    measurement that judges, over whole records, NaN before the first look and where nothing judges, infinite where whole records
+    could not be simulated yet · `now`, a function that copies the fit as it is after this step, to be called before the next one.
     """
 
     index: int
@@ -67,6 +60,8 @@ class ShootingStep:
     defect: Tensor
     rate: float
     best: Fitted
+    held_out: Tensor
+    now: Callable[[], Fitted] | None = None
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -88,7 +83,7 @@ def shoot(
     polish: int = 50,
     stiffness: float = 10.0,
     growth: float = 4.0,
-) -> Iterator[ShootingStep]:
+) -> Generator[ShootingStep, None, None]:
     """Fit every member as `fit` does, but with the start of every window of a long record as a variable of its own.
 
     Over a long record the likelihood has a local minimum for about every period that a wrong frequency gains or loses:
@@ -134,10 +129,12 @@ def shoot(
     require_kind(objective, Objective, "shoot: objective", "shoot(model, cohort, objective=Objective(weights=…), count=16)")
     require_kind(search, Search, "shoot: search", "shoot(model, cohort, search=Search(steps=300), count=16)")
     require_kind(looks, Looks, "shoot: looks", "leave it out: shoot(model, cohort, count=16)")
-    for value in (objective, search, looks):
-        require_untouched(value, "shoot", _WITHOUT)
-    steps, rate, stability = 300 if search.steps is None else search.steps, search.rate, objective.stability
+    require_forecast(objective, "shoot")
+    steps, rate = 300 if search.steps is None else search.steps, search.rate
+    patience = 5 if looks.patience is None else looks.patience
     solver = search.solver or differentiating()  # one for all steps: it keeps its buffers between them
+    if model.process is not None:
+        raise ValueError("shoot: process noise is carried along whole records, which windows cut; fit this model with fit")
     model = copy.deepcopy(model)
     M, N, n = model.members, cohort.conditions.size, len(model.backbone.states)
     like = cohort.y
@@ -161,20 +158,22 @@ def shoot(
             f"and growth {growth}"
         )
     cut = windows(cohort.conditions.segments, count, by)
-    stability = None if stability is None else stability.to(like.device)
-    weights, _, everyone = people_counted(objective, like, (M, N), "shoot")
-    personal = like.new_zeros(M, N, model.personal) if personal is None else personal.detach().to(like).clone()
+    shard = search.shard or Shard()
+    shard.alike(model)
+    score = Score.of(model, cohort, objective, shard, "shoot")
+    personal = like.new_zeros(M, N, model.personal) if personal is None else personal.detach().to(like)
     if personal.shape != (M, N, model.personal):
         raise ValueError(f"shoot: personal needs shape {(M, N, model.personal)}, got {tuple(personal.shape)}")
-    share = weights / everyone
     try:
         starts = (
-            simulated_starts(model, cohort.conditions, cut, personal, solver) if starts is None else starts.to(like)
+            simulated_starts(model, cohort.conditions, cut, personal, solver) if starts is None else starts.detach().to(like)
         )
         if starts.shape != (M, N, count - 1, n):
             raise ValueError(f"shoot: starts needs shape {(M, N, count - 1, n)}, got {tuple(starts.shape)}")
         unit = (
-            _scale(model, cohort.conditions, cut, personal, starts, share, solver) if scale is None else scale.to(like)
+            states_scale(model, cohort.conditions, cut, personal, starts, score.share, shard.total, solver)
+            if scale is None
+            else scale.to(like)
         )
     except SimulationError as error:
         raise named(error, cohort) from error
@@ -182,141 +181,114 @@ def shoot(
         raise ValueError(f"shoot: scale needs {n} positive finite numbers, one a state, got {unit.tolist()}")
 
     # every variable moves by about `rate` in one step of Adam, so the starts are in their scales
-    scaled = (starts.detach() / unit).requires_grad_()
-    own = [*model.parameters(), personal.requires_grad_()]
-    multiplier, rho = torch.zeros_like(scaled), torch.full_like(share, stiffness)
-    before = torch.full_like(share, torch.inf)  # each person's |d| at the last update of the multipliers
+    joints = Joints.of((starts / unit).expand(M, N, count - 1, n).contiguous(), stiffness, growth)
+    state = State.begin(model, N, personal, joints.tensors)
+    own = state.personal
+    moving = in_bfloat16(model) if search.bfloat16 else model
+
+    # over a long record the steps of single shooting and of the looks are not taken one after the other either
+    through = InWindows(solver, count) if cut.whole.dt.shape[1] >= LONG else None
+
+    def begun() -> Solver:
+        """From the joints of the last step, which a checkpoint has too: so that a fit that goes on rounds alike."""
+        if through is None:
+            return solver
+        through.starts = joints.starts.detach() * unit
+        return through
+
+    def in_windows() -> Tensor:  # (2, M)
+        try:
+            run, gap = rollout_windows(moving, cohort.conditions, cut, own, joints.starts * unit, solver)
+        except SimulationError as error:
+            raise named(error, cohort) from error
+        return torch.stack([score.loss(model, run, own), joints.cost(gap / unit, score.share)])
+
+    def whole() -> Tensor:  # (M,)
+        try:
+            run = rollout(moving, cohort.conditions, own, begun())
+        except SimulationError as error:
+            raise named(error, cohort) from error
+        if through is not None and through.starts is not None:
+            with torch.no_grad():
+                joints.starts.copy_(through.starts / unit)
+        return score.loss(model, run, own)
 
     noise: list[Tensor] = list(model.noise.parameters())
     quiet = {id(p) for p in noise}
-    moving = [p for p in own if id(p) not in quiet]
+    weights = [p for p in model.parameters() if id(p) not in quiet]
     settle = steps // 3
     ends = {settle + (steps - settle) * k // rounds for k in range(rounds)}  # the steps that end with new multipliers
     quietly = steps - steps // 3  # until here the noise rests
     total = steps + polish
-    optimiser, schedule = _adam([*moving, scaled], noise, (rate, rate), (steps, None))
-    for index in range(1, total + 1):
-        shooting = index <= steps
-        if index == steps + 1:
-            # a first step of Adam is a whole one in every weight, and over a whole record a small change goes far
-            optimiser, schedule = _adam(moving, noise, (0.02 * rate, rate), (polish, polish))
-        for tensor in (*own, scaled):
-            tensor.grad = None
-        try:
-            if shooting:
-                run, gap = rollout_windows(model, cohort.conditions, cut, personal, scaled * unit, solver)
-            else:
-                run = rollout(model, cohort.conditions, personal, solver)
-                gap = torch.zeros_like(scaled)
-        except SimulationError as error:
-            raise named(error, cohort) from error
-        each = cohort.nll(run.mean, run.variance) - model.log_prior(personal)
-        each = each + objective.least_residual * residual_share(model, run, share)
-        if stability is not None:
-            each = each + stability.penalty(model, run.theta)
-        loss = (share * each).sum(1)  # (M,)
-        d = gap / unit
-        joint = (multiplier * d).sum((-1, -2)) + 0.5 * rho * d.square().sum((-1, -2))  # (M, N)
-        (loss + (share * joint).sum(1)).sum().backward()
-        _clip(moving, 10.0)
-        _clip([scaled], 10.0)
-        _clip(noise, 10.0)
+
+    def rest(index: int) -> None:
         if index <= quietly:
             for tensor in noise:
-                tensor.grad = None  # Adam leaves alone what has no gradient
-        now = float(optimiser.param_groups[0]["lr"])
-        optimiser.step()
-        schedule.step()
-        d = d.detach()
+                tensor.grad = None  # what has no gradient is left alone
+
+    def multiply(index: int) -> None:
         if index in ends:
-            multiplier = multiplier + rho[..., None, None] * d
-            size = d.square().sum((-1, -2)).sqrt()  # (M, N)
-            rho = torch.where(size > 0.25 * before, growth * rho, rho)
-            before = size
-        counted = torch.where(weights[..., None, None] > 0, d.abs(), 0.0).flatten(1)
-        defect = counted.amax(1) if counted.shape[1] else counted.sum(1)
-        best = Fitted(copy.deepcopy(model), personal.detach().clone())
-        yield ShootingStep(index, total, "shooting" if shooting else "polish", loss.detach(), defect, now, best)
+            joints.multiply()
+            _forget(state.optimiser)
+
+    def still(index: int) -> None:
+        if index == steps + 1:
+            joints.gap.zero_()
+
+    def falling(counts: tuple[int | None, ...]) -> Callable[[Optimizer], LRScheduler]:
+        return _falling((None, None, None) if searching else counts)
+
+    searching = line_search(search)  # it finds its steps itself
+    decayless = {"weight_decay": 0.0}  # a start that decays is pulled to 0, and no weight
+    first: list[dict[str, Any]] = [{"params": [*weights, own]}, {"params": [joints.starts], **decayless}, {"params": noise}]
+    parts = [Part(weights, [own]), Part([], [joints.starts]), Part(noise)]
+    stages = [
+        Stage(
+            *("shooting", steps, in_windows, parts, first, rate, search.schedule or falling((steps, steps, None))),
+            *(rest, multiply),
+            patient=False,
+            forgiving=True,
+        )
+    ]
+    if polish:
+        # a first step of Adam is a whole one in every weight, and over a whole record a small change goes far
+        slow = rate if searching else 0.02 * rate
+        last = [{"params": [*weights, own], "lr": slow}, {"params": noise, "lr": rate}]
+        whole_parts = [Part(weights, [own]), Part(noise)]
+        stages.append(Stage("polish", total, whole, whole_parts, last, slow, falling((polish, polish)), after=still))
+    settings = {
+        "steps": steps,
+        "windows": [count, by, rounds, polish, stiffness, growth],
+        "starts": starts,
+        "scale": unit,
+        "people's first coordinates": personal,
+    }
+    for _ in Course(score, search, looks, patience, solver, settings, begun).run(state, stages):
+        yield _step(state, total, joints, score)
 
 
-def rollout_windows(
-    model: HybridModel,
-    conditions: Conditions,
-    cut: Windows,
-    personal: Tensor,  # (M, N, d)
-    starts: Tensor,  # (M, N, W-1, n) of the windows after the first
-    solver: Solver | None = None,
-) -> tuple[Rollout, Tensor]:  # and the gaps (M, N, W-1, n)
-    """Simulate all windows of everyone side by side: what `rollout` gives, from these starts, and how far they gape.
+def _step(state: State, total: int, joints: Joints, score: Score) -> ShootingStep:
+    def now() -> Fitted:
+        return Fitted(copy.deepcopy(state.model), state.personal.detach().clone())
 
-    The first window starts where the model says. gap_w = x(end of window w) − start of window w+1, in the states' units, and
-    0 where nothing follows. Errors: `SimulationError`; its record is a row, whose person is record mod N.
-    Law: without gaps it is `rollout`.
-    """
-    if model.process is not None:
-        raise ValueError("shoot: process noise is carried along whole records, which windows cut; fit this model with fit")
-    problem = Problem.of(model, conditions, personal)
-    theta, c = (v.repeat(1, cut.count, 1) for v in (problem.theta, problem.context))
-    parts = Problem(model, cut.segments, theta, c, cut.stack(problem.start.expand(starts.shape[0], -1, -1), starts))
-    states, ends = cut.back(parts.solve(solver or differentiating()).require())
-    gap = torch.where(cut.joined[..., None], ends[:, :, :-1] - starts, 0.0)
-    inputs = conditions.segments.read_inputs()
-    mean, variance = problem.measured(states, inputs)
-    infused = conditions.segments.read_rates() if conditions.segments.infused else None
-    return Rollout(problem.theta, problem.context, states, inputs, mean, variance, infused=infused), gap
+    phase: Literal["shooting", "polish"] = "shooting" if state.stage == "shooting" else "polish"
+    defect = score.shard.gather(joints.defect(score.taught.weights > 0)[None]).amax(0)
+    return ShootingStep(state.index, total, phase, state.loss, defect, state.rate, state.best, state.latest, now)
 
 
-def simulated_starts(
-    model: HybridModel,
-    conditions: Conditions,
-    cut: Windows,
-    personal: Tensor,  # (M, N, d)
-    solver: Solver | None = None,
-) -> Tensor:  # (M, N, W-1, n)
-    """The states of whole records where their windows 1 … W−1 start, before any dose of that moment."""
-    if cut.count == 1:
-        n = len(model.backbone.states)
-        return personal.new_zeros(*personal.shape[:2], 0, n)
-    with torch.no_grad():
-        return rollout(model, replace(conditions, segments=cut.borders), personal, solver).states
-
-
-def _scale(
-    model: HybridModel,
-    conditions: Conditions,
-    cut: Windows,
-    personal: Tensor,
-    starts: Tensor,
-    share: Tensor,
-    solver: Solver | None,
-) -> Tensor:  # (M, 1, 1, n)
-    with torch.no_grad():
-        run, _ = rollout_windows(model, conditions, cut, personal, starts, solver)
-    square = (share[:, :, None, None] * run.states.square().mean(2, keepdim=True)).sum(1, keepdim=True)
-    return torch.where(square > 0, square.sqrt(), 1.0)
-
-
-def _adam(
-    first: list[Tensor], second: list[Tensor], rates: tuple[float, float], steps: tuple[int, int | None]
-) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LambdaLR]:
-    """Adam on two groups, the rate of each falling by a cosine to 2 % in its number of steps, or constant without one."""
+def _falling(steps: Sequence[int | None]) -> Callable[[Optimizer], LRScheduler]:
+    """The rate of each group falls by a cosine to 2 % in its number of steps, or is constant without one."""
 
     def falling(count: int | None) -> Callable[[int], float]:
         return lambda k: 1.0 if count is None else 0.02 + 0.49 * (1.0 + math.cos(math.pi * min(k / count, 1.0)))
 
-    groups = [{"params": p, "lr": r} for p, r in zip((first, second), rates, strict=True)]
-    optimiser = torch.optim.Adam(groups)
-    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, [falling(c) for c in steps])
+    # an optimiser that takes no groups has one, and the first number of steps
+    return lambda optimiser: LambdaLR(optimiser, [falling(c) for c in steps[: len(optimiser.param_groups)]])
 
 
-def _clip(tensors: list[Tensor], largest: float) -> None:
-    """Scale each member's gradient over all these tensors to at most `largest` in norm."""
-    gradients = [t.grad for t in tensors if t.grad is not None]
-    M = max((g.shape[0] for g in gradients), default=1)
-    stacked = [g for g in gradients if g.shape[0] == M]
-    if not stacked:
-        return
-    norm = torch.stack([g.flatten(1).square().sum(1) for g in stacked]).sum(0).sqrt()  # (M,)
-    factor = (largest / norm.clamp(min=1e-12)).clamp(max=1.0)
-    for g in stacked:
-        g.mul_(factor.reshape(-1, *[1] * (g.ndim - 1)))
+def _forget(optimiser: Optimizer) -> None:
+    """A line search remembers slopes of an objective, and the objective is another one now."""
+    if isinstance(optimiser, torch.optim.LBFGS):
+        optimiser.state.clear()
+    elif hasattr(optimiser, "forget"):
+        optimiser.forget()

@@ -164,9 +164,10 @@ def _cut(whole: Segments, edge: Tensor) -> tuple[Segments, Tensor, Tensor]:
     # what is read at the same place as the observation before it, as padding is, is read once
     other = (whole.segment[:, 1:] != whole.segment[:, :-1]) | (whole.fraction[:, 1:] != whole.fraction[:, :-1])
     fresh = torch.cat([other.new_ones(N, 1), other], 1).long()
-    members = torch.nn.functional.one_hot(window, W) * fresh[..., None]  # (N, T, W)
-    place = members.cumsum(1).gather(2, window[..., None])[..., 0] - 1
-    readings = int(members.sum(1).max()) + 1
+    read = fresh.new_zeros(N, W).scatter_add_(1, window, fresh)  # how many readings each window has
+    readings = int(read.max()) + 1
+    # observations come in the order of time, so those of a window stand behind those of all earlier ones
+    place = fresh.cumsum(1) - 1 - (read.cumsum(1) - read).gather(1, window)
     # of each reading the observation that it is for, −1 for the windows' ends
     source = torch.full((N, W * readings), -1, device=edge.device)
     everything = torch.arange(window.shape[1], device=edge.device).expand(N, -1)

@@ -31,11 +31,15 @@ RESULTS = {
     "training.diagnostics": (
         *("EtaCovariates", "FittedCurves", "PredictionErrors", "PredictiveCheck", "Residuals", "SimulatedCohorts"),
     ),
+    "training.inference": (
+        *("Bootstrap", "LikelihoodRatio", "NewtonStep", "ObjectiveValue", "ParameterRow", "ParameterTable", "Shrinkage"),
+        "StandardErrors",
+    ),
     "training.trust.recalibration": (
         *("AdaptiveConformal", "CrossScaling", "Followed", "IsotonicEvents", "Scaling", "SplitConformal"),
     ),
 }
-MODULES = (*PACKAGES, "hybrid.filters", "training.diagnostics", "training.trust.recalibration")
+MODULES = (*PACKAGES, "hybrid.filters", "training.diagnostics", "training.inference", "training.trust.recalibration")
 
 
 def exported() -> Iterator[tuple[str, Any]]:

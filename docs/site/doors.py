@@ -30,6 +30,7 @@ DOORS = (
     "training.trust",
     "training.trust.recalibration",
     "training.diagnostics",
+    "training.inference",
     "exchange",
     "exchange.program",
     "exchange.imported",

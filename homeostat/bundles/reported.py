@@ -15,6 +15,7 @@ from homeostat.bundles.said import cut_short_in, not_converged_in
 from homeostat.bundles.seen import asked_as_in, horizons_verdicts, seen_verdict, some_of
 from homeostat.bundles.these_people import beyond_in, certificate_verdicts, scaling_in
 from homeostat.bundles.units_needed import units_for
+from homeostat.gallery.diagnostics import population_verdicts
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
 from homeostat.gallery.latents import latent_of
 from homeostat.gallery.made import Made
@@ -25,6 +26,7 @@ from homeostat.gallery.theta import theta_of
 from homeostat.one_run import Run
 from homeostat.places import require_folder
 from homeostat.study.dense import dense_of, split
+from homeostat.study.diagnosed import diagnosed
 from homeostat.study.evaluation import score
 from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
@@ -151,6 +153,8 @@ def report_on(
         found = " ".join(search.sentences())
         verdicts.append(Verdict("Not everyone's own parameters were found", False, found, ("convergence",)))
     verdicts += gallery.ends_verdicts(ends)
+    described = diagnosed(bundle.model, cohort, whole, solver=bundle.solver)
+    verdicts += population_verdicts(described)
     verdicts += verdicts_of(judged)
     evaluations, notes = {"this table": evaluation}, [*filter(None, [asked.note]), *map(str, table.left_out)]
     notes += [*notes_of(records, bundle.model), *gallery.baseline_notes(cohort)]
@@ -171,6 +175,7 @@ def report_on(
         "cut_short": cut_short_in(bundle),
         "people_not_converged": list(search.unfinished),
         "ends": [e.to_dict() for e in ends],
+        "diagnostics": None if described is None else described.to_dict(),
     }
     run = Run(folder)
     page = write_page(
@@ -189,6 +194,8 @@ def report_on(
             beyond=list(beyond),
             heading="This table",
             latent=latent_of(bundle.model, cohort.ids, whole),
+            diagnosed=described,
+            fitted_on=bool(seen),
         ),
         title=f"{data.name}: forecasts of {_people(len(records))}",
         opening=opening_of(bundle.model, records, judged, asked, verdicts, source=data.name, unseen=False),

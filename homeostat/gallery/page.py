@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from exchange import Bundle
+from homeostat.gallery.diagnostics import diagnostics_section
 from homeostat.gallery.figures import people_pictures, phase_of, phase_picture, reliability_pictures
 from homeostat.gallery.fitted import observed_picture, theta_picture
 from homeostat.gallery.judged import Judged, conventions_table, pictures_of, scores_table
@@ -16,6 +17,7 @@ from homeostat.gallery.tables import score_rows, uncertainty_rows, values_table
 from homeostat.gallery.theta import computed, people_table, typical_table
 from homeostat.pictures import Phase, Picture, Rings, Theta
 from homeostat.study.asked import Asked
+from homeostat.study.diagnosed import Diagnosed
 from homeostat.study.evaluation import Evaluation
 from homeostat.study.individual import Fits
 from homeostat.wording import behind, made_from
@@ -34,7 +36,8 @@ class Shown:
     `dense`, forecasts of the first `DRAWN` of them on a grid · `judged`, `rings`, of the first evaluation · `theta`, None for a
     model without parameters · `fits`, from all of everyone's data, None where that was not asked · `beyond`, the ids of those who
     go beyond what was trained · `heading`, whose scores they are · `unfinished`, by the name of another model why its training
-    counts as not converged · `latent`, what people have besides θ · `about_theta`, what a reader must know of both.
+    counts as not converged · `latent`, what people have besides θ · `about_theta`, what a reader must know of both ·
+    `diagnosed`, the population beside these people, and `fitted_on`, whether they are those that it was fitted on.
     """
 
     bundle: Bundle
@@ -52,6 +55,8 @@ class Shown:
     unfinished: Mapping[str, str] = field(default_factory=dict)
     latent: Latent | None = None
     about_theta: Sequence[str] = ()
+    diagnosed: Diagnosed | None = None
+    fitted_on: bool = False
 
     @property
     def evaluation(self) -> Evaluation:
@@ -118,6 +123,7 @@ def sections_of(folder: Path, shown: Shown, forecasts: Sequence[Picture], *more:
         _calibration(folder, shown),
         _theta(folder, shown),
         _individual(folder, shown),
+        _population(folder, shown),
         *more,
         Section(
             "How these numbers are defined", "Several definitions are in use.", tables=[conventions_table(shown.judged)]
@@ -188,6 +194,12 @@ def _theta(folder: Path, shown: Shown) -> Section:
         summary += f" Estimated is everyone's {shown.latent.name}."
         tables = [latent_table(shown.latent), *tables] if theta.given is not None else [*tables, latent_table(shown.latent)]
     return Section(title, summary, shown.about_theta, [theta_picture(folder, theta)], tables)
+
+
+def _population(folder: Path, shown: Shown) -> Section | None:
+    if shown.diagnosed is None:
+        return None
+    return diagnostics_section(folder, shown.diagnosed, shown.asked.since, fitted_on=shown.fitted_on)
 
 
 def _individual(folder: Path, shown: Shown) -> Section | None:

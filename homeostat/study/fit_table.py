@@ -11,6 +11,7 @@ from exchange import save, solver_named
 from exchange.files.names import require_names
 from homeostat import gallery
 from homeostat.bundles.said import bundle_verdict
+from homeostat.gallery.diagnostics import population_verdicts
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
 from homeostat.gallery.made import Made
 from homeostat.gallery.markup import MARKS
@@ -24,6 +25,7 @@ from homeostat.progress import cut_short
 from homeostat.study.asked import asked_of, require_two_forecasts
 from homeostat.study.bundled import bundle_of, marked
 from homeostat.study.dense import dense_unseen
+from homeostat.study.diagnosed import diagnosed
 from homeostat.study.evaluation import crps_difference, evaluate
 from homeostat.study.groups import cross_validated, scores_by_group
 from homeostat.study.individual import fits_of
@@ -150,6 +152,7 @@ def fit_table(
         *about_table,
         *gallery.baseline_notes(trained.cohort),
     ]
+    seen = diagnosed(trained.model, trained.cohort, trained.personal, solver=solver_named(settings.solver))
     about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends, trained.interrupted)
     # where the backbone alone was interrupted the hybrid is judged as it is
     about_hybrid = [] if trained.interrupted is None else trained.convergence.sentences()
@@ -160,6 +163,7 @@ def fit_table(
         said,
         *([] if on_region is None else [bundle_verdict(on_region, None, bundle)]),
         *about_fit,
+        *population_verdicts(seen),
         *verdicts_of(judged),
         *(
             gallery.comparison_verdict(name, value, asked.unit, unfinished=unfinished[name], where=where[name])
@@ -179,6 +183,8 @@ def fit_table(
         theta_of(trained.model, trained.cohort, trained.personal),
         fits_of(trained.model, trained.cohort, trained.personal, end, most=DRAWN, solver=solver),
         unfinished=unfinished,
+        diagnosed=seen,
+        fitted_on=True,
     )
     summary = {
         "certified": bool(proved),
@@ -194,6 +200,7 @@ def fit_table(
         "unit": asked.unit,
         "cut_at_zero": list(bundle.nonnegative),
         "notes": notes,
+        "diagnostics": None if seen is None else seen.to_dict(),
     }
     page = write_page(
         run.place,

@@ -110,20 +110,19 @@ FOR_POPULATIONS = {"held_out", "optimiser", "checkpoint"}  # which `fit_populati
 def test_what_has_no_meaning_is_refused_by_name(model: HybridModel, cohort: Cohort, name: str) -> None:
     kind = next(k for k in (Objective, Search, Looks) if name in {f.name for f in dataclasses.fields(k)})
     given = {{Objective: "objective", Search: "search", Looks: "looks"}[kind]: kind(**{name: OTHER[name]})}
-    if name != "rate":
-        with pytest.raises(ValueError, match=rf"^shoot: {name} has no meaning here: .*; leave it out"):
-            next(iter(shoot(model, cohort, **given, count=2)))
     if name not in FOR_POPULATIONS:
         with pytest.raises(ValueError, match=rf"^fit_population: {name} has no meaning here: .*; leave it out"):
             next(iter(fit_population(model, cohort, **given)))
 
 
-def test_windows_are_not_looked_at(model: HybridModel, cohort: Cohort) -> None:
-    with pytest.raises(ValueError, match=r"^shoot: patience has no meaning here: nobody is held out.*; leave it out"):
-        next(iter(shoot(model, cohort, looks=Looks(patience=2), count=2)))
+def test_windows_take_the_same_values(model: HybridModel, cohort: Cohort) -> None:
     with pytest.raises(ValueError, match=r"^shoot: looks must be a Looks, and is 7"):
         next(iter(shoot(model, cohort, looks=7, count=2)))
     assert next(iter(shoot(model, cohort, looks=Looks(), search=Search(steps=10), count=2))).index == 1
+    with pytest.raises(ValueError, match=r"^shoot: forecast_from is 2.5 and nobody is held out"):
+        next(iter(shoot(model, cohort, Objective(forecast_from=2.5), count=2)))
+    with pytest.raises(ValueError, match=r"^bfloat16 is for float32 models"):
+        next(iter(shoot(model, cohort, search=Search(bfloat16=True), count=2)))
 
 
 def test_a_forecast_of_nobody_is_refused(model: HybridModel, cohort: Cohort) -> None:

@@ -41,7 +41,8 @@ class EtaCovariates:
     """η̂ of N people beside their covariates, of e `effects` and k `covariates` by name, whose `units` (k,) are "" where nobody
     said them.
 
-    `eta` (N, e), the most likely coordinates in standard deviations of the population, mean over the members; NaN for who failed
+    `eta` (N, e), the most likely coordinates in standard deviations of the population,
+    mean over the members; NaN for who failed
     · `values` (N, k), in the cohort's units · `correlation` (e, k), of their ranks (Spearman) · `chance` (e, k), the share of
     random pairings of the same people whose correlation is as far from 0: NaN where a covariate is the same for everyone, or
     there are fewer than three people · `about`.
@@ -96,7 +97,8 @@ def eta_against_covariates(
     if not given:
         raise ValueError("eta_against_covariates: there is no covariate that everyone has; give the records some")
     personal = personal_of(model, cohort, personal, member, solver, "eta_against_covariates")
-    eta = personal.mode.mean(0).cpu().double().numpy().copy()
+    with torch.no_grad():
+        eta = _deviations(model, personal.mode.to(cohort.y)).mean(0).cpu().double().numpy().copy()
     eta[sorted(personal.failed)] = np.nan
     values = torch.stack([v.detach().cpu().double() for v in given.values()], 1).numpy()
     here = np.isfinite(eta).all(1) & np.isfinite(values).all(1)
@@ -118,12 +120,22 @@ def eta_against_covariates(
     )
 
 
+def _deviations(model: HybridModel, eta: torch.Tensor) -> torch.Tensor:  # (M, N, d) -> the same
+    """L η over each one's ω, with Ω = L Lᵀ: of correlated effects the parameters' own, not what their correlation is made of."""
+    population, d = model.population, model.population.dimension
+    omega = population.omega_matrix
+    if omega is None or d == 0:
+        return eta
+    own = population.deviations(eta[..., :d]) / omega.diagonal(dim1=-2, dim2=-1).sqrt()[:, None]
+    return torch.cat([own, eta[..., d:]], -1)
+
+
 def effect_names(model: HybridModel) -> tuple[str, ...]:
     """What the people's own coordinates are called: the parameters that they move, then the latents."""
-    own, physical = getattr(model.population, "effects", None), model.backbone.physical
+    own, physical = model.population.effects, model.backbone.physical
     d = model.population.dimension
-    if own is None or len(own) != d:
-        own = [p.name for p in physical] if len(physical) == d else [f"{k + 1}" for k in range(d)]
+    if len(own) != d:
+        own = tuple(p.name for p in physical) if len(physical) == d else tuple(f"{k + 1}" for k in range(d))
     latents = ["latent"] if model.latents == 1 else [f"latent {k + 1}" for k in range(model.latents)]
     return (*map(str, own), *latents)
 

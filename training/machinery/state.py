@@ -1,5 +1,6 @@
 """Everything that a step of a fit changes, and so everything that a checkpoint holds."""
 
+import contextlib
 import copy
 import json
 import math
@@ -84,14 +85,19 @@ class State:
     ) -> None:
         """Begin a stage: an optimiser of these groups of tensors, and its schedule.
 
-        A group may carry numbers of its own beside its "params", as torch takes them; of one group the tensors alone are given.
+        A group may carry numbers of its own beside its "params", as torch takes them; where there is one, or an optimiser takes
+        no groups, the tensors alone are given.
         Errors: `ValueError`, beginning with `name`, for an optimiser or schedule that cannot keep members apart.
         """
         write = "optimiser=torch.optim.Adam"
 
+        everything = [tensor for group in groups for tensor in group["params"]]
+
         def moves() -> Optimizer:
-            plainly = len(groups) == 1 and groups[0].keys() == {"params"}
-            return optimiser(groups[0]["params"] if plainly else [dict(g) for g in groups], lr=rate)
+            if len(groups) > 1:
+                with contextlib.suppress(TypeError, ValueError, AttributeError):  # some, like L-BFGS, take no groups
+                    return optimiser([dict(g) for g in groups], lr=rate)
+            return optimiser(everything, lr=rate)
 
         self.moved_by = _made(moves, Optimizer, write, name)
         if isinstance(self.moved_by, torch.optim.LBFGS) and self.model.members > 1:

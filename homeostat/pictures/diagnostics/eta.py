@@ -34,8 +34,9 @@ def eta_axes(found: EtaCovariates, *, axes: Given = None, title: str | None = No
     pairs = shown_pairs(found)
     if not pairs:
         raise ValueError("eta_axes: no covariate differs between these people, and nothing can be drawn against it")
-    whole = len(pairs) == len(found.effects) * len({k for _, k in pairs})
-    columns = len({k for _, k in pairs}) if whole and len({k for _, k in pairs}) <= 4 else min(4, len(pairs))
+    covariates = len({k for _, k in pairs})
+    whole = 1 < covariates <= 4 and len(pairs) == len(found.effects) * covariates
+    columns = covariates if whole else min(4, len(pairs))
     rows = -(-len(pairs) // columns)
     panels = sheet_axes(
         axes,
