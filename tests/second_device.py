@@ -70,6 +70,7 @@ from training import (
     Record,
     Search,
     Stability,
+    diagnostics,
     fit,
     fit_population,
     forecast,
@@ -549,6 +550,31 @@ def test_the_second_demo_runs_on_a_device(device: torch.device, tmp_path: Path) 
     summary = c_peptide.run_c_peptide(tmp_path / "demo", settings, console, made=made)
     assert summary["identical_after_load"]
     assert load(tmp_path / "demo" / "model.twin").model.device == torch.device("cpu")
+
+
+def test_diagnostics_of_a_population_on_a_device(
+    device: torch.device, stack: HybridModel, weighed: tuple[Record, ...]
+) -> None:
+    """Drawn and judged there, with a value that is known by a limit alone, they are what the processor makes of them."""
+    found = []
+    for where in (torch.device("cpu"), device):
+        model = stack.to(where)
+        cohort = Cohort.of(weighed, model)
+        y = cohort.y.clone()
+        limits = torch.stack([torch.full_like(y, -torch.inf), torch.full_like(y, torch.inf)], -1)
+        limits[0, 0, 0, 1], y[0, 0, 0] = 2.0, torch.nan
+        cohort = replace(cohort, y=y, limits=limits)
+        generator = torch.Generator().manual_seed(3)
+        drawn = diagnostics.simulated_cohorts(model, cohort, 30, generator)
+        errors, left = diagnostics.npde(drawn, generator), diagnostics.residuals(model, cohort, member=1)
+        curves = diagnostics.fitted_curves(model, cohort, points=5)
+        eta = diagnostics.eta_against_covariates(model, cohort, generator=generator, permutations=9)
+        check = diagnostics.predictive_check(drawn)
+        assert errors.npde.device == left.cwres.device == curves.individual.device == where
+        found.append([errors.npde.cpu(), left.cwres.cpu(), curves.individual.cpu(), *map(torch.from_numpy, (eta.eta, check.low))])
+    for here, there in zip(*found, strict=True):
+        # two machines' sums differ in their last digits, and a mode is found to 1e-4 standard deviations
+        torch.testing.assert_close(there, here, rtol=1e-3, atol=1e-3, equal_nan=True)
 
 
 @pytest.mark.slow

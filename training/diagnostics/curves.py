@@ -66,7 +66,9 @@ def fitted_curves(
     personal = personal_of(model, cohort, personal, member, solver, "fitted_curves")
     backbone, given, by = model.backbone, cohort.conditions, predicting(solver, model.dtype)
     grid = [np.linspace(r.schedule.start, float(r.times[-1]), int(points)).tolist() for r in cohort.records]
-    segments = build_segments([r.schedule for r in cohort.records], grid, backbone.states, backbone.inputs, given.mesh)
+    schedules = [r.schedule for r in cohort.records]
+    # doses may arrive as each person's θ has them, so that the segments are cut for this model
+    segments = build_segments(schedules, grid, backbone.states, backbone.inputs, given.mesh, delivery=model.delivery)
     conditions = replace(given, segments=segments.to(given.baseline))
     found, failed = [], dict(personal.failed)
     for eta in (torch.zeros_like(personal.mode), personal.mode):

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from hybrid import HybridModel
+from hybrid import Concentration, HybridModel
+from learned import AdditiveProportional
+from physics import LogNormal, MixedPopulation, OneCompartmentOral
+from tests.builders import BOXES
 from tests.training.diagnostics.studies import linear, measured_by, oral
-from training import Cohort
+from training import Cohort, personalise
 from training.diagnostics import PredictiveCheck, eta_against_covariates, predictive_check, simulated_cohorts
 
 D = torch.float64
@@ -165,3 +168,25 @@ def test_a_covariate_that_moves_a_parameter_is_seen_against_its_eta() -> None:
     assert (found.chance[:2, :2] > 1e-3).all()
     assert np.isnan(found.chance[:, 2]).all()
     assert list(found.to_frame().columns) == ["person", "eta(ka)", "eta(ke)", "eta(V)", "WT", "SEX", "SAME"]
+
+
+def test_of_correlated_effects_eta_is_each_parameters_own() -> None:
+    """What is shown is L η over ω: the deviation of ln θ itself, in its own standard deviations."""
+    backbone = OneCompartmentOral(**BOXES)
+    spread = {"ka": LogNormal(0.4), "ke": LogNormal(0.2), "V": LogNormal(0.3)}
+    population = MixedPopulation(backbone, spread, correlated=[("ke", "V")], omega={("ke", "V"): 0.04})
+    noise = AdditiveProportional([0.1], [0.1], [0.02])
+    model = HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=noise)
+    cohort = measured_by(model, 12, 3)
+    personal = personalise(model, cohort)
+    found = eta_against_covariates(
+        model,
+        replace(cohort, conditions=replace(cohort.conditions, covariates={"WT": torch.arange(12.0, dtype=D)})),
+        personal,
+        generator=torch.Generator().manual_seed(1),
+    )
+    theta = model.theta(personal.mode, {})[0].detach().log().numpy()
+    typical = model.theta(torch.zeros_like(personal.mode), {})[0].detach().log().numpy()
+    # the box bends ln θ near its ends alone, which are far from these people
+    np.testing.assert_allclose(found.eta * np.array([0.4, 0.2, 0.3]), theta - typical, atol=0.02)
+    assert not np.allclose(found.eta, personal.mode[0].numpy(), atol=0.05)
