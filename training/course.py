@@ -184,6 +184,8 @@ class Course:
 
 def line_search(search: Search) -> bool:
     """Does the optimiser ask for the objective again and again in a step, so that a rate is a share of a step found?"""
+    if search.optimiser is None:
+        return False
     try:
         return isinstance(search.optimiser([torch.zeros(1, requires_grad=True)], lr=search.rate), torch.optim.LBFGS)
     except (TypeError, ValueError, AttributeError, RuntimeError):  # whoever begins with it says so
