@@ -168,10 +168,10 @@ def admissible(
 ) -> Tensor:  # (N,) bool
     """Who has a value that the model can read."""
     if isinstance(model, Power):
-        return torch.isfinite(values) & (values > 0.0)
+        return (values > 0.0) & (values < math.inf)
     if isinstance(model, Categorical):
         return torch.stack([values == level for level in model.levels]).any(0)
-    return torch.isfinite(values)
+    return values.abs() < math.inf
 
 
 def refused(model: CovariateModel, parameter: str, value: float) -> str:

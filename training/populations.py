@@ -22,7 +22,7 @@ from training.machinery.resumed import kept
 from training.marginal import require_float64
 from training.marginals import Costs, Marginals
 from training.objective import Objective
-from training.people.arguments import require_fit, require_untouched
+from training.people.arguments import require_trainable, require_untouched
 from training.people.cohort import Cohort
 from training.people.mode import Curvature
 from training.search import Search
@@ -127,7 +127,7 @@ def fit_population(
     Law: members do not influence each other; a person with weight 0 does not influence the member.
     Source: Liu & Nocedal, Math. Program. 45 (1989) 503 (L-BFGS); Armijo, Pacific J. Math. 16 (1966) 1.
     """
-    require_fit(model, cohort, "fit_population")
+    require_trainable(model, cohort, "fit_population")
     require_kind(objective, Objective, "fit_population: objective", "fit_population(model, cohort, Objective(weights=…))")
     require_kind(search, Search, "fit_population: search", "fit_population(model, cohort, search=Search(steps=100))")
     require_kind(looks, Looks, "fit_population: looks", "fit_population(model, cohort, looks=Looks(patience=10))")

@@ -37,6 +37,7 @@ _AXES_OF = (
     *("physics.SharedPopulation.theta", "physics.VanCauter.initial", "physics.VanCauter.matrices"),
     *(f"physics.{name}.bound" for name in ("LogNormalPopulation", "MixedPopulation", "SharedPopulation", "VanCauterPopulation")),
     *("physics.MarshPopulation.bound", "physics.SchniderPopulation.bound", "physics.MixedPopulation.log_prior"),
+    *("physics.Administered.initial", "physics.Administered.matrices", "physics.Administered.start"),
     *("physics.LinearisedBackbone.initial", "physics.LinearisedBackbone.matrices", "physics.LinearisedBackbone.start"),
     *("physics.Linearised.remainder", "physics.Linearised.slope"),
     *("physics.Tape.at", "physics.Tape.evaluate", "physics.Tape.plain"),
