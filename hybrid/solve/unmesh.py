@@ -65,8 +65,11 @@ def unmeshed(segments: Segments) -> Segments:
 def whole(segments: Segments) -> Segments:
     """`unmeshed`, looked for once: many copies of people then take theirs, and a graph that is captured asks for no value.
 
-    What varies with a derivative stays as it is, and nothing is kept of it.
+    What varies with a derivative stays as it is, and nothing is kept of it; nor is what is cut once more for a θ, or into what
+    lies between restarts.
     """
+    if segments.restarts is not None or (segments.doses is not None and not segments.delivered):
+        return segments
     found = segments.without_mesh
     if found is None:
         found = unmeshed(segments)

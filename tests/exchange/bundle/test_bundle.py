@@ -28,6 +28,7 @@ from learned import (
     PROCESS_NOISES,
     RESIDUALS,
     AdditiveProportional,
+    Combined1,
     Constant,
     ContractingMLP,
     DiagonalDiffusion,
@@ -143,6 +144,13 @@ def constant() -> HybridModel:
     return HybridModel(
         model.backbone, model.population, model.residual, observation=model.observation, noise=Constant([0.4], [0.02])
     )
+
+
+def added() -> HybridModel:
+    """Noise whose standard deviations add."""
+    model = oral()
+    noise = Combined1([0.4], [0.1], [0.02])
+    return HybridModel(model.backbone, model.population, model.residual, observation=model.observation, noise=noise)
 
 
 def driven() -> HybridModel:
@@ -268,6 +276,7 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "contracting": contracting,
     "neural noise": neural,
     "constant noise": constant,
+    "noise that adds": added,
     "process noise": driven,
     "mixed": mixed,
 }
