@@ -18,13 +18,13 @@ from training.descent import NOT_OF_LBFGS, Descent, LineSearch, Point, descend, 
 from training.fitted import Fitted
 from training.lessons import lessons
 from training.looks import Looks
-from training.machinery.resumed import kept
 from training.marginal import require_float64
 from training.marginals import Costs, Marginals
 from training.objective import Objective
 from training.people.arguments import require_trainable, require_untouched
 from training.people.cohort import Cohort
 from training.people.mode import Curvature
+from training.resumed import kept
 from training.search import Search
 from training.stepwise import Stepwise
 
