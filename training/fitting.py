@@ -24,7 +24,7 @@ from training.machinery.precision import in_bfloat16
 from training.machinery.state import State
 from training.machinery.together import Part
 from training.objective import Objective
-from training.people.arguments import require_fit
+from training.people.arguments import require_trainable
 from training.people.cohort import Cohort
 from training.score import Score, require_forecast
 from training.search import Search
@@ -90,7 +90,7 @@ def fit(
     is never stopped, bit for bit on a CPU.
     Source: Kingma & Ba (2015) for Adam.
     """
-    require_fit(model, cohort, "fit")
+    require_trainable(model, cohort, "fit")
     require_kind(objective, Objective, "fit: objective", "fit(model, cohort, objective=Objective(weights=…))")
     require_kind(search, Search, "fit: search", "fit(model, cohort, search=Search(steps=200))")
     require_kind(looks, Looks, "fit: looks", "fit(model, cohort, looks=Looks(every=20))")
@@ -107,7 +107,7 @@ def fit(
     steps = 200 if search.steps is None else search.steps
     patience = 5 if looks.patience is None else looks.patience
     model = copy.deepcopy(model)
-    solver = search.solver or differentiating()  # one for all steps: it keeps its buffers between them
+    solver = search.solver or differentiating(model)  # one for all steps: it keeps its buffers between them
     shard = search.shard or Shard()
     shard.alike(model)
     score = Score.of(model, cohort, objective, shard, "fit")

@@ -26,7 +26,7 @@ from training.machinery.precision import in_bfloat16
 from training.machinery.state import State
 from training.machinery.together import Part
 from training.objective import Objective
-from training.people.arguments import require_fit
+from training.people.arguments import require_trainable
 from training.people.cohort import Cohort
 from training.score import Score, require_forecast
 from training.search import Search
@@ -131,7 +131,12 @@ def shoot(
     Source: Bock & Plitt, IFAC Proc. 17 (1984) 1603, multiple shooting; Turan & Jäschke, IEEE Control Syst. Lett. 6 (2022)
     1897, for neural ODEs; Nocedal & Wright (2006), framework 17.3, augmented Lagrangian; Kingma & Ba (2015), Adam.
     """
-    require_fit(model, cohort, "shoot")
+    require_trainable(model, cohort, "shoot")
+    if model.delivery:
+        raise ValueError(
+            "shoot: this model's θ says how doses arrive (lag, fraction, duration, rate), so that one may move from one window "
+            "into the next; write fit(…) or fit_population(…), which simulate whole records"
+        )
     require_kind(objective, Objective, "shoot: objective", "shoot(model, cohort, objective=Objective(weights=…), count=16)")
     require_kind(search, Search, "shoot: search", "shoot(model, cohort, search=Search(steps=300), count=16)")
     require_kind(looks, Looks, "shoot: looks", "leave it out: shoot(model, cohort, count=16)")
