@@ -4,16 +4,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from learned.glance import built_with, glance
+from learned.seen_theta import SeenTheta
 from learned.sizes import tensor_of
-
-if TYPE_CHECKING:
-    from learned.of_theta import SeenTheta
 
 Activation = Literal["tanh", "relu", "sigmoid", "softplus", "silu", "gelu"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -75,7 +73,7 @@ class Residual(nn.Module, ABC):
     covariates: int
     vanishes_at_origin: bool
     sees_theta: bool = False
-    seen_theta: "SeenTheta | None" = None
+    seen_theta: SeenTheta | None = None
     vanishes: bool = False
 
     __repr__, _repr_html_ = glance(built_with)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from learned.joints import Joins, Joint, require_joined
-from learned.of_theta import SeenTheta
 from learned.residual import LayeredResidual, Layers
+from learned.seen_theta import SeenTheta
 from learned.sizes import generator_of, shown, tensor_of
 
 

@@ -4,7 +4,7 @@ from string import Template
 
 from exchange.c.model import Model
 from exchange.c.numbers import Real, literal
-from learned.of_theta import SeenTheta
+from learned.seen_theta import SeenTheta
 
 
 def person_in_c(made: Model) -> list[str]:
