@@ -1,6 +1,7 @@
 """Fitting a whole ensemble at once: a generator of steps, whose loop is the caller's."""
 
 import copy
+import warnings
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +24,12 @@ from training.machinery.precision import in_bfloat16
 from training.machinery.state import State
 from training.machinery.together import Part
 from training.objective import Objective
-from training.people.arguments import require_fit
+from training.people.arguments import require_trainable
 from training.people.cohort import Cohort
 from training.score import Score, require_forecast
 from training.search import Search
+
+LONG = 2000  # segments in a row: from here on a fit by `shoot` is proposed
 
 
 def _summary(step: Any) -> Summary:
@@ -76,6 +79,8 @@ def fit(
       judged, and scored on the rest. `fit` ends early once
       every member is finished, after a `patience` of 5 looks where it does not say. And where the fit is kept.
 
+    A record of 2,000 segments or more is said to be long, with a warning: `shoot` is for those.
+
     Yields a `Step` after every update; `last(fit(…))` waits for the end. Interrupting the loop loses nothing: the last step's
     `best` is complete. Steps may end before the fit has arrived: `convergence` says so, and `at_ends` what it left at an end of
     its range.
@@ -85,16 +90,24 @@ def fit(
     is never stopped, bit for bit on a CPU.
     Source: Kingma & Ba (2015) for Adam.
     """
-    require_fit(model, cohort, "fit")
+    require_trainable(model, cohort, "fit")
     require_kind(objective, Objective, "fit: objective", "fit(model, cohort, objective=Objective(weights=…))")
     require_kind(search, Search, "fit: search", "fit(model, cohort, search=Search(steps=200))")
     require_kind(looks, Looks, "fit: looks", "fit(model, cohort, looks=Looks(every=20))")
     require_forecast(objective, "fit")
+    longest = cohort.conditions.segments.dt.shape[1]
+    if longest >= LONG and model.process is None:
+        warnings.warn(
+            f"fit: the longest record has {longest} segments, which every step takes one after the other; `shoot` takes them "
+            "side by side, and finds its way where a long record has many minima: write last(shoot(model, cohort, …)), with the "
+            "same values",
+            stacklevel=2,
+        )
     rate = search.rate
     steps = 200 if search.steps is None else search.steps
     patience = 5 if looks.patience is None else looks.patience
     model = copy.deepcopy(model)
-    solver = search.solver or differentiating()  # one for all steps: it keeps its buffers between them
+    solver = search.solver or differentiating(model)  # one for all steps: it keeps its buffers between them
     shard = search.shard or Shard()
     shard.alike(model)
     score = Score.of(model, cohort, objective, shard, "fit")

@@ -26,11 +26,11 @@ from training.machinery.precision import in_bfloat16
 from training.machinery.state import State
 from training.machinery.together import Part
 from training.objective import Objective
-from training.people.arguments import require_fit
+from training.people.arguments import require_trainable
 from training.people.cohort import Cohort
 from training.score import Score, require_forecast
 from training.search import Search
-from training.window import windows
+from training.window import window_count, windows
 from training.windowed import rollout_windows, simulated_starts, states_scale
 
 LONG = 500  # segments in a row: from here on whole records are simulated through their windows
@@ -74,7 +74,7 @@ def shoot(
     search: Search = Search(),
     looks: Looks = Looks(),
     *,
-    count: int,
+    count: int | None = None,
     by: Literal["time", "steps"] = "time",
     personal: Tensor | None = None,  # (M, N, d)
     starts: Tensor | None = None,  # (M, N, W-1, n)
@@ -100,16 +100,21 @@ def shoot(
     free start would swallow (Turan & Jäschke describe either).
     The noise rests for the first two thirds of `steps`: it would grow to explain what the dynamics cannot yet, and then
     nothing pulls at them any more. So start it from what the assay is known to do. At last the windows go: `polish` steps of
-    single shooting begin in the basin that the windows found.
+    single shooting begin in the basin that the windows found. Records of 500 segments or more are simulated through their windows
+    there and at looks (`InWindows`: the same states, not one after the other).
 
     Arguments
-    - `objective`: `weights`, `least_residual` and `stability`, as in `fit`; what it scores with is the likelihood.
-    - `search`: `rate`, `solver` and `steps` (300 where it does not say). The optimiser is Adam, its rate falling by a cosine
-      to 2 % over all of `steps`, and from there again over `polish`. Gradients are clipped to norm 10 per member, those of
-      the starts apart from the rest, so that a stiff penalty does not silence the parameters.
-    - `looks`: as it is; nobody is looked at while there are windows, and what it asks for is refused by name.
-    - `count`, `by`: how many windows, see `windows`. A window of about one period, or of the time over which today's
-      model can be trusted, and with several measurements in it: what a window alone does not determine, its neighbours must.
+    - `objective`: as in `fit`, all of it. What judges (`held_out`, `judged`) is simulated over whole records, without windows.
+    - `search`: as in `fit`; 300 `steps` where it does not say. By default the rate falls by a cosine to 2 % over all of `steps`,
+      that of the noise stays; in `polish` it falls from 2 % of the rate, that of the noise from the rate. A `schedule` of one's
+      own is that of the windows. Gradients are clipped per member, those of the starts and of the noise apart from the rest, so
+      that a stiff penalty does not silence the parameters. `optimiser=torch.optim.LBFGS`, for one member, keeps its rate, is not
+      clipped, and forgets what it knows when the multipliers change.
+    - `looks`: as in `fit`. In windows a look that is better is kept, and one that is not ends nothing: `patience` (5 where it
+      does not say) is for the polish.
+    - `count`, `by`: how many windows, see `windows`; by default about as many as a window has segments, with four measurements
+      each or more. A window of about one period, or of the time over which today's model can be trusted, and with several
+      measurements in it: what a window alone does not determine, its neighbours must.
     - `personal`: η to start from, 0 by default.
     - `starts`: where the windows' states start; by default on the solution of the model as given. It has no defects, is
       in the range of the states, needs no inverse of the observations, and the data pull it their way within each window.
@@ -118,14 +123,20 @@ def shoot(
       solution of the model as given (people count by their weights), and 1 where that is 0.
     - `stiffness`: the first ρ, in nats: a defect of 1/√ρ of a state's scale costs half a nat.
 
-    Yields a `ShootingStep` after every update; its `best` goes into `fit(...)` for judging by held-out people.
-    Errors: `ValueError` for shapes and numbers that cannot be, and for what is asked that windows have not;
-    `SimulationError` that names the person.
-    Law: members do not influence each other; a person with weight 0 does not influence the member.
+    Yields a `ShootingStep` after every update; interrupting the loop loses nothing.
+    Errors: `ValueError` for shapes and numbers that cannot be, for a model with process noise, and for a checkpoint of another
+    fit; `SimulationError` that names the person.
+    Law: members do not influence each other; a person with weight 0 does not influence the member; stop, save and resume
+    is never stopped, bit for bit on a CPU.
     Source: Bock & Plitt, IFAC Proc. 17 (1984) 1603, multiple shooting; Turan & Jäschke, IEEE Control Syst. Lett. 6 (2022)
     1897, for neural ODEs; Nocedal & Wright (2006), framework 17.3, augmented Lagrangian; Kingma & Ba (2015), Adam.
     """
-    require_fit(model, cohort, "shoot")
+    require_trainable(model, cohort, "shoot")
+    if model.delivery:
+        raise ValueError(
+            "shoot: this model's θ says how doses arrive (lag, fraction, duration, rate), so that one may move from one window "
+            "into the next; write fit(…) or fit_population(…), which simulate whole records"
+        )
     require_kind(objective, Objective, "shoot: objective", "shoot(model, cohort, objective=Objective(weights=…), count=16)")
     require_kind(search, Search, "shoot: search", "shoot(model, cohort, search=Search(steps=300), count=16)")
     require_kind(looks, Looks, "shoot: looks", "leave it out: shoot(model, cohort, count=16)")
@@ -138,6 +149,7 @@ def shoot(
     model = copy.deepcopy(model)
     M, N, n = model.members, cohort.conditions.size, len(model.backbone.states)
     like = cohort.y
+    count = window_count(cohort.conditions.segments) if count is None else count
     for name, number in (("count", count), ("rounds", rounds)):
         require_number(number, f"shoot: {name}", least=1.0, whole=True)
     require_number(stiffness, "shoot: stiffness", above=0.0)

@@ -87,6 +87,15 @@ class Windows:
         return by_record.flatten(2, 3).gather(2, at), by_record[:, :, :, -1]
 
 
+def window_count(segments: Segments) -> int:
+    """About as many windows as each has segments, √K of the longest record, each with four readings or more."""
+    require_kind(segments, Segments, "window_count: segments", "cohort.conditions.segments")
+    stop = int(segments.segment.max()) + 1 if segments.segment.numel() else 1
+    other = (segments.segment[:, 1:] != segments.segment[:, :-1]) | (segments.fraction[:, 1:] != segments.fraction[:, :-1])
+    readings = 1 + int(other.sum(1).max()) if other.numel() else 1
+    return max(1, min(round(stop**0.5), readings // 4))
+
+
 def windows(
     segments: Segments,
     count: int,
@@ -107,6 +116,7 @@ def windows(
     require_number(count, "windows: count", least=1.0, whole=True)
     count = int(count)
     require_choice(by, ("time", "steps"), "windows: by")
+    segments.require_unbroken("windows", "fit such records by fit or fit_population, or give each stretch a record of its own")
     K = segments.dt.shape[1]
     busy = (segments.dt > 0) | (segments.jump != 0).any(-1)
     steps = torch.arange(1, K + 1, device=segments.dt.device)

@@ -13,7 +13,7 @@ from physics import (
     LogNormalPopulation,
     MixedPopulation,
     OneCompartmentOral,
-    Power,
+    PowerOf,
     SharedPopulation,
     VanCauter,
     VanCauterPopulation,
@@ -32,11 +32,13 @@ def rows() -> dict[str, Call]:
     none = torch.zeros(1, 2, 0, dtype=D)
     mixed = MixedPopulation(
         w.backbone, {"ka": LogNormal(0.5), "ke": LogNormal(0.3), "V": LogitNormal(0.4)}, correlated=[("ke", "V")],
-        covariates={"ke": [Power("WT", 70.0, 0.5, unit="kg")]})
+        covariates={"ke": [PowerOf("WT", 70.0, 0.5, unit="kg")]})
     populations = {
         **{"LogNormalPopulation": w.population, "MixedPopulation": mixed, "SharedPopulation": shared, "VanCauterPopulation": vcp},
         **{"MarshPopulation": physics.MarshPopulation(), "SchniderPopulation": physics.SchniderPopulation()},
     }
+    late = physics.Administered(w.backbone, lag={"gut": physics.Parameter("Tlag", "h", 0.5, 0.01, 4.0)})
+    late_theta = torch.tensor([[[1.5, 0.1, 30.0, 0.5]]], dtype=D)
     asked: dict[str, Call | object] = {}
     for name, one in populations.items():
         q = len(one.box)
@@ -47,19 +49,20 @@ def rows() -> dict[str, Call]:
         }
     return of("physics", {
         **asked,
-        "Categorical": lambda: (physics.Categorical, {
+        "CategoryOf": lambda: (physics.CategoryOf, {
             "covariate": "SEX", "levels": {0.0: 0.0, 1.0: -0.2}, "unit": "1", "learn": True}),
-        "Exponential": lambda: (physics.Exponential, {
+        "ExponentialOf": lambda: (physics.ExponentialOf, {
             "covariate": "AGE", "reference": 40.0, "slope": -0.01, "unit": "a", "learn": True}),
-        "Linear": lambda: (physics.Linear, {"covariate": "AGE", "reference": 40.0, "slope": -0.01, "unit": "a", "learn": True}),
-        "Power": lambda: (Power, {"covariate": "WT", "reference": 70.0, "exponent": 0.75, "unit": "kg", "learn": False}),
+        "LinearOf": lambda: (physics.LinearOf, {
+            "covariate": "AGE", "reference": 40.0, "slope": -0.01, "unit": "a", "learn": True}),
+        "PowerOf": lambda: (PowerOf, {"covariate": "WT", "reference": 70.0, "exponent": 0.75, "unit": "kg", "learn": False}),
         "LogNormal": lambda: (LogNormal, {"spread": 0.3}),
         "LogitNormal": lambda: (LogitNormal, {"spread": 0.3}),
         "Normal": lambda: (physics.Normal, {"spread": 2.0}),
         "MixedPopulation": lambda: (MixedPopulation, {
             "parameters": w.backbone, "effects": {"ka": LogNormal(0.5), "ke": LogNormal(0.3), "V": LogitNormal(0.4)},
             "correlated": [("ke", "V")], "omega": {("ke", "V"): 0.02},
-            "covariates": {"ke": [Power("WT", 70.0, 0.5, unit="kg")]}, "learn_spread": True}),
+            "covariates": {"ke": [PowerOf("WT", 70.0, 0.5, unit="kg")]}, "learn_spread": True}),
         "MixedPopulation.theta": lambda: (mixed.theta, {"eta": eta, "covariates": dict(cov)}),
         "MixedPopulation.log_prior": lambda: (mixed.log_prior, {"eta": eta}),
         "Defaults": lambda: (physics.Defaults, {
@@ -68,6 +71,19 @@ def rows() -> dict[str, Call]:
         "LinearBackbone": lambda: (LinearBackbone, {
             "A": [[-1.0, 0.2], [0.0, -2.0]], "B": [[1.0], [0.0]], "states": ["a", "b"], "inputs": ["u"],
             "state_units": ["mg", "mg"], "input_units": ["mg"], "time_unit": "h"}),
+        "Administered": lambda: (physics.Administered, {
+            "backbone": w.backbone, "lag": {"gut": physics.Parameter("Tlag", "h", 0.5, 0.01, 4.0)},
+            "fraction": {"gut": physics.Parameter("F", "1", 0.8, 0.05, 1.5)},
+            "duration": {"plasma": physics.Parameter("D", "h", 2.0, 0.1, 24.0)},
+            "rate": {"gut": physics.Parameter("R", "mg/h", 50.0, 1.0, 1e4)},
+            "initial": {"plasma": physics.Parameter("A0", "mg", 20.0, 1.0, 300.0)}, "start": "empty"}),
+        "Administered.matrices": lambda: (late.matrices, {"theta": late_theta.clone()}),
+        "Administered.hull": lambda: (late.hull, {"lower": late_theta[0, 0] * 0.9, "upper": late_theta[0, 0] * 1.1}),
+        "Administered.initial": lambda: (late.initial, {"theta": late_theta.clone(),
+                                                        "baseline": torch.tensor([[0.5]], dtype=D)}),
+        "Administered.start": lambda: (late.start, {"theta": late_theta.clone(), "baseline": torch.tensor([[0.5]], dtype=D),
+                                                    "u": torch.zeros(1, 1, 0, dtype=D)}),
+        "Administered.around": lambda: (late.around, {"backbone": w.backbone}),
         "LinearBackbone.matrices": lambda: (line.matrices, {"theta": none}),
         "LinearBackbone.hull": lambda: (line.hull, {"lower": torch.zeros(0, dtype=D), "upper": torch.zeros(0, dtype=D)}),
         "LinearBackbone.initial": lambda: (line.initial, {"theta": none, "baseline": torch.zeros(2, 1, dtype=D)}),

@@ -37,6 +37,7 @@ _AXES_OF = (
     *("physics.SharedPopulation.theta", "physics.VanCauter.initial", "physics.VanCauter.matrices"),
     *(f"physics.{name}.bound" for name in ("LogNormalPopulation", "MixedPopulation", "SharedPopulation", "VanCauterPopulation")),
     *("physics.MarshPopulation.bound", "physics.SchniderPopulation.bound", "physics.MixedPopulation.log_prior"),
+    *("physics.Administered.initial", "physics.Administered.matrices", "physics.Administered.start"),
     *("physics.LinearisedBackbone.initial", "physics.LinearisedBackbone.matrices", "physics.LinearisedBackbone.start"),
     *("physics.Linearised.remainder", "physics.Linearised.slope"),
     *("physics.Tape.at", "physics.Tape.evaluate", "physics.Tape.plain"),
@@ -55,7 +56,7 @@ _LIMIT_OF = (
 _CLAIMS = ("Certificate", "RegionalRate", "Gain", "LipschitzBound", "Step", "WeightedL1", "Refusal")
 
 TAKEN: Mapping[str, Mapping[str, Reasons]] = {
-    "physics.Categorical": {"levels": {"a number for a name": "a further category, and its number"}},
+    "physics.CategoryOf": {"levels": {"a number for a name": "a further category, and its number"}},
     "physics.MixedPopulation": {"omega": {"an empty list": "no covariance is known"}},
     "physics.LogNormalPopulation": {"spread": {"None in it": "that parameter is shared and learned"}},
     "physics.SharedPopulation": {"learned": {"True": "all of them are"}},

@@ -45,7 +45,7 @@ def test_gradients_of_combined1_are_those_of_differences() -> None:
 def test_a_head_says_its_learned_numbers_by_name() -> None:
     model = joined(Combined1({"gut": 5.0, "plasma": 0.2}, {"gut": 0.3, "plasma": 0.1}, {"gut": 12.0, "plasma": 0.1}))
     found = model.noise.estimates()
-    assert {k: (s, round(float(v), 12)) for k, (s, v) in found.items()} == {
+    assert {k: (s, round(float(v.detach()), 12)) for k, (s, v) in found.items()} == {
         "additive(plasma)": ("log", round(math.hypot(0.2, 0.1), 12)),
         "additive(gut)": ("log", 13.0),
         "proportional(plasma)": ("log", 0.1),

@@ -30,6 +30,7 @@ from training import (
 from training.course import Course
 from training.in_windows import InWindows
 from training.shooting import ShootingStep
+from training.window import window_count
 
 SOLVERS: list[tuple[Solver, Mesh]] = [
     (RungeKutta("rk4"), Mesh(0.25)),
@@ -231,3 +232,15 @@ def test_windows_by_a_line_search_end_below_those_by_adam() -> None:
     *_, adam = shoot(model, cohort, search=Search(steps=40), count=6, rounds=4, polish=5)
     # not the model that made the data: some 2,000 nats are to be gained, and steps of a line search gain nearly all
     assert float(by_line.loss) < 0.5 * float(adam.loss)
+
+
+def test_how_many_windows_and_when_a_fit_says_that_a_record_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = pendulum(7)
+    cohort = cohort_of(model)  # 39 segments, 40 readings
+    assert window_count(cohort.conditions.segments) == 6
+    assert window_count(replace(cohort.conditions.segments, segment=cohort.conditions.segments.segment * 0)) == 1
+    by_default = next(shoot(model, cohort, search=Search(steps=20)))
+    assert torch.equal(by_default.loss, next(shoot(model, cohort, search=Search(steps=20), count=6)).loss)
+    monkeypatch.setattr("training.fitting.LONG", 39)
+    with pytest.warns(UserWarning, match=r"the longest record has 39 segments.*write last\(shoot\(model, cohort"):
+        next(fit(model, cohort))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 
+from torch import Tensor
+
 from hybrid import HybridModel, Solver
 from hybrid.model import require_given
 from hybrid.solve.solver import require_solver
@@ -32,6 +34,21 @@ def require_numbers(cohort: Cohort, name: str, does: str) -> None:
             f"{name}: {count} values are only known to lie between limits, or every value is conditioned on being above 0, and "
             f'{does}; write Cohort.of(records, model, censoring="m1") to leave such values out, and say so beside the result'
         )
+
+
+def require_trainable(model: HybridModel, cohort: Cohort, name: str) -> None:
+    """`require_fit`, and raise `ValueError` for a dose that asks for a gradient: a search learns the model's numbers alone."""
+    require_fit(model, cohort, name)
+    for record in cohort.records:
+        for dose in record.schedule.doses:
+            for what in ("time", "amount", "duration", "lag"):
+                number = getattr(dose, what)
+                if isinstance(number, Tensor) and number.requires_grad:
+                    raise ValueError(
+                        f"{name}: the {what} of a dose into {dose.state} of record {record.id} asks for a gradient, and a fit "
+                        "learns the model's own numbers alone; for a lag, a fraction, a duration or a rate of the person write "
+                        "Administered(backbone, lag={…}), else give the dose a number: .item()"
+                    )
 
 
 def require_alike(first: Cohort, second: Cohort, name: str) -> None:

@@ -28,6 +28,7 @@ from learned import (
     PROCESS_NOISES,
     RESIDUALS,
     AdditiveProportional,
+    Combined1,
     Constant,
     ContractingMLP,
     DiagonalDiffusion,
@@ -37,20 +38,20 @@ from learned import (
 from physics import (
     BACKBONES,
     POPULATIONS,
-    Categorical,
-    Linear,
+    CategoryOf,
+    ExponentialOf,
     LinearBackbone,
+    LinearOf,
     LogitNormal,
     LogNormal,
     LogNormalPopulation,
     MixedPopulation,
     OneCompartmentOral,
-    Power,
+    PowerOf,
     Shared,
     SharedPopulation,
     VanCauter,
     VanCauterPopulation,
-    covariate_models,
 )
 from physics.arguments import InputError
 from stability import (
@@ -145,6 +146,13 @@ def constant() -> HybridModel:
     )
 
 
+def added() -> HybridModel:
+    """Noise whose standard deviations add."""
+    model = oral()
+    noise = Combined1([0.4], [0.1], [0.02])
+    return HybridModel(model.backbone, model.population, model.residual, observation=model.observation, noise=noise)
+
+
 def driven() -> HybridModel:
     """Process noise, with both of its parts and a state that is not driven."""
     model, process = linear(), DiagonalDiffusion([0.3, 0.0], [0.1, 0.2])
@@ -162,11 +170,11 @@ def mixed() -> HybridModel:
         omega={("CL", "V"): 0.03},
         covariates={
             "CL": [
-                Power("WT", 70.0, 0.75, learn=True),
-                covariate_models.Exponential("age", 40.0, -0.01),
-                Categorical("type2", {0: 0.0, 1: -0.2}, learn=True),
+                PowerOf("WT", 70.0, 0.75, learn=True),
+                ExponentialOf("age", 40.0, -0.01),
+                CategoryOf("type2", {0: 0.0, 1: -0.2}, learn=True),
             ],
-            "ka": [Linear("age", 40.0, 0.004)],
+            "ka": [LinearOf("age", 40.0, 0.004)],
         },
     )
     return HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=model.noise)
@@ -268,6 +276,7 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "contracting": contracting,
     "neural noise": neural,
     "constant noise": constant,
+    "noise that adds": added,
     "process noise": driven,
     "mixed": mixed,
 }

@@ -86,8 +86,9 @@ def _measured(one: HybridModel, theta: Tensor, x: Tensor) -> Tensor:
     return one.observation.mean(x[None, None, None], theta)[0, 0, 0]
 
 
-# an MLP with inputs, covariates, latents, relu and two layers, and noise as a network; a linear part beside the layers
-@pytest.mark.parametrize("name", ["neural noise", "contracting"])
+# an MLP with inputs, covariates, latents, relu and two layers, and noise as a network; a linear part beside the layers; people
+# whose parameters are correlated, shared, logit-normal, and moved by every kind of covariate
+@pytest.mark.parametrize("name", ["neural noise", "contracting", "mixed"])
 @needs_compiler
 def test_c_is_the_model(header_of: HeaderOf, name: str) -> None:
     bundle, path = header_of(name)

@@ -19,6 +19,7 @@ from exchange.onnx.kernels import WITHOUT_FLOAT64
 from exchange.onnx.operations import OPERATIONS
 from exchange.onnx.read import read
 from exchange.torch_program.programs import Program
+from tests.exchange.bundle.test_bundle import bundle_for, mixed
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -192,3 +193,10 @@ def test_every_family_is_written_and_checked(precision: Any, tmp_path: Path) -> 
                 raise
         else:
             assert found.good or not found.certified, (seed, found.text)
+
+
+@pytest.mark.slow
+def test_a_mixed_population_is_written(tmp_path: Path) -> None:
+    """Correlated, shared and logit-normal parameters, covariates of every kind: writing holds each graph against torch."""
+    found = checked(Onnx().write(bundle_for(mixed()), tmp_path / "mixed.onnx").path)
+    assert found.good or not found.certified, found.text
