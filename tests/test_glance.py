@@ -103,7 +103,7 @@ def of_many() -> Iterator[Any]:
     yield from (drug, drug.doses[0], drug.inputs["u"], hybrid.Interval.of(torch.ones(40), 2), hybrid.Solution(run.states))
     yield hybrid.Paths(run.states[:, None], run.mean[:, None], run.mean[:, None])
     yield training.Step(3, 200, loss, loss, 0.05, fitted)
-    yield training.ShootingStep(3, 200, "shooting", loss, loss, 0.05, fitted)
+    yield training.ShootingStep(3, 200, "shooting", loss, loss, 0.05, fitted, loss)
     yield training.PopulationStep(3, 200, loss, loss, loss > 0, loss, fitted, ("",) * 8)
     yield training.InnovationStep(3, 100, loss, loss, loss > 0, loss, fitted, ("",) * 8)
     yield replace(fitted, step=training.Step(3, 200, loss, loss, 0.05, fitted))
