@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hybrid.observation import Concentration, JoinsBackbone, Observation, States
 from physics import Backbone
-from physics.arguments import quote, require_kind, require_number, require_shape, require_text
+from physics.arguments import quote, require_covariates, require_kind, require_number, require_shape, require_text
 from physics.units import convert, factor, over, require
 
 Gain = float | str | None
@@ -51,6 +51,8 @@ class Offset(Observation):
                 "baseline could not be told from its offset; add the offset inside it, or write Concentration or States"
             )
         channels = self.within.channels
+        if channel is not None:
+            require_text(channel, "Offset: channel", f"channel={channels[0]!r}")
         if channel is None and len(channels) != 1:
             raise ValueError(
                 f"Offset: there are the channels {', '.join(channels)}; say which one has it, channel={channels[0]!r}"
@@ -61,6 +63,8 @@ class Offset(Observation):
         self.by = _gain(by, "by")
         require_kind({} if inputs is None else inputs, Mapping, "Offset: inputs", 'inputs={"u": 0.2}')
         require_kind({} if covariates is None else covariates, Mapping, "Offset: covariates", '{"INR_BASE": (1.0, "1")}')
+        for name in inputs or {}:
+            require_text(name, "Offset: inputs, each name", 'inputs={"u": 0.2}')
         self.by_input = {name: _gain(gain, f"inputs, {quote(name)}") for name, gain in (inputs or {}).items()}
         self.by_covariate = {name: _of_covariate(name, said) for name, said in (covariates or {}).items()}
         if self.by is None and not self.by_input and not self.by_covariate:
@@ -164,6 +168,8 @@ class Offset(Observation):
             require_shape(u, "Offset: u", ..., "N", "T", "m", write="rollout(…).inputs", like=theta)
             for place, one in self._of_inputs:
                 total = total + gain(one) * u[..., place, None]
+        if self._of_covariates and covariates is not None:
+            require_covariates(covariates, None, "Offset: covariates")
         for name, one in self._of_covariates:
             if covariates is None or name not in covariates:
                 raise ValueError(

@@ -15,6 +15,7 @@ _LATER = "names, positions and numbers by name are resolved where the part joins
 _NAMED = dict.fromkeys(
     ("a list of words", "an array of words", "words in it", "an empty mapping", "a mapping", "-1", "a number"), _LATER
 )
+_SEEN = {**_NAMED, "True": "all of them", "an empty list": "none of them"}
 _SCALE = {**_NAMED, "3.5": "one number for all", "its first alone": "one number for all"}
 _JSON = dict.fromkeys(
     ("a mapping", "None in it", "words in it", "a list in it", "an object in it", "a number for a name"),
@@ -30,14 +31,16 @@ _COUNT = "how many channels there are, the model says"
 
 _AXES_OF = (
     *("hybrid.root", "hybrid.transition"),
-    *("hybrid.Concentration.mean", "hybrid.States.mean", "hybrid.Prediction.crps", "hybrid.Prediction.log_prob"),
+    *("hybrid.Concentration.mean", "hybrid.Offset.mean", "hybrid.Offset.offset", "hybrid.Offset.seen", "hybrid.States.mean"),
+    *("hybrid.Concentration.seen", "hybrid.States.seen"),
+    *("hybrid.Prediction.crps", "hybrid.Prediction.log_prob"),
     *("hybrid.SemilinearField.linear", "learned.DiagonalDiffusion.diffusion", "learned.Zero.forward"),
     *("physics.LinearBackbone.initial", "physics.LinearBackbone.matrices", "physics.LogNormalPopulation.log_prior"),
     *("physics.OneCompartmentOral.matrices", "physics.OneCompartmentOral.rates", "physics.SharedPopulation.log_prior"),
     *("physics.SharedPopulation.theta", "physics.VanCauter.initial", "physics.VanCauter.matrices"),
     *(f"physics.{name}.bound" for name in ("LogNormalPopulation", "MixedPopulation", "SharedPopulation", "VanCauterPopulation")),
     *("physics.MarshPopulation.bound", "physics.SchniderPopulation.bound", "physics.MixedPopulation.log_prior"),
-    *("physics.Administered.initial", "physics.Administered.matrices", "physics.Administered.start"),
+    "physics.Administered.matrices",
     *("physics.LinearisedBackbone.initial", "physics.LinearisedBackbone.matrices", "physics.LinearisedBackbone.start"),
     *("physics.Linearised.remainder", "physics.Linearised.slope"),
     *("physics.Tape.at", "physics.Tape.evaluate", "physics.Tape.plain"),
@@ -52,6 +55,7 @@ _LIMIT_OF = (
     *("hybrid.SemilinearField.nonlinear", "hybrid.SemilinearField.nonlinear_at", "hybrid.SemilinearField.residual"),
     *("hybrid.BoundTerm.rate", "hybrid.BoundTerm.jacobian", "hybrid.RightHandSide.jacobian", "learned.Field.jacobian"),
     *("learned.Field.__call__", "learned.MLP.forward", "learned.ContractingMLP.forward"),
+    "learned.SumOfResiduals.forward",
 )
 _CLAIMS = ("Certificate", "RegionalRate", "Gain", "LipschitzBound", "Step", "WeightedL1", "Refusal")
 
@@ -69,6 +73,11 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "exchange.Person": {"baseline": {"one too many": _COUNT}},
     "hybrid.BoundTerm": dict.fromkeys(("value", "slope"), _CALLED),
     "hybrid.Concentration": {"state": _NAMED, "volume": _NAMED},
+    "hybrid.Offset": {
+        "by": dict.fromkeys(("in quotes", "a page", "words", "no words"), _LATER),
+        "inputs": {"words in it": _LATER, "an empty mapping": "the other parts are added"},
+        "covariates": {"an empty mapping": "the other parts are added"},
+    },
     "hybrid.Conditions": {"baseline": {"one column too many": _COUNT}},
     "hybrid.Interval.of": {"inputs": {"its first alone": "the inputs may be the same at both ends"}},
     "hybrid.filters.along": {"y": {"all NaN": "where nothing was measured a filter predicts"}},
@@ -81,13 +90,17 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "hybrid.Prediction.exceeds": {"threshold": {"inf": "nothing exceeds infinity"}},
     "hybrid.SemilinearField.within": {"k": {"True": "to Python True is 1"}},
     "hybrid.Signal.sample": {"times": {"an empty list": "nothing is asked"}},
-    "learned.ContractingMLP": {"state_scale": _SCALE, "input_scale": _SCALE},
+    "learned.ContractingMLP": {"sees_inputs": _NAMED, "sees_theta": _SEEN, "state_scale": _SCALE, "input_scale": _SCALE},
     "learned.Ensemble.stack": {"module": {"a model": "any model may be stacked"}},
-    "learned.MLP": {"acts_on": _NAMED, "sees_inputs": _NAMED, "state_scale": _SCALE, "input_scale": _SCALE},
+    "learned.MLP": {
+        **dict.fromkeys(("acts_on", "sees_inputs"), _NAMED),
+        **{"sees_states": _SEEN, "sees_theta": _SEEN, "state_scale": _SCALE, "input_scale": _SCALE},
+    },
     "learned.NeuralNoise": dict.fromkeys(("channel_scale", "state_scale", "input_scale"), _SCALE),
     "learned.NeuralNoise.variance": {"*": {**_AXES, **_LIMIT}},
     "physics.Defaults": {"compartments": {"words in it": "whether there is such a state, the backbone says"}},
     "physics.OneCompartmentOral": {"faster": {"None": "the boxes may tell the rates apart"}},
+    **{f"physics.Administered.{name}": {"*": _AXES, "baseline": {**_AXES, **_MISSING}} for name in ("initial", "start")},
     "physics.OneCompartmentOral.initial": {"*": {**_AXES, **_MISSING}},
     "physics.Tape": {"code": {"one too many": "a line that no rate reads changes nothing"}},
     "physics.TapedMechanism": {"data": {"words in it": "any name will do"}},
