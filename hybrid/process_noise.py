@@ -87,7 +87,9 @@ def sample_paths(
         return torch.randn(*shape, generator=generator, dtype=torch.float64, device=generator.device).to(like)
 
     with torch.no_grad():
-        problem = _for_each_path(Problem.of(model, conditions, personal, start, "sample_paths"), everyone)
+        whole = Problem.of(model, conditions, personal, start, "sample_paths")
+        _require_one_piece(whole, "sample_paths")
+        problem = _for_each_path(whole, everyone)
         x, solver = problem.start, solver or simulating(model.dtype)
         if problem.covariance is not None:
             x = x + (root(problem.covariance) @ normal((*x.shape, 1), x))[..., 0]
@@ -102,13 +104,21 @@ def sample_paths(
     )
 
 
+def _require_one_piece(problem: Problem, name: str) -> None:
+    problem.segments.require_unbroken(name, _IN_PIECES)
+    if problem.changes is not None:
+        raise ValueError(
+            f"{name}: a record has a covariate or an occasion that changes on the way, and here people are followed in one piece; "
+            f"{_IN_PIECES}"
+        )
+
+
 _IN_PIECES = "write each stretch as a record of its own, or leave the process noise out"
 
 
 def _walked(problem: Problem, solver: Solver, normal: Callable[[Sequence[int], Tensor], Tensor]) -> Tensor:  # (M, R, T, n)
     """The states at the observations, with the noise of every step drawn at its end."""
     driven, segments, x = Driven.of(problem, solver), problem.segments, problem.start
-    segments.require_unbroken("sample_paths", _IN_PIECES)
     passed = [x]
     for k in range(segments.dt.shape[1]):
         one = Interval.at(segments, k)
@@ -151,7 +161,7 @@ def process_variance(
     Source: Jazwinski, Stochastic Processes and Filtering Theory (1970) § 9.
     """
     model, segments = problem.model, problem.segments
-    segments.require_unbroken("process noise, or a start with a covariance,", _IN_PIECES)
+    _require_one_piece(problem, "process noise, or a start with a covariance,")
     _require_mesh(model, segments, problem.covariance is not None)
     M, N, _, n = readings.shape
     K = segments.dt.shape[1]
