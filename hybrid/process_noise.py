@@ -87,9 +87,7 @@ def sample_paths(
         return torch.randn(*shape, generator=generator, dtype=torch.float64, device=generator.device).to(like)
 
     with torch.no_grad():
-        whole = Problem.of(model, conditions, personal, start, "sample_paths")
-        _require_one_piece(whole, "sample_paths")
-        problem = _for_each_path(whole, everyone)
+        problem = _for_each_path(Problem.of(model, conditions, personal, start, "sample_paths"), everyone)
         x, solver = problem.start, solver or simulating(model.dtype)
         if problem.covariance is not None:
             x = x + (root(problem.covariance) @ normal((*x.shape, 1), x))[..., 0]
@@ -108,8 +106,8 @@ def _require_one_piece(problem: Problem, name: str) -> None:
     problem.segments.require_unbroken(name, _IN_PIECES)
     if problem.changes is not None:
         raise ValueError(
-            f"{name}: a record has a covariate or an occasion that changes on the way, and here people are followed in one piece; "
-            f"{_IN_PIECES}"
+            f"{name}: a record has a covariate or an occasion that changes on the way, and here people are followed in one "
+            f"piece; {_IN_PIECES}"
         )
 
 
@@ -118,6 +116,7 @@ _IN_PIECES = "write each stretch as a record of its own, or leave the process no
 
 def _walked(problem: Problem, solver: Solver, normal: Callable[[Sequence[int], Tensor], Tensor]) -> Tensor:  # (M, R, T, n)
     """The states at the observations, with the noise of every step drawn at its end."""
+    _require_one_piece(problem, "sample_paths")
     driven, segments, x = Driven.of(problem, solver), problem.segments, problem.start
     passed = [x]
     for k in range(segments.dt.shape[1]):
@@ -135,7 +134,8 @@ def _for_each_path(problem: Problem, everyone: Tensor) -> Problem:
     start, covariance = problem.start[:, everyone], problem.covariance
     theta, c = (v[:, everyone] for v in (problem.theta, problem.context))
     S = None if covariance is None else covariance[:, everyone]
-    return Problem(problem.model, problem.segments.people(everyone), theta, c, start, S)
+    changes = None if problem.changes is None else problem.changes.people(everyone)
+    return Problem(problem.model, problem.segments.people(everyone), theta, c, start, S, changes)
 
 
 def read_boundaries(segments: Segments) -> Segments:

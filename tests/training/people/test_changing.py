@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import scipy.integrate
 import torch
 from torch import Tensor
 
+from exchange import Bundle, load, save
 from hybrid import (
     Concentration,
     Dose,
@@ -39,7 +41,7 @@ from physics import (
     PowerOf,
     Shared,
 )
-from training import Cohort, Record, Search, fit_population, laplace_marginal, personalise, shoot
+from training import Cohort, Record, Search, fit_population, laplace_marginal, personalise, prior, shoot
 from training.losses import Stability
 
 D = torch.float64
@@ -388,6 +390,24 @@ def test_what_has_no_meaning_is_refused_in_one_sentence(case: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_paths_without_process_noise_are_the_rollout() -> None:
+    model, cohort = model_of(), people()
+    eta = drawn(model)
+    paths = sample_paths(model, cohort.conditions, eta, 3, torch.Generator().manual_seed(0))
+    whole = rollout(model, cohort.conditions, eta).mean
+    torch.testing.assert_close(paths.mean, whole[:, None].expand_as(paths.mean), rtol=1e-12, atol=0.0)
+
+
+def test_a_bundle_keeps_the_occasions_and_takes_no_people_whose_covariates_change(tmp_path: Path) -> None:
+    model, cohort = model_of(), people()
+    save(Bundle(model, (), prior(model, 0), cohort.mesh), tmp_path / "model")
+    again = load(tmp_path / "model").model
+    known = {"WT": torch.tensor([80.0], dtype=D), "occasion": torch.tensor([2.0], dtype=D)}
+    assert torch.equal(again.theta(drawn(model), known), model.theta(drawn(model), known))
+    with pytest.raises(ValueError, match="occasion"):
+        Bundle.of(model, cohort, personalise(model, cohort))
 
 
 def test_occasions_are_not_looked_at_where_the_population_has_none() -> None:
