@@ -33,6 +33,7 @@ from learned import (
     Combined1,
     Constant,
     ContractingMLP,
+    Correlated,
     DiagonalDiffusion,
     NeuralNoise,
     NoiseHead,
@@ -161,6 +162,7 @@ NOISE_BUILDERS: Mapping[str, Callable[[], NoiseHead]] = {  # of one state and on
     "additive and proportional": lambda: AdditiveProportional([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]),
     "standard deviations that add": lambda: Combined1([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]),
     "constant": lambda: Constant([0.3, 2.0], [0.05, 0.5]),
+    "correlated": lambda: Correlated(Combined1([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]), [[1.0, 0.4], [0.4, 1.0]]),
     "neural": lambda: NeuralNoise([0.3, 2.0], [0.05, 0.5], 1, 1, (3,), channel_scale=[4.0, 30.0], input_scale=2.0),
 }
 

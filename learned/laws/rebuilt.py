@@ -17,7 +17,7 @@ def rebuilt(module: ModuleT, name: str) -> ModuleT:
     kind = type(module)
     try:
         config: dict[str, Any] = json.loads(json.dumps(module.config(), allow_nan=False))  # type: ignore[operator]
-        again = kind(**config)
+        again = _built(kind, config, {type(part).__name__: type(part) for part in module.modules()})
         again.load_state_dict(copy.deepcopy(module.state_dict()))
     except Exception as error:
         raise ValueError(
@@ -25,6 +25,17 @@ def rebuilt(module: ModuleT, name: str) -> ModuleT:
             "gives the constructor's arguments as plain JSON values, and the tensors have the shapes that the constructor makes"
         ) from error
     return again
+
+
+def _built(kind: type[ModuleT], config: dict[str, Any], within: dict[str, type[nn.Module]]) -> ModuleT:
+    """A part around another holds that one's class and configuration, as a bundle has them."""
+    made = {
+        name: _built(within[given["class"]], given["config"], within)
+        if isinstance(given, dict) and given.keys() == {"class", "config"}
+        else given
+        for name, given in config.items()
+    }
+    return kind(**made)
 
 
 def require_member_axis(module: nn.Module, name: str) -> None:
