@@ -15,10 +15,11 @@ from learned.neural_noise import NeuralNoise
 from learned.noise import NoiseHead
 from learned.process_noise import ProcessNoise
 from learned.residual import Field, LayeredResidual, Layers, Residual
+from learned.sum_of_residuals import SumOfResiduals
 from learned.zero import Zero
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
-RESIDUALS: tuple[type[Residual], ...] = (MLP, ContractingMLP, Zero)
+RESIDUALS: tuple[type[Residual], ...] = (MLP, ContractingMLP, SumOfResiduals, Zero)
 NOISES: tuple[type[NoiseHead], ...] = (AdditiveProportional, Combined1, Constant, Correlated, NeuralNoise)
 PROCESS_NOISES: tuple[type[ProcessNoise], ...] = (DiagonalDiffusion,)
 
@@ -44,6 +45,7 @@ __all__ = [
     "NoiseHead",
     "ProcessNoise",
     "Residual",
+    "SumOfResiduals",
     "Zero",
     "check_noise",
     "check_process_noise",

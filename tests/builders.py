@@ -39,14 +39,16 @@ from learned import (
     NoiseHead,
     ProcessNoise,
     Residual,
+    SumOfResiduals,
     Zero,
 )
 from physics import (
     Backbone,
-    Categorical,
+    CategoryOf,
+    ExponentialOf,
     Fixed,
-    Linear,
     LinearBackbone,
+    LinearOf,
     LogitNormal,
     LogNormal,
     LogNormalPopulation,
@@ -56,13 +58,12 @@ from physics import (
     OneCompartmentOral,
     Parameter,
     Population,
-    Power,
+    PowerOf,
     SchniderPopulation,
     Shared,
     SharedPopulation,
     VanCauter,
     VanCauterPopulation,
-    covariate_models,
 )
 from stability import Claim, Lure, check
 from training import Looks, Objective, Record, Search
@@ -114,10 +115,10 @@ POPULATION_BUILDERS: Mapping[str, Callable[[], Population]] = {
         correlated=[("CL", "V", "E0")],
         omega={("CL", "V"): 0.02, ("E0", "CL"): -0.1},
         covariates={
-            "V": [Power("WT", 70.0, 1.0, unit="kg"), covariate_models.Exponential("age", 40.0, -0.002, learn=True)],
-            "CL": [Linear("age", 40.0, -0.003), Categorical("male", {0: 0.0, 1: 0.2}, learn=True)],
-            "F": [covariate_models.Exponential("age", 40.0, 0.01)],
-            "E0": [Linear("WT", 70.0, 0.1, unit="kg", learn=True), Categorical("male", {0: 0.0, 1: -1.0})],
+            "V": [PowerOf("WT", 70.0, 1.0, unit="kg"), ExponentialOf("age", 40.0, -0.002, learn=True)],
+            "CL": [LinearOf("age", 40.0, -0.003), CategoryOf("male", {0: 0.0, 1: 0.2}, learn=True)],
+            "F": [ExponentialOf("age", 40.0, 0.01)],
+            "E0": [LinearOf("WT", 70.0, 0.1, unit="kg", learn=True), CategoryOf("male", {0: 0.0, 1: -1.0})],
         },
     ),
     "mixed, nobody differs": lambda: MixedPopulation(
@@ -136,6 +137,8 @@ COVARIATES = {
     }.items()
 }
 
+SEEN_V = {"name": "V", "at": 2, "low": 5.0, "high": 200.0}
+SEEN_E0 = {"name": "E0", "at": 0, "low": -3.0, "high": 12.0}  # of both signs: no logarithm
 RESIDUAL_BUILDERS: Mapping[str, Callable[[], Residual]] = {
     "zero": lambda: Zero(3, 2, 1),
     "tanh": lambda: MLP(3, 2, 2, (5, 4), state_scale=[2.0, 30.0, 0.1], input_scale=[4.0, 0.5], rate_scale=0.2),
@@ -147,6 +150,8 @@ RESIDUAL_BUILDERS: Mapping[str, Callable[[], Residual]] = {
     "separable": lambda: MLP(3, 0, 1, (7, 5), separable=True, state_scale=[1.0, 8.0, 100.0]),
     "of inputs alone": lambda: MLP(2, 2, 1, (4,), sees_states=False, acts_on=[0]),
     "of one input": lambda: MLP(2, 3, 1, (4,), sees_inputs=[2]),
+    "of some states": lambda: MLP(3, 2, 1, (4, 3), sees_states=[0, 2], sees_inputs=[1], acts_on=[1], state_scale=[2.0, 8.0, 0.5]),
+    "of some θ": lambda: MLP(2, 1, 1, (4,), sees_theta=[SEEN_V, SEEN_E0], acts_on=[1]),
     "contracting": lambda: ContractingMLP(2, 1, 2, (5, 4), vertices=A_COUPLED, state_scale=[2.0, 0.1], input_scale=4.0),
     "contracting, sigmoid with offset": lambda: ContractingMLP(
         *(2, 2, 0, (6,), "sigmoid"),
@@ -155,6 +160,19 @@ RESIDUAL_BUILDERS: Mapping[str, Callable[[], Residual]] = {
         learn_metric=True,
         vanishes_at_origin=False,
         rate_scale=0.25,
+    ),
+    "contracting, of one input and θ": lambda: ContractingMLP(
+        2, 2, 1, (5,), vertices=A_COUPLED, sees_inputs=[1], sees_theta=[SEEN_V], input_scale=[4.0, 0.5]
+    ),
+    "sum": lambda: SumOfResiduals(
+        [
+            MLP(3, 2, 2, (5, 4), state_scale=[2.0, 30.0, 0.1], sees_states=[0], acts_on=[2], sees_theta=[SEEN_E0]),
+            MLP(3, 0, 2, (3, 2), acts_on=[1], sees_theta=[SEEN_V, SEEN_E0]),
+            MLP(3, 2, 2, (1, 3), sees_states=False, sees_inputs=[1]),
+        ]
+    ),
+    "sum with offset": lambda: SumOfResiduals(
+        [MLP(2, 1, 0, (4,), "relu", vanishes_at_origin=False), ContractingMLP(2, 1, 0, (5,), "relu", vertices=A_COUPLED)]
     ),
 }
 

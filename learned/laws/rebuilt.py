@@ -17,7 +17,7 @@ def rebuilt(module: ModuleT, name: str) -> ModuleT:
     kind = type(module)
     try:
         config: dict[str, Any] = json.loads(json.dumps(module.config(), allow_nan=False))  # type: ignore[operator]
-        again = _built(kind, config, {type(part).__name__: type(part) for part in module.modules()})
+        again = kind(**{option: _built(given, module) for option, given in config.items()})
         again.load_state_dict(copy.deepcopy(module.state_dict()))
     except Exception as error:
         raise ValueError(
@@ -27,15 +27,14 @@ def rebuilt(module: ModuleT, name: str) -> ModuleT:
     return again
 
 
-def _built(kind: type[ModuleT], config: dict[str, Any], within: dict[str, type[nn.Module]]) -> ModuleT:
-    """A part around another holds that one's class and configuration, as a bundle has them."""
-    made = {
-        name: _built(within[given["class"]], given["config"], within)
-        if isinstance(given, dict) and given.keys() == {"class", "config"}
-        else given
-        for name, given in config.items()
-    }
-    return kind(**made)
+def _built(given: Any, module: nn.Module) -> Any:
+    """An argument; of a part that is made of others, {"class": …, "config": …} as the part that it describes."""
+    if isinstance(given, list):
+        return [_built(one, module) for one in given]
+    if not isinstance(given, dict) or given.keys() != {"class", "config"}:
+        return given
+    kinds: dict[str, type[nn.Module]] = {type(part).__name__: type(part) for part in module.modules()}
+    return kinds[given["class"]](**{option: _built(one, module) for option, one in given["config"].items()})
 
 
 def require_member_axis(module: nn.Module, name: str) -> None:

@@ -35,24 +35,25 @@ from learned import (
     DiagonalDiffusion,
     Ensemble,
     NeuralNoise,
+    SumOfResiduals,
 )
 from physics import (
     BACKBONES,
     POPULATIONS,
-    Categorical,
-    Linear,
+    CategoryOf,
+    ExponentialOf,
     LinearBackbone,
+    LinearOf,
     LogitNormal,
     LogNormal,
     LogNormalPopulation,
     MixedPopulation,
     OneCompartmentOral,
-    Power,
+    PowerOf,
     Shared,
     SharedPopulation,
     VanCauter,
     VanCauterPopulation,
-    covariate_models,
 )
 from physics.arguments import InputError
 from stability import (
@@ -179,14 +180,27 @@ def mixed() -> HybridModel:
         omega={("CL", "V"): 0.03},
         covariates={
             "CL": [
-                Power("WT", 70.0, 0.75, learn=True),
-                covariate_models.Exponential("age", 40.0, -0.01),
-                Categorical("type2", {0: 0.0, 1: -0.2}, learn=True),
+                PowerOf("WT", 70.0, 0.75, learn=True),
+                ExponentialOf("age", 40.0, -0.01),
+                CategoryOf("type2", {0: 0.0, 1: -0.2}, learn=True),
             ],
-            "ka": [Linear("age", 40.0, 0.004)],
+            "ka": [LinearOf("age", 40.0, 0.004)],
         },
     )
     return HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=model.noise)
+
+
+def summed() -> HybridModel:
+    """A sum of residuals, each of which sees and acts on something else; two see θ."""
+    residual = SumOfResiduals(
+        [
+            MLP(hidden=(4, 3), sees_states=("gut",), acts_on=("plasma",), sees_theta=("V", "ka"), state_scale=300.0),
+            MLP(hidden=(2, 3), sees_states=[1], acts_on=("gut",), sees_theta=("ke",), state_scale={"gut": 3.0, "plasma": 9.0}),
+        ]
+    )
+    model = oral(residual=False)
+    parts = {"observation": model.observation, "noise": model.noise, "covariates": {"WT": (70.0, 20.0)}, "latents": 1}
+    return HybridModel(model.backbone, model.population, residual, **parts)
 
 
 def people_for(model: HybridModel) -> tuple[Person, ...]:
@@ -289,6 +303,7 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "process noise": driven,
     "correlated noise": correlated,
     "mixed": mixed,
+    "sum of residuals": summed,
 }
 
 
@@ -395,7 +410,7 @@ def test_the_models_above_are_every_family_member() -> None:
         if isinstance(part, dict) and "class" in part
     }
     assert used == members - OF_MECHANISMS
-    assert set(BUILTIN) == members | {"LinearisedBackbone"}  # of mechanisms: tests/homeostat/test_any_mechanism.py
+    assert set(BUILTIN) == members | {"LinearisedBackbone", "Administered"}  # tests/homeostat/test_any_mechanism.py
 
 
 @pytest.mark.parametrize("name", MODELS)
