@@ -34,6 +34,7 @@ from learned import (
     Combined1,
     Constant,
     ContractingMLP,
+    Correlated,
     DiagonalDiffusion,
     NeuralNoise,
     NoiseHead,
@@ -55,6 +56,7 @@ from physics import (
     MarshPopulation,
     MixedPopulation,
     Normal,
+    Occasions,
     OneCompartmentOral,
     Parameter,
     Population,
@@ -121,6 +123,12 @@ POPULATION_BUILDERS: Mapping[str, Callable[[], Population]] = {
             "E0": [LinearOf("WT", 70.0, 0.1, unit="kg", learn=True), CategoryOf("male", {0: 0.0, 1: -1.0})],
         },
     ),
+    "mixed, by occasion": lambda: MixedPopulation(
+        OneCompartmentOral(),
+        {"ka": LogNormal(0.5), "ke": Shared(), "V": LogNormal(0.2)},
+        occasions=Occasions({"ka": 0.4, "ke": 0.1}, count=3),
+        covariates={"V": [PowerOf("WT", 70.0, 1.0)]},
+    ),
     "mixed, nobody differs": lambda: MixedPopulation(
         OneCompartmentOral(), {"ka": Shared(), "ke": Fixed(), "V": Fixed()}, learn_spread=False
     ),
@@ -134,6 +142,7 @@ COVARIATES = {
     for name, values in {
         **{"WT": (55.0, 70.0, 101.0), "age": (18.0, 50.0, 91.0), "type2": (0.0, 1.0, 1.0)},
         **{"weight": (44.0, 70.0, 123.0), "height": (155.0, 170.0, 196.0), "male": (0.0, 1.0, 1.0)},
+        "occasion": (1.0, 3.0, 2.0),
     }.items()
 }
 
@@ -180,6 +189,7 @@ NOISE_BUILDERS: Mapping[str, Callable[[], NoiseHead]] = {  # of one state and on
     "additive and proportional": lambda: AdditiveProportional([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]),
     "standard deviations that add": lambda: Combined1([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]),
     "constant": lambda: Constant([0.3, 2.0], [0.05, 0.5]),
+    "correlated": lambda: Correlated(Combined1([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]), [[1.0, 0.4], [0.4, 1.0]]),
     "neural": lambda: NeuralNoise([0.3, 2.0], [0.05, 0.5], 1, 1, (3,), channel_scale=[4.0, 30.0], input_scale=2.0),
 }
 

@@ -14,6 +14,7 @@ from learned import (
     Combined2,
     Constant,
     ContractingMLP,
+    Correlated,
     DiagonalDiffusion,
     Ensemble,
     Joint,
@@ -55,6 +56,8 @@ def rows() -> dict[str, Call]:
         "AdditiveProportional": lambda: (AdditiveProportional, {"additive": [0.5], "proportional": [0.1], "floor": [0.03]}),
         "Combined1": lambda: (Combined1, {"additive": [0.5], "proportional": [0.1], "floor": [0.03]}),
         "Combined2": lambda: (Combined2, {"additive": [0.5], "proportional": [0.1], "floor": [0.03]}),
+        "Correlated": lambda: (Correlated, {
+            "head": Constant([0.5, 0.2], [0.03, 0.01]), "start": [[1.0, 0.3], [0.3, 1.0]]}),
         "Constant": lambda: (Constant, {"sd": [0.5], "floor": [0.03]}),
         "NeuralNoise": lambda: (NeuralNoise, {
             "sd": [0.5], "floor": [0.03], "states": 2, "inputs": 1, "hidden": (4,), "channel_scale": [1.0],
@@ -91,4 +94,9 @@ def rows() -> dict[str, Call]:
             rows[f"{name}.variance"] = lambda head=head: (head.variance, {k: v.clone() for k, v in seen.items()})
             rows[f"{name}.reset"] = lambda head=head: (head.reset, {"generator": generator()})
             rows[f"{name}.joined"] = lambda head=head: (head.joined, {"joint": joint})
+    both = Correlated(Constant([0.5, 0.2], [0.03, 0.01]), [[1.0, 0.3], [0.3, 1.0]])
+    two = {**seen, "y": torch.full((1, 3, 4, 2), 2.0, dtype=D)}
+    rows["Correlated.variance"] = lambda: (both.variance, {k: v.clone() for k, v in two.items()})
+    rows["Correlated.reset"] = lambda: (both.reset, {"generator": generator()})
+    rows["Correlated.joined"] = lambda: (both.joined, {"joint": Joint(("a", "b"), ("u",), ("y", "z"), 1)})
     return of("learned", rows)

@@ -1,7 +1,6 @@
 """Contracts of residuals, ensembles and noise: the layers are the function, and it vanishes where it is declared to."""
 
 import itertools
-import json
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from learned import (
     concatenate,
     select,
 )
+from learned.laws.rebuilt import rebuilt
 from physics import LinearBackbone, SharedPopulation
 from tests.builders import NOISE_BUILDERS, RESIDUAL_BUILDERS
 
@@ -327,8 +327,7 @@ def test_noise_is_never_below_its_floor(name, first, second, y):
     variance = head.variance(mean, nothing, nothing)
     assert variance.shape == mean.shape
     assert (variance >= head.floor.square()).all()
-    again = type(head)(**json.loads(json.dumps(head.config())))
-    again.load_state_dict(head.state_dict())
+    again = rebuilt(head, name)
     assert torch.equal(again.variance(mean, nothing, nothing), variance)
 
 

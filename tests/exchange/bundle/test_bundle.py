@@ -31,6 +31,7 @@ from learned import (
     Combined1,
     Constant,
     ContractingMLP,
+    Correlated,
     DiagonalDiffusion,
     Ensemble,
     NeuralNoise,
@@ -155,6 +156,14 @@ def added() -> HybridModel:
     model = oral()
     noise = Combined1([0.4], [0.1], [0.02])
     return HybridModel(model.backbone, model.population, model.residual, observation=model.observation, noise=noise)
+
+
+def correlated() -> HybridModel:
+    """Two channels whose errors go together."""
+    model, within = linear(), NeuralNoise([0.5, 0.1], [0.02, 0.001], 2, 2, (3,), channel_scale=[1.0, 3.0])
+    parts = {"observation": model.observation, "latents": 2, "covariates": model.covariates}
+    noise = Correlated(within, [[1.0, -0.4], [-0.4, 1.0]])
+    return HybridModel(model.backbone, model.population, model.residual, noise=noise, **parts)
 
 
 def driven() -> HybridModel:
@@ -310,6 +319,7 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "constant noise": constant,
     "noise that adds": added,
     "process noise": driven,
+    "correlated noise": correlated,
     "mixed": mixed,
     "offset": beside,
     "sum of residuals": summed,
