@@ -272,3 +272,17 @@ def test_a_configuration_brings_it_back() -> None:
 def test_what_is_refused(make, said: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=said):
         make()
+
+
+def test_a_covariate_that_changes_is_that_of_its_time() -> None:
+    """BASE 2 until 3 h, −1 from then on: the drug alone is as it was."""
+    model = person()
+    schedule = Schedule((Dose("gut", 0.0, 320.0),))
+    times = np.array(TIMES[1:])
+    record = Record("1", schedule, times, np.ones((7, 1)), ("concentration",),
+                    changing={"BASE": (np.array([0.0, 3.0]), np.array([2.0, -1.0]))})  # fmt: skip
+    eta = torch.tensor([[[0.1, 0.2, -0.3, 0.9]]], dtype=D)
+    moving = rollout(model, Cohort.of([record], model).conditions, eta, Exponential()).mean[0, 0, :, 0]
+    held = rollout(model, conditions_of(model, [schedule], [times.tolist()], covariates={"BASE": [0.0]}), eta, Exponential())
+    wanted = held.mean[0, 0, :, 0] + 0.6 * torch.tensor([2.0] * 3 + [-1.0] * 4, dtype=D)
+    assert torch.allclose(moving, wanted, rtol=1e-9)
