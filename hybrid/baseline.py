@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hybrid.derivative import values_of
+from hybrid.log_observation import Log
 from hybrid.observation import JoinsBackbone, Observation
 from physics import Backbone, capture
 
@@ -23,6 +24,8 @@ def by_state(
 
     Errors: `ValueError` for inputs or covariates that the offset reads, left out where something was measured.
     """
+    if isinstance(observation, Log):  # what sets the start was measured as a logarithm too
+        return by_state(backbone, observation.within, theta, baseline.exp(), u, covariates)
     lacks = (observation.sees_inputs and u is None) or bool(observation.covariates and covariates is None)
     if not (lacks and not capture.capturing() and bool(torch.isnan(values_of(baseline)).all())):
         beside = observation.offset(theta, None if u is None else u[..., None, :], covariates)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hybrid.log_observation import Log
 from hybrid.observation import Concentration, JoinsBackbone, Observation, States
 from physics import Backbone
 from physics.arguments import quote, require_covariates, require_kind, require_number, require_shape, require_text
@@ -45,6 +46,8 @@ class Offset(Observation):
         write = 'Offset(Concentration("plasma", "V"), "E0")'
         require_kind(observation, (Observation, Mapping), "Offset: observation", write)
         self.within = _named(observation) if isinstance(observation, Mapping) else observation
+        if isinstance(self.within, Log):
+            raise ValueError(f"Offset: what is added to a logarithm is a factor; write Log(Offset(…), {self.within.least:g})")
         if not isinstance(self.within, JoinsBackbone):
             raise ValueError(
                 f"Offset: {type(self.within).__name__} does not say which states it measures (`measured` and `joined`), so that a "

@@ -17,6 +17,7 @@ from hybrid import (
     Exponential,
     HybridModel,
     Interval,
+    Log,
     Mesh,
     Prediction,
     RungeKutta,
@@ -93,6 +94,9 @@ def rows() -> dict[str, Call]:
             "term": Fading(), "backbone": w.backbone, "covariates": 1, "generator": generator()}),
         "Concentration": lambda: (Concentration, {"state": "plasma", "volume": "V", "channel": "concentration", "unit": "mg/L",
                                                   "molar_mass": 180.0}),
+        "Log": lambda: (Log, {"within": Concentration("plasma", "V"), "least": 0.001}),
+        "Log.joined": lambda: (Log(Concentration("plasma", "V"), 0.001).joined, {"backbone": w.backbone}),
+        "Log.mean": lambda: (Log(amount, 0.001).mean, dict(seen)),
         "Concentration.joined": lambda: (Concentration("plasma", "V").joined, {"backbone": w.backbone}),
         "Concentration.mean": lambda: (amount.mean, dict(seen)),
         "Offset": lambda: (hybrid.Offset, {

@@ -12,6 +12,7 @@ from hybrid import (
     Dose,
     Exponential,
     HybridModel,
+    Log,
     Mesh,
     Offset,
     Schedule,
@@ -151,6 +152,21 @@ def test_a_baseline_without_the_offset_is_the_state() -> None:
     assert empty.starts_from == (False,)
 
 
+def test_the_logarithm_of_a_sum() -> None:
+    """log(x/V + E0 + β BASE), and its baseline is taken off as a measurement."""
+    model = person()
+    inside = Offset(Concentration("plasma", "V"), "E0", covariates={"BASE": ("beta", "1")})
+    logs = HybridModel(model.backbone, model.population, observation=Log(inside, 1e-6), noise=model.noise)
+    y0, eta = torch.tensor([[5.0]], dtype=D), torch.tensor([[[0.1, 0.2, -0.3, 0.9]]], dtype=D)
+    runs = [
+        rollout(m, conditions_of(m, [Schedule()], [list(TIMES)], covariates={"BASE": [2.0]}, baseline=y), eta, Exponential())
+        for m, y in ((model, y0), (logs, y0.log()))
+    ]
+    assert torch.allclose(runs[0].mean.log(), runs[1].mean, rtol=1e-12)
+    assert logs.uses == {"BASE": "1"}
+    assert logs.starts_from == (True,)
+
+
 def test_slopes_are_those_of_differences() -> None:
     model = person()
     given = conditions_of(model, [Schedule((Dose("gut", 0.0, 320.0),))], [list(TIMES)], covariates={"BASE": [2.0]},
@@ -252,6 +268,7 @@ def test_a_configuration_brings_it_back() -> None:
     ("make", "said"),
     [
         (lambda: Offset(Concentration("plasma", "V")), "nothing is added"),
+        (lambda: Offset(Log(Concentration("plasma", "V"), 0.01), 1.0), "a factor; write Log\\(Offset"),
         (lambda: Offset(States(("gut", "plasma")), 1.0), "channel='gut'"),
         (lambda: Offset(States(("gut", "plasma")), 1.0, channel="urine"), "no channel 'urine'"),
         (lambda: Offset(Concentration("plasma", "V"), "E9").joined(oral()), "observed=\\(Parameter\\('E9', 'mg/L', …\\),\\)"),
