@@ -94,6 +94,11 @@ def require_one(model: HybridModel, name: str, solver: Solver | None) -> None:
             f"{name}: under process noise measurements err together, and this information takes them to err each by itself; "
             "leave `process` out"
         )
+    if model.noise.correlation() is not None:
+        raise ValueError(
+            f"{name}: channels of this model err together at one time (Correlated), and this information takes each to err by "
+            "itself; write HybridModel(…, noise=head) with the head within"
+        )
 
 
 @threads_by(of_slopes)

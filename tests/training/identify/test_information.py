@@ -333,7 +333,9 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: Arm(Schedule(), ()), "nothing is measured"),
     (lambda: Arm(Schedule(), {"concentration": ()}), "nothing is measured"),
     (lambda: Arm(Schedule(), (2.0, 1.0)), "increase"),
-    (lambda: Arm(Schedule(), "abc"), "are numbers"),
+    (lambda: Arm(Schedule(), "abc"), "must be numbers"),
+    (lambda: Arm(Schedule(), 3.5), "must be numbers"),  # type: ignore[arg-type]
+    (lambda: Arm(Schedule(), (-1.0, 2.0)), "before the schedule's start at 0"),
     (lambda: Arm(Schedule(), (1.0,), people=0), "how many"),
     (lambda: person_information(concentration(by_mouth()), []), "one Arm or several"),
     (lambda: person_information(concentration(by_mouth()), Arm(Schedule(), {"effect": (1.0,)})), "times of 'effect'"),
