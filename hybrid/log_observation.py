@@ -38,7 +38,7 @@ class Log(Observation):
         self.within, self.least, self.linear = within, float(least), False
         self.channels = tuple(f"log({name})" for name in within.channels)
         self.units = tuple("1" for _ in within.channels)
-        self.sees_inputs, self.covariates = within.sees_inputs, within.covariates
+        self.sees_inputs, self.covariates = within.sees_inputs, dict(within.covariates)
         if isinstance(within, JoinsBackbone):
             self.measured = within.measured
 

@@ -18,7 +18,7 @@ from physics.units import convert, factor, over, require
 class Observation(nn.Module, ABC):
     """The mean of the measured channels, y = h(x, θ), and what inputs and covariates add to it.
 
-    Attributes: `channels` and `units`, names and UCUM codes (p,); `linear`, whether h is linear in x, but for what it is at x = 0;
+    Attributes: `channels` and `units`, names and UCUM codes (p,); `linear`, whether h is linear in x, but for h at x = 0;
     `sees_inputs`, whether it reads the inputs of its time, and `covariates` that it reads, each with its UCUM code, or None where
     nobody said it: neither, but where a member says so, which then overrides `seen`.
     Law: linear where it says so.
@@ -56,7 +56,7 @@ class Observation(nn.Module, ABC):
         u: Tensor | None = None,  # (1, N, T, m)
         covariates: Mapping[str, Tensor] | None = None,  # each (N,)
     ) -> Tensor | None:  # (M|1, N|1, T|1, p)
-        """What is measured beside what the states of `measured` show; None for nothing. A baseline without it is of these states."""
+        """What is measured beside what the states of `measured` show; None: nothing. A baseline without it is of these."""
         return None
 
     @abstractmethod

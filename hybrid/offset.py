@@ -50,8 +50,8 @@ class Offset(Observation):
             raise ValueError(f"Offset: what is added to a logarithm is a factor; write Log(Offset(…), {self.within.least:g})")
         if not isinstance(self.within, JoinsBackbone):
             raise ValueError(
-                f"Offset: {type(self.within).__name__} does not say which states it measures (`measured` and `joined`), so that a "
-                "baseline could not be told from its offset; add the offset inside it, or write Concentration or States"
+                f"Offset: {type(self.within).__name__} does not say which states it measures (`measured` and `joined`), so that "
+                "a baseline could not be told from its offset; add the offset inside it, or write Concentration or States"
             )
         channels = self.within.channels
         if channel is not None:

@@ -63,8 +63,8 @@ class Administered(Backbone):
     - `start`: "backbone", everything else begins as the backbone within says, from what was measured at or before the start;
       "empty", at 0. What does not set the start is scored like any other value (`HybridModel.starts_from`).
     One parameter may stand at several states, written the same at each.
-    `physical` is that of the backbone within, then these, kind by kind in the order given, those observed last. `matrices` and `hull` do not read
-    them: what is proved of all within holds for every one of their values.
+    `physical` is that of the backbone within, then these, kind by kind in the order given, those observed last.
+    `matrices` and `hull` do not read them: what is proved of all within holds for every one of their values.
     Errors: `ValueError` for states that there are none of, units that are not those said above, a parameter that may be
     negative, two parameters of one name, `duration` and `rate` of one state, and a backbone that is one of these already.
     Law: with lag 0, fraction 1 and no amount of its own at the start it is the backbone within.

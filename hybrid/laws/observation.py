@@ -105,8 +105,8 @@ def _apart(nothing: Tensor, offset: Tensor | None, name: str) -> None:
     if not torch.allclose(nothing, wanted, rtol=1e-10, atol=1e-300):
         gap = float((nothing - wanted).detach().abs().max())
         raise ValueError(
-            f"{name}: of states that are 0 it shows up to {gap:.3g} more than its `offset` says, and a baseline would be taken for "
-            "states with that in it; return it by offset(theta, u, covariates) too"
+            f"{name}: of states that are 0 it shows up to {gap:.3g} more than its `offset` says, and a baseline would be taken "
+            "for states with that in it; return it by offset(theta, u, covariates) too"
         )
 
 

@@ -95,7 +95,8 @@ def test_of_a_person_the_closed_form() -> None:
     given = conditions_of(model, [Schedule((Dose("gut", 0.0, 320.0),))] * 2, [list(TIMES)] * 2, covariates={"BASE": [2.0, -1.0]})
     ka, CL, V, e0, beta = model.theta(eta, given.covariates)[0, :, :, None].unbind(1)
     t = torch.tensor(TIMES, dtype=D)
-    wanted = 320.0 * ka / (V * ka - CL) * (torch.exp(-CL / V * t) - torch.exp(-ka * t)) + e0 + beta * torch.tensor([[2.0], [-1.0]])
+    wanted = 320.0 * ka / (V * ka - CL) * (torch.exp(-CL / V * t) - torch.exp(-ka * t)) + e0
+    wanted = wanted + beta * torch.tensor([[2.0], [-1.0]])
     assert torch.allclose(rollout(model, given, eta, Exponential()).mean[0, :, :, 0], wanted, rtol=1e-10, atol=1e-12)
     assert float(e0.detach().std()) > 0.5
 
@@ -146,7 +147,9 @@ def test_a_baseline_without_the_offset_is_the_state() -> None:
     assert float(rollout(model, given, eta).mean.squeeze().detach()) == pytest.approx(5.0)  # what was measured, whatever η is
     empty = HybridModel(
         Administered(OneCompartmentOral(), observed=(E0,), start="empty"),
-        MixedPopulation(oral((E0,)).around(OneCompartmentOral()), {"ka": Shared(), "ke": Shared(), "V": Shared(), "E0": Normal(1)}),
+        MixedPopulation(
+            oral((E0,)).around(OneCompartmentOral()), {"ka": Shared(), "ke": Shared(), "V": Shared(), "E0": Normal(1.0)}
+        ),
         observation=Offset(Concentration("plasma", "V"), "E0"), noise=Constant([0.1], [0.01]),
     )  # fmt: skip
     assert empty.starts_from == (False,)
