@@ -118,6 +118,17 @@ class Schedule:
                 f"schedule starts at {self.start:g}, and a reset or a steady state is at {early[0]:g}; start the record earlier "
                 "or leave it out"
             )
+        for one in self.steady:
+            over = min((t for t in self.anew if t > one.time), default=float("inf"))
+            for dose in self.doses:
+                lagged = as_float(dose.lag) > 0.0 or (isinstance(dose.lag, Tensor) and dose.lag.requires_grad)
+                if lagged and dose.state == one.state and one.time <= as_float(dose.time) < over:
+                    raise ValueError(
+                        f"schedule: a dose into {one.state} at {as_float(dose.time):g} arrives {as_float(dose.lag):g} later, and "
+                        f"those that led to the steady state at {one.time:g} are taken to arrive when they are given; write the "
+                        "earlier doses as doses with their lag, or every dose and the steady state at the times of arrival, "
+                        "without a lag"
+                    )
 
     @cached_property
     def compartments(self) -> frozenset[str]:
