@@ -22,6 +22,7 @@ from hybrid.solve.solver import Solver
 from hybrid.solve.stability_limit import require_mesh
 from hybrid.terms import bound
 from hybrid.threads import of_conditions, threads_by
+from learned.correlated import correlated
 from physics.arguments import require_kind, require_number, require_shape
 from physics.glance import glance
 
@@ -95,10 +96,10 @@ def sample_paths(
         # without process noise nothing is drawn on the way
         states = problem.solve(solver).require() if model.process is None else _walked(problem, solver, normal)
         mean, variance = problem.measured(states, problem.segments.read_inputs())
-        noise = normal(mean.shape, mean)
+        error = correlated(normal(mean.shape, mean), model.noise.correlation())
     shape = (states.shape[0], count, N, states.shape[2])
     return Paths(
-        states.reshape(*shape, states.shape[-1]), mean.reshape(*shape, -1), (mean + variance.sqrt() * noise).reshape(*shape, -1)
+        states.reshape(*shape, states.shape[-1]), mean.reshape(*shape, -1), (mean + variance.sqrt() * error).reshape(*shape, -1)
     )
 
 
@@ -147,10 +148,16 @@ def process_variance(
     constant. Give a nonlinear model a mesh with a `step`: between two boundaries J and D are the means of both ends.
     Differentiable in everything. It says nothing about the correlation along time.
     `readings` are the states of a solve over `read_boundaries(problem.segments)`.
-    Errors: `ValueError` for a nonlinear model on records that no mesh has cut.
+    Errors: `ValueError` for a nonlinear model on records that no mesh has cut, and for channels whose errors are correlated.
     Source: Jazwinski, Stochastic Processes and Filtering Theory (1970) § 9.
     """
     model, segments = problem.model, problem.segments
+    if model.noise.correlation() is not None:
+        raise ValueError(
+            "a covariance of the state is carried into the variance of each channel, not into what channels have in common, and "
+            "the errors of this model's channels are correlated (Correlated); give the start without a covariance, or take the "
+            "head without Correlated"
+        )
     segments.require_unbroken("process noise, or a start with a covariance,", _IN_PIECES)
     _require_mesh(model, segments, problem.covariance is not None)
     M, N, _, n = readings.shape

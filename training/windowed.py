@@ -36,7 +36,9 @@ def rollout_windows(
     inputs = conditions.segments.read_inputs()
     mean, variance = problem.measured(states, inputs)
     infused = conditions.segments.read_rates() if conditions.segments.infused else None
-    return Rollout(problem.theta, problem.context, states, inputs, mean, variance, infused=infused), gap
+    said = model.noise.correlation()
+    run = Rollout(problem.theta, problem.context, states, inputs, mean, variance, infused=infused, correlation=said)
+    return run, gap
 
 
 def simulated_starts(

@@ -226,11 +226,15 @@ class Cohort:
         self,
         mean: Tensor,  # (M, R·N, T, p)
         variance: Tensor,  # (M, R·N, T, p)
+        correlation: Tensor | None,  # (M|1, p, p), or of each time (M|1, R·N, T, p, p)
     ) -> Tensor:  # (M, R·N)
-        """`gaussian_nll` of all that is known of everyone, or of R copies of them in a row, by this cohort's `censoring`."""
+        """`gaussian_nll` of all that is known of everyone, or of R copies of them in a row, by this cohort's `censoring`.
+
+        `correlation` of the errors of one time, `rollout(…).correlation`, None where channels are independent.
+        """
         require_shape(mean, "Cohort.nll: mean", "M", "R·N", *self.y.shape[1:], write="rollout(…).mean", like=self.y)
         y, limits = self._copies(mean)
-        return gaussian_nll(y, mean, variance, limits, self.censoring == "m4")
+        return gaussian_nll(y, mean, variance, limits, self.censoring == "m4", correlation)
 
     def limits_nll(
         self,
