@@ -90,13 +90,13 @@ class Schedule:
 
     def _require_anew(self) -> None:
         """Resets and steady states, sorted, none of them before the start, and none that another of its time undoes."""
-        if isinstance(self.resets, str | Mapping | set) or not isinstance(self.resets, Iterable):
+        if isinstance(self.resets, str | bytes | Mapping | set) or not isinstance(self.resets, Iterable):
             raise ValueError(f"schedule: resets is a list of times, and is {quote(self.resets)}; write resets=(168.0,)")
         resets = tuple(self.resets)
         for time in resets:
             require_number(time, "schedule: each of resets, a time,")
         object.__setattr__(self, "resets", tuple(sorted({as_float(time) for time in resets})))
-        if isinstance(self.steady, str | Mapping | set) or not isinstance(self.steady, Steady | Iterable):
+        if isinstance(self.steady, str | bytes | Mapping | set) or not isinstance(self.steady, Steady | Iterable):
             raise ValueError(
                 f"schedule: steady is a list of steady states, and is {quote(self.steady)}; write "
                 "steady=(Steady('gut', 0.0, 320.0, every=24.0),)"
@@ -137,6 +137,8 @@ class Schedule:
 
     def require_unbroken(self, name: str, cure: str) -> None:
         """Raise `ValueError`, beginning with `name`, where there is a reset or a steady state, for who has no place for one."""
+        require_text(name, "require_unbroken: name, who refuses,", '"windows"')
+        require_text(cure, "require_unbroken: cure, what to write,", '"take it out"')
         if self.resets or self.steady:
             what, when = ("a reset", self.resets[0]) if self.resets else ("a steady state", self.steady[0].time)
             raise ValueError(f"{name}: the schedule has {what} at {when:g}, which has no place here; {cure}")
@@ -230,7 +232,8 @@ class Schedule:
 
     def begun_anew(self, *, resets: Sequence[float] = (), steady: Sequence[Steady] = ()) -> "Schedule":
         """The same with these resets and steady states besides."""
-        return replace(self, resets=(*self.resets, *resets), steady=(*self.steady, *steady))
+        more = Schedule(start=self.start, resets=resets, steady=steady)  # type: ignore[arg-type]  # made tuples there
+        return replace(self, resets=(*self.resets, *more.resets), steady=(*self.steady, *more.steady))
 
     def since(self, time: float) -> "Schedule":
         """What arrives and drives from `time` on, on the same clock: later doses, the rest of a running infusion, the inputs.

@@ -12,7 +12,7 @@ from hybrid.schedules.dose import as_float
 from physics import Backbone
 from physics.arguments import InputError, quote
 from physics.units import convert, factor
-from training.people.records import Record
+from training.people.records import Record, on_clock
 
 
 def converted(record: Record, model: HybridModel) -> Record:
@@ -140,7 +140,7 @@ def _on_clock(
     """The record with its schedule in other units, and all of its times."""
     every = np.concatenate([record.times, record.own_times])
     schedule, moved = _schedule(record.schedule, every, clock, amounts, inputs)
-    return record.with_times(schedule, moved[: len(record.times)], moved[len(record.times) :])
+    return on_clock(record, schedule, moved[: len(record.times)], moved[len(record.times) :])
 
 
 def _schedule(
