@@ -135,6 +135,11 @@ class Schedule:
         """Where anything is given: doses, and those that led to a steady state."""
         return frozenset({*(dose.state for dose in self.doses), *(one.state for one in self.steady)})
 
+    @cached_property
+    def given(self) -> tuple[Dose | Steady, ...]:
+        """The doses, and the steady states that stand for earlier ones: of both, state and amount say what was given where."""
+        return (*self.doses, *self.steady)
+
     def require_unbroken(self, name: str, cure: str) -> None:
         """Raise `ValueError`, beginning with `name`, where there is a reset or a steady state, for who has no place for one."""
         require_text(name, "require_unbroken: name, who refuses,", '"windows"')

@@ -1,5 +1,7 @@
 """Resets and steady states: against closed forms of matrix exponentials, truly repeated doses, and records of their own."""
 
+import copy
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -22,7 +24,7 @@ from hybrid.filters import UKF, Followed, follow
 from hybrid.schedules.schedule_text import format_schedule, parse_schedule
 from hybrid.schedules.steady import Steady
 from hybrid.simulate import conditions_of, rollout
-from learned import AdditiveProportional
+from learned import AdditiveProportional, Ensemble, select
 from physics import LogNormalPopulation, MichaelisMenten, OneCompartmentOral
 from tests.builders import BOXES, oral_model, oral_of
 from training.window import windows
@@ -168,6 +170,26 @@ def test_a_lag_of_other_doses_stands_beside_a_steady_state() -> None:
     for dose in (Dose("plasma", 1.0, 1.0, lag=0.5), Dose("gut", 0.5, 1.0, lag=0.5)):
         assert Schedule((dose,), steady=steady).doses == (dose,)
     assert Schedule((Dose("gut", 9.0, 1.0, lag=0.5),), resets=(8.0,), steady=steady).doses[0].lag == 0.5
+
+
+def test_members_begin_anew_each_for_itself_and_in_float32_the_same() -> None:
+    seed = torch.Generator().manual_seed(4)
+    schedule = Schedule(
+        (Dose("gut", 0.0, 320.0), Dose("gut", 60.0, 320.0)), resets=(60.0,), steady=(Steady("gut", 0.0, 320.0, 12.0),)
+    )
+    plain = Schedule((Dose("gut", 0.0, 320.0),))
+    times = [[0.5, 8.0, 61.0, 70.0], [0.5, 8.0, 61.0, 70.0]]
+    stacked = Ensemble(3).stack(oral_model(), seed)
+    eta = 0.3 * torch.randn(3, 2, 3, dtype=torch.float64, generator=seed)
+    given = conditions_of(stacked, [schedule, plain], times)
+    together = rollout(stacked, given, eta).states.detach()
+    for k in range(3):
+        alone = rollout(select(stacked, torch.tensor([k])), given, eta[k : k + 1]).states.detach()
+        torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-5, atol=3e-4)  # 1e-6 of 320: steps are shared
+    single, eta32 = copy.deepcopy(stacked).to(torch.float32), eta.to(torch.float32)
+    rough = rollout(single, given.to(torch.zeros((), dtype=torch.float32)), eta32).states.detach()
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough.to(together), together, rtol=1e-3, atol=1e-2)  # 320 in float32, by a solver of 1e-4
 
 
 def test_what_has_no_place_for_them_refuses() -> None:

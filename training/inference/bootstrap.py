@@ -25,7 +25,7 @@ from training.search import Search
 
 def _summary(found: Any) -> Summary:
     said = f"Bootstrap of {len(found.value)} draws, {int(found.arrived.sum())} arrived"
-    if not bool(found.arrived.any()):  # an interval of none has no ends
+    if int(found.arrived.sum()) < 2:  # an interval of one has no ends
         return said, [("ended", "; ".join(sorted(set(found.ended))))]
     return said, [
         (name, f"sd {float(found.sd[j]):.3g}, {float(low):.4g} to {float(high):.4g}")
