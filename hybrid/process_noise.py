@@ -103,13 +103,22 @@ def sample_paths(
     )
 
 
+def _require_one_piece(problem: Problem, name: str) -> None:
+    problem.segments.require_unbroken(name, _IN_PIECES)
+    if problem.changes is not None:
+        raise ValueError(
+            f"{name}: a record has a covariate or an occasion that changes on the way, and here people are followed in one "
+            f"piece; {_IN_PIECES}"
+        )
+
+
 _IN_PIECES = "write each stretch as a record of its own, or leave the process noise out"
 
 
 def _walked(problem: Problem, solver: Solver, normal: Callable[[Sequence[int], Tensor], Tensor]) -> Tensor:  # (M, R, T, n)
     """The states at the observations, with the noise of every step drawn at its end."""
+    _require_one_piece(problem, "sample_paths")
     driven, segments, x = Driven.of(problem, solver), problem.segments, problem.start
-    segments.require_unbroken("sample_paths", _IN_PIECES)
     passed = [x]
     for k in range(segments.dt.shape[1]):
         one = Interval.at(segments, k)
@@ -126,7 +135,8 @@ def _for_each_path(problem: Problem, everyone: Tensor) -> Problem:
     start, covariance = problem.start[:, everyone], problem.covariance
     theta, c = (v[:, everyone] for v in (problem.theta, problem.context))
     S = None if covariance is None else covariance[:, everyone]
-    return Problem(problem.model, problem.segments.people(everyone), theta, c, start, S)
+    changes = None if problem.changes is None else problem.changes.people(everyone)
+    return Problem(problem.model, problem.segments.people(everyone), theta, c, start, S, changes)
 
 
 def read_boundaries(segments: Segments) -> Segments:
@@ -152,13 +162,13 @@ def process_variance(
     Source: Jazwinski, Stochastic Processes and Filtering Theory (1970) § 9.
     """
     model, segments = problem.model, problem.segments
+    _require_one_piece(problem, "process noise, or a start with a covariance,")
     if model.noise.correlation() is not None:
         raise ValueError(
             "a covariance of the state is carried into the variance of each channel, not into what channels have in common, and "
             "the errors of this model's channels are correlated (Correlated); give the start without a covariance, or take the "
             "head without Correlated"
         )
-    segments.require_unbroken("process noise, or a start with a covariance,", _IN_PIECES)
     _require_mesh(model, segments, problem.covariance is not None)
     M, N, _, n = readings.shape
     K = segments.dt.shape[1]

@@ -33,7 +33,8 @@ from physics.glance import glance
 class Rollout:
     """One simulation of N people under M members.
 
-    `theta` (M, N, q) and `context` c (M, N, r) · `states` (M, N, T, n) at the observation times, before a dose of the
+    `theta` (M, N, q) and `context` c (M, N, r), or (M, N, P, q) and (M, N, P, r) where θ changes on the way (`Changes`)
+    · `states` (M, N, T, n) at the observation times, before a dose of the
     same time, `inputs` (1, N, T, m) and `infused` (1, N, T, n), what runs in, there (None where nothing does) · `mean`,
     `variance` (M, N, T, p) of a measurement, given the member: the variance is that of the measurement and, with process
     noise, of the state · `correlation` (M|1, p, p) of the errors of one time, None where channels are independent.

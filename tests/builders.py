@@ -16,6 +16,7 @@ from hybrid import (
     Dose,
     Exponential,
     HybridModel,
+    Log,
     Mesh,
     Observation,
     RungeKutta,
@@ -55,6 +56,7 @@ from physics import (
     MarshPopulation,
     MixedPopulation,
     Normal,
+    Occasions,
     OneCompartmentOral,
     Parameter,
     Population,
@@ -121,6 +123,12 @@ POPULATION_BUILDERS: Mapping[str, Callable[[], Population]] = {
             "E0": [LinearOf("WT", 70.0, 0.1, unit="kg", learn=True), CategoryOf("male", {0: 0.0, 1: -1.0})],
         },
     ),
+    "mixed, by occasion": lambda: MixedPopulation(
+        OneCompartmentOral(),
+        {"ka": LogNormal(0.5), "ke": Shared(), "V": LogNormal(0.2)},
+        occasions=Occasions({"ka": 0.4, "ke": 0.1}, count=3),
+        covariates={"V": [PowerOf("WT", 70.0, 1.0)]},
+    ),
     "mixed, nobody differs": lambda: MixedPopulation(
         OneCompartmentOral(), {"ka": Shared(), "ke": Fixed(), "V": Fixed()}, learn_spread=False
     ),
@@ -134,6 +142,7 @@ COVARIATES = {
     for name, values in {
         **{"WT": (55.0, 70.0, 101.0), "age": (18.0, 50.0, 91.0), "type2": (0.0, 1.0, 1.0)},
         **{"weight": (44.0, 70.0, 123.0), "height": (155.0, 170.0, 196.0), "male": (0.0, 1.0, 1.0)},
+        "occasion": (1.0, 3.0, 2.0),
     }.items()
 }
 
@@ -193,6 +202,7 @@ PROCESS_BUILDERS: Mapping[str, Callable[[], ProcessNoise]] = {  # of two states
 
 OBSERVATION_BUILDERS: Mapping[str, Callable[[], Observation]] = {  # of `OneCompartmentOral`
     "concentration": lambda: Concentration("plasma", "V"),
+    "log concentration": lambda: Log(Concentration("plasma", "V"), 1e-3),
     "concentration by position": lambda: Concentration(1, 2),
     "concentration in another unit": lambda: Concentration("plasma", "V", unit="ug/mL"),
     "states": lambda: States(("plasma", "gut")),

@@ -71,7 +71,7 @@ def families() -> Iterator[Any]:
     yield learned.SumOfResiduals([learned.MLP(hidden=(8,)), learned.MLP(hidden=(4,), acts_on=("plasma",))])
     yield from (physics.LogNormal(0.3), physics.LogitNormal(0.5), physics.Normal(2.0), physics.Shared(), physics.Fixed())
     yield from (physics.PowerOf("WT", 70.0, 0.75, "kg"), physics.ExponentialOf("AGE", 40.0, -0.01), physics.LinearOf("AGE", 40.0))
-    yield physics.CategoryOf("SEX", {0: 0.0, 1: -0.2})
+    yield from (physics.CategoryOf("SEX", {0: 0.0, 1: -0.2}), physics.Occasions({"CL": 0.15}, 3))
     yield physics.Administered(physics.OneCompartmentOral(), lag={"gut": physics.Parameter("Tlag", "h", 0.5, 0.01, 4.0)})
     yield from (physics.OneCompartmentOral().defaults, physics.Observed("plasma", "V"), physics.OneCompartmentOral().physical[0])
     yield from (Ensemble(8), learned.Joint(("gut", "plasma"), ("u",), ("concentration",), 1))

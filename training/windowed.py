@@ -29,6 +29,11 @@ def rollout_windows(
     if model.process is not None:
         raise ValueError("shoot: process noise is carried along whole records, which windows cut; fit this model with fit")
     problem = Problem.of(model, conditions, personal)
+    if problem.changes is not None:
+        raise ValueError(
+            "shoot: an occasion or a covariate changes θ on the way, and windows take one θ of each person; fit these records by "
+            "fit or fit_population"
+        )
     theta, c = (v.repeat(1, cut.count, 1) for v in (problem.theta, problem.context))
     parts = Problem(model, cut.segments, theta, c, cut.stack(problem.start.expand(starts.shape[0], -1, -1), starts))
     states, ends = cut.back(parts.solve(solver or differentiating()).require())

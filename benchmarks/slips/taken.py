@@ -58,6 +58,7 @@ _LIMIT_OF = (
 _CLAIMS = ("Certificate", "RegionalRate", "Gain", "LipschitzBound", "Step", "WeightedL1", "Refusal")
 
 TAKEN: Mapping[str, Mapping[str, Reasons]] = {
+    "training.identify.population_information": {"design": {"a cohort": "the people of a cohort are a design"}},
     "physics.CategoryOf": {"levels": {"a number for a name": "a further category, and its number"}},
     "physics.MixedPopulation": {"omega": {"an empty list": "no covariance is known"}},
     "physics.LogNormalPopulation": {"spread": {"None in it": "that parameter is shared and learned"}},

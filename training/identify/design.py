@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Schedule, conditions_of
+from hybrid.schedules.columns import column
 from physics.arguments import quote, require_kind, require_number, require_text
 from physics.glance import Summary, glance
 from training.people.cohort import Cohort
@@ -55,6 +56,13 @@ class Arm:
             object.__setattr__(self, "times", _increasing(self.times, "every channel"))
         if isinstance(self.times, Mapping) and not any(len(times) for times in self.times.values()):
             raise ValueError(f"Arm: nothing is measured: times are {quote(self.times)}; write {_WRITE}")
+        by = self.times.values() if isinstance(self.times, Mapping) else [self.times]
+        first = min(times[0] for times in by if len(times))
+        if first < self.schedule.start:
+            raise ValueError(
+                f"Arm: the first time is {first:g}, before the schedule's start at {self.schedule.start:g}, and tells nothing "
+                "of it; leave it out, or write Schedule(…, start=…)"
+            )
         for what in ("covariates", "baseline"):
             given = getattr(self, what)
             require_kind(given, Mapping, f"Arm: {what}", '{"WT": 70.0}')
@@ -64,13 +72,8 @@ class Arm:
 
 
 def _increasing(times: object, name: str) -> tuple[float, ...]:
-    try:
-        if isinstance(times, str | bytes | Mapping | set):
-            raise TypeError
-        found = np.atleast_1d(np.asarray(times, dtype=np.float64))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"Arm: times of {name} are numbers, and are {quote(times)}; write {_WRITE}") from error
-    if found.ndim != 1 or not np.isfinite(found).all() or (np.diff(found) < 0.0).any():
+    found = np.zeros(0) if isinstance(times, tuple | list) and not times else column(times, f"Arm: times of {name}")
+    if not np.isfinite(found).all() or (np.diff(found) < 0.0).any():
         raise ValueError(f"Arm: times of {name} are finite and increase, and are {quote(times)}; write {_WRITE}")
     if not len(found) and name == "every channel":
         raise ValueError(f"Arm: nothing is measured: there are no times; write {_WRITE}")
@@ -106,6 +109,11 @@ def sampled(model: HybridModel, design: Design, name: str) -> Sampled:
     lacks, and a design that measures nothing.
     """
     if isinstance(design, Cohort):
+        if design.conditions.changes is not None:
+            raise ValueError(
+                f"{name}: covariates or occasions change within records of this cohort, so that a person has several θ, and this "
+                "information is of one; give Arm(…)"
+            )
         there = design.mask.clone()
         people = torch.ones(len(there), dtype=torch.float64, device=there.device)
         found = Sampled(design.conditions, design.times, there, people)

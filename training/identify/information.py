@@ -162,7 +162,7 @@ class Information:
         found = [in_words(way, self.names, self.scales, self.size) for way in self.unseen]
         for way in self.weak:
             known = [j for j in main_parts(way) if bool(torch.isfinite(self.se[j]))]
-            errors = " and ".join(f"{self._error(j)} of {self.names[j]}" for j in known)
+            errors = " and ".join(self._error(j) for j in known)
             said = in_words(way, self.names, self.scales, self.size, hardly=True)
             found.append(f"{said} (expected {errors})." if known else f"{said}.")
         if self.whose == "one person's η" and self.prior:
@@ -177,9 +177,9 @@ class Information:
 
     def _error(self, j: int) -> str:
         if self.whose == "one person's η":
-            return f"sd {float(self.se[j]):.3g}"
+            return f"sd of {self.names[j]} {float(self.se[j]):.3g}"
         rse = float(self.rse[j])
-        return f"RSE {100.0 * rse:.0f} %" if rse <= 10.0 else "RSE above 1000 %"
+        return f"RSE of {self.names[j]} {f'{100.0 * rse:.0f}' if rse <= 10.0 else 'above 1000'} %"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: everything above but R."""

@@ -2,27 +2,31 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hybrid import HybridModel, Rollout, Solver
+from hybrid import Exponential, HybridModel, Rollout, Solver
 from hybrid.threads import of_slopes, threads_by
+from physics import Parameter
 from physics.arguments import require_number
 from physics.glance import Summary, glance
 from physics.units import compatible, over
 from training.identify.design import Design, Sampled, sampled
+from training.identify.information import Information
 from training.identify.moved import STEP, derivatives, moved_people, stencil
 from training.identify.person import person_information
-from training.identify.sensitivities import require_one, simulating
+from training.identify.sensitivities import require_one
 from training.people.information import copies, simulate_copies
 
-_SAME = 1e-8  # Σ (difference/σ)² of two curves that are one: what is left of a search that converges quadratically
+_SAME = 1e-6  # Σ (difference/σ)² of two curves that are one: no more than a thousandth of a standard deviation apart
 _APART = 0.05  # in logarithms: two optima that are two
+_VALLEY = 1e-2  # of the misfit that the first one's own curvature foresees: what is below lies in its valley
 _STEPS = 100
+_SLOW = 1e-3  # of what is left: a search that gains less in a step does not arrive at 0
 
 
 def _summary(found: "Optima") -> Summary:
@@ -95,6 +99,7 @@ def other_optima(
     (flip-flop), and from `starts` more, each parameter times 3^u with
     u in (−1, 1) from a Sobol sequence, Σ ((μ(θ) − μ(θ typical))/σ)² is made small by Levenberg and Marquardt's method; where it
     ends at 0 and elsewhere, there is another optimum. None found is no proof that there is none.
+    `solver`: Exponential(rtol=1e-6) by default.
     Arguments: `design` and `parameters` as in `person_information`.
     Errors: `ValueError` as `person_information`; and where a direction is not seen at all, for then the curve's parameters are
     a line and no point.
@@ -111,7 +116,7 @@ def other_optima(
     cut = sampled(model, design, "other_optima")
     trial, names, scales, _ = moved_people(model, parameters, "other_optima")
     physical = {p.name: p for p in model.backbone.physical}
-    search = _Search(trial, cut, solver or simulating())
+    search = _Search(trial, cut, solver or Exponential(rtol=1e-6), *_limits(names, scales, local, physical))
     z = _starts(names, scales, local.value, physical, int(starts)).to(local.value)
     end, misfit = search.descend(z)
     logs = torch.tensor([s == "log" for s in scales], device=end.device)
@@ -120,7 +125,8 @@ def other_optima(
     found: list[Tensor] = []
     for k in torch.argsort(misfit).tolist():
         near = [torch.zeros_like(end[k]), *found]
-        if bool(arrived[k]) and all(float((end[k] - one).abs().amax()) > _APART for one in near):
+        foreseen = float((local.root @ end[k]).square().sum())
+        if bool(arrived[k]) and foreseen > _VALLEY and all(float((end[k] - one).abs().amax()) > _APART for one in near):
             found.append(end[k])
     kept = [int((end == one).all(1).nonzero()[0, 0]) for one in found]
     others = value[kept] if kept else value[:0]
@@ -136,6 +142,8 @@ class _Search:
     model: HybridModel
     cut: Sampled
     solver: Solver
+    low: Tensor  # (q,), in z
+    high: Tensor
 
     def simulated(self, z: Tensor, offsets: Tensor) -> Tensor:  # (S, q), (R, q) -> (R, S, k)
         S, (R, q), N = len(z), offsets.shape, self.cut.conditions.size
@@ -163,26 +171,31 @@ class _Search:
         at = self.simulated(zero, zero)[0]  # (1, k)
         variance = self._variance(zero)
         offsets = stencil(q, STEP, z)
-        damping = z.new_full((len(z),), 1e-2)
+        z, damping = z.clone(), z.new_full((len(z),), 1e-2)
         misfit = self._misfit(z, at, variance)
+        going = torch.isfinite(misfit)
         for _ in range(_STEPS):
-            values = self.simulated(z, offsets)
+            rows = going.nonzero()[:, 0]
+            if not len(rows):
+                break
+            values = self.simulated(z[rows], offsets)
             r = (values[0] - at) / variance.sqrt()
             J = (derivatives(values, STEP)[0] / variance.sqrt()).movedim(0, -1)  # (S, k, q)
             fine = torch.isfinite(r).all(-1) & torch.isfinite(J).flatten(1).all(-1)
             r, J = torch.where(fine[:, None], r, 0.0), torch.where(fine[:, None, None], J, 0.0)
-            H = J.mT @ J
-            scale = H.diagonal(dim1=1, dim2=2).clamp(min=1e-12)
-            A = H + torch.diag_embed(damping[:, None] * scale)
-            step = -torch.linalg.solve(A, (J.mT @ r[..., None]))[..., 0].clamp(-1.0, 1.0)
-            tried = z + step
+            H, g = J.mT @ J, (J.mT @ r[..., None])[..., 0]
+            A = H + torch.diag_embed(damping[rows, None] * H.diagonal(dim1=1, dim2=2).clamp(min=1e-12))
+            step = -torch.linalg.solve(A, g).clamp(-1.0, 1.0)
+            tried = torch.minimum(torch.maximum(z[rows] + step, self.low), self.high)
             then = self._misfit(tried, at, variance)
-            better = then < misfit
-            z = torch.where(better[:, None], tried, z)
-            damping = torch.where(better, damping / 5.0, damping * 4.0).clamp(1e-12, 1e8)
-            misfit = torch.where(better, then, misfit)
-            if bool(((misfit < 1e-3 * _SAME) | (damping > 1e7)).all()):
-                break
+            better = then < misfit[rows]
+            z[rows] = torch.where(better[:, None], tried, z[rows])
+            damping[rows] = torch.where(better, damping[rows] / 5.0, damping[rows] * 4.0).clamp(1e-12, 1e8)
+            fallen = torch.where(better, misfit[rows] - then, torch.inf)
+            misfit[rows] = torch.where(better, then, misfit[rows])
+            # at one curve, or where steps no longer lead down, or so slowly that this is the bottom of another curve
+            slow = fallen < _SLOW * misfit[rows]
+            going[rows] = fine & (misfit[rows] > 1e-3 * _SAME) & (damping[rows] < 1e7) & ~slow
         return z, misfit
 
     def _misfit(self, z: Tensor, at: Tensor, variance: Tensor) -> Tensor:  # (S,)
@@ -198,7 +211,7 @@ class _Search:
 
 
 def _starts(
-    names: Sequence[str], scales: Sequence[str], value: Tensor, physical: Any, count: int
+    names: Sequence[str], scales: Sequence[str], value: Tensor, physical: Mapping[str, Parameter], count: int
 ) -> Tensor:  # (S, q), in z
     q, rows = len(names), []
     logs = value.log()
@@ -225,6 +238,21 @@ def _starts(
         # of what has a sign: a quarter of its box to either side
         rows += list(torch.where(positive, math.log(3.0), 25.0) * (2.0 * sobol - 1.0))
     return torch.stack(rows) if rows else torch.zeros(0, q, dtype=torch.float64)
+
+
+def _limits(
+    names: Sequence[str], scales: Sequence[str], local: Information, physical: Mapping[str, Parameter]
+) -> tuple[Tensor, Tensor]:  # (q,) twice, in z
+    """The boxes and ten times beyond: an optimum outside is said to be kept out, and farther away is nowhere."""
+    ends = []
+    for j, (name, scale) in enumerate(zip(names, scales, strict=True)):
+        box, value = physical[name], float(local.value[j])
+        if scale == "log":
+            low = max(box.low, 1e-6 * value)  # of a share, whose box begins at 0
+            ends.append((math.log(low / value / 10.0), math.log(10.0 * box.high / value)))
+        else:
+            ends.append(((box.low - value) / float(local.size[j]), (box.high - value) / float(local.size[j])))
+    return local.value.new_tensor([a for a, _ in ends]), local.value.new_tensor([b for _, b in ends])
 
 
 def _forbidden(model: HybridModel, names: Sequence[str], other: Tensor, first: Tensor) -> str:

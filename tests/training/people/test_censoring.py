@@ -116,7 +116,7 @@ def test_gradient_and_hessian_of_a_person_are_those_of_differences(censoring: st
     eta = 0.3 * torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(1), dtype=D)
 
     def objective(at: torch.Tensor) -> torch.Tensor:  # (1, N)
-        run = rollout(m, cohort.conditions, at, differentiating())
+        run = rollout(m, cohort.conditions, at, differentiating(m))
         return cohort.nll(run.mean, run.variance, None) + 0.5 * at.square().sum(-1)
 
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_the_information_of_limits_is_the_curvature_of_their_probability_along_s
     eta = 0.3 * torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(1), dtype=D)
 
     def ends(at: torch.Tensor) -> torch.Tensor:  # (2, 1, N, T, p)
-        run = rollout(m, cohort.conditions, at, differentiating())
+        run = rollout(m, cohort.conditions, at, differentiating(m))
         z = standardised(cohort.limits, run.mean, run.variance)
         return torch.stack([z.a, z.b])
 

@@ -29,6 +29,7 @@ from training import (
     shoot,
 )
 from training.diagnostics import residuals, simulated_cohorts
+from training.identify import sensitivities
 from training.inference import quadrature_marginal
 from training.lessons import judgement, lessons
 from training.people.information import expand, observed_information, sensitivity
@@ -99,7 +100,7 @@ def test_gradient_hessian_and_information_of_a_person() -> None:
     eta = 0.3 * torch.randn(1, 3, 3, generator=torch.Generator().manual_seed(1), dtype=D)
 
     def objective(at: torch.Tensor) -> torch.Tensor:  # (1, N)
-        run = rollout(m, cohort.conditions, at, differentiating())
+        run = rollout(m, cohort.conditions, at, differentiating(m))
         return cohort.nll(run.mean, run.variance, run.correlation) + 0.5 * at.square().sum(-1)
 
     with torch.no_grad():
@@ -275,6 +276,8 @@ def test_who_cannot_take_it_says_so() -> None:
     for one in (fit, shoot):
         with pytest.raises(ValueError, match="scores each channel alone"):
             next(one(m, cohort, objective, Search(steps=20)))
+    with pytest.raises(ValueError, match="err together at one time"):
+        sensitivities(m, cohort)
     with pytest.raises(ValueError, match=r"Anchor\.of"):
         Anchor.of(m, cohort, g)
     with pytest.raises(ValueError, match="process noise"):
