@@ -131,7 +131,7 @@ def fit_population(
     for value in (objective, search, looks):
         require_untouched(value, "fit_population", _WITHOUT)
     require_float64(model, cohort)
-    solver = search.solver or differentiating()  # one for all rounds: it keeps its buffers between them
+    solver = search.solver or differentiating(model)  # one for all rounds: it keeps its buffers between them
     for name, size in (("tolerance", tolerance), ("longest", longest)):
         require_number(size, f"fit_population: {name}", above=0.0)
     require_choice(curvature, ("fisher", "observed"), "fit_population: curvature")

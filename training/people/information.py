@@ -81,7 +81,7 @@ def simulate_copies(
 ) -> Rollout:
     """One simulation of all copies of these N people, with `RungeKutta("rk4")` on their mesh by default."""
     who = torch.arange(people, device=moved.device).repeat(moved.shape[1] // people)
-    return rollout(model, conditions.people(who), moved, solver or differentiating(), on_failure=on_failure)
+    return rollout(model, conditions.people(who), moved, solver or differentiating(model), on_failure=on_failure)
 
 
 def slopes(run: Rollout, people: int, d: int) -> Sensitivity:
